@@ -1,0 +1,43 @@
+# Every target makes the environment first when it is missing or out of date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: env demo test lint bench lock clean
+
+env: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11 env"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# Fills the whole graph from generated samples and leaves the UI open; UI=0 stops at the summary.
+demo: env
+	$(BIN)/marketdata demo $(if $(filter 0,$(UI)),--no-ui,)
+
+test: env
+	$(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# make bench ONLY=bars runs one domain.
+bench: env
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),)
+
+# Resolves the newest versions into requirements.lock, with hashes and without addresses.
+lock: env
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra plots --group dev --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-strip-extras --no-header --upgrade --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info
