@@ -1,0 +1,185 @@
+"""Who provides which minutes: where delivered files overlap, the newest wins, in whatever order they are loaded.
+
+Statements over `stock_1min_coverage` and the rows it describes; all run in the loader's transaction.
+"""
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import psycopg
+
+from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.bars.unit import Hole, Span
+
+MANY_CODES = 64
+
+Spans = Mapping[tuple[str, str], Span]
+"""By code and month (`YYYY-MM`)."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A unit as coverage knows it; of two providers the one with the greater `delivered` (ns) wins."""
+
+    source: str
+    unit: str
+    delivered: int
+
+    def __post_init__(self) -> None:
+        if not self.source or not self.unit:
+            raise ValueError("a provider needs a source and a unit")
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.source, self.unit
+
+    @property
+    def rank(self) -> tuple[int, str, str]:
+        return self.delivered, self.source, self.unit
+
+
+def codes(connection: psycopg.Connection, provider: Provider) -> set[str]:
+    """The codes that stand from this provider."""
+    rows = connection.execute(
+        "SELECT DISTINCT code FROM stock_1min_coverage WHERE (source, unit) = (%s, %s)", provider.key
+    )
+    return {code for (code,) in rows}
+
+
+def lock(connection: psycopg.Connection, codes: Iterable[str]) -> None:
+    """Keep other loads of the same codes waiting until this transaction ends; many codes lock all of them."""
+    keys = sorted(codes)
+    if len(keys) > MANY_CODES:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [DATASET])
+        return
+    connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext(%s))", [DATASET])
+    for code in keys:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", [f"{DATASET} {code}"])
+
+
+def provided_by_newer(
+    connection: psycopg.Connection, provider: Provider, landing: Spans
+) -> dict[tuple[str, str], list[Hole]]:
+    """Minutes of the landing months that newer files provide."""
+    rows = connection.execute(
+        """SELECT code, to_char(month, 'YYYY-MM'), first, last FROM stock_1min_coverage
+           WHERE code = ANY(%s) AND month = ANY(%s) AND (source, unit) <> (%s, %s)
+             AND (delivered, source, unit) > (%s, %s, %s) ORDER BY 1, 2, 3, 4""",
+        [
+            sorted({code for code, _ in landing}),
+            sorted({first_day(month) for _, month in landing}),
+            *provider.key,
+            *provider.rank,
+        ],
+    )
+    holes: dict[tuple[str, str], list[Hole]] = {}
+    for code, month, first, last in rows:
+        if (code, month) in landing:
+            holes.setdefault((code, month), []).append((_microseconds(first), _microseconds(last)))
+    return holes
+
+
+def clear(
+    connection: psycopg.Connection, provider: Provider, landing: Spans, months: Collection[str] | None
+) -> set[str]:
+    """Delete the rows that `landing` replaces and all that stands from the provider in `months` (None: in any).
+
+    Gives the months that the provider had. Older files that had given way there are marked for loading again.
+    """
+    had = connection.execute(
+        """DELETE FROM stock_1min_coverage WHERE (source, unit) = (%s, %s) AND (%s::date[] IS NULL OR month = ANY(%s))
+           RETURNING code, to_char(month, 'YYYY-MM'), first, last, delivered""",
+        [*provider.key, *[None if months is None else [first_day(month) for month in months]] * 2],
+    ).fetchall()
+    _lift_decompression_limit(connection)
+    for code, month, first, last, delivered in had:
+        before = Provider(provider.source, provider.unit, delivered)
+        _delete(connection, before, code, month, first, last)
+        _reopen_older(connection, before, code, month)
+    with connection.pipeline():
+        deleted = {
+            (code, month): _delete(connection, provider, code, month, _time(span.first), _time(span.last))
+            for (code, month), span in landing.items()
+        }
+    for (code, month), cursor in deleted.items():
+        if cursor.rowcount > 0:
+            _supersede(connection, provider, code, month, cursor.rowcount)
+    return {month for _, month, *_ in had}
+
+
+def cover(connection: psycopg.Connection, provider: Provider, landing: Spans) -> None:
+    """Put on record what the provider now provides."""
+    if not landing:
+        return
+    columns = "source, unit, code, month, first, last, rows, superseded, delivered"
+    with connection.cursor().copy(f"COPY stock_1min_coverage ({columns}) FROM STDIN") as copy:
+        for (code, month), span in landing.items():
+            times = (_time(span.first), _time(span.last))
+            copy.write_row(
+                (*provider.key, code, first_day(month), *times, span.rows, span.superseded, provider.delivered)
+            )
+
+
+def rows_standing(connection: psycopg.Connection, provider: Provider) -> int:
+    """How many rows of the table come from this provider."""
+    row = connection.execute(
+        "SELECT coalesce(sum(rows - superseded), 0)::bigint FROM stock_1min_coverage WHERE (source, unit) = (%s, %s)",
+        provider.key,
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def first_day(month: str) -> dt.date:
+    """`2000-06` as the date of its first day."""
+    return dt.date.fromisoformat(f"{month}-01")
+
+
+def _delete(
+    connection: psycopg.Connection, provider: Provider, code: str, month: str, first: dt.datetime, last: dt.datetime
+) -> psycopg.Cursor:
+    """Delete a code's rows of a span, except where a newer file provides them."""
+    return connection.execute(
+        """DELETE FROM stock_1min_qfq b WHERE code = %s AND time BETWEEN %s AND %s AND NOT EXISTS (
+               SELECT FROM stock_1min_coverage c WHERE c.code = b.code AND c.month = %s
+                  AND (c.source, c.unit) <> (%s, %s) AND (c.delivered, c.source, c.unit) > (%s, %s, %s)
+                  AND b.time BETWEEN c.first AND c.last)""",
+        [code, first, last, first_day(month), *provider.key, *provider.rank],
+    )
+
+
+def _supersede(connection: psycopg.Connection, provider: Provider, code: str, month: str, deleted: int) -> None:
+    """Note on the newest older unit that `deleted` of its rows gave way."""
+    connection.execute(
+        """UPDATE stock_1min_coverage SET superseded = superseded + %s WHERE (source, unit, code, month) = (
+               SELECT source, unit, code, month FROM stock_1min_coverage
+               WHERE code = %s AND month = %s AND (source, unit) <> (%s, %s)
+                 AND (delivered, source, unit) < (%s, %s, %s) ORDER BY delivered DESC, source DESC LIMIT 1)""",
+        [deleted, code, first_day(month), *provider.key, *provider.rank],
+    )
+
+
+def _reopen_older(connection: psycopg.Connection, provider: Provider, code: str, month: str) -> None:
+    """Let older units that gave way to this one be loaded again, since this one may now cover less."""
+    connection.execute(
+        """UPDATE marketdata_ledger l SET slices = array_remove(slices, %s) FROM stock_1min_coverage c
+           WHERE l.dataset = %s AND l.source = c.source AND l.unit = c.unit AND c.code = %s AND c.month = %s
+             AND c.superseded > 0 AND (c.delivered, c.source, c.unit) < (%s, %s, %s)""",
+        [month, DATASET, code, first_day(month), *provider.rank],
+    )
+
+
+def _lift_decompression_limit(connection: psycopg.Connection) -> None:
+    connection.execute(
+        """SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
+           FROM pg_extension WHERE extname = 'timescaledb'"""
+    )
+
+
+def _time(microseconds: int) -> dt.datetime:
+    return dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=microseconds)
+
+
+def _microseconds(time: dt.datetime) -> int:
+    return (time - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1)

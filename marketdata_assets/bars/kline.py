@@ -1,0 +1,197 @@
+"""The monthly K-line `stock_monthly_kline`: one definition, two engines with the same columns and rows.
+
+`continuous aggregate` where TimescaleDB's community licence is there, `rollup` (a plain table) elsewhere. Only the
+months asked for are refreshed.
+"""
+
+import datetime as dt
+import hashlib
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+
+from marketdata_assets.bars import schema
+from marketdata_assets.bars.coverage import first_day
+from marketdata_assets.bars.errors import DefinitionDrift
+from marketdata_assets.stores.ledger import SCHEMA_LOCK
+from marketdata_assets.stores.postgres import connect
+
+RELATION = "stock_monthly_kline"
+COLUMNS = ("month", "code", "name", "open", "high", "low", "close", "volume", "amount")
+REFRESH_ATTEMPTS = 8
+MARK = "marketdata definition "
+
+Engine = Literal["continuous aggregate", "rollup"]
+
+
+@dataclass(frozen=True)
+class KlineReport:
+    """What one refresh did; `rows` are K-lines of the months asked for."""
+
+    engine: Engine
+    months: tuple[str, ...]
+    rows: int
+    codes: int
+    rebuilt: bool
+    seconds: float
+
+
+def refresh(dsn: str, months: Collection[str], *, force: bool = False, rebuild: bool = False) -> KlineReport:
+    """Make the K-line of `months` (`YYYY-MM`) equal what the minutes say.
+
+    `force` recomputes months of a continuous aggregate that it believes unchanged. `rebuild` drops what stands under
+    the name and makes it anew, for every month there are minutes of. Raises DefinitionDrift when what stands was made
+    from another definition and `rebuild` is not set.
+    """
+    started = time.monotonic()
+    with connect(dsn, autocommit=True) as connection:
+        server = schema.ensure(connection)
+        engine: Engine = "continuous aggregate" if server.aggregates else "rollup"
+        made = _ensure(connection, engine, rebuild)
+        wanted = {*months, *(_months_with_bars(connection) if made else ())}
+        for low, high in _ranges(wanted):
+            if engine == "rollup":
+                _roll_up(connection, low, high)
+            else:
+                _refresh_aggregate(connection, low, high, force)
+        if made and engine == "continuous aggregate":
+            connection.execute(schema.script("kline_policy.sql"))
+        rows, codes = _count(connection, months)
+    return KlineReport(engine, tuple(sorted(months)), rows, codes, made and rebuild, time.monotonic() - started)
+
+
+def definition(engine: Engine) -> str:
+    """The statement that makes the K-line under `engine`."""
+    name = "kline_aggregate.sql" if engine == "continuous aggregate" else "kline_table.sql"
+    return _with_filter(name)
+
+
+def rows_query() -> str:
+    """The statement that computes the K-line of [lo, hi) from the minutes, on any engine."""
+    return _with_filter("kline_rows.sql")
+
+
+def fingerprint(engine: Engine) -> str:
+    """A short hash of all that decides the K-line's rows under `engine`."""
+    text = engine + definition(engine) + ("" if engine == "continuous aggregate" else rows_query())
+    return f"{engine} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def months_range(months: Sequence[str]) -> tuple[dt.datetime, dt.datetime]:
+    """First minute of the first month and first minute after the last."""
+    low, high = first_day(min(months)), first_day(max(months))
+    return _midnight(low), _midnight(_next(high))
+
+
+def _with_filter(name: str) -> str:
+    def statement(file: str) -> str:
+        lines = schema.script(file).decode().splitlines()
+        return "\n".join(line for line in lines if not line.startswith("--"))
+
+    return statement(name).replace("{clean}", statement("kline_clean.sql"))
+
+
+def _ensure(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bool:
+    """Create the relation when it is missing or when `rebuild` asks for it; True when it is new."""
+    wanted = fingerprint(engine)
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
+        kind, found = _standing(connection)
+        if kind is not None and found == wanted and not rebuild:
+            return False
+        if kind is not None and not rebuild:
+            raise DefinitionDrift(RELATION, found or "unknown", wanted)
+        if kind is not None:
+            drop = "TABLE" if kind == "r" else "MATERIALIZED VIEW"
+            connection.execute(sql.SQL("DROP {} {} CASCADE").format(sql.SQL(drop), sql.Identifier(RELATION)))
+        connection.execute(definition(engine).encode())
+        what = "TABLE" if engine == "rollup" else "VIEW"
+        connection.execute(
+            sql.SQL("COMMENT ON {} {} IS {}").format(sql.SQL(what), sql.Identifier(RELATION), MARK + wanted)
+        )
+    return True
+
+
+def _standing(connection: psycopg.Connection) -> tuple[str | None, str | None]:
+    """Kind (`r` table, `v` continuous aggregate) and fingerprint of what stands under the name."""
+    row = connection.execute(
+        """SELECT relkind::text, obj_description(oid, 'pg_class') FROM pg_class
+           WHERE relname = %s AND relnamespace = current_schema()::regnamespace""",
+        [RELATION],
+    ).fetchone()
+    if row is None:
+        return None, None
+    kind, comment = row
+    return kind, comment.removeprefix(MARK) if comment and comment.startswith(MARK) else None
+
+
+def _roll_up(connection: psycopg.Connection, low: dt.datetime, high: dt.datetime) -> None:
+    """Replace the rows of [low, high) in one transaction; readers see the old rows or the new."""
+    window = {"lo": low, "hi": high}
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [RELATION])
+        connection.execute(
+            f"DELETE FROM {RELATION} WHERE month >= %(lo)s::timestamp AND month < %(hi)s::timestamp", window
+        )
+        connection.execute(f"INSERT INTO {RELATION} ({', '.join(COLUMNS)}) {rows_query()}".encode(), window)
+
+
+def _refresh_aggregate(connection: psycopg.Connection, low: dt.datetime, high: dt.datetime, force: bool) -> None:
+    """Refresh whole months; a refresh of the same months elsewhere fails this one at once, so it is tried again."""
+    for attempt in range(REFRESH_ATTEMPTS):
+        try:
+            connection.execute(
+                "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamp, %s::timestamp, force => %s)",
+                [RELATION, low, high, force],
+            )
+            return
+        except pg.LockNotAvailable:
+            if attempt == REFRESH_ATTEMPTS - 1:
+                raise
+            time.sleep(0.2 * 2**attempt)
+
+
+def _months_with_bars(connection: psycopg.Connection) -> list[str]:
+    """Every month that has minutes, on record or not."""
+    row = connection.execute("SELECT min(time), max(time) FROM stock_1min_qfq").fetchone()
+    if row is None or row[0] is None:
+        return []
+    months, day = [], row[0].date().replace(day=1)
+    while day <= row[1].date():
+        months.append(f"{day:%Y-%m}")
+        day = _next(day)
+    return months
+
+
+def _ranges(months: Collection[str]) -> list[tuple[dt.datetime, dt.datetime]]:
+    """Half-open ranges of neighbouring months."""
+    ranges: list[tuple[dt.datetime, dt.datetime]] = []
+    for month in sorted(months):
+        low = _midnight(first_day(month))
+        high = _midnight(_next(first_day(month)))
+        if ranges and ranges[-1][1] == low:
+            ranges[-1] = (ranges[-1][0], high)
+        else:
+            ranges.append((low, high))
+    return ranges
+
+
+def _count(connection: psycopg.Connection, months: Collection[str]) -> tuple[int, int]:
+    days = [_midnight(first_day(month)) for month in months]
+    row: Any = connection.execute(
+        f"SELECT count(*), count(DISTINCT code) FROM {RELATION} WHERE month = ANY(%s::timestamp[])", [days]
+    ).fetchone()
+    return int(row[0]), int(row[1])
+
+
+def _next(day: dt.date) -> dt.date:
+    return (day.replace(day=28) + dt.timedelta(days=4)).replace(day=1)
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time())

@@ -1,0 +1,193 @@
+"""The row rules: which typed rows are bars, and why the others are not.
+
+Prices are adjusted forward, so negative ones are legal. Each rule is one vector comparison over a block.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from marketdata_assets.bars.codes import canonical
+from marketdata_assets.bars.layout import DECIMALS, PRICES
+from marketdata_assets.bars.reading import Typed
+from marketdata_assets.stores.quarantine import Reject
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SCALE = 10_000
+LIMITS = {"amount": 1e12, "volume": 1e11, "change_pct": 1e4, "amplitude": 1e4, **dict.fromkeys(PRICES, 1e12)}
+MAX_REJECTED = 1000
+MAX_REJECTED_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Rows that passed, as arrays of one length.
+
+    `time` is microseconds of the exchange's wall clock since 1970; `scaled` holds decimals in units of 0.0001; `null`
+    marks missing cells of optional columns that have any; `code` and `name` index into `codes` and `names`, an int
+    being the index of every row, -1 no name.
+    """
+
+    time: Array
+    code: Array | int
+    codes: tuple[str, ...]
+    name: Array | int
+    names: tuple[str, ...]
+    scaled: dict[str, Array]
+    volume: Array
+    null: dict[str, Array]
+    row: Array
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, rows: Array) -> "Bars":
+        """Only `rows`, a boolean mask or row numbers."""
+        return Bars(
+            self.time[rows],
+            self.code if isinstance(self.code, int) else self.code[rows],
+            self.codes,
+            self.name if isinstance(self.name, int) else self.name[rows],
+            self.names,
+            {name: values[rows] for name, values in self.scaled.items()},
+            self.volume[rows],
+            {name: mask[rows] for name, mask in self.null.items()},
+            self.row[rows],
+        )
+
+
+def too_many(rejected: int, rows: int) -> bool:
+    """Whether so many of `rows` are refused that the whole file is doubted."""
+    return rejected > MAX_REJECTED or rejected > rows * MAX_REJECTED_SHARE
+
+
+def judge(block: Typed, year: int | None = None) -> tuple[Bars, list[Reject]]:
+    """Split a typed block into bars and rejects. With `year`, a time outside it is refused."""
+    values = {name: block.frame[name].to_numpy() for name in LIMITS}
+    null = {name: block.frame[name].is_null().to_numpy() for name in LIMITS if block.frame[name].null_count()}
+    code, codes = _coded(block, "code")
+    name, names = _coded(block, "name")
+    canonicals = tuple(canonical(text) or "" for text in codes)
+    time = block.frame["time"].to_physical().fill_null(np.iinfo(np.int64).min).to_numpy()
+    verdicts = _Verdicts(block)
+    verdicts.refuse(time == np.iinfo(np.int64).min, "time is missing")
+    if year is not None:
+        outside = (time < _year_start(year)) | (time >= _year_start(year + 1))
+        verdicts.refuse(outside, lambda cell: f"time {cell('time')} is outside {year}, the year in the file's name")
+    _judge_text(verdicts, code, canonicals, name, names)
+    scaled = _judge_numbers(verdicts, values, null)
+    _judge_candle(verdicts, scaled)
+    optional = {column: mask for column, mask in null.items() if column not in PRICES}
+    bars = Bars(
+        time, code, canonicals, name, names,
+        {column: scaled[column] for column in DECIMALS}, scaled["volume"], optional, np.arange(len(time)),
+    )  # fmt: skip
+    if verdicts.refused is None:
+        return bars, []
+    return bars.take(~verdicts.refused), verdicts.rejects
+
+
+class _Verdicts:
+    """Collects refusals of one block; the first rule that refuses a row gives the reason."""
+
+    def __init__(self, block: Typed) -> None:
+        self.block = block
+        self.refused: Array | None = None
+        self.rejects: list[Reject] = []
+
+    def refuse(self, mask: Array, reason: str | Callable[[Callable[[str], str]], str]) -> None:
+        if not mask.any():
+            return
+        if self.refused is None:
+            self.refused = np.zeros(self.block.frame.height, bool)
+        for row in np.flatnonzero(mask & ~self.refused).tolist():
+            text = reason if isinstance(reason, str) else reason(lambda column, row=row: self.block.cell(row, column))
+            raw = self.block.raw(row).replace("\0", "\\0")
+            self.rejects.append(Reject(self.block.line(row), text, raw, self._month(row)))
+        self.refused |= mask
+
+    def _month(self, row: int) -> str | None:
+        time = self.block.frame["time"][row]
+        return None if time is None else f"{time:%Y-%m}"
+
+
+def _year_start(year: int) -> int:
+    return int(np.datetime64(f"{year:04d}-01-01", "us").astype(np.int64))
+
+
+def _coded(block: Typed, column: str) -> tuple[Array | int, tuple[str, ...]]:
+    """A text column as an index into its distinct values; blank is -1."""
+    series = block.frame[column]
+    distinct = series.unique(maintain_order=True).drop_nulls()
+    texts = tuple(text.strip() for text in distinct)
+    if len(distinct) == 1 and not series.null_count():
+        return (0, texts) if texts[0] else (-1, ())
+    numbers = np.array([number if text else -1 for number, text in enumerate(texts)], dtype=np.int64)
+    index = series.replace_strict(distinct, numbers, default=-1, return_dtype=pl.Int64)
+    return index.fill_null(-1).to_numpy(), texts
+
+
+def _judge_text(
+    verdicts: _Verdicts, code: Array | int, canonicals: tuple[str, ...], name: Array | int, names: tuple[str, ...]
+) -> None:
+    rows = verdicts.block.frame.height
+    unknown = np.array([*(not text for text in canonicals), True])
+    verdicts.refuse(
+        np.broadcast_to(unknown[code], rows),
+        lambda cell: f"code {cell('code')!r} is not sh, sz or bj and six digits" if cell("code") else "code is missing",
+    )
+    unprintable = np.array([*("\0" in text for text in names), False])
+    verdicts.refuse(np.broadcast_to(unprintable[name], rows), "name holds a NUL character")
+
+
+def _judge_numbers(verdicts: _Verdicts, values: dict[str, Array], null: dict[str, Array]) -> dict[str, Array]:
+    """Refuse what is missing, not finite, out of range or not whole; give the rest as exact integers."""
+    scaled: dict[str, Array] = {}
+    for column, limit in LIMITS.items():
+        number = values[column]
+        if column in null:
+            if column in PRICES:
+                verdicts.refuse(null[column], f"{column} is missing")
+            number = np.where(null[column], 0.0, number)
+        lower = 0.0 if column in ("volume", "amount") else -limit
+        inside = (number >= lower) & (number <= limit)
+        if not inside.all():
+            verdicts.refuse(~inside, lambda cell, column=column: f"{column} {cell(column)} is out of range")
+            number = np.where(inside, number, 0.0)
+        if column == "volume":
+            whole = np.rint(number)
+            verdicts.refuse(whole != number, lambda cell: f"volume {cell('volume')} is not whole")
+            scaled[column] = whole.astype(np.int64)
+        else:
+            scaled[column] = _scaled(verdicts.block, column, number)
+    return scaled
+
+
+def _scaled(block: Typed, column: str, number: Array) -> Array:
+    """Round to four decimals, half away from zero, exactly as Postgres rounds the same text.
+
+    `number * SCALE` is off by less than two units in the last place, so rounding it can only be wrong next to a tie;
+    those cells are rounded from their text.
+    """
+    product = number * SCALE
+    nearest = np.rint(product)
+    doubtful = np.abs(product - nearest) > 0.5 - 1e-9 - np.abs(product) * 4.5e-16
+    result = nearest.astype(np.int64)
+    if doubtful.any():
+        for row in np.flatnonzero(doubtful).tolist():
+            exact = Decimal(block.cell(row, column)) * SCALE
+            result[row] = int(exact.to_integral_value(ROUND_HALF_UP))
+    return result
+
+
+def _judge_candle(verdicts: _Verdicts, scaled: dict[str, Array]) -> None:
+    def text(upper: str, lower: str) -> Callable[[Callable[[str], str]], str]:
+        return lambda cell: f"{upper} {cell(upper)} < {lower} {cell(lower)}"
+
+    for upper, lower in (("high", "low"), ("high", "open"), ("high", "close"), ("open", "low"), ("close", "low")):
+        verdicts.refuse(scaled[upper] < scaled[lower], text(upper, lower))

@@ -1,0 +1,87 @@
+"""The tables of the bars domain, and what the server at hand can do with them.
+
+The monthly K-line has its own definition, in `kline`.
+"""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Literal
+
+import psycopg
+
+from marketdata_assets.stores import ledger
+
+DATASET = "stock_1min_qfq"
+
+Edition = Literal["community", "apache", "none"]
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the Postgres server is: `edition` is TimescaleDB's, `hypertable` whether the bars are one."""
+
+    postgres: str
+    timescaledb: str | None
+    edition: Edition
+    hypertable: bool
+
+    @property
+    def aggregates(self) -> bool:
+        """Whether a continuous aggregate can be kept over the bars."""
+        return self.edition == "community" and self.hypertable
+
+
+def script(name: str) -> bytes:
+    """The text of a file under `sql/`."""
+    return files(__package__).joinpath("sql", name).read_bytes()
+
+
+def look(connection: psycopg.Connection) -> Server:
+    """Ask the server for its versions, licence and whether the bars are a hypertable."""
+    row = connection.execute(
+        """SELECT current_setting('server_version'),
+                  (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
+                  current_setting('timescaledb.license', true)"""
+    ).fetchone()
+    assert row is not None
+    postgres, timescaledb, licence = row
+    if timescaledb is None:
+        return Server(postgres, None, "none", False)
+    hypertable = connection.execute(
+        """SELECT EXISTS (SELECT FROM timescaledb_information.hypertables
+           WHERE hypertable_schema = current_schema() AND hypertable_name = 'stock_1min_qfq')"""
+    ).fetchone()
+    edition: Edition = "community" if licence == "timescale" else "apache"
+    return Server(postgres, timescaledb, edition, bool(hypertable and hypertable[0]))
+
+
+def ensure(connection: psycopg.Connection) -> Server:
+    """Create what is missing: ledger, quarantine, bars, coverage; a hypertable with compression where there can be one.
+
+    A table that already holds rows is left as it is, since turning it into a hypertable would rewrite it.
+    """
+    with connection.transaction():
+        ledger.ensure(connection)
+        if _extension_missing(connection):
+            connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        connection.execute(script("schema.sql"))
+        server = look(connection)
+        if server.timescaledb and not server.hypertable and _empty(connection):
+            connection.execute(script("hypertable.sql"))
+            if server.edition == "community":
+                connection.execute(script("compression.sql"))
+            server = look(connection)
+    return server
+
+
+def _extension_missing(connection: psycopg.Connection) -> bool:
+    """Whether TimescaleDB is loaded into the server but not yet created in this database."""
+    row = connection.execute(
+        """SELECT current_setting('shared_preload_libraries') LIKE '%timescaledb%'
+              AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"""
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _empty(connection: psycopg.Connection) -> bool:
+    return connection.execute("SELECT FROM stock_1min_qfq LIMIT 1").fetchone() is None

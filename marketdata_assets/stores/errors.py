@@ -1,0 +1,39 @@
+"""What can go wrong between a process and a store.
+
+MarketDataError
+├── TransientError
+│   └── StoreAway        the server does not answer or hung up
+└── TerminalError
+    ├── StoreFull        the server's disk is full
+    └── UnencodableValue a value does not fit its column's wire format
+"""
+
+from marketdata_assets.errors import TerminalError, TransientError
+
+
+class StoreAway(TransientError):
+    """The server does not answer, or closed the connection half way."""
+
+    def __init__(self, store: str, cause: str) -> None:
+        self.store = store
+        self.cause = cause.strip()
+        super().__init__(
+            f"{store} is not answering ({self.cause}). Nothing of the unit at hand has landed; "
+            f'start the server ("marketdata doctor" names what is missing) and run the same partitions again.'
+        )
+
+
+class StoreFull(TerminalError):
+    """The server ran out of disk space; what was half written is rolled back."""
+
+    def __init__(self, store: str, cause: str) -> None:
+        self.store = store
+        self.cause = cause.strip()
+        super().__init__(
+            f"{store} has no disk space left ({self.cause}). The unit at hand is rolled back; "
+            f"free space on the server's volume and run the same partitions again."
+        )
+
+
+class UnencodableValue(TerminalError):
+    """A value does not fit the wire format of its column."""

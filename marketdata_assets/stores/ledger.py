@@ -1,0 +1,113 @@
+"""The ledger in Postgres: one row per unit of work, written in the transaction that writes the unit's rows.
+
+What a unit is, and when it counts as loaded, is the domain's business.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Literal
+
+import psycopg
+from psycopg.rows import class_row
+
+Outcome = Literal["ok", "empty", "failed", "removed"]
+
+SCHEMA_LOCK = "marketdata schema"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in the data for one unit, and how its last attempt ended. Times are UTC."""
+
+    dataset: str
+    source: str
+    unit: str
+    content_hash: str | None
+    previous_hash: str | None
+    slices: list[str]
+    read: int
+    rows: int
+    rejected: int
+    outcome: Outcome
+    attempted_hash: str | None
+    error: str | None
+    code_version: str
+    run_id: str
+    started: dt.datetime
+    finished: dt.datetime
+
+    def holds(self, content_hash: str, slices: Iterable[str]) -> bool:
+        """Whether these bytes, in these slices, already stand in the data."""
+        return self.content_hash == content_hash and set(slices) <= set(self.slices)
+
+
+_COLUMNS = (
+    "dataset, source, unit, content_hash, previous_hash, slices, read, rows, rejected, outcome, attempted_hash, error, "
+    "code_version, run_id, started, finished"
+)
+
+
+def ensure(connection: psycopg.Connection) -> None:
+    """Create the ledger and the quarantine when they are missing."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
+    connection.execute(files(__package__).joinpath("sql/ledger.sql").read_bytes())
+
+
+def entries(connection: psycopg.Connection, dataset: str, sources: Iterable[str] | None = None) -> list[Entry]:
+    """Read the rows of `dataset`, of some sources or of all, ordered by source and unit."""
+    with connection.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM marketdata_ledger WHERE dataset = %s AND (%s::text[] IS NULL OR source = ANY(%s))"
+            " ORDER BY source, unit",
+            [dataset, *[None if sources is None else list(sources)] * 2],
+        ).fetchall()
+
+
+def locked(connection: psycopg.Connection, dataset: str, source: str, unit: str) -> Entry | None:
+    """Read one row and lock the unit, whether the row exists or not, until the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{dataset}\n{source}\n{unit}"])
+    with connection.cursor(row_factory=class_row(Entry)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM marketdata_ledger WHERE (dataset, source, unit) = (%s, %s, %s)",
+            [dataset, source, unit],
+        ).fetchone()
+
+
+def record(connection: psycopg.Connection, entry: Entry) -> None:
+    """Write `entry` as the unit's present state and append it to the log of attempts."""
+    values = vars(entry)
+    connection.execute(
+        f"""
+        WITH attempt AS (
+            INSERT INTO marketdata_ledger_log (dataset, source, unit, content_hash, previous_hash, slices, read, rows,
+                rejected, outcome, error, code_version, run_id, started, finished)
+            VALUES (%(dataset)s, %(source)s, %(unit)s, %(attempted_hash)s, %(content_hash)s, %(slices)s, %(read)s, %(rows)s,
+                %(rejected)s, %(outcome)s, %(error)s, %(code_version)s, %(run_id)s, %(started)s, %(finished)s))
+        INSERT INTO marketdata_ledger ({_COLUMNS})
+        VALUES (%(dataset)s, %(source)s, %(unit)s, %(content_hash)s, %(previous_hash)s, %(slices)s, %(read)s, %(rows)s,
+            %(rejected)s, %(outcome)s, %(attempted_hash)s, %(error)s, %(code_version)s, %(run_id)s, %(started)s,
+            %(finished)s)
+        ON CONFLICT (dataset, source, unit) DO UPDATE SET
+            content_hash = EXCLUDED.content_hash, previous_hash = EXCLUDED.previous_hash, slices = EXCLUDED.slices,
+            read = EXCLUDED.read, rows = EXCLUDED.rows, rejected = EXCLUDED.rejected, outcome = EXCLUDED.outcome,
+            attempted_hash = EXCLUDED.attempted_hash, error = EXCLUDED.error, code_version = EXCLUDED.code_version,
+            run_id = EXCLUDED.run_id, started = EXCLUDED.started, finished = EXCLUDED.finished""",
+        values,
+    )
+
+
+def after_failure(known: Entry | None, attempt: Entry) -> Entry:
+    """The row to record when `attempt` failed: what stood in the data before still stands there."""
+    if known is None:
+        return replace(attempt, content_hash=None, previous_hash=None, slices=[], read=0, rows=0, rejected=0)
+    return replace(
+        attempt,
+        content_hash=known.content_hash,
+        previous_hash=known.previous_hash,
+        slices=known.slices,
+        read=known.read,
+        rows=known.rows,
+        rejected=known.rejected,
+    )

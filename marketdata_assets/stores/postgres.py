@@ -1,0 +1,66 @@
+"""One Postgres connection, the mapping of its failures to ours, and the fast way in.
+
+No table or column is named here.
+"""
+
+import select
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+
+from marketdata_assets.stores.errors import StoreAway, StoreFull
+
+STORE = "Postgres"
+COPY_CHUNK_BYTES = 256 * 1024
+
+
+@contextmanager
+def naming_failures() -> Iterator[None]:
+    """Turn a lost connection into StoreAway and a full disk into StoreFull; other errors pass."""
+    try:
+        yield
+    except (pg.DiskFull, pg.OutOfMemory) as error:
+        raise StoreFull(STORE, str(error)) from error
+    except (pg.OperationalError, pg.InterfaceError) as error:
+        if isinstance(error, (pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected, pg.SerializationFailure)):
+            raise
+        raise StoreAway(STORE, str(error)) from error
+
+
+@contextmanager
+def connect(dsn: str, *, autocommit: bool = False, application: str = "marketdata") -> Iterator[psycopg.Connection]:
+    """Open a connection and close it; leaving without an error commits, leaving with one rolls back."""
+    with (
+        naming_failures(),
+        psycopg.connect(dsn, autocommit=autocommit, application_name=application, connect_timeout=10) as connection,
+    ):
+        yield connection
+
+
+def copy_binary(connection: psycopg.Connection, table: str, columns: Iterable[str], blocks: Iterable[bytes]) -> None:
+    """COPY `blocks`, each whole rows in the binary format without header or trailer, into `table`.
+
+    Memory stays at one block: psycopg buffers without bound on its own, so each chunk is flushed before the next.
+    """
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with connection.cursor().copy(statement) as copy:
+        copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+        for block in blocks:
+            view = memoryview(block)
+            for start in range(0, len(view), COPY_CHUNK_BYTES):
+                copy.write(view[start : start + COPY_CHUNK_BYTES])
+                _drain(connection)
+        copy.write(b"\xff\xff")
+
+
+def _drain(connection: psycopg.Connection) -> None:
+    pgconn = connection.pgconn
+    while pgconn.flush():
+        readable, _, _ = select.select([pgconn.socket], [pgconn.socket], [])
+        if readable:
+            pgconn.consume_input()

@@ -1,0 +1,57 @@
+-- Purpose: what has been loaded, from which bytes, with which outcome; and the rows that were refused.
+-- Locks: none beyond creation; run inside a transaction that holds the schema's advisory lock.
+
+-- One row per unit of work: what stands in the data now, and how the last attempt ended.
+CREATE TABLE IF NOT EXISTS marketdata_ledger (
+    dataset        text        NOT NULL,             -- the table the unit lands in
+    source         text        NOT NULL,             -- file, relative to its folder
+    unit           text        NOT NULL,             -- member of the file, or the file itself
+    content_hash   text,                             -- bytes that stand in the data now; NULL: none do
+    previous_hash  text,                             -- bytes that stood there before them
+    slices         text[]      NOT NULL DEFAULT '{}',-- partitions of the unit that stand in the data
+    read           bigint      NOT NULL DEFAULT 0,   -- rows of the unit, all slices, refused ones included
+    rows           bigint      NOT NULL DEFAULT 0,   -- rows of those slices that stand in the data
+    rejected       bigint      NOT NULL DEFAULT 0,   -- rows of the unit in quarantine
+    outcome        text        NOT NULL CHECK (outcome IN ('ok', 'empty', 'failed', 'removed')),
+    attempted_hash text,                             -- bytes of the last attempt
+    error          text,
+    code_version   text        NOT NULL,
+    run_id         text        NOT NULL,
+    started        timestamptz NOT NULL,
+    finished       timestamptz NOT NULL,
+    PRIMARY KEY (dataset, source, unit)
+);
+
+-- Every attempt, never changed.
+CREATE TABLE IF NOT EXISTS marketdata_ledger_log (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    dataset        text        NOT NULL,
+    source         text        NOT NULL,
+    unit           text        NOT NULL,
+    content_hash   text,
+    previous_hash  text,
+    slices         text[]      NOT NULL,
+    read           bigint      NOT NULL,
+    rows           bigint      NOT NULL,
+    rejected       bigint      NOT NULL,
+    outcome        text        NOT NULL,
+    error          text,
+    code_version   text        NOT NULL,
+    run_id         text        NOT NULL,
+    started        timestamptz NOT NULL,
+    finished       timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS marketdata_ledger_log_unit ON marketdata_ledger_log (dataset, source, unit, id);
+
+-- Refused rows as they were read, until the unit is loaded again.
+CREATE TABLE IF NOT EXISTS marketdata_quarantine (
+    dataset  text   NOT NULL,
+    source   text   NOT NULL,
+    unit     text   NOT NULL,
+    line     bigint NOT NULL,                        -- 1 is the header
+    slice    text,                                   -- partition the row would be in; NULL: not known
+    reason   text   NOT NULL,
+    raw      text   NOT NULL,
+    PRIMARY KEY (dataset, source, unit, line)
+);
+CREATE INDEX IF NOT EXISTS marketdata_quarantine_slice ON marketdata_quarantine (dataset, slice);
