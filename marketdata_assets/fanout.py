@@ -5,8 +5,10 @@ What the function does, and what a failure means for the rest, is the caller's b
 
 import multiprocessing
 import os
+import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -15,9 +17,6 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-
-ATTEMPTS = 2
-"""How often an item is tried when its worker dies under it."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Done(Generic[Item, Answer]):
 
 
 class WorkerDied(Exception):
-    """The process that worked on an item was killed, each time it was tried."""
+    """The process that worked on an item was killed, first among others and then with this item alone."""
 
     def __init__(self) -> None:
         super().__init__(
-            f"the worker process was killed {ATTEMPTS} times (out of memory, or by hand); free memory or lower"
-            " MARKETDATA_WORKERS, and run the same partitions again"
+            "the worker process was killed, and again when it had this unit alone (out of memory, or by hand); free"
+            " memory or lower MARKETDATA_WORKERS, and run the same partitions again"
         )
 
 
@@ -58,40 +57,51 @@ class Fanout:
             yield from map(lambda item: _here(function, item), items)
             return
         waiting = list(items)
-        for _ in range(ATTEMPTS):
-            lost: list[Item] = []
-            yield from self._round(function, waiting, lost)
-            if not lost:
-                return
-            waiting = lost
-        for item in waiting:
-            yield Done(item, None, WorkerDied())
+        suspects: list[Item] = []
+        while waiting:
+            waiting = yield from self._round(function, waiting, self.workers, suspects)
+        for item in suspects:
+            killed: list[Item] = []
+            yield from self._round(function, [item], 1, killed)
+            if killed:
+                yield Done(item, None, WorkerDied())
 
     def _round(
-        self, function: Callable[[Item], Answer], items: Sequence[Item], lost: list[Item]
-    ) -> Iterator[Done[Item, Answer]]:
+        self, function: Callable[[Item], Answer], items: Sequence[Item], workers: int, suspects: list[Item]
+    ) -> Generator[Done[Item, Answer], None, list[Item]]:
+        """One pool's life. When a worker dies, items under work become `suspects`, and those not begun are returned."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(self.preload))
-        pool = ProcessPoolExecutor(min(self.workers, len(items)), mp_context=context, initializer=_become_worker)
-        queue = iter(items)
+        pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_become_worker)
+        queue = deque(items)
         running: dict[Future[Answer], Item] = {}
         try:
-            for item in _first(queue, self.workers * 2):
-                running[pool.submit(function, item)] = item
-            while running:
+            while queue or running:
+                while queue and len(running) < workers * 2:
+                    future = pool.submit(_sendable, function, queue[0])
+                    running[future] = queue.popleft()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    item = running.pop(future)
                     error = future.exception()
                     if isinstance(error, BrokenProcessPool):
-                        lost += [item, *running.values(), *queue]
-                        return
-                    yield Done(item, None if error else future.result(), error)
-                    for fresh in _first(queue, 1):
-                        running[pool.submit(function, fresh)] = fresh
+                        raise error
+                    yield Done(running.pop(future), None if error else future.result(), error)
         except BrokenProcessPool:
-            lost += [*running.values(), *queue]
+            suspects += running.values()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+        return list(queue)
+
+
+def _sendable(function: Callable[[Item], Answer], item: Item) -> Answer:
+    """Call in a worker; an error that would not survive the way back, and break the pool, is replaced by its text."""
+    try:
+        return function(item)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301
+        except Exception:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise
 
 
 def _here(function: Callable[[Item], Answer], item: Item) -> Done[Item, Answer]:
@@ -99,11 +109,6 @@ def _here(function: Callable[[Item], Answer], item: Item) -> Done[Item, Answer]:
         return Done(item, function(item))
     except Exception as error:
         return Done(item, None, error)
-
-
-def _first(queue: Iterator[Item], count: int) -> Iterator[Item]:
-    for _, item in zip(range(count), queue, strict=False):
-        yield item
 
 
 def _become_worker() -> None:

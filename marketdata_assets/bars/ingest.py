@@ -5,7 +5,7 @@ Ends in one frozen report; whether a failed unit fails a run is the caller's bus
 
 import datetime as dt
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,11 @@ import psycopg
 from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.loader import UnitReport, load, record_failure, remove
 from marketdata_assets.bars.plan import Broken, Plan, Task
-from marketdata_assets.bars.schema import DATASET, Server, ensure
+from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
 from marketdata_assets.bars.sources import WHOLE_FILE, Opener, scan
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.fanout import Done, Fanout
+from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.stores.postgres import connect
@@ -27,9 +28,6 @@ BATCH_BYTES = 48 * 1024 * 1024
 BATCH_UNITS = 100
 PASSES = 3
 RECONNECTS_SECONDS = (0.5, 1.5, 4.0)
-
-Progress = Callable[[int, int, str], None]
-"""Called with units done, units in all, and what has just ended."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +96,9 @@ def ingest(
             break
         for report in _run(dsn, tasks, run_id, force and number == 0, fanout, progress):
             reports[report.place] = _joined(reports.get(report.place), report)
+    if any(report.rows for report in reports.values()):
+        with connect(dsn, autocommit=True) as connection:
+            settle(connection, server)
     return LoadReport(server, asked, tuple(reports.values()), unchanged, time.monotonic() - started)
 
 

@@ -54,10 +54,10 @@ def refresh(dsn: str, months: Collection[str], *, force: bool = False, rebuild: 
         engine: Engine = "continuous aggregate" if server.aggregates else "rollup"
         made = _ensure(connection, engine, rebuild)
         wanted = {*months, *(_months_with_bars(connection) if made else ())}
-        for low, high in _ranges(wanted):
-            if engine == "rollup":
-                _roll_up(connection, low, high)
-            else:
+        if engine == "rollup":
+            _roll_up(connection, wanted)
+        else:
+            for low, high in _ranges(wanted):
                 _refresh_aggregate(connection, low, high, force)
         if made and engine == "continuous aggregate":
             connection.execute(schema.script("kline_policy.sql"))
@@ -82,6 +82,12 @@ def fingerprint(engine: Engine) -> str:
     return f"{engine} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
+def plan_by_hashing(connection: psycopg.Connection) -> None:
+    """For this transaction, keep the server from nested loops over a month of minutes, as it plans before it has seen
+    fresh rows, and give it the memory to hash them."""
+    connection.execute("SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true)")
+
+
 def months_range(months: Sequence[str]) -> tuple[dt.datetime, dt.datetime]:
     """First minute of the first month and first minute after the last."""
     low, high = first_day(min(months)), first_day(max(months))
@@ -89,11 +95,7 @@ def months_range(months: Sequence[str]) -> tuple[dt.datetime, dt.datetime]:
 
 
 def _with_filter(name: str) -> str:
-    def statement(file: str) -> str:
-        lines = schema.script(file).decode().splitlines()
-        return "\n".join(line for line in lines if not line.startswith("--"))
-
-    return statement(name).replace("{clean}", statement("kline_clean.sql"))
+    return schema.statement(name).replace("{clean}", schema.statement("kline_clean.sql"))
 
 
 def _ensure(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bool:
@@ -130,15 +132,16 @@ def _standing(connection: psycopg.Connection) -> tuple[str | None, str | None]:
     return kind, comment.removeprefix(MARK) if comment and comment.startswith(MARK) else None
 
 
-def _roll_up(connection: psycopg.Connection, low: dt.datetime, high: dt.datetime) -> None:
-    """Replace the rows of [low, high) in one transaction; readers see the old rows or the new."""
-    window = {"lo": low, "hi": high}
+def _roll_up(connection: psycopg.Connection, months: Collection[str]) -> None:
+    """Replace the rows of `months` in one transaction; readers see the old rows or the new."""
+    query = f"INSERT INTO {RELATION} ({', '.join(COLUMNS)}) {rows_query()}".encode()
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [RELATION])
-        connection.execute(
-            f"DELETE FROM {RELATION} WHERE month >= %(lo)s::timestamp AND month < %(hi)s::timestamp", window
-        )
-        connection.execute(f"INSERT INTO {RELATION} ({', '.join(COLUMNS)}) {rows_query()}".encode(), window)
+        plan_by_hashing(connection)
+        for month in sorted(months):
+            low, high = months_range([month])
+            connection.execute(f"DELETE FROM {RELATION} WHERE month = %s::timestamp", [low])
+            connection.execute(query, {"lo": low, "hi": high})
 
 
 def _refresh_aggregate(connection: psycopg.Connection, low: dt.datetime, high: dt.datetime, force: bool) -> None:

@@ -18,6 +18,7 @@ from marketdata_assets.stores.quarantine import Reject
 
 BLOCK_BYTES = 4 * 1024 * 1024
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+TIME_LENGTH = 19
 TIME_FORMATS = (TIME_FORMAT, "%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M")
 
 
@@ -58,11 +59,16 @@ class Typed:
 
     def raw(self, row: int) -> str:
         """`row` as it was read."""
-        return self._split[row if self.kept is None else self.kept[row]].decode("utf-8", "backslashreplace").strip("\r")
+        return _shown(self._split[row if self.kept is None else self.kept[row]])
 
     def cell(self, row: int, column: str) -> str:
         """One value of `row` as it was read."""
-        return self.raw(row).split(",")[self.names.index(column)].strip().strip('"').strip()
+        return self.raw(row).replace('"', "").split(",")[self.names.index(column)].strip()
+
+
+def _shown(line: bytes) -> str:
+    """A line as text that Postgres can keep: other bytes than UTF-8, and NUL, are written out."""
+    return line.decode("utf-8", "backslashreplace").strip("\r").replace("\0", "\\0")
 
 
 def blocks(stream: IO[bytes], first_line: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -99,12 +105,21 @@ def _fast(block: Block, names: tuple[str, ...]) -> Typed | None:
     schema: dict[str, Any] = {name: pl.Float64 if name in NUMBERS else pl.String for name in names}
     try:
         frame = pl.read_csv(text, schema=schema, has_header=False, quote_char=None)
+        if (frame["time"].str.len_bytes().max() or 0) > TIME_LENGTH:
+            return None
         frame = frame.with_columns(frame["time"].str.to_datetime(TIME_FORMAT, time_unit="us", strict=True))
     except PolarsError:
         return None
-    if frame.height != rows:
+    if frame.height != rows or (frame[names[-1]].null_count() and not _even(text, rows)):
         return None
     return Typed(frame, names, text, block.first_line, None)
+
+
+def _even(text: bytes, rows: int) -> bool:
+    """Whether the commas are spread evenly over the lines; polars takes a long line after a short one as it comes."""
+    characters = np.frombuffer(text if text.endswith(b"\n") else text + b"\n", np.uint8)
+    marks = characters[(characters == ord(",")) | (characters == ord("\n"))]
+    return bool((marks.reshape(rows, -1)[:, -1] == ord("\n")).all())
 
 
 def _careful(block: Block, names: tuple[str, ...]) -> Typed:
@@ -117,12 +132,11 @@ def _careful(block: Block, names: tuple[str, ...]) -> Typed:
         try:
             text = line.decode("utf-8").replace('"', "").rstrip("\r")
         except UnicodeDecodeError:
-            raw = line.decode("utf-8", "backslashreplace")
-            rejects.append(Reject(block.first_line + number, "not UTF-8", raw))
+            rejects.append(Reject(block.first_line + number, "not UTF-8", _shown(line)))
             continue
         if text.count(",") != len(names) - 1:
             reason = f"{text.count(',') + 1} columns, expected {len(names)}"
-            rejects.append(Reject(block.first_line + number, reason, text.replace("\0", "\\0")))
+            rejects.append(Reject(block.first_line + number, reason, _shown(line)))
             continue
         good.append(text)
         kept.append(number)
@@ -137,7 +151,7 @@ def _careful(block: Block, names: tuple[str, ...]) -> Typed:
 def _parsed(strings: Typed) -> Typed:
     """Cast a frame of strings; a row with a cell that cannot be cast becomes a reject."""
     frame = strings.frame
-    clock = pl.col("time").str.slice(0, 19)
+    clock = pl.col("time").str.slice(0, TIME_LENGTH)
     cast = frame.with_columns(
         pl.coalesce(clock.str.to_datetime(form, time_unit="us", strict=False) for form in TIME_FORMATS).alias("time"),
         pl.col(*NUMBERS).cast(pl.Float64, strict=False),
@@ -149,7 +163,7 @@ def _parsed(strings: Typed) -> Typed:
         junk = (cast[name].is_null() & frame[name].is_not_null()).to_numpy() & ~bad
         for row in np.flatnonzero(junk).tolist():
             reason = f"{name} {frame[name][row]!r} is not {kind}"
-            rejects.append(Reject(strings.line(row), reason, strings.raw(row).replace("\0", "\\0")))
+            rejects.append(Reject(strings.line(row), reason, strings.raw(row)))
         bad |= junk
     return Typed(
         cast.filter(~pl.Series(bad, dtype=pl.Boolean)),

@@ -19,7 +19,8 @@ from marketdata_assets.stores.quarantine import Reject
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SCALE = 10_000
-LIMITS = {"amount": 1e12, "volume": 1e11, "change_pct": 1e4, "amplitude": 1e4, **dict.fromkeys(PRICES, 1e12)}
+LIMITS = {"amount": 1e12, "volume": 1e11, "change_pct": 1e4, "amplitude": 1e4, **dict.fromkeys(PRICES, 1e12 - 1)}
+FIRST_YEAR, LAST_YEAR = 1900, 2099
 MAX_REJECTED = 1000
 MAX_REJECTED_SHARE = 0.01
 
@@ -76,9 +77,10 @@ def judge(block: Typed, year: int | None = None) -> tuple[Bars, list[Reject]]:
     time = block.frame["time"].to_physical().fill_null(np.iinfo(np.int64).min).to_numpy()
     verdicts = _Verdicts(block)
     verdicts.refuse(time == np.iinfo(np.int64).min, "time is missing")
-    if year is not None:
-        outside = (time < _year_start(year)) | (time >= _year_start(year + 1))
-        verdicts.refuse(outside, lambda cell: f"time {cell('time')} is outside {year}, the year in the file's name")
+    first, last = (FIRST_YEAR, LAST_YEAR) if year is None else (year, year)
+    said = f"{first} to {last}" if year is None else f"{year}, the year in the file's name"
+    outside = (time < _year_start(first)) | (time >= _year_start(last + 1))
+    verdicts.refuse(outside, lambda cell: f"time {cell('time')} is outside {said}")
     _judge_text(verdicts, code, canonicals, name, names)
     scaled = _judge_numbers(verdicts, values, null)
     _judge_candle(verdicts, scaled)
@@ -107,13 +109,14 @@ class _Verdicts:
             self.refused = np.zeros(self.block.frame.height, bool)
         for row in np.flatnonzero(mask & ~self.refused).tolist():
             text = reason if isinstance(reason, str) else reason(lambda column, row=row: self.block.cell(row, column))
-            raw = self.block.raw(row).replace("\0", "\\0")
-            self.rejects.append(Reject(self.block.line(row), text, raw, self._month(row)))
+            self.rejects.append(Reject(self.block.line(row), text, self.block.raw(row), self._month(row)))
         self.refused |= mask
 
     def _month(self, row: int) -> str | None:
-        time = self.block.frame["time"][row]
-        return None if time is None else f"{time:%Y-%m}"
+        time = self.block.frame["time"].to_physical()[row]
+        if time is None or not _year_start(FIRST_YEAR) <= time < _year_start(LAST_YEAR + 1):
+            return None
+        return str(np.datetime64(time, "us").astype("datetime64[M]"))
 
 
 def _year_start(year: int) -> int:

@@ -6,7 +6,7 @@ Nothing here is market data: prices are a seeded random walk, adjusted by invent
 import datetime as dt
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,9 @@ import polars as pl
 from marketdata_assets.bars.layout import BOM, HEADER
 
 
+
+DIVIDENDS = {"sh600001": 40.0}
+"""Yuan by which a stock's history is adjusted; 40 makes every price of it negative, as long histories have it."""
 
 STOCKS: tuple[tuple[str, str], ...] = (
     ("sh600001", "示例银行"),
@@ -85,7 +88,7 @@ def write_year(
     stocks: Sequence[tuple[str, str]] = STOCKS,
     until: dt.date | None = None,
     seed: int = 7,
-    dividend: float = 0.0,
+    dividends: Mapping[str, float] = DIVIDENDS,
 ) -> Path:
     """Write `{year}_1min.zip` with one `{code}_{year}.csv` for each of `stocks`; the same arguments give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,5 +99,5 @@ def write_year(
         for code, name in stocks:
             member = zipfile.ZipInfo(f"{code}_{year}.csv", date_time=(year, 12, 31, 16, 0, 0))
             member.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(member, csv_bytes(stock_year(code, name, days, seed, dividend)))
+            archive.writestr(member, csv_bytes(stock_year(code, name, days, seed, dividends.get(code, 0.0))))
     return partial.replace(path)

@@ -36,6 +36,11 @@ def script(name: str) -> bytes:
     return files(__package__).joinpath("sql", name).read_bytes()
 
 
+def statement(name: str) -> str:
+    """A file under `sql/` without its comment lines, to be put into another statement or given parameters."""
+    return "\n".join(line for line in script(name).decode().splitlines() if not line.startswith("--"))
+
+
 def look(connection: psycopg.Connection) -> Server:
     """Ask the server for its versions, licence and whether the bars are a hypertable."""
     row = connection.execute(
@@ -71,7 +76,15 @@ def ensure(connection: psycopg.Connection) -> Server:
             if server.edition == "community":
                 connection.execute(script("compression.sql"))
             server = look(connection)
+        if not server.hypertable:
+            connection.execute(script("time_index.sql"))
     return server
+
+
+def settle(connection: psycopg.Connection, server: Server) -> None:
+    """Let the time index know the pages that a load has added."""
+    if not server.hypertable:
+        connection.execute("SELECT brin_summarize_new_values('stock_1min_qfq_time')")
 
 
 def _extension_missing(connection: psycopg.Connection) -> bool:

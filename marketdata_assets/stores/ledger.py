@@ -5,7 +5,7 @@ What a unit is, and when it counts as loaded, is the domain's business.
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from typing import Literal
 
@@ -28,6 +28,7 @@ class Entry:
     previous_hash: str | None
     slices: list[str]
     read: int
+    skipped: int
     rows: int
     rejected: int
     outcome: Outcome
@@ -43,10 +44,10 @@ class Entry:
         return self.content_hash == content_hash and set(slices) <= set(self.slices)
 
 
-_COLUMNS = (
-    "dataset, source, unit, content_hash, previous_hash, slices, read, rows, rejected, outcome, attempted_hash, error, "
-    "code_version, run_id, started, finished"
-)
+_FIELDS = tuple(field.name for field in fields(Entry))
+_COLUMNS = ", ".join(_FIELDS)
+_VALUES = ", ".join(f"%({name})s" for name in _FIELDS)
+_NEW_STATE = ", ".join(f"{name} = EXCLUDED.{name}" for name in _FIELDS[3:])
 
 
 def ensure(connection: psycopg.Connection) -> None:
@@ -77,37 +78,26 @@ def locked(connection: psycopg.Connection, dataset: str, source: str, unit: str)
 
 def record(connection: psycopg.Connection, entry: Entry) -> None:
     """Write `entry` as the unit's present state and append it to the log of attempts."""
-    values = vars(entry)
     connection.execute(
         f"""
-        WITH attempt AS (
-            INSERT INTO marketdata_ledger_log (dataset, source, unit, content_hash, previous_hash, slices, read, rows,
-                rejected, outcome, error, code_version, run_id, started, finished)
-            VALUES (%(dataset)s, %(source)s, %(unit)s, %(attempted_hash)s, %(content_hash)s, %(slices)s, %(read)s, %(rows)s,
-                %(rejected)s, %(outcome)s, %(error)s, %(code_version)s, %(run_id)s, %(started)s, %(finished)s))
-        INSERT INTO marketdata_ledger ({_COLUMNS})
-        VALUES (%(dataset)s, %(source)s, %(unit)s, %(content_hash)s, %(previous_hash)s, %(slices)s, %(read)s, %(rows)s,
-            %(rejected)s, %(outcome)s, %(attempted_hash)s, %(error)s, %(code_version)s, %(run_id)s, %(started)s,
-            %(finished)s)
-        ON CONFLICT (dataset, source, unit) DO UPDATE SET
-            content_hash = EXCLUDED.content_hash, previous_hash = EXCLUDED.previous_hash, slices = EXCLUDED.slices,
-            read = EXCLUDED.read, rows = EXCLUDED.rows, rejected = EXCLUDED.rejected, outcome = EXCLUDED.outcome,
-            attempted_hash = EXCLUDED.attempted_hash, error = EXCLUDED.error, code_version = EXCLUDED.code_version,
-            run_id = EXCLUDED.run_id, started = EXCLUDED.started, finished = EXCLUDED.finished""",
-        values,
+        WITH attempt AS (INSERT INTO marketdata_ledger_log ({_COLUMNS}) VALUES ({_VALUES}))
+        INSERT INTO marketdata_ledger ({_COLUMNS}) VALUES ({_VALUES})
+        ON CONFLICT (dataset, source, unit) DO UPDATE SET {_NEW_STATE}""",
+        vars(entry),
     )
 
 
 def after_failure(known: Entry | None, attempt: Entry) -> Entry:
     """The row to record when `attempt` failed: what stood in the data before still stands there."""
     if known is None:
-        return replace(attempt, content_hash=None, previous_hash=None, slices=[], read=0, rows=0, rejected=0)
+        return replace(attempt, content_hash=None, previous_hash=None, slices=[], read=0, skipped=0, rows=0, rejected=0)
     return replace(
         attempt,
         content_hash=known.content_hash,
         previous_hash=known.previous_hash,
         slices=known.slices,
         read=known.read,
+        skipped=known.skipped,
         rows=known.rows,
         rejected=known.rejected,
     )

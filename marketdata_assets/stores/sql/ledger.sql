@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger (
     previous_hash  text,                             -- bytes that stood there before them
     slices         text[]      NOT NULL DEFAULT '{}',-- partitions of the unit that stand in the data
     read           bigint      NOT NULL DEFAULT 0,   -- rows of the unit, all slices, refused ones included
+    skipped        bigint      NOT NULL DEFAULT 0,   -- rows of slices that nobody has asked for
     rows           bigint      NOT NULL DEFAULT 0,   -- rows of those slices that stand in the data
     rejected       bigint      NOT NULL DEFAULT 0,   -- rows of the unit in quarantine
     outcome        text        NOT NULL CHECK (outcome IN ('ok', 'empty', 'failed', 'removed')),
@@ -24,22 +25,8 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger (
 
 -- Every attempt, never changed.
 CREATE TABLE IF NOT EXISTS marketdata_ledger_log (
-    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    dataset        text        NOT NULL,
-    source         text        NOT NULL,
-    unit           text        NOT NULL,
-    content_hash   text,
-    previous_hash  text,
-    slices         text[]      NOT NULL,
-    read           bigint      NOT NULL,
-    rows           bigint      NOT NULL,
-    rejected       bigint      NOT NULL,
-    outcome        text        NOT NULL,
-    error          text,
-    code_version   text        NOT NULL,
-    run_id         text        NOT NULL,
-    started        timestamptz NOT NULL,
-    finished       timestamptz NOT NULL
+    LIKE marketdata_ledger,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY
 );
 CREATE INDEX IF NOT EXISTS marketdata_ledger_log_unit ON marketdata_ledger_log (dataset, source, unit, id);
 

@@ -1,0 +1,45 @@
+"""The commands by name, and the one place where an error of ours becomes a message and an exit code."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from marketdata_assets.cli import bars, demo, doctor, output, status, up
+from marketdata_assets.errors import MarketDataError
+
+
+class _Commands(TyperGroup):
+    """Shows an error of ours as its message alone; any other keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MarketDataError as error:
+            output.fail(str(error))
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Raw market data to query-ready tables, kept right.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("up")(up.up)
+app.command("demo")(demo.demo)
+app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
+
+ingest = typer.Typer(help="Load data of some partitions now, with a progress bar.", no_args_is_help=True)
+ingest.command("bars")(bars.ingest)
+app.add_typer(ingest, name="ingest")
+
+quarantine = typer.Typer(help="Rows that were refused, and why.", no_args_is_help=True)
+quarantine.command("show")(bars.show_quarantine)
+app.add_typer(quarantine, name="quarantine")
+
+kline = typer.Typer(help="The monthly K-line.", no_args_is_help=True)
+kline.command("rebuild")(bars.rebuild_kline)
+app.add_typer(kline, name="kline")

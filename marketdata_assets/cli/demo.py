@@ -1,0 +1,52 @@
+"""`marketdata demo`: sample files through the whole graph, then the UI."""
+
+import datetime as dt
+import time
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from marketdata_assets.bars import sample
+from marketdata_assets.cli import output
+from marketdata_assets.cli.bars import tell
+from marketdata_assets.cli.instance import environment, months_between, run_job
+from marketdata_assets.cli.up import serve
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+YEARS = 3
+
+
+def demo(
+    ui: Annotated[bool, typer.Option(help="leave the Dagster UI open at the end")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Start the local stack, write sample files, load everything, print the summary and leave the UI open."""
+    started = time.monotonic()
+    settings = Settings()
+    say = output.SILENT.print if as_json else output.notes().print
+    with LocalStack(settings, progress=say) as stack:
+        written = write_samples(settings.bars_folder)
+        say(f"{len(written)} sample files written to {settings.bars_folder}" if written else "sample files are there")
+        months = months_between(None)
+        with output.bar("minute bars", quiet=as_json):
+            outcome = run_job(settings, stack.endpoints, "bars_repair", months[0], months[-1])
+        tell(outcome, as_json)
+        say(f"demo ready after {time.monotonic() - started:.0f} s, {len(months)} months from {months[0]} to {months[-1]}")
+        if not outcome.success:
+            raise typer.Exit(1)
+        if ui:
+            serve(settings, environment(settings, stack.endpoints), ui=True)
+
+
+def write_samples(folder: Path) -> list[Path]:
+    """Write the sample years that are missing, the current one up to yesterday; files that are there stay."""
+    today = dt.datetime.now(ZoneInfo("Asia/Shanghai")).date()
+    written = []
+    for year in range(today.year - YEARS + 1, today.year + 1):
+        until = min(dt.date(year, 12, 31), today - dt.timedelta(days=1))
+        if not (folder / f"{year}_1min.zip").exists() and sample.weekdays(year, until):
+            written.append(sample.write_year(folder, year, until=until))
+    return written

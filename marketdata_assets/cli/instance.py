@@ -1,0 +1,131 @@
+"""The Dagster instance of a data folder, and runs of our jobs in this process.
+
+Everything heavy is imported inside the functions, so that `marketdata --help` stays quick.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marketdata_assets.errors import TerminalError
+from marketdata_assets.local import endpoints
+from marketdata_assets.local.endpoints import Endpoints
+from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster import ExecuteInProcessResult
+
+PROJECT = Path(__file__).parents[2]
+
+
+class NoStorage(TerminalError):
+    """There is no Postgres for Dagster's own storage."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no storage for Dagster: no local stack is running and DAGSTER_PG_HOST is not set. Run \"marketdata up\" in"
+            " another terminal, or set DAGSTER_PG_HOST, _PORT, _DB, _USER and _PASSWORD."
+        )
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run of a job ended: its id, what its assets reported, and why a step failed."""
+
+    success: bool
+    run_id: str
+    metadata: dict[str, dict[str, Any]]
+    checks_failed: tuple[str, ...]
+    checks_passed: int
+    error: str | None
+
+
+def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
+    """The variables with which Dagster's processes find storage, servers and folders; makes DAGSTER_HOME."""
+    home = settings.root / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
+    return endpoints.as_environment(found) | {
+        "MARKETDATA_HOME": str(settings.root),
+        "DAGSTER_HOME": str(home),
+        "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+    }
+
+
+def run_job(
+    settings: Settings, found: Endpoints, job: str, first: str, last: str, config: dict[str, Any] | None = None
+) -> RunOutcome:
+    """Run `job` for the months from `first` to `last` in this process; the run is on record like any other."""
+    os.environ.update(environment(settings, found))
+    if "DAGSTER_PG_HOST" not in os.environ:
+        raise NoStorage
+    import dagster as dg
+
+    from marketdata_assets.definitions import defs
+    from marketdata_assets.partitions import range_tags
+
+    logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with dg.DagsterInstance.get() as instance:
+        result = (
+            defs()
+            .get_repository_def()
+            .get_job(job)
+            .execute_in_process(
+                instance=instance,
+                tags=range_tags(first, last),
+                run_config={**logging, "ops": config or {}},
+                raise_on_error=False,
+            )
+        )
+    return _outcome(result)
+
+
+def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
+    metadata: dict[str, dict[str, Any]] = {}
+    for event in result.get_asset_materialization_events():
+        found = event.materialization
+        plain = {key: value.value for key, value in found.metadata.items()}
+        if found.asset_key is not None and "seconds" in plain:
+            metadata[found.asset_key.to_user_string()] = plain
+    evaluations = result.get_asset_check_evaluations()
+    errors = [_reason(event) for event in result.all_events if event.is_step_failure]
+    return RunOutcome(
+        success=result.success,
+        run_id=result.run_id,
+        metadata=metadata,
+        checks_failed=tuple(e.check_name for e in evaluations if not e.passed),
+        checks_passed=sum(e.passed for e in evaluations),
+        error="\n".join(errors) or None,
+    )
+
+
+def _reason(event: Any) -> str:
+    """What a person needs of a failed step: the failure's own words, else the error's."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else str(event.message)
+
+
+def months_between(text: str | None) -> Sequence[str]:
+    """`2024-01:2024-06` or `2024-01` as months; None as every month up to the current one.
+
+    Raises ValueError naming the text when it is neither, or names a month that is no partition.
+    """
+    from marketdata_assets.partitions import BAR_MONTHS
+
+    keys = list(BAR_MONTHS.get_partition_keys())
+    if text is None:
+        return keys
+    first, _, last = text.partition(":")
+    for month in (first, last or first):
+        if month not in keys:
+            raise ValueError(f"{month!r} is not a month from {keys[0]} to {keys[-1]}; write 2024-01 or 2024-01:2024-06")
+    return keys[keys.index(first) : keys.index(last or first) + 1]

@@ -1,0 +1,85 @@
+"""What the commands print: tables and bars for people on stderr or stdout, one JSON object for machines on stdout."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from marketdata_assets.progress import watched_by
+
+SILENT = Console(file=None, quiet=True)
+
+
+def console() -> Console:
+    """Where results go."""
+    return Console(highlight=False)
+
+
+def notes() -> Console:
+    """Where everything that is not the result goes."""
+    return Console(stderr=True, highlight=False)
+
+
+def fail(message: str) -> None:
+    """Say why a command failed."""
+    notes().print(f"[bold red]error[/] {_plain(message)}")
+
+
+def as_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows; numbers stand right."""
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    for number, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
+        drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*[_cell(value) for value in row])
+    console().print(drawn)
+
+
+@contextmanager
+def bar(label: str, quiet: bool = False) -> Iterator[None]:
+    """Show a progress bar of the work done inside the block."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[what]}"),
+    )
+    with Progress(*columns, console=notes(), disable=quiet, transient=True) as progress:
+        tasks: dict[int, TaskID] = {}
+
+        def watch(done: int, total: int, what: str) -> None:
+            if total not in tasks:
+                tasks[total] = progress.add_task(label, total=total, what="")
+            progress.update(tasks[total], completed=done, what=what)
+
+        with watched_by(watch):
+            yield
+
+
+def summary(rows: int, rejected: int, seconds: float, extra: str = "") -> str:
+    """The one line at the end of a load."""
+    speed = f"{rows / seconds:,.0f}" if seconds > 0 else "0"
+    return f"{rows:,} rows, {rejected:,} rejected, {seconds:.1f} s, {speed} rows/s{extra}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,76 @@
+"""`marketdata up`: the local stack and the Dagster UI, until Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from marketdata_assets.cli import output
+from marketdata_assets.cli.instance import PROJECT, environment
+from marketdata_assets.local.process import tied_to_us
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+
+def up(
+    ui: Annotated[bool, typer.Option(help="also start the Dagster UI and its daemon")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="print the URLs as one JSON object")] = False,
+) -> None:
+    """Start the local stack and the Dagster UI on the data folder; Ctrl-C stops both, the data stays."""
+    settings = Settings()
+    say = output.notes().print
+    with LocalStack(settings, progress=say) as stack:
+        found = environment(settings, stack.endpoints)
+        if as_json:
+            output.as_json(found)
+        else:
+            output.table("local stack", ("variable", "value"), sorted(found.items()))
+        serve(settings, found, ui)
+
+
+def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
+    """Stay in the foreground with the UI, or with the servers alone, until a signal."""
+    with _stop_on_signal():
+        if not ui:
+            output.notes().print("running; Ctrl-C stops it")
+            signal.pause()
+            return
+        url = f"http://127.0.0.1:{settings.ui_port}"
+        output.notes().print(f"Dagster UI at {url} in a few seconds; Ctrl-C stops everything, the data stays")
+        command = [
+            sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml"),
+            "--host", "127.0.0.1", "--port", str(settings.ui_port), "--log-level", "warning",
+        ]  # fmt: skip
+        process = subprocess.Popen(
+            tied_to_us(command, signal.SIGINT, None), env={**os.environ, **found}, cwd=PROJECT, start_new_session=True
+        )
+        try:
+            code = process.wait()
+        finally:
+            _stop(process)
+    if code != 0:
+        output.fail(f"the Dagster UI ended with exit code {code}; is port {settings.ui_port} taken? Set MARKETDATA_UI_PORT")
+        raise typer.Exit(1)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+class _stop_on_signal:  # noqa: N801 - reads as a statement
+    """Let SIGTERM end the block like Ctrl-C, and let both end it quietly."""
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        signal.signal(signal.SIGTERM, self._before)
+        return kind is KeyboardInterrupt

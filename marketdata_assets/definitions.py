@@ -1,0 +1,25 @@
+"""The one entry of the code location: the definitions under `defs/`, and the resources they share."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from marketdata_assets import resources
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions.merge(
+        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        dg.Definitions(
+            resources={
+                "postgres": resources.Postgres(),
+                "mongo": resources.Mongo(),
+                "clickhouse": resources.ClickHouse(),
+                "nats": resources.Nats(),
+                "bar_files": resources.BarFiles(),
+                "workers": resources.Workers(),
+            },
+            executor=dg.in_process_executor,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The Dagster layer: a folder per domain, thin definitions over the library."""

@@ -1,0 +1,1 @@
+"""Minute bars and the monthly K-line as assets."""

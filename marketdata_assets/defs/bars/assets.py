@@ -1,0 +1,100 @@
+"""The assets of the bars domain: files -> minute bars -> monthly K-line, by month.
+
+Keep loading and SQL out of here; both are in `marketdata_assets.bars`.
+"""
+
+import dagster as dg
+
+from marketdata_assets.bars import kline
+from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.bars.loader import CODE_VERSION
+from marketdata_assets.defs.bars import report
+from marketdata_assets.partitions import BAR_MONTHS
+from marketdata_assets.resources import BarFiles, Postgres, Workers
+
+OWNERS = ["team:market-data"]
+
+minute_bar_files = dg.AssetSpec(
+    "minute_bar_files",
+    group_name="bars",
+    kinds={"file", "csv"},
+    owners=OWNERS,
+    description="Yearly `YYYY_1min.zip` files, one CSV per stock, and loose `.csv` or `.csv.gz`, as the vendor delivers"
+    " them into `MARKETDATA_BARS_DIR`. Prices are adjusted forward, so every dividend changes the whole history.",
+)
+
+
+class LoadConfig(dg.Config):
+    """How minute bars are loaded."""
+
+    force: bool = False
+    """Read and replace even what the ledger knows to be there already."""
+
+
+@dg.asset(
+    deps=[minute_bar_files],
+    partitions_def=BAR_MONTHS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="bars",
+    kinds={"postgres", "timescaledb"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    pool="timescale",
+    metadata=report.BARS_SCHEMA,
+)
+def stock_1min_qfq(
+    context: dg.AssetExecutionContext, config: LoadConfig, postgres: Postgres, bar_files: BarFiles, workers: Workers
+) -> dg.MaterializeResult:
+    """1-minute bars of A-shares, adjusted forward, exactly as the newest files have them.
+
+    Only units that are new or changed are read. A re-delivered file replaces its rows in every month that stands,
+    also in months that were not asked for; these are marked materialised as well.
+    """
+    loaded = ingest(
+        postgres.dsn,
+        bar_files.path,
+        context.partition_keys,
+        run_id=context.run_id,
+        fanout=workers.fanout("marketdata_assets.bars.ingest"),
+        force=config.force,
+        progress=report.Lines(context.log.info),
+    )
+    return report.bars(context, postgres.dsn, loaded)
+
+
+class KlineConfig(dg.Config):
+    """How the monthly K-line is refreshed."""
+
+    force: bool = False
+    """Recompute months of a continuous aggregate even where it believes them unchanged."""
+
+    rebuild: bool = False
+    """Drop what stands under the name and make it anew, for every month; needed when the definition has changed."""
+
+
+@dg.asset(
+    deps=[stock_1min_qfq],
+    partitions_def=BAR_MONTHS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window()),
+    group_name="bars",
+    kinds={"postgres", "timescaledb", "sql"},
+    owners=OWNERS,
+    code_version=kline.fingerprint("continuous aggregate"),
+    pool="timescale",
+    metadata=report.KLINE_SCHEMA,
+)
+def stock_monthly_kline(
+    context: dg.AssetExecutionContext, config: KlineConfig, postgres: Postgres
+) -> dg.MaterializeResult:
+    """Monthly K-line per stock: first open, highest high, lowest low, last close, volume and amount summed.
+
+    A continuous aggregate where TimescaleDB's community licence is there, a plain table elsewhere; same rows.
+    """
+    refreshed = kline.refresh(postgres.dsn, context.partition_keys, force=config.force, rebuild=config.rebuild)
+    return report.monthly_kline(context, postgres.dsn, refreshed)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(assets=[minute_bar_files, stock_1min_qfq, stock_monthly_kline])

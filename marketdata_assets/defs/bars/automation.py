@@ -1,0 +1,85 @@
+"""When the bars domain runs by itself: on new files, every night, and the K-line behind the bars.
+
+What counts as touched or stale is decided in `bars.watch` and `bars.status`.
+"""
+
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+
+from marketdata_assets.bars import status, watch
+from marketdata_assets.partitions import BAR_MONTHS, neighbours, range_tags
+from marketdata_assets.resources import BarFiles, Postgres
+from marketdata_assets.stores.postgres import connect
+
+BARS = dg.AssetSelection.assets("stock_1min_qfq")
+KLINE = dg.AssetSelection.assets("stock_monthly_kline")
+
+bars_job = dg.define_asset_job("bars", selection=BARS, description="Load minute bars of some months.")
+bars_repair_job = dg.define_asset_job(
+    "bars_repair", selection=BARS | KLINE, description="Load minute bars of some months and refresh their K-line."
+)
+
+
+@dg.sensor(
+    job=bars_job,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="New or changed files of minute bars: one run per range of touched months, 24 months a tick.",
+)
+def minute_bar_files_sensor(context: dg.SensorEvaluationContext, bar_files: BarFiles) -> dg.SensorResult | dg.SkipReason:
+    seen = watch.look(
+        bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, BAR_MONTHS.get_partition_keys()
+    )
+    if not seen.months:
+        context.update_cursor(seen.cursor)
+        waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""
+        return dg.SkipReason(f"nothing new in {bar_files.path}{waiting}")
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(run_key=f"{first}:{last}:{seen.key}", tags=range_tags(first, last))
+            for first, last in neighbours(seen.months)
+        ],
+        cursor=seen.cursor,
+    )
+
+
+@dg.schedule(
+    job=bars_repair_job,
+    cron_schedule="30 2 * * *",
+    execution_timezone="Asia/Shanghai",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night: load what is missing, failed or stale, and refresh K-lines that never were.",
+)
+def bars_nightly(
+    context: dg.ScheduleEvaluationContext, postgres: Postgres, bar_files: BarFiles
+) -> Iterator[dg.RunRequest] | dg.SkipReason:
+    keys = BAR_MONTHS.get_partition_keys()
+    with connect(postgres.dsn) as connection:
+        status.ensure_readable(connection)
+        states = status.month_states(connection, bar_files.path, keys)
+    refreshed = context.instance.get_materialized_partitions(dg.AssetKey("stock_monthly_kline"))
+    due = {month for month, state in states.items() if state in ("missing", "failed", "stale")}
+    due |= {month for month, state in states.items() if state == "ok" and month not in refreshed}
+    if not due:
+        return dg.SkipReason("every month is as the files have it")
+    return iter([dg.RunRequest(tags=range_tags(first, last)) for first, last in neighbours(due)])
+
+
+kline_behind_bars = dg.AutomationConditionSensorDefinition(
+    "kline_behind_bars",
+    target=KLINE,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Refreshes the K-line of every month whose minute bars have been loaded.",
+)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(
+        jobs=[bars_job, bars_repair_job],
+        sensors=[minute_bar_files_sensor, kline_behind_bars],
+        schedules=[bars_nightly],
+    )

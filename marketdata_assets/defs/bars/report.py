@@ -1,0 +1,159 @@
+"""Reports of the bars library as Dagster metadata, materialisations and failures.
+
+Numbers come from the reports and from short queries; nothing is loaded or computed here.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import psycopg
+
+from marketdata_assets.bars import plots, status
+from marketdata_assets.bars.ingest import LoadReport
+from marketdata_assets.bars.kline import RELATION, KlineReport
+from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.progress import tell
+from marketdata_assets.stores.postgres import connect
+
+MAX_NAMED = 20
+
+
+def _schema(*columns: tuple[str, str, str]) -> dict[str, Any]:
+    return {
+        "dagster/column_schema": dg.TableSchema(
+            [dg.TableColumn(name, kind, description) for name, kind, description in columns]
+        )
+    }
+
+
+_PRICES = tuple((name, "numeric", "yuan, adjusted forward: may be negative") for name in ("open", "high", "low", "close"))
+
+BARS_SCHEMA = _schema(
+    ("time", "timestamp", "exchange wall clock, Asia/Shanghai"),
+    ("code", "text", "600000.SH"),
+    ("name", "text", "name of the stock at that time"),
+    *_PRICES,
+    ("volume", "bigint", "lots of 100 shares"),
+    ("amount", "numeric", "yuan"),
+    ("change_pct", "numeric", "percent, as delivered"),
+    ("amplitude", "numeric", "percent, as delivered"),
+) | {"dagster/table_name": DATASET}
+
+KLINE_SCHEMA = _schema(
+    ("month", "timestamp", "first day of the month"),
+    ("code", "text", "600000.SH"),
+    ("name", "text", "last name known in the month"),
+    *_PRICES,
+    ("volume", "numeric", "lots of 100 shares"),
+    ("amount", "numeric", "yuan"),
+) | {"dagster/table_name": RELATION}
+
+
+class Lines:
+    """Progress of a load: to whoever watches, and as a line of log every few seconds."""
+
+    def __init__(self, write: Callable[[str], None], every_seconds: float = 5.0) -> None:
+        self._write = write
+        self._every = every_seconds
+        self._next = time.monotonic() + every_seconds
+
+    def __call__(self, done: int, total: int, place: str) -> None:
+        tell(done, total, place)
+        if done == total or time.monotonic() >= self._next:
+            self._write(f"{done} of {total} files, last {place}")
+            self._next = time.monotonic() + self._every
+
+
+def bars(context: dg.AssetExecutionContext, dsn: str, loaded: LoadReport) -> dg.MaterializeResult:
+    """Give each month its row count; when units failed, mark the whole months and raise Failure naming the rest."""
+    asked = set(loaded.months)
+    with connect(dsn) as connection:
+        counts = status.by_month(connection, asked | set(loaded.touched_months))
+        metadata = _load_metadata(connection, loaded)
+    for month in sorted(set(loaded.touched_months) - asked - set(loaded.failed_months)):
+        _mark(context, month, counts)
+    if loaded.failed:
+        for month in sorted(asked - set(loaded.failed_months)):
+            _mark(context, month, counts)
+        raise _failure(loaded, metadata)
+    for month in loaded.months:
+        context.add_asset_metadata(_month_metadata(month, counts), partition_key=month)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _mark(context: dg.AssetExecutionContext, month: str, counts: dict[str, status.MonthRows]) -> None:
+    metadata = _month_metadata(month, counts)
+    context.log_event(dg.AssetMaterialization(context.asset_key, partition=month, metadata=metadata))
+
+
+def _month_metadata(month: str, counts: dict[str, status.MonthRows]) -> dict[str, Any]:
+    rows = counts.get(month, status.MonthRows(0, 0))
+    return {"dagster/partition_row_count": rows.rows, "codes": rows.codes}
+
+
+def _load_metadata(connection: psycopg.Connection, loaded: LoadReport) -> dict[str, Any]:
+    summary = status.bars_summary(connection)
+    preview = connection.execute(
+        "SELECT time, code, name, open, high, low, close, volume, amount FROM stock_1min_qfq ORDER BY code, time LIMIT 8"
+    )
+    return {
+        "dagster/row_count": summary.rows,
+        "rows": loaded.rows,
+        "rejected": loaded.rejected,
+        "codes": summary.codes,
+        "rows_per_second": round(loaded.rows / loaded.seconds) if loaded.seconds else 0,
+        "files_loaded": loaded.count("ok"),
+        "files_empty": loaded.count("empty"),
+        "files_unchanged": loaded.unchanged,
+        "files_removed": loaded.count("removed"),
+        "files_failed": len(loaded.failed),
+        "seconds": round(loaded.seconds, 2),
+        "server": f"PostgreSQL {loaded.server.postgres}, TimescaleDB {loaded.server.timescaledb or 'absent'}",
+        "preview": dg.MetadataValue.md(_table(preview)),
+    }
+
+
+def _failure(loaded: LoadReport, metadata: dict[str, Any]) -> dg.Failure:
+    named = [f"- {unit.error}" for unit in loaded.failed[:MAX_NAMED]]
+    if len(loaded.failed) > MAX_NAMED:
+        named.append(f"- and {len(loaded.failed) - MAX_NAMED} more: SELECT error FROM marketdata_ledger")
+    return dg.Failure(
+        description=f"{len(loaded.failed)} files failed, the others are loaded\n" + "\n".join(named),
+        metadata=metadata | {"failed": dg.MetadataValue.md("\n".join(named))},
+        allow_retries=False,
+    )
+
+
+def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineReport) -> dg.MaterializeResult:
+    """Engine, counts, a table preview and candlesticks of a few codes."""
+    with connect(dsn) as connection:
+        summary = status.kline_summary(connection)
+        preview = connection.execute(
+            f"""SELECT to_char(month, 'YYYY-MM') AS month, code, name, open, high, low, close, volume, amount
+                FROM {RELATION} ORDER BY {RELATION}.month DESC, code LIMIT 8"""
+        )
+        table = _table(preview)
+        plot = plots.candlesticks(connection)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": summary.rows,
+        "engine": refreshed.engine,
+        "rows": refreshed.rows,
+        "codes": refreshed.codes,
+        "months": len(refreshed.months),
+        "rebuilt": refreshed.rebuilt,
+        "seconds": round(refreshed.seconds, 2),
+        "preview": dg.MetadataValue.md(table),
+    }
+    if plot:
+        metadata["candlesticks"] = dg.MetadataValue.md(plot)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _table(cursor: psycopg.Cursor[Any]) -> str:
+    """A query's rows as a Markdown table."""
+    names = [column.name for column in cursor.description or ()]
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join("" if value is None else str(value) for value in row) + " |" for row in cursor]
+    return "\n".join(lines)

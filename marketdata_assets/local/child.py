@@ -1,0 +1,44 @@
+"""The first steps of a server's process, run as a script: give up root, tie its life to the stack's, execute.
+
+A script of its own, and not code between fork and exec, because the stack's process may have threads. What a server is
+called with belongs to that server's file.
+"""
+
+import argparse
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Become the server named on the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--signal", type=int, required=True)
+    parser.add_argument("--identity")
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    if options.identity:
+        sys.path.append(str(Path(__file__).resolve().parents[2]))
+        from marketdata_assets.local import unprivileged
+
+        unprivileged.enter(unprivileged.Identity.parse(options.identity))
+    die_with(options.parent, options.signal)
+    os.execv(options.command[0], options.command)  # noqa: S606 - becoming the server is the purpose
+
+
+def die_with(parent: int, number: int) -> None:
+    """Ask the kernel to send signal `number` here when the parent's thread ends; a change of user clears the wish."""
+    if sys.platform != "linux":
+        return
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) was refused")
+    if os.getppid() != parent:
+        sys.exit("the stack ended before its server began")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""A loopback HTTP front over the embedded ClickHouse engine, so that many processes share one data folder.
+
+Run as `python -m marketdata_assets.local.clickhouse_http --path DIR --port N`. It speaks as much of the protocol as
+clickhouse-connect needs; sessions, users and external tables are left to a real server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from marketdata_assets.local import clickhouse_wire as wire
+
+DATABASE = "marketdata"
+DRAIN_SECONDS = 15
+UNKNOWN_TABLE = 60
+UNKNOWN_EXCEPTION = 1002
+_CODE = re.compile(r"Code: (\d+)")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A result as bytes, with the numbers of the summary header."""
+
+    data: bytes
+    format: str
+    counts: dict[str, str]
+
+    @classmethod
+    def of(cls, result: Any, result_format: str) -> Answer:
+        """Copy the engine's result, which ends with its connection."""
+        counts = {
+            "read_rows": result.storage_rows_read(),
+            "read_bytes": result.storage_bytes_read(),
+            "written_rows": result.rows_written(),
+            "written_bytes": result.bytes_written(),
+            "result_rows": result.rows_read(),
+            "result_bytes": result.bytes_read(),
+        }
+        return cls(result.bytes(), result_format, {name: str(count) for name, count in counts.items()})
+
+
+class Engine:
+    """The one owner of the data folder; every request gets a connection of its own, which costs a millisecond.
+
+    So a `USE` or `SET` ends with its request.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from chdb.state.sqlitelike import Connection
+
+        path.mkdir(parents=True, exist_ok=True)
+        self._connect: Callable[[], Any] = partial(Connection, str(path))
+        self._scratch = tempfile.TemporaryDirectory(prefix="clickhouse-insert-")
+        self._keeper = self._connect()
+        self._keeper.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
+        self.timezone = self._keeper.query("SELECT timezone()", "TabSeparated").bytes().decode().strip()
+
+    def run(self, request: wire.Request, default_format: str) -> Answer:
+        """Run the request's statement; raises RuntimeError with the engine's "Code: N..." text."""
+        connection = self._connect()
+        try:
+            self._prepare(connection, request)
+            start, rest = wire.start_of(request)
+            insert = wire.split_insert(start)
+            if insert is not None:
+                return Answer.of(self._insert(connection, *insert, rest), default_format)
+            statement = (start + b"".join(rest)).strip()
+            if not statement:
+                raise wire.RequestError("Code: 62. DB::Exception: the request has no query. (SYNTAX_ERROR)")
+            result_format = wire.output_format(statement, default_format)
+            return Answer.of(connection.query(statement.decode(), result_format), result_format)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the data folder."""
+        self._keeper.close()
+        self._scratch.cleanup()
+
+    def _prepare(self, connection: Any, request: wire.Request) -> None:
+        if database := request.parameters.get("database"):
+            connection.query("USE `{}`".format(database.replace("`", "\\`")))
+        if settings := request.settings:
+            for key in settings:
+                if not key.isidentifier():
+                    raise wire.RequestError(f"Code: 115. DB::Exception: {key!r} is no setting. (UNKNOWN_SETTING)")
+            connection.query("SET " + ", ".join(f"{key} = {wire.quote(value)}" for key, value in settings.items()))
+
+    def _insert(self, connection: Any, insert: wire.Insert, first: bytes, rest: Iterable[bytes]) -> Any:
+        with tempfile.NamedTemporaryFile(dir=self._scratch.name) as file:
+            wire.write_all(first, rest, file)
+            return connection.query(insert.infile(file.name))
+
+
+class Front(ThreadingHTTPServer):
+    """The server; it counts the requests in work so that a stop can wait for them."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, engine: Engine) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.engine = engine
+        self._working = 0
+        self._idle = threading.Condition()
+
+    def begin(self) -> None:
+        """Count a request in."""
+        with self._idle:
+            self._working += 1
+
+    def end(self) -> None:
+        """Count a request out."""
+        with self._idle:
+            self._working -= 1
+            self._idle.notify_all()
+
+    def drain(self, seconds: float) -> None:
+        """Wait until no request is in work."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._working == 0, timeout=seconds)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One client connection."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: Front
+
+    def do_GET(self) -> None:
+        """Answer `/ping`, or a query in the URL."""
+        path, query = urlsplit(self.path).path, urlsplit(self.path).query
+        if path == "/ping" or not query:
+            self._answer(200, b"Ok.\n", {"Content-Type": "text/html; charset=UTF-8"})
+        else:
+            self.do_POST()
+
+    def do_POST(self) -> None:
+        """Run one statement."""
+        self.server.begin()
+        try:
+            self._query()
+        finally:
+            self.server.end()
+
+    def log_message(self, *args: Any, **keywords: Any) -> None:
+        """Keep the access log empty; errors go to the client."""
+
+    def _query(self) -> None:
+        began = time.monotonic_ns()
+        chunked = "chunked" in self.headers.get("Transfer-Encoding", "").lower()
+        raw = wire.raw_body(self.rfile, self.headers.get("Content-Length"), chunked)
+        query_id = ""
+        try:
+            body = wire.decoded(raw, self.headers.get("Content-Encoding", ""))
+            request = wire.read_request(urlsplit(self.path).query, self.headers.get("Content-Type", ""), body)
+            query_id = request.parameters.get("query_id") or str(uuid.uuid4())
+            wanted = request.parameters.get("default_format") or self.headers.get("X-ClickHouse-Format")
+            answer = self.server.engine.run(request, wanted or "TabSeparated")
+        except Exception as error:
+            self._read_to_the_end(raw)
+            self._refuse(error, query_id)
+            return
+        elapsed = {"elapsed_ns": str(time.monotonic_ns() - began)}
+        headers = {
+            "X-ClickHouse-Summary": json.dumps(answer.counts | elapsed),
+            "X-ClickHouse-Format": answer.format,
+            "X-ClickHouse-Timezone": self.server.engine.timezone,
+            "X-ClickHouse-Query-Id": query_id,
+            "Content-Type": "text/plain; charset=UTF-8",
+        }
+        data = answer.data
+        if data and request.parameters.get("enable_http_compression") == "1":
+            data, method = wire.encoded(data, self.headers.get("Accept-Encoding", ""))
+            headers |= {"Content-Encoding": method} if method else {}
+        self._answer(200, data, headers)
+
+    def _refuse(self, error: Exception, query_id: str) -> None:
+        text = str(error)
+        found = _CODE.match(text)
+        if found is None:
+            text = f"Code: {UNKNOWN_EXCEPTION}. DB::Exception: {type(error).__name__}: {error}. (UNKNOWN_EXCEPTION)"
+        code = int(found[1]) if found else UNKNOWN_EXCEPTION
+        headers = {
+            "X-ClickHouse-Exception-Code": str(code),
+            "X-ClickHouse-Query-Id": query_id,
+            "Content-Type": "text/plain; charset=UTF-8",
+        }
+        self._answer(404 if code == UNKNOWN_TABLE else 500, text.encode() + b"\n", headers)
+
+    def _read_to_the_end(self, raw: Iterable[bytes]) -> None:
+        """Take in what is left of the body: a client still sending would not see the answer."""
+        try:
+            for _ in raw:
+                pass
+        except (wire.RequestError, OSError, ValueError):
+            self.close_connection = True
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main() -> None:
+    """Serve the data folder until SIGTERM, then let the requests in work finish."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--path", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    engine = Engine(options.path.absolute())
+    with Front(options.port, engine) as front:
+        signal.signal(signal.SIGTERM, lambda number, frame: threading.Thread(target=front.shutdown).start())
+        front.serve_forever(poll_interval=0.05)
+        front.socket.close()
+        front.drain(DRAIN_SECONDS)
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()

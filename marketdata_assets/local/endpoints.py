@@ -1,0 +1,55 @@
+"""Where the four servers are: the environment first, then the stack that runs on the data folder.
+
+Starting servers belongs to `stack`, and reading the environment to `settings`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from marketdata_assets.local import postgres, record
+
+if TYPE_CHECKING:
+    from marketdata_assets.settings import Settings
+
+VARIABLES = {
+    "postgres_dsn": "MARKETDATA_POSTGRES_DSN",
+    "mongo_uri": "MARKETDATA_MONGO_URI",
+    "clickhouse_url": "MARKETDATA_CLICKHOUSE_URL",
+    "nats_url": "MARKETDATA_NATS_URL",
+}
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """What clients connect to; None where there is no server."""
+
+    postgres_dsn: str | None = None
+    mongo_uri: str | None = None
+    clickhouse_url: str | None = None
+    nats_url: str | None = None
+    dagster_pg: str | None = None
+
+
+def resolve(settings: Settings) -> Endpoints:
+    """Look up every server: the environment wins, then what a living stack wrote in HOME/stack.json, else None."""
+    found = record.read(settings.root)
+    return merge(settings, found.urls if found is not None and found.alive else {})
+
+
+def merge(settings: Settings, local: dict[str, str]) -> Endpoints:
+    """The local URLs with those of the environment over them."""
+    known = {field.name for field in fields(Endpoints)}
+    from_environment = {name: getattr(settings, name) for name in VARIABLES}
+    named = {name: url for name, url in from_environment.items() if url is not None}
+    return Endpoints(**{name: url for name, url in local.items() if name in known} | named)
+
+
+def as_environment(endpoints: Endpoints) -> dict[str, str]:
+    """The variables that give a child process these endpoints, Dagster's storage included."""
+    urls = {variable: getattr(endpoints, name) for name, variable in VARIABLES.items()}
+    environment = {variable: url for variable, url in urls.items() if url is not None}
+    if endpoints.dagster_pg is not None:
+        environment |= postgres.dagster_environment(endpoints.dagster_pg)
+    return environment

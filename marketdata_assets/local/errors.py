@@ -1,0 +1,64 @@
+"""Every way the local stack can fail, one class per cause; the message has the fact, the place and the next step.
+
+    StackError
+      DataFolderBusy   another stack holds the data folder
+      ServerFailed     a server exited, or was not ready in time
+      PortTaken        a configured port is in use
+      MissingWheel     a server's wheel is not installed
+      RootRefused      PostgreSQL cannot be started by this root user
+
+Errors of a server that runs belong to its client.
+"""
+
+from pathlib import Path
+
+from marketdata_assets.errors import TerminalError
+
+
+class StackError(TerminalError):
+    """The local stack cannot start or go on; trying again unchanged does not help."""
+
+
+class DataFolderBusy(StackError):
+    """Another process holds the data folder."""
+
+    def __init__(self, home: Path, holder: str) -> None:
+        super().__init__(
+            f"{home}: the local stack runs already, held by {holder}; stop that process, "
+            "or set MARKETDATA_HOME to another folder"
+        )
+
+
+class ServerFailed(StackError):
+    """A server exited before it was ready, or was not ready within its deadline."""
+
+    def __init__(self, name: str, fact: str, log: Path, tail: str) -> None:
+        super().__init__(f"{name} {fact}; the end of its log {log}:\n{tail or '(empty)'}")
+        self.log = log
+
+
+class PortTaken(StackError):
+    """A port that the environment names is in use."""
+
+    def __init__(self, name: str, port: int, variable: str) -> None:
+        super().__init__(
+            f"{name}: port {port} on 127.0.0.1 is in use; stop the program that has it, or set {variable} "
+            "to another port (0 takes a free one)"
+        )
+
+
+class MissingWheel(StackError):
+    """A server's wheel is not installed in this environment."""
+
+    def __init__(self, name: str, wheel: str) -> None:
+        super().__init__(f"{name}: the wheel {wheel} is not installed; run: pip install 'marketdata-assets[local]'")
+
+
+class RootRefused(StackError):
+    """PostgreSQL refuses root, and there is no way to give up root for this data folder."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"{folder}: PostgreSQL does not run as root and {reason}; run as a normal user, "
+            "or set MARKETDATA_HOME to a folder every user can reach, such as one under /var/tmp"
+        )

@@ -1,0 +1,238 @@
+"""One server as a child process: launch, readiness, stop, kill, start again on the same port.
+
+What a server is called with and how it shows that it is ready belongs to that server's file.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from marketdata_assets.local import proctable
+from marketdata_assets.local.errors import PortTaken, ServerFailed
+from marketdata_assets.local.record import ServerRecord
+from marketdata_assets.local.unprivileged import Identity
+
+POLL_SECONDS = 0.02
+TAIL_LINES = 20
+PORT_TRIES = 3
+
+
+@dataclass(frozen=True)
+class ServerSpec:
+    """What is particular about one server, as plain functions.
+
+    `command(folder, port)` is the argument list, its first item an absolute path; `ready(port)` says whether the
+    server answers and never waits for more than about a second; `prepare(folder)` runs before each launch.
+    """
+
+    name: str
+    command: Callable[[Path, int], list[str]]
+    ready: Callable[[int], bool]
+    url: Callable[[int], str]
+    prepare: Callable[[Path], None] = lambda folder: None
+    identity: Callable[[Path], Identity | None] = lambda folder: None
+    stop_signal: signal.Signals = signal.SIGTERM
+    ready_seconds: float = 60
+    stop_seconds: float = 20
+
+    @property
+    def port_variable(self) -> str:
+        """The environment variable that fixes the port."""
+        return f"MARKETDATA_{self.name.upper()}_PORT"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A server that became ready."""
+
+    name: str
+    port: int
+    pid: int
+    seconds: float
+
+
+class Server:
+    """A handle on one server; its port stays the same over `stop`, `kill` and `start`.
+
+    The kernel ends the server when the thread that started it ends, so call `start` in a thread that lives on.
+    """
+
+    def __init__(
+        self, spec: ServerSpec, home: Path, configured_port: int, on_launch: Callable[[], None] = lambda: None
+    ) -> None:
+        if configured_port and not port_is_free(configured_port):
+            raise PortTaken(spec.name, configured_port, spec.port_variable)
+        self.spec = spec
+        self.folder = home / spec.name
+        self.log = home / "logs" / f"{spec.name}.log"
+        self.port = configured_port or free_port()
+        self._other_ports_to_try = 0 if configured_port else PORT_TRIES
+        self._on_launch = on_launch
+        self._launched_at = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """The service's name, such as "postgres"."""
+        return self.spec.name
+
+    @property
+    def pid(self) -> int:
+        """The process id of the current or last process; 0 before the first launch."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def url(self) -> str:
+        """What a client connects to."""
+        return self.spec.url(self.port)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> Started:
+        """Launch the server on its port and wait until it answers; raises ServerFailed or PortTaken."""
+        if self.alive:
+            raise ServerFailed(self.name, f"runs already as process {self.pid}", self.log, self._tail())
+        self._other_ports_to_try = 0
+        self.launch()
+        return next(wait_ready([self]))
+
+    def launch(self) -> None:
+        """Start the process and return at once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
+        self._launched_at = time.monotonic()
+        self.spec.prepare(self.folder)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                tied_to_us(
+                    self.spec.command(self.folder, self.port), self.spec.stop_signal, self.spec.identity(self.folder)
+                ),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )
+        self._on_launch()
+
+    def answered(self) -> bool:
+        """Whether the server is ready; raises at once when its process has exited or its time is over."""
+        if self._process is not None and self._process.poll() is not None:
+            self._relaunch_elsewhere_or_fail(self._process.returncode)
+            return False
+        if self.spec.ready(self.port):
+            return True
+        if time.monotonic() - self._launched_at > self.spec.ready_seconds:
+            tail = self._tail()
+            self.kill()
+            raise ServerFailed(self.name, f"was not ready after {self.spec.ready_seconds:.0f} s", self.log, tail)
+        return False
+
+    def started(self) -> Started:
+        """The moment the server became ready, which is now."""
+        return Started(self.name, self.port, self.pid, time.monotonic() - self._launched_at)
+
+    def record(self) -> ServerRecord:
+        """What a later stack needs to find this process again and stop it."""
+        mark = proctable.start_mark(self.pid) or ""
+        return ServerRecord(self.name, self.pid, mark, str(self.folder), int(self.spec.stop_signal))
+
+    def ask_to_stop(self) -> None:
+        """Send the stop signal and return at once."""
+        if self.alive and self._process is not None:
+            self._process.send_signal(self.spec.stop_signal)
+
+    def stop(self) -> None:
+        """Stop the server and wait for its exit; after `stop_seconds` it is killed."""
+        self.ask_to_stop()
+        if self._process is None:
+            return
+        try:
+            self._process.wait(self.spec.stop_seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL the server and its children, as a power cut would, and wait for the exit."""
+        if self._process is None or not self.alive:
+            return
+        children = proctable.children(self.pid)
+        self._process.kill()
+        self._process.wait()
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        proctable.wait_gone(children, seconds=5)
+
+    def _tail(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(lines[-TAIL_LINES:])
+
+    def _relaunch_elsewhere_or_fail(self, code: int) -> None:
+        if port_is_free(self.port):
+            raise ServerFailed(self.name, f"exited with code {code} before it was ready", self.log, self._tail())
+        if not self._other_ports_to_try:
+            raise PortTaken(self.name, self.port, self.spec.port_variable)
+        self._other_ports_to_try -= 1
+        self.port = free_port()
+        self.launch()
+
+
+def wait_ready(servers: Sequence[Server]) -> Iterator[Started]:
+    """Yield each server as it becomes ready; raises the first failure."""
+    waiting = list(servers)
+    while waiting:
+        for server in list(waiting):
+            if server.answered():
+                waiting.remove(server)
+                yield server.started()
+        time.sleep(POLL_SECONDS if waiting else 0)
+
+
+def tied_to_us(command: list[str], stop_signal: signal.Signals, identity: Identity | None) -> list[str]:
+    """The command that runs `command` as this identity until it ends or we do."""
+    script = Path(__file__).with_name("child.py")
+    options = ["--parent", str(os.getpid()), "--signal", str(int(stop_signal))]
+    if identity is not None:
+        options += ["--identity", str(identity)]
+    return [sys.executable, "-I", "-S", str(script), *options, "--", *command]
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def port_answers(port: int) -> bool:
+    """Whether something accepts connections on this loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

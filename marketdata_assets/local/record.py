@@ -1,0 +1,128 @@
+"""What a stack writes down about itself: who holds the data folder, which servers it runs, what clients connect to.
+
+`stack.lock` is held by the kernel for as long as the holder lives; `stack.json` outlives a kill and tells the next
+start what was left running. Starting and stopping belongs to `stack`.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from marketdata_assets.local import proctable
+from marketdata_assets.local.errors import DataFolderBusy
+
+OWN_EXIT_SECONDS = 3
+ASKED_EXIT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class ServerRecord:
+    """One server as it was launched; pid and mark together name one process for ever."""
+
+    name: str
+    pid: int
+    mark: str
+    folder: str
+    stop_signal: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        return proctable.start_mark(self.pid) == self.mark and self.folder in proctable.command(self.pid)
+
+
+@dataclass(frozen=True)
+class StackRecord:
+    """The content of `stack.json`; `urls` is empty until every server is ready."""
+
+    pid: int
+    mark: str
+    servers: list[ServerRecord] = field(default_factory=list)
+    urls: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the stack that wrote this still runs."""
+        return proctable.start_mark(self.pid) == self.mark
+
+
+def read(home: Path) -> StackRecord | None:
+    """The record in the data folder; None when there is none that can be read."""
+    try:
+        raw = json.loads((home / "stack.json").read_text())
+        servers = [ServerRecord(**server) for server in raw["servers"]]
+        return StackRecord(raw["pid"], raw["mark"], servers, raw["urls"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write(home: Path, servers: list[ServerRecord], urls: dict[str, str]) -> None:
+    """Replace the record in one step."""
+    record = StackRecord(os.getpid(), proctable.start_mark(os.getpid()) or "", servers, urls)
+    partial = home / "stack.json.partial"
+    partial.write_text(json.dumps(asdict(record), indent=2))
+    partial.replace(home / "stack.json")
+
+
+def erase(home: Path) -> None:
+    """Remove the record: nothing runs any more."""
+    (home / "stack.json").unlink(missing_ok=True)
+
+
+def hold(home: Path) -> IO[str]:
+    """Take the data folder for this process until the returned file is closed; raises DataFolderBusy."""
+    home.mkdir(parents=True, exist_ok=True)
+    lock = (home / "stack.lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "a process that has just started"
+        lock.close()
+        raise DataFolderBusy(home, holder) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} ({' '.join(sys.orig_argv)}) since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
+    lock.flush()
+    return lock
+
+
+def stop_leftovers(home: Path) -> list[str]:
+    """Stop the servers an earlier, killed stack left running and return their names.
+
+    Where the kernel tells them of the stack's death they are stopping already, and get the time to finish.
+    """
+    record = read(home)
+    left = [server for server in record.servers if server.alive] if record else []
+    pids = [server.pid for server in left]
+    if _all_gone(left, OWN_EXIT_SECONDS):
+        return [server.name for server in left]
+    for server in left:
+        _signal(server, server.stop_signal)
+    if not _all_gone(left, ASKED_EXIT_SECONDS):
+        for server in left:
+            _signal(server, signal.SIGKILL)
+        proctable.wait_gone(pids, OWN_EXIT_SECONDS)
+    return [server.name for server in left]
+
+
+def _signal(server: ServerRecord, number: int) -> None:
+    if server.alive:
+        with suppress(ProcessLookupError):
+            os.kill(server.pid, number)
+
+
+def _all_gone(servers: list[ServerRecord], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(server.alive for server in servers):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

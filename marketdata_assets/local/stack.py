@@ -1,0 +1,109 @@
+"""The local stack: every server that the environment does not name, started together and stopped in order.
+
+Clients find it through `endpoints`; what one server needs belongs to that server's file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from marketdata_assets.local import clickhouse, endpoints, mongo, nats, postgres, record
+from marketdata_assets.local.process import Server, Started, wait_ready
+
+if TYPE_CHECKING:
+    from marketdata_assets.settings import Settings
+
+# In the order of launch and of stopping: PostgreSQL last, as it may have to make its cluster first and keeps what
+# Dagster writes until the end.
+SPECS = {"clickhouse": clickhouse.spec, "mongo": mongo.spec, "nats": nats.spec, "postgres": postgres.spec}
+URLS = {"postgres": "postgres_dsn", "mongo": "mongo_uri", "clickhouse": "clickhouse_url", "nats": "nats_url"}
+SERVICES = ("postgres", "mongo", "clickhouse", "nats")
+
+
+class LocalStack:
+    """The servers of one data folder, for the length of a `with` block.
+
+    Enter it in a thread that lives as long as the servers shall: on Linux the kernel stops them when it ends.
+    """
+
+    def __init__(
+        self, settings: Settings, services: Sequence[str] = SERVICES, progress: Callable[[str], None] | None = None
+    ) -> None:
+        unknown = sorted(set(services) - set(SERVICES))
+        if unknown:
+            raise ValueError(f"no such service: {', '.join(unknown)}; known are {', '.join(SERVICES)}")
+        self.settings = settings
+        self.services = tuple(services)
+        self.endpoints = endpoints.merge(settings, {})
+        self.started: list[Started] = []
+        self._report = progress or (lambda line: None)
+        self._servers: dict[str, Server] = {}
+        self._urls: dict[str, str] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start the servers; raises DataFolderBusy, PortTaken, MissingWheel, ServerFailed or RootRefused."""
+        home = self.settings.root
+        with ExitStack() as undo:
+            undo.enter_context(record.hold(home))
+            for name in record.stop_leftovers(home):
+                self._report(f"{name}: stopped the one a killed stack left running")
+            undo.callback(self._stop_servers)
+            self._launch()
+            self._wait()
+            self._open = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def server(self, name: str) -> Server:
+        """The handle of one server that this stack started; raises KeyError naming those there are."""
+        if name not in self._servers:
+            raise KeyError(f"{name} was not started by this stack; started: {', '.join(self._servers) or 'none'}")
+        return self._servers[name]
+
+    def close(self) -> None:
+        """Stop every server and let the data folder go; a second call does nothing."""
+        self._open.close()
+
+    def _launch(self) -> None:
+        for name, spec in SPECS.items():
+            if name in self.services and getattr(self.settings, URLS[name]) is None:
+                port = getattr(self.settings, f"{name}_port")
+                server = Server(spec(), self.settings.root, port, on_launch=self._write)
+                self._servers[name] = server
+        for name, server in self._servers.items():
+            self._report(f"{name}: starting on port {server.port}")
+            server.launch()
+
+    def _wait(self) -> None:
+        for started in wait_ready(list(self._servers.values())):
+            self.started.append(started)
+            self._report(f"{started.name}: ready on port {started.port} after {started.seconds:.1f} s")
+        urls = {URLS[name]: server.url for name, server in self._servers.items()}
+        if "postgres" in self._servers:
+            urls["dagster_pg"] = postgres.url(self._servers["postgres"].port, "dagster")
+        self._urls = urls
+        self.endpoints = endpoints.merge(self.settings, urls)
+        self._write()
+
+    def _write(self) -> None:
+        launched = [server.record() for server in self._servers.values() if server.alive]
+        record.write(self.settings.root, launched, self._urls)
+
+    def _stop_servers(self) -> None:
+        began = time.monotonic()
+        servers = list(self._servers.values())
+        for server in servers:
+            server.ask_to_stop()
+        for server in servers:
+            server.stop()
+        record.erase(self.settings.root)
+        self._report(f"stopped {len(servers)} servers in {time.monotonic() - began:.1f} s")

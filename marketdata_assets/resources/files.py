@@ -1,0 +1,23 @@
+"""Folders that people and vendors deliver files into."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from marketdata_assets.settings import Settings
+
+
+class BarFiles(dg.ConfigurableResource):
+    """The folder of minute-bar files. An empty `folder` means MARKETDATA_BARS_DIR, else `bars` in the data folder."""
+
+    folder: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The folder; it need not exist."""
+        return Path(self.folder).absolute() if self.folder else Settings().bars_folder
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long a file must have been left alone before a sensor believes that it is whole."""
+        return Settings().bars_quiet_seconds

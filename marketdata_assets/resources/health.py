@@ -1,0 +1,72 @@
+"""The answer of a resource's `check()`: what the server is, how fast it answers, what is missing, how to mend it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from marketdata_assets.errors import TerminalError
+
+
+class NoServer(TerminalError):
+    """No URL is set and no local stack runs on the data folder."""
+
+    def __init__(self, store: str, variable: str) -> None:
+        super().__init__(
+            f'no {store} to connect to: {variable} is not set and no local stack is running. Run "marketdata up" in'
+            f" another terminal, or set {variable} to your server."
+        )
+
+
+@dataclass(frozen=True)
+class Health:
+    """One server's state. `missing` names what does not work there, `remedy` what to do about it."""
+
+    store: str
+    ok: bool
+    url: str
+    version: str = ""
+    edition: str = ""
+    latency_ms: float | None = None
+    missing: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+def examine(store: str, variable: str, url: str | None, ask: Callable[[str], Health]) -> Health:
+    """Ask a server for its health; a failure of any kind becomes a Health that says how to mend it."""
+    if url is None:
+        error = NoServer(store, variable)
+        return Health(store, False, "", missing=("not running",), remedy=str(error))
+    started = time.perf_counter()
+    try:
+        return ask(url)
+    except Exception as error:
+        waited = (time.perf_counter() - started) * 1000
+        cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return Health(
+            store,
+            False,
+            without_password(url),
+            latency_ms=waited,
+            missing=(cause,),
+            remedy=f"start the server, or correct {variable}",
+        )
+
+
+def median_ms(call: Callable[[], object], times: int = 5) -> float:
+    """Median wall time of a few calls, in milliseconds."""
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - started) * 1000)
+    return sorted(taken)[times // 2]
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))

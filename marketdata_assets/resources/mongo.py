@@ -1,0 +1,66 @@
+"""MongoDB: where alphas land."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from marketdata_assets.local import endpoints
+from marketdata_assets.resources.health import Health, NoServer, examine, median_ms, without_password
+from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+
+VARIABLE = "MARKETDATA_MONGO_URI"
+OLDEST = (6, 0)
+
+
+class Mongo(dg.ConfigurableResource):
+    """A MongoDB server. An empty `url` means MARKETDATA_MONGO_URI, else the running local stack."""
+
+    url: str = ""
+
+    @property
+    def uri(self) -> str:
+        """The connection string; raises NoServer when nothing names one."""
+        found = self._find()
+        if found is None:
+            raise NoServer("MongoDB", VARIABLE)
+        return found
+
+    @contextmanager
+    def client(self) -> Iterator["MongoClient[dict[str, Any]]"]:
+        """A client that is closed on leaving."""
+        from pymongo import MongoClient
+
+        with MongoClient(self.uri, tz_aware=True, serverSelectionTimeoutMS=10_000) as client:
+            yield client
+
+    def _find(self) -> str | None:
+        return self.url or endpoints.resolve(Settings()).mongo_uri
+
+    def check(self) -> Health:
+        """Ask for the version and the latency of a ping; warn of writes that are not journaled."""
+        return examine("MongoDB", VARIABLE, self._find(), _ask)
+
+
+def _ask(url: str) -> Health:
+    from pymongo import MongoClient
+
+    client: MongoClient[dict[str, Any]]
+    with MongoClient(url, serverSelectionTimeoutMS=3000) as client:
+        build = client.admin.command("buildInfo")
+        latency = median_ms(lambda: client.admin.command("ping"))
+        journaled = bool(client.write_concern.document.get("j"))
+    missing, remedy = [], []
+    if not journaled:
+        missing.append("acknowledged writes may be lost when the server is killed")
+        remedy.append("add ?journal=true to the URI")
+    if tuple(build["versionArray"][:2]) < OLDEST:
+        missing.append(f"version {build['version']} is older than 6.0")
+        remedy.append("upgrade the server")
+    edition = "MongoDB" if build.get("gitVersion") and "secantus" not in str(build).lower() else "Mongo-wire server"
+    version = str(build["version"])
+    return Health("MongoDB", True, without_password(url), version, edition, latency, tuple(missing), "; ".join(remedy))

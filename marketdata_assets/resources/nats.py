@@ -1,0 +1,67 @@
+"""NATS with JetStream: what the collector publishes to."""
+
+import asyncio
+
+import dagster as dg
+
+from marketdata_assets.local import endpoints
+from marketdata_assets.resources.health import Health, NoServer, examine, without_password
+from marketdata_assets.settings import Settings
+
+VARIABLE = "MARKETDATA_NATS_URL"
+OLDEST = (2, 10, 23)
+
+
+class Nats(dg.ConfigurableResource):
+    """A NATS server. An empty `url` means MARKETDATA_NATS_URL, else the running local stack."""
+
+    url: str = ""
+
+    @property
+    def server(self) -> str:
+        """The server's URL; raises NoServer when nothing names one."""
+        found = self._find()
+        if found is None:
+            raise NoServer("NATS", VARIABLE)
+        return found
+
+    def _find(self) -> str | None:
+        return self.url or endpoints.resolve(Settings()).nats_url
+
+    def check(self) -> Health:
+        """Ask for the version, the round trip and whether JetStream is on."""
+        return examine("NATS", VARIABLE, self._find(), lambda url: asyncio.run(_ask(url)))
+
+
+async def _ask(url: str) -> Health:
+    import nats
+    from nats.js.errors import ServiceUnavailableError
+
+    client = await nats.connect(url, connect_timeout=3, allow_reconnect=False)
+    try:
+        version = client.connected_server_version
+        latency = await client.rtt() * 1000 if hasattr(client, "rtt") else await _round_trip(client)
+        try:
+            await client.jetstream().account_info()
+            jetstream = True
+        except (ServiceUnavailableError, nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            jetstream = False
+    finally:
+        await client.close()
+    numbers = (version.major, version.minor, version.patch)
+    missing, remedy = [], []
+    if not jetstream:
+        missing.append("JetStream is off")
+        remedy.append("add jetstream {} to the server's configuration")
+    if numbers < OLDEST:
+        missing.append("versions before 2.10.23 can lose streams when the server crashes")
+        remedy.append("upgrade the server")
+    text = ".".join(map(str, numbers))
+    edition = "JetStream" if jetstream else "core"
+    return Health("NATS", True, without_password(url), text, edition, latency, tuple(missing), "; ".join(remedy))
+
+
+async def _round_trip(client: object) -> float:
+    started = asyncio.get_running_loop().time()
+    await client.flush()  # type: ignore[attr-defined]
+    return (asyncio.get_running_loop().time() - started) * 1000

@@ -1,0 +1,50 @@
+"""PostgreSQL or TimescaleDB: where bars and flows land."""
+
+import dagster as dg
+
+from marketdata_assets.bars import schema
+from marketdata_assets.local import endpoints
+from marketdata_assets.resources.health import Health, NoServer, examine, median_ms, without_password
+from marketdata_assets.settings import Settings
+from marketdata_assets.stores.postgres import connect
+
+VARIABLE = "MARKETDATA_POSTGRES_DSN"
+
+
+class Postgres(dg.ConfigurableResource):
+    """A PostgreSQL database. An empty `url` means MARKETDATA_POSTGRES_DSN, else the running local stack."""
+
+    url: str = ""
+
+    @property
+    def dsn(self) -> str:
+        """The connection string; raises NoServer when nothing names one."""
+        found = self._find()
+        if found is None:
+            raise NoServer("Postgres", VARIABLE)
+        return found
+
+    def _find(self) -> str | None:
+        return self.url or endpoints.resolve(Settings()).postgres_dsn
+
+    def check(self) -> Health:
+        """Ask for versions, TimescaleDB's edition and the latency of a query."""
+        return examine("Postgres", VARIABLE, self._find(), _ask)
+
+
+def _ask(url: str) -> Health:
+    with connect(url, autocommit=True) as connection:
+        server = schema.look(connection)
+        latency = median_ms(lambda: connection.execute("SELECT 1").fetchone())
+        loaded = connection.execute("SELECT current_setting('shared_preload_libraries')").fetchone()
+    missing: tuple[str, ...] = ()
+    remedy = ""
+    if server.edition == "none":
+        missing = ("TimescaleDB: the monthly K-line is a plain table, minute bars are not compressed",)
+        preloaded = loaded is not None and "timescaledb" in loaded[0]
+        remedy = "CREATE EXTENSION timescaledb" if preloaded else f"point {VARIABLE} at a TimescaleDB community server"
+    elif server.edition == "apache":
+        missing = ("continuous aggregates and compression need the community licence",)
+        remedy = "set timescaledb.license = 'timescale' in postgresql.conf and restart"
+    edition = f"TimescaleDB {server.timescaledb} {server.edition}" if server.timescaledb else "plain PostgreSQL"
+    return Health("Postgres", True, without_password(url), server.postgres, edition, latency, missing, remedy)

@@ -1,0 +1,198 @@
+"""Bytes to bars: both lanes give the same, block sizes do not matter, and every line is accounted for."""
+
+import datetime as dt
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from bar_files import HEADER, csv_text, deliver, line, minutes, read_plainly
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from marketdata_assets.bars import reading
+from marketdata_assets.bars.layout import COLUMNS, DECIMALS
+from marketdata_assets.bars.reading import Block, Typed, blocks, typed
+from marketdata_assets.bars.rules import Bars, judge
+from marketdata_assets.bars.sources import Opener, scan, units
+from marketdata_assets.bars.unit import parse
+
+NAMES = tuple(COLUMNS.values())
+EPOCH = dt.datetime(1970, 1, 1)
+GOOD = line("2000-06-09 09:30:00").encode()
+
+times = st.sampled_from(
+    [
+        *minutes("2000-06-09 09:30:00", 5), "2000/06/09 09:30:00", "2000-06-09 09:30", "2000-06-09 09:30:00.250",
+        "2000-06-09 09:30:00\0", "2000-6-9 9:30:00", " 2000-06-09 09:30:00 ", "", "  ", "2000-06-31 09:30:00", "junk",
+        "2000-06-09", "0000-00-00 00:00:00", "2000-06-09T09:30:00", "1999-12-31 15:00:00", "+12000-01-01 00:00:00", "+02000-06-09 09:30:00",
+        "2000-06-09 24:00:00", "２000-06-09 09:30:00",
+    ]
+)  # fmt: skip
+codes = st.sampled_from(["sh600000", "SH600000", " sz000001", "bj920000", "600000", "", " ", "xx600000", "sh60\0"])
+names = st.sampled_from(["浦发银行", "", "  ", " 名 ", "a\0b", "null", "NaN", "#x", "x\ty", "\u3000", "\x1f"])
+numbers = st.sampled_from(
+    [
+        "10", "10.00", "9", "11", "-2.01", "0", "-0.0", "1E6", "123.0", "1.5", "", " ", "inf", "-inf", "nan", "NaN",
+        "infinity", "1e400", "1e-400", "1.23445", "-1.23445", "1.00005", "+7", " 7 ", ".5", "5.", "1_000", "0x1F",
+        "1,5", "--1", "1e", "9" * 30, "1000000000000", "999999999999.99995", "1e12", "100000000000", "100000000001",
+        "10000", "10000.00001", "true", "null", "1.5\0", "\x0b7", "７", "1e3 ", "٣", "0.00005", "2.5e-5", "1d3", "1f",
+    ]
+)  # fmt: skip
+cells = st.tuples(times, codes, names, *[numbers] * 8).map(",".join)
+nearly_good = st.tuples(st.sampled_from(minutes("2000-06-09 09:30:00", 9)), st.sampled_from(["10", "9", "10.5"])).map(
+    lambda pair: line(*pair[:1], price=pair[1])
+)
+one_wrong = st.tuples(st.integers(0, 10), st.one_of(times, codes, names, numbers)).map(
+    lambda change: ",".join(
+        change[1] if n == change[0] else cell for n, cell in enumerate(GOOD.decode().split(","))
+    )
+)
+texts = st.one_of(
+    nearly_good, one_wrong, one_wrong, cells, st.sampled_from(["", " ", ",", ",,,,,,,,,,", ",,,,,,,,,,,", "a", "\r"])
+).map(str.encode)
+odd = st.sampled_from(
+    [GOOD + b"\r", b'"' + GOOD.replace(b",", b'","') + b'"', GOOD.replace(b"\xe6", b"\xff"), GOOD + b",", b"\xff\0",
+     GOOD.replace(b"10.00", b'1.0"0005', 1), GOOD.rsplit(b",", 1)[0]]
+)  # fmt: skip
+files = st.tuples(st.lists(st.one_of(texts, texts, odd), min_size=1, max_size=8), st.booleans()).map(
+    lambda part: b"\n".join(part[0]) + b"\n" * part[1]
+).filter(bool)  # fmt: skip
+
+Seen = tuple[list[tuple], list[tuple]]
+
+
+def bars_of(bars: Bars, block: Typed) -> list[tuple]:
+    def cell(column: str, n: int) -> int | None:
+        values = bars.volume if column == "volume" else bars.scaled[column]
+        return None if column in bars.null and bars.null[column][n] else int(values[n])
+
+    def text(index: object, values: tuple[str, ...], n: int) -> str | None:
+        number = index if isinstance(index, int) else index[n]  # type: ignore[index]
+        return None if number < 0 else values[number]
+
+    return [
+        (
+            block.line(int(bars.row[n])),
+            int(bars.time[n]),
+            text(bars.code, bars.codes, n),
+            text(bars.name, bars.names, n),
+            *(cell(column, n) for column in (*DECIMALS, "volume")),
+        )
+        for n in range(len(bars))
+    ]
+
+
+def seen(block: Typed, year: int | None = 2000) -> Seen:
+    bars, refused = judge(block, year)
+    rejects = sorted((r.line, r.reason, r.raw, r.slice) for r in (*block.rejects, *refused))
+    return bars_of(bars, block), rejects
+
+
+@settings(max_examples=400)
+@given(text=files, year=st.sampled_from([2000, None]))
+@example(text=b"," * 10 + b"\n\n" + GOOD, year=2000)
+@example(text=b"\n" + GOOD + b"," * 10, year=2000)
+@example(text=GOOD + b"\n" + b"," * 9 + b"\n" + b"," * 11, year=2000)
+@example(text=b"+0" + GOOD, year=2000)
+@example(text=b"+1" + GOOD, year=None)
+@example(text=GOOD[:-5] + b"\n" + GOOD + b",1", year=2000)
+def test_both_lanes_give_the_same_bars_and_rejects(text: bytes, year: int | None) -> None:
+    fast = reading._fast(Block(text, 2), NAMES)
+    careful = seen(reading._careful(Block(text, 2), NAMES), year)
+    if fast is not None:
+        assert seen(fast, year) == careful
+    whole = typed(Block(text, 2), NAMES)
+    bars, rejects = seen(whole)
+    lines = [n for n, row in enumerate(text.split(b"\n"), 2) if row.strip()]
+    assert sorted([row[0] for row in bars] + [row[0] for row in rejects]) == lines
+    assert whole.rows == len(lines)
+    assert "\0" not in "".join(part for row in rejects for part in row[1:] if part)
+
+
+def test_plain_file_takes_the_fast_lane() -> None:
+    text = csv_text(map(line, minutes("2000-06-09 09:30:00", 50))).partition(b"\n")[2]
+    assert reading._fast(Block(text, 2), NAMES) is not None
+
+
+@settings(max_examples=100)
+@given(text=files, size=st.integers(1, 200))
+def test_blocks_of_any_size_give_the_same(text: bytes, size: int) -> None:
+    together: Seen = ([], [])
+    for block in blocks(io.BytesIO(text), 2, size):
+        for whole, part in zip(together, seen(typed(block, NAMES)), strict=True):
+            whole.extend(part)
+    assert together == seen(typed(Block(text, 2), NAMES))
+
+
+@settings(max_examples=200)
+@given(text=st.binary(max_size=300), size=st.integers(1, 40))
+def test_blocks_hold_every_byte_once_and_end_with_their_line(text: bytes, size: int) -> None:
+    cut = list(blocks(io.BytesIO(text), 2, size))
+    assert b"".join(block.text for block in cut) == text
+    assert all(block.text.endswith(b"\n") for block in cut[:-1])
+    assert [block.first_line for block in cut] == [
+        2 + b"".join(block.text for block in cut[:n]).count(b"\n") for n in range(len(cut))
+    ]
+
+
+def parse_one(folder: Path, data: bytes, name: str = "sh600000_2000.csv") -> tuple[list[tuple[str, str]], list[int]]:
+    deliver(folder / name, data)
+    (source,) = scan(folder)
+    (unit,), _ = units(source)
+    parsed = parse(Opener(), unit, None)
+    landed = sum(span.rows for span in parsed.spans.values())
+    assert landed + len(parsed.rejects) == parsed.rows
+    size = sum(map(len, parsed.payload()))
+    parsed.close()
+    assert (size > 0) == (landed > 0)
+    return sorted(parsed.spans), sorted(reject.line for reject in parsed.rejects)
+
+
+@pytest.mark.parametrize("order", ["rising", "falling", "shuffled"])
+def test_second_row_of_one_minute_is_refused_in_any_order(tmp_path: Path, order: str) -> None:
+    labels = minutes("2000-06-09 09:30:00", 150)
+    if order == "falling":
+        labels.reverse()
+    if order == "shuffled":
+        labels = labels[1::2] + labels[::2]
+    rows = [line(label) for label in labels]
+    rows.insert(100, line(labels[0], price="99"))
+    keys, refused = parse_one(tmp_path, csv_text(rows))
+    assert keys == [("600000.SH", "2000-06")]
+    assert refused == [102]
+
+
+def test_a_refused_row_does_not_take_the_minute_of_a_good_one(tmp_path: Path) -> None:
+    rows = [line(label) for label in minutes("2000-06-09 09:30:00", 150)]
+    rows.insert(1, rows[1].replace("10.00", "nan"))
+    assert parse_one(tmp_path, csv_text(rows))[1] == [3]
+
+
+def test_same_minute_of_two_codes_is_no_repeat(tmp_path: Path) -> None:
+    labels = minutes("2000-06-09 09:30:00", 20)
+    rows = [line(label, code) for label in labels for code in ("sh600000", "sz000001", "SH600001")]
+    keys, refused = parse_one(tmp_path, csv_text(rows))
+    assert [code for code, _ in keys] == ["000001.SZ", "600000.SH", "600001.SH"]
+    assert refused == []
+
+
+def test_recorded_minute_file_is_read_to_the_digit(fixtures: Path) -> None:
+    path = fixtures / "ashare_csv" / "minute" / "sh600000_2000_one_row.csv"
+    data = path.read_bytes()
+    (row,) = read_plainly(data).values()
+    assert row[3:9] == (*[Decimal("-2.01")] * 4, Decimal(129), Decimal(309600))
+    body = data.partition(b"\n")[2]
+    block = typed(Block(body, 2), NAMES)
+    bars, rejects = judge(block, 2000)
+    assert rejects == []
+    ((_, time, code, name, *_rest, volume),) = bars_of(bars, block)
+    assert (EPOCH + dt.timedelta(microseconds=time), code, name, volume) == (row[0], "600000.SH", "浦发银行", 129)
+    assert bars.scaled["open"].tolist() == [-20_100]
+    assert bars.scaled["amplitude"].tolist() == [0]
+
+
+def test_columns_in_another_order_are_the_same_bars(tmp_path: Path) -> None:
+    order = [4, 0, 10, 2, 1, 3, 9, 8, 7, 6, 5]
+    heads, row = HEADER.split(","), line("2000-06-09 09:30:00").split(",")
+    data = csv_text([",".join(row[n] for n in order)], ",".join(heads[n] for n in order))
+    assert parse_one(tmp_path, data) == ([("600000.SH", "2000-06")], [])

@@ -1,0 +1,69 @@
+"""Real servers for every test: one PostgreSQL for the session, one fresh database for each test that asks."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The folder of recorded payloads; skips where it is absent."""
+    folder = Path(os.environ.get("MARKETDATA_FIXTURES") or Path(__file__).parents[1] / "../shared/fixtures").resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no recorded payloads at {folder}; point MARKETDATA_FIXTURES at them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A local PostgreSQL for the session; tests take a database of their own from `dsn`."""
+    home = tmp_path_factory.mktemp("stack")
+    with LocalStack(Settings(home=home, postgres_dsn=None), services=("postgres",)) as stack:
+        assert stack.endpoints.postgres_dsn
+        yield stack.endpoints.postgres_dsn
+
+
+@pytest.fixture
+def dsn(server_dsn: str) -> Iterator[str]:
+    """An empty database without TimescaleDB, dropped after the test."""
+    yield from _database(server_dsn)
+
+
+@pytest.fixture
+def timescale_dsn() -> Iterator[str]:
+    """An empty database on a real TimescaleDB community server; skips where none is named."""
+    server = os.environ.get("MARKETDATA_TEST_TIMESCALE_DSN")
+    if not server:
+        pytest.skip("needs TimescaleDB community: point MARKETDATA_TEST_TIMESCALE_DSN at a server")
+    yield from _database(server)
+
+
+@pytest.fixture(params=["rollup", "continuous aggregate"])
+def either_dsn(request: pytest.FixtureRequest) -> str:
+    """An empty database for each of the two K-line engines."""
+    name = "dsn" if request.param == "rollup" else "timescale_dsn"
+    value = request.getfixturevalue(name)
+    assert isinstance(value, str)
+    return value
+
+
+def _database(server: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield make_conninfo(server, dbname=name)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

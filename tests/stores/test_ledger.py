@@ -1,0 +1,136 @@
+"""The ledger and the quarantine: state, log of attempts, locks, and what a failure leaves standing."""
+
+import datetime as dt
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+from marketdata_assets.stores import ledger, quarantine
+from marketdata_assets.stores.ledger import Entry
+from marketdata_assets.stores.quarantine import Quarantined, Reject
+
+NOW = dt.datetime(2026, 1, 5, 9, 30, tzinfo=dt.UTC)
+FIRST = Entry(
+    dataset="bars", source="2000.zip", unit="a.csv", content_hash="one", previous_hash=None, slices=["2000-01"],
+    read=10, skipped=0, rows=9, rejected=1, outcome="ok", attempted_hash="one", error=None, code_version="v", run_id="r1",
+    started=NOW, finished=NOW,
+)  # fmt: skip
+SECOND = replace(FIRST, content_hash="two", previous_hash="one", attempted_hash="two", rows=8, run_id="r2")
+FAILED = replace(
+    FIRST, content_hash=None, slices=[], read=0, skipped=0, rows=0, rejected=0, outcome="failed", attempted_hash="three",
+    error="broken", run_id="r3",
+)  # fmt: skip
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        with connection.transaction():
+            ledger.ensure(connection)
+        yield connection
+
+
+def log(connection: psycopg.Connection) -> list[tuple]:
+    return connection.execute(
+        "SELECT content_hash, previous_hash, attempted_hash, outcome, run_id FROM marketdata_ledger_log ORDER BY id"
+    ).fetchall()
+
+
+def test_ensure_twice_changes_nothing(connection: psycopg.Connection) -> None:
+    ledger.record(connection, FIRST)
+    with connection.transaction():
+        ledger.ensure(connection)
+    assert ledger.entries(connection, "bars") == [FIRST]
+
+
+def test_last_state_stands_and_every_attempt_is_logged_with_old_and_new_hash(connection: psycopg.Connection) -> None:
+    ledger.record(connection, FIRST)
+    ledger.record(connection, SECOND)
+    ledger.record(connection, ledger.after_failure(SECOND, FAILED))
+    assert log(connection) == [
+        ("one", None, "one", "ok", "r1"),
+        ("two", "one", "two", "ok", "r2"),
+        ("two", "one", "three", "failed", "r3"),
+    ]
+    (entry,) = ledger.entries(connection, "bars")
+    assert (entry.outcome, entry.error, entry.content_hash, entry.attempted_hash) == ("failed", "broken", "two", "three")
+
+
+def test_failure_keeps_what_stood_before() -> None:
+    kept = ledger.after_failure(SECOND, FAILED)
+    assert (kept.content_hash, kept.previous_hash, kept.slices) == ("two", "one", ["2000-01"])
+    assert (kept.read, kept.rows, kept.rejected) == (10, 8, 1)
+    assert (kept.outcome, kept.attempted_hash, kept.error, kept.run_id) == ("failed", "three", "broken", "r3")
+
+
+def test_failure_of_an_unknown_unit_leaves_nothing_standing() -> None:
+    kept = ledger.after_failure(None, replace(FAILED, content_hash="three", slices=["2000-01"], rows=3, read=3))
+    assert (kept.content_hash, kept.slices, kept.rows, kept.read) == (None, [], 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("content_hash", "slices", "held"),
+    [("one", ["2000-01"], True), ("one", [], True), ("one", ["2000-01", "2000-02"], False), ("two", [], False)],
+)
+def test_entry_holds_only_its_own_bytes_and_slices(content_hash: str, slices: list[str], held: bool) -> None:
+    assert FIRST.holds(content_hash, slices) is held
+
+
+def test_entries_are_those_of_the_sources_asked_for(connection: psycopg.Connection) -> None:
+    for source in ("b.zip", "a.zip", "c.zip"):
+        ledger.record(connection, replace(FIRST, source=source))
+    ledger.record(connection, replace(FIRST, dataset="other"))
+    assert [e.source for e in ledger.entries(connection, "bars")] == ["a.zip", "b.zip", "c.zip"]
+    assert [e.source for e in ledger.entries(connection, "bars", ["c.zip", "b.zip"])] == ["b.zip", "c.zip"]
+    assert ledger.entries(connection, "bars", []) == []
+
+
+def test_rolled_back_record_leaves_neither_state_nor_log(connection: psycopg.Connection) -> None:
+    with pytest.raises(RuntimeError), connection.transaction():
+        ledger.record(connection, FIRST)
+        raise RuntimeError
+    assert ledger.entries(connection, "bars") == []
+    assert log(connection) == []
+
+
+def test_a_unit_without_a_row_can_be_locked(dsn: str, connection: psycopg.Connection) -> None:
+    seen: list[Entry | None] = []
+
+    def second() -> None:
+        with psycopg.connect(dsn) as other:
+            seen.append(ledger.locked(other, "bars", "2000.zip", "a.csv"))
+
+    thread = threading.Thread(target=second)
+    with connection.transaction():
+        assert ledger.locked(connection, "bars", "2000.zip", "a.csv") is None
+        thread.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while connection.execute(waiting).fetchone() == (0,):
+            assert thread.is_alive()
+        assert ledger.locked(connection, "bars", "2000.zip", "b.csv") is None
+        ledger.record(connection, FIRST)
+    thread.join()
+    assert seen == [FIRST]
+
+
+def test_rejects_of_a_unit_replace_those_before(connection: psycopg.Connection) -> None:
+    place = ("bars", "2000.zip", "a.csv")
+    quarantine.replace_rejects(connection, *place, [Reject(3, "old", "x"), Reject(4, "old", "y")])
+    quarantine.replace_rejects(connection, "bars", "2000.zip", "b.csv", [Reject(2, "else", "z")])
+    tricky = Reject(2, "tab\tand\nline", 'a\\b,"c"\r', "2000-01")
+    quarantine.replace_rejects(connection, *place, [tricky])
+    found = quarantine.listed(connection, "bars")
+    assert found == [
+        Quarantined(2, "tab\tand\nline", 'a\\b,"c"\r', "2000-01", "2000.zip", "a.csv"),
+        Quarantined(2, "else", "z", None, "2000.zip", "b.csv"),
+    ]
+    assert [row.place for row in found] == ["2000.zip!a.csv:2", "2000.zip!b.csv:2"]
+    quarantine.replace_rejects(connection, *place, [])
+    assert [row.unit for row in quarantine.listed(connection, "bars")] == ["b.csv"]
+
+
+def test_place_of_a_loose_file_names_it_once(connection: psycopg.Connection) -> None:
+    quarantine.replace_rejects(connection, "bars", "a.csv", "a.csv", [Reject(n, "bad", "") for n in (9, 2, 5)])
+    assert [row.place for row in quarantine.listed(connection, "bars", limit=2)] == ["a.csv:2", "a.csv:5"]

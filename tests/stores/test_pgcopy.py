@@ -1,0 +1,131 @@
+"""Binary COPY: what is encoded is what PostgreSQL reads back."""
+
+import datetime as dt
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from marketdata_assets.stores.errors import UnencodableValue
+from marketdata_assets.stores.pgcopy import Bigint, Numeric, Text, Timestamp, encode
+from marketdata_assets.stores.postgres import copy_binary
+
+COLUMNS = ("number", "at", "whole", "amount", "label", "kind")
+LARGEST = 10**16  # 10^12 yuan in units of 0.0001
+
+Cells = tuple[int | None, int | None, int | None, str | None]
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "CREATE TABLE landing (number bigint, at timestamp, whole bigint, amount numeric(20,4), label text, kind text)"
+        )
+        connection.commit()
+        yield connection
+
+
+def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
+microseconds = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1)).map(
+    lambda time: (time - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1)
+)
+amounts = st.sampled_from([0, 1, -1, 9999, 10_000, -10_000, 2**32 - 1, 2**32, 99_999_999, 10**8, LARGEST, -LARGEST])
+rows = st.lists(
+    st.tuples(
+        optional(microseconds),
+        optional(st.sampled_from([0, -1, 2**63 - 1, -(2**63)]) | st.integers(-(10**11), 10**11)),
+        optional(amounts | st.integers(-LARGEST, LARGEST) | st.integers(-100, 100)),
+        optional(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)),
+    ),
+    max_size=30,
+)
+
+
+def masked(values: list[int | None], always_mask: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    null = np.array([value is None for value in values], bool)
+    numbers = np.array([7 if value is None else value for value in values], np.int64)
+    return numbers, null if always_mask or null.any() else None
+
+
+def land(connection: psycopg.Connection, cells: list[Cells], kind: str | None, always_mask: bool) -> list[tuple]:
+    times, wholes, scaled, labels = ([row[i] for row in cells] for i in range(4))
+    texts = sorted({text for text in labels if text is not None})
+    index = np.array([-1 if text is None else texts.index(text) for text in labels], np.int64)
+    columns = [
+        Bigint(np.arange(len(cells))),
+        Timestamp(*masked(times, always_mask)),
+        Bigint(*masked(wholes, always_mask)),
+        Numeric(*masked(scaled, always_mask)),
+        Text(index, tuple(text.encode() for text in texts)),
+        Text(-1 if kind is None else 0, () if kind is None else (kind.encode(),)),
+    ]
+    connection.execute("TRUNCATE landing")
+    copy_binary(connection, "landing", COLUMNS, (bytes(block) for block in encode(columns, len(cells))))
+    return connection.execute("SELECT at, whole, amount, label, kind FROM landing ORDER BY number").fetchall()
+
+
+def meant(cells: list[Cells], kind: str | None) -> list[tuple]:
+    epoch = dt.datetime(1970, 1, 1)
+    return [
+        (
+            None if at is None else epoch + dt.timedelta(microseconds=at),
+            whole,
+            None if scaled is None else Decimal(scaled).scaleb(-4),
+            label,
+            kind,
+        )
+        for at, whole, scaled, label in cells
+    ]
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=rows, kind=st.sampled_from([None, "", "sh", "浦发银行"]), always_mask=st.booleans())
+def test_rows_read_back_are_the_rows_encoded(
+    connection: psycopg.Connection, cells: list[Cells], kind: str | None, always_mask: bool
+) -> None:
+    assert land(connection, cells, kind, always_mask) == meant(cells, kind)
+
+
+def test_decimals_keep_four_places(connection: psycopg.Connection) -> None:
+    cells: list[Cells] = [(0, 0, value, "x") for value in (0, 5, -5, 12_345, LARGEST)]
+    land(connection, cells, "k", always_mask=False)
+    texts = [text for (text,) in connection.execute("SELECT amount::text FROM landing ORDER BY number")]
+    assert texts == ["0.0000", "0.0005", "-0.0005", "1.2345", "1000000000000.0000"]
+
+
+def test_order_is_kept_and_one_layout_is_one_block() -> None:
+    numbers = np.arange(1000)
+    assert len(list(encode([Bigint(numbers), Text(0, (b"x",))], 1000))) == 1
+    null = numbers % 2 == 0
+    assert len(list(encode([Bigint(numbers, null)], 1000))) == 2
+
+
+def test_nothing_to_encode_gives_no_block() -> None:
+    none = np.array([], np.int64)
+    assert list(encode([Bigint(none), Text(none, ())], 0)) == []
+
+
+def test_a_number_too_large_for_its_format_is_named() -> None:
+    with pytest.raises(UnencodableValue, match=str(2**62)):
+        list(encode([Numeric(np.array([1, 2**62]))], 2))
+
+
+def test_more_than_the_socket_takes_at_once_arrives_whole(connection: psycopg.Connection) -> None:
+    count = 200_000
+    label = Text(0, (("名" * 20).encode(),))
+    copy_binary(
+        connection,
+        "landing",
+        ("number", "label"),
+        (bytes(block) for block in encode([Bigint(np.arange(count)), label], count)),
+    )
+    summed = connection.execute("SELECT count(*), sum(number), min(label) FROM landing").fetchone()
+    assert summed == (count, count * (count - 1) // 2, "名" * 20)

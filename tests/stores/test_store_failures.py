@@ -1,0 +1,64 @@
+"""A server that is away or full is named as such; every other database error keeps its own name."""
+
+import psycopg
+import pytest
+from marketdata_assets.errors import TerminalError, TransientError
+from marketdata_assets.local.process import free_port
+from marketdata_assets.stores.errors import StoreAway, StoreFull
+from marketdata_assets.stores.postgres import connect, naming_failures
+from psycopg import errors as pg
+
+
+@pytest.mark.parametrize(
+    ("raised", "named"),
+    [
+        (pg.DiskFull("no space left on device"), StoreFull),
+        (pg.AdminShutdown("terminating connection"), StoreAway),
+        (pg.CrashShutdown("terminating connection because of crash"), StoreAway),
+        (pg.CannotConnectNow("starting up"), StoreAway),
+        (pg.TooManyConnections("too many clients"), StoreAway),
+        (psycopg.OperationalError("server closed the connection unexpectedly"), StoreAway),
+        (psycopg.InterfaceError("the connection is closed"), StoreAway),
+    ],
+)
+def test_failure_of_the_server_gets_our_name(raised: Exception, named: type[Exception]) -> None:
+    with pytest.raises(named, match=str(raised)) as caught, naming_failures():
+        raise raised
+    assert caught.value.__cause__ is raised
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [pg.LockNotAvailable(), pg.QueryCanceled(), pg.DeadlockDetected(), pg.SerializationFailure(), pg.UniqueViolation()],
+)
+def test_other_database_errors_pass(raised: Exception) -> None:
+    with pytest.raises(type(raised)), naming_failures():
+        raise raised
+
+
+def test_away_is_transient_and_full_is_not() -> None:
+    assert issubclass(StoreAway, TransientError)
+    assert issubclass(StoreFull, TerminalError)
+    assert "run the same partitions again" in str(StoreFull("Postgres", "no space"))
+
+
+def test_nobody_listening_is_store_away() -> None:
+    dsn = f"postgresql://postgres@127.0.0.1:{free_port()}/x"
+    with pytest.raises(StoreAway, match="marketdata doctor"), connect(dsn):
+        pass
+
+
+def test_connection_cut_by_the_server_is_store_away(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as killer, pytest.raises(StoreAway), connect(dsn) as victim:
+        killer.execute("SELECT pg_terminate_backend(%s)", [victim.info.backend_pid])
+        victim.execute("SELECT 1")
+
+
+def test_leaving_with_an_error_rolls_back_and_without_one_commits(dsn: str) -> None:
+    with connect(dsn) as connection:
+        connection.execute("CREATE TABLE t (n int)")
+    with pytest.raises(RuntimeError), connect(dsn) as connection:
+        connection.execute("INSERT INTO t VALUES (1)")
+        raise RuntimeError
+    with connect(dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
