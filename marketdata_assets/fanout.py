@@ -54,7 +54,7 @@ class Fanout:
         One item, or one worker, runs in this process. Stopping the iteration stops the items not yet begun.
         """
         if self.workers <= 1 or len(items) <= 1:
-            yield from map(lambda item: _here(function, item), items)
+            yield from (_here(function, item) for item in items)
             return
         waiting = list(items)
         suspects: list[Item] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from marketdata_assets.bars.errors import TooManyRejects
 from marketdata_assets.fanout import Fanout, WorkerDied
 from marketdata_assets.stores.errors import StoreAway, StoreFull

@@ -55,7 +55,8 @@ def kline_equals_minutes(connection: psycopg.Connection, months: Sequence[str]) 
     looked_at = _spread(_with_rows(connection, months), MAX_RECOMPUTED_MONTHS)
     query = schema.statement("checks/kline_equals_minutes.sql").replace("{rows}", kline.rows_query())
     kline.plan_by_hashing(connection)
-    count, examples = 0, []
+    count = 0
+    examples: list[dict[str, Any]] = []
     for month in looked_at:
         low, high = kline.months_range([month])
         finding = _ask(connection, query, {"lo": low, "hi": high}, [month])
@@ -66,7 +67,7 @@ def kline_equals_minutes(connection: psycopg.Connection, months: Sequence[str]) 
 
 def _ask(connection: psycopg.Connection, query: str, parameters: dict[str, Any], months: Sequence[str]) -> Finding:
     counted = sql.SQL("WITH found AS ({}) SELECT *, count(*) OVER () AS total FROM found LIMIT {}").format(
-        sql.SQL(query),  # type: ignore[arg-type]
+        sql.SQL(query),
         sql.Literal(EXAMPLES),
     )
     with connection.cursor(row_factory=dict_row) as cursor:

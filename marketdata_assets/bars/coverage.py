@@ -4,7 +4,7 @@ Statements over `stock_1min_coverage` and the rows it describes; all run in the 
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -96,7 +96,9 @@ def clear(
     for code, month, first, last, delivered in had:
         before = Provider(provider.source, provider.unit, delivered)
         _delete(connection, before, code, month, first, last)
-        _reopen_older(connection, before, code, month)
+        now = landing.get((code, month))
+        if now is None or provider.delivered < delivered or _time(now.first) > first or _time(now.last) < last:
+            _reopen_older(connection, before, code, month)
     with connection.pipeline():
         deleted = {
             (code, month): _delete(connection, provider, code, month, _time(span.first), _time(span.last))
@@ -104,7 +106,7 @@ def clear(
         }
     for (code, month), cursor in deleted.items():
         if cursor.rowcount > 0:
-            _supersede(connection, provider, code, month, cursor.rowcount)
+            _supersede(connection, provider, code, month, [time for (time,) in cursor])
     return {month for _, month, *_ in had}
 
 
@@ -139,31 +141,42 @@ def first_day(month: str) -> dt.date:
 def _delete(
     connection: psycopg.Connection, provider: Provider, code: str, month: str, first: dt.datetime, last: dt.datetime
 ) -> psycopg.Cursor:
-    """Delete a code's rows of a span, except where a newer file provides them."""
+    """Delete a code's rows of a span, except where a newer file provides them; gives the times deleted."""
     return connection.execute(
         """DELETE FROM stock_1min_qfq b WHERE code = %s AND time BETWEEN %s AND %s AND NOT EXISTS (
                SELECT FROM stock_1min_coverage c WHERE c.code = b.code AND c.month = %s
                   AND (c.source, c.unit) <> (%s, %s) AND (c.delivered, c.source, c.unit) > (%s, %s, %s)
-                  AND b.time BETWEEN c.first AND c.last)""",
+                  AND b.time BETWEEN c.first AND c.last)
+           RETURNING time""",
         [code, first, last, first_day(month), *provider.key, *provider.rank],
     )
 
 
-def _supersede(connection: psycopg.Connection, provider: Provider, code: str, month: str, deleted: int) -> None:
-    """Note on the newest older unit that `deleted` of its rows gave way."""
+def _supersede(
+    connection: psycopg.Connection, provider: Provider, code: str, month: str, deleted: Sequence[dt.datetime]
+) -> None:
+    """Note on older units that rows of theirs were `deleted`: each row was of the newest that reaches over it."""
     connection.execute(
-        """UPDATE stock_1min_coverage SET superseded = superseded + %s WHERE (source, unit, code, month) = (
-               SELECT source, unit, code, month FROM stock_1min_coverage
-               WHERE code = %s AND month = %s AND (source, unit) <> (%s, %s)
-                 AND (delivered, source, unit) < (%s, %s, %s) ORDER BY delivered DESC, source DESC LIMIT 1)""",
-        [deleted, code, first_day(month), *provider.key, *provider.rank],
+        """UPDATE stock_1min_coverage c SET superseded = superseded + owned.rows
+           FROM (SELECT o.source, o.unit, count(*) AS rows FROM unnest(%s::timestamp[]) AS gone (time)
+                 CROSS JOIN LATERAL (
+                     SELECT source, unit FROM stock_1min_coverage
+                     WHERE code = %s AND month = %s AND gone.time BETWEEN first AND last
+                       AND (source, unit) <> (%s, %s) AND (delivered, source, unit) < (%s, %s, %s)
+                     ORDER BY delivered DESC, source DESC, unit DESC LIMIT 1) o
+                 GROUP BY 1, 2) owned
+           WHERE (c.source, c.unit, c.code, c.month) = (owned.source, owned.unit, %s, %s)""",
+        [deleted, code, first_day(month), *provider.key, *provider.rank, code, first_day(month)],
     )
 
 
 def _reopen_older(connection: psycopg.Connection, provider: Provider, code: str, month: str) -> None:
     """Let older units that gave way to this one be loaded again, since this one may now cover less."""
     connection.execute(
-        """UPDATE marketdata_ledger l SET slices = array_remove(slices, %s) FROM stock_1min_coverage c
+        """UPDATE marketdata_ledger l SET slices = array_remove(slices, %s), rows = (
+               SELECT sum(o.rows - o.superseded) FROM stock_1min_coverage o
+               WHERE (o.source, o.unit) = (l.source, l.unit))
+           FROM stock_1min_coverage c
            WHERE l.dataset = %s AND l.source = c.source AND l.unit = c.unit AND c.code = %s AND c.month = %s
              AND c.superseded > 0 AND (c.delivered, c.source, c.unit) < (%s, %s, %s)""",
         [month, DATASET, code, first_day(month), *provider.rank],

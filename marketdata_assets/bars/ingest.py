@@ -140,8 +140,7 @@ def _batches(tasks: Sequence[Task]) -> list[list[Task]]:
     room = 0
     for task in tasks:
         size = task.unit.size if task.unit else 0
-        full = room < size or len(batches[-1]) >= BATCH_UNITS or batches[-1][-1].source != task.source
-        if not batches or full:
+        if not batches or room < size or len(batches[-1]) >= BATCH_UNITS or batches[-1][-1].source != task.source:
             batches.append([])
             room = BATCH_BYTES
         batches[-1].append(task)
@@ -170,9 +169,7 @@ def load_batch(dsn: str, run_id: str, force: bool, tasks: list[Task]) -> list[Un
         opener.close()
 
 
-def _load_one(
-    connection: psycopg.Connection, opener: Opener, task: Task, run_id: str, force: bool
-) -> UnitReport:
+def _load_one(connection: psycopg.Connection, opener: Opener, task: Task, run_id: str, force: bool) -> UnitReport:
     started = dt.datetime.now(dt.UTC)
     try:
         if task.unit is None:

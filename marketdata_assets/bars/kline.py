@@ -27,6 +27,7 @@ REFRESH_ATTEMPTS = 8
 MARK = "marketdata definition "
 
 Engine = Literal["continuous aggregate", "rollup"]
+Kind = Literal["TABLE", "VIEW", "MATERIALIZED VIEW"]
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,7 @@ def _ensure(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bo
         if kind is not None and not rebuild:
             raise DefinitionDrift(RELATION, found or "unknown", wanted)
         if kind is not None:
-            drop = "TABLE" if kind == "r" else "MATERIALIZED VIEW"
-            connection.execute(sql.SQL("DROP {} {} CASCADE").format(sql.SQL(drop), sql.Identifier(RELATION)))
+            connection.execute(sql.SQL("DROP {} {} CASCADE").format(sql.SQL(kind), sql.Identifier(RELATION)))
         connection.execute(definition(engine).encode())
         what = "TABLE" if engine == "rollup" else "VIEW"
         connection.execute(
@@ -119,8 +119,8 @@ def _ensure(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bo
     return True
 
 
-def _standing(connection: psycopg.Connection) -> tuple[str | None, str | None]:
-    """Kind (`r` table, `v` continuous aggregate) and fingerprint of what stands under the name."""
+def _standing(connection: psycopg.Connection) -> tuple[Kind | None, str | None]:
+    """Kind, as DROP names it, and fingerprint of what stands under the name."""
     row = connection.execute(
         """SELECT relkind::text, obj_description(oid, 'pg_class') FROM pg_class
            WHERE relname = %s AND relnamespace = current_schema()::regnamespace""",
@@ -128,13 +128,29 @@ def _standing(connection: psycopg.Connection) -> tuple[str | None, str | None]:
     ).fetchone()
     if row is None:
         return None, None
-    kind, comment = row
+    relkind, comment = row
+    kind: Kind = "MATERIALIZED VIEW" if relkind == "m" else "TABLE"
+    if relkind == "v":
+        kind = "MATERIALIZED VIEW" if _is_aggregate(connection) else "VIEW"
     return kind, comment.removeprefix(MARK) if comment and comment.startswith(MARK) else None
+
+
+def _is_aggregate(connection: psycopg.Connection) -> bool:
+    """Whether the view is a continuous aggregate; PostgreSQL itself takes it for a plain one."""
+    if schema.look(connection).timescaledb is None:
+        return False
+    found = connection.execute(
+        """SELECT FROM timescaledb_information.continuous_aggregates
+           WHERE view_schema = current_schema() AND view_name = %s""",
+        [RELATION],
+    ).fetchone()
+    return found is not None
 
 
 def _roll_up(connection: psycopg.Connection, months: Collection[str]) -> None:
     """Replace the rows of `months` in one transaction; readers see the old rows or the new."""
     query = f"INSERT INTO {RELATION} ({', '.join(COLUMNS)}) {rows_query()}".encode()
+    _acquaint(connection)
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [RELATION])
         plan_by_hashing(connection)
@@ -142,6 +158,16 @@ def _roll_up(connection: psycopg.Connection, months: Collection[str]) -> None:
             low, high = months_range([month])
             connection.execute(f"DELETE FROM {RELATION} WHERE month = %s::timestamp", [low])
             connection.execute(query, {"lo": low, "hi": high})
+
+
+def _acquaint(connection: psycopg.Connection) -> None:
+    """Gather statistics of minutes that the server has never looked at; without them it reads all for each month."""
+    row = connection.execute(
+        """SELECT coalesce(last_analyze, last_autoanalyze) IS NULL FROM pg_stat_user_tables
+           WHERE relid = 'stock_1min_qfq'::regclass"""
+    ).fetchone()
+    if row and row[0]:
+        connection.execute("ANALYZE stock_1min_qfq (time, code)")
 
 
 def _refresh_aggregate(connection: psycopg.Connection, low: dt.datetime, high: dt.datetime, force: bool) -> None:

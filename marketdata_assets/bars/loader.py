@@ -90,7 +90,9 @@ def load(
 
 
 def _holds(known: ledger.Entry, unit: Unit, months: frozenset[str] | None) -> bool:
-    return known.holds(unit.content_hash, known.slices if months is None else months)
+    if months is None:
+        return known.content_hash == unit.content_hash and known.whole
+    return known.holds(unit.content_hash, months)
 
 
 def _months_to_land(known: ledger.Entry | None, unit: Unit, months: frozenset[str] | None) -> frozenset[str] | None:
@@ -115,7 +117,7 @@ def _land(
         had = coverage.clear(connection, provider, landing, wanted.months)
         rows = sum(span.rows - span.superseded for span in landing.values())
         if rows:
-            copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload())
+            copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
         coverage.cover(connection, provider, landing)
         quarantine.replace_rejects(connection, DATASET, *provider.key, parsed.rejects)
         entry = _entry(unit, parsed, wanted, run_id, started)

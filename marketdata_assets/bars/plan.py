@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from marketdata_assets.bars.errors import BadFile, BarsError
-from marketdata_assets.bars.reading import blocks
 from marketdata_assets.bars.layout import read_header
+from marketdata_assets.bars.reading import blocks
 from marketdata_assets.bars.sources import WHOLE_FILE, Opener, Source, Unit, units
 from marketdata_assets.stores.ledger import Entry
 
@@ -113,14 +113,22 @@ def _task(unit: Unit, entry: Entry | None, asked: frozenset[str], force: bool) -
 def _task_of_unknown_months(unit: Unit, entry: Entry | None, asked: frozenset[str], force: bool) -> Task | None:
     """A file whose name tells no year is loaded whole, as soon as one of its months is asked for."""
     standing = frozenset(entry.slices) if entry else frozenset()
-    if entry and entry.content_hash == unit.content_hash and entry.outcome != "failed" and not force:
-        reopened = months_inside(unit) - standing if entry.rows else frozenset()
-        if not reopened & asked:
-            return None
-    inside = months_inside(unit)
-    if inside and not inside & asked and not standing & asked:
+    reason: Reason
+    if force:
+        reason = "forced"
+    elif entry is None:
+        reason = "missing"
+    elif entry.outcome == "failed":
+        reason = "failed"
+    elif entry.content_hash != unit.content_hash:
+        reason = "stale"
+    elif not entry.whole and (months_inside(unit) - standing) & asked:
+        reason = "missing"
+    else:
         return None
-    reason: Reason = "forced" if force else "missing" if entry is None else "stale"
+    inside = months_inside(unit)
+    if inside and not (inside | standing) & asked:
+        return None
     return Task(unit.source.name, unit.name, unit, None, inside | standing, reason)
 
 

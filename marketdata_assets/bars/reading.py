@@ -7,13 +7,14 @@ irregularity; the careful lane then takes that block line by line. What a typed 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
 from marketdata_assets.bars.layout import NUMBERS
+from marketdata_assets.bars.sources import Lines
 from marketdata_assets.stores.quarantine import Reject
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -71,7 +72,7 @@ def _shown(line: bytes) -> str:
     return line.decode("utf-8", "backslashreplace").strip("\r").replace("\0", "\\0")
 
 
-def blocks(stream: IO[bytes], first_line: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
+def blocks(stream: Lines, first_line: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
     """Cut the rest of `stream` into blocks of about `size` bytes that end at a line's end."""
     rest = b""
     while chunk := stream.read(size):
@@ -105,7 +106,7 @@ def _fast(block: Block, names: tuple[str, ...]) -> Typed | None:
     schema: dict[str, Any] = {name: pl.Float64 if name in NUMBERS else pl.String for name in names}
     try:
         frame = pl.read_csv(text, schema=schema, has_header=False, quote_char=None)
-        if (frame["time"].str.len_bytes().max() or 0) > TIME_LENGTH:
+        if (frame["time"].str.len_bytes() > TIME_LENGTH).any():
             return None
         frame = frame.with_columns(frame["time"].str.to_datetime(TIME_FORMAT, time_unit="us", strict=True))
     except PolarsError:
@@ -141,7 +142,7 @@ def _careful(block: Block, names: tuple[str, ...]) -> Typed:
         good.append(text)
         kept.append(number)
     columns = list(zip(*(line.split(",") for line in good), strict=True)) or [()] * len(names)
-    frame = pl.DataFrame(columns, schema={name: pl.String for name in names}, orient="col")
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String), orient="col")
     frame = frame.with_columns(pl.all().str.strip_chars()).with_columns(
         pl.when(pl.all() == "").then(None).otherwise(pl.all()).name.keep()
     )

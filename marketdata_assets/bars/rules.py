@@ -6,6 +6,7 @@ Prices are adjusted forward, so negative ones are legal. Each rule is one vector
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ class _Verdicts:
         if self.refused is None:
             self.refused = np.zeros(self.block.frame.height, bool)
         for row in np.flatnonzero(mask & ~self.refused).tolist():
-            text = reason if isinstance(reason, str) else reason(lambda column, row=row: self.block.cell(row, column))
+            text = reason if isinstance(reason, str) else reason(partial(self.block.cell, row))
             self.rejects.append(Reject(self.block.line(row), text, self.block.raw(row), self._month(row)))
         self.refused |= mask
 
@@ -160,7 +161,7 @@ def _judge_numbers(verdicts: _Verdicts, values: dict[str, Array], null: dict[str
         lower = 0.0 if column in ("volume", "amount") else -limit
         inside = (number >= lower) & (number <= limit)
         if not inside.all():
-            verdicts.refuse(~inside, lambda cell, column=column: f"{column} {cell(column)} is out of range")
+            verdicts.refuse(~inside, partial(_out_of_range, column))
             number = np.where(inside, number, 0.0)
         if column == "volume":
             whole = np.rint(number)
@@ -169,6 +170,10 @@ def _judge_numbers(verdicts: _Verdicts, values: dict[str, Array], null: dict[str
         else:
             scaled[column] = _scaled(verdicts.block, column, number)
     return scaled
+
+
+def _out_of_range(column: str, cell: Callable[[str], str]) -> str:
+    return f"{column} {cell(column)} is out of range"
 
 
 def _scaled(block: Typed, column: str, number: Array) -> Array:
@@ -180,7 +185,7 @@ def _scaled(block: Typed, column: str, number: Array) -> Array:
     product = number * SCALE
     nearest = np.rint(product)
     doubtful = np.abs(product - nearest) > 0.5 - 1e-9 - np.abs(product) * 4.5e-16
-    result = nearest.astype(np.int64)
+    result: Array = nearest.astype(np.int64)
     if doubtful.any():
         for row in np.flatnonzero(doubtful).tolist():
             exact = Decimal(block.cell(row, column)) * SCALE

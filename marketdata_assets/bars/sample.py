@@ -14,8 +14,6 @@ import polars as pl
 
 from marketdata_assets.bars.layout import BOM, HEADER
 
-
-
 DIVIDENDS = {"sh600001": 40.0}
 """Yuan by which a stock's history is adjusted; 40 makes every price of it negative, as long histories have it."""
 
@@ -90,7 +88,7 @@ def write_year(
     seed: int = 7,
     dividends: Mapping[str, float] = DIVIDENDS,
 ) -> Path:
-    """Write `{year}_1min.zip` with one `{code}_{year}.csv` for each of `stocks`; the same arguments give the same bytes."""
+    """Write `{year}_1min.zip`, one `{code}_{year}.csv` for each of `stocks`; equal arguments give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     days = weekdays(year, until)
     path = folder / f"{year}_1min.zip"

@@ -5,18 +5,19 @@ Reading what a unit says is in `reading`; deciding what to load is in `plan`.
 
 import gzip
 import hashlib
-import io
 import re
+import struct
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol, cast
 
 from marketdata_assets.bars.errors import BadFile, BadMember
+from marketdata_assets.bars.inflate import Member
 
 SUFFIXES = (".zip", ".csv", ".csv.gz")
 WHOLE_FILE = "."
@@ -81,12 +82,17 @@ def units(source: Source) -> tuple[list[Unit], list[tuple[str, str]]]:
     A zip is known by its directory alone: CRC-32 and size of each member. Raises BadFile when there is no directory.
     """
     if not source.is_zip:
-        return [Unit(source, source.name, _file_hash(source.path), source.size, source.year)], []
+        try:
+            return [Unit(source, source.name, _file_hash(source.path), source.size, source.year)], []
+        except OSError as error:
+            raise BadFile(source.name, f"cannot be read ({error.strerror})") from error
     try:
         with zipfile.ZipFile(source.path) as archive:
             infos = [info for info in archive.infolist() if not NOT_DATA.search(info.filename)]
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as error:
-        raise BadFile(source.name, f"not a whole zip file ({error}); it looks truncated or still being written") from error
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError, struct.error) as error:
+        raise BadFile(
+            source.name, f"not a whole zip file ({error}); it looks truncated or still being written"
+        ) from error
     if not infos:
         raise BadFile(source.name, "the zip holds no CSV file")
     times = Counter(info.filename for info in infos)
@@ -108,6 +114,8 @@ def _unusable(info: zipfile.ZipInfo, times: int) -> str | None:
         return f"the name stands {times} times in the zip, so which one counts is not known"
     if info.flag_bits & 1:
         return "the member is encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"the member is compressed by method {info.compress_type}, not by deflate"
     if not info.filename.lower().endswith((".csv", ".csv.gz")):
         return "the member is not a .csv"
     return None
@@ -118,6 +126,14 @@ def _file_hash(path: Path) -> str:
         return "blake2b:" + hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+class Lines(Protocol):
+    """What reading a unit needs of a stream."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def readline(self, limit: int, /) -> bytes: ...
+
+
 class Opener:
     """Opens units for reading and keeps the last zip open, since its directory is long."""
 
@@ -126,18 +142,17 @@ class Opener:
         self._archive: zipfile.ZipFile | None = None
 
     @contextmanager
-    def open(self, unit: Unit) -> Iterator[IO[bytes]]:
+    def open(self, unit: Unit) -> Iterator[Lines]:
         """The unit's bytes as a stream; a read of them raises BadMember when they are damaged."""
         try:
             with self._raw(unit) as raw:
-                stream = gzip.GzipFile(fileobj=raw) if unit.name.lower().endswith(".gz") else raw
-                yield io.BufferedReader(stream, 1024 * 1024) if stream is not raw else stream  # type: ignore[arg-type]
+                yield gzip.GzipFile(fileobj=cast(IO[bytes], raw)) if unit.name.lower().endswith(".gz") else raw
         except (zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError, NotImplementedError, KeyError) as error:
             raise BadMember(unit.place, f"damaged: {error}") from error
         except FileNotFoundError as error:
             raise BadMember(unit.place, "the file was moved away while it was being loaded") from error
 
-    def _raw(self, unit: Unit) -> IO[bytes]:
+    def _raw(self, unit: Unit) -> AbstractContextManager[Lines]:
         if not unit.source.is_zip:
             return unit.source.path.open("rb")
         key = (unit.source.path, unit.source.size, unit.source.modified_ns)
@@ -147,7 +162,7 @@ class Opener:
         info = self._archive.getinfo(unit.name)
         if f"crc32:{info.CRC:08x}:{info.file_size}" != unit.content_hash:
             raise BadMember(unit.place, "the zip was replaced while it was being loaded")
-        return self._archive.open(info)
+        return nullcontext(Member(cast(IO[bytes], self._archive.fp), info))
 
     def close(self) -> None:
         """Close the zip that is held open, if any."""

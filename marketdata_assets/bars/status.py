@@ -103,10 +103,15 @@ def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict
         rows = connection.execute("SELECT DISTINCT to_char(month, 'YYYY-MM') FROM stock_monthly_kline")
         have = {month for (month,) in rows}
     standing = by_month(connection, list(bars))
-    return {
-        month: "missing" if month in standing and month not in have else "stale" if month in have and state in _BEHIND else state
-        for month, state in bars.items()
-    }
+    states: dict[str, State] = {}
+    for month, state in bars.items():
+        if month in standing and month not in have:
+            states[month] = "missing"
+        elif month in have and state in _BEHIND:
+            states[month] = "stale"
+        else:
+            states[month] = state
+    return states
 
 
 _BEHIND = ("missing", "stale", "failed")

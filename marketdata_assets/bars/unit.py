@@ -3,10 +3,9 @@
 Nothing is written here but a spool of encoded rows; the transaction is in `loader`.
 """
 
-import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from marketdata_assets.bars.rules import MAX_REJECTED, Bars, judge, too_many
 from marketdata_assets.bars.sources import Opener, Unit
 from marketdata_assets.stores.pgcopy import Bigint, Column, Numeric, Text, Timestamp, encode
 from marketdata_assets.stores.quarantine import Reject
+from marketdata_assets.stores.spool import Spool
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -50,17 +50,12 @@ class Parsed:
     rows: int = 0
     rejects: list[Reject] = field(default_factory=list)
     spans: dict[tuple[str, str], Span] = field(default_factory=dict)
-    _spool: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES))  # noqa: SIM115
-
-    def payload(self) -> Iterator[bytes]:
-        """The rows to land, encoded, in pieces."""
-        self._spool.seek(0)
-        while piece := self._spool.read(1024 * 1024):
-            yield piece
+    payload: Spool = field(default_factory=lambda: Spool(SPOOL_BYTES))
+    """The rows to land, encoded."""
 
     def close(self) -> None:
         """Give back the spool."""
-        self._spool.close()
+        self.payload.close()
 
 
 def parse(
@@ -128,7 +123,7 @@ def _take(
     if kept is not None:
         bars = bars.take(kept)
     for piece in encode(table_columns(bars), len(bars)):
-        parsed._spool.write(piece)
+        parsed.payload.add(piece.data)
 
 
 def _measure(

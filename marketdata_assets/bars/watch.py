@@ -19,7 +19,7 @@ Seen = dict[str, list[int]]
 
 @dataclass(frozen=True)
 class Look:
-    """Months to load now, the cursor to keep, and the groups left for a later look: still being written, or too many."""
+    """Months to load now, the cursor to keep, and the groups left for a later look: being written, or too many."""
 
     months: tuple[str, ...]
     cursor: str

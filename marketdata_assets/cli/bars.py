@@ -62,7 +62,9 @@ def tell(outcome: RunOutcome, as_json: bool) -> None:
         output.notes().print(f"[yellow]check failed[/] {name}")
     if bars:
         extra = f"; {bars['codes']} codes, {bars['files_unchanged']} files unchanged"
-        output.console().print("minute bars   " + output.summary(bars["rows"], bars["rejected"], bars["seconds"], extra))
+        output.console().print(
+            "minute bars   " + output.summary(bars["rows"], bars["rejected"], bars["seconds"], extra)
+        )
     if lines:
         output.console().print(
             f"monthly kline {lines['rows']:,} rows by {lines['engine']}, {lines['seconds']:.1f} s;"

@@ -34,7 +34,7 @@ def demo(
         with output.bar("minute bars", quiet=as_json):
             outcome = run_job(settings, stack.endpoints, "bars_repair", months[0], months[-1])
         tell(outcome, as_json)
-        say(f"demo ready after {time.monotonic() - started:.0f} s, {len(months)} months from {months[0]} to {months[-1]}")
+        say(f"demo ready after {time.monotonic() - started:.0f} s: months {months[0]} to {months[-1]}")
         if not outcome.success:
             raise typer.Exit(1)
         if ui:

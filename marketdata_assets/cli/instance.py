@@ -26,7 +26,7 @@ class NoStorage(TerminalError):
 
     def __init__(self) -> None:
         super().__init__(
-            "no storage for Dagster: no local stack is running and DAGSTER_PG_HOST is not set. Run \"marketdata up\" in"
+            'no storage for Dagster: no local stack is running and DAGSTER_PG_HOST is not set. Run "marketdata up" in'
             " another terminal, or set DAGSTER_PG_HOST, _PORT, _DB, _USER and _PASSWORD."
         )
 

@@ -17,12 +17,12 @@ SILENT = Console(file=None, quiet=True)
 
 def console() -> Console:
     """Where results go."""
-    return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True)
 
 
 def notes() -> Console:
     """Where everything that is not the result goes."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def fail(message: str) -> None:

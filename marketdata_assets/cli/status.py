@@ -41,7 +41,7 @@ def bars_rows() -> list[dict[str, Any]]:
 
 
 def _row(asset: str, states: dict[str, bars.State], summary: bars.Summary) -> dict[str, Any]:
-    counts = Counter(states.values())
+    counts = Counter[str](states.values())
     return {
         "asset": asset,
         "partitions": len(states),

@@ -52,7 +52,9 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
         finally:
             _stop(process)
     if code != 0:
-        output.fail(f"the Dagster UI ended with exit code {code}; is port {settings.ui_port} taken? Set MARKETDATA_UI_PORT")
+        output.fail(
+            f"the Dagster UI ended with exit code {code}; is port {settings.ui_port} taken? Set MARKETDATA_UI_PORT"
+        )
         raise typer.Exit(1)
 
 

@@ -1,8 +1,8 @@
 """One resource per outside system: the only place that turns settings into clients."""
 
 from marketdata_assets.resources.clickhouse import ClickHouse
-from marketdata_assets.resources.health import Health, NoServer
 from marketdata_assets.resources.files import BarFiles
+from marketdata_assets.resources.health import Health, NoServer
 from marketdata_assets.resources.mongo import Mongo
 from marketdata_assets.resources.nats import Nats
 from marketdata_assets.resources.postgres import Postgres

@@ -35,7 +35,8 @@ class Mongo(dg.ConfigurableResource):
         """A client that is closed on leaving."""
         from pymongo import MongoClient
 
-        with MongoClient(self.uri, tz_aware=True, serverSelectionTimeoutMS=10_000) as client:
+        client: MongoClient[dict[str, Any]] = MongoClient(self.uri, tz_aware=True, serverSelectionTimeoutMS=10_000)
+        with client:
             yield client
 
     def _find(self) -> str | None:

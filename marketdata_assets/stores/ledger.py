@@ -43,6 +43,11 @@ class Entry:
         """Whether these bytes, in these slices, already stand in the data."""
         return self.content_hash == content_hash and set(slices) <= set(self.slices)
 
+    @property
+    def whole(self) -> bool:
+        """Whether every row of the unit that was not refused stands in the data."""
+        return self.rows + self.rejected == self.read
+
 
 _FIELDS = tuple(field.name for field in fields(Entry))
 _COLUMNS = ", ".join(_FIELDS)

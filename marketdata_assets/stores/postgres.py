@@ -40,7 +40,9 @@ def connect(dsn: str, *, autocommit: bool = False, application: str = "marketdat
         yield connection
 
 
-def copy_binary(connection: psycopg.Connection, table: str, columns: Iterable[str], blocks: Iterable[bytes]) -> None:
+def copy_binary(
+    connection: psycopg.Connection, table: str, columns: Iterable[str], blocks: Iterable[memoryview]
+) -> None:
     """COPY `blocks`, each whole rows in the binary format without header or trailer, into `table`.
 
     Memory stays at one block: psycopg buffers without bound on its own, so each chunk is flushed before the next.
@@ -51,9 +53,8 @@ def copy_binary(connection: psycopg.Connection, table: str, columns: Iterable[st
     with connection.cursor().copy(statement) as copy:
         copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
         for block in blocks:
-            view = memoryview(block)
-            for start in range(0, len(view), COPY_CHUNK_BYTES):
-                copy.write(view[start : start + COPY_CHUNK_BYTES])
+            for start in range(0, len(block), COPY_CHUNK_BYTES):
+                copy.write(block[start : start + COPY_CHUNK_BYTES])
                 _drain(connection)
         copy.write(b"\xff\xff")
 

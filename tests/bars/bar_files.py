@@ -16,6 +16,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import psycopg
+
 from marketdata_assets.bars.ingest import LoadReport, ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import ledger
@@ -28,7 +29,7 @@ MINUTE = dt.timedelta(minutes=1)
 
 def line(time: str, code: str = "sh600000", price: str = "10.00", name: str = "浦发银行", volume: object = 5) -> str:
     """One good row: open = close = high = low = `price`."""
-    return f"{time},{code},{name},{price},{price},{price},{price},{volume},{Decimal(price) * 500},0.5,-0.5"
+    return f"{time},{code},{name},{price},{price},{price},{price},{volume},{abs(Decimal(price)) * 500},0.5,-0.5"
 
 
 def minutes(first: str, count: int) -> list[str]:

@@ -1,6 +1,7 @@
 """Stock codes: the vendor's spelling, the exchange and the board."""
 
 import pytest
+
 from marketdata_assets.bars.codes import board, canonical, exchange
 
 

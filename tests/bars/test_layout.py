@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from bar_files import BOM, HEADER, deliver
+
 from marketdata_assets.bars.errors import BadHeader
 from marketdata_assets.bars.layout import COLUMNS, read_header
 from marketdata_assets.bars.sources import scan, year_of
@@ -58,12 +59,14 @@ def test_wrong_header_names_place_column_and_remedy(line: str, said: list[str]) 
 
 
 def test_gbk_header_names_the_command_that_mends_it() -> None:
-    with pytest.raises(BadHeader, match=r"a\.csv:1: the file is GBK, not UTF-8\. Convert it: iconv -f GB18030 -t UTF-8"):
+    with pytest.raises(
+        BadHeader, match=r"a\.csv:1: the file is GBK, not UTF-8\. Convert it: iconv -f GB18030 -t UTF-8"
+    ):
         read_header("a.csv", HEADER.encode("gbk"))
 
 
 def test_bytes_of_no_known_encoding_are_named() -> None:
-    with pytest.raises(BadHeader, match="not UTF-8.*0xff"):
+    with pytest.raises(BadHeader, match=r"not UTF-8.*0xff"):
         read_header("a.csv", b"\xff\xfe\x00")
 
 

@@ -8,6 +8,7 @@ import pytest
 from bar_files import line
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
 from marketdata_assets.bars.layout import COLUMNS
 from marketdata_assets.bars.reading import Block, typed
 from marketdata_assets.bars.rules import Bars, judge, too_many
@@ -112,7 +113,8 @@ def test_refused_row_names_its_month_when_it_has_one(time: str, month: str | Non
     ("rejected", "rows", "doubted"),
     [
         (0, 0, False), (0, 10_000, False), (5, 10_000, False), (100, 10_000, False), (101, 10_000, True), (1, 99, True),
-        (1, 100, False), (1000, 1_000_000, False), (1001, 1_000_000, True), (7, 700, False), (29, 2900, False), (1, 1, True),
+        (1, 100, False), (1000, 1_000_000, False), (1001, 1_000_000, True), (7, 700, False), (29, 2900, False),
+        (1, 1, True),
     ],
 )  # fmt: skip
 def test_one_percent_or_a_thousand_is_the_limit(rejected: int, rows: int, doubted: bool) -> None:
@@ -130,7 +132,7 @@ def postgres(server_dsn: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-ties = st.builds(lambda whole, digits: f"{whole}.{digits:04}5", st.integers(-10**8, 10**8), st.integers(0, 9999))
+ties = st.builds(lambda whole, digits: f"{whole}.{digits:04}5", st.integers(-(10**8), 10**8), st.integers(0, 9999))
 near_ties = st.builds(lambda tie, rest: f"{tie}{rest}", ties, st.sampled_from(["0001", "0000000000001", "", "9"]))
 below_ties = st.builds(lambda tie: f"{tie[:-1]}4999999999999", ties)
 huge = st.builds(lambda whole, rest: f"{whole}.{rest}", st.integers(10**10, 10**12 - 2), st.integers(0, 10**7))
@@ -146,5 +148,7 @@ def test_decimals_round_as_postgres_rounds_the_same_text(postgres: psycopg.Conne
     block = typed(Block("\n".join(row(high=t, low=t, open=t, close=t) for t in texts).encode(), 2), NAMES)
     bars, rejects = judge(block, 2000)
     assert [*block.rejects, *rejects] == []
-    rounded = postgres.execute("SELECT t::numeric(16,4) FROM unnest(%s::text[]) WITH ORDINALITY u(t, n) ORDER BY n", [texts])
+    rounded = postgres.execute(
+        "SELECT t::numeric(16,4) FROM unnest(%s::text[]) WITH ORDINALITY u(t, n) ORDER BY n", [texts]
+    )
     assert [Decimal(v).scaleb(-4) for v in bars.scaled["high"].tolist()] == [value for (value,) in rounded]

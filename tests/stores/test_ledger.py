@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+
 from marketdata_assets.stores import ledger, quarantine
 from marketdata_assets.stores.ledger import Entry
 from marketdata_assets.stores.quarantine import Quarantined, Reject
@@ -14,13 +15,13 @@ from marketdata_assets.stores.quarantine import Quarantined, Reject
 NOW = dt.datetime(2026, 1, 5, 9, 30, tzinfo=dt.UTC)
 FIRST = Entry(
     dataset="bars", source="2000.zip", unit="a.csv", content_hash="one", previous_hash=None, slices=["2000-01"],
-    read=10, skipped=0, rows=9, rejected=1, outcome="ok", attempted_hash="one", error=None, code_version="v", run_id="r1",
-    started=NOW, finished=NOW,
+    read=10, skipped=0, rows=9, rejected=1, outcome="ok", attempted_hash="one", error=None, code_version="v",
+    run_id="r1", started=NOW, finished=NOW,
 )  # fmt: skip
 SECOND = replace(FIRST, content_hash="two", previous_hash="one", attempted_hash="two", rows=8, run_id="r2")
 FAILED = replace(
-    FIRST, content_hash=None, slices=[], read=0, skipped=0, rows=0, rejected=0, outcome="failed", attempted_hash="three",
-    error="broken", run_id="r3",
+    FIRST, content_hash=None, slices=[], read=0, skipped=0, rows=0, rejected=0, outcome="failed",
+    attempted_hash="three", error="broken", run_id="r3",
 )  # fmt: skip
 
 
@@ -55,7 +56,12 @@ def test_last_state_stands_and_every_attempt_is_logged_with_old_and_new_hash(con
         ("two", "one", "three", "failed", "r3"),
     ]
     (entry,) = ledger.entries(connection, "bars")
-    assert (entry.outcome, entry.error, entry.content_hash, entry.attempted_hash) == ("failed", "broken", "two", "three")
+    assert (entry.outcome, entry.error, entry.content_hash, entry.attempted_hash) == (
+        "failed",
+        "broken",
+        "two",
+        "three",
+    )
 
 
 def test_failure_keeps_what_stood_before() -> None:

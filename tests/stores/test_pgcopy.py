@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from marketdata_assets.stores.errors import UnencodableValue
 from marketdata_assets.stores.pgcopy import Bigint, Numeric, Text, Timestamp, encode
 from marketdata_assets.stores.postgres import copy_binary
@@ -24,7 +25,8 @@ Cells = tuple[int | None, int | None, int | None, str | None]
 def connection(dsn: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(dsn) as connection:
         connection.execute(
-            "CREATE TABLE landing (number bigint, at timestamp, whole bigint, amount numeric(20,4), label text, kind text)"
+            "CREATE TABLE landing"
+            " (number bigint, at timestamp, whole bigint, amount numeric(20,4), label text, kind text)"
         )
         connection.commit()
         yield connection

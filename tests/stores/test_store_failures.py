@@ -2,11 +2,12 @@
 
 import psycopg
 import pytest
+from psycopg import errors as pg
+
 from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.local.process import free_port
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.stores.postgres import connect, naming_failures
-from psycopg import errors as pg
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def stock_1min_qfq(
         postgres.dsn,
         bar_files.path,
         context.partition_keys,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         fanout=workers.fanout("marketdata_assets.bars.ingest"),
         force=config.force,
         progress=report.Lines(context.log.info),

@@ -4,7 +4,7 @@ What counts as touched or stale is decided in `bars.watch` and `bars.status`.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import dagster as dg
 
@@ -28,7 +28,9 @@ bars_repair_job = dg.define_asset_job(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="New or changed files of minute bars: one run per range of touched months, 24 months a tick.",
 )
-def minute_bar_files_sensor(context: dg.SensorEvaluationContext, bar_files: BarFiles) -> dg.SensorResult | dg.SkipReason:
+def minute_bar_files_sensor(
+    context: dg.SensorEvaluationContext, bar_files: BarFiles
+) -> dg.SensorResult | dg.SkipReason:
     seen = watch.look(
         bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, BAR_MONTHS.get_partition_keys()
     )
@@ -50,21 +52,30 @@ def minute_bar_files_sensor(context: dg.SensorEvaluationContext, bar_files: BarF
     cron_schedule="30 2 * * *",
     execution_timezone="Asia/Shanghai",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night: load what is missing, failed or stale, and refresh K-lines that never were.",
+    description="Every night: load what is missing, failed or stale, and refresh K-lines that are behind their bars.",
 )
 def bars_nightly(
     context: dg.ScheduleEvaluationContext, postgres: Postgres, bar_files: BarFiles
-) -> Iterator[dg.RunRequest] | dg.SkipReason:
+) -> list[dg.RunRequest] | dg.SkipReason:
     keys = BAR_MONTHS.get_partition_keys()
     with connect(postgres.dsn) as connection:
         status.ensure_readable(connection)
         states = status.month_states(connection, bar_files.path, keys)
-    refreshed = context.instance.get_materialized_partitions(dg.AssetKey("stock_monthly_kline"))
     due = {month for month, state in states.items() if state in ("missing", "failed", "stale")}
-    due |= {month for month, state in states.items() if state == "ok" and month not in refreshed}
+    due |= _kline_behind(context.instance, states)
     if not due:
         return dg.SkipReason("every month is as the files have it")
-    return iter([dg.RunRequest(tags=range_tags(first, last)) for first, last in neighbours(due)])
+    return [dg.RunRequest(tags=range_tags(first, last)) for first, last in neighbours(due)]
+
+
+def _kline_behind(instance: dg.DagsterInstance, states: Mapping[str, status.State]) -> set[str]:
+    """Months with bars and no K-line yet, and those whose bars were loaded after it: a refresh failed or was lost."""
+    loaded, refreshed = (
+        instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)
+        for name in ("stock_1min_qfq", "stock_monthly_kline")
+    )
+    candidates = {month for month, state in states.items() if state == "ok" or month in refreshed}
+    return {month for month in candidates if refreshed.get(month, -1) < loaded.get(month, 0)}
 
 
 kline_behind_bars = dg.AutomationConditionSensorDefinition(

@@ -4,6 +4,7 @@ The queries are in `marketdata_assets.bars.checks`.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -33,7 +34,7 @@ def _check(
     def check(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.AssetCheckResult:
         with connect(postgres.dsn) as connection:
             finding = question(connection, months_of_run(context))
-        metadata = {
+        metadata: dict[str, Any] = {
             "objections": finding.count,
             "months": len(finding.months),
             "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),
@@ -50,10 +51,10 @@ def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
     single = tags.get("dagster/partition")
     if single:
         return [single]
-    keys = BAR_MONTHS.get_partition_keys()
+    keys = list(BAR_MONTHS.get_partition_keys())
     if first and last:
         return keys[keys.index(first) : keys.index(last) + 1]
-    return list(keys)
+    return keys
 
 
 def _rule(name: str) -> Question:

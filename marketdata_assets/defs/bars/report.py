@@ -13,6 +13,7 @@ import psycopg
 from marketdata_assets.bars import plots, status
 from marketdata_assets.bars.ingest import LoadReport
 from marketdata_assets.bars.kline import RELATION, KlineReport
+from marketdata_assets.bars.layout import PRICES
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.progress import tell
 from marketdata_assets.stores.postgres import connect
@@ -28,7 +29,7 @@ def _schema(*columns: tuple[str, str, str]) -> dict[str, Any]:
     }
 
 
-_PRICES = tuple((name, "numeric", "yuan, adjusted forward: may be negative") for name in ("open", "high", "low", "close"))
+_PRICES = tuple((name, "numeric", "yuan, adjusted forward: may be negative") for name in PRICES)
 
 BARS_SCHEMA = _schema(
     ("time", "timestamp", "exchange wall clock, Asia/Shanghai"),
@@ -96,7 +97,8 @@ def _month_metadata(month: str, counts: dict[str, status.MonthRows]) -> dict[str
 def _load_metadata(connection: psycopg.Connection, loaded: LoadReport) -> dict[str, Any]:
     summary = status.bars_summary(connection)
     preview = connection.execute(
-        "SELECT time, code, name, open, high, low, close, volume, amount FROM stock_1min_qfq ORDER BY code, time LIMIT 8"
+        """SELECT time, code, name, open, high, low, close, volume, amount FROM stock_1min_qfq
+           ORDER BY code, time LIMIT 8"""
     )
     return {
         "dagster/row_count": summary.rows,

@@ -1,0 +1,44 @@
+"""Runs the benchmarks and writes `bench/results.json`; `--only bars` runs one domain and keeps the others' figures."""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+from bench import bars, definitions
+from bench.figure import Figure
+
+DOMAINS = {"bars": bars.figures, "defs": definitions.figures}
+RESULTS = Path(__file__).parent / "results.json"
+
+
+def main() -> None:
+    """Run what was asked for; the exit code is 1 when a figure misses its target."""
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--only", choices=sorted(DOMAINS))
+    only = parser.parse_args().only
+    found: list[Figure] = []
+    for name, run in DOMAINS.items():
+        if only in (None, name):
+            started = time.monotonic()
+            for figure in run():
+                found.append(figure)
+                print(figure.line(), flush=True)
+            print(
+                f"{name}: {time.monotonic() - started:.0f} s on {platform.machine()}, Python {platform.python_version()}"
+            )
+    _write(found)
+    sys.exit(0 if all(figure.holds is not False for figure in found) else 1)
+
+
+def _write(found: list[Figure]) -> None:
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    fresh = {figure.name: figure.as_dict() for figure in found}
+    merged = {row["name"]: row for row in kept} | fresh
+    RESULTS.write_text(json.dumps([merged[name] for name in sorted(merged)], indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

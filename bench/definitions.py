@@ -1,0 +1,57 @@
+"""The Dagster layer: import of the definitions, and what a backfill that finds nothing to do costs inside its run."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from bench.figure import Figure, spread
+from marketdata_assets.bars import sample
+from marketdata_assets.cli.instance import run_job
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+FIRST, LAST = "2000-01", "2024-12"
+
+
+def figures() -> Iterator[Figure]:
+    """All figures of the layer."""
+    yield import_figure()
+    yield backfill_figure()
+
+
+def import_figure() -> Figure:
+    """A new process that loads the definitions, as every run is one."""
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        code = "from marketdata_assets.definitions import defs; defs().get_repository_def()"
+        subprocess.run([sys.executable, "-c", code], check=True)
+        taken.append(time.perf_counter() - started)
+    return Figure("defs.import_s", median(taken), "s", ("<", 3), f"new process, import to repository, {spread(taken)}")
+
+
+def backfill_figure() -> Figure:
+    """300 months of bars and K-line, storage on Postgres, when every file is loaded already."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        home = Path(folder)
+        os.environ["MARKETDATA_BARS_DIR"] = str(home / "bars")
+        settings = Settings(home=home / "stack", postgres_dsn=None)
+        for year in range(2000, 2025):
+            stocks = [("sh600000", "浦发银行")]
+            sample.write_year(home / "bars", year, stocks, until=sample.weekdays(year)[20])
+        with LocalStack(settings, services=("postgres",)) as stack:
+            assert run_job(settings, stack.endpoints, "bars_repair", FIRST, LAST).success
+            taken = []
+            for _ in range(3):
+                started = time.perf_counter()
+                outcome = run_job(settings, stack.endpoints, "bars_repair", FIRST, LAST)
+                taken.append(time.perf_counter() - started)
+                assert outcome.success
+                assert outcome.metadata["stock_1min_qfq"]["rows"] == 0
+    detail = f"300 months x 2 assets and 7 checks in one run, Dagster storage on Postgres, {spread(taken)}"
+    return Figure("defs.backfill_300_months_s", median(taken), "s", ("<", 15), detail)

@@ -1,0 +1,166 @@
+"""Damaged deliveries: each is a failure that names file and remedy, the rest lands, and a mended file mends all."""
+
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bar_files import HEADER, assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, run, table
+
+from marketdata_assets.bars.errors import BarsError
+from marketdata_assets.bars.sources import Opener, scan, units
+from marketdata_assets.bars.unit import parse
+
+A = csv_text(line(label) for label in minutes("2000-06-09 09:30:00", 40))
+B = csv_text(line(label, "sz000001") for label in minutes("2000-06-09 09:30:00", 40))
+MEMBERS = {"a_2000.csv": A, "b_2000.csv": B}
+PLACE = "2000_1min.zip!a_2000.csv"
+
+
+def with_a(data: bytes) -> Callable[[Path], object]:
+    return lambda path: deliver(path, MEMBERS | {"a_2000.csv": data})
+
+
+def truncated(path: Path) -> None:
+    deliver(path, deliver(path, MEMBERS).read_bytes()[:-30])
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(deliver(path, MEMBERS).read_bytes())
+    data[30 + len("a_2000.csv") + 40] ^= 0xFF
+    deliver(path, bytes(data))
+
+
+def wrong_crc(path: Path) -> None:
+    data = bytearray(deliver(path, MEMBERS).read_bytes())
+    directory = data.index(b"PK\1\2")
+    for at in (14, directory + 16):
+        data[at : at + 4] = struct.pack("<I", 0xDEADBEEF)
+    deliver(path, bytes(data))
+
+
+def encrypted(path: Path) -> None:
+    data = bytearray(deliver(path, MEMBERS).read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    deliver(path, bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("damage", "place", "said"),
+    [
+        (truncated, "2000_1min.zip: ", "looks truncated"),
+        (lambda path: deliver(path, b""), "2000_1min.zip: ", "not a whole zip"),
+        (lambda path: deliver(path, {}), "2000_1min.zip: ", "the zip holds no CSV file"),
+        (lambda path: deliver(path, {"readme.txt": b"x"}), "2000_1min.zip: ", "the zip holds no CSV file"),
+        (flipped, PLACE + ": ", "damaged"),
+        (wrong_crc, PLACE + ": ", "damaged: Bad CRC-32"),
+        (encrypted, PLACE + ": ", "encrypted"),
+        (lambda path: deliver_members(path, [*MEMBERS.items(), ("a_2000.csv", A)]), PLACE + ": ", "stands 2 times"),
+        (with_a(b""), PLACE + ":1: ", "the file is empty"),
+        (with_a(A.replace("收盘价".encode(), "收价".encode())), PLACE + ":1: ", "nearest: 收盘价"),
+        (with_a(A.decode("utf-8-sig").encode("gbk")), PLACE + ":1: ", "iconv -f GB18030 -t UTF-8"),
+        (with_a(HEADER.encode() + b"\n" + A.partition(b"\n")[2].replace(b"\xe6", b"\xff")), PLACE + ": ", "not UTF-8"),
+        (with_a(A.replace(b"2000-06", b"2001-06")), PLACE + ": ", "outside 2000, the year in the file's name"),
+        (with_a(A.replace(b",5,", b",1.5,", 1)), PLACE + ": ", "1 of 40 rows refused"),
+    ],
+)  # fmt: skip
+def test_damage_is_named_and_mended_by_a_new_delivery(
+    dsn: str, tmp_path: Path, damage: Callable[[Path], object], place: str, said: str
+) -> None:
+    path = tmp_path / "2000_1min.zip"
+    damage(path)
+    deliver(tmp_path / "c_2000.csv", csv_text(line(label, "bj920001") for label in minutes("2000-06-09 09:30:00", 3)))
+    report = run(dsn, tmp_path, ["2000-06"])
+    (failed,) = report.failed
+    assert failed.error is not None
+    assert failed.error.startswith(place)
+    assert said in failed.error
+    assert "eliver" in failed.error or "iconv" in failed.error or "Expected" in failed.error
+    assert report.failed_months == ("2000-06",)
+    unit = "a_2000.csv" if "!" in place else "."
+    assert (entries(dsn)[unit].outcome, entries(dsn)[unit].error) == ("failed", failed.error)
+    landed = {row[1] for row in table(dsn)}
+    assert landed == ({"920001.BJ", "000001.SZ"} if "!" in place else {"920001.BJ"})
+    assert run(dsn, tmp_path, ["2000-06"]).failed[0].error == failed.error
+    deliver(path, MEMBERS, day=2)
+    assert run(dsn, tmp_path, ["2000-06"]).failed == ()
+    assert_exact(dsn, tmp_path)
+    assert all(entry.outcome in ("ok", "removed") for entry in entries(dsn).values())
+    assert run(dsn, tmp_path, ["2000-06"]).units == ()
+
+
+@pytest.mark.parametrize("cut", [10, 200, -4])
+def test_truncated_gzip_is_named_and_mended(dsn: str, tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a_2000.csv.gz"
+    deliver(tmp_path / "whole_2000.csv.gz", A).rename(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    (failed,) = run(dsn, tmp_path).failed
+    assert (failed.error or "").startswith("a_2000.csv.gz: damaged: ")
+    assert table(dsn) == []
+    path.write_bytes(whole)
+    assert run(dsn, tmp_path).failed == ()
+    assert_exact(dsn, tmp_path)
+
+
+def test_damage_to_a_loaded_file_leaves_its_rows_standing(dsn: str, tmp_path: Path) -> None:
+    path = deliver(tmp_path / "2000_1min.zip", MEMBERS)
+    run(dsn, tmp_path)
+    before = table(dsn)
+    for damage in (truncated, wrong_crc, encrypted):
+        damage(path)
+        assert len(run(dsn, tmp_path).failed) == 1
+        assert table(dsn) == before
+
+
+def test_file_that_goes_away_during_the_run_fails_alone(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = deliver(tmp_path / "a_2000.csv", A)
+    deliver(tmp_path / "b_2000.csv", B)
+    found = scan(tmp_path)
+    path.unlink()
+    monkeypatch.setattr("marketdata_assets.bars.ingest.scan", lambda folder: found)
+    (failed,) = run(dsn, tmp_path).failed
+    assert failed.place == "a_2000.csv"
+    assert (failed.error or "").startswith("a_2000.csv: ")
+    assert {row[1] for row in table(dsn)} == {"000001.SZ"}
+
+
+def test_any_flipped_byte_is_harmless_or_named(tmp_path: Path) -> None:
+    """No damage of a zip ends in other rows, or in an error without a place."""
+    path = deliver(tmp_path / "2000_1min.zip", {"a_2000.csv": csv_text([line("2000-06-09 09:30:00")])})
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        assert len(archive.read("a_2000.csv")) > 100
+
+    def landed() -> list[bytes]:
+        opener = Opener()
+        try:
+            (source,) = scan(tmp_path)
+            found, bad = units(source)
+            assert all(source.name in error for _, error in bad)
+            payloads = []
+            for unit in found:
+                parsed = parse(opener, unit, None)
+                payloads.append(b"".join(parsed.payload()))
+                parsed.close()
+            return payloads
+        finally:
+            opener.close()
+
+    right = landed()
+    assert len(right[0]) > 0
+    named = 0
+    for position in range(len(whole)):
+        for change in (0xFF, 0x01, 0x08):
+            data = bytearray(whole)
+            data[position] ^= change
+            path.write_bytes(data)
+            try:
+                assert landed() in (right, [])
+            except BarsError as error:
+                assert str(error).startswith("2000_1min.zip")
+                named += 1
+    assert named > len(whole) // 2

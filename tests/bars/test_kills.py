@@ -1,0 +1,174 @@
+"""SIGKILL of the loader before any of its writes: nothing half done is seen, and a rerun ends in the right rows."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from bar_files import Row, assert_exact, books_balance, csv_text, deliver, entries, expected, line, minutes, run, table
+
+from marketdata_assets.bars import ingest as ingesting
+
+FRESH_STEPS = 24
+
+
+def doomed(dsn: str, folder: Path, steps: int) -> None:
+    """Load, and die before the database step after `steps`: a statement, a piece of COPY, or a COMMIT."""
+    left = steps
+
+    def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def step(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return step
+
+    for owner, name in (
+        (psycopg.Cursor, "execute"),
+        (psycopg.Cursor, "copy"),
+        (psycopg.Copy, "write"),
+        (psycopg.Copy, "write_row"),
+        (psycopg.Transaction, "__exit__"),
+        (psycopg.Connection, "commit"),
+    ):
+        setattr(owner, name, mortal(getattr(owner, name)))
+    run(dsn, folder)
+
+
+def serve() -> None:
+    """Answer each order on stdin with the exit code of a child that carried it out; the imports are paid for once."""
+    for order in sys.stdin:
+        dsn, folder, steps = json.loads(order)
+        child = os.fork()
+        if child == 0:
+            try:
+                doomed(dsn, Path(folder), steps)
+            finally:
+                os._exit(1 if sys.exc_info()[0] else 0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+Load = Callable[[str, Path, int], bool]
+
+
+@pytest.fixture(scope="module")
+def survived() -> Iterator[Load]:
+    """A load in another process that is killed after so many steps; True when it needed no more of them."""
+    here = Path(__file__)
+    command = [sys.executable, "-c", f"import {here.stem} as kills; kills.serve()"]
+    with subprocess.Popen(command, cwd=here.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin and server.stdout
+
+        def load(dsn: str, folder: Path, steps: int) -> bool:
+            print(json.dumps([dsn, str(folder), steps]), file=server.stdin, flush=True)
+            code = int(server.stdout.readline())
+            assert code in (0, -signal.SIGKILL)
+            return code == 0
+
+        yield load
+        server.stdin.close()
+
+
+def first_delivery(folder: Path, day: int) -> None:
+    rows = [line(label) for label in (*minutes("2000-06-09 09:30:00", 6), *minutes("2000-07-03 09:30:00", 3))]
+    other = [line(label, "sz000001") for label in minutes("2000-06-09 09:30:00", 6)]
+    deliver(folder / "2000_1min.zip", {"a_2000.csv": csv_text(rows), "b_2000.csv": csv_text(other)}, day)
+
+
+def second_delivery(folder: Path, day: int) -> None:
+    """Rebased, with a month less and a refused row; one member is gone and one is new."""
+    rows = [line(label, price="-2") for label in minutes("2000-06-09 09:28:00", 100)]
+    rows.append(rows[3])
+    other = [line(label, "bj920001") for label in minutes("2000-06-09 09:30:00", 6)]
+    deliver(folder / "2000_1min.zip", {"a_2000.csv": csv_text(rows), "c_2000.csv": csv_text(other)}, day)
+
+
+def by_code(rows: list[Row]) -> dict[object, list[Row]]:
+    return {code: [row for row in rows if row[1] == code] for code in ("600000.SH", "000001.SZ", "920001.BJ")}
+
+
+UNITS = {"600000.SH": "a_2000.csv", "000001.SZ": "b_2000.csv", "920001.BJ": "c_2000.csv"}
+
+
+def assert_all_or_nothing(dsn: str, before: list[Row], after: list[Row]) -> None:
+    now, old, new = by_code(table(dsn)), by_code(before), by_code(after)
+    for code, rows in now.items():
+        assert rows in (old[code], new[code]), f"{code} is half loaded"
+        entry = entries(dsn).get(UNITS[str(code)])
+        assert (entry.rows if entry else 0) == len(rows)
+    books_balance(dsn)
+
+
+def test_kill_before_any_step_of_a_reload_leaves_each_unit_old_or_new(dsn: str, tmp_path: Path, survived: Load) -> None:
+    first_delivery(tmp_path, day=1)
+    run(dsn, tmp_path)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{connection.info.dbname}" SET synchronous_commit = off')
+    steps, ended = 0, 0
+    while ended < 2:
+        before = table(dsn)
+        (second_delivery, first_delivery)[steps % 2](tmp_path, day=2 + steps)
+        ended = ended + 1 if survived(dsn, tmp_path, steps) else 0
+        assert_all_or_nothing(dsn, before, expected(tmp_path))
+        run(dsn, tmp_path)
+        assert table(dsn) == expected(tmp_path)
+        books_balance(dsn)
+        assert all(entry.outcome in ("ok", "removed") for entry in entries(dsn).values())
+        steps += 1
+    assert steps > 40
+
+
+@pytest.mark.parametrize("steps", range(0, FRESH_STEPS, 3))
+def test_kill_of_a_first_load_leaves_a_database_that_the_next_completes(
+    dsn: str, tmp_path: Path, survived: Load, steps: int
+) -> None:
+    first_delivery(tmp_path, day=1)
+    assert not survived(dsn, tmp_path, steps)
+    run(dsn, tmp_path)
+    assert_exact(dsn, tmp_path)
+
+
+def test_killed_worker_costs_nothing(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for year in range(2000, 2006):
+        rows = [line(label, price=f"{year % 7}") for label in minutes(f"{year}-06-09 09:30:00", 60)]
+        deliver(tmp_path / f"{year}_1min.zip", {f"a_{year}.csv": csv_text(rows)})
+    asked = [f"{year}-06" for year in range(2000, 2006)]
+    killed: list[int] = []
+
+    def kill_a_worker(done: int, total: int, place: str) -> None:
+        workers = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "forkserver" in " ".join(process.cmdline()) and process.ppid() != os.getpid()
+        ]
+        if workers and not killed:
+            killed.append(workers[0].pid)
+            workers[0].kill()
+
+    report = ingesting.ingest(dsn, tmp_path, asked, run_id="test", fanout=ingesting.Fanout(2), progress=kill_a_worker)
+    assert killed
+    assert report.failed == ()
+    assert_exact(dsn, tmp_path)
+
+
+def test_lock_of_a_killed_loader_is_free(dsn: str, tmp_path: Path, survived: Load) -> None:
+    first_delivery(tmp_path, day=1)
+    assert not survived(dsn, tmp_path, FRESH_STEPS)
+    ended = threading.Event()
+    thread = threading.Thread(target=lambda: (run(dsn, tmp_path), ended.set()))
+    thread.start()
+    thread.join(30)
+    assert ended.is_set()

@@ -1,0 +1,233 @@
+"""Delivered files into a real table: what lands, what is skipped, what a re-delivery replaces."""
+
+import datetime as dt
+import zipfile
+from pathlib import Path
+
+import psycopg
+import pytest
+from bar_files import (
+    assert_exact,
+    books_balance,
+    csv_text,
+    deliver,
+    entries,
+    expected,
+    line,
+    minutes,
+    months,
+    run,
+    table,
+)
+
+from marketdata_assets.bars.sample import csv_bytes, stock_year, write_year
+from marketdata_assets.bars.schema import ensure
+from marketdata_assets.stores import quarantine
+
+STOCKS = (("sh600001", "示例银行"), ("bj920001", "试验材料"), ("sz301001", "范例软件"))
+DAYS = [dt.date(2000, 1, 31), dt.date(2000, 2, 1), dt.date(2000, 12, 29)]
+
+
+def year_zip(folder: Path, day: int = 1, dividend: float = 0.0, stocks: int = 3, days: list[dt.date] = DAYS) -> Path:
+    members = {
+        f"{code}_2000.csv": csv_bytes(stock_year(code, name, days, 7, dividend)) for code, name in STOCKS[:stocks]
+    }
+    return deliver(folder / "2000_1min.zip", members, day)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fresh_load_equals_a_plain_reading(either_dsn: str, tmp_path: Path, workers: int) -> None:
+    year_zip(tmp_path)
+    report = run(either_dsn, tmp_path, workers=workers)
+    assert (report.rows, report.rejected, report.count("ok"), report.failed) == (3 * 3 * 241, 0, 3, ())
+    assert report.touched_months == ("2000-01", "2000-02", "2000-12")
+    assert_exact(either_dsn, tmp_path)
+
+
+def test_sample_year_lands_whole(dsn: str, tmp_path: Path) -> None:
+    write_year(tmp_path, 2000, STOCKS[:1], until=dt.date(2000, 1, 7))
+    assert run(dsn, tmp_path).rows == 5 * 241
+    assert_exact(dsn, tmp_path)
+
+
+def test_only_months_asked_for_land(dsn: str, tmp_path: Path) -> None:
+    year_zip(tmp_path)
+    assert run(dsn, tmp_path, ["2000-02", "1999-02"]).rows == 3 * 241
+    assert_exact(dsn, tmp_path, ["2000-02"])
+    again = run(dsn, tmp_path, ["2000-01", "2000-02"])
+    assert (again.rows, again.touched_months) == (3 * 241, ("2000-01",))
+    assert_exact(dsn, tmp_path, ["2000-01", "2000-02"])
+
+
+def test_second_run_reads_nothing(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    year_zip(tmp_path)
+    run(dsn, tmp_path)
+    before = entries(dsn)
+
+    def read(*_: object) -> None:
+        raise AssertionError("a member was opened")
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", read)
+    report = run(dsn, tmp_path)
+    assert (report.units, report.unchanged, report.rows) == ((), 3, 0)
+    assert entries(dsn) == before
+
+
+def test_month_without_rows_is_loaded_once(dsn: str, tmp_path: Path) -> None:
+    year_zip(tmp_path)
+    run(dsn, tmp_path, ["2000-05"])
+    assert table(dsn) == []
+    assert run(dsn, tmp_path, ["2000-05"]).unchanged == 3
+
+
+def test_force_loads_again_and_changes_nothing(either_dsn: str, tmp_path: Path) -> None:
+    year_zip(tmp_path)
+    run(either_dsn, tmp_path)
+    report = run(either_dsn, tmp_path, ["2000-02"], force=True)
+    assert (report.count("ok"), report.rows) == (3, 3 * 241)
+    assert_exact(either_dsn, tmp_path)
+
+
+def test_dividend_rebases_every_loaded_month_also_those_not_asked_for(either_dsn: str, tmp_path: Path) -> None:
+    year_zip(tmp_path)
+    run(either_dsn, tmp_path, ["2000-01", "2000-02"])
+    old = entries(either_dsn)
+    year_zip(tmp_path, day=2, dividend=12.5)
+    report = run(either_dsn, tmp_path, ["2000-02"])
+    assert report.touched_months == ("2000-01", "2000-02")
+    assert_exact(either_dsn, tmp_path, ["2000-01", "2000-02"])
+    assert min(row[6] for row in table(either_dsn) if row[6] is not None) < 0
+    for unit, entry in entries(either_dsn).items():
+        assert entry.previous_hash == old[unit].content_hash
+        assert entry.content_hash not in (None, old[unit].content_hash)
+        assert entry.slices == ["2000-01", "2000-02"]
+
+
+def test_rows_and_members_that_vanished_are_gone(dsn: str, tmp_path: Path) -> None:
+    year_zip(tmp_path)
+    run(dsn, tmp_path)
+    year_zip(tmp_path, day=2, stocks=2, days=DAYS[1:2])
+    report = run(dsn, tmp_path, ["2000-12"])
+    assert report.count("removed") == 1
+    assert report.touched_months == ("2000-01", "2000-02", "2000-12")
+    assert_exact(dsn, tmp_path)
+    gone = entries(dsn)["sz301001_2000.csv"]
+    assert (gone.outcome, gone.content_hash, gone.rows, gone.slices) == ("removed", None, 0, [])
+    assert gone.previous_hash is not None
+    assert run(dsn, tmp_path).units == ()
+    year_zip(tmp_path, day=3)
+    run(dsn, tmp_path)
+    assert_exact(dsn, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["sh600000_2000.csv", "sh600000_2000.csv.gz", "part/sh600000_2000.CSV", "any name.csv"]
+)
+def test_loose_file_lands(dsn: str, tmp_path: Path, name: str) -> None:
+    data = csv_text(map(line, minutes("2000-06-09 09:30:00", 30)))
+    deliver(tmp_path / name, data)
+    assert run(dsn, tmp_path).rows == 30
+    books_balance(dsn)
+    assert len(table(dsn)) == 30
+    assert run(dsn, tmp_path).units == ()
+    deliver(tmp_path / name, csv_text(map(line, minutes("2000-06-09 09:35:00", 10))), day=2)
+    run(dsn, tmp_path)
+    assert [row[0].minute for row in table(dsn)] == list(range(35, 45))
+    books_balance(dsn)
+
+
+def test_file_without_a_year_is_loaded_whole_when_one_of_its_months_is_asked_for(dsn: str, tmp_path: Path) -> None:
+    labels = [*minutes("1999-12-31 14:00:00", 5), *minutes("2000-01-04 09:30:00", 5)]
+    deliver(tmp_path / "sh600000.csv", csv_text(map(line, labels)))
+    assert run(dsn, tmp_path, ["2000-02"]).units == ()
+    report = run(dsn, tmp_path, ["2000-01"])
+    assert report.touched_months == ("1999-12", "2000-01")
+    assert_exact(dsn, tmp_path)
+    assert run(dsn, tmp_path, ["1999-12", "2000-01"]).units == ()
+
+
+def test_file_without_a_year_and_with_a_refused_month_is_loaded_once(dsn: str, tmp_path: Path) -> None:
+    rows = [line(label) for label in minutes("2000-01-04 09:30:00", 200)]
+    rows.insert(9, line("2000-03-01 09:30:00", volume="1.5"))
+    deliver(tmp_path / "sh600000.csv", csv_text(rows))
+    assert run(dsn, tmp_path).rejected == 1
+    assert run(dsn, tmp_path).units == ()
+
+
+def test_every_row_lands_or_is_in_quarantine_with_its_place(dsn: str, tmp_path: Path) -> None:
+    rows = [line(label) for label in minutes("2000-06-09 09:30:00", 400)]
+    rows[3] = line("2000-06-09 09:33:00", volume="1.5")
+    rows[250] = "a,b"
+    rows[399] = line("2000-06-09 09:30:00", price="11")
+    deliver(tmp_path / "2000_1min.zip", {"sh600000_2000.csv": csv_text(rows)})
+    report = run(dsn, tmp_path)
+    assert (report.rows, report.rejected) == (397, 3)
+    books_balance(dsn)
+    with psycopg.connect(dsn) as connection:
+        found = quarantine.listed(connection, "stock_1min_qfq")
+    place = "2000_1min.zip!sh600000_2000.csv"
+    assert [(q.place, q.reason, q.raw, q.slice) for q in found] == [
+        (f"{place}:5", "volume 1.5 is not whole", rows[3], "2000-06"),
+        (f"{place}:252", "2 columns, expected 11", "a,b", None),
+        (f"{place}:401", "sh600000 2000-06-09 09:30:00 stands in the file before", rows[399], "2000-06"),
+    ]
+    (entry,) = entries(dsn).values()
+    assert (entry.read, entry.rows, entry.rejected) == (400, 397, 3)
+    deliver(tmp_path / "2000_1min.zip", {"sh600000_2000.csv": csv_text(rows[:3])}, day=2)
+    run(dsn, tmp_path)
+    assert_exact(dsn, tmp_path)
+
+
+def test_bytes_that_text_columns_cannot_hold_are_kept_written_out(dsn: str, tmp_path: Path) -> None:
+    data = csv_text(line(label) for label in minutes("2000-06-09 09:30:00", 400))
+    good = line("2000-06-09 16:30:00").encode()
+    data += (
+        good.replace(b",5,", b"\0,\xff,") + b"\n" + good.replace(b":00,", b":00\0,", 1).replace(b",5,", b",-5,") + b"\n"
+    )
+    deliver(tmp_path / "sh600000_2000.csv", data)
+    assert run(dsn, tmp_path).failed == ()
+    books_balance(dsn)
+    with psycopg.connect(dsn) as connection:
+        first, second = quarantine.listed(connection, "stock_1min_qfq")
+    assert (first.reason, second.reason) == ("not UTF-8", "volume -5 is out of range")
+    assert "\\0,\\xff," in first.raw
+    assert "\\0" in second.raw
+
+
+@pytest.mark.parametrize(("bad", "landed"), [(2, 198), (3, 0)])
+def test_over_the_limit_nothing_lands(dsn: str, tmp_path: Path, bad: int, landed: int) -> None:
+    rows = [line(label) for label in minutes("2000-06-09 09:30:00", 200 - bad)] + ["x"] * bad
+    deliver(tmp_path / "sh600000_2000.csv", csv_text(rows))
+    report = run(dsn, tmp_path)
+    assert (len(table(dsn)), bool(report.failed)) == (landed, not landed)
+    books_balance(dsn)
+    if not landed:
+        (failed,) = report.failed
+        assert "sh600000_2000.csv: 3 of 200 rows refused" in (failed.error or "")
+        assert "line 199 1 columns, expected 11" in (failed.error or "")
+        assert report.failed_months == tuple(months(2000))
+
+
+def test_header_alone_is_empty_and_lands_nothing(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "sh600000_2000.csv", csv_text([]))
+    report = run(dsn, tmp_path)
+    assert (report.count("empty"), report.failed) == (1, ())
+    assert entries(dsn)["sh600000_2000.csv"].outcome == "empty"
+    assert run(dsn, tmp_path).unchanged == 1
+
+
+def test_server_is_looked_at_as_it_is(either_dsn: str, request: pytest.FixtureRequest) -> None:
+    with psycopg.connect(either_dsn) as connection:
+        server = ensure(connection)
+        assert ensure(connection) == server
+    assert server.aggregates is ("continuous" in request.node.name)
+
+
+def test_correction_of_a_compressed_month_lands(timescale_dsn: str, tmp_path: Path) -> None:
+    year_zip(tmp_path)
+    run(timescale_dsn, tmp_path)
+    with psycopg.connect(timescale_dsn, autocommit=True) as connection:
+        connection.execute("SELECT compress_chunk(c) FROM show_chunks('stock_1min_qfq') c")
+    year_zip(tmp_path, day=2, dividend=3.0)
+    run(timescale_dsn, tmp_path)
+    assert table(timescale_dsn) == expected(tmp_path)

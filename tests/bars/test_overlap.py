@@ -1,0 +1,177 @@
+"""Files that hold the same minutes: the newest wins, whatever the order, the repeats and the mishaps of loading."""
+
+import itertools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from bar_files import assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, run, table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+def priced(first: str, count: int, price: str, code: str = "sh600000") -> list[str]:
+    return [line(label, code, price) for label in minutes(first, count)]
+
+
+def old_zip(folder: Path, day: int = 1) -> None:
+    rows = priced("2000-06-09 09:30:00", 10, "10") + priced("2000-07-03 09:30:00", 5, "10")
+    other = priced("2000-06-09 09:30:00", 10, "20", "sz000001")
+    deliver(folder / "2000_1min.zip", {"a_2000.csv": csv_text(rows), "b_2000.csv": csv_text(other)}, day)
+
+
+def middle(folder: Path, day: int = 2) -> None:
+    deliver(folder / "middle_2000.csv.gz", csv_text(priced("2000-06-09 09:35:00", 10, "11")), day)
+
+
+def new(folder: Path, day: int = 3) -> None:
+    rows = priced("2000-06-09 09:33:00", 4, "12") + priced("2000-07-03 09:31:00", 2, "12")
+    both = rows + priced("2000-06-09 09:38:00", 9, "21", "sz000001")
+    deliver(folder / "new_2000.csv", csv_text(both), day)
+
+
+def yearless(folder: Path, day: int = 4) -> None:
+    deliver(folder / "correction.csv", csv_text(priced("2000-06-09 09:36:00", 2, "13")), day)
+
+
+FILES: tuple[Callable[[Path], None], ...] = (old_zip, middle, new, yearless)
+
+
+def reset(dsn: str, folder: Path) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def test_orders_of_delivery_end_in_the_same_rows(dsn: str, tmp_path: Path) -> None:
+    ends = []
+    for order in list(itertools.permutations(FILES))[::3]:
+        reset(dsn, tmp_path)
+        for write in order:
+            write(tmp_path)
+            run(dsn, tmp_path)
+        assert_exact(dsn, tmp_path)
+        assert run(dsn, tmp_path).units == (), [write.__name__ for write in order]
+        ends.append(table(dsn))
+    assert all(end == ends[0] for end in ends)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_overlapping_files_of_one_run_land_newest(either_dsn: str, tmp_path: Path, workers: int) -> None:
+    for write in FILES:
+        write(tmp_path)
+    run(either_dsn, tmp_path, workers=workers)
+    assert_exact(either_dsn, tmp_path)
+    assert run(either_dsn, tmp_path).units == ()
+
+
+spans = st.tuples(st.sampled_from(["06-09", "07-03"]), st.integers(0, 12), st.integers(1, 12))
+names = st.sampled_from(["a_2000.csv", "b_2000.csv.gz", "c_2000.csv", "plain.csv", "2000_1min.zip"])
+steps = st.lists(
+    st.tuples(names, st.lists(spans, min_size=1, max_size=2), st.integers(1, 9), st.booleans()), min_size=1, max_size=7
+)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=steps)
+def test_any_history_of_deliveries_ends_as_a_fresh_load(
+    dsn: str, tmp_path: Path, history: list[tuple[str, list[tuple[str, int, int]], int, bool]]
+) -> None:
+    """Each step delivers one file, perhaps in place of another, perhaps with an older date, and perhaps loads."""
+    reset(dsn, tmp_path)
+    for number, (name, parts, day, load) in enumerate(history):
+        rows = {}
+        for date, first, count in parts:
+            for text in priced(f"2000-{date} 09:{30 + first}:00", count, f"{10 + number}"):
+                rows[text[:19]] = text
+        data = csv_text(rows[label] for label in sorted(rows))
+        deliver(tmp_path / name, {"m_2000.csv": data} if name.endswith("zip") else data, day)
+        if load:
+            run(dsn, tmp_path)
+    run(dsn, tmp_path)
+    assert_exact(dsn, tmp_path)
+    assert run(dsn, tmp_path).units == ()
+
+
+def shrink(folder: Path) -> None:
+    deliver(folder / "new_2000.csv", csv_text(priced("2000-06-09 09:34:00", 1, "14")), day=5)
+
+
+def test_file_that_shrinks_gives_the_older_rows_back(dsn: str, tmp_path: Path) -> None:
+    for write in (old_zip, middle, new):
+        write(tmp_path)
+    run(dsn, tmp_path)
+    shrink(tmp_path)
+    report = run(dsn, tmp_path, ["2000-06"])
+    assert report.failed == ()
+    assert_exact(dsn, tmp_path)
+    assert run(dsn, tmp_path).units == ()
+
+
+def test_older_file_without_a_year_comes_back_too(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "old.csv", csv_text(priced("2000-06-09 09:33:00", 3, "10")), day=1)
+    new(tmp_path)
+    run(dsn, tmp_path)
+    shrink(tmp_path)
+    run(dsn, tmp_path)
+    assert_exact(dsn, tmp_path)
+    assert run(dsn, tmp_path).units == ()
+
+
+def test_rows_taken_from_two_older_files_both_come_back(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "a_2000.csv", csv_text(priced("2000-06-09 09:30:00", 10, "10")), day=1)
+    deliver(tmp_path / "b_2000.csv", csv_text(priced("2000-06-09 09:40:00", 10, "11")), day=2)
+    run(dsn, tmp_path)
+    deliver(tmp_path / "new_2000.csv", csv_text(priced("2000-06-09 09:35:00", 10, "12")), day=3)
+    run(dsn, tmp_path)
+    assert_exact(dsn, tmp_path)
+    shrink(tmp_path)
+    run(dsn, tmp_path)
+    assert_exact(dsn, tmp_path)
+
+
+def test_two_runs_at_once_end_right(dsn: str, tmp_path: Path) -> None:
+    for round_number in range(3):
+        for write in FILES:
+            write(tmp_path)
+        deliver(tmp_path / "new_2000.csv", csv_text(priced("2000-06-09 09:34:00", 1 + round_number, "15")), day=5)
+        errors: list[BaseException] = []
+
+        def once(errors: list[BaseException] = errors) -> None:
+            try:
+                assert run(dsn, tmp_path).failed == ()
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=once) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        run(dsn, tmp_path)
+        assert_exact(dsn, tmp_path)
+
+
+def test_failed_member_leaves_neighbours_loaded_and_old_rows_standing(dsn: str, tmp_path: Path) -> None:
+    old_zip(tmp_path)
+    run(dsn, tmp_path)
+    before = table(dsn)
+    good = csv_text(priced("2000-06-09 09:30:00", 10, "30", "sz000001"))
+    deliver_members(tmp_path / "2000_1min.zip", [("a_2000.csv", csv_text(["x"] * 5)), ("b_2000.csv", good)], day=2)
+    (failed,) = run(dsn, tmp_path).failed
+    assert failed.place == "2000_1min.zip!a_2000.csv"
+    kept = [row for row in table(dsn) if row[1] == "600000.SH"]
+    assert kept == [row for row in before if row[1] == "600000.SH"]
+    assert {row[3] for row in table(dsn) if row[1] == "000001.SZ"} == {30}
+    entry = entries(dsn)["a_2000.csv"]
+    assert (entry.outcome, entry.rows) == ("failed", 15)
+    assert entry.error == failed.error
+    assert entry.attempted_hash != entry.content_hash
+    old_zip(tmp_path, day=3)
+    assert run(dsn, tmp_path).failed == ()
+    assert_exact(dsn, tmp_path)
+    assert entries(dsn)["a_2000.csv"].error is None

@@ -1,0 +1,92 @@
+"""What is stale: the files held against the ledger, as the sensor and the nightly repair ask it."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from bar_files import csv_text, deliver, line, minutes, months, run
+
+from marketdata_assets.bars import plan as planning
+from marketdata_assets.bars.plan import Plan
+from marketdata_assets.bars.sources import scan
+from marketdata_assets.stores import ledger
+
+
+def looked(dsn: str, folder: Path, asked: list[str]) -> Plan:
+    with psycopg.connect(dsn) as connection:
+        return planning.make(scan(folder), ledger.entries(connection, "stock_1min_qfq"), asked)
+
+
+def touched(plan: Plan) -> dict[str, list[str]]:
+    return {task.reason: sorted(task.touches) for task in plan.tasks}
+
+
+def data(price: str = "10", year: int = 2000) -> bytes:
+    return csv_text(line(label, price=price) for label in minutes(f"{year}-06-09 09:30:00", 3))
+
+
+@pytest.fixture
+def loaded(dsn: str, tmp_path: Path) -> str:
+    """Two years of one member each, of which four months are loaded."""
+    for year in (2000, 2001):
+        deliver(tmp_path / f"{year}_1min.zip", {f"a_{year}.csv": data(year=year)})
+        run(dsn, tmp_path, [f"{year}-06", f"{year}-07"])
+    return dsn
+
+
+def test_unchanged_files_are_not_stale(loaded: str, tmp_path: Path) -> None:
+    plan = looked(loaded, tmp_path, ["2000-06", "2001-07"])
+    assert (plan.tasks, plan.broken, plan.unchanged) == ((), (), 2)
+
+
+def test_month_never_loaded_is_missing(loaded: str, tmp_path: Path) -> None:
+    plan = looked(loaded, tmp_path, ["2000-06", "2000-08", "2002-01"])
+    assert touched(plan) == {"missing": ["2000-08"]}
+
+
+def test_changed_zip_makes_every_loaded_month_of_its_year_stale(loaded: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "2000_1min.zip", {"a_2000.csv": data("11")}, day=2)
+    plan = looked(loaded, tmp_path, ["2000-06", "2001-06"])
+    assert touched(plan) == {"stale": ["2000-06", "2000-07"]}
+    assert plan.unchanged == 1
+
+
+def test_same_bytes_delivered_again_are_not_stale(loaded: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "2000_1min.zip", {"a_2000.csv": data()}, day=2)
+    assert looked(loaded, tmp_path, months(2000)[5:7]).tasks == ()
+
+
+def test_member_that_is_new_or_vanished_makes_its_months_stale(loaded: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "2000_1min.zip", {"b_2000.csv": data()}, day=2)
+    plan = looked(loaded, tmp_path, ["2000-06"])
+    assert touched(plan) == {"vanished": ["2000-06", "2000-07"], "missing": ["2000-06"]}
+
+
+def test_broken_file_leaves_the_months_asked_for_incomplete(loaded: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "2000_1min.zip", b"PK", day=2)
+    plan = looked(loaded, tmp_path, ["2000-06", "2001-06"])
+    (broken,) = plan.broken
+    assert (broken.source, broken.months) == ("2000_1min.zip", frozenset({"2000-06"}))
+
+
+def test_failed_unit_is_tried_again_even_with_the_same_bytes(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "a_2000.csv", b"x")
+    run(dsn, tmp_path, ["2000-06"])
+    assert touched(looked(dsn, tmp_path, ["2000-06"])) == {"failed": ["2000-06"]}
+
+
+def test_plan_of_a_run_is_empty_after_it(loaded: str, tmp_path: Path) -> None:
+    deliver(tmp_path / "loose.csv", data("12"), day=3)
+    deliver(tmp_path / "2001_1min.zip", {"a_2001.csv": data("11", 2001)}, day=2)
+    asked = [*months(2000), *months(2001)]
+    assert {task.reason for task in looked(loaded, tmp_path, asked).tasks} == {"missing", "stale"}
+    run(loaded, tmp_path, asked)
+    assert looked(loaded, tmp_path, asked).tasks == ()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_force_takes_what_is_there_already(loaded: str, tmp_path: Path, force: bool) -> None:
+    with psycopg.connect(loaded) as connection:
+        known = ledger.entries(connection, "stock_1min_qfq")
+    plan = planning.make(scan(tmp_path), known, ["2000-06"], force=force)
+    assert touched(plan) == ({"forced": ["2000-06"]} if force else {})

@@ -1,0 +1,164 @@
+"""Small deliveries, runs of the bars jobs over them in this process, and a look at what they left.
+
+The K-line here is computed with csv and Decimal from the files alone, so that it shares nothing with the package.
+"""
+
+import csv
+import io
+import os
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+
+from marketdata_assets.bars import sample
+from marketdata_assets.definitions import defs
+from marketdata_assets.partitions import range_tags
+
+BARS, KLINE = dg.AssetKey("stock_1min_qfq"), dg.AssetKey("stock_monthly_kline")
+STOCKS = (("sh600001", "示例银行"), ("sz000001", "样本地产"))
+ALL_YEAR = range(1, 13)
+QUIET = 3600
+
+QUIET_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A database, a folder of deliveries and a Dagster instance that has seen nothing yet."""
+
+    dsn: str
+    folder: Path
+    instance: dg.DagsterInstance
+
+    def run(
+        self, first: str, last: str | None = None, job: str = "bars_repair", ops: Mapping[str, Any] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job for one month, or for those from `first` to `last`; a failed run is returned, not raised."""
+        return (
+            repository()
+            .get_job(job)
+            .execute_in_process(
+                instance=self.instance,
+                partition_key=None if last else first,
+                tags=range_tags(first, last) if last else None,
+                run_config={**QUIET_LOG, "ops": dict(ops or {})},
+                raise_on_error=False,
+            )
+        )
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.dsn) as connection:
+            return connection.execute(query, values or None).fetchall()
+
+    def change(self, *statements: str) -> None:
+        """Change tables behind the package's back; each statement must reach a row."""
+        with psycopg.connect(self.dsn) as connection:
+            for statement in statements:
+                assert connection.execute(statement).rowcount > 0, statement
+
+    def materialized(self, asset: dg.AssetKey) -> set[str]:
+        return self.instance.get_materialized_partitions(asset)
+
+
+def repository() -> dg.RepositoryDefinition:
+    return defs().get_repository_def()
+
+
+def deliver(
+    folder: Path,
+    year: int,
+    months: Sequence[int] = ALL_YEAR,
+    *,
+    dividend: float = 0.0,
+    stocks: Sequence[tuple[str, str]] = STOCKS,
+    age_seconds: float = QUIET,
+) -> Path:
+    """Write a yearly zip with the weekdays among the first three days of `months`, a while ago."""
+    days = [day for day in sample.weekdays(year) if day.month in months and day.day <= 3]
+    members = {
+        f"{code}_{year}.csv": sample.csv_bytes(sample.stock_year(code, name, days, 7, dividend))
+        for code, name in stocks
+    }
+    return write_zip(folder / f"{year}_1min.zip", members, age_seconds)
+
+
+def write_zip(path: Path, members: Mapping[str, bytes], age_seconds: float = QUIET) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return aged(path, age_seconds)
+
+
+def aged(path: Path, seconds: float) -> Path:
+    """Let `path` be as old as that."""
+    os.utime(path, (time.time() - seconds,) * 2)
+    return path
+
+
+def file_rows(path: Path) -> list[dict[str, str]]:
+    """Every row of a zip, in its order."""
+    with zipfile.ZipFile(path) as archive:
+        return [
+            row
+            for name in archive.namelist()
+            for row in csv.DictReader(io.StringIO(archive.read(name).decode("utf-8-sig")))
+        ]
+
+
+Line = tuple[str, str, str, *tuple[Decimal, ...]]
+
+
+def expected_kline(*paths: Path) -> list[Line]:
+    """Month, code, name, open, high, low, close, volume, amount of every month in the zips; all rows must be good."""
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in (row for path in paths for row in file_rows(path)):
+        code = f"{row['代码'][2:]}.{row['代码'][:2].upper()}"
+        groups.setdefault((row["时间"][:7], code), []).append(row)
+    lines: list[Line] = []
+    for (month, code), rows in sorted(groups.items()):
+        rows.sort(key=lambda row: row["时间"])
+        lines.append(
+            (
+                month,
+                code,
+                rows[-1]["名称"],
+                Decimal(rows[0]["开盘价"]),
+                max(Decimal(row["最高价"]) for row in rows),
+                min(Decimal(row["最低价"]) for row in rows),
+                Decimal(rows[-1]["收盘价"]),
+                sum((Decimal(row["成交量"]) for row in rows), Decimal(0)),
+                sum((Decimal(row["成交额"]) for row in rows), Decimal(0)),
+            )
+        )
+    return lines
+
+
+KLINE_QUERY = """SELECT to_char(month, 'YYYY-MM'), code, name, open, high, low, close, volume, amount
+    FROM stock_monthly_kline ORDER BY 1, 2"""
+
+
+def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """By step, what its failure says to a person."""
+    said = {}
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            told = data.user_failure_data.description if data.user_failure_data else error and error.message
+            said[event.step_key or ""] = told or ""
+    return said
+
+
+def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """By check, whether it passed."""
+    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}

@@ -1,0 +1,168 @@
+"""Every check objects when the tables are changed behind the package's back, and only to the months of its run."""
+
+import dagster as dg
+import pytest
+from bar_runs import QUIET_LOG, STOCKS, Warehouse, deliver
+
+from marketdata_assets.bars import kline, sample
+from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.definitions import defs
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.partitions import range_tags
+
+MONTHS = ("2014-03", "2014-04")
+POSITIVE = "code = '000001.SZ' AND month = '2014-03-01'"
+MINUTES = "code = '000001.SZ' AND time >= '2014-03-01' AND time < '2014-04-01'"
+FIRST = f"time = (SELECT min(time) FROM stock_1min_qfq WHERE {MINUTES}) AND {MINUTES}"
+
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+
+KLINE_CHANGES = [
+    ("month_gain", WARN, f"UPDATE stock_monthly_kline SET close = open * 12, high = open * 12 WHERE {POSITIVE}"),
+    ("negative_volume_or_amount", ERROR, f"UPDATE stock_monthly_kline SET volume = -1 WHERE {POSITIVE}"),
+    ("negative_volume_or_amount", ERROR, f"UPDATE stock_monthly_kline SET amount = -0.01 WHERE {POSITIVE}"),
+    ("ohlc_order", ERROR, f"UPDATE stock_monthly_kline SET high = greatest(open, close) - 0.01 WHERE {POSITIVE}"),
+    ("ohlc_order", ERROR, f"UPDATE stock_monthly_kline SET low = least(open, close) + 0.01 WHERE {POSITIVE}"),
+    ("volume_without_amount", ERROR, f"UPDATE stock_monthly_kline SET amount = 0 WHERE {POSITIVE}"),
+    ("missing_name", ERROR, f"UPDATE stock_monthly_kline SET name = NULL WHERE {POSITIVE}"),
+    ("kline_equals_minutes", ERROR, f"UPDATE stock_monthly_kline SET volume = volume + 1 WHERE {POSITIVE}"),
+    ("kline_equals_minutes", ERROR, f"DELETE FROM stock_monthly_kline WHERE {POSITIVE}"),
+    (
+        "kline_equals_minutes",
+        ERROR,
+        f"""INSERT INTO stock_monthly_kline SELECT month, '600999.SH', name, open, high, low, close, volume, amount
+            FROM stock_monthly_kline WHERE {POSITIVE}""",
+    ),
+]
+
+BAR_CHANGES = [
+    ("deleted", f"DELETE FROM stock_1min_qfq WHERE {FIRST}"),
+    (
+        "inserted",
+        f"""INSERT INTO stock_1min_qfq
+            SELECT time - interval '1 hour', code, name, open, high, low, close, volume, amount
+            FROM stock_1min_qfq WHERE {FIRST}""",
+    ),
+    (
+        "refused but not kept",
+        "UPDATE marketdata_ledger SET rejected = rejected + 1, read = read + 1 WHERE unit = 'sz000001_2014.csv'",
+    ),
+    ("read but not accounted", "UPDATE marketdata_ledger SET read = read + 1 WHERE unit = 'sz000001_2014.csv'"),
+    (
+        "kept but not counted",
+        """INSERT INTO marketdata_quarantine (dataset, source, unit, line, reason, raw)
+           VALUES ('stock_1min_qfq', '2014_1min.zip', 'sz000001_2014.csv', 3, 'because', 'text')""",
+    ),
+]
+
+# Changes of minutes that the K-line's filter lets through, so that both engines show them.
+MINUTE_CHANGES = [
+    (
+        "month_gain",
+        WARN,
+        f"""UPDATE stock_1min_qfq SET close = open * 2000, high = open * 2000 WHERE {MINUTES}
+            AND time = (SELECT max(time) FROM stock_1min_qfq WHERE {MINUTES})""",
+    ),
+    ("volume_without_amount", ERROR, f"UPDATE stock_1min_qfq SET amount = 0 WHERE {MINUTES}"),
+    ("missing_name", ERROR, f"UPDATE stock_1min_qfq SET name = NULL WHERE {MINUTES}"),
+]
+
+
+def load(warehouse: Warehouse) -> None:
+    """Both tables of two months, without Dagster."""
+    deliver(warehouse.folder, 2014, [3, 4])
+    ingest(warehouse.dsn, warehouse.folder, MONTHS, run_id="test", fanout=Fanout(1))
+    kline.refresh(warehouse.dsn, MONTHS)
+
+
+def objections(warehouse: Warehouse, tags: dict[str, str]) -> dict[str, dg.AssetCheckEvaluation]:
+    """Run the checks alone and give those that failed, by name."""
+    job = dg.define_asset_job("checks_alone", selection=dg.AssetSelection.all_asset_checks())
+    checks = dg.Definitions.merge(defs(), dg.Definitions(jobs=[job])).resolve_job_def("checks_alone")
+    result = checks.execute_in_process(
+        instance=warehouse.instance, tags=tags, run_config=QUIET_LOG, raise_on_error=False
+    )
+    evaluations = result.get_asset_check_evaluations()
+    assert len(evaluations) == 7
+    return {evaluation.check_name: evaluation for evaluation in evaluations if not evaluation.passed}
+
+
+def count(evaluation: dg.AssetCheckEvaluation) -> object:
+    return evaluation.metadata["objections"].value
+
+
+@pytest.mark.parametrize(("check", "severity", "change"), KLINE_CHANGES)
+def test_changed_kline_is_objected_to(
+    warehouse: Warehouse, check: str, severity: dg.AssetCheckSeverity, change: str
+) -> None:
+    load(warehouse)
+    warehouse.change(change)
+    found = objections(warehouse, range_tags(*MONTHS))
+    assert set(found) == {check, "kline_equals_minutes"}
+    assert found[check].severity == severity
+    assert "2014-03-01" in str(found[check].metadata["examples"].value)
+
+
+@pytest.mark.parametrize(("check", "severity", "change"), MINUTE_CHANGES)
+def test_odd_minutes_show_in_the_kline_of_either_engine(
+    either_warehouse: Warehouse, check: str, severity: dg.AssetCheckSeverity, change: str
+) -> None:
+    load(either_warehouse)
+    either_warehouse.change(change)
+    stale = objections(either_warehouse, {"dagster/partition": "2014-03"})
+    assert set(stale) == {"kline_equals_minutes"}
+    assert count(stale["kline_equals_minutes"]) == 2
+    kline.refresh(either_warehouse.dsn, MONTHS, force=True)
+    found = objections(either_warehouse, {"dagster/partition": "2014-03"})
+    assert set(found) == {check}
+    assert (found[check].severity, count(found[check])) == (severity, 1)
+
+
+@pytest.mark.parametrize(("what", "change"), BAR_CHANGES)
+def test_rows_that_do_not_add_up_are_objected_to(either_warehouse: Warehouse, what: str, change: str) -> None:
+    load(either_warehouse)
+    either_warehouse.change(change)
+    found = objections(either_warehouse, range_tags(*MONTHS))
+    assert found["every_row_accounted"].severity == ERROR
+    place = "2014-03" if what in ("deleted", "inserted") else "2014_1min.zip!sz000001_2014.csv"
+    assert place in str(found["every_row_accounted"].metadata["examples"].value)
+    assert set(found) - {"kline_equals_minutes"} == {"every_row_accounted"}
+
+
+def test_checks_look_at_the_months_of_the_run_only(warehouse: Warehouse) -> None:
+    load(warehouse)
+    warehouse.change(f"UPDATE stock_monthly_kline SET name = NULL WHERE {POSITIVE}")
+    assert objections(warehouse, {"dagster/partition": "2014-04"}) == {}
+    assert set(objections(warehouse, {"dagster/partition": "2014-03"})) == {"missing_name", "kline_equals_minutes"}
+    assert set(objections(warehouse, range_tags("2014-02", "2014-03"))) == {"missing_name", "kline_equals_minutes"}
+
+
+def test_checks_run_by_themselves_look_at_every_month(warehouse: Warehouse) -> None:
+    load(warehouse)
+    assert objections(warehouse, {}) == {}
+    warehouse.change(f"DELETE FROM stock_1min_qfq WHERE {FIRST}")
+    assert set(objections(warehouse, {})) == {"every_row_accounted", "kline_equals_minutes"}
+
+
+def test_objections_are_counted_whole_and_a_few_are_shown(warehouse: Warehouse) -> None:
+    stocks = [(f"sz00000{n}", "样本") for n in range(1, 9)]
+    deliver(warehouse.folder, 2014, [3], stocks=stocks)
+    ingest(warehouse.dsn, warehouse.folder, MONTHS, run_id="test", fanout=Fanout(1))
+    kline.refresh(warehouse.dsn, MONTHS)
+    warehouse.change("UPDATE stock_monthly_kline SET name = NULL")
+    found = objections(warehouse, {"dagster/partition": "2014-03"})["missing_name"]
+    assert count(found) == 8
+    assert len(found.metadata["examples"].value) == 5
+
+
+def test_negative_prices_are_legal(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [3, 4], stocks=STOCKS, dividend=sample.DIVIDENDS["sh600001"])
+    ingest(warehouse.dsn, warehouse.folder, MONTHS, run_id="test", fanout=Fanout(1))
+    kline.refresh(warehouse.dsn, MONTHS)
+    assert warehouse.rows("SELECT bool_and(high < 0), count(*) FROM stock_monthly_kline") == [(True, 4)]
+    assert objections(warehouse, range_tags(*MONTHS)) == {}
+
+
+def test_checks_of_an_empty_database_pass_once_the_kline_stands(warehouse: Warehouse) -> None:
+    assert warehouse.run("2014-03").success
+    assert objections(warehouse, {}) == {}

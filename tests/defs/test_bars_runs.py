@@ -1,0 +1,234 @@
+"""The bars jobs end to end: a month, a range and all months, failing files, re-deliveries, late corrections."""
+
+import base64
+import io
+import re
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+from bar_runs import (
+    BARS,
+    KLINE,
+    KLINE_QUERY,
+    Warehouse,
+    deliver,
+    expected_kline,
+    failures,
+    file_rows,
+    verdicts,
+    write_zip,
+)
+
+from marketdata_assets.bars import sample
+from marketdata_assets.partitions import BAR_MONTHS
+
+
+def rows_by_month(warehouse: Warehouse) -> dict[str, int]:
+    return dict(warehouse.rows("SELECT to_char(time, 'YYYY-MM'), count(*) FROM stock_1min_qfq GROUP BY 1"))
+
+
+def materializations(result: dg.ExecuteInProcessResult, asset: dg.AssetKey) -> dict[str, dict[str, Any]]:
+    """Metadata of an asset's materialisations by month."""
+    return {
+        event.materialization.partition or "": {k: v.value for k, v in event.materialization.metadata.items()}
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == asset
+    }
+
+
+def prices(warehouse: Warehouse, month: str) -> list[tuple[Any, ...]]:
+    return warehouse.rows(
+        "SELECT code, open, close FROM stock_monthly_kline WHERE month = %s ORDER BY 1", f"{month}-01"
+    )
+
+
+def test_one_month_lands_and_its_neighbours_do_not(either_warehouse: Warehouse) -> None:
+    path = deliver(either_warehouse.folder, 2014, [3, 4])
+    result = either_warehouse.run("2014-03")
+    assert result.success, failures(result)
+    in_march = [row for row in file_rows(path) if row["时间"].startswith("2014-03")]
+    assert rows_by_month(either_warehouse) == {"2014-03": len(in_march)}
+    assert either_warehouse.rows(KLINE_QUERY) == [line for line in expected_kline(path) if line[0] == "2014-03"]
+    assert either_warehouse.materialized(BARS) == either_warehouse.materialized(KLINE) == {"2014-03"}
+
+
+def test_a_range_is_one_run_with_a_row_count_for_each_month(either_warehouse: Warehouse) -> None:
+    path = deliver(either_warehouse.folder, 2014, [3, 4])
+    result = either_warehouse.run("2014-02", "2014-05")
+    assert result.success, failures(result)
+    counts = {month: found["dagster/partition_row_count"] for month, found in materializations(result, BARS).items()}
+    assert counts == {"2014-02": 0, **rows_by_month(either_warehouse), "2014-05": 0}
+    assert sum(counts.values()) == len(file_rows(path))
+    assert either_warehouse.materialized(KLINE) == {"2014-02", "2014-03", "2014-04", "2014-05"}
+    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(path)
+    assert len(either_warehouse.instance.get_runs()) == 1
+
+
+def test_every_check_runs_and_passes(either_warehouse: Warehouse) -> None:
+    deliver(either_warehouse.folder, 2014, [3, 4])
+    assert verdicts(either_warehouse.run("2014-03", "2014-04")) == dict.fromkeys(
+        [
+            "every_row_accounted",
+            "month_gain",
+            "negative_volume_or_amount",
+            "ohlc_order",
+            "volume_without_amount",
+            "missing_name",
+            "kline_equals_minutes",
+        ],
+        True,
+    )
+
+
+def test_all_months_are_one_run_and_a_repeat_reads_nothing(warehouse: Warehouse) -> None:
+    path = deliver(warehouse.folder, 2014, [3, 4])
+    months = BAR_MONTHS.get_partition_keys()
+    assert warehouse.run(months[0], months[-1]).success
+    assert warehouse.materialized(BARS) == warehouse.materialized(KLINE) == set(months)
+    again = warehouse.run("2014-01", "2014-12")
+    assert again.success
+    found = materializations(again, BARS)["2014-03"]
+    assert (found["rows"], found["files_loaded"], found["files_unchanged"]) == (0, 0, 2)
+    assert found["dagster/row_count"] == len(file_rows(path))
+    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
+
+
+def test_metadata_of_a_load_tells_rows_codes_and_speed(warehouse: Warehouse) -> None:
+    path = deliver(warehouse.folder, 2014, [3])
+    found = materializations(warehouse.run("2014-03"), BARS)["2014-03"]
+    rows = len(file_rows(path))
+    assert (found["dagster/row_count"], found["rows"], found["rejected"], found["codes"]) == (rows, rows, 0, 2)
+    assert (found["files_loaded"], found["files_failed"]) == (2, 0)
+    assert found["rows_per_second"] > 0
+    header, rule, *lines = found["preview"].splitlines()
+    assert header == "| time | code | name | open | high | low | close | volume | amount |"
+    assert rule.count("---") == 9
+    assert len(lines) == 8
+    assert all("000001.SZ" in line for line in lines)
+
+
+def test_metadata_of_the_kline_names_the_engine_and_draws_candles(
+    either_warehouse: Warehouse, request: pytest.FixtureRequest
+) -> None:
+    image = pytest.importorskip("matplotlib.image")
+    deliver(either_warehouse.folder, 2014, [3, 4])
+    found = materializations(either_warehouse.run("2014-03", "2014-04"), KLINE)["2014-04"]
+    assert found["engine"] == request.node.callspec.params["either_dsn"]
+    assert (found["dagster/row_count"], found["rows"], found["codes"], found["months"]) == (4, 4, 2, 2)
+    assert len(found["preview"].splitlines()) == 2 + 4
+    encoded = re.fullmatch(r"!\[.*\]\(data:image/png;base64,(.*)\)", found["candlesticks"])
+    assert encoded
+    picture = image.imread(io.BytesIO(base64.b64decode(encoded[1], validate=True)), format="png")
+    assert picture.shape[0] > 100
+    assert len({tuple(colour) for colour in picture.reshape(-1, picture.shape[2])[::7]}) > 3
+
+
+def test_refused_rows_are_counted_and_the_books_still_balance(warehouse: Warehouse) -> None:
+    days = [day for day in sample.weekdays(2014) if day.month == 3 and day.day <= 3]
+    lines = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7)).split(b"\n")
+    cells = lines[5].split(b",")
+    lines[5] = b",".join([*cells[:3], b"inf", *cells[4:]])
+    write_zip(warehouse.folder / "2014_1min.zip", {"sz000001_2014.csv": b"\n".join(lines)})
+    result = warehouse.run("2014-03")
+    found = materializations(result, BARS)["2014-03"]
+    assert (found["rows"], found["rejected"]) == (len(lines) - 3, 1)
+    assert verdicts(result)["every_row_accounted"]
+    assert warehouse.rows("SELECT source, unit, line FROM marketdata_quarantine") == [
+        ("2014_1min.zip", "sz000001_2014.csv", 6)
+    ]
+
+
+def test_truncated_file_fails_the_run_and_the_good_months_stay(warehouse: Warehouse) -> None:
+    good = deliver(warehouse.folder, 2014, [12])
+    bad = deliver(warehouse.folder, 2015, [1, 2])
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[: len(whole) // 2])
+    result = warehouse.run("2014-12", "2015-02")
+    assert not result.success
+    said = failures(result)["stock_1min_qfq"]
+    assert "2015_1min.zip" in said
+    assert "Deliver the file again" in said
+    assert "2014_1min.zip" not in said
+    assert warehouse.materialized(BARS) == {"2014-12"}
+    assert warehouse.materialized(KLINE) == set()
+    assert sum(rows_by_month(warehouse).values()) == len(file_rows(good))
+
+    bad.write_bytes(whole)
+    assert warehouse.run("2014-12", "2015-02").success
+    assert warehouse.materialized(BARS) == warehouse.materialized(KLINE) == {"2014-12", "2015-01", "2015-02"}
+    assert warehouse.rows(KLINE_QUERY) == expected_kline(good, bad)
+
+
+def test_one_bad_member_fails_its_months_and_its_neighbours_are_loaded(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [12])
+    path = deliver(warehouse.folder, 2015, [1])
+    good = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", sample.weekdays(2015)[:2], 7))
+    write_zip(path, {"sh600001_2015.csv": good.decode("utf-8-sig").encode("gbk"), "sz000001_2015.csv": good})
+    result = warehouse.run("2014-12", "2015-01")
+    assert not result.success
+    said = failures(result)["stock_1min_qfq"]
+    assert "1 files failed" in said
+    assert "2015_1min.zip!sh600001_2015.csv" in said
+    assert warehouse.materialized(BARS) == {"2014-12"}
+    assert warehouse.rows("SELECT DISTINCT code FROM stock_1min_qfq WHERE time >= '2015-01-01'") == [("000001.SZ",)]
+
+
+def test_redelivered_year_marks_every_month_it_changed(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [1, 2, 3])
+    assert warehouse.run("2014-01", "2014-03", job="bars").success
+    before = dict(warehouse.rows("SELECT time, close FROM stock_1min_qfq WHERE code = '000001.SZ'"))
+    deliver(warehouse.folder, 2014, [1, 2, 3], dividend=2.0, age_seconds=1800)
+    result = warehouse.run("2014-02", job="bars")
+    assert result.success, failures(result)
+    marked = materializations(result, BARS)
+    assert set(marked) == {"2014-01", "2014-02", "2014-03"}
+    assert {month: found["dagster/partition_row_count"] for month, found in marked.items()} == rows_by_month(warehouse)
+    after = dict(warehouse.rows("SELECT time, close FROM stock_1min_qfq WHERE code = '000001.SZ'"))
+    assert after == {time: close - 2 for time, close in before.items()}
+
+
+def test_late_correction_reaches_the_kline_by_its_month(either_warehouse: Warehouse) -> None:
+    deliver(either_warehouse.folder, 2014, [3, 4])
+    assert either_warehouse.run("2014-03", "2014-04").success
+    corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
+    before = prices(either_warehouse, "2014-03")
+    assert either_warehouse.run("2014-03").success
+    shift = Decimal("1.5")
+    assert prices(either_warehouse, "2014-03") == [(code, o - shift, c - shift) for code, o, c in before]
+    assert either_warehouse.run("2014-04").success
+    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
+
+
+def test_rows_that_vanished_from_the_file_leave_the_kline(either_warehouse: Warehouse) -> None:
+    deliver(either_warehouse.folder, 2014, [3, 4])
+    assert either_warehouse.run("2014-03", "2014-04").success
+    rest = deliver(either_warehouse.folder, 2014, [4], age_seconds=1800)
+    assert either_warehouse.run("2014-03", "2014-04").success
+    assert set(rows_by_month(either_warehouse)) == {"2014-04"}
+    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(rest)
+
+
+def test_forced_load_reads_unchanged_files_again(warehouse: Warehouse) -> None:
+    path = deliver(warehouse.folder, 2014, [3])
+    assert warehouse.run("2014-03", job="bars").success
+    warehouse.change("DELETE FROM stock_1min_qfq WHERE code = '000001.SZ'")
+    forced = warehouse.run("2014-03", job="bars", ops={"stock_1min_qfq": {"config": {"force": True}}})
+    assert materializations(forced, BARS)["2014-03"]["rows"] == len(file_rows(path))
+    assert rows_by_month(warehouse) == {"2014-03": len(file_rows(path))}
+
+
+def test_kline_of_another_definition_is_refused_until_rebuilt(either_warehouse: Warehouse) -> None:
+    path = deliver(either_warehouse.folder, 2014, [3])
+    assert either_warehouse.run("2014-03").success
+    [(kind,)] = either_warehouse.rows("SELECT relkind::text FROM pg_class WHERE relname = 'stock_monthly_kline'")
+    with_mark = f"COMMENT ON {'TABLE' if kind == 'r' else 'VIEW'} stock_monthly_kline IS 'marketdata definition of old'"
+    with psycopg.connect(either_warehouse.dsn) as connection:
+        connection.execute(with_mark)
+    refused = either_warehouse.run("2014-03")
+    assert not refused.success
+    assert "marketdata kline rebuild" in failures(refused)["stock_monthly_kline"]
+    assert either_warehouse.run("2014-03", ops={"stock_monthly_kline": {"config": {"rebuild": True}}}).success
+    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(path)

@@ -1,0 +1,171 @@
+"""The file sensor: what it asks for when files come, change, go, are young, or are too many for one tick."""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from bar_runs import ALL_YEAR, BARS, Warehouse, aged, deliver, failures, repository, write_zip
+
+from marketdata_assets.bars import sample
+from marketdata_assets.defs.bars.automation import minute_bar_files_sensor
+from marketdata_assets.partitions import BAR_MONTHS, RANGE_END, RANGE_START
+from marketdata_assets.resources import BarFiles
+
+Tick = tuple[list[tuple[str, str]], str | None]
+
+
+def evaluate(warehouse: Warehouse, cursor: str | None) -> dg._core.definitions.sensor_definition.SensorExecutionData:
+    with dg.build_sensor_context(
+        instance=warehouse.instance,
+        cursor=cursor,
+        repository_def=repository(),
+        resources={"bar_files": BarFiles()},
+    ) as context:
+        return minute_bar_files_sensor.evaluate_tick(context)
+
+
+def tick(warehouse: Warehouse, cursor: str | None = None) -> Tick:
+    """The ranges of months asked for, and the cursor to go on with."""
+    found = evaluate(warehouse, cursor)
+    ranges = [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in found.run_requests or []]
+    assert bool(ranges) != bool(found.skip_message)
+    return ranges, found.cursor
+
+
+def year(number: int) -> tuple[str, str]:
+    return f"{number}-01", f"{number}-12"
+
+
+def test_empty_or_missing_folder_is_skipped(warehouse: Warehouse) -> None:
+    assert tick(warehouse)[0] == []
+    warehouse.folder.mkdir()
+    assert tick(warehouse)[0] == []
+
+
+def test_new_file_asks_for_its_year_once(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [3])
+    ranges, cursor = tick(warehouse)
+    assert ranges == [year(2014)]
+    assert tick(warehouse, cursor) == ([], cursor)
+
+
+def test_neighbouring_years_are_one_range_and_a_gap_makes_two(warehouse: Warehouse) -> None:
+    for number in (2012, 2013):
+        deliver(warehouse.folder, number, [3])
+    assert tick(warehouse)[0] == [("2012-01", "2013-12")]
+    (warehouse.folder / "2013_1min.zip").rename(warehouse.folder / "2014_1min.zip")
+    assert tick(warehouse)[0] == [year(2012), year(2014)]
+
+
+def test_changed_file_asks_for_its_year_only(warehouse: Warehouse) -> None:
+    for number in (2012, 2014):
+        deliver(warehouse.folder, number, [3])
+    _, cursor = tick(warehouse)
+    deliver(warehouse.folder, 2014, [3], dividend=1.0, age_seconds=1800)
+    assert tick(warehouse, cursor)[0] == [year(2014)]
+
+
+def test_second_file_of_a_year_asks_for_that_year(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [3])
+    _, cursor = tick(warehouse)
+    loose = warehouse.folder / "late" / "sz000001_2014.csv"
+    loose.parent.mkdir()
+    loose.write_bytes(sample.csv_bytes(sample.stock_year("sz000001", "样本地产", sample.weekdays(2014)[:1], 7)))
+    aged(loose, 1800)
+    ranges, cursor = tick(warehouse, cursor)
+    assert ranges == [year(2014)]
+    loose.unlink()
+    assert tick(warehouse, cursor)[0] == [year(2014)]
+
+
+def test_file_still_being_written_is_waited_for(warehouse: Warehouse) -> None:
+    path = deliver(warehouse.folder, 2014, [3], age_seconds=0)
+    deliver(warehouse.folder, 2012, [3])
+    found = evaluate(warehouse, None)
+    assert [request.tags[RANGE_START] for request in found.run_requests or []] == ["2012-01"]
+    waiting = evaluate(warehouse, found.cursor)
+    assert not waiting.run_requests
+    assert "2014" in (waiting.skip_message or "")
+    aged(path, 1800)
+    assert tick(warehouse, waiting.cursor)[0] == [year(2014)]
+
+
+def test_quiet_time_is_a_setting(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(warehouse.folder, 2014, [3], age_seconds=600)
+    monkeypatch.setenv("MARKETDATA_BARS_QUIET_SECONDS", "900")
+    assert tick(warehouse)[0] == []
+    monkeypatch.setenv("MARKETDATA_BARS_QUIET_SECONDS", "300")
+    assert tick(warehouse)[0] == [year(2014)]
+
+
+def test_more_than_24_months_are_spread_over_ticks(warehouse: Warehouse) -> None:
+    for number in range(2010, 2015):
+        deliver(warehouse.folder, number, [3])
+    cursor, asked = None, []
+    for _ in range(4):
+        ranges, cursor = tick(warehouse, cursor)
+        asked.append(ranges)
+    assert asked == [[("2010-01", "2011-12")], [("2012-01", "2013-12")], [year(2014)], []]
+
+
+def test_current_year_is_asked_for_up_to_the_current_month(warehouse: Warehouse) -> None:
+    today = dt.datetime.now(ZoneInfo("Asia/Shanghai"))
+    write_zip(warehouse.folder / f"{today.year}_1min.zip", {"sz000001.csv": b""})
+    assert tick(warehouse)[0] == [(f"{today.year}-01", BAR_MONTHS.get_partition_keys()[-1])]
+
+
+def test_year_before_the_first_partition_asks_for_nothing(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 1999, [3])
+    ranges, cursor = tick(warehouse)
+    assert ranges == []
+    assert tick(warehouse, cursor) == ([], cursor)
+
+
+def test_loose_file_without_a_year_asks_for_the_months_inside(warehouse: Warehouse) -> None:
+    days = [day for day in sample.weekdays(2014) if day.month in (3, 6) and day.day <= 3]
+    path = warehouse.folder / "correction.csv"
+    path.parent.mkdir()
+    path.write_bytes(sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7)))
+    aged(path, 1800)
+    assert tick(warehouse)[0] == [("2014-03", "2014-03"), ("2014-06", "2014-06")]
+
+
+def test_one_delivery_has_one_run_key_and_the_next_another(warehouse: Warehouse) -> None:
+    def keys() -> list[str | None]:
+        return [request.run_key for request in evaluate(warehouse, None).run_requests or []]
+
+    deliver(warehouse.folder, 2012, [3])
+    deliver(warehouse.folder, 2014, [3])
+    first = keys()
+    assert len(set(first)) == 2
+    assert keys() == first
+    deliver(warehouse.folder, 2014, [3], age_seconds=1800)
+    assert not set(keys()) & set(first)
+
+
+def test_what_the_sensor_asks_for_loads_the_files(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [3, 4])
+    [(first, last)], cursor = tick(warehouse)
+    result = warehouse.run(first, last, job="bars")
+    assert result.success, failures(result)
+    assert warehouse.materialized(BARS) == {f"2014-{month:02d}" for month in ALL_YEAR}
+    assert warehouse.rows("SELECT DISTINCT to_char(time, 'YYYY-MM') FROM stock_1min_qfq ORDER BY 1") == [
+        ("2014-03",),
+        ("2014-04",),
+    ]
+    assert tick(warehouse, cursor)[0] == []
+
+
+def test_every_delivery_of_thousands_of_loose_files_is_noticed(warehouse: Warehouse) -> None:
+    warehouse.folder.mkdir()
+    paths = [warehouse.folder / f"sh60{n:04d}_{2012 + n % 2}.csv" for n in range(2000)]
+    for path in paths:
+        path.touch()
+        aged(path, 3600)
+    ranges, cursor = tick(warehouse)
+    assert ranges == [("2012-01", "2013-12")]
+    assert cursor is not None
+    assert len(cursor) < 200
+    aged(paths[1001], 1800)
+    assert tick(warehouse, cursor)[0] == [year(2013)]

@@ -1,0 +1,220 @@
+"""The demo's UI as a person sees it in a browser; run as `python -m tests.ui.shots FOLDER` it takes the pictures.
+
+Needs Chromium and its driver on the PATH. What the pages must show is decided in test_ui.py.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, TimeoutException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from marketdata_assets.local.process import free_port
+
+ROOT = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+WIDTH, HEIGHT = 1400, 900
+START_SECONDS = 240
+PAGE_SECONDS = 45
+
+LINEAGE = "/locations/marketdata_assets/asset-groups/bars/lineage"
+KLINE = "/assets/stock_monthly_kline"
+CHECKS = f"{KLINE}?view=checks"
+PARTITIONS = f"{KLINE}?view=partitions"
+AUTOMATION = "/automation"
+PLOT = "img[src^='data:image/png;base64,']"
+
+
+def missing_browser() -> str | None:
+    """What is missing to look at pages, and how to get it; None when nothing is."""
+    if not any(map(shutil.which, BROWSERS)) or not shutil.which("chromedriver"):
+        return "needs Chromium and its driver: apt-get install chromium chromium-driver"
+    return None
+
+
+class Demo:
+    """`marketdata demo` on a folder of its own, from its start to Ctrl-C."""
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = home / "demo.log"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
+        # The samples count as still being written, so that the sensor does not load them again while pages are read.
+        ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, "MARKETDATA_BARS_QUIET_SECONDS": 86400}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from marketdata_assets.cli import app; app()", "demo"],
+                cwd=ROOT,
+                env=kept | {k: str(v) for k, v in ours.items()},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        """Return when the UI has loaded the assets; raises with the end of the log when it never does."""
+        until = time.monotonic() + START_SECONDS
+        while not self._loaded():
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"no UI from `marketdata demo`:\n{self.text()[-2000:]}")
+            time.sleep(0.5)
+
+    def text(self) -> str:
+        """What the demo has printed."""
+        return self.log.read_text(errors="replace")
+
+    def interrupt(self, seconds: float = 60) -> list[str]:
+        """Ctrl-C; returns the processes that outlive it, by name, and kills them."""
+        family = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], timeout=10)
+        left = [" ".join(process.cmdline()) for process in alive]
+        for process in alive:
+            process.kill()
+        return left
+
+    def _loaded(self) -> bool:
+        query = {"query": "{repositoriesOrError {... on RepositoryConnection {nodes {assetNodes {id}}}}}"}
+        try:
+            found = httpx.post(f"{self.url}/graphql", json=query, timeout=10).json()
+        except (httpx.HTTPError, ValueError):
+            return False
+        return any(node["assetNodes"] for node in found["data"]["repositoriesOrError"].get("nodes", []))
+
+
+class Browser:
+    """Headless Chromium on one site."""
+
+    def __init__(self, url: str) -> None:
+        options = webdriver.ChromeOptions()
+        options.binary_location = next(filter(None, map(shutil.which, BROWSERS)))
+        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
+            options.add_argument(argument)
+        self.url = url
+        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+        metrics = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def open(self, path: str) -> None:
+        """Go to a page of the site."""
+        self.driver.get(self.url + path)
+
+    def text(self) -> str:
+        """What stands on the page, line by line."""
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def until(self, seen: Callable[[], object], what: str) -> None:
+        """Wait until `seen()`; raises naming what never came and what the page showed instead."""
+        ignored = (NoSuchElementException, StaleElementReferenceException)
+        try:
+            WebDriverWait(self.driver, PAGE_SECONDS, ignored_exceptions=ignored).until(lambda _: seen())
+        except TimeoutException:
+            raise AssertionError(f"{self.driver.current_url} never showed {what}, but:\n{self.text()}") from None
+
+    def find(self, selector: str) -> WebElement:
+        """The first element, by CSS; raises NoSuchElementException."""
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def labelled(self, text: str) -> WebElement:
+        """The first element with exactly this text; raises NoSuchElementException."""
+        return self.driver.find_element(By.XPATH, f"//*[text()='{text}']")
+
+    def open_lineage(self) -> None:
+        """The group's graph, once both tables show their checks."""
+        self.open(LINEAGE)
+        self.until(lambda: "1 / 1 Passed" in self.text() and "6 / 6 Passed" in self.text(), "1 and 6 passed checks")
+
+    def open_plot(self) -> None:
+        """The asset page of the K-line with its candlesticks unfolded."""
+        self.open(KLINE)
+        self.until(lambda: self.labelled("[Show Markdown]"), "the link to the candlesticks")
+        self.labelled("[Show Markdown]").click()
+        self.until(lambda: int(self.find(PLOT).get_attribute("naturalWidth") or 0) > 0, "the candlesticks")
+
+    def open_checks(self) -> None:
+        """The check that recomputes every K-line, with its verdict."""
+        self.open(CHECKS)
+        self.until(lambda: "Passed" in self.text().splitlines(), "a verdict")
+
+    def shot(self, file: Path) -> None:
+        """Save what is in the window, after the page's animations."""
+        time.sleep(0.5)
+        if not self.driver.save_screenshot(str(file)):
+            raise OSError(f"could not write {file}")
+
+
+@contextmanager
+def demo() -> Iterator[Demo]:
+    """A demo with its UI up, in a temporary folder; ends in the kill of whatever still runs."""
+    # A folder under pytest's own would be too long for PostgreSQL's socket.
+    with tempfile.TemporaryDirectory(prefix="md-", ignore_cleanup_errors=True) as home:
+        running = Demo(Path(home))
+        try:
+            running.wait()
+            yield running
+        finally:
+            if running.process.poll() is None:
+                running.interrupt()
+
+
+@contextmanager
+def browser(url: str) -> Iterator[Browser]:
+    """A browser that is closed in the end."""
+    chromium = Browser(url)
+    try:
+        yield chromium
+    finally:
+        chromium.driver.quit()
+
+
+def take(url: str, folder: Path) -> list[Path]:
+    """The pictures of the documentation, from the UI at `url`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    with browser(url) as chromium:
+        looks = {"lineage": chromium.open_lineage, "kline": chromium.open_plot, "checks": chromium.open_checks}
+        for name, look in looks.items():
+            look()
+            files.append(folder / f"{name}.png")
+            chromium.shot(files[-1])
+    return files
+
+
+def main() -> None:
+    """Start the demo, or use the UI at --url, and write the pictures."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--url", help="a UI that runs already, such as http://127.0.0.1:3000")
+    options = parser.parse_args()
+    if missing := missing_browser():
+        sys.exit(missing)
+    if options.url:
+        files = take(options.url, options.folder)
+    else:
+        with demo() as running:
+            files = take(running.url, options.folder)
+    print(*files, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The demo as its user sees it: each page of the UI in a real browser, and Ctrl-C at the end."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from shots import AUTOMATION, PARTITIONS, PLOT, Browser, Demo, browser, demo, missing_browser
+
+from marketdata_assets.partitions import BAR_MONTHS
+
+ASSETS = ("minute_bar_files", "stock_1min_qfq", "stock_monthly_kline")
+CHECKS = (
+    "kline_equals_minutes",
+    "missing_name",
+    "month_gain",
+    "negative_volume_or_amount",
+    "ohlc_order",
+    "volume_without_amount",
+)
+
+DASHED = "return [...document.querySelectorAll('*')].filter(e => getComputedStyle(e).borderTopStyle == 'dashed')"
+SWITCHES = "return [...document.querySelectorAll('[class*=formatSwitch] input')].map(e => e.checked)"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Demo]:
+    """The demo; after the last test Ctrl-C must end it quietly, with all its processes."""
+    missing = missing_browser()
+    if missing and os.environ.get("CI"):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    with demo() as started:
+        yield started
+        left = started.interrupt()
+        assert left == []
+        assert "Traceback" not in started.text(), started.text()[-3000:]
+        assert started.process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def chromium(running: Demo) -> Iterator[Browser]:
+    with browser(running.url) as opened:
+        yield opened
+
+
+def test_lineage_shows_the_files_and_both_tables(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_lineage()
+    chromium.shot(tmp_path / "lineage.png")
+    lines = chromium.text().splitlines()
+    assert [line for line in lines if line in ASSETS] == list(ASSETS)
+    assert lines.count("100% filled") == 2
+    assert [box.text.split()[0] for box in chromium.driver.execute_script(DASHED)] == ["minute_bar_files"]
+
+
+def test_asset_page_shows_candlesticks(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_plot()
+    chromium.shot(tmp_path / "kline.png")
+    plot = chromium.find(PLOT)
+    assert plot.is_displayed()
+    assert plot.size["width"] > 400
+    page = chromium.text()
+    assert "Monthly K-line per stock" in page
+    assert re.search(r"Row count\n[1-9]\d+\n", page)
+    assert "rollup" in page
+
+
+def test_every_check_of_the_kline_passed(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_checks()
+    chromium.shot(tmp_path / "checks.png")
+    lines = chromium.text().splitlines()
+    assert [(check, lines[lines.index(check) + 1]) for check in CHECKS] == [(check, "Succeeded") for check in CHECKS]
+
+
+def test_every_month_is_materialised(chromium: Browser, tmp_path: Path) -> None:
+    months = BAR_MONTHS.get_partition_keys()
+    chromium.open(PARTITIONS)
+    chromium.until(lambda: f"Materialized ({len(months)})" in chromium.text(), f"{len(months)} materialised months")
+    chromium.shot(tmp_path / "partitions.png")
+    lines = chromium.text().splitlines()
+    assert {"Failed (0)", "Missing (0)"} <= set(lines)
+    assert months[-1] in lines
+
+
+def test_automation_is_on(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(AUTOMATION)
+    chromium.until(lambda: chromium.labelled("minute_bar_files_sensor"), "the sensors")
+    chromium.shot(tmp_path / "automation.png")
+    lines = chromium.text().splitlines()
+    assert {"bars_nightly", "kline_behind_bars"} <= set(lines)
+    assert chromium.driver.execute_script(SWITCHES) == [True, True, True]
