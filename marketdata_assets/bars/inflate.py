@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 CHUNK_BYTES = 256 * 1024
 LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -42,7 +43,10 @@ class Member:
 
 
 def _inflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
-    file.seek(info.header_offset)
+    try:
+        file.seek(info.header_offset)
+    except (OSError, OverflowError) as error:
+        raise zipfile.BadZipFile(f"no member can be at {info.header_offset}, where the directory has it") from error
     header = file.read(LOCAL_HEADER.size)
     if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL_SIGNATURE):
         raise zipfile.BadZipFile("no member at the place the directory names")
@@ -57,7 +61,7 @@ def _inflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
         left -= len(raw)
         try:
             piece = inflater.decompress(raw) if inflater else raw
-        except isal_zlib.IsalError as error:
+        except IsalError as error:
             raise zipfile.BadZipFile(f"cannot be inflated: {error}") from error
         size += len(piece)
         crc = isal_zlib.crc32(piece, crc)

@@ -54,7 +54,7 @@ def encrypted(path: Path) -> None:
         (lambda path: deliver(path, {}), "2000_1min.zip: ", "the zip holds no CSV file"),
         (lambda path: deliver(path, {"readme.txt": b"x"}), "2000_1min.zip: ", "the zip holds no CSV file"),
         (flipped, PLACE + ": ", "damaged"),
-        (wrong_crc, PLACE + ": ", "damaged: Bad CRC-32"),
+        (wrong_crc, PLACE + ": ", "CRC-32"),
         (encrypted, PLACE + ": ", "encrypted"),
         (lambda path: deliver_members(path, [*MEMBERS.items(), ("a_2000.csv", A)]), PLACE + ": ", "stands 2 times"),
         (with_a(b""), PLACE + ":1: ", "the file is empty"),
@@ -144,7 +144,7 @@ def test_any_flipped_byte_is_harmless_or_named(tmp_path: Path) -> None:
             payloads = []
             for unit in found:
                 parsed = parse(opener, unit, None)
-                payloads.append(b"".join(parsed.payload()))
+                payloads.append(b"".join(parsed.payload))
                 parsed.close()
             return payloads
         finally:

@@ -150,9 +150,10 @@ def test_killed_worker_costs_nothing(dsn: str, tmp_path: Path, monkeypatch: pyte
 
     def kill_a_worker(done: int, total: int, place: str) -> None:
         workers = [
-            process
-            for process in psutil.Process().children(recursive=True)
-            if "forkserver" in " ".join(process.cmdline()) and process.ppid() != os.getpid()
+            worker
+            for server in psutil.Process().children()
+            if server.status() != psutil.STATUS_ZOMBIE and "multiprocessing.forkserver" in " ".join(server.cmdline())
+            for worker in server.children()
         ]
         if workers and not killed:
             killed.append(workers[0].pid)

@@ -142,7 +142,7 @@ def parse_one(folder: Path, data: bytes, name: str = "sh600000_2000.csv") -> tup
     parsed = parse(Opener(), unit, None)
     landed = sum(span.rows for span in parsed.spans.values())
     assert landed + len(parsed.rejects) == parsed.rows
-    size = sum(map(len, parsed.payload()))
+    size = sum(map(len, parsed.payload))
     parsed.close()
     assert (size > 0) == (landed > 0)
     return sorted(parsed.spans), sorted(reject.line for reject in parsed.rejects)

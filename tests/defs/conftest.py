@@ -1,7 +1,6 @@
 """An empty warehouse for each test: a fresh database, a folder without files, an instance in memory."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -30,21 +29,3 @@ def warehouse(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def either_warehouse(either_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
     """On each of the two K-line engines."""
     yield from _warehouse(either_dsn, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def kept_warehouse(warehouse: Warehouse, tmp_path: Path) -> Iterator[Warehouse]:
-    """On plain PostgreSQL, with an instance that a schedule can open."""
-    yield from _kept(warehouse, tmp_path)
-
-
-@pytest.fixture
-def either_kept_warehouse(either_warehouse: Warehouse, tmp_path: Path) -> Iterator[Warehouse]:
-    """On each of the two K-line engines, with an instance that a schedule can open."""
-    yield from _kept(either_warehouse, tmp_path)
-
-
-def _kept(warehouse: Warehouse, folder: Path) -> Iterator[Warehouse]:
-    (folder / "kept").mkdir()
-    with dg.DagsterInstance.local_temp(str(folder / "kept")) as instance:
-        yield replace(warehouse, instance=instance)

@@ -1,6 +1,7 @@
 """The nightly schedule: which months it finds missing, failed, stale or without a K-line, and when it rests."""
 
 import dagster as dg
+import pytest
 from bar_runs import BARS, KLINE, KLINE_QUERY, Warehouse, deliver, expected_kline, repository, write_zip
 
 from marketdata_assets.bars import sample
@@ -10,12 +11,17 @@ from marketdata_assets.resources import BarFiles, Postgres
 
 def tonight(warehouse: Warehouse) -> list[tuple[str, str]]:
     """The ranges of months that the schedule asks for."""
-    with dg.build_schedule_context(
-        instance=warehouse.instance,
-        repository_def=repository(),
-        resources={"postgres": Postgres(), "bar_files": BarFiles()},
-    ) as context:
-        found = repository().get_schedule_def("bars_nightly").evaluate_tick(context)
+    schedule = repository().get_schedule_def("bars_nightly")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dg.build_schedule_context(
+            repository_def=repository(),
+            resources={"postgres": Postgres(), "bar_files": BarFiles()},
+        ) as context,
+    ):
+        # A schedule opens the instance anew, which one in memory does not allow.
+        patch.setattr(dg.ScheduleEvaluationContext, "instance", warehouse.instance)
+        found = schedule.evaluate_tick(context)
     ranges = [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in found.run_requests or []]
     assert bool(ranges) != bool(found.skip_message)
     return ranges
@@ -26,72 +32,72 @@ def repair(warehouse: Warehouse) -> list[bool]:
     return [warehouse.run(first, last).success for first, last in tonight(warehouse)]
 
 
-def test_empty_database_without_files_needs_nothing(either_kept_warehouse: Warehouse) -> None:
-    assert tonight(either_kept_warehouse) == []
+def test_empty_database_without_files_needs_nothing(either_warehouse: Warehouse) -> None:
+    assert tonight(either_warehouse) == []
 
 
-def test_files_never_loaded_are_due_and_once_loaded_are_not(either_kept_warehouse: Warehouse) -> None:
-    paths = [deliver(either_kept_warehouse.folder, year, [3, 4]) for year in (2012, 2014)]
-    assert tonight(either_kept_warehouse) == [("2012-01", "2012-12"), ("2014-01", "2014-12")]
-    assert repair(either_kept_warehouse) == [True, True]
-    assert either_kept_warehouse.rows(KLINE_QUERY) == expected_kline(*paths)
-    assert tonight(either_kept_warehouse) == []
+def test_files_never_loaded_are_due_and_once_loaded_are_not(either_warehouse: Warehouse) -> None:
+    paths = [deliver(either_warehouse.folder, year, [3, 4]) for year in (2012, 2014)]
+    assert tonight(either_warehouse) == [("2012-01", "2012-12"), ("2014-01", "2014-12")]
+    assert repair(either_warehouse) == [True, True]
+    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(*paths)
+    assert tonight(either_warehouse) == []
 
 
-def test_months_left_out_so_far_are_due(kept_warehouse: Warehouse) -> None:
-    deliver(kept_warehouse.folder, 2014, [3, 4])
-    assert kept_warehouse.run("2014-03", "2014-11").success
-    assert tonight(kept_warehouse) == [("2014-01", "2014-02"), ("2014-12", "2014-12")]
+def test_months_left_out_so_far_are_due(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [3, 4])
+    assert warehouse.run("2014-03", "2014-11").success
+    assert tonight(warehouse) == [("2014-01", "2014-02"), ("2014-12", "2014-12")]
 
 
-def test_failed_file_is_due_every_night_until_it_is_mended(kept_warehouse: Warehouse) -> None:
-    path = deliver(kept_warehouse.folder, 2014, [3])
+def test_failed_file_is_due_every_night_until_it_is_mended(warehouse: Warehouse) -> None:
+    path = deliver(warehouse.folder, 2014, [3])
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
-    assert tonight(kept_warehouse) == [("2014-01", "2014-12")]
-    assert repair(kept_warehouse) == [False]
-    assert tonight(kept_warehouse) == [("2014-01", "2014-12")]
+    assert tonight(warehouse) == [("2014-01", "2014-12")]
+    assert repair(warehouse) == [False]
+    assert tonight(warehouse) == [("2014-01", "2014-12")]
     path.write_bytes(whole)
-    assert repair(kept_warehouse) == [True]
-    assert tonight(kept_warehouse) == []
+    assert repair(warehouse) == [True]
+    assert tonight(warehouse) == []
 
 
-def test_corrected_file_of_long_ago_is_found_stale(either_kept_warehouse: Warehouse) -> None:
-    deliver(either_kept_warehouse.folder, 2014, [3, 4])
-    assert either_kept_warehouse.run("2014-01", "2014-12").success
-    corrected = deliver(either_kept_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
-    assert tonight(either_kept_warehouse) == [("2014-01", "2014-12")]
-    assert repair(either_kept_warehouse) == [True]
-    assert either_kept_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
-    assert tonight(either_kept_warehouse) == []
+def test_corrected_file_of_long_ago_is_found_stale(either_warehouse: Warehouse) -> None:
+    deliver(either_warehouse.folder, 2014, [3, 4])
+    assert either_warehouse.run("2014-01", "2014-12").success
+    corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
+    assert tonight(either_warehouse) == [("2014-01", "2014-12")]
+    assert repair(either_warehouse) == [True]
+    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
+    assert tonight(either_warehouse) == []
 
 
-def test_bars_without_a_kline_are_due(kept_warehouse: Warehouse) -> None:
-    path = deliver(kept_warehouse.folder, 2014, [3, 4])
-    assert kept_warehouse.run("2014-01", "2014-12", job="bars").success
-    assert tonight(kept_warehouse) == [("2014-03", "2014-04")]
-    assert repair(kept_warehouse) == [True]
-    assert kept_warehouse.rows(KLINE_QUERY) == expected_kline(path)
-    assert tonight(kept_warehouse) == []
+def test_bars_without_a_kline_are_due(warehouse: Warehouse) -> None:
+    path = deliver(warehouse.folder, 2014, [3, 4])
+    assert warehouse.run("2014-01", "2014-12", job="bars").success
+    assert tonight(warehouse) == [("2014-03", "2014-04")]
+    assert repair(warehouse) == [True]
+    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
+    assert tonight(warehouse) == []
 
 
-def test_kline_older_than_its_bars_is_due(either_kept_warehouse: Warehouse) -> None:
-    deliver(either_kept_warehouse.folder, 2014, [3, 4])
-    assert either_kept_warehouse.run("2014-01", "2014-12").success
-    corrected = deliver(either_kept_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
-    assert either_kept_warehouse.run("2014-03").success
-    assert "2014-04" in either_kept_warehouse.materialized(BARS) & either_kept_warehouse.materialized(KLINE)
-    assert ("2014-04", "2014-04") in tonight(either_kept_warehouse)
-    assert all(repair(either_kept_warehouse))
-    assert either_kept_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
-    assert tonight(either_kept_warehouse) == []
+def test_kline_older_than_its_bars_is_due(either_warehouse: Warehouse) -> None:
+    deliver(either_warehouse.folder, 2014, [3, 4])
+    assert either_warehouse.run("2014-01", "2014-12").success
+    corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
+    assert either_warehouse.run("2014-03").success
+    assert "2014-04" in either_warehouse.materialized(BARS) & either_warehouse.materialized(KLINE)
+    assert ("2014-04", "2014-04") in tonight(either_warehouse)
+    assert all(repair(either_warehouse))
+    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
+    assert tonight(either_warehouse) == []
 
 
-def test_zip_whose_members_name_the_year_is_due(kept_warehouse: Warehouse) -> None:
+def test_zip_whose_members_name_the_year_is_due(warehouse: Warehouse) -> None:
     days = [day for day in sample.weekdays(2014) if day.month == 3 and day.day <= 3]
     data = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7))
-    path = write_zip(kept_warehouse.folder / "bars.zip", {"sz000001_2014.csv": data})
-    assert tonight(kept_warehouse) == [("2014-01", "2014-12")]
-    assert repair(kept_warehouse) == [True]
-    assert kept_warehouse.rows(KLINE_QUERY) == expected_kline(path)
-    assert tonight(kept_warehouse) == []
+    path = write_zip(warehouse.folder / "bars.zip", {"sz000001_2014.csv": data})
+    assert tonight(warehouse) == [("2014-01", "2014-12")]
+    assert repair(warehouse) == [True]
+    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
+    assert tonight(warehouse) == []

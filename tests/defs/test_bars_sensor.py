@@ -169,3 +169,16 @@ def test_every_delivery_of_thousands_of_loose_files_is_noticed(warehouse: Wareho
     assert len(cursor) < 200
     aged(paths[1001], 1800)
     assert tick(warehouse, cursor)[0] == [year(2013)]
+
+
+def test_run_keys_stay_short_however_many_files_there_are(warehouse: Warehouse) -> None:
+    warehouse.folder.mkdir()
+    days = sample.weekdays(2014)[:1]
+    data = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7))
+    for number in range(200):
+        path = warehouse.folder / f"correction of an evening {number}.csv"
+        path.write_bytes(data[:400])
+        aged(path, 1800)
+    [request] = evaluate(warehouse, None).run_requests or []
+    assert request.tags[RANGE_START] == "2014-01"
+    assert len(request.run_key or "") < 100
