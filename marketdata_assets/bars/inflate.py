@@ -61,7 +61,7 @@ def _inflated(file: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
         left -= len(raw)
         try:
             piece = inflater.decompress(raw) if inflater else raw
-        except IsalError as error:
+        except IsalError as error:  # type: ignore[misc]
             raise zipfile.BadZipFile(f"cannot be inflated: {error}") from error
         size += len(piece)
         crc = isal_zlib.crc32(piece, crc)

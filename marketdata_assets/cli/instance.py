@@ -48,12 +48,17 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
     home = settings.root / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
-    return endpoints.as_environment(found) | {
-        "MARKETDATA_HOME": str(settings.root),
-        "DAGSTER_HOME": str(home),
-        "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
-        "DAGSTER_DISABLE_TELEMETRY": "1",
-    }
+    workers = {"MARKETDATA_WORKERS": str(settings.workers)} if settings.workers else {}
+    return (
+        endpoints.as_environment(found)
+        | workers
+        | {
+            "MARKETDATA_HOME": str(settings.root),
+            "DAGSTER_HOME": str(home),
+            "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+        }
+    )
 
 
 def run_job(
@@ -92,7 +97,12 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         if found.asset_key is not None and "seconds" in plain:
             metadata[found.asset_key.to_user_string()] = plain
     evaluations = result.get_asset_check_evaluations()
-    errors = [_reason(event) for event in result.all_events if event.is_step_failure]
+    failed = [event for event in result.all_events if event.is_step_failure]
+    for event in failed:
+        told = event.step_failure_data.user_failure_data
+        if told is not None and event.step_key is not None and "seconds" in told.metadata:
+            metadata[event.step_key] = {key: value.value for key, value in told.metadata.items() if key != "failed"}
+    errors = [_reason(event) for event in failed]
     return RunOutcome(
         success=result.success,
         run_id=result.run_id,
@@ -117,7 +127,7 @@ def _reason(event: Any) -> str:
 def months_between(text: str | None) -> Sequence[str]:
     """`2024-01:2024-06` or `2024-01` as months; None as every month up to the current one.
 
-    Raises ValueError naming the text when it is neither, or names a month that is no partition.
+    Raises ValueError naming the text when it is neither, names a month that is no partition, or ends before it starts.
     """
     from marketdata_assets.partitions import BAR_MONTHS
 
@@ -128,4 +138,6 @@ def months_between(text: str | None) -> Sequence[str]:
     for month in (first, last or first):
         if month not in keys:
             raise ValueError(f"{month!r} is not a month from {keys[0]} to {keys[-1]}; write 2024-01 or 2024-01:2024-06")
+    if last and last < first:
+        raise ValueError(f"{text!r} ends before it starts; write {last}:{first}")
     return keys[keys.index(first) : keys.index(last or first) + 1]

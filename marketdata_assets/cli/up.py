@@ -12,6 +12,7 @@ from marketdata_assets.cli import output
 from marketdata_assets.cli.instance import PROJECT, environment
 from marketdata_assets.local.process import tied_to_us
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.resources.health import without_password
 from marketdata_assets.settings import Settings
 
 
@@ -24,10 +25,11 @@ def up(
     say = output.notes().print
     with LocalStack(settings, progress=say) as stack:
         found = environment(settings, stack.endpoints)
+        shown = {name: without_password(value) for name, value in found.items()}
         if as_json:
-            output.as_json(found)
+            output.as_json(shown)
         else:
-            output.table("local stack", ("variable", "value"), sorted(found.items()))
+            output.table("local stack", ("variable", "value"), sorted(shown.items()))
         serve(settings, found, ui)
 
 

@@ -1,9 +1,9 @@
 """The answer of a resource's `check()`: what the server is, how fast it answers, what is missing, how to mend it."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 from marketdata_assets.errors import TerminalError
 
@@ -64,9 +64,10 @@ def median_ms(call: Callable[[], object], times: int = 5) -> float:
 
 
 def without_password(url: str) -> str:
-    """`url` as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+    """A URL, or `host=... password=...` as PostgreSQL also takes it, as it may be shown."""
+    return _PASSWORD_WORD.sub(r"\1***", _PASSWORD_BEFORE_HOST.sub(r"\1***", url))
+
+
+# Up to the last @, since a password that was not encoded may hold any character.
+_PASSWORD_BEFORE_HOST = re.compile(r"(://[^:@/]*:).*(?=@)")
+_PASSWORD_WORD = re.compile(r"(\w*password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE)

@@ -2,7 +2,8 @@
 
 import dagster as dg
 import pytest
-from bar_runs import BARS, KLINE, KLINE_QUERY, Warehouse, deliver, expected_kline, repository, write_zip
+from bar_runs import BARS, KLINE, Warehouse, deliver, repository, write_zip
+from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.bars import sample
 from marketdata_assets.partitions import RANGE_END, RANGE_START

@@ -9,18 +9,8 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from bar_runs import (
-    BARS,
-    KLINE,
-    KLINE_QUERY,
-    Warehouse,
-    deliver,
-    expected_kline,
-    failures,
-    file_rows,
-    verdicts,
-    write_zip,
-)
+from bar_runs import BARS, KLINE, Warehouse, deliver, failures, verdicts, write_zip
+from plain_kline import KLINE_QUERY, expected_kline, file_rows
 
 from marketdata_assets.bars import sample
 from marketdata_assets.partitions import BAR_MONTHS

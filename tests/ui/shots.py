@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -47,19 +47,20 @@ def missing_browser() -> str | None:
     return None
 
 
-class Demo:
-    """`marketdata demo` on a folder of its own, from its start to Ctrl-C."""
+class Marketdata:
+    """`marketdata demo` or `up` with its UI, on a folder and a port of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, command: str, home: Path, interrupt: str = "default_int_handler") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = home / "demo.log"
+        self.log = home / f"{command}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
         # The samples count as still being written, so that the sensor does not load them again while pages are read.
         ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, "MARKETDATA_BARS_QUIET_SECONDS": 86400}
+        script = f"import signal; signal.signal(signal.SIGINT, signal.{interrupt})"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from marketdata_assets.cli import app; app()", "demo"],
+                [sys.executable, "-c", f"{script}; from marketdata_assets.cli import app; app()", command],
                 cwd=ROOT,
                 env=kept | {k: str(v) for k, v in ours.items()},
                 stdout=log,
@@ -72,25 +73,29 @@ class Demo:
         until = time.monotonic() + START_SECONDS
         while not self._loaded():
             if self.process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"no UI from `marketdata demo`:\n{self.text()[-2000:]}")
+                raise RuntimeError(f"no UI:\n{self.text()[-2000:]}")
             time.sleep(0.5)
 
     def text(self) -> str:
-        """What the demo has printed."""
+        """What it has printed."""
         return self.log.read_text(errors="replace")
 
-    def interrupt(self, seconds: float = 60) -> list[str]:
-        """Ctrl-C; returns the processes that outlive it, by name, and kills them."""
-        family = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
-        self.process.send_signal(signal.SIGINT)
-        try:
+    def end(self, number: signal.Signals, seconds: float = 60) -> list[str]:
+        """Send the signal; returns the command lines of what outlives `seconds` of our processes, and kills that."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(number)
+        until = time.monotonic() + seconds
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], timeout=10)
+        _, alive = psutil.wait_procs(family, timeout=max(1.0, until - time.monotonic()))
         left = [" ".join(process.cmdline()) for process in alive]
+        if self.process.poll() is None:
+            left.insert(0, "marketdata itself")
+            self.process.kill()
+            self.process.wait()
         for process in alive:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         return left
 
     def _loaded(self) -> bool:
@@ -164,17 +169,17 @@ class Browser:
 
 
 @contextmanager
-def demo() -> Iterator[Demo]:
-    """A demo with its UI up, in a temporary folder; ends in the kill of whatever still runs."""
+def running(command: str, interrupt: str = "default_int_handler") -> Iterator[Marketdata]:
+    """A command with its UI up, in a temporary folder, ended when it still runs; `interrupt` names its SIGINT handler."""
     # A folder under pytest's own would be too long for PostgreSQL's socket.
     with tempfile.TemporaryDirectory(prefix="md-", ignore_cleanup_errors=True) as home:
-        running = Demo(Path(home))
+        started = Marketdata(command, Path(home), interrupt)
         try:
-            running.wait()
-            yield running
+            started.wait()
+            yield started
         finally:
-            if running.process.poll() is None:
-                running.interrupt()
+            if started.process.poll() is None:
+                started.end(signal.SIGTERM)
 
 
 @contextmanager
@@ -211,8 +216,8 @@ def main() -> None:
     if options.url:
         files = take(options.url, options.folder)
     else:
-        with demo() as running:
-            files = take(running.url, options.folder)
+        with running("demo") as started:
+            files = take(started.url, options.folder)
     print(*files, sep="\n")
 
 

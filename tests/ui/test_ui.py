@@ -1,12 +1,13 @@
-"""The demo as its user sees it: each page of the UI in a real browser, and Ctrl-C at the end."""
+"""The demo as its user sees it: each page of the UI in a real browser, and how it ends."""
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shots import AUTOMATION, PARTITIONS, PLOT, Browser, Demo, browser, demo, missing_browser
+from shots import AUTOMATION, PARTITIONS, PLOT, Browser, Marketdata, browser, missing_browser, running
 
 from marketdata_assets.partitions import BAR_MONTHS
 
@@ -25,24 +26,21 @@ SWITCHES = "return [...document.querySelectorAll('[class*=formatSwitch] input')]
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Demo]:
-    """The demo; after the last test Ctrl-C must end it quietly, with all its processes."""
+def demo() -> Iterator[Marketdata]:
+    """The demo as a script starts it with `&`, deaf to SIGINT; after the last test its sudden death leaves nothing."""
     missing = missing_browser()
     if missing and os.environ.get("CI"):
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)
-    with demo() as started:
+    with running("demo", interrupt="SIG_IGN") as started:
         yield started
-        left = started.interrupt()
-        assert left == []
-        assert "Traceback" not in started.text(), started.text()[-3000:]
-        assert started.process.returncode == 0
+        assert started.end(signal.SIGKILL) == []
 
 
 @pytest.fixture(scope="module")
-def chromium(running: Demo) -> Iterator[Browser]:
-    with browser(running.url) as opened:
+def chromium(demo: Marketdata) -> Iterator[Browser]:
+    with browser(demo.url) as opened:
         yield opened
 
 
@@ -91,3 +89,10 @@ def test_automation_is_on(chromium: Browser, tmp_path: Path) -> None:
     lines = chromium.text().splitlines()
     assert {"bars_nightly", "kline_behind_bars"} <= set(lines)
     assert chromium.driver.execute_script(SWITCHES) == [True, True, True]
+
+
+def test_ctrl_c_ends_everything_quietly() -> None:
+    with running("up") as started:
+        assert started.end(signal.SIGINT) == []
+        assert "Traceback" not in started.text(), started.text()[-3000:]
+        assert started.process.returncode == 0

@@ -1,0 +1,45 @@
+"""One running stack for the commands that need one, and short folders for those that start their own."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from commands import stack_on
+from psycopg import sql
+
+from marketdata_assets.local.stack import LocalStack
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[LocalStack]:
+    """All four servers; commands find them through the data folder."""
+    # A folder under pytest's own would be too long for PostgreSQL's socket.
+    home = Path(tempfile.mkdtemp(prefix="md-"))
+    with stack_on(home) as stack:
+        yield stack
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty data folder without a stack."""
+    folder = Path(tempfile.mkdtemp(prefix="md-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database(running: LocalStack) -> Iterator[str]:
+    """A fresh database on the running stack, for a test that must not meet another's rows."""
+    server = running.endpoints.postgres_dsn
+    assert server
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield f"{server.rpartition('/')[0]}/{name}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,0 +1,97 @@
+"""`marketdata demo` in a process of its own: exit code, summary, exact K-lines, and a second time on the same folder."""
+
+import datetime as dt
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+from commands import answer, marketdata, stack_on
+from plain_kline import KLINE_QUERY, expected_kline, file_rows
+
+from marketdata_assets.bars import sample
+from marketdata_assets.partitions import BAR_MONTHS
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A data folder and what the first demo on it said."""
+
+    home: Path
+    first: subprocess.CompletedProcess[str]
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted((self.home / "bars").iterdir())
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Demo]:
+    """The first run. Two of its three years are there already, a day each month, as the demo leaves files alone."""
+    home = Path(tempfile.mkdtemp(prefix="md-"))
+    this_year = dt.datetime.now(ZoneInfo("Asia/Shanghai")).year
+    (home / "bars").mkdir()
+    for year in (this_year - 2, this_year - 1):
+        write_a_day_a_month(home / "bars" / f"{year}_1min.zip", year)
+    yield Demo(home, marketdata(home, "demo", "--no-ui"))
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def write_a_day_a_month(path: Path, year: int) -> None:
+    days = {day.month: day for day in sample.weekdays(year)}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for code, name in sample.STOCKS:
+            frame = sample.stock_year(code, name, list(days.values()), 7, sample.DIVIDENDS.get(code, 0.0))
+            archive.writestr(f"{code}_{year}.csv", sample.csv_bytes(frame))
+
+
+def test_demo_ends_well_and_prints_one_summary_line_per_table(demo: Demo) -> None:
+    assert demo.first.returncode == 0, demo.first.stderr
+    bars, kline = demo.first.stdout.splitlines()
+    rows = sum(len(file_rows(path)) for path in demo.files)
+    assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
+    assert bars.endswith(f" rows/s; {len(sample.STOCKS)} codes, 0 files unchanged")
+    assert kline.startswith("monthly kline ")
+    assert kline.endswith(" 7 checks passed")
+
+
+def test_demo_stops_what_it_started(demo: Demo) -> None:
+    assert "stopped 4 servers" in demo.first.stderr
+    assert not (demo.home / "stack.json").exists()
+
+
+def test_kline_of_the_demo_is_right_to_the_last_digit(demo: Demo) -> None:
+    with stack_on(demo.home, "postgres") as stack, psycopg.connect(stack.endpoints.postgres_dsn or "") as connection:
+        found = connection.execute(KLINE_QUERY).fetchall()
+    wanted = expected_kline(*demo.files)
+    assert found == wanted
+    assert len({code for _, code, *_ in found}) == len(sample.STOCKS)
+    assert len({month for month, *_ in found}) >= 24
+    assert any(line[3] < 0 for line in found)
+
+
+def test_second_demo_changes_no_file_and_loads_no_row(demo: Demo) -> None:
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in demo.files}
+    again = marketdata(demo.home, "demo", "--no-ui", "--json")
+    assert again.returncode == 0, again.stderr
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in demo.files} == before
+    said = answer(again)
+    assert said["success"] is True
+    assert (said["bars"]["rows"], said["bars"]["rejected"], said["bars"]["files_loaded"]) == (0, 0, 0)
+    assert said["bars"]["files_unchanged"] == len(sample.STOCKS) * len(before)
+    assert said["kline"]["months"] == len(BAR_MONTHS.get_partition_keys())
+    assert (said["checks_passed"], said["checks_failed"], said["error"]) == (7, [], None)
+    assert again.stderr == ""
+
+
+def test_samples_end_before_today(demo: Demo) -> None:
+    today = dt.datetime.now(ZoneInfo("Asia/Shanghai")).date()
+    newest = max(row["时间"][:10] for row in file_rows(demo.files[-1]))
+    assert newest < today.isoformat()
+    assert [path.name[:4] for path in demo.files][:2] == [str(today.year - 2), str(today.year - 1)]
