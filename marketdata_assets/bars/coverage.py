@@ -133,6 +133,31 @@ def rows_standing(connection: psycopg.Connection, provider: Provider) -> int:
     return int(row[0])
 
 
+_OVERLAPPED = """EXISTS (SELECT FROM stock_1min_coverage o
+    WHERE o.code = c.code AND o.month = c.month AND (o.source, o.unit) <> (c.source, c.unit))"""
+
+
+def moved(connection: psycopg.Connection, delivered: Mapping[str, int]) -> set[tuple[str, str]]:
+    """Units, by source, whose file has another modification time than on record, and another file in its months."""
+    rows = connection.execute(
+        f"""SELECT DISTINCT c.source, c.unit FROM stock_1min_coverage c
+            JOIN unnest(%s::text[], %s::bigint[]) AS now(source, delivered) USING (source)
+            WHERE c.delivered <> now.delivered AND {_OVERLAPPED}""",
+        [list(delivered), list(delivered.values())],
+    )
+    return set(rows.fetchall())
+
+
+def redeliver(connection: psycopg.Connection, delivered: Mapping[str, int]) -> None:
+    """Put the files' present modification times on record where no other file is in the same months."""
+    connection.execute(
+        f"""UPDATE stock_1min_coverage c SET delivered = now.delivered
+            FROM unnest(%s::text[], %s::bigint[]) AS now(source, delivered)
+            WHERE c.source = now.source AND c.delivered <> now.delivered AND NOT {_OVERLAPPED}""",
+        [list(delivered), list(delivered.values())],
+    )
+
+
 def first_day(month: str) -> dt.date:
     """`2000-06` as the date of its first day."""
     return dt.date.fromisoformat(f"{month}-01")

@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import psycopg
+from psycopg import errors as pg
 
+from marketdata_assets.bars import coverage
 from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.loader import UnitReport, load, record_failure, remove
 from marketdata_assets.bars.plan import Broken, Plan, Task
@@ -27,6 +29,8 @@ from marketdata_assets.stores.postgres import connect
 BATCH_BYTES = 48 * 1024 * 1024
 BATCH_UNITS = 100
 PASSES = 3
+LOCK_ATTEMPTS = 5
+LOST_RACES = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
 RECONNECTS_SECONDS = (0.5, 1.5, 4.0)
 
 
@@ -88,10 +92,12 @@ def ingest(
     reports: dict[str, UnitReport] = {}
     unchanged = 0
     for number in range(PASSES):
-        plan = _plan(dsn, folder, {*asked, *_months_of(reports.values())}, force and number == 0, run_id)
+        plan = _plan(dsn, folder, {*asked, *_months_of(reports.values())}, force and number == 0)
         unchanged = plan.unchanged if number == 0 else unchanged
         tasks = [t for t in plan.tasks if number == 0 or (t.reason == "missing" and _place(t) not in _failed(reports))]
-        reports.update({_broken_place(b): _broken_report(b) for b in plan.broken})
+        if number == 0:
+            _record_broken(dsn, plan, run_id)
+            reports.update({_broken_place(broken): _broken_report(broken) for broken in plan.broken})
         if not tasks:
             break
         for report in _run(dsn, tasks, run_id, force and number == 0, fanout, progress):
@@ -102,14 +108,21 @@ def ingest(
     return LoadReport(server, asked, tuple(reports.values()), unchanged, time.monotonic() - started)
 
 
-def _plan(dsn: str, folder: Path, months: Collection[str], force: bool, run_id: str) -> Plan:
+def _plan(dsn: str, folder: Path, months: Collection[str], force: bool) -> Plan:
     sources = scan(folder)
-    started = dt.datetime.now(dt.UTC)
+    delivered = {source.name: source.modified_ns for source in sources}
     with connect(dsn) as connection:
-        plan = planning.make(sources, ledger.entries(connection, DATASET, [s.name for s in sources]), months, force)
+        coverage.redeliver(connection, delivered)
+        known = ledger.entries(connection, DATASET, list(delivered))
+        moved = coverage.moved(connection, delivered)
+    return planning.make(sources, known, months, moved=moved, force=force)
+
+
+def _record_broken(dsn: str, plan: Plan, run_id: str) -> None:
+    now = dt.datetime.now(dt.UTC)
+    with connect(dsn) as connection:
         for broken in plan.broken:
-            record_failure(connection, broken.source, broken.name, None, broken.error, run_id, started)
-    return plan
+            record_failure(connection, broken.source, broken.name, None, broken.error, run_id, now)
 
 
 def _run(
@@ -172,16 +185,28 @@ def load_batch(dsn: str, run_id: str, force: bool, tasks: list[Task]) -> list[Un
 def _load_one(connection: psycopg.Connection, opener: Opener, task: Task, run_id: str, force: bool) -> UnitReport:
     started = dt.datetime.now(dt.UTC)
     try:
-        if task.unit is None:
-            return remove(connection, task.source, task.name, run_id)
-        report = load(connection, opener, task.unit, task.months, run_id, force)
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        raise
+        report = _try(connection, opener, task, run_id, force or task.reason == "moved")
     except (psycopg.Error, OSError) as error:
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not isinstance(error, LOST_RACES):
+            raise
         message = f"{_place(task)}: {type(error).__name__}: {error}".strip()
         record_failure(connection, task.source, task.name, None, message, run_id, started)
         return _failed_report(task, message)
     return _failed_report(task, report.error) if report.result == "failed" else report
+
+
+def _try(connection: psycopg.Connection, opener: Opener, task: Task, run_id: str, force: bool) -> UnitReport:
+    """Load or take out one unit; losing to another run's locks is no reason to fail, so it is tried again."""
+    for attempt in range(LOCK_ATTEMPTS):
+        try:
+            if task.unit is None:
+                return remove(connection, task.source, task.name, run_id)
+            return load(connection, opener, task.unit, task.months, run_id, force)
+        except LOST_RACES:
+            if attempt == LOCK_ATTEMPTS - 1:
+                raise
+            time.sleep(0.1 * 2**attempt)
+    raise AssertionError("unreachable")
 
 
 def _failed_report(task: Task, error: str | None) -> UnitReport:

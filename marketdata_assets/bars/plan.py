@@ -14,7 +14,7 @@ from marketdata_assets.bars.reading import blocks
 from marketdata_assets.bars.sources import WHOLE_FILE, Opener, Source, Unit, units
 from marketdata_assets.stores.ledger import Entry
 
-Reason = Literal["missing", "stale", "failed", "vanished", "forced"]
+Reason = Literal["missing", "stale", "failed", "vanished", "moved", "forced"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,18 @@ class Plan:
     unchanged: int
 
 
-def make(sources: Iterable[Source], known: Iterable[Entry], months: Collection[str], force: bool = False) -> Plan:
-    """Hold `sources` against the ledger for `months`; with `force`, load even what is there already."""
+def make(
+    sources: Iterable[Source],
+    known: Iterable[Entry],
+    months: Collection[str],
+    *,
+    moved: Collection[tuple[str, str]] = (),
+    force: bool = False,
+) -> Plan:
+    """Hold `sources` against the ledger for `months`; with `force`, load even what is there already.
+
+    `moved` names unchanged units, by source and unit, whose file has become newer or older than others it overlaps.
+    """
     ledgered: dict[str, dict[str, Entry]] = {}
     for entry in known:
         ledgered.setdefault(entry.source, {})[entry.unit] = entry
@@ -70,6 +80,8 @@ def make(sources: Iterable[Source], known: Iterable[Entry], months: Collection[s
         tasks += _vanished(source, entries, {unit.name for unit in found} | {name for name, _ in unusable})
         for unit in found:
             task = _task(unit, entries.get(unit.name), asked, force)
+            if task is None and (source.name, unit.name) in moved:
+                task = _task_of_moved(unit, frozenset(entries[unit.name].slices), asked)
             if task is None:
                 unchanged += 1
             else:
@@ -108,6 +120,11 @@ def _task(unit: Unit, entry: Entry | None, asked: frozenset[str], force: bool) -
         return None
     touches = asked if entry is None or entry.content_hash == unit.content_hash else asked | standing
     return Task(unit.source.name, unit.name, unit, asked, touches, reason)
+
+
+def _task_of_moved(unit: Unit, standing: frozenset[str], asked: frozenset[str]) -> Task | None:
+    """An unchanged unit whose rank among overlapping files has changed lands again, in all months that stand."""
+    return Task(unit.source.name, unit.name, unit, standing, standing, "moved") if standing & asked else None
 
 
 def _task_of_unknown_months(unit: Unit, entry: Entry | None, asked: frozenset[str], force: bool) -> Task | None:

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import psycopg
 
+from marketdata_assets.bars import coverage, schema
 from marketdata_assets.bars import plan as planning
-from marketdata_assets.bars import schema
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.sources import scan
 from marketdata_assets.stores import ledger
@@ -46,13 +46,14 @@ def ensure_readable(connection: psycopg.Connection) -> None:
 def month_states(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> dict[str, State]:
     """Hold the files against the ledger: the state of each of `months`."""
     sources = scan(folder)
-    plan = planning.make(sources, ledger.entries(connection, DATASET), months)
+    moved = coverage.moved(connection, {source.name: source.modified_ns for source in sources})
+    plan = planning.make(sources, ledger.entries(connection, DATASET), months, moved=moved)
     standing = by_month(connection, months)
     states: dict[str, State] = {month: "ok" if month in standing else "empty" for month in months}
-    worse: dict[planning.Reason, State] = {"missing": "missing", "forced": "stale", "vanished": "stale"}
+    worse: dict[planning.Reason, State] = {"missing": "missing", "failed": "failed"}
     for task in plan.tasks:
         for month in task.touches & states.keys():
-            state: State = worse.get(task.reason, "stale" if task.reason == "stale" else "failed")
+            state: State = worse.get(task.reason, "stale")
             states[month] = max(states[month], state, key=_RANK.__getitem__)
     for broken in plan.broken:
         for month in broken.months & states.keys():

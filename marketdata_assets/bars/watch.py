@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from marketdata_assets.bars.errors import BadFile
 from marketdata_assets.bars.plan import months_inside
-from marketdata_assets.bars.sources import Source, Unit, scan
+from marketdata_assets.bars.sources import Source, scan, units
 
 MAX_MONTHS = 24
 
@@ -60,4 +61,11 @@ def look(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float, kn
 def _months(name: str, sources: Sequence[Source]) -> set[str]:
     if sources[0].year is not None:
         return {f"{name}-{month:02d}" for month in range(1, 13)}
-    return {month for s in sources if not s.is_zip for month in months_inside(Unit(s, s.name, "", s.size, None))}
+    found: set[str] = set()
+    for source in sources:
+        try:
+            inside, _ = units(source)
+        except BadFile:
+            continue
+        found.update(*(months_inside(unit) for unit in inside))
+    return found

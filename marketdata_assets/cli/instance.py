@@ -134,10 +134,13 @@ def months_between(text: str | None) -> Sequence[str]:
     keys = list(BAR_MONTHS.get_partition_keys())
     if text is None:
         return keys
-    first, _, last = text.partition(":")
-    for month in (first, last or first):
+    first, colon, last = text.partition(":")
+    last = last if colon else first
+    for month in (first, last):
         if month not in keys:
-            raise ValueError(f"{month!r} is not a month from {keys[0]} to {keys[-1]}; write 2024-01 or 2024-01:2024-06")
-    if last and last < first:
+            raise ValueError(
+                f"{month or text!r} is not a month from {keys[0]} to {keys[-1]}; write 2024-01 or 2024-01:2024-06"
+            )
+    if last < first:
         raise ValueError(f"{text!r} ends before it starts; write {last}:{first}")
-    return keys[keys.index(first) : keys.index(last or first) + 1]
+    return keys[keys.index(first) : keys.index(last) + 1]

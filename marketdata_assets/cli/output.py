@@ -31,8 +31,9 @@ def fail(message: str) -> None:
 
 
 def as_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object."""
+    """Print one JSON object, at once: its reader may be waiting while the command goes on."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

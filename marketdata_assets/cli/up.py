@@ -35,6 +35,7 @@ def up(
 
 def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
     """Stay in the foreground with the UI, or with the servers alone, until a signal."""
+    code = 0
     with _stop_on_signal():
         if not ui:
             output.notes().print("running; Ctrl-C stops it")

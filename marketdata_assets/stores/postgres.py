@@ -22,7 +22,7 @@ def naming_failures() -> Iterator[None]:
     """Turn a lost connection into StoreAway and a full disk into StoreFull; other errors pass."""
     try:
         yield
-    except (pg.DiskFull, pg.OutOfMemory) as error:
+    except pg.DiskFull as error:
         raise StoreFull(STORE, str(error)) from error
     except (pg.OperationalError, pg.InterfaceError) as error:
         if isinstance(error, (pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected, pg.SerializationFailure)):

@@ -175,3 +175,23 @@ def test_failed_member_leaves_neighbours_loaded_and_old_rows_standing(dsn: str, 
     assert run(dsn, tmp_path).failed == ()
     assert_exact(dsn, tmp_path)
     assert entries(dsn)["a_2000.csv"].error is None
+
+
+def test_delivering_the_same_bytes_again_makes_them_the_newest(dsn: str, tmp_path: Path) -> None:
+    old_zip(tmp_path, day=1)
+    run(dsn, tmp_path)
+    middle(tmp_path, day=2)
+    run(dsn, tmp_path)
+    old_zip(tmp_path, day=3)
+    again = run(dsn, tmp_path)
+    assert {unit.place for unit in again.units} == {"2000_1min.zip!a_2000.csv"}
+    assert_exact(dsn, tmp_path)
+    assert run(dsn, tmp_path).units == ()
+
+
+def test_a_new_time_on_a_file_that_overlaps_no_other_reads_nothing(dsn: str, tmp_path: Path) -> None:
+    old_zip(tmp_path, day=1)
+    run(dsn, tmp_path)
+    old_zip(tmp_path, day=9)
+    assert run(dsn, tmp_path).units == ()
+    assert_exact(dsn, tmp_path)
