@@ -12,7 +12,7 @@ from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
-COLUMNS = ("asset", "partitions", *STATES, "rows", "codes", "newest", "quarantine")
+COLUMNS = ("asset", *STATES, "rows", "codes", "newest", "quarantine")
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
@@ -48,6 +48,6 @@ def _row(asset: str, states: dict[str, bars.State], summary: bars.Summary) -> di
         **{state: counts.get(state, 0) for state in STATES},
         "rows": summary.rows,
         "codes": summary.codes,
-        "newest": f"{summary.newest:%Y-%m-%d %H:%M}" if summary.newest else None,
+        "newest": f"{summary.newest:%Y-%m-%d}" if summary.newest else None,
         "quarantine": summary.quarantined,
     }

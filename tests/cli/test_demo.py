@@ -1,4 +1,4 @@
-"""`marketdata demo` in a process of its own: exit code, summary, exact K-lines, and a second time on the same folder."""
+"""`marketdata demo` in its own process: exit code, summary, exact K-lines, and a second time on the same folder."""
 
 import datetime as dt
 import shutil

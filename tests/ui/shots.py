@@ -5,6 +5,7 @@ Needs Chromium and its driver on the PATH. What the pages must show is decided i
 
 import argparse
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from marketdata_assets.local.process import free_port
+from marketdata_assets.local.process import port_is_free
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -47,11 +48,16 @@ def missing_browser() -> str | None:
     return None
 
 
+def quiet_port() -> int:
+    """A free port that no server asking for any free one is given: the UI takes it only after the load."""
+    return next(port for port in random.sample(range(20_000, 30_000), 1000) if port_is_free(port))
+
+
 class Marketdata:
     """`marketdata demo` or `up` with its UI, on a folder and a port of its own."""
 
     def __init__(self, command: str, home: Path, interrupt: str = "default_int_handler") -> None:
-        self.port = free_port()
+        self.port = quiet_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / f"{command}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
@@ -170,7 +176,7 @@ class Browser:
 
 @contextmanager
 def running(command: str, interrupt: str = "default_int_handler") -> Iterator[Marketdata]:
-    """A command with its UI up, in a temporary folder, ended when it still runs; `interrupt` names its SIGINT handler."""
+    """A command with its UI up, in a temporary folder; `interrupt` names what it starts with as handler of SIGINT."""
     # A folder under pytest's own would be too long for PostgreSQL's socket.
     with tempfile.TemporaryDirectory(prefix="md-", ignore_cleanup_errors=True) as home:
         started = Marketdata(command, Path(home), interrupt)

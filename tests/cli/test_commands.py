@@ -1,0 +1,165 @@
+"""The commands against a running stack, which they find through the data folder: output, JSON and exit codes."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from commands import answer, marketdata
+from plain_kline import expected_kline, file_rows
+
+from marketdata_assets.bars import sample
+from marketdata_assets.local.stack import LocalStack
+
+MONTHS = "2014-03:2014-04"
+DAYS = [day for day in sample.weekdays(2014) if day.month in (3, 4) and day.day <= 3]
+GOOD = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", DAYS, 7))
+
+
+def with_one_bad_row(data: bytes) -> bytes:
+    lines = data.split(b"\n")
+    cells = lines[5].split(b",")
+    return b"\n".join([*lines[:5], b",".join([*cells[:3], b"inf", *cells[4:]]), *lines[6:]])
+
+
+def deliver(folder: Path, **members: bytes) -> Path:
+    path = folder / "2014_1min.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for code, data in members.items():
+            archive.writestr(f"{code}_2014.csv", data)
+    return path
+
+
+def home_of(stack: LocalStack) -> Path:
+    return stack.settings.root
+
+
+def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, database: str, tmp_path: Path) -> None:
+    home, variables = home_of(running), {"MARKETDATA_BARS_DIR": tmp_path, "MARKETDATA_POSTGRES_DSN": database}
+    good = expected_kline(deliver(tmp_path, sz000001=GOOD))
+    rows = len(file_rows(deliver(tmp_path, sz000001=with_one_bad_row(GOOD)))) - 1
+
+    loaded = marketdata(home, "ingest", "bars", "--months", MONTHS, "--json", **variables)
+    assert loaded.returncode == 0, loaded.stderr
+    said = answer(loaded)
+    assert said["success"] is True
+    assert (said["bars"]["rows"], said["bars"]["rejected"]) == (rows, 1)
+    assert (said["kline"]["rows"], said["kline"]["engine"], said["checks_passed"]) == (len(good), "rollup", 7)
+
+    again = marketdata(home, "ingest", "bars", "--months", "2014-03", "--workers", "1", **variables)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("minute bars   0 rows, 0 rejected, ")
+    assert "1 files unchanged" in again.stdout
+
+    status = marketdata(home, "status", "--json", **variables)
+    assert status.returncode == 0, status.stderr
+    bars, kline = answer(status)["assets"]
+    assert (bars["asset"], kline["asset"]) == ("stock_1min_qfq", "stock_monthly_kline")
+    assert (bars["rows"], bars["codes"], bars["quarantine"]) == (rows, 1, 1)
+    assert (bars["ok"], bars["missing"], bars["failed"]) == (2, 10, 0)
+    assert (kline["rows"], kline["ok"]) == (len(good), 2)
+    assert bars["newest"] == "2014-04-03 15:00"
+    table = marketdata(home, "status", **variables)
+    assert table.returncode == 0
+    assert f"{rows:,}" in table.stdout
+    assert "stock_monthly_kline" in table.stdout
+
+    refused = marketdata(home, "quarantine", "show", "--json", **variables)
+    [row] = answer(refused)["rows"]
+    assert row["place"] == "2014_1min.zip!sz000001_2014.csv:6"
+    assert "inf" in row["raw"]
+    assert row["reason"]
+    shown = marketdata(home, "quarantine", "show", **variables)
+    assert row["place"] in shown.stdout
+    assert row["reason"] in shown.stdout
+
+    rebuilt = marketdata(home, "kline", "rebuild", "--json", **variables)
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert {name: answer(rebuilt)[name] for name in ("rows", "engine")} == {"rows": len(good), "engine": "rollup"}
+    told = marketdata(home, "kline", "rebuild", **variables)
+    assert told.stdout.startswith(f"monthly kline rebuilt as rollup: {len(good)} rows")
+
+
+def test_failed_file_is_named_and_the_exit_code_tells(running: LocalStack, database: str, tmp_path: Path) -> None:
+    home, variables = home_of(running), {"MARKETDATA_BARS_DIR": tmp_path, "MARKETDATA_POSTGRES_DSN": database}
+    deliver(tmp_path, sz000001=GOOD, sh600001=GOOD.decode("utf-8-sig").encode("gbk"))
+    failed = marketdata(home, "ingest", "bars", "--months", "2014-03", **variables)
+    assert failed.returncode == 1
+    assert "2014_1min.zip!sh600001_2014.csv" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    march = GOOD.count(b"\n2014-03")
+    assert failed.stdout.startswith(f"minute bars   {march:,} rows, 0 rejected, ")
+
+    machine = marketdata(home, "ingest", "bars", "--months", "2014-03", "--json", **variables)
+    assert machine.returncode == 1
+    said = answer(machine)
+    assert said["success"] is False
+    assert "2014_1min.zip!sh600001_2014.csv" in said["error"]
+    assert said["bars"]["files_failed"] == 1
+
+    status = marketdata(home, "status", "--json", **variables)
+    assert status.returncode == 1
+    assert answer(status)["assets"][0]["failed"] > 0
+
+
+@pytest.mark.parametrize("text", ["2014", "2014-13", "1999-12", "2014-03:", "2014-04:2014-03", "2014-03,2014-04"])
+def test_wrong_months_are_refused_before_anything_starts(home: Path, text: str) -> None:
+    refused = marketdata(home, "ingest", "bars", "--months", text)
+    assert refused.returncode == 2
+    assert text in refused.stderr
+    assert "write 20" in " ".join(refused.stderr.replace("│", " ").split())
+    assert "Traceback" not in refused.stderr
+
+
+def test_doctor_names_version_edition_and_what_is_missing(running: LocalStack) -> None:
+    found = marketdata(home_of(running), "doctor", "--json")
+    assert found.returncode == 0, found.stderr
+    servers = {server["store"]: server for server in answer(found)["servers"]}
+    assert set(servers) == {"Postgres", "MongoDB", "ClickHouse", "NATS"}
+    assert all(server["ok"] and server["version"] and server["latency_ms"] > 0 for server in servers.values())
+    assert "TimescaleDB" in servers["Postgres"]["missing"][0]
+    assert "MARKETDATA_POSTGRES_DSN" in servers["Postgres"]["remedy"]
+    assert servers["NATS"]["edition"] == "JetStream"
+    shown = marketdata(home_of(running), "doctor")
+    assert shown.returncode == 0
+    assert all(server["version"] in shown.stdout for server in servers.values())
+    assert "remedy: " in shown.stdout
+
+
+def test_doctor_fails_when_one_server_does_not_answer(running: LocalStack) -> None:
+    found = marketdata(home_of(running), "doctor", "--json", MARKETDATA_MONGO_URI="mongodb://127.0.0.1:1/")
+    assert found.returncode == 1
+    states = {server["store"]: server["ok"] for server in answer(found)["servers"]}
+    assert states == {"Postgres": True, "MongoDB": False, "ClickHouse": True, "NATS": True}
+    [mongo] = [server for server in answer(found)["servers"] if server["store"] == "MongoDB"]
+    assert "MARKETDATA_MONGO_URI" in mongo["remedy"]
+
+
+@pytest.mark.parametrize("command", ["status", "ingest bars", "quarantine show", "kline rebuild"])
+def test_without_a_stack_the_remedy_is_named(home: Path, command: str) -> None:
+    failed = marketdata(home, *command.split())
+    assert failed.returncode == 1
+    assert "marketdata up" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert failed.stdout == ""
+
+
+def test_doctor_without_a_stack_names_the_remedy_for_each_server(home: Path) -> None:
+    failed = marketdata(home, "doctor")
+    assert failed.returncode == 1
+    assert failed.stdout.count("marketdata up") == 4
+
+
+def test_passwords_stay_out_of_what_the_doctor_says(running: LocalStack, database: str) -> None:
+    secret = "canary"
+    words = f"host=127.0.0.1 port=1 user=postgres password={secret} dbname=x"
+    for dsn in (database.replace("postgres@", f"postgres:{secret}@"), words):
+        for extra in ((), ("--json",)):
+            found = marketdata(home_of(running), "doctor", *extra, MARKETDATA_POSTGRES_DSN=dsn)
+            assert found.returncode == (1 if dsn == words else 0)
+            assert "127.0.0.1" in found.stdout
+            assert secret not in found.stdout + found.stderr
+
+
+def test_unknown_command_and_option_are_refused(home: Path) -> None:
+    assert marketdata(home, "ingest", "ticks").returncode == 2
+    assert marketdata(home, "status", "--nonsense").returncode == 2

@@ -1,0 +1,73 @@
+"""A run on Dagster's Postgres storage, in a process of its own: its end and its events are on record."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from commands import PROGRAMS, environment
+
+from marketdata_assets.bars import sample
+from marketdata_assets.cli.instance import PROJECT
+from marketdata_assets.cli.instance import environment as found_by_dagster
+from marketdata_assets.definitions import defs
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.partitions import RANGE_END, RANGE_START
+from marketdata_assets.resources import BarFiles, Postgres
+
+
+def deliver(folder: Path) -> None:
+    days = [day for day in sample.weekdays(2014) if day.month == 3 and day.day <= 3]
+    frame = sample.stock_year("sz000001", "样本地产", days, 7)
+    with zipfile.ZipFile(folder / "2014_1min.zip", "w") as archive:
+        archive.writestr("sz000001_2014.csv", sample.csv_bytes(frame))
+
+
+def test_run_of_the_dagster_command_is_stored_with_its_events(
+    running: LocalStack, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(tmp_path)
+    variables = found_by_dagster(running.settings, running.endpoints) | {
+        "MARKETDATA_POSTGRES_DSN": database,
+        "MARKETDATA_BARS_DIR": str(tmp_path),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.get() as instance:
+        before = {run.run_id for run in instance.get_runs()}
+    command = [str(PROGRAMS / "dagster"), "asset", "materialize", "--partition", "2014-03"]
+    where = ["--select", "stock_1min_qfq,stock_monthly_kline", "-m", "marketdata_assets.definitions"]
+    child = subprocess.run(
+        [*command, *where],
+        env=environment(running.settings.root, **variables),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert child.returncode == 0, child.stdout + child.stderr
+    with dg.DagsterInstance.get() as instance:
+        assert type(instance.event_log_storage).__name__ == "PostgresEventLogStorage"
+        [run] = [run for run in instance.get_runs() if run.run_id not in before]
+        assert run.status == dg.DagsterRunStatus.SUCCESS
+        kinds = [entry.dagster_event.event_type_value for entry in instance.all_logs(run.run_id) if entry.dagster_event]
+        assert kinds.count("ASSET_MATERIALIZATION") == 2
+        assert kinds.count("ASSET_CHECK_EVALUATION") == 7
+        assert kinds[-1] == dg.DagsterEventType.RUN_SUCCESS.value
+        nightly_knows_it(instance)
+
+
+def nightly_knows_it(instance: dg.DagsterInstance) -> None:
+    """The months of the year that were left out are due, and the one that was loaded is not."""
+    repository = defs().get_repository_def()
+    with dg.build_schedule_context(
+        instance=instance,
+        repository_def=repository,
+        resources={"postgres": Postgres(), "bar_files": BarFiles()},
+    ) as context:
+        found = repository.get_schedule_def("bars_nightly").evaluate_tick(context)
+    assert [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in found.run_requests or []] == [
+        ("2014-01", "2014-02"),
+        ("2014-04", "2014-12"),
+    ]

@@ -1,0 +1,81 @@
+"""`marketdata up --no-ui` as a process: ready, refused a second time, stopped, killed."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from commands import PROGRAMS, environment, marketdata, until
+
+from marketdata_assets.local import proctable, record
+
+EVERY = {"postgres", "mongo", "clickhouse", "nats"}
+
+
+@contextmanager
+def up(home: Path, *arguments: str, **variables: object) -> Iterator[subprocess.Popen[str]]:
+    """A stack that is ready."""
+    command = [str(PROGRAMS / "marketdata"), "up", "--no-ui", *arguments]
+    with (
+        (home / "up.log").open("w") as log,
+        subprocess.Popen(
+            command, env=environment(home, **variables), cwd=home, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        try:
+            until(lambda: ready(home, process))
+            yield process
+        finally:
+            process.kill()
+
+
+def ready(home: Path, process: subprocess.Popen[str]) -> bool:
+    assert process.poll() is None, (home / "up.log").read_text()
+    return "running; Ctrl-C stops it" in (home / "up.log").read_text()
+
+
+def test_second_up_is_refused_and_a_killed_one_leaves_no_orphans(home: Path) -> None:
+    with up(home) as process:
+        found = record.read(home)
+        assert found is not None
+        assert {server.name for server in found.servers} == EVERY
+        second = marketdata(home, "up", "--no-ui")
+        assert second.returncode == 1
+        assert f"process {process.pid} " in second.stderr
+        assert "Traceback" not in second.stderr
+        assert all(server.alive for server in found.servers)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        assert proctable.wait_gone([server.pid for server in found.servers], seconds=20)
+    # What a killed stack wrote down leads nobody to servers that are gone.
+    assert "marketdata up" in marketdata(home, "status").stderr
+
+
+def test_ctrl_c_ends_it_without_a_traceback(home: Path) -> None:
+    with up(home) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    said = (home / "up.log").read_text()
+    assert "Traceback" not in said
+    assert "stopped 4 servers" in said
+
+
+def test_up_tells_machines_where_the_servers_are_and_ends_at_a_signal(home: Path) -> None:
+    dsn = "postgresql://somebody:canary@db.invalid:5432/bars"
+    with up(home, "--json", MARKETDATA_POSTGRES_DSN=dsn) as process:
+        found = record.read(home)
+        assert found is not None
+        assert {server.name for server in found.servers} == EVERY - {"postgres"}
+        assert process.stdout is not None
+        out = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, (home / "up.log").read_text()
+    told = json.loads(out)
+    assert told["MARKETDATA_NATS_URL"] == found.urls["nats_url"]
+    assert told["MARKETDATA_HOME"] == str(home)
+    assert told["MARKETDATA_POSTGRES_DSN"] == "postgresql://somebody:***@db.invalid:5432/bars"
+    assert "canary" not in out + (home / "up.log").read_text()
+    assert not any(server.alive for server in found.servers)
+    assert not (home / "stack.json").exists()

@@ -1,0 +1,213 @@
+"""What holds for the whole house: definitions that load anywhere, assets that say what they are, settings, secrets."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from marketdata_assets.bars import sample
+from marketdata_assets.definitions import defs
+from marketdata_assets.resources import Postgres
+from marketdata_assets.resources.health import without_password
+from marketdata_assets.settings import Settings
+
+PROJECT = Path(__file__).parents[1]
+PACKAGE = PROJECT / "marketdata_assets"
+CANARY = "canary"
+
+ASSETS = {"minute_bar_files": "bars", "stock_1min_qfq": "bars", "stock_monthly_kline": "bars"}
+CHECKS = {
+    "stock_1min_qfq": {"every_row_accounted"},
+    "stock_monthly_kline": {
+        "month_gain",
+        "negative_volume_or_amount",
+        "ohlc_order",
+        "volume_without_amount",
+        "missing_name",
+        "kline_equals_minutes",
+    },
+}
+RELIED_ON = {"HOME", "POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL", "NATS_URL", "BARS_DIR"}
+
+LOAD_OFFLINE = """
+import socket, sys
+import psycopg
+
+def refuse(*_, **__):
+    raise AssertionError("the definitions went to the network")
+
+for name in ("connect", "connect_ex", "bind", "sendto"):
+    setattr(socket.socket, name, refuse)
+socket.getaddrinfo = psycopg.connect = refuse
+from marketdata_assets.definitions import defs
+repository = defs().get_repository_def()
+print(len(repository.asset_graph.get_all_asset_keys()), *repository.get_job_names())
+print(*sorted(sys.modules))
+"""
+
+
+@pytest.fixture(scope="module")
+def repository() -> dg.RepositoryDefinition:
+    return defs().get_repository_def()
+
+
+def computed(repository: dg.RepositoryDefinition) -> list[dg.AssetsDefinition]:
+    """The assets that a run makes, without the external ones and the checks."""
+    graph = repository.assets_defs_by_key
+    return list({id(graph[key]): graph[key] for key in graph if graph[key].is_executable and graph[key].keys}.values())
+
+
+def test_definitions_load_without_environment_and_network(tmp_path: Path) -> None:
+    child = subprocess.run([sys.executable, "-c", LOAD_OFFLINE], env={}, cwd=tmp_path, capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    loaded, modules = child.stdout.splitlines()
+    assert loaded.startswith("3 ")
+    assert {"bars", "bars_repair"} <= set(loaded.split())
+    heavy = {"matplotlib", "ray", "chdb", "pymongo", "clickhouse_connect", "nats", "pandas"}
+    assert heavy & set(modules.split()) == set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_assets_have_the_names_and_groups_that_outsiders_rely_on(repository: dg.RepositoryDefinition) -> None:
+    nodes = repository.asset_graph.asset_nodes
+    assert {node.key.to_user_string(): node.group_name for node in nodes} == ASSETS
+    assert [node.key.path for node in nodes if not node.is_executable] == [["minute_bar_files"]]
+
+
+def test_every_asset_says_what_it_is(repository: dg.RepositoryDefinition) -> None:
+    for node in repository.asset_graph.asset_nodes:
+        name = node.key.to_user_string()
+        assert len(node.description or "") > 40, name
+        assert node.owners, name
+        assert 1 <= len(node.kinds) <= 3, name
+
+
+def test_every_computed_asset_can_be_run_again_in_one_run(repository: dg.RepositoryDefinition) -> None:
+    assert len(computed(repository)) == 2
+    for asset in computed(repository):
+        name = asset.key.to_user_string()
+        assert asset.backfill_policy == dg.BackfillPolicy.single_run(), name
+        assert isinstance(asset.partitions_def, dg.MonthlyPartitionsDefinition), name
+        assert all(spec.code_version for spec in asset.specs), name
+        assert "dagster/column_schema" in next(iter(asset.specs)).metadata, name
+        body = asset.op.compute_fn.decorated_fn  # type: ignore[union-attr]
+        assert inspect.signature(body).return_annotation is dg.MaterializeResult, name
+
+
+def test_months_run_on_the_exchange_clock_up_to_the_current_one(repository: dg.RepositoryDefinition) -> None:
+    for asset in computed(repository):
+        months = asset.partitions_def
+        assert isinstance(months, dg.MonthlyPartitionsDefinition)
+        assert months.timezone == "Asia/Shanghai"
+        new_year = months.get_first_partition_window()
+        assert new_year is not None
+        assert new_year.start.isoformat() == "2000-01-01T00:00:00+08:00"
+        keys = months.get_partition_keys(current_time=new_year.start.replace(year=2026, month=2, day=28, hour=23))
+        assert (keys[0], keys[-1], len(keys)) == ("2000-01", "2026-02", 26 * 12 + 2)
+
+
+def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefinition) -> None:
+    keys = repository.asset_graph.asset_check_keys
+    assert {asset: {k.name for k in keys if k.asset_key.path == [asset]} for asset in CHECKS} == CHECKS
+    assert len(keys) == sum(map(len, CHECKS.values()))
+    running = dg.DefaultSensorStatus.RUNNING
+    sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
+    assert sensors == {"minute_bar_files_sensor": running, "kline_behind_bars": running}
+    [nightly] = repository.schedule_defs
+    assert (nightly.name, nightly.execution_timezone) == ("bars_nightly", "Asia/Shanghai")
+    assert nightly.default_status == dg.DefaultScheduleStatus.RUNNING
+
+
+def test_every_setting_is_described_and_read_nowhere_else() -> None:
+    fields = Settings.model_fields
+    assert {name.upper() for name in fields} >= RELIED_ON
+    assert all(field.description for field in fields.values())
+    known = {f"MARKETDATA_{name.upper()}" for name in fields}
+    named = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        for name in re.findall(r"MARKETDATA_[A-Z]\w*[A-Z]", path.read_text())
+        if path.name != "settings.py"
+    }
+    assert len(named) >= 5
+    assert named <= known
+
+
+def test_imports_go_down_only() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    child = subprocess.run([linter, "--no-cache"], cwd=PROJECT, capture_output=True, text=True)
+    assert child.returncode == 0, child.stdout
+    assert "0 broken" in child.stdout
+
+
+def test_help_names_every_command() -> None:
+    program = Path(sys.executable).with_name("marketdata")
+    child = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+    assert all(f" {name} " in child.stdout for name in ("up", "demo", "status", "doctor", "ingest", "quarantine"))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    check = "import sys, marketdata_assets.cli.app; print(*sorted(sys.modules))"
+    child = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert {"matplotlib", "chdb", "pymongo", "ray"} & set(child.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:canary@db:5432/bars",
+        "postgresql://me:can@nary:canary/x@db/bars",
+        "postgresql://db/bars?user=me&password=canary&sslmode=require",
+        "mongodb://me:canary@a:1,b:2/?journal=true",
+        "http://me:canary@db:8123/marketdata",
+        "host=db user=me password=canary dbname=bars",
+        r"host=db password = 'it\'s canary' dbname=bars",
+    ],
+)
+def test_password_is_taken_out_of_every_kind_of_url(url: str) -> None:
+    shown = without_password(url)
+    assert CANARY not in shown
+    assert "***" in shown
+    assert "db" in shown or "a:1,b:2" in shown
+
+
+@pytest.mark.parametrize("url", ["postgresql://postgres@127.0.0.1:5432/x", "http://127.0.0.1:8123/m", "nats://a:4222"])
+def test_url_without_a_password_is_shown_as_it_is(url: str) -> None:
+    assert without_password(url) == url
+
+
+def test_password_never_reaches_events_or_metadata(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: dg.RepositoryDefinition
+) -> None:
+    parts = conninfo_to_dict(dsn)
+    where = f"{parts['host']}:{parts['port']}/{parts['dbname']}"
+    data = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", sample.weekdays(2014)[:2], 7))
+    with zipfile.ZipFile(tmp_path / "2014_1min.zip", "w") as archive:
+        archive.writestr("sz000001_2014.csv", data)
+    monkeypatch.setenv("MARKETDATA_BARS_DIR", str(tmp_path))
+    monkeypatch.setenv("MARKETDATA_WORKERS", "1")
+    (tmp_path / "instance").mkdir()
+    said = {}
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
+        for outcome, address in ((True, where), (False, where.replace(str(parts["port"]), "1"))):
+            monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", f"postgresql://postgres:{CANARY}@{address}")
+            job = repository.get_job("bars_repair")
+            result = job.execute_in_process(instance=instance, partition_key="2014-01", raise_on_error=False)
+            assert result.success is outcome
+            run = instance.get_run_by_id(result.run_id)
+            assert run is not None
+            events = [entry.to_json() for entry in instance.all_logs(result.run_id)]
+            said[outcome] = "\n".join([*events, json.dumps(run.run_config), json.dumps(run.tags)])
+    assert "STEP_FAILURE" in said[False]
+    assert "candlesticks" in said[True]
+    assert CANARY not in said[True] + said[False]
+    health = Postgres(url=f"postgresql://postgres:{CANARY}@{where}").check()
+    assert health.ok
+    assert CANARY not in str(health)
