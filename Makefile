@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo test lint bench lock clean
+.PHONY: env demo test browser screenshots lint bench lock clean
 
 env: $(STAMP)
 
@@ -20,8 +20,19 @@ $(STAMP): requirements.lock pyproject.toml
 demo: env
 	$(BIN)/marketdata demo $(if $(filter 0,$(UI)),--no-ui,)
 
-test: env
+test: env browser
 	$(BIN)/python -m pytest
+
+# The UI tests need a browser; without one they skip and say so. Debian's is installed where we may: as root, or in CI.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq chromium chromium-driver fonts-noto-cjk >/dev/null; \
+	  else echo "no Chromium: the UI tests will be skipped; install chromium and chromedriver to run them"; fi; }
+
+# Takes the pictures of the documentation anew, from a demo of its own.
+screenshots: env browser
+	$(BIN)/python -m tests.ui.shots docs/images
 
 lint: env
 	$(BIN)/ruff check .

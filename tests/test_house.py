@@ -48,7 +48,7 @@ for name in ("connect", "connect_ex", "bind", "sendto"):
 socket.getaddrinfo = psycopg.connect = refuse
 from marketdata_assets.definitions import defs
 repository = defs().get_repository_def()
-print(len(repository.asset_graph.get_all_asset_keys()), *repository.get_job_names())
+print(len(repository.asset_graph.get_all_asset_keys()), *repository.job_names)
 print(*sorted(sys.modules))
 """
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from marketdata_assets.bars.layout import BOM, HEADER
 
+HOLIDAYS = {(1, 1), (5, 1), *((10, day) for day in range(1, 8))}
 DIVIDENDS = {"sh600001": 40.0}
 """Yuan by which a stock's history is adjusted; 40 makes every price of it negative, as long histories have it."""
 
@@ -37,9 +38,10 @@ def session_minutes(day: dt.date) -> np.ndarray:
 
 
 def weekdays(year: int, until: dt.date | None = None) -> list[dt.date]:
-    """Monday to Friday of `year`, up to and including `until`; holidays are not left out."""
+    """Trading days of `year` up to and including `until`: Monday to Friday but for the holidays with a fixed date."""
     days = (dt.date(year, 1, 1) + dt.timedelta(days=n) for n in range(366))
-    return [d for d in days if d.year == year and d.weekday() < 5 and (until is None or d <= until)]
+    open_days = (d for d in days if d.year == year and d.weekday() < 5 and (d.month, d.day) not in HOLIDAYS)
+    return [d for d in open_days if until is None or d <= until]
 
 
 def stock_year(code: str, name: str, days: Sequence[dt.date], seed: int, dividend: float = 0.0) -> pl.DataFrame:
@@ -50,7 +52,7 @@ def stock_year(code: str, name: str, days: Sequence[dt.date], seed: int, dividen
     rng = np.random.default_rng([seed, *code.encode(), days[0].year])
     time = np.concatenate([session_minutes(day) for day in days])
     n = len(time)
-    raw_close = np.maximum(100, 1000 + np.cumsum(rng.integers(-2, 3, n)))
+    raw_close = _walk(rng, n, _new_year_price(code, seed, days[0].year), _new_year_price(code, seed, days[0].year + 1))
     raw_open = np.concatenate([raw_close[:1], raw_close[:-1]])
     high = np.maximum(raw_open, raw_close) + rng.integers(0, 3, n)
     low = np.minimum(raw_open, raw_close) - rng.integers(0, 3, n)
@@ -71,6 +73,19 @@ def stock_year(code: str, name: str, days: Sequence[dt.date], seed: int, dividen
         "振幅": np.round((high - low) / base * 100, 2),
     }
     return pl.DataFrame(columns).select(HEADER)
+
+
+def _new_year_price(code: str, seed: int, year: int) -> int:
+    """Where a year's prices start and the year's before end, in cents."""
+    return int(np.random.default_rng([seed, *code.encode(), year, 1]).integers(700, 2000))
+
+
+def _walk(rng: np.random.Generator, steps: int, start: int, end: int) -> np.ndarray:
+    """A random walk in cents from `start` to `end`, never below one yuan."""
+    walk = np.cumsum(rng.integers(-2, 3, steps))
+    bridge = walk + (end - start - walk[-1]) * np.linspace(0, 1, steps)
+    prices: np.ndarray = np.maximum(100, start + np.rint(bridge).astype(np.int64))
+    return prices
 
 
 def csv_bytes(frame: pl.DataFrame) -> bytes:

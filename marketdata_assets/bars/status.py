@@ -18,6 +18,7 @@ from marketdata_assets.bars.sources import scan
 from marketdata_assets.stores import ledger
 
 State = Literal["ok", "empty", "missing", "stale", "failed"]
+BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,15 @@ def kline_summary(connection: psycopg.Connection) -> Summary:
     return Summary(*row)
 
 
+def kline_rows_by_month(connection: psycopg.Connection, months: Collection[str]) -> dict[str, int]:
+    """K-lines of each of `months` that has any."""
+    rows = connection.execute(
+        "SELECT to_char(month, 'YYYY-MM'), count(*) FROM stock_monthly_kline WHERE month = ANY(%s) GROUP BY month",
+        [[dt.datetime.fromisoformat(f"{month}-01") for month in months]],
+    )
+    return dict(rows.fetchall())
+
+
 def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict[str, State]:
     """The K-line's state of each month, given that of the bars: missing where bars stand and no K-line does."""
     exists = connection.execute("SELECT to_regclass('stock_monthly_kline')").fetchone()
@@ -108,11 +118,8 @@ def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict
     for month, state in bars.items():
         if month in standing and month not in have:
             states[month] = "missing"
-        elif month in have and state in _BEHIND:
+        elif month in have and state in BEHIND:
             states[month] = "stale"
         else:
             states[month] = state
     return states
-
-
-_BEHIND = ("missing", "stale", "failed")

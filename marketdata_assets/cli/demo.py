@@ -12,7 +12,7 @@ from marketdata_assets.bars import sample
 from marketdata_assets.cli import output
 from marketdata_assets.cli.bars import tell
 from marketdata_assets.cli.instance import environment, months_between, run_job
-from marketdata_assets.cli.up import serve
+from marketdata_assets.cli.up import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 
@@ -26,6 +26,8 @@ def demo(
     """Start the local stack, write sample files, load everything, print the summary and leave the UI open."""
     started = time.monotonic()
     settings = Settings()
+    if ui:
+        need_ui_port(settings)
     say = output.SILENT.print if as_json else output.notes().print
     with LocalStack(settings, progress=say) as stack:
         written = write_samples(settings.bars_folder)

@@ -57,6 +57,8 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
             "DAGSTER_HOME": str(home),
             "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
             "DAGSTER_DISABLE_TELEMETRY": "1",
+            # Events of a run over many months are written in a few statements, not in some for each month.
+            "DAGSTER_EVENT_BATCH_SIZE": "500",
         }
     )
 
@@ -75,6 +77,8 @@ def run_job(
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dg.DagsterInstance.get() as instance:
+        # By default Dagster opens a new connection for every statement outside of its webserver.
+        instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=10)
         result = (
             defs()
             .get_repository_def()

@@ -10,7 +10,8 @@ import typer
 
 from marketdata_assets.cli import output
 from marketdata_assets.cli.instance import PROJECT, environment
-from marketdata_assets.local.process import tied_to_us
+from marketdata_assets.local.errors import PortTaken
+from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.resources.health import without_password
 from marketdata_assets.settings import Settings
@@ -23,6 +24,8 @@ def up(
     """Start the local stack and the Dagster UI on the data folder; Ctrl-C stops both, the data stays."""
     settings = Settings()
     say = output.notes().print
+    if ui:
+        need_ui_port(settings)
     with LocalStack(settings, progress=say) as stack:
         found = environment(settings, stack.endpoints)
         shown = {name: without_password(value) for name, value in found.items()}
@@ -31,6 +34,12 @@ def up(
         else:
             output.table("local stack", ("variable", "value"), sorted(shown.items()))
         serve(settings, found, ui)
+
+
+def need_ui_port(settings: Settings) -> None:
+    """Raise PortTaken when something else listens where the UI shall; `dagster dev` itself would wait for ever."""
+    if not port_is_free(settings.ui_port):
+        raise PortTaken("the Dagster UI", settings.ui_port, "MARKETDATA_UI_PORT")
 
 
 def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
@@ -48,16 +57,17 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
             "--host", "127.0.0.1", "--port", str(settings.ui_port), "--log-level", "warning",
         ]  # fmt: skip
         process = subprocess.Popen(
-            tied_to_us(command, signal.SIGINT, None), env={**os.environ, **found}, cwd=PROJECT, start_new_session=True
+            tied_to_us(command, signal.SIGINT, None),
+            env={**os.environ, **found},
+            cwd=settings.root,
+            start_new_session=True,
         )
         try:
             code = process.wait()
         finally:
             _stop(process)
     if code != 0:
-        output.fail(
-            f"the Dagster UI ended with exit code {code}; is port {settings.ui_port} taken? Set MARKETDATA_UI_PORT"
-        )
+        output.fail(f"the Dagster UI ended with exit code {code}; its own words are above")
         raise typer.Exit(1)
 
 
@@ -75,6 +85,9 @@ class _stop_on_signal:  # noqa: N801 - reads as a statement
 
     def __enter__(self) -> None:
         self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # polars takes SIGINT over when it is imported, and restarts what Ctrl-C should interrupt.
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         signal.signal(signal.SIGTERM, self._before)

@@ -7,6 +7,7 @@ called with belongs to that server's file.
 import argparse
 import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def main() -> None:
         from marketdata_assets.local import unprivileged
 
         unprivileged.enter(unprivileged.Identity.parse(options.identity))
+    # A shell's background job ignores SIGINT, and would hand that down to the server.
+    signal.signal(options.signal, signal.SIG_DFL)
     die_with(options.parent, options.signal)
     os.execv(options.command[0], options.command)  # noqa: S606 - becoming the server is the purpose
 

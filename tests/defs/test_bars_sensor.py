@@ -10,7 +10,7 @@ from bar_runs import ALL_YEAR, BARS, Warehouse, aged, deliver, failures, reposit
 from marketdata_assets.bars import sample
 from marketdata_assets.defs.bars.automation import minute_bar_files_sensor
 from marketdata_assets.partitions import BAR_MONTHS, RANGE_END, RANGE_START
-from marketdata_assets.resources import BarFiles
+from marketdata_assets.resources import BarFiles, Postgres
 
 Tick = tuple[list[tuple[str, str]], str | None]
 
@@ -20,7 +20,7 @@ def evaluate(warehouse: Warehouse, cursor: str | None) -> dg._core.definitions.s
         instance=warehouse.instance,
         cursor=cursor,
         repository_def=repository(),
-        resources={"bar_files": BarFiles()},
+        resources={"postgres": Postgres(), "bar_files": BarFiles()},
     ) as context:
         return minute_bar_files_sensor.evaluate_tick(context)
 
@@ -155,6 +155,18 @@ def test_what_the_sensor_asks_for_loads_the_files(warehouse: Warehouse) -> None:
         ("2014-04",),
     ]
     assert tick(warehouse, cursor)[0] == []
+
+
+def test_file_that_was_only_touched_or_is_loaded_already_asks_for_nothing(warehouse: Warehouse) -> None:
+    path = deliver(warehouse.folder, 2014, [3])
+    assert warehouse.run("2014-01", "2014-12").success
+    ranges, cursor = tick(warehouse)
+    assert ranges == []
+    aged(path, 1800)
+    ranges, cursor = tick(warehouse, cursor)
+    assert ranges == []
+    deliver(warehouse.folder, 2014, [3], dividend=1.0, age_seconds=900)
+    assert tick(warehouse, cursor)[0] == [year(2014)]
 
 
 def test_every_delivery_of_thousands_of_loose_files_is_noticed(warehouse: Warehouse) -> None:

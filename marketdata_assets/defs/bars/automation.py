@@ -5,7 +5,7 @@ What counts as touched or stale is decided in `bars.watch` and `bars.status`.
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -30,12 +30,13 @@ bars_repair_job = dg.define_asset_job(
     description="New or changed files of minute bars: one run per range of touched months, 24 months a tick.",
 )
 def minute_bar_files_sensor(
-    context: dg.SensorEvaluationContext, bar_files: BarFiles
+    context: dg.SensorEvaluationContext, postgres: Postgres, bar_files: BarFiles
 ) -> dg.SensorResult | dg.SkipReason:
     seen = watch.look(
         bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, BAR_MONTHS.get_partition_keys()
     )
-    if not seen.months:
+    due = _due(postgres, bar_files, seen.months)
+    if not due:
         context.update_cursor(seen.cursor)
         waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""
         return dg.SkipReason(f"nothing new in {bar_files.path}{waiting}")
@@ -44,10 +45,20 @@ def minute_bar_files_sensor(
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=f"{first}:{last}:{state}", tags=range_tags(first, last))
-            for first, last in neighbours(seen.months)
+            for first, last in neighbours(due)
         ],
         cursor=seen.cursor,
     )
+
+
+def _due(postgres: Postgres, bar_files: BarFiles, months: Sequence[str]) -> list[str]:
+    """Of `months`, those that the ledger does not know to be as the files have them."""
+    if not months:
+        return []
+    with connect(postgres.dsn) as connection:
+        status.ensure_readable(connection)
+        states = status.month_states(connection, bar_files.path, months)
+    return [month for month in months if states[month] in status.BEHIND]
 
 
 @dg.schedule(
@@ -64,7 +75,7 @@ def bars_nightly(
     with connect(postgres.dsn) as connection:
         status.ensure_readable(connection)
         states = status.month_states(connection, bar_files.path, keys)
-    due = {month for month, state in states.items() if state in ("missing", "failed", "stale")}
+    due = {month for month, state in states.items() if state in status.BEHIND}
     due |= _kline_behind(context.instance, states)
     if not due:
         return dg.SkipReason("every month is as the files have it")

@@ -98,7 +98,7 @@ def _load_metadata(connection: psycopg.Connection, loaded: LoadReport) -> dict[s
     summary = status.bars_summary(connection)
     preview = connection.execute(
         """SELECT time, code, name, open, high, low, close, volume, amount FROM stock_1min_qfq
-           ORDER BY code, time LIMIT 8"""
+           ORDER BY code DESC, time DESC LIMIT 8"""
     )
     return {
         "dagster/row_count": summary.rows,
@@ -137,6 +137,7 @@ def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineR
                 FROM {RELATION} ORDER BY {RELATION}.month DESC, code LIMIT 8"""
         )
         table = _table(preview)
+        counts = status.kline_rows_by_month(connection, refreshed.months)
         plot = plots.candlesticks(connection)
     metadata: dict[str, Any] = {
         "dagster/row_count": summary.rows,
@@ -148,6 +149,8 @@ def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineR
         "seconds": round(refreshed.seconds, 2),
         "preview": dg.MetadataValue.md(table),
     }
+    for month in refreshed.months:
+        context.add_asset_metadata({"dagster/partition_row_count": counts.get(month, 0)}, partition_key=month)
     if plot:
         metadata["candlesticks"] = dg.MetadataValue.md(plot)
     return dg.MaterializeResult(metadata=metadata)
