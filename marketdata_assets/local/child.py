@@ -28,7 +28,8 @@ def main() -> None:
 
         unprivileged.enter(unprivileged.Identity.parse(options.identity))
     # A shell's background job ignores SIGINT, and would hand that down to the server.
-    signal.signal(options.signal, signal.SIG_DFL)
+    if options.signal != signal.SIGKILL:
+        signal.signal(options.signal, signal.SIG_DFL)
     die_with(options.parent, options.signal)
     os.execv(options.command[0], options.command)  # noqa: S606 - becoming the server is the purpose
 

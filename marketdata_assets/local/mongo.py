@@ -3,6 +3,7 @@
 It is GPL and therefore only ever a program beside ours: nothing of it is imported.
 """
 
+import signal
 from pathlib import Path
 
 from marketdata_assets.local import process
@@ -10,8 +11,12 @@ from marketdata_assets.local.programs import program
 
 
 def spec() -> process.ServerSpec:
-    """The Mongo-wire server as one server of the stack."""
-    return process.ServerSpec(name="mongo", command=command, ready=ready, url=url)
+    """The Mongo-wire server as one server of the stack.
+
+    Nobody watches over its end when the stack dies, and once it was seen to hang at SIGTERM; journaled writes survive
+    SIGKILL.
+    """
+    return process.ServerSpec("mongo", command, ready, url, death_signal=signal.SIGKILL)
 
 
 def url(port: int) -> str:

@@ -37,6 +37,7 @@ def spec() -> process.ServerSpec:
         prepare=prepare,
         identity=lambda folder: unprivileged.choose(folder.resolve(), programs()),
         stop_signal=signal.SIGINT,
+        death_signal=signal.SIGINT,
         stop_seconds=60,
     )
 

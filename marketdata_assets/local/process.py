@@ -30,6 +30,7 @@ class ServerSpec:
 
     `command(folder, port)` is the argument list, its first item an absolute path; `ready(port)` says whether the
     server answers and never waits for more than about a second; `prepare(folder)` runs before each launch.
+    `stop_signal` asks it to end; `death_signal` is what the kernel sends when the stack dies without asking.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ServerSpec:
     prepare: Callable[[Path], None] = lambda folder: None
     identity: Callable[[Path], Identity | None] = lambda folder: None
     stop_signal: signal.Signals = signal.SIGTERM
+    death_signal: signal.Signals = signal.SIGTERM
     ready_seconds: float = 60
     stop_seconds: float = 20
 
@@ -117,7 +119,7 @@ class Server:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 tied_to_us(
-                    self.spec.command(self.folder, self.port), self.spec.stop_signal, self.spec.identity(self.folder)
+                    self.spec.command(self.folder, self.port), self.spec.death_signal, self.spec.identity(self.folder)
                 ),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -201,10 +203,10 @@ def wait_ready(servers: Sequence[Server]) -> Iterator[Started]:
         time.sleep(POLL_SECONDS if waiting else 0)
 
 
-def tied_to_us(command: list[str], stop_signal: signal.Signals, identity: Identity | None) -> list[str]:
-    """The command that runs `command` as this identity until it ends or we do."""
+def tied_to_us(command: list[str], death_signal: signal.Signals, identity: Identity | None) -> list[str]:
+    """The command that runs `command` as this identity until it ends, or until we do: then `death_signal` ends it."""
     script = Path(__file__).with_name("child.py")
-    options = ["--parent", str(os.getpid()), "--signal", str(int(stop_signal))]
+    options = ["--parent", str(os.getpid()), "--signal", str(int(death_signal))]
     if identity is not None:
         options += ["--identity", str(identity)]
     return [sys.executable, "-I", "-S", str(script), *options, "--", *command]

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,3 +80,15 @@ def test_up_tells_machines_where_the_servers_are_and_ends_at_a_signal(home: Path
     assert "canary" not in out + (home / "up.log").read_text()
     assert not any(server.alive for server in found.servers)
     assert not (home / "stack.json").exists()
+
+
+def test_taken_ui_port_is_named_before_anything_starts(home: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        refused = marketdata(home, "up", MARKETDATA_UI_PORT=port)
+    assert refused.returncode == 1
+    assert f"port {port} " in refused.stderr
+    assert "MARKETDATA_UI_PORT" in refused.stderr
+    assert not (home / "postgres").exists()
