@@ -3,6 +3,7 @@
 What the function does, and what a failure means for the rest, is the caller's business.
 """
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -11,9 +12,19 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for_sentinel
 from typing import Generic, TypeVar
+
+# Read by C libraries as they load: no BLAS threads to wake, and freed memory kept for the next block of rows.
+WORKER_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
+    "POLARS_MAX_THREADS": "1",
+}
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -72,6 +83,8 @@ class Fanout:
         """One pool's life. When a worker dies, items under work become `suspects`, and those not begun are returned."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(self.preload))
+        with _environment(WORKER_ENVIRONMENT):
+            forkserver.ensure_running()
         pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_become_worker)
         queue = deque(items)
         running: dict[Future[Answer], Item] = {}
@@ -111,9 +124,21 @@ def _here(function: Callable[[Item], Answer], item: Item) -> Done[Item, Answer]:
         return Done(item, None, error)
 
 
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set what the processes started within shall inherit; what the user has set stays."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
 def _become_worker() -> None:
-    """Use one core, and end when the process that made the pool is killed instead of waiting for work for ever."""
-    os.environ["POLARS_MAX_THREADS"] = "1"
+    """End when the process that made the pool is killed instead of waiting for work for ever."""
+    gc.freeze()  # what the preload made lives as long as the worker; collections need not walk it
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -82,9 +82,14 @@ def ensure(connection: psycopg.Connection) -> Server:
 
 
 def settle(connection: psycopg.Connection, server: Server) -> None:
-    """Let the time index know the pages that a load has added."""
+    """Let the time index know the pages that a load has added.
+
+    They were written a moment ago: read-ahead by helper processes costs PostgreSQL 18 more than it brings.
+    """
     if not server.hypertable:
-        connection.execute("SELECT brin_summarize_new_values('stock_1min_qfq_time')")
+        with connection.transaction():
+            connection.execute("SET LOCAL effective_io_concurrency = 0")
+            connection.execute("SELECT brin_summarize_new_values('stock_1min_qfq_time')")
 
 
 def _extension_missing(connection: psycopg.Connection) -> bool:
