@@ -33,6 +33,13 @@ class Settings(BaseSettings):
 
     bars_dir: Path | None = Field(default=None, description="yearly zips of 1-minute bars; default HOME/bars")
     bars_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
+    alphas_dir: Path | None = Field(default=None, description="raw slices and packages of alphas; default HOME/alphas")
+    brain_url: str = Field(default="https://api.worldquantbrain.com", description="the BRAIN API")
+    brain_accounts: Path | None = Field(default=None, description="list of accounts; default HOME/brain/accounts.json")
+    brain_credentials: Path | None = Field(
+        default=None, description="e-mail and password per account, mode 0600; default HOME/brain/credentials.json"
+    )
+    brain_requests_per_minute: float = Field(default=120.0, description="budget of one account, over all processes")
     workers: int | None = Field(default=None, description="processes of one fan-out; default one per core")
 
     @property
@@ -44,3 +51,23 @@ class Settings(BaseSettings):
     def bars_folder(self) -> Path:
         """Where yearly zips and loose CSV files of minute bars are looked for."""
         return (self.bars_dir or self.root / "bars").absolute()
+
+    @property
+    def alphas_folder(self) -> Path:
+        """Where raw slices and packages of alphas lie, a folder an account."""
+        return (self.alphas_dir or self.root / "alphas").absolute()
+
+    @property
+    def brain_folder(self) -> Path:
+        """Where the sessions and budgets of BRAIN accounts are kept."""
+        return self.root / "brain"
+
+    @property
+    def brain_accounts_file(self) -> Path:
+        """The list of accounts."""
+        return (self.brain_accounts or self.brain_folder / "accounts.json").absolute()
+
+    @property
+    def brain_credentials_file(self) -> Path:
+        """E-mails and passwords that are not in the environment."""
+        return (self.brain_credentials or self.brain_folder / "credentials.json").absolute()

@@ -1,0 +1,1 @@
+"""A rate budget shared by every process that uses one credential."""
