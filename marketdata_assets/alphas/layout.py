@@ -4,7 +4,7 @@
     lk_2024-11-27-09-00-00.000Z_to_2024-11-27-10-00-00.000Z_all_regular_alphas.json
 {account}/final_data/lk_2024-11_all_regular_alphas/lk_2024-11-27_all_regular_alphas/   an old archive, a file an alpha
     lk_2024-11-27-09-00-00.000Z_to_..._regular_alpha_AB12345_xVWpJpp_0123456789ab.json
-{account}/packages/regular/2024-11/2024-11-27.ndjson                              packages: a line an alpha; or .ndjson.zst
+{account}/packages/regular/2024-11/2024-11-27.ndjson                              packages: a line an alpha, or .zst
 """
 
 import datetime as dt

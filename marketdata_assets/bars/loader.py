@@ -17,6 +17,7 @@ from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.sources import Opener, Unit
 from marketdata_assets.bars.unit import Hole, Parsed, parse
 from marketdata_assets.stores import ledger, quarantine
+from marketdata_assets.stores.bookkeeping import Entry, after_failure
 from marketdata_assets.stores.postgres import copy_binary
 
 CODE_VERSION = "bars-1"
@@ -42,7 +43,7 @@ class UnitReport:
 class _Wanted:
     """What to land: the unit's `months` (None: all), given what stands of it and what newer files provide."""
 
-    known: ledger.Entry | None
+    known: Entry | None
     months: frozenset[str] | None
     holes: Holes
 
@@ -89,13 +90,13 @@ def load(
             parsed.close()
 
 
-def _holds(known: ledger.Entry, unit: Unit, months: frozenset[str] | None) -> bool:
+def _holds(known: Entry, unit: Unit, months: frozenset[str] | None) -> bool:
     if months is None:
         return known.content_hash == unit.content_hash and known.whole
     return known.holds(unit.content_hash, months)
 
 
-def _months_to_land(known: ledger.Entry | None, unit: Unit, months: frozenset[str] | None) -> frozenset[str] | None:
+def _months_to_land(known: Entry | None, unit: Unit, months: frozenset[str] | None) -> frozenset[str] | None:
     """Changed bytes replace every month that stands from the old ones, so that one base of adjustment holds."""
     if months is None or known is None or known.content_hash == unit.content_hash:
         return months
@@ -127,14 +128,14 @@ def _land(
     return UnitReport(unit.place, outcome, rows, len(parsed.rejects), months, year=unit.year)
 
 
-def _entry(unit: Unit, parsed: Parsed, wanted: _Wanted, run_id: str, started: dt.datetime) -> ledger.Entry:
+def _entry(unit: Unit, parsed: Parsed, wanted: _Wanted, run_id: str, started: dt.datetime) -> Entry:
     known = wanted.known
     slices = {month for _, month in parsed.spans} if wanted.months is None else set(wanted.months)
     previous = known.content_hash if known else None
     if known and known.content_hash == unit.content_hash:
         slices |= set(known.slices)
         previous = known.previous_hash
-    return ledger.Entry(
+    return Entry(
         dataset=DATASET,
         source=unit.source.name,
         unit=unit.name,
@@ -198,7 +199,7 @@ def record_failure(
     started: dt.datetime,
 ) -> None:
     """Write a failed attempt to the ledger; what stands in the table stays, and stays on record."""
-    attempt = ledger.Entry(
+    attempt = Entry(
         dataset=DATASET,
         source=source,
         unit=unit,
@@ -219,4 +220,4 @@ def record_failure(
     )
     with connection.transaction():
         known = ledger.locked(connection, DATASET, source, unit)
-        ledger.record(connection, ledger.after_failure(known, attempt))
+        ledger.record(connection, after_failure(known, attempt))

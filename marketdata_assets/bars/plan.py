@@ -12,7 +12,7 @@ from marketdata_assets.bars.errors import BadFile, BarsError
 from marketdata_assets.bars.layout import read_header
 from marketdata_assets.bars.reading import blocks
 from marketdata_assets.bars.sources import WHOLE_FILE, Opener, Source, Unit, units
-from marketdata_assets.stores.ledger import Entry
+from marketdata_assets.stores.bookkeeping import Entry
 
 Reason = Literal["missing", "stale", "failed", "vanished", "moved", "forced"]
 

@@ -15,7 +15,7 @@ from polars.exceptions import PolarsError
 
 from marketdata_assets.bars.layout import NUMBERS
 from marketdata_assets.bars.sources import Lines
-from marketdata_assets.stores.quarantine import Reject
+from marketdata_assets.stores.bookkeeping import Reject
 
 BLOCK_BYTES = 4 * 1024 * 1024
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"

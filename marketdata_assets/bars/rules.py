@@ -15,7 +15,7 @@ import polars as pl
 from marketdata_assets.bars.codes import canonical
 from marketdata_assets.bars.layout import DECIMALS, PRICES
 from marketdata_assets.bars.reading import Typed
-from marketdata_assets.stores.quarantine import Reject
+from marketdata_assets.stores.bookkeeping import Reject
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,8 +15,8 @@ from marketdata_assets.bars.layout import PRICES, read_header
 from marketdata_assets.bars.reading import Typed, blocks, typed
 from marketdata_assets.bars.rules import MAX_REJECTED, Bars, judge, too_many
 from marketdata_assets.bars.sources import Opener, Unit
+from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.pgcopy import Bigint, Column, Numeric, Text, Timestamp, encode
-from marketdata_assets.stores.quarantine import Reject
 from marketdata_assets.stores.spool import Spool
 
 Array = np.ndarray[Any, np.dtype[Any]]

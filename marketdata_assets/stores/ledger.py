@@ -3,50 +3,16 @@
 What a unit is, and when it counts as loaded, is the domain's business.
 """
 
-import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from importlib.resources import files
-from typing import Literal
 
 import psycopg
 from psycopg.rows import class_row
 
-Outcome = Literal["ok", "empty", "failed", "removed"]
+from marketdata_assets.stores.bookkeeping import Entry
 
 SCHEMA_LOCK = "marketdata schema"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What stands in the data for one unit, and how its last attempt ended. Times are UTC."""
-
-    dataset: str
-    source: str
-    unit: str
-    content_hash: str | None
-    previous_hash: str | None
-    slices: list[str]
-    read: int
-    skipped: int
-    rows: int
-    rejected: int
-    outcome: Outcome
-    attempted_hash: str | None
-    error: str | None
-    code_version: str
-    run_id: str
-    started: dt.datetime
-    finished: dt.datetime
-
-    def holds(self, content_hash: str, slices: Iterable[str]) -> bool:
-        """Whether these bytes, in these slices, already stand in the data."""
-        return self.content_hash == content_hash and set(slices) <= set(self.slices)
-
-    @property
-    def whole(self) -> bool:
-        """Whether every row of the unit that was not refused stands in the data."""
-        return self.rows + self.rejected == self.read
 
 
 _FIELDS = tuple(field.name for field in fields(Entry))
@@ -89,20 +55,4 @@ def record(connection: psycopg.Connection, entry: Entry) -> None:
         INSERT INTO marketdata_ledger ({_COLUMNS}) VALUES ({_VALUES})
         ON CONFLICT (dataset, source, unit) DO UPDATE SET {_NEW_STATE}""",
         vars(entry),
-    )
-
-
-def after_failure(known: Entry | None, attempt: Entry) -> Entry:
-    """The row to record when `attempt` failed: what stood in the data before still stands there."""
-    if known is None:
-        return replace(attempt, content_hash=None, previous_hash=None, slices=[], read=0, skipped=0, rows=0, rejected=0)
-    return replace(
-        attempt,
-        content_hash=known.content_hash,
-        previous_hash=known.previous_hash,
-        slices=known.slices,
-        read=known.read,
-        skipped=known.skipped,
-        rows=known.rows,
-        rejected=known.rejected,
     )

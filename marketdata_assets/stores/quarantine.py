@@ -4,34 +4,11 @@ Which rows are refused is the domain's business.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import psycopg
 from psycopg.rows import class_row
 
-
-@dataclass(frozen=True)
-class Reject:
-    """One refused row. `line` counts from 1, the header; `slice` is the partition it would be in, if known."""
-
-    line: int
-    reason: str
-    raw: str
-    slice: str | None = None
-
-
-@dataclass(frozen=True)
-class Quarantined(Reject):
-    """A refused row and its place, as `source!unit:line`."""
-
-    source: str = ""
-    unit: str = ""
-
-    @property
-    def place(self) -> str:
-        """Where the row stands, as a person would write it."""
-        name = self.source if self.unit == self.source else f"{self.source}!{self.unit}"
-        return f"{name}:{self.line}"
+from marketdata_assets.stores.bookkeeping import Quarantined, Reject
 
 
 def replace_rejects(

@@ -20,6 +20,7 @@ import psycopg
 from marketdata_assets.bars.ingest import LoadReport, ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import ledger
+from marketdata_assets.stores.bookkeeping import Entry
 
 HEADER = "时间,代码,名称,开盘价,收盘价,最高价,最低价,成交量,成交额,涨幅,振幅"
 BOM = b"\xef\xbb\xbf"
@@ -136,7 +137,7 @@ def table(dsn: str) -> list[Row]:
         ]
 
 
-def entries(dsn: str) -> dict[str, ledger.Entry]:
+def entries(dsn: str) -> dict[str, Entry]:
     """The ledger by unit."""
     with psycopg.connect(dsn) as connection:
         return {entry.unit: entry for entry in ledger.entries(connection, "stock_1min_qfq")}

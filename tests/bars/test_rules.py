@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from marketdata_assets.bars.layout import COLUMNS
 from marketdata_assets.bars.reading import Block, typed
 from marketdata_assets.bars.rules import Bars, judge, too_many
-from marketdata_assets.stores.quarantine import Reject
+from marketdata_assets.stores.bookkeeping import Reject
 
 NAMES = tuple(COLUMNS.values())
 TIME = "2000-06-09 09:30:00"

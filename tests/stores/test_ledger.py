@@ -9,8 +9,7 @@ import psycopg
 import pytest
 
 from marketdata_assets.stores import ledger, quarantine
-from marketdata_assets.stores.ledger import Entry
-from marketdata_assets.stores.quarantine import Quarantined, Reject
+from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject, after_failure
 
 NOW = dt.datetime(2026, 1, 5, 9, 30, tzinfo=dt.UTC)
 FIRST = Entry(
@@ -49,7 +48,7 @@ def test_ensure_twice_changes_nothing(connection: psycopg.Connection) -> None:
 def test_last_state_stands_and_every_attempt_is_logged_with_old_and_new_hash(connection: psycopg.Connection) -> None:
     ledger.record(connection, FIRST)
     ledger.record(connection, SECOND)
-    ledger.record(connection, ledger.after_failure(SECOND, FAILED))
+    ledger.record(connection, after_failure(SECOND, FAILED))
     assert log(connection) == [
         ("one", None, "one", "ok", "r1"),
         ("two", "one", "two", "ok", "r2"),
@@ -65,14 +64,14 @@ def test_last_state_stands_and_every_attempt_is_logged_with_old_and_new_hash(con
 
 
 def test_failure_keeps_what_stood_before() -> None:
-    kept = ledger.after_failure(SECOND, FAILED)
+    kept = after_failure(SECOND, FAILED)
     assert (kept.content_hash, kept.previous_hash, kept.slices) == ("two", "one", ["2000-01"])
     assert (kept.read, kept.rows, kept.rejected) == (10, 8, 1)
     assert (kept.outcome, kept.attempted_hash, kept.error, kept.run_id) == ("failed", "three", "broken", "r3")
 
 
 def test_failure_of_an_unknown_unit_leaves_nothing_standing() -> None:
-    kept = ledger.after_failure(None, replace(FAILED, content_hash="three", slices=["2000-01"], rows=3, read=3))
+    kept = after_failure(None, replace(FAILED, content_hash="three", slices=["2000-01"], rows=3, read=3))
     assert (kept.content_hash, kept.slices, kept.rows, kept.read) == (None, [], 0, 0)
 
 
