@@ -1,0 +1,212 @@
+"""One rate for all: no period ever holds more turns than the budget, whoever takes them, and hardly one is wasted."""
+
+import asyncio
+import bisect
+import json
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.budget import Budget, BudgetBlocked
+
+TAKER = """
+import asyncio, sys, time
+from pathlib import Path
+from marketdata_assets.budget import Budget
+
+async def main(folder, per_seconds, requests, seconds, waiters):
+    budget = Budget(Path(folder), "lk", float(per_seconds), float(requests))
+    taken = []
+    print("ready", flush=True)
+    end = time.monotonic() + float(seconds)
+    async def take():
+        while True:
+            await budget.acquire()
+            if time.monotonic() > end:
+                return
+            taken.append(time.monotonic())
+    await asyncio.gather(*(take() for _ in range(int(waiters))))
+    print(*taken)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def takers(
+    folder: Path, processes: int, *, per_seconds: float, requests: int, seconds: float
+) -> list[subprocess.Popen[str]]:
+    """Processes that take as many turns as they get, several tasks each."""
+    arguments = [str(folder), str(per_seconds), str(requests), str(seconds), "3"]
+    command = [sys.executable, "-c", TAKER, *arguments]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    for child in children:
+        assert child.stdout
+        assert child.stdout.readline() == "ready\n"
+    return children
+
+
+def turns(children: Sequence[subprocess.Popen[str]]) -> list[float]:
+    taken = []
+    for child in children:
+        out, _ = child.communicate(timeout=30)
+        taken += [float(word) for word in out.split()]
+    return sorted(taken)
+
+
+def most_within(moments: Sequence[float], seconds: float) -> int:
+    """The largest number of moments in any span of this length, both ends included."""
+    return max((bisect.bisect_right(moments, start + seconds) - i for i, start in enumerate(moments)), default=0)
+
+
+def state(folder: Path) -> Path:
+    return folder / "lk.budget"
+
+
+def test_three_processes_use_the_whole_budget_and_never_more(tmp_path: Path) -> None:
+    children = takers(tmp_path / "b", 3, per_seconds=2.0, requests=40, seconds=4.5)
+    taken = turns(children)
+    assert most_within(taken, 2.0) <= 40
+    assert len(taken) >= 0.96 * 20 * (taken[-1] - taken[0])
+    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o700
+    assert stat.S_IMODE(state(tmp_path / "b").stat().st_mode) == 0o600
+
+
+def test_block_stops_every_process_and_then_all_go_on(tmp_path: Path) -> None:
+    children = takers(tmp_path, 2, per_seconds=1.0, requests=50, seconds=2.5)
+    time.sleep(0.7)
+    before = time.monotonic()
+    Budget(tmp_path, "lk", 1.0, 50).block(1.0)
+    after = time.monotonic()
+    taken = turns(children)
+    assert [moment for moment in taken if after < moment < before + 1.0] == []
+    assert [moment for moment in taken if moment < before]
+    assert len([moment for moment in taken if moment > after + 1.0]) > 20
+    assert most_within(taken, 1.0) <= 50
+
+
+def test_killed_and_stopped_processes_cost_the_others_nothing(tmp_path: Path) -> None:
+    killed, stopped, living = takers(tmp_path, 3, per_seconds=2.0, requests=80, seconds=3.0)
+    time.sleep(0.6)
+    killed.kill()
+    stopped.send_signal(signal.SIGSTOP)
+    killed.communicate()
+    time.sleep(1.2)
+    middle = time.monotonic()
+    stopped.send_signal(signal.SIGCONT)
+    taken = turns([stopped, living])
+    assert most_within(taken, 2.0) <= 80
+    assert len([moment for moment in taken if middle - 1.0 < moment < middle]) > 0.8 * 40
+
+
+def test_threads_share_it_with_tasks(tmp_path: Path) -> None:
+    budget = Budget(tmp_path, "lk", 1.0, 100)
+    taken: list[float] = []
+
+    def work() -> None:
+        for _ in range(10):
+            budget.acquire_blocking()
+            taken.append(time.monotonic())
+
+    async def tasks() -> None:
+        for _ in range(10):
+            await budget.acquire()
+            taken.append(time.monotonic())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    asyncio.run(tasks())
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 50
+    assert max(taken) - min(taken) > 49 * budget.spacing - 0.02
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0\0\0\0",
+        b'{"turn": 12',
+        b'{"turn": null, "boot": 1}',
+        b'{"turn": NaN, "boot": 1}',
+        b"[1, 2]",
+        b"7",
+        b"\xff" * 300,
+    ],
+)
+def test_torn_state_heals_itself(tmp_path: Path, content: bytes) -> None:
+    budget = Budget(tmp_path, "lk", 1.0, 20)
+    state(tmp_path).write_bytes(content)
+    started = time.monotonic()
+    budget.acquire_blocking()
+    budget.acquire_blocking()
+    assert time.monotonic() - started < 1
+    assert json.loads(state(tmp_path).read_bytes())["turn"] > started
+
+
+@pytest.mark.parametrize(("turn", "boot"), [(1e12, 0.0), (3600.0, -7200.0), (3600.0, 7200.0), (-1e9, 0.0)])
+def test_state_of_another_boot_or_too_far_ahead_heals_itself(tmp_path: Path, turn: float, boot: float) -> None:
+    now = time.monotonic()
+    state(tmp_path).write_text(json.dumps({"turn": now + turn, "boot": time.time() - now + boot}))
+    Budget(tmp_path, "lk", 1.0, 20).acquire_blocking()
+    assert time.monotonic() - now < 1
+
+
+def test_long_block_is_told_to_the_impatient_and_longer_ones_win(tmp_path: Path) -> None:
+    budget = Budget(tmp_path, "lk", 1.0, 20)
+    budget.block(500)
+    budget.block(1)
+    with pytest.raises(BudgetBlocked, match=r"49\d|500") as caught:
+        asyncio.run(budget.acquire(patience=60))
+    assert 490 < caught.value.seconds <= 500
+    state(tmp_path).unlink()
+    budget.acquire_blocking(patience=0)
+
+
+def test_names_and_rates_that_make_no_budget_are_refused(tmp_path: Path) -> None:
+    for name in ("", "..", "a/b", "a b"):
+        with pytest.raises(ValueError, match="budget name"):
+            Budget(tmp_path, name, 60, 100)
+    for rate in ((0, 1), (1, 0), (-1, 5)):
+        with pytest.raises(ValueError, match="no rate"):
+            Budget(tmp_path, "lk", *rate)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.0, 0.001, 0.01, 0.02, 0.5, 3.0]), min_size=30, max_size=150),
+    st.sampled_from([(1.0, 10), (60.0, 120), (2.0, 3), (10.0, 1)]),
+)
+def test_any_pattern_of_waking_keeps_within_the_budget(
+    tmp_path_factory: pytest.TempPathFactory, lateness: list[float], rate: tuple[float, int]
+) -> None:
+    """Waiters that wake late by any amount, on a clock of the test's own."""
+    per_seconds, requests = rate
+    budget = Budget(tmp_path_factory.mktemp("b"), "lk", per_seconds, requests)
+    now, taken = 1000.0, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: now)
+        patch.setattr(time, "time", lambda: now)
+        for late in lateness:
+            while wait := budget._take():
+                now += wait + late * per_seconds + 1e-6
+            taken.append(now)
+    assert most_within(taken, per_seconds) <= requests
+
+
+def test_state_survives_where_the_folder_is_removed(tmp_path: Path) -> None:
+    budget = Budget(tmp_path / "deep" / "er", "lk", 1.0, 50)
+    budget.acquire_blocking()
+    state(tmp_path / "deep" / "er").unlink()
+    (tmp_path / "deep" / "er").rmdir()
+    budget.acquire_blocking()
+    assert state(tmp_path / "deep" / "er").exists()
