@@ -1,0 +1,277 @@
+"""Raw alphas of a month, from our slices and from both layouts of the old tool: slices, and a file an alpha.
+
+Alphas leave here as the raw bytes they came as, with their id and dates beside them. What is done with them, and
+whether MongoDB will take them, is decided elsewhere.
+"""
+
+import datetime as dt
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from marketdata_assets.alphas import layout
+from marketdata_assets.alphas.errors import BadSlice
+from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.alphas.windows import Window, month_window
+
+BRAIN_TIME = ZoneInfo("America/New_York")
+"""What a date without an offset is meant in."""
+
+REJECT_CHARACTERS = 2000
+"""How much of a rejected element is kept."""
+
+_MONTHS = re.compile(r"_(?P<first>\d{4}-\d\d)-[^_]*_to_(?P<last>\d{4}-\d\d)-")
+_BLANKS = frozenset(" \t\r\n")
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A raw file that may hold alphas of a month."""
+
+    path: Path
+    place: str  # the path under the root, by which rejects name it
+    single: bool  # one alpha, not an array of them
+    reach: Window  # the whole months its alphas may lie in; its rejects belong to the first
+    start: dt.datetime | None  # where an alpha without a date is filed
+    mtime_ns: int
+
+
+class Alpha(msgspec.Struct, frozen=True, gc=False):
+    """One alpha: its raw bytes, and what of them decides where it is filed and which version is newer."""
+
+    id: str
+    created: dt.datetime | None  # UTC; None when it is missing or no date
+    modified: dt.datetime | None  # UTC; None when it is missing or no date
+    day: dt.date  # the UTC day it is filed under
+    raw: msgspec.Raw | bytes  # as it came; `compact` makes one line of it
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """An element that is no alpha."""
+
+    place: str  # file:index, from 1
+    reason: str
+    raw: str
+
+
+class Head(msgspec.Struct, rename="camel", gc=False):
+    """The fields of an alpha that are read here."""
+
+    id: str | None = None
+    date_created: str | None = None
+    date_modified: str | None = None
+
+
+_READ = frozenset(Head.__struct_encode_fields__)
+
+
+class NoAlpha(ValueError):
+    """Why an element is no alpha; never leaves the package."""
+
+
+_head = msgspec.json.Decoder(Head)
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+
+
+def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[RawFile], list[BadSlice]]:
+    """The raw files of a month, and an error for each slice whose name does not say which window it is of."""
+    files: list[RawFile] = []
+    nameless: list[BadSlice] = []
+    for entry in json_files(layout.slices_folder(root, account, kind)):
+        months = _MONTHS.search(entry.name)
+        if months and not months["first"] <= month <= months["last"]:
+            continue
+        window = layout.window_of(entry.name)
+        if window is None:
+            nameless.append(BadSlice(entry.path, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
+        elif window.overlaps(month_window(month)):
+            files.append(_raw_file(root, entry, False, _whole_months(window), window.start))
+    for folder in _folders(layout.singles_folder(root, account, kind, month)):
+        files += (_single(root, entry, month) for entry in json_files(folder))
+    return files, nameless
+
+
+def read_raw(file: RawFile, month: str) -> Iterator[Alpha | Reject]:
+    """The alphas of `file` whose UTC day lies in `month`, and what is no alpha; BadSlice before the first of them."""
+    wanted = month_window(month)
+    at_home = file.reach.start == wanted.start
+    for index, raw in enumerate(_elements_of(file), 1):
+        try:
+            alpha = alpha_of(raw, file.start)
+            if alpha.created is not None and not file.reach.start <= alpha.created < file.reach.end:
+                raise NoAlpha(f"dateCreated {alpha.created:%Y-%m-%dT%H:%M:%SZ} lies outside the months of the file")
+        except NoAlpha as error:
+            if at_home:
+                text = str(bytes(raw), "utf-8", "replace")[:REJECT_CHARACTERS]
+                yield Reject(f"{file.place}:{index}", str(error), text)
+            continue
+        if wanted.start.date() <= alpha.day < wanted.end.date():
+            yield alpha
+
+
+def alpha_of(raw: msgspec.Raw | bytes, start: dt.datetime | None) -> Alpha:
+    """Read id and dates of one element, filed at `start` when it has no date; NoAlpha when it is none."""
+    try:
+        head = _head.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        head = _odd_head(raw)
+    if not head.id:
+        raise NoAlpha("no id")
+    created = instant(head.date_created)
+    filed = created or start
+    if filed is None:
+        raise NoAlpha("dateCreated is missing or no date, and the file name has no window of the month")
+    return Alpha(head.id, created, instant(head.date_modified), filed.date(), raw)
+
+
+def instant(text: str | None) -> dt.datetime | None:
+    """The UTC instant of an ISO 8601 text; without an offset it is New York time; None when it is no date.
+
+    >>> instant("2025-09-16T21:30:00-04:00")
+    datetime.datetime(2025, 9, 17, 1, 30, tzinfo=datetime.timezone.utc)
+    """
+    try:
+        moment = dt.datetime.fromisoformat(text or "")
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=BRAIN_TIME)
+        return moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def compact(raw: msgspec.Raw | bytes) -> bytes:
+    """One line of JSON; keys, escapes and the spelling of numbers stay as they are."""
+    line: bytes = msgspec.json.format(raw, indent=-1)
+    return line
+
+
+def raw_months(root: Path, account: str, kind: Kind) -> set[str]:
+    """The months for which there is raw input, by the names of files and folders alone."""
+    found: set[str] = set()
+    spans = set()
+    for entry in json_files(layout.slices_folder(root, account, kind)):
+        if months := _MONTHS.search(entry.name):
+            spans.add((months["first"], months["last"], entry.name if months["first"] != months["last"] else ""))
+    for first, last, name in spans:
+        window = layout.window_of(name) if name else None
+        found |= {first} if first == last else _months(window) if window else set()
+    archive = re.compile(rf"{re.escape(account)}_(\d{{4}}-\d\d)_all_{kind}_alphas")
+    for folder in _folders(layout.singles_folder(root, account, kind, "").parent):
+        if month := archive.fullmatch(folder.name):
+            found.add(month[1])
+    return found
+
+
+def json_files(folder: Path) -> list[os.DirEntry[str]]:
+    """The JSON files of a folder but for hidden ones, which are still being written; none when there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return [e for e in entries if e.name.endswith(".json") and e.name[0] != "." and e.is_file()]
+    except FileNotFoundError:
+        return []
+
+
+def not_utf8(data: bytes) -> str | None:
+    """Why `data` is not UTF-8; None when it is."""
+    try:
+        if not data.isascii():
+            data.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 at byte {error.start}"
+    return None
+
+
+def _elements_of(file: RawFile) -> list[msgspec.Raw] | list[bytes]:
+    try:
+        data = file.path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise BadSlice(str(file.path), error.strerror or str(error)) from error
+    cause = not_utf8(data)
+    if not data.strip():
+        cause = "it is empty"
+    elif cause is None and data.lstrip()[:1] != (b"{" if file.single else b"["):
+        cause = "not a JSON object" if file.single else "not a JSON array"
+    if cause:
+        raise BadSlice(str(file.path), cause)
+    try:
+        return [msgspec.json.decode(data, type=msgspec.Raw)] if file.single else _elements.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _split(file, data, error)
+
+
+def _split(file: RawFile, data: bytes, cause: Exception) -> list[bytes]:
+    """Part elements of which one is no JSON in the strict sense, such as a NaN, so that the rest of them lands."""
+    text, scan = data.decode(), json.JSONDecoder(strict=False).raw_decode
+    position, pieces = text.index("{" if file.single else "["), list[bytes]()
+    if not file.single:
+        position = _blank(text, position + 1)
+    try:
+        while True:
+            start, (_, position) = position, scan(text, position)
+            pieces.append(text[start:position].encode())
+            position = _blank(text, position)
+            if file.single or text[position : position + 1] != ",":
+                break
+            position = _blank(text, position + 1)
+    except (ValueError, RecursionError):
+        raise BadSlice(str(file.path), f"no JSON, or cut off ({cause})") from cause
+    if text[position:].rstrip() != ("" if file.single else "]"):
+        raise BadSlice(str(file.path), f"no JSON, or cut off ({cause})") from cause
+    return pieces
+
+
+def _blank(text: str, position: int) -> int:
+    while text[position : position + 1] in _BLANKS:
+        position += 1
+    return position
+
+
+def _odd_head(raw: msgspec.Raw | bytes) -> Head:
+    """The head of an element that has something other than text where id and dates belong."""
+    try:
+        fields = _fields.decode(raw)
+    except msgspec.ValidationError:
+        raise NoAlpha("not a JSON object") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise NoAlpha(f"no JSON ({error})") from None
+    if "id" in fields and bytes(fields["id"])[:1] not in (b'"', b"n"):
+        raise NoAlpha(f"id is not a string: {str(bytes(fields['id']), 'utf-8')[:40]}")
+    read = {key: _text.decode(raw) if bytes(raw)[:1] == b'"' else None for key, raw in fields.items() if key in _READ}
+    return Head(read.get("id"), read.get("dateCreated"), read.get("dateModified"))
+
+
+def _single(root: Path, entry: os.DirEntry[str], month: str) -> RawFile:
+    reach = month_window(month)
+    window = layout.window_of(entry.name)
+    start = window.start if window and reach.start <= window.start < reach.end else None
+    return _raw_file(root, entry, True, reach, start)
+
+
+def _raw_file(root: Path, entry: os.DirEntry[str], single: bool, reach: Window, start: dt.datetime | None) -> RawFile:
+    path = Path(entry.path)
+    return RawFile(path, path.relative_to(root).as_posix(), single, reach, start, entry.stat().st_mtime_ns)
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+def _whole_months(window: Window) -> Window:
+    last = window.end - dt.timedelta(microseconds=1)
+    return Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)
+
+
+def _months(window: Window) -> set[str]:
+    return {f"{day.start:%Y-%m}" for day in window.days()}
