@@ -1,0 +1,153 @@
+"""The login of an account on disk, so that all processes share one: cookies, when they end, and a login begun.
+
+Files are mode 0600 in a folder of mode 0700; their content is never logged. A file made for another server or another
+e-mail address counts as absent.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http.cookiejar import Cookie as JarCookie
+from http.cookiejar import CookieJar
+from pathlib import Path
+
+import msgspec
+
+from marketdata_assets.budget import private_folder
+
+_LOCKED_NAP_SECONDS = 0.05
+
+
+class Cookie(msgspec.Struct, frozen=True):
+    """What of a cookie has to be kept to send it back."""
+
+    name: str
+    value: str
+    domain: str
+    path: str
+    secure: bool
+
+    def __repr__(self) -> str:
+        return f"Cookie({self.name})"
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A login that the API took. Times are unix seconds."""
+
+    id: str
+    cookies: tuple[Cookie, ...]
+    expires: float
+    life_seconds: float
+
+    def __repr__(self) -> str:
+        return f"Session({self.id})"
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A login that waits for a person to open `url`."""
+
+    url: str
+    cookies: tuple[Cookie, ...]
+    began: float
+
+    def __repr__(self) -> str:
+        return f"Pending(began={self.began})"
+
+
+class _Stored(msgspec.Struct, omit_defaults=True):
+    owner: str
+    session: Session | None = None
+    pending: Pending | None = None
+
+
+@dataclass(frozen=True)
+class SessionFile:
+    """Where an account's login is kept; `owner` says for which server and user."""
+
+    folder: Path
+    account: str
+    owner: str
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.account}.session"
+
+    def load(self) -> tuple[Session | None, Pending | None]:
+        """The stored session and the login begun; None for what is missing, of another owner or unreadable."""
+        try:
+            stored = msgspec.json.decode(self.path.read_bytes(), type=_Stored)
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+            return None, None
+        return (stored.session, stored.pending) if stored.owner == self.owner else (None, None)
+
+    def save(self, *, session: Session | None = None, pending: Pending | None = None) -> None:
+        """Put this in the place of what is stored, at once; the caller holds `alone`."""
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.encode(_Stored(self.owner, session, pending)))
+        partial.replace(self.path)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold the account's login lock, which one process of the machine can have at a time."""
+        private_folder(self.folder)
+        handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(_LOCKED_NAP_SECONDS)
+            yield
+        finally:
+            os.close(handle)
+
+
+def owner(url: str, email: str) -> str:
+    """A mark that differs by server and e-mail address and tells neither."""
+    return hashlib.sha256(f"{url}\n{email}".encode()).hexdigest()[:32]
+
+
+def new_session(cookies: Iterable[Cookie], seconds_left: float) -> Session:
+    return Session(uuid.uuid4().hex, tuple(cookies), time.time() + seconds_left, seconds_left)
+
+
+def kept(jar: CookieJar) -> tuple[Cookie, ...]:
+    """The cookies of a jar, to be stored."""
+    return tuple(Cookie(one.name, one.value or "", one.domain, one.path, one.secure) for one in jar)
+
+
+def fill(jar: CookieJar, cookies: Iterable[Cookie]) -> None:
+    """Make a jar hold these cookies and no others."""
+    jar.clear()
+    for one in cookies:
+        jar.set_cookie(_jar_cookie(one))
+
+
+def _jar_cookie(one: Cookie) -> JarCookie:
+    return JarCookie(
+        version=0,
+        name=one.name,
+        value=one.value,
+        port=None,
+        port_specified=False,
+        domain=one.domain,
+        domain_specified=True,
+        domain_initial_dot=one.domain.startswith("."),
+        path=one.path,
+        path_specified=True,
+        secure=one.secure,
+        expires=None,
+        discard=True,
+        comment=None,
+        comment_url=None,
+        rest={},
+    )
