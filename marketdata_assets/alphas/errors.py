@@ -97,7 +97,7 @@ class TooManyRejects(AlphasError):
         self.rejected = rejected
         self.documents = documents
         super().__init__(
-            f"{place}: {rejected} of {documents} documents refused, over the limit of 1 % or 1000."
+            f"{place}: {rejected} of {documents} documents refused, over the limit of 1 % (at least 10, at most 1000)."
             f" First: {'; '.join(examples)}. Mend the file and deliver it again."
         )
 

@@ -1,0 +1,108 @@
+"""One line of a package as the document MongoDB takes, or the reason why it does not.
+
+{"id":"xVWpJpp","type":"REGULAR","dateCreated":"2025-09-16T21:30:00-04:00","settings":{...},"is":{"checks":[...]}}
+"""
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import bson
+import msgspec
+from bson.errors import BSONError
+
+from marketdata_assets.alphas import archive
+from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.alphas.merge import Document
+
+DATES = ("dateCreated", "dateModified", "dateSubmitted")
+REVISION = "_rev"
+"""The one field of a stored document that is ours: how often it has been written."""
+
+MAX_BYTES = 16 * 1024 * 1024 - 64 * 1024
+"""MongoDB's limit, less room for a merge's bookkeeping."""
+MAX_DEPTH = 100
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
+_OURS = ("_id", REVISION)
+_OPEN, _CLOSE = b"[{", b"]}"
+
+
+class Refused(Exception):
+    """A document that will not land, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alpha:
+    """A readable alpha: its id, when it was last changed (None if it does not say), and its BSON without `_id`."""
+
+    id: str
+    modified: dt.datetime | None
+    bson: bytes
+
+
+def read(raw: bytes, kind: Kind) -> Alpha:
+    """Read one line. Dates become UTC; everything else stays as it is. Raises Refused."""
+    document = _parse(raw)
+    name = document.get("id")
+    if not isinstance(name, str) or not name:
+        raise Refused("has no id" if name is None else f"id {str(name)[:40]!r} is no text")
+    if document.get("type") not in (None, kind.upper()):
+        raise Refused(f"type is {document['type']!r} in a {kind} package")
+    for key in document:
+        if key in _OURS:
+            raise Refused(f"key {key!r} is reserved for the database")
+        if key[:1] == "$":
+            raise Refused(f"key {key!r} begins with $, which MongoDB refuses")
+    for key in DATES:
+        if document.get(key) is not None:
+            document[key] = instant(key, document[key])
+    return Alpha(name, document.get("dateModified") or document.get("dateCreated"), _encode(document))
+
+
+def instant(key: str, value: Any) -> dt.datetime:
+    """An ISO 8601 date and time as UTC, in whole milliseconds as MongoDB keeps them.
+
+    `2025-09-16T21:30:00-04:00` is 01:30 UTC of the next day; without an offset it is New York's clock.
+    """
+    moment = archive.instant(value) if isinstance(value, str) and _MOMENT.match(value) else None
+    if moment is not None:
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    raise Refused(f"{key} {str(value)[:40]!r} is no date and time")
+
+
+def _parse(raw: bytes) -> Document:
+    try:
+        document = msgspec.json.decode(raw)
+    except UnicodeDecodeError as error:
+        raise Refused(f"not UTF-8 at byte {error.start}") from error
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Refused(f"no JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Refused(f"a JSON {type(document).__name__}, not an object")
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        raise Refused(f"nested deeper than {MAX_DEPTH} levels, which MongoDB refuses")
+    return document
+
+
+def _depth(raw: bytes) -> int:
+    """How deep brackets go; those within strings do not count."""
+    deepest = depth = 0
+    for bracket in re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw):
+        if bracket in _OPEN:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in _CLOSE:
+            depth -= 1
+    return deepest
+
+
+def _encode(document: Document) -> bytes:
+    try:
+        encoded = bson.encode(document)
+    except (BSONError, OverflowError, UnicodeError) as error:
+        raise Refused(f"MongoDB cannot keep it: {error}") from error
+    if len(encoded) > MAX_BYTES:
+        raise Refused(f"{len(encoded) / 2**20:.1f} MiB as BSON, over MongoDB's limit of 16 MiB")
+    return bytes(encoded)

@@ -1,0 +1,323 @@
+"""One day's package into MongoDB: read, judge, merge batch by batch, then the ledger.
+
+Which packages to import is decided in `ingest`. Everything here can be killed and run again.
+"""
+
+import datetime as dt
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import bson
+from pymongo.database import Database
+
+from marketdata_assets.alphas.documents import MAX_BYTES, REVISION, Alpha, Refused, instant, read
+from marketdata_assets.alphas.errors import AlphasError, TooManyRejects
+from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.alphas.merge import Document, identical, merge
+from marketdata_assets.alphas.modes import ImportOptions, Span
+from marketdata_assets.alphas.package_files import read_package
+from marketdata_assets.stores import mongo, mongo_ledger
+from marketdata_assets.stores.bookkeeping import Entry, Reject, after_failure
+from marketdata_assets.stores.mongo_ledger import DIGEST_BYTES, Known
+
+CODE_VERSION = "alphas-1"
+SPOOL_BYTES = 32 * 1024 * 1024
+MAX_REJECTED = 1000
+ALWAYS_REJECTED = 10
+"""So many refused documents never doubt a package: a day may have no more than a handful in all."""
+LARGE_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
+
+Result = Literal["ok", "empty", "failed", "unchanged"]
+
+
+@dataclass(frozen=True)
+class Package:
+    """One UTC day of an account's alphas of one kind; two files while a switch to or from zstd waits to be finished."""
+
+    account: str
+    kind: Kind
+    day: str
+    paths: tuple[Path, ...]
+
+    @property
+    def month(self) -> str:
+        return self.day[:7]
+
+    @property
+    def dataset(self) -> str:
+        return database_name(self.kind)
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in self.paths)
+
+    def content_hash(self) -> str:
+        """SHA-256 of the files as they are."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+
+def database_name(kind: Kind) -> str:
+    """The database, and the asset, of a kind."""
+    return f"{kind}_alphas"
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """How one package ended. `documents` were read; those `inserted` or `updated` were written."""
+
+    place: str
+    month: str
+    result: Result
+    documents: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    skipped: int = 0
+    """Left out because of the mode's span of time."""
+    races: int = 0
+    error: str | None = None
+
+
+@dataclass
+class _Line:
+    """The newest version of an id in the package: where it stands, and where its BSON is in the spool."""
+
+    number: int
+    path: Path
+    digest: bytes
+    modified: dt.datetime | None
+    at: int
+    length: int
+
+
+@dataclass
+class _Prepared:
+    """A package that has been read whole: what to write, what is known already, what is refused."""
+
+    lines: dict[str, _Line] = field(default_factory=dict)
+    spool: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115
+    read: int = 0
+    skipped: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    standing: list[bytes] = field(default_factory=list)
+
+    def alphas(self, batch_size: int) -> Iterator[dict[str, Alpha]]:
+        """The alphas to write, in batches by id."""
+        names = iter(self.lines)
+        while batch := list(islice(names, batch_size)):
+            alphas = {}
+            for name in batch:
+                line = self.lines[name]
+                self.spool.seek(line.at)
+                alphas[name] = Alpha(name, line.modified, self.spool.read(line.length))
+            yield alphas
+
+
+def import_package(
+    database: Database[Document], package: Package, options: ImportOptions, span: Span, run_id: str
+) -> UnitReport:
+    """Bring one package into its collection and write down that it is there.
+
+    A package that cannot be read, or of which too much is refused, changes nothing but the ledger and is reported
+    failed. Raises StoreAway or StoreFull; then some batches may have landed, and running again completes them.
+    """
+    started = mongo_ledger.now()
+    with mongo.naming_failures():
+        known = mongo_ledger.known(database, package.dataset, package.account, package.day)
+        content_hash = package.content_hash()
+        prepared = _Prepared()
+        try:
+            _prepare(prepared, package, known, options, span)
+            written = _write(database, package, prepared, known, options)
+        except AlphasError as error:
+            attempt = _entry(package, None, run_id, started)
+            attempt = replace(attempt, outcome="failed", attempted_hash=content_hash, error=str(error))
+            stands = after_failure(known.entry if known else None, attempt)
+            mongo_ledger.record(database, stands, known.digests if known else ())
+            return UnitReport(_place(package), package.month, "failed", error=str(error))
+        finally:
+            prepared.spool.close()
+        mongo_ledger.replace_rejects(database, package.dataset, package.account, package.day, prepared.rejects)
+        entry = replace(
+            _entry(package, known, run_id, started),
+            content_hash=None if prepared.skipped else content_hash,
+            read=prepared.read,
+            skipped=prepared.skipped,
+            rows=prepared.read - prepared.skipped - len(prepared.rejects),
+            rejected=len(prepared.rejects),
+            outcome="ok" if prepared.read else "empty",
+            attempted_hash=content_hash,
+        )
+        mongo_ledger.record(database, entry, prepared.standing)
+    return UnitReport(
+        _place(package),
+        package.month,
+        "ok" if prepared.read else "empty",
+        prepared.read,
+        written.inserted,
+        written.updated,
+        prepared.read - prepared.skipped - len(prepared.rejects) - written.inserted - written.updated,
+        len(prepared.rejects),
+        prepared.skipped,
+        written.races,
+    )
+
+
+def pending(database: Database[Document], package: Package, batch_size: int) -> list[str]:
+    """Ids that importing the package once more would write: none, right after an import. Nothing is written."""
+    prepared = _Prepared()
+    options = ImportOptions()
+    found: list[str] = []
+    try:
+        _prepare(prepared, package, None, options, Span(None, None))
+        for alphas in prepared.alphas(batch_size):
+            stored = mongo.read(database[package.account], "id", set(alphas))
+            found += [name for name, alpha in alphas.items() if plan(options, stored.get(name), alpha) is not None]
+    finally:
+        prepared.spool.close()
+    return found
+
+
+def _prepare(prepared: _Prepared, package: Package, known: Known | None, options: ImportOptions, span: Span) -> None:
+    """Read every line; parse those that the ledger does not know. Raises BadSlice or TooManyRejects."""
+    digests = known.digests if known and not options.everything else frozenset()
+    for path in package.paths:
+        for number, raw in read_package(path):
+            prepared.read += 1
+            digest = hashlib.sha256(raw).digest()[:DIGEST_BYTES]
+            if digest in digests:
+                prepared.standing.append(digest)
+                continue
+            try:
+                alpha = read(raw, package.kind)
+            except Refused as refusal:
+                prepared.rejects.append(_reject(package, path, number, str(refusal), raw))
+                continue
+            if not span.has(alpha.modified):
+                prepared.skipped += 1
+                continue
+            _keep_newest(prepared, alpha, _Line(number, path, digest, alpha.modified, 0, len(alpha.bson)))
+    _doubt(package, prepared)
+
+
+def _keep_newest(prepared: _Prepared, alpha: Alpha, line: _Line) -> None:
+    """Of one id twice, the newest version lands; the other stands as well, being older."""
+    other = prepared.lines.get(alpha.id)
+    if other is not None and older(line.modified, other.modified):
+        prepared.standing.append(line.digest)
+        return
+    if other is not None:
+        prepared.standing.append(other.digest)
+    line.at = prepared.spool.seek(0, 2)
+    prepared.spool.write(alpha.bson)
+    prepared.lines[alpha.id] = line
+
+
+def _write(
+    database: Database[Document], package: Package, prepared: _Prepared, known: Known | None, options: ImportOptions
+) -> mongo.Written:
+    written = mongo.Written()
+    fresh = known is None and not options.everything
+    for alphas in prepared.alphas(options.batch_size):
+        written.add(
+            mongo.write(
+                database[package.account],
+                alphas,
+                lambda old, alpha: plan(options, old, alpha),
+                revision=REVISION,
+                fresh=fresh,
+            )
+        )
+    for name, reason in written.refused.items():
+        line = prepared.lines.pop(name)
+        prepared.rejects.append(_reject(package, line.path, line.number, reason, b""))
+    _doubt(package, prepared)
+    prepared.standing += [line.digest for line in prepared.lines.values()]
+    return written
+
+
+def plan(options: ImportOptions, old: Document | None, alpha: Alpha) -> mongo.Plan:
+    """What to write for one alpha, given the stored document."""
+    if old is None:
+        return mongo.Insert(alpha.bson)
+    new = bson.decode(alpha.bson, mongo.CODEC)
+    if options.mode == "rebuild":
+        stored = {key: value for key, value in old.items() if key not in ("_id", REVISION)}
+        return None if identical(stored, new) else mongo.Change(new, None)
+    late = options.mode != "overwrite" and older(alpha.modified, changed(old))
+    merged = merge(old, new, options.policy, late=late)
+    if merged.document is old:
+        return None
+    if len(alpha.bson) > LARGE_BYTES and len(bson.encode(merged.document)) > MAX_BYTES:
+        return mongo.Refuse("merged with what is stored, it is over MongoDB's limit of 16 MiB")
+    return mongo.Change(merged.document, merged.changes)
+
+
+def changed(document: Document) -> dt.datetime | None:
+    """When a stored document was last changed; an older tool left its dates as text."""
+    for key in ("dateModified", "dateCreated"):
+        value: Any = document.get(key)
+        if isinstance(value, dt.datetime):
+            return value
+        if value is not None:
+            try:
+                return instant(key, value)
+            except Refused:
+                continue
+    return None
+
+
+def older(one: dt.datetime | None, other: dt.datetime | None) -> bool:
+    """Whether `one` is known to be older than `other`."""
+    return one is not None and other is not None and one < other
+
+
+def _doubt(package: Package, prepared: _Prepared) -> None:
+    rejected = len(prepared.rejects)
+    if rejected > max(ALWAYS_REJECTED, min(MAX_REJECTED, prepared.read // 100)):
+        examples: Sequence[str] = [f"line {one.line} {one.reason}" for one in prepared.rejects[:3]]
+        raise TooManyRejects(_place(package), rejected, prepared.read, examples)
+
+
+def _reject(package: Package, path: Path, number: int, reason: str, raw: bytes) -> Reject:
+    return Reject(number, reason, raw.decode(errors="replace"), package.month)
+
+
+def _entry(package: Package, known: Known | None, run_id: str, started: dt.datetime) -> Entry:
+    """A ledger entry without its counts."""
+    return Entry(
+        dataset=package.dataset,
+        source=package.account,
+        unit=package.day,
+        content_hash=None,
+        previous_hash=known.entry.content_hash if known else None,
+        slices=[package.month],
+        read=0,
+        skipped=0,
+        rows=0,
+        rejected=0,
+        outcome="ok",
+        attempted_hash=None,
+        error=None,
+        code_version=CODE_VERSION,
+        run_id=run_id,
+        started=started,
+        finished=mongo_ledger.now(),
+    )
+
+
+def _place(package: Package) -> str:
+    path = package.paths[-1]
+    return "/".join(path.parts[-5:])
