@@ -1,0 +1,420 @@
+"""A server on loopback that behaves like the BRAIN API, faults included, in a thread of its own.
+
+    with BrainServer(requests=100, per_seconds=10.0) as server:
+        server.add_user("me@example.com", "secret", spread(start, end, 250))
+        server.fail(503, times=2, where="offset=100")
+        ...  # point a client at server.url
+        assert server.overruns == 0
+
+A fault is planned for the next `times` requests whose `METHOD path?query`, as it was sent, contains `where`.
+"""
+
+import asyncio
+import base64
+import json
+import re
+import secrets
+import threading
+import time
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Literal, Self
+from urllib.parse import unquote
+
+from aiohttp import web
+from brain_alphas import Alpha
+
+PAGE = 100
+KINDS = {"REGULAR": "regular", "SUPER": "super"}
+EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+_BOUND = re.compile(r"dateCreated(>=|<)(.+)")
+
+
+@dataclass
+class User:
+    """Someone who may log in; `persona` asks for a person at every login."""
+
+    password: str
+    persona: bool = False
+    alphas: dict[str, list[tuple[datetime, str, Alpha]]] = field(default_factory=lambda: {"regular": [], "super": []})
+    by_id: dict[str, Alpha] = field(default_factory=dict)
+
+
+@dataclass
+class Fault:
+    """What happens instead of, or before, the answer to some requests."""
+
+    where: str
+    times: int
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+
+
+class Refused(Exception):
+    """An answer with a JSON body and an error status."""
+
+    def __init__(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.response = _json(status, body, headers)
+
+
+class BrainServer:
+    """See the module. `requests` per `per_seconds` and user, sliding; None is no limit. `cap` bounds offset + limit."""
+
+    def __init__(
+        self,
+        *,
+        requests: int | None = None,
+        per_seconds: float = 60.0,
+        retry_after: float = 1.0,
+        retry_after_as: Literal["seconds", "date"] = "seconds",
+        cap: int = 10000,
+        session_seconds: float = 14400.0,
+        latency: float = 0.0,
+        port: int = 0,
+    ) -> None:
+        self.requests_allowed, self.per_seconds = requests, per_seconds
+        self.retry_after, self.retry_after_as = retry_after, retry_after_as
+        self.cap, self.session_seconds, self.latency, self.port = cap, session_seconds, latency, port
+        self.users: dict[str, User] = {}
+        self.log: list[str] = []
+        self.arrivals: dict[str, list[float]] = {}
+        self.logins = self.refused_logins = self.overruns = 0
+        self.in_flight = self.most_in_flight = 0
+        self._sessions: dict[str, tuple[str, float]] = {}
+        self._inquiries: dict[str, tuple[str, bool]] = {}
+        self._recent: dict[str, deque[float]] = {}
+        self._faults: list[Fault] = []
+        self._lock = threading.RLock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._runner: web.AppRunner | None = None
+
+    # What a test sets up and asks.
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def requests(self) -> int:
+        """Requests that came in, logins included."""
+        return len(self.log)
+
+    def asked(self, where: str) -> int:
+        """Requests so far whose `METHOD path?query` contains `where`."""
+        return sum(where in line for line in list(self.log))
+
+    def add_user(self, email: str, password: str, alphas: Iterable[Alpha] = (), *, persona: bool = False) -> None:
+        with self._lock:
+            self.users[email] = User(password, persona)
+            self.add_alphas(email, alphas)
+
+    def add_alphas(self, email: str, alphas: Iterable[Alpha]) -> None:
+        """Add alphas, or put them in the place of those with the same id."""
+        with self._lock:
+            user = self.users[email]
+            for alpha in alphas:
+                if alpha.id in user.by_id:
+                    self.remove_alpha(email, alpha.id)
+                user.by_id[alpha.id] = alpha
+                insort(user.alphas[alpha.kind], (alpha.created, alpha.id, alpha))
+
+    def remove_alpha(self, email: str, alpha_id: str) -> None:
+        with self._lock:
+            user = self.users[email]
+            alpha = user.by_id.pop(alpha_id)
+            user.alphas[alpha.kind].remove((alpha.created, alpha.id, alpha))
+
+    def expire_sessions(self) -> None:
+        """Every cookie handed out so far is dead."""
+        with self._lock:
+            self._sessions.clear()
+
+    def person_arrives(self, email: str) -> None:
+        """The person opens the link of each login of theirs that waits."""
+        with self._lock:
+            self._inquiries = {key: (who, done or who == email) for key, (who, done) in self._inquiries.items()}
+
+    # Planned faults.
+
+    def fail(
+        self,
+        status: int,
+        times: int = 1,
+        where: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> None:
+        """Answer with this status."""
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return _json(status, body if body is not None else {"detail": "planned"}, headers)
+
+        self._plan(where, times, answer)
+
+    def drop(self, times: int = 1, where: str = "") -> None:
+        """Close the connection without an answer."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            assert request.transport
+            request.transport.abort()
+            return web.Response()
+
+        self._plan(where, times, answer)
+
+    def cut(self, times: int = 1, where: str = "") -> None:
+        """Promise an answer of some length and close the connection in the middle of it."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
+            await response.prepare(request)
+            await response.write(b'{"count": 3, "results": [')
+            assert request.transport
+            request.transport.abort()
+            return response
+
+        self._plan(where, times, answer)
+
+    def garble(self, times: int = 1, where: str = "", body: bytes = b'{"count": 3, "results": [') -> None:
+        """Answer 200 with something that is no sound JSON."""
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return web.Response(body=body, content_type="application/json")
+
+        self._plan(where, times, answer)
+
+    def stall(self, seconds: float, times: int = 1, where: str = "") -> None:
+        """Answer rightly, but late."""
+
+        async def answer(_: web.Request) -> None:
+            await asyncio.sleep(seconds)
+
+        self._plan(where, times, answer)
+
+    def before(self, act: Callable[[], object], times: int = 1, where: str = "") -> None:
+        """Call `act` right before such a request is answered, say to insert an alpha while a client pages."""
+
+        async def answer(_: web.Request) -> None:
+            act()
+
+        self._plan(where, times, answer)
+
+    def _plan(
+        self, where: str, times: int, answer: Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+    ) -> None:
+        with self._lock:
+            self._faults.append(Fault(where, times, answer))
+
+    # The life of the server.
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _start(self) -> None:
+        app = web.Application(middlewares=[self._around])
+        app.router.add_get("/authentication", self._check)
+        app.router.add_post("/authentication", self._login)
+        app.router.add_get("/authentication/persona", self._link)
+        app.router.add_post("/authentication/persona", self._finish_login)
+        app.router.add_get("/users/self/alphas", self._list)
+        app.router.add_get("/alphas/{id}", self._one)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _stop(self) -> None:
+        assert self._runner
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def _around(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        arrived = time.monotonic()
+        line = f"{request.method} {request.raw_path}"
+        with self._lock:
+            self.log.append(line)
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            self._limit(request, arrived)
+            if self.latency:
+                await asyncio.sleep(self.latency)
+            with self._lock:
+                due = [fault for fault in self._faults if fault.times > 0 and fault.where in line][:1]
+                for fault in due:
+                    fault.times -= 1
+            for fault in due:
+                answer = await fault.answer(request)
+                if answer is not None:
+                    return answer
+            return await handler(request)
+        except Refused as refused:
+            return refused.response
+        except web.HTTPNotFound:
+            return _json(404, {"detail": "Not found."})
+        except web.HTTPMethodNotAllowed:
+            return _json(405, {"detail": f'Method "{request.method}" not allowed.'})
+        finally:
+            with self._lock:
+                self.in_flight -= 1
+
+    def _limit(self, request: web.Request, arrived: float) -> None:
+        with self._lock:
+            who = self._basic(request)[0] or self._sessions.get(request.cookies.get("t", ""), ("",))[0]
+            self.arrivals.setdefault(who, []).append(arrived)
+            if self.requests_allowed is None:
+                return
+            recent = self._recent.setdefault(who, deque())
+            while recent and recent[0] <= arrived - self.per_seconds:
+                recent.popleft()
+            if len(recent) < self.requests_allowed:
+                recent.append(arrived)
+                return
+            self.overruns += 1
+        late = formatdate(time.time() + self.retry_after + 0.999, usegmt=True)
+        value = late if self.retry_after_as == "date" else f"{self.retry_after:g}"
+        raise Refused(429, {"message": "API rate limit exceeded"}, {"Retry-After": value})
+
+    # Authentication.
+
+    async def _login(self, request: web.Request) -> web.Response:
+        email, password = self._basic(request)
+        with self._lock:
+            user = self.users.get(email)
+            if user is None or user.password != password:
+                self.refused_logins += 1
+                raise Refused(401, {"detail": "Incorrect authentication credentials."})
+            if user.persona:
+                inquiry = f"inq_{secrets.token_hex(8)}"
+                self._inquiries[inquiry] = (email, False)
+                location = f"/authentication/persona?inquiry={inquiry}"
+                headers = {"WWW-Authenticate": "persona", "Location": location}
+                raise Refused(401, {"inquiry": inquiry}, headers)
+            return self._welcome(email)
+
+    async def _link(self, request: web.Request) -> web.Response:
+        return web.Response(text="Show your face to the camera.")
+
+    async def _finish_login(self, request: web.Request) -> web.Response:
+        with self._lock:
+            email, arrived = self._inquiries.get(request.query.get("inquiry", ""), ("", False))
+            if not email:
+                raise Refused(404, {"detail": "Not found."})
+            if not arrived:
+                raise Refused(401, {"detail": "Inquiry is not finished."})
+            return self._welcome(email)
+
+    def _welcome(self, email: str) -> web.Response:
+        token = secrets.token_hex(16)
+        self._sessions[token] = (email, time.monotonic() + self.session_seconds)
+        self.logins += 1
+        response = _json(201, self._token(self.session_seconds))
+        response.set_cookie("t", token, httponly=True, samesite="None", path="/")
+        return response
+
+    async def _check(self, request: web.Request) -> web.Response:
+        self._user(request)
+        with self._lock:
+            _, ends = self._sessions[request.cookies["t"]]
+        return _json(200, self._token(ends - time.monotonic()))
+
+    def _token(self, seconds: float) -> object:
+        return {"user": {"id": "XX00001"}, "token": {"expiry": seconds}, "permissions": ["TUTORIAL"]}
+
+    def _basic(self, request: web.Request) -> tuple[str, str]:
+        scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Basic":
+            return "", ""
+        email, _, password = base64.b64decode(rest).decode().partition(":")
+        return email, password
+
+    def _user(self, request: web.Request) -> User:
+        with self._lock:
+            email, ends = self._sessions.get(request.cookies.get("t", ""), ("", 0.0))
+            if ends < time.monotonic():
+                raise Refused(401, {"detail": "Incorrect authentication credentials."})
+            return self.users[email]
+
+    # Alphas.
+
+    async def _list(self, request: web.Request) -> web.Response:
+        user = self._user(request)
+        query = _Query.parsed(request.raw_path.partition("?")[2])
+        if query.limit > PAGE:
+            raise Refused(400, {"limit": [f"Ensure this value is less than or equal to {PAGE}."]})
+        if query.offset + query.limit > self.cap:
+            raise Refused(400, {"detail": f"Offset is limited to {self.cap - query.limit}."})
+        with self._lock:
+            rows = user.alphas[query.kind]
+            start = bisect_left(rows, (query.start, ""))
+            end = bisect_left(rows, (query.end, ""))
+            count = max(end - start, 0)
+            found = rows[start + query.offset : min(end, start + query.offset + query.limit)]
+        head = {
+            "count": count,
+            "next": self._odd_url(query, query.offset + query.limit) if query.offset + query.limit < count else None,
+            "previous": self._odd_url(query, max(query.offset - query.limit, 0)) if query.offset else None,
+        }
+        body = json.dumps(head).encode()[:-1] + b', "results": [' + b", ".join(row[2].body for row in found) + b"]}"
+        return web.Response(body=body, content_type="application/json")
+
+    def _odd_url(self, query: "_Query", offset: int) -> str:
+        return f"http://127.0.0.1:443/users/self/alphas?limit={query.limit}&offset={offset}&type={query.kind.upper()}"
+
+    async def _one(self, request: web.Request) -> web.Response:
+        user = self._user(request)
+        with self._lock:
+            alpha = user.by_id.get(request.match_info["id"])
+        if alpha:
+            return web.Response(body=alpha.body, content_type="application/json")
+        raise Refused(404, {"detail": "Not found."})
+
+
+@dataclass
+class _Query:
+    """The query of the list. What the API would silently ignore is refused here, so that a wrong client fails."""
+
+    limit: int = 10
+    offset: int = 0
+    kind: str = "regular"
+    start: datetime = EARLIEST
+    end: datetime = LATEST
+
+    @classmethod
+    def parsed(cls, text: str) -> "_Query":
+        query = cls()
+        for part in text.split("&"):
+            name, _, value = (unquote(piece) for piece in part.partition("="))
+            bound = _BOUND.fullmatch(unquote(part))
+            if bound:
+                moment = datetime.fromisoformat(bound[2])
+                if moment.tzinfo is None:
+                    raise Refused(400, {"dateCreated": ["A time zone is needed."]})
+                setattr(query, "start" if bound[1] == ">=" else "end", moment)
+            elif name in ("limit", "offset") and value.isdigit():
+                setattr(query, name, int(value))
+            elif name == "type" and value in KINDS:
+                query.kind = KINDS[value]
+            elif (name, value) != ("order", "dateCreated"):
+                raise Refused(400, {name: [f'"{value}" is not a valid choice.']})
+        return query
+
+
+def _json(status: int, body: object, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response(body, status=status, headers=headers)
