@@ -30,6 +30,7 @@ from marketdata_assets.alphas.errors import BadSlice
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.newest import Newest
 from marketdata_assets.alphas.package_files import (
+    CHUNK_BYTES,
     PLAIN,
     ZSTD,
     alone,
@@ -85,7 +86,7 @@ def package(
     folder = layout.packages_folder(root, account, kind, month)
     job = _Job(root, account, kind, month)
     if any(raw_files(root, account, kind, month)) or list_packages(root, account, kind, [month]):
-        with alone(folder), tempfile.TemporaryFile(dir=folder.parent) as spool:
+        with alone(folder), tempfile.TemporaryFile(buffering=CHUNK_BYTES, dir=folder.parent) as spool:
             newest = Newest(spool)
             job.gather(newest, progress or tell)
             job.write(newest, folder, zstd)

@@ -1,0 +1,237 @@
+"""Raw files: which belong to a month, what of them are alphas, and what is refused."""
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archives import ACCOUNT, MONTH, alpha, put, put_single
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.alphas.archive import Alpha, Reject, compact, instant, raw_files, raw_months, read_raw
+from marketdata_assets.alphas.errors import BadSlice
+
+
+def read(root: Path, month: str = MONTH) -> tuple[list[Alpha], list[Reject]]:
+    files, nameless = raw_files(root, ACCOUNT, "regular", month)
+    assert not nameless
+    found = [element for file in files for element in read_raw(file, month)]
+    return [f for f in found if isinstance(f, Alpha)], [f for f in found if isinstance(f, Reject)]
+
+
+def utc(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2025-09-16T21:30:00-04:00", utc("2025-09-17 01:30")),
+        ("2025-11-02T01:30:00-04:00", utc("2025-11-02 05:30")),
+        ("2025-11-02T01:10:00-05:00", utc("2025-11-02 06:10")),
+        ("2025-07-01T10:00:00", utc("2025-07-01 14:00")),  # naive: New York, summer
+        ("2025-01-01T10:00:00.250", utc("2025-01-01 15:00:00.250")),  # and winter
+        ("2025-01-01T10:00:00Z", utc("2025-01-01 10:00")),
+        ("2025-02-30T10:00:00Z", None),
+        ("0001-01-01T00:00:00+05:00", None),
+        ("yesterday", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_dates(text: str | None, expected: dt.datetime | None) -> None:
+    assert instant(text) == expected
+
+
+def test_an_evening_in_new_york_is_the_next_day(tmp_path: Path) -> None:
+    put(tmp_path, "2025-09-17T01:00", [alpha("a", "2025-09-16T21:30:00-04:00")])
+    found, _ = read(tmp_path, "2025-09")
+    assert found[0].day == dt.date(2025, 9, 17)
+
+
+@pytest.mark.parametrize("created", ["not a date", None, 17, ["2024-11-03"], {}])
+def test_without_a_date_the_window_says_the_day(tmp_path: Path, created: Any) -> None:
+    put(tmp_path, "2024-11-27T09:00", [{"id": "a", "dateCreated": created, "dateModified": 5}])
+    (found,), rejects = read(tmp_path)
+    assert (found.day, found.created, found.modified, rejects) == (dt.date(2024, 11, 27), None, None, [])
+    assert json.loads(compact(found.raw))["dateCreated"] == created
+
+
+def test_bad_elements_are_quarantined_and_the_rest_lands(tmp_path: Path) -> None:
+    content = [alpha("a"), 7, {"x": 1}, alpha("b"), {"id": 17}, {"id": None}, {"id": ""}, ["id"], None, alpha("c")]
+    path = put(tmp_path, "2024-11-27T09:00", content)
+    found, rejects = read(tmp_path)
+    assert [f.id for f in found] == ["a", "b", "c"]
+    place = path.relative_to(tmp_path).as_posix()
+    assert [(r.place, r.reason) for r in rejects] == [
+        (f"{place}:2", "not a JSON object"),
+        (f"{place}:3", "no id"),
+        (f"{place}:5", "id is not a string: 17"),
+        (f"{place}:6", "no id"),
+        (f"{place}:7", "no id"),
+        (f"{place}:8", "not a JSON object"),
+        (f"{place}:9", "not a JSON object"),
+    ]
+    assert rejects[1].raw == '{"x": 1}'
+
+
+@pytest.mark.parametrize("bad", [b"NaN", b'"\\ud800"', b'"\t"', b"[-Infinity]"])
+def test_an_element_that_is_no_strict_json_does_not_take_its_slice_along(tmp_path: Path, bad: bytes) -> None:
+    good = json.dumps(alpha("a")).encode()
+    put(tmp_path, "2024-11-27T09:00", b"[" + good + b' ,\n{"id": "b", "x": ' + bad + b"} , " + good + b" ]\n")
+    found, (reject,) = read(tmp_path)
+    assert [bytes(f.raw) for f in found] == [good, good]
+    assert reject.place.endswith(":2")
+    assert "JSON" in reject.reason
+
+
+DOCUMENT = json.dumps([alpha("a", label="价值")], ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (DOCUMENT.encode("gbk"), "not UTF-8"),
+        (DOCUMENT.encode("utf-16"), "not UTF-8"),
+        (b'{"results": []}', "not a JSON array"),
+        (b"null", "not a JSON array"),
+        (b"[", "cut off"),
+        (b"[1,", "cut off"),
+        (b"[{}}", "cut off"),
+        (b"[1]]", "cut off"),
+        (b"[1, NaN, oops]", "cut off"),
+        (b'[{"id": "a", "x": ' + b"[" * 9999 + b"]" * 9999 + b"}]", "cut off"),
+    ],
+)
+def test_what_is_no_array_is_refused_by_name(tmp_path: Path, content: bytes, cause: str) -> None:
+    path = put(tmp_path, "2024-11-27T09:00", content)
+    with pytest.raises(BadSlice, match=cause) as caught:
+        read(tmp_path)
+    assert caught.value.place == str(path)
+
+
+@given(end=st.integers(0, len(DOCUMENT.encode()) - 1))
+def test_a_slice_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, end: int) -> None:
+    root = tmp_path_factory.mktemp("cut")
+    put(root, "2024-11-27T09:00", DOCUMENT.encode()[:end])
+    with pytest.raises(BadSlice):
+        read(root)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'"a"', b'{"id": "a"', b'{"id": "a"} {}', DOCUMENT.encode("gbk")[1:-1]]
+)
+def test_a_single_file_that_is_no_object_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = put_single(tmp_path, "2024-11-27", "a", content)
+    with pytest.raises(BadSlice) as caught:
+        read(tmp_path)
+    assert caught.value.place == str(path)
+
+
+def test_single_files_are_known_by_their_content(tmp_path: Path) -> None:
+    put_single(tmp_path, "2024-11-27", "xVWpJpp", json.dumps(alpha("another-id-of-any-length"), indent=4).encode())
+    put_single(tmp_path, "2024-11-28", "undated", {"id": "u", "dateCreated": None})
+    put_single(tmp_path, "2024-11-29", "none", {"name": "no id"})
+    found, (reject,) = read(tmp_path)
+    assert [(f.id, f.day.day) for f in found] == [("another-id-of-any-length", 27), ("u", 28)]
+    assert (reject.reason, reject.place[-7:]) == ("no id", ".json:1")
+
+
+def test_a_slice_over_a_month_border_is_read_for_the_days_of_the_month_asked(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "2024-10-31T00:00",
+        [alpha("o", "2024-10-31T19:59:59-04:00"), alpha("n", "2024-10-31T20:00:00-04:00"), {"id": "u"}, {"no": "id"}],
+        hours=48,
+    )
+    assert [[f.id for f in read(tmp_path, month)[0]] for month in ("2024-10", "2024-11")] == [["o", "u"], ["n"]]
+    assert [len(read(tmp_path, month)[1]) for month in ("2024-10", "2024-11")] == [1, 0]
+    assert raw_months(tmp_path, ACCOUNT, "regular") == {"2024-10", "2024-11"}
+
+
+def test_an_alpha_in_a_file_of_another_month_is_on_record(tmp_path: Path) -> None:
+    put(tmp_path, "2024-11-30T23:00", [alpha("a", "2024-11-30T20:00:00-05:00")])
+    put_single(tmp_path, "2024-11-01", "b", alpha("b", "2024-10-31T10:00:00-04:00"))
+    found, rejects = read(tmp_path)
+    assert not found
+    assert [reject.reason.partition("Z ")[2] for reject in rejects] == ["lies outside the months of the file"] * 2
+
+
+def test_only_finished_json_files_of_the_month_are_read(tmp_path: Path) -> None:
+    path = put(tmp_path, "2024-11-27T09:00", [alpha("a")])
+    put(tmp_path, "2024-12-01T00:00", b"broken, but of another month")
+    put(tmp_path, "2024-10-31T23:00", b"broken, but of another month")
+    for name in (f".{path.name}", f"{path.name}.partial", "notes.txt"):
+        path.with_name(name).write_text("broken")
+    found, _ = read(tmp_path)
+    assert [f.id for f in found] == ["a"]
+
+
+def test_a_slice_without_a_window_in_its_name_is_told_of(tmp_path: Path) -> None:
+    path = put(tmp_path, "2024-11-27T09:00", [alpha("a")])
+    copy = path.with_name("copy.json")
+    copy.write_bytes(path.read_bytes())
+    _, (nameless,) = raw_files(tmp_path, ACCOUNT, "regular", MONTH)
+    assert nameless.place == str(copy)
+    assert raw_months(tmp_path, ACCOUNT, "regular") == {MONTH}
+
+
+NUMBERS = (
+    "0",
+    "-0",
+    "0.0",
+    "-0.0",
+    "1.0",
+    "1e3",
+    "1E+3",
+    "2.0e3",
+    "0.10",
+    "1e999",
+    "12345678901234567890123",
+    "1.50e-7",
+)
+SPACE = st.text(" \t\r\n", max_size=3)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=5).map(lambda text: json.dumps(text, ensure_ascii=False))
+
+
+def spaced(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.tuples(SPACE, parts, SPACE).map("".join)
+
+
+VALUES = st.recursive(
+    st.sampled_from(("null", "true", "false", '"\\u00e9"', *NUMBERS)) | TEXTS,
+    lambda inner: (
+        st.lists(spaced(inner), max_size=3).map(lambda parts: f"[{','.join(parts)}]")
+        | st.lists(st.tuples(TEXTS, spaced(inner)), max_size=3).map(
+            lambda pairs: "{" + ",".join(f"{key}:{value}" for key, value in pairs) + "}"
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def tokens(text: str) -> Any:
+    """A document in which every number is the text it was spelled as, and pairs keep their order."""
+    options = {"parse_float": str, "parse_int": lambda digits: ("int", digits), "object_pairs_hook": tuple}
+    return json.loads(text, **options)
+
+
+@given(value=spaced(VALUES))
+def test_compacting_changes_blanks_only(value: str) -> None:
+    raw = f'{{ "id" : "a" , "x" :{value}}}'.encode()
+    line = compact(raw)
+    assert tokens(line.decode()) == tokens(raw.decode())
+    assert b"\n" not in line
+    assert compact(line) == line
+
+
+def test_recorded_alphas_are_read_as_they_are(fixtures: Path, tmp_path: Path) -> None:
+    page = json.loads((fixtures / "brain/alpha_list/users_self_alphas_page.json").read_text())
+    put(tmp_path, "2025-06-01T00:00", page["results"], hours=720)
+    found, rejects = read(tmp_path, "2025-06")
+    assert [json.loads(compact(f.raw)) for f in found] == page["results"]
+    assert (len(found) > 0, rejects) == (True, [])
