@@ -126,41 +126,44 @@ class _Prepared:
 
 
 def import_package(
-    database: Database[Document], package: Package, options: ImportOptions, span: Span, run_id: str
+    database: Database[Document],
+    package: Package,
+    options: ImportOptions,
+    span: Span,
+    run_id: str,
+    fresh: bool = False,
 ) -> UnitReport:
     """Bring one package into its collection and write down that it is there.
 
     A package that cannot be read, or of which too much is refused, changes nothing but the ledger and is reported
-    failed. Raises StoreAway or StoreFull; then some batches may have landed, and running again completes them.
+    failed. `fresh` says that the ledger has nothing of it, which saves asking. Raises StoreAway or StoreFull; then
+    some batches may have landed, and running again completes them.
     """
     started = mongo_ledger.now()
+    prepared = _Prepared()
     with mongo.naming_failures():
-        known = mongo_ledger.known(database, package.dataset, package.account, package.day)
-        content_hash = package.content_hash()
-        prepared = _Prepared()
+        known = None if fresh else mongo_ledger.known(database, package.dataset, package.account, package.day)
+        entry = _entry(package, known, run_id, started)
         try:
             _prepare(prepared, package, known, options, span)
             written = _write(database, package, prepared, known, options)
         except AlphasError as error:
-            attempt = _entry(package, None, run_id, started)
-            attempt = replace(attempt, outcome="failed", attempted_hash=content_hash, error=str(error))
-            stands = after_failure(known.entry if known else None, attempt)
-            mongo_ledger.record(database, stands, known.digests if known else ())
+            entry = replace(entry, outcome="failed", error=str(error))
+            _record_failure(database, known, entry)
             return UnitReport(_place(package), package.month, "failed", error=str(error))
         finally:
             prepared.spool.close()
-        mongo_ledger.replace_rejects(database, package.dataset, package.account, package.day, prepared.rejects)
         entry = replace(
-            _entry(package, known, run_id, started),
-            content_hash=None if prepared.skipped else content_hash,
+            entry,
+            content_hash=None if prepared.skipped else entry.attempted_hash,
             read=prepared.read,
             skipped=prepared.skipped,
             rows=prepared.read - prepared.skipped - len(prepared.rejects),
             rejected=len(prepared.rejects),
             outcome="ok" if prepared.read else "empty",
-            attempted_hash=content_hash,
+            finished=mongo_ledger.now(),
         )
-        mongo_ledger.record(database, entry, prepared.standing)
+        mongo_ledger.record(database, known, entry, prepared.standing, prepared.rejects)
     return UnitReport(
         _place(package),
         package.month,
@@ -173,6 +176,12 @@ def import_package(
         prepared.skipped,
         written.races,
     )
+
+
+def _record_failure(database: Database[Document], known: Known | None, attempt: Entry) -> None:
+    """Write a failed attempt to the ledger; what stood before still stands, and stays on record."""
+    entry = after_failure(known.entry if known else None, replace(attempt, finished=mongo_ledger.now()))
+    mongo_ledger.record(database, known, entry, known.digests if known else (), known.rejects if known else ())
 
 
 def pending(database: Database[Document], package: Package, batch_size: int) -> list[str]:
@@ -296,7 +305,7 @@ def _reject(package: Package, path: Path, number: int, reason: str, raw: bytes) 
 
 
 def _entry(package: Package, known: Known | None, run_id: str, started: dt.datetime) -> Entry:
-    """A ledger entry without its counts."""
+    """The attempt's ledger entry, its counts still to come."""
     return Entry(
         dataset=package.dataset,
         source=package.account,
@@ -309,7 +318,7 @@ def _entry(package: Package, known: Known | None, run_id: str, started: dt.datet
         rows=0,
         rejected=0,
         outcome="ok",
-        attempted_hash=None,
+        attempted_hash=package.content_hash(),
         error=None,
         code_version=CODE_VERSION,
         run_id=run_id,

@@ -5,7 +5,7 @@ Ends in one frozen report; whether a failed package fails a run is the caller's 
 
 import datetime as dt
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.fanout import Done, Fanout
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import mongo, mongo_ledger
+from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.errors import StoreAway
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -85,6 +86,8 @@ class _Job:
     options: ImportOptions
     span: Span
     run_id: str
+    fresh: frozenset[str]
+    """Days of which the ledger has nothing."""
 
 
 def ingest(
@@ -112,8 +115,9 @@ def ingest(
         database = client[database_name(kind)]
         prepare(database, account)
         span = options.span(mongo_ledger.now(), _newest(database, account) if options.mode == "smart_merge" else None)
-        due = _due(database, packages, force or options.everything, account)
-    job = _Job(uri, options, span, run_id)
+        known = {entry.unit: entry for entry in mongo_ledger.entries(database, database_name(kind), account)}
+    due = _due(packages, known, force or options.everything)
+    job = _Job(uri, options, span, run_id, frozenset(package.day for package in due if package.day not in known))
     reports = list(_run(job, due, fanout, progress))
     seconds = time.monotonic() - started
     unchanged = len(packages) - len(due)
@@ -143,15 +147,13 @@ def _newest(database: Database[Document], account: str) -> dt.datetime | None:
     return changed(newest) if newest else None
 
 
-def _due(database: Database[Document], packages: Sequence[Package], all_of_them: bool, account: str) -> list[Package]:
+def _due(packages: Sequence[Package], known: Mapping[str, Entry], all_of_them: bool) -> list[Package]:
     """Packages whose bytes the ledger does not know to be in the collection, or all."""
-    if all_of_them or not packages:
-        return list(packages)
-    known = mongo_ledger.entries(database, packages[0].dataset, account)
     return [
         package
         for package in packages
-        if (entry := known.get(package.day)) is None
+        if all_of_them
+        or (entry := known.get(package.day)) is None
         or entry.outcome == "failed"
         or entry.content_hash != package.content_hash()
     ]
@@ -199,7 +201,7 @@ def _import_one(database: Database[Document], job: _Job, package: Package) -> Un
     waits = iter(RECONNECTS_SECONDS)
     while True:
         try:
-            return import_package(database, package, job.options, job.span, job.run_id)
+            return import_package(database, package, job.options, job.span, job.run_id, fresh=package.day in job.fresh)
         except StoreAway:
             pause = next(waits, None)
             if pause is None:

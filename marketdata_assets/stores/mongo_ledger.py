@@ -1,11 +1,12 @@
-"""The ledger and the quarantine in MongoDB, in the database whose documents they describe, written after them.
+"""The ledger in MongoDB, in the database whose documents it describes: a document a unit, written after them.
 
-A write of documents is safe to repeat, so a crash between the two costs a repeat and no document. Collections of data
-cannot have these names: an account has no hyphen.
+A write of documents is safe to repeat, so a crash between the two costs a repeat and no document. The unit's refused
+rows and its last attempts are in the same document: one write says all. A collection of data cannot have the ledger's
+name, for an account has no hyphen.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,9 +16,9 @@ from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject
 from marketdata_assets.stores.mongo import CODEC
 
 LEDGER = "marketdata-ledger"
-LOG = "marketdata-ledger-log"
-QUARANTINE = "marketdata-quarantine"
-MAX_RAW = 4096
+MAX_RAW = 2048
+MAX_REJECTS = 1000
+MAX_ATTEMPTS = 20
 DIGEST_BYTES = 16
 MAX_DIGESTS = 500_000
 """More would come near the size limit of a document; such a unit is merged whole when it changes."""
@@ -27,76 +28,83 @@ Store = Database[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Known:
-    """What the ledger says of a unit, and the digests of those of its lines that stand in the data."""
+    """What the ledger says of a unit: its entry, the digests of those of its lines that stand, what was refused."""
 
     entry: Entry
     digests: frozenset[bytes]
+    rejects: tuple[Reject, ...]
+    attempts: tuple[Mapping[str, Any], ...]
 
 
 def ensure(database: Store) -> None:
-    """Create the indexes; safe to call at any time."""
-    database[LOG].create_index([("dataset", 1), ("source", 1), ("finished", -1)])
-    database[QUARANTINE].create_index([("dataset", 1), ("source", 1), ("unit", 1)])
+    """Create the index; safe to call at any time."""
+    database[LEDGER].create_index([("dataset", 1), ("source", 1), ("unit", 1)], unique=True)
 
 
-def entries(database: Store, dataset: str, source: str) -> dict[str, Entry]:
-    """The ledger of one source by unit, without digests."""
-    found = database[LEDGER].with_options(codec_options=CODEC).find(_of(dataset, source), {"digests": 0})
-    return {row["unit"]: _entry(row) for row in found}
+def entries(database: Store, dataset: str, source: str | None = None) -> list[Entry]:
+    """The ledger of one source or of all, ordered by source and unit."""
+    wanted = {"dataset": dataset} if source is None else {"dataset": dataset, "source": source}
+    hidden = {"digests": 0, "rejects": 0, "attempts": 0}
+    found = database[LEDGER].with_options(codec_options=CODEC).find(wanted, hidden)
+    return [_entry(row) for row in found.sort([("source", 1), ("unit", 1)])]
 
 
 def known(database: Store, dataset: str, source: str, unit: str) -> Known | None:
-    """One unit with its digests."""
+    """All that is known of one unit."""
     row = database[LEDGER].with_options(codec_options=CODEC).find_one({"_id": _id(dataset, source, unit)})
     if row is None:
         return None
-    packed = row.get("digests", b"")
-    digests = frozenset(packed[at : at + DIGEST_BYTES] for at in range(0, len(packed), DIGEST_BYTES))
-    return Known(_entry(row), digests)
-
-
-def record(database: Store, entry: Entry, digests: Iterable[bytes]) -> None:
-    """Write `entry` as the unit's present state, and append it to the log of attempts."""
-    kept = sorted(set(digests))
-    row = _row(entry)
-    packed = b"".join(kept) if len(kept) <= MAX_DIGESTS else b""
-    database[LOG].insert_one(row | {})
-    database[LEDGER].replace_one(
-        {"_id": _id(entry.dataset, entry.source, entry.unit)}, row | {"digests": packed}, upsert=True
+    packed = row["digests"]
+    return Known(
+        _entry(row),
+        frozenset(packed[at : at + DIGEST_BYTES] for at in range(0, len(packed), DIGEST_BYTES)),
+        tuple(Reject(**reject) for reject in row["rejects"]),
+        tuple(row["attempts"]),
     )
 
 
-def replace_rejects(database: Store, dataset: str, source: str, unit: str, rejects: Iterable[Reject]) -> None:
-    """Make `rejects` the only ones of this unit in quarantine."""
-    database[QUARANTINE].delete_many(_of(dataset, source) | {"unit": unit})
-    rows = [_of(dataset, source) | {"unit": unit} | vars(reject) | {"raw": reject.raw[:MAX_RAW]} for reject in rejects]
-    if rows:
-        database[QUARANTINE].insert_many(rows)
+def record(
+    database: Store, before: Known | None, entry: Entry, digests: Iterable[bytes], rejects: Sequence[Reject]
+) -> None:
+    """Write `entry` as the unit's present state, keeping the last attempts."""
+    kept = sorted(set(digests))
+    attempt = {
+        "outcome": entry.outcome,
+        "attempted_hash": entry.attempted_hash,
+        "error": entry.error,
+        "rows": entry.rows,
+        "rejected": entry.rejected,
+        "run_id": entry.run_id,
+        "started": entry.started,
+        "finished": entry.finished,
+    }
+    row = {field.name: getattr(entry, field.name) for field in fields(Entry)}
+    row["digests"] = b"".join(kept) if len(kept) <= MAX_DIGESTS else b""
+    row["rejects"] = [vars(reject) | {"raw": reject.raw[:MAX_RAW]} for reject in rejects[:MAX_REJECTS]]
+    row["attempts"] = [*(before.attempts if before else ()), attempt][-MAX_ATTEMPTS:]
+    database[LEDGER].replace_one({"_id": _id(entry.dataset, entry.source, entry.unit)}, row, upsert=True)
 
 
 def quarantined(database: Store, dataset: str, limit: int = 100) -> list[Quarantined]:
     """Up to `limit` refused documents, ordered by place."""
-    found = database[QUARANTINE].find({"dataset": dataset}, {"_id": 0, "dataset": 0})
-    return [Quarantined(**row) for row in found.sort([("source", 1), ("unit", 1), ("line", 1)]).limit(limit)]
-
-
-def _of(dataset: str, source: str) -> dict[str, Any]:
-    return {"dataset": dataset, "source": source}
-
-
-def _id(dataset: str, source: str, unit: str) -> str:
-    return f"{dataset}/{source}/{unit}"
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    return {field.name: getattr(entry, field.name) for field in fields(Entry)}
-
-
-def _entry(row: Mapping[str, Any]) -> Entry:
-    return Entry(**{field.name: row[field.name] for field in fields(Entry)})
+    found = database[LEDGER].find({"dataset": dataset, "rejected": {"$gt": 0}}, {"source": 1, "unit": 1, "rejects": 1})
+    listed: list[Quarantined] = []
+    for row in found.sort([("source", 1), ("unit", 1)]):
+        listed += [Quarantined(**reject, source=row["source"], unit=row["unit"]) for reject in row["rejects"]]
+        if len(listed) >= limit:
+            break
+    return listed[:limit]
 
 
 def now() -> dt.datetime:
     """The present, in the milliseconds that MongoDB keeps."""
     moment = dt.datetime.now(dt.UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _id(dataset: str, source: str, unit: str) -> str:
+    return f"{dataset}/{source}/{unit}"
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    return Entry(**{field.name: row[field.name] for field in fields(Entry)})
