@@ -1,0 +1,152 @@
+"""Raw slices on disk: the answer of the API for one window, as it came. Asking is the business of `fetch`.
+
+There is no list of what is done: the files are the list. A slice is put in place whole, and only after its window was
+read to the end, so a file whose name is of the window and which is not older than the window's end holds everything.
+Whatever kills a process, at any point, leaves each window with its file or without. Files of an old archive count by
+the same rule: an hour that the old tool read before it was over is asked for again.
+"""
+
+import datetime as dt
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from marketdata_assets.alphas.layout import Kind, slice_path, slices_folder, window_of
+from marketdata_assets.alphas.windows import Window, month_window
+
+_STALE_PARTIAL_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, order=True)
+class Slice:
+    """A raw file and the window in its name."""
+
+    window: Window
+    path: Path
+    mtime_ns: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether the file was written after its window had ended."""
+        return self.mtime_ns >= int(self.window.end.timestamp() * 1e9)
+
+
+class _Head(msgspec.Struct):
+    id: str
+
+
+_heads = msgspec.json.Decoder(list[_Head])
+
+
+def land(root: Path, account: str, kind: Kind, window: Window, results: Iterable[bytes]) -> Path:
+    """Write the slice of a window that was read to its end: a JSON array of the raw alphas, `[]` without any."""
+    path = slice_path(root, account, kind, window)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(b"[")
+        for number, raw in enumerate(results):
+            file.write(b",\n" + raw if number else raw)
+        file.write(b"]")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    _sync(path.parent)
+    return path
+
+
+def listed(root: Path, account: str, kind: Kind, month: str) -> list[Slice]:
+    """The slices whose windows share time with the UTC month, in order of their windows."""
+    wanted = month_window(month)
+    found = []
+    for entry in _entries(slices_folder(root, account, kind)):
+        window = window_of(entry.name) if entry.name.endswith(".json") and entry.name[0] != "." else None
+        if window and window.overlaps(wanted):
+            try:
+                found.append(Slice(window, Path(entry.path), entry.stat().st_mtime_ns))
+            except FileNotFoundError:
+                continue
+    return sorted(found)
+
+
+def missing(window: Window, slices: Iterable[Slice]) -> list[Window]:
+    """The parts of `window` that no finished slice covers, in whole seconds, in order."""
+    return uncovered(window, (piece.window for piece in slices if piece.finished))
+
+
+def uncovered(window: Window, windows: Iterable[Window]) -> list[Window]:
+    """The parts of `window` outside all of `windows`, in order."""
+    gaps, reached = [], window.start
+    for one in sorted(windows):
+        start, end = _ceiling(one.start), one.end.replace(microsecond=0)
+        if end <= reached:
+            continue
+        if start >= window.end:
+            break
+        if start > reached:
+            gaps.append(Window(reached, start))
+        reached = end
+    if reached < window.end:
+        gaps.append(Window(reached, window.end))
+    return gaps
+
+
+def supersede(
+    slices: Iterable[Slice], landed: Sequence[Window], holds: Callable[[str], bool], began_ns: int
+) -> list[Path]:
+    """Remove the slices that `landed` ones, which are on disk, have replaced, and say which.
+
+    A slice goes when the landed windows cover all of it, it was written before `began_ns` (another process may have
+    fetched something newer since) and every id in it is in theirs by the word of `holds`: what the API no longer lists
+    is kept. One that cannot be read is renamed to `.json.bad`, where it hinders nobody.
+    """
+    removed = []
+    for piece in slices:
+        if piece.window in landed or piece.mtime_ns >= began_ns or uncovered(piece.window, landed):
+            continue
+        try:
+            ids = _heads.decode(piece.path.read_bytes())
+            if all(holds(head.id) for head in ids):
+                piece.path.unlink()
+                removed.append(piece.path)
+        except msgspec.DecodeError:
+            removed.append(piece.path.rename(piece.path.with_name(f"{piece.path.name}.bad")))
+        except FileNotFoundError:
+            continue
+    return removed
+
+
+def sweep(root: Path, account: str, kinds: Collection[Kind]) -> None:
+    """Remove what killed processes left half written."""
+    for kind in kinds:
+        for entry in _entries(slices_folder(root, account, kind)):
+            if entry.name[0] == "." and entry.name.endswith(".partial"):
+                try:
+                    if entry.stat().st_mtime < time.time() - _STALE_PARTIAL_SECONDS:
+                        Path(entry.path).unlink(missing_ok=True)
+                except FileNotFoundError:
+                    continue
+
+
+def _ceiling(moment: dt.datetime) -> dt.datetime:
+    return moment.replace(microsecond=0) + dt.timedelta(seconds=1 if moment.microsecond else 0)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,60 @@
+"""Clients of the test server, with short pauses and a budget that is in nobody's way unless a test says so."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from brain_server import BrainServer
+
+from marketdata_assets.alphas.api import BrainClient
+from marketdata_assets.alphas.calls import Patience
+from marketdata_assets.alphas.credentials import Credentials
+from marketdata_assets.alphas.fetch import FetchReport, fetch
+from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.budget import Budget
+
+T = TypeVar("T")
+
+EMAIL, PASSWORD = "person@example.com", "canary-password"
+MONTH = "2024-11"
+NOVEMBER = month_window(MONTH)
+LATER = dt.datetime(2025, 1, 15, tzinfo=dt.UTC)
+HASTY = Patience(attempts=4, first_pause=0.01, longest_pause=0.05, timeout=2.0)
+
+
+def client(
+    server: BrainServer,
+    home: Path,
+    *,
+    account: str = "lk",
+    email: str = EMAIL,
+    password: str = PASSWORD,
+    patience: Patience = HASTY,
+    budget: Budget | None = None,
+) -> BrainClient:
+    credentials = Credentials(email, password)
+    budget = budget or Budget(home / "budgets", account, 1.0, 2000)
+    return BrainClient(account, credentials, server.url, sessions=home / "brain", budget=budget, patience=patience)
+
+
+def with_client(
+    server: BrainServer, home: Path, body: Callable[[BrainClient], Coroutine[Any, Any, T]], **options: Any
+) -> T:
+    """Run `body` with a client in an event loop of its own."""
+
+    async def main() -> T:
+        async with client(server, home, **options) as one:
+            return await body(one)
+
+    return asyncio.run(main())
+
+
+def fetched(server: BrainServer, home: Path, *, month: str = MONTH, account: str = "lk", **options: Any) -> FetchReport:
+    """Fetch a month into `home`/alphas; options of the client or of `fetch`."""
+    mine = {key: options.pop(key) for key in ("email", "password", "patience", "budget") if key in options}
+    options = {"now": LATER, "kinds": ["regular"]} | options
+    return with_client(
+        server, home, lambda one: fetch(one, home / "alphas", account, month, **options), account=account, **mine
+    )

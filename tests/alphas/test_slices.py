@@ -1,0 +1,117 @@
+"""Raw slices: whole or absent, finished by their name and date, superseded only by what holds all they hold."""
+
+import datetime as dt
+import itertools
+import json
+import os
+import time
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.alphas import slices
+from marketdata_assets.alphas.layout import slices_folder
+from marketdata_assets.alphas.windows import SECOND, Window, month_window
+
+NOVEMBER = month_window("2024-11")
+LATE = time.time_ns() + 10**12
+
+
+def hours(first: float, last: float) -> Window:
+    return Window(NOVEMBER.start + dt.timedelta(hours=first), NOVEMBER.start + dt.timedelta(hours=last))
+
+
+def land(root: Path, window: Window, *ids: str) -> Path:
+    return slices.land(root, "lk", "regular", window, [f'{{"id": "{name}"}}'.encode() for name in ids])
+
+
+def listed(root: Path, month: str = "2024-11") -> list[slices.Slice]:
+    return slices.listed(root, "lk", "regular", month)
+
+
+def test_slice_holds_the_raw_bytes_under_the_old_tools_name(tmp_path: Path) -> None:
+    raw = [b'{"id" :"a", "n": 1.50}', '{"id":"b","t":"\\u00e9é"}'.encode()]
+    path = slices.land(tmp_path, "lk", "super", hours(9, 10), raw)
+    name = "lk_2024-11-01-09-00-00.000Z_to_2024-11-01-10-00-00.000Z_all_super_alphas.json"
+    assert path == tmp_path / "lk/primeval_data/all_super_alphas" / name
+    assert path.read_bytes() == b"[" + raw[0] + b",\n" + raw[1] + b"]"
+    assert [entry.name for entry in path.parent.iterdir()] == [name]
+
+
+def test_empty_window_is_an_empty_array(tmp_path: Path) -> None:
+    assert land(tmp_path, hours(0, 1)).read_bytes() == b"[]"
+
+
+def test_listing_takes_what_touches_the_month_and_nothing_half_written(tmp_path: Path) -> None:
+    land(tmp_path, Window(NOVEMBER.start - SECOND, NOVEMBER.start + SECOND))
+    land(tmp_path, hours(-2, 0))
+    path = land(tmp_path, hours(5, 6))
+    path.with_name(f".{path.name}.7.partial").write_text("[")
+    path.with_name("notes.json").write_text("[]")
+    assert [piece.window.start.hour for piece in listed(tmp_path)] == [23, 5]
+    assert next(piece.window for piece in listed(tmp_path, "2024-10")) == hours(-2, 0)
+    assert listed(tmp_path / "none") == []
+
+
+def test_hour_read_before_it_was_over_is_not_finished(tmp_path: Path) -> None:
+    land(tmp_path, hours(0, 2))
+    early = land(tmp_path, hours(2, 3))
+    os.utime(early, (hours(2, 3).end.timestamp() - 60,) * 2)
+    assert slices.missing(hours(0, 4), listed(tmp_path)) == [hours(2, 4)]
+
+
+def test_superseded_slice_goes_once_all_of_it_is_covered(tmp_path: Path) -> None:
+    old = [land(tmp_path, hours(h, h + 1), f"a{h}") for h in range(3)]
+    whole = land(tmp_path, hours(0, 2), "a0", "a1")
+    removed = slices.supersede(listed(tmp_path), [hours(0, 2)], {"a0", "a1"}.__contains__, LATE)
+    assert sorted(removed) == sorted(old[:2])
+    assert {piece.path for piece in listed(tmp_path)} == {whole, old[2]}
+
+
+def test_what_the_api_no_longer_lists_is_kept(tmp_path: Path) -> None:
+    old = land(tmp_path, hours(0, 1), "a", "gone")
+    land(tmp_path, hours(0, 2), "a")
+    assert slices.supersede(listed(tmp_path), [hours(0, 2)], {"a"}.__contains__, LATE) == []
+    assert old.exists()
+
+
+def test_newer_slice_of_another_process_is_kept(tmp_path: Path) -> None:
+    began = time.time_ns() - 10**9
+    old = land(tmp_path, hours(0, 1), "a")
+    assert slices.supersede(listed(tmp_path), [hours(0, 2)], {"a"}.__contains__, began) == []
+    assert old.exists()
+
+
+def test_unreadable_slice_steps_aside(tmp_path: Path) -> None:
+    for number, content in enumerate((b"[{", b'{"id": "a"}', b'[{"name": "no id"}]')):
+        land(tmp_path, hours(number, number + 1)).write_bytes(content)
+    slices.supersede(listed(tmp_path), [hours(0, 3)], {"a"}.__contains__, LATE)
+    assert listed(tmp_path) == []
+    assert len(list(slices_folder(tmp_path, "lk", "regular").glob("*.json.bad"))) == 3
+
+
+def test_sweep_removes_old_remains_only(tmp_path: Path) -> None:
+    path = land(tmp_path, hours(0, 1))
+    old, fresh = (path.with_name(f".{path.name}.{pid}.partial") for pid in (1, 2))
+    for one in (old, fresh):
+        one.write_text("[")
+    os.utime(old, (time.time() - 7200,) * 2)
+    slices.sweep(tmp_path, "lk", ["regular", "super"])
+    assert (old.exists(), fresh.exists(), path.exists()) == (False, True, True)
+    assert json.loads(path.read_bytes()) == []
+
+
+SPANS = st.lists(st.tuples(st.integers(-5, 40), st.integers(1, 20)), max_size=8)
+
+
+@given(SPANS, st.integers(1, 40))
+def test_gaps_and_slices_make_the_window_whole_and_do_not_overlap(spans: list[tuple[int, int]], length: int) -> None:
+    window = hours(0, length)
+    windows = [hours(start, start + size) for start, size in spans]
+    gaps = slices.uncovered(window, windows)
+    for hour in range(length):
+        piece = hours(hour, hour + 1)
+        inside = [gap for gap in gaps if gap.contains(piece)]
+        assert len(inside) == (not any(one.contains(piece) for one in windows))
+    assert all(one.end < two.start for one, two in itertools.pairwise(gaps))
