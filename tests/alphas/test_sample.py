@@ -1,0 +1,91 @@
+"""The invented archive: the shape of real alphas, the same every time, and all of it packaged."""
+
+import json
+from pathlib import Path
+
+import pytest
+from archives import ACCOUNT, names, on_disk
+
+from marketdata_assets.alphas import packages, sample
+from marketdata_assets.alphas.archive import instant
+from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.alphas.windows import month_window
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("month", ["2024-11", "2025-03"])
+def test_alphas_have_the_shape_of_real_ones(fixtures: Path, kind: Kind, month: str) -> None:
+    (path,) = (fixtures / f"brain/alpha_{kind}").glob("*.json")
+    recorded = json.loads(path.read_text())
+    found = list(sample.alphas(ACCOUNT, kind, month, 100))
+    assert {frozenset(alpha) for alpha in found} == {frozenset(recorded)}
+    assert all(alpha["settings"].keys() <= recorded["settings"].keys() for alpha in found)
+    assert all(alpha["is"].keys() <= recorded["is"].keys() for alpha in found)
+    sizes = [len(json.dumps(alpha)) for alpha in found]
+    assert 3500 < sum(sizes) / len(sizes) < 4600
+
+
+def test_alphas_cover_what_real_ones_differ_in() -> None:
+    found = list(sample.alphas(ACCOUNT, "regular", "2024-11", 200))
+    assert {len(alpha["id"]) for alpha in found} == {7, 8}
+    assert {alpha["dateCreated"][-6:] for alpha in found} == {"-04:00", "-05:00"}
+    assert len({alpha["id"] for alpha in found}) == 200
+    assert len({alpha["settings"]["region"] for alpha in found}) > 3
+    for field in ("dateSubmitted", "name", "color", "grade", "os", "competitions", "themes", "pyramids"):
+        assert {alpha[field] is None for alpha in found} == {True, False}, field
+    assert {bool(alpha["tags"]) for alpha in found} == {True, False}
+    assert {check["result"] for alpha in found for check in alpha["is"]["checks"]} >= {"PASS", "FAIL", "PENDING"}
+
+
+def test_alphas_lie_in_their_month_and_are_modified_later() -> None:
+    window = month_window("2024-03")
+    found = list(sample.alphas(ACCOUNT, "super", "2024-03", 100))
+    moments = [instant(alpha["dateCreated"]) for alpha in found]
+    assert all(moment and window.start <= moment < window.end for moment in moments)
+    assert moments == sorted(moment for moment in moments if moment)
+    assert all((instant(a["dateModified"]) or 0) > (instant(a["dateCreated"]) or 0) for a in found)  # type: ignore[operator]
+
+
+def test_equal_arguments_give_equal_alphas() -> None:
+    def made(account: str = ACCOUNT, seed: int = 7) -> list[sample.Document]:
+        return list(sample.alphas(account, "regular", "2024-11", 5, seed))
+
+    assert made() == made()
+    assert made() != made(seed=8)
+    assert not {a["id"] for a in made()} & {a["id"] for a in made("other")}
+
+
+def test_an_archive_is_packaged_whole_and_written_once(tmp_path: Path) -> None:
+    written = sample.write_archive(tmp_path, ACCOUNT)
+    reports = [
+        packages.package(tmp_path, ACCOUNT, kind, month)
+        for kind in KINDS
+        for month in packages.months_on_disk(tmp_path, ACCOUNT, kind)
+    ]
+    assert sum(report.documents for report in reports) == written.alphas == 144
+    assert sum(report.duplicates for report in reports) == written.again > 0
+    assert sum(report.rejected for report in reports) == written.rejects == 1
+    assert not any(report.failed for report in reports)
+    raw = {path: path.stat() for path in tmp_path.rglob("*.json")}
+    assert len(raw) == written.files
+    assert any(path.read_bytes() == b"[]" for path in raw)
+    before = on_disk(tmp_path)
+    assert sample.write_archive(tmp_path, ACCOUNT) == written
+    assert {path: path.stat() for path in raw} == raw
+    packages.package(tmp_path, ACCOUNT, "regular", "2024-12")
+    assert on_disk(tmp_path) == before
+
+
+def test_some_alphas_of_an_archive_come_again_newer(tmp_path: Path) -> None:
+    sample.write_archive(tmp_path, ACCOUNT, ["2024-10", "2024-11"])
+    packages.package(tmp_path, ACCOUNT, "regular", "2024-11")
+    first = {alpha["id"]: alpha for alpha in sample.alphas(ACCOUNT, "regular", "2024-11", 40)}
+    found = [
+        json.loads(line)
+        for path in packages.list_packages(tmp_path, ACCOUNT, "regular", ["2024-11"])
+        for _, line in packages.read_package(path)
+    ]
+    assert sorted(first) == sorted(name for day in names(tmp_path).values() for name in day)
+    newer = [alpha for alpha in found if alpha != first[alpha["id"]]]
+    assert 0 < len(newer) < len(found)
+    assert all(alpha["dateModified"] != first[alpha["id"]]["dateModified"] for alpha in newer)
