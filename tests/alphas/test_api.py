@@ -1,0 +1,230 @@
+"""The client against a server with every fault: what is tried again, what is told, and what is never shown."""
+
+import asyncio
+import datetime as dt
+import json
+import logging
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+
+import httpx
+import pytest
+from brain_alphas import make, spread
+from brain_clients import EMAIL, NOVEMBER, PASSWORD, client, with_client
+from brain_server import BrainServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.alphas.answers import Page, retry_after
+from marketdata_assets.alphas.api import BrainClient
+from marketdata_assets.alphas.calls import Patience, check_url
+from marketdata_assets.alphas.errors import ApiAway, BadOptions, RequestRefused
+from marketdata_assets.budget import Budget
+
+LIST = "GET /users"
+
+
+@pytest.fixture
+def server() -> Iterator[BrainServer]:
+    with BrainServer() as server:
+        server.add_user(EMAIL, PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 150))
+        yield server
+
+
+def http_date(seconds: float) -> str:
+    return formatdate(time.time() + seconds, usegmt=True)
+
+
+async def first_page(one: BrainClient) -> Page:
+    return await one.page("regular", NOVEMBER)
+
+
+def test_page_gives_the_bytes_that_came(server: BrainServer, tmp_path: Path) -> None:
+    odd = make(7000, NOVEMBER.start, "super", note='é " , [1.50, 1e5]')
+    server.add_alphas(EMAIL, [odd, make(7001, NOVEMBER.start, "super")])
+    page = with_client(server, tmp_path, lambda one: one.page("super", NOVEMBER, 0, 1))
+    assert (page.count, page.results, page.ids) == (2, [odd.body], [odd.id])
+    assert page.created == [NOVEMBER.start]
+
+
+def test_pages_go_by_offset_and_window_in_utc(server: BrainServer, tmp_path: Path) -> None:
+    second = dt.timedelta(seconds=1)
+    server.add_alphas(
+        EMAIL, [make(9000, NOVEMBER.end - second), make(9001, NOVEMBER.end), make(9002, NOVEMBER.start - second)]
+    )
+    last = with_client(server, tmp_path, lambda one: one.page("regular", NOVEMBER, 100))
+    assert (last.count, len(last.results), last.created[-1]) == (151, 51, NOVEMBER.end - second)
+
+
+def test_one_alpha_and_an_unknown_one(server: BrainServer, tmp_path: Path) -> None:
+    alpha = make(0, NOVEMBER.start)
+    assert with_client(server, tmp_path, lambda one: one.alpha(alpha.id)) == alpha.body
+    assert with_client(server, tmp_path, lambda one: one.alpha("nothere")) is None
+    assert with_client(server, tmp_path, lambda one: one.alpha("../authentication")) is None
+
+
+@pytest.mark.parametrize("fault", ["500", "502", "503", "drop", "cut", "garble", "stall"])
+def test_passing_fault_is_tried_again(server: BrainServer, tmp_path: Path, fault: str) -> None:
+    match fault:
+        case "drop":
+            server.drop(3, LIST)
+        case "cut":
+            server.cut(3, LIST)
+        case "garble":
+            server.garble(3, LIST)
+        case "stall":
+            server.stall(0.6, 2, LIST)
+        case status:
+            server.fail(int(status), 3, LIST)
+    patience = Patience(attempts=4, first_pause=0.01, longest_pause=0.02, timeout=0.3)
+    page = with_client(server, tmp_path, first_page, patience=patience)
+    assert page.count == 150
+    assert server.asked(LIST) == (3 if fault == "stall" else 4)
+
+
+@pytest.mark.parametrize("fault", ["500", "drop", "garble", "login"])
+def test_lasting_fault_ends_in_a_named_error(server: BrainServer, tmp_path: Path, fault: str) -> None:
+    if fault == "drop":
+        server.drop(99, LIST)
+    elif fault == "garble":
+        server.garble(99, LIST)
+    else:
+        server.fail(500, 99, "POST /auth" if fault == "login" else LIST)
+    with pytest.raises(ApiAway, match=r"no good answer in 4 attempts, last: ") as caught:
+        with_client(server, tmp_path, first_page)
+    assert caught.value.attempts == 4
+    assert server.asked("POST /auth" if fault == "login" else LIST) == 4
+
+
+def test_dead_server_ends_in_a_named_error(tmp_path: Path) -> None:
+    with BrainServer() as server:
+        pass
+    with pytest.raises(ApiAway, match=r"POST /authentication.*ConnectError"):
+        with_client(server, tmp_path, first_page)
+
+
+def test_pauses_double_with_full_jitter(server: BrainServer, tmp_path: Path) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    server.fail(500, 99, LIST)
+    patience = Patience(attempts=6, first_pause=2.0, longest_pause=10.0, sleep=sleep, random=lambda: 0.5)
+    with pytest.raises(ApiAway):
+        with_client(server, tmp_path, first_page, patience=patience)
+    assert slept == [1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"detail": "Bad window."}, r"400 \(Bad window\.\)"),
+        ({"limit": ["Too large.", "Really."], "type": "no"}, r"400 \(limit: Too large\., Really\.; type: no\)"),
+        (["plain", "list"], r"400 \(plain, list\)"),
+        ({}, r"400 \(no reason given\)"),
+    ],
+)
+def test_bad_request_tells_the_reason_at_once(server: BrainServer, tmp_path: Path, body: object, told: str) -> None:
+    server.fail(400, 9, LIST, body=body)
+    with pytest.raises(RequestRefused, match=told):
+        with_client(server, tmp_path, first_page)
+    assert server.asked(LIST) == 1
+
+
+def test_offset_past_the_cap_is_refused_by_the_server(server: BrainServer, tmp_path: Path) -> None:
+    with pytest.raises(RequestRefused, match="Offset is limited"):
+        with_client(server, tmp_path, lambda one: one.page("regular", NOVEMBER, 10000))
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_stops_every_client_of_the_account(server: BrainServer, tmp_path: Path, form: str) -> None:
+    budget = Budget(tmp_path, "lk", 1.0, 20)
+
+    async def together(one: BrainClient) -> int:
+        async with client(server, tmp_path, budget=budget) as other:
+            await first_page(one)
+            await first_page(other)
+            server.fail(429, headers={"Retry-After": "1" if form == "seconds" else http_date(2)}, where=LIST)
+            before = server.requests
+            await asyncio.gather(*(first_page(each) for each in (one, other) * 3))
+            return before
+
+    before = with_client(server, tmp_path, together, budget=budget)
+    refused, *later = server.arrivals[EMAIL][before:]
+    assert len(later) == 6
+    assert min(later) > refused + 0.9
+    assert max(later) < refused + 4
+
+
+def test_long_retry_after_is_told_instead_of_waited_for(server: BrainServer, tmp_path: Path) -> None:
+    server.fail(429, headers={"Retry-After": "5000"}, where=LIST)
+    with pytest.raises(ApiAway, match=r"the server asked for (4999|5000) s of silence"):
+        with_client(server, tmp_path, first_page)
+    with pytest.raises(ApiAway, match="silence"):
+        with_client(server, tmp_path, first_page)
+    assert server.asked(LIST) == 1
+
+
+def test_redirects_and_next_are_never_followed(server: BrainServer, tmp_path: Path) -> None:
+    with BrainServer() as elsewhere:
+        server.fail(302, headers={"Location": f"{elsewhere.url}/authentication"}, where=LIST)
+        with pytest.raises(RequestRefused, match="a redirect, which is not followed"):
+            with_client(server, tmp_path, first_page)
+        assert elsewhere.requests == 0
+
+
+@pytest.mark.parametrize("url", ["http://api.example.com", "ftp://127.0.0.1", "https://me:canary@api.example.com"])
+def test_url_that_would_show_the_login_is_refused(url: str) -> None:
+    with pytest.raises(BadOptions, match="the URL of BRAIN must") as caught:
+        check_url(url)
+    assert "canary" not in str(caught.value)
+
+
+def test_no_secret_is_ever_logged_or_told(
+    server: BrainServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    said = []
+
+    async def all_ways(one: BrainClient) -> None:
+        await first_page(one)
+        cookies = json.loads((tmp_path / "brain" / "lk.session").read_bytes())["session"]["cookies"]
+        said.append(cookies[0]["value"])
+        echo = {"detail": f"{PASSWORD} {cookies[0]['value']}"}
+        for status, times in ((400, 1), (500, 9)):
+            server.fail(status, times, LIST, body=echo)
+            with pytest.raises((RequestRefused, ApiAway), match=r"\*\*\* \*\*\*") as caught:
+                await first_page(one)
+            said.append(str(caught.value))
+
+    with_client(server, tmp_path, all_ways)
+    token, *messages = said
+    text = "\n".join([caplog.text, *messages])
+    assert "GET" in text
+    assert PASSWORD not in text
+    assert token not in text
+    assert "Basic " not in text
+
+
+@given(st.one_of(st.integers(0, 10**6).map(str), st.floats(0, 1e6).map(str)))
+def test_retry_after_reads_numbers(text: str) -> None:
+    assert retry_after(httpx.Response(429, headers={"Retry-After": text}), NOVEMBER.start) == float(text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "Fri, 01 Nov 2024 00:00:30 GMT"}, 30),
+        ({"Retry-After": "Fri, 01 Nov 2024 00:00:30 GMT", "Date": "Fri, 01 Nov 2024 00:00:10 GMT"}, 20),
+        ({"Retry-After": "Thu, 31 Oct 2024 23:00:00 GMT"}, 0),
+        ({"Retry-After": "-5"}, 0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_reads_dates_and_survives_nonsense(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(httpx.Response(429, headers=headers), NOVEMBER.start) == seconds
