@@ -65,7 +65,7 @@ def listed(root: Path, account: str, kind: Kind, month: str) -> list[Slice]:
     found = []
     for entry in _entries(slices_folder(root, account, kind)):
         window = window_of(entry.name) if entry.name.endswith(".json") and entry.name[0] != "." else None
-        if window and window.overlaps(wanted):
+        if window and window.overlaps(wanted) and entry.is_file():
             try:
                 found.append(Slice(window, Path(entry.path), entry.stat().st_mtime_ns))
             except FileNotFoundError:

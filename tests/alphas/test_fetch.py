@@ -1,0 +1,368 @@
+"""Fetching: every alpha of the month lands once, whatever the server does, and a failure stays where it belongs."""
+
+import asyncio
+import datetime as dt
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from brain_alphas import Alpha, make, spread
+from brain_clients import EMAIL, HASTY, LATER, MONTH, NOVEMBER, PASSWORD, client, fetched
+from brain_server import BrainServer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marketdata_assets.alphas import slices
+from marketdata_assets.alphas.errors import (
+    ApiAway,
+    LoginRefused,
+    PagesShift,
+    PersonNeeded,
+    RequestRefused,
+    WindowTooDense,
+)
+from marketdata_assets.alphas.fetch import SETTLED, FetchReport, fetch
+from marketdata_assets.alphas.layout import Kind, slice_path
+from marketdata_assets.alphas.windows import SECOND, Window
+from marketdata_assets.budget import Budget
+
+LIST = "GET /users"
+HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
+
+
+@pytest.fixture
+def server() -> Iterator[BrainServer]:
+    with BrainServer() as server:
+        server.add_user(EMAIL, PASSWORD)
+        yield server
+
+
+def on_disk(home: Path, kind: Kind = "regular", account: str = "lk", month: str = MONTH) -> dict[str, bytes]:
+    """What the slices of a month hold, by id; an id twice is an error, and so is one outside its window."""
+    found: dict[str, bytes] = {}
+    for piece in slices.listed(home / "alphas", account, kind, month):
+        for document in json.loads(piece.path.read_bytes()):
+            assert document["id"] not in found
+            assert piece.window.start <= dt.datetime.fromisoformat(document["dateCreated"]) < piece.window.end
+            found[document["id"]] = document
+    return found
+
+
+def windows(home: Path, kind: Kind = "regular") -> list[Window]:
+    return [piece.window for piece in slices.listed(home / "alphas", "lk", kind, MONTH)]
+
+
+def assert_exact(home: Path, alphas: Sequence[Alpha], kind: Kind = "regular") -> None:
+    assert on_disk(home, kind) == {alpha.id: json.loads(alpha.body) for alpha in alphas}
+    assert slices.uncovered(NOVEMBER, windows(home, kind)) == []
+    assert not [path for path in (home / "alphas").rglob("*") if path.name.endswith(".partial")]
+
+
+def month_of(count: int, kind: Kind = "regular") -> list[Alpha]:
+    return list(spread(NOVEMBER.start, NOVEMBER.end, count, kind))
+
+
+# What is asked for.
+
+
+def test_small_month_is_one_request_and_one_slice(server: BrainServer, tmp_path: Path) -> None:
+    alphas = month_of(100)
+    server.add_alphas(EMAIL, alphas)
+    report = fetched(server, tmp_path)
+    assert (report.alphas, report.count("ok"), server.asked(LIST)) == (100, 1, 1)
+    assert (report.requests, report.finished, report.failed) == (2, 0, ())
+    assert windows(tmp_path) == [NOVEMBER]
+    assert_exact(tmp_path, alphas)
+
+
+def test_larger_month_is_read_by_days_and_a_day_without_alphas_is_empty(server: BrainServer, tmp_path: Path) -> None:
+    alphas = [*spread(NOVEMBER.start, NOVEMBER.start + DAY, 250), make(900, NOVEMBER.end - SECOND)]
+    server.add_alphas(EMAIL, alphas)
+    heard: list[tuple[int, int, str]] = []
+    report = fetched(server, tmp_path, progress=lambda *told: heard.append(told))
+    assert (report.count("ok"), report.count("empty"), report.count("failed")) == (2, 28, 0)
+    assert server.asked(LIST) == 1 + 3 + 29
+    assert heard[-1][:2] == (30, 30)
+    assert slice_path(tmp_path / "alphas", "lk", "regular", NOVEMBER.days()[1]).read_bytes() == b"[]"
+    assert_exact(tmp_path, alphas)
+
+
+def test_both_kinds_are_kept_apart(server: BrainServer, tmp_path: Path) -> None:
+    regular, supers = month_of(30), month_of(7, "super")
+    server.add_alphas(EMAIL, [*regular, *supers])
+    report = fetched(server, tmp_path, kinds=["regular", "super"])
+    assert [(one.kind, one.count) for one in report.windows] == [("regular", 30), ("super", 7)]
+    assert_exact(tmp_path, regular)
+    assert_exact(tmp_path, supers, "super")
+
+
+def test_month_to_come_asks_for_nothing(server: BrainServer, tmp_path: Path) -> None:
+    report = fetched(server, tmp_path, now=NOVEMBER.start + SETTLED)
+    assert (report.windows, report.requests, server.requests) == ((), 0, 0)
+
+
+def test_window_past_the_cap_is_halved_until_it_fits(tmp_path: Path) -> None:
+    with BrainServer(cap=300) as server:
+        server.add_user(EMAIL, PASSWORD)
+        alphas = [
+            *month_of(40),
+            *spread(NOVEMBER.start + 9 * HOUR, NOVEMBER.start + 9 * HOUR + 40 * SECOND, 900, first=5000),
+        ]
+        server.add_alphas(EMAIL, alphas)
+        report = fetched(server, tmp_path, cap=300)
+        assert report.failed == ()
+        assert max(one.count for one in report.windows) <= 300
+        assert_exact(tmp_path, alphas)
+
+
+def test_cap_that_is_lower_than_we_think_is_found_out(tmp_path: Path) -> None:
+    with BrainServer(cap=200) as server:
+        server.add_user(EMAIL, PASSWORD)
+        alphas = list(spread(NOVEMBER.start, NOVEMBER.start + HOUR, 450))
+        server.add_alphas(EMAIL, alphas)
+        assert fetched(server, tmp_path).failed == ()
+        assert_exact(tmp_path, alphas)
+
+
+def test_second_that_holds_too_many_fails_alone(tmp_path: Path) -> None:
+    with BrainServer(cap=200) as server:
+        server.add_user(EMAIL, PASSWORD)
+        moment = NOVEMBER.start + 9 * HOUR
+        other = [make(1, moment - SECOND), make(3, moment + SECOND), make(5, NOVEMBER.end - SECOND)]
+        server.add_alphas(EMAIL, [*other, *(make(1000 + n, moment) for n in range(201))])
+        report = fetched(server, tmp_path, cap=200)
+        [failed] = report.failed
+        assert failed.window == Window(moment, moment + SECOND)
+        assert isinstance(failed.error, WindowTooDense)
+        assert "201 alphas were created within this second" in str(failed.error)
+        assert set(on_disk(tmp_path)) == {alpha.id for alpha in other}
+        assert slices.uncovered(NOVEMBER, windows(tmp_path)) == [failed.window]
+
+
+# What is not asked for again.
+
+
+def test_finished_windows_are_not_fetched_again_unless_asked(server: BrainServer, tmp_path: Path) -> None:
+    server.add_alphas(EMAIL, month_of(150))
+    fetched(server, tmp_path)
+    asked = server.requests
+    again = fetched(server, tmp_path)
+    assert (again.windows, again.requests, again.finished, server.requests) == ((), 0, 30, asked)
+    changed = make(3, NOVEMBER.start + 5 * DAY, color="GREEN")
+    server.add_alphas(EMAIL, [changed])
+    report = fetched(server, tmp_path, refetch=True)
+    assert (report.alphas, report.finished) == (150, 0)
+    assert on_disk(tmp_path)[changed.id]["color"] == "GREEN"
+
+
+def test_current_month_grows_by_what_is_missing(server: BrainServer, tmp_path: Path) -> None:
+    alphas = month_of(60)
+    server.add_alphas(EMAIL, alphas)
+    middle = NOVEMBER.start + 10 * DAY + SETTLED + dt.timedelta(milliseconds=7)
+    fetched(server, tmp_path, now=middle)
+    fetched(server, tmp_path, now=middle + HOUR)
+    assert [(one.end - NOVEMBER.start) / HOUR for one in windows(tmp_path)] == [240, 241]
+    fetched(server, tmp_path)
+    assert len(windows(tmp_path)) == 3
+    assert_exact(tmp_path, alphas)
+
+
+def test_what_a_whole_fetch_covers_is_superseded(server: BrainServer, tmp_path: Path) -> None:
+    alphas = month_of(60)
+    server.add_alphas(EMAIL, alphas)
+    for hour in (24, 25, 26):
+        fetched(server, tmp_path, now=NOVEMBER.start + hour * HOUR)
+    report = fetched(server, tmp_path, refetch=True)
+    assert (report.superseded, windows(tmp_path)) == (3, [NOVEMBER])
+    more = list(spread(NOVEMBER.start, NOVEMBER.end, 90, first=500))
+    server.add_alphas(EMAIL, more)
+    report = fetched(server, tmp_path, refetch=True)
+    assert (report.superseded, windows(tmp_path)) == (1, NOVEMBER.days())
+    assert_exact(tmp_path, [*alphas, *more])
+
+
+def test_old_archive_is_completed_where_it_was_read_too_early(server: BrainServer, tmp_path: Path) -> None:
+    alphas = list(spread(NOVEMBER.start, NOVEMBER.start + 3 * HOUR, 30))
+    server.add_alphas(EMAIL, alphas)
+    for hour in range(3):
+        window = Window(NOVEMBER.start + hour * HOUR, NOVEMBER.start + (hour + 1) * HOUR)
+        held = [alpha.body for alpha in alphas if window.start <= alpha.created < window.end]
+        path = slices.land(tmp_path / "alphas", "lk", "regular", window, held[:4] if hour == 1 else held)
+        if hour == 1:
+            os.utime(path, (window.end.timestamp() - 1,) * 2)
+    report = fetched(server, tmp_path)
+    assert (report.count("ok"), report.alphas) == (1, 10)
+    assert_exact(tmp_path, alphas)
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize("fault", ["insert", "remove", "twice"])
+def test_pages_that_shift_are_read_again(server: BrainServer, tmp_path: Path, fault: str) -> None:
+    alphas = list(spread(NOVEMBER.start + HOUR, NOVEMBER.start + 2 * HOUR, 350))
+    extra = make(9000, NOVEMBER.start + HOUR)
+    server.add_alphas(EMAIL, alphas)
+
+    def shift() -> None:
+        if fault == "insert":
+            server.add_alphas(EMAIL, [extra])
+        elif fault == "remove":
+            server.remove_alpha(EMAIL, alphas[0].id)
+        else:  # the count stays, and the pages move by one
+            server.remove_alpha(EMAIL, alphas[-1].id)
+            server.add_alphas(EMAIL, [extra])
+
+    server.before(shift, where="offset=200")
+    assert fetched(server, tmp_path, concurrency=1).failed == ()
+    expected = {"insert": [*alphas, extra], "remove": alphas[1:], "twice": [*alphas[:-1], extra]}[fault]
+    assert_exact(tmp_path, expected)
+
+
+def test_window_that_keeps_shifting_fails_alone(server: BrainServer, tmp_path: Path) -> None:
+    alphas = [*spread(NOVEMBER.start, NOVEMBER.start + DAY, 150), make(999, NOVEMBER.start + 2 * DAY)]
+    server.add_alphas(EMAIL, alphas)
+    numbers = iter(range(2000, 3000))
+
+    def insert() -> None:
+        server.add_alphas(EMAIL, [make(next(numbers), NOVEMBER.start)])
+
+    server.before(insert, 99, "offset=100")
+    report = fetched(server, tmp_path)
+    [failed] = report.failed
+    assert isinstance(failed.error, PagesShift)
+    assert failed.window == NOVEMBER.days()[0]
+    assert set(on_disk(tmp_path)) == {alphas[-1].id}
+    server._faults.clear()
+    assert fetched(server, tmp_path).failed == ()
+    assert len(on_disk(tmp_path)) == 151 + 4
+
+
+def test_failed_window_leaves_the_others_and_its_own_old_slice(server: BrainServer, tmp_path: Path) -> None:
+    alphas = month_of(300)
+    server.add_alphas(EMAIL, alphas)
+    fetched(server, tmp_path)
+    server.fail(500, 99, f"dateCreated%3E={NOVEMBER.days()[3].start:%Y-%m-%d}")
+    report = fetched(server, tmp_path, refetch=True)
+    [failed] = report.failed
+    assert failed.window == NOVEMBER.days()[3]
+    assert isinstance(failed.error, ApiAway)
+    assert report.alphas == 290
+    assert_exact(tmp_path, alphas)
+
+
+def test_everything_at_once_still_ends_exact(server: BrainServer, tmp_path: Path) -> None:
+    alphas = month_of(600)
+    server.add_alphas(EMAIL, alphas)
+    server.fail(503, 3, LIST)
+    server.drop(3, "offset=100")
+    server.fail(429, 1, "2024-11-05", headers={"Retry-After": "0.2"})
+    server.cut(2, "2024-11-07")
+    server.stall(0.1, 5, "2024-11-09")
+    server.before(server.expire_sessions, 2, "2024-11-12")
+    assert fetched(server, tmp_path).failed == ()
+    assert_exact(tmp_path, alphas)
+    assert server.logins <= 5
+
+
+def test_filter_that_is_not_obeyed_is_refused(server: BrainServer, tmp_path: Path) -> None:
+    stray = make(1, NOVEMBER.start - DAY)
+    body = {"count": 1, "next": None, "previous": None, "results": [json.loads(stray.body)]}
+    server.fail(200, 1, LIST, body=body)
+    [failed] = fetched(server, tmp_path).failed
+    assert isinstance(failed.error, RequestRefused)
+    assert f"alpha {stray.id} of 2024-10-30T20:00:00-04:00, outside the window" in str(failed.error)
+
+
+def test_slice_that_cannot_be_written_fails_its_window(server: BrainServer, tmp_path: Path) -> None:
+    server.add_alphas(EMAIL, month_of(150))
+    slice_path(tmp_path / "alphas", "lk", "regular", NOVEMBER.days()[2]).mkdir(parents=True)
+    [failed] = fetched(server, tmp_path).failed
+    assert isinstance(failed.error, IsADirectoryError)
+    assert len(on_disk(tmp_path)) == 145
+
+
+def test_at_most_so_many_requests_at_once(tmp_path: Path) -> None:
+    with BrainServer(latency=0.02) as server:
+        server.add_user(EMAIL, PASSWORD, month_of(900))
+        assert fetched(server, tmp_path, concurrency=3).failed == ()
+        assert server.most_in_flight == 3
+
+
+# Accounts.
+
+
+def test_accounts_fail_alone(server: BrainServer, tmp_path: Path) -> None:
+    people = {"good": "good@x", "wrong": "wrong@x", "guarded": "guarded@x", "also": "also@x"}
+    for number, (account, email) in enumerate(people.items()):
+        server.add_user(
+            email, "p", spread(NOVEMBER.start, NOVEMBER.end, 20, first=number * 1000), persona=account == "guarded"
+        )
+
+    async def one(account: str, email: str) -> FetchReport:
+        password = "no" if account == "wrong" else "p"
+        async with client(server, tmp_path, account=account, email=email, password=password) as mine:
+            return await fetch(mine, tmp_path / "alphas", account, MONTH, now=LATER)
+
+    async def main() -> list[FetchReport]:
+        return await asyncio.gather(*(one(*each) for each in people.items()))
+
+    reports = {report.account: report for report in asyncio.run(main())}
+    assert [reports[name].alphas for name in people] == [20, 0, 0, 20]
+    for name, cause in (("wrong", LoginRefused), ("guarded", PersonNeeded)):
+        assert [(one.kind, one.outcome) for one in reports[name].windows] == [
+            ("regular", "failed"),
+            ("super", "failed"),
+        ]
+        assert all(isinstance(one.error, cause) for one in reports[name].windows)
+    assert set(on_disk(tmp_path, account="also")) & set(on_disk(tmp_path, account="good")) == set()
+    assert server.refused_logins == 1
+
+
+def test_budget_is_kept_while_fetching(tmp_path: Path) -> None:
+    with BrainServer(requests=30, per_seconds=1.0) as server:
+        alphas = month_of(500)
+        server.add_user(EMAIL, PASSWORD, alphas)
+        budget = Budget(tmp_path / "b", "lk", 1.0, 30)
+        report = fetched(server, tmp_path, budget=budget, patience=HASTY, concurrency=8)
+        assert (report.failed, report.alphas) == ((), 500)
+        assert server.overruns <= 1  # a loaded machine may delay one request on its way
+        assert_exact(tmp_path, alphas)
+
+
+# Laws.
+
+MOMENTS = st.lists(st.integers(0, 29 * 86400), min_size=0, max_size=60)
+
+
+@settings(max_examples=15)
+@given(MOMENTS, st.lists(st.integers(0, 86400), max_size=30), st.sampled_from([100, 110]))
+def test_any_month_lands_whole(
+    tmp_path_factory: pytest.TempPathFactory, moments: list[int], dense: list[int], cap: int
+) -> None:
+    """Alphas at any moments, some many times over, under a cap that forces halving."""
+    home = tmp_path_factory.mktemp("home")
+    spans = [*moments, *(second // 40 for second in dense for _ in range(5))]
+    alphas = [make(number, NOVEMBER.start + second * SECOND) for number, second in enumerate(spans)]
+    with BrainServer(cap=cap) as server:
+        server.add_user(EMAIL, PASSWORD, alphas)
+        report = fetched(server, home, cap=cap)
+        assert report.failed == ()
+        assert_exact(home, alphas)
+
+
+@given(st.integers(1, 40 * 86400), st.integers(0, 999), st.integers(0, 86400 * 40))
+def test_halves_and_days_make_the_window_again(seconds: int, milliseconds: int, start: int) -> None:
+    begin = NOVEMBER.start + start * SECOND + dt.timedelta(milliseconds=milliseconds)
+    window = Window(begin, begin + seconds * SECOND)
+    for parts in (window.halves(), window.days()):
+        if parts is None:
+            assert window.length <= SECOND
+            continue
+        assert (parts[0].start, parts[-1].end) == (window.start, window.end)
+        assert all(one.end == two.start and one.length for one, two in itertools.pairwise(parts))
+    if halves := window.halves():
+        assert halves[0].end.microsecond == 0
