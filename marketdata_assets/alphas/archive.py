@@ -34,12 +34,17 @@ _BLANKS = frozenset(" \t\r\n")
 class RawFile:
     """A raw file that may hold alphas of a month."""
 
+    root: Path
     path: Path
-    place: str  # the path under the root, by which rejects name it
     single: bool  # one alpha, not an array of them
     reach: Window  # the whole months its alphas may lie in; its rejects belong to the first
     start: dt.datetime | None  # where an alpha without a date is filed
     mtime_ns: int
+
+    @property
+    def place(self) -> str:
+        """The path under the root, by which rejects name it."""
+        return self.path.relative_to(self.root).as_posix()
 
 
 class Alpha(msgspec.Struct, frozen=True, gc=False):
@@ -85,6 +90,7 @@ def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[Ra
     """The raw files of a month, and an error for each slice whose name does not say which window it is of."""
     files: list[RawFile] = []
     nameless: list[BadSlice] = []
+    wanted = month_window(month)
     for entry in json_files(layout.slices_folder(root, account, kind)):
         months = _MONTHS.search(entry.name)
         if months and not months["first"] <= month <= months["last"]:
@@ -92,16 +98,16 @@ def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[Ra
         window = layout.window_of(entry.name)
         if window is None:
             nameless.append(BadSlice(entry.path, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
-        elif window.overlaps(month_window(month)):
+        elif window.overlaps(wanted):
             files.append(_raw_file(root, entry, False, _whole_months(window), window.start))
     for folder in _folders(layout.singles_folder(root, account, kind, month)):
-        files += (_single(root, entry, month) for entry in json_files(folder))
+        files += (_single(root, entry, wanted) for entry in json_files(folder))
     return files, nameless
 
 
-def read_raw(file: RawFile, month: str) -> Iterator[Alpha | Reject]:
-    """The alphas of `file` whose UTC day lies in `month`, and what is no alpha; BadSlice before the first of them."""
-    wanted = month_window(month)
+def read_raw(file: RawFile, wanted: Window) -> Iterator[Alpha | Reject]:
+    """The alphas of `file` on the days of the month `wanted`, and what is no alpha; BadSlice before the first."""
+    first, end = wanted.start.date(), wanted.end.date()
     at_home = file.reach.start == wanted.start
     for index, raw in enumerate(_elements_of(file), 1):
         try:
@@ -113,7 +119,7 @@ def read_raw(file: RawFile, month: str) -> Iterator[Alpha | Reject]:
                 text = str(bytes(raw), "utf-8", "replace")[:REJECT_CHARACTERS]
                 yield Reject(f"{file.place}:{index}", str(error), text)
             continue
-        if wanted.start.date() <= alpha.day < wanted.end.date():
+        if first <= alpha.day < end:
             yield alpha
 
 
@@ -248,16 +254,14 @@ def _odd_head(raw: msgspec.Raw | bytes) -> Head:
     return Head(read.get("id"), read.get("dateCreated"), read.get("dateModified"))
 
 
-def _single(root: Path, entry: os.DirEntry[str], month: str) -> RawFile:
-    reach = month_window(month)
+def _single(root: Path, entry: os.DirEntry[str], reach: Window) -> RawFile:
     window = layout.window_of(entry.name)
     start = window.start if window and reach.start <= window.start < reach.end else None
     return _raw_file(root, entry, True, reach, start)
 
 
 def _raw_file(root: Path, entry: os.DirEntry[str], single: bool, reach: Window, start: dt.datetime | None) -> RawFile:
-    path = Path(entry.path)
-    return RawFile(path, path.relative_to(root).as_posix(), single, reach, start, entry.stat().st_mtime_ns)
+    return RawFile(root, Path(entry.path), single, reach, start, entry.stat().st_mtime_ns)
 
 
 def _folders(folder: Path) -> list[Path]:

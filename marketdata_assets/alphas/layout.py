@@ -22,7 +22,6 @@ ACCOUNT = re.compile(r"[A-Za-z0-9@._]+")
 
 _STAMP = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d\.\d{3}Z"
 _SLICE = re.compile(rf"_(?P<start>{_STAMP})_to_(?P<end>{_STAMP})_")
-_FORMAT = "%Y-%m-%d-%H-%M-%S.%f"
 
 
 def slices_folder(root: Path, account: str, kind: Kind) -> Path:
@@ -42,9 +41,7 @@ def window_of(name: str) -> Window | None:
     if found is None:
         return None
     try:
-        start, end = (
-            dt.datetime.strptime(found[bound][:-1], _FORMAT).replace(tzinfo=dt.UTC) for bound in ("start", "end")
-        )
+        start, end = _moment(found["start"]), _moment(found["end"])
     except ValueError:
         return None
     return Window(start, end) if start < end else None
@@ -63,6 +60,10 @@ def packages_folder(root: Path, account: str, kind: Kind, month: str) -> Path:
 def singles_folder(root: Path, account: str, kind: Kind, month: str) -> Path:
     """The folder of an old archive's single alphas of one month; it has a folder a day."""
     return root / account / "final_data" / f"{account}_{month}_all_{kind}_alphas"
+
+
+def _moment(stamp: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(f"{stamp[:10]}T{stamp[11:].replace('-', ':')}")
 
 
 def _stamp(moment: dt.datetime) -> str:

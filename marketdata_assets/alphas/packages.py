@@ -41,7 +41,7 @@ from marketdata_assets.alphas.package_files import (
     sweep,
     write,
 )
-from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.progress import Progress, tell
 
 __all__ = ["FailedInput", "PackageReport", "list_packages", "months_on_disk", "package", "read_package"]
@@ -85,7 +85,8 @@ def package(
     started = time.perf_counter()
     folder = layout.packages_folder(root, account, kind, month)
     job = _Job(root, account, kind, month)
-    if any(raw_files(root, account, kind, month)) or list_packages(root, account, kind, [month]):
+    sources = (layout.slices_folder(root, account, kind), layout.singles_folder(root, account, kind, month), folder)
+    if any(source.is_dir() for source in sources):
         with alone(folder), tempfile.TemporaryFile(buffering=CHUNK_BYTES, dir=folder.parent) as spool:
             newest = Newest(spool)
             job.gather(newest, progress or tell)
@@ -115,12 +116,13 @@ class _Job:
     def gather(self, newest: Newest, progress: Progress) -> None:
         """Read every input; the youngest first, so that few bytes are kept of what is not the newest."""
         files, nameless = raw_files(*self._what, self._month)
+        wanted = month_window(self._month)
         self._failed += (FailedInput(error.place, str(error)) for error in nameless)
         packages = list_packages(*self._what, [self._month])
         total = len(files) + len(packages)
-        for done, file in enumerate(sorted(files, key=lambda file: (-file.mtime_ns, file.place)), 1):
+        for done, file in enumerate(sorted(files, key=lambda file: (-file.mtime_ns, file.path)), 1):
             with self._failing():
-                self._take_raw(file, newest)
+                self._take_raw(file, wanted, newest)
             progress(done, total, file.path.name)
         for done, path in enumerate(packages, len(files) + 1):
             with self._failing(day_of(path)):
@@ -164,8 +166,8 @@ class _Job:
             seconds=seconds,
         )
 
-    def _take_raw(self, file: RawFile, newest: Newest) -> None:
-        for found in read_raw(file, self._month):
+    def _take_raw(self, file: RawFile, wanted: Window, newest: Newest) -> None:
+        for found in read_raw(file, wanted):
             if isinstance(found, Reject):
                 self._rejects.append(found)
             elif not newest.offer(found, raw=True, mtime_ns=file.mtime_ns):

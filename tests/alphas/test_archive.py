@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from marketdata_assets.alphas.archive import Alpha, Reject, compact, instant, raw_files, raw_months, read_raw
 from marketdata_assets.alphas.errors import BadSlice
+from marketdata_assets.alphas.windows import month_window
 
 
 def read(root: Path, month: str = MONTH) -> tuple[list[Alpha], list[Reject]]:
     files, nameless = raw_files(root, ACCOUNT, "regular", month)
     assert not nameless
-    found = [element for file in files for element in read_raw(file, month)]
+    found = [element for file in files for element in read_raw(file, month_window(month))]
     return [f for f in found if isinstance(f, Alpha)], [f for f in found if isinstance(f, Reject)]
 
 
