@@ -119,10 +119,12 @@ class _Merge:
         shared = self._shared_keys(old, new)
         if not shared:
             return old if self.late else new
+        if self.late:
+            return _unless_same(old, self._beside(old, new, fields))
         merged = old
         for key in shared:
             merged = self._by_key(merged, new, key, fields)
-        return old if len(old) == len(merged) and all(map(is_, old, merged)) else merged
+        return _unless_same(old, merged)
 
     def _shared_keys(self, old: Sequence[Any], new: Sequence[Any]) -> list[str]:
         """The key that tells elements apart. A second one where the merge by the first brings it into the old side.
@@ -161,6 +163,21 @@ class _Merge:
             else:
                 del spare[twin]
         return [*keyed.values(), *loose]
+
+    def _beside(self, newest: list[Any], older: Sequence[Document], fields: Fields) -> list[Any]:
+        """The newest list in its order; of an older one, what its elements lack and the elements it lacks."""
+        result = list(newest)
+        for element in older:
+            names = [(key, name) for key in self.keys if (name := _name(element.get(key))) is not None]
+            known = [place for place, one in enumerate(result) if any(_name(one.get(k)) == n for k, n in names)]
+            richer = [self.objects(result[place], element, fields)[0] for place in known]
+            if any(identical(element, one) for one in result) or any(map(is_, richer, (result[p] for p in known))):
+                continue
+            if known:
+                result[known[0]] = richer[0]
+            else:
+                result.append(element)
+        return result
 
     def choose(self, current: Any, value: Any) -> Any:
         """One of two values that cannot be joined: the newer, unless it is empty and the other is an object or list."""
@@ -220,6 +237,11 @@ def _name(value: Any) -> Any:
     if kind is str:
         return value
     return None if kind in _NO_KEYS else ("whole" if _whole(value) else kind, value)
+
+
+def _unless_same(old: list[Any], merged: list[Any]) -> list[Any]:
+    """`old` itself when `merged` has the same elements."""
+    return old if len(old) == len(merged) and all(map(is_, old, merged)) else merged
 
 
 def _addressable(key: str) -> bool:
