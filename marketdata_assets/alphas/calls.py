@@ -63,8 +63,7 @@ class Calls:
         self._secrets = secrets
         self._http = httpx.AsyncClient(timeout=patience.timeout, follow_redirects=False)
         self.jar = self._http.cookies.jar
-        for name in ("httpcore.connection", "httpcore.http11"):
-            logging.getLogger(name).setLevel(logging.INFO)  # at DEBUG they write down headers, cookies among them
+        logging.getLogger("httpcore").setLevel(logging.INFO)  # at DEBUG it writes down headers, cookies among them
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -8,6 +8,7 @@ import datetime as dt
 import time
 from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 OFFSET_CAP = 10000
 """How far the API pages through one window."""
+
+STEP = PAGE_LIMIT - 1
+"""From page to page: each begins with the last alpha of the one before, which shows that nothing slipped between."""
 
 READINGS = 4
 """How often a window is read whose pages shift."""
@@ -101,14 +105,6 @@ async def fetch(
     return run.report(stayed, superseded)
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """A window read to its end."""
-
-    results: list[bytes]
-    ids: list[str]
-
-
 class _Run:
     """One fetch under way. At most `concurrency` windows are held in memory, and as many requests are under way."""
 
@@ -161,21 +157,20 @@ class _Run:
         try:
             async with self._windows:
                 read = await self._read(kind, window)
-                if isinstance(read, _Reading):
-                    await asyncio.to_thread(slices.land, self._root, self._account, kind, window, read.results)
+                if isinstance(read, dict):
+                    await asyncio.to_thread(slices.land, self._root, self._account, kind, window, read.values())
         except (MarketDataError, OSError) as error:
             self._end(WindowReport(kind, window, "failed", error=error))
             return
-        if isinstance(read, _Reading):
-            self._ids[kind].update(read.ids)
-            count = len(read.ids)
-            self._end(WindowReport(kind, window, "ok" if count else "empty", count))
+        if isinstance(read, dict):
+            self._ids[kind].update(read)
+            self._end(WindowReport(kind, window, "ok" if read else "empty", len(read)))
         else:
             self._total += len(read) - 1
             await _together([self._take(kind, part) for part in read])
 
-    async def _read(self, kind: Kind, window: Window) -> _Reading | Sequence[Window]:
-        """All pages of a window, or the parts it has to be cut into. Pages that do not fit together are read again."""
+    async def _read(self, kind: Kind, window: Window) -> dict[str, bytes] | Sequence[Window]:
+        """The alphas of a window by id, or the parts it has to be cut into; pages that do not fit are read again."""
         flaw = ""
         for _ in range(READINGS):
             first = await self._page(kind, window, 0)
@@ -183,9 +178,9 @@ class _Run:
                 return days
             if first.count > self._cap:
                 return self._halves(window, first.count)
-            offsets = range(PAGE_LIMIT, first.count, PAGE_LIMIT)
+            offsets = range(STEP, first.count - 1, STEP)
             try:
-                rest = await _together([self._page(kind, window, offset) for offset in offsets])
+                rest = await _together([self._page(kind, window, at, first.count - at) for at in offsets])
             except RequestRefused as error:
                 if error.status == 400:  # the cap is lower than we think
                     return self._halves(window, first.count)
@@ -194,14 +189,12 @@ class _Run:
             flaw = _flaw(pages)
             if not flaw:
                 _check_dates(kind, window, pages)
-                return _Reading(
-                    [raw for page in pages for raw in page.results], [i for page in pages for i in page.ids]
-                )
+                return {name: raw for page in pages for name, raw in zip(page.ids, page.results, strict=True)}
         raise PagesShift(f"{kind} {window}", READINGS, flaw)
 
-    async def _page(self, kind: Kind, window: Window, offset: int) -> Page:
+    async def _page(self, kind: Kind, window: Window, offset: int, left: int = PAGE_LIMIT) -> Page:
         async with self._requests:
-            return await self._client.page(kind, window, offset)
+            return await self._client.page(kind, window, offset, min(left, PAGE_LIMIT))
 
     def _halves(self, window: Window, count: int) -> Sequence[Window]:
         halves = window.halves()
@@ -217,15 +210,21 @@ class _Run:
 
 
 def _flaw(pages: Sequence[Page]) -> str:
-    """Why the pages are not one list; empty when they are."""
-    count = pages[0].count
-    counts = {page.count for page in pages}
+    """Why the pages are not one list; empty when they are.
+
+    Each page begins with the last alpha of the one before, or with another of the same moment, of which the API does
+    not say how it orders them. So nothing between the two can have been pushed from one page to the other unseen.
+    """
+    counts = sorted({page.count for page in pages})
     if len(counts) > 1:
-        return f"the count was {' and '.join(map(str, sorted(counts)))}"
-    ids = [name for page in pages for name in page.ids]
-    if len(set(ids)) != len(ids):
-        return f"{len(ids) - len(set(ids))} alphas came twice"
-    return "" if len(ids) == count else f"{len(ids)} of {count} alphas came"
+        return f"the count was {' and '.join(map(str, counts))}"
+    ids = {name for page in pages for name in page.ids}
+    if len(ids) != counts[0]:
+        return f"{len(ids)} of {counts[0]} alphas came"
+    for one, two in pairwise(pages):
+        if one.ids[-1:] != two.ids[:1] and one.created[-1:] != two.created[:1]:
+            return "a page did not begin where the one before ended"
+    return ""
 
 
 def _check_dates(kind: Kind, window: Window, pages: Sequence[Page]) -> None:

@@ -50,8 +50,7 @@ class Login:
 
         A refusal is remembered, so that the tasks after the first do not try the same password again.
         """
-        if self._fresh(self._session):
-            assert self._session
+        if self._failure is None and self._session and self._fresh(self._session):
             return self._session
         async with self._alone():
             known, pending = self._file.load()

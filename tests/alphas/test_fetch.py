@@ -201,25 +201,31 @@ def test_old_archive_is_completed_where_it_was_read_too_early(server: BrainServe
 # What goes wrong.
 
 
-@pytest.mark.parametrize("fault", ["insert", "remove", "twice"])
+@pytest.mark.parametrize("fault", ["insert", "remove", "back", "forth"])
 def test_pages_that_shift_are_read_again(server: BrainServer, tmp_path: Path, fault: str) -> None:
     alphas = list(spread(NOVEMBER.start + HOUR, NOVEMBER.start + 2 * HOUR, 350))
-    extra = make(9000, NOVEMBER.start + HOUR)
+    before, after = make(9000, NOVEMBER.start + HOUR), make(9001, NOVEMBER.start + 3 * HOUR)
     server.add_alphas(EMAIL, alphas)
 
     def shift() -> None:
-        if fault == "insert":
-            server.add_alphas(EMAIL, [extra])
-        elif fault == "remove":
+        if fault in ("insert", "back"):
+            server.add_alphas(EMAIL, [before])
+        if fault in ("remove", "forth"):
             server.remove_alpha(EMAIL, alphas[0].id)
-        else:  # the count stays, and the pages move by one
+        if fault == "back":  # the count stays, and every page moves by one
             server.remove_alpha(EMAIL, alphas[-1].id)
-            server.add_alphas(EMAIL, [extra])
+        if fault == "forth":  # besides, no alpha is seen twice
+            server.add_alphas(EMAIL, [after])
 
-    server.before(shift, where="offset=200")
+    server.before(shift, where="offset=198")
     assert fetched(server, tmp_path, concurrency=1).failed == ()
-    expected = {"insert": [*alphas, extra], "remove": alphas[1:], "twice": [*alphas[:-1], extra]}[fault]
-    assert_exact(tmp_path, expected)
+    expected = {
+        "insert": [before, *alphas],
+        "remove": alphas[1:],
+        "back": [before, *alphas[:-1]],
+        "forth": [*alphas[1:], after],
+    }
+    assert_exact(tmp_path, expected[fault])
 
 
 def test_window_that_keeps_shifting_fails_alone(server: BrainServer, tmp_path: Path) -> None:
@@ -230,7 +236,7 @@ def test_window_that_keeps_shifting_fails_alone(server: BrainServer, tmp_path: P
     def insert() -> None:
         server.add_alphas(EMAIL, [make(next(numbers), NOVEMBER.start)])
 
-    server.before(insert, 99, "offset=100")
+    server.before(insert, 99, "offset=99")
     report = fetched(server, tmp_path)
     [failed] = report.failed
     assert isinstance(failed.error, PagesShift)
@@ -258,7 +264,7 @@ def test_everything_at_once_still_ends_exact(server: BrainServer, tmp_path: Path
     alphas = month_of(600)
     server.add_alphas(EMAIL, alphas)
     server.fail(503, 3, LIST)
-    server.drop(3, "offset=100")
+    server.drop(3, "offset=99")
     server.fail(429, 1, "2024-11-05", headers={"Retry-After": "0.2"})
     server.cut(2, "2024-11-07")
     server.stall(0.1, 5, "2024-11-09")
@@ -331,6 +337,13 @@ def test_budget_is_kept_while_fetching(tmp_path: Path) -> None:
         assert (report.failed, report.alphas) == ((), 500)
         assert server.overruns <= 1  # a loaded machine may delay one request on its way
         assert_exact(tmp_path, alphas)
+
+
+def test_second_that_reaches_over_a_page_lands_whole(server: BrainServer, tmp_path: Path) -> None:
+    alphas = [make(number, NOVEMBER.start + number // 70 * SECOND) for number in range(300)]
+    server.add_alphas(EMAIL, alphas)
+    assert fetched(server, tmp_path).failed == ()
+    assert_exact(tmp_path, alphas)
 
 
 # Laws.

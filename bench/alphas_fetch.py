@@ -1,0 +1,92 @@
+"""How much of an account's rate budget two fetching processes use between them, by the clock of the server.
+
+The server is that of the tests: it counts over a sliding period, and refuses what is too much.
+"""
+
+import asyncio
+import datetime as dt
+import importlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.figure import Figure
+from marketdata_assets.alphas.api import BrainClient
+from marketdata_assets.alphas.calls import Patience
+from marketdata_assets.alphas.credentials import Credentials
+from marketdata_assets.alphas.fetch import fetch
+from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.budget import Budget
+
+REQUESTS, PER_SECONDS = 100, 10.0
+SATURATED_SECONDS = 25.0
+LATENCY = 0.05
+MONTHS = ("2024-10", "2024-11")
+ACCOUNT, EMAIL, PASSWORD = "lk", "person@example.com", "no secret"
+
+
+def figures() -> Iterator[Figure]:
+    """The share of the budget in a stretch of SATURATED_SECONDS, in which both processes always have work."""
+    server_module, alphas_module = _of_tests("brain_server"), _of_tests("brain_alphas")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        server_module.BrainServer(requests=REQUESTS, per_seconds=PER_SECONDS, latency=LATENCY) as server,
+    ):
+        server.add_user(EMAIL, PASSWORD)
+        for number, month in enumerate(MONTHS):
+            window = month_window(month)
+            server.add_alphas(EMAIL, alphas_module.spread(window.start, window.end, 4000, first=number * 4000))
+        seconds = SATURATED_SECONDS + 4
+        command = [sys.executable, "-m", "bench.alphas_fetch", server.url, folder]
+        children = [subprocess.Popen([*command, month, str(seconds)]) for month in MONTHS]
+        codes = [child.wait() for child in children]
+        if any(codes):
+            raise SystemExit(f"a fetching process ended with {codes}")
+        yield _figure(server)
+
+
+def _figure(server: Any) -> Figure:
+    arrivals = sorted(server.arrivals[EMAIL])
+    start = arrivals[0] + 2.0
+    used = sum(start <= moment < start + SATURATED_SECONDS for moment in arrivals)
+    share = used / (REQUESTS / PER_SECONDS * SATURATED_SECONDS)
+    detail = (
+        f"{used} requests in {SATURATED_SECONDS:.0f} s of a budget of {REQUESTS} per {PER_SECONDS:.0f} s, 2 processes,"
+        f" {1000 * LATENCY:.0f} ms latency; overruns {server.overruns}, logins {server.logins}"
+    )
+    if server.overruns:
+        share = 0.0  # a budget that is not kept counts for nothing
+    return Figure("alphas.fetch_budget_used", share, "of the budget", (">=", 0.98), detail)
+
+
+def _of_tests(name: str) -> Any:
+    folder = str(Path(__file__).parents[1] / "tests" / "alphas")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
+
+
+async def work(url: str, home: Path, month: str, seconds: float) -> None:
+    """Fetch one month again and again for some seconds; the fetch that is under way then is broken off."""
+    budget = Budget(home / "budgets", ACCOUNT, PER_SECONDS, REQUESTS)
+    now = dt.datetime.now(dt.UTC)
+    async with BrainClient(
+        ACCOUNT, Credentials(EMAIL, PASSWORD), url, sessions=home / "sessions", budget=budget, patience=Patience()
+    ) as client:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    root = home / "alphas"
+                    report = await fetch(client, root, ACCOUNT, month, kinds=["regular"], now=now, refetch=True)
+            except TimeoutError:
+                return
+            assert not report.failed, report.failed
+
+
+if __name__ == "__main__":
+    asyncio.run(work(sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])))
