@@ -20,6 +20,7 @@ from marketdata_assets.errors import TransientError
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 STORE = "MongoDB"
+SELECTION_MS = 10_000
 DUPLICATE_KEY = 11000
 NO_SPACE = 14031
 GOING_DOWN = (91, 189, 11600, 11602, 13435, 13436, 10107)
@@ -119,7 +120,7 @@ def connect(uri: str, *, application: str = "marketdata") -> Iterator[MongoClien
     """A client with UTC dates, acknowledged writes that survive a kill of the server, and named failures."""
     with naming_failures():
         client: MongoClient[Document] = MongoClient(
-            uri, tz_aware=True, journal=True, appname=application, serverSelectionTimeoutMS=10_000
+            uri, tz_aware=True, journal=True, appname=application, serverSelectionTimeoutMS=SELECTION_MS
         )
         with client:
             yield client
