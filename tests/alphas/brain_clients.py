@@ -54,7 +54,7 @@ def with_client(
 def fetched(server: BrainServer, home: Path, *, month: str = MONTH, account: str = "lk", **options: Any) -> FetchReport:
     """Fetch a month into `home`/alphas; options of the client or of `fetch`."""
     mine = {key: options.pop(key) for key in ("email", "password", "patience", "budget") if key in options}
-    options = {"now": LATER, "kinds": ["regular"]} | options
+    rest: dict[str, Any] = {"now": LATER, "kinds": ["regular"], **options}
     return with_client(
-        server, home, lambda one: fetch(one, home / "alphas", account, month, **options), account=account, **mine
+        server, home, lambda one: fetch(one, home / "alphas", account, month, **rest), account=account, **mine
     )

@@ -12,26 +12,23 @@ A fault is planned for the next `times` requests whose `METHOD path?query`, as i
 import asyncio
 import base64
 import json
-import re
 import secrets
 import threading
 import time
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import formatdate
 from typing import Literal, Self
-from urllib.parse import unquote
 
 from aiohttp import web
 from brain_alphas import Alpha
+from brain_faults import Faults
+from brain_query import Query, Refused, json_answer
 
 PAGE = 100
-KINDS = {"REGULAR": "regular", "SUPER": "super"}
-EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-_BOUND = re.compile(r"dateCreated(>=|<)(.+)")
 
 
 @dataclass
@@ -44,24 +41,7 @@ class User:
     by_id: dict[str, Alpha] = field(default_factory=dict)
 
 
-@dataclass
-class Fault:
-    """What happens instead of, or before, the answer to some requests."""
-
-    where: str
-    times: int
-    answer: Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-
-
-class Refused(Exception):
-    """An answer with a JSON body and an error status."""
-
-    def __init__(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status)
-        self.response = _json(status, body, headers)
-
-
-class BrainServer:
+class BrainServer(Faults):
     """See the module. `requests` per `per_seconds` and user, sliding; None is no limit. `cap` bounds offset + limit."""
 
     def __init__(
@@ -76,6 +56,7 @@ class BrainServer:
         latency: float = 0.0,
         port: int = 0,
     ) -> None:
+        super().__init__()
         self.requests_allowed, self.per_seconds = requests, per_seconds
         self.retry_after, self.retry_after_as = retry_after, retry_after_as
         self.cap, self.session_seconds, self.latency, self.port = cap, session_seconds, latency, port
@@ -87,8 +68,6 @@ class BrainServer:
         self._sessions: dict[str, tuple[str, float]] = {}
         self._inquiries: dict[str, tuple[str, bool]] = {}
         self._recent: dict[str, deque[float]] = {}
-        self._faults: list[Fault] = []
-        self._lock = threading.RLock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._runner: web.AppRunner | None = None
@@ -139,77 +118,6 @@ class BrainServer:
         with self._lock:
             self._inquiries = {key: (who, done or who == email) for key, (who, done) in self._inquiries.items()}
 
-    # Planned faults.
-
-    def fail(
-        self,
-        status: int,
-        times: int = 1,
-        where: str = "",
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: object = None,
-    ) -> None:
-        """Answer with this status."""
-
-        async def answer(_: web.Request) -> web.StreamResponse:
-            return _json(status, body if body is not None else {"detail": "planned"}, headers)
-
-        self._plan(where, times, answer)
-
-    def drop(self, times: int = 1, where: str = "") -> None:
-        """Close the connection without an answer."""
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            assert request.transport
-            request.transport.abort()
-            return web.Response()
-
-        self._plan(where, times, answer)
-
-    def cut(self, times: int = 1, where: str = "") -> None:
-        """Promise an answer of some length and close the connection in the middle of it."""
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
-            await response.prepare(request)
-            await response.write(b'{"count": 3, "results": [')
-            assert request.transport
-            request.transport.abort()
-            return response
-
-        self._plan(where, times, answer)
-
-    def garble(self, times: int = 1, where: str = "", body: bytes = b'{"count": 3, "results": [') -> None:
-        """Answer 200 with something that is no sound JSON."""
-
-        async def answer(_: web.Request) -> web.StreamResponse:
-            return web.Response(body=body, content_type="application/json")
-
-        self._plan(where, times, answer)
-
-    def stall(self, seconds: float, times: int = 1, where: str = "") -> None:
-        """Answer rightly, but late."""
-
-        async def answer(_: web.Request) -> None:
-            await asyncio.sleep(seconds)
-
-        self._plan(where, times, answer)
-
-    def before(self, act: Callable[[], object], times: int = 1, where: str = "") -> None:
-        """Call `act` right before such a request is answered, say to insert an alpha while a client pages."""
-
-        async def answer(_: web.Request) -> None:
-            act()
-
-        self._plan(where, times, answer)
-
-    def _plan(
-        self, where: str, times: int, answer: Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-    ) -> None:
-        with self._lock:
-            self._faults.append(Fault(where, times, answer))
-
     # The life of the server.
 
     def __enter__(self) -> Self:
@@ -255,11 +163,7 @@ class BrainServer:
             self._limit(request, arrived)
             if self.latency:
                 await asyncio.sleep(self.latency)
-            with self._lock:
-                due = [fault for fault in self._faults if fault.times > 0 and fault.where in line][:1]
-                for fault in due:
-                    fault.times -= 1
-            for fault in due:
+            if fault := self._due(line):
                 answer = await fault.answer(request)
                 if answer is not None:
                     return answer
@@ -267,9 +171,9 @@ class BrainServer:
         except Refused as refused:
             return refused.response
         except web.HTTPNotFound:
-            return _json(404, {"detail": "Not found."})
+            return json_answer(404, {"detail": "Not found."})
         except web.HTTPMethodNotAllowed:
-            return _json(405, {"detail": f'Method "{request.method}" not allowed.'})
+            return json_answer(405, {"detail": f'Method "{request.method}" not allowed.'})
         finally:
             with self._lock:
                 self.in_flight -= 1
@@ -324,7 +228,7 @@ class BrainServer:
         token = secrets.token_hex(16)
         self._sessions[token] = (email, time.monotonic() + self.session_seconds)
         self.logins += 1
-        response = _json(201, self._token(self.session_seconds))
+        response = json_answer(201, self._token(self.session_seconds))
         response.set_cookie("t", token, httponly=True, samesite="None", path="/")
         return response
 
@@ -332,7 +236,7 @@ class BrainServer:
         self._user(request)
         with self._lock:
             _, ends = self._sessions[request.cookies["t"]]
-        return _json(200, self._token(ends - time.monotonic()))
+        return json_answer(200, self._token(ends - time.monotonic()))
 
     def _token(self, seconds: float) -> object:
         return {"user": {"id": "XX00001"}, "token": {"expiry": seconds}, "permissions": ["TUTORIAL"]}
@@ -355,7 +259,7 @@ class BrainServer:
 
     async def _list(self, request: web.Request) -> web.Response:
         user = self._user(request)
-        query = _Query.parsed(request.raw_path.partition("?")[2])
+        query = Query.parsed(request.raw_path.partition("?")[2])
         if query.limit > PAGE:
             raise Refused(400, {"limit": [f"Ensure this value is less than or equal to {PAGE}."]})
         if query.offset + query.limit > self.cap:
@@ -374,7 +278,7 @@ class BrainServer:
         body = json.dumps(head).encode()[:-1] + b', "results": [' + b", ".join(row[2].body for row in found) + b"]}"
         return web.Response(body=body, content_type="application/json")
 
-    def _odd_url(self, query: "_Query", offset: int) -> str:
+    def _odd_url(self, query: "Query", offset: int) -> str:
         return f"http://127.0.0.1:443/users/self/alphas?limit={query.limit}&offset={offset}&type={query.kind.upper()}"
 
     async def _one(self, request: web.Request) -> web.Response:
@@ -384,37 +288,3 @@ class BrainServer:
         if alpha:
             return web.Response(body=alpha.body, content_type="application/json")
         raise Refused(404, {"detail": "Not found."})
-
-
-@dataclass
-class _Query:
-    """The query of the list. What the API would silently ignore is refused here, so that a wrong client fails."""
-
-    limit: int = 10
-    offset: int = 0
-    kind: str = "regular"
-    start: datetime = EARLIEST
-    end: datetime = LATEST
-
-    @classmethod
-    def parsed(cls, text: str) -> "_Query":
-        query = cls()
-        for part in text.split("&"):
-            name, _, value = (unquote(piece) for piece in part.partition("="))
-            bound = _BOUND.fullmatch(unquote(part))
-            if bound:
-                moment = datetime.fromisoformat(bound[2])
-                if moment.tzinfo is None:
-                    raise Refused(400, {"dateCreated": ["A time zone is needed."]})
-                setattr(query, "start" if bound[1] == ">=" else "end", moment)
-            elif name in ("limit", "offset") and value.isdigit():
-                setattr(query, name, int(value))
-            elif name == "type" and value in KINDS:
-                query.kind = KINDS[value]
-            elif (name, value) != ("order", "dateCreated"):
-                raise Refused(400, {name: [f'"{value}" is not a valid choice.']})
-        return query
-
-
-def _json(status: int, body: object, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response(body, status=status, headers=headers)

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from brain_alphas import Alpha, make, spread
@@ -40,9 +41,9 @@ def server() -> Iterator[BrainServer]:
         yield server
 
 
-def on_disk(home: Path, kind: Kind = "regular", account: str = "lk", month: str = MONTH) -> dict[str, bytes]:
+def on_disk(home: Path, kind: Kind = "regular", account: str = "lk", month: str = MONTH) -> dict[str, Any]:
     """What the slices of a month hold, by id; an id twice is an error, and so is one outside its window."""
-    found: dict[str, bytes] = {}
+    found: dict[str, Any] = {}
     for piece in slices.listed(home / "alphas", account, kind, month):
         for document in json.loads(piece.path.read_bytes()):
             assert document["id"] not in found
@@ -242,7 +243,7 @@ def test_window_that_keeps_shifting_fails_alone(server: BrainServer, tmp_path: P
     assert isinstance(failed.error, PagesShift)
     assert failed.window == NOVEMBER.days()[0]
     assert set(on_disk(tmp_path)) == {alphas[-1].id}
-    server._faults.clear()
+    server.no_more_faults()
     assert fetched(server, tmp_path).failed == ()
     assert len(on_disk(tmp_path)) == 151 + 4
 

@@ -78,6 +78,7 @@ def survived() -> Iterator[Fetch]:
 
         def run(url: str, home: Path, steps: int, refetch: bool) -> bool:
             print(json.dumps([url, str(home), steps, refetch]), file=server.stdin, flush=True)
+            assert server.stdout
             code = int(server.stdout.readline())
             assert code in (0, -signal.SIGKILL)
             return code == 0
