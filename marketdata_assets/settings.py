@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     bars_dir: Path | None = Field(default=None, description="yearly zips of 1-minute bars; default HOME/bars")
     bars_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
     alphas_dir: Path | None = Field(default=None, description="raw slices and packages of alphas; default HOME/alphas")
+    alphas_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
     brain_url: str = Field(default="https://api.worldquantbrain.com", description="the BRAIN API")
     brain_accounts: Path | None = Field(default=None, description="list of accounts; default HOME/brain/accounts.json")
     brain_credentials: Path | None = Field(

@@ -47,6 +47,7 @@ def find(account: str, environ: Mapping[str, str], file: Path) -> Credentials:
             account,
             f'Set {names[0]} and {names[1]}, or put {{"{account}": {{"email": "...", "password": "..."}}}}'
             f" into {file} (mode 0600).",
+            unset=True,
         )
     return _credentials(account, file, entry)
 

@@ -4,6 +4,7 @@ MarketDataError
 ├── TerminalError
 │   └── AlphasError
 │       ├── BadAccounts          the accounts file cannot be used
+│       ├── NotEnabled           an account is not, or not enabled, in the accounts file
 │       ├── NoCredentials        an account has no e-mail or password
 │       ├── LoginRefused         the API does not take them
 │       ├── PersonNeeded         the API asks for a person: a link to open
@@ -34,11 +35,22 @@ class BadAccounts(AlphasError):
         super().__init__(f"{place}: {cause}")
 
 
-class NoCredentials(AlphasError):
-    """An account has no e-mail or password."""
+class NotEnabled(AlphasError):
+    """An account that the accounts file does not list, or lists as disabled, is not fetched."""
 
-    def __init__(self, account: str, remedy: str) -> None:
+    def __init__(self, account: str, file: str, listed: bool) -> None:
         self.account = account
+        cause = "is disabled in" if listed else "is not in"
+        remedy = 'Set "enabled": true there' if listed else f'Add {{"user_key": "{account}"}} to it'
+        super().__init__(f"account {account} {cause} the accounts file {file}. {remedy} to fetch it.")
+
+
+class NoCredentials(AlphasError):
+    """An account has no e-mail or password; `unset` when none were meant to be there."""
+
+    def __init__(self, account: str, remedy: str, unset: bool = False) -> None:
+        self.account = account
+        self.unset = unset
         super().__init__(f"account {account} has no credentials. {remedy}")
 
 

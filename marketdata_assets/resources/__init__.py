@@ -1,11 +1,23 @@
 """One resource per outside system: the only place that turns settings into clients."""
 
+from marketdata_assets.resources.brain import Brain
 from marketdata_assets.resources.clickhouse import ClickHouse
-from marketdata_assets.resources.files import BarFiles
+from marketdata_assets.resources.files import AlphaFiles, BarFiles
 from marketdata_assets.resources.health import Health, NoServer
 from marketdata_assets.resources.mongo import Mongo
 from marketdata_assets.resources.nats import Nats
 from marketdata_assets.resources.postgres import Postgres
 from marketdata_assets.resources.workers import Workers
 
-__all__ = ["BarFiles", "ClickHouse", "Health", "Mongo", "Nats", "NoServer", "Postgres", "Workers"]
+__all__ = [
+    "AlphaFiles",
+    "BarFiles",
+    "Brain",
+    "ClickHouse",
+    "Health",
+    "Mongo",
+    "Nats",
+    "NoServer",
+    "Postgres",
+    "Workers",
+]

@@ -21,3 +21,19 @@ class BarFiles(dg.ConfigurableResource):
     def quiet_seconds(self) -> float:
         """How long a file must have been left alone before a sensor believes that it is whole."""
         return Settings().bars_quiet_seconds
+
+
+class AlphaFiles(dg.ConfigurableResource):
+    """The folder of alphas, a folder an account. An empty `folder` means MARKETDATA_ALPHAS_DIR, else HOME/alphas."""
+
+    folder: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The folder; it need not exist."""
+        return Path(self.folder).absolute() if self.folder else Settings().alphas_folder
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long a file must have been left alone before a sensor believes that it is whole."""
+        return Settings().alphas_quiet_seconds

@@ -1,0 +1,68 @@
+"""The BRAIN API: where alphas come from, an account at a time."""
+
+import os
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketdata_assets.alphas import accounts, credentials
+from marketdata_assets.alphas.accounts import Account
+from marketdata_assets.alphas.errors import AlphasError, NotEnabled
+from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from marketdata_assets.alphas.api import BrainClient
+
+SECONDS = 60.0
+
+
+class Brain(dg.ConfigurableResource):
+    """The BRAIN API. An empty `url` means MARKETDATA_BRAIN_URL.
+
+    Accounts, credentials, budgets and sessions are where the settings say; none of them is part of the configuration.
+    """
+
+    url: str = ""
+
+    def accounts(self) -> list[Account]:
+        """The accounts of the accounts file, disabled ones too; raises BadAccounts."""
+        return accounts.read(Settings().brain_accounts_file)
+
+    def enabled(self) -> list[str]:
+        """The names of the enabled accounts; raises BadAccounts."""
+        return [account.key for account in self.accounts() if account.enabled]
+
+    def ready(self) -> list[str]:
+        """The names of the enabled accounts that have credentials; raises BadAccounts."""
+        found = []
+        for name in self.enabled():
+            try:
+                self._credentials(name)
+            except AlphasError:
+                continue
+            found.append(name)
+        return found
+
+    def client(self, account: str) -> "BrainClient":
+        """A client for an enabled account, to be used in one event loop.
+
+        Raises BadAccounts, NotEnabled or NoCredentials.
+        """
+        from marketdata_assets.alphas.api import BrainClient
+        from marketdata_assets.budget import Budget
+
+        settings = Settings()
+        listed = {one.key: one for one in self.accounts()}
+        if account not in listed or not listed[account].enabled:
+            raise NotEnabled(account, str(settings.brain_accounts_file), account in listed)
+        budget = Budget(settings.brain_folder, account, SECONDS, settings.brain_requests_per_minute)
+        return BrainClient(
+            account,
+            self._credentials(account),
+            self.url or settings.brain_url,
+            sessions=settings.brain_folder,
+            budget=budget,
+        )
+
+    def _credentials(self, account: str) -> credentials.Credentials:
+        return credentials.find(account, os.environ, Settings().brain_credentials_file)
