@@ -72,7 +72,7 @@ def state(folder: Path) -> Path:
 
 
 def test_three_processes_use_the_whole_budget_and_never_more(tmp_path: Path) -> None:
-    children = takers(tmp_path / "b", 3, per_seconds=2.0, requests=40, seconds=4.5)
+    children = takers(tmp_path / "b", 3, per_seconds=2.0, requests=40, seconds=3.5)
     taken = turns(children)
     assert most_within(taken, 2.0) <= 40
     assert len(taken) >= 0.96 * 20 * (taken[-1] - taken[0])

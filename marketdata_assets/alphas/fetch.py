@@ -89,7 +89,8 @@ async def fetch(
     """Make the slices under `root` hold what the API lists of the UTC month `YYYY-MM` up to `now`.
 
     Windows that are finished are not asked for again unless `refetch`. A window that fails does not stop the others,
-    and stays as it was on disk; without a login every window fails with the reason.
+    and stays as it was on disk; without a login every window fails with the reason. Raises OSError when the folder of
+    slices cannot be read at all.
     """
     run = _Run(client, root, account, month, concurrency, cap, progress)
     slices.sweep(root, account, kinds)

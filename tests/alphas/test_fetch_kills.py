@@ -111,7 +111,7 @@ def held(home: Path) -> dict[str, set[str]]:
 def test_kill_before_any_step_leaves_whole_slices_and_the_next_run_goes_on(
     server: BrainServer, tmp_path: Path, survived: Fetch
 ) -> None:
-    alphas = alphas_of(420)
+    alphas = alphas_of(210)
     server.add_alphas(EMAIL, alphas)
     steps, kills = 0, 0
     while not survived(server.url, tmp_path / str(steps), steps, False):
@@ -125,8 +125,8 @@ def test_kill_before_any_step_leaves_whole_slices_and_the_next_run_goes_on(
         assert report.failed == ()
         assert report.finished == landed
         assert set(held(home)) == {alpha.id for alpha in alphas}
-        steps, kills = steps + 3, kills + 1
-    assert kills >= 8
+        steps, kills = steps + 4, kills + 1
+    assert kills >= 6
 
 
 def test_kill_of_a_refetch_loses_no_alpha_and_the_next_run_cleans_up(
@@ -139,8 +139,8 @@ def test_kill_of_a_refetch_loses_no_alpha_and_the_next_run_cleans_up(
     steps = 0
     while not survived(server.url, tmp_path, steps, True):
         assert {alpha.id for alpha in first} <= set(held(tmp_path))
-        steps += 3
-        if steps == 3:
+        steps += 4
+        if steps == 4:
             server.add_alphas(EMAIL, alphas_of(60, first=1000))
             server.add_alphas(EMAIL, [make(7, first[7].created, modified=NOVEMBER.end)])
     assert steps > 20

@@ -122,7 +122,7 @@ def test_short_lives_are_renewed_at_their_half(tmp_path: Path) -> None:
         async def work(one: BrainClient) -> None:
             for _ in range(10):
                 await page(one)
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.12)
 
         with_client(server, tmp_path, work)
         assert 2 <= server.logins <= 4
