@@ -19,8 +19,9 @@ from bench import alphas_fetch
 from bench.figure import Figure, spread
 from marketdata_assets.alphas import documents, ingest, layout, sample
 from marketdata_assets.alphas.archive import instant
-from marketdata_assets.alphas.importer import CODE_VERSION, digest
+from marketdata_assets.alphas.importer import CODE_VERSION, Package, Prepared, digest, prepare
 from marketdata_assets.alphas.merge import merge
+from marketdata_assets.alphas.modes import ImportOptions, Span
 from marketdata_assets.alphas.package_files import lines_of, write
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.local.stack import LocalStack
@@ -76,16 +77,23 @@ def merge_figure() -> Figure:
 def unchanged_figure(root: Path) -> Figure:
     """Lines of packages that the ledger knows: read, hashed, found."""
     packages = ingest.find(root, "lk", "regular", [MONTH])
-    paths = [path for package in packages for path in package.paths]
-    known = {digest(raw) for path in paths for raw in lines_of(path)}
+    known = {one.day: frozenset(digest(line) for path in one.paths for line in lines_of(path)) for one in packages}
     rates = []
     for _ in range(7):
         started = time.process_time()
-        found = sum(digest(raw) in known for path in paths for raw in lines_of(path))
+        found = sum(_standing(package, known[package.day]) for package in packages)
         rates.append(found / (time.process_time() - started))
         assert found == DOCUMENTS
-    detail = f"{DOCUMENTS:,} lines of 4 KB read from packages, hashed and looked up; {spread(rates, 0)}"
+    detail = (
+        f"{DOCUMENTS:,} lines of 4 KB read from packages, hashed and found among those that stand; {spread(rates, 0)}"
+    )
     return Figure("alphas.merge_unchanged_per_cpu_s", median(rates), "documents/CPU s", (">=", 250_000), detail)
+
+
+def _standing(package: Package, digests: frozenset[bytes]) -> int:
+    prepared = Prepared()
+    prepare(prepared, package, digests, ImportOptions(), Span(None, None))
+    return len(prepared.standing)
 
 
 def import_figures(uri: str, root: Path, lines: list[bytes]) -> Iterator[Figure]:

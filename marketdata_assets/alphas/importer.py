@@ -20,7 +20,7 @@ from marketdata_assets.alphas.errors import AlphasError, TooManyRejects
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document, identical, merge
 from marketdata_assets.alphas.modes import ImportOptions, Span
-from marketdata_assets.alphas.package_files import read_package
+from marketdata_assets.alphas.package_files import lines_of
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject, after_failure
 from marketdata_assets.stores.mongo_ledger import DIGEST_BYTES, Known
@@ -59,12 +59,12 @@ class Package:
 
     def content_hash(self) -> str:
         """SHA-256 of the files as they are."""
-        digest = hashlib.sha256()
+        whole = hashlib.sha256()
         for path in self.paths:
             with path.open("rb") as file:
                 while chunk := file.read(CHUNK_BYTES):
-                    digest.update(chunk)
-        return digest.hexdigest()
+                    whole.update(chunk)
+        return whole.hexdigest()
 
 
 def database_name(kind: Kind) -> str:
@@ -103,7 +103,7 @@ class _Line:
 
 
 @dataclass
-class _Prepared:
+class Prepared:
     """A package that has been read whole: what to write, what is known already, what is refused."""
 
     lines: dict[str, _Line] = field(default_factory=dict)
@@ -140,12 +140,12 @@ def import_package(
     some batches may have landed, and running again completes them.
     """
     started = mongo_ledger.now()
-    prepared = _Prepared()
+    prepared = Prepared()
     with mongo.naming_failures():
         known = None if fresh else mongo_ledger.known(database, package.dataset, package.account, package.day)
         entry = _entry(package, known, run_id, started)
         try:
-            _prepare(prepared, package, known, options, span)
+            prepare(prepared, package, known.digests if known else frozenset(), options, span)
             written = _write(database, package, prepared, known, options)
         except AlphasError as error:
             entry = replace(entry, outcome="failed", error=str(error))
@@ -186,11 +186,11 @@ def _record_failure(database: Database[Document], known: Known | None, attempt: 
 
 def pending(database: Database[Document], package: Package, batch_size: int) -> list[str]:
     """Ids that importing the package once more would write: none, right after an import. Nothing is written."""
-    prepared = _Prepared()
+    prepared = Prepared()
     options = ImportOptions()
     found: list[str] = []
     try:
-        _prepare(prepared, package, None, options, Span(None, None))
+        prepare(prepared, package, frozenset(), options, Span(None, None))
         for alphas in prepared.alphas(batch_size):
             stored = mongo.read(database[package.account], "id", set(alphas))
             found += [name for name, alpha in alphas.items() if plan(options, stored.get(name), alpha) is not None]
@@ -199,15 +199,17 @@ def pending(database: Database[Document], package: Package, batch_size: int) -> 
     return found
 
 
-def _prepare(prepared: _Prepared, package: Package, known: Known | None, options: ImportOptions, span: Span) -> None:
+def prepare(prepared: Prepared, package: Package, known: Known | None, options: ImportOptions, span: Span) -> None:
     """Read every line; parse those that the ledger does not know. Raises BadSlice or TooManyRejects."""
     digests = known.digests if known and not options.everything else frozenset()
     for path in package.paths:
-        for number, raw in read_package(path):
+        for number, raw in enumerate(lines_of(path), 1):
+            if raw.isspace():
+                continue
             prepared.read += 1
-            digest = hashlib.sha256(raw).digest()[:DIGEST_BYTES]
-            if digest in digests:
-                prepared.standing.append(digest)
+            mark = digest(raw)
+            if mark in standing:
+                prepared.standing.append(mark)
                 continue
             try:
                 alpha = read(raw, package.kind)
@@ -217,11 +219,11 @@ def _prepare(prepared: _Prepared, package: Package, known: Known | None, options
             if not span.has(alpha.modified):
                 prepared.skipped += 1
                 continue
-            _keep_newest(prepared, alpha, _Line(number, path, digest, alpha.modified, 0, len(alpha.bson)))
+            _keep_newest(prepared, alpha, _Line(number, path, mark, alpha.modified, 0, len(alpha.bson)))
     _doubt(package, prepared)
 
 
-def _keep_newest(prepared: _Prepared, alpha: Alpha, line: _Line) -> None:
+def _keep_newest(prepared: Prepared, alpha: Alpha, line: _Line) -> None:
     """Of one id twice, the newest version lands; the other stands as well, being older."""
     other = prepared.lines.get(alpha.id)
     if other is not None and older(line.modified, other.modified):
@@ -235,7 +237,7 @@ def _keep_newest(prepared: _Prepared, alpha: Alpha, line: _Line) -> None:
 
 
 def _write(
-    database: Database[Document], package: Package, prepared: _Prepared, known: Known | None, options: ImportOptions
+    database: Database[Document], package: Package, prepared: Prepared, known: Known | None, options: ImportOptions
 ) -> mongo.Written:
     written = mongo.Written()
     fresh = known is None and not options.everything
@@ -293,7 +295,12 @@ def older(one: dt.datetime | None, other: dt.datetime | None) -> bool:
     return one is not None and other is not None and one < other
 
 
-def _doubt(package: Package, prepared: _Prepared) -> None:
+def digest(line: bytes) -> bytes:
+    """What the ledger remembers of a line that stands."""
+    return hashlib.sha256(line).digest()[:DIGEST_BYTES]
+
+
+def _doubt(package: Package, prepared: Prepared) -> None:
     rejected = len(prepared.rejects)
     if rejected > max(ALWAYS_REJECTED, min(MAX_REJECTED, prepared.read // 100)):
         examples: Sequence[str] = [f"line {one.line} {one.reason}" for one in prepared.rejects[:3]]

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import bson
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, MongoClient, ReplaceOne, UpdateOne
@@ -179,7 +178,7 @@ def _operation(
     planned: Insert | Change, old: Document | None, key: str, name: str, revision: str
 ) -> "InsertOne[Any] | UpdateOne | ReplaceOne[Any]":
     if isinstance(planned, Insert):
-        return InsertOne(RawBSONDocument(_with_bookkeeping(planned.bson, name, revision)))
+        return InsertOne(RawBSONDocument(with_bookkeeping(planned.bson, name, revision)))
     assert old is not None
     number = old.get(revision)
     same = {key: name, revision: {"$exists": False} if number is None else number}
@@ -189,10 +188,13 @@ def _operation(
     return ReplaceOne(same, planned.document | {"_id": old["_id"], revision: (number or 0) + 1})
 
 
-def _with_bookkeeping(encoded: bytes, name: str, revision: str) -> bytes:
+def with_bookkeeping(encoded: bytes, name: str, revision: str) -> bytes:
     """Put `_id` before and the revision behind an encoded document, without decoding it."""
-    inner = bson.encode({"_id": name})[4:-1] + encoded[4:-1] + bson.encode({revision: 1})[4:-1]
-    return (len(inner) + 5).to_bytes(4, "little") + inner + b"\0"
+    text = name.encode() + b"\0"
+    first = b"\x02_id\0" + len(text).to_bytes(4, "little") + text
+    last = b"\x10" + revision.encode() + b"\0\x01\0\0\0\0"
+    size = len(encoded) + len(first) + len(last) - 1
+    return b"".join((size.to_bytes(4, "little"), first, encoded[4:-1], last))
 
 
 def _run(collection: Documents, operations: Mapping[str, Any], inserts: set[str]) -> tuple[set[str], dict[str, str]]:
