@@ -199,9 +199,11 @@ def pending(database: Database[Document], package: Package, batch_size: int) -> 
     return found
 
 
-def prepare(prepared: Prepared, package: Package, known: Known | None, options: ImportOptions, span: Span) -> None:
-    """Read every line; parse those that the ledger does not know. Raises BadSlice or TooManyRejects."""
-    digests = known.digests if known and not options.everything else frozenset()
+def prepare(
+    prepared: Prepared, package: Package, standing: frozenset[bytes], options: ImportOptions, span: Span
+) -> None:
+    """Read every line; parse those whose digests are not `standing`. Raises BadSlice or TooManyRejects."""
+    standing = frozenset() if options.everything else standing
     for path in package.paths:
         for number, raw in enumerate(lines_of(path), 1):
             if raw.isspace():
