@@ -115,16 +115,23 @@ class _Job:
 
     def gather(self, newest: Newest, progress: Progress) -> None:
         """Read every input; the youngest first, so that few bytes are kept of what is not the newest."""
-        files, nameless = raw_files(*self._what, self._month)
         wanted = month_window(self._month)
-        self._failed += (FailedInput(error.place, str(error)) for error in nameless)
         packages = list_packages(*self._what, [self._month])
+        files, nameless = raw_files(*self._what, self._month)
         total = len(files) + len(packages)
-        for done, file in enumerate(sorted(files, key=lambda file: (-file.mtime_ns, file.path)), 1):
-            with self._failing():
-                self._take_raw(file, wanted, newest)
-            progress(done, total, file.path.name)
-        for done, path in enumerate(packages, len(files) + 1):
+        self._failed += (FailedInput(error.place, str(error)) for error in nameless)
+        seen: set[Path] = set()
+        while files:
+            vanished = False
+            for file in sorted(files, key=lambda file: (-file.mtime_ns, file.path)):
+                seen.add(file.path)
+                with self._failing():
+                    vanished |= not self._take_raw(file, wanted, newest)
+                progress(min(len(seen), total), total, file.path.name)
+            # A fetch has just put other slices in the place of those that are gone.
+            listed = raw_files(*self._what, self._month)[0] if vanished else []
+            files = [file for file in listed if file.path not in seen]
+        for done, path in enumerate(packages, total - len(packages) + 1):
             with self._failing(day_of(path)):
                 self._take_package(path, newest)
             progress(done, total, path.name)
@@ -166,12 +173,19 @@ class _Job:
             seconds=seconds,
         )
 
-    def _take_raw(self, file: RawFile, wanted: Window, newest: Newest) -> None:
-        for found in read_raw(file, wanted):
-            if isinstance(found, Reject):
-                self._rejects.append(found)
-            elif not newest.offer(found, raw=True, mtime_ns=file.mtime_ns):
-                self._duplicates += 1
+    def _take_raw(self, file: RawFile, wanted: Window, newest: Newest) -> bool:
+        """Offer the alphas of a file; False when it is no longer there."""
+        try:
+            for found in read_raw(file, wanted):
+                if isinstance(found, Reject):
+                    self._rejects.append(found)
+                elif not newest.offer(found, raw=True, mtime_ns=file.mtime_ns):
+                    self._duplicates += 1
+        except BadSlice:
+            if file.path.exists():
+                raise
+            return False
+        return True
 
     def _take_package(self, path: Path, newest: Newest) -> None:
         mtime_ns = path.stat().st_mtime_ns

@@ -59,6 +59,25 @@ def test_of_equally_new_versions_the_younger_file_wins(tmp_path: Path) -> None:
     assert [document["v"] for document in packed(tmp_path)["2024-11-27.ndjson"]] == [2]
 
 
+def test_a_slice_that_a_fetch_replaces_meanwhile_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "2024-11-27T09:00", [alpha("a", v=1)], mtime=50)
+    superseded = put(tmp_path, "2024-11-27T09:00", [alpha("a", v=1), alpha("b", v=1)], hours=3, mtime=40)
+    listed = packages.raw_files
+
+    def and_then_fetched(*arguments: Any) -> Any:
+        found = listed(*arguments)
+        if superseded.exists():
+            superseded.unlink()
+            put(tmp_path, "2024-11-27T08:00", [alpha("a", v=1), alpha("b", v=1)], hours=9, mtime=60)
+        return found
+
+    monkeypatch.setattr(packages, "raw_files", and_then_fetched)
+    report = pack(tmp_path)
+    assert (report.documents, report.failed) == (2, ())
+
+
 def test_an_unchanged_day_is_not_written(tmp_path: Path) -> None:
     put(tmp_path, "2024-11-03T09:00", [alpha("a", "2024-11-03T09:00:00Z")])
     put(tmp_path, "2024-11-05T09:00", [alpha("b", "2024-11-05T09:00:00Z")])
