@@ -9,6 +9,7 @@ from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.loader import CODE_VERSION
 from marketdata_assets.defs.bars import report
+from marketdata_assets.defs.lines import Lines
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.resources import BarFiles, Postgres, Workers
 
@@ -57,7 +58,7 @@ def stock_1min_qfq(
         run_id=context.run.run_id,
         fanout=workers.fanout("marketdata_assets.bars.ingest"),
         force=config.force,
-        progress=report.Lines(context.log.info),
+        progress=Lines(context.log.info),
     )
     return report.bars(context, postgres.dsn, loaded)
 

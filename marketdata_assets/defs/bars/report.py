@@ -3,8 +3,6 @@
 Numbers come from the reports and from short queries; nothing is loaded or computed here.
 """
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -15,7 +13,6 @@ from marketdata_assets.bars.ingest import LoadReport
 from marketdata_assets.bars.kline import RELATION, KlineReport
 from marketdata_assets.bars.layout import PRICES
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.progress import tell
 from marketdata_assets.stores.postgres import connect
 
 MAX_NAMED = 20
@@ -50,21 +47,6 @@ KLINE_SCHEMA = _schema(
     ("volume", "numeric", "lots of 100 shares"),
     ("amount", "numeric", "yuan"),
 ) | {"dagster/table_name": RELATION}
-
-
-class Lines:
-    """Progress of a load: to whoever watches, and as a line of log every few seconds."""
-
-    def __init__(self, write: Callable[[str], None], every_seconds: float = 5.0) -> None:
-        self._write = write
-        self._every = every_seconds
-        self._next = time.monotonic() + every_seconds
-
-    def __call__(self, done: int, total: int, place: str) -> None:
-        tell(done, total, place)
-        if done == total or time.monotonic() >= self._next:
-            self._write(f"{done} of {total} files, last {place}")
-            self._next = time.monotonic() + self._every
 
 
 def bars(context: dg.AssetExecutionContext, dsn: str, loaded: LoadReport) -> dg.MaterializeResult:

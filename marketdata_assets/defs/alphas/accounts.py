@@ -1,0 +1,62 @@
+"""Which accounts are partitions: kept in step with the accounts file and with the folders of the archive.
+
+An account becomes a partition when it is enabled, or has files. It stops being one only when it is neither and nothing
+was ever materialised for it: Dagster would forget to show what stands in MongoDB, and its statistics would count
+partitions that do not exist. So a disabled account keeps its history, and is merely not fetched any more.
+"""
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from marketdata_assets.alphas import watch
+from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_pair
+from marketdata_assets.resources import AlphaFiles, Brain
+
+NAME = str(BRAIN_ACCOUNTS.name)
+PARTITIONED = tuple(map(dg.AssetKey, ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas")))
+
+
+def known(instance: dg.DagsterInstance) -> list[str]:
+    """The accounts that are partitions, in Dagster's order."""
+    return list(instance.get_dynamic_partitions(NAME))
+
+
+def changes(instance: dg.DagsterInstance, brain: Brain, folder: AlphaFiles) -> tuple[list[str], list[str]]:
+    """The accounts to add and those that may go; raises BadAccounts."""
+    present = known(instance)
+    wanted = [*brain.enabled(), *watch.accounts_on_disk(folder.path)]
+    gone = [account for account in present if account not in wanted]
+    return missing(present, wanted), [one for one in gone if one not in _materialized(instance)] if gone else []
+
+
+def missing(present: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Of `wanted`, those that are no partitions yet, each once."""
+    have = set(present)
+    return [account for account in dict.fromkeys(wanted) if account not in have]
+
+
+def _materialized(instance: dg.DagsterInstance) -> set[str]:
+    keys = (key for asset in PARTITIONED for key in instance.get_materialized_partitions(asset))
+    return {alpha_pair(key)[0] for key in keys}
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Keeps the partitions in step with the accounts file and the folders of the archive.",
+)
+def brain_accounts_sensor(
+    context: dg.SensorEvaluationContext, brain: Brain, alphas_dir: AlphaFiles
+) -> dg.SensorResult | dg.SkipReason:
+    added, removed = changes(context.instance, brain, alphas_dir)
+    if not added and not removed:
+        return dg.SkipReason(f"{len(known(context.instance))} accounts, nothing to add or remove")
+    additions = [BRAIN_ACCOUNTS.build_add_request(added)] if added else []
+    removals = [BRAIN_ACCOUNTS.build_delete_request(removed)] if removed else []
+    return dg.SensorResult(dynamic_partitions_requests=[*additions, *removals])
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(sensors=[brain_accounts_sensor])

@@ -1,0 +1,207 @@
+"""The assets of the alphas domain: API -> raw files -> packages -> MongoDB, by UTC month and account.
+
+Fetching, packaging and importing are in `marketdata_assets.alphas`. MongoDB's client and httpx are imported where they
+are used, for every run and every page of the UI pays for what this module imports.
+"""
+
+import datetime as dt
+
+import dagster as dg
+
+from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.alphas.merge import MergePolicy
+from marketdata_assets.alphas.modes import BATCH_SIZE, ImportOptions
+from marketdata_assets.defs.alphas import report
+from marketdata_assets.defs.lines import Lines
+from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_pair
+from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
+
+OWNERS = ["team:market-data"]
+IMPORT_VERSION = "alphas-1"
+"""The importer's CODE_VERSION, repeated because reading it there would import MongoDB's client."""
+
+FOLLOW = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
+"""After every partition of what comes before, however old its month."""
+
+brain_api = dg.AssetSpec(
+    "brain_api",
+    group_name="alphas",
+    kinds={"http", "json"},
+    owners=OWNERS,
+    description="The BRAIN API of `MARKETDATA_BRAIN_URL`: the alphas of each account, as they are there now. Old alphas"
+    " change too: they are renamed, tagged, checked again and submitted.",
+)
+
+
+class FetchConfig(dg.Config):
+    """What is asked of the API."""
+
+    fetch: bool = True
+    """Ask the API; without it, what lies on disk is taken."""
+
+    refetch: bool = False
+    """Ask also for windows that were finished, to find what has changed."""
+
+
+@dg.asset(
+    deps=[brain_api],
+    partitions_def=ALPHA_PARTITIONS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="alphas",
+    kinds={"json", "file"},
+    owners=OWNERS,
+    code_version="fetch-1",
+    pool="alpha_api",
+    metadata=report.FILES_SCHEMA,
+)
+def alpha_files(
+    context: dg.AssetExecutionContext, config: FetchConfig, brain: Brain, alphas_dir: AlphaFiles
+) -> dg.MaterializeResult:
+    """Raw slices of the API's list, one file a window of time, as they came.
+
+    Accounts are fetched side by side; one that fails leaves the others alone. An account that has files but is not
+    meant to be fetched is taken as it stands.
+    """
+    from marketdata_assets.alphas.collect import collect
+
+    with report.refusals():
+        report.refuse_if(config.refetch and not config.fetch, "refetch without fetch: set one of them")
+        collected = collect(
+            alphas_dir.path,
+            [alpha_pair(key) for key in context.partition_keys],
+            brain.client if config.fetch else None,
+            now=dt.datetime.now(dt.UTC),
+            refetch=config.refetch,
+            progress=Lines(context.log.info, "windows"),
+        )
+    return report.files(context, collected)
+
+
+@dg.asset(
+    deps=[alpha_files],
+    partitions_def=ALPHA_PARTITIONS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=FOLLOW,
+    group_name="alphas",
+    kinds={"json", "file"},
+    owners=OWNERS,
+    code_version="package-1",
+    metadata=report.PACKAGES_SCHEMA,
+)
+def alpha_packages(context: dg.AssetExecutionContext, alphas_dir: AlphaFiles, workers: Workers) -> dg.MaterializeResult:
+    """Alphas of one UTC day as NDJSON, each once and in its newest version, from all raw files there are.
+
+    Equal content gives equal bytes, so days that did not change are not imported again.
+    """
+    from marketdata_assets.alphas.packing import pack
+
+    pairs = [alpha_pair(key) for key in context.partition_keys]
+    fanout = workers.fanout("marketdata_assets.alphas.packing")
+    return report.packages(context, pack(alphas_dir.path, pairs, fanout, Lines(context.log.info, "months")))
+
+
+class ImportConfig(dg.Config):
+    """How an import treats what is stored already; options that contradict each other are refused."""
+
+    mode: str = "incremental"
+    """incremental, overwrite, rebuild, time_range or smart_merge."""
+
+    batch_size: int = BATCH_SIZE
+    time_range_hours: float | None = None
+    """time_range: how far back; 25 hours when left out."""
+
+    buffer_hours: float | None = None
+    """time_range: added on both sides; 1 hour when left out."""
+
+    buffer_days: float | None = None
+    """smart_merge: how far behind the newest alpha of the collection; 3 days when left out."""
+
+    replace: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
+    """Dotted paths, such as `tags` or `is.checks`, whose new value is taken whole."""
+
+    force: bool = False
+    """Read even packages that the ledger knows to be there."""
+
+    def options(self) -> ImportOptions:
+        """Raises BadOptions."""
+        return ImportOptions(
+            self.mode,  # type: ignore[arg-type]  # checked by ImportOptions
+            self.batch_size,
+            self.time_range_hours,
+            self.buffer_hours,
+            self.buffer_days,
+            MergePolicy(replace=frozenset(self.replace)),
+        )
+
+
+def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=f"{kind}_alphas",
+        description=description,
+        deps=[alpha_packages],
+        partitions_def=ALPHA_PARTITIONS,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        automation_condition=FOLLOW,
+        group_name="alphas",
+        kinds={"mongodb"},
+        owners=OWNERS,
+        code_version=IMPORT_VERSION,
+        pool="mongo",
+        metadata=report.alphas_schema(kind),
+    )
+    def alphas(
+        context: dg.AssetExecutionContext, config: ImportConfig, mongo: Mongo, alphas_dir: AlphaFiles, workers: Workers
+    ) -> dg.MaterializeResult:
+        from marketdata_assets.alphas.imports import import_accounts
+
+        with report.refusals():
+            imported = import_accounts(
+                mongo.uri,
+                alphas_dir.path,
+                kind,
+                [alpha_pair(key) for key in context.partition_keys],
+                run_id=context.run.run_id,
+                fanout=workers.fanout("marketdata_assets.alphas.ingest"),
+                options=config.options(),
+                force=config.force,
+                progress=Lines(context.log.info, "packages"),
+            )
+        return report.alphas(context, mongo, imported)
+
+    return alphas
+
+
+regular_alphas = _import(
+    "regular",
+    "Regular alphas in the database `regular_alphas`, a collection an account: the newest version of each, deeply"
+    " merged into what was there before, so that nothing the API stopped telling is lost.",
+)
+super_alphas = _import(
+    "super",
+    "Super alphas in the database `super_alphas`, a collection an account, merged like the regular ones. They have"
+    " `combo` and `selection` in the place of `regular`.",
+)
+
+
+@dg.asset(
+    deps=[regular_alphas, super_alphas],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()),
+    group_name="alphas",
+    kinds={"polars", "matplotlib", "table"},
+    owners=OWNERS,
+    code_version="summary-1",
+    pool="mongo",
+    metadata=report.SUMMARY_SCHEMA,
+)
+def alpha_summary(context: dg.AssetExecutionContext, mongo: Mongo) -> dg.MaterializeResult:
+    """How many alphas there are by account, kind, month and region, and how their Sharpe and turnover spread."""
+    from marketdata_assets.alphas import summary
+
+    with mongo.client() as client:
+        return report.summary(summary.rows(client))
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(assets=[brain_api, alpha_files, alpha_packages, regular_alphas, super_alphas, alpha_summary])

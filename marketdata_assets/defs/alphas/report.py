@@ -1,0 +1,267 @@
+"""Reports of the alphas library as Dagster metadata, materialisations and failures.
+
+Numbers come from the reports, the ledger and short queries; nothing is fetched, packaged or imported here.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from marketdata_assets.alphas.errors import BadOptions
+from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.errors import TerminalError
+from marketdata_assets.partitions import Pair, alpha_key
+from marketdata_assets.resources import Mongo
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from marketdata_assets.alphas.collect import CollectReport, MonthFetched
+    from marketdata_assets.alphas.imports import ImportRound
+    from marketdata_assets.alphas.packing import PackReport
+
+MAX_NAMED = 20
+MAX_TABLE_ROWS = 500
+PREVIEW_ROWS = 8
+
+
+def _schema(*columns: tuple[str, str, str]) -> dict[str, Any]:
+    return {
+        "dagster/column_schema": dg.TableSchema(
+            [dg.TableColumn(name, kind, description) for name, kind, description in columns]
+        )
+    }
+
+
+_COMMON = (
+    ("type", "text", "REGULAR or SUPER"),
+    ("author", "text", "user id of the author"),
+    ("settings", "object", "region, universe, delay, decay, neutralization, truncation and more"),
+)
+_REST = (
+    ("is", "object", "in-sample figures: sharpe, fitness, turnover, returns, drawdown, margin, and checks"),
+    ("os", "object", "out-of-sample figures, null before submission"),
+    ("tags", "list", "texts given by the author"),
+    ("stage", "text", "IS, OS or PROD"),
+    ("status", "text", "UNSUBMITTED, ACTIVE, DECOMMISSIONED"),
+)
+
+
+def _alpha(key: str, dates: str) -> tuple[tuple[str, str, str], ...]:
+    created = [
+        ("dateCreated", dates, "decides the partition"),
+        ("dateModified", dates, "decides which version is newer"),
+    ]
+    return ((key, "text", "7 or 8 letters and digits"), *_COMMON, *created, *_REST)
+
+
+FILES_SCHEMA = _schema(*_alpha("id", "text, US-Eastern offset"))
+PACKAGES_SCHEMA = _schema(*_alpha("id", "text, US-Eastern offset"))
+SUMMARY_SCHEMA = _schema(
+    ("account", "text", "whose collection"),
+    ("kind", "text", "regular or super"),
+    ("month", "text", "UTC month of dateCreated"),
+    ("region", "text", "settings.region"),
+    ("alphas", "bigint", "how many"),
+    *(
+        (f"{name}_{label}", "float", f"{meaning} of is.{name}")
+        for name in ("sharpe", "turnover")
+        for label, meaning in (("q1", "first quartile"), ("median", "median"), ("q3", "third quartile"))
+    ),
+)
+
+
+def alphas_schema(kind: Kind) -> dict[str, Any]:
+    """Columns and name of a kind's database."""
+    own = (
+        (("regular", "object", "code, description, operatorCount"),)
+        if kind == "regular"
+        else (("combo", "object", "code and description"), ("selection", "object", "code and description"))
+    )
+    ours = ("_rev", "int", "how often the document was written")
+    return _schema(*_alpha("id", "date, UTC"), *own, ours) | {"dagster/table_name": f"{kind}_alphas"}
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what a person has to mend into a failure that is not tried again."""
+    try:
+        yield
+    except TerminalError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def refuse_if(contradiction: bool, cause: str) -> None:
+    if contradiction:
+        raise BadOptions(cause)
+
+
+def files(context: dg.AssetExecutionContext, collected: "CollectReport") -> dg.MaterializeResult:
+    """What was asked for and what came, by partition."""
+    fetched = collected.fetched
+    metadata: dict[str, Any] = {
+        "partitions_fetched": collected.count("fetched"),
+        "partitions_standing": collected.count("standing"),
+        "partitions_failed": collected.count("failed"),
+        "alphas": sum(one.alphas for one in fetched),
+        **{f"windows_{end}": sum(one.count(end) for one in fetched) for end in ("ok", "empty", "failed")},
+        "slices_superseded": sum(one.superseded for one in fetched),
+        "requests": sum(one.requests for one in fetched),
+        "seconds": round(collected.seconds, 2),
+    }
+    notes = list(dict.fromkeys(month.note for month in collected.months if month.outcome == "standing" and month.note))
+    if notes:
+        metadata["not_fetched"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in notes[:MAX_NAMED]))
+    by_pair = {(month.account, month.month): _fetched(month) for month in collected.months}
+    failed = {(month.account, month.month): month.note for month in collected.failed}
+    return _conclude(context, metadata, by_pair, failed)
+
+
+def _fetched(month: "MonthFetched") -> dict[str, Any]:
+    found: dict[str, Any] = {"fetched": month.outcome == "fetched", "raw_files": month.files}
+    if month.note:
+        found["note"] = month.note
+    if month.report:
+        found |= {
+            "alphas": month.report.alphas,
+            "windows_ok": month.report.count("ok"),
+            "windows_empty": month.report.count("empty"),
+            "windows_stayed": month.report.finished,
+            "requests": month.report.requests,
+        }
+    return found
+
+
+def packages(context: dg.AssetExecutionContext, packed: "PackReport") -> dg.MaterializeResult:
+    """Days, documents and what was left out, by partition and kind."""
+    metadata: dict[str, Any] = {
+        name: sum(getattr(month, name) for month in packed.months)
+        for name in ("days", "written", "documents", "duplicates", "rejected", "failed_inputs")
+    }
+    for kind in ("regular", "super"):
+        of_kind = [report for month in packed.months for report in month.reports if report.kind == kind]
+        metadata[f"{kind}_documents"] = sum(report.documents for report in of_kind)
+    metadata["seconds"] = round(packed.seconds, 2)
+    by_pair = {
+        (month.account, month.month): {
+            "dagster/partition_row_count": month.documents,
+            "days": month.days,
+            "days_written": month.written,
+            "duplicates": month.duplicates,
+            "rejected": month.rejected,
+            "failed_inputs": month.failed_inputs,
+        }
+        for month in packed.months
+    }
+    failed = {(month.account, month.month): "; ".join(month.errors[:3]) for month in packed.failed}
+    return _conclude(context, metadata, by_pair, failed)
+
+
+def alphas(context: dg.AssetExecutionContext, mongo: Mongo, imported: "ImportRound") -> dg.MaterializeResult:
+    """Counts of the import; documents by partition as the ledger has them."""
+    from marketdata_assets.alphas import status
+    from marketdata_assets.alphas.importer import database_name
+    from marketdata_assets.stores import mongo_ledger
+
+    name = database_name(imported.kind)
+    seconds, documents = imported.seconds, imported.total("documents")
+    counts = ("inserted", "updated", "rejected", "skipped")
+    metadata: dict[str, Any] = {"documents": documents, **{count: imported.total(count) for count in counts}}
+    metadata |= {
+        "unchanged": sum(unit.unchanged for one in imported.reports for unit in one.units),
+        "packages": sum(len(one.units) for one in imported.reports),
+        "packages_unchanged": imported.total("unchanged"),
+        "documents_per_second": round(documents / seconds) if seconds else 0,
+        "seconds": round(seconds, 2),
+    }
+    rows: dict[Pair, status.MonthRows] = {}
+    if imported.reports:
+        with mongo.client() as client:
+            ledger = status.by_account(mongo_ledger.entries(client[name], name))
+            metadata["preview"] = dg.MetadataValue.md(_preview(client[name], imported))
+        rows = {(one, month): row for one in ledger for month, row in status.by_month(ledger[one]).items()}
+        metadata["dagster/row_count"] = sum(row.documents for row in rows.values())
+    by_pair = {
+        pair: {
+            "dagster/partition_row_count": rows[pair].documents if pair in rows else 0,
+            "rejected": rows[pair].rejected if pair in rows else 0,
+        }
+        for pair in imported.pairs
+    }
+    return _conclude(context, metadata, by_pair, imported.failed)
+
+
+def _preview(database: Any, imported: "ImportRound") -> str:
+    """The newest alphas of the run's accounts, without their expressions."""
+    paths = ("id", "dateCreated", "settings.region", "settings.universe", "is.sharpe", "is.fitness", "is.turnover")
+    accounts = [report.account for report in imported.reports][:PREVIEW_ROWS]
+    lines = ["| account | " + " | ".join(path.rpartition(".")[2] for path in paths) + " |", "|" + " --- |" * 8]
+    for account in accounts:
+        found = database[account].find({}, dict.fromkeys(paths, 1)).sort("dateCreated", -1)
+        newest = found.limit(max(1, PREVIEW_ROWS // len(accounts)))
+        lines += (f"| {account} | " + " | ".join(_cell(one, path) for path in paths) + " |" for one in newest)
+    return "\n".join(lines)
+
+
+def _cell(document: Any, path: str) -> str:
+    value = document
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return "" if value is None else str(value)
+
+
+def summary(table: "pl.DataFrame") -> dg.MaterializeResult:
+    """The table by account, kind, month and region, the newest months first, and pictures."""
+    from marketdata_assets.alphas import plots
+    from marketdata_assets.alphas.summary import spread
+
+    spreads = spread(table).sort("month", "account", "kind", "region", descending=[True, False, False, False])
+    shown = spreads.head(MAX_TABLE_ROWS)
+    by_region = spread(table, ["account", "kind", "region"])
+    metadata: dict[str, Any] = {
+        "dagster/row_count": spreads.height,
+        "alphas": table.height,
+        "accounts": table["account"].n_unique(),
+        "months": table["month"].n_unique(),
+        "table": dg.MetadataValue.table(
+            [dg.TableRecord(row) for row in shown.iter_rows(named=True)], SUMMARY_SCHEMA["dagster/column_schema"]
+        ),
+        "by_region": dg.MetadataValue.md(_markdown(by_region)),
+    }
+    metadata |= {name: dg.MetadataValue.md(picture) for name, picture in plots.pictures(table).items()}
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _markdown(table: "pl.DataFrame") -> str:
+    lines = ["| " + " | ".join(table.columns) + " |", "|" + " --- |" * table.width]
+    lines += ["| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in table.iter_rows()]
+    return "\n".join(lines)
+
+
+def _conclude(
+    context: dg.AssetExecutionContext,
+    metadata: dict[str, Any],
+    by_pair: Mapping[Pair, dict[str, Any]],
+    failed: Mapping[Pair, str],
+) -> dg.MaterializeResult:
+    """Materialise every partition; when some failed, only the others, and raise Failure naming what went wrong."""
+    if not failed:
+        for pair, found in by_pair.items():
+            context.add_asset_metadata(found, partition_key=alpha_key(*pair))
+        return dg.MaterializeResult(metadata=metadata)
+    for pair in sorted(by_pair.keys() - failed.keys()):
+        key = alpha_key(*pair)
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=by_pair[pair]))
+    reasons = list(dict.fromkeys(failed[pair] for pair in sorted(failed)))
+    named = [f"- {reason}" for reason in reasons[:MAX_NAMED]]
+    if len(reasons) > MAX_NAMED:
+        named.append(f"- and {len(reasons) - MAX_NAMED} more")
+    keys = [str(alpha_key(*pair)) for pair in sorted(failed)]
+    raise dg.Failure(
+        description=f"{len(failed)} of {len(by_pair)} partitions failed, the others are done\n" + "\n".join(named),
+        metadata=metadata
+        | {"failed": dg.MetadataValue.md("\n".join(named)), "failed_partitions": dg.MetadataValue.json(keys)},
+        allow_retries=False,
+    )
