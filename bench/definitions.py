@@ -45,11 +45,11 @@ def backfill_figure() -> Figure:
             stocks = [("sh600000", "浦发银行")]
             sample.write_year(home / "bars", year, stocks, until=sample.weekdays(year)[20])
         with LocalStack(settings, services=("postgres",)) as stack:
-            assert run_job(settings, stack.endpoints, "bars_repair", FIRST, LAST).success
+            assert run_job(settings, stack.endpoints, "bars_repair", (FIRST, LAST)).success
             taken = []
             for _ in range(3):
                 started = time.perf_counter()
-                outcome = run_job(settings, stack.endpoints, "bars_repair", FIRST, LAST)
+                outcome = run_job(settings, stack.endpoints, "bars_repair", (FIRST, LAST))
                 taken.append(time.perf_counter() - started)
                 assert outcome.success
                 assert outcome.metadata["stock_1min_qfq"]["rows"] == 0

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from marketdata_assets.cli import bars, demo, doctor, output, status, up
+from marketdata_assets.cli import alphas, bars, brain, demo, doctor, output, quarantine, status, up
 from marketdata_assets.errors import MarketDataError
 
 
@@ -34,11 +34,18 @@ app.command("doctor")(doctor.doctor)
 
 ingest = typer.Typer(help="Load data of some partitions now, with a progress bar.", no_args_is_help=True)
 ingest.command("bars")(bars.ingest)
+ingest.command("alphas")(alphas.ingest)
 app.add_typer(ingest, name="ingest")
 
-quarantine = typer.Typer(help="Rows that were refused, and why.", no_args_is_help=True)
-quarantine.command("show")(bars.show_quarantine)
-app.add_typer(quarantine, name="quarantine")
+brain_group = typer.Typer(help="Alphas from the BRAIN API: accounts, logins, fetching.", no_args_is_help=True)
+brain_group.command("accounts")(brain.accounts)
+brain_group.command("login")(brain.login)
+brain_group.command("fetch")(alphas.fetch)
+app.add_typer(brain_group, name="alphas")
+
+quarantine_group = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
+quarantine_group.command("show")(quarantine.show)
+app.add_typer(quarantine_group, name="quarantine")
 
 kline = typer.Typer(help="The monthly K-line.", no_args_is_help=True)
 kline.command("rebuild")(bars.rebuild_kline)

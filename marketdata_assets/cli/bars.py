@@ -1,17 +1,15 @@
-"""`marketdata ingest bars`, `quarantine show`, `kline rebuild`: minute bars from the command line."""
+"""`marketdata ingest bars` and `kline rebuild`: minute bars from the command line."""
 
 from typing import Annotated, Any
 
 import typer
 
 from marketdata_assets.bars import kline, status
-from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.cli import output
 from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
 from marketdata_assets.local import endpoints
 from marketdata_assets.resources import Postgres
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores import quarantine
 from marketdata_assets.stores.postgres import connect
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -33,29 +31,34 @@ def ingest(
     if workers:
         settings = settings.model_copy(update={"workers": workers})
     with output.bar("minute bars", quiet=as_json):
-        outcome = run_job(settings, endpoints.resolve(settings), "bars_repair", wanted[0], wanted[-1], config)
-    tell(outcome, as_json)
+        outcome = run_job(settings, endpoints.resolve(settings), "bars_repair", (wanted[0], wanted[-1]), config)
+    if as_json:
+        output.as_json(loaded_json(outcome))
+    else:
+        tell(outcome)
     if not outcome.success:
         raise typer.Exit(1)
 
 
-def tell(outcome: RunOutcome, as_json: bool) -> None:
+def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
+    """How a load ended, for machines."""
+    bars = outcome.metadata.get("stock_1min_qfq", {})
+    lines = outcome.metadata.get("stock_monthly_kline", {})
+    return {
+        "success": outcome.success,
+        "run_id": outcome.run_id,
+        "bars": {k: v for k, v in bars.items() if k != "preview"},
+        "kline": {k: v for k, v in lines.items() if k not in ("preview", "candlesticks")},
+        "checks_passed": outcome.checks_passed,
+        "checks_failed": outcome.checks_failed,
+        "error": outcome.error,
+    }
+
+
+def tell(outcome: RunOutcome) -> None:
     """Print how a load ended: the failures, then one line of rows, rejects, seconds and speed."""
     bars = outcome.metadata.get("stock_1min_qfq", {})
     lines = outcome.metadata.get("stock_monthly_kline", {})
-    if as_json:
-        output.as_json(
-            {
-                "success": outcome.success,
-                "run_id": outcome.run_id,
-                "bars": {k: v for k, v in bars.items() if k != "preview"},
-                "kline": {k: v for k, v in lines.items() if k not in ("preview", "candlesticks")},
-                "checks_passed": outcome.checks_passed,
-                "checks_failed": outcome.checks_failed,
-                "error": outcome.error,
-            }
-        )
-        return
     if outcome.error:
         output.fail(outcome.error)
     for name in outcome.checks_failed:
@@ -70,20 +73,6 @@ def tell(outcome: RunOutcome, as_json: bool) -> None:
             f"monthly kline {lines['rows']:,} rows by {lines['engine']}, {lines['seconds']:.1f} s;"
             f" {outcome.checks_passed} checks passed"
         )
-
-
-def show_quarantine(
-    limit: Annotated[int, typer.Option(help="rows at most")] = 20,
-    as_json: Json = False,
-) -> None:
-    """Show rows of minute-bar files that were refused: where they stand, why, and what they say."""
-    with connect(Postgres().dsn) as connection:
-        status.ensure_readable(connection)
-        rows = quarantine.listed(connection, DATASET, limit)
-    if as_json:
-        output.as_json({"rows": [vars(row) | {"place": row.place} for row in rows]})
-    else:
-        output.table("quarantine", ("place", "reason", "row"), [(row.place, row.reason, row.raw) for row in rows])
 
 
 def rebuild_kline(as_json: Json = False) -> None:

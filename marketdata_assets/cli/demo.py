@@ -8,15 +8,18 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from marketdata_assets.alphas import sample as sample_alphas
 from marketdata_assets.bars import sample
-from marketdata_assets.cli import output
-from marketdata_assets.cli.bars import tell
-from marketdata_assets.cli.instance import environment, months_between, run_job
+from marketdata_assets.cli import bars, output, told
+from marketdata_assets.cli.alphas import run
+from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
 from marketdata_assets.cli.up import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 
 YEARS = 3
+ALPHA_MONTHS = 3
+ALPHA_ACCOUNTS = ("first_sample", "second_sample")
 
 
 def demo(
@@ -34,13 +37,30 @@ def demo(
         say(f"{len(written)} sample files written to {settings.bars_folder}" if written else "sample files are there")
         months = months_between(None)
         with output.bar("minute bars", quiet=as_json):
-            outcome = run_job(settings, stack.endpoints, "bars_repair", months[0], months[-1])
-        tell(outcome, as_json)
-        say(f"demo ready after {time.monotonic() - started:.0f} s: months {months[0]} to {months[-1]}")
-        if not outcome.success:
+            loaded = run_job(settings, stack.endpoints, "bars_repair", (months[0], months[-1]))
+        if not as_json:
+            bars.tell(loaded)
+        imported = load_alphas(settings, quiet=as_json)
+        if as_json:
+            output.as_json(bars.loaded_json(loaded) | {"alphas": told.imported_json(imported)})
+        else:
+            told.imported(imported)
+        say(f"demo ready after {time.monotonic() - started:.0f} s")
+        if not (loaded.success and told.well(imported)):
             raise typer.Exit(1)
         if ui:
             serve(settings, environment(settings, stack.endpoints), ui=True)
+
+
+def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
+    """Write an archive of invented alphas for the last whole months and import it; nobody is asked over the network."""
+    months = months_between(None, alphas=True)[-1 - ALPHA_MONTHS : -1]
+    outcomes = {}
+    for seed, account in enumerate(ALPHA_ACCOUNTS):
+        sample_alphas.write_archive(settings.alphas_folder, account, months, seed=seed)
+        with output.bar(f"alphas of {account}", quiet=quiet):
+            outcomes[account] = run(settings, "alphas", account, months, {"alpha_files": {"config": {"fetch": False}}})
+    return outcomes
 
 
 def write_samples(folder: Path) -> list[Path]:

@@ -64,29 +64,41 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
 
 
 def run_job(
-    settings: Settings, found: Endpoints, job: str, first: str, last: str, config: dict[str, Any] | None = None
+    settings: Settings,
+    found: Endpoints,
+    job: str,
+    partitions: tuple[str, str],
+    config: dict[str, Any] | None = None,
+    assets: Sequence[str] = (),
+    accounts: Sequence[str] = (),
 ) -> RunOutcome:
-    """Run `job` for the months from `first` to `last` in this process; the run is on record like any other."""
+    """Run `job` for the partitions from the first to the last in this process; the run is on record like any other.
+
+    `assets` leaves out the others of the job. `accounts` are made known to Dagster as partitions.
+    """
     os.environ.update(environment(settings, found))
     if "DAGSTER_PG_HOST" not in os.environ:
         raise NoStorage
     import dagster as dg
 
     from marketdata_assets.definitions import defs
-    from marketdata_assets.partitions import range_tags
+    from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dg.DagsterInstance.get() as instance:
         # By default Dagster opens a new connection for every statement outside of its webserver.
         instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=10)
+        if accounts:
+            instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
         result = (
             defs()
             .get_repository_def()
             .get_job(job)
             .execute_in_process(
                 instance=instance,
-                tags=range_tags(first, last),
+                tags=range_tags(*partitions),
                 run_config={**logging, "ops": config or {}},
+                asset_selection=[dg.AssetKey(name) for name in assets] or None,
                 raise_on_error=False,
             )
         )
@@ -128,14 +140,14 @@ def _reason(event: Any) -> str:
     return error.message.strip() if error is not None else str(event.message)
 
 
-def months_between(text: str | None) -> Sequence[str]:
-    """`2024-01:2024-06` or `2024-01` as months; None as every month up to the current one.
+def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:
+    """`2024-01:2024-06` or `2024-01` as months of bars, or of alphas; None as every month up to the current one.
 
     Raises ValueError naming the text when it is neither, names a month that is no partition, or ends before it starts.
     """
-    from marketdata_assets.partitions import BAR_MONTHS
+    from marketdata_assets.partitions import ALPHA_MONTHS, BAR_MONTHS
 
-    keys = list(BAR_MONTHS.get_partition_keys())
+    keys = list((ALPHA_MONTHS if alphas else BAR_MONTHS).get_partition_keys())
     if text is None:
         return keys
     first, colon, last = text.partition(":")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from marketdata_assets.progress import watched_by
@@ -51,7 +51,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 @contextmanager
 def bar(label: str, quiet: bool = False) -> Iterator[None]:
-    """Show a progress bar of the work done inside the block."""
+    """Show a progress bar of the work under way inside the block; a new piece of work starts it anew."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -61,12 +61,10 @@ def bar(label: str, quiet: bool = False) -> Iterator[None]:
         TextColumn("[dim]{task.fields[what]}"),
     )
     with Progress(*columns, console=notes(), disable=quiet, transient=True) as progress:
-        tasks: dict[int, TaskID] = {}
+        task = progress.add_task(label, total=None, what="")
 
         def watch(done: int, total: int, what: str) -> None:
-            if total not in tasks:
-                tasks[total] = progress.add_task(label, total=total, what="")
-            progress.update(tasks[total], completed=done, what=what)
+            progress.update(task, completed=done, total=total, what=what)
 
         with watched_by(watch):
             yield

@@ -1,27 +1,33 @@
 """`marketdata status`: every asset at a glance."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from marketdata_assets.bars import status as bars
 from marketdata_assets.cli import output
+from marketdata_assets.cli.domains import of_each
 from marketdata_assets.cli.instance import months_between
-from marketdata_assets.resources import BarFiles, Postgres
+from marketdata_assets.resources import AlphaFiles, BarFiles, Mongo, Postgres
 from marketdata_assets.stores.postgres import connect
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
-COLUMNS = ("asset", *STATES, "rows", "codes", "newest", "quarantine")
+BARS = ("asset", *STATES, "rows", "codes", "newest", "quarantine")
+ALPHAS = ("asset", "account", *STATES, "documents", "newest", "quarantine")
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
     """Show what stands in the tables, and which partitions are missing, stale or failed."""
-    rows = bars_rows()
+    rows = of_each(bars_rows, alphas_rows)
     if as_json:
         output.as_json({"assets": rows})
     else:
-        output.table("assets", COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
+        for title, columns in (("bars", BARS), ("alphas", ALPHAS)):
+            shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
+            if shown:
+                output.table(title, columns, shown)
     if any(row["failed"] for row in rows):
         raise typer.Exit(1)
 
@@ -35,19 +41,46 @@ def bars_rows() -> list[dict[str, Any]]:
         klines = bars.kline_states(connection, states)
         summaries = (bars.bars_summary(connection), bars.kline_summary(connection))
     return [
-        _row("stock_1min_qfq", states, summaries[0]),
-        _row("stock_monthly_kline", klines, summaries[1]),
+        _bars_row("stock_1min_qfq", states, summaries[0]),
+        _bars_row("stock_monthly_kline", klines, summaries[1]),
     ]
 
 
-def _row(asset: str, states: dict[str, bars.State], summary: bars.Summary) -> dict[str, Any]:
-    counts = Counter[str](states.values())
+def alphas_rows() -> list[dict[str, Any]]:
+    """A row for every account and kind that has files or documents; months that have neither are not counted."""
+    from marketdata_assets.alphas.status import overview
+    from marketdata_assets.stores import mongo
+
+    with mongo.connect(Mongo().uri) as client:
+        found = overview(client, AlphaFiles().path)
+    return [
+        {
+            "group": "alphas",
+            "asset": f"{one.kind}_alphas",
+            "account": one.account,
+            "partitions": len(one.states),
+            **_counts(one.states),
+            "documents": one.documents,
+            "newest": max((month for month, state in one.states.items() if state == "ok"), default=None),
+            "quarantine": one.rejected,
+        }
+        for one in found
+    ]
+
+
+def _bars_row(asset: str, states: dict[str, bars.State], summary: bars.Summary) -> dict[str, Any]:
     return {
+        "group": "bars",
         "asset": asset,
         "partitions": len(states),
-        **{state: counts.get(state, 0) for state in STATES},
+        **_counts(states),
         "rows": summary.rows,
         "codes": summary.codes,
         "newest": f"{summary.newest:%Y-%m-%d}" if summary.newest else None,
         "quarantine": summary.quarantined,
     }
+
+
+def _counts(states: Mapping[str, str]) -> dict[str, int]:
+    counts = Counter(states.values())
+    return {state: counts[state] for state in STATES}

@@ -1,0 +1,214 @@
+"""`marketdata ingest alphas` and `alphas fetch`: options into runs, one an account. `told` says how they ended."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from marketdata_assets.alphas import credentials, watch
+from marketdata_assets.alphas.errors import BadOptions, NoCredentials, NotEnabled
+from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.alphas.merge import MergePolicy
+from marketdata_assets.alphas.modes import BATCH_SIZE, ImportOptions, Mode
+from marketdata_assets.alphas.packages import months_on_disk
+from marketdata_assets.cli import output, told
+from marketdata_assets.cli.brain import Json
+from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
+from marketdata_assets.errors import TerminalError
+from marketdata_assets.local import endpoints
+from marketdata_assets.resources import AlphaFiles, Brain
+from marketdata_assets.settings import Settings
+
+Accounts = Annotated[list[str] | None, typer.Option("--account", help="an account; may be given more than once")]
+Hours = Annotated[float | None, typer.Option(help="with mode time_range: how far back; 25 when left out")]
+BufferHours = Annotated[float | None, typer.Option(help="with mode time_range: added on both sides; 1 when left out")]
+BufferDays = Annotated[float | None, typer.Option(help="with mode smart_merge: before the newest; 3 when left out")]
+Replace = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATH", help="a field whose newer value is taken whole, such as tags or is.checks"),
+]
+
+
+class NothingOnDisk(TerminalError):
+    """There are no files to import."""
+
+    def __init__(self, whose: str, folder: str) -> None:
+        super().__init__(
+            f'no alphas of {whose} in {folder}. Fetch them with "marketdata alphas fetch", or point'
+            f" MARKETDATA_ALPHAS_DIR at an archive."
+        )
+
+
+def ingest(
+    account: Accounts = None,
+    months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; all on disk when left out")] = None,
+    fast: Annotated[int | None, typer.Option(min=1, help="the last N months, instead of --months")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="both when left out")] = None,
+    mode: Annotated[Mode, typer.Option(help="what happens to what is stored already")] = "incremental",
+    time_range_hours: Hours = None,
+    buffer_hours: BufferHours = None,
+    buffer_days: BufferDays = None,
+    replace: Replace = None,
+    batch_size: Annotated[int, typer.Option(help="documents of one write")] = BATCH_SIZE,
+    workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
+    force: Annotated[bool, typer.Option(help="read even what is there already")] = False,
+    package: Annotated[bool, typer.Option(help="first package what lies raw on disk")] = True,
+    as_json: Json = False,
+) -> None:
+    """Package what lies on disk and bring it into MongoDB; the runs show in the UI like any other."""
+    config = _config(mode, batch_size, time_range_hours, buffer_hours, buffer_days, replace, force)
+    if fast and months:
+        raise typer.BadParameter("--fast and --months both say which months; give one", param_hint="--fast")
+    settings = Settings()
+    if workers:
+        settings = settings.model_copy(update={"workers": workers})
+    kinds: Sequence[Kind] = (kind,) if kind else KINDS
+    outcomes = {}
+    for name in _accounts(account):
+        wanted = _months(name, kinds, months, fast)
+        if wanted:
+            with output.bar(f"alphas of {name}", quiet=as_json):
+                outcomes[name] = run_import(settings, name, wanted, kinds, config, package)
+        elif account:
+            raise NothingOnDisk(f"account {name}", str(AlphaFiles().path))
+    if not outcomes:
+        raise NothingOnDisk("any account", str(AlphaFiles().path))
+    if as_json:
+        output.as_json(told.imported_json(outcomes))
+    else:
+        told.imported(outcomes)
+    if not told.well(outcomes):
+        raise typer.Exit(1)
+
+
+def run_import(
+    settings: Settings,
+    account: str,
+    months: Sequence[str],
+    kinds: Sequence[Kind] = KINDS,
+    config: dict[str, Any] | None = None,
+    package: bool = True,
+) -> RunOutcome:
+    """One run that packages and imports the months of an account."""
+    tables = [f"{kind}_alphas" for kind in kinds]
+    assets = [*(["alpha_packages"] if package else []), *tables, "alpha_summary"]
+    return run(
+        settings, "alphas_import", account, months, {table: {"config": config or {}} for table in tables}, assets
+    )
+
+
+def fetch(
+    account: Accounts = None,
+    months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; this month when left out")] = None,
+    refetch: Annotated[bool, typer.Option(help="ask again for what was fetched already")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch alphas of some months from BRAIN into raw files; `ingest alphas` brings them into MongoDB."""
+    wanted = _wanted(months) if months else months_between(None, alphas=True)[-1:]
+    settings = Settings()
+    config = {"alpha_files": {"config": {"refetch": refetch}}}
+    outcomes, refused = {}, {}
+    for name in _fetched_accounts(settings, account):
+        try:
+            credentials.find(name, os.environ, settings.brain_credentials_file)
+        except NoCredentials as error:
+            output.fail(str(error))
+            refused[name] = str(error)
+            continue
+        with output.bar(f"alphas of {name}", quiet=as_json):
+            outcomes[name] = run(settings, "alphas", name, wanted, config, ["alpha_files"])
+    if as_json:
+        found = told.fetched_json(outcomes)
+        output.as_json(found | {"success": found["success"] and not refused, "without_credentials": refused})
+    else:
+        told.fetched(outcomes)
+    if refused or not told.well(outcomes):
+        raise typer.Exit(1)
+
+
+def run(
+    settings: Settings,
+    job: str,
+    account: str,
+    months: Sequence[str],
+    config: dict[str, Any],
+    assets: Sequence[str] = (),
+) -> RunOutcome:
+    """A run of `job` over the months of one account; `assets` leaves out the others."""
+    partitions = (f"{account}|{months[0]}", f"{account}|{months[-1]}")
+    return run_job(settings, endpoints.resolve(settings), job, partitions, config, assets, [account])
+
+
+def _config(
+    mode: Mode,
+    batch_size: int,
+    time_range_hours: float | None,
+    buffer_hours: float | None,
+    buffer_days: float | None,
+    replace: Sequence[str] | None,
+    force: bool,
+) -> dict[str, Any]:
+    """The options as run config; refuses, in the words of the command line, what does not go together."""
+    chosen = {"time_range_hours": time_range_hours, "buffer_hours": buffer_hours, "buffer_days": buffer_days}
+    try:
+        options = ImportOptions(mode, batch_size, **chosen, policy=MergePolicy(frozenset(replace or ())))
+        if force and options.everything:
+            raise BadOptions(f"mode {mode} reads everything anyway, so --force has no effect; leave it out")
+    except BadOptions as error:
+        words = re.sub("|".join(chosen), lambda found: "--" + found[0].replace("_", "-"), str(error))
+        raise typer.BadParameter(words.replace("a merge policy", "--replace")) from error
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return {"mode": mode, "batch_size": batch_size, **given, "replace": list(replace or ()), "force": force}
+
+
+def _accounts(named: Sequence[str] | None) -> list[str]:
+    """The accounts to import: those named, else all that have files or are listed, but for disabled ones."""
+    folder = AlphaFiles().path
+    on_disk = watch.accounts_on_disk(folder)
+    listed = {account.key: account.enabled for account in Brain().accounts()}
+    every = sorted({*on_disk, *listed})
+    if not named:
+        return [name for name in every if listed.get(name, True)]
+    for name in named:
+        if name not in every:
+            known = f"known are {', '.join(every)}" if every else "nor has any other"
+            raise typer.BadParameter(
+                f"account {name!r} has no files in {folder} and is not in the accounts file; {known}",
+                param_hint="--account",
+            )
+    return list(dict.fromkeys(named))
+
+
+def _fetched_accounts(settings: Settings, named: Sequence[str] | None) -> list[str]:
+    listed = {account.key: account.enabled for account in Brain().accounts()}
+    enabled = [name for name, on in listed.items() if on]
+    for name in named or ():
+        if name not in enabled:
+            raise NotEnabled(name, str(settings.brain_accounts_file), name in listed)
+    if not named and not enabled:
+        raise typer.BadParameter(
+            f'no enabled account in {settings.brain_accounts_file}; write for instance [{{"user_key": "lk"}}]',
+            param_hint="--account",
+        )
+    return list(dict.fromkeys(named)) if named else enabled
+
+
+def _months(account: str, kinds: Sequence[Kind], months: str | None, fast: int | None) -> Sequence[str]:
+    """The months to import: as asked, else from the first on disk to the last."""
+    every = months_between(None, alphas=True)
+    if months:
+        return _wanted(months)
+    if fast:
+        return every[-fast:]
+    root = AlphaFiles().path
+    found = {month for kind in kinds for month in months_on_disk(root, account, kind)} & set(every)
+    return [month for month in every if min(found) <= month <= max(found)] if found else []
+
+
+def _wanted(months: str) -> Sequence[str]:
+    try:
+        return months_between(months, alphas=True)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--months") from error

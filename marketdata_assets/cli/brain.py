@@ -1,0 +1,111 @@
+"""`marketdata alphas accounts` and `alphas login`: who is asked for alphas, and how they get in. No secret is shown."""
+
+import asyncio
+import datetime as dt
+import os
+import time
+from typing import Annotated, Any
+
+import typer
+
+from marketdata_assets.alphas import credentials, watch
+from marketdata_assets.alphas.accounts import Account
+from marketdata_assets.alphas.credentials import Credentials
+from marketdata_assets.alphas.errors import NoCredentials, PersonNeeded
+from marketdata_assets.cli import output
+from marketdata_assets.resources import AlphaFiles, Brain
+from marketdata_assets.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+COLUMNS = ("account", "description", "enabled", "credentials", "session", "on disk")
+
+
+def login(
+    account: Annotated[str, typer.Option(help="the account, as the accounts file names it")],
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for the person")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Log an account in; when BRAIN wants to see a person, show the link and wait until the person was there."""
+    seconds = asyncio.run(_log_in(account, wait))
+    until = _moment(time.time() + seconds)
+    if as_json:
+        output.as_json({"account": account, "valid_until": until.isoformat(timespec="seconds")})
+    else:
+        output.console().print(f"account {account} is logged in until {until:%Y-%m-%d %H:%M} UTC")
+
+
+async def _log_in(account: str, wait: float) -> float:
+    async with Brain().client(account) as client:
+        try:
+            await client.login()
+        except PersonNeeded as needed:
+            notes = output.notes()
+            notes.print(f"BRAIN wants to see the person behind account {account}. Open this link and do what it asks:")
+            notes.print(f"\n  {needed.url}\n", markup=False)
+            with notes.status(f"waiting up to {wait:.0f} s; Ctrl-C stops waiting, the link stays good for an hour"):
+                await client.finish_login(limit=wait)
+        return await client.seconds_left()
+
+
+def accounts(as_json: Json = False) -> None:
+    """List the accounts: enabled or not, where their credentials are found, how long their login lasts."""
+    file = Settings().brain_accounts_file
+    listed = Brain().accounts()
+    on_disk = watch.accounts_on_disk(AlphaFiles().path)
+    rows = [_row(account, account.key in on_disk) for account in listed]
+    unlisted = sorted({*on_disk} - {account.key for account in listed})
+    rows += [_row(Account(name, "has files, is not in the list", False), True) for name in unlisted]
+    if as_json:
+        output.as_json({"file": str(file), "accounts": rows})
+        return
+    if rows:
+        output.table("accounts", COLUMNS, [[_word(row[name.replace(" ", "_")]) for name in COLUMNS] for row in rows])
+    if not listed:
+        output.notes().print(f'no accounts in {file}; write for instance: [{{"user_key": "lk"}}]', markup=False)
+    for row in rows:
+        if row["enabled"] and row["remedy"]:
+            output.notes().print(row["remedy"], markup=False)
+
+
+def _row(account: Account, on_disk: bool) -> dict[str, Any]:
+    settings = Settings()
+    where, remedy, session = "none", None, "none"
+    try:
+        found = credentials.find(account.key, os.environ, settings.brain_credentials_file)
+        where = "environment" if _in_environment(account.key) else str(settings.brain_credentials_file)
+        session = _session(account.key, found, settings)
+    except NoCredentials as error:
+        where, remedy = ("none" if error.unset else "not usable"), str(error)
+    return {
+        "account": account.key,
+        "description": account.description,
+        "enabled": account.enabled,
+        "credentials": where,
+        "session": session,
+        "on_disk": on_disk,
+        "remedy": remedy,
+    }
+
+
+def _in_environment(account: str) -> bool:
+    return all(os.environ.get(name) for name in credentials.variables(account))
+
+
+def _session(account: str, found: Credentials, settings: Settings) -> str:
+    from marketdata_assets.alphas.session import SessionFile, owner
+
+    file = SessionFile(settings.brain_folder, account, owner(settings.brain_url.rstrip("/"), found.email))
+    session, pending = file.load()
+    if session and session.expires > time.time():
+        return f"until {_moment(session.expires):%Y-%m-%d %H:%M} UTC"
+    if pending:
+        return "waits for a person"
+    return "ended" if session else "none"
+
+
+def _moment(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def _word(value: Any) -> Any:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

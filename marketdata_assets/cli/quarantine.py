@@ -1,0 +1,65 @@
+"""`marketdata quarantine show`: what was refused, where it stands, and why."""
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from marketdata_assets.alphas import watch
+from marketdata_assets.bars import status
+from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.cli import output
+from marketdata_assets.cli.bars import Json
+from marketdata_assets.cli.domains import of_each
+from marketdata_assets.resources import AlphaFiles, Mongo, Postgres
+from marketdata_assets.stores import quarantine
+from marketdata_assets.stores.postgres import connect
+
+Domain = Literal["bars", "alphas"]
+COLUMNS = ("dataset", "place", "reason", "row")
+SHOWN_CHARACTERS = 200
+"""More of a row is told by --json."""
+
+
+def show(
+    dataset: Annotated[Domain | None, typer.Argument(help="bars or alphas; both when left out")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="rows of a dataset at most")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show what was refused: where it stands, why, and what it says."""
+    if dataset == "bars":
+        rows = bars_rows(limit)
+    elif dataset == "alphas":
+        rows = alphas_rows(limit)
+    else:
+        rows = of_each(lambda: bars_rows(limit), lambda: alphas_rows(limit))
+    if as_json:
+        output.as_json({"rows": rows})
+    else:
+        shown = [[row["dataset"], _file(row["place"]), row["reason"], _short(row["raw"])] for row in rows]
+        output.table("quarantine", COLUMNS, shown)
+
+
+def bars_rows(limit: int) -> list[dict[str, Any]]:
+    """Refused rows of minute-bar files."""
+    with connect(Postgres().dsn) as connection:
+        status.ensure_readable(connection)
+        rows = quarantine.listed(connection, DATASET, limit)
+    return [{"dataset": DATASET} | vars(row) | {"place": row.place} for row in rows]
+
+
+def alphas_rows(limit: int) -> list[dict[str, Any]]:
+    """Refused alphas of every account: elements of raw files, and documents."""
+    from marketdata_assets.alphas.refused import refused
+
+    root = AlphaFiles().path
+    rows = refused(Mongo().uri, root, watch.accounts_on_disk(root), limit)
+    return [{"dataset": f"{row.kind}_alphas"} | vars(row) for row in rows]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
+
+
+def _file(place: str) -> str:
+    """A raw file of alphas by its name alone, which says whose it is and of when."""
+    return place.rpartition("/")[2] if "/primeval_data/" in place or "/final_data/" in place else place
