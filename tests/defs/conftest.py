@@ -1,11 +1,23 @@
-"""An empty warehouse for each test: a fresh database, a folder without files, an instance in memory."""
+"""An empty warehouse, or lab, for each test: fresh databases, a folder without files, an instance in memory."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from bar_runs import Warehouse
+from pymongo import MongoClient
+
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+from marketdata_assets.stores import mongo
+
+sys.path.append(str(Path(__file__).parents[1] / "alphas"))  # the test server of the API lives there
+
+from alpha_runs import Lab
+from brain_server import BrainServer
 
 
 def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
@@ -29,3 +41,33 @@ def warehouse(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def either_warehouse(either_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
     """On each of the two K-line engines."""
     yield from _warehouse(either_dsn, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, MongoClient[dict[str, Any]]]]:
+    """A local Mongo-wire server for the session."""
+    settings = Settings(home=tmp_path_factory.mktemp("mongo"), mongo_uri=None)
+    with LocalStack(settings, services=("mongo",)) as stack:
+        assert stack.endpoints.mongo_uri
+        with mongo.connect(stack.endpoints.mongo_uri) as client:
+            yield stack.endpoints.mongo_uri, client
+
+
+@pytest.fixture
+def lab(
+    mongo_server: tuple[str, MongoClient[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Lab]:
+    """No accounts, no alphas, an API that knows nobody."""
+    uri, client = mongo_server
+    for name in ("regular_alphas", "super_alphas"):
+        client.drop_database(name)
+    for name in ("BRAIN_ACCOUNTS", "BRAIN_CREDENTIALS", "ALPHAS_DIR", "ALPHAS_QUIET_SECONDS"):
+        monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
+    (tmp_path / "instance").mkdir()
+    with BrainServer() as brain, dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
+        monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("MARKETDATA_MONGO_URI", uri)
+        monkeypatch.setenv("MARKETDATA_BRAIN_URL", brain.url)
+        monkeypatch.setenv("MARKETDATA_BRAIN_REQUESTS_PER_MINUTE", "100000")
+        monkeypatch.setenv("MARKETDATA_WORKERS", "1")
+        yield Lab(client, brain, tmp_path / "home", instance, monkeypatch)

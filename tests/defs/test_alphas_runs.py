@@ -1,0 +1,246 @@
+"""Runs of the alphas graph: from the API to MongoDB, accounts that fail beside others, archives, modes, refusals."""
+
+import json
+
+import pytest
+from alpha_runs import (
+    FILES,
+    MONTHS,
+    PACKAGES,
+    PASSWORD,
+    REGULAR,
+    REGULARS,
+    SUMMARY,
+    SUPER,
+    SUPERS,
+    Lab,
+    alpha,
+    config,
+    drop_slice,
+    keys,
+    metadata,
+)
+from bar_runs import failures, verdicts
+from brain_alphas import make
+
+from marketdata_assets.alphas import importer
+from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.defs.alphas import assets
+
+CHAIN = (FILES, PACKAGES, REGULAR, SUPER)
+ALL_MONTHS = ("aa|2024-01", "aa|2024-03")
+
+
+def test_two_accounts_and_three_months_come_from_the_api_to_mongodb_in_one_run(lab: Lab) -> None:
+    lab.ready("aa", "bb")
+    result = lab.run("aa|2024-01", "bb|2024-03")
+    assert result.success, failures(result)
+    for asset in CHAIN:
+        assert lab.materialized(asset) == keys(("aa", "bb"))
+    for name in ("aa", "bb"):
+        at_api = lab.brain.users[f"{name}@example.com"].alphas
+        assert lab.ids("regular", name) == {one[1] for one in at_api["regular"]}
+        assert lab.ids("super", name) == {one[1] for one in at_api["super"]}
+    found = metadata(result, REGULAR)
+    assert {key: one["dagster/partition_row_count"] for key, one in found.items()} == dict.fromkeys(found, REGULARS)
+    any_one = found["aa|2024-02"]
+    assert (any_one["documents"], any_one["inserted"], any_one["dagster/row_count"]) == (6 * REGULARS,) * 3
+    assert len(any_one["preview"].splitlines()) == 2 + 8
+    assert metadata(result, PACKAGES)["bb|2024-03"]["dagster/partition_row_count"] == REGULARS + SUPERS
+    assert metadata(result, FILES)["bb|2024-03"]["alphas"] == REGULARS + SUPERS
+    assert len(verdicts(result)) == 5
+    assert len(result.get_asset_check_evaluations()) == 10
+    assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
+
+
+def test_summary_has_a_table_and_pictures(lab: Lab) -> None:
+    lab.ready("aa", "bb")
+    result = lab.run("aa|2024-01", "bb|2024-02")
+    found = metadata(result, SUMMARY)[None]
+    records = [record.data for record in found["table"].records]
+    assert sum(record["alphas"] for record in records) == found["alphas"] == 4 * (REGULARS + SUPERS)
+    assert {record["month"] for record in records} == {"2024-01", "2024-02"}
+    assert all(one["sharpe_q1"] <= one["sharpe_median"] <= one["sharpe_q3"] for one in records)
+    pytest.importorskip("matplotlib")
+    assert found["alphas_by_month"].startswith("![alphas by month](data:image/png;base64,")
+    assert found["spread_by_region"].startswith("![spread by region](data:image/png;base64,")
+
+
+def test_second_run_asks_for_nothing_and_writes_nothing(lab: Lab) -> None:
+    lab.ready("aa")
+    assert lab.run(*ALL_MONTHS).success
+    asked = lab.brain.requests
+    result = lab.run(*ALL_MONTHS)
+    assert lab.brain.requests == asked
+    assert metadata(result, PACKAGES)["aa|2024-01"]["written"] == 0
+    found = metadata(result, REGULAR)["aa|2024-01"]
+    assert (found["documents"], found["packages"], found["packages_unchanged"]) == (0, 0, 3 * REGULARS)
+
+
+def test_refetch_brings_what_has_changed(lab: Lab) -> None:
+    lab.ready("aa")
+    assert lab.run("aa|2024-02").success
+    start = month_window("2024-02").start
+    lab.brain.add_alphas("aa@example.com", [make(100, start, modified=month_window("2024-03").start, color="GREEN")])
+    unasked = metadata(lab.run("aa|2024-02"), REGULAR)["aa|2024-02"]
+    assert (unasked["updated"], unasked["dagster/partition_row_count"]) == (0, REGULARS)
+    again = metadata(lab.run("aa|2024-02", ops=config(FILES, refetch=True)), REGULAR)["aa|2024-02"]
+    assert (again["updated"], again["inserted"], again["dagster/partition_row_count"]) == (1, 0, REGULARS)
+    assert lab.client["regular_alphas"]["aa"].count_documents({"color": "GREEN", "_rev": 2}) == 1
+
+
+@pytest.mark.parametrize("trouble", ["wrong password", "a person is needed", "no credentials", "half credentials"])
+def test_account_that_fails_leaves_the_other_alone(lab: Lab, trouble: str) -> None:
+    lab.ready("aa", "bb")
+    if trouble == "wrong password":
+        lab.credentials("bb", "not-it")
+        said = "refuses the login of account bb"
+    elif trouble == "a person is needed":
+        lab.user("bb", persona=True)
+        said = "marketdata alphas login --account bb"
+    else:
+        lab.patch.delenv("MARKETDATA_BRAIN_PASSWORD_BB")
+        said = "MARKETDATA_BRAIN_PASSWORD_BB is not set"
+    if trouble == "no credentials":
+        lab.patch.delenv("MARKETDATA_BRAIN_EMAIL_BB")
+        said = "account bb has no credentials"
+    result = lab.run("aa|2024-01", "bb|2024-03")
+    assert not result.success
+    told = failures(result)["alpha_files"]
+    assert "3 of 6 partitions failed" in told
+    assert said in told
+    assert PASSWORD not in told
+    assert lab.materialized(FILES) == keys(["aa"])
+    assert lab.materialized(PACKAGES) == set()
+    assert lab.brain.asked("POST /authentication") <= 2
+    rest = lab.run(*ALL_MONTHS, job="alphas_import")
+    assert rest.success, failures(rest)
+    assert len(lab.ids("regular", "aa")) == 3 * REGULARS
+
+
+def test_archive_without_an_account_is_imported_and_nobody_is_asked(lab: Lab) -> None:
+    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), alpha("bbbbbbb", "2024-01")])
+    lab.partitions("old")
+    result = lab.run("old|2024-01", "old|2024-02")
+    assert result.success, failures(result)
+    found = metadata(result, FILES)["old|2024-01"]
+    assert (found["fetched"], found["raw_files"], found["partitions_standing"]) == (False, 1, 2)
+    assert "account old is not in the accounts file" in found["note"]
+    assert lab.ids("regular", "old") == {"aaaaaaa", "bbbbbbb"}
+    assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
+    assert lab.brain.requests == 0
+    insisting = failures(lab.run("old|2024-01", ops=config(FILES, refetch=True)))["alpha_files"]
+    assert 'Add {"user_key": "old"} to it to fetch it' in insisting
+
+
+def test_disabled_account_stands_as_it_is(lab: Lab) -> None:
+    lab.ready("aa")
+    assert lab.run("aa|2024-01").success
+    lab.accounts(disabled=["aa"])
+    asked = lab.brain.requests
+    found = metadata(lab.run("aa|2024-01"), FILES)["aa|2024-01"]
+    assert "is disabled in the accounts file" in found["note"]
+    assert found["raw_files"] == 2
+    assert lab.brain.requests == asked
+
+
+def test_files_are_taken_as_they_are_when_nothing_shall_be_fetched(lab: Lab) -> None:
+    lab.ready("aa")
+    drop_slice(lab.root, "aa", "2024-01", [alpha("aaaaaaa", "2024-01")])
+    assert lab.run("aa|2024-01", ops=config(FILES, fetch=False)).success
+    assert lab.brain.requests == 0
+    assert lab.ids("regular", "aa") == {"aaaaaaa"}
+
+
+def test_raw_file_that_cannot_be_read_fails_its_month_only(lab: Lab) -> None:
+    for month in MONTHS[:2]:
+        path = drop_slice(lab.root, "old", month, [alpha("aaaaaaa", month)])
+    path.write_text('[{"id": "cut off')
+    lab.partitions("old")
+    result = lab.run("old|2024-01", "old|2024-02")
+    assert not result.success
+    told = failures(result)["alpha_packages"]
+    assert "1 of 2 partitions failed" in told
+    assert str(path) in told
+    assert lab.materialized(PACKAGES) == {"old|2024-01"}
+
+
+@pytest.mark.parametrize(
+    ("asset", "options", "said"),
+    [
+        (REGULAR, {"mode": "rebuild", "buffer_days": 2.0}, "buffer_days goes with mode smart_merge"),
+        (REGULAR, {"mode": "incremental", "time_range_hours": 5.0}, "time_range_hours goes with mode time_range"),
+        (SUPER, {"mode": "sideways"}, "mode 'sideways' is none of incremental"),
+        (SUPER, {"mode": "rebuild", "replace": ["tags"]}, "a merge policy has no effect"),
+        (REGULAR, {"batch_size": 0}, "batch size 0"),
+        (FILES, {"fetch": False, "refetch": True}, "refetch without fetch"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(lab: Lab, asset, options, said) -> None:  # type: ignore[no-untyped-def]
+    lab.ready("aa")
+    result = lab.run("aa|2024-01", ops=config(asset, **options), assets=[asset])
+    [failed] = [event for event in result.all_events if event.is_step_failure]
+    told = failed.step_failure_data.user_failure_data
+    assert told is not None
+    assert said in (told.description or "")
+    assert not any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
+    assert lab.materialized(asset) == set()
+
+
+def test_modes_of_the_import_are_run_config(lab: Lab) -> None:
+    first = alpha("aaaaaaa", "2024-01", tags=["one"], color="RED")
+    drop_slice(lab.root, "old", "2024-01", [first])
+    lab.partitions("old")
+    assert lab.run("old|2024-01").success
+    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01", tags=[], dateModified="2024-02-01T00:00:00Z")])
+    stored = lab.client["regular_alphas"]["old"]
+    assert lab.run("old|2024-01").success
+    assert stored.find_one({}, {"_id": 0, "tags": 1, "color": 1}) == {"tags": ["one"], "color": "RED"}
+    replaced = lab.run("old|2024-01", ops=config(REGULAR, mode="overwrite", replace=["tags"]))
+    assert metadata(replaced, REGULAR)["old|2024-01"]["updated"] == 1
+    assert stored.find_one({}, {"_id": 0, "tags": 1, "color": 1}) == {"tags": [], "color": "RED"}
+    assert lab.run("old|2024-01", ops=config(REGULAR, mode="rebuild")).success
+    assert stored.find_one({}, {"_id": 0, "tags": 1, "color": 1}) == {"tags": []}
+
+
+def test_accounts_file_that_cannot_be_read_says_so(lab: Lab) -> None:
+    lab.ready("aa")
+    (lab.home / "brain" / "accounts.json").write_text('[{"user": "aa"}]')
+    told = failures(lab.run("aa|2024-01", assets=[FILES]))["alpha_files"]
+    assert "unknown key 'user'; did you mean 'user_key'?" in told
+
+
+def test_server_that_is_away_fails_the_import_and_says_what_to_do(lab: Lab) -> None:
+    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")])
+    lab.partitions("old")
+    assert lab.run("old|2024-01", assets=[FILES, PACKAGES]).success
+    lab.patch.setenv("MARKETDATA_MONGO_URI", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200&journal=true")
+    lab.patch.setattr("marketdata_assets.stores.mongo.MongoClient", _hasty)
+    told = failures(lab.run("old|2024-01", assets=[REGULAR]))["regular_alphas"]
+    assert "MongoDB is not answering" in told
+    assert lab.materialized(REGULAR) == set()
+
+
+def _hasty(uri: str, **options):  # type: ignore[no-untyped-def]
+    from pymongo import MongoClient
+
+    return MongoClient(uri, **{**options, "serverSelectionTimeoutMS": 200})
+
+
+def test_password_and_session_never_reach_events_or_metadata(lab: Lab) -> None:
+    lab.ready("aa", "bb")
+    lab.brain.users["bb@example.com"].password = "another"
+    result = lab.run("aa|2024-01", "bb|2024-01")
+    run = lab.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    events = [entry.to_json() for entry in lab.instance.all_logs(result.run_id)]
+    said = "\n".join([*events, json.dumps(run.run_config), json.dumps(run.tags)])
+    assert "refuses the login" in said
+    assert PASSWORD not in said
+    for file in (lab.home / "brain").glob("*.session"):
+        for cookie in json.loads(file.read_bytes()).get("session", {}).get("cookies", []):
+            assert cookie["value"] not in said
+
+
+def test_code_version_is_the_importers() -> None:
+    assert assets.IMPORT_VERSION == importer.CODE_VERSION
