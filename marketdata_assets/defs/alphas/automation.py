@@ -45,14 +45,14 @@ alphas_import_job = dg.define_asset_job(
 def requests(
     instance: dg.DagsterInstance,
     pairs: Iterable[Pair],
-    key: str = "",
+    state: str = "",
     config: dict[str, Any] | None = None,
     new_accounts: Sequence[str] = (),
 ) -> list[dg.RunRequest]:
-    """A run for each rectangle of `pairs`; `key` tells one occasion from the next."""
+    """A run for each rectangle of `pairs`; `state` tells a sensor's occasions apart, a schedule's time does."""
     order = [*accounts.known(instance), *new_accounts]
     return [
-        dg.RunRequest(run_key=f"{key}:{first}:{last}" if key else None, tags=range_tags(first, last), run_config=config)
+        dg.RunRequest(run_key=f"{first}:{last}:{state}", tags=range_tags(first, last), run_config=config)
         for first, last in rectangles(pairs, order)
     ]
 

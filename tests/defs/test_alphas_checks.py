@@ -1,0 +1,148 @@
+"""Every check objects when MongoDB is changed behind the package's back, and only to the months of its run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pytest
+from alpha_runs import REGULAR, Lab, alpha, config, drop_slice, metadata
+from bar_runs import QUIET_LOG
+from pymongo.collection import Collection
+
+from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.definitions import defs
+from marketdata_assets.partitions import range_tags
+
+NAMES = {"every_id_landed", "unique_ids", "unique_check_names", "required_fields", "repeat_changes_nothing"}
+TWICE = [{"name": "LOW_SHARPE", "result": "PASS"}, {"name": "LOW_SHARPE", "result": "FAIL"}]
+MONTH = {"$gte": month_window("2024-01").start, "$lt": month_window("2024-01").end}
+
+Store = Collection[dict[str, Any]]
+
+
+def delete(stored: Store) -> None:
+    assert stored.delete_one({"id": "aaaaaaa"}).deleted_count == 1
+
+
+def double(stored: Store) -> None:
+    """A collection of an older tool may lack the unique index."""
+    stored.drop_index("id_1")
+    found = stored.find_one({"id": "aaaaaaa"}, {"_id": 0})
+    assert found
+    stored.insert_one({**found, "_id": "another"})
+
+
+def change(**fields: Any) -> Callable[[Store], None]:
+    def act(stored: Store) -> None:
+        assert stored.update_one({"id": "aaaaaaa"}, {"$set": fields}).modified_count == 1
+
+    return act
+
+
+def remove(field: str) -> Callable[[Store], None]:
+    def act(stored: Store) -> None:
+        assert stored.update_one({"id": "aaaaaaa"}, {"$unset": {field: ""}}).modified_count == 1
+
+    return act
+
+
+TAMPERINGS = [
+    ("every_id_landed", delete, {"id": "aaaaaaa", "month": "2024-01"}),
+    ("repeat_changes_nothing", delete, {"id": "aaaaaaa", "day": "2024-01-01"}),
+    ("repeat_changes_nothing", change(color="BLUE"), {"id": "aaaaaaa", "day": "2024-01-01"}),
+    ("unique_ids", double, {"id": "aaaaaaa", "times": 2}),
+    ("unique_check_names", change(**{"is.checks": TWICE}), {"id": "aaaaaaa", "check": "LOW_SHARPE"}),
+    ("required_fields", remove("settings"), {"id": "aaaaaaa", "lacks": "settings"}),
+    ("required_fields", change(type=None), {"id": "aaaaaaa", "lacks": "type"}),
+    ("required_fields", remove("dateCreated"), {"id": "aaaaaaa", "lacks": "dateCreated"}),
+]
+
+
+@pytest.fixture
+def imported(lab: Lab) -> Lab:
+    """Three alphas in each of two months, each with two checks."""
+    checks = [{"name": "LOW_SHARPE", "result": "PASS"}, {"name": "LOW_FITNESS", "result": "FAIL"}]
+    for month, letters in (("2024-01", "abc"), ("2024-02", "def")):
+        alphas = [alpha(letter * 7, month, color="RED", **{"is": {"checks": checks}}) for letter in letters]
+        drop_slice(lab.root, "old", month, alphas)
+    lab.partitions("old")
+    assert lab.run("old|2024-01", "old|2024-02", job="alphas_import").success
+    return lab
+
+
+def check(lab: Lab, *months: str) -> dict[str, dg.AssetCheckEvaluation]:
+    """Run the checks of regular alphas alone, for some months or, without any, for all."""
+    selection = dg.AssetSelection.checks_for_assets(REGULAR)
+    job = dg.define_asset_job("checks", selection=selection)
+    looking = dg.Definitions.merge(defs(), dg.Definitions(jobs=[job]))
+    result = looking.get_job_def("checks").execute_in_process(
+        instance=lab.instance,
+        tags=range_tags(f"old|{months[0]}", f"old|{months[-1]}") if months else None,
+        run_config=QUIET_LOG,
+    )
+    return {one.check_name: one for one in result.get_asset_check_evaluations()}
+
+
+def test_checks_pass_on_what_was_imported(imported: Lab) -> None:
+    found = check(imported, "2024-01", "2024-02")
+    assert set(found) == NAMES
+    assert all(one.passed and one.metadata["objections"].value == 0 for one in found.values())
+    assert found["every_id_landed"].metadata["looked_at"].value == 2
+
+
+@pytest.mark.parametrize(("name", "tamper", "example"), TAMPERINGS)
+def test_check_objects_to_its_months_only(
+    imported: Lab, name: str, tamper: Callable[[Store], None], example: dict[str, Any]
+) -> None:
+    tamper(imported.client["regular_alphas"]["old"])
+    one = check(imported, "2024-01")[name]
+    assert not one.passed
+    assert one.metadata["objections"].value == 1
+    [given] = one.metadata["examples"].value  # type: ignore[misc, union-attr]
+    assert {**given, **example, "account": "old"} == given
+    assert one.severity == (dg.AssetCheckSeverity.WARN if name == "required_fields" else dg.AssetCheckSeverity.ERROR)
+    other = check(imported, "2024-02")
+    without_month = example.get("lacks") == "dateCreated"
+    assert other[name].passed is not without_month
+
+
+def test_check_by_itself_looks_at_everything(imported: Lab) -> None:
+    delete(imported.client["regular_alphas"]["old"])
+    found = check(imported)
+    assert not found["every_id_landed"].passed
+    assert found["every_id_landed"].metadata["partitions"].value == 2
+
+
+def test_alpha_without_a_date_counts_as_landed(lab: Lab) -> None:
+    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), alpha("bbbbbbb", "2024-01", dateCreated=None)])
+    lab.partitions("old")
+    assert lab.run("old|2024-01", job="alphas_import").success
+    found = check(lab, "2024-01")
+    assert found["every_id_landed"].passed
+    assert not found["required_fields"].passed
+
+
+def test_what_was_refused_or_left_out_on_purpose_is_not_missed(lab: Lab) -> None:
+    bad = alpha("bbbbbbb", "2024-01", **{"$where": 1})
+    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01"), bad])
+    lab.partitions("old")
+    result = lab.run("old|2024-01", job="alphas_import")
+    assert metadata(result, REGULAR)["old|2024-01"]["rejected"] == 1
+    found = check(lab, "2024-01")
+    assert found["every_id_landed"].passed
+    assert found["repeat_changes_nothing"].passed
+
+    drop_slice(lab.root, "old", "2024-02", [alpha("ccccccc", "2024-02")])
+    options = config(REGULAR, mode="time_range", time_range_hours=1.0)
+    result = lab.run("old|2024-02", job="alphas_import", ops=options)
+    assert metadata(result, REGULAR)["old|2024-02"]["skipped"] == 1
+    found = check(lab, "2024-02")
+    assert all(one.passed for one in found.values())
+    assert found["every_id_landed"].metadata["left_out"].value == 1
+
+
+def test_checks_of_one_month_do_not_scan_the_collection(imported: Lab) -> None:
+    plan = imported.client["regular_alphas"]["old"].find({"dateCreated": MONTH}).explain()
+    assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"])
+    nameless = imported.client["regular_alphas"]["old"].find({"dateCreated": None}).explain()
+    assert "IXSCAN" in str(nameless["queryPlanner"]["winningPlan"])
