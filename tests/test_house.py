@@ -1,5 +1,6 @@
 """What holds for the whole house: definitions that load anywhere, assets that say what they are, settings, secrets."""
 
+import datetime as dt
 import inspect
 import json
 import re
@@ -14,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from marketdata_assets.bars import sample
 from marketdata_assets.definitions import defs
+from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS
 from marketdata_assets.resources import Postgres
 from marketdata_assets.resources.health import without_password
 from marketdata_assets.settings import Settings
@@ -22,7 +24,25 @@ PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "marketdata_assets"
 CANARY = "canary"
 
-ASSETS = {"minute_bar_files": "bars", "stock_1min_qfq": "bars", "stock_monthly_kline": "bars"}
+ASSETS = {
+    "minute_bar_files": "bars",
+    "stock_1min_qfq": "bars",
+    "stock_monthly_kline": "bars",
+    "brain_api": "alphas",
+    "alpha_files": "alphas",
+    "alpha_packages": "alphas",
+    "regular_alphas": "alphas",
+    "super_alphas": "alphas",
+    "alpha_summary": "alphas",
+}
+EXTERNAL = {"minute_bar_files", "brain_api"}
+ALPHA_CHECKS = {
+    "every_id_landed",
+    "unique_ids",
+    "unique_check_names",
+    "required_fields",
+    "repeat_changes_nothing",
+}
 CHECKS = {
     "stock_1min_qfq": {"every_row_accounted"},
     "stock_monthly_kline": {
@@ -33,8 +53,20 @@ CHECKS = {
         "missing_name",
         "kline_equals_minutes",
     },
+    "regular_alphas": ALPHA_CHECKS,
+    "super_alphas": ALPHA_CHECKS,
 }
-RELIED_ON = {"HOME", "POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL", "NATS_URL", "BARS_DIR"}
+PARTITIONS = {
+    "stock_1min_qfq": dg.MonthlyPartitionsDefinition,
+    "stock_monthly_kline": dg.MonthlyPartitionsDefinition,
+    **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"), dg.MultiPartitionsDefinition),
+    "alpha_summary": type(None),
+}
+RELIED_ON = {"HOME", "POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL", "NATS_URL", "BARS_DIR"} | {
+    "ALPHAS_DIR",
+    "BRAIN_URL",
+    "BRAIN_ACCOUNTS",
+}
 
 LOAD_OFFLINE = """
 import socket, sys
@@ -68,9 +100,9 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     child = subprocess.run([sys.executable, "-c", LOAD_OFFLINE], env={}, cwd=tmp_path, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     loaded, modules = child.stdout.splitlines()
-    assert loaded.startswith("3 ")
-    assert {"bars", "bars_repair"} <= set(loaded.split())
-    heavy = {"matplotlib", "ray", "chdb", "pymongo", "clickhouse_connect", "nats", "pandas"}
+    assert loaded.startswith(f"{len(ASSETS)} ")
+    assert {"bars", "bars_repair", "alphas", "alphas_import"} <= set(loaded.split())
+    heavy = {"matplotlib", "ray", "chdb", "pymongo", "httpx", "clickhouse_connect", "nats", "pandas"}
     assert heavy & set(modules.split()) == set()
     assert list(tmp_path.iterdir()) == []
 
@@ -78,7 +110,7 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
 def test_assets_have_the_names_and_groups_that_outsiders_rely_on(repository: dg.RepositoryDefinition) -> None:
     nodes = repository.asset_graph.asset_nodes
     assert {node.key.to_user_string(): node.group_name for node in nodes} == ASSETS
-    assert [node.key.path for node in nodes if not node.is_executable] == [["minute_bar_files"]]
+    assert {node.key.to_user_string() for node in nodes if not node.is_executable} == EXTERNAL
 
 
 def test_every_asset_says_what_it_is(repository: dg.RepositoryDefinition) -> None:
@@ -90,21 +122,22 @@ def test_every_asset_says_what_it_is(repository: dg.RepositoryDefinition) -> Non
 
 
 def test_every_computed_asset_can_be_run_again_in_one_run(repository: dg.RepositoryDefinition) -> None:
-    assert len(computed(repository)) == 2
+    assert {asset.key.to_user_string() for asset in computed(repository)} == ASSETS.keys() - EXTERNAL
     for asset in computed(repository):
         name = asset.key.to_user_string()
         assert asset.backfill_policy == dg.BackfillPolicy.single_run(), name
-        assert isinstance(asset.partitions_def, dg.MonthlyPartitionsDefinition), name
+        assert isinstance(asset.partitions_def, PARTITIONS[name]), name
         assert all(spec.code_version for spec in asset.specs), name
         assert "dagster/column_schema" in next(iter(asset.specs)).metadata, name
         body = asset.op.compute_fn.decorated_fn  # type: ignore[union-attr]
         assert inspect.signature(body).return_annotation is dg.MaterializeResult, name
 
 
-def test_months_run_on_the_exchange_clock_up_to_the_current_one(repository: dg.RepositoryDefinition) -> None:
+def test_months_of_bars_run_on_the_exchange_clock_up_to_the_current_one(repository: dg.RepositoryDefinition) -> None:
     for asset in computed(repository):
         months = asset.partitions_def
-        assert isinstance(months, dg.MonthlyPartitionsDefinition)
+        if not isinstance(months, dg.MonthlyPartitionsDefinition):
+            continue
         assert months.timezone == "Asia/Shanghai"
         new_year = months.get_first_partition_window()
         assert new_year is not None
@@ -113,16 +146,32 @@ def test_months_run_on_the_exchange_clock_up_to_the_current_one(repository: dg.R
         assert (keys[0], keys[-1], len(keys)) == ("2000-01", "2026-02", 26 * 12 + 2)
 
 
+def test_alphas_are_cut_by_utc_month_and_account_up_to_the_current_one() -> None:
+    assert ALPHA_PARTITIONS.partition_dimension_names == ["account", "month"]
+    assert ALPHA_MONTHS.timezone == "UTC"
+    late = dt.datetime(2026, 2, 28, 23, 59, tzinfo=dt.UTC)
+    keys = ALPHA_MONTHS.get_partition_keys(current_time=late)
+    assert (keys[0], keys[-1], len(keys)) == ("2015-01", "2026-02", 11 * 12 + 2)
+
+
 def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefinition) -> None:
     keys = repository.asset_graph.asset_check_keys
     assert {asset: {k.name for k in keys if k.asset_key.path == [asset]} for asset in CHECKS} == CHECKS
     assert len(keys) == sum(map(len, CHECKS.values()))
     running = dg.DefaultSensorStatus.RUNNING
     sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
-    assert sensors == {"minute_bar_files_sensor": running, "kline_behind_bars": running}
-    [nightly] = repository.schedule_defs
-    assert (nightly.name, nightly.execution_timezone) == ("bars_nightly", "Asia/Shanghai")
-    assert nightly.default_status == dg.DefaultScheduleStatus.RUNNING
+    own = (
+        "minute_bar_files_sensor",
+        "kline_behind_bars",
+        "brain_accounts_sensor",
+        "alpha_files_sensor",
+        "alphas_follow",
+    )
+    assert sensors == dict.fromkeys(own, running)
+    zones = {schedule.name: schedule.execution_timezone for schedule in repository.schedule_defs}
+    by_utc = ("alphas_hourly", "alphas_daily", "alphas_rotation", "alphas_nightly")
+    assert zones == {"bars_nightly": "Asia/Shanghai", **dict.fromkeys(by_utc, "UTC")}
+    assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
 
 
 def test_every_setting_is_described_and_read_nowhere_else() -> None:
