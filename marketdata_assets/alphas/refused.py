@@ -4,7 +4,7 @@ An element of a raw file that is no alpha stands in `rejects.ndjson` beside the 
 rules refuse stands in the ledger, in the database it was meant for.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -40,7 +40,7 @@ def refused(uri: str, root: Path, accounts: Collection[str], limit: int) -> list
     with mongo.connect(uri) as client:
         for kind in KINDS:
             for account in accounts:
-                found += islice(_of_raw_files(root, account, kind), limit)
+                found += islice(in_raw_files(root, account, kind), limit)
             name = database_name(kind)
             for row in mongo_ledger.quarantined(client[name], name, limit):
                 if row.source in accounts:
@@ -48,13 +48,12 @@ def refused(uri: str, root: Path, accounts: Collection[str], limit: int) -> list
     return found[:limit]
 
 
-def _of_raw_files(root: Path, account: str, kind: Kind) -> "list[Refused]":
-    listed: list[Refused] = []
+def in_raw_files(root: Path, account: str, kind: Kind) -> Iterator[Refused]:
+    """The elements of an account's raw files that are no alphas."""
     for path in sorted(layout.packages_folder(root, account, kind, "").glob(f"*/{REJECTS}")):
         for _, line in read_package(path):
             reject = _rejects.decode(line)
-            listed.append(Refused(account, kind, reject.place, reject.reason, reject.raw))
-    return listed
+            yield Refused(account, kind, reject.place, reject.reason, reject.raw)
 
 
 def _place(root: Path, kind: Kind, row: Quarantined) -> str:

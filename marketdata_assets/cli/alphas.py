@@ -69,6 +69,8 @@ def ingest(
     for name in _accounts(account):
         wanted = _months(name, kinds, months, fast)
         if wanted:
+            if not _on_disk(name, kinds).intersection(wanted):
+                output.notes().print(f"account {name} has no files of {wanted[0]} to {wanted[-1]}", markup=False)
             with output.bar(f"alphas of {name}", quiet=as_json):
                 outcomes[name] = run_import(settings, name, wanted, kinds, config, package)
         elif account:
@@ -202,9 +204,12 @@ def _months(account: str, kinds: Sequence[Kind], months: str | None, fast: int |
         return _wanted(months)
     if fast:
         return every[-fast:]
-    root = AlphaFiles().path
-    found = {month for kind in kinds for month in months_on_disk(root, account, kind)} & set(every)
+    found = _on_disk(account, kinds).intersection(every)
     return [month for month in every if min(found) <= month <= max(found)] if found else []
+
+
+def _on_disk(account: str, kinds: Sequence[Kind]) -> set[str]:
+    return {month for kind in kinds for month in months_on_disk(AlphaFiles().path, account, kind)}
 
 
 def _wanted(months: str) -> Sequence[str]:

@@ -63,7 +63,7 @@ def accounts(as_json: Json = False) -> None:
     if not listed:
         output.notes().print(f'no accounts in {file}; write for instance: [{{"user_key": "lk"}}]', markup=False)
     for row in rows:
-        if row["enabled"] and row["remedy"]:
+        if row["remedy"]:
             output.notes().print(row["remedy"], markup=False)
 
 
@@ -83,7 +83,7 @@ def _row(account: Account, on_disk: bool) -> dict[str, Any]:
         "credentials": where,
         "session": session,
         "on_disk": on_disk,
-        "remedy": remedy,
+        "remedy": remedy if account.enabled else None,
     }
 
 

@@ -107,17 +107,17 @@ def run_job(
 
 def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
     metadata: dict[str, dict[str, Any]] = {}
-    for event in result.get_asset_materialization_events():
-        found = event.materialization
-        plain = {key: value.value for key, value in found.metadata.items()}
-        if found.asset_key is not None and "seconds" in plain:
-            metadata[found.asset_key.to_user_string()] = plain
+    for event in result.all_events:
+        # The events of partitions have what is theirs under the same names; the step's own output has the whole.
+        told = event.step_output_data.metadata if event.is_successful_output else {}
+        if event.step_key is not None and "seconds" in told:
+            metadata[event.step_key] = {key: value.value for key, value in told.items()}
     evaluations = result.get_asset_check_evaluations()
     failed = [event for event in result.all_events if event.is_step_failure]
     for event in failed:
-        told = event.step_failure_data.user_failure_data
-        if told is not None and event.step_key is not None and "seconds" in told.metadata:
-            metadata[event.step_key] = {key: value.value for key, value in told.metadata.items() if key != "failed"}
+        failure = event.step_failure_data.user_failure_data
+        if failure is not None and event.step_key is not None and "seconds" in failure.metadata:
+            metadata[event.step_key] = {key: value.value for key, value in failure.metadata.items() if key != "failed"}
     errors = [_reason(event) for event in failed]
     return RunOutcome(
         success=result.success,

@@ -60,7 +60,8 @@ def bar(label: str, quiet: bool = False) -> Iterator[None]:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[what]}"),
     )
-    with Progress(*columns, console=notes(), disable=quiet, transient=True) as progress:
+    where = notes()
+    with Progress(*columns, console=where, disable=quiet or not where.is_terminal, transient=True) as progress:
         task = progress.add_task(label, total=None, what="")
 
         def watch(done: int, total: int, what: str) -> None:

@@ -48,11 +48,13 @@ def bars_rows() -> list[dict[str, Any]]:
 
 def alphas_rows() -> list[dict[str, Any]]:
     """A row for every account and kind that has files or documents; months that have neither are not counted."""
+    from marketdata_assets.alphas.refused import in_raw_files
     from marketdata_assets.alphas.status import overview
     from marketdata_assets.stores import mongo
 
+    root = AlphaFiles().path
     with mongo.connect(Mongo().uri) as client:
-        found = overview(client, AlphaFiles().path)
+        found = overview(client, root)
     return [
         {
             "group": "alphas",
@@ -62,7 +64,7 @@ def alphas_rows() -> list[dict[str, Any]]:
             **_counts(one.states),
             "documents": one.documents,
             "newest": max((month for month, state in one.states.items() if state == "ok"), default=None),
-            "quarantine": one.rejected,
+            "quarantine": one.rejected + sum(1 for _ in in_raw_files(root, one.account, one.kind)),
         }
         for one in found
     ]

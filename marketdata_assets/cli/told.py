@@ -46,12 +46,16 @@ def fetched(outcomes: Outcomes) -> None:
     _failures(outcomes)
     for name, one in outcomes.items():
         got = one.metadata.get("alpha_files", {})
-        if got:
-            windows = sum(got[f"windows_{end}"] for end in ("ok", "empty", "failed"))
+        windows = sum(got.get(f"windows_{end}", 0) for end in ("ok", "empty", "failed"))
+        if windows:
             output.console().print(
                 f"{name}: {got['alphas']:,} alphas in {windows:,} windows, {got['windows_failed']:,} failed,"
                 f" {got['requests']:,} requests, {got['seconds']:.1f} s"
             )
+        elif one.success:
+            output.console().print(f"{name}: every window was fetched before; --refetch asks again")
+    if any(one.metadata.get("alpha_files", {}).get("alphas") for one in outcomes.values()):
+        output.notes().print("next: marketdata ingest alphas; while the UI runs, its daemon does it by itself")
 
 
 def fetched_json(outcomes: Outcomes) -> dict[str, Any]:

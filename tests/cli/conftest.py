@@ -1,6 +1,7 @@
 """One running stack for the commands that need one, and short folders for those that start their own."""
 
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from commands import stack_on
 from psycopg import sql
 
 from marketdata_assets.local.stack import LocalStack
+
+sys.path.append(str(Path(__file__).parents[1] / "alphas"))  # the BRAIN test server and its alphas
 
 
 @pytest.fixture(scope="session")

@@ -53,12 +53,14 @@ def write_a_day_a_month(path: Path, year: int) -> None:
 
 def test_demo_ends_well_and_prints_one_summary_line_per_table(demo: Demo) -> None:
     assert demo.first.returncode == 0, demo.first.stderr
-    bars, kline = demo.first.stdout.splitlines()
+    bars, kline, alphas = demo.first.stdout.splitlines()
     rows = sum(len(file_rows(path)) for path in demo.files)
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample.STOCKS)} codes, 0 files unchanged")
     assert kline.startswith("monthly kline ")
     assert kline.endswith(" 7 checks passed")
+    assert alphas.startswith("alphas        288 documents, 288 inserted, 0 updated, 0 unchanged, 0 rejected, ")
+    assert alphas.endswith(" 20 checks passed")
 
 
 def test_demo_stops_what_it_started(demo: Demo) -> None:
@@ -87,6 +89,8 @@ def test_second_demo_changes_no_file_and_loads_no_row(demo: Demo) -> None:
     assert said["bars"]["files_unchanged"] == len(sample.STOCKS) * len(before)
     assert said["kline"]["months"] == len(BAR_MONTHS.get_partition_keys())
     assert (said["checks_passed"], said["checks_failed"], said["error"]) == (7, [], None)
+    assert (said["alphas"]["documents"], said["alphas"]["success"]) == (0, True)
+    assert said["alphas"]["packages_unchanged"] > 0
     assert again.stderr == ""
 
 

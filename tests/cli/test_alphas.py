@@ -1,0 +1,294 @@
+"""Alphas from the command line: from a test server and from an archive into MongoDB, and what every command says."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from brain_alphas import spread
+from brain_server import BrainServer
+from commands import PROGRAMS, answer, environment, marketdata, until
+from pymongo import MongoClient
+from typer.testing import CliRunner
+
+from marketdata_assets.alphas import layout, sample
+from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.cli import app
+from marketdata_assets.cli.instance import environment as found_by_dagster
+from marketdata_assets.local.stack import LocalStack
+
+MONTH = "2024-11"
+NOVEMBER = month_window(MONTH)
+PASSWORD = "canary-password"
+ASSETS = ("alpha_packages", "regular_alphas", "super_alphas")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The running stack, an API and a folder of alphas of its own, and an accounts file."""
+
+    stack: LocalStack
+    brain: BrainServer
+    root: Path
+    folder: Path
+
+    def variables(self) -> dict[str, object]:
+        return {
+            "MARKETDATA_ALPHAS_DIR": self.root,
+            "MARKETDATA_BRAIN_URL": self.brain.url,
+            "MARKETDATA_BRAIN_ACCOUNTS": self.folder / "accounts.json",
+            "MARKETDATA_BRAIN_CREDENTIALS": self.folder / "credentials.json",
+            "MARKETDATA_BRAIN_REQUESTS_PER_MINUTE": 60_000,
+        }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return marketdata(self.stack.settings.root, *arguments, **self.variables())
+
+    def said(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        run = self.run(*arguments, "--json")
+        assert run.returncode == code, run.stdout + run.stderr
+        assert "Traceback" not in run.stderr
+        assert "canary" not in run.stdout + run.stderr
+        return answer(run)
+
+    def accounts(self, *entries: dict[str, Any]) -> None:
+        (self.folder / "accounts.json").write_text(json.dumps(entries))
+        credentials = self.folder / "credentials.json"
+        known = {entry["user_key"]: entry for entry in entries if "no" not in entry["user_key"]}
+        credentials.write_text(
+            json.dumps({name: {"email": f"{name}@example.com", "password": PASSWORD} for name in known})
+        )
+        credentials.chmod(0o600)
+
+    def documents(self, kind: str, account: str) -> dict[str, dict[str, Any]]:
+        uri = self.stack.endpoints.mongo_uri
+        with MongoClient[dict[str, Any]](uri) as client:
+            return {document["id"]: document for document in client[f"{kind}_alphas"][account].find()}
+
+    def materialised(self, asset: str, account: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+        for name, value in found_by_dagster(self.stack.settings, self.stack.endpoints).items():
+            monkeypatch.setenv(name, value)
+        with dg.DagsterInstance.get() as instance:
+            keys = instance.get_materialized_partitions(dg.AssetKey(asset))
+        return {key.partition("|")[2] for key in keys if key.startswith(f"{account}|")}
+
+
+@pytest.fixture
+def lab(running: LocalStack, tmp_path: Path) -> Iterator[Lab]:
+    (tmp_path / "brain").mkdir()
+    with BrainServer() as brain:
+        yield Lab(running, brain, tmp_path / "alphas", tmp_path / "brain")
+
+
+def squeezed(text: str) -> str:
+    """What a refusal says, without the box around it."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_archive_lands_and_every_command_shows_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = sample.write_archive(lab.root, "arch.1", regular=20, superalphas=4)
+    first = lab.run("ingest", "alphas", "--account", "arch.1")
+    assert first.returncode == 0, first.stderr
+    [line] = first.stdout.splitlines()
+    counts = f"{written.alphas} documents, {written.alphas} inserted, 0 updated, 0 unchanged, 0 rejected, "
+    assert line.startswith(f"alphas        {counts}")
+    assert line.endswith(" documents/s; 0 packages unchanged, 10 checks passed")
+    assert "1 element of a raw file is no alpha" in first.stderr
+    stored = {kind: len(lab.documents(kind, "arch.1")) for kind in ("regular", "super")}
+    assert stored == {"regular": 60, "super": 12}
+    for asset in ASSETS:
+        assert lab.materialised(asset, "arch.1", monkeypatch) == {"2024-10", "2024-11", "2024-12"}
+
+    again = lab.said("ingest", "alphas")
+    assert (again["documents"], again["inserted"], again["updated"]) == (0, 0, 0)
+    assert again["packages_unchanged"] > 0
+    assert list(again["accounts"]) == ["arch.1"]
+
+    rows = {(row["asset"], row.get("account")): row for row in lab.said("status")["assets"]}
+    for kind, documents in stored.items():
+        row = rows[f"{kind}_alphas", "arch.1"]
+        assert (row["documents"], row["ok"], row["stale"], row["newest"]) == (documents, 3, 0, "2024-12")
+        assert row["quarantine"] == (kind == "regular")
+    table = lab.run("status").stdout
+    assert "arch.1" in table
+    assert "regular_alphas" in table
+
+    [refused] = lab.said("quarantine", "show", "alphas")["rows"]
+    assert refused["reason"] == "no id"
+    assert json.loads(refused["raw"]) == sample.BAD_ELEMENT
+    assert refused["place"].startswith("arch.1/primeval_data/all_regular_alphas/arch.1_2024-12-22")
+    shown = lab.run("quarantine", "show", "alphas").stdout
+    assert refused["place"].rpartition("/")[2] in shown
+    assert refused in lab.said("quarantine", "show")["rows"]
+    assert refused not in lab.said("quarantine", "show", "bars")["rows"]
+
+
+def test_fetch_then_import_with_every_option_and_nobody_asked_twice(lab: Lab) -> None:
+    lab.accounts({"user_key": "fe", "description": "first"})
+    lab.brain.add_user("fe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 120))
+    fetched = lab.said("alphas", "fetch", "--account", "fe", "--months", MONTH)
+    assert fetched["fetched"]["fe"]["alphas"] == 120
+    asked = lab.brain.requests
+    again = lab.run("alphas", "fetch", "--account", "fe", "--months", MONTH)
+    assert again.stdout == "fe: every window was fetched before; --refetch asks again\n"
+    assert lab.brain.requests == asked
+    anew = lab.run("alphas", "fetch", "--months", MONTH, "--refetch")
+    assert anew.stdout.startswith("fe: 120 alphas in ")
+    assert lab.brain.requests > asked
+
+    options = ["--months", f"2024-10:{MONTH}", "--mode", "incremental", "--workers", "32", "--batch-size", "500"]
+    loaded = lab.said("ingest", "alphas", "--account", "fe", *options)
+    assert (loaded["documents"], loaded["inserted"], loaded["rejected"]) == (120, 120, 0)
+    assert len(lab.documents("regular", "fe")) == 120
+
+    before = lab.documents("regular", "fe")
+    with MongoClient[dict[str, Any]](lab.stack.endpoints.mongo_uri) as client:
+        client["regular_alphas"]["fe"].update_many({}, {"$set": {"tags": ["mine"], "ours": 1}})
+    rebuilt = lab.said("ingest", "alphas", "--account", "fe", "--kind", "regular", "--mode", "rebuild", "--no-package")
+    assert (rebuilt["updated"], rebuilt["unchanged"]) == (120, 0)
+    after = lab.documents("regular", "fe")
+    assert {name: one | {"_rev": 0} for name, one in after.items()} == {
+        name: one | {"_rev": 0} for name, one in before.items()
+    }
+    for mode in (["time_range", "--time-range-hours", "3"], ["smart_merge", "--buffer-days", "1"], ["overwrite"]):
+        lab.said("ingest", "alphas", "--account", "fe", "--mode", *mode)
+
+
+def test_accounts_tell_where_credentials_are_and_never_what_they_are(lab: Lab) -> None:
+    none = lab.run("alphas", "accounts")
+    assert none.returncode == 0
+    assert "write for instance" in none.stderr
+    lab.accounts({"user_key": "ga"}, {"user_key": "gb", "enabled": False}, {"user_key": "gc.no"})
+    sample.write_archive(lab.root, "gd", months=["2024-10", "2024-11"], regular=2, superalphas=1)
+    secrets = {"MARKETDATA_BRAIN_EMAIL_GB": "canary@example.com", "MARKETDATA_BRAIN_PASSWORD_GB": PASSWORD}
+    home = lab.stack.settings.root
+    told = marketdata(home, "alphas", "accounts", "--json", **lab.variables(), **secrets)
+    rows = {row["account"]: row for row in answer(told)["accounts"]}
+    assert {name: row["enabled"] for name, row in rows.items()} == {"ga": True, "gb": False, "gc.no": True, "gd": False}
+    assert rows["ga"]["credentials"] == str(lab.folder / "credentials.json")
+    assert rows["gb"]["credentials"] == "environment"
+    assert rows["gc.no"]["credentials"] == "none"
+    assert "MARKETDATA_BRAIN_EMAIL_GC_NO" in rows["gc.no"]["remedy"]
+    assert [name for name, row in rows.items() if row["on_disk"]] == ["gd"]
+    shown = marketdata(home, "alphas", "accounts", **lab.variables(), **secrets)
+    assert "canary" not in told.stdout + told.stderr + shown.stdout + shown.stderr
+    assert "MARKETDATA_BRAIN_EMAIL_GC_NO" in shown.stderr
+
+
+def test_login_waits_for_the_person_and_the_next_fetch_needs_none(lab: Lab) -> None:
+    lab.accounts({"user_key": "pe"}, {"user_key": "pf"})
+    lab.brain.add_user("pe@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 5), persona=True)
+    lab.brain.add_user("pf@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 7))
+    failed = lab.run("alphas", "fetch", "--months", MONTH)
+    assert failed.returncode == 1
+    assert "marketdata alphas login --account pe" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "pf: 7 alphas in " in failed.stdout
+    rows = {row["account"]: row["session"] for row in lab.said("alphas", "accounts")["accounts"]}
+    assert rows["pe"] == "waits for a person"
+    assert rows["pf"].startswith("until ")
+
+    late = lab.run("alphas", "login", "--account", "pe", "--wait", "0")
+    assert late.returncode == 1
+    assert f"{lab.brain.url}/authentication/persona" in late.stderr
+    home = lab.stack.settings.root
+    with subprocess.Popen(
+        [str(PROGRAMS / "marketdata"), "alphas", "login", "--account", "pe"],
+        env=environment(home, **lab.variables()),
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as waiting:
+        asked = lab.brain.asked("POST /authentication/persona")
+        until(lambda: lab.brain.asked("POST /authentication/persona") > asked)
+        lab.brain.person_arrives("pe@example.com")
+        out, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert out.startswith("account pe is logged in until ")
+    assert lab.said("alphas", "fetch", "--account", "pe", "--months", MONTH)["fetched"]["pe"]["alphas"] == 5
+
+
+def test_account_without_credentials_is_named_and_the_others_are_fetched(lab: Lab) -> None:
+    lab.accounts({"user_key": "ha"}, {"user_key": "hb.no"}, {"user_key": "hc", "enabled": False})
+    lab.brain.add_user("ha@example.com", PASSWORD, spread(NOVEMBER.start, NOVEMBER.end, 3))
+    failed = lab.run("alphas", "fetch", "--months", MONTH)
+    assert failed.returncode == 1
+    assert "account hb.no has no credentials" in failed.stderr
+    assert failed.stdout.startswith("ha: 3 alphas in ")
+    disabled = lab.run("alphas", "fetch", "--account", "hc")
+    assert disabled.returncode == 1
+    assert "account hc is disabled" in disabled.stderr
+    assert not (lab.root / "hc").exists()
+
+
+def test_package_that_cannot_be_read_is_named_and_the_rest_lands(lab: Lab) -> None:
+    sample.write_archive(lab.root, "bad", months=["2024-10", "2024-11"], regular=20, superalphas=2)
+    good = lab.said("ingest", "alphas", "--account", "bad", "--months", "2024-10")
+    assert good["inserted"] == 22
+    sick = layout.package_path(lab.root, "bad", "regular", NOVEMBER.start.date())
+    sick.parent.mkdir(parents=True, exist_ok=True)
+    sick.write_bytes(b'{"id": 1}\n' * 40)
+    failed = lab.run("ingest", "alphas", "--account", "bad", "--no-package", "--months", f"2024-10:{MONTH}")
+    assert failed.returncode == 1
+    assert "2024-11-01.ndjson" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert failed.stdout.startswith("alphas        ")
+    status = lab.said("status", code=1)["assets"]
+    assert [row["failed"] for row in status if row.get("account") == "bad"] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--fast", "3", "--months", MONTH], "--fast and --months both say which months; give one"),
+        (["--time-range-hours", "3"], "--time-range-hours goes with mode time_range, not with incremental"),
+        (["--mode", "smart_merge", "--buffer-hours", "3"], "--buffer-hours goes with mode time_range"),
+        (["--mode", "time_range", "--buffer-days", "3"], "--buffer-days goes with mode smart_merge"),
+        (["--mode", "rebuild", "--replace", "tags"], "--replace has no effect"),
+        (["--mode", "overwrite", "--force"], "--force has no effect"),
+        (["--batch-size", "0"], "batch size 0 is not between"),
+        (["--months", "2014-12"], "'2014-12' is not a month from 2015-01"),
+        (["--months", "2024-02:2024-01"], "ends before it starts"),
+        (["--mode", "merge"], "merge"),
+        (["--kind", "ultra"], "ultra"),
+        (["--account", "nobody"], "account 'nobody' has no files"),
+    ],
+)
+def test_contradictions_are_refused_with_a_sentence_before_anything_runs(
+    tmp_path: Path, options: list[str], sentence: str
+) -> None:
+    sample.write_archive(tmp_path, "con", months=["2024-10"], regular=1, superalphas=1)
+    variables = {"MARKETDATA_HOME": str(tmp_path), "MARKETDATA_ALPHAS_DIR": str(tmp_path), "COLUMNS": "200"}
+    refused = CliRunner(env=variables).invoke(app, ["ingest", "alphas", *options])
+    assert refused.exit_code == 2, refused.output
+    assert sentence in squeezed(refused.stderr)
+    assert "Traceback" not in refused.stderr
+    assert refused.stdout == ""
+    assert not (tmp_path / "con" / "packages").exists()
+
+
+def test_nothing_on_disk_is_said_with_the_way_to_get_something(lab: Lab) -> None:
+    for arguments in (["ingest", "alphas"], ["ingest", "alphas", "--account", "ia"]):
+        lab.accounts({"user_key": "ia"})
+        refused = lab.run(*arguments)
+        assert refused.returncode == 1
+        assert "marketdata alphas fetch" in refused.stderr
+
+
+def test_store_that_is_away_does_not_hide_the_other(lab: Lab, home: Path) -> None:
+    postgres, mongo = lab.stack.endpoints.postgres_dsn, lab.stack.endpoints.mongo_uri
+    for store, left_out, group in (
+        ({"MARKETDATA_POSTGRES_DSN": postgres}, "MARKETDATA_MONGO_URI", "bars"),
+        ({"MARKETDATA_MONGO_URI": mongo}, "MARKETDATA_POSTGRES_DSN", "alphas"),
+    ):
+        status = marketdata(home, "status", "--json", **store)
+        assert left_out in status.stderr
+        assert {row["group"] for row in answer(status)["assets"]} == {group}
+    away = marketdata(home, "status", MARKETDATA_POSTGRES_DSN=postgres, MARKETDATA_MONGO_URI="mongodb://127.0.0.1:1/")
+    assert away.returncode == 1
+    assert "Traceback" not in away.stderr
