@@ -1,7 +1,6 @@
 """What the alphas domain does by itself: schedules, sensors, the assets behind each other, partitions of accounts."""
 
 import datetime as dt
-import json
 import logging
 import os
 import time
@@ -275,4 +274,3 @@ def test_nothing_that_runs_by_itself_asks_the_api_without_credentials(lab: Lab) 
     [(first, last)] = ranges(look(lab, automation.alpha_files_sensor).run_requests)
     assert lab.run(first, last, job="alphas_import").success
     assert lab.brain.requests == 0
-    assert json.loads((lab.home / "brain" / "accounts.json").read_text())

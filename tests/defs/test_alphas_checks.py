@@ -9,9 +9,14 @@ from alpha_runs import REGULAR, Lab, alpha, config, drop_slice, metadata
 from bar_runs import QUIET_LOG
 from pymongo.collection import Collection
 
+from marketdata_assets.alphas.imports import import_accounts
+from marketdata_assets.alphas.modes import ImportOptions
+from marketdata_assets.alphas.packing import pack
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.definitions import defs
+from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import range_tags
+from marketdata_assets.resources import Mongo
 
 NAMES = {"every_id_landed", "unique_ids", "unique_check_names", "required_fields", "repeat_changes_nothing"}
 TWICE = [{"name": "LOW_SHARPE", "result": "PASS"}, {"name": "LOW_SHARPE", "result": "FAIL"}]
@@ -58,6 +63,10 @@ TAMPERINGS = [
 ]
 
 
+JOB = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(REGULAR))
+LOOKING = dg.Definitions.merge(defs(), dg.Definitions(jobs=[JOB]))
+
+
 @pytest.fixture
 def imported(lab: Lab) -> Lab:
     """Three alphas in each of two months, each with two checks."""
@@ -66,16 +75,18 @@ def imported(lab: Lab) -> Lab:
         alphas = [alpha(letter * 7, month, color="RED", **{"is": {"checks": checks}}) for letter in letters]
         drop_slice(lab.root, "old", month, alphas)
     lab.partitions("old")
-    assert lab.run("old|2024-01", "old|2024-02", job="alphas_import").success
+    pairs = [("old", "2024-01"), ("old", "2024-02")]
+    assert not pack(lab.root, pairs, Fanout(1)).failed
+    done = import_accounts(
+        Mongo().uri, lab.root, "regular", pairs, run_id="r", fanout=Fanout(1), options=ImportOptions()
+    )
+    assert done.total("inserted") == 6
     return lab
 
 
 def check(lab: Lab, *months: str) -> dict[str, dg.AssetCheckEvaluation]:
     """Run the checks of regular alphas alone, for some months or, without any, for all."""
-    selection = dg.AssetSelection.checks_for_assets(REGULAR)
-    job = dg.define_asset_job("checks", selection=selection)
-    looking = dg.Definitions.merge(defs(), dg.Definitions(jobs=[job]))
-    result = looking.get_job_def("checks").execute_in_process(
+    result = LOOKING.get_job_def("checks").execute_in_process(
         instance=lab.instance,
         tags=range_tags(f"old|{months[0]}", f"old|{months[-1]}") if months else None,
         run_config=QUIET_LOG,
