@@ -19,7 +19,7 @@ from bench import alphas_fetch
 from bench.figure import Figure, spread
 from marketdata_assets.alphas import documents, ingest, layout, sample
 from marketdata_assets.alphas.archive import instant
-from marketdata_assets.alphas.importer import CODE_VERSION, Package, Prepared, digest, prepare
+from marketdata_assets.alphas.importer import Package, Prepared, digest, prepare
 from marketdata_assets.alphas.merge import merge
 from marketdata_assets.alphas.modes import ImportOptions, Span
 from marketdata_assets.alphas.package_files import lines_of, write
@@ -190,7 +190,7 @@ def _write(collection: Collection[Any], operations: list[Any]) -> None:
 
 def _import(uri: str, root: Path, workers: int, inserted: int) -> None:
     fanout = Fanout(workers, ("marketdata_assets.alphas.ingest",))
-    report = ingest.ingest(uri, root, "lk", "regular", [MONTH], run_id=CODE_VERSION, fanout=fanout)
+    report = ingest.ingest(uri, root, "lk", "regular", [MONTH], run_id="bench", fanout=fanout)
     assert not report.failed
     assert report.inserted == inserted
 

@@ -19,13 +19,12 @@ from marketdata_assets.alphas.documents import MAX_BYTES, REVISION, Alpha, Refus
 from marketdata_assets.alphas.errors import AlphasError, TooManyRejects
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document, identical, merge
-from marketdata_assets.alphas.modes import ImportOptions, Span
+from marketdata_assets.alphas.modes import CODE_VERSION, ImportOptions, Span
 from marketdata_assets.alphas.package_files import lines_of
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject, after_failure
 from marketdata_assets.stores.mongo_ledger import DIGEST_BYTES, Known
 
-CODE_VERSION = "alphas-1"
 SPOOL_BYTES = 32 * 1024 * 1024
 MAX_REJECTED = 1000
 ALWAYS_REJECTED = 10

@@ -24,6 +24,9 @@ TIME_RANGE_BUFFER_HOURS = 1.0
 SMART_MERGE_DAYS = 3.0
 BATCH_SIZE = 500
 
+CODE_VERSION = "alphas-1"
+"""Goes up when the same packages would be imported differently."""
+
 
 @dataclass(frozen=True)
 class ImportOptions:

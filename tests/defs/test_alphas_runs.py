@@ -23,9 +23,7 @@ from alpha_runs import (
 from bar_runs import failures, verdicts
 from brain_alphas import make
 
-from marketdata_assets.alphas import importer
 from marketdata_assets.alphas.windows import month_window
-from marketdata_assets.defs.alphas import assets
 
 CHAIN = (FILES, PACKAGES, REGULAR, SUPER)
 ALL_MONTHS = ("aa|2024-01", "aa|2024-03")
@@ -240,7 +238,3 @@ def test_password_and_session_never_reach_events_or_metadata(lab: Lab) -> None:
     for file in (lab.home / "brain").glob("*.session"):
         for cookie in json.loads(file.read_bytes()).get("session", {}).get("cookies", []):
             assert cookie["value"] not in said
-
-
-def test_code_version_is_the_importers() -> None:
-    assert assets.IMPORT_VERSION == importer.CODE_VERSION

@@ -10,15 +10,13 @@ import dagster as dg
 
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.alphas.modes import BATCH_SIZE, ImportOptions
+from marketdata_assets.alphas.modes import BATCH_SIZE, CODE_VERSION, ImportOptions
 from marketdata_assets.defs.alphas import report
 from marketdata_assets.defs.lines import Lines
 from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_pair
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
 
 OWNERS = ["team:market-data"]
-IMPORT_VERSION = "alphas-1"
-"""The importer's CODE_VERSION, repeated because reading it there would import MongoDB's client."""
 
 FOLLOW = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
 """After every partition of what comes before, however old its month."""
@@ -145,7 +143,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         group_name="alphas",
         kinds={"mongodb"},
         owners=OWNERS,
-        code_version=IMPORT_VERSION,
+        code_version=CODE_VERSION,
         pool="mongo",
         metadata=report.alphas_schema(kind),
     )
