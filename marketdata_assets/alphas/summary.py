@@ -39,7 +39,7 @@ def rows(client: MongoClient[Document]) -> pl.DataFrame:
 def spread(alphas: pl.DataFrame, keys: Sequence[str] = KEYS) -> pl.DataFrame:
     """Count, and median and quartiles of each figure, by `keys`, in their order."""
     quartiles = [
-        pl.col(name).quantile(share, "linear").round(4).alias(f"{name}_{label}")
+        pl.col(name).quantile(share, "linear").cast(pl.Float64).round(4).alias(f"{name}_{label}")
         for name in FIGURES
         for label, share in (("q1", 0.25), ("median", 0.5), ("q3", 0.75))
     ]

@@ -19,7 +19,7 @@ from marketdata_assets.settings import Settings
 
 YEARS = 3
 ALPHA_MONTHS = 3
-ALPHA_ACCOUNTS = ("first_sample", "second_sample")
+ALPHA_ACCOUNTS = ("sample1", "sample2")
 
 
 def demo(

@@ -30,6 +30,8 @@ from marketdata_assets.local.process import port_is_free
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 1400, 900
+WIDE = 2000
+"""What five columns of assets need before Dagster shows more of them than their names."""
 START_SECONDS = 240
 PAGE_SECONDS = 45
 
@@ -37,6 +39,9 @@ LINEAGE = "/locations/marketdata_assets/asset-groups/bars/lineage"
 KLINE = "/assets/stock_monthly_kline"
 CHECKS = f"{KLINE}?view=checks"
 PARTITIONS = f"{KLINE}?view=partitions"
+ALPHAS = "/locations/marketdata_assets/asset-groups/alphas/lineage"
+ALPHA_CHECKS = "/assets/regular_alphas?view=checks"
+SUMMARY = "/assets/alpha_summary"
 AUTOMATION = "/automation"
 PLOT = "img[src^='data:image/png;base64,']"
 
@@ -62,7 +67,8 @@ class Marketdata:
         self.log = home / f"{command}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
         # The samples count as still being written, so that the sensor does not load them again while pages are read.
-        ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, "MARKETDATA_BARS_QUIET_SECONDS": 86400}
+        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in ("BARS", "ALPHAS")}
+        ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, **quiet}
         script = f"import signal; signal.signal(signal.SIGINT, signal.{interrupt})"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -123,11 +129,11 @@ class Browser:
             options.add_argument(argument)
         self.url = url
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-        metrics = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
-    def open(self, path: str) -> None:
-        """Go to a page of the site."""
+    def open(self, path: str, width: int = WIDTH) -> None:
+        """Go to a page of the site, in a window of this width."""
+        metrics = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.driver.get(self.url + path)
 
     def text(self) -> str:
@@ -167,6 +173,24 @@ class Browser:
         self.open(CHECKS)
         self.until(lambda: "Passed" in self.text().splitlines(), "a verdict")
 
+    def open_alphas(self) -> None:
+        """The graph of the alphas, once both collections show their checks."""
+        self.open(ALPHAS, WIDE)
+        self.until(lambda: self.text().count("5 / 5 Passed") == 2, "5 passed checks twice")
+
+    def open_alpha_checks(self) -> None:
+        """The checks of the regular alphas, with their verdicts."""
+        self.open(ALPHA_CHECKS)
+        self.until(lambda: "Passed" in self.text().splitlines(), "a verdict")
+
+    def open_spread(self) -> None:
+        """The summary of the alphas with its last picture unfolded."""
+        self.open(SUMMARY)
+        links = (By.XPATH, "//*[text()='[Show Markdown]']")
+        self.until(lambda: len(self.driver.find_elements(*links)) == 3, "the links to a table and two pictures")
+        self.driver.find_elements(*links)[-1].click()
+        self.until(lambda: int(self.find(PLOT).get_attribute("naturalWidth") or 0) > 0, "the spread")
+
     def shot(self, file: Path) -> None:
         """Save what is in the window, after the page's animations."""
         time.sleep(0.5)
@@ -203,7 +227,12 @@ def take(url: str, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     with browser(url) as chromium:
-        looks = {"lineage": chromium.open_lineage, "kline": chromium.open_plot, "checks": chromium.open_checks}
+        looks = {
+            "lineage": chromium.open_lineage,
+            "kline": chromium.open_plot,
+            "checks": chromium.open_checks,
+            "alphas": chromium.open_alphas,
+        }
         for name, look in looks.items():
             look()
             files.append(folder / f"{name}.png")

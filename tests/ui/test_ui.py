@@ -21,6 +21,13 @@ CHECKS = (
     "volume_without_amount",
 )
 
+ALPHAS = ("brain_api", "alpha_files", "alpha_packages", "regular_alphas", "super_alphas", "alpha_summary")
+ALPHA_CHECKS = ("every_id_landed", "repeat_changes_nothing", "required_fields", "unique_check_names", "unique_ids")
+SWITCHED = {
+    *("minute_bar_files_sensor", "bars_nightly", "kline_behind_bars", "alphas_hourly", "alphas_daily"),
+    *("alphas_rotation", "alphas_nightly", "alpha_files_sensor", "alphas_follow", "brain_accounts_sensor"),
+}
+
 DASHED = "return [...document.querySelectorAll('*')].filter(e => getComputedStyle(e).borderTopStyle == 'dashed')"
 SWITCHES = "return [...document.querySelectorAll('[class*=formatSwitch] input')].map(e => e.checked)"
 
@@ -82,13 +89,38 @@ def test_every_month_is_materialised(chromium: Browser, tmp_path: Path) -> None:
     assert months[-1] in lines
 
 
+def test_lineage_of_the_alphas_goes_from_the_api_to_the_summary(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_alphas()
+    chromium.shot(tmp_path / "alphas.png")
+    lines = chromium.text().splitlines()
+    assert {line for line in lines if line in ALPHAS} == set(ALPHAS)
+    assert lines.count("MongoDB") == 2
+    assert "Materialized" in lines
+    assert [box.text.split()[0] for box in chromium.driver.execute_script(DASHED)] == ["brain_api"]
+
+
+def test_every_check_of_the_alphas_passed(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_alpha_checks()
+    chromium.shot(tmp_path / "alpha_checks.png")
+    lines = chromium.text().splitlines()
+    assert [(check, lines[lines.index(check) + 1]) for check in ALPHA_CHECKS] == [
+        (check, "Succeeded") for check in ALPHA_CHECKS
+    ]
+
+
+def test_summary_of_the_alphas_shows_a_picture(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_spread()
+    chromium.shot(tmp_path / "spread.png")
+    assert chromium.find(PLOT).size["width"] > 400
+
+
 def test_automation_is_on(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(AUTOMATION)
     chromium.until(lambda: chromium.labelled("minute_bar_files_sensor"), "the sensors")
     chromium.shot(tmp_path / "automation.png")
     lines = chromium.text().splitlines()
-    assert {"bars_nightly", "kline_behind_bars"} <= set(lines)
-    assert chromium.driver.execute_script(SWITCHES) == [True, True, True]
+    assert set(lines) >= SWITCHED
+    assert chromium.driver.execute_script(SWITCHES) == [True] * len(SWITCHED)
 
 
 def test_ctrl_c_ends_everything_quietly() -> None:
