@@ -9,7 +9,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from marketdata_assets.progress import watched_by
 
@@ -55,17 +55,20 @@ def bar(label: str, quiet: bool = False) -> Iterator[None]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[what]}"),
+        # Takes the room that is left, so that a long name squeezes nothing else.
+        TextColumn("[dim]{task.fields[what]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
     where = notes()
-    with Progress(*columns, console=where, disable=quiet or not where.is_terminal, transient=True) as progress:
+    with Progress(
+        *columns, console=where, disable=quiet or not where.is_terminal, transient=True, expand=True
+    ) as progress:
         task = progress.add_task(label, total=None, what="")
 
         def watch(done: int, total: int, what: str) -> None:
-            progress.update(task, completed=done, total=total, what=what)
+            progress.update(task, completed=done, total=total, what=what.rpartition("/")[2])
 
         with watched_by(watch):
             yield
