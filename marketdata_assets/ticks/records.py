@@ -1,0 +1,229 @@
+"""What providers deliver, in one form: minute bars, factors, splits and dividends, and the rows that were refused.
+
+A value that the provider did not send is null. Reading a provider's own format is the business of its module.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.ticks.providers_file import Quality, Session
+
+Outcome = Literal["ok", "empty", "unsupported"]
+Status = Literal["listed", "delisted", "paused"]
+Label = Literal["start", "end"]
+"""Which end of its minute a bar is named for."""
+
+INTERVAL = "1m"
+
+BARS = pl.Schema(
+    {
+        "provider": pl.String(),
+        "symbol": pl.String(),  # 600000.SH
+        "ts": pl.Datetime("ms", "UTC"),  # as the provider labels the bar, see Delivery.label
+        "interval": pl.String(),
+        "open": pl.Float64(),
+        "high": pl.Float64(),
+        "low": pl.Float64(),
+        "close": pl.Float64(),
+        "volume": pl.Int64(),  # shares
+        "turnover": pl.Float64(),  # Delivery.currency
+        "flags": pl.UInt8(),  # sum of FLAGS
+    }
+)
+
+FLAGS = {
+    "incomplete": 1,  # a price or the volume is null
+    "zero_volume": 2,
+    "ohlc_order": 4,  # high below, or low above, another price
+    "price_bounds": 8,  # outside quality.min_price .. max_price
+    "volume_bound": 16,  # above quality.max_volume
+    "return_bound": 32,  # close to close of one day beyond quality.max_return
+    "outside_session": 64,  # outside the session hours
+}
+"""Why a bar deserves a second look; it is kept all the same."""
+
+ADJUSTMENTS = pl.Schema(
+    {"provider": pl.String(), "symbol": pl.String(), "date": pl.Date(), "adj_factor": pl.Float64()},
+)
+
+DAILY_FIELDS = (
+    "close",  # yuan
+    "turnover_rate",  # % of the shares that may be traded
+    "turnover_rate_f",  # % of the free float
+    "volume_ratio",  # as the provider defines it
+    "pe",
+    "pe_ttm",
+    "pb",
+    "ps",
+    "ps_ttm",
+    "dv_ratio",  # %
+    "dv_ttm",  # %
+    "total_share",  # 10,000 shares, as the next two
+    "float_share",
+    "free_share",
+    "total_mv",  # 10,000 yuan, as the next
+    "circ_mv",
+)
+DAILY = pl.Schema(
+    {"provider": pl.String(), "symbol": pl.String(), "date": pl.Date(), **dict.fromkeys(DAILY_FIELDS, pl.Float64())},
+)
+
+ACTIONS = pl.Schema(
+    {
+        "provider": pl.String(),
+        "symbol": pl.String(),
+        "date": pl.Date(),  # of the exchange
+        "kind": pl.String(),  # split or dividend
+        "numerator": pl.Float64(),  # of a split: new shares ..
+        "denominator": pl.Float64(),  # .. for so many old ones
+        "amount": pl.Float64(),  # of a dividend, per share
+        "currency": pl.String(),
+    }
+)
+
+
+@dataclass(frozen=True, order=True)
+class Days:
+    """Days of the exchange from `first` to `last`, both included."""
+
+    first: dt.date
+    last: dt.date
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ValueError(f"{self.last} is before {self.first}")
+
+    @classmethod
+    def month(cls, month: str) -> "Days":
+        """The days of `YYYY-MM`."""
+        first = dt.date.fromisoformat(f"{month}-01")
+        return cls(first, (first + dt.timedelta(days=31)).replace(day=1) - dt.timedelta(days=1))
+
+    def __len__(self) -> int:
+        return (self.last - self.first).days + 1
+
+    def __iter__(self) -> Iterator[dt.date]:
+        return (self.first + dt.timedelta(days=number) for number in range(len(self)))
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}"
+
+    def slices(self, length: int) -> list["Days"]:
+        """The same days in pieces of at most `length`, in order."""
+        starts = range(0, len(self), length)
+        firsts = [self.first + dt.timedelta(days=start) for start in starts]
+        ends = [first - dt.timedelta(days=1) for first in firsts[1:]]
+        return [Days(first, last) for first, last in zip(firsts, [*ends, self.last], strict=True)]
+
+    def halves(self) -> list["Days"]:
+        """Two pieces; one when it is a single day."""
+        return self.slices((len(self) + 1) // 2)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The bars of one symbol in some days from one provider. `empty` and `unsupported` have a `reason`.
+
+    `bars` has the columns of BARS, sorted by time, one row a minute. `rejected` are rows that could not be bars; their
+    `line` counts the rows of the answer from 1.
+    """
+
+    provider: str
+    symbol: str
+    days: Days
+    outcome: Outcome
+    bars: pl.DataFrame
+    label: Label
+    currency: str | None = None
+    rejected: tuple[Reject, ...] = ()
+    reason: str = ""
+
+    @classmethod
+    def without(cls, provider: str, symbol: str, days: Days, label: Label, outcome: Outcome, reason: str) -> "Delivery":
+        """A delivery of no bars."""
+        return cls(provider, symbol, days, outcome, BARS.to_frame(), label, reason=reason)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One stock of a provider's list."""
+
+    symbol: str
+    name: str
+    listed: dt.date | None
+    delisted: dt.date | None
+    status: Status
+
+
+def to_utc(column: str, session: Session) -> pl.Expr:
+    """A column of exchange times without a zone as UTC; null where the clocks show no such time, or show it twice."""
+    local = pl.col(column).dt.replace_time_zone(session.timezone, ambiguous="null", non_existent="null")
+    return local.dt.convert_time_zone("UTC").cast(pl.Datetime("ms", "UTC"))
+
+
+def bars(
+    raw: pl.DataFrame, provider: str, symbol: str, quality: Quality, session: Session
+) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
+    """Make bars of `raw`, which has line, raw, ts, open, high, low, close, volume and turnover; and say what is none.
+
+    Refused are rows without a time, with seconds, with numbers that are not finite or shares that are not whole, and
+    rows that contradict an earlier one of the same minute. A row said twice counts once.
+    """
+    numbers = ["open", "high", "low", "close", "volume", "turnover"]
+    judged = raw.with_columns(reason=_reason())
+    good = judged.filter(pl.col("reason").is_null()).unique(["ts", *numbers], keep="first", maintain_order=True)
+    good = good.with_columns(
+        reason=pl.when(pl.col("ts").is_duplicated() & ~pl.col("ts").is_first_distinct()).then(
+            pl.lit("contradicts an earlier row of the same minute")
+        )
+    )
+    bad = pl.concat([judged.filter(pl.col("reason").is_not_null()), good.filter(pl.col("reason").is_not_null())])
+    rejected = bad.sort("line").select("line", "reason", "raw").iter_rows()
+    frame = good.filter(pl.col("reason").is_null()).sort("ts")
+    frame = frame.with_columns(
+        provider=pl.lit(provider),
+        symbol=pl.lit(symbol),
+        interval=pl.lit(INTERVAL),
+        volume=pl.col("volume").cast(pl.Int64),
+    ).with_columns(flags=_flags(quality, session))
+    return frame.select(BARS.names()).cast(BARS), tuple(Reject(*row) for row in rejected)
+
+
+def flag_names(flags: int) -> list[str]:
+    """The names of FLAGS in a bar's `flags`."""
+    return [name for name, bit in FLAGS.items() if flags & bit]
+
+
+def _reason() -> pl.Expr:
+    """The first thing that is wrong with a row; null when nothing is."""
+    ts, volume = pl.col("ts"), pl.col("volume")
+    wrong = {"no time that can be read": ts.is_null(), "not on a whole minute": ts != ts.dt.truncate("1m")}
+    for name in ("open", "high", "low", "close", "volume", "turnover"):
+        wrong[f"{name} is not finite"] = ~pl.col(name).is_finite()
+    wrong["volume is below 0"] = volume < 0
+    wrong["volume is above any number of shares"] = volume > 2**53
+    wrong["volume is not a whole number of shares"] = volume != volume.round()
+    return pl.coalesce(pl.when(found).then(pl.lit(reason)) for reason, found in wrong.items())
+
+
+def _flags(quality: Quality, session: Session) -> pl.Expr:
+    prices = [pl.col(name) for name in ("open", "high", "low", "close")]
+    high, low, close, volume = pl.col("high"), pl.col("low"), pl.col("close"), pl.col("volume")
+    local = pl.col("ts").dt.convert_time_zone(session.timezone)
+    jump = (close / close.shift(1).over(local.dt.date()) - 1).abs()
+    inside = pl.any_horizontal(local.dt.time().is_between(start, end) for start, end in session.spans)
+    found = {
+        "incomplete": pl.any_horizontal(price.is_null() for price in [*prices, volume]),
+        "zero_volume": volume == 0,
+        "ohlc_order": (high < pl.max_horizontal(prices)) | (low > pl.min_horizontal(prices)),
+        "price_bounds": pl.any_horizontal(~price.is_between(quality.min_price, quality.max_price) for price in prices),
+        "volume_bound": volume > quality.max_volume,
+        "return_bound": jump > quality.max_return,
+        "outside_session": ~inside,
+    }
+    return pl.sum_horizontal(found[name].fill_null(False).cast(pl.Int64) * bit for name, bit in FLAGS.items())

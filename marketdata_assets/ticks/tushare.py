@@ -1,0 +1,239 @@
+"""Tushare over its HTTP API: minute bars, daily factors, adjustment factors, the list of stocks, the trading days.
+
+    POST / {"api_name": "stk_mins", "token": "...", "fields": "ts_code,trade_time,...",
+            "params": {"ts_code": "600000.SH", "freq": "1min", "start_date": "2026-09-01 00:00:00", ...}}
+
+An answer has at most 8000 rows, newest first, and both dates are included. Bars are labelled with the end of their
+minute on the exchange's clock; `vol` is in shares, `amount` in yuan. https://tushare.pro/document/2?doc_id=370
+"""
+
+import datetime as dt
+import hashlib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.ticks import records
+from marketdata_assets.ticks.calls import Calls
+from marketdata_assets.ticks.errors import BadAnswer, NoToken, UnknownSymbol
+from marketdata_assets.ticks.meter import Meter
+from marketdata_assets.ticks.providers_file import Session, WebProvider
+from marketdata_assets.ticks.records import Days, Delivery, Label, Listing, Status
+from marketdata_assets.ticks.tushare_answers import TOKEN_VARIABLE, Table, judged
+
+URL = "https://api.tushare.pro"
+NAME = "tushare"
+LABEL: Label = "end"
+CURRENCY = "CNY"
+
+CAP = 8000
+"""The most rows of minute bars in one answer."""
+
+BARS_A_DAY = 241
+DAYS_A_CALL = CAP // BARS_A_DAY
+
+_TIME = "%Y-%m-%d %H:%M:%S"
+_EXCHANGES = ("SSE", "SZSE", "BSE")
+_STATUSES: dict[str, Status] = {"L": "listed", "D": "delisted", "P": "paused"}
+_BAR_COLUMNS = ("ts_code", "trade_time", "open", "high", "low", "close", "vol", "amount")
+_NUMBERS = {"open": "open", "high": "high", "low": "low", "close": "close", "vol": "volume", "amount": "turnover"}
+
+
+def meter(token: str, config: WebProvider, folder: Path, **options: float) -> Meter:
+    """The meter of the account that owns `token`; its files do not show the token."""
+    account = hashlib.sha256(token.encode()).hexdigest()[:12]
+    return Meter(folder, f"{NAME}-{account}", config.rate_limits, **options)
+
+
+class Tushare:
+    """One account at Tushare. Use it within `async with`, in one event loop.
+
+    Every method raises TokenRefused, NoPermission, RequestRefused, BadAnswer, ProviderAway or QuotaSpent; without a
+    token, NoToken.
+    """
+
+    name = NAME
+    label = LABEL
+
+    def __init__(
+        self, token: str | None, config: WebProvider, meter: Meter, *, url: str = URL, cap: int = CAP, **options: Any
+    ) -> None:
+        self.config = config
+        self._token, self._cap = token, cap
+        self._calls = Calls(NAME, url, meter, config.network, secrets=(token or "",), **options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._calls.close()
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far, repeated ones included."""
+        return self._calls.sent
+
+    async def bars(self, symbol: str, days: Days) -> Delivery:
+        """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` for an exchange it does not have."""
+        theirs = self.config.symbol_mapping.theirs(symbol)
+        if theirs is None:
+            reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
+            return Delivery.without(NAME, symbol, days, LABEL, "unsupported", reason)
+        tables = [table for piece in days.slices(DAYS_A_CALL) for table in await self._minutes(theirs, piece)]
+        _check_symbol(tables, theirs)
+        answered = _answered(tables)
+        raw, unread = _raw(answered, self.config.session)
+        _check_days(raw, symbol, days, self.config.session)
+        frame, refused = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
+        in_order = sorted((*unread, *refused), key=lambda reject: reject.line)
+        rejected = tuple(_with_text(reject, answered) for reject in in_order)
+        if frame.is_empty() and not rejected:
+            return Delivery.without(NAME, symbol, days, LABEL, "empty", "it has no bar in these days")
+        return Delivery(NAME, symbol, days, "ok", frame, LABEL, CURRENCY, rejected)
+
+    async def daily(self, days: Days, symbol: str | None = None) -> pl.DataFrame:
+        """The daily factors, see records.DAILY, of one symbol, or of all with one request a day."""
+        return await self._by_day("daily_basic", records.DAILY, days, symbol)
+
+    async def adjustments(self, days: Days, symbol: str | None = None) -> pl.DataFrame:
+        """The adjustment factors, see records.ADJUSTMENTS, of one symbol, or of all with one request a day."""
+        return await self._by_day("adj_factor", records.ADJUSTMENTS, days, symbol)
+
+    async def listings(self) -> list[Listing]:
+        """Every stock of the three exchanges, those that are no more included, by symbol."""
+        columns = ("ts_code", "name", "list_date", "delist_date", "list_status")
+        found: list[Listing] = []
+        for exchange in _EXCHANGES:
+            for status, said in _STATUSES.items():
+                params = {"exchange": exchange, "list_status": status}
+                table = _whole(await self._ask("stock_basic", params, columns, f"{exchange} {status}"))
+                dates = zip(table.days_or_null("list_date"), table.days_or_null("delist_date"), strict=True)
+                rows = zip(table.columns["ts_code"], table.columns["name"], dates, strict=True)
+                ours = self.config.symbol_mapping.ours
+                found += [
+                    Listing(symbol, name or "", listed, delisted, said)
+                    for code, name, (listed, delisted) in rows
+                    if (symbol := ours(str(code)))
+                ]
+        return sorted(found, key=lambda listing: listing.symbol)
+
+    async def trading_days(self, days: Days, exchange: str = "SSE") -> frozenset[dt.date]:
+        """The days that an exchange is open."""
+        params = {"exchange": exchange, "start_date": _day(days.first), "end_date": _day(days.last)}
+        table = _whole(await self._ask("trade_cal", params, ("cal_date", "is_open"), f"{exchange} {days}"))
+        flags = zip(table.days("cal_date"), table.columns["is_open"], strict=True)
+        calendar = {day: str(flag) == "1" for day, flag in flags}
+        if missing := [day for day in days if day not in calendar]:
+            raise BadAnswer(table.place, f"it says nothing about {missing[0]}")
+        return frozenset(day for day in days if calendar[day])
+
+    async def _minutes(self, theirs: str, days: Days) -> list[Table]:
+        """The answers with all bars of `days`; one at the cap may be cut, so its days are asked in halves."""
+        params = {
+            "ts_code": theirs,
+            "freq": "1min",
+            "start_date": f"{days.first} 00:00:00",
+            "end_date": f"{days.last} 23:59:59",
+        }
+        table = await self._ask("stk_mins", params, _BAR_COLUMNS, f"{theirs} {days}")
+        if table.rows < self._cap and not table.has_more:
+            return [table]
+        if len(days) == 1:
+            raise BadAnswer(table.place, f"one day has {table.rows} rows and more, the cap is {self._cap}")
+        return [table for half in days.halves() for table in await self._minutes(theirs, half)]
+
+    async def _by_day(self, interface: str, schema: pl.Schema, days: Days, symbol: str | None) -> pl.DataFrame:
+        values = [name for name in schema.names() if name not in ("provider", "symbol", "date")]
+        columns = ("ts_code", "trade_date", *values)
+        if symbol is None:
+            asked: list[tuple[dict[str, str], str]] = [({"trade_date": _day(day)}, f"{day}") for day in days]
+        else:
+            theirs = self.config.symbol_mapping.theirs(symbol)
+            if theirs is None:
+                raise UnknownSymbol(NAME, symbol, "no rule of the symbol mapping fits")
+            span = {"ts_code": theirs, "start_date": _day(days.first), "end_date": _day(days.last)}
+            asked = [(span, f"{theirs} {days}")]
+        frames = [schema.to_frame()]
+        for params, what in asked:
+            table = _whole(await self._ask(interface, params, columns, what))
+            symbols = [self.config.symbol_mapping.ours(str(code)) for code in table.columns["ts_code"]]
+            keys = [pl.Series("symbol", symbols, pl.String), pl.Series("date", table.days("trade_date"), pl.Date)]
+            frame = pl.DataFrame([*keys, *map(table.numbers, values)]).with_columns(provider=pl.lit(NAME))
+            frames.append(frame.filter(pl.col("symbol").is_not_null()).select(schema.names()))
+        whole = pl.concat(frames).unique(maintain_order=True).sort("symbol", "date")
+        if whole.select(pl.struct("symbol", "date").is_duplicated().any()).item():
+            raise BadAnswer(f"{NAME} {interface} {days}", "a symbol has two different rows for one day")
+        return whole
+
+    async def _ask(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> Table:
+        if not self._token:
+            raise NoToken(NAME, TOKEN_VARIABLE)
+        body = {"api_name": interface, "token": self._token, "params": params, "fields": ",".join(columns)}
+        what = f"{interface} {what}"
+        judge = partial(judged, self._calls, interface, what, columns)
+        return await self._calls.send(what, interface, judge, "POST", "/", json=body)
+
+
+def _answered(tables: list[Table]) -> dict[str, list[Any]]:
+    return {name: [value for table in tables for value in table.columns[name]] for name in _BAR_COLUMNS}
+
+
+def _raw(answered: dict[str, list[Any]], session: Session) -> tuple[pl.DataFrame, list[Reject]]:
+    """The rows as `records.bars` takes them, but for their text, and those with a value that is no number."""
+    odd: dict[int, str] = {}
+    numbers = [_numbers(ours, name, answered[name], odd) for name, ours in _NUMBERS.items()]
+    times = [value if isinstance(value, str) else None for value in answered["trade_time"]]
+    frame = pl.DataFrame([pl.Series("ts", times, pl.String), *numbers]).with_row_index("line", 1)
+    frame = frame.with_columns(
+        pl.col("line").cast(pl.Int64), pl.col("ts").str.to_datetime(_TIME, strict=False), raw=pl.lit("")
+    ).with_columns(ts=records.to_utc("ts", session))
+    unread = [Reject(row + 1, reason, "") for row, reason in odd.items()]
+    return frame.filter(~pl.col("line").is_in([reject.line for reject in unread])), unread
+
+
+def _with_text(reject: Reject, answered: dict[str, list[Any]]) -> Reject:
+    values = [answered[name][reject.line - 1] for name in _BAR_COLUMNS]
+    return replace(reject, raw=",".join("" if value is None else str(value) for value in values))
+
+
+def _numbers(ours: str, name: str, values: list[Any], odd: dict[int, str]) -> pl.Series:
+    """A column of numbers; rows with something else are noted in `odd`."""
+    try:
+        return pl.Series(ours, values, pl.Float64)
+    except TypeError:
+        numbers = [value if _number(value) else None for value in values]
+        for row, value in enumerate(values):
+            if not _number(value):
+                odd.setdefault(row, f"{name} is no number")
+        return pl.Series(ours, numbers, pl.Float64)
+
+
+def _number(value: object) -> bool:
+    return value is None or isinstance(value, int | float)
+
+
+def _check_symbol(tables: list[Table], theirs: str) -> None:
+    """A row of another symbol would land where nobody looks for it."""
+    for table in tables:
+        if others := set(map(str, table.columns["ts_code"])) - {theirs}:
+            raise BadAnswer(table.place, f"it has rows of {min(others)}")
+
+
+def _check_days(raw: pl.DataFrame, symbol: str, days: Days, session: Session) -> None:
+    local = raw["ts"].dt.convert_time_zone(session.timezone).dt.date().drop_nulls()
+    if others := set(local) - set(days):
+        raise BadAnswer(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {min(others)}")
+
+
+def _whole(table: Table) -> Table:
+    if table.has_more:
+        raise BadAnswer(table.place, f"it was cut after {table.rows} rows")
+    return table
+
+
+def _day(day: dt.date) -> str:
+    return f"{day:%Y%m%d}"

@@ -1,0 +1,259 @@
+"""Yahoo's v8 chart: minute bars of the last 30 days, splits and dividends.
+
+    GET /v8/finance/chart/600000.SS?interval=1m&period1=1748995200&period2=1749600000&includePrePost=false
+    {"chart": {"result": [{"meta": {"currency": "CNY", ...}, "timestamp": [1749000600, ...],
+     "indicators": {"quote": [{"open": [9.48, null], ...}]}}], "error": null}}
+
+Times are epoch seconds in UTC already (`gmtoffset` is for display), `period2` is excluded. Bars are labelled with the
+start of their minute, there is no turnover. A bar that is null in all five arrays is no bar. An empty window has no
+`timestamp`. 404 is an unknown symbol, 400 no data, 422 a window beyond the reach or too long, 429 plain text.
+"""
+
+import datetime as dt
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import polars as pl
+
+from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.ticks import records
+from marketdata_assets.ticks.calls import Calls, Later
+from marketdata_assets.ticks.errors import BadAnswer, UnknownSymbol
+from marketdata_assets.ticks.meter import Meter
+from marketdata_assets.ticks.providers_file import WebProvider
+from marketdata_assets.ticks.records import Days, Delivery, Label
+
+URL = "https://query1.finance.yahoo.com"
+NAME = "yahoo"
+LABEL: Label = "start"
+
+DAYS_A_CALL = 7
+REACH = dt.timedelta(days=30)
+"""How far back minute bars go."""
+
+_LANE = "chart"
+_ARRAYS = ("open", "high", "low", "close", "volume")
+_HEADERS = {"User-Agent": "Mozilla/5.0"}  # without one, every answer is 429
+
+
+class _Meta(msgspec.Struct):
+    currency: str | None = None
+    symbol: str | None = None
+    data_granularity: str | None = msgspec.field(name="dataGranularity", default=None)
+
+
+class _Quote(msgspec.Struct):
+    open: list[float | None] | None = None
+    high: list[float | None] | None = None
+    low: list[float | None] | None = None
+    close: list[float | None] | None = None
+    volume: list[float | None] | None = None
+
+
+class _Indicators(msgspec.Struct):
+    quote: list[_Quote]
+
+
+class _Dividend(msgspec.Struct):
+    date: int
+    amount: float
+
+
+class _Split(msgspec.Struct):
+    date: int
+    numerator: float
+    denominator: float
+
+
+class _Events(msgspec.Struct):
+    dividends: dict[str, _Dividend] = {}
+    splits: dict[str, _Split] = {}
+
+
+class _Result(msgspec.Struct):
+    meta: _Meta
+    indicators: _Indicators
+    timestamp: list[int] | None = None
+    events: _Events = msgspec.field(default_factory=_Events)
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+    description: str = ""
+
+
+class _Chart(msgspec.Struct):
+    result: list[_Result] | None = None
+    error: _Error | None = None
+
+
+class _Answer(msgspec.Struct):
+    chart: _Chart
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+class _NoData(msgspec.Struct, frozen=True):
+    """Yahoo knows the symbol and has nothing in the window."""
+
+
+class _OutOfReach(msgspec.Struct, frozen=True):
+    reason: str
+
+
+def meter(config: WebProvider, folder: Path, **options: float) -> Meter:
+    """The meter of this machine at Yahoo, which knows no accounts."""
+    return Meter(folder, NAME, config.rate_limits, **options)
+
+
+class Yahoo:
+    """Use it within `async with`, in one event loop.
+
+    Every method raises UnknownSymbol, RequestRefused, BadAnswer, ProviderAway or QuotaSpent.
+    """
+
+    name = NAME
+    label = LABEL
+
+    def __init__(
+        self, config: WebProvider, meter: Meter, *, clock: Callable[[], dt.datetime], url: str = URL, **options: Any
+    ) -> None:
+        self.config = config
+        self._clock = clock
+        self._calls = Calls(NAME, url, meter, config.network, headers=_HEADERS, **options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._calls.close()
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far, repeated ones included."""
+        return self._calls.sent
+
+    async def bars(self, symbol: str, days: Days) -> Delivery:
+        """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` when a day is beyond the reach.
+
+        Half a window is not delivered: it would take the place of a whole one.
+        """
+        without = partial(Delivery.without, NAME, symbol, days, LABEL)
+        theirs = self.config.symbol_mapping.theirs(symbol)
+        if theirs is None:
+            return without("unsupported", f"the symbol mapping of {NAME} has no rule for {symbol}")
+        now = self._clock()
+        opening = dt.datetime.combine(days.first, self.config.session.spans[0][0], self.config.session.zone)
+        if opening <= now - REACH:
+            return without("unsupported", f"1-minute bars go back {REACH.days} days, {days.first} is earlier")
+        results: list[_Result] = []
+        for piece in days.slices(DAYS_A_CALL):
+            start, end = self._span(piece)
+            if start >= now.timestamp():
+                break
+            start = max(start, int(opening.timestamp()))
+            answer = await self._ask(theirs, f"interval=1m&period1={start}&period2={end}&includePrePost=false")
+            if isinstance(answer, _OutOfReach):
+                return without("unsupported", answer.reason)
+            if isinstance(answer, _Result):
+                results.append(self._checked(answer, symbol, days, theirs))
+        frame, rejected = self._frame(results, symbol, theirs)
+        if frame.is_empty() and not rejected:
+            return without("empty", "it has no bar in these days")
+        currency = next((result.meta.currency for result in results if result.meta.currency), None)
+        return Delivery(NAME, symbol, days, "ok", frame, LABEL, currency, rejected)
+
+    async def actions(self, symbol: str, days: Days) -> pl.DataFrame:
+        """Splits and dividends of `symbol` in `days`, see records.ACTIONS, by date; they go back to its listing."""
+        theirs = self.config.symbol_mapping.theirs(symbol)
+        if theirs is None:
+            raise UnknownSymbol(NAME, symbol, "no rule of the symbol mapping fits")
+        start, end = self._span(days)
+        answer = await self._ask(theirs, f"interval=1d&period1={start}&period2={end}&events=div%7Csplit")
+        rows: list[tuple[Any, ...]] = []
+        if isinstance(answer, _Result):
+            splits, dividends = answer.events.splits.values(), answer.events.dividends.values()
+            rows += [(split.date, "split", split.numerator, split.denominator, None, None) for split in splits]
+            rows += [(one.date, "dividend", None, None, one.amount, answer.meta.currency) for one in dividends]
+        names = ("date", "kind", "numerator", "denominator", "amount", "currency")
+        schema = {name: pl.Int64 if name == "date" else records.ACTIONS[name] for name in names}
+        epoch = pl.from_epoch("date").dt.replace_time_zone("UTC")
+        frame = pl.DataFrame(rows, schema, orient="row").with_columns(
+            epoch.dt.convert_time_zone(self.config.session.timezone).dt.date(),
+            provider=pl.lit(NAME),
+            symbol=pl.lit(symbol),
+        )
+        inside = pl.col("date").is_between(days.first, days.last)
+        return frame.select(records.ACTIONS.names()).filter(inside).sort("date", "kind")
+
+    def _span(self, days: Days) -> tuple[int, int]:
+        zone = self.config.session.zone
+        start = dt.datetime.combine(days.first, dt.time(), zone)
+        end = dt.datetime.combine(days.last + dt.timedelta(days=1), dt.time(), zone)
+        return int(start.timestamp()), int(end.timestamp())
+
+    async def _ask(self, theirs: str, query: str) -> _Result | _NoData | _OutOfReach:
+        what = f"chart {theirs} {query}"
+        judge = partial(_judged, self._calls, theirs, what)
+        return await self._calls.send(what, _LANE, judge, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
+
+    def _checked(self, result: _Result, symbol: str, days: Days, theirs: str) -> _Result:
+        place = f"{NAME} chart {theirs} {days}"
+        if result.meta.symbol not in (None, theirs):
+            raise BadAnswer(place, f"it is about {result.meta.symbol}")
+        if result.meta.data_granularity not in (None, "1m"):
+            raise BadAnswer(place, f"its bars are of {result.meta.data_granularity}, not of 1m")
+        for name in _ARRAYS if result.timestamp else ():
+            array = getattr(result.indicators.quote[0], name) if result.indicators.quote else None
+            if array is None or len(array) != len(result.timestamp or ()):
+                has = "no" if array is None else len(array)
+                raise BadAnswer(place, f"it has {len(result.timestamp or ())} times and {has} values of {name!r}")
+        start, end = self._span(days)
+        if others := [second for second in result.timestamp or () if not start <= second < end]:
+            raise BadAnswer(place, f"it has a bar of {dt.datetime.fromtimestamp(others[0], dt.UTC)}")
+        return result
+
+    def _frame(self, results: list[_Result], symbol: str, theirs: str) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
+        columns: dict[str, list[Any]] = {name: [] for name in ("ts", *_ARRAYS)}
+        for result in results:
+            columns["ts"] += result.timestamp or []
+            for name in _ARRAYS if result.timestamp else ():
+                columns[name] += getattr(result.indicators.quote[0], name)
+        raw = pl.DataFrame(columns, {"ts": pl.Int64, **dict.fromkeys(_ARRAYS, pl.Float64)}).with_row_index("line", 1)
+        text = pl.concat_str(pl.lit(theirs), *("ts", *_ARRAYS), separator=",", ignore_nulls=False)
+        raw = raw.filter(pl.any_horizontal(pl.col(*_ARRAYS).is_not_null())).with_columns(
+            pl.col("line").cast(pl.Int64),
+            raw=text,
+            ts=pl.from_epoch("ts").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC"),
+            turnover=pl.lit(None, pl.Float64),
+        )
+        return records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
+
+
+def _judged(calls: Calls, theirs: str, what: str, response: httpx.Response) -> _Result | _NoData | _OutOfReach | Later:
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_redirect or response.is_server_error:
+        return calls.refused(what, response)
+    try:
+        chart = _answer.decode(response.content).chart
+    except msgspec.MsgspecError:
+        if response.is_success:
+            raise
+        return calls.refused(what, response)
+    said = calls.clean(chart.error.description or chart.error.code) if chart.error else ""
+    if response.status_code == httpx.codes.NOT_FOUND:
+        raise UnknownSymbol(NAME, theirs, said)
+    if "last 30 days" in said:
+        return _OutOfReach(said)
+    if response.status_code == httpx.codes.BAD_REQUEST and said.startswith("Data doesn't exist"):
+        return _NoData()
+    if not response.is_success:
+        return calls.refused(what, response, said)
+    if not chart.result or chart.error:
+        raise BadAnswer(f"{NAME} {what}", f"the answer has no result ({said or 'no reason given'})")
+    return chart.result[0]

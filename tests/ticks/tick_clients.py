@@ -1,0 +1,83 @@
+"""Clients of the test servers, with short pauses and limits that are in nobody's way unless a test says so."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+from tushare_server import TOKEN, TushareServer
+from yahoo_server import YahooServer
+
+from marketdata_assets.ticks import yahoo
+from marketdata_assets.ticks.meter import Meter
+from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits, WebProvider, shipped
+from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.tushare import Tushare
+from marketdata_assets.ticks.yahoo import Yahoo
+
+T = TypeVar("T")
+
+SYMBOL = "600000.SH"
+JUNE = Days.month("2025-06")
+NOW = dt.datetime(2025, 6, 30, 8, tzinfo=dt.UTC)
+HASTY = Network(timeout=2.0, max_retries=3, backoff=0.01)
+FREE = RateLimits(requests_per_minute=100000, requests_per_hour=1000000)
+
+
+def week(first: str = "2025-06-02") -> Days:
+    day = dt.date.fromisoformat(first)
+    return Days(day, day + dt.timedelta(days=6))
+
+
+def tushare_config(**changes: Any) -> WebProvider:
+    section = shipped().tushare
+    assert section
+    return replace(section, **{"network": HASTY, "rate_limits": FREE, **changes})
+
+
+def yahoo_config(**changes: Any) -> WebProvider:
+    section = shipped().yahoo
+    assert section
+    return replace(section, **{"network": HASTY, "rate_limits": FREE, **changes})
+
+
+def files_config(**changes: Any) -> FilesProvider:
+    section = shipped().files
+    assert section
+    return replace(section, **changes)
+
+
+@dataclass
+class Clients:
+    """Makes clients, and runs something with one in an event loop of its own."""
+
+    home: Path
+
+    def tushare(self, server: TushareServer, *, token: str | None = TOKEN, **options: Any) -> Tushare:
+        config = options.pop("config", None) or tushare_config()
+        meter = options.pop("meter", None) or Meter(self.home / "budgets", "tushare", config.rate_limits)
+        return Tushare(token, config, meter, url=server.url, **options)
+
+    def yahoo(self, server: YahooServer, **options: Any) -> Yahoo:
+        config = options.pop("config", None) or yahoo_config()
+        meter = options.pop("meter", None) or yahoo.meter(config, self.home / "budgets")
+        return Yahoo(config, meter, url=server.url, clock=lambda: server.now, **options)
+
+    def with_tushare(
+        self, server: TushareServer, body: Callable[[Tushare], Coroutine[Any, Any, T]], **options: Any
+    ) -> T:
+        async def main() -> T:
+            async with self.tushare(server, **options) as client:
+                return await body(client)
+
+        return asyncio.run(main())
+
+    def with_yahoo(self, server: YahooServer, body: Callable[[Yahoo], Coroutine[Any, Any, T]], **options: Any) -> T:
+        async def main() -> T:
+            async with self.yahoo(server, **options) as client:
+                return await body(client)
+
+        return asyncio.run(main())

@@ -1,0 +1,116 @@
+"""A server on loopback that behaves like Tushare: rows cut at the cap, newest first, fields in its own order."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+from provider_server import ProviderServer, json_answer
+
+TOKEN = "canary-token"
+RATE = {"minute": "抱歉，您每分钟最多访问该接口{}次，权限的具体详情访问：https://tushare.pro/document/1?doc_id=108。"}
+RATE["hour"] = RATE["minute"].replace("每分钟", "每小时")
+DENIED = "抱歉，您没有接口({})访问权限，权限的具体详情访问：https://tushare.pro/document/1?doc_id=108。"
+
+MORNING = [dt.time(number // 60, number % 60) for number in range(9 * 60 + 30, 11 * 60 + 31)]
+AFTERNOON = [dt.time(number // 60, number % 60) for number in range(13 * 60 + 1, 15 * 60 + 1)]
+LABELS = [*MORNING, *AFTERNOON]
+
+DAILY = [
+    "close",
+    "turnover_rate",
+    "turnover_rate_f",
+    "volume_ratio",
+    "pe",
+    "pe_ttm",
+    "pb",
+    "ps",
+    "ps_ttm",
+    "dv_ratio",
+    "dv_ttm",
+    "total_share",
+    "float_share",
+    "free_share",
+    "total_mv",
+    "circ_mv",
+]
+
+
+def minute_rows(symbol: str, day: dt.date) -> list[list[Any]]:
+    """The 241 bars of a day, oldest first, in the order ts_code, trade_time, close, open, high, low, vol, amount."""
+    rows: list[list[Any]] = []
+    for number, label in enumerate(LABELS):
+        price = round(10 + (day.toordinal() % 50) / 100 + number / 1000, 3)
+        volume = 0.0 if number == 239 else 100.0 * (number + 1)
+        stamp = f"{day} {label:%H:%M:%S}"
+        rows.append([symbol, stamp, price, price, price + 0.01, price - 0.01, volume, round(volume * price, 2)])
+    return rows
+
+
+class TushareServer(ProviderServer):
+    """Open on working days; `denied` interfaces need a permission; symbols that are not known have no rows."""
+
+    def __init__(self, symbols: Sequence[str] = ("600000.SH",), *, cap: int = 8000, **limits: Any) -> None:
+        super().__init__(**limits)
+        self.symbols, self.cap = list(symbols), cap
+        self.denied: set[str] = set()
+        self.suspended: set[dt.date] = set()
+        self.without: set[str] = set()  # columns that are missing from answers
+        self.more = True  # whether has_more is told
+        self.odd: dict[str, list[Any]] = {}  # trade_time -> the row that is sent instead
+        self.tables: dict[str, tuple[list[str], list[list[Any]]]] = {}
+
+    async def line(self, request: web.Request) -> str:
+        body = await request.json()
+        return f"{body['api_name']} {body['params']}"
+
+    def too_many(self, limit: str) -> web.StreamResponse:
+        return self.error(40203, RATE[limit].format(self.limits[limit][0]))
+
+    def error(self, code: int, message: str) -> web.StreamResponse:
+        return json_answer({"code": code, "msg": message, "message": message, "data": None})
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        name, params = body["api_name"], body["params"]
+        if body["token"] != TOKEN:
+            return self.error(40101, "您的token不对，请确认。")
+        if name in self.denied:
+            return self.error(40203, DENIED.format(name))
+        if name == "stk_mins":
+            fields, rows = self._minutes(params)
+        elif name == "trade_cal":
+            fields, rows = self._calendar(params)
+        elif name in self.tables:
+            fields, rows = self.tables[name]
+            index = {field: number for number, field in enumerate(fields)}
+            wanted = {key: value for key, value in params.items() if key in index}
+            rows = [row for row in rows if all(row[index[key]] == value for key, value in wanted.items())]
+        else:
+            return self.error(40001, f"请指定正确的接口名 {name}")
+        asked = body["fields"].split(",")
+        kept = [number for number, field in enumerate(fields) if field in asked and field not in self.without]
+        items = [[row[number] for number in kept] for row in rows[: self.cap]]
+        data: dict[str, object] = {"fields": [fields[number] for number in kept], "items": items, "count": 0}
+        if self.more:
+            data["has_more"] = len(rows) > self.cap
+        return json_answer({"request_id": "0", "code": 0, "msg": "", "data": data})
+
+    def _minutes(self, params: dict[str, str]) -> tuple[list[str], list[list[Any]]]:
+        fields = ["ts_code", "trade_time", "close", "open", "high", "low", "vol", "amount"]
+        assert params["freq"] == "1min"
+        first, last = (dt.datetime.fromisoformat(params[key]) for key in ("start_date", "end_date"))
+        rows: list[list[Any]] = []
+        day = last.date()
+        while day >= first.date():
+            if day.weekday() < 5 and day not in self.suspended and params["ts_code"] in self.symbols:
+                rows += reversed(minute_rows(params["ts_code"], day))
+            day -= dt.timedelta(days=1)
+        inside = [row for row in rows if str(first) <= row[1] <= str(last)]
+        return fields, [self.odd.get(row[1], row) for row in inside]
+
+    def _calendar(self, params: dict[str, str]) -> tuple[list[str], list[list[Any]]]:
+        first, last = (dt.date.fromisoformat(params[key]) for key in ("start_date", "end_date"))
+        days = [last - dt.timedelta(days=number) for number in range((last - first).days + 1)]
+        rows = [[params["exchange"], f"{day:%Y%m%d}", int(day.weekday() < 5)] for day in days]
+        return ["exchange", "cal_date", "is_open"], rows
