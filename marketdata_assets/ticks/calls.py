@@ -56,7 +56,12 @@ class Calls:
         self.sent = 0
         self._meter, self._network, self._secrets = meter, network, tuple(filter(None, secrets))
         self._sleep, self._jitter = sleep, jitter
-        self._http = httpx.AsyncClient(timeout=network.timeout, follow_redirects=False, headers=headers)
+        self._http = httpx.AsyncClient(
+            timeout=network.timeout,
+            follow_redirects=False,
+            headers=headers,
+            verify=self.url.startswith("https://"),  # loading certificates takes long, and loopback has none
+        )
 
     async def close(self) -> None:
         await self._http.aclose()

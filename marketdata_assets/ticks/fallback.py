@@ -4,9 +4,9 @@ Which providers there are, and in which order, the providers file says. Nothing 
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.ticks.providers_file import FilesProvider, Table
@@ -27,6 +27,15 @@ class Provider(Protocol):
     def config(self) -> FilesProvider: ...
 
     async def bars(self, symbol: str, days: Days) -> Delivery: ...
+
+
+P = TypeVar("P", bound=Provider)
+
+
+def in_order(providers: Iterable[P], table: Table) -> list[P]:
+    """The enabled ones that support `table`, by priority; of equals, the first given."""
+    usable = [one for one in providers if one.config.enabled and table in one.config.supports]
+    return sorted(usable, key=lambda one: one.config.priority)
 
 
 @dataclass(frozen=True)
@@ -74,8 +83,7 @@ class Fallback:
     @classmethod
     def of(cls, providers: Sequence[Provider], trading_days: TradingDays) -> "Fallback":
         """The enabled ones that support minute bars, by priority; of equals, the first given."""
-        usable = [one for one in providers if one.config.enabled and TABLE in one.config.supports]
-        return cls(tuple(sorted(usable, key=lambda one: one.config.priority)), trading_days)
+        return cls(tuple(in_order(providers, TABLE)), trading_days)
 
     async def bars(self, symbol: str, days: Days) -> Answer:
         """Ask one provider after the other. Errors of providers end in the answer; OutsideCalendar is raised."""

@@ -23,6 +23,7 @@ SLOTS = 240
 
 _LONGEST_NAP_SECONDS = 5.0
 _LANE_REQUESTS = 1e6
+_SHORT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,12 @@ class Meter:
 
     async def turn(self, lane: str) -> None:
         """Wait until `lane` may be asked; BudgetBlocked when that takes more than `longest_wait` seconds."""
-        await self._lane(lane).acquire(self.longest_wait)
+        own = self._lane(lane)
         while True:
+            await own.acquire(self.longest_wait)
             await self._minute.acquire(self.longest_wait)
+            if not await _free(own):  # silenced while we waited for the minute
+                continue
             wait = self._hour.take()
             if not wait:
                 return
@@ -92,6 +96,14 @@ class Meter:
 
     def _lane(self, lane: str) -> Budget:
         return Budget(self.folder, f"{self.name}.{lane}", 1.0, _LANE_REQUESTS)
+
+
+async def _free(lane: Budget) -> bool:
+    try:
+        await lane.acquire(_SHORT_SECONDS)
+    except BudgetBlocked:
+        return False
+    return True
 
 
 def _opened(folder: Path, name: str) -> BinaryIO:

@@ -12,7 +12,7 @@ from tushare_server import DENIED, TushareServer
 from yahoo_server import YahooServer
 
 from marketdata_assets.ticks.errors import NoPermission
-from marketdata_assets.ticks.fallback import Answer, Fallback
+from marketdata_assets.ticks.fallback import Answer, Fallback, Provider, in_order
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.records import Days
 
@@ -56,6 +56,14 @@ def test_disabled_and_unsupporting_providers_are_not_asked(ask: Ask, tushare_ser
     assert ask(tushare=tushare_config(enabled=False)).provider == "yahoo"
     assert ask(tushare=tushare_config(supports=frozenset({"factors"}))).provider == "yahoo"
     assert tushare_server.requests == 0
+
+
+def test_tables_have_their_own_order(clients: Clients, tushare_server: TushareServer, tmp_path: Path) -> None:
+    files, tushare = Files(tmp_path, files_config()), clients.tushare(tushare_server)
+    providers: list[Provider] = [files, tushare]
+    assert in_order(providers, "tick_data") == [tushare, files]
+    assert in_order(providers, "factors") == [tushare]
+    assert in_order(providers, "order_book") == []
 
 
 def test_the_next_one_answers_and_the_reason_is_kept(ask: Ask, tushare_server: TushareServer) -> None:

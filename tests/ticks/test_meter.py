@@ -75,6 +75,19 @@ def test_a_silence_is_kept_by_one_interface_only(tmp_path: Path) -> None:
         asyncio.run(meter.turn("bars"))
 
 
+def test_a_silence_holds_for_those_who_wait_already(tmp_path: Path) -> None:
+    meter = Meter(tmp_path, "m", RateLimits(600, 6000), longest_wait=1.0)
+
+    async def main() -> list[object]:
+        await meter.turn("bars")
+        waiting = asyncio.gather(*(meter.turn("bars") for _ in range(3)), return_exceptions=True)
+        await asyncio.sleep(0.02)
+        meter.silence("bars", 60.0)
+        return list(await waiting)
+
+    assert [type(outcome) for outcome in asyncio.run(main())] == [BudgetBlocked] * 3
+
+
 LIMITS = RateLimits(requests_per_minute=40, requests_per_hour=40)
 WAY = 0.25
 """Seconds that a request may take to the server on a busy machine; of a real minute our margin is 0.6 s."""
