@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -72,12 +74,18 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End `dagster dev` and what it has started; its daemon may hang on a code server that is gone."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError, PermissionError):
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 class _stop_on_signal:  # noqa: N801 - reads as a statement
