@@ -2,7 +2,6 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 import httpx
 import msgspec
@@ -73,30 +72,6 @@ def reason(response: httpx.Response) -> str:
     if isinstance(body, dict):
         body = body.get("detail") or "; ".join(f"{key}: {_joined(value)}" for key, value in body.items())
     return " ".join(_joined(body).split())[:_REASON_CHARACTERS] or "no reason given"
-
-
-def retry_after(response: httpx.Response, now: dt.datetime) -> float | None:
-    """The seconds of a Retry-After, which may be a number or a date; None when there is none to be understood.
-
-    A date is taken against the server's own clock where it tells it.
-    """
-    text = response.headers.get("Retry-After", "").strip()
-    try:
-        return max(float(text), 0.0) if text.lower() not in ("nan", "inf", "infinity") else None
-    except ValueError:
-        pass
-    until = _http_date(text)
-    if until is None:
-        return None
-    return max((until - (_http_date(response.headers.get("Date", "")) or now)).total_seconds(), 0.0)
-
-
-def _http_date(text: str) -> dt.datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment
 
 
 def _instant(text: str | None) -> dt.datetime | None:

@@ -15,13 +15,13 @@ from typing import Generic, TypeVar
 import httpx
 import msgspec
 
-from marketdata_assets.alphas.answers import reason, retry_after
+from marketdata_assets.alphas.answers import reason
 from marketdata_assets.alphas.errors import ApiAway, BadOptions, RequestRefused
 from marketdata_assets.budget import Budget, BudgetBlocked
+from marketdata_assets.web import retry_after, safe_url
 
 T = TypeVar("T")
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TOO_MANY = 429
 _ASK_AGAIN = frozenset({408, 425, _TOO_MANY})
 _HIDDEN = "***"
@@ -135,9 +135,7 @@ class Calls:
 
 def check_url(url: str) -> str:
     """The URL without a slash at its end; BadOptions when a login sent there could be read on the way."""
-    parsed = httpx.URL(url)
-    if parsed.userinfo:
-        raise BadOptions("the URL of BRAIN must not have a user or password in it; see the credentials of accounts")
-    if parsed.scheme != "https" and not (parsed.scheme == "http" and parsed.host in _LOOPBACK):
-        raise BadOptions(f"the URL of BRAIN must begin with https://, was {url}")
-    return url.rstrip("/")
+    try:
+        return safe_url(url)
+    except ValueError as error:
+        raise BadOptions(f"the URL of BRAIN {error}") from error

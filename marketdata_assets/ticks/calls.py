@@ -8,7 +8,6 @@ import datetime as dt
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -18,11 +17,11 @@ from marketdata_assets.budget import BudgetBlocked
 from marketdata_assets.ticks.errors import BadProviders, ProviderAway, QuotaSpent, RequestRefused
 from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import Network
+from marketdata_assets.web import retry_after, safe_url
 
 T = TypeVar("T")
 
 LONGEST_PAUSE_SECONDS = 60.0
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _ASK_AGAIN = frozenset({408, 425, 429})
 _REASON_CHARACTERS = 200
 _HIDDEN = "***"
@@ -126,23 +125,9 @@ class Calls:
         raise RequestRefused(f"{self.provider} {what}", status, text)
 
 
-def retry_after(response: httpx.Response, now: dt.datetime) -> float | None:
-    """The seconds of a Retry-After, a number or a date; None when there is none to be understood."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max((moment.replace(tzinfo=moment.tzinfo or dt.UTC) - now).total_seconds(), 0.0)
-
-
 def checked_url(provider: str, url: str) -> str:
     """The URL without a slash at its end; BadProviders when what is sent there could be read on the way."""
-    parsed = httpx.URL(url)
-    if parsed.userinfo:
-        raise BadProviders(f"URL of {provider}", "must not have a user or password in it")
-    if parsed.scheme != "https" and not (parsed.scheme == "http" and parsed.host in _LOOPBACK):
-        raise BadProviders(f"URL of {provider}", f"must begin with https://, was {url}")
-    return url.rstrip("/")
+    try:
+        return safe_url(url)
+    except ValueError as error:
+        raise BadProviders(f"URL of {provider}", str(error)) from error

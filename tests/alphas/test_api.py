@@ -17,11 +17,12 @@ from brain_server import BrainServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.alphas.answers import Page, retry_after
+from marketdata_assets.alphas.answers import Page
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.calls import Patience, check_url
 from marketdata_assets.alphas.errors import ApiAway, BadOptions, RequestRefused
 from marketdata_assets.budget import Budget
+from marketdata_assets.web import retry_after
 
 LIST = "GET /users"
 
