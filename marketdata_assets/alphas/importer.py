@@ -131,12 +131,13 @@ def import_package(
     span: Span,
     run_id: str,
     fresh: bool = False,
+    force: bool = False,
 ) -> UnitReport:
     """Bring one package into its collection and write down that it is there.
 
     A package that cannot be read, or of which too much is refused, changes nothing but the ledger and is reported
-    failed. `fresh` says that the ledger has nothing of it, which saves asking. Raises StoreAway or StoreFull; then
-    some batches may have landed, and running again completes them.
+    failed. `fresh` says that the ledger has nothing of it, which saves asking; `force` says not to believe it. Raises
+    StoreAway or StoreFull; then some batches may have landed, and running again completes them.
     """
     started = mongo_ledger.now()
     prepared = Prepared()
@@ -144,7 +145,7 @@ def import_package(
         known = None if fresh else mongo_ledger.known(database, package.dataset, package.account, package.day)
         entry = _entry(package, known, run_id, started)
         try:
-            prepare(prepared, package, known.digests if known else frozenset(), options, span)
+            prepare(prepared, package, known.digests if known and not force else frozenset(), options, span)
             written = _write(database, package, prepared, known, options)
         except AlphasError as error:
             entry = replace(entry, outcome="failed", error=str(error))

@@ -88,6 +88,7 @@ class _Job:
     run_id: str
     fresh: frozenset[str]
     """Days of which the ledger has nothing."""
+    force: bool
 
 
 def ingest(
@@ -105,8 +106,8 @@ def ingest(
 ) -> ImportReport:
     """Bring the packages of `months` (`YYYY-MM`) into the account's collection as `options` say.
 
-    A package that fails does not stop the others. `force` reads again what the ledger knows. Raises StoreAway or
-    StoreFull when the server gives up; packages that had landed by then stay.
+    A package that fails does not stop the others. `force` holds every document against the database, whatever the
+    ledger says. Raises StoreAway or StoreFull when the server gives up; packages that had landed by then stay.
     """
     started = time.monotonic()
     options = options or ImportOptions()
@@ -117,7 +118,8 @@ def ingest(
         span = options.span(mongo_ledger.now(), _newest(database, account) if options.mode == "smart_merge" else None)
         known = {entry.unit: entry for entry in mongo_ledger.entries(database, database_name(kind), account)}
     due = _due(packages, known, force or options.everything)
-    job = _Job(uri, options, span, run_id, frozenset(package.day for package in due if package.day not in known))
+    fresh = frozenset(package.day for package in due if package.day not in known)
+    job = _Job(uri, options, span, run_id, fresh, force)
     reports = list(_run(job, due, fanout, progress))
     seconds = time.monotonic() - started
     unchanged = len(packages) - len(due)
@@ -201,7 +203,9 @@ def _import_one(database: Database[Document], job: _Job, package: Package) -> Un
     waits = iter(RECONNECTS_SECONDS)
     while True:
         try:
-            return import_package(database, package, job.options, job.span, job.run_id, fresh=package.day in job.fresh)
+            return import_package(
+                database, package, job.options, job.span, job.run_id, fresh=package.day in job.fresh, force=job.force
+            )
         except StoreAway:
             pause = next(waits, None)
             if pause is None:

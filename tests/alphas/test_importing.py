@@ -56,6 +56,16 @@ def test_a_repeat_reads_nothing_and_writes_nothing(mongo_uri: str, client: Clien
         assert importer.pending(other["regular_alphas"], package, 500) == []
 
 
+def test_force_brings_back_what_was_taken_out_of_the_database(mongo_uri: str, client: Client, tmp_path: Path) -> None:
+    account = new_account()
+    deliver(tmp_path, account, alpha("A"), alpha("B"))
+    run(mongo_uri, tmp_path, account)
+    client["regular_alphas"][account].delete_one({"id": "A"})
+    assert run(mongo_uri, tmp_path, account).inserted == 0
+    report = run(mongo_uri, tmp_path, account, force=True)
+    assert (report.inserted, report.updated, sorted(stored(client, account))) == (1, 0, ["A", "B"])
+
+
 def test_only_changed_documents_of_a_changed_package_are_written(
     mongo_uri: str, client: Client, tmp_path: Path
 ) -> None:

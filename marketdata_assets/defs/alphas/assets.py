@@ -118,7 +118,7 @@ class ImportConfig(dg.Config):
     """Dotted paths, such as `tags` or `is.checks`, whose new value is taken whole."""
 
     force: bool = False
-    """Read even packages that the ledger knows to be there."""
+    """Hold every alpha of the packages against the database, whatever the ledger says."""
 
     def options(self) -> ImportOptions:
         """Raises BadOptions."""
