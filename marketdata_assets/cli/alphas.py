@@ -53,7 +53,7 @@ def ingest(
     replace: Replace = None,
     batch_size: Annotated[int, typer.Option(help="documents of one write")] = BATCH_SIZE,
     workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
-    force: Annotated[bool, typer.Option(help="hold every alpha against the database, whatever the ledger says")] = False,
+    force: Annotated[bool, typer.Option(help="hold every alpha against the database, not the ledger")] = False,
     package: Annotated[bool, typer.Option(help="first package what lies raw on disk")] = True,
     as_json: Json = False,
 ) -> None:
