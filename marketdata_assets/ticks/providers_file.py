@@ -22,7 +22,7 @@ TABLES: tuple[Table, ...] = get_args(Table)
 DELIVERS: dict[str, frozenset[Table]] = {
     "tushare": frozenset({"tick_data", "factors"}),
     "yahoo": frozenset({"tick_data", "factors"}),
-    "files": frozenset({"tick_data"}),
+    "files": frozenset({"tick_data", "order_book"}),
 }
 """What our code can read from each provider; `supports` may say less, not more."""
 

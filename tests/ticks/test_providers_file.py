@@ -33,15 +33,15 @@ def test_the_shipped_file_has_the_limits_of_the_providers() -> None:
         ("tushare:", "tushaer:", "unknown key 'tushaer'; did you mean 'tushare'?"),
         ("requests_per_hour: 10000", "requests_per_hr: 10000", "unknown key 'tushare.rate_limits.requests_per_hr'; did you mean 'requests_per_hour'?"),  # noqa: E501
         ("backoff: 2.0", "back_off: 2.0", "unknown key 'tushare.network.back_off'; did you mean 'backoff'?"),
-        ("  supports: [tick_data]", "  supports: [tick_data]\n  network: {timeout: 3}", "unknown key 'files.network'; did you mean"),  # noqa: E501
+        ("  supports: [tick_data, order_book]", "  supports: [tick_data]\n  network: {timeout: 3}", "unknown key 'files.network'; did you mean"),  # noqa: E501
         ("timeout: 30", "timeout: 0", "tushare.network: timeout must be above 0, was 0"),
         ("max_retries: 3", "max_retries: -1", "tushare.network: max_retries must be from 0 to 20, was -1"),
         ("priority: 1", "priority: high", "tushare.priority: Expected `int`, got `str`"),
         ("enabled: true", "enabled: 1", "tushare.enabled: Expected `bool`, got `int`"),
         ("  priority: 1\n", "", "tushare: Object missing required field `priority`"),
         ("  priority: 1\n", "  priority: 1\n  priority: 2\n", "'priority' is there twice; remove one"),
-        ("[tick_data]", "[order_book]", "files.supports: files has no order_book; it has tick_data"),
-        ("[tick_data]", "[ticks]", "files.supports[0]: Invalid enum value 'ticks'"),
+        ("[tick_data, factors]", "[order_book]", "tushare.supports: tushare has no order_book; it has factors, tick_data"),  # noqa: E501
+        ("[tick_data, order_book]", "[ticks]", "files.supports[0]: Invalid enum value 'ticks'"),
         ("Asia/Shanghai", "Asia/Peking", "timezone 'Asia/Peking' is not known"),
         ("09:30-11:30", "11:30-09:30", "must be spans such as 09:30-11:30"),
         ("09:30-11:30", "morning", "'morning' is no span such as 09:30-11:30"),
