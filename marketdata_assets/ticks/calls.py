@@ -15,6 +15,7 @@ import msgspec
 
 from marketdata_assets.budget import BudgetBlocked
 from marketdata_assets.ticks.errors import BadProviders, ProviderAway, QuotaSpent, RequestRefused
+from marketdata_assets.ticks.gate import Gate
 from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import Network
 from marketdata_assets.web import retry_after, safe_url
@@ -29,14 +30,26 @@ _HIDDEN = "***"
 
 @dataclass(frozen=True)
 class Later:
-    """No answer now; `silence` is how many seconds nobody should ask for, when the provider says so."""
+    """No answer now; `silence` is how many seconds nobody should ask for, when the provider says so.
+
+    `slow` is an answer that took too long.
+    """
 
     cause: str
     silence: float | None = None
+    slow: bool = False
+
+    @property
+    def choked(self) -> bool:
+        """Whether fewer requests at a time would help."""
+        return self.slow or self.silence is not None
 
 
 class Calls:
-    """Sends requests to one provider. Use within one event loop, and close it."""
+    """Sends requests to one provider. Use within one event loop, and close it.
+
+    `gate` says how many are under way at a time; None is no limit.
+    """
 
     def __init__(
         self,
@@ -53,6 +66,7 @@ class Calls:
         self.provider = provider
         self.url = checked_url(provider, url)
         self.sent = 0
+        self.gate: Gate | None = None
         self._meter, self._network, self._secrets = meter, network, tuple(filter(None, secrets))
         self._sleep, self._jitter = sleep, jitter
         self._http = httpx.AsyncClient(
@@ -77,10 +91,9 @@ class Calls:
         cause = ""
         for attempt in range(1, attempts + 1):
             try:
-                await self._meter.turn(lane)
+                verdict = await self._in_turn(lane, judge, method, path, options)
             except BudgetBlocked as error:
                 raise QuotaSpent(f"{self.provider} {what}", cause or str(error)) from error
-            verdict = await self._once(judge, method, path, options)
             if not isinstance(verdict, Later):
                 return verdict
             cause = self.clean(verdict.cause)
@@ -96,6 +109,21 @@ class Calls:
             text = text.replace(secret, _HIDDEN)
         return " ".join(text.split())[:_REASON_CHARACTERS]
 
+    async def _in_turn(
+        self, lane: str, judge: Callable[[httpx.Response], T | Later], method: str, path: str, options: dict[str, Any]
+    ) -> T | Later:
+        """One request. Its place is taken before its turn, so that turns are not saved up at the gate."""
+        if self.gate is None:
+            await self._meter.turn(lane)
+            return await self._once(judge, method, path, options)
+        async with self.gate.place():
+            await self._meter.turn(lane)
+            sent = self.gate.clock()
+            verdict = await self._once(judge, method, path, options)
+        if not isinstance(verdict, Later) or verdict.choked:
+            self.gate.heard(sent, isinstance(verdict, Later))
+        return verdict
+
     async def _once(
         self, judge: Callable[[httpx.Response], T | Later], method: str, path: str, options: dict[str, Any]
     ) -> T | Later:
@@ -103,7 +131,9 @@ class Calls:
         try:
             async with asyncio.timeout(4 * self._network.timeout):
                 response = await self._http.request(method, self.url + path, **options)
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.TimeoutException, TimeoutError) as error:
+            return Later(f"{type(error).__name__} {error}", slow=True)
+        except httpx.HTTPError as error:
             return Later(f"{type(error).__name__} {error}")
         try:
             return judge(response)

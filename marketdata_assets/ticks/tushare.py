@@ -20,6 +20,7 @@ from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.calls import Calls
 from marketdata_assets.ticks.errors import BadAnswer, NoToken, UnknownSymbol
+from marketdata_assets.ticks.gate import Gate
 from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.records import Days, Delivery, Label, Listing, Status
@@ -76,6 +77,10 @@ class Tushare:
     def requests(self) -> int:
         """Requests sent so far, repeated ones included."""
         return self._calls.sent
+
+    def through(self, gate: Gate) -> None:
+        """Let no more requests be under way than `gate` allows."""
+        self._calls.gate = gate
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` for an exchange it does not have."""
