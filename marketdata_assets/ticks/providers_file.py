@@ -4,6 +4,7 @@ What the shipped file `providers.yaml` says is the default. Tokens and addresses
 """
 
 import datetime as dt
+import re
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
@@ -25,6 +26,8 @@ DELIVERS: dict[str, frozenset[Table]] = {
     "files": frozenset({"tick_data", "order_book"}),
 }
 """What our code can read from each provider; `supports` may say less, not more."""
+
+_SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")
 
 
 class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -148,9 +151,22 @@ class WebProvider(FilesProvider, frozen=True):
     network: Network
 
 
+class Queue(_Frozen, frozen=True):
+    """In which order symbols are loaded."""
+
+    first: list[str] = []  # before all others, in this order
+
+    def __post_init__(self) -> None:
+        if len(set(self.first)) < len(self.first):
+            raise ValueError("first names a symbol twice")
+        if odd := [symbol for symbol in self.first if not _SYMBOL.fullmatch(symbol)]:
+            raise ValueError(f"first: {odd[0]!r} is no symbol such as 600000.SH")
+
+
 class Providers(_Frozen, frozen=True):
     """The whole file; a provider without a section is not used."""
 
+    queue: Queue = Queue()
     tushare: WebProvider | None = None
     yahoo: WebProvider | None = None
     files: FilesProvider | None = None
@@ -177,7 +193,12 @@ def parse(text: str, place: str) -> Providers:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise BadProviders(place, f"not YAML ({' '.join(str(error).split())})") from error
-    sections: dict[str, type[msgspec.Struct]] = {"tushare": WebProvider, "yahoo": WebProvider, "files": FilesProvider}
+    sections: dict[str, type[msgspec.Struct]] = {
+        "queue": Queue,
+        "tushare": WebProvider,
+        "yahoo": WebProvider,
+        "files": FilesProvider,
+    }
     if not isinstance(data, dict):
         raise BadProviders(place, f"expected sections {', '.join(sections)}; the file has none")
     _check_keys(data, tuple(sections), place, "")

@@ -25,6 +25,7 @@ def test_the_shipped_file_has_the_limits_of_the_providers() -> None:
     assert limits == [(200, 10000), (2000, 48000)]
     assert [one.priority for one in (providers.tushare, providers.yahoo, providers.files)] == [1, 2, 3]
     assert providers.tushare.network.timeout == 30
+    assert providers.queue.first == []
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,9 @@ def test_the_shipped_file_has_the_limits_of_the_providers() -> None:
         ("{SH: SS, SZ: SZ}", "{SH: SZ, SZ: SZ}", "two suffixes have the same name at the provider"),
         ("symbols: {}", "symbols: {000001.XX: 600000.SH}", "'600000.SH' is 000001.XX by its own line and 600000.SH"),
         ("tushare:\n", "tushare:\n  - 1\n", "not YAML"),
+        ("first: []", "frist: []", "unknown key 'queue.frist'; did you mean 'first'?"),
+        ("first: []", "first: [600000.SH, 600000.SH]", "queue: first names a symbol twice"),
+        ("first: []", "first: [sh600000]", "queue: first: 'sh600000' is no symbol such as 600000.SH"),
     ],
 )  # fmt: skip
 def test_what_nobody_would_read_is_an_error(old: str, new: str, cause: str) -> None:
