@@ -1,0 +1,90 @@
+"""What a venue trades: its own name for an instrument, ours, and how much one contract is.
+
+Reading a venue's list is the business of its module `instruments`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Context, Decimal
+
+from marketdata_assets.exchanges.errors import UnknownInstrument
+from marketdata_assets.exchanges.records import Exchange, MarketType, SizeUnit
+
+EXACT = Context(prec=60)
+"""Enough digits for any product of a published price, size and contract value to be exact."""
+
+DECIMALS = 18
+"""A quotient is cut there; no venue publishes more."""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One instrument.
+
+    `contract_value` is what one contract is worth, in base units for linear contracts and options, in quote units for
+    inverse ones; null on a spot market, and where no list told it: then base sizes stay null.
+    """
+
+    exchange: Exchange
+    market_type: MarketType
+    name: str  # the venue's own
+    symbol: str  # BASE-QUOTE, with what tells a dated future or an option apart behind it
+    base: str
+    quote: str
+    unit: SizeUnit  # what the venue's sizes count
+    contract_value: str | None = None
+
+    def base_size(self, size: str, price: str) -> str | None:
+        """A published size in base units; null when it cannot be told exactly."""
+        if self.unit == "base":
+            return size
+        if self.unit == "contracts" and self.contract_value is None:
+            return None
+        value = Decimal(size)
+        if self.unit == "contracts":
+            value = EXACT.multiply(value, Decimal(self.contract_value or 0))
+        if self.market_type != "inverse":
+            return plain(value)
+        return quotient(value, Decimal(price))
+
+    def contracts(self, size: str) -> str | None:
+        """A published size in contracts; null on a market without them, and where their value is not known."""
+        if self.market_type == "spot":
+            return None
+        if self.unit == "contracts":
+            return size
+        if self.contract_value is None:
+            return None
+        return quotient(Decimal(size), Decimal(self.contract_value))
+
+
+def plain(number: Decimal) -> str:
+    """The number without an exponent and without zeros at its end."""
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def quotient(value: Decimal, by: Decimal) -> str | None:
+    """A division to DECIMALS; null by 0."""
+    if not by:
+        return None
+    return plain(EXACT.divide(value, by).quantize(Decimal(1).scaleb(-DECIMALS), context=EXACT))
+
+
+@dataclass
+class Instruments:
+    """The instruments of one market, by the venue's name."""
+
+    venue: str
+    known: dict[str, Instrument] = field(default_factory=dict)
+
+    def add(self, instruments: Iterable[Instrument]) -> None:
+        """Take in a list; a newer entry takes the place of an older one."""
+        self.known.update((one.name, one) for one in instruments)
+
+    def __getitem__(self, name: str) -> Instrument:
+        """The instrument; raises UnknownInstrument."""
+        try:
+            return self.known[name]
+        except KeyError:
+            raise UnknownInstrument(self.venue, name) from None

@@ -1,0 +1,152 @@
+"""The records that every venue's messages become: seven types, and the gap.
+
+Prices and sizes are decimals as text, exactly as published; nothing passes through a float. Times are nanoseconds
+since 1970 in UTC, `ts_event` by the venue's clock and `ts_recv` by ours, which may run behind it. What a venue does
+not send is null.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Exchange = Literal["binance", "okx", "deribit"]
+MarketType = Literal["spot", "linear", "inverse", "option"]
+Side = Literal["buy", "sell"]
+SizeUnit = Literal["base", "contracts", "quote"]
+"""What a published size counts: coins, contracts, or units of the quote currency (Deribit's inverse futures: USD)."""
+
+Decimal = str
+"""Text of a decimal number, as the venue wrote it."""
+
+Level = tuple[Decimal, Decimal]
+"""Price and size, the size in the record's `unit`. In a delta, size 0 takes the level away."""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
+    """What all records say."""
+
+    exchange: Exchange
+    market_type: MarketType
+    symbol: str  # BASE-QUOTE, and for a dated future or an option whatever tells it apart, as BTC-USD-250328-60000-C
+    instrument: str  # the venue's own name
+    ts_event: int | None  # ns; null where the message carries no time
+    ts_recv: int  # ns
+
+
+class Trade(Record, frozen=True, gc=False, tag="trade"):
+    """One trade, or trades that the venue put together (`first_id` to `last_id`)."""
+
+    trade_id: str
+    price: Decimal
+    size: Decimal | None  # base units; null when only contracts are known
+    contracts: Decimal | None  # where the venue trades contracts
+    side: Side  # of the taker
+    first_id: str | None = None
+    last_id: str | None = None
+
+
+class OrderBook(Record, frozen=True, tag="orderbook"):
+    """A whole book, or what changed in it. Levels stand best first in a snapshot, as published in a delta."""
+
+    kind: Literal["snapshot", "delta"]
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    unit: SizeUnit
+    first_id: int | None  # first update that is in it
+    last_id: int | None  # last update that is in it
+    prev_id: int | None = None  # the update it follows, where the venue says so
+
+
+class Kline(Record, frozen=True, gc=False, tag="kline"):
+    """One candle. `closed` is null where the venue does not say."""
+
+    interval: str  # 1m, 1h, 1d, 1M is a month
+    open_time: int  # ns
+    close_time: int  # ns, the first moment that is no longer in it
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal | None  # base units
+    contracts: Decimal | None
+    quote_volume: Decimal | None
+    trades: int | None
+    taker_buy_volume: Decimal | None
+    taker_buy_quote_volume: Decimal | None
+    closed: bool | None
+
+
+class Ticker(Record, frozen=True, gc=False, tag="ticker"):
+    """The state of a market, of 24 hours where it sums up; a message of best prices alone has only those."""
+
+    bid: Decimal | None = None
+    bid_size: Decimal | None = None  # in `unit`, as ask_size and last_size
+    ask: Decimal | None = None
+    ask_size: Decimal | None = None
+    unit: SizeUnit | None = None
+    update_id: int | None = None
+    last: Decimal | None = None
+    last_size: Decimal | None = None
+    open: Decimal | None = None
+    high: Decimal | None = None
+    low: Decimal | None = None
+    volume: Decimal | None = None  # base units
+    contracts: Decimal | None = None
+    quote_volume: Decimal | None = None
+    weighted_average: Decimal | None = None
+    trades: int | None = None
+    mark_price: Decimal | None = None
+    index_price: Decimal | None = None
+    settlement_price: Decimal | None = None
+    bid_iv: Decimal | None = None  # options: implied volatility, percent
+    ask_iv: Decimal | None = None
+    mark_iv: Decimal | None = None
+
+
+class FundingRate(Record, frozen=True, gc=False, tag="funding_rate"):
+    """The rate of a perpetual. `funding_time` is when `rate` is paid, or was."""
+
+    rate: Decimal
+    funding_time: int | None  # ns
+    predicted_rate: Decimal | None = None  # of the period after
+    interval_hours: int | None = None
+    mark_price: Decimal | None = None
+    index_price: Decimal | None = None
+
+
+class OpenInterest(Record, frozen=True, gc=False, tag="open_interest"):
+    """How much is open, each in the unit that the venue gives or its contract size makes exact."""
+
+    contracts: Decimal | None
+    size: Decimal | None  # base units
+    value: Decimal | None  # quote units
+
+
+class Liquidation(Record, frozen=True, gc=False, tag="liquidation"):
+    """A forced order: `sell` closes a long position."""
+
+    side: Side
+    price: Decimal  # at which it traded; where the venue does not say, its bankruptcy price
+    size: Decimal | None  # base units
+    contracts: Decimal | None
+    liquidation_id: str | None = None
+
+
+class Gap(msgspec.Struct, frozen=True, gc=False, tag="gap", tag_field="type"):
+    """A hole in a stream: what came last before it, what came next, why, and when the stream was whole again."""
+
+    exchange: Exchange
+    market_type: MarketType
+    symbol: str
+    instrument: str
+    stream: str
+    last_id: int | None
+    next_id: int | None
+    ts_from: int  # ns, receive time of the last good message
+    ts_to: int  # ns, receive time of the message that showed the hole
+    cause: str
+    healed_at: int | None = None  # ns
+
+
+AnyRecord = Trade | OrderBook | Kline | Ticker | FundingRate | OpenInterest | Liquidation
+RECORDS: tuple[type[Record], ...] = (Trade, OrderBook, Kline, Ticker, FundingRate, OpenInterest, Liquidation)
