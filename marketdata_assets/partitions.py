@@ -1,12 +1,17 @@
-"""How the assets are cut: months, each where its data's clock runs, and accounts.
+"""How the assets are cut: months, each where its data's clock runs, accounts and symbols.
 
-Dagster's range tags mean every month between two with every account between two, so a selection of alphas is cut into
-such rectangles before runs are asked for.
+Dagster's range tags mean every month between two with every account, or symbol, between two. So a selection of alphas
+is cut into such rectangles before runs are asked for; one of ticks that is no rectangle is the business of
+`defs.ticks.selected`. Thousands of symbols make a grid of which nobody may ask for all keys: that takes many seconds.
 """
 
+import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
+
+from marketdata_assets.ticks.reports import Unit
 
 BAR_MONTHS = dg.MonthlyPartitionsDefinition(start_date="2000-01", fmt="%Y-%m", timezone="Asia/Shanghai", end_offset=1)
 """Months on the exchange's clock, 2000-01 up to and including the current one."""
@@ -18,11 +23,18 @@ BRAIN_ACCOUNTS = dg.DynamicPartitionsDefinition(name="brain_accounts")
 
 ALPHA_PARTITIONS = dg.MultiPartitionsDefinition({"account": BRAIN_ACCOUNTS, "month": ALPHA_MONTHS})
 
+TICK_SYMBOLS = dg.DynamicPartitionsDefinition(name="tick_symbols")
+
+EXCHANGE_CLOCK = "Asia/Shanghai"
+
 Pair = tuple[str, str]
 """An account and a month."""
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+PARTITION = "dagster/partition"
+
+_MONTH = re.compile(r"\d{4}-\d{2}")
 
 
 def neighbours(months: Iterable[str]) -> list[tuple[str, str]]:
@@ -82,7 +94,7 @@ def rectangles(pairs: Iterable[Pair], accounts: Sequence[str]) -> list[tuple[str
 def alpha_pairs(tags: Mapping[str, str], accounts: Sequence[str]) -> list[Pair]:
     """The pairs that a run with these tags is about; none when it has no partitions."""
     first, last = tags.get(RANGE_START), tags.get(RANGE_END)
-    single = tags.get("dagster/partition")
+    single = tags.get(PARTITION)
     if single and "|" in single:
         return [alpha_pair(single)]
     if not first or not last or "|" not in first:
@@ -95,6 +107,55 @@ def alpha_pairs(tags: Mapping[str, str], accounts: Sequence[str]) -> list[Pair]:
     return [(account, month) for account in inside for month in months]
 
 
+def tick_partitions(months: int, today: dt.date) -> dg.MultiPartitionsDefinition:
+    """The last `months` months on the exchange's clock, up to and including the current one, by symbol.
+
+    The first month is that of the day on which the definitions are loaded; the last moves on by itself.
+    """
+    first = _month(_number(f"{today:%Y-%m}") - months + 1)
+    window = dg.MonthlyPartitionsDefinition(start_date=first, fmt="%Y-%m", timezone=EXCHANGE_CLOCK, end_offset=1)
+    return dg.MultiPartitionsDefinition({"month": window, "symbol": TICK_SYMBOLS})
+
+
+def tick_months(partitions: dg.MultiPartitionsDefinition) -> list[str]:
+    """The months of the window."""
+    [months] = [one.partitions_def for one in partitions.partitions_defs if one.name == "month"]
+    return list(months.get_partition_keys())
+
+
+def tick_key(unit: Unit) -> dg.MultiPartitionKey:
+    """The partition of a symbol's month."""
+    return dg.MultiPartitionKey({"month": unit.month, "symbol": unit.symbol})
+
+
+def tick_unit(key: str) -> Unit:
+    """The symbol and the month of a partition `2026-01|600000.SH`."""
+    month, _, symbol = key.partition("|")
+    return Unit(symbol, month)
+
+
+def tick_rectangle(months: Sequence[str], symbols: Sequence[str]) -> dict[str, str]:
+    """The tags of one run over neighbouring `months`, each with all `symbols`, which are in Dagster's order."""
+    return range_tags(str(tick_key(Unit(symbols[0], months[0]))), str(tick_key(Unit(symbols[-1], months[-1]))))
+
+
+def tick_months_of(tags: Mapping[str, str]) -> set[str]:
+    """The months that a run with these tags is about; none when it is not about ticks."""
+    ends = [tags[name].partition("|") for name in (PARTITION, RANGE_START, RANGE_END) if name in tags]
+    months = sorted(month for month, bar, _ in ends if bar and _MONTH.fullmatch(month))
+    return set(months_from(months[0], months[-1])) if months else set()
+
+
+def months_from(first: str, last: str) -> list[str]:
+    """The months from `first` to `last`, both included."""
+    return [_month(number) for number in range(_number(first), _number(last) + 1)]
+
+
 def _number(month: str) -> int:
     year, of_year = month.split("-")
     return int(year) * 12 + int(of_year)
+
+
+def _month(number: int) -> str:
+    year, of_year = divmod(number - 1, 12)
+    return f"{year}-{of_year + 1:02d}"
