@@ -15,6 +15,7 @@ import dagster as dg
 
 from marketdata_assets.alphas import watch
 from marketdata_assets.defs.alphas import accounts
+from marketdata_assets.defs.busy import under_way
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
     BRAIN_ACCOUNTS,
@@ -183,16 +184,8 @@ def _behind(mongo: Mongo, folder: AlphaFiles, pairs: Collection[Pair] | None) ->
 
 def _under_way(instance: dg.DagsterInstance) -> set[Pair]:
     """The accounts and months that runs, queued ones too, are about at this moment."""
-    busy = dg.RunsFilter(
-        statuses=[
-            dg.DagsterRunStatus.QUEUED,
-            dg.DagsterRunStatus.NOT_STARTED,
-            dg.DagsterRunStatus.STARTING,
-            dg.DagsterRunStatus.STARTED,
-        ]
-    )
     order = accounts.known(instance)
-    return {pair for run in instance.get_runs(busy) for pair in alpha_pairs(run.tags, order)}
+    return {pair for run in under_way(instance) for pair in alpha_pairs(run.tags, order)}
 
 
 alphas_follow = dg.AutomationConditionSensorDefinition(

@@ -3,15 +3,15 @@
 Numbers come from the reports, the ledger and short queries; nothing is fetched, packaged or imported here.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.errors import TerminalError
+from marketdata_assets.defs.columns import Column, schema
+from marketdata_assets.defs.landed import MAX_NAMED, conclude
 from marketdata_assets.partitions import Pair, alpha_key
 from marketdata_assets.resources import Mongo
 
@@ -22,17 +22,8 @@ if TYPE_CHECKING:
     from marketdata_assets.alphas.imports import ImportRound
     from marketdata_assets.alphas.packing import PackReport
 
-MAX_NAMED = 20
 MAX_TABLE_ROWS = 500
 PREVIEW_ROWS = 8
-
-
-def _schema(*columns: tuple[str, str, str]) -> dict[str, Any]:
-    return {
-        "dagster/column_schema": dg.TableSchema(
-            [dg.TableColumn(name, kind, description) for name, kind, description in columns]
-        )
-    }
 
 
 _COMMON = (
@@ -49,7 +40,7 @@ _REST = (
 )
 
 
-def _alpha(key: str, dates: str) -> tuple[tuple[str, str, str], ...]:
+def _alpha(key: str, dates: str) -> tuple[Column, ...]:
     created = [
         ("dateCreated", dates, "decides the partition"),
         ("dateModified", dates, "decides which version is newer"),
@@ -57,9 +48,9 @@ def _alpha(key: str, dates: str) -> tuple[tuple[str, str, str], ...]:
     return ((key, "text", "7 or 8 letters and digits"), *_COMMON, *created, *_REST)
 
 
-FILES_SCHEMA = _schema(*_alpha("id", "text, US-Eastern offset"))
-PACKAGES_SCHEMA = _schema(*_alpha("id", "text, US-Eastern offset"))
-SUMMARY_SCHEMA = _schema(
+FILES_SCHEMA = schema(*_alpha("id", "text, US-Eastern offset"))
+PACKAGES_SCHEMA = schema(*_alpha("id", "text, US-Eastern offset"))
+SUMMARY_SCHEMA = schema(
     ("account", "text", "whose collection"),
     ("kind", "text", "regular or super"),
     ("month", "text", "UTC month of dateCreated"),
@@ -81,16 +72,7 @@ def alphas_schema(kind: Kind) -> dict[str, Any]:
         else (("combo", "object", "code and description"), ("selection", "object", "code and description"))
     )
     ours = ("_rev", "int", "how often the document was written")
-    return _schema(*_alpha("id", "date, UTC"), *own, ours) | {"dagster/table_name": f"{kind}_alphas"}
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what a person has to mend into a failure that is not tried again."""
-    try:
-        yield
-    except TerminalError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+    return schema(*_alpha("id", "date, UTC"), *own, ours, table=f"{kind}_alphas")
 
 
 def refuse_if(contradiction: bool, cause: str) -> None:
@@ -246,22 +228,5 @@ def _conclude(
     by_pair: Mapping[Pair, dict[str, Any]],
     failed: Mapping[Pair, str],
 ) -> dg.MaterializeResult:
-    """Materialise every partition; when some failed, only the others, and raise Failure naming what went wrong."""
-    if not failed:
-        for pair, found in by_pair.items():
-            context.add_asset_metadata(found, partition_key=alpha_key(*pair))
-        return dg.MaterializeResult(metadata=metadata)
-    for pair in sorted(by_pair.keys() - failed.keys()):
-        key = alpha_key(*pair)
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=by_pair[pair]))
-    reasons = list(dict.fromkeys(failed[pair] for pair in sorted(failed)))
-    named = [f"- {reason}" for reason in reasons[:MAX_NAMED]]
-    if len(reasons) > MAX_NAMED:
-        named.append(f"- and {len(reasons) - MAX_NAMED} more")
-    keys = [str(alpha_key(*pair)) for pair in sorted(failed)]
-    raise dg.Failure(
-        description=f"{len(failed)} of {len(by_pair)} partitions failed, the others are done\n" + "\n".join(named),
-        metadata=metadata
-        | {"failed": dg.MetadataValue.md("\n".join(named)), "failed_partitions": dg.MetadataValue.json(keys)},
-        allow_retries=False,
-    )
+    by_key: dict[str, dict[str, Any]] = {alpha_key(*pair): found for pair, found in by_pair.items()}
+    return conclude(context, metadata, by_key, {alpha_key(*pair): cause for pair, cause in failed.items()})

@@ -13,22 +13,15 @@ from marketdata_assets.bars.ingest import LoadReport
 from marketdata_assets.bars.kline import RELATION, KlineReport
 from marketdata_assets.bars.layout import PRICES
 from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.defs.columns import schema
 from marketdata_assets.stores.postgres import connect
 
 MAX_NAMED = 20
 
 
-def _schema(*columns: tuple[str, str, str]) -> dict[str, Any]:
-    return {
-        "dagster/column_schema": dg.TableSchema(
-            [dg.TableColumn(name, kind, description) for name, kind, description in columns]
-        )
-    }
-
-
 _PRICES = tuple((name, "numeric", "yuan, adjusted forward: may be negative") for name in PRICES)
 
-BARS_SCHEMA = _schema(
+BARS_SCHEMA = schema(
     ("time", "timestamp", "exchange wall clock, Asia/Shanghai"),
     ("code", "text", "600000.SH"),
     ("name", "text", "name of the stock at that time"),
@@ -37,16 +30,18 @@ BARS_SCHEMA = _schema(
     ("amount", "numeric", "yuan"),
     ("change_pct", "numeric", "percent, as delivered"),
     ("amplitude", "numeric", "percent, as delivered"),
-) | {"dagster/table_name": DATASET}
+    table=DATASET,
+)
 
-KLINE_SCHEMA = _schema(
+KLINE_SCHEMA = schema(
     ("month", "timestamp", "first day of the month"),
     ("code", "text", "600000.SH"),
     ("name", "text", "last name known in the month"),
     *_PRICES,
     ("volume", "numeric", "lots of 100 shares"),
     ("amount", "numeric", "yuan"),
-) | {"dagster/table_name": RELATION}
+    table=RELATION,
+)
 
 
 def bars(context: dg.AssetExecutionContext, dsn: str, loaded: LoadReport) -> dg.MaterializeResult:
