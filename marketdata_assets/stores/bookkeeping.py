@@ -1,6 +1,6 @@
 """What a ledger and a quarantine hold, whatever store they are in.
 
-How they are written is in `ledger` and `quarantine` for Postgres, in `mongo_ledger` for MongoDB.
+How they are written is in `ledger` and `quarantine` for Postgres, in `mongo_ledger` and `clickhouse_ledger` else.
 """
 
 import datetime as dt
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Outcome = Literal["ok", "empty", "failed", "removed"]
+Outcome = Literal["ok", "empty", "unsupported", "failed", "removed"]
 
 
 @dataclass(frozen=True)

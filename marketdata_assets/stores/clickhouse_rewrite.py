@@ -1,0 +1,176 @@
+"""Replace a part of a partition so that a reader sees it old or new, never half, and no writer undoes another's work.
+
+A writer fills a stage, a table of its own, and publishes it with one REPLACE PARTITION. There is no lock:
+
+1. create an own stage; 2. only then drop every other stage of the partition, and wait until no REPLACE from one of
+them is under way; 3. clone the partition into the stage; 4. change the stage; 5. publish.
+
+Nothing is lost: say P cloned before Q published, and P published after Q. P's stage was not there when Q dropped the
+others, or P could not have published. So P made its stage after Q had looked, and Q's stage stood before P looked. P
+dropped it before P cloned, and so before Q published, and a stage that is dropped cannot be published.
+A writer that dies, or sleeps and is overtaken, leaves a stage that the next writer drops, and nothing else.
+"""
+
+import fcntl
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from marketdata_assets.errors import MarketDataError, TransientError
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores.clickhouse import naming_failures, quoted
+from marketdata_assets.stores.errors import StoreAway
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+NO_PARTS = 36
+UNKNOWN_SETTING = 115
+POLL_SECONDS = 0.005
+QUIET_SECONDS = 120.0
+TURN_SECONDS = 30.0
+_PARTITION = re.compile(r"[A-Za-z0-9]+")
+
+
+class Superseded(TransientError):
+    """Another writer replaced the same partition, or what was written is not what was sent."""
+
+    def __init__(self, table: str, partition: str, cause: str) -> None:
+        super().__init__(
+            f"{table}, partition {partition}: {cause}. Nothing of the unit at hand has landed; run the same partitions"
+            f" again, with fewer writers at a time if it happens again."
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A copy of a partition that only its maker sees."""
+
+    client: "Client"
+    table: str
+    partition: str
+    name: str
+
+    def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """Query the stage, which `sql` names `{stage}`."""
+        return clickhouse.read(self.client, sql.replace("{stage}", quoted(self.name)), parameters)
+
+    def delete(self, condition: str, parameters: Mapping[str, Any]) -> None:
+        """Delete the rows of a condition."""
+        self._command(f"DELETE FROM {quoted(self.name)} WHERE {condition}", parameters)
+
+    def clear(self) -> None:
+        """Delete all rows."""
+        self._command(f"ALTER TABLE {quoted(self.name)} DROP PARTITION ID '{self.partition}'")
+
+    def insert(self, frame: pl.DataFrame, dictionaries: tuple[str, ...] = ()) -> None:
+        """Append rows, and see that nothing is still under way when this returns: a client may send a request twice."""
+        clickhouse.insert(self.client, self.name, frame, dictionaries)
+        _wait_for(self.client, self.name, "INSERT")
+
+    def publish(self) -> None:
+        """Make the stage the partition, at once for every reader."""
+        from clickhouse_connect.driver.exceptions import DatabaseError
+
+        replace = f"ALTER TABLE {quoted(self.table)} REPLACE PARTITION ID '{self.partition}' FROM {quoted(self.name)}"
+        try:
+            self._command(replace)
+        except DatabaseError as error:
+            if error.code != NO_PARTS:
+                raise
+            self._command(replace, settings={"allow_replace_partition_from_empty_source": 1})
+
+    def _command(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: dict[str, Any] | None = None
+    ) -> None:
+        with naming_failures():
+            self.client.command(sql, parameters=None if parameters is None else dict(parameters), settings=settings)
+
+
+@contextmanager
+def staged(client: "Client", table: str, partition: str, *, turns: Path | None = None) -> Iterator[Stage]:
+    """A stage that holds a copy of the partition; `publish` it within the block. It is dropped on leaving.
+
+    Raises Superseded when another writer came in between. `turns` is a folder in which writers of one machine wait for
+    each other, so that they need not repeat their work; nothing depends on it.
+    """
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    if not _PARTITION.fullmatch(partition):
+        raise ValueError(f"{partition!r} is no partition")
+    prefix = f"{table}__{partition}__"
+    stage = Stage(client, table, partition, f"{prefix}{secrets.token_hex(6)}")
+    with _turn(turns, f"{table}-{partition}"):
+        try:
+            stage._command(f"CREATE TABLE {quoted(stage.name)} AS {quoted(table)}")
+            _fence(stage, prefix)
+            stage._command(f"ALTER TABLE {quoted(stage.name)} ATTACH PARTITION ID '{partition}' FROM {quoted(table)}")
+            yield stage
+        except DatabaseError as error:
+            if _stands(stage):
+                raise
+            raise Superseded(table, partition, "another writer replaced it at the same time") from error
+        finally:
+            with suppress(MarketDataError, DatabaseError):
+                stage._command(f"DROP TABLE IF EXISTS {quoted(stage.name)} SYNC")
+
+
+def stages(client: "Client", prefix: str) -> list[str]:
+    """The names of all stages that begin with `prefix`, which is `TABLE__` or `TABLE__PARTITION__`."""
+    sql = "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})"
+    return clickhouse.read(client, sql, {"prefix": prefix})["name"].to_list()
+
+
+def _fence(stage: Stage, prefix: str) -> None:
+    """No stage that stood before ours can be published from here on, and none is being published."""
+    for other in stages(stage.client, prefix):
+        if other != stage.name:
+            stage._command(f"DROP TABLE IF EXISTS {quoted(other)} SYNC")
+    # A third writer may have dropped one whose REPLACE had begun; it is not listed and still lands.
+    _wait_for(stage.client, prefix, "REPLACE PARTITION")
+
+
+def _wait_for(client: "Client", name: str, kind: str) -> None:
+    """Return once no request that names both is under way on the server."""
+    sql = (
+        "SELECT query FROM system.processes WHERE query_id != queryID()"
+        " AND position(query, {name:String}) > 0 AND position(query, {kind:String}) > 0"
+    )
+    deadline = time.monotonic() + QUIET_SECONDS
+    while not clickhouse.read(client, sql, {"name": name, "kind": kind}).is_empty():
+        if time.monotonic() > deadline:
+            raise StoreAway(clickhouse.STORE, f"a request with {name} has not ended in {QUIET_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
+
+
+def _stands(stage: Stage) -> bool:
+    return stage.name in stages(stage.client, stage.name)
+
+
+@contextmanager
+def _turn(folder: Path | None, name: str) -> Iterator[None]:
+    """Wait for this machine's other writers of `name`, though not for ever: one of them may be asleep."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + TURN_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        os.close(file)

@@ -1,0 +1,106 @@
+"""The tables of ticks in ClickHouse: their columns as polars sees them, and how they are made."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from marketdata_assets.stores import clickhouse_ledger
+from marketdata_assets.stores.clickhouse import naming_failures
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+_UTC = pl.Datetime("ms", "UTC")
+_PRICES = pl.List(pl.Float64())
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; `dictionaries` are its columns of few values. It is made by `sql/NAME.sql`."""
+
+    name: str
+    columns: pl.Schema
+    dictionaries: tuple[str, ...]
+
+    @property
+    def ddl(self) -> str:
+        """The statement that makes the table when it is missing."""
+        return files(__package__).joinpath(f"sql/{self.name}.sql").read_text()
+
+
+TICK_DATA = Table(
+    "tick_data",
+    pl.Schema(
+        {
+            "symbol": pl.String(),
+            "date": pl.Date(),
+            "ts": _UTC,
+            "label": pl.String(),
+            "interval": pl.String(),
+            **dict.fromkeys(("open", "high", "low", "close"), pl.Float64()),
+            "volume": pl.Int64(),
+            "turnover": pl.Float64(),
+            "currency": pl.String(),
+            "flags": pl.UInt8(),
+            "provider": pl.String(),
+        }
+    ),
+    ("symbol", "label", "interval", "currency", "provider"),
+)
+ORDER_BOOK = Table(
+    "order_book",
+    pl.Schema(
+        {
+            "symbol": pl.String(),
+            "date": pl.Date(),
+            "ts": _UTC,
+            "provider": pl.String(),
+            **dict.fromkeys(("bid_price", "bid_size", "ask_price", "ask_size"), _PRICES),
+        }
+    ),
+    ("symbol", "provider"),
+)
+FACTORS = Table(
+    "factors",
+    pl.Schema(
+        {
+            "symbol": pl.String(),
+            "date": pl.Date(),
+            "factor": pl.String(),
+            "value": pl.Float64(),
+            "provider": pl.String(),
+        }
+    ),
+    ("symbol", "factor", "provider"),
+)
+SYMBOLS = Table(
+    "symbols",
+    pl.Schema(
+        {
+            "symbol": pl.String(),
+            "name": pl.String(),
+            "listed": pl.Date(),
+            "delisted": pl.Date(),
+            "status": pl.String(),
+            "source": pl.String(),
+            "seen": _UTC,
+        }
+    ),
+    ("status", "source"),
+)
+TABLES = (TICK_DATA, ORDER_BOOK, FACTORS, SYMBOLS)
+
+
+def ensure(client: "Client") -> None:
+    """Create the tables and the ledger where they are missing; safe to call at any time."""
+    clickhouse_ledger.ensure(client)
+    with naming_failures():
+        for table in TABLES:
+            client.command(table.ddl)
+
+
+def partition(month: str) -> str:
+    """The partition of `YYYY-MM`."""
+    return month.replace("-", "")
