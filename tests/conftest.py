@@ -7,12 +7,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from marketdata_assets.stores import clickhouse
 
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
@@ -58,6 +60,32 @@ def either_dsn(request: pytest.FixtureRequest) -> str:
     value = request.getfixturevalue(name)
     assert isinstance(value, str)
     return value
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A local ClickHouse for the session, without a database; tests take one of their own from `clickhouse_url`."""
+    home = tmp_path_factory.mktemp("clickhouse")
+    with LocalStack(Settings(home=home, clickhouse_url=None, clickhouse_port=0), services=("clickhouse",)) as stack:
+        assert stack.endpoints.clickhouse_url
+        yield stack.endpoints.clickhouse_url.rpartition("/")[0]
+
+
+@pytest.fixture
+def clickhouse_url(clickhouse_server: str) -> Iterator[str]:
+    """An empty ClickHouse database, dropped after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with clickhouse.connect(f"{clickhouse_server}/default") as client:
+        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
+        yield f"{clickhouse_server}/{name}"
+        client.command(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.fixture
+def clickhouse_client(clickhouse_url: str) -> Iterator[Client]:
+    """A client of an empty ClickHouse database."""
+    with clickhouse.connect(clickhouse_url) as client:
+        yield client
 
 
 def _database(server: str) -> Iterator[str]:
