@@ -14,6 +14,7 @@ MarketDataError
 │       └── OutsideCalendar   the trading calendar does not reach a day
 └── TransientError
     ├── ProviderAway          no answer, or only errors, as often as we asked
+    ├── ProviderResting       the provider is away for others, so it was not asked
     └── QuotaSpent            the provider gives no more today, or no more for longer than we wait
 """
 
@@ -116,6 +117,18 @@ class ProviderAway(TransientError):
         super().__init__(
             f"{request}: no good answer in {attempts} attempts, last: {cause}. What has landed stays; run the same"
             f" partitions again."
+        )
+
+
+class ProviderResting(TransientError):
+    """The provider has not answered for other symbols for too long, so it was not asked for this one."""
+
+    def __init__(self, provider: str, symbol: str, seconds: float, cause: str) -> None:
+        self.provider = provider
+        self.symbol = symbol
+        super().__init__(
+            f"{provider} was not asked for {symbol}: it has answered nobody for {seconds:.0f} s ({cause}). Run the same"
+            f" partitions again when it is back."
         )
 
 

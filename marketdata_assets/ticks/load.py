@@ -1,0 +1,275 @@
+"""Minute bars of many symbols and months from the providers into tick_data, side by side; each by itself, resumable.
+
+Which days are due is in `windows`, what becomes of an answer in `settle`, how it is written in `landing`.
+"""
+
+import asyncio
+import datetime as dt
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.progress import Progress
+from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.errors import StoreAway, StoreFull
+from marketdata_assets.ticks import landing, queue, windows
+from marketdata_assets.ticks.breaker import Guarded
+from marketdata_assets.ticks.calendar import ashares
+from marketdata_assets.ticks.errors import TicksError
+from marketdata_assets.ticks.fallback import Fallback, Provider
+from marketdata_assets.ticks.gate import Gate
+from marketdata_assets.ticks.queue import Batches, Limits
+from marketdata_assets.ticks.records import Days, Listing
+from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
+from marketdata_assets.ticks.settle import Asked, Judge, Stood, standing
+from marketdata_assets.ticks.stood import stood
+from marketdata_assets.ticks.tables import TICK_DATA
+from marketdata_assets.ticks.windows import Due, Standing, TradingDays
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+T = TypeVar("T")
+
+AT_ONCE = 2
+"""So many more units than requests are under way: while one is read, the next is asked for."""
+
+
+@runtime_checkable
+class OverTheWeb(Protocol):
+    """A provider that sends requests."""
+
+    @property
+    def requests(self) -> int: ...
+
+    def through(self, gate: Gate) -> None: ...
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load.
+
+    `refetch` asks for whole months again; `accept_empty` lets an answer without bars erase bars that stand; `workers`
+    is how many requests may be under way at one provider; `providers` are the only ones asked, all when empty; `first`
+    are symbols that come before others; `days` narrows every month down; `patience` is how many seconds an outage of a
+    provider is waited for; in the folder `turns` processes of one machine wait for each other's writes.
+    """
+
+    refetch: bool = False
+    accept_empty: bool = False
+    workers: int = 8
+    providers: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
+    days: Days | None = None
+    patience: float = 120.0
+    turns: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    store_patience: landing.Patience = field(default_factory=landing.Patience)
+
+
+def load(
+    client: "Client",
+    providers: Sequence[Provider],
+    units: Iterable[Unit],
+    *,
+    options: LoadOptions = LoadOptions(),
+    run_id: str,
+    now: dt.datetime,
+    progress: Progress | None = None,
+    listings: Iterable[Listing] = (),
+    trading_days: TradingDays | None = None,
+) -> LoadReport:
+    """Make tick_data hold what the providers have of the closed days of `units`, and tell how each ended.
+
+    A unit that fails stops no other and leaves what stands of it; what is complete is not asked for again. `listings`
+    say when a stock was listed, for nothing is asked for outside of that. Opens and closes the providers, which serve
+    one load. `client` is used by one thread at a time. Raises StoreAway when the ledger cannot even be read; when the
+    store goes away later, the units that are left fail.
+    """
+    days = trading_days or ashares().trading_days
+    work = _Work(client, providers, options, run_id, now, progress, {one.symbol: one for one in listings}, days)
+    return asyncio.run(work.all(list(units)))
+
+
+class _Work:
+    """One load under way."""
+
+    def __init__(
+        self,
+        client: "Client",
+        providers: Sequence[Provider],
+        options: LoadOptions,
+        run_id: str,
+        now: dt.datetime,
+        progress: Progress | None,
+        listings: Mapping[str, Listing],
+        trading_days: TradingDays,
+    ) -> None:
+        self._client, self._providers, self._options = client, providers, options
+        self._now, self._progress, self._listings, self._trading_days = now, progress, listings, trading_days
+        self._began = time.monotonic()
+        self._judge = Judge({one.name: one.config.priority for one in providers}, options.accept_empty, run_id)
+        self._known: dict[Unit, Load] = {}
+        self._todo: deque[Unit] = deque()
+        self._total = 0
+        self._reports: list[UnitReport] = []
+        self._over: MarketDataError | None = None
+        self._thread = ThreadPoolExecutor(1, "ticks-writer")
+
+    async def all(self, units: Sequence[Unit]) -> LoadReport:
+        try:
+            known = await self._in_thread(self._read_ledger, units)
+            self._known = {Unit(load.source, load.unit): load for load in known}
+            attempted = {unit: load.finished for unit, load in self._known.items()}
+            self._todo.extend(queue.ordered(units, self._options.first, attempted))
+            self._total = len(self._todo)
+            async with AsyncExitStack() as opened:
+                for provider in self._providers:
+                    if isinstance(provider, AbstractAsyncContextManager):
+                        await opened.enter_async_context(provider)
+                await self._work()
+        finally:
+            self._thread.shutdown()
+        for unit in self._todo:
+            self._end(self._not_begun(unit))
+        requests = sum(one.requests for one in self._providers if isinstance(one, OverTheWeb))
+        ended = tuple(sorted(self._reports, key=lambda report: (report.month, report.symbol)))
+        return LoadReport(ended, time.monotonic() - self._began, requests)
+
+    async def _work(self) -> None:
+        fallback = self._fallback()
+        batches: Batches[Asked] = Batches(self._options.limits)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._write(batches))
+                takers = [
+                    group.create_task(self._take(fallback, batches)) for _ in range(self._options.workers + AT_ONCE)
+                ]
+                await asyncio.gather(*takers)
+                await batches.close()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    def _fallback(self) -> Fallback:
+        asked = [one for one in self._providers if not self._options.providers or one.name in self._options.providers]
+        for provider in asked:
+            if isinstance(provider, OverTheWeb):
+                provider.through(Gate(self._options.workers))
+        guarded = [Guarded(provider, patience=self._options.patience) for provider in asked]
+        return Fallback.of(guarded, self._trading_days)
+
+    # Asking.
+
+    async def _take(self, fallback: Fallback, batches: Batches[Asked]) -> None:
+        while self._todo and self._over is None:
+            unit = self._todo.popleft()
+            asked = await self._ask(fallback, unit)
+            if asked is not None:
+                await batches.put(unit.month, asked, asked.rows)
+            del asked  # or it is held while the next is waited for
+            await asyncio.sleep(0)
+
+    async def _ask(self, fallback: Fallback, unit: Unit) -> Asked | None:
+        """What came of a unit; None when there was nothing to do, and that is reported."""
+        started = self._moment()
+        month = Days.month(unit.month)
+        try:
+            due = self._due(unit)
+            if isinstance(due, Due):
+                answer = await fallback.bars(unit.symbol, due.ask)
+                return Asked(unit, due.ask, due, answer, started)
+        except TicksError as error:
+            return Asked(unit, month, None, None, started, error=str(error))
+        known = self._known.get(unit)
+        if due.covers is not None and (known is None or known.in_doubt):
+            return Asked(unit, due.covers, None, None, started, reason=due.reason)
+        stands = known is not None and known.rows > 0
+        note = due.reason or "complete; nothing was asked for"
+        self._end(replace(standing(unit, known, "ok" if stands else "empty"), note=note))
+        return None
+
+    def _due(self, unit: Unit) -> Due | windows.NotDue:
+        known = self._known.get(unit)
+        stands = Standing()
+        if known is not None:
+            stands = Standing(windows.as_days(known.slices), not known.in_doubt, known.outcome == "failed")
+        return windows.due(
+            unit.month,
+            self._now,
+            self._trading_days,
+            standing=stands,
+            listing=self._listings.get(unit.symbol),
+            only=self._options.days,
+            refetch=self._options.refetch,
+        )
+
+    # Writing.
+
+    async def _write(self, batches: Batches[Asked]) -> None:
+        while (batch := await batches.take()) is not None:
+            month, asked, rows = batch
+            for report in await self._landed(month, asked):
+                self._end(report)
+            await batches.landed(rows)
+
+    async def _landed(self, month: str, asked: Sequence[Asked]) -> list[UnitReport]:
+        """How a batch ended. Without a store every unit of it fails, and no more is asked for."""
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
+        if self._over is None:
+            try:
+                return await self._in_thread(self._land, month, asked)
+            except (StoreAway, StoreFull) as error:
+                self._over = error
+            except (MarketDataError, ClickHouseError) as error:
+                return [self._not_landed(one.unit, str(error)) for one in asked]
+        return [self._not_landed(one.unit, str(self._over)) for one in asked]
+
+    def _land(self, month: str, asked: Sequence[Asked]) -> list[UnitReport]:
+        symbols = [one.unit.symbol for one in asked]
+        known = {entry.source: entry for entry in ledger.entries(self._client, TICK_DATA.name, [month], symbols)}
+        stands = stood(self._client, month, asked, known)
+        finished = self._moment()
+        settled = [
+            self._judge.settle(one, known.get(symbol), stands.get(symbol, Stood()), finished)
+            for symbol, one in zip(symbols, asked, strict=True)
+        ]
+        landing.land(
+            self._client,
+            TICK_DATA,
+            month,
+            [one.landing for one in settled],
+            turns=self._options.turns,
+            patience=self._options.store_patience,
+        )
+        return [one.report for one in settled]
+
+    def _read_ledger(self, units: Sequence[Unit]) -> list[Load]:
+        return ledger.entries(self._client, TICK_DATA.name, {one.month for one in units}, {one.symbol for one in units})
+
+    async def _in_thread(self, function: Callable[..., list[T]], *arguments: object) -> list[T]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    # Telling.
+
+    def _moment(self) -> dt.datetime:
+        return self._now + dt.timedelta(seconds=time.monotonic() - self._began)
+
+    def _not_begun(self, unit: Unit) -> UnitReport:
+        return self._not_landed(unit, f"not asked for: {self._over}")
+
+    def _not_landed(self, unit: Unit, cause: str) -> UnitReport:
+        return replace(standing(unit, self._known.get(unit), "failed"), error=cause)
+
+    def _end(self, report: UnitReport) -> None:
+        self._reports.append(report)
+        if self._progress:
+            what = report.error or report.note or f"{report.rows} rows"
+            self._progress(len(self._reports), self._total, f"{report.unit}: {what}")

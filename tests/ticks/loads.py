@@ -1,0 +1,109 @@
+"""Loads of tick_data from the test servers, and what must be in the table afterwards, said without our code."""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import polars as pl
+from clickhouse_connect.driver.client import Client
+from tick_clients import Clients
+from tushare_server import TushareServer, minute_rows
+
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.ticks.fallback import Provider
+from marketdata_assets.ticks.landing import Patience
+from marketdata_assets.ticks.load import LoadOptions, load
+from marketdata_assets.ticks.queue import Limits
+from marketdata_assets.ticks.records import Days, Listing
+from marketdata_assets.ticks.reports import LoadReport, Unit
+
+NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
+"""The first of July in Shanghai, before trading."""
+
+MONTH = "2025-06"
+
+
+def codes(number: int, first: int = 600000) -> list[str]:
+    return [f"{first + one}.SH" for one in range(number)]
+
+
+def units(symbols: Iterable[str], *months: str) -> list[Unit]:
+    return [Unit(symbol, month) for month in months or (MONTH,) for symbol in symbols]
+
+
+def weekdays(days: Days) -> list[dt.date]:
+    """The trading days of the test servers."""
+    return [day for day in days if day.weekday() < 5]
+
+
+@dataclass
+class Loader:
+    """Runs loads against one store, as different processes would one after the other."""
+
+    client: Client
+    clients: Clients
+    server: TushareServer
+    options: LoadOptions = field(
+        default_factory=lambda: LoadOptions(
+            workers=4, patience=0.0, limits=Limits(items=20, seconds=0.05), store_patience=Patience(away=2)
+        )
+    )
+    others: list[Callable[[], Provider]] = field(default_factory=list)
+    """Makes the providers beside Tushare."""
+
+    def __call__(
+        self,
+        wanted: Sequence[Unit],
+        *,
+        now: dt.datetime = NOW,
+        listings: Iterable[Listing] = (),
+        tushare: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> LoadReport:
+        providers = [self.clients.tushare(self.server, **(tushare or {})), *(make() for make in self.others)]
+        return load(
+            self.client,
+            providers,
+            wanted,
+            options=replace(self.options, **changes),
+            run_id="run",
+            now=now,
+            listings=listings,
+            trading_days=weekdays,
+        )
+
+
+def told(report: LoadReport) -> dict[str, str]:
+    """Symbol and outcome of every unit."""
+    return {unit.symbol: unit.outcome for unit in report.units}
+
+
+def landed(client: Client) -> pl.DataFrame:
+    return clickhouse.read(client, "SELECT * FROM tick_data ORDER BY symbol, ts")
+
+
+def expected(symbols: Iterable[str], days: Days = Days.month(MONTH)) -> pl.DataFrame:
+    """Symbol, exchange time and close of every bar that the server has of those days."""
+    rows = [row for symbol in sorted(symbols) for day in weekdays(days) for row in minute_rows(symbol, day)]
+    return pl.DataFrame(
+        {
+            "symbol": [row[0] for row in rows],
+            "ts": pl.Series([row[1] for row in rows], dtype=pl.String).str.to_datetime("%Y-%m-%d %H:%M:%S"),
+            "close": pl.Series([row[2] for row in rows], dtype=pl.Float64),
+            "volume": pl.Series([row[6] for row in rows], dtype=pl.Float64),
+            "turnover": pl.Series([row[7] for row in rows], dtype=pl.Float64),
+        }
+    )
+
+
+def assert_exact(client: Client, symbols: Iterable[str], days: Days = Days.month(MONTH)) -> None:
+    """Every bar of `symbols` in `days` once, and nothing else."""
+    found = landed(client)
+    local = pl.col("ts").dt.convert_time_zone("Asia/Shanghai").dt.replace_time_zone(None).cast(pl.Datetime("us"))
+    seen = found.select("symbol", local, "close", pl.col("volume").cast(pl.Float64), "turnover")
+    wanted = expected(symbols, days)
+    assert seen.height == wanted.height
+    assert seen.equals(wanted.cast(dict(seen.schema)))
+    days_differ = found.filter(pl.col("ts").dt.convert_time_zone("Asia/Shanghai").dt.date() != pl.col("date"))
+    assert days_differ.is_empty()
