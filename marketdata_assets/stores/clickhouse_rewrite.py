@@ -114,8 +114,9 @@ def staged(client: "Client", table: str, partition: str, *, turns: Path | None =
             _fence(stage, prefix)
             stage._command(f"ALTER TABLE {quoted(stage.name)} ATTACH PARTITION ID '{partition}' FROM {quoted(table)}")
             yield stage
-        except DatabaseError as error:
-            if _stands(stage):
+        except (DatabaseError, StoreAway) as error:
+            cause = error if isinstance(error, DatabaseError) else error.__cause__
+            if not isinstance(cause, DatabaseError) or _stands(stage):
                 raise
             raise Superseded(table, partition, "another writer replaced it at the same time") from error
         finally:
@@ -152,6 +153,8 @@ def _wait_for(client: "Client", name: str, kind: str) -> None:
 
 
 def _stands(stage: Stage) -> bool:
+    """Whether nobody has dropped it; what is at work in a table breaks off before a table that is dropped is gone."""
+    _wait_for(stage.client, stage.name, "DROP TABLE")
     return stage.name in stages(stage.client, stage.name)
 
 
