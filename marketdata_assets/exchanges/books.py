@@ -1,0 +1,254 @@
+"""Order books by price, and what is known of one: waiting for its snapshot, live, or broken by a hole in its stream.
+
+How the messages of a venue follow one another is the business of that venue's module; what a hole, a repeat or a
+crossed book means is the same for all of them and said here.
+"""
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from hashlib import sha256
+from itertools import chain, islice
+from typing import Literal
+
+import msgspec
+
+from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Instrument, plain
+from marketdata_assets.exchanges.levels import (
+    FLOAT_DIGITS,
+    KEPT_PRICES,
+    ZEROS,
+    BadLevel,
+    Numbers,
+    Side,
+    check,
+    is_long,
+    well_formed,
+)
+from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+
+Status = Literal["waiting", "live", "broken"]
+Cause = Literal["sequence", "repeat", "crossed", "checksum", "reopened", "overflow"]
+
+Verify = Callable[["Book"], bool]
+"""Whether a book agrees with the checksum that came with a message."""
+
+
+class Book:
+    """Both sides of a book. Levels that are no numbers raise BadLevel and change nothing."""
+
+    __slots__ = ("_number_of", "asks", "bids")
+
+    def __init__(self) -> None:
+        self.bids = Side(buying=True)
+        self.asks = Side(buying=False)
+        self._number_of = Numbers()
+
+    def replace(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        """Take a snapshot in the place of all that is there."""
+        self.clear()
+        self.apply(bids, asks)
+
+    def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
+        """Take in what changed."""
+        texts = [*chain.from_iterable(bids), *chain.from_iterable(asks)]
+        if not texts:
+            return
+        zeros: Container[str] = ZEROS
+        if not well_formed(texts):
+            check(texts)
+            zeros = {size for size in texts[1::2] if not Decimal(size)}
+        number_of = self._number_of
+        if max(map(len, texts[::2])) > FLOAT_DIGITS and any(map(is_long, texts[::2])):
+            self._widen()
+        self.bids.apply(bids, number_of, zeros)
+        self.asks.apply(asks, number_of, zeros)
+        if len(number_of) > KEPT_PRICES:
+            number_of.clear()
+
+    def clear(self) -> None:
+        self.bids.clear()
+        self.asks.clear()
+
+    def bbo(self) -> tuple[Level | None, Level | None]:
+        """The best bid and the best offer."""
+        return self.bids.best(), self.asks.best()
+
+    def top(self, n: int) -> tuple[list[Level], list[Level]]:
+        """The best n levels of both sides."""
+        return list(islice(self.bids, n)), list(islice(self.asks, n))
+
+    def levels(self) -> tuple[list[Level], list[Level]]:
+        """All levels, best first."""
+        return list(self.bids), list(self.asks)
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the best bid is not below the best offer."""
+        bids, asks = self.bids.prices, self.asks.prices
+        return bool(bids and asks) and bids[-1] >= asks[0]
+
+    def sha256_all_levels(self) -> str:
+        """A digest of all levels that does not depend on how their numbers are spelled."""
+        sides = (";".join(f"{_plain(price)}@{_plain(size)}" for price, size in side) for side in (self.bids, self.asks))
+        return sha256("|".join(sides).encode()).hexdigest()
+
+    def _widen(self) -> None:
+        """Tell prices apart and order them by exact decimals from here on."""
+        if self._number_of.exact:
+            return
+        bids, asks = self.levels()
+        self._number_of.clear()
+        self._number_of.exact = True
+        self.replace(bids, asks)
+
+
+def _plain(text: str) -> str:
+    return plain(Decimal(text))
+
+
+@dataclass
+class BookState:
+    """A book and whether it may be believed. A hole takes it out of use before anything built on it is given out."""
+
+    instrument: Instrument
+    stream: str
+    book: Book = field(default_factory=Book)
+    status: Status = "waiting"
+    last_id: int | None = None  # of the last update that is in the book
+    ts_last: int = 0  # ns, when that one was received
+    gaps: int = 0
+    applied: int = 0  # deltas that are in the book, or were
+    dropped: int = 0  # deltas from before a snapshot
+    checksum_ok: int = 0
+    checksum_bad: int = 0
+    hole: Gap | None = None  # the gap that is not healed yet
+
+    def snapshot(
+        self,
+        bids: tuple[Level, ...],
+        asks: tuple[Level, ...],
+        last_id: int | None,
+        ts_event: int | None,
+        ts_recv: int,
+        *,
+        prev_id: int | None = None,
+        verify: Verify | None = None,
+    ) -> list[OrderBook | Gap]:
+        """Start from a whole book: the record of it, and the gap that it heals; or the gap that it opens itself.
+
+        Raises BadMessage, then nothing has changed.
+        """
+        book = Book()
+        self._taken(book.replace, bids, asks)
+        self.book, self.last_id, self.ts_last = book, last_id, ts_recv
+        cause = self._wrong(verify)
+        if cause:
+            return self.broken(cause, last_id, ts_recv)
+        self.status = "live"
+        ordered = book.levels()
+        made: list[OrderBook | Gap] = [
+            self._record("snapshot", tuple(ordered[0]), tuple(ordered[1]), None, last_id, prev_id, ts_event, ts_recv)
+        ]
+        if self.hole:
+            made.append(msgspec.structs.replace(self.hole, healed_at=ts_recv))
+            self.hole = None
+        return made
+
+    def delta(
+        self,
+        bids: tuple[Level, ...],
+        asks: tuple[Level, ...],
+        first_id: int | None,
+        last_id: int | None,
+        prev_id: int | None,
+        ts_event: int | None,
+        ts_recv: int,
+        verify: Verify | None = None,
+    ) -> OrderBook | Gap:
+        """Take in the update that follows `last_id`, of a live book: the record of it, or the gap that it opens.
+
+        Raises BadMessage, then nothing has changed and the next update will not follow.
+        """
+        self._taken(self.book.apply, bids, asks)
+        cause = self._wrong(verify)
+        if cause:
+            return self.broken(cause, first_id, ts_recv)[0]
+        self.applied += 1
+        self.last_id, self.ts_last = last_id, ts_recv
+        return self._record("delta", bids, asks, first_id, last_id, prev_id, ts_event, ts_recv)
+
+    def broken(self, cause: Cause, next_id: int | None, ts_recv: int) -> list[OrderBook | Gap]:
+        """Take the book out of use: the gap, or nothing where one is open already."""
+        self.status = "broken"
+        if self.hole:
+            return []
+        self.hole = self._gap(cause, next_id, ts_recv)
+        return [self.hole]
+
+    def repeated(self, next_id: int | None, ts_recv: int) -> Gap:
+        """A live book was sent an update that it holds already: a fault to report, healed by not taking it twice."""
+        return msgspec.structs.replace(self._gap("repeat", next_id, ts_recv), healed_at=ts_recv)
+
+    def reopened(self, ts_recv: int) -> list[OrderBook | Gap]:
+        """The socket is a new one: what was sent meanwhile is not known. A book that waits goes on waiting."""
+        return self.broken("reopened", None, ts_recv) if self.status == "live" else []
+
+    def _taken(self, take: Callable[[Sequence[Level], Sequence[Level]], None], *levels: tuple[Level, ...]) -> None:
+        try:
+            take(*levels)
+        except BadLevel as error:
+            raise BadMessage(self.instrument.exchange, f"{self.instrument.name} {self.stream}: {error}") from None
+
+    def _wrong(self, verify: Verify | None) -> Cause | None:
+        if verify:
+            if not verify(self.book):
+                self.checksum_bad += 1
+                return "checksum"
+            self.checksum_ok += 1
+        return "crossed" if self.book.crossed else None
+
+    def _gap(self, cause: Cause, next_id: int | None, ts_recv: int) -> Gap:
+        self.gaps += 1
+        one = self.instrument
+        return Gap(
+            exchange=one.exchange,
+            market_type=one.market_type,
+            symbol=one.symbol,
+            instrument=one.name,
+            stream=self.stream,
+            last_id=self.last_id,
+            next_id=next_id,
+            ts_from=self.ts_last or ts_recv,
+            ts_to=ts_recv,
+            cause=cause,
+        )
+
+    def _record(
+        self,
+        kind: Literal["snapshot", "delta"],
+        bids: tuple[Level, ...],
+        asks: tuple[Level, ...],
+        first_id: int | None,
+        last_id: int | None,
+        prev_id: int | None,
+        ts_event: int | None,
+        ts_recv: int,
+    ) -> OrderBook:
+        one = self.instrument
+        return OrderBook(
+            one.exchange,
+            one.market_type,
+            one.symbol,
+            one.name,
+            ts_event,
+            ts_recv,
+            kind,
+            bids,
+            asks,
+            one.unit,
+            first_id,
+            last_id,
+            prev_id,
+        )
