@@ -41,6 +41,16 @@ class Settings(BaseSettings):
         default=None, description="e-mail and password per account, mode 0600; default HOME/brain/credentials.json"
     )
     brain_requests_per_minute: float = Field(default=120.0, description="budget of one account, over all processes")
+    providers: Path | None = Field(default=None, description="providers file of ticks; default the shipped one")
+    tushare_url: str = Field(default="https://api.tushare.pro", description="the Tushare API")
+    yahoo_url: str = Field(default="https://query1.finance.yahoo.com", description="Yahoo's chart API")
+    ticks_dir: Path | None = Field(default=None, description="dropped tick files; default HOME/ticks")
+    ticks_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
+    ticks_symbols: Path | None = Field(
+        default=None, description="list of symbols; default Tushare's, and dropped files"
+    )
+    ticks_months: int = Field(default=24, ge=1, description="months that are partitions of ticks, up to this one")
+    ticks_workers: int = Field(default=8, ge=1, description="requests under way at one provider of ticks")
     workers: int | None = Field(default=None, description="processes of one fan-out; default one per core")
 
     @property
@@ -72,3 +82,18 @@ class Settings(BaseSettings):
     def brain_credentials_file(self) -> Path:
         """E-mails and passwords that are not in the environment."""
         return (self.brain_credentials or self.brain_folder / "credentials.json").absolute()
+
+    @property
+    def ticks_folder(self) -> Path:
+        """Where dropped files of bars lie, and those of order books in `order_book` below it."""
+        return (self.ticks_dir or self.root / "ticks").absolute()
+
+    @property
+    def budgets_folder(self) -> Path:
+        """Where the processes that ask the same provider count their requests."""
+        return self.root / "budgets"
+
+    @property
+    def turns_folder(self) -> Path:
+        """Where the processes of this machine wait for each other's writes."""
+        return self.root / "turns"

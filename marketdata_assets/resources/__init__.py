@@ -7,6 +7,7 @@ from marketdata_assets.resources.health import Health, NoServer
 from marketdata_assets.resources.mongo import Mongo
 from marketdata_assets.resources.nats import Nats
 from marketdata_assets.resources.postgres import Postgres
+from marketdata_assets.resources.ticks import Ticks
 from marketdata_assets.resources.workers import Workers
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Nats",
     "NoServer",
     "Postgres",
+    "Ticks",
     "Workers",
 ]

@@ -11,6 +11,7 @@ MarketDataError
 │       ├── UnknownSymbol     the provider has no such symbol
 │       ├── BadAnswer         an answer came whole and is not what the interface promises
 │       ├── BadFile           a dropped file cannot be read
+│       ├── NoSymbols         nobody names a symbol
 │       └── OutsideCalendar   the trading calendar does not reach a day
 └── TransientError
     ├── ProviderAway          no answer, or only errors, as often as we asked
@@ -95,6 +96,18 @@ class BadFile(TicksError):
     def __init__(self, place: str, cause: str) -> None:
         self.place = place
         super().__init__(f"{place}: {cause}. Mend the file and drop it again.")
+
+
+class NoSymbols(TicksError):
+    """There is no list of symbols, or nothing is in it."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        where = f"{place} names none" if place else "there is no list of them, and no file was dropped"
+        super().__init__(
+            f"no symbols: {where}. Set TUSHARE_TOKEN, or name a file of symbols in MARKETDATA_TICKS_SYMBOLS. What was"
+            f" known before is left as it was."
+        )
 
 
 class OutsideCalendar(TicksError):

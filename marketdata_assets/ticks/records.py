@@ -14,7 +14,7 @@ from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.providers_file import Quality, Session
 
 Outcome = Literal["ok", "empty", "unsupported"]
-Status = Literal["listed", "delisted", "paused"]
+Status = Literal["listed", "delisted", "paused", "vanished"]
 Label = Literal["start", "end"]
 """Which end of its minute a bar is named for."""
 
@@ -151,7 +151,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Listing:
-    """One stock of a provider's list."""
+    """One stock of a list; `vanished` is one that no list has any more."""
 
     symbol: str
     name: str

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 from clickhouse_connect.driver.client import Client
-from tick_clients import Clients
+from tick_clients import JUNE, Clients
 from tushare_server import TushareServer, minute_rows
 
 from marketdata_assets.stores import clickhouse
@@ -83,7 +83,7 @@ def landed(client: Client) -> pl.DataFrame:
     return clickhouse.read(client, "SELECT * FROM tick_data ORDER BY symbol, ts")
 
 
-def expected(symbols: Iterable[str], days: Days = Days.month(MONTH)) -> pl.DataFrame:
+def expected(symbols: Iterable[str], days: Days = JUNE) -> pl.DataFrame:
     """Symbol, exchange time and close of every bar that the server has of those days."""
     rows = [row for symbol in sorted(symbols) for day in weekdays(days) for row in minute_rows(symbol, day)]
     return pl.DataFrame(
@@ -97,7 +97,7 @@ def expected(symbols: Iterable[str], days: Days = Days.month(MONTH)) -> pl.DataF
     )
 
 
-def assert_exact(client: Client, symbols: Iterable[str], days: Days = Days.month(MONTH)) -> None:
+def assert_exact(client: Client, symbols: Iterable[str], days: Days = JUNE) -> None:
     """Every bar of `symbols` in `days` once, and nothing else."""
     found = landed(client)
     local = pl.col("ts").dt.convert_time_zone("Asia/Shanghai").dt.replace_time_zone(None).cast(pl.Datetime("us"))

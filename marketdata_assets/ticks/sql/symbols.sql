@@ -8,5 +8,5 @@ CREATE TABLE IF NOT EXISTS symbols (
     source    LowCardinality(String),                          -- who said so
     seen      DateTime64(3, 'UTC'),
     CONSTRAINT symbol_named CHECK symbol != '',
-    CONSTRAINT status_known CHECK status IN ('listed', 'delisted', 'paused')
+    CONSTRAINT status_known CHECK status IN ('listed', 'delisted', 'paused', 'vanished')
 ) ENGINE = ReplacingMergeTree(seen) ORDER BY symbol;

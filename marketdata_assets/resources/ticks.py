@@ -1,0 +1,132 @@
+"""Who delivers ticks: the providers of the providers file, with the addresses and folders of the settings."""
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import dagster as dg
+
+from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from marketdata_assets.ticks.fallback import Provider
+    from marketdata_assets.ticks.files import Files
+    from marketdata_assets.ticks.load import LoadOptions
+    from marketdata_assets.ticks.providers_file import Providers
+    from marketdata_assets.ticks.tushare import Tushare
+    from marketdata_assets.ticks.yahoo import Yahoo
+
+TOKEN = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
+
+
+class Ticks(dg.ConfigurableResource):
+    """The providers of ticks. `only` names those that are asked; empty means all that are enabled.
+
+    An empty `folder` means MARKETDATA_TICKS_DIR, else HOME/ticks; an empty `providers_file` means
+    MARKETDATA_PROVIDERS, else the file that comes with the package. Tushare's token is TUSHARE_TOKEN in the
+    environment and no part of the configuration.
+    """
+
+    only: list[str] = []  # noqa: RUF012 - a field of pydantic
+    folder: str = ""
+    providers_file: str = ""
+
+    def restricted(self, names: list[str]) -> Self:
+        """The same, of which only `names` are asked."""
+        return type(self)(only=names, folder=self.folder, providers_file=self.providers_file)
+
+    def config(self) -> "Providers":
+        """The providers file; raises BadProviders, also when `only` names a provider that the file does not have."""
+        from marketdata_assets.ticks import providers_file
+        from marketdata_assets.ticks.errors import BadProviders
+
+        named = self.providers_file or Settings().providers
+        found = providers_file.read(Path(named)) if named else providers_file.shipped()
+        has = [name for name in ("tushare", "yahoo", "files") if getattr(found, name)]
+        for name in self.only:
+            if name not in has:
+                place = str(named or "providers.yaml")
+                raise BadProviders(place, f"it has no provider {name!r}; it has {', '.join(has) or 'none'}")
+        return found
+
+    def providers(self) -> "list[Provider]":
+        """All providers of the file, made anew: they serve one load, and `options` say who is asked."""
+        config = self.config()
+        files = [self.files()] if config.files else []
+        return [one for one in (self._tushare(config), self._yahoo(config), *files) if one is not None]
+
+    def files(self) -> "Files":
+        """The dropped files."""
+        from marketdata_assets.ticks import providers_file
+        from marketdata_assets.ticks.files import Files
+
+        section = self.config().files or providers_file.shipped().files
+        assert section
+        return Files(self.path, section)
+
+    def tushare(self) -> "Tushare | None":
+        """Tushare, when it may be asked and there is a token."""
+        config = self.config()
+        usable = config.tushare is not None and config.tushare.enabled and self._asked("tushare")
+        return self._tushare(config) if usable and os.environ.get(TOKEN) else None
+
+    def options(self, **changes: Any) -> "LoadOptions":
+        """What a load with these providers goes by; `changes` are fields of LoadOptions. Raises BadProviders."""
+        from marketdata_assets.ticks.load import LoadOptions
+
+        known: dict[str, Any] = {
+            "workers": Settings().ticks_workers,
+            "first": tuple(self.config().queue.first),
+            "providers": tuple(self.only),
+            "turns": self.turns,
+        }
+        return LoadOptions(**(known | changes))
+
+    @property
+    def network(self) -> bool:
+        """Whether what runs by itself may ask over the network: somebody set a token, or named a providers file."""
+        opted_in = bool(os.environ.get(TOKEN) or self.providers_file or Settings().providers)
+        return opted_in and any(map(self._asked, ("tushare", "yahoo")))
+
+    @property
+    def path(self) -> Path:
+        """The folder of dropped files; it need not exist."""
+        return Path(self.folder).absolute() if self.folder else Settings().ticks_folder
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long a file must have been left alone before a sensor believes that it is whole."""
+        return Settings().ticks_quiet_seconds
+
+    @property
+    def turns(self) -> Path:
+        """Where the processes of this machine wait for each other's writes."""
+        return Settings().turns_folder
+
+    @property
+    def symbols_file(self) -> Path | None:
+        """A list of symbols that takes the place of Tushare's."""
+        named = Settings().ticks_symbols
+        return named.absolute() if named else None
+
+    def _asked(self, name: str) -> bool:
+        return not self.only or name in self.only
+
+    def _tushare(self, config: "Providers") -> "Tushare | None":
+        from marketdata_assets.ticks import tushare
+
+        if config.tushare is None:
+            return None
+        settings, token = Settings(), os.environ.get(TOKEN)
+        meter = tushare.meter(token or "", config.tushare, settings.budgets_folder)
+        return tushare.Tushare(token, config.tushare, meter, url=settings.tushare_url)
+
+    def _yahoo(self, config: "Providers") -> "Yahoo | None":
+        from marketdata_assets.ticks import yahoo
+
+        if config.yahoo is None:
+            return None
+        settings = Settings()
+        meter = yahoo.meter(config.yahoo, settings.budgets_folder)
+        return yahoo.Yahoo(config.yahoo, meter, url=settings.yahoo_url, clock=lambda: dt.datetime.now(dt.UTC))
