@@ -1,0 +1,45 @@
+-- Purpose: the factors of each day of a month from the bars of it and of the trading days before; null where a factor
+-- cannot be computed. The definitions are in `computed.py`. Parameters: symbols, sessions (the trading days of the month
+-- up to its last, and those before it that are looked at), first, last (of these days), month (its first day).
+SELECT
+    toString(symbol) AS symbol,
+    date,
+    if(before > 0 AND last_close > 0, last_close / before - 1, NULL) AS daily_return,
+    if(lowest > 0, deviation, NULL) AS volatility,
+    if(isNotNull(shares) AND days_before = 5 AND shares_before > 0, shares * 5 / shares_before, NULL) AS volume_ratio,
+    if(shares > 0 AND money > 0 AND last_close > 0, last_close / (money / shares) - 1, NULL) AS vwap_deviation
+FROM (
+    SELECT
+        symbol,
+        date,
+        closes,
+        last_close,
+        lowest,
+        deviation,
+        shares,
+        money,
+        argMaxIf(last_close, session, closes > 0) OVER five_before AS before,
+        count(shares) OVER five_before AS days_before,
+        sum(shares) OVER five_before AS shares_before
+    FROM (
+        SELECT
+            symbol,
+            date,
+            indexOf(CAST(%(sessions)s AS Array(Date)), date) AS session,
+            arrayMap(bar -> bar.2, arraySort(groupArrayIf((ts, assumeNotNull(close)), isNotNull(close)))) AS prices,
+            length(prices) AS closes,
+            prices[-1] AS last_close,
+            arrayMin(prices) AS lowest,
+            arrayReduce(
+                'stddevSampStable', arrayMap((a, b) -> b / a - 1, arrayPopBack(prices), arrayPopFront(prices))
+            ) AS deviation,
+            if(count(volume) = count(), sum(volume), NULL) AS shares,
+            if(countIf(volume > 0 AND isNull(turnover)) = 0, sumIf(turnover, volume > 0), NULL) AS money
+        FROM tick_data
+        WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s
+            AND has(CAST(%(sessions)s AS Array(Date)), date)
+        GROUP BY symbol, date
+    )
+    WINDOW five_before AS (PARTITION BY symbol ORDER BY session RANGE BETWEEN 5 PRECEDING AND 1 PRECEDING)
+)
+WHERE date >= %(month)s AND closes >= 10
