@@ -6,6 +6,8 @@ Which bytes become what is the business of each venue's modules.
 from dataclasses import dataclass
 from typing import Literal
 
+from marketdata_assets.exchanges.records import AnyRecord, Gap
+
 ControlKind = Literal["ack", "pong", "heartbeat", "test_request", "notice", "login", "ignored"]
 """`ignored` is a message that is as documented and that we have no record for, as an index price."""
 
@@ -34,3 +36,6 @@ class DeadLetter:
     raw: bytes
     cause: str
     ts_recv: int
+
+
+Outcome = AnyRecord | Gap | Control | VenueError | DeadLetter
