@@ -20,6 +20,7 @@ def defs() -> dg.Definitions:
                 "brain": resources.Brain(),
                 "bar_files": resources.BarFiles(),
                 "alphas_dir": resources.AlphaFiles(),
+                "ticks": resources.Ticks(),
                 "workers": resources.Workers(),
             },
             executor=dg.in_process_executor,

@@ -34,8 +34,16 @@ ASSETS = {
     "regular_alphas": "alphas",
     "super_alphas": "alphas",
     "alpha_summary": "alphas",
+    "tushare_api": "ticks",
+    "yahoo_chart": "ticks",
+    "tick_files": "ticks",
+    "symbol_registry": "ticks",
+    "tick_data": "ticks",
+    "order_book": "ticks",
+    "factors": "ticks",
 }
-EXTERNAL = {"minute_bar_files", "brain_api"}
+EXTERNAL = {"minute_bar_files", "brain_api", "tushare_api", "yahoo_chart", "tick_files"}
+TICK_TABLES = ("tick_data", "order_book", "factors")
 ALPHA_CHECKS = {
     "every_id_landed",
     "unique_ids",
@@ -55,17 +63,25 @@ CHECKS = {
     },
     "regular_alphas": ALPHA_CHECKS,
     "super_alphas": ALPHA_CHECKS,
+    "tick_data": {"duplicates", "ohlc_order", "price_bounds", "volume_bounds", "coverage"},
+    "factors": {"factors_recomputed"},
 }
 PARTITIONS = {
     "stock_1min_qfq": dg.MonthlyPartitionsDefinition,
     "stock_monthly_kline": dg.MonthlyPartitionsDefinition,
     **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"), dg.MultiPartitionsDefinition),
     "alpha_summary": type(None),
+    "symbol_registry": type(None),
+    **dict.fromkeys(TICK_TABLES, dg.MultiPartitionsDefinition),
 }
 RELIED_ON = {"HOME", "POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL", "NATS_URL", "BARS_DIR"} | {
     "ALPHAS_DIR",
     "BRAIN_URL",
     "BRAIN_ACCOUNTS",
+    "TICKS_DIR",
+    "PROVIDERS",
+    "TUSHARE_URL",
+    "YAHOO_URL",
 }
 
 LOAD_OFFLINE = """
@@ -101,8 +117,11 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     assert child.returncode == 0, child.stderr
     loaded, modules = child.stdout.splitlines()
     assert loaded.startswith(f"{len(ASSETS)} ")
-    assert {"bars", "bars_repair", "alphas", "alphas_import"} <= set(loaded.split())
-    heavy = {"matplotlib", "ray", "chdb", "pymongo", "httpx", "clickhouse_connect", "nats", "pandas"}
+    jobs = {"bars", "bars_repair", "alphas", "alphas_import", "ticks", "ticks_selected", "symbols"}
+    assert jobs <= set(loaded.split())
+    heavy = {"matplotlib", "ray", "chdb", "pymongo", "httpx", "clickhouse_connect", "nats", "pandas", "exchange_calendars"}
+        "exchange_calendars"
+    }
     assert heavy & set(modules.split()) == set()
     assert list(tmp_path.iterdir()) == []
 
@@ -122,15 +141,24 @@ def test_every_asset_says_what_it_is(repository: dg.RepositoryDefinition) -> Non
 
 
 def test_every_computed_asset_can_be_run_again_in_one_run(repository: dg.RepositoryDefinition) -> None:
-    assert {asset.key.to_user_string() for asset in computed(repository)} == ASSETS.keys() - EXTERNAL
+    keys = {key.to_user_string() for asset in computed(repository) for key in asset.keys}
+    assert keys == ASSETS.keys() - EXTERNAL
     for asset in computed(repository):
-        name = asset.key.to_user_string()
-        assert asset.backfill_policy == dg.BackfillPolicy.single_run(), name
-        assert isinstance(asset.partitions_def, PARTITIONS[name]), name
-        assert all(spec.code_version for spec in asset.specs), name
-        assert "dagster/column_schema" in next(iter(asset.specs)).metadata, name
+        names = [key.to_user_string() for key in asset.keys]
+        assert asset.backfill_policy == dg.BackfillPolicy.single_run(), names
+        assert all(isinstance(asset.partitions_def, PARTITIONS[name]) for name in names)
+        assert all(spec.code_version for spec in asset.specs), names
+        assert all("dagster/column_schema" in spec.metadata for spec in asset.specs), names
         body = asset.op.compute_fn.decorated_fn  # type: ignore[union-attr]
-        assert inspect.signature(body).return_annotation is dg.MaterializeResult, name
+        if len(names) == 1:
+            assert inspect.signature(body).return_annotation is dg.MaterializeResult, names
+        else:
+            assert all(spec.skippable for spec in asset.specs), "it logs what landed, and has no output"
+
+
+def test_no_group_is_wider_than_a_screen() -> None:
+    groups = [group for name, group in ASSETS.items() if name not in EXTERNAL]
+    assert max(map(groups.count, groups)) <= 6
 
 
 def test_months_of_bars_run_on_the_exchange_clock_up_to_the_current_one(repository: dg.RepositoryDefinition) -> None:
@@ -166,11 +194,13 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "brain_accounts_sensor",
         "alpha_files_sensor",
         "alphas_follow",
+        "tick_files_sensor",
     )
     assert sensors == dict.fromkeys(own, running)
     zones = {schedule.name: schedule.execution_timezone for schedule in repository.schedule_defs}
     by_utc = ("alphas_hourly", "alphas_daily", "alphas_rotation", "alphas_nightly")
-    assert zones == {"bars_nightly": "Asia/Shanghai", **dict.fromkeys(by_utc, "UTC")}
+    by_exchange = ("bars_nightly", "ticks_daily", "ticks_nightly", "symbols_daily")
+    assert zones == dict.fromkeys(by_exchange, "Asia/Shanghai") | dict.fromkeys(by_utc, "UTC")
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
 
 

@@ -1,12 +1,13 @@
 """How a run over many partitions ends: the good ones are materialised, and a Failure names the rest."""
 
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
-from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventBatchMetadata
 
 from marketdata_assets.errors import TerminalError
 
@@ -75,3 +76,17 @@ def log_materializations(context: Context, events: Sequence[dg.AssetMaterializat
         DagsterEvent.asset_materialization(context.get_step_execution_context(), event, metadata)
     for event in events[-1:]:
         context.log_event(event)
+
+
+def mark_failed(context: Context, asset: dg.AssetKey, partitions: Iterable[str]) -> None:
+    """Let partitions that did not land show as failed, in a job of which Dagster does not know what it is about.
+
+    When an asset is run, Dagster notes at the start, for a few milliseconds each, that it counts on every partition;
+    those that nothing came of are the failed ones of a failed run. Here only these are noted.
+    """
+    for partition in partitions:
+        planned = AssetMaterializationPlannedData(asset, partition=partition)
+        event = DagsterEvent.build_asset_materialization_planned_event(
+            context.job_name, context.get_step_execution_context().step.key, planned
+        )
+        context.instance.report_dagster_event(event, context.run.run_id, logging.DEBUG)

@@ -33,13 +33,10 @@ class ClickHouse(dg.ConfigurableResource):
     @contextmanager
     def client(self) -> Iterator["Client"]:
         """A client that is closed on leaving."""
-        import clickhouse_connect
+        from marketdata_assets.stores.clickhouse import connect
 
-        client = clickhouse_connect.get_client(dsn=self.dsn)
-        try:
+        with connect(self.dsn) as client:
             yield client
-        finally:
-            client.close()
 
     def _find(self) -> str | None:
         return self.url or endpoints.resolve(Settings()).clickhouse_url

@@ -1,0 +1,1 @@
+"""Ticks as assets: by month and symbol, from providers and files to ClickHouse."""

@@ -1,0 +1,89 @@
+"""The assets of the ticks domain: providers and files -> minute bars and order books -> factors, by month and symbol.
+
+The three tables are one step. Of thousands of symbols a few fail at any time, and Dagster does not run what comes
+after a step that failed; so the good ones get their factors and checks in the same step, which fails at its end.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from marketdata_assets.defs.ticks import checks, report, rounds
+from marketdata_assets.defs.ticks.rounds import LoadConfig, Round
+from marketdata_assets.defs.ticks.symbols import OWNERS, symbol_registry, tick_files, tushare_api
+from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions, tick_unit
+from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.settings import Settings
+
+yahoo_chart = dg.AssetSpec(
+    "yahoo_chart",
+    group_name="ticks",
+    kinds={"http", "json"},
+    owners=OWNERS,
+    description="Yahoo's v8 chart at `MARKETDATA_YAHOO_URL`: 1-minute bars of the last 30 days, splits and dividends.",
+)
+SPECS = [
+    dg.AssetSpec(
+        "tick_data",
+        deps=[symbol_registry, tushare_api, yahoo_chart, tick_files],
+        description="1-minute bars as the first provider in order delivers them: labelled as it labels them, with its"
+        " name on every row. Nothing is made up: what was not sent is null, what looks odd is kept and flagged.",
+        kinds={"clickhouse", "table"},
+        metadata=report.TICK_DATA_SCHEMA,
+        code_version="bars-1",
+    ),
+    dg.AssetSpec(
+        "order_book",
+        deps=[symbol_registry, tick_files],
+        description="Snapshots of order books, up to ten levels a side, only as files bring them. No provider on the"
+        " network has the history of books, and none is invented.",
+        kinds={"clickhouse", "table"},
+        metadata=report.ORDER_BOOK_SCHEMA,
+        code_version="books-1",
+    ),
+    dg.AssetSpec(
+        "factors",
+        deps=["tick_data", tushare_api, yahoo_chart],
+        description="A number for each symbol, day and factor: return, volatility, volume ratio and deviation from the"
+        " VWAP out of `tick_data`; daily figures, adjustment factors, splits and dividends as providers tell them.",
+        kinds={"clickhouse", "polars", "table"},
+        metadata=report.FACTORS_SCHEMA,
+        code_version="factors-1",
+    ),
+]
+
+
+def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
+    """The three tables over the grid of `partitions`."""
+
+    @dg.multi_asset(
+        name=rounds.STEP,
+        # Materialisations are logged, one a symbol-month that landed; an output would stand for all of them.
+        specs=[spec.replace_attributes(group_name="ticks", owners=OWNERS, skippable=True) for spec in SPECS],
+        check_specs=checks.SPECS,
+        can_subset=True,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool="clickhouse",
+    )
+    def tables(
+        context: dg.AssetExecutionContext, config: LoadConfig, clickhouse: ClickHouse, ticks: Ticks
+    ) -> Iterator[dg.AssetCheckResult]:
+        months = tick_months(partitions)
+        units = [tick_unit(key) for key in context.partition_keys] if context.has_partition_key_range else []
+        wanted = [name for name in rounds.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
+        with clickhouse.client() as client:
+            done = Round(context, client, ticks, config, months, planned=True).load(wanted, units)
+            yield from checks.answers(client, context.selected_asset_check_keys, units)
+        report.verdict(done)
+
+    return tables
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
+    tables = tick_tables(tick_partitions(Settings().ticks_months, today))
+    return dg.Definitions(assets=[tushare_api, yahoo_chart, tick_files, tables])

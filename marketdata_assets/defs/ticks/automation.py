@@ -1,0 +1,170 @@
+"""When the ticks domain runs by itself: after the close, on dropped files, at night, and the list of symbols.
+
+What was dropped or is behind is decided in `ticks.watch` and `ticks.status`. Nobody is asked over the network unless
+TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedules skip.
+"""
+
+import datetime as dt
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from marketdata_assets.defs.busy import under_way
+from marketdata_assets.defs.ticks import selected, symbols
+from marketdata_assets.partitions import (
+    EXCHANGE_CLOCK,
+    tick_months_of,
+)
+from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.ticks.providers_file import Table
+from marketdata_assets.ticks.reports import Unit
+
+TABLES = dg.AssetSelection.assets("tick_data", "order_book", "factors")
+DAILY: tuple[Table, ...] = ("tick_data", "factors")
+"""Nobody on the network has order books."""
+NOT_SET_UP = "no provider on the network is set up: set TUSHARE_TOKEN, or MARKETDATA_PROVIDERS to a providers file"
+
+ticks_job = dg.define_asset_job(
+    "ticks", selection=TABLES, description="Load ticks of some months, each with all symbols of the selection."
+)
+symbols_job = dg.define_asset_job(
+    "symbols", selection=dg.AssetSelection.assets("symbol_registry"), description="Read the list of symbols anew."
+)
+
+
+def busy_months(instance: dg.DagsterInstance) -> set[str]:
+    """The months that runs, queued ones too, are about at this moment."""
+    runs = under_way(instance)
+    return {month for run in runs for month in tick_months_of(run.tags) | selected.months_of(run.run_config)}
+
+
+@dg.schedule(
+    job=selected.selected_job,
+    cron_schedule="11 16 * * 1-5",
+    execution_timezone=EXCHANGE_CLOCK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="After the close of a trading day: the current month of every symbol, what is missing of it.",
+)
+def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
+    if not ticks.network:
+        return dg.SkipReason(NOT_SET_UP)
+    day = _closed_session(context.scheduled_execution_time)
+    if day is None:
+        return dg.SkipReason("the exchange was closed today")
+    if not symbols.known(context.instance):
+        return dg.SkipReason("no symbol is registered; materialise symbol_registry")
+    month = f"{day:%Y-%m}"
+    if month in busy_months(context.instance):
+        return dg.SkipReason(f"a run over {month} is under way; what it leaves is for the night")
+    return dg.RunRequest(run_config=selected.run_config({month: []}, DAILY))
+
+
+def _closed_session(now: dt.datetime) -> dt.date | None:
+    """The day of `now` when it is a trading day that has closed."""
+    from marketdata_assets.ticks.calendar import ashares
+    from marketdata_assets.ticks.records import Days
+    from marketdata_assets.ticks.windows import ZONE, last_closed
+
+    day = last_closed(now)
+    return day if day == now.astimezone(ZONE).date() and ashares().trading_days(Days(day, day)) else None
+
+
+@dg.schedule(
+    job=selected.selected_job,
+    cron_schedule="43 3 * * *",
+    execution_timezone=EXCHANGE_CLOCK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night: what is missing, failed or stale, and factors that are older than their bars.",
+)
+def ticks_nightly(
+    context: dg.ScheduleEvaluationContext, clickhouse: ClickHouse, ticks: Ticks
+) -> list[dg.RunRequest] | dg.SkipReason:
+    from marketdata_assets.ticks.status import behind
+    from marketdata_assets.ticks.tables import ensure
+
+    now = context.scheduled_execution_time
+    months = selected.window_now()
+    with clickhouse.client() as client:
+        ensure(client)
+        found = behind(client, months, now)
+    busy = busy_months(context.instance)
+    # Without a network the bars cannot get better, but factors can still follow the bars that are there.
+    load = _free(found.load, busy) if ticks.network else []
+    factors = [unit for unit in _free(found.factors, busy) if unit not in set(load)]
+    requests = []
+    if load:
+        requests.append(_request(load, DAILY))
+    if factors:
+        requests.append(_request(factors, ["factors"], providers=[] if ticks.network else ["files"]))
+    return requests or dg.SkipReason(_nothing(ticks, bool(found.load), bool(busy)))
+
+
+def _free(units: Iterable[Unit], busy: set[str]) -> list[Unit]:
+    return [unit for unit in units if unit.month not in busy]
+
+
+def _request(units: Iterable[Unit], tables: Sequence[Table], **options: Any) -> dg.RunRequest:
+    return dg.RunRequest(run_config=selected.run_config(selected.selection(units), tables, **options))
+
+
+def _nothing(ticks: Ticks, behind: bool, busy: bool) -> str:
+    if behind and not ticks.network:
+        return NOT_SET_UP
+    return "runs over what is behind are under way" if busy else "every symbol-month is as it should be"
+
+
+@dg.schedule(
+    job=symbols_job,
+    cron_schedule="23 8 * * 1-5",
+    execution_timezone=EXCHANGE_CLOCK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Before a trading day: the list of symbols anew; new ones become partitions.",
+)
+def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
+    if not ticks.network and ticks.symbols_file is None:
+        return dg.SkipReason(f"{NOT_SET_UP}, or MARKETDATA_TICKS_SYMBOLS to a list of symbols")
+    return dg.RunRequest()
+
+
+@dg.sensor(
+    job=selected.selected_job,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="New or changed files of ticks: a run over the symbol-months in them, which asks nobody else.",
+)
+def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.SensorResult | dg.SkipReason:
+    from marketdata_assets.ticks import watch
+
+    seen = watch.look(ticks.files(), context.cursor, time.time_ns(), ticks.quiet_seconds)
+    if {unit.month for unit in (*seen.units, *seen.books)} & busy_months(context.instance):
+        return dg.SkipReason("a run works on these months; the files are looked at again when it has ended")
+    if not seen.units and not seen.books:
+        context.update_cursor(seen.cursor)
+        return dg.SkipReason(f"nothing new in {ticks.path}")
+    state = hashlib.sha256(seen.cursor.encode()).hexdigest()[:16]
+    # A day that is covered may have changed in the files; what a better provider delivered stands all the same.
+    options = {"providers": ["files"], "refetch": True}
+    wanted: dict[str, tuple[Iterable[Unit], Sequence[Table]]] = {
+        "bars": (seen.units, DAILY),
+        "books": (seen.books, ["order_book"]),
+    }
+    requests = [
+        dg.RunRequest(
+            run_key=f"{name}:{state}", run_config=selected.run_config(selected.selection(units), tables, **options)
+        )
+        for name, (units, tables) in wanted.items()
+        if units
+    ]
+    return dg.SensorResult(run_requests=requests, cursor=seen.cursor)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(
+        jobs=[ticks_job, symbols_job],
+        sensors=[tick_files_sensor],
+        schedules=[ticks_daily, ticks_nightly, symbols_daily],
+    )

@@ -1,0 +1,77 @@
+"""Checks of the ticks domain, asked in the step that loads, of the months and symbols of the run.
+
+The queries are in `marketdata_assets.ticks.checks`. They are asked also when some symbols failed: the others landed.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from marketdata_assets.ticks.reports import Unit
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from marketdata_assets.ticks.checks import Finding
+
+DESCRIPTIONS = {
+    ("tick_data", "duplicates"): "No symbol has two bars of one minute.",
+    ("tick_data", "ohlc_order"): "High is the highest and low the lowest of the four prices.",
+    ("tick_data", "price_bounds"): "Prices are inside the bounds of the providers file; a bar beyond them is kept.",
+    ("tick_data", "volume_bounds"): "Volumes are inside the bounds of the providers file; a bar beyond them is kept.",
+    (
+        "tick_data",
+        "coverage",
+    ): "Every symbol has every minute of the days on which it traded; those missing are listed.",
+    ("factors", "factors_recomputed"): "Of a sample of symbols, the factors equal a recomputation from the bars.",
+}
+ADVICE = ("price_bounds", "volume_bounds", "coverage")
+"""What providers sent is kept as they sent it; these are for a person to look at, and stop nothing."""
+
+SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name), text in DESCRIPTIONS.items()]
+
+
+def answers(
+    client: "Client", wanted: Collection[dg.AssetCheckKey], units: Sequence[Unit]
+) -> Iterator[dg.AssetCheckResult]:
+    """Ask the checks that are `wanted`; of the newest month that stands when there are no `units`."""
+    from marketdata_assets.ticks import checks as questions
+
+    if not wanted:
+        return
+    question = questions.Question.of(client, units) if units else questions.newest(client)
+    for asset, name in DESCRIPTIONS:
+        if dg.AssetCheckKey(dg.AssetKey(asset), name) in wanted:
+            yield _result(asset, name, getattr(questions, name)(question))
+
+
+def evaluations(client: "Client", tables: Collection[str], units: Sequence[Unit]) -> list[dg.AssetCheckEvaluation]:
+    """The same for a job without assets: the checks of `tables`, to be logged."""
+    wanted = {dg.AssetCheckKey(dg.AssetKey(asset), name) for asset, name in DESCRIPTIONS if asset in tables}
+    found = []
+    for result in answers(client, wanted, units):
+        assert result.asset_key is not None
+        assert result.check_name is not None
+        found.append(
+            dg.AssetCheckEvaluation(
+                asset_key=result.asset_key,
+                check_name=result.check_name,
+                passed=result.passed,
+                severity=result.severity,
+                metadata=result.metadata,
+            )
+        )
+    return found
+
+
+def _result(asset: str, name: str, finding: "Finding") -> dg.AssetCheckResult:
+    severity = dg.AssetCheckSeverity.WARN if name in ADVICE else dg.AssetCheckSeverity.ERROR
+    metadata: dict[str, Any] = {
+        "objections": finding.count,
+        "looked_at": finding.looked_at,
+        "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),
+    }
+    return dg.AssetCheckResult(
+        asset_key=dg.AssetKey(asset), check_name=name, passed=finding.passed, severity=severity, metadata=metadata
+    )

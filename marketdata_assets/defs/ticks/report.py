@@ -1,0 +1,175 @@
+"""Reports of the ticks library as Dagster metadata, materialisations and failures.
+
+Numbers come from the reports and from short queries; nothing is loaded or computed here.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from marketdata_assets.defs.columns import Column, schema
+from marketdata_assets.defs.landed import failure
+from marketdata_assets.partitions import tick_key
+from marketdata_assets.ticks.providers_file import Table
+from marketdata_assets.ticks.reports import LoadReport, UnitReport
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from marketdata_assets.ticks.registry import RegistryReport
+
+LANDED = ("ok", "empty")
+"""Outcomes that make a partition: what there is stands. `unsupported` is no failure, but nobody has looked."""
+MAX_FAILURES = 1000
+"""More failed symbol-months than this are counted and not listed."""
+MAX_SYMBOLS = 20
+
+_SYMBOL: Column = ("symbol", "text", "600000.SH")
+_DATE: Column = ("date", "date", "day of the exchange")
+_PROVIDER: Column = ("provider", "text", "who delivered it")
+_TS: Column = ("ts", "datetime, UTC", "as the provider labels it, to the millisecond")
+
+TICK_DATA_SCHEMA = schema(
+    _SYMBOL,
+    _DATE,
+    _TS,
+    ("label", "text", "the end of its minute that ts is: start or end"),
+    ("interval", "text", "1m"),
+    *((name, "float, may be null", "as traded, in currency") for name in ("open", "high", "low", "close")),
+    ("volume", "int, may be null", "shares"),
+    ("turnover", "float, may be null", "in currency"),
+    ("currency", "text, may be null", "CNY"),
+    ("flags", "int", "why the bar deserves a second look; 0 when it does not"),
+    _PROVIDER,
+    table="tick_data",
+)
+ORDER_BOOK_SCHEMA = schema(
+    _SYMBOL,
+    _DATE,
+    _TS,
+    _PROVIDER,
+    *((f"{side}_price", "list of float", f"best {side} first, up to ten") for side in ("bid", "ask")),
+    *((f"{side}_size", "list of float", f"shares at each {side}") for side in ("bid", "ask")),
+    table="order_book",
+)
+FACTORS_SCHEMA = schema(
+    _SYMBOL,
+    _DATE,
+    ("factor", "text", "daily_return, volatility, volume_ratio, vwap_deviation, adj_factor, pe, split and more"),
+    ("value", "float", "what could not be computed has no row"),
+    ("provider", "text", "tick_data when computed from it, else who told it"),
+    table="factors",
+)
+SYMBOLS_SCHEMA = schema(
+    _SYMBOL,
+    ("name", "text", "name of the stock"),
+    ("listed", "date, may be null", "first day of trading"),
+    ("delisted", "date, may be null", "last day of trading"),
+    ("status", "text", "listed, delisted, paused or vanished"),
+    ("source", "text", "who said so"),
+    ("seen", "datetime, UTC", "when"),
+    table="symbols",
+)
+
+
+def materializations(
+    client: "Client", table: Table, loaded: LoadReport, window: Collection[str]
+) -> list[dg.AssetMaterialization]:
+    """One for each symbol-month that landed and is in the `window`; the last one also tells of the whole round."""
+    landed = [unit for unit in loaded.units if unit.outcome in LANDED and unit.month in window]
+    landed.sort(key=lambda unit: unit.unit[::-1])
+    found = [(unit, _of_unit(unit)) for unit in landed]
+    if found:
+        found[-1][1].update(_of_round(client, table, loaded))
+    return [
+        dg.AssetMaterialization(table, partition=tick_key(unit.unit), metadata=metadata) for unit, metadata in found
+    ]
+
+
+def _of_unit(unit: UnitReport) -> dict[str, Any]:
+    told = {"provider": unit.provider, "note": unit.note, "rejected": unit.rejected}
+    return {
+        "dagster/partition_row_count": unit.rows,
+        "outcome": unit.outcome,
+        **{name: value for name, value in told.items() if value},
+    }
+
+
+def _of_round(client: "Client", table: Table, loaded: LoadReport) -> dict[str, Any]:
+    """Counts of the round, rows of the table, and pictures of what was loaded."""
+    from marketdata_assets.ticks import plots
+
+    units = [unit.unit for unit in loaded.units if unit.rows]
+    pictures = plots.pictures(client, table, units) if units else {}
+    return {
+        "dagster/row_count": int(client.command(f"SELECT count() FROM {table}")),  # type: ignore[arg-type]
+        **{f"units_{name}": count for name, count in _counts(loaded).items()},
+        "requests": loaded.requests,
+        "seconds": round(loaded.seconds, 2),
+        "providers": dg.MetadataValue.json(loaded.providers()),
+        **{name: dg.MetadataValue.md(picture) for name, picture in pictures.items()},
+    }
+
+
+def _counts(loaded: LoadReport) -> dict[str, int]:
+    return {
+        "ok": loaded.count("ok"),
+        "empty": loaded.count("empty"),
+        "unsupported": loaded.count("unsupported"),
+        "failed": loaded.count("failed"),
+        "changed": sum(unit.changed for unit in loaded.units),
+    }
+
+
+def told(done: Mapping[Table, LoadReport]) -> dict[str, Any]:
+    """The round for the command line: by table the counts, the notes, and the failures with their causes."""
+    symbols = {unit.symbol for loaded in done.values() for unit in loaded.units}
+    failed = {unit.symbol for loaded in done.values() for unit in loaded.failed}
+    return {
+        "seconds": round(sum(loaded.seconds for loaded in done.values()), 2),
+        "symbols": len(symbols),
+        "symbols_failed": len(failed),
+        "tables": dg.MetadataValue.json({table: _of_table(loaded) for table, loaded in done.items()}),
+    }
+
+
+def _of_table(loaded: LoadReport) -> dict[str, Any]:
+    return {
+        **_counts(loaded),
+        "rows": loaded.rows,
+        "rejected": loaded.rejected,
+        "requests": loaded.requests,
+        "seconds": round(loaded.seconds, 2),
+        "providers": loaded.providers(),
+        "failures": [
+            {"symbol": unit.symbol, "month": unit.month, "error": unit.error} for unit in loaded.failed[:MAX_FAILURES]
+        ],
+    }
+
+
+def verdict(done: Mapping[Table, LoadReport]) -> None:
+    """Raise Failure naming the symbol-months that failed, if any did."""
+    failed = {
+        f"{table} {unit.unit}": f"{table} of {unit.unit}: {unit.error}"
+        for table, loaded in done.items()
+        for unit in loaded.failed
+    }
+    if failed:
+        raise failure(failed, sum(len(loaded.units) for loaded in done.values()), told(done))
+
+
+def symbols(found: "RegistryReport", partitions_added: int) -> dg.MaterializeResult:
+    """How many symbols there are, who named them, and which are new or gone."""
+    metadata: dict[str, Any] = {
+        "dagster/row_count": found.symbols,
+        "partitions_added": partitions_added,
+        **{f"symbols_{status}": count for status, count in found.statuses.items()},
+        "sources": dg.MetadataValue.json(found.sources),
+    }
+    for name, some in (("added", found.added), ("vanished", found.vanished)):
+        metadata[name] = len(some)
+        if some:
+            more = f" and {len(some) - MAX_SYMBOLS} more" if len(some) > MAX_SYMBOLS else ""
+            metadata[f"{name}_symbols"] = ", ".join(some[:MAX_SYMBOLS]) + more
+    return dg.MaterializeResult(metadata=metadata)

@@ -1,0 +1,113 @@
+"""One round: tables of some symbol-months, loaded one after the other by the library, each materialised as it landed.
+
+Both the step of the assets and the job over named symbols are such a round.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import dagster as dg
+
+from marketdata_assets.defs.landed import Context, log_materializations, mark_failed, refusals
+from marketdata_assets.defs.lines import Lines
+from marketdata_assets.defs.ticks import report
+from marketdata_assets.partitions import tick_key
+from marketdata_assets.resources import Ticks
+from marketdata_assets.ticks.providers_file import Table
+from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.reports import LoadReport, Unit
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+STEP = "tick_tables"
+TABLES: tuple[Table, ...] = get_args(Table)
+"""In the order in which they are loaded."""
+
+Loader = Callable[..., LoadReport]
+
+
+class LoadConfig(dg.Config):
+    """What is asked for, and of whom."""
+
+    refetch: bool = False
+    """Ask also for days that are covered, to find what has changed."""
+
+    accept_empty: bool = False
+    """Believe a provider that now has nothing where rows stand; otherwise such a symbol-month fails."""
+
+    providers: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
+    """Ask these only, such as `files`; all that are enabled when left out."""
+
+    workers: int = 0
+    """Requests under way at most; 0 is MARKETDATA_TICKS_WORKERS."""
+
+    first: list[str] = []  # noqa: RUF012
+    """Symbols to begin with, before those of the providers file."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round within a run.
+
+    `window` are the months that have partitions; others are loaded without an event. `planned` says that Dagster
+    counts on every partition of the round, and finds those that failed by itself.
+    """
+
+    context: Context
+    client: "Client"
+    ticks: Ticks
+    config: LoadConfig
+    window: Collection[str]
+    planned: bool
+    days: Days | None = None
+
+    def load(self, tables: Sequence[Table], units: Sequence[Unit]) -> dict[Table, LoadReport]:
+        """Load the tables; what failed stands in the reports. What concerns all of it raises Failure."""
+        from marketdata_assets.ticks.tables import ensure
+
+        ensure(self.client)
+        done: dict[Table, LoadReport] = {}
+        for table in tables:
+            with refusals():
+                loaded = done[table] = self._one(table, units)
+            events = report.materializations(self.client, table, loaded, self.window)
+            log_materializations(self.context, events)
+            if not self.planned:
+                failed = [tick_key(unit.unit) for unit in loaded.failed if unit.month in self.window]
+                mark_failed(self.context, dg.AssetKey(table), failed)
+        return done
+
+    def _one(self, table: Table, units: Sequence[Unit]) -> LoadReport:
+        from marketdata_assets.ticks import registry
+
+        ticks = self.ticks.restricted(self.config.providers)
+        only_bars = {"listings": registry.listed(self.client)} if table == "tick_data" else {}
+        return _loader(table)(
+            self.client,
+            ticks.providers(),
+            units,
+            options=ticks.options(**self._changes(ticks)),
+            run_id=self.context.run.run_id,
+            now=dt.datetime.now(dt.UTC),
+            progress=Lines(self.context.log.info, f"symbol-months of {table}"),
+            **only_bars,
+        )
+
+    def _changes(self, ticks: Ticks) -> dict[str, Any]:
+        """What differs from the settings."""
+        wanted = self.config
+        changes: dict[str, Any] = {"refetch": wanted.refetch, "accept_empty": wanted.accept_empty, "days": self.days}
+        if wanted.workers:
+            changes["workers"] = wanted.workers
+        if wanted.first:
+            changes["first"] = (*wanted.first, *ticks.config().queue.first)
+        return changes
+
+
+def _loader(table: Table) -> Loader:
+    from marketdata_assets.ticks import factors, load, order_book
+
+    return {"tick_data": load.load, "order_book": order_book.load, "factors": factors.compute}[table]

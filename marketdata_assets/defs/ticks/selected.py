@@ -1,0 +1,140 @@
+"""The job over symbol-months that are no rectangle: named symbols, what is behind, what was dropped, old history.
+
+It is a round like that of the assets, and materialises the partitions that landed. Months outside the window of the
+grid are loaded all the same, without an event: the ledger knows them.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from marketdata_assets.defs.landed import refusals
+from marketdata_assets.defs.ticks import checks, report, symbols
+from marketdata_assets.defs.ticks.rounds import TABLES, LoadConfig, Round
+from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions
+from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.settings import Settings
+from marketdata_assets.ticks.errors import TicksError
+from marketdata_assets.ticks.providers_file import Table
+from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.reports import Unit
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+JOB = "ticks_selected"
+
+
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+
+
+class BadSelection(TicksError):
+    """What shall be loaded cannot be read."""
+
+
+class SelectedConfig(LoadConfig):
+    """Which tables of which symbol-months."""
+
+    months: dict[str, list[str]]
+    """By month `2026-01` the symbols; an empty list is every symbol that is registered."""
+
+    tables: list[str] = ["tick_data", "factors"]  # noqa: RUF012
+
+    first_day: str = ""
+    """Ask for no day before this one, such as 2026-01-05."""
+
+    last_day: str = ""
+
+
+def selection(units: Iterable[Unit]) -> dict[str, list[str]]:
+    """Units as `months` of the config, the newest month first."""
+    found: dict[str, list[str]] = {}
+    for unit in sorted(units, key=lambda unit: unit.symbol):
+        found.setdefault(unit.month, []).append(unit.symbol)
+    return {month: found[month] for month in sorted(found, reverse=True)}
+
+
+def run_config(months: Mapping[str, Sequence[str]], tables: Sequence[Table], **options: Any) -> dict[str, Any]:
+    """The run config of the job."""
+    wanted = {month: list(names) for month, names in months.items()}
+    return {"ops": {JOB: {"config": {"months": wanted, "tables": list(tables), **options}}}}
+
+
+def months_of(config: Mapping[str, Any]) -> set[str]:
+    """The months that a run with this run config is about; none when it is not of this job."""
+    return set(config.get("ops", {}).get(JOB, {}).get("config", {}).get("months", ()))
+
+
+def window_now() -> list[str]:
+    """The months that have partitions."""
+    today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
+    return tick_months(tick_partitions(Settings().ticks_months, today))
+
+
+@dg.op(name=JOB, pool="clickhouse", out=dg.Out(dg.Nothing))
+def ticks_selected(
+    context: dg.OpExecutionContext, config: SelectedConfig, clickhouse: ClickHouse, ticks: Ticks
+) -> None:
+    """Load tables of some symbol-months."""
+    window = window_now()
+    with refusals():
+        tables, days = _tables(config), _days(config)
+    with clickhouse.client() as client:
+        units = _units(client, config)
+        symbols.add(context.instance, (unit.symbol for unit in units if unit.month in window))
+        done = Round(context, client, ticks, config, window, planned=False, days=days).load(tables, units)
+        for evaluation in checks.evaluations(client, tables, units):
+            context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so
+    report.verdict(done)
+    context.add_output_metadata(report.told(done))
+
+
+def _tables(config: SelectedConfig) -> list[Table]:
+    if unknown := sorted(set(config.tables) - set(TABLES)):
+        raise BadSelection(f"tables: {unknown[0]!r} is none of {', '.join(TABLES)}")
+    return [table for table in TABLES if table in config.tables]
+
+
+def _days(config: SelectedConfig) -> Days | None:
+    if not config.first_day and not config.last_day:
+        return None
+    try:
+        return Days(
+            dt.date.fromisoformat(config.first_day or "1990-01-01"),
+            dt.date.fromisoformat(config.last_day or "2999-12-31"),
+        )
+    except ValueError as error:
+        raise BadSelection(f"first_day and last_day: {error}; write 2026-01-05") from error
+
+
+def _units(client: "Client", config: SelectedConfig) -> list[Unit]:
+    """What is selected, the newest month first."""
+    from marketdata_assets.ticks import registry
+    from marketdata_assets.ticks.tables import ensure
+
+    if wrong := [month for month in config.months if not _MONTH.fullmatch(month)]:
+        raise BadSelection(f"months: {wrong[0]!r} is no month; write 2026-01")
+    ensure(client)
+    every = [] if all(config.months.values()) else [listing.symbol for listing in registry.listed(client)]
+    months = sorted(config.months, reverse=True)
+    units = [Unit(symbol, month) for month in months for symbol in dict.fromkeys(config.months[month] or every)]
+    if not units:
+        raise BadSelection(
+            "no symbol is registered, and none is named. Fill the registry: marketdata symbols refresh, or drop files"
+            " into MARKETDATA_TICKS_DIR"
+        )
+    return units
+
+
+@dg.job(name=JOB, description="Load ticks of some symbols and months that are no rectangle; see the config.")
+def selected_job() -> None:
+    ticks_selected()
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(jobs=[selected_job])

@@ -1,0 +1,93 @@
+"""Which symbols there are: the registry in ClickHouse, and the partitions that are kept in step with it.
+
+Symbols are only ever added. Dagster would forget what was loaded of one that is taken away, and a delisted stock keeps
+its history.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+
+import dagster as dg
+
+from marketdata_assets.defs.landed import refusals
+from marketdata_assets.defs.ticks import report
+from marketdata_assets.partitions import TICK_SYMBOLS
+from marketdata_assets.resources import ClickHouse, Ticks
+
+NAME = str(TICK_SYMBOLS.name)
+OWNERS = ["team:market-data"]
+
+tushare_api = dg.AssetSpec(
+    "tushare_api",
+    group_name="ticks",
+    kinds={"http", "json"},
+    owners=OWNERS,
+    description="Tushare's HTTP API at `MARKETDATA_TUSHARE_URL`, with the token of `TUSHARE_TOKEN`: the list of stocks,"
+    " 1-minute bars, daily figures and adjustment factors.",
+)
+
+
+tick_files = dg.AssetSpec(
+    "tick_files",
+    group_name="ticks",
+    kinds={"file", "csv", "parquet"},
+    owners=OWNERS,
+    description="CSV and Parquet files of minute bars that a person dropped into `MARKETDATA_TICKS_DIR`, and of order"
+    " books in its folder `order_book`.",
+)
+
+
+def known(instance: dg.DagsterInstance) -> list[str]:
+    """The symbols that are partitions, in Dagster's order."""
+    return list(instance.get_dynamic_partitions(NAME))
+
+
+def add(instance: dg.DagsterInstance, symbols: Iterable[str]) -> list[str]:
+    """Make partitions of those that are none yet, and return them."""
+    present = set(known(instance))
+    missing = [symbol for symbol in dict.fromkeys(symbols) if symbol not in present]
+    if missing:
+        instance.add_dynamic_partitions(NAME, missing)
+    return missing
+
+
+class RegistryConfig(dg.Config):
+    """Whose lists are read."""
+
+    providers: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
+    """These only, such as `files`; all that are enabled when left out."""
+
+
+@dg.asset(
+    deps=[tushare_api, tick_files],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="ticks",
+    kinds={"clickhouse", "table"},
+    owners=OWNERS,
+    code_version="registry-1",
+    pool="clickhouse",
+    metadata=report.SYMBOLS_SCHEMA,
+)
+def symbol_registry(
+    context: dg.AssetExecutionContext, config: RegistryConfig, clickhouse: ClickHouse, ticks: Ticks
+) -> dg.MaterializeResult:
+    """Every symbol with its name, when it was listed and delisted, and who says so; new ones become partitions.
+
+    From Tushare's list, or the file of `MARKETDATA_TICKS_SYMBOLS` in its place, and from the names in dropped files.
+    A symbol that nobody names any more is marked as vanished and keeps what was loaded of it.
+    """
+    from marketdata_assets.ticks import registry
+    from marketdata_assets.ticks.tables import ensure
+
+    wanted = ticks.restricted(config.providers)
+    with refusals(), clickhouse.client() as client:
+        ensure(client)
+        now = dt.datetime.now(dt.UTC)
+        found = registry.refresh(client, wanted.tushare(), wanted.symbols_file, wanted.files(), now=now)
+        added = add(context.instance, (listing.symbol for listing in registry.listed(client)))
+    return report.symbols(found, len(added))
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(assets=[symbol_registry])
