@@ -5,7 +5,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from marketdata_assets.cli import alphas, bars, brain, demo, doctor, output, quarantine, status, up
+from marketdata_assets.cli import alphas, bars, brain, demo, doctor, output, quarantine, status, symbols, ticks, up
+from marketdata_assets.cli.many import ManyValues
 from marketdata_assets.errors import MarketDataError
 
 
@@ -35,6 +36,7 @@ app.command("doctor")(doctor.doctor)
 ingest = typer.Typer(help="Load data of some partitions now, with a progress bar.", no_args_is_help=True)
 ingest.command("bars")(bars.ingest)
 ingest.command("alphas")(alphas.ingest)
+ingest.command("ticks", cls=ManyValues)(ticks.ingest)
 app.add_typer(ingest, name="ingest")
 
 brain_group = typer.Typer(help="Alphas from the BRAIN API: accounts, logins, fetching.", no_args_is_help=True)
@@ -42,6 +44,11 @@ brain_group.command("accounts")(brain.accounts)
 brain_group.command("login")(brain.login)
 brain_group.command("fetch")(alphas.fetch)
 app.add_typer(brain_group, name="alphas")
+
+symbols_group = typer.Typer(help="Which symbols of ticks there are.", no_args_is_help=True)
+symbols_group.command("refresh", cls=ManyValues)(symbols.refresh)
+symbols_group.command("list")(symbols.show)
+app.add_typer(symbols_group, name="symbols")
 
 quarantine_group = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
 quarantine_group.command("show")(quarantine.show)

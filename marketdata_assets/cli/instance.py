@@ -67,14 +67,15 @@ def run_job(
     settings: Settings,
     found: Endpoints,
     job: str,
-    partitions: tuple[str, str],
+    partitions: tuple[str, str] | None,
     config: dict[str, Any] | None = None,
     assets: Sequence[str] = (),
     accounts: Sequence[str] = (),
 ) -> RunOutcome:
     """Run `job` for the partitions from the first to the last in this process; the run is on record like any other.
 
-    `assets` leaves out the others of the job. `accounts` are made known to Dagster as partitions.
+    A job whose config says what it is about has no `partitions`. `assets` leaves out the others of the job. `accounts`
+    are made known to Dagster as partitions.
     """
     os.environ.update(environment(settings, found))
     if "DAGSTER_PG_HOST" not in os.environ:
@@ -96,7 +97,7 @@ def run_job(
             .get_job(job)
             .execute_in_process(
                 instance=instance,
-                tags=range_tags(*partitions),
+                tags=range_tags(*partitions) if partitions else None,
                 run_config={**logging, "ops": config or {}},
                 asset_selection=[dg.AssetKey(name) for name in assets] or None,
                 raise_on_error=False,

@@ -159,11 +159,12 @@ def verdict(done: Mapping[Table, LoadReport]) -> None:
         raise failure(failed, sum(len(loaded.units) for loaded in done.values()), told(done))
 
 
-def symbols(found: "RegistryReport", partitions_added: int) -> dg.MaterializeResult:
+def symbols(found: "RegistryReport", partitions_added: int, seconds: float) -> dg.MaterializeResult:
     """How many symbols there are, who named them, and which are new or gone."""
     metadata: dict[str, Any] = {
         "dagster/row_count": found.symbols,
         "partitions_added": partitions_added,
+        "seconds": round(seconds, 2),
         **{f"symbols_{status}": count for status, count in found.statuses.items()},
         "sources": dg.MetadataValue.json(found.sources),
     }

@@ -5,6 +5,7 @@ its history.
 """
 
 import datetime as dt
+import time
 from collections.abc import Iterable
 
 import dagster as dg
@@ -79,13 +80,13 @@ def symbol_registry(
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 
-    wanted = ticks.restricted(config.providers)
+    began, wanted = time.monotonic(), ticks.restricted(config.providers)
     with refusals(), clickhouse.client() as client:
         ensure(client)
         now = dt.datetime.now(dt.UTC)
         found = registry.refresh(client, wanted.tushare(), wanted.symbols_file, wanted.files(), now=now)
         added = add(context.instance, (listing.symbol for listing in registry.listed(client)))
-    return report.symbols(found, len(added))
+    return report.symbols(found, len(added), time.monotonic() - began)
 
 
 @dg.definitions

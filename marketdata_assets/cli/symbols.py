@@ -1,0 +1,56 @@
+"""`marketdata symbols`: the registry of symbols, read anew, and shown."""
+
+from typing import Annotated, Any
+
+import typer
+
+from marketdata_assets.cli import output
+from marketdata_assets.cli.bars import Json
+from marketdata_assets.cli.instance import RunOutcome, run_job
+from marketdata_assets.cli.ticks import Providers, known_providers, listings
+from marketdata_assets.local import endpoints
+from marketdata_assets.settings import Settings
+
+ASSET = "symbol_registry"
+COLUMNS = ("symbol", "name", "listed", "delisted", "status")
+
+
+def refresh(provider: Providers = None, as_json: Json = False) -> None:
+    """Read the list of symbols anew: of Tushare, or MARKETDATA_TICKS_SYMBOLS in its place, and of dropped files."""
+    outcome = run(Settings(), known_providers(provider))
+    found = outcome.metadata.get(ASSET, {})
+    if as_json:
+        told = {name: value for name, value in found.items() if name != "dagster/column_schema"}
+        said = {"success": outcome.success, "run_id": outcome.run_id, "error": outcome.error}
+        output.as_json(said | {"symbols": told.pop("dagster/row_count", 0)} | told)
+    elif outcome.success:
+        who = ", ".join(f"{count:,} from {name}" for name, count in found["sources"].items())
+        changes = f"{found['added']:,} added, {found['vanished']:,} vanished"
+        output.console().print(f"symbols       {found['dagster/row_count']:,} ({who}), {changes}")
+    else:
+        output.fail(outcome.error or "the run failed")
+    if not outcome.success:
+        raise typer.Exit(1)
+
+
+def run(settings: Settings, providers: list[str]) -> RunOutcome:
+    """One run of the registry."""
+    config: dict[str, Any] = {ASSET: {"config": {"providers": providers}}}
+    return run_job(settings, endpoints.resolve(settings), "symbols", None, config)
+
+
+def show(
+    status: Annotated[str | None, typer.Option(help="listed, delisted or paused; all when left out")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the symbols that are registered."""
+    rows = [
+        {"symbol": one.symbol, "name": one.name, "listed": one.listed, "delisted": one.delisted, "status": one.status}
+        for one in listings()
+        if status in (None, one.status)
+    ]
+    if as_json:
+        output.as_json({"symbols": rows})
+    else:
+        shown = [["" if row[name] is None else str(row[name]) for name in COLUMNS] for row in rows]
+        output.table(f"{len(rows)} symbols", COLUMNS, shown)

@@ -1,0 +1,212 @@
+"""`marketdata ingest ticks`: options into one run. How it ended is printed last, failures before it."""
+
+import datetime as dt
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from marketdata_assets.cli import output
+from marketdata_assets.cli.bars import Json
+from marketdata_assets.cli.instance import RunOutcome, run_job
+from marketdata_assets.errors import TerminalError
+from marketdata_assets.local import endpoints
+from marketdata_assets.resources import ClickHouse
+from marketdata_assets.settings import Settings
+from marketdata_assets.ticks import providers_file
+from marketdata_assets.ticks.providers_file import DELIVERS, Table
+
+if TYPE_CHECKING:
+    from marketdata_assets.ticks.records import Listing
+
+Name = TypeVar("Name", bound=str)
+
+ALL = "ALL"
+TABLES: Sequence[Table] = ("tick_data", "factors")
+MAX_NAMED = 20
+
+Symbols = Annotated[list[str] | None, typer.Option(help="600000.SH 000001.SZ ..., or ALL that are registered")]
+Start = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="first day; the last closed one if none")]
+End = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="last day, included")]
+DataTypes = Annotated[
+    list[str] | None,
+    typer.Option(metavar="tick_data|order_book|factors", help="tick_data and factors when left out"),
+]
+Providers = Annotated[
+    list[str] | None, typer.Option("--provider", metavar="tushare|yahoo|files", help="ask only these")
+]
+
+
+class NoSymbols(TerminalError):
+    """There is nothing to load, for no symbol is known."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'no symbol is registered. Fill the registry with "marketdata symbols refresh", or name symbols:'
+            " --symbols 600000.SH 000001.SZ"
+        )
+
+
+def ingest(
+    symbols: Symbols = None,
+    start_date: Start = None,
+    end_date: End = None,
+    data_types: DataTypes = None,
+    workers: Annotated[int, typer.Option(min=0, help="requests under way at most; 0 is the setting")] = 0,
+    providers_config: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="a providers file")] = None,
+    provider: Providers = None,
+    refetch: Annotated[bool, typer.Option("--refetch", help="ask again for days that are covered")] = False,
+    accept_empty: Annotated[
+        bool, typer.Option("--accept-empty", help="let an answer without bars erase bars that stand")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Load ticks of some symbols and days; the run shows in the UI like any other."""
+    first, last = days(start_date and start_date.date(), end_date and end_date.date(), dt.datetime.now(dt.UTC))
+    if providers_config:
+        providers_file.read(providers_config)
+        os.environ["MARKETDATA_PROVIDERS"] = str(providers_config.absolute())
+    config = {
+        "first_day": str(first),
+        "last_day": str(last),
+        "providers": known_providers(provider),
+        "workers": workers,
+        "refetch": refetch,
+        "accept_empty": accept_empty,
+    }
+    named = [symbol.strip().upper() for symbol in symbols or (ALL,)]
+    if ALL in named and len(named) > 1:
+        raise typer.BadParameter("ALL is every symbol; name it alone", param_hint="--symbols")
+    with output.bar("ticks", quiet=as_json):
+        outcome = run(Settings(), [] if named == [ALL] else named, first, last, _tables(data_types), config)
+    if as_json:
+        output.as_json(loaded_json(outcome))
+    else:
+        tell(outcome)
+    if not outcome.success:
+        raise typer.Exit(1)
+
+
+def run(
+    settings: Settings,
+    symbols: Sequence[str],
+    first: dt.date,
+    last: dt.date,
+    tables: Sequence[Table],
+    config: dict[str, Any],
+) -> RunOutcome:
+    """One run over the months of these days; without `symbols`, over all that are registered."""
+    from marketdata_assets.defs.ticks.selected import JOB, run_config
+    from marketdata_assets.partitions import months_from
+
+    found = endpoints.resolve(settings)
+    if not symbols and not listings():
+        raise NoSymbols
+    months = dict.fromkeys(months_from(f"{first:%Y-%m}", f"{last:%Y-%m}"), symbols)
+    return run_job(settings, found, JOB, None, run_config(months, tables, **config)["ops"])
+
+
+def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[dt.date, dt.date]:
+    """The days to load, both included: as asked; without a start the end alone, without both the last closed day."""
+    from marketdata_assets.ticks.windows import last_closed
+
+    closed = last_closed(now)
+    if start and start > closed:
+        raise typer.BadParameter(f"{start} is not over yet; the last closed day is {closed}", param_hint="--start-date")
+    first, last = start or end or _last_session(closed), end or (closed if start else _last_session(closed))
+    if last < first:
+        raise typer.BadParameter(f"{last} is before {first}", param_hint="--end-date")
+    return first, last
+
+
+def _last_session(closed: dt.date) -> dt.date:
+    from marketdata_assets.ticks.calendar import ashares
+    from marketdata_assets.ticks.records import Days
+
+    return ashares().trading_days(Days(closed - dt.timedelta(days=30), closed))[-1]
+
+
+def known_providers(named: Sequence[str] | None) -> list[str]:
+    """The names, each once; refuses what is no provider."""
+    return _among(tuple(DELIVERS), named, "--provider")
+
+
+def _tables(named: Sequence[str] | None) -> Sequence[Table]:
+    return _among(providers_file.TABLES, named, "--data-types") or TABLES
+
+
+def _among(known: Sequence[Name], named: Sequence[str] | None, flag: str) -> list[Name]:
+    for name in named or ():
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint=flag)
+    return [name for name in known if name in (named or ())]
+
+
+def listings() -> "list[Listing]":
+    """The registry."""
+    from marketdata_assets.ticks import registry
+    from marketdata_assets.ticks.tables import ensure
+
+    with ClickHouse().client() as client:
+        ensure(client)
+        return registry.listed(client)
+
+
+def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
+    """How a load ended, for machines."""
+    told = _told(outcome)
+    return {
+        "success": outcome.success,
+        "run_id": outcome.run_id,
+        "symbols": told.get("symbols", 0),
+        "successful": told.get("symbols", 0) - told.get("symbols_failed", 0),
+        "tables": told.get("tables", {}),
+        "checks_passed": outcome.checks_passed,
+        "checks_failed": outcome.checks_failed,
+        "error": outcome.error,
+    }
+
+
+def tell(outcome: RunOutcome) -> None:
+    """Print how a load ended: the failures, a line for each table, and how many symbols had none."""
+    told = _told(outcome)
+    for name in outcome.checks_failed:
+        output.notes().print(f"[yellow]check failed[/] {name}")
+    if not told:
+        output.fail(outcome.error or "the run failed before anything was loaded")
+        return
+    for line in failures(told["tables"]):
+        output.fail(line)
+    for name, table in told["tables"].items():
+        output.console().print(f"{name:<13} {_line(table)}")
+    output.console().print(f"{outcome.checks_passed} checks passed, {len(outcome.checks_failed)} failed")
+    output.console().print(f"Successful: {told['symbols'] - told['symbols_failed']}/{told['symbols']}")
+
+
+def failures(tables: dict[str, Any]) -> list[str]:
+    """The symbol-months that failed and why, the first of them."""
+    lines = [
+        f"{name} of {one['symbol']} {one['month']}: {one['error']}"
+        for name, table in tables.items()
+        for one in table["failures"]
+    ]
+    count = sum(table["failed"] for table in tables.values())
+    more = [f"and {count - MAX_NAMED:,} more; --json names them"] if count > MAX_NAMED else []
+    return [*lines[:MAX_NAMED], *more]
+
+
+def _line(table: dict[str, Any]) -> str:
+    counts = ", ".join(f"{table[name]:,} {name}" for name in ("ok", "empty", "unsupported", "failed"))
+    who = "".join(f", {count:,} from {name}" for name, count in table["providers"].items())
+    return (
+        f"{table['rows']:,} rows stand, {table['rejected']:,} rejected; {counts}, {table['changed']:,} changed;"
+        f" {table['requests']:,} requests, {table['seconds']:.1f} s{who}"
+    )
+
+
+def _told(outcome: RunOutcome) -> dict[str, Any]:
+    from marketdata_assets.defs.ticks.selected import JOB
+
+    return outcome.metadata.get(JOB, {})
