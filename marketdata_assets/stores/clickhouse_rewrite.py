@@ -9,10 +9,14 @@ Nothing is lost: say P cloned before Q published, and P published after Q. P's s
 others, or P could not have published. So P made its stage after Q had looked, and Q's stage stood before P looked. P
 dropped it before P cloned, and so before Q published, and a stage that is dropped cannot be published.
 A writer that dies, or sleeps and is overtaken, leaves a stage that the next writer drops, and nothing else.
+
+Waiting only spares writers the repetition: they take turns on one machine, and let a stage of another machine be while
+it is young. No clock or lock is believed in.
 """
 
 import fcntl
 import os
+import random
 import re
 import secrets
 import time
@@ -37,6 +41,8 @@ UNKNOWN_SETTING = 115
 POLL_SECONDS = 0.005
 QUIET_SECONDS = 120.0
 TURN_SECONDS = 30.0
+COURTESY_SECONDS = 15.0
+PATIENCE_SECONDS = 600.0
 _PARTITION = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -96,22 +102,23 @@ class Stage:
 
 
 @contextmanager
-def staged(client: "Client", table: str, partition: str, *, turns: Path | None = None) -> Iterator[Stage]:
+def staged(
+    client: "Client", table: str, partition: str, *, turns: Path | None = None, courtesy_s: float = COURTESY_SECONDS
+) -> Iterator[Stage]:
     """A stage that holds a copy of the partition; `publish` it within the block. It is dropped on leaving.
 
     Raises Superseded when another writer came in between. `turns` is a folder in which writers of one machine wait for
-    each other, so that they need not repeat their work; nothing depends on it.
+    each other; a stage of another machine is waited for as long as `courtesy_s`.
     """
     from clickhouse_connect.driver.exceptions import DatabaseError
 
     if not _PARTITION.fullmatch(partition):
         raise ValueError(f"{partition!r} is no partition")
     prefix = f"{table}__{partition}__"
-    stage = Stage(client, table, partition, f"{prefix}{secrets.token_hex(6)}")
-    with _turn(turns, f"{table}-{partition}"):
+    with _turn(turns, f"{table}-{partition}") as (group, held):
+        stage = Stage(client, table, partition, f"{prefix}{group}_{secrets.token_hex(6)}")
         try:
-            stage._command(f"CREATE TABLE {quoted(stage.name)} AS {quoted(table)}")
-            _fence(stage, prefix)
+            _claim(stage, prefix, courtesy_s, f"{prefix}{group}_" if held else None)
             stage._command(f"ALTER TABLE {quoted(stage.name)} ATTACH PARTITION ID '{partition}' FROM {quoted(table)}")
             yield stage
         except (DatabaseError, StoreAway) as error:
@@ -121,7 +128,7 @@ def staged(client: "Client", table: str, partition: str, *, turns: Path | None =
             raise Superseded(table, partition, "another writer replaced it at the same time") from error
         finally:
             with suppress(MarketDataError, DatabaseError):
-                stage._command(f"DROP TABLE IF EXISTS {quoted(stage.name)} SYNC")
+                _drop(stage.client, stage.name)
 
 
 def stages(client: "Client", prefix: str) -> list[str]:
@@ -130,13 +137,39 @@ def stages(client: "Client", prefix: str) -> list[str]:
     return clickhouse.read(client, sql, {"prefix": prefix})["name"].to_list()
 
 
-def _fence(stage: Stage, prefix: str) -> None:
-    """No stage that stood before ours can be published from here on, and none is being published."""
-    for other in stages(stage.client, prefix):
-        if other != stage.name:
-            stage._command(f"DROP TABLE IF EXISTS {quoted(other)} SYNC")
+def _claim(stage: Stage, prefix: str, courtesy_s: float, ours: str | None) -> None:
+    """Create the stage and fence all others, once none of them is young; those named `ours...` are surely dead."""
+    since: dict[str, float] = {}
+    started = time.monotonic()
+    while True:
+        now = time.monotonic()
+        others = [name for name in stages(stage.client, prefix) if ours is None or not name.startswith(ours)]
+        young = [name for name in others if now - since.setdefault(name, now) < courtesy_s]
+        if not young:
+            stage._command(f"CREATE TABLE {quoted(stage.name)} AS {quoted(stage.table)}")
+            if _fenced(stage, prefix, {*others, stage.name}, ours):
+                return
+            _drop(stage.client, stage.name)
+        if now - started > PATIENCE_SECONDS:
+            raise Superseded(stage.table, stage.partition, "other writers replace it all the time")
+        time.sleep(random.uniform(0.5, 5) * POLL_SECONDS)  # noqa: S311
+
+
+def _fenced(stage: Stage, prefix: str, known: set[str], ours: str | None) -> bool:
+    """See to it that no other stage can be published, and none is being published; or let one that is new have way."""
+    others = [name for name in stages(stage.client, prefix) if name != stage.name]
+    if any(name < stage.name for name in others if name not in known and not (ours and name.startswith(ours))):
+        return False
+    for name in others:
+        _drop(stage.client, name)
     # A third writer may have dropped one whose REPLACE had begun; it is not listed and still lands.
     _wait_for(stage.client, prefix, "REPLACE PARTITION")
+    return True
+
+
+def _drop(client: "Client", name: str) -> None:
+    with naming_failures():
+        client.command(f"DROP TABLE IF EXISTS {quoted(name)} SYNC")
 
 
 def _wait_for(client: "Client", name: str, kind: str) -> None:
@@ -159,21 +192,41 @@ def _stands(stage: Stage) -> bool:
 
 
 @contextmanager
-def _turn(folder: Path | None, name: str) -> Iterator[None]:
-    """Wait for this machine's other writers of `name`, though not for ever: one of them may be asleep."""
+def _turn(folder: Path | None, name: str) -> Iterator[tuple[str, bool]]:
+    """Wait for this machine's other writers of `name`, though not for ever: one of them may be asleep.
+
+    Gives a name for all who wait in `folder`, and whether it is our turn, so that none of them is at work.
+    """
     if folder is None:
-        yield
+        yield secrets.token_hex(4), False
         return
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + TURN_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(POLL_SECONDS)
-        yield
+        yield _group(folder), _locked(file)
     finally:
         os.close(file)
+
+
+def _group(folder: Path) -> str:
+    known = folder / "group"
+    if not known.exists():
+        token = secrets.token_hex(4)
+        fresh = folder / f"group-{token}"
+        fresh.write_text(token)
+        with suppress(FileExistsError):
+            os.link(fresh, known)
+        fresh.unlink()
+    return known.read_text()
+
+
+def _locked(file: int) -> bool:
+    deadline = time.monotonic() + TURN_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(POLL_SECONDS)
+        else:
+            return True
+    return False

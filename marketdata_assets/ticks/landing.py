@@ -15,7 +15,7 @@ import polars as pl
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import Load
-from marketdata_assets.stores.clickhouse_rewrite import Stage, Superseded, staged
+from marketdata_assets.stores.clickhouse_rewrite import COURTESY_SECONDS, Stage, Superseded, staged
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.tables import Table, partition
@@ -53,6 +53,8 @@ class Patience:
     away: int = 6
     first_pause_s: float = 0.5  # of a server that is away; doubles
     longest_pause_s: float = 10.0
+    courtesy_s: float = COURTESY_SECONDS
+    """How long another machine's half-done work on the month is waited for."""
 
 
 def land(
@@ -75,7 +77,7 @@ def land(
     while True:
         started = time.monotonic()
         try:
-            _land(client, table, month, landings, turns)
+            _land(client, table, month, landings, turns, patience.courtesy_s)
             return
         except Superseded:
             contended += 1
@@ -96,11 +98,13 @@ def interrupted(client: "Client", table: Table) -> list[Load]:
     return ledger.interrupted(client, table.name)
 
 
-def _land(client: "Client", table: Table, month: str, landings: Sequence[Landing], turns: Path | None) -> None:
+def _land(
+    client: "Client", table: Table, month: str, landings: Sequence[Landing], turns: Path | None, courtesy_s: float
+) -> None:
     written = sorted((one for one in landings if one.frame is not None), key=lambda one: one.symbol)
     noted = [one for one in landings if one.frame is None]
     if written:
-        with staged(client, table.name, partition(month), turns=turns) as stage:
+        with staged(client, table.name, partition(month), turns=turns, courtesy_s=courtesy_s) as stage:
             # After the clone and before the last look at the stage: so versions are ordered as the publishes are.
             version = ledger.next_version(client)
             totals = _replace(stage, table, written)

@@ -19,7 +19,7 @@ from marketdata_assets.ticks.tables import TICK_DATA
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 MONTH = "2026-01"
 JANUARY = Days.month(MONTH)
-PATIENT = landing.Patience(contended=200, longest_pause_s=0.3)
+PATIENT = landing.Patience(contended=200, longest_pause_s=0.3, courtesy_s=0.1)
 
 
 def weekdays(days: Days) -> list[dt.date]:

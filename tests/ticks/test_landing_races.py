@@ -232,7 +232,7 @@ def test_a_stage_that_another_writer_dropped_cannot_be_published(client: Client)
     land(client, [one(A)])
     with pytest.raises(Superseded), clickhouse_rewrite.staged(client, "tick_data", "202601") as mine:
         mine.delete("1", {})
-        with clickhouse_rewrite.staged(client, "tick_data", "202601") as other:
+        with clickhouse_rewrite.staged(client, "tick_data", "202601", courtesy_s=0) as other:
             other.publish()
         mine.publish()
     assert stands(client, A).equals(bars(A, JANUARY))
