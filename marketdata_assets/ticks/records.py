@@ -4,7 +4,7 @@ A value that the provider did not send is null. Reading a provider's own format 
 """
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,6 +86,10 @@ ACTIONS = pl.Schema(
     }
 )
 
+MAX_REJECTED = 1000
+MAX_REJECTED_SHARE = 0.01
+"""A delivery with more refused rows than either does not land."""
+
 
 @dataclass(frozen=True, order=True)
 class Days:
@@ -160,6 +164,19 @@ class Listing:
     status: Status
 
 
+def too_many(provider: str, symbol: str, good: int, rejected: Sequence[Reject]) -> str:
+    """Why a delivery with so many good and refused rows does not land; empty when it does."""
+    bad = len(rejected)
+    rows = good + bad
+    if bad <= MAX_REJECTED and bad <= rows * MAX_REJECTED_SHARE:
+        return ""
+    first = rejected[0]
+    return (
+        f"{provider} {symbol}: {bad} of {rows} rows were refused, the first in line {first.line}: {first.reason}"
+        f" ({first.raw[:100]}). Nothing of it landed."
+    )
+
+
 def to_utc(column: str, session: Session) -> pl.Expr:
     """A column of exchange times without a zone as UTC; null where the clocks show no such time, or show it twice."""
     local = pl.col(column).dt.replace_time_zone(session.timezone, ambiguous="null", non_existent="null")
@@ -174,8 +191,23 @@ def bars(
     Refused are rows without a time, with seconds, with numbers that are not finite or shares that are not whole, and
     rows that contradict an earlier one of the same minute. A row said twice counts once.
     """
-    numbers = ["open", "high", "low", "close", "volume", "turnover"]
     judged = raw.with_columns(reason=_reason())
+    if judged["reason"].null_count() < judged.height or judged["ts"].n_unique() < judged.height:
+        judged, rejected = _sifted(judged)
+    else:
+        rejected = ()
+    frame = judged.sort("ts").with_columns(
+        provider=pl.lit(provider),
+        symbol=pl.lit(symbol),
+        interval=pl.lit(INTERVAL),
+        volume=pl.col("volume").cast(pl.Int64),
+    ).with_columns(flags=_flags(quality, session))
+    return frame.select(BARS.names()).cast(BARS), rejected
+
+
+def _sifted(judged: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
+    """The rows that are bars, each minute once, and the others."""
+    numbers = ["open", "high", "low", "close", "volume", "turnover"]
     good = judged.filter(pl.col("reason").is_null()).unique(["ts", *numbers], keep="first", maintain_order=True)
     good = good.with_columns(
         reason=pl.when(pl.col("ts").is_duplicated() & ~pl.col("ts").is_first_distinct()).then(
@@ -184,14 +216,7 @@ def bars(
     )
     bad = pl.concat([judged.filter(pl.col("reason").is_not_null()), good.filter(pl.col("reason").is_not_null())])
     rejected = bad.sort("line").select("line", "reason", "raw").iter_rows()
-    frame = good.filter(pl.col("reason").is_null()).sort("ts")
-    frame = frame.with_columns(
-        provider=pl.lit(provider),
-        symbol=pl.lit(symbol),
-        interval=pl.lit(INTERVAL),
-        volume=pl.col("volume").cast(pl.Int64),
-    ).with_columns(flags=_flags(quality, session))
-    return frame.select(BARS.names()).cast(BARS), tuple(Reject(*row) for row in rejected)
+    return good.filter(pl.col("reason").is_null()), tuple(Reject(*row) for row in rejected)
 
 
 def flag_names(flags: int) -> list[str]:

@@ -13,16 +13,12 @@ from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
 from marketdata_assets.ticks.fallback import Answer
 from marketdata_assets.ticks.landing import Landing
-from marketdata_assets.ticks.records import Days, Delivery
+from marketdata_assets.ticks.records import Days, Delivery, too_many
 from marketdata_assets.ticks.reports import Outcome, Unit, UnitReport
 from marketdata_assets.ticks.tables import TICK_DATA
 from marketdata_assets.ticks.windows import ZONE, Due
 
 CODE_VERSION = "ticks-1"
-
-MAX_REJECTED = 1000
-MAX_REJECTED_SHARE = 0.01
-"""A delivery with more refused rows than either does not land."""
 
 _NUMBERS = ("open", "high", "low", "close", "volume", "turnover", "flags")  # finite, and whole ones below 2 ** 53
 _NAMES = ("provider", "label", "interval", "currency")  # one of each a day
@@ -138,7 +134,7 @@ class _Case:
         frame = rows_of(delivery, self.asked.unit.symbol)
         new = digest(frame)
         attempted = f"{new:032x}"
-        if flaw := _flaw(delivery):
+        if flaw := too_many(delivery.provider, self.asked.unit.symbol, delivery.bars.height, delivery.rejected):
             return self.failed(flaw, delivery.rejected, attempted)
         if kept := self._better_stands(delivery.provider):
             return self.noted("ok", "; ".join(filter(None, (kept, why))))
@@ -258,16 +254,3 @@ def digest(frame: pl.DataFrame) -> int:
         total += int.from_bytes(blake2b(head.encode() + values[at : at + length].tobytes(), digest_size=16).digest())
         at += length
     return total % _MODULUS
-
-
-def _flaw(delivery: Delivery) -> str:
-    """Why a delivery does not land; empty when it does."""
-    bad = len(delivery.rejected)
-    rows = delivery.bars.height + bad
-    if bad <= MAX_REJECTED and bad <= rows * MAX_REJECTED_SHARE:
-        return ""
-    first = delivery.rejected[0]
-    return (
-        f"{delivery.provider} {delivery.symbol} {delivery.days}: {bad} of {rows} rows were refused, the first in line"
-        f" {first.line}: {first.reason} ({first.raw[:100]}). Nothing of it landed."
-    )
