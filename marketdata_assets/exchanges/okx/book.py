@@ -1,0 +1,166 @@
+"""Order books of OKX: how the messages of a channel follow one another, and the checksum of older recordings.
+
+Rules, from https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel:
+1. A message with action `snapshot`, or with prevSeqId -1, is the whole book and takes the place of what was there.
+2. prevSeqId of an update is the seqId before it. It may be its own seqId when nothing changed for a while, and seqId
+   may be smaller after maintenance; both still name the one before.
+3. `checksum` is the CRC-32, as a signed number, of the best 25 levels of both sides, bid and ask by turns, each as
+   price:size in the texts that were sent. Since 2026 it is 0, which says nothing.
+4. `books5` sends five whole levels of both sides each time.
+Messages of before 2023 carry no sequence numbers. For these a message that equals the one before it is a repeat, one
+that is older than the one before it is out of order, and a lost one shows in the checksum.
+"""
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Literal
+from zlib import crc32
+
+import msgspec
+
+from marketdata_assets.exchanges.books import Book, BookState
+from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.okx.tickers import WireLevel
+from marketdata_assets.exchanges.okx.wire import MS, VENUE, Millis, Parse, Sequence, Wire
+from marketdata_assets.exchanges.outcomes import Control, Outcome
+from marketdata_assets.exchanges.records import Level, OrderBook
+
+CHECKED_LEVELS = 25
+WHOLE = frozenset({"books5"})
+"""Channels that send a whole book each time."""
+
+CHANGES = frozenset({"books", "books-l2-tbt", "books50-l2-tbt", "books-elp", "books-rpi"})
+"""Channels that send a snapshot and then what changes."""
+
+
+class WireBook(Wire, frozen=True, gc=False):
+    asks: tuple[WireLevel, ...]
+    bids: tuple[WireLevel, ...]
+    ts: Millis
+    checksum: int = 0
+    seq_id: Sequence | None = msgspec.field(name="seqId", default=None)
+    prev_seq_id: Sequence | None = msgspec.field(name="prevSeqId", default=None)
+
+
+class WireBooks(Wire, frozen=True, gc=False):
+    data: list[WireBook]
+    action: Literal["snapshot", "update"] | None = None
+
+
+_books = msgspec.json.Decoder(WireBooks, strict=False).decode
+
+
+class BookStream:
+    """One book channel of one instrument. It hangs on the connection that its last snapshot came over.
+
+    A second connection with the same channel is redundant: its updates are not taken into this book.
+    """
+
+    def __init__(self, state: BookState) -> None:
+        self.state = state
+        self.connection = 0
+        self._before: tuple[WireBook | None, int | None] = (None, None)  # the last message, and the one it followed
+
+    # {"arg":{"channel":"books","instId":"ABC-USDT"},"action":"update","data":[{"asks":[["4.21","0.5","0","2"]],
+    #   "bids":[["4.2","0","0","0"]],"ts":"1700000000123","checksum":0,"prevSeqId":90,"seqId":91}]}
+    # Rules and link: above. A level is price, size, a number without meaning, count of orders; size 0 takes it away.
+    def push(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        """What becomes of a message of the channel. After BadMessage or a decoder's error, call `lost`."""
+        message = _books(raw)
+        made: list[Outcome] = []
+        for one in message.data:
+            if self._is_whole(message, one):
+                made += self._snapshot(one, ts_recv, connection)
+            else:
+                made += self._update(one, ts_recv, connection)
+        return made
+
+    def lost(self, ts_recv: int) -> list[Outcome]:
+        """A message could not be read: what it changed is missing."""
+        return [*self.state.broken("sequence", None, ts_recv)] if self.state.status == "live" else []
+
+    def _is_whole(self, message: WireBooks, one: WireBook) -> bool:
+        if message.action == "snapshot" or one.prev_seq_id == -1 or self.state.stream in WHOLE:
+            return True
+        if message.action is None:
+            raise BadMessage(VENUE, f"{self.state.stream} without an action")
+        return False
+
+    def _snapshot(self, one: WireBook, ts_recv: int, connection: int) -> list[Outcome]:
+        bids, asks = _levels(one.bids), _levels(one.asks)
+        made = self.state.snapshot(bids, asks, one.seq_id, one.ts * MS, ts_recv, verify=_verify(one.checksum))
+        self.connection = connection
+        self._before = one, one.prev_seq_id
+        return [*made]
+
+    def _update(self, one: WireBook, ts_recv: int, connection: int) -> list[Outcome]:
+        state = self.state
+        if state.status != "live" or connection != self.connection:
+            state.dropped += 1
+            why = "another connection has it" if state.status == "live" else f"{state.status}, no snapshot since"
+            return [Control("ignored", f"{state.stream}:{state.instrument.name} {why}")]
+        fault = self._fault(one)
+        if fault == "repeat":
+            return [state.repeated(one.seq_id, ts_recv)]
+        if fault == "sequence":
+            return [*state.broken("sequence", one.seq_id, ts_recv)]
+        prev_id, verify = one.prev_seq_id, _verify(one.checksum)
+        bids, asks = _levels(one.bids), _levels(one.asks)
+        made = state.delta(bids, asks, one.seq_id, one.seq_id, prev_id, one.ts * MS, ts_recv, verify)
+        self._before = one, prev_id
+        return [made]
+
+    def _fault(self, one: WireBook) -> Literal["repeat", "sequence"] | None:
+        """Whether the message does not follow the last one."""
+        last, last_prev = self._before
+        if one.prev_seq_id is None or one.seq_id is None:
+            if last is None or one.ts > last.ts:
+                return None
+            if one.ts < last.ts:
+                return "sequence"
+            return "repeat" if one == last else None
+        if one.prev_seq_id == self.state.last_id:
+            return None
+        return "repeat" if (one.seq_id, one.prev_seq_id) == (self.state.last_id, last_prev) else "sequence"
+
+
+# {"code":"0","msg":"","data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0","1"]],"ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-order-book; none is built on it.
+def polled_books(instrument: Instrument) -> Parse:
+    """Parser of the books of one instrument that were asked for over REST."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        return [_polled(one, instrument, ts_recv) for one in _books(raw).data]
+
+    return parse
+
+
+def checksum(book: Book) -> int:
+    """The checksum of rule 3."""
+    bids, asks = book.top(CHECKED_LEVELS)
+    paired = min(len(bids), len(asks))
+    texts = chain(
+        chain.from_iterable(chain.from_iterable(zip(bids, asks, strict=False))),
+        chain.from_iterable(bids[paired:]),
+        chain.from_iterable(asks[paired:]),
+    )
+    value = crc32(":".join(texts).encode())
+    return value - (1 << 32) if value >> 31 else value
+
+
+def _verify(expected: int) -> Callable[[Book], bool] | None:
+    return (lambda book: checksum(book) == expected) if expected else None
+
+
+def _polled(one: WireBook, instrument: Instrument, ts_recv: int) -> Outcome:
+    """The same checks as for a book that is kept."""
+    state = BookState(instrument, "polled")
+    record = state.snapshot(_levels(one.bids), _levels(one.asks), one.seq_id, one.ts * MS, ts_recv)[0]
+    if not isinstance(record, OrderBook):
+        raise BadMessage(VENUE, f"a crossed book of {instrument.name}")
+    return record
+
+
+def _levels(levels: tuple[WireLevel, ...]) -> tuple[Level, ...]:
+    return tuple([(one.price, one.size) for one in levels])

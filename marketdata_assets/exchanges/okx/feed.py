@@ -1,0 +1,173 @@
+"""The session of OKX's public sockets, without the sockets: bytes in, outcomes out. Live and replay use the same.
+
+One connection carries markets of all types; the type of a record is that of its instrument.
+"""
+
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.errors import BadMessage, ExchangesError
+from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.okx import channels, control
+from marketdata_assets.exchanges.okx.book import BookStream
+from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments
+from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Data, Parse, envelope
+from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome
+from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.wants import Want
+
+KEPT_ROUTES = 20_000
+"""More subscriptions than connections could carry; what comes after that many is not remembered."""
+
+API = "/api/v5/"
+
+_BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
+
+_listed = msgspec.json.Decoder(Data[Listed]).decode
+
+
+class OkxFeed:
+    """All of OKX's markets. `market_type` is not looked at: it stands there because other venues need it.
+
+    `books` has one state for each book channel of an instrument, by `channel:instrument`.
+    """
+
+    def __init__(
+        self,
+        market_type: MarketType | None = None,
+        instruments: Instruments | None = None,
+        *,
+        strict: bool = True,
+        books: bool = True,
+    ) -> None:
+        self.instruments = OkxInstruments(instruments, strict=strict)
+        self.books: dict[str, BookState] = {}
+        self.wants: dict[str, Want] = {}
+        self._keep_books = books
+        self._streams: dict[str, BookStream] = {}
+        self._routes: dict[bytes, Parse] = {}
+
+    def push(self, raw: bytes, ts_recv: int, *, connection: int = 0) -> list[Outcome]:
+        """What becomes of a message of the socket. Never raises, whatever the bytes."""
+        parse = self._routes.get(raw[: raw.find(b"}")])  # all up to the end of `arg`
+        try:
+            return (parse or self._route(raw))(raw, ts_recv, connection)
+        except _BROKEN_BYTES as error:
+            return [_dead_letter(raw, error, ts_recv)]
+
+    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
+        """What becomes of an answer of REST to `url`. Never raises, whatever the bytes."""
+        try:
+            refusal = control.refusal(raw)
+            return [refusal] if refusal else self._answer(url, raw, ts_recv)
+        except _BROKEN_BYTES as error:
+            return [_dead_letter(raw, error, ts_recv)]
+
+    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """The socket of `connection` is a new one: every book on it needs a subscription of its own again."""
+        made: list[Outcome] = []
+        for key, stream in self._streams.items():
+            if stream.connection == connection:
+                made += stream.state.reopened(ts_recv)
+                self._look_at(key, ts_recv)
+        return made
+
+    def stream_of(self, raw: bytes) -> str:
+        """The channel of a message, or its event, for counting."""
+        if raw in control.BARE:
+            return raw.decode()
+        try:
+            head = envelope(raw)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return "unknown"
+        if head.event is not None:
+            return f"event:{head.event}"
+        return head.arg.channel if head.arg else "unknown"
+
+    def _route(self, raw: bytes) -> Parse:
+        """The parser of a message, remembered by the bytes up to the end of `arg` if these alone say all of it."""
+        if raw in control.BARE:
+            return lambda _raw, _ts_recv, _connection: [Control(control.BARE[raw])]
+        head = envelope(raw)
+        if head.event is not None:
+            return self._event
+        if head.arg is None:
+            raise BadMessage(VENUE, "a message without arg and without event")
+        parse = self._parser(head.arg)
+        begin = raw[: raw.find(b"}")]
+        if begin.startswith(b'{"arg":{') and len(self._routes) < KEPT_ROUTES and _arg_of(begin) == head.arg:
+            self._routes[begin] = parse
+        return parse
+
+    def _parser(self, arg: Arg) -> Parse:
+        if arg.channel == "instruments":
+            return self._listing
+        if arg.channel not in channels.BOOKS:
+            return channels.of_channel(arg, self.instruments.__getitem__)
+        return self._book(arg) if self._keep_books else channels.ignored(str(arg))
+
+    def _book(self, arg: Arg) -> Parse:
+        key = f"{arg.channel}:{arg.inst_id}"
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = BookStream(BookState(self.instruments[arg.inst_id], arg.channel))
+            self._streams[key], self.books[key] = stream, stream.state
+
+        def parse(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+            try:
+                return stream.push(raw, ts_recv, connection)
+            except _BROKEN_BYTES as error:
+                return [_dead_letter(raw, error, ts_recv), *stream.lost(ts_recv)]
+            finally:
+                if stream.state.status != "live" or self.wants:
+                    self._look_at(key, ts_recv)
+
+        return parse
+
+    def _look_at(self, key: str, ts_recv: int) -> None:
+        """Want a book that is not live, and no longer one that is."""
+        state = self.books[key]
+        if state.status == "live":
+            self.wants.pop(key, None)
+        elif key not in self.wants:
+            self.wants[key] = Want(state.instrument.name, state.stream, "subscription", ts_recv)
+
+    def _event(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        outcome, arg = control.event(raw)
+        if isinstance(outcome, Control) and outcome.detail.startswith("unsubscribe ") and arg:
+            state = self.books.get(f"{arg.channel}:{arg.inst_id}")
+            if (
+                state
+                and state.status == "live"
+                and self._streams[f"{arg.channel}:{arg.inst_id}"].connection == connection
+            ):
+                state.status = "waiting"  # nobody tells us any more how it changes
+        return [outcome]
+
+    def _listing(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        """A list of instruments, or what changed in it; the same over the socket and over REST."""
+        told = list(instruments(_listed(raw).data))
+        self.instruments.add(told)
+        self._routes.clear()  # their parsers know instruments as they were
+        return [Control("ignored", f"instruments: {len(told)}")]
+
+    def _answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
+        parts = urlsplit(url)
+        path = parts.path.rpartition(API)[2]
+        if path == channels.INSTRUMENTS_PATH:
+            return self._listing(raw, ts_recv, 0)
+        return channels.of_path(path, dict(parse_qsl(parts.query)), self.instruments.__getitem__)(raw, ts_recv, 0)
+
+
+def _arg_of(begin: bytes) -> Arg | None:
+    try:
+        return envelope(begin + b"}}").arg
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _dead_letter(raw: bytes, error: Exception, ts_recv: int) -> DeadLetter:
+    cause = error.cause if isinstance(error, BadMessage) else f"{type(error).__name__}: {error}"
+    return DeadLetter(raw, cause, ts_recv)

@@ -1,0 +1,121 @@
+"""OKX's lists of instruments: what one contract is worth, and the market that an instrument belongs to.
+
+    GET /api/v5/public/instruments?instType=SWAP
+    {"code": "0", "msg": "", "data": [{"instType": "SWAP", "instId": "ABC-USDT-SWAP", "uly": "ABC-USDT",
+     "ctVal": "0.01", "ctMult": "1", "ctValCcy": "ABC", "ctType": "linear", "baseCcy": "", "quoteCcy": "", ...}]}
+
+https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments
+One contract is worth ctVal x ctMult of ctValCcy: coins on linear contracts and options, USD on inverse contracts.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+import msgspec
+
+from marketdata_assets.exchanges.errors import BadInstruments
+from marketdata_assets.exchanges.instruments import EXACT, Instrument, Instruments, plain
+from marketdata_assets.exchanges.numbers import decimal
+from marketdata_assets.exchanges.records import MarketType
+
+VENUE = "okx"
+
+_NAME = re.compile(
+    r"(?P<base>[A-Z0-9]+)-(?P<quote>[A-Z0-9]+)"
+    r"(-(?P<kind>SWAP|[0-9]{6}(?P<option>-[0-9]+(\.[0-9]+)?-[CP])?))?"
+)
+
+
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """One element of a list; all values are texts, and empty where they do not apply."""
+
+    inst_type: str = msgspec.field(name="instType")  # SPOT, MARGIN, SWAP, FUTURES, OPTION
+    inst_id: str = msgspec.field(name="instId")
+    uly: str = ""  # the underlying, BASE-QUOTE
+    inst_family: str = msgspec.field(name="instFamily", default="")
+    base_ccy: str = msgspec.field(name="baseCcy", default="")
+    quote_ccy: str = msgspec.field(name="quoteCcy", default="")
+    ct_type: str = msgspec.field(name="ctType", default="")  # linear, inverse
+    ct_val: str = msgspec.field(name="ctVal", default="")
+    ct_mult: str = msgspec.field(name="ctMult", default="")
+    ct_val_ccy: str = msgspec.field(name="ctValCcy", default="")
+
+
+def instruments(listed: Iterable[Listed]) -> Iterator[Instrument]:
+    """The instruments of a list; those of kinds that we do not know are left out. Raises BadInstruments."""
+    for one in listed:
+        if one.inst_type in ("SPOT", "MARGIN"):
+            yield _spot(one)
+        elif one.inst_type in ("SWAP", "FUTURES", "OPTION"):
+            yield _contract(one)
+
+
+def named(name: str) -> Instrument | None:
+    """What the name alone says, without the value of a contract; null when the name is not clear.
+
+    A contract on BASE-USD is paid in the coin, one on any other quote in that quote.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    base, quote, kind = match["base"], match["quote"], match["kind"]
+    if kind is None:
+        return Instrument("okx", "spot", name, name, base, quote, "base")
+    market_type: MarketType = "option" if match["option"] else "inverse" if quote == "USD" else "linear"
+    return Instrument("okx", market_type, name, _symbol(name), base, quote, "contracts")
+
+
+class OkxInstruments(Instruments):
+    """The instruments of all of OKX's markets. When not `strict`, the name of an unknown one has to do."""
+
+    def __init__(self, instruments: Instruments | None = None, *, strict: bool = True) -> None:
+        super().__init__(VENUE, {} if instruments is None else instruments.known)
+        self.strict = strict
+
+    def __getitem__(self, name: str) -> Instrument:
+        known = self.known.get(name)
+        if known is None and not self.strict:
+            known = named(name)
+        return known or super().__getitem__(name)
+
+
+def _spot(one: Listed) -> Instrument:
+    if not (one.base_ccy and one.quote_ccy):
+        raise BadInstruments(VENUE, f"{one.inst_id} has no baseCcy or no quoteCcy")
+    symbol = f"{one.base_ccy}-{one.quote_ccy}"
+    return Instrument("okx", "spot", one.inst_id, symbol, one.base_ccy, one.quote_ccy, "base")
+
+
+def _contract(one: Listed) -> Instrument:
+    base, _, quote = (one.uly or one.inst_family).partition("-")
+    market_type: MarketType
+    if one.inst_type == "OPTION":
+        market_type = "option"
+    elif one.ct_type == "linear":
+        market_type = "linear"
+    elif one.ct_type == "inverse":
+        market_type = "inverse"
+    else:
+        raise BadInstruments(VENUE, f"{one.inst_id} has the ctType {one.ct_type!r}")
+    if not (base and quote):
+        raise BadInstruments(VENUE, f"{one.inst_id} has no underlying")
+    counted = quote if market_type == "inverse" else base
+    value = _value(one) if one.ct_val_ccy == counted else None  # a value in a third currency says nothing of either
+    symbol = _symbol(one.inst_id)
+    return Instrument("okx", market_type, one.inst_id, symbol, base, quote, "contracts", value)
+
+
+def _symbol(name: str) -> str:
+    return name.removesuffix("-SWAP")
+
+
+def _value(one: Listed) -> str | None:
+    """What a contract is worth; null while a listing to come does not say it yet."""
+    if not (one.ct_val and one.ct_mult):
+        return None
+    try:
+        texts = decimal("ctVal", one.ct_val), decimal("ctMult", one.ct_mult)
+    except ValueError as error:
+        raise BadInstruments(VENUE, f"{one.inst_id}: {error}") from None
+    return plain(EXACT.multiply(*map(Decimal, texts)))
