@@ -196,12 +196,17 @@ def bars(
         judged, rejected = _sifted(judged)
     else:
         rejected = ()
-    frame = judged.sort("ts").with_columns(
-        provider=pl.lit(provider),
-        symbol=pl.lit(symbol),
-        interval=pl.lit(INTERVAL),
-        volume=pl.col("volume").cast(pl.Int64),
-    ).with_columns(flags=_flags(quality, session))
+    frame = (
+        judged.sort("ts")
+        .with_columns(
+            provider=pl.lit(provider),
+            symbol=pl.lit(symbol),
+            interval=pl.lit(INTERVAL),
+            volume=pl.col("volume").cast(pl.Int64),
+            local=pl.col("ts").dt.convert_time_zone(session.timezone).dt.replace_time_zone(None),
+        )
+        .with_columns(flags=_flags(quality, session))
+    )
     return frame.select(BARS.names()).cast(BARS), rejected
 
 
@@ -237,10 +242,11 @@ def _reason() -> pl.Expr:
 
 
 def _flags(quality: Quality, session: Session) -> pl.Expr:
+    """Of rows sorted by time, with their time on the exchange's clock as `local`."""
     prices = [pl.col(name) for name in ("open", "high", "low", "close")]
-    high, low, close, volume = pl.col("high"), pl.col("low"), pl.col("close"), pl.col("volume")
-    local = pl.col("ts").dt.convert_time_zone(session.timezone)
-    jump = (close / close.shift(1).over(local.dt.date()) - 1).abs()
+    high, low, close, volume, local = (pl.col(name) for name in ("high", "low", "close", "volume", "local"))
+    same_day = local.dt.date() == local.shift(1).dt.date()
+    jump = (close / close.shift(1) - 1).abs()
     inside = pl.any_horizontal(local.dt.time().is_between(start, end) for start, end in session.spans)
     found = {
         "incomplete": pl.any_horizontal(price.is_null() for price in [*prices, volume]),
@@ -248,7 +254,7 @@ def _flags(quality: Quality, session: Session) -> pl.Expr:
         "ohlc_order": (high < pl.max_horizontal(prices)) | (low > pl.min_horizontal(prices)),
         "price_bounds": pl.any_horizontal(~price.is_between(quality.min_price, quality.max_price) for price in prices),
         "volume_bound": volume > quality.max_volume,
-        "return_bound": jump > quality.max_return,
+        "return_bound": same_day & (jump > quality.max_return),
         "outside_session": ~inside,
     }
-    return pl.sum_horizontal(found[name].fill_null(False).cast(pl.Int64) * bit for name, bit in FLAGS.items())
+    return pl.sum_horizontal(found[name].fill_null(False).cast(pl.UInt8) * bit for name, bit in FLAGS.items())

@@ -229,9 +229,10 @@ def _check_symbol(tables: list[Table], theirs: str) -> None:
 
 
 def _check_days(raw: pl.DataFrame, symbol: str, days: Days, session: Session) -> None:
-    local = raw["ts"].dt.convert_time_zone(session.timezone).dt.date().drop_nulls()
-    if others := set(local) - set(days):
-        raise BadAnswer(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {min(others)}")
+    local = raw["ts"].dt.convert_time_zone(session.timezone)
+    for moment in (local.min(), local.max()):
+        if isinstance(moment, dt.datetime) and not days.first <= moment.date() <= days.last:
+            raise BadAnswer(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {moment.date()}")
 
 
 def _whole(table: Table) -> Table:
