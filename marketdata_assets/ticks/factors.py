@@ -12,17 +12,16 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.ticks import provided
 from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.computed import NAME, TradingDays, computed
 from marketdata_assets.ticks.factor_inputs import IN_DOUBT, Inputs, bars_digest, months_of
 from marketdata_assets.ticks.factor_merge import OVERTAKEN, Run, Task, overtaken, settle, standing
 from marketdata_assets.ticks.fallback import Provider, in_order
+from marketdata_assets.ticks.isolated import Isolated, Told
 from marketdata_assets.ticks.landing import Landing, land
 from marketdata_assets.ticks.load import LoadOptions, OverTheWeb
 from marketdata_assets.ticks.provided import Provided
@@ -80,13 +79,12 @@ class _Work:
         self._client, self._providers, self._options = client, in_order(wanted, "factors"), options
         self._run_id, self._now, self._progress, self._trading_days = run_id, now, progress, trading_days
         self._began = time.monotonic()
-        self._reports: list[UnitReport] = []
-        self._total = 0
-        self._over: MarketDataError | None = None
+        self._store = Isolated()
+        self._told = Told(0, None)
         self._actions: list[Provided] = []
 
     async def all(self, units: Sequence[Unit]) -> LoadReport:
-        self._total = len(units)
+        self._told = Told(len(units), self._progress)
         months: dict[str, list[str]] = {}
         for symbol, month in units:
             months.setdefault(month, []).append(symbol)
@@ -99,11 +97,9 @@ class _Work:
             for month, tasks in due.items():
                 sent = await self._sent(month, tasks)
                 for at in range(0, len(tasks), SYMBOLS_A_PUBLISH):
-                    for report in self._landed(month, tasks[at : at + SYMBOLS_A_PUBLISH], sent):
-                        self._end(report)
+                    self._told.end(*self._landed(month, tasks[at : at + SYMBOLS_A_PUBLISH], sent))
         requests = sum(one.requests for one in self._providers if isinstance(one, OverTheWeb))
-        ended = tuple(sorted(self._reports, key=lambda report: (report.month, report.symbol)))
-        return LoadReport(ended, time.monotonic() - self._began, requests)
+        return LoadReport(self._told.in_order(), time.monotonic() - self._began, requests)
 
     # What there is to do.
 
@@ -111,7 +107,7 @@ class _Work:
         closed = self._closed(month)
         if not closed:
             for symbol in symbols:
-                self._end(UnitReport(symbol, month, "empty", note=f"no day of {month} is closed yet"))
+                self._told.end(UnitReport(symbol, month, "empty", note=f"no day of {month} is closed yet"))
             return []
         both = ledger.entries(self._client, TICK_DATA.name, months_of(month), symbols)
         bars = {(load.source, load.unit): load for load in both}
@@ -124,7 +120,7 @@ class _Work:
             asked = [one.name for one in self._providers if one.config.symbol_mapping.theirs(symbol)]
             same = before.bars == digest != IN_DOUBT and not before.missing(asked, str(closed[-1]))
             if same and task.known and not self._options.refetch:
-                self._end(replace(standing(task, month), note="nothing has changed"))
+                self._told.end(replace(standing(task, month), note="nothing has changed"))
             else:
                 tasks.append(task)
         return tasks
@@ -156,18 +152,7 @@ class _Work:
     # What lands.
 
     def _landed(self, month: str, tasks: Sequence[Task], sent: Sequence[Provided]) -> list[UnitReport]:
-        from clickhouse_connect.driver.exceptions import ClickHouseError
-
-        cause = f"not computed: {self._over}"
-        if self._over is None:
-            try:
-                return self._land(month, tasks, sent)
-            except (StoreAway, StoreFull) as error:
-                self._over = error
-                cause = str(error)
-            except (MarketDataError, ClickHouseError) as error:
-                cause = str(error)
-        return [replace(standing(task, month), outcome="failed", error=cause) for task in tasks]
+        return self._store.land([standing(task, month) for task in tasks], lambda: self._land(month, tasks, sent))
 
     def _land(self, month: str, tasks: Sequence[Task], sent: Sequence[Provided]) -> list[UnitReport]:
         symbols = [task.symbol for task in tasks]
@@ -215,9 +200,3 @@ class _Work:
 
     def _moment(self) -> dt.datetime:
         return self._now + dt.timedelta(seconds=time.monotonic() - self._began)
-
-    def _end(self, report: UnitReport) -> None:
-        self._reports.append(report)
-        if self._progress:
-            what = report.error or report.note or f"{report.rows} factors"
-            self._progress(len(self._reports), self._total, f"{report.unit}: {what}")

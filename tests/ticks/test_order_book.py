@@ -1,0 +1,209 @@
+"""Order books from dropped files into the table: what lands, what stays, and what is told."""
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from tick_clients import Clients, files_config
+from tushare_server import TushareServer
+
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.ticks import order_book, tables
+from marketdata_assets.ticks.fallback import Provider
+from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.load import LoadOptions
+from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
+
+SYMBOL, OTHER = "600000.SH", "000001.SZ"
+MONTH = "2025-06"
+NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
+HEADER = "symbol,ts,bid_price_1,bid_size_1,ask_price_1,ask_size_1\n"
+
+
+class Books:
+    """A folder of order books and the table they land in."""
+
+    def __init__(self, client: Client, folder: Path) -> None:
+        self.client, self.folder = client, folder / "order_book"
+        self.folder.mkdir()
+        self.providers: list[Provider] = [Files(folder, files_config())]
+
+    def put(
+        self, name: str, *days: int, symbol: str = SYMBOL, price: float = 9.4, count: int = 3, extra: str = ""
+    ) -> Path:
+        rows = [
+            f"{symbol},2025-06-{day:02d} 09:30:{3 * number:02d}.500,{price},100,{price + 0.01:.2f},200\n"
+            for day in days
+            for number in range(count)
+        ]
+        path = self.folder / name
+        path.write_text(HEADER + "".join(rows) + extra)
+        return path
+
+    def load(self, *units: Unit, now: dt.datetime = NOW, **options: Any) -> LoadReport:
+        return order_book.load(
+            self.client, self.providers, units, options=LoadOptions(**options), run_id="run", now=now
+        )
+
+    def one(self, **options: Any) -> UnitReport:
+        [unit] = self.load(Unit(SYMBOL, MONTH), **options).units
+        return unit
+
+    def stands(self) -> dict[int, set[float]]:
+        """By day of the month, the best bids."""
+        rows = clickhouse.read(self.client, "SELECT date, bid_price[1] AS bid FROM order_book ORDER BY symbol, ts")
+        found: dict[int, set[float]] = {}
+        for date, bid in rows.iter_rows():
+            found.setdefault(date.day, set()).add(bid)
+        return found
+
+    def entry(self) -> ledger.Load:
+        [load] = ledger.entries(self.client, "order_book", [MONTH], [SYMBOL])
+        return load
+
+
+@pytest.fixture
+def books(clickhouse_client: Client, tmp_path: Path) -> Books:
+    tables.ensure(clickhouse_client)
+    return Books(clickhouse_client, tmp_path)
+
+
+def test_books_land_as_they_came(books: Books) -> None:
+    books.put("a.csv", 2, 3)
+    unit = books.one()
+    assert (unit.outcome, unit.rows, unit.provider, unit.changed, unit.note) == ("ok", 6, "files", True, "")
+    found = clickhouse.read(books.client, "SELECT * FROM order_book ORDER BY ts")
+    assert found.height == 6
+    assert found.cast(tables.ORDER_BOOK.columns).row(0) == (
+        SYMBOL,
+        dt.date(2025, 6, 2),
+        dt.datetime(2025, 6, 2, 1, 30, 0, 500_000, tzinfo=dt.UTC),
+        "files",
+        [9.4],
+        [100.0],
+        [9.41],
+        [200.0],
+    )
+    assert (books.entry().rows, books.entry().slices) == (6, ["2025-06-02", "2025-06-03"])
+    assert books.one().note == "unchanged"
+
+
+def test_a_file_dropped_later_adds_its_days_and_those_whose_file_is_gone_stay(books: Books) -> None:
+    books.put("a.csv", 2, 3)
+    books.one()
+    (books.folder / "a.csv").unlink()
+    assert "6 books stand, and their files are gone" in books.one().note
+    books.put("b.csv", 4, price=9.6)
+    unit = books.one()
+    assert (unit.rows, unit.changed) == (9, True)
+    assert books.stands() == {2: {9.4}, 3: {9.4}, 4: {9.6}}
+    assert (books.entry().rows, books.entry().slices) == (9, ["2025-06-02", "2025-06-03", "2025-06-04"])
+
+
+def test_a_corrected_file_replaces_its_days(books: Books) -> None:
+    books.put("a.csv", 2, 3, count=4)
+    books.one()
+    os.utime(books.put("a.csv", 2, 3, price=9.5), (2_000_000_000,) * 2)
+    assert books.one().changed
+    assert books.stands() == {2: {9.5}, 3: {9.5}}
+    assert books.entry().rows == 6
+
+
+def test_books_that_would_be_lost_stay_unless_accepted(books: Books) -> None:
+    books.put("a.csv", 2, 3, 4)
+    books.one()
+    os.utime(books.put("a.csv", 2, 4, price=9.5), (2_000_000_000,) * 2)
+    unit = books.one()
+    assert (unit.outcome, unit.rows) == ("failed", 9)
+    assert "3 books stand on 2025-06-03, and no file has any there now" in (unit.error or "")
+    assert books.stands() == {2: {9.4}, 3: {9.4}, 4: {9.4}}
+    assert books.one(refetch=True, accept_empty=True).outcome == "ok"
+    assert books.stands() == {2: {9.5}, 4: {9.5}}
+    (books.folder / "a.csv").unlink()
+    assert books.one(refetch=True).outcome == "failed"
+    assert (books.one(refetch=True, accept_empty=True).outcome, books.stands()) == ("empty", {})
+
+
+def test_symbols_are_isolated_and_refused_rows_are_kept(books: Books) -> None:
+    bad = f"{OTHER},2025-06-02 09:31:00,nan,100,9.41,200\n"
+    books.put("a.csv", 2, symbol=OTHER, extra=bad)
+    books.put(
+        "b.csv", 2, count=20, extra="".join(f"{SYMBOL},2025-06-02 10:00:{n:02d},9,1,10,1\n" for n in range(60)) * 2
+    )
+    books.put("c.csv", 3, count=20, extra="".join(f"{SYMBOL},2025-06-03 10:{n:02d}:00,9,1,10,1\n" for n in range(60)))
+    books.put("d.csv", 4, count=20, extra=f"{SYMBOL},2025-06-04 10:00:00,9,,10,1\n")
+    report = books.load(Unit(SYMBOL, MONTH), Unit(OTHER, MONTH))
+    assert [(unit.symbol, unit.outcome, unit.rows, unit.rejected) for unit in report.units] == [
+        (OTHER, "failed", 0, 0),
+        (SYMBOL, "ok", 180, 1),
+    ]
+    assert "1 of 4 rows were refused, the first in line 5: a.csv: bid level 1: a number is not finite" in (
+        report.failed[0].error or ""
+    )
+    refused = ledger.quarantined(books.client, "order_book", 10)
+    assert [(one.source, one.line, one.reason) for one in refused] == [
+        (OTHER, 5, "a.csv: bid level 1: a number is not finite"),
+        (SYMBOL, 22, "d.csv: bid level 1: no size"),
+    ]
+
+
+def test_months_without_books_are_no_failure(books: Books, clients: Clients, tushare_server: TushareServer) -> None:
+    unit = books.one()
+    assert (unit.outcome, unit.error) == ("empty", None)
+    books.providers = [clients.tushare(tushare_server)]
+    unit = books.one()
+    assert (unit.outcome, unit.note) == ("unsupported", "tushare unsupported: it has no order books of the past")
+    assert books.entry().outcome == "unsupported"
+    assert tushare_server.requests == 0
+    books.providers = []
+    assert books.one().note == "no provider of order books is in use"
+
+
+def test_books_stay_when_their_provider_is_not_in_use(books: Books) -> None:
+    books.put("a.csv", 2)
+    books.one()
+    unit = books.one(providers=("tushare",))
+    assert (unit.outcome, unit.rows, books.entry().outcome) == ("ok", 3, "ok")
+
+
+def test_days_that_are_not_closed_stay_out(books: Books) -> None:
+    books.put("a.csv", 2, 3)
+    morning = dt.datetime(2025, 6, 3, 2, tzinfo=dt.UTC)
+    assert books.one(now=morning).rows == 3
+    assert books.load(Unit(SYMBOL, "2025-07"), now=morning).units[0].outcome == "empty"
+    assert books.one(days=Days(dt.date(2025, 6, 3), dt.date(2025, 6, 3))).rows == 6
+
+
+def test_a_file_that_cannot_be_read_fails_its_units_and_names_itself(books: Books) -> None:
+    books.put("a.csv", 2)
+    (books.folder / "b.csv").write_text("symbol,ts\n1,2\n")
+    unit = books.one()
+    assert (unit.outcome, "b.csv: no column bid_price_1" in (unit.error or "")) == ("failed", True)
+    assert books.entry().outcome == "failed"
+
+
+def test_rows_in_doubt_are_written_anew(books: Books) -> None:
+    books.put("a.csv", 2)
+    books.one()
+    ledger.record_doubt(books.client, [books.entry()], ledger.next_version(books.client))
+    assert books.one().changed
+    assert (books.entry().in_doubt, books.entry().rows) == (False, 3)
+
+
+def test_many_rows_are_published_in_pieces(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_book, "ROWS_A_PUBLISH", 4)
+    symbols = [f"{600000 + number}.SH" for number in range(5)]
+    for symbol in symbols:
+        books.put(f"{symbol}.csv", 2, symbol=symbol)
+    report = books.load(*(Unit(symbol, MONTH) for symbol in symbols))
+    assert [unit.rows for unit in report.units] == [3] * 5
+    counted = clickhouse.read(
+        books.client, "SELECT toString(symbol) AS s, count() AS n FROM order_book GROUP BY s ORDER BY s"
+    )
+    assert counted.rows() == [(symbol, 3) for symbol in symbols]
+    assert {load.rows for load in ledger.entries(books.client, "order_book")} == {3}
