@@ -1,0 +1,124 @@
+"""What dropped files have news of since a look."""
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+from tick_clients import SYMBOL, files_config
+
+from marketdata_assets.ticks import watch
+from marketdata_assets.ticks.dropped import Folder
+from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.reports import Unit
+from marketdata_assets.ticks.watch import Seen
+
+NOW = 2_000_000_000
+OTHER = "000001.SZ"
+BARS = "symbol,ts,open,high,low,close,volume\n"
+BOOKS = "symbol,ts,bid_price_1,bid_size_1\n"
+
+
+def look(folder: Path, cursor: str | None = None, months: Collection[str] | None = None) -> Seen:
+    return watch.look(Files(folder, files_config()), cursor, NOW * 10**9, 30.0, months)
+
+
+def put(folder: Path, name: str, *rows: tuple[str, str], age: int = 100) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name.startswith("order_book"):
+        path.write_text(BOOKS + "".join(f"{symbol},{ts},9.4,100\n" for symbol, ts in rows))
+    else:
+        path.write_text(BARS + "".join(f"{symbol},{ts},1,1,1,1,1\n" for symbol, ts in rows))
+    os.utime(path, (NOW - age, NOW - age))
+    return path
+
+
+def test_files_are_given_with_their_symbols_and_months_once(tmp_path: Path) -> None:
+    assert look(tmp_path / "none").units == ()
+    put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"), (SYMBOL, "2025-06-30 23:30:00Z"), (OTHER, "2025-05-02 09:31"))
+    put(tmp_path, "sub/b.csv", (OTHER, "2025-06-02 09:31"), ("AAPL.US", "2025-06-02 09:31"))
+    put(tmp_path, "order_book/c.csv", (OTHER, "2025-04-02 09:31:00.500"))
+    seen = look(tmp_path)
+    assert seen.units == (
+        Unit(OTHER, "2025-05"),
+        Unit(OTHER, "2025-06"),
+        Unit(SYMBOL, "2025-06"),
+        Unit(SYMBOL, "2025-07"),
+    )
+    assert seen.books == (Unit(OTHER, "2025-04"),)
+    again = look(tmp_path, seen.cursor)
+    assert (again.units, again.books, again.cursor) == ((), (), seen.cursor)
+
+
+def test_what_changed_is_given_again_and_only_that(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"))
+    put(tmp_path, "b.csv", (OTHER, "2025-06-02 09:31"))
+    cursor = look(tmp_path).cursor
+    put(tmp_path, "a.csv", (SYMBOL, "2025-07-02 09:31"), age=90)
+    seen = look(tmp_path, cursor)
+    assert seen.units == (Unit(SYMBOL, "2025-07"),)
+    (tmp_path / "b.csv").unlink()
+    gone = look(tmp_path, seen.cursor)
+    assert gone.units == ()
+    assert len(json.loads(gone.cursor)["seen"]) == 1
+
+
+def test_an_unchanged_folder_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"))
+    cursor = look(tmp_path).cursor
+    monkeypatch.setattr(Folder, "months", lambda *_: pytest.fail("it was read"))
+    assert look(tmp_path, cursor).units == ()
+
+
+def test_everything_waits_for_a_file_that_is_being_written(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"))
+    young = put(tmp_path, "b.csv", (OTHER, "2025-06-02 09:31"), age=5)
+    seen = look(tmp_path)
+    assert (seen.units, seen.waiting) == ((), ("a.csv", "b.csv"))
+    os.utime(young, (NOW - 31,) * 2)
+    assert look(tmp_path, seen.cursor).units == (Unit(OTHER, "2025-06"), Unit(SYMBOL, "2025-06"))
+
+
+def test_a_file_that_cannot_be_read_holds_all_back_until_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"))
+    (tmp_path / "b.csv").write_text("symbol,ts\n1,2\n")
+    os.utime(tmp_path / "b.csv", (NOW - 100,) * 2)
+    seen = look(tmp_path)
+    assert (seen.units, seen.waiting) == ((), ("a.csv", "b.csv"))
+    [why] = seen.unreadable
+    assert "b.csv: no column open" in why
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "months", lambda *_: pytest.fail("it was read again"))
+        assert look(tmp_path, seen.cursor).unreadable == seen.unreadable
+    put(tmp_path, "b.csv", (OTHER, "2025-06-02 09:31"), age=50)
+    assert look(tmp_path, seen.cursor).units == (Unit(OTHER, "2025-06"), Unit(SYMBOL, "2025-06"))
+
+
+def test_many_files_are_spread_over_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "MAX_UNITS", 2)
+    symbols = [f"{600000 + number}.SH" for number in range(5)]
+    for symbol in symbols:
+        put(tmp_path, f"{symbol}.csv", (symbol, "2025-06-02 09:31"))
+    cursor, given = None, []
+    for _ in range(4):
+        seen = look(tmp_path, cursor)
+        cursor = seen.cursor
+        given.append([unit.symbol for unit in seen.units])
+    assert given == [symbols[:2], symbols[2:4], symbols[4:], []]
+
+
+def test_months_outside_the_window_are_passed_over(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"), (SYMBOL, "2005-06-02 09:31"))
+    seen = look(tmp_path, None, ["2025-06"])
+    assert seen.units == (Unit(SYMBOL, "2025-06"),)
+    assert look(tmp_path, seen.cursor, ["2025-06"]).units == ()
+
+
+def test_the_cursor_of_many_files_stays_small(tmp_path: Path) -> None:
+    for number in range(1000):
+        put(tmp_path, f"{number}.csv")
+    assert len(look(tmp_path).cursor) < 20_000
