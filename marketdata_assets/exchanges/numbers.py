@@ -4,7 +4,10 @@ import re
 
 DIGITS = "0123456789"
 
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+PLAIN = ("", ".")
+"""What is left of an ordinary number without the digits at its ends; it is greater than "/" when one stands first."""
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 
 
 class NotDecimal(ValueError):
@@ -15,11 +18,10 @@ class NotDecimal(ValueError):
 
 
 def is_decimal(text: str) -> bool:
-    """Whether the text is a finite decimal number, without spaces, underscores or a leading plus."""
-    rest = text.strip(DIGITS)  # three times as fast as the expression, and enough for most
-    if rest == ".":
-        return text[0] != "." and text[-1] != "."
-    return (not rest and text != "") or _NUMBER.fullmatch(text) is not None
+    """Whether the text is a finite decimal number, without spaces or underscores; a digit or a minus stands first."""
+    if text.strip(DIGITS) in PLAIN and text > "/":  # far faster than the expression, and enough for most
+        return True
+    return _NUMBER.fullmatch(text) is not None
 
 
 def decimal(what: str, text: str) -> str:

@@ -80,6 +80,11 @@ class BookStream:
         """A message could not be read: what it changed is missing."""
         return [*self.state.broken("sequence", None, ts_recv)] if self.state.status == "live" else []
 
+    def ended(self) -> None:
+        """The subscription is over: nobody says any more how the book changes, and nobody asked to know."""
+        if self.state.status == "live":
+            self.state.status = "waiting"
+
     def _is_whole(self, message: WireBooks, one: WireBook) -> bool:
         if message.action == "snapshot" or one.prev_seq_id == -1 or self.state.stream in WHOLE:
             return True

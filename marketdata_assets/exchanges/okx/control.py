@@ -17,6 +17,9 @@ from marketdata_assets.exchanges.outcomes import Control, ControlKind, Outcome, 
 
 BARE: dict[bytes, ControlKind] = {b"pong": "pong", b"ping": "heartbeat"}
 
+UNSUBSCRIBED = "unsubscribe "
+"""Stands before the subscription in the ack of its end."""
+
 TOO_MANY = frozenset({"50011", "50040", "50061", "60014", "60023"})
 """Codes of requests that came too fast: https://www.okx.com/docs-v5/en/#error-code"""
 
@@ -48,7 +51,7 @@ def event(raw: bytes) -> tuple[Outcome, Arg | None]:
         case "subscribe":
             return Control("ack", str(_arg(told))), told.arg
         case "unsubscribe":
-            return Control("ack", f"unsubscribe {_arg(told)}"), told.arg
+            return Control("ack", f"{UNSUBSCRIBED}{_arg(told)}"), told.arg
         case "error" | "channel-conn-count-error":
             return _error(told.code, told.msg or told.event), told.arg
         case "notice":

@@ -49,11 +49,13 @@ class OkxFeed:
         self._streams: dict[str, BookStream] = {}
         self._routes: dict[bytes, Parse] = {}
 
-    def push(self, raw: bytes, ts_recv: int, *, connection: int = 0) -> list[Outcome]:
+    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket. Never raises, whatever the bytes."""
-        parse = self._routes.get(raw[: raw.find(b"}")])  # all up to the end of `arg`
+        parse = self._routes.get(raw.partition(b"}")[0])  # all up to the end of `arg`
         try:
-            return (parse or self._route(raw))(raw, ts_recv, connection)
+            if parse is None:
+                parse = self._route(raw)
+            return parse(raw, ts_recv, connection)
         except _BROKEN_BYTES as error:
             return [_dead_letter(raw, error, ts_recv)]
 
@@ -96,7 +98,7 @@ class OkxFeed:
         if head.arg is None:
             raise BadMessage(VENUE, "a message without arg and without event")
         parse = self._parser(head.arg)
-        begin = raw[: raw.find(b"}")]
+        begin = raw.partition(b"}")[0]
         if begin.startswith(b'{"arg":{') and len(self._routes) < KEPT_ROUTES and _arg_of(begin) == head.arg:
             self._routes[begin] = parse
         return parse
@@ -134,16 +136,12 @@ class OkxFeed:
         elif key not in self.wants:
             self.wants[key] = Want(state.instrument.name, state.stream, "subscription", ts_recv)
 
-    def _event(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+    def _event(self, raw: bytes, _ts_recv: int, connection: int) -> list[Outcome]:
         outcome, arg = control.event(raw)
-        if isinstance(outcome, Control) and outcome.detail.startswith("unsubscribe ") and arg:
-            state = self.books.get(f"{arg.channel}:{arg.inst_id}")
-            if (
-                state
-                and state.status == "live"
-                and self._streams[f"{arg.channel}:{arg.inst_id}"].connection == connection
-            ):
-                state.status = "waiting"  # nobody tells us any more how it changes
+        if arg and isinstance(outcome, Control) and outcome.detail.startswith(control.UNSUBSCRIBED):
+            stream = self._streams.get(f"{arg.channel}:{arg.inst_id}")
+            if stream and stream.connection == connection:
+                stream.ended()
         return [outcome]
 
     def _listing(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:

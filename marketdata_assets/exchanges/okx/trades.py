@@ -6,7 +6,7 @@ from functools import lru_cache
 import msgspec
 
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.numbers import DIGITS, decimal
+from marketdata_assets.exchanges.numbers import DIGITS, PLAIN, decimal
 from marketdata_assets.exchanges.okx.wire import MS, Data, Find, Millis, Parse, Wire
 from marketdata_assets.exchanges.outcomes import Outcome
 from marketdata_assets.exchanges.records import Liquidation, Side, Trade
@@ -54,15 +54,17 @@ _forced = msgspec.json.Decoder(Data[WireForced], strict=False).decode
 def trades(instrument: Instrument) -> Parse:
     """Parser of the trades of one instrument."""
     market_type, symbol, name = instrument.market_type, instrument.symbol, instrument.name
-    sizes = sizes_of(instrument)
+    sizes, by_price = sizes_of(instrument), market_type == "inverse"
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
         made: list[Outcome] = []
         for one in _trades(raw).data:
-            price, size = one.px, one.sz
-            if price.strip(DIGITS) != "." or size.strip(DIGITS) != "." or price[0] == "." or size[0] == ".":
-                decimal("px", price), decimal("sz", size)  # whole numbers, and what is none
-            base, contracts = (size, None) if sizes is None else sizes(size, price)
+            price, size, contracts = one.px, one.sz, None
+            if price.strip(DIGITS) not in PLAIN or size.strip(DIGITS) not in PLAIN or price < "/" or size < "/":
+                decimal("px", price), decimal("sz", size)  # the calls would cost as much as all of the above
+            base: str | None = size
+            if sizes is not None:
+                base, contracts = sizes(size, price if by_price else ""), size
             ts = one.ts * MS
             made.append(
                 Trade("okx", market_type, symbol, name, ts, ts_recv, one.trade_id, price, base, contracts, one.side)
@@ -113,15 +115,11 @@ def polled_liquidations(instrument: Instrument) -> Parse:
     return parse
 
 
-def sizes_of(instrument: Instrument) -> Callable[[str, str], tuple[str | None, str | None]] | None:
-    """Published size and price to base units and contracts; null on a spot market, where nothing is to do."""
+def sizes_of(instrument: Instrument) -> Callable[[str, str], str | None] | None:
+    """Contracts to base units, on inverse markets by their price; null on a spot market, where nothing is to do."""
     if instrument.market_type == "spot":
         return None
-    if instrument.contract_value is None:
-        return lambda size, _: (None, size)
-    by_price = instrument.market_type == "inverse"
-    base_size = lru_cache(KEPT_SIZES)(instrument.base_size)
-    return lambda size, price: (base_size(size, price if by_price else ""), size)
+    return lru_cache(KEPT_SIZES)(instrument.base_size)
 
 
 def _option_trade(one: WireOptionTrade, instrument: Instrument, ts_recv: int) -> Trade:

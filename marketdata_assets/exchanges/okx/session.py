@@ -1,0 +1,165 @@
+"""What a client of OKX's public sockets has to keep to: addresses, limits, keepalive, subscriptions and their answers.
+
+https://www.okx.com/docs-v5/en/#overview-websocket-connect, https://www.okx.com/docs-v5/en/#overview-websocket-subscribe
+Nothing is sent here.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from marketdata_assets.exchanges.okx.control import UNSUBSCRIBED
+from marketdata_assets.exchanges.okx.wire import Arg
+from marketdata_assets.exchanges.outcomes import Control, Outcome
+from marketdata_assets.exchanges.records import Liquidation
+from marketdata_assets.exchanges.wants import Want
+
+PUBLIC_URL = "wss://ws.okx.com:8443/ws/v5/public"
+BUSINESS_URL = "wss://ws.okx.com:8443/ws/v5/business"
+
+CONNECTIONS_PER_SECOND = 3
+"""By address."""
+
+REQUESTS_PER_HOUR = 480
+"""Subscriptions and unsubscriptions of a connection; one may name many channels."""
+
+MESSAGE_BYTES = 64 * 1024
+"""All channels of one request together."""
+
+CHANNELS_A_REQUEST = 100
+"""Ours: one wrong channel is refused together with its request."""
+
+PING = b"ping"
+PONG = b"pong"
+PING_AFTER_SECONDS = 25.0
+"""Send a ping after so long a silence; OKX ends a connection after 30 s of it."""
+
+PONG_WITHIN_SECONDS = 25.0
+"""A connection that does not answer by then is dead."""
+
+BUSINESS = frozenset({"trades-all", "block-tickers", "public-block-trades", "public-struc-block-trades"})
+BUSINESS_PREFIXES = ("candle", "mark-price-candle", "index-candle", "sprd-")
+_OF_A_MARKET = "liquidation-orders"
+
+
+def url_of(arg: Arg) -> str:
+    """The address that serves a channel; another answers with error 60018."""
+    business = arg.channel in BUSINESS or arg.channel.startswith(BUSINESS_PREFIXES)
+    return BUSINESS_URL if business else PUBLIC_URL
+
+
+def subscriptions(
+    args: Iterable[Arg], *, most: int = CHANNELS_A_REQUEST, most_bytes: int = MESSAGE_BYTES, op: str = "subscribe"
+) -> list[bytes]:
+    """Requests for these channels, each within OKX's limits, in their order. ValueError when one alone is too long."""
+    return [_request(op, batch) for batch in _batches(args, most, most_bytes - len(_request(op, [])))]
+
+
+def unsubscriptions(
+    args: Iterable[Arg], *, most: int = CHANNELS_A_REQUEST, most_bytes: int = MESSAGE_BYTES
+) -> list[bytes]:
+    """Requests to end these channels."""
+    return subscriptions(args, most=most, most_bytes=most_bytes, op="unsubscribe")
+
+
+def resubscription(want: Want) -> bytes:
+    """The request that brings a book anew: OKX sends a snapshot to every subscription, also to a repeated one."""
+    return subscriptions([Arg(want.stream, want.instrument)])[0]
+
+
+@dataclass
+class Session:
+    """What was asked for over one connection, and which of it OKX confirmed.
+
+    Forced orders come for a whole market. One instrument alone is refused (60018), and a filter by instrument or family
+    beside the market is dropped without a word, so only the market is asked for, and `takes` leaves out the rest.
+    """
+
+    asked: dict[str, Arg] = field(default_factory=dict)  # what is sent, by its text
+    confirmed: set[str] = field(default_factory=set)
+    narrowed: dict[str, str] = field(default_factory=dict)  # confirmed without its filter: asked, and what came
+    _filters: dict[str, list[Arg]] = field(default_factory=dict)  # by instType
+
+    def ask(self, args: Iterable[Arg]) -> list[bytes]:
+        """The requests that bring these channels, without those that were asked for already."""
+        sent = []
+        for arg in args:
+            plain = _without_filter(arg)
+            if arg.channel == _OF_A_MARKET:
+                self._filters.setdefault(arg.inst_type, []).append(arg)
+            if str(plain) not in self.asked:
+                self.asked[str(plain)] = plain
+                sent.append(plain)
+        return subscriptions(sent)
+
+    def heard(self, ack: Control) -> str | None:
+        """Take note of an ack: null when it confirms what was asked, else what is wrong with it."""
+        if ack.detail.startswith(UNSUBSCRIBED):
+            ended = ack.detail.removeprefix(UNSUBSCRIBED)
+            self.asked.pop(ended, None)
+            self.confirmed.discard(ended)
+            return None
+        if ack.detail in self.asked:
+            self.confirmed.add(ack.detail)
+            return None
+        wider = [text for text in self.asked if text.startswith(f"{ack.detail}:") and text not in self.confirmed]
+        if not wider:
+            return f"{ack.detail} was confirmed and never asked for"
+        self.confirmed.add(wider[0])
+        self.narrowed[wider[0]] = ack.detail
+        return f"{wider[0]} was confirmed as {ack.detail}: the filter is dropped"
+
+    def unconfirmed(self) -> list[Arg]:
+        """What was asked for and not confirmed yet; call it some seconds later."""
+        return [arg for text, arg in self.asked.items() if text not in self.confirmed]
+
+    def reopened(self) -> list[bytes]:
+        """The requests for a new socket: all that was asked for."""
+        self.confirmed.clear()
+        self.narrowed.clear()
+        return subscriptions(self.asked.values())
+
+    def takes(self, outcome: Outcome) -> bool:
+        """Whether somebody asked for this outcome; only forced orders come unasked."""
+        if not isinstance(outcome, Liquidation) or not self._filters:
+            return True
+        return any(_matches(arg, outcome) for arg in self._filters.get(_inst_type(outcome), ()))
+
+
+def _matches(arg: Arg, forced: Liquidation) -> bool:
+    if arg.inst_id:
+        return forced.instrument == arg.inst_id
+    family = arg.inst_family or arg.uly
+    return not family or forced.instrument == family or forced.instrument.startswith(f"{family}-")
+
+
+def _inst_type(forced: Liquidation) -> str:
+    if forced.market_type in ("spot", "option"):
+        return "MARGIN" if forced.market_type == "spot" else "OPTION"
+    return "SWAP" if forced.instrument.endswith("-SWAP") else "FUTURES"
+
+
+def _without_filter(arg: Arg) -> Arg:
+    return Arg(arg.channel, inst_type=arg.inst_type) if arg.channel == _OF_A_MARKET else arg
+
+
+def _request(op: str, args: list[dict[str, str]]) -> bytes:
+    return msgspec.json.encode({"op": op, "args": args})
+
+
+def _batches(args: Iterable[Arg], most: int, most_bytes: int) -> Iterator[list[dict[str, str]]]:
+    batch: list[dict[str, str]] = []
+    length = 0
+    for arg in args:
+        told = {name: value for name, value in msgspec.to_builtins(arg).items() if value}
+        size = len(msgspec.json.encode(told)) + 1
+        if size > most_bytes:
+            raise ValueError(f"{arg} alone is longer than a request may be")
+        if batch and (len(batch) == most or length + size > most_bytes):
+            yield batch
+            batch, length = [], 0
+        batch.append(told)
+        length += size
+    if batch:
+        yield batch
