@@ -163,8 +163,8 @@ def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
         "symbols": told.get("symbols", 0),
         "successful": told.get("symbols", 0) - told.get("symbols_failed", 0),
         "tables": told.get("tables", {}),
-        "checks_passed": outcome.checks_passed,
-        "checks_failed": outcome.checks_failed,
+        "checks_passed": sum(told.get("checks", {}).values()),
+        "checks_failed": _objecting(told),
         "error": outcome.error,
     }
 
@@ -172,16 +172,16 @@ def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
 def tell(outcome: RunOutcome) -> None:
     """Print how a load ended: the failures, a line for each table, and how many symbols had none."""
     told = _told(outcome)
-    for name in outcome.checks_failed:
-        output.notes().print(f"[yellow]check failed[/] {name}")
     if not told:
         output.fail(outcome.error or "the run failed before anything was loaded")
         return
+    for name in _objecting(told):
+        output.notes().print(f"[yellow]check failed[/] {name}")
     for line in failures(told["tables"]):
         output.fail(line)
     for name, table in told["tables"].items():
         output.console().print(f"{name:<13} {_line(table)}")
-    output.console().print(f"{outcome.checks_passed} checks passed, {len(outcome.checks_failed)} failed")
+    output.console().print(f"{'checks':<13} {sum(told['checks'].values())} of {len(told['checks'])} passed")
     output.console().print(f"Successful: {told['symbols'] - told['symbols_failed']}/{told['symbols']}")
 
 
@@ -204,6 +204,10 @@ def _line(table: dict[str, Any]) -> str:
         f"{table['rows']:,} rows stand, {table['rejected']:,} rejected; {counts}, {table['changed']:,} changed;"
         f" {table['requests']:,} requests, {table['seconds']:.1f} s{who}"
     )
+
+
+def _objecting(told: dict[str, Any]) -> list[str]:
+    return [name for name, passed in told.get("checks", {}).items() if not passed]
 
 
 def _told(outcome: RunOutcome) -> dict[str, Any]:

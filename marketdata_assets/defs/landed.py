@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventBatchMetadata
 
-from marketdata_assets.errors import TerminalError
+from marketdata_assets.errors import MarketDataError, TransientError
 
 MAX_NAMED = 20
 
@@ -34,11 +34,11 @@ def conclude(
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn what a person has to mend into a failure that is not tried again."""
+    """Let an error of ours fail the step in its own words; what a person has to mend is not tried again."""
     try:
         yield
-    except TerminalError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except MarketDataError as error:
+        raise dg.Failure(description=str(error), allow_retries=isinstance(error, TransientError)) from error
 
 
 def failure(failed: Mapping[str, str], total: int, metadata: Mapping[str, Any]) -> dg.Failure:

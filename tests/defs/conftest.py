@@ -1,4 +1,4 @@
-"""An empty warehouse, or lab, for each test: fresh databases, a folder without files, an instance in memory."""
+"""An empty warehouse, lab or desk for each test: fresh databases, a folder without files, an instance in memory."""
 
 import sys
 from collections.abc import Iterator
@@ -8,16 +8,22 @@ from typing import Any
 import dagster as dg
 import pytest
 from bar_runs import Warehouse
+from clickhouse_connect.driver.client import Client
 from pymongo import MongoClient
 
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import mongo
+from marketdata_assets.ticks import providers_file
+from marketdata_assets.ticks.providers_file import Providers
 
 sys.path.append(str(Path(__file__).parents[1] / "alphas"))  # the test server of the API lives there
+sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # and those of the providers there
 
 from alpha_runs import Lab
 from brain_server import BrainServer
+from tick_runs import Desk
+from tushare_server import TushareServer
 
 
 def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
@@ -71,3 +77,47 @@ def lab(
         monkeypatch.setenv("MARKETDATA_BRAIN_REQUESTS_PER_MINUTE", "100000")
         monkeypatch.setenv("MARKETDATA_WORKERS", "1")
         yield Lab(client, brain, tmp_path / "home", instance, monkeypatch)
+
+
+UNLIMITED = """
+tushare:
+  enabled: true
+  priority: 1
+  supports: [tick_data, factors]
+  rate_limits: {requests_per_minute: 100000, requests_per_hour: 1000000}
+  network: {timeout: 5, max_retries: 1, backoff: 0.01}
+  quality: {min_price: 0.01, max_price: 10000, max_volume: 1.0e+9, max_return: 0.31}
+  symbol_mapping: {suffixes: {SH: SH, SZ: SZ, BJ: BJ}, symbols: {}}
+  session: {timezone: Asia/Shanghai, hours: ["09:30-11:30", "13:00-15:00"]}
+files:
+  enabled: true
+  priority: 3
+  supports: [tick_data, order_book]
+  quality: {min_price: 0.01, max_price: 10000, max_volume: 1.0e+9, max_return: 0.31}
+  symbol_mapping: {suffixes: {SH: SH, SZ: SZ, BJ: BJ}, symbols: {}}
+  session: {timezone: Asia/Shanghai, hours: ["09:30-11:30", "13:00-15:00"]}
+"""
+
+
+@pytest.fixture
+def desk(
+    clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
+    """No symbol, no bar, no token; Tushare and files are the providers, without limits that would be in the way."""
+    for name in ("TICKS_DIR", "TICKS_SYMBOLS", "TICKS_MONTHS", "TICKS_WORKERS", "TICKS_QUIET_SECONDS", "PROVIDERS"):
+        monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
+    monkeypatch.delenv("TUSHARE_TOKEN", raising=False)
+    (tmp_path / "instance").mkdir()
+    with (
+        TushareServer(()) as tushare,
+        dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance,
+    ):
+        monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
+        monkeypatch.setenv("MARKETDATA_TUSHARE_URL", tushare.url)
+        monkeypatch.setattr("marketdata_assets.ticks.providers_file.shipped", _unlimited)
+        yield Desk(clickhouse_client, tushare, tmp_path / "home", instance, monkeypatch)
+
+
+def _unlimited() -> Providers:
+    return providers_file.parse(UNLIMITED, "providers.yaml")

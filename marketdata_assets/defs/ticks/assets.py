@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from marketdata_assets.defs.landed import refusals
 from marketdata_assets.defs.ticks import checks, report, rounds
 from marketdata_assets.defs.ticks.rounds import LoadConfig, Round
 from marketdata_assets.defs.ticks.symbols import OWNERS, symbol_registry, tick_files, tushare_api
@@ -74,10 +75,10 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
         months = tick_months(partitions)
         units = [tick_unit(key) for key in context.partition_keys] if context.has_partition_key_range else []
         wanted = [name for name in rounds.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
-        with clickhouse.client() as client:
+        with refusals(), clickhouse.client() as client:
             done = Round(context, client, ticks, config, months, planned=True).load(wanted, units)
             yield from checks.answers(client, context.selected_asset_check_keys, units)
-        report.verdict(done)
+        report.verdict(done, report.told(done))
 
     return tables
 

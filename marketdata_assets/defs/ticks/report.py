@@ -148,15 +148,15 @@ def _of_table(loaded: LoadReport) -> dict[str, Any]:
     }
 
 
-def verdict(done: Mapping[Table, LoadReport]) -> None:
-    """Raise Failure naming the symbol-months that failed, if any did."""
+def verdict(done: Mapping[Table, LoadReport], told: Mapping[str, Any]) -> None:
+    """Raise Failure naming the symbol-months that failed, if any did; `told` goes with it."""
     failed = {
         f"{table} {unit.unit}": f"{table} of {unit.unit}: {unit.error}"
         for table, loaded in done.items()
         for unit in loaded.failed
     }
     if failed:
-        raise failure(failed, sum(len(loaded.units) for loaded in done.values()), told(done))
+        raise failure(failed, sum(len(loaded.units) for loaded in done.values()), told)
 
 
 def symbols(found: "RegistryReport", partitions_added: int, seconds: float) -> dg.MaterializeResult:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import dagster as dg
 
-from marketdata_assets.defs.landed import Context, log_materializations, mark_failed, refusals
+from marketdata_assets.defs.landed import Context, log_materializations, mark_failed
 from marketdata_assets.defs.lines import Lines
 from marketdata_assets.defs.ticks import report
 from marketdata_assets.partitions import tick_key
@@ -65,14 +65,13 @@ class Round:
     days: Days | None = None
 
     def load(self, tables: Sequence[Table], units: Sequence[Unit]) -> dict[Table, LoadReport]:
-        """Load the tables; what failed stands in the reports. What concerns all of it raises Failure."""
+        """Load the tables; what failed stands in the reports. Raises what the library raises of all of it."""
         from marketdata_assets.ticks.tables import ensure
 
         ensure(self.client)
         done: dict[Table, LoadReport] = {}
         for table in tables:
-            with refusals():
-                loaded = done[table] = self._one(table, units)
+            loaded = done[table] = self._one(table, units)
             events = report.materializations(self.client, table, loaded, self.window)
             log_materializations(self.context, events)
             if not self.planned:
@@ -110,4 +109,9 @@ class Round:
 def _loader(table: Table) -> Loader:
     from marketdata_assets.ticks import factors, load, order_book
 
-    return {"tick_data": load.load, "order_book": order_book.load, "factors": factors.compute}[table]
+    loaders: dict[Table, Loader] = {
+        "tick_data": load.load,
+        "order_book": order_book.load,
+        "factors": factors.compute,
+    }
+    return loaders[table]

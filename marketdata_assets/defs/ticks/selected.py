@@ -81,16 +81,17 @@ def ticks_selected(
 ) -> None:
     """Load tables of some symbol-months."""
     window = window_now()
-    with refusals():
+    with refusals(), clickhouse.client() as client:
         tables, days = _tables(config), _days(config)
-    with clickhouse.client() as client:
         units = _units(client, config)
         symbols.add(context.instance, (unit.symbol for unit in units if unit.month in window))
         done = Round(context, client, ticks, config, window, planned=False, days=days).load(tables, units)
-        for evaluation in checks.evaluations(client, tables, units):
+        answers = checks.evaluations(client, tables, units)
+        for evaluation in answers:
             context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so
-    report.verdict(done)
-    context.add_output_metadata(report.told(done))
+    told = report.told(done) | {"checks": {answer.check_name: answer.passed for answer in answers}}
+    report.verdict(done, told)
+    context.add_output_metadata(told)
 
 
 def _tables(config: SelectedConfig) -> list[Table]:

@@ -1,0 +1,229 @@
+"""Runs of the ticks graph: from a provider to ClickHouse, symbols that fail beside others, files, what is refused."""
+
+import json
+
+import dagster as dg
+import pytest
+from bar_runs import failures
+from tick_runs import (
+    BARS,
+    BARS_A_DAY,
+    BOOKS,
+    EARLIER,
+    FACTORS,
+    MONTH,
+    OLD,
+    SYMBOLS,
+    Desk,
+    drop,
+    minutes,
+    sessions,
+    units,
+    whole,
+)
+from tushare_server import TOKEN
+
+from marketdata_assets.defs.ticks import symbols
+from marketdata_assets.defs.ticks.checks import DESCRIPTIONS
+from marketdata_assets.ticks.reports import Unit
+
+NAMES = {name for _, name in DESCRIPTIONS}
+ATTEMPTS = 2
+"""Requests that a symbol is tried for."""
+
+
+def lose(desk: Desk, symbol: str = "600001.SH") -> None:
+    """Let the next run be without the bars of one symbol."""
+    desk.tushare.fail(500, ATTEMPTS, symbol)
+
+
+def test_registry_fills_the_table_and_makes_partitions_that_stay(desk: Desk) -> None:
+    desk.sign_in()
+    desk.stocks(*SYMBOLS)
+    result = desk.registry()
+    assert result.success, failures(result)
+    assert sorted(symbols.known(desk.instance)) == sorted(SYMBOLS)
+    desk.stocks(*SYMBOLS[:2], "600002.SH")
+    found = desk.registry().asset_materializations_for_node("symbol_registry")[0].metadata
+    assert (found["added"].value, found["vanished"].value, found["partitions_added"].value) == (1, 1, 1)
+    assert found["vanished_symbols"].value == "000001.SZ"
+    assert set(symbols.known(desk.instance)) == {*SYMBOLS, "600002.SH"}
+
+
+def test_month_of_all_symbols_lands_in_one_run_with_factors_and_checks(desk: Desk) -> None:
+    desk.ready(*SYMBOLS)
+    result = desk.run([MONTH], symbols.known(desk.instance))
+    assert result.success, failures(result)
+    assert desk.counts() == whole(SYMBOLS)
+    assert desk.materialized(BARS) == desk.materialized(FACTORS) == units(SYMBOLS)
+    assert desk.materialized(BOOKS) == set()
+    for symbol in SYMBOLS:
+        told = desk.metadata(BARS, Unit(symbol, MONTH))
+        assert told["dagster/partition_row_count"] == BARS_A_DAY * len(sessions(MONTH))
+        assert (told["outcome"], told["provider"]) == ("ok", "tushare")
+    assert set(desk.counts("factors")) == units(SYMBOLS)
+    assert set(desk.verdicts(result)) == NAMES
+    errors = [one for one in result.get_asset_check_evaluations() if one.severity == dg.AssetCheckSeverity.ERROR]
+    assert all(one.passed for one in errors)
+
+
+def test_last_partition_tells_of_the_whole_run(desk: Desk) -> None:
+    desk.ready(*SYMBOLS)
+    assert desk.run([MONTH], symbols.known(desk.instance)).success
+    told = desk.metadata(BARS, Unit(max(SYMBOLS), MONTH))
+    assert (told["units_ok"], told["units_failed"], told["units_changed"]) == (3, 0, 3)
+    assert told["dagster/row_count"] == sum(whole(SYMBOLS).values())
+    assert told["requests"] == 3
+    assert "units_ok" not in desk.metadata(BARS, Unit(min(SYMBOLS), MONTH))
+    pytest.importorskip("matplotlib")
+    assert sum(str(value).startswith("![") for value in told.values()) == 2
+
+
+@pytest.mark.parametrize("way", ["partitions", "selected"])
+def test_symbol_that_fails_is_named_and_the_others_are_materialised_with_factors(desk: Desk, way: str) -> None:
+    desk.ready(*SYMBOLS)
+    lose(desk)
+    listed = symbols.known(desk.instance)
+    result = desk.run([MONTH], listed) if way == "partitions" else desk.select({MONTH: []})
+    assert not result.success
+    [said] = failures(result).values()
+    assert "1 of 6 partitions failed, the others are done" in said
+    assert f"tick_data of 600001.SH {MONTH}: " in said
+    assert "500" in said
+    good = units(["600000.SH", "000001.SZ"])
+    assert desk.materialized(BARS) == good
+    assert desk.failed(BARS) == units(["600001.SH"])
+    assert desk.materialized(FACTORS) >= good
+    assert desk.counts() == whole(["600000.SH", "000001.SZ"])
+    assert set(desk.verdicts(result)) == NAMES
+    assert not any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
+
+
+def test_second_run_asks_for_nothing_but_what_failed(desk: Desk) -> None:
+    desk.ready(*SYMBOLS)
+    lose(desk)
+    listed = symbols.known(desk.instance)
+    assert not desk.run([MONTH], listed).success
+    desk.tushare.lines.clear()
+    assert desk.run([MONTH], listed).success
+    [asked] = [line for line in desk.tushare.lines if "stk_mins" in line]
+    assert "600001.SH" in asked
+    assert desk.counts() == whole(SYMBOLS)
+    assert desk.failed(BARS) == set()
+    desk.tushare.lines.clear()
+    third = desk.run([MONTH], listed)
+    assert third.success
+    assert desk.tushare.lines == []
+    assert desk.metadata(BARS, Unit("600000.SH", MONTH))["note"] == "complete; nothing was asked for"
+    assert desk.metadata(BARS, Unit(max(SYMBOLS), MONTH))["units_changed"] == 0
+
+
+def test_other_month_and_symbol_are_left_alone(desk: Desk) -> None:
+    desk.ready(*SYMBOLS)
+    assert desk.select({EARLIER: ["600000.SH"], MONTH: ["000001.SZ"]}, ["tick_data"]).success
+    wanted = {Unit("600000.SH", EARLIER), Unit("000001.SZ", MONTH)}
+    assert desk.materialized(BARS) == wanted == set(desk.counts())
+    assert desk.materialized(FACTORS) == set()
+
+
+def test_history_older_than_the_window_lands_without_a_partition(desk: Desk) -> None:
+    desk.ready("600000.SH")
+    result = desk.select({OLD: ["600000.SH"]}, ["tick_data"])
+    assert result.success, failures(result)
+    assert set(desk.counts()) == {Unit("600000.SH", OLD)}
+    assert desk.materialized(BARS) == set()
+
+
+def test_named_symbol_becomes_a_partition_and_one_without_bars_is_empty(desk: Desk) -> None:
+    desk.sign_in()
+    desk.stocks("600000.SH")
+    result = desk.select({MONTH: ["600000.SH", "600009.SH"]}, ["tick_data"])
+    assert result.success, failures(result)
+    assert set(symbols.known(desk.instance)) == {"600000.SH", "600009.SH"}
+    told = desk.metadata(BARS, Unit("600009.SH", MONTH))
+    assert (told["outcome"], told["dagster/partition_row_count"]) == ("empty", 0)
+
+
+def test_days_narrow_a_month_down(desk: Desk) -> None:
+    desk.ready("600000.SH")
+    first, last = sessions(MONTH)[2], sessions(MONTH)[4]
+    assert desk.select({MONTH: ["600000.SH"]}, ["tick_data"], first_day=str(first), last_day=str(last)).success
+    assert desk.counts() == {Unit("600000.SH", MONTH): 3 * BARS_A_DAY}
+    assert desk.select({MONTH: ["600000.SH"]}, ["tick_data"]).success
+    assert desk.counts() == whole(["600000.SH"])
+
+
+def test_files_land_without_anybody_being_asked(desk: Desk) -> None:
+    desk.sign_in()
+    day = sessions(MONTH)[3]
+    drop(desk.folder, "mine.csv", [*minutes("600000.SH", day), *minutes("000001.SZ", day, 12)])
+    result = desk.registry(providers=["files"])
+    assert result.success, failures(result)
+    result = desk.run([MONTH], symbols.known(desk.instance), (BARS, BOOKS, FACTORS), providers=["files"])
+    assert result.success, failures(result)
+    assert desk.counts() == {Unit("600000.SH", MONTH): 20, Unit("000001.SZ", MONTH): 12}
+    assert desk.tushare.requests == 0
+    assert desk.metadata(BARS, Unit("600000.SH", MONTH))["provider"] == "files"
+
+
+def test_files_do_not_replace_what_a_better_provider_delivered(desk: Desk) -> None:
+    desk.ready("600000.SH")
+    assert desk.select({MONTH: ["600000.SH"]}, ["tick_data"]).success
+    drop(desk.folder, "mine.csv", minutes("600000.SH", sessions(MONTH)[3]))
+    result = desk.select({MONTH: ["600000.SH"]}, ["tick_data"], providers=["files"], refetch=True)
+    assert result.success, failures(result)
+    assert desk.counts() == whole(["600000.SH"])
+    assert desk.rows("SELECT DISTINCT toString(provider) FROM tick_data") == [("tushare",)]
+
+
+def test_month_that_nobody_reaches_is_no_failure_and_no_partition(desk: Desk) -> None:
+    desk.ready("600000.SH")
+    result = desk.run([MONTH], ["600000.SH"], (BOOKS,), providers=["tushare"])
+    assert result.success, failures(result)
+    assert desk.materialized(BOOKS) == desk.failed(BOOKS) == set()
+
+
+@pytest.mark.parametrize(
+    ("months", "options", "said"),
+    [
+        ({"2026-13": ["600000.SH"]}, {}, "'2026-13' is no month; write 2026-01"),
+        ({MONTH: []}, {}, "no symbol is registered, and none is named"),
+        ({MONTH: ["600000.SH"]}, {"wanted": ["bars"]}, "'bars' is none of tick_data, order_book, factors"),
+        ({MONTH: ["600000.SH"]}, {"first_day": "yesterday"}, "write 2026-01-05"),
+        ({MONTH: ["600000.SH"]}, {"first_day": "2026-02-02", "last_day": "2026-02-01"}, "2026-02-01 is before"),
+        ({MONTH: ["600000.SH"]}, {"providers": ["bloomberg"]}, "it has no provider 'bloomberg'"),
+    ],
+)
+def test_selection_that_cannot_be_read_is_refused(desk: Desk, months, options, said) -> None:  # type: ignore[no-untyped-def]
+    desk.sign_in()
+    result = desk.select(months, **options)
+    assert said in failures(result)["ticks_selected"]
+    assert desk.tushare.requests == 0
+    assert desk.counts() == {}
+
+
+def test_registry_without_anybody_to_ask_says_what_to_do(desk: Desk) -> None:
+    told = failures(desk.registry())["symbol_registry"]
+    assert "TUSHARE_TOKEN" in told
+    assert "MARKETDATA_TICKS_SYMBOLS" in told
+
+
+def test_server_that_is_away_fails_the_run_and_says_what_to_do(desk: Desk) -> None:
+    desk.ready("600000.SH")
+    desk.patch.setenv("MARKETDATA_CLICKHOUSE_URL", "http://127.0.0.1:1/default")
+    told = failures(desk.run([MONTH], ["600000.SH"]))["tick_tables"]
+    assert "ClickHouse is not answering" in told
+    assert desk.materialized(BARS) == set()
+
+
+def test_token_never_reaches_events_or_metadata(desk: Desk) -> None:
+    desk.ready(*SYMBOLS)
+    lose(desk)
+    desk.tushare.fail(400, 1, "000001.SZ", text=f"token {TOKEN} is odd")
+    result = desk.select({MONTH: []})
+    run = desk.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    events = [entry.to_json() for entry in desk.instance.all_logs(result.run_id)]
+    said = "\n".join([*events, json.dumps(run.run_config), json.dumps(run.tags)])
+    assert "is odd" in said
+    assert TOKEN not in said
