@@ -5,10 +5,12 @@ No table or column is named here. How a part of a partition is replaced is in `c
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from marketdata_assets.stores.errors import StoreAway, StoreFull
@@ -21,7 +23,12 @@ AWAY = (32, 95, 209, 210, 236, 279, 425, 999)
 """Codes of a server that hangs up, shuts down or has lost its own connections."""
 NO_SPACE = 243
 NO_SPACE_TEXT = re.compile(r"no space left on device|errno: 28\b", re.IGNORECASE)
-ROWS_PER_INSERT = 500_000
+ROWS_PER_BATCH = 100_000
+MIN_ROWS_TO_SPLIT = 400_000
+STREAMS = 2
+"""Inserts at a time of one large frame: the server reads one with one core."""
+ARROW_END = b"\xff\xff\xff\xff\0\0\0\0"
+MAX_RUNS = 64
 INSERT_SETTINGS = {
     "async_insert": 0,
     "input_format_null_as_default": 0,  # a NULL for a plain column is an error, not 0
@@ -78,18 +85,47 @@ def read(client: "Client", sql: str, parameters: Mapping[str, Any] | None = None
 def insert(client: "Client", table: str, frame: pl.DataFrame, dictionaries: Sequence[str] = ()) -> None:
     """Append `frame` to `table`, column by name; `dictionaries` are texts of few values, which go over once each.
 
-    A table that readers look at sees it arrive in pieces.
+    A table that readers look at sees it arrive in pieces, and some of them may stay when this raises.
     """
-    name = quoted(table)
-    coded = frame.with_columns(pl.col(one).cast(pl.Categorical) for one in dictionaries)
-    for piece in coded.iter_slices(ROWS_PER_INSERT):
-        block = io.BytesIO()
-        piece.rechunk().write_ipc_stream(block, compat_level=pl.CompatLevel.oldest())
-        with naming_failures():
-            client.raw_insert(
-                name,
-                column_names=frame.columns,
-                insert_block=block.getvalue(),
-                settings=INSERT_SETTINGS,
-                fmt="ArrowStream",
-            )
+    coded = frame.with_columns(_coded(frame[name]) for name in dictionaries)
+    rows = frame.height if frame.height < MIN_ROWS_TO_SPLIT else -(-frame.height // STREAMS)
+    parts = list(coded.iter_slices(rows))
+    with ThreadPoolExecutor(STREAMS) if len(parts) > 1 else nullcontext() as pool:
+        list((pool.map if pool else map)(lambda part: _send(client, table, part), parts))
+
+
+def _send(client: "Client", table: str, part: pl.DataFrame) -> None:
+    with naming_failures():
+        client.raw_insert(
+            quoted(table),
+            column_names=part.columns,
+            insert_block=_arrow(part),  # a generator, which the client does not send twice
+            settings=INSERT_SETTINGS,
+            fmt="ArrowStream",
+        )
+
+
+def _arrow(frame: pl.DataFrame) -> Generator[bytes, None, None]:
+    """The frame as one Arrow stream, made batch by batch: messages of a schema, dictionaries, rows, and an end.
+
+    https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format: a message is ffffffff, the length of its
+    metadata, and that; the schema has no body, and the end is ffffffff 00000000.
+    """
+    schema_ends = 0
+    for batch in frame.iter_slices(ROWS_PER_BATCH):
+        data = io.BytesIO()
+        batch.rechunk().write_ipc_stream(data, compat_level=pl.CompatLevel.oldest())
+        written = data.getvalue()
+        yield written[schema_ends : -len(ARROW_END)]
+        schema_ends = 8 + int.from_bytes(written[4:8], "little")
+    yield ARROW_END
+
+
+def _coded(text: pl.Series) -> pl.Series:
+    """The same texts with a dictionary of those that are there; cheap where one text follows the other often."""
+    runs = text.rle()
+    if len(runs) > MAX_RUNS and len(runs) > len(text) // 10:
+        return text.cast(pl.Enum(text.drop_nulls().unique()))
+    values, lengths = runs.struct.field("value"), runs.struct.field("len")
+    coded = values.cast(pl.Enum(values.drop_nulls().unique()))
+    return coded.gather(np.repeat(np.arange(len(coded), dtype=np.uint32), lengths.to_numpy())).alias(text.name)
