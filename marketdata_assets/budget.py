@@ -60,14 +60,18 @@ class Budget:
         """Seconds from one turn to the next."""
         return self.per_seconds / self.requests / SHARE
 
-    async def acquire(self, patience: float | None = None) -> None:
-        """Wait for a turn; BudgetBlocked at once when a block will last longer than `patience` seconds."""
-        for nap in self._naps(patience):
+    async def acquire(self, patience: float | None = None, *, cost: float = 1.0) -> None:
+        """Wait for a turn; BudgetBlocked at once when a block will last longer than `patience` seconds.
+
+        A turn that costs more than one keeps the next away for longer. A server that counts costs may see the dearest
+        one beyond `requests` in a period: leave room for it.
+        """
+        for nap in self._naps(patience, cost):
             await asyncio.sleep(nap)
 
     def acquire_blocking(self, patience: float | None = None) -> None:
         """The same for a thread or process without an event loop."""
-        for nap in self._naps(patience):
+        for nap in self._naps(patience, 1.0):
             time.sleep(nap)
 
     def block(self, seconds: float) -> None:
@@ -81,13 +85,13 @@ class Budget:
         finally:
             os.close(handle)
 
-    def _naps(self, patience: float | None) -> Iterator[float]:
-        while wait := self._take():
+    def _naps(self, patience: float | None, cost: float) -> Iterator[float]:
+        while wait := self._take(cost):
             if patience is not None and wait > patience + self.spacing:
                 raise BudgetBlocked(self.name, wait)
             yield min(wait, LONGEST_NAP_SECONDS)
 
-    def _take(self) -> float:
+    def _take(self, cost: float = 1.0) -> float:
         """Take a turn and return 0, or return how long to wait before asking again."""
         handle = self._locked()
         if handle is None:
@@ -97,7 +101,7 @@ class Budget:
             turn = self._next_turn(handle, now)
             if turn > now:
                 return turn - now
-            self._write(handle, max(turn, now - self._lateness) + self.spacing)
+            self._write(handle, max(turn, now - self._lateness) + self.spacing * cost)
             return 0.0
         finally:
             os.close(handle)

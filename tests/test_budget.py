@@ -203,6 +203,27 @@ def test_any_pattern_of_waking_keeps_within_the_budget(
     assert most_within(taken, per_seconds) <= requests
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.0, 0.01, 0.5]), st.integers(1, 9)), min_size=20, max_size=80),
+    st.sampled_from([(1.0, 40), (60.0, 600)]),
+)
+def test_costs_of_any_pattern_keep_within_the_budget_but_for_the_dearest(
+    tmp_path_factory: pytest.TempPathFactory, turns_taken: list[tuple[float, int]], rate: tuple[float, int]
+) -> None:
+    per_seconds, requests = rate
+    budget = Budget(tmp_path_factory.mktemp("b"), "lk", per_seconds, requests)
+    now, taken = 1000.0, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: now)
+        patch.setattr(time, "time", lambda: now)
+        for late, cost in turns_taken:
+            while wait := budget._take(cost):
+                now += wait + late * per_seconds + 1e-6
+            taken += [now] * cost
+    assert most_within(taken, per_seconds) <= requests + 9 - 1
+    assert now - 1000.0 >= (sum(cost for _, cost in turns_taken[:-1]) - requests) * budget.spacing
+
+
 def test_state_survives_where_the_folder_is_removed(tmp_path: Path) -> None:
     budget = Budget(tmp_path / "deep" / "er", "lk", 1.0, 50)
     budget.acquire_blocking()

@@ -1,0 +1,149 @@
+"""One request to a server, until it is answered: a timeout, bounded retries with jitter, and never another server.
+
+Whose turn it is, what an answer means and which error comes of it is the domain's business.
+"""
+
+import asyncio
+import datetime as dt
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from marketdata_assets.budget import BudgetBlocked
+from marketdata_assets.web import retry_after, safe_url
+
+T = TypeVar("T")
+
+LONGEST_PAUSE_SECONDS = 60.0
+TOO_MANY = 429
+ASK_AGAIN = frozenset({408, 425, TOO_MANY})
+_REASON_CHARACTERS = 200
+_HIDDEN = "***"
+
+
+@dataclass(frozen=True)
+class Later:
+    """No answer now; `silence` is how many seconds nobody should ask for, when the server says so.
+
+    `slow` is an answer that took too long.
+    """
+
+    cause: str
+    silence: float | None = None
+    slow: bool = False
+
+    @property
+    def choked(self) -> bool:
+        """Whether fewer requests at a time would help."""
+        return self.slow or self.silence is not None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a request is tried: retries after pauses that double from `backoff`, each times a random number."""
+
+    timeout: float = 30.0
+    max_retries: int = 5
+    backoff: float = 1.0
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    jitter: Callable[[], float] = random.random
+
+    def pause(self, attempt: int) -> float:
+        """Seconds to wait after this many attempts."""
+        return min(LONGEST_PAUSE_SECONDS, self.backoff * 2.0 ** (attempt - 1)) * self.jitter()
+
+
+class Unanswered(Exception):
+    """All attempts ended in `Later`, or the next turn was `blocked` for longer than one waits. Each domain names it."""
+
+    def __init__(self, attempts: int, cause: str, *, blocked: bool) -> None:
+        self.attempts, self.cause, self.blocked = attempts, cause, blocked
+        super().__init__(cause)
+
+
+class Server:
+    """One server. Use within one event loop, and close it. ValueError for a URL that could be read on the way."""
+
+    def __init__(
+        self,
+        url: str,
+        patience: Patience,
+        *,
+        secrets: tuple[str, ...] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.url = safe_url(url)
+        self.patience = patience
+        self.sent = 0
+        self._secrets = tuple(filter(None, secrets))
+        self._http = httpx.AsyncClient(
+            timeout=patience.timeout,
+            follow_redirects=False,
+            headers=headers,
+            verify=self.url.startswith("https://"),  # loading certificates takes long, and loopback has none
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def once(
+        self, judge: Callable[[httpx.Response], T | Later], method: str, path: str, options: dict[str, Any]
+    ) -> T | Later:
+        """What `judge` makes of the answer to one request; Later when there is none, or none that can be read."""
+        self.sent += 1
+        try:
+            async with asyncio.timeout(4 * self.patience.timeout):
+                response = await self._http.request(method, self.url + path, **options)
+        except (httpx.TimeoutException, TimeoutError) as error:
+            return Later(f"{type(error).__name__} {error}", slow=True)
+        except httpx.HTTPError as error:
+            return Later(f"{type(error).__name__} {error}")
+        try:
+            return judge(response)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return Later(f"an answer that cannot be read: {error}")
+
+    async def insist(self, attempt: Callable[[], Awaitable[T | Later]], silence: Callable[[float], None]) -> T:
+        """The first verdict that is not `Later`. `silence` keeps everybody from asking; raises Unanswered."""
+        attempts = self.patience.max_retries + 1
+        cause = ""
+        for number in range(1, attempts + 1):
+            try:
+                verdict = await attempt()
+            except BudgetBlocked as error:
+                raise Unanswered(number - 1, cause or str(error), blocked=True) from error
+            if not isinstance(verdict, Later):
+                return verdict
+            cause = self.clean(verdict.cause)
+            if verdict.silence is not None:
+                silence(verdict.silence)
+            elif number < attempts:
+                await self.patience.sleep(self.patience.pause(number))
+        raise Unanswered(attempts, cause, blocked=False)
+
+    def clean(self, text: str) -> str:
+        """The text in one short line, without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, _HIDDEN)
+        return " ".join(text.split())[:_REASON_CHARACTERS]
+
+    def passing(
+        self, response: httpx.Response, text: str, *, too_many: frozenset[int] = frozenset({TOO_MANY})
+    ) -> Later | None:
+        """Later for a status that may pass, with the silence that the server wants; None for any other."""
+        status = response.status_code
+        if status not in ASK_AGAIN | too_many and not response.is_server_error:
+            return None
+        asked = retry_after(response, dt.datetime.now(dt.UTC))
+        silent = self.patience.backoff if asked is None and status in too_many else asked
+        return Later(f"{status} ({text})", silent)
+
+    def reason(self, response: httpx.Response, text: str = "") -> str:
+        """Why the server refused."""
+        if response.is_redirect:
+            return "a redirect, which is not followed because it could lead to another server"
+        return self.clean(text or response.text) or "no reason given"
