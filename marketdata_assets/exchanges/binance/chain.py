@@ -1,0 +1,209 @@
+"""How Binance's diffs follow one another and meet a snapshot: one book's way from waiting to live and back.
+
+Diffs are kept until a snapshot comes over REST that one of them reaches over; then each has to follow the one before.
+What is kept follows one another already: a hole among diffs that wait is a hole as well, and what was before it goes.
+
+spot: drop `u <= lastUpdateId`, begin with `U <= lastUpdateId + 1 <= u`, then `U` is the `u` before plus 1.
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly
+
+futures, whose ids jump: drop `u < lastUpdateId`, begin with `U <= lastUpdateId <= u`, then `pu` is the `u` before.
+https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/How-to-manage-a-local-order-book-correctly
+"""
+
+from collections import deque
+from decimal import Decimal
+from typing import NamedTuple
+
+from marketdata_assets.exchanges.books import Book, BookState
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+
+KEPT_DIFFS = 20_000
+"""So many diffs wait for a snapshot; of more, the oldest go, and the snapshot has to be a younger one."""
+
+KEPT_TICKERS = 2_000
+"""So many best prices wait for the diff that ends with their update."""
+
+STRAYS = 50
+"""So many messages in a row from before what is known already: the venue counts anew."""
+
+
+class Diff(NamedTuple):
+    """One depthUpdate, spot's or futures'."""
+
+    first: int  # U
+    last: int  # u
+    prev: int | None  # pu
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    ts_event: int  # ns
+    ts_recv: int
+
+
+class Snapshot(NamedTuple):
+    """The book that REST answered with."""
+
+    last: int  # lastUpdateId
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    ts_event: int | None  # ns
+    ts_recv: int
+
+
+class Chain:
+    """The diffs of one instrument, in order, into its book.
+
+    Sockets may overlap: a diff that another one brought already is passed over.
+    """
+
+    def __init__(self, instrument: Instrument, stream: str) -> None:
+        self.state = BookState(instrument, stream)
+        self.agreed = 0  # best prices that were those of the book after the same update
+        self._position: int | None = None  # `u` of the last diff that was taken, into the book or to wait
+        self._connection = 0
+        self._waiting: deque[Diff] = deque(maxlen=KEPT_DIFFS)
+        self._early: Snapshot | None = None  # it came before the first diff
+        self._ahead: Snapshot | None = None  # the book's, as long as diffs come that it holds already
+        self._strays = 0
+        self._best: dict[int, tuple[str, str]] = {}  # by update, of updates that the book has not reached
+
+    @property
+    def live(self) -> bool:
+        """Whether the book is whole and every diff goes into it."""
+        return self.state.status == "live"
+
+    def diff(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
+        """Take a diff, into the book or to wait for a snapshot. Raises BadMessage or BadLevel, then it was not."""
+        position = self._position
+        if position is not None:
+            if diff.last <= position:
+                return self._stray(diff, connection)
+            if not _follows(diff, position, overlap=connection != self._connection):
+                return self._hole(diff, connection)
+        made = self._take(diff) if self.live else self._wait(diff)
+        self._position, self._connection, self._strays = diff.last, connection, 0
+        return made
+
+    def snapshot(self, snapshot: Snapshot) -> list[OrderBook | Gap] | None:
+        """Begin with a snapshot and all that waits; None when it is of no use, being too old or not needed."""
+        if self.live:
+            return None
+        if self._position is None:
+            self._early = snapshot
+            return []
+        if self._waiting and not _reaches(snapshot, self._waiting[0]):
+            return None
+        return self._begin(snapshot)
+
+    def best(self, update: int, bid: str, ask: str, ts_recv: int) -> list[OrderBook | Gap]:
+        """Take the best prices after an update, and hold them against the book after the same update."""
+        if self.live and update <= (self.state.last_id or 0):
+            if update == self.state.last_id:
+                return self._differs(bid, ask, ts_recv)
+            return []
+        if len(self._best) >= KEPT_TICKERS:
+            self._best.clear()
+        self._best[update] = (bid, ask)
+        return []
+
+    def reopened(self, connection: int, ts_recv: int) -> list[OrderBook | Gap]:
+        """The socket is a new one: what it would have brought meanwhile is not known."""
+        if connection != self._connection:
+            return []
+        self._start_over()
+        return self.state.reopened(ts_recv)
+
+    def _begin(self, snapshot: Snapshot) -> list[OrderBook | Gap]:
+        made = self.state.snapshot(snapshot.bids, snapshot.asks, snapshot.last, snapshot.ts_event, snapshot.ts_recv)
+        self._ahead = snapshot
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        for diff in waiting:
+            if self.live:
+                made += self._take(diff)
+            else:
+                self._waiting.append(diff)
+        return made
+
+    def _take(self, diff: Diff) -> list[OrderBook | Gap]:
+        """Take a diff that follows into a live book."""
+        state = self.state
+        if self._ahead:
+            if _is_in(self._ahead, diff):
+                state.dropped += 1
+                return []
+            self._ahead = None
+        made = state.delta(diff.bids, diff.asks, diff.first, diff.last, diff.prev, diff.ts_event, diff.ts_recv)
+        wrong = self._hold_against(diff.last, diff.ts_recv) if self._best and self.live else []
+        if not self.live:
+            self._waiting.append(diff)
+        return wrong or [made]
+
+    def _wait(self, diff: Diff) -> list[OrderBook | Gap]:
+        Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
+        self._waiting.append(diff)
+        early, self._early = self._early, None
+        if early is None:
+            return []
+        self._position = diff.last
+        return self.snapshot(early) or []
+
+    def _stray(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
+        """A diff from before what is known: a repeat, unless another socket brought it."""
+        if connection != self._connection:
+            return []
+        self._strays += 1
+        if self._strays > STRAYS:
+            return self._hole(diff, connection)
+        return [] if self.state.hole else [self.state.repeated(diff.first, diff.ts_recv)]
+
+    def _hole(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
+        """A diff that does not follow: it waits for a snapshot, and those that come after it."""
+        Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
+        made = self.state.broken("sequence", diff.first, diff.ts_recv)
+        self._start_over()
+        self._waiting.append(diff)
+        self._position, self._connection = diff.last, connection
+        return made
+
+    def _start_over(self) -> None:
+        self._waiting.clear()
+        self._best.clear()
+        self._position = self._early = self._ahead = None
+        self._strays = 0
+
+    def _hold_against(self, update: int, ts_recv: int) -> list[OrderBook | Gap]:
+        told = self._best.pop(update, None)
+        self._best = {later: prices for later, prices in self._best.items() if later > update}
+        return self._differs(*told, ts_recv) if told else []
+
+    def _differs(self, bid: str, ask: str, ts_recv: int) -> list[OrderBook | Gap]:
+        """Nothing when these are the best prices of the book."""
+        best_bid, best_ask = self.state.book.bbo()
+        if _same(bid, best_bid) and _same(ask, best_ask):
+            self.agreed += 1
+            return []
+        return self.state.broken("checksum", self.state.last_id, ts_recv)
+
+
+def _follows(diff: Diff, position: int, *, overlap: bool) -> bool:
+    """Whether nothing is missing between an update and a diff; diffs of another socket are cut elsewhere."""
+    begin = diff.first - 1 if diff.prev is None else diff.prev
+    return begin == position or (overlap and begin < position)
+
+
+def _reaches(snapshot: Snapshot, diff: Diff) -> bool:
+    """Whether the snapshot is no older than the beginning of the first diff that waits."""
+    if diff.prev is None:
+        return diff.first <= snapshot.last + 1
+    return diff.first <= snapshot.last or diff.prev == snapshot.last
+
+
+def _is_in(snapshot: Snapshot, diff: Diff) -> bool:
+    return diff.last < snapshot.last or (diff.prev is None and diff.last == snapshot.last)
+
+
+def _same(told: str, best: Level | None) -> bool:
+    if best is None:
+        return not Decimal(told)  # the venue's word for an empty side
+    return told == best[0] or Decimal(told) == Decimal(best[0])

@@ -1,0 +1,291 @@
+"""One market of Binance, messages in and outcomes out: which bytes are which event, and the books they make.
+
+Neither sockets nor clocks are in here. What an event says is the business of `parse`, how a book stays right that of
+`chain`, what an answer over REST says that of `answers`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from marketdata_assets.exchanges.binance import answers, parse, wire
+from marketdata_assets.exchanges.binance.chain import Chain, Diff, Snapshot
+from marketdata_assets.exchanges.binance.facts import NS, Facts, Known
+from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
+from marketdata_assets.exchanges.binance.shapes import (
+    IGNORED,
+    Look,
+    Parser,
+    Shape,
+    few_levels,
+    look,
+    several,
+    shapes,
+    symbol_of,
+)
+from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.errors import BadMessage, ExchangesError
+from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
+from marketdata_assets.exchanges.records import Gap, MarketType, OrderBook
+from marketdata_assets.exchanges.wants import Want
+
+KEPT_STREAMS = 20_000
+"""So many combined streams are known at sight; a connection has 1024 at most."""
+
+_BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
+_STREAM = b'{"stream":"'
+
+_depth = msgspec.json.Decoder(answers.Depth).decode
+_interest = msgspec.json.Decoder(answers.Interest).decode
+_exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
+
+
+class BinanceFeed:
+    """The messages of one market, over any number of sockets. `books` and `chains` are by the venue's instrument."""
+
+    def __init__(
+        self,
+        market_type: MarketType,
+        instruments: Instruments | None = None,
+        *,
+        strict: bool = True,
+        books: bool = True,
+    ) -> None:
+        self.market_type = market_type
+        self.instruments = BinanceInstruments(market_type, instruments, strict=strict)
+        self.books: dict[str, BookState] = {}
+        self.chains: dict[str, Chain] = {}
+        self.wants: dict[str, Want] = {}
+        self._keep_books = books and market_type != "option"
+        self._known = Known(self.instruments)
+        self._shapes = shapes(market_type)
+        self._take: dict[type, Callable[[Any, Facts, int, int], list[Outcome]]] = {
+            wire.FuturesTrade: self._traded,
+            wire.SpotBookTicker: self._best,
+            wire.BookTicker: self._best,
+            wire.SpotDepth: self._spot_depth,
+            wire.FuturesDepth: self._futures_depth,
+            wire.OptionDepth: self._option_depth,
+        }
+        self._routes: dict[bytes, tuple[Callable[[bytes], Any], Parser | None]] = {
+            f'{{"e":"{name}"'.encode(): (shape.bare, shape.parser) for name, shape in self._shapes.items() if name
+        }
+
+    def push(self, raw: bytes, ts_recv: int, *, connection: int = 0) -> list[Outcome]:
+        """What becomes of a message of a socket. Never raises, whatever the bytes."""
+        try:
+            route = self._routes.get(raw.partition(b",")[0])  # the name of the event, or of the stream
+            if route is None:
+                return self._looked_at(raw, ts_recv, connection)
+            decode, parser = route
+            event = decode(raw)
+            if parser:
+                return [parser(event, self._known[event.s], ts_recv)]
+            return self._take[type(event)](event, self._known[event.s], ts_recv, connection)
+        except _BROKEN_BYTES as error:
+            return [_dead_letter(raw, error, ts_recv)]
+
+    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
+        """What becomes of the answer to a request for `url`; "" where only its shape says what it is. Never raises."""
+        try:
+            wrong = answers.failure(raw)
+            return [wrong] if wrong else self._answered(answers.asked(url), raw, ts_recv)
+        except _BROKEN_BYTES as error:
+            return [_dead_letter(raw, error, ts_recv)]
+
+    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """The socket of `connection` is a new one: each book on it needs a snapshot again."""
+        made: list[Outcome] = []
+        for name, chain in self.chains.items():
+            made += self._settled(name, chain.reopened(connection, ts_recv), ts_recv)
+        return made
+
+    def stream_of(self, raw: bytes) -> str:
+        """The stream of a message without its instrument, as `depth@100ms`, or the name of its event, for counting."""
+        try:
+            seen = look(raw)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return "unknown"
+        if seen.stream is not None:
+            return seen.stream.partition("@")[2] or seen.stream
+        if seen.lastUpdateId is not None:
+            return "snapshot"
+        return seen.e or ("bookTicker" if seen.u is not None else "answer")
+
+    def _looked_at(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        """A message that is not known by how it begins."""
+        if self.market_type == "spot" and raw.startswith(b'{"u":'):
+            best: wire.SpotBookTicker = self._shapes[""].bare(raw)
+            return self._best(best, self._known[best.s], ts_recv, connection)
+        if raw[:1] == b"[":
+            return [made for one in several(raw) for made in self._inside(bytes(one), "", ts_recv, connection)]
+        seen = look(raw)
+        if seen.stream is None:
+            return self._inside(raw, "", ts_recv, connection)
+        data = bytes(seen.data)
+        if data[:1] == b"[":
+            return [
+                made for one in several(data) for made in self._inside(bytes(one), seen.stream, ts_recv, connection)
+            ]
+        made = self._inside(data, seen.stream, ts_recv, connection)
+        self._learn(raw, data, seen.stream)
+        return made
+
+    def _learn(self, raw: bytes, data: bytes, stream: str) -> None:
+        """Know the next message of this stream at sight."""
+        begin = raw.partition(b",")[0]
+        shape = self._shape(look(data))
+        if shape and begin.startswith(_STREAM) and not few_levels(stream) and len(self._routes) < KEPT_STREAMS:
+            self._routes[begin] = (shape.wrapped, shape.parser)
+
+    def _shape(self, seen: Look) -> Shape | None:
+        """The shape of an event; of none, the one that has the update of a book is spot's best prices."""
+        name = "" if seen.e is None and seen.u is not None else seen.e
+        return None if name is None else self._shapes.get(name)
+
+    def _inside(self, data: bytes, stream: str, ts_recv: int, connection: int) -> list[Outcome]:
+        """One event, or what is none."""
+        seen = look(data)
+        shape = self._shape(seen)
+        if shape is None:
+            return self._no_event(seen, data, stream, ts_recv)
+        event = shape.bare(data)
+        one = self._known[event.s]
+        if shape.parser:
+            return [shape.parser(event, one, ts_recv)]
+        if isinstance(event, wire.FuturesDepth) and few_levels(stream):
+            return [parse.best_levels(one, event.T, ts_recv, event.b, event.a, event.u)]
+        return self._take[type(event)](event, one, ts_recv, connection)
+
+    def _no_event(self, seen: Look, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
+        """A control message, an answer over the socket, or what a recorder put among the messages."""
+        if seen.e in IGNORED:
+            return [Control("ignored", seen.e)]
+        if seen.e == "serverShutdown":
+            return [Control("notice", "the server will shut down: open another socket")]
+        if seen.e is not None:
+            raise BadMessage(VENUE, f"the event {seen.e[:40]!r} is not known")
+        if seen.error or seen.code is not None:
+            said = seen.error or answers.Failure(seen.code or 0, seen.msg)
+            return [VenueError(said.code, said.msg, rate_limited=said.code == answers.TOO_MANY_REQUESTS)]
+        if seen.lastUpdateId is not None:
+            return self._levels(data, stream, ts_recv)
+        if seen.openInterest is not None:
+            interest = _interest(data)
+            return [answers.open_interest(interest, self._known[interest.symbol], ts_recv)]
+        if seen.id is not None:
+            return [Control("ack", str(seen.id))]
+        raise BadMessage(VENUE, "it is neither an event nor an answer")
+
+    def _levels(self, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
+        """Levels that do not say of what: the best ones of a stream, or a snapshot that was recorded with it."""
+        symbol = symbol_of(stream)
+        if not few_levels(stream):
+            return self._snapshot(data, symbol, ts_recv)
+        found = _depth(data)
+        return [parse.best_levels(self._known[symbol], found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
+
+    def _traded(self, event: wire.FuturesTrade, one: Facts, ts_recv: int, _: int) -> list[Outcome]:
+        """On futures, a trade or what stands in the place of one that never was."""
+        return [Control("ignored", "no trade")] if event.X == "NA" else [parse.trade(event, one, ts_recv)]
+
+    def _best(self, event: wire.BookTicker | wire.SpotBookTicker, one: Facts, ts_recv: int, _: int) -> list[Outcome]:
+        ticker = parse.book_ticker(event, one, ts_recv)
+        chain = self.chains.get(event.s)
+        wrong = chain.best(event.u, event.b, event.a, ts_recv) if chain else None
+        return [ticker, *self._settled(event.s, wrong, ts_recv)] if wrong else [ticker]
+
+    def _spot_depth(self, event: wire.SpotDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
+        """What changed in a book.
+
+            {"e": "depthUpdate", "E": 1700000000005, "s": "ABCUSDT", "U": 157, "u": 160,
+             "b": [["1.2300", "4.5"]], "a": [["1.2400", "0"]]}
+
+        https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#diff-depth-stream
+        """
+        diff = Diff(event.U, event.u, None, event.b, event.a, event.E * NS, ts_recv)
+        return self._changed(event.s, diff, one, connection)
+
+    def _futures_depth(self, event: wire.FuturesDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
+        """What changed in a book, with the update that the message before it ended with.
+
+            {"e": "depthUpdate", "E": 1700000000005, "T": 1700000000003, "s": "ABCUSDT", "U": 157, "u": 160, "pu": 149,
+             "b": [["1.2300", "4.5"]], "a": [["1.2400", "0"]]}
+
+        https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Diff-Book-Depth-Streams
+        """
+        diff = Diff(event.U, event.u, event.pu, event.b, event.a, event.T * NS, ts_recv)
+        return self._changed(event.s, diff, one, connection)
+
+    def _option_depth(self, event: wire.OptionDepth, one: Facts, ts_recv: int, _: int) -> list[Outcome]:
+        """The best levels of an option's book."""
+        return [parse.best_levels(one, event.T, ts_recv, event.b, event.a, event.u)]
+
+    def _changed(self, name: str, diff: Diff, one: Facts, connection: int) -> list[Outcome]:
+        if not self._keep_books:
+            return [parse.delta(one, diff)]
+        chain = self.chains.get(name) or self._begun(name, one)
+        made = chain.diff(diff, connection)
+        if chain.live and not self.wants:
+            return made  # type: ignore[return-value]  # a list of some outcomes is one of outcomes
+        return self._settled(name, made, diff.ts_recv)
+
+    def _begun(self, name: str, one: Facts) -> Chain:
+        chain = self.chains[name] = Chain(one.one, "depth")
+        self.books[name] = chain.state
+        return chain
+
+    def _snapshot(self, raw: bytes, symbol: str, ts_recv: int) -> list[Outcome]:
+        """The book of an instrument.
+
+            GET /fapi/v1/depth?symbol=ABCUSDT&limit=1000
+            {"lastUpdateId": 160, "E": 1700000000005, "T": 1700000000003, "bids": [["1.2300", "4.5"]],
+             "asks": [["1.2400", "6.7"]]}
+
+        https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book
+        """
+        found = _depth(raw)
+        name = symbol or found.symbol or self._only_one_that_waits()
+        if found.symbol not in (None, name):
+            raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(found.symbol or '')[:40]}")
+        one = self._known[name]
+        if not self._keep_books:
+            return [parse.best_levels(one, found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
+        chain = self.chains.get(name) or self._begun(name, one)
+        moment = None if found.T is None else found.T * NS
+        made = chain.snapshot(Snapshot(found.lastUpdateId, found.bids, found.asks, moment, ts_recv))
+        if made is None:
+            return [Control("ignored", f"a snapshot of {name} that is not needed, or too old")]
+        return self._settled(name, made, ts_recv) or [Control("notice", f"a snapshot of {name} waits for a diff")]
+
+    def _only_one_that_waits(self) -> str:
+        names = [name for name, state in self.books.items() if state.status != "live"]
+        if len(names) != 1:
+            raise BadMessage(VENUE, "a snapshot that does not say of which instrument")
+        return names[0]
+
+    def _settled(self, name: str, made: Sequence[OrderBook | Gap], ts_recv: int) -> list[Outcome]:
+        """What a chain made, once it is known whether its book needs a snapshot."""
+        if self.books[name].status == "live":
+            self.wants.pop(name, None)
+        elif name not in self.wants:
+            self.wants[name] = Want(name, "depth", "snapshot", ts_recv)
+        return [*made]
+
+    def _answered(self, to: answers.Asked, raw: bytes, ts_recv: int) -> list[Outcome]:
+        if to.what in ("depth", ""):
+            return self._snapshot(raw, to.symbol, ts_recv)
+        if to.what == "exchangeInfo":
+            listed = list(instruments(self.market_type, _exchange_info(raw)))
+            self.instruments.add(listed)
+            self._known.clear()
+            return [Control("notice", f"{len(listed)} instruments")]
+        if to.what in ("ping", "time"):
+            return [Control("pong", to.what)]
+        return [*answers.records(to, raw, self._known, ts_recv)]
+
+
+def _dead_letter(raw: bytes, error: Exception, ts_recv: int) -> DeadLetter:
+    return DeadLetter(raw, error.cause if isinstance(error, BadMessage) else str(error), ts_recv)

@@ -1,0 +1,108 @@
+"""Binance's lists of instruments: what is traded for what, and what one contract is worth.
+
+    GET /dapi/v1/exchangeInfo
+    {"symbols": [{"symbol": "ABCUSD_PERP", "pair": "ABCUSD", "contractType": "PERPETUAL", "contractSize": 10,
+     "baseAsset": "ABC", "quoteAsset": "USD", ...}]}
+
+https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints#exchange-information
+https://developers.binance.com/docs/derivatives/coin-margined-futures/market-data/rest-api/Exchange-Information
+Spot and USD-M count coins, COIN-M counts contracts of so many USD, options count contracts of so many coins.
+"""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from marketdata_assets.exchanges.errors import BadInstruments
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.records import MarketType
+
+VENUE = "binance"
+
+QUOTES = (
+    *("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USDP", "USDS", "PAX", "DAI", "VAI", "USD1", "USDE", "RLUSD", "UST"),
+    *("BTC", "ETH", "BNB", "SOL", "XRP", "TRX", "DOGE", "DOT"),
+    *("EUR", "EURI", "GBP", "AUD", "TRY", "BRL", "RUB", "UAH", "NGN", "ZAR", "JPY", "PLN", "RON", "ARS"),
+    *("MXN", "COP", "CZK", "IDR", "BIDR", "IDRT", "BKRW", "BVND", "GYEN"),
+)
+"""What spot and USD-M instruments are or were quoted in; a name ends in the longest of them."""
+
+_DATED = r"(?:_(?P<dated>[0-9]{6}))?"
+_PAIR = re.compile(rf"(?P<base>[^\W_]+?)(?P<quote>{'|'.join(QUOTES)}){_DATED}")
+_COIN = re.compile(r"(?P<base>[^\W_]+?)(?P<quote>USD)_(?:PERP|(?P<dated>[0-9]{6}))")
+_OPTION = re.compile(r"(?P<base>[^\W_]+)-(?P<dated>[0-9]{6}-[0-9]+(?:\.[0-9]+)?-[CP])")
+
+
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """One instrument of a list; an option has `underlying` in the place of `baseAsset`, and `unit`."""
+
+    symbol: str
+    quoteAsset: str  # noqa: N815
+    baseAsset: str = ""  # noqa: N815
+    underlying: str = ""  # base and quote
+    contractSize: int | None = None  # noqa: N815  quote units
+    unit: int | None = None  # base units
+
+
+class ExchangeInfo(msgspec.Struct, frozen=True):
+    """The answer to exchangeInfo."""
+
+    symbols: list[Listed] = []
+    optionSymbols: list[Listed] = []  # noqa: N815
+
+
+def instruments(market_type: MarketType, info: ExchangeInfo) -> Iterator[Instrument]:
+    """The instruments of a list. Raises BadInstruments."""
+    listed = info.optionSymbols if market_type == "option" else info.symbols
+    if not listed:
+        raise BadInstruments(VENUE, f"it has none of the market type {market_type}")
+    for one in listed:
+        base = one.baseAsset or one.underlying.removesuffix(one.quoteAsset)
+        if not (base and one.quoteAsset and one.symbol):
+            raise BadInstruments(VENUE, f"{one.symbol or 'an entry'} has no base or no quote asset")
+        match = _shape(market_type).fullmatch(one.symbol)
+        yield _instrument(market_type, one.symbol, base, one.quoteAsset, match["dated"] if match else None, one)
+
+
+def named(market_type: MarketType, name: str) -> Instrument | None:
+    """What the name alone says, without the value of a contract; null when the name is not clear."""
+    match = _shape(market_type).fullmatch(name)
+    if match is None:
+        return None
+    quote = "USDT" if market_type == "option" else match["quote"]
+    return _instrument(market_type, name, match["base"], quote, match["dated"], None)
+
+
+class BinanceInstruments(Instruments):
+    """The instruments of one market. When not `strict`, the name of an unknown one has to do."""
+
+    def __init__(self, market_type: MarketType, known: Instruments | None = None, *, strict: bool = True) -> None:
+        super().__init__(VENUE, {} if known is None else known.known)
+        self.market_type = market_type
+        self.strict = strict
+
+    def __getitem__(self, name: str) -> Instrument:
+        known = self.known.get(name)
+        if known is None and not self.strict:
+            known = named(self.market_type, name)
+        return known or super().__getitem__(name)
+
+
+def _shape(market_type: MarketType) -> re.Pattern[str]:
+    return {"inverse": _COIN, "option": _OPTION}.get(market_type, _PAIR)
+
+
+def _instrument(
+    market_type: MarketType, name: str, base: str, quote: str, dated: str | None, listed: Listed | None
+) -> Instrument:
+    symbol = f"{base}-{quote}-{dated}" if dated else f"{base}-{quote}"
+    if market_type in ("spot", "linear"):
+        return Instrument("binance", market_type, name, symbol, base, quote, "base")
+    value = None
+    if listed:
+        worth = listed.contractSize if market_type == "inverse" else listed.unit
+        if not worth or worth < 0:
+            raise BadInstruments(VENUE, f"{name} does not say what a contract is worth")
+        value = str(worth)
+    return Instrument("binance", market_type, name, symbol, base, quote, "contracts", value)

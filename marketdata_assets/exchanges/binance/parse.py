@@ -1,0 +1,333 @@
+"""Binance's events as records. Each parser takes a typed event and its instrument, and raises ValueError.
+
+Which bytes are which event is the business of `feed`, and how diffs become a book that of `chain`.
+"""
+
+from decimal import Decimal
+
+from marketdata_assets.exchanges.binance import wire
+from marketdata_assets.exchanges.binance.chain import Diff
+from marketdata_assets.exchanges.binance.facts import NS, Facts
+from marketdata_assets.exchanges.books import Book
+from marketdata_assets.exchanges.instruments import EXACT, plain
+from marketdata_assets.exchanges.numbers import decimal, decimal_or_none, is_decimal
+from marketdata_assets.exchanges.records import (
+    FundingRate,
+    Kline,
+    Level,
+    Liquidation,
+    OpenInterest,
+    OrderBook,
+    Side,
+    Ticker,
+    Trade,
+)
+
+_FORCED: dict[str, Side] = {"BUY": "buy", "SELL": "sell"}
+_TAKER: dict[str, Side] = {"BUY": "buy", "SELL": "sell", "1": "buy", "-1": "sell"}
+
+
+def trade(event: wire.Trade, one: Facts, ts_recv: int) -> Trade:
+    """One trade; `m` says that the buyer was the maker, so the taker sold.
+
+        {"e": "trade", "E": 1700000000005, "s": "ABCUSDT", "t": 12345, "p": "1.2300", "q": "4.5",
+         "T": 1700000000003, "m": true}
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams
+    """
+    size, contracts = _traded(one, event.p, event.q)
+    side = "sell" if event.m else "buy"
+    return one.trade(event.T * NS, ts_recv, str(event.t), event.p, size, contracts, side)
+
+
+def agg_trade(event: wire.AggTrade, one: Facts, ts_recv: int) -> Trade:
+    """The trades that one order made at one price, in one.
+
+        {"e": "aggTrade", "E": 1700000000005, "s": "ABCUSDT", "a": 678, "p": "1.2300", "q": "4.5",
+         "f": 12345, "l": 12347, "T": 1700000000003, "m": true}
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#aggregate-trade-streams
+    """
+    size, contracts = _traded(one, event.p, event.q)
+    side = "sell" if event.m else "buy"
+    whole, first, last = str(event.a), str(event.f), str(event.l)
+    return one.trade(event.T * NS, ts_recv, whole, event.p, size, contracts, side, first, last)
+
+
+def option_trade(event: wire.OptionTrade, one: Facts, ts_recv: int) -> Trade:
+    """One trade of an option, sizes in contracts; `S` is the side of the taker.
+
+        {"e": "trade", "E": 1700000000005, "s": "ABC-300101-50-C", "t": 12, "p": "1.5", "q": "0.10",
+         "T": 1700000000003, "S": "BUY", "m": false}
+
+    https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Trade-Streams
+    """
+    size, contracts = one.sizes(decimal("q", event.q), decimal("p", event.p))
+    side = _side("S", _TAKER, event.S)
+    return Trade(*one.begin(event.T, ts_recv), str(event.t), event.p, size, contracts, side)
+
+
+def book_ticker(event: wire.BookTicker | wire.SpotBookTicker, one: Facts, ts_recv: int) -> Ticker:
+    """The best prices after update `u` of the book; spot does not say when.
+
+        {"u": 400900217, "s": "ABCUSDT", "b": "1.2300", "B": "31.2", "a": "1.2400", "A": "40.6"}
+        {"e": "bookTicker", "u": 400900217, "s": "ABCUSDT", "b": "1.23", "B": "31", "a": "1.24", "A": "40",
+         "T": 1700000000003, "E": 1700000000005}
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-book-ticker-streams
+    """
+    bid, bid_size = decimal("b", event.b), decimal("B", event.B)
+    ask, ask_size = decimal("a", event.a), decimal("A", event.A)
+    moment = event.T if isinstance(event, wire.BookTicker) else None
+    return Ticker(*one.begin(moment, ts_recv), bid, bid_size, ask, ask_size, one.one.unit, event.u)
+
+
+def ticker(event: wire.SpotTicker | wire.FuturesTicker, one: Facts, ts_recv: int) -> Ticker:
+    """The last 24 hours; only spot's has the best prices. COIN-M: `v` counts contracts and `q` coins.
+
+        {"e": "24hrTicker", "E": 1700000000005, "s": "ABCUSDT", "w": "1.25", "c": "1.23", "Q": "0.5", "b": "1.23",
+         "B": "31.2", "a": "1.24", "A": "40.6", "o": "1.20", "h": "1.30", "l": "1.10", "v": "100", "q": "125", "n": 9}
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-ticker-streams
+    """
+    volume, contracts, quote_volume = one.volumes(decimal("v", event.v), decimal("q", event.q))
+    best = event if isinstance(event, wire.SpotTicker) else None
+    return Ticker(
+        *one.begin(event.E, ts_recv),
+        bid=decimal("b", best.b) if best else None,
+        bid_size=decimal("B", best.B) if best else None,
+        ask=decimal("a", best.a) if best else None,
+        ask_size=decimal("A", best.A) if best else None,
+        unit=one.one.unit,
+        last=decimal("c", event.c),
+        last_size=decimal("Q", event.Q),
+        open=decimal("o", event.o),
+        high=decimal("h", event.h),
+        low=decimal("l", event.l),
+        volume=volume,
+        contracts=contracts,
+        quote_volume=quote_volume,
+        weighted_average=decimal("w", event.w),
+        trades=event.n,
+    )
+
+
+def mini_ticker(event: wire.MiniTicker, one: Facts, ts_recv: int) -> Ticker:
+    """The last 24 hours in short.
+
+        {"e": "24hrMiniTicker", "E": 1700000000005, "s": "ABCUSDT", "c": "1.23", "o": "1.20", "h": "1.30",
+         "l": "1.10", "v": "100", "q": "125"}
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-mini-ticker-stream
+    """
+    volume, contracts, quote_volume = one.volumes(decimal("v", event.v), decimal("q", event.q))
+    return Ticker(
+        *one.begin(event.E, ts_recv),
+        last=decimal("c", event.c),
+        open=decimal("o", event.o),
+        high=decimal("h", event.h),
+        low=decimal("l", event.l),
+        volume=volume,
+        contracts=contracts,
+        quote_volume=quote_volume,
+    )
+
+
+def option_ticker(event: wire.OptionTicker, one: Facts, ts_recv: int) -> Ticker:
+    """The last 24 hours of an option; `V` counts contracts.
+
+        {"e": "24hrTicker", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "1", "h": "2", "l": "1", "c": "2",
+         "V": "3", "A": "5", "Q": "1", "n": 2, "bo": "1.9", "bq": "4", "ao": "2.1", "aq": "5",
+         "b": "0.38", "a": "0.47", "vo": "0.42", "mp": "2"}
+
+    https://developers.binance.com/docs/derivatives/option/websocket-market-streams/24-hour-TICKER
+    """
+    volume, contracts = one.sizes(decimal("V", event.V), decimal("c", event.c))
+    return Ticker(
+        *one.begin(event.E, ts_recv),
+        bid=decimal("bo", event.bo),
+        bid_size=decimal("bq", event.bq),
+        ask=decimal("ao", event.ao),
+        ask_size=decimal("aq", event.aq),
+        unit=one.one.unit,
+        last=event.c,
+        last_size=decimal("Q", event.Q),
+        open=decimal("o", event.o),
+        high=decimal("h", event.h),
+        low=decimal("l", event.l),
+        volume=volume,
+        contracts=contracts,
+        quote_volume=decimal("A", event.A),
+        trades=event.n,
+        mark_price=decimal("mp", event.mp),
+        bid_iv=_percent("b", event.b),
+        ask_iv=_percent("a", event.a),
+        mark_iv=_percent("vo", event.vo),
+    )
+
+
+def option_mark(event: wire.OptionMark, one: Facts, ts_recv: int) -> Ticker:
+    """The mark price of an option; the feed of since 2025-12 has best prices and volatilities with it.
+
+        {"e": "markPrice", "E": 1700000000005, "s": "ABC-300101-50-C", "mp": "2", "i": "51.5", "bo": "1.9",
+         "bq": "4", "ao": "2.1", "aq": "5", "b": "0.38", "a": "0.47", "vo": "0.42"}
+
+    https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Mark-Price
+    """
+    return Ticker(
+        *one.begin(event.E, ts_recv),
+        bid=decimal_or_none("bo", event.bo),
+        bid_size=decimal_or_none("bq", event.bq),
+        ask=decimal_or_none("ao", event.ao),
+        ask_size=decimal_or_none("aq", event.aq),
+        unit=one.one.unit,
+        mark_price=decimal("mp", event.mp),
+        index_price=decimal_or_none("i", event.i),
+        bid_iv=_percent("b", event.b),
+        ask_iv=_percent("a", event.a),
+        mark_iv=_percent("vo", event.vo),
+    )
+
+
+def kline(event: wire.Kline, one: Facts, ts_recv: int) -> Kline:
+    """One candle, sent again until `x` says that it is closed. COIN-M: `v`, `V` count contracts and `q`, `Q` coins.
+
+        {"e": "kline", "E": 1700000000005, "s": "ABCUSDT", "k": {"t": 1699999980000, "T": 1700000039999, "i": "1m",
+         "o": "1.20", "c": "1.23", "h": "1.30", "l": "1.10", "v": "100", "n": 9, "x": false, "q": "125",
+         "V": "40", "Q": "50"}}
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#klinecandlestick-streams-for-utc
+    """
+    return candle(event.k, one, event.E * NS, ts_recv, event.k.x)
+
+
+def candle(k: wire.Candle, one: Facts, ts_event: int | None, ts_recv: int, closed: bool | None) -> Kline:
+    """A candle of a stream or of a list."""
+    volume, contracts, quote_volume = one.volumes(decimal("v", k.v), decimal("q", k.q))
+    bought, _, bought_quote = one.volumes(decimal("V", k.V), decimal("Q", k.Q))
+    return Kline(
+        *one.head,
+        ts_event,
+        ts_recv,
+        interval=k.i,
+        open_time=k.t * NS,
+        close_time=(k.T + 1) * NS,
+        open=decimal("o", k.o),
+        high=decimal("h", k.h),
+        low=decimal("l", k.l),
+        close=decimal("c", k.c),
+        volume=volume,
+        contracts=contracts,
+        quote_volume=quote_volume,
+        trades=k.n,
+        taker_buy_volume=bought,
+        taker_buy_quote_volume=bought_quote,
+        closed=closed,
+    )
+
+
+def mark_price(event: wire.MarkPrice, one: Facts, ts_recv: int) -> FundingRate | Ticker:
+    """The mark price of a perpetual with the rate that is paid at `T`; of a dated future, which pays none, alone.
+
+        {"e": "markPriceUpdate", "E": 1700000000005, "s": "ABCUSDT", "p": "1.23", "i": "1.22", "P": "1.21",
+         "r": "0.0001", "T": 1700006400000}
+
+    https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Mark-Price-Stream
+    """
+    return marked(one, event.E, ts_recv, mark=event.p, index=event.i, settlement=event.P, rate=event.r, paid=event.T)
+
+
+def marked(
+    one: Facts,
+    moment: int,
+    ts_recv: int,
+    *,
+    mark: str,
+    index: str | None,
+    settlement: str | None,
+    rate: str | None,
+    paid: int,
+) -> FundingRate | Ticker:
+    """The mark price of a stream or of an answer, as a rate where one is paid."""
+    head = one.begin(moment, ts_recv)
+    mark, index_price = decimal("mark price", mark), decimal_or_none("index price", index)
+    if one.pays_funding:
+        due = decimal("funding rate", rate or "")
+        return FundingRate(*head, due, paid * NS, mark_price=mark, index_price=index_price)
+    ending = decimal_or_none("settlement price", settlement)
+    return Ticker(*head, mark_price=mark, index_price=index_price, settlement_price=ending)
+
+
+def force_order(event: wire.ForceOrder, one: Facts, ts_recv: int) -> Liquidation:
+    """The latest forced order within a second: `ap` is what it was filled at so far, `z` how much of it.
+
+        {"e": "forceOrder", "E": 1700000000005, "o": {"s": "ABCUSDT", "S": "SELL", "o": "LIMIT", "f": "IOC",
+         "q": "4.5", "p": "1.1", "ap": "1.2", "X": "FILLED", "l": "4.5", "z": "4.5", "T": 1700000000003}}
+
+    https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Liquidation-Order-Streams
+    """
+    o = event.o
+    size, contracts = one.sizes(decimal("z", o.z), decimal("ap", o.ap))
+    return Liquidation(*one.begin(o.T, ts_recv), _side("S", _FORCED, o.S), o.ap, size, contracts)
+
+
+def option_interest(event: wire.OptionInterest, one: Facts, ts_recv: int) -> OpenInterest:
+    """What is open of an option: `o` contracts, worth `h` in the quote currency.
+
+        {"e": "openInterest", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "3", "h": "150"}
+
+    https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Open-Interest
+    """
+    size, contracts = one.sizes(decimal("o", event.o), "1")
+    return OpenInterest(*one.begin(event.E, ts_recv), contracts, size, decimal("h", event.h))
+
+
+def best_levels(
+    one: Facts, moment: int | None, ts_recv: int, bids: tuple[Level, ...], asks: tuple[Level, ...], last_id: int
+) -> OrderBook:
+    """The best levels of a book as a snapshot of so many; they are no part of a chain.
+
+        {"lastUpdateId": 160, "bids": [["1.23", "31.2"]], "asks": [["1.24", "40.6"]]}
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#partial-book-depth-streams
+    """
+    Book().apply(bids, asks)  # raises where a level is no numbers
+    return OrderBook(*one.begin(moment, ts_recv), "snapshot", bids, asks, one.one.unit, None, last_id)
+
+
+def delta(one: Facts, diff: Diff) -> OrderBook:
+    """What changed in a book that nobody keeps."""
+    Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
+    return OrderBook(
+        *one.head,
+        diff.ts_event,
+        diff.ts_recv,
+        "delta",
+        diff.bids,
+        diff.asks,
+        one.one.unit,
+        diff.first,
+        diff.last,
+        diff.prev,
+    )
+
+
+def _traded(one: Facts, price: str, size: str) -> tuple[str | None, str | None]:
+    """The size of a trade in base units and in contracts."""
+    if not (is_decimal(price) and is_decimal(size)):
+        decimal("p", price)
+        decimal("q", size)
+    return (size, None) if one.in_base else one.sizes(size, price)
+
+
+def _percent(what: str, share: str | None) -> str | None:
+    """A volatility in percent; below 0 it is none."""
+    if not share or decimal(what, share).startswith("-"):
+        return None
+    return plain(EXACT.multiply(Decimal(share), Decimal(100)))
+
+
+def _side(what: str, sides: dict[str, Side], word: str) -> Side:
+    if word not in sides:
+        raise ValueError(f"{what} is no side: {word[:40]!r}")
+    return sides[word]

@@ -1,0 +1,235 @@
+"""What Binance sends over its websockets, one struct for each event; names and units are the venue's.
+
+Fields that no record has are left out. Times are milliseconds of UTC, prices and sizes decimals as text. A number out
+of its range is no message: a stream in microseconds is refused rather than misread.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Ms = Annotated[int, Meta(ge=0, le=9_223_372_036_854)]
+"""A time whose nanoseconds fit 64 bits."""
+
+Id = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+"""An id; -1 where there is none."""
+
+Levels = tuple[tuple[str, str], ...]
+"""Price and size."""
+
+
+class Event(Struct, frozen=True, gc=False, tag_field="e"):
+    """Every event says what it is; spot's best prices alone do not."""
+
+
+class Trade(Event, frozen=True, gc=False, tag="trade"):
+    s: str  # instrument
+    t: Id  # trade
+    p: str  # price
+    q: str  # size
+    T: Ms  # when it was made
+    m: bool  # the buyer is the maker
+
+
+class FuturesTrade(Trade, frozen=True, gc=False, tag="trade"):
+    X: str = ""  # MARKET, INSURANCE_FUND, ADL; NA fills a hole in the ids and is no trade
+
+
+class AggTrade(Event, frozen=True, gc=False, tag="aggTrade"):
+    s: str
+    a: Id  # of the whole
+    p: str
+    q: str
+    f: Id  # first trade in it
+    l: Id  # last trade in it  # noqa: E741
+    T: Ms
+    m: bool
+
+
+class SpotDepth(Event, frozen=True, tag="depthUpdate"):
+    s: str
+    E: Ms
+    U: Id  # first update in it
+    u: Id  # last update in it
+    b: Levels
+    a: Levels
+
+
+class FuturesDepth(Event, frozen=True, tag="depthUpdate"):
+    s: str
+    T: Ms
+    U: Id
+    u: Id
+    pu: Id  # `u` of the message before; -1 in a partial book
+    b: Levels
+    a: Levels
+
+
+class OptionDepth(Event, frozen=True, tag="depth"):
+    s: str
+    T: Ms
+    u: Id
+    b: Levels
+    a: Levels
+
+
+class SpotBookTicker(Struct, frozen=True, gc=False):
+    s: str
+    u: Id  # the book's update
+    b: str  # best bid
+    B: str
+    a: str  # best offer
+    A: str
+
+
+class BookTicker(Event, frozen=True, gc=False, tag="bookTicker"):
+    s: str
+    u: Id
+    b: str
+    B: str
+    a: str
+    A: str
+    T: Ms
+
+
+class SpotTicker(Event, frozen=True, gc=False, tag="24hrTicker"):
+    s: str
+    E: Ms
+    w: str  # weighted average price
+    c: str  # last price
+    Q: str  # last size
+    b: str
+    B: str
+    a: str
+    A: str
+    o: str
+    h: str
+    l: str  # noqa: E741
+    v: str  # volume in base units
+    q: str  # volume in quote units
+    n: Id  # trades
+
+
+class FuturesTicker(Event, frozen=True, gc=False, tag="24hrTicker"):
+    s: str
+    E: Ms
+    w: str
+    c: str
+    Q: str
+    o: str
+    h: str
+    l: str  # noqa: E741
+    v: str  # COIN-M: contracts
+    q: str  # COIN-M: base units
+    n: Id
+
+
+class OptionTicker(Event, frozen=True, gc=False, tag="24hrTicker"):
+    s: str
+    E: Ms
+    c: str
+    Q: str
+    o: str
+    h: str
+    l: str  # noqa: E741
+    V: str  # contracts
+    A: str  # volume in quote units
+    n: Id
+    bo: str  # best bid
+    bq: str
+    ao: str  # best offer
+    aq: str
+    b: str  # implied volatility of the bid; 1 is 100 %
+    a: str
+    vo: str  # of the mark price
+    mp: str  # mark price
+
+
+class MiniTicker(Event, frozen=True, gc=False, tag="24hrMiniTicker"):
+    s: str
+    E: Ms
+    c: str
+    o: str
+    h: str
+    l: str  # noqa: E741
+    v: str
+    q: str
+
+
+class Candle(Struct, frozen=True, gc=False):
+    t: Ms  # first millisecond
+    T: Ms  # last millisecond
+    i: str  # interval
+    o: str
+    c: str
+    h: str
+    l: str  # noqa: E741
+    v: str  # COIN-M: contracts
+    n: Id  # trades
+    x: bool  # closed
+    q: str  # quote units; COIN-M: base units
+    V: str  # bought by takers, in the unit of v
+    Q: str  # bought by takers, in the unit of q
+
+
+class Kline(Event, frozen=True, gc=False, tag="kline"):
+    s: str
+    E: Ms
+    k: Candle
+
+
+class MarkPrice(Event, frozen=True, gc=False, tag="markPriceUpdate"):
+    s: str
+    E: Ms
+    p: str  # mark price
+    P: str | None = None  # estimated settlement price
+    i: str | None = None  # index price
+    r: str | None = None  # funding rate; empty, 0 or missing for a dated future
+    T: Ms = 0  # when it is paid; 0 for a dated future
+
+
+class OptionMark(Event, frozen=True, gc=False, tag="markPrice"):
+    s: str
+    E: Ms
+    mp: str
+    i: str | None = None
+    P: str | None = None
+    bo: str | None = None
+    bq: str | None = None
+    ao: str | None = None
+    aq: str | None = None
+    b: str | None = None
+    a: str | None = None
+    vo: str | None = None
+
+
+class Forced(Struct, frozen=True, gc=False):
+    s: str
+    S: str  # BUY or SELL, of the forced order
+    ap: str  # average price
+    z: str  # filled so far
+    T: Ms
+
+
+class ForceOrder(Event, frozen=True, gc=False, tag="forceOrder"):
+    o: Forced
+
+    @property
+    def s(self) -> str:
+        return self.o.s
+
+
+class OptionInterest(Event, frozen=True, gc=False, tag="openInterest"):
+    s: str
+    E: Ms
+    o: str  # contracts
+    h: str  # quote units
+
+
+class OptionTrade(Event, frozen=True, gc=False, tag="trade"):
+    s: str
+    t: Id | str  # text in the feed of before 2025-12
+    p: str
+    q: str  # contracts
+    T: Ms
+    S: str  # of the taker: BUY or SELL, earlier 1 or -1
