@@ -4,32 +4,33 @@ How the messages of a venue follow one another is the business of that venue's m
 crossed book means is the same for all of them and said here.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
-from itertools import chain, islice
 from typing import Literal
 
 import msgspec
 
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument, plain
-from marketdata_assets.exchanges.levels import (
-    FLOAT_DIGITS,
-    KEPT_PRICES,
-    ZEROS,
-    BadLevel,
-    Numbers,
-    Side,
-    check,
-    is_long,
-    well_formed,
-)
+from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
 
 Status = Literal["waiting", "live", "broken"]
-Cause = Literal["sequence", "repeat", "crossed", "checksum", "reopened", "overflow"]
+Cause = Literal[
+    "sequence",  # an update that does not follow the last one
+    "repeat",  # an update that is in the book already
+    "crossed",  # the best bid is not below the best offer
+    "checksum",  # the book is not what the venue's checksum says
+    "actions",  # a level is new that is there, or changed that is not
+    "best prices",  # the book's best prices are not those that the venue sends
+    "reopened",  # the socket was closed and opened again
+    "overflow",  # more updates than may wait for a snapshot
+]
+
+BothNumbers = tuple[Numbers, Numbers]
+"""Of bids and asks."""
 
 Verify = Callable[["Book"], bool]
 """Whether a book agrees with the checksum that came with a message."""
@@ -38,34 +39,33 @@ Verify = Callable[["Book"], bool]
 class Book:
     """Both sides of a book. Levels that are no numbers raise BadLevel and change nothing."""
 
-    __slots__ = ("_number_of", "asks", "bids")
+    __slots__ = ("asks", "bids")
 
     def __init__(self) -> None:
         self.bids = Side(buying=True)
         self.asks = Side(buying=False)
-        self._number_of = Numbers()
 
     def replace(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Take a snapshot in the place of all that is there."""
+        exact = self.bids.exact or needs_decimals(bids) or needs_decimals(asks)
+        numbers = numbers_of(bids, exact), numbers_of(asks, exact)
         self.clear()
-        self.apply(bids, asks)
+        self.bids.exact = self.asks.exact = exact
+        self.bids.apply(bids, numbers[0])
+        self.asks.apply(asks, numbers[1])
 
-    def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
-        """Take in what changed."""
-        texts = [*chain.from_iterable(bids), *chain.from_iterable(asks)]
-        if not texts:
-            return
-        zeros: Container[str] = ZEROS
-        if not well_formed(texts):
-            check(texts)
-            zeros = {size for size in texts[1::2] if not Decimal(size)}
-        number_of = self._number_of
-        if max(map(len, texts[::2])) > FLOAT_DIGITS and any(map(is_long, texts[::2])):
-            self._widen()
-        self.bids.apply(bids, number_of, zeros)
-        self.asks.apply(asks, number_of, zeros)
-        if len(number_of) > KEPT_PRICES:
-            number_of.clear()
+    def apply(self, bids: Sequence[Level], asks: Sequence[Level], numbers: BothNumbers | None = None) -> None:
+        """Take in what changed.
+
+        A venue that reads both sides a second time as Number, and their prices as ShortPrice, spares us some time.
+        """
+        exact = self.bids.exact
+        if numbers is None or exact:
+            if not exact and (needs_decimals(bids) or needs_decimals(asks)):
+                exact = self._widen()
+            numbers = numbers_of(bids, exact), numbers_of(asks, exact)
+        self.bids.apply(bids, numbers[0])
+        self.asks.apply(asks, numbers[1])
 
     def clear(self) -> None:
         self.bids.clear()
@@ -77,31 +77,28 @@ class Book:
 
     def top(self, n: int) -> tuple[list[Level], list[Level]]:
         """The best n levels of both sides."""
-        return list(islice(self.bids, n)), list(islice(self.asks, n))
+        return self.bids.top(n), self.asks.top(n)
 
     def levels(self) -> tuple[list[Level], list[Level]]:
         """All levels, best first."""
-        return list(self.bids), list(self.asks)
+        return self.bids.top(len(self.bids)), self.asks.top(len(self.asks))
 
     @property
     def crossed(self) -> bool:
         """Whether the best bid is not below the best offer."""
-        bids, asks = self.bids.prices, self.asks.prices
-        return bool(bids and asks) and bids[-1] >= asks[0]
+        bid, ask = self.bids.best_price(), self.asks.best_price()
+        return bid is not None and ask is not None and bid >= ask
 
     def sha256_all_levels(self) -> str:
         """A digest of all levels that does not depend on how their numbers are spelled."""
-        sides = (";".join(f"{_plain(price)}@{_plain(size)}" for price, size in side) for side in (self.bids, self.asks))
+        sides = (";".join(f"{_plain(price)}@{_plain(size)}" for price, size in side) for side in self.levels())
         return sha256("|".join(sides).encode()).hexdigest()
 
-    def _widen(self) -> None:
-        """Tell prices apart and order them by exact decimals from here on."""
-        if self._number_of.exact:
-            return
+    def _widen(self) -> bool:
         bids, asks = self.levels()
-        self._number_of.clear()
-        self._number_of.exact = True
+        self.bids.exact = True
         self.replace(bids, asks)
+        return True
 
 
 def _plain(text: str) -> str:
@@ -141,7 +138,10 @@ class BookState:
         Raises BadMessage, then nothing has changed.
         """
         book = Book()
-        self._taken(book.replace, bids, asks)
+        try:
+            book.replace(bids, asks)
+        except BadLevel as error:
+            raise self._bad(error) from None
         self.book, self.last_id, self.ts_last = book, last_id, ts_recv
         cause = self._wrong(verify)
         if cause:
@@ -166,12 +166,16 @@ class BookState:
         ts_event: int | None,
         ts_recv: int,
         verify: Verify | None = None,
+        numbers: BothNumbers | None = None,
     ) -> OrderBook | Gap:
         """Take in the update that follows `last_id`, of a live book: the record of it, or the gap that it opens.
 
         Raises BadMessage, then nothing has changed and the next update will not follow.
         """
-        self._taken(self.book.apply, bids, asks)
+        try:
+            self.book.apply(bids, asks, numbers)
+        except BadLevel as error:
+            raise self._bad(error) from None
         cause = self._wrong(verify)
         if cause:
             return self.broken(cause, first_id, ts_recv)[0]
@@ -195,11 +199,8 @@ class BookState:
         """The socket is a new one: what was sent meanwhile is not known. A book that waits goes on waiting."""
         return self.broken("reopened", None, ts_recv) if self.status == "live" else []
 
-    def _taken(self, take: Callable[[Sequence[Level], Sequence[Level]], None], *levels: tuple[Level, ...]) -> None:
-        try:
-            take(*levels)
-        except BadLevel as error:
-            raise BadMessage(self.instrument.exchange, f"{self.instrument.name} {self.stream}: {error}") from None
+    def _bad(self, error: BadLevel) -> BadMessage:
+        return BadMessage(self.instrument.exchange, f"{self.instrument.name} {self.stream}: {error}")
 
     def _wrong(self, verify: Verify | None) -> Cause | None:
         if verify:

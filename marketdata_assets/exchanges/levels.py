@@ -4,22 +4,31 @@ Numbers are only for order and for telling whether a size is 0; what is kept and
 """
 
 import re
-from bisect import bisect_left, insort
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import cast
+from itertools import chain, islice
+from math import inf, isinf
+from typing import Annotated, cast
+
+import msgspec
 
 from marketdata_assets.exchanges.records import Level
 
 FLOAT_DIGITS = 15
 """Decimals of so many digits are told apart by their floats, and ordered by them."""
 
-KEPT_PRICES = 100_000
-"""So many price texts with their numbers are kept by a book, then it starts anew; most updates come back to them."""
+NEAR = 32
+"""So many levels of a side are kept apart as the near ones, up to twice as many between two cuts."""
 
-ZEROS = frozenset(["0", *(f"0.{'0' * digits}" for digits in range(1, 40))])
-_DIGITS = b"0123456789"
-_MISSHAPEN = (b",,", b",.", b".,", b",00", b",0." + b"0" * 40)
+ShortPrice = Annotated[str, msgspec.Meta(max_length=FLOAT_DIGITS)]
+"""For a venue's decoder that reads levels twice, as texts and as Number: prices that a float tells apart."""
+
+Number = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
+Numbers = Iterable[tuple[float, float]]
+"""Price and size of levels; prices are Decimals in a book that needs them."""
+
+_FLOATS = msgspec.json.Decoder(list[float])
+_PLAIN = b"0123456789.,[]"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?", re.ASCII)
 
 
@@ -27,76 +36,124 @@ class BadLevel(ValueError):
     """A level whose price or size is no decimal number."""
 
 
-class Numbers(dict[str, float]):
-    """The numbers of price texts; Decimals, once `exact`."""
-
-    __slots__ = ("exact",)
-
-    def __init__(self) -> None:
-        self.exact = False
-
-    def __missing__(self, text: str) -> float:
-        number = self[text] = cast(float, Decimal(text)) if self.exact else float(text)
-        return number
-
-
 class Side:
-    """One side of a book: levels as published by the number of their price, and these numbers in order."""
+    """One side of a book: levels by the number of their price, those near the best one apart.
 
-    __slots__ = ("at", "buying", "prices")
+    Most updates are about levels far from the best one, whose order nobody asks for; the best of a few is found fast.
+    """
+
+    __slots__ = ("_best", "_buying", "_far", "_high", "_low", "_near", "exact")
 
     def __init__(self, buying: bool) -> None:
-        self.buying = buying
-        self.prices: list[float] = []  # growing; Decimals, once a price had more digits than a float keeps
-        self.at: dict[float, Level] = {}
+        self._buying = buying
+        self.exact = False  # prices are told apart as Decimals, for some have more digits than a float keeps
+        self._near: dict[float, Level] = {}  # all levels whose price is within these bounds
+        self._low, self._high = -inf, inf
+        self._far: dict[float, Level] = {}  # all others
+        self._best: float | None = None  # None: not looked for since the last change
 
     def __len__(self) -> int:
-        return len(self.prices)
+        return len(self._near) + len(self._far)
 
-    def __iter__(self) -> Iterator[Level]:
-        """The levels, best first."""
-        return map(self.at.__getitem__, reversed(self.prices) if self.buying else self.prices)
+    def __contains__(self, price: str) -> bool:
+        """Whether there is a level at this price; `price` is the text of a number."""
+        number = _decimal(price) if self.exact else float(price)
+        return number in self._near or number in self._far
 
     def best(self) -> Level | None:
-        if not self.prices:
-            return None
-        return self.at[self.prices[-1 if self.buying else 0]]
+        price = self.best_price()
+        return None if price is None else self._near[price]
+
+    def best_price(self) -> float | None:
+        if self._best is None:
+            if not self._near:
+                if not self._far:
+                    return None
+                self._sort(NEAR)
+            self._best = max(self._near) if self._buying else min(self._near)
+        return self._best
+
+    def top(self, n: int) -> list[Level]:
+        """The best n levels, best first."""
+        if n > len(self._near) and self._far:
+            self._sort(max(n, NEAR))
+        order = sorted(self._near, reverse=self._buying)
+        return [self._near[price] for price in islice(order, n)]
 
     def clear(self) -> None:
-        self.prices.clear()
-        self.at.clear()
+        self._near.clear()
+        self._far.clear()
+        self._low, self._high = -inf, inf
+        self._best = None
 
-    def apply(self, levels: Sequence[Level], number_of: Numbers, zeros: Container[str]) -> None:
-        """Set the sizes of these prices; a size that is 0 takes a price away."""
-        prices, at = self.prices, self.at
-        for level in levels:
-            text, size = level
-            price = number_of[text]
-            if size in zeros:
-                if at.pop(price, None) is not None:
-                    del prices[bisect_left(prices, price)]
+    def apply(self, levels: Sequence[Level], numbers: Numbers) -> None:
+        """Set the sizes of these prices; a size of 0 takes a price away."""
+        near, far, low, high = self._near, self._far, self._low, self._high
+        for level, (price, size) in zip(levels, numbers, strict=True):
+            if low <= price <= high:
+                if size:
+                    near[price] = level
+                else:
+                    near.pop(price, None)
+            elif size:
+                far[price] = level
             else:
-                if price not in at:
-                    insort(prices, price)
-                at[price] = level
+                far.pop(price, None)
+        self._best = None
+        if len(near) > 2 * NEAR:
+            self._sort(NEAR)
+
+    def _sort(self, n: int) -> None:
+        """Let the best n levels be the near ones."""
+        everything = self._near | self._far if len(self._near) < n else self._near
+        order = sorted(everything, reverse=self._buying)
+        if everything is self._near:
+            self._far.update((price, self._near.pop(price)) for price in order[n:])
+        else:
+            self._near = {price: everything[price] for price in order[:n]}
+            self._far = {price: everything[price] for price in order[n:]}
+        edge = order[min(n, len(order)) - 1]
+        bounded = bool(self._far)
+        self._low = edge if self._buying and bounded else -inf
+        self._high = edge if not self._buying and bounded else inf
 
 
-def well_formed(texts: Sequence[str]) -> bool:
-    """Whether all are digits with at most one point among them; seen for all at once, which is fast."""
-    joined = f",{','.join(texts)},".encode()
-    points = joined.translate(None, _DIGITS)
-    return not points.strip(b",.") and b".." not in points and not any(one in joined for one in _MISSHAPEN)
+def numbers_of(levels: Sequence[Level], exact: bool) -> Numbers:
+    """Prices and sizes as numbers, read in one go. Raises BadLevel."""
+    texts = [*chain.from_iterable(levels)]
+    joined = f"[{','.join(texts)}]".encode()
+    try:
+        flat = _FLOATS.decode(joined)
+    except msgspec.DecodeError:
+        flat = []
+    if len(flat) != len(texts) or joined.translate(None, _PLAIN):
+        flat = [number for level in levels for number in _checked(level)]
+    if exact:
+        return zip(map(_decimal, texts[::2]), flat[1::2], strict=True)
+    return zip(flat[::2], flat[1::2], strict=True)
 
 
-def check(texts: Sequence[str]) -> None:
-    for number, text in enumerate(texts):
-        if not _NUMBER.fullmatch(text) or (number % 2 and text[0] == "-"):
-            raise BadLevel(f"{text!r} is no {'size' if number % 2 else 'price'}")
-
-
-def is_long(price: str) -> bool:
+def needs_decimals(levels: Sequence[Level]) -> bool:
     """Whether a price has more digits than a float keeps."""
-    if len(price) <= FLOAT_DIGITS:
-        return False
-    digits = price.lower().partition("e")[0].replace(".", "").strip("-0")
-    return len(digits) > FLOAT_DIGITS
+    longest = max(map(len, next(zip(*levels, strict=False), ())), default=0)
+    return longest > FLOAT_DIGITS and any(_digits(price) > FLOAT_DIGITS for price, _ in levels)
+
+
+def _checked(level: Level) -> tuple[float, float]:
+    """A level that is unusual, or none."""
+    price, size = level
+    if not _NUMBER.fullmatch(price):
+        raise BadLevel(f"{price!r} is no price")
+    if not _NUMBER.fullmatch(size) or size[0] == "-":
+        raise BadLevel(f"{size!r} is no size")
+    if isinf(float(price)) or isinf(float(size)):
+        raise BadLevel("a number is too great")
+    return float(price), float(size)
+
+
+def _decimal(price: str) -> float:
+    return cast(float, Decimal(price))
+
+
+def _digits(price: str) -> int:
+    return len(price.lower().partition("e")[0].replace(".", "").strip("-0"))
