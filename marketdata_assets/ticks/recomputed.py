@@ -49,13 +49,14 @@ def recomputed(bars: pl.DataFrame, sessions: Sequence[dt.date], month: dt.date) 
 
 
 def differences(stands: pl.DataFrame, expected: pl.DataFrame) -> pl.DataFrame:
-    """Factors that are in one frame only, or differ: symbol, date, factor, value, expected."""
+    """Factors that are in one frame only, differ, or stand twice: symbol, date, factor, value, expected."""
     keys = ["symbol", "date", "factor"]
     both = stands.select(*keys, "value").join(
         expected.select(*keys, expected="value"), on=keys, how="full", coalesce=True, validate="m:1"
     )
     far = (pl.col("value") - pl.col("expected")).abs() > TOLERANCE * pl.max_horizontal(pl.col("expected").abs(), 1.0)
-    return both.filter(far | pl.col("value").is_null() | pl.col("expected").is_null()).sort(keys)
+    again = pl.struct(keys).is_duplicated()
+    return both.filter(far | again | pl.col("value").is_null() | pl.col("expected").is_null()).sort(keys)
 
 
 def _before(days: pl.DataFrame) -> pl.DataFrame:

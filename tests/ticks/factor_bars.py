@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -57,8 +57,8 @@ def day_of(symbol: str, date: dt.date, bars: Sequence[Bar], **columns: Any) -> p
     )
 
 
-def stand(client: Client, frames: Iterable[pl.DataFrame]) -> None:
-    """Make these days all that stands of their symbols and months."""
+def stand(client: Client, frames: Iterable[pl.DataFrame], covered: Iterable[dt.date] | None = None) -> None:
+    """Make these days all that stands of their symbols and months; `covered`, or the whole month, was asked for."""
     whole = pl.concat(frames).sort("symbol", "ts").with_columns(month=pl.col("date").dt.strftime("%Y-%m"))
     by_month: dict[str, list[Landing]] = {}
     for key, part in whole.partition_by(["month", "symbol"], as_dict=True).items():
@@ -66,6 +66,8 @@ def stand(client: Client, frames: Iterable[pl.DataFrame]) -> None:
         rows = part.drop("month")
         days = Days.month(month)
         entry = load(symbol, days, rows, content_hash=content_hash(rows), origin=rows["provider"][0])
+        if covered is not None:
+            entry = replace(entry, slices=[str(day) for day in covered])
         by_month.setdefault(month, []).append(Landing(symbol, month, days, rows, entry))
     for landings in by_month.values():
         land(client, landings)

@@ -1,0 +1,133 @@
+"""Which minutes of the exchange's day a symbol has, day by day, and which are missing.
+
+Expected are the trading days that the ledger says were asked for, from a stock's listing to its end. A day without any
+bar may be a suspension, which nobody tells us; it is kept apart from a day with holes.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.ticks.calendar import Calendar
+from marketdata_assets.ticks.records import Days, Label, Listing
+from marketdata_assets.ticks.tables import TICK_DATA
+from marketdata_assets.ticks.windows import ZONE
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+SYMBOL_DAYS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "date": pl.Date(),
+        "label": pl.String(),  # null on a day without bars
+        "bars": pl.Int64(),
+        "expected": pl.Int64(),  # minutes of the exchange's day, as the label counts them
+        "present": pl.Int64(),  # of these
+        "missing": pl.Int64(),
+    }
+)
+
+MAX_BOUND = 2000
+"""Of more symbols than this, all of the month are read and the others left out afterwards."""
+
+_MINUTE = "toUInt16(intDiv(modulo(toUnixTimestamp(ts), 86400), 60))"
+_LABELS: tuple[Label, ...] = ("start", "end")
+
+
+def symbol_days(
+    client: "Client",
+    month: str,
+    symbols: Sequence[str],
+    calendar: Calendar,
+    listings: Mapping[str, Listing] | None = None,
+) -> pl.DataFrame:
+    """A row for every symbol and trading day that bars are expected of, by symbol and day; see SYMBOL_DAYS."""
+    expected = _expected(client, month, symbols, calendar, listings or {})
+    if expected.is_empty():
+        return SYMBOL_DAYS.to_frame()
+    counted = _counted(client, expected["date"].unique().sort().to_list(), symbols, calendar)
+    frame = expected.join(counted, on=["symbol", "date"], how="left")
+    length = pl.when(pl.col("label") == "end").then(pl.col("end")).otherwise(pl.col("start"))
+    frame = frame.with_columns(pl.col("bars", "present").fill_null(0), expected=length)
+    frame = frame.with_columns(missing=pl.col("expected") - pl.col("present"))
+    return frame.select(SYMBOL_DAYS.names()).cast(SYMBOL_DAYS).sort("symbol", "date")
+
+
+def missing_minutes(
+    client: "Client", days: Iterable[tuple[str, dt.date, Label]], calendar: Calendar
+) -> dict[tuple[str, dt.date], list[str]]:
+    """The minutes `10:31` of the exchange's clock that each of some symbol-days has no bar of."""
+    found = {}
+    for symbol, day, label in days:
+        sql = "SELECT ts FROM tick_data WHERE symbol = {symbol:String} AND date = {day:Date}"
+        there = clickhouse.read(client, sql, {"symbol": symbol, "day": day})["ts"].to_list()
+        wanted = calendar.minutes(day, label).dt.convert_time_zone(ZONE.key)
+        present = {time.astimezone(ZONE).strftime("%H:%M") for time in there}
+        found[symbol, day] = [time for time in wanted.dt.strftime("%H:%M") if time not in present]
+    return found
+
+
+def _expected(
+    client: "Client", month: str, symbols: Sequence[str], calendar: Calendar, listings: Mapping[str, Listing]
+) -> pl.DataFrame:
+    """Symbol, date, and how many minutes the day has by either label."""
+    rows = [
+        {"date": day, **{label: len(calendar.minutes(day, label)) for label in _LABELS}}
+        for day in calendar.trading_days(Days.month(month))
+    ]
+    sessions = pl.DataFrame(rows, {"date": pl.Date(), "start": pl.Int64(), "end": pl.Int64()})
+    known = ledger.table(client, TICK_DATA.name, [month], symbols).filter(pl.col("slices") != "")
+    covered = known.select(pl.col("source").alias("symbol"), date=pl.col("slices").str.split(",")).explode("date")
+    covered = covered.with_columns(pl.col("date").str.to_date("%Y-%m-%d"))
+    alive = pl.DataFrame(
+        [(one.symbol, one.listed, one.delisted) for one in listings.values()],
+        {"symbol": pl.String(), "first": pl.Date(), "last": pl.Date()},
+        orient="row",
+    )
+    within = (pl.col("first").is_null() | (pl.col("date") >= pl.col("first"))) & (
+        pl.col("last").is_null() | (pl.col("date") <= pl.col("last"))
+    )
+    return covered.join(sessions, on="date").join(alive, on="symbol", how="left").filter(within).drop("first", "last")
+
+
+def _counted(client: "Client", days: Sequence[dt.date], symbols: Sequence[str], calendar: Calendar) -> pl.DataFrame:
+    """Bars of each symbol, day and label, and how many of them are of a minute of the exchange's day."""
+    frames = []
+    for minutes, same in _by_minutes(days, calendar).items():
+        mine = "symbol IN %(symbols)s AND" if len(symbols) <= MAX_BOUND else ""
+        sql = f"""
+            SELECT toString(symbol) AS name, date AS day, toString(any(label)) AS named_for, count() AS bars, countIf(
+                if(label = 'end', has(CAST(%(end)s AS Array(UInt16)), {_MINUTE}),
+                    has(CAST(%(start)s AS Array(UInt16)), {_MINUTE}))
+            ) AS present
+            FROM tick_data WHERE {mine} date IN %(days)s GROUP BY name, day"""
+        bound: dict[str, Any] = {
+            "days": same,
+            **{name: list(of_label) for name, of_label in zip(_LABELS, minutes, strict=True)},
+        }
+        if mine:
+            bound["symbols"] = list(symbols)
+        frames.append(clickhouse.read(client, sql, bound))
+    return pl.concat(frames).rename({"name": "symbol", "day": "date", "named_for": "label"})
+
+
+def _by_minutes(days: Sequence[dt.date], calendar: Calendar) -> dict[tuple[tuple[int, ...], ...], list[dt.date]]:
+    """Days by their minutes after midnight UTC, of either label; all days of a month are alike as a rule."""
+    found: dict[tuple[tuple[int, ...], ...], list[dt.date]] = {}
+    for day in days:
+        minutes = tuple(
+            tuple(
+                (
+                    calendar.minutes(day, label).dt.hour().cast(pl.Int64) * 60
+                    + calendar.minutes(day, label).dt.minute()
+                ).to_list()
+            )
+            for label in _LABELS
+        )
+        found.setdefault(minutes, []).append(day)
+    return found

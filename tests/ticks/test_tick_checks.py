@@ -1,0 +1,265 @@
+"""Checks: good bars pass each of them, and each finds the flaw that it is for."""
+
+import datetime as dt
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from clickhouse_connect.driver.client import Client
+from factor_bars import day_of, stand
+from landed import entry
+
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.ticks import checks, coverage, factors, registry, tables
+from marketdata_assets.ticks.calendar import ashares
+from marketdata_assets.ticks.checks import Finding, Question
+from marketdata_assets.ticks.records import FLAGS, Days, Label
+from marketdata_assets.ticks.reports import Unit
+
+MONTH = "2026-01"
+DAYS = ashares().trading_days(Days.month(MONTH))
+SYMBOL, OTHER = "600000.SH", "000001.SZ"
+NOW = dt.datetime(2026, 2, 2, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def client(clickhouse_client: Client) -> Client:
+    tables.ensure(clickhouse_client)
+    return clickhouse_client
+
+
+def whole(symbol: str, day: dt.date, label: Label = "end", without: Collection[str] = ()) -> pl.DataFrame:
+    """A day with every minute of the calendar but for some, as the exchange's clock shows them."""
+    times = ashares().minutes(day, label)
+    bars: list[Any] = [(10.0 + number % 7 / 100, 100, 1000.0) for number in range(len(times))]
+    frame = day_of(symbol, day, bars, label=label).with_columns(ts=times)
+    clock = pl.col("ts").dt.convert_time_zone("Asia/Shanghai").dt.strftime("%H:%M")
+    return frame.filter(~clock.is_in(list(without)))
+
+
+def month(symbol: str = SYMBOL, **changed: pl.DataFrame | None) -> list[pl.DataFrame]:
+    """All days of the month; `d05` is another frame for the fifth, or none."""
+    given = {int(name[1:]): frame for name, frame in changed.items()}
+    frames = [given.get(day.day, whole(symbol, day)) if day.day in given else whole(symbol, day) for day in DAYS]
+    return [frame for frame in frames if frame is not None]
+
+
+def question(client: Client, *units: Unit) -> Question:
+    return Question.of(client, units or [Unit(SYMBOL, MONTH), Unit(OTHER, MONTH)])
+
+
+def day(number: int) -> dt.date:
+    return dt.date(2026, 1, number)
+
+
+def compute(client: Client, *symbols: str) -> None:
+    units = [Unit(symbol, MONTH) for symbol in symbols or (SYMBOL, OTHER)]
+    report = factors.compute(client, [], units, run_id="run", now=NOW)
+    assert not report.failed
+
+
+NAMES = (
+    "duplicates",
+    "ohlc_order",
+    "price_bounds",
+    "volume_bounds",
+    "coverage",
+    "factors_recomputed",
+    "ledger_agrees",
+)
+
+
+def ask(client: Client, name: str, *units: Unit) -> Finding:
+    found = getattr(checks, name)(question(client, *units))
+    assert isinstance(found, Finding)
+    return found
+
+
+def test_good_bars_pass_every_check(client: Client) -> None:
+    stand(client, [*month(), *month(OTHER, d05=whole(OTHER, day(5), "start"))])
+    compute(client)
+    found = {name: ask(client, name) for name in NAMES}
+    assert {name: finding.examples for name, finding in found.items() if not finding.passed} == {}
+    assert found["coverage"].facts == {
+        "minutes_expected": 241 * (2 * len(DAYS) - 1) + 240,
+        "minutes_missing": 0,
+        "days_with_holes": 0,
+        "days_without_a_bar": 0,
+    }
+    assert (found["factors_recomputed"].looked_at, found["factors_recomputed"].left_out) == (2, 0)
+
+
+def test_nothing_at_all_passes_too(client: Client) -> None:
+    assert checks.newest(client).units == ()
+    assert all(ask(client, name).passed for name in NAMES)
+
+
+def test_the_newest_month_is_asked_when_none_is_named(client: Client) -> None:
+    stand(client, [*month(), whole(OTHER, dt.date(2025, 12, 1))])
+    assert checks.newest(client).units == (Unit(SYMBOL, MONTH),)
+
+
+def test_a_minute_that_is_there_twice_is_found(client: Client) -> None:
+    stand(client, [*month(), *month(OTHER)])
+    clickhouse.insert(client, "tick_data", whole(SYMBOL, day(6)).slice(3, 2))
+    found = ask(client, "duplicates")
+    assert (found.count, found.examples) == (2, ({"symbol": SYMBOL, "day": "2026-01-06", "bars": 2},))
+    assert ask(client, "duplicates", Unit(OTHER, MONTH)).passed
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [
+        {"high": 9.0},
+        {"low": 11.0},
+        {"high": 9.0, "low": 9.5, "open": None, "close": None},
+        {"open": 10.5, "high": 10.2},
+    ],
+)
+def test_prices_out_of_order_are_found(client: Client, prices: dict[str, float | None]) -> None:
+    bad = whole(SYMBOL, day(7)).with_row_index()
+    bad = bad.with_columns(
+        pl.when(pl.col("index") == 9).then(pl.lit(value, pl.Float64)).otherwise(pl.col(name)).alias(name)
+        for name, value in prices.items()
+    ).drop("index")
+    stand(client, month(d07=bad))
+    found = ask(client, "ohlc_order")
+    assert found.count == 1
+    [example] = found.examples
+    assert (example["symbol"], example["day"], example["ts"]) == (SYMBOL, "2026-01-07", "2026-01-07 01:39:00+00:00")
+
+
+def test_a_price_that_was_not_sent_breaks_no_order(client: Client) -> None:
+    stand(client, month(d07=whole(SYMBOL, day(7)).with_columns(high=pl.lit(None, pl.Float64))))
+    assert ask(client, "ohlc_order").passed
+
+
+@pytest.mark.parametrize(("name", "flag"), [("price_bounds", "price_bounds"), ("volume_bounds", "volume_bound")])
+def test_flagged_bars_are_found(client: Client, name: str, flag: str) -> None:
+    flags = pl.Series([FLAGS[flag] + FLAGS["ohlc_order"]] * 3 + [FLAGS["zero_volume"]] * 238, dtype=pl.UInt8)
+    stand(client, month(d08=whole(SYMBOL, day(8)).with_columns(flags=flags)))
+    assert ask(client, name).count == 3
+    other = {"price_bounds": "volume_bounds", "volume_bounds": "price_bounds"}[name]
+    assert ask(client, other).passed
+
+
+# Coverage.
+
+
+def test_missing_minutes_are_listed_by_symbol_and_day(client: Client) -> None:
+    by_start = whole(OTHER, day(12), "start", without=["09:30", "14:59"])
+    many = [f"10:{minute:02d}" for minute in range(30)]
+    stand(
+        client,
+        [
+            *month(
+                d09=whole(SYMBOL, day(9), without=["09:30", "11:30", "15:00"]), d13=whole(SYMBOL, day(13), without=many)
+            ),
+            *month(OTHER, d12=by_start),
+        ],
+    )
+    found = ask(client, "coverage")
+    ten = ", ".join(many[:10])
+    assert found.count == 3
+    assert found.examples == (
+        {"symbol": SYMBOL, "day": "2026-01-09", "missing": 3, "minutes": "09:30, 11:30, 15:00"},
+        {"symbol": OTHER, "day": "2026-01-12", "missing": 2, "minutes": "09:30, 14:59"},
+        {"symbol": SYMBOL, "day": "2026-01-13", "missing": 30, "minutes": f"{ten} and 20 more"},
+    )
+    assert (found.facts["minutes_missing"], found.facts["days_with_holes"]) == (35, 3)
+    assert found.looked_at == 2 * len(DAYS)
+
+
+def test_a_suspended_day_is_told_and_a_day_without_anybody_is_objected_to(client: Client) -> None:
+    stand(client, [*month(d09=None), *month(OTHER)])
+    found = ask(client, "coverage")
+    assert (found.passed, found.facts["days_without_a_bar"]) == (True, 1)
+    stand(client, [*month(d09=None), *month(OTHER, d09=None)])
+    found = ask(client, "coverage")
+    assert (found.count, found.examples) == (1, ({"day": "2026-01-09", "note": "none of 2 symbols has a bar"},))
+
+
+def test_days_before_the_listing_and_after_the_end_are_not_expected(client: Client, tmp_path: Path) -> None:
+    stand(client, [*month()[10:], *month(OTHER)[:4]])
+    file = tmp_path / "symbols.csv"
+    file.write_text(f"{SYMBOL},a,{DAYS[10]},\n{OTHER},b,,{DAYS[3]}\n")
+    registry.refresh(client, None, file, None, now=NOW)
+    found = ask(client, "coverage")
+    assert (found.passed, found.looked_at) == (True, len(DAYS) - 10 + 4)
+    assert found.facts["days_without_a_bar"] == 0
+
+
+def test_days_that_nobody_asked_for_are_not_expected(client: Client) -> None:
+    stand(client, month()[:3], covered=DAYS[:4])
+    found = ask(client, "coverage")
+    assert (found.passed, found.looked_at, found.facts["days_without_a_bar"]) == (True, 4, 1)
+    assert ask(client, "coverage", Unit("600009.SH", MONTH)).looked_at == 0
+
+
+def test_bars_outside_of_the_hours_fill_no_hole(client: Client) -> None:
+    odd = whole(SYMBOL, day(14)).with_columns(ts=pl.col("ts").dt.offset_by("3h"))
+    stand(client, month(d14=odd))
+    days = coverage.symbol_days(client, MONTH, [SYMBOL], ashares())
+    [row] = days.filter(pl.col("date") == day(14)).to_dicts()
+    hours = set(ashares().minutes(day(14), "end"))
+    present = sum(time in hours for time in odd["ts"])
+    assert 0 < present < 241
+    assert (row["bars"], row["present"], row["missing"]) == (241, present, 241 - present)
+
+
+# Factors and the ledger.
+
+
+def test_factors_that_are_not_what_the_bars_say_are_found(client: Client) -> None:
+    stand(client, [*month(), *month(OTHER)])
+    compute(client)
+    client.command(
+        f"ALTER TABLE factors UPDATE value = value + 0.001 WHERE symbol = '{SYMBOL}' AND date = '2026-01-20'"
+        " AND factor = 'volatility' SETTINGS mutations_sync = 1"
+    )
+    found = ask(client, "factors_recomputed")
+    assert found.count == 1
+    assert (found.examples[0]["symbol"], found.examples[0]["factor"]) == (SYMBOL, "volatility")
+    client.command(f"DELETE FROM factors WHERE symbol = '{OTHER}' AND date = '2026-01-20'")
+    assert ask(client, "factors_recomputed").count == 1 + 4
+
+
+def test_factors_older_than_their_bars_are_left_out(client: Client) -> None:
+    stand(client, [*month(), *month(OTHER)])
+    compute(client)
+    stand(client, month(d30=whole(SYMBOL, day(30)).with_columns(close=pl.col("close") + 1)))
+    found = ask(client, "factors_recomputed")
+    assert (found.passed, found.looked_at, found.left_out) == (True, 1, 1)
+
+
+def test_only_a_sample_is_recomputed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "RECOMPUTED_SYMBOLS", 3)
+    symbols = [f"{600000 + number}.SH" for number in range(7)]
+    stand(client, [whole(symbol, DAYS[0]) for symbol in symbols])
+    compute(client, *symbols)
+    found = ask(client, "factors_recomputed", *(Unit(symbol, MONTH) for symbol in symbols))
+    assert (found.passed, found.looked_at) == (True, 3)
+
+
+def test_a_ledger_that_does_not_say_what_stands_is_found(client: Client) -> None:
+    stand(client, [*month(), *month(OTHER)])
+    client.command(f"DELETE FROM tick_data WHERE symbol = '{SYMBOL}' AND ts = '2026-01-06 01:31:00'")
+    rows = entry(client, SYMBOL, MONTH).rows
+    found = ask(client, "ledger_agrees")
+    wrong = {"table": "tick_data", "month": MONTH, "symbol": SYMBOL, "stand": rows - 1, "entered": rows}
+    assert (found.count, found.examples) == (1, (wrong,))
+    client.command(f"DELETE FROM tick_data WHERE symbol = '{SYMBOL}'")
+    assert ask(client, "ledger_agrees").examples[0]["stand"] == 0
+
+
+def test_many_symbols_are_asked_for_as_a_whole_month(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand(client, [*month(), *month(OTHER, d05=whole(OTHER, day(5), without=["10:00"]))])
+    clickhouse.insert(client, "tick_data", whole(OTHER, day(6)).slice(3, 2))
+    monkeypatch.setattr(checks, "MAX_BOUND", 0)
+    monkeypatch.setattr(coverage, "MAX_BOUND", 0)
+    assert ask(client, "duplicates", Unit(SYMBOL, MONTH)).passed
+    assert ask(client, "duplicates").count == 2
+    assert ask(client, "coverage", Unit(SYMBOL, MONTH)).passed
+    assert ask(client, "coverage").count == 1
