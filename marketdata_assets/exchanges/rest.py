@@ -1,0 +1,115 @@
+"""Requests to the REST host of one venue: one budget for all processes, pauses when the venue wants them, retries.
+
+What an answer holds is the business of each venue's module `rest`.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Self
+from urllib.parse import urlencode
+
+import httpx
+
+from marketdata_assets.budget import Budget
+from marketdata_assets.calls import TOO_MANY, Later, Patience, Server, Unanswered
+from marketdata_assets.exchanges.errors import RestRefused, VenueAway, VenueSilenced
+from marketdata_assets.exchanges.outcomes import VenueError
+from marketdata_assets.exchanges.records import Exchange
+
+BANNED = 418
+"""Binance's answer to whoever goes on after 429."""
+
+_LEAVE_ALONE = frozenset({TOO_MANY, BANNED})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An accepted answer, and the whole address that was asked, which says what it is about."""
+
+    url: str
+    raw: bytes
+    ts_recv: int  # ns
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How often a host may be asked: `host` counts every request by its cost, `lanes` some kinds of request besides.
+
+    All are files shared by all processes. `longest_wait` is how many seconds of silence are waited for.
+    """
+
+    host: Budget
+    lanes: Mapping[str, Budget] = field(default_factory=dict)
+    longest_wait: float = 900.0
+
+    async def turn(self, lane: str, cost: float) -> None:
+        """Wait for a turn; raises BudgetBlocked."""
+        if lane in self.lanes:
+            await self.lanes[lane].acquire(self.longest_wait)
+        await self.host.acquire(self.longest_wait, cost=cost)
+
+
+class Rest:
+    """Asks one host of one venue. `error_of` finds the venue's own error in the bytes of an answer, of any status."""
+
+    def __init__(
+        self,
+        venue: Exchange,
+        url: str,
+        limits: Limits,
+        error_of: Callable[[bytes], VenueError | None],
+        *,
+        patience: Patience | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.venue = venue
+        self.limits = limits
+        self._error_of, self._clock = error_of, clock
+        self._server = Server(url, patience or Patience())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.close()
+
+    @property
+    def sent(self) -> int:
+        """Requests sent so far, repeated ones included."""
+        return self._server.sent
+
+    async def get(self, path: str, params: Mapping[str, str | int], *, lane: str = "", cost: float = 1.0) -> Answer:
+        """The first accepted answer.
+
+        Raises VenueAway when all attempts end in errors or timeouts, VenueSilenced when the venue wants to be left
+        alone for too long, RestRefused when it does not accept the request.
+        """
+        query = f"{path}?{urlencode(params)}" if params else path
+        what = f"{self.venue} {query}"
+        try:
+            raw = await self._server.insist(partial(self._attempt, what, query, lane, cost), self.limits.host.block)
+        except Unanswered as error:
+            if error.blocked:
+                raise VenueSilenced(what, error.cause) from error
+            raise VenueAway(what, error.attempts, error.cause) from error
+        return Answer(self._server.url + query, raw, self._clock())
+
+    async def _attempt(self, what: str, query: str, lane: str, cost: float) -> bytes | Later:
+        await self.limits.turn(lane, cost)
+        return await self._server.once(partial(self._judged, what), "GET", query, {})
+
+    def _judged(self, what: str, response: httpx.Response) -> bytes | Later:
+        """The bytes of an accepted answer; raises RestRefused."""
+        error = self._error_of(response.content)
+        if response.is_success and error is None:
+            return response.content
+        text = self._server.reason(response, f"{error.code} {error.message}" if error else "")
+        if error and error.rate_limited:
+            later = self._server.passing(response, text, too_many=_LEAVE_ALONE | {response.status_code})
+        else:
+            later = self._server.passing(response, text, too_many=_LEAVE_ALONE)
+        if later is None:
+            raise RestRefused(what, error.code if error else response.status_code, text)
+        return later
