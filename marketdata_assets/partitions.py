@@ -146,6 +146,17 @@ def tick_months_of(tags: Mapping[str, str]) -> set[str]:
     return set(months_from(months[0], months[-1])) if months else set()
 
 
+def tick_units(tags: Mapping[str, str], symbols: Sequence[str]) -> list[Unit]:
+    """The symbol-months that a run with these tags is about, given all `symbols` in Dagster's order."""
+    if PARTITION in tags:
+        return [tick_unit(tags[PARTITION])]
+    ends = [tick_unit(tags[name]).symbol for name in (RANGE_START, RANGE_END) if name in tags]
+    if len(ends) < 2 or not {*ends} <= set(symbols):
+        return []
+    inside = symbols[symbols.index(ends[0]) : symbols.index(ends[1]) + 1]
+    return [Unit(symbol, month) for month in sorted(tick_months_of(tags)) for symbol in inside]
+
+
 def months_from(first: str, last: str) -> list[str]:
     """The months from `first` to `last`, both included."""
     return [_month(number) for number in range(_number(first), _number(last) + 1)]

@@ -63,7 +63,7 @@ CHECKS = {
     },
     "regular_alphas": ALPHA_CHECKS,
     "super_alphas": ALPHA_CHECKS,
-    "tick_data": {"duplicates", "ohlc_order", "price_bounds", "volume_bounds", "coverage"},
+    "tick_data": {"duplicates", "ohlc_order", "price_bounds", "volume_bounds", "coverage", "ledger_agrees"},
     "factors": {"factors_recomputed"},
 }
 PARTITIONS = {
@@ -119,9 +119,8 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     assert loaded.startswith(f"{len(ASSETS)} ")
     jobs = {"bars", "bars_repair", "alphas", "alphas_import", "ticks", "ticks_selected", "symbols"}
     assert jobs <= set(loaded.split())
-    heavy = {"matplotlib", "ray", "chdb", "pymongo", "httpx", "clickhouse_connect", "nats", "pandas", "exchange_calendars"}
-        "exchange_calendars"
-    }
+    heavy = {"matplotlib", "ray", "chdb", "pymongo", "httpx", "clickhouse_connect", "nats", "pandas"}
+    heavy |= {"exchange_calendars"}
     assert heavy & set(modules.split()) == set()
     assert list(tmp_path.iterdir()) == []
 

@@ -23,6 +23,7 @@ from marketdata_assets.partitions import (
     tick_partitions,
     tick_rectangle,
     tick_unit,
+    tick_units,
 )
 from marketdata_assets.ticks.reports import Unit
 
@@ -96,7 +97,9 @@ def test_dagster_reads_a_rectangle_of_ticks_as_we_do() -> None:
         grid = tick_partitions(24, NOVEMBER)
         theirs = grid.get_partition_keys_in_range(span, dynamic_partitions_store=instance)
     wanted = [Unit(symbol, month) for month in ("2026-10", "2026-11") for symbol in SYMBOLS[1:]]
-    assert [tick_unit(key) for key in theirs] == wanted
+    assert [tick_unit(key) for key in theirs] == wanted == tick_units(tags, SYMBOLS)
+    assert tick_units({"dagster/partition": str(theirs[0])}, SYMBOLS) == wanted[:1]
+    assert tick_units({}, SYMBOLS) == tick_units(tags, SYMBOLS[:1]) == []
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from marketdata_assets.defs.landed import refusals
-from marketdata_assets.defs.ticks import checks, report, rounds
+from marketdata_assets.defs.ticks import checks, report, rounds, symbols
 from marketdata_assets.defs.ticks.rounds import LoadConfig, Round
 from marketdata_assets.defs.ticks.symbols import OWNERS, symbol_registry, tick_files, tushare_api
-from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions, tick_unit
+from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions, tick_unit, tick_units
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
 
@@ -73,8 +73,11 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
         context: dg.AssetExecutionContext, config: LoadConfig, clickhouse: ClickHouse, ticks: Ticks
     ) -> Iterator[dg.AssetCheckResult]:
         months = tick_months(partitions)
-        units = [tick_unit(key) for key in context.partition_keys] if context.has_partition_key_range else []
         wanted = [name for name in rounds.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
+        if wanted:
+            units = [tick_unit(key) for key in context.partition_keys]
+        else:  # checks alone have no partitions, but may have the tags of some
+            units = tick_units(context.run.tags, symbols.known(context.instance))
         with refusals(), clickhouse.client() as client:
             done = Round(context, client, ticks, config, months, planned=True).load(wanted, units)
             yield from checks.answers(client, context.selected_asset_check_keys, units)

@@ -8,19 +8,19 @@ import datetime as dt
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from marketdata_assets.defs.busy import under_way
 from marketdata_assets.defs.ticks import selected, symbols
-from marketdata_assets.partitions import (
-    EXCHANGE_CLOCK,
-    tick_months_of,
-)
+from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months_of
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.reports import Unit
+
+if TYPE_CHECKING:
+    from marketdata_assets.ticks.watch import Seen
 
 TABLES = dg.AssetSelection.assets("tick_data", "order_book", "factors")
 DAILY: tuple[Table, ...] = ("tick_data", "factors")
@@ -138,27 +138,32 @@ def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
 def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.SensorResult | dg.SkipReason:
     from marketdata_assets.ticks import watch
 
+    section = ticks.config().files
+    if section is None or not section.enabled:
+        return dg.SkipReason("the providers file has no files, or they are disabled")
     seen = watch.look(ticks.files(), context.cursor, time.time_ns(), ticks.quiet_seconds)
     if {unit.month for unit in (*seen.units, *seen.books)} & busy_months(context.instance):
         return dg.SkipReason("a run works on these months; the files are looked at again when it has ended")
     if not seen.units and not seen.books:
         context.update_cursor(seen.cursor)
-        return dg.SkipReason(f"nothing new in {ticks.path}")
+        return dg.SkipReason(_nothing_new(ticks, seen))
     state = hashlib.sha256(seen.cursor.encode()).hexdigest()[:16]
-    # A day that is covered may have changed in the files; what a better provider delivered stands all the same.
-    options = {"providers": ["files"], "refetch": True}
-    wanted: dict[str, tuple[Iterable[Unit], Sequence[Table]]] = {
-        "bars": (seen.units, DAILY),
-        "books": (seen.books, ["order_book"]),
-    }
-    requests = [
-        dg.RunRequest(
-            run_key=f"{name}:{state}", run_config=selected.run_config(selected.selection(units), tables, **options)
-        )
-        for name, (units, tables) in wanted.items()
-        if units
-    ]
+    requests = []
+    if seen.units:
+        # A day that is covered may have changed in the files; what a better provider delivered stands all the same.
+        config = selected.run_config(selected.selection(seen.units), DAILY, providers=["files"], refetch=True)
+        requests.append(dg.RunRequest(run_key=f"bars:{state}", run_config=config))
+    if seen.books:
+        config = selected.run_config(selected.selection(seen.books), ["order_book"], providers=["files"])
+        requests.append(dg.RunRequest(run_key=f"books:{state}", run_config=config))
     return dg.SensorResult(run_requests=requests, cursor=seen.cursor)
+
+
+def _nothing_new(ticks: Ticks, seen: "Seen") -> str:
+    if seen.unreadable:
+        return "no file is loaded until this is mended: " + "; ".join(seen.unreadable)
+    waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""
+    return f"nothing new in {ticks.path}{waiting}"
 
 
 @dg.definitions

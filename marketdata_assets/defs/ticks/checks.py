@@ -24,6 +24,7 @@ DESCRIPTIONS = {
         "tick_data",
         "coverage",
     ): "Every symbol has every minute of the days on which it traded; those missing are listed.",
+    ("tick_data", "ledger_agrees"): "The ledger has as many rows of each symbol-month as the three tables.",
     ("factors", "factors_recomputed"): "Of a sample of symbols, the factors equal a recomputation from the bars.",
 }
 ADVICE = ("price_bounds", "volume_bounds", "coverage")
@@ -70,6 +71,8 @@ def _result(asset: str, name: str, finding: "Finding") -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {
         "objections": finding.count,
         "looked_at": finding.looked_at,
+        "left_out": finding.left_out,
+        **finding.facts,
         "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),
     }
     return dg.AssetCheckResult(

@@ -1,0 +1,278 @@
+"""What the ticks domain does by itself: after the close, at night, on dropped files; never two runs over a month."""
+
+import datetime as dt
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from bar_runs import failures, repository
+from tick_runs import BARS, EARLIER, MONTH, OLD, SYMBOLS, TABLES, Desk, drop, minutes, sessions, units, whole
+
+from marketdata_assets.defs.ticks import automation, symbols
+from marketdata_assets.defs.ticks.selected import JOB, run_config
+from marketdata_assets.partitions import tick_rectangle
+from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.ticks.reports import Unit
+
+RESOURCES = {"clickhouse": ClickHouse(), "ticks": Ticks()}
+
+
+def evening(day: dt.date, hour: int = 16) -> dt.datetime:
+    """After the close of a day in Shanghai."""
+    return dt.datetime(day.year, day.month, day.day, hour - 8, 11, tzinfo=dt.UTC)
+
+
+def scheduled(desk: Desk, schedule: dg.ScheduleDefinition, now: dt.datetime) -> Any:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dg.build_schedule_context(
+            scheduled_execution_time=now, repository_def=repository(), resources=RESOURCES
+        ) as context,
+    ):
+        # A schedule opens the instance anew, which one in memory does not allow.
+        patch.setattr(dg.ScheduleEvaluationContext, "instance", desk.instance)
+        return schedule.evaluate_tick(context)
+
+
+def look(desk: Desk, cursor: str | None = None) -> Any:
+    with dg.build_sensor_context(
+        instance=desk.instance, cursor=cursor, repository_def=repository(), resources=RESOURCES
+    ) as context:
+        return automation.tick_files_sensor.evaluate_tick(context)
+
+
+def wanted(request: dg.RunRequest) -> dict[str, Any]:
+    config = request.run_config["ops"][JOB]["config"]
+    assert isinstance(config, dict)
+    return config
+
+
+def under_way(desk: Desk, job: str = JOB, tags: Mapping[str, str] | None = None, **options: Any) -> dg.DagsterRun:
+    return desk.instance.create_run_for_job(
+        repository().get_job(job), tags=dict(tags or {}), status=dg.DagsterRunStatus.STARTED, **options
+    )
+
+
+# After the close.
+
+
+def test_day_that_has_closed_asks_for_its_month_of_every_symbol(desk: Desk) -> None:
+    desk.ready(*SYMBOLS)
+    [request] = scheduled(desk, automation.ticks_daily, evening(sessions(MONTH)[4])).run_requests or []
+    config = wanted(request)
+    assert (config["months"], config["tables"]) == ({MONTH: []}, ["tick_data", "factors"])
+    result = desk.select(config["months"], config["tables"])
+    assert result.success, failures(result)
+    assert desk.materialized(BARS) == units(SYMBOLS)
+
+
+def test_nothing_is_asked_over_the_network_that_nobody_set_up(desk: Desk, tmp_path: Path) -> None:
+    desk.stocks(*SYMBOLS)
+    desk.partitions(*SYMBOLS)
+    day = evening(sessions(MONTH)[4])
+    for schedule in (automation.ticks_daily, automation.ticks_nightly, automation.symbols_daily):
+        found = scheduled(desk, schedule, day)
+        assert not found.run_requests, schedule.name
+    assert "TUSHARE_TOKEN" in (scheduled(desk, automation.ticks_daily, day).skip_message or "")
+    (tmp_path / "mine.yaml").write_text("queue: {first: []}\n")
+    desk.patch.setenv("MARKETDATA_PROVIDERS", str(tmp_path / "mine.yaml"))
+    assert scheduled(desk, automation.ticks_daily, day).run_requests
+    assert desk.tushare.requests == 0
+
+
+@pytest.mark.parametrize("why", ["weekend", "no symbols", "under way", "partitions under way"])
+def test_day_is_skipped(desk: Desk, why: str) -> None:
+    desk.sign_in()
+    if why != "no symbols":
+        desk.partitions(*SYMBOLS)
+    day = sessions(MONTH)[4]
+    if why == "weekend":
+        day = next(one for one in (day + dt.timedelta(days=n) for n in range(7)) if one.weekday() == 5)
+    if why == "under way":
+        under_way(desk, run_config=run_config({MONTH: ["600000.SH"]}, TABLES))
+    if why == "partitions under way":
+        under_way(desk, "ticks", tick_rectangle([EARLIER, MONTH], SYMBOLS))
+    found = scheduled(desk, automation.ticks_daily, evening(day))
+    assert not found.run_requests
+    assert found.skip_message
+
+
+def test_run_over_another_month_is_in_nobodys_way(desk: Desk) -> None:
+    desk.sign_in()
+    desk.partitions(*SYMBOLS)
+    under_way(desk, run_config=run_config({EARLIER: []}, TABLES))
+    assert scheduled(desk, automation.ticks_daily, evening(sessions(MONTH)[4])).run_requests
+
+
+def test_list_of_symbols_is_read_anew_when_there_is_one(desk: Desk, tmp_path: Path) -> None:
+    morning = evening(sessions(MONTH)[4], 8)
+    assert not scheduled(desk, automation.symbols_daily, morning).run_requests
+    (tmp_path / "symbols.csv").write_text("symbol\n600000.SH\n")
+    desk.patch.setenv("MARKETDATA_TICKS_SYMBOLS", str(tmp_path / "symbols.csv"))
+    assert scheduled(desk, automation.symbols_daily, morning).run_requests
+    assert desk.registry().success
+    assert symbols.known(desk.instance) == ["600000.SH"]
+
+
+# At night.
+
+
+def night(desk: Desk) -> list[dg.RunRequest]:
+    return list(scheduled(desk, automation.ticks_nightly, dt.datetime.now(dt.UTC)).run_requests or [])
+
+
+def behind(desk: Desk) -> tuple[set[Unit], set[Unit]]:
+    """What the night asks for: bars with factors, and factors alone."""
+    found: dict[bool, set[Unit]] = {True: set(), False: set()}
+    for request in night(desk):
+        config = wanted(request)
+        months: Mapping[str, Sequence[str]] = config["months"]
+        found["tick_data" in config["tables"]] |= {Unit(one, month) for month in months for one in months[month]}
+    return found[True], found[False]
+
+
+def test_night_mends_what_is_missing_or_failed_and_leaves_the_rest(desk: Desk) -> None:
+    desk.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")
+    desk.ready(*SYMBOLS[:2])
+    now = f"{dt.datetime.now(dt.UTC):%Y-%m}"
+    missing, _ = behind(desk)
+    assert missing == {Unit(symbol, now) for symbol in SYMBOLS[:2]}
+    desk.tushare.fail(500, 2, "600001.SH")
+    assert not desk.select({now: []}).success
+    missing, _ = behind(desk)
+    assert missing == {Unit("600001.SH", now)}
+    [request] = night(desk)
+    result = desk.select(wanted(request)["months"], wanted(request)["tables"])
+    assert result.success, failures(result)
+    assert behind(desk) == (set(), set())
+
+
+def test_night_leaves_months_alone_that_a_run_works_on(desk: Desk) -> None:
+    desk.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")
+    desk.ready("600000.SH")
+    now = f"{dt.datetime.now(dt.UTC):%Y-%m}"
+    run = under_way(desk, run_config=run_config({now: []}, TABLES))
+    assert night(desk) == []
+    desk.instance.delete_run(run.run_id)
+    assert len(night(desk)) == 1
+
+
+def test_night_without_a_network_computes_factors_of_bars_that_are_there(desk: Desk) -> None:
+    drop(desk.folder, "mine.csv", minutes("600000.SH", sessions(MONTH)[3]))
+    assert desk.registry(providers=["files"]).success
+    assert desk.select({MONTH: ["600000.SH"]}, ["tick_data"], providers=["files"]).success
+    [request] = night(desk)
+    config = wanted(request)
+    assert (config["months"], config["tables"], config["providers"]) == (
+        {MONTH: ["600000.SH"]},
+        ["factors"],
+        ["files"],
+    )
+    result = desk.select(config["months"], config["tables"], providers=config["providers"])
+    assert result.success, failures(result)
+    assert night(desk) == []
+    assert desk.tushare.requests == 0
+
+
+# Files.
+
+
+def test_dropped_files_ask_for_their_symbol_months_once_and_for_nobody_else(desk: Desk) -> None:
+    desk.sign_in()
+    day = sessions(MONTH)[3]
+    drop(desk.folder, "a.csv", [*minutes("600000.SH", day), *minutes("600001.SH", sessions(OLD)[0])])
+    found = look(desk)
+    [request] = found.run_requests
+    config = wanted(request)
+    assert config["months"] == {MONTH: ["600000.SH"], OLD: ["600001.SH"]}
+    assert (config["providers"], config["tables"]) == (["files"], ["tick_data", "factors"])
+    options = {name: value for name, value in config.items() if name not in ("months", "tables")}
+    result = desk.select(config["months"], config["tables"], **options)
+    assert result.success, failures(result)
+    assert desk.counts() == {Unit("600000.SH", MONTH): 20, Unit("600001.SH", OLD): 20}
+    assert desk.materialized(BARS) == units(["600000.SH"])
+    assert desk.tushare.requests == 0
+    assert not look(desk, found.cursor).run_requests
+
+
+def test_file_that_changed_is_loaded_again(desk: Desk) -> None:
+    day = sessions(MONTH)[3]
+    drop(desk.folder, "a.csv", minutes("600000.SH", day))
+    first = look(desk)
+    options = {"providers": ["files"], "refetch": True}
+    assert desk.select(wanted(first.run_requests[0])["months"], ["tick_data"], **options).success
+    drop(desk.folder, "a.csv", minutes("600000.SH", day, 30), age=1800)
+    second = look(desk, first.cursor)
+    assert second.run_requests[0].run_key != first.run_requests[0].run_key
+    config = wanted(second.run_requests[0])
+    assert {name: config[name] for name in options} == options
+    assert desk.select(config["months"], ["tick_data"], **options).success
+    assert desk.counts() == {Unit("600000.SH", MONTH): 30}
+
+
+def test_order_books_are_asked_for_by_themselves(desk: Desk) -> None:
+    folder = desk.folder / "order_book"
+    folder.mkdir(parents=True)
+    path = folder / "a.csv"
+    moment = f"{sessions(MONTH)[3]} 10:00:00"
+    path.write_text(f"symbol,ts,bid_price_1,bid_size_1,ask_price_1,ask_size_1\n600000.SH,{moment},9.99,100,10.01,200\n")
+    os.utime(path, (time.time() - 3600,) * 2)
+    [request] = look(desk).run_requests
+    config = wanted(request)
+    assert (config["months"], config["tables"]) == ({MONTH: ["600000.SH"]}, ["order_book"])
+    result = desk.select(config["months"], config["tables"], providers=config["providers"])
+    assert result.success, failures(result)
+    assert desk.counts("order_book") == {Unit("600000.SH", MONTH): 1}
+
+
+def test_files_of_a_month_that_a_run_works_on_are_looked_at_later(desk: Desk) -> None:
+    drop(desk.folder, "a.csv", minutes("600000.SH", sessions(MONTH)[3]))
+    run = under_way(desk, run_config=run_config({MONTH: ["000001.SZ"]}, TABLES))
+    busy = look(desk)
+    assert "a run works on these months" in busy.skip_message
+    desk.instance.delete_run(run.run_id)
+    assert len(look(desk, busy.cursor).run_requests) == 1
+
+
+def test_file_that_cannot_be_read_is_named(desk: Desk) -> None:
+    path = drop(desk.folder, "a.csv", minutes("600000.SH", sessions(MONTH)[3]))
+    path.write_text("symbol,when\n600000.SH,noon\n")
+    os.utime(path, (time.time() - 3600,) * 2)
+    found = look(desk)
+    assert not found.run_requests
+    assert str(path) in found.skip_message
+
+
+# Thousands of symbols.
+
+
+def test_no_tick_lists_the_grid_of_thousands_of_symbols(desk: Desk) -> None:
+    desk.sign_in()
+    names = [f"{number:06d}.SZ" for number in range(5000)]
+    desk.partitions(*names)
+    drop(desk.folder, "a.csv", minutes("600000.SH", sessions(MONTH)[3]))
+    cursor = look(desk).cursor
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the whole grid was listed")
+
+    desk.patch.setattr(dg.MultiPartitionsDefinition, "get_partition_keys", refuse)
+    assert not look(desk, cursor).run_requests
+    assert look(desk).run_requests
+    assert scheduled(desk, automation.ticks_daily, evening(sessions(MONTH)[4])).run_requests
+
+
+def test_what_was_loaded_whole_stays_whole(desk: Desk) -> None:
+    desk.ready("600000.SH")
+    assert desk.select({MONTH: []}).success
+    drop(desk.folder, "a.csv", minutes("600000.SH", sessions(MONTH)[3]))
+    config = wanted(look(desk).run_requests[0])
+    options = {name: value for name, value in config.items() if name not in ("months", "tables")}
+    assert desk.select(config["months"], config["tables"], **options).success
+    assert desk.counts() == whole(["600000.SH"])
+    assert ledger.entries(desk.client, "tick_data", [MONTH])[0].origin == "tushare"

@@ -1,0 +1,102 @@
+"""Every check objects when ClickHouse is changed behind the package's back, and only to what its run is about."""
+
+import dagster as dg
+import pytest
+from bar_runs import QUIET_LOG, failures
+from tick_runs import BARS, EARLIER, FACTORS, MONTH, Desk
+
+from marketdata_assets.definitions import defs
+from marketdata_assets.defs.ticks.checks import ADVICE, DESCRIPTIONS
+from marketdata_assets.partitions import tick_rectangle
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.ticks.tables import FACTORS as FACTORS_TABLE
+from marketdata_assets.ticks.tables import TICK_DATA
+
+SYMBOL = "600000.SH"
+JOB = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(BARS, FACTORS))
+LOOKING = dg.Definitions.merge(defs(), dg.Definitions(jobs=[JOB]))
+
+
+@pytest.fixture
+def loaded(desk: Desk) -> Desk:
+    """A symbol in two months."""
+    desk.ready(SYMBOL)
+    result = desk.select({EARLIER: [SYMBOL], MONTH: [SYMBOL]})
+    assert result.success, failures(result)
+    return desk
+
+
+def tamper(desk: Desk, month: str, **changes: str) -> None:
+    """Let one bar of the month be there again, changed."""
+    row = f"SELECT * REPLACE ({', '.join(f'{value} AS {name}' for name, value in changes.items())}) FROM tick_data"
+    one = clickhouse.read(
+        desk.client, f"{row} WHERE formatDateTime(date, '%Y-%m') = '{month}' AND close > 0 ORDER BY ts LIMIT 1"
+    )
+    clickhouse.insert(desk.client, TICK_DATA.name, one, TICK_DATA.dictionaries)
+
+
+def spoil_factor(desk: Desk, month: str) -> None:
+    one = clickhouse.read(
+        desk.client,
+        f"SELECT * REPLACE (value + 1 AS value) FROM factors WHERE formatDateTime(date, '%Y-%m') = '{month}' LIMIT 1",
+    )
+    clickhouse.insert(desk.client, FACTORS_TABLE.name, one, FACTORS_TABLE.dictionaries)
+
+
+def check(desk: Desk, *months: str) -> dict[str, dg.AssetCheckEvaluation]:
+    """Run the checks alone, for some months or, without any, for the newest."""
+    result = LOOKING.get_job_def("checks").execute_in_process(
+        instance=desk.instance,
+        tags=tick_rectangle(months, [SYMBOL]) if months else None,
+        run_config=QUIET_LOG,
+    )
+    return {one.check_name: one for one in result.get_asset_check_evaluations()}
+
+
+OBJECTIONS = {
+    "duplicates": {"volume": "volume"},
+    "ohlc_order": {"ts": "ts + 1", "high": "low - 1"},
+    "price_bounds": {"ts": "ts + 1", "flags": "8"},
+    "volume_bounds": {"ts": "ts + 1", "flags": "16"},
+    "ledger_agrees": {"ts": "ts + 1"},
+}
+
+
+def test_checks_pass_on_what_was_loaded(loaded: Desk) -> None:
+    found = check(loaded, EARLIER, MONTH)
+    assert set(found) == {name for _, name in DESCRIPTIONS}
+    assert [name for name, one in found.items() if not one.passed] == []
+    assert found["duplicates"].metadata["looked_at"].value == 2
+
+
+@pytest.mark.parametrize("name", OBJECTIONS)
+def test_check_objects_to_its_months_only(loaded: Desk, name: str) -> None:
+    tamper(loaded, EARLIER, **OBJECTIONS[name])
+    one = check(loaded, EARLIER)[name]
+    assert not one.passed
+    assert one.metadata["objections"].value == 1
+    assert one.severity == (dg.AssetCheckSeverity.WARN if name in ADVICE else dg.AssetCheckSeverity.ERROR)
+    assert check(loaded, MONTH)[name].passed
+
+
+def test_missing_minutes_are_listed(loaded: Desk) -> None:
+    where = f"symbol = '{SYMBOL}' AND formatDateTime(date, '%Y-%m') = '{MONTH}'"
+    loaded.client.command(f"DELETE FROM tick_data WHERE {where} AND ts = (SELECT min(ts) FROM tick_data WHERE {where})")
+    one = check(loaded, MONTH)["coverage"]
+    assert not one.passed
+    assert one.severity == dg.AssetCheckSeverity.WARN
+    assert one.metadata["minutes_missing"].value == 1
+    assert "09:30" in str(one.metadata["examples"].value)
+
+
+def test_factor_that_does_not_follow_from_the_bars_is_found(loaded: Desk) -> None:
+    spoil_factor(loaded, MONTH)
+    assert not check(loaded, MONTH)["factors_recomputed"].passed
+    assert check(loaded, EARLIER)["factors_recomputed"].passed
+
+
+def test_check_by_itself_looks_at_the_newest_month(loaded: Desk) -> None:
+    tamper(loaded, EARLIER, **OBJECTIONS["duplicates"])
+    assert check(loaded)["duplicates"].passed
+    tamper(loaded, MONTH, **OBJECTIONS["duplicates"])
+    assert not check(loaded)["duplicates"].passed
