@@ -1,0 +1,279 @@
+"""A session of Deribit without a socket: bytes in, records and other outcomes out, the same live and in a replay."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.deribit import parse, rest
+from marketdata_assets.exchanges.deribit.book import Chain, told
+from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
+from marketdata_assets.exchanges.deribit.parse import Known
+from marketdata_assets.exchanges.deribit.wire import (
+    MS,
+    NONE,
+    VENUE,
+    AnyMessage,
+    Notification,
+    WireBook,
+    WireCandle,
+    WireLevels,
+    WireQuote,
+    WireTicker,
+    WireTrade,
+)
+from marketdata_assets.exchanges.errors import BadMessage, ExchangesError, UnknownInstrument
+from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome
+from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.wants import Want
+
+CANNOT_BE_READ = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError, RecursionError)
+"""All that bytes can do to a parser. Arithmetic fails on numbers that are written as 1e999."""
+
+_CHANNEL = b'"channel":"'
+_BOOK, _DOTS = b'"book.', 2  # book.ABC.raw follows a chain, book.ABC.none.20.100ms is whole in every message
+_trades = msgspec.json.Decoder(Notification[list[WireTrade]]).decode
+_book = msgspec.json.Decoder(Notification[WireBook]).decode
+_levels = msgspec.json.Decoder(Notification[WireLevels]).decode
+_ticker = msgspec.json.Decoder(Notification[WireTicker]).decode
+_quote = msgspec.json.Decoder(Notification[WireQuote]).decode
+_candle = msgspec.json.Decoder(Notification[WireCandle]).decode
+_any = msgspec.json.Decoder(AnyMessage).decode
+
+
+class DeribitFeed:
+    """What Deribit sends, over any number of sockets; one session has instruments of all market types.
+
+    `market_type` says what the session is for; records say what their instrument is. `strict` takes instruments of the
+    list only, otherwise a name is enough. Without `books` the messages of a book become records one by one, whether
+    they follow one another or not. `actions` is rule 3 of `book`.
+    """
+
+    def __init__(
+        self,
+        market_type: MarketType | None,
+        instruments: Instruments,
+        *,
+        strict: bool = True,
+        books: bool = True,
+        actions: bool = True,
+    ) -> None:
+        self.market_type = market_type
+        self.instruments = instruments
+        self.books: dict[str, BookState] = {}  # by channel without the instrument, colon, instrument
+        self.wants: dict[str, Want] = {}
+        self._strict, self._with_books, self._actions = strict, books, actions
+        self._known: dict[str, Known] = {}
+        self._chains: dict[str, Chain] = {}  # by channel
+        self._parsers: dict[bytes, Callable[[bytes, int, int], list[Outcome] | None]] = {
+            b"trades": self._trades,
+            b"book": self._books,
+            b"ticker": self._ticker,
+            b"quote": self._quote,
+            b"chart": self._candle,
+        }
+
+    def push(self, raw: bytes, ts_recv: int, *, connection: int = 0) -> list[Outcome]:
+        """What became of a message of the socket. Never raises."""
+        try:
+            begin = raw.find(_CHANNEL) + len(_CHANNEL)
+            parser = self._parsers.get(raw[begin : raw.find(b".", begin)])
+            if parser:
+                made = parser(raw, ts_recv, connection)
+                if made is not None:
+                    return made
+            return self._other(raw, ts_recv, connection)
+        except CANNOT_BE_READ as error:
+            return [DeadLetter(raw, _cause(error), ts_recv)]
+
+    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
+        """What became of a REST answer to this address. Never raises."""
+        try:
+            error = rest.error_of(raw)
+            if error:
+                return [error]
+            method = rest.method_of(url)
+            if method == "get_instruments":
+                return [self._listed(raw)]
+            parser = rest.PARSERS.get(method)
+            if parser is None:
+                return [Control("ignored", method)]
+            return [*parser(url, raw, self._find, ts_recv)]
+        except CANNOT_BE_READ as error:
+            return [DeadLetter(raw, _cause(error), ts_recv)]
+
+    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """The socket is a new one: what its books missed is not known."""
+        made: list[Outcome] = []
+        for channel, chain in self._chains.items():
+            if chain.connection == connection:
+                made += chain.state.reopened(ts_recv)
+                self._want(channel, chain, ts_recv)
+        return made
+
+    def stream_of(self, raw: bytes) -> str:
+        """The channel without its instrument, as book.raw; or what else the message is. Never raises."""
+        try:
+            message = _any(raw)
+        except CANNOT_BE_READ:
+            return "unknown"
+        if message.params and message.params.channel:
+            return _stream(message.params.channel)
+        return message.method or "answer"
+
+    def _trades(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
+        params = _trades(raw).params
+        if not params.channel.startswith("trades."):
+            return None
+        made: list[Outcome] = []
+        for wire in params.data:
+            known = self._known.get(wire.instrument_name) or self._find(wire.instrument_name)
+            if known:
+                made += parse.trade(wire, known, ts_recv)
+        return made or [Control("ignored", params.channel)]
+
+    def _ticker(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
+        params = _ticker(raw).params
+        if not params.channel.startswith("ticker."):
+            return None
+        known = self._find(params.data.instrument_name)
+        return [*parse.ticker(params.data, known, ts_recv)] if known else [Control("ignored", params.channel)]
+
+    def _quote(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
+        params = _quote(raw).params
+        if not params.channel.startswith("quote."):
+            return None
+        known = self._find(params.data.instrument_name)
+        return [parse.quote(params.data, known, ts_recv) if known else Control("ignored", params.channel)]
+
+    def _candle(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
+        params = _candle(raw).params
+        parts = params.channel.split(".")
+        if parts[:2] != ["chart", "trades"] or len(parts) != 4:
+            return None
+        known = self._find(parts[2])
+        return [parse.candle(params.data, known, parts[3], ts_recv) if known else Control("ignored", params.channel)]
+
+    def _books(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
+        begin = raw.find(_BOOK)
+        if raw.count(b".", begin, raw.find(b'"', begin + 1)) > _DOTS:
+            return self._levels(raw, ts_recv, connection)
+        params = _book(raw).params
+        if not params.channel.startswith("book."):
+            return None
+        wire, channel = params.data, params.channel
+        known = self._of(channel, wire.instrument_name)
+        if known is None:
+            return [Control("ignored", channel)]
+        if not self._with_books:
+            kind, bids, asks = told(wire)
+            ids = (wire.change_id, wire.prev_change_id)
+            return [parse.book(known, kind, bids, asks, ids, wire.timestamp * MS, ts_recv)]
+        chain = self._chain(channel, known, connection)
+        made: list[Outcome] = [*chain.take(wire, ts_recv)]
+        if chain.state.status != "live" or self.wants:
+            self._want(channel, chain, ts_recv)
+        return made
+
+    def _levels(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
+        """The best levels, whole in every message."""
+        params = _levels(raw).params
+        if not params.channel.startswith("book."):
+            return None
+        wire, channel = params.data, params.channel
+        known = self._of(channel, wire.instrument_name)
+        if known is None:
+            return [Control("ignored", channel)]
+        if not self._with_books:
+            bids, asks = parse.levels(wire.bids), parse.levels(wire.asks)
+            return [parse.book(known, "snapshot", bids, asks, (wire.change_id, None), wire.timestamp * MS, ts_recv)]
+        return [*self._chain(channel, known, connection).whole(wire, ts_recv)]
+
+    def _of(self, channel: str, instrument: str) -> Known | None:
+        """The instrument of a channel and of the message in it, which must be the same."""
+        if channel.split(".", 2)[1] != instrument:
+            raise BadMessage(VENUE, f"{channel} with a book of {instrument}")
+        return self._find(instrument)
+
+    def _chain(self, channel: str, known: Known, connection: int) -> Chain:
+        chain = self._chains.get(channel)
+        if chain is None:
+            chain = Chain(BookState(known.instrument, _stream(channel)), connection, self._actions)
+            self._chains[channel] = chain
+            self.books[_key(channel)] = chain.state
+        chain.connection = connection
+        return chain
+
+    def _want(self, channel: str, chain: Chain, ts_recv: int) -> None:
+        key = _key(channel)
+        if chain.state.status == "live":
+            self.wants.pop(key, None)
+        elif key not in self.wants:
+            self.wants[key] = Want(chain.state.instrument.name, channel, "subscription", ts_recv)
+
+    def _other(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        """A message that the fast way did not recognise, or that brings no record."""
+        message = _any(raw)
+        error = rest.error_of(raw)
+        if error:
+            return [error]
+        params = message.params
+        if message.method == "heartbeat" and params and params.type in ("heartbeat", "test_request"):
+            return [Control("test_request" if params.type == "test_request" else "heartbeat")]
+        if message.method == "subscription" and params and params.channel:
+            kind = params.channel.partition(".")[0]
+            parser = self._parsers.get(kind.encode())
+            made = parser(raw, ts_recv, connection) if parser else None
+            return [Control("ignored", params.channel)] if made is None else made
+        if message.id is not None and message.result != NONE:
+            return [_acknowledged(message)]
+        raise BadMessage(VENUE, "neither a notification nor an answer")
+
+    def _find(self, name: str) -> Known | None:
+        """The instrument; None for a combo. Raises UnknownInstrument."""
+        known = self._known.get(name)
+        if known:
+            return known
+        one = self.instruments.known.get(name) or (None if self._strict else from_name(name))
+        if one is None:
+            if is_combo(name):
+                return None
+            raise UnknownInstrument(VENUE, name)
+        known = self._known[name] = Known.of(one)
+        return known
+
+    def _listed(self, raw: bytes) -> Control:
+        found = parse_instruments(raw)
+        self.instruments.add(found)
+        self._known.clear()
+        return Control("notice", f"{len(found)} instruments")
+
+
+def _stream(channel: str) -> str:
+    """book.raw of book.ABC-PERPETUAL.raw; the kinds without an instrument stay as they are."""
+    kind, _, rest_of_it = channel.partition(".")
+    if kind == "chart":
+        return f"chart.trades.{channel.rpartition('.')[2]}"
+    if kind in ("trades", "book", "ticker", "quote"):
+        return f"{kind}.{rest_of_it.partition('.')[2]}".rstrip(".")
+    return channel
+
+
+def _key(channel: str) -> str:
+    return f"{_stream(channel)}:{channel.split('.')[1]}"
+
+
+def _acknowledged(message: AnyMessage) -> Control:
+    """What an answer over the socket confirms: channels, or the one of a test."""
+    result: Any = msgspec.json.decode(message.result)
+    if isinstance(result, list) and all(isinstance(one, str) for one in result):
+        return Control("ack", " ".join(result))
+    if isinstance(result, dict) and "version" in result:
+        return Control("pong", f"{result['version']}"[:20])
+    return Control("ack", f"{result}"[:20] if isinstance(result, str) else f"{message.id}")
+
+
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

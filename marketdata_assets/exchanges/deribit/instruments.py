@@ -1,0 +1,117 @@
+"""Deribit's instruments: what its list says of them, and what a name alone gives away.
+
+Spreads of several instruments (kinds `future_combo` and `option_combo`) are no instruments of ours.
+"""
+
+import re
+from typing import Literal
+
+import msgspec
+from msgspec import Raw
+
+from marketdata_assets.exchanges.deribit.wire import VENUE, Wire, number
+from marketdata_assets.exchanges.errors import BadInstruments
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import MarketType
+
+Payoff = Literal["reversed", "linear"]
+
+_YEAR = "JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC"
+_MONTHS = {_YEAR[at : at + 3]: at // 3 + 1 for at in range(0, len(_YEAR), 3)}
+_NAME = re.compile(
+    r"(?P<base>[A-Z0-9]+)(?:_(?P<quote>[A-Z0-9]+))?"
+    r"(?:-(?:(?P<perpetual>PERPETUAL)|(?P<day>[0-9]{1,2})(?P<month>[A-Z]{3})(?P<year>[0-9]{2})"
+    r"(?:-(?P<strike>[0-9]+(?:d[0-9]+)?)-(?P<right>[CP]))?))?",
+    re.ASCII,
+)
+_COMBO = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)?-[A-Z]+[0-9]?-.+", re.ASCII)
+
+
+class WireInstrument(Wire, frozen=True, gc=False):
+    """One entry of the list. Before 2022 it did not say how a future pays; those priced in USD pay in the coin."""
+
+    instrument_name: str
+    kind: str  # future, option, spot, future_combo, option_combo
+    base_currency: str
+    quote_currency: str  # of the price; of an option the coin
+    contract_size: Raw  # USD of inverse futures, else coins
+    counter_currency: str | None = None  # of strike and index
+    instrument_type: Payoff | None = None
+    future_type: Payoff | None = None
+
+
+class InstrumentList(Wire, frozen=True, gc=False):
+    result: list[WireInstrument]
+
+
+_decode = msgspec.json.Decoder(InstrumentList).decode
+
+
+# {"jsonrpc":"2.0","id":1,"result":[{"instrument_name":"ABC-PERPETUAL","kind":"future","base_currency":"ABC",
+#   "quote_currency":"USD","counter_currency":"USD","instrument_type":"reversed","contract_size":10.0}]}
+# https://docs.deribit.com/api-reference/market-data/public-get_instruments
+def parse_instruments(raw: bytes) -> list[Instrument]:
+    """The instruments of an answer to get_instruments, without combos; BadInstruments when it cannot be read."""
+    try:
+        return [one for wire in _decode(raw).result if (one := _instrument(wire))]
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadInstruments(VENUE, f"{type(error).__name__} {error}") from error
+
+
+def is_combo(name: str) -> bool:
+    """Whether it is the name of several instruments traded as one, as ABC-FS-25DEC26_PERP."""
+    return from_name(name) is None and _COMBO.fullmatch(name) is not None
+
+
+def from_name(name: str) -> Instrument | None:
+    """What the name says; None when it says too little. How much a contract is worth it never says."""
+    parts = _NAME.fullmatch(name)
+    if parts is None or _tail(parts) is None:
+        return None
+    base, quote = parts["base"], parts["quote"]
+    if parts["right"]:
+        return _made(name, "option", base, quote or "USD", None)
+    if parts["perpetual"] or parts["month"]:
+        return _made(name, "linear" if quote else "inverse", base, quote or "USD", None)
+    return _made(name, "spot", base, quote, None) if quote else None
+
+
+def _instrument(wire: WireInstrument) -> Instrument | None:
+    quote = wire.counter_currency or wire.quote_currency
+    if wire.kind == "option":
+        if quote == wire.base_currency:  # an old entry, which names the currency of the price only
+            quote = "USD"
+        return _made(wire.instrument_name, "option", wire.base_currency, quote, number(wire.contract_size))
+    if wire.kind == "future":
+        payoff = wire.instrument_type or wire.future_type or ("reversed" if wire.quote_currency == "USD" else "linear")
+        kind: MarketType = "inverse" if payoff == "reversed" else "linear"
+        return _made(wire.instrument_name, kind, wire.base_currency, quote, number(wire.contract_size))
+    if wire.kind == "spot":
+        return _made(wire.instrument_name, "spot", wire.base_currency, quote, None)
+    return None
+
+
+def _made(name: str, kind: MarketType, base: str, quote: str, contract_value: str | None) -> Instrument:
+    parts = _NAME.fullmatch(name)
+    tail = _tail(parts) if parts else None
+    return Instrument(
+        exchange=VENUE,
+        market_type=kind,
+        name=name,
+        symbol="-".join((base, quote, *((name,) if tail is None else tail))),
+        base=base,
+        quote=quote,
+        unit="quote" if kind == "inverse" else "base",
+        contract_value=contract_value,
+    )
+
+
+def _tail(parts: re.Match[str]) -> tuple[str, ...] | None:
+    """What tells a dated instrument apart: YYMMDD, strike, right. A `d` in a strike is its decimal point."""
+    if not parts["month"]:
+        return ()
+    month = _MONTHS.get(parts["month"])
+    if month is None or not 1 <= int(parts["day"]) <= 31:
+        return None
+    date = f"{parts['year']}{month:02}{int(parts['day']):02}"
+    return (date, parts["strike"].replace("d", "."), parts["right"]) if parts["right"] else (date,)

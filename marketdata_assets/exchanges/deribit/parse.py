@@ -1,0 +1,315 @@
+"""Deribit's messages to records. The order of book updates is the business of `book`, the way to a parser of `feed`.
+
+Amounts of inverse perpetuals and futures are USD, of everything else coins; prices of options on coins are in the coin.
+A price or amount of a side without orders comes as 0.0 and is kept so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from msgspec import Raw
+
+from marketdata_assets.exchanges.deribit.wire import (
+    MS,
+    NONE,
+    VENUE,
+    Direction,
+    WireCandle,
+    WireChange,
+    WireLevel,
+    WireQuote,
+    WireTicker,
+    WireTrade,
+    maybe,
+    number,
+    signed,
+)
+from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import (
+    FundingRate,
+    Kline,
+    Level,
+    Liquidation,
+    MarketType,
+    OpenInterest,
+    OrderBook,
+    SizeUnit,
+    Ticker,
+    Trade,
+)
+
+HOURS_OF_FUNDING = 8
+"""Deribit pays funding all the time; its rate is said for so many hours."""
+
+OPPOSITE: dict[Direction, Direction] = {"buy": "sell", "sell": "buy"}
+
+INTERVALS = {
+    "1": ("1m", 1),
+    "3": ("3m", 3),
+    "5": ("5m", 5),
+    "10": ("10m", 10),
+    "15": ("15m", 15),
+    "30": ("30m", 30),
+    "60": ("1h", 60),
+    "120": ("2h", 120),
+    "180": ("3h", 180),
+    "360": ("6h", 360),
+    "720": ("12h", 720),
+    "1D": ("1d", 1440),
+}
+"""Our name of a resolution, and its minutes."""
+
+MINUTE = 60_000 * MS
+_KEPT_SIZES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An instrument with what the parsers ask of it all the time."""
+
+    instrument: Instrument
+    market_type: MarketType
+    symbol: str
+    name: str
+    unit: SizeUnit
+    perpetual: bool
+    contracts: Callable[[str], str | None]
+
+    @classmethod
+    def of(cls, one: Instrument) -> "Known":
+        contracts = lru_cache(_KEPT_SIZES)(one.contracts)
+        perpetual = one.name.endswith("-PERPETUAL")
+        return cls(one, one.market_type, one.symbol, one.name, one.unit, perpetual, contracts)
+
+
+# {"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.ABC-PERPETUAL.100ms","data":[{"trade_seq":7,
+#   "trade_id":"ABC-12","timestamp":1700000000123,"tick_direction":0,"price":100.5,"instrument_name":"ABC-PERPETUAL",
+#   "index_price":100.4,"direction":"buy","amount":2.0e3,"contracts":200.0,"liquidation":"M"}]}}
+# https://docs.deribit.com/#trades-instrument_name-interval and #trades-kind-currency-interval
+# direction is the taker's. liquidation says whose order was forced: T the taker's, M the maker's, MT both.
+def trade(wire: WireTrade, known: Known, ts_recv: int) -> list[Trade | Liquidation]:
+    """The trade, and the forced orders in it."""
+    price, amount = number(wire.price), number(wire.amount)
+    size = amount if known.unit == "base" else known.instrument.base_size(amount, price)
+    contracts = number(wire.contracts) if wire.contracts != NONE else known.contracts(amount)
+    ts, side = wire.timestamp * MS, wire.direction
+    made: list[Trade | Liquidation] = [
+        Trade(
+            VENUE,
+            known.market_type,
+            known.symbol,
+            known.name,
+            ts,
+            ts_recv,
+            wire.trade_id,
+            price,
+            size,
+            contracts,
+            side,
+        )
+    ]
+    for whose in wire.liquidation or ():
+        forced = side if whose == "T" else OPPOSITE[side]
+        made.append(liquidation(wire, known, forced, (price, size, contracts), f"{wire.trade_id}-{whose}", ts_recv))
+    return made
+
+
+def liquidation(
+    wire: WireTrade,
+    known: Known,
+    side: Direction,
+    figures: tuple[str, str | None, str | None],
+    name: str,
+    ts_recv: int,
+) -> Liquidation:
+    """One forced order of a trade, which may hold two: hence a name of its own."""
+    ts = wire.timestamp * MS
+    return Liquidation(VENUE, known.market_type, known.symbol, known.name, ts, ts_recv, side, *figures, name)
+
+
+# [["new",100.5,10.0],["change",100.0,2.0e3],["delete",99.5,0.0]]
+# https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
+def changes(wire: list[WireChange]) -> tuple[Level, ...]:
+    """What changed, as levels; one that goes has the amount 0 already."""
+    return tuple([(number(price), number(amount)) for _, price, amount in wire])
+
+
+# [[100.5,10.0],[100.0,2.0e3]]
+# https://docs.deribit.com/#book-instrument_name-group-depth-interval
+def levels(wire: list[WireLevel]) -> tuple[Level, ...]:
+    """Whole levels."""
+    return tuple([(number(price), number(amount)) for price, amount in wire])
+
+
+def book(
+    known: Known,
+    kind: Literal["snapshot", "delta"],
+    bids: tuple[Level, ...],
+    asks: tuple[Level, ...],
+    ids: tuple[int, int | None],
+    ts: int,
+    ts_recv: int,
+) -> OrderBook:
+    """The record of a book message by itself, whatever came before it. `ids` are its own and the one it follows."""
+    return OrderBook(
+        VENUE,
+        known.market_type,
+        known.symbol,
+        known.name,
+        ts,
+        ts_recv,
+        kind,
+        bids,
+        asks,
+        known.unit,
+        None,
+        *ids,
+    )
+
+
+# {"jsonrpc":"2.0","method":"subscription","params":{"channel":"ticker.ABC-PERPETUAL.100ms","data":{
+#   "timestamp":1700000000123,"instrument_name":"ABC-PERPETUAL","state":"open","last_price":100.5,"mark_price":100.47,
+#   "index_price":100.4,"best_bid_price":100.0,"best_bid_amount":50.0,"best_ask_price":100.5,"best_ask_amount":2.0e3,
+#   "stats":{"volume":1.5,"volume_usd":150.0,"price_change":-0.1,"low":99.0,"high":101.0},"open_interest":1000,
+#   "current_funding":0.0,"funding_8h":6.5e-6,"settlement_price":100.2}}}
+# https://docs.deribit.com/#ticker-instrument_name-interval
+def ticker(wire: WireTicker, known: Known, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
+    """The ticker, the funding rate of a perpetual, and the open interest of whatever has one."""
+    ts, stats = wire.timestamp * MS, wire.stats
+    made: list[Ticker | FundingRate | OpenInterest] = [
+        Ticker(
+            VENUE,
+            known.market_type,
+            known.symbol,
+            known.name,
+            ts,
+            ts_recv,
+            bid=maybe(wire.best_bid_price),
+            bid_size=maybe(wire.best_bid_amount),
+            ask=maybe(wire.best_ask_price),
+            ask_size=maybe(wire.best_ask_amount),
+            unit=known.unit,
+            last=maybe(wire.last_price),
+            high=maybe(stats.high),
+            low=maybe(stats.low),
+            volume=maybe(stats.volume),
+            quote_volume=turnover(known, stats.volume_usd, stats.volume_notional),
+            mark_price=maybe(wire.mark_price),
+            index_price=maybe(wire.index_price),
+            settlement_price=maybe(wire.settlement_price),
+            bid_iv=maybe(wire.bid_iv),
+            ask_iv=maybe(wire.ask_iv),
+            mark_iv=maybe(wire.mark_iv),
+        )
+    ]
+    if known.perpetual and wire.current_funding != NONE:
+        made.append(funding(known, wire.current_funding, wire.mark_price, wire.index_price, ts, ts_recv))
+    if known.market_type != "spot":
+        made.append(open_interest(known, wire.open_interest, ts, ts_recv))
+    return made
+
+
+def turnover(known: Known, usd: Raw, notional: Raw) -> str | None:
+    """Volume in the quote currency: USD for instruments quoted in it."""
+    return maybe(usd if known.instrument.quote == "USD" else notional)
+
+
+def funding(known: Known, rate: Raw, mark: Raw, index: Raw, ts: int, ts_recv: int) -> FundingRate:
+    """The rate that is being paid now."""
+    return FundingRate(
+        VENUE,
+        known.market_type,
+        known.symbol,
+        known.name,
+        ts,
+        ts_recv,
+        signed(rate),
+        None,
+        interval_hours=HOURS_OF_FUNDING,
+        mark_price=maybe(mark),
+        index_price=maybe(index),
+    )
+
+
+def open_interest(known: Known, amount: Raw, ts: int, ts_recv: int) -> OpenInterest:
+    """USD of inverse futures, coins of anything else."""
+    if amount == NONE:
+        raise BadMessage(VENUE, f"no open_interest of {known.name}")
+    text = number(amount)
+    in_coins = known.unit == "base"
+    return OpenInterest(
+        VENUE,
+        known.market_type,
+        known.symbol,
+        known.name,
+        ts,
+        ts_recv,
+        known.contracts(text),
+        text if in_coins else None,
+        None if in_coins else text,
+    )
+
+
+# {"jsonrpc":"2.0","method":"subscription","params":{"channel":"quote.ABC-PERPETUAL","data":{"timestamp":1700000000123,
+#   "instrument_name":"ABC-PERPETUAL","best_bid_price":100.0,"best_bid_amount":50.0,"best_ask_price":100.5,
+#   "best_ask_amount":10.0}}}
+# https://docs.deribit.com/#quote-instrument_name
+def quote(wire: WireQuote, known: Known, ts_recv: int) -> Ticker:
+    """The best prices."""
+    return Ticker(
+        VENUE,
+        known.market_type,
+        known.symbol,
+        known.name,
+        wire.timestamp * MS,
+        ts_recv,
+        maybe(wire.best_bid_price),
+        maybe(wire.best_bid_amount),
+        maybe(wire.best_ask_price),
+        maybe(wire.best_ask_amount),
+        known.unit,
+    )
+
+
+# {"jsonrpc":"2.0","method":"subscription","params":{"channel":"chart.trades.ABC-PERPETUAL.1","data":{
+#   "tick":1700000040000,"open":100.5,"high":101.0,"low":100.0,"close":100.5,"volume":0.5,"cost":50.0}}}
+# https://docs.deribit.com/#chart-trades-instrument_name-resolution
+# cost is in the currency of the price: USD, USDC, and for options on coins the coin.
+def candle(wire: WireCandle, known: Known, resolution: str, ts_recv: int) -> Kline:
+    """One candle; Deribit does not say when it is closed, nor when the message was made."""
+    interval, minutes = named(resolution)
+    volume, cost = number(wire.volume), number(wire.cost)
+    opened = wire.tick * MS
+    return Kline(
+        VENUE,
+        known.market_type,
+        known.symbol,
+        known.name,
+        None,
+        ts_recv,
+        interval,
+        opened,
+        opened + minutes * MINUTE,
+        number(wire.open),
+        number(wire.high),
+        number(wire.low),
+        number(wire.close),
+        volume,
+        known.contracts(cost if known.unit == "quote" else volume),
+        cost,
+        None,
+        None,
+        None,
+        None,
+    )
+
+
+def named(resolution: str) -> tuple[str, int]:
+    """Our name of a resolution, and its minutes; BadMessage."""
+    try:
+        return INTERVALS[resolution]
+    except KeyError:
+        raise BadMessage(VENUE, f"a resolution {resolution[:20]!r}, which is not documented") from None

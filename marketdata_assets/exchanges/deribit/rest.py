@@ -1,0 +1,294 @@
+"""Deribit's REST answers to records. The address says what was asked for; the answer itself does not.
+
+An answer is an envelope of JSON-RPC, with `result` or `error`. https://docs.deribit.com/articles/json-rpc-overview
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from msgspec import Raw
+
+from marketdata_assets.exchanges.deribit import parse
+from marketdata_assets.exchanges.deribit.parse import Known
+from marketdata_assets.exchanges.deribit.session import RATE_LIMITED
+from marketdata_assets.exchanges.deribit.wire import (
+    MS,
+    NONE,
+    VENUE,
+    AnyMessage,
+    Millis,
+    Sequence,
+    Wire,
+    WireCandle,
+    WireLevel,
+    WireTicker,
+    WireTrade,
+    maybe,
+    signed,
+)
+from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.outcomes import VenueError
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Liquidation, Ticker, Trade
+
+Find = Callable[[str], Known | None]
+"""An instrument by its name; None for what is none of ours, as a spread. Raises UnknownInstrument."""
+
+Parse = Callable[[str, bytes, Find, int], list[AnyRecord]]
+"""Address, bytes, instruments, receive time."""
+
+
+class WireNumbered(WireTrade, frozen=True, gc=False, kw_only=True):
+    """A trade with its number among those of its instrument, which have no holes."""
+
+    trade_seq: Sequence
+
+
+class TradesResult(Wire, frozen=True, gc=False):
+    trades: list[WireNumbered]
+    has_more: bool
+
+
+class TradesAnswer(Wire, frozen=True, gc=False):
+    result: TradesResult
+
+
+class Numbered(NamedTuple):
+    """What became of a trade, with its number and time."""
+
+    number: int
+    ts: int  # ns
+    records: list[Trade | Liquidation]
+
+
+class WireWholeBook(WireTicker, frozen=True, gc=False, kw_only=True):
+    """A ticker with levels."""
+
+    change_id: Sequence
+    bids: list[WireLevel]
+    asks: list[WireLevel]
+
+
+class BookAnswer(Wire, frozen=True, gc=False):
+    result: WireWholeBook
+
+
+class TickerAnswer(Wire, frozen=True, gc=False):
+    result: WireTicker
+
+
+class ChartResult(Wire, frozen=True, gc=False):
+    """Candles by column."""
+
+    status: Literal["ok", "no_data"]
+    ticks: list[Millis]
+    open: list[Raw]
+    high: list[Raw]
+    low: list[Raw]
+    close: list[Raw]
+    volume: list[Raw]
+    cost: list[Raw]
+
+
+class ChartAnswer(Wire, frozen=True, gc=False):
+    result: ChartResult
+
+
+class WireFunding(Wire, frozen=True, gc=False):
+    timestamp: Millis  # when the hour was over
+    index_price: Raw
+    interest_1h: Raw  # what was paid in that hour
+
+
+class FundingAnswer(Wire, frozen=True, gc=False):
+    result: list[WireFunding]
+
+
+class WireSummary(Wire, frozen=True, gc=False):
+    instrument_name: str
+    creation_timestamp: Millis
+    bid_price: Raw
+    ask_price: Raw
+    last: Raw
+    high: Raw
+    low: Raw
+    mark_price: Raw
+    volume: Raw
+    open_interest: Raw = NONE
+    volume_usd: Raw = NONE
+    volume_notional: Raw = NONE
+    current_funding: Raw = NONE
+
+
+class SummaryAnswer(Wire, frozen=True, gc=False):
+    result: list[WireSummary]
+
+
+_any = msgspec.json.Decoder(AnyMessage).decode
+_trades = msgspec.json.Decoder(TradesAnswer).decode
+_book = msgspec.json.Decoder(BookAnswer).decode
+_ticker = msgspec.json.Decoder(TickerAnswer).decode
+_chart = msgspec.json.Decoder(ChartAnswer).decode
+_funding = msgspec.json.Decoder(FundingAnswer).decode
+_summary = msgspec.json.Decoder(SummaryAnswer).decode
+
+
+def error_of(raw: bytes) -> VenueError | None:
+    """Deribit's own error in an answer; None when there is none, or no answer of Deribit's. Never raises."""
+    try:
+        error = _any(raw).error
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return VenueError(error.code, error.message, error.code in RATE_LIMITED) if error else None
+
+
+def method_of(url: str) -> str:
+    """What was asked for, as get_order_book."""
+    return urlsplit(url).path.rpartition("/")[2]
+
+
+def asked(url: str, what: str) -> str:
+    """A parameter of the address; BadMessage."""
+    values = parse_qs(urlsplit(url).query).get(what)
+    if not values:
+        raise BadMessage(VENUE, f"an answer to an address without {what}")
+    return values[0]
+
+
+# {"jsonrpc":"2.0","result":{"has_more":false,"trades":[{"trade_id":"ABC-12","trade_seq":7,"timestamp":1700000000123,
+#   "price":100.5,"amount":10.0,"contracts":1.0,"direction":"buy","instrument_name":"ABC-PERPETUAL"}]}}
+# https://docs.deribit.com/api-reference/market-data/public-get_last_trades_by_instrument_and_time
+def trades(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+    """Trades, and the forced orders among them."""
+    return [record for one in numbered_trades(raw, find, ts_recv)[0] for record in one.records]
+
+
+def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[Numbered], bool]:
+    """The same with their numbers, and whether there are more."""
+    result = _trades(raw).result
+    made = [
+        Numbered(wire.trade_seq, wire.timestamp * MS, parse.trade(wire, known, ts_recv))
+        for wire in result.trades
+        if (known := find(wire.instrument_name))
+    ]
+    return made, result.has_more
+
+
+# {"jsonrpc":"2.0","result":{"instrument_name":"ABC-PERPETUAL","change_id":12,"bids":[[100.0,50.0]],
+#   "asks":[[100.5,10.0]], ... and all of a ticker}}
+# https://docs.deribit.com/api-reference/market-data/public-get_order_book
+def order_book(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+    """The best levels and all that a ticker says. The chain of a channel cannot be begun with it."""
+    wire = _book(raw).result
+    known = find(wire.instrument_name)
+    if known is None:
+        return []
+    bids, asks = parse.levels(wire.bids), parse.levels(wire.asks)
+    ts = wire.timestamp * MS
+    book = parse.book(known, "snapshot", bids, asks, (wire.change_id, None), ts, ts_recv)
+    return [book, *parse.ticker(wire, known, ts_recv)]
+
+
+# {"jsonrpc":"2.0","result":{ ... the data of a ticker message }}
+# https://docs.deribit.com/api-reference/market-data/public-ticker
+def ticker(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+    """The same as from the channel."""
+    wire = _ticker(raw).result
+    known = find(wire.instrument_name)
+    return [*parse.ticker(wire, known, ts_recv)] if known else []
+
+
+# {"jsonrpc":"2.0","result":{"status":"ok","ticks":[1700000040000],"open":[100.5],"high":[101.0],"low":[100.0],
+#   "close":[100.5],"volume":[0.5],"cost":[50.0]}}
+# https://docs.deribit.com/api-reference/market-data/public-get_tradingview_chart_data
+# The answer names neither instrument nor resolution: they are taken from the address.
+def chart(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+    """Candles, oldest first."""
+    known, resolution = find(asked(url, "instrument_name")), asked(url, "resolution")
+    wire = _chart(raw).result
+    columns = (wire.ticks, wire.open, wire.high, wire.low, wire.close, wire.volume, wire.cost)
+    if len({len(column) for column in columns}) != 1:
+        raise BadMessage(VENUE, "a chart with columns of different lengths")
+    if known is None:
+        return []
+    return [parse.candle(WireCandle(*row), known, resolution, ts_recv) for row in zip(*columns, strict=True)]
+
+
+# {"jsonrpc":"2.0","result":[{"timestamp":1700002800000,"index_price":100.4,"prev_index_price":100.1,
+#   "interest_8h":1.2e-5,"interest_1h":3.0e-6}]}
+# https://docs.deribit.com/api-reference/market-data/public-get_funding_rate_history
+# interest_8h overlaps from row to row; interest_1h is what was paid in the hour before timestamp.
+def funding(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+    """What was paid, hour by hour."""
+    known = find(asked(url, "instrument_name"))
+    if known is None:
+        return []
+    return [
+        FundingRate(
+            VENUE,
+            known.market_type,
+            known.symbol,
+            known.name,
+            wire.timestamp * MS,
+            ts_recv,
+            signed(wire.interest_1h),
+            wire.timestamp * MS,
+            interval_hours=1,
+            index_price=maybe(wire.index_price),
+        )
+        for wire in _funding(raw).result
+    ]
+
+
+# {"jsonrpc":"2.0","result":[{"instrument_name":"ABC-PERPETUAL","creation_timestamp":1700000000123,"bid_price":100.0,
+#   "ask_price":100.5,"last":100.5,"high":101.0,"low":99.0,"mark_price":100.47,"volume":1.5,"volume_usd":150.0,
+#   "open_interest":1000,"current_funding":0.0,"funding_8h":6.5e-6}]}
+# https://docs.deribit.com/api-reference/market-data/public-get_book_summary_by_instrument
+def summary(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
+    """Ticker, funding rate and open interest of each instrument."""
+    made: list[AnyRecord] = []
+    for wire in _summary(raw).result:
+        known = find(wire.instrument_name)
+        if known is None:
+            continue
+        ts = wire.creation_timestamp * MS
+        made.append(
+            Ticker(
+                VENUE,
+                known.market_type,
+                known.symbol,
+                known.name,
+                ts,
+                ts_recv,
+                bid=maybe(wire.bid_price),
+                ask=maybe(wire.ask_price),
+                unit=known.unit,
+                last=maybe(wire.last),
+                high=maybe(wire.high),
+                low=maybe(wire.low),
+                volume=maybe(wire.volume),
+                quote_volume=parse.turnover(known, wire.volume_usd, wire.volume_notional),
+                mark_price=maybe(wire.mark_price),
+            )
+        )
+        if known.perpetual and wire.current_funding != NONE:
+            made.append(parse.funding(known, wire.current_funding, wire.mark_price, NONE, ts, ts_recv))
+        if known.market_type != "spot":
+            made.append(parse.open_interest(known, wire.open_interest, ts, ts_recv))
+    return made
+
+
+PARSERS: dict[str, Parse] = {
+    "get_last_trades_by_instrument": trades,
+    "get_last_trades_by_instrument_and_time": trades,
+    "get_last_trades_by_currency": trades,
+    "get_last_trades_by_currency_and_time": trades,
+    "get_order_book": order_book,
+    "get_tradingview_chart_data": chart,
+    "get_funding_rate_history": funding,
+    "get_book_summary_by_instrument": summary,
+    "get_book_summary_by_currency": summary,
+    "ticker": ticker,
+}
+"""By the method that was asked for."""

@@ -1,0 +1,177 @@
+"""What Deribit sends over its socket, as typed messages. What becomes of them is said in `parse`.
+
+Deribit writes numbers as JSON numbers, now and then with an exponent (`2.0e3`). They are kept as the text that came:
+`2.0e3` stays `2.0e3`, `10.0` stays `10.0`. Notifications: https://docs.deribit.com/articles/notifications
+"""
+
+from typing import Annotated, Final, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw
+
+from marketdata_assets.exchanges.numbers import NotDecimal, decimal
+
+T = TypeVar("T")
+
+VENUE: Final = "deribit"
+MS = 1_000_000
+"""Nanoseconds of a millisecond."""
+
+Millis = Annotated[int, Meta(ge=0, le=9_000_000_000_000)]  # so that nanoseconds fit into 64 bits
+Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Direction = Literal["buy", "sell"]
+NONE = Raw(b"null")
+
+_SHORT, _LONG = 24, 60
+
+
+def number(raw: Raw) -> str:
+    """The text of a number that cannot be negative: a price, an amount. Raises NotDecimal."""
+    text = str(raw, "latin1")
+    if "0" <= text[0] <= "9" and len(text) <= _SHORT and "e" not in text and "E" not in text:
+        return text  # the decoder has seen to it that what begins with a digit is a number
+    if text[0] == "-":
+        raise NotDecimal("a price or amount", text)
+    return signed(raw)
+
+
+def maybe(raw: Raw) -> str | None:
+    """The same, or None for null."""
+    return number(raw) if raw != NONE else None
+
+
+def signed(raw: Raw) -> str:
+    """The text of a number of any sign: a rate. Raises NotDecimal."""
+    text = str(raw, "latin1")
+    if len(text) > _LONG:
+        raise NotDecimal("a number beyond all reason", text)
+    return decimal("a number", text)
+
+
+class Wire(msgspec.Struct, frozen=True, gc=False):
+    """A message or a part of one. Fields that are not named here are not looked at."""
+
+
+class Params(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    channel: str
+    data: T
+
+
+class Notification(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    """What a channel brings."""
+
+    params: Params[T]
+
+
+class WireTrade(Wire, frozen=True, gc=False):
+    """One trade."""
+
+    trade_id: str  # unique within a currency
+    timestamp: Millis
+    instrument_name: str
+    direction: Direction  # of the taker
+    price: Raw
+    amount: Raw  # USD of inverse futures, else coins
+    contracts: Raw = NONE  # not in older messages
+    liquidation: Literal["M", "T", "MT"] | None = None  # whose order was forced: the maker's, the taker's, both
+
+
+WireChange = tuple[Literal["new", "change", "delete"], Raw, Raw]  # what happened, price, amount
+WireLevel = tuple[Raw, Raw]  # price, amount
+
+
+class WireBook(Wire, frozen=True, gc=False):
+    """A snapshot, or the changes after `prev_change_id`."""
+
+    timestamp: Millis
+    instrument_name: str
+    change_id: Sequence  # 0 is a book that nothing ever happened to
+    bids: list[WireChange]
+    asks: list[WireChange]
+    type: Literal["snapshot", "change"] | None = None  # was not said before 2020
+    prev_change_id: Sequence | None = None
+
+
+class WireLevels(Wire, frozen=True, gc=False):
+    """The best levels, whole every time."""
+
+    timestamp: Millis
+    instrument_name: str
+    change_id: Sequence
+    bids: list[WireLevel]
+    asks: list[WireLevel]
+
+
+class WireStats(Wire, frozen=True, gc=False):
+    """Of 24 hours; null where nothing traded."""
+
+    high: Raw
+    low: Raw
+    volume: Raw  # coins
+    volume_usd: Raw = NONE
+    volume_notional: Raw = NONE  # in the currency of the price
+
+
+class WireTicker(Wire, frozen=True, gc=False):
+    """The state of an instrument. A side without orders is 0.0 or null."""
+
+    timestamp: Millis
+    instrument_name: str
+    best_bid_price: Raw
+    best_bid_amount: Raw
+    best_ask_price: Raw
+    best_ask_amount: Raw
+    last_price: Raw
+    mark_price: Raw
+    index_price: Raw
+    stats: WireStats
+    settlement_price: Raw = NONE
+    open_interest: Raw = NONE  # not on a spot market; USD of inverse futures, else coins
+    bid_iv: Raw = NONE
+    ask_iv: Raw = NONE
+    mark_iv: Raw = NONE
+    current_funding: Raw = NONE  # perpetuals: what is being paid now, for 8 hours
+
+
+class WireQuote(Wire, frozen=True, gc=False):
+    """The best prices."""
+
+    timestamp: Millis
+    instrument_name: str
+    best_bid_price: Raw
+    best_bid_amount: Raw
+    best_ask_price: Raw
+    best_ask_amount: Raw
+
+
+class WireCandle(Wire, frozen=True, gc=False):
+    """A candle that may still change."""
+
+    tick: Millis  # when it begins
+    open: Raw
+    high: Raw
+    low: Raw
+    close: Raw
+    volume: Raw  # coins
+    cost: Raw  # in the currency of the price, of inverse futures USD
+
+
+class WireError(Wire, frozen=True, gc=False):
+    code: int
+    message: str
+
+
+class AnyParams(Wire, frozen=True, gc=False):
+    channel: str = ""
+    type: str = ""
+    data: Raw = NONE
+
+
+class AnyMessage(Wire, frozen=True, gc=False):
+    """Anything in the envelope of JSON-RPC: a notification, a heartbeat, an answer, an error."""
+
+    method: str | None = None
+    params: AnyParams | None = None
+    id: int | str | None = None
+    result: Raw = NONE
+    error: WireError | None = None
