@@ -11,20 +11,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
-from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.ticks import landing, queue, windows
 from marketdata_assets.ticks.breaker import Guarded
 from marketdata_assets.ticks.calendar import ashares
-from marketdata_assets.ticks.errors import TicksError
+from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.fallback import Fallback, Provider
 from marketdata_assets.ticks.gate import Gate
+from marketdata_assets.ticks.isolated import Isolated, Told
 from marketdata_assets.ticks.queue import Batches, Limits
 from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
@@ -118,9 +118,8 @@ class _Work:
         self._judge = Judge({one.name: one.config.priority for one in providers}, options.accept_empty, run_id)
         self._known: dict[Unit, Load] = {}
         self._todo: deque[Unit] = deque()
-        self._total = 0
-        self._reports: list[UnitReport] = []
-        self._over: MarketDataError | None = None
+        self._told = Told(0, progress)
+        self._store = Isolated()
         self._thread = ThreadPoolExecutor(1, "ticks-writer")
 
     async def all(self, units: Sequence[Unit]) -> LoadReport:
@@ -129,7 +128,7 @@ class _Work:
             self._known = {Unit(load.source, load.unit): load for load in known}
             attempted = {unit: load.finished for unit, load in self._known.items()}
             self._todo.extend(queue.ordered(units, self._options.first, attempted))
-            self._total = len(self._todo)
+            self._told = Told(len(self._todo), self._progress)
             async with AsyncExitStack() as opened:
                 for provider in self._providers:
                     if isinstance(provider, AbstractAsyncContextManager):
@@ -137,11 +136,9 @@ class _Work:
                 await self._work()
         finally:
             self._thread.shutdown()
-        for unit in self._todo:
-            self._end(self._not_begun(unit))
+        self._told.end(*self._store.land([self._standing(unit) for unit in self._todo], list))
         requests = sum(one.requests for one in self._providers if isinstance(one, OverTheWeb))
-        ended = tuple(sorted(self._reports, key=lambda report: (report.month, report.symbol)))
-        return LoadReport(ended, time.monotonic() - self._began, requests)
+        return LoadReport(self._told.in_order(), time.monotonic() - self._began, requests)
 
     async def _work(self) -> None:
         fallback = self._fallback()
@@ -163,12 +160,18 @@ class _Work:
             if isinstance(provider, OverTheWeb):
                 provider.through(Gate(self._options.workers))
         guarded = [Guarded(provider, patience=self._options.patience) for provider in asked]
-        return Fallback.of(guarded, self._trading_days)
+        fallback = Fallback.of(guarded, self._trading_days)
+        if not fallback.providers:
+            among = ", ".join(self._options.providers) or "all"
+            raise BadProviders(
+                "providers file", f"nobody to ask for {TICK_DATA.name} among {among}; enable one that supports it"
+            )
+        return fallback
 
     # Asking.
 
     async def _take(self, fallback: Fallback, batches: Batches[Asked]) -> None:
-        while self._todo and self._over is None:
+        while self._todo and self._store.over is None:
             unit = self._todo.popleft()
             asked = await self._ask(fallback, unit)
             if asked is not None:
@@ -190,9 +193,7 @@ class _Work:
         known = self._known.get(unit)
         if due.covers is not None and (known is None or known.in_doubt):
             return Asked(unit, due.covers, None, None, started, reason=due.reason)
-        stands = known is not None and known.rows > 0
-        note = due.reason or "complete; nothing was asked for"
-        self._end(replace(standing(unit, known, "ok" if stands else "empty"), note=note))
+        self._told.end(replace(self._standing(unit), note=due.reason or "complete; nothing was asked for"))
         return None
 
     def _due(self, unit: Unit) -> Due | windows.NotDue:
@@ -215,22 +216,10 @@ class _Work:
     async def _write(self, batches: Batches[Asked]) -> None:
         while (batch := await batches.take()) is not None:
             month, asked, rows = batch
-            for report in await self._landed(month, asked):
-                self._end(report)
+            before = [self._standing(one.unit) for one in asked]
+            reports = await self._in_thread(self._store.land, before, partial(self._land, month, asked))
+            self._told.end(*reports)
             await batches.landed(rows)
-
-    async def _landed(self, month: str, asked: Sequence[Asked]) -> list[UnitReport]:
-        """How a batch ended. Without a store every unit of it fails, and no more is asked for."""
-        from clickhouse_connect.driver.exceptions import ClickHouseError
-
-        if self._over is None:
-            try:
-                return await self._in_thread(self._land, month, asked)
-            except (StoreAway, StoreFull) as error:
-                self._over = error
-            except (MarketDataError, ClickHouseError) as error:
-                return [self._not_landed(one.unit, str(error)) for one in asked]
-        return [self._not_landed(one.unit, str(self._over)) for one in asked]
 
     def _land(self, month: str, asked: Sequence[Asked]) -> list[UnitReport]:
         symbols = [one.unit.symbol for one in asked]
@@ -257,19 +246,10 @@ class _Work:
     async def _in_thread(self, function: Callable[..., list[T]], *arguments: object) -> list[T]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
-    # Telling.
-
     def _moment(self) -> dt.datetime:
         return self._now + dt.timedelta(seconds=time.monotonic() - self._began)
 
-    def _not_begun(self, unit: Unit) -> UnitReport:
-        return self._not_landed(unit, f"not asked for: {self._over}")
-
-    def _not_landed(self, unit: Unit, cause: str) -> UnitReport:
-        return replace(standing(unit, self._known.get(unit), "failed"), error=cause)
-
-    def _end(self, report: UnitReport) -> None:
-        self._reports.append(report)
-        if self._progress:
-            what = report.error or report.note or f"{report.rows} rows"
-            self._progress(len(self._reports), self._total, f"{report.unit}: {what}")
+    def _standing(self, unit: Unit) -> UnitReport:
+        """What stood of a unit when the load began."""
+        known = self._known.get(unit)
+        return standing(unit, known, "ok" if known is not None and known.rows else "empty")
