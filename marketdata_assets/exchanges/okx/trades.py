@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.numbers import DIGITS, PLAIN, decimal
@@ -16,7 +18,7 @@ KEPT_SIZES = 1024
 
 
 class WireTrade(Wire, frozen=True, gc=False):
-    trade_id: str = msgspec.field(name="tradeId")
+    trade_id: Annotated[str, Meta(min_length=1)] = msgspec.field(name="tradeId")
     px: str
     sz: str  # coins on spot markets, contracts elsewhere
     side: Side  # of the taker

@@ -1,0 +1,355 @@
+"""The feed of OKX: bytes in, outcomes out, whatever the bytes; connections, instruments, answers of REST."""
+
+import json
+from typing import Any
+
+import pytest
+
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.okx.feed import OkxFeed
+from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
+from marketdata_assets.exchanges.records import Gap, Kline, OrderBook, Ticker, Trade
+
+RECV = 1_700_000_000_000_000_000
+MS = 1_000_000
+API = "https://www.okx.com/api/v5/"
+SWAP = Instrument("okx", "linear", "ABC-USDT-SWAP", "ABC-USDT", "ABC", "USDT", "contracts", "0.1")
+
+TRADE = {"instId": "ABC-USDT", "tradeId": "71", "px": "4.2", "sz": "0.15", "side": "buy", "ts": "1700000000123"}
+ROW = ["1700000040000", "4.2", "4.3", "4.1", "4.2", "210", "2.1", "8.8", "0"]
+BOOK = {"asks": [["4.3", "1", "0", "1"]], "bids": [["4.2", "1", "0", "1"]], "ts": "1700000000123", "checksum": 0}
+ELEMENTS: dict[str, Any] = {
+    "trades": TRADE,
+    "trades-all": TRADE,
+    "option-trades": {**TRADE, "instId": "ABC-USD-250328-60-C"},
+    "liquidation-orders": {"instId": "ABC-USDT", "details": [{"bkPx": "4", "side": "sell", "sz": "2", "ts": "1"}]},
+    "tickers": {
+        **dict.fromkeys(["last", "lastSz", "askPx", "askSz", "bidPx", "bidSz", "vol24h", "volCcy24h"], "4.2"),
+        **dict.fromkeys(["open24h", "high24h", "low24h"], "4.2"),
+        "instId": "ABC-USDT",
+        "ts": "1700000000123",
+    },
+    "bbo-tbt": BOOK,
+    "mark-price": {"instId": "ABC-USDT-SWAP", "markPx": "4.2", "ts": "1700000000123"},
+    "opt-summary": {"instId": "ABC-USD-250328-60-C", "markVol": "0.5", "bidVol": "", "askVol": "0.6", "ts": "1"},
+    "funding-rate": {"instId": "ABC-USDT-SWAP", "fundingRate": "-0.0001", "fundingTime": "1700006400000"},
+    "open-interest": {"instId": "ABC-USDT-SWAP", "oi": "10", "oiCcy": "1", "ts": "1700000000123"},
+    "candle1m": ROW,
+    "books": BOOK,
+    "books5": BOOK,
+}
+LISTED = {
+    "instType": "SWAP",
+    "instId": "ABC-USDT-SWAP",
+    "uly": "ABC-USDT",
+    "ctType": "linear",
+    "ctVal": "0.1",
+    "ctMult": "1",
+    "ctValCcy": "ABC",
+}
+
+
+def message(channel: str, *data: Any, inst_id: str = "ABC-USDT", **more: Any) -> bytes:
+    if channel in ("books", "books-l2-tbt"):
+        more = {"action": "snapshot", **more}
+    return encoded({"arg": {"channel": channel, "instId": inst_id}, **more, "data": data})
+
+
+def encoded(told: Any) -> bytes:
+    return json.dumps(told, separators=(",", ":")).encode()
+
+
+def without(element: Any, key: str) -> Any:
+    return {name: value for name, value in element.items() if name != key}
+
+
+@pytest.fixture
+def feed() -> OkxFeed:
+    return OkxFeed(strict=False)
+
+
+def one(outcomes: list[Outcome]) -> Any:
+    (outcome,) = outcomes
+    return outcome
+
+
+@pytest.mark.parametrize("channel", ELEMENTS)
+def test_every_element_becomes_a_record(feed: OkxFeed, channel: str) -> None:
+    outcomes = feed.push(message(channel, *[ELEMENTS[channel]] * 3), RECV)
+    if channel == "books":
+        assert [type(outcome) for outcome in outcomes] == [OrderBook] * 3
+    assert len(outcomes) == 3
+    assert not [outcome for outcome in outcomes if isinstance(outcome, (Control, VenueError, DeadLetter, Gap))]
+
+
+@pytest.mark.parametrize("channel", ELEMENTS)
+@pytest.mark.parametrize("again", [False, True])
+def test_unknown_fields_are_ignored(feed: OkxFeed, channel: str, again: bool) -> None:
+    plain, element = message(channel, ELEMENTS[channel]), ELEMENTS[channel]
+    more = [*element, "x"] if isinstance(element, list) else {"seen": {"a": [1, None]}, **element, "z": "9"}
+    known = OkxFeed(strict=False).push(plain, RECV)
+    if again:
+        feed.push(plain, RECV)  # the parser is remembered then
+    assert feed.push(message(channel, more, extra={"a": 1}), RECV) == known
+
+
+FIELDS = [
+    (channel, field)
+    for channel, element in ELEMENTS.items()
+    if isinstance(element, dict)
+    for field in element
+    if (channel, field) not in {("bbo-tbt", "checksum"), ("books", "checksum"), ("books5", "checksum")}
+    and not (field == "instId" and channel in ("trades", "trades-all"))  # stands in arg
+]
+
+
+@pytest.mark.parametrize(("channel", "field"), FIELDS)
+def test_missing_field_is_a_dead_letter(feed: OkxFeed, channel: str, field: str) -> None:
+    raw = message(channel, without(ELEMENTS[channel], field))
+    letter = feed.push(raw, RECV)[0]
+    assert isinstance(letter, DeadLetter)
+    assert letter.raw == raw
+    assert field in letter.cause
+
+
+@pytest.mark.parametrize(("channel", "field"), FIELDS)
+@pytest.mark.parametrize("bad", ["1_0", "nan", " 1", 5.5, None, [[]], "-"])
+def test_malformed_field_is_a_dead_letter(feed: OkxFeed, channel: str, field: str, bad: Any) -> None:
+    if field == "tradeId" and bad:
+        bad = ""  # any other text is an id
+    assert isinstance(feed.push(message(channel, {**ELEMENTS[channel], field: bad}), RECV)[0], DeadLetter)
+
+
+@pytest.mark.parametrize(
+    "bad", [ROW[:6], ROW[:8], ["x", *ROW[1:]], [*ROW[:8], "2"], [*ROW[:4], "", *ROW[5:]], "row", {}]
+)
+def test_malformed_candle_is_a_dead_letter(feed: OkxFeed, bad: Any) -> None:
+    assert isinstance(one(feed.push(message("candle1m", bad), RECV)), DeadLetter)
+
+
+def test_one_bad_element_keeps_the_whole_message_aside(feed: OkxFeed) -> None:
+    raw = message("trades", TRADE, {**TRADE, "px": "dear"})
+    letter = one(feed.push(raw, RECV))
+    assert (letter.raw, letter.ts_recv) == (raw, RECV)
+    assert "dear" in letter.cause
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"}",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"Pong",
+        b'{"arg":{}}',
+        b'{"arg":{"channel":7},"data":[]}',
+        b'{"arg":{"channel":"trades","instId":"ABC-USDT"}}',
+        b'{"arg":{"channel":"trades","instId":"ABC-USDT"},"data":{}}',
+        b'{"arg":{"channel":"trades","instId":"abc"},"data":[]}',
+        b'{"arg":{"channel":"weather","instId":"ABC-USDT"},"data":[]}',
+        b'{"arg":{"channel":"candle0m","instId":"ABC-USDT"},"data":[]}',
+        b'{"event":"dance"}',
+        b'{"event":"subscribe"}',
+        b"[" * 20_000,
+        b'{"arg":{"channel":"trades","instId":"ABC-USDT"},"data":' + b"[" * 20_000,
+    ],
+)
+def test_bytes_that_are_no_message_are_dead_letters(feed: OkxFeed, raw: bytes) -> None:
+    for _ in range(2):
+        letter = one(feed.push(raw, RECV))
+        assert (letter.raw, letter.ts_recv) == (raw, RECV)
+        assert letter.cause
+        feed.push(message("trades", TRADE), RECV)  # from here on its parser is remembered
+    assert feed.stream_of(raw) in ("unknown", "trades", "weather", "candle0m", "event:dance", "event:subscribe")
+
+
+def test_numbers_beyond_reason_are_kept_aside(feed: OkxFeed) -> None:
+    inverse = Instrument("okx", "inverse", "ABC-USD-SWAP", "ABC-USD", "ABC", "USD", "contracts", "100")
+    feed.instruments.add([inverse])
+    raw = message("trades", {**TRADE, "sz": "1e999", "px": "1e-999"}, inst_id="ABC-USD-SWAP")
+    assert isinstance(one(feed.push(raw, RECV)), DeadLetter)
+    late = message("trades", {**TRADE, "ts": "99999999999999999999"})
+    assert isinstance(one(feed.push(late, RECV)), DeadLetter)
+
+
+def test_order_of_fields_does_not_matter(feed: OkxFeed) -> None:
+    first = {"data": [TRADE], "arg": {"instId": "ABC-USDT", "channel": "trades"}}
+    spaced = json.dumps({"arg": first["arg"], "data": [TRADE]}, indent=1).encode()
+    expected = feed.push(message("trades", TRADE), RECV)
+    assert feed.push(encoded(first), RECV) == feed.push(spaced, RECV) == expected
+    assert isinstance(one(expected), Trade)
+
+
+def test_remembered_parser_is_not_taken_for_another_instrument(feed: OkxFeed) -> None:
+    names = ["ABC-USDT", "ABD-USDT", "ABC-USDC", "ABC-USDT"]
+    told = [one(feed.push(message("trades", TRADE, inst_id=name), RECV)).instrument for name in names]
+    assert told == names
+    nested = b'{"arg":{"x":{"a":1},"channel":"trades","instId":"%s"},"data":[]}'
+    assert feed.push(nested % b"ABC-USDT", RECV) == []
+    assert isinstance(one(feed.push(nested % b"what", RECV)), DeadLetter)
+
+
+def test_strict_feed_knows_only_what_a_list_has() -> None:
+    known = Instruments("okx", {SWAP.name: SWAP})
+    feed = OkxFeed(None, known)
+    trade = one(feed.push(message("trades", {**TRADE, "sz": "15"}, inst_id="ABC-USDT-SWAP"), RECV))
+    assert (trade.market_type, trade.symbol, trade.contracts, trade.size) == ("linear", "ABC-USDT", "15", "1.5")
+    letter = one(feed.push(message("trades", TRADE), RECV))
+    assert isinstance(letter, DeadLetter)
+    assert "ABC-USDT" in letter.cause
+
+
+@pytest.mark.parametrize("by_socket", [False, True])
+def test_list_of_instruments_is_taken_in(by_socket: bool) -> None:
+    feed = OkxFeed()
+    raw = message("trades", {**TRADE, "sz": "15"}, inst_id="ABC-USDT-SWAP")
+    assert isinstance(one(feed.push(raw, RECV)), DeadLetter)
+    if by_socket:
+        told = feed.push(encoded({"arg": {"channel": "instruments", "instType": "SWAP"}, "data": [LISTED]}), RECV)
+    else:
+        told = feed.answer(f"{API}public/instruments?instType=SWAP", answer(LISTED), RECV)
+    assert told == [Control("ignored", "instruments: 1")]
+    assert one(feed.push(raw, RECV)).size == "1.5"
+    changed = encoded({"arg": {"channel": "instruments", "instType": "SWAP"}, "data": [{**LISTED, "ctVal": "0.2"}]})
+    feed.push(changed, RECV)
+    assert one(feed.push(raw, RECV)).size == "3"
+
+
+def answer(*data: Any, code: str = "0") -> bytes:
+    return encoded({"code": code, "msg": "", "data": data})
+
+
+def test_answers_are_told_apart_by_their_url(feed: OkxFeed) -> None:
+    candle = one(feed.answer(f"{API}market/history-candles?instId=ABC-USDT&bar=4H&limit=1", answer(ROW), RECV))
+    assert isinstance(candle, Kline)
+    assert (candle.interval, candle.close_time - candle.open_time) == ("4h", 4 * 3600 * 1000 * MS)
+    trade = one(feed.answer(f"{API}market/history-trades?instId=ABC-USDT", answer(TRADE), RECV))
+    assert trade == one(feed.push(message("trades", TRADE), RECV))
+    ticker = one(feed.answer(f"{API}market/tickers?instType=SPOT", answer(ELEMENTS["tickers"]), RECV))
+    assert isinstance(ticker, Ticker)
+    assert feed.answer(f"{API}system/status", answer({"title": "x"}), RECV) == [Control("ignored", "system/status")]
+    assert isinstance(one(feed.answer("", answer(TRADE), RECV)), Control)
+
+
+@pytest.mark.parametrize(
+    ("url", "raw"),
+    [
+        ("market/trades", answer(TRADE)),
+        ("market/candles?instId=ABC-USDT&bar=7x", answer(ROW)),
+        ("market/books?instId=ABC-USDT", answer({**BOOK, "bids": [["5", "1", "0", "1"]]})),  # crossed
+        ("public/instruments?instType=SWAP", answer({**LISTED, "ctType": "curved"})),
+        ("public/instruments?instType=SWAP", answer({**LISTED, "ctVal": "much"})),
+        ("public/instruments?instType=SWAP", answer({**LISTED, "uly": ""})),
+        ("public/instruments?instType=SPOT", answer({"instType": "SPOT", "instId": "ABC-USDT"})),
+        ("market/trades?instId=ABC-USDT", b"<html>"),
+        ("market/trades?instId=ABC-USDT", b'{"data":[]}'),
+        ("//[", answer(TRADE)),
+    ],
+)
+def test_answer_that_cannot_be_used_is_a_dead_letter(feed: OkxFeed, url: str, raw: bytes) -> None:
+    letter = one(feed.answer(url if url == "//[" else API + url, raw, RECV))
+    assert isinstance(letter, DeadLetter)
+    assert letter.raw == raw
+
+
+def test_refused_answer_is_an_error_of_the_venue(feed: OkxFeed) -> None:
+    refused = feed.answer(f"{API}market/trades?instId=NO-ONE", answer(code="51001"), RECV)
+    assert refused == [VenueError(51001, "")]
+
+
+def test_new_socket_puts_the_books_on_it_in_doubt(feed: OkxFeed) -> None:
+    feed.push(message("books", BOOK), RECV, connection=1)
+    feed.push(message("books", BOOK, inst_id="ABC-USDC"), RECV, connection=2)
+    gap = one(feed.reopened(RECV + 5, connection=1))
+    assert (gap.cause, gap.instrument, gap.stream, gap.ts_from, gap.ts_to) == (
+        "reopened",
+        "ABC-USDT",
+        "books",
+        RECV,
+        RECV + 5,
+    )
+    assert feed.wants.keys() == {"books:ABC-USDT"}
+    assert feed.reopened(RECV + 6, connection=1) == []
+    record, healed = feed.push(message("books", BOOK), RECV + 9, connection=1)
+    assert isinstance(record, OrderBook)
+    assert isinstance(healed, Gap)
+    assert healed.healed_at == RECV + 9
+    assert feed.wants == {}
+
+
+def test_second_connection_takes_the_book_over_with_a_snapshot(feed: OkxFeed) -> None:
+    update = {**BOOK, "bids": [["4.1", "5", "0", "1"]], "ts": "1700000000200"}
+    feed.push(message("books", BOOK), RECV, connection=1)
+    feed.push(message("books", BOOK), RECV, connection=2)
+    late = one(feed.push(message("books", update, action="update"), RECV, connection=1))
+    assert late == Control("ignored", "books:ABC-USDT another connection has it")
+    assert isinstance(one(feed.push(message("books", update, action="update"), RECV, connection=2)), OrderBook)
+    assert feed.reopened(RECV, connection=1) == []
+    assert feed.books["books:ABC-USDT"].status == "live"
+
+
+def test_instrument_on_two_channels_has_two_books(feed: OkxFeed) -> None:
+    for channel in ("books", "books-l2-tbt", "books5"):
+        feed.push(message(channel, BOOK), RECV)
+    assert feed.books.keys() == {"books:ABC-USDT", "books-l2-tbt:ABC-USDT", "books5:ABC-USDT"}
+
+
+def test_ended_subscription_leaves_no_live_book(feed: OkxFeed) -> None:
+    feed.push(message("books", BOOK), RECV)
+    arg = {"channel": "books", "instId": "ABC-USDT"}
+    assert feed.push(encoded({"event": "unsubscribe", "arg": arg, "connId": "a"}), RECV) == [
+        Control("ack", "unsubscribe books:ABC-USDT")
+    ]
+    assert feed.books["books:ABC-USDT"].status == "waiting"
+    assert isinstance(one(feed.push(message("books", BOOK), RECV)), OrderBook)
+    assert feed.books["books:ABC-USDT"].gaps == 0
+
+
+def test_feed_without_books_takes_all_else() -> None:
+    feed = OkxFeed(strict=False, books=False)
+    assert feed.push(message("books", BOOK), RECV) == [Control("ignored", "books:ABC-USDT")]
+    assert isinstance(one(feed.push(message("trades", TRADE), RECV)), Trade)
+    assert feed.books == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome"),
+    [
+        ({"event": "login", "code": "0", "msg": ""}, Control("login", "0")),
+        (
+            {"event": "channel-conn-count", "channel": "orders", "connCount": "2", "connId": "a"},
+            Control("notice", "2 connections to orders"),
+        ),
+        ({"event": "error", "code": "60014", "msg": "slow"}, VenueError(60014, "slow", rate_limited=True)),
+        ({"event": "error", "code": "what", "msg": "x"}, VenueError("what", "x")),
+    ],
+)
+def test_events(feed: OkxFeed, told: Any, outcome: Outcome) -> None:
+    assert feed.push(encoded(told), RECV) == [outcome]
+    assert feed.stream_of(encoded(told)) == f"event:{told['event']}"
+
+
+@pytest.mark.parametrize("channel", ["index-tickers", "price-limit", "status", "sprd-trades", "mark-price-candle1m"])
+def test_documented_channels_without_a_record_are_ignored(feed: OkxFeed, channel: str) -> None:
+    assert one(feed.push(message(channel, {}), RECV)).kind == "ignored"
+
+
+@pytest.mark.parametrize(
+    ("channel", "start", "end", "interval"),
+    [
+        ("candle1s", 1_700_000_000_000, 1_700_000_001_000, "1s"),
+        ("candle2H", 1_699_999_200_000, 1_700_006_400_000, "2h"),
+        ("candle1W", 1_699_804_800_000, 1_700_409_600_000, "1w"),
+        ("candle1Mutc", 1_706_745_600_000, 1_709_251_200_000, "1M"),  # February 2024
+        ("candle1M", 1_706_716_800_000, 1_709_222_400_000, "1M"),  # the same, begun in Hong Kong
+        ("candle3Mutc", 1_696_118_400_000, 1_704_067_200_000, "3M"),  # the last quarter of 2023
+    ],
+)
+def test_candles_end_where_the_next_one_begins(
+    feed: OkxFeed, channel: str, start: int, end: int, interval: str
+) -> None:
+    candle = one(feed.push(message(channel, [str(start), *ROW[1:]]), RECV))
+    assert (candle.open_time, candle.close_time, candle.interval) == (start * MS, end * MS, interval)

@@ -1,0 +1,108 @@
+"""OKX's lists of instruments, and what a name alone says."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from marketdata_assets.exchanges.errors import BadInstruments, UnknownInstrument
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments, named
+from marketdata_assets.exchanges.okx.wire import Data
+
+
+class Line(msgspec.Struct):
+    data: Data[Listed]
+
+
+@pytest.fixture(scope="module")
+def lists(fixtures: Path) -> dict[str, Instrument]:
+    """The instruments of May 2022."""
+    lines = (fixtures / "okx/instruments/instruments_2022-05-13.ndjson").read_bytes().splitlines()
+    decoder = msgspec.json.Decoder(Line)
+    known = OkxInstruments()
+    for line in lines:
+        known.add(instruments(decoder.decode(line).data.data))
+    return known.known
+
+
+def test_every_listed_instrument_is_known(lists: dict[str, Instrument]) -> None:
+    counts = {kind: sum(one.market_type == kind for one in lists.values()) for kind in ("spot", "linear", "inverse")}
+    assert counts == {"spot": 513, "linear": 126 + 52, "inverse": 40 + 52}
+    assert len(lists) == 513 + 166 + 104 + 346 + 350
+    assert all((one.contract_value is None) == (one.market_type == "spot") for one in lists.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "market_type", "symbol", "value"),
+    [
+        ("BTC-USDT", "spot", "BTC-USDT", None),
+        ("BTC-USDT-SWAP", "linear", "BTC-USDT", "0.01"),
+        ("BTC-USD-SWAP", "inverse", "BTC-USD", "100"),
+        ("BTC-USDT-220520", "linear", "BTC-USDT-220520", "0.01"),
+        ("BTC-USD-220514-22000-C", "option", "BTC-USD-220514-22000-C", "0.1"),  # ctVal 1, ctMult 0.1
+        ("ETH-USD-220514-1300-C", "option", "ETH-USD-220514-1300-C", "1"),
+    ],
+)
+def test_listed_instrument(
+    lists: dict[str, Instrument], name: str, market_type: str, symbol: str, value: str | None
+) -> None:
+    one = lists[name]
+    assert (one.market_type, one.symbol, one.contract_value) == (market_type, symbol, value)
+    assert one.unit == ("base" if market_type == "spot" else "contracts")
+
+
+def test_names_say_the_same_as_the_lists(lists: dict[str, Instrument]) -> None:
+    for name, one in lists.items():
+        told = named(name)
+        assert told is not None
+        assert (told.market_type, told.symbol, told.base, told.quote, told.unit) == (
+            one.market_type,
+            one.symbol,
+            one.base,
+            one.quote,
+            one.unit,
+        )
+
+
+def test_newer_lists_say_hundredths_of_a_coin(fixtures: Path) -> None:
+    raw = (fixtures / "okx/instruments/naut_http_get_instruments_option.json").read_bytes()
+    told = list(instruments(msgspec.json.decode(raw, type=Data[Listed]).data))
+    assert {one.contract_value for one in told} == {"0.01"}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "ABC", "abc-usdt", "ABC-USDT-SWAP-1", "ABC-USD-2503", "ABC-USD-250328-60", "A_B-C"]
+)
+def test_name_that_says_too_little(name: str) -> None:
+    assert named(name) is None
+    with pytest.raises(UnknownInstrument):
+        OkxInstruments(strict=False)[name]
+
+
+def test_names_do_only_where_no_list_is_asked_for() -> None:
+    listed = Instrument("okx", "linear", "ABC-USDT-SWAP", "ABC-USDT", "ABC", "USDT", "contracts", "5")
+    known = Instruments("okx", {listed.name: listed})
+    assert OkxInstruments(known, strict=False)["ABC-USDT-SWAP"] == listed
+    assert OkxInstruments(known, strict=False)["ABC-USDT"].market_type == "spot"
+    with pytest.raises(UnknownInstrument):
+        OkxInstruments(known)["ABC-USDT"]
+
+
+def swap(**more: str) -> Listed:
+    fields = {"uly": "ABC-USDT", "ct_type": "linear", "ct_val": "0.1", "ct_mult": "1", "ct_val_ccy": "ABC"}
+    return Listed("SWAP", "ABC-USDT-SWAP", **{**fields, **more})
+
+
+def test_value_in_a_third_currency_tells_no_size() -> None:
+    assert [one.contract_value for one in instruments([swap(ct_val_ccy="USD"), swap(ct_val="")])] == [None, None]
+
+
+def test_kinds_that_are_not_ours_are_left_out() -> None:
+    assert list(instruments([Listed("EVENTS", "ABC-UP")])) == []
+
+
+@pytest.mark.parametrize("more", [{"ct_type": ""}, {"uly": ""}, {"ct_val": "x"}, {"ct_mult": "1,0"}])
+def test_list_that_cannot_be_used_says_why(more: dict[str, str]) -> None:
+    with pytest.raises(BadInstruments, match="ABC-USDT-SWAP"):
+        list(instruments([swap(**more)]))
