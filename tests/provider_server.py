@@ -1,4 +1,4 @@
-"""What the test servers of Tushare and Yahoo have in common: a thread, a limit on their own clock, planned faults.
+"""What the test servers of providers and venues have in common: a thread, limits on their own clock, planned faults.
 
 A fault is planned for the next `times` requests whose line contains `where`.
 """
@@ -61,6 +61,9 @@ class ProviderServer:
 
     def too_many(self, limit: str) -> web.StreamResponse:
         raise NotImplementedError
+
+    def cost(self, request: web.Request) -> int:
+        return 1
 
     # Faults.
 
@@ -136,7 +139,7 @@ class ProviderServer:
         line = await self.line(request)
         with self._lock:
             self.lines.append(line)
-            over = self._over(arrived)
+            over = self._over(arrived, self.cost(request))
             self.overruns += over is not None
         if over:
             return self.too_many(over)
@@ -145,15 +148,15 @@ class ProviderServer:
             return answer
         return await self.answer(request)
 
-    def _over(self, arrived: float) -> str | None:
+    def _over(self, arrived: float, cost: int) -> str | None:
         for name, (allowed, seconds) in self.limits.items():
             counted = self._counted[name]
             while counted and counted[0] <= arrived - seconds:
                 counted.popleft()
-            if allowed is not None and len(counted) >= allowed:
+            if allowed is not None and len(counted) + cost > allowed:
                 return name
         for counted in self._counted.values():
-            counted.append(arrived)
+            counted.extend([arrived] * cost)
         return None
 
 
