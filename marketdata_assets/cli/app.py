@@ -32,6 +32,7 @@ app.command("up")(up.up)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("replay")(replay.replay)
 
 ingest = typer.Typer(help="Load data of some partitions now, with a progress bar.", no_args_is_help=True)
 ingest.command("bars")(bars.ingest)

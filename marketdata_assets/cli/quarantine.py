@@ -1,5 +1,6 @@
 """`marketdata quarantine show`: what was refused, where it stands, and why."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
@@ -10,28 +11,25 @@ from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.cli import output
 from marketdata_assets.cli.bars import Json
 from marketdata_assets.cli.domains import of_each
-from marketdata_assets.resources import AlphaFiles, Mongo, Postgres
+from marketdata_assets.resources import AlphaFiles, ClickHouse, Mongo, Postgres
 from marketdata_assets.stores import quarantine
 from marketdata_assets.stores.postgres import connect
+from marketdata_assets.ticks.providers_file import TABLES
 
-Domain = Literal["bars", "alphas"]
+Domain = Literal["bars", "alphas", "ticks"]
 COLUMNS = ("dataset", "place", "reason", "row")
 SHOWN_CHARACTERS = 200
 """More of a row is told by --json."""
 
 
 def show(
-    dataset: Annotated[Domain | None, typer.Argument(help="bars or alphas; both when left out")] = None,
+    dataset: Annotated[Domain | None, typer.Argument(help="bars, alphas or ticks; all when left out")] = None,
     limit: Annotated[int, typer.Option(min=1, help="rows of a dataset at most")] = 20,
     as_json: Json = False,
 ) -> None:
     """Show what was refused: where it stands, why, and what it says."""
-    if dataset == "bars":
-        rows = bars_rows(limit)
-    elif dataset == "alphas":
-        rows = alphas_rows(limit)
-    else:
-        rows = of_each(lambda: bars_rows(limit), lambda: alphas_rows(limit))
+    domains = {"bars": bars_rows, "alphas": alphas_rows, "ticks": ticks_rows}
+    rows = domains[dataset](limit) if dataset else of_each(*(partial(ask, limit) for ask in domains.values()))
     if as_json:
         output.as_json({"rows": rows})
     else:
@@ -54,6 +52,17 @@ def alphas_rows(limit: int) -> list[dict[str, Any]]:
     root = AlphaFiles().path
     rows = refused(Mongo().uri, root, watch.accounts_on_disk(root), limit)
     return [{"dataset": f"{row.kind}_alphas"} | vars(row) for row in rows]
+
+
+def ticks_rows(limit: int) -> list[dict[str, Any]]:
+    """Refused rows of providers' answers and of dropped files, by symbol and month."""
+    from marketdata_assets.stores import clickhouse_ledger as ledger
+    from marketdata_assets.ticks.tables import ensure
+
+    with ClickHouse().client() as client:
+        ensure(client)
+        found = [(table, row) for table in TABLES for row in ledger.quarantined(client, table, limit)]
+    return [{"dataset": table} | vars(row) | {"place": row.place} for table, row in found]
 
 
 def _short(text: str) -> str:

@@ -1,8 +1,9 @@
 """`marketdata status`: every asset at a glance."""
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,21 +11,26 @@ from marketdata_assets.bars import status as bars
 from marketdata_assets.cli import output
 from marketdata_assets.cli.domains import of_each
 from marketdata_assets.cli.instance import months_between
-from marketdata_assets.resources import AlphaFiles, BarFiles, Mongo, Postgres
+from marketdata_assets.resources import AlphaFiles, BarFiles, ClickHouse, Mongo, Postgres
 from marketdata_assets.stores.postgres import connect
+
+if TYPE_CHECKING:
+    from marketdata_assets.ticks.status import State
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
 BARS = ("asset", *STATES, "rows", "codes", "newest", "quarantine")
+TICK_STATES: tuple["State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
+TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
 ALPHAS = ("asset", "account", *STATES, "documents", "newest", "quarantine")
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
     """Show what stands in the tables, and which partitions are missing, stale or failed."""
-    rows = of_each(bars_rows, alphas_rows)
+    rows = of_each(bars_rows, alphas_rows, ticks_rows)
     if as_json:
         output.as_json({"assets": rows})
     else:
-        for title, columns in (("bars", BARS), ("alphas", ALPHAS)):
+        for title, columns in (("bars", BARS), ("alphas", ALPHAS), ("ticks", TICKS)):
             shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
             if shown:
                 output.table(title, columns, shown)
@@ -67,6 +73,33 @@ def alphas_rows() -> list[dict[str, Any]]:
             "quarantine": one.rejected + sum(1 for _ in in_raw_files(root, one.account, one.kind)),
         }
         for one in found
+    ]
+
+
+def ticks_rows() -> list[dict[str, Any]]:
+    """A row for each table, its symbol-months by state; none when no symbol was ever registered."""
+    from marketdata_assets.defs.ticks.selected import window_now
+    from marketdata_assets.ticks import registry
+    from marketdata_assets.ticks.status import overview
+    from marketdata_assets.ticks.tables import ensure
+
+    with ClickHouse().client() as client:
+        ensure(client)
+        listed = registry.listed(client, vanished=True)
+        found = overview(client, window_now(), dt.datetime.now(dt.UTC))
+    return [
+        {
+            "group": "ticks",
+            "asset": one.table,
+            "symbols": len(listed),
+            "partitions": sum(sum(states.values()) for states in one.months.values()),
+            **{state: one.count(state) for state in TICK_STATES},
+            "rows": one.rows,
+            "newest": one.newest and f"{one.newest:%Y-%m-%d}",
+            "quarantine": one.rejected,
+        }
+        for one in found
+        if listed or one.rows
     ]
 
 

@@ -93,7 +93,7 @@ def ticks_nightly(
     busy = busy_months(context.instance)
     # Without a network the bars cannot get better, but factors can still follow the bars that are there.
     load = _free(found.load, busy) if ticks.network else []
-    factors = [unit for unit in _free(found.factors, busy) if unit not in set(load)]
+    factors = sorted(set(_free(found.factors, busy)).difference(load))
     requests = []
     if load:
         requests.append(_request(load, DAILY))
