@@ -49,10 +49,15 @@ def months_of(month: str) -> tuple[str, str]:
 
 def bars_digest(loads: Iterable[Load | None]) -> str:
     """A digest of what stands in tick_data of the months at hand; IN_DOUBT when the ledger does not know."""
+    return digest_of((load.content_hash, ",".join(load.slices)) if load else None for load in loads)
+
+
+def digest_of(stands: Iterable[tuple[str | None, str] | None]) -> str:
+    """The same of content hashes and covered days, as the ledger's table has them; None is a month that has none."""
     found = blake2b(DEFINITIONS.encode(), digest_size=16)
-    for load in loads:
-        if load is not None and load.in_doubt:
+    for one in stands:
+        content, days = one or (None, "")
+        if content == "":
             return IN_DOUBT
-        hash_, slices = (load.content_hash or "", load.slices) if load else ("", [])
-        found.update(f"|{hash_}|{','.join(slices)}".encode())
+        found.update(f"|{content or ''}|{days}".encode())
     return found.hexdigest()

@@ -1,0 +1,135 @@
+"""States of symbol-months from ledger and registry, and what a run would mend."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from factor_bars import FEBRUARY, JANUARY, NOW, OTHER, SYMBOL, Computer, flat, months, stand, weekdays
+from landed import entry, land, load, without_rows
+
+from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.ticks import registry, status, tables
+from marketdata_assets.ticks.landing import Landing
+from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.reports import Unit
+from marketdata_assets.ticks.status import Behind, TableStatus
+
+WINDOW = ["2026-01", "2026-02", "2026-03"]
+
+
+@pytest.fixture
+def client(clickhouse_client: Client, tmp_path: Path) -> Client:
+    tables.ensure(clickhouse_client)
+    register(clickhouse_client, tmp_path, SYMBOL, OTHER)
+    return clickhouse_client
+
+
+def register(client: Client, folder: Path, *lines: str) -> None:
+    file = folder / "symbols.csv"
+    file.write_text("\n".join(lines))
+    registry.refresh(client, None, file, None, now=NOW)
+
+
+def overview(client: Client, now: dt.datetime = NOW) -> dict[str, TableStatus]:
+    return {one.table: one for one in status.overview(client, WINDOW, now, trading_days=weekdays)}
+
+
+def states(client: Client, table: str = "tick_data", now: dt.datetime = NOW) -> dict[str, dict[str, int]]:
+    return {month: dict(found) for month, found in overview(client, now)[table].months.items()}
+
+
+def behind(client: Client, now: dt.datetime = NOW) -> Behind:
+    return status.behind(client, WINDOW, now, trading_days=weekdays)
+
+
+def compute(client: Client) -> None:
+    every = [Unit(symbol, month) for symbol in (SYMBOL, OTHER) for month in WINDOW]
+    assert not Computer(client)(every).failed
+
+
+def test_nothing_is_missing_when_nobody_is_registered(clickhouse_client: Client) -> None:
+    tables.ensure(clickhouse_client)
+    assert states(clickhouse_client) == {}
+    assert behind(clickhouse_client) == Behind([], [])
+    [one, *_] = status.overview(clickhouse_client, WINDOW, NOW, trading_days=weekdays)
+    assert (one.rows, one.newest, one.rejected, one.last_run, one.behind) == (0, None, 0, None, ())
+
+
+def test_months_go_from_missing_to_ok(client: Client) -> None:
+    assert states(client) == {"2026-01": {"missing": 2}, "2026-02": {"missing": 2}}
+    assert behind(client).load == [Unit(symbol, month) for month in WINDOW[:2] for symbol in (OTHER, SYMBOL)]
+    stand(client, months())
+    assert states(client)["2026-02"] == {"missing": 1, "ok": 1}
+    found = overview(client)["tick_data"]
+    assert (found.count("ok"), found.count("missing"), found.behind) == (2, 2, tuple(WINDOW[:2]))
+    assert (found.rows, found.newest, found.last_run) == (12 * 42, FEBRUARY[-1], "test")
+    assert found.last_finished is not None
+
+
+def test_a_month_without_a_closed_trading_day_is_not_expected(client: Client) -> None:
+    """The first of March is a Sunday."""
+    assert "2026-03" not in states(client)
+    assert "2026-03" in states(client, now=dt.datetime(2026, 3, 2, 8, tzinfo=dt.UTC))
+
+
+def test_days_that_closed_since_make_a_month_stale(client: Client) -> None:
+    stand(client, months(), covered=FEBRUARY[:-1])
+    assert states(client, now=dt.datetime(2026, 2, 26, 20, tzinfo=dt.UTC))["2026-02"] == {"missing": 1, "ok": 1}
+    stale = states(client)
+    assert stale["2026-02"] == {"missing": 1, "stale": 1}
+    assert Unit(SYMBOL, "2026-02") in behind(client).load
+
+
+def test_what_failed_or_is_in_doubt_is_behind_and_what_is_unsupported_is_not(client: Client) -> None:
+    stand(client, [*months(), *months(OTHER)])
+    land(client, [without_rows(SYMBOL, Days.month("2026-01"), outcome="failed", error="away")])
+    ledger.record_doubt(client, [entry(client, OTHER, "2026-01")], ledger.next_version(client))
+    land(client, [without_rows(SYMBOL, Days.month("2026-02"), outcome="unsupported", content_hash="x")])
+    assert states(client)["2026-01"] == {"failed": 2}
+    assert states(client)["2026-02"] == {"unsupported": 1, "ok": 1}
+    assert behind(client).load == [Unit(OTHER, "2026-01"), Unit(SYMBOL, "2026-01")]
+
+
+def test_months_before_the_listing_and_after_the_end_are_not_expected(client: Client, tmp_path: Path) -> None:
+    register(client, tmp_path, f"{SYMBOL},a,{FEBRUARY[3]}", f"{OTHER},b,,{JANUARY[4]}")
+    assert states(client) == {"2026-01": {"missing": 1}, "2026-02": {"missing": 1}}
+    stand(client, [*months()[len(JANUARY) + 3 :]], covered=FEBRUARY[3:])
+    stand(client, [*months(OTHER)[:5]], covered=JANUARY[:5])
+    assert states(client) == {"2026-01": {"ok": 1}, "2026-02": {"ok": 1}}
+
+
+def test_symbols_that_are_not_registered_count_with_what_they_have_and_are_never_behind(client: Client) -> None:
+    stand(client, months("600009.SH"), covered=FEBRUARY[:3])
+    assert states(client)["2026-02"] == {"missing": 2, "ok": 1}
+    assert "600009.SH" not in {unit.symbol for unit in behind(client).load}
+
+
+def test_an_empty_month_is_no_gap(client: Client) -> None:
+    land(client, [without_rows(SYMBOL, Days.month("2026-01"), outcome="empty")])
+    assert states(client)["2026-01"] == {"missing": 1, "empty": 1}
+
+
+def test_factors_are_behind_when_they_are_missing_failed_or_older_than_their_bars(client: Client) -> None:
+    stand(client, [*months(), *months(OTHER)])
+    assert behind(client).factors == [Unit(symbol, month) for month in WINDOW[:2] for symbol in (OTHER, SYMBOL)]
+    compute(client)
+    assert behind(client).factors == []
+    assert states(client, "factors") == {"2026-01": {"ok": 2}, "2026-02": {"ok": 2}}
+    stand(client, months(d20260128=flat(11.0)))
+    assert states(client, "factors")["2026-02"] == {"ok": 1, "stale": 1}
+    assert behind(client).factors == [Unit(SYMBOL, "2026-01"), Unit(SYMBOL, "2026-02")]
+    compute(client)
+    assert behind(client).factors == []
+
+
+def test_refused_rows_and_books_are_counted(client: Client) -> None:
+    refused: dict[str, Any] = {"rejected": 2, "rejects": (Reject(1, "a", ""), Reject(2, "b", ""))}
+    days = Days.month("2026-01")
+    rows = months()[0]
+    land(client, [Landing(SYMBOL, "2026-01", days, rows, load(SYMBOL, days, rows, **refused))])
+    found = overview(client)
+    assert (found["tick_data"].rejected, found["factors"].rejected) == (2, 0)
+    assert found["order_book"].count("missing") == 4
