@@ -5,7 +5,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from marketdata_assets.cli import alphas, bars, brain, demo, doctor, output, quarantine, status, symbols, ticks, up
+from marketdata_assets.cli import (
+    alphas,
+    bars,
+    brain,
+    demo,
+    doctor,
+    output,
+    quarantine,
+    replay,
+    status,
+    symbols,
+    ticks,
+    up,
+)
 from marketdata_assets.cli.many import ManyValues
 from marketdata_assets.errors import MarketDataError
 

@@ -1,0 +1,96 @@
+"""Reading our own captures."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import zstandard
+
+from marketdata_assets.exchanges.captures.entry import ENTRY, KINDS, URL, VERSION, Entry, Header
+from marketdata_assets.exchanges.errors import BadCapture
+
+CHUNK = 1 << 16
+FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+def header_of(path: Path) -> Header:
+    """What the file says of itself; nothing when it was cut before it could. Raises BadCapture."""
+    with path.open("rb") as file:
+        first = next(_frames(path, file, []), None)
+    if first is None:
+        return Header(VERSION)
+    try:
+        header = msgspec.json.decode(first, type=Header)
+    except msgspec.DecodeError as error:
+        raise BadCapture(str(path), f"it does not begin as a capture does, {error}") from None
+    if header.capture != VERSION:
+        raise BadCapture(str(path), f"it is of version {header.capture}, this code reads {VERSION}")
+    return header
+
+
+def entries(path: Path, notes: list[str]) -> Iterator[Entry]:
+    """All entries of a file. A frame that was cut off at its end is left out and said in `notes`.
+
+    Raises BadCapture for damage that more frames follow.
+    """
+    urls = {0: ""}
+    with path.open("rb") as file:
+        frames = _frames(path, file, notes)
+        next(frames, None)
+        for frame in frames:
+            yield from _of_frame(path, frame, urls)
+
+
+def _of_frame(path: Path, frame: bytes, urls: dict[int, str]) -> Iterator[Entry]:
+    at = 0
+    while at < len(frame):
+        if at + ENTRY.size > len(frame):
+            raise BadCapture(str(path), "a frame does not hold whole entries")
+        ts_recv, kind, connection, url, length = ENTRY.unpack_from(frame, at)
+        at += ENTRY.size + length
+        raw = frame[at - length : at]
+        if len(raw) != length or (kind and (kind not in KINDS or url not in urls)):
+            raise BadCapture(str(path), "a frame does not hold whole entries")
+        if kind == URL:
+            urls[url] = raw.decode()
+        else:
+            yield Entry(ts_recv, KINDS[kind], raw, connection, urls[url])
+
+
+def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:
+    """The content of each whole frame."""
+    rest, begin = b"", 0
+    while True:
+        inflater = zstandard.ZstdDecompressor().decompressobj()
+        pieces = []
+        taken = 0
+        while not inflater.eof:
+            chunk = rest or file.read(CHUNK)
+            rest = b""
+            if not chunk:
+                if taken:
+                    notes.append(f"{path}: the last frame, from byte {begin} on, was cut off and left out")
+                return
+            taken += len(chunk)
+            try:
+                pieces.append(inflater.decompress(chunk))
+            except zstandard.ZstdError:
+                if _begins_again(file, begin):
+                    raise BadCapture(str(path), f"it is damaged at byte {begin}, and more frames follow") from None
+                notes.append(f"{path}: what stands from byte {begin} on is no whole frame and left out")
+                return
+        rest = inflater.unused_data
+        begin += taken - len(rest)
+        yield b"".join(pieces)
+
+
+def _begins_again(file: BinaryIO, begin: int) -> bool:
+    """Whether a frame begins behind this place."""
+    file.seek(begin + 1)
+    tail = b""
+    while chunk := file.read(CHUNK):
+        if FRAME_MAGIC in tail + chunk:
+            return True
+        tail = chunk[-len(FRAME_MAGIC) + 1 :]
+    return False

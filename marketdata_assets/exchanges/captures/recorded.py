@@ -1,0 +1,80 @@
+"""Reading captures of other recorders: lines of JSON, and compressed lines of a time and a message."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from marketdata_assets.exchanges.captures.entry import Entry, Kind
+from marketdata_assets.exchanges.errors import BadCapture
+
+SECOND_DIGITS = 9
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of `.ndjson`.
+
+    {"recv": "1700000000.000005", "dir": "in", "data": {"e": "trade"}}
+    """
+
+    recv: str  # seconds
+    dir: Kind
+    url: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+_line = msgspec.json.Decoder(Line).decode
+_text = msgspec.json.Decoder(str).decode
+
+
+def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
+    """The entries of an `.ndjson`. Messages are the bytes as they stand in the line."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                one = _line(line)
+                raw = bytes(one.data)
+                if raw.startswith(b'"'):  # a message that is no JSON, as pong
+                    raw = _text(raw).encode()
+                yield Entry(nanoseconds(one.recv), one.dir, raw, 0, one.url)
+            except (msgspec.DecodeError, ValueError) as error:
+                _cut(path, number, line, error, notes)
+
+
+def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
+    """The entries of a `.txt.gz`: a receive time in ns, a blank, a message.
+
+    1700000000000000005 {"stream":"abcusdt@trade","data":{"e":"trade"}}
+
+    A snapshot of a book stands among them as REST answered it.
+    """
+    number = 0
+    try:
+        with gzip.open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                moment, _, raw = line.rstrip(b"\r\n").partition(b" ")
+                if not moment.isdigit() or not raw:
+                    _cut(path, number, line, ValueError("it is no time and no message"), notes)
+                    continue
+                yield Entry(int(moment), "http" if raw.startswith(b'{"lastUpdateId"') else "in", raw)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        if not number:
+            raise BadCapture(str(path), f"it cannot be inflated, {error}") from None
+        notes.append(f"{path}: it breaks off after line {number}, {error}")
+
+
+def nanoseconds(seconds: str) -> int:
+    """Seconds as text; digits behind those of a nanosecond are cut. Raises ValueError."""
+    whole, _, fraction = seconds.partition(".")
+    if not (whole + fraction).isascii() or not (whole + fraction).isdigit():
+        raise ValueError(f"{seconds[:40]!r} is no time in seconds")
+    return int(whole + fraction[:SECOND_DIGITS].ljust(SECOND_DIGITS, "0"))
+
+
+def _cut(path: Path, number: int, line: bytes, error: Exception, notes: list[str]) -> None:
+    """A line that cannot be read: the last one was cut off while it was written, any other one is damage."""
+    if line.endswith(b"\n"):
+        raise BadCapture(f"{path}:{number}", f"the line cannot be read, {error}") from None
+    notes.append(f"{path}: line {number}, the last one, was cut off and left out")

@@ -1,0 +1,122 @@
+"""Writing captures: frames that are whole or not there, files that are rotated by size and time."""
+
+import datetime as dt
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import zstandard
+
+from marketdata_assets.exchanges.captures.entry import ENTRY, NUMBERS, SUFFIX, URL, VERSION, Header, Kind
+from marketdata_assets.exchanges.records import Exchange, MarketType
+
+HOUR = 3_600_000_000_000
+MB = 1 << 20
+
+
+class CaptureWriter:
+    """Writes entries into files of a folder. What was flushed is read back, however the process ends.
+
+    A file's name has the receive time of its first entry; a file is never opened again to go on. Rotation asks the
+    entries for the time. Entries of several connections may come in any order.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        exchange: Exchange,
+        market_type: MarketType | None,
+        *,
+        max_bytes: int = 256 * MB,
+        max_span_ns: int = HOUR,
+        frame_bytes: int = MB,
+        level: int = 3,
+    ) -> None:
+        self.paths: list[Path] = []
+        self._folder = folder
+        self._header = Header(VERSION, exchange, market_type)
+        self._max_bytes, self._max_span_ns, self._frame_bytes = max_bytes, max_span_ns, frame_bytes
+        self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
+        self._file: FileIO | None = None
+        self._written = 0  # bytes of the open file
+        self._first = 0  # ns
+        self._frame = bytearray()
+        self._urls: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def write(self, ts_recv: int, kind: Kind, raw: bytes, *, connection: int = 0, url: str = "") -> None:
+        """Take one entry; it is on its way to the disk after `flush`, or when a frame is full."""
+        if self._file is None or self._written >= self._max_bytes or ts_recv - self._first >= self._max_span_ns:
+            self._rotate(ts_recv)
+        self._add(ts_recv, NUMBERS[kind], raw, connection, self._number_of(url, ts_recv) if url else 0)
+        if len(self._frame) >= self._frame_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything over to the operating system, which keeps it though this process be killed."""
+        if self._frame and self._file:
+            self._put(bytes(self._frame))
+            self._frame.clear()
+
+    def close(self) -> None:
+        """Flush and close; a further entry opens another file."""
+        if self._file:
+            try:
+                self.flush()
+            finally:
+                self._file.close()
+                self._file = None
+
+    def _rotate(self, ts_recv: int) -> None:
+        self.close()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = self._open(ts_recv)
+        self._written, self._first = 0, ts_recv
+        self._urls.clear()
+        self._put(msgspec.json.encode(self._header) + b"\n")
+
+    def _open(self, ts_recv: int) -> FileIO:
+        moment = dt.datetime.fromtimestamp(ts_recv // 1_000_000_000, dt.UTC)
+        venue = "-".join(part for part in (self._header.exchange, self._header.market_type) if part)
+        again = 0
+        while True:
+            path = self._folder / f"{venue}-{moment:%Y%m%dT%H%M%S}{f'-{again}' if again else ''}{SUFFIX}"
+            try:
+                file = FileIO(path, "xb")
+            except FileExistsError:
+                again += 1
+                continue
+            self.paths.append(path)
+            return file
+
+    def _number_of(self, url: str, ts_recv: int) -> int:
+        number = self._urls.get(url)
+        if number is None:
+            number = self._urls[url] = len(self._urls) + 1
+            self._add(ts_recv, URL, url.encode(), 0, number)
+        return number
+
+    def _add(self, ts_recv: int, kind: int, raw: bytes, connection: int, url: int) -> None:
+        self._frame += ENTRY.pack(ts_recv, kind, connection, url, len(raw))
+        self._frame += raw
+
+    def _put(self, content: bytes) -> None:
+        """Write one frame, or none of it: what comes after a half one could not be read."""
+        assert self._file
+        rest = memoryview(self._compressor.compress(content))
+        whole = len(rest)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            self._file.truncate(self._written)
+            self._file.seek(self._written)
+            raise
+        self._written += whole

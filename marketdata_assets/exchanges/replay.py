@@ -1,0 +1,176 @@
+"""A capture through the code that live traffic goes through, and what came of it.
+
+Nothing here looks at a clock: the same capture gives the same summary, speeds are those of the recording.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from marketdata_assets.exchanges.binance.feed import BinanceFeed
+from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.captures.entry import Entry
+from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.deribit.feed import DeribitFeed
+from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
+from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.okx.feed import OkxFeed
+from marketdata_assets.exchanges.outcomes import DeadLetter, Outcome, VenueError
+from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, Record
+
+KEPT_ERRORS = 20
+"""So many causes of dead letters and words of venues are kept for people; all are counted."""
+
+TOP = 5
+
+
+class Feed(Protocol):
+    """What replay needs of a venue's feed."""
+
+    books: dict[str, BookState]
+
+    def push(self, raw: bytes, ts_recv: int, *, connection: int = 0) -> list[Outcome]: ...
+    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]: ...
+    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]: ...
+    def stream_of(self, raw: bytes) -> str: ...
+
+
+@dataclass
+class StreamTotals:
+    """What came over one stream, of all its instruments."""
+
+    messages: int = 0
+    records: Counter[str] = field(default_factory=Counter)
+    gaps: int = 0
+    errors: int = 0
+
+
+@dataclass
+class Replay:
+    """Pushes entries through a feed and counts."""
+
+    feed: Feed
+    messages: int = 0
+    streams: dict[str, StreamTotals] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)  # the first ones
+    notes: list[str] = field(default_factory=list)
+    first: int | None = None  # ns
+    last: int | None = None
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Push the entries, one after the other."""
+        for entry in entries:
+            self.messages += 1
+            self.first = entry.ts_recv if self.first is None else min(self.first, entry.ts_recv)
+            self.last = entry.ts_recv if self.last is None else max(self.last, entry.ts_recv)
+            name, made = self._pushed(entry)
+            stream = self.streams.get(name) or self.streams.setdefault(name, StreamTotals())
+            stream.messages += 1
+            for one in made:
+                self._count(stream, one)
+
+    def _pushed(self, entry: Entry) -> tuple[str, list[Outcome]]:
+        feed = self.feed
+        if entry.kind == "in":
+            made = feed.push(entry.raw, entry.ts_recv, connection=entry.connection)
+            return feed.stream_of(entry.raw), made
+        if entry.kind == "http":
+            return _request(entry.url), feed.answer(entry.url, entry.raw, entry.ts_recv)
+        if entry.kind == "open":
+            return "open", feed.reopened(entry.ts_recv, entry.connection)
+        return "out", []
+
+    def _count(self, stream: StreamTotals, one: Outcome) -> None:
+        if isinstance(one, Record):
+            stream.records[str(type(one).__struct_config__.tag)] += 1
+        elif isinstance(one, Gap):
+            stream.gaps += one.healed_at is None or one.cause == "repeat"
+        elif isinstance(one, DeadLetter | VenueError):
+            stream.errors += 1
+            if len(self.errors) < KEPT_ERRORS:
+                self.errors.append(one.cause if isinstance(one, DeadLetter) else f"{one.code}: {one.message}")
+
+    @property
+    def seconds(self) -> float:
+        """How long the recording is."""
+        return ((self.last or 0) - (self.first or 0)) / 1e9
+
+    def records(self) -> dict[str, int]:
+        """Records by type."""
+        total = sum((stream.records for stream in self.streams.values()), Counter[str]())
+        return dict(sorted(total.items()))
+
+    def books(self) -> dict[str, BookState]:
+        """Books by the venue's instrument; with its channel where an instrument has books of several."""
+        names = Counter(state.instrument.name for state in self.feed.books.values())
+        named = {
+            state.instrument.name if names[state.instrument.name] == 1 else key: state
+            for key, state in self.feed.books.items()
+        }
+        return dict(sorted(named.items()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary for machines."""
+        return {
+            "messages": self.messages,
+            "records": self.records(),
+            "errors": sum(stream.errors for stream in self.streams.values()),
+            "streams": {name: self.streams[name].messages for name in sorted(self.streams)},
+            "books": {name: _book(state) for name, state in self.books().items()},
+        }
+
+
+def replay(paths: Sequence[Path], exchange: Exchange | None = None, market_type: MarketType | None = None) -> Replay:
+    """Push captures of one venue and market through its feed, each going on where the one before ended.
+
+    Instruments are known by their names only, so sizes in base units stay null where contracts are traded.
+    Raises BadCapture and UnknownVenue.
+    """
+    captures = [open_capture(path) for path in paths]
+    told = exchange, market_type
+    venues = {told if exchange and (market_type or exchange != "binance") else one.venue() for one in captures}
+    if len(venues) != 1 or exchange not in (None, *(venue for venue, _ in venues)):
+        found = ", ".join(sorted("-".join(part for part in venue if part) for venue in venues))
+        raise BadCapture(", ".join(map(str, paths)), f"one replay is of one market, these are of {found}")
+    ((venue, market),) = venues
+    run = Replay(_feed(venue, market_type or market, paths))
+    for capture in captures:
+        run.take(capture.entries())
+        run.notes += capture.notes
+    return run
+
+
+def _feed(exchange: Exchange | None, market_type: MarketType | None, paths: Sequence[Path]) -> Feed:
+    if exchange == "okx":
+        return OkxFeed(market_type, strict=False)
+    if exchange == "deribit":
+        return DeribitFeed(market_type, Instruments(exchange), strict=False)
+    if exchange is None or market_type is None:
+        raise UnknownVenue(str(paths[0]), "which market it is of is not said")
+    return BinanceFeed(market_type, strict=False)
+
+
+def _request(url: str) -> str:
+    """The name of the stream of answers to a request; a snapshot without an address stands for itself."""
+    if not url:
+        return "snapshot"
+    parts = urlsplit(url)
+    return f"http {parts.scheme}://{parts.hostname}{parts.path}"
+
+
+def _book(state: BookState) -> dict[str, Any]:
+    bids, asks = state.book.top(TOP)
+    return {
+        "gaps": state.gaps,
+        "applied": state.applied,
+        "checksum_ok": state.checksum_ok,
+        "checksum_bad": state.checksum_bad,
+        "n_bids": len(state.book.bids),
+        "n_asks": len(state.book.asks),
+        "top5_bids": [list(level) for level in bids],
+        "top5_asks": [list(level) for level in asks],
+        "sha256_all_levels": state.book.sha256_all_levels(),
+    }
