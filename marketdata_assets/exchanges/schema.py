@@ -1,0 +1,48 @@
+"""The records for others: JSON Schema and Pydantic models, made from the definitions in `records` and nothing else.
+
+What a record, its model and the schema accept and emit is the same JSON. Inside the project the records are used, which
+are several times faster.
+"""
+
+from functools import cache, reduce
+from operator import or_
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+
+from marketdata_assets.exchanges.records import RECORDS, AnyRecord, Gap
+
+_KINDS: tuple[type[msgspec.Struct], ...] = (*RECORDS, Gap)
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of any record and of the gap, told apart by their `type`."""
+    return {"$schema": DRAFT, "title": "Market data", **msgspec.json.schema(AnyRecord | Gap)}
+
+
+@cache
+def models() -> dict[str, type[BaseModel]]:
+    """The Pydantic model of each record, by its `type`. Like the records they are frozen and convert nothing."""
+    return {_tag(record): _model(record) for record in _KINDS}
+
+
+@cache
+def any_model() -> TypeAdapter[Any]:
+    """Reads and writes any of the models, told apart by their `type`."""
+    any_of_them: Any = reduce(or_, models().values())
+    return TypeAdapter(Annotated[any_of_them, Field(discriminator="type")])
+
+
+def _model(record: type[msgspec.Struct]) -> type[BaseModel]:
+    fields: dict[str, Any] = {"type": (Literal[_tag(record)], ...)}  # first, as in the JSON of a record
+    for one in msgspec.structs.fields(record):
+        fields[one.encode_name] = (one.type, ... if one.required else one.default)
+    config = ConfigDict(frozen=True, strict=True)
+    return create_model(record.__name__, __config__=config, __doc__=record.__doc__, __module__=__name__, **fields)
+
+
+def _tag(record: type[msgspec.Struct]) -> str:
+    return str(record.__struct_config__.tag)
