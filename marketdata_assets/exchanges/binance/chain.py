@@ -14,7 +14,7 @@ from collections import deque
 from decimal import Decimal
 from typing import NamedTuple
 
-from marketdata_assets.exchanges.books import Book, BookState
+from marketdata_assets.exchanges.books import Book, BookState, BothNumbers
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
 
@@ -38,6 +38,7 @@ class Diff(NamedTuple):
     asks: tuple[Level, ...]
     ts_event: int  # ns
     ts_recv: int
+    numbers: BothNumbers | None = None  # the levels once more, where they were read as numbers
 
 
 class Snapshot(NamedTuple):
@@ -133,8 +134,9 @@ class Chain:
                 state.dropped += 1
                 return []
             self._ahead = None
-        made = state.delta(diff.bids, diff.asks, diff.first, diff.last, diff.prev, diff.ts_event, diff.ts_recv)
-        wrong = self._hold_against(diff.last, diff.ts_recv) if self._best and self.live else []
+        first, last, prev, bids, asks, ts_event, ts_recv, numbers = diff
+        made = state.delta(bids, asks, first, last, prev, ts_event, ts_recv, None, numbers)
+        wrong = self._hold_against(last, ts_recv) if self._best and self.live else []
         if not self.live:
             self._waiting.append(diff)
         return wrong or [made]
@@ -183,7 +185,7 @@ class Chain:
         if _same(bid, best_bid) and _same(ask, best_ask):
             self.agreed += 1
             return []
-        return self.state.broken("checksum", self.state.last_id, ts_recv)
+        return self.state.broken("best prices", self.state.last_id, ts_recv)
 
 
 def _follows(diff: Diff, position: int, *, overlap: bool) -> bool:

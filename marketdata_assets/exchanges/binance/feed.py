@@ -15,6 +15,7 @@ from marketdata_assets.exchanges.binance.facts import NS, Facts, Known
 from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
 from marketdata_assets.exchanges.binance.shapes import (
     IGNORED,
+    Depth,
     Look,
     Parser,
     Shape,
@@ -33,6 +34,12 @@ from marketdata_assets.exchanges.wants import Want
 
 KEPT_STREAMS = 20_000
 """So many combined streams are known at sight; a connection has 1024 at most."""
+
+NAMED = 10
+"""So many bytes behind the first two tell which event it is."""
+
+Route = tuple[Callable[[bytes], Any], Parser | None]
+"""How a message is decoded, and what makes the record."""
 
 _BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 _STREAM = b'{"stream":"'
@@ -62,21 +69,20 @@ class BinanceFeed:
         self._known = Known(self.instruments)
         self._shapes = shapes(market_type)
         self._take: dict[type, Callable[[Any, Facts, int, int], list[Outcome]]] = {
-            wire.FuturesTrade: self._traded,
             wire.SpotBookTicker: self._best,
             wire.BookTicker: self._best,
-            wire.SpotDepth: self._spot_depth,
-            wire.FuturesDepth: self._futures_depth,
-            wire.OptionDepth: self._option_depth,
+            Depth: self._spot_depth if market_type == "spot" else self._futures_depth,
+            wire.OptionDepth: self._few_levels,
         }
-        self._routes: dict[bytes, tuple[Callable[[bytes], Any], Parser | None]] = {
-            f'{{"e":"{name}"'.encode(): (shape.bare, shape.parser) for name, shape in self._shapes.items() if name
+        self._bare: dict[bytes, Route] = {
+            f'e":"{name}"'.encode()[:NAMED]: (one.bare, one.parser) for name, one in self._shapes.items() if name
         }
+        self._wrapped: dict[bytes, Route] = {}
 
     def push(self, raw: bytes, ts_recv: int, *, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of a socket. Never raises, whatever the bytes."""
         try:
-            route = self._routes.get(raw.partition(b",")[0])  # the name of the event, or of the stream
+            route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(raw.partition(b",")[0])
             if route is None:
                 return self._looked_at(raw, ts_recv, connection)
             decode, parser = route
@@ -137,8 +143,8 @@ class BinanceFeed:
         """Know the next message of this stream at sight."""
         begin = raw.partition(b",")[0]
         shape = self._shape(look(data))
-        if shape and begin.startswith(_STREAM) and not few_levels(stream) and len(self._routes) < KEPT_STREAMS:
-            self._routes[begin] = (shape.wrapped, shape.parser)
+        if shape and begin.startswith(_STREAM) and not few_levels(stream) and len(self._wrapped) < KEPT_STREAMS:
+            self._wrapped[begin] = (shape.wrapped, shape.parser)
 
     def _shape(self, seen: Look) -> Shape | None:
         """The shape of an event; of none, the one that has the update of a book is spot's best prices."""
@@ -155,8 +161,8 @@ class BinanceFeed:
         one = self._known[event.s]
         if shape.parser:
             return [shape.parser(event, one, ts_recv)]
-        if isinstance(event, wire.FuturesDepth) and few_levels(stream):
-            return [parse.best_levels(one, event.T, ts_recv, event.b, event.a, event.u)]
+        if isinstance(event, Depth) and few_levels(stream):
+            return self._few_levels(event.event, one, ts_recv, connection)
         return self._take[type(event)](event, one, ts_recv, connection)
 
     def _no_event(self, seen: Look, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
@@ -187,17 +193,13 @@ class BinanceFeed:
         found = _depth(data)
         return [parse.best_levels(self._known[symbol], found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
 
-    def _traded(self, event: wire.FuturesTrade, one: Facts, ts_recv: int, _: int) -> list[Outcome]:
-        """On futures, a trade or what stands in the place of one that never was."""
-        return [Control("ignored", "no trade")] if event.X == "NA" else [parse.trade(event, one, ts_recv)]
-
     def _best(self, event: wire.BookTicker | wire.SpotBookTicker, one: Facts, ts_recv: int, _: int) -> list[Outcome]:
         ticker = parse.book_ticker(event, one, ts_recv)
         chain = self.chains.get(event.s)
         wrong = chain.best(event.u, event.b, event.a, ts_recv) if chain else None
         return [ticker, *self._settled(event.s, wrong, ts_recv)] if wrong else [ticker]
 
-    def _spot_depth(self, event: wire.SpotDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
+    def _spot_depth(self, depth: Depth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
         """What changed in a book.
 
             {"e": "depthUpdate", "E": 1700000000005, "s": "ABCUSDT", "U": 157, "u": 160,
@@ -205,10 +207,11 @@ class BinanceFeed:
 
         https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#diff-depth-stream
         """
-        diff = Diff(event.U, event.u, None, event.b, event.a, event.E * NS, ts_recv)
-        return self._changed(event.s, diff, one, connection)
+        name, event, numbers = depth
+        diff = Diff(event.U, event.u, None, event.b, event.a, event.E * NS, ts_recv, numbers)
+        return self._changed(name, diff, one, connection)
 
-    def _futures_depth(self, event: wire.FuturesDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
+    def _futures_depth(self, depth: Depth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
         """What changed in a book, with the update that the message before it ended with.
 
             {"e": "depthUpdate", "E": 1700000000005, "T": 1700000000003, "s": "ABCUSDT", "U": 157, "u": 160, "pu": 149,
@@ -216,11 +219,13 @@ class BinanceFeed:
 
         https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Diff-Book-Depth-Streams
         """
-        diff = Diff(event.U, event.u, event.pu, event.b, event.a, event.T * NS, ts_recv)
-        return self._changed(event.s, diff, one, connection)
+        name, event, numbers = depth
+        diff = Diff(event.U, event.u, event.pu, event.b, event.a, event.T * NS, ts_recv, numbers)
+        return self._changed(name, diff, one, connection)
 
-    def _option_depth(self, event: wire.OptionDepth, one: Facts, ts_recv: int, _: int) -> list[Outcome]:
-        """The best levels of an option's book."""
+    def _few_levels(
+        self, event: wire.OptionDepth | wire.FuturesDepth, one: Facts, ts_recv: int, _: int
+    ) -> list[Outcome]:
         return [parse.best_levels(one, event.T, ts_recv, event.b, event.a, event.u)]
 
     def _changed(self, name: str, diff: Diff, one: Facts, connection: int) -> list[Outcome]:

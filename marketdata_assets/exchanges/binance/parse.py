@@ -5,12 +5,15 @@ Which bytes are which event is the business of `feed`, and how diffs become a bo
 
 from decimal import Decimal
 
+import msgspec
+
 from marketdata_assets.exchanges.binance import wire
 from marketdata_assets.exchanges.binance.chain import Diff
 from marketdata_assets.exchanges.binance.facts import NS, Facts
 from marketdata_assets.exchanges.books import Book
 from marketdata_assets.exchanges.instruments import EXACT, plain
-from marketdata_assets.exchanges.numbers import decimal, decimal_or_none, is_decimal
+from marketdata_assets.exchanges.numbers import decimal, decimal_or_none
+from marketdata_assets.exchanges.outcomes import Control
 from marketdata_assets.exchanges.records import (
     FundingRate,
     Kline,
@@ -23,8 +26,12 @@ from marketdata_assets.exchanges.records import (
     Trade,
 )
 
+_NO_TRADE = Control("ignored", "no trade")
 _FORCED: dict[str, Side] = {"BUY": "buy", "SELL": "sell"}
 _TAKER: dict[str, Side] = {"BUY": "buy", "SELL": "sell", "1": "buy", "-1": "sell"}
+
+_plain = msgspec.json.Decoder(tuple[float, float]).decode
+"""Two numbers; put between `-` and `e0`, only digits with a point among them are numbers. The fastest way to see it."""
 
 
 def trade(event: wire.Trade, one: Facts, ts_recv: int) -> Trade:
@@ -35,9 +42,27 @@ def trade(event: wire.Trade, one: Facts, ts_recv: int) -> Trade:
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams
     """
-    size, contracts = _traded(one, event.p, event.q)
-    side = "sell" if event.m else "buy"
-    return one.trade(event.T * NS, ts_recv, str(event.t), event.p, size, contracts, side)
+    make, price = one.trade, event.p
+    size: str | None = event.q
+    contracts: str | None = None
+    try:
+        _plain(f"[-{price}e0,-{size}e0]")
+    except msgspec.DecodeError:
+        _unusual(price, event.q)
+    if not one.in_base:
+        size, contracts = one.sizes(event.q, price)
+    return make(event.T * NS, ts_recv, str(event.t), price, size, contracts, "sell" if event.m else "buy")
+
+
+def futures_trade(event: wire.FuturesTrade, one: Facts, ts_recv: int) -> Trade | Control:
+    """On futures a trade, or what stands in the place of one that never was, of price and size 0.
+
+        {"e": "trade", "E": 1700000000005, "T": 1700000000003, "s": "ABCUSDT", "t": 12345, "p": "0", "q": "0",
+         "X": "NA", "m": true}
+
+    The stream is not documented; https://github.com/nkaz001/hftbacktest/issues/263 has the message.
+    """
+    return _NO_TRADE if event.X == "NA" else trade(event, one, ts_recv)
 
 
 def agg_trade(event: wire.AggTrade, one: Facts, ts_recv: int) -> Trade:
@@ -48,10 +73,18 @@ def agg_trade(event: wire.AggTrade, one: Facts, ts_recv: int) -> Trade:
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#aggregate-trade-streams
     """
-    size, contracts = _traded(one, event.p, event.q)
+    make, price = one.trade, event.p
+    size: str | None = event.q
+    contracts: str | None = None
+    try:
+        _plain(f"[-{price}e0,-{size}e0]")
+    except msgspec.DecodeError:
+        _unusual(price, event.q)
+    if not one.in_base:
+        size, contracts = one.sizes(event.q, price)
     side = "sell" if event.m else "buy"
     whole, first, last = str(event.a), str(event.f), str(event.l)
-    return one.trade(event.T * NS, ts_recv, whole, event.p, size, contracts, side, first, last)
+    return make(event.T * NS, ts_recv, whole, price, size, contracts, side, first, last)
 
 
 def option_trade(event: wire.OptionTrade, one: Facts, ts_recv: int) -> Trade:
@@ -312,12 +345,9 @@ def delta(one: Facts, diff: Diff) -> OrderBook:
     )
 
 
-def _traded(one: Facts, price: str, size: str) -> tuple[str | None, str | None]:
-    """The size of a trade in base units and in contracts."""
-    if not (is_decimal(price) and is_decimal(size)):
-        decimal("p", price)
-        decimal("q", size)
-    return (size, None) if one.in_base else one.sizes(size, price)
+def _unusual(price: str, size: str) -> None:
+    decimal("p", price)
+    decimal("q", size)
 
 
 def _percent(what: str, share: str | None) -> str | None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from marketdata_assets.exchanges.levels import Number, ShortPrice
+
 Ms = Annotated[int, Meta(ge=0, le=9_223_372_036_854)]
 """A time whose nanoseconds fit 64 bits."""
 
@@ -16,6 +18,8 @@ Id = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 
 Levels = tuple[tuple[str, str], ...]
 """Price and size."""
+
+ShortLevels = tuple[tuple[ShortPrice, str], ...]
 
 
 class Event(Struct, frozen=True, gc=False, tag_field="e"):
@@ -63,6 +67,25 @@ class FuturesDepth(Event, frozen=True, tag="depthUpdate"):
     pu: Id  # `u` of the message before; -1 in a partial book
     b: Levels
     a: Levels
+
+
+class QuickSpotDepth(SpotDepth, frozen=True, tag="depthUpdate"):
+    """The same with prices of so few digits that a float tells them apart, as nearly all are."""
+
+    b: ShortLevels
+    a: ShortLevels
+
+
+class QuickFuturesDepth(FuturesDepth, frozen=True, tag="depthUpdate"):
+    b: ShortLevels
+    a: ShortLevels
+
+
+class DepthNumbers(Struct, frozen=True):
+    """The levels of either as numbers."""
+
+    b: list[tuple[Number, Number]]
+    a: list[tuple[Number, Number]]
 
 
 class OptionDepth(Event, frozen=True, tag="depth"):
