@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench import alphas, bars, definitions
+from bench import alphas, bars, definitions, ticks
 from bench.figure import Figure
 
-DOMAINS = {"bars": bars.figures, "defs": definitions.figures, "alphas": alphas.figures}
+DOMAINS = {"bars": bars.figures, "defs": definitions.figures, "alphas": alphas.figures, "ticks": ticks.figures}
 RESULTS = Path(__file__).parent / "results.json"
 
 

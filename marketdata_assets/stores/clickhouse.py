@@ -128,4 +128,6 @@ def _coded(text: pl.Series) -> pl.Series:
         return text.cast(pl.Enum(text.drop_nulls().unique()))
     values, lengths = runs.struct.field("value"), runs.struct.field("len")
     coded = values.cast(pl.Enum(values.drop_nulls().unique()))
+    if len(coded) == 1:
+        return coded.new_from_index(0, len(text)).alias(text.name)
     return coded.gather(np.repeat(np.arange(len(coded), dtype=np.uint32), lengths.to_numpy())).alias(text.name)

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,8 @@ def _kept_rejects(one: Landing, standing: Load) -> tuple[Reject, ...]:
 
 def _doubtful(one: Landing, after: Load) -> Load:
     """What the ledger says while the landing is published: nothing of its days."""
-    return replace(after, slices=[day for day in after.slices if day not in _names(one.days)])
+    mine = _names(one.days)
+    return replace(after, slices=[day for day in after.slices if day not in mine])
 
 
 def _note(client: "Client", table: Table, month: str, landings: Sequence[Landing]) -> None:
@@ -213,12 +215,13 @@ def _extended(one: Landing, before: Load | None) -> Load:
 
 def _slices(one: Landing, standing: Load | None) -> list[str]:
     mine = _names(one.days)
-    before = set() if standing is None else set(standing.slices)
+    before: set[str] = set() if standing is None else set(standing.slices)
     return sorted((before - mine) | (mine & set(one.load.slices)))
 
 
-def _names(days: Days) -> set[str]:
-    return {day.isoformat() for day in days}
+@lru_cache(maxsize=256)
+def _names(days: Days) -> frozenset[str]:
+    return frozenset(day.isoformat() for day in days)
 
 
 def _height(one: Landing) -> int:
