@@ -22,6 +22,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 TOO_MANY = 429
 ASK_AGAIN = frozenset({408, 425, TOO_MANY})
 _REASON_CHARACTERS = 200
+_LARGE_BYTES = 50_000
 _HIDDEN = "***"
 
 
@@ -94,16 +95,27 @@ class Server:
         self, judge: Callable[[httpx.Response], T | Later], method: str, path: str, options: dict[str, Any]
     ) -> T | Later:
         """What `judge` makes of the answer to one request; Later when there is none, or none that can be read."""
+        return await self.judged(judge, await self.answer(method, path, options))
+
+    async def answer(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response | Later:
+        """The answer to one request; Later when there is none."""
         self.sent += 1
         try:
             async with asyncio.timeout(4 * self.patience.timeout):
-                response = await self._http.request(method, self.url + path, **options)
+                return await self._http.request(method, self.url + path, **options)
         except (httpx.TimeoutException, TimeoutError) as error:
             return Later(f"{type(error).__name__} {error}", slow=True)
         except httpx.HTTPError as error:
             return Later(f"{type(error).__name__} {error}")
+
+    async def judged(self, judge: Callable[[httpx.Response], T | Later], answer: httpx.Response | Later) -> T | Later:
+        """What `judge` makes of an answer, in a thread when it is large; Later when it cannot be read."""
+        if isinstance(answer, Later):
+            return answer
         try:
-            return judge(response)
+            if len(answer.content) < _LARGE_BYTES:
+                return judge(answer)
+            return await asyncio.to_thread(judge, answer)  # so that the next request need not wait for it
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return Later(f"an answer that cannot be read: {error}")
 

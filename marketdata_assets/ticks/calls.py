@@ -91,7 +91,8 @@ class Calls:
         async with self.gate.place():
             await self._meter.turn(lane)
             sent = self.gate.clock()
-            verdict = await self._server.once(judge, method, path, options)
+            answer = await self._server.answer(method, path, options)
+        verdict = await self._server.judged(judge, answer)
         if not isinstance(verdict, Later) or verdict.choked:
             self.gate.heard(sent, isinstance(verdict, Later))
         return verdict

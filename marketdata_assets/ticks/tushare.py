@@ -7,6 +7,7 @@ An answer has at most 8000 rows, newest first, and both dates are included. Bars
 minute on the exchange's clock; `vol` is in shares, `amount` in yuan. https://tushare.pro/document/2?doc_id=370
 """
 
+import asyncio
 import datetime as dt
 import hashlib
 from dataclasses import replace
@@ -89,16 +90,7 @@ class Tushare:
             reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
             return Delivery.without(NAME, symbol, days, LABEL, "unsupported", reason)
         tables = [table for piece in days.slices(DAYS_A_CALL) for table in await self._minutes(theirs, piece)]
-        _check_symbol(tables, theirs)
-        answered = _answered(tables)
-        raw, unread = _raw(answered, self.config.session)
-        _check_days(raw, symbol, days, self.config.session)
-        frame, refused = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
-        in_order = sorted((*unread, *refused), key=lambda reject: reject.line)
-        rejected = tuple(_with_text(reject, answered) for reject in in_order)
-        if frame.is_empty() and not rejected:
-            return Delivery.without(NAME, symbol, days, LABEL, "empty", "it has no bar in these days")
-        return Delivery(NAME, symbol, days, "ok", frame, LABEL, CURRENCY, rejected)
+        return await asyncio.to_thread(self._delivery, tables, symbol, theirs, days)
 
     async def daily(self, days: Days, symbol: str | None = None) -> pl.DataFrame:
         """The daily factors, see records.DAILY, of one symbol, or of all with one request a day."""
@@ -135,6 +127,19 @@ class Tushare:
         if missing := [day for day in days if day not in calendar]:
             raise BadAnswer(table.place, f"it says nothing about {missing[0]}")
         return frozenset(day for day in days if calendar[day])
+
+    def _delivery(self, tables: list[Table], symbol: str, theirs: str, days: Days) -> Delivery:
+        """The bars of the answers; takes a while, in which the next request need not wait."""
+        _check_symbol(tables, theirs)
+        answered = _answered(tables)
+        raw, unread = _raw(answered, self.config.session)
+        _check_days(raw, symbol, days, self.config.session)
+        frame, refused = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
+        in_order = sorted((*unread, *refused), key=lambda reject: reject.line)
+        rejected = tuple(_with_text(reject, answered) for reject in in_order)
+        if frame.is_empty() and not rejected:
+            return Delivery.without(NAME, symbol, days, LABEL, "empty", "it has no bar in these days")
+        return Delivery(NAME, symbol, days, "ok", frame, LABEL, CURRENCY, rejected)
 
     async def _minutes(self, theirs: str, days: Days) -> list[Table]:
         """The answers with all bars of `days`; one at the cap may be cut, so its days are asked in halves."""
