@@ -24,6 +24,7 @@ from marketdata_assets.alphas.modes import BATCH_SIZE
 from marketdata_assets.alphas.package_files import read_package
 from marketdata_assets.alphas.watch import Pair
 from marketdata_assets.alphas.windows import Window, month_window
+from marketdata_assets.sampling import spread
 from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
 
@@ -118,7 +119,7 @@ def repeat_changes_nothing(question: Question) -> Finding:
         whole, skipped = _whole(find(question.root, account, question.kind, months), _ledger(question, account))
         packages += whole
         partial += skipped
-    looked_at = _spread(packages, MAX_REPEATED_PACKAGES)
+    looked_at = spread(packages, MAX_REPEATED_PACKAGES)
     examples: list[dict[str, Any]] = []
     for package in looked_at:
         try:
@@ -211,9 +212,3 @@ def _spans(pairs: Sequence[Pair]) -> dict[str, list[Window]]:
 
 def _within(window: Window) -> dict[str, dt.datetime]:
     return {"$gte": window.start, "$lt": window.end}
-
-
-def _spread(packages: Sequence[Package], count: int) -> list[Package]:
-    if len(packages) <= count:
-        return list(packages)
-    return [packages[round(i * (len(packages) - 1) / (count - 1))] for i in range(count)]

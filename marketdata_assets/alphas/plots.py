@@ -1,14 +1,10 @@
-"""Pictures of the alphas for the UI, as Markdown with the image inside.
+"""Pictures of the alphas for the UI."""
 
-matplotlib is an extra and slow to import, so it is imported where a picture is drawn.
-"""
-
-import base64
-import io
 from typing import Any
 
 import polars as pl
 
+from marketdata_assets import pictures as image
 from marketdata_assets.alphas import summary
 
 COLOURS = ("#3b6fb6", "#e08e2b", "#2a9d5c", "#8a5fb0", "#c94f5d", "#7f8c8d", "#4fb3bf", "#b5a642")
@@ -17,24 +13,11 @@ MONTHS = 60
 
 def pictures(alphas: pl.DataFrame) -> dict[str, str]:
     """By name, a picture each; none where there is nothing to draw or matplotlib is missing."""
-    try:
-        import matplotlib
-    except ImportError:
+    plt = image.pyplot()
+    if plt is None or alphas.is_empty():
         return {}
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    if alphas.is_empty():
-        return {}
-    found = {}
-    for name, draw in {"alphas_by_month": _by_month, "spread_by_region": _by_region}.items():
-        figure = draw(pyplot, alphas)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=90)
-        pyplot.close(figure)
-        text = name.replace("_", " ")
-        found[name] = f"![{text}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
-    return found
+    draw = {"alphas_by_month": _by_month, "spread_by_region": _by_region}
+    return {name: image.markdown(plt, drawn(plt, alphas), name.replace("_", " ")) for name, drawn in draw.items()}
 
 
 def _by_month(pyplot: Any, alphas: pl.DataFrame) -> Any:

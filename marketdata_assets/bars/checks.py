@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from marketdata_assets.bars import kline, schema
 from marketdata_assets.bars.coverage import first_day
+from marketdata_assets.sampling import spread
 
 MAX_RECOMPUTED_MONTHS = 36
 EXAMPLES = 5
@@ -52,7 +53,7 @@ def every_row_accounted(connection: psycopg.Connection, months: Sequence[str]) -
 
 def kline_equals_minutes(connection: psycopg.Connection, months: Sequence[str]) -> Finding:
     """Compare the K-lines with a recomputation; of more than MAX_RECOMPUTED_MONTHS, an even spread is taken."""
-    looked_at = _spread(_with_rows(connection, months), MAX_RECOMPUTED_MONTHS)
+    looked_at = spread(_with_rows(connection, months), MAX_RECOMPUTED_MONTHS)
     query = schema.statement("checks/kline_equals_minutes.sql").replace("{rows}", kline.rows_query())
     kline.plan_by_hashing(connection)
     count = 0
@@ -86,9 +87,3 @@ def _with_rows(connection: psycopg.Connection, months: Sequence[str]) -> list[st
         {"m": [first_day(month) for month in months]},
     )
     return [month for (month,) in rows]
-
-
-def _spread(months: Sequence[str], count: int) -> list[str]:
-    if len(months) <= count:
-        return list(months)
-    return [months[round(i * (len(months) - 1) / (count - 1))] for i in range(count)]

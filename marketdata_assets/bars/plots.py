@@ -1,15 +1,12 @@
-"""Pictures of the monthly K-line for the UI, as Markdown with the image inside.
+"""Pictures of the monthly K-line for the UI."""
 
-matplotlib is an extra and slow to import, so it is imported where a picture is drawn.
-"""
-
-import base64
 import datetime as dt
-import io
 from collections.abc import Sequence
 from decimal import Decimal
 
 import psycopg
+
+from marketdata_assets import pictures as image
 
 Candle = tuple[dt.datetime, Decimal, Decimal, Decimal, Decimal]
 """Month, open, high, low, close."""
@@ -21,26 +18,15 @@ RED, GREEN = "#d5352b", "#2a9d5c"
 
 def candlesticks(connection: psycopg.Connection) -> str | None:
     """The newest months of a few codes; None where there is nothing to draw or matplotlib is missing."""
-    try:
-        import matplotlib
-    except ImportError:
+    plt = image.pyplot()
+    series = _series(connection) if plt else []
+    if plt is None or not series:
         return None
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    series = _series(connection)
-    if not series:
-        return None
-    figure, axes = pyplot.subplots(
-        len(series), 1, figsize=(9, 1.9 * len(series)), squeeze=False, constrained_layout=True
-    )
+    figure, axes = plt.subplots(len(series), 1, figsize=(9, 1.9 * len(series)), squeeze=False, constrained_layout=True)
     for axis, (code, candles) in zip(axes[:, 0], series, strict=True):
         _draw(axis, candles)
         axis.set_title(code, loc="left", fontsize=9)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=90)
-    pyplot.close(figure)
-    return f"![monthly K-line](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
+    return image.markdown(plt, figure, "monthly K-line")
 
 
 def _series(connection: psycopg.Connection) -> list[tuple[str, list[Candle]]]:

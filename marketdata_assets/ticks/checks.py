@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from marketdata_assets.sampling import spread
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import coverage as minutes
@@ -158,7 +159,7 @@ def factors_recomputed(question: Question) -> Finding:
     examples: list[dict[str, Any]] = []
     for month, symbols in question.months():
         known = {load.source: load for load in ledger.entries(question.client, FACTORS.name, [month], symbols)}
-        sample = _spread(sorted(known), RECOMPUTED_SYMBOLS)
+        sample = spread(sorted(known), RECOMPUTED_SYMBOLS)
         both = ledger.entries(question.client, TICK_DATA.name, months_of(month), sample)
         bars = {(load.source, load.unit): load for load in both}
         judged = []
@@ -240,9 +241,3 @@ def _counted(question: Question, sql: str, column: str) -> Finding:
         for symbol, day, bars in found.head(EXAMPLES).select("symbol", "date", column).iter_rows():
             examples.append({"symbol": symbol, "day": str(day), "bars": bars})
     return Finding(count, tuple(examples[:EXAMPLES]), len(question.units))
-
-
-def _spread(names: Sequence[str], count: int) -> list[str]:
-    if len(names) <= count:
-        return list(names)
-    return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
