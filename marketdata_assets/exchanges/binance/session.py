@@ -1,0 +1,167 @@
+"""What a client of Binance's sockets has to keep to: addresses, limits, subscriptions and what confirms them.
+
+Nothing is sent here. The server's ping frames are answered with pong frames by every websocket client.
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams
+https://developers.binance.com/docs/derivatives/coin-margined-futures/websocket-market-streams
+https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Literal
+
+import msgspec
+
+from marketdata_assets.exchanges.outcomes import Control, VenueError
+from marketdata_assets.exchanges.records import MarketType
+
+Stream = Literal["trade", "aggTrade", "depth", "bookTicker", "ticker", "kline", "markPrice", "forceOrder"]
+
+CONNECTION_SECONDS = 86_100.0
+"""A socket is cut after 24 hours; open another one five minutes before, and then close the old one."""
+
+SILENCE_SECONDS = {"spot": 60.0, "linear": 600.0, "inverse": 600.0, "option": 900.0}
+"""So long the server waits for the pong to its ping frame, of which it sends one every 20 s on spot, else every 3 to 5
+minutes."""
+
+CONNECTIONS_PER_FIVE_MINUTES = 300
+"""By address."""
+
+STREAMS_A_REQUEST = 200
+"""Ours."""
+
+SNAPSHOT_SECONDS = 30.0
+"""Ours: between two snapshots of one instrument."""
+
+
+@dataclass(frozen=True)
+class Market:
+    """The addresses and limits of one market."""
+
+    socket: str
+    rest: str
+    path: str  # what every address of REST begins with
+    streams: int  # of one connection
+    messages_per_second: float  # of ours; what goes beyond is cut, and who goes on is banned
+    weight_per_minute: int  # of REST, by address; exchangeInfo has the number of today
+    snapshot_levels: int
+    snapshot_weight: int
+
+
+MARKETS: dict[MarketType, Market] = {
+    "spot": Market("wss://stream.binance.com:9443", "https://api.binance.com", "/api/v3", 1024, 5.0, 6000, 1000, 50),
+    "linear": Market("wss://fstream.binance.com", "https://fapi.binance.com", "/fapi/v1", 1024, 10.0, 2400, 1000, 20),
+    "inverse": Market("wss://dstream.binance.com", "https://dapi.binance.com", "/dapi/v1", 1024, 10.0, 2400, 1000, 20),
+    "option": Market("wss://fstream.binance.com", "https://eapi.binance.com", "/eapi/v1", 200, 10.0, 400, 1000, 20),
+}
+
+_PUBLIC = ("depth", "bookTicker", "trade", "optionTicker", "optionTrade")
+"""What USD-M and options send on their public address; all else is on the market address. A stream that stands on the
+other one is confirmed and never sent. https://developers.binance.com/docs/derivatives/change-log, 2026"""
+
+
+def stream_name(stream: Stream, instrument: str, interval: str = "") -> str:
+    """The name of a stream. `interval` is that of a kline, else the speed of depth and markPrice, as 100ms or 1s."""
+    if stream == "kline":
+        return f"{instrument.lower()}@kline_{interval}"
+    return f"{instrument.lower()}@{stream}{'@' if interval else ''}{interval}"
+
+
+def url_of(market_type: MarketType, stream: str) -> str:
+    """The address of the combined streams that a stream is among."""
+    market = MARKETS[market_type]
+    if market_type in ("linear", "option"):
+        kind = stream.rpartition("!")[2] if stream.startswith("!") else stream.partition("@")[2]
+        return f"{market.socket}/{'public' if kind.startswith(_PUBLIC) else 'market'}/stream"
+    return f"{market.socket}/stream"
+
+
+def connections(market_type: MarketType, streams: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Which sockets to open, by address, and the streams of each."""
+    wanted = sorted(dict.fromkeys(streams), key=lambda stream: url_of(market_type, stream))
+    most = MARKETS[market_type].streams
+    return [
+        (url, part)
+        for url, group in groupby(wanted, key=lambda stream: url_of(market_type, stream))
+        for part in _parts(list(group), most)
+    ]
+
+
+@dataclass
+class Session:
+    """What was asked for over one socket, and which of it was confirmed.
+
+    A stream that does not exist, or is on another address, is confirmed as well: only `silent` shows it.
+    """
+
+    market_type: MarketType
+    asked: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by request, not confirmed yet
+    streams: set[str] = field(default_factory=set)  # confirmed
+    heard: set[str] = field(default_factory=set)
+    _last: int = 0
+
+    def subscribe(self, streams: Iterable[str], most: int = STREAMS_A_REQUEST) -> list[bytes]:
+        """Requests for these streams, of at most `most` each; ValueError for more than a connection may have.
+
+            {"method": "SUBSCRIBE", "params": ["abcusdt@depth@100ms"], "id": 1}
+            {"result": null, "id": 1}
+
+        https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#live-subscribingunsubscribing-to-streams
+        """
+        under_way = {stream for part in self.asked.values() for stream in part}
+        wanted = [one for one in dict.fromkeys(streams) if one not in self.streams and one not in under_way]
+        limit = MARKETS[self.market_type].streams
+        if len(wanted) + len(under_way) + len(self.streams) > limit:
+            raise ValueError(f"{len(wanted)} more streams, a connection may have {limit}")
+        return [self._request("SUBSCRIBE", part) for part in _parts(wanted, most)]
+
+    def unsubscribe(self, streams: Iterable[str], most: int = STREAMS_A_REQUEST) -> list[bytes]:
+        """Requests that end these streams."""
+        wanted = [stream for stream in dict.fromkeys(streams) if stream in self.streams]
+        self.streams.difference_update(wanted)
+        return [self._request("UNSUBSCRIBE", part, note=False) for part in _parts(wanted, most)]
+
+    def acked(self, ack: Control) -> tuple[str, ...]:
+        """The streams that an ack confirms."""
+        streams = self.asked.pop(int(ack.detail), ()) if ack.detail.isdecimal() else ()
+        self.streams.update(streams)
+        return streams
+
+    def refused(self, error: VenueError) -> tuple[str, ...]:
+        """The streams of the oldest request that is not answered; an error does not always name its request."""
+        if not self.asked:
+            return ()
+        return self.asked.pop(min(self.asked))
+
+    def reopened(self) -> list[bytes]:
+        """The requests for a new socket: all that was asked for."""
+        streams = [*self.streams, *(stream for part in self.asked.values() for stream in part)]
+        self.asked.clear()
+        self.streams.clear()
+        self.heard.clear()
+        return self.subscribe(sorted(streams))
+
+    def silent(self) -> set[str]:
+        """Streams that were confirmed and brought nothing yet; note what comes in `heard`."""
+        return self.streams - self.heard
+
+    def _request(self, method: str, streams: list[str], *, note: bool = True) -> bytes:
+        self._last += 1
+        if note:
+            self.asked[self._last] = tuple(streams)
+        return msgspec.json.encode({"method": method, "params": streams, "id": self._last})
+
+
+def snapshot_path(market_type: MarketType, instrument: str) -> tuple[str, dict[str, str | int], int]:
+    """The path, parameters and weight of a request for a book.
+
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book
+    """
+    market = MARKETS[market_type]
+    return f"{market.path}/depth", {"symbol": instrument, "limit": market.snapshot_levels}, market.snapshot_weight
+
+
+def _parts(streams: Sequence[str], most: int) -> Iterator[list[str]]:
+    return (list(streams[begin : begin + most]) for begin in range(0, len(streams), most))
