@@ -1,0 +1,94 @@
+"""What is said to Deribit, and that silence about a channel is taken for the refusal that it is."""
+
+import json
+
+import pytest
+from deribit_messages import CONTROLS, PERPETUAL, feed, result
+
+from marketdata_assets.exchanges.deribit.session import (
+    CHANNELS_PER_CONNECTION,
+    HEARTBEAT_SECONDS,
+    UNKNOWN_CHANNEL,
+    Session,
+    channel,
+    subscriptions,
+)
+from marketdata_assets.exchanges.outcomes import Control
+
+
+def test_names_of_channels() -> None:
+    assert channel("trade", PERPETUAL) == f"trades.{PERPETUAL}.100ms"
+    assert channel("book", PERPETUAL, "raw") == f"book.{PERPETUAL}.raw"
+    assert channel("ticker", PERPETUAL, "agg2") == f"ticker.{PERPETUAL}.agg2"
+    assert channel("quote", PERPETUAL) == f"quote.{PERPETUAL}"
+    assert channel("kline", PERPETUAL, "1m") == f"chart.trades.{PERPETUAL}.1"
+    assert channel("kline", PERPETUAL, "1d") == f"chart.trades.{PERPETUAL}.1D"
+
+
+def test_subscriptions_name_every_channel_once_and_are_not_too_long() -> None:
+    names = [channel("book", f"ABC-{number}DEC26") for number in range(1, 251)]
+    session = Session()
+    requests = [json.loads(raw) for raw in session.subscribe([*names, names[0]])]
+    assert [one["method"] for one in requests] == ["public/subscribe"] * 3
+    assert [len(one["params"]["channels"]) for one in requests] == [100, 100, 50]
+    assert [name for one in requests for name in one["params"]["channels"]] == names
+    assert len({one["id"] for one in requests}) == 3
+    assert {one["jsonrpc"] for one in requests} == {"2.0"}
+    assert sorted(session.asked) == sorted(one["id"] for one in requests)
+    assert len(subscriptions(names)) == 3
+    assert subscriptions([]) == []
+
+
+def test_more_channels_than_a_connection_may_have_are_refused() -> None:
+    names = [f"quote.ABC-{number}" for number in range(CHANNELS_PER_CONNECTION + 1)]
+    with pytest.raises(ValueError, match="501 channels"):
+        Session().subscribe(names)
+
+
+def test_channels_that_are_not_in_the_answer_are_errors() -> None:
+    session = Session()
+    known, unknown = channel("trade", PERPETUAL), channel("trade", "NOBODY-PERPETUAL")
+    (request,) = session.subscribe([known, unknown])
+    number = json.loads(request)["id"]
+    assert session.check(result([known], id=number + 1)) == []
+    (error,) = session.check(result([known], id=number))
+    assert error.code == UNKNOWN_CHANNEL
+    assert unknown in error.message
+    assert session.check(result([known], id=number)) == []  # said once
+    assert session.asked == {}
+
+
+def test_nothing_but_an_answer_to_a_request_is_looked_at() -> None:
+    session = Session()
+    (request,) = session.subscribe(["quote.ABC-PERPETUAL"])
+    for raw in (b"", b"pong", b"[]", b'{"id":"x","result":[]}', CONTROLS["heartbeat"], result([])[:-1]):
+        assert session.check(raw) == []
+    assert list(session.asked) == [json.loads(request)["id"]]
+    assert session.check(result([], id=json.loads(request)["id"])) != []
+
+
+def test_an_error_ends_the_waiting_and_speaks_for_itself() -> None:
+    session = Session()
+    (request,) = session.subscribe(["quote.ABC-PERPETUAL"])
+    error = CONTROLS["error"].replace(b'"id":1', b'"id":%d' % json.loads(request)["id"])
+    assert session.check(error) == []
+    assert session.asked == {}
+
+
+def test_heartbeats_are_asked_for_and_test_requests_answered() -> None:
+    session = Session()
+    heartbeat, test = json.loads(session.set_heartbeat()), json.loads(session.test())
+    assert (heartbeat["method"], heartbeat["params"]) == ("public/set_heartbeat", {"interval": HEARTBEAT_SECONDS})
+    assert (test["method"], test["params"]) == ("public/test", {})
+    assert heartbeat["id"] != test["id"]
+    assert feed().push(result({"version": "1.2.26"}, id=test["id"]), 0) == [Control("pong", "1.2.26")]
+    assert session.asked == {}
+
+
+def test_a_channel_is_subscribed_to_anew_by_leaving_it_first() -> None:
+    session = Session()
+    name = channel("book", PERPETUAL)
+    leave, join = map(json.loads, session.resubscribe(name))
+    assert [one["method"] for one in (leave, join)] == ["public/unsubscribe", "public/subscribe"]
+    assert [one["params"]["channels"] for one in (leave, join)] == [[name], [name]]
+    assert session.check(result([name], id=leave["id"])) == session.check(result([name], id=join["id"])) == []
