@@ -136,20 +136,21 @@ def replay(paths: Sequence[Path], exchange: Exchange | None = None, market_type:
         found = ", ".join(sorted("-".join(part for part in venue if part) for venue in venues))
         raise BadCapture(", ".join(map(str, paths)), f"one replay is of one market, these are of {found}")
     ((venue, market),) = venues
-    run = Replay(_feed(venue, market_type or market, paths))
+    run = Replay(feed_of(venue, market_type or market, str(paths[0])))
     for capture in captures:
         run.take(capture.entries())
         run.notes += capture.notes
     return run
 
 
-def _feed(exchange: Exchange | None, market_type: MarketType | None, paths: Sequence[Path]) -> Feed:
+def feed_of(exchange: Exchange | None, market_type: MarketType | None, place: str) -> Feed:
+    """A feed that knows instruments by their names. Raises UnknownVenue."""
     if exchange == "okx":
         return OkxFeed(market_type, strict=False)
     if exchange == "deribit":
         return DeribitFeed(market_type, Instruments(exchange), strict=False)
     if exchange is None or market_type is None:
-        raise UnknownVenue(str(paths[0]), "which market it is of is not said")
+        raise UnknownVenue(place, "which market it is of is not said")
     return BinanceFeed(market_type, strict=False)
 
 

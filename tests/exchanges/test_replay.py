@@ -1,0 +1,370 @@
+"""Recorded captures through the feeds: the expected counts and books, and every fault put into them is reported."""
+
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from capture_faults import Levels, Recording, changed, gaps_of, outcomes, replayed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.captures.writer import CaptureWriter
+from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
+from marketdata_assets.exchanges.outcomes import DeadLetter
+from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+from marketdata_assets.exchanges.replay import Replay, feed_of, replay
+
+SPOT = "binance-spot/capture/2021-10-11_4sym_31s.ndjson"
+LINEAR = "binance-usdm/capture/2021-07-22_4sym_31s.ndjson"
+INVERSE = "binance-coinm/capture/2021-07-22_10sym_31s.ndjson"
+OKX = "okx/capture/2022-05-13_books_3inst_12s.ndjson"
+DERIBIT = "deribit/capture/2021-04-05_10options_119s.ndjson"
+CHAINED = [SPOT, LINEAR, INVERSE, DERIBIT]
+CAPTURES = [
+    *CHAINED,
+    OKX,
+    "binance-coinm/capture/hft_ethusd_perp_20240808.txt.gz",
+    "binance-spot/capture/2021-04-05_10sym_120s.ndjson",
+    "binance-spot/capture/hft_btcusdt_20240808.txt.gz",
+    "binance-spot/capture/hft_btcusdt_20240809.txt.gz",
+    "binance-usdm/capture/2021-04-05_5sym_120s.ndjson",
+    "binance-usdm/capture/hft_btcusdt_20240808.txt.gz",
+    "okx/capture/2021-07-22_l2tbt_10inst_31s_connA.ndjson",
+    "okx/capture/2021-07-22_l2tbt_10inst_31s_connB.ndjson",
+]
+few = settings(max_examples=5)
+
+
+@cache
+def recording(path: Path) -> Recording:
+    return Recording.of(path)
+
+
+def pick(data: st.DataObject, recorded: Recording, least: int) -> tuple[str, list[int]]:
+    name = data.draw(st.sampled_from(recorded.busy(least)))
+    return name, recorded.updates[name]
+
+
+def numbers(levels: Levels) -> list[list[Decimal]]:
+    return [[Decimal(price), Decimal(size)] for price, size in levels]
+
+
+def kinds(name: str, count: int) -> dict[str, int]:
+    """Which records so many messages of a stream make, as the list of expectations names the stream."""
+    tags = {
+        "bookTicker": "ticker",
+        "aggTrade": "trade",
+        "trade": "trade",
+        "trades": "trade",
+        "tickers": "ticker",
+        "ticker": "ticker",
+        "kline_1m": "kline",
+    }
+    word = name.split()[1] if " " in name else name
+    if word not in tags or name.endswith("subscribe"):
+        return {}
+    found = {tags[word]: count}
+    return found | {"open_interest": count} if name.startswith("deribit ticker") else found
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_capture_gives_the_expected_messages_records_gaps_checksums_and_books(fixtures: Path, name: str) -> None:
+    expected = json.loads((fixtures / "EXPECTED_captures.json").read_text())[name]
+    counts = expected["message_counts"]
+    found = replay([fixtures / name]).as_dict()
+    assert found["messages"] == sum(counts.values())
+    assert sum(found["streams"].values()) == found["messages"]
+    assert found["errors"] == 0
+    records: dict[str, int] = {}
+    for stream, count in counts.items():
+        records |= {tag: records.get(tag, 0) + number for tag, number in kinds(stream, count).items()}
+    assert {tag: count for tag, count in found["records"].items() if tag != "orderbook"} == records
+    books = {instrument(key): book for key, book in expected["books"].items()}
+    assert found["books"].keys() == books.keys()
+    for key, book in books.items():
+        hold_against(found["books"][key], book)
+
+
+def instrument(key: str) -> str:
+    return key.split(".")[1] if key.startswith("book.") else key.rpartition(":")[2]
+
+
+def hold_against(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found["gaps"] == expected.get("gaps", 0)
+    assert found["checksum_bad"] == 0
+    assert found["checksum_ok"] == expected.get("checksum_ok", 0)
+    if "messages" in expected:
+        assert found["applied"] == expected["messages"] - expected["snapshots"]
+    elif "snapshots" in expected:
+        assert found["applied"] == expected.get("chain_ok", 0)
+    else:
+        assert found["applied"] == expected.get("applied", 0)
+    if "final" in expected:
+        final = expected["final"]
+        for key in ("n_bids", "n_asks", "sha256_all_levels"):
+            assert found[key] == final[key]
+        for key in ("top5_bids", "top5_asks"):
+            assert numbers(found[key]) == numbers(final[key])
+    else:
+        assert (found["n_bids"], found["n_asks"]) == (0, 0)
+
+
+def test_every_capture_of_the_fixtures_is_among_those_that_are_replayed(fixtures: Path) -> None:
+    assert set(json.loads((fixtures / "EXPECTED_captures.json").read_text())) == set(CAPTURES)
+
+
+def test_a_rotated_capture_goes_on_without_a_snapshot(fixtures: Path) -> None:
+    days = [fixtures / f"binance-spot/capture/hft_btcusdt_{day}.txt.gz" for day in ("20240808", "20240809")]
+    book = replay(days).as_dict()["books"]["BTCUSDT"]
+    assert (book["gaps"], book["applied"]) == (0, 3449 + 3044)
+    missing = replay(days[1:]).as_dict()["books"]["BTCUSDT"]
+    assert (missing["gaps"], missing["applied"], missing["n_bids"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", [SPOT, LINEAR, OKX, DERIBIT])
+def test_a_capture_rewritten_in_our_format_gives_the_same(fixtures: Path, tmp_path: Path, name: str) -> None:
+    capture = open_capture(fixtures / name)
+    second = 1_000_000_000
+    with CaptureWriter(tmp_path, *capture.venue(), max_span_ns=5 * second, frame_bytes=20_000) as writer:
+        for entry in capture.entries():
+            writer.write(entry.ts_recv, entry.kind, entry.raw, connection=entry.connection, url=entry.url)
+    assert len(writer.paths) > 1
+    assert replay(writer.paths).as_dict() == replay([fixtures / name]).as_dict()
+
+
+@pytest.mark.parametrize("flags", [["--json"], []])
+def test_the_same_capture_gives_the_same_bytes(fixtures: Path, flags: list[str]) -> None:
+    program = Path(sys.executable).with_name("marketdata")
+    outputs = {
+        subprocess.run(
+            [program, "replay", fixtures / SPOT, *flags],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert b"RUNEEUR" in outputs.pop()
+
+
+def test_summary_for_machines_has_the_keys_that_outsiders_rely_on(fixtures: Path) -> None:
+    summary = json.loads(json.dumps(replay([fixtures / OKX]).as_dict()))
+    assert summary.keys() == {"messages", "records", "errors", "streams", "books"}
+    book = summary["books"]["BTC-USDT"]
+    assert book.keys() == {
+        *("gaps", "applied", "checksum_ok", "checksum_bad", "n_bids", "n_asks"),
+        *("top5_bids", "top5_asks", "sha256_all_levels"),
+    }
+    assert all(isinstance(text, str) for level in book["top5_bids"] for text in level)
+
+
+def test_captures_of_two_markets_are_not_one_replay(fixtures: Path) -> None:
+    with pytest.raises(BadCapture, match="binance-linear, binance-spot"):
+        replay([fixtures / SPOT, fixtures / LINEAR])
+
+
+def test_a_capture_that_does_not_say_its_venue_asks_for_the_flags(tmp_path: Path) -> None:
+    path = tmp_path / "x.ndjson"
+    path.write_text('{"recv":"1.5","dir":"in","data":{"id":1,"result":null}}\n')
+    with pytest.raises(UnknownVenue, match="--exchange and --market-type"):
+        replay([path])
+    with pytest.raises(UnknownVenue, match="--exchange and --market-type"):
+        replay([path], "binance")
+    assert replay([path], "binance", "spot").as_dict()["messages"] == 1
+
+
+@pytest.mark.parametrize("name", CHAINED)
+@few
+@given(data=st.data())
+def test_a_dropped_update_is_one_gap_between_its_neighbours(fixtures: Path, name: str, data: st.DataObject) -> None:
+    recorded = recording(fixtures / name)
+    book, places = pick(data, recorded, 4)
+    k = data.draw(st.integers(2, len(places) - 2))
+    entries = [one for place, one in enumerate(recorded.entries) if place != places[k]]
+    (gap,) = gaps_of(recorded.venue, entries)
+    before, after = recorded.records[places[k - 1]], recorded.records[places[k + 1]]
+    assert (gap.instrument, gap.cause, gap.healed_at) == (book, "sequence", None)
+    assert gap.last_id == before.last_id
+    assert gap.next_id in (after.first_id, after.last_id)
+    assert (gap.ts_from, gap.ts_to) == (before.ts_recv, after.ts_recv)
+    given_out = [
+        one.last_id
+        for made in outcomes(recorded.venue, entries)
+        for one in made
+        if isinstance(one, OrderBook) and one.instrument == book and one.kind == "delta"
+    ]
+    assert given_out[-1] == before.last_id, "nothing is built on a broken book"
+    others = replayed(recorded.venue, entries).as_dict()["books"]
+    assert {**others, book: None} == {**recorded.books, book: None}
+
+
+@pytest.mark.parametrize("name", CHAINED)
+@few
+@given(data=st.data())
+def test_a_repeated_update_is_reported_and_changes_no_book(fixtures: Path, name: str, data: st.DataObject) -> None:
+    recorded = recording(fixtures / name)
+    book, places = pick(data, recorded, 3)
+    k = data.draw(st.integers(1, len(places) - 1))
+    later = data.draw(st.integers(places[k] + 1, len(recorded.entries)))
+    entries = [*recorded.entries[:later], recorded.entries[places[k]], *recorded.entries[later:]]
+    (gap,) = gaps_of(recorded.venue, entries)
+    assert (gap.instrument, gap.cause) == (book, "repeat")
+    assert gap.healed_at is not None
+    expected = {**recorded.books, book: recorded.books[book] | {"gaps": 1}}
+    assert replayed(recorded.venue, entries).as_dict()["books"] == expected
+
+
+@pytest.mark.parametrize("name", CHAINED)
+@few
+@given(data=st.data())
+def test_updates_out_of_order_are_one_gap(fixtures: Path, name: str, data: st.DataObject) -> None:
+    recorded = recording(fixtures / name)
+    book, places = pick(data, recorded, 4)
+    k = data.draw(st.integers(2, len(places) - 2))
+    entries = [*recorded.entries]
+    first, second = places[k], places[k + 1]
+    entries[first], entries[second] = entries[second], entries[first]
+    (gap,) = gaps_of(recorded.venue, entries)
+    assert (gap.instrument, gap.cause) == (book, "sequence")
+    assert gap.last_id == recorded.records[places[k - 1]].last_id
+
+
+@pytest.mark.parametrize("name", [*CHAINED, OKX])
+@few
+@given(data=st.data(), text=st.sampled_from(["", "x", "nan", "-1", "1.2.3", None, [], {}]))
+def test_an_update_with_a_level_that_is_none_is_kept_aside_whole(
+    fixtures: Path, name: str, data: st.DataObject, text: Any
+) -> None:
+    recorded = recording(fixtures / name)
+    book, places = pick(data, recorded, 4)
+    k = data.draw(st.integers(2, len(places) - 2))
+
+    def spoil(bids: Levels, asks: Levels) -> None:
+        (bids or asks)[0][-1 if name == DERIBIT else 1] = text
+
+    entries = [*recorded.entries]
+    entries[places[k]] = changed(entries[places[k]], spoil)
+    made = outcomes(recorded.venue, entries)
+    (dead,) = [one for some in made for one in some if isinstance(one, DeadLetter)]
+    assert dead.raw == entries[places[k]].raw
+    gaps = [one for some in made for one in some if isinstance(one, Gap)]
+    assert {gap.instrument for gap in gaps} <= {book}
+    if name != OKX:  # which had no sequence numbers then
+        assert [gap.cause for gap in gaps] == ["sequence"]
+
+
+@pytest.mark.parametrize("name", [SPOT, LINEAR, INVERSE])
+@few
+@given(data=st.data())
+def test_a_corrupted_price_that_crosses_the_book_breaks_it(fixtures: Path, name: str, data: st.DataObject) -> None:
+    recorded = recording(fixtures / name)
+    book, places = pick(data, recorded, 3)
+    k = data.draw(st.integers(1, len(places) - 1))
+
+    def cross(bids: Levels, asks: Levels) -> None:
+        bids.append(["99999999", "1"])
+
+    entries = [*recorded.entries]
+    entries[places[k]] = changed(entries[places[k]], cross)
+    (gap,) = gaps_of(recorded.venue, entries)
+    assert (gap.instrument, gap.cause, gap.ts_to) == (book, "crossed", entries[places[k]].ts_recv)
+
+
+@few
+@given(data=st.data())
+def test_one_changed_size_among_the_best_fails_the_checksum(fixtures: Path, data: st.DataObject) -> None:
+    recorded = recording(fixtures / OKX)
+    book, places = pick(data, recorded, 3)
+    bests = best_in_updates(recorded, book)
+    place = data.draw(st.sampled_from([place for place in places if place in bests]))
+
+    def enlarge(bids: Levels, asks: Levels) -> None:
+        (best,) = [level for level in bids + asks if (level[0], level[1]) == bests[place]]
+        best[1] = f"{best[1]}9" if "." in best[1] else f"{best[1]}.9"
+
+    entries = [*recorded.entries]
+    entries[place] = changed(entries[place], enlarge)
+    gaps = gaps_of(recorded.venue, entries)
+    assert [(gap.instrument, gap.cause) for gap in gaps] == [(book, "checksum")]
+    assert replayed(recorded.venue, entries).as_dict()["books"][book]["checksum_bad"] == 1
+
+
+def best_in_updates(recorded: Recording, book: str) -> dict[int, Level]:
+    """Best levels of a book by the place of the update that set them."""
+    run = Replay(feed_of(*recorded.venue, "here"))
+    found = {}
+    for place, entry in enumerate(recorded.entries):
+        run.take([entry])
+        record = recorded.records.get(place)
+        if record and record.instrument == book:
+            for best in run.books()[book].book.bbo():
+                if best in record.bids + record.asks and best:
+                    found[place] = best
+    return found
+
+
+@pytest.mark.parametrize("name", [OKX, DERIBIT])
+def test_a_snapshot_that_was_cut_is_never_taken_for_a_book(fixtures: Path, name: str) -> None:
+    """In half by bytes: no message. In half by levels: the checksum, or the actions that follow, do not fit."""
+    recorded = recording(fixtures / name)
+    places = [
+        place
+        for place, made in enumerate(outcomes(recorded.venue, recorded.entries))
+        if any(isinstance(one, OrderBook) and one.kind == "snapshot" for one in made)
+    ]
+    for place in places:
+        (whole,) = [one for one in outcomes(recorded.venue, recorded.entries)[place] if isinstance(one, OrderBook)]
+        torn = [*recorded.entries]
+        torn[place] = msgspec.structs.replace(torn[place], raw=torn[place].raw[: len(torn[place].raw) // 2])
+        run = replayed(recorded.venue, torn)
+        assert sum(stream.errors for stream in run.streams.values()) >= 1
+        states = [one for one in run.feed.books.values() if one.instrument.name == whole.instrument]
+        assert all(one.status != "live" for one in states)
+        if not whole.bids or not whole.asks or len(recorded.updates.get(whole.instrument, [])) < 30:
+            continue
+        halved = [*recorded.entries]
+        halved[place] = changed(halved[place], halve)
+        causes = {gap.cause for gap in gaps_of(recorded.venue, halved) if gap.instrument == whole.instrument}
+        assert causes == {"checksum" if name == OKX else "actions"}
+
+
+def halve(bids: Levels, asks: Levels) -> None:
+    """Without the better half."""
+    for side in (bids, asks):
+        del side[: (len(side) + 1) // 2]
+
+
+@pytest.mark.parametrize("name", [SPOT, LINEAR, INVERSE])
+def test_a_torn_answer_leaves_its_book_waiting_and_the_others_alone(fixtures: Path, name: str) -> None:
+    recorded = recording(fixtures / name)
+    place = next(place for place, one in enumerate(recorded.entries) if one.kind == "http")
+    entry = recorded.entries[place]
+    torn = [*recorded.entries]
+    torn[place] = msgspec.structs.replace(entry, raw=entry.raw[: len(entry.raw) // 2])
+    run = replayed(recorded.venue, torn)
+    assert sum(stream.errors for stream in run.streams.values()) == 1
+    (waiting,) = [one for one in run.feed.books.values() if one.status != "live"]
+    assert f"symbol={waiting.instrument.name}&" in entry.url
+    assert (waiting.applied, len(waiting.book.bids)) == (0, 0)
+
+
+@pytest.mark.parametrize("name", [SPOT, LINEAR, INVERSE])
+def test_a_snapshot_without_its_best_levels_is_found_out_by_the_best_prices(fixtures: Path, name: str) -> None:
+    """Binance sends no checksum; where best prices of the same update come over another stream, they tell."""
+    recorded = recording(fixtures / name)
+    found = set()
+    for place, entry in enumerate(recorded.entries):
+        if entry.kind == "http":
+            cut = [*recorded.entries]
+            cut[place] = changed(entry, halve)
+            found |= {gap.cause for gap in gaps_of(recorded.venue, cut)}
+    assert "best prices" in found
