@@ -89,10 +89,11 @@ class Guarded:
             now = self._clock()
             if not self._probing and now >= self._probe_at:
                 return
-            if self._missed and now - self._since >= self._patience:
+            outage = self._missed >= IN_A_ROW
+            if outage and now - self._since >= self._patience:
                 raise ProviderResting(self.name, symbol, now - self._since, self._cause)
             until = self._probe_at if not self._probing else float("inf")
-            if self._missed:
+            if outage:
                 until = min(until, self._since + self._patience)
             await self._hear(until - now)
 

@@ -19,7 +19,7 @@ from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.ticks import landing, queue, windows
-from marketdata_assets.ticks.breaker import Guarded
+from marketdata_assets.ticks.breaker import FIRST_PAUSE_SECONDS, Guarded
 from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.fallback import Fallback, Provider
@@ -58,8 +58,9 @@ class LoadOptions:
 
     `refetch` asks for whole months again; `accept_empty` lets an answer without bars erase bars that stand; `workers`
     is how many requests may be under way at one provider; `providers` are the only ones asked, all when empty; `first`
-    are symbols that come before others; `days` narrows every month down; `patience` is how many seconds an outage of a
-    provider is waited for; in the folder `turns` processes of one machine wait for each other's writes.
+    are symbols that come before others; `days` narrows every month down; an outage of a provider is waited for
+    `patience` seconds, in which it is probed after `pause` seconds, and then after twice as many each time; in the
+    folder `turns` processes of one machine wait for each other's writes.
     """
 
     refetch: bool = False
@@ -69,6 +70,7 @@ class LoadOptions:
     first: tuple[str, ...] = ()
     days: Days | None = None
     patience: float = 120.0
+    pause: float = FIRST_PAUSE_SECONDS
     turns: Path | None = None
     limits: Limits = field(default_factory=Limits)
     store_patience: landing.Patience = field(default_factory=landing.Patience)
@@ -159,7 +161,7 @@ class _Work:
         for provider in asked:
             if isinstance(provider, OverTheWeb):
                 provider.through(Gate(self._options.workers))
-        guarded = [Guarded(provider, patience=self._options.patience) for provider in asked]
+        guarded = [Guarded(provider, patience=self._options.patience, pause=self._options.pause) for provider in asked]
         fallback = Fallback.of(guarded, self._trading_days)
         if not fallback.providers:
             among = ", ".join(self._options.providers) or "all"

@@ -1,0 +1,196 @@
+"""Providers that go away, choke or refuse in the middle of a load: who fails, who is asked how often, what lands."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from loads import Loader, assert_exact, codes, landed, told, units
+from tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
+from tushare_server import DENIED, TOKEN, TushareServer
+
+from marketdata_assets.ticks import tables
+from marketdata_assets.ticks.breaker import IN_A_ROW, Guarded
+from marketdata_assets.ticks.errors import NoPermission, ProviderAway, ProviderResting
+from marketdata_assets.ticks.meter import Meter
+from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits
+from marketdata_assets.ticks.records import Days, Delivery
+
+QUICK = tushare_config(network=Network(timeout=2.0, max_retries=0, backoff=0.01))
+
+
+@pytest.fixture
+def loader(clickhouse_client: Client, clients: Clients, tushare_server: TushareServer) -> Loader:
+    tables.ensure(clickhouse_client)
+    return Loader(clickhouse_client, clients, tushare_server)
+
+
+class Script:
+    """A provider that answers as it is told, and counts."""
+
+    name, label = "script", "end"
+    config: FilesProvider = tushare_config()
+
+    def __init__(self, answer: Callable[[str, int], Exception | None]) -> None:
+        self._answer = answer
+        self.asked: list[str] = []
+        self.most = self._busy = 0
+
+    async def bars(self, symbol: str, days: Days) -> Delivery:
+        self.asked.append(symbol)
+        number = len(self.asked)
+        self._busy += 1
+        self.most = max(self.most, self._busy)
+        await asyncio.sleep(0)
+        self._busy -= 1
+        error = self._answer(symbol, number)
+        if error:
+            raise error
+        return Delivery.without("script", symbol, days, "end", "empty", "nothing")
+
+
+def ask_all(script: Script, symbols: list[str], at_once: int = 8, **options: Any) -> dict[str, Exception | None]:
+    """Ask through the guard for all symbols, some at a time; the error of each."""
+    guarded = Guarded(script, **options)  # type: ignore[arg-type]
+    ends: dict[str, Exception | None] = {}
+    todo = list(reversed(symbols))
+
+    async def take() -> None:
+        while todo:
+            symbol = todo.pop()
+            try:
+                await guarded.bars(symbol, JUNE)
+                ends[symbol] = None
+            except Exception as error:
+                ends[symbol] = error
+
+    async def main() -> None:
+        await asyncio.gather(*(take() for _ in range(at_once)))
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    return ends
+
+
+def away(*_: object) -> Exception:
+    return ProviderAway("script", 4, "503")
+
+
+def test_an_outage_that_lasts_costs_a_few_questions_and_not_one_for_each_symbol() -> None:
+    script = Script(away)
+    ends = ask_all(script, codes(500), patience=0.0, pause=60.0)
+    assert len(script.asked) == IN_A_ROW
+    assert [type(ends[symbol]) for symbol in script.asked] == [ProviderAway] * IN_A_ROW
+    resting = [error for error in ends.values() if isinstance(error, ProviderResting)]
+    assert len(resting) == 500 - IN_A_ROW
+    assert "script was not asked for" in str(resting[0])
+    assert "503" in str(resting[0])
+
+
+def test_a_short_outage_fails_only_those_it_hit() -> None:
+    script = Script(lambda _, number: away() if 20 <= number < 30 else None)
+    ends = ask_all(script, codes(200), patience=30.0, pause=0.001)
+    failed = [symbol for symbol, error in ends.items() if error]
+    assert 0 < len(failed) <= 10
+    assert {type(error) for error in ends.values() if error} == {ProviderAway}
+    assert len(script.asked) == 200
+    assert script.most == 8  # again, when it was over
+
+
+def test_one_symbol_probes_while_the_others_wait() -> None:
+    script = Script(lambda _, number: away() if number < 6 else None)
+    ends = ask_all(script, codes(50), patience=30.0, pause=0.001)
+    assert sum(error is not None for error in ends.values()) == 5
+    script = Script(lambda *_: None)
+    ask_all(script, codes(3), at_once=3, patience=0.0)
+    assert script.most == 2  # the first alone, then two
+
+
+def test_what_concerns_the_account_is_heard_once() -> None:
+    script = Script(lambda *_: NoPermission("script", "stk_mins", "no"))
+    ends = ask_all(script, codes(300), patience=0.0)
+    assert len(script.asked) == 1
+    assert {type(error) for error in ends.values()} == {NoPermission}
+
+
+def test_a_provider_that_goes_away_half_way_and_a_rerun(loader: Loader) -> None:
+    symbols = loader.server.symbols = codes(30)
+    undisturbed = symbols[:]
+    loader.server.fail(503, 10_000, where=symbols[12])
+    for symbol in symbols[13:]:
+        loader.server.fail(503, 10_000, where=symbol)
+    report = loader(units(symbols), tushare={"config": QUICK}, workers=2)
+    failed = [unit.symbol for unit in report.failed]
+    assert failed == symbols[12:]
+    assert_exact(loader.client, symbols[:12])
+    asked = [line for line in loader.server.lines if any(symbol in line for symbol in failed)]
+    assert len(asked) <= IN_A_ROW + 4  # those under way, and not one for each
+    assert "was not asked for" in (report.failed[-1].error or "")
+    loader.server._faults.clear()
+    again = loader(units(symbols))
+    assert (again.failed, again.requests) == ((), 18)
+    assert_exact(loader.client, undisturbed)
+
+
+def test_a_short_outage_costs_few_symbols_and_the_rest_land(loader: Loader) -> None:
+    symbols = loader.server.symbols = codes(40)
+    loader.server.fail(503, 6, where="")
+    report = loader(units(symbols), tushare={"config": QUICK}, workers=2, patience=60.0, pause=0.01)
+    assert 0 < len(report.failed) <= 6
+    assert_exact(loader.client, [unit.symbol for unit in report.good])
+    assert loader(units(symbols)).failed == ()
+    assert_exact(loader.client, symbols)
+
+
+@pytest.mark.parametrize("kind", ["token", "none", "permission"])
+def test_a_refused_account_is_asked_once_for_all_symbols(loader: Loader, kind: str) -> None:
+    if kind == "permission":
+        loader.server.denied = {"stk_mins"}
+    token = {"token": "wrong", "none": None, "permission": TOKEN}[kind]
+    report = loader(units(codes(200)), tushare={"token": token}, workers=20)
+    assert loader.server.requests == (0 if kind == "none" else 1)
+    assert set(told(report).values()) == {"failed"}
+    said = {"token": "refuses the token", "none": "needs a token", "permission": DENIED.format("stk_mins")}[kind]
+    assert all(said in (unit.error or "") for unit in report.failed)
+    assert landed(loader.client).is_empty()
+    assert TOKEN not in str(report)
+
+
+def test_429_storms_are_sat_out_with_fewer_requests_at_a_time(loader: Loader) -> None:
+    symbols = loader.server.symbols = codes(30)
+    gates: list[Any] = []
+    made = loader.clients.tushare
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        client = made(*arguments, **options)
+        through = client.through
+        client.through = lambda gate: (gates.append(gate), through(gate))
+        return client
+
+    loader.clients.tushare = watched  # type: ignore[method-assign]
+    loader.server.fail(429, 12, where=symbols[20], retry="0")
+    config = tushare_config(network=Network(timeout=2.0, max_retries=20, backoff=0.01))
+    report = loader(units(symbols), tushare={"config": config}, workers=8)
+    assert report.failed == ()
+    assert gates[0].halvings >= 3
+    assert_exact(loader.client, symbols)
+
+
+def test_the_budget_is_kept_by_many_workers(loader: Loader) -> None:
+    symbols = loader.server.symbols = codes(40)
+    loader.server.limits = {"minute": (10, 0.5), "hour": (None, 1.0)}
+    limits = RateLimits(requests_per_minute=10, requests_per_hour=FREE.requests_per_hour)
+    config = tushare_config(rate_limits=limits)
+    meter = Meter(loader.clients.home / "budgets", "tushare", limits, minute_seconds=0.5)
+    report = loader(units(symbols), tushare={"config": config, "meter": meter}, workers=20)
+    assert (report.failed, loader.server.overruns) == ((), 0)
+    assert loader.server.requests >= 40
+
+
+def test_an_unknown_symbol_says_nothing_of_the_others(loader: Loader) -> None:
+    loader.server.symbols = codes(5)
+    report = loader(units([*codes(5), "AAPL.US"]))
+    assert told(report) == dict.fromkeys(codes(5), "ok") | {"AAPL.US": "unsupported"}
+    assert "no rule for AAPL.US" in report.units[-1].note
+    assert report.units[-1].error is None
+    assert SYMBOL in told(report)
