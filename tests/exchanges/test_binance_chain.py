@@ -1,0 +1,324 @@
+"""Binance's books: the rules of how diffs meet a snapshot, and that no fault goes unseen and every one heals."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from binance_messages import NAME, URL, Plain, Run, Traffic, same, traffic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.exchanges.binance import chain as chains
+from marketdata_assets.exchanges.outcomes import Control, DeadLetter
+from marketdata_assets.exchanges.records import Gap, OrderBook, Ticker
+from marketdata_assets.exchanges.wants import Want
+
+
+def diff(first: int, last: int, prev: int | None = None, **levels: Any) -> bytes:
+    """A spot diff, of futures with `prev`."""
+    told: dict[str, Any] = {"e": "depthUpdate", "E": 5, "s": NAME, "U": first, "u": last, "b": [], "a": []}
+    if prev is not None:
+        told |= {"T": 4, "pu": prev}
+    return json.dumps(told | levels).encode()
+
+
+def snapshot(last: int, bid: str = "99", ask: str = "101") -> bytes:
+    return json.dumps({"lastUpdateId": last, "bids": [[bid, "1"]], "asks": [[ask, "1"]]}).encode()
+
+
+SPOT_BRIDGES = [
+    # diffs that wait, lastUpdateId, whether it is taken, dropped, applied
+    ([(10, 12), (13, 15)], 8, False, 0, 0),
+    ([(10, 12), (13, 15)], 9, True, 0, 2),
+    ([(10, 12), (13, 15)], 10, True, 0, 2),
+    ([(10, 12), (13, 15)], 12, True, 1, 1),
+    ([(10, 12), (13, 15)], 15, True, 2, 0),
+    ([(10, 12), (13, 15)], 20, True, 2, 0),
+]
+
+
+@pytest.mark.parametrize(("waiting", "last", "taken", "dropped", "applied"), SPOT_BRIDGES)
+def test_spot_drops_what_the_snapshot_holds_and_begins_with_what_reaches_over_it(
+    waiting: list[tuple[int, int]], last: int, taken: bool, dropped: int, applied: int
+) -> None:
+    run = Run.of("spot")
+    for first, end in waiting:
+        assert run.push(diff(first, end)) == []
+    assert run.feed.wants == {NAME: Want(NAME, "depth", "snapshot", 1)}
+    run.answer(snapshot(last))
+    state = run.feed.books[NAME]
+    assert (state.status == "live", state.dropped, state.applied) == (taken, dropped, applied)
+    assert (run.feed.wants == {}) is taken
+    assert [one.kind for one in run.books] == ["snapshot", *["delta"] * applied] * taken
+    assert run.gaps == []
+
+
+FUTURES_BRIDGES = [
+    ([(10, 12, 7), (15, 18, 12)], 6, False, 0, 0),
+    ([(10, 12, 7), (15, 18, 12)], 7, True, 0, 2),  # the snapshot ends with what the first one follows
+    ([(10, 12, 7), (15, 18, 12)], 9, False, 0, 0),
+    ([(10, 12, 7), (15, 18, 12)], 11, True, 0, 2),
+    ([(10, 12, 7), (15, 18, 12)], 12, True, 0, 2),  # u == lastUpdateId is not dropped
+    ([(10, 12, 7), (15, 18, 12)], 16, True, 1, 1),
+    ([(10, 12, 7), (15, 18, 12)], 18, True, 1, 1),
+    ([(10, 12, 7), (15, 18, 12)], 19, True, 2, 0),
+]
+
+
+@pytest.mark.parametrize(("waiting", "last", "taken", "dropped", "applied"), FUTURES_BRIDGES)
+def test_futures_drop_what_is_before_the_snapshot_and_begin_with_what_reaches_over_it(
+    waiting: list[tuple[int, int, int]], last: int, taken: bool, dropped: int, applied: int
+) -> None:
+    run = Run.of("linear")
+    for one in waiting:
+        run.push(diff(*one))
+    run.answer(snapshot(last))
+    state = run.feed.books[NAME]
+    assert (state.status == "live", state.dropped, state.applied) == (taken, dropped, applied)
+    assert run.gaps == []
+
+
+def test_futures_follow_by_pu_although_ids_jump() -> None:
+    run = Run.of("linear")
+    run.push(diff(140, 149, 130))
+    run.answer(snapshot(149))
+    assert [type(one) for one in run.push(diff(160, 165, 149))] == [OrderBook]
+    (gap,) = run.push(diff(170, 172, 148))
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.last_id, gap.next_id, gap.healed_at) == ("sequence", 165, 170, None)
+
+
+def test_diffs_that_the_snapshot_holds_are_dropped_after_it_too() -> None:
+    for market_type, later in (("spot", [(13, 15, None), (16, 18, None)]), ("linear", [(13, 15, 12), (16, 18, 15)])):
+        run = Run.of(market_type)  # type: ignore[arg-type]
+        run.push(diff(10, 12, None if market_type == "spot" else 9))
+        run.answer(snapshot(16))
+        assert run.push(diff(*later[0])) == []
+        assert [type(one) for one in run.push(diff(*later[1]))] == [OrderBook]
+        assert run.feed.books[NAME].dropped == 2
+
+
+def test_a_snapshot_before_the_first_diff_waits_for_it() -> None:
+    run = Run.of("spot")
+    assert [type(one) for one in run.answer(snapshot(20))] == [Control]
+    assert run.feed.books[NAME].status == "waiting"
+    assert [one.kind for one in run.push(diff(19, 22)) if isinstance(one, OrderBook)] == ["snapshot", "delta"]
+    late = Run.of("spot")
+    late.answer(snapshot(20))
+    assert late.push(diff(22, 23)) == []
+    assert NAME in late.feed.wants
+
+
+def test_a_snapshot_of_a_live_book_is_not_needed() -> None:
+    run = Run.of("spot")
+    run.push(diff(10, 12))
+    run.answer(snapshot(12))
+    assert [one.kind for one in run.answer(snapshot(40)) if isinstance(one, Control)] == ["ignored"]
+    assert [type(one) for one in run.push(diff(13, 13))] == [OrderBook]
+
+
+def test_a_hole_is_healed_by_the_next_snapshot_and_says_from_where_to_where() -> None:
+    run = Run.of("spot")
+    run.push(diff(10, 12))
+    run.answer(snapshot(12))
+    run.push(diff(13, 14))
+    (gap,) = run.push(diff(17, 18))
+    assert run.feed.wants == {NAME: Want(NAME, "depth", "snapshot", 4)}
+    assert run.push(diff(19, 20, b=[["98", "3"]])) == []
+    made = run.answer(snapshot(18))
+    assert [type(one) for one in made] == [OrderBook, Gap, OrderBook]
+    assert isinstance(gap, Gap)
+    assert (gap.last_id, gap.next_id, gap.ts_from, gap.ts_to, gap.healed_at) == (14, 17, 3, 4, None)
+    assert [one.healed_at for one in run.gaps] == [None, 6]
+    assert run.feed.wants == {}
+
+
+def test_a_snapshot_that_is_too_old_heals_nothing() -> None:
+    run = Run.of("spot")
+    run.push(diff(10, 12))
+    run.answer(snapshot(12))
+    run.push(diff(17, 18))
+    assert [type(one) for one in run.answer(snapshot(15))] == [Control]
+    assert NAME in run.feed.wants
+    assert run.feed.books[NAME].status == "broken"
+
+
+def test_a_book_that_crosses_is_out_of_use_before_it_is_given_out() -> None:
+    run = Run.of("spot")
+    run.push(diff(10, 12))
+    run.answer(snapshot(12))
+    made = run.push(diff(13, 13, b=[["101", "1"]]))
+    assert [(type(one), one.cause) for one in made if isinstance(one, Gap)] == [(Gap, "crossed")]
+    assert len(made) == 1
+    run.push(diff(14, 14))
+    run.answer(snapshot(12, ask="103"))  # the diff that crossed is taken once more
+    assert run.feed.books[NAME].status == "live"
+    assert run.feed.books[NAME].book.bbo() == (("101", "1"), ("103", "1"))
+
+
+def test_a_reopened_socket_takes_its_books_out_of_use_and_no_others() -> None:
+    run = Run.of("spot")
+    run.push(diff(10, 12), connection=3)
+    run.answer(snapshot(12))
+    assert run.feed.reopened(50, connection=2) == []
+    (gap,) = run.feed.reopened(51, connection=3)
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.last_id, gap.ts_to) == ("reopened", 12, 51)
+    assert NAME in run.feed.wants
+    run.push(diff(13, 14), connection=3)
+    run.answer(snapshot(13))
+    assert run.feed.books[NAME].status == "live"
+
+
+def test_overlapping_sockets_make_one_chain() -> None:
+    run = Run.of("linear")
+    run.push(diff(10, 12, 9), connection=1)
+    run.answer(snapshot(12))
+    run.push(diff(13, 14, 12), connection=1)
+    assert run.push(diff(13, 14, 12), connection=2) == []
+    assert [type(one) for one in run.push(diff(15, 18, 14), connection=2)] == [OrderBook]
+    assert run.push(diff(15, 18, 14), connection=1) == []
+    assert run.gaps == []
+    assert [type(one) for one in run.push(diff(17, 20, 16), connection=1)] == [OrderBook]  # cut elsewhere
+
+
+def test_ids_that_begin_anew_are_noticed() -> None:
+    run = Run.of("spot")
+    run.push(diff(1000, 1001))
+    run.answer(snapshot(1001))
+    for number in range(1, chains.STRAYS + 2):
+        run.push(diff(number, number))
+    assert run.gaps[-1].cause == "sequence"
+    run.answer(snapshot(chains.STRAYS + 1))
+    assert run.feed.books[NAME].status == "live"
+
+
+def test_repeats_among_diffs_that_follow_are_reported_and_nothing_more() -> None:
+    run = Run.of("spot")
+    run.push(diff(10, 12))
+    run.answer(snapshot(12))
+    for number in range(13, 16 + chains.STRAYS):
+        run.push(diff(number, number))
+        run.push(diff(number, number))
+    assert {one.cause for one in run.gaps} == {"repeat"}
+    assert run.feed.books[NAME].applied == len(run.gaps) == chains.STRAYS + 3
+
+
+def test_only_so_many_diffs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "KEPT_DIFFS", 3)
+    run = Run.of("spot")
+    for number in range(10, 20):
+        run.push(diff(number, number))
+    run.answer(snapshot(15))
+    assert run.feed.books[NAME].status == "waiting"
+    run.answer(snapshot(16))
+    assert run.feed.books[NAME].applied == 3
+
+
+def test_best_prices_that_are_not_the_books_take_it_out_of_use() -> None:
+    def best(update: int, bid: str) -> bytes:
+        return json.dumps({"u": update, "s": NAME, "b": bid, "B": "1", "a": "101.00", "A": "1"}).encode()
+
+    run = Run.of("spot")
+    run.push(diff(10, 12))
+    run.answer(snapshot(12))
+    assert [type(one) for one in run.push(best(14, "99.50"))] == [Ticker]  # comes before its diff
+    run.push(diff(13, 14, b=[["99.5", "1"]]))
+    assert [type(one) for one in run.push(best(14, "99.5"))] == [Ticker]
+    assert run.feed.chains[NAME].agreed == 2
+    made = run.push(best(14, "99.4"))
+    assert [one.cause for one in made if isinstance(one, Gap)] == ["best prices"]
+    assert NAME in run.feed.wants
+
+
+def test_a_snapshot_says_of_what_it_is() -> None:
+    run = Run.of("spot")
+    run.push(diff(10, 12))
+    assert [type(one) for one in run.answer(snapshot(12), "")] == [OrderBook]  # only one book waits
+    assert [type(one) for one in run.answer(snapshot(12), "")] == [DeadLetter]
+    other = json.dumps(json.loads(snapshot(12)) | {"symbol": "XYZUSDT"}).encode()
+    assert [type(one) for one in run.answer(other, URL)] == [DeadLetter]
+
+
+# Properties.
+
+
+@given(traffic(), st.data())
+def test_any_snapshot_leads_to_the_same_book(made: Traffic, data: st.DataObject) -> None:
+    count = len(made.diffs)
+    begin = data.draw(st.integers(0, count - 1), "first diff that is heard")
+    taken = data.draw(st.integers(begin, count), "diffs in the snapshot")
+    heard = data.draw(st.integers(max(taken, begin + 1), count), "diffs heard before the snapshot")
+    run = Run.of(made.market_type)
+    for number in range(begin, heard):
+        run.push(made.raw(number))
+    run.answer(made.snapshot(taken))
+    for number in range(heard, count):
+        run.push(made.raw(number))
+    assert run.feed.books[NAME].status == "live"
+    assert run.gaps == []
+    assert same(run.feed, made.before[-1])
+    assert as_given_out(run) == made.before[-1].levels()
+
+
+@given(traffic(), st.data())
+def test_no_fault_goes_unseen_and_every_one_heals(made: Traffic, data: st.DataObject) -> None:
+    fault = data.draw(st.sampled_from(["drop", "repeat", "swap", "garble", "cut"]))
+    count = len(made.diffs)
+    at = data.draw(st.integers(1, count - 2))
+    order = [*range(count)]
+    if fault == "drop":
+        del order[at]
+    elif fault == "repeat":
+        order.insert(at, at)
+    elif fault == "swap":
+        order[at], order[at + 1] = order[at + 1], order[at]
+    run = Run.of(made.market_type)
+    run.push(made.raw(0))
+    run.answer(made.snapshot(1))
+    for number in order[1:]:
+        raw = made.raw(number)
+        if fault == "garble" and number == at:
+            raw = raw.replace(b'"b":[', b'"b":[["1.2.3","1"],')
+        elif fault == "cut" and number == at:
+            raw = raw[: len(raw) // 2]
+        run.push(raw)
+    assert [one.cause for one in run.gaps] == ["repeat" if fault == "repeat" else "sequence"]
+    assert sum(isinstance(one, DeadLetter) for one in run.said) == (fault in ("garble", "cut"))
+    if fault == "repeat":
+        assert run.gaps[0].healed_at is not None
+    else:
+        assert NAME in run.feed.wants
+        wrong = made.snapshot(count)
+        run.answer(wrong[: len(wrong) // 2])  # a snapshot that was cut
+        assert run.feed.books[NAME].status == "broken"
+        run.answer(made.snapshot(count))
+        assert [one.healed_at is None for one in run.gaps] == [True, False]
+    assert run.feed.wants == {}
+    assert same(run.feed, made.before[-1])
+    assert as_given_out(run) == made.before[-1].levels()
+
+
+@given(traffic())
+def test_nothing_that_does_not_follow_is_given_out(made: Traffic) -> None:
+    run = Run.of(made.market_type)
+    for number in range(len(made.diffs)):
+        run.push(made.raw(number))
+        if number == 1:
+            run.answer(made.snapshot(1))
+    deltas = [one for one in run.books if one.kind == "delta"]
+    assert len(deltas) == len(made.diffs) - run.feed.books[NAME].dropped
+    for before, after in pairwise(deltas):
+        assert before.last_id == (after.prev_id if made.market_type == "linear" else (after.first_id or 0) - 1)
+
+
+def as_given_out(run: Run) -> tuple[Any, Any]:
+    """The book that somebody makes who has only the records."""
+    plain = Plain()
+    for one in run.books:
+        if one.kind == "snapshot":
+            plain = Plain()
+        plain.take("b", one.bids)
+        plain.take("a", one.asks)
+    return plain.levels()
