@@ -73,7 +73,9 @@ class DeribitHistory:
             raise BadPage(f"{VENUE} open interest {instrument}", f"{error}") from error
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
-        """Candles that begin in the window."""
+        """Candles that begin in the window. ValueError for an interval that Deribit does not have."""
+        if interval not in _RESOLUTIONS:
+            raise ValueError(f"interval {interval!r}: Deribit has {', '.join(_RESOLUTIONS)}")
         resolution, minutes = _RESOLUTIONS[interval]
         cursor = Cursor.begin(f"{VENUE} klines {interval} {instrument}", where)
         return walk(cursor, partial(self._candles, instrument, resolution, minutes * MINUTE))
