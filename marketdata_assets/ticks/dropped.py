@@ -100,10 +100,13 @@ class Folder:
 
     def together(self, theirs: str, days: Days, empty: pl.DataFrame, make: Callable[[pl.DataFrame], Made]) -> Made:
         """The rows of one symbol from all files as `make` makes them; the newest file has an instant for itself."""
+        contents = [content for content in self.contents() if theirs in content.rows or theirs in content.unread]
+        if not contents:
+            return empty, ()
         frames, rejected = [empty], list[Reject]()
         local = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date()
         here = local.is_between(days.first, days.last) | local.is_null()  # a row without a time is everybody's
-        for content in self.contents():
+        for content in contents:
             if theirs in content.rows:
                 frame, bad = make(content.rows[theirs].filter(here))
                 frames.append(frame)

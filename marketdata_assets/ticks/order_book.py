@@ -92,13 +92,14 @@ class _Work:
             days = self._days(month)
             known = {one.source: one for one in ledger.entries(self._client, ORDER_BOOK.name, [month], symbols)}
             counts = self._counts(month, symbols)
-            batch: list[_Ended] = []
+            batch, rows = list[_Ended](), 0
             for symbol in symbols:
                 unit = Unit(symbol, month)
                 batch.append(await self._ended(unit, days, known.get(symbol), counts.get(symbol, {})))
-                if sum(_height(one) for one in batch) >= ROWS_A_PUBLISH:
+                rows += _height(batch[-1])
+                if rows >= ROWS_A_PUBLISH:
                     told.end(*self._landed(month, batch, known))
-                    batch = []
+                    batch, rows = [], 0
             told.end(*self._landed(month, batch, known))
         return LoadReport(told.in_order(), time.monotonic() - self._began)
 
@@ -179,6 +180,8 @@ class _Case:
     def unsupported(self, why: str) -> _Ended:
         if self.known and self.known.rows:
             return _Ended(replace(standing(self.unit, self.known, "ok"), note=f"what stands stays; {why}"), None)
+        if self.known and self.known.outcome == "unsupported":
+            return _Ended(UnitReport(*self.unit, "unsupported", note=why), None)
         report = replace(standing(self.unit, self.known, "unsupported"), note=why)
         return self._ended(report, None, self._load("unsupported"))
 
@@ -190,6 +193,9 @@ class _Case:
             return _Ended(replace(standing(self.unit, self.known, "ok"), note=note), None)
         if stand and not self.work.options.accept_empty:
             return self.failed(self._lost(set(self.counts)))
+        known = self.known
+        if known and known.outcome == "empty" and {str(day) for day in self.days} <= set(known.slices):
+            return _Ended(UnitReport(*self.unit, "empty", note=why), None)
         gone = ORDER_BOOK.columns.to_frame() if stand or (self.known and self.known.in_doubt) else None
         load = self._load("empty", slices=self.days)
         return self._ended(UnitReport(*self.unit, "empty", note=why, changed=stand > 0), gone, load)
