@@ -86,7 +86,7 @@ def _library(symbols: list[str], month: str) -> None:
 
 
 def _of_the_schedule(symbols: list[str], month: str, library: list[float]) -> Figure:
-    from marketdata_assets.defs.ticks.selected import JOB, run_config
+    from marketdata_assets.defs.ticks.selection import JOB, run_config
 
     def run(instance: Any, job: Any) -> None:
         config = {**QUIET, **run_config({month: []}, TABLES, **OPTIONS)}

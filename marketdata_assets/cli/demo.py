@@ -1,6 +1,7 @@
 """`marketdata demo`: sample files through the whole graph, then the UI."""
 
 import datetime as dt
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,16 +11,18 @@ import typer
 
 from marketdata_assets.alphas import sample as sample_alphas
 from marketdata_assets.bars import sample
-from marketdata_assets.cli import bars, output, told
+from marketdata_assets.cli import bars, output, symbols, ticks, told
 from marketdata_assets.cli.alphas import run
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
 from marketdata_assets.cli.up import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from marketdata_assets.ticks.providers_file import TABLES
 
 YEARS = 3
 ALPHA_MONTHS = 3
 ALPHA_ACCOUNTS = ("sample1", "sample2")
+FILES_ONLY = ["files"]
 
 
 def demo(
@@ -41,12 +44,16 @@ def demo(
         if not as_json:
             bars.tell(loaded)
         imported = load_alphas(settings, quiet=as_json)
-        if as_json:
-            output.as_json(bars.loaded_json(loaded) | {"alphas": told.imported_json(imported)})
-        else:
+        if not as_json:
             told.imported(imported)
+        ticked = load_ticks(settings, quiet=as_json)
+        if as_json:
+            others = {"alphas": told.imported_json(imported), "ticks": ticks.loaded_json(ticked)}
+            output.as_json(bars.loaded_json(loaded) | others)
+        else:
+            ticks.tell(ticked)
         say(f"demo ready after {time.monotonic() - started:.0f} s")
-        if not (loaded.success and told.well(imported)):
+        if not (loaded.success and told.well(imported) and ticked.success):
             raise typer.Exit(1)
         if ui:
             serve(settings, environment(settings, stack.endpoints), ui=True)
@@ -63,12 +70,33 @@ def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
     return outcomes
 
 
+def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:
+    """Write files of invented bars and order books and load them; nobody is asked over the network."""
+    from marketdata_assets.ticks import sample as sample_ticks
+
+    # Beside the folder of ticks: every CSV file in there is read as bars.
+    listed = settings.root / "ticks_symbols.csv"
+    os.environ.setdefault("MARKETDATA_TICKS_SYMBOLS", str(listed))
+    written = sample_ticks.write(settings.ticks_folder, listed, today())
+    registered = symbols.run(settings, FILES_ONLY)
+    if not registered.success:
+        return registered
+    first, last = dt.date.fromisoformat(f"{written.months[0]}-01"), today().replace(day=1) - dt.timedelta(days=1)
+    with output.bar("ticks", quiet=quiet):
+        return ticks.run(settings, written.symbols, first, last, TABLES, {"providers": FILES_ONLY})
+
+
+def today() -> dt.date:
+    """The day on the exchange's clock."""
+    return dt.datetime.now(ZoneInfo("Asia/Shanghai")).date()
+
+
 def write_samples(folder: Path) -> list[Path]:
     """Write the sample years that are missing, the current one up to yesterday; files that are there stay."""
-    today = dt.datetime.now(ZoneInfo("Asia/Shanghai")).date()
+    now = today()
     written = []
-    for year in range(today.year - YEARS + 1, today.year + 1):
-        until = min(dt.date(year, 12, 31), today - dt.timedelta(days=1))
+    for year in range(now.year - YEARS + 1, now.year + 1):
+        until = min(dt.date(year, 12, 31), now - dt.timedelta(days=1))
         if not (folder / f"{year}_1min.zip").exists() and sample.weekdays(year, until):
             written.append(sample.write_year(folder, year, until=until))
     return written

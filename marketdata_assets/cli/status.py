@@ -78,7 +78,7 @@ def alphas_rows() -> list[dict[str, Any]]:
 
 def ticks_rows() -> list[dict[str, Any]]:
     """A row for each table, its symbol-months by state; none when no symbol was ever registered."""
-    from marketdata_assets.defs.ticks.selected import window_now
+    from marketdata_assets.defs.ticks.selection import window_now
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.status import overview
     from marketdata_assets.ticks.tables import ensure

@@ -98,7 +98,7 @@ def run(
     config: dict[str, Any],
 ) -> RunOutcome:
     """One run over the months of these days; without `symbols`, over all that are registered."""
-    from marketdata_assets.defs.ticks.selected import JOB, run_config
+    from marketdata_assets.defs.ticks.selection import JOB, run_config
     from marketdata_assets.partitions import months_from
 
     found = endpoints.resolve(settings)
@@ -211,6 +211,6 @@ def _objecting(told: dict[str, Any]) -> list[str]:
 
 
 def _told(outcome: RunOutcome) -> dict[str, Any]:
-    from marketdata_assets.defs.ticks.selected import JOB
+    from marketdata_assets.defs.ticks.selection import JOB
 
     return outcome.metadata.get(JOB, {})

@@ -15,6 +15,7 @@ from psycopg import sql
 from marketdata_assets.local.stack import LocalStack
 
 sys.path.append(str(Path(__file__).parents[1] / "alphas"))  # the BRAIN test server and its alphas
+sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # the test servers of Tushare and Yahoo
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from plain_kline import KLINE_QUERY, expected_kline, file_rows
 
 from marketdata_assets.bars import sample
 from marketdata_assets.partitions import BAR_MONTHS
+from marketdata_assets.ticks import sample as sample_ticks
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def write_a_day_a_month(path: Path, year: int) -> None:
 
 def test_demo_ends_well_and_prints_one_summary_line_per_table(demo: Demo) -> None:
     assert demo.first.returncode == 0, demo.first.stderr
-    bars, kline, alphas = demo.first.stdout.splitlines()
+    bars, kline, alphas, *ticks = demo.first.stdout.splitlines()
     rows = sum(len(file_rows(path)) for path in demo.files)
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample.STOCKS)} codes, 0 files unchanged")
@@ -61,6 +62,12 @@ def test_demo_ends_well_and_prints_one_summary_line_per_table(demo: Demo) -> Non
     assert kline.endswith(" 7 checks passed")
     assert alphas.startswith("alphas        288 documents, 288 inserted, 0 updated, 0 unchanged, 0 rejected, ")
     assert alphas.endswith(" 20 checks passed")
+    months, stocks = sample_ticks.MONTHS, len(sample_ticks.STOCKS)
+    assert [line.split()[0] for line in ticks] == ["tick_data", "order_book", "factors", "checks", "Successful:"]
+    assert f"; {months * stocks} ok, 0 empty, 0 unsupported, 0 failed, " in ticks[0]
+    assert f"; {stocks} ok, {(months - 1) * stocks} empty, " in ticks[1]
+    assert ticks[3].split()[1:] == ["7", "of", "7", "passed"]
+    assert ticks[4] == f"Successful: {stocks}/{stocks}"
 
 
 def test_demo_stops_what_it_started(demo: Demo) -> None:
@@ -92,6 +99,8 @@ def test_second_demo_changes_no_file_and_loads_no_row(demo: Demo) -> None:
     assert (said["alphas"]["documents"], said["alphas"]["success"]) == (0, True)
     assert said["alphas"]["packages_unchanged"] > 0
     assert again.stderr == ""
+    assert [said["ticks"]["tables"][name]["changed"] for name in ("tick_data", "order_book", "factors")] == [0, 0, 0]
+    assert (said["ticks"]["success"], said["ticks"]["tables"]["tick_data"]["requests"]) == (True, 0)
 
 
 def test_samples_end_before_today(demo: Demo) -> None:

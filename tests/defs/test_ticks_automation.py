@@ -13,7 +13,7 @@ from bar_runs import failures, repository
 from tick_runs import BARS, EARLIER, MONTH, OLD, SYMBOLS, TABLES, Desk, drop, minutes, sessions, units, whole
 
 from marketdata_assets.defs.ticks import automation, symbols
-from marketdata_assets.defs.ticks.selected import JOB, run_config
+from marketdata_assets.defs.ticks.selection import JOB, run_config
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.stores import clickhouse_ledger as ledger

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from tushare_server import DAILY, TOKEN, TushareServer
 
 from marketdata_assets.defs.ticks.rounds import STEP
-from marketdata_assets.defs.ticks.selected import JOB, run_config
+from marketdata_assets.defs.ticks.selection import JOB, run_config
 from marketdata_assets.partitions import TICK_SYMBOLS, tick_key, tick_rectangle, tick_unit
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.busy import under_way
-from marketdata_assets.defs.ticks import selected, symbols
+from marketdata_assets.defs.ticks import selected, selection, symbols
 from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months_of
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.providers_file import Table
@@ -38,7 +38,7 @@ symbols_job = dg.define_asset_job(
 def busy_months(instance: dg.DagsterInstance) -> set[str]:
     """The months that runs, queued ones too, are about at this moment."""
     runs = under_way(instance)
-    return {month for run in runs for month in tick_months_of(run.tags) | selected.months_of(run.run_config)}
+    return {month for run in runs for month in tick_months_of(run.tags) | selection.months_of(run.run_config)}
 
 
 @dg.schedule(
@@ -59,7 +59,7 @@ def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRe
     month = f"{day:%Y-%m}"
     if month in busy_months(context.instance):
         return dg.SkipReason(f"a run over {month} is under way; what it leaves is for the night")
-    return dg.RunRequest(run_config=selected.run_config({month: []}, DAILY))
+    return dg.RunRequest(run_config=selection.run_config({month: []}, DAILY))
 
 
 def _closed_session(now: dt.datetime) -> dt.date | None:
@@ -86,7 +86,7 @@ def ticks_nightly(
     from marketdata_assets.ticks.tables import ensure
 
     now = context.scheduled_execution_time
-    months = selected.window_now()
+    months = selection.window_now()
     with clickhouse.client() as client:
         ensure(client)
         found = behind(client, months, now)
@@ -107,7 +107,7 @@ def _free(units: Iterable[Unit], busy: set[str]) -> list[Unit]:
 
 
 def _request(units: Iterable[Unit], tables: Sequence[Table], **options: Any) -> dg.RunRequest:
-    return dg.RunRequest(run_config=selected.run_config(selected.selection(units), tables, **options))
+    return dg.RunRequest(run_config=selection.run_config(selection.selection(units), tables, **options))
 
 
 def _nothing(ticks: Ticks, behind: bool, busy: bool) -> str:
@@ -130,7 +130,7 @@ def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
 
 
 @dg.sensor(
-    job=selected.selected_job,
+    job_name=selection.JOB,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="New or changed files of ticks: a run over the symbol-months in them, which asks nobody else.",
@@ -151,10 +151,10 @@ def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.S
     requests = []
     if seen.units:
         # A day that is covered may have changed in the files; what a better provider delivered stands all the same.
-        config = selected.run_config(selected.selection(seen.units), DAILY, providers=["files"], refetch=True)
+        config = selection.run_config(selection.selection(seen.units), DAILY, providers=["files"], refetch=True)
         requests.append(dg.RunRequest(run_key=f"bars:{state}", run_config=config))
     if seen.books:
-        config = selected.run_config(selected.selection(seen.books), ["order_book"], providers=["files"])
+        config = selection.run_config(selection.selection(seen.books), ["order_book"], providers=["files"])
         requests.append(dg.RunRequest(run_key=f"books:{state}", run_config=config))
     return dg.SensorResult(run_requests=requests, cursor=seen.cursor)
 

@@ -6,18 +6,15 @@ grid are loaded all the same, without an event: the ledger knows them.
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from marketdata_assets.defs.landed import refusals
 from marketdata_assets.defs.ticks import checks, report, symbols
 from marketdata_assets.defs.ticks.rounds import TABLES, LoadConfig, Round
-from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions
+from marketdata_assets.defs.ticks.selection import JOB, window_now
 from marketdata_assets.resources import ClickHouse, Ticks
-from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.records import Days
@@ -25,9 +22,6 @@ from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-JOB = "ticks_selected"
-
 
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
@@ -48,31 +42,6 @@ class SelectedConfig(LoadConfig):
     """Ask for no day before this one, such as 2026-01-05."""
 
     last_day: str = ""
-
-
-def selection(units: Iterable[Unit]) -> dict[str, list[str]]:
-    """Units as `months` of the config, the newest month first."""
-    found: dict[str, list[str]] = {}
-    for unit in sorted(units, key=lambda unit: unit.symbol):
-        found.setdefault(unit.month, []).append(unit.symbol)
-    return {month: found[month] for month in sorted(found, reverse=True)}
-
-
-def run_config(months: Mapping[str, Sequence[str]], tables: Sequence[Table], **options: Any) -> dict[str, Any]:
-    """The run config of the job."""
-    wanted = {month: list(names) for month, names in months.items()}
-    return {"ops": {JOB: {"config": {"months": wanted, "tables": list(tables), **options}}}}
-
-
-def months_of(config: Mapping[str, Any]) -> set[str]:
-    """The months that a run with this run config is about; none when it is not of this job."""
-    return set(config.get("ops", {}).get(JOB, {}).get("config", {}).get("months", ()))
-
-
-def window_now() -> list[str]:
-    """The months that have partitions."""
-    today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
-    return tick_months(tick_partitions(Settings().ticks_months, today))
 
 
 @dg.op(name=JOB, pool="clickhouse", out=dg.Out(dg.Nothing))

@@ -1,0 +1,41 @@
+"""Selections of symbol-months: as the config of the job over what is no rectangle, and read back from it.
+
+Nothing is defined for Dagster in here, so that the command line may import it.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions
+from marketdata_assets.settings import Settings
+from marketdata_assets.ticks.providers_file import Table
+from marketdata_assets.ticks.reports import Unit
+
+JOB = "ticks_selected"
+
+
+def selection(units: Iterable[Unit]) -> dict[str, list[str]]:
+    """Units as `months` of the config, the newest month first."""
+    found: dict[str, list[str]] = {}
+    for unit in sorted(units, key=lambda unit: unit.symbol):
+        found.setdefault(unit.month, []).append(unit.symbol)
+    return {month: found[month] for month in sorted(found, reverse=True)}
+
+
+def run_config(months: Mapping[str, Sequence[str]], tables: Sequence[Table], **options: Any) -> dict[str, Any]:
+    """The run config of the job."""
+    wanted = {month: list(names) for month, names in months.items()}
+    return {"ops": {JOB: {"config": {"months": wanted, "tables": list(tables), **options}}}}
+
+
+def months_of(config: Mapping[str, Any]) -> set[str]:
+    """The months that a run with this run config is about; none when it is not of this job."""
+    return set(config.get("ops", {}).get(JOB, {}).get("config", {}).get("months", ()))
+
+
+def window_now() -> list[str]:
+    """The months that have partitions."""
+    today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
+    return tick_months(tick_partitions(Settings().ticks_months, today))

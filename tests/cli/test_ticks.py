@@ -1,0 +1,296 @@
+"""Ticks from the command line: the old words, from a test server and from files, and what every command says."""
+
+import datetime as dt
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from commands import answer, marketdata
+from tushare_server import DAILY, TOKEN, TushareServer
+from typer.testing import CliRunner
+
+from marketdata_assets.cli import app
+from marketdata_assets.cli.instance import environment as found_by_dagster
+from marketdata_assets.cli.many import repeated
+from marketdata_assets.cli.ticks import days
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.ticks.calendar import ashares
+from marketdata_assets.ticks.records import Days
+
+SYMBOLS = ("600000.SH", "600001.SH", "000001.SZ")
+PROVIDERS = """
+tushare:
+  enabled: true
+  priority: 1
+  supports: [tick_data, factors]
+  rate_limits: {requests_per_minute: 100000, requests_per_hour: 1000000}
+  network: {timeout: 5, max_retries: 1, backoff: 0.01}
+  quality: {min_price: 0.01, max_price: 10000, max_volume: 1.0e+9, max_return: 0.31}
+  symbol_mapping: {suffixes: {SH: SH, SZ: SZ, BJ: BJ}, symbols: {}}
+  session: {timezone: Asia/Shanghai, hours: ["09:30-11:30", "13:00-15:00"]}
+files:
+  enabled: true
+  priority: 3
+  supports: [tick_data, order_book]
+  quality: {min_price: 0.01, max_price: 10000, max_volume: 1.0e+9, max_return: 0.31}
+  symbol_mapping: {suffixes: {SH: SH, SZ: SZ, BJ: BJ}, symbols: {}}
+  session: {timezone: Asia/Shanghai, hours: ["09:30-11:30", "13:00-15:00"]}
+"""
+BARS_A_DAY = 241
+
+
+def last_month() -> list[dt.date]:
+    """The sessions of the newest past month that has no holiday on a weekday: the test server knows none."""
+    day = dt.datetime.now(dt.UTC).date()
+    while True:
+        day = day.replace(day=1) - dt.timedelta(days=1)
+        month = Days.month(f"{day:%Y-%m}")
+        if (found := ashares().trading_days(month)) == [one for one in month if one.weekday() < 5]:
+            return list(found)
+
+
+SESSIONS = last_month()
+MONTH = f"{SESSIONS[0]:%Y-%m}"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The running stack with a ClickHouse database of its own, a provider, and a folder for files."""
+
+    stack: LocalStack
+    tushare: TushareServer
+    url: str
+    folder: Path
+
+    def variables(self) -> dict[str, object]:
+        return {
+            "MARKETDATA_CLICKHOUSE_URL": self.url,
+            "MARKETDATA_TICKS_DIR": self.folder / "ticks",
+            "MARKETDATA_TUSHARE_URL": self.tushare.url,
+            "MARKETDATA_YAHOO_URL": self.tushare.url,
+            "TUSHARE_TOKEN": TOKEN,
+        }
+
+    def run(self, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        found = marketdata(self.stack.settings.root, *arguments, **(self.variables() | variables))
+        assert "Traceback" not in found.stderr, found.stderr
+        assert TOKEN not in found.stdout + found.stderr
+        return found
+
+    def ingest(self, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        config = self.folder / "providers.yaml"
+        config.write_text(PROVIDERS)
+        return self.run("ingest", "ticks", "--providers-config", str(config), *arguments, **variables)
+
+    def said(self, run: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
+        assert run.returncode == code, run.stdout + run.stderr
+        return answer(run)
+
+    def stocks(self, *symbols: str) -> None:
+        self.tushare.symbols[:] = symbols
+        fields = ["ts_code", "name", "list_date", "delist_date", "list_status", "exchange"]
+        rows = [[symbol, f"name of {symbol}", "20100104", None, "L", "SSE"] for symbol in symbols]
+        self.tushare.tables["stock_basic"] = (fields, rows)
+        self.tushare.tables["daily_basic"] = (["ts_code", "trade_date", *DAILY], [])
+        self.tushare.tables["adj_factor"] = (["ts_code", "trade_date", "adj_factor"], [])
+
+    def bars(self) -> Mapping[tuple[str, dt.date], int]:
+        """Bars by symbol and day."""
+        sql = "SELECT toString(symbol) AS symbol, date, toInt64(count()) AS bars FROM tick_data GROUP BY ALL"
+        with clickhouse.connect(self.url) as client:
+            return {(symbol, day): bars for symbol, day, bars in clickhouse.read(client, sql).rows()}
+
+    def materialised(self, asset: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+        for name, value in found_by_dagster(self.stack.settings, self.stack.endpoints).items():
+            monkeypatch.setenv(name, value)
+        with dg.DagsterInstance.get() as instance:
+            return set(instance.get_materialized_partitions(dg.AssetKey(asset)))
+
+
+@pytest.fixture
+def desk(running: LocalStack, tmp_path: Path) -> Iterator[Desk]:
+    server = (running.endpoints.clickhouse_url or "").rpartition("/")[0]
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with clickhouse.connect(f"{server}/default") as client, TushareServer(()) as tushare:
+        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
+        yield Desk(running, tushare, f"{server}/{name}", tmp_path)
+        client.command(f"DROP DATABASE {name} SYNC")
+
+
+def squeezed(text: str) -> str:
+    """What a refusal says, without the box around it."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_old_command_line_loads_all_symbols_and_the_last_line_counts_them(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.stocks(*SYMBOLS)
+    nothing = desk.ingest("--symbols", "ALL")
+    assert nothing.returncode == 1
+    assert "marketdata symbols refresh" in nothing.stderr
+    refreshed = desk.run("symbols", "refresh")
+    assert refreshed.stdout == "symbols       3 (3 from tushare), 3 added, 0 vanished\n"
+
+    span = ("--start-date", str(SESSIONS[0]), "--end-date", str(SESSIONS[-1]))
+    desk.tushare.fail(500, 2, "600001.SH")
+    first = desk.ingest("--symbols", "ALL", *span, "--workers", "10", "--data-types", "tick_data", "factors")
+    assert first.returncode == 1
+    lines = first.stdout.splitlines()
+    assert lines[-1] == "Successful: 2/3"
+    assert lines[0].startswith("tick_data     ")
+    assert "; 2 ok, 0 empty, 0 unsupported, 1 failed, 2 changed; " in lines[0]
+    assert f"tick_data of 600001.SH {MONTH}: " in first.stderr
+    wanted = {(symbol, day): BARS_A_DAY for symbol in ("600000.SH", "000001.SZ") for day in SESSIONS}
+    assert desk.bars() == wanted
+    landed = desk.materialised("tick_data", monkeypatch)
+    assert landed >= {f"{MONTH}|600000.SH", f"{MONTH}|000001.SZ"}
+    assert f"{MONTH}|600001.SH" not in landed
+
+    desk.tushare.lines.clear()
+    second = desk.ingest("--symbols", "ALL", *span)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.splitlines()[-1] == "Successful: 3/3"
+    assert len([line for line in desk.tushare.lines if "stk_mins" in line]) == 1
+    assert desk.bars() == wanted | {("600001.SH", day): BARS_A_DAY for day in SESSIONS}
+
+    rows = {row["asset"]: row for row in desk.said(desk.run("status", "--json"))["assets"] if row["group"] == "ticks"}
+    bars = rows["tick_data"]
+    assert (bars["symbols"], bars["ok"], bars["failed"]) == (3, 3, 0)
+    assert bars["missing"] == bars["partitions"] - 3
+    assert (bars["rows"], bars["newest"]) == (3 * BARS_A_DAY * len(SESSIONS), str(SESSIONS[-1]))
+    assert "order_book" in desk.run("status").stdout
+
+
+def test_named_symbols_and_days_are_loaded_and_nothing_else(desk: Desk) -> None:
+    desk.stocks(*SYMBOLS)
+    span = ("--start-date", str(SESSIONS[3]), "--end-date", str(SESSIONS[4]))
+    run = desk.ingest("--symbols", "600000.SH", "000001.sz", *span, "--json")
+    found = desk.said(run)
+    assert (found["success"], found["symbols"], found["successful"]) == (True, 2, 2)
+    assert set(found["tables"]) == {"tick_data", "factors"}
+    assert found["tables"]["tick_data"]["providers"] == {"tushare": 2}
+    assert (found["checks_failed"], found["error"]) == ([], None)
+    assert desk.bars() == {(symbol, day): BARS_A_DAY for symbol in ("600000.SH", "000001.SZ") for day in SESSIONS[3:5]}
+    assert run.stderr == ""
+
+
+def test_failures_are_in_the_json_with_their_cause(desk: Desk) -> None:
+    desk.stocks("600000.SH")
+    desk.tushare.fail(500, 2, "600000.SH")
+    day = str(SESSIONS[0])
+    run = desk.ingest("--symbols", "600000.SH", "--end-date", day, "--data-types", "tick_data", "--json")
+    found = desk.said(run, code=1)
+    [failure] = found["tables"]["tick_data"]["failures"]
+    assert (failure["symbol"], failure["month"]) == ("600000.SH", MONTH)
+    assert "500" in failure["error"]
+    assert (found["success"], found["successful"], found["symbols"]) == (False, 0, 1)
+    assert "1 of 1 partitions failed" in found["error"]
+
+
+def test_files_are_loaded_without_anybody_being_asked(desk: Desk) -> None:
+    desk.stocks(*SYMBOLS)
+    path = desk.folder / "ticks" / "mine.csv"
+    path.parent.mkdir()
+    rows = [f"600000.SH,{SESSIONS[2]} 09:{minute}:00,10,10,10,10,100" for minute in range(31, 51)]
+    path.write_text("\n".join(["symbol,ts,open,high,low,close,volume", *rows, f"600000.SH,{SESSIONS[2]} x,1,1,1,1,1"]))
+    os.utime(path, (time.time() - 100,) * 2)
+    assert desk.run("symbols", "refresh", "--provider", "files").returncode == 0
+    listed = desk.said(desk.run("symbols", "list", "--json"))
+    assert [row["symbol"] for row in listed["symbols"]] == ["600000.SH"]
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]))
+    span = ("--start-date", str(SESSIONS[0]), "--end-date", str(SESSIONS[-1]))
+    found = desk.said(desk.ingest(*span, "--provider", "files", "--data-types", "tick_data", "order_book", "--json"))
+    assert found["tables"]["tick_data"]["providers"] == {"files": 1}
+    assert desk.bars() == {("600000.SH", SESSIONS[2]): 20}
+    assert desk.tushare.requests == 0
+
+
+def test_what_was_refused_is_shown_with_its_reason(desk: Desk) -> None:
+    path = desk.folder / "ticks" / "mine.csv"
+    path.parent.mkdir()
+    times = [f"{day} {hour}:{minute:02}:00" for day in SESSIONS[:3] for hour in (10, 14) for minute in range(60)]
+    rows = [f"600000.SH,{moment},10,10,10,10,100" for moment in times]
+    rows[7] = f"600000.SH,{times[7]},10,10,10,ten,100"
+    path.write_text("\n".join(["symbol,ts,open,high,low,close,volume", *rows]))
+    span = ("--start-date", str(SESSIONS[0]), "--end-date", str(SESSIONS[-1]), "--data-types", "tick_data")
+    found = desk.said(desk.ingest("--symbols", "600000.SH", *span, "--provider", "files", "--json"))
+    assert found["tables"]["tick_data"]["rejected"] == 1
+    [refused] = desk.said(desk.run("quarantine", "show", "ticks", "--json"))["rows"]
+    assert refused["dataset"] == "tick_data"
+    assert "close is no number" in refused["reason"]
+    assert "ten" in refused["raw"]
+    assert "close is no number" in desk.run("quarantine", "show", "ticks").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--symbols", "ALL", "600000.SH"], "ALL is every symbol; name it alone"),
+        (["--data-types", "tick_data", "quotes"], "'quotes' is none of tick_data, order_book, factors"),
+        (["--provider", "bloomberg"], "'bloomberg' is none of tushare, yahoo, files"),
+        (["--start-date", "2025-06-05", "--end-date", "2025-06-04"], "2025-06-04 is before 2025-06-05"),
+        (["--start-date", "2999-01-01"], "2999-01-01 is not over yet"),
+        (["--start-date", "yesterday"], "yesterday"),
+        (["--providers-config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--workers", "-1"], "greater than or equal to 0"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(tmp_path: Path, options: list[str], sentence: str) -> None:
+    variables = {"MARKETDATA_HOME": str(tmp_path), "COLUMNS": "200"}
+    refused = CliRunner(env=variables).invoke(app, ["ingest", "ticks", *options])
+    assert refused.exit_code == 2, refused.output
+    assert sentence in squeezed(refused.stderr)
+    assert refused.stdout == ""
+
+
+def test_providers_file_with_a_key_that_nobody_reads_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(PROVIDERS.replace("priority: 1", "priorty: 1"))
+    variables = {"MARKETDATA_HOME": str(tmp_path), "COLUMNS": "200"}
+    refused = CliRunner(env=variables).invoke(
+        app, ["ingest", "ticks", "--providers-config", str(tmp_path / "mine.yaml")]
+    )
+    assert refused.exit_code == 1
+    assert "did you mean 'priority'?" in squeezed(refused.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("--symbols A B C --json", "--symbols A --symbols B --symbols C --json"),
+        ("--symbols A --symbols B C", "--symbols A --symbols B --symbols C"),
+        ("--workers 10 --symbols A B", "--workers 10 --symbols A --symbols B"),
+        ("--symbols --json", "--symbols --json"),
+        ("", ""),
+    ],
+)
+def test_several_values_may_follow_one_flag(words: str, meant: str) -> None:
+    assert repeated(words.split(), ["--symbols"]) == meant.split()
+
+
+SATURDAY = dt.datetime(2025, 6, 7, 4, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "meant"),
+    [
+        (None, None, ("2025-06-06", "2025-06-06")),
+        ("2025-06-02", None, ("2025-06-02", "2025-06-06")),
+        (None, "2025-06-03", ("2025-06-03", "2025-06-03")),
+        ("2025-05-30", "2025-06-03", ("2025-05-30", "2025-06-03")),
+        ("2025-06-05", "2025-06-07", ("2025-06-05", "2025-06-07")),
+    ],
+)
+def test_days_are_both_included_and_none_is_the_last_session(
+    start: str | None, end: str | None, meant: tuple[str, str]
+) -> None:
+    found = days(*(dt.date.fromisoformat(one) if one else None for one in (start, end)), SATURDAY)
+    assert tuple(map(str, found)) == meant
