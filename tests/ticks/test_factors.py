@@ -292,3 +292,13 @@ def test_who_is_overtaken_says_so(client: Client, compute_all: Computer, monkeyp
     [unit] = compute_all([UNITS[0]]).units
     assert unit.outcome == "ok"
     assert values(client, "daily_return")[FEBRUARY[-1]] == pytest.approx(0.2)
+
+
+def test_two_runs_at_once_end_in_the_same_rows(client: Client, compute_all: Computer, tushare: TushareServer) -> None:
+    stand(client, [*months(), *months(OTHER)])
+    with ThreadPoolExecutor(2) as both:
+        reports = [run.result() for run in [both.submit(compute_all) for _ in range(2)]]
+    assert [unit.error for report in reports for unit in report.units] == [None] * 4
+    assert factors(client).height == 2 * (3 * 20 + 4 * 20)
+    assert not factors(client).select(pl.struct("symbol", "date", "factor", "provider").is_duplicated().any()).item()
+    assert {load.rows for load in ledger.entries(client, "factors")} == {140}
