@@ -43,6 +43,8 @@ Route = tuple[Callable[[bytes], Any], Parser | None]
 
 _BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 _STREAM = b'{"stream":"'
+_WAITS = Control("notice", "a diff waits for its snapshot")
+_IN_THE_BOOK = Control("ignored", "a diff that the book holds already")
 
 _depth = msgspec.json.Decoder(answers.Depth).decode
 _interest = msgspec.json.Decoder(answers.Interest).decode
@@ -233,9 +235,9 @@ class BinanceFeed:
             return [parse.delta(one, diff)]
         chain = self.chains.get(name) or self._begun(name, one)
         made = chain.diff(diff, connection)
-        if chain.live and not self.wants:
+        if made and chain.live and not self.wants:
             return made  # type: ignore[return-value]  # a list of some outcomes is one of outcomes
-        return self._settled(name, made, diff.ts_recv)
+        return self._settled(name, made, diff.ts_recv) or [_IN_THE_BOOK if chain.live else _WAITS]
 
     def _begun(self, name: str, one: Facts) -> Chain:
         chain = self.chains[name] = Chain(one.one, "depth")
