@@ -18,7 +18,7 @@ VERSION = 1
 Kind = Literal["in", "out", "open", "http"]
 """A message of a socket, one that we sent, a socket that was opened, the answer to a request."""
 
-ENTRY = Struct("<qBHII")
+ENTRY = Struct("<qBIII")
 """Receive time in ns, kind, connection, address, number of bytes."""
 
 URL = 0

@@ -80,18 +80,18 @@ class _Inside(msgspec.Struct):
     e: str = ""
     ps: str | None = None
     pu: int | None = None
-    U: int | None = None
     u: int | None = None
 
 
 class _Message(msgspec.Struct):
     stream: str | None = None
-    data: _Inside | msgspec.UnsetType = msgspec.UNSET
+    data: msgspec.Raw = msgspec.Raw(b"{}")
     arg: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     jsonrpc: str | None = None
 
 
 _message = msgspec.json.Decoder(_Message).decode
+_inside = msgspec.json.Decoder(_Inside).decode
 
 
 def _told_by(entries: Iterable[Entry]) -> Venue | None:
@@ -117,14 +117,14 @@ def _by_shape(raw: bytes) -> Venue | None:
     """Only diffs and best prices of Binance tell its markets apart: `ps` is COIN-M's, spot has neither `pu` nor `e`."""
     try:
         seen = _message(raw)
+        inside = _inside(seen.data) if seen.stream else None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     if seen.jsonrpc:
         return "deribit", None
     if seen.arg is not msgspec.UNSET:
         return "okx", None
-    inside = seen.data
-    if seen.stream is None or inside is msgspec.UNSET or inside.u is None:
+    if inside is None or inside.u is None:
         return None
     if inside.ps is not None:
         return "binance", "inverse"

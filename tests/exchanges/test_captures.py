@@ -1,0 +1,278 @@
+"""Captures: what was flushed is read back whatever happens to the writer; what was cut is said."""
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.exchanges.captures.entry import SUFFIX, Entry, Kind
+from marketdata_assets.exchanges.captures.reading import Capture, open_capture
+from marketdata_assets.exchanges.captures.recorded import nanoseconds
+from marketdata_assets.exchanges.captures.writer import CaptureWriter
+from marketdata_assets.exchanges.errors import BadCapture
+
+SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
+URL = "wss://venue.example/ws"
+
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+from random import Random
+from marketdata_assets.exchanges.captures.writer import CaptureWriter
+
+writer = CaptureWriter(Path(sys.argv[1]), "okx", None, frame_bytes=3000, max_bytes=20_000)
+number = 0
+while True:
+    for _ in range(17):
+        writer.write(number, "in", b"%d " % number + Random(number).randbytes(number % 300), connection=number % 3)
+        number += 1
+    writer.flush()
+    print(number, flush=True)
+"""
+
+WRITE_TO_A_FULL_DISK = """
+import os, resource, signal, sys
+from pathlib import Path
+from marketdata_assets.exchanges.captures.writer import CaptureWriter
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+writer = CaptureWriter(Path(sys.argv[1]), "okx", None)
+writer.write(1, "in", b"first")
+writer.flush()
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
+writer.write(2, "in", os.urandom(1000))
+try:
+    writer.flush()
+except OSError:
+    print("full")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+writer.close()
+"""
+
+kinds: st.SearchStrategy[Kind] = st.sampled_from(["in", "out", "open", "http"])
+entries = st.builds(
+    Entry,
+    ts_recv=st.integers(0, 3 * SECOND).map(lambda ns: START + ns),
+    kind=kinds,
+    raw=st.binary(max_size=60),
+    connection=st.integers(0, 2**32 - 1),
+    url=st.sampled_from(["", URL, "https://venue.example/depth?symbol=Ä"]),
+)
+
+
+def written(folder: Path, told: list[Entry], **how: int) -> list[Path]:
+    with CaptureWriter(folder, "deribit", None, **how) as writer:
+        for one in told:
+            writer.write(one.ts_recv, one.kind, one.raw, connection=one.connection, url=one.url)
+    return writer.paths
+
+
+def read(path: Path) -> tuple[list[Entry], list[str]]:
+    capture = open_capture(path)
+    return list(capture.entries()), capture.notes
+
+
+@given(st.lists(entries, max_size=30), st.sampled_from([1, 200, 1 << 20]), st.sampled_from([1, 300, 1 << 20]))
+def test_what_was_written_is_read_back_from_all_files_in_order(
+    tmp_path_factory: pytest.TempPathFactory, told: list[Entry], frame_bytes: int, max_bytes: int
+) -> None:
+    paths = written(tmp_path_factory.mktemp("captures"), told, frame_bytes=frame_bytes, max_bytes=max_bytes)
+    assert [one for path in paths for one in read(path)[0]] == told
+    assert not [note for path in paths for note in read(path)[1]]
+    assert all(open_capture(path).exchange == "deribit" for path in paths)
+
+
+def test_files_are_rotated_by_the_time_of_entries_and_named_by_it(tmp_path: Path) -> None:
+    told = [Entry(START + second * SECOND, "in", b"x", url=URL) for second in range(25)]
+    paths = written(tmp_path, told, max_span_ns=10 * SECOND)
+    assert [path.name for path in paths] == [f"deribit-20231114T2213{second}{SUFFIX}" for second in ("20", "30", "40")]
+    assert [len(read(path)[0]) for path in paths] == [10, 10, 5]
+
+
+def test_a_file_is_never_written_over(tmp_path: Path) -> None:
+    first = written(tmp_path, [Entry(START, "in", b"first")])
+    second = written(tmp_path, [Entry(START, "in", b"second")])
+    assert first != second
+    assert read(first[0])[0][0].raw == b"first"
+
+
+def test_a_capture_is_plain_zstd(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, [Entry(START, "in", b"a message")])
+    with path.open("rb") as file:
+        content = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
+    assert content.startswith(b'{"capture":1,"exchange":"deribit"')
+    assert b"a message" in content
+
+
+def test_a_file_cut_at_any_byte_gives_all_whole_frames_and_says_what_is_missing(tmp_path: Path) -> None:
+    told = [Entry(START + number, "in", bytes([number]) * 9) for number in range(12)]
+    (path,) = written(tmp_path, told, frame_bytes=50)
+    whole = path.read_bytes()
+    seen = set()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        found, notes = read(path)
+        assert found == told[: len(found)]
+        seen.add(len(found))
+        frames = whole[:length].count(b"\x28\xb5\x2f\xfd")
+        assert len(found) >= (frames - 2) * 2
+        if length and not notes:
+            path.write_bytes(whole[: length + 1])
+            assert read(path)[0] == found, "without a note the file ended between two frames"
+    assert seen == {0, 2, 4, 6, 8, 10}
+    path.write_bytes(whole + bytes(100))
+    found, notes = read(path)
+    assert found == told
+    assert len(notes) == 1
+
+
+def test_damage_between_frames_is_an_error_and_not_a_shorter_capture(tmp_path: Path) -> None:
+    told = [Entry(START + number, "in", os.urandom(50)) for number in range(12)]
+    (path,) = written(tmp_path, told, frame_bytes=100)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(BadCapture, match="damaged at byte"):
+        read(path)
+
+
+def test_everything_flushed_before_a_kill_is_read_back(tmp_path: Path) -> None:
+    flushed = 0
+    with subprocess.Popen([sys.executable, "-c", WRITE_FOREVER, tmp_path], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        while flushed < 2000:
+            flushed = int(child.stdout.readline())
+        child.send_signal(signal.SIGKILL)
+        rest = child.stdout.read().split()
+    flushed = int(rest[-1]) if rest else flushed
+    paths = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert len(paths) > 3
+    found = [one for path in sorted(paths, key=lambda path: read(path)[0][0].ts_recv) for one in read(path)[0]]
+    assert len(found) >= flushed
+    assert [one.ts_recv for one in found] == list(range(len(found)))
+    assert all(one.raw == b"%d " % number + Random(number).randbytes(number % 300) for number, one in enumerate(found))
+
+
+def test_a_frame_that_does_not_fit_on_the_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    child = subprocess.run([sys.executable, "-c", WRITE_TO_A_FULL_DISK, tmp_path], capture_output=True, text=True)
+    assert child.stdout == "full\n", child.stderr
+    (path,) = tmp_path.iterdir()
+    found, notes = read(path)
+    assert [(one.ts_recv, len(one.raw)) for one in found] == [(1, 5), (2, 1000)]
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"no frame at all", None),
+        (zstandard.compress(b"no header"), "does not begin as a capture does"),
+        (zstandard.compress(b'{"capture":2}\n'), "of version 2"),
+        (zstandard.compress(b'{"capture":1,"colour":"red"}\n'), "does not begin as a capture does"),
+        (zstandard.compress(b'{"capture":1}\n') + zstandard.compress(b"half an entry"), "whole entries"),
+    ],
+)
+def test_what_is_no_capture_is_said(tmp_path: Path, content: bytes, cause: str | None) -> None:
+    path = tmp_path / f"x{SUFFIX}"
+    path.write_bytes(content)
+    if cause is None:
+        found, notes = read(path)
+        assert (found, len(notes)) == ([], 1)
+    else:
+        with pytest.raises(BadCapture, match=cause):
+            read(path)
+
+
+def test_a_file_of_another_kind_or_none_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadCapture, match="no such file"):
+        open_capture(tmp_path / f"x{SUFFIX}")
+    (tmp_path / "x.csv").write_text("a,b\n")
+    with pytest.raises(BadCapture, match=r"captures end with"):
+        open_capture(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1617647603.4249449", 1617647603_424944900),
+        ("1617647603", 1617647603_000000000),
+        ("1617647603.1234567899", 1617647603_123456789),
+    ],
+)
+def test_seconds_as_text_become_nanoseconds_without_a_float(text: str, expected: int) -> None:
+    assert nanoseconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1e9", "now", "1.5.5", "١"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time"):
+        nanoseconds(text)
+
+
+def test_lines_of_json_give_messages_as_they_stand_in_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.ndjson"
+    path.write_bytes(
+        b'{"recv":"1.5","dir":"open","url":"wss://ws.okx.com:8443/ws/v5/public"}\n'
+        b'{"recv":"2.5","dir":"in","data":{"px": 2.0e3,  "a":"\\u00e4"}}\n'
+        b'{"recv":"3.5","dir":"in","data":"pong"}\n'
+        b'{"recv":"4.5","dir":"in","da'
+    )
+    found, notes = read(path)
+    assert [(one.kind, one.raw) for one in found] == [
+        ("open", b""),
+        ("in", b'{"px": 2.0e3,  "a":"\\u00e4"}'),
+        ("in", b"pong"),
+    ]
+    assert "line 4" in notes[0]
+    assert open_capture(path).venue() == ("okx", None)
+
+
+def test_a_line_in_the_middle_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.ndjson"
+    path.write_bytes(b'{"recv":"1.5","dir":"sideways"}\n{"recv":"1.5","dir":"open"}\n')
+    with pytest.raises(BadCapture, match=r"x\.ndjson:1"):
+        read(path)
+
+
+def test_timed_lines_cut_in_the_middle_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt.gz"
+    lines = b"".join(b'%d {"stream":"a@trade","data":{"n":%d}}\n' % (START + n, n * n) for n in range(5000))
+    path.write_bytes(gzip.compress(lines))
+    assert len(read(path)[0]) == 5000
+    path.write_bytes(gzip.compress(lines)[:-2000])
+    found, notes = read(path)
+    assert 100 < len(found) < 5000
+    assert found[99] == Entry(START + 99, "in", b'{"stream":"a@trade","data":{"n":9801}}')
+    assert "breaks off" in notes[-1]
+    path.write_bytes(b"not compressed\n")
+    with pytest.raises(BadCapture, match="cannot be inflated"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("message", "venue"),
+    [
+        (b'{"stream":"abcusd_perp@bookTicker","data":{"e":"bookTicker","u":7,"ps":"ABCUSD"}}', ("binance", "inverse")),
+        (b'{"stream":"abcusdt@bookTicker","data":{"u":7,"s":"ABCUSDT"}}', ("binance", "spot")),
+        (b'{"stream":"abcusdt@bookTicker","data":{"e":"bookTicker","u":7}}', ("binance", "linear")),
+        (b'{"stream":"abcusdt@depth","data":{"e":"depthUpdate","U":6,"u":7}}', ("binance", "spot")),
+        (b'{"stream":"abcusdt@depth","data":{"e":"depthUpdate","U":6,"u":7,"pu":5}}', ("binance", "linear")),
+        (b'{"arg":{"channel":"books","instId":"ABC-USDT"},"data":[]}', ("okx", None)),
+        (b'{"jsonrpc":"2.0","method":"heartbeat"}', ("deribit", None)),
+    ],
+)
+def test_messages_without_an_address_tell_their_venue(
+    tmp_path: Path, message: bytes, venue: tuple[str, str | None]
+) -> None:
+    path = tmp_path / "x.txt.gz"
+    path.write_bytes(gzip.compress(b'5 {"stream":"x@trade","data":{"e":"trade"}}\n6 not json\n7 ' + message + b"\n"))
+    assert Capture(path).venue() == venue
