@@ -7,10 +7,16 @@ import sys
 import time
 from pathlib import Path
 
-from bench import alphas, bars, definitions, ticks
+from bench import alphas, bars, definitions, fuzz, ticks
 from bench.figure import Figure
 
-DOMAINS = {"bars": bars.figures, "defs": definitions.figures, "alphas": alphas.figures, "ticks": ticks.figures}
+DOMAINS = {
+    "bars": bars.figures,
+    "defs": definitions.figures,
+    "alphas": alphas.figures,
+    "ticks": ticks.figures,
+    "fuzz": fuzz.figures,
+}
 RESULTS = Path(__file__).parent / "results.json"
 
 

@@ -62,7 +62,7 @@ class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What `text` wrote; BadCursor."""
         try:
             return msgspec.json.decode(text, type=cls)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadCursor("history", str(error)) from error
 
 

@@ -169,7 +169,7 @@ def test_candles_before_the_first_are_no_data(server: DeribitServer, tmp_path: P
 
 
 def test_candles_of_another_resolution_are_refused(server: DeribitServer, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="interval '7m'.*1m, 3m"):
+    with pytest.raises(ValueError, match=r"interval .7m.*1m, 3m"):
         run(server, tmp_path, lambda history: all_of(history.klines(PERPETUAL, "7m", window(0, 9))))
 
 

@@ -29,7 +29,7 @@ FUNDING_HOURS = 500  # a page, below the month where answers are cut
 HOUR = 60 * MINUTE
 LISTS = "instruments"
 
-_UNREADABLE = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError)
+_UNREADABLE = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError, RecursionError)
 _RESOLUTIONS = {name: (resolution, minutes) for resolution, (name, minutes) in INTERVALS.items()}
 
 

@@ -54,7 +54,7 @@ def parse_instruments(raw: bytes) -> list[Instrument]:
     """The instruments of an answer to get_instruments, without combos; BadInstruments when it cannot be read."""
     try:
         return [one for wire in _decode(raw).result if (one := _instrument(wire))]
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadInstruments(VENUE, f"{type(error).__name__} {error}") from error
 
 

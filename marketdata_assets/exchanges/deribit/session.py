@@ -84,7 +84,7 @@ class Session:
             answer = _decode(raw)
             asked = self.asked.pop(answer.id, ()) if isinstance(answer.id, int) else ()
             granted = set(_channels(answer.result)) if asked and not answer.error else set(asked)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return []
         missing = [name for name in asked if name not in granted]
         return [
