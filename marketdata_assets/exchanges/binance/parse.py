@@ -279,14 +279,16 @@ def marked(
     index: str | None,
     settlement: str | None,
     rate: str | None,
-    paid: int,
+    paid: int | None,
 ) -> FundingRate | Ticker:
     """The mark price of a stream or of an answer, as a rate where one is paid."""
     head = one.begin(moment, ts_recv)
     mark, index_price = decimal("mark price", mark), decimal_or_none("index price", index)
     if one.pays_funding:
         due = decimal("funding rate", rate or "")
-        return FundingRate(*head, due, paid * NS, mark_price=mark, index_price=index_price)
+        if paid is None:
+            raise ValueError("a funding rate that does not say when it is paid")
+        return FundingRate(*head, due, paid * NS or None, mark_price=mark, index_price=index_price)
     ending = decimal_or_none("settlement price", settlement)
     return Ticker(*head, mark_price=mark, index_price=index_price, settlement_price=ending)
 

@@ -63,7 +63,6 @@ class Look(Struct, frozen=True):
     stream: str | None = None
     data: Raw = Raw()
     id: int | str | None = None
-    result: Raw | None = None
     error: Said | None = None
     code: int | None = None
     msg: str = ""

@@ -208,7 +208,7 @@ class MarkPrice(Event, frozen=True, gc=False, tag="markPriceUpdate"):
     P: str | None = None  # estimated settlement price
     i: str | None = None  # index price
     r: str | None = None  # funding rate; empty, 0 or missing for a dated future
-    T: Ms = 0  # when it is paid; 0 for a dated future
+    T: Ms | None = None  # when it is paid; 0 or missing for a dated future
 
 
 class OptionMark(Event, frozen=True, gc=False, tag="markPrice"):
@@ -251,7 +251,7 @@ class OptionInterest(Event, frozen=True, gc=False, tag="openInterest"):
 
 class OptionTrade(Event, frozen=True, gc=False, tag="trade"):
     s: str
-    t: Id | str  # text in the feed of before 2025-12
+    t: Id | Annotated[str, Meta(pattern="^[0-9]{1,20}$")]  # text in the feed of before 2025-12
     p: str
     q: str  # contracts
     T: Ms

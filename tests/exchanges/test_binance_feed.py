@@ -1,0 +1,272 @@
+"""Binance's feed: what tells messages apart, what is missing or wrong in them, and what is no event."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.exchanges.binance import answers
+from marketdata_assets.exchanges.binance.feed import BinanceFeed
+from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.numbers import is_decimal
+from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
+from marketdata_assets.exchanges.records import MarketType, OrderBook, Record, Ticker, Trade
+
+T = 1_700_000_000_000
+TRADE = {"e": "trade", "E": T + 2, "s": "ABCUSDT", "t": 12, "p": "1.2300", "q": "4.5", "T": T, "m": True}
+AGG = {"e": "aggTrade", "E": T, "s": "ABCUSDT", "a": 3, "p": "1.2", "q": "4", "f": 12, "l": 14, "T": T, "m": False}
+BEST = {"u": 9, "s": "ABCUSDT", "b": "1.1", "B": "2", "a": "1.2", "A": "3"}
+BEST_FUTURES = {"e": "bookTicker", **BEST, "T": T, "E": T}
+DEPTH = {"e": "depthUpdate", "E": T, "s": "ABCUSDT", "U": 5, "u": 6, "b": [["1.1", "2"]], "a": [["1.2", "0"]]}
+DEPTH_FUTURES = {**DEPTH, "T": T, "pu": 4}
+CANDLE = {"t": T, "T": T + 59_999, "i": "1m", "o": "1", "c": "2", "h": "3", "l": "1", "v": "5", "n": 2, "x": True}
+KLINE = {"e": "kline", "E": T, "s": "ABCUSDT", "k": CANDLE | {"q": "6", "V": "1", "Q": "2"}}
+DAY = {"e": "24hrTicker", "E": T, "s": "ABCUSDT", "w": "1", "c": "1", "Q": "1", "o": "1", "h": "2", "l": "1"} | {
+    "v": "9",
+    "q": "9",
+    "n": 4,
+}
+DAY_SPOT = DAY | {"b": "1", "B": "1", "a": "2", "A": "1"}
+MINI = {"e": "24hrMiniTicker", "E": T, "s": "ABCUSDT", "c": "1", "o": "1", "h": "2", "l": "1", "v": "9", "q": "9"}
+MARK = {"e": "markPriceUpdate", "E": T, "s": "ABCUSDT", "p": "1.2", "i": "1.1", "P": "1", "r": "0.0001", "T": T}
+FORCED = {"s": "ABCUSDT", "S": "BUY", "ap": "1.2", "z": "3", "T": T}
+FORCE = {"e": "forceOrder", "E": T, "o": FORCED}
+OPTION = {"e": "trade", "E": T, "s": "ABC-300101-50-C", "t": 7, "p": "1.5", "q": "2", "T": T, "S": "BUY"}
+
+EVENTS: list[tuple[MarketType, dict[str, Any]]] = [
+    *[("spot", event) for event in (TRADE, AGG, BEST, DEPTH, KLINE, DAY_SPOT, MINI)],
+    *[("linear", event) for event in (TRADE, AGG, BEST_FUTURES, DEPTH_FUTURES, KLINE, DAY, MINI, MARK, FORCE)],
+    ("option", OPTION),
+]
+IDS = [f"{market}-{event.get('e', 'bookTicker')}" for market, event in EVENTS]
+NOT_NEEDED = {"i"}
+"""What an event can do without, and shows when it is there."""
+
+
+def feed(market_type: MarketType, **options: bool) -> BinanceFeed:
+    return BinanceFeed(market_type, strict=False, **{"books": False, **options})
+
+
+def push(market_type: MarketType, event: Any, **options: bool) -> list[Outcome]:
+    return feed(market_type, **options).push(raw(event), 7)
+
+
+def raw(event: Any) -> bytes:
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+def stream(event: dict[str, Any], name: str = "abcusdt@x") -> dict[str, Any]:
+    return {"stream": name, "data": event}
+
+
+@pytest.mark.parametrize(("market_type", "event"), EVENTS, ids=IDS)
+def test_an_event_is_the_same_however_it_comes(market_type: MarketType, event: dict[str, Any]) -> None:
+    (bare,) = push(market_type, event)
+    assert isinstance(bare, Record)
+    turned = dict(reversed(event.items()))
+    told = [event, turned, stream(event), stream(turned), {"data": event, "stream": "abcusdt@x"}, [event]]
+    one = feed(market_type)
+    for message in told * 2:  # the second time some are known by how they begin
+        assert one.push(raw(message), 7) == [bare]
+        assert one.push(json.dumps(message, indent=1).encode(), 7) == [bare]
+    assert push(market_type, stream([event, event])) == [bare, bare]
+    assert push(market_type, event | {"new": {"deep": [1, None]}, "another": "x"}) == [bare]
+
+
+def fields(event: dict[str, Any]) -> list[tuple[str, ...]]:
+    inner = next((name for name in ("k", "o") if isinstance(event.get(name), dict)), None)
+    return [(name,) for name in event] + [(inner, name) for name in (event[inner] if inner else ())]
+
+
+def changed(event: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    copy = json.loads(json.dumps(event))
+    at = copy
+    for name in path[:-1]:
+        at = at[name]
+    if value is None:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return dict(copy)
+
+
+@pytest.mark.parametrize(("market_type", "event"), EVENTS, ids=IDS)
+def test_what_is_missing_or_of_another_kind_makes_a_dead_letter(market_type: MarketType, event: dict[str, Any]) -> None:
+    (right,) = push(market_type, event)
+    unread = set()
+    for path in fields(event):
+        without = push(market_type, changed(event, path, None))
+        if without == [right]:
+            unread.add(path[-1])
+            continue
+        if path[-1] not in NOT_NEEDED:
+            assert_dead(without)
+        kinds: list[Any] = ["x", [5], {}, True, 5, 2**63, -5]
+        at = event if len(path) == 1 else event[path[0]]
+        for wrong in kinds:
+            if type(wrong) is not type(at[path[-1]]) or wrong in (2**63, -5):
+                assert_dead(push(market_type, changed(event, path, wrong)))
+    assert unread <= {"E", "o", "P"}
+
+
+def told(record: Any) -> list[Any]:
+    return list(msgspec.to_builtins(record).values())
+
+
+def assert_dead(made: list[Outcome]) -> None:
+    assert [type(one) for one in made] == [DeadLetter], made
+
+
+@pytest.mark.parametrize("wrong", ["", "x", "1.2.3", "nan", "inf", " 1", "1 ", "1_0", "0x1", "+1", "١", "1e9999"])
+def test_a_price_or_size_that_is_no_number_makes_a_dead_letter(wrong: str) -> None:
+    for market_type, event in EVENTS:
+        for path in fields(event):
+            at = event if len(path) == 1 else event[path[0]]
+            if isinstance(at[path[-1]], str) and is_decimal(at[path[-1]]) and path[-1] not in ("P", "i"):
+                assert_dead(push(market_type, changed(event, path, wrong)))
+
+
+@pytest.mark.parametrize("wrong", ["x", "", "1.2.3", "nan", " 1", "-1"])
+def test_a_level_that_is_no_number_makes_a_dead_letter(wrong: str) -> None:
+    for books in (False, True):
+        for level in ([wrong, "1"], ["1", wrong]):
+            if level[0] != "-1":  # a price may be negative
+                assert_dead(push("spot", DEPTH | {"b": [level]}, books=books))
+                assert_dead(push("linear", DEPTH_FUTURES | {"a": [level]}, books=books))
+
+
+def test_a_time_in_microseconds_is_refused() -> None:
+    assert_dead(push("spot", TRADE | {"T": T * 1000}))
+
+
+def test_what_stands_in_the_place_of_a_trade_is_none() -> None:
+    assert push("linear", TRADE | {"p": "0", "q": "0", "X": "NA"}) == [Control("ignored", "no trade")]
+    (made,) = push("linear", TRADE | {"X": "INSURANCE_FUND"})
+    assert isinstance(made, Trade)
+
+
+def test_a_dated_future_pays_no_funding_and_a_perpetual_must_say_what() -> None:
+    name = {"s": "ABCUSDT_300101"}
+    assert isinstance(push("linear", MARK | name | {"r": "", "T": 0})[0], Ticker)
+    assert_dead(push("linear", MARK | {"r": "", "T": 0}))
+    assert_dead(push("linear", {key: value for key, value in MARK.items() if key != "r"}))
+
+
+def test_the_best_levels_of_a_futures_book_are_no_diff() -> None:
+    few = stream(DEPTH_FUTURES, "abcusdt@depth5@100ms")
+    one = feed("linear", books=True)
+    for _ in range(2):
+        (made,) = one.push(raw(few), 7)
+        assert isinstance(made, OrderBook)
+        assert made.kind == "snapshot"
+    assert one.books == {}
+
+
+def test_instruments_that_no_list_has() -> None:
+    strict = BinanceFeed("spot")
+    (letter,) = strict.push(raw(TRADE), 7)
+    assert isinstance(letter, DeadLetter)
+    assert "ABCUSDT" in letter.cause
+    listed = {"symbols": [{"symbol": "ABCUSDT", "baseAsset": "ABC", "quoteAsset": "USDT"}]}
+    strict.answer("https://api.example/api/v3/exchangeInfo", raw(listed), 8)
+    assert [type(one) for one in strict.push(raw(TRADE), 9)] == [Trade]
+    assert_dead(push("spot", TRADE | {"s": "ABCXYZ"}))
+
+
+def test_a_newer_list_counts_for_what_comes_after_it() -> None:
+    listed = {"symbol": "ABCUSD_PERP", "baseAsset": "ABC", "quoteAsset": "USD", "contractSize": 10}
+    one = BinanceFeed("inverse", strict=False)
+    trade = raw(TRADE | {"s": "ABCUSD_PERP", "p": "20", "q": "6"})
+    sizes = [[(made.size, made.contracts) for made in one.push(trade, 7) if isinstance(made, Trade)]]
+    one.answer("https://dapi.example/dapi/v1/exchangeInfo", raw({"symbols": [listed]}), 8)
+    sizes += [[(made.size, made.contracts) for made in one.push(trade, 9) if isinstance(made, Trade)]]
+    assert sizes == [[(None, "6")], [("3", "6")]]
+
+
+CONTROLS: list[tuple[Any, Outcome]] = [
+    ({"result": None, "id": 12}, Control("ack", "12")),
+    ({"id": 3, "result": ["abcusdt@trade"]}, Control("ack", "3")),
+    ({"error": {"code": 2, "msg": "Invalid request"}, "id": 1}, VenueError(2, "Invalid request")),
+    ({"code": 0, "msg": "Unknown property"}, VenueError(0, "Unknown property")),
+    ({"code": -1003, "msg": "Too many requests"}, VenueError(-1003, "Too many requests", rate_limited=True)),
+    (stream({"e": "indexPriceUpdate", "E": T, "i": "ABCUSD", "p": "1"}), Control("ignored", "indexPriceUpdate")),
+]
+
+
+@pytest.mark.parametrize(("message", "outcome"), CONTROLS)
+def test_what_is_no_event_has_a_name(message: Any, outcome: Outcome) -> None:
+    assert push("linear", message) == [outcome]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"{", b"null", b"7", b'"x"', b"{}", b"\xff", b'{"e":"noSuchEvent"}', b'{"stream":"a@trade"}', b"<html>"],
+)
+def test_what_nobody_knows_is_kept_whole(message: bytes) -> None:
+    for made in (feed("spot").push(message, 7), feed("spot").answer("https://x/api/v3/klines?symbol=A", message, 7)):
+        assert [(type(one), one.raw) for one in made if isinstance(one, DeadLetter)] == [(DeadLetter, message)]
+
+
+def test_an_address_that_nothing_of_ours_reads() -> None:
+    assert_dead(feed("spot").answer("https://x/api/v3/ticker/tradingDay?symbol=ABCUSDT", b"[]", 7))
+    assert_dead(feed("spot").answer("https://[", b"[]", 7))
+    assert_dead(feed("spot").answer("https://x/api/v3/klines?symbol=ABCUSDT", b"[[1]]", 7))
+
+
+def test_when_a_ban_ends() -> None:
+    said = VenueError(-1003, "Way too much request weight used; IP banned until 1700000000123. Please wait.", True)
+    assert answers.banned_until_ms(said) == 1_700_000_000_123
+    assert answers.banned_until_ms(VenueError(-1003, "Too many requests.", True)) is None
+
+
+def test_open_interest_of_coin_m_by_pair() -> None:
+    past = {"pair": "ABCUSD", "contractType": "PERPETUAL", "sumOpenInterest": "7", "sumOpenInterestValue": "1.5"}
+    one = BinanceFeed("inverse", strict=False)
+    url = "https://dapi.example/futures/data/openInterestHist"
+    (made,) = one.answer(url, raw([past | {"timestamp": T}]), 7)
+    assert isinstance(made, Record)
+    assert told(made)[-3:] == ["7", "1.5", None]
+    assert made.instrument == "ABCUSD_PERP"
+    assert_dead(one.answer(url, raw([past | {"timestamp": T, "contractType": "CURRENT_QUARTER"}]), 7))
+
+
+STREAMS = [
+    (stream(TRADE, "abcusdt@trade"), "trade"),
+    (stream(DEPTH, "abcusdt@depth@100ms"), "depth@100ms"),
+    (stream([MINI], "!miniTicker@arr"), "arr"),
+    (TRADE, "trade"),
+    (BEST, "bookTicker"),
+    ({"lastUpdateId": 1, "bids": [], "asks": []}, "snapshot"),
+    ({"result": None, "id": 1}, "answer"),
+    ("x", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("message", "name"), STREAMS)
+def test_the_stream_of_a_message(message: Any, name: str) -> None:
+    assert feed("spot").stream_of(raw(message)) == name
+
+
+@given(st.data())
+def test_no_bytes_raise(data: st.DataObject) -> None:
+    market_type, event = data.draw(st.sampled_from(EVENTS))
+    message = bytearray(raw(data.draw(st.sampled_from([event, stream(event), [event]]))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(message) - 1))
+        message[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    one = feed(market_type, books=data.draw(st.booleans()))
+    for made in (one.push(bytes(message), 7), one.answer("https://x/depth?symbol=ABCUSDT", bytes(message), 7)):
+        assert made
+        for record in made:
+            if isinstance(record, Record):
+                assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
+
+
+def test_a_list_given_is_used_and_not_changed() -> None:
+    given_list = Instruments("binance")
+    one = BinanceFeed("spot", given_list, strict=False)
+    one.push(raw(TRADE), 7)
+    assert given_list.known == {}

@@ -1,0 +1,149 @@
+"""Binance's lists of instruments, addresses, subscriptions and their confirmation."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from marketdata_assets.exchanges.binance.instruments import ExchangeInfo, Listed, instruments, named
+from marketdata_assets.exchanges.binance.session import (
+    MARKETS,
+    Session,
+    connections,
+    snapshot_path,
+    stream_name,
+    url_of,
+)
+from marketdata_assets.exchanges.errors import BadInstruments
+from marketdata_assets.exchanges.outcomes import Control, VenueError
+from marketdata_assets.exchanges.records import MarketType
+
+LISTS: dict[MarketType, str] = {
+    "spot": "binance-spot/instruments/exchangeInfo_2021-10-11.ndjson",
+    "linear": "binance-usdm/instruments/exchangeInfo_2021-07-22.ndjson",
+    "inverse": "binance-coinm/instruments/exchangeInfo_2021-07-22.ndjson",
+}
+
+
+@pytest.mark.parametrize("market_type", LISTS)
+def test_a_recorded_list_and_what_the_names_alone_say_agree(fixtures: Path, market_type: MarketType) -> None:
+    data = json.loads((fixtures / LISTS[market_type]).read_text())["data"]
+    found = [*instruments(market_type, msgspec.convert(data, ExchangeInfo))]
+    assert [one.name for one in found] == [one["symbol"] for one in data["symbols"]]
+    for one, told in zip(found, data["symbols"], strict=True):
+        assert (one.base, one.quote, one.market_type) == (told["baseAsset"], told["quoteAsset"], market_type)
+        guessed = named(market_type, one.name)
+        assert guessed is not None
+        assert (guessed.symbol, guessed.unit) == (one.symbol, one.unit)
+        assert one.contract_value == (str(told["contractSize"]) if market_type == "inverse" else None)
+
+
+NAMES: list[tuple[MarketType, str, str | None]] = [
+    ("spot", "BTCUSDT", "BTC-USDT"),
+    ("spot", "ETHBTC", "ETH-BTC"),
+    ("spot", "BTCFDUSD", "BTC-FDUSD"),
+    ("spot", "1000SATSUSDT", "1000SATS-USDT"),
+    ("spot", "ABCXYZ", None),
+    ("spot", "USDT", None),
+    ("spot", "btcusdt", None),
+    ("linear", "BTCUSDT_300329", "BTC-USDT-300329"),
+    ("inverse", "BTCUSD_PERP", "BTC-USD"),
+    ("inverse", "BTCUSD_300329", "BTC-USD-300329"),
+    ("inverse", "BTCUSD", None),
+    ("option", "BTC-300329-60000-C", "BTC-USDT-300329-60000-C"),
+    ("option", "XRP-300329-0.44-P", "XRP-USDT-300329-0.44-P"),
+    ("option", "BTCUSDT", None),
+]
+
+
+@pytest.mark.parametrize(("market_type", "name", "symbol"), NAMES)
+def test_names(market_type: MarketType, name: str, symbol: str | None) -> None:
+    found = named(market_type, name)
+    assert (found and found.symbol) == symbol
+    assert found is None or found.contract_value is None
+
+
+def test_options_say_what_a_contract_is_worth() -> None:
+    listed = Listed("ABC-300101-50-C", "USDT", underlying="ABCUSDT", unit=10)
+    (one,) = instruments("option", ExchangeInfo(optionSymbols=[listed]))
+    assert (one.symbol, one.base, one.contract_value) == ("ABC-USDT-300101-50-C", "ABC", "10")
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        ExchangeInfo(),
+        ExchangeInfo([Listed("ABCUSD_PERP", "USD", "ABC")]),
+        ExchangeInfo([Listed("ABCUSD_PERP", "USD", "ABC", contractSize=0)]),
+        ExchangeInfo([Listed("ABCUSD_PERP", "", "ABC", contractSize=1)]),
+    ],
+)
+def test_lists_that_cannot_be_used(info: ExchangeInfo) -> None:
+    with pytest.raises(BadInstruments):
+        [*instruments("inverse", info)]
+
+
+def test_addresses() -> None:
+    trade, depth, mark = (stream_name(stream, "ABCUSDT") for stream in ("aggTrade", "depth", "markPrice"))  # type: ignore[arg-type]
+    assert url_of("spot", trade) == "wss://stream.binance.com:9443/stream"
+    assert url_of("linear", trade) == url_of("linear", mark) == "wss://fstream.binance.com/market/stream"
+    assert url_of("linear", depth) == url_of("linear", "!bookTicker") == "wss://fstream.binance.com/public/stream"
+    assert url_of("linear", "!forceOrder@arr") == "wss://fstream.binance.com/market/stream"
+    assert url_of("inverse", depth) == "wss://dstream.binance.com/stream"
+    assert stream_name("kline", "ABCUSDT", "1M") == "abcusdt@kline_1M"
+    assert stream_name("depth", "ABCUSDT", "100ms") == "abcusdt@depth@100ms"
+
+
+def test_streams_are_spread_over_addresses_and_sockets() -> None:
+    streams = [f"a{number}usdt@{kind}" for number in range(1500) for kind in ("depth@100ms", "aggTrade")]
+    opened = connections("linear", [*streams, streams[0]])
+    assert sorted(stream for _, part in opened for stream in part) == sorted(streams)
+    assert all(len(part) <= MARKETS["linear"].streams for _, part in opened)
+    assert all(url_of("linear", stream) == url for url, part in opened for stream in part)
+    assert len(opened) == 4
+
+
+def test_a_book_is_asked_for_by_path_and_weight() -> None:
+    assert snapshot_path("linear", "ABCUSDT") == ("/fapi/v1/depth", {"symbol": "ABCUSDT", "limit": 1000}, 20)
+
+
+def test_requests_are_of_so_many_streams_and_are_confirmed_one_by_one() -> None:
+    session = Session("spot")
+    sent = [json.loads(one) for one in session.subscribe(["a@trade", "b@trade", "a@trade", "c@trade"], most=2)]
+    assert sent == [
+        {"method": "SUBSCRIBE", "params": ["a@trade", "b@trade"], "id": 1},
+        {"method": "SUBSCRIBE", "params": ["c@trade"], "id": 2},
+    ]
+    assert session.subscribe(["a@trade"]) == []
+    assert session.acked(Control("ack", "2")) == ("c@trade",)
+    assert session.acked(Control("ack", "2")) == session.acked(Control("ack", "x")) == ()
+    assert session.refused(VenueError(2, "Invalid request")) == ("a@trade", "b@trade")
+    assert session.refused(VenueError(2, "Invalid request")) == ()
+    assert session.streams == {"c@trade"}
+
+
+def test_a_stream_that_is_confirmed_and_never_comes_is_silent() -> None:
+    session = Session("linear")
+    session.subscribe(["a@aggTrade", "b@aggTrade"])
+    session.acked(Control("ack", "1"))
+    session.heard.add("a@aggTrade")
+    assert session.silent() == {"b@aggTrade"}
+
+
+def test_a_new_socket_asks_for_all_of_it_again() -> None:
+    session = Session("spot")
+    session.subscribe(["b@trade", "a@trade"])
+    session.acked(Control("ack", "1"))
+    session.subscribe(["c@trade"])
+    (unsubscribed,) = session.unsubscribe(["b@trade", "x@trade"])
+    assert json.loads(unsubscribed) == {"method": "UNSUBSCRIBE", "params": ["b@trade"], "id": 3}
+    (again,) = session.reopened()
+    assert json.loads(again)["params"] == ["a@trade", "c@trade"]
+
+
+def test_no_more_streams_than_a_connection_may_have() -> None:
+    session = Session("option")
+    session.subscribe(f"{number}@trade" for number in range(150))
+    with pytest.raises(ValueError, match="may have 200"):
+        session.subscribe(f"{number}@trade" for number in range(140, 201))
