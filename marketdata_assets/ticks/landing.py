@@ -57,6 +57,10 @@ class Patience:
     courtesy_s: float = COURTESY_SECONDS
     """How long another machine's half-done work on the month is waited for."""
 
+    def pause(self, away: int) -> float:
+        """Seconds to wait when the server was away so many times in a row."""
+        return min(self.first_pause_s * 2.0 ** min(away - 1, 30), self.longest_pause_s)
+
 
 def land(
     client: "Client",
@@ -91,7 +95,7 @@ def land(
             away += 1
             if away >= patience.away:
                 raise
-            sleep(min(patience.first_pause_s * 2 ** (away - 1), patience.longest_pause_s))
+            sleep(patience.pause(away))
 
 
 def interrupted(client: "Client", table: Table) -> list[Load]:

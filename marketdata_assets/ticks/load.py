@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import landing, queue, windows
 from marketdata_assets.ticks.breaker import FIRST_PAUSE_SECONDS, Guarded
 from marketdata_assets.ticks.calendar import ashares
@@ -224,23 +225,30 @@ class _Work:
             await batches.landed(rows)
 
     def _land(self, month: str, asked: Sequence[Asked]) -> list[UnitReport]:
-        symbols = [one.unit.symbol for one in asked]
-        known = {entry.source: entry for entry in ledger.entries(self._client, TICK_DATA.name, [month], symbols)}
-        stands = stood(self._client, month, asked, known)
+        known, stands = self._before(month, asked)
         finished = self._moment()
-        settled = [
-            self._judge.settle(one, known.get(symbol), stands.get(symbol, Stood()), finished)
-            for symbol, one in zip(symbols, asked, strict=True)
-        ]
-        landing.land(
-            self._client,
-            TICK_DATA,
-            month,
-            [one.landing for one in settled],
-            turns=self._options.turns,
-            patience=self._options.store_patience,
-        )
+        settled = []
+        for one in asked:
+            symbol = one.unit.symbol
+            settled.append(self._judge.settle(one, known.get(symbol), stands.get(symbol, Stood()), finished))
+        landings = [one.landing for one in settled]
+        patience, turns = self._options.store_patience, self._options.turns
+        landing.land(self._client, TICK_DATA, month, landings, turns=turns, patience=patience)
         return [one.report for one in settled]
+
+    def _before(self, month: str, asked: Sequence[Asked]) -> tuple[dict[str, Load], dict[str, Stood]]:
+        """What the ledger says and what stands, for each symbol; waits for a store that is away, within bounds."""
+        symbols = [one.unit.symbol for one in asked]
+        away = 0
+        while True:
+            try:
+                known = {one.source: one for one in ledger.entries(self._client, TICK_DATA.name, [month], symbols)}
+                return known, stood(self._client, month, asked, known)
+            except StoreAway:
+                away += 1
+                if away >= self._options.store_patience.away:
+                    raise
+                time.sleep(self._options.store_patience.pause(away))
 
     def _read_ledger(self, units: Sequence[Unit]) -> list[Load]:
         return ledger.entries(self._client, TICK_DATA.name, {one.month for one in units}, {one.symbol for one in units})

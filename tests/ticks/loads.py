@@ -10,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 from tick_clients import JUNE, Clients
 from tushare_server import TushareServer, minute_rows
 
+from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.landing import Patience
@@ -59,6 +60,7 @@ class Loader:
         now: dt.datetime = NOW,
         listings: Iterable[Listing] = (),
         tushare: dict[str, Any] | None = None,
+        progress: Progress | None = None,
         **changes: Any,
     ) -> LoadReport:
         providers = [self.clients.tushare(self.server, **(tushare or {})), *(make() for make in self.others)]
@@ -69,6 +71,7 @@ class Loader:
             options=replace(self.options, **changes),
             run_id="run",
             now=now,
+            progress=progress,
             listings=listings,
             trading_days=weekdays,
         )
