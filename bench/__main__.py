@@ -5,16 +5,17 @@ import json
 import platform
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
-from bench import alphas, bars, definitions, fuzz, ticks
+from bench import alphas, bars, definitions, fuzz, ticks, ticks_fetch, ticks_runs
 from bench.figure import Figure
 
 DOMAINS = {
     "bars": bars.figures,
     "defs": definitions.figures,
     "alphas": alphas.figures,
-    "ticks": ticks.figures,
+    "ticks": lambda: chain(ticks.figures(), ticks_fetch.figures(), ticks_runs.figures()),
     "fuzz": fuzz.figures,
 }
 RESULTS = Path(__file__).parent / "results.json"
