@@ -50,6 +50,7 @@ PATHS_OF_ONE = {
     "market/books-full": book.polled_books,
     "market/trades": trades.trades,
     "market/history-trades": trades.trades,
+    "rubik/stat/contracts/open-interest-history": derivatives.past_open_interest,
 }
 PATHS_OF_MANY: dict[str, ByFind] = {
     "market/ticker": tickers.tickers,

@@ -4,12 +4,26 @@ from decimal import Decimal
 
 import msgspec
 
+from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import EXACT, Instrument, plain
 from marketdata_assets.exchanges.numbers import decimal, decimal_or_none
-from marketdata_assets.exchanges.okx.wire import MS, Data, Find, Millis, Parse, Wire, each, nanoseconds
+from marketdata_assets.exchanges.okx.wire import (
+    MS,
+    VENUE,
+    Data,
+    Find,
+    Millis,
+    Parse,
+    Wire,
+    each,
+    nanoseconds,
+    time_of,
+)
+from marketdata_assets.exchanges.outcomes import Outcome
 from marketdata_assets.exchanges.records import FundingRate, OpenInterest
 
 HOUR = 3600 * 1000 * MS
+PAST_COLUMNS = 3
 
 
 class WireFunding(Wire, frozen=True, gc=False):
@@ -40,6 +54,7 @@ class WireOpenInterest(Wire, frozen=True, gc=False):
 
 _funding = msgspec.json.Decoder(Data[WireFunding], strict=False).decode
 _paid = msgspec.json.Decoder(Data[WirePaid], strict=False).decode
+_rows = msgspec.json.Decoder(Data[tuple[str, ...]]).decode
 _open_interest = msgspec.json.Decoder(Data[WireOpenInterest], strict=False).decode
 
 
@@ -68,6 +83,18 @@ def open_interest(find: Find) -> Parse:
     return each(_open_interest, lambda one, ts_recv: _open(one, find(one.inst_id), ts_recv))
 
 
+# {"code":"0","msg":"","data":[["1700000000000","5000","50","210"]]}
+# https://www.okx.com/docs-v5/en/#trading-statistics-rest-api-get-contract-open-interest-history
+# Columns: time, contracts, coins, USD.
+def past_open_interest(instrument: Instrument) -> Parse:
+    """Parser of the history of open interest of one instrument."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        return [_past(row, instrument, ts_recv) for row in _rows(raw).data]
+
+    return parse
+
+
 def _rate(one: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate:
     funding_time = one.funding_time * MS
     following = nanoseconds(one.next_funding_time)
@@ -92,11 +119,20 @@ def _paid_rate(one: WirePaid, instrument: Instrument, ts_recv: int) -> FundingRa
     return FundingRate("okx", *where, None, ts_recv, rate=rate, funding_time=one.funding_time * MS)
 
 
+def _past(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
+    if len(row) < PAST_COLUMNS:
+        raise BadMessage(VENUE, f"open interest of {len(row)} columns")
+    return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2])
+
+
 def _open(one: WireOpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
+    return _interest(instrument, one.ts * MS, ts_recv, one.oi, one.oi_ccy)
+
+
+def _interest(instrument: Instrument, ts_event: int, ts_recv: int, oi: str, oi_ccy: str) -> OpenInterest:
     where = instrument.market_type, instrument.symbol, instrument.name
-    contracts = decimal("oi", one.oi)
+    contracts, size = decimal("oi", oi), decimal("oiCcy", oi_ccy)
     value = None
     if instrument.market_type == "inverse" and instrument.contract_value is not None:
         value = plain(EXACT.multiply(Decimal(contracts), Decimal(instrument.contract_value)))
-    size = decimal("oiCcy", one.oi_ccy)
-    return OpenInterest("okx", *where, one.ts * MS, ts_recv, contracts=contracts, size=size, value=value)
+    return OpenInterest("okx", *where, ts_event, ts_recv, contracts=contracts, size=size, value=value)

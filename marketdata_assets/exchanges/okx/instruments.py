@@ -17,9 +17,8 @@ import msgspec
 from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.instruments import EXACT, Instrument, Instruments, plain
 from marketdata_assets.exchanges.numbers import decimal
+from marketdata_assets.exchanges.okx.wire import VENUE
 from marketdata_assets.exchanges.records import MarketType
-
-VENUE = "okx"
 
 _NAME = re.compile(
     r"(?P<base>[A-Z0-9]+)-(?P<quote>[A-Z0-9]+)"

@@ -12,10 +12,11 @@ from msgspec import Meta
 
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.outcomes import Outcome
+from marketdata_assets.exchanges.records import Exchange
 
 T = TypeVar("T")
 
-VENUE = "okx"
+VENUE: Exchange = "okx"
 MS = 1_000_000
 """Nanoseconds of a millisecond."""
 

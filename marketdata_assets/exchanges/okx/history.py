@@ -1,0 +1,215 @@
+"""OKX's history over REST: candles, trades, funding, open interest, and what is listed now.
+
+All lists come newest first, and `after` asks for what is older than a time or a trade.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from marketdata_assets.budget import Budget
+from marketdata_assets.exchanges.errors import BadCursor, BadPage, ExchangesError
+from marketdata_assets.exchanges.history import Cursor, Fetch, Fetched, Page, Row, Window, walk
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.okx import candles, control, derivatives, trades
+from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments
+from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Parse
+from marketdata_assets.exchanges.outcomes import VenueError
+from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Trade
+from marketdata_assets.exchanges.rest import Answer, Limits, Rest
+
+T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
+E = TypeVar("E")
+
+URL = "https://www.okx.com"
+API = "/api/v5/"
+PAGE = 100
+"""The most rows of an answer, of the least generous of these lists."""
+
+PER_2_SECONDS = {
+    "market/history-candles": 20,
+    "market/history-trades": 20,
+    "public/funding-rate-history": 10,
+    "public/open-interest": 20,
+    "public/instruments": 20,
+    "public/underlying": 20,
+    "rubik/stat/contracts/open-interest-history": 10,
+}
+"""Requests, by address, as the documentation says of each path."""
+
+BARS = {
+    **{text: text for text in ("1s", "1m", "3m", "5m", "15m", "30m")},
+    **{f"{hours}h": f"{hours}H" for hours in (1, 2, 4)},
+    **{f"{hours}h": f"{hours}Hutc" for hours in (6, 12)},
+    **{f"{days}d": f"{days}Dutc" for days in (1, 2, 3)},
+    "1w": "1Wutc",
+    "1M": "1Mutc",
+    "3M": "3Mutc",
+}
+"""OKX's word for an interval; of its days, which begin at UTC+8 or at UTC, the ones that other venues have too."""
+
+PERIODS = {name: bar for name, bar in BARS.items() if name[-1] in "mhd" and name not in ("1m", "3m")}
+
+_UNREADABLE = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError, RecursionError)
+
+_listed = msgspec.json.Decoder(Data[Listed]).decode
+_underlyings = msgspec.json.Decoder(Data[list[str]]).decode
+
+
+def limits(folder: Path, host: str = "www.okx.com") -> Limits:
+    """How often OKX may be asked, by all processes that share the folder: each path by itself."""
+    lanes = {
+        path: Budget(folder, f"{host}.{path.replace('/', '.')}", 2.0, most) for path, most in PER_2_SECONDS.items()
+    }
+    return Limits(Budget(folder, host, 2.0, sum(PER_2_SECONDS.values())), lanes)
+
+
+def rest(folder: Path, url: str = URL) -> Rest:
+    """A client of OKX's REST host."""
+    return Rest(VENUE, url, limits(folder), error_of)
+
+
+def error_of(raw: bytes) -> VenueError | None:
+    """What an answer says is wrong; null as well when it cannot be read."""
+    try:
+        return control.refusal(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+class OkxHistory:
+    """Histories of single instruments, newest first. Windows are half-open, of ns; a stored cursor goes on with one."""
+
+    def __init__(self, client: Rest, instruments: OkxInstruments) -> None:
+        self.instruments = instruments
+        self._client = client
+
+    async def listed(self) -> list[Instrument]:
+        """All instruments that are traded now; they are taken into `instruments` too."""
+        answer = await self._get("public/underlying", instType="OPTION")
+        families = [name for names in _decoded(_underlyings, answer) for name in names]
+        kinds = [{"instType": kind} for kind in ("SPOT", "SWAP", "FUTURES")]
+        found: list[Instrument] = []
+        for query in [*kinds, *({"instType": "OPTION", "instFamily": family} for family in families)]:
+            answer = await self._get("public/instruments", **query)
+            found += instruments(_decoded(_listed, answer))
+        self.instruments.add(found)
+        return found
+
+    async def open_interest(self, instrument: str) -> list[OpenInterest]:
+        """Open interest as it is now."""
+        kind = _kind(self.instruments[instrument])
+        answer = await self._get("public/open-interest", instType=kind, instId=instrument)
+        parse = derivatives.open_interest(self.instruments.__getitem__)
+        return _read(f"{VENUE} open interest {instrument}", answer, parse, OpenInterest)
+
+    def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
+        """Candles that begin in the window and are closed. ValueError for an interval that OKX does not have."""
+        word = _word(interval, BARS)
+        bar = candles.bar_of(word)
+        assert bar  # all of BARS are
+        parse = candles.candles(self.instruments[instrument], bar)
+        fetch = partial(self._klines, instrument, word, parse)
+        return self._walk(f"klines {interval} {instrument}", where, fetch)
+
+    def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
+        """Trades; OKX keeps those of three months."""
+        fetch = partial(self._trades, instrument, trades.trades(self.instruments[instrument]))
+        return self._walk(f"trades {instrument}", where, fetch)
+
+    def funding(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
+        """What was paid in the window; OKX keeps three months."""
+        return self._walk(f"funding {instrument}", where, partial(self._funding, instrument))
+
+    def past_open_interest(self, instrument: str, period: str, where: Window | Cursor) -> AsyncIterator[Page]:
+        """Open interest of the window, so often; OKX keeps 1440 rows. ValueError for a period that it does not have."""
+        parse = derivatives.past_open_interest(self.instruments[instrument])
+        fetch = partial(self._past_open_interest, instrument, _word(period, PERIODS), parse)
+        return self._walk(f"open interest {period} {instrument}", where, fetch)
+
+    async def _klines(self, instrument: str, bar: str, parse: Parse, cursor: Cursor) -> Fetched:
+        answer = await self._get(
+            "market/history-candles", instId=instrument, bar=bar, after=_after(cursor), limit=str(PAGE)
+        )
+        made = _read(cursor.about, answer, parse, Kline)
+        return _fetched(cursor, [Row(one.open_time, str(one.open_time), (one,)) for one in made])
+
+    async def _trades(self, instrument: str, parse: Parse, cursor: Cursor) -> Fetched:
+        """The first page goes by time, the others by the number of the trade that came last."""
+        if cursor.token is None:
+            by = {"type": "2", "after": _after(cursor)}
+        elif cursor.token.isdecimal():
+            by = {"type": "1", "after": cursor.token}
+        else:
+            raise BadCursor(cursor.about, f"{cursor.token!r} is no number of a trade")
+        answer = await self._get("market/history-trades", instId=instrument, limit=str(PAGE), **by)
+        rows = [
+            Row(one.ts_event, one.trade_id, (one,))
+            for one in _read(cursor.about, answer, parse, Trade)
+            if one.ts_event is not None
+        ]
+        return _fetched(cursor, rows, rows[-1].key if rows else None)
+
+    async def _funding(self, instrument: str, cursor: Cursor) -> Fetched:
+        parse = derivatives.paid_rates(self.instruments.__getitem__)
+        answer = await self._get(
+            "public/funding-rate-history", instId=instrument, after=_after(cursor), limit=str(PAGE)
+        )
+        made = _read(cursor.about, answer, parse, FundingRate)
+        return _fetched(cursor, [Row(one.funding_time or 0, str(one.funding_time), (one,)) for one in made])
+
+    async def _past_open_interest(self, instrument: str, period: str, parse: Parse, cursor: Cursor) -> Fetched:
+        path = "rubik/stat/contracts/open-interest-history"
+        answer = await self._get(path, instId=instrument, period=period, end=_after(cursor), limit=str(PAGE))
+        made = _read(cursor.about, answer, parse, OpenInterest)
+        return _fetched(cursor, [Row(one.ts_event or 0, str(one.ts_event), (one,)) for one in made])
+
+    def _walk(self, what: str, where: Window | Cursor, fetch: Fetch) -> AsyncIterator[Page]:
+        cursor = Cursor.begin(f"{VENUE} {what}", where, newest_first=True)
+        return walk(cursor, fetch, newest_first=True)
+
+    async def _get(self, path: str, **params: str) -> Answer:
+        return await self._client.get(API + path, params, lane=path)
+
+
+def _fetched(cursor: Cursor, rows: Sequence[Row], token: str | None = None) -> Fetched:
+    """The rows of an answer that are in the window; what is older than it, or nothing new at all, is the end."""
+    new = [row for row in rows if row.time != cursor.at or row.key not in cursor.seen]
+    inside = [row for row in new if row.time >= cursor.start]
+    return Fetched(inside, done=not inside or len(inside) < len(new), token=token)
+
+
+def _read(about: str, answer: Answer, parse: Parse, kind: type[T]) -> list[T]:
+    try:
+        return [one for one in parse(answer.raw, answer.ts_recv, 0) if isinstance(one, kind)]
+    except _UNREADABLE as error:
+        raise BadPage(about, f"{error}") from error
+
+
+def _decoded(decode: Callable[[bytes], Data[E]], answer: Answer) -> list[E]:
+    try:
+        return decode(answer.raw).data
+    except _UNREADABLE as error:
+        raise BadPage(f"{VENUE} instruments", f"{error}") from error
+
+
+def _after(cursor: Cursor) -> str:
+    """The millisecond behind the cursor: OKX answers with what is older than that."""
+    return str(cursor.at // MS + 1)
+
+
+def _word(interval: str, words: dict[str, str]) -> str:
+    if interval not in words:
+        raise ValueError(f"interval {interval!r}: OKX has {', '.join(words)}")
+    return words[interval]
+
+
+def _kind(instrument: Instrument) -> str:
+    if instrument.market_type == "spot":
+        raise ValueError(f"{instrument.name} is traded on a spot market, which has no open interest")
+    if instrument.market_type == "option":
+        return "OPTION"
+    return "SWAP" if instrument.name.endswith("-SWAP") else "FUTURES"
