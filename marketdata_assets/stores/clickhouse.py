@@ -87,6 +87,8 @@ def insert(client: "Client", table: str, frame: pl.DataFrame, dictionaries: Sequ
 
     A table that readers look at sees it arrive in pieces, and some of them may stay when this raises.
     """
+    if frame.is_empty():
+        return
     coded = frame.with_columns(_coded(frame[name]) for name in dictionaries)
     rows = frame.height if frame.height < MIN_ROWS_TO_SPLIT else -(-frame.height // STREAMS)
     parts = list(coded.iter_slices(rows))

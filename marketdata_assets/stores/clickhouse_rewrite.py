@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 NO_PARTS = 36
 UNKNOWN_SETTING = 115
+NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
+"""Of a stage: merges of what it was cloned from are the table's business, and a DELETE waits for those under way."""
 POLL_SECONDS = 0.005
 QUIET_SECONDS = 120.0
 TURN_SECONDS = 30.0
@@ -119,6 +121,7 @@ def staged(
         stage = Stage(client, table, partition, f"{prefix}{group}_{secrets.token_hex(6)}")
         try:
             _claim(stage, prefix, courtesy_s, f"{prefix}{group}_" if held else None)
+            stage._command(f"ALTER TABLE {quoted(stage.name)} MODIFY SETTING {NO_MERGES}")
             stage._command(f"ALTER TABLE {quoted(stage.name)} ATTACH PARTITION ID '{partition}' FROM {quoted(table)}")
             yield stage
         except (DatabaseError, StoreAway) as error:
