@@ -136,7 +136,7 @@ def failure(raw: bytes) -> VenueError | None:
     """
     try:
         said = _FAILURE.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return VenueError(said.code, said.msg, rate_limited=said.code == TOO_MANY_REQUESTS)
 

@@ -16,9 +16,9 @@ import msgspec
 
 from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import Exchange, MarketType
 
-VENUE = "binance"
+VENUE: Exchange = "binance"
 
 QUOTES = (
     *("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USDP", "USDS", "PAX", "DAI", "VAI", "USD1", "USDE", "RLUSD", "UST"),

@@ -1,0 +1,213 @@
+"""Binance's history against a server with its page sizes, weights, limits and faults."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from binance_server import HOUR, MINUTE, BinanceServer, Happened
+
+from marketdata_assets.budget import Budget
+from marketdata_assets.calls import Patience
+from marketdata_assets.exchanges.binance import history as histories
+from marketdata_assets.exchanges.binance.answers import failure
+from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, BinanceHistory, limits
+from marketdata_assets.exchanges.binance.session import MARKETS
+from marketdata_assets.exchanges.errors import BadCursor, BadPage, RestRefused
+from marketdata_assets.exchanges.history import Cursor, Page, Window
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, MarketType, OpenInterest, Trade
+from marketdata_assets.exchanges.rest import Limits, Rest
+
+MS = 1_000_000
+START = 1_700_000_040_000  # ms, on a minute
+HASTY = Patience(timeout=2.0, max_retries=3, backoff=0.01)
+LINEAR, INVERSE = "ABCUSDT", "ABCUSD_PERP"
+
+
+@pytest.fixture
+def server() -> Iterator[BinanceServer]:
+    with BinanceServer() as one:
+        yield one
+
+
+def run(
+    server: BinanceServer,
+    folder: Path,
+    body: Callable[[BinanceHistory], Coroutine[Any, Any, Any]],
+    market_type: MarketType = "linear",
+    allowed: Limits | None = None,
+) -> Any:
+    async def main() -> Any:
+        free = Limits(Budget(folder, "binance", 1.0, 1_000_000))
+        async with Rest("binance", server.url, allowed or free, failure, patience=HASTY) as client:
+            history = BinanceHistory(client, market_type)
+            await history.listed()
+            return await body(history)
+
+    return asyncio.run(main())
+
+
+async def all_of(pages: AsyncIterator[Page]) -> list[AnyRecord | Gap]:
+    return [record async for page in pages for record in page.records]
+
+
+def window(first: int, last: int) -> Window:
+    """From and to in ms after START."""
+    return Window((START + first) * MS, (START + last) * MS)
+
+
+def numbers(records: list[AnyRecord | Gap]) -> list[int]:
+    return [int(one.trade_id) for one in records if isinstance(one, Trade)]
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Pages of seven rows."""
+    monkeypatch.setattr(histories, "ROWS", 7)
+    monkeypatch.setattr(histories, "PAST_INTEREST", 7)
+    return 7
+
+
+def test_trades_of_a_window_come_once_over_many_pages(server: BinanceServer, tmp_path: Path, short: int) -> None:
+    server.trades = [Happened(START + number // 20, number + 100) for number in range(200)]
+    found = run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(2, 9))))
+    assert numbers(found) == list(range(140, 280))
+    assert len(found) == 140
+    assert "startTime" in server.lines[1]
+    assert all("fromId" in line for line in server.lines[2:])
+
+
+def test_hours_without_trades_are_passed_over(server: BinanceServer, tmp_path: Path) -> None:
+    server.trades = [Happened(START + 3 * HOUR + 5, 8), Happened(START + 5 * HOUR, 9), Happened(START + 9 * HOUR, 10)]
+    found = run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(0, 6 * HOUR))))
+    assert numbers(found) == [8, 9]
+    assert server.requests == 1 + 4 + 1
+
+
+def test_a_number_that_is_missing_becomes_a_gap_and_one_that_goes_back_is_refused(
+    server: BinanceServer, tmp_path: Path, short: int
+) -> None:
+    server.trades = [Happened(START + n, n + 100) for n in range(20) if n not in (3, 7, 8)]
+    found = run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(0, 50))))
+    gaps = [one for one in found if isinstance(one, Gap)]
+    assert [(one.last_id, one.next_id) for one in gaps] == [(102, 104), (106, 109)]
+    assert (gaps[1].stream, gaps[1].ts_from, gaps[1].ts_to) == ("aggTrades", (START + 6) * MS, (START + 9) * MS)
+    assert numbers(found) == [one.number for one in server.trades]
+    server.trades = [Happened(START, 105), Happened(START + 1, 104)]
+    with pytest.raises(BadPage, match="number 104 where 106 comes next"):
+        run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(0, 50))))
+
+
+def test_a_stored_cursor_goes_on_with_the_next_trade(server: BinanceServer, tmp_path: Path, short: int) -> None:
+    server.trades = [Happened(START + number // 3, number + 100) for number in range(40)]
+    where: Window | Cursor = window(0, 10)
+    found: list[AnyRecord | Gap] = []
+    while not (isinstance(where, Cursor) and where.done):
+
+        async def one_page(history: BinanceHistory, where: Window | Cursor = where) -> Page:
+            return await anext(history.trades(LINEAR, where))
+
+        page = run(server, tmp_path, one_page)
+        found += page.records
+        where = Cursor.read(page.cursor.text())
+    assert numbers(found) == list(range(100, 130))
+    bad = Cursor(f"binance trades {LINEAR}", 0, MS, 0, token="x")
+    with pytest.raises(BadCursor, match="number of a trade"):
+        run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, bad)))
+
+
+@pytest.mark.parametrize("length", [1, 6, 7, 8, 20])
+def test_candles_begin_in_the_window(server: BinanceServer, tmp_path: Path, short: int, length: int) -> None:
+    found = run(server, tmp_path, lambda history: all_of(history.klines(LINEAR, "1m", window(0, length * MINUTE))))
+    assert [one.open_time for one in found] == [(START + minute * MINUTE) * MS for minute in range(length)]
+    assert {type(one) for one in found} == {Kline}
+    assert server.requests == 1 + -(-length // short)
+    between = run(server, tmp_path, lambda history: all_of(history.klines(LINEAR, "1m", window(1, MINUTE))))
+    assert between == []
+
+
+def test_candles_of_coin_m_are_asked_for_200_days_at_a_time(server: BinanceServer, tmp_path: Path) -> None:
+    days = Window(0, 401 * 24 * HOUR * MS)
+    found = run(server, tmp_path, lambda history: all_of(history.klines(INVERSE, "1d", days)), "inverse")
+    assert len(found) == 401
+    assert (found[0].contracts, found[0].volume, found[0].quote_volume) == ("5", "10", "50")
+    assert server.requests == 1 + 3
+
+
+def test_funding_is_paged_by_its_moments(server: BinanceServer, tmp_path: Path, short: int) -> None:
+    server.paid = [START + number * 8 * HOUR + number % 3 for number in range(30)]
+    found = run(server, tmp_path, lambda history: all_of(history.funding(LINEAR, window(0, 29 * 8 * HOUR + 2))))
+    assert [one.funding_time for one in found if isinstance(one, FundingRate)] == [at * MS for at in server.paid[:29]]
+
+
+@pytest.mark.parametrize(("market_type", "name"), [("linear", LINEAR), ("inverse", INVERSE)])
+def test_past_open_interest(
+    server: BinanceServer, tmp_path: Path, short: int, market_type: MarketType, name: str
+) -> None:
+    server.kept = [START + number * 5 * MINUTE for number in range(40)]
+    span = window(0, 39 * 5 * MINUTE)
+    found = run(server, tmp_path, lambda history: all_of(history.past_open_interest(name, "5m", span)), market_type)
+    assert [one.ts_event for one in found] == [at * MS for at in server.kept[:39]]
+    assert {type(one) for one in found} == {OpenInterest}
+    assert (found[0].contracts, found[0].size) == ((None, "7") if market_type == "linear" else ("7", "9.5"))
+
+
+def test_what_cannot_be_asked_for(server: BinanceServer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of"):
+        run(server, tmp_path, lambda history: all_of(history.past_open_interest(LINEAR, "3m", window(0, 1))))
+    with pytest.raises(ValueError, match="perpetuals"):
+        run(
+            server,
+            tmp_path,
+            lambda history: all_of(history.past_open_interest("ABCUSD_300101", "5m", window(0, 1))),
+            "inverse",
+        )
+    with pytest.raises(RestRefused, match="Invalid symbol"):
+        run(server, tmp_path, lambda history: all_of(history.trades("XYZUSDT", window(0, 1))))
+
+
+def test_open_interest_now_and_the_list(server: BinanceServer, tmp_path: Path) -> None:
+    async def body(history: BinanceHistory) -> Any:
+        return [*history.instruments.known], await history.open_interest(LINEAR)
+
+    names, (now,) = run(server, tmp_path, body)
+    assert names == [LINEAR, INVERSE]
+    assert (now.size, now.ts_event) == ("12.5", server.now * MS)
+
+
+@pytest.mark.parametrize("body", [b"[[1]]", b"{}", b"\xff", b'[{"a":1}]'])
+def test_an_answer_that_cannot_be_read_gives_out_nothing(server: BinanceServer, tmp_path: Path, body: bytes) -> None:
+    server.say(body, where="klines")
+    with pytest.raises(BadPage):
+        run(server, tmp_path, lambda history: all_of(history.klines(LINEAR, "1m", window(0, MINUTE))))
+
+
+@pytest.mark.parametrize("status", [429, 418])
+def test_a_host_that_wants_silence_gets_it_and_then_all_goes_on(tmp_path: Path, status: int) -> None:
+    with BinanceServer(minute=12, minute_seconds=0.4) as server:
+        server.status = status
+        body = lambda history: all_of(history.klines(LINEAR, "1m", window(0, 3 * MINUTE)))  # noqa: E731
+        found = [run(server, tmp_path, body) for _ in range(2)]  # 12 of weight, and no more
+        assert [len(one) for one in found] == [3, 3]
+        found = run(server, tmp_path, body)
+        assert (len(found), server.overruns) == (3, 1)
+
+
+def test_requests_are_counted_by_their_weight(tmp_path: Path) -> None:
+    with BinanceServer(minute=100, minute_seconds=1.0) as server:
+        server.trades = [Happened(START, 1)]
+        allowed = Limits(Budget(tmp_path, "weighted", 1.0, 100))
+        for _ in range(2):
+            found = run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, window(0, 5))), allowed=allowed)
+            assert numbers(found) == [1]
+        assert server.overruns == 0
+        assert server.requests == 2 * 3
+
+
+def test_every_market_has_a_budget_for_its_host(tmp_path: Path) -> None:
+    for market_type, market in MARKETS.items():
+        found = limits(tmp_path, market_type)
+        assert (found.host.requests, found.host.per_seconds) == (market.weight_per_minute, 60.0)
+        assert found.host.name in market.rest
+        assert found.lanes[STATISTICS_LANE].requests == 1000
