@@ -163,6 +163,9 @@ def test_the_best_levels_of_a_futures_book_are_no_diff() -> None:
         assert isinstance(made, OrderBook)
         assert made.kind == "snapshot"
     assert one.books == {}
+    (diff,) = push("spot", stream(DEPTH, "abcusdt@depth5"))  # spot's best levels have another shape
+    assert isinstance(diff, OrderBook)
+    assert diff.kind == "delta"
 
 
 def test_instruments_that_no_list_has() -> None:

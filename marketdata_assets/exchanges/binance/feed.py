@@ -163,7 +163,7 @@ class BinanceFeed:
         one = self._known[event.s]
         if shape.parser:
             return [shape.parser(event, one, ts_recv)]
-        if isinstance(event, Depth) and few_levels(stream):
+        if isinstance(event, Depth) and isinstance(event.event, wire.FuturesDepth) and few_levels(stream):
             return self._few_levels(event.event, one, ts_recv, connection)
         return self._take[type(event)](event, one, ts_recv, connection)
 
