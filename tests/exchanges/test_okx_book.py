@@ -247,6 +247,17 @@ def test_message_that_cannot_be_read_takes_its_book_out_of_use(row: Any) -> None
     assert KEY in listener.feed.wants
 
 
+@pytest.mark.parametrize("far", ["0.100000000000000000001", "12345678901234567.5"])
+def test_prices_with_more_digits_than_a_float_keeps_are_told_apart(far: str) -> None:
+    listener, near = Listener(), f"{far[:-1]}2"
+    listener.push(_message([[far, "1", "0", "1"]], "snapshot", seqId=1, prevSeqId=-1))
+    listener.push(_message([[near, "2", "0", "1"]], "update", seqId=2, prevSeqId=1))
+    listener.push(_message([["0.05", "3", "0", "1"]], "update", seqId=3, prevSeqId=2))
+    assert len(listener.state.book.bids) == 3
+    listener.push(_message([[far, "0", "0", "0"]], "update", seqId=4, prevSeqId=3))
+    assert listener.state.book.levels() == ([(near, "2"), ("0.05", "3")], [])
+
+
 def test_crossed_book_is_taken_out_of_use() -> None:
     listener = Listener()
     listener.push(_message([["100", "1", "0", "1"]], "snapshot", asks=[["101", "1", "0", "1"]], seqId=1, prevSeqId=-1))

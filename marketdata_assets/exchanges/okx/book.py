@@ -12,19 +12,22 @@ that is older than the one before it is out of order, and a lost one shows in th
 """
 
 from collections.abc import Callable
-from itertools import chain
-from typing import Literal
+from itertools import chain, zip_longest
+from typing import Generic, Literal, TypeVar
 from zlib import crc32
 
 import msgspec
 
-from marketdata_assets.exchanges.books import Book, BookState
+from marketdata_assets.exchanges.books import Book, BookState, BothNumbers
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.levels import Number, ShortPrice
 from marketdata_assets.exchanges.okx.tickers import WireLevel
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Millis, Parse, Sequence, Wire
+from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Millis, Parse, Sequence, Wire
 from marketdata_assets.exchanges.outcomes import Control, Outcome
 from marketdata_assets.exchanges.records import Level, OrderBook
+
+T = TypeVar("T", bound="WireBook")
 
 CHECKED_LEVELS = 25
 WHOLE = frozenset({"books5"})
@@ -43,12 +46,38 @@ class WireBook(Wire, frozen=True, gc=False):
     prev_seq_id: Sequence | None = msgspec.field(name="prevSeqId", default=None)
 
 
-class WireBooks(Wire, frozen=True, gc=False):
-    data: list[WireBook]
+class WireShortLevel(WireLevel, frozen=True, gc=False, array_like=True):
+    """A level whose price a number tells apart."""
+
+    price: ShortPrice
+    size: str
+
+
+class WireShortBook(WireBook, frozen=True, gc=False):
+    asks: tuple[WireShortLevel, ...]
+    bids: tuple[WireShortLevel, ...]
+
+
+class WireNumbers(Wire, frozen=True, gc=False, array_like=True):
+    """A level again, as numbers."""
+
+    price: Number
+    size: Number
+
+
+class BookNumbers(Wire, frozen=True, gc=False):
+    asks: list[WireNumbers]
+    bids: list[WireNumbers]
+
+
+class WireBooks(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    data: list[T]
     action: Literal["snapshot", "update"] | None = None
 
 
-_books = msgspec.json.Decoder(WireBooks, strict=False).decode
+_books = msgspec.json.Decoder(WireBooks[WireBook], strict=False).decode
+_short_books = msgspec.json.Decoder(WireBooks[WireShortBook], strict=False).decode
+_numbers = msgspec.json.Decoder(Data[BookNumbers], strict=False).decode
 
 
 class BookStream:
@@ -67,13 +96,13 @@ class BookStream:
     # Rules and link: above. A level is price, size, a number without meaning, count of orders; size 0 takes it away.
     def push(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """What becomes of a message of the channel. After BadMessage or a decoder's error, call `lost`."""
-        message = _books(raw)
+        message, numbers = _read(raw)
         made: list[Outcome] = []
-        for one in message.data:
-            if self._is_whole(message, one):
+        for one, levels in zip_longest(message.data, numbers):
+            if self._is_whole(message.action, one):
                 made += self._snapshot(one, ts_recv, connection)
             else:
-                made += self._update(one, ts_recv, connection)
+                made += self._update(one, levels, ts_recv, connection)
         return made
 
     def lost(self, ts_recv: int) -> list[Outcome]:
@@ -85,10 +114,10 @@ class BookStream:
         if self.state.status == "live":
             self.state.status = "waiting"
 
-    def _is_whole(self, message: WireBooks, one: WireBook) -> bool:
-        if message.action == "snapshot" or one.prev_seq_id == -1 or self.state.stream in WHOLE:
+    def _is_whole(self, action: str | None, one: WireBook) -> bool:
+        if action == "snapshot" or one.prev_seq_id == -1 or self.state.stream in WHOLE:
             return True
-        if message.action is None:
+        if action is None:
             raise BadMessage(VENUE, f"{self.state.stream} without an action")
         return False
 
@@ -99,7 +128,7 @@ class BookStream:
         self._before = one, one.prev_seq_id
         return [*made]
 
-    def _update(self, one: WireBook, ts_recv: int, connection: int) -> list[Outcome]:
+    def _update(self, one: WireBook, levels: BookNumbers | None, ts_recv: int, connection: int) -> list[Outcome]:
         state = self.state
         if state.status != "live" or connection != self.connection:
             state.dropped += 1
@@ -112,7 +141,7 @@ class BookStream:
             return [*state.broken("sequence", one.seq_id, ts_recv)]
         prev_id, verify = one.prev_seq_id, _verify(one.checksum)
         bids, asks = _levels(one.bids), _levels(one.asks)
-        made = state.delta(bids, asks, one.seq_id, one.seq_id, prev_id, one.ts * MS, ts_recv, verify)
+        made = state.delta(bids, asks, one.seq_id, one.seq_id, prev_id, one.ts * MS, ts_recv, verify, _pairs(levels))
         self._before = one, prev_id
         return [made]
 
@@ -139,6 +168,20 @@ def polled_books(instrument: Instrument) -> Parse:
         return [_polled(one, instrument, ts_recv) for one in _books(raw).data]
 
     return parse
+
+
+def _read(raw: bytes) -> tuple[WireBooks[WireBook] | WireBooks[WireShortBook], list[BookNumbers]]:
+    """A message, and its levels as numbers where every one is short enough for that."""
+    try:
+        return _short_books(raw), _numbers(raw).data
+    except msgspec.ValidationError:
+        return _books(raw), []
+
+
+def _pairs(levels: BookNumbers | None) -> BothNumbers | None:
+    if levels is None:
+        return None
+    return [(one.price, one.size) for one in levels.bids], [(one.price, one.size) for one in levels.asks]
 
 
 def checksum(book: Book) -> int:
