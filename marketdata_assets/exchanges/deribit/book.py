@@ -10,16 +10,64 @@ Mended by subscribing to the channel anew. https://docs.deribit.com/subscription
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from marketdata_assets.exchanges.books import BookState
-from marketdata_assets.exchanges.deribit.parse import changes, levels
-from marketdata_assets.exchanges.deribit.wire import MS, VENUE, WireBook, WireChange, WireLevels
+from marketdata_assets.exchanges.books import BookState, Cause
+from marketdata_assets.exchanges.deribit.parse import levels
+from marketdata_assets.exchanges.deribit.wire import MS, VENUE, WireBook, WireChange, WireLevels, WireText, WireTexts
 from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.levels import Side
+from marketdata_assets.exchanges.levels import FLOAT_DIGITS, Side
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
 
 Made = list[OrderBook | Gap]
+
+
+class Told(NamedTuple):
+    """What a message says."""
+
+    kind: Literal["snapshot", "delta"]
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+
+class _Differs(Exception):
+    """Our book is not the one that the message is about."""
+
+
+# {"jsonrpc":"2.0","method":"subscription","params":{"channel":"book.ABC-PERPETUAL.raw","data":{"type":"change",
+#   "timestamp":1700000000123,"instrument_name":"ABC-PERPETUAL","prev_change_id":11,"change_id":12,
+#   "bids":[["new",100.5,10.0],["change",100.0,2.0e3]],"asks":[["delete",101.5,0.0]]}}}
+# https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
+def told(wire: WireBook, texts: WireTexts) -> Told:
+    """What a message says by itself; BadMessage when it contradicts itself."""
+    kind: Literal["snapshot", "delta"] = "snapshot" if is_snapshot(wire) else "delta"
+    return Told(kind, _written(wire.bids, texts.bids, None), _written(wire.asks, texts.asks, None))
+
+
+def is_snapshot(wire: WireBook) -> bool:
+    """Whether it is a whole book; BadMessage when it is neither that nor a change of one."""
+    before = wire.prev_change_id
+    if wire.type == "snapshot" or (wire.type is None and before is None):
+        if any(one[0] != "new" for one in (*wire.bids, *wire.asks)):
+            raise BadMessage(VENUE, f"{wire.instrument_name}: a snapshot that changes or deletes a level")
+        return True
+    if before is None or before >= wire.change_id:
+        raise BadMessage(VENUE, f"{wire.instrument_name}: change {wire.change_id} after {before}")
+    return False
+
+
+def _written(wire: list[WireChange], texts: list[WireText], side: Side | None) -> tuple[Level, ...]:
+    """The levels as they are written; those of `side`, when it is given, have to agree with what happened to them."""
+    made = []
+    for (action, _, size), (_, price, amount) in zip(wire, texts, strict=True):
+        if (action == "delete") is (size > 0.0):
+            raise BadMessage(VENUE, "a deleted level with an amount, or a level without one")
+        if type(price) is not str:
+            price = str(price)
+        if side is not None and (action == "new") is (price in side):
+            raise _Differs
+        made.append((price, amount if type(amount) is str else str(amount)))
+    return tuple(made)
 
 
 @dataclass
@@ -30,13 +78,29 @@ class Chain:
     connection: int
     actions: bool = True
 
-    def take(self, wire: WireBook, ts_recv: int) -> Made:
+    def take(self, wire: WireBook, texts: WireTexts, ts_recv: int) -> Made:
         """What a message makes of the book; BadMessage when it contradicts itself."""
-        kind, bids, asks = told(wire)
+        state, last, before = self.state, self.state.last_id, wire.prev_change_id
         ts = wire.timestamp * MS
-        if kind == "snapshot":
-            return self.state.snapshot(bids, asks, wire.change_id, ts, ts_recv)
-        return self._follow(wire, bids, asks, ts, ts_recv)
+        if is_snapshot(wire):
+            _, bids, asks = told(wire, texts)
+            return state.snapshot(bids, asks, wire.change_id, ts, ts_recv)
+        if state.status != "live" or last is None:
+            state.dropped += 1
+            return []
+        if before != last:
+            repeated = wire.change_id <= last
+            return [state.repeated(wire.change_id, ts_recv)] if repeated else self._broken("sequence", wire, ts_recv)
+        sides = (state.book.bids, state.book.asks) if self.actions else (None, None)
+        try:
+            bids = _written(wire.bids, texts.bids, sides[0])
+            asks = _written(wire.asks, texts.asks, sides[1])
+        except _Differs:
+            return self._broken("actions", wire, ts_recv)
+        numbers = None
+        if max([len(price) for price, _ in (*bids, *asks)], default=0) <= FLOAT_DIGITS:
+            numbers = [one[1:] for one in wire.bids], [one[1:] for one in wire.asks]
+        return [state.delta(bids, asks, None, wire.change_id, before, ts, ts_recv, None, numbers)]
 
     def whole(self, wire: WireLevels, ts_recv: int) -> Made:
         """Take the best levels, which come whole every time, and never from an earlier moment."""
@@ -46,48 +110,5 @@ class Chain:
             return [self.state.repeated(wire.change_id, ts_recv)]
         return self.state.snapshot(bids, asks, wire.change_id, wire.timestamp * MS, ts_recv)
 
-    def _follow(
-        self,
-        wire: WireBook,
-        bids: tuple[Level, ...],
-        asks: tuple[Level, ...],
-        ts: int,
-        ts_recv: int,
-    ) -> Made:
-        state, before = self.state, wire.prev_change_id
-        if state.status != "live" or state.last_id is None:
-            state.dropped += 1
-            return []
-        if before != state.last_id:
-            if wire.change_id <= state.last_id:
-                return [state.repeated(wire.change_id, ts_recv)]
-            return state.broken("sequence", wire.change_id, ts_recv)
-        book = state.book
-        if self.actions and not (_fits(book.bids, wire.bids, bids) and _fits(book.asks, wire.asks, asks)):
-            return state.broken("actions", wire.change_id, ts_recv)
-        return [state.delta(bids, asks, None, wire.change_id, before, ts, ts_recv)]
-
-
-def told(wire: WireBook) -> tuple[Literal["snapshot", "delta"], tuple[Level, ...], tuple[Level, ...]]:
-    """What a message says; BadMessage when it contradicts itself."""
-    bids, asks = changes(wire.bids), changes(wire.asks)
-    before = wire.prev_change_id
-    if wire.type == "snapshot" or (wire.type is None and before is None):
-        if any(one[0] != "new" for one in (*wire.bids, *wire.asks)):
-            raise BadMessage(VENUE, f"{wire.instrument_name}: a snapshot that changes or deletes a level")
-        return "snapshot", bids, asks
-    if before is None or before >= wire.change_id:
-        raise BadMessage(VENUE, f"{wire.instrument_name}: change {wire.change_id} after {before}")
-    if not (_as_told(wire.bids, bids) and _as_told(wire.asks, asks)):
-        raise BadMessage(VENUE, f"{wire.instrument_name}: a deleted level with an amount, or a level without one")
-    return "delta", bids, asks
-
-
-def _as_told(wire: list[WireChange], made: tuple[Level, ...]) -> bool:
-    """Whether what is deleted has no amount, and everything else has one."""
-    return all((one[0] == "delete") != (float(level[1]) > 0) for one, level in zip(wire, made, strict=True))
-
-
-def _fits(side: Side, wire: list[WireChange], made: tuple[Level, ...]) -> bool:
-    """Whether every level that is new was not there, and every other was."""
-    return all((one[0] == "new") != (level[0] in side) for one, level in zip(wire, made, strict=True))
+    def _broken(self, cause: Cause, wire: WireBook, ts_recv: int) -> Made:
+        return self.state.broken(cause, wire.change_id, ts_recv)

@@ -20,6 +20,7 @@ from marketdata_assets.exchanges.deribit.wire import (
     WireCandle,
     WireLevels,
     WireQuote,
+    WireTexts,
     WireTicker,
     WireTrade,
 )
@@ -36,6 +37,7 @@ _CHANNEL = b'"channel":"'
 _BOOK, _DOTS = b'"book.', 2  # book.ABC.raw follows a chain, book.ABC.none.20.100ms is whole in every message
 _trades = msgspec.json.Decoder(Notification[list[WireTrade]]).decode
 _book = msgspec.json.Decoder(Notification[WireBook]).decode
+_texts = msgspec.json.Decoder(Notification[WireTexts], float_hook=str).decode
 _levels = msgspec.json.Decoder(Notification[WireLevels]).decode
 _ticker = msgspec.json.Decoder(Notification[WireTicker]).decode
 _quote = msgspec.json.Decoder(Notification[WireQuote]).decode
@@ -161,18 +163,21 @@ class DeribitFeed:
         if raw.count(b".", begin, raw.find(b'"', begin + 1)) > _DOTS:
             return self._levels(raw, ts_recv, connection)
         params = _book(raw).params
-        if not params.channel.startswith("book."):
+        channel, wire = params.channel, params.data
+        if not channel.startswith("book."):
             return None
-        wire, channel = params.data, params.channel
-        known = self._of(channel, wire.instrument_name)
-        if known is None:
-            return [Control("ignored", channel)]
-        if not self._with_books:
-            kind, bids, asks = told(wire)
-            ids = (wire.change_id, wire.prev_change_id)
-            return [parse.book(known, kind, bids, asks, ids, wire.timestamp * MS, ts_recv)]
-        chain = self._chain(channel, known, connection)
-        made: list[Outcome] = [*chain.take(wire, ts_recv)]
+        chain = self._chains.get(channel)
+        if chain is None or chain.state.instrument.name != wire.instrument_name:
+            known = self._of(channel, wire.instrument_name)
+            if known is None:
+                return [Control("ignored", channel)]
+            if not self._with_books:
+                kind, bids, asks = told(wire, _texts(raw).params.data)
+                ids = (wire.change_id, wire.prev_change_id)
+                return [parse.book(known, kind, bids, asks, ids, wire.timestamp * MS, ts_recv)]
+            chain = self._chain(channel, known)
+        chain.connection = connection
+        made: list[Outcome] = [*chain.take(wire, _texts(raw).params.data, ts_recv)]
         if chain.state.status != "live" or self.wants:
             self._want(channel, chain, ts_recv)
         return made
@@ -189,7 +194,9 @@ class DeribitFeed:
         if not self._with_books:
             bids, asks = parse.levels(wire.bids), parse.levels(wire.asks)
             return [parse.book(known, "snapshot", bids, asks, (wire.change_id, None), wire.timestamp * MS, ts_recv)]
-        return [*self._chain(channel, known, connection).whole(wire, ts_recv)]
+        chain = self._chain(channel, known)
+        chain.connection = connection
+        return [*chain.whole(wire, ts_recv)]
 
     def _of(self, channel: str, instrument: str) -> Known | None:
         """The instrument of a channel and of the message in it, which must be the same."""
@@ -197,13 +204,12 @@ class DeribitFeed:
             raise BadMessage(VENUE, f"{channel} with a book of {instrument}")
         return self._find(instrument)
 
-    def _chain(self, channel: str, known: Known, connection: int) -> Chain:
+    def _chain(self, channel: str, known: Known) -> Chain:
         chain = self._chains.get(channel)
         if chain is None:
-            chain = Chain(BookState(known.instrument, _stream(channel)), connection, self._actions)
+            chain = Chain(BookState(known.instrument, _stream(channel)), 0, self._actions)
             self._chains[channel] = chain
             self.books[_key(channel)] = chain.state
-        chain.connection = connection
         return chain
 
     def _want(self, channel: str, chain: Chain, ts_recv: int) -> None:

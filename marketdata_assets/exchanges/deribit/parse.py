@@ -17,7 +17,6 @@ from marketdata_assets.exchanges.deribit.wire import (
     VENUE,
     Direction,
     WireCandle,
-    WireChange,
     WireLevel,
     WireQuote,
     WireTicker,
@@ -128,13 +127,6 @@ def liquidation(
     """One forced order of a trade, which may hold two: hence a name of its own."""
     ts = wire.timestamp * MS
     return Liquidation(VENUE, known.market_type, known.symbol, known.name, ts, ts_recv, side, *figures, name)
-
-
-# [["new",100.5,10.0],["change",100.0,2.0e3],["delete",99.5,0.0]]
-# https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
-def changes(wire: list[WireChange]) -> tuple[Level, ...]:
-    """What changed, as levels; one that goes has the amount 0 already."""
-    return tuple([(number(price), number(amount)) for _, price, amount in wire])
 
 
 # [[100.5,10.0],[100.0,2.0e3]]

@@ -4,11 +4,12 @@ Deribit writes numbers as JSON numbers, now and then with an exponent (`2.0e3`).
 `2.0e3` stays `2.0e3`, `10.0` stays `10.0`. Notifications: https://docs.deribit.com/articles/notifications
 """
 
-from typing import Annotated, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
 
+from marketdata_assets.exchanges.levels import Number
 from marketdata_assets.exchanges.numbers import NotDecimal, decimal
 
 T = TypeVar("T")
@@ -76,7 +77,9 @@ class WireTrade(Wire, frozen=True, gc=False):
     liquidation: Literal["M", "T", "MT"] | None = None  # whose order was forced: the maker's, the taker's, both
 
 
-WireChange = tuple[Literal["new", "change", "delete"], Raw, Raw]  # what happened, price, amount
+Action = Literal["new", "change", "delete"]
+WireChange = tuple[Action, Number, Number]  # what happened, price, amount
+WireText = tuple[str, Any, Any]  # the same once more: a number with a point or an exponent as its text, else an integer
 WireLevel = tuple[Raw, Raw]  # price, amount
 
 
@@ -90,6 +93,13 @@ class WireBook(Wire, frozen=True, gc=False):
     asks: list[WireChange]
     type: Literal["snapshot", "change"] | None = None  # was not said before 2020
     prev_change_id: Sequence | None = None
+
+
+class WireTexts(Wire, frozen=True, gc=False):
+    """The levels of the same message as they are written."""
+
+    bids: list[WireText]
+    asks: list[WireText]
 
 
 class WireLevels(Wire, frozen=True, gc=False):
