@@ -176,7 +176,7 @@ class BookState:
             self.book.apply(bids, asks, numbers)
         except BadLevel as error:
             raise self._bad(error) from None
-        cause = self._wrong(verify)
+        cause = self._wrong(verify) if verify or self.book.crossed else None
         if cause:
             return self.broken(cause, first_id, ts_recv)[0]
         self.applied += 1

@@ -89,17 +89,21 @@ class Side:
     def apply(self, levels: Sequence[Level], numbers: Numbers) -> None:
         """Set the sizes of these prices; a size of 0 takes a price away."""
         near, far, low, high = self._near, self._far, self._low, self._high
+        best = self._best
+        worse, better = (-inf, inf) if best is None else (best, inf) if self._buying else (-inf, best)
         for level, (price, size) in zip(levels, numbers, strict=True):
             if low <= price <= high:
                 if size:
                     near[price] = level
                 else:
                     near.pop(price, None)
+                if worse <= price <= better:
+                    best = None
             elif size:
                 far[price] = level
             else:
                 far.pop(price, None)
-        self._best = None
+        self._best = best
         if len(near) > 2 * NEAR:
             self._sort(NEAR)
 
