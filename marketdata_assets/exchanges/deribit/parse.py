@@ -6,7 +6,7 @@ A price or amount of a side without orders comes as 0.0 and is kept so.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 from msgspec import Raw
@@ -28,6 +28,7 @@ from marketdata_assets.exchanges.deribit.wire import (
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
+    Exchange,
     FundingRate,
     Kline,
     Level,
@@ -74,14 +75,27 @@ class Known:
     symbol: str
     name: str
     unit: SizeUnit
+    in_coins: bool
     perpetual: bool
     contracts: Callable[[str], str | None]
+    trade: Callable[..., Trade]
+    liquidation: Callable[..., Liquidation]
 
     @classmethod
     def of(cls, one: Instrument) -> "Known":
-        contracts = lru_cache(_KEPT_SIZES)(one.contracts)
-        perpetual = one.name.endswith("-PERPETUAL")
-        return cls(one, one.market_type, one.symbol, one.name, one.unit, perpetual, contracts)
+        common: tuple[Exchange, MarketType, str, str] = (VENUE, one.market_type, one.symbol, one.name)
+        return cls(
+            instrument=one,
+            market_type=one.market_type,
+            symbol=one.symbol,
+            name=one.name,
+            unit=one.unit,
+            in_coins=one.unit == "base",
+            perpetual=one.name.endswith("-PERPETUAL"),
+            contracts=lru_cache(_KEPT_SIZES)(one.contracts),
+            trade=partial(Trade, *common),
+            liquidation=partial(Liquidation, *common),
+        )
 
 
 # {"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.ABC-PERPETUAL.100ms","data":[{"trade_seq":7,
@@ -91,42 +105,16 @@ class Known:
 # direction is the taker's. liquidation says whose order was forced: T the taker's, M the maker's, MT both.
 def trade(wire: WireTrade, known: Known, ts_recv: int) -> list[Trade | Liquidation]:
     """The trade, and the forced orders in it."""
-    price, amount = number(wire.price), number(wire.amount)
-    size = amount if known.unit == "base" else known.instrument.base_size(amount, price)
+    price, amount, side = number(wire.price), number(wire.amount), wire.direction
+    size = amount if known.in_coins else known.instrument.base_size(amount, price)
     contracts = number(wire.contracts) if wire.contracts != NONE else known.contracts(amount)
-    ts, side = wire.timestamp * MS, wire.direction
-    made: list[Trade | Liquidation] = [
-        Trade(
-            VENUE,
-            known.market_type,
-            known.symbol,
-            known.name,
-            ts,
-            ts_recv,
-            wire.trade_id,
-            price,
-            size,
-            contracts,
-            side,
-        )
-    ]
+    ts = wire.timestamp * MS
+    made: list[Trade | Liquidation] = [known.trade(ts, ts_recv, wire.trade_id, price, size, contracts, side)]
     for whose in wire.liquidation or ():
         forced = side if whose == "T" else OPPOSITE[side]
-        made.append(liquidation(wire, known, forced, (price, size, contracts), f"{wire.trade_id}-{whose}", ts_recv))
+        name = f"{wire.trade_id}-{whose}"  # a trade may hold two
+        made.append(known.liquidation(ts, ts_recv, forced, price, size, contracts, name))
     return made
-
-
-def liquidation(
-    wire: WireTrade,
-    known: Known,
-    side: Direction,
-    figures: tuple[str, str | None, str | None],
-    name: str,
-    ts_recv: int,
-) -> Liquidation:
-    """One forced order of a trade, which may hold two: hence a name of its own."""
-    ts = wire.timestamp * MS
-    return Liquidation(VENUE, known.market_type, known.symbol, known.name, ts, ts_recv, side, *figures, name)
 
 
 # [[100.5,10.0],[100.0,2.0e3]]
@@ -231,7 +219,6 @@ def open_interest(known: Known, amount: Raw, ts: int, ts_recv: int) -> OpenInter
     if amount == NONE:
         raise BadMessage(VENUE, f"no open_interest of {known.name}")
     text = number(amount)
-    in_coins = known.unit == "base"
     return OpenInterest(
         VENUE,
         known.market_type,
@@ -240,8 +227,8 @@ def open_interest(known: Known, amount: Raw, ts: int, ts_recv: int) -> OpenInter
         ts,
         ts_recv,
         known.contracts(text),
-        text if in_coins else None,
-        None if in_coins else text,
+        text if known.in_coins else None,
+        None if known.in_coins else text,
     )
 
 
