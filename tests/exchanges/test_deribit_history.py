@@ -96,7 +96,7 @@ def test_a_number_that_is_missing_between_pages_or_in_one_becomes_a_gap(server: 
 
 def test_numbers_that_go_back_are_refused(server: DeribitServer, tmp_path: Path) -> None:
     server.trades = [Happened(START, 105), Happened(START + 1, 104)]
-    with pytest.raises(BadPage, match="trade 104 where 106 comes next"):
+    with pytest.raises(BadPage, match="number 104 where 106 comes next"):
         run(server, tmp_path, lambda history: all_of(history.trades(PERPETUAL, window(0, 5))))
 
 

@@ -17,7 +17,8 @@ from marketdata_assets.exchanges.deribit.wire import MS, VENUE
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, ExchangesError
 from marketdata_assets.exchanges.history import Cursor, Fetched, Page, Row, Window, walk
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline
+from marketdata_assets.exchanges.numbered import rows as numbered_rows
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Kline
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
 
 T = TypeVar("T", Kline, FundingRate)
@@ -133,29 +134,11 @@ class DeribitHistory:
             numbered, more = answers.numbered_trades(answer.raw, self._find, answer.ts_recv)
         except _UNREADABLE as error:
             raise BadPage(cursor.about, f"{error}") from error
-        inside = [one for one in numbered if one.ts < cursor.end]
-        rows = self._rows(instrument, cursor, inside)
+        inside = [one for one in numbered if one.time < cursor.end]
+        rows = numbered_rows(cursor, "trades", self.instruments[instrument], inside)
         done = not more or len(inside) < len(numbered)
         token = str(inside[-1].number + 1) if inside else cursor.token
         return Fetched(rows, done, token=token)
-
-    def _rows(self, instrument: str, cursor: Cursor, trades: list[answers.Numbered]) -> list[Row]:
-        """Rows in the order of their numbers, with a Gap before each number that is not the next one."""
-        rows: list[Row] = []
-        expected, before = int(cursor.token or 0), cursor.at
-        for one in trades:
-            records: list[AnyRecord | Gap] = [*one.records]
-            if one.number < expected:
-                raise BadPage(cursor.about, f"trade {one.number} where {expected} comes next")
-            if 0 < expected < one.number:
-                records.insert(0, self._hole(instrument, (expected - 1, one.number), (before, one.ts)))
-            expected, before = one.number + 1, one.ts
-            rows.append(Row(one.ts, str(one.number), records))
-        return rows
-
-    def _hole(self, instrument: str, ids: tuple[int, int], span: tuple[int, int]) -> Gap:
-        one = self.instruments[instrument]
-        return Gap(VENUE, one.market_type, one.symbol, one.name, "trades", *ids, *span, cause="sequence")
 
     async def _span(self, method: str, instrument: str, start: int, end: int, **more: str | int) -> Answer:
         """Ask for what is from `start` up to `end`; both bounds of Deribit's are inside, and milliseconds."""

@@ -4,7 +4,7 @@ An answer is an envelope of JSON-RPC, with `result` or `error`. https://docs.der
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -29,8 +29,9 @@ from marketdata_assets.exchanges.deribit.wire import (
     signed,
 )
 from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.numbered import Numbered
 from marketdata_assets.exchanges.outcomes import VenueError
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Liquidation, Ticker, Trade
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker
 
 Find = Callable[[str], Known | None]
 """An instrument by its name; None for what is none of ours, as a spread. Raises UnknownInstrument."""
@@ -52,14 +53,6 @@ class TradesResult(Wire, frozen=True, gc=False):
 
 class TradesAnswer(Wire, frozen=True, gc=False):
     result: TradesResult
-
-
-class Numbered(NamedTuple):
-    """What became of a trade, with its number and time."""
-
-    number: int
-    ts: int  # ns
-    records: list[Trade | Liquidation]
 
 
 class WireWholeBook(WireTicker, frozen=True, gc=False, kw_only=True):
