@@ -7,6 +7,7 @@ import asyncio
 import datetime as dt
 import random
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -81,6 +82,7 @@ class Server:
         self.patience = patience
         self.sent = 0
         self._secrets = tuple(filter(None, secrets))
+        self._reader = ThreadPoolExecutor(1, "answers")
         self._http = httpx.AsyncClient(
             timeout=patience.timeout,
             follow_redirects=False,
@@ -89,6 +91,7 @@ class Server:
         )
 
     async def close(self) -> None:
+        self._reader.shutdown(wait=False)
         await self._http.aclose()
 
     async def once(
@@ -115,9 +118,13 @@ class Server:
         try:
             if len(answer.content) < _LARGE_BYTES:
                 return judge(answer)
-            return await asyncio.to_thread(judge, answer)  # so that the next request need not wait for it
+            return await self.aside(judge, answer)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return Later(f"an answer that cannot be read: {error}")
+
+    async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call in a thread, so that the next request need not wait for it; one call at a time, in order."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *arguments)
 
     async def insist(self, attempt: Callable[[], Awaitable[T | Later]], silence: Callable[[float], None]) -> T:
         """The first verdict that is not `Later`. `silence` keeps everybody from asking; raises Unanswered."""

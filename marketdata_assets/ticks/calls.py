@@ -77,6 +77,10 @@ class Calls:
                 raise QuotaSpent(f"{self.provider} {what}", error.cause) from error
             raise ProviderAway(f"{self.provider} {what}", error.attempts, error.cause) from error
 
+    async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call in the thread that reads answers."""
+        return await self._server.aside(function, *arguments)
+
     def clean(self, text: str) -> str:
         """The text in one short line, without the token."""
         return self._server.clean(text)

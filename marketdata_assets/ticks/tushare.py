@@ -7,7 +7,6 @@ An answer has at most 8000 rows, newest first, and both dates are included. Bars
 minute on the exchange's clock; `vol` is in shares, `amount` in yuan. https://tushare.pro/document/2?doc_id=370
 """
 
-import asyncio
 import datetime as dt
 import hashlib
 from dataclasses import replace
@@ -90,7 +89,7 @@ class Tushare:
             reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
             return Delivery.without(NAME, symbol, days, LABEL, "unsupported", reason)
         tables = [table for piece in days.slices(DAYS_A_CALL) for table in await self._minutes(theirs, piece)]
-        return await asyncio.to_thread(self._delivery, tables, symbol, theirs, days)
+        return await self._calls.aside(self._delivery, tables, symbol, theirs, days)
 
     async def daily(self, days: Days, symbol: str | None = None) -> pl.DataFrame:
         """The daily factors, see records.DAILY, of one symbol, or of all with one request a day."""
@@ -189,6 +188,8 @@ class Tushare:
 
 
 def _answered(tables: list[Table]) -> dict[str, list[Any]]:
+    if len(tables) == 1:
+        return tables[0].columns
     return {name: [value for table in tables for value in table.columns[name]] for name in _BAR_COLUMNS}
 
 
@@ -229,7 +230,7 @@ def _number(value: object) -> bool:
 def _check_symbol(tables: list[Table], theirs: str) -> None:
     """A row of another symbol would land where nobody looks for it."""
     for table in tables:
-        if others := set(map(str, table.columns["ts_code"])) - {theirs}:
+        if others := set(map(str, set(table.columns["ts_code"]))) - {theirs}:
             raise BadAnswer(table.place, f"it has rows of {min(others)}")
 
 

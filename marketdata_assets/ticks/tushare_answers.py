@@ -11,6 +11,8 @@ for first. https://tushare.pro/document/1?doc_id=130
 
 import datetime as dt
 from collections.abc import Sequence
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import httpx
@@ -29,9 +31,12 @@ _DAILY = ("每天", "每日最多")
 _PERMISSION = ("权限", "积分")
 
 
+_Value = str | int | float | None  # true and false are no numbers
+
+
 class _Data(msgspec.Struct):
     fields: list[str]
-    items: list[list[str | int | float | None]]  # true and false are no numbers
+    items: msgspec.Raw  # rows, as arrays
     has_more: bool | None = None
 
 
@@ -72,6 +77,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
+_NAME = "c{}"
 
 
 def judged(calls: Calls, interface: str, what: str, columns: Sequence[str], response: httpx.Response) -> Table | Later:
@@ -96,12 +102,29 @@ def _table(data: _Data, place: str, columns: Sequence[str]) -> Table:
         raise BadAnswer(place, f"columns {', '.join(missing)} are missing; it has {', '.join(data.fields) or 'none'}")
     if len(set(data.fields)) < len(data.fields):
         raise BadAnswer(place, f"a column is there twice in {', '.join(data.fields)}")
-    for item in data.items:
-        if len(item) != len(data.fields):
-            raise BadAnswer(place, f"a row has {len(item)} values for {len(data.fields)} columns: {item!r:.100}")
-    turned = list(zip(*data.items, strict=True)) or [()] * len(data.fields)
-    by_column: dict[str, list[Any]] = {name: list(turned[data.fields.index(name)]) for name in columns}
-    return Table(by_column, len(data.items), bool(data.has_more), place)
+    rows = _rows(data, place)
+    by_column = {name: list(map(attrgetter(_NAME.format(data.fields.index(name))), rows)) for name in columns}
+    return Table(by_column, len(rows), bool(data.has_more), place)
+
+
+def _rows(data: _Data, place: str) -> list[Any]:
+    """The rows as structs with a field for each column; BadAnswer when one has more or fewer values."""
+    try:
+        return _decoder(len(data.fields)).decode(data.items)
+    except msgspec.ValidationError:
+        for item in msgspec.json.decode(data.items, type=list[list[_Value]]):
+            if len(item) != len(data.fields):
+                cause = f"a row has {len(item)} values for {len(data.fields)} columns: {item!r:.100}"
+                raise BadAnswer(place, cause) from None
+        raise
+
+
+@lru_cache
+def _decoder(columns: int) -> msgspec.json.Decoder[list[Any]]:
+    """Reads rows of so many columns. Thousands of lists would keep the garbage collector busy; these structs do not."""
+    names = [(_NAME.format(number), _Value) for number in range(columns)]
+    row = msgspec.defstruct("Row", names, array_like=True, gc=False, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
 
 def _refusal(calls: Calls, interface: str, what: str, code: int, message: str) -> Later:
