@@ -16,6 +16,8 @@ EXACT = Context(prec=60)
 DECIMALS = 18
 """A quotient is cut there; no venue publishes more."""
 
+LAST = Decimal(1).scaleb(-DECIMALS)
+
 
 @dataclass(frozen=True)
 class Instrument:
@@ -60,7 +62,9 @@ class Instrument:
 
 def plain(number: Decimal) -> str:
     """The number without an exponent and without zeros at its end."""
-    text = format(number, "f")
+    text = str(number)
+    if "E" in text:
+        text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -68,7 +72,7 @@ def quotient(value: Decimal, by: Decimal) -> str | None:
     """A division to DECIMALS; null by 0."""
     if not by:
         return None
-    return plain(EXACT.divide(value, by).quantize(Decimal(1).scaleb(-DECIMALS), context=EXACT))
+    return plain(EXACT.divide(value, by).quantize(LAST, context=EXACT))
 
 
 @dataclass

@@ -22,7 +22,7 @@ def header_of(path: Path) -> Header:
         return Header(VERSION)
     try:
         header = msgspec.json.decode(first, type=Header)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadCapture(str(path), f"it does not begin as a capture does, {error}") from None
     if header.capture != VERSION:
         raise BadCapture(str(path), f"it is of version {header.capture}, this code reads {VERSION}")
@@ -53,9 +53,16 @@ def _of_frame(path: Path, frame: bytes, urls: dict[int, str]) -> Iterator[Entry]
         if len(raw) != length or (kind and (kind not in KINDS or url not in urls)):
             raise BadCapture(str(path), "a frame does not hold whole entries")
         if kind == URL:
-            urls[url] = raw.decode()
+            urls[url] = _address(path, raw)
         else:
             yield Entry(ts_recv, KINDS[kind], raw, connection, urls[url])
+
+
+def _address(path: Path, raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise BadCapture(str(path), f"an address in it is no text, {error}") from None
 
 
 def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from marketdata_assets.exchanges.captures.entry import Entry, Kind
 from marketdata_assets.exchanges.errors import BadCapture
 
 SECOND_DIGITS = 9
+NS_DIGITS = 19  # of a time in the 64 bits that entries have for it
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -39,7 +40,7 @@ def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
                 if raw.startswith(b'"'):  # a message that is no JSON, as pong
                     raw = _text(raw).encode()
                 yield Entry(nanoseconds(one.recv), one.dir, raw, 0, one.url)
-            except (msgspec.DecodeError, ValueError) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 _cut(path, number, line, error, notes)
 
 
@@ -55,7 +56,7 @@ def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
         with gzip.open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 moment, _, raw = line.rstrip(b"\r\n").partition(b" ")
-                if not moment.isdigit() or not raw:
+                if not moment.isdigit() or len(moment) > NS_DIGITS or not raw:
                     _cut(path, number, line, ValueError("it is no time and no message"), notes)
                     continue
                 yield Entry(int(moment), "http" if raw.startswith(b'{"lastUpdateId"') else "in", raw)
@@ -68,7 +69,8 @@ def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
 def nanoseconds(seconds: str) -> int:
     """Seconds as text; digits behind those of a nanosecond are cut. Raises ValueError."""
     whole, _, fraction = seconds.partition(".")
-    if not (whole + fraction).isascii() or not (whole + fraction).isdigit():
+    digits = whole + fraction
+    if not digits.isascii() or not digits.isdigit() or len(whole) > NS_DIGITS - SECOND_DIGITS:
         raise ValueError(f"{seconds[:40]!r} is no time in seconds")
     return int(whole + fraction[:SECOND_DIGITS].ljust(SECOND_DIGITS, "0"))
 
