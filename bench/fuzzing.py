@@ -76,9 +76,9 @@ class Tried:
 
     def keep(self, folder: Path) -> list[Path]:
         """Write the failures down, one file each; the bytes alone are in a file of their own."""
-        folder.mkdir(parents=True, exist_ok=True)
         kept = []
         for name, raw, story in self.failures:
+            folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{name.replace(' ', '-')}-{sha256(raw).hexdigest()[:12]}"
             path.with_suffix(".bin").write_bytes(raw)
             path.with_suffix(".txt").write_text(story)
