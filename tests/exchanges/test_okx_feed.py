@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from bench.fuzzing import examples
+from marketdata_assets.exchanges import okx
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
@@ -353,3 +355,10 @@ def test_candles_end_where_the_next_one_begins(
 ) -> None:
     candle = one(feed.push(message(channel, [str(start), *ROW[1:]]), RECV))
     assert (candle.open_time, candle.close_time, candle.interval) == (start * MS, end * MS, interval)
+
+
+def test_examples_above_the_parsers_are_read(feed: OkxFeed) -> None:
+    pushed = [raw for raw in examples(okx) if raw.startswith((b'{"arg"', b'{"event"'))]
+    assert len(pushed) >= 12
+    for raw in pushed:
+        assert not any(isinstance(outcome, DeadLetter) for outcome in feed.push(raw, RECV)), raw
