@@ -210,17 +210,28 @@ def test_changes_before_the_snapshot_are_dropped_and_a_new_subscription_is_wante
         book(6, None, type="change"),
         book(-1),
         book(2**63, 5),
-        grouped(6, [["new", 100.0, 5.0]], []),
+        book(6, 5)[:-5],
     ],
 )
-def test_a_message_that_contradicts_itself_changes_nothing(raw: bytes) -> None:
+def test_a_message_that_cannot_be_used_puts_its_book_in_doubt(raw: bytes) -> None:
     one = feed()
     one.push(book(5, None, [["new", 99.0, 5.0]]), RECV)
-    (letter,) = one.push(raw, RECV)
+    one.push(book(5, instrument=OPTION), RECV)
+    letter, gap = one.push(raw, RECV + 1)
     assert isinstance(letter, DeadLetter)
     assert letter.raw == raw
-    assert (one.books[KEY].status, held(one)) == ("live", ([(99.0, 5.0)], []))
-    assert [type(made) for made in one.push(book(6, 5, [["new", 98.0, 1.0]]), RECV)] == [OrderBook]
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.last_id, gap.next_id) == ("sequence", 5, None)
+    assert {key: state.status for key, state in one.books.items()} == {
+        KEY: "broken",
+        f"book.raw:{OPTION}": "live",
+    }
+    assert list(one.wants) == [KEY]
+    assert held(one) == ([(99.0, 5.0)], [])
+    assert one.push(book(6, 5, [["new", 98.0, 1.0]]), RECV + 2) == []
+    again = one.push(raw, RECV + 3)
+    assert [type(made) for made in again] == [DeadLetter]  # one hole, one gap
+    assert [type(made) for made in one.push(book(6), RECV + 4)] == [OrderBook, Gap]
 
 
 def test_snapshots_of_before_2020_do_not_say_that_they_are() -> None:

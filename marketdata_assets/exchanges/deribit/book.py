@@ -86,9 +86,11 @@ class Chain:
             _, bids, asks = told(wire, texts)
             return state.snapshot(bids, asks, wire.change_id, ts, ts_recv)
         if state.status != "live" or last is None:
+            told(wire, texts)  # what is wrong by itself is kept aside all the same
             state.dropped += 1
             return []
         if before != last:
+            told(wire, texts)
             repeated = wire.change_id <= last
             return [state.repeated(wire.change_id, ts_recv)] if repeated else self._broken("sequence", wire, ts_recv)
         sides = (state.book.bids, state.book.asks) if self.actions else (None, None)

@@ -27,7 +27,7 @@ from marketdata_assets.exchanges.deribit.wire import (
 from marketdata_assets.exchanges.errors import BadMessage, ExchangesError, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import Gap, MarketType, OrderBook
 from marketdata_assets.exchanges.wants import Want
 
 CANNOT_BE_READ = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError, RecursionError)
@@ -88,7 +88,7 @@ class DeribitFeed:
                     return made
             return self._other(raw, ts_recv, connection)
         except CANNOT_BE_READ as error:
-            return [DeadLetter(raw, _cause(error), ts_recv)]
+            return [DeadLetter(raw, _cause(error), ts_recv), *self._lost(raw, ts_recv)]
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What became of a REST answer to this address. Never raises."""
@@ -180,6 +180,17 @@ class DeribitFeed:
         made: list[Outcome] = [*chain.take(wire, _texts(raw).params.data, ts_recv)]
         if chain.state.status != "live" or self.wants:
             self._want(channel, chain, ts_recv)
+        return made
+
+    def _lost(self, raw: bytes, ts_recv: int) -> list[OrderBook | Gap]:
+        """A message of a book could not be read: what it changed is missing."""
+        begin = raw.find(_BOOK) + 1
+        channel = raw[begin : raw.find(b'"', begin)].decode("latin1") if begin else ""
+        chain = self._chains.get(channel)
+        if chain is None or chain.state.status != "live":
+            return []
+        made = chain.state.broken("sequence", None, ts_recv)
+        self._want(channel, chain, ts_recv)
         return made
 
     def _levels(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
