@@ -23,7 +23,8 @@ AWAY = (32, 95, 209, 210, 236, 279, 425, 999)
 """Codes of a server that hangs up, shuts down or has lost its own connections."""
 NO_SPACE = 243
 NO_SPACE_TEXT = re.compile(r"no space left on device|errno: 28\b", re.IGNORECASE)
-ROWS_PER_BATCH = 100_000
+ROWS_PER_BATCH = 30_000
+"""Two megabytes of bars: memory that is used again and again instead of asked for anew."""
 MIN_ROWS_TO_SPLIT = 400_000
 STREAMS = 2
 """Inserts at a time of one large frame: the server reads one with one core."""

@@ -18,9 +18,8 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from landed import JANUARY, assert_ledger_agrees, bars, content_hash, entry, land, one, stands
+from own_clickhouse import OwnClickHouse
 
-from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores.clickhouse_rewrite import Superseded
 from marketdata_assets.stores.errors import StoreAway
@@ -253,32 +252,9 @@ def test_rivals_that_never_stop_end_in_a_clear_error(client: Client, monkeypatch
     assert stands(client).is_empty()
 
 
-class Server:
-    """A ClickHouse of its own that can be stopped and started on the same folder and port."""
-
-    def __init__(self, home: Path) -> None:
-        self._home, self._port, self._open = home, 0, ExitStack()
-        self.start()
-
-    def start(self) -> None:
-        settings = Settings(home=self._home, clickhouse_url=None, clickhouse_port=self._port)
-        self.stack = self._open.enter_context(LocalStack(settings, services=("clickhouse",)))
-        assert self.stack.endpoints.clickhouse_url
-        self.url = self.stack.endpoints.clickhouse_url
-        self._port = int(self.url.split(":")[2].split("/")[0])
-
-    def stop(self) -> None:
-        self._open.close()
-        self._open = ExitStack()
-
-    def kill(self) -> None:
-        os.kill(self.stack.server("clickhouse").pid, signal.SIGKILL)
-        self.stop()
-
-
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_a_server_that_goes_and_comes_back_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    server = Server(tmp_path)
+    server = OwnClickHouse(tmp_path)
     try:
         with clickhouse.connect(server.url) as client:
             tables.ensure(client)
@@ -306,7 +282,7 @@ def test_a_server_that_goes_and_comes_back_half_way(tmp_path: Path, monkeypatch:
 
 
 def test_a_server_that_stays_away_is_named(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+    server = OwnClickHouse(tmp_path)
     pauses: list[float] = []
     with clickhouse.connect(server.url) as client:
         tables.ensure(client)
