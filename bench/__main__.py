@@ -8,7 +8,7 @@ import time
 from itertools import chain
 from pathlib import Path
 
-from bench import alphas, bars, definitions, fuzz, ticks, ticks_fetch, ticks_runs
+from bench import alphas, bars, definitions, exchanges, fuzz, ticks, ticks_fetch, ticks_runs
 from bench.figure import Figure
 
 DOMAINS = {
@@ -16,6 +16,7 @@ DOMAINS = {
     "defs": definitions.figures,
     "alphas": alphas.figures,
     "ticks": lambda: chain(ticks.figures(), ticks_fetch.figures(), ticks_runs.figures()),
+    "exchanges": exchanges.figures,
     "fuzz": fuzz.figures,
 }
 RESULTS = Path(__file__).parent / "results.json"
