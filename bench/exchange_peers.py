@@ -36,7 +36,8 @@ def _run(command: list[str]) -> None:
     except subprocess.TimeoutExpired:
         raise NoPeer(f"{REQUIREMENT} was not installed within {INSTALL_S} s") from None
     except (OSError, subprocess.CalledProcessError) as error:
-        raise NoPeer(f"{REQUIREMENT} cannot be installed ({NEEDS_A_COMPILER}): {error}") from None
+        how = getattr(error, "returncode", type(error).__name__)
+        raise NoPeer(f"{REQUIREMENT} cannot be installed, exit code {how}; {NEEDS_A_COMPILER}") from None
 
 
 class Peer:

@@ -26,7 +26,6 @@ Cause = Literal[
     "actions",  # a level is new that is there, or changed that is not
     "best prices",  # the book's best prices are not those that the venue sends
     "reopened",  # the socket was closed and opened again
-    "overflow",  # more updates than may wait for a snapshot
 ]
 
 BothNumbers = tuple[Numbers, Numbers]
