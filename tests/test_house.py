@@ -125,6 +125,10 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_repository_loads_whole_as_a_code_server_loads_it(repository: dg.RepositoryDefinition) -> None:
+    repository.load_all_definitions()
+
+
 def test_assets_have_the_names_and_groups_that_outsiders_rely_on(repository: dg.RepositoryDefinition) -> None:
     nodes = repository.asset_graph.asset_nodes
     assert {node.key.to_user_string(): node.group_name for node in nodes} == ASSETS

@@ -211,6 +211,6 @@ def _objecting(told: dict[str, Any]) -> list[str]:
 
 
 def _told(outcome: RunOutcome) -> dict[str, Any]:
-    from marketdata_assets.defs.ticks.selection import JOB
+    from marketdata_assets.defs.ticks.selection import OP
 
-    return outcome.metadata.get(JOB, {})
+    return outcome.metadata.get(OP, {})

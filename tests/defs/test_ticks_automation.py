@@ -13,7 +13,7 @@ from bar_runs import failures, repository
 from tick_runs import BARS, EARLIER, MONTH, OLD, SYMBOLS, TABLES, Desk, drop, minutes, sessions, units, whole
 
 from marketdata_assets.defs.ticks import automation, symbols
-from marketdata_assets.defs.ticks.selection import JOB, run_config
+from marketdata_assets.defs.ticks.selection import JOB, OP, run_config
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -47,7 +47,7 @@ def look(desk: Desk, cursor: str | None = None) -> Any:
 
 
 def wanted(request: dg.RunRequest) -> dict[str, Any]:
-    config = request.run_config["ops"][JOB]["config"]
+    config = request.run_config["ops"][OP]["config"]
     assert isinstance(config, dict)
     return config
 

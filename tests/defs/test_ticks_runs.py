@@ -197,7 +197,7 @@ def test_month_that_nobody_reaches_is_no_failure_and_no_partition(desk: Desk) ->
 def test_selection_that_cannot_be_read_is_refused(desk: Desk, months, options, said) -> None:  # type: ignore[no-untyped-def]
     desk.sign_in()
     result = desk.select(months, **options)
-    assert said in failures(result)["ticks_selected"]
+    assert said in failures(result)["load_selected"]
     assert desk.tushare.requests == 0
     assert desk.counts() == {}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.busy import under_way
-from marketdata_assets.defs.ticks import selected, selection, symbols
+from marketdata_assets.defs.ticks import selection, symbols
 from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months_of
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.providers_file import Table
@@ -42,7 +42,7 @@ def busy_months(instance: dg.DagsterInstance) -> set[str]:
 
 
 @dg.schedule(
-    job=selected.selected_job,
+    job_name=selection.JOB,
     cron_schedule="11 16 * * 1-5",
     execution_timezone=EXCHANGE_CLOCK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -73,7 +73,7 @@ def _closed_session(now: dt.datetime) -> dt.date | None:
 
 
 @dg.schedule(
-    job=selected.selected_job,
+    job_name=selection.JOB,
     cron_schedule="43 3 * * *",
     execution_timezone=EXCHANGE_CLOCK,
     default_status=dg.DefaultScheduleStatus.RUNNING,

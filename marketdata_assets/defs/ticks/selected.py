@@ -13,7 +13,7 @@ import dagster as dg
 from marketdata_assets.defs.landed import refusals
 from marketdata_assets.defs.ticks import checks, report, symbols
 from marketdata_assets.defs.ticks.rounds import TABLES, LoadConfig, Round
-from marketdata_assets.defs.ticks.selection import JOB, window_now
+from marketdata_assets.defs.ticks.selection import JOB, OP, window_now
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.providers_file import Table
@@ -44,8 +44,8 @@ class SelectedConfig(LoadConfig):
     last_day: str = ""
 
 
-@dg.op(name=JOB, pool="clickhouse", out=dg.Out(dg.Nothing))
-def ticks_selected(
+@dg.op(name=OP, pool="clickhouse", out=dg.Out(dg.Nothing))
+def load_selected(
     context: dg.OpExecutionContext, config: SelectedConfig, clickhouse: ClickHouse, ticks: Ticks
 ) -> None:
     """Load tables of some symbol-months."""
@@ -102,7 +102,7 @@ def _units(client: "Client", config: SelectedConfig) -> list[Unit]:
 
 @dg.job(name=JOB, description="Load ticks of some symbols and months that are no rectangle; see the config.")
 def selected_job() -> None:
-    ticks_selected()
+    load_selected()
 
 
 @dg.definitions

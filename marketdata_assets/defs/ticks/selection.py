@@ -14,6 +14,7 @@ from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.reports import Unit
 
 JOB = "ticks_selected"
+OP = "load_selected"
 
 
 def selection(units: Iterable[Unit]) -> dict[str, list[str]]:
@@ -27,12 +28,12 @@ def selection(units: Iterable[Unit]) -> dict[str, list[str]]:
 def run_config(months: Mapping[str, Sequence[str]], tables: Sequence[Table], **options: Any) -> dict[str, Any]:
     """The run config of the job."""
     wanted = {month: list(names) for month, names in months.items()}
-    return {"ops": {JOB: {"config": {"months": wanted, "tables": list(tables), **options}}}}
+    return {"ops": {OP: {"config": {"months": wanted, "tables": list(tables), **options}}}}
 
 
 def months_of(config: Mapping[str, Any]) -> set[str]:
     """The months that a run with this run config is about; none when it is not of this job."""
-    return set(config.get("ops", {}).get(JOB, {}).get("config", {}).get("months", ()))
+    return set(config.get("ops", {}).get(OP, {}).get("config", {}).get("months", ()))
 
 
 def window_now() -> list[str]:
