@@ -33,7 +33,7 @@ class Limits:
     rows: int = 250_000
     items: int = 500
     seconds: float = 5.0
-    held: int = 500_000
+    held: int = 800_000
 
 
 @dataclass
