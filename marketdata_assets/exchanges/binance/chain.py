@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from marketdata_assets.exchanges.books import Book, BookState, BothNumbers
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+from marketdata_assets.exchanges.records import Gap, Level, OrderBook, Ticker
 
 KEPT_DIFFS = 20_000
 """So many diffs wait for a snapshot; of more, the oldest go, and the snapshot has to be a younger one."""
@@ -96,11 +96,12 @@ class Chain:
             return None
         return self._begin(snapshot)
 
-    def best(self, update: int, bid: str, ask: str, ts_recv: int) -> list[OrderBook | Gap]:
+    def best(self, told: Ticker) -> list[OrderBook | Gap]:
         """Take the best prices after an update, and hold them against the book after the same update."""
+        update, bid, ask = told.update_id or 0, told.bid or "", told.ask or ""
         if self.live and update <= (self.state.last_id or 0):
             if update == self.state.last_id:
-                return self._differs(bid, ask, ts_recv)
+                return self._differs(bid, ask, told.ts_recv)
             return []
         if len(self._best) >= KEPT_TICKERS:
             self._best.clear()

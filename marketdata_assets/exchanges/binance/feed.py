@@ -12,6 +12,7 @@ import msgspec
 from marketdata_assets.exchanges.binance import answers, parse, wire
 from marketdata_assets.exchanges.binance.chain import Chain, Diff, Snapshot
 from marketdata_assets.exchanges.binance.facts import NS, Facts, Known
+from marketdata_assets.exchanges.binance.forms import FORM, KEPT_FORMS, Read, read_as
 from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
 from marketdata_assets.exchanges.binance.shapes import (
     IGNORED,
@@ -29,11 +30,14 @@ from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.errors import BadMessage, ExchangesError
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import Gap, MarketType, OrderBook
+from marketdata_assets.exchanges.records import Gap, MarketType, OrderBook, Ticker
 from marketdata_assets.exchanges.wants import Want
 
 KEPT_STREAMS = 20_000
 """So many combined streams are known at sight; a connection has 1024 at most."""
+
+LONG = 320
+"""No trade and no best prices have so many bytes."""
 
 NAMED = 10
 """So many bytes behind the first two tell which event it is."""
@@ -80,18 +84,26 @@ class BinanceFeed:
             f'e":"{name}"'.encode()[:NAMED]: (one.bare, one.parser) for name, one in self._shapes.items() if name
         }
         self._wrapped: dict[bytes, Route] = {}
+        self._forms: dict[bytes, Read] = {}
 
-    def push(self, raw: bytes, ts_recv: int, *, connection: int = 0) -> list[Outcome]:
+    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of a socket. Never raises, whatever the bytes."""
         try:
+            if len(raw) < LONG:
+                read = self._forms.get(raw.translate(FORM))
+                if read and (made := read(raw, ts_recv)):
+                    return made
             route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(raw.partition(b",")[0])
             if route is None:
                 return self._looked_at(raw, ts_recv, connection)
             decode, parser = route
             event = decode(raw)
+            one = self._known[event.s]
+            if len(raw) < LONG:
+                self._form(raw, event, one)
             if parser:
-                return [parser(event, self._known[event.s], ts_recv)]
-            return self._take[type(event)](event, self._known[event.s], ts_recv, connection)
+                return [parser(event, one, ts_recv)]
+            return self._take[type(event)](event, one, ts_recv, connection)
         except _BROKEN_BYTES as error:
             return [_dead_letter(raw, error, ts_recv)]
 
@@ -126,6 +138,7 @@ class BinanceFeed:
         """A message that is not known by how it begins."""
         if self.market_type == "spot" and raw.startswith(b'{"u":'):
             best: wire.SpotBookTicker = self._shapes[""].bare(raw)
+            self._form(raw, best, self._known[best.s])
             return self._best(best, self._known[best.s], ts_recv, connection)
         if raw[:1] == b"[":
             return [made for one in several(raw) for made in self._inside(bytes(one), "", ts_recv, connection)]
@@ -196,10 +209,20 @@ class BinanceFeed:
         return [parse.best_levels(self._known[symbol], found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
 
     def _best(self, event: wire.BookTicker | wire.SpotBookTicker, one: Facts, ts_recv: int, _: int) -> list[Outcome]:
-        ticker = parse.book_ticker(event, one, ts_recv)
-        chain = self.chains.get(event.s)
-        wrong = chain.best(event.u, event.b, event.a, ts_recv) if chain else None
-        return [ticker, *self._settled(event.s, wrong, ts_recv)] if wrong else [ticker]
+        return self._told(parse.book_ticker(event, one, ts_recv))
+
+    def _told(self, best: Ticker) -> list[Outcome]:
+        """Best prices, held against the book if there is one."""
+        chain = self.chains.get(best.instrument)
+        wrong = chain.best(best) if chain else None
+        return [best, *self._settled(best.instrument, wrong, best.ts_recv)] if wrong else [best]
+
+    def _form(self, raw: bytes, event: Any, one: Facts) -> None:
+        """Know messages of this form from here on."""
+        no_trade = isinstance(event, wire.FuturesTrade) and event.X == "NA"
+        read = None if no_trade or len(self._forms) >= KEPT_FORMS else read_as(event, one, raw.decode(), self._told)
+        if read:
+            self._forms[raw.translate(FORM)] = read
 
     def _spot_depth(self, depth: Depth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
         """What changed in a book.
@@ -288,6 +311,7 @@ class BinanceFeed:
             listed = list(instruments(self.market_type, _exchange_info(raw)))
             self.instruments.add(listed)
             self._known.clear()
+            self._forms.clear()
             return [Control("notice", f"{len(listed)} instruments")]
         if to.what in ("ping", "time"):
             return [Control("pong", to.what)]

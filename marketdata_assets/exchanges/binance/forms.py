@@ -1,0 +1,119 @@
+"""The fast way for trades and best prices: a message that differs only in its digits from one that was read in full.
+
+Such a message is as well-formed as that one, and each of its values stands at the same place, so the values are cut out
+without reading it again. What its values mean is the business of `parse`, which reads the first one of each form.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+from marketdata_assets.exchanges.binance import wire
+from marketdata_assets.exchanges.binance.facts import NS, Facts
+from marketdata_assets.exchanges.outcomes import Outcome
+from marketdata_assets.exchanges.records import Ticker
+
+Read = Callable[[bytes, int], list[Outcome]]
+"""What comes of a message, received at a time; nothing when it has to be read in full."""
+
+LATEST = "9223372036854"
+"""The last millisecond whose nanoseconds fit 64 bits; of a time with as many digits."""
+
+KEPT_FORMS = 20_000
+"""An instrument has some dozens, by side, and by how many digits its values have."""
+
+FORM = bytes.maketrans(b"123456789", b"000000000")
+"""What makes the form of a message of it."""
+
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_DIGIT = re.compile(r"[0-9]")
+
+
+def read_as(event: Any, one: Facts, text: str, told: Callable[[Ticker], list[Outcome]]) -> Read | None:
+    """How messages like this one are read; null when digits alone do not tell them apart."""
+    if _DIGIT.search(event.s) or "\\" in text or not text.isascii():
+        return None
+    if isinstance(event, wire.AggTrade):
+        return _agg_trades(event, one, text)
+    if isinstance(event, wire.Trade):
+        return _trades(event, one, text)
+    if isinstance(event, wire.SpotBookTicker | wire.BookTicker):
+        return _best_prices(event, one, text, told)
+    return None
+
+
+def _trades(event: wire.Trade, one: Facts, text: str) -> Read | None:
+    """See parse.trade."""
+    cut = _cut(event, text, "Ttpq")
+    make, side, sizes = one.trade, "sell" if event.m else "buy", None if one.in_base else one.sizes
+    if cut is None:
+        return None
+
+    def read(raw: bytes, ts_recv: int) -> list[Outcome]:
+        moment, number, price, published = cut(raw.decode())
+        if moment > LATEST:
+            return []
+        size, contracts = sizes(published, price) if sizes else (published, None)
+        return [make(int(moment) * NS, ts_recv, number, price, size, contracts, side)]
+
+    return read
+
+
+def _agg_trades(event: wire.AggTrade, one: Facts, text: str) -> Read | None:
+    """See parse.agg_trade."""
+    cut = _cut(event, text, "Tapqfl")
+    make, side, sizes = one.trade, "sell" if event.m else "buy", None if one.in_base else one.sizes
+    if cut is None:
+        return None
+
+    def read(raw: bytes, ts_recv: int) -> list[Outcome]:
+        moment, number, price, published, first, last = cut(raw.decode())
+        if moment > LATEST:
+            return []
+        size, contracts = sizes(published, price) if sizes else (published, None)
+        return [make(int(moment) * NS, ts_recv, number, price, size, contracts, side, first, last)]
+
+    return read
+
+
+def _best_prices(
+    event: wire.SpotBookTicker | wire.BookTicker, one: Facts, text: str, told: Callable[[Ticker], list[Outcome]]
+) -> Read | None:
+    """See parse.book_ticker."""
+    timed = isinstance(event, wire.BookTicker)
+    cut = _cut(event, text, "ubBaAT" if timed else "ubBaAu")
+    make, unit = partial(Ticker, *one.head), one.one.unit
+    if cut is None:
+        return None
+
+    def read(raw: bytes, ts_recv: int) -> list[Outcome]:
+        update, bid, bid_size, ask, ask_size, moment = cut(raw.decode())
+        if timed and moment > LATEST:
+            return []
+        when = int(moment) * NS if timed else None
+        return told(make(when, ts_recv, bid, bid_size, ask, ask_size, unit, int(update)))
+
+    return read
+
+
+def _cut(event: Any, text: str, keys: str) -> Callable[[str], tuple[str, ...]] | None:
+    """What takes the values of these keys out of a text; null unless each stands in it once, in digits."""
+    places = [_place(text, key, getattr(event, key)) for key in keys]
+    known = [place for place in places if place]
+    if "T" in keys and len(str(event.T)) != len(LATEST):
+        return None
+    return itemgetter(*known) if len(known) == len(places) else None
+
+
+def _place(text: str, key: str, value: str | int) -> slice | None:
+    name = f'"{key}":'
+    said = f'"{value}"' if isinstance(value, str) else str(value)
+    begin = text.find(f"{name}{said}")
+    if text.count(name) != 1 or begin < 0 or not _NUMBER.fullmatch(str(value)):
+        return None
+    begin += len(name) + isinstance(value, str)
+    end = begin + len(str(value))
+    ends_there = text[end : end + 1] in ('"' if isinstance(value, str) else ",}")
+    return slice(begin, end) if ends_there else None
