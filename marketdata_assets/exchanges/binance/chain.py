@@ -12,7 +12,8 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-
 
 from collections import deque
 from decimal import Decimal
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from marketdata_assets.exchanges.books import Book, BookState, BothNumbers
 from marketdata_assets.exchanges.instruments import Instrument
@@ -28,7 +29,7 @@ STRAYS = 50
 """So many messages in a row from before what is known already: the venue counts anew."""
 
 
-class Diff(NamedTuple):
+class Diff(Struct, frozen=True, gc=False):
     """One depthUpdate, spot's or futures'."""
 
     first: int  # U
@@ -41,7 +42,7 @@ class Diff(NamedTuple):
     numbers: BothNumbers | None = None  # the levels once more, where they were read as numbers
 
 
-class Snapshot(NamedTuple):
+class Snapshot(Struct, frozen=True, gc=False):
     """The book that REST answered with."""
 
     last: int  # lastUpdateId
@@ -135,8 +136,10 @@ class Chain:
                 state.dropped += 1
                 return []
             self._ahead = None
-        first, last, prev, bids, asks, ts_event, ts_recv, numbers = diff
-        made = state.delta(bids, asks, first, last, prev, ts_event, ts_recv, None, numbers)
+        last, ts_recv = diff.last, diff.ts_recv
+        made = state.delta(
+            diff.bids, diff.asks, diff.first, last, diff.prev, diff.ts_event, ts_recv, None, diff.numbers
+        )
         wrong = self._hold_against(last, ts_recv) if self._best and self.live else []
         if not self.live:
             self._waiting.append(diff)

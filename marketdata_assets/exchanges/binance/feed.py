@@ -232,9 +232,9 @@ class BinanceFeed:
 
         https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#diff-depth-stream
         """
-        name, event, numbers = depth
-        diff = Diff(event.U, event.u, None, event.b, event.a, event.E * NS, ts_recv, numbers)
-        return self._changed(name, diff, one, connection)
+        event = depth.event
+        diff = Diff(event.U, event.u, None, event.b, event.a, event.E * NS, ts_recv, depth.numbers)
+        return self._changed(depth.s, diff, one, connection)
 
     def _futures_depth(self, depth: Depth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
         """What changed in a book, with the update that the message before it ended with.
@@ -244,9 +244,9 @@ class BinanceFeed:
 
         https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Diff-Book-Depth-Streams
         """
-        name, event, numbers = depth
-        diff = Diff(event.U, event.u, event.pu, event.b, event.a, event.T * NS, ts_recv, numbers)
-        return self._changed(name, diff, one, connection)
+        event = depth.event
+        diff = Diff(event.U, event.u, event.pu, event.b, event.a, event.T * NS, ts_recv, depth.numbers)
+        return self._changed(depth.s, diff, one, connection)
 
     def _few_levels(
         self, event: wire.OptionDepth | wire.FuturesDepth, one: Facts, ts_recv: int, _: int

@@ -41,7 +41,7 @@ class Shape(NamedTuple):
     parser: Parser | None
 
 
-class Depth(NamedTuple):
+class Depth(Struct, frozen=True, gc=False):
     """A diff, and its levels as numbers where a float keeps them."""
 
     s: str
