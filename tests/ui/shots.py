@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 1400, 900
 WIDE = 2000
+TALL = 1250
 """What five columns of assets need before Dagster shows more of them than their names."""
 START_SECONDS = 240
 PAGE_SECONDS = 45
@@ -42,6 +43,9 @@ PARTITIONS = f"{KLINE}?view=partitions"
 ALPHAS = "/locations/marketdata_assets/asset-groups/alphas/lineage"
 ALPHA_CHECKS = "/assets/regular_alphas?view=checks"
 SUMMARY = "/assets/alpha_summary"
+TICKS = "/locations/marketdata_assets/asset-groups/ticks/lineage"
+TICK_DATA = "/assets/tick_data"
+TICK_CHECKS = "/assets/tick_data?view=checks"
 AUTOMATION = "/automation"
 PLOT = "img[src^='data:image/png;base64,']"
 
@@ -67,7 +71,7 @@ class Marketdata:
         self.log = home / f"{command}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
         # The samples count as still being written, so that the sensor does not load them again while pages are read.
-        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in ("BARS", "ALPHAS")}
+        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in ("BARS", "ALPHAS", "TICKS")}
         ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, **quiet}
         script = f"import signal; signal.signal(signal.SIGINT, signal.{interrupt})"
         with self.log.open("wb") as log:
@@ -130,9 +134,9 @@ class Browser:
         self.url = url
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
 
-    def open(self, path: str, width: int = WIDTH) -> None:
-        """Go to a page of the site, in a window of this width."""
-        metrics = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
+    def open(self, path: str, width: int = WIDTH, height: int = HEIGHT) -> None:
+        """Go to a page of the site, in a window of this size."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.driver.get(self.url + path)
 
@@ -191,6 +195,24 @@ class Browser:
         self.driver.find_elements(*links)[-1].click()
         self.until(lambda: int(self.find(PLOT).get_attribute("naturalWidth") or 0) > 0, "the spread")
 
+    def open_ticks(self) -> None:
+        """The graph of the ticks, once the bars and the factors show their checks."""
+        self.open(TICKS, WIDE, TALL)
+        self.until(lambda: "6 / 6 Passed" in self.text() and "1 / 1 Passed" in self.text(), "6 and 1 passed checks")
+
+    def open_tick_checks(self) -> None:
+        """The checks of the bars, with their verdicts."""
+        self.open(TICK_CHECKS)
+        self.until(lambda: "Passed" in self.text().splitlines(), "a verdict")
+
+    def open_coverage(self) -> None:
+        """The page of the bars with their first picture unfolded."""
+        self.open(TICK_DATA)
+        links = (By.XPATH, "//*[text()='[Show Markdown]']")
+        self.until(lambda: len(self.driver.find_elements(*links)) >= 2, "the links to two pictures")
+        self.driver.find_elements(*links)[0].click()
+        self.until(lambda: int(self.find(PLOT).get_attribute("naturalWidth") or 0) > 0, "a picture")
+
     def shot(self, file: Path) -> None:
         """Save what is in the window, after the page's animations."""
         time.sleep(0.5)
@@ -232,6 +254,7 @@ def take(url: str, folder: Path) -> list[Path]:
             "kline": chromium.open_plot,
             "checks": chromium.open_checks,
             "alphas": chromium.open_alphas,
+            "ticks": chromium.open_ticks,
         }
         for name, look in looks.items():
             look()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shots import AUTOMATION, PARTITIONS, PLOT, Browser, Marketdata, browser, missing_browser, running
+from shots import AUTOMATION, PARTITIONS, PLOT, TALL, Browser, Marketdata, browser, missing_browser, running
 
 from marketdata_assets.partitions import BAR_MONTHS
 
@@ -23,9 +23,12 @@ CHECKS = (
 
 ALPHAS = ("brain_api", "alpha_files", "alpha_packages", "regular_alphas", "super_alphas", "alpha_summary")
 ALPHA_CHECKS = ("every_id_landed", "repeat_changes_nothing", "required_fields", "unique_check_names", "unique_ids")
+TICKS = ("tushare_api", "yahoo_chart", "tick_files", "symbol_registry", "tick_data", "order_book", "factors")
+TICK_CHECKS = ("coverage", "duplicates", "ledger_agrees", "ohlc_order", "price_bounds", "volume_bounds")
 SWITCHED = {
     *("minute_bar_files_sensor", "bars_nightly", "kline_behind_bars", "alphas_hourly", "alphas_daily"),
     *("alphas_rotation", "alphas_nightly", "alpha_files_sensor", "alphas_follow", "brain_accounts_sensor"),
+    *("tick_files_sensor", "ticks_daily", "ticks_nightly", "symbols_daily"),
 }
 
 DASHED = "return [...document.querySelectorAll('*')].filter(e => getComputedStyle(e).borderTopStyle == 'dashed')"
@@ -114,9 +117,33 @@ def test_summary_of_the_alphas_shows_a_picture(chromium: Browser, tmp_path: Path
     assert chromium.find(PLOT).size["width"] > 400
 
 
+def test_lineage_of_the_ticks_goes_from_the_providers_to_the_factors(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_ticks()
+    chromium.shot(tmp_path / "ticks.png")
+    lines = chromium.text().splitlines()
+    assert {line for line in lines if line in TICKS} == set(TICKS)
+    dashed = {box.text.split()[0] for box in chromium.driver.execute_script(DASHED)}
+    assert dashed == {"tushare_api", "yahoo_chart", "tick_files"}
+
+
+def test_every_check_of_the_bars_of_ticks_passed(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_tick_checks()
+    chromium.shot(tmp_path / "tick_checks.png")
+    lines = chromium.text().splitlines()
+    assert [(check, lines[lines.index(check) + 1]) for check in TICK_CHECKS] == [
+        (check, "Succeeded") for check in TICK_CHECKS
+    ]
+
+
+def test_page_of_the_bars_shows_what_is_covered(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_coverage()
+    chromium.shot(tmp_path / "coverage.png")
+    assert chromium.find(PLOT).size["width"] > 400
+
+
 def test_automation_is_on(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open(AUTOMATION)
-    chromium.until(lambda: chromium.labelled("minute_bar_files_sensor"), "the sensors")
+    chromium.open(AUTOMATION, height=TALL)
+    chromium.until(lambda: len(chromium.driver.execute_script(SWITCHES)) == len(SWITCHED), "all switches")
     chromium.shot(tmp_path / "automation.png")
     lines = chromium.text().splitlines()
     assert set(lines) >= SWITCHED
