@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 LEDGER = "marketdata_ledger_rows"
-LOG = "marketdata_ledger_log"
 IN_DOUBT = ""
 INTERRUPTED = "interrupted while it was written"
 STEP = 1000
 """Versions between the row before a publish and the row after it; publishes are a million and more apart."""
+NEXT_VERSION = (
+    f"greatest(toUInt64(toUnixTimestamp64Nano(now64(9))), (SELECT max(version) FROM marketdata_ledger_rows) + {STEP})"
+)
+"""In SQL: the server's clock in ns, or more when that was set back."""
 MAX_RAW = 2048
 MAX_REJECTS = 1000
 MAX_BOUND = 500
@@ -33,7 +36,6 @@ MAX_BOUND = 500
 _STANDS = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected", "origin")
 ATTEMPT = ("outcome", "attempted_hash", "error", "code_version", "run_id", "started", "finished")
 """What a row says of the last attempt and not of the data."""
-_LOGGED = ("dataset", "unit", "source", "version", *ATTEMPT, "rows", "rejected", "origin")
 _TIME = pl.Datetime("us", "UTC")
 _COLUMNS = pl.Schema(
     {
@@ -115,17 +117,14 @@ def entries(
 
 
 def next_version(client: "Client") -> int:
-    """A version above all that are recorded: the server's clock, or more when that was set back."""
-    newest = f"(SELECT max(version) FROM {LEDGER})"
-    sql = f"SELECT greatest(toUInt64(toUnixTimestamp64Nano(now64(9))), {newest} + {STEP}) AS version"
-    return int(clickhouse.read(client, sql)["version"][0])
+    """A version above all that are recorded."""
+    return int(clickhouse.read(client, f"SELECT {NEXT_VERSION} AS version")["version"][0])
 
 
 def record(client: "Client", loads: Sequence[Load], version: int) -> None:
     """Write what stands now and that the attempt ended so, with the refused rows of what stands."""
     known = [replace(load, version=version) for load in loads]
     _write(client, [(load, "stands") for load in known] + [(replace(load, rejects=()), "attempt") for load in known])
-    _log(client, known)
 
 
 def record_doubt(client: "Client", loads: Sequence[Load], version: int) -> None:
@@ -134,15 +133,13 @@ def record_doubt(client: "Client", loads: Sequence[Load], version: int) -> None:
         replace(load, version=version, content_hash=IN_DOUBT, outcome="failed", error=INTERRUPTED, rejects=())
         for load in loads
     ]
-    _write(client, [(load, aspect) for load in doubtful for aspect in ("stands", "attempt")])
+    _write(client, [(load, "stands") for load in doubtful])
 
 
 def record_attempts(client: "Client", loads: Sequence[Load]) -> None:
     """Write only how an attempt ended, with its refused rows; what stands is left as it is."""
     version = next_version(client)
-    known = [replace(load, version=version) for load in loads]
-    _write(client, [(load, "attempt") for load in known])
-    _log(client, known)
+    _write(client, [(replace(load, version=version), "attempt") for load in loads])
 
 
 def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
@@ -153,7 +150,6 @@ def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
     attempt = next_version(client)
     rows = [(replace(load, version=load.version + 1), "stands") for load in loads]
     _write(client, rows + [(replace(load, version=attempt, rejects=()), "attempt") for load in loads])
-    _log(client, [replace(load, version=attempt) for load in loads])
 
 
 def interrupted(client: "Client", dataset: str) -> list[Load]:
@@ -192,13 +188,6 @@ def _write(client: "Client", rows: Sequence[tuple[Load, str]]) -> None:
     if rows:
         frame = pl.DataFrame([_row(load, aspect) for load, aspect in rows], schema=_COLUMNS)
         clickhouse.insert(client, LEDGER, frame, _DICTIONARIES)
-
-
-def _log(client: "Client", loads: Sequence[Load]) -> None:
-    if loads:
-        schema = pl.Schema({name: _COLUMNS[name] for name in _LOGGED})
-        frame = pl.DataFrame([{name: getattr(load, name) for name in _LOGGED} for load in loads], schema=schema)
-        clickhouse.insert(client, LOG, frame, [name for name in _DICTIONARIES if name in _LOGGED])
 
 
 def _row(load: Load, aspect: str) -> dict[str, Any]:

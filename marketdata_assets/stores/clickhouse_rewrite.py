@@ -20,7 +20,7 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,31 +143,51 @@ def stages(client: "Client", prefix: str) -> list[str]:
 def _claim(stage: Stage, prefix: str, courtesy_s: float, ours: str | None) -> None:
     """Create the stage and fence all others, once none of them is young; those named `ours...` are surely dead."""
     since: dict[str, float] = {}
+    old: set[str] | None = None
     started = time.monotonic()
     while True:
-        now = time.monotonic()
-        others = [name for name in stages(stage.client, prefix) if ours is None or not name.startswith(ours)]
-        young = [name for name in others if now - since.setdefault(name, now) < courtesy_s]
-        if not young:
-            stage._command(f"CREATE TABLE {quoted(stage.name)} AS {quoted(stage.table)}")
-            if _fenced(stage, prefix, {*others, stage.name}, ours):
-                return
-            _drop(stage.client, stage.name)
-        if now - started > PATIENCE_SECONDS:
-            raise Superseded(stage.table, stage.partition, "other writers replace it all the time")
-        time.sleep(random.uniform(0.5, 5) * POLL_SECONDS)  # noqa: S311
+        stage._command(f"CREATE TABLE {quoted(stage.name)} AS {quoted(stage.table)}")
+        if _fenced(stage, prefix, old, ours):
+            return
+        _drop(stage.client, stage.name)
+        while True:
+            if time.monotonic() - started > PATIENCE_SECONDS:
+                raise Superseded(stage.table, stage.partition, "other writers replace it all the time")
+            time.sleep(random.uniform(0.5, 5) * POLL_SECONDS)  # noqa: S311
+            now = time.monotonic()
+            others = _foreign(stages(stage.client, prefix), ours)
+            if all(now - since.setdefault(name, now) >= courtesy_s for name in others):
+                old = set(others)
+                break
 
 
-def _fenced(stage: Stage, prefix: str, known: set[str], ours: str | None) -> bool:
-    """See to it that no other stage can be published, and none is being published; or let one that is new have way."""
-    others = [name for name in stages(stage.client, prefix) if name != stage.name]
-    if any(name < stage.name for name in others if name not in known and not (ours and name.startswith(ours))):
+def _fenced(stage: Stage, prefix: str, old: set[str] | None, ours: str | None) -> bool:
+    """See to it that no other stage can be published, and none is being published.
+
+    Or let another have way: any at the first try, when `old` is None, and one that is new and comes first by its name.
+    """
+    # A third writer may have dropped a stage whose REPLACE had begun; it is listed no more and still lands. The list
+    # is made first, as a subquery is before its query.
+    sql = """
+        WITH (SELECT groupArray(name) FROM system.tables
+              WHERE database = currentDatabase() AND startsWith(name, {prefix:String})) AS listed
+        SELECT listed, count() AS busy FROM system.processes
+        WHERE query_id != queryID() AND position(query, {prefix:String}) > 0 AND position(query, {kind:String}) > 0"""
+    kind = "REPLACE PARTITION"
+    listed, busy = clickhouse.read(stage.client, sql, {"prefix": prefix, "kind": kind}).row(0)
+    others = [name for name in listed if name != stage.name]
+    foreign = _foreign(others, ours)
+    if foreign and (old is None or any(name < stage.name for name in foreign if name not in old)):
         return False
     for name in others:
         _drop(stage.client, name)
-    # A third writer may have dropped one whose REPLACE had begun; it is not listed and still lands.
-    _wait_for(stage.client, prefix, "REPLACE PARTITION")
+    if others or busy:
+        _wait_for(stage.client, prefix, kind)
     return True
+
+
+def _foreign(names: Iterable[str], ours: str | None) -> list[str]:
+    return [name for name in names if ours is None or not name.startswith(ours)]
 
 
 def _drop(client: "Client", name: str) -> None:

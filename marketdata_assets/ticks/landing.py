@@ -110,9 +110,7 @@ def _land(
     noted = [one for one in landings if one.frame is None]
     if written:
         with staged(client, table.name, partition(month), turns=turns, courtesy_s=courtesy_s) as stage:
-            # After the clone and before the last look at the stage: so versions are ordered as the publishes are.
-            version = ledger.next_version(client)
-            totals = _replace(stage, table, written)
+            version, totals = _replace(stage, table, written)
             standing = _standing(client, table, month, written)
             loads = [_after(one, standing.get(one.symbol), totals.get(one.symbol, 0)) for one in written]
             ledger.record_doubt(client, [_doubtful(*pair) for pair in zip(written, loads, strict=True)], version)
@@ -122,22 +120,24 @@ def _land(
         _note(client, table, month, noted)
 
 
-def _replace(stage: Stage, table: Table, landings: Sequence[Landing]) -> dict[str, int]:
-    """Put the rows into the stage; the rows of each symbol in the whole partition."""
+def _replace(stage: Stage, table: Table, landings: Sequence[Landing]) -> tuple[int, dict[str, int]]:
+    """Put the rows into the stage; a version, and the rows of each symbol in the whole partition.
+
+    The version is taken after the clone and before the last look at the stage, so versions are ordered as publishes.
+    """
     fresh = pl.concat([one.frame for one in landings if one.frame is not None])
+    look = f"SELECT count() AS hit, (SELECT count() FROM {{stage}}) AS all, {ledger.NEXT_VERSION} AS version"
+    version = 0
     for days, group in _by_days(landings).items():
         bound = _bound(days, group)
-        sql = (
-            f"SELECT count() AS hit, (SELECT count() FROM {{stage}}) AS all FROM {{stage}} WHERE {_MINE} AND {_WITHIN}"
-        )
-        hit, everything = stage.read(sql, bound).row(0)
+        hit, everything, version = stage.read(f"{look} FROM {{stage}} WHERE {_MINE} AND {_WITHIN}", bound).row(0)
         if hit and hit == everything and fresh.height:
             stage.clear()
         elif hit:
             stage.delete(f"{_MINE} AND {_WITHIN}", bound)
     if fresh.height:
         stage.insert(fresh, table.dictionaries)
-    return _counted(stage, table, landings)
+    return version, _counted(stage, table, landings)
 
 
 def _counted(stage: Stage, table: Table, landings: Sequence[Landing]) -> dict[str, int]:

@@ -49,6 +49,13 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger_log (
     finished        DateTime64(6, 'UTC')
 ) ENGINE = MergeTree ORDER BY (dataset, unit, source, version);
 
+CREATE MATERIALIZED VIEW IF NOT EXISTS marketdata_ledger_attempts TO marketdata_ledger_log AS
+SELECT
+    dataset, unit, source, version, outcome, attempted_hash, error, rows, rejected, origin, code_version, run_id,
+    started, finished
+FROM marketdata_ledger_rows
+WHERE aspect = 'attempt';
+
 -- One row for each unit: the truth, without FINAL. `version` is that of what stands; 0 when nothing has ever stood.
 CREATE OR REPLACE VIEW marketdata_ledger AS
 SELECT
@@ -75,7 +82,9 @@ FROM (
         argMaxIf((content_hash, previous_hash, slices, read, skipped, rows, rejected, origin), version, aspect = 'stands')
             AS stands,
         argMaxIf(
-            (outcome, attempted_hash, error, code_version, run_id, started, finished), version, aspect = 'attempt'
+            (outcome, attempted_hash, error, code_version, run_id, started, finished),
+            version,
+            aspect = 'attempt' OR ifNull(content_hash = '', false)  -- a doubt is an attempt that has not ended
         ) AS attempt,
         maxIf(version, aspect = 'stands') AS stands_version
     FROM marketdata_ledger_rows
