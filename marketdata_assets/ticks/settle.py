@@ -11,7 +11,9 @@ import polars as pl
 from marketdata_assets.stores.bookkeeping import Outcome as Recorded
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
+from marketdata_assets.ticks.errors import UnknownSymbol
 from marketdata_assets.ticks.fallback import Answer
+from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.landing import Landing
 from marketdata_assets.ticks.records import Days, Delivery, too_many
 from marketdata_assets.ticks.reports import Outcome, Unit, UnitReport
@@ -40,7 +42,14 @@ class Asked:
 
     @property
     def replaces(self) -> Days:
-        """The days whose rows the answer replaces."""
+        """The days whose rows the answer replaces; of dropped files, from the first to the last that they have.
+
+        The file of another day may have been archived, or not come yet.
+        """
+        delivery = self.answer.delivery if self.answer else None
+        if delivery is not None and delivery.provider == FILES and not delivery.bars.is_empty():
+            ends = (delivery.bars["ts"].dt.convert_time_zone(ZONE.key).dt.date()[at] for at in (0, -1))
+            return Days(*ends)
         return self.due.replaces if self.due else self.days
 
     @property
@@ -93,9 +102,13 @@ class Judge:
             return case.failed(answer.why)
         if answer.outcome == "unsupported":
             return case.noted("unsupported", answer.why)
-        if answer.delivery is None:
-            return case.empty(answer.tried[-1].provider if answer.tried else "", answer.why)
-        return case.delivered(answer.delivery, answer.why)
+        if answer.delivery is not None:
+            return case.delivered(answer.delivery, answer.why)
+        if _sure(answer):
+            return case.empty(answer.tried[-1].provider, answer.why)
+        if any(one.error and not isinstance(one.error, UnknownSymbol) for one in answer.tried):
+            return case.failed(answer.why)
+        return case.unknown(answer.why)
 
 
 @dataclass(frozen=True)
@@ -128,6 +141,13 @@ class _Case:
         frame = TICK_DATA.columns.to_frame() if must_write else None
         report = replace(self._standing("ok" if rows else "empty"), rows=rows, note=why, changed=bool(self.stood.rows))
         return Settled(report, self._landing(frame, load))
+
+    def unknown(self, why: str) -> Settled:
+        """Only dropped files have no bar in these days, which may be dropped yet."""
+        if self.stood.rows:
+            return self.empty(FILES, why) if self.judge.accept_empty else self.noted("ok", why)
+        settled = self.empty(FILES, why)
+        return replace(settled, landing=replace(settled.landing, load=replace(settled.landing.load, slices=[])))
 
     def delivered(self, delivery: Delivery, why: str) -> Settled:
         """Somebody has bars."""
@@ -254,3 +274,8 @@ def digest(frame: pl.DataFrame) -> int:
         total += int.from_bytes(blake2b(head.encode() + values[at : at + length].tobytes(), digest_size=16).digest())
         at += length
     return total % _MODULUS
+
+
+def _sure(answer: Answer) -> bool:
+    """Whether somebody who would know says that there is no bar."""
+    return any(one.outcome == "empty" and one.provider != FILES for one in answer.tried)

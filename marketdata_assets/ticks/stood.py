@@ -20,29 +20,33 @@ _FROM = "FROM tick_data WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s A
 
 def stood(client: "Client", month: str, asked: Sequence[Asked], known: Mapping[str, Load]) -> dict[str, Stood]:
     """What stands of each symbol; of those that are not in the result, nothing does."""
-    begun = [one for one in asked if one.unit.symbol in known]
-    touched = {one.unit.symbol for one in begun if _touches(one, known[one.unit.symbol])}
-    parts = {one.unit.symbol for one in begun if one.due is not None and not one.due.whole}
-    days = Days.month(month)
-    counts = _counts(client, touched, days)
-    rows = _rows(client, touched & parts, days)
+    begun = [(one.unit.symbol, one.replaces, known[one.unit.symbol]) for one in asked if one.unit.symbol in known]
+    touched = {symbol for symbol, days, load in begun if _touches(days, load)}
+    month_days = Days.month(month)
+    counts = _counts(client, touched, month_days)
+    mixed = {symbol for symbol, days, load in begun if symbol in touched and _beyond(days, load)}
+    rows = _rows(client, mixed, month_days)
     found: dict[str, Stood] = {}
-    for one in begun:
-        symbol, load = one.unit.symbol, known[one.unit.symbol]
-        replaced = {day: number for day, number in counts.get(symbol, {}).items() if day in one.replaces}
+    for symbol, days, load in begun:
+        replaced = {day: number for day, number in counts.get(symbol, {}).items() if day in days}
         beside = (0, 0)
-        if symbol in parts & touched:
-            others = rows[symbol].filter(~pl.col("date").is_between(one.replaces.first, one.replaces.last))
+        if symbol in mixed:
+            others = rows[symbol].filter(~pl.col("date").is_between(days.first, days.last))
             beside = others.height, digest(others)
-        elif symbol in parts:
+        elif symbol not in touched:
             beside = load.rows, int(load.content_hash or "0", 16)
         found[symbol] = Stood(replaced, beside)
     return found
 
 
-def _touches(one: Asked, load: Load) -> bool:
+def _touches(days: Days, load: Load) -> bool:
     """Whether rows may stand in the days that would be replaced."""
-    return load.in_doubt or (load.rows > 0 and not as_days(load.slices).isdisjoint(one.replaces))
+    return load.in_doubt or (load.rows > 0 and not as_days(load.slices).isdisjoint(days))
+
+
+def _beyond(days: Days, load: Load) -> bool:
+    """Whether rows may stand outside of them too."""
+    return load.in_doubt or not as_days(load.slices).issubset(days)
 
 
 def _counts(client: "Client", symbols: Collection[str], days: Days) -> dict[str, dict[dt.date, int]]:

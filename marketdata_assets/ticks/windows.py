@@ -26,11 +26,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Due:
-    """`ask` is asked for, and what comes replaces what stands in `replaces`. `whole`: nothing stands beside that."""
+    """`ask` is asked for, and what comes replaces what stands in `replaces`, which is covered then."""
 
     ask: Days
     replaces: Days
-    whole: bool
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,8 @@ def due(
         elif not standing.failed:
             return NotDue()
     if narrow:
-        return Due(wanted, wanted, not known.difference(wanted))
-    begin = span.first if wanted.first == alive.first else wanted.first
-    return Due(wanted, Days(begin, span.last), not any(day < begin for day in known))
+        return Due(wanted, wanted)
+    return Due(wanted, Days(span.first if wanted.first == alive.first else wanted.first, span.last))
 
 
 def _alive(span: Days, listing: Listing | None) -> Days | str:

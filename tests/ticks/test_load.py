@@ -240,7 +240,7 @@ def test_days_beyond_everybodys_reach_are_unsupported_and_no_failure(
 
 
 @pytest.fixture
-def drop(tmp_path: Path, loader: Loader) -> Callable[[str], None]:
+def drop(tmp_path: Path, loader: Loader) -> Callable[..., None]:
     """Drops a file with one bar a day in it."""
     (tmp_path / "dropped").mkdir()
     loader.others = [lambda: Files(tmp_path / "dropped", files_config())]
@@ -252,9 +252,7 @@ def drop(tmp_path: Path, loader: Loader) -> Callable[[str], None]:
     return dropped
 
 
-def test_a_lower_provider_does_not_replace_what_a_better_one_brought(
-    loader: Loader, drop: Callable[[str], None]
-) -> None:
+def test_a_lower_provider_does_not_replace_what_a_better_one_brought(loader: Loader, drop: Callable[..., None]) -> None:
     only(loader)
     drop("7")
     kept = only(loader, refetch=True, providers=("files",))
@@ -267,16 +265,52 @@ def test_a_lower_provider_does_not_replace_what_a_better_one_brought(
     assert "tushare failed" in fallen.note
 
 
-def test_files_are_replaced_by_newer_files_and_by_better_providers(loader: Loader, drop: Callable[[str], None]) -> None:
+def test_files_are_replaced_by_newer_files_and_by_better_providers(loader: Loader, drop: Callable[..., None]) -> None:
     drop("7")
     assert only(loader, providers=("files",)).provider == "files"
     drop("8")
-    assert only(loader, providers=("files",)).note.startswith("complete")
     newer = only(loader, refetch=True, providers=("files",))
     assert (newer.rows, landed(loader.client)["close"].to_list()) == (2, [8.0, 8.0])
-    better = only(loader, refetch=True)
+    better = only(loader)
     assert (better.provider, better.rows) == ("tushare", WHOLE)
     assert_exact(loader.client, [SYMBOL])
+
+
+def test_files_say_nothing_of_days_before_their_first_and_after_their_last(
+    loader: Loader, drop: Callable[..., None]
+) -> None:
+    drop("7", 3, 4)
+    only(loader, providers=("files",), refetch=True)
+    drop("8", 5, 6)  # the file of the days before was archived
+    later = only(loader, providers=("files",), refetch=True)
+    assert (later.outcome, later.rows) == ("ok", 4)
+    assert landed(loader.client)["close"].to_list() == [7.0, 7.0, 8.0, 8.0]
+    [entry] = entries(loader.client, "tick_data")
+    assert entry.slices == [f"2025-06-0{day}" for day in (3, 4, 5, 6)]
+    (loader.clients.home / "dropped" / "a.csv").unlink()
+    gone = only(loader, providers=("files",), refetch=True)
+    assert (gone.outcome, gone.rows) == ("ok", 4)
+    drop("8", 3, 4, 5, 6)
+    assert only(loader, providers=("files",), refetch=True).changed
+    whole = entries(loader.client, "tick_data")[0].content_hash
+    drop("8", 5, 6)
+    assert not only(loader, providers=("files",), refetch=True).changed
+    assert entries(loader.client, "tick_data")[0].content_hash == whole
+
+
+def test_days_that_no_file_has_stay_due(loader: Loader, drop: Callable[..., None]) -> None:
+    drop("7")
+    nothing = only(loader, Unit("600001.SH", MONTH), providers=("files",))
+    assert (nothing.outcome, nothing.error) == ("empty", None)
+    loader.server.symbols = ["600001.SH"]
+    assert only(loader, Unit("600001.SH", MONTH)).provider == "tushare"
+
+
+def test_no_file_does_not_make_a_refused_token_an_empty_month(loader: Loader, drop: Callable[..., None]) -> None:
+    drop("7")
+    refused = only(loader, Unit("600001.SH", MONTH), tushare={"token": "wrong"})
+    assert refused.outcome == "failed"
+    assert "refuses the token" in (refused.error or "")
 
 
 def test_nobody_to_ask_is_an_error(loader: Loader) -> None:

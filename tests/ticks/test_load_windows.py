@@ -46,45 +46,45 @@ def test_a_day_is_closed_half_an_hour_after_the_close(now: dt.datetime, closed: 
 
 
 def test_a_month_that_nobody_loaded_is_asked_for_up_to_its_last_closed_day() -> None:
-    assert asked() == Due(june(1, 30), june(1, 30), whole=True)
-    assert asked(clock(12, 15, 30)) == Due(june(1, 12), june(1, 12), whole=True)
+    assert asked() == Due(june(1, 30), june(1, 30))
+    assert asked(clock(12, 15, 30)) == Due(june(1, 12), june(1, 12))
     assert asked(dt.datetime(2025, 5, 20, tzinfo=dt.UTC)) == NotDue("no day of 2025-06 is closed yet")
     assert asked(clock(1, 9)) == NotDue("no day of 2025-06 is closed yet")
 
 
 def test_what_is_covered_is_not_asked_for_again() -> None:
     assert asked(standing=stands(1, 30)) == NotDue()
-    assert asked(standing=stands(1, 11)) == Due(june(12, 30), june(12, 30), whole=False)
+    assert asked(standing=stands(1, 11)) == Due(june(12, 30), june(12, 30))
     assert asked(clock(14, 16), standing=stands(1, 13)) == NotDue()  # only a Saturday is left
     gap = Standing(frozenset({*june(1, 5), *june(9, 30)}))
-    assert asked(standing=gap) == Due(june(6, 30), june(6, 30), whole=False)
+    assert asked(standing=gap) == Due(june(6, 30), june(6, 30))
 
 
 def test_refetch_doubt_and_a_failure_ask_for_the_whole_month() -> None:
-    whole = Due(june(1, 30), june(1, 30), whole=True)
+    whole = Due(june(1, 30), june(1, 30))
     assert asked(standing=stands(1, 30), refetch=True) == whole
     assert asked(standing=stands(1, 20, sure=False)) == whole
     assert asked(standing=stands(1, 30, failed=True)) == whole
-    assert asked(standing=stands(1, 12, failed=True)) == Due(june(13, 30), june(13, 30), whole=False)
+    assert asked(standing=stands(1, 12, failed=True)) == Due(june(13, 30), june(13, 30))
 
 
 def test_nothing_is_asked_for_outside_of_a_stocks_life() -> None:
     def living(listed: dt.date | None, delisted: dt.date | None) -> Due | NotDue:
         return asked(listing=Listing("600000.SH", "", listed, delisted, "listed"))
 
-    assert living(day(10), day(20)) == Due(june(10, 20), june(1, 30), whole=True)
-    assert living(None, None) == Due(june(1, 30), june(1, 30), whole=True)
+    assert living(day(10), day(20)) == Due(june(10, 20), june(1, 30))
+    assert living(None, None) == Due(june(1, 30), june(1, 30))
     assert living(dt.date(2025, 7, 1), None) == NotDue("listed on 2025-07-01, after these days", june(1, 30))
     assert living(None, dt.date(2025, 5, 31)) == NotDue("delisted on 2025-05-31, before these days", june(1, 30))
 
 
 def test_days_narrow_a_month_down_unless_it_is_in_doubt() -> None:
     week = june(9, 13)
-    assert asked(only=week) == Due(week, week, whole=True)
-    assert asked(only=week, standing=stands(1, 10)) == Due(june(11, 13), june(11, 13), whole=False)
+    assert asked(only=week) == Due(week, week)
+    assert asked(only=week, standing=stands(1, 10)) == Due(june(11, 13), june(11, 13))
     assert asked(only=week, standing=stands(1, 20)) == NotDue()
-    assert asked(only=week, standing=stands(1, 20), refetch=True) == Due(week, week, whole=False)
-    assert asked(only=week, standing=stands(9, 11), refetch=True) == Due(week, week, whole=True)
-    assert asked(only=week, standing=stands(1, 8, sure=False)) == Due(june(1, 30), june(1, 30), whole=True)
+    assert asked(only=week, standing=stands(1, 20), refetch=True) == Due(week, week)
+    assert asked(only=week, standing=stands(9, 11), refetch=True) == Due(week, week)
+    assert asked(only=week, standing=stands(1, 8, sure=False)) == Due(june(1, 30), june(1, 30))
     july = Days(dt.date(2025, 7, 1), dt.date(2025, 7, 5))
     assert asked(only=july) == NotDue("no day of 2025-06 that was asked for is closed yet")
