@@ -134,12 +134,20 @@ def test_history_older_than_the_window_lands_without_a_partition(desk: Desk) -> 
     assert desk.materialized(BARS) == set()
 
 
-def test_named_symbol_becomes_a_partition_and_one_without_bars_is_empty(desk: Desk) -> None:
+def test_named_symbol_becomes_a_partition_once_it_has_rows(desk: Desk) -> None:
     desk.sign_in()
     desk.stocks("600000.SH")
-    result = desk.select({MONTH: ["600000.SH", "600009.SH"]}, ["tick_data"])
+    result = desk.select({MONTH: ["600000.SH", "60000.SH"]}, ["tick_data"])
     assert result.success, failures(result)
-    assert set(symbols.known(desk.instance)) == {"600000.SH", "600009.SH"}
+    assert symbols.known(desk.instance) == ["600000.SH"]
+    assert desk.materialized(BARS) == units(["600000.SH"])
+
+
+def test_registered_symbol_without_bars_is_empty_and_materialised(desk: Desk) -> None:
+    desk.ready("600000.SH", "600009.SH")
+    desk.tushare.symbols.remove("600009.SH")
+    result = desk.select({MONTH: []}, ["tick_data"])
+    assert result.success, failures(result)
     told = desk.metadata(BARS, Unit("600009.SH", MONTH))
     assert (told["outcome"], told["dagster/partition_row_count"]) == ("empty", 0)
 

@@ -3,7 +3,7 @@
 Numbers come from the reports and from short queries; nothing is loaded or computed here.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -74,12 +74,10 @@ SYMBOLS_SCHEMA = schema(
 
 
 def materializations(
-    client: "Client", table: Table, loaded: LoadReport, window: Collection[str]
+    client: "Client", table: Table, loaded: LoadReport, landed: Sequence[UnitReport]
 ) -> list[dg.AssetMaterialization]:
-    """One for each symbol-month that landed and is in the `window`; the last one also tells of the whole round."""
-    landed = [unit for unit in loaded.units if unit.outcome in LANDED and unit.month in window]
-    landed.sort(key=lambda unit: unit.unit[::-1])
-    found = [(unit, _of_unit(unit)) for unit in landed]
+    """One for each symbol-month that landed, by month and symbol; the last one also tells of the whole round."""
+    found = [(unit, _of_unit(unit)) for unit in sorted(landed, key=lambda unit: unit.unit[::-1])]
     if found:
         found[-1][1].update(_of_round(client, table, loaded))
     return [

@@ -12,12 +12,12 @@ import dagster as dg
 
 from marketdata_assets.defs.landed import Context, log_materializations, mark_failed
 from marketdata_assets.defs.lines import Lines
-from marketdata_assets.defs.ticks import report
+from marketdata_assets.defs.ticks import report, symbols
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.resources import Ticks
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.records import Days
-from marketdata_assets.ticks.reports import LoadReport, Unit
+from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -50,10 +50,11 @@ class LoadConfig(dg.Config):
 
 @dataclass(frozen=True)
 class Round:
-    """A round within a run.
+    """A round within a run. Months outside `window` have no partitions, so they are loaded without an event.
 
-    `window` are the months that have partitions; others are loaded without an event. `planned` says that Dagster
-    counts on every partition of the round, and finds those that failed by itself.
+    `planned` says that Dagster counts on every partition of the round, and finds those that failed by itself. If not,
+    a symbol that is none yet becomes a partition when rows of it stand: one that was mistyped must not be there for
+    ever.
     """
 
     context: Context
@@ -72,12 +73,22 @@ class Round:
         done: dict[Table, LoadReport] = {}
         for table in tables:
             loaded = done[table] = self._one(table, units)
-            events = report.materializations(self.client, table, loaded, self.window)
-            log_materializations(self.context, events)
+            inside = self._inside(loaded)
+            landed = [unit for unit in inside if unit.outcome in report.LANDED]
+            log_materializations(self.context, report.materializations(self.client, table, loaded, landed))
             if not self.planned:
-                failed = [tick_key(unit.unit) for unit in loaded.failed if unit.month in self.window]
+                failed = [tick_key(unit.unit) for unit in inside if unit.outcome == "failed"]
                 mark_failed(self.context, dg.AssetKey(table), failed)
         return done
+
+    def _inside(self, loaded: LoadReport) -> list[UnitReport]:
+        """The units that have partitions."""
+        units = [unit for unit in loaded.units if unit.month in self.window]
+        if self.planned:
+            return units
+        symbols.add(self.context.instance, (unit.symbol for unit in units if unit.rows))
+        known = set(symbols.known(self.context.instance))
+        return [unit for unit in units if unit.symbol in known]
 
     def _one(self, table: Table, units: Sequence[Unit]) -> LoadReport:
         from marketdata_assets.ticks import registry

@@ -45,15 +45,12 @@ class SelectedConfig(LoadConfig):
 
 
 @dg.op(name=OP, pool="clickhouse", out=dg.Out(dg.Nothing))
-def load_selected(
-    context: dg.OpExecutionContext, config: SelectedConfig, clickhouse: ClickHouse, ticks: Ticks
-) -> None:
+def load_selected(context: dg.OpExecutionContext, config: SelectedConfig, clickhouse: ClickHouse, ticks: Ticks) -> None:
     """Load tables of some symbol-months."""
     window = window_now()
     with refusals(), clickhouse.client() as client:
         tables, days = _tables(config), _days(config)
-        units = _units(client, config)
-        symbols.add(context.instance, (unit.symbol for unit in units if unit.month in window))
+        units = _units(context, client, config)
         done = Round(context, client, ticks, config, window, planned=False, days=days).load(tables, units)
         answers = checks.evaluations(client, tables, units)
         for evaluation in answers:
@@ -81,15 +78,17 @@ def _days(config: SelectedConfig) -> Days | None:
         raise BadSelection(f"first_day and last_day: {error}; write 2026-01-05") from error
 
 
-def _units(client: "Client", config: SelectedConfig) -> list[Unit]:
-    """What is selected, the newest month first."""
+def _units(context: dg.OpExecutionContext, client: "Client", config: SelectedConfig) -> list[Unit]:
+    """What is selected, the newest month first; registered symbols become partitions on the way."""
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 
     if wrong := [month for month in config.months if not _MONTH.fullmatch(month)]:
         raise BadSelection(f"months: {wrong[0]!r} is no month; write 2026-01")
     ensure(client)
-    every = [] if all(config.months.values()) else [listing.symbol for listing in registry.listed(client)]
+    registered = [listing.symbol for listing in registry.listed(client)]
+    symbols.add(context.instance, registered)
+    every = registered or symbols.known(context.instance)
     months = sorted(config.months, reverse=True)
     units = [Unit(symbol, month) for month in months for symbol in dict.fromkeys(config.months[month] or every)]
     if not units:
