@@ -35,7 +35,7 @@ SYMBOLS = 500
 MONTHS = ("2025-01", "2025-02", "2025-03", "2025-04", "2025-05")
 SETTLING_SECONDS, SATURATED_SECONDS = 2.0, 60.0
 RUNS = ((1, 1), (1, 5), (1, 20), (2, 5))  # processes, workers of each
-FLAT = (100, 1000)
+FLAT = (500, 2000)
 FREE = 1e9
 NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
 
