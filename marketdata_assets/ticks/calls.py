@@ -43,6 +43,7 @@ class Calls:
         self.provider = provider
         self.gate: Gate | None = None
         self._meter = meter
+        self._lines: dict[str, asyncio.Lock] = {}
         patience = Patience(network.timeout, network.max_retries, network.backoff, sleep, jitter)
         try:
             self._server = Server(url, patience, secrets=secrets, headers=headers)
@@ -90,16 +91,21 @@ class Calls:
     ) -> T | Later:
         """One request. Its place is taken before its turn, so that turns are not saved up at the gate."""
         if self.gate is None:
-            await self._meter.turn(lane)
+            await self._turn(lane)
             return await self._server.once(judge, method, path, options)
         async with self.gate.place():
-            await self._meter.turn(lane)
+            await self._turn(lane)
             sent = self.gate.clock()
             answer = await self._server.answer(method, path, options)
         verdict = await self._server.judged(judge, answer)
         if not isinstance(verdict, Later) or verdict.choked:
             self.gate.heard(sent, isinstance(verdict, Later))
         return verdict
+
+    async def _turn(self, lane: str) -> None:
+        """Wait for a turn in a line: if all looked at the meter at once, each turn would cost as many looks."""
+        async with self._lines.setdefault(lane, asyncio.Lock()):
+            await self._meter.turn(lane)
 
     def refused(self, what: str, response: httpx.Response, reason: str = "") -> Later:
         """Later for a status that may pass; RequestRefused for any other."""
