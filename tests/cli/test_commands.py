@@ -161,5 +161,5 @@ def test_passwords_stay_out_of_what_the_doctor_says(running: LocalStack, databas
 
 
 def test_unknown_command_and_option_are_refused(home: Path) -> None:
-    assert marketdata(home, "ingest", "ticks").returncode == 2
+    assert marketdata(home, "ingest", "weather").returncode == 2
     assert marketdata(home, "status", "--nonsense").returncode == 2
