@@ -5,8 +5,8 @@ failed attempt cannot undo what another writer says of the data, and no FINAL is
 said to be in doubt; a writer that dies in between costs a repeat and no row.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ MAX_BOUND = 500
 _STANDS = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected", "origin")
 ATTEMPT = ("outcome", "attempted_hash", "error", "code_version", "run_id", "started", "finished")
 """What a row says of the last attempt and not of the data."""
+_PLAIN = ("dataset", "unit", "source", *(name for name in (*_STANDS, *ATTEMPT) if name != "slices"))
+_NO_REJECTS: dict[str, Any] = {name: [] for name in ("reject_line", "reject_reason", "reject_raw", "reject_slice")}
 _TIME = pl.Datetime("us", "UTC")
 _COLUMNS = pl.Schema(
     {
@@ -123,23 +125,20 @@ def next_version(client: "Client") -> int:
 
 def record(client: "Client", loads: Sequence[Load], version: int) -> None:
     """Write what stands now and that the attempt ended so, with the refused rows of what stands."""
-    known = [replace(load, version=version) for load in loads]
-    _write(client, [(load, "stands") for load in known] + [(replace(load, rejects=()), "attempt") for load in known])
+    stands = [_row(load, "stands", version) for load in loads]
+    _write(client, stands + [row | {"aspect": "attempt"} | _NO_REJECTS for row in stands])
 
 
 def record_doubt(client: "Client", loads: Sequence[Load], version: int) -> None:
     """Write that what stands is in doubt from now on: what `loads` say of slices and rows, and no hash."""
-    doubtful = [
-        replace(load, version=version, content_hash=IN_DOUBT, outcome="failed", error=INTERRUPTED, rejects=())
-        for load in loads
-    ]
-    _write(client, [(load, "stands") for load in doubtful])
+    doubt: dict[str, Any] = {"content_hash": IN_DOUBT, "outcome": "failed", "error": INTERRUPTED, **_NO_REJECTS}
+    _write(client, [_row(load, "stands", version) | doubt for load in loads])
 
 
 def record_attempts(client: "Client", loads: Sequence[Load]) -> None:
     """Write only how an attempt ended, with its refused rows; what stands is left as it is."""
     version = next_version(client)
-    _write(client, [(replace(load, version=version), "attempt") for load in loads])
+    _write(client, [_row(load, "attempt", version) for load in loads])
 
 
 def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
@@ -148,8 +147,8 @@ def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
     `loads` tell of what stood at their `version`; whoever publishes in the meantime knows better.
     """
     attempt = next_version(client)
-    rows = [(replace(load, version=load.version + 1), "stands") for load in loads]
-    _write(client, rows + [(replace(load, version=attempt, rejects=()), "attempt") for load in loads])
+    stands = [_row(load, "stands", load.version + 1) for load in loads]
+    _write(client, stands + [row | {"aspect": "attempt", "version": attempt} | _NO_REJECTS for row in stands])
 
 
 def interrupted(client: "Client", dataset: str) -> list[Load]:
@@ -184,17 +183,17 @@ def quarantined(client: "Client", dataset: str, limit: int = 100) -> list[Quaran
     return [Quarantined(**row) for row in found.iter_rows(named=True)]
 
 
-def _write(client: "Client", rows: Sequence[tuple[Load, str]]) -> None:
+def _write(client: "Client", rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        frame = pl.DataFrame([_row(load, aspect) for load, aspect in rows], schema=_COLUMNS)
-        clickhouse.insert(client, LEDGER, frame, _DICTIONARIES)
+        clickhouse.insert(client, LEDGER, pl.DataFrame(rows, schema=_COLUMNS), _DICTIONARIES)
 
 
-def _row(load: Load, aspect: str) -> dict[str, Any]:
+def _row(load: Load, aspect: str, version: int) -> dict[str, Any]:
     rejects = load.rejects[:MAX_REJECTS]
     return {
-        **{name: getattr(load, name) for name in ("dataset", "unit", "source", "version", *_STANDS, *ATTEMPT)},
+        **{name: getattr(load, name) for name in _PLAIN},
         "aspect": aspect,
+        "version": version,
         "slices": _joined(load.slices),
         "reject_line": [reject.line for reject in rejects],
         "reject_reason": [reject.reason for reject in rejects],
