@@ -29,7 +29,7 @@ SYMBOLS = 570
 """Three batches of the loader."""
 MINUTES = [*range(91, 211), *range(301, 421)]
 """Of a trading day, in UTC, labelled by their end."""
-ROUNDS = 5
+ROUNDS = 9
 MONTHS = 24
 LISTED = 5000
 

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +25,9 @@ NO_SPACE = 243
 NO_SPACE_TEXT = re.compile(r"no space left on device|errno: 28\b", re.IGNORECASE)
 ROWS_PER_BATCH = 30_000
 """Two megabytes of bars: memory that is used again and again instead of asked for anew."""
-MIN_ROWS_TO_SPLIT = 400_000
+MIN_ROWS_TO_SPLIT = 800_000
 STREAMS = 2
-"""Inserts at a time of one large frame: the server reads one with one core."""
+"""Inserts at a time of one large frame: the server reads one with one core, and makes at least one part of it."""
 ARROW_END = b"\xff\xff\xff\xff\0\0\0\0"
 MAX_RUNS = 64
 INSERT_SETTINGS = {
@@ -90,32 +90,31 @@ def insert(client: "Client", table: str, frame: pl.DataFrame, dictionaries: Sequ
     """
     if frame.is_empty():
         return
-    coded = frame.with_columns(_coded(frame[name]) for name in dictionaries)
     rows = frame.height if frame.height < MIN_ROWS_TO_SPLIT else -(-frame.height // STREAMS)
-    parts = list(coded.iter_slices(rows))
-    with ThreadPoolExecutor(STREAMS) if len(parts) > 1 else nullcontext() as pool:
-        list((pool.map if pool else map)(lambda part: _send(client, table, part), parts))
+    with ThreadPoolExecutor(STREAMS) as pool:
+        list(pool.map(lambda part: _send(client, table, part, dictionaries), frame.iter_slices(rows)))
 
 
-def _send(client: "Client", table: str, part: pl.DataFrame) -> None:
+def _send(client: "Client", table: str, frame: pl.DataFrame, dictionaries: Sequence[str]) -> None:
     with naming_failures():
         client.raw_insert(
             quoted(table),
-            column_names=part.columns,
-            insert_block=_arrow(part),  # a generator, which the client does not send twice
+            column_names=frame.columns,
+            insert_block=_arrow(frame, dictionaries),  # a generator, which the client does not send twice
             settings=INSERT_SETTINGS,
             fmt="ArrowStream",
         )
 
 
-def _arrow(frame: pl.DataFrame) -> Generator[bytes, None, None]:
+def _arrow(frame: pl.DataFrame, dictionaries: Sequence[str]) -> Generator[bytes, None, None]:
     """The frame as one Arrow stream, made batch by batch: messages of a schema, dictionaries, rows, and an end.
 
     https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format: a message is ffffffff, the length of its
     metadata, and that; the schema has no body, and the end is ffffffff 00000000.
     """
+    coded = frame.with_columns(_coded(frame[name]) for name in dictionaries)
     schema_ends = 0
-    for batch in frame.iter_slices(ROWS_PER_BATCH):
+    for batch in coded.iter_slices(ROWS_PER_BATCH):
         data = io.BytesIO()
         batch.rechunk().write_ipc_stream(data, compat_level=pl.CompatLevel.oldest())
         written = data.getvalue()

@@ -96,12 +96,12 @@ def test_a_dictionary_says_the_same_texts(texts: list[str | None]) -> None:
 
 @given(st.integers(1, 40), st.integers(1, 50))
 def test_batches_make_one_arrow_stream(rows_per_batch: int, count: int) -> None:
-    frame = rows(count).with_columns(pl.col("name").cast(pl.Enum(["0"])))
+    frame = rows(count)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(clickhouse, "ROWS_PER_BATCH", rows_per_batch)
-        stream = b"".join(clickhouse._arrow(frame))
+        stream = b"".join(clickhouse._arrow(frame, ["name"]))
     found = pl.read_ipc_stream(io.BytesIO(stream))
-    assert found.cast(SCHEMA).equals(frame.cast(SCHEMA))
+    assert found.cast(SCHEMA).equals(frame)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a`b", "a;b", "a.b", "1a", "ä"])
