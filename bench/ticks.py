@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MONTH = "2026-01"
 DAYS = Days.month(MONTH)
-SYMBOLS = 570
+SYMBOLS = 855
 """Three batches of the loader."""
 MINUTES = [*range(91, 211), *range(301, 421)]
 """Of a trading day, in UTC, labelled by their end."""

@@ -6,6 +6,7 @@ How a publish is safe is in `stores.clickhouse_rewrite`; what to land, and with 
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -110,8 +111,10 @@ def _land(
     noted = [one for one in landings if one.frame is None]
     if written:
         with staged(client, table.name, partition(month), turns=turns, courtesy_s=courtesy_s) as stage:
-            version, totals = _replace(stage, table, written)
-            standing = _standing(client, table, month, written)
+            with ThreadPoolExecutor(1) as beside:
+                known = beside.submit(_standing, client, table, month, written)
+                version, totals = _replace(stage, table, written)
+            standing = known.result()
             loads = [_after(one, standing.get(one.symbol), totals.get(one.symbol, 0)) for one in written]
             ledger.record_doubt(client, [_doubtful(*pair) for pair in zip(written, loads, strict=True)], version)
             stage.publish()

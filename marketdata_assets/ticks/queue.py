@@ -30,10 +30,10 @@ def ordered(units: Iterable[Unit], first: Sequence[str], attempted: Mapping[Unit
 class Limits:
     """A batch is due when it has so many rows or items, or its first item is so old; `held` bounds the rows of all."""
 
-    rows: int = 1_000_000
+    rows: int = 1_500_000
     items: int = 500
     seconds: float = 10.0
-    held: int = 2_000_000
+    held: int = 2_500_000
 
 
 @dataclass
