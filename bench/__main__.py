@@ -34,15 +34,14 @@ def main() -> None:
             for figure in run():
                 found.append(figure)
                 print(figure.line(), flush=True)
+                _write(figure)
             print(f"{name}: {time.monotonic() - started:.0f} s, Python {platform.python_version()}")
-    _write(found)
     sys.exit(0 if all(figure.holds is not False for figure in found) else 1)
 
 
-def _write(found: list[Figure]) -> None:
+def _write(figure: Figure) -> None:
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    fresh = {figure.name: figure.as_dict() for figure in found}
-    merged = {row["name"]: row for row in kept} | fresh
+    merged = {row["name"]: row for row in kept} | {figure.name: figure.as_dict()}
     RESULTS.write_text(json.dumps([merged[name] for name in sorted(merged)], indent=1, ensure_ascii=False) + "\n")
 
 
