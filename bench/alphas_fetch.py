@@ -16,7 +16,6 @@ from typing import Any
 
 from bench.figure import Figure
 from marketdata_assets.alphas.api import BrainClient
-from marketdata_assets.alphas.calls import Patience
 from marketdata_assets.alphas.credentials import Credentials
 from marketdata_assets.alphas.fetch import fetch
 from marketdata_assets.alphas.windows import month_window
@@ -75,7 +74,7 @@ async def work(url: str, home: Path, month: str, seconds: float) -> None:
     budget = Budget(home / "budgets", ACCOUNT, PER_SECONDS, REQUESTS)
     now = dt.datetime.now(dt.UTC)
     async with BrainClient(
-        ACCOUNT, Credentials(EMAIL, PASSWORD), url, sessions=home / "sessions", budget=budget, patience=Patience()
+        ACCOUNT, Credentials(EMAIL, PASSWORD), url, sessions=home / "sessions", budget=budget
     ) as client:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:

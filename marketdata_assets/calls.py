@@ -24,7 +24,7 @@ TOO_MANY = 429
 ASK_AGAIN = frozenset({408, 425, TOO_MANY})
 _REASON_CHARACTERS = 200
 _LARGE_BYTES = 50_000
-_HIDDEN = "***"
+HIDDEN = "***"
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,21 @@ class Later:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a request is tried: retries after pauses that double from `backoff`, each times a random number."""
+    """How long a request is tried: retries after pauses that double from `backoff`, each times a random number.
+
+    Seconds; no pause is longer than `longest_pause`.
+    """
 
     timeout: float = 30.0
     max_retries: int = 5
     backoff: float = 1.0
+    longest_pause: float = LONGEST_PAUSE_SECONDS
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
 
     def pause(self, attempt: int) -> float:
         """Seconds to wait after this many attempts."""
-        return min(LONGEST_PAUSE_SECONDS, self.backoff * 2.0 ** (attempt - 1)) * self.jitter()
+        return min(self.longest_pause, self.backoff * 2.0 ** (attempt - 1)) * self.jitter()
 
 
 class Unanswered(Exception):
@@ -89,6 +93,7 @@ class Server:
             headers=headers,
             verify=self.url.startswith("https://"),  # loading certificates takes long, and loopback has none
         )
+        self.jar = self._http.cookies.jar
 
     async def close(self) -> None:
         self._reader.shutdown(wait=False)
@@ -147,19 +152,28 @@ class Server:
     def clean(self, text: str) -> str:
         """The text in one short line, without secrets."""
         for secret in self._secrets:
-            text = text.replace(secret, _HIDDEN)
+            text = text.replace(secret, HIDDEN)
         return " ".join(text.split())[:_REASON_CHARACTERS]
 
     def passing(
-        self, response: httpx.Response, text: str, *, too_many: frozenset[int] = frozenset({TOO_MANY})
+        self,
+        response: httpx.Response,
+        text: str,
+        *,
+        too_many: frozenset[int] = frozenset({TOO_MANY}),
+        unsaid: float | None = None,
     ) -> Later | None:
-        """Later for a status that may pass, with the silence that the server wants; None for any other."""
+        """Later for a status that may pass, with the silence that the server wants; None for any other.
+
+        `unsaid` is the silence after too many requests when the server does not say how long; the backoff if null.
+        """
         status = response.status_code
         if status not in ASK_AGAIN | too_many and not response.is_server_error:
             return None
         asked = retry_after(response, dt.datetime.now(dt.UTC))
-        silent = self.patience.backoff if asked is None and status in too_many else asked
-        return Later(f"{status} ({text})", silent)
+        if asked is None and status in too_many:
+            asked = self.patience.backoff if unsaid is None else unsaid
+        return Later(f"{status} ({text})", asked)
 
     def reason(self, response: httpx.Response, text: str = "") -> str:
         """Why the server refused."""

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from marketdata_assets.alphas.answers import Page, decode_alpha, decode_page
-from marketdata_assets.alphas.calls import Calls, Patience
+from marketdata_assets.alphas.calls import PATIENCE, Calls
 from marketdata_assets.alphas.credentials import Credentials
 from marketdata_assets.alphas.errors import LoginRefused, RequestRefused
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.login import Login
 from marketdata_assets.alphas.windows import Window, stamp
 from marketdata_assets.budget import Budget
+from marketdata_assets.calls import Patience
 
 T = TypeVar("T")
 
@@ -40,10 +41,10 @@ class BrainClient:
         *,
         sessions: Path,
         budget: Budget,
-        patience: Patience | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
         self.account = account
-        self._calls = Calls(url, budget, patience or Patience(), secrets=(credentials.email, credentials.password))
+        self._calls = Calls(url, budget, patience, secrets=(credentials.email, credentials.password))
         self._login = Login(account, credentials, self._calls, sessions)
 
     async def __aenter__(self) -> Self:

@@ -1,47 +1,27 @@
-"""One request to the BRAIN API, until it is answered: a turn in the budget, a timeout, bounded retries.
+"""One request to the BRAIN API, until it is answered: a turn in the account's budget, and what an answer means to all.
 
-What an answer means is decided by the caller, but for these: 429 and 5xx are asked again, other refusals are errors.
-Nothing is sent to another server than the configured one.
+How often and after which pauses one asks again is the business of `marketdata_assets.calls`.
 """
 
-import asyncio
-import datetime as dt
 import logging
-import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import httpx
-import msgspec
 
 from marketdata_assets.alphas.answers import reason
 from marketdata_assets.alphas.errors import ApiAway, BadOptions, RequestRefused
-from marketdata_assets.budget import Budget, BudgetBlocked
-from marketdata_assets.web import retry_after, safe_url
+from marketdata_assets.budget import Budget
+from marketdata_assets.calls import HIDDEN, Later, Patience, Server, Unanswered
+from marketdata_assets.web import safe_url
 
 T = TypeVar("T")
 
-_TOO_MANY = 429
-_ASK_AGAIN = frozenset({408, 425, _TOO_MANY})
-_HIDDEN = "***"
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a request is tried. Pauses double from `first_pause` to `longest_pause`, each times a random number."""
-
-    attempts: int = 6
-    first_pause: float = 2.0
-    longest_pause: float = 60.0
-    timeout: float = 30.0
-    longest_block: float = 900.0
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    random: Callable[[], float] = random.random
-
-    def pause(self, attempt: int) -> float:
-        """Seconds to wait after this many attempts: exponential, with full jitter."""
-        return min(self.longest_pause, self.first_pause * 2.0 ** (attempt - 1)) * self.random()
+PATIENCE = Patience(timeout=30.0, max_retries=5, backoff=2.0)
+LONGEST_BLOCK_SECONDS = 900.0
+"""A longer silence is told instead of waited for."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +37,19 @@ class Calls:
 
     def __init__(self, url: str, budget: Budget, patience: Patience, secrets: tuple[str, ...] = ()) -> None:
         self.url = check_url(url)
-        self.sent = 0
         self.patience = patience
         self._budget = budget
-        self._secrets = secrets
-        self._http = httpx.AsyncClient(timeout=patience.timeout, follow_redirects=False)
-        self.jar = self._http.cookies.jar
+        self._server = Server(self.url, patience, secrets=secrets)
+        self.jar = self._server.jar
         logging.getLogger("httpcore").setLevel(logging.INFO)  # at DEBUG it writes down headers, cookies among them
 
+    @property
+    def sent(self) -> int:
+        """Requests sent so far, repeated ones included."""
+        return self._server.sent
+
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._server.close()
 
     async def send(
         self, method: str, path: str, decode: Callable[[bytes], T], auth: tuple[str, str] | None = None
@@ -77,60 +60,39 @@ class Calls:
         that `decode` cannot read.
         """
         request = f"{method} {path}"
-        cause = ""
-        for attempt in range(1, self.patience.attempts + 1):
-            await self._turn(request, attempt)
-            try:
-                async with asyncio.timeout(4 * self.patience.timeout):
-                    response = await self._once(method, path, auth)
-                if response.status_code == 401:
-                    return Answer(response, None)
-                if response.is_success:
-                    return Answer(response, decode(response.content))
-            except (httpx.HTTPError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
-                cause = f"{type(error).__name__} {self.clean(str(error))}".strip()
-                pause = self.patience.pause(attempt)
-            else:
-                cause = f"{response.status_code} ({self.clean(reason(response))})"
-                if not self._worth_asking_again(response):
-                    raise RequestRefused(request, response.status_code, self._refusal(response))
-                pause = self._block(response, attempt)
-            if attempt < self.patience.attempts and pause:
-                await self.patience.sleep(pause)
-        raise ApiAway(request, self.patience.attempts, cause)
+        attempts = 0
 
-    async def _once(self, method: str, path: str, auth: tuple[str, str] | None) -> httpx.Response:
-        self.sent += 1
-        return await self._http.request(method, self.url + path, auth=auth)
+        async def attempt() -> Answer[T] | Later:
+            nonlocal attempts
+            attempts += 1
+            await self._budget.acquire(LONGEST_BLOCK_SECONDS)
+            judge = partial(self._judged, request, decode, self.patience.pause(attempts))
+            return await self._server.once(judge, method, path, {"auth": auth})
+
+        try:
+            return await self._server.insist(attempt, self._budget.block)
+        except Unanswered as error:
+            cause = str(error.__cause__) if error.blocked else error.cause
+            raise ApiAway(request, error.attempts, cause) from error
+
+    def _judged(
+        self, request: str, decode: Callable[[bytes], T], pause: float, response: httpx.Response
+    ) -> Answer[T] | Later:
+        """`pause` is for all of the account when the server wants one and does not say how long."""
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            return Answer(response, None)
+        if response.is_success:
+            return Answer(response, decode(response.content))
+        said = self.clean(reason(response))
+        if later := self._server.passing(response, said, unsaid=pause):
+            return later
+        raise RequestRefused(request, response.status_code, self._server.reason(response, said))
 
     def clean(self, text: str) -> str:
         """The text without anything that proves who we are, for errors."""
-        cookies = tuple(cookie.value or "" for cookie in self.jar)
-        for secret in filter(None, (*self._secrets, *cookies)):
-            text = text.replace(secret, _HIDDEN)
-        return text
-
-    async def _turn(self, request: str, attempt: int) -> None:
-        try:
-            await self._budget.acquire(self.patience.longest_block)
-        except BudgetBlocked as error:
-            raise ApiAway(request, attempt - 1, str(error)) from error
-
-    def _worth_asking_again(self, response: httpx.Response) -> bool:
-        return response.status_code in _ASK_AGAIN or response.is_server_error
-
-    def _block(self, response: httpx.Response, attempt: int) -> float:
-        """Obey a Retry-After, all processes of the account together; else return how long this request alone waits."""
-        asked = retry_after(response, dt.datetime.now(dt.UTC))
-        if asked is None and response.status_code != _TOO_MANY:
-            return self.patience.pause(attempt)
-        self._budget.block(self.patience.pause(attempt) if asked is None else asked)
-        return 0.0
-
-    def _refusal(self, response: httpx.Response) -> str:
-        if response.is_redirect:
-            return "a redirect, which is not followed because it could lead our login to another server"
-        return self.clean(reason(response))
+        for cookie in self.jar:
+            text = text.replace(cookie.value, HIDDEN) if cookie.value else text
+        return self._server.clean(text)
 
 
 def check_url(url: str) -> str:

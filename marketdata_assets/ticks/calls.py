@@ -44,7 +44,7 @@ class Calls:
         self.gate: Gate | None = None
         self._meter = meter
         self._lines: dict[str, asyncio.Lock] = {}
-        patience = Patience(network.timeout, network.max_retries, network.backoff, sleep, jitter)
+        patience = Patience(network.timeout, network.max_retries, network.backoff, sleep=sleep, jitter=jitter)
         try:
             self._server = Server(url, patience, secrets=secrets, headers=headers)
         except ValueError as error:

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from brain_server import BrainServer
 
 from marketdata_assets.alphas.api import BrainClient
-from marketdata_assets.alphas.calls import Patience
 from marketdata_assets.alphas.credentials import Credentials
 from marketdata_assets.alphas.fetch import FetchReport, fetch
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.budget import Budget
+from marketdata_assets.calls import Patience
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ EMAIL, PASSWORD = "person@example.com", "canary-password"
 MONTH = "2024-11"
 NOVEMBER = month_window(MONTH)
 LATER = dt.datetime(2025, 1, 15, tzinfo=dt.UTC)
-HASTY = Patience(attempts=4, first_pause=0.01, longest_pause=0.05, timeout=2.0)
+HASTY = Patience(max_retries=3, backoff=0.01, longest_pause=0.05, timeout=2.0)
 
 
 def client(
