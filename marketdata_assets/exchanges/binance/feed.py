@@ -4,7 +4,7 @@ Neither sockets nor clocks are in here. What an event says is the business of `p
 `chain`, what an answer over REST says that of `answers`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from marketdata_assets.exchanges.binance import answers, parse, wire
 from marketdata_assets.exchanges.binance.chain import Chain, Diff, Snapshot
 from marketdata_assets.exchanges.binance.facts import NS, Facts, Known
-from marketdata_assets.exchanges.binance.forms import FORM, KEPT_FORMS, Read, read_as
+from marketdata_assets.exchanges.binance.forms import FORM, KEPT_FORMS, LATEST, AggTrades, Read, read_as
 from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
 from marketdata_assets.exchanges.binance.shapes import (
     IGNORED,
@@ -84,28 +84,35 @@ class BinanceFeed:
             f'e":"{name}"'.encode()[:NAMED]: (one.bare, one.parser) for name, one in self._shapes.items() if name
         }
         self._wrapped: dict[bytes, Route] = {}
+        self._agg_trades: dict[bytes, AggTrades] = {}
         self._forms: dict[bytes, Read] = {}
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of a socket. Never raises, whatever the bytes."""
-        try:
-            if len(raw) < LONG:
-                read = self._forms.get(raw.translate(FORM))
-                if read and (made := read(raw, ts_recv)):
-                    return made
-            route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(raw.partition(b",")[0])
-            if route is None:
-                return self._looked_at(raw, ts_recv, connection)
-            decode, parser = route
-            event = decode(raw)
-            one = self._known[event.s]
-            if len(raw) < LONG:
-                self._form(raw, event, one)
-            if parser:
-                return [parser(event, one, ts_recv)]
-            return self._take[type(event)](event, one, ts_recv, connection)
-        except _BROKEN_BYTES as error:
-            return [_dead_letter(raw, error, ts_recv)]
+        return self.push_all((raw,), ts_recv, connection)
+
+    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What becomes of messages that came together, one after the other. Never raises, whatever the bytes.
+
+        Written out for aggregate trades, which are most of what comes.
+        """
+        made: list[Outcome] = []
+        known, add = self._agg_trades.get, made.append
+        for raw in raws:
+            try:
+                form = raw.translate(FORM) if len(raw) < LONG else b""
+                if told := known(form):
+                    cut, make, sizes, side = told
+                    moment, number, price, size, first, last = cut(raw.decode())
+                    if moment <= LATEST:
+                        in_base, contracts = sizes(size, price) if sizes else (size, None)
+                        when = int(moment) * NS
+                        add(make(when, ts_recv, number, price, in_base, contracts, side, first, last))
+                        continue
+                made += self._read(raw, form, ts_recv, connection)
+            except _BROKEN_BYTES as error:
+                add(_dead_letter(raw, error, ts_recv))
+        return made
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What becomes of the answer to a request for `url`; "" where only its shape says what it is. Never raises."""
@@ -133,6 +140,23 @@ class BinanceFeed:
         if seen.lastUpdateId is not None:
             return "snapshot"
         return seen.e or ("bookTicker" if seen.u is not None else "answer")
+
+    def _read(self, raw: bytes, form: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        """One message, by its form where that is known, else in full."""
+        read = self._forms.get(form)
+        if read and (made := read(raw, ts_recv)):
+            return made
+        route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(raw.partition(b",")[0])
+        if route is None:
+            return self._looked_at(raw, ts_recv, connection)
+        decode, parser = route
+        event = decode(raw)
+        one = self._known[event.s]
+        if form:
+            self._form(raw, event, one)
+        if parser:
+            return [parser(event, one, ts_recv)]
+        return self._take[type(event)](event, one, ts_recv, connection)
 
     def _looked_at(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that is not known by how it begins."""
@@ -220,9 +244,13 @@ class BinanceFeed:
     def _form(self, raw: bytes, event: Any, one: Facts) -> None:
         """Know messages of this form from here on."""
         no_trade = isinstance(event, wire.FuturesTrade) and event.X == "NA"
-        read = None if no_trade or len(self._forms) >= KEPT_FORMS else read_as(event, one, raw.decode(), self._told)
-        if read:
-            self._forms[raw.translate(FORM)] = read
+        if no_trade or len(self._agg_trades) + len(self._forms) >= KEPT_FORMS:
+            return
+        told = read_as(event, one, raw.decode(), self._told)
+        if isinstance(told, AggTrades):
+            self._agg_trades[raw.translate(FORM)] = told
+        elif told:
+            self._forms[raw.translate(FORM)] = told
 
     def _spot_depth(self, depth: Depth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
         """What changed in a book.
@@ -311,6 +339,7 @@ class BinanceFeed:
             listed = list(instruments(self.market_type, _exchange_info(raw)))
             self.instruments.add(listed)
             self._known.clear()
+            self._agg_trades.clear()
             self._forms.clear()
             return [Control("notice", f"{len(listed)} instruments")]
         if to.what in ("ping", "time"):

@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from marketdata_assets.exchanges.binance import wire
 from marketdata_assets.exchanges.binance.facts import NS, Facts
 from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import Ticker
+from marketdata_assets.exchanges.records import Side, Ticker, Trade
 
 Read = Callable[[bytes, int], list[Outcome]]
 """What comes of a message, received at a time; nothing when it has to be read in full."""
@@ -31,12 +31,23 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DIGIT = re.compile(r"[0-9]")
 
 
-def read_as(event: Any, one: Facts, text: str, told: Callable[[Ticker], list[Outcome]]) -> Read | None:
+class AggTrades(NamedTuple):
+    """How aggregate trades of one form become records: see parse.agg_trade."""
+
+    cut: Callable[[str], tuple[str, ...]]  # T, a, p, q, f, l
+    make: Callable[..., Trade]
+    sizes: Callable[[str, str], tuple[str | None, str | None]] | None  # null where sizes are in base units
+    side: Side
+
+
+def read_as(event: Any, one: Facts, text: str, told: Callable[[Ticker], list[Outcome]]) -> AggTrades | Read | None:
     """How messages like this one are read; null when digits alone do not tell them apart."""
     if _DIGIT.search(event.s) or "\\" in text or not text.isascii():
         return None
     if isinstance(event, wire.AggTrade):
-        return _agg_trades(event, one, text)
+        cut = _cut(event, text, "Tapqfl")
+        sizes = None if one.in_base else one.sizes
+        return AggTrades(cut, one.trade, sizes, "sell" if event.m else "buy") if cut else None
     if isinstance(event, wire.Trade):
         return _trades(event, one, text)
     if isinstance(event, wire.SpotBookTicker | wire.BookTicker):
@@ -57,23 +68,6 @@ def _trades(event: wire.Trade, one: Facts, text: str) -> Read | None:
             return []
         size, contracts = sizes(published, price) if sizes else (published, None)
         return [make(int(moment) * NS, ts_recv, number, price, size, contracts, side)]
-
-    return read
-
-
-def _agg_trades(event: wire.AggTrade, one: Facts, text: str) -> Read | None:
-    """See parse.agg_trade."""
-    cut = _cut(event, text, "Tapqfl")
-    make, side, sizes = one.trade, "sell" if event.m else "buy", None if one.in_base else one.sizes
-    if cut is None:
-        return None
-
-    def read(raw: bytes, ts_recv: int) -> list[Outcome]:
-        moment, number, price, published, first, last = cut(raw.decode())
-        if moment > LATEST:
-            return []
-        size, contracts = sizes(published, price) if sizes else (published, None)
-        return [make(int(moment) * NS, ts_recv, number, price, size, contracts, side, first, last)]
 
     return read
 

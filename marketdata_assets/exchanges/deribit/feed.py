@@ -1,6 +1,6 @@
 """A session of Deribit without a socket: bytes in, records and other outcomes out, the same live and in a replay."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -77,7 +77,7 @@ class DeribitFeed:
             b"chart": self._candle,
         }
 
-    def push(self, raw: bytes, ts_recv: int, *, connection: int = 0) -> list[Outcome]:
+    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What became of a message of the socket. Never raises."""
         try:
             begin = raw.find(_CHANNEL) + len(_CHANNEL)
@@ -89,6 +89,10 @@ class DeribitFeed:
             return self._other(raw, ts_recv, connection)
         except CANNOT_BE_READ as error:
             return [DeadLetter(raw, _cause(error), ts_recv), *self._lost(raw, ts_recv)]
+
+    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
+        return [made for raw in raws for made in self.push(raw, ts_recv, connection)]
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What became of a REST answer to this address. Never raises."""

@@ -3,6 +3,7 @@
 One connection carries markets of all types; the type of a record is that of its instrument.
 """
 
+from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -58,6 +59,10 @@ class OkxFeed:
             return parse(raw, ts_recv, connection)
         except _BROKEN_BYTES as error:
             return [_dead_letter(raw, error, ts_recv)]
+
+    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
+        return [made for raw in raws for made in self.push(raw, ts_recv, connection)]
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What becomes of an answer of REST to `url`. Never raises, whatever the bytes."""
