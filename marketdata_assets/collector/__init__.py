@@ -1,0 +1,1 @@
+"""The live service: connections to the venues, what they tell as records, and where those go."""
