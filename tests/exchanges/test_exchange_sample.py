@@ -1,0 +1,112 @@
+"""The invented market: read by the feeds without an error, equal for equal plans, its candles those of its trades."""
+
+import datetime as dt
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.outcomes import Control
+from marketdata_assets.exchanges.records import Exchange, Gap, Kline, Record, Trade
+from marketdata_assets.exchanges.replay import feed_of, replay
+from marketdata_assets.exchanges.sample.captures import VOICES, write
+from marketdata_assets.exchanges.sample.market import MINUTE_MS, NS, VENUES, Plan, markets
+
+START = dt.datetime(2026, 1, 5, 23, 50, tzinfo=dt.UTC)
+PLAN = Plan(START, minutes=12, lost_trades=3)
+TYPES = {"funding_rate", "kline", "liquidation", "open_interest", "orderbook", "ticker", "trade"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("captures")
+
+
+def records(folder: Path, venue: Exchange) -> list[Record | Gap]:
+    """What a venue's feed makes of its capture; fails on anything that it cannot read."""
+    [path] = [path for path in write(folder, PLAN).files if path.name.startswith(venue)]
+    feed = feed_of(venue, VOICES[venue].market_type, str(path))
+    made = []
+    for entry in open_capture(path).entries():
+        if entry.kind == "open":
+            made += feed.reopened(entry.ts_recv, entry.connection)
+        elif entry.kind == "http":
+            made += feed.answer(entry.url, entry.raw, entry.ts_recv)
+        else:
+            made += feed.push(entry.raw, entry.ts_recv, connection=entry.connection)
+    assert all(isinstance(one, Record | Gap | Control) for one in made)
+    return [one for one in made if isinstance(one, Record | Gap)]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_every_type_of_record_comes_of_a_venue(folder: Path, venue: Exchange) -> None:
+    found = Counter(str(type(one).__struct_config__.tag) for one in records(folder, venue) if isinstance(one, Record))
+    assert set(found) == TYPES
+    assert found["trade"] == sum(n for (of, _), n in write(folder, PLAN).trades.items() if of == venue)
+    assert found["liquidation"] == 1
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_last_candle_of_a_minute_is_made_of_its_trades(folder: Path, venue: Exchange) -> None:
+    made = records(folder, venue)
+    candles = {(one.instrument, one.open_time): one for one in made if isinstance(one, Kline)}
+    compared = 0
+    for market in markets(PLAN, venue):
+        name, lost = VOICES[venue].name(market), market.lost
+        trades = [one for one in made if isinstance(one, Trade) and one.instrument == name]
+        for at in range(PLAN.first, PLAN.end, MINUTE_MS):
+            mine = [one for one in trades if at <= (one.ts_event or 0) // NS < at + MINUTE_MS]
+            candle = candles.get((name, at * NS))
+            if not mine or any(at <= fill.at < at + MINUTE_MS for fill in lost):
+                continue
+            prices = [Decimal(one.price) for one in mine]
+            assert candle
+            told = [Decimal(price) for price in (candle.open, candle.high, candle.low, candle.close)]
+            assert told == [prices[0], max(prices), min(prices), prices[-1]]
+            volume = sum((Decimal(one.size or 0) for one in mine), Decimal(0))
+            assert abs(volume - Decimal(candle.volume or 0)) < Decimal("0.00000002")
+            compared += 1
+    assert compared > PLAN.minutes
+
+
+def test_one_book_breaks_and_heals_and_the_others_do_not(folder: Path) -> None:
+    gaps = {venue: [one for one in records(folder, venue) if isinstance(one, Gap)] for venue in VENUES}
+    assert (gaps["okx"], gaps["deribit"]) == ([], [])
+    broken, healed = gaps["binance"]
+    assert (broken.instrument, broken.cause, broken.healed_at) == ("SMPLUSDT", "sequence", None)
+    assert healed.healed_at is not None
+    assert healed.ts_from <= PLAN.middle * NS <= healed.ts_to
+
+
+def test_lost_trades_are_not_in_the_capture(folder: Path) -> None:
+    [market] = [one for one in markets(PLAN, "binance") if one.lost]
+    assert len(market.lost) == 3
+    ids = {one.last_id for one in records(folder, "binance") if isinstance(one, Trade) and one.symbol == "SMPL-USDT"}
+    assert ids == {str(fill.number) for fill in market.fills} - {str(fill.number) for fill in market.lost}
+
+
+def test_equal_plans_give_equal_files_and_touch_none_that_stands(folder: Path, tmp_path: Path) -> None:
+    first, second = write(folder, PLAN), write(tmp_path, PLAN)
+    assert [path.read_bytes() for path in first.files] == [path.read_bytes() for path in second.files]
+    before = [path.stat().st_mtime_ns for path in second.files]
+    write(tmp_path, PLAN)
+    assert [path.stat().st_mtime_ns for path in second.files] == before
+    assert len(list(tmp_path.iterdir())) == len(VENUES)
+    other = write(tmp_path / "other", Plan(START, minutes=12, seed=8))
+    assert [path.read_bytes() for path in other.files] != [path.read_bytes() for path in first.files]
+
+
+def test_captures_replay_without_errors(folder: Path) -> None:
+    for path in write(folder, PLAN).files:
+        told = replay([path]).as_dict()
+        assert (told["errors"], len(told["books"])) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("start", "minutes"), [(START.replace(second=1), 9), (START.replace(tzinfo=None), 9), (START, 3)]
+)
+def test_plan_that_is_no_market_is_refused(start: dt.datetime, minutes: int) -> None:
+    with pytest.raises(ValueError, match="a market"):
+        Plan(start, minutes=minutes)
