@@ -1,0 +1,352 @@
+"""What the simulated venues have in common: a market that happens, sockets that tell of it, and faults on demand.
+
+    with BinanceVenue("spot", ["ABCUSDT"], seed=1) as venue:
+        ...                    # a client subscribes at venue.ws_url; trades happen from then on
+        venue.emit(1000)       # so many events at once; or venue.rate = 500.0, events a second
+        venue.source().trades  # all that happened, sent or not, by instrument
+
+Faults of requests are those of ProviderServer: fail(429, retry="1"), fail(418), say, drop, stall, each for the next
+`times` requests whose path contains `where`. Faults of sockets stand below.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from aiohttp import WSMsgType, web
+from provider_server import ProviderServer
+from venue_market import Candle, Change, Made, Market, Source
+from venue_sockets import Planned, Socket, frame
+
+PULSE = 0.01
+"""Seconds between two bursts of a market that goes by itself."""
+
+
+class Venue(ProviderServer):
+    """`speed` is how much faster the venue's clock goes; it begins with `start_ms`, or with now."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        seed: int = 1,
+        rate: float = 0.0,
+        speed: float = 1.0,
+        start_ms: int | None = None,
+        skips: bool = False,
+        whole: bool = False,
+        **limits: Any,
+    ) -> None:
+        super().__init__(**limits)
+        self.rate = rate
+        self.markets = {name: Market(name, seed, skips=skips, whole=whole) for name in names}
+        self.sockets: list[Socket] = []
+        self.connections = 0  # ever opened
+        self.violations: list[str] = []  # of the venue's limits and rules, by clients
+        self.lifetime: float | None = None  # seconds, after which a socket is cut
+        self._source = Source()
+        self._wanted: set[tuple[str, str]] = set()  # instrument and kind that somebody subscribed to
+        self._planned: list[Planned] = []
+        self._random = random.Random(seed)
+        self._speed, self._began = speed, time.time_ns()
+        self._start_ms = self._began // 1_000_000 if start_ms is None else start_ms
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # What a venue is.
+
+    async def rest(self, request: web.Request) -> web.StreamResponse:
+        """The answer to a request that is not for a socket."""
+        raise NotImplementedError
+
+    async def message(self, socket: Socket, raw: str) -> None:
+        """What a client says."""
+        raise NotImplementedError
+
+    def on_trade(self, market: Market, made: Made) -> None:
+        raise NotImplementedError
+
+    def on_change(self, market: Market, change: Change) -> None:
+        raise NotImplementedError
+
+    def on_candle(self, market: Market, candle: Candle) -> None:
+        raise NotImplementedError
+
+    def on_second(self, market: Market) -> None:
+        """What a venue sends now and then; called each second of this machine's clock."""
+
+    @property
+    def ping_seconds(self) -> float:
+        """How often a socket is pinged with a frame of the protocol; 0 is never."""
+        return 0.0
+
+    # What tests ask.
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    def source(self) -> Source:
+        with self._lock:
+            own = self._source
+            return Source(
+                {name: list(made) for name, made in own.trades.items()},
+                {name: list(made) for name, made in own.changes.items()},
+                {name: list(made) for name, made in own.candles.items()},
+            )
+
+    def emit(self, events: int) -> None:
+        """Let so many events happen now, over all instruments that somebody subscribed to."""
+        self._ask(self._burst, events)
+
+    def flush(self) -> bool:
+        """Whether everything sent was taken by the clients' systems."""
+        return all(one.transport.get_write_buffer_size() == 0 for one in list(self.sockets))
+
+    def subscribed(self) -> set[str]:
+        """What is subscribed to, over all sockets."""
+        return {stream for one in list(self.sockets) for stream in one.streams}
+
+    def now_ms(self) -> int:
+        return self._start_ms + int((time.time_ns() - self._began) / 1e6 * self._speed)
+
+    # Faults of sockets. `where` is a part of a stream's name.
+
+    def skip(self, times: int = 1, where: str = "") -> None:
+        """The next messages are not sent: a hole in the sequence."""
+        self._plan_message("skip", where, times)
+
+    def repeat(self, times: int = 1, where: str = "") -> None:
+        """The next messages are sent twice."""
+        self._plan_message("repeat", where, times)
+
+    def spoil(self, times: int = 1, where: str = "") -> None:
+        """Of the next messages only the first half is sent, as a whole frame."""
+        self._plan_message("spoil", where, times)
+
+    def hang_up(self) -> None:
+        """Cut all sockets without a word."""
+        self._each(lambda one: one.transport.abort())
+
+    def close_all(self, code: int = 1001) -> None:
+        """Close all sockets in an orderly way."""
+        self._each(lambda one: one.write(frame(code.to_bytes(2, "big"), 8)))
+        self._each(lambda one: one.transport.close())
+
+    def half_open(self) -> None:
+        """All sockets that are open stay so, and neither read nor send any more."""
+        self._each(lambda one: setattr(one, "dead", True))
+
+    def hold(self) -> None:
+        """A stall of the network: what is sent from now on comes with `release`, in order."""
+        self._each(lambda one: one.hold())
+
+    def release(self) -> None:
+        self._each(lambda one: one.release())
+
+    def mute(self, where: str) -> None:
+        """Subscriptions of open sockets bring nothing any more until they are made anew."""
+        self._each(lambda one: one.muted.update(stream for stream in one.streams if where in stream))
+
+    def garbage(self, raw: bytes = b"\x00\xffnot json", *, text: bool = True) -> None:
+        """A message that is none on every socket; `text` False breaks the websocket protocol itself."""
+        framed = frame(raw) if text else b"\xff\xff\xff\xff" + raw
+        self._each(lambda one: one.write(framed))
+
+    def away(self) -> None:
+        """Refuse connections, and cut those that are open, until `back`."""
+        self._run(self._away())
+        self.hang_up()
+
+    def back(self) -> None:
+        self._run(self._listen())
+
+    def no_new_sockets(self, times: int = 1, status: int = 503) -> None:
+        """Answer the next handshakes with an error."""
+        self.fail(status, times, where=self.socket_path)
+
+    socket_path = ""
+
+    # The life of the server.
+
+    async def line(self, request: web.Request) -> str:
+        return request.raw_path
+
+    def cost(self, request: web.Request) -> int:
+        return 0 if _is_socket(request) else super().cost(request)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        return await (self._socket(request) if _is_socket(request) else self.rest(request))
+
+    async def _start(self) -> None:
+        await super()._start()
+        self._tasks = [asyncio.ensure_future(self._pump()), asyncio.ensure_future(self._seconds())]
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for one in self.sockets:
+            one.transport.abort()
+        await super()._stop()
+
+    async def _away(self) -> None:
+        assert self._runner
+        for site in list(self._runner.sites):
+            await site.stop()
+
+    async def _listen(self) -> None:
+        assert self._runner
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        response = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
+        await response.prepare(request)
+        transport = request.transport
+        assert isinstance(transport, asyncio.Transport)
+        socket = Socket(request.path, response, transport)
+        self.connections += 1
+        self.sockets.append(socket)
+        self.on_open(socket, request)
+        pinger = asyncio.ensure_future(self._keep(socket))
+        try:
+            await self._read(socket)
+        finally:
+            pinger.cancel()
+            self.sockets.remove(socket)
+        return response
+
+    def on_open(self, socket: Socket, request: web.Request) -> None:
+        """A client came."""
+
+    async def _read(self, socket: Socket) -> None:
+        async for message in socket.response:
+            socket.heard = time.monotonic()
+            if socket.dead:
+                continue
+            if message.type == WSMsgType.PING:
+                socket.write(frame(message.data, 10))
+            elif message.type == WSMsgType.TEXT:
+                socket.asked.append(socket.heard)
+                await self.message(socket, message.data)
+
+    async def _keep(self, socket: Socket) -> None:
+        """Ping the client, throw it out when it does not answer, and cut it when its time is over."""
+        pinged = time.monotonic()
+        while True:
+            await asyncio.sleep(0.05)
+            now = time.monotonic()
+            if self.lifetime is not None and now - socket.opened >= self.lifetime:
+                socket.write(frame((1001).to_bytes(2, "big"), 8))
+                socket.transport.close()
+                return
+            if self.ping_seconds and now - pinged >= self.ping_seconds:
+                if socket.heard < pinged - self.ping_seconds:
+                    self.violations.append(f"{socket.path}: no pong")
+                    socket.transport.abort()
+                    return
+                pinged = now
+                socket.write(frame(b"%d" % self.now_ms(), 9))
+
+    # The market.
+
+    def wanted(self, name: str, kind: str) -> None:
+        """Somebody subscribed: from now on such events of the instrument happen. Kinds are trade and book."""
+        self._wanted.add((name, kind))
+
+    def publish(self, stream: str, raw: bytes) -> None:
+        """Tell all who subscribed to the stream."""
+        listeners = [one for one in self.sockets if stream in one.streams]
+        if not listeners:
+            return
+        fault = self._fault_of(stream) if self._planned else ""
+        if fault == "skip":
+            return
+        framed = frame(raw[: len(raw) // 2] if fault == "spoil" else raw)
+        for one in listeners:
+            if one.muted and stream in one.muted:
+                continue
+            one.write(framed)
+            if fault == "repeat":
+                one.write(framed)
+
+    def _fault_of(self, stream: str) -> str:
+        with self._lock:
+            fault = next((one.kind for one in self._planned if one.due(stream)), "")
+            self._planned = [one for one in self._planned if one.times > 0]
+        return fault
+
+    def _burst(self, events: int) -> None:
+        open_to = sorted(self._wanted)
+        for _ in range(events if open_to else 0):
+            self._happen(*open_to[self._random.randrange(len(open_to))])
+
+    def _happen(self, name: str, kind: str) -> None:
+        market, ts, at = self.markets[name], self.now_ms(), time.time_ns()
+        if kind == "book":
+            change = market.change(ts, at)
+            with self._lock:
+                self._source.changes.setdefault(name, []).append(change)
+            self.on_change(market, change)
+            return
+        made, done = market.trade(ts, at)
+        with self._lock:
+            self._source.trades.setdefault(name, []).append(made)
+        if done:
+            self._closed(market, done)
+        self.on_trade(market, made)
+
+    def _closed(self, market: Market, candle: Candle) -> None:
+        with self._lock:
+            self._source.candles.setdefault(market.name, []).append(candle)
+        self.on_candle(market, candle)
+
+    async def _pump(self) -> None:
+        owed, before = 0.0, time.monotonic()
+        while True:
+            await asyncio.sleep(PULSE)
+            now = time.monotonic()
+            owed = min(owed + self.rate * (now - before), self.rate)
+            before = now
+            self._burst(int(owed))
+            owed -= int(owed)
+
+    async def _seconds(self) -> None:
+        while True:
+            await asyncio.sleep(1.0 / max(1.0, min(self._speed, 10.0)))
+            for market in self.markets.values():
+                if done := market.close(self.now_ms()):
+                    self._closed(market, done)
+                if market.candle and self.rate:
+                    self.on_candle(market, market.candle)
+                if self.rate:
+                    self.on_second(market)
+
+    # Between the threads.
+
+    def _plan_message(self, kind: str, where: str, times: int) -> None:
+        with self._lock:
+            self._planned.append(Planned(kind, where, times))
+
+    def _each(self, act: Callable[[Socket], object]) -> None:
+        self._ask(lambda: [act(one) for one in list(self.sockets)])
+
+    def _ask(self, act: Callable[..., object], *given: object) -> None:
+        async def run() -> None:
+            act(*given)
+
+        self._run(run())
+
+    def _run(self, what: Any) -> None:
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(60)
+
+
+def _is_socket(request: web.Request) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+def over(moments: Iterable[float], seconds: float, most: float) -> bool:
+    """Whether more than so many of the moments are within so many seconds of the last one."""
+    listed = list(moments)
+    return sum(listed[-1] - one < seconds for one in listed) > most
