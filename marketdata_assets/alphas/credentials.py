@@ -4,14 +4,13 @@ Neither is ever shown: not by `repr`, not in an error. Logging in is the busines
 """
 
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from marketdata_assets import config_files
 from marketdata_assets.alphas.errors import NoCredentials
 
 _FIELDS = ("email", "password")
@@ -54,15 +53,16 @@ def find(account: str, environ: Mapping[str, str], file: Path) -> Credentials:
 
 def _entries(account: str, file: Path) -> dict[str, object]:
     try:
-        with file.open("rb") as handle:
-            mode = stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
-            if mode & 0o077:
-                raise NoCredentials(account, f"Others may read {file} (mode {mode:04o}), run: chmod 600 {file}")
-            data = json.loads(handle.read())
+        content = config_files.read_private(file)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise NoCredentials(account, f"{file} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        text = str(error)
+        raise NoCredentials(account, text[:1].upper() + text[1:]) from None
+    try:
+        data = json.loads(content)
     except ValueError as error:
         place = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise NoCredentials(account, f"{file} is not JSON{place}.") from None

@@ -5,7 +5,6 @@ What the shipped file `providers.yaml` says is the default. Tokens and addresses
 
 import datetime as dt
 import re
-from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
-import yaml
 
+from marketdata_assets import config_files
 from marketdata_assets.ticks.errors import BadProviders
 
 Table = Literal["tick_data", "order_book", "factors"]
@@ -189,10 +188,9 @@ def read(file: Path) -> Providers:
 def parse(text: str, place: str) -> Providers:
     """Validate the text of a providers file; `place` is its name in errors."""
     try:
-        _check_twice(yaml.compose(text, yaml.SafeLoader), place)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadProviders(place, f"not YAML ({' '.join(str(error).split())})") from error
+        data = config_files.parse(text)
+    except ValueError as error:
+        raise BadProviders(place, str(error)) from error
     sections: dict[str, type[msgspec.Struct]] = {
         "queue": Queue,
         "tushare": WebProvider,
@@ -213,20 +211,6 @@ def parse(text: str, place: str) -> Providers:
     return providers
 
 
-def _check_twice(node: Any, place: str) -> None:
-    """YAML takes the last of two equal keys without a word."""
-    if isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            _check_twice(child, place)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, child in node.value:
-            if key.value in seen:
-                raise BadProviders(place, f"line {key.start_mark.line + 1}: {key.value!r} is there twice; remove one")
-            seen.add(key.value)
-            _check_twice(child, place)
-
-
 def _check_section(section: object, kind: type[msgspec.Struct], place: str, path: str) -> None:
     if not isinstance(section, dict):
         raise BadProviders(place, f"{path} must have keys of its own, was {section!r}")
@@ -239,11 +223,10 @@ def _check_section(section: object, kind: type[msgspec.Struct], place: str, path
 
 
 def _check_keys(section: dict[Any, Any], known: tuple[str, ...], place: str, path: str) -> None:
-    for key in section:
-        if key not in known:
-            near = get_close_matches(str(key), known, 1, 0)[0]
-            where = f"{path}.{key}" if path else str(key)
-            raise BadProviders(place, f"unknown key {where!r}; did you mean {near!r}?")
+    try:
+        config_files.check_keys(section, known, path)
+    except ValueError as error:
+        raise BadProviders(place, str(error)) from error
 
 
 def _check_supports(providers: Providers, place: str) -> None:
