@@ -6,7 +6,7 @@ decided in `local.endpoints`, not here.
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,6 +24,11 @@ class Settings(BaseSettings):
     mongo_uri: str | None = Field(default=None, description="MongoDB for alphas")
     clickhouse_url: str | None = Field(default=None, description="ClickHouse over HTTP for ticks and exchanges")
     nats_url: str | None = Field(default=None, description="NATS with JetStream for the collector")
+    redis_url: str | None = Field(default=None, description="Redis for the last values of the collector")
+    collector_token: SecretStr | None = Field(default=None, description="what POST /subscriptions has to show")
+    collector_secrets: Path | None = Field(
+        default=None, description="addresses with passwords and the token of the collector, mode 0600"
+    )
 
     postgres_port: int = Field(default=0, description="port of the local PostgreSQL; 0 takes a free one")
     mongo_port: int = Field(default=0, description="port of the local Mongo-wire server; 0 takes a free one")
@@ -97,3 +102,24 @@ class Settings(BaseSettings):
     def turns_folder(self) -> Path:
         """Where the processes of this machine wait for each other's writes."""
         return self.root / "turns"
+
+    @property
+    def collector_folder(self) -> Path:
+        """Where the collector keeps what it could not hand over, and how far it was."""
+        return self.root / "collector"
+
+
+class CollectorSettings(BaseSettings):
+    """Variables without our prefix that are stronger than the collector's file."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
+
+    symbols: str | None = Field(default=None, description="symbols of every market, with commas between")
+    enable_binance: bool | None = Field(default=None, description="exchanges.binance.enabled")
+    enable_okx: bool | None = Field(default=None, description="exchanges.okx.enabled")
+    enable_deribit: bool | None = Field(default=None, description="exchanges.deribit.enabled")
+    clickhouse_direct_write: bool | None = Field(default=None, description="clickhouse.direct_write")
+    redis_cache: bool | None = Field(default=None, description="redis.cache")
+    nats_url: str | None = Field(default=None, description="the same as MARKETDATA_NATS_URL, which goes before it")
+    log_level: str | None = Field(default=None, description="log_level")
+    http_port: int | None = Field(default=None, description="http.port")

@@ -1,0 +1,61 @@
+"""Where the servers are that the collector writes to, and the token it asks for. Nothing of it is in the config file.
+
+The environment goes before the file of secrets, and that before the local stack.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from marketdata_assets import config_files
+from marketdata_assets.collector.errors import BadSecrets
+from marketdata_assets.settings import CollectorSettings, Settings
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Addresses, which may hold passwords; None where there is none."""
+
+    nats_url: str | None = field(default=None, repr=False)
+    clickhouse_url: str | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+KEYS = tuple(one.name for one in fields(Servers))
+
+
+def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Servers:
+    """Look up every server. Raises BadSecrets."""
+    token = settings.collector_token.get_secret_value() if settings.collector_token else None
+    named = {
+        "nats_url": settings.nats_url or overrides.nats_url,
+        "clickhouse_url": settings.clickhouse_url,
+        "redis_url": settings.redis_url,
+        "token": token,
+    }
+    secret = read_secrets(settings.collector_secrets) if settings.collector_secrets else {}
+    return Servers(**{key: named[key] or secret.get(key) or getattr(local, key) for key in KEYS})
+
+
+def read_secrets(file: Path) -> dict[str, str]:
+    """A YAML file of mode 0600 with any of the keys of Servers. Raises BadSecrets, which shows no value."""
+    try:
+        data = config_files.parse(config_files.read_private(file).decode())
+    except OSError as error:
+        raise BadSecrets(str(file), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadSecrets(str(file), "is not UTF-8") from None
+    except ValueError as error:
+        # What YAML says of a fault shows the line it is in.
+        cause = "is not YAML" if str(error).startswith("not YAML") else str(error)
+        raise BadSecrets(str(file), cause) from None
+    if not isinstance(data, dict):
+        raise BadSecrets(str(file), f"expected keys {', '.join(KEYS)}; the file has none")
+    try:
+        config_files.check_keys(data, KEYS)
+    except ValueError as error:
+        raise BadSecrets(str(file), str(error)) from None
+    for key, value in data.items():
+        if not isinstance(value, str) or not value:
+            raise BadSecrets(str(file), f"{key} must be a text")
+    return data
