@@ -12,7 +12,16 @@ import msgspec
 from marketdata_assets.exchanges.binance import answers, parse, wire
 from marketdata_assets.exchanges.binance.chain import Chain, Diff, Snapshot
 from marketdata_assets.exchanges.binance.facts import NS, Facts, Known
-from marketdata_assets.exchanges.binance.forms import FORM, KEPT_FORMS, LATEST, AggTrades, Read, read_as
+from marketdata_assets.exchanges.binance.forms import (
+    FORM,
+    KEPT_FORMS,
+    LATEST_SECOND,
+    MILLISECONDS,
+    SECOND,
+    AggTrades,
+    Read,
+    read_as,
+)
 from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
 from marketdata_assets.exchanges.binance.shapes import (
     IGNORED,
@@ -86,6 +95,7 @@ class BinanceFeed:
         self._wrapped: dict[bytes, Route] = {}
         self._agg_trades: dict[bytes, AggTrades] = {}
         self._forms: dict[bytes, Read] = {}
+        self._second: tuple[str, int] = "", 0  # the one of the last aggregate trade, and its ns
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of a socket. Never raises, whatever the bytes."""
@@ -98,18 +108,23 @@ class BinanceFeed:
         """
         made: list[Outcome] = []
         known, add = self._agg_trades.get, made.append
+        second, begin = self._second
         for raw in raws:
             try:
                 form = raw.translate(FORM) if len(raw) < LONG else b""
                 if told := known(form):
                     cut, make, sizes, side = told
-                    moment, number, price, size, first, last = cut(raw.decode())
-                    if moment <= LATEST:
-                        in_base, contracts = sizes(size, price) if sizes else (size, None)
-                        when = int(moment) * NS
-                        add(make(when, ts_recv, number, price, in_base, contracts, side, first, last))
-                        continue
-                made += self._read(raw, form, ts_recv, connection)
+                    at, millisecond, number, price, size, first, last = cut(raw.decode())
+                    if at != second:
+                        if at >= LATEST_SECOND:
+                            made += self._read(raw, b"", ts_recv, connection)
+                            continue
+                        second, begin = self._second = at, int(at) * SECOND
+                    in_base, contracts = sizes(size, price) if sizes else (size, None)
+                    when = begin + MILLISECONDS[millisecond]
+                    add(make(when, ts_recv, number, price, in_base, contracts, side, first, last))
+                else:
+                    made += self._read(raw, form, ts_recv, connection)
             except _BROKEN_BYTES as error:
                 add(_dead_letter(raw, error, ts_recv))
         return made
@@ -247,7 +262,7 @@ class BinanceFeed:
         if no_trade or len(self._agg_trades) + len(self._forms) >= KEPT_FORMS:
             return
         told = read_as(event, one, raw.decode(), self._told)
-        if isinstance(told, AggTrades):
+        if isinstance(told, tuple):
             self._agg_trades[raw.translate(FORM)] = told
         elif told:
             self._forms[raw.translate(FORM)] = told

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from marketdata_assets.exchanges.binance import wire
 from marketdata_assets.exchanges.binance.facts import NS, Facts
@@ -18,8 +18,19 @@ from marketdata_assets.exchanges.records import Side, Ticker, Trade
 Read = Callable[[bytes, int], list[Outcome]]
 """What comes of a message, received at a time; nothing when it has to be read in full."""
 
+Sizes = Callable[[str, str], tuple[str | None, str | None]]
+AggTrades = tuple[Callable[[str], tuple[str, ...]], Callable[..., Trade], Sizes | None, Side]
+"""How aggregate trades of one form become records, see parse.agg_trade: what cuts out the second and the millisecond
+of T, a, p, q, f and l; what makes the record; what its sizes are, null where they are in base units; its side.
+"""
+
 LATEST = "9223372036854"
 """The last millisecond whose nanoseconds fit 64 bits; of a time with as many digits."""
+
+LATEST_SECOND = LATEST[:-3]
+SECOND = 1000 * NS
+MILLISECONDS = {f"{number:03}": number * NS for number in range(1000)}
+"""Most trades share their second with the one before; to look the rest up is faster than to read a number."""
 
 KEPT_FORMS = 20_000
 """An instrument has some dozens, by side, and by how many digits its values have."""
@@ -31,23 +42,14 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DIGIT = re.compile(r"[0-9]")
 
 
-class AggTrades(NamedTuple):
-    """How aggregate trades of one form become records: see parse.agg_trade."""
-
-    cut: Callable[[str], tuple[str, ...]]  # T, a, p, q, f, l
-    make: Callable[..., Trade]
-    sizes: Callable[[str, str], tuple[str | None, str | None]] | None  # null where sizes are in base units
-    side: Side
-
-
 def read_as(event: Any, one: Facts, text: str, told: Callable[[Ticker], list[Outcome]]) -> AggTrades | Read | None:
     """How messages like this one are read; null when digits alone do not tell them apart."""
     if _DIGIT.search(event.s) or "\\" in text or not text.isascii():
         return None
     if isinstance(event, wire.AggTrade):
-        cut = _cut(event, text, "Tapqfl")
+        cut = _cut(event, text, "Tapqfl", split=True)
         sizes = None if one.in_base else one.sizes
-        return AggTrades(cut, one.trade, sizes, "sell" if event.m else "buy") if cut else None
+        return (cut, one.trade, sizes, "sell" if event.m else "buy") if cut else None
     if isinstance(event, wire.Trade):
         return _trades(event, one, text)
     if isinstance(event, wire.SpotBookTicker | wire.BookTicker):
@@ -92,13 +94,21 @@ def _best_prices(
     return read
 
 
-def _cut(event: Any, text: str, keys: str) -> Callable[[str], tuple[str, ...]] | None:
-    """What takes the values of these keys out of a text; null unless each stands in it once, in digits."""
+def _cut(event: Any, text: str, keys: str, *, split: bool = False) -> Callable[[str], tuple[str, ...]] | None:
+    """What takes the values of these keys out of a text; null unless each stands in it once, in digits.
+
+    With `split` the first one is a time, and its seconds and the rest are cut apart.
+    """
     places = [_place(text, key, getattr(event, key)) for key in keys]
     known = [place for place in places if place]
     if "T" in keys and len(str(event.T)) != len(LATEST):
         return None
-    return itemgetter(*known) if len(known) == len(places) else None
+    if len(known) < len(places):
+        return None
+    if split:
+        time, *known = known
+        known = [slice(time.start, time.stop - 3), slice(time.stop - 3, time.stop), *known]
+    return itemgetter(*known)
 
 
 def _place(text: str, key: str, value: str | int) -> slice | None:
