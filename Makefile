@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes of the test run; each starts servers of its own.
+WORKERS ?= 2
 
 .PHONY: env demo test browser screenshots lint bench lock clean
 
@@ -21,7 +23,7 @@ demo: env
 	$(BIN)/marketdata demo $(if $(filter 0,$(UI)),--no-ui,)
 
 test: env browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # The UI tests need a browser; without one they skip and say so. Debian's is installed where we may: as root, or in CI.
 browser:
