@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,11 @@ MONTH = "2024-11"
 NOVEMBER = month_window(MONTH)
 LATER = dt.datetime(2025, 1, 15, tzinfo=dt.UTC)
 HASTY = Patience(max_retries=3, backoff=0.01, longest_pause=0.05, timeout=2.0)
+
+
+def children() -> dict[str, str]:
+    """The environment of a process in this folder that imports what the tests import."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def client(

@@ -13,7 +13,6 @@ import asyncio
 import base64
 import json
 import secrets
-import threading
 import time
 from bisect import bisect_left, insort
 from collections import deque
@@ -21,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import formatdate
-from typing import Literal, Self
+from typing import Literal
 
 from aiohttp import web
 from brain_alphas import Alpha
@@ -56,10 +55,10 @@ class BrainServer(Faults):
         latency: float = 0.0,
         port: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(port)
         self.requests_allowed, self.per_seconds = requests, per_seconds
         self.retry_after, self.retry_after_as = retry_after, retry_after_as
-        self.cap, self.session_seconds, self.latency, self.port = cap, session_seconds, latency, port
+        self.cap, self.session_seconds, self.latency = cap, session_seconds, latency
         self.users: dict[str, User] = {}
         self.log: list[str] = []
         self.arrivals: dict[str, list[float]] = {}
@@ -68,15 +67,8 @@ class BrainServer(Faults):
         self._sessions: dict[str, tuple[str, float]] = {}
         self._inquiries: dict[str, tuple[str, bool]] = {}
         self._recent: dict[str, deque[float]] = {}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._runner: web.AppRunner | None = None
 
     # What a test sets up and asks.
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     @property
     def requests(self) -> int:
@@ -120,18 +112,7 @@ class BrainServer(Faults):
 
     # The life of the server.
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _start(self) -> None:
+    def application(self) -> web.Application:
         app = web.Application(middlewares=[self._around])
         app.router.add_get("/authentication", self._check)
         app.router.add_post("/authentication", self._login)
@@ -139,15 +120,7 @@ class BrainServer(Faults):
         app.router.add_post("/authentication/persona", self._finish_login)
         app.router.add_get("/users/self/alphas", self._list)
         app.router.add_get("/alphas/{id}", self._one)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
-
-    async def _stop(self) -> None:
-        assert self._runner
-        await self._runner.cleanup()
+        return app
 
     @web.middleware
     async def _around(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from brain_alphas import Alpha, make, spread
-from brain_clients import EMAIL, HASTY, MONTH, NOVEMBER, PASSWORD, client, fetched
+from brain_clients import EMAIL, HASTY, MONTH, NOVEMBER, PASSWORD, children, client, fetched
 from brain_server import BrainServer
 
 from marketdata_assets.alphas import slices
@@ -73,7 +73,8 @@ def survived() -> Iterator[Fetch]:
     """A fetch in another process that is killed after so many steps; True when it needed no more of them."""
     here = Path(__file__)
     command = [sys.executable, "-c", f"import {here.stem} as kills; kills.serve()"]
-    with subprocess.Popen(command, cwd=here.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=here.parent, env=children(), **pipes) as server:
         assert server.stdin and server.stdout
 
         def run(url: str, home: Path, steps: int, refetch: bool) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from brain_alphas import spread
-from brain_clients import EMAIL, NOVEMBER, PASSWORD, client, with_client
+from brain_clients import EMAIL, NOVEMBER, PASSWORD, children, client, with_client
 from brain_server import BrainServer
 
 from marketdata_assets.alphas.answers import Page
@@ -88,8 +88,8 @@ def test_processes_share_one_renewal(server: BrainServer, tmp_path: Path) -> Non
         "with_client(SimpleNamespace(url=sys.argv[1]), Path(sys.argv[2]), pages)"
     )
     command = [sys.executable, "-c", code, server.url, str(tmp_path)]
-    children = [subprocess.Popen(command, cwd=Path(__file__).parent) for _ in range(3)]
-    assert [child.wait(30) for child in children] == [0, 0, 0]
+    started = [subprocess.Popen(command, cwd=Path(__file__).parent, env=children()) for _ in range(3)]
+    assert [child.wait(120) for child in started] == [0, 0, 0]
     assert server.logins == 2
     assert server.asked(LIST) >= 16
 

@@ -1,27 +1,16 @@
-"""Packages: nothing lost, each id once in its newest version, equal bytes for equal content, whatever is killed."""
+"""Packages: nothing lost, each id once in its newest version, unchanged days left alone, damage told of."""
 
-import datetime as dt
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pytest
 from archives import ACCOUNT, MONTH, alpha, names, on_disk, pack, packed, put, put_single
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from marketdata_assets.alphas import layout, package_files, packages, sample
-from marketdata_assets.alphas.archive import Alpha
+from marketdata_assets.alphas import layout, package_files, packages
 from marketdata_assets.alphas.errors import BadSlice
-from marketdata_assets.alphas.newest import Newest
 
 
 def test_a_day_a_file_sorted_by_instant_and_id(tmp_path: Path) -> None:
@@ -245,174 +234,6 @@ def test_progress_counts_every_input(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     packages.package(tmp_path, ACCOUNT, "regular", MONTH, progress=lambda done, total, _: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
-
-
-# Laws. An input is a slice, or single files, of alphas whose ids, dates and versions clash on purpose.
-
-DATES = st.sampled_from(
-    ["2024-11-02T21:30:00-04:00", "2024-11-03T01:30:00Z", "2024-11-03T01:10:00-05:00", "2024-11-04", "none", None]
-)
-ALPHAS = st.fixed_dictionaries(
-    {"id": st.sampled_from("abcd"), "dateCreated": DATES, "dateModified": DATES, "v": st.integers(0, 2)}
-)
-INPUTS = st.lists(st.tuples(st.booleans(), st.integers(1, 3), st.lists(ALPHAS, max_size=4)), min_size=1, max_size=5)
-
-
-def deliver(root: Path, inputs: list[tuple[int, tuple[bool, int, list[Any]]]]) -> None:
-    for number, (single, mtime, documents) in inputs:
-        if single:
-            for index, document in enumerate(documents):
-                put_single(root, f"2024-11-0{number + 1}", f"{number}{index}", document, mtime=mtime)
-        else:
-            put(root, f"2024-11-0{number + 1}T00:00", documents, hours=24, mtime=mtime)
-
-
-@settings(max_examples=60)
-@given(inputs=INPUTS, shuffler=st.randoms(), zstd=st.booleans())
-def test_packaging_is_idempotent_and_order_does_not_matter(inputs: Any, shuffler: random.Random, zstd: bool) -> None:
-    numbered = list(enumerate(inputs))
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        deliver(Path(one), numbered)
-        report = pack(Path(one), zstd=zstd)
-        at_once = on_disk(Path(one))
-        assert pack(Path(one), zstd=zstd).written == ()
-        assert on_disk(Path(one)) == at_once
-        kept = [document["id"] for documents in packed(Path(one)).values() for document in documents]
-        assert sorted(kept) == sorted({document["id"] for _, _, documents in inputs for document in documents})
-        assert report.documents == len(kept)
-        shuffler.shuffle(numbered)
-        for part in numbered:
-            deliver(Path(other), [part])
-            pack(Path(other), zstd=shuffler.random() < 0.5)
-        pack(Path(other), zstd=zstd)
-        assert on_disk(Path(other)) == at_once
-
-
-OFFERS = st.tuples(
-    *(st.sampled_from("ab"), st.sampled_from([b'{"id":1}', b'{"id":2}']), st.integers(1, 2), st.booleans()),
-    *(st.integers(1, 2), st.integers(1, 2)),
-)
-
-
-@given(offers=st.lists(OFFERS, max_size=6), shuffler=st.randoms())
-def test_the_newest_is_the_same_in_whatever_order_versions_are_offered(offers: Any, shuffler: random.Random) -> None:
-    def kept() -> list[tuple[dt.date, str, bytes]]:
-        with tempfile.TemporaryFile() as spool:
-            newest = Newest(spool)
-            for name, raw, modified, is_raw, mtime, day in offers:
-                moment = dt.datetime(2024, 11, modified, tzinfo=dt.UTC)
-                newest.offer(Alpha(name, None, moment, dt.date(2024, 11, day), raw), raw=is_raw, mtime_ns=mtime)
-            return [(day, v.id, newest.line(v)) for day, versions in newest.by_day().items() for v in versions]
-
-    before = kept()
-    shuffler.shuffle(offers)
-    assert kept() == before
-
-
-@settings(max_examples=40)
-@given(inputs=INPUTS)
-def test_without_its_raw_files_a_package_stays_as_it_is(inputs: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        deliver(root, list(enumerate(inputs)))
-        pack(root)
-        before = on_disk(root)
-        for path in root.rglob("*.json"):
-            path.unlink()
-        assert pack(root).written == ()
-        assert on_disk(root) == before
-
-
-# Kills and races.
-
-
-def doomed(work: Callable[[], Any], steps: int) -> bool:
-    """Do `work` in a child that is killed before the file system step after `steps`; True when it needed no more."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            _mortal(steps)
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, -signal.SIGKILL)
-    return code == 0
-
-
-def _mortal(steps: int) -> None:
-    left = steps
-
-    def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(function)
-        def step(*arguments: Any, **options: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-
-        return step
-
-    for owner, name in (
-        *((os, name) for name in ("replace", "unlink", "fsync", "mkdir", "pread")),
-        *((Path, name) for name in ("open", "read_bytes")),
-    ):
-        setattr(owner, name, mortal(getattr(owner, name)))
-
-
-@pytest.mark.parametrize("zstd", [False, True])
-def test_a_kill_at_any_write_loses_nothing(tmp_path: Path, zstd: bool) -> None:
-    raw, wanted = tmp_path / "raw", tmp_path / "wanted"
-    old = [alpha(f"o{day}", f"2024-11-0{day}T09:00:00Z") for day in (1, 2)]
-    new = [alpha(f"n{day}", f"2024-11-0{day}T09:00:00Z") for day in (2, 3)]
-    for root in (raw, wanted):
-        first = put(root, "2024-11-01T00:00", old, hours=96, mtime=1)
-        pack(root, zstd=not zstd)
-        first.unlink()
-        put(root, "2024-11-01T00:00", [*new, 7], hours=72, mtime=2)
-    pack(wanted, zstd=zstd)
-    for steps in range(200):
-        root = tmp_path / str(steps)
-        subprocess.run(["cp", "-a", raw, root], check=True)
-        survived = doomed(lambda root=root: pack(root, zstd=zstd), steps)  # type: ignore[misc]
-        ids = {document["id"] for documents in packed(root).values() for document in documents}
-        assert ids >= {"o1", "o2"}
-        pack(root, zstd=zstd)
-        assert on_disk(root) == on_disk(wanted)
-        if survived:
-            break
-    assert steps > 20
-
-
-def test_processes_packaging_the_same_month_at_once_end_in_the_same_files(tmp_path: Path) -> None:
-    together, alone = tmp_path / "together", tmp_path / "alone"
-    for root in (together, alone):
-        sample.write_archive(root, ACCOUNT, ["2024-10", MONTH], regular=200, superalphas=0)
-    pack(alone)
-    code = (
-        "import sys; from pathlib import Path; from marketdata_assets.alphas.packages import package\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        "for n in range(6): package(Path(sys.argv[1]), 'lk', 'regular', '2024-11', zstd=(n + int(sys.argv[2])) % 2 > 0)"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, together, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for n in range(3)
-    ]
-    for process in processes:
-        assert process.stdout and process.stdout.readline()
-    for process in processes:
-        assert process.stdin
-        process.stdin.write(b"\n")
-        process.stdin.close()
-    for process in processes:
-        assert process.stdout
-        assert process.wait(timeout=60) == 0
-        process.stdout.close()
-    pack(together)
-    assert on_disk(together) == on_disk(alone)
 
 
 def test_recorded_alphas_come_back_unchanged(fixtures: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from commands import answer, marketdata
 from tushare_server import DAILY, TOKEN, TushareServer
 from typer.testing import CliRunner
+from unlimited import UNLIMITED
 
 from marketdata_assets.cli import app
 from marketdata_assets.cli.instance import environment as found_by_dagster
@@ -26,24 +27,6 @@ from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.records import Days
 
 SYMBOLS = ("600000.SH", "600001.SH", "000001.SZ")
-PROVIDERS = """
-tushare:
-  enabled: true
-  priority: 1
-  supports: [tick_data, factors]
-  rate_limits: {requests_per_minute: 100000, requests_per_hour: 1000000}
-  network: {timeout: 5, max_retries: 1, backoff: 0.01}
-  quality: {min_price: 0.01, max_price: 10000, max_volume: 1.0e+9, max_return: 0.31}
-  symbol_mapping: {suffixes: {SH: SH, SZ: SZ, BJ: BJ}, symbols: {}}
-  session: {timezone: Asia/Shanghai, hours: ["09:30-11:30", "13:00-15:00"]}
-files:
-  enabled: true
-  priority: 3
-  supports: [tick_data, order_book]
-  quality: {min_price: 0.01, max_price: 10000, max_volume: 1.0e+9, max_return: 0.31}
-  symbol_mapping: {suffixes: {SH: SH, SZ: SZ, BJ: BJ}, symbols: {}}
-  session: {timezone: Asia/Shanghai, hours: ["09:30-11:30", "13:00-15:00"]}
-"""
 BARS_A_DAY = 241
 
 
@@ -87,7 +70,7 @@ class Desk:
 
     def ingest(self, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
         config = self.folder / "providers.yaml"
-        config.write_text(PROVIDERS)
+        config.write_text(UNLIMITED)
         return self.run("ingest", "ticks", "--providers-config", str(config), *arguments, **variables)
 
     def said(self, run: subprocess.CompletedProcess[str], code: int = 0) -> dict[str, Any]:
@@ -253,7 +236,7 @@ def test_options_that_cannot_be_meant_are_refused(tmp_path: Path, options: list[
 
 
 def test_providers_file_with_a_key_that_nobody_reads_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(PROVIDERS.replace("priority: 1", "priorty: 1"))
+    (tmp_path / "mine.yaml").write_text(UNLIMITED.replace("priority: 1", "priorty: 1"))
     variables = {"MARKETDATA_HOME": str(tmp_path), "COLUMNS": "200"}
     refused = CliRunner(env=variables).invoke(
         app, ["ingest", "ticks", "--providers-config", str(tmp_path / "mine.yaml")]

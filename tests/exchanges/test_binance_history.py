@@ -1,15 +1,15 @@
 """Binance's history against a server with its page sizes, weights, limits and faults."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from binance_server import HOUR, MINUTE, BinanceServer, Happened
+from history_pages import HASTY, MS, all_of, windows_after
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.calls import Patience
 from marketdata_assets.exchanges.binance import history as histories
 from marketdata_assets.exchanges.binance.answers import failure
 from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, BinanceHistory, limits
@@ -19,10 +19,9 @@ from marketdata_assets.exchanges.history import Cursor, Page, Window
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, MarketType, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
 
-MS = 1_000_000
 START = 1_700_000_040_000  # ms, on a minute
-HASTY = Patience(timeout=2.0, max_retries=3, backoff=0.01)
 LINEAR, INVERSE = "ABCUSDT", "ABCUSD_PERP"
+window = windows_after(START)
 
 
 @pytest.fixture
@@ -46,15 +45,6 @@ def run(
             return await body(history)
 
     return asyncio.run(main())
-
-
-async def all_of(pages: AsyncIterator[Page]) -> list[AnyRecord | Gap]:
-    return [record async for page in pages for record in page.records]
-
-
-def window(first: int, last: int) -> Window:
-    """From and to in ms after START."""
-    return Window((START + first) * MS, (START + last) * MS)
 
 
 def numbers(records: list[AnyRecord | Gap]) -> list[int]:

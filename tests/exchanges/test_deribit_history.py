@@ -1,16 +1,16 @@
 """Deribit's history against a server with its page sizes, limits and faults."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deribit_messages import OPTION, PERPETUAL, instruments
 from deribit_server import HOUR, MINUTE, DeribitServer, Happened
+from history_pages import HASTY, MS, all_of, windows_after
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.calls import Patience
 from marketdata_assets.exchanges.deribit.history import LISTS, DeribitHistory, limits
 from marketdata_assets.exchanges.deribit.rest import error_of
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RestRefused, VenueAway, VenueSilenced
@@ -19,9 +19,8 @@ from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, Liquidation, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
 
-MS = 1_000_000
 START = 1_700_000_040_000  # ms, on a minute
-HASTY = Patience(timeout=2.0, max_retries=3, backoff=0.01)
+window = windows_after(START)
 
 
 @pytest.fixture
@@ -46,15 +45,6 @@ def run(
             return await body(DeribitHistory(client, instruments() if known is None else known))
 
     return asyncio.run(main())
-
-
-async def all_of(pages: AsyncIterator[Page]) -> list[AnyRecord | Gap]:
-    return [record async for page in pages for record in page.records]
-
-
-def window(first: int, last: int) -> Window:
-    """From and to in ms after START."""
-    return Window((START + first) * MS, (START + last) * MS)
 
 
 def numbers(records: list[AnyRecord | Gap]) -> list[int]:

@@ -1,16 +1,16 @@
 """OKX's history against a server with its page sizes, limits and faults."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from history_pages import HASTY, MS, all_of, windows_after
 from okx_server import LISTED, PAGE, Happened, OkxServer
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.calls import Patience
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RestRefused, UnknownInstrument
 from marketdata_assets.exchanges.history import Cursor, Page, Window
 from marketdata_assets.exchanges.okx.history import BARS, OkxHistory, error_of, limits
@@ -18,11 +18,10 @@ from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, 
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
 
-MS = 1_000_000
 START = 1_700_006_400_000  # ms, on an hour
 MINUTE, HOUR = 60_000, 3_600_000
 SPOT, SWAP = "ABC-USDT", "ABC-USD-SWAP"
-HASTY = Patience(timeout=2.0, max_retries=3, backoff=0.01)
+window = windows_after(START)
 
 
 @pytest.fixture
@@ -51,15 +50,6 @@ def run(
             return await body(OkxHistory(client, known() if listed is None else listed))
 
     return asyncio.run(main())
-
-
-async def all_of(pages: AsyncIterator[Page]) -> list[AnyRecord | Gap]:
-    return [record async for page in pages for record in page.records]
-
-
-def window(first: int, last: int) -> Window:
-    """From and to in ms after START."""
-    return Window((START + first) * MS, (START + last) * MS)
 
 
 def numbers(records: list[AnyRecord | Gap]) -> list[int]:

@@ -1,12 +1,16 @@
-"""Test servers of the providers, and clients of them."""
+"""Test servers of the providers and clients of them, and a database with the tables of ticks."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.client import Client
+from factor_bars import Computer
 from tick_clients import NOW, Clients
 from tushare_server import TushareServer
 from yahoo_server import YahooServer
+
+from marketdata_assets.ticks import tables
 
 
 @pytest.fixture
@@ -24,3 +28,15 @@ def yahoo_server() -> Iterator[YahooServer]:
 @pytest.fixture
 def clients(tmp_path: Path) -> Clients:
     return Clients(tmp_path)
+
+
+@pytest.fixture
+def client(clickhouse_client: Client) -> Client:
+    """A client of a database with empty tables."""
+    tables.ensure(clickhouse_client)
+    return clickhouse_client
+
+
+@pytest.fixture
+def compute_all(client: Client) -> Computer:
+    return Computer(client)

@@ -28,20 +28,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.computed import COMPUTED, computed, window
 from marketdata_assets.ticks.recomputed import differences, recomputed
-
-
-@pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    tables.ensure(clickhouse_client)
-    return clickhouse_client
-
-
-@pytest.fixture
-def compute_all(client: Client) -> Computer:
-    return Computer(client)
 
 
 def test_the_four_factors_are_what_their_definitions_say(client: Client, compute_all: Computer) -> None:

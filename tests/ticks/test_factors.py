@@ -16,21 +16,8 @@ from yahoo_server import YahooServer
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import factors as module
-from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.factor_inputs import Inputs
 from marketdata_assets.ticks.reports import Unit
-
-
-@pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    tables.ensure(clickhouse_client)
-    return clickhouse_client
-
-
-@pytest.fixture
-def compute_all(client: Client) -> Computer:
-    return Computer(client)
-
 
 # What is done again, and what is not.
 

@@ -36,12 +36,6 @@ SECOND_WEEK = Days(dt.date(2026, 1, 12), dt.date(2026, 1, 16))
 A, B, C = "600000.SH", "600001.SH", "000001.SZ"
 
 
-@pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    tables.ensure(clickhouse_client)
-    return clickhouse_client
-
-
 def test_tables_can_be_ensured_again(client: Client) -> None:
     land(client, [one(A)])
     before = stands(client)

@@ -32,12 +32,6 @@ A, B, C = "600000.SH", "600001.SH", "000001.SZ"
 KILLS = 12
 
 
-@pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    tables.ensure(clickhouse_client)
-    return clickhouse_client
-
-
 @dataclass
 class Writers:
     """Processes that land what they are told to; each runs one order at a time."""

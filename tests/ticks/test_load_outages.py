@@ -126,7 +126,7 @@ def test_a_provider_that_goes_away_half_way_and_a_rerun(loader: Loader) -> None:
     asked = [line for line in loader.server.lines if any(symbol in line for symbol in failed)]
     assert len(asked) <= IN_A_ROW + 4  # those under way, and not one for each
     assert "was not asked for" in (report.failed[-1].error or "")
-    loader.server._faults.clear()
+    loader.server.no_more_faults()
     again = loader(units(symbols))
     assert (again.failed, again.requests) == ((), 18)
     assert_exact(loader.client, undisturbed)

@@ -12,7 +12,7 @@ from factor_bars import day_of, stand
 from landed import entry
 
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks import checks, coverage, factors, registry, tables
+from marketdata_assets.ticks import checks, coverage, factors, registry
 from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.checks import Finding, Question
 from marketdata_assets.ticks.records import FLAGS, Days, Label
@@ -22,12 +22,6 @@ MONTH = "2026-01"
 DAYS = ashares().trading_days(Days.month(MONTH))
 SYMBOL, OTHER = "600000.SH", "000001.SZ"
 NOW = dt.datetime(2026, 2, 2, 1, tzinfo=dt.UTC)
-
-
-@pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    tables.ensure(clickhouse_client)
-    return clickhouse_client
 
 
 def whole(symbol: str, day: dt.date, label: Label = "end", without: Collection[str] = ()) -> pl.DataFrame:

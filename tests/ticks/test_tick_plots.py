@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from factor_bars import day_of, stand
 
 from marketdata_assets import pictures as image
-from marketdata_assets.ticks import plots, registry, tables
+from marketdata_assets.ticks import plots, registry
 from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.records import Days, Label
 from marketdata_assets.ticks.reports import Unit
@@ -22,12 +22,6 @@ MONTH = "2026-01"
 DAYS = ashares().trading_days(Days.month(MONTH))
 SYMBOL, OTHER = "600000.SH", "000001.SZ"
 UNITS = [Unit(SYMBOL, MONTH), Unit(OTHER, MONTH)]
-
-
-@pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    tables.ensure(clickhouse_client)
-    return clickhouse_client
 
 
 def day(symbol: str, date: dt.date, label: Label = "end", *, missing: int = 0, first: int = 100) -> pl.DataFrame:

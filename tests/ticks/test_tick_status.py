@@ -21,10 +21,9 @@ WINDOW = ["2026-01", "2026-02", "2026-03"]
 
 
 @pytest.fixture
-def client(clickhouse_client: Client, tmp_path: Path) -> Client:
-    tables.ensure(clickhouse_client)
-    register(clickhouse_client, tmp_path, SYMBOL, OTHER)
-    return clickhouse_client
+def client(client: Client, tmp_path: Path) -> Client:
+    register(client, tmp_path, SYMBOL, OTHER)
+    return client
 
 
 def register(client: Client, folder: Path, *lines: str) -> None:

@@ -1,0 +1,104 @@
+"""Packaging that is killed at any step, and processes that package one month at once."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archives import ACCOUNT, MONTH, alpha, on_disk, pack, packed, put
+
+from marketdata_assets.alphas import sample
+
+
+def doomed(work: Callable[[], Any], steps: int) -> bool:
+    """Do `work` in a child that is killed before the file system step after `steps`; True when it needed no more."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            _mortal(steps)
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGKILL)
+    return code == 0
+
+
+def _mortal(steps: int) -> None:
+    left = steps
+
+    def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def step(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return step
+
+    for owner, name in (
+        *((os, name) for name in ("replace", "unlink", "fsync", "mkdir", "pread")),
+        *((Path, name) for name in ("open", "read_bytes")),
+    ):
+        setattr(owner, name, mortal(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("zstd", [False, True])
+def test_a_kill_at_any_write_loses_nothing(tmp_path: Path, zstd: bool) -> None:
+    raw, wanted = tmp_path / "raw", tmp_path / "wanted"
+    old = [alpha(f"o{day}", f"2024-11-0{day}T09:00:00Z") for day in (1, 2)]
+    new = [alpha(f"n{day}", f"2024-11-0{day}T09:00:00Z") for day in (2, 3)]
+    for root in (raw, wanted):
+        first = put(root, "2024-11-01T00:00", old, hours=96, mtime=1)
+        pack(root, zstd=not zstd)
+        first.unlink()
+        put(root, "2024-11-01T00:00", [*new, 7], hours=72, mtime=2)
+    pack(wanted, zstd=zstd)
+    for steps in range(200):
+        root = tmp_path / str(steps)
+        subprocess.run(["cp", "-a", raw, root], check=True)
+        survived = doomed(lambda root=root: pack(root, zstd=zstd), steps)  # type: ignore[misc]
+        ids = {document["id"] for documents in packed(root).values() for document in documents}
+        assert ids >= {"o1", "o2"}
+        pack(root, zstd=zstd)
+        assert on_disk(root) == on_disk(wanted)
+        if survived:
+            break
+    assert steps > 20
+
+
+def test_processes_packaging_the_same_month_at_once_end_in_the_same_files(tmp_path: Path) -> None:
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    for root in (together, alone):
+        sample.write_archive(root, ACCOUNT, ["2024-10", MONTH], regular=200, superalphas=0)
+    pack(alone)
+    code = (
+        "import sys; from pathlib import Path; from marketdata_assets.alphas.packages import package\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for n in range(6): package(Path(sys.argv[1]), 'lk', 'regular', '2024-11', zstd=(n + int(sys.argv[2])) % 2 > 0)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, together, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for n in range(3)
+    ]
+    for process in processes:
+        assert process.stdout and process.stdout.readline()
+    for process in processes:
+        assert process.stdin
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    for process in processes:
+        assert process.stdout
+        assert process.wait(timeout=60) == 0
+        process.stdout.close()
+    pack(together)
+    assert on_disk(together) == on_disk(alone)
