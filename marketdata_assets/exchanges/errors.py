@@ -9,12 +9,16 @@ MarketDataError
 │       ├── BadCapture          a capture file cannot be read
 │       ├── UnknownVenue        what a capture holds cannot be told, or no code of ours reads it
 │       ├── RestRefused         the venue does not accept a REST request
+│       ├── UnknownTable        no table of ours holds records of a type
 │       ├── BadPage             a page of history does not fit what was asked for
 │       └── BadCursor           a stored cursor belongs to another history
 └── TransientError
     ├── VenueAway               no answer, or only errors, as often as we asked
     └── VenueSilenced           the venue wants to be left alone for longer than we wait
 """
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 from marketdata_assets.errors import TerminalError, TransientError
 
@@ -72,6 +76,17 @@ class RestRefused(ExchangesError):
         self.request = request
         self.code = code
         super().__init__(f"{request}: refused with {code} ({answer}). Asking again will not help.")
+
+
+class UnknownTable(ExchangesError):
+    """No table of ours holds records of a type."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        names = list(known)
+        near = get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]}" if near else f"there are {', '.join(names)}"
+        super().__init__(f"no table holds records of type {name!r}; {hint}.")
 
 
 class BadPage(ExchangesError):

@@ -1,0 +1,132 @@
+"""A look at the JSON of records before ClickHouse reads it, for what ClickHouse would coerce without a word.
+
+It would make 0 of a missing key and of "", cut decimals behind the 18th place, and let integers wrap around. A batch
+is decoded at once, and regular rows pass after a few comparisons; any other row is judged alone, exactly. Decimals
+that are wrong in a way the fast look cannot tell from right ones, as those that are too large, ClickHouse refuses.
+"""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from operator import attrgetter
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from marketdata_assets.exchanges.numbers import DIGITS, PLAIN, is_decimal
+from marketdata_assets.exchanges.records import Level
+from marketdata_assets.exchanges.tables.schema import PRECISION, SCALE, Table
+
+SHORT = 19
+"""A number of so many characters fits: 18 digits behind a point, or 19 before it."""
+
+LONG_RUN = b"0" * (SCALE + 1)
+_AS_ZEROS = bytes.maketrans(DIGITS.encode(), b"0" * len(DIGITS))
+_LARGEST = 1 << 63
+
+_Int = Annotated[int, Meta(ge=-_LARGEST, le=_LARGEST - 1)]
+_Time = Annotated[int, Meta(ge=0, le=_LARGEST - 1)]
+_levels = msgspec.json.Decoder(tuple[Level, ...]).decode
+
+
+class Looker:
+    """Looks at records of one type."""
+
+    def __init__(self, table: Table) -> None:
+        looked = _looked(table.record)
+        self._all = msgspec.json.Decoder(list[looked]).decode  # type: ignore[valid-type]
+        self._one = msgspec.json.Decoder(looked).decode
+        self._decimals = table.decimals
+        self._sides = tuple(name for name in table.columns if name in ("bids", "asks"))
+        self._odd: Callable[[list[Any]], list[int]] = self._odd_levels if self._sides else self._odd_numbers
+
+    def faults(self, payloads: Sequence[bytes], array: bytes) -> dict[int, str]:
+        """What is wrong with which of the payloads; `array` is all of them as one JSON array."""
+        try:
+            rows = self._all(array)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            rows = []
+        suspects = self._odd(rows) if len(rows) == len(payloads) else range(len(payloads))
+        return {number: fault for number in suspects if (fault := self._fault(payloads[number]))}
+
+    def _odd_numbers(self, rows: list[Any]) -> list[int]:
+        get = attrgetter(*self._decimals) if self._decimals else lambda _: ()
+        odd = []
+        for number, row in enumerate(rows):
+            for text in get(row):
+                if text is not None and (len(text) > SHORT or text.strip(DIGITS) not in PLAIN or text < "/"):
+                    odd.append(number)
+                    break
+        return odd
+
+    def _odd_levels(self, rows: list[Any]) -> list[int]:
+        sides = attrgetter(*self._sides)
+        raws = [bytes(raw) for row in rows for raw in sides(row)]
+        if _regular(b",".join(raws)):
+            return []
+        width = len(self._sides)
+        return [at for at in range(len(rows)) if not _regular(b",".join(raws[at * width : at * width + width]))]
+
+    def _fault(self, payload: bytes) -> str | None:
+        try:
+            row = self._one(payload)
+            numbers = [(name, text) for name in self._decimals if (text := getattr(row, name)) is not None]
+            for side in self._sides:
+                numbers += [(side, text) for level in _levels(getattr(row, side)) for text in level]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return str(error)
+        return next((fault for name, text in numbers if (fault := unfit(name, text))), None)
+
+
+@lru_cache(64)
+def looker(table: Table) -> Looker:
+    """The looker of a table, made once."""
+    return Looker(table)
+
+
+def unfit(name: str, text: str) -> str | None:
+    """Why a decimal cannot stand in a column as it is; None when it can."""
+    if not is_decimal(text):
+        return f"{name} is no decimal number: {text[:60]!r}"
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return f"{name} is no decimal number: {text[:60]!r}"
+    if not number:
+        return None
+    digits = number.as_tuple().digits
+    last = len(digits) - len(bytes(digits).rstrip(b"\0"))
+    exponent = number.adjusted() - len(digits) + 1 + last
+    if exponent < -SCALE:
+        return f"{name} has more than {SCALE} decimals: {text[:60]!r}"
+    if number.adjusted() >= PRECISION - SCALE:
+        return f"{name} has more than {PRECISION - SCALE} digits before the point: {text[:60]!r}"
+    return None
+
+
+def _regular(levels: bytes) -> bool:
+    """Whether these sides of books, joined by commas, are pairs of plain, short decimals as they should be."""
+    if b'""' in levels or b'"."' in levels or LONG_RUN in levels.translate(_AS_ZEROS):
+        return False
+    shape = levels.translate(None, DIGITS.encode()).replace(b'"."', b'""').replace(b'["",""]', b"")
+    return not shape.strip(b"[],")
+
+
+def _looked(record: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The record as a struct that bounds integers and leaves levels as they stand."""
+    fields: list[Any] = []
+    for field in msgspec.structs.fields(record):
+        name, kind = field.encode_name, _bounded(field.encode_name, field.type)
+        fields.append((name, kind) if field.required else (name, kind, field.default))
+    tag = record.__struct_config__.tag
+    return msgspec.defstruct(record.__name__, fields, tag_field="type", tag=tag, frozen=True, gc=False)
+
+
+def _bounded(name: str, kind: Any) -> Any:
+    if name in ("bids", "asks"):
+        return msgspec.Raw
+    whole = _Time if name.startswith("ts_") or name.endswith(("_time", "_at")) else _Int
+    if kind is int:
+        return whole
+    return whole | None if kind == (int | None) else kind

@@ -1,0 +1,146 @@
+"""Records into their tables, as the JSON they are: ClickHouse parses it, and what is wrong with a row is kept with it.
+
+Any row may be sent any number of times, in any batch: the key of its table makes it one. What a sender of a stream
+may do once these return: tell the stream that the rows are safe.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from marketdata_assets.exchanges.records import AnyRecord, Gap
+from marketdata_assets.exchanges.tables.looks import looker
+from marketdata_assets.exchanges.tables.schema import REJECTS, Table, table_of
+from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, naming_failures, quoted
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+SETTINGS: Mapping[str, Any] = {
+    **INSERT_SETTINGS,
+    "input_format_skip_unknown_fields": 1,
+    "input_format_json_named_tuples_as_objects": 0,  # levels are pairs in the JSON
+    "max_partitions_per_insert_block": 10_000,  # years of candles of a history
+}
+ROWS_PER_INSERT = 200_000
+
+DATA_CODES = (6, 20, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 407, 467, 469, 636)
+"""Codes of a server that cannot read a row; with any other one it is not the row's fault."""
+
+_REASON = re.compile(r"DB::Exception: (?:Code: \d+\. DB::Exception: )?(.*?)(?:: \(at row|: \(while|\. \(|$)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One record that its table cannot take as it is."""
+
+    reason: str
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Inserted:
+    """What became of a batch: `rows` went in, or were there already."""
+
+    rows: int = 0
+    rejects: tuple[Reject, ...] = ()
+
+
+def insert_json(
+    client: "Client", type_name: str, payloads: Sequence[bytes], token: str | None = None, *, source: str = ""
+) -> Inserted:
+    """Put records of one type into its table, each the JSON of one, and those that do not fit into `exchange_rejects`.
+
+    The rows are on the server's disk when this returns. `token` names the batch: the server skips one that it has
+    just taken; without it the content is the name. `source` says in the rejects who brought them.
+    Raises UnknownTable, and StoreAway or StoreFull; then any part of the batch may have landed.
+    """
+    table = table_of(type_name)
+    rows, rejects = 0, []
+    name = token or _digest(payloads)
+    for begin in range(0, len(payloads), ROWS_PER_INSERT):
+        part = payloads[begin : begin + ROWS_PER_INSERT]
+        refused = _insert(client, table, part, f"{name}:{begin}")
+        rows += len(part) - len(refused)
+        rejects += refused
+    quarantine(client, type_name, rejects, source)
+    return Inserted(rows, tuple(rejects))
+
+
+def insert_records(client: "Client", records: Iterable[AnyRecord | Gap], *, source: str = "") -> dict[str, Inserted]:
+    """Put records of any types into their tables; what became of each type. Raises as insert_json does."""
+    payloads: dict[str, list[bytes]] = {}
+    encode = msgspec.json.Encoder().encode
+    for record in records:
+        payloads.setdefault(str(record.__struct_config__.tag), []).append(encode(record))
+    return {name: insert_json(client, name, batch, source=source) for name, batch in payloads.items()}
+
+
+def quarantine(client: "Client", type_name: str, rejects: Sequence[Reject], source: str) -> None:
+    """Keep refused records whole; the same one again is the same row."""
+    if not rejects:
+        return
+    lines = [
+        {"type": type_name, "reason": one.reason, "raw": one.raw.decode(errors="backslashreplace"), "source": source}
+        for one in rejects
+    ]
+    _send(client, REJECTS, ("type", "reason", "raw", "source"), msgspec.json.encode(lines), {})
+
+
+def _insert(client: "Client", table: Table, payloads: Sequence[bytes], token: str) -> list[Reject]:
+    array = _array(payloads)
+    faults = looker(table).faults(payloads, array)
+    rejects = [Reject(fault, payloads[number]) for number, fault in faults.items()]
+    if faults:
+        payloads = [payload for number, payload in enumerate(payloads) if number not in faults]
+        array = _array(payloads)
+    return rejects + _halved(client, table, payloads, array, token)
+
+
+def _halved(client: "Client", table: Table, payloads: Sequence[bytes], array: bytes, token: str) -> list[Reject]:
+    """Insert the rows; when the server cannot read one, each half by itself, down to the row that it is."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    if not payloads:
+        return []
+    try:
+        _send(client, table.name, table.columns, array, {"insert_deduplication_token": token})
+    except DatabaseError as error:
+        if error.code not in DATA_CODES:
+            raise
+        if len(payloads) == 1:
+            return [Reject(_reason(error), payloads[0])]
+        middle = len(payloads) // 2
+        halves = (payloads[:middle], f"{token}/0"), (payloads[middle:], f"{token}/1")
+        return [one for half, name in halves for one in _halved(client, table, half, _array(half), name)]
+    return []
+
+
+def _send(client: "Client", table: str, columns: Sequence[str], block: bytes, settings: Mapping[str, Any]) -> None:
+    with naming_failures():
+        client.raw_insert(
+            quoted(table),
+            column_names=list(columns),
+            insert_block=block,
+            settings={**SETTINGS, **settings},
+            fmt="JSONEachRow",
+        )
+
+
+def _array(payloads: Sequence[bytes]) -> bytes:
+    return b"[" + b",\n".join(payloads) + b"]"
+
+
+def _digest(payloads: Sequence[bytes]) -> str:
+    digest = blake2b(digest_size=16)
+    digest.update(b"\n".join(payloads))
+    return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    found = _REASON.search(str(error))
+    return found[1].strip() if found else str(error)

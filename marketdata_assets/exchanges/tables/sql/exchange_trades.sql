@@ -1,0 +1,27 @@
+-- Purpose: trades, as published. Of the same trade the copy that was received first stays.
+-- Locks: none.
+CREATE TABLE IF NOT EXISTS exchange_trades (
+    exchange     LowCardinality(String),
+    market_type  LowCardinality(String),  -- spot, linear, inverse, option
+    symbol       LowCardinality(String),  -- BASE-QUOTE and what tells it apart
+    instrument   LowCardinality(String),  -- the venue's own name
+    ts_event     Nullable(Int64) CODEC(Delta, ZSTD(1)),  -- ns, the venue's clock; null where the message has no time
+    ts_recv      Int64 CODEC(Delta, ZSTD(1)),  -- ns, our clock
+    trade_id     String CODEC(ZSTD(1)),
+    price        Decimal(38, 18) CODEC(ZSTD(1)),
+    size         Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- base units; null when only contracts are known
+    contracts    Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    side         LowCardinality(String),  -- of the taker
+    -- trades that the venue put together: the first and the last of them
+    first_id     Nullable(String) CODEC(ZSTD(1)),
+    last_id      Nullable(String) CODEC(ZSTD(1)),
+    -- ts_event, or ts_recv where there is none
+    time         DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(ifNull(ts_event, ts_recv), 'UTC')
+        CODEC(Delta, ZSTD(1)),
+    aggregated   Bool MATERIALIZED isNotNull(first_id),  -- such trades have numbers of their own
+    -- what was received first stays
+    version      UInt64 MATERIALIZED bitNot(reinterpretAsUInt64(ts_recv)) CODEC(ZSTD(1))
+) ENGINE = ReplacingMergeTree(version)
+PARTITION BY toDate(time)
+ORDER BY (exchange, market_type, instrument, time, trade_id, aggregated)
+SETTINGS non_replicated_deduplication_window = 100, fsync_after_insert = 1, fsync_part_directory = 1

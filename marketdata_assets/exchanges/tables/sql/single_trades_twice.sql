@@ -1,0 +1,17 @@
+-- Purpose: a condition on the trades of a day that leaves out single ones which stand in one that was put together.
+-- Parameters: first, end (the day, half open). Locks: none.
+AND (exchange, market_type, instrument, time, trade_id, aggregated) NOT IN (
+    SELECT exchange, market_type, instrument, time, trade_id, aggregated
+    FROM (
+        SELECT
+            exchange, market_type, instrument, time, trade_id, aggregated,
+            toInt64OrZero(if(aggregated, ifNull(first_id, ''), trade_id)) AS begin,
+            max(if(aggregated, toInt64OrZero(ifNull(last_id, '')), 0)) OVER (
+                PARTITION BY exchange, market_type, instrument ORDER BY begin, NOT aggregated
+                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+            ) AS reached
+        FROM exchange_trades FINAL
+        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')} AND exchange = 'binance'
+    )
+    WHERE NOT aggregated AND begin <= reached
+)
