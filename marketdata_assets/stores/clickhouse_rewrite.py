@@ -84,6 +84,11 @@ class Stage:
         clickhouse.insert(self.client, self.name, frame, dictionaries)
         _wait_for(self.client, self.name, "INSERT")
 
+    def fill(self, query: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Append the rows of a query, column by column, and see that nothing is still under way when this returns."""
+        self._command(f"INSERT INTO {quoted(self.name)} {query}", parameters)
+        _wait_for(self.client, self.name, "INSERT")
+
     def publish(self) -> None:
         """Make the stage the partition, at once for every reader."""
         from clickhouse_connect.driver.exceptions import DatabaseError

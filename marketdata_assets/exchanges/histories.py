@@ -1,0 +1,63 @@
+"""The histories of all venues behind one door. What a venue's history has is the business of its own module."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from marketdata_assets.calls import Patience
+from marketdata_assets.exchanges.binance import history as binance
+from marketdata_assets.exchanges.binance.answers import failure
+from marketdata_assets.exchanges.binance.session import MARKETS
+from marketdata_assets.exchanges.deribit import history as deribit
+from marketdata_assets.exchanges.deribit.rest import error_of as deribit_error
+from marketdata_assets.exchanges.deribit.session import REST as DERIBIT_URL
+from marketdata_assets.exchanges.history import Cursor, Page, Window
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.okx import history as okx
+from marketdata_assets.exchanges.okx.instruments import OkxInstruments
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.rest import Rest
+
+
+class History(Protocol):
+    """What all venues' histories have. An instrument must have been `listed` before it is asked for."""
+
+    async def listed(self) -> Sequence[Instrument]: ...
+    def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Where the venues are asked, and how patiently. `budgets` is the folder of limits that all processes share.
+
+    `urls` is by venue, Binance's by venue and market type, as `binance-spot`; the venue's own where it is not named.
+    """
+
+    budgets: Path
+    urls: Mapping[str, str] = field(default_factory=dict)
+    patience: Patience = field(default_factory=Patience)
+
+    def url(self, exchange: Exchange, market_type: MarketType) -> str:
+        """The address of a market's REST host."""
+        own = {"binance": MARKETS[market_type].rest, "okx": okx.URL, "deribit": DERIBIT_URL}[exchange]
+        return self.urls.get(f"{exchange}-{market_type}") or self.urls.get(exchange) or own
+
+
+@asynccontextmanager
+async def opened(hosts: Hosts, exchange: Exchange, market_type: MarketType) -> AsyncIterator[History]:
+    """The history of a market, closed on leaving; nothing is asked before it is used."""
+    url = hosts.url(exchange, market_type)
+    if exchange == "binance":
+        limits = binance.limits(hosts.budgets, market_type)
+        async with Rest(exchange, url, limits, failure, patience=hosts.patience) as client:
+            yield binance.BinanceHistory(client, market_type)
+    elif exchange == "okx":
+        limits = okx.limits(hosts.budgets)
+        async with Rest(exchange, url, limits, okx.error_of, patience=hosts.patience) as client:
+            yield okx.OkxHistory(client, OkxInstruments())
+    else:
+        limits = deribit.limits(hosts.budgets)
+        async with Rest(exchange, url, limits, deribit_error, patience=hosts.patience) as client:
+            yield deribit.DeribitHistory(client, Instruments(exchange))

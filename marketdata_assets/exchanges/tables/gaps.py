@@ -1,0 +1,99 @@
+"""Gaps as they stand in ClickHouse, and holes in the venues' own numbering of trades that no gap tells of.
+
+How a gap is closed is the business of `healing`.
+"""
+
+import datetime as dt
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from marketdata_assets.exchanges.records import Gap
+from marketdata_assets.exchanges.tables.days import bounds, span
+from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS
+from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, TRADES, of_trades
+from marketdata_assets.stores import clickhouse
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+NUMBERS = "numbers"
+"""The cause of a gap that only the numbers of trades show."""
+
+_FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())
+
+
+def of_day(client: "Client", day: dt.date) -> list[Gap]:
+    """The gaps that began on a UTC day, healed ones too, in order of time."""
+    return _read(client, "time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}", span(day))
+
+
+def open_gaps(client: "Client") -> list[Gap]:
+    """All gaps of trades that are not healed, in order of time."""
+    return _read(client, "healed_at IS NULL AND match(stream, {trades:String})", {"trades": TRADES})
+
+
+def days(client: "Client") -> list[dt.date]:
+    """The days on which gaps began, oldest first."""
+    sql = f"SELECT DISTINCT toDate(time) AS day FROM {GAPS.name} ORDER BY day"
+    return clickhouse.read(client, sql)["day"].to_list()
+
+
+def touches(gap: Gap, day: dt.date) -> bool:
+    """Whether trades of a day may be missing in it."""
+    first, end = bounds(day)
+    return gap.ts_from - CLOCKS_DIFFER_NS < end and gap.ts_to + CLOCKS_DIFFER_NS >= first
+
+
+def holes(client: "Client", day: dt.date) -> list[Gap]:
+    """Holes in the numbers of a day's trades that no open gap covers, as gaps.
+
+    Of venues whose numbers have no holes of their own: Binance's single trades on spot, its aggregate ones elsewhere.
+    Times are those of the trades around the hole, by the venue's clock.
+    """
+    sql = files(__package__).joinpath("sql/holes_in_numbers.sql").read_text()
+    found = [
+        Gap(
+            row["exchange"],
+            row["market_type"],
+            row["symbol"],
+            row["instrument"],
+            row["stream"],
+            row["reached"],
+            row["begin"],
+            row["ts_from"],
+            row["ts_to"],
+            NUMBERS,
+        )
+        for row in clickhouse.read(client, sql, span(day)).iter_rows(named=True)
+    ]
+    known = open_gaps(client)
+    return [hole for hole in found if not any(_covers(gap, hole) for gap in known)]
+
+
+def _covers(gap: Gap, hole: Gap) -> bool:
+    same = (gap.exchange, gap.market_type, gap.instrument) == (hole.exchange, hole.market_type, hole.instrument)
+    slack = CLOCKS_DIFFER_NS
+    return same and of_trades(gap) and gap.ts_from - slack <= hole.ts_from and hole.ts_to <= gap.ts_to + slack
+
+
+def _read(client: "Client", condition: str, parameters: dict[str, Any]) -> list[Gap]:
+    names = GAPS.columns
+    order = "time, exchange, market_type, instrument, stream, ts_to, cause"
+    # An alias of the same name would be what the condition looks at.
+    columns = ", ".join(f"toString({name}) AS said_{name}" if name in _TEXTS else name for name in names)
+    sql = f"SELECT {columns} FROM {GAPS.name} FINAL WHERE {condition} ORDER BY {order} SETTINGS {_FINAL}"
+    return [Gap(*row) for row in clickhouse.read(client, sql, parameters).iter_rows()]
+
+
+_TEXTS = frozenset(("exchange", "market_type", "symbol", "instrument", "stream", "cause"))
+
+
+def line(gap: Gap) -> str:
+    """It for people."""
+    began = dt.datetime.fromtimestamp(gap.ts_from / 1e9, dt.UTC)
+    seconds = (gap.ts_to - gap.ts_from) / 1e9
+    ids = "" if gap.last_id is None else f", {gap.last_id} to {gap.next_id}"
+    return (
+        f"{gap.exchange} {gap.market_type} {gap.instrument} {gap.stream}: {gap.cause}, {began:%Y-%m-%d %H:%M:%S},"
+        f" {seconds:.1f} s{ids}"
+    )

@@ -1,0 +1,179 @@
+"""Bars of one minute, a day at a time, computed in ClickHouse from the trades that stand there.
+
+What a bar is made of is defined in docs/exchanges.md, how it is computed in `sql/bars_of_day.sql`. A day is replaced in
+one step, so that a reader sees it as it was or as it is. The ledger keeps from which trades and gaps a day was made.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import polars as pl
+
+from marketdata_assets.exchanges.tables import gaps
+from marketdata_assets.exchanges.tables.days import span
+from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TRADES
+from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS
+from marketdata_assets.exchanges.tables.streams import TRADES as PATTERN
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from marketdata_assets.stores.bookkeeping import Outcome
+from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clickhouse_rewrite import staged
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+CODE_VERSION = "bars-1"
+COLUMNS = (
+    *("exchange", "market_type", "symbol", "instrument", "time", "open", "high", "low", "close"),
+    *("volume", "contracts", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades", "open_gaps"),
+)
+
+State = Literal["ok", "empty", "missing", "stale", "failed"]
+
+
+@dataclass(frozen=True)
+class DayReport:
+    """A day of bars. `kept` says that its trades are gone, as old ones are taken away, and its bars were left alone."""
+
+    day: dt.date
+    outcome: Outcome
+    bars: int
+    trades: int  # rows of the table of trades
+    instruments: int
+    uncertain: int  # bars that an open gap touches
+    kept: bool
+    seconds: float
+
+
+def compute(client: "Client", day: dt.date, *, run_id: str, now: dt.datetime, turns: Path | None = None) -> DayReport:
+    """Make the bars of a UTC day anew. Raises what the stores raise; then the day stands as it was."""
+    began = time.monotonic()
+    fingerprint = fingerprints(client, [day])[day]
+    trades = _count(client, TRADES.name, day)
+    known = clickhouse_ledger.entries(client, OHLCV_1M, [str(day)])
+    kept = not trades and bool(known) and known[0].rows > 0
+    if not kept:
+        parameters = span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": PATTERN}
+        query = _sql("bars_of_day").replace("{other}", _left_out(client, day))
+        with staged(client, OHLCV_1M, f"{day:%Y%m%d}", turns=turns) as stage:
+            stage.clear()
+            stage.fill(f"({', '.join(COLUMNS)}) {query}", parameters)
+            stage.publish()
+    counts = _counts(client, day)
+    if not kept:
+        _record(client, day, fingerprint, trades, counts["bars"], run_id, now)
+    outcome: Outcome = "ok" if counts["bars"] else "empty"
+    return DayReport(day, outcome, trades=trades, kept=kept, seconds=time.monotonic() - began, **counts)
+
+
+def states(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, State]:
+    """How each day stands: stale is one whose trades or gaps have been written to since its bars were made.
+
+    A day without trades and without bars is not there.
+    """
+    known = {load.unit: load for load in clickhouse_ledger.entries(client, OHLCV_1M)}
+    found: dict[dt.date, State] = {}
+    for day, fingerprint in fingerprints(client, days).items():
+        load = known.get(str(day))
+        if load is None:
+            if fingerprint:
+                found[day] = "missing"
+        elif load.outcome == "failed":
+            found[day] = "failed"
+        elif fingerprint and fingerprint != load.content_hash:
+            found[day] = "stale"
+        else:
+            found[day] = "ok" if load.rows else "empty"
+    return found
+
+
+def fingerprints(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, str]:
+    """What tells whether the trades of a day were written to, or gaps of trades opened or closed; "" without trades.
+
+    Parts of a partition are numbered as they come, and merges give no new numbers.
+    """
+    sql = """
+        SELECT partition_id, toInt64(max(max_block_number)) AS newest FROM system.parts
+        WHERE active AND rows > 0 AND database = currentDatabase() AND table = {table:String} GROUP BY partition_id"""
+    newest = dict(clickhouse.read(client, sql, {"table": TRADES.name}).iter_rows())
+    holes = gaps.open_gaps(client)
+    found = {}
+    for day in days:
+        number = newest.get(f"{day:%Y%m%d}")
+        touching = [gap for gap in holes if gaps.touches(gap, day)]
+        digest = blake2b(msgspec.json.encode(touching), digest_size=8).hexdigest() if touching else "none"
+        found[day] = "" if number is None else f"{CODE_VERSION} {number} {digest}"
+    return found
+
+
+def days_with_trades(client: "Client") -> list[dt.date]:
+    """The days that have trades, oldest first."""
+    sql = """
+        SELECT DISTINCT partition_id FROM system.parts
+        WHERE active AND rows > 0 AND database = currentDatabase() AND table = {table:String} ORDER BY partition_id"""
+    found = clickhouse.read(client, sql, {"table": TRADES.name})["partition_id"].to_list()
+    return [dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date() for text in found]
+
+
+def _left_out(client: "Client", day: dt.date) -> str:
+    """Of instruments with single trades and with such that the venue put together: single ones that are in those."""
+    sql = """
+        SELECT DISTINCT exchange, market_type, instrument FROM exchange_trades
+        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')} AND aggregated
+        INTERSECT
+        SELECT DISTINCT exchange, market_type, instrument FROM exchange_trades
+        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')} AND NOT aggregated"""
+    both = clickhouse.read(client, sql, span(day))
+    return _sql("single_trades_twice") if both.height else ""
+
+
+def _counts(client: "Client", day: dt.date) -> dict[str, int]:
+    sql = """
+        SELECT toInt64(count()) AS bars, toInt64(uniqExact(exchange, market_type, instrument)) AS instruments,
+            toInt64(countIf(open_gaps > 0)) AS uncertain
+        FROM exchange_ohlcv_1m WHERE toDate(time) = {day:Date}"""
+    [row] = clickhouse.read(client, sql, {"day": day}).to_dicts()
+    return row
+
+
+def _count(client: "Client", table: str, day: dt.date) -> int:
+    sql = f"""
+        SELECT toInt64(count()) AS n FROM {table} FINAL
+        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}"""
+    return int(clickhouse.read(client, sql, span(day)).select(pl.col("n")).item())
+
+
+def _record(
+    client: "Client", day: dt.date, fingerprint: str, trades: int, bars: int, run_id: str, now: dt.datetime
+) -> None:
+    about: dict[str, Any] = {
+        "dataset": OHLCV_1M,
+        "source": TRADES.name,
+        "unit": str(day),
+        "content_hash": fingerprint or "no trades",
+        "previous_hash": None,
+        "slices": [str(day)],
+        "read": trades,
+        "skipped": 0,
+        "rows": bars,
+        "rejected": 0,
+        "outcome": "ok" if bars else "empty",
+        "attempted_hash": fingerprint or "no trades",
+        "error": None,
+        "code_version": CODE_VERSION,
+        "run_id": run_id,
+        "started": now,
+        "finished": dt.datetime.now(dt.UTC),
+    }
+    clickhouse_ledger.record(client, [Load(**about)], clickhouse_ledger.next_version(client))
+
+
+def _sql(name: str) -> str:
+    return files(__package__).joinpath(f"sql/{name}.sql").read_text()

@@ -1,0 +1,192 @@
+"""Bars of trades in ClickHouse against bars computed trade by trade, and what becomes of a day that is made again."""
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from landed_market import PlainBar, land, plain_bars, records, standing_bars
+
+from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.exchanges.sample.market import Plan
+from marketdata_assets.exchanges.tables import ohlcv, schema
+from marketdata_assets.exchanges.tables.ohlcv import DayReport
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
+
+NOW = dt.datetime(2026, 1, 9, tzinfo=dt.UTC)
+DAY = dt.date(2026, 1, 5)
+PLAN = Plan(dt.datetime(2026, 1, 5, 23, 56, tzinfo=dt.UTC), minutes=8)
+NS = 1_000_000_000
+NOON = int(dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC).timestamp()) * NS
+
+
+@pytest.fixture
+def client(clickhouse_client: Client) -> Client:
+    schema.ensure(clickhouse_client)
+    clickhouse_ledger.ensure(clickhouse_client)
+    return clickhouse_client
+
+
+def compute(client: Client, day: dt.date = DAY) -> DayReport:
+    return ohlcv.compute(client, day, run_id="test", now=NOW)
+
+
+def trade(number: object, seconds: float = 0.0, price: str = "10", size: str | None = "1", **more: Any) -> Trade:
+    moment = NOON + int(seconds * NS)
+    fields: dict[str, Any] = {"side": "buy", "contracts": None, "exchange": "binance", "market_type": "spot"} | more
+    about = (fields.pop("exchange"), fields.pop("market_type"), "ABC-USDT", "ABCUSDT")
+    return Trade(*about, moment, moment + 5, str(number), price, size, **fields)
+
+
+def gap(stream: str, first: float, last: float, healed: float | None = None) -> Gap:
+    about = ("binance", "spot", "ABC-USDT", "ABCUSDT", stream, None, None)
+    times = NOON + int(first * NS), NOON + int(last * NS)
+    return Gap(*about, *times, "reopened", None if healed is None else NOON + int(healed * NS))  # type: ignore[arg-type]
+
+
+def only_bar(client: Client) -> PlainBar:
+    [bar] = standing_bars(client).values()
+    return bar
+
+
+def test_bars_of_three_venues_are_those_of_their_trades_on_both_sides_of_midnight(client: Client) -> None:
+    made = list(records(PLAN))
+    land(client, made)
+    first, second = compute(client), compute(client, DAY + dt.timedelta(days=1))
+    expected = plain_bars(one for one in made if isinstance(one, Trade))
+    assert {about: _without_volume(bar) for about, bar in standing_bars(client).items()} == {
+        about: _without_volume(bar) for about, bar in expected.items()
+    }
+    assert len(expected) > PLAN.minutes
+    before_midnight = sum(minute < NOON + 43_200 * NS for _, _, minute in expected)
+    assert (first.bars, second.bars) == (before_midnight, len(expected) - before_midnight)
+    assert 0 < first.bars < len(expected)
+    assert first.trades + second.trades == sum(isinstance(one, Trade) for one in made)
+    assert (first.outcome, first.instruments, first.uncertain, first.kept) == ("ok", 6, 0, False)
+    # the feeds here have no list of instruments but what the captures hold, which is all that they need
+    sizes = {about: (bar.volume, bar.bought) for about, bar in standing_bars(client).items()}
+    assert sizes == {about: (bar.volume, bar.bought) for about, bar in expected.items()}
+
+
+def _without_volume(bar: PlainBar) -> tuple[Any, ...]:
+    return bar.open, bar.high, bar.low, bar.close, bar.trades
+
+
+def test_same_moment_goes_by_number_and_not_by_text(client: Client) -> None:
+    land(client, [trade(9, price="3"), trade(10, price="1"), trade(11, price="2"), trade(8, price="4")])
+    compute(client)
+    bar = only_bar(client)
+    assert (bar.open, bar.close, bar.high, bar.low) == (Decimal(4), Decimal(2), Decimal(4), Decimal(1))
+
+
+def test_numbers_with_a_name_before_them_go_by_number(client: Client) -> None:
+    about = {"exchange": "deribit", "market_type": "inverse"}
+    land(client, [trade("ABC-9", price="3", **about), trade("ABC-10", price="1", **about)])
+    compute(client)
+    assert (only_bar(client).open, only_bar(client).close) == (Decimal(3), Decimal(1))
+
+
+def test_trade_that_came_twice_counts_once(client: Client) -> None:
+    land(client, [trade(1), trade(2, 1)])
+    land(client, [trade(2, 1), trade(3, 2)])
+    assert compute(client).trades == 3
+    assert only_bar(client).volume == Decimal(3)
+
+
+def test_unknown_size_of_one_trade_makes_the_volume_unknown_and_not_smaller(client: Client) -> None:
+    land(client, [trade(1, contracts="5"), trade(2, 1, size=None, contracts="7"), trade(3, 61, contracts="1")])
+    compute(client)
+    sql = "SELECT volume, quote_volume, taker_buy_volume, contracts FROM exchange_ohlcv_1m ORDER BY time"
+    assert clickhouse.read(client, sql).rows() == [
+        (None, None, None, Decimal(12)),
+        (Decimal(1), Decimal(10), Decimal(1), Decimal(1)),
+    ]
+
+
+def test_minute_in_which_nobody_bought_has_a_bought_volume_of_nothing(client: Client) -> None:
+    land(client, [trade(1, side="sell")])
+    compute(client)
+    assert only_bar(client).bought == Decimal(0)
+
+
+def test_aggregate_counts_its_trades_and_single_ones_in_it_do_not_count_again(client: Client) -> None:
+    together = trade(500, 1, size="6", first_id="2", last_id="4")
+    land(client, [trade(1), trade(2, 1, size="1"), trade(3, 1, size="2"), trade(5, 2, size="9"), together])
+    compute(client)
+    bar = only_bar(client)
+    assert (bar.trades, bar.volume) == (5, Decimal(16))
+
+
+def test_day_made_again_is_the_same_and_follows_new_trades(client: Client) -> None:
+    land(client, [trade(1), trade(2, 1)])
+    compute(client)
+    before = standing_bars(client)
+    assert compute(client).bars == 1
+    assert standing_bars(client) == before
+    land(client, [trade(3, 2, price="12")])
+    compute(client)
+    assert only_bar(client).close == Decimal(12)
+
+
+def test_other_days_are_left_alone(client: Client) -> None:
+    land(client, [trade(1), trade(2, 86_400)])
+    assert compute(client).bars == 1
+    assert compute(client, DAY + dt.timedelta(days=1)).bars == 1
+    assert compute(client).bars == 1
+    assert len(standing_bars(client)) == 2
+
+
+def test_only_open_gaps_of_trades_make_minutes_uncertain(client: Client) -> None:
+    land(client, [trade(number, 60 * number) for number in range(6)])
+    land(client, [gap("trade", 130, 170), gap("depth", 10, 20), gap("trade", 245, 250, healed=300)])
+    assert compute(client).uncertain == 1
+    sql = "SELECT toInt64(open_gaps) FROM exchange_ohlcv_1m ORDER BY time"
+    found = [row[0] for row in clickhouse.read(client, sql).rows()]
+    assert found == [0, 0, 1, 0, 0, 0]
+
+
+def test_gap_of_days_touches_every_minute_of_a_day_within(client: Client) -> None:
+    land(client, [trade(1), trade(2, 3600), gap("trade", -200_000, 200_000)])
+    assert compute(client).uncertain == 2
+
+
+def test_day_without_trades_is_empty(client: Client) -> None:
+    report = compute(client)
+    assert (report.outcome, report.bars, report.kept) == ("empty", 0, False)
+
+
+def test_bars_outlive_trades_that_were_taken_away(client: Client) -> None:
+    land(client, [trade(1)])
+    compute(client)
+    client.command("ALTER TABLE exchange_trades DROP PARTITION '2026-01-05'")
+    report = compute(client)
+    assert (report.kept, report.bars, report.outcome) == (True, 1, "ok")
+    assert len(standing_bars(client)) == 1
+    assert ohlcv.states(client, [DAY]) == {DAY: "ok"}
+
+
+STATES: list[tuple[Callable[[Client], None], ohlcv.State]] = [
+    (lambda client: land(client, [trade(2, 5)]), "stale"),
+    (lambda client: land(client, [gap("trade", 1, 2)]), "stale"),
+    (lambda client: land(client, [gap("depth", 1, 2)]), "ok"),
+    (lambda client: land(client, [trade(2, 86_400)]), "ok"),
+    (lambda client: client.command("OPTIMIZE TABLE exchange_trades FINAL"), "ok"),
+]
+
+
+@pytest.mark.parametrize(("happened", "state"), STATES)
+def test_state_of_a_day_follows_what_was_written(
+    client: Client, happened: Callable[[Client], None], state: ohlcv.State
+) -> None:
+    assert ohlcv.states(client, [DAY]) == {}
+    land(client, [trade(1)])
+    assert ohlcv.states(client, [DAY]) == {DAY: "missing"}
+    compute(client)
+    assert ohlcv.states(client, [DAY]) == {DAY: "ok"}
+    happened(client)
+    assert ohlcv.states(client, [DAY])[DAY] == state
+    compute(client)
+    assert ohlcv.states(client, [DAY]) == {DAY: "ok"}
+    assert ohlcv.days_with_trades(client)[0] == DAY
