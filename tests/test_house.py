@@ -13,11 +13,11 @@ import dagster as dg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from marketdata_assets.addresses import without_password
 from marketdata_assets.bars import sample
 from marketdata_assets.definitions import defs
 from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS
 from marketdata_assets.resources import Postgres
-from marketdata_assets.resources.health import without_password
 from marketdata_assets.settings import Settings
 
 PROJECT = Path(__file__).parents[1]
@@ -249,6 +249,8 @@ def test_help_imports_nothing_heavy() -> None:
         "postgresql://db/bars?user=me&password=canary&sslmode=require",
         "mongodb://me:canary@a:1,b:2/?journal=true",
         "http://me:canary@db:8123/marketdata",
+        "nats://canary@db:4222",
+        "no answer of nats://me:canary@db:4222 in 5 s",
         "host=db user=me password=canary dbname=bars",
         r"host=db password = 'it\'s canary' dbname=bars",
     ],

@@ -1,10 +1,10 @@
 """The answer of a resource's `check()`: what the server is, how fast it answers, what is missing, how to mend it."""
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from marketdata_assets.addresses import without_password
 from marketdata_assets.errors import TerminalError
 
 
@@ -61,13 +61,3 @@ def median_ms(call: Callable[[], object], times: int = 5) -> float:
         call()
         taken.append((time.perf_counter() - started) * 1000)
     return sorted(taken)[times // 2]
-
-
-def without_password(url: str) -> str:
-    """A URL, or `host=... password=...` as PostgreSQL also takes it, as it may be shown."""
-    return _PASSWORD_WORD.sub(r"\1***", _PASSWORD_BEFORE_HOST.sub(r"\1***", url))
-
-
-# Up to the last @, since a password that was not encoded may hold any character.
-_PASSWORD_BEFORE_HOST = re.compile(r"(://[^:@/]*:).*(?=@)")
-_PASSWORD_WORD = re.compile(r"(\w*password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE)

@@ -4,8 +4,9 @@ import asyncio
 
 import dagster as dg
 
+from marketdata_assets.addresses import without_password
 from marketdata_assets.local import endpoints
-from marketdata_assets.resources.health import Health, NoServer, examine, without_password
+from marketdata_assets.resources.health import Health, NoServer, examine
 from marketdata_assets.settings import Settings
 
 VARIABLE = "MARKETDATA_NATS_URL"
