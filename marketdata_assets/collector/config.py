@@ -100,13 +100,24 @@ class Venue(_Section):
         return markets
 
 
+class Connections(_Section):
+    """How sockets are kept and how often REST is asked. What a venue demands is kept to anyway."""
+
+    backoff_seconds: Seconds = 0.5
+    longest_backoff_seconds: Seconds = 60.0
+    age_seconds: Seconds | None = None
+    silence_seconds: dict[DataType, Seconds] = {}
+    snapshot_seconds: Seconds = 30.0
+    poll_seconds: dict[Literal["funding_rate", "open_interest"], Seconds] = {}
+    listing_hours: PositiveFloat = 24.0
+
+
 class JetStream(_Section):
     """The stream, and what is kept until it has it."""
 
     enabled: Auto = "auto"
-    stream: str = Field(default="MARKET_DATA", pattern=r"^[A-Za-z0-9_-]+$")
-    max_gigabytes: Gigabytes = 2.0
-    max_messages: PositiveInt = 5_000_000
+    stream: str = Field(default="MARKET", pattern=r"^[A-Za-z0-9_-]+$")
+    max_gigabytes: Gigabytes = 8.0
     max_age_hours: PositiveFloat = 48.0
     duplicate_window_seconds: Seconds = 120.0
     queue_items: PositiveInt = 100_000
@@ -159,6 +170,7 @@ class Config(_Section):
     shutdown_seconds: Seconds = 30.0
     http: Http = Http()
     exchanges: Annotated[dict[Exchange, Venue], Field(min_length=1)]
+    connections: Connections = Connections()
     jetstream: JetStream = JetStream()
     clickhouse: ClickHouse = ClickHouse()
     redis: Redis = Redis()
@@ -255,24 +267,22 @@ def _check(section: Mapping[str, Any], kind: type[BaseModel], path: str) -> None
     for key, value in section.items():
         where = f"{path}.{key}" if path else key
         below = kind.model_fields[key].annotation
-        names, below = _keys_and_value(below) if get_origin(below) is dict else (None, below)
-        if not (isinstance(below, type) and issubclass(below, BaseModel)):
-            continue
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} must have keys of its own, was {value!r}")
-        if names is None:
-            _check(value, below, where)
-            continue
-        config_files.check_keys(value, names, where)
-        for name, one in value.items():
-            if not isinstance(one, dict):
-                raise ValueError(f"{where}.{name} must have keys of its own, was {one!r}")
-            _check(one, below, f"{where}.{name}")
+        if get_origin(below) is dict:
+            names, below = get_args(below)
+            found = _section(value, where)
+            config_files.check_keys(found, get_args(names), where)
+        else:
+            found = {"": value}
+        if isinstance(below, type) and issubclass(below, BaseModel):
+            for name, one in found.items():
+                place = f"{where}.{name}" if name else where
+                _check(_section(one, place), below, place)
 
 
-def _keys_and_value(kind: Any) -> tuple[tuple[str, ...], Any]:
-    key, value = get_args(kind)
-    return get_args(key), value
+def _section(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must have keys of its own, was {value!r}")
+    return value
 
 
 def _bad(place: str, strong: Mapping[tuple[str, ...], str], error: ValidationError) -> BadConfig:
