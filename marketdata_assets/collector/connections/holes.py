@@ -1,0 +1,139 @@
+"""Where trades and forced orders may be missing: what a lost socket would have brought, and jumps in their numbers.
+
+Books keep their own account of that, in their feeds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import AnyRecord, Gap, Trade
+
+NS = 1_000_000_000
+
+STRAYS = 50
+"""So many numbers in a row from before the last one: the venue counts anew."""
+
+TAGS = ("trade", "liquidation")
+"""What is missed for good when it is missed. All else is a state that the next message tells again."""
+
+
+@dataclass
+class Hole:
+    """A stream that nobody listened to for a while."""
+
+    key: str  # of its subscription
+    one: Instrument
+    stream: str
+    cause: str
+    ts_from: int
+    last_id: int | None
+    confirmed_at: int = 0  # ns, when somebody listened again
+    told: Gap | None = None
+
+    def gap(self, next_id: int | None, ts_to: int) -> Gap:
+        one, ids = self.one, (self.last_id, next_id)
+        return Gap(
+            one.exchange, one.market_type, one.symbol, one.name, self.stream, *ids, self.ts_from, ts_to, self.cause
+        )
+
+
+@dataclass
+class Holes:
+    """The holes of one market. `numbered` trades have numbers without holes."""
+
+    stream: str  # of trades
+    numbered: bool
+    find: Callable[[str], Instrument]
+    wait: float  # seconds
+    open: dict[tuple[str, str], Hole] = field(default_factory=dict)  # by tag and instrument
+    _last: dict[str, str] = field(default_factory=dict)  # trade
+    _number: dict[str, int] = field(default_factory=dict)
+    _at: dict[str, int] = field(default_factory=dict)  # ns
+    _strays: dict[str, int] = field(default_factory=dict)
+
+    def trade(self, one: Trade) -> Gap | bool:
+        """Take note of a trade. False: it came before already. A gap: something is missing between it and the last."""
+        name = one.instrument
+        if not self.numbered:
+            self._last[name] = one.trade_id
+            return self.first("trade", one) if self.open else True
+        number, before = int(one.trade_id), self._number.get(name)
+        if before is not None and number <= before:
+            return self._stray(name, number, before)
+        self._number[name] = number
+        since, self._at[name] = self._at.get(name, 0), one.ts_recv
+        if self.open and ("trade", name) in self.open:
+            return self.first("trade", one)
+        if before is None or number == before + 1:
+            return True
+        return Hole("", self.find(name), self.stream, "sequence", since, before).gap(number, one.ts_recv)
+
+    def first(self, tag: str, one: AnyRecord) -> Gap | bool:
+        """The first record behind a hole tells how large it is; True where there is none."""
+        hole = self.open.pop((tag, one.instrument), None)
+        if hole is None:
+            return True
+        number = _number(one.trade_id) if isinstance(one, Trade) else None
+        if self.numbered and None not in (number, hole.last_id) and number == (hole.last_id or 0) + 1:
+            return replace(hole.told, healed_at=one.ts_recv) if hole.told else True
+        return hole.gap(number, one.ts_recv)
+
+    def begin(self, key: str, stream: str, tag: str, one: Instrument, cause: str, since: int) -> None:
+        """From `since` on nobody listens to a stream."""
+        known = self.open.get((tag, one.name))
+        if known and not known.told:
+            known.confirmed_at = 0
+            return
+        last = self._number.get(one.name) if self.numbered else _number(self._last.get(one.name, ""))
+        self.open[tag, one.name] = Hole(key, one, stream, cause, since, last if tag == "trade" else None)
+
+    def confirmed(self, key: str, now: int) -> None:
+        """Somebody listens again."""
+        for hole in self.open.values():
+            if hole.key == key and not hole.confirmed_at:
+                hole.confirmed_at = now
+
+    def overdue(self, now: int) -> list[Gap]:
+        """The gaps of streams that stay silent, as far as they can be told."""
+        made = []
+        for place, hole in list(self.open.items()):
+            if hole.told or not hole.confirmed_at or now - hole.confirmed_at < self.wait * NS:
+                continue
+            hole.told = hole.gap(None, hole.confirmed_at)
+            made.append(hole.told)
+            if not self.numbered or place[0] != "trade" or hole.last_id is None:
+                del self.open[place]
+        return made
+
+    def unreadable(self, one: Instrument, since: int, now: int) -> Gap | None:
+        """A message of trades could not be read. Where they have numbers the next one tells what is missing."""
+        if self.numbered:
+            return None
+        last = _number(self._last.get(one.name, ""))
+        return Hole("", one, self.stream, "unreadable", since or now, last).gap(None, now)
+
+    def forget(self, name: str) -> None:
+        """An instrument is no longer followed."""
+        for tag in TAGS:
+            self.open.pop((tag, name), None)
+        for kept in (self._last, self._number, self._at, self._strays):
+            kept.pop(name, None)
+
+    def watermark(self) -> int | None:
+        """Where the oldest hole begins that nobody was told of."""
+        return min((hole.ts_from for hole in self.open.values() if not hole.told), default=None)
+
+    def _stray(self, name: str, number: int, before: int) -> bool:
+        if number == before:
+            return False
+        self._strays[name] = self._strays.get(name, 0) + 1
+        if self._strays[name] > STRAYS:
+            self._number[name], self._strays[name] = number, 0
+        return True
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None

@@ -1,0 +1,214 @@
+"""One websocket: what came over it and when, what was asked for over it, and what we still have to say.
+
+Whether it is opened again after its end is the business of `connection`.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from marketdata_assets.collector.connections.speaking import Conversation, Pace
+
+MOST_BYTES = 64 << 20
+"""Of one frame."""
+
+NS = 1_000_000_000
+
+CANNOT_CONNECT = (OSError, TimeoutError, WSError, EOFError)
+
+
+@dataclass
+class Asked:
+    """One subscription over this socket. Times are ns, 0 when it did not happen."""
+
+    at: int = 0
+    confirmed: int = 0
+    tries: int = 0
+    refused: str = ""
+
+
+class Outbox:
+    """Messages of ours, in order and no faster than the venue allows."""
+
+    def __init__(self, paces: Sequence[Pace], send: Callable[[bytes], None]) -> None:
+        self._windows = [(pace, deque[float]()) for pace in paces]
+        self._send = send
+        self._waiting: deque[bytes] = deque()
+        self._later: asyncio.TimerHandle | None = None
+
+    def put(self, messages: Sequence[bytes]) -> None:
+        self._waiting.extend(messages)
+        if self._later is None:
+            self._work()
+
+    def close(self) -> None:
+        self._waiting.clear()
+        if self._later:
+            self._later.cancel()
+            self._later = None
+
+    def _work(self) -> None:
+        self._later = None
+        while self._waiting:
+            loop = asyncio.get_running_loop()
+            now = loop.time()
+            wait = max((self._wait(pace, sent, now) for pace, sent in self._windows), default=0.0)
+            if wait > 0:
+                self._later = loop.call_later(wait, self._work)
+                return
+            for _, sent in self._windows:
+                sent.append(now)
+            self._send(self._waiting.popleft())
+
+    @staticmethod
+    def _wait(pace: Pace, sent: deque[float], now: float) -> float:
+        while sent and sent[0] <= now - pace.seconds:
+            sent.popleft()
+        return sent[0] + pace.seconds - now if len(sent) >= pace.most else 0.0
+
+
+@dataclass(eq=False)
+class Socket(WSListener):
+    """One socket; `number` is the connection that feeds know it by. `take` gets all messages of one read together."""
+
+    number: int
+    url: str
+    talk: Conversation
+    paces: Sequence[Pace]
+    take: Callable[["Socket", list[bytes], int], None]
+    said: Callable[["Socket", bytes], None] | None = None  # what we sent
+    ended: Callable[["Socket"], None] | None = None
+    opened_at: int = 0  # ns
+    last_at: int = 0  # ns, when anything came, a pong included
+    messages: int = 0
+    received: int = 0  # bytes
+    asked: dict[str, Asked] = field(default_factory=dict)  # by key
+    seen: dict[bytes, int] = field(default_factory=dict)  # when a subscription brought something, by Speaker.key_of
+    muted: set[bytes] = field(default_factory=set)  # what is taken from the socket that comes after this one
+    elder: "Socket | None" = None  # the socket that this one is to replace
+    pinged_at: int = 0
+    closing: bool = False  # by us
+    error: str | None = None
+    over: bool = False
+    bad: int = 0  # messages in a row that could not be read
+    _raws: list[bytes] = field(default_factory=list)
+    _parts: list[bytes] = field(default_factory=list)
+
+    async def open(self, seconds: float) -> None:
+        """Connect; raises one of CANNOT_CONNECT."""
+        self._outbox = Outbox(self.paces, self._send)
+        self._gone = asyncio.get_running_loop().create_future()
+        async with asyncio.timeout(seconds):
+            self._transport, _ = await ws_connect(
+                lambda: self, self.url, websocket_handshake_timeout=seconds, max_frame_size=MOST_BYTES, max_redirects=0
+            )
+        self.say(self.talk.hello())
+
+    def subscribe(self, keys: Sequence[str]) -> None:
+        """Ask for what was not asked for yet."""
+        new = [key for key in keys if key not in self.asked]
+        now = time.time_ns()
+        self.asked.update((key, Asked(now, tries=1)) for key in new)
+        if new:
+            self.say(self.talk.subscribe(new))
+
+    def unsubscribe(self, keys: Sequence[str]) -> None:
+        known = [key for key in keys if self.asked.pop(key, None)]
+        if known:
+            self.say(self.talk.unsubscribe(known))
+
+    def again(self, key: str) -> None:
+        """Ask anew for one."""
+        before = self.asked.get(key)
+        self.asked[key] = Asked(time.time_ns(), tries=before.tries + 1 if before and not before.confirmed else 1)
+        self.say(self.talk.again(key))
+
+    def say(self, messages: Sequence[bytes]) -> None:
+        self._outbox.put(messages)
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self.pinged_at = time.time_ns()
+        if self.talk.ping is None:
+            self._transport.send_ping()
+        else:
+            self._send(self.talk.ping)
+
+    def drop(self, why: str) -> None:
+        """Give up a socket that is broken."""
+        self.error = self.error or why
+        self._transport.disconnect(graceful=False)
+
+    async def leave(self, seconds: float) -> None:
+        """Close in an orderly way; what comes meanwhile is taken still."""
+        self.closing = True
+        if not self.over:
+            self._transport.send_close()
+            await asyncio.wait([self._gone], timeout=seconds)
+        if not self.over:
+            self._transport.disconnect(graceful=False)
+            await asyncio.wait([self._gone], timeout=seconds)
+
+    async def wait(self) -> None:
+        """Until the socket is closed."""
+        await asyncio.wait([self._gone])
+
+    @property
+    def unconfirmed(self) -> int:
+        return sum(not one.confirmed and not one.refused for one in self.asked.values())
+
+    # What picows calls.
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.opened_at = self.last_at = time.time_ns()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind == WSMsgType.TEXT or kind == WSMsgType.BINARY or kind == WSMsgType.CONTINUATION:
+            raw = frame.get_payload_as_bytes()
+            if frame.fin and not self._parts:
+                self._raws.append(raw)
+            else:
+                self._parts.append(raw)
+                if frame.fin:
+                    self._raws.append(b"".join(self._parts))
+                    self._parts.clear()
+        elif kind == WSMsgType.CLOSE:
+            self.error = self.error or f"closed by the venue: {frame.get_close_code()} {frame.get_close_reason()}"[:200]
+            if not transport.is_close_frame_sent:
+                transport.send_close(frame.get_close_code())
+            transport.disconnect()
+        if frame.last_in_buffer:
+            self._read()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if self._raws:
+            self._read()
+        self.over = True
+        self._outbox.close()
+        self.error = self.error or "the connection was cut"
+        if self.ended:
+            self.ended(self)
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    def _read(self) -> None:
+        """Hand over what came together."""
+        self.last_at = now = time.time_ns()
+        raws = self._raws
+        if raws:
+            self._raws = []
+            self.messages += len(raws)
+            self.received += sum(map(len, raws))
+            self.take(self, raws, now)
+
+    def _send(self, message: bytes) -> None:
+        if self.over:
+            return
+        self._transport.send(WSMsgType.TEXT, message)
+        if self.said:
+            self.said(self, message)
