@@ -1,14 +1,19 @@
-"""`marketdata` and `dagster` as child processes that see nothing of this process's own environment."""
+"""`marketdata`, in this process or apart from it, and `dagster`: none sees anything of the tests' own environment."""
 
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
+from marketdata_assets.cli import app
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 
@@ -21,12 +26,35 @@ def environment(home: Path, **variables: object) -> dict[str, str]:
     return inherited | {"MARKETDATA_HOME": str(home), "COLUMNS": "200"} | {k: str(v) for k, v in variables.items()}
 
 
-def marketdata(home: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+def apart(home: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in a process of its own, as a person starts it."""
     command = [str(PROGRAMS / "marketdata"), *arguments]
     return subprocess.run(
         command, env=environment(home, **variables), cwd=home, capture_output=True, text=True, timeout=300
     )
+
+
+def marketdata(home: Path, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in this process, which spares it the imports; otherwise as `apart` does."""
+    runner = CliRunner()
+    with chdir(home), only(environment(home, **variables)):
+        ended = runner.invoke(app, arguments, prog_name="marketdata")
+    unexpected = ended.exception is not None and not isinstance(ended.exception, SystemExit)
+    trace = "".join(traceback.format_exception(ended.exception)) if unexpected else ""
+    return subprocess.CompletedProcess(arguments, ended.exit_code, ended.stdout, ended.stderr + trace)
+
+
+@contextmanager
+def only(variables: Mapping[str, str]) -> Iterator[None]:
+    """These are the environment; what the command adds to it is gone afterwards."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def answer(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:

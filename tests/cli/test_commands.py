@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from commands import answer, marketdata
+from commands import answer, apart, marketdata
 from plain_kline import expected_kline, file_rows
 
 from marketdata_assets.bars import sample
@@ -38,7 +38,7 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     good = expected_kline(deliver(tmp_path, sz000001=GOOD))
     rows = len(file_rows(deliver(tmp_path, sz000001=with_one_bad_row(GOOD)))) - 1
 
-    loaded = marketdata(home, "ingest", "bars", "--months", MONTHS, "--json", **variables)
+    loaded = apart(home, "ingest", "bars", "--months", MONTHS, "--json", **variables)
     assert loaded.returncode == 0, loaded.stderr
     said = answer(loaded)
     assert said["success"] is True
@@ -58,7 +58,7 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     assert (bars["ok"], bars["missing"], bars["failed"]) == (2, 10, 0)
     assert (kline["rows"], kline["ok"]) == (len(good), 2)
     assert bars["newest"].startswith("2014-04-03")
-    table = marketdata(home, "status", **variables)
+    table = apart(home, "status", **variables)
     assert table.returncode == 0
     assert f"{rows:,}" in table.stdout
     assert "stock_monthly_kline" in table.stdout
@@ -161,5 +161,5 @@ def test_passwords_stay_out_of_what_the_doctor_says(running: LocalStack, databas
 
 
 def test_unknown_command_and_option_are_refused(home: Path) -> None:
-    assert marketdata(home, "ingest", "weather").returncode == 2
+    assert apart(home, "ingest", "weather").returncode == 2
     assert marketdata(home, "status", "--nonsense").returncode == 2

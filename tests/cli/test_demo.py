@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from commands import answer, marketdata, stack_on
+from commands import answer, apart, stack_on
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 
 from marketdata_assets.bars import sample
@@ -40,7 +40,7 @@ def demo() -> Iterator[Demo]:
     (home / "bars").mkdir()
     for year in (this_year - 2, this_year - 1):
         write_a_day_a_month(home / "bars" / f"{year}_1min.zip", year)
-    yield Demo(home, marketdata(home, "demo", "--no-ui"))
+    yield Demo(home, apart(home, "demo", "--no-ui"))
     shutil.rmtree(home, ignore_errors=True)
 
 
@@ -87,7 +87,7 @@ def test_kline_of_the_demo_is_right_to_the_last_digit(demo: Demo) -> None:
 
 def test_second_demo_changes_no_file_and_loads_no_row(demo: Demo) -> None:
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in demo.files}
-    again = marketdata(demo.home, "demo", "--no-ui", "--json")
+    again = apart(demo.home, "demo", "--no-ui", "--json")
     assert again.returncode == 0, again.stderr
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in demo.files} == before
     said = answer(again)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from commands import PROGRAMS, environment, marketdata, until
+from commands import PROGRAMS, apart, environment, marketdata, until
 
 from marketdata_assets.local import proctable, record
 
@@ -42,7 +42,7 @@ def test_second_up_is_refused_and_a_killed_one_leaves_no_orphans(home: Path) -> 
         found = record.read(home)
         assert found is not None
         assert {server.name for server in found.servers} == EVERY
-        second = marketdata(home, "up", "--no-ui")
+        second = apart(home, "up", "--no-ui")
         assert second.returncode == 1
         assert f"process {process.pid} " in second.stderr
         assert "Traceback" not in second.stderr
@@ -87,7 +87,7 @@ def test_taken_ui_port_is_named_before_anything_starts(home: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        refused = marketdata(home, "up", MARKETDATA_UI_PORT=port)
+        refused = apart(home, "up", MARKETDATA_UI_PORT=port)
     assert refused.returncode == 1
     assert f"port {port} " in refused.stderr
     assert "MARKETDATA_UI_PORT" in refused.stderr
