@@ -74,15 +74,10 @@ class Replay:
                 self._count(stream, one)
 
     def _pushed(self, entry: Entry) -> tuple[str, list[Outcome]]:
-        feed = self.feed
+        made = outcomes(self.feed, entry)
         if entry.kind == "in":
-            made = feed.push(entry.raw, entry.ts_recv, connection=entry.connection)
-            return feed.stream_of(entry.raw), made
-        if entry.kind == "http":
-            return _request(entry.url), feed.answer(entry.url, entry.raw, entry.ts_recv)
-        if entry.kind == "open":
-            return "open", feed.reopened(entry.ts_recv, entry.connection)
-        return "out", []
+            return self.feed.stream_of(entry.raw), made
+        return _request(entry.url) if entry.kind == "http" else entry.kind, made
 
     def _count(self, stream: StreamTotals, one: Outcome) -> None:
         if isinstance(one, Record):
@@ -142,6 +137,15 @@ def replay(paths: Sequence[Path], exchange: Exchange | None = None, market_type:
         run.take(capture.entries())
         run.notes += capture.notes
     return run
+
+
+def outcomes(feed: Feed, entry: Entry) -> list[Outcome]:
+    """What a feed makes of an entry; of what we sent ourselves, nothing."""
+    if entry.kind == "in":
+        return feed.push(entry.raw, entry.ts_recv, connection=entry.connection)
+    if entry.kind == "http":
+        return feed.answer(entry.url, entry.raw, entry.ts_recv)
+    return feed.reopened(entry.ts_recv, entry.connection) if entry.kind == "open" else []
 
 
 def feed_of(exchange: Exchange | None, market_type: MarketType | None, place: str) -> Feed:

@@ -5,7 +5,7 @@ may do once these return: tell the stream that the rows are safe.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ SETTINGS: Mapping[str, Any] = {
     "max_partitions_per_insert_block": 10_000,  # years of candles of a history
 }
 ROWS_PER_INSERT = 200_000
+BYTES_PER_INSERT = 128 << 20
+"""A whole book may have megabytes."""
 
 DATA_CODES = (6, 20, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 407, 467, 469, 636)
 """Codes of a server that cannot read a row; with any other one it is not the row's fault."""
@@ -60,11 +62,11 @@ def insert_json(
     Raises UnknownTable, and StoreAway or StoreFull; then any part of the batch may have landed.
     """
     table = table_of(type_name)
-    rows, rejects = 0, []
+    rows = 0
+    rejects: list[Reject] = []
     name = token or _digest(payloads)
-    for begin in range(0, len(payloads), ROWS_PER_INSERT):
-        part = payloads[begin : begin + ROWS_PER_INSERT]
-        refused = _insert(client, table, part, f"{name}:{begin}")
+    for number, part in enumerate(_parts(payloads)):
+        refused = _insert(client, table, part, f"{name}:{number}")
         rows += len(part) - len(refused)
         rejects += refused
     quarantine(client, type_name, rejects, source)
@@ -129,6 +131,17 @@ def _send(client: "Client", table: str, columns: Sequence[str], block: bytes, se
             settings={**SETTINGS, **settings},
             fmt="JSONEachRow",
         )
+
+
+def _parts(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    begin = size = 0
+    for at, payload in enumerate(payloads):
+        if at > begin and (at - begin >= ROWS_PER_INSERT or size + len(payload) > BYTES_PER_INSERT):
+            yield payloads[begin:at]
+            begin, size = at, 0
+        size += len(payload)
+    if begin < len(payloads):
+        yield payloads[begin:]
 
 
 def _array(payloads: Sequence[bytes]) -> bytes:

@@ -1,0 +1,115 @@
+"""Captures in the tables: what replay gives, once, whatever is loaded how often and in which order."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from marketdata_assets.exchanges.captures.entry import Entry
+from marketdata_assets.exchanges.captures.writer import CaptureWriter
+from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.exchanges.tables.captures import CapturesReport, load_captures
+
+SECOND = 10**9
+START = 1_762_000_000 * SECOND
+URL = "https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=1000"
+MINUTES = 12
+
+
+def said(**event: object) -> bytes:
+    return json.dumps({"stream": "btcusdt@x", "data": event}).encode()
+
+
+def traffic() -> Iterator[Entry]:
+    """One connection: a snapshot at the beginning, then a diff and a trade each minute."""
+    yield Entry(START, "open")
+    for number in range(MINUTES):
+        ts = START + number * 60 * SECOND
+        ms = ts // 10**6
+        levels = [["100.0", f"{number + 1}"]], [["101.5", "2"]]
+        yield Entry(
+            ts + 1, "in", said(e="depthUpdate", E=ms, s="BTCUSDT", U=number, u=number, b=levels[0], a=levels[1])
+        )
+        if number == 0:
+            book = {"lastUpdateId": -1 + 1, "bids": [["99", "1"]], "asks": [["102", "1"]]}
+            yield Entry(ts + 2, "http", json.dumps(book).encode(), 0, URL)
+        yield Entry(ts + 3, "in", said(e="trade", E=ms, T=ms, s="BTCUSDT", t=number, p="100.5", q="0.1", m=True))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """The traffic in files of four minutes."""
+    with CaptureWriter(tmp_path / "captures", "binance", "spot", max_span_ns=240 * SECOND) as writer:
+        for one in traffic():
+            writer.write(one.ts_recv, one.kind, one.raw, connection=one.connection, url=one.url)
+    assert len(writer.paths) == 3
+    return writer.paths
+
+
+def contents(client: Client) -> dict[str, list[tuple[object, ...]]]:
+    return {
+        table.type: [
+            tuple(row)
+            for row in client.query(
+                f"SELECT {', '.join(table.columns)} FROM {table.name} FINAL ORDER BY ALL",
+                settings=schema.FINAL_SETTINGS,
+            ).result_rows
+        ]
+        for table in schema.TABLES.values()
+    }
+
+
+def endings(report: CapturesReport) -> list[str]:
+    return [one.outcome for one in report.files]
+
+
+def test_a_capture_is_loaded_once_and_again_gives_the_same_rows(clickhouse_client: Client, files: list[Path]) -> None:
+    first = load_captures(clickhouse_client, files)
+    assert endings(first) == ["ok"] * 3
+    assert first.rows == {"orderbook": MINUTES, "trade": MINUTES}
+    there = contents(clickhouse_client)
+    assert {name: len(rows) for name, rows in there.items() if rows} == first.rows
+    assert endings(load_captures(clickhouse_client, files)) == ["unchanged"] * 3
+    again = load_captures(clickhouse_client, files[::-1], force=True)
+    assert again.rows == first.rows
+    assert contents(clickhouse_client) == there
+
+
+def test_a_file_alone_goes_on_where_the_one_before_it_ended(clickhouse_client: Client, files: list[Path]) -> None:
+    for number in (2, 0, 1):
+        report = load_captures(clickhouse_client, [files[number]])
+        assert report.files[0].outcome == "ok"
+        assert report.files[0].rows == {"orderbook": 4, "trade": 4}
+    assert len(contents(clickhouse_client)["orderbook"]) == MINUTES
+    assert contents(clickhouse_client)["gap"] == []
+
+
+def test_a_file_that_cannot_be_read_fails_alone_and_is_tried_again(
+    clickhouse_client: Client, files: list[Path]
+) -> None:
+    whole = files[1].read_bytes()
+    files[1].write_bytes(b"no capture" + whole[10:])
+    missing = files[0].with_name("binance-spot-20200101T000000.capture.zst")
+    report = load_captures(clickhouse_client, [*files, missing])
+    assert endings(report) == ["ok", "failed", "ok", "failed"]
+    assert [str(one.path) in str(one.error) for one in report.failed] == [True, True]
+    files[1].write_bytes(whole)
+    assert endings(load_captures(clickhouse_client, files)) == ["unchanged", "ok", "unchanged"]
+
+
+def test_a_message_that_cannot_be_read_is_kept_whole(clickhouse_client: Client, tmp_path: Path) -> None:
+    bad = said(e="trade", E=1, T=1, s="BTCUSDT", t=1, p="1.0.0", q="0.1", m=True)
+    with CaptureWriter(tmp_path, "binance", "spot") as writer:
+        writer.write(START, "in", bad)
+    loaded = load_captures(clickhouse_client, writer.paths).files[0]
+    assert (loaded.outcome, loaded.dead_letters, loaded.rows) == ("empty", 1, {})
+    kept = clickhouse_client.query("SELECT type, raw, source FROM exchange_rejects FINAL").result_rows
+    assert kept == [("message", bad.decode(), writer.paths[0].name)]
+
+
+def test_a_recording_by_day_goes_on_from_the_day_before(clickhouse_client: Client, fixtures: Path) -> None:
+    second = fixtures / "binance-spot/capture/hft_btcusdt_20240809.txt.gz"
+    loaded = load_captures(clickhouse_client, [second]).files[0]
+    assert loaded.rows["orderbook"] == 3044
