@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from marketdata_assets.collector.connections.binance import BinanceSpeaker
+from marketdata_assets.collector.connections.deribit import DeribitSpeaker
 from marketdata_assets.collector.connections.errors import (
     BadShard,
     ConnectionsError,
@@ -11,6 +12,7 @@ from marketdata_assets.collector.connections.errors import (
     UnknownSymbols,
 )
 from marketdata_assets.collector.connections.market import Market
+from marketdata_assets.collector.connections.okx import OkxSpeaker
 from marketdata_assets.collector.connections.plan import Shard
 from marketdata_assets.collector.connections.speaking import DATA_TYPES, Speaker
 from marketdata_assets.collector.connections.state import (
@@ -52,4 +54,9 @@ def speaker_of(
     intervals: Sequence[str] = ("1m",),
 ) -> Speaker:
     """How a market is spoken to. The addresses are of hosts, without paths; the venue's own when they are not given."""
-    return BinanceSpeaker(market_type, rest_url=rest_url, socket_url=socket_url, intervals=intervals)
+    kinds: dict[Exchange, type[BinanceSpeaker] | type[OkxSpeaker] | type[DeribitSpeaker]] = {
+        "binance": BinanceSpeaker,
+        "okx": OkxSpeaker,
+        "deribit": DeribitSpeaker,
+    }
+    return kinds[exchange](market_type, rest_url=rest_url, socket_url=socket_url, intervals=intervals)

@@ -2,19 +2,20 @@
 
 MarketDataError
 └── TerminalError
-    └── ConnectionsError
-        ├── UnknownSymbols   no instrument of the venue's list is called so
-        ├── UnknownDataTypes a venue's market has no such data
-        ├── BadShard         a shard is not i/n
-        └── NotListed        the venue's list of instruments did not come yet
+    └── CollectorError
+        └── ConnectionsError
+            ├── UnknownSymbols   no instrument of the venue's list is called so
+            ├── UnknownDataTypes a venue's market has no such data
+            ├── BadShard         a shard is not i/n
+            └── NotListed        the venue's list of instruments did not come yet
 """
 
 from collections.abc import Sequence
 
-from marketdata_assets.errors import TerminalError
+from marketdata_assets.collector.errors import CollectorError
 
 
-class ConnectionsError(TerminalError):
+class ConnectionsError(CollectorError):
     """A market cannot be collected as it was asked for."""
 
 

@@ -1,0 +1,153 @@
+"""How Deribit is spoken to: channels, confirmations that leave out what there is not, heartbeats and lists."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from marketdata_assets.calls import Patience
+from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription
+from marketdata_assets.exchanges.deribit import session
+from marketdata_assets.exchanges.deribit.feed import DeribitFeed
+from marketdata_assets.exchanges.deribit.history import LISTS, limits
+from marketdata_assets.exchanges.deribit.rest import error_of
+from marketdata_assets.exchanges.deribit.wire import VENUE
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.outcomes import Control, Outcome, VenueError
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.wants import Want
+
+SPEED = "100ms"
+PATH = "/api/v2"
+CHANNEL = b'"channel":"'
+
+TYPES: dict[session.Stream, tuple[str, ...]] = {
+    "trade": ("trade", "liquidation"),
+    "book": ("orderbook",),
+    "ticker": ("ticker", "funding_rate", "open_interest"),
+    "kline": ("kline",),
+}
+"""What each channel brings."""
+
+SILENCE: dict[session.Stream, float | None] = {"trade": 600.0, "book": 150.0, "ticker": 120.0, "kline": 600.0}
+"""Ours: so long a silence of a channel is odd, in seconds."""
+
+
+class DeribitConversation:
+    """What is said over one socket."""
+
+    ping: bytes | None = None
+
+    def __init__(self) -> None:
+        self._session = session.Session()
+
+    def hello(self) -> list[bytes]:
+        return [self._session.set_heartbeat()]
+
+    def subscribe(self, keys: Sequence[str]) -> list[bytes]:
+        return self._session.subscribe(keys)
+
+    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
+        request = self._session.unsubscribe(keys)
+        self._session.asked.popitem()  # its answer confirms nothing
+        return [request]
+
+    def again(self, key: str) -> list[bytes]:
+        return [*self.unsubscribe([key]), *self.subscribe([key])]
+
+    def heard(self, raw: bytes, outcomes: Iterable[Outcome]) -> Heard:
+        for one in outcomes:
+            if isinstance(one, Control) and one.kind == "test_request":
+                return Heard(reply=self._session.test())
+            if isinstance(one, VenueError) or (isinstance(one, Control) and one.kind == "ack"):
+                return self._answered(raw, one)
+        return Heard()
+
+    def _answered(self, raw: bytes, said: Control | VenueError) -> Heard:
+        before = dict(self._session.asked)
+        missing = {error.message.partition(" ")[0]: error.message for error in self._session.check(raw)}
+        asked = [key for number, keys in before.items() if number not in self._session.asked for key in keys]
+        if isinstance(said, Control):
+            confirmed = tuple(key for key in asked if key not in missing)
+            return Heard(confirmed, refused=tuple(missing.items()))
+        if said.rate_limited:
+            return Heard(again=tuple(asked))
+        return Heard(refused=tuple((key, f"{said.code} {said.message}") for key in asked))
+
+
+class DeribitSpeaker:
+    """One market of Deribit."""
+
+    exchange: Exchange = VENUE
+    begin = b'{"jsonrpc":"2.0","method":"subscription"'
+    trades = f"trades.{SPEED}"
+    numbered = False
+    books_hang = True
+    most = session.CHANNELS_PER_CONNECTION
+    connects_per_second = 1.0
+    ping_after = 1.5 * session.HEARTBEAT_SECONDS
+    age: float | None = None
+    paces: tuple[Pace, ...] = (Pace(int(session.SUBSCRIBES_PER_SECOND), 1.0),)
+
+    def __init__(
+        self,
+        market_type: MarketType,
+        *,
+        rest_url: str | None = None,
+        socket_url: str | None = None,
+        intervals: Sequence[str] = ("1m",),
+    ) -> None:
+        self.market_type = market_type
+        derivatives = {"spot": (), "option": ("open_interest",)}.get(
+            market_type, ("funding_rate", "open_interest", "liquidation")
+        )
+        self.data_types: tuple[str, ...] = ("trade", "orderbook", "kline", "ticker", *derivatives)
+        self._rest_url = rest_url + PATH if rest_url else session.REST
+        self._url = socket_url + "/ws" + PATH if socket_url else session.WEBSOCKET
+        self._intervals = tuple(intervals)
+
+    def feed(self) -> DeribitFeed:
+        return DeribitFeed(self.market_type, Instruments(VENUE))
+
+    def rest(self, budgets: Path, patience: Patience) -> Rest:
+        return Rest(VENUE, self._rest_url, limits(budgets), error_of, patience=patience)
+
+    def conversation(self) -> DeribitConversation:
+        return DeribitConversation()
+
+    def subscriptions(self, one: Instrument, types: Sequence[str]) -> list[Subscription]:
+        made = []
+        for stream, tags in TYPES.items():
+            wanted = tuple(tag for tag in tags if tag in types)
+            for speed in (self._intervals if stream == "kline" else (SPEED,)) if wanted else ():
+                key = session.channel(stream, one.name, speed)
+                about = key.replace(f".{one.name}.", ".")
+                made.append(Subscription(key, self._url, one.name, about, wanted, SILENCE[stream]))
+        return made
+
+    def key_of(self, raw: bytes) -> bytes:
+        begin = raw.find(CHANNEL) + len(CHANNEL)
+        return raw[begin : raw.find(b'"', begin)]
+
+    def name_of(self, key: bytes) -> str:
+        return key.decode("latin1")
+
+    def book_key(self, want: Want) -> str:
+        return want.stream
+
+    def listings(self) -> list[Request]:
+        return [Request("/public/get_instruments", {"currency": "any", "expired": "false"}, LISTS)]
+
+    def snapshot(self, instrument: str) -> Request:
+        raise NotImplementedError("a book of Deribit comes with its subscription")
+
+    def polls(self, types: Sequence[str]) -> tuple[str, ...]:
+        return ()
+
+    def poll(self, data_type: str, instrument: str) -> Request:
+        raise NotImplementedError("Deribit has a channel for everything")
+
+    def forget(self, feed: DeribitFeed, instrument: str) -> None:
+        for key, state in feed.books.items():
+            if state.instrument.name == instrument:
+                state.status, state.hole = "waiting", None
+                feed.wants.pop(key, None)

@@ -1,0 +1,86 @@
+"""Each venue from its list to its records, against the simulated one: all that happened is given out, once."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from binance_venue import BinanceVenue
+from collecting import Run, collecting
+from deribit_venue import DeribitVenue
+from okx_venue import OkxVenue
+from venue import Venue
+
+from marketdata_assets.exchanges.records import (
+    Exchange,
+    FundingRate,
+    Kline,
+    Level,
+    Liquidation,
+    MarketType,
+    OpenInterest,
+    OrderBook,
+    Ticker,
+    Trade,
+)
+
+SPOT = (Trade, OrderBook, Ticker, Kline)
+SWAP = (*SPOT, FundingRate, OpenInterest, Liquidation)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A market, and the records that its venue sends of each instrument."""
+
+    exchange: Exchange
+    market_type: MarketType
+    names: Sequence[str]
+    venue: Callable[[Sequence[str]], Venue]
+    kinds: Sequence[type]
+
+
+CASES = (
+    Case("binance", "spot", ["ABCUSDT", "XYZUSDT"], lambda names: BinanceVenue("spot", names), SPOT),
+    Case("binance", "linear", ["ABCUSDT", "XYZUSDT"], lambda names: BinanceVenue("linear", names), SWAP),
+    Case("binance", "inverse", ["ABCUSD_PERP"], lambda names: BinanceVenue("inverse", names), SWAP),
+    Case("okx", "spot", ["ABC-USDT", "XYZ-USDT"], OkxVenue, SPOT),
+    Case("okx", "linear", ["ABC-USDT-SWAP", "XYZ-USDT-SWAP"], OkxVenue, SWAP),
+    Case("okx", "inverse", ["ABC-USD-SWAP"], OkxVenue, SWAP),
+    Case("deribit", "inverse", ["ABC-PERPETUAL", "XYZ-PERPETUAL"], DeribitVenue, SWAP[:-1]),
+    Case("deribit", "linear", ["ABC_USDC-PERPETUAL"], DeribitVenue, SWAP[:-1]),
+    Case("deribit", "spot", ["ABC_USDC"], DeribitVenue, SPOT),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.exchange}-{case.market_type}")
+def test_all_that_happened_is_given_out_once_and_books_are_the_venues(case: Case, tmp_path: Path) -> None:
+    types = [str(kind.__struct_config__.tag) for kind in case.kinds]  # type: ignore[attr-defined]
+
+    async def scenario(venue: Venue) -> None:
+        async with collecting(venue, case.exchange, case.market_type, case.names, types, tmp_path) as run:
+            await run.live()
+            venue.rate = 100.0  # what is sent each second needs a market that moves
+            await run.until(lambda: {type(one) for one in run.records} >= set(case.kinds))
+            venue.rate = 0.0
+            await run.emit(200)
+            await run.caught_up()
+            await run.until(lambda: all(_same(run, name) for name in case.names))
+            assert len(run.ids()) == len(set(run.ids())) == sum(map(len, venue.source().trades.values()))
+            assert not run.gaps()
+            assert not run.trouble
+
+    with case.venue(case.names) as venue:
+        asyncio.run(scenario(venue))
+    assert not venue.violations
+
+
+def _same(run: Run, name: str) -> bool:
+    """Whether our book of an instrument is the venue's."""
+    book = run.market.book(name)
+    bids, asks = run.venue.markets[name].levels()
+    return book is not None and (_numbers(book.bids), _numbers(book.asks)) == (_numbers(bids), _numbers(asks))
+
+
+def _numbers(levels: Sequence[Level]) -> list[tuple[float, float]]:
+    return [(float(price), float(size)) for price, size in levels]
