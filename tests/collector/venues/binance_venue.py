@@ -13,7 +13,7 @@ from binance_server import BinanceServer
 from provider_server import json_answer
 from venue import Venue, over
 from venue_market import MINUTE, Candle, Change, Level, Made, Market
-from venue_sockets import Socket
+from venue_sockets import Socket, frame
 
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.binance.session import MARKETS, url_of
@@ -31,18 +31,18 @@ class BinanceVenue(Venue, BinanceServer):
     """One market. Streams of the other address of USD-M are confirmed and never sent, as by the venue."""
 
     socket_path = "stream"
+    connection_limit = (300.0, 300)
 
     def __init__(
         self, market_type: MarketType, names: Sequence[str], *, ping_seconds: float = 20.0, **options: Any
     ) -> None:
-        super().__init__(names, skips=market_type != "spot", whole=market_type == "inverse", **options)
         self.market_type = market_type
-        self._ping_seconds = ping_seconds
+        super().__init__(names, **options)
+        self.ping_seconds = ping_seconds
         self._kept: dict[str, list[Candle]] = {}  # closed ones
 
-    @property
-    def ping_seconds(self) -> float:
-        return self._ping_seconds
+    def market(self, name: str, seed: int, index: int) -> Market:
+        return Market(name, seed, index, skips=self.market_type != "spot", whole=self.market_type == "inverse")
 
     # Sockets.
 
@@ -51,11 +51,19 @@ class BinanceVenue(Venue, BinanceServer):
         if streams:
             self._subscribe(socket, streams.split("/"))
 
+    def on_tick(self, socket: Socket, now: float) -> None:
+        """A ping frame; a client that answered none since the one before is thrown out."""
+        if now - max(socket.beat, socket.opened) >= self.ping_seconds:
+            if socket.beat and socket.heard < socket.beat:
+                self.throw_out(socket, "no pong")
+                return
+            socket.beat = now
+            socket.write(frame(b"%d" % self.now_ms(), 9))
+
     async def message(self, socket: Socket, raw: str) -> None:
         """SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS."""
         if over(socket.asked, 1.0, MARKETS[self.market_type].messages_per_second):
-            self.violations.append(f"{socket.path}: too many messages a second")
-            socket.transport.abort()
+            self.throw_out(socket, "too many messages a second")
             return
         try:
             request = json.loads(raw)
@@ -81,7 +89,7 @@ class BinanceVenue(Venue, BinanceServer):
             if name.upper() in self.markets:
                 self.wanted(name.upper(), KINDS.get(kind.partition("@")[0], "trade"))
         if len(socket.streams) > MARKETS[self.market_type].streams:
-            self.violations.append(f"{socket.path}: {len(socket.streams)} streams")
+            self.throw_out(socket, f"{len(socket.streams)} streams")
 
     def _tell(self, market: Market, stream: str, data: str) -> None:
         name = f"{market.name.lower()}@{stream}"

@@ -35,15 +35,13 @@ class Venue(ProviderServer):
         rate: float = 0.0,
         speed: float = 1.0,
         start_ms: int | None = None,
-        skips: bool = False,
-        whole: bool = False,
         **limits: Any,
     ) -> None:
         super().__init__(**limits)
         self.rate = rate
-        self.markets = {name: Market(name, seed, skips=skips, whole=whole) for name in names}
+        self.markets = {name: self.market(name, seed, index) for index, name in enumerate(names)}
         self.sockets: list[Socket] = []
-        self.connections = 0  # ever opened
+        self.opened: list[float] = []  # when sockets were, by the monotonic clock
         self.violations: list[str] = []  # of the venue's limits and rules, by clients
         self.lifetime: float | None = None  # seconds, after which a socket is cut
         self._source = Source()
@@ -55,6 +53,15 @@ class Venue(ProviderServer):
         self._tasks: list[asyncio.Task[None]] = []
 
     # What a venue is.
+
+    socket_path = ""
+    """A part of the path of every socket."""
+
+    connection_limit = (1.0, 1000)
+    """So many sockets may be opened in so many seconds."""
+
+    def market(self, name: str, seed: int, index: int) -> Market:
+        return Market(name, seed, index)
 
     async def rest(self, request: web.Request) -> web.StreamResponse:
         """The answer to a request that is not for a socket."""
@@ -76,10 +83,11 @@ class Venue(ProviderServer):
     def on_second(self, market: Market) -> None:
         """What a venue sends now and then; called each second of this machine's clock."""
 
-    @property
-    def ping_seconds(self) -> float:
-        """How often a socket is pinged with a frame of the protocol; 0 is never."""
-        return 0.0
+    def on_open(self, socket: Socket, request: web.Request) -> None:
+        """A client came."""
+
+    def on_tick(self, socket: Socket, now: float) -> None:
+        """Keepalive; called all the time, with the monotonic clock."""
 
     # What tests ask.
 
@@ -100,7 +108,7 @@ class Venue(ProviderServer):
         """Let so many events happen now, over all instruments that somebody subscribed to."""
         self._ask(self._burst, events)
 
-    def flush(self) -> bool:
+    def taken(self) -> bool:
         """Whether everything sent was taken by the clients' systems."""
         return all(one.transport.get_write_buffer_size() == 0 for one in list(self.sockets))
 
@@ -166,8 +174,6 @@ class Venue(ProviderServer):
         """Answer the next handshakes with an error."""
         self.fail(status, times, where=self.socket_path)
 
-    socket_path = ""
-
     # The life of the server.
 
     async def line(self, request: web.Request) -> str:
@@ -206,7 +212,9 @@ class Venue(ProviderServer):
         transport = request.transport
         assert isinstance(transport, asyncio.Transport)
         socket = Socket(request.path, response, transport)
-        self.connections += 1
+        self.opened.append(socket.opened)
+        if over(self.opened, *self.connection_limit):
+            self.violations.append(f"{len(self.opened)} sockets, too many at a time")
         self.sockets.append(socket)
         self.on_open(socket, request)
         pinger = asyncio.ensure_future(self._keep(socket))
@@ -216,9 +224,6 @@ class Venue(ProviderServer):
             pinger.cancel()
             self.sockets.remove(socket)
         return response
-
-    def on_open(self, socket: Socket, request: web.Request) -> None:
-        """A client came."""
 
     async def _read(self, socket: Socket) -> None:
         async for message in socket.response:
@@ -232,8 +237,7 @@ class Venue(ProviderServer):
                 await self.message(socket, message.data)
 
     async def _keep(self, socket: Socket) -> None:
-        """Ping the client, throw it out when it does not answer, and cut it when its time is over."""
-        pinged = time.monotonic()
+        """Heartbeats, and the end of a socket whose time is over."""
         while True:
             await asyncio.sleep(0.05)
             now = time.monotonic()
@@ -241,13 +245,13 @@ class Venue(ProviderServer):
                 socket.write(frame((1001).to_bytes(2, "big"), 8))
                 socket.transport.close()
                 return
-            if self.ping_seconds and now - pinged >= self.ping_seconds:
-                if socket.heard < pinged - self.ping_seconds:
-                    self.violations.append(f"{socket.path}: no pong")
-                    socket.transport.abort()
-                    return
-                pinged = now
-                socket.write(frame(b"%d" % self.now_ms(), 9))
+            if not socket.dead:
+                self.on_tick(socket, now)
+
+    def throw_out(self, socket: Socket, why: str) -> None:
+        """The client broke a rule."""
+        self.violations.append(f"{socket.path}: {why}")
+        socket.transport.abort()
 
     # The market.
 

@@ -4,7 +4,6 @@ Whole numbers inside: prices are hundredths, sizes are thousandths. The same see
 """
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -84,9 +83,9 @@ class Source:
 
 
 class Market:
-    """One instrument. `whole` sizes are contracts, and have no decimals."""
+    """One instrument, the `index`th of its venue. `whole` sizes are contracts, and have no decimals."""
 
-    def __init__(self, name: str, seed: int, *, skips: bool = False, whole: bool = False) -> None:
+    def __init__(self, name: str, seed: int, index: int = 0, *, skips: bool = False, whole: bool = False) -> None:
         self.name = name
         self._random = random.Random(f"{seed} {name}")
         self._skips, self._whole = skips, whole
@@ -94,7 +93,7 @@ class Market:
         self.bids = {self._middle - 1 - n: self._size() for n in range(LEVELS // 2)}
         self.asks = {self._middle + 1 + n: self._size() for n in range(LEVELS // 2)}
         self.last_id = self._random.randrange(1_000_000, 2_000_000)
-        self.number = self._random.randrange(100_000, 200_000)  # of the last trade
+        self.number = 10_000_000 * (index + 1) + self._random.randrange(1_000_000)  # of the last trade
         self.last_price = self._middle
         self.candle: Candle | None = None
         self.recent: list[Made] = []  # every trade
@@ -174,7 +173,3 @@ class Market:
     def _size(self) -> int:
         size = self._random.randrange(1, 50_000)
         return size * 1000 if self._whole else size
-
-
-Clock = Callable[[], int]
-"""Nanoseconds."""

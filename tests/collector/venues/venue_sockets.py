@@ -36,6 +36,10 @@ class Socket:
     heard: float = field(default_factory=time.monotonic)
     dead: bool = False  # half-open: neither reads nor sends, and does not close
     sent: int = 0
+    interval: float = 0.0  # of heartbeats that the client asked for, seconds
+    beat: float = 0.0  # when the last one was sent
+    beats: int = 0
+    owes: bool = False  # the answer to a heartbeat
     _held: deque[bytes] | None = None
 
     def write(self, framed: bytes) -> None:

@@ -1,0 +1,256 @@
+"""Deribit as a simulated venue: JSON-RPC over one socket with heartbeats, and REST.
+
+Names say the kind: ABC-PERPETUAL is inverse (amounts in USD), ABC_USDC-PERPETUAL linear, ABC_USDC spot.
+"""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from aiohttp import web
+from deribit_server import DeribitServer
+from venue import Venue, over
+from venue_market import Candle, Change, Level, Made, Market
+from venue_sockets import Socket
+
+from marketdata_assets.exchanges.deribit.session import CHANNELS_PER_CONNECTION, CONNECTIONS_PER_IP
+
+KINDS = {"trades": "trade", "book": "book", "quote": "book", "chart": "trade", "ticker": "trade"}
+INTERVALS = ("100ms", "agg2")
+RAW_NEEDS_LOGIN = {"code": 13778, "message": "raw_subscriptions_not_available_for_unauthorized"}
+
+
+class DeribitVenue(Venue, DeribitServer):
+    """`heartbeat_seconds` takes the place of the interval that a client asks for, of which 10 is the shortest."""
+
+    socket_path = "/ws/api/v2"
+
+    def __init__(self, names: Sequence[str], *, heartbeat_seconds: float | None = None, **options: Any) -> None:
+        super().__init__(names, **options)
+        self.heartbeat_seconds = heartbeat_seconds
+        self._kept: dict[str, list[Candle]] = {}  # closed ones
+
+    def market(self, name: str, seed: int, index: int) -> Market:
+        return Market(name, seed, index, whole=_inverse(name))
+
+    # Sockets.
+
+    def on_open(self, socket: Socket, request: web.Request) -> None:
+        if len(self.sockets) > CONNECTIONS_PER_IP:
+            self.throw_out(socket, f"{len(self.sockets)} sockets at once")
+
+    def on_tick(self, socket: Socket, now: float) -> None:
+        """Heartbeats, once asked for; every other one is a question, and who does not answer is cut."""
+        if not socket.interval or now - socket.beat < socket.interval:
+            return
+        if socket.owes:
+            self.throw_out(socket, "a test_request was not answered")
+            return
+        socket.beat, socket.beats = now, socket.beats + 1
+        socket.owes = socket.beats % 2 == 0
+        kind = "test_request" if socket.owes else "heartbeat"
+        socket.text(_bytes({"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": kind}}))
+
+    async def message(self, socket: Socket, raw: str) -> None:
+        try:
+            request = json.loads(raw)
+            method, params = request["method"], request.get("params", {})
+        except (ValueError, KeyError, TypeError):
+            socket.text(_bytes({"jsonrpc": "2.0", "error": {"code": -32700, "message": "Parse error"}}))
+            return
+        made: Any = {"error": {"code": -32601, "message": "Method not found"}}
+        snapshots: list[bytes] = []
+        if method == "public/subscribe":
+            made, snapshots = self._subscribe(socket, params["channels"])
+        elif method == "public/unsubscribe":
+            socket.streams.difference_update(params["channels"])
+            made = {"result": params["channels"]}
+        elif method == "public/set_heartbeat":
+            socket.interval = self.heartbeat_seconds or max(10.0, float(params["interval"]))
+            socket.beat, made = socket.heard, {"result": "ok"}
+        elif method == "public/test":
+            socket.owes, made = False, {"result": {"version": "1.2.26"}}
+        socket.text(_bytes({"jsonrpc": "2.0", "id": request.get("id"), **made, "usIn": 1, "usOut": 2, "usDiff": 1}))
+        for snapshot in snapshots:
+            socket.text(snapshot)
+
+    def _subscribe(self, socket: Socket, channels: Sequence[str]) -> tuple[Any, list[bytes]]:
+        """The answer, which names the channels that exist, and the snapshots that follow it."""
+        if over(socket.asked, 1.0, 10):
+            return {"error": {"code": 10028, "message": "too_many_requests"}}, []
+        if any(channel.endswith(".raw") for channel in channels):
+            return {"error": RAW_NEEDS_LOGIN}, []
+        granted = [channel for channel in channels if self._exists(channel)]
+        fresh = [channel for channel in granted if channel not in socket.streams]
+        socket.streams.update(granted)
+        socket.muted.difference_update(granted)
+        if len(socket.streams) > CHANNELS_PER_CONNECTION:
+            self.throw_out(socket, f"{len(socket.streams)} channels")
+        for channel in granted:
+            kind, name = _of(channel)
+            self.wanted(name, KINDS[kind])
+        return {"result": granted}, [self._snapshot(channel) for channel in fresh if channel.startswith("book.")]
+
+    def _exists(self, channel: str) -> bool:
+        kind, name = _of(channel)
+        return kind in KINDS and name in self.markets
+
+    def _snapshot(self, channel: str) -> bytes:
+        market = self.markets[_of(channel)[1]]
+        bids, asks = ([f'["new",{price},{size}]' for price, size in side] for side in market.levels())
+        head = f'"type":"snapshot","timestamp":{self.now_ms()},"instrument_name":"{market.name}"'
+        data = f'{{{head},"change_id":{market.last_id},"bids":[{",".join(bids)}],"asks":[{",".join(asks)}]}}'
+        return _notification(channel, data)
+
+    def _tell(self, channel: str, data: str) -> None:
+        self.publish(channel, _notification(channel, data))
+
+    def on_trade(self, market: Market, made: Made) -> None:
+        data = "[" + json.dumps(_trade(market, made), separators=(",", ":")) + "]"
+        for interval in INTERVALS:
+            self._tell(f"trades.{market.name}.{interval}", _plain(data))
+
+    def on_change(self, market: Market, change: Change) -> None:
+        head = f'"type":"change","timestamp":{change.ts},"prev_change_id":{change.prev},"change_id":{change.last}'
+        levels = f'"bids":{_levels(change.bids)},"asks":{_levels(change.asks)}'
+        data = f'{{{head},"instrument_name":"{market.name}",{levels}}}'
+        for interval in INTERVALS:
+            self._tell(f"book.{market.name}.{interval}", data)
+        (bid, bid_size), (ask, ask_size) = market.best()
+        prices = (
+            f'"best_bid_price":{bid},"best_bid_amount":{bid_size},"best_ask_price":{ask},"best_ask_amount":{ask_size}'
+        )
+        self._tell(f"quote.{market.name}", f'{{"timestamp":{change.ts},"instrument_name":"{market.name}",{prices}}}')
+
+    def on_candle(self, market: Market, candle: Candle) -> None:
+        """Deribit does not say when a candle is closed: its last state is all there is."""
+        if candle.closed:
+            self._kept.setdefault(market.name, []).append(candle)
+        names = ("tick", "open", "high", "low", "close", "volume", "cost")
+        row = ",".join(f'"{name}":{value}' for name, value in zip(names, self._row(market, candle), strict=True))
+        self._tell(f"chart.trades.{market.name}.1", f"{{{row}}}")
+
+    def on_second(self, market: Market) -> None:
+        for interval in INTERVALS:
+            self._tell(f"ticker.{market.name}.{interval}", self._state(market))
+
+    def _state(self, market: Market) -> str:
+        price = market.price(market.last_price)
+        (bid, bid_size), (ask, ask_size) = market.best()
+        told = {"timestamp": self.now_ms(), "instrument_name": f'"{market.name}"', "state": '"open"'}
+        told |= dict.fromkeys(("last_price", "mark_price", "index_price", "settlement_price"), price)
+        told |= {"best_bid_price": bid, "best_bid_amount": bid_size, "best_ask_price": ask, "best_ask_amount": ask_size}
+        told |= {"stats": f'{{"volume":1.5,"volume_usd":150.0,"volume_notional":150.0,"low":{price},"high":{price}}}'}
+        if "PERPETUAL" in market.name:
+            told |= {"open_interest": 1000, "current_funding": "0.0", "funding_8h": "6.5e-6"}
+        return "{" + ",".join(f'"{name}":{value}' for name, value in told.items()) + "}"
+
+    # REST.
+
+    async def rest(self, request: web.Request) -> web.StreamResponse:
+        method, name = request.path.rpartition("/")[2], request.query.get("instrument_name", "")
+        if name and name not in self.markets:
+            return self.error(400, 13020, "instrument_not_found")
+        made = getattr(self, method)(request.query)
+        text = made if isinstance(made, str) else _plain(json.dumps(made))
+        whole = f'{{"jsonrpc":"2.0","result":{text},"usIn":1,"usOut":2}}'
+        return web.Response(text=whole, content_type="application/json")
+
+    def get_time(self, query: Any) -> Any:
+        return self.now_ms()
+
+    def test(self, query: Any) -> Any:
+        return {"version": "1.2.26"}
+
+    def get_instruments(self, query: Any) -> Any:
+        return [_listed(name) for name in self.markets]
+
+    def ticker(self, query: Any) -> Any:
+        return self._state(self.markets[query["instrument_name"]])
+
+    def get_order_book(self, query: Any) -> Any:
+        market = self.markets[query["instrument_name"]]
+        bids, asks = (",".join(f"[{p},{s}]" for p, s in side) for side in market.levels(int(query.get("depth", 5))))
+        return f'{self._state(market)[:-1]},"change_id":{market.last_id},"bids":[{bids}],"asks":[{asks}]}}'
+
+    def get_last_trades_by_instrument_and_time(self, query: Any) -> Any:
+        first, last = int(query["start_timestamp"]), int(query["end_timestamp"])
+        return self._page_of(query, lambda one: first <= one.ts <= last)
+
+    def get_last_trades_by_instrument(self, query: Any) -> Any:
+        return self._page_of(query, lambda one: one.number >= int(query.get("start_seq", 0)))
+
+    def get_tradingview_chart_data(self, query: Any) -> Any:
+        market = self.markets[query["instrument_name"]]
+        first, last = int(query["start_timestamp"]), int(query["end_timestamp"])
+        rows = [self._row(market, one) for one in self._kept.get(market.name, []) if first <= one.start <= last]
+        names = ("ticks", "open", "high", "low", "close", "volume", "cost")
+        columns = zip(*rows, strict=True) if rows else [()] * len(names)
+        told = ",".join(f'"{name}":[{",".join(map(str, one))}]' for name, one in zip(names, columns, strict=True))
+        return f'{{"status":"{"ok" if rows else "no_data"}",{told}}}'
+
+    def _page_of(self, query: Any, wanted: Any) -> Any:
+        market = self.markets[query["instrument_name"]]
+        found = [one for one in market.recent if wanted(one)]
+        page = found[: min(int(query["count"]), self.largest_page)]
+        return {"trades": [_trade(market, one) for one in page], "has_more": len(page) < len(found)}
+
+    def _row(self, market: Market, one: Candle) -> list[Any]:
+        """Volume is in coins, cost in the currency of the price; inverse sizes are USD."""
+        prices = [market.price(ticks) for ticks in (one.open, one.high, one.low, one.close)]
+        volume, cost = market.size(one.volume), market.worth(one.worth)
+        if _inverse(market.name):
+            volume, cost = f"{(Decimal(volume) / Decimal(prices[3])).quantize(Decimal('1e-8')):f}", volume
+        return [one.start, *prices, volume, cost]
+
+
+def _inverse(name: str) -> bool:
+    return name.endswith("-PERPETUAL") and "_" not in name
+
+
+def _of(channel: str) -> tuple[str, str]:
+    """Its kind and its instrument."""
+    kind, _, rest = channel.partition(".")
+    if kind == "chart":
+        rest = rest.removeprefix("trades.")
+    return kind, rest.partition(".")[0]
+
+
+def _trade(market: Market, made: Made) -> dict[str, Any]:
+    """Numbers are texts behind a mark, see _plain."""
+    price = f"#{made.price}#"
+    told = {"trade_seq": made.number, "trade_id": f"{_base(market.name)}-{made.number}", "timestamp": made.ts}
+    told |= {"tick_direction": 0, "price": price, "mark_price": price, "instrument_name": market.name}
+    return told | {"index_price": price, "direction": made.side, "amount": f"#{made.size}#"}
+
+
+def _plain(text: str) -> str:
+    """Numbers with all their digits, which JSON of floats would not keep."""
+    return text.replace('"#', "").replace('#"', "")
+
+
+def _listed(name: str) -> dict[str, Any]:
+    quote = "USD" if _inverse(name) else "USDC"
+    told = {"instrument_name": name, "kind": "future" if "PERPETUAL" in name else "spot", "is_active": True}
+    told |= {"base_currency": _base(name), "quote_currency": quote, "counter_currency": quote}
+    kind, size = ("reversed", 10.0) if _inverse(name) else ("linear", 0.1)
+    return told | {"instrument_type": kind, "contract_size": size, "settlement_period": "perpetual"}
+
+
+def _base(name: str) -> str:
+    return name.partition("-")[0].partition("_")[0]
+
+
+def _levels(levels: tuple[Level, ...]) -> str:
+    told = (f'["{one.action}",{one.price},{"0.0" if one.action == "delete" else one.size}]' for one in levels)
+    return "[" + ",".join(told) + "]"
+
+
+def _notification(channel: str, data: str) -> bytes:
+    head = '{"jsonrpc":"2.0","method":"subscription"'
+    return f'{head},"params":{{"channel":"{channel}","data":{data}}}}}'.encode()
+
+
+def _bytes(message: Any) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode()

@@ -1,0 +1,89 @@
+"""A plain client of a simulated venue: what it is told goes through our feed, and nothing is lost on the way."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import aiohttp
+from venue import Venue
+from venue_market import Market
+
+from marketdata_assets.exchanges.books import Book
+from marketdata_assets.exchanges.outcomes import Outcome
+
+QUIET = 0.3
+"""Seconds after the last events, in which what was sent arrives."""
+
+
+@dataclass
+class Client:
+    """`path` is that of the socket, `asks` what is sent first; `lists` and then `snapshots` are asked over REST."""
+
+    venue: Venue
+    feed: Any
+    path: str
+    asks: Iterable[bytes]
+    lists: Iterable[str] = ()
+    snapshots: Iterable[str] = ()
+    reply: Callable[[Outcome], bytes | None] = lambda _: None
+    made: list[Outcome] = field(default_factory=list)
+    clock: int = 0
+
+    def of(self, kind: type) -> list[Any]:
+        return [one for one in self.made if isinstance(one, kind)]
+
+    def talk(self, events: int, seconds: float = 1.3, rate: float = 500.0) -> "Client":
+        """Subscribe, listen for some seconds and to some events after them."""
+        asyncio.run(self._talk(events, seconds, rate))
+        return self
+
+    async def _talk(self, events: int, seconds: float, rate: float) -> None:
+        async with aiohttp.ClientSession() as http:
+            await self._ask(http, self.lists)
+            async with http.ws_connect(self.venue.ws_url + self.path) as socket:
+                for request in self.asks:
+                    await socket.send_str(request.decode())
+                await self._take(await socket.receive(), socket)
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(None, self.venue.emit, 5)
+                await asyncio.sleep(0.05)
+                await self._ask(http, self.snapshots)
+                self.venue.rate = rate
+                loop.call_later(seconds, setattr, self.venue, "rate", 0.0)
+                loop.call_later(seconds + 0.05, lambda: loop.run_in_executor(None, self.venue.emit, events))
+                await self._listen(socket, loop.time() + seconds + 0.1)
+
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        while loop.time() < until + QUIET or not self.venue.taken():
+            try:
+                await self._take(await asyncio.wait_for(socket.receive(), QUIET), socket)
+            except TimeoutError:
+                continue
+
+    async def _take(self, message: aiohttp.WSMessage, socket: aiohttp.ClientWebSocketResponse) -> None:
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise ConnectionError(message)
+        self.clock += 1
+        made = self.feed.push(message.data.encode(), self.clock)
+        self.made += made
+        for answer in filter(None, map(self.reply, made)):
+            await socket.send_str(answer.decode())
+
+    async def _ask(self, http: aiohttp.ClientSession, paths: Iterable[str]) -> None:
+        for path in paths:
+            async with http.get(self.venue.url + path) as answer:
+                self.clock += 1
+                self.made += self.feed.answer(str(answer.url), await answer.read(), self.clock)
+
+
+def same(book: Book, market: Market) -> bool:
+    """Whether a book of ours is the one of the market."""
+    ours, theirs = book.levels(), market.levels()
+    return [_numbers(side) for side in ours] == [_numbers(side) for side in theirs]
+
+
+def _numbers(side: Iterable[Any]) -> list[tuple[Decimal, Decimal]]:
+    return [(Decimal(price), Decimal(size)) for price, size in side]
