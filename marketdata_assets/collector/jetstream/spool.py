@@ -1,0 +1,336 @@
+"""Messages on disk for the time when the server is away, read again in their order.
+
+A folder of segments, each a row of frames: a header with length, count and CRC32, and a zstd frame of messages with
+their lengths before them. What `append` returned from is read back after a `kill -9` of the process. It is synced to
+the disk once a second and when a segment is full, so a machine that loses power loses the last second. A frame that
+was cut off at the end of a segment was never appended; damage anywhere else puts the rest of its segment aside.
+"""
+
+import fcntl
+import os
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - a class with the name of a function
+from typing import NamedTuple
+
+import zstandard
+
+from marketdata_assets.collector.jetstream.errors import SpoolBusy, SpoolFull
+
+MB = 1 << 20
+SUFFIX, DAMAGED = ".spool", ".damaged"
+FIRST = 10**9
+"""The number of the first segment; segments in front of it have smaller ones."""
+
+_MAGIC = b"MDS1"
+_FRAME = Struct("<4sIIIQ")  # magic, bytes, messages, CRC32 of the bytes, receive time of the oldest message
+_LENGTHS = Struct("<HHIQ")  # of subject, message id and payload; receive time
+_CURSOR = Struct("<QQI")  # segment, byte, CRC32 of both
+
+
+class Kept(NamedTuple):
+    """One message, with all that publishing it takes."""
+
+    subject: str
+    message_id: str
+    payload: bytes
+    ts: int  # ns, when it was received
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Messages that were appended together, and where the next frame begins."""
+
+    segment: int
+    end: int
+    messages: list[Kept]
+
+
+@dataclass
+class _Segment:
+    number: int
+    path: Path
+    size: int
+    frames: deque[tuple[int, int, int]]  # of those that are not consumed: where, how many messages, the oldest
+
+
+class Spool:
+    """Appended at its end, read from its front; for one process at a time.
+
+    Methods may be called from any thread. Close it; what is in it waits for the next one on the same folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        *,
+        segment_bytes: int = 16 * MB,
+        sync_seconds: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder, self.max_bytes = folder, max_bytes
+        self.damaged = 0  # segments that were put aside
+        self._segment_bytes, self._sync_seconds, self._clock = segment_bytes, sync_seconds, clock
+        self._guard = threading.RLock()
+        self._compressor = zstandard.ZstdCompressor(level=1)
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._file: FileIO | None = None  # the last segment, when it is ours to go on with
+        self._synced, self._dirty = clock(), False
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = self._locked()
+        self._cursor = os.open(folder / "cursor", os.O_RDWR | os.O_CREAT, 0o644)
+        self._read = (0, 0)  # the frame that is read next: segment, byte
+        number, at = self._remembered()
+        self._segments = self._found(number, at)
+        self._next = max([FIRST, number + 1, *(one.number + 1 for one in self._segments)])
+        self._remember()
+
+    def __len__(self) -> int:
+        """Messages that are not consumed."""
+        with self._guard:
+            return sum(count for segment in self._segments for _, count, _ in segment.frames)
+
+    @property
+    def unread(self) -> bool:
+        """Whether there is a frame that `read` did not give since the start, or since it was rewound."""
+        with self._guard:
+            last = self._segments[-1] if self._segments else None
+            return bool(last and last.frames and (last.number, last.frames[-1][0]) >= self._read)
+
+    @property
+    def bytes(self) -> int:
+        """What is taken of the disk."""
+        with self._guard:
+            return sum(segment.size for segment in self._segments)
+
+    @property
+    def oldest_ns(self) -> int | None:
+        """Receive time of the oldest message that is not consumed."""
+        with self._guard:
+            return next((oldest for segment in self._segments for _, _, oldest in segment.frames), None)
+
+    def append(self, messages: Sequence[Kept]) -> None:
+        """Put messages behind all others, in one frame. Raises SpoolFull, and then none of them is in it."""
+        with self._guard:
+            if self._file is None or self._segments[-1].size >= self._segment_bytes:
+                self._begin()
+            assert self._file is not None
+            self._write(self._file, self._segments[-1], messages)
+
+    def prepend(self, messages: Sequence[Kept]) -> None:
+        """Put messages in front of all others, and begin to read anew. Raises SpoolFull."""
+        with self._guard:
+            if not self._segments:
+                self.append(messages)
+                return
+            number = self._segments[0].number - 1
+            with self._opened(number) as file:
+                segment = _Segment(number, self._path(number), 0, deque())
+                self._segments.insert(0, segment)
+                self._write(file, segment, messages)
+                os.fdatasync(file.fileno())
+            self.rewind()
+
+    def read(self) -> Frame | None:
+        """The next frame; None where there is no further one. It stays in the spool until it is consumed."""
+        with self._guard:
+            for segment in list(self._segments):
+                for at, count, _ in segment.frames:
+                    if (segment.number, at) < self._read:
+                        continue
+                    frame = self._frame(segment, at, count)
+                    if frame is None:
+                        break
+                    self._read = (frame.segment, frame.end)
+                    return frame
+            return None
+
+    def rewind(self) -> None:
+        """Read again from the first message that is not consumed."""
+        with self._guard:
+            self._read = (0, 0)
+
+    def consume(self, frame: Frame) -> None:
+        """Forget a frame and all before it; the next process does not read them again either."""
+        with self._guard:
+            done = (frame.segment, frame.end)
+            for segment in list(self._segments):
+                while segment.frames and (segment.number, segment.frames[0][0]) < done:
+                    segment.frames.popleft()
+                if not segment.frames:
+                    self._drop(segment)
+            self._remember()
+
+    @property
+    def sync_is_due(self) -> bool:
+        """Whether something was written that is not synced, and the last time is long enough ago."""
+        return self._dirty and self._clock() - self._synced >= self._sync_seconds
+
+    def sync(self) -> None:
+        """Bring what is written to the disk, when that is due. Raises OSError."""
+        with self._guard:
+            if self._file is not None and self.sync_is_due:
+                os.fdatasync(self._file.fileno())
+                self._synced, self._dirty = self._clock(), False
+
+    def close(self) -> None:
+        """Sync what is written, and let the folder go."""
+        with self._guard:
+            self._end()
+            os.close(self._cursor)
+            self._lock.close()
+
+    def _locked(self) -> FileIO:
+        lock = FileIO(self.folder / "lock", "a+b")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise SpoolBusy(str(self.folder)) from None
+        return lock
+
+    def _found(self, number: int, at: int) -> list[_Segment]:
+        """What an earlier process left; of the segment with that number it was done with all before that byte."""
+        found = []
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            segment = _Segment(int(path.stem), path, path.stat().st_size, deque())
+            segment.frames.extend(one for one in _frames(path) if segment.number != number or one[0] >= at)
+            if segment.frames:
+                found.append(segment)
+            else:
+                path.unlink()
+        return found
+
+    def _remembered(self) -> tuple[int, int]:
+        raw = os.pread(self._cursor, _CURSOR.size, 0)
+        if len(raw) != _CURSOR.size:
+            return 0, 0
+        number, at, check = _CURSOR.unpack(raw)
+        return (number, at) if check == zlib.crc32(raw[:16]) else (0, 0)
+
+    def _remember(self) -> None:
+        """Where the first message is. Where that cannot be written, the next process sends more than it must."""
+        first = (self._segments[0].number, self._segments[0].frames[0][0]) if self._segments else (self._next, 0)
+        raw = _CURSOR.pack(*first, 0)[:16]
+        with suppress(OSError):
+            os.pwrite(self._cursor, raw + zlib.crc32(raw).to_bytes(4, "little"), 0)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:012d}{SUFFIX}"
+
+    def _opened(self, number: int) -> FileIO:
+        try:
+            return FileIO(self._path(number), "xb")
+        except OSError as error:
+            raise SpoolFull(str(self.folder), error.strerror or str(error)) from error
+
+    def _begin(self) -> None:
+        self._end()
+        self._file = self._opened(self._next)
+        self._segments.append(_Segment(self._next, self._path(self._next), 0, deque()))
+        self._next += 1
+
+    def _end(self) -> None:
+        if self._file is not None:
+            os.fdatasync(self._file.fileno())
+            self._file.close()
+            self._file = None
+
+    def _drop(self, segment: _Segment) -> None:
+        if segment is self._segments[-1] and self._file is not None:
+            self._file.close()
+            self._file = None
+        self._segments.remove(segment)
+        segment.path.unlink(missing_ok=True)
+
+    def _write(self, file: FileIO, segment: _Segment, messages: Sequence[Kept]) -> None:
+        body = self._compressor.compress(b"".join(_packed(one) for one in messages))
+        oldest = min(one.ts for one in messages)
+        frame = _FRAME.pack(_MAGIC, len(body), len(messages), zlib.crc32(body), oldest) + body
+        if self.bytes + len(frame) > self.max_bytes:
+            self._undo(file, segment)
+            raise SpoolFull(str(self.folder), f"it may take {self.max_bytes} bytes")
+        rest = memoryview(frame)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            self._dirty = True
+            self.sync()
+        except OSError as error:
+            self._undo(file, segment)
+            raise SpoolFull(str(self.folder), error.strerror or str(error)) from error
+        segment.frames.append((segment.size, len(messages), oldest))
+        segment.size += len(frame)
+
+    def _undo(self, file: FileIO, segment: _Segment) -> None:
+        """Take back half a frame: what comes after it could not be read. An empty segment goes."""
+        file.truncate(segment.size)
+        file.seek(segment.size)
+        if not segment.size:
+            self._drop(segment)
+
+    def _frame(self, segment: _Segment, at: int, count: int) -> Frame | None:
+        """The frame there; None where it is damaged, and then the rest of its segment is put aside."""
+        with segment.path.open("rb") as file:
+            file.seek(at)
+            head = file.read(_FRAME.size)
+            try:
+                _, size, _, check, _ = _FRAME.unpack(head)
+                body = file.read(size)
+                if zlib.crc32(body) != check:
+                    raise ValueError("its CRC32 is another one")
+                messages = _unpacked(self._decompressor.decompress(body), count)
+            except (ValueError, StructError, zstandard.ZstdError):
+                self._put_aside(segment, at)
+                return None
+        return Frame(segment.number, at + _FRAME.size + size, messages)
+
+    def _put_aside(self, segment: _Segment, at: int) -> None:
+        self.damaged += 1
+        with suppress(OSError):
+            segment.path.with_suffix(f"{SUFFIX}{DAMAGED}").write_bytes(segment.path.read_bytes()[at:])
+        segment.frames = deque(one for one in segment.frames if one[0] < at)
+        if not segment.frames:
+            self._drop(segment)
+
+
+def _packed(one: Kept) -> bytes:
+    subject, message_id = one.subject.encode(), one.message_id.encode()
+    lengths = _LENGTHS.pack(len(subject), len(message_id), len(one.payload), one.ts)
+    return b"".join((lengths, subject, message_id, one.payload))
+
+
+def _unpacked(body: bytes, count: int) -> list[Kept]:
+    found, at = [], 0
+    for _ in range(count):
+        subject, message_id, payload, ts = _LENGTHS.unpack_from(body, at)
+        a = at + _LENGTHS.size
+        b = a + subject
+        c = b + message_id
+        at = c + payload
+        found.append(Kept(body[a:b].decode(), body[b:c].decode(), body[c:at], ts))
+    return found
+
+
+def _frames(path: Path) -> list[tuple[int, int, int]]:
+    """Where the frames of a segment are, by their headers; what was cut off at its end is left out."""
+    found, at, size = [], 0, path.stat().st_size
+    with path.open("rb") as file:
+        while len(head := file.read(_FRAME.size)) == _FRAME.size:
+            magic, length, count, _, oldest = _FRAME.unpack(head)
+            end = at + _FRAME.size + length
+            if magic != _MAGIC or end > size:
+                break
+            found.append((at, count, oldest))
+            at = end
+            file.seek(at)
+    return found
