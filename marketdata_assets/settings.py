@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     )
     ticks_months: int = Field(default=24, ge=1, description="months that are partitions of ticks, up to this one")
     ticks_workers: int = Field(default=8, ge=1, description="requests under way at one provider of ticks")
+    captures_dir: Path | None = Field(default=None, description="captures of exchanges; default HOME/captures")
     workers: int | None = Field(default=None, description="processes of one fan-out; default one per core")
 
     @property
@@ -102,6 +103,11 @@ class Settings(BaseSettings):
     def turns_folder(self) -> Path:
         """Where the processes of this machine wait for each other's writes."""
         return self.root / "turns"
+
+    @property
+    def captures_folder(self) -> Path:
+        """Where captures are written to and looked for."""
+        return (self.captures_dir or self.root / "captures").absolute()
 
     @property
     def collector_folder(self) -> Path:

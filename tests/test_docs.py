@@ -21,7 +21,7 @@ def test_commands_exist_with_their_options(page: Path) -> None:
     for found in COMMAND.finditer(page.read_text()):
         words = found[0].strip("` ").split()[1:]
         command: Any = typer.main.get_command(app)
-        while getattr(command, "commands", None) and words:
+        while getattr(command, "commands", None) and words and not words[0].startswith("--"):
             name = words.pop(0)
             assert name in command.commands, found[0]
             command = command.commands[name]

@@ -9,6 +9,7 @@ from marketdata_assets.cli import (
     alphas,
     bars,
     brain,
+    collect,
     demo,
     doctor,
     output,
@@ -46,6 +47,16 @@ app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("replay")(replay.replay)
+
+collector = typer.Typer(help="The live collector.", invoke_without_command=True)
+collector.callback()(collect.collect)
+collector.command("check")(collect.check)
+collector.command("metrics")(collect.metrics)
+app.add_typer(collector, name="collect")
+
+config_group = typer.Typer(help="The collector's configuration.", no_args_is_help=True)
+config_group.command("check")(collect.check)
+app.add_typer(config_group, name="config")
 
 ingest = typer.Typer(help="Load data of some partitions now, with a progress bar.", no_args_is_help=True)
 ingest.command("bars")(bars.ingest)

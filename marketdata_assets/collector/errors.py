@@ -5,9 +5,13 @@ MarketDataError
     └── CollectorError
         ├── BadConfig      the configuration cannot be used
         ├── BadSecrets     the file of secrets cannot be used
-        ├── NoSink         there is nowhere to put what is collected
-        └── PortTaken      another program listens where the collector shall
+        ├── NoSink         a sink is asked for that has no server, or there is none at all
+        ├── NotCollected   a market is asked about that the configuration does not have
+        ├── PortTaken      the collector cannot listen where it shall
+        └── MissingExtra   what the collector needs is not installed
 """
+
+from collections.abc import Sequence
 
 from marketdata_assets.errors import TerminalError
 
@@ -33,18 +37,33 @@ class BadSecrets(CollectorError):
 
 
 class NoSink(CollectorError):
-    """There is nowhere to put what is collected."""
+    """A sink is asked for that has no server, or there is none at all."""
 
-    def __init__(self, sink: str, cause: str) -> None:
-        self.sink = sink
-        super().__init__(f"{sink}: {cause}")
+    def __init__(self, key: str, cause: str) -> None:
+        self.key = key
+        super().__init__(f"{key}: {cause}")
+
+
+class NotCollected(CollectorError):
+    """A market is asked about that the configuration does not have."""
+
+    def __init__(self, market: str, known: Sequence[str]) -> None:
+        self.market = market
+        super().__init__(f"{market} is not collected; the configuration has {', '.join(known)}.")
 
 
 class PortTaken(CollectorError):
-    """Another program listens where the collector shall."""
+    """The collector cannot listen where it shall."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, cause: str) -> None:
         self.port = port
         super().__init__(
-            f"{host}:{port} is in use. Stop the program that has it, or set HTTP_PORT (0 takes a free one)."
+            f"{host}:{port}: {cause}. Stop the program that has it, or set HTTP_PORT to another (0 takes a free one)."
         )
+
+
+class MissingExtra(CollectorError):
+    """What the collector needs is not installed."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(f"{module} is not installed; run: pip install 'marketdata-assets[live]'")

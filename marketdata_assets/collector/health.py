@@ -88,6 +88,8 @@ def _dark(one: MarketStatus, now: int, limits: HealthLimits) -> str:
 
 def _not_whole(one: MarketStatus, status: Status, limits: HealthLimits) -> Iterator[str]:
     state = one.state
+    if state.unknown:
+        yield f"not traded there: {_named(list(state.unknown))}"
     for word in ("refused", "stale"):
         if found := [each.key for each in state.subscriptions if each.status == word]:
             yield f"{len(found)} subscriptions {word}: {_named(found)}"

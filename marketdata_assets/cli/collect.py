@@ -1,0 +1,141 @@
+"""`marketdata collect`: the live collector in this process, and what its configuration comes to."""
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import yaml
+
+from marketdata_assets.addresses import without_password
+from marketdata_assets.cli import output
+from marketdata_assets.collector import config as configuration
+from marketdata_assets.collector import servers as places_of_servers
+from marketdata_assets.collector.errors import MissingExtra
+from marketdata_assets.collector.servers import Servers
+from marketdata_assets.local.endpoints import resolve
+from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from marketdata_assets.collector.service import Collector, Report
+
+EXTRA = ("picows", "aiohttp", "prometheus_client", "redis")
+NONE = "none"
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML; default is the file of the package")]
+
+
+def collect(
+    context: typer.Context,
+    config: ConfigFile = None,
+    duration: Annotated[float | None, typer.Option(min=0.0, help="stop after so many seconds")] = None,
+    shard: Annotated[str, typer.Option(help="part of the instruments, as 1/2")] = "1/1",
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as one JSON object")] = False,
+) -> None:
+    """Collect from the venues until SIGTERM or Ctrl-C, then hand everything over and end."""
+    if context.invoked_subcommand is None:
+        try:
+            report = asyncio.run(_run(_made(config, shard), duration))
+        except asyncio.CancelledError:
+            output.fail("ended at once; what was not handed over is told as a gap by the next start")
+            raise typer.Exit(1) from None
+        _tell(report, as_json)
+
+
+def check(
+    config: ConfigFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Print the configuration as it is in effect, environment included; secrets are left out."""
+    found, servers = _read(config)
+    with _Needed():
+        from marketdata_assets.collector import assembly
+    assembly.check(found, servers)
+    values = found.model_dump(mode="json")
+    about = {
+        "nats": without_password(servers.nats_url or NONE),
+        "clickhouse": without_password(servers.clickhouse_url or NONE),
+        "redis": without_password(servers.redis_url or NONE),
+        "token": "set" if servers.token else "not set",
+        "sinks": ", ".join(assembly.which(found, servers)),
+    }
+    if as_json:
+        output.as_json({"config": values, "servers": about})
+        return
+    for name, value in about.items():
+        sys.stdout.write(f"# {name}: {value}\n")
+    yaml.safe_dump(values, sys.stdout, sort_keys=False, allow_unicode=True)
+
+
+def metrics() -> None:
+    """Print the table of all metrics, as it stands in the documentation."""
+    with _Needed():
+        from marketdata_assets.collector.metrics import table
+    sys.stdout.write(table())
+
+
+class _Needed:
+    """Says which package is missing instead of showing where it was imported."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRA:
+            raise MissingExtra(error.name) from error
+
+
+def _read(file: Path | None) -> tuple[configuration.Config, Servers]:
+    overrides, settings = configuration.environment(), Settings()
+    local = resolve(settings)
+    stack = Servers(nats_url=local.nats_url, clickhouse_url=local.clickhouse_url)
+    return configuration.read(file, overrides), places_of_servers.find(settings, overrides, stack)
+
+
+def _made(file: Path | None, shard: str) -> "Collector":
+    found, servers = _read(file)
+    with _Needed():
+        from marketdata_assets.collector.assembly import Places
+        from marketdata_assets.collector.connections import Shard
+        from marketdata_assets.collector.service import Collector
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("marketdata_assets").setLevel(found.log_level.upper())
+    settings = Settings()
+    places = Places(settings.collector_folder, settings.budgets_folder, settings.captures_folder)
+    return Collector(found, servers, places, Shard.read(shard))
+
+
+async def _run(collector: "Collector", duration: float | None) -> "Report":
+    """Run until a signal; a second one does not wait for what is not handed over."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    running = asyncio.current_task()
+    assert running
+
+    def asked() -> None:
+        if stop.is_set():
+            running.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    return await collector.run(stop, duration)
+
+
+def _tell(report: "Report", as_json: bool) -> None:
+    if as_json:
+        output.as_json(report.as_dict())
+    else:
+        kinds = " ".join(f"{name}={count:,}" for name, count in report.records.items())
+        for name, sink in report.sinks.items():
+            waits = f", {sink.spooled:,} wait on disk" if sink.spooled else ""
+            output.console().print(f"{name:10} {sink.acked:,} safe, {sink.dropped:,} in gaps{waits}")
+        output.console().print(
+            f"{report.messages:,} messages of {report.seconds:,.1f} s, {sum(report.records.values()):,} records"
+            f" ({kinds}), {report.gaps:,} gaps, {sum(report.errors.values()):,} errors"
+        )
+    if report.remaining:
+        output.fail(f"{report.remaining:,} items could not be handed over in time; the next start tells them as a gap")
+        raise typer.Exit(1)

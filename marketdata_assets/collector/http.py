@@ -1,0 +1,182 @@
+"""What the collector answers over HTTP: how it is, and which instruments it shall follow.
+
+GET /health, /metrics, /status, /scheduler; POST /subscriptions.
+"""
+
+import datetime as dt
+import hmac
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from marketdata_assets.collector.connections.errors import NotListed, UnknownSymbols
+from marketdata_assets.collector.errors import NotCollected, PortTaken
+from marketdata_assets.collector.health import Health
+from marketdata_assets.collector.status import Status, as_dict, scheduler
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.web import LOOPBACK
+
+MAX_BODY = 1 << 20
+STATUS_OF: dict[type[MarketDataError], int] = {NotCollected: 404, UnknownSymbols: 422, NotListed: 503}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /subscriptions: symbols as in the configuration."""
+
+    exchange: Exchange
+    market_type: MarketType
+    add: list[str] = []
+    remove: list[str] = []
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """Its answer, in the venue's names. What belongs to another shard is not among them."""
+
+    added: list[str]
+    removed: list[str]
+    instruments: list[str]
+
+
+class Source(Protocol):
+    """What is answered for."""
+
+    requests: Counter[tuple[str, int]]
+
+    def status(self) -> Status: ...
+    def health(self, status: Status) -> Health: ...
+    def exposition(self) -> bytes: ...
+
+    async def change(
+        self, exchange: Exchange, market_type: MarketType, add: Sequence[str], remove: Sequence[str]
+    ) -> Changed:
+        """Raises NotCollected, UnknownSymbols, NotListed."""
+        ...
+
+
+class Face:
+    """The HTTP server of one collector."""
+
+    def __init__(self, source: Source, host: str, port: int, token: str | None = None) -> None:
+        self.host, self.port = host, port
+        self._source, self._token = source, token
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen. Raises PortTaken."""
+        app = web.Application(middlewares=[self._counted], client_max_size=MAX_BODY)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/status", self._status)
+        app.router.add_get("/scheduler", self._scheduler)
+        app.router.add_post("/subscriptions", self._subscriptions)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self.host, self.port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise PortTaken(self.host, self.port, error.strerror or str(error)) from error
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Answer what is under way and listen no longer."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        path = request.path if request.match_info.route.resource else "other"
+        try:
+            answer = await handler(request)
+        except web.HTTPException as error:
+            answer = _refusal(error.status, error.reason, error.headers.get("Allow"))
+        self._source.requests[path, answer.status] += 1
+        return answer
+
+    async def _health(self, _: web.Request) -> web.Response:
+        status = self._source.status()
+        health = self._source.health(status)
+        body = {
+            "status": health.status,
+            "timestamp": dt.datetime.fromtimestamp(status.now / 1e9, dt.UTC).isoformat(),
+            "uptime_seconds": round(status.uptime_seconds, 3),
+            "version": status.version,
+            "checks": {one.name: {"status": one.status, "reasons": list(one.reasons)} for one in health.checks},
+            "reasons": health.reasons,
+        }
+        return _json(body, 503 if health.status == "unhealthy" else 200)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._source.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return _json(as_dict(self._source.status()))
+
+    async def _scheduler(self, _: web.Request) -> web.Response:
+        return _json(scheduler(self._source.status()))
+
+    async def _subscriptions(self, request: web.Request) -> web.Response:
+        if refused := self._not_allowed(request):
+            return refused
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=Change)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return _refusal(400, _with_near(str(error)))
+        if not wanted.add and not wanted.remove:
+            return _refusal(400, "nothing to do: give symbols in add or remove")
+        try:
+            done = await self._source.change(wanted.exchange, wanted.market_type, wanted.add, wanted.remove)
+        except MarketDataError as error:
+            return _refusal(STATUS_OF.get(type(error), 500), str(error))
+        return _json(msgspec.to_builtins(done))
+
+    def _not_allowed(self, request: web.Request) -> web.Response | None:
+        """Why a change is refused: whoever else may reach us needs the token, a page in a browser never may."""
+        if self._token is None and self.host not in LOOPBACK:
+            return _refusal(403, "changes from other machines need a token: set MARKETDATA_COLLECTOR_TOKEN")
+        if self._token is not None:
+            kind, _, given = request.headers.get("Authorization", "").partition(" ")
+            if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
+                refusal = _refusal(401, "send the token as: Authorization: Bearer TOKEN")
+                refusal.headers["WWW-Authenticate"] = "Bearer"
+                return refusal
+        elif urlsplit(f"//{request.host}").hostname not in LOOPBACK:
+            return _refusal(403, f"asked for as {request.host}: without a token only loopback is answered")
+        # A page of another site cannot send this type without asking first, and it is not answered then.
+        if request.content_type != "application/json":
+            return _refusal(415, "send JSON, with Content-Type: application/json")
+        return None
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value) + b"\n", status=status, content_type="application/json")
+
+
+def _refusal(status: int, reason: str, allow: str | None = None) -> web.Response:
+    answer = _json({"error": reason}, status)
+    if allow:
+        answer.headers["Allow"] = allow
+    return answer
+
+
+def _with_near(cause: str) -> str:
+    """The cause, and the nearest key there is when it is about one that is not."""
+    if "unknown field `" not in cause:
+        return cause
+    key = cause.partition("`")[2].partition("`")[0]
+    near = get_close_matches(key, Change.__struct_fields__, 1, 0)[0]
+    return f"unknown key {key!r}; did you mean {near!r}?"
