@@ -12,6 +12,7 @@ import polars as pl
 from marketdata_assets.sampling import spread
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.stores.findings import Finding
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.calendar import Calendar, ashares
@@ -34,24 +35,6 @@ RECOMPUTED_SYMBOLS = 20
 """Of each month."""
 
 MAX_BOUND = minutes.MAX_BOUND
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check objects to: how much, some of it, and how many symbol-months or days were looked at.
-
-    `left_out` could not be judged yet. `facts` are figures for a reader.
-    """
-
-    count: int
-    examples: tuple[dict[str, Any], ...]
-    looked_at: int
-    left_out: int = 0
-    facts: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        return self.count == 0
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from factor_bars import day_of, stand
 from landed import entry
 
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores.findings import Finding
 from marketdata_assets.ticks import checks, coverage, factors, registry
 from marketdata_assets.ticks.calendar import ashares
-from marketdata_assets.ticks.checks import Finding, Question
+from marketdata_assets.ticks.checks import Question
 from marketdata_assets.ticks.records import FLAGS, Days, Label
 from marketdata_assets.ticks.reports import Unit
 

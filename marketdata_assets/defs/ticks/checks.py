@@ -4,16 +4,15 @@ The queries are in `marketdata_assets.ticks.checks`. They are asked also when so
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from marketdata_assets.defs.findings import result
 from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.ticks.checks import Finding
 
 DESCRIPTIONS = {
     ("tick_data", "duplicates"): "No symbol has two bars of one minute.",
@@ -44,37 +43,23 @@ def answers(
     question = questions.Question.of(client, units) if units else questions.newest(client)
     for asset, name in DESCRIPTIONS:
         if dg.AssetCheckKey(dg.AssetKey(asset), name) in wanted:
-            yield _result(asset, name, getattr(questions, name)(question))
+            yield result(asset, name, getattr(questions, name)(question), advice=name in ADVICE)
 
 
 def evaluations(client: "Client", tables: Collection[str], units: Sequence[Unit]) -> list[dg.AssetCheckEvaluation]:
     """The same for a job without assets: the checks of `tables`, to be logged."""
     wanted = {dg.AssetCheckKey(dg.AssetKey(asset), name) for asset, name in DESCRIPTIONS if asset in tables}
     found = []
-    for result in answers(client, wanted, units):
-        assert result.asset_key is not None
-        assert result.check_name is not None
+    for answer in answers(client, wanted, units):
+        assert answer.asset_key is not None
+        assert answer.check_name is not None
         found.append(
             dg.AssetCheckEvaluation(
-                asset_key=result.asset_key,
-                check_name=result.check_name,
-                passed=result.passed,
-                severity=result.severity,
-                metadata=result.metadata,
+                asset_key=answer.asset_key,
+                check_name=answer.check_name,
+                passed=answer.passed,
+                severity=answer.severity,
+                metadata=answer.metadata,
             )
         )
     return found
-
-
-def _result(asset: str, name: str, finding: "Finding") -> dg.AssetCheckResult:
-    severity = dg.AssetCheckSeverity.WARN if name in ADVICE else dg.AssetCheckSeverity.ERROR
-    metadata: dict[str, Any] = {
-        "objections": finding.count,
-        "looked_at": finding.looked_at,
-        "left_out": finding.left_out,
-        **finding.facts,
-        "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),
-    }
-    return dg.AssetCheckResult(
-        asset_key=dg.AssetKey(asset), check_name=name, passed=finding.passed, severity=severity, metadata=metadata
-    )

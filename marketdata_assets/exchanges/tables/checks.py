@@ -1,0 +1,275 @@
+"""Questions asked of the tables about some UTC days; an answer of nothing is a pass.
+
+What a finding means for a run is said in `defs.exchanges.checks`.
+"""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from marketdata_assets.exchanges.records import Gap
+from marketdata_assets.exchanges.tables import gaps, ohlcv
+from marketdata_assets.exchanges.tables.days import span
+from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, REJECTS, TABLES
+from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, of_trades
+from marketdata_assets.sampling import spread
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores.findings import Finding
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+EXAMPLES = 5
+SAMPLE = 12
+"""Instruments of a day whose bars are computed again, and whose books are followed."""
+
+SAMPLE_ROWS = 300_000
+"""Instruments with more rows a day are not in a sample."""
+
+RELATIVE = 1e-8
+"""So far a volume may be from that of the venue's candle, for candles are published with fewer digits than trades."""
+
+ABSOLUTE = 1e-7
+
+MINUTE_NS = 60_000_000_000
+
+_FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())
+_ABOUT = ["exchange", "market_type", "instrument"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a check is about."""
+
+    client: "Client"
+    days: tuple[dt.date, ...]
+
+    def ask(self, sql: str, day: dt.date, **more: Any) -> pl.DataFrame:
+        """The rows of a query about one day."""
+        return clickhouse.read(self.client, sql, {**span(day), **more})
+
+
+def newest(client: "Client") -> Question:
+    """About the newest day with trades, if there is one."""
+    return Question(client, tuple(ohlcv.days_with_trades(client)[-1:]))
+
+
+def nothing_refused(question: Question, type_name: str) -> Finding:
+    """No record of a type was refused by its table since the first of the days."""
+    sql = f"""
+        SELECT reason, toInt64(count()) AS records, any(left(raw, 200)) AS example FROM {REJECTS} FINAL
+        WHERE type = {{type:String}} AND seen >= {{first:DateTime64(9, 'UTC')}} GROUP BY reason ORDER BY records DESC"""
+    if not question.days:
+        return Finding(0, (), 0)
+    found = question.ask(sql, min(question.days), type=type_name)
+    rows = clickhouse.read(question.client, f"SELECT toInt64(count()) AS rows FROM {TABLES[type_name].name}")
+    return Finding(int(found["records"].sum()), _examples(found), int(rows["rows"].item()))
+
+
+def one_row_a_trade(question: Question) -> Finding:
+    """No number of an instrument stands with two times."""
+    sql = f"""
+        SELECT toString(exchange) AS exchange, toString(market_type) AS market_type,
+            toString(instrument) AS instrument, toInt64(count()) AS trades,
+            toInt64(count() - uniqExact(trade_id, aggregated)) AS again
+        FROM exchange_trades FINAL
+        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}
+        GROUP BY exchange, market_type, instrument ORDER BY again DESC, instrument SETTINGS {_FINAL}"""
+    return _counted(question, sql, "again", "trades")
+
+
+def holes_on_record(question: Question) -> Finding:
+    """Every hole in the numbers of Binance's trades is inside a gap that is on record."""
+    found = [hole for day in question.days for hole in gaps.holes(question.client, day)]
+    sql = """
+        SELECT toInt64(count()) AS trades FROM exchange_trades WHERE toDate(time) = {day:Date}
+            AND exchange = 'binance'"""
+    trades = sum(clickhouse.read(question.client, sql, {"day": day})["trades"].item() for day in question.days)
+    missing = sum((hole.next_id or 0) - (hole.last_id or 0) - 1 for hole in found)
+    examples = tuple({"hole": gaps.line(hole)} for hole in found[:EXAMPLES])
+    return Finding(len(found), examples, int(trades), facts={"trades_missing": missing})
+
+
+def changes_follow(question: Question) -> Finding:
+    """Of a sample of books, every change follows the one before it, or the snapshot, or a gap is on record."""
+    return _of_sample(question, "exchange_orderbooks", _broken_chains, "changes")
+
+
+def bars_equal_klines(question: Question) -> Finding:
+    """Bars have the prices, volumes and counts of the venue's own closed candles.
+
+    Left out are bars that an open gap touches, the first bar of an instrument, as its trades may begin within it, and
+    bars without a candle.
+    """
+    count = looked_at = left_out = 0
+    examples: list[dict[str, Any]] = []
+    sql = files(__package__).joinpath("sql/bars_and_klines.sql").read_text()
+    holes = gaps.open_gaps(question.client)
+    for day in question.days:
+        both = question.ask(sql, day)
+        judged = both.filter(pl.col("judged") == 1, ~_in_holes(both, holes))
+        wrong = judged.with_columns(differs=_differences()).filter(pl.col("differs") != "")
+        count, looked_at = count + wrong.height, looked_at + judged.height
+        left_out += both.height - judged.height
+        when = pl.from_epoch("minute", time_unit="ns").dt.strftime("%F %T")
+        examples += wrong.select(*_ABOUT, when, "differs").head(EXAMPLES).to_dicts()
+    return Finding(count, tuple(examples[:EXAMPLES]), looked_at, left_out)
+
+
+def price_order(question: Question) -> Finding:
+    """High is the highest and low the lowest of a bar's prices, and takers did not buy more than was traded."""
+    sql = """
+        SELECT toString(exchange) AS exchange, toString(market_type) AS market_type, toString(instrument) AS instrument,
+            toInt64(count()) AS bars, toInt64(countIf(high < open OR high < close OR low > open OR low > close
+            OR low > high OR taker_buy_volume > volume OR trades = 0)) AS wrong
+        FROM exchange_ohlcv_1m
+        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
+        GROUP BY exchange, market_type, instrument ORDER BY wrong DESC, instrument"""
+    return _counted(question, sql, "wrong", "bars")
+
+
+def bars_recomputed(question: Question) -> Finding:
+    """Of a sample of instruments, the bars are those that polars makes of the trades."""
+    return _of_sample(question, "exchange_trades", _other_bars, "bars")
+
+
+def none_open(question: Question) -> Finding:
+    """No gap of trades that began on the days is open."""
+    found = [gap for day in question.days for gap in gaps.of_day(question.client, day)]
+    still = [gap for gap in found if gap.healed_at is None and of_trades(gap)]
+    others = sum(gap.healed_at is None and not of_trades(gap) for gap in found)
+    examples = tuple({"gap": gaps.line(gap)} for gap in still[:EXAMPLES])
+    return Finding(len(still), examples, len(found), facts={"other_gaps_open": others})
+
+
+Judge = Callable[["Question", dt.date, dict[str, str]], tuple[int, list[dict[str, Any]]]]
+"""How much of an instrument's day was looked at, and what is objected to."""
+
+
+def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Finding:
+    sql = f"""
+        SELECT toString(exchange) AS exchange, toString(market_type) AS market_type, toString(instrument) AS instrument,
+            toInt64(count()) AS rows FROM {table}
+        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}
+        GROUP BY exchange, market_type, instrument ORDER BY exchange, market_type, instrument"""
+    looked_at = left_out = 0
+    wrong: list[dict[str, Any]] = []
+    for day in question.days:
+        there = question.ask(sql, day)
+        small = there.filter(pl.col("rows") <= SAMPLE_ROWS).select(_ABOUT).to_dicts()
+        sample = spread(small, SAMPLE)
+        left_out += there.height - len(sample)
+        for about in sample:
+            seen, found = judge(question, day, about)
+            looked_at += seen
+            wrong += [{**about, "day": str(day), **one} for one in found]
+    return Finding(
+        len(wrong), tuple(wrong[:EXAMPLES]), looked_at, facts={f"instruments_without_{unit}_judged": left_out}
+    )
+
+
+def _broken_chains(question: Question, day: dt.date, about: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
+    sql = f"""
+        SELECT toString(kind) AS kind, ts_recv, last_id, ifNull(prev_id, first_id - 1) AS begin
+        FROM exchange_orderbooks FINAL
+        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}
+            AND exchange = {{exchange:String}} AND market_type = {{market_type:String}}
+            AND instrument = {{instrument:String}}
+        ORDER BY ts_recv, last_id SETTINGS {_FINAL}"""
+    rows = question.ask(sql, day, **about).with_columns(before=pl.col("last_id").shift(1))
+    broken = rows.filter(pl.col("kind") == "delta", pl.col("begin") > pl.col("before"))
+    for gap in gaps.of_day(question.client, day) if broken.height else []:
+        if all(getattr(gap, name) == value for name, value in about.items()):
+            broken = broken.filter(~pl.col("ts_recv").is_between(gap.ts_from, max(gap.ts_to, gap.healed_at or 0)))
+    return rows.height, [
+        {"last_id": before, "next_id": begin} for before, begin in broken.select("before", "begin").iter_rows()
+    ]
+
+
+def _other_bars(question: Question, day: dt.date, about: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
+    where = """
+        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
+            AND exchange = {exchange:String} AND market_type = {market_type:String} AND instrument = {instrument:String}
+    """
+    sql = f"""
+        SELECT time, trade_id, aggregated, first_id, last_id, price, size FROM exchange_trades FINAL {where}
+        SETTINGS {_FINAL}"""
+    stands = question.ask(
+        f"SELECT time, open, high, low, close, volume, trades FROM exchange_ohlcv_1m {where}", day, **about
+    )
+    expected = plain_bars(question.ask(sql, day, **about))
+    both = expected.join(stands.cast({"trades": pl.Int64}), on="time", how="full", coalesce=True, suffix="_stands")
+    names = ("open", "high", "low", "close", "volume", "trades")
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stands")) for name in names)
+    return both.height, [{"minute": str(moment)} for moment in both.filter(~same).sort("time")["time"]]
+
+
+def plain_bars(trades: pl.DataFrame) -> pl.DataFrame:
+    """Bars of one instrument's trades, in polars: time, prices, volume (null where a size is), trades."""
+    number = pl.col("trade_id").str.extract(r"(\d+)$").cast(pl.UInt64)
+    first, last = pl.col("first_id").cast(pl.Int64), pl.col("last_id").cast(pl.Int64)
+    frame = trades.with_columns(
+        number=number, singles=pl.when(pl.col("aggregated")).then(last - first + 1).otherwise(1)
+    )
+    if frame["aggregated"].n_unique() > 1:
+        inside = frame.filter(pl.col("aggregated")).select(
+            pl.int_ranges(first, last + 1).explode().alias("number").cast(pl.UInt64), aggregated=pl.lit(False)
+        )
+        frame = frame.join(inside, on=["number", "aggregated"], how="anti")
+    frame = frame.sort("time", "number", "trade_id").with_columns(time=pl.col("time").dt.truncate("1m"))
+    whole = pl.when(pl.col("size").null_count() == 0).then(pl.col("size").sum())
+    prices = pl.col("price")
+    return frame.group_by("time").agg(
+        open=prices.first(),
+        high=prices.max(),
+        low=prices.min(),
+        close=prices.last(),
+        volume=whole,
+        trades=pl.col("singles").sum().cast(pl.Int64),
+    )
+
+
+def _differences() -> pl.Expr:
+    """What of a bar is not as in the candle, by name; "" where all is."""
+    told = [
+        pl.when(pl.col(f"bar_{name}").ne_missing(pl.col(name))).then(pl.lit(name))
+        for name in ("open", "high", "low", "close")
+    ]
+    for name in ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume"):
+        bar, candle = pl.col(f"bar_{name}").cast(pl.Float64), pl.col(name).cast(pl.Float64)
+        apart = (bar - candle).abs() > RELATIVE * candle.abs() + ABSOLUTE
+        told.append(pl.when(apart.fill_null(False)).then(pl.lit(name)))
+    count = pl.col("bar_trades").cast(pl.Int64) != pl.col("trades")
+    told.append(pl.when(count.fill_null(False)).then(pl.lit("trades")))
+    missing = pl.when(pl.col("bar_open").is_null()).then(pl.lit("no bar"))
+    return pl.coalesce(missing, pl.concat_str(told, separator=" ", ignore_nulls=True))
+
+
+def _in_holes(both: pl.DataFrame, holes: list[Gap]) -> pl.Series:
+    """Whether trades of a minute may be missing; one in which all are has no bar that says so."""
+    mine = pl.lit(False)
+    for gap in holes:
+        same = pl.all_horizontal(pl.col(name) == getattr(gap, name) for name in _ABOUT)
+        first, last = gap.ts_from - CLOCKS_DIFFER_NS - MINUTE_NS, gap.ts_to + CLOCKS_DIFFER_NS
+        mine = mine | (same & pl.col("minute").is_between(first, last, closed="right"))
+    return both.with_columns(mine=mine)["mine"]
+
+
+def _counted(question: Question, sql: str, column: str, seen: str) -> Finding:
+    """A query by instrument that says in `column` how much is objected to, of so many as `seen` says."""
+    found = [question.ask(sql, day).with_columns(day=pl.lit(str(day))) for day in question.days]
+    every = (
+        pl.concat(found)
+        if found
+        else pl.DataFrame({column: [], seen: []}, schema=dict.fromkeys((column, seen), pl.Int64))
+    )
+    wrong = every.filter(pl.col(column) > 0)
+    return Finding(int(wrong[column].sum()), _examples(wrong), int(every[seen].sum()))
+
+
+def _examples(found: pl.DataFrame) -> tuple[dict[str, Any], ...]:
+    return tuple({name: str(value) for name, value in row.items()} for row in found.head(EXAMPLES).to_dicts())

@@ -1,0 +1,169 @@
+"""Every check of the exchange tables passes on a market that landed whole, and objects when something is not right."""
+
+import datetime as dt
+from collections.abc import Callable
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from landed_market import land, records
+from msgspec.structs import replace
+
+from marketdata_assets.exchanges.records import Gap, Kline, OrderBook, Record, Trade
+from marketdata_assets.exchanges.sample.market import Plan
+from marketdata_assets.exchanges.tables import checks, ohlcv
+from marketdata_assets.exchanges.tables.checks import Question
+from marketdata_assets.exchanges.tables.rows import insert_records
+from marketdata_assets.stores import clickhouse_ledger
+from marketdata_assets.stores.findings import Finding
+
+START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
+DAY = START.date()
+PLAN, LOSING = Plan(START, minutes=6), Plan(START, minutes=6, lost_trades=3)
+CHECKS: dict[str, Callable[[Question], Finding]] = {
+    "nothing_refused": lambda question: checks.nothing_refused(question, "trade"),
+    "one_row_a_trade": checks.one_row_a_trade,
+    "holes_on_record": checks.holes_on_record,
+    "changes_follow": checks.changes_follow,
+    "bars_equal_klines": checks.bars_equal_klines,
+    "price_order": checks.price_order,
+    "bars_recomputed": checks.bars_recomputed,
+    "none_open": checks.none_open,
+}
+Market = list[Record | Gap]
+
+
+def landed(client: Client, market: Market, *, computed: bool = True) -> Question:
+    land(client, market)
+    clickhouse_ledger.ensure(client)
+    if computed:
+        ohlcv.compute(client, DAY, run_id="test", now=START)
+    return Question(client, (DAY,))
+
+
+@pytest.fixture(scope="module")
+def whole() -> Market:
+    return list(records(PLAN))
+
+
+def middle(market: Market, record: type, **about: object) -> int:
+    """Where the middle one of the records of a type stands."""
+    found = [
+        place
+        for place, one in enumerate(market)
+        if isinstance(one, record) and all(getattr(one, name) == value for name, value in about.items())
+    ]
+    return found[len(found) // 2]
+
+
+def test_all_pass_on_a_market_that_landed_whole(clickhouse_client: Client, whole: Market) -> None:
+    question = landed(clickhouse_client, whole)
+    found = {name: ask(question) for name, ask in CHECKS.items()}
+    assert {name: one.examples for name, one in found.items() if not one.passed} == {}
+    assert all(one.looked_at for one in found.values())
+    assert found["bars_equal_klines"].looked_at > 6 * 3
+    assert checks.newest(clickhouse_client) == question
+
+
+def test_all_pass_on_nothing(clickhouse_client: Client) -> None:
+    question = landed(clickhouse_client, [], computed=False)
+    assert checks.newest(clickhouse_client).days == ()
+    for days in ((DAY,), ()):
+        assert all(ask(Question(question.client, days)).passed for ask in CHECKS.values())
+
+
+def test_lost_trades_show_in_the_numbers_in_the_candles_and_not_in_the_recomputation(clickhouse_client: Client) -> None:
+    question = landed(clickhouse_client, list(records(LOSING)))
+    found = {name: ask(question) for name, ask in CHECKS.items()}
+    assert {name for name, one in found.items() if not one.passed} == {"holes_on_record", "bars_equal_klines"}
+    assert found["holes_on_record"].facts["trades_missing"] == 3
+    assert "SMPLUSDT" in found["holes_on_record"].examples[0]["hole"]
+    [wrong] = found["bars_equal_klines"].examples
+    assert (wrong["instrument"], wrong["minute"]) == ("SMPLUSDT", "2026-01-05 12:04:00")
+    assert "volume" in wrong["differs"]
+    assert "trades" in wrong["differs"]
+
+
+def test_bars_that_an_open_gap_touches_are_not_judged(clickhouse_client: Client) -> None:
+    market = list(records(LOSING))
+    at = int((START + dt.timedelta(minutes=4, seconds=30)).timestamp()) * 10**9
+    gap = Gap("binance", "linear", "SMPL-USDT", "SMPLUSDT", "aggTrade", None, None, at, at + 10**9, "reopened")
+    without = landed(clickhouse_client, market)
+    before = checks.bars_equal_klines(without)
+    found = checks.bars_equal_klines(landed(clickhouse_client, [gap]))
+    assert found.passed
+    assert (found.looked_at, found.left_out) == (before.looked_at - 1, before.left_out + 1)
+    assert not checks.none_open(without).passed
+
+
+def test_minute_without_a_bar_is_missed_unless_a_gap_is_open_there(clickhouse_client: Client, whole: Market) -> None:
+    at = int((START + dt.timedelta(minutes=3)).timestamp()) * 10**9
+    minute = range(at, at + 60 * 10**9)
+    lost = [one for one in whole if isinstance(one, Trade) and one.exchange == "okx" and one.ts_event in minute]
+    question = landed(clickhouse_client, [one for one in whole if one not in lost])
+    found = checks.bars_equal_klines(question)
+    assert {one["differs"] for one in found.examples} == {"no bar"}
+    for name in {one.instrument for one in lost}:
+        gap = Gap("okx", "linear", name, name, "trades", None, None, at, at + 59 * 10**9, "reopened")
+        land(clickhouse_client, [gap])
+    assert checks.bars_equal_klines(question).passed
+
+
+def test_change_that_does_not_follow_is_found(clickhouse_client: Client, whole: Market) -> None:
+    place = middle(whole, OrderBook, exchange="okx", kind="delta")
+    lost = whole[place]
+    assert isinstance(lost, OrderBook)
+    found = checks.changes_follow(landed(clickhouse_client, [*whole[:place], *whole[place + 1 :]], computed=False))
+    assert [(one["instrument"], one["last_id"], one["next_id"]) for one in found.examples] == [
+        (lost.instrument, lost.prev_id, lost.last_id)
+    ]
+
+
+def test_trade_with_two_times_is_found(clickhouse_client: Client, whole: Market) -> None:
+    trade = whole[middle(whole, Trade)]
+    assert isinstance(trade, Trade)
+    other = Trade(*_about(trade), (trade.ts_event or 0) + 1, trade.ts_recv, trade.trade_id, "1", "1", None, "buy")
+    found = checks.one_row_a_trade(landed(clickhouse_client, [*whole, _like(other, trade)], computed=False))
+    assert (found.count, found.examples[0]["instrument"]) == (1, trade.instrument)
+
+
+def _about(trade: Trade) -> tuple[str, str, str, str]:
+    return trade.exchange, trade.market_type, trade.symbol, trade.instrument
+
+
+def _like(other: Trade, trade: Trade) -> Trade:
+    return replace(other, first_id=trade.first_id, last_id=trade.last_id)
+
+
+def test_candle_that_says_something_else_is_found(clickhouse_client: Client, whole: Market) -> None:
+    place = middle(whole, Kline, exchange="okx", closed=True)
+    candle = whole[place]
+    assert isinstance(candle, Kline)
+    market = [*whole[:place], replace(candle, high="999999.9"), *whole[place + 1 :]]
+    found = checks.bars_equal_klines(landed(clickhouse_client, market))
+    assert [(one["instrument"], one["differs"]) for one in found.examples] == [(candle.instrument, "high")]
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [("high = low - 1", "price_order"), ("close = close + 1", "bars_recomputed"), ("volume = 0", "price_order")],
+)
+def test_bar_that_was_changed_is_found(clickhouse_client: Client, whole: Market, change: str, name: str) -> None:
+    question = landed(clickhouse_client, whole)
+    column, value = change.split(" = ")
+    one = "FROM exchange_ohlcv_1m WHERE exchange = 'binance' AND taker_buy_volume > 0 ORDER BY time LIMIT 1"
+    changed = f"SELECT * REPLACE (toDecimal128({value}, 18) AS {column}) {one}"
+    clickhouse_client.command(f"CREATE TABLE one ENGINE = Memory AS {changed}")
+    clickhouse_client.command(
+        f"DELETE FROM exchange_ohlcv_1m WHERE time = (SELECT time {one}) AND exchange = 'binance'"
+    )
+    clickhouse_client.command("INSERT INTO exchange_ohlcv_1m SELECT * FROM one")
+    assert not CHECKS[name](question).passed
+
+
+def test_refused_record_is_found(clickhouse_client: Client, whole: Market) -> None:
+    question = landed(clickhouse_client, whole, computed=False)
+    trade = whole[middle(whole, Trade)]
+    assert isinstance(trade, Trade)
+    insert_records(clickhouse_client, [replace(trade, price="1." + "1" * 30)])
+    found = checks.nothing_refused(question, "trade")
+    assert (found.count, checks.nothing_refused(question, "kline").count) == (1, 0)

@@ -1,0 +1,263 @@
+"""Gaps of trades closed against test servers of the venues: what is missing comes once, what cannot come is named."""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from binance_server import BinanceServer
+from binance_server import Happened as BinanceTrade
+from clickhouse_connect.driver.client import Client
+from deribit_messages import PERPETUAL
+from deribit_server import DeribitServer
+from deribit_server import Happened as DeribitTrade
+from history_pages import HASTY
+from landed_market import land
+from okx_server import Happened as OkxTrade
+from okx_server import OkxServer
+
+from marketdata_assets.exchanges.histories import Hosts
+from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.exchanges.tables import gaps, healing, schema
+from marketdata_assets.exchanges.tables.healing import DayGaps, Told
+from marketdata_assets.stores import clickhouse
+
+DAY = dt.date(2023, 11, 14)
+START = 1_699_999_200_000  # ms, in the last two hours of the day
+MS = 1_000_000
+LATER = (START + 3_600_000) * MS
+
+
+@pytest.fixture
+def client(clickhouse_client: Client) -> Client:
+    schema.ensure(clickhouse_client)
+    return clickhouse_client
+
+
+@pytest.fixture
+def binance() -> Iterator[BinanceServer]:
+    with BinanceServer() as server:
+        server.trades = [BinanceTrade(START + number * 1000, number) for number in range(1, 101)]
+        yield server
+
+
+@pytest.fixture
+def okx() -> Iterator[OkxServer]:
+    with OkxServer() as server:
+        server.trades = [OkxTrade(START + number // 3 * 3000, number) for number in range(1, 101)]
+        yield server
+
+
+@pytest.fixture
+def deribit() -> Iterator[DeribitServer]:
+    with DeribitServer() as server:
+        server.trades = [DeribitTrade(START + number * 1000, number) for number in range(1, 101)]
+        yield server
+
+
+def close(client: Client, folder: Path, url: str | None, now: int = LATER, **options: Any) -> DayGaps:
+    names = ("binance", "okx", "deribit")
+    hosts = None if url is None else Hosts(folder, dict.fromkeys(names, url), HASTY)
+    return healing.close(client, DAY, hosts, clock=lambda: now, **options)
+
+
+def aggregates(numbers: Iterable[int], market_type: Any = "linear") -> list[Trade]:
+    """Trades as Binance's socket tells them; the test server's answers say the same."""
+    about = ("binance", market_type, "ABC-USDT", "ABCUSDT")
+    return [Trade(*about, *_times(n), str(n), "1.5", "2", None, "sell", str(n), str(n)) for n in numbers]
+
+
+def singles(numbers: Iterable[int]) -> list[Trade]:
+    about = ("binance", "spot", "ABC-USDT", "ABCUSDT")
+    return [Trade(*about, *_times(n), str(n), "1.5", "2", None, "sell") for n in numbers]  # type: ignore[arg-type]
+
+
+def _times(number: int) -> tuple[int, int]:
+    return (START + number * 1000) * MS, (START + number * 1000 + 30) * MS
+
+
+def hole(
+    first: int, last: int, stream: str = "aggTrade", market_type: Any = "linear", *, ids: bool = True, **about: Any
+) -> Gap:
+    """The gap between two trades that stand."""
+    names = {"exchange": "binance", "symbol": "ABC-USDT", "instrument": "ABCUSDT"} | about
+    where = (names["exchange"], market_type, names["symbol"], names["instrument"], stream)
+    numbers = (first, last) if ids else (None, None)
+    return Gap(*where, *numbers, _times(first)[1], _times(last)[1], "reopened")
+
+
+def stands(client: Client) -> list[tuple[str, bool]]:
+    """Numbers of all trades that stand, and whether each is an aggregate."""
+    number = "toUInt64OrZero(extract(trade_id, '[0-9]+$'))"
+    sql = f"SELECT trade_id, aggregated FROM exchange_trades FINAL ORDER BY time, {number}"
+    return list(clickhouse.read(client, sql).iter_rows())
+
+
+def only(report: DayGaps) -> Told:
+    [told] = report.gaps
+    return told
+
+
+def test_trades_of_a_gap_come_from_the_history_and_the_gap_is_healed(
+    client: Client, binance: BinanceServer, tmp_path: Path
+) -> None:
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61)])
+    told = only(close(client, tmp_path, binance.url))
+    assert (told.outcome, told.trades, told.why) == ("healed", 20, "")
+    assert stands(client) == [(str(number), True) for number in range(1, 101)]
+    [gap] = gaps.of_day(client, DAY)
+    assert gap.healed_at == LATER
+    assert gaps.open_gaps(client) == []
+
+
+def test_second_time_nobody_is_asked(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61)])
+    close(client, tmp_path, binance.url)
+    binance.lines.clear()
+    told = only(close(client, tmp_path, binance.url, LATER + 1))
+    assert (told.outcome, told.gap.healed_at) == ("healed before", LATER)
+    assert binance.lines == []
+
+
+def test_single_trades_are_filled_up_with_single_trades(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
+    land(client, [*singles(range(1, 41)), *singles(range(61, 101)), hole(40, 61, "trade", "spot")])
+    assert only(close(client, tmp_path, binance.url)).outcome == "healed"
+    assert stands(client) == [(str(number), False) for number in range(1, 101)]
+
+
+def test_hole_that_only_numbers_show_is_put_on_record_and_healed(
+    client: Client, binance: BinanceServer, tmp_path: Path
+) -> None:
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(43, 101)), *singles([*range(1, 11), *range(14, 20)])])
+    report = close(client, tmp_path, binance.url)
+    assert report.recorded == 2
+    assert [(told.gap.stream, told.gap.last_id, told.gap.next_id, told.gap.cause) for told in report.gaps] == [
+        ("trade", 10, 14, gaps.NUMBERS),
+        ("aggTrade", 40, 43, gaps.NUMBERS),
+    ]
+    assert [told.trades for told in report.gaps if told.gap.stream == "aggTrade"] == [2]
+    assert only_open(client) == []
+
+
+def only_open(client: Client) -> list[str]:
+    return [gap.stream for gap in gaps.open_gaps(client)]
+
+
+def test_hole_inside_a_gap_is_not_recorded_again(client: Client, tmp_path: Path) -> None:
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, ids=False)])
+    report = close(client, tmp_path, None)
+    assert (report.recorded, len(report.gaps)) == (0, 1)
+    assert (only(report).outcome, only(report).why) == ("open", healing.NOT_ASKED)
+
+
+def test_numbers_of_a_venue_that_lacks_them_itself_keep_the_gap_open(
+    client: Client, binance: BinanceServer, tmp_path: Path
+) -> None:
+    binance.trades = [one for one in binance.trades if not 50 <= one.number < 53]
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61)])
+    told = only(close(client, tmp_path, binance.url))
+    assert (told.outcome, told.trades) == ("open", 17)
+    assert "the history lacks 3 numbers between 40 and 61" in told.why
+    assert len(stands(client)) == 97
+    assert only_open(client) == ["aggTrade"]
+
+
+def test_history_that_does_not_know_the_trades_around_is_not_believed(
+    client: Client, binance: BinanceServer, tmp_path: Path
+) -> None:
+    binance.trades = [one for one in binance.trades if one.number < 40]
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, ids=False)])
+    told = only(close(client, tmp_path, binance.url))
+    assert told.outcome == "open"
+    assert "trades that stand around it" in told.why
+    assert len(stands(client)) == 80
+
+
+def test_young_gap_waits_until_all_trades_around_it_have_come(
+    client: Client, binance: BinanceServer, tmp_path: Path
+) -> None:
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61)])
+    told = only(close(client, tmp_path, binance.url, _times(62)[1]))
+    assert told.outcome == "open"
+    assert "too young" in told.why
+    assert only(close(client, tmp_path, binance.url, _times(62)[1], settled_ns=1)).outcome == "healed"
+
+
+def test_venue_that_is_away_leaves_the_gap_open_and_is_named(
+    client: Client, binance: BinanceServer, okx: OkxServer, tmp_path: Path
+) -> None:
+    about = {"exchange": "okx", "instrument": "ABC-USDT"}
+    land(client, [*aggregates(range(1, 41)), hole(40, 61), hole(40, 61, "trades", "spot", ids=False, **about)])
+    binance.fail(500, 50, "aggTrades")
+    hosts = Hosts(tmp_path, {"binance": binance.url, "okx": okx.url}, HASTY)
+    report = healing.close(client, DAY, hosts, clock=lambda: LATER)
+    by_venue = {told.gap.exchange: told for told in report.gaps}
+    assert "aggTrades" in by_venue["binance"].why
+    assert (by_venue["binance"].outcome, by_venue["okx"].outcome) == ("open", "healed")
+    binance.fail(500, 0)
+
+
+def test_instrument_that_is_listed_no_more_stays_open(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
+    land(client, [hole(40, 61, instrument="GONEUSDT")])
+    told = only(close(client, tmp_path, binance.url))
+    assert told.outcome == "open"
+    assert "GONEUSDT" in told.why
+
+
+def test_gap_of_a_book_stays_open_and_says_why(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
+    land(client, [hole(40, 61, "depth")])
+    told = only(close(client, tmp_path, binance.url))
+    assert (told.outcome, told.why, binance.lines) == ("open", healing.NO_HISTORY, [])
+
+
+def test_long_gap_is_fetched_in_parts(
+    client: Client, binance: BinanceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(healing, "CHUNK_NS", 7_000 * MS)
+    land(client, [*aggregates(range(1, 11)), *aggregates(range(91, 101)), hole(10, 91)])
+    told = only(close(client, tmp_path, binance.url))
+    assert (told.outcome, told.trades) == ("healed", 80)
+    assert stands(client) == [(str(number), True) for number in range(1, 101)]
+
+
+def okx_trade(number: int, parts: int = 1) -> Trade:
+    """A trade of OKX's channel, which stands for `parts` trades of its moment, up to its number."""
+    moment = (START + number // 3 * 3000) * MS
+    about = ("okx", "spot", "ABC-USDT", "ABC-USDT")
+    return Trade(*about, moment, moment + 5, str(number), "4.2", str(3 * parts), None, "buy")  # type: ignore[arg-type]
+
+
+OKX = {"exchange": "okx", "instrument": "ABC-USDT"}
+
+
+def test_trades_that_okx_put_together_are_not_added_one_by_one(client: Client, okx: OkxServer, tmp_path: Path) -> None:
+    # 3k, 3k+1 and 3k+2 are of one moment: the socket told of them in one, with the number of the last
+    before, after = [okx_trade(3 * k + 2, 3) for k in range(1, 11)], [okx_trade(3 * k + 2, 3) for k in range(21, 33)]
+    land(client, [*before, *after, hole(32, 65, "trades", "spot", ids=False, **OKX)])
+    told = only(close(client, tmp_path, okx.url))
+    assert (told.outcome, told.trades) == ("healed", 30)
+    sql = "SELECT sum(size) AS size FROM exchange_trades FINAL WHERE toInt64OrZero(trade_id) BETWEEN 3 AND 98"
+    assert clickhouse.read(client, sql)["size"].item() == 3 * 96
+
+
+def test_okx_sums_that_do_not_agree_add_nothing(client: Client, okx: OkxServer, tmp_path: Path) -> None:
+    before, after = [okx_trade(3 * k + 2, 3) for k in range(1, 11)], [okx_trade(3 * k + 2, 2) for k in range(21, 33)]
+    odd = [okx_trade(3 * 21 + 2, 4)]
+    land(client, [*before, *odd, *after[1:], hole(32, 65, "trades", "spot", ids=False, **OKX)])
+    told = only(close(client, tmp_path, okx.url))
+    assert (told.outcome, told.trades) == ("open", 0)
+    assert len(stands(client)) == 22
+
+
+def test_deribit_goes_by_the_ids_of_its_trades(client: Client, deribit: DeribitServer, tmp_path: Path) -> None:
+    about = ("deribit", "inverse", "ABC-USD", PERPETUAL)
+    standing = [
+        Trade(*about, *_times(n), f"ABC-{n}", "100.5", "19.9", "200", "buy")  # type: ignore[arg-type]
+        for n in (*range(1, 41), *range(61, 101))
+    ]
+    names = {"exchange": "deribit", "symbol": "ABC-USD", "instrument": PERPETUAL}
+    land(client, [*standing, hole(40, 61, "trades.100ms", "inverse", ids=False, **names)])
+    told = only(close(client, tmp_path, deribit.url))
+    assert (told.outcome, told.trades) == ("healed", 20)
+    assert [name for name, _ in stands(client)] == [f"ABC-{number}" for number in range(1, 101)]
