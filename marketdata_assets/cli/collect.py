@@ -20,7 +20,8 @@ from marketdata_assets.local.endpoints import resolve
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from marketdata_assets.collector.service import Collector, Report
+    from marketdata_assets.collector.report import Report
+    from marketdata_assets.collector.service import Collector
 
 EXTRA = ("picows", "aiohttp", "prometheus_client", "redis")
 NONE = "none"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 from marketdata_assets.collector.config import Config
@@ -11,8 +12,10 @@ from marketdata_assets.collector.config import Market as MarketConfig
 from marketdata_assets.collector.connections import Market, Shard, Timing, UnknownDataTypes, speaker_of
 from marketdata_assets.collector.connections.intake import OnRecords, OnTrouble, OnWire
 from marketdata_assets.collector.errors import NoSink
+from marketdata_assets.collector.items import moment
+from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.lag import Lag
-from marketdata_assets.collector.queue import SnapshotOf
+from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks.capture import CaptureSink
@@ -171,10 +174,39 @@ def _capture(config: Config, places: Places, lag: Lag) -> CaptureSink:
 def _jetstream(
     config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf, lag: Lag
 ) -> Sink:
-    raise NoSink("jetstream.enabled", "is not there yet")
+    from marketdata_assets.collector.jetstream.publisher import Publisher
+    from marketdata_assets.collector.jetstream.stream import Stream, Wanted, ensure
+
+    one, url = config.jetstream, servers.nats_url or ""
+    wanted = Wanted(
+        Stream(
+            name=one.stream,
+            max_bytes=round(one.max_gigabytes * GB),
+            max_age_seconds=one.max_age_hours * 3600.0,
+            duplicate_seconds=one.duplicate_window_seconds,
+        )
+    )
+    return Publisher(
+        url,
+        BoundedQueue(one.queue_items, snapshot_of),
+        Spool(own_folder(places, "jetstream", shard), round(one.spool_gigabytes * GB)),
+        prepare=lambda: ensure(url, wanted),
+        on_acked=lambda acked: lag.observe_since((moment(item.record) for item in acked), time_ns()),
+    )
 
 
 def _clickhouse(
     config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf, lag: Lag
 ) -> Sink:
-    raise NoSink("clickhouse.direct_write", "is not there yet")
+    from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
+
+    one = config.clickhouse
+    return ClickHouseSink(
+        servers.clickhouse_url or "",
+        Spool(own_folder(places, "clickhouse", shard), round(one.spool_gigabytes * GB)),
+        snapshot_of,
+        queue_items=one.queue_items,
+        batch_rows=one.batch_rows,
+        batch_seconds=one.batch_seconds,
+        lag=lag,
+    )

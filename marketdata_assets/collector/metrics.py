@@ -160,12 +160,12 @@ FAMILIES: tuple[Family, ...] = (
         _markets(lambda one: _one(one.state.instruments)),
     ),
     Family(
-        "collector_job_runs_total", "counter", (*MARKET, "job"), "Polls and lists of instruments that were asked for.",
+        "collector_job_runs_total", "counter", (*MARKET, "name"), "Polls and lists of instruments that were asked for.",
         "whether what is asked again and again is asked",
         _markets(lambda one: _each({job.name: job.runs for job in one.state.jobs})),
     ),
     Family(
-        "collector_job_failures_total", "counter", (*MARKET, "job"), "Those without an answer.",
+        "collector_job_failures_total", "counter", (*MARKET, "name"), "Those without an answer.",
         "alert on data that is polled and does not come",
         _markets(lambda one: _each({job.name: job.failures for job in one.state.jobs})),
     ),

@@ -10,10 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 from marketdata_assets.addresses import without_password
 from marketdata_assets.collector import assembly
@@ -22,12 +21,14 @@ from marketdata_assets.collector.config import Config
 from marketdata_assets.collector.connections import Market, Shard
 from marketdata_assets.collector.errors import NotCollected
 from marketdata_assets.collector.flow import Flow
-from marketdata_assets.collector.health import Health, judge
+from marketdata_assets.collector.health import LAST_VALUES, Health, judge
 from marketdata_assets.collector.http import Changed, Face
 from marketdata_assets.collector.items import Recorded, items
+from marketdata_assets.collector.jetstream.publisher import Publisher
 from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.memory import DeadLetters, Since
 from marketdata_assets.collector.metrics import Metrics
+from marketdata_assets.collector.report import Report, lost, report
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
@@ -38,42 +39,11 @@ LOOK_SECONDS = 0.25
 """Between two looks at how late the event loop is."""
 
 REMEMBER_SECONDS = 1.0
-LAST_VALUES = "redis"
+MEMORY = "memory"
 GOODBYE_SECONDS = 10.0
 """For the venues, when the sockets are closed."""
 
 Key = tuple[Exchange, MarketType]
-
-
-@dataclass(frozen=True)
-class SinkReport:
-    """What one sink did. `remaining` were not handed over when the time was up."""
-
-    acked: int
-    dropped: int
-    spooled: int
-    remaining: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run did."""
-
-    seconds: float
-    messages: int
-    records: dict[str, int]  # by type
-    gaps: int
-    errors: dict[str, int]  # by kind
-    sinks: dict[str, SinkReport]
-
-    @property
-    def remaining(self) -> int:
-        """Items that are lost with this process; those of the cache do not count."""
-        return sum(one.remaining for name, one in self.sinks.items() if name != LAST_VALUES)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report for machines."""
-        return asdict(self) | {"remaining": self.remaining}
 
 
 class Collector:
@@ -157,12 +127,12 @@ class Collector:
                 remaining = await self._end(tasks)
             finally:
                 await self.face.stop()
-        return self._report(remaining)
+        return report(self.status(), remaining)
 
     def _tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         runs: dict[str, Callable[[], Awaitable[None]]] = {one.sink.name: one.sink.run for one in self._outlets}
         runs |= {one.name: one.run for one in self._markets.values()}
-        return runs | {"watch": self._watch, "memory": self._remember_always, "health": self._tell_health}
+        return runs | {"watch": self._watch, MEMORY: self._remember_always, "health": self._tell_health}
 
     async def _kept(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a task until it is cancelled or ends by itself; a fault of ours must not end the rest."""
@@ -185,13 +155,18 @@ class Collector:
         with suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await asyncio.gather(*(one.stop() for one in self._markets.values()))
-        await _cancel([task for name, task in tasks.items() if name in names])
-        await _cancel([task for name, task in tasks.items() if name not in names])
+        await _cancel([task for name, task in tasks.items() if name in names or name == MEMORY])
         self._log.info("ending: draining sinks")
         sinks = [one.sink for one in self._outlets]
         left = await asyncio.gather(*(sink.drain(self.config.shutdown_seconds) for sink in sinks))
-        await self._remember()
-        return {sink.name: count for sink, count in zip(sinks, left, strict=True)}
+        await _cancel(list(tasks.values()))
+        for sink in sinks:
+            if isinstance(sink, Publisher):
+                sink.close()
+        remaining = {sink.name: count for sink, count in zip(sinks, left, strict=True)}
+        # What is spooled is safe: the next start goes on with it.
+        await self._remember([] if not lost(remaining) else self._waiting())
+        return remaining
 
     # What comes.
 
@@ -252,11 +227,13 @@ class Collector:
     async def _remember_always(self) -> None:
         while True:
             await asyncio.sleep(REMEMBER_SECONDS)
-            await self._remember()
+            await self._remember(self._waiting())
 
-    async def _remember(self) -> None:
+    def _waiting(self) -> list[int | None]:
+        return [one.sink.state().oldest_ns for one in self._outlets if one.sink.name != LAST_VALUES]
+
+    async def _remember(self, waiting: Sequence[int | None]) -> None:
         """Until when everything is safe: now, where nothing waits and no socket is down."""
-        waiting = [one.sink.state().oldest_ns for one in self._outlets if one.sink.name != LAST_VALUES]
         moments = {}
         for market in self._markets.values():
             if market.state().listed is not None:
@@ -278,21 +255,6 @@ class Collector:
                 told = reasons
                 level = logging.INFO if health.status == "healthy" else logging.WARNING
                 self._log.log(level, "%s%s", health.status, "".join(f"; {reason}" for reason in health.reasons))
-
-    def _report(self, remaining: dict[str, int]) -> Report:
-        status = self.status()
-        flows = [one.flow for one in status.markets]
-        return Report(
-            seconds=round(status.uptime_seconds, 3),
-            messages=sum(each.messages for one in status.markets for each in one.state.connections),
-            records=dict(sorted(sum((flow.records for flow in flows), Counter[str]()).items())),
-            gaps=sum(flow.gaps.total() for flow in flows),
-            errors=dict(sorted(sum((flow.errors for flow in flows), Counter[str]()).items())),
-            sinks={
-                one.name: SinkReport(one.state.acked, one.state.dropped, one.state.spooled, remaining[one.name])
-                for one in status.sinks
-            },
-        )
 
 
 def _sink_status(one: Outlet) -> SinkStatus:
