@@ -57,12 +57,16 @@ def naming_failures() -> Iterator[None]:
 
 
 @contextmanager
-def connect(url: str) -> Iterator["Client"]:
-    """A client that threads may share, closed on leaving, with named failures."""
+def connect(url: str, *, timeout_seconds: float | None = None) -> Iterator["Client"]:
+    """A client that threads may share, closed on leaving, with named failures.
+
+    A server that says nothing for `timeout_seconds` is away; by default the client waits for five minutes.
+    """
     import clickhouse_connect
 
+    patience: dict[str, Any] = {} if timeout_seconds is None else {"send_receive_timeout": timeout_seconds}
     with naming_failures():
-        client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False)
+        client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **patience)
         try:
             yield client
         finally:
