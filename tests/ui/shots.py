@@ -1,6 +1,6 @@
 """The demo's UI as a person sees it in a browser; run as `python -m tests.ui.shots FOLDER` it takes the pictures.
 
-Needs Chromium and its driver on the PATH. What the pages must show is decided in test_ui.py.
+Needs Chromium and its driver on the PATH. What the pages must show is decided in test_demo.py.
 """
 
 import argparse
@@ -63,23 +63,23 @@ def quiet_port() -> int:
 
 
 class Marketdata:
-    """`marketdata demo` or `up` with its UI, on a folder and a port of its own."""
+    """`marketdata demo` or `up` with its UI, on a folder and a port of its own; what it prints goes to files there."""
 
     def __init__(self, command: str, home: Path, interrupt: str = "default_int_handler") -> None:
         self.port = quiet_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = home / f"{command}.log"
+        self.out, self.log = home / f"{command}.out", home / f"{command}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
         # The samples count as still being written, so that the sensor does not load them again while pages are read.
         quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in ("BARS", "ALPHAS", "TICKS")}
         ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, **quiet}
         script = f"import signal; signal.signal(signal.SIGINT, signal.{interrupt})"
-        with self.log.open("wb") as log:
+        with self.out.open("wb") as out, self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", f"{script}; from marketdata_assets.cli import app; app()", command],
                 cwd=ROOT,
                 env=kept | {k: str(v) for k, v in ours.items()},
-                stdout=log,
+                stdout=out,
                 stderr=log,
                 start_new_session=True,
             )
@@ -94,7 +94,7 @@ class Marketdata:
 
     def text(self) -> str:
         """What it has printed."""
-        return self.log.read_text(errors="replace")
+        return "".join(path.read_text(errors="replace") for path in (self.out, self.log))
 
     def end(self, number: signal.Signals, seconds: float = 60) -> list[str]:
         """Send the signal; returns the command lines of what outlives `seconds` of our processes, and kills that."""
@@ -221,17 +221,22 @@ class Browser:
 
 
 @contextmanager
-def running(command: str, interrupt: str = "default_int_handler") -> Iterator[Marketdata]:
-    """A command with its UI up, in a temporary folder; `interrupt` names what it starts with as handler of SIGINT."""
-    # A folder under pytest's own would be too long for PostgreSQL's socket.
+def running(command: str, home: Path, interrupt: str = "default_int_handler") -> Iterator[Marketdata]:
+    """A command with its UI up, on a data folder; `interrupt` names what it starts with as handler of SIGINT."""
+    started = Marketdata(command, home, interrupt)
+    try:
+        started.wait()
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.end(signal.SIGTERM)
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A data folder that is removed in the end; one under pytest's own would be too long for PostgreSQL's socket."""
     with tempfile.TemporaryDirectory(prefix="md-", ignore_cleanup_errors=True) as home:
-        started = Marketdata(command, Path(home), interrupt)
-        try:
-            started.wait()
-            yield started
-        finally:
-            if started.process.poll() is None:
-                started.end(signal.SIGTERM)
+        yield Path(home)
 
 
 @contextmanager
@@ -274,7 +279,7 @@ def main() -> None:
     if options.url:
         files = take(options.url, options.folder)
     else:
-        with running("demo") as started:
+        with short_folder() as home, running("demo", home) as started:
             files = take(started.url, options.folder)
     print(*files, sep="\n")
 

@@ -1,0 +1,12 @@
+"""`marketdata up` with its UI at Ctrl-C."""
+
+import signal
+
+from shots import running, short_folder
+
+
+def test_ctrl_c_ends_everything_quietly() -> None:
+    with short_folder() as home, running("up", home) as started:
+        assert started.end(signal.SIGINT) == []
+        assert "Traceback" not in started.text(), started.text()[-3000:]
+        assert started.process.returncode == 0
