@@ -7,6 +7,7 @@ crossed book means is the same for all of them and said here.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from typing import Literal
 
@@ -120,6 +121,11 @@ class BookState:
     checksum_ok: int = 0
     checksum_bad: int = 0
     hole: Gap | None = None  # the gap that is not healed yet
+    _record: Callable[..., OrderBook] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        one = self.instrument
+        self._record = partial(OrderBook, one.exchange, one.market_type, one.symbol, one.name)
 
     def snapshot(
         self,
@@ -148,7 +154,10 @@ class BookState:
         self.status = "live"
         ordered = book.levels()
         made: list[OrderBook | Gap] = [
-            self._record("snapshot", tuple(ordered[0]), tuple(ordered[1]), None, last_id, prev_id, ts_event, ts_recv)
+            self._record(
+                *(ts_event, ts_recv, "snapshot", tuple(ordered[0]), tuple(ordered[1]), self.instrument.unit),
+                *(None, last_id, prev_id),
+            )
         ]
         if self.hole:
             made.append(msgspec.structs.replace(self.hole, healed_at=ts_recv))
@@ -180,7 +189,7 @@ class BookState:
             return self.broken(cause, first_id, ts_recv)[0]
         self.applied += 1
         self.last_id, self.ts_last = last_id, ts_recv
-        return self._record("delta", bids, asks, first_id, last_id, prev_id, ts_event, ts_recv)
+        return self._record(ts_event, ts_recv, "delta", bids, asks, self.instrument.unit, first_id, last_id, prev_id)
 
     def broken(self, cause: Cause, next_id: int | None, ts_recv: int) -> list[OrderBook | Gap]:
         """Take the book out of use: the gap, or nothing where one is open already."""
@@ -223,32 +232,4 @@ class BookState:
             ts_from=self.ts_last or ts_recv,
             ts_to=ts_recv,
             cause=cause,
-        )
-
-    def _record(
-        self,
-        kind: Literal["snapshot", "delta"],
-        bids: tuple[Level, ...],
-        asks: tuple[Level, ...],
-        first_id: int | None,
-        last_id: int | None,
-        prev_id: int | None,
-        ts_event: int | None,
-        ts_recv: int,
-    ) -> OrderBook:
-        one = self.instrument
-        return OrderBook(
-            one.exchange,
-            one.market_type,
-            one.symbol,
-            one.name,
-            ts_event,
-            ts_recv,
-            kind,
-            bids,
-            asks,
-            one.unit,
-            first_id,
-            last_id,
-            prev_id,
         )

@@ -42,13 +42,13 @@ class Side:
     Most updates are about levels far from the best one, whose order nobody asks for; the best of a few is found fast.
     """
 
-    __slots__ = ("_best", "_buying", "_far", "_high", "_low", "_near", "exact")
+    __slots__ = ("_best", "_buying", "_edge", "_far", "_near", "exact")
 
     def __init__(self, buying: bool) -> None:
         self._buying = buying
         self.exact = False  # prices are told apart as Decimals, for some have more digits than a float keeps
-        self._near: dict[float, Level] = {}  # all levels whose price is within these bounds
-        self._low, self._high = -inf, inf
+        self._near: dict[float, Level] = {}  # all levels whose price is not worse than the edge
+        self._edge = -inf if buying else inf
         self._far: dict[float, Level] = {}  # all others
         self._best: float | None = None  # None: not looked for since the last change
 
@@ -83,29 +83,56 @@ class Side:
     def clear(self) -> None:
         self._near.clear()
         self._far.clear()
-        self._low, self._high = -inf, inf
+        self._edge = -inf if self._buying else inf
         self._best = None
 
     def apply(self, levels: Sequence[Level], numbers: Numbers) -> None:
         """Set the sizes of these prices; a size of 0 takes a price away."""
-        near, far, low, high = self._near, self._far, self._low, self._high
-        best = self._best
-        worse, better = (-inf, inf) if best is None else (best, inf) if self._buying else (-inf, best)
-        for level, (price, size) in zip(levels, numbers, strict=True):
-            if low <= price <= high:
-                if size:
-                    near[price] = level
-                else:
-                    near.pop(price, None)
-                if worse <= price <= better:
-                    best = None
-            elif size:
-                far[price] = level
-            else:
-                far.pop(price, None)
-        self._best = best
-        if len(near) > 2 * NEAR:
+        if self._buying:
+            self._bid(levels, numbers)
+        else:
+            self._offer(levels, numbers)
+        if len(self._near) > 2 * NEAR:
             self._sort(NEAR)
+
+    def _bid(self, levels: Sequence[Level], numbers: Numbers) -> None:
+        """Bids. This loop and the next are one, written out for each side: they are most of the time of an update."""
+        near, far, edge = self._near, self._far, self._edge
+        best = inf if self._best is None else self._best  # inf: to be looked for
+        for level, (price, size) in zip(levels, numbers, strict=True):
+            if price < edge:
+                if size:
+                    far[price] = level
+                else:
+                    far.pop(price, None)
+            elif size:
+                near[price] = level
+                if price > best:
+                    best = price
+            else:
+                near.pop(price, None)
+                if price == best:
+                    best = inf
+        self._best = None if best == inf else best
+
+    def _offer(self, levels: Sequence[Level], numbers: Numbers) -> None:
+        near, far, edge = self._near, self._far, self._edge
+        best = -inf if self._best is None else self._best
+        for level, (price, size) in zip(levels, numbers, strict=True):
+            if price > edge:
+                if size:
+                    far[price] = level
+                else:
+                    far.pop(price, None)
+            elif size:
+                near[price] = level
+                if price < best:
+                    best = price
+            else:
+                near.pop(price, None)
+                if price == best:
+                    best = -inf
+        self._best = None if best == -inf else best
 
     def _sort(self, n: int) -> None:
         """Let the best n levels be the near ones."""
@@ -117,9 +144,9 @@ class Side:
             self._near = {price: everything[price] for price in order[:n]}
             self._far = {price: everything[price] for price in order[n:]}
         edge = order[min(n, len(order)) - 1]
-        bounded = bool(self._far)
-        self._low = edge if self._buying and bounded else -inf
-        self._high = edge if not self._buying and bounded else inf
+        if not self._far:
+            edge = -inf if self._buying else inf
+        self._edge = edge
 
 
 def numbers_of(levels: Sequence[Level], exact: bool) -> Numbers:

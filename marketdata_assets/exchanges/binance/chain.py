@@ -76,8 +76,12 @@ class Chain:
 
     def diff(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         """Take a diff, into the book or to wait for a snapshot. Raises BadMessage or BadLevel, then it was not."""
-        position = self._position
+        position, state = self._position, self.state
         if position is not None:
+            begin = diff.first - 1 if diff.prev is None else diff.prev
+            alone = not self._best and not self._ahead and connection == self._connection
+            if alone and begin == position < diff.last and state.status == "live":
+                return [self._applied(diff)]
             if diff.last <= position:
                 return self._stray(diff, connection)
             if not _follows(diff, position, overlap=connection != self._connection):
@@ -136,14 +140,22 @@ class Chain:
                 state.dropped += 1
                 return []
             self._ahead = None
-        last, ts_recv = diff.last, diff.ts_recv
-        made = state.delta(
-            diff.bids, diff.asks, diff.first, last, diff.prev, diff.ts_event, ts_recv, None, diff.numbers
-        )
-        wrong = self._hold_against(last, ts_recv) if self._best and self.live else []
-        if not self.live:
+        made = self._applied(diff)
+        wrong = self._hold_against(diff.last, diff.ts_recv) if self._best and self.live else []
+        if wrong:
             self._waiting.append(diff)
         return wrong or [made]
+
+    def _applied(self, diff: Diff) -> OrderBook | Gap:
+        """Take a diff into the book; one that breaks it waits for the next snapshot."""
+        state = self.state
+        made = state.delta(
+            diff.bids, diff.asks, diff.first, diff.last, diff.prev, diff.ts_event, diff.ts_recv, None, diff.numbers
+        )
+        self._position, self._strays = diff.last, 0
+        if state.status != "live":
+            self._waiting.append(diff)
+        return made
 
     def _wait(self, diff: Diff) -> list[OrderBook | Gap]:
         Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges.binance import answers, parse, wire
+from marketdata_assets.exchanges.binance import answers, diffs, parse, wire
 from marketdata_assets.exchanges.binance.chain import Chain, Diff, Snapshot
+from marketdata_assets.exchanges.binance.diffs import Reader, reader
 from marketdata_assets.exchanges.binance.facts import NS, Facts, Known
 from marketdata_assets.exchanges.binance.forms import (
     FORM,
@@ -25,7 +26,6 @@ from marketdata_assets.exchanges.binance.forms import (
 from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
 from marketdata_assets.exchanges.binance.shapes import (
     IGNORED,
-    Depth,
     Look,
     Parser,
     Shape,
@@ -56,6 +56,7 @@ Route = tuple[Callable[[bytes], Any], Parser | None]
 
 _BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 _STREAM = b'{"stream":"'
+_DIFF = b'{"e":"depthUpdate"'
 _WAITS = Control("notice", "a diff waits for its snapshot")
 _IN_THE_BOOK = Control("ignored", "a diff that the book holds already")
 
@@ -86,13 +87,17 @@ class BinanceFeed:
         self._take: dict[type, Callable[[Any, Facts, int, int], list[Outcome]]] = {
             wire.SpotBookTicker: self._best,
             wire.BookTicker: self._best,
-            Depth: self._spot_depth if market_type == "spot" else self._futures_depth,
+            wire.SpotDepth: self._spot_depth,
+            wire.FuturesDepth: self._futures_depth,
             wire.OptionDepth: self._few_levels,
         }
         self._bare: dict[bytes, Route] = {
             f'e":"{name}"'.encode()[:NAMED]: (one.bare, one.parser) for name, one in self._shapes.items() if name
         }
         self._wrapped: dict[bytes, Route] = {}
+        self._diffs: dict[bytes, Reader] = {}
+        if self._keep_books:
+            self._diffs[_DIFF] = reader(market_type, wrapped=False)
         self._agg_trades: dict[bytes, AggTrades] = {}
         self._forms: dict[bytes, Read] = {}
         self._second: tuple[str, int] = "", 0  # the one of the last aggregate trade, and its ns
@@ -158,10 +163,12 @@ class BinanceFeed:
 
     def _read(self, raw: bytes, form: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """One message, by its form where that is known, else in full."""
-        read = self._forms.get(form)
-        if read and (made := read(raw, ts_recv)):
+        if (read := self._forms.get(form)) and (made := read(raw, ts_recv)):
             return made
-        route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(raw.partition(b",")[0])
+        begin = raw.partition(b",")[0]
+        if told := self._diffs.get(begin):
+            return self._changed(*told(raw, ts_recv), connection)
+        route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(begin)
         if route is None:
             return self._looked_at(raw, ts_recv, connection)
         decode, parser = route
@@ -197,7 +204,12 @@ class BinanceFeed:
         """Know the next message of this stream at sight."""
         begin = raw.partition(b",")[0]
         shape = self._shape(look(data))
-        if shape and begin.startswith(_STREAM) and not few_levels(stream) and len(self._wrapped) < KEPT_STREAMS:
+        known = len(self._wrapped) + len(self._diffs) >= KEPT_STREAMS
+        if shape is None or known or few_levels(stream) or not begin.startswith(_STREAM):
+            return
+        if self._keep_books and shape is self._shapes.get("depthUpdate"):
+            self._diffs[begin] = reader(self.market_type, wrapped=True)
+        else:
             self._wrapped[begin] = (shape.wrapped, shape.parser)
 
     def _shape(self, seen: Look) -> Shape | None:
@@ -215,8 +227,8 @@ class BinanceFeed:
         one = self._known[event.s]
         if shape.parser:
             return [shape.parser(event, one, ts_recv)]
-        if isinstance(event, Depth) and isinstance(event.event, wire.FuturesDepth) and few_levels(stream):
-            return self._few_levels(event.event, one, ts_recv, connection)
+        if isinstance(event, wire.FuturesDepth) and few_levels(stream):
+            return self._few_levels(event, one, ts_recv, connection)
         return self._take[type(event)](event, one, ts_recv, connection)
 
     def _no_event(self, seen: Look, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
@@ -267,41 +279,23 @@ class BinanceFeed:
         elif told:
             self._forms[raw.translate(FORM)] = told
 
-    def _spot_depth(self, depth: Depth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
-        """What changed in a book.
+    def _spot_depth(self, event: wire.SpotDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
+        return self._changed(one.one.name, diffs.spot(event, ts_recv), connection)
 
-            {"e": "depthUpdate", "E": 1700000000005, "s": "ABCUSDT", "U": 157, "u": 160,
-             "b": [["1.2300", "4.5"]], "a": [["1.2400", "0"]]}
-
-        https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#diff-depth-stream
-        """
-        event = depth.event
-        diff = Diff(event.U, event.u, None, event.b, event.a, event.E * NS, ts_recv, depth.numbers)
-        return self._changed(depth.s, diff, one, connection)
-
-    def _futures_depth(self, depth: Depth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
-        """What changed in a book, with the update that the message before it ended with.
-
-            {"e": "depthUpdate", "E": 1700000000005, "T": 1700000000003, "s": "ABCUSDT", "U": 157, "u": 160, "pu": 149,
-             "b": [["1.2300", "4.5"]], "a": [["1.2400", "0"]]}
-
-        https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Diff-Book-Depth-Streams
-        """
-        event = depth.event
-        diff = Diff(event.U, event.u, event.pu, event.b, event.a, event.T * NS, ts_recv, depth.numbers)
-        return self._changed(depth.s, diff, one, connection)
+    def _futures_depth(self, event: wire.FuturesDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
+        return self._changed(one.one.name, diffs.futures(event, ts_recv), connection)
 
     def _few_levels(
         self, event: wire.OptionDepth | wire.FuturesDepth, one: Facts, ts_recv: int, _: int
     ) -> list[Outcome]:
         return [parse.best_levels(one, event.T, ts_recv, event.b, event.a, event.u)]
 
-    def _changed(self, name: str, diff: Diff, one: Facts, connection: int) -> list[Outcome]:
+    def _changed(self, name: str, diff: Diff, connection: int) -> list[Outcome]:
         if not self._keep_books:
-            return [parse.delta(one, diff)]
-        chain = self.chains.get(name) or self._begun(name, one)
+            return [parse.delta(self._known[name], diff)]
+        chain = self.chains.get(name) or self._begun(name, self._known[name])
         made = chain.diff(diff, connection)
-        if made and chain.live and not self.wants:
+        if made and not self.wants and chain.state.status == "live":
             return made  # type: ignore[return-value]  # a list of some outcomes is one of outcomes
         return self._settled(name, made, diff.ts_recv) or [_IN_THE_BOOK if chain.live else _WAITS]
 

@@ -14,7 +14,6 @@ from msgspec import Raw, Struct
 
 from marketdata_assets.exchanges.binance import parse, wire
 from marketdata_assets.exchanges.binance.facts import Facts
-from marketdata_assets.exchanges.books import BothNumbers
 from marketdata_assets.exchanges.outcomes import Control
 from marketdata_assets.exchanges.records import AnyRecord, MarketType
 
@@ -39,14 +38,6 @@ class Shape(NamedTuple):
     bare: Callable[[bytes], Any]
     wrapped: Callable[[bytes], Any]
     parser: Parser | None
-
-
-class Depth(Struct, frozen=True, gc=False):
-    """A diff, and its levels as numbers where a float keeps them."""
-
-    s: str
-    event: Any
-    numbers: BothNumbers | None
 
 
 class Said(Struct, frozen=True):
@@ -91,6 +82,7 @@ def shapes(market_type: MarketType) -> dict[str, Shape]:
     if market_type == "spot":
         kinds |= {
             "trade": (wire.Trade, parse.trade),
+            "depthUpdate": (wire.SpotDepth, None),
             "": (wire.SpotBookTicker, None),
             "24hrTicker": (wire.SpotTicker, parse.ticker),
         }
@@ -107,17 +99,13 @@ def shapes(market_type: MarketType) -> dict[str, Shape]:
     else:
         kinds |= {
             "trade": (wire.FuturesTrade, parse.futures_trade),
+            "depthUpdate": (wire.FuturesDepth, None),
             "bookTicker": (wire.BookTicker, None),
             "24hrTicker": (wire.FuturesTicker, parse.ticker),
             "markPriceUpdate": (wire.MarkPrice, parse.mark_price),
             "forceOrder": (wire.ForceOrder, parse.force_order),
         }
-    made = {name: _shape(kind, parser) for name, (kind, parser) in kinds.items()}
-    if market_type == "spot":
-        made["depthUpdate"] = _depth(wire.QuickSpotDepth, wire.SpotDepth)
-    elif market_type != "option":
-        made["depthUpdate"] = _depth(wire.QuickFuturesDepth, wire.FuturesDepth)
-    return made
+    return {name: _shape(kind, parser) for name, (kind, parser) in kinds.items()}
 
 
 def few_levels(stream: str) -> bool:
@@ -134,30 +122,6 @@ def _shape(kind: type, parser: Parser | None) -> Shape:
     return Shape(msgspec.json.Decoder(kind).decode, _wrapped(kind), parser)
 
 
-def _depth(quick: type, general: type) -> Shape:
-    """Levels are read twice, as texts and as numbers, which costs less than making numbers of texts one by one."""
-    numbers = msgspec.json.Decoder(wire.DepthNumbers, strict=False).decode
-    return Shape(
-        _twice(msgspec.json.Decoder(quick).decode, numbers, msgspec.json.Decoder(general).decode),
-        _twice(_wrapped(quick), _wrapped(wire.DepthNumbers, strict=False), _wrapped(general)),
-        None,
-    )
-
-
-def _twice(
-    texts: Callable[[bytes], Any], numbers: Callable[[bytes], Any], general: Callable[[bytes], Any]
-) -> Callable[[bytes], Depth]:
-    def decode(raw: bytes) -> Depth:
-        try:
-            event, read = texts(raw), numbers(raw)
-        except msgspec.ValidationError:
-            event = general(raw)
-            return Depth(event.s, event, None)
-        return Depth(event.s, event, (read.b, read.a))
-
-    return decode
-
-
-def _wrapped(kind: type, *, strict: bool = True) -> Callable[[bytes], Any]:
-    decode = msgspec.json.Decoder(Wrapped[kind], strict=strict).decode  # type: ignore[valid-type]
+def _wrapped(kind: type) -> Callable[[bytes], Any]:
+    decode = msgspec.json.Decoder(Wrapped[kind]).decode  # type: ignore[valid-type]
     return lambda raw: decode(raw).data
