@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.binance import feed as feeds
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
-from marketdata_assets.exchanges.outcomes import DeadLetter
+from marketdata_assets.exchanges.outcomes import DeadLetter, Outcome
 from marketdata_assets.exchanges.records import Gap, MarketType, Ticker, Trade
 
 T = 1_700_000_000_000
@@ -46,6 +46,14 @@ def other_digits(draw: st.DrawFn, message: bytes) -> bytes:
     return re.sub(rb"(?<=[:\".])[0-9]+(?=[,\".}])", other, message)
 
 
+def told(made: list[Outcome]) -> list[Outcome]:
+    """The outcomes, and of a dead letter not whether its field was looked for in the stream or in the event."""
+    return [
+        DeadLetter(one.raw, one.cause.replace("$.data.", "$."), one.ts_recv) if isinstance(one, DeadLetter) else one
+        for one in made
+    ]
+
+
 @given(st.data())
 def test_the_fast_way_says_what_the_long_way_says(data: st.DataObject) -> None:
     market_type, event = data.draw(st.sampled_from(MESSAGES))
@@ -55,7 +63,7 @@ def test_the_fast_way_says_what_the_long_way_says(data: st.DataObject) -> None:
         fast.push(first, 5)
     again = other_digits(data.draw, first)
     made = fast.push(again, 6)
-    assert made == BinanceFeed(market_type, strict=False).push(again, 6)
+    assert told(made) == told(BinanceFeed(market_type, strict=False).push(again, 6))
     times = [value for key, value in json.loads(again).get("data", json.loads(again)).items() if key in "TE"]
     if all(value < 9 * 10**12 for value in times):
         assert not any(isinstance(one, DeadLetter) for one in made)
