@@ -9,6 +9,7 @@ MarketDataError
 └── TransientError
     ├── NatsAway           the server cannot be reached, or went away
     ├── NatsRefused        the server does not want us, or what we ask
+    ├── NotAlone           another reader takes messages of the same consumer
     └── SpoolFull          the spool has no room: its own limit, or the disk
 """
 
@@ -62,6 +63,14 @@ class NatsRefused(TransientError):
     def __init__(self, server: str, answer: str) -> None:
         self.server = server
         super().__init__(f"{server}: refused, {answer}. Look at the server's accounts and limits; it is tried again.")
+
+
+class NotAlone(TransientError):
+    """Another reader takes messages of the same consumer."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what}: another reader took messages of it. Nothing is lost; run one drain at a time.")
 
 
 class SpoolFull(TransientError):

@@ -1,7 +1,8 @@
 """Reading a durable consumer in large batches. A message comes again until its batch is acked.
 
-Acks are one by one on the wire, never for all before: a reader that follows a killed one would take away with its first
-ack what the other had in hand.
+One ack stands for all messages before it: acks one by one cost the server as much as delivering twice. Such an ack
+would take away what another reader, or a killed one, had in hand; so a reader first has everything that was in hand
+delivered to itself, and from then on sees by the consumer's own numbers whether it is alone.
 """
 
 import asyncio
@@ -9,122 +10,151 @@ import json
 import ssl
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from marketdata_assets.collector.jetstream.errors import NatsAway, StreamMissing
-from marketdata_assets.collector.jetstream.wire import Address, Message, Wire
+from marketdata_assets.collector.jetstream import stream as streams
+from marketdata_assets.collector.jetstream.errors import NatsAway, NotAlone, StreamMissing
+from marketdata_assets.collector.jetstream.wire import CRLF, Address, Message, Wire
 
-ACK, NAK = b"+ACK", b"-NAK"
-TOLD = b"told"
-"""What the confirmation of acks comes under."""
 PULL_SECONDS = 5.0
 """A pull stays at the server for so long; one that is not heard of for twice as long is asked again."""
+ANSWER_SECONDS = 5.0
 
 _GONE = (b"Consumer Deleted", b"Consumer is push based", b"Exceeded MaxRequestBatch")
+_ACK, _NAK = b"+ACK", b"-NAK"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
     """Messages in the order of the stream, as far as none is delivered again."""
 
     messages: list[Message] = field(repr=False)
+    redelivered: int  # how many of them were given out before
+    first: int  # sequences in the stream of the first message
+    last: int  # and of the last
     reader: "Reader" = field(repr=False)
+    is_acked: bool = False
 
     @property
     def payloads(self) -> list[bytes]:
         """Records as JSON."""
         return [one.payload for one in self.messages]
 
-    @property
-    def redelivered(self) -> int:
-        """How many of them were given out before."""
-        first = self.reader.first_delivery
-        return sum(not one.reply.startswith(first) for one in self.messages)
-
-    @property
-    def sequences(self) -> tuple[int, int]:
-        """Sequence in the stream of the first message and of the last."""
-        return _sequence(self.messages[0]), _sequence(self.messages[-1])
-
     async def ack(self) -> None:
-        """Say that all are safe; when it returns, the server knows. Raises NatsAway, and then they come again."""
-        await self.reader.answer(self.messages, ACK)
+        """Say that all are safe. The server knows when it returns, if all batches before it are acked too.
 
-    async def refuse(self) -> None:
-        """Give all back, to be delivered again at once. Raises NatsAway."""
-        await self.reader.answer(self.messages, NAK)
+        While messages that a killed reader had in hand are still to come, and behind a batch that is not acked, the
+        server learns of it with a later ack, or these messages come again. Raises NatsAway.
+        """
+        self.is_acked = True
+        await self.reader.acked()
 
 
 class Reader:
-    """One reader of a durable consumer; several may read it at once, each message goes to one of them.
+    """The reader of a durable consumer, for one `async with` block. It has to be alone.
 
-    For one `async with` block. It does not reconnect: NatsAway ends the batches, and another reader goes on with what
-    was not acked.
+    It does not reconnect: NatsAway ends the batches, and another reader goes on with what was not acked.
     """
 
     def __init__(
         self, url: str, stream: str, consumer: str, *, prefetch: bool = True, context: ssl.SSLContext | None = None
     ) -> None:
         self.name = f"{stream}/{consumer}"
-        self.first_delivery = f"$JS.ACK.{stream}.{consumer}.1.".encode()
+        self._url, self._stream, self._consumer = url, stream, consumer
         self._address, self._context, self._prefetch = Address.of(url), context, prefetch
         self._inbox = f"_INBOX.{uuid.uuid4().hex[:12]}"
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._first_delivery = f"$JS.ACK.{stream}.{consumer}.1.".encode()
         self._wire: Wire | None = None
         self._waiting: list[Message] = []
+        self._handed: deque[Batch] = deque()  # not acked, or not all before them
+        self._delivered = 0  # the consumer's number of the last message that was handed out
+        self._settled: set[int] | None = None  # until what was in hand before us is here: sequences that we have
+        self._highest = 0  # sequence in the stream of what was handed out and acked
         self._asked = 0  # messages that the pull under way may still give
-        self._pulls = 0
-        self._pulled_at = 0.0
-        self._told: asyncio.Future[None] | None = None
+        self._pulls, self._pulled_at = 0, 0.0
         self._empty = False  # the server had no more when it was asked last
         self._gone: str | None = None
         self._news = asyncio.Event()
+        self._answers: dict[bytes, asyncio.Future[Message]] = {}
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises NatsAway or NatsRefused."""
-        wire = await Wire.open(self._address, self._on_messages, context=self._context)
-        wire.write(f"SUB {self._inbox}.* 1\r\n".encode())
-        wire.closed.add_done_callback(lambda _: self._news.set())
-        self._wire = wire
+        """Connect, and have delivered what was in hand. Raises NatsAway, NatsRefused, StreamMissing."""
+        self._wire = wire = await Wire.open(self._address, self._on_messages, context=self._context)
+        try:
+            wire.write(f"SUB {self._inbox}.* 1\r\n".encode())
+            wire.closed.add_done_callback(lambda _: self._news.set())
+            info = await self._info()
+            if info["num_ack_pending"]:
+                self._settled = set()
+                await streams.hasten(self._url, self._stream, self._consumer, context=self._context)
+                info = await self._info()
+            self._delivered = info["delivered"]["consumer_seq"]
+        except BaseException:
+            wire.abort("not begun")
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
+        """Give back what is not acked, so that it comes again at once, and close."""
         if self._wire is not None:
-            if self._waiting and not self._wire.closed.done():
-                self._wire.write(*_answers(self._waiting, NAK))
+            given = [one for batch in self._handed if not batch.is_acked for one in batch.messages]
+            self._wire.write(b"", *(_answer(one.reply, b"", _NAK) for one in (*given, *self._waiting)))
             await self._wire.close()
 
     async def batches(self, max_rows: int, max_seconds: float, *, follow: bool = True) -> AsyncIterator[Batch]:
         """Batches of at most so many messages, each given out at latest so long after it was begun, never empty.
 
-        Without `follow` it ends when the consumer has nothing to give now; what another reader has in hand, or a
-        killed one had, is not waited for. Raises NatsAway, StreamMissing.
+        Without `follow` it ends when the consumer has nothing to give now. Raises NatsAway, StreamMissing, and
+        NotAlone when another reader takes messages of the same consumer.
         """
         while True:
             messages = await self._gather(max_rows, max_seconds, follow)
             if messages:
-                if self._prefetch and not self._asked and not (self._empty and not follow):
+                batch = self._batch(messages)
+                await self._settle()
+                if self._prefetch and self._settled is None and not self._asked and not (self._empty and not follow):
                     self._pull(max_rows, follow)
-                yield Batch(messages, self)
+                yield batch
             elif not follow and self._empty:
                 return
 
-    async def answer(self, messages: list[Message], what: bytes) -> None:
-        """Ack or give back messages, and wait until the server has them all. Raises NatsAway."""
-        wire = self._connected()
-        *others, last = messages
-        self._told = told = asyncio.get_running_loop().create_future()
-        # Answers are worked off in their order, and the last one is confirmed.
-        end = b"PUB %b %b.%b %d\r\n%b\r\n" % (last.reply, self._inbox.encode(), TOLD, len(what), what)
-        wire.write(*_answers(others, what), end)
-        await asyncio.wait((told, wire.closed), return_when=asyncio.FIRST_COMPLETED)
-        if not told.done():
-            self._connected()
+    async def acked(self) -> None:
+        """Tell the server of the batches from the first on that are acked. Raises NatsAway."""
+        await self._settle()
+        last: Batch | None = None
+        while self._settled is None and self._handed and self._handed[0].is_acked:
+            last = self._handed.popleft()
+            if last.last > self._highest:
+                self._highest, reply = last.last, last.messages[-1].reply
+        if last is not None and last.last == self._highest:
+            await self._ask(reply.decode(), _ACK)
+
+    def _batch(self, messages: list[Message]) -> Batch:
+        first, last = _numbers(messages[0]), _numbers(messages[-1])
+        numbers = range(self._delivered + 1, self._delivered + 1 + len(messages))
+        if (first[1], last[1]) != (numbers[0], numbers[-1]):
+            raise NotAlone(self.name)
+        self._delivered = last[1]
+        if self._settled is not None:
+            self._settled.update(_numbers(one)[0] for one in messages)
+        again = sum(not one.reply.startswith(self._first_delivery) for one in messages)
+        batch = Batch(messages, again, first[0], last[0], self)
+        self._handed.append(batch)
+        return batch
+
+    async def _settle(self) -> None:
+        """Whether all that the consumer waits acks for is here, and nothing under way."""
+        if self._settled is None or self._asked or self._waiting:
+            return
+        info = await self._info()
+        if info["num_ack_pending"] == len(self._settled) and info["delivered"]["consumer_seq"] == self._delivered:
+            self._settled = None
 
     async def _gather(self, max_rows: int, max_seconds: float, follow: bool) -> list[Message]:
         end = time.monotonic() + max_seconds
@@ -132,6 +162,8 @@ class Reader:
             self._connected()
             self._news.clear()
             if not self._asked or time.monotonic() - self._pulled_at > 2 * PULL_SECONDS:
+                if self._settled is not None:
+                    await self.acked()
                 if self._empty and not follow:
                     break
                 self._pull(max_rows - len(self._waiting), follow)
@@ -151,9 +183,34 @@ class Reader:
         self._asked, self._empty, self._pulled_at = rows, False, time.monotonic()
         request: dict[str, object] = {"batch": rows}
         request |= {"expires": int(PULL_SECONDS * 1e9)} if follow else {"no_wait": True}
-        body = json.dumps(request).encode()
-        head = f"PUB {self._next} {self._inbox}.{self._pulls} {len(body)}\r\n"
-        self._connected().write(head.encode(), body, b"\r\n")
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
+        reply = f"{self._inbox}.{self._pulls}"
+        self._connected().write(_answer(subject.encode(), reply.encode(), json.dumps(request).encode()))
+
+    async def _info(self) -> dict[str, Any]:
+        subject = f"$JS.API.CONSUMER.INFO.{self._stream}.{self._consumer}"
+        message = await self._ask(subject, b"")
+        told: dict[str, Any] = json.loads(message.payload) if message.payload else {}
+        if "delivered" not in told:
+            cause = told.get("error", {}).get("description") or message.headers.split(CRLF)[0].decode()
+            raise StreamMissing(self.name, cause)
+        return told
+
+    async def _ask(self, subject: str, body: bytes) -> Message:
+        """A request and its answer. Raises NatsAway."""
+        wire = self._connected()
+        token = f"a{uuid.uuid4().hex[:8]}".encode()
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._answers[token] = answer
+        wire.write(_answer(subject.encode(), b"%b.%b" % (self._inbox.encode(), token), body))
+        try:
+            await asyncio.wait((answer, wire.closed), return_when="FIRST_COMPLETED", timeout=ANSWER_SECONDS)
+        finally:
+            del self._answers[token]
+        if not answer.done():
+            self._connected()
+            raise NatsAway(str(self._address), f"no answer in {ANSWER_SECONDS:g} s to {subject.split('.')[1]}")
+        return answer.result()
 
     def _connected(self) -> Wire:
         if self._gone is not None:
@@ -169,28 +226,33 @@ class Reader:
         self._asked = max(0, self._asked - len(plain))
         if len(plain) < len(messages):
             for one in messages:
-                what = one.subject.rpartition(b".")[2]
-                if what == TOLD:
-                    if self._told is not None and not self._told.done():
-                        self._told.set_result(None)
-                elif not one.reply and int(what) == self._pulls:
-                    self._status(one.headers.split(b"\r\n", 1)[0])
+                if not one.reply:
+                    self._other(one)
         self._news.set()
 
-    def _status(self, line: bytes) -> None:
-        """What ends a pull: 404 there is nothing, 408 its time is over, 409 it was ended, 503 nobody answers."""
-        code = line[9:12]
-        if code == b"100":
-            return
-        self._asked, self._empty = 0, True
-        if code == b"503" or any(text in line for text in _GONE):
-            self._gone = line[9:].decode(errors="replace")
+    def _other(self, message: Message) -> None:
+        """The answer to a request; or the end of a pull: 404 nothing is there, 408 its time is over, 503 nobody."""
+        what = message.subject.rpartition(b".")[2]
+        if what in self._answers:
+            if not self._answers[what].done():
+                self._answers[what].set_result(message)
+        elif what.isdigit() and int(what) == self._pulls:
+            line = message.headers.split(CRLF, 1)[0]
+            code = line[9:12]
+            if code != b"100":
+                self._asked, self._empty = 0, True
+            if code == b"503" or any(text in line for text in _GONE):
+                self._gone = line[9:].decode(errors="replace")
 
 
-def _answers(messages: list[Message], what: bytes) -> list[bytes]:
-    return [b"PUB %b %d\r\n%b\r\n" % (one.reply, len(what), what) for one in messages]
+def _answer(subject: bytes, reply: bytes, body: bytes) -> bytes:
+    return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(body), body)
 
 
-def _sequence(message: Message) -> int:
-    """`$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>`."""
-    return int(message.reply.split(b".")[-4])
+def _numbers(message: Message) -> tuple[int, int]:
+    """Its sequence in the stream, and the consumer's number of the delivery.
+
+    `$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>`
+    """
+    parts = message.reply.split(b".")
+    return int(parts[-4]), int(parts[-3])
