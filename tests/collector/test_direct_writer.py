@@ -43,9 +43,10 @@ async def writing(url: str, folder: Path, **options: float) -> AsyncIterator[Cli
     try:
         yield sink
     finally:
+        assert await sink.drain(20) == 0
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert await sink.drain(20) == 0
+        sink.close()
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -6,11 +6,12 @@ is back; a batch may land twice, and its rows are the same rows. Until a batch i
 
 import asyncio
 import random
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from time import time_ns
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
+from marketdata_assets.collector.finishing import to_its_end
 from marketdata_assets.collector.items import Item, moment, subject
 from marketdata_assets.collector.jetstream.errors import SpoolFull
 from marketdata_assets.collector.jetstream.spool import Frame, Kept, Spool
@@ -24,15 +25,13 @@ from marketdata_assets.stores import clickhouse
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-T = TypeVar("T")
-
 SOURCE = "direct writer"
 LONGEST_PAUSE = 30.0
 LOOK_SECONDS = 0.05
 
 
 class ClickHouseSink:
-    """Writes into the tables of `url`; `spool` is its own, and closed by `drain`."""
+    """Writes into the tables of `url`; `spool` is its own, and closed by `close`."""
 
     name = "clickhouse"
 
@@ -74,19 +73,22 @@ class ClickHouseSink:
             group.create_task(self._spill_for_ever())
 
     async def drain(self, seconds: float) -> int:
-        """Insert or spool what is left, and let server and spool go; the number of items that remain."""
+        """Insert or spool what is left; the number of items that remain. `run` may go on meanwhile."""
         try:
             async with asyncio.timeout(seconds):
                 while self._left():
-                    await _to_its_end(self._step())
+                    await to_its_end(self._step())
                     if self._aside:  # neither the server nor the spool takes it
                         await asyncio.sleep(LOOK_SECONDS)
-                        await _to_its_end(self._put_aside())
+                        await to_its_end(self._put_aside())
         except TimeoutError:
             pass
-        await asyncio.to_thread(self._let_go)
-        self._spool.close()
         return self._left()
+
+    def close(self) -> None:
+        """Let server and spool go, after `run` has ended."""
+        self._let_go()
+        self._spool.close()
 
     def state(self) -> SinkState:
         """How it is doing; what is spooled is not acknowledged yet."""
@@ -116,7 +118,7 @@ class ClickHouseSink:
                 await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - no secret
             else:
                 await self._gather()
-            await _to_its_end(self._step())
+            await to_its_end(self._step())
 
     async def _spill_for_ever(self) -> None:
         """What the server does not take in time goes to the disk: an insert that hangs may hang for long."""
@@ -124,7 +126,7 @@ class ClickHouseSink:
             await asyncio.sleep(LOOK_SECONDS)
             while self._aside or self._presses():
                 self._aside = self._aside or self._queue.take(self._rows)
-                if not await _to_its_end(self._put_aside()):
+                if not await to_its_end(self._put_aside()):
                     await asyncio.sleep(1)
 
     def _presses(self) -> bool:
@@ -211,13 +213,3 @@ def _by_type(messages: Iterable[tuple[str, bytes]]) -> dict[str, list[bytes]]:
     for name, payload in messages:
         batches.setdefault(name.split(".", 2)[1], []).append(payload)
     return batches
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Do it, and when cancelled do it all the same: a thread is at it, and what it does must not be done again."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
