@@ -24,7 +24,6 @@ from marketdata_assets.collector.flow import Flow
 from marketdata_assets.collector.health import LAST_VALUES, Health, judge
 from marketdata_assets.collector.http import Changed, Face
 from marketdata_assets.collector.items import Recorded, items
-from marketdata_assets.collector.jetstream.publisher import Publisher
 from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.memory import DeadLetters, Since
 from marketdata_assets.collector.metrics import Metrics
@@ -161,8 +160,7 @@ class Collector:
         left = await asyncio.gather(*(sink.drain(self.config.shutdown_seconds) for sink in sinks))
         await _cancel(list(tasks.values()))
         for sink in sinks:
-            if isinstance(sink, Publisher):
-                sink.close()
+            sink.close()
         remaining = {sink.name: count for sink, count in zip(sinks, left, strict=True)}
         # What is spooled is safe: the next start goes on with it.
         await self._remember([] if not lost(remaining) else self._waiting())

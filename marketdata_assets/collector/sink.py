@@ -38,7 +38,14 @@ class Sink(Protocol):
         ...
 
     async def drain(self, seconds: float) -> int:
-        """Hand everything over, as a spool on disk does too; the number of items that remain after so long."""
+        """Hand everything over, as a spool on disk does too; the number of items that remain after so long.
+
+        `run` goes on meanwhile, and is cancelled afterwards.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let files and servers go, when `run` has ended."""
         ...
 
     def state(self) -> SinkState:

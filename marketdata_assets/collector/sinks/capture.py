@@ -7,6 +7,7 @@ that opens it anew, so that whoever reads it takes the books on it for broken.
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time_ns
@@ -99,16 +100,17 @@ class CaptureSink:
                 raise
 
     async def drain(self, seconds: float) -> int:
-        """Write everything and close the files; the number of entries that remain."""
+        """Write everything; the number of entries that remain."""
         until = asyncio.get_running_loop().time() + seconds
         while not await self._write_all() and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(min(0.2, self._flush_seconds))
-        for tapped in self._markets.values():
-            try:
-                tapped.writer.close()
-            except OSError as error:
-                self._error = str(error)
         return sum(len(tapped.entries) for tapped in self._markets.values())
+
+    def close(self) -> None:
+        """Close the files."""
+        for tapped in self._markets.values():
+            with suppress(OSError):  # what it wrote is flushed
+                tapped.writer.close()
 
     def state(self) -> SinkState:
         """How it is doing; the capacity is what fits into memory of entries as large as those that wait."""

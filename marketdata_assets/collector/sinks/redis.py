@@ -110,6 +110,9 @@ class RedisSink:
         await self._client.aclose()
         return len(self._pending)
 
+    def close(self) -> None:
+        """`drain` has let the server go."""
+
     def state(self) -> SinkState:
         """How it is doing."""
         waiting = [kept.ts_recv for kept, _ in (*self._pending.values(), *self._under_way.values())]

@@ -1,0 +1,312 @@
+"""The collector's file: what it refuses, that every key of it does something, and what the environment changes."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+import yaml
+from binance_venue import BinanceVenue
+from pydantic import BaseModel
+from service_runs import market, running, text_of
+
+from marketdata_assets.collector import assembly, config
+from marketdata_assets.collector.config import Config, parse, read
+from marketdata_assets.collector.connections import Timing
+from marketdata_assets.collector.errors import BadConfig, BadSecrets, NoSink
+from marketdata_assets.collector.servers import Servers, find
+from marketdata_assets.settings import CollectorSettings, Settings
+
+SHIPPED = config.shipped()
+PROJECT = Path(__file__).parents[2]
+
+
+def test_the_shipped_file_says_what_is_meant_without_it() -> None:
+    shipped = read(None)
+    assert Config(exchanges=shipped.exchanges) == shipped
+    assert set(yaml.safe_load(SHIPPED)) == set(Config.model_fields), "a section that the file does not show"
+    assert {name for name, venue in shipped.exchanges.items() if venue.enabled} == {"binance", "okx", "deribit"}
+
+
+def test_the_shipped_file_shows_every_key() -> None:
+    written = yaml.safe_load(SHIPPED)
+    shown = {".".join(path) for path, _ in leaves(written)}
+    for path, _ in leaves(read(None).model_dump(mode="json")):
+        if path[0] != "exchanges" or path[1:4] == ("binance", "markets", "spot"):
+            assert ".".join(path) in shown
+
+
+def test_the_file_beside_the_readme_is_the_shipped_one() -> None:
+    assert read(PROJECT / "config" / "collector.yaml") == read(None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("http:\n", "htpp:\n", "unknown key 'htpp'; did you mean 'http'?"),
+        ("  ttl_seconds: 3600", "  ttl: 3600", "unknown key 'redis.ttl'; did you mean 'ttl_seconds'?"),
+        ("  direct_write: false", "", ""),
+        ("log_level: info", "log_level: info\nclickhouse_direct_write: true", "unknown key 'clickhouse_direct_write'; did you mean 'clickhouse'?"),  # noqa: E501
+        ("  okx:", "  oxk:", "unknown key 'exchanges.oxk'; did you mean 'okx'?"),
+        ("      spot:\n", "      sopt:\n", "unknown key 'exchanges.binance.markets.sopt'; did you mean 'spot'?"),
+        ("kline_intervals:", "kline_interval:", "unknown key 'exchanges.binance.markets.spot.kline_interval'; did you mean 'kline_intervals'?"),  # noqa: E501
+        ("silence_seconds: {}", "silence_seconds: {trads: 9}", "unknown key 'connections.silence_seconds.trads'; did you mean 'trade'?"),  # noqa: E501
+        ("symbols: [BTCUSDT, ETHUSDT]", "symbols: []", "exchanges.binance.markets.spot.symbols: List should have at least 1 item"),  # noqa: E501
+        ("symbols: [BTCUSDT, ETHUSDT]", "symbols: [BTCUSDT, BTCUSDT]", "BTCUSDT is there twice"),
+        ("[trade, orderbook, kline, ticker]", "[trade, funding_rate]", "exchanges.binance.markets: spot has no funding_rate"),  # noqa: E501
+        ("[trade, orderbook, kline, ticker]", "[trades]", "data_types.0: Input should be 'trade'"),
+        ("ws_url: null", "ws_url: ws://example.org", "ws_url: must be wss://host, or ws://127.0.0.1:port"),
+        ("ws_url: null", "ws_url: wss://me:secret@example.org", "ws_url: must be wss://host"),
+        ("base_url: null", "base_url: http://example.org", "base_url: must be https://host"),
+        ("port: 8080", "port: '8080'", "http.port: Input should be a valid integer, was '8080'"),
+        ("port: 8080", "port: 8080\n  port: 1", "'port' is there twice; remove one"),
+        ("cache: false", "cache: 0", "redis.cache: Input should be a valid boolean, was 0"),
+        ("enabled: auto", "enabled: perhaps", "jetstream.enabled: Input should be"),
+        ("queue_share: 0.8", "queue_share: 1.5", "health.queue_share: Input should be less than or equal to 1"),
+        ("shutdown_seconds: 30.0", "shutdown_seconds: .inf", "shutdown_seconds: Input should be a finite number"),
+        ("stream: MARKET", "stream: 'MARKET.>'", "jetstream.stream: String should match"),
+        ("log_level: info", "log_level: [info", "not YAML"),
+    ],
+)  # fmt: skip
+def test_what_nobody_would_read_or_understand_is_an_error(old: str, new: str, cause: str) -> None:
+    assert old in SHIPPED
+    changed = SHIPPED.replace(old, new, 1)
+    if not cause:
+        assert parse(changed.replace("clickhouse:", "clickhouse:\n  direct_write: true"), "f").clickhouse.direct_write
+        return
+    with pytest.raises(BadConfig) as caught:
+        parse(changed, "my.yaml")
+    assert str(caught.value).startswith("my.yaml: ")
+    assert cause in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "exchanges: {}", "log_level: info", "exchanges: 3", "http: null"])
+def test_a_file_without_the_needed_sections_is_an_error(text: str) -> None:
+    with pytest.raises(BadConfig, match=r"^f: "):
+        parse(text, "f")
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="cannot be read"):
+        read(tmp_path / "none.yaml")
+
+
+def test_every_key_that_is_changed_is_changed_in_effect() -> None:
+    given = read(None).model_dump(mode="json")
+    for path, value in leaves(given):
+        changed = json.loads(json.dumps(given))
+        section = changed
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = other(path[-1], value)
+        try:
+            found = parse(json.dumps(changed), "f").model_dump(mode="json")
+        except BadConfig as error:
+            pytest.fail(f"{path}: {error}")
+        assert found == changed, path
+        assert found != given, path
+
+
+def test_every_key_is_read_by_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By attribute, while a collector with every sink runs, is asked how it is, and ends; no server is needed."""
+    with BinanceVenue("spot", ["ABCUSDT"]) as venue:
+        asyncio.run(_collect_noting(venue, tmp_path, monkeypatch))
+
+
+async def _collect_noting(venue: BinanceVenue, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on = {"jetstream": {"enabled": True}, "clickhouse": {"direct_write": True}, "redis": {"cache": True}}
+    capture = {"enabled": True, "flush_seconds": 0.05}
+    quick = {"health": {"start_seconds": 0.01}, "capture": capture, "shutdown_seconds": 1.0}
+    text = text_of({"spot": market(venue, ["ABCUSDT"], ["trade", "orderbook"])}, **quick, **on)
+    known = {(kind, name) for kind in sections(Config) for name in kind.model_fields}
+    seen: set[tuple[type[BaseModel], str]] = set()
+
+    def noting(section: BaseModel, name: str) -> Any:
+        if (type(section), name) in known:
+            seen.add((type(section), name))
+        return object.__getattribute__(section, name)
+
+    for kind in sections(Config):
+        monkeypatch.setattr(kind, "__getattribute__", noting)
+    servers = Servers("nats://127.0.0.1:9", "http://127.0.0.1:9/x", "redis://127.0.0.1:9/0")
+    async with running(text, home, servers) as run:
+        await run.subscribed()
+        await run.emit(venue, 10)
+        await run.until(lambda: run.collector.status().markets[0].last_message_at)
+        run.collector.health(run.collector.status())
+    unread = {f"{kind.__name__}.{name}" for kind, name in known - seen}
+    assert unread == {"Config.log_level"}, "the command line reads that one, see test_collect"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "path", "effect"),
+    [
+        ("enable_okx", False, ("exchanges", "okx", "enabled"), False),
+        ("enable_binance", False, ("exchanges", "binance", "enabled"), False),
+        ("enable_deribit", False, ("exchanges", "deribit", "enabled"), False),
+        ("clickhouse_direct_write", True, ("clickhouse", "direct_write"), True),
+        ("redis_cache", True, ("redis", "cache"), True),
+        ("log_level", "DEBUG", ("log_level",), "debug"),
+        ("http_port", 9000, ("http", "port"), 9000),
+        ("symbols", "AUSDT, BUSDT", ("exchanges", "okx", "markets", "linear", "symbols"), ["AUSDT", "BUSDT"]),
+    ],
+)
+def test_variables_are_stronger_than_the_file(variable: str, value: Any, path: tuple[str, ...], effect: Any) -> None:
+    found: Any = parse(SHIPPED, "f", CollectorSettings(**{variable: value})).model_dump(mode="json")
+    for key in path:
+        found = found[key]
+    assert found == effect
+
+
+def test_enabling_an_exchange_that_the_file_does_not_have_takes_the_shipped_section() -> None:
+    text = text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}})
+    assert "okx" not in parse(text, "f", CollectorSettings(enable_okx=False)).exchanges
+    found = parse(text, "f", CollectorSettings(enable_okx=True))
+    assert found.exchanges["okx"] == read(None).exchanges["okx"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "cause"),
+    [
+        ("LOG_LEVEL", "loud", "^LOG_LEVEL: Input should be 'debug'.* was 'loud'"),
+        ("HTTP_PORT", "70000", "^HTTP_PORT: .*was 70000"),
+        ("HTTP_PORT", "http", "^HTTP_PORT: .*was 'http'"),
+        ("ENABLE_OKX", "perhaps", "^ENABLE_OKX: .*was 'perhaps'"),
+        ("SYMBOLS", ",", "^SYMBOLS: List should have at least 1 item"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, cause: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadConfig, match=cause):
+        parse(SHIPPED, "f", config.environment())
+
+
+def test_without_an_enabled_exchange_there_is_nothing_to_do() -> None:
+    off = CollectorSettings(enable_okx=False, enable_binance=False, enable_deribit=False)
+    with pytest.raises(BadConfig, match="no exchange is enabled"):
+        parse(SHIPPED, "f", off)
+
+
+def test_addresses_come_from_variables_then_the_file_of_secrets_then_the_local_stack(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.yaml"
+    file.write_text("nats_url: nats://file\nredis_url: redis://file\ntoken: file\n")
+    file.chmod(0o600)
+    local = Servers(nats_url="nats://local", clickhouse_url="http://local")
+    settings = Settings(nats_url="nats://env", collector_secrets=file, clickhouse_url=None, redis_url=None)
+    assert find(settings, CollectorSettings(nats_url="nats://old"), local) == Servers(
+        "nats://env", "http://local", "redis://file", "file"
+    )
+    unset = Settings(nats_url=None, clickhouse_url=None, redis_url=None, collector_token="canary")
+    assert find(unset, CollectorSettings(nats_url="nats://old"), local).nats_url == "nats://old"
+    found = find(unset, CollectorSettings(nats_url=None), local)
+    assert (found.nats_url, found.token) == ("nats://local", "canary")
+    assert "canary" not in repr(found)
+    assert "canary" not in repr(unset)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "cause"),
+    [
+        ("token: canary\n", 0o644, "chmod 600"),
+        ("tokn: canary\n", 0o600, "unknown key 'tokn'; did you mean 'token'"),
+        ("token: [canary\n", 0o600, "is not YAML"),
+        ("token: 12\n", 0o600, "token must be a text"),
+        ("canary\n", 0o600, "expected keys"),
+    ],
+)
+def test_a_file_of_secrets_is_refused_without_showing_any(tmp_path: Path, text: str, mode: int, cause: str) -> None:
+    file = tmp_path / "secrets.yaml"
+    file.write_text(text)
+    file.chmod(mode)
+    with pytest.raises(BadSecrets) as caught:
+        find(Settings(collector_secrets=file), CollectorSettings(), Servers())
+    assert cause in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_which_sinks_are_meant() -> None:
+    def meant(servers: Servers, **sections: Any) -> tuple[str, ...]:
+        return assembly.which(
+            parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, **sections), "f"), servers
+        )
+
+    nats, house = Servers(nats_url="nats://x"), Servers(clickhouse_url="http://x/y")
+    assert meant(Servers()) == ("capture",)
+    assert meant(nats) == ("jetstream",)
+    assert meant(nats, jetstream={"enabled": False}) == ("capture",)
+    assert meant(nats, capture={"enabled": True}) == ("jetstream", "capture")
+    assert meant(house, clickhouse={"direct_write": True}) == ("clickhouse",)
+    assert meant(Servers(redis_url="redis://x"), redis={"cache": True}) == ("redis", "capture")
+    for sections_of, key in (
+        ({"jetstream": {"enabled": True}}, "jetstream.enabled: is on.*MARKETDATA_NATS_URL"),
+        ({"clickhouse": {"direct_write": True}}, "clickhouse.direct_write: is on.*MARKETDATA_CLICKHOUSE_URL"),
+        ({"redis": {"cache": True}}, "redis.cache: is on.*MARKETDATA_REDIS_URL"),
+        ({"capture": {"enabled": False}}, "capture.enabled: is off"),
+    ):
+        with pytest.raises(NoSink, match=key):
+            meant(Servers(), **sections_of)
+
+
+def test_seconds_of_connections_reach_them() -> None:
+    values = {
+        "backoff_seconds": 1.5,
+        "longest_backoff_seconds": 7.0,
+        "age_seconds": 8.0,
+        "silence_seconds": {"trade": 9.0},
+        "snapshot_seconds": 10.0,
+        "poll_seconds": {"open_interest": 11.0},
+        "listing_hours": 2.0,
+    }
+    found = parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, connections=values), "f")
+    timing = assembly.timing_of(found.connections)
+    assert (timing.backoff, timing.longest_backoff, timing.age, timing.snapshot) == (1.5, 7.0, 8.0, 10.0)
+    assert (timing.silence, timing.listing) == ({"trade": 9.0}, 7200.0)
+    assert timing.polls == {"open_interest": 11.0, "funding_rate": 30.0}
+    usual = assembly.timing_of(read(None).connections)
+    assert usual == Timing(), "what the shipped file says is what stands in the code"
+
+
+def leaves(section: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    found = []
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            found += leaves(value, (*path, key))
+        else:
+            found.append(((*path, key), value))
+    return found
+
+
+def other(key: str, value: Any) -> Any:
+    """Another value that makes sense."""
+    special = {
+        "log_level": "debug",
+        "enabled": not value if isinstance(value, bool) else True,
+        "ws_url": "wss://other.example",
+        "base_url": "https://other.example",
+        "folder": "/somewhere",
+        "age_seconds": 5.0,
+        "silence_seconds": {"trade": 5.0},
+        "poll_seconds": {"open_interest": 5.0},
+        "symbols": ["XYZ"],
+        "data_types": ["trade"],
+        "kline_intervals": ["1h"],
+        "queue_share": 0.5,
+    }
+    if key in special and not (key == "silence_seconds" and value):
+        return special[key]
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int | float) else "other"
+
+
+def sections(kind: type[BaseModel]) -> set[type[BaseModel]]:
+    """A section's class and those of the sections below it."""
+    found = {kind}
+    for field in kind.model_fields.values():
+        below = get_args(field.annotation)[1] if get_origin(field.annotation) is dict else field.annotation
+        if isinstance(below, type) and issubclass(below, BaseModel):
+            found |= sections(below)
+    return found
