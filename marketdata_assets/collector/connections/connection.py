@@ -147,6 +147,7 @@ class Connection:
             self.last_error,
             len(self.subscriptions),
             one.unconfirmed if one else len(self.subscriptions),
+            self.failures,
         )
 
     async def _rest(self, socket: Socket) -> None:

@@ -26,6 +26,7 @@ class ConnectionState:
     last_error: str | None
     subscriptions: int
     unconfirmed: int
+    failures: int  # in a row, to connect or to stay for long
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""A market of each venue, for what has to hold of all of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+from binance_venue import BinanceVenue
+from deribit_venue import DeribitVenue
+from okx_venue import OkxVenue
+from venue import Venue
+
+from marketdata_assets.exchanges.records import Exchange, MarketType
+
+
+@dataclass(frozen=True)
+class Case:
+    """A market with two instruments."""
+
+    exchange: Exchange
+    market_type: MarketType
+    names: Sequence[str]
+    open: Callable[..., Venue]  # with the names
+    trades: str  # the stream of trades, without the instrument
+    book: str  # the stream of books, without the instrument
+
+    def trade_key(self, name: str) -> str:
+        """The subscription to trades of an instrument."""
+        if self.exchange == "binance":
+            return f"{name.lower()}@{self.trades}"
+        return f"trades:{name}" if self.exchange == "okx" else f"trades.{name}.100ms"
+
+
+BINANCE = Case("binance", "spot", ["ABCUSDT", "XYZUSDT"], lambda names: BinanceVenue("spot", names), "trade", "depth")
+LINEAR = Case(
+    "binance", "linear", ["ABCUSDT", "XYZUSDT"], lambda names: BinanceVenue("linear", names), "aggTrade", "depth"
+)
+OKX = Case("okx", "linear", ["ABC-USDT-SWAP", "XYZ-USDT-SWAP"], OkxVenue, "trades", "books")
+DERIBIT = Case("deribit", "inverse", ["ABC-PERPETUAL", "XYZ-PERPETUAL"], DeribitVenue, "trades.100ms", "book")
+
+every_venue = pytest.mark.parametrize("case", [BINANCE, OKX, DERIBIT], ids=lambda case: case.exchange)
+every_market = pytest.mark.parametrize(
+    "case", [BINANCE, LINEAR, OKX, DERIBIT], ids=lambda case: f"{case.exchange}-{case.market_type}"
+)

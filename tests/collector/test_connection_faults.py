@@ -1,0 +1,268 @@
+"""Each fault of a socket by itself: what is lost stands in a gap, what is not comes once, and books are whole again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from collecting import Run, collecting
+from market_cases import BINANCE, OKX, Case, every_market, every_venue
+from venue import Venue
+
+from marketdata_assets.exchanges.outcomes import DeadLetter
+
+MAIN = ("trade", "orderbook")
+
+
+def collect(case: Case, folder: Path, act: Callable[[Run, Venue], Awaitable[None]], **options: Any) -> None:
+    """Collect both instruments of a case until all is live, and then act."""
+
+    async def scenario(venue: Venue) -> None:
+        names, types = options.pop("names", case.names), options.pop("types", MAIN)
+        async with collecting(venue, case.exchange, case.market_type, names, types, folder, **options) as run:
+            await run.live()
+            await act(run, venue)
+
+    with case.open(case.names) as venue:
+        asyncio.run(scenario(venue))
+    assert not venue.violations
+
+
+async def back_to_life(run: Run) -> None:
+    """After a loss: all is subscribed to, books are whole, their gaps are healed, and no trade is unaccounted for."""
+    await run.live()
+    await run.emit(100)
+    await run.caught_up()
+    assert len(run.ids()) == len(set(run.ids()))
+    open_gaps = [(one.instrument, one.ts_from) for one in run.gaps() if one.stream.startswith(("depth", "book"))]
+    healed = [(one.instrument, one.ts_from) for one in run.gaps() if one.healed_at]
+    assert set(open_gaps) <= set(healed)
+
+
+@every_market
+def test_a_socket_that_is_cut_is_opened_again_and_what_it_missed_is_on_record(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await run.emit(100)
+        venue.hang_up()
+        await run.emit(50)  # nobody listens
+        await run.until(lambda: sum(one.reconnects for one in run.connections) >= len(run.connections))
+        await back_to_life(run)
+        assert run.gaps(case.book, "reopened")
+        assert {one.instrument for one in run.gaps(case.trades, "reopened")} == set(case.names)
+        assert not any(one.healed_at for one in run.gaps(case.trades))
+        assert {one.last_error for one in run.connections} == {"the connection was cut"}
+
+    collect(case, tmp_path, act, backoff=0.2)
+
+
+def test_trades_of_binance_that_go_on_without_a_hole_make_no_gap(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await run.emit(100)
+        await run.caught_up()
+        venue.hang_up()
+        await run.until(lambda: run.connections[0].reconnects)
+        await run.ready()
+        await run.until(lambda: len(run.ids()) > 120, emit=10)
+        await run.caught_up()
+        assert not run.gaps("trade")
+
+    collect(BINANCE, tmp_path, act, hole=20.0)
+
+
+@every_venue
+def test_a_stream_that_stays_silent_after_a_cut_has_its_gap_all_the_same(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await run.emit(20)
+        venue.hang_up()
+        await run.until(lambda: len(run.gaps(case.trades, "reopened")) == len(case.names))
+        assert all(one.next_id is None and one.ts_from < one.ts_to for one in run.gaps(case.trades))
+        assert run.market.watermark() is None
+
+    collect(case, tmp_path, act)
+
+
+def test_a_gap_of_binance_that_turns_out_to_be_none_is_healed(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await run.emit(60)
+        await run.caught_up()
+        venue.hang_up()
+        await run.until(lambda: len(run.gaps("trade")) == 2)
+        await run.until(lambda: sum(one.healed_at is not None for one in run.gaps("trade")) == 2, emit=10)
+
+    collect(BINANCE, tmp_path, act, hole=0.05)
+
+
+@every_venue
+def test_while_a_socket_is_down_the_watermark_stands_where_it_was_lost(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await run.emit(20)
+        assert run.market.watermark() is None
+        await asyncio.get_running_loop().run_in_executor(None, venue.away)
+        await run.until(lambda: run.market.watermark())
+        mark = run.market.watermark()
+        await asyncio.get_running_loop().run_in_executor(None, venue.back)
+        await run.until(lambda: run.gaps(case.trades))
+        assert mark == min(one.ts_from for one in run.gaps(case.trades))
+
+    collect(case, tmp_path, act)
+
+
+@every_venue
+def test_a_stalled_network_loses_nothing(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.hold()
+        await run.emit(200)
+        before = len(run.ids())
+        venue.release()
+        await back_to_life(run)
+        assert len(run.ids()) > before
+        assert not run.gaps()
+        assert [one.reconnects for one in run.connections] == [0]
+
+    collect(case, tmp_path, act)
+
+
+@every_venue
+def test_a_half_open_socket_is_found_by_asking_for_a_sign_of_life(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.half_open()
+        await run.emit(50)
+        await run.until(lambda: run.connections[0].reconnects)
+        assert "half open" in (run.connections[0].last_error or "")
+        await back_to_life(run)
+        assert run.gaps(case.trades, "reopened")
+
+    collect(case, tmp_path, act, ping_after=0.2)
+
+
+@every_venue
+def test_a_quiet_socket_that_answers_is_left_alone(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await asyncio.sleep(0.5)  # five times as long as the silence after which it is asked
+        assert [one.reconnects for one in run.connections] == [0]
+        assert len(venue.sockets) == 1
+
+    collect(case, tmp_path, act, ping_after=0.1)
+
+
+@every_venue
+def test_garbage_is_kept_aside_and_the_socket_goes_on(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.garbage()
+        await back_to_life(run)
+        assert [type(one) for one in run.trouble] == [DeadLetter]
+        assert [one.reconnects for one in run.connections] == [0]
+        assert not run.gaps()
+
+    collect(case, tmp_path, act)
+
+
+def test_a_socket_that_brings_nothing_but_garbage_is_given_up(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        for _ in range(100):
+            venue.garbage()
+        await run.until(lambda: run.connections[0].reconnects)
+        assert "cannot be read" in (run.connections[0].last_error or "")
+        await back_to_life(run)
+
+    collect(BINANCE, tmp_path, act)
+
+
+@every_venue
+def test_a_broken_websocket_is_opened_again(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.garbage(text=False)
+        await run.until(lambda: run.connections[0].reconnects)
+        await back_to_life(run)
+
+    collect(case, tmp_path, act)
+
+
+@every_venue
+def test_a_venue_that_closes_its_sockets_is_come_back_to(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.close_all(1012)
+        await run.until(lambda: run.connections[0].reconnects)
+        assert "1012" in (run.connections[0].last_error or "")
+        await back_to_life(run)
+
+    collect(case, tmp_path, act)
+
+
+@every_venue
+def test_a_venue_that_is_away_is_asked_for_ever_with_pauses(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await run.emit(50)
+        await asyncio.get_running_loop().run_in_executor(None, venue.away)
+        await run.until(lambda: _failures(run) >= 5)
+        assert run.connections[0].status in ("backoff", "connecting")
+        assert run.market.book(case.names[0]) is None  # what nobody keeps up to date is not to be believed
+        await asyncio.get_running_loop().run_in_executor(None, venue.back)
+        await back_to_life(run)
+
+    collect(case, tmp_path, act)
+
+
+@every_venue
+def test_handshakes_that_are_refused_are_tried_again(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.no_new_sockets(3)
+        venue.hang_up()
+        await run.until(lambda: _failures(run) >= 3)
+        assert "503" in (run.connections[0].last_error or "")
+        await back_to_life(run)
+
+    collect(case, tmp_path, act)
+
+
+@every_venue
+def test_a_hole_in_a_book_takes_that_book_out_until_it_is_whole_again(case: Case, tmp_path: Path) -> None:
+    name = case.names[0]
+
+    async def act(run: Run, venue: Venue) -> None:
+        venue.skip(
+            1, name.lower() + "@depth" if case is BINANCE else f"books:{name}" if case is OKX else f"book.{name}"
+        )
+        await run.until(lambda: run.gaps(case.book, "sequence"), emit=5)
+        await run.until(lambda: any(one.healed_at for one in run.gaps(case.book, "sequence")), emit=5)
+        await back_to_life(run)
+        assert {one.instrument for one in run.gaps()} == {name}
+        assert [one.reconnects for one in run.connections] == [0]
+
+    collect(case, tmp_path, act)
+
+
+def test_a_trade_of_binance_that_did_not_come_shows_in_the_next_number(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await run.emit(50)
+        venue.skip(1, "abcusdt@trade")
+        await run.until(lambda: run.gaps("trade", "sequence"), emit=5)
+        await run.caught_up()
+        (gap,) = run.gaps("trade")
+        assert (gap.instrument, (gap.next_id or 0) - (gap.last_id or 0)) == ("ABCUSDT", 2)
+
+    collect(BINANCE, tmp_path, act)
+
+
+@every_venue
+def test_a_message_of_trades_that_cannot_be_read_is_a_gap(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.spoil(1, case.trade_key(case.names[0]))
+        await run.until(lambda: run.gaps(case.trades), emit=5)
+        assert {one.instrument for one in run.gaps()} == {case.names[0]}
+        assert len(run.trouble) == 1
+
+    collect(case, tmp_path, act)
+
+
+def test_a_trade_that_comes_twice_is_given_out_once(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.repeat(3, "@trade")
+        await run.until(lambda: run.market.state().repeats == 3, emit=5)
+        await back_to_life(run)
+
+    collect(BINANCE, tmp_path, act)
+
+
+def _failures(run: Run) -> int:
+    return max(one.failures for one in run.connections)

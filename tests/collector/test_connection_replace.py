@@ -1,0 +1,129 @@
+"""A socket is replaced before its time is over: the two overlap, nothing is lost, and nothing comes twice."""
+
+from pathlib import Path
+
+from collecting import Run
+from market_cases import BINANCE, DERIBIT, OKX, Case, every_market, every_venue
+from test_connection_faults import back_to_life, collect
+from venue import Venue
+
+from marketdata_assets.exchanges.records import OrderBook, Trade
+
+
+def planned(run: Run) -> int:
+    return min(one.planned for one in run.connections)
+
+
+def unbroken(run: Run, name: str) -> bool:
+    """Whether each change of a book follows the one before it, or a snapshot that came between."""
+    last = None
+    for one in (one for one in run.of(OrderBook) if one.instrument == name):
+        if one.kind == "delta" and last is not None:
+            follows = one.first_id == last + 1 if one.prev_id is None else one.prev_id <= last
+            if not follows:
+                return False
+        last = one.last_id
+    return True
+
+
+@every_market
+def test_a_planned_reconnect_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.rate = 500.0
+        await run.until(lambda: planned(run) >= 2)
+        venue.rate = 0.0
+        await run.emit(100)
+        await run.caught_up()
+        ids = run.ids()
+        assert len(ids) == len(set(ids)) == sum(map(len, venue.source().trades.values()))
+        for name in case.names:
+            mine = [number for one, number in ids if one == name]
+            assert mine == sorted(mine)
+            assert unbroken(run, name)
+        assert run.market.state().repeats > 0
+        assert not run.gaps()
+        assert not run.trouble
+        assert {one.reconnects for one in run.connections} == {0}
+
+    collect(case, tmp_path, act, age=0.5, types=("trade", "orderbook", "ticker"))
+
+
+@every_venue
+def test_a_socket_that_is_lost_while_it_is_replaced_is_covered_by_the_new_one(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.rate = 300.0
+        await run.until(lambda: len(venue.sockets) == 2 and len(venue.sockets[1].streams) == 4)
+        await run.until(lambda: all(one.heir and not one.heir.unconfirmed for one in run.market._connections))
+        old = venue.sockets[0]
+        venue._ask(old.transport.abort)
+        await run.until(lambda: run.connections[0].reconnects == 1 and len(venue.sockets) == 1)
+        venue.rate = 0.0
+        await back_to_life(run)
+        assert run.connections[0].planned == 0
+
+    collect(case, tmp_path, act, age=0.3, repeats=1.0)
+
+
+@every_venue
+def test_a_new_socket_that_is_lost_leaves_the_old_one_to_go_on(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.rate = 300.0
+        await run.until(lambda: len(venue.sockets) == 2 and len(venue.sockets[1].streams) == 4)
+        venue._ask(venue.sockets[1].transport.abort)
+        await run.until(lambda: planned(run) >= 1)
+        venue.rate = 0.0
+        await back_to_life(run)
+        assert run.connections[0].reconnects == 0
+        assert not run.gaps(case.trades)
+
+    collect(case, tmp_path, act, age=0.3, repeats=0.3)
+
+
+def test_a_venue_that_refuses_the_new_socket_keeps_the_old_one_working(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.no_new_sockets(5)
+        venue.rate = 300.0
+        await run.until(lambda: planned(run) >= 1)
+        venue.rate = 0.0
+        await back_to_life(run)
+        assert not run.gaps()
+        assert run.connections[0].reconnects == 0
+
+    collect(BINANCE, tmp_path, act, age=0.3)
+
+
+def test_a_socket_that_the_venue_is_about_to_close_is_replaced_before(tmp_path: Path) -> None:
+    notice = b'{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade."}'
+
+    async def act(run: Run, venue: Venue) -> None:
+        venue.garbage(notice)
+        await run.until(lambda: planned(run) == 1)
+        await back_to_life(run)
+        assert not run.gaps()
+
+    collect(OKX, tmp_path, act)
+
+
+def test_a_venue_that_cuts_sockets_of_some_age_cuts_none_of_ours(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.lifetime = 1.5
+        venue.rate = 200.0
+        await run.until(lambda: planned(run) >= 3)
+        venue.rate = 0.0
+        await back_to_life(run)
+        assert run.connections[0].reconnects == 0
+        assert not run.gaps()
+
+    collect(DERIBIT, tmp_path, act, age=0.6)
+
+
+def test_a_new_socket_that_does_not_bring_all_is_not_waited_for_longer_than_the_overlap(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await run.until(lambda: len(venue.sockets) == 2 and len(venue.sockets[1].streams) == 4)
+        venue._ask(venue.sockets[1].muted.update, set(map(OKX.trade_key, OKX.names)))
+        venue.rate = 300.0
+        await run.until(lambda: planned(run) == 1)
+        assert run.connections[0].reconnects == 0
+        assert run.of(Trade)
+
+    collect(OKX, tmp_path, act, age=0.5, overlap=1.0, repeats=0.5)

@@ -1,0 +1,143 @@
+"""What venues answer to subscriptions, and what a socket makes of it; how fast we may speak; what repeats are."""
+
+import asyncio
+import json
+
+import pytest
+
+from marketdata_assets.collector.connections import speaker_of
+from marketdata_assets.collector.connections.repeats import NS, Repeats
+from marketdata_assets.collector.connections.socket import Outbox
+from marketdata_assets.collector.connections.speaking import Heard, Pace
+from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
+
+MARKETS: dict[Exchange, MarketType] = {"binance": "spot", "okx": "linear", "deribit": "inverse"}
+
+
+def _heard(exchange: Exchange, keys: list[str], *answers: str) -> list[Heard]:
+    """What the answers to a subscription mean; ID is the number of its request."""
+    speaker = speaker_of(exchange, MARKETS[exchange])
+    feed, talk = speaker.feed(), speaker.conversation()
+    number = str(json.loads((talk.hello() + talk.subscribe(keys))[-1]).get("id"))
+    return [
+        talk.heard(raw, feed.push(raw, 1, 1)) for raw in (answer.replace("ID", number).encode() for answer in answers)
+    ]
+
+
+def test_binance_confirms_by_number() -> None:
+    keys = ["abcusdt@trade", "abcusdt@depth@100ms"]
+    first, second = _heard("binance", keys, '{"result":null,"id":99}', '{"result":null,"id":ID}')
+    assert first == Heard()
+    assert second.confirmed == tuple(keys)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (2, Heard(refused=(("a@trade", "2 no"),))),
+        (-1003, Heard(again=("a@trade",))),
+    ],
+)
+def test_an_error_of_binance_is_of_the_oldest_request(code: int, expected: Heard) -> None:
+    assert _heard("binance", ["a@trade"], f'{{"error":{{"code":{code},"msg":"no"}},"id":ID}}') == [expected]
+
+
+def test_binance_says_when_it_is_about_to_go() -> None:
+    (heard,) = _heard("binance", ["a@trade"], '{"e":"serverShutdown","E":1700000000000}')
+    assert heard.leave
+
+
+def test_okx_confirms_by_name_and_refuses_in_words() -> None:
+    keys = ["trades:ABC-USDT", "trades:XYZ-USDT", "liquidation-orders:SWAP"]
+    heard = _heard(
+        "okx",
+        keys,
+        '{"event":"subscribe","arg":{"channel":"trades","instId":"ABC-USDT"},"connId":"a1"}',
+        '{"event":"error","code":"60018","msg":"Wrong URL or channel:trades,instId:XYZ-USDT is none.","connId":"a1"}',
+        '{"event":"subscribe","arg":{"channel":"liquidation-orders","instType":"SWAP"},"connId":"a1"}',
+        '{"event":"unsubscribe","arg":{"channel":"trades","instId":"ABC-USDT"},"connId":"a1"}',
+        '{"event":"error","code":"60014","msg":"Requests too frequent","connId":"a1"}',
+        "pong",
+    )
+    assert heard[0].confirmed == ("trades:ABC-USDT",)
+    assert [key for key, _ in heard[1].refused] == ["trades:XYZ-USDT"]
+    assert heard[2].confirmed == ("liquidation-orders:SWAP",)
+    assert heard[3:] == [Heard(), Heard(), Heard()]
+
+
+def test_deribit_leaves_out_what_there_is_not() -> None:
+    keys = ["trades.ABC-PERPETUAL.100ms", "trades.NONE.100ms"]
+    (heard,) = _heard("deribit", keys, '{"jsonrpc":"2.0","id":ID,"result":["trades.ABC-PERPETUAL.100ms"]}')
+    assert heard.confirmed == (keys[0],)
+    assert [key for key, _ in heard.refused] == [keys[1]]
+
+
+@pytest.mark.parametrize(("code", "field"), [(10028, "again"), (13778, "refused")])
+def test_an_error_of_deribit_is_of_its_request(code: int, field: str) -> None:
+    raw = f'{{"jsonrpc":"2.0","id":ID,"error":{{"code":{code},"message":"no"}}}}'
+    (heard,) = _heard("deribit", ["trades.ABC-PERPETUAL.100ms"], raw)
+    assert getattr(heard, field)
+    assert not heard.confirmed
+
+
+def test_deribit_is_answered_when_it_asks_whether_we_live() -> None:
+    (heard,) = _heard("deribit", [], '{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}')
+    assert heard.reply
+    assert json.loads(heard.reply)["method"] == "public/test"
+
+
+def test_the_end_of_a_subscription_of_deribit_confirms_nothing() -> None:
+    talk = speaker_of("deribit", "inverse").conversation()
+    feed = speaker_of("deribit", "inverse").feed()
+    end, begin = (json.loads(one)["id"] for one in talk.again("trades.ABC-PERPETUAL.100ms"))
+    answer = '{"jsonrpc":"2.0","id":%d,"result":["trades.ABC-PERPETUAL.100ms"]}'
+    heard = [talk.heard(raw, feed.push(raw, 1, 1)) for raw in ((answer % number).encode() for number in (end, begin))]
+    assert [bool(one.confirmed) for one in heard] == [False, True]
+
+
+def test_we_speak_in_order_and_no_faster_than_the_venue_allows() -> None:
+    async def scenario() -> None:
+        sent: list[tuple[float, bytes]] = []
+        loop = asyncio.get_running_loop()
+        box = Outbox((Pace(3, 0.2), Pace(6, 0.5)), lambda raw: sent.append((loop.time(), raw)))
+        box.put([b"%d" % number for number in range(5)])
+        box.put([b"5", b"6"])
+        while len(sent) < 7:
+            await asyncio.sleep(0.01)
+        assert [raw for _, raw in sent] == [b"%d" % number for number in range(7)]
+        for most, seconds in ((3, 0.2), (6, 0.5)):
+            assert all(later[0] - one[0] >= seconds - 1e-3 for one, later in zip(sent, sent[most:], strict=False))
+
+    asyncio.run(scenario())
+
+
+def test_what_is_not_sent_yet_is_not_sent_over_a_closed_socket() -> None:
+    async def scenario() -> None:
+        sent: list[bytes] = []
+        box = Outbox((Pace(1, 0.05),), sent.append)
+        box.put([b"one", b"two"])
+        box.close()
+        await asyncio.sleep(0.1)
+        assert sent == [b"one"]
+
+    asyncio.run(scenario())
+
+
+def _trade(number: int, ts_recv: int) -> Trade:
+    return Trade("okx", "spot", "A-B", "A-B", 1, ts_recv, str(number), "1", "1", None, "buy")
+
+
+def test_repeats_are_known_for_some_seconds_and_no_longer() -> None:
+    repeats = Repeats(1.0)
+    assert not repeats.watching(10 * NS)
+    repeats.watch(10 * NS, 20 * NS)
+    assert repeats.watching(20 * NS)
+    assert [repeats.has(_trade(number, 10 * NS)) for number in (1, 2, 1)] == [False, False, True]
+    assert repeats.has(_trade(2, 11 * NS))
+    assert not repeats.has(_trade(3, 12 * NS))
+    assert repeats.has(_trade(1, 12 * NS))  # of the generation before
+    assert not repeats.has(_trade(4, 14 * NS))
+    assert not repeats.has(_trade(1, 16 * NS))  # long ago
+    assert repeats.dropped == 3
+    assert not repeats.watching(21 * NS)
+    assert not repeats.has(_trade(4, 21 * NS))

@@ -1,0 +1,300 @@
+"""A market while it runs: snapshots of its books, silent subscriptions, symbols that come and go, and its end."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from collecting import Run, collecting
+from market_cases import BINANCE, DERIBIT, LINEAR, OKX, Case, every_venue
+from test_connection_faults import back_to_life, collect
+from venue import Venue
+
+from marketdata_assets.collector.connections import (
+    Market,
+    NotListed,
+    Shard,
+    Timing,
+    UnknownDataTypes,
+    UnknownSymbols,
+    speaker_of,
+)
+from marketdata_assets.exchanges.captures.entry import Entry
+from marketdata_assets.exchanges.outcomes import VenueError
+from marketdata_assets.exchanges.records import Gap, OpenInterest, Trade
+
+
+class Deaf(set[str]):
+    """Subscriptions that stay silent however often they are asked for."""
+
+    def discard(self, _: str) -> None: ...
+
+    def difference_update(self, *_: object) -> None: ...
+
+
+def test_snapshots_that_are_refused_are_asked_for_later_and_the_book_goes_live(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.fail(429, 2, where="depth", retry="0.3")
+        venue.fail(500, 1, where="depth")
+        venue.skip(1, "abcusdt@depth")
+        await run.until(lambda: any(one.healed_at for one in run.gaps("depth", "sequence")), emit=5)
+        await back_to_life(run)
+
+    collect(BINANCE, tmp_path, act)
+
+
+def test_a_snapshot_is_not_asked_for_more_often_than_is_allowed(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        before = len([line for line in venue.lines if "depth" in line])
+        for _ in range(3):
+            venue.skip(1, "abcusdt@depth")
+            await run.until(lambda: not venue._planned, emit=5)
+            await asyncio.sleep(0.1)
+        await run.emit(20)
+        assert len([line for line in venue.lines if "depth" in line]) == before
+        assert run.market.state().wants == 1
+
+    collect(BINANCE, tmp_path, act, snapshot=30.0)
+
+
+def test_a_list_that_does_not_come_is_asked_for_until_it_does(tmp_path: Path) -> None:
+    async def scenario(venue: Venue) -> None:
+        venue.fail(503, 6, where="exchangeInfo")
+        async with collecting(venue, "binance", "spot", BINANCE.names, ["trade"], tmp_path) as run:
+            await run.until(lambda: run.market.state().jobs[0].failures)
+            with pytest.raises(NotListed, match="503"):
+                await run.market.add(["ABCUSDT"])
+            await run.ready()
+
+    with BINANCE.open(BINANCE.names) as venue:
+        asyncio.run(scenario(venue))
+
+
+@every_venue
+def test_one_silent_subscription_is_made_anew_and_no_other_is_touched(case: Case, tmp_path: Path) -> None:
+    key = case.trade_key(case.names[0])
+
+    async def act(run: Run, venue: Venue) -> None:
+        venue.rate = 300.0
+        await run.until(lambda: run.subscription(key).last_message_at)
+        socket = venue.sockets[0]
+        venue._ask(socket.muted.add, key)
+        await run.until(lambda: run.subscription(key).resubscribed)
+        await run.until(lambda: run.subscription(key).status == "confirmed")
+        venue.rate = 0.0
+        assert venue.sockets == [socket]
+        assert sum(one.resubscribed for one in run.market.state().subscriptions) == 1
+        assert run.connections[0].planned + run.connections[0].reconnects == 0
+
+    collect(case, tmp_path, act, silence={"trade": 1.0})
+
+
+@every_venue
+def test_a_subscription_that_stays_silent_has_its_socket_replaced(case: Case, tmp_path: Path) -> None:
+    key = case.trade_key(case.names[0])
+
+    async def act(run: Run, venue: Venue) -> None:
+        venue.rate = 300.0
+        await run.until(lambda: run.subscription(key).last_message_at)
+        venue._ask(setattr, venue.sockets[0], "muted", Deaf([key]))
+        await run.until(lambda: run.connections[0].planned == 1)
+        await run.until(lambda: run.subscription(key).status == "confirmed")
+        venue.rate = 0.0
+        assert run.connections[0].reconnects == 0
+
+    collect(case, tmp_path, act, silence={"trade": 0.6})
+
+
+def test_a_subscription_that_is_silent_by_nature_is_looked_at_less_and_less_often(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        key = "abcusdt@trade"
+        await run.until(lambda: run.subscription(key).resubscribed == 2)
+        assert run.connections[0].planned == 1
+        (health,) = {one.health[key].doubled for one in run.market._connections}
+        assert health == 1
+
+    collect(BINANCE, tmp_path, act, names=["ABCUSDT"], types=("trade", "orderbook"), silence={"trade": 0.15})
+
+
+@every_venue
+def test_symbols_come_and_go_without_touching_the_others(case: Case, tmp_path: Path) -> None:
+    first, second = case.names
+
+    async def act(run: Run, venue: Venue) -> None:
+        assert run.market.instruments == [first]
+        assert await run.market.add([second]) == [second]
+        assert await run.market.add([second]) == []
+        await run.live()
+        await run.until(lambda: any(name == second for name, _ in run.ids()), emit=5)
+        assert await run.market.remove([first]) == [first]
+        await run.until(lambda: not [one for one in venue.subscribed() if first.lower() in one.lower()])
+        assert run.market.book(first) is None
+        assert {one.instrument for one in run.market.state().books} == {second}
+        run.records.clear()
+        await run.emit(100)
+        await run.until(lambda: len(run.ids()) > 20, emit=5)
+        assert {one.instrument for one in run.records} == {second}
+        assert await run.market.add([first]) == [first]
+        await run.live()
+        await run.until(lambda: any(name == first for name, _ in run.ids()), emit=5)
+        assert not run.of(Gap)
+        assert len(venue.sockets) == 1
+        assert run.connections[0].planned + run.connections[0].reconnects == 0
+
+    collect(case, tmp_path, act, names=[first])
+
+
+def test_the_last_symbol_of_a_connection_ends_it_and_another_begins_one(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        assert await run.market.remove(["ABC-USDT"]) == ["ABCUSDT"]
+        assert not run.connections
+        await run.until(lambda: not venue.sockets)
+        assert await run.market.add(["XYZUSDT"]) == ["XYZUSDT"]
+        await run.live()
+
+    collect(BINANCE, tmp_path, act, names=["abcusdt"])
+
+
+def test_symbols_that_nobody_lists_are_named_and_none_of_their_request_is_added(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        assert run.market.state().unknown == ("NOTHING",)
+        with pytest.raises(UnknownSymbols) as caught:
+            await run.market.add(["XYZUSDT", "NOBODY-USDT"])
+        assert caught.value.symbols == ["NOBODY-USDT"]
+        assert run.market.instruments == ["ABCUSDT"]
+
+    collect(BINANCE, tmp_path, act, names=["ABCUSDT", "NOTHING"])
+
+
+def test_data_that_a_market_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownDataTypes, match="funding_rate"):
+        Market(speaker_of("binance", "spot"), [], ["funding_rate"], budgets=tmp_path, on_records=print)
+
+
+@every_venue
+def test_a_graceful_end_takes_what_was_sent_and_then_says_no_more(case: Case, tmp_path: Path) -> None:
+    async def scenario(venue: Venue) -> None:
+        async with collecting(venue, case.exchange, case.market_type, case.names, ["trade"], tmp_path) as run:
+            await run.ready()
+            await run.emit(500)
+            await run.market.stop()
+            kept = len(run.records)
+            assert sorted(run.ids()) == sorted(venue.source().ids())
+            await run.until(lambda: not venue.sockets)
+            await run.emit(50)
+            await asyncio.sleep(0.1)
+            assert len(run.records) == kept
+            assert not run.gaps()
+            assert {one.status for one in run.connections} == {"closed"}
+
+    with case.open(case.names) as venue:
+        asyncio.run(scenario(venue))
+
+
+def test_a_market_that_is_stopped_while_its_venue_is_away_ends(tmp_path: Path) -> None:
+    async def scenario(venue: Venue) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, venue.away)
+        async with collecting(venue, "okx", "linear", OKX.names, ["trade"], tmp_path) as run:
+            await run.until(lambda: run.market.state().jobs[0].runs)
+
+    with OKX.open(OKX.names) as venue:
+        asyncio.run(scenario(venue))
+
+
+def test_a_market_that_is_cancelled_leaves_no_socket_behind(tmp_path: Path) -> None:
+    async def scenario(venue: Venue) -> None:
+        speaker = speaker_of("deribit", "inverse", rest_url=venue.url, socket_url=venue.ws_url)
+        made: list[object] = []
+        market = Market(
+            speaker, DERIBIT.names, ["trade"], budgets=tmp_path, on_records=made.extend, timing=Timing(goodbye=0.2)
+        )
+        task = asyncio.create_task(market.run())
+        while not venue.subscribed():
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while venue.sockets:
+            await asyncio.sleep(0.02)
+
+    with DERIBIT.open(DERIBIT.names) as venue:
+        asyncio.run(asyncio.wait_for(scenario(venue), 20.0))
+
+
+@every_venue
+def test_what_an_earlier_run_may_have_missed_is_a_gap_of_each_instrument(case: Case, tmp_path: Path) -> None:
+    since = 1_700_000_000_000_000_000
+
+    async def act(run: Run, venue: Venue) -> None:
+        await run.until(lambda: len(run.gaps(case.trades, "restarted")) == 2, emit=5)
+        assert {one.ts_from for one in run.gaps()} == {since}
+        assert all(one.last_id is None for one in run.gaps())
+        assert run.market.watermark() is None
+
+    collect(case, tmp_path, act, since=since)
+
+
+@every_venue
+def test_all_that_went_over_the_wire_makes_the_same_records_again(case: Case, tmp_path: Path) -> None:
+    def replayed(run: Run) -> list[Trade]:
+        feed, made = run.market.speaker.feed(), []
+        for one in run.wire:
+            if one.kind == "http":
+                feed.answer(one.url, one.raw, one.ts_recv)
+            elif one.kind == "in":
+                made += feed.push(one.raw, one.ts_recv, one.connection)
+        return [one for one in made if isinstance(one, Trade)]
+
+    async def act(run: Run, venue: Venue) -> None:
+        await run.emit(200)
+        await run.caught_up()
+        assert replayed(run) == run.of(Trade)
+        assert {one.kind for one in run.wire} == {"in", "out", "open", "http"}
+        assert all(isinstance(one, Entry) and (one.kind == "open" or one.raw) for one in run.wire)
+
+    collect(case, tmp_path, act, wire=True)
+
+
+def test_open_interest_of_binance_is_asked_for_again_and_again(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.fail(400, 1, where="openInterest")
+        await run.until(lambda: len(run.of(OpenInterest)) >= 4)
+        job = next(one for one in run.market.state().jobs if one.name == "open_interest")
+        assert job.runs >= 2
+        assert {one.instrument for one in run.of(OpenInterest)} == set(LINEAR.names)
+
+    collect(LINEAR, tmp_path, act, types=("trade", "orderbook", "open_interest"), polls={"open_interest": 0.2})
+
+
+def test_two_shards_of_one_market_take_each_instrument_once(tmp_path: Path) -> None:
+    names = [f"{letter}USDT" for letter in ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF")]
+
+    async def scenario(venue: Venue) -> None:
+        common = (venue, "binance", "spot", names, ["trade"], tmp_path)
+        async with (
+            collecting(*common, shard=Shard(1, 2)) as one,  # type: ignore[arg-type]
+            collecting(*common, shard=Shard(2, 2)) as two,  # type: ignore[arg-type]
+        ):
+            await one.ready()
+            await two.ready()
+            await one.emit(300)
+            await one.caught_up()
+            await two.caught_up()
+            assert sorted(one.market.instruments + two.market.instruments) == names
+            assert set(one.ids()) | set(two.ids()) == venue.source().ids()
+            assert not set(one.ids()) & set(two.ids())
+            assert one.ids() and two.ids()
+
+    with BINANCE.open(names) as venue:
+        asyncio.run(scenario(venue))
+
+
+def test_what_a_venue_complains_of_is_told(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.garbage(b'{"event":"error","code":"60012","msg":"Invalid request"}')
+        await run.until(lambda: run.trouble)
+        assert [(one.code, one.message) for one in run.trouble if isinstance(one, VenueError)] == [
+            (60012, "Invalid request")
+        ]
+        assert run.market.state().venue_errors == 1
+
+    collect(OKX, tmp_path, act)

@@ -1,0 +1,145 @@
+"""Shards and the plan of sockets: every instrument is somebody's, and nobody else's; no socket has more than it may."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.collector.connections import BadShard, Shard, speaker_of
+from marketdata_assets.collector.connections.plan import parts
+from marketdata_assets.collector.connections.speaking import DATA_TYPES, Subscription
+from marketdata_assets.collector.connections.symbols import resolve
+from marketdata_assets.exchanges.binance.instruments import named
+from marketdata_assets.exchanges.deribit.instruments import from_name
+from marketdata_assets.exchanges.okx.instruments import named as okx_named
+from marketdata_assets.exchanges.records import MarketType
+
+NAMES = st.lists(st.text("ABCDEFGHIJ", min_size=2, max_size=6).map(lambda base: f"{base}USDT"), unique=True)
+
+
+@given(NAMES, st.integers(1, 7))
+def test_all_shards_together_take_every_instrument_and_none_takes_anothers(names: list[str], count: int) -> None:
+    takers = [[Shard(index, count).takes("binance", name) for index in range(1, count + 1)] for name in names]
+    assert all(sum(one) == 1 for one in takers)
+
+
+def test_shards_of_many_instruments_are_about_as_large() -> None:
+    taken = sum(Shard(1, 4).takes("okx", f"{number}-USDT") for number in range(4000))
+    assert 850 < taken < 1150
+
+
+def test_a_shard_is_the_same_in_another_process() -> None:
+    code = (
+        "from marketdata_assets.collector.connections import Shard;"
+        "print([Shard(1, 3).takes('okx', f'{n}-USDT') for n in range(50)])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == str([Shard(1, 3).takes("okx", f"{number}-USDT") for number in range(50)])
+    assert "True" in told and "False" in told
+
+
+def test_a_shard_is_written_i_of_n() -> None:
+    assert Shard.read(" 2/3 ") == Shard(2, 3)
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1.0/2"])
+def test_what_is_no_shard_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(BadShard, match="write i/n"):
+        Shard.read(text)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 60)), max_size=150), st.integers(1, 20))
+def test_the_plan_has_every_subscription_once_and_no_socket_too_many(wanted: list[tuple[str, int]], most: int) -> None:
+    subscriptions = [Subscription(f"{url}{number}", url, "X", "trade", ("trade",), None) for url, number in wanted]
+    made = parts(subscriptions, most)
+    assert sorted(one.key for part in made for one in part.subscriptions) == sorted({one.key for one in subscriptions})
+    for part in made:
+        assert 1 <= len(part.subscriptions) <= most
+        assert {one.url for one in part.subscriptions} == {part.url}
+    for url in "ab":
+        sizes = [len(part.subscriptions) for part in made if part.url == url]
+        assert sizes == [] or max(sizes) - min(sizes) <= 1
+        assert len(sizes) == -(-sum(sizes) // most)
+
+
+def _keys(exchange: str, market_type: MarketType, name: str) -> dict[str, list[str]]:
+    """What is subscribed to for each type of record, as `address-path key`."""
+    one = {"binance": lambda: named(market_type, name), "okx": lambda: okx_named(name)}.get(
+        exchange, lambda: from_name(name)
+    )()
+    assert one
+    speaker = speaker_of(exchange, market_type, socket_url="ws://h")  # type: ignore[arg-type]
+    return {
+        tag: [f"{each.url.removeprefix('ws://h')} {each.key}" for each in speaker.subscriptions(one, [tag])]
+        for tag in DATA_TYPES
+        if tag in speaker.data_types
+    }
+
+
+def test_what_is_subscribed_to_at_each_venue() -> None:
+    assert _keys("binance", "spot", "ABCUSDT") == {
+        "trade": ["/stream abcusdt@trade"],
+        "orderbook": ["/stream abcusdt@depth@100ms"],
+        "kline": ["/stream abcusdt@kline_1m"],
+        "ticker": ["/stream abcusdt@ticker", "/stream abcusdt@bookTicker"],
+    }
+    assert _keys("binance", "linear", "ABCUSDT") == {
+        "trade": ["/market/stream abcusdt@aggTrade"],
+        "orderbook": ["/public/stream abcusdt@depth@100ms"],
+        "kline": ["/market/stream abcusdt@kline_1m"],
+        "ticker": ["/market/stream abcusdt@ticker", "/public/stream abcusdt@bookTicker"],
+        "funding_rate": ["/market/stream abcusdt@markPrice"],
+        "open_interest": [],  # polled
+        "liquidation": ["/market/stream abcusdt@forceOrder"],
+    }
+    assert _keys("binance", "inverse", "ABCUSD_250328")["funding_rate"] == []  # a dated future pays none
+    assert _keys("okx", "linear", "ABC-USDT-SWAP") == {
+        "trade": ["/ws/v5/public trades:ABC-USDT-SWAP"],
+        "orderbook": ["/ws/v5/public books:ABC-USDT-SWAP"],
+        "kline": ["/ws/v5/business candle1m:ABC-USDT-SWAP"],
+        "ticker": ["/ws/v5/public tickers:ABC-USDT-SWAP"],
+        "funding_rate": ["/ws/v5/public funding-rate:ABC-USDT-SWAP"],
+        "open_interest": ["/ws/v5/public open-interest:ABC-USDT-SWAP"],
+        "liquidation": ["/ws/v5/public liquidation-orders:SWAP"],
+    }
+    assert _keys("okx", "linear", "ABC-USDT-250328")["liquidation"] == ["/ws/v5/public liquidation-orders:FUTURES"]
+    assert _keys("okx", "linear", "ABC-USDT-250328")["funding_rate"] == []
+    assert _keys("deribit", "inverse", "ABC-PERPETUAL") == {
+        "trade": ["/ws/api/v2 trades.ABC-PERPETUAL.100ms"],
+        "orderbook": ["/ws/api/v2 book.ABC-PERPETUAL.100ms"],
+        "kline": ["/ws/api/v2 chart.trades.ABC-PERPETUAL.1"],
+        "ticker": ["/ws/api/v2 ticker.ABC-PERPETUAL.100ms"],
+        "funding_rate": ["/ws/api/v2 ticker.ABC-PERPETUAL.100ms"],
+        "open_interest": ["/ws/api/v2 ticker.ABC-PERPETUAL.100ms"],
+        "liquidation": ["/ws/api/v2 trades.ABC-PERPETUAL.100ms"],
+    }
+
+
+def test_the_addresses_are_the_venues_own_when_none_are_given() -> None:
+    def urls(exchange: str, market_type: MarketType, name: str) -> set[str]:
+        one = {"binance": named(market_type, name), "okx": okx_named(name), "deribit": from_name(name)}[exchange]
+        assert one
+        speaker = speaker_of(exchange, market_type)  # type: ignore[arg-type]
+        return {each.url for each in speaker.subscriptions(one, speaker.data_types)}
+
+    assert urls("binance", "spot", "ABCUSDT") == {"wss://stream.binance.com:9443/stream"}
+    assert urls("binance", "linear", "ABCUSDT") == {
+        "wss://fstream.binance.com/public/stream",
+        "wss://fstream.binance.com/market/stream",
+    }
+    assert urls("okx", "spot", "ABC-USDT") == {
+        "wss://ws.okx.com:8443/ws/v5/public",
+        "wss://ws.okx.com:8443/ws/v5/business",
+    }
+    assert urls("deribit", "spot", "ABC_USDC") == {"wss://www.deribit.com/ws/api/v2"}
+
+
+def test_an_instrument_is_found_by_the_venues_name_and_by_ours() -> None:
+    swap, spot = okx_named("ABC-USDT-SWAP"), okx_named("ABC-USDT")
+    assert swap and spot
+    known = {one.name: one for one in (swap, spot)}
+    for symbol in ("ABC-USDT-SWAP", "ABC-USDT", "ABCUSDT", "abc-usdt"):
+        assert resolve(known, "linear", [symbol]) == ([swap], [])
+    assert resolve(known, "spot", ["ABC-USDT-SWAP", "ABC-USDT", "ABCUSDT"]) == ([spot], ["ABC-USDT-SWAP"])
