@@ -97,15 +97,16 @@ def table_of(type_name: str) -> Table:
 def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None:
     """Create the tables where they are missing, and have rows go that are older; safe to call at any time.
 
-    `keep_days` is by type; of types that it does not name, or gives 0, nothing goes. Raises UnknownTable.
+    `keep_days` is by type; of types that it does not name, or gives 0, nothing goes. Without it all stays as it is,
+    and a new table keeps everything. Raises UnknownTable.
     """
-    days = dict(keep_days or {})
-    for name in days:
+    for name in keep_days or {}:
         table_of(name)
     with naming_failures():
         for table in TABLES.values():
             client.command(table.ddl)
-            _keep(client, table.name, days.get(table.type, 0))
+            if keep_days is not None:
+                _keep(client, table.name, keep_days.get(table.type, 0))
         for name in (OHLCV_1M, REJECTS):
             client.command(_sql(name))
 
