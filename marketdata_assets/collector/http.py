@@ -154,11 +154,18 @@ class Face:
                 refusal = _refusal(401, "send the token as: Authorization: Bearer TOKEN")
                 refusal.headers["WWW-Authenticate"] = "Bearer"
                 return refusal
-        elif urlsplit(f"//{request.host}").hostname not in LOOPBACK:
+        elif _host_of(request.host) not in LOOPBACK:
             return _refusal(403, f"asked for as {request.host}: without a token only loopback is answered")
         # A page of another site cannot send this type without asking first, and it is not answered then.
         if request.content_type != "application/json":
             return _refusal(415, "send JSON, with Content-Type: application/json")
+        return None
+
+
+def _host_of(text: str) -> str | None:
+    try:
+        return urlsplit(f"//{text}").hostname
+    except ValueError:
         return None
 
 

@@ -20,7 +20,7 @@ from marketdata_assets.collector.connections import Shard
 from marketdata_assets.collector.report import Report
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.service import Collector
-from marketdata_assets.local.process import free_port
+from marketdata_assets.local.process import free_port, port_answers
 
 LONGEST = 30.0
 """Seconds that something may take on a busy machine."""
@@ -94,13 +94,18 @@ async def running(
 
 
 @contextmanager
-def program(name: str, *arguments: str, folder: Path) -> Iterator[None]:
-    """A server of Debian as a child process; skips where it is not installed."""
+def program(name: str, *arguments: str, folder: Path, port: int) -> Iterator[None]:
+    """A server of Debian as a child process that listens; skips where it is not installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"needs {name}: apt-get install {name}, or run make test as root")
     process = subprocess.Popen([found, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
+        end = time.monotonic() + LONGEST
+        while not port_answers(port):
+            assert process.poll() is None, f"{name} ended with {process.returncode}"
+            assert time.monotonic() < end, f"{name} does not listen"
+            time.sleep(0.02)
         yield
     finally:
         process.terminate()
@@ -112,5 +117,5 @@ def redis_server(folder: Path, port: int = 0) -> Iterator[int]:
     """A redis-server that keeps nothing on disk; its port."""
     port = port or free_port()
     options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    with program("redis-server", *options, folder=folder):
+    with program("redis-server", *options, folder=folder, port=port):
         yield port

@@ -1,0 +1,130 @@
+"""The cache in a real Redis: which keys there are, what they hold, how long, and that an outage leaves the newest."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from service_runs import redis_server
+
+from marketdata_assets.collector.items import Recorded, items
+from marketdata_assets.collector.sinks.redis import RedisSink, connect
+from marketdata_assets.exchanges.records import FundingRate, Gap, OrderBook, Ticker, Trade
+
+ABOUT = ("binance", "linear", "ABC-USDT", "ABCUSDT")
+NOW = 1_700_000_000_000_000_000
+
+
+def trade(number: int) -> Trade:
+    return Trade(*ABOUT, NOW, NOW + number, str(number), "1.50", "2", None, "buy")
+
+
+def best(bid: str | None, ask: str | None, number: int = 0, **more: Any) -> Ticker:
+    return Ticker(*ABOUT, None, NOW + number, bid=bid, bid_size="1", ask=ask, ask_size="2", unit="base", **more)
+
+
+def funding() -> FundingRate:
+    return FundingRate(*ABOUT, NOW, NOW, "0.0001", NOW + 1)
+
+
+Work = Callable[[RedisSink, Redis], Awaitable[None]]
+
+
+def against_redis(folder: Path, work: Work, **options: Any) -> None:
+    async def run() -> None:
+        url = f"redis://127.0.0.1:{port}/0"
+        sink = RedisSink(connect(url), flush_seconds=0.01, **options)
+        client: Redis = Redis.from_url(url)
+        task = asyncio.create_task(sink.run())
+        try:
+            await work(sink, client)
+        finally:
+            await sink.drain(5)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await client.aclose()
+
+    with redis_server(folder) as port:
+        asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def test_the_newest_values_stand_under_the_documented_keys(tmp_path: Path) -> None:
+    gap = Gap(*ABOUT, "trade", 1, 2, NOW, NOW, "sequence")
+    book = OrderBook(*ABOUT, NOW, NOW, "snapshot", (), (), "base", 1, 2)
+    given: list[Recorded] = [trade(1), trade(2), best("1.4", "1.6"), best(None, "1.7"), funding(), gap, book]
+    given.append(Ticker(*ABOUT, NOW, NOW, last="1.5", mark_price="1.55"))
+
+    async def work(sink: RedisSink, client: Redis) -> None:
+        sink.put(items(given))
+        assert sink.state().queued == 4
+        assert sink.state().conflated == 2
+        assert await sink.drain(10) == 0
+        found = {key.decode(): json.loads(await client.get(key)) for key in await client.keys("*")}
+        key = "binance:linear:ABC-USDT"
+        assert set(found) == {f"market:{name}:{key}" for name in ("trade", "bbo", "ticker", "funding_rate")}
+        assert found[f"market:trade:{key}"]["trade_id"] == "2"
+        assert found[f"market:trade:{key}"] == json.loads(items([trade(2)])[0].payload)
+        assert found[f"market:ticker:{key}"]["mark_price"] == "1.55"
+        assert found[f"market:funding_rate:{key}"]["rate"] == "0.0001"
+        quote = found[f"market:bbo:{key}"]
+        assert (quote["bid"], quote["ask"], quote["unit"]) == (None, "1.7", "base")
+        assert quote["type"] == "bbo"
+        lives = [await client.ttl(name) for name in found]
+        assert all(0 < seconds <= 90 for seconds in lives)
+        assert sink.state().acked == sink.lag.count == 4
+
+    against_redis(tmp_path, work, ttl_seconds=90)
+
+
+def test_prefix_and_ttl_are_as_configured(tmp_path: Path) -> None:
+    async def work(sink: RedisSink, client: Redis) -> None:
+        sink.put(items([trade(1)]))
+        while not await client.exists("mine:trade:binance:linear:ABC-USDT"):
+            await asyncio.sleep(0.01)
+        assert 60 < await client.ttl("mine:trade:binance:linear:ABC-USDT") <= 70
+
+    against_redis(tmp_path, work, prefix="mine", ttl_seconds=70)
+
+
+def test_while_redis_is_away_only_the_newest_is_kept_and_written_later(tmp_path: Path) -> None:
+    async def outage() -> None:
+        with redis_server(tmp_path) as port:
+            url = f"redis://127.0.0.1:{port}/0"
+            sink = RedisSink(connect(url), flush_seconds=0.01)
+            task = asyncio.create_task(sink.run())
+            sink.put(items([trade(1)]))
+            await _until(lambda: sink.state().acked == 1)
+            assert sink.state().connected
+        for number in range(2, 50):
+            sink.put(items([trade(number)]))
+            await asyncio.sleep(0.002)
+        await _until(lambda: not sink.state().connected)
+        state = sink.state()
+        assert (state.queued, state.last_error is None, state.oldest_ns) == (1, False, NOW + 49)
+        with redis_server(tmp_path, port):
+            await _until(lambda: sink.state().connected)
+            client: Redis = Redis.from_url(url)
+            found = await client.get("market:trade:binance:linear:ABC-USDT")
+            assert json.loads(found or b"{}")["trade_id"] == "49"
+            await client.aclose()
+            assert await sink.drain(5) == 0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(outage(), 60))
+
+
+def test_an_end_without_redis_does_not_hang(tmp_path: Path) -> None:
+    async def end() -> int:
+        sink = RedisSink(connect("redis://127.0.0.1:9/0"), flush_seconds=0.01)
+        sink.put(items([trade(1), best("1", "2")]))
+        return await sink.drain(0.2)
+
+    assert asyncio.run(asyncio.wait_for(end(), 20)) == 2
+
+
+async def _until(so: Callable[[], bool]) -> None:
+    while not so():
+        await asyncio.sleep(0.01)
