@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 
 from venue import Venue
 
-from marketdata_assets.collector.connections import Market, Shard, Timing, speaker_of
+from marketdata_assets.budget import Budget
+from marketdata_assets.calls import Patience
+from marketdata_assets.collector.connections import Market, Shard, Speaker, Timing, speaker_of
 from marketdata_assets.collector.connections.state import ConnectionState, SubscriptionState
 from marketdata_assets.exchanges.captures.entry import Entry
 from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
 from marketdata_assets.exchanges.records import AnyRecord, Exchange, Gap, MarketType, Trade
+from marketdata_assets.exchanges.rest import Limits, Rest
 
 T = TypeVar("T")
 
@@ -39,6 +42,21 @@ QUICK = Timing(
     goodbye=0.5,
     rest=2.0,
 )
+
+
+class Hasty:
+    """A speaker whose REST has no limits to speak of, so that tests need not wait for their turns."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._speaker, name)
+
+    def rest(self, budgets: Path, patience: Patience) -> Rest:
+        rest = self._speaker.rest(budgets, patience)
+        rest.limits = Limits(Budget(budgets, "hasty", 1.0, 100_000.0))
+        return rest
 
 
 @dataclass
@@ -129,10 +147,13 @@ async def collecting(
     shard: Shard | None = None,
     since: int | None = None,
     wire: bool = False,
+    budgeted: bool = False,
     **timing: Any,
 ) -> AsyncIterator[Run]:
-    """A market that collects, from its beginning to its orderly end."""
+    """A market that collects, from its beginning to its orderly end; `budgeted` with the venue's own limits of REST."""
     speaker = speaker_of(exchange, market_type, rest_url=venue.url, socket_url=venue.ws_url)
+    if not budgeted:
+        speaker = Hasty(speaker)  # type: ignore[assignment]
     run = Run(None, venue)  # type: ignore[arg-type]
     run.market = Market(
         speaker,

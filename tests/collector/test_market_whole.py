@@ -58,7 +58,9 @@ def test_all_that_happened_is_given_out_once_and_books_are_the_venues(case: Case
     types = [str(kind.__struct_config__.tag) for kind in case.kinds]  # type: ignore[attr-defined]
 
     async def scenario(venue: Venue) -> None:
-        async with collecting(venue, case.exchange, case.market_type, case.names, types, tmp_path) as run:
+        async with collecting(
+            venue, case.exchange, case.market_type, case.names, types, tmp_path, budgeted=True
+        ) as run:
             await run.live()
             venue.rate = 100.0  # what is sent each second needs a market that moves
             await run.until(lambda: {type(one) for one in run.records} >= set(case.kinds))
