@@ -20,6 +20,19 @@ settings.register_profile("project", deadline=None, suppress_health_check=[Healt
 settings.load_profile("project")
 
 
+LONG_FIRST = ("ui", "cli", "defs", "collector", "ticks", "local", "bars", "stores", "alphas")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders whose files take long come first, so that no process is left alone with one of them in the end."""
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return LONG_FIRST.index(folder) if folder in LONG_FIRST else len(LONG_FIRST)
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def fixtures() -> Path:
     """The folder of recorded payloads; skips where it is absent."""

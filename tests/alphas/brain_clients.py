@@ -22,7 +22,7 @@ EMAIL, PASSWORD = "person@example.com", "canary-password"
 MONTH = "2024-11"
 NOVEMBER = month_window(MONTH)
 LATER = dt.datetime(2025, 1, 15, tzinfo=dt.UTC)
-HASTY = Patience(max_retries=3, backoff=0.01, longest_pause=0.05, timeout=2.0)
+HASTY = Patience(max_retries=3, backoff=0.01, longest_pause=0.05, timeout=10.0)
 
 
 def children() -> dict[str, str]:

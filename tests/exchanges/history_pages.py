@@ -7,7 +7,7 @@ from marketdata_assets.exchanges.history import Page, Window
 from marketdata_assets.exchanges.records import AnyRecord, Gap
 
 MS = 1_000_000
-HASTY = Patience(timeout=2.0, max_retries=3, backoff=0.01)
+HASTY = Patience(timeout=10.0, max_retries=3, backoff=0.01)
 
 
 async def all_of(pages: AsyncIterator[Page]) -> list[AnyRecord | Gap]:

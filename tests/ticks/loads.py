@@ -88,15 +88,16 @@ def landed(client: Client) -> pl.DataFrame:
 
 def expected(symbols: Iterable[str], days: Days = JUNE) -> pl.DataFrame:
     """Symbol, exchange time and close of every bar that the server has of those days."""
-    rows = [row for symbol in sorted(symbols) for day in weekdays(days) for row in minute_rows(symbol, day)]
-    return pl.DataFrame(
-        {
-            "symbol": [row[0] for row in rows],
-            "ts": pl.Series([row[1] for row in rows], dtype=pl.String).str.to_datetime("%Y-%m-%d %H:%M:%S"),
-            "close": pl.Series([row[2] for row in rows], dtype=pl.Float64),
-            "volume": pl.Series([row[6] for row in rows], dtype=pl.Float64),
-            "turnover": pl.Series([row[7] for row in rows], dtype=pl.Float64),
-        }
+    names = sorted(symbols)
+    # The server has the same bars for every symbol.
+    rows = [row for day in weekdays(days) for row in minute_rows("", day)]
+    times = pl.Series([row[1] for row in rows], dtype=pl.String).str.to_datetime("%Y-%m-%d %H:%M:%S")
+    numbers = {"close": 2, "volume": 6, "turnover": 7}
+    one = pl.DataFrame(
+        {"ts": times} | {name: pl.Series([row[at] for row in rows], dtype=pl.Float64) for name, at in numbers.items()}
+    )
+    return pl.DataFrame({"symbol": names}, schema={"symbol": pl.String}).join(
+        one, how="cross", maintain_order="left_right"
     )
 
 

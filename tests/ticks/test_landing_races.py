@@ -29,7 +29,7 @@ from marketdata_assets.ticks.tables import TICK_DATA
 
 HERE = Path(__file__).parent
 A, B, C = "600000.SH", "600001.SH", "000001.SZ"
-KILLS = 12
+KILLS = 8
 
 
 @dataclass

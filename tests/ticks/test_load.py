@@ -45,17 +45,18 @@ def test_148_of_150_symbols_land_and_the_other_two_are_named(loader: Loader) -> 
     bad = symbols[17], symbols[99]
     loader.server.fail(503, 4, where=bad[0])
     loader.server.say(b'{"code": 0, "msg": "", "data": {"fields": ["ts_code"], "items": []}}', where=bad[1])
-    report = loader(units(symbols))
+    closed, morning = Days(JUNE.first, dt.date(2025, 6, 5)), clock(6, 8)
+    report = loader(units(symbols), now=morning)
     assert [unit.symbol for unit in report.failed] == sorted(bad)
     assert "no good answer in 4 attempts" in (report.failed[0].error or "")
     assert "columns trade_time, open" in (report.failed[1].error or "")
     good = [symbol for symbol in symbols if symbol not in bad]
-    assert_exact(loader.client, good)
+    assert_exact(loader.client, good, closed)
     assert [unit.symbol for unit in report.good] == good
-    assert {(unit.rows, unit.provider, unit.changed) for unit in report.good} == {(WHOLE, "tushare", True)}
-    again = loader(units(symbols))
+    assert {(unit.rows, unit.provider, unit.changed) for unit in report.good} == {(4 * DAY, "tushare", True)}
+    again = loader(units(symbols), now=morning)
     assert (again.failed, again.requests) == ((), 2)
-    assert_exact(loader.client, symbols)
+    assert_exact(loader.client, symbols, closed)
 
 
 def test_what_is_complete_is_not_asked_for_again(loader: Loader) -> None:

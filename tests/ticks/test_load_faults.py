@@ -20,7 +20,7 @@ from marketdata_assets.stores.clickhouse_ledger import entries
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.landing import Patience
 
-KILLS = 6
+KILLS = 4
 WHOLE = 21 * 241
 
 

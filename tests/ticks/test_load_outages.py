@@ -17,7 +17,7 @@ from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits
 from marketdata_assets.ticks.records import Days, Delivery
 
-QUICK = tushare_config(network=Network(timeout=2.0, max_retries=0, backoff=0.01))
+QUICK = tushare_config(network=Network(timeout=60.0, max_retries=0, backoff=0.01))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ T = TypeVar("T")
 SYMBOL = "600000.SH"
 JUNE = Days.month("2025-06")
 NOW = dt.datetime(2025, 6, 30, 8, tzinfo=dt.UTC)
-HASTY = Network(timeout=2.0, max_retries=3, backoff=0.01)
+HASTY = Network(timeout=10.0, max_retries=3, backoff=0.01)
 FREE = RateLimits(requests_per_minute=100000, requests_per_hour=1000000)
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from aiohttp import web
@@ -38,12 +39,18 @@ DAILY = [
 
 def minute_rows(symbol: str, day: dt.date) -> list[list[Any]]:
     """The 241 bars of a day, oldest first, in the order ts_code, trade_time, close, open, high, low, vol, amount."""
-    rows: list[list[Any]] = []
+    return [[symbol, *row] for row in _minutes_of(day)]
+
+
+@cache
+def _minutes_of(day: dt.date) -> list[tuple[Any, ...]]:
+    """The same for every symbol."""
+    rows: list[tuple[Any, ...]] = []
     for number, label in enumerate(LABELS):
         price = round(10 + (day.toordinal() % 50) / 100 + number / 1000, 3)
         volume = 0.0 if number == 239 else 100.0 * (number + 1)
         stamp = f"{day} {label:%H:%M:%S}"
-        rows.append([symbol, stamp, price, price, price + 0.01, price - 0.01, volume, round(volume * price, 2)])
+        rows.append((stamp, price, price, price + 0.01, price - 0.01, volume, round(volume * price, 2)))
     return rows
 
 
