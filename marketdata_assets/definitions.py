@@ -21,6 +21,7 @@ def defs() -> dg.Definitions:
                 "bar_files": resources.BarFiles(),
                 "alphas_dir": resources.AlphaFiles(),
                 "ticks": resources.Ticks(),
+                "exchanges": resources.Exchanges(),
                 "workers": resources.Workers(),
             },
             executor=dg.in_process_executor,

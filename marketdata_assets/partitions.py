@@ -35,6 +35,7 @@ RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
 
 _MONTH = re.compile(r"\d{4}-\d{2}")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def neighbours(months: Iterable[str]) -> list[tuple[str, str]]:
@@ -121,6 +122,36 @@ def tick_months(partitions: dg.MultiPartitionsDefinition) -> list[str]:
     """The months of the window."""
     [months] = [one.partitions_def for one in partitions.partitions_defs if one.name == "month"]
     return list(months.get_partition_keys())
+
+
+def exchange_days(days: int, today: dt.date) -> dg.DailyPartitionsDefinition:
+    """The last `days` UTC days, up to and including the current one.
+
+    The first is counted from the day on which the definitions are loaded; the last moves on by itself.
+    """
+    first = today - dt.timedelta(days=days - 1)
+    return dg.DailyPartitionsDefinition(start_date=f"{first:%Y-%m-%d}", timezone="UTC", end_offset=1)
+
+
+def day_ranges(days: Iterable[dt.date]) -> list[tuple[str, str]]:
+    """Cut days into ranges without a gap, as (first, last)."""
+    ranges: list[tuple[dt.date, dt.date]] = []
+    for day in sorted(set(days)):
+        if ranges and day == ranges[-1][1] + dt.timedelta(days=1):
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    return [(str(first), str(last)) for first, last in ranges]
+
+
+def days_of(tags: Mapping[str, str]) -> list[dt.date]:
+    """The days that a run with these tags is about; none when it is not about days."""
+    single = tags.get(PARTITION)
+    ends = [single, single] if single else [tags.get(RANGE_START), tags.get(RANGE_END)]
+    if not all(end and _DAY.fullmatch(end) for end in ends):
+        return []
+    first, last = (dt.date.fromisoformat(end or "") for end in ends)
+    return [first + dt.timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def tick_key(unit: Unit) -> dg.MultiPartitionKey:

@@ -2,6 +2,7 @@
 
 from marketdata_assets.resources.brain import Brain
 from marketdata_assets.resources.clickhouse import ClickHouse
+from marketdata_assets.resources.exchanges import Exchanges
 from marketdata_assets.resources.files import AlphaFiles, BarFiles
 from marketdata_assets.resources.health import Health, NoServer
 from marketdata_assets.resources.mongo import Mongo
@@ -15,6 +16,7 @@ __all__ = [
     "BarFiles",
     "Brain",
     "ClickHouse",
+    "Exchanges",
     "Health",
     "Mongo",
     "Nats",

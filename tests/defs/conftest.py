@@ -19,9 +19,11 @@ from marketdata_assets.ticks.providers_file import Providers
 
 sys.path.append(str(Path(__file__).parents[1] / "alphas"))  # the test server of the API lives there
 sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # and those of the providers there
+sys.path.append(str(Path(__file__).parents[1] / "exchanges"))  # and those of the venues there
 
 from alpha_runs import Lab
 from brain_server import BrainServer
+from exchange_runs import Floor
 from tick_runs import Desk
 from tushare_server import TushareServer
 from unlimited import UNLIMITED
@@ -98,6 +100,20 @@ def desk(
         monkeypatch.setenv("MARKETDATA_TUSHARE_URL", tushare.url)
         monkeypatch.setattr("marketdata_assets.ticks.providers_file.shipped", _unlimited)
         yield Desk(clickhouse_client, tushare, tmp_path / "home", instance, monkeypatch)
+
+
+@pytest.fixture
+def floor(
+    clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Floor]:
+    """No capture, no record, no stream."""
+    for name in ("CAPTURES_DIR", "CAPTURES_QUIET_SECONDS", "EXCHANGE_DAYS", "EXCHANGE_HOSTS", "NATS_URL"):
+        monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
+    (tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
+        monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
+        yield Floor(clickhouse_client, tmp_path / "home", instance, monkeypatch)
 
 
 def _unlimited() -> Providers:

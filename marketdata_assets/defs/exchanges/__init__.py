@@ -1,0 +1,1 @@
+"""Exchanges as assets: the feed, the tables of its records, minute bars, and gaps."""

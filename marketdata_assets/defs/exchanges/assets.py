@@ -1,0 +1,152 @@
+"""The assets of the exchanges domain: the feed -> tables of its records -> gaps and minute bars, by UTC day.
+
+The tables are one step, since one stream and one capture bring records of all types.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from marketdata_assets.defs.exchanges import checks, days, feeding, report
+from marketdata_assets.defs.exchanges.feeding import FeedConfig
+from marketdata_assets.defs.landed import conclude, refusals
+from marketdata_assets.defs.lines import Lines
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.resources import ClickHouse, Exchanges, Nats
+
+OWNERS = ["team:market-data"]
+GROUP = "exchanges"
+
+exchange_feed = dg.AssetSpec(
+    "exchange_feed",
+    group_name=GROUP,
+    kinds={"websocket", "nats"},
+    owners=OWNERS,
+    description="What Binance, OKX and Deribit send, as `marketdata collect` receives it: records in JetStream, or raw"
+    " messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
+)
+SPECS = [
+    dg.AssetSpec(
+        name,
+        deps=[exchange_feed],
+        description=text,
+        kinds={"clickhouse", "table"},
+        metadata=report.schema_of(name),
+        code_version="records-1",
+        group_name=GROUP,
+        owners=OWNERS,
+        skippable=True,
+    )
+    for name, text in report.TABLES.items()
+]
+
+
+@dg.multi_asset(
+    name=days.TABLES_STEP,
+    specs=SPECS,
+    check_specs=checks.TABLE_SPECS,
+    can_subset=True,
+    pool="clickhouse",
+)
+def exchange_tables(
+    context: dg.AssetExecutionContext, config: FeedConfig, clickhouse: ClickHouse, nats: Nats, exchanges: Exchanges
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    wanted = [name for name in report.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
+    with refusals(), clickhouse.client() as client:
+        feeding.prepare(client)
+        if wanted:
+            fed = feeding.feed(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
+            yield from report.tables(client, wanted, fed)
+        yield from checks.of_tables(client, context.selected_asset_check_keys)
+        if wanted:
+            report.verdict(fed)
+
+
+def daily(
+    context: dg.AssetExecutionContext, what: str, of_day: Callable[[dt.date], dict[str, Any]]
+) -> dg.MaterializeResult:
+    """Do something with every day of the run; those that fail leave the others alone and are named."""
+    found: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
+    keys = context.partition_keys
+    tell = Lines(context.log.info, f"days of {what}")
+    for done, key in enumerate(keys, 1):
+        found[key] = {}
+        try:
+            found[key] = of_day(dt.date.fromisoformat(key))
+        except MarketDataError as error:
+            failed[key] = f"{key}: {error}"
+        tell(done, len(keys), key)
+    return conclude(context, report.together(found), found, failed)
+
+
+class GapsConfig(dg.Config):
+    """How gaps are closed."""
+
+    fetch: bool = True
+    """Ask the venues' histories for trades that are missing."""
+
+
+def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets that are made day by day."""
+
+    @dg.asset(
+        deps=[exchange_feed, "exchange_trades"],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        kinds={"clickhouse", "table", "http"},
+        owners=OWNERS,
+        code_version="gaps-1",
+        pool="clickhouse",
+        metadata=report.GAPS_SCHEMA,
+    )
+    def exchange_gaps(
+        context: dg.AssetExecutionContext, config: GapsConfig, clickhouse: ClickHouse, exchanges: Exchanges
+    ) -> dg.MaterializeResult:
+        """Holes in the streams that began on a day, by receive time: what the feeds saw, and what the numbers of
+        trades show. Missing trades are fetched from the venue's history and inserted, which heals the gap; what no
+        history has stays open."""
+        from marketdata_assets.exchanges.tables.healing import close
+
+        hosts = exchanges.hosts() if config.fetch else None
+        with refusals(), clickhouse.client() as client:
+            feeding.prepare(client)
+            return daily(context, "gaps", lambda day: report.gaps(close(client, day, hosts)))
+
+    @dg.asset(
+        deps=["exchange_trades", exchange_gaps],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        kinds={"clickhouse", "table", "sql"},
+        owners=OWNERS,
+        code_version="bars-1",
+        pool="clickhouse",
+        metadata=report.OHLCV_SCHEMA,
+    )
+    def exchange_ohlcv_1m(
+        context: dg.AssetExecutionContext, clickhouse: ClickHouse, exchanges: Exchanges
+    ) -> dg.MaterializeResult:
+        """Bars of one minute of every instrument, computed from the trades of a UTC day; a minute without trades has
+        none. Volumes are in base units, and null where the size of one trade is not known."""
+        from marketdata_assets.exchanges.tables.ohlcv import compute
+
+        run_id, turns = context.run.run_id, exchanges.turns
+        with refusals(), clickhouse.client() as client:
+            feeding.prepare(client)
+
+            def of_day(day: dt.date) -> dict[str, Any]:
+                made = compute(client, day, run_id=run_id, now=dt.datetime.now(dt.UTC), turns=turns)
+                return report.bars(client, made)
+
+            return daily(context, "bars", of_day)
+
+    return [exchange_gaps, exchange_ohlcv_1m]
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(assets=[exchange_feed, exchange_tables, *by_days(days.partitions())])

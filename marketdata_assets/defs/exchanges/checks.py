@@ -1,0 +1,100 @@
+"""Checks of the exchanges domain: those of the tables in the step that fills them, those of days on the run's days.
+
+The queries are in `marketdata_assets.exchanges.tables.checks`.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketdata_assets.defs.exchanges import feeding
+from marketdata_assets.defs.findings import result
+from marketdata_assets.partitions import days_of
+from marketdata_assets.resources import ClickHouse
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from marketdata_assets.exchanges.tables.checks import Question
+
+REFUSED = "nothing_refused"
+TYPES = {
+    "exchange_trades": "trade",
+    "exchange_orderbooks": "orderbook",
+    "exchange_klines": "kline",
+    "exchange_tickers": "ticker",
+    "exchange_funding_rates": "funding_rate",
+    "exchange_open_interest": "open_interest",
+    "exchange_liquidations": "liquidation",
+}
+OF_TABLES = {
+    **{(table, REFUSED): "No record of the newest day was refused by the table." for table in TYPES},
+    ("exchange_trades", "one_row_a_trade"): "No number of an instrument stands with two times, on the newest day.",
+    ("exchange_trades", "holes_on_record"): "Holes in the numbers of Binance's trades are inside gaps on record.",
+    (
+        "exchange_orderbooks",
+        "changes_follow",
+    ): "In a sample of books, changes follow one another, or a gap says why not.",
+}
+OF_DAYS = {
+    (
+        "exchange_ohlcv_1m",
+        "bars_equal_klines",
+    ): "Bars have the prices, volumes and counts of the venue's own closed candles.",
+    ("exchange_ohlcv_1m", "bars_recomputed"): "In a sample of instruments, bars are those recomputed from the trades.",
+    ("exchange_ohlcv_1m", "price_order"): "High is the highest and low the lowest price of a bar.",
+    ("exchange_gaps", "none_open"): "No gap of trades is open.",
+}
+ADVICE = (REFUSED, "holes_on_record", "changes_follow", "none_open")
+"""What these find is kept, or told by a gap; it is for a person to look at, and stops nothing."""
+
+TABLE_SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name), text in OF_TABLES.items()]
+
+
+def of_tables(client: "Client", wanted: Collection[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
+    """Ask the checks that are `wanted`, of the newest day that has trades."""
+    from marketdata_assets.exchanges.tables import checks as questions
+
+    if not wanted:
+        return
+    question = questions.newest(client)
+    for asset, name in OF_TABLES:
+        if dg.AssetCheckKey(dg.AssetKey(asset), name) in wanted:
+            if name == REFUSED:
+                finding = questions.nothing_refused(question, TYPES[asset])
+            else:
+                finding = getattr(questions, name)(question)
+            yield result(asset, name, finding, advice=name in ADVICE)
+
+
+def _of_days(asset: str) -> dg.AssetChecksDefinition:
+    mine = {name: text for (of, name), text in OF_DAYS.items() if of == asset}
+    specs = [dg.AssetCheckSpec(name, asset=asset, description=text) for name, text in mine.items()]
+
+    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True, pool="clickhouse")
+    def checks(context: dg.AssetCheckExecutionContext, clickhouse: ClickHouse) -> Iterator[dg.AssetCheckResult]:
+        from marketdata_assets.exchanges.tables import checks as questions
+
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        with clickhouse.client() as client:
+            feeding.prepare(client)
+            question = _question(context, client)
+            for name in mine:
+                if name in wanted:
+                    yield result(asset, name, getattr(questions, name)(question), advice=name in ADVICE)
+
+    return checks
+
+
+def _question(context: dg.AssetCheckExecutionContext, client: "Client") -> "Question":
+    """About the days of the run; about the newest one when a check is run by itself."""
+    from marketdata_assets.exchanges.tables.checks import Question, newest
+
+    days = days_of(context.run.tags)
+    return Question(client, tuple(days)) if days else newest(client)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(asset_checks=[_of_days(asset) for asset in ("exchange_ohlcv_1m", "exchange_gaps")])

@@ -1,0 +1,159 @@
+"""Pictures of what was collected, for the UI: gaps on a line of time, closes of a day, trades by hour."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from marketdata_assets import pictures as image
+from marketdata_assets.exchanges.records import Gap
+from marketdata_assets.exchanges.tables.days import span
+from marketdata_assets.exchanges.tables.healing import Told
+from marketdata_assets.exchanges.tables.streams import of_trades
+from marketdata_assets.stores import clickhouse
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+HEALED, OPEN, BOOK = "#2a9d5c", "#c94f5d", "#e0a030"
+LINE = "#3b6fb6"
+LINES = 30
+"""Instruments and streams with gaps that are drawn."""
+
+INSTRUMENTS = 6
+SHORTEST = 0.0015
+"""The width of the shortest gap, as a share of the picture: a gap of milliseconds is to be seen."""
+
+
+def timeline(told: Sequence[Told]) -> str | None:
+    """The gaps on a line for each instrument and stream, as Markdown; null without gaps, or without matplotlib."""
+    plt = image.pyplot()
+    if plt is None or not told:
+        return None
+    lines: dict[str, list[Told]] = {}
+    for one in told:
+        lines.setdefault(f"{one.gap.exchange} {one.gap.instrument} {one.gap.stream}", []).append(one)
+    shown = sorted(lines, key=lambda name: (-sum(one.outcome == "open" for one in lines[name]), name))[:LINES]
+    first, last = min(one.gap.ts_from for one in told), max(_end(one.gap) for one in told)
+    room = max((last - first) * 0.05, 60e9)
+    figure, axis = plt.subplots(figsize=(9, 1.1 + 0.24 * len(shown)), constrained_layout=True)
+    for place, name in enumerate(reversed(shown)):
+        for one in lines[name]:
+            begin = one.gap.ts_from
+            width = max(_end(one.gap) - begin, (last - first + 2 * room) * SHORTEST)
+            axis.barh(place, _days(width), left=_moment(begin), height=0.6, color=_colour(one))
+    axis.set_yticks(range(len(shown)), reversed(shown), fontsize=7)
+    axis.set_ylim(-0.7, len(shown) - 0.3)
+    axis.set_xlim(_moment(int(first - room)), _moment(int(last + room)))
+    _clock(axis)
+    _legend(axis)
+    more = f", {len(lines) - len(shown)} lines more" if len(lines) > len(shown) else ""
+    axis.set_title(f"gaps{more}", loc="left", fontsize=9)
+    return image.markdown(plt, figure, "gaps")
+
+
+def closes(client: "Client", day: dt.date) -> str | None:
+    """The closes of a day's busiest instruments, minutes that an open gap touches marked; null without bars."""
+    plt = image.pyplot()
+    frame = _busiest(client, day) if plt else pl.DataFrame()
+    if plt is None or frame.is_empty():
+        return None
+    names = frame["name"].unique(maintain_order=True).to_list()
+    rows = -(-len(names) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(9, 1.6 * rows), squeeze=False, sharex=True, constrained_layout=True)
+    for axis, name in zip(axes.flat, names, strict=False):
+        mine = frame.filter(pl.col("name") == name)
+        times = mine["time"].to_list()
+        axis.plot(times, mine["close"].to_list(), color=LINE, linewidth=1.0)
+        for moment in mine.filter(pl.col("open_gaps") > 0)["time"].to_list():
+            axis.axvspan(moment, moment + dt.timedelta(minutes=1), color=OPEN, alpha=0.35, linewidth=0)
+        axis.set_title(name, loc="left", fontsize=8)
+        _clock(axis)
+    for axis in list(axes.flat)[len(names) :]:
+        axis.set_visible(False)
+    return image.markdown(plt, figure, "closes")
+
+
+def trades_by_hour(client: "Client", day: dt.date) -> str | None:
+    """How many trades came of each instrument in each hour of a day; null without trades."""
+    plt = image.pyplot()
+    frame = _hours(client, day) if plt else pl.DataFrame()
+    if plt is None or frame.is_empty():
+        return None
+    names = frame.group_by("name").agg(pl.col("trades").sum()).sort("trades", descending=True)["name"].head(LINES)
+    cells = [[0] * 24 for _ in names]
+    for name, hour, trades in frame.iter_rows():
+        if name in names:
+            cells[names.to_list().index(name)][hour] = trades
+    from matplotlib.colors import LogNorm
+
+    figure, axis = plt.subplots(figsize=(9, 1.2 + 0.22 * len(names)), constrained_layout=True)
+    most = max(map(max, cells))
+    drawn = axis.imshow(cells, aspect="auto", cmap="YlGnBu", norm=LogNorm(1, max(2, most)), interpolation="nearest")
+    axis.set_facecolor("#eeeeee")
+    axis.set_yticks(range(len(names)), names.to_list(), fontsize=7)
+    axis.set_xticks(range(24), [f"{hour:02}" for hour in range(24)], fontsize=7)
+    axis.set_title(f"trades by hour, {day} UTC", loc="left", fontsize=9)
+    figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
+    return image.markdown(plt, figure, "trades by hour")
+
+
+def _busiest(client: "Client", day: dt.date) -> pl.DataFrame:
+    sql = """
+        SELECT concat(exchange, ' ', instrument) AS name, time, toFloat64(close) AS close, open_gaps
+        FROM exchange_ohlcv_1m
+        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
+            AND (exchange, market_type, instrument) IN (
+                SELECT exchange, market_type, instrument FROM exchange_ohlcv_1m
+                WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
+                GROUP BY exchange, market_type, instrument ORDER BY sum(trades) DESC, instrument LIMIT {most:UInt8})
+        ORDER BY name, time"""
+    return clickhouse.read(client, sql, {**span(day), "most": INSTRUMENTS})
+
+
+def _hours(client: "Client", day: dt.date) -> pl.DataFrame:
+    sql = """
+        SELECT concat(exchange, ' ', instrument) AS name, toInt64(toHour(time)) AS hour, toInt64(count()) AS trades
+        FROM exchange_trades
+        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
+        GROUP BY name, hour ORDER BY name, hour"""
+    return clickhouse.read(client, sql, span(day))
+
+
+def _end(gap: Gap) -> int:
+    """A book is out of use until it is healed; of trades, no more are missing when the next one has come."""
+    return gap.ts_to if of_trades(gap) else max(gap.ts_to, gap.healed_at or 0)
+
+
+def _colour(one: Told) -> str:
+    if one.outcome != "open":
+        return HEALED
+    return OPEN if of_trades(one.gap) else BOOK
+
+
+def _moment(ns: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(ns / 1e9, dt.UTC)
+
+
+def _days(ns: float) -> dt.timedelta:
+    return dt.timedelta(microseconds=ns / 1000)
+
+
+def _clock(axis: Any) -> None:
+    from matplotlib import dates
+
+    tools: Any = dates
+    where = tools.AutoDateLocator(tz=dt.UTC)
+    axis.xaxis.set_major_locator(where)
+    axis.xaxis.set_major_formatter(tools.ConciseDateFormatter(where, tz=dt.UTC))
+    axis.tick_params(labelsize=7)
+    axis.grid(alpha=0.25)
+
+
+def _legend(axis: Any) -> None:
+    from matplotlib.patches import Patch
+
+    names = {"healed": HEALED, "trades missing": OPEN, "other streams, open": BOOK}
+    handles = [Patch(color=colour, label=name) for name, colour in names.items()]
+    axis.legend(handles=handles, fontsize=7, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))

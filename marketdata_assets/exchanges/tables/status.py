@@ -1,0 +1,80 @@
+"""What stands in the exchange tables: the picture behind `marketdata status` and the hourly schedule.
+
+Rows are counted as they lie in the tables, copies that ClickHouse has not merged yet included.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from marketdata_assets.exchanges.tables import gaps, ohlcv
+from marketdata_assets.exchanges.tables.ohlcv import State
+from marketdata_assets.exchanges.tables.schema import GAPS, OHLCV_1M, REJECTS, TABLES
+from marketdata_assets.exchanges.tables.streams import of_trades
+from marketdata_assets.stores import clickhouse
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """A table: its rows, the newest time in it, refused records, and of bars and gaps the days by state.
+
+    A day of gaps is ok when all gaps of trades that began on it are healed, else `open`.
+    """
+
+    table: str
+    rows: int
+    newest: dt.datetime | None
+    rejected: int
+    days: Mapping[State | Literal["open"], int]
+
+
+def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
+    """The status of all tables; `days` are those that are partitions."""
+    refused = _refused(client)
+    by_day: dict[str, Mapping[Any, int]] = {OHLCV_1M: Counter(ohlcv.states(client, days).values()), GAPS.name: _gap_days(client, days)}
+    found = []
+    for name in (*(table.name for table in TABLES.values()), OHLCV_1M):
+        [row] = clickhouse.read(client, f"SELECT toInt64(count()) AS rows, max(time) AS newest FROM {name}").to_dicts()
+        rejected = next((refused.get(kind, 0) for kind, table in TABLES.items() if table.name == name), 0)
+        found.append(
+            TableStatus(name, row["rows"], row["newest"] if row["rows"] else None, rejected, dict(by_day.get(name, {})))
+        )
+    return found
+
+
+def behind(client: "Client", days: Sequence[dt.date]) -> list[dt.date]:
+    """Days whose bars are missing, failed, or older than their trades or gaps, oldest first."""
+    return sorted(day for day, state in ohlcv.states(client, days).items() if state in BEHIND)
+
+
+def with_open_gaps(client: "Client", days: Sequence[dt.date], now_ns: int, settled_ns: int) -> list[dt.date]:
+    """Days on which gaps of trades began that are open and old enough to be closed, oldest first."""
+    wanted = set(days)
+    began = {
+        dt.datetime.fromtimestamp(gap.ts_from // 1_000_000_000, dt.UTC).date()
+        for gap in gaps.open_gaps(client)
+        if gap.ts_to + settled_ns <= now_ns
+    }
+    return sorted(began & wanted)
+
+
+def _gap_days(client: "Client", days: Sequence[dt.date]) -> Counter[Literal["ok", "open"]]:
+    wanted = set(days)
+    counts: Counter[Literal["ok", "open"]] = Counter()
+    for day in gaps.days(client):
+        if day in wanted:
+            still = any(gap.healed_at is None and of_trades(gap) for gap in gaps.of_day(client, day))
+            counts["open" if still else "ok"] += 1
+    return counts
+
+
+def _refused(client: "Client") -> dict[str, int]:
+    sql = f"SELECT toString(type) AS kind, toInt64(count()) AS records FROM {REJECTS} FINAL GROUP BY kind"
+    return {str(kind): int(records) for kind, records in clickhouse.read(client, sql).iter_rows()}

@@ -1,0 +1,44 @@
+"""What is known of the exchanges beside the tables: the folder of captures, and the venues' hosts for history."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from marketdata_assets.exchanges.histories import Hosts
+
+
+class Exchanges(dg.ConfigurableResource):
+    """An empty `folder` means MARKETDATA_CAPTURES_DIR, else HOME/captures.
+
+    `urls` are REST hosts by venue, Binance's by venue and market type, that take the place of the venues' own and of
+    those in MARKETDATA_EXCHANGE_HOSTS.
+    """
+
+    folder: str = ""
+    urls: dict[str, str] = {}  # noqa: RUF012 - a field of pydantic
+
+    @property
+    def path(self) -> Path:
+        """The folder of captures; it need not exist."""
+        return Path(self.folder).absolute() if self.folder else Settings().captures_folder
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long a capture must have been left alone before a sensor believes that it is whole."""
+        return Settings().captures_quiet_seconds
+
+    @property
+    def turns(self) -> Path:
+        """Where the processes of this machine wait for each other's writes."""
+        return Settings().turns_folder
+
+    def hosts(self) -> "Hosts":
+        """Where histories are asked for, within limits that all processes share."""
+        from marketdata_assets.exchanges.histories import Hosts
+
+        settings = Settings()
+        return Hosts(settings.budgets_folder, {**settings.exchange_hosts, **self.urls})

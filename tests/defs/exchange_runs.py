@@ -1,0 +1,89 @@
+"""A floor of the exchanges: tables, a folder of captures and a Dagster instance, all still empty, and its runs."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from bar_runs import QUIET_LOG, repository
+from clickhouse_connect.driver.client import Client
+
+from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
+from marketdata_assets.exchanges.sample.captures import Written, write
+from marketdata_assets.exchanges.sample.market import Plan
+from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.partitions import range_tags
+from marketdata_assets.stores import clickhouse
+
+TRADES, BARS, GAPS = map(dg.AssetKey, ("exchange_trades", "exchange_ohlcv_1m", "exchange_gaps"))
+YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+START = dt.datetime.combine(YESTERDAY, dt.time(), dt.UTC) - dt.timedelta(minutes=5)
+"""A market across midnight, so of two days."""
+FIRST, LAST = str(YESTERDAY - dt.timedelta(days=1)), str(YESTERDAY)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What there is."""
+
+    client: Client
+    home: Path
+    instance: dg.DagsterInstance
+    patch: pytest.MonkeyPatch
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "captures"
+
+    def sample(self, minutes: int = 8, **options: Any) -> Written:
+        """Captures of an invented market."""
+        return write(self.folder, Plan(START, minutes=minutes, **options))
+
+    def fill(self, **config: Any) -> dg.ExecuteInProcessResult:
+        """Run the job that fills the tables; a failed run is returned, not raised."""
+        return self._run(TABLES_JOB, {"ops": {TABLES_STEP: {"config": config}}})
+
+    def days(self, first: str = FIRST, last: str = LAST, *, fetch: bool = False) -> dg.ExecuteInProcessResult:
+        """Close gaps and make bars."""
+        config = {"ops": {"exchange_gaps": {"config": {"fetch": fetch}}}}
+        return self._run(DAYS_JOB, config, range_tags(first, last))
+
+    def _run(
+        self, job: str, config: Mapping[str, Any], tags: Mapping[str, str] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        found = repository().get_job(job)
+        return found.execute_in_process(
+            instance=self.instance,
+            run_config={**QUIET_LOG, **config},
+            tags=dict(tags) if tags else None,
+            raise_on_error=False,
+        )
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return list(clickhouse.read(self.client, sql).iter_rows())
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table."""
+        schema.ensure(self.client)
+        names = [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M]
+        return {name: self.rows(f"SELECT toInt64(count()) FROM {name} FINAL")[0][0] for name in names}
+
+    def materialized(self, asset: dg.AssetKey) -> set[str]:
+        return set(self.instance.get_materialized_partitions(asset))
+
+    def metadata(self, asset: dg.AssetKey, day: str | None = None) -> dict[str, Any]:
+        """What the last run said of an asset, or of its partition."""
+        filters = dg.AssetRecordsFilter(asset, asset_partitions=[day] if day else None)
+        told = self.instance.fetch_materializations(filters, limit=1).records[0].asset_materialization
+        assert told
+        return {key: value.value for key, value in told.metadata.items()}
+
+
+def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """By asset and check, whether it passed."""
+    return {
+        f"{one.asset_key.to_user_string()}:{one.check_name}": one.passed for one in result.get_asset_check_evaluations()
+    }

@@ -1,0 +1,205 @@
+"""Runs of the exchanges graph: captures and a stream into the tables, gaps healed by a venue, bars of days."""
+
+import asyncio
+import datetime as dt
+import json
+from collections.abc import Iterator
+
+import pytest
+import zstandard
+from bar_runs import failures
+from binance_server import BinanceServer, Happened
+from exchange_runs import BARS, FIRST, GAPS, LAST, TRADES, YESTERDAY, Floor, verdicts
+
+from marketdata_assets.collector.items import items, message_id, subject
+from marketdata_assets.defs.exchanges import report
+from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
+from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.exchanges.tables.rows import insert_records
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+MS = 1_000_000
+NOON = int(dt.datetime.combine(YESTERDAY, dt.time(12), dt.UTC).timestamp() * 1000)
+
+
+@pytest.fixture(scope="module")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A NATS server for the module."""
+    settings = Settings(home=tmp_path_factory.mktemp("nats"), nats_url=None, nats_port=0)
+    with LocalStack(settings, services=("nats",)) as stack:
+        assert stack.endpoints.nats_url
+        yield stack.endpoints.nats_url
+
+
+def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_nothing_changes(floor: Floor) -> None:
+    written = floor.sample()
+    filled = floor.fill()
+    assert filled.success, failures(filled)
+    counts = floor.counts()
+    assert counts["exchange_trades"] == sum(written.trades.values())
+    assert all(count for name, count in counts.items() if name != "exchange_ohlcv_1m")
+    made = floor.days()
+    assert made.success, failures(made)
+    assert floor.counts()["exchange_ohlcv_1m"] == sum(written.bars.values())
+    assert floor.materialized(BARS) == floor.materialized(GAPS) == {FIRST, LAST}
+    found = verdicts(filled) | verdicts(made)
+    assert set(found) == {f"{asset}:{name}" for asset, name in {**OF_TABLES, **OF_DAYS}}
+    assert [name for name, passed in found.items() if not passed] == []
+    before = floor.counts()
+    assert floor.fill().success
+    assert floor.days(LAST, LAST).success
+    assert floor.counts() == before
+    assert floor.metadata(TRADES)["round"]["captures"]["unchanged"] == 3
+
+
+def test_what_is_told_of_tables_days_and_gaps(floor: Floor) -> None:
+    written = floor.sample()
+    assert floor.fill().success
+    assert floor.days().success
+    trades = floor.metadata(TRADES)
+    assert trades["dagster/row_count"] == trades["rows_from_captures"] == sum(written.trades.values())
+    assert trades["round"]["captures"] == {"ok": 3, "empty": 0, "unchanged": 0, "failed": 0}
+    day = floor.metadata(BARS, LAST)
+    assert (day["outcome"], day["instruments"], day["bars_with_open_gaps"]) == ("ok", 6, 0)
+    assert day["dagster/partition_row_count"] + floor.metadata(BARS, FIRST)["dagster/partition_row_count"] == sum(
+        written.bars.values()
+    )
+    gaps = floor.metadata(GAPS, LAST)
+    assert (gaps["dagster/partition_row_count"], gaps["healed_before"], gaps["open"]) == (1, 1, 0)
+    assert "| SMPLUSDT | depth | sequence |" in gaps["gaps"]
+    pytest.importorskip("matplotlib")
+    pictures = (trades["trades_by_hour"], day["closes"], gaps["timeline"])
+    assert all(str(picture).startswith("![") for picture in pictures)
+    assert "timeline" not in floor.metadata(GAPS, FIRST)
+
+
+def test_capture_that_cannot_be_read_is_named_and_the_others_land(floor: Floor) -> None:
+    written = floor.sample()
+    bad = floor.folder / "binance-spot-20260101T000000.capture.zst"
+    bad.write_bytes(zstandard.compress(b'{"capture": 99}'))
+    result = floor.fill()
+    [said] = failures(result).values()
+    assert bad.name in said
+    assert "1 captures or streams failed, the others are loaded" in said
+    assert floor.counts()["exchange_trades"] == sum(written.trades.values())
+    assert floor.metadata(TRADES)["round"]["problems"]
+
+
+def test_named_files_alone_are_loaded(floor: Floor) -> None:
+    written = floor.sample()
+    [okx] = [path for path in written.files if path.name.startswith("okx")]
+    assert floor.fill(files=[str(okx)]).success
+    assert floor.rows("SELECT DISTINCT toString(exchange) FROM exchange_trades") == [("okx",)]
+
+
+def test_config_that_names_no_venue_is_refused(floor: Floor) -> None:
+    floor.sample()
+    assert "'mtgox' is none of binance, okx, deribit" in "".join(failures(floor.fill(exchange="mtgox")).values())
+
+
+def test_without_captures_and_without_a_server_nothing_is_loaded_and_it_is_said(floor: Floor) -> None:
+    result = floor.fill()
+    assert result.success, failures(result)
+    assert any("NATS" in note for note in floor.metadata(TRADES)["round"]["notes"])
+    assert set(floor.counts().values()) == {0}
+
+
+def test_stream_is_drained_into_the_same_rows(floor: Floor, nats_url: str) -> None:
+    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+    sent = [trade(number) for number in range(1, 41)]
+    asyncio.run(publish(nats_url, [*sent, *sent[:5]]))
+    result = floor.fill(captures=False)
+    assert result.success, failures(result)
+    assert floor.counts()["exchange_trades"] == 40
+    told = floor.metadata(TRADES)
+    assert told["rows_from_stream"] >= 40
+    assert told["round"]["stream"] is True
+    assert floor.fill(captures=False).success
+    assert floor.metadata(TRADES)["rows_from_stream"] == 0
+
+
+async def publish(url: str, records: list[Trade | Gap]) -> None:
+    """Put records into the stream, as the collector does, with a client that is not ours."""
+    import nats
+
+    from marketdata_assets.collector.jetstream.stream import Wanted, ensure
+
+    await ensure(url, Wanted())
+    client = await nats.connect(url)
+    stream = client.jetstream()
+    for one in items(records):
+        await stream.publish(subject(one.record), one.payload, headers={"Nats-Msg-Id": message_id(one.record)})
+    await client.close()
+
+
+def test_stream_that_is_away_fails_the_run_after_the_captures_landed(floor: Floor) -> None:
+    floor.patch.setenv("MARKETDATA_NATS_URL", "nats://127.0.0.1:1")
+    written = floor.sample()
+    [said] = failures(floor.fill()).values()
+    assert "stream: " in said
+    assert floor.counts()["exchange_trades"] == sum(written.trades.values())
+
+
+def trade(number: int) -> Trade:
+    """A trade as Binance's socket tells it; the test server has all of them in its history."""
+    moment = (NOON + number * 1000) * MS
+    about = ("binance", "linear", "ABC-USDT", "ABCUSDT")
+    identity = (str(number), "1.5", "2", None, "sell", str(number), str(number))
+    return Trade(*about, moment, moment + 30 * MS, *identity)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def venue() -> Iterator[BinanceServer]:
+    with BinanceServer() as server:
+        server.trades = [Happened(NOON + number * 1000, number) for number in range(1, 201)]
+        yield server
+
+
+def test_gap_is_healed_from_the_history_of_the_venue_and_bars_follow(floor: Floor, venue: BinanceServer) -> None:
+    """Trades 81 to 120 are missing in a gap on record, 150 to 152 in none."""
+    floor.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": venue.url}))
+    assert floor.fill(captures=False, stream=False).success
+    there = [trade(number) for number in range(1, 201) if not (80 < number < 121 or 149 < number < 153)]
+    about = ("binance", "linear", "ABC-USDT", "ABCUSDT", "aggTrade", 80, 121)
+    insert_records(floor.client, [*there, Gap(*about, there[79].ts_recv, there[80].ts_recv, "reopened")])  # type: ignore[arg-type]
+    without = floor.days(LAST, LAST)
+    assert verdicts(without)["exchange_gaps:none_open"] is False
+    assert floor.metadata(GAPS, LAST)["open"] == 2
+    assert floor.metadata(BARS, LAST)["bars_with_open_gaps"] > 0
+    result = floor.days(LAST, LAST, fetch=True)
+    assert result.success, failures(result)
+    assert all(verdicts(result).values())
+    told = floor.metadata(GAPS, LAST)
+    assert (told["healed"], told["open"], told["trades_added"], told["found_by_numbers"]) == (2, 0, 43, 0)
+    assert floor.metadata(BARS, LAST)["bars_with_open_gaps"] == 0
+    assert floor.rows("SELECT toInt64(sum(trades)), toFloat64(sum(volume)) FROM exchange_ohlcv_1m") == [(200, 400.0)]
+
+
+def test_venue_that_is_away_leaves_the_gap_open_and_the_bars_are_made(floor: Floor) -> None:
+    floor.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": "http://127.0.0.1:1"}))
+    floor.patch.setattr("marketdata_assets.calls.Patience.pause", lambda *_: 0.0)
+    assert floor.fill(captures=False, stream=False).success
+    insert_records(floor.client, [trade(number) for number in (*range(1, 11), *range(21, 31))])
+    result = floor.days(LAST, LAST, fetch=True)
+    assert result.success, failures(result)
+    assert floor.metadata(GAPS, LAST)["open"] == 1
+    assert "no good answer" in floor.metadata(GAPS, LAST)["gaps"]
+    assert floor.materialized(BARS) == {LAST}
+
+
+def test_server_that_is_away_fails_every_day_in_its_own_words(floor: Floor) -> None:
+    floor.patch.setenv("MARKETDATA_CLICKHOUSE_URL", "http://127.0.0.1:1/default")
+    told = failures(floor.days())
+    assert "ClickHouse is not answering" in told["exchange_gaps"]
+    assert floor.materialized(GAPS) == set()
+
+
+def test_columns_that_are_told_are_those_of_the_tables(floor: Floor) -> None:
+    floor.counts()
+    told = {name: report.schema_of(name) for name in report.TABLES}
+    told |= {"exchange_ohlcv_1m": report.OHLCV_SCHEMA, "exchange_gaps": report.GAPS_SCHEMA}
+    for name, metadata in told.items():
+        columns = {column.name for column in metadata["dagster/column_schema"].columns}
+        sql = f"SELECT name FROM system.columns WHERE table = '{name}' AND database = currentDatabase()"
+        assert columns <= {row[0] for row in floor.rows(sql)}, name
