@@ -87,7 +87,7 @@ class BinanceVenue(Venue, BinanceServer):
             socket.streams.add(stream)
             name, _, kind = stream.partition("@")
             if name.upper() in self.markets:
-                self.wanted(name.upper(), KINDS.get(kind.partition("@")[0], "trade"))
+                self.wanted(name.upper(), KINDS.get(kind.partition("@")[0]))
         if len(socket.streams) > MARKETS[self.market_type].streams:
             self.throw_out(socket, f"{len(socket.streams)} streams")
 

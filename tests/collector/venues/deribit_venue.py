@@ -16,7 +16,7 @@ from venue_sockets import Socket
 
 from marketdata_assets.exchanges.deribit.session import CHANNELS_PER_CONNECTION, CONNECTIONS_PER_IP
 
-KINDS = {"trades": "trade", "book": "book", "quote": "book", "chart": "trade", "ticker": "trade"}
+KINDS = {"trades": "trade", "book": "book", "quote": "book", "chart": None, "ticker": None}
 INTERVALS = ("100ms", "agg2")
 RAW_NEEDS_LOGIN = {"code": 13778, "message": "raw_subscriptions_not_available_for_unauthorized"}
 

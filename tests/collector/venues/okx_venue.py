@@ -20,7 +20,7 @@ from marketdata_assets.exchanges.okx.session import BUSINESS_URL, CONNECTIONS_PE
 from marketdata_assets.exchanges.okx.wire import Arg
 
 LINEAR_VALUE, INVERSE_VALUE = "0.1", "10"  # of a contract: coins, USD
-KINDS = {"trades": "trade", "trades-all": "trade", "books": "book", "bbo-tbt": "book", "candle1m": "trade"}
+KINDS = {"trades": "trade", "trades-all": "trade", "books": "book", "bbo-tbt": "book"}
 
 
 class OkxVenue(Venue, OkxServer):
@@ -71,7 +71,7 @@ class OkxVenue(Venue, OkxServer):
         socket.streams.add(str(about))
         socket.muted.discard(str(about))
         if about.inst_id:
-            self.wanted(about.inst_id, KINDS.get(about.channel, "trade"))
+            self.wanted(about.inst_id, KINDS.get(about.channel))
         if about.channel == "books":
             socket.text(self._snapshot(self.markets[about.inst_id]))
 

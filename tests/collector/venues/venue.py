@@ -255,9 +255,10 @@ class Venue(ProviderServer):
 
     # The market.
 
-    def wanted(self, name: str, kind: str) -> None:
-        """Somebody subscribed: from now on such events of the instrument happen. Kinds are trade and book."""
-        self._wanted.add((name, kind))
+    def wanted(self, name: str, kind: str | None) -> None:
+        """Somebody subscribed: from now on such events of the instrument happen. Kinds are trade and book, or none."""
+        if kind:
+            self._wanted.add((name, kind))
 
     def publish(self, stream: str, raw: bytes) -> None:
         """Tell all who subscribed to the stream."""

@@ -1,0 +1,229 @@
+"""One collector process between a venue that sends as fast as it is asked and a real nats-server, for minutes.
+
+Each of them is a process of its own. What is counted: messages of the venue that JetStream has acknowledged, how long
+it took from their receipt to the ack, and the memory of the collector meanwhile. At the end every trade of the venue
+has to be in the stream once.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import linear_regression, median
+from typing import Any
+
+import httpx
+import psutil
+
+from bench.figure import Figure
+from marketdata_assets.local import nats as local_nats
+from marketdata_assets.local.process import Server
+
+SYMBOLS = 20
+ASKED = 22_000.0
+"""Messages a second: a little more than the floor, so that it is held with something in hand."""
+
+WARM_SECONDS = 15.0
+SOAK_SECONDS = 180.0
+MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at everything, at a moment of the monotonic clock."""
+
+    at: float
+    sent: int  # by the venue
+    acked: int
+    queued: int
+    spooled: int
+    rss: int  # bytes, of the collector
+    cpu: float  # seconds so far, of the collector
+    nats_cpu: float
+    lag: Sequence[tuple[float, int]]  # bound in seconds, how many within
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What came of a run. `looks` begin when it was warm."""
+
+    looks: Sequence[Look]
+    trades_sent: int
+    messages_sent: int
+    stored: dict[str, int]  # in the stream, by type of record
+    report: dict[str, Any]  # of the collector
+    violations: Sequence[str]
+
+    @property
+    def rate(self) -> float:
+        """Messages acked a second."""
+        first, last = self.looks[0], self.looks[-1]
+        return (last.acked - first.acked) / (last.at - first.at)
+
+    @property
+    def asked(self) -> float:
+        first, last = self.looks[0], self.looks[-1]
+        return (last.sent - first.sent) / (last.at - first.at)
+
+    def cores(self, of: str = "cpu") -> float:
+        first, last = self.looks[0], self.looks[-1]
+        used: float = (getattr(last, of) - getattr(first, of)) / (last.at - first.at)
+        return used
+
+    def lag_ms(self, share: float) -> float:
+        """The receive -> ack time that this share stayed within, by interpolation between bounds of the histogram."""
+        before, after = self.looks[0].lag, self.looks[-1].lag
+        counts = [(bound, late - early) for (bound, early), (_, late) in zip(before, after, strict=True)]
+        wanted, below, begin = share * counts[-1][1], 0, 0.0
+        for bound, within in counts:
+            if within >= wanted:
+                return 1000.0 * (begin + (bound - begin) * (wanted - below) / max(within - below, 1))
+            below, begin = within, bound
+        return float("inf")
+
+    @property
+    def growth(self) -> float:
+        """Memory, MB a minute, by a line through all looks."""
+        slope, _ = linear_regression([one.at / 60.0 for one in self.looks], [one.rss / MB for one in self.looks])
+        return slope
+
+
+def figures() -> Iterator[Figure]:
+    """The figures of a soak."""
+    with tempfile.TemporaryDirectory(prefix="marketdata-bench-") as folder:
+        one = soak(Path(folder), ASKED, SOAK_SECONDS, WARM_SECONDS)
+    assert one.stored["trade"] == one.trades_sent, f"{one.trades_sent} trades, {one.stored['trade']} in the stream"
+    about = (
+        f"{SOAK_SECONDS:.0f} s of {one.asked:,.0f} messages/s asked for over {SYMBOLS} spot symbols (10 best prices, 3"
+        f" trades, 1 book update of 14); collector {one.cores():.2f} cores, nats-server {one.cores('nats_cpu'):.2f};"
+        f" all {one.trades_sent:,} trades in the stream once"
+    )
+    queued = median(look.queued for look in one.looks)
+    yield Figure("collector.sustained_msgs_per_s", one.rate, "messages/s", (">=", 20_000.0), about)
+    lag = f"receive -> ack over the same run; p50 {one.lag_ms(0.5):.1f} ms, p99.9 {one.lag_ms(0.999):.1f} ms"
+    yield Figure("collector.lag_p99_ms", one.lag_ms(0.99), "ms", None, f"{lag}, {queued:,.0f} queued in the middle")
+    first, last = one.looks[0], one.looks[-1]
+    memory = f"RSS {first.rss / MB:.0f} MB at the beginning and {last.rss / MB:.0f} MB at the end of the same run"
+    yield Figure("collector.memory_growth_mb_per_min", one.growth, "MB/min", ("<=", 2.0), memory)
+
+
+def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SYMBOLS) -> Soak:
+    """Run all of it for so long at so many messages a second, and count at the end."""
+    tests = Path(__file__).parents[1] / "tests" / "collector" / "venues"
+    if str(tests) not in sys.path:
+        sys.path.append(str(tests))
+    from collector_process import CollectorProcess, Place
+
+    nats = Server(local_nats.spec(), home, 0)
+    nats.start()
+    venue = Venue(tests / "fast_venue.py", symbols)
+    try:
+        place = Place("binance", "spot", venue.names, ("trade", "orderbook", "ticker"), venue.url, venue.ws_url)
+        with CollectorProcess(home, [place], nats.url, more={"jetstream": {"enabled": True}}) as collector:
+            collector.subscribed()
+            venue.go(rate)
+            time.sleep(warm)
+            looks = list(_looks(collector, venue, nats, seconds))
+            venue.go(0.0)
+            sent = venue.told()
+            collector.until(lambda told: _sink(told)["queued"] == _sink(told)["spooled"] == 0 and _all(told, sent))
+            report = collector.stop()
+            stored = _stored(nats)
+        return Soak(looks, sent["trades"], sent["messages"], stored, report, sent["violations"])
+    finally:
+        venue.end()
+        nats.stop()
+
+
+class Venue:
+    """The simulated venue in its process."""
+
+    def __init__(self, program: Path, symbols: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(program), str(symbols)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        port = json.loads(self._process.stdout.readline())["port"]
+        self.url, self.ws_url = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
+        self._http = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
+        self.names = list(self.told()["by_instrument"])
+
+    def go(self, rate: float) -> None:
+        """Send so many messages a second from now on."""
+        self._http.get("/control", params={"rate": rate}).raise_for_status()
+
+    def told(self) -> dict[str, Any]:
+        """What it sent."""
+        answer: dict[str, Any] = self._http.get("/control").raise_for_status().json()
+        return answer
+
+    def end(self) -> None:
+        self._http.close()
+        self._process.communicate()
+
+
+def _looks(collector: Any, venue: Venue, nats: Server, seconds: float) -> Iterator[Look]:
+    ours, theirs = psutil.Process(collector.pid), psutil.Process(nats.pid)
+    end = time.monotonic() + seconds
+    while True:
+        now = time.monotonic()
+        told = _sink(collector.status())
+        yield Look(
+            now,
+            venue.told()["messages"],
+            told["acked"],
+            told["queued"],
+            told["spooled"],
+            ours.memory_info().rss,
+            sum(ours.cpu_times()[:2]),
+            sum(theirs.cpu_times()[:2]),
+            _lag(collector.metrics()),
+        )
+        if now >= end:
+            return
+        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+
+
+def _sink(told: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in told["sinks"] if one["name"] == "jetstream")
+    return found
+
+
+def _all(told: dict[str, Any], sent: dict[str, Any]) -> bool:
+    """Whether every trade was received."""
+    return bool(sum(one["records"].get("trade", 0) for one in told["markets"]) >= sent["trades"])
+
+
+def _lag(metrics: str) -> list[tuple[float, int]]:
+    """The histogram of receive -> ack, as bounds and how many stayed within."""
+    found = []
+    for line in metrics.splitlines():
+        if line.startswith("collector_sink_lag_seconds_bucket") and 'sink="jetstream"' in line:
+            bound = line.partition('le="')[2].partition('"')[0]
+            found.append((float(bound), int(float(line.rpartition(" ")[2]))))
+    return found
+
+
+def _stored(nats: Server) -> dict[str, int]:
+    """How many messages of each type the stream has."""
+    import asyncio
+
+    import nats as client
+
+    async def ask() -> dict[str, int]:
+        connection = await client.connect(nats.url)
+        try:
+            info = await connection.jetstream().stream_info("MARKET", subjects_filter="market.>")
+        finally:
+            await connection.close()
+        counts: dict[str, int] = {}
+        for subject, count in (info.state.subjects or {}).items():
+            kind = subject.split(".")[1]
+            counts[kind] = counts.get(kind, 0) + count
+        return counts
+
+    return asyncio.run(ask())

@@ -1,0 +1,90 @@
+"""From three venues over the collector, JetStream and the drain into the tables: what happened is what stands there."""
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from binance_venue import BinanceVenue
+from clickhouse_connect.driver.client import Client
+from deribit_venue import DeribitVenue
+from okx_venue import OkxVenue
+from venue_market import Candle, Market
+from whole import DERIVATIVES, TYPES, At, gaps, is_the_venues, once_or_in_a_gap, rows, whole
+
+from marketdata_assets.exchanges.tables import ohlcv
+from marketdata_assets.stores import clickhouse_ledger
+
+START = 1_700_000_000_000  # 2023-11-14 22:13:20
+SPEED = 60.0  # a minute a second
+SECONDS = 3.0
+
+
+def test_three_venues_stand_in_the_tables_as_they_happened(
+    tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
+) -> None:
+    clock: dict[str, Any] = {"speed": SPEED, "start_ms": START}
+    with (
+        BinanceVenue("spot", ["ABCUSDT", "XYZUSDT"], seed=1, **clock) as binance,
+        BinanceVenue("linear", ["ABCUSDT"], seed=2, **clock) as futures,
+        OkxVenue(["ABC-USDT", "ABC-USDT-SWAP"], seed=3, **clock) as okx,
+        DeribitVenue(["ABC-PERPETUAL", "ABC_USDC-PERPETUAL"], seed=4, **clock) as deribit,
+    ):
+        ats = [
+            At(binance, "binance", "spot"),
+            At(futures, "binance", "linear", DERIVATIVES, lambda number: str(number - 500)),
+            At(okx, "okx", "spot", TYPES),
+            At(okx, "okx", "linear", DERIVATIVES),
+            At(deribit, "deribit", "inverse", DERIVATIVES, lambda number: f"ABC-{number}"),
+            At(deribit, "deribit", "linear", DERIVATIVES, lambda number: f"ABC-{number}"),
+        ]
+        with whole(tmp_path, ats) as path:
+            path.begin(60.0)
+            path.go_on(SECONDS)
+            path.settle()
+            path.go_on(2.0)  # minutes that are not over yet end
+            path.settle()
+            report = path.collector.stop()
+            drained = path.drain(clickhouse_url)
+        assert not [venue.violations for venue in (binance, futures, okx, deribit) if venue.violations]
+        assert report["errors"] == {}
+        assert drained.rejected == drained.left == 0
+        _are_counted(clickhouse_client, report)
+        assert gaps(clickhouse_client) == []
+        for at in ats:
+            assert not any(once_or_in_a_gap(clickhouse_client, at).values())
+            assert all(is_the_venues(clickhouse_client, at, name) for name in at.names)
+        _bars_are_the_venues(clickhouse_client, ats)
+
+
+def _are_counted(client: Client, report: dict[str, Any]) -> None:
+    """Of what is not sent twice, every record of the collector is a row."""
+    for kind, table in (("trade", "exchange_trades"), ("liquidation", "exchange_liquidations")):
+        [(stored,)] = rows(client, f"SELECT count() FROM {table} FINAL")
+        assert stored == report["records"][kind] > 0
+    for table in ("klines", "tickers", "funding_rates", "open_interest"):
+        assert rows(client, f"SELECT count() FROM exchange_{table} FINAL") > [(0,)]
+
+
+def _bars_are_the_venues(client: Client, ats: list[At]) -> None:
+    day = dt.datetime.fromtimestamp(START / 1000, dt.UTC).date()
+    clickhouse_ledger.ensure(client)
+    ohlcv.compute(client, day, run_id="test", now=dt.datetime.now(dt.UTC))
+    sql = (
+        "SELECT exchange, market_type, instrument, toUnixTimestamp(time) * 1000, open, high, low, close, trades"
+        " FROM exchange_ohlcv_1m"
+    )
+    stored = {row[:4]: row[4:] for row in rows(client, sql)}
+    wanted = {
+        (at.exchange, at.market_type, name, candle.start): _told(at.venue.markets[name], candle)
+        for at in ats
+        for name in at.names
+        for candle in at.venue.source().candles[name]
+    }
+    assert len(wanted) >= len(ats) * SECONDS
+    assert stored == wanted
+
+
+def _told(market: Market, candle: Candle) -> tuple[Any, ...]:
+    prices = (candle.open, candle.high, candle.low, candle.close)
+    return (*(Decimal(market.price(one)) for one in prices), candle.trades)
