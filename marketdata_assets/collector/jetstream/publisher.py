@@ -162,9 +162,13 @@ class Publisher:
             await asyncio.sleep(longest * self._jitter())
 
     async def _connect(self) -> None:
-        if self._prepare is not None:
-            await self._prepare()
         wire = await Wire.open(self._address, self._on_messages, context=self._context)
+        try:
+            if self._prepare is not None:
+                await self._prepare()
+        except BaseException:
+            wire.abort("the stream is not ready")
+            raise
         wire.write(f"SUB {self._inbox}* 1\r\n".encode())
         self._wire = wire
         self._acked_at = time.monotonic()

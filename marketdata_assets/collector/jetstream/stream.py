@@ -108,7 +108,13 @@ async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[Je
     login = {"user": address.user, "password": address.password, "token": address.token}
     try:
         client = await nats.connect(
-            server, error_cb=quiet, allow_reconnect=False, connect_timeout=5, tls=context, **login
+            server,
+            error_cb=quiet,
+            allow_reconnect=False,
+            reconnect_time_wait=0.1,
+            connect_timeout=5,
+            tls=context,
+            **login,
         )
     except (OSError, TimeoutError, NatsError) as error:
         raise NatsAway(str(address), str(error) or "no answer") from error

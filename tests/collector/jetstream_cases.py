@@ -1,0 +1,138 @@
+"""A NATS server to kill, a publisher on it, what the stream has in the end, and a line between that can fail."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from collector_records import snapshot
+
+from marketdata_assets.collector.items import Recorded, items
+from marketdata_assets.collector.jetstream.publisher import Limits, Publisher
+from marketdata_assets.collector.jetstream.reader import Reader
+from marketdata_assets.collector.jetstream.spool import Spool
+from marketdata_assets.collector.jetstream.stream import Consumer, Stream, Wanted, ensure
+from marketdata_assets.collector.queue import BoundedQueue
+from marketdata_assets.local.process import Server
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+GB = 1 << 30
+QUICK = Limits(ack_seconds=0.5, spill_seconds=0.2, first_backoff_seconds=0.02, last_backoff_seconds=0.2)
+
+
+@contextmanager
+def nats_server(home: Path) -> Iterator[Server]:
+    """A server of one's own, to be killed and started again on its port."""
+    with LocalStack(Settings(home=home, nats_url=None, nats_port=0), services=("nats",)) as stack:
+        yield stack.server("nats")
+
+
+@asynccontextmanager
+async def publishing(
+    url: str,
+    spool: Path | None = None,
+    *,
+    capacity: int = 100_000,
+    spool_bytes: int = GB,
+    limits: Limits = QUICK,
+    stream: Stream | None = None,
+    prepare_url: str | None = None,
+) -> AsyncIterator[Publisher]:
+    """A publisher that runs; nothing is drained at the end."""
+    wanted = Wanted(stream or Stream(), ())
+    publisher = Publisher(
+        url,
+        BoundedQueue(capacity, lambda *_: snapshot(0)),
+        Spool(spool, spool_bytes) if spool else None,
+        prepare=partial(ensure, prepare_url or url, wanted),
+        limits=limits,
+        jitter=lambda: 0.5,
+    )
+    running = asyncio.create_task(publisher.run())
+    try:
+        yield publisher
+        assert not running.done(), running
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        publisher.close()
+
+
+async def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Poll; fails when it does not hold by then."""
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def put_slowly(publisher: Publisher, records: list[Recorded], step: int = 100) -> None:
+    """Put records a few at a time, as they come from a market."""
+    for at in range(0, len(records), step):
+        publisher.put(items(records[at : at + step]))
+        await asyncio.sleep(0.002)
+
+
+async def stored(url: str, subject: str = "market.>") -> list[bytes]:
+    """All payloads of the stream, in its order."""
+    name = f"look_{uuid.uuid4().hex[:6]}"
+    await ensure(url, Wanted(Stream(), (Consumer(name, subject),)))
+    async with Reader(url, "MARKET", name) as reader:
+        return [payload async for batch in reader.batches(10_000, 5, follow=False) for payload in batch.payloads]
+
+
+class Line:
+    """A TCP proxy between a client and the server.
+
+    `deaf` passes nothing on that the server says, `limit` cuts the connection after so many more bytes of the client.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.deaf = False
+        self.limit: int | None = None
+        self.opened = 0
+        self._port = port
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.sleep(0.01)
+
+    def cut(self) -> None:
+        """End all connections at once."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers += [writer, far_writer]
+        await asyncio.gather(self._pass(reader, far_writer, True), self._pass(far_reader, writer, False))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if up and self.limit is not None:
+                    data, self.limit = data[: self.limit], self.limit - len(data)
+                    writer.write(data)
+                    await writer.drain()
+                    if self.limit <= 0:
+                        self.limit = None
+                        self.cut()
+                elif up or not self.deaf:
+                    writer.write(data)
+                    await writer.drain()
+        writer.transport.abort()

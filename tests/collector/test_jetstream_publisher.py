@@ -1,0 +1,276 @@
+"""Publishing to a real server that is killed, goes away and loses acks: each item is in the stream exactly once."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import nats
+import pytest
+from collector_records import delta, ticker, trade, trades
+from in_loop import in_loop
+from jetstream_cases import QUICK, Line, nats_server, publishing, put_slowly, stored, until
+
+from marketdata_assets.collector.items import Recorded, items
+from marketdata_assets.collector.jetstream.spool import Spool
+from marketdata_assets.collector.jetstream.stream import Stream
+from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.local.process import Server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with nats_server(tmp_path / "stack") as one:
+        yield one
+
+
+def payloads(records: list[Recorded]) -> list[bytes]:
+    return [one.payload for one in items(records)]
+
+
+def numbers(found: list[bytes]) -> list[int]:
+    return [int(msgspec.json.decode(one, type=Trade).trade_id) for one in found]
+
+
+@in_loop
+async def test_items_arrive_in_order_with_all_that_they_are(server: Server) -> None:
+    records = [one for number in range(1, 400) for one in (trade(number), delta(number), ticker(number, "XYZ"))]
+    async with publishing(server.url) as publisher:
+        await put_slowly(publisher, records)
+        assert await publisher.drain(10) == 0
+        state = publisher.state()
+    assert (state.acked, state.queued, state.oldest_ns, state.last_error) == (len(records), 0, None, None)
+    assert await stored(server.url) == payloads(records)
+    assert await stored(server.url, "market.trade.binance.linear.ABC-USDT") == payloads(records[::3])
+
+
+@in_loop
+async def test_same_event_from_two_processes_is_there_once(server: Server) -> None:
+    async with publishing(server.url) as one, publishing(server.url) as other:
+        for sink in (one, other):
+            sink.put(items(trades(500)))
+        await until(lambda: one.state().acked + other.state().acked == 1000)
+        assert one.duplicates + other.duplicates == 500
+    assert sorted(numbers(await stored(server.url))) == list(range(1, 501))
+
+
+@in_loop
+async def test_server_is_killed_again_and_again_and_has_each_item_once(server: Server, tmp_path: Path) -> None:
+    async with publishing(server.url, tmp_path / "spool") as publisher:
+        putting = asyncio.create_task(put_slowly(publisher, [*trades(30_000)], step=50))
+        for done in (2_000, 8_000, 15_000):
+            await until(lambda done=done: publisher.state().acked > done)
+            server.kill()
+            if done == 8_000:
+                await until(lambda: publisher.state().spooled > 1_000)
+            await asyncio.to_thread(_start, server)
+        await putting
+        await until(lambda: publisher.state().oldest_ns is None, 60)
+        state = publisher.state()
+    assert (state.dropped, state.spooled, state.spool_bytes, state.oldest_ns) == (0, 0, 0, None)
+    assert numbers(await stored(server.url)) == list(range(1, 30_001))
+
+
+def _start(server: Server) -> None:
+    """In a thread that lives on; the kernel ends the server with the thread that started it."""
+    started = threading.Event()
+
+    def run() -> None:
+        server.start()
+        started.set()
+        while server.alive:
+            threading.Event().wait(0.1)
+
+    threading.Thread(target=run, daemon=True).start()
+    assert started.wait(30)
+
+
+@in_loop
+async def test_acks_that_are_lost_make_no_second_message(server: Server) -> None:
+    line = Line(server.port)
+    async with line as url, publishing(url, prepare_url=server.url) as publisher:
+        publisher.put(items(trades(100)))
+        await until(lambda: publisher.state().acked == 100)
+        line.deaf = True
+        publisher.put(items(trades(900, first=101)))
+        before = line.opened
+        await until(lambda: line.opened > before)  # no ack for so long: another connection
+        line.deaf = False
+        line.cut()
+        await until(lambda: publisher.state().acked == 1000)
+        assert publisher.duplicates == 900
+    assert numbers(await stored(server.url)) == list(range(1, 1001))
+
+
+@in_loop
+async def test_connection_that_breaks_anywhere_loses_and_repeats_nothing(server: Server) -> None:
+    line = Line(server.port)
+    async with line as url, publishing(url, prepare_url=server.url) as publisher:
+        for attempt in range(12):
+            line.limit = 50_000 + 7_919 * attempt
+            await put_slowly(publisher, [*trades(500, first=1 + 500 * attempt)])
+        line.limit = None
+        await until(lambda: publisher.state().oldest_ns is None)
+        assert line.opened > 3
+    assert numbers(await stored(server.url)) == list(range(1, 6001))
+
+
+@in_loop
+async def test_queue_bridges_an_outage_without_a_spool(server: Server) -> None:
+    async with publishing(server.url) as publisher:
+        await until(lambda: publisher.state().connected)
+        server.kill()
+        publisher.put(items(trades(5_000)))
+        await until(lambda: not publisher.state().connected)
+        assert publisher.state().last_error
+        assert publisher.state().oldest_ns == trade(1).ts_recv
+        await asyncio.to_thread(_start, server)
+        assert await publisher.drain(0) > 0
+        await until(lambda: publisher.state().acked == 5_000)
+    assert numbers(await stored(server.url)) == list(range(1, 5_001))
+
+
+@in_loop
+async def test_what_no_disk_and_no_queue_can_keep_is_a_gap(server: Server, tmp_path: Path) -> None:
+    async with publishing(server.url, tmp_path / "spool", capacity=1_000, spool_bytes=20_000) as publisher:
+        await until(lambda: publisher.state().connected)
+        server.kill()
+        await put_slowly(publisher, [*trades(20_000)], step=50)
+        state = publisher.state()
+        assert state.dropped > 1_000
+        assert state.spool_bytes <= 20_000
+        assert "20000 bytes" in (state.last_error or "")
+        await asyncio.to_thread(_start, server)
+        await until(lambda: publisher.state().oldest_ns is None)
+    found = [msgspec.json.decode(one, type=Trade | Gap) for one in await stored(server.url)]
+    whole: list[int] = []
+    for one in found:
+        if isinstance(one, Gap):
+            assert one.last_id is not None
+            assert one.next_id is not None
+            whole += range(one.last_id + 1, one.next_id)
+        else:
+            whole.append(int(one.trade_id))
+    assert sorted(whole) == list(range(1, 20_001))
+    assert sum(isinstance(one, Gap) for one in found) < 20
+
+
+PROCESS = """
+import asyncio, sys
+from pathlib import Path
+sys.path.append(sys.argv[3])
+from collector_records import trades
+from jetstream_cases import publishing, put_slowly, until
+async def main():
+    async with publishing(sys.argv[1], Path(sys.argv[2])) as publisher:
+        putting = asyncio.create_task(put_slowly(publisher, trades(1_000_000), step=50))
+        while True:
+            await asyncio.sleep(0.02)
+            print(publisher.state().acked, publisher.state().spooled, flush=True)
+asyncio.run(main())
+"""
+
+
+@in_loop
+async def test_process_that_is_killed_leaves_a_whole_beginning(server: Server, tmp_path: Path) -> None:
+    """What was acked or spooled is there; what comes after was in memory alone, and nothing in between is missing."""
+    arguments = [sys.executable, "-c", PROCESS, server.url, str(tmp_path / "spool"), str(Path(__file__).parent)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    told = [0, 0]
+    while told[0] < 3_000:
+        told = [int(one) for one in (await asyncio.to_thread(process.stdout.readline)).split()]
+    server.kill()
+    while told[1] < 3_000:
+        told = [int(one) for one in (await asyncio.to_thread(process.stdout.readline)).split()]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    await asyncio.to_thread(_start, server)
+    async with publishing(server.url, tmp_path / "spool") as publisher:
+        await until(lambda: publisher.state().connected and not publisher.state().spooled)
+    found = numbers(await stored(server.url))
+    assert len(found) >= sum(told)
+    assert found == list(range(1, len(found) + 1))
+
+
+@in_loop
+async def test_drain_without_a_server_leaves_all_to_the_next_process(server: Server, tmp_path: Path) -> None:
+    async with publishing(server.url, tmp_path / "spool") as publisher:
+        publisher.put(items(trades(1_000)))
+        await until(lambda: publisher.state().acked == 1_000)
+        server.kill()
+        publisher.put(items(trades(3_000, first=1_001)))
+        assert await publisher.drain(0.1) == 0
+        assert publisher.state().spooled == 3_000
+    await asyncio.to_thread(_start, server)
+    async with publishing(server.url, tmp_path / "spool") as publisher:
+        publisher.put(items(trades(1_000, first=4_001)))
+        await until(lambda: publisher.state().oldest_ns is None)
+    assert numbers(await stored(server.url)) == list(range(1, 5_001))
+
+
+@in_loop
+async def test_outage_beyond_the_duplicate_window_may_repeat_but_loses_nothing(server: Server) -> None:
+    """In doubt is only what was sent and not acked: with acks lost for longer than the window, it is there twice."""
+    line, stream = Line(server.port), Stream(duplicate_seconds=0.5)
+    async with line as url, publishing(url, prepare_url=server.url, stream=stream) as publisher:
+        publisher.put(items(trades(100)))
+        await until(lambda: publisher.state().acked == 100)
+        line.deaf = True
+        publisher.put(items(trades(10, first=101)))
+        await asyncio.sleep(1.2)
+        line.deaf = False
+        line.cut()
+        publisher.put(items(trades(890, first=111)))
+        await until(lambda: publisher.state().acked == 1_000)
+    found = numbers(await stored(server.url))
+    assert set(found) == set(range(1, 1_001))
+    assert {one for one in found if found.count(one) > 1} <= set(range(101, 111))
+
+
+@in_loop
+async def test_stream_that_is_deleted_is_made_again(server: Server) -> None:
+    async with publishing(server.url) as publisher:
+        publisher.put(items(trades(10)))
+        await until(lambda: publisher.state().acked == 10)
+        client = await nats.connect(server.url)
+        await client.jetstream().delete_stream("MARKET")
+        await client.close()
+        publisher.put(items(trades(10, first=11)))
+        await until(lambda: publisher.state().acked == 20)
+    assert numbers(await stored(server.url)) == list(range(11, 21))
+
+
+@in_loop
+async def test_message_that_the_server_never_takes_becomes_a_gap(server: Server, tmp_path: Path) -> None:
+    huge = msgspec.structs.replace(trade(2), price="1" * (1 << 20))
+    async with publishing(server.url, tmp_path / "spool") as publisher:
+        publisher.put(items([trade(1), huge, trade(3)]))
+        await until(lambda: publisher.state().acked == 3)
+        server.kill()
+        publisher.put(items([trade(4), msgspec.structs.replace(huge, trade_id="5"), trade(6)]))
+        await until(lambda: publisher.state().spooled == 3)
+        await asyncio.to_thread(_start, server)
+        await until(lambda: publisher.state().acked == 6)
+        assert publisher.state().dropped == 2
+    found = [msgspec.json.decode(one, type=Trade | Gap) for one in await stored(server.url)]
+    told = [(one.cause, one.last_id, one.next_id) if isinstance(one, Gap) else one.trade_id for one in found]
+    assert told == ["1", ("too large", 1, 3), "3", "4", ("too large", 4, 6), "6"]
+
+
+@in_loop
+async def test_server_that_is_never_there_is_tried_for_ever(tmp_path: Path) -> None:
+    async with publishing("nats://127.0.0.1:9", tmp_path / "spool", limits=QUICK) as publisher:
+        publisher.put(items(trades(100)))
+        await until(lambda: publisher.state().spooled == 100)
+        assert not publisher.state().connected
+        await until(lambda: publisher.state().last_error is not None)
+        assert "127.0.0.1:9" in (publisher.state().last_error or "")
+    spool = Spool(tmp_path / "spool", 1 << 20)
+    assert len(spool) == 100
+    spool.close()
