@@ -113,9 +113,21 @@ def program(name: str, *arguments: str, folder: Path, port: int) -> Iterator[Non
 
 
 @contextmanager
-def redis_server(folder: Path, port: int = 0) -> Iterator[int]:
+def redis_server(folder: Path, port: int = 0, *more: str) -> Iterator[int]:
     """A redis-server that keeps nothing on disk; its port."""
     port = port or free_port()
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    with program("redis-server", *options, folder=folder, port=port):
+    options = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        str(folder),
+        *more,
+    ]
+    with program("redis-server", *options, "--dir", str(folder), folder=folder, port=port):
         yield port

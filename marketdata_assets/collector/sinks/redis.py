@@ -11,6 +11,7 @@ Only the newest value is ever written, so while Redis is away nothing piles up.
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0
 LONGEST_PAUSE = 10.0
+FAREWELLS = 3
+"""Attempts at the end: old last values are worth no waiting."""
+
 CAPACITY = 100_000
 """Keys that wait at most, far more than there are instruments; beyond it new ones are left out."""
 
@@ -100,13 +104,11 @@ class RedisSink:
             await self._write()
 
     async def drain(self, seconds: float) -> int:
-        """Write what is left, and let the server go; the number of values that remain."""
-        try:
+        """Write what is left and let the server go, without waiting for one that is away; how many values remain."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._pending and not await self._write():
+                while self._pending and not await self._write() and self._failures < FAREWELLS:
                     await asyncio.sleep(self._flush_seconds)
-        except TimeoutError:
-            pass
         await self._client.aclose()
         return len(self._pending)
 

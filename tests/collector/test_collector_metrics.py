@@ -1,0 +1,282 @@
+"""Metrics: every family is written and documented, and every name that rules, dashboard and page use is one of them."""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from binance_venue import BinanceVenue
+from prometheus_client.parser import text_string_to_metric_families
+from service_runs import SPOT, market, redis_server, running, text_of
+
+from marketdata_assets.collector.connections import MarketState
+from marketdata_assets.collector.flow import Flow
+from marketdata_assets.collector.health import judge
+from marketdata_assets.collector.lag import Lag
+from marketdata_assets.collector.metrics import FAMILIES, PROCESS, Metrics, table
+from marketdata_assets.collector.servers import Servers
+from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
+from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
+from marketdata_assets.exchanges.records import Gap, Trade
+
+PROJECT = Path(__file__).parents[2]
+ALERTS = PROJECT / "docker" / "alerts.yml"
+PROMETHEUS = PROJECT / "docker" / "prometheus.yml"
+DASHBOARD = PROJECT / "docker" / "grafana" / "collector.json"
+PAGE = PROJECT / "docs" / "collector.md"
+NAME = re.compile(r"\b(?:collector|process)_[a-z_]+\b")
+SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
+KNOWN = {f"{one.name}{suffix}" for one in FAMILIES for suffix in SUFFIXES[one.kind]} | PROCESS.keys()
+LABELS = {f"{one.name}{suffix}": set(one.labels) for one in FAMILIES for suffix in SUFFIXES[one.kind]}
+OF_PROMETHEUS = {"instance", "job", "le"}
+SELECTOR = re.compile(r"\b((?:collector|process)_[a-z_]+)\{([^}]*)\}")
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
+    """What a collector with a gap and a dead letter says, by the name of each sample."""
+    home = tmp_path_factory.mktemp("metrics")
+
+    async def scrape() -> str:
+        with BinanceVenue("spot", ["ABCUSDT"], seed=5) as venue:
+            text = text_of({"spot": market(venue, ["ABCUSDT"], SPOT)})
+            async with running(text, home) as run:
+                await run.subscribed()
+                await run.emit(venue, 100)
+                book = lambda: run.collector.status().markets[0].state.books  # noqa: E731
+                await run.until(lambda: book() and book()[0].status == "live")
+                venue.skip(1, "depth")
+                venue.spoil(1, "trade")
+                flow = run.collector.status().markets[0].flow
+                while not (flow.gaps and flow.errors):
+                    await run.emit(venue, 20)
+                await run.client.get("/health")
+                return (await run.client.get("/metrics")).text
+
+    yield _samples(asyncio.run(asyncio.wait_for(scrape(), 60)))
+
+
+def test_every_family_is_written(scraped: dict[str, dict[str, Any]]) -> None:
+    assert scraped.keys() >= KNOWN
+    assert {name for name in scraped if not name.endswith("_created")} == KNOWN, "and nothing else is"
+
+
+def test_what_is_counted_is_what_came(scraped: dict[str, dict[str, Any]]) -> None:
+    trades = 'collector_records_total{data_type="trade",exchange="binance",market_type="spot"}'
+    values = {key: value for sample in scraped.values() for key, value in sample.items()}
+    assert values[trades] > 20
+    assert values['collector_sink_acked_total{sink="capture"}'] > values[trades]
+    assert values['collector_errors_total{exchange="binance",kind="dead_letter",market_type="spot"}'] == 1
+    assert values['collector_gaps_total{cause="sequence",exchange="binance",market_type="spot"}'] >= 1
+    assert sum(values[f'collector_health{{status="{name}"}}'] for name in ("healthy", "degraded", "unhealthy")) == 1
+
+
+def test_a_name_is_there_once_and_says_what_it_is_for() -> None:
+    names = [one.name for one in FAMILIES]
+    assert len(set(names)) == len(names)
+    for one in FAMILIES:
+        assert one.text.endswith("."), one.name
+        assert one.use, one.name
+        assert one.name.endswith("_total") == (one.kind == "counter"), one.name
+        assert not {"job", "instance"} & set(one.labels), "Prometheus puts its own there"
+
+
+def test_the_page_has_the_table_that_the_code_makes() -> None:
+    text = PAGE.read_text()
+    assert table() in text, "run: marketdata collect metrics"
+
+
+@pytest.mark.parametrize("file", [ALERTS, DASHBOARD, PAGE], ids=lambda file: file.name)
+def test_every_name_that_is_used_exists(file: Path) -> None:
+    used = set(NAME.findall(file.read_text())) - {"collector_folder"}
+    assert used
+    assert used <= KNOWN | {one.name for one in FAMILIES}
+
+
+def test_rules_and_dashboard_use_all_that_is_for_an_alert_or_a_look() -> None:
+    """A metric that nobody looks at has no use."""
+    used = set(NAME.findall(ALERTS.read_text() + DASHBOARD.read_text()))
+    unused = {one.name for one in FAMILIES if not used & {one.name + end for end in SUFFIXES[one.kind]}}
+    assert unused == set()
+    for one in FAMILIES:
+        if "alert" in one.use:
+            assert one.name in ALERTS.read_text(), f"{one.name} says that it is for an alert"
+
+
+@pytest.mark.parametrize("file", [ALERTS, DASHBOARD], ids=lambda file: file.name)
+def test_every_label_that_is_used_exists(file: Path) -> None:
+    found = 0
+    for expression in _expressions(file):
+        for name, inside in SELECTOR.findall(expression):
+            labels = set(re.findall(r"(\w+)\s*[=!]~?\"", inside.replace("\\", "")))
+            assert labels <= LABELS.get(name, set()) | OF_PROMETHEUS, expression
+            found += len(labels)
+    assert found > 10
+
+
+def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
+    promtool = _needed("promtool")
+    for command in (["check", "rules", str(ALERTS)], ["check", "config", str(PROMETHEUS)]):
+        said = subprocess.run([promtool, *command], capture_output=True, text=True)
+        assert said.returncode == 0, said.stdout + said.stderr
+    broken = tmp_path / "alerts.yml"
+    broken.write_text(ALERTS.read_text().replace("rate(", "rat(", 1))
+    assert subprocess.run([promtool, "check", "rules", str(broken)], capture_output=True).returncode != 0
+
+
+def test_promtool_accepts_what_a_collector_exposes(tmp_path: Path) -> None:
+    promtool = _needed("promtool")
+    exposed = Metrics(lambda: faulty()).exposition()
+    said = subprocess.run([promtool, "check", "metrics"], input=exposed, capture_output=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_alerts_fire_where_they_should(tmp_path: Path) -> None:
+    """A collector that was well for an hour, and one that loses records: by Prometheus' own evaluation."""
+    promtool = _needed("promtool")
+    well = _series(faulty(0), faulty(0), 60)
+    bad = _series(faulty(0), faulty(1), 60)
+    shutil.copy(ALERTS, tmp_path / "alerts.yml")
+    lost = ["CollectorUnhealthy", "SinkAway", "SinkHangs", "QueueFills", "BooksBroken", "SubscriptionsRefused"]
+    lost += ["NoOpenSocket", "TasksRestart", "RecordsDropped", "SpoolGrows"]
+    tests = [_alert_test(well, lost, fire=False), _alert_test(bad, lost, fire=True)]
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump({"rule_files": ["alerts.yml"], "tests": tests}))
+    said = subprocess.run([promtool, "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_real_prometheus_scrapes_collector_and_knows_its_rules(tmp_path: Path) -> None:
+    prometheus = _needed("prometheus")
+    child = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("prometheus_run.py")), prometheus, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert child.returncode == 0, child.stdout + child.stderr
+    found = json.loads(child.stdout.splitlines()[-1])
+    assert found["up"] == "1"
+    assert float(found["trades"]) == found["expected"] > 0
+    assert found["rules"] == [
+        rule["alert"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]
+    ]
+    assert set(found["unhealthy_rules"]) == set()
+
+
+def test_a_redis_that_refuses_the_password_is_seen_and_the_password_is_not(tmp_path: Path) -> None:
+    async def look() -> dict[str, Any]:
+        with (
+            BinanceVenue("spot", ["ABCUSDT"], seed=6) as venue,
+            redis_server(tmp_path, 0, "--requirepass", "other") as port,
+        ):
+            text = text_of({"spot": market(venue, ["ABCUSDT"], SPOT)}, redis={"cache": True})
+            servers = Servers(redis_url=f"redis://:canary@127.0.0.1:{port}/0")
+            async with running(text, tmp_path, servers) as run:
+                await run.subscribed()
+                await run.emit(venue, 50)
+                await run.until(lambda: run.collector.status().sinks[0].state.last_error)
+                status = await run.get("/status")
+                assert "canary" not in json.dumps([status, await run.get("/health")])
+                return {one["name"]: one for one in status["sinks"]}
+
+    found = asyncio.run(asyncio.wait_for(look(), 60))
+    assert found.keys() == {"redis", "capture"}
+    assert not found["redis"]["connected"]
+
+
+def faulty(fault: int = 1) -> Status:
+    """A moment of a collector: well, or with one of each fault for each `fault`."""
+    flow = Flow("binance", "spot")
+    flow.count([Trade("binance", "spot", "A-B", "AB", 1, 2, "1", "1", "1", None, "buy")])
+    for _ in range(fault):
+        flow.count([Gap("binance", "spot", "A-B", "AB", "depth", 1, 2, 1, 2, "sequence")])
+        flow.trouble(DeadLetter(b"", "", 1))
+        flow.trouble(VenueError(429, "too many", rate_limited=True))
+    sink = SinkState(90 * fault, 100, not fault, "away" if fault else None, 1 if fault else None, fault, 1, 1, fault)
+    return Status(
+        now=200_000_000_000,
+        started=0,
+        version="1",
+        shard="1/1",
+        markets=(MarketStatus(_market_state(fault), flow),),
+        sinks=(SinkStatus("jetstream", replace(sink, spool_bytes=1000 * fault), Lag()),),
+        loop_lag=Lag(),
+        restarts={"jetstream": fault},
+        requests={("/health", 200): 1},
+    )
+
+
+def _market_state(fault: int) -> MarketState:
+    from collector_states import book, connection, job, market_state, subscription
+
+    return market_state(
+        connections=(connection(status="backoff" if fault else "open", last_message_at=199_000_000_000),),
+        subscriptions=(subscription(status="refused" if fault else "confirmed"),),
+        books=(book(status="broken" if fault else "live"),),
+        jobs=(job(failures=fault),),
+    )
+
+
+def _series(first: Status, then: Status, minutes: int) -> list[dict[str, str]]:
+    """The samples of a first minute and of those that follow, as promtool takes them."""
+    before, after = (_samples(Metrics(lambda one=one: one, judge).exposition().decode()) for one in (first, then))
+    series = []
+    for name, rows in after.items():
+        for key, value in rows.items():
+            start = before.get(name, {}).get(key, value)
+            grows = name.endswith(("_total", "spool_bytes")) and value != start
+            step = value if grows else 0
+            inside = key.partition("{")[2].rstrip("}")
+            labels = f'{{{inside}{"," if inside else ""}instance="x",job="collector"}}'
+            series.append({"series": name + labels, "values": f"{start}x2 {value}+{step}x{minutes}"})
+    return series
+
+
+def _alert_test(series: list[dict[str, str]], alerts: list[str], *, fire: bool) -> dict[str, Any]:
+    rules = {rule["alert"]: rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]}
+    checks = [
+        {
+            "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) > 0',
+            "eval_time": "30m",
+            "exp_samples": _samples_wanted(fire),
+        }
+        for name in alerts
+        if rules[name]
+    ]
+    return {"interval": "1m", "input_series": series, "promql_expr_test": checks}
+
+
+def _samples_wanted(fire: bool) -> list[dict[str, Any]]:
+    return [{"labels": "{}", "value": 1}] if fire else []
+
+
+def _samples(text: str) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            inside = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            found.setdefault(sample.name, {})[f"{sample.name}{{{inside}}}"] = sample.value
+    return found
+
+
+def _expressions(file: Path) -> list[str]:
+    if file == ALERTS:
+        return [rule["expr"] for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+    panels = json.loads(file.read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel.get("targets", [])]
+
+
+def _needed(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"needs {name}: apt-get install prometheus, or run make test as root")
+    return found
