@@ -83,7 +83,8 @@ class Publisher:
         self._retry_spool_at = 0.0
         self._attempt = 0
         self._sent = self._acked = self._too_large = 0
-        self._last_error: str | None = None
+        self._last_error: str | None = None  # of the server
+        self._disk_error: str | None = None
 
     def put(self, items: Sequence[Item]) -> None:
         """Take items; in the event loop."""
@@ -102,7 +103,7 @@ class Publisher:
     async def drain(self, seconds: float) -> int:
         """Wait for the acks while `run` goes on; what has none by then goes to the spool. What is lost otherwise."""
         end = time.monotonic() + seconds
-        while self._in_memory() and self._wire is not None and time.monotonic() < end:
+        while self._in_memory() and time.monotonic() < end and (self._wire is not None or self._spool is None):
             self._wake.set()
             await asyncio.sleep(0.01)
         async with self._turn:
@@ -128,11 +129,12 @@ class Publisher:
             moment(self._stash[0].record) if self._stash else None,
             self._queue.oldest_ns,
         )
+        errors = (self._disk_error, self._last_error or (self._wire.last_error if self._wire else None))
         return SinkState(
             queued=len(self._queue) + len(self._stash),
             capacity=self._queue.capacity,
             connected=self._wire is not None,
-            last_error=self._last_error or (self._wire.last_error if self._wire else None),
+            last_error=" ".join(one for one in errors if one) or None,
             oldest_ns=min((one for one in oldest if one is not None), default=None),
             spooled=len(spool) if spool else 0,
             sent=self._sent,
@@ -247,8 +249,9 @@ class Publisher:
     async def _on_disk(self, write: Callable[[list[Kept]], None], messages: list[Kept]) -> None:
         try:
             await asyncio.to_thread(write, messages)
+            self._disk_error = None
         except SpoolFull as error:
-            self._last_error = str(error)
+            self._disk_error = str(error)
             self._retry_spool_at = time.monotonic() + 1
             raise
 

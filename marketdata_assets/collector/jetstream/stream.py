@@ -111,6 +111,7 @@ async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[Je
             server,
             error_cb=quiet,
             allow_reconnect=False,
+            max_reconnect_attempts=1,
             reconnect_time_wait=0.1,
             connect_timeout=5,
             tls=context,

@@ -1,0 +1,287 @@
+"""Reading a durable consumer: every message at least once until it is acked, whoever read before."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import nats
+import pytest
+from collector_records import delta, trades
+from in_loop import in_loop
+from jetstream_cases import nats_server, publishing, until
+
+from marketdata_assets.collector.items import items
+from marketdata_assets.collector.jetstream.errors import NatsAway, NotAlone, StreamConflict, StreamMissing
+from marketdata_assets.collector.jetstream.reader import Batch, Reader
+from marketdata_assets.collector.jetstream.stream import Consumer, Stream, Wanted, consumers, ensure, pending
+from marketdata_assets.exchanges.records import Trade
+from marketdata_assets.local.process import Server
+
+TRADES = consumers()["trade"]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with nats_server(tmp_path / "stack") as one:
+        yield one
+
+
+async def fill(url: str, count: int, first: int = 1) -> None:
+    """Trades with an update of a book behind each, which the consumer does not want."""
+    await ensure(url, Wanted())
+    async with publishing(url) as publisher:
+        for at in range(first, first + count, 5_000):
+            some = trades(min(5_000, first + count - at), first=at)
+            publisher.put(items([record for one in some for record in (one, delta(int(one.trade_id)))]))
+        assert await publisher.drain(30) == 0
+
+
+def numbers(batch: Batch) -> list[int]:
+    return [int(msgspec.json.decode(one, type=Trade).trade_id) for one in batch.payloads]
+
+
+async def read(url: str, rows: int = 1000, most: int | None = None, ack: bool = True) -> list[int]:
+    """What there is now, or so many batches of it."""
+    found: list[int] = []
+    async with Reader(url, "MARKET", TRADES.name) as reader:
+        async for batch in reader.batches(rows, 5, follow=False):
+            found += numbers(batch)
+            if ack:
+                await batch.ack()
+            if most is not None and len(found) >= most * rows:
+                break
+    return found
+
+
+@in_loop
+async def test_batches_are_whole_and_what_is_acked_is_gone(server: Server) -> None:
+    await fill(server.url, 2_500)
+    async with Reader(server.url, "MARKET", TRADES.name) as reader:
+        sizes, seen = [], []
+        async for batch in reader.batches(1_000, 5, follow=False):
+            sizes.append(len(batch.payloads))
+            seen += numbers(batch)
+            assert (batch.redelivered, batch.last - batch.first) == (0, 2 * len(batch.payloads) - 2)
+            await batch.ack()
+    assert sizes == [1_000, 1_000, 500]
+    assert seen == list(range(1, 2_501))
+    assert await pending(server.url, "MARKET", TRADES.name) == 0
+    assert await read(server.url) == []
+
+
+@in_loop
+async def test_what_is_not_acked_comes_again_at_once(server: Server) -> None:
+    await fill(server.url, 3_000)
+    assert await read(server.url, most=1) == list(range(1, 1_001))
+    assert await read(server.url, ack=False) == list(range(1_001, 3_001))
+    assert await pending(server.url, "MARKET", TRADES.name) == 2_000
+    assert sorted(await read(server.url)) == list(range(1_001, 3_001))
+    assert await pending(server.url, "MARKET", TRADES.name) == 0
+
+
+@in_loop
+async def test_batch_that_is_passed_over_is_not_acked_by_later_ones(server: Server) -> None:
+    await fill(server.url, 4_000)
+    async with Reader(server.url, "MARKET", TRADES.name) as reader:
+        number = 0
+        async for batch in reader.batches(1_000, 5, follow=False):
+            number += 1
+            if number != 2:
+                await batch.ack()
+    again = await read(server.url)
+    assert set(range(1_001, 2_001)) <= set(again)
+    assert not set(range(1, 1_001)) & set(again)
+    assert await pending(server.url, "MARKET", TRADES.name) == 0
+
+
+PROCESS = """
+import asyncio, sys
+from marketdata_assets.collector.jetstream.reader import Reader
+async def main():
+    async with Reader(sys.argv[1], "MARKET", "clickhouse_trade") as reader:
+        number = 0
+        async for batch in reader.batches(700, 5, follow=False):
+            number += 1
+            if number <= 2:
+                await batch.ack()
+            if number == 4:
+                print("in hand", flush=True)
+                await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@in_loop
+async def test_what_a_killed_reader_had_in_hand_comes_again(server: Server) -> None:
+    """The first ack of the next reader must not stand for what the killed one had not acked."""
+    await fill(server.url, 5_000)
+    process = subprocess.Popen([sys.executable, "-c", PROCESS, server.url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert await asyncio.to_thread(process.stdout.readline) == "in hand\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    first = await read(server.url, rows=500, most=1)  # and a kill in the middle of catching up
+    rest = await read(server.url, rows=500)
+    assert sorted({*first, *rest}) == list(range(1_401, 5_001))
+    assert await pending(server.url, "MARKET", TRADES.name) == 0
+
+
+@in_loop
+async def test_server_is_killed_between_batches(server: Server) -> None:
+    await fill(server.url, 5_000)
+    seen: list[int] = []
+    with pytest.raises(NatsAway):
+        async with Reader(server.url, "MARKET", TRADES.name) as reader:
+            async for batch in reader.batches(1_000, 5, follow=False):
+                seen += numbers(batch)
+                if len(seen) == 3_000:
+                    server.kill()
+                await batch.ack()
+    await asyncio.to_thread(_start, server)
+    rest = await read(server.url)
+    assert set(rest) | set(seen[:2_000]) == set(range(1, 5_001))
+    assert await pending(server.url, "MARKET", TRADES.name) == 0
+
+
+def _start(server: Server) -> None:
+    """In a thread that lives on; the kernel ends the server with the thread that started it."""
+    started = threading.Event()
+
+    def run() -> None:
+        server.start()
+        started.set()
+        while server.alive:
+            threading.Event().wait(0.1)
+
+    threading.Thread(target=run, daemon=True).start()
+    assert started.wait(30)
+
+
+@in_loop
+async def test_follower_is_given_what_comes_and_does_not_wait_for_full_batches(server: Server) -> None:
+    await ensure(server.url, Wanted())
+    seen: list[int] = []
+
+    async def follow() -> None:
+        async with Reader(server.url, "MARKET", TRADES.name) as reader:
+            async for batch in reader.batches(10_000, 0.1):
+                seen.extend(numbers(batch))
+                await batch.ack()
+                if len(seen) == 300:
+                    return
+
+    following = asyncio.create_task(follow())
+    for first in (1, 101, 201):
+        await fill(server.url, 100, first=first)
+        await until(lambda first=first: len(seen) == first + 99)
+    await following
+    assert seen == list(range(1, 301))
+
+
+@in_loop
+async def test_two_readers_notice_each_other_and_lose_nothing(server: Server) -> None:
+    await fill(server.url, 6_000)
+    done: set[int] = set()
+
+    async def drain() -> None:
+        async with Reader(server.url, "MARKET", TRADES.name, prefetch=False) as reader:
+            async for batch in reader.batches(500, 5, follow=False):
+                await asyncio.sleep(0.01)
+                done.update(numbers(batch))
+                await batch.ack()
+
+    ends = await asyncio.gather(drain(), drain(), return_exceptions=True)
+    assert any(isinstance(one, NotAlone) for one in ends)
+    for _ in range(3):
+        done.update(await read(server.url))
+    assert done == set(range(1, 6_001))
+    assert await pending(server.url, "MARKET", TRADES.name) == 0
+
+
+@in_loop
+async def test_messages_that_left_the_stream_are_waited_for_by_nobody(server: Server) -> None:
+    await fill(server.url, 2_000)
+    await _leave_in_hand(server.url)
+    client = await nats.connect(server.url)
+    await client.jetstream().purge_stream("MARKET")
+    await client.close()
+    await fill(server.url, 1_000, first=5_001)
+    assert await read(server.url) == list(range(5_001, 6_001))
+    assert await pending(server.url, "MARKET", TRADES.name) == 0
+
+
+async def _leave_in_hand(url: str) -> None:
+    """A reader that goes without a word."""
+    reader = Reader(url, "MARKET", TRADES.name)
+    await reader.__aenter__()
+    async for _ in reader.batches(500, 5, follow=False):
+        break
+    assert reader._wire is not None
+    reader._wire.abort("gone")
+
+
+@in_loop
+async def test_settings_are_changed_to_what_is_wanted_and_what_cannot_be_is_named(server: Server) -> None:
+    await fill(server.url, 10)
+    changed = Wanted(
+        Stream(max_age_seconds=3_600, duplicate_seconds=60), (Consumer(TRADES.name, TRADES.subject, ack_seconds=7),)
+    )
+    await ensure(server.url, changed)
+    client = await nats.connect(server.url)
+    manager = client.jetstream()
+    config = (await manager.stream_info("MARKET")).config
+    assert (config.max_age, config.duplicate_window) == (3_600, 60)
+    assert (await manager.consumer_info("MARKET", TRADES.name)).config.ack_wait == 7
+    await manager.add_stream(name="OTHER", subjects=["other.>"], storage="memory")
+    await manager.add_consumer("MARKET", nats.js.api.ConsumerConfig(durable_name="push", deliver_subject="there"))
+    await client.close()
+    with pytest.raises(StreamConflict, match="storage is memory, not file"):
+        await ensure(server.url, Wanted(Stream(name="OTHER", subjects=("other.>",)), ()))
+    with pytest.raises(StreamConflict, match="MARKET/push: ack_policy"):
+        await ensure(server.url, Wanted(consumers=(Consumer("push", "market.>"),)))
+    assert await read(server.url) == list(range(1, 11))
+
+
+@pytest.mark.parametrize(("stream", "consumer"), [("MARKET", "nobody"), ("NOTHING", "nobody")])
+def test_consumer_that_is_not_there_is_named(server: Server, stream: str, consumer: str) -> None:
+    async def look() -> None:
+        await ensure(server.url, Wanted())
+        with pytest.raises(StreamMissing, match=f"{stream}/{consumer}"):
+            async with Reader(server.url, stream, consumer):
+                pass
+        with pytest.raises(StreamMissing, match=f"{stream}/{consumer}"):
+            await pending(server.url, stream, consumer)
+
+    asyncio.run(look())
+
+
+@in_loop
+async def test_consumer_that_is_deleted_ends_the_batches(server: Server) -> None:
+    await ensure(server.url, Wanted())
+    async with Reader(server.url, "MARKET", TRADES.name) as reader:
+        waiting = asyncio.create_task(anext(reader.batches(10, 30)))
+        await until(lambda: reader._asked > 0)
+        client = await nats.connect(server.url)
+        await client.jetstream().delete_consumer("MARKET", TRADES.name)
+        await client.close()
+        with pytest.raises(StreamMissing, match="Consumer Deleted"):
+            await waiting
+
+
+@in_loop
+async def test_no_server_is_named(server: Server) -> None:
+    server.kill()
+    for attempt in (
+        partial(ensure, server.url, Wanted()),
+        partial(pending, server.url, "MARKET", "x"),
+        partial(read, server.url),
+    ):
+        with pytest.raises(NatsAway, match=str(server.port)):
+            await attempt()
