@@ -79,6 +79,29 @@ def test_a_new_socket_that_is_lost_leaves_the_old_one_to_go_on(case: Case, tmp_p
     collect(case, tmp_path, act, age=0.3, repeats=0.3)
 
 
+@every_venue
+def test_books_go_on_over_the_old_socket_when_the_new_one_is_lost(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.rate = 200.0
+        await run.until(lambda: len(venue.sockets) == 2 and len(venue.sockets[1].streams) == 4)
+        await run.until(lambda: all(one.heir and len(one.heir.seen) == 4 for one in run.market._connections))
+        venue.no_new_sockets(10_000)
+        venue._ask(venue.sockets[1].transport.abort)
+        await run.until(lambda: all(one.heir is None for one in run.market._connections))
+        venue.rate = 0.0
+        await back_to_life(run)
+        for name in case.names:
+            await run.until(lambda name=name: _last_id(run, name) == venue.markets[name].last_id)  # type: ignore[misc]
+        assert run.connections[0].planned + run.connections[0].reconnects == 0
+
+    collect(case, tmp_path, act, age=0.3, repeats=1.0)
+
+
+def _last_id(run: Run, name: str) -> int | None:
+    book = run.market.book(name)
+    return book.last_id if book else None
+
+
 def test_a_venue_that_refuses_the_new_socket_keeps_the_old_one_working(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.no_new_sockets(5)

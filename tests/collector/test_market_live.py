@@ -20,7 +20,7 @@ from marketdata_assets.collector.connections import (
 )
 from marketdata_assets.exchanges.captures.entry import Entry
 from marketdata_assets.exchanges.outcomes import VenueError
-from marketdata_assets.exchanges.records import Gap, OpenInterest, Trade
+from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, Trade
 
 
 class Deaf(set[str]):
@@ -104,15 +104,26 @@ def test_a_subscription_that_stays_silent_has_its_socket_replaced(case: Case, tm
     collect(case, tmp_path, act, silence={"trade": 0.6})
 
 
-def test_a_subscription_that_is_silent_by_nature_is_looked_at_less_and_less_often(tmp_path: Path) -> None:
+def test_a_subscription_that_nothing_helps_is_tried_again_later(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         key = "abcusdt@trade"
         await run.until(lambda: run.subscription(key).resubscribed == 2)
         assert run.connections[0].planned == 1
-        (health,) = {one.health[key].doubled for one in run.market._connections}
-        assert health == 1
 
     collect(BINANCE, tmp_path, act, names=["ABCUSDT"], types=("trade", "orderbook"), silence={"trade": 0.15})
+
+
+def test_what_goes_wrong_in_a_callback_is_said_and_what_came_meanwhile_is_a_gap(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        def refuse(_: object) -> None:
+            run.market._intake._on_records = run.records.extend
+            raise KeyError("no such sink")
+
+        run.market._intake._on_records = refuse
+        await run.until(lambda: run.gaps("trades", "reopened"), emit=5)
+        assert run.connections[0].last_error == "KeyError 'no such sink'"
+
+    collect(OKX, tmp_path, act)
 
 
 @every_venue
@@ -163,6 +174,37 @@ def test_symbols_that_nobody_lists_are_named_and_none_of_their_request_is_added(
         assert run.market.instruments == ["ABCUSDT"]
 
     collect(BINANCE, tmp_path, act, names=["ABCUSDT", "NOTHING"])
+
+
+def test_a_symbol_that_is_listed_later_is_followed_then(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        assert run.market.state().unknown == ("NEWUSDT",)
+        venue.markets["NEWUSDT"] = venue.market("NEWUSDT", 1, 9)
+        await run.until(lambda: not run.market.state().unknown)
+        await run.until(lambda: any(name == "NEWUSDT" for name, _ in run.ids()), emit=5)
+
+    collect(BINANCE, tmp_path, act, names=["ABCUSDT", "NEWUSDT"], listing=0.2)
+
+
+def test_a_channel_of_a_whole_market_ends_with_its_last_instrument(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        first, second = OKX.names
+        await run.market.remove([first])
+        assert run.subscription("liquidation-orders:SWAP")
+        await run.market.remove([second])
+        assert not run.connections
+        await run.until(lambda: not venue.sockets)
+
+    collect(OKX, tmp_path, act, types=("trade", "orderbook", "liquidation"))
+
+
+def test_forced_orders_of_instruments_that_nobody_follows_are_left_out(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.rate = 100.0
+        await run.until(lambda: len(run.of(Liquidation)) >= 2)
+        assert {one.instrument for one in run.of(Liquidation)} == {OKX.names[0]}
+
+    collect(OKX, tmp_path, act, names=OKX.names[:1], types=("trade", "orderbook", "liquidation"))
 
 
 def test_data_that_a_market_does_not_have_is_refused(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class Health:
     acted_at: int = 0  # ns
     step: int = 0  # 0: it is well; 1: asked for anew; 2: the socket replaced
     doubled: int = 0  # how often all that did not help
+    since: int = 0  # ns, from when on it was silent
+    learned: float = 0.0  # seconds, that it may be silent though nothing is wrong
 
 
 @dataclass(eq=False)

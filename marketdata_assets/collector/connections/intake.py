@@ -139,8 +139,9 @@ class Intake:
             if key in covered or asked is None or not asked.confirmed:
                 continue
             self.begin(subscription, "reopened", socket.last_at)
-            if heir and heir.asked[key].confirmed:
-                self.holes.confirmed(key, heir.asked[key].confirmed)
+            later = heir.asked.get(key) if heir else None
+            if later and later.confirmed:
+                self.holes.confirmed(key, later.confirmed)
 
     def heir_lost(self, elder: Socket | None, socket: Socket) -> None:
         """A socket that was to take over did not come so far: books may hang on it."""

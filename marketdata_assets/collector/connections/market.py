@@ -8,7 +8,6 @@ import random
 import re
 import time
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -84,10 +83,9 @@ class Market:
         try:
             async with self.speaker.rest(self._budgets, patience) as self._rest, asyncio.TaskGroup() as group:
                 self._group = group
-                tasks = [group.create_task(self._begin())]
+                work = group.create_task(self._begin())
                 await self._stop.wait()
-                tasks += self._connections.values()
-                for task in self._tasks(tasks):
+                for task in (work, *self._connections.values()):
                     task.cancel()
         finally:
             self._group = self._rest = None
@@ -125,9 +123,10 @@ class Market:
         for name in names:
             del self._intake.names[name]
             self._intake.holes.forget(name)
-        await self._end([key for key, (_, one) in self._intake.subscribed.items() if one.instrument in names])
+        empty = self._unsubscribe()
         for name in names:
             self.speaker.forget(self.feed, name)
+        await asyncio.gather(*map(self._close, empty))
         return names
 
     @property
@@ -193,9 +192,6 @@ class Market:
             self._intake.look(now)
             await asyncio.sleep(self.timing.tick)
 
-    def _tasks(self, tasks: Iterable["asyncio.Task[None]"]) -> list["asyncio.Task[None]"]:
-        return [task for task in tasks if not task.done()]
-
     # Requests.
 
     async def _ask(self, request: Request) -> None:
@@ -211,6 +207,9 @@ class Market:
             await self._ask(request)
         if any(one.market_type == self.speaker.market_type for one in self.feed.instruments.known.values()):
             self._listed_at = time.monotonic()
+        if self.unknown:
+            found, self.unknown = self._resolved(self.unknown)
+            self._follow(found)
 
     def _poll_job(self, data_type: str) -> Job:
         return Job(data_type, self.timing.polls[data_type], lambda: self._poll(data_type))
@@ -277,20 +276,23 @@ class Market:
         connects = Budget(self._budgets, f"{host}.connections", 1.0 / rate, 1.0)
         return Connection(self._places, url, self.speaker, self.timing, self._intake, connects)
 
-    async def _end(self, keys: Sequence[str]) -> None:
-        """End subscriptions, and connections that have none any more."""
+    def _unsubscribe(self) -> list[Connection]:
+        """End what brings nothing that is followed; the connections that are for nothing any more."""
+        subscribed, followed = self._intake.subscribed, self._intake.names.values()
+        wanted = {each.key for one in followed for each in self.speaker.subscriptions(one, self._types)}
         ended: dict[Connection, list[str]] = {}
-        for key in keys:
-            connection, _ = self._intake.subscribed.pop(key)
+        for key in [key for key in subscribed if key not in wanted]:
+            connection, _ = subscribed.pop(key)
             ended.setdefault(connection, []).append(key)
-        for connection, its in ended.items():
-            connection.remove(its)
-            if not connection.subscriptions:
-                task = self._connections.pop(connection)
-                await connection.stop()
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        for connection, keys in ended.items():
+            connection.remove(keys)
+        return [one for one in ended if not one.subscriptions]
+
+    async def _close(self, connection: Connection) -> None:
+        task = self._connections.pop(connection)
+        await connection.stop()
+        task.cancel()
+        await asyncio.wait([task])
 
     def _connection_of(self, key: str) -> Connection | None:
         return self._intake.subscribed.get(key, (None, None))[0]

@@ -204,7 +204,11 @@ class Socket(WSListener):
             self._raws = []
             self.messages += len(raws)
             self.received += sum(map(len, raws))
-            self.take(self, raws, now)
+            try:
+                self.take(self, raws, now)
+            except Exception as error:  # border: picows closes the socket; what it missed becomes a gap
+                self.error = f"{type(error).__name__} {error}"[:200]
+                raise
 
     def _send(self, message: bytes) -> None:
         if self.over:

@@ -14,6 +14,9 @@ TRIES = 3
 FEW = 20
 """Subscriptions that are asked for anew one by one; when more are not confirmed, the socket is no good."""
 
+HELPED = 5.0
+"""Seconds; what comes later than that after something was done comes by itself."""
+
 BAD = 100
 """Messages in a row that cannot be read: the socket is no good."""
 
@@ -47,7 +50,7 @@ def normal_silence(connection: Connection, one: Subscription) -> float | None:
     limit = min(told) if told else one.silence
     if limit is None or health is None:
         return limit
-    return max(limit, min(limit * 2.0**health.doubled, timing.longest_silence))
+    return max(limit, min(max(limit * 2.0**health.doubled, health.learned), timing.longest_silence))
 
 
 def _look_at_silence(connection: Connection, socket: Socket, now: int) -> None:
@@ -86,13 +89,15 @@ def _look_at(connection: Connection, socket: Socket, one: Subscription, heard: i
     if asked is None or not asked.confirmed or limit is None:
         return
     health = connection.health.get(one.key)
-    if health and health.step and heard > health.acted_at:
-        health.step = health.doubled = 0
+    if health and health.since and heard > health.acted_at:
+        if (heard - health.acted_at) / NS > min(HELPED, limit / 2):
+            health.learned = 2.0 * (heard - health.since) / NS
+        health.step = health.doubled = health.since = 0
     since = max(heard, asked.confirmed, health.acted_at if health else 0)
     if now - since <= limit * NS:
         return
     health = connection.health.setdefault(one.key, Health())
-    health.acted_at = now
+    health.acted_at, health.since = now, health.since or since
     if health.step == 0:
         health.step, health.resubscribed = 1, health.resubscribed + 1
         socket.again(one.key)

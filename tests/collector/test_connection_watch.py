@@ -1,0 +1,167 @@
+"""When sockets and subscriptions are asked whether they live, by a clock of our own."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marketdata_assets.budget import Budget
+from marketdata_assets.collector.connections import Timing, speaker_of
+from marketdata_assets.collector.connections.connection import NS, Connection
+from marketdata_assets.collector.connections.socket import Asked
+from marketdata_assets.collector.connections.speaking import Subscription
+from marketdata_assets.collector.connections.watch import BAD, FEW, TRIES, look, normal_silence
+
+TIMING = Timing(ping_after=30.0, pong_within=10.0, confirm=10.0, longest_silence=1000.0)
+
+
+@dataclass
+class StubSocket:
+    """What `look` sees and does of a socket; times are seconds."""
+
+    said: list[str] = field(default_factory=list)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    seen: dict[bytes, int] = field(default_factory=dict)
+    last_at: int = 0
+    pinged_at: int = 0
+    bad: int = 0
+    over: bool = False
+    closing: bool = False
+
+    def ping(self) -> None:
+        self.pinged_at = self.clock
+        self.said.append("ping")
+
+    def again(self, key: str) -> None:
+        self.asked[key].at, self.asked[key].tries = self.clock, self.asked[key].tries + 1
+        self.said.append(key)
+
+    def drop(self, why: str) -> None:
+        self.said.append(f"drop: {why}")
+
+    clock: int = 0
+
+
+class Watched:
+    """A connection with some subscriptions, all confirmed at second 0 and silent after 100 s at most."""
+
+    def __init__(self, folder: Path, *keys: str, confirmed: bool = True) -> None:
+        self.socket = StubSocket()
+        for key in keys:
+            self.socket.asked[key] = Asked(0, confirmed=1 if confirmed else 0, tries=1)
+        speaker, budget = speaker_of("deribit", "inverse"), Budget(folder, "x", 1.0, 1.0)
+        self.connection = Connection(1, "ws://h", speaker, TIMING, None, budget)  # type: ignore[arg-type]
+        for key in keys:
+            self.connection.add(Subscription(key, "ws://h", "X", "trades", ("trade",), 100.0))
+        self.connection.socket = self.socket  # type: ignore[assignment]
+
+    def at(self, seconds: float, heard: str = "", lives: bool = True) -> list[str]:
+        """What is done at some moment. A message came just then over `heard`; the socket `lives`."""
+        now = self.socket.clock = int(seconds * NS)
+        if heard:
+            self.socket.seen[heard.encode()] = now
+        if heard or lives:
+            self.socket.last_at = now
+        before = len(self.socket.said)
+        look(self.connection, now)
+        return self.socket.said[before:]
+
+    @property
+    def leaves(self) -> str:
+        left, self.connection._leave = self.connection._leave, ""
+        return left
+
+    def silence(self, key: str) -> Any:
+        return normal_silence(self.connection, self.connection.subscriptions[key])
+
+
+def test_a_socket_that_says_nothing_is_asked_once_and_then_dropped(tmp_path: Path) -> None:
+    one = Watched(tmp_path)
+    assert one.at(0) == []
+    assert one.at(29, lives=False) == []
+    assert one.at(31, lives=False) == ["ping"]
+    assert one.at(40, lives=False) == []
+    assert one.at(42, lives=False) == ["drop: half open: no answer to a ping"]
+
+
+def test_a_socket_that_answers_is_asked_again_after_the_next_silence(tmp_path: Path) -> None:
+    one = Watched(tmp_path)
+    one.at(0)
+    assert one.at(31, lives=False) == ["ping"]
+    assert one.at(32) == []
+    assert one.at(50, lives=False) == []
+    assert one.at(63, lives=False) == ["ping"]
+
+
+def test_what_is_not_confirmed_is_asked_for_some_times_and_then_given_up(tmp_path: Path) -> None:
+    one = Watched(tmp_path, "a", "b")
+    one.socket.asked["b"].confirmed = 0
+    assert [one.at(seconds) for seconds in (9, 11, 15, 22, 33, 44)] == [[], ["b"], [], ["b"], [], []]
+    assert one.socket.asked["b"].refused
+    assert one.socket.asked["b"].tries == TRIES
+
+
+@pytest.mark.parametrize("count", [1, FEW + 1])
+def test_a_socket_where_nothing_is_confirmed_is_given_up(count: int, tmp_path: Path) -> None:
+    one = Watched(tmp_path, *(f"k{number}" for number in range(count)), confirmed=False)
+    done = [said for seconds in (11, 22, 33) for said in one.at(seconds)]
+    assert done[-1] == f"drop: {count} subscriptions are not confirmed"
+
+
+def test_a_socket_that_cannot_be_read_is_given_up(tmp_path: Path) -> None:
+    one = Watched(tmp_path, "a")
+    one.socket.bad = BAD - 1
+    assert one.at(1) == []
+    one.socket.bad = BAD
+    assert len(one.at(2)) == 1
+
+
+def test_a_silent_subscription_is_made_anew_then_its_socket_then_it_is_let_be_for_longer(tmp_path: Path) -> None:
+    one = Watched(tmp_path, "a", "b")
+    one.at(0, "a")
+    assert one.at(99, "b") == []
+    assert one.at(101, "b") == ["a"]
+    assert (one.at(200, "b"), one.leaves) == ([], "")
+    assert (one.at(202, "b"), one.leaves) == ([], "a is silent")
+    assert (one.at(303, "b"), one.leaves) == ([], "")
+    assert one.silence("a") == 200.0
+    assert one.at(500, "b") == []
+    assert one.at(504, "b") == ["a"]
+    assert one.silence("b") == 100.0
+
+
+def test_a_subscription_that_comes_back_at_once_is_watched_as_before(tmp_path: Path) -> None:
+    one = Watched(tmp_path, "a")
+    one.at(0, "a")
+    assert one.at(101) == ["a"]
+    one.at(102, "a")
+    assert one.silence("a") == 100.0
+    assert one.at(203) == ["a"]
+
+
+def test_a_subscription_that_comes_back_by_itself_is_known_to_be_silent_so_long(tmp_path: Path) -> None:
+    one = Watched(tmp_path, "a")
+    one.at(0, "a")
+    assert one.at(101) == ["a"]
+    one.at(180, "a")
+    assert one.silence("a") == pytest.approx(360.0)
+    assert one.at(530) == []
+    assert one.at(541) == ["a"]
+
+
+def test_no_silence_is_thought_normal_for_ever(tmp_path: Path) -> None:
+    one = Watched(tmp_path, "a")
+    one.at(0, "a")
+    for seconds in range(0, 100_000, 50):
+        one.at(seconds)
+    assert one.silence("a") == TIMING.longest_silence
+
+
+def test_what_was_never_confirmed_or_has_no_silence_is_not_stale(tmp_path: Path) -> None:
+    one = Watched(tmp_path, "a", "b", "c")
+    one.socket.asked["a"].confirmed = 0
+    one.socket.asked["a"].refused = "no such channel"
+    one.connection.add(Subscription("b", "ws://h", "", "liquidation-orders", ("liquidation",), None))
+    one.socket.asked["c"].confirmed = 5_000 * NS
+    assert one.at(5_000) == []
