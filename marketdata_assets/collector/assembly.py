@@ -71,7 +71,7 @@ def outlets(config: Config, servers: Servers, places: Places, shard: Shard, snap
         "jetstream": lambda lag: _jetstream(config, servers, places, shard, snapshot_of, lag),
         "clickhouse": lambda lag: _clickhouse(config, servers, places, shard, snapshot_of, lag),
         "redis": lambda lag: _redis(config, servers, lag),
-        "capture": lambda lag: _capture(config, places, lag),
+        "capture": lambda lag: _capture(config, places, shard, lag),
     }
     made = []
     for name in which(config, servers):
@@ -132,7 +132,7 @@ def timing_of(wanted: ConnectionsConfig) -> Timing:
         age=wanted.age_seconds,
         silence=_by_name(wanted.silence_seconds),
         snapshot=wanted.snapshot_seconds,
-        polls={**usual.polls, **_by_name(wanted.poll_seconds)},
+        polls=dict.fromkeys(usual.polls, wanted.poll_seconds),
         listing=wanted.listing_hours * 3600.0,
     )
 
@@ -159,10 +159,12 @@ def _redis(config: Config, servers: Servers, lag: Lag) -> Sink:
     )
 
 
-def _capture(config: Config, places: Places, lag: Lag) -> CaptureSink:
+def _capture(config: Config, places: Places, shard: Shard, lag: Lag) -> CaptureSink:
     one = config.capture
+    folder = one.folder or places.captures
     return CaptureSink(
-        one.folder or places.captures,
+        # The captures of a folder are read one after the other.
+        folder if shard == WHOLE else folder / f"{shard.index}-of-{shard.count}",
         flush_seconds=one.flush_seconds,
         file_bytes=one.file_megabytes * MB,
         file_seconds=one.file_minutes * 60.0,

@@ -108,7 +108,7 @@ class Connections(_Section):
     age_seconds: Seconds | None = None
     silence_seconds: dict[DataType, Seconds] = {}
     snapshot_seconds: Seconds = 30.0
-    poll_seconds: dict[Literal["funding_rate", "open_interest"], Seconds] = {}
+    poll_seconds: Seconds = 30.0
     listing_hours: PositiveFloat = 24.0
 
 

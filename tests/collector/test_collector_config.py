@@ -257,14 +257,14 @@ def test_seconds_of_connections_reach_them() -> None:
         "age_seconds": 8.0,
         "silence_seconds": {"trade": 9.0},
         "snapshot_seconds": 10.0,
-        "poll_seconds": {"open_interest": 11.0},
+        "poll_seconds": 11.0,
         "listing_hours": 2.0,
     }
     found = parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, connections=values), "f")
     timing = assembly.timing_of(found.connections)
     assert (timing.backoff, timing.longest_backoff, timing.age, timing.snapshot) == (1.5, 7.0, 8.0, 10.0)
     assert (timing.silence, timing.listing) == ({"trade": 9.0}, 7200.0)
-    assert timing.polls == {"open_interest": 11.0, "funding_rate": 30.0}
+    assert set(timing.polls.values()) == {11.0}
     usual = assembly.timing_of(read(None).connections)
     assert usual == Timing(), "what the shipped file says is what stands in the code"
 
@@ -289,7 +289,6 @@ def other(key: str, value: Any) -> Any:
         "folder": "/somewhere",
         "age_seconds": 5.0,
         "silence_seconds": {"trade": 5.0},
-        "poll_seconds": {"open_interest": 5.0},
         "symbols": ["XYZ"],
         "data_types": ["trade"],
         "kline_intervals": ["1h"],
