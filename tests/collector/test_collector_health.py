@@ -1,0 +1,123 @@
+"""The verdict: which state of markets and sinks is healthy, degraded or unhealthy, and the reasons it gives."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from collector_states import book, connection, market_state, subscription
+
+from marketdata_assets.collector.config import HealthLimits
+from marketdata_assets.collector.flow import Flow
+from marketdata_assets.collector.health import judge
+from marketdata_assets.collector.lag import Lag
+from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
+
+SECOND = 1_000_000_000
+NOW = 1_000 * SECOND
+LIMITS = HealthLimits(start_seconds=30.0, silence_seconds=60.0, book_seconds=120.0, queue_share=0.8)
+FRESH = connection(last_message_at=NOW - SECOND)
+GOOD_SINK = SinkState(0, 100, True, None, None, 0, 0, 0, 0)
+
+
+def market(**values: Any) -> MarketStatus:
+    usual: dict[str, Any] = {"connections": (FRESH,), "subscriptions": (subscription(),), "books": (book(ts_last=NOW),)}
+    state = market_state(**usual | values)
+    return MarketStatus(state, Flow(state.exchange, state.market_type))
+
+
+def status(*markets: MarketStatus, sink: SinkState = GOOD_SINK, name: str = "jetstream", **values: Any) -> Status:
+    usual: dict[str, Any] = {
+        "now": NOW, "started": 0, "version": "1", "shard": "1/1", "markets": markets, "restarts": {}, "requests": {},
+        "sinks": (SinkStatus(name, sink, Lag()),), "loop_lag": Lag(),
+    }  # fmt: skip
+    return Status(**usual | values)
+
+
+GOOD = market()
+
+
+def test_a_collector_that_does_all_it_should_is_healthy() -> None:
+    verdict = judge(status(GOOD), LIMITS)
+    assert (verdict.status, verdict.reasons) == ("healthy", [])
+    assert [check.name for check in verdict.checks] == ["binance spot", "jetstream"]
+
+
+DARK = [
+    ({"listed": None}, "the venue's list of instruments did not come"),
+    ({"instruments": 0}, "none of its symbols is traded there"),
+    ({"connections": ()}, "no socket is open"),
+    ({"connections": (connection(status="backoff", last_error="refused"),)}, "no socket is open (refused)"),
+    ({"connections": (connection(),)}, "nothing came yet"),
+    ({"connections": (connection(last_message_at=NOW - 61 * SECOND),)}, "nothing came for 61 s"),
+]
+
+
+@pytest.mark.parametrize(("values", "reason"), DARK, ids=[reason for _, reason in DARK])
+def test_a_market_that_tells_nothing_degrades_and_the_last_one_makes_unhealthy(
+    values: dict[str, Any], reason: str
+) -> None:
+    alone = judge(status(market(**values)), LIMITS)
+    assert alone.status == "unhealthy"
+    assert alone.reasons[0] == f"binance spot: {reason}"
+    assert judge(status(market(**values), GOOD), LIMITS).status == "degraded"
+    young = judge(status(market(**values), started=NOW - 20 * SECOND), LIMITS)
+    assert young.status == "degraded"
+    assert young.reasons == [f"binance spot: starting, {reason}"]
+
+
+def test_a_shard_without_instruments_of_a_market_is_well() -> None:
+    empty = market(instruments=0, connections=(), subscriptions=(), books=())
+    assert judge(status(empty, GOOD, shard="2/2"), LIMITS).status == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"subscriptions": (subscription(status="refused"),)}, "1 subscriptions refused: ab@trade"),
+        ({"subscriptions": (subscription(status="stale"),)}, "1 subscriptions stale: ab@trade"),
+        ({"unknown": ("XYZ",)}, "not traded there: XYZ"),
+        ({"books": (book(status="broken", ts_last=NOW - 121 * SECOND),)}, "1 books are not live: AB"),
+        ({"books": (book(status="waiting", ts_last=None),)}, "1 books are not live: AB"),
+        ({"connections": (FRESH, connection(status="backoff"))}, "1 of 2 sockets are down"),
+    ],
+)  # fmt: skip
+def test_what_is_not_whole_degrades(values: dict[str, Any], reason: str) -> None:
+    verdict = judge(status(market(**values)), LIMITS)
+    assert (verdict.status, verdict.reasons) == ("degraded", [f"binance spot: {reason}"])
+
+
+def test_a_book_may_be_broken_for_a_while() -> None:
+    mending = book(status="broken", ts_last=NOW - 119 * SECOND)
+    assert judge(status(market(books=(mending,))), LIMITS).status == "healthy"
+
+
+def test_many_names_are_cut() -> None:
+    many = tuple(subscription(key=f"s{number}", status="stale") for number in range(9))
+    assert judge(status(market(subscriptions=many)), LIMITS).reasons == [
+        "binance spot: 9 subscriptions stale: s0, s1, s2, s3, s4 and 4 more"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict", "reasons"),
+    [
+        ({"connected": False, "last_error": "refused"}, "degraded", ["jetstream: not connected (refused)"]),
+        ({"spooled": 5}, "degraded", ["jetstream: 5 items wait on disk"]),
+        ({"queued": 80}, "degraded", ["jetstream: 80 of 100 places of the queue are taken"]),
+        ({"queued": 79}, "healthy", []),
+        (
+            {"queued": 80, "connected": False},
+            "unhealthy",
+            ["jetstream: not connected", "jetstream: 80 of 100 places of the queue are taken"],
+        ),
+    ],
+)
+def test_sinks(values: dict[str, Any], verdict: str, reasons: list[str]) -> None:
+    found = judge(status(GOOD, sink=replace(GOOD_SINK, **values)), LIMITS)
+    assert (found.status, found.reasons) == (verdict, reasons)
+
+
+def test_the_cache_alone_never_makes_unhealthy() -> None:
+    away = replace(GOOD_SINK, queued=100, connected=False)
+    assert judge(status(GOOD, sink=away, name="redis"), LIMITS).status == "degraded"
