@@ -49,7 +49,8 @@ class Traffic:
 
     def snapshot(self, number: int) -> bytes:
         """The book after so many diffs."""
-        last = self.diffs[number - 1]["u"] if number else self.diffs[0]["U"] - 1
+        first = self.diffs[0]
+        last = self.diffs[number - 1]["u"] if number else first.get("pu", first["U"] - 1)
         bids, asks = self.before[number].levels()
         told = {"lastUpdateId": last, "T": 1_700_000_000_000} | {
             name: [[str(price), str(size)] for price, size in side] for name, side in (("bids", bids), ("asks", asks))

@@ -81,7 +81,9 @@ class Chain:
             begin = diff.first - 1 if diff.prev is None else diff.prev
             alone = not self._best and not self._ahead and connection == self._connection
             if alone and begin == position < diff.last and state.status == "live":
-                return [self._applied(diff)]
+                applied = self._applied(diff)
+                self._position, self._strays = diff.last, 0
+                return [applied]
             if diff.last <= position:
                 return self._stray(diff, connection)
             if not _follows(diff, position, overlap=connection != self._connection):
@@ -152,7 +154,6 @@ class Chain:
         made = state.delta(
             diff.bids, diff.asks, diff.first, diff.last, diff.prev, diff.ts_event, diff.ts_recv, None, diff.numbers
         )
-        self._position, self._strays = diff.last, 0
         if state.status != "live":
             self._waiting.append(diff)
         return made

@@ -4,15 +4,14 @@ Neither sockets nor clocks are in here. What an event says is the business of `p
 `chain`, what an answer over REST says that of `answers`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from marketdata_assets.exchanges.binance import answers, diffs, parse, wire
-from marketdata_assets.exchanges.binance.chain import Chain, Diff, Snapshot
 from marketdata_assets.exchanges.binance.diffs import Reader, reader
-from marketdata_assets.exchanges.binance.facts import NS, Facts, Known
+from marketdata_assets.exchanges.binance.facts import Facts, Known
 from marketdata_assets.exchanges.binance.forms import (
     FORM,
     KEPT_FORMS,
@@ -24,6 +23,7 @@ from marketdata_assets.exchanges.binance.forms import (
     read_as,
 )
 from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
+from marketdata_assets.exchanges.binance.market_books import MarketBooks
 from marketdata_assets.exchanges.binance.shapes import (
     IGNORED,
     Look,
@@ -35,12 +35,10 @@ from marketdata_assets.exchanges.binance.shapes import (
     shapes,
     symbol_of,
 )
-from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.errors import BadMessage, ExchangesError
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import Gap, MarketType, OrderBook, Ticker
-from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.exchanges.records import MarketType
 
 KEPT_STREAMS = 20_000
 """So many combined streams are known at sight; a connection has 1024 at most."""
@@ -57,8 +55,6 @@ Route = tuple[Callable[[bytes], Any], Parser | None]
 _BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 _STREAM = b'{"stream":"'
 _DIFF = b'{"e":"depthUpdate"'
-_WAITS = Control("notice", "a diff waits for its snapshot")
-_IN_THE_BOOK = Control("ignored", "a diff that the book holds already")
 
 _depth = msgspec.json.Decoder(answers.Depth).decode
 _interest = msgspec.json.Decoder(answers.Interest).decode
@@ -66,7 +62,7 @@ _exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
 
 
 class BinanceFeed:
-    """The messages of one market, over any number of sockets. `books` and `chains` are by the venue's instrument."""
+    """The messages of one market, over any number of sockets. `books`, `chains` and `wants` are by its instrument."""
 
     def __init__(
         self,
@@ -78,11 +74,9 @@ class BinanceFeed:
     ) -> None:
         self.market_type = market_type
         self.instruments = BinanceInstruments(market_type, instruments, strict=strict)
-        self.books: dict[str, BookState] = {}
-        self.chains: dict[str, Chain] = {}
-        self.wants: dict[str, Want] = {}
-        self._keep_books = books and market_type != "option"
         self._known = Known(self.instruments)
+        self._market = MarketBooks(self._known, keep=books and market_type != "option")
+        self.books, self.chains, self.wants = self._market.states, self._market.chains, self._market.wants
         self._shapes = shapes(market_type)
         self._take: dict[type, Callable[[Any, Facts, int, int], list[Outcome]]] = {
             wire.SpotBookTicker: self._best,
@@ -96,7 +90,7 @@ class BinanceFeed:
         }
         self._wrapped: dict[bytes, Route] = {}
         self._diffs: dict[bytes, Reader] = {}
-        if self._keep_books:
+        if self._market.keep:
             self._diffs[_DIFF] = reader(market_type, wrapped=False)
         self._agg_trades: dict[bytes, AggTrades] = {}
         self._forms: dict[bytes, Read] = {}
@@ -144,10 +138,7 @@ class BinanceFeed:
 
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket of `connection` is a new one: each book on it needs a snapshot again."""
-        made: list[Outcome] = []
-        for name, chain in self.chains.items():
-            made += self._settled(name, chain.reopened(connection, ts_recv), ts_recv)
-        return made
+        return self._market.reopened(ts_recv, connection)
 
     def stream_of(self, raw: bytes) -> str:
         """The stream of a message without its instrument, as `depth@100ms`, or the name of its event, for counting."""
@@ -167,7 +158,7 @@ class BinanceFeed:
             return made
         begin = raw.partition(b",")[0]
         if told := self._diffs.get(begin):
-            return self._changed(*told(raw, ts_recv), connection)
+            return self._market.changed(*told(raw, ts_recv), connection)
         route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(begin)
         if route is None:
             return self._looked_at(raw, ts_recv, connection)
@@ -207,7 +198,7 @@ class BinanceFeed:
         known = len(self._wrapped) + len(self._diffs) >= KEPT_STREAMS
         if shape is None or known or few_levels(stream) or not begin.startswith(_STREAM):
             return
-        if self._keep_books and shape is self._shapes.get("depthUpdate"):
+        if self._market.keep and shape is self._shapes.get("depthUpdate"):
             self._diffs[begin] = reader(self.market_type, wrapped=True)
         else:
             self._wrapped[begin] = (shape.wrapped, shape.parser)
@@ -260,49 +251,29 @@ class BinanceFeed:
         return [parse.best_levels(self._known[symbol], found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
 
     def _best(self, event: wire.BookTicker | wire.SpotBookTicker, one: Facts, ts_recv: int, _: int) -> list[Outcome]:
-        return self._told(parse.book_ticker(event, one, ts_recv))
-
-    def _told(self, best: Ticker) -> list[Outcome]:
-        """Best prices, held against the book if there is one."""
-        chain = self.chains.get(best.instrument)
-        wrong = chain.best(best) if chain else None
-        return [best, *self._settled(best.instrument, wrong, best.ts_recv)] if wrong else [best]
+        return self._market.told(parse.book_ticker(event, one, ts_recv))
 
     def _form(self, raw: bytes, event: Any, one: Facts) -> None:
         """Know messages of this form from here on."""
         no_trade = isinstance(event, wire.FuturesTrade) and event.X == "NA"
         if no_trade or len(self._agg_trades) + len(self._forms) >= KEPT_FORMS:
             return
-        told = read_as(event, one, raw.decode(), self._told)
+        told = read_as(event, one, raw.decode(), self._market.told)
         if isinstance(told, tuple):
             self._agg_trades[raw.translate(FORM)] = told
         elif told:
             self._forms[raw.translate(FORM)] = told
 
     def _spot_depth(self, event: wire.SpotDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
-        return self._changed(one.one.name, diffs.spot(event, ts_recv), connection)
+        return self._market.changed(one.one.name, diffs.spot(event, ts_recv), connection)
 
     def _futures_depth(self, event: wire.FuturesDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
-        return self._changed(one.one.name, diffs.futures(event, ts_recv), connection)
+        return self._market.changed(one.one.name, diffs.futures(event, ts_recv), connection)
 
     def _few_levels(
         self, event: wire.OptionDepth | wire.FuturesDepth, one: Facts, ts_recv: int, _: int
     ) -> list[Outcome]:
         return [parse.best_levels(one, event.T, ts_recv, event.b, event.a, event.u)]
-
-    def _changed(self, name: str, diff: Diff, connection: int) -> list[Outcome]:
-        if not self._keep_books:
-            return [parse.delta(self._known[name], diff)]
-        chain = self.chains.get(name) or self._begun(name, self._known[name])
-        made = chain.diff(diff, connection)
-        if made and not self.wants and chain.state.status == "live":
-            return made  # type: ignore[return-value]  # a list of some outcomes is one of outcomes
-        return self._settled(name, made, diff.ts_recv) or [_IN_THE_BOOK if chain.live else _WAITS]
-
-    def _begun(self, name: str, one: Facts) -> Chain:
-        chain = self.chains[name] = Chain(one.one, "depth")
-        self.books[name] = chain.state
-        return chain
 
     def _snapshot(self, raw: bytes, symbol: str, ts_recv: int) -> list[Outcome]:
         """The book of an instrument.
@@ -313,33 +284,7 @@ class BinanceFeed:
 
         https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#order-book
         """
-        found = _depth(raw)
-        name = symbol or found.symbol or self._only_one_that_waits()
-        if found.symbol not in (None, name):
-            raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(found.symbol or '')[:40]}")
-        one = self._known[name]
-        if not self._keep_books:
-            return [parse.best_levels(one, found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
-        chain = self.chains.get(name) or self._begun(name, one)
-        moment = None if found.T is None else found.T * NS
-        made = chain.snapshot(Snapshot(found.lastUpdateId, found.bids, found.asks, moment, ts_recv))
-        if made is None:
-            return [Control("ignored", f"a snapshot of {name} that is not needed, or too old")]
-        return self._settled(name, made, ts_recv) or [Control("notice", f"a snapshot of {name} waits for a diff")]
-
-    def _only_one_that_waits(self) -> str:
-        names = [name for name, state in self.books.items() if state.status != "live"]
-        if len(names) != 1:
-            raise BadMessage(VENUE, "a snapshot that does not say of which instrument")
-        return names[0]
-
-    def _settled(self, name: str, made: Sequence[OrderBook | Gap], ts_recv: int) -> list[Outcome]:
-        """What a chain made, once it is known whether its book needs a snapshot."""
-        if self.books[name].status == "live":
-            self.wants.pop(name, None)
-        elif name not in self.wants:
-            self.wants[name] = Want(name, "depth", "snapshot", ts_recv)
-        return [*made]
+        return self._market.snapshot(_depth(raw), symbol, ts_recv)
 
     def _answered(self, to: answers.Asked, raw: bytes, ts_recv: int) -> list[Outcome]:
         if to.what in ("depth", ""):
