@@ -53,3 +53,23 @@ def _check_twice(node: Any) -> None:
                 raise ValueError(f"line {key.start_mark.line + 1}: {key.value!r} is there twice; remove one")
             seen.add(key.value)
             _check_twice(child)
+
+
+def lines(text: str) -> dict[tuple[str | int, ...], int]:
+    """The line, from 1, of each key and list entry of a YAML text, by its path."""
+    found: dict[tuple[str | int, ...], int] = {(): 1}
+    root = yaml.compose(text, yaml.SafeLoader)
+    if root is not None:
+        _note_lines(root, (), found)
+    return found
+
+
+def _note_lines(node: Any, path: tuple[str | int, ...], found: dict[tuple[str | int, ...], int]) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for number, child in enumerate(node.value):
+            found[*path, number] = child.start_mark.line + 1
+            _note_lines(child, (*path, number), found)
+    if isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            found[*path, key.value] = key.start_mark.line + 1
+            _note_lines(child, (*path, key.value), found)

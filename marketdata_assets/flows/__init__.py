@@ -1,0 +1,1 @@
+"""Pipelines that users define: files of CSV, handlers in order, one Postgres table."""

@@ -1,0 +1,258 @@
+"""One flow as its YAML declares it: frozen values, and an error with file, line, field and fix for all else.
+
+Nothing is opened here but the file itself; whether functions and expressions exist is asked in `checking`.
+"""
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, field_validator
+
+from marketdata_assets import config_files
+from marketdata_assets.flows.errors import BadDefinition, Problem
+from marketdata_assets.flows.steps import Names, Section, Step
+from marketdata_assets.flows.types import Type
+
+IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
+Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
+OWN_COLUMNS = ("created_at", "updated_at", "etl_unit")
+FIELDS_OF_CRON = 5
+
+Location = tuple[str | int, ...]
+
+
+class Loader(Section):
+    """Which files, and how their text becomes columns. `columns` maps a name in the header to ours."""
+
+    folder: str = "."
+    glob: Names = Field(default=["**/*.csv"])
+    encoding: str = "utf-8"
+    skip_lines: Annotated[int, Field(ge=0)] = 0
+    delimiter: Annotated[str, Field(pattern=r"^[ -~\t]$")] = ","
+    columns: Annotated[dict[str, str], Field(min_length=1)]
+    types: dict[str, Type] = Field(default={})
+    missing: list[str] = Field(default=[""])
+    strip: bool = True
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _same_names(cls, columns: Any) -> Any:
+        return {str(name): str(name) for name in columns} if isinstance(columns, list) else columns
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str) -> str:
+        try:
+            "".encode(encoding)
+        except LookupError:
+            raise ValueError(f"unknown encoding {encoding!r}; such as utf-8, gb18030, latin-1") from None
+        return encoding
+
+    @field_validator("folder")
+    @classmethod
+    def _inside(cls, folder: str) -> str:
+        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+            raise ValueError("must be a folder below the data folder, without a leading / or ..")
+        return folder
+
+
+class Target(Section):
+    """The table that the flow keeps.
+
+    `append` adds the rows of each file once; `upsert` lets the newest row of a key stand; `replace` makes the rows of a
+    file those it has now. `timestamps` adds created_at and updated_at.
+    """
+
+    table: Identifier
+    columns: Annotated[dict[Identifier, Type], Field(min_length=1)]
+    key: list[str] = Field(default=[])
+    mode: Literal["append", "upsert", "replace"] = "upsert"
+    hypertable: Literal[False] | str = False
+    timestamps: bool = True
+
+
+class Month(Section):
+    """Partitions are the months of a column."""
+
+    month: str
+
+
+class Quality(Section):
+    """How many rows of one file may be refused before nothing of it lands."""
+
+    max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_rejected: Annotated[int, Field(ge=0)] = 1000
+
+    def exceeded(self, rejected: int, rows: int) -> bool:
+        return rejected > self.max_rejected or rejected > rows * self.max_rejected_share
+
+    def __str__(self) -> str:
+        return f"{self.max_rejected_share * 100:g} % or {self.max_rejected}"
+
+
+def _cron(text: str | None) -> str | None:
+    if text is not None and len(text.split()) != FIELDS_OF_CRON:
+        raise ValueError(f"{text!r} is no cron line of five fields, such as 0 18 * * 1-5")
+    return text
+
+
+class FlowDefinition(Section):
+    """One flow."""
+
+    name: Identifier
+    description: str = ""
+    owners: list[str] = Field(default=[])
+    loader: Loader
+    handlers: list[Step] = Field(default=[])
+    target: Target
+    partitions: Literal["none", "file"] | Month = "none"
+    schedule: Annotated[str | None, BeforeValidator(_cron)] = None
+    timezone: str = "UTC"
+    sensor: bool = False
+    quality: Quality = Quality()
+    _file: Path | None = PrivateAttr(default=None)
+
+    @field_validator("partitions", mode="before")
+    @classmethod
+    def _partitions(cls, value: Any) -> Any:
+        if value is None:
+            return "none"
+        if isinstance(value, dict) or value in ("none", "file"):
+            return value
+        raise ValueError(f"{value!r} is none of: none, file, {{month: COLUMN}}")
+
+    @property
+    def file(self) -> Path | None:
+        """The YAML this was read from; modules of the user's functions stand beside it."""
+        return self._file
+
+    @property
+    def dataset(self) -> str:
+        """The flow's name in the ledger and the quarantine."""
+        return f"flow:{self.name}"
+
+
+def read(file: Path, name: str | None = None) -> FlowDefinition:
+    """The flow in `file`: bare, or below `attributes:` as a component has it. Raises BadDefinition.
+
+    Without `name` in the file it is `name`, or the stem of the file, or for a defs.yaml its folder's name.
+    """
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadDefinition(str(file), [Problem(1, "file", f"cannot be read ({error})")]) from error
+    flow = parse(text, str(file), name or (file.parent.name if file.stem == "defs" else file.stem))
+    flow._file = file.absolute()
+    return flow
+
+
+def parse(text: str, file: str = "flow.yaml", name: str = "flow") -> FlowDefinition:
+    """`read` of a text; `file` is for messages."""
+    try:
+        data = config_files.parse(text)
+    except ValueError as error:
+        line = re.search(r"line (\d+)", str(error))
+        raise BadDefinition(file, [Problem(int(line[1]) if line else 1, "YAML", str(error))]) from error
+    lines = config_files.lines(text)
+    below: Location = ()
+    if isinstance(data, dict) and "attributes" in data and "loader" not in data:
+        data, below = data["attributes"], ("attributes",)
+    if not isinstance(data, dict):
+        raise BadDefinition(file, [Problem(1, "file", "no flow in it; it needs at least loader and target")])
+    try:
+        flow = FlowDefinition.model_validate({"name": name, **data})
+    except ValidationError as error:
+        raise BadDefinition(file, [_problem(dict(one), lines, below) for one in error.errors()]) from error
+    if wrong := list(_contradictions(flow)):
+        raise BadDefinition(file, [Problem(_line(lines, below, at), _dotted(at), cause) for at, cause in wrong])
+    return flow
+
+
+def _problem(error: dict[str, Any], lines: dict[Location, int], below: Location) -> Problem:
+    location: Location = error["loc"]
+    cause = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(str(location[-1]), _known_keys(location[:-1]), 1, 0)
+        cause = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+    elif error["type"] == "missing":
+        cause = "is missing; add it"
+    elif error["type"] != "value_error":
+        cause = f"{cause[0].lower()}{cause[1:]}, is {error['input']!r}"
+    location = tuple(part for part in location if part not in ("Month", "literal['none','file']", "[key]"))
+    return Problem(_line(lines, below, location), _dotted(location), cause)
+
+
+def _line(lines: dict[Location, int], below: Location, location: Location) -> int:
+    """The line of the nearest thing on the way to `location` that stands in the file."""
+    path = (*below, *location)
+    while path not in lines:
+        path = path[:-1]
+    return lines[path]
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(map(str, location)) or "flow"
+
+
+def _known_keys(location: Location) -> list[str]:
+    """The keys of the section at `location`."""
+    kind: Any = FlowDefinition
+    for part in location:
+        if isinstance(part, str) and isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(part)
+            kind = _section_in(field.annotation) if field else kind
+    return list(kind.model_fields)
+
+
+def _section_in(annotation: Any) -> Any:
+    """The model that an annotation such as `list[Model] | None` is about."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_section_in(inner) for inner in get_args(annotation))
+    return next((kind for kind in found if kind is not None), None)
+
+
+def _contradictions(flow: FlowDefinition) -> Iterator[tuple[Location, str]]:
+    """What each section alone cannot know."""
+    yield from _of_loader(flow.loader)
+    yield from _of_target(flow.target)
+    if isinstance(flow.partitions, Month):
+        yield from _time_column(flow.target, flow.partitions.month, ("partitions", "month"))
+
+
+def _of_loader(loader: Loader) -> Iterator[tuple[Location, str]]:
+    names = list(loader.columns.values())
+    for source, name in loader.columns.items():
+        if names.count(name) > 1:
+            yield ("loader", "columns", source), f"{name!r} stands for two columns of the file; give each its own name"
+    for name in loader.types:
+        if name not in names:
+            near = get_close_matches(name, names, 1, 0)[0]
+            yield ("loader", "types", name), f"no column of loader.columns; did you mean {near!r}?"
+
+
+def _of_target(target: Target) -> Iterator[tuple[Location, str]]:
+    for name in target.columns:
+        if name in OWN_COLUMNS:
+            yield ("target", "columns", name), "is a column that the flow adds itself; take it out"
+    for number, name in enumerate(target.key):
+        if name not in target.columns:
+            near = get_close_matches(name, target.columns, 1, 0)[0]
+            yield ("target", "key", number), f"{name!r} is no column of the target; did you mean {near!r}?"
+    if target.mode == "upsert" and not target.key:
+        yield ("target", "key"), "mode upsert needs a key; name its columns, or declare mode: append or replace"
+    if target.hypertable:
+        yield from _time_column(target, target.hypertable, ("target", "hypertable"))
+        if target.key and target.hypertable not in target.key:
+            yield ("target", "hypertable"), f"a hypertable's key has its time column; add {target.hypertable!r} to key"
+
+
+def _time_column(target: Target, name: str, location: Location) -> Iterator[tuple[Location, str]]:
+    if name not in target.columns:
+        near = get_close_matches(name, target.columns, 1, 0)[0]
+        yield location, f"{name!r} is no column of the target; did you mean {near!r}?"
+    elif target.columns[name].kind not in ("date", "timestamp"):
+        yield location, f"{name!r} is {target.columns[name]}; it must be date or timestamp"

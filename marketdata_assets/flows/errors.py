@@ -1,0 +1,151 @@
+"""What can be wrong with a flow, its files, its handlers and its table.
+
+MarketDataError
+└── TerminalError
+    └── FlowError
+        ├── BadDefinition        the YAML is not a flow: file, line, field and fix of each problem
+        ├── BadFunction          a handler's function cannot be imported
+        ├── BadFile              a file cannot be read: damaged, moved away, empty
+        ├── BadHeader            columns that the flow names are not in the header
+        ├── WrongEncoding        the bytes are not text in the declared encoding
+        ├── HandlerFailed        a handler raised, or gave no frame
+        ├── MissingColumn        what the handlers give lacks a column of the target
+        ├── TooManyRejects       over the flow's limit: nothing of the unit lands
+        ├── AppendedFileChanged  mode append: the rows of the file as it was stand in the table
+        ├── KeyTaken             a key of the unit stands in the table already
+        └── SchemaDrift          the table in the database is not the declared one
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from marketdata_assets.errors import TerminalError
+
+
+class FlowError(TerminalError):
+    """Anything wrong with a flow that a person has to mend."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a definition: where, and what to do."""
+
+    line: int
+    field: str
+    cause: str
+
+
+class BadDefinition(FlowError):
+    """The file is not the definition of a flow."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{file}:{p.line}: {p.field}: {p.cause}" for p in problems))
+
+
+class BadFunction(FlowError):
+    """A handler names a function that cannot be had."""
+
+    def __init__(self, function: str, cause: str) -> None:
+        self.function = function
+        super().__init__(
+            f"{function}: {cause}. Write package.module.function, or .module.function beside the flow's file."
+        )
+
+
+class BadFile(FlowError):
+    """A file cannot be read to its end."""
+
+    def __init__(self, place: str, cause: str) -> None:
+        self.place = place
+        super().__init__(f"{place}: {cause}. Deliver the file again; what was loaded from it before stays as it is.")
+
+
+class BadHeader(FlowError):
+    """The header lacks columns that the flow reads."""
+
+    def __init__(self, place: str, line: int, cause: str, remedy: str) -> None:
+        self.place = place
+        super().__init__(f"{place}:{line}: {cause}. {remedy}")
+
+
+class WrongEncoding(FlowError):
+    """The bytes are not text in the encoding that the flow declares."""
+
+    def __init__(self, place: str, line: int, encoding: str, cause: str, guess: str | None) -> None:
+        self.place = place
+        remedy = f"It reads as {guess}: set loader.encoding: {guess}" if guess else "Set loader.encoding to the file's"
+        super().__init__(f"{place}:{line}: not {encoding} ({cause}). {remedy}, and run the flow again.")
+
+
+class HandlerFailed(FlowError):
+    """A handler raised. Names flow, unit, handler and the shape of the frame it was given."""
+
+    def __init__(self, flow: str, place: str, handler: str, shape: tuple[int, int], cause: str) -> None:
+        self.flow = flow
+        self.place = place
+        self.handler = handler
+        self.shape = shape
+        super().__init__(
+            f"flow {flow}, {place}: handler {handler} on {shape[0]} rows x {shape[1]} columns: {cause}. Nothing of the"
+            " file is loaded; mend the handler or the file and run the flow again."
+        )
+
+
+class MissingColumn(FlowError):
+    """The frame behind the last handler lacks columns of the target."""
+
+    def __init__(self, flow: str, place: str, missing: Sequence[str], given: Sequence[str]) -> None:
+        self.missing = tuple(missing)
+        super().__init__(
+            f"flow {flow}, {place}: the handlers give no column {', '.join(missing)}; they give {', '.join(given)}."
+            " Add it by derive or call, or take it out of target.columns."
+        )
+
+
+class TooManyRejects(FlowError):
+    """More rows were refused than the flow allows, so the file itself is doubted."""
+
+    def __init__(self, place: str, rejected: int, rows: int, limit: str, examples: Sequence[str]) -> None:
+        self.place = place
+        self.rejected = rejected
+        self.rows = rows
+        super().__init__(
+            f"{place}: {rejected} of {rows} rows refused, over the limit of {limit}, so nothing of it is loaded."
+            f" First: {'; '.join(examples)}. Mend the file and deliver it again, or raise quality in the flow."
+        )
+
+
+class AppendedFileChanged(FlowError):
+    """A file whose rows were appended has other bytes now."""
+
+    def __init__(self, place: str, table: str) -> None:
+        self.place = place
+        super().__init__(
+            f"{place}: changed after its rows were appended to {table}, which does not know which they are."
+            " Deliver new rows in a new file, or declare mode: replace or upsert."
+        )
+
+
+class KeyTaken(FlowError):
+    """A key of the unit belongs to rows of another."""
+
+    def __init__(self, place: str, table: str, mode: str, detail: str) -> None:
+        self.place = place
+        super().__init__(
+            f"{place}: {table} has a row of the same key from another file ({detail}), and mode {mode} overwrites none."
+            " Take it out of one file, or declare mode: upsert."
+        )
+
+
+class SchemaDrift(FlowError):
+    """The table in the database is another than the flow declares."""
+
+    def __init__(self, flow: str, table: str, differences: Sequence[str]) -> None:
+        self.table = table
+        self.differences = tuple(differences)
+        super().__init__(
+            f"flow {flow}: table {table} in the database differs from target: {'; '.join(differences)}."
+            " Change the flow back, change the table as said, or name a new table."
+        )

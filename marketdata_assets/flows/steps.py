@@ -1,0 +1,238 @@
+"""The handlers of a flow as the YAML declares them. What each does to a frame is in `handlers`."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+from marketdata_assets.flows.types import Type
+
+NEEDS_ALL_ROWS = re.compile(
+    r"\bOVER\b|\b(SUM|AVG|MIN|MAX|COUNT|FIRST|LAST|FIRST_VALUE|LAST_VALUE|STDDEV\w*|STDEV\w*|VAR\w*|MEDIAN|QUANTILE\w*|"
+    r"LAG|LEAD|ROW_NUMBER|RANK|DENSE_RANK|CORR|COVAR\w*|ARRAY_AGG|STRING_AGG|LISTAGG)\s*\(",
+    re.IGNORECASE,
+)
+"""SQL whose value in a row depends on other rows."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+"""One name, or a list of them."""
+
+
+class Section(BaseModel):
+    """A section of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class HandlerConfig(Section):
+    """A handler's own keys. `whole` handlers are given all rows of a file at once, others a block at a time."""
+
+    @property
+    def whole(self) -> bool:
+        return False
+
+
+class _Shorthand(HandlerConfig):
+    """A handler whose keys are the user's own names, such as `rename: {old: new}`; they are kept in `_field`."""
+
+    @classmethod
+    def _field(cls) -> str:
+        return next(iter(cls.model_fields))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _wrap(cls, data: Any) -> Any:
+        if isinstance(data, dict) and set(data) - set(cls.model_fields):
+            return {cls._field(): data}
+        return {cls._field(): data} if isinstance(data, list | str) else data
+
+
+class Rename(_Shorthand):
+    """`rename: {old: new}`"""
+
+    columns: dict[str, str]
+
+
+class Select(_Shorthand):
+    """`select: [a, b]` keeps these columns."""
+
+    columns: Names
+
+
+class Parse(_Shorthand):
+    """`parse: {column: type}`; a text that is no such value rejects its row."""
+
+    types: dict[str, Type]
+
+
+class DropInvalid(_Shorthand):
+    """`drop_invalid: {rule: condition}`: a row for which the SQL condition does not hold goes to quarantine.
+
+    A condition that is unknown (NULL) does not hold.
+    """
+
+    rules: dict[str, str]
+
+    @property
+    def whole(self) -> bool:
+        return any(NEEDS_ALL_ROWS.search(text) for text in self.rules.values())
+
+
+class Flag(HandlerConfig):
+    """Mark rows and keep them: `when` sets the boolean `column`, `flags` lists there the names that hold."""
+
+    column: str
+    when: str | None = None
+    flags: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one(self) -> "Flag":
+        if (self.when is None) == (not self.flags):
+            raise ValueError("give either when: CONDITION, or flags: {name: CONDITION}")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        return any(NEEDS_ALL_ROWS.search(text) for text in [self.when or "", *self.flags.values()])
+
+
+class Sort(_Shorthand):
+    """`sort: [a, b]`, or `sort: {by: [a], descending: true}`."""
+
+    by: Names
+    descending: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return True
+
+
+class Derive(_Shorthand):
+    """`derive: {name: SQL expression}`, each in order; a later one sees the earlier ones."""
+
+    columns: dict[str, str]
+
+    @property
+    def whole(self) -> bool:
+        return any(NEEDS_ALL_ROWS.search(text) for text in self.columns.values())
+
+
+class Grouped(HandlerConfig):
+    """What is computed down the rows of each group, in the order of `order_by` (default: as the rows stand)."""
+
+    group_by: Annotated[list[str], BeforeValidator(_as_list)] = []
+    order_by: Annotated[list[str], BeforeValidator(_as_list)] = []
+
+    @property
+    def whole(self) -> bool:
+        return True
+
+
+class RunningCount(Grouped):
+    """1, 2, 3 .. in the column `name`."""
+
+    name: str
+
+
+class MovingAverage(Grouped):
+    """Mean of `column` over the last `windows` rows; NULL until there are so many. Columns `{column}_ma{window}`."""
+
+    column: str
+    windows: Annotated[list[PositiveInt], Field(min_length=1)]
+    name: str = "{column}_ma{window}"
+
+
+class Volatility(Grouped):
+    """Sample standard deviation of `column` (such as returns) over the last `window` rows, times sqrt(`annual`)."""
+
+    column: str
+    window: Annotated[int, Field(ge=2)]
+    name: str = "volatility_{window}"
+    annual: PositiveInt | None = None
+
+
+class Ema(Grouped):
+    """Exponential mean with alpha = 2 / (span + 1), from the first row on; NULL until there are `span` rows."""
+
+    column: str
+    span: PositiveInt
+    name: str = "{column}_ema{span}"
+
+
+class Rsi(Grouped):
+    """Relative strength index after Wilder (alpha = 1 / window), 0 to 100."""
+
+    column: str
+    window: PositiveInt = 14
+    name: str = "rsi_{window}"
+
+
+class Macd(Grouped):
+    """Columns `{name}`, `{name}_signal` and `{name}_histogram`."""
+
+    column: str
+    fast: PositiveInt = 12
+    slow: PositiveInt = 26
+    signal: PositiveInt = 9
+    name: str = "macd"
+
+
+class Call(HandlerConfig):
+    """The user's function or async function: `function(frame, **arguments) -> frame`, both polars DataFrames."""
+
+    function: str
+    arguments: dict[str, Any] = {}
+    blocks: bool = False
+
+    @field_validator("function")
+    @classmethod
+    def _dotted(cls, path: str) -> str:
+        if not re.fullmatch(r"\.?[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", path):
+            raise ValueError(f"{path!r} is no dotted path; write package.module.function or .module.function")
+        return path
+
+    @property
+    def whole(self) -> bool:
+        return not self.blocks
+
+
+class Step(Section):
+    """One entry of `handlers`: the name of a handler and its keys."""
+
+    rename: Rename | None = None
+    select: Select | None = None
+    parse: Parse | None = None
+    drop_invalid: DropInvalid | None = None
+    flag: Flag | None = None
+    sort: Sort | None = None
+    derive: Derive | None = None
+    running_count: RunningCount | None = None
+    moving_average: MovingAverage | None = None
+    volatility: Volatility | None = None
+    ema: Ema | None = None
+    rsi: Rsi | None = None
+    macd: Macd | None = None
+    call: Call | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Step":
+        if len(self.model_fields_set) != 1:
+            raise ValueError("one handler for each entry of the list; begin each with a dash of its own")
+        if getattr(self, self.name) is None:
+            raise ValueError(f"{self.name} has no keys")
+        return self
+
+    @property
+    def name(self) -> str:
+        return next(iter(self.model_fields_set))
+
+    @property
+    def config(self) -> HandlerConfig:
+        config = getattr(self, self.name)
+        assert isinstance(config, HandlerConfig)
+        return config
