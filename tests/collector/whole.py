@@ -104,7 +104,12 @@ class Chain:
 
 @contextmanager
 def whole(
-    home: Path, ats: Sequence[At], *, more: Mapping[str, Any] | None = None, clickhouse_url: str | None = None
+    home: Path,
+    ats: Sequence[At],
+    *,
+    more: Mapping[str, Any] | None = None,
+    clickhouse_url: str | None = None,
+    shard: str = "1/1",
 ) -> Iterator[Chain]:
     """All servers and one collector."""
     with ExitStack() as open_:
@@ -113,7 +118,7 @@ def whole(
         open_.callback(nats.stop)
         sections = {"jetstream": {"enabled": True}, **(more or {})}
         places = [at.place for at in ats]
-        collector = CollectorProcess(home, places, nats.url, clickhouse_url, more=sections)
+        collector = CollectorProcess(home, places, nats.url, clickhouse_url, shard, sections)
         yield Chain(home, nats, ats, open_.enter_context(collector))
 
 
