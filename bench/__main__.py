@@ -8,7 +8,19 @@ import time
 from itertools import chain
 from pathlib import Path
 
-from bench import alphas, bars, definitions, exchanges, fuzz, ticks, ticks_fetch, ticks_runs
+from bench import (
+    alphas,
+    bars,
+    collector,
+    collector_drain,
+    collector_rates,
+    definitions,
+    exchanges,
+    fuzz,
+    ticks,
+    ticks_fetch,
+    ticks_runs,
+)
 from bench.figure import Figure
 
 DOMAINS = {
@@ -17,6 +29,7 @@ DOMAINS = {
     "alphas": alphas.figures,
     "ticks": lambda: chain(ticks.figures(), ticks_fetch.figures(), ticks_runs.figures()),
     "exchanges": exchanges.figures,
+    "collector": lambda: chain(collector.figures(), collector_drain.figures(), collector_rates.figures()),
     "fuzz": fuzz.figures,
 }
 RESULTS = Path(__file__).parent / "results.json"
