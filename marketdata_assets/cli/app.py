@@ -12,6 +12,7 @@ from marketdata_assets.cli import (
     collect,
     demo,
     doctor,
+    exchanges,
     output,
     quarantine,
     replay,
@@ -47,6 +48,7 @@ app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("replay")(replay.replay)
+app.command("drain")(exchanges.drain)
 
 collector = typer.Typer(help="The live collector.", invoke_without_command=True)
 collector.callback()(collect.collect)
@@ -62,6 +64,8 @@ ingest = typer.Typer(help="Load data of some partitions now, with a progress bar
 ingest.command("bars")(bars.ingest)
 ingest.command("alphas")(alphas.ingest)
 ingest.command("ticks", cls=ManyValues)(ticks.ingest)
+ingest.command("captures")(exchanges.captures)
+ingest.command("days")(exchanges.days)
 app.add_typer(ingest, name="ingest")
 
 brain_group = typer.Typer(help="Alphas from the BRAIN API: accounts, logins, fetching.", no_args_is_help=True)

@@ -11,7 +11,7 @@ import typer
 
 from marketdata_assets.alphas import sample as sample_alphas
 from marketdata_assets.bars import sample
-from marketdata_assets.cli import bars, output, symbols, ticks, told
+from marketdata_assets.cli import bars, exchanges, output, symbols, ticks, told
 from marketdata_assets.cli.alphas import run
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
 from marketdata_assets.cli.up import need_ui_port, serve
@@ -47,13 +47,16 @@ def demo(
         if not as_json:
             told.imported(imported)
         ticked = load_ticks(settings, quiet=as_json)
+        if not as_json:
+            ticks.tell(ticked)
+        collected = exchanges.load_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
         if as_json:
             others = {"alphas": told.imported_json(imported), "ticks": ticks.loaded_json(ticked)}
-            output.as_json(bars.loaded_json(loaded) | others)
+            output.as_json(bars.loaded_json(loaded) | others | {"exchanges": exchanges.sample_json(collected)})
         else:
-            ticks.tell(ticked)
+            exchanges.tell_sample(collected)
         say(f"demo ready after {time.monotonic() - started:.0f} s")
-        if not (loaded.success and told.well(imported) and ticked.success):
+        if not (loaded.success and told.well(imported) and ticked.success and all(one.success for one in collected)):
             raise typer.Exit(1)
         if ui:
             serve(settings, environment(settings, stack.endpoints), ui=True)

@@ -16,19 +16,21 @@ from marketdata_assets.stores import quarantine
 from marketdata_assets.stores.postgres import connect
 from marketdata_assets.ticks.providers_file import TABLES
 
-Domain = Literal["bars", "alphas", "ticks"]
+Domain = Literal["bars", "alphas", "ticks", "exchanges"]
 COLUMNS = ("dataset", "place", "reason", "row")
 SHOWN_CHARACTERS = 200
 """More of a row is told by --json."""
 
 
 def show(
-    dataset: Annotated[Domain | None, typer.Argument(help="bars, alphas or ticks; all when left out")] = None,
+    dataset: Annotated[
+        Domain | None, typer.Argument(help="bars, alphas, ticks or exchanges; all when left out")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="rows of a dataset at most")] = 20,
     as_json: Json = False,
 ) -> None:
     """Show what was refused: where it stands, why, and what it says."""
-    domains = {"bars": bars_rows, "alphas": alphas_rows, "ticks": ticks_rows}
+    domains = {"bars": bars_rows, "alphas": alphas_rows, "ticks": ticks_rows, "exchanges": exchanges_rows}
     rows = domains[dataset](limit) if dataset else of_each(*(partial(ask, limit) for ask in domains.values()))
     if as_json:
         output.as_json({"rows": rows})
@@ -63,6 +65,16 @@ def ticks_rows(limit: int) -> list[dict[str, Any]]:
         ensure(client)
         found = [(table, row) for table in TABLES for row in ledger.quarantined(client, table, limit)]
     return [{"dataset": table} | vars(row) | {"place": row.place} for table, row in found]
+
+
+def exchanges_rows(limit: int) -> list[dict[str, Any]]:
+    """Records that their tables refused, and messages of captures that could not be read; the newest first."""
+    from marketdata_assets.defs.exchanges.feeding import prepare
+    from marketdata_assets.exchanges.tables.status import refused
+
+    with ClickHouse().client() as client:
+        prepare(client)
+        return refused(client, limit)
 
 
 def _short(text: str) -> str:

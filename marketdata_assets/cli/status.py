@@ -21,16 +21,18 @@ STATES = ("ok", "empty", "missing", "stale", "failed")
 BARS = ("asset", *STATES, "rows", "codes", "newest", "quarantine")
 TICK_STATES: tuple["State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
+EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine")
 ALPHAS = ("asset", "account", *STATES, "documents", "newest", "quarantine")
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
     """Show what stands in the tables, and which partitions are missing, stale or failed."""
-    rows = of_each(bars_rows, alphas_rows, ticks_rows)
+    rows = of_each(bars_rows, alphas_rows, ticks_rows, exchanges_rows)
     if as_json:
         output.as_json({"assets": rows})
     else:
-        for title, columns in (("bars", BARS), ("alphas", ALPHAS), ("ticks", TICKS)):
+        shapes = {"bars": BARS, "alphas": ALPHAS, "ticks": TICKS, "exchanges": EXCHANGES}
+        for title, columns in shapes.items():
             shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
             if shown:
                 output.table(title, columns, shown)
@@ -100,6 +102,32 @@ def ticks_rows() -> list[dict[str, Any]]:
         }
         for one in found
         if listed or one.rows
+    ]
+
+
+def exchanges_rows() -> list[dict[str, Any]]:
+    """A row for each table; bars and gaps by day, open are days with gaps of trades. None when nothing ever came."""
+    from marketdata_assets.defs.exchanges.days import window
+    from marketdata_assets.defs.exchanges.feeding import prepare
+    from marketdata_assets.exchanges.tables.status import overview
+
+    with ClickHouse().client() as client:
+        prepare(client)
+        found = overview(client, window())
+    if not any(one.rows for one in found):
+        return []
+    states = (*STATES, "open")
+    return [
+        {
+            "group": "exchanges",
+            "asset": one.table,
+            "partitions": sum(one.days.values()),
+            **{state: one.days.get(state, 0) for state in states},
+            "rows": one.rows,
+            "newest": one.newest and f"{one.newest:%Y-%m-%d %H:%M}",
+            "quarantine": one.rejected,
+        }
+        for one in found
     ]
 
 

@@ -7,7 +7,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.ohlcv import State
@@ -32,13 +32,14 @@ class TableStatus:
     rows: int
     newest: dt.datetime | None
     rejected: int
-    days: Mapping[State | Literal["open"], int]
+    days: Mapping[str, int]
 
 
 def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
     """The status of all tables; `days` are those that are partitions."""
     refused = _refused(client)
-    by_day: dict[str, Mapping[Any, int]] = {OHLCV_1M: Counter(ohlcv.states(client, days).values()), GAPS.name: _gap_days(client, days)}
+    by_day: dict[str, Mapping[Any, int]] = {GAPS.name: _gap_days(client, days)}
+    by_day[OHLCV_1M] = Counter(ohlcv.states(client, days).values())
     found = []
     for name in (*(table.name for table in TABLES.values()), OHLCV_1M):
         [row] = clickhouse.read(client, f"SELECT toInt64(count()) AS rows, max(time) AS newest FROM {name}").to_dicts()
@@ -65,9 +66,9 @@ def with_open_gaps(client: "Client", days: Sequence[dt.date], now_ns: int, settl
     return sorted(began & wanted)
 
 
-def _gap_days(client: "Client", days: Sequence[dt.date]) -> Counter[Literal["ok", "open"]]:
+def _gap_days(client: "Client", days: Sequence[dt.date]) -> Counter[str]:
     wanted = set(days)
-    counts: Counter[Literal["ok", "open"]] = Counter()
+    counts: Counter[str] = Counter()
     for day in gaps.days(client):
         if day in wanted:
             still = any(gap.healed_at is None and of_trades(gap) for gap in gaps.of_day(client, day))
@@ -78,3 +79,16 @@ def _gap_days(client: "Client", days: Sequence[dt.date]) -> Counter[Literal["ok"
 def _refused(client: "Client") -> dict[str, int]:
     sql = f"SELECT toString(type) AS kind, toInt64(count()) AS records FROM {REJECTS} FINAL GROUP BY kind"
     return {str(kind): int(records) for kind, records in clickhouse.read(client, sql).iter_rows()}
+
+
+def refused(client: "Client", limit: int) -> list[dict[str, str]]:
+    """Up to `limit` refused records of each type, the newest first: dataset, place, reason, raw."""
+    sql = f"""
+        SELECT toString(type) AS kind, toString(source) AS place, reason, raw FROM {REJECTS} FINAL
+        ORDER BY seen DESC, raw LIMIT {{limit:UInt32}} BY kind"""
+    rows = clickhouse.read(client, sql, {"limit": limit}).iter_rows(named=True)
+    return [
+        {"dataset": TABLES[row["kind"]].name if row["kind"] in TABLES else row["kind"]}
+        | {name: row[name] for name in ("place", "reason", "raw")}
+        for row in rows
+    ]

@@ -1,0 +1,194 @@
+"""`marketdata ingest captures`, `ingest days` and `drain`: records of exchanges into their tables.
+
+Each is a run that shows in the UI like any other.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from marketdata_assets.cli import output
+from marketdata_assets.cli.bars import Json
+from marketdata_assets.cli.instance import RunOutcome, run_job
+from marketdata_assets.local import endpoints
+from marketdata_assets.settings import Settings
+
+SAMPLE_MINUTES = 80
+"""Of the demo's market."""
+
+Day = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC day")]
+
+
+def captures(
+    files: Annotated[list[Path] | None, typer.Argument(help="captures; all in the folder when left out")] = None,
+    exchange: Annotated[str, typer.Option(help="binance, okx, deribit; told by the capture if it can")] = "",
+    market_type: Annotated[str, typer.Option(help="spot, linear, inverse, option; the same")] = "",
+    force: Annotated[bool, typer.Option("--force", help="read even what was loaded before")] = False,
+    as_json: Json = False,
+) -> None:
+    """Load captures of exchanges; those that were loaded before cost a hash."""
+    named = [str(path.absolute()) for path in files or ()]
+    about = {"exchange": exchange, "market_type": market_type, "force": force}
+    with output.bar("captures", quiet=as_json):
+        outcome = fill(Settings(), stream=False, files=named, **about)
+    _end(outcome, as_json)
+
+
+def drain(
+    seconds: Annotated[float, typer.Option(min=1.0, help="take no further batch after so long")] = 600.0,
+    stream: Annotated[str, typer.Option(help="its name, where the collector's config gives another one")] = "",
+    as_json: Json = False,
+) -> None:
+    """Bring what waits in the stream into the tables, and then let the stream know."""
+    with output.bar("stream", quiet=as_json):
+        outcome = fill(Settings(), captures=False, seconds=seconds, stream_name=stream)
+    _end(outcome, as_json)
+
+
+def days(
+    first: Day = None,
+    last: Day = None,
+    fetch: Annotated[bool, typer.Option(help="ask the venues for trades that are missing")] = True,
+    as_json: Json = False,
+) -> None:
+    """Close gaps of some days, yesterday when none is named, and make their minute bars."""
+    end = (last or first or dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).date()
+    begin = first.date() if first else end
+    if end < begin:
+        raise typer.BadParameter(f"{end} is before {begin}", param_hint="--last")
+    with output.bar("days", quiet=as_json):
+        outcome = make_days(Settings(), begin, end, fetch=fetch)
+    if as_json:
+        output.as_json(days_json(outcome))
+    else:
+        tell_days(outcome)
+    if not outcome.success:
+        raise typer.Exit(1)
+
+
+def fill(settings: Settings, **config: Any) -> RunOutcome:
+    """One run that fills the tables."""
+    from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
+
+    return run_job(settings, endpoints.resolve(settings), TABLES_JOB, None, {TABLES_STEP: {"config": config}})
+
+
+def make_days(settings: Settings, first: dt.date, last: dt.date, *, fetch: bool) -> RunOutcome:
+    """One run over some days."""
+    from marketdata_assets.defs.exchanges.days import DAYS_JOB, window
+
+    known = window()
+    if not known[0] <= first <= last <= known[-1]:
+        raise typer.BadParameter(f"days are partitions from {known[0]} to {known[-1]}; see MARKETDATA_EXCHANGE_DAYS")
+    config = {"exchange_gaps": {"config": {"fetch": fetch}}}
+    return run_job(settings, endpoints.resolve(settings), DAYS_JOB, (str(first), str(last)), config)
+
+
+def filled_json(outcome: RunOutcome) -> dict[str, Any]:
+    """How a run that fills the tables ended, for machines."""
+    return {**_run(outcome), **_round(outcome)}
+
+
+def days_json(outcome: RunOutcome) -> dict[str, Any]:
+    """How a run over days ended, for machines."""
+    names = ("exchange_gaps", "exchange_ohlcv_1m")
+    return {**_run(outcome), **{name: outcome.metadata.get(name, {}) for name in names}}
+
+
+def tell(outcome: RunOutcome) -> None:
+    """Print how a run that fills the tables ended."""
+    _trouble(outcome)
+    told = _round(outcome)
+    if not told:
+        return
+    for note in told["notes"]:
+        output.notes().print(note, markup=False)
+    rows = ", ".join(f"{count:,} {name.removeprefix('exchange_')}" for name, count in told["rows"].items() if count)
+    files = ", ".join(f"{count:,} {ending}" for ending, count in told["captures"].items() if count)
+    output.console().print(
+        f"exchanges     {rows or 'nothing new'}; {told['refused']:,} refused, {told['dead_letters']:,} unreadable,"
+        f" captures: {files or 'none'}; {told['seconds']:.1f} s, {outcome.checks_passed} checks passed"
+    )
+
+
+def tell_days(outcome: RunOutcome) -> None:
+    """Print how a run over days ended."""
+    _trouble(outcome)
+    gaps, bars = (outcome.metadata.get(name) for name in ("exchange_gaps", "exchange_ohlcv_1m"))
+    if gaps:
+        output.console().print(
+            f"exchange gaps {gaps['rows']:,} of {gaps['days']:,} days; {gaps['healed']:,} healed now with"
+            f" {gaps['trades_added']:,} trades, {gaps['open']:,} open; {gaps['seconds']:.1f} s"
+        )
+    if bars:
+        output.console().print(
+            f"exchange bars {bars['rows']:,} of {bars['trades']:,} trades and {bars['days']:,} days,"
+            f" {bars['seconds']:.1f} s; {outcome.checks_passed} checks passed"
+        )
+
+
+def _end(outcome: RunOutcome, as_json: bool) -> None:
+    if as_json:
+        output.as_json(filled_json(outcome))
+    else:
+        tell(outcome)
+        if outcome.success:
+            output.notes().print("next: marketdata ingest days; while the UI runs, its daemon does it by itself")
+    if not outcome.success:
+        raise typer.Exit(1)
+
+
+def _trouble(outcome: RunOutcome) -> None:
+    if outcome.error:
+        output.fail(outcome.error)
+    for name in outcome.checks_failed:
+        output.notes().print(f"[yellow]check failed[/] {name}")
+
+
+def _run(outcome: RunOutcome) -> dict[str, Any]:
+    return {
+        "success": outcome.success,
+        "run_id": outcome.run_id,
+        "error": outcome.error,
+        "checks_passed": outcome.checks_passed,
+        "checks_failed": list(outcome.checks_failed),
+    }
+
+
+def _round(outcome: RunOutcome) -> dict[str, Any]:
+    from marketdata_assets.defs.exchanges.days import TABLES_STEP
+
+    found: dict[str, Any] = outcome.metadata.get(TABLES_STEP, {}).get("round", {})
+    return found
+
+
+def load_sample(settings: Settings, today: dt.date, quiet: bool) -> Sequence[RunOutcome]:
+    """Write captures of an invented market around the last midnight but one, and load them; nobody is asked over the
+    network."""
+    from marketdata_assets.exchanges.sample.captures import write
+    from marketdata_assets.exchanges.sample.market import Plan
+
+    midnight = dt.datetime.combine(today - dt.timedelta(days=1), dt.time(), dt.UTC)
+    start = midnight - dt.timedelta(minutes=SAMPLE_MINUTES // 2)
+    write(settings.captures_folder, Plan(start, minutes=SAMPLE_MINUTES))
+    with output.bar("captures of exchanges", quiet=quiet):
+        filled = fill(settings, stream=False)
+    if not filled.success:
+        return (filled,)
+    with output.bar("gaps and bars of exchanges", quiet=quiet):
+        return filled, make_days(settings, start.date(), midnight.date(), fetch=False)
+
+
+def tell_sample(outcomes: Sequence[RunOutcome]) -> None:
+    """Print how the runs of the sample ended."""
+    for outcome, say in zip(outcomes, (tell, tell_days), strict=False):
+        say(outcome)
+
+
+def sample_json(outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
+    """The same for machines."""
+    found = {"success": all(one.success for one in outcomes), "tables": filled_json(outcomes[0])}
+    return found | ({"days": days_json(outcomes[1])} if len(outcomes) > 1 else {})
