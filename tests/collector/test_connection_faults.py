@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from collecting import Run, collecting
-from market_cases import BINANCE, OKX, Case, every_market, every_venue
+from market_cases import BINANCE, DERIBIT, OKX, Case, every_market, every_venue
 from venue import Venue
+from venue_sockets import frame
 
 from marketdata_assets.exchanges.outcomes import DeadLetter
 
@@ -155,6 +156,31 @@ def test_garbage_is_kept_aside_and_the_socket_goes_on(case: Case, tmp_path: Path
         assert not run.gaps()
 
     collect(case, tmp_path, act)
+
+
+def test_a_message_is_taken_though_a_ping_follows_it_in_the_same_read(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue._each(lambda one: one.write(frame(b"not json") + frame(b"1", opcode=9)))
+        await run.until(lambda: run.trouble)
+
+    collect(DERIBIT, tmp_path, act)
+
+
+def test_a_message_in_pieces_is_put_together(tmp_path: Path) -> None:
+    raw = b'{"event":"error","code":"60012","msg":"Invalid request"}'
+
+    def cut(at: int, then: int) -> bytes:
+        first, second, third = (frame(part, 0) for part in (raw[:at], raw[at:then], raw[then:]))
+        return b"\x01" + first[1:] + b"\x00" + second[1:] + frame(b"", opcode=9) + third
+
+    async def act(run: Run, venue: Venue) -> None:
+        venue._each(lambda one: one.write(cut(10, 30)))
+        await run.until(lambda: run.trouble)
+        assert [one.message for one in run.trouble] == ["Invalid request"]  # type: ignore[union-attr]
+        venue._each(lambda one: one.write(frame(raw)))
+        await run.until(lambda: len(run.trouble) == 2)
+
+    collect(OKX, tmp_path, act)
 
 
 def test_a_socket_that_brings_nothing_but_garbage_is_given_up(tmp_path: Path) -> None:

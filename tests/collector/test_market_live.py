@@ -1,6 +1,7 @@
 """A market while it runs: snapshots of its books, silent subscriptions, symbols that come and go, and its end."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -117,11 +118,14 @@ def test_what_goes_wrong_in_a_callback_is_said_and_what_came_meanwhile_is_a_gap(
     async def act(run: Run, venue: Venue) -> None:
         def refuse(_: object) -> None:
             run.market._intake._on_records = run.records.extend
+            lost.append(time.time_ns())
             raise KeyError("no such sink")
 
+        lost: list[int] = []
         run.market._intake._on_records = refuse
         await run.until(lambda: run.gaps("trades", "reopened"), emit=5)
         assert run.connections[0].last_error == "KeyError 'no such sink'"
+        assert all(one.ts_from < lost[0] < one.ts_to for one in run.gaps("trades"))
 
     collect(OKX, tmp_path, act)
 

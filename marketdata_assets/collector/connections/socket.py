@@ -95,6 +95,7 @@ class Socket(WSListener):
     error: str | None = None
     over: bool = False
     bad: int = 0  # messages in a row that could not be read
+    _failed: bool = False
     _raws: list[bytes] = field(default_factory=list)
     _parts: list[bytes] = field(default_factory=list)
 
@@ -104,7 +105,12 @@ class Socket(WSListener):
         self._gone = asyncio.get_running_loop().create_future()
         async with asyncio.timeout(seconds):
             self._transport, _ = await ws_connect(
-                lambda: self, self.url, websocket_handshake_timeout=seconds, max_frame_size=MOST_BYTES, max_redirects=0
+                lambda: self,
+                self.url,
+                websocket_handshake_timeout=seconds,
+                max_frame_size=MOST_BYTES,
+                max_redirects=0,
+                enable_auto_pong=False,  # it would keep back what came before a ping in the same read
             )
         self.say(self.talk.hello())
 
@@ -177,6 +183,8 @@ class Socket(WSListener):
                 if frame.fin:
                     self._raws.append(b"".join(self._parts))
                     self._parts.clear()
+        elif kind == WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CLOSE:
             self.error = self.error or f"closed by the venue: {frame.get_close_code()} {frame.get_close_reason()}"[:200]
             if not transport.is_close_frame_sent:
@@ -197,18 +205,21 @@ class Socket(WSListener):
             self._gone.set_result(None)
 
     def _read(self) -> None:
-        """Hand over what came together."""
-        self.last_at = now = time.time_ns()
-        raws = self._raws
+        """Hand over what came together. After a failure nothing is: what came is missing from then on."""
+        raws, self._raws = self._raws, []
+        if self._failed:
+            return
+        now = time.time_ns()
         if raws:
-            self._raws = []
             self.messages += len(raws)
             self.received += sum(map(len, raws))
             try:
                 self.take(self, raws, now)
-            except Exception as error:  # border: picows closes the socket; what it missed becomes a gap
-                self.error = f"{type(error).__name__} {error}"[:200]
+            except Exception as error:  # border: picows logs it, and what is missing becomes a gap
+                self._failed = True
+                self.drop(f"{type(error).__name__} {error}"[:200])
                 raise
+        self.last_at = now
 
     def _send(self, message: bytes) -> None:
         if self.over:
