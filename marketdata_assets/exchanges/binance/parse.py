@@ -3,15 +3,12 @@
 Which bytes are which event is the business of `feed`, and how diffs become a book that of `chain`.
 """
 
-from decimal import Decimal
-
 import msgspec
 
 from marketdata_assets.exchanges.binance import wire
 from marketdata_assets.exchanges.binance.chain import Diff
 from marketdata_assets.exchanges.binance.facts import NS, Facts
 from marketdata_assets.exchanges.books import Book
-from marketdata_assets.exchanges.instruments import EXACT, plain
 from marketdata_assets.exchanges.numbers import decimal, decimal_or_none
 from marketdata_assets.exchanges.outcomes import Control
 from marketdata_assets.exchanges.records import (
@@ -19,7 +16,6 @@ from marketdata_assets.exchanges.records import (
     Kline,
     Level,
     Liquidation,
-    OpenInterest,
     OrderBook,
     Side,
     Ticker,
@@ -28,7 +24,6 @@ from marketdata_assets.exchanges.records import (
 
 _NO_TRADE = Control("ignored", "no trade")
 _FORCED: dict[str, Side] = {"BUY": "buy", "SELL": "sell"}
-_TAKER: dict[str, Side] = {"BUY": "buy", "SELL": "sell", "1": "buy", "-1": "sell"}
 
 _plain = msgspec.json.Decoder(tuple[float, float]).decode
 """Two numbers; put between `-` and `e0`, only digits with a point among them are numbers. The fastest way to see it."""
@@ -85,19 +80,6 @@ def agg_trade(event: wire.AggTrade, one: Facts, ts_recv: int) -> Trade:
     side = "sell" if event.m else "buy"
     whole, first, last = str(event.a), str(event.f), str(event.l)
     return make(event.T * NS, ts_recv, whole, price, size, contracts, side, first, last)
-
-
-def option_trade(event: wire.OptionTrade, one: Facts, ts_recv: int) -> Trade:
-    """One trade of an option, sizes in contracts; `S` is the side of the taker.
-
-        {"e": "trade", "E": 1700000000005, "s": "ABC-300101-50-C", "t": 12, "p": "1.5", "q": "0.10",
-         "T": 1700000000003, "S": "BUY", "m": false}
-
-    https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Trade-Streams
-    """
-    size, contracts = one.sizes(decimal("q", event.q), decimal("p", event.p))
-    side = _side("S", _TAKER, event.S)
-    return Trade(*one.begin(event.T, ts_recv), str(event.t), event.p, size, contracts, side)
 
 
 def book_ticker(event: wire.BookTicker | wire.SpotBookTicker, one: Facts, ts_recv: int) -> Ticker:
@@ -163,62 +145,6 @@ def mini_ticker(event: wire.MiniTicker, one: Facts, ts_recv: int) -> Ticker:
         volume=volume,
         contracts=contracts,
         quote_volume=quote_volume,
-    )
-
-
-def option_ticker(event: wire.OptionTicker, one: Facts, ts_recv: int) -> Ticker:
-    """The last 24 hours of an option; `V` counts contracts.
-
-        {"e": "24hrTicker", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "1", "h": "2", "l": "1", "c": "2",
-         "V": "3", "A": "5", "Q": "1", "n": 2, "bo": "1.9", "bq": "4", "ao": "2.1", "aq": "5",
-         "b": "0.38", "a": "0.47", "vo": "0.42", "mp": "2"}
-
-    https://developers.binance.com/docs/derivatives/option/websocket-market-streams/24-hour-TICKER
-    """
-    volume, contracts = one.sizes(decimal("V", event.V), decimal("c", event.c))
-    return Ticker(
-        *one.begin(event.E, ts_recv),
-        bid=decimal("bo", event.bo),
-        bid_size=decimal("bq", event.bq),
-        ask=decimal("ao", event.ao),
-        ask_size=decimal("aq", event.aq),
-        unit=one.one.unit,
-        last=event.c,
-        last_size=decimal("Q", event.Q),
-        open=decimal("o", event.o),
-        high=decimal("h", event.h),
-        low=decimal("l", event.l),
-        volume=volume,
-        contracts=contracts,
-        quote_volume=decimal("A", event.A),
-        trades=event.n,
-        mark_price=decimal("mp", event.mp),
-        bid_iv=_percent("b", event.b),
-        ask_iv=_percent("a", event.a),
-        mark_iv=_percent("vo", event.vo),
-    )
-
-
-def option_mark(event: wire.OptionMark, one: Facts, ts_recv: int) -> Ticker:
-    """The mark price of an option; the feed of since 2025-12 has best prices and volatilities with it.
-
-        {"e": "markPrice", "E": 1700000000005, "s": "ABC-300101-50-C", "mp": "2", "i": "51.5", "bo": "1.9",
-         "bq": "4", "ao": "2.1", "aq": "5", "b": "0.38", "a": "0.47", "vo": "0.42"}
-
-    https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Mark-Price
-    """
-    return Ticker(
-        *one.begin(event.E, ts_recv),
-        bid=decimal_or_none("bo", event.bo),
-        bid_size=decimal_or_none("bq", event.bq),
-        ask=decimal_or_none("ao", event.ao),
-        ask_size=decimal_or_none("aq", event.aq),
-        unit=one.one.unit,
-        mark_price=decimal("mp", event.mp),
-        index_price=decimal_or_none("i", event.i),
-        bid_iv=_percent("b", event.b),
-        ask_iv=_percent("a", event.a),
-        mark_iv=_percent("vo", event.vo),
     )
 
 
@@ -303,18 +229,7 @@ def force_order(event: wire.ForceOrder, one: Facts, ts_recv: int) -> Liquidation
     """
     o = event.o
     size, contracts = one.sizes(decimal("z", o.z), decimal("ap", o.ap))
-    return Liquidation(*one.begin(o.T, ts_recv), _side("S", _FORCED, o.S), o.ap, size, contracts)
-
-
-def option_interest(event: wire.OptionInterest, one: Facts, ts_recv: int) -> OpenInterest:
-    """What is open of an option: `o` contracts, worth `h` in the quote currency.
-
-        {"e": "openInterest", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "3", "h": "150"}
-
-    https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Open-Interest
-    """
-    size, contracts = one.sizes(decimal("o", event.o), "1")
-    return OpenInterest(*one.begin(event.E, ts_recv), contracts, size, decimal("h", event.h))
+    return Liquidation(*one.begin(o.T, ts_recv), side_of("S", _FORCED, o.S), o.ap, size, contracts)
 
 
 def best_levels(
@@ -352,14 +267,7 @@ def _unusual(price: str, size: str) -> None:
     decimal("q", size)
 
 
-def _percent(what: str, share: str | None) -> str | None:
-    """A volatility in percent; below 0 it is none."""
-    if not share or decimal(what, share).startswith("-"):
-        return None
-    return plain(EXACT.multiply(Decimal(share), Decimal(100)))
-
-
-def _side(what: str, sides: dict[str, Side], word: str) -> Side:
+def side_of(what: str, sides: dict[str, Side], word: str) -> Side:
     if word not in sides:
         raise ValueError(f"{what} is no side: {word[:40]!r}")
     return sides[word]

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from marketdata_assets.exchanges.binance import parse, wire
+from marketdata_assets.exchanges.binance import options, parse, wire
 from marketdata_assets.exchanges.binance.facts import Facts
 from marketdata_assets.exchanges.outcomes import Control
 from marketdata_assets.exchanges.records import AnyRecord, MarketType
@@ -88,13 +88,13 @@ def shapes(market_type: MarketType) -> dict[str, Shape]:
         }
     elif market_type == "option":
         kinds |= {
-            "trade": (wire.OptionTrade, parse.option_trade),
+            "trade": (wire.OptionTrade, options.trade),
             "depth": (wire.OptionDepth, None),
             "depthUpdate": (wire.OptionDepth, None),
             "bookTicker": (wire.BookTicker, None),
-            "24hrTicker": (wire.OptionTicker, parse.option_ticker),
-            "markPrice": (wire.OptionMark, parse.option_mark),
-            "openInterest": (wire.OptionInterest, parse.option_interest),
+            "24hrTicker": (wire.OptionTicker, options.ticker),
+            "markPrice": (wire.OptionMark, options.mark),
+            "openInterest": (wire.OptionInterest, options.interest),
         }
     else:
         kinds |= {
