@@ -257,8 +257,11 @@ class Wire(asyncio.Protocol):
             if self._pongs and not (pong := self._pongs.pop(0)).done():
                 pong.set_result(None)
         elif word == b"INFO":
+            told = json.loads(line[5:])
+            if not isinstance(told, dict) or not isinstance(told.get("max_payload", 1), int):
+                raise ValueError(repr(line[:40]))
             if not self._info.done():
-                self._info.set_result(json.loads(line[5:]))
+                self._info.set_result(told)
         elif word == b"-ERR":
             self.last_error = line[5:].decode(errors="replace").strip("' ")
         elif word != b"+OK":
