@@ -5,6 +5,8 @@ it took from their receipt to the ack, and the memory of the collector meanwhile
 has to be in the stream once.
 """
 
+import asyncio
+import importlib
 import json
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from statistics import linear_regression, median
 from typing import Any
 
 import httpx
+import nats
 import psutil
 
 from bench.figure import Figure
@@ -30,6 +33,7 @@ ASKED = 22_000.0
 WARM_SECONDS = 15.0
 SOAK_SECONDS = 180.0
 MB = 1 << 20
+TESTS = Path(__file__).parents[1] / "tests" / "collector" / "venues"
 
 
 @dataclass(frozen=True)
@@ -113,30 +117,32 @@ def figures() -> Iterator[Figure]:
 
 def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SYMBOLS) -> Soak:
     """Run all of it for so long at so many messages a second, and count at the end."""
-    tests = Path(__file__).parents[1] / "tests" / "collector" / "venues"
-    if str(tests) not in sys.path:
-        sys.path.append(str(tests))
-    from collector_process import CollectorProcess, Place
-
-    nats = Server(local_nats.spec(), home, 0)
-    nats.start()
-    venue = Venue(tests / "fast_venue.py", symbols)
+    helper = _of_tests("collector_process")
+    server = Server(local_nats.spec(), home, 0)
+    server.start()
+    venue = Venue(TESTS / "fast_venue.py", symbols)
     try:
-        place = Place("binance", "spot", venue.names, ("trade", "orderbook", "ticker"), venue.url, venue.ws_url)
-        with CollectorProcess(home, [place], nats.url, more={"jetstream": {"enabled": True}}) as collector:
+        place = helper.Place("binance", "spot", venue.names, ("trade", "orderbook", "ticker"), venue.url, venue.ws_url)
+        with helper.CollectorProcess(home, [place], server.url, more={"jetstream": {"enabled": True}}) as collector:
             collector.subscribed()
             venue.go(rate)
             time.sleep(warm)
-            looks = list(_looks(collector, venue, nats, seconds))
+            looks = list(_looks(collector, venue, server, seconds))
             venue.go(0.0)
             sent = venue.told()
             collector.until(lambda told: _sink(told)["queued"] == _sink(told)["spooled"] == 0 and _all(told, sent))
             report = collector.stop()
-            stored = _stored(nats)
+            stored = _stored(server)
         return Soak(looks, sent["trades"], sent["messages"], stored, report, sent["violations"])
     finally:
         venue.end()
-        nats.stop()
+        server.stop()
+
+
+def _of_tests(name: str) -> Any:
+    if str(TESTS) not in sys.path:
+        sys.path.append(str(TESTS))
+    return importlib.import_module(name)
 
 
 class Venue:
@@ -166,8 +172,8 @@ class Venue:
         self._process.communicate()
 
 
-def _looks(collector: Any, venue: Venue, nats: Server, seconds: float) -> Iterator[Look]:
-    ours, theirs = psutil.Process(collector.pid), psutil.Process(nats.pid)
+def _looks(collector: Any, venue: Venue, server: Server, seconds: float) -> Iterator[Look]:
+    ours, theirs = psutil.Process(collector.pid), psutil.Process(server.pid)
     end = time.monotonic() + seconds
     while True:
         now = time.monotonic()
@@ -208,14 +214,11 @@ def _lag(metrics: str) -> list[tuple[float, int]]:
     return found
 
 
-def _stored(nats: Server) -> dict[str, int]:
+def _stored(server: Server) -> dict[str, int]:
     """How many messages of each type the stream has."""
-    import asyncio
-
-    import nats as client
 
     async def ask() -> dict[str, int]:
-        connection = await client.connect(nats.url)
+        connection = await nats.connect(server.url)
         try:
             info = await connection.jetstream().stream_info("MARKET", subjects_filter="market.>")
         finally:

@@ -1,14 +1,21 @@
 """Whatever is killed or stalls between a venue and the tables: every trade stands there once, or in a recorded gap."""
 
+import datetime as dt
 import time
 from pathlib import Path
+from typing import Any
 
-from binance_venue import BinanceVenue
+from binance_venue import AGGREGATES_LATER, BinanceVenue
 from clickhouse_connect.driver.client import Client
 from collector_process import CollectorProcess, sink
+from deribit_venue import DeribitVenue
+from okx_venue import OkxVenue
 from own_clickhouse import OwnClickHouse
-from whole import At, gaps, is_the_venues, once_or_in_a_gap, rows, spot, trade_ids, whole
+from whole import At, Chain, gaps, is_the_venues, once_or_in_a_gap, rows, spot, trade_ids, whole
 
+from marketdata_assets.exchanges.histories import Hosts
+from marketdata_assets.exchanges.tables import healing
+from marketdata_assets.exchanges.tables.streams import of_trades
 from marketdata_assets.stores import clickhouse
 
 RATE = 300.0
@@ -34,8 +41,10 @@ def test_nats_is_killed_and_comes_back(tmp_path: Path, clickhouse_url: str, clic
         assert all(is_the_venues(clickhouse_client, path.ats[0], name) for name in venue.markets)
 
 
-def test_the_collector_is_killed_and_comes_back(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
-    with BinanceVenue("spot", ["ABCUSDT", "XYZUSDT"]) as venue, whole(tmp_path, [spot(venue)]) as path:
+def test_the_collector_is_killed_and_what_it_missed_is_fetched(
+    tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
+) -> None:
+    with BinanceVenue("linear", ["ABCUSDT", "XYZUSDT"]) as venue, whole(tmp_path, [_linear(venue)]) as path:
         path.begin(RATE)
         path.collector.until(lambda told: sink(told)["acked"] > RATE)
         path.go_on(1.2)  # it has remembered how far it came
@@ -54,24 +63,37 @@ def test_the_collector_is_killed_and_comes_back(tmp_path: Path, clickhouse_url: 
         assert all(missing.values()), "what happened while there was no collector is missing"
         assert {one.cause for one in gaps(clickhouse_client)} == {"restarted"}
         assert all(is_the_venues(clickhouse_client, path.ats[0], name) for name in venue.markets)
+        _heal(clickhouse_client, path)
 
 
 def test_the_network_stalls_breaks_and_is_away(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
-    with BinanceVenue("linear", ["ABCUSDT"]) as venue:
-        at = At(venue, "binance", "linear", ("trade", "orderbook"), lambda number: str(number - 500))
-        with whole(tmp_path, [at]) as path:
-            path.begin(RATE)
+    with (
+        BinanceVenue("linear", ["ABCUSDT"]) as binance,
+        OkxVenue(["ABC-USDT-SWAP"]) as okx,
+        DeribitVenue(["ABC-PERPETUAL"]) as deribit,
+    ):
+        types = ("trade", "orderbook")
+        ats = [
+            _linear(binance),
+            At(okx, "okx", "linear", types),
+            At(deribit, "deribit", "inverse", types, lambda number: f"ABC-{number}"),
+        ]
+        with whole(tmp_path, ats) as path:
+            path.begin(RATE / 3)
             for fault in (_stall, _hang_up, _away):
                 path.go_on(0.3)
-                fault(venue, path.collector)
+                fault(path)
                 path.collector.subscribed()
-            path.go_on(0.5)
+            path.go_on(0.3)
             path.settle()
             path.collector.stop()
             path.drain(clickhouse_url)
-        once_or_in_a_gap(clickhouse_client, at)
-        assert is_the_venues(clickhouse_client, at, "ABCUSDT")
-        assert venue.violations == []
+            for at in ats:
+                once_or_in_a_gap(clickhouse_client, at)
+                assert is_the_venues(clickhouse_client, at, *at.names)
+                assert at.venue.violations == []
+            assert gaps(clickhouse_client)
+            _heal(clickhouse_client, path)
 
 
 def test_clickhouse_is_killed_while_it_is_written_to(tmp_path: Path) -> None:
@@ -121,26 +143,50 @@ def test_two_shards_take_everything_once(tmp_path: Path, clickhouse_url: str, cl
         once_or_in_a_gap(clickhouse_client, path.ats[0])
 
 
-def _stall(venue: BinanceVenue, collector: CollectorProcess) -> None:
-    venue.hold()
+def _linear(venue: BinanceVenue) -> At:
+    return At(venue, "binance", "linear", ("trade", "orderbook"), lambda number: str(number - AGGREGATES_LATER))
+
+
+def _heal(client: Client, path: Chain) -> None:
+    """With what the venues' histories have, nothing is missing any more."""
+    urls = {f"{at.exchange}-{at.market_type}" if at.exchange == "binance" else at.exchange: at.rest for at in path.ats}
+    days = {dt.datetime.fromtimestamp(one.ts_from / 1e9, dt.UTC).date() for one in gaps(client)}
+    for day in days:
+        healing.close(client, day, Hosts(path.home / "budgets", urls), settled_ns=0)
+    assert [one for one in gaps(client) if of_trades(one) and one.healed_at is None] == []
+    for at in path.ats:
+        assert not any(once_or_in_a_gap(client, at).values())
+
+
+def _stall(path: Chain) -> None:
+    for at in path.ats:
+        at.venue.hold()
     time.sleep(1.0)
-    venue.release()
+    for at in path.ats:
+        at.venue.release()
 
 
-def _hang_up(venue: BinanceVenue, collector: CollectorProcess) -> None:
-    opened = len(venue.opened)
-    venue.hang_up()
-    collector.until(lambda _: len(venue.opened) > opened)
+def _hang_up(path: Chain) -> None:
+    opened = [len(at.venue.opened) for at in path.ats]
+    for at in path.ats:
+        at.venue.hang_up()
+    path.collector.until(lambda _: all(len(at.venue.opened) > one for at, one in zip(path.ats, opened, strict=True)))
 
 
-def _away(venue: BinanceVenue, collector: CollectorProcess) -> None:
-    venue.away()
-    collector.until(lambda told: any(one["status"] == "backoff" for one in told["markets"][0]["connections"]))
-    venue.back()
-    collector.until(lambda told: all(one["status"] == "open" for one in told["markets"][0]["connections"]))
+def _away(path: Chain) -> None:
+    for at in path.ats:
+        at.venue.away()
+    path.collector.until(lambda told: all("backoff" in _states(market) for market in told["markets"]))
+    for at in path.ats:
+        at.venue.back()
+    path.collector.until(lambda told: all(_states(market) == {"open"} for market in told["markets"]))
 
 
-def _instruments(told: dict[str, list[dict[str, list[dict[str, str]]]]]) -> list[str]:
+def _states(market: dict[str, Any]) -> set[str]:
+    return {one["status"] for one in market["connections"]}
+
+
+def _instruments(told: dict[str, Any]) -> list[str]:
     return sorted({one["instrument"] for market in told["markets"] for one in market["subscriptions"]})
 
 

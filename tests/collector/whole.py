@@ -48,6 +48,11 @@ class At:
         venue = self.venue
         return Place(self.exchange, self.market_type, self.names, self.data_types, venue.url, venue.ws_url)
 
+    @property
+    def rest(self) -> str:
+        """Where its history is asked for."""
+        return f"{self.venue.url}/api/v2" if self.exchange == "deribit" else self.venue.url
+
     def ids(self) -> dict[str, dict[str, int]]:
         """When each trade happened, ns of this machine, by instrument and id."""
         made = self.venue.source().trades
