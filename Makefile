@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Processes of the test run; each starts servers of its own.
 WORKERS ?= 2
 
-.PHONY: env demo test browser screenshots lint bench lock clean
+.PHONY: env demo test browser servers screenshots lint bench lock clean
 
 env: $(STAMP)
 
@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: env
 	$(BIN)/marketdata demo $(if $(filter 0,$(UI)),--no-ui,)
 
-test: env browser
+test: env browser servers
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The UI tests need a browser; without one they skip and say so. Debian's is installed where we may: as root, or in CI.
@@ -31,6 +31,18 @@ browser:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && apt-get install -y -qq chromium chromium-driver fonts-noto-cjk >/dev/null; \
 	  else echo "no Chromium: the UI tests will be skipped; install chromium and chromedriver to run them"; fi; }
+
+# The tests of the collector's cache and metrics need Redis and Prometheus, which are got in the same way; a policy of
+# Debian's keeps them from being started as services.
+servers:
+	@command -v redis-server >/dev/null && command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    policy=/usr/sbin/policy-rc.d; \
+	    if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; \
+	      trap 'rm -f /usr/sbin/policy-rc.d' EXIT; fi; \
+	    apt-get update -qq && \
+	      apt-get install -y -qq --no-install-recommends redis-server prometheus curl >/dev/null; \
+	  else echo "no Redis or Prometheus: their tests will be skipped; install redis-server and prometheus to run them"; fi; }
 
 # Takes the pictures of the documentation anew, from a demo of its own.
 screenshots: env browser
