@@ -38,6 +38,7 @@ class Looker:
         self._all = msgspec.json.Decoder(list[looked]).decode  # type: ignore[valid-type]
         self._one = msgspec.json.Decoder(looked).decode
         self._decimals = table.decimals
+        self._numbers = [attrgetter(name) for name in table.decimals]
         self._sides = tuple(name for name in table.columns if name in ("bids", "asks"))
         self._odd: Callable[[list[Any]], list[int]] = self._odd_levels if self._sides else self._odd_numbers
 
@@ -51,14 +52,15 @@ class Looker:
         return {number: fault for number in suspects if (fault := self._fault(payloads[number]))}
 
     def _odd_numbers(self, rows: list[Any]) -> list[int]:
-        get = attrgetter(*self._decimals) if self._decimals else lambda _: ()
-        odd = []
-        for number, row in enumerate(rows):
-            for text in get(row):
-                if text is not None and (len(text) > SHORT or text.strip(DIGITS) not in PLAIN or text < "/"):
-                    odd.append(number)
-                    break
-        return odd
+        texts: set[str | None] = set()
+        for get in self._numbers:
+            texts.update(map(get, rows))
+        odd = {
+            text
+            for text in texts
+            if text is not None and (len(text) > SHORT or text.strip(DIGITS) not in PLAIN or text < "/")
+        }
+        return [at for at, row in enumerate(rows) if any(get(row) in odd for get in self._numbers)] if odd else []
 
     def _odd_levels(self, rows: list[Any]) -> list[int]:
         sides = attrgetter(*self._sides)

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS exchange_orderbooks (
     -- two copies of a message without a time, but with an id, have the same
     key_time     Int64 MATERIALIZED ifNull(ts_event, if(isNull(last_id), ts_recv, intDiv(ts_recv,
         86400000000000) * 86400000000000)) CODEC(Delta, ZSTD(1)),
-    content      UInt64 MATERIALIZED sipHash64(bids, asks, ifNull(first_id, -1), ifNull(prev_id, -1)) CODEC(ZSTD(1)),
+    content      UInt64 MATERIALIZED xxh3(bids, asks, ifNull(first_id, -1), ifNull(prev_id, -1)) CODEC(ZSTD(1)),
     -- what was received first stays
     version      UInt64 MATERIALIZED bitNot(reinterpretAsUInt64(ts_recv)) CODEC(ZSTD(1)),
     INDEX time_span time TYPE minmax GRANULARITY 1

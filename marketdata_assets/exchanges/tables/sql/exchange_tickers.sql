@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS exchange_tickers (
     -- two copies of a message without a time, but with an id, have the same
     key_time          Int64 MATERIALIZED ifNull(ts_event, if(isNull(update_id), ts_recv, intDiv(ts_recv,
         86400000000000) * 86400000000000)) CODEC(Delta, ZSTD(1)),
-    content           UInt64 MATERIALIZED sipHash64(toString((bid, bid_size, ask, ask_size, unit, update_id,
+    content           UInt64 MATERIALIZED xxh3(toString((bid, bid_size, ask, ask_size, unit, update_id,
         last, last_size, open, high, low, volume, contracts, quote_volume, weighted_average, trades, mark_price,
         index_price, settlement_price, bid_iv, ask_iv, mark_iv))) CODEC(ZSTD(1)),
     -- what was received first stays
