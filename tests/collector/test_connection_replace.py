@@ -4,6 +4,7 @@ from pathlib import Path
 
 from collecting import Run
 from market_cases import BINANCE, DERIBIT, OKX, Case, every_market, every_venue
+from okx_venue import OkxVenue
 from test_connection_faults import back_to_life, collect
 from venue import Venue
 
@@ -125,6 +126,21 @@ def test_a_socket_that_the_venue_is_about_to_close_is_replaced_before(tmp_path: 
         assert not run.gaps()
 
     collect(OKX, tmp_path, act)
+
+
+def test_a_book_that_does_not_move_over_to_the_new_socket_is_out_of_use_until_it_is_whole_again(tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        assert isinstance(venue, OkxVenue)
+        usual, venue._snapshot = venue._snapshot, lambda _: b"pong"  # type: ignore[method-assign]
+        venue.rate = 200.0
+        await run.until(lambda: planned(run) == 1)
+        await run.until(lambda: len(run.gaps("books", "reopened")) == 2)
+        assert run.market.book(OKX.names[0]) is None
+        venue._snapshot = usual  # type: ignore[method-assign]
+        venue.rate = 0.0
+        await back_to_life(run)
+
+    collect(OKX, tmp_path, act, age=1.0)
 
 
 def test_a_venue_that_cuts_sockets_of_some_age_cuts_none_of_ours(tmp_path: Path) -> None:

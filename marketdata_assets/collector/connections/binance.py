@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from marketdata_assets.calls import Patience
-from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription
+from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription, span_of
 from marketdata_assets.exchanges.binance import answers
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import WEIGHTS, limits
@@ -172,7 +172,8 @@ class BinanceSpeaker:
     def _subscription(self, name: str, stream: Stream, interval: str, tag: str) -> Subscription:
         key = stream_name(stream, name, interval)
         url = self._own + url_of(self.market_type, key).removeprefix(self._socket)
-        return Subscription(key, url, name, key.partition("@")[2], (tag,), SILENCE[stream])
+        every = span_of(interval) if stream == "kline" else 0
+        return Subscription(key, url, name, key.partition("@")[2], (tag,), SILENCE[stream], every)
 
     def _request(self, what: str, params: dict[str, str | int]) -> Request:
         return Request(f"{MARKETS[self.market_type].path}/{what}", params, cost=WEIGHTS[self.market_type].get(what, 1))

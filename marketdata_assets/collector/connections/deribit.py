@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from marketdata_assets.calls import Patience
-from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription
+from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription, span_of
 from marketdata_assets.exchanges.deribit import session
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.deribit.history import LISTS, limits
@@ -121,7 +121,8 @@ class DeribitSpeaker:
             for speed in (self._intervals if stream == "kline" else (SPEED,)) if wanted else ():
                 key = session.channel(stream, one.name, speed)
                 about = key.replace(f".{one.name}.", ".")
-                made.append(Subscription(key, self._url, one.name, about, wanted, SILENCE[stream]))
+                every = span_of(speed) if stream == "kline" else 0
+                made.append(Subscription(key, self._url, one.name, about, wanted, SILENCE[stream], every))
         return made
 
     def key_of(self, raw: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Where trades and forced orders may be missing: what a lost socket would have brought, and jumps in their numbers.
+"""Where trades, forced orders and candles may be missing: what a lost socket would have brought, and jumps in numbers.
 
 Books keep their own account of that, in their feeds.
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from marketdata_assets.collector.connections.speaking import Subscription
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, Gap, Trade
 
@@ -16,8 +17,12 @@ NS = 1_000_000_000
 STRAYS = 50
 """So many numbers in a row from before the last one: the venue counts anew."""
 
-TAGS = ("trade", "liquidation")
-"""What is missed for good when it is missed. All else is a state that the next message tells again."""
+TAGS = ("trade", "liquidation", "kline")
+"""What is missed for good when it is missed. All else is a state that the next message tells again, as is a candle
+until it is closed."""
+
+LATE = 5 * NS
+"""So long after its end a candle may be told."""
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Hole:
     cause: str
     ts_from: int
     last_id: int | None
+    every: int = 0  # ns, the length of a candle
     confirmed_at: int = 0  # ns, when somebody listened again
     told: Gap | None = None
 
@@ -48,7 +54,7 @@ class Holes:
     numbered: bool
     find: Callable[[str], Instrument]
     wait: float  # seconds
-    open: dict[tuple[str, str], Hole] = field(default_factory=dict)  # by tag and instrument
+    open: dict[tuple[str, str], Hole] = field(default_factory=dict)  # by tag, or stream of candles, and instrument
     _last: dict[str, str] = field(default_factory=dict)  # trade
     _number: dict[str, int] = field(default_factory=dict)
     _at: dict[str, int] = field(default_factory=dict)  # ns
@@ -58,7 +64,7 @@ class Holes:
         """Take note of a trade. False: it came before already. A gap: something is missing between it and the last."""
         name = one.instrument
         if not self.numbered:
-            self._last[name] = one.trade_id
+            self._last[name], self._at[name] = one.trade_id, one.ts_recv
             return self.first("trade", one) if self.open else True
         number, before = int(one.trade_id), self._number.get(name)
         if before is not None and number <= before:
@@ -81,14 +87,17 @@ class Holes:
             return replace(hole.told, healed_at=one.ts_recv) if hole.told else True
         return hole.gap(number, one.ts_recv)
 
-    def begin(self, key: str, stream: str, tag: str, one: Instrument, cause: str, since: int) -> None:
-        """From `since` on nobody listens to a stream."""
-        known = self.open.get((tag, one.name))
+    def begin(self, subscription: Subscription, tag: str, one: Instrument, cause: str, since: int) -> None:
+        """From `since` on nobody listens to a subscription."""
+        stream, every = subscription.stream, subscription.every
+        place = stream if every else tag, one.name
+        known = self.open.get(place)
         if known and not known.told:
             known.confirmed_at = 0
             return
         last = self._number.get(one.name) if self.numbered else _number(self._last.get(one.name, ""))
-        self.open[tag, one.name] = Hole(key, one, stream, cause, since, last if tag == "trade" else None)
+        last_id = last if tag == "trade" else None
+        self.open[place] = Hole(subscription.key, one, stream, cause, since, last_id, every)
 
     def confirmed(self, key: str, now: int) -> None:
         """Somebody listens again."""
@@ -103,22 +112,23 @@ class Holes:
             if hole.told or not hole.confirmed_at or now - hole.confirmed_at < self.wait * NS:
                 continue
             hole.told = hole.gap(None, hole.confirmed_at)
-            made.append(hole.told)
+            if not hole.every or (hole.ts_from - LATE) // hole.every != hole.confirmed_at // hole.every:
+                made.append(hole.told)
             if not self.numbered or place[0] != "trade" or hole.last_id is None:
                 del self.open[place]
         return made
 
-    def unreadable(self, one: Instrument, since: int, now: int) -> Gap | None:
+    def unreadable(self, one: Instrument, now: int) -> Gap | None:
         """A message of trades could not be read. Where they have numbers the next one tells what is missing."""
         if self.numbered:
             return None
         last = _number(self._last.get(one.name, ""))
-        return Hole("", one, self.stream, "unreadable", since or now, last).gap(None, now)
+        return Hole("", one, self.stream, "unreadable", self._at.get(one.name, now), last).gap(None, now)
 
     def forget(self, name: str) -> None:
         """An instrument is no longer followed."""
-        for tag in TAGS:
-            self.open.pop((tag, name), None)
+        for place in [place for place in self.open if place[1] == name]:
+            del self.open[place]
         for kept in (self._last, self._number, self._at, self._strays):
             kept.pop(name, None)
 

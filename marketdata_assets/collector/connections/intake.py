@@ -164,11 +164,13 @@ class Intake:
 
     def begin(self, subscription: Subscription, cause: str, since: int) -> None:
         """From `since` on, messages of a subscription may be missing."""
-        followed = [self.names[subscription.instrument]] if subscription.instrument else self.names.values()
-        for tag in subscription.types:
-            if tag in TAGS:
-                for one in followed:
-                    self.holes.begin(subscription.key, subscription.stream, tag, one, cause, since)
+        named = self.names.get(subscription.instrument)
+        followed = [] if named is None else [named]
+        if not subscription.instrument:
+            followed = list(self.names.values())
+        tag = next((tag for tag in TAGS if tag in subscription.types), None)
+        for one in followed if tag else ():
+            self.holes.begin(subscription, tag or "", one, cause, since)
 
     def _answered(self, socket: Socket, raw: bytes, now: int) -> None:
         """A message that carries no data."""
@@ -212,7 +214,7 @@ class Intake:
         _, subscription = self.subscribed.get(speaker.name_of(key), (None, None))
         if subscription is None or "trade" not in subscription.types or subscription.instrument not in self.names:
             return []
-        gap = self.holes.unreadable(self.names[subscription.instrument], letter.ts_recv, letter.ts_recv)
+        gap = self.holes.unreadable(self.names[subscription.instrument], letter.ts_recv)
         self.gaps += gap is not None
         return [gap] if gap else []
 

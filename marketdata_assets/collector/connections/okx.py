@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from marketdata_assets.calls import Patience
-from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription
+from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription, span_of
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
 from marketdata_assets.exchanges.okx.control import UNSUBSCRIBED
@@ -140,10 +140,16 @@ class OkxSpeaker:
     def subscriptions(self, one: Instrument, types: Sequence[str]) -> list[Subscription]:
         swap = one.name.endswith("-SWAP")
         channels = {"trade": ["trades"], "orderbook": ["books"], "ticker": ["tickers"]}
-        channels["kline"] = [f"candle{BARS[interval]}" for interval in self._intervals]
         channels["funding_rate"] = ["funding-rate"] if swap else []
         channels["open_interest"] = ["open-interest"]
-        made = [self._of_one(one.name, channel, tag) for tag in types for channel in channels.get(tag, ())]
+        made = [
+            self._subscription(f"{channel}:{one.name}", one.name, tag)
+            for tag in types
+            for channel in channels.get(tag, ())
+        ]
+        for interval in self._intervals if "kline" in types else ():
+            key = f"candle{BARS[interval]}:{one.name}"
+            made.append(self._subscription(key, one.name, "kline", span_of(interval)))
         if "liquidation" in types:
             made.append(self._subscription(f"{OF_A_MARKET}:{'SWAP' if swap else 'FUTURES'}", "", "liquidation"))
         return made
@@ -180,14 +186,11 @@ class OkxSpeaker:
                 state.status, state.hole = "waiting", None
                 feed.wants.pop(key, None)
 
-    def _of_one(self, name: str, channel: str, tag: str) -> Subscription:
-        return self._subscription(f"{channel}:{name}", name, tag)
-
-    def _subscription(self, key: str, name: str, tag: str) -> Subscription:
+    def _subscription(self, key: str, name: str, tag: str, every: int = 0) -> Subscription:
         arg = arg_of(key)
         url = self._own + session.url_of(arg).partition(":8443")[2]
         silence = SILENCE.get(arg.channel, 600.0)
-        return Subscription(key, url, name, arg.channel, (tag,), silence)
+        return Subscription(key, url, name, arg.channel, (tag,), silence, every)
 
 
 def arg_of(key: str) -> Arg:

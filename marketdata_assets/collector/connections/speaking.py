@@ -30,6 +30,7 @@ class Subscription:
     stream: str  # the key without the instrument
     types: tuple[str, ...]  # tags of the records that it brings
     silence: float | None  # seconds; a longer one is odd. None is never odd
+    every: int = 0  # ns, how long a candle is
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Pace:
 
     most: int
     seconds: float
+
+
+def span_of(interval: str) -> int:
+    """How long a candle is, in ns; of a month, the days that it is made of."""
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "M": 86_400}
+    return int(interval[:-1]) * seconds[interval[-1]] * 1_000_000_000
 
 
 class Conversation(Protocol):
