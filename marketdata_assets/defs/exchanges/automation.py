@@ -100,7 +100,7 @@ def exchange_hourly(
     due = set(late) - busy_days(context.instance)
     if not due:
         return dg.SkipReason("runs over what is behind are under way" if late else "every day is as it should be")
-    return [dg.RunRequest(tags=range_tags(first, last)) for first, last in day_ranges(due)]
+    return [dg.RunRequest(run_key=f"{first}:{last}", tags=range_tags(first, last)) for first, last in day_ranges(due)]
 
 
 def busy_days(instance: dg.DagsterInstance) -> "set[dt.date]":

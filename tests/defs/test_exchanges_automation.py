@@ -1,0 +1,204 @@
+"""When the exchanges run by themselves: on what waits in the stream, on captures, and on days that are behind."""
+
+import asyncio
+import datetime as dt
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from bar_runs import repository
+from exchange_runs import FIRST, LAST, YESTERDAY, Floor
+
+from marketdata_assets.collector.jetstream.stream import Wanted, ensure
+from marketdata_assets.defs.exchanges.automation import (
+    days_job,
+    exchange_captures_sensor,
+    exchange_drain,
+    exchange_hourly,
+    tables_job,
+)
+from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
+from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.exchanges.tables.rows import insert_records
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.partitions import PARTITION, range_tags
+from marketdata_assets.resources import ClickHouse, Exchanges, Nats
+from marketdata_assets.settings import Settings
+
+NOON = int(dt.datetime.combine(YESTERDAY, dt.time(12), dt.UTC).timestamp()) * 10**9
+DAY_NS = 86_400 * 10**9
+RESOURCES = {"clickhouse": ClickHouse(), "exchanges": Exchanges(), "nats": Nats()}
+
+
+@pytest.fixture(scope="module")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = Settings(home=tmp_path_factory.mktemp("nats"), nats_url=None, nats_port=0)
+    with LocalStack(settings, services=("nats",)) as stack:
+        assert stack.endpoints.nats_url
+        yield stack.endpoints.nats_url
+
+
+def capture(floor: Floor, name: str, age: float = 3600.0) -> Path:
+    path = floor.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(name.encode())
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def sensed(floor: Floor, cursor: str | None = None) -> tuple[list[list[str]], str, str]:
+    """The files of each run that the sensor asks for, the cursor, and why it asks for none."""
+    with dg.build_sensor_context(
+        instance=floor.instance, cursor=cursor, repository_def=repository(), resources=RESOURCES
+    ) as context:
+        said = exchange_captures_sensor.evaluate_tick(context)
+    configs = [request.run_config["ops"][TABLES_STEP]["config"] for request in said.run_requests or ()]
+    assert all(config["stream"] is False for config in configs)
+    files = [[Path(name).name for name in config["files"]] for config in configs]
+    return files, said.cursor or "", said.skip_message or ""
+
+
+def scheduled(floor: Floor, schedule: dg.ScheduleDefinition) -> Any:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dg.build_schedule_context(repository_def=repository(), resources=RESOURCES) as context,
+    ):
+        # A schedule opens the instance anew, which one in memory does not allow.
+        patch.setattr(dg.ScheduleEvaluationContext, "instance", floor.instance)
+        return schedule.evaluate_tick(context)
+
+
+def hourly(floor: Floor) -> list[tuple[str, ...]] | str:
+    """The ranges of days that the schedule asks for, or why it asks for none."""
+    said = scheduled(floor, exchange_hourly)
+    if not said.run_requests:
+        return str(said.skip_message)
+    return [tuple(request.tags[name] for name in range_tags("", "")) for request in said.run_requests]
+
+
+def why_not(floor: Floor) -> str:
+    """Why the stream is not drained."""
+    said = scheduled(floor, exchange_drain)
+    assert not said.run_requests
+    return str(said.skip_message)
+
+
+def trade(number: int, ns: int = NOON) -> Trade:
+    about = ("okx", "spot", "ABC-USDT", "ABC-USDT")
+    return Trade(*about, ns + number, ns + number, str(number), "1", "1", None, "buy")  # type: ignore[arg-type]
+
+
+def gap(ns: int, stream: str = "trades") -> Gap:
+    about = ("okx", "spot", "ABC-USDT", "ABC-USDT", stream, None, None)
+    return Gap(*about, ns, ns + 10**9, "reopened")  # type: ignore[arg-type]
+
+
+def begun(floor: Floor, job: str, tags: dict[str, str]) -> None:
+    """A run that has begun."""
+    found = repository().get_job(job)
+    floor.instance.create_run_for_job(found, tags=tags, status=dg.DagsterRunStatus.STARTED)
+
+
+def test_new_captures_are_asked_for_once(floor: Floor) -> None:
+    capture(floor, "a.capture.zst")
+    capture(floor, "deep/b.ndjson")
+    capture(floor, "notes.txt")
+    capture(floor, ".sample-x/c.capture.zst")
+    files, cursor, _ = sensed(floor)
+    assert files == [["a.capture.zst", "b.ndjson"]]
+    assert sensed(floor, cursor)[0] == []
+    capture(floor, "a.capture.zst", age=1800.0)
+    files, cursor, _ = sensed(floor, cursor)
+    assert files == [["a.capture.zst"]]
+    assert "nothing new" in sensed(floor, cursor)[2]
+
+
+def test_capture_that_is_still_written_waits_and_keeps_no_other(floor: Floor) -> None:
+    capture(floor, "a.capture.zst")
+    capture(floor, "b.capture.zst", age=0.0)
+    files, cursor, _ = sensed(floor)
+    assert files == [["a.capture.zst"]]
+    files, again, why = sensed(floor, cursor)
+    assert files == []
+    assert "still being written: b.capture.zst" in why
+    floor.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "0")
+    assert sensed(floor, again)[0] == [["b.capture.zst"]]
+
+
+def test_sensor_waits_for_a_run_that_is_under_way(floor: Floor) -> None:
+    capture(floor, "a.capture.zst")
+    begun(floor, TABLES_JOB, {})
+    files, cursor, why = sensed(floor)
+    assert (files, cursor) == ([], "")
+    assert "under way" in why
+
+
+def test_folder_that_is_not_there_is_nothing_new(floor: Floor) -> None:
+    assert "nothing new" in sensed(floor)[2]
+
+
+def test_days_behind_their_trades_are_asked_for_in_ranges_and_then_no_more(floor: Floor) -> None:
+    assert hourly(floor) == "every day is as it should be"
+    insert_records(floor.client, [trade(1), trade(2, NOON - DAY_NS), trade(3, NOON - 5 * DAY_NS)])
+    old = str(YESTERDAY - dt.timedelta(days=5))
+    assert hourly(floor) == [(old, old), (FIRST, LAST)]
+    assert floor.days(FIRST, LAST).success
+    assert hourly(floor) == [(old, old)]
+    insert_records(floor.client, [trade(4)])
+    assert hourly(floor) == [(old, old), (LAST, LAST)]
+
+
+def test_days_of_runs_under_way_are_left_to_them(floor: Floor) -> None:
+    assert hourly(floor) == "every day is as it should be"
+    insert_records(floor.client, [trade(1), trade(2, NOON - DAY_NS)])
+    begun(floor, DAYS_JOB, {PARTITION: LAST})
+    assert hourly(floor) == [(FIRST, FIRST)]
+    begun(floor, DAYS_JOB, range_tags(FIRST, FIRST))
+    assert hourly(floor) == "runs over what is behind are under way"
+
+
+def test_open_gap_of_trades_is_tried_again_each_hour_and_one_of_a_book_is_not(floor: Floor) -> None:
+    assert hourly(floor) == "every day is as it should be"
+    insert_records(floor.client, [gap(NOON), gap(NOON - DAY_NS, "books"), gap(time.time_ns() - 10**9)])
+    assert hourly(floor) == [(LAST, LAST)]
+
+
+def test_day_outside_the_window_is_no_partition(floor: Floor) -> None:
+    assert hourly(floor) == "every day is as it should be"
+    insert_records(floor.client, [trade(1, NOON - 3 * DAY_NS)])
+    floor.patch.setenv("MARKETDATA_EXCHANGE_DAYS", "2")
+    assert hourly(floor) == "every day is as it should be"
+
+
+def test_stream_is_drained_only_when_something_waits(floor: Floor, nats_url: str) -> None:
+    import nats
+
+    assert "MARKETDATA_NATS_URL is not set" in why_not(floor)
+    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+    assert "stream not found" in why_not(floor)
+
+    async def publish(count: int) -> None:
+        await ensure(nats_url, Wanted())
+        client = await nats.connect(nats_url)
+        for _ in range(count):
+            await client.jetstream().publish("market.trade.okx.spot.ABC-USDT", b"{}")
+        await client.close()
+
+    asyncio.run(publish(0))
+    assert why_not(floor) == "nothing waits in the stream"
+    asyncio.run(publish(2))
+    [request] = scheduled(floor, exchange_drain).run_requests
+    assert request.run_config["ops"][TABLES_STEP]["config"] == {"stream": True, "captures": False}
+    begun(floor, TABLES_JOB, {})
+    assert "under way" in why_not(floor)
+
+
+def test_what_runs_by_itself_is_switched_on(floor: Floor) -> None:
+    running = dg.DefaultScheduleStatus.RUNNING
+    assert exchange_drain.default_status == exchange_hourly.default_status == running
+    assert exchange_captures_sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert {tables_job.name, days_job.name} <= {job.name for job in repository().get_all_jobs()}
