@@ -19,7 +19,7 @@ from marketdata_assets.collector import assembly
 from marketdata_assets.collector.assembly import Outlet, Places
 from marketdata_assets.collector.config import Config
 from marketdata_assets.collector.connections import Market, Shard
-from marketdata_assets.collector.errors import NotCollected
+from marketdata_assets.collector.errors import NotCollected, PortTaken
 from marketdata_assets.collector.flow import Flow
 from marketdata_assets.collector.health import LAST_VALUES, Health, judge
 from marketdata_assets.collector.http import Changed, Face
@@ -56,6 +56,7 @@ class Collector:
         shard: Shard | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        assembly.check(config, servers)
         self.config, self.shard = config, shard or assembly.WHOLE
         self.requests: Counter[tuple[str, int]] = Counter()
         self._clock = clock
@@ -114,7 +115,11 @@ class Collector:
 
     async def run(self, stop: asyncio.Event, duration: float | None = None) -> Report:
         """Collect until `stop` is set or `duration` seconds are over, then end in order. Raises PortTaken."""
-        await self.face.start()
+        try:
+            await self.face.start()
+        except PortTaken:
+            self._close()
+            raise
         self._log.info("listening on %s, sinks: %s", self.face.url, ", ".join(one.sink.name for one in self._outlets))
         tasks = {name: asyncio.create_task(self._kept(name, run), name=name) for name, run in self._tasks().items()}
         try:
@@ -159,12 +164,15 @@ class Collector:
         sinks = [one.sink for one in self._outlets]
         left = await asyncio.gather(*(sink.drain(self.config.shutdown_seconds) for sink in sinks))
         await _cancel(list(tasks.values()))
-        for sink in sinks:
-            sink.close()
+        self._close()
         remaining = {sink.name: count for sink, count in zip(sinks, left, strict=True)}
         # What is spooled is safe: the next start goes on with it.
         await self._remember([] if not lost(remaining) else self._waiting())
         return remaining
+
+    def _close(self) -> None:
+        for one in self._outlets:
+            one.sink.close()
 
     # What comes.
 

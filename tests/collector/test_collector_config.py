@@ -13,9 +13,10 @@ from service_runs import market, running, text_of
 
 from marketdata_assets.collector import assembly, config
 from marketdata_assets.collector.config import Config, parse, read
-from marketdata_assets.collector.connections import Timing
+from marketdata_assets.collector.connections import Timing, UnknownDataTypes
 from marketdata_assets.collector.errors import BadConfig, BadSecrets, NoSink
 from marketdata_assets.collector.servers import Servers, find
+from marketdata_assets.collector.service import Collector
 from marketdata_assets.settings import CollectorSettings, Settings
 
 SHIPPED = config.shipped()
@@ -184,6 +185,12 @@ def test_a_variable_that_makes_no_sense_is_named(
         parse(SHIPPED, "f", config.environment())
 
 
+def test_every_variable_stands_on_the_page() -> None:
+    page = (PROJECT / "docs" / "collector.md").read_text()
+    assert [name for name in CollectorSettings.model_fields if f"`{name.upper()}`" not in page] == []
+    assert all(field.description for field in CollectorSettings.model_fields.values())
+
+
 def test_without_an_enabled_exchange_there_is_nothing_to_do() -> None:
     off = CollectorSettings(enable_okx=False, enable_binance=False, enable_deribit=False)
     with pytest.raises(BadConfig, match="no exchange is enabled"):
@@ -248,6 +255,16 @@ def test_which_sinks_are_meant() -> None:
     ):
         with pytest.raises(NoSink, match=key):
             meant(Servers(), **sections_of)
+
+
+def test_data_that_a_market_does_not_have_is_an_error_before_anything_is_opened(tmp_path: Path) -> None:
+    text = json.dumps(
+        {"exchanges": {"deribit": {"markets": {"option": {"symbols": ["A"], "data_types": ["funding_rate"]}}}}}
+    )  # noqa: E501
+    places = assembly.Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
+    with pytest.raises(UnknownDataTypes, match=r"deribit option: no data called funding_rate\. Known are trade"):
+        Collector(parse(text, "f"), Servers("nats://127.0.0.1:9"), places)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_seconds_of_connections_reach_them() -> None:
