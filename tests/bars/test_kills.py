@@ -122,9 +122,10 @@ def test_kill_before_any_step_of_a_reload_leaves_each_unit_old_or_new(dsn: str, 
         before = table(dsn)
         (second_delivery, first_delivery)[steps % 2](tmp_path, day=2 + steps)
         ended = ended + 1 if survived(dsn, tmp_path, steps) else 0
-        assert_all_or_nothing(dsn, before, expected(tmp_path))
+        after = expected(tmp_path)
+        assert_all_or_nothing(dsn, before, after)
         run(dsn, tmp_path)
-        assert table(dsn) == expected(tmp_path)
+        assert table(dsn) == after
         books_balance(dsn)
         assert all(entry.outcome in ("ok", "removed") for entry in entries(dsn).values())
         steps += 1
