@@ -226,8 +226,8 @@ def test_passing_faults_are_asked_again(tushare_server: TushareServer, clients: 
 
 def test_retries_are_bounded_and_slow_answers_time_out(tushare_server: TushareServer, clients: Clients) -> None:
     tushare_server.fail(429, 2, text="slow down")
-    tushare_server.stall(5.0, 2)
-    hasty = tushare_config(network=type(HASTY)(timeout=0.1, max_retries=3, backoff=0.01))
+    tushare_server.stall(60.0, 2)
+    hasty = tushare_config(network=type(HASTY)(timeout=1.5, max_retries=3, backoff=0.01))
     with pytest.raises(ProviderAway, match="no good answer in 4 attempts, last: ReadTimeout"):
         clients.with_tushare(tushare_server, june, config=hasty)
     assert tushare_server.requests == 4
