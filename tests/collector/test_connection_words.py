@@ -1,7 +1,7 @@
 """What venues answer to subscriptions, and what a socket makes of it; how fast we may speak; what repeats are."""
 
-import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -95,32 +95,47 @@ def test_the_end_of_a_subscription_of_deribit_confirms_nothing() -> None:
     assert [bool(one.confirmed) for one in heard] == [False, True]
 
 
-def test_we_speak_in_order_and_no_faster_than_the_venue_allows() -> None:
-    async def scenario() -> None:
-        sent: list[tuple[float, bytes]] = []
-        loop = asyncio.get_running_loop()
-        box = Outbox((Pace(3, 0.2), Pace(6, 0.5)), lambda raw: sent.append((loop.time(), raw)))
-        box.put([b"%d" % number for number in range(5)])
-        box.put([b"5", b"6"])
-        while len(sent) < 7:
-            await asyncio.sleep(0.01)
-        assert [raw for _, raw in sent] == [b"%d" % number for number in range(7)]
-        for most, seconds in ((3, 0.2), (6, 0.5)):
-            assert all(later[0] - one[0] >= seconds - 1e-3 for one, later in zip(sent, sent[most:], strict=False))
+class StubLoop:
+    """Time that passes when the test says so."""
 
-    asyncio.run(scenario())
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> "StubLoop":
+        self.due.append((self.now + delay, callback))
+        return self
+
+    def cancel(self) -> None:
+        self.due.clear()
+
+    def run(self) -> None:
+        while self.due:
+            self.now, callback = self.due.pop()
+            callback()
+
+
+def test_we_speak_in_order_and_no_faster_than_the_venue_allows() -> None:
+    loop, sent = StubLoop(), list[tuple[float, bytes]]()
+    box = Outbox((Pace(3, 1.0), Pace(6, 2.5)), lambda raw: sent.append((loop.now, raw)), loop)  # type: ignore[arg-type]
+    box.put([b"%d" % number for number in range(5)])
+    box.put([b"5", b"6"])
+    assert [raw for _, raw in sent] == [b"0", b"1", b"2"]
+    loop.run()
+    assert [raw for _, raw in sent] == [b"%d" % number for number in range(7)]
+    assert [at - 100.0 for at, _ in sent] == pytest.approx([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 2.5])
 
 
 def test_what_is_not_sent_yet_is_not_sent_over_a_closed_socket() -> None:
-    async def scenario() -> None:
-        sent: list[bytes] = []
-        box = Outbox((Pace(1, 0.05),), sent.append)
-        box.put([b"one", b"two"])
-        box.close()
-        await asyncio.sleep(0.1)
-        assert sent == [b"one"]
-
-    asyncio.run(scenario())
+    loop, sent = StubLoop(), list[bytes]()
+    box = Outbox((Pace(1, 1.0),), sent.append, loop)  # type: ignore[arg-type]
+    box.put([b"one", b"two"])
+    box.close()
+    loop.run()
+    assert sent == [b"one"]
 
 
 def _trade(number: int, ts_recv: int) -> Trade:

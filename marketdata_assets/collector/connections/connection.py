@@ -170,6 +170,8 @@ class Connection:
         while True:
             await asyncio.sleep(self._pause())
             await self.connects.acquire()
+            if self.socket is None:
+                self.status = "connecting"
             talk, paces = self.speaker.conversation(), self.speaker.paces
             socket = Socket(events.number(), self.url, talk, paces, events.take, events.said, self._ended)
             try:

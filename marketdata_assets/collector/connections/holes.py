@@ -29,7 +29,6 @@ LATE = 5 * NS
 class Hole:
     """A stream that nobody listened to for a while."""
 
-    key: str  # of its subscription
     one: Instrument
     stream: str
     cause: str
@@ -55,6 +54,7 @@ class Holes:
     find: Callable[[str], Instrument]
     wait: float  # seconds
     open: dict[tuple[str, str], Hole] = field(default_factory=dict)  # by tag, or stream of candles, and instrument
+    _unheard: dict[str, list[Hole]] = field(default_factory=dict)  # by subscription
     _last: dict[str, str] = field(default_factory=dict)  # trade
     _number: dict[str, int] = field(default_factory=dict)
     _at: dict[str, int] = field(default_factory=dict)  # ns
@@ -75,7 +75,7 @@ class Holes:
             return self.first("trade", one)
         if before is None or number == before + 1:
             return True
-        return Hole("", self.find(name), self.stream, "sequence", since, before).gap(number, one.ts_recv)
+        return Hole(self.find(name), self.stream, "sequence", since, before).gap(number, one.ts_recv)
 
     def first(self, tag: str, one: AnyRecord) -> Gap | bool:
         """The first record behind a hole tells how large it is; True where there is none."""
@@ -94,16 +94,17 @@ class Holes:
         known = self.open.get(place)
         if known and not known.told:
             known.confirmed_at = 0
+            self._unheard.setdefault(subscription.key, []).append(known)
             return
         last = self._number.get(one.name) if self.numbered else _number(self._last.get(one.name, ""))
         last_id = last if tag == "trade" else None
-        self.open[place] = Hole(subscription.key, one, stream, cause, since, last_id, every)
+        hole = self.open[place] = Hole(one, stream, cause, since, last_id, every)
+        self._unheard.setdefault(subscription.key, []).append(hole)
 
     def confirmed(self, key: str, now: int) -> None:
         """Somebody listens again."""
-        for hole in self.open.values():
-            if hole.key == key and not hole.confirmed_at:
-                hole.confirmed_at = now
+        for hole in self._unheard.pop(key, ()):
+            hole.confirmed_at = hole.confirmed_at or now
 
     def overdue(self, now: int) -> list[Gap]:
         """The gaps of streams that stay silent, as far as they can be told."""
@@ -123,7 +124,7 @@ class Holes:
         if self.numbered:
             return None
         last = _number(self._last.get(one.name, ""))
-        return Hole("", one, self.stream, "unreadable", self._at.get(one.name, now), last).gap(None, now)
+        return Hole(one, self.stream, "unreadable", self._at.get(one.name, now), last).gap(None, now)
 
     def forget(self, name: str) -> None:
         """An instrument is no longer followed."""

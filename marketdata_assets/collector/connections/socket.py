@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -31,12 +32,20 @@ class Asked:
     refused: str = ""
 
 
+class Loop(Protocol):
+    """What an outbox needs of an event loop."""
+
+    def time(self) -> float: ...
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> asyncio.TimerHandle: ...
+
+
 class Outbox:
     """Messages of ours, in order and no faster than the venue allows."""
 
-    def __init__(self, paces: Sequence[Pace], send: Callable[[bytes], None]) -> None:
+    def __init__(self, paces: Sequence[Pace], send: Callable[[bytes], None], loop: Loop) -> None:
         self._windows = [(pace, deque[float]()) for pace in paces]
-        self._send = send
+        self._send, self._loop = send, loop
         self._waiting: deque[bytes] = deque()
         self._later: asyncio.TimerHandle | None = None
 
@@ -54,11 +63,10 @@ class Outbox:
     def _work(self) -> None:
         self._later = None
         while self._waiting:
-            loop = asyncio.get_running_loop()
-            now = loop.time()
+            now = self._loop.time()
             wait = max((self._wait(pace, sent, now) for pace, sent in self._windows), default=0.0)
             if wait > 0:
-                self._later = loop.call_later(wait, self._work)
+                self._later = self._loop.call_later(wait, self._work)
                 return
             for _, sent in self._windows:
                 sent.append(now)
@@ -101,8 +109,9 @@ class Socket(WSListener):
 
     async def open(self, seconds: float) -> None:
         """Connect; raises one of CANNOT_CONNECT."""
-        self._outbox = Outbox(self.paces, self._send)
-        self._gone = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._outbox = Outbox(self.paces, self._send, loop)
+        self._gone = loop.create_future()
         async with asyncio.timeout(seconds):
             self._transport, _ = await ws_connect(
                 lambda: self,
