@@ -126,6 +126,14 @@ def test_single_trades_are_filled_up_with_single_trades(client: Client, binance:
     assert stands(client) == [(str(number), False) for number in range(1, 101)]
 
 
+def test_aggregates_that_the_collector_could_not_keep_come_back_as_aggregates(
+    client: Client, binance: BinanceServer, tmp_path: Path
+) -> None:
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, "trade")])
+    assert only(close(client, tmp_path, binance.url)).outcome == "healed"
+    assert stands(client) == [(str(number), True) for number in range(1, 101)]
+
+
 def test_hole_that_only_numbers_show_is_put_on_record_and_healed(
     client: Client, binance: BinanceServer, tmp_path: Path
 ) -> None:
@@ -214,7 +222,7 @@ def test_gap_of_a_book_stays_open_and_says_why(client: Client, binance: BinanceS
 def test_long_gap_is_fetched_in_parts(
     client: Client, binance: BinanceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(healing, "CHUNK_NS", 7_000 * MS)
+    monkeypatch.setattr(healing, "CHUNK_NS", 40_000 * MS)
     land(client, [*aggregates(range(1, 11)), *aggregates(range(91, 101)), hole(10, 91)])
     told = only(close(client, tmp_path, binance.url))
     assert (told.outcome, told.trades) == ("healed", 80)

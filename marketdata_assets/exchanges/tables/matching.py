@@ -5,7 +5,7 @@ puts trades of one order at one price together under the number of the last one;
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.instruments import EXACT
 from marketdata_assets.exchanges.records import Gap, Trade
 
 SINGLES = "trade"
-"""The stream of Binance's single trades."""
+"""The stream of Binance's single trades, and what the collector calls trades of any kind that it could not keep."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def _by_id(standing: Sequence[Standing], history: Sequence[Trade]) -> tuple[list
 
 
 def _by_number(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> tuple[list[Trade], int]:
+    single = _single(gap, standing)
     whole = {one.trade_id for one in standing if one.first_id is not None}
     singles = {int(one.trade_id) for one in standing if one.first_id is None}
     told = {one.trade_id for one in history}
@@ -77,9 +78,16 @@ def _by_number(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade])
         known += len(there)
         if one.trade_id in whole or len(there) == len(inside):
             continue
-        alone = len(inside) == 1 and gap.stream == SINGLES  # then it is the same row as the stream would have made
+        alone = len(inside) == 1 and single  # then it is the same row as the stream would have made
         missing.append(replace(one, trade_id=one.first_id, first_id=None, last_id=None) if alone else one)
     return missing, known
+
+
+def _single(gap: Gap, standing: Sequence[Standing]) -> bool:
+    """Whether single trades are missing in a gap of Binance's: as around it, and where nothing stands, as on spot."""
+    if gap.stream != SINGLES or any(one.first_id is not None for one in standing):
+        return False
+    return bool(standing) or gap.market_type == "spot"
 
 
 def _by_order(standing: Sequence[Standing], history: Sequence[Trade]) -> tuple[list[Trade], int]:
@@ -119,11 +127,11 @@ def amount(trade: Trade) -> Decimal:
     return Decimal(trade.contracts or trade.size or 0)
 
 
-def _numbers_lacking(gap: Gap, standing: Iterable[Standing], history: Iterable[Trade]) -> int:
+def _numbers_lacking(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> int:
     """How many of the numbers in a gap of Binance's neither what stands nor the history has."""
     if gap.exchange != "binance" or gap.last_id is None or gap.next_id is None:
         return 0
-    single = gap.stream == SINGLES
+    single = _single(gap, standing)
     spans: list[tuple[int, int]] = []
     every: list[Standing | Trade] = [*standing, *history]
     for one in every:
