@@ -1,0 +1,92 @@
+"""What is told of the exchange tables: states of days, captures in a folder, hosts of venues, pictures."""
+
+import datetime as dt
+import os
+import time
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from landed_market import land
+
+from marketdata_assets.exchanges.histories import Hosts
+from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.exchanges.tables import ohlcv, plots, status, watch
+from marketdata_assets.exchanges.tables.healing import SETTLED_NS, Told
+from marketdata_assets.exchanges.tables.rows import insert_records
+from marketdata_assets.stores import clickhouse_ledger
+
+DAYS = [dt.date(2026, 1, 4), dt.date(2026, 1, 5), dt.date(2026, 1, 6)]
+NOON = int(dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC).timestamp()) * 10**9
+DAY_NS = 86_400 * 10**9
+ABOUT = ("okx", "spot", "ABC-USDT", "ABC-USDT")
+
+
+def trade(number: int, ns: int, price: str = "1") -> Trade:
+    return Trade(*ABOUT, ns, ns, str(number), price, "1", None, "buy")  # type: ignore[arg-type]
+
+
+def gap(ns: int, stream: str = "trades", healed_at: int | None = None) -> Gap:
+    return Gap(*ABOUT, stream, None, None, ns, ns + 10**9, "reopened", healed_at)  # type: ignore[arg-type]
+
+
+def test_overview_tells_rows_newest_refused_and_days(clickhouse_client: Client) -> None:
+    land(
+        clickhouse_client, [trade(1, NOON), trade(2, NOON + DAY_NS), gap(NOON), gap(NOON + DAY_NS, healed_at=NOON + 1)]
+    )
+    clickhouse_ledger.ensure(clickhouse_client)
+    insert_records(clickhouse_client, [trade(3, NOON, price="0." + "1" * 20)])
+    ohlcv.compute(clickhouse_client, DAYS[1], run_id="test", now=dt.datetime.now(dt.UTC))
+    found = {one.table: one for one in status.overview(clickhouse_client, DAYS)}
+    trades = found["exchange_trades"]
+    assert (trades.rows, trades.rejected) == (2, 1)
+    assert trades.newest == dt.datetime(2026, 1, 6, 12, tzinfo=dt.UTC)
+    assert found["exchange_tickers"].newest is None
+    assert found["exchange_ohlcv_1m"].days == {"ok": 1, "missing": 1}
+    assert found["exchange_gaps"].days == {"open": 1, "ok": 1}
+    assert status.behind(clickhouse_client, DAYS) == [DAYS[2]]
+    [refused] = status.refused(clickhouse_client, 5)
+    assert refused["dataset"] == "exchange_trades"
+    assert "1" * 20 in refused["raw"]
+
+
+def test_open_gaps_are_tried_once_they_are_old_enough(clickhouse_client: Client) -> None:
+    land(clickhouse_client, [gap(NOON), gap(NOON + DAY_NS, "books"), gap(NOON - 3 * DAY_NS)])
+    young, old = NOON + 10**9 + SETTLED_NS - 1, NOON + 10**9 + SETTLED_NS
+    assert status.with_open_gaps(clickhouse_client, DAYS, young, SETTLED_NS) == []
+    assert status.with_open_gaps(clickhouse_client, DAYS, old, SETTLED_NS) == [DAYS[1]]
+
+
+def test_look_is_at_captures_only_and_no_more_than_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "MAX_FILES", 2)
+    for name in ("c.txt.gz", "a.capture.zst", "b.ndjson", "readme.md", ".hidden.ndjson"):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, (1.0, 1.0))
+    seen = watch.look(tmp_path, None, time.time_ns(), 30.0)
+    assert [path.name for path in seen.files] == ["a.capture.zst", "b.ndjson"]
+    assert [path.name for path in seen.waiting] == ["c.txt.gz"]
+    seen = watch.look(tmp_path, seen.cursor, time.time_ns(), 30.0)
+    assert [path.name for path in seen.files] == ["c.txt.gz"]
+    (tmp_path / "a.capture.zst").unlink()
+    assert watch.look(tmp_path, seen.cursor, time.time_ns(), 30.0).files == ()
+    assert watch.captures_in(tmp_path / "nowhere") == []
+
+
+def test_hosts_are_named_by_venue_and_market(tmp_path: Path) -> None:
+    hosts = Hosts(tmp_path, {"binance-spot": "http://127.0.0.1:1", "okx": "http://127.0.0.1:2"})
+    assert hosts.url("binance", "spot") == "http://127.0.0.1:1"
+    assert hosts.url("binance", "linear") == "https://fapi.binance.com"
+    assert hosts.url("okx", "linear") == "http://127.0.0.1:2"
+    assert hosts.url("deribit", "inverse") == "https://www.deribit.com/api/v2"
+
+
+def test_timeline_draws_gaps_of_any_length(clickhouse_client: Client) -> None:
+    pytest.importorskip("matplotlib")
+    healed = gap(NOON, healed_at=NOON + 5)
+    told = [Told(healed, "healed before"), Told(gap(NOON + DAY_NS // 4), "open"), Told(gap(NOON, "books"), "open")]
+    assert (plots.timeline(told) or "").startswith("![gaps](data:image/png")
+    assert (plots.timeline(told[:1]) or "").startswith("![gaps](data:image/png")
+    assert plots.timeline([]) is None
+    land(clickhouse_client, [])
+    assert plots.closes(clickhouse_client, DAYS[1]) is None
+    assert plots.trades_by_hour(clickhouse_client, DAYS[1]) is None
