@@ -1,0 +1,171 @@
+"""Blocks of lines to frames: the flow's columns, in their types, with the line of each row.
+
+Two lanes give the same frame. The fast lane lets polars parse the block as it is and stands back at the first
+irregularity; the careful lane takes that block line by line, and refuses what is no row.
+"""
+
+import csv
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from marketdata_assets.flows import casting
+from marketdata_assets.flows.definition import Loader
+from marketdata_assets.flows.loader import Block, count
+from marketdata_assets.flows.rejects import LINE, Rejects
+
+LONGEST_CELL_LINES = 100
+QUOTE = '"'
+
+
+class Reader:
+    """Frames of one unit's blocks; `names` is its header."""
+
+    def __init__(self, loader: Loader, names: list[str], rejects: Rejects) -> None:
+        self._loader = loader
+        self._rejects = rejects
+        self._width = len(names)
+        self._at = [names.index(source) for source in loader.columns]
+        self._names = list(loader.columns.values())
+        self._types = loader.types
+        self._delimiter = loader.delimiter.encode()
+        self._numbers = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
+
+    def frame(self, block: Block) -> pl.DataFrame:
+        """The rows of `block` that are rows of the flow."""
+        frame = self._fast(block)
+        return self._careful(block) if frame is None else frame
+
+    def _fast(self, block: Block) -> pl.DataFrame | None:
+        text = block.text.rstrip(b"\r\n") + b"\n"
+        lines = self._lines(text, block.first_line) if not block.undecodable else None
+        if lines is None:
+            return None
+        doubles = [name for name, kind in self._types.items() if kind.kind in ("numeric", "double")]
+        frame = self._read(text, doubles)
+        if frame is not None and frame.height == len(lines):
+            frame = self._checked(frame, doubles)
+        if frame is None:
+            frame, doubles = self._read(text, []), []
+        if frame is None or frame.height != len(lines):
+            return None
+        self._rejects.rows += frame.height
+        rest = {name: kind for name, kind in self._types.items() if name not in doubles}
+        return casting.parse(self._stripped(frame, text).with_columns(lines), rest, self._rejects)
+
+    def _read(self, text: bytes, doubles: list[str]) -> pl.DataFrame | None:
+        """The flow's columns, `doubles` as such and the others as text."""
+        picked = [str(at) for at in self._at]
+        kinds: dict[str, Any] = dict.fromkeys(picked, pl.String)
+        kinds |= {source: pl.Float64 for source, name in zip(picked, self._names, strict=True) if name in doubles}
+        try:
+            frame = pl.read_csv(
+                self._numbers + text,
+                columns=picked,
+                schema_overrides=kinds,
+                infer_schema=False,
+                separator=self._loader.delimiter,
+                quote_char=QUOTE if QUOTE.encode() in text else None,
+                null_values=self._loader.missing,
+            )
+        except PolarsError:
+            return None
+        return frame.select(picked).rename(dict(zip(picked, self._names, strict=True)))
+
+    def _checked(self, frame: pl.DataFrame, doubles: list[str]) -> pl.DataFrame | None:
+        """Numbers read as doubles in their types; None when one must be read from its text."""
+        checked: list[pl.Series] = []
+        for name in doubles:
+            kind, column = self._types[name], frame[name]
+            if bool((column.is_nan() | column.is_infinite()).any()):
+                return None
+            values = casting.numeric_of_doubles(column, kind) if kind.kind == "numeric" else column
+            if values is None:
+                return None
+            checked.append(values.alias(name))
+        return frame.with_columns(checked)
+
+    def _stripped(self, frame: pl.DataFrame, text: bytes) -> pl.DataFrame:
+        if not self._loader.strip or not (b" " in text or b"\t" in text):
+            return frame
+        stripped = pl.col(pl.String).str.strip_chars()
+        return frame.with_columns(stripped).with_columns(
+            pl.when(pl.col(pl.String).is_in(self._loader.missing)).then(None).otherwise(pl.col(pl.String)).name.keep()
+        )
+
+    def _lines(self, text: bytes, first: int) -> pl.Series | None:
+        """The line each row begins on; None when not every row has as many cells as the header."""
+        if b'"' not in text:
+            rows = count(text, b"\n")
+            if not _even(text, self._delimiter, rows, self._width):
+                return None
+            return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
+        characters = np.frombuffer(text, np.uint8)
+        outside = (np.cumsum(characters == ord(QUOTE), dtype=np.int32) & 1) == 0
+        ends = characters == ord("\n")
+        marks = characters[((characters == self._delimiter[0]) | ends) & outside]
+        if len(marks) % self._width or not _ends_evenly(marks, self._width):
+            return None
+        before = np.cumsum(ends)[np.flatnonzero(ends & outside)]
+        return pl.Series(LINE, first + np.concatenate([[0], before[:-1]]), dtype=pl.Int64)
+
+    def _careful(self, block: Block) -> pl.DataFrame:
+        cells: list[list[str]] = []
+        lines: list[int] = []
+        self._rejects.add_all(block.undecodable, f"not {self._loader.encoding}")
+        self._rejects.rows += len(block.undecodable)
+        for line, row in _rows(block, self._loader.delimiter):
+            if len(row) == self._width:
+                cells.append([row[at] for at in self._at])
+                lines.append(line)
+            else:
+                self._rejects.rows += 1
+                self._rejects.add(line, f"{len(row)} columns, expected {self._width}" if row else "a quote without end")
+        schema = dict.fromkeys(self._names, pl.String)
+        frame = pl.DataFrame(cells, schema=schema, orient="row").with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
+        self._rejects.rows += frame.height
+        if self._loader.strip:
+            frame = frame.with_columns(pl.col(*self._names).str.strip_chars())
+        texts = pl.col(*self._names)
+        frame = frame.with_columns(pl.when(texts.is_in(self._loader.missing)).then(None).otherwise(texts).name.keep())
+        return casting.parse(frame, self._types, self._rejects)
+
+
+def _even(text: bytes, delimiter: bytes, rows: int, width: int) -> bool:
+    """Whether each line has `width` cells."""
+    if count(text, delimiter) != (width - 1) * rows:
+        return False
+    characters = np.frombuffer(text, np.uint8)
+    marks = characters[(characters == delimiter[0]) | (characters == ord("\n"))]
+    return _ends_evenly(marks, width)
+
+
+def _ends_evenly(marks: np.ndarray[Any, np.dtype[Any]], width: int) -> bool:
+    return bool((marks.reshape(-1, width)[:, -1] == ord("\n")).all())
+
+
+def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row's line and cells; no cells for a line whose quotes do not close."""
+    lines = block.text.decode().split("\n")
+    number = 0
+    while number < len(lines):
+        first, text = number, lines[number].rstrip("\r")
+        number += 1
+        if not text.strip():
+            continue
+        if text.count(QUOTE) % 2:
+            for more in range(number, min(number + LONGEST_CELL_LINES, len(lines))):
+                longer = "\n".join(lines[first : more + 1])
+                if longer.count(QUOTE) % 2 == 0:
+                    text, number = longer.rstrip("\r"), more + 1
+                    break
+            else:
+                yield block.first_line + first, []
+                continue
+        yield (
+            block.first_line + first,
+            next(csv.reader([text], delimiter=delimiter)) if QUOTE in text else text.split(delimiter),
+        )
