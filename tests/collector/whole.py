@@ -12,7 +12,7 @@ from typing import Any
 from binance_venue import BinanceVenue
 from clickhouse_connect.driver.client import Client
 from collecting import covers
-from collector_process import CollectorProcess, Place, sink
+from collector_process import CollectorProcess, Place, is_confirmed, sink
 from venue import Venue
 
 from marketdata_assets.collector.drain import Drained, Pace, drain
@@ -37,11 +37,12 @@ class At:
     data_types: Sequence[str] = TYPES
     of_trade: Callable[[int], str] = str
     """The id in the table of a trade by its number."""
+    only: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
         """Its instruments of this market type."""
-        return [name for name in self.venue.markets if self._is_ours(name)]
+        return [*self.only] or [name for name in self.venue.markets if self._is_ours(name)]
 
     @property
     def place(self) -> Place:
@@ -82,7 +83,7 @@ class Chain:
 
     def begin(self, rate: float) -> None:
         """Wait until all is subscribed to, and let so much happen at every venue."""
-        self.collector.until(_confirmed)
+        self.collector.until(is_confirmed)
         self.rate(rate)
         self.collector.subscribed()
 
@@ -125,11 +126,6 @@ def whole(
         places = [at.place for at in ats]
         collector = CollectorProcess(home, places, nats.url, clickhouse_url, shard, sections)
         yield Chain(home, nats, ats, open_.enter_context(collector))
-
-
-def _confirmed(told: dict[str, Any]) -> bool:
-    listed = [one for market in told["markets"] for one in market["subscriptions"]]
-    return bool(listed) and all(one["status"] == "confirmed" for one in listed)
 
 
 def _settled(collector: CollectorProcess) -> int:

@@ -152,16 +152,16 @@ class CollectorProcess:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
 
+def is_confirmed(told: dict[str, Any]) -> bool:
+    """Whether every market has subscriptions, and all are confirmed."""
+    listed = [market["subscriptions"] for market in told["markets"]]
+    return all(listed) and all(one["status"] == "confirmed" for some in listed for one in some)
+
+
 def is_ready(told: dict[str, Any]) -> bool:
     """Whether every subscription is confirmed and every book live."""
-    markets = told["markets"]
-    subscriptions = [one for market in markets for one in market["subscriptions"]]
-    books = [one for market in markets for one in market["books"]]
-    return (
-        bool(subscriptions)
-        and all(one["status"] == "confirmed" for one in subscriptions)
-        and all(one["status"] == "live" for one in books)
-    )
+    books = [one for market in told["markets"] for one in market["books"]]
+    return is_confirmed(told) and all(one["status"] == "live" for one in books)
 
 
 def sink(told: dict[str, Any], name: str = "jetstream") -> dict[str, Any]:

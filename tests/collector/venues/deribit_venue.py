@@ -72,7 +72,7 @@ class DeribitVenue(Venue, DeribitServer):
         elif method == "public/test":
             socket.owes, made = False, {"result": {"version": "1.2.26"}}
         socket.text(_bytes({"jsonrpc": "2.0", "id": request.get("id"), **made, "usIn": 1, "usOut": 2, "usDiff": 1}))
-        for snapshot in snapshots:
+        for snapshot in filter(None, snapshots):
             socket.text(snapshot)
 
     def _subscribe(self, socket: Socket, channels: Sequence[str]) -> tuple[Any, list[bytes]]:
@@ -90,11 +90,15 @@ class DeribitVenue(Venue, DeribitServer):
         for channel in granted:
             kind, name = _of(channel)
             self.wanted(name, KINDS[kind])
-        return {"result": granted}, [self._snapshot(channel) for channel in fresh if channel.startswith("book.")]
+        return {"result": granted}, [self.first_of(channel) for channel in fresh if channel.startswith("book.")]
 
     def _exists(self, channel: str) -> bool:
         kind, name = _of(channel)
         return kind in KINDS and name in self.markets
+
+    def first_of(self, channel: str) -> bytes:
+        """What is sent to a new subscription of a book."""
+        return self._snapshot(channel)
 
     def _snapshot(self, channel: str) -> bytes:
         market = self.markets[_of(channel)[1]]
@@ -231,6 +235,10 @@ def _plain(text: str) -> str:
 
 
 def _listed(name: str) -> dict[str, Any]:
+    if name.endswith(("-C", "-P")):
+        told = {"instrument_name": name, "kind": "option", "is_active": True, "contract_size": 1.0}
+        currencies = {"base_currency": _base(name), "quote_currency": _base(name), "counter_currency": "USD"}
+        return told | currencies | {"instrument_type": "reversed"}
     quote = "USD" if _inverse(name) else "USDC"
     told = {"instrument_name": name, "kind": "future" if "PERPETUAL" in name else "spot", "is_active": True}
     told |= {"base_currency": _base(name), "quote_currency": quote, "counter_currency": quote}

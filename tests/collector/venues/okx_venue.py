@@ -73,7 +73,11 @@ class OkxVenue(Venue, OkxServer):
         if about.inst_id:
             self.wanted(about.inst_id, KINDS.get(about.channel))
         if about.channel == "books":
-            socket.text(self._snapshot(self.markets[about.inst_id]))
+            self.begin_book(socket, self.markets[about.inst_id])
+
+    def begin_book(self, socket: Socket, market: Market) -> None:
+        """What is sent to a new subscription of a book."""
+        socket.text(self._snapshot(market))
 
     def _snapshot(self, market: Market) -> bytes:
         bids, asks = market.levels(400)
@@ -202,11 +206,12 @@ class OkxVenue(Venue, OkxServer):
 
 
 def _kind(name: str) -> str:
-    return "SWAP" if name.endswith("-SWAP") else "SPOT"
+    last = name.rpartition("-")[2]
+    return "FUTURES" if last.isdigit() else "SWAP" if last == "SWAP" else "SPOT"
 
 
 def _underlying(name: str) -> str:
-    return name.removesuffix("-SWAP")
+    return "-".join(name.split("-")[:2])
 
 
 def _listed(name: str) -> dict[str, str]:
