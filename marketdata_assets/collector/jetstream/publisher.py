@@ -10,7 +10,6 @@ import random
 import ssl
 import time
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ import msgspec
 from marketdata_assets.collector.holes import Hole
 from marketdata_assets.collector.items import Item, Recorded, items, message_id, moment, subject
 from marketdata_assets.collector.jetstream.errors import NatsAway, NatsRefused, SpoolFull
-from marketdata_assets.collector.jetstream.spool import Kept, Spool
-from marketdata_assets.collector.jetstream.window import Entry, FromSpool, Spooled, Window, kept
+from marketdata_assets.collector.jetstream.shelf import Shelf
+from marketdata_assets.collector.jetstream.spool import Spool
+from marketdata_assets.collector.jetstream.window import Entry, Spooled, Window, kept
 from marketdata_assets.collector.jetstream.wire import CRLF, Address, Message, Wire, publication
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.collector.sink import SinkState
@@ -29,6 +29,8 @@ from marketdata_assets.errors import MarketDataError
 
 HEADER_ROOM = 4096
 """Bytes of the server's greatest message that are left for subject and headers."""
+SPILL = 8192
+"""So many items go to the disk at once."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +70,20 @@ class Publisher:
     ) -> None:
         self.duplicates = 0  # acks of messages that the stream had already
         self._address = Address.of(url)
-        self._queue, self._spool = queue, spool
+        self._queue, self._shelf = queue, Shelf(spool) if spool is not None else None
         self._prepare, self._on_acked, self._limits = prepare, on_acked, limits or Limits()
         self._context, self._jitter = context, jitter
         self._inbox = f"_INBOX.{uuid.uuid4().hex[:12]}."
         self._window = Window()
         self._stash: list[Item] = []  # taken out of the queue for the spool, which had no room
-        self._reading: deque[FromSpool] = deque()  # frames that are being sent
-        self._page: deque[Spooled] = deque()  # the rest of the last of them
         self._wire: Wire | None = None
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
         self._down_since = self._acked_at = self._spilled_at = time.monotonic()
-        self._retry_spool_at = 0.0
+        self._retry_disk_at = 0.0
         self._attempt = 0
         self._sent = self._acked = self._too_large = 0
         self._last_error: str | None = None  # of the server
-        self._disk_error: str | None = None
 
     def put(self, items: Sequence[Item]) -> None:
         """Take items; in the event loop."""
@@ -103,33 +102,37 @@ class Publisher:
     async def drain(self, seconds: float) -> int:
         """Wait for the acks while `run` goes on; what has none by then goes to the spool. What is lost otherwise."""
         end = time.monotonic() + seconds
-        while self._in_memory() and time.monotonic() < end and (self._wire is not None or self._spool is None):
+        while self._in_memory() and time.monotonic() < end and (self._wire is not None or self._shelf is None):
             self._wake.set()
             await asyncio.sleep(0.01)
         async with self._turn:
-            if self._in_memory() and self._spool is not None:
-                with suppress(SpoolFull):
-                    await self._shelve(self._spool)
-                    while self._stash or self._queue:
-                        await self._spill(self._spool)
+            if self._in_memory() and self._shelf is not None:
+                await self._shelve(self._shelf)
+                while taken := self._stash or self._queue.take(SPILL):
+                    self._stash = taken[await self._shelf.work(taken, 0) :]
+                    if self._stash:
+                        break
         return self._in_memory()
 
     def close(self) -> None:
         """Let go of the connection and of the spool's folder."""
         self._disconnect("closed")
-        if self._spool is not None:
-            self._spool.close()
+        if self._shelf is not None:
+            self._shelf.spool.close()
 
     def state(self) -> SinkState:
         """How it is doing."""
-        spool = self._spool
+        spool = self._shelf.spool if self._shelf else None
         oldest = (
             self._window.oldest_ns,
             spool.oldest_ns if spool else None,
             moment(self._stash[0].record) if self._stash else None,
             self._queue.oldest_ns,
         )
-        errors = (self._disk_error, self._last_error or (self._wire.last_error if self._wire else None))
+        errors = (
+            self._shelf.error if self._shelf else None,
+            self._last_error or (self._wire.last_error if self._wire else None),
+        )
         return SinkState(
             queued=len(self._queue) + len(self._stash),
             capacity=self._queue.capacity,
@@ -196,86 +199,76 @@ class Publisher:
     async def _step(self) -> bool:
         """Move on what can be moved; whether anything was sent."""
         async with self._turn:
-            if self._spool is not None:
-                with suppress(SpoolFull):
-                    await self._to_spool(self._spool)
+            if self._shelf is not None:
+                await self._to_disk(self._shelf)
             wire = self._wire
             if wire is None or wire.closed.done():
                 return False
             self._look_for_acks(wire)
-            entries = self._fitting(wire, await self._next())
+            entries = self._fitting(wire, self._next())
             if entries:
                 self._write(wire, zip(self._window.add(entries, time.monotonic()), entries, strict=True))
         await wire.writable()
         return bool(entries)
 
-    async def _to_spool(self, spool: Spool) -> None:
+    async def _to_disk(self, shelf: Shelf) -> None:
         now = time.monotonic()
-        if now < self._retry_spool_at:
-            return
         away = self._wire is None and now - self._down_since >= self._limits.spill_seconds
-        if away and self._window:
-            await self._shelve(spool)
+        if away and self._window and now >= self._retry_disk_at:
+            await self._shelve(shelf)
+        taken = self._for_disk(shelf, away, now)
+        sending = self._wire is not None and not self._window.items
+        wanted = self._limits.window if sending and shelf.lacks(self._limits.window) else 0
+        if not taken and not wanted and not shelf.spool.sync_is_due:
+            return
+        if taken:
+            self._stash = taken
+        appended = await shelf.work(taken, wanted)
+        if taken:
+            self._stash, self._spilled_at = taken[appended:], now
+        if shelf.error is not None:
+            self._retry_disk_at = time.monotonic() + 1
+
+    def _for_disk(self, shelf: Shelf, away: bool, now: float) -> list[Item]:
+        """What goes to the spool. While it is worked off all new items go there, or the order would be lost."""
         waiting = len(self._queue) + len(self._stash)
-        behind = spool.unread or bool(self._page)
-        many = waiting >= self._limits.burst or now - self._spilled_at >= 0.05
-        if waiting and (away or waiting > self._queue.capacity // 2 or behind) and many:
-            await self._spill(spool)
-            self._spilled_at = now
-        if spool.sync_is_due:
-            await asyncio.to_thread(spool.sync)
-
-    async def _spill(self, spool: Spool) -> None:
-        taken = self._stash or self._queue.take(4 * self._limits.burst)
-        self._stash = taken
-        await self._on_disk(spool.append, [kept(one) for one in taken])
-        self._stash = []
-
-    async def _shelve(self, spool: Spool) -> None:
-        """Bring what is sent and not acknowledged to the disk; it goes in front of all others."""
-        if self._window.items:
-            entries = self._window.clear()
-            try:
-                await self._on_disk(spool.prepend, [kept(one) for one in entries])
-            except SpoolFull:
-                self._window.add(entries, time.monotonic())
-                raise
+        if not waiting or now < self._retry_disk_at:
+            return []
+        if away or shelf.has_more:
+            due = waiting >= self._limits.burst or now - self._spilled_at >= 0.05
+        elif not shelf.is_empty:
+            due = waiting > self._limits.window  # else its last acks are awaited
         else:
+            due = waiting > self._queue.capacity // 2
+        if not due:
+            return []
+        return self._stash or self._queue.take(SPILL)
+
+    async def _shelve(self, shelf: Shelf) -> None:
+        """Bring what is sent and not acknowledged to the disk; it goes in front of all others."""
+        if not self._window.items:
             self._window.clear()
-            self._page.clear()
-            self._reading.clear()
-            spool.rewind()
-
-    async def _on_disk(self, write: Callable[[list[Kept]], None], messages: list[Kept]) -> None:
+            shelf.begin_anew()
+            return
+        entries = self._window.clear()
         try:
-            await asyncio.to_thread(write, messages)
-            self._disk_error = None
-        except SpoolFull as error:
-            self._disk_error = str(error)
-            self._retry_spool_at = time.monotonic() + 1
-            raise
+            await shelf.put_in_front(entries)
+        except SpoolFull:
+            self._window.add(entries, time.monotonic())
+            self._retry_disk_at = time.monotonic() + 1
 
-    async def _next(self) -> list[Entry]:
+    def _next(self) -> list[Entry]:
         """What is sent next. Neither of the spool nor of the queue while acks of the other are awaited."""
-        room = min(self._limits.window - len(self._window), self._limits.burst)
+        room = self._limits.window - len(self._window)
         if room <= 0 or self._window.bytes >= self._limits.window_bytes:
             return []
-        if self._spool is not None and self._spool:
-            return [] if self._window.items else await self._next_of(self._spool, room)
+        room = min(room, self._limits.burst)
+        if self._shelf is not None and not self._shelf.is_empty:
+            return [] if self._window.items else self._shelf.take(room)
         if self._stash:
-            entries, self._stash = self._stash, []
+            entries, self._stash = self._stash[:room], self._stash[room:]
             return [*entries]
         return [*self._queue.take(room)]
-
-    async def _next_of(self, spool: Spool, room: int) -> list[Entry]:
-        if not self._page:
-            frame = await asyncio.to_thread(spool.read)
-            if frame is None:
-                return []
-            source = FromSpool(frame, len(frame.messages))
-            self._reading.append(source)
-            self._page.extend(Spooled(one, source) for one in frame.messages)
-        return [self._page.popleft() for _ in range(min(room, len(self._page)))]
 
     def _fitting(self, wire: Wire, entries: list[Entry]) -> list[Entry]:
         """The server would end the connection over a message that is too large for it, again and again."""
@@ -335,11 +328,8 @@ class Publisher:
         if direct and self._on_acked is not None:
             self._on_acked(direct)
         if len(direct) < len(acked):
-            for one in acked:
-                if isinstance(one, Spooled):
-                    one.source.left -= 1
-            while self._reading and not self._reading[0].left and self._spool is not None:
-                self._spool.consume(self._reading.popleft().frame)
+            assert self._shelf is not None
+            self._shelf.acked([one for one in acked if isinstance(one, Spooled)])
 
     def _refused(self, message: Message) -> None:
         """No stream has the subject, or it cannot take the message now; it is sent again when its time is over."""

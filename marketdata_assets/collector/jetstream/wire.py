@@ -9,8 +9,10 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple, Self, cast
+from typing import Self, cast
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from marketdata_assets.collector.jetstream.errors import BadAddress, NatsAway, NatsRefused
 
@@ -24,7 +26,7 @@ _MSG, _HMSG = b"MH"
 _HEADER_BYTES = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n")
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message from the server."""
 
     subject: bytes
