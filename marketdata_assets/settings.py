@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     ticks_workers: int = Field(default=8, ge=1, description="requests under way at one provider of ticks")
     captures_dir: Path | None = Field(default=None, description="captures of exchanges; default HOME/captures")
     captures_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
-    exchange_days: int = Field(default=400, ge=1, description="days that are partitions of exchanges, up to this one")
+    exchange_days: int = Field(default=90, ge=1, description="days that are partitions of exchanges, up to this one")
     exchange_hosts: dict[str, str] = Field(
         default_factory=dict, description='REST hosts in place of the venues\' own, as {"binance-spot": "https://..."}'
     )

@@ -1,0 +1,102 @@
+"""Exchanges from the command line: captures, the stream, days, and what status and quarantine say of them."""
+
+import datetime as dt
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import answer, marketdata
+
+from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
+from marketdata_assets.exchanges.sample.captures import Written, write
+from marketdata_assets.exchanges.sample.market import Plan
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.stores import clickhouse
+
+YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+START = dt.datetime.combine(YESTERDAY, dt.time(9), dt.UTC)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """The running stack with a ClickHouse database of its own, and captures in a folder."""
+
+    stack: LocalStack
+    url: str
+    folder: Path
+
+    def run(self, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        ours: dict[str, object] = {"MARKETDATA_CLICKHOUSE_URL": self.url, "MARKETDATA_CAPTURES_DIR": self.folder}
+        found = marketdata(self.stack.settings.root, *arguments, **(ours | variables))
+        assert "Traceback" not in found.stderr, found.stderr
+        return found
+
+    def said(self, *arguments: str, code: int = 0, **variables: object) -> dict[str, Any]:
+        found = self.run(*arguments, "--json", **variables)
+        assert found.returncode == code, found.stdout + found.stderr
+        return answer(found)
+
+    def sample(self) -> Written:
+        return write(self.folder, Plan(START, minutes=5))
+
+
+@pytest.fixture
+def shell(running: LocalStack, tmp_path: Path) -> Iterator[Shell]:
+    server = (running.endpoints.clickhouse_url or "").rpartition("/")[0]
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with clickhouse.connect(f"{server}/default") as client:
+        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
+        yield Shell(running, f"{server}/{name}", tmp_path / "captures")
+        client.command(f"DROP DATABASE {name} SYNC")
+
+
+def test_captures_days_status_and_quarantine(shell: Shell) -> None:
+    written = shell.sample()
+    first = shell.said("ingest", "captures")
+    assert first["rows"]["exchange_trades"] == sum(written.trades.values())
+    assert (first["captures"]["ok"], first["refused"], first["problems"]) == (3, 0, [])
+    assert (first["checks_passed"], first["checks_failed"]) == (len(OF_TABLES), [])
+    days = shell.run("ingest", "days", "--no-fetch")
+    assert days.returncode == 0, days.stderr
+    gaps, bars = days.stdout.splitlines()
+    assert gaps.startswith("exchange gaps 1 of 1 days; 0 healed now with 0 trades, 0 open; ")
+    assert bars.startswith(f"exchange bars {sum(written.bars.values()):,} of ")
+    assert bars.endswith(f"{len(OF_DAYS)} checks passed")
+    rows = {row["asset"]: row for row in shell.said("status")["assets"] if row["group"] == "exchanges"}
+    assert rows["exchange_trades"]["rows"] == sum(written.trades.values())
+    assert (rows["exchange_ohlcv_1m"]["ok"], rows["exchange_gaps"]["ok"], rows["exchange_gaps"]["open"]) == (1, 1, 0)
+    assert shell.said("quarantine", "show", "exchanges") == {"rows": []}
+    again = shell.run("ingest", "captures", str(written.files[0]))
+    assert again.stdout.startswith("exchanges     nothing new; 0 refused, 0 unreadable, captures: 1 unchanged; ")
+    assert "next: marketdata ingest days" in again.stderr
+
+
+def test_capture_that_is_not_there_fails_by_name(shell: Shell) -> None:
+    found = shell.run("ingest", "captures", str(shell.folder / "nothing.capture.zst"))
+    assert found.returncode == 1
+    assert "nothing.capture.zst" in found.stderr
+
+
+def test_drain_without_a_stream_says_what_makes_one(shell: Shell) -> None:
+    found = shell.run("drain")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("exchanges     nothing new; ")
+    assert "Start the collector" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ingest", "days", "--first", "2026-01-02", "--last", "2026-01-01"), "2026-01-01 is before 2026-01-02"),
+        (("ingest", "days", "--first", "1999-01-01"), "days are partitions from"),
+        (("ingest", "captures", "--exchange", "mtgox"), "'mtgox' is none of binance, okx, deribit"),
+    ],
+)
+def test_what_cannot_be_is_refused(shell: Shell, arguments: tuple[str, ...], said: str) -> None:
+    found = shell.run(*arguments)
+    assert found.returncode != 0
+    assert said in " ".join(found.stderr.replace("│", " ").split())
