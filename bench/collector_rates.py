@@ -1,11 +1,12 @@
 """One collector process between a venue that sends as fast as it is asked and a real nats-server, for minutes.
 
 Each of them is a process of its own. What is counted: messages of the venue that JetStream has acknowledged, how long
-it took from their receipt to the ack, and the memory of the collector meanwhile. At the end every trade of the venue
-has to be in the stream once.
+it took from their receipt to the ack, and the memory of the collector meanwhile. At the end the stream is drained into
+ClickHouse and bars are made: every trade of the venue has to be in all of them once.
 """
 
 import asyncio
+import datetime as dt
 import importlib
 import json
 import subprocess
@@ -23,8 +24,13 @@ import nats
 import psutil
 
 from bench.figure import Figure
+from marketdata_assets.collector.drain import drain
+from marketdata_assets.exchanges.tables import ohlcv, schema
 from marketdata_assets.local import nats as local_nats
 from marketdata_assets.local.process import Server
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
 
 SYMBOLS = 20
 ASKED = 22_000.0
@@ -59,6 +65,7 @@ class Soak:
     trades_sent: int
     messages_sent: int
     stored: dict[str, int]  # in the stream, by type of record
+    tables: dict[str, int]  # rows of trades, and trades in bars
     report: dict[str, Any]  # of the collector
     violations: Sequence[str]
 
@@ -110,8 +117,14 @@ def figures() -> Iterator[Figure]:
     yield Figure("collector.lag_p99_ms", one.lag_ms(0.99), "ms", None, f"{lag}, {queued:,.0f} queued in the middle")
     first, last = one.looks[0], one.looks[-1]
     memory = f"RSS {first.rss / MB:.0f} MB at the beginning and {last.rss / MB:.0f} MB at the end of the same run"
-    missing = one.trades_sent - one.stored["trade"]
-    counted = f"of {one.trades_sent:,} trades of the same run those that are not in the stream exactly once"
+    counts = (one.stored["trade"], one.tables["rows"], one.tables["in bars"])
+    missing = max(abs(one.trades_sent - count) for count in counts)
+    places = ", ".join(
+        f"{count:,} {where}" for count, where in zip(counts, ("in the stream", "rows", "in bars"), strict=True)
+    )
+    counted = (
+        f"{one.trades_sent:,} trades were sent in the same run; {places}; {sum(one.stored.values()):,} records in all"
+    )
     yield Figure("collector.soak_trades_missing", missing, "trades", ("<=", 0), counted)
     yield Figure("collector.memory_growth_mb_per_min", one.growth, "MB/min", ("<=", 2.0), memory)
 
@@ -134,7 +147,8 @@ def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SY
             collector.until(lambda told: _sink(told)["queued"] == _sink(told)["spooled"] == 0 and _all(told, sent))
             report = collector.stop()
             stored = _stored(server)
-        return Soak(looks, sent["trades"], sent["messages"], stored, report, sent["violations"])
+            tables = _drained(server, home)
+        return Soak(looks, sent["trades"], sent["messages"], stored, tables, report, sent["violations"])
     finally:
         venue.end()
         server.stop()
@@ -213,6 +227,22 @@ def _lag(metrics: str) -> list[tuple[float, int]]:
             bound = line.partition('le="')[2].partition('"')[0]
             found.append((float(bound), int(float(line.rpartition(" ")[2]))))
     return found
+
+
+def _drained(server: Server, home: Path) -> dict[str, int]:
+    """Bring the stream into tables and trades into bars; what stands there."""
+    settings = Settings(home=home / "tables", clickhouse_url=None, clickhouse_port=0)
+    with LocalStack(settings, services=("clickhouse",)) as stack:
+        url = stack.endpoints.clickhouse_url
+        assert url
+        asyncio.run(drain(url, server.url))
+        with clickhouse.connect(url) as client:
+            clickhouse_ledger.ensure(client)
+            for day in ohlcv.days_with_trades(client):
+                ohlcv.compute(client, day, run_id="bench", now=dt.datetime.now(dt.UTC))
+            rows = client.command("SELECT count() FROM exchange_trades FINAL", settings=schema.FINAL_SETTINGS)
+            in_bars = client.command("SELECT sum(trades) FROM exchange_ohlcv_1m")
+    return {"rows": int(str(rows)), "in bars": int(str(in_bars))}
 
 
 def _stored(server: Server) -> dict[str, int]:
