@@ -11,11 +11,13 @@ from marketdata_assets.exchanges.binance import history as binance
 from marketdata_assets.exchanges.binance.answers import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.deribit import history as deribit
+from marketdata_assets.exchanges.deribit.parse import INTERVALS
 from marketdata_assets.exchanges.deribit.rest import error_of as deribit_error
 from marketdata_assets.exchanges.deribit.session import REST as DERIBIT_URL
 from marketdata_assets.exchanges.history import Cursor, Page, Window
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import history as okx
+from marketdata_assets.exchanges.okx.candles import bar_of
 from marketdata_assets.exchanges.okx.instruments import OkxInstruments
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
@@ -26,6 +28,7 @@ class History(Protocol):
 
     async def listed(self) -> Sequence[Instrument]: ...
     def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
+    def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,14 @@ async def opened(hosts: Hosts, exchange: Exchange, market_type: MarketType) -> A
         limits = deribit.limits(hosts.budgets)
         async with Rest(exchange, url, limits, deribit_error, patience=hosts.patience) as client:
             yield deribit.DeribitHistory(client, Instruments(exchange))
+
+
+def interval_of(exchange: Exchange, stream: str) -> str | None:
+    """The interval of a venue's stream of candles, as records say it; null when it is none."""
+    word = stream.removeprefix("kline_").removeprefix("candle").removeprefix("chart.trades.")
+    if exchange == "okx":
+        bar = bar_of(word)
+        return bar.interval if bar else None
+    if exchange == "deribit":
+        return INTERVALS.get(word, (None, 0))[0]
+    return word

@@ -55,6 +55,7 @@ def test_open_gaps_are_tried_once_they_are_old_enough(clickhouse_client: Client)
     young, old = NOON + 10**9 + SETTLED_NS - 1, NOON + 10**9 + SETTLED_NS
     assert status.with_open_gaps(clickhouse_client, DAYS, young, SETTLED_NS) == []
     assert status.with_open_gaps(clickhouse_client, DAYS, old, SETTLED_NS) == [DAYS[1]]
+    assert status.with_open_gaps(clickhouse_client, DAYS, old + status.TRIED_NS, SETTLED_NS) == []
 
 
 def test_look_is_at_captures_only_and_no_more_than_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,3 +269,31 @@ def test_deribit_goes_by_the_ids_of_its_trades(client: Client, deribit: DeribitS
     told = only(close(client, tmp_path, deribit.url))
     assert (told.outcome, told.trades) == ("healed", 20)
     assert [name for name, _ in stands(client)] == [f"ABC-{number}" for number in range(1, 101)]
+
+
+@pytest.mark.parametrize("venue", ["binance", "okx", "deribit"])
+def test_candles_of_a_gap_come_from_the_history(
+    client: Client, tmp_path: Path, venue: str, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue(venue)
+    about = {
+        "binance": (hole(1, 200, "kline_1m", "linear", ids=False), "kline_1m"),
+        "okx": (hole(1, 200, "candle1m", "spot", ids=False, **OKX), "candle1m"),
+        "deribit": (
+            hole(1, 200, "chart.trades.1", "inverse", ids=False, exchange="deribit", instrument=PERPETUAL),
+            "chart.trades.1",
+        ),
+    }[venue]
+    land(client, [about[0]])
+    told = only(close(client, tmp_path, server.url))
+    assert (told.outcome, told.trades, told.why) == ("healed", 0, "")
+    sql = "SELECT toInt64(count()) AS candles, min(open_time) AS first FROM exchange_klines FINAL"
+    [found] = clickhouse.read(client, sql).to_dicts()
+    assert found == {"candles": 4, "first": START * MS}
+
+
+def test_candle_that_is_not_over_is_not_taken(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
+    land(client, [hole(1, 50, "kline_1m", ids=False)])
+    told = only(close(client, tmp_path, binance.url, _times(51)[1], settled_ns=0))
+    assert told.outcome == "open"
+    assert "no closed candle of 1m" in told.why

@@ -33,6 +33,8 @@ WIDTH, HEIGHT = 1400, 900
 WIDE = 2000
 TALL = 1250
 """What five columns of assets need before Dagster shows more of them than their names."""
+TALLER = 2100
+"""The same for seven tables above one another."""
 START_SECONDS = 240
 PAGE_SECONDS = 45
 
@@ -46,6 +48,9 @@ SUMMARY = "/assets/alpha_summary"
 TICKS = "/locations/marketdata_assets/asset-groups/ticks/lineage"
 TICK_DATA = "/assets/tick_data"
 TICK_CHECKS = "/assets/tick_data?view=checks"
+EXCHANGES = "/locations/marketdata_assets/asset-groups/exchanges/lineage"
+EXCHANGE_CHECKS = "/assets/exchange_ohlcv_1m?view=checks"
+EXCHANGE_GAPS = "/assets/exchange_gaps"
 AUTOMATION = "/automation"
 PLOT = "img[src^='data:image/png;base64,']"
 
@@ -71,7 +76,7 @@ class Marketdata:
         self.out, self.log = home / f"{command}.out", home / f"{command}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
         # The samples count as still being written, so that the sensor does not load them again while pages are read.
-        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in ("BARS", "ALPHAS", "TICKS")}
+        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in ("BARS", "ALPHAS", "TICKS", "CAPTURES")}
         ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, **quiet}
         script = f"import signal; signal.signal(signal.SIGINT, signal.{interrupt})"
         with self.out.open("wb") as out, self.log.open("wb") as log:
@@ -205,6 +210,24 @@ class Browser:
         self.open(TICK_CHECKS)
         self.until(lambda: "Passed" in self.text().splitlines(), "a verdict")
 
+    def open_exchanges(self) -> None:
+        """The graph of the exchanges, once trades, gaps and bars show their checks."""
+        self.open(EXCHANGES, WIDE, TALLER)
+        wanted = ("3 / 3 Passed", "2 / 2 Passed")
+        self.until(lambda: all(text in self.text() for text in wanted), "3 and 2 passed checks")
+
+    def open_exchange_checks(self) -> None:
+        """The checks of the bars of exchanges, with their verdicts."""
+        self.open(EXCHANGE_CHECKS)
+        self.until(lambda: "Passed" in self.text().splitlines(), "a verdict")
+
+    def open_gaps(self) -> None:
+        """The page of the gaps with their picture unfolded."""
+        self.open(EXCHANGE_GAPS)
+        self.until(lambda: self.labelled("[Show Markdown]"), "the link to a picture")
+        self.labelled("[Show Markdown]").click()
+        self.until(lambda: int(self.find(PLOT).get_attribute("naturalWidth") or 0) > 0, "a picture")
+
     def open_coverage(self) -> None:
         """The page of the bars with their first picture unfolded."""
         self.open(TICK_DATA)
@@ -260,6 +283,7 @@ def take(url: str, folder: Path) -> list[Path]:
             "checks": chromium.open_checks,
             "alphas": chromium.open_alphas,
             "ticks": chromium.open_ticks,
+            "exchanges": chromium.open_exchanges,
         }
         for name, look in looks.items():
             look()

@@ -32,6 +32,7 @@ from shots import (
 )
 
 from marketdata_assets.bars import sample
+from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
 from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.ticks import sample as sample_ticks
@@ -50,10 +51,17 @@ ALPHAS = ("brain_api", "alpha_files", "alpha_packages", "regular_alphas", "super
 ALPHA_CHECKS = ("every_id_landed", "repeat_changes_nothing", "required_fields", "unique_check_names", "unique_ids")
 TICKS = ("tushare_api", "yahoo_chart", "tick_files", "symbol_registry", "tick_data", "order_book", "factors")
 TICK_CHECKS = ("coverage", "duplicates", "ledger_agrees", "ohlc_order", "price_bounds", "volume_bounds")
+EXCHANGES = (
+    *("exchange_feed", "exchange_trades", "exchange_orderbooks", "exchange_klines", "exchange_tickers"),
+    *("exchange_funding_rates", "exchange_open_interest", "exchange_liquidations", "exchange_gaps"),
+    "exchange_ohlcv_1m",
+)
+EXCHANGE_CHECKS = ("bars_equal_klines", "bars_recomputed", "price_order")
 SWITCHED = {
     *("minute_bar_files_sensor", "bars_nightly", "kline_behind_bars", "alphas_hourly", "alphas_daily"),
     *("alphas_rotation", "alphas_nightly", "alpha_files_sensor", "alphas_follow", "brain_accounts_sensor"),
     *("tick_files_sensor", "ticks_daily", "ticks_nightly", "symbols_daily"),
+    *("exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
 }
 
 DASHED = "return [...document.querySelectorAll('*')].filter(e => getComputedStyle(e).borderTopStyle == 'dashed')"
@@ -109,7 +117,8 @@ def bar_files(home: Path) -> list[Path]:
 
 def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ours = itertools.takewhile(lambda line: not line.startswith("\x1b"), demo.out.read_text().splitlines())
-    bars, kline, alphas, *ticks = ours  # Dagster's coloured lines come after them
+    bars, kline, alphas, *others = ours  # Dagster's coloured lines come after them
+    ticks, exchanges = others[:5], others[5:]
     rows = sum(len(file_rows(path)) for path in bar_files(home))
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample.STOCKS)} codes, 0 files unchanged")
@@ -123,6 +132,13 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert f"; {stocks} ok, {(months - 1) * stocks} empty, " in ticks[1]
     assert ticks[3].split()[1:] == ["7", "of", "7", "passed"]
     assert ticks[4] == f"Successful: {stocks}/{stocks}"
+    tables, gaps, days = exchanges
+    assert tables.startswith("exchanges     ")
+    assert " 0 refused, 0 unreadable, captures: 3 ok; " in tables
+    assert tables.endswith(f" {len(OF_TABLES)} checks passed")
+    assert gaps.startswith("exchange gaps 1 of 2 days; 0 healed now with 0 trades, 0 open; ")
+    assert days.startswith("exchange bars ")
+    assert days.endswith(f" {len(OF_DAYS)} checks passed")
 
 
 def test_kline_is_right_to_the_last_digit(home: Path, demo: Marketdata) -> None:
@@ -231,6 +247,29 @@ def test_page_of_the_bars_shows_what_is_covered(chromium: Browser, tmp_path: Pat
     assert chromium.find(PLOT).size["width"] > 400
 
 
+def test_lineage_of_the_exchanges_goes_from_the_feed_to_bars_and_gaps(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_exchanges()
+    chromium.shot(tmp_path / "exchanges.png")
+    lines = chromium.text().splitlines()
+    assert {line for line in lines if line in EXCHANGES} == set(EXCHANGES)
+    assert {box.text.split()[0] for box in chromium.driver.execute_script(DASHED)} == {"exchange_feed"}
+
+
+def test_every_check_of_the_bars_of_exchanges_passed(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_exchange_checks()
+    chromium.shot(tmp_path / "exchange_checks.png")
+    lines = chromium.text().splitlines()
+    assert [(check, lines[lines.index(check) + 1]) for check in EXCHANGE_CHECKS] == [
+        (check, "Succeeded") for check in EXCHANGE_CHECKS
+    ]
+
+
+def test_page_of_the_gaps_shows_them_on_a_line_of_time(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open_gaps()
+    chromium.shot(tmp_path / "gaps.png")
+    assert chromium.find(PLOT).size["width"] > 400
+
+
 def test_automation_is_on(chromium: Browser, tmp_path: Path) -> None:
     chromium.open(AUTOMATION, height=TALL)
     chromium.until(lambda: len(chromium.driver.execute_script(SWITCHES)) == len(SWITCHED), "all switches")
@@ -260,6 +299,7 @@ def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home
     assert again.stderr == ""
     assert [said["ticks"]["tables"][name]["changed"] for name in ("tick_data", "order_book", "factors")] == [0, 0, 0]
     assert (said["ticks"]["success"], said["ticks"]["tables"]["tick_data"]["requests"]) == (True, 0)
+    assert said["exchanges"]["tables"]["captures"]["unchanged"] == 3
     assert not (home / "stack.json").exists()
     commands = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
     assert [command for command in commands if str(home) in command] == []

@@ -27,9 +27,9 @@ def of_day(client: "Client", day: dt.date) -> list[Gap]:
     return _read(client, "time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}", span(day))
 
 
-def open_gaps(client: "Client") -> list[Gap]:
-    """All gaps of trades that are not healed, in order of time."""
-    return _read(client, "healed_at IS NULL AND match(stream, {trades:String})", {"trades": TRADES})
+def open_gaps(client: "Client", streams: str = TRADES) -> list[Gap]:
+    """All gaps that are not healed of streams that match a pattern, in order of time."""
+    return _read(client, "healed_at IS NULL AND match(stream, {streams:String})", {"streams": streams})
 
 
 def days(client: "Client") -> list[dt.date]:

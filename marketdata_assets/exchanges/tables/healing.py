@@ -1,7 +1,8 @@
-"""Gaps of trades closed from the venues' histories: what is missing is fetched and inserted, then the gap is healed.
+"""Gaps of trades and candles closed from the venues' histories: what is missing is fetched and inserted, then the gap
+is healed.
 
-A gap is healed only when the history knows all trades that stand around it, and has every number in it where the venue
-numbers its trades. What cannot be closed stays open with the reason. Of order books no venue has a history.
+One of trades is healed only when the history knows all trades that stand around it, and has every number in it where
+the venue numbers its trades. What cannot be closed stays open with the reason. Of order books no venue has a history.
 """
 
 import asyncio
@@ -15,14 +16,14 @@ from typing import TYPE_CHECKING, Literal
 from msgspec.structs import replace
 
 from marketdata_assets.errors import MarketDataError, TransientError
-from marketdata_assets.exchanges.histories import History, Hosts, opened
+from marketdata_assets.exchanges.histories import History, Hosts, interval_of, opened
 from marketdata_assets.exchanges.history import Window
-from marketdata_assets.exchanges.records import Exchange, Gap, Liquidation, MarketType, Trade
+from marketdata_assets.exchanges.records import Exchange, Gap, Kline, Liquidation, MarketType, Trade
 from marketdata_assets.exchanges.tables import gaps
 from marketdata_assets.exchanges.tables.matching import Standing, match
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS
-from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, of_trades
+from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, of_candles, of_trades
 from marketdata_assets.progress import tell
 from marketdata_assets.stores import clickhouse
 
@@ -35,7 +36,9 @@ SETTLED_NS = 600_000_000_000
 CHUNK_NS = 3_600_000_000_000
 """Of a long gap so much is fetched at a time."""
 
-NO_HISTORY = "no venue has a history of this stream; it is healed only when a book begins anew"
+MINUTE_NS = 60_000_000_000
+
+NO_HISTORY = "the venues keep no history of this stream; a book is whole again when it begins anew"
 NOT_ASKED = "the venue was not asked"
 
 Outcome = Literal["healed before", "healed", "open"]
@@ -119,7 +122,7 @@ class _Work:
 
     def _not_now(self, gap: Gap) -> str:
         """Why a gap is not tried at all."""
-        if not of_trades(gap):
+        if not (of_trades(gap) or of_candles(gap)):
             return NO_HISTORY
         if gap.ts_to + self.settled_ns > self.clock():
             return "it is too young: trades around it may still be on their way"
@@ -128,10 +131,13 @@ class _Work:
     async def _one(self, history: History, gap: Gap) -> Told:
         added, objections = 0, list[str]()
         try:
-            for window in _windows(gap):
-                trades, objected = await self._part(history, gap, window)
-                added += trades
-                objections += objected
+            if of_candles(gap):
+                objections += await self._candles(history, gap)
+            else:
+                for window in _windows(gap):
+                    trades, objected = await self._part(history, gap, window)
+                    added += trades
+                    objections += objected
         except TransientError as error:
             return Told(gap, "open", added, str(error))
         except MarketDataError as error:
@@ -141,6 +147,17 @@ class _Work:
         healed = replace(gap, healed_at=self.clock())
         insert_records(self.client, [healed])
         return Told(gap, "healed", added)
+
+    async def _candles(self, history: History, gap: Gap) -> list[str]:
+        """Fetch and add the candles that begin or end in a gap, none that is under way; what speaks against it."""
+        interval = interval_of(gap.exchange, gap.stream)
+        if interval is None:
+            return [f"{gap.stream} is no stream of candles that is known"]
+        window = Window(gap.ts_from // MINUTE_NS * MINUTE_NS, gap.ts_to)
+        found = [record async for page in history.klines(gap.instrument, interval, window) for record in page.records]
+        over = [one for one in found if isinstance(one, Kline) and one.close_time <= self.clock()]
+        insert_records(self.client, over)
+        return [] if over else [f"the history has no closed candle of {interval} there"]
 
     async def _part(self, history: History, gap: Gap, window: Window) -> tuple[int, list[str]]:
         """Fetch and add what is missing of a window; how many trades that was, and what speaks against believing it."""

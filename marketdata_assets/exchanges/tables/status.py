@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.tables import gaps, ohlcv
+from marketdata_assets.exchanges.tables.days import DAY_NS
 from marketdata_assets.exchanges.tables.ohlcv import State
 from marketdata_assets.exchanges.tables.schema import GAPS, OHLCV_1M, REJECTS, TABLES
-from marketdata_assets.exchanges.tables.streams import of_trades
+from marketdata_assets.exchanges.tables.streams import CANDLES, TRADES, of_trades
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+TRIED_NS = 3 * DAY_NS
+"""So long the histories are asked again for what they did not have."""
 
 BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
 
@@ -56,12 +60,13 @@ def behind(client: "Client", days: Sequence[dt.date]) -> list[dt.date]:
 
 
 def with_open_gaps(client: "Client", days: Sequence[dt.date], now_ns: int, settled_ns: int) -> list[dt.date]:
-    """Days on which gaps of trades began that are open and old enough to be closed, oldest first."""
+    """Days, oldest first, on which gaps of trades or candles began that are open, old enough to be closed, and not so
+    old that many tries were in vain."""
     wanted = set(days)
     began = {
         dt.datetime.fromtimestamp(gap.ts_from // 1_000_000_000, dt.UTC).date()
-        for gap in gaps.open_gaps(client)
-        if gap.ts_to + settled_ns <= now_ns
+        for gap in gaps.open_gaps(client, f"{TRADES}|{CANDLES}")
+        if settled_ns <= now_ns - gap.ts_to < TRIED_NS
     }
     return sorted(began & wanted)
 
