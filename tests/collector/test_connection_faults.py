@@ -199,6 +199,7 @@ def test_a_broken_websocket_is_opened_again(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.garbage(text=False)
         await run.until(lambda: run.connections[0].reconnects)
+        assert "opcode" in (run.connections[0].last_error or "")
         await back_to_life(run)
 
     collect(case, tmp_path, act)

@@ -51,7 +51,8 @@ class Watched:
         for key in keys:
             self.socket.asked[key] = Asked(0, confirmed=1 if confirmed else 0, tries=1)
         speaker, budget = speaker_of("deribit", "inverse"), Budget(folder, "x", 1.0, 1.0)
-        self.connection = Connection(1, "ws://h", speaker, TIMING, None, budget)  # type: ignore[arg-type]
+        self.connection = Connection(1, "ws://h", speaker, TIMING, self, budget)  # type: ignore[arg-type]
+        self.gaps: list[tuple[str, float, float]] = []
         for key in keys:
             self.connection.add(Subscription(key, "ws://h", "X", "trades", ("trade",), 100.0))
         self.connection.socket = self.socket  # type: ignore[assignment]
@@ -66,6 +67,9 @@ class Watched:
         before = len(self.socket.said)
         look(self.connection, now)
         return self.socket.said[before:]
+
+    def woken(self, subscription: Subscription, since: int, until: int) -> None:
+        self.gaps.append((subscription.key, round(since / NS), round(until / NS)))
 
     @property
     def leaves(self) -> str:
@@ -136,6 +140,7 @@ def test_a_subscription_that_comes_back_at_once_is_watched_as_before(tmp_path: P
     one.at(0, "a")
     assert one.at(101) == ["a"]
     one.at(102, "a")
+    assert one.gaps == [("a", 0, 102)]
     assert one.silence("a") == 100.0
     assert one.at(203) == ["a"]
 
@@ -146,6 +151,7 @@ def test_a_subscription_that_comes_back_by_itself_is_known_to_be_silent_so_long(
     assert one.at(101) == ["a"]
     one.at(180, "a")
     assert one.silence("a") == pytest.approx(360.0)
+    assert one.gaps == []
     assert one.at(530) == []
     assert one.at(541) == ["a"]
 

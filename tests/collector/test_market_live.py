@@ -83,6 +83,8 @@ def test_one_silent_subscription_is_made_anew_and_no_other_is_touched(case: Case
         await run.until(lambda: run.subscription(key).status == "confirmed")
         venue.rate = 0.0
         assert venue.sockets == [socket]
+        await run.caught_up()
+        assert {one.cause for one in run.gaps()} == {"sequence" if case is BINANCE else "silent"}
         assert sum(one.resubscribed for one in run.market.state().subscriptions) == 1
         assert run.connections[0].planned + run.connections[0].reconnects == 0
 

@@ -40,6 +40,10 @@ class Events(Protocol):
         """A socket ended before it took over."""
         ...
 
+    def woken(self, subscription: Subscription, since: int, until: int) -> None:
+        """A subscription that was silent brings something since it was made anew; ns."""
+        ...
+
     def replacing(self, connection: "Connection") -> None:
         """From now on two sockets may bring the same."""
         ...
@@ -181,7 +185,7 @@ class Connection:
                 self.last_error = f"{type(error).__name__} {error}"[:200].strip()
                 continue
             if socket.over:
-                self._ended(socket)
+                self.failures += 1
                 continue
             events.opened(socket)
             socket.subscribe(list(self.subscriptions))

@@ -38,6 +38,10 @@ class Hole:
     confirmed_at: int = 0  # ns, when somebody listened again
     told: Gap | None = None
 
+    def matters(self, until: int) -> bool:
+        """Whether anything can be missing: of candles, one that was closed meanwhile."""
+        return not self.every or (self.ts_from - LATE) // self.every != until // self.every
+
     def gap(self, next_id: int | None, ts_to: int) -> Gap:
         one, ids = self.one, (self.last_id, next_id)
         return Gap(
@@ -113,11 +117,17 @@ class Holes:
             if hole.told or not hole.confirmed_at or now - hole.confirmed_at < self.wait * NS:
                 continue
             hole.told = hole.gap(None, hole.confirmed_at)
-            if not hole.every or (hole.ts_from - LATE) // hole.every != hole.confirmed_at // hole.every:
+            if hole.matters(hole.confirmed_at):
                 made.append(hole.told)
             if not self.numbered or place[0] != "trade" or hole.last_id is None:
                 del self.open[place]
         return made
+
+    def silent(self, subscription: Subscription, one: Instrument, since: int, until: int) -> Gap | None:
+        """A subscription brought nothing until it was made anew. Where trades have numbers, these tell."""
+        hole = Hole(one, subscription.stream, "silent", since, None, subscription.every)
+        told = self.numbered and "trade" in subscription.types
+        return hole.gap(None, until) if hole.matters(until) and not told else None
 
     def unreadable(self, one: Instrument, now: int) -> Gap | None:
         """A message of trades could not be read. Where they have numbers the next one tells what is missing."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
+from marketdata_assets.collector.connections import watch
 from marketdata_assets.collector.connections.connection import Connection
 from marketdata_assets.collector.connections.holes import TAGS, Holes
 from marketdata_assets.collector.connections.repeats import Repeats
@@ -134,11 +135,14 @@ class Intake:
                 covered.add(key)
         if self._speaker.books_hang or covered != connection.subscriptions.keys():
             self.told(self._feed.reopened(now, socket.number), now)
+        heard = watch.last_heard(connection, socket)
         for key, subscription in connection.subscriptions.items():
             asked = socket.asked.get(key)
             if key in covered or asked is None or not asked.confirmed:
                 continue
-            self.begin(subscription, "reopened", socket.last_at)
+            unnoticed = int((watch.normal_silence(connection, subscription) or 0.0) * NS)
+            since = max(heard.get(key, 0), asked.confirmed, socket.last_at - unnoticed)
+            self.begin(subscription, "reopened", since)
             later = heir.asked.get(key) if heir else None
             if later and later.confirmed:
                 self.holes.confirmed(key, later.confirmed)
@@ -162,15 +166,25 @@ class Intake:
             now = time.time_ns()
             self.told(self._feed.reopened(now, old.number), now)
 
+    def woken(self, subscription: Subscription, since: int, until: int) -> None:
+        """A subscription that was silent brings something since it was made anew."""
+        tagged = any(tag in subscription.types for tag in TAGS)
+        for one in self._of(subscription) if tagged else ():
+            gap = self.holes.silent(subscription, one, since, until)
+            self._give([gap] if gap else [])
+
     def begin(self, subscription: Subscription, cause: str, since: int) -> None:
         """From `since` on, messages of a subscription may be missing."""
-        named = self.names.get(subscription.instrument)
-        followed = [] if named is None else [named]
-        if not subscription.instrument:
-            followed = list(self.names.values())
         tag = next((tag for tag in TAGS if tag in subscription.types), None)
-        for one in followed if tag else ():
+        for one in self._of(subscription) if tag else ():
             self.holes.begin(subscription, tag or "", one, cause, since)
+
+    def _of(self, subscription: Subscription) -> list[Instrument]:
+        """The instruments that are followed and that a subscription is about."""
+        if not subscription.instrument:
+            return list(self.names.values())
+        named = self.names.get(subscription.instrument)
+        return [] if named is None else [named]
 
     def _answered(self, socket: Socket, raw: bytes, now: int) -> None:
         """A message that carries no data."""

@@ -109,9 +109,7 @@ class Socket(WSListener):
 
     async def open(self, seconds: float) -> None:
         """Connect; raises one of CANNOT_CONNECT."""
-        loop = asyncio.get_running_loop()
-        self._outbox = Outbox(self.paces, self._send, loop)
-        self._gone = loop.create_future()
+        self._outbox = Outbox(self.paces, self._send, asyncio.get_running_loop())
         async with asyncio.timeout(seconds):
             self._transport, _ = await ws_connect(
                 lambda: self,
@@ -121,6 +119,7 @@ class Socket(WSListener):
                 max_redirects=0,
                 enable_auto_pong=False,  # it would keep back what came before a ping in the same read
             )
+        self._end = asyncio.ensure_future(self._closed())
         self.say(self.talk.hello())
 
     def subscribe(self, keys: Sequence[str]) -> None:
@@ -163,14 +162,10 @@ class Socket(WSListener):
         self.closing = True
         if not self.over:
             self._transport.send_close()
-            await asyncio.wait([self._gone], timeout=seconds)
+            await asyncio.wait([self._end], timeout=seconds)
         if not self.over:
             self._transport.disconnect(graceful=False)
-            await asyncio.wait([self._gone], timeout=seconds)
-
-    async def wait(self) -> None:
-        """Until the socket is closed."""
-        await asyncio.wait([self._gone])
+            await asyncio.wait([self._end], timeout=seconds)
 
     @property
     def unconfirmed(self) -> int:
@@ -207,11 +202,16 @@ class Socket(WSListener):
             self._read()
         self.over = True
         self._outbox.close()
+
+    async def _closed(self) -> None:
+        """Tell of the end, and why."""
+        try:
+            await self._transport.wait_disconnected()
+        except Exception as error:  # border: whatever picows found wrong, or a callback of ours raised
+            self.error = self.error or f"{type(error).__name__} {error}"[:200]
         self.error = self.error or "the connection was cut"
         if self.ended:
             self.ended(self)
-        if not self._gone.done():
-            self._gone.set_result(None)
 
     def _read(self) -> None:
         """Hand over what came together. After a failure nothing is: what came is missing from then on."""

@@ -92,6 +92,8 @@ def _look_at(connection: Connection, socket: Socket, one: Subscription, heard: i
     if health and health.since and heard > health.acted_at:
         if (heard - health.acted_at) / NS > min(HELPED, limit / 2):
             health.learned = 2.0 * (heard - health.since) / NS
+        else:
+            connection.events.woken(one, health.since, heard)
         health.step = health.doubled = health.since = 0
     since = max(heard, asked.confirmed, health.acted_at if health else 0)
     if now - since <= limit * NS:
