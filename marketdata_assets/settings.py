@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     exchange_hosts: dict[str, str] = Field(
         default_factory=dict, description='REST hosts in place of the venues\' own, as {"binance-spot": "https://..."}'
     )
+    exchange_keep_days: dict[str, int] | None = Field(
+        default=None, description='days that records of exchanges are kept, as {"trade": 90}; else for ever'
+    )
     workers: int | None = Field(default=None, description="processes of one fan-out; default one per core")
 
     @property

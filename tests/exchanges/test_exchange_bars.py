@@ -29,8 +29,8 @@ def client(clickhouse_client: Client) -> Client:
     return clickhouse_client
 
 
-def compute(client: Client, day: dt.date = DAY) -> DayReport:
-    return ohlcv.compute(client, day, run_id="test", now=NOW)
+def compute(client: Client, day: dt.date = DAY, **options: Any) -> DayReport:
+    return ohlcv.compute(client, day, run_id="test", now=NOW, **options)
 
 
 def trade(number: object, seconds: float = 0.0, price: str = "10", size: str | None = "1", **more: Any) -> Trade:
@@ -165,6 +165,16 @@ def test_bars_outlive_trades_that_were_taken_away(client: Client) -> None:
     assert (report.kept, report.bars, report.outcome) == (True, 1, "ok")
     assert len(standing_bars(client)) == 1
     assert ohlcv.states(client, [DAY]) == {DAY: "ok"}
+
+
+def test_bars_of_a_day_whose_trades_are_going_are_left_alone(client: Client) -> None:
+    land(client, [trade(1), trade(2, 1, price="12")])
+    assert not compute(client, keep_days=4).kept  # there is nothing to keep yet
+    client.command("DELETE FROM exchange_trades WHERE trade_id = '2'")
+    assert compute(client, keep_days=4).kept
+    assert only_bar(client).close == Decimal(12)
+    assert not compute(client, keep_days=5).kept
+    assert only_bar(client).close == Decimal(10)
 
 
 STATES: list[tuple[Callable[[Client], None], ohlcv.State]] = [

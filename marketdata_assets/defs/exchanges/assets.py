@@ -15,6 +15,7 @@ from marketdata_assets.defs.landed import conclude, refusals
 from marketdata_assets.defs.lines import Lines
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
+from marketdata_assets.settings import Settings
 
 OWNERS = ["team:market-data"]
 GROUP = "exchanges"
@@ -135,11 +136,13 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         from marketdata_assets.exchanges.tables.ohlcv import compute
 
         run_id, turns = context.run.run_id, exchanges.turns
+        keep_days = (Settings().exchange_keep_days or {}).get("trade")
         with refusals(), clickhouse.client() as client:
             feeding.prepare(client)
 
             def of_day(day: dt.date) -> dict[str, Any]:
-                made = compute(client, day, run_id=run_id, now=dt.datetime.now(dt.UTC), turns=turns)
+                now = dt.datetime.now(dt.UTC)
+                made = compute(client, day, run_id=run_id, now=now, turns=turns, keep_days=keep_days)
                 return report.bars(client, made)
 
             return daily(context, "bars", of_day)

@@ -11,6 +11,7 @@ import dagster as dg
 
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats, NoServer
+from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -63,11 +64,11 @@ class Fed:
 
 
 def prepare(client: "Client") -> None:
-    """Create the tables and the ledger where they are missing."""
+    """Create the tables and the ledger where they are missing; rows go after as many days as the settings say."""
     from marketdata_assets.exchanges.tables import schema
     from marketdata_assets.stores import clickhouse_ledger
 
-    schema.ensure(client)
+    schema.ensure(client, Settings().exchange_keep_days)
     clickhouse_ledger.ensure(client)
 
 

@@ -40,7 +40,7 @@ State = Literal["ok", "empty", "missing", "stale", "failed"]
 
 @dataclass(frozen=True)
 class DayReport:
-    """A day of bars. `kept` says that its trades are gone, as old ones are taken away, and its bars were left alone."""
+    """A day of bars. `kept` says that its trades are gone, as old ones are, or going, and its bars were left alone."""
 
     day: dt.date
     outcome: Outcome
@@ -52,13 +52,25 @@ class DayReport:
     seconds: float
 
 
-def compute(client: "Client", day: dt.date, *, run_id: str, now: dt.datetime, turns: Path | None = None) -> DayReport:
-    """Make the bars of a UTC day anew. Raises what the stores raise; then the day stands as it was."""
+def compute(
+    client: "Client",
+    day: dt.date,
+    *,
+    run_id: str,
+    now: dt.datetime,
+    turns: Path | None = None,
+    keep_days: int | None = None,
+) -> DayReport:
+    """Make the bars of a UTC day anew. Raises what the stores raise; then the day stands as it was.
+
+    `keep_days` is how long trades are kept: bars of a day whose trades have begun to go are left alone.
+    """
     began = time.monotonic()
     fingerprint = fingerprints(client, [day])[day]
     trades = _count(client, TRADES.name, day)
     known = clickhouse_ledger.entries(client, OHLCV_1M, [str(day)])
-    kept = not trades and bool(known) and known[0].rows > 0
+    going = keep_days is not None and day + dt.timedelta(days=keep_days) <= now.date()
+    kept = (not trades or going) and bool(known) and known[0].rows > 0
     if not kept:
         parameters = span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": PATTERN}
         query = _sql("bars_of_day").replace("{other}", _left_out(client, day))
