@@ -5,11 +5,13 @@ MarketDataError
     └── FlowError
         ├── BadDefinition        the YAML is not a flow: file, line, field and fix of each problem
         ├── BadFunction          a handler's function cannot be imported
+        ├── UnknownUnit          a file that a run was asked for is not there
         ├── BadFile              a file cannot be read: damaged, moved away, empty
         ├── BadHeader            columns that the flow names are not in the header
         ├── WrongEncoding        the bytes are not text in the declared encoding
         ├── HandlerFailed        a handler raised, or gave no frame
         ├── MissingColumn        what the handlers give lacks a column of the target
+        ├── WrongType            a column has a type that the target's column cannot hold
         ├── TooManyRejects       over the flow's limit: nothing of the unit lands
         ├── AppendedFileChanged  mode append: the rows of the file as it was stand in the table
         ├── KeyTaken             a key of the unit stands in the table already
@@ -52,6 +54,14 @@ class BadFunction(FlowError):
         super().__init__(
             f"{function}: {cause}. Write package.module.function, or .module.function beside the flow's file."
         )
+
+
+class UnknownUnit(FlowError):
+    """A run was asked for a file that is not among the flow's."""
+
+    def __init__(self, flow: str, unit: str, folder: str) -> None:
+        self.unit = unit
+        super().__init__(f"flow {flow}: no file {unit!r} in {folder}. Deliver it, or ask for one that is there.")
 
 
 class BadFile(FlowError):
@@ -101,6 +111,17 @@ class MissingColumn(FlowError):
         super().__init__(
             f"flow {flow}, {place}: the handlers give no column {', '.join(missing)}; they give {', '.join(given)}."
             " Add it by derive or call, or take it out of target.columns."
+        )
+
+
+class WrongType(FlowError):
+    """A column behind the last handler is not what the target's column holds."""
+
+    def __init__(self, flow: str, place: str, column: str, given: str, wanted: str, cause: str) -> None:
+        self.column = column
+        super().__init__(
+            f"flow {flow}, {place}: column {column} is {given}, the target has {wanted}: {cause}. Make it {wanted} by"
+            " parse, derive or call, or change target.columns."
         )
 
 

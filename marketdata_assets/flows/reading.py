@@ -134,6 +134,13 @@ class Reader:
         return casting.parse(frame, self._types, self._rejects)
 
 
+def empty(loader: Loader) -> pl.DataFrame:
+    """The frame of a file without rows."""
+    types = loader.types
+    kinds = {n: casting.frame_type(types[n]) if n in types else pl.String for n in loader.columns.values()}
+    return pl.DataFrame(schema={**kinds, LINE: pl.Int64})
+
+
 def _even(text: bytes, delimiter: bytes, rows: int, width: int) -> bool:
     """Whether each line has `width` cells."""
     if count(text, delimiter) != (width - 1) * rows:

@@ -67,6 +67,40 @@ class Quarantined(Reject):
         return f"{name}:{self.line}"
 
 
+def failed_attempt(
+    dataset: str,
+    source: str,
+    unit: str,
+    *,
+    content_hash: str | None,
+    error: str,
+    code_version: str,
+    run_id: str,
+    started: dt.datetime,
+    finished: dt.datetime,
+) -> Entry:
+    """An attempt at a unit that left nothing."""
+    return Entry(
+        dataset=dataset,
+        source=source,
+        unit=unit,
+        content_hash=None,
+        previous_hash=None,
+        slices=[],
+        read=0,
+        skipped=0,
+        rows=0,
+        rejected=0,
+        outcome="failed",
+        attempted_hash=content_hash,
+        error=error,
+        code_version=code_version,
+        run_id=run_id,
+        started=started,
+        finished=finished,
+    )
+
+
 def after_failure(known: Entry | None, attempt: Entry) -> Entry:
     """The row to record when `attempt` failed: what stood in the data before still stands there."""
     if known is None:

@@ -7,7 +7,7 @@ Format", and `numeric_send`, `timestamp_send`, `int8send` (big-endian, microseco
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,11 @@ from marketdata_assets.stores.errors import UnencodableValue
 Array = np.ndarray[Any, np.dtype[Any]]
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
+POSTGRES_EPOCH_DAYS = 10_957
+FEW_LAYOUTS = 16
+ROWS_OF_LAYOUT = 256
+RAGGED_ROWS = 16_384
+RAGGED_BYTES = 16 * 1024 * 1024
 BASE = 10_000
 NEGATIVE = 0x4000
 
@@ -38,11 +43,44 @@ class Bigint:
 
 
 @dataclass(frozen=True)
+class Integer:
+    """`integer`: int32."""
+
+    values: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
+class Double:
+    """`double precision`: float64."""
+
+    values: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
+class Boolean:
+    """`boolean`: bool."""
+
+    values: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
+class Date:
+    """`date`: int32 days since 1970."""
+
+    days: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
 class Numeric:
-    """`numeric` with four decimals: int64 in units of 0.0001."""
+    """`numeric`: int64 in units of the last decimal; `scale` decimals, at most 16."""
 
     scaled: Array
     null: Array | None = None
+    scale: int = 4
 
 
 @dataclass(frozen=True)
@@ -53,23 +91,45 @@ class Text:
     values: tuple[bytes, ...]
 
 
-Column = Timestamp | Bigint | Numeric | Text
+@dataclass(frozen=True)
+class Bytes:
+    """Any type, each value in its wire format: the values' bytes one after the other, and how many each row has.
+
+    A row that is NULL has none.
+    """
+
+    data: Array
+    lengths: Array
+    null: Array | None = None
+
+
+Column = Timestamp | Bigint | Integer | Double | Boolean | Date | Numeric | Text | Bytes
 
 
 def encode(columns: Sequence[Column], rows: int) -> Iterator[Array]:
     """Yield byte blocks that together hold `rows` rows, each row once; order is kept within a block."""
-    for picked in _same_layout(columns, rows):
-        count = rows if picked is None else len(picked)
-        fields = [_plan(column, picked) for column in columns]
-        record = np.dtype([("fields", ">i2"), *((f"c{i}", field.layout) for i, field in enumerate(fields))])
-        template = np.zeros(1, record)
-        template["fields"] = len(columns)
-        for i, field in enumerate(fields):
-            field.constants(template[f"c{i}"])
-        block = np.repeat(template, count)
-        for i, field in enumerate(fields):
-            field.values(block[f"c{i}"])
-        yield block.view(np.uint8)
+    layouts = None if any(_uneven(column) for column in columns) else list(_same_layout(columns, rows))
+    if layouts is not None and (len(layouts) <= FEW_LAYOUTS or rows >= ROWS_OF_LAYOUT * len(layouts)):
+        for picked in layouts:
+            yield _block(columns, rows, picked).view(np.uint8)
+        return
+    columns = [_as_bytes(c) if isinstance(c, Text) and not isinstance(c.index, int) else c for c in columns]
+    for start, stop in _slices(columns, rows):
+        yield _ragged([_part(column, start, stop) for column in columns], stop - start)
+
+
+def _block(columns: Sequence[Column], rows: int, picked: Array | None) -> Array:
+    """The `picked` rows, which share one layout, as records."""
+    fields = [_plan(column, picked) for column in columns]
+    record = np.dtype([("fields", ">i2"), *((f"c{i}", field.layout) for i, field in enumerate(fields))])
+    template = np.zeros(1, record)
+    template["fields"] = len(columns)
+    for i, field in enumerate(fields):
+        field.constants(template[f"c{i}"])
+    block = np.repeat(template, rows if picked is None else len(picked))
+    for i, field in enumerate(fields):
+        field.values(block[f"c{i}"])
+    return block
 
 
 @dataclass(frozen=True)
@@ -88,13 +148,17 @@ def _same_layout(columns: Sequence[Column], rows: int) -> Iterator[Array | None]
         if rows:
             yield None
         return
-    _, group = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
-    group = group.reshape(-1)
+    group = np.zeros(rows, np.int64)
+    for key in keys:
+        _, rank = np.unique(key, return_inverse=True)
+        _, group = np.unique(group * (int(rank.max()) + 1) + rank, return_inverse=True)
     for number in range(int(group.max()) + 1):
         yield np.flatnonzero(group == number)
 
 
 def _layout_key(column: Column) -> Array | None:
+    if isinstance(column, Bytes):
+        return np.where(column.null, -1, column.lengths) if column.null is not None and column.null.any() else None
     if isinstance(column, Text):
         if isinstance(column.index, int):
             return None
@@ -111,11 +175,21 @@ def _plan(column: Column, picked: Array | None) -> _Field:
     null = column.null
     if null is not None and (null if picked is None else null[picked]).any():
         return _NULL
+    if isinstance(column, Bytes):
+        return _even_bytes(column, picked)
+    if isinstance(column, Numeric):
+        return _numeric(_pick(column.scaled, picked), column.scale)
+    return _fixed(*_wire(column, picked))
+
+
+def _wire(column: Timestamp | Bigint | Integer | Double | Boolean | Date, picked: Array | None) -> tuple[str, Array]:
+    """The numpy type that a value has on the wire, and the values."""
     if isinstance(column, Timestamp):
-        return _int64(_pick(column.microseconds, picked) - POSTGRES_EPOCH_US)
-    if isinstance(column, Bigint):
-        return _int64(_pick(column.values, picked))
-    return _numeric(_pick(column.scaled, picked))
+        return ">i8", _pick(column.microseconds, picked) - POSTGRES_EPOCH_US
+    if isinstance(column, Date):
+        return ">i4", _pick(column.days, picked) - POSTGRES_EPOCH_DAYS
+    kind = {Bigint: ">i8", Integer: ">i4", Double: ">f8", Boolean: "u1"}[type(column)]
+    return kind, _pick(column.values, picked)
 
 
 def _pick(values: Array, picked: Array | None) -> Array:
@@ -133,14 +207,16 @@ def _nothing(cell: Array) -> None:
 _NULL = _Field(np.dtype([("length", ">i4")]), _set_null, _nothing)
 
 
-def _int64(values: Array) -> _Field:
+def _fixed(kind: str, values: Array) -> _Field:
+    size = np.dtype(kind).itemsize
+
     def constants(cell: Array) -> None:
-        cell["length"] = 8
+        cell["length"] = size
 
     def store(cell: Array) -> None:
         cell["value"] = values
 
-    return _Field(np.dtype([("length", ">i4"), ("value", ">i8")]), constants, store)
+    return _Field(np.dtype([("length", ">i4"), ("value", kind)]), constants, store)
 
 
 def _text(column: Text, picked: Array | None) -> _Field:
@@ -163,13 +239,15 @@ def _text(column: Text, picked: Array | None) -> _Field:
     return _Field(np.dtype([("length", ">i4"), ("value", "u1", (length,))]), constants, store)
 
 
-def _numeric(scaled: Array) -> _Field:
-    """Sign, and base-10000 digits from the highest that the block needs to the one behind the decimal point."""
+def _numeric(scaled: Array, scale: int) -> _Field:
+    """Sign, and base-10000 digits from the highest that the block needs to the last behind the decimal point."""
     low, high = int(scaled.min()), int(scaled.max())
-    largest = max(-low, high)
+    behind = -(-scale // 4)
+    shift = 10 ** (4 * behind - scale)
+    largest = max(-low, high) * shift
     if largest >= 2**62:
-        raise UnencodableValue(f"{largest} in units of 0.0001 does not fit an int64 numeric; reject the row before")
-    digits = max(1, -(-len(str(largest)) // 4))
+        raise UnencodableValue(f"{largest} in units of 1e-{4 * behind} does not fit an int64 numeric")
+    digits = max(1, behind, -(-len(str(largest)) // 4))
     layout = np.dtype(
         [("length", ">i4"), ("digits", ">i2"), ("weight", ">i2"), ("sign", ">u2"), ("scale", ">i2")]
         + [(f"d{i}", ">u2") for i in range(digits)]
@@ -178,14 +256,16 @@ def _numeric(scaled: Array) -> _Field:
     def constants(cell: Array) -> None:
         cell["length"] = 8 + 2 * digits
         cell["digits"] = digits
-        cell["weight"] = digits - 2
+        cell["weight"] = digits - 1 - behind
         cell["sign"] = NEGATIVE if high < 0 else 0
-        cell["scale"] = 4
+        cell["scale"] = scale
 
     def store(cell: Array) -> None:
         if low < 0 <= high:
             cell["sign"] = np.where(scaled < 0, np.uint16(NEGATIVE), np.uint16(0))
         rest = np.abs(scaled) if low < 0 else scaled
+        if shift > 1:
+            rest = rest * shift
         if largest < 2**32:
             rest = rest.astype(np.uint32)
         for i in range(digits - 1, 0, -1):
@@ -195,3 +275,94 @@ def _numeric(scaled: Array) -> _Field:
         cell["d0"] = rest
 
     return _Field(layout, constants, store)
+
+
+def _even_bytes(column: Bytes, picked: Array | None) -> _Field:
+    """Values that are NULL or of one length."""
+    size = int(column.lengths.max())
+    values = column.data.reshape(-1, size) if size else np.zeros((len(column.lengths), 0), np.uint8)
+    if column.null is not None and column.null.any() and picked is not None:
+        picked = (np.cumsum(~column.null) - 1)[picked]
+
+    def constants(cell: Array) -> None:
+        cell["length"] = size
+
+    def store(cell: Array) -> None:
+        if size:
+            cell["value"] = _pick(values, picked)
+
+    return _Field(np.dtype([("length", ">i4"), ("value", "u1", (size,))]), constants, store)
+
+
+def _uneven(column: Column) -> bool:
+    """Whether its values that are not NULL differ in length."""
+    if not isinstance(column, Bytes):
+        return False
+    lengths = column.lengths if column.null is None else column.lengths[~column.null]
+    return len(lengths) > 0 and bool((lengths != lengths[0]).any())
+
+
+def _slices(columns: Sequence[Column], rows: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rows that, each padded to its longest values, stay below RAGGED_BYTES."""
+    start = 0
+    while start < rows:
+        stop = min(rows, start + RAGGED_ROWS)
+        while stop - start > 1 and _padded_width(columns, start, stop) * (stop - start) > RAGGED_BYTES:
+            stop = start + (stop - start) // 2
+        yield start, stop
+        start = stop
+
+
+def _padded_width(columns: Sequence[Column], start: int, stop: int) -> int:
+    return sum(int(c.lengths[start:stop].max()) + 4 if isinstance(c, Bytes) else 32 for c in columns)
+
+
+def _part(column: Column, start: int, stop: int) -> Column:
+    """The rows from `start` to `stop` of one column."""
+    if isinstance(column, Text):
+        return column if isinstance(column.index, int) else replace(column, index=column.index[start:stop])
+    null = None if column.null is None else column.null[start:stop]
+    if isinstance(column, Bytes):
+        first = int(column.lengths[:start].sum())
+        lengths = column.lengths[start:stop]
+        return Bytes(column.data[first : first + int(lengths.sum())], lengths, null)
+    name = next(iter(column.__dataclass_fields__))
+    return replace(column, **{name: getattr(column, name)[start:stop], "null": null})
+
+
+def _ragged(columns: Sequence[Column], rows: int) -> Array:
+    """Rows of any layouts, in order: each column as wide as its longest value, and then only the bytes in use."""
+    padded = [_padded(column) if isinstance(column, Bytes) else _without_null(column) for column in columns]
+    block = _block(padded, rows, None)
+    used = np.ones((rows, block.dtype.itemsize), bool)
+    fields = block.dtype.fields
+    assert fields is not None
+    for i, column in enumerate(columns):
+        cell, start = fields[f"c{i}"][:2]
+        inside = slice(start + 4, start + cell.itemsize)
+        if isinstance(column, Bytes):
+            block[f"c{i}"]["length"] = column.lengths
+            used[:, inside] = np.arange(cell.itemsize - 4) < column.lengths[:, None]
+        if not isinstance(column, Text) and column.null is not None:
+            block[f"c{i}"]["length"][column.null] = -1
+            used[column.null, inside] = False
+    return np.asarray(block.view(np.uint8).reshape(rows, -1)[used])
+
+
+def _as_bytes(column: Text) -> Bytes:
+    assert not isinstance(column.index, int)
+    null = column.index < 0
+    values = [b"" if row < 0 else column.values[row] for row in column.index.tolist()]
+    lengths = np.array([len(value) for value in values], np.int64)
+    return Bytes(np.frombuffer(b"".join(values), np.uint8), lengths, null if null.any() else None)
+
+
+def _padded(column: Bytes) -> Bytes:
+    width = int(column.lengths.max())
+    values = np.zeros((len(column.lengths), width), np.uint8)
+    values[np.arange(width) < column.lengths[:, None]] = column.data
+    return Bytes(values.reshape(-1), np.full(len(column.lengths), width))
+
+
+def _without_null(column: Column) -> Column:
+    return column if isinstance(column, Text) or column.null is None else replace(column, null=None)

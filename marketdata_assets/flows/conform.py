@@ -1,0 +1,225 @@
+"""A frame behind the last handler to the target's columns, in the wire format of Postgres.
+
+A value that does not fit its column refuses its row; NaN is NULL. Results of handlers are rounded to the column's
+decimals; text that is not parsed yet is parsed, and loses none.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from marketdata_assets.flows import casting
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.errors import MissingColumn, WrongType
+from marketdata_assets.flows.rejects import LINE, Rejects
+from marketdata_assets.flows.types import ColumnType
+from marketdata_assets.stores.pgcopy import (
+    Bigint,
+    Boolean,
+    Bytes,
+    Column,
+    Date,
+    Double,
+    Integer,
+    Numeric,
+    Text,
+    Timestamp,
+)
+from marketdata_assets.stores.pgnumeric import numeric_bytes
+
+ENCODED_ROWS = 16_384
+FITS_INT64 = 2**62
+WIDEST_BINARY_SCALE = 16
+
+
+def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
+    """The target's columns, numerics as whole units of their last decimal; rows that fit, keys that are there."""
+    target = flow.target
+    if missing := [name for name in target.columns if name not in frame.columns]:
+        raise MissingColumn(flow.name, place, missing, [name for name in frame.columns if name != LINE])
+    texts = {n: k for n, k in target.columns.items() if frame.schema[n] == pl.String and k.kind != "text"}
+    if texts:
+        frame = casting.parse(frame, texts, rejects)
+    frame = frame.with_columns(rejects.lines(frame)).select(LINE, *target.columns)
+    bad = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+    for name, kind in target.columns.items():
+        column = frame[name]
+        try:
+            values = _FITTED[kind.kind](column, kind)
+        except (pl.exceptions.PolarsError, TypeError) as error:
+            raise WrongType(flow.name, place, name, str(column.dtype), str(kind), str(error)) from error
+        lost = column.is_not_null() & values.is_null()
+        if column.dtype.is_float():
+            lost = lost & ~column.is_nan()
+        if lost.any():
+            for line, value in zip(frame[LINE].filter(lost), column.filter(lost), strict=True):
+                rejects.add(line, f"{name} {value} does not fit {kind}")
+            bad = bad | lost
+        if name in target.key and values.null_count():
+            rejects.add_all(frame[LINE].filter(values.is_null()).to_list(), f"{name} is NULL, and belongs to the key")
+            bad = bad | values.is_null()
+        frame = frame.with_columns(values.alias(name))
+    return frame.filter(~bad) if bad.any() else frame
+
+
+def refuse_repeated(flow: FlowDefinition, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
+    """Of rows with one key, the first stays."""
+    key = flow.target.key
+    if frame.select(key).hash_rows().n_unique() == frame.height:
+        return frame
+    again = ~frame.select(pl.struct(key).is_first_distinct().alias("first"))["first"]
+    if not again.any():
+        return frame
+    said = frame.select(pl.concat_str([pl.col(k).cast(pl.String) for k in key], separator=" ").alias("key"))["key"]
+    return rejects.take_out(frame, again, "key " + said + " stands in the file before")
+
+
+def encoded_columns(flow: FlowDefinition, frame: pl.DataFrame) -> Iterator[tuple[list[Column], int]]:
+    """The columns of a conformed frame in the order of the target, a slice of rows at a time."""
+    for part in frame.iter_slices(ENCODED_ROWS):
+        yield [_column(part[name], kind) for name, kind in flow.target.columns.items()], part.height
+
+
+def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
+    """Units of the last decimal: Int64, or Int128 where the type is that wide."""
+    whole = pl.Int128 if kind.precision > 18 else pl.Int64
+    if isinstance(column.dtype, pl.Decimal) or column.dtype.is_integer() or column.dtype == pl.Null:
+        units = column.cast(pl.Decimal(38, kind.scale), strict=False).to_physical()
+    elif column.dtype.is_float():
+        scaled = (column * 10.0**kind.scale).round()
+        units = scaled.set(scaled.is_nan() | ~(scaled.abs() < 10.0**kind.precision), None).cast(whole, strict=False)
+    else:
+        raise TypeError("it is no number")
+    if units.dtype == pl.Int128:
+        units = units.set(units.abs() >= 10**kind.precision, None)
+    return units.cast(whole, strict=False)
+
+
+def _integer(column: pl.Series, kind: ColumnType) -> pl.Series:
+    if column.dtype.is_float():
+        column = column.set(column.is_nan() | (column.round() != column), None)
+    elif not (column.dtype.is_integer() or isinstance(column.dtype, pl.Decimal) or column.dtype == pl.Null):
+        raise TypeError("it is no whole number")
+    elif isinstance(column.dtype, pl.Decimal):
+        column = column.set(column.cast(pl.Int64, strict=False).cast(column.dtype, strict=False) != column, None)
+    return column.cast(casting.INTEGERS[kind.kind], strict=False)
+
+
+def _text(column: pl.Series, kind: ColumnType) -> pl.Series:
+    values = column.cast(pl.String)
+    zero = values.str.contains("\0", literal=True)
+    return values.set(zero, None) if zero.any() else values
+
+
+def _date(column: pl.Series, kind: ColumnType) -> pl.Series:
+    if isinstance(column.dtype, pl.Datetime):
+        _naive(column.dtype)
+        days = column.cast(pl.Date)
+        return days.set(days.cast(column.dtype) != column, None)
+    if column.dtype not in (pl.Date, pl.Null):
+        raise TypeError("it is no date")
+    return column.cast(pl.Date)
+
+
+def _timestamp(column: pl.Series, kind: ColumnType) -> pl.Series:
+    if isinstance(column.dtype, pl.Datetime):
+        _naive(column.dtype)
+    elif column.dtype not in (pl.Date, pl.Null):
+        raise TypeError("it is no time")
+    return column.cast(pl.Datetime("us"))
+
+
+def _naive(dtype: pl.Datetime) -> None:
+    if dtype.time_zone is not None:
+        raise TypeError("it has a time zone and the column has none; convert it and take the zone off in a handler")
+
+
+def _boolean(column: pl.Series, kind: ColumnType) -> pl.Series:
+    if column.dtype not in (pl.Boolean, pl.Null):
+        raise TypeError("it is neither true nor false")
+    return column.cast(pl.Boolean)
+
+
+def _double(column: pl.Series, kind: ColumnType) -> pl.Series:
+    if not (column.dtype.is_numeric() or column.dtype == pl.Null):
+        raise TypeError("it is no number")
+    values = column.cast(pl.Float64)
+    return values.set(values.is_nan(), None) if values.is_nan().any() else values
+
+
+def _texts(column: pl.Series, kind: ColumnType) -> pl.Series:
+    return column.cast(pl.List(pl.String))
+
+
+_FITTED: dict[str, Callable[[pl.Series, ColumnType], pl.Series]] = {
+    "numeric": _numeric,
+    "bigint": _integer,
+    "integer": _integer,
+    "text": _text,
+    "date": _date,
+    "timestamp": _timestamp,
+    "boolean": _boolean,
+    "double": _double,
+    "text[]": _texts,
+}
+
+
+def _column(values: pl.Series, kind: ColumnType) -> Column:
+    null = values.is_null().to_numpy() if values.null_count() else None
+    if kind.kind == "text":
+        return _text_column(values, null)
+    if kind.kind == "text[]":
+        return _array_column(values, null)
+    if kind.kind == "numeric":
+        return _numeric_column(values, null, kind)
+    if kind.kind == "date":
+        return Date(_filled(values.cast(pl.Int32)), null)
+    if kind.kind == "timestamp":
+        return Timestamp(_filled(values.cast(pl.Int64)), null)
+    if kind.kind == "boolean":
+        return Boolean(_filled(values.cast(pl.UInt8)), null)
+    if kind.kind == "double":
+        return Double(_filled(values), null)
+    return Integer(_filled(values), null) if kind.kind == "integer" else Bigint(_filled(values), null)
+
+
+def _filled(values: pl.Series) -> np.ndarray[Any, np.dtype[Any]]:
+    """The values, 0 where they are NULL."""
+    return (values.fill_null(0) if values.null_count() else values).to_numpy()
+
+
+def _text_column(values: pl.Series, null: np.ndarray[Any, np.dtype[Any]] | None) -> Column:
+    if values.null_count() == len(values):
+        return Text(-1, ())
+    if null is None and values.n_unique() == 1:
+        return Text(0, (values[0].encode(),))
+    data = np.frombuffer(values.str.join("", ignore_nulls=True).item().encode(), np.uint8)
+    return Bytes(data, _filled(values.str.len_bytes()).astype(np.int64), null)
+
+
+def _array_column(values: pl.Series, null: np.ndarray[Any, np.dtype[Any]] | None) -> Column:
+    """Lists of text: there are few different ones, each written out once."""
+    distinct: dict[tuple[str, ...] | None, int] = {None: -1}
+    index = [distinct.setdefault(None if row is None else tuple(row), len(distinct) - 1) for row in values.to_list()]
+    return Text(np.array(index, np.int64), tuple(_array(texts) for texts in distinct if texts is not None))
+
+
+def _array(texts: tuple[str, ...]) -> bytes:
+    """A text[] on the wire: dimensions, whether NULLs, the element's type, length and lower bound, the elements."""
+    oid = (25).to_bytes(4)
+    if not texts:
+        return bytes(8) + oid
+    cells = b"".join(len(text.encode()).to_bytes(4) + text.encode() for text in texts)
+    return (1).to_bytes(4) + bytes(4) + oid + len(texts).to_bytes(4) + (1).to_bytes(4) + cells
+
+
+def _numeric_column(values: pl.Series, null: np.ndarray[Any, np.dtype[Any]] | None, kind: ColumnType) -> Column:
+    """Whole units; where they do not fit 62 bits each value is written out by itself."""
+    most = FITS_INT64 // 10 ** (-kind.scale % 4)
+    if kind.scale <= WIDEST_BINARY_SCALE and bool((values.abs() < most).fill_null(True).all()):
+        return Numeric(_filled(values.cast(pl.Int64)), null, kind.scale)
+    written = [b"" if units is None else numeric_bytes(int(units), kind.scale) for units in values.to_list()]
+    lengths = np.array([len(cell) for cell in written], np.int64)
+    return Bytes(np.frombuffer(b"".join(written), np.uint8), lengths, null)

@@ -1,0 +1,71 @@
+"""The user's own function as a handler, and where it is found."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import polars as pl
+
+from marketdata_assets.flows import steps
+from marketdata_assets.flows.errors import BadFunction
+from marketdata_assets.flows.handlers.given import Given
+
+Function = Callable[..., Any]
+
+
+def call(config: steps.Call, frame: pl.DataFrame, given: Given) -> pl.DataFrame | Awaitable[pl.DataFrame]:
+    result: pl.DataFrame | Awaitable[pl.DataFrame] = function(config.function, given.file)(frame, **config.arguments)
+    return result
+
+
+def function(path: str, file: Path | None) -> Function:
+    """The function at the dotted `path`; with a leading dot, in a module beside `file`. Raises BadFunction."""
+    module_name, _, name = path.rpartition(".")
+    found = getattr(_module(path, module_name, file), name, None)
+    if not callable(found):
+        raise BadFunction(path, f"the module has no function {name!r}" if found is None else f"{name!r} is no function")
+    return found  # type: ignore[no-any-return]
+
+
+def source(path: str, file: Path | None) -> str:
+    """The text of the module that the function is in: what it is changes with it."""
+    module = sys.modules[function(path, file).__module__]
+    try:
+        return inspect.getsource(module)
+    except (OSError, TypeError):
+        return repr(getattr(module, "__version__", ""))
+
+
+def _module(path: str, name: str, file: Path | None) -> ModuleType:
+    try:
+        if not name.startswith("."):
+            return importlib.import_module(name)
+        if file is None:
+            raise ImportError("the flow was not read from a file, so nothing stands beside it")
+        return _beside(file.parent, name[1:])
+    except Exception as error:
+        raise BadFunction(path, f"cannot be imported ({type(error).__name__}: {error})") from error
+
+
+def _beside(folder: Path, name: str) -> ModuleType:
+    """A module of the user's folder, under a name that no other flow's module has; read again when it has changed."""
+    place = folder.joinpath(*name.split(".")).with_suffix(".py")
+    known = f"marketdata_flow_{abs(hash(str(place)))}_{place.stat().st_mtime_ns if place.is_file() else 0}"
+    if known in sys.modules:
+        return sys.modules[known]
+    spec = importlib.util.spec_from_file_location(known, place)
+    if spec is None or spec.loader is None or not place.is_file():
+        raise ImportError(f"there is no {place}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[known] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[known]
+        raise
+    return module

@@ -1,0 +1,146 @@
+"""One prepared unit into its table: rows, quarantine, ledger and the unit's state in one transaction.
+
+What the modes mean is said at `Target`; whether a unit has to be read at all is asked in `unit_work`.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+
+from marketdata_assets.flows.definition import FlowDefinition, Target
+from marketdata_assets.flows.errors import KeyTaken
+from marketdata_assets.flows.prepare import Prepared
+from marketdata_assets.stores.postgres import copy_binary
+
+STAGING = "flow_staging"
+
+
+class Landing:
+    """The statements that bring rows of one flow into its table, over one connection inside a transaction."""
+
+    def __init__(self, connection: psycopg.Connection, flow: FlowDefinition, place: str, number: int) -> None:
+        self._connection = connection
+        self._target = flow.target
+        self._place = place
+        self._number = number
+
+    def rows(self, prepared: Prepared, standing: bool) -> None:
+        """Make the table hold the unit's rows; `standing` is whether it has rows of the unit. Raises KeyTaken."""
+        mode = self._target.mode
+        if mode == "upsert":
+            self._upsert(prepared)
+        elif mode == "append" or not standing:
+            self._naming_keys(lambda: self._copy(self._target.table, prepared))
+        elif not self._target.key:
+            self._execute("DELETE FROM {table} WHERE etl_unit = %(number)s")
+            self._copy(self._target.table, prepared)
+        else:
+            self._replace(prepared)
+
+    def _upsert(self, prepared: Prepared) -> None:
+        """Straight into the table where no row has the first column of a key; else by way of the staging table."""
+        if self._is_free(prepared):
+            try:
+                with self._connection.transaction():
+                    self._copy(self._target.table, prepared)
+                return
+            except pg.UniqueViolation:
+                pass  # another load has written such a row since
+        self._stage(prepared)
+        self._execute(
+            "INSERT INTO {table} AS old ({columns}) SELECT {columns} FROM {staging}"
+            " ON CONFLICT ({key}) DO UPDATE SET {new} WHERE ({old}) IS DISTINCT FROM ({excluded})"
+            if self._values
+            else "INSERT INTO {table} ({columns}) SELECT {columns} FROM {staging} ON CONFLICT ({key}) DO NOTHING"
+        )
+
+    def _replace(self, prepared: Prepared) -> None:
+        """Rows of the unit that are no more go, those that have changed change, the others stay as they are."""
+        self._stage(prepared)
+        self._execute(
+            "DELETE FROM {table} AS old WHERE etl_unit = %(number)s"
+            " AND NOT EXISTS (SELECT FROM {staging} AS new WHERE {same_key})"
+        )
+        self._execute(
+            "INSERT INTO {table} AS old ({columns}) SELECT {columns} FROM {staging} ON CONFLICT ({key}) DO UPDATE"
+            " SET {new} WHERE old.etl_unit = %(number)s AND ({old}) IS DISTINCT FROM ({excluded})"
+        )
+        taken = self._execute(
+            "SELECT {key} FROM {table} AS old WHERE etl_unit <> %(number)s"
+            " AND EXISTS (SELECT FROM {staging} AS new WHERE {same_key}) LIMIT 1"
+        ).fetchone()
+        if taken:
+            raise self._taken(" ".join(map(str, taken)))
+
+    def _is_free(self, prepared: Prepared) -> bool:
+        """Whether no row of the table can have one of the unit's keys."""
+        if prepared.leading is None:
+            return not self._execute("SELECT FROM {table} LIMIT 1").fetchone()
+        kind = self._target.columns[self._target.key[0]]
+        values = [str(value) for value in prepared.leading.to_list()]
+        if kind.kind == "numeric":
+            return not self._execute("SELECT FROM {table} LIMIT 1").fetchone()
+        statement = "SELECT FROM {table} WHERE {first} = ANY(%(values)s::text[]::" + kind.sql + "[]) LIMIT 1"
+        return not self._execute(statement, values=values).fetchone()
+
+    def _stage(self, prepared: Prepared) -> None:
+        self._execute("DROP TABLE IF EXISTS {staging}")
+        self._execute("CREATE TEMP TABLE {staging} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA")
+        self._copy(STAGING, prepared)
+
+    def _copy(self, table: str, prepared: Prepared) -> None:
+        if prepared.rows:
+            copy_binary(self._connection, table, self._columns, prepared.payload)
+
+    def _naming_keys(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except pg.UniqueViolation as error:
+            raise self._taken((error.diag.message_detail or str(error)).strip(". \n")) from error
+
+    def _taken(self, detail: str) -> KeyTaken:
+        return KeyTaken(self._place, self._target.table, self._target.mode, detail)
+
+    def _execute(self, statement: str, **values: object) -> psycopg.Cursor[tuple[object, ...]]:
+        query = sql.SQL(statement).format(**self._names)
+        return self._connection.execute(query, {"number": self._number, **values})
+
+    @property
+    def _columns(self) -> list[str]:
+        return columns(self._target)
+
+    @property
+    def _values(self) -> list[str]:
+        return [name for name in self._columns if name not in self._target.key]
+
+    @cached_property
+    def _names(self) -> dict[str, sql.Composable]:
+        key, values = self._target.key, self._values
+        new: list[sql.Composable] = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in values]
+        if self._target.timestamps:
+            new.append(sql.SQL("updated_at = now()"))
+        return {
+            "table": sql.Identifier(self._target.table),
+            "staging": sql.Identifier(STAGING),
+            "columns": _listed(self._columns),
+            "key": _listed(key),
+            "first": sql.Identifier(key[0] if key else ""),
+            "new": sql.SQL(", ").join(new),
+            "old": _listed(values, "old"),
+            "excluded": _listed(values, "excluded"),
+            "same_key": sql.SQL(" AND ").join(
+                sql.SQL("old.{0} = new.{0}").format(sql.Identifier(name)) for name in key
+            ),
+        }
+
+
+def columns(target: Target) -> list[str]:
+    """The columns that a unit's rows are given with."""
+    return [*target.columns, *(["etl_unit"] if target.mode == "replace" else [])]
+
+
+def _listed(names: list[str], table: str | None = None) -> sql.Composable:
+    return sql.SQL(", ").join(sql.Identifier(table, name) if table else sql.Identifier(name) for name in names)

@@ -1,0 +1,83 @@
+"""The handlers of a flow on one unit: those that take a block at a time, then, from the first that needs all, the rest.
+
+An exception out of a handler becomes one that names flow, unit, handler and the frame's shape.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
+
+import polars as pl
+
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.errors import FlowError, HandlerFailed
+from marketdata_assets.flows.handlers import HANDLERS
+from marketdata_assets.flows.handlers.given import Given
+from marketdata_assets.flows.rejects import LINE, Rejects
+from marketdata_assets.flows.steps import Step
+
+Numbered = tuple[int, Step]
+
+
+class Pipeline:
+    """The handlers for one unit at `place`; refused rows go to `rejects`."""
+
+    def __init__(self, flow: FlowDefinition, place: str, rejects: Rejects) -> None:
+        self._flow = flow
+        self._place = place
+        self._given = Given(rejects, flow.file)
+        numbered = list(enumerate(flow.handlers, 1))
+        self._blockwise: list[Numbered] = list(takewhile(lambda pair: not pair[1].config.whole, numbered))
+        self._rest: list[Numbered] = numbered[len(self._blockwise) :]
+
+    @property
+    def whole(self) -> bool:
+        """Whether some handler needs all rows of the unit."""
+        return bool(self._rest)
+
+    def block(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The handlers before the first that needs all rows, on a block."""
+        return self._run(self._blockwise, frame)
+
+    def all(self, blocks: Iterable[pl.DataFrame]) -> pl.DataFrame:
+        """The other handlers, on all blocks together."""
+        return self._run(self._rest, pl.concat(blocks, rechunk=True))
+
+    def _run(self, steps: Sequence[Numbered], frame: pl.DataFrame) -> pl.DataFrame:
+        for number, step in steps:
+            try:
+                result = HANDLERS[type(step.config)](step.config, frame, self._given)
+                if inspect.isawaitable(result):
+                    result = _awaited(result)
+                if not isinstance(result, pl.DataFrame):
+                    raise TypeError(f"it gave {type(result).__name__}, not a polars DataFrame")
+            except FlowError:
+                raise
+            except Exception as error:
+                shape = (frame.height, frame.width - (LINE in frame.columns))
+                name = f"{number} ({_title(step)})"
+                cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                raise HandlerFailed(self._flow.name, self._place, name, shape, cause) from error
+            frame = result
+        return frame
+
+
+def _title(step: Step) -> str:
+    function = getattr(step.config, "function", None)
+    return f"{step.name} {function}" if function else step.name
+
+
+def _awaited(result: Awaitable[pl.DataFrame]) -> pl.DataFrame:
+    """The end of an async function, also where a loop of the caller's is running."""
+
+    async def wait() -> pl.DataFrame:
+        return await result
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, wait()).result()

@@ -1,0 +1,127 @@
+"""One unit, read to its end and through the handlers: the verdict on it, and its rows as the database takes them.
+
+Nothing is written here but a spool of encoded rows; the transaction is in `landing`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import polars as pl
+
+from marketdata_assets.flows import conform
+from marketdata_assets.flows.definition import FlowDefinition, Month
+from marketdata_assets.flows.errors import TooManyRejects
+from marketdata_assets.flows.loader import Content, content, raw_lines
+from marketdata_assets.flows.pipeline import Pipeline
+from marketdata_assets.flows.reading import Reader, empty
+from marketdata_assets.flows.rejects import Rejects
+from marketdata_assets.flows.units import Unit
+from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.stores.pgcopy import Text, encode
+from marketdata_assets.stores.spool import Spool
+
+SPOOL_BYTES = 32 * 1024 * 1024
+MANY_VALUES = 1000
+
+
+class _Repeated(Exception):
+    """A key may stand twice in the unit: all its rows have to be looked at together."""
+
+
+@dataclass
+class Prepared:
+    """A unit that may land: each row read is among `rows`, in `rejects`, or was left out by a handler."""
+
+    read: int = 0
+    rows: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    content_hash: str = ""
+    months: set[str] = field(default_factory=set)
+    leading: pl.Series | None = None
+    """The different values of the key's first column; None when they are many."""
+    payload: Spool = field(default_factory=lambda: Spool(SPOOL_BYTES))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.payload.close()
+
+
+def prepare(flow: FlowDefinition, unit: Unit, number: int) -> Prepared:
+    """Read `unit`, whose number in the store is `number`. Raises FlowError; then nothing of it may land."""
+    try:
+        return _Preparation(flow, unit, number).run(together=False)
+    except _Repeated:
+        return _Preparation(flow, unit, number).run(together=True)
+
+
+class _Preparation:
+    def __init__(self, flow: FlowDefinition, unit: Unit, number: int) -> None:
+        self._flow = flow
+        self._unit = unit
+        self._rejects = Rejects(flow.quality)
+        self._pipeline = Pipeline(flow, unit.name, self._rejects)
+        self._owner = [Text(0, (number.to_bytes(4),))] if flow.target.mode == "replace" else []
+        self._keys: list[pl.Series] = []
+        self._leading: list[pl.Series] = []
+        self._prepared = Prepared()
+
+    def run(self, together: bool) -> Prepared:
+        try:
+            with content(self._unit, self._flow.loader) as text:
+                self._read(text, together or self._pipeline.whole)
+                self._prepared.content_hash = text.content_hash
+            self._judge()
+        except BaseException:
+            self._prepared.payload.close()
+            raise
+        return self._prepared
+
+    def _read(self, text: Content, together: bool) -> None:
+        reader = Reader(self._flow.loader, text.names, self._rejects)
+        frames = [self._pipeline.block(empty(self._flow.loader))] if together else []
+        for block in text.blocks:
+            frame = self._pipeline.block(reader.frame(block))
+            if self._rejects.hopeless:
+                return
+            if together:
+                frames.append(frame)
+            else:
+                self._take(frame)
+        if together:
+            self._take(self._pipeline.all(frames))
+        elif len(self._keys) > 1 and pl.concat(self._keys).n_unique() < self._prepared.rows:
+            raise _Repeated
+
+    def _take(self, frame: pl.DataFrame) -> None:
+        """Encode the rows that fit the target."""
+        flow, prepared = self._flow, self._prepared
+        frame = conform.conform(flow, self._unit.name, frame, self._rejects)
+        if flow.target.key:
+            frame = conform.refuse_repeated(flow, frame, self._rejects)
+            self._keys.append(frame.select(flow.target.key).hash_rows())
+            self._leading.append(frame[flow.target.key[0]].unique())
+        if isinstance(flow.partitions, Month):
+            months = frame[flow.partitions.month].drop_nulls().dt.strftime("%Y-%m").unique()
+            prepared.months.update(months.to_list())
+        for columns, rows in conform.encoded_columns(flow, frame):
+            for piece in encode([*columns, *self._owner], rows):
+                prepared.payload.add(piece.data)
+        prepared.rows += frame.height
+
+    def _judge(self) -> None:
+        rejects, prepared = self._rejects, self._prepared
+        if self._flow.quality.exceeded(len(rejects), rejects.rows):
+            raise TooManyRejects(
+                self._unit.name, len(rejects), rejects.rows, str(self._flow.quality), rejects.examples()
+            )
+        prepared.read = rejects.rows
+        if self._leading:
+            leading = pl.concat(self._leading).unique()
+            prepared.leading = leading if len(leading) <= MANY_VALUES else None
+        if rejects.reasons:
+            raw = raw_lines(self._unit, self._flow.loader, set(rejects.reasons))
+            prepared.rejects = [
+                Reject(line, reason, raw.get(line, "")) for line, reason in sorted(rejects.reasons.items())
+            ]

@@ -1,0 +1,14 @@
+-- Purpose: the units of all flows: numbers for them, what their files were when last read, and who works on them.
+-- Locks: none beyond creation; run inside a transaction that holds the schema's advisory lock.
+CREATE TABLE IF NOT EXISTS marketdata_flow_units (
+    id           integer     GENERATED ALWAYS AS IDENTITY UNIQUE, -- etl_unit of rows in mode replace
+    dataset      text        NOT NULL,
+    unit         text        NOT NULL,
+    size         bigint,                                          -- of the file when content_hash was made
+    modified_ns  bigint,
+    content_hash text,
+    run_id       text,                                            -- the run that has claimed the unit
+    claimed_at   timestamptz,
+    claim_until  timestamptz,                                     -- after that the claim counts no more
+    PRIMARY KEY (dataset, unit)
+);
