@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     exchange_keep_days: dict[str, int] | None = Field(
         default=None, description='days that records of exchanges are kept, as {"trade": 90}; else for ever'
     )
+    flows_dir: Path = Field(default=Path("flows"), description="your own flows, a folder with a defs.yaml each")
+    flows_data: Path | None = Field(default=None, description="files that flows load; default HOME/flows")
+    flows_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
     workers: int | None = Field(default=None, description="processes of one fan-out; default one per core")
 
     @property
@@ -116,6 +119,16 @@ class Settings(BaseSettings):
     def captures_folder(self) -> Path:
         """Where captures are written to and looked for."""
         return (self.captures_dir or self.root / "captures").absolute()
+
+    @property
+    def flows_folder(self) -> Path:
+        """Where the definitions of your own flows lie; it need not exist."""
+        return self.flows_dir.absolute()
+
+    @property
+    def flows_data_folder(self) -> Path:
+        """Where the files of all flows lie; each names its folder below."""
+        return (self.flows_data or self.root / "flows").absolute()
 
     @property
     def collector_folder(self) -> Path:
