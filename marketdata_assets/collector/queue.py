@@ -31,13 +31,13 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Behind:
-    """A snapshot was put in: updates that are in it already are not wanted."""
+    """A snapshot was put in: what is in it already is not wanted."""
 
     ts_recv: int
     last_id: int | None
 
     def holds(self, one: OrderBook) -> bool:
-        in_time = one.kind == "delta" and one.ts_recv <= self.ts_recv
+        in_time = one.ts_recv <= self.ts_recv
         return in_time and (one.last_id is None or self.last_id is None or one.last_id <= self.last_id)
 
 
