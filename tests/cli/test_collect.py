@@ -193,17 +193,20 @@ def test_what_no_server_takes_waits_on_disk_for_the_next_start(home: Path, spot:
             assert gaps == stored(url).get("gap", 0)
 
 
-def test_a_run_of_some_seconds_ends_by_itself_and_says_what_it_did(home: Path, spot: BinanceVenue) -> None:
+def test_a_run_of_some_seconds_ends_by_itself_and_says_what_it_did(
+    home: Path, spot: BinanceVenue, caplog: pytest.LogCaptureFixture
+) -> None:
     file = home / "my.yaml"
     sections = {"exchanges": {"binance": {"markets": {"spot": place(spot).section()}}}, "http": {"port": 0}}
     file.write_text(yaml.safe_dump(sections))
-    run = apart(home, "collect", "--config", str(file), "--duration", "1")
+    command = ["collect", "--config", str(file), "--duration", "0.2"]
+    run = marketdata(home, *command)
     assert run.returncode == 0, run.stderr
-    assert "listening on http://127.0.0.1:" in run.stderr
+    assert "listening on http://127.0.0.1:" in caplog.text
     assert "records" in run.stdout.splitlines()[-1]
-    run = apart(home, "collect", "--config", str(file), "--duration", "0.2", "--json", LOG_LEVEL="error")
-    assert answer(run)["remaining"] == 0
-    assert run.stderr == ""
+    quiet = apart(home, *command, "--json", LOG_LEVEL="error")
+    assert answer(quiet)["remaining"] == 0
+    assert quiet.stderr == ""
 
 
 def test_a_second_signal_does_not_wait(home: Path, spot: BinanceVenue) -> None:
@@ -239,14 +242,9 @@ def test_a_second_signal_does_not_wait(home: Path, spot: BinanceVenue) -> None:
         process.kill()
 
 
-def test_a_missing_package_is_named_with_its_extra(home: Path) -> None:
-    code = "import sys; sys.modules['picows'] = None; from marketdata_assets.cli import app; app()"
-    run = subprocess.run(
-        [sys.executable, "-c", code, "collect", "--duration", "0"],
-        env=environment(home),
-        cwd=home,
-        capture_output=True,
-        text=True,
-    )
+def test_a_missing_package_is_named_with_its_extra(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    monkeypatch.delitem(sys.modules, "marketdata_assets.collector.metrics", raising=False)
+    run = marketdata(home, "collect", "metrics")
     assert run.returncode == 1
-    assert "picows is not installed; run: pip install 'marketdata-assets[live]'" in run.stderr
+    assert "prometheus_client is not installed; run: pip install 'marketdata-assets[live]'" in run.stderr

@@ -260,7 +260,7 @@ def test_which_sinks_are_meant() -> None:
 def test_data_that_a_market_does_not_have_is_an_error_before_anything_is_opened(tmp_path: Path) -> None:
     text = json.dumps(
         {"exchanges": {"deribit": {"markets": {"option": {"symbols": ["A"], "data_types": ["funding_rate"]}}}}}
-    )  # noqa: E501
+    )
     places = assembly.Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
     with pytest.raises(UnknownDataTypes, match=r"deribit option: no data called funding_rate\. Known are trade"):
         Collector(parse(text, "f"), Servers("nats://127.0.0.1:9"), places)
