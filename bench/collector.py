@@ -30,7 +30,7 @@ from marketdata_assets.settings import Settings
 MESSAGES = 40_000
 ROUNDS = 9
 PENDING = 4_000
-"""Of nats-py, its own default; our window is 4096."""
+"""Of nats-py, its own default; our window is 8192."""
 STEP = 2_000  # items handed over at once
 BATCH = 50_000  # messages of one read
 START = 1_700_000_000_000_000_000

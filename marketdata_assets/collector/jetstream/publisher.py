@@ -37,9 +37,9 @@ SPILL = 8192
 class Limits:
     """How far the publisher goes. `window_bytes` may be passed by one burst."""
 
-    window: int = 4096  # messages that are sent and not acknowledged
-    window_bytes: int = 16 << 20
-    burst: int = 512  # messages of one write
+    window: int = 8192  # messages that are sent and not acknowledged; the server buffers 10,000 before it refuses
+    window_bytes: int = 32 << 20
+    burst: int = 512  # with so many waiting there is no lingering
     linger_seconds: float = 0.001  # what gathers in that time goes out together
     ack_seconds: float = 10.0  # without an ack for so long a message is sent again, or the connection is given up
     spill_seconds: float = 1.0  # the server is away for so long before the spool is begun
@@ -218,7 +218,8 @@ class Publisher:
             await self._shelve(shelf)
         taken = self._for_disk(shelf, away, now)
         sending = self._wire is not None and not self._window.items
-        wanted = self._limits.window if sending and shelf.lacks(self._limits.window) else 0
+        urgent = len(taken) > SPILL
+        wanted = self._limits.window if sending and not urgent and shelf.lacks(self._limits.window) else 0
         if not taken and not wanted and not shelf.spool.sync_is_due:
             return
         if taken:
@@ -239,10 +240,13 @@ class Publisher:
         elif not shelf.is_empty:
             due = waiting > self._limits.window  # else its last acks are awaited
         else:
-            due = waiting > self._queue.capacity // 2
+            # With room in the window the server keeps up, and it is we who are slow: the disk would make that worse.
+            full = len(self._window) >= self._limits.window
+            due = waiting > self._queue.capacity * (0.5 if full else 0.75)
         if not due:
             return []
-        return self._stash or self._queue.take(SPILL)
+        # At least what is above half, so that nothing is lost for want of room in the queue.
+        return self._stash or self._queue.take(max(SPILL, waiting - self._queue.capacity // 2))
 
     async def _shelve(self, shelf: Shelf) -> None:
         """Bring what is sent and not acknowledged to the disk; it goes in front of all others."""
@@ -262,7 +266,6 @@ class Publisher:
         room = self._limits.window - len(self._window)
         if room <= 0 or self._window.bytes >= self._limits.window_bytes:
             return []
-        room = min(room, self._limits.burst)
         if self._shelf is not None and not self._shelf.is_empty:
             return [] if self._window.items else self._shelf.take(room)
         if self._stash:

@@ -46,7 +46,7 @@ class Shelf:
 
     async def work(self, entries: Sequence[Entry], wanted: int) -> int:
         """Append, sync when that is due, and read so many messages or more; how many were appended."""
-        done = await asyncio.to_thread(self._work, [kept(one) for one in entries], wanted)
+        done = await asyncio.to_thread(self._work, entries, wanted)
         self.error = done.error
         for frame in done.frames:
             source = FromSpool(frame, len(frame.messages))
@@ -79,10 +79,10 @@ class Shelf:
         self._under_way.clear()
         self.spool.rewind()
 
-    def _work(self, messages: list[Kept], wanted: int) -> _Done:
+    def _work(self, entries: Sequence[Entry], wanted: int) -> _Done:
         appended, error, frames = 0, None, []
         try:
-            for some in _pieces(messages):
+            for some in _pieces(entries):
                 self.spool.append(some)
                 appended += len(some)
             self.spool.sync()
@@ -94,15 +94,15 @@ class Shelf:
         return _Done(appended, frames, error)
 
 
-def _pieces(messages: list[Kept]) -> Iterator[list[Kept]]:
+def _pieces(entries: Sequence[Entry]) -> Iterator[list[Kept]]:
     """As they become frames."""
     piece: list[Kept] = []
     size = 0
-    for one in messages:
+    for one in entries:
         if piece and (len(piece) >= FRAME_MESSAGES or size + len(one.payload) > FRAME_BYTES):
             yield piece
             piece, size = [], 0
-        piece.append(one)
+        piece.append(kept(one))
         size += len(one.payload)
     if piece:
         yield piece
