@@ -102,9 +102,8 @@ def stored(client: Client, table: Table) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    schema.ensure(clickhouse_client)
-    return clickhouse_client
+def client(empty_tables: Client) -> Client:
+    return empty_tables
 
 
 @pytest.mark.parametrize("table", schema.TABLES.values(), ids=lambda table: table.type)

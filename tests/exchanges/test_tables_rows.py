@@ -5,16 +5,15 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.exchanges.errors import UnknownTable
-from marketdata_assets.exchanges.records import Trade
+from marketdata_assets.exchanges.records import Gap, Kline, OrderBook, Ticker, Trade
 from marketdata_assets.exchanges.tables import rows, schema
 
 encode = msgspec.json.encode
 
 
 @pytest.fixture
-def client(clickhouse_client: Client) -> Client:
-    schema.ensure(clickhouse_client)
-    return clickhouse_client
+def client(empty_tables: Client) -> Client:
+    return empty_tables
 
 
 def trade(number: int, price: str = "1.5", size: str | None = "2", ts_recv: int = 10**18 + 5) -> Trade:
@@ -68,3 +67,123 @@ def test_a_number_that_does_not_fit_is_kept_aside_with_its_row_and_others_land(
     kept = stored(client, "exchange_rejects", "type, reason, raw, source")
     assert [(row[0], row[2], row[3]) for row in kept] == [("trade", batch[3].decode(), "test")]
     assert reason in str(kept[0][1])
+
+
+def test_copies_in_one_batch_are_one_row(client: Client) -> None:
+    """ClickHouse keeps both of them until it merges; FINAL does not show it, though the partition has one part."""
+    rows.insert_json(client, "trade", [encode(trade(1, ts_recv=number)) for number in (7, 5, 9)])
+    assert stored(client, "exchange_trades", "trade_id, ts_recv") == [("1", 5)]
+
+
+def test_aggregate_and_single_trades_are_told_apart(client: Client) -> None:
+    whole = msgspec.structs.replace(trade(1), first_id="1", last_id="3")
+    rows.insert_records(client, [trade(1), whole, whole])
+    assert stored(client, "exchange_trades", "first_id", "first_id NULLS FIRST") == [(None,), ("1",)]
+
+
+def test_of_a_candle_the_newest_state_stays_and_a_closed_one_before_all(client: Client) -> None:
+    def candle(close: str, ts: int | None, closed: bool | None, ts_recv: int = 10**18) -> Kline:
+        where = ("binance", "spot", "BTC-USDT", "BTCUSDT")
+        none = (None,) * 6
+        return Kline(*where, ts, ts_recv, "1m", 60 * 10**9, 120 * 10**9, "1", "9", "1", close, *none, closed)  # type: ignore[arg-type, call-arg]
+
+    def shown() -> str:
+        found = stored(client, "exchange_klines", "toString(close)")
+        assert len(found) == 1
+        return str(found[0][0])
+
+    rows.insert_records(client, [candle("3", 30, False)])
+    rows.insert_records(client, [candle("2", 20, False)])
+    assert shown() == "3"
+    rows.insert_records(client, [candle("4", 40, True), candle("5", 40, True, 10**18 + 1)])
+    rows.insert_records(client, [candle("6", 60, False)])
+    assert shown() == "4"
+
+
+def test_of_a_gap_the_healed_one_stays(client: Client) -> None:
+    open_gap = Gap("okx", "spot", "BTC-USDT", "BTC-USDT", "trades", 3, 5, 10**18, 10**18 + 9, "sequence")
+    healed = msgspec.structs.replace(open_gap, healed_at=10**18 + 99)
+    other = msgspec.structs.replace(open_gap, last_id=None)
+    for batch in ([open_gap], [healed, other], [open_gap]):
+        rows.insert_records(client, batch)
+    found = stored(client, "exchange_gaps", "last_id, healed_at", "last_id NULLS FIRST")
+    assert found == [(None, None), (3, healed.healed_at)]
+
+
+def test_messages_without_a_time_but_with_an_id_are_one_row_from_two_sockets(client: Client) -> None:
+    best = Ticker("binance", "spot", "BTC-USDT", "BTCUSDT", None, 10**18, "1", "2", "3", "4", "base", 77)
+    later = msgspec.structs.replace(best, ts_recv=best.ts_recv + 10**9)
+    rows.insert_records(client, [later])
+    rows.insert_records(client, [best, msgspec.structs.replace(later, ask="3.1")])
+    found = stored(client, "exchange_tickers", "toString(ask), ts_recv, toUnixTimestamp64Nano(time)", "ask")
+    assert found == [("3", best.ts_recv, best.ts_recv), ("3.1", later.ts_recv, later.ts_recv)]
+
+
+def test_books_that_differ_in_one_level_are_two_rows(client: Client) -> None:
+    book = OrderBook(
+        "okx", "spot", "A-B", "A-B", 10**18, 10**18, "delta", (("1", "2"), ("0.5", "1")), (), "base", 1, 2, 0
+    )
+    other = msgspec.structs.replace(book, bids=(("1", "2"), ("0.5", "1.1")))
+    rows.insert_records(client, [book, other, msgspec.structs.replace(book, ts_recv=10**18 + 7)])
+    found = stored(client, "exchange_orderbooks", "toString(bids), ts_recv", "bids")
+    assert found == [("[(1,2),(0.5,1)]", 10**18), ("[(1,2),(0.5,1.1)]", 10**18)]
+
+
+GOOD = encode(trade(1))
+BOOK = encode(OrderBook("okx", "spot", "A-B", "A-B", 10**18, 10**18, "delta", (("1", "2"),), (), "base", 1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        ("trade", GOOD.replace(b'"price":"1.5",', b"")),
+        ("trade", GOOD.replace(b'"price":"1.5"', b'"price":null')),
+        ("trade", GOOD.replace(b'"price":"1.5"', b'"price":1.5')),
+        ("trade", GOOD.replace(b'"side":"buy"', b'"side":"hold"')),
+        ("trade", GOOD.replace(b'"ts_recv":1', b'"ts_recv":18446744073709551616')),
+        ("trade", GOOD.replace(b'"ts_recv":', b'"ts_recv":-')),
+        ("trade", GOOD.replace(b'"price":', b'"price":"2","price":')),
+        ("trade", GOOD + b"," + GOOD),
+        ("trade", b"[]"),
+        ("trade", b""),
+        ("trade", b"\xff\xfe"),
+        ("trade", BOOK),
+        ("orderbook", BOOK.replace(b'["1","2"]', b'["1"]')),
+        ("orderbook", BOOK.replace(b'["1","2"]', b'["1","2","3"]')),
+        ("orderbook", BOOK.replace(b'["1","2"]', b"[]")),
+        ("orderbook", BOOK.replace(b'["1","2"]', b'["1",""]')),
+        ("orderbook", BOOK.replace(b'["1","2"]', b'["1","."]')),
+        ("orderbook", BOOK.replace(b'["1","2"]', b'["1","1.2.3"]')),
+        ("orderbook", BOOK.replace(b'["1","2"]', b'["1",null]')),
+        ("orderbook", BOOK.replace(b'["1","2"]', b'["1","0.0000000000000000001"]')),
+        ("orderbook", BOOK.replace(b'["1","2"]', b'["100000000000000000000","1"]')),
+        ("orderbook", BOOK.replace(b'"bids":[["1","2"]]', b'"bids":null')),
+        ("orderbook", BOOK.replace(b'"last_id":2', b'"last_id":9223372036854775808')),
+    ],
+)
+def test_what_is_no_such_record_is_kept_aside_and_changes_no_other_row(
+    client: Client, name: str, payload: bytes
+) -> None:
+    fine = GOOD if name == "trade" else BOOK
+    made = rows.insert_json(client, name, [payload, fine, payload])
+    assert made.rows == 1
+    assert [one.raw for one in made.rejects] == [payload, payload]
+    assert all(one.reason for one in made.rejects)
+    assert len(stored(client, schema.TABLES[name].name, "time")) == 1
+    assert len(stored(client, "exchange_rejects", "raw")) == 1
+
+
+def test_large_batches_go_in_parts(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "ROWS_PER_INSERT", 30)
+    monkeypatch.setattr(rows, "BYTES_PER_INSERT", 20 * len(GOOD))
+    batch = [encode(trade(number, "1.2.3" if number == 40 else "1")) for number in range(100)]
+    assert rows.insert_json(client, "trade", batch, "batch").rows == 99
+    assert rows.insert_json(client, "trade", batch, "batch").rows == 99
+    assert len(stored(client, "exchange_trades", "trade_id")) == 99
+
+
+def test_a_number_in_another_spelling_is_the_same_number(client: Client) -> None:
+    spelled = {"1": "2.0e3", "2": "1E-8", "3": "-0.5", "4": "7.", "5": "0.100000000000000000000000", "6": "00012"}
+    rows.insert_records(client, [trade(int(number), price) for number, price in spelled.items()])
+    found = stored(client, "exchange_trades", "toString(price)", "trade_id")
+    assert [text for (text,) in found] == ["2000", "0.00000001", "-0.5", "7", "0.1", "12"]
