@@ -16,7 +16,7 @@ from marketdata_assets.collector.items import moment
 from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
-from marketdata_assets.collector.servers import Servers
+from marketdata_assets.collector.servers import Servers, check_address
 from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.records import Exchange, MarketType
@@ -24,6 +24,8 @@ from marketdata_assets.exchanges.records import Exchange, MarketType
 MB = 1 << 20
 GB = 1 << 30
 WHOLE = Shard(1, 1)
+ADDRESSES = {"jetstream": "nats_url", "clickhouse": "clickhouse_url", "redis": "redis_url"}
+"""What a sink needs of the servers."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,10 @@ def market(
 
 
 def check(config: Config, servers: Servers) -> None:
-    """What can be said of a configuration without a network. Raises NoSink, UnknownDataTypes."""
-    which(config, servers)
+    """What can be said of a configuration without a network. Raises NoSink, BadServer, UnknownDataTypes."""
+    for name in which(config, servers):
+        if name in ADDRESSES:
+            check_address(servers, ADDRESSES[name])
     for exchange, market_type, wanted in config.markets():
         known = speaker_of(exchange, market_type, intervals=wanted.kline_intervals).data_types
         if unknown := [one for one in wanted.data_types if one not in known]:

@@ -5,6 +5,7 @@ MarketDataError
     └── CollectorError
         ├── BadConfig      the configuration cannot be used
         ├── BadSecrets     the file of secrets cannot be used
+        ├── BadServer      the address of a server cannot be used
         ├── NoSink         a sink is asked for that has no server, or there is none at all
         ├── NotCollected   a market is asked about that the configuration does not have
         ├── PortTaken      the collector cannot listen where it shall
@@ -34,6 +35,14 @@ class BadSecrets(CollectorError):
     def __init__(self, place: str, cause: str) -> None:
         self.place = place
         super().__init__(f"{place}: {cause}")
+
+
+class BadServer(CollectorError):
+    """The address of a server cannot be used; it is not shown, as it may hold a password."""
+
+    def __init__(self, key: str, form: str) -> None:
+        self.key = key
+        super().__init__(f"MARKETDATA_{key.upper()}, or {key} in the file of secrets, must be a URL such as {form}.")
 
 
 class NoSink(CollectorError):

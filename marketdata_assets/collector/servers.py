@@ -5,9 +5,10 @@ The environment goes before the file of secrets, and that before the local stack
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from marketdata_assets import config_files
-from marketdata_assets.collector.errors import BadSecrets
+from marketdata_assets.collector.errors import BadSecrets, BadServer
 from marketdata_assets.settings import CollectorSettings, Settings
 
 
@@ -20,6 +21,13 @@ class Servers:
     redis_url: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
 
+
+FORMS = {
+    "nats_url": (("nats", "tls"), "nats://HOST:4222"),
+    "clickhouse_url": (("http", "https"), "http://HOST:8123/DATABASE"),
+    "redis_url": (("redis", "rediss"), "redis://HOST:6379/0"),
+}
+"""Schemes of each address, and what it looks like."""
 
 KEYS = tuple(one.name for one in fields(Servers))
 
@@ -35,6 +43,18 @@ def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Se
     }
     secret = read_secrets(settings.collector_secrets) if settings.collector_secrets else {}
     return Servers(**{key: named[key] or secret.get(key) or getattr(local, key) for key in KEYS})
+
+
+def check_address(servers: Servers, key: str) -> None:
+    """Raises BadServer when an address is none."""
+    schemes, form = FORMS[key]
+    try:
+        parts = urlsplit(getattr(servers, key) or "")
+        good = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good:
+        raise BadServer(key, form)
 
 
 def read_secrets(file: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from service_runs import market, running, text_of
 from marketdata_assets.collector import assembly, config
 from marketdata_assets.collector.config import Config, parse, read
 from marketdata_assets.collector.connections import Timing, UnknownDataTypes
-from marketdata_assets.collector.errors import BadConfig, BadSecrets, NoSink
+from marketdata_assets.collector.errors import BadConfig, BadSecrets, BadServer, NoSink
 from marketdata_assets.collector.servers import Servers, find
 from marketdata_assets.collector.service import Collector
 from marketdata_assets.settings import CollectorSettings, Settings
@@ -264,6 +264,29 @@ def test_data_that_a_market_does_not_have_is_an_error_before_anything_is_opened(
     places = assembly.Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
     with pytest.raises(UnknownDataTypes, match=r"deribit option: no data called funding_rate\. Known are trade"):
         Collector(parse(text, "f"), Servers("nats://127.0.0.1:9"), places)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "urls"),
+    [
+        ("nats_url", ["http://me:canary@h:1", "canary", "nats://me:canary@h:port", "nats://", "nats://me:canary@[h"]),
+        ("clickhouse_url", ["me:canary@h", "nats://canary@h", "http://me:canary@h:99999/x"]),
+        ("redis_url", ["http://:canary@h", "redis://:canary@h:port/0"]),
+    ],
+)
+def test_an_address_that_is_none_is_named_and_not_shown(tmp_path: Path, key: str, urls: list[str]) -> None:
+    on: dict[str, Any] = {
+        "nats_url": {"jetstream": {"enabled": True}},
+        "clickhouse_url": {"clickhouse": {"direct_write": True}},
+        "redis_url": {"redis": {"cache": True}},
+    }[key]
+    found = parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, **on), "f")
+    places = assembly.Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
+    for url in urls:
+        with pytest.raises(BadServer, match=f"MARKETDATA_{key.upper()}, or {key}") as caught:
+            Collector(found, Servers(**{key: url}), places)
+        assert "canary" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
