@@ -227,8 +227,8 @@ class Publisher:
         appended = await shelf.work(taken, wanted)
         if taken:
             self._stash, self._spilled_at = taken[appended:], now
-        if shelf.error is not None:
-            self._retry_disk_at = time.monotonic() + 1
+            if self._stash:
+                self._retry_disk_at = time.monotonic() + 1
 
     def _for_disk(self, shelf: Shelf, away: bool, now: float) -> list[Item]:
         """What goes to the spool. While it is worked off all new items go there, or the order would be lost."""

@@ -47,7 +47,8 @@ class Shelf:
     async def work(self, entries: Sequence[Entry], wanted: int) -> int:
         """Append, sync when that is due, and read so many messages or more; how many were appended."""
         done = await asyncio.to_thread(self._work, entries, wanted)
-        self.error = done.error
+        if entries or done.error is not None:
+            self.error = done.error
         for frame in done.frames:
             source = FromSpool(frame, len(frame.messages))
             self._under_way.append(source)
