@@ -133,6 +133,17 @@ def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
     assert subprocess.run([promtool, "check", "rules", str(broken)], capture_output=True).returncode != 0
 
 
+def test_promtool_accepts_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+    promtool = _needed("promtool")
+    expressions = [text.replace("$instance", ".*").replace("$exchange", ".*") for text in _expressions(DASHBOARD)]
+    rules = [{"record": f"panel:{number}", "expr": text} for number, text in enumerate(expressions)]
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    said = subprocess.run([promtool, "check", "rules", "--lint=none", str(file)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert f"{len(rules)} rules found" in said.stdout
+
+
 def test_promtool_accepts_what_a_collector_exposes(tmp_path: Path) -> None:
     promtool = _needed("promtool")
     exposed = Metrics(lambda: faulty()).exposition()
