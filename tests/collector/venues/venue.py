@@ -12,19 +12,19 @@ Faults of requests are those of ProviderServer: fail(429, retry="1"), fail(418),
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiohttp import WSMsgType, web
-from provider_server import ProviderServer
+from venue_faults import Faults
 from venue_market import Candle, Change, Made, Market, Source
-from venue_sockets import Planned, Socket, frame
+from venue_sockets import Socket, frame
 
 PULSE = 0.01
 """Seconds between two bursts of a market that goes by itself."""
 
 
-class Venue(ProviderServer):
+class Venue(Faults):
     """`speed` is how much faster the venue's clock goes; it begins with `start_ms`, or with now."""
 
     def __init__(
@@ -40,22 +40,17 @@ class Venue(ProviderServer):
         super().__init__(**limits)
         self.rate = rate
         self.markets = {name: self.market(name, seed, index) for index, name in enumerate(names)}
-        self.sockets: list[Socket] = []
         self.opened: list[float] = []  # when sockets were, by the monotonic clock
         self.violations: list[str] = []  # of the venue's limits and rules, by clients
         self.lifetime: float | None = None  # seconds, after which a socket is cut
         self._source = Source()
         self._wanted: set[tuple[str, str]] = set()  # instrument and kind that somebody subscribed to
-        self._planned: list[Planned] = []
         self._random = random.Random(seed)
         self._speed, self._began = speed, time.time_ns()
         self._start_ms = self._began // 1_000_000 if start_ms is None else start_ms
         self._tasks: list[asyncio.Task[None]] = []
 
     # What a venue is.
-
-    socket_path = ""
-    """A part of the path of every socket."""
 
     connection_limit = (1.0, 1000)
     """So many sockets may be opened in so many seconds."""
@@ -119,61 +114,6 @@ class Venue(ProviderServer):
     def now_ms(self) -> int:
         return self._start_ms + int((time.time_ns() - self._began) / 1e6 * self._speed)
 
-    # Faults of sockets. `where` is a part of a stream's name.
-
-    def skip(self, times: int = 1, where: str = "") -> None:
-        """The next messages are not sent: a hole in the sequence."""
-        self._plan_message("skip", where, times)
-
-    def repeat(self, times: int = 1, where: str = "") -> None:
-        """The next messages are sent twice."""
-        self._plan_message("repeat", where, times)
-
-    def spoil(self, times: int = 1, where: str = "") -> None:
-        """Of the next messages only the first half is sent, as a whole frame."""
-        self._plan_message("spoil", where, times)
-
-    def hang_up(self) -> None:
-        """Cut all sockets without a word."""
-        self._each(lambda one: one.transport.abort())
-
-    def close_all(self, code: int = 1001) -> None:
-        """Close all sockets in an orderly way."""
-        self._each(lambda one: one.write(frame(code.to_bytes(2, "big"), 8)))
-        self._each(lambda one: one.transport.close())
-
-    def half_open(self) -> None:
-        """All sockets that are open stay so, and neither read nor send any more."""
-        self._each(lambda one: setattr(one, "dead", True))
-
-    def hold(self) -> None:
-        """A stall of the network: what is sent from now on comes with `release`, in order."""
-        self._each(lambda one: one.hold())
-
-    def release(self) -> None:
-        self._each(lambda one: one.release())
-
-    def mute(self, where: str) -> None:
-        """Subscriptions of open sockets bring nothing any more until they are made anew."""
-        self._each(lambda one: one.muted.update(stream for stream in one.streams if where in stream))
-
-    def garbage(self, raw: bytes = b"\x00\xffnot json", *, text: bool = True) -> None:
-        """A message that is none on every socket; `text` False breaks the websocket protocol itself."""
-        framed = frame(raw) if text else b"\xff\xff\xff\xff" + raw
-        self._each(lambda one: one.write(framed))
-
-    def away(self) -> None:
-        """Refuse connections, and cut those that are open, until `back`."""
-        self._run(self._away())
-        self.hang_up()
-
-    def back(self) -> None:
-        self._run(self._listen())
-
-    def no_new_sockets(self, times: int = 1, status: int = 503) -> None:
-        """Answer the next handshakes with an error."""
-        self.fail(status, times, where=self.socket_path)
-
     # The life of the server.
 
     async def line(self, request: web.Request) -> str:
@@ -196,15 +136,6 @@ class Venue(ProviderServer):
         for one in self.sockets:
             one.transport.abort()
         await super()._stop()
-
-    async def _away(self) -> None:
-        assert self._runner
-        for site in list(self._runner.sites):
-            await site.stop()
-
-    async def _listen(self) -> None:
-        assert self._runner
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         response = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
@@ -265,7 +196,7 @@ class Venue(ProviderServer):
         listeners = [one for one in self.sockets if stream in one.streams]
         if not listeners:
             return
-        fault = self._fault_of(stream) if self._planned else ""
+        fault = self.fault_of(stream) if self._planned else ""
         if fault == "skip":
             return
         framed = frame(raw[: len(raw) // 2] if fault == "spoil" else raw)
@@ -275,12 +206,6 @@ class Venue(ProviderServer):
             one.write(framed)
             if fault == "repeat":
                 one.write(framed)
-
-    def _fault_of(self, stream: str) -> str:
-        with self._lock:
-            fault = next((one.kind for one in self._planned if one.due(stream)), "")
-            self._planned = [one for one in self._planned if one.times > 0]
-        return fault
 
     def _burst(self, events: int) -> None:
         open_to = sorted(self._wanted)
@@ -327,24 +252,6 @@ class Venue(ProviderServer):
                     self.on_candle(market, market.candle)
                 if self.rate:
                     self.on_second(market)
-
-    # Between the threads.
-
-    def _plan_message(self, kind: str, where: str, times: int) -> None:
-        with self._lock:
-            self._planned.append(Planned(kind, where, times))
-
-    def _each(self, act: Callable[[Socket], object]) -> None:
-        self._ask(lambda: [act(one) for one in list(self.sockets)])
-
-    def _ask(self, act: Callable[..., object], *given: object) -> None:
-        async def run() -> None:
-            act(*given)
-
-        self._run(run())
-
-    def _run(self, what: Any) -> None:
-        asyncio.run_coroutine_threadsafe(what, self._loop).result(60)
 
 
 def _is_socket(request: web.Request) -> bool:

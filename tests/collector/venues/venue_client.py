@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -13,8 +14,8 @@ from venue_market import Market
 from marketdata_assets.exchanges.books import Book
 from marketdata_assets.exchanges.outcomes import Outcome
 
-QUIET = 0.3
-"""Seconds after the last events, in which what was sent arrives."""
+LONGEST = 60.0
+"""Seconds that all of it may take on a busy machine."""
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Client:
     reply: Callable[[Outcome], bytes | None] = lambda _: None
     made: list[Outcome] = field(default_factory=list)
     clock: int = 0
+    heard: int = 0  # messages
 
     def of(self, kind: type) -> list[Any]:
         return [one for one in self.made if isinstance(one, kind)]
@@ -50,23 +52,25 @@ class Client:
                 await loop.run_in_executor(None, self.venue.emit, 5)
                 await asyncio.sleep(0.05)
                 await self._ask(http, self.snapshots)
-                self.venue.rate = rate
-                loop.call_later(seconds, setattr, self.venue, "rate", 0.0)
-                loop.call_later(seconds + 0.05, lambda: loop.run_in_executor(None, self.venue.emit, events))
-                await self._listen(socket, loop.time() + seconds + 0.1)
+                happens = asyncio.create_task(self._happen(events, seconds, rate))
+                end = loop.time() + LONGEST
+                while not happens.done() or self.heard < sum(one.sent for one in self.venue.sockets):
+                    assert loop.time() < end, f"{self.heard} messages came, more were sent"
+                    with suppress(TimeoutError):
+                        await self._take(await asyncio.wait_for(socket.receive(), 0.1), socket)
 
-    async def _listen(self, socket: aiohttp.ClientWebSocketResponse, until: float) -> None:
-        loop = asyncio.get_running_loop()
-        while loop.time() < until + QUIET or not self.venue.taken():
-            try:
-                await self._take(await asyncio.wait_for(socket.receive(), QUIET), socket)
-            except TimeoutError:
-                continue
+    async def _happen(self, events: int, seconds: float, rate: float) -> None:
+        self.venue.rate = rate
+        await asyncio.sleep(seconds)
+        self.venue.rate = 0.0
+        await asyncio.sleep(0.05)
+        await asyncio.get_running_loop().run_in_executor(None, self.venue.emit, events)
 
     async def _take(self, message: aiohttp.WSMessage, socket: aiohttp.ClientWebSocketResponse) -> None:
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise ConnectionError(message)
         self.clock += 1
+        self.heard += 1
         made = self.feed.push(message.data.encode(), self.clock)
         self.made += made
         for answer in filter(None, map(self.reply, made)):

@@ -35,7 +35,7 @@ class Socket:
     opened: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
     dead: bool = False  # half-open: neither reads nor sends, and does not close
-    sent: int = 0
+    sent: int = 0  # messages of text
     interval: float = 0.0  # of heartbeats that the client asked for, seconds
     beat: float = 0.0  # when the last one was sent
     beats: int = 0
@@ -48,7 +48,7 @@ class Socket:
         if self._held is not None:
             self._held.append(framed)
             return
-        self.sent += 1
+        self.sent += framed[0] & 15 == 1
         self.transport.write(framed)
         if self.transport.get_write_buffer_size() > MOST_UNSENT:
             self.transport.abort()
