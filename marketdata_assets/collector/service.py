@@ -38,6 +38,9 @@ LOOK_SECONDS = 0.25
 """Between two looks at how late the event loop is."""
 
 REMEMBER_SECONDS = 1.0
+COMPLAINT_NS = 1_000_000_000
+"""Between two lines of log about what a venue complains of; all are counted."""
+
 MEMORY = "memory"
 GOODBYE_SECONDS = 10.0
 """For the venues, when the sockets are closed."""
@@ -62,6 +65,7 @@ class Collector:
         self._clock = clock
         self._started = clock()
         self._restarts: Counter[str] = Counter()
+        self._complained: dict[Key, int] = {}
         self._loop_lag = Lag()
         self._log = logging.getLogger(__name__)
         own = partial(assembly.own_folder, places, shard=self.shard)
@@ -214,8 +218,11 @@ class Collector:
         if isinstance(one, DeadLetter):
             self._letters.keep(flow.exchange, flow.market_type, one)
             self._log.debug("%s %s: not understood: %s", flow.exchange, flow.market_type, one.cause)
-        else:
-            self._log.warning("%s %s: error %s: %s", flow.exchange, flow.market_type, one.code, one.message)
+            return
+        now, key = self._clock(), (flow.exchange, flow.market_type)
+        if now - self._complained.get(key, 0) >= COMPLAINT_NS:
+            self._complained[key] = now
+            self._log.warning("%s %s: error %s: %s", *key, one.code, one.message)
 
     def _book(self, exchange: Exchange, market_type: MarketType, instrument: str) -> OrderBook | None:
         market = self._markets.get((exchange, market_type))
