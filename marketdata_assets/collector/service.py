@@ -159,6 +159,7 @@ class Collector:
     async def _end(self, tasks: dict[str, asyncio.Task[None]]) -> dict[str, int]:
         """Close the sockets, hand everything over, remember how far it went; what remains, by sink."""
         self._log.info("ending: closing sockets")
+        ended = self._clock()
         names = {one.name for one in self._markets.values()}
         with suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
@@ -171,7 +172,7 @@ class Collector:
         self._close()
         remaining = {sink.name: count for sink, count in zip(sinks, left, strict=True)}
         # What is spooled is safe: the next start goes on with it.
-        await self._remember([] if not lost(remaining) else self._waiting())
+        await self._remember([ended, *(self._waiting() if lost(remaining) else ())])
         return remaining
 
     def _close(self) -> None:

@@ -1,14 +1,20 @@
 """What the collector counts and remembers: lags, flows, until when everything was safe, and what it could not read."""
 
+import asyncio
 import json
+import time
 from pathlib import Path
 
+import pytest
+from binance_venue import BinanceVenue
 from hypothesis import given
 from hypothesis import strategies as st
+from service_runs import market, running, text_of
 
 from marketdata_assets.collector.flow import Flow
 from marketdata_assets.collector.lag import BOUNDS, Lag
 from marketdata_assets.collector.memory import DeadLetters, Since
+from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
 from marketdata_assets.exchanges.records import Gap, Ticker, Trade
 
@@ -66,6 +72,31 @@ def test_since_is_kept_by_market_and_survives_damage(tmp_path: Path) -> None:
     assert since.read() == {}
     since.write({"binance spot": 8})
     assert since.read() == {"binance spot": 8}
+
+
+def test_what_comes_while_sinks_are_drained_belongs_to_the_gap_of_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drained: list[int] = []
+    drain = CaptureSink.drain
+
+    async def slow(sink: CaptureSink, seconds: float) -> int:
+        drained.append(time.time_ns())
+        await asyncio.sleep(0.05)
+        return await drain(sink, seconds)
+
+    monkeypatch.setattr(CaptureSink, "drain", slow)
+
+    async def run() -> int:
+        with BinanceVenue("spot", ["ABCUSDT"]) as venue:
+            text = text_of({"spot": market(venue, ["ABCUSDT"], ["trade"])})
+            async with running(text, tmp_path) as run:
+                await run.subscribed()
+                begun = time.time_ns()
+        return begun
+
+    begun = asyncio.run(run())
+    assert begun <= Since(tmp_path / "collector" / "since.json").read()["binance spot"] <= drained[0]
 
 
 def test_dead_letters_are_kept_whole_in_two_files(tmp_path: Path) -> None:
