@@ -21,7 +21,7 @@ HEADER = (
     *(f"新版申万{level}级行业名称" for level in "一二三"),
     *(f"09:{minute}收盘价" for minute in (35, 45, 55)),
 )
-BOARDS = (("sh600", "示例"), ("sz000", "样本"), ("sz300", "演示"), ("sh688", "模拟"), ("bj920", "试验"))
+BOARDS = (("sh600", "示例"), ("sz000", "样本"), ("sz300", "演示"), ("sh688", "模拟"), ("bj921", "试验"))
 INDUSTRIES = (("汽车", "汽车零部件", "底盘与发动机系统"), ("银行", "国有大型银行", "国有大型银行"))
 EVERY_ST = 17
 """So many stocks apart, one has a name that begins with ST."""
@@ -60,7 +60,7 @@ def stock(code: str, name: str, days: Sequence[dt.date], seed: int = 7) -> pl.Da
     volume[rng.random(n) < HALTED_SHARE] = 0.0
     shares = float(rng.integers(10_000_000, 900_000_000))
     quarter = np.arange(n) // 63
-    columns: dict[str, object] = {name: None for name in HEADER}
+    columns: dict[str, object] = dict.fromkeys(HEADER)
     columns |= {
         "股票代码": code,
         "股票名称": name,

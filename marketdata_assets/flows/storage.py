@@ -25,10 +25,7 @@ def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> None:
     A table made anew is empty, so the ledger forgets what had been loaded into one before it.
     """
     with connection.transaction():
-        ledger.ensure(connection)
-        connection.execute(files(__package__).joinpath("sql/schema.sql").read_bytes())
-        if not columns_of(connection, VIEW):  # a table of that name, left by an earlier tool, stays as it is
-            connection.execute(files(__package__).joinpath("sql/etl_metadata.sql").read_bytes())
+        ensure_books(connection)
         found = columns_of(connection, flow.target.table)
         if not found:
             _create(connection, flow.target)
@@ -39,6 +36,15 @@ def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> None:
             return
         if differences := _differences(connection, flow.target, found):
             raise SchemaDrift(flow.name, flow.target.table, differences)
+
+
+def ensure_books(connection: psycopg.Connection) -> None:
+    """Create ledger, quarantine, units and view where they are missing, and no table of a flow."""
+    with connection.transaction():
+        ledger.ensure(connection)
+        connection.execute(files(__package__).joinpath("sql/schema.sql").read_bytes())
+        if not columns_of(connection, VIEW):  # a table of that name, left by an earlier tool, stays as it is
+            connection.execute(files(__package__).joinpath("sql/etl_metadata.sql").read_bytes())
 
 
 def drift(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:

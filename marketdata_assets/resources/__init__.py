@@ -3,7 +3,7 @@
 from marketdata_assets.resources.brain import Brain
 from marketdata_assets.resources.clickhouse import ClickHouse
 from marketdata_assets.resources.exchanges import Exchanges
-from marketdata_assets.resources.files import AlphaFiles, BarFiles
+from marketdata_assets.resources.files import AlphaFiles, BarFiles, FlowFiles
 from marketdata_assets.resources.health import Health, NoServer
 from marketdata_assets.resources.mongo import Mongo
 from marketdata_assets.resources.nats import Nats
@@ -17,6 +17,7 @@ __all__ = [
     "Brain",
     "ClickHouse",
     "Exchanges",
+    "FlowFiles",
     "Health",
     "Mongo",
     "Nats",

@@ -37,3 +37,19 @@ class AlphaFiles(dg.ConfigurableResource):
     def quiet_seconds(self) -> float:
         """How long a file must have been left alone before a sensor believes that it is whole."""
         return Settings().alphas_quiet_seconds
+
+
+class FlowFiles(dg.ConfigurableResource):
+    """The folder of the files that flows load. An empty `folder` means MARKETDATA_FLOWS_DATA, else HOME/flows."""
+
+    folder: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The folder; it need not exist."""
+        return Path(self.folder).absolute() if self.folder else Settings().flows_data_folder
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long a file must have been left alone before a sensor believes that it is whole."""
+        return Settings().flows_quiet_seconds

@@ -1,0 +1,138 @@
+"""When a flow runs by itself: on new or changed files, and by the clock, as its file declares.
+
+What is behind is decided in `flows.status`, by the names, sizes and times of files and the ledger.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from marketdata_assets.defs.busy import under_way
+from marketdata_assets.defs.flows.partitions import current_month, dynamic_name, spans
+from marketdata_assets.flows.definition import FlowDefinition, Month
+from marketdata_assets.partitions import range_tags
+from marketdata_assets.resources import FlowFiles, Postgres
+from marketdata_assets.stores.postgres import connect
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+    from marketdata_assets.flows.units import Unit
+
+MAX_FILES = 1000
+"""Partitions that one tick asks for; the others wait for the next."""
+
+
+def job_name(flow: FlowDefinition) -> str:
+    return f"flow_{flow.name}"
+
+
+def job(flow: FlowDefinition) -> "UnresolvedAssetJobDefinition":
+    """The flow's asset and its checks as a job."""
+    return dg.define_asset_job(
+        job_name(flow),
+        selection=dg.AssetSelection.assets(flow.name),
+        description=f"Load the new and changed files of {flow.name}.",
+    )
+
+
+def sensor(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.SensorDefinition:
+    """Looks every minute for files that a run would read and that have been left alone for a while."""
+
+    @dg.sensor(
+        name=f"{flow.name}_sensor",
+        job=runs,
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"New or changed files of {flow.name}: one run for all of them.",
+    )
+    def look(
+        context: dg.SensorEvaluationContext, postgres: Postgres, flow_files: FlowFiles
+    ) -> dg.SensorResult | dg.SkipReason:
+        folder = flow_files.path / flow.loader.folder
+        if not folder.is_dir():
+            return dg.SkipReason(f"there is no {folder}")
+        if busy(context.instance, flow):
+            return dg.SkipReason("a run is under way; what it leaves is seen to after it")
+        behind = _behind(postgres, flow, flow_files)
+        oldest_unquiet = time.time_ns() - int(flow_files.quiet_seconds * 1e9)
+        due = [unit for unit in behind if unit.modified_ns <= oldest_unquiet]
+        if not due:
+            waiting = f"; {len(behind)} files are still being written" if behind else ""
+            return dg.SkipReason(f"nothing new in {folder}{waiting}")
+        return _requests(context.instance, flow, due)
+
+    return look
+
+
+def schedule(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
+    """Runs the flow by the clock; files that have not changed are not read."""
+
+    @dg.schedule(
+        name=f"{flow.name}_schedule",
+        job=runs,
+        cron_schedule=flow.schedule or "",
+        execution_timezone=flow.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Load what is new, changed or failed of {flow.name}.",
+    )
+    def by_clock(
+        context: dg.ScheduleEvaluationContext, postgres: Postgres, flow_files: FlowFiles
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        behind = _behind(postgres, flow, flow_files)
+        if not behind:
+            return dg.SkipReason(f"nothing new in {flow_files.path / flow.loader.folder}")
+        if busy(context.instance, flow):
+            return dg.SkipReason("a run is under way; what it leaves is seen to the next time")
+        if flow.partitions == "file":
+            add_files(context.instance, flow, [unit.name for unit in behind])
+        return [dg.RunRequest(tags=tags) for tags in tags_of(context.instance, flow, [unit.name for unit in behind])]
+
+    return by_clock
+
+
+def busy(instance: dg.DagsterInstance, flow: FlowDefinition) -> bool:
+    """Whether a run of the flow's job has not ended."""
+    return any(run.job_name == job_name(flow) for run in under_way(instance))
+
+
+def add_files(instance: dg.DagsterInstance, flow: FlowDefinition, names: Sequence[str]) -> None:
+    """Make files known as partitions."""
+    known = set(instance.get_dynamic_partitions(dynamic_name(flow)))
+    if new := [name for name in names if name not in known]:
+        instance.add_dynamic_partitions(dynamic_name(flow), new)
+
+
+def tags_of(instance: dg.DagsterInstance, flow: FlowDefinition, names: Sequence[str]) -> list[dict[str, str]]:
+    """The tags of the runs that load the files `names`."""
+    if flow.partitions == "file":
+        known = list(instance.get_dynamic_partitions(dynamic_name(flow)))
+        return [range_tags(first, last) for first, last in spans(names, known)]
+    if isinstance(flow.partitions, Month):
+        month = current_month(flow)
+        return [range_tags(month, month)]
+    return [{}]
+
+
+def _behind(postgres: Postgres, flow: FlowDefinition, flow_files: FlowFiles) -> "list[Unit]":
+    from marketdata_assets.flows import status
+
+    with connect(postgres.dsn) as connection:
+        return status.behind(connection, flow, flow_files.path)
+
+
+def _requests(instance: dg.DagsterInstance, flow: FlowDefinition, due: "Sequence[Unit]") -> dg.SensorResult:
+    """One run for the same files in the same state, however often they are seen: what fails is not tried again."""
+    if flow.partitions == "file":
+        due = sorted(due, key=lambda unit: unit.name)[:MAX_FILES]
+        add_files(instance, flow, [unit.name for unit in due])
+    seen = "\n".join(sorted(f"{unit.name} {unit.size} {unit.modified_ns}" for unit in due))
+    key = hashlib.sha256(seen.encode()).hexdigest()[:16]
+    requests = [
+        dg.RunRequest(run_key=f"{key}:{number}", tags=tags)
+        for number, tags in enumerate(tags_of(instance, flow, [unit.name for unit in due]))
+    ]
+    return dg.SensorResult(run_requests=requests)

@@ -1,0 +1,117 @@
+"""What one flow becomes: an asset with checks, a job, and a sensor and a schedule where it declares them.
+
+What the flow does is in `marketdata_assets.flows`; nothing of it is imported here but its definition.
+"""
+
+import hashlib
+from pathlib import Path
+
+import dagster as dg
+
+from marketdata_assets.defs.columns import schema
+from marketdata_assets.defs.flows import automation, checks, faults
+from marketdata_assets.defs.flows.partitions import partitions_of
+from marketdata_assets.defs.landed import refusals
+from marketdata_assets.defs.lines import Lines
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.storage import declared
+from marketdata_assets.resources import FlowFiles, Postgres, Workers
+
+OWNERS = ("team:flows",)
+
+
+class FlowConfig(dg.Config):
+    """How a flow is run."""
+
+    force: bool = False
+    """Read and land even the files that have not changed."""
+
+    data_dir: str = ""
+    """The folder of the files, in the place of the one that the flow names below MARKETDATA_FLOWS_DATA."""
+
+
+def definitions(flow: FlowDefinition) -> dg.Definitions:
+    """Everything of one flow. Raises BadDefinition where Dagster does not take a value of its file."""
+    faults.check(flow)
+    job = automation.job(flow)
+    return dg.Definitions(
+        assets=[_asset(flow)],
+        asset_checks=[checks.of(flow)],
+        jobs=[job],
+        sensors=[automation.sensor(flow, job)] if flow.sensor else [],
+        schedules=[automation.schedule(flow, job)] if flow.schedule else [],
+    )
+
+
+def files_key(flow: FlowDefinition) -> str:
+    """The external asset that stands for the flow's files; flows that read one folder share it."""
+    folder = flow.loader.folder.strip("./").replace("/", "_").replace("-", "_")
+    return f"{folder or flow.name}_files"
+
+
+def files_of(flow: FlowDefinition) -> dg.AssetSpec:
+    """The flow's files as a dashed node on the left."""
+    return dg.AssetSpec(
+        files_key(flow),
+        group_name="flows",
+        kinds={"file", "csv"},
+        owners=flow.owners or OWNERS,
+        description=f"Files `{', '.join(flow.loader.glob)}` in the folder `{flow.loader.folder}` below"
+        " MARKETDATA_FLOWS_DATA, as they are delivered.",
+    )
+
+
+def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
+    partitions = partitions_of(flow)
+
+    @dg.asset(
+        name=flow.name,
+        deps=[files_key(flow)],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        group_name="flows",
+        kinds={"csv", "postgres"},
+        owners=flow.owners or OWNERS,
+        description=flow.description or f"Rows of {flow.loader.folder}, kept in the table {flow.target.table}.",
+        code_version=_version(flow),
+        pool="timescale",
+        metadata=schema(*((name, kind, "") for name, kind in declared(flow.target).items()), table=flow.target.table),
+    )
+    def load(
+        context: dg.AssetExecutionContext,
+        config: FlowConfig,
+        postgres: Postgres,
+        flow_files: FlowFiles,
+        workers: Workers,
+    ) -> dg.MaterializeResult:
+        from marketdata_assets.defs.flows import report
+        from marketdata_assets.flows import run
+
+        at, folder = _placed(flow, config.data_dir, flow_files.path)
+        with refusals():
+            ended = run.run_flow(
+                at,
+                postgres.dsn,
+                folder,
+                run_id=context.run.run_id,
+                fanout=workers.fanout(*run.PRELOAD),
+                force=config.force,
+                units=context.partition_keys if flow.partitions == "file" else None,
+                progress=Lines(context.log.info),
+            )
+        return report.of(context, flow, postgres.dsn, ended)
+
+    return load
+
+
+def _placed(flow: FlowDefinition, data_dir: str, data: Path) -> tuple[FlowDefinition, Path]:
+    """The flow and its data folder; a `data_dir` is the folder of the flow's files itself."""
+    if not data_dir:
+        return flow, data
+    loader = flow.loader.model_copy(update={"folder": "."})
+    return flow.model_copy(update={"loader": loader}), Path(data_dir).absolute()
+
+
+def _version(flow: FlowDefinition) -> str:
+    """Of what is declared. The ledger's version also knows the code of the functions, which is not imported here."""
+    return hashlib.sha256(flow.model_dump_json().encode()).hexdigest()[:12]

@@ -1,0 +1,96 @@
+"""The user's own flows: a folder with a defs.yaml each, in MARKETDATA_FLOWS_DIR.
+
+One that cannot be read takes nothing else away: it is an asset that says what is wrong.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from marketdata_assets.defs.flows import build, faults
+from marketdata_assets.flows.definition import FlowDefinition, read
+from marketdata_assets.flows.errors import BadDefinition
+
+FILE = "defs.yaml"
+SHIPPED = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file of a flow: the flow, or why it is none."""
+
+    name: str
+    file: Path
+    flow: FlowDefinition | None
+    error: BadDefinition | None
+
+
+def find(folder: Path, taken: Collection[str] = ()) -> list[Found]:
+    """The flows in `folder`, by name; one whose name is `taken`, or is another's before it, is none."""
+    found: list[Found] = []
+    names = set(taken)
+    for file in sorted(folder.glob(f"*/{FILE}")):
+        one = _found(file, names)
+        names.add(one.name)
+        found.append(one)
+    return found
+
+
+def shipped() -> list[Found]:
+    """The flows that come with the package."""
+    return find(SHIPPED)
+
+
+def names(defs: dg.Definitions) -> set[str]:
+    """The names of all assets in `defs`."""
+    found: set[str] = set()
+    for one in defs.assets or ():
+        keys = one.keys if isinstance(one, dg.AssetsDefinition) else [getattr(one, "key", dg.AssetKey("any"))]
+        found |= {key.to_user_string() for key in keys}
+    return found
+
+
+def definitions(folder: Path, taken: Collection[str]) -> dg.Definitions:
+    """Assets, checks and automation of the flows in `folder`; `taken` are the names of all other assets."""
+    found = find(folder, taken)
+    flows = [one.flow for one in found if one.flow is not None]
+    specs = {build.files_key(flow): build.files_of(flow) for flow in reversed(flows)}
+    dashed = [spec for key, spec in specs.items() if key not in taken and key not in {one.name for one in found}]
+    return dg.Definitions.merge(
+        dg.Definitions(assets=[*dashed, *_broken(found, taken)]), *(build.definitions(flow) for flow in flows)
+    )
+
+
+def _found(file: Path, taken: Collection[str]) -> Found:
+    name = file.parent.name
+    try:
+        flow = read(file)
+        faults.check(flow, taken)
+    except BadDefinition as error:
+        return Found(name, file, None, error)
+    return Found(flow.name, file, flow, None)
+
+
+def _broken(found: list[Found], taken: Collection[str]) -> Iterator[dg.AssetsDefinition]:
+    names = {*taken, *(one.name for one in found if one.flow)}
+    for one in found:
+        if one.error is not None:
+            name = re.sub(r"\W", "_", one.name)
+            yield _complaint(f"{name}_broken" if name in names else name, one.error)
+
+
+def _complaint(name: str, error: BadDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=name,
+        group_name="flows",
+        kinds={"yaml"},
+        owners=build.OWNERS,
+        description=f"This flow cannot be read; mend its file, then reload the definitions.\n\n```\n{error}\n```",
+    )
+    def broken() -> dg.MaterializeResult:
+        raise dg.Failure(description=str(error), allow_retries=False)
+
+    return broken

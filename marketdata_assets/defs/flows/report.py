@@ -1,0 +1,92 @@
+"""Reports of flows as Dagster metadata, materialisations and failures. Nothing is loaded or computed here."""
+
+from typing import Any
+
+import dagster as dg
+
+from marketdata_assets.defs.flows.partitions import partitions_of
+from marketdata_assets.defs.landed import conclude, log_materializations, named
+from marketdata_assets.flows import status
+from marketdata_assets.flows.definition import FlowDefinition, Month
+from marketdata_assets.flows.run import FlowReport
+from marketdata_assets.stores.postgres import connect
+
+
+def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended: FlowReport) -> dg.MaterializeResult:
+    """Give partitions their row counts; when files failed, mark what landed and raise Failure that names the rest."""
+    with connect(dsn) as connection:
+        metadata = _metadata(flow, ended)
+        metadata["dagster/row_count"] = status.row_count(connection, flow)
+        metadata["preview"] = dg.MetadataValue.md(_table(status.preview(connection, flow)))
+        if flow.partitions == "file":
+            by_unit = status.rows_by_unit(connection, flow)
+        months = {*ended.months, *(context.partition_keys if isinstance(flow.partitions, Month) else ())}
+        by_month = status.rows_by_month(connection, flow, months)
+    if flow.partitions == "file":
+        counts = {key: {"dagster/partition_row_count": by_unit.get(key, 0)} for key in context.partition_keys}
+        return conclude(context, metadata, counts, {unit.unit: unit.error or "" for unit in ended.failed})
+    if isinstance(flow.partitions, Month):
+        _mark_months(context, flow, ended, by_month)
+    if ended.failed:
+        raise _failure(ended, metadata)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _mark_months(
+    context: dg.AssetExecutionContext, flow: FlowDefinition, ended: FlowReport, counts: dict[str, int]
+) -> None:
+    """Every month that rows landed in, whatever months the run was asked for; months that are no partition have none.
+
+    When files failed, nobody knows what they hold, so a month that was asked for and got no row is not marked.
+    """
+    partitions = partitions_of(flow)
+    assert partitions is not None
+    known = set(partitions.get_partition_keys())
+    asked = set(context.partition_keys)
+    touched = sorted((set(ended.months) & known) - (set() if ended.failed else asked))
+    log_materializations(
+        context,
+        [
+            dg.AssetMaterialization(
+                context.asset_key, partition=month, metadata={"dagster/partition_row_count": counts.get(month, 0)}
+            )
+            for month in touched
+        ],
+    )
+    if not ended.failed:
+        for month in sorted(asked):
+            context.add_asset_metadata({"dagster/partition_row_count": counts.get(month, 0)}, partition_key=month)
+
+
+def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:
+    return {
+        "rows": ended.rows,
+        "rejected": ended.rejected,
+        "rows_per_second": round(ended.rows / ended.seconds) if ended.seconds else 0,
+        "files_loaded": ended.count("ok"),
+        "files_empty": ended.count("empty"),
+        "files_unchanged": ended.unchanged,
+        "files_failed": len(ended.failed),
+        "months": len(ended.months),
+        "mode": flow.target.mode,
+        "seconds": round(ended.seconds, 2),
+    }
+
+
+def _failure(ended: FlowReport, metadata: dict[str, Any]) -> dg.Failure:
+    lines = named(unit.error or unit.unit for unit in ended.failed)
+    return dg.Failure(
+        description=f"{len(ended.failed)} files failed, the others are loaded\n{lines}",
+        metadata=metadata | {"failed": dg.MetadataValue.md(lines)},
+        allow_retries=False,
+    )
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    if not rows:
+        return "no rows"
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join("" if value is None else str(value) for value in row.values()) + " |" for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,132 @@
+"""What stands in a flow's table, and what its files and the ledger say about it. Nothing is loaded here."""
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from marketdata_assets.flows import plan, storage
+from marketdata_assets.flows.definition import FlowDefinition, Month
+from marketdata_assets.flows.units import Unit
+from marketdata_assets.flows.version import code_version
+
+STATES = ("ok", "empty", "missing", "stale", "failed")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One flow at a glance: files by state, rows in the table, refused rows, when a file was last loaded.
+
+    `stale` files have changed since, or the flow has; `missing` ones were never loaded. `newest` is the latest value of
+    the column that partitions, None where none does.
+    """
+
+    states: Mapping[str, int]
+    rows: int
+    quarantined: int
+    loaded: dt.datetime | None
+    newest: dt.date | None
+
+
+def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> Summary:
+    """Hold the files of `flow` below `folder` against the ledger; files that are no longer there still count."""
+    storage.ensure_books(connection)
+    outcomes: dict[str, str] = dict(
+        connection.execute("SELECT unit, outcome FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchall()
+    )
+    states = dict(outcomes)
+    for unit in behind(connection, flow, folder):
+        if outcomes.get(unit.name) != "failed":
+            states[unit.name] = "stale" if outcomes.get(unit.name, "removed") != "removed" else "missing"
+    counts = list(states.values())
+    quarantined, loaded = _recorded(connection, flow)
+    return Summary(
+        states={state: counts.count(state) for state in STATES},
+        rows=row_count(connection, flow),
+        quarantined=quarantined,
+        loaded=loaded,
+        newest=_newest(connection, flow),
+    )
+
+
+def behind(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
+    """The files that a run would read; none where there is no folder. Raises BadFunction."""
+    if not (folder / flow.loader.folder).is_dir():
+        return []
+    storage.ensure_books(connection)
+    return plan.stale(connection, flow, folder, code_version(flow))
+
+
+def row_count(connection: psycopg.Connection, flow: FlowDefinition) -> int:
+    """Rows in the table; none when there is no table."""
+    return int(_value(connection, flow, "SELECT count(*) FROM {table}") or 0)
+
+
+def rows_by_month(connection: psycopg.Connection, flow: FlowDefinition, months: Collection[str]) -> dict[str, int]:
+    """Rows of each of `months` (`YYYY-MM`), of a flow whose partitions are months."""
+    counts = dict.fromkeys(months, 0)
+    if isinstance(flow.partitions, Month) and counts and _stands(connection, flow):
+        query = """SELECT to_char({column}, 'YYYY-MM'), count(*) FROM {table}
+                   WHERE {column} >= %s AND {column} < %s GROUP BY 1"""
+        first, last = (dt.date.fromisoformat(f"{month}-01") for month in (min(counts), max(counts)))
+        after = (last + dt.timedelta(days=31)).replace(day=1)
+        rows = connection.execute(_named(flow, query), [first, after]).fetchall()
+        counts |= {month: count for month, count in rows if month in counts}
+    return counts
+
+
+def rows_by_unit(connection: psycopg.Connection, flow: FlowDefinition) -> dict[str, int]:
+    """Rows that stand from each file, by the ledger."""
+    return dict(
+        connection.execute("SELECT unit, rows FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchall()
+    )
+
+
+def preview(connection: psycopg.Connection, flow: FlowDefinition, rows: int = 8) -> list[dict[str, Any]]:
+    """Some rows of the table, the last keys first."""
+    if not _stands(connection, flow):
+        return []
+    order = sql.SQL(" ORDER BY {}").format(
+        sql.SQL(", ").join(sql.SQL("{} DESC").format(sql.Identifier(name)) for name in flow.target.key)
+    )
+    columns = sql.SQL(", ").join(map(sql.Identifier, flow.target.columns))
+    query = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(flow.target.table))
+    found = connection.execute((query + order if flow.target.key else query) + sql.SQL(f" LIMIT {int(rows)}"))
+    return [dict(zip(flow.target.columns, row, strict=True)) for row in found]
+
+
+def _recorded(connection: psycopg.Connection, flow: FlowDefinition) -> tuple[int, dt.datetime | None]:
+    row = connection.execute(
+        """SELECT (SELECT count(*) FROM marketdata_quarantine WHERE dataset = %(dataset)s),
+                  (SELECT max(finished) FROM marketdata_ledger WHERE dataset = %(dataset)s)""",
+        {"dataset": flow.dataset},
+    ).fetchone()
+    assert row
+    return row
+
+
+def _newest(connection: psycopg.Connection, flow: FlowDefinition) -> dt.date | None:
+    return _value(connection, flow, "SELECT max({column}) FROM {table}") if _column(flow) else None
+
+
+def _column(flow: FlowDefinition) -> str:
+    """The column that partitions."""
+    return flow.partitions.month if isinstance(flow.partitions, Month) else flow.target.hypertable or ""
+
+
+def _value(connection: psycopg.Connection, flow: FlowDefinition, query: str) -> Any:
+    row = connection.execute(_named(flow, query)).fetchone() if _stands(connection, flow) else None
+    return row[0] if row else None
+
+
+def _stands(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
+    row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [flow.target.table]).fetchone()
+    return bool(row and row[0])
+
+
+def _named(flow: FlowDefinition, query: str) -> sql.Composed:
+    return sql.SQL(query).format(table=sql.Identifier(flow.target.table), column=sql.Identifier(_column(flow)))
