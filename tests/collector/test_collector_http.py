@@ -212,6 +212,8 @@ def test_two_shards_follow_all_and_nothing_twice(spot: BinanceVenue, tmp_path: P
             assert [(await run.get("/status"))["shard"] for run in (one, two)] == ["1/2", "2/2"]
 
     asyncio.run(collect())
+    assert sorted(path.name for path in (tmp_path / "captures").iterdir()) == ["1-of-2", "2-of-2"]
+    assert {path.name for path in (tmp_path / "collector").iterdir()} == {"since-1-of-2.json", "since-2-of-2.json"}
 
 
 def _trades(run: Running, index: int) -> int:
