@@ -191,8 +191,35 @@ def test_damage_puts_the_rest_of_a_segment_aside_and_no_more(tmp_path: Path) -> 
     again = Spool(tmp_path, MB)
     assert numbers(read_all(again)) == [*range(10), *range(20, 30)]
     assert again.damaged == 1
+    assert again.damage is not None
+    assert str(tmp_path) in again.damage
     assert [one.read_bytes() for one in tmp_path.glob(f"*{DAMAGED}")] == [bytes(raw)]
     again.close()
+
+
+@pytest.mark.parametrize("cursor", [b"", b"x" * 7, b"\xff" * 20])
+def test_cursor_that_cannot_be_read_repeats_and_loses_nothing(tmp_path: Path, cursor: bytes) -> None:
+    spool = Spool(tmp_path, MB)
+    for first in (0, 10):
+        spool.append(messages(first, 10))
+    frame = spool.read()
+    assert frame is not None
+    spool.consume(frame)
+    spool.close()
+    (tmp_path / "cursor").write_bytes(cursor)
+    again = Spool(tmp_path, MB)
+    assert numbers(read_all(again)) == list(range(20))
+    again.close()
+
+
+def test_segment_that_went_away_is_said_and_passed_over(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MB, segment_bytes=1)
+    for first in (0, 10, 20):
+        spool.append(messages(first, 10))
+    sorted(tmp_path.glob("*.spool"))[1].unlink()
+    assert numbers(read_all(spool)) == [*range(10), *range(20, 30)]
+    assert (spool.damaged, len(spool)) == (1, 20)
+    spool.close()
 
 
 def test_bound_refuses_whole_frames_and_room_comes_back(tmp_path: Path) -> None:

@@ -125,11 +125,12 @@ class Publisher:
         spool = self._shelf.spool if self._shelf else None
         oldest = (
             self._window.oldest_ns,
-            spool.oldest_ns if spool else None,
+            spool.oldest_ns if spool is not None else None,
             moment(self._stash[0].record) if self._stash else None,
             self._queue.oldest_ns,
         )
         errors = (
+            spool.damage if spool is not None else None,
             self._shelf.error if self._shelf else None,
             self._last_error or (self._wire.last_error if self._wire else None),
         )
@@ -139,12 +140,12 @@ class Publisher:
             connected=self._wire is not None,
             last_error=" ".join(one for one in errors if one) or None,
             oldest_ns=min((one for one in oldest if one is not None), default=None),
-            spooled=len(spool) if spool else 0,
+            spooled=len(spool) if spool is not None else 0,
             sent=self._sent,
             acked=self._acked,
             dropped=self._queue.dropped + self._too_large,
             conflated=self._queue.conflated,
-            spool_bytes=spool.bytes if spool else 0,
+            spool_bytes=spool.bytes if spool is not None else 0,
         )
 
     def _in_memory(self) -> int:

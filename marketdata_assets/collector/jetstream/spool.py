@@ -118,6 +118,13 @@ class Spool:
         with self._guard:
             return next((oldest for segment in self._segments for _, _, oldest in segment.frames), None)
 
+    @property
+    def damage(self) -> str | None:
+        """What could not be read, in words."""
+        many = f"{self.damaged} segment{'s' if self.damaged > 1 else ''}"
+        told = f"{self.folder}: {many} could not be read to the end, the rest is in files *{DAMAGED}"
+        return told if self.damaged else None
+
     def append(self, messages: Sequence[Kept]) -> None:
         """Put messages behind all others, in one frame. Raises SpoolFull, and then none of them is in it."""
         with self._guard:
@@ -280,18 +287,17 @@ class Spool:
 
     def _frame(self, segment: _Segment, at: int, count: int) -> Frame | None:
         """The frame there; None where it is damaged, and then the rest of its segment is put aside."""
-        with segment.path.open("rb") as file:
-            file.seek(at)
-            head = file.read(_FRAME.size)
-            try:
-                _, size, _, check, _ = _FRAME.unpack(head)
+        try:
+            with segment.path.open("rb") as file:
+                file.seek(at)
+                _, size, _, check, _ = _FRAME.unpack(file.read(_FRAME.size))
                 body = file.read(size)
-                if zlib.crc32(body) != check:
-                    raise ValueError("its CRC32 is another one")
-                messages = _unpacked(self._decompressor.decompress(body), count)
-            except (ValueError, StructError, zstandard.ZstdError):
-                self._put_aside(segment, at)
-                return None
+            if zlib.crc32(body) != check:
+                raise ValueError("its CRC32 is another one")
+            messages = _unpacked(self._decompressor.decompress(body), count)
+        except (OSError, ValueError, StructError, zstandard.ZstdError):
+            self._put_aside(segment, at)
+            return None
         return Frame(segment.number, at + _FRAME.size + size, messages)
 
     def _put_aside(self, segment: _Segment, at: int) -> None:
