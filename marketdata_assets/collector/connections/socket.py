@@ -4,6 +4,7 @@ Whether it is opened again after its end is the business of `connection`.
 """
 
 import asyncio
+import socket as system
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,10 @@ from marketdata_assets.collector.connections.speaking import Conversation, Pace
 
 MOST_BYTES = 64 << 20
 """Of one frame."""
+
+KERNEL_BYTES = 256 << 10
+"""Of what came and was not read yet. All of it is read at once, and nothing else has its turn before it is worked off;
+left alone the kernel lets it grow to some 6 MB. Beyond it the venue has to wait."""
 
 NS = 1_000_000_000
 
@@ -175,6 +180,8 @@ class Socket(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.opened_at = self.last_at = time.time_ns()
+        own: system.socket = transport.underlying_transport.get_extra_info("socket")
+        own.setsockopt(system.SOL_SOCKET, system.SO_RCVBUF, KERNEL_BYTES)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
@@ -200,7 +207,6 @@ class Socket(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         if self._raws:
             self._read()
-        self.over = True
         self._outbox.close()
 
     async def _closed(self) -> None:
@@ -210,6 +216,7 @@ class Socket(WSListener):
         except Exception as error:  # border: whatever picows found wrong, or a callback of ours raised
             self.error = self.error or f"{type(error).__name__} {error}"[:200]
         self.error = self.error or "the connection was cut"
+        self.over = True  # together with `ended`, so that nobody sees an end that nobody was told of
         if self.ended:
             self.ended(self)
 
