@@ -41,9 +41,21 @@ ASSETS = {
     "tick_data": "ticks",
     "order_book": "ticks",
     "factors": "ticks",
+    "exchange_feed": "exchanges",
+    "exchange_trades": "exchanges",
+    "exchange_orderbooks": "exchanges",
+    "exchange_klines": "exchanges",
+    "exchange_tickers": "exchanges",
+    "exchange_funding_rates": "exchanges",
+    "exchange_open_interest": "exchanges",
+    "exchange_liquidations": "exchanges",
+    "exchange_gaps": "exchanges",
+    "exchange_ohlcv_1m": "exchanges",
 }
-EXTERNAL = {"minute_bar_files", "brain_api", "tushare_api", "yahoo_chart", "tick_files"}
+EXTERNAL = {"minute_bar_files", "brain_api", "tushare_api", "yahoo_chart", "tick_files", "exchange_feed"}
 TICK_TABLES = ("tick_data", "order_book", "factors")
+BY_DAYS = ("exchange_gaps", "exchange_ohlcv_1m")
+RECORD_TABLES = tuple(name for name, group in ASSETS.items() if group == "exchanges" and name not in EXTERNAL)[:7]
 ALPHA_CHECKS = {
     "every_id_landed",
     "unique_ids",
@@ -65,6 +77,11 @@ CHECKS = {
     "super_alphas": ALPHA_CHECKS,
     "tick_data": {"duplicates", "ohlc_order", "price_bounds", "volume_bounds", "coverage", "ledger_agrees"},
     "factors": {"factors_recomputed"},
+    **{name: {"nothing_refused"} for name in RECORD_TABLES},
+    "exchange_trades": {"nothing_refused", "one_row_a_trade", "holes_on_record"},
+    "exchange_orderbooks": {"nothing_refused", "changes_follow"},
+    "exchange_gaps": {"none_open"},
+    "exchange_ohlcv_1m": {"bars_equal_klines", "bars_recomputed", "price_order"},
 }
 PARTITIONS = {
     "stock_1min_qfq": dg.MonthlyPartitionsDefinition,
@@ -73,9 +90,12 @@ PARTITIONS = {
     "alpha_summary": type(None),
     "symbol_registry": type(None),
     **dict.fromkeys(TICK_TABLES, dg.MultiPartitionsDefinition),
+    **dict.fromkeys(RECORD_TABLES, type(None)),
+    **dict.fromkeys(BY_DAYS, dg.DailyPartitionsDefinition),
 }
 RELIED_ON = {"HOME", "POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL", "NATS_URL", "BARS_DIR"} | {
     "ALPHAS_DIR",
+    "CAPTURES_DIR",
     "BRAIN_URL",
     "BRAIN_ACCOUNTS",
     "TICKS_DIR",
@@ -118,6 +138,7 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     loaded, modules = child.stdout.splitlines()
     assert loaded.startswith(f"{len(ASSETS)} ")
     jobs = {"bars", "bars_repair", "alphas", "alphas_import", "ticks", "ticks_selected", "symbols"}
+    jobs |= {"exchange_tables", "exchange_days"}
     assert jobs <= set(loaded.split())
     heavy = {"matplotlib", "ray", "chdb", "pymongo", "httpx", "clickhouse_connect", "nats", "pandas"}
     heavy |= {"exchange_calendars"}
@@ -160,7 +181,8 @@ def test_every_computed_asset_can_be_run_again_in_one_run(repository: dg.Reposit
 
 
 def test_no_group_is_wider_than_a_screen() -> None:
-    groups = [group for name, group in ASSETS.items() if name not in EXTERNAL]
+    # but for the tables of records, of which there is one for each type
+    groups = [group for name, group in ASSETS.items() if name not in EXTERNAL and name not in RECORD_TABLES]
     assert max(map(groups.count, groups)) <= 6
 
 
@@ -198,10 +220,11 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "alpha_files_sensor",
         "alphas_follow",
         "tick_files_sensor",
+        "exchange_captures_sensor",
     )
     assert sensors == dict.fromkeys(own, running)
     zones = {schedule.name: schedule.execution_timezone for schedule in repository.schedule_defs}
-    by_utc = ("alphas_hourly", "alphas_daily", "alphas_rotation", "alphas_nightly")
+    by_utc = ("alphas_hourly", "alphas_daily", "alphas_rotation", "alphas_nightly", "exchange_drain", "exchange_hourly")
     by_exchange = ("bars_nightly", "ticks_daily", "ticks_nightly", "symbols_daily")
     assert zones == dict.fromkeys(by_exchange, "Asia/Shanghai") | dict.fromkeys(by_utc, "UTC")
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)

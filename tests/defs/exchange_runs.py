@@ -20,7 +20,7 @@ from marketdata_assets.stores import clickhouse
 
 TRADES, BARS, GAPS = map(dg.AssetKey, ("exchange_trades", "exchange_ohlcv_1m", "exchange_gaps"))
 YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
-START = dt.datetime.combine(YESTERDAY, dt.time(), dt.UTC) - dt.timedelta(minutes=5)
+START = dt.datetime.combine(YESTERDAY, dt.time(), dt.UTC) - dt.timedelta(minutes=3)
 """A market across midnight, so of two days."""
 FIRST, LAST = str(YESTERDAY - dt.timedelta(days=1)), str(YESTERDAY)
 

@@ -49,6 +49,7 @@ SPECS = [
     specs=SPECS,
     check_specs=checks.TABLE_SPECS,
     can_subset=True,
+    backfill_policy=dg.BackfillPolicy.single_run(),
     pool="clickhouse",
 )
 def exchange_tables(

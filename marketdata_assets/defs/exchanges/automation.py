@@ -36,6 +36,7 @@ def busy(instance: dg.DagsterInstance, job: str) -> bool:
 @dg.schedule(
     job=tables_job,
     cron_schedule="*/5 * * * *",
+    execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every five minutes: what waits in the stream, into the tables.",
 )
@@ -83,6 +84,7 @@ def exchange_captures_sensor(
 @dg.schedule(
     job=days_job,
     cron_schedule="17 * * * *",
+    execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every hour: days with gaps that can be closed now, and days whose bars are behind their trades.",
 )
