@@ -38,7 +38,7 @@ TRADES = 3
 
 SIDE = 5
 ROUNDS = 3
-PACE = Pace(batch_rows=100_000, batch_seconds=2.0)
+PACE = Pace()
 TYPES = ("trade", "orderbook")
 ROOMY = Wanted(Stream(max_bytes=-1))
 NOW = 1_762_000_000 * 10**9

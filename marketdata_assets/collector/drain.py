@@ -65,7 +65,7 @@ class Drained:
 class Pace:
     """How large batches are, and when a drain ends: with `follow`, only when its `seconds` are over."""
 
-    batch_rows: int = 100_000
+    batch_rows: int = 50_000
     batch_seconds: float = 2.0
     follow: bool = False
     seconds: float | None = None
