@@ -40,7 +40,7 @@ class Loader(Section):
     @field_validator("columns", mode="before")
     @classmethod
     def _same_names(cls, columns: Any) -> Any:
-        return {str(name): str(name) for name in columns} if isinstance(columns, list) else columns
+        return {name: name for name in columns} if isinstance(columns, list) else columns
 
     @field_validator("encoding")
     @classmethod

@@ -15,6 +15,7 @@ MarketDataError
         ├── TooManyRejects       over the flow's limit: nothing of the unit lands
         ├── AppendedFileChanged  mode append: the rows of the file as it was stand in the table
         ├── KeyTaken             a key of the unit stands in the table already
+        ├── CannotWrite          a new flow cannot be written under this name
         └── SchemaDrift          the table in the database is not the declared one
 """
 
@@ -170,3 +171,11 @@ class SchemaDrift(FlowError):
             f"flow {flow}: table {table} in the database differs from target: {'; '.join(differences)}."
             " Change the flow back, change the table as said, or name a new table."
         )
+
+
+class CannotWrite(FlowError):
+    """A new flow is not written."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        self.name = name
+        super().__init__(f"no new flow {name!r}: {cause}")

@@ -4,7 +4,6 @@ Which units there are to do is in `plan`; spreading them over processes is in `r
 """
 
 import datetime as dt
-import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,9 +18,6 @@ from marketdata_assets.flows.units import Unit, content_hash
 from marketdata_assets.stores import ledger, quarantine
 from marketdata_assets.stores.bookkeeping import Entry, after_failure, failed_attempt
 from marketdata_assets.stores.work import despite_races, each, is_the_connections
-
-FRESH_NS = 1_000_000_000
-"""A file changed so lately may change again without a sign of it."""
 
 Result = Literal["ok", "empty", "failed", "unchanged"]
 
@@ -174,10 +170,8 @@ class _Work:
         )
 
     def _settle(self, found: str) -> None:
-        fresh = self._unit.modified_ns > time.time_ns() - FRESH_NS
-        claims.settle(
-            self._connection, self._flow.dataset, self._unit, found, None if fresh else self._unit.modified_ns
-        )
+        modified = None if self._unit.fresh else self._unit.modified_ns
+        claims.settle(self._connection, self._flow.dataset, self._unit, found, modified)
 
     def _entry(self, prepared: Prepared, known: Entry | None) -> Entry:
         rejected = len(prepared.rejects)

@@ -2,16 +2,19 @@
 
 import gzip
 import hashlib
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.errors import BadFile
+
+CLOCK_TICK_NS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,12 @@ class Unit:
     size: int
     modified_ns: int
     member: str | None = None
+    seen_ns: int = field(default=0, compare=False)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it changed so shortly before it was seen that one more change could show the same time."""
+        return self.modified_ns > self.seen_ns - CLOCK_TICK_NS
 
 
 class Bytes(Protocol):
@@ -43,7 +52,7 @@ def find(loader: Loader, folder: Path) -> list[Unit]:
         if any(part.startswith(".") for part in name.split("/")) or not path.is_file():
             continue
         stat = path.stat()
-        whole = Unit(name, path, stat.st_size, stat.st_mtime_ns)
+        whole = Unit(name, path, stat.st_size, stat.st_mtime_ns, None, time.time_ns())
         found += _members(whole) if path.suffix.lower() == ".zip" else [whole]
     return sorted(found, key=lambda unit: (-unit.size, unit.name))
 
@@ -56,7 +65,14 @@ def _members(archive: Unit) -> list[Unit]:
     except (zipfile.BadZipFile, OSError, NotImplementedError):
         return [archive]
     return [
-        Unit(f"{archive.name}!{info.filename}", archive.path, info.file_size, archive.modified_ns, info.filename)
+        Unit(
+            f"{archive.name}!{info.filename}",
+            archive.path,
+            info.file_size,
+            archive.modified_ns,
+            info.filename,
+            archive.seen_ns,
+        )
         for info in infos
     ]
 

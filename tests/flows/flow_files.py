@@ -1,0 +1,74 @@
+"""Small flows, files for them, and what stands in the database behind a run."""
+
+import datetime as dt
+import os
+from collections.abc import Collection, Iterator
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.flows.definition import FlowDefinition, read
+from marketdata_assets.flows.run import FlowReport, run_flow
+
+PRICES = """loader:
+  columns: {code: code, day: day, close: close, volume: volume}
+  types: {day: date, close: "numeric(16,4)", volume: bigint}
+target:
+  table: prices
+  mode: upsert
+  key: [code, day]
+  columns: {code: text, day: date, close: "numeric(16,4)", volume: bigint}
+"""
+HEADER = "code,day,close,volume\n"
+
+Row = tuple[Any, ...]
+
+
+def flow(folder: Path, text: str = PRICES, name: str = "prices") -> FlowDefinition:
+    """The flow of `text`, read from a file in `folder`."""
+    file = folder / f"{name}.yaml"
+    file.write_text(text)
+    return read(file)
+
+
+def lines(code: str, closes: Collection[str | float], first: dt.date = dt.date(2024, 1, 1)) -> str:
+    """A file's text: a row for each close, a day apart."""
+    days = (first + dt.timedelta(number) for number in range(len(closes)))
+    return HEADER + "".join(f"{code},{day},{close},100\n" for day, close in zip(days, closes, strict=True))
+
+
+def deliver(folder: Path, name: str, text: str | bytes, changed_at: Iterator[int] = count(1_700_000_000)) -> Path:  # noqa: B008
+    """Write a file that changed some time ago, each later than the one before."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    os.utime(path, (0, next(changed_at)))
+    return path
+
+
+def run(flow: FlowDefinition, dsn: str, folder: Path, workers: int = 1, **options: Any) -> FlowReport:
+    return run_flow(flow, dsn, folder, run_id="test", fanout=Fanout(workers), **options)
+
+
+def rows(dsn: str, query: str = "SELECT code, day, close, volume FROM prices ORDER BY code, day") -> list[Row]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(query).fetchall()  # type: ignore[call-overload]
+
+
+def closes(dsn: str, code: str = "a") -> list[Decimal]:
+    return [row[0] for row in rows(dsn, f"SELECT close FROM prices WHERE code = '{code}' ORDER BY day")]
+
+
+def metadata(dsn: str) -> dict[str, dict[str, Any]]:
+    """`etl_metadata` by unit."""
+    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+        return {row["unit"]: row for row in connection.execute("SELECT * FROM etl_metadata")}
+
+
+def quarantined(dsn: str) -> list[Row]:
+    return rows(dsn, "SELECT unit, line, reason, raw FROM marketdata_quarantine ORDER BY unit, line")

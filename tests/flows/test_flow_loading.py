@@ -1,0 +1,253 @@
+"""Files through a flow into its table: what stands, what is on record, and what a second run does."""
+
+import gzip
+import zipfile
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+from flow_files import PRICES, closes, deliver, flow, lines, metadata, quarantined, rows, run
+
+from marketdata_assets.flows import plan, storage
+from marketdata_assets.flows.errors import BadFile, SchemaDrift, UnknownUnit
+from marketdata_assets.flows.version import code_version
+
+REPLACE = PRICES.replace("mode: upsert", "mode: replace")
+APPEND = PRICES.replace("mode: upsert", "mode: append")
+
+
+def test_files_land_with_ledger_and_a_second_run_reads_nothing(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", ["1.5", "2.25"]))
+    deliver(tmp_path, "deep/b.csv", lines("b", ["3"]))
+    report = run(prices, dsn, tmp_path)
+    assert (report.rows, report.rejected, report.count("ok"), report.unchanged) == (3, 0, 2, 0)
+    assert closes(dsn) == [Decimal("1.5000"), Decimal("2.2500")]
+    known = metadata(dsn)["deep/b.csv"]
+    assert (known["source_identifier"], known["status"], known["rows"]) == ("prices/deep/b.csv", "completed", 1)
+    with psycopg.connect(dsn) as connection:
+        assert plan.stale(connection, prices, tmp_path, code_version(prices)) == []
+    again = run(prices, dsn, tmp_path)
+    assert (again.units, again.unchanged) == ((), 2)
+
+
+def test_a_touched_file_is_hashed_and_a_forced_one_changes_no_row(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    path = deliver(tmp_path, "a.csv", lines("a", [1, 2]))
+    run(prices, dsn, tmp_path)
+    stamps = "SELECT code, day, created_at, updated_at, xmin FROM prices ORDER BY day"
+    before = rows(dsn, stamps)
+    path.touch()
+    assert run(prices, dsn, tmp_path).unchanged == 1
+    forced = run(prices, dsn, tmp_path, force=True)
+    assert (forced.count("ok"), forced.rows) == (1, 2)
+    assert rows(dsn, stamps) == before
+
+
+def test_upsert_changes_the_rows_that_changed_and_keeps_those_that_vanished(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 20]))
+    run(prices, dsn, tmp_path)
+    assert closes(dsn) == [1, 20, 3]
+    assert rows(dsn, "SELECT updated_at > created_at FROM prices ORDER BY day") == [(False,), (True,), (False,)]
+
+
+@pytest.mark.parametrize("key", ["key: [code, day]", "key: []"])
+def test_replace_makes_the_rows_of_a_file_those_it_has(dsn: str, tmp_path: Path, key: str) -> None:
+    prices = flow(tmp_path, REPLACE.replace("key: [code, day]", key))
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    deliver(tmp_path, "b.csv", lines("b", [7]))
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 20]))
+    run(prices, dsn, tmp_path)
+    assert closes(dsn) == [1, 20]
+    assert closes(dsn, "b") == [7]
+
+
+def test_replace_never_takes_a_row_of_another_file(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, REPLACE)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "b.csv", lines("a", [9]))
+    (failed,) = run(prices, dsn, tmp_path).failed
+    assert failed.error is not None
+    assert "has a row of the same key from another file" in failed.error
+    deliver(tmp_path, "b.csv", lines("b", [9]))
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "b.csv", lines("a", [8]))
+    assert len(run(prices, dsn, tmp_path).failed) == 1
+    assert (closes(dsn), closes(dsn, "b")) == ([1, 2, 3], [9])
+
+
+def test_append_takes_each_file_once_and_refuses_one_that_changed(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, APPEND.replace("key: [code, day]", "key: []"))
+    deliver(tmp_path, "a.csv", lines("a", [1, 2]))
+    run(prices, dsn, tmp_path)
+    assert run(prices, dsn, tmp_path, force=True).unchanged == 1
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    (failed,) = run(prices, dsn, tmp_path).failed
+    assert failed.error is not None
+    assert "changed after its rows were appended" in failed.error
+    assert closes(dsn) == [1, 2]
+    assert metadata(dsn)["a.csv"]["status"] == "failed"
+
+
+def test_append_with_a_key_names_the_row_that_stands(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, APPEND)
+    deliver(tmp_path, "a.csv", lines("a", [1]))
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "b.csv", lines("a", [2]))
+    (failed,) = run(prices, dsn, tmp_path).failed
+    assert failed.error is not None
+    assert "(a, 2024-01-01)" in failed.error
+
+
+def test_refused_rows_are_kept_with_line_and_reason(dsn: str, tmp_path: Path) -> None:
+    rule = "handlers: [{drop_invalid: {price above 0: close > 0}}]\nquality: {max_rejected_share: 0.9}\n"
+    prices = flow(tmp_path, PRICES + rule)
+    bad = "a,2024-02-30,1,1\na,2024-03-01,x,1\na,2024-03-02,1.23456,1\na,2024-03-03,-1,1\na,2024-03-04,1,1.5\n"
+    more = 'a,2024-03-05\n,2024-03-06,1,1\na,2024-01-01,5,1\na,2024-03-07,1e13,1\n"a,2024-03-08,1,1\n'
+    deliver(tmp_path, "a.csv", lines("a", [1, 2]) + bad + more)
+    report = run(prices, dsn, tmp_path)
+    (unit,) = report.units
+    assert (unit.result, unit.read, unit.rows, unit.rejected, unit.skipped) == ("ok", 12, 2, 10, 0)
+    found = quarantined(dsn)
+    assert [line for _, line, _, _ in found] == list(range(4, 14))
+    assert [reason for _, _, reason, _ in found] == [
+        "day '2024-02-30' is no date (YYYY-MM-DD, YYYY/MM/DD or YYYYMMDD)",
+        "close 'x' is no numeric(16,4), or has more digits than it keeps",
+        "close '1.23456' is no numeric(16,4), or has more digits than it keeps",
+        "breaks the rule 'price above 0'",
+        "volume '1.5' is no bigint",
+        "2 columns, expected 4",
+        "code is NULL, and belongs to the key",
+        "key a 2024-01-01 stands in the file before",
+        "close '1e13' is no numeric(16,4), or has more digits than it keeps",
+        "a quote without end",
+    ]
+    assert found[0][3] == "a,2024-02-30,1,1"
+
+
+def test_too_many_refused_rows_land_nothing_and_leave_what_stood(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2]))
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [5, "junk", 7]))
+    (failed,) = run(prices, dsn, tmp_path).failed
+    assert failed.error is not None
+    assert "a.csv: 1 of 3 rows refused, over the limit of 1 % or 1000" in failed.error
+    assert "line 3: close 'junk'" in failed.error
+    assert closes(dsn) == [1, 2]
+    deliver(tmp_path, "a.csv", lines("a", [5, 6, 7]))
+    run(prices, dsn, tmp_path)
+    assert closes(dsn) == [5, 6, 7]
+    assert metadata(dsn)["a.csv"]["status"] == "completed"
+
+
+def test_packed_files_are_read_like_plain_ones(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, PRICES.replace("loader:\n", "loader:\n  glob: ['*.gz', '*.zip']\n"))
+    deliver(tmp_path, "a.csv.gz", gzip.compress(lines("a", [1]).encode()))
+    with zipfile.ZipFile(tmp_path / "more.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b.csv", lines("b", [2]))
+        archive.writestr("c.csv", lines("c", [3]))
+    report = run(prices, dsn, tmp_path)
+    assert sorted(unit.unit for unit in report.units) == ["a.csv.gz", "more.zip!b.csv", "more.zip!c.csv"]
+    assert [row[0] for row in rows(dsn)] == ["a", "b", "c"]
+
+
+def test_an_empty_file_is_empty_and_a_missing_folder_or_file_is_named(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", []))
+    assert run(prices, dsn, tmp_path).count("empty") == 1
+    assert run(prices, dsn, tmp_path).unchanged == 1
+    with pytest.raises(UnknownUnit, match=r"no file 'x\.csv'"):
+        run(prices, dsn, tmp_path, units=["x.csv"])
+    with pytest.raises(BadFile, match="no such folder"):
+        run(prices, dsn, tmp_path / "nowhere")
+
+
+def test_only_the_units_asked_for_are_read(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1]))
+    deliver(tmp_path, "b.csv", lines("b", [2]))
+    assert [unit.unit for unit in run(prices, dsn, tmp_path, units=["b.csv"]).units] == ["b.csv"]
+    assert [row[0] for row in rows(dsn)] == ["b"]
+
+
+def test_another_definition_loads_again_and_another_table_is_refused(dsn: str, tmp_path: Path) -> None:
+    deliver(tmp_path, "a.csv", lines("a", [1]))
+    run(flow(tmp_path), dsn, tmp_path)
+    doubled = flow(tmp_path, PRICES + "handlers: [{derive: {close: close * 2}}]\n")
+    assert run(doubled, dsn, tmp_path).rows == 1
+    assert closes(dsn) == [2]
+    assert run(
+        flow(tmp_path, PRICES + "handlers: [{derive: {close: close * 2}}]\nowners: [me]\n"), dsn, tmp_path
+    ).unchanged
+    wider = flow(
+        tmp_path,
+        PRICES.replace(
+            'columns: {code: text, day: date, close: "numeric(16,4)"', "columns: {code: text, day: date, close: double"
+        ),
+    )
+    with pytest.raises(SchemaDrift, match=r"close is numeric\(16,4\), declared double precision \(ALTER TABLE prices"):
+        run(wider, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("ALTER TABLE prices DROP COLUMN volume, ADD COLUMN extra text")
+        assert [text.partition(" (")[0] for text in storage.drift(connection, doubled)] == [
+            "it has no column volume",
+            "its column extra is not declared",
+        ]
+
+
+def test_a_table_made_anew_is_filled_from_files_that_were_loaded(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1]))
+    run(prices, dsn, tmp_path)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DROP TABLE prices")
+    assert run(prices, dsn, tmp_path).rows == 1
+    assert closes(dsn) == [1]
+
+
+def test_months_of_the_rows_are_told(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, PRICES + "partitions: {month: day}\n")
+    deliver(tmp_path, "a.csv", lines("a", range(1, 41)))
+    report = run(prices, dsn, tmp_path)
+    assert report.months == ("2024-01", "2024-02")
+
+
+ALL_TYPES = """loader:
+  columns: [k, n2, n0, wide, big, small, label, day, at, "yes", real]
+  missing: ["", NA]
+handlers:
+  - flag: {column: marks, flags: {odd: "k = '1'", "é": "k IN ('1', '2')"}}
+target:
+  table: every
+  mode: MODE
+  key: [k]
+  columns: {k: text, n2: "numeric(18,2)", n0: "numeric(3)", wide: "numeric(38,18)", big: bigint, small: integer,
+            label: text, day: date, at: timestamp, "yes": boolean, real: double, marks: "text[]"}
+"""
+
+
+@pytest.mark.parametrize("mode", ["upsert", "replace", "append"])
+def test_every_type_arrives_without_loss(dsn: str, tmp_path: Path, mode: str) -> None:
+    every = flow(tmp_path, ALL_TYPES.replace("MODE", mode))
+    header = "k,n2,n0,wide,big,small,label,day,at,yes,real\n"
+    one = "1,9999999999999999.99,-999,12345678901234567890.123456789012345678,9223372036854775807,-2147483648,"
+    one += '"a ""b"",c",1900-01-31,2024-02-29 23:59:59.123456,true,0.1\n'
+    two = "2,-0.01,0,-0.000000000000000001,-1e3,12.0,名字,2024/02/29,2024-02-29T01:02,N,-1e300\n"
+    deliver(tmp_path, "every.csv", header + one + two + "3,NA,,,,,NA,,,,\n")
+    assert run(every, dsn, tmp_path).rows == 3
+    got = rows(dsn, "SELECT k, n2::text, n0::text, wide::text, big, small, label, day::text, at::text, yes, real, marks"
+                    " FROM every ORDER BY k")  # fmt: skip
+    assert got == [
+        ("1", "9999999999999999.99", "-999", "12345678901234567890.123456789012345678", 9223372036854775807,
+         -2147483648, 'a "b",c', "1900-01-31", "2024-02-29 23:59:59.123456", True, 0.1, ["odd", "é"]),
+        ("2", "-0.01", "0", "-0.000000000000000001", -1000, 12, "名字", "2024-02-29", "2024-02-29 01:02:00", False,
+         -1e300, ["é"]),
+        ("3", *[None] * 10, []),
+    ]  # fmt: skip
