@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import time_ns
 
+from marketdata_assets.collector.finishing import to_its_end
 from marketdata_assets.collector.items import Item
 from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.sink import SinkState
@@ -92,12 +93,7 @@ class CaptureSink:
                 most = min(LONGEST_PAUSE, self._flush_seconds * 2.0**self._failures)
                 pause += random.uniform(0, most)  # noqa: S311 - no secret
             await asyncio.sleep(pause)
-            writing = asyncio.create_task(self._write_all())
-            try:
-                await asyncio.shield(writing)
-            except asyncio.CancelledError:
-                await writing  # a thread is at it, and what it writes must not be written again
-                raise
+            await to_its_end(self._write_all())
 
     async def drain(self, seconds: float) -> int:
         """Write everything; the number of entries that remain."""
