@@ -92,7 +92,7 @@ class Run:
 
     def _confirmed(self) -> bool:
         listed = self.market.state().subscriptions
-        return bool(listed) and all(one.status == "confirmed" for one in listed)
+        return bool(listed) and all(one.status in ("confirmed", "stale") for one in listed)
 
     async def live(self) -> None:
         """Until every book is."""

@@ -59,27 +59,26 @@ class Holes:
     wait: float  # seconds
     open: dict[tuple[str, str], Hole] = field(default_factory=dict)  # by tag, or stream of candles, and instrument
     _unheard: dict[str, list[Hole]] = field(default_factory=dict)  # by subscription
-    _last: dict[str, str] = field(default_factory=dict)  # trade
+    _tail: dict[str, Trade] = field(default_factory=dict)  # the last one
     _number: dict[str, int] = field(default_factory=dict)
-    _at: dict[str, int] = field(default_factory=dict)  # ns
     _strays: dict[str, int] = field(default_factory=dict)
 
     def trade(self, one: Trade) -> Gap | bool:
         """Take note of a trade. False: it came before already. A gap: something is missing between it and the last."""
         name = one.instrument
         if not self.numbered:
-            self._last[name], self._at[name] = one.trade_id, one.ts_recv
+            self._tail[name] = one
             return self.first("trade", one) if self.open else True
         number, before = int(one.trade_id), self._number.get(name)
         if before is not None and number <= before:
             return self._stray(name, number, before)
         self._number[name] = number
-        since, self._at[name] = self._at.get(name, 0), one.ts_recv
+        tail, self._tail[name] = self._tail.get(name), one
         if self.open and ("trade", name) in self.open:
             return self.first("trade", one)
-        if before is None or number == before + 1:
+        if tail is None or before is None or number == before + 1:
             return True
-        return Hole(self.find(name), self.stream, "sequence", since, before).gap(number, one.ts_recv)
+        return Hole(self.find(name), self.stream, "sequence", _moment(tail), before).gap(number, one.ts_recv)
 
     def first(self, tag: str, one: AnyRecord) -> Gap | bool:
         """The first record behind a hole tells how large it is; True where there is none."""
@@ -95,13 +94,14 @@ class Holes:
         """From `since` on nobody listens to a subscription."""
         stream, every = subscription.stream, subscription.every
         place = stream if every else tag, one.name
-        known = self.open.get(place)
+        known, tail = self.open.get(place), self._tail.get(one.name)
+        if tag == "trade" and tail and tail.ts_recv >= since:
+            since = min(since, _moment(tail))
         if known and not known.told:
-            known.confirmed_at = 0
+            known.confirmed_at, known.ts_from = 0, min(known.ts_from, since)
             self._unheard.setdefault(subscription.key, []).append(known)
             return
-        last = self._number.get(one.name) if self.numbered else _number(self._last.get(one.name, ""))
-        last_id = last if tag == "trade" else None
+        last_id = _number(tail.trade_id) if tag == "trade" and tail else None
         hole = self.open[place] = Hole(one, stream, cause, since, last_id, every)
         self._unheard.setdefault(subscription.key, []).append(hole)
 
@@ -133,14 +133,15 @@ class Holes:
         """A message of trades could not be read. Where they have numbers the next one tells what is missing."""
         if self.numbered:
             return None
-        last = _number(self._last.get(one.name, ""))
-        return Hole(one, self.stream, "unreadable", self._at.get(one.name, now), last).gap(None, now)
+        tail = self._tail.get(one.name)
+        last_id, since = (_number(tail.trade_id), _moment(tail)) if tail else (None, now)
+        return Hole(one, self.stream, "unreadable", since, last_id).gap(None, now)
 
     def forget(self, name: str) -> None:
         """An instrument is no longer followed."""
         for place in [place for place in self.open if place[1] == name]:
             del self.open[place]
-        for kept in (self._last, self._number, self._at, self._strays):
+        for kept in (self._tail, self._number, self._strays):
             kept.pop(name, None)
 
     def watermark(self) -> int | None:
@@ -154,6 +155,11 @@ class Holes:
         if self._strays[name] > STRAYS:
             self._number[name], self._strays[name] = number, 0
         return True
+
+
+def _moment(one: Trade) -> int:
+    """When a trade happened or was received, whichever was before: what came next may have waited for us to read it."""
+    return one.ts_recv if one.ts_event is None else min(one.ts_recv, one.ts_event)
 
 
 def _number(text: str) -> int | None:

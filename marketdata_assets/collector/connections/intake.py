@@ -22,6 +22,9 @@ from marketdata_assets.exchanges.records import AnyRecord, Gap, Liquidation, Ord
 
 NS = 1_000_000_000
 
+UNREAD = 5.0
+"""Seconds that messages may have waited for us to read them."""
+
 OnRecords = Callable[[list[AnyRecord | Gap]], None]
 OnTrouble = Callable[[DeadLetter | VenueError], None]
 OnWire = Callable[[Entry], None]
@@ -140,9 +143,10 @@ class Intake:
             asked = socket.asked.get(key)
             if key in covered or asked is None or not asked.confirmed:
                 continue
-            unnoticed = int((watch.normal_silence(connection, subscription) or 0.0) * NS)
+            silence = watch.normal_silence(connection, subscription)
+            unnoticed = int((UNREAD if silence is None else silence) * NS)
             since = max(heard.get(key, 0), asked.confirmed, socket.last_at - unnoticed)
-            self.begin(subscription, "reopened", since)
+            self.begin(subscription, "reopened", min(since, watch.suspected(connection, key) or since))
             later = heir.asked.get(key) if heir else None
             if later and later.confirmed:
                 self.holes.confirmed(key, later.confirmed)

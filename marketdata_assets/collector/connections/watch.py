@@ -43,6 +43,15 @@ def last_heard(connection: Connection, socket: Socket) -> dict[str, int]:
     return {name_of(key): seen for key, seen in socket.seen.items()}
 
 
+def suspected(connection: Connection, key: str) -> int:
+    """Since when a subscription has been silent for longer than is normal, ns; 0 when it is not. It is let off then."""
+    health = connection.health.get(key)
+    since = health.since if health else 0
+    if health:
+        health.step = health.doubled = health.since = 0
+    return since
+
+
 def normal_silence(connection: Connection, one: Subscription) -> float | None:
     """Seconds, after which a subscription is asked for anew; None for never."""
     timing, health = connection.timing, connection.health.get(one.key)
@@ -90,7 +99,7 @@ def _look_at(connection: Connection, socket: Socket, one: Subscription, heard: i
         return
     health = connection.health.get(one.key)
     if health and health.since and heard > health.acted_at:
-        if (heard - health.acted_at) / NS > min(HELPED, limit / 2):
+        if (heard - max(health.acted_at, asked.confirmed)) / NS > min(HELPED, limit / 2):
             health.learned = 2.0 * (heard - health.since) / NS
         else:
             connection.events.woken(one, health.since, heard)
