@@ -78,6 +78,22 @@ def test_the_newest_values_stand_under_the_documented_keys(tmp_path: Path) -> No
     against_redis(tmp_path, work, ttl_seconds=90)
 
 
+def test_best_prices_of_their_own_stream_go_before_those_of_a_sum_of_24_hours(tmp_path: Path) -> None:
+    async def work(sink: RedisSink, client: Redis) -> None:
+        async def bid() -> str:
+            assert await sink.drain(10) == 0
+            return str(json.loads(await client.get("market:bbo:binance:linear:ABC-USDT") or b"{}")["bid"])
+
+        sink.put(items([best(None, None, mark_price="9"), best("1", "2", last="1.5")]))
+        assert await bid() == "1", "the only one there is"
+        sink.put(items([best("3", "4")]))
+        assert await bid() == "3"
+        sink.put(items([best("2", "4", last="1.5")]))
+        assert await bid() == "3"
+
+    against_redis(tmp_path, work)
+
+
 def test_prefix_and_ttl_are_as_configured(tmp_path: Path) -> None:
     async def work(sink: RedisSink, client: Redis) -> None:
         sink.put(items([trade(1)]))

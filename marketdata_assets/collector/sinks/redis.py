@@ -75,6 +75,7 @@ class RedisSink:
         self._prefix, self._ttl, self._flush_seconds = prefix, ttl_seconds, flush_seconds
         self._pending: _Pending = {}
         self._under_way: _Pending = {}
+        self._told_apart: set[tuple[str, str, str]] = set()  # instruments whose best prices have a stream
         self._sent = self._acked = self._dropped = self._conflated = self._failures = 0
         self._connected = False
         self._error: str | None = None
@@ -88,7 +89,7 @@ class RedisSink:
             elif isinstance(record, Ticker):
                 if record.last is not None:
                     self._keep("ticker", record, payload)
-                if record.bid is not None or record.ask is not None:
+                if self._is_best(record):
                     self._keep("bbo", _quote(record), None)
             elif isinstance(record, FundingRate):
                 self._keep("funding_rate", record, payload)
@@ -130,6 +131,15 @@ class RedisSink:
             dropped=self._dropped,
             conflated=self._conflated,
         )
+
+    def _is_best(self, one: Ticker) -> bool:
+        """Whether it has the newest best prices: those of a sum of 24 hours are older than those told by themselves."""
+        if one.bid is None and one.ask is None:
+            return False
+        about = (one.exchange, one.market_type, one.instrument)
+        if one.last is None:
+            self._told_apart.add(about)
+        return one.last is None or about not in self._told_apart
 
     def _keep(self, name: str, record: Kept, payload: bytes | None) -> None:
         key = f"{self._prefix}:{name}:{record.exchange}:{record.market_type}:{record.symbol}"
