@@ -13,6 +13,7 @@ from marketdata_assets.cli import (
     demo,
     doctor,
     exchanges,
+    flows,
     output,
     quarantine,
     replay,
@@ -73,6 +74,15 @@ brain_group.command("accounts")(brain.accounts)
 brain_group.command("login")(brain.login)
 brain_group.command("fetch")(alphas.fetch)
 app.add_typer(brain_group, name="alphas")
+
+flows_group = typer.Typer(
+    help="Pipelines of CSV files into Postgres: shipped ones, and your own.", no_args_is_help=True
+)
+flows_group.command("new")(flows.new)
+flows_group.command("list")(flows.show)
+flows_group.command("check")(flows.check)
+flows_group.command("run")(flows.run)
+app.add_typer(flows_group, name="flows")
 
 symbols_group = typer.Typer(help="Which symbols of ticks there are.", no_args_is_help=True)
 symbols_group.command("refresh", cls=ManyValues)(symbols.refresh)

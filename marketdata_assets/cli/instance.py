@@ -54,6 +54,8 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
         | workers
         | {
             "MARKETDATA_HOME": str(settings.root),
+            "MARKETDATA_FLOWS_DIR": str(settings.flows_folder),
+            "MARKETDATA_FLOWS_DATA": str(settings.flows_data_folder),
             "DAGSTER_HOME": str(home),
             "DAGSTER_COMPUTE_LOG_DIR": str(home / "logs"),
             "DAGSTER_DISABLE_TELEMETRY": "1",
@@ -71,11 +73,12 @@ def run_job(
     config: dict[str, Any] | None = None,
     assets: Sequence[str] = (),
     accounts: Sequence[str] = (),
+    dynamic: tuple[str, Sequence[str]] | None = None,
 ) -> RunOutcome:
     """Run `job` for the partitions from the first to the last in this process; the run is on record like any other.
 
     A job whose config says what it is about has no `partitions`. `assets` leaves out the others of the job. `accounts`
-    are made known to Dagster as partitions.
+    are made known to Dagster as partitions, and so are the keys in `dynamic`, under the name there.
     """
     os.environ.update(environment(settings, found))
     if "DAGSTER_PG_HOST" not in os.environ:
@@ -91,6 +94,8 @@ def run_job(
         instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=10)
         if accounts:
             instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
+        if dynamic:
+            instance.add_dynamic_partitions(dynamic[0], list(dynamic[1]))
         result = (
             defs()
             .get_repository_def()

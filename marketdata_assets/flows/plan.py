@@ -16,6 +16,20 @@ def units(flow: FlowDefinition, folder: Path) -> list[Unit]:
     return find(flow.loader, folder)
 
 
+def placed(flow: FlowDefinition, data_dir: str, data: Path) -> tuple[FlowDefinition, Path]:
+    """The flow and its data folder `data`; a `data_dir` takes their place, as the folder of the files itself."""
+    if not data_dir:
+        return flow, data
+    loader = flow.loader.model_copy(update={"folder": "."})
+    return flow.model_copy(update={"loader": loader}), Path(data_dir).absolute()
+
+
+def asked(flow: FlowDefinition, folder: Path, names: Collection[str]) -> list[str]:
+    """Of the units `names`, those whose files are there."""
+    there = {unit.name for unit in units(flow, folder)}
+    return [name for name in names if name in there]
+
+
 def stale(connection: psycopg.Connection, flow: FlowDefinition, folder: Path, version: str) -> list[Unit]:
     """The units that a run would read: new, failed, made by another version, or changed since."""
     return _stale(connection, flow, units(flow, folder), version)

@@ -4,7 +4,6 @@ What the flow does is in `marketdata_assets.flows`; nothing of it is imported he
 """
 
 import hashlib
-from pathlib import Path
 
 import dagster as dg
 
@@ -85,10 +84,11 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         workers: Workers,
     ) -> dg.MaterializeResult:
         from marketdata_assets.defs.flows import report
-        from marketdata_assets.flows import run
+        from marketdata_assets.flows import plan, run
 
-        at, folder = _placed(flow, config.data_dir, flow_files.path)
+        at, folder = plan.placed(flow, config.data_dir, flow_files.path)
         with refusals():
+            units = plan.asked(at, folder, context.partition_keys) if flow.partitions == "file" else None
             ended = run.run_flow(
                 at,
                 postgres.dsn,
@@ -96,20 +96,12 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 run_id=context.run.run_id,
                 fanout=workers.fanout(*run.PRELOAD),
                 force=config.force,
-                units=context.partition_keys if flow.partitions == "file" else None,
+                units=units,
                 progress=Lines(context.log.info),
             )
         return report.of(context, flow, postgres.dsn, ended)
 
     return load
-
-
-def _placed(flow: FlowDefinition, data_dir: str, data: Path) -> tuple[FlowDefinition, Path]:
-    """The flow and its data folder; a `data_dir` is the folder of the flow's files itself."""
-    if not data_dir:
-        return flow, data
-    loader = flow.loader.model_copy(update={"folder": "."})
-    return flow.model_copy(update={"loader": loader}), Path(data_dir).absolute()
 
 
 def _version(flow: FlowDefinition) -> str:

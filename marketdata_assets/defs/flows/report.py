@@ -11,6 +11,8 @@ from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.run import FlowReport
 from marketdata_assets.stores.postgres import connect
 
+GONE = "no such file, and none of its rows were ever loaded; deliver it, or delete the partition"
+
 
 def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended: FlowReport) -> dg.MaterializeResult:
     """Give partitions their row counts; when files failed, mark what landed and raise Failure that names the rest."""
@@ -24,7 +26,9 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
         by_month = status.rows_by_month(connection, flow, months)
     if flow.partitions == "file":
         counts = {key: {"dagster/partition_row_count": by_unit.get(key, 0)} for key in context.partition_keys}
-        return conclude(context, metadata, counts, {unit.unit: unit.error or "" for unit in ended.failed})
+        failed = {key: f"{key}: {GONE}" for key in context.partition_keys if key not in by_unit}
+        failed |= {unit.unit: unit.error or "" for unit in ended.failed}
+        return conclude(context, metadata, counts, failed)
     if isinstance(flow.partitions, Month):
         _mark_months(context, flow, ended, by_month)
     if ended.failed:

@@ -1,0 +1,271 @@
+"""`marketdata flows`: write, list, check and run pipelines of CSV files."""
+
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from marketdata_assets.cli import output
+from marketdata_assets.cli.bars import Json
+from marketdata_assets.cli.instance import PROJECT, RunOutcome, run_job
+from marketdata_assets.errors import MarketDataError, TerminalError
+from marketdata_assets.local import endpoints
+from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from marketdata_assets.defs.flows.own import Found
+    from marketdata_assets.flows.definition import FlowDefinition
+
+LISTED = ("flow", "table", "mode", "partitions", "schedule", "sensor", "file")
+CHECKED = ("flow", "result", "tried", "read", "refused")
+EXAMPLES = 3
+
+Name = Annotated[str, typer.Argument(help="the flow's name; marketdata flows list shows all")]
+
+
+class NoSuchFlow(TerminalError):
+    """A command names a flow that is not there."""
+
+    def __init__(self, name: str, known: Sequence[str], folder: Path) -> None:
+        near = get_close_matches(name, known, 1, 0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+        super().__init__(
+            f"no flow {name!r}: {hint} Your own flows are looked for in {folder} (MARKETDATA_FLOWS_DIR); a new one is"
+            f" made by: marketdata flows new {name}"
+        )
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="small letters, digits and _")],
+    as_json: Json = False,
+) -> None:
+    """Write a new flow that works as it is: definition, handler, sample file and test."""
+    from marketdata_assets.flows import scaffold
+    from marketdata_assets.flows.errors import CannotWrite
+
+    folder = Settings().flows_folder
+    if name in _taken():
+        raise CannotWrite(name, "an asset has this name already; take another")
+    written = scaffold.write(folder, name)
+    if as_json:
+        output.as_json({"flow": name, "files": [str(path) for path in written]})
+        return
+    for path in written:
+        output.console().print(f"written {path}")
+    home = _short(folder / name)
+    output.console().print(
+        f"\nTry it:     marketdata flows check {name}\nLoad it:    marketdata flows run {name} --data-dir {home}/sample"
+        f"\nTest it:    python -m pytest {home}"
+    )
+
+
+def show(as_json: Json = False) -> None:
+    """List the flows that come with the package and your own."""
+    rows = [_listed(one) for one in _all()]
+    if as_json:
+        output.as_json({"flows": rows})
+    else:
+        output.table("flows", LISTED, [[_short(row[name]) for name in LISTED] for row in rows])
+        for row in rows:
+            if row["error"]:
+                output.fail(row["error"])
+    if any(row["error"] for row in rows):
+        raise typer.Exit(1)
+
+
+def check(
+    name: Annotated[str | None, typer.Argument(help="one flow; all when left out")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="try the smallest file of this folder")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look whether flows would run, without a database: definition, functions, and one of the files."""
+    every = _all(_taken())
+    found = [_named(name, every)] if name else every
+    rows = [_checked(one, data_dir) for one in found]
+    if as_json:
+        output.as_json({"flows": rows})
+    else:
+        output.table("checked", CHECKED, [[_short(row[column]) for column in CHECKED] for row in rows])
+        for row in rows:
+            for line in row["examples"]:
+                output.notes().print(f"[yellow]refused[/] {row['tried']}: {line}")
+            if row["error"]:
+                output.fail(row["error"])
+    if any(row["error"] for row in rows):
+        raise typer.Exit(1)
+
+
+def run(
+    name: Name,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="folder of the files; default the flow's own below MARKETDATA_FLOWS_DATA"),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="load even files that have not changed")] = False,
+    max_workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Load the new and changed files of a flow; the run shows in the UI like any other."""
+    one = _named(name, _all())
+    if one.error is not None:
+        raise one.error
+    assert one.flow is not None
+    if data_dir is not None and not data_dir.is_dir():
+        raise typer.BadParameter(f"{data_dir} is no folder", param_hint="--data-dir")
+    settings = Settings()
+    if max_workers:
+        settings = settings.model_copy(update={"workers": max_workers})
+    with output.bar(f"flow {name}", quiet=as_json):
+        outcome = execute(settings, one.flow, data_dir, force)
+    if as_json:
+        output.as_json(loaded_json(name, outcome))
+    else:
+        tell(name, outcome)
+    if not outcome.success:
+        raise typer.Exit(1)
+
+
+def execute(
+    settings: Settings, flow: "FlowDefinition", data_dir: Path | None = None, force: bool = False
+) -> RunOutcome:
+    """Run the job of `flow` in this process, over all files."""
+    from marketdata_assets.defs.flows import automation, partitions
+    from marketdata_assets.flows.definition import Month
+    from marketdata_assets.flows.plan import placed, units
+
+    config: dict[str, Any] = {"force": force, "data_dir": str(data_dir.absolute()) if data_dir else ""}
+    span, dynamic = None, None
+    if isinstance(flow.partitions, Month):
+        span = (partitions.current_month(flow),) * 2
+    elif flow.partitions == "file":
+        at, folder = placed(flow, config["data_dir"], settings.flows_data_folder)
+        names = sorted(unit.name for unit in units(at, folder))
+        span, dynamic = (names[0], names[-1]) if names else None, (partitions.dynamic_name(flow), names)
+    return run_job(
+        settings,
+        endpoints.resolve(settings),
+        automation.job_name(flow),
+        span,
+        {flow.name: {"config": config}},
+        dynamic=dynamic,
+    )
+
+
+def loaded_json(name: str, outcome: RunOutcome) -> dict[str, Any]:
+    """How a run ended, for machines."""
+    metadata = outcome.metadata.get(name, {})
+    return {
+        "success": outcome.success,
+        "run_id": outcome.run_id,
+        "flow": name,
+        **{key: value for key, value in metadata.items() if key != "preview"},
+        "checks_passed": outcome.checks_passed,
+        "checks_failed": outcome.checks_failed,
+        "error": outcome.error,
+    }
+
+
+def tell(name: str, outcome: RunOutcome) -> None:
+    """Print how a run ended: the failures, then one line."""
+    metadata = outcome.metadata.get(name, {})
+    if outcome.error:
+        output.fail(outcome.error)
+    for failed in outcome.checks_failed:
+        output.notes().print(f"[yellow]check failed[/] {failed}")
+    if metadata:
+        files = (
+            f"; {metadata['files_loaded']} files loaded, {metadata['files_unchanged']} unchanged,"
+            f" {metadata['files_failed']} failed; {outcome.checks_passed} checks passed"
+        )
+        line = output.summary(metadata["rows"], metadata["rejected"], metadata["seconds"], files)
+        output.console().print(f"{name:<13} {line}")
+
+
+def _all(taken: Collection[str] = ()) -> list["Found"]:
+    from marketdata_assets.defs.flows import own
+
+    shipped = own.shipped()
+    names = {*taken, *(one.name for one in shipped)}
+    return [*shipped, *own.find(Settings().flows_folder, names)]
+
+
+def _named(name: str, found: Sequence["Found"]) -> "Found":
+    """The flow of this name. Raises NoSuchFlow."""
+    for one in found:
+        if name in (one.name, one.file.parent.name):
+            return one
+    raise NoSuchFlow(name, [one.name for one in found], Settings().flows_folder)
+
+
+def _taken() -> set[str]:
+    """The names of all assets but those of the user's own flows."""
+    import dagster as dg
+
+    from marketdata_assets.defs.flows import own
+
+    shipped = {one.name for one in own.shipped()}
+    return own.names(dg.load_from_defs_folder(path_within_project=PROJECT / "marketdata_assets")) - shipped
+
+
+def _listed(one: "Found") -> dict[str, Any]:
+    flow = one.flow
+    partitions = getattr(flow.partitions, "month", flow.partitions) if flow else ""
+    return {
+        "flow": one.name,
+        "table": flow.target.table if flow else "",
+        "mode": flow.target.mode if flow else "cannot be read",
+        "partitions": f"month of {partitions}" if flow and partitions not in ("none", "file") else partitions,
+        "schedule": f"{flow.schedule} {flow.timezone}" if flow and flow.schedule else "",
+        "sensor": "yes" if flow and flow.sensor else "",
+        "file": str(one.file),
+        "error": str(one.error) if one.error else None,
+    }
+
+
+def _checked(one: "Found", data_dir: Path | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"flow": one.name, "result": "ok", "tried": "", "read": None, "refused": None}
+    row |= {"examples": [], "error": None}
+    try:
+        if one.error is not None:
+            raise one.error
+        assert one.flow is not None
+        row |= _tried(one.flow, data_dir)
+    except MarketDataError as error:
+        row |= {"result": "wrong", "error": str(error)}
+    return row
+
+
+def _tried(flow: "FlowDefinition", data_dir: Path | None) -> dict[str, Any]:
+    """Check the flow, and run the smallest of its files through it, if there is one."""
+    from marketdata_assets.flows.checking import check as check_flow
+    from marketdata_assets.flows.plan import placed, units
+    from marketdata_assets.flows.trial import try_file
+
+    check_flow(flow)
+    at, folder = placed(flow, str(data_dir or ""), Settings().flows_data_folder)
+    sample = flow.file.parent / "sample" if flow.file else None
+    if not data_dir and not (folder / at.loader.folder).is_dir() and sample and sample.is_dir():
+        at, folder = placed(flow, str(sample), folder)
+    if not (folder / at.loader.folder).is_dir():
+        return {}
+    found = [unit for unit in units(at, folder) if unit.member is None]
+    if not found:
+        return {}
+    tried = try_file(at, found[-1].path)
+    said = [f"line {line}: {reason}" for line, reason in list(tried.rejects.items())[:EXAMPLES]]
+    result = {"tried": str(found[-1].path), "read": tried.read, "refused": len(tried.rejects), "examples": said}
+    if tried.too_many:
+        result |= {
+            "result": "wrong",
+            "error": f"{found[-1].path}: {len(tried.rejects)} of {tried.read} rows are refused, more than"
+            f" {flow.quality}: a run would land nothing of the file. Mend the flow or the file.",
+        }
+    return result
+
+
+def _short(value: Any) -> Any:
+    """A path as it is seen from here."""
+    path = Path(value) if isinstance(value, str | Path) and str(value).startswith("/") else None
+    return str(path.relative_to(Path.cwd())) if path and path.is_relative_to(Path.cwd()) else value
