@@ -121,7 +121,7 @@ class _Text:
         """Another encoding in which the header has every wanted name."""
         for encoding in GUESSES:
             try:
-                text = raw.decode(encoding)
+                text = (raw + b"\0" if encoding == "utf-16" else raw).decode(encoding)  # cut behind the byte \n
             except UnicodeDecodeError:
                 continue
             if encoding != self._encoding and all(name in text for name in self._loader.columns):

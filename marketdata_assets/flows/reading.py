@@ -5,6 +5,7 @@ irregularity; the careful lane takes that block line by line, and refuses what i
 """
 
 import csv
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +18,11 @@ from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.loader import Block, count
 from marketdata_assets.flows.rejects import LINE, Rejects
 
+Array = np.ndarray[Any, np.dtype[Any]]
+
 LONGEST_CELL_LINES = 100
 QUOTE = '"'
+BLANKS = " \t\r\n"
 
 
 class Reader:
@@ -89,9 +93,9 @@ class Reader:
         return frame.with_columns(checked)
 
     def _stripped(self, frame: pl.DataFrame, text: bytes) -> pl.DataFrame:
-        if not self._loader.strip or not (b" " in text or b"\t" in text):
+        if not self._loader.strip or not any(mark in text for mark in (b" ", b"\t", b'"')):
             return frame
-        stripped = pl.col(pl.String).str.strip_chars()
+        stripped = pl.col(pl.String).str.strip_chars(BLANKS)
         return frame.with_columns(stripped).with_columns(
             pl.when(pl.col(pl.String).is_in(self._loader.missing)).then(None).otherwise(pl.col(pl.String)).name.keep()
         )
@@ -104,6 +108,8 @@ class Reader:
                 return None
             return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
         characters = np.frombuffer(text, np.uint8)
+        if not _quoted_whole(characters, self._delimiter[0]):
+            return None
         outside = (np.cumsum(characters == ord(QUOTE), dtype=np.int32) & 1) == 0
         ends = characters == ord("\n")
         marks = characters[((characters == self._delimiter[0]) | ends) & outside]
@@ -128,7 +134,7 @@ class Reader:
         frame = pl.DataFrame(cells, schema=schema, orient="row").with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
         self._rejects.rows += frame.height
         if self._loader.strip:
-            frame = frame.with_columns(pl.col(*self._names).str.strip_chars())
+            frame = frame.with_columns(pl.col(*self._names).str.strip_chars(BLANKS))
         texts = pl.col(*self._names)
         frame = frame.with_columns(pl.when(texts.is_in(self._loader.missing)).then(None).otherwise(texts).name.keep())
         return casting.parse(frame, self._types, self._rejects)
@@ -150,7 +156,19 @@ def _even(text: bytes, delimiter: bytes, rows: int, width: int) -> bool:
     return _ends_evenly(marks, width)
 
 
-def _ends_evenly(marks: np.ndarray[Any, np.dtype[Any]], width: int) -> bool:
+def _quoted_whole(characters: Array, delimiter: int) -> bool:
+    """Whether quotes stand only around whole cells, or doubled within such."""
+    quotes = np.flatnonzero(characters == ord(QUOTE))
+    if len(quotes) % 2:
+        return False
+    before = characters[quotes[0::2] - 1]  # of a quote that is the text's first character, the last: a line's end
+    after = characters[quotes[1::2] + 1]
+    opens = (before == delimiter) | (before == ord("\n")) | (before == ord(QUOTE))
+    closes = (after == delimiter) | (after == ord("\n")) | (after == ord("\r")) | (after == ord(QUOTE))
+    return bool(opens.all() and closes.all())
+
+
+def _ends_evenly(marks: Array, width: int) -> bool:
     return bool((marks.reshape(-1, width)[:, -1] == ord("\n")).all())
 
 
@@ -164,15 +182,27 @@ def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         if not text.strip():
             continue
         if text.count(QUOTE) % 2:
-            for more in range(number, min(number + LONGEST_CELL_LINES, len(lines))):
-                longer = "\n".join(lines[first : more + 1])
-                if longer.count(QUOTE) % 2 == 0:
-                    text, number = longer.rstrip("\r"), more + 1
-                    break
-            else:
+            last = _closed_at(lines, first, delimiter)
+            if last is None:
                 yield block.first_line + first, []
                 continue
-        yield (
-            block.first_line + first,
-            next(csv.reader([text], delimiter=delimiter)) if QUOTE in text else text.split(delimiter),
-        )
+            text, number = "\n".join(lines[first : last + 1]).rstrip("\r"), last + 1
+        yield block.first_line + first, _cells(text, delimiter)
+
+
+def _closed_at(lines: list[str], first: int, delimiter: str) -> int | None:
+    """The line on which the quotes close that the line `first` opens."""
+    quotes = 0
+    for number in range(first, min(first + LONGEST_CELL_LINES, len(lines))):
+        quotes += lines[number].count(QUOTE)
+        if quotes % 2 == 0 and len(_parsed("\n".join(lines[first : number + 1]), delimiter)) == 1:
+            return number
+    return None
+
+
+def _cells(text: str, delimiter: str) -> list[str]:
+    return _parsed(text, delimiter)[0] if QUOTE in text else text.split(delimiter)
+
+
+def _parsed(text: str, delimiter: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))

@@ -1,0 +1,160 @@
+"""Bytes to frames: both lanes give the same rows, whatever the file is like."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from flow_files import deliver
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata_assets.flows import loader as loading
+from marketdata_assets.flows.definition import Loader, Quality
+from marketdata_assets.flows.errors import BadHeader, WrongEncoding
+from marketdata_assets.flows.loader import Block, ahead, content, raw_lines
+from marketdata_assets.flows.reading import Reader
+from marketdata_assets.flows.rejects import LINE, Rejects
+from marketdata_assets.flows.types import column_type
+from marketdata_assets.flows.units import Unit, find
+
+NAMES = ["a", "b", "c"]
+LOADER = Loader(columns={"a": "a", "c": "c"}, types={"c": column_type("numeric(10,2)")})
+CELLS = st.text(st.sampled_from('xy é名"\n,;0'), max_size=5)
+NUMBERS = st.sampled_from(["", "1", "-2.5", "3.25", " 4 ", "1e2", "nan", "5.001", "99999999", "999999999"])
+
+
+def unit(folder: Path, data: bytes, name: str = "f.csv") -> Unit:
+    deliver(folder, name, data)
+    return next(found for found in find(Loader(columns={"a": "a"}), folder) if found.name == name)
+
+
+def read(text: bytes, loader: Loader, lane: str) -> tuple[list[tuple[object, ...]], dict[int, str], int]:
+    rejects = Rejects(Quality())
+    reader = Reader(loader, NAMES, rejects)
+    block = Block(text, 2)
+    frame = reader.frame(block) if lane == "either" else reader._careful(block)
+    return frame.rows(), rejects.reasons, rejects.rows
+
+
+@given(
+    st.lists(st.tuples(CELLS, CELLS, NUMBERS), min_size=1, max_size=12), st.booleans(), st.sampled_from(["\n", "\r\n"])
+)
+def test_both_lanes_agree_on_any_file(rows: list[tuple[str, str, str]], quote_all: bool, end: str) -> None:
+    out = io.StringIO()
+    style = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
+    csv.writer(out, lineterminator=end, quoting=style).writerows(rows)
+    text = out.getvalue().encode()
+    got, reasons, count = read(text, LOADER, "either")
+    assert (got, reasons, count) == read(text, LOADER, "careful")
+    assert count == len(rows) == len(got) + len(reasons)
+
+
+@given(st.lists(st.text(st.sampled_from('x,"\n1'), max_size=12), max_size=8))
+def test_any_text_ends_in_rows_and_rejects(parts: list[str]) -> None:
+    text = "\n".join(parts).encode()
+    got, reasons, count = read(text, LOADER, "either")
+    assert (got, reasons, count) == read(text, LOADER, "careful")
+    assert count == len(got) + len(reasons)
+    lines = [row[-1] for row in got]
+    assert lines == sorted(set(lines))
+    assert not set(lines) & set(reasons)
+
+
+def test_a_row_knows_the_line_it_begins_on() -> None:
+    got, _, _ = read(b'1,"x\ny",1\n2,z,2\n"3\n","",3\n4,q,4\n', LOADER, "either")
+    assert [row[-1] for row in got] == [2, 4, 5, 7]
+
+
+@pytest.mark.parametrize("size", [7, 16, 64, 4096])
+def test_blocks_end_between_rows_at_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(loading, "BLOCK_BYTES", size)
+    rows = [[f"{n}", 'with "quotes",\nand lines' if n % 3 else "名字", str(n)] for n in range(50)]
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([NAMES, *rows])
+    loader = Loader(columns={name: name for name in NAMES}, encoding="gb18030")
+    rejects = Rejects(Quality())
+    with content(unit(tmp_path, out.getvalue().encode("gb18030")), loader) as text:
+        reader = Reader(loader, text.names, rejects)
+        got = [row[:-1] for block in text.blocks for row in reader.frame(block).rows()]
+    assert got == [tuple(row) for row in rows]
+    assert not rejects.reasons
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "big5", "utf-16", "utf-16-le", "shift_jis"])
+def test_any_encoding_reads_the_same(tmp_path: Path, encoding: str) -> None:
+    loader = Loader(columns={"日期": "a", "c": "c"}, encoding=encoding, skip_lines=1)
+    text = "注意, \n日期,c\r\n名,1\r\n天,2\r\n"
+    found = unit(tmp_path, text.encode(encoding))
+    with content(found, loader) as opened:
+        reader = Reader(loader, opened.names, Rejects(Quality()))
+        rows = [row for block in opened.blocks for row in reader.frame(block).rows()]
+    assert rows == [("名", "1", 3), ("天", "2", 4)]
+    assert raw_lines(found, loader, {4}) == {4: "天,2"}
+
+
+def drain(found: Unit, loader: Loader) -> None:
+    with content(found, loader) as text:
+        assert list(text.blocks)
+
+
+@pytest.mark.parametrize(
+    ("written", "declared", "guess"),
+    [("gb18030", "utf-8", "gb18030"), ("utf-8", "gb18030", "utf-8"), ("utf-16", "utf-8", "utf-16")],
+)
+def test_a_wrong_encoding_of_the_header_is_told_with_the_right_one(
+    tmp_path: Path, written: str, declared: str, guess: str
+) -> None:
+    found = unit(tmp_path, "代码,名称\nx,y\n".encode(written))
+    with pytest.raises(WrongEncoding, match=f"f.csv:1: not {declared} .* set loader.encoding: {guess}"):
+        drain(found, Loader(columns={"代码": "a"}, encoding=declared))
+
+
+def test_utf8_behind_a_plain_header_is_not_taken_for_gbk(tmp_path: Path) -> None:
+    found = unit(tmp_path, ("a,b\n" + "浦发银行,股票\n" * 10).encode())
+    with pytest.raises(WrongEncoding, match="valid UTF-8"):
+        drain(found, Loader(columns={"a": "a"}, encoding="gb18030"))
+
+
+def test_a_line_that_is_no_text_is_refused_and_the_others_stay() -> None:
+    rejects = Rejects(Quality())
+    reader = Reader(Loader(columns={"a": "a"}, encoding="gb18030"), ["a", "b"], rejects)
+    frame = reader.frame(Block(b"x,1\n\ny,2\n", 2, undecodable=(3,)))
+    assert frame.rows() == [("x", 2), ("y", 4)]
+    assert (rejects.reasons, rejects.rows) == ({3: "not gb18030"}, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "f.csv:1: there is no header"),
+        (b"b,c\n", "f.csv:1: the header has no a; it has b, c"),
+        (b"a,a\n", "f.csv:1: a is there twice"),
+    ],
+)
+def test_a_header_that_is_not_the_flows_is_told(tmp_path: Path, text: bytes, said: str) -> None:
+    with pytest.raises(BadHeader, match=said):
+        drain(unit(tmp_path, text), Loader(columns={"a": "a"}))
+
+
+def test_reading_ahead_is_bounded_and_passes_errors_on() -> None:
+    taken: list[int] = []
+
+    def numbers() -> object:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+        raise ValueError("at the end")
+
+    with ahead(numbers(), 2) as items:  # type: ignore[arg-type]
+        assert next(items) == 0
+    assert len(taken) <= 5
+    with pytest.raises(ValueError, match="at the end"), ahead(numbers(), 2) as items:  # type: ignore[arg-type]
+        list(items)
+
+
+def test_frames_carry_the_line(tmp_path: Path) -> None:
+    rejects = Rejects(Quality())
+    with content(unit(tmp_path, b"a,c\n1,2\n"), LOADER) as text:
+        (block,) = text.blocks
+        assert Reader(LOADER, text.names, rejects).frame(block)[LINE].to_list() == [2]
