@@ -187,3 +187,27 @@ def test_a_number_in_another_spelling_is_the_same_number(client: Client) -> None
     rows.insert_records(client, [trade(int(number), price) for number, price in spelled.items()])
     found = stored(client, "exchange_trades", "toString(price)", "trade_id")
     assert [text for (text,) in found] == ["2000", "0.00000001", "-0.5", "7", "0.1", "12"]
+
+
+def test_what_has_the_form_of_a_regular_record_is_still_looked_at(client: Client) -> None:
+    """The look remembers regular records with their digits taken away; none of these differs in more than digits."""
+    last, beyond = b"9223372036854775807", b"9223372036854775808"
+    regular = [GOOD.replace(b'"ts_recv":1000000000000000005', b'"ts_recv":' + number) for number in (b"1" * 19, last)]
+    assert rows.insert_json(client, "trade", regular).rows == 2
+    wrong = [
+        regular[0].replace(b"1" * 19, beyond),
+        regular[0].replace(b'"price":"1.5"', b'"price":"."'),
+        regular[0].replace(b'"price":"1.5"', b'"price":""'),
+        regular[0].replace(b'"price":"1.5"', b'"price":"1.2.3"'),
+        regular[0].replace(b'"price":"1.5"', b'"price":"1e5.1"'),
+    ]
+    made = rows.insert_json(client, "trade", [*wrong, *regular])
+    assert (made.rows, [one.raw for one in made.rejects]) == (2, wrong)
+
+
+def test_odd_names_do_not_make_a_record_odd(client: Client) -> None:
+    odd = ["1000ELON-USDT", '"', "\\", "a\nb", "\u0007", "\u00e9\u6c49\U0001f600", "", "[]{},:", "9" * 30]
+    for _ in range(2):
+        batch = [msgspec.structs.replace(trade(number), symbol=name) for number, name in enumerate(odd)]
+        assert rows.insert_records(client, batch)["trade"].rejects == ()
+    assert [name for (name,) in stored(client, "exchange_trades", "symbol", "trade_id")] == odd

@@ -5,7 +5,8 @@ is decoded at once, and regular rows pass after a few comparisons; any other row
 that are wrong in a way the fast look cannot tell from right ones, as those that are too large, ClickHouse refuses.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from operator import attrgetter
@@ -23,15 +24,26 @@ SHORT = 19
 
 LONG_RUN = b"0" * (SCALE + 1)
 _AS_ZEROS = bytes.maketrans(DIGITS.encode(), b"0" * len(DIGITS))
+_AS_EIGHTS = bytes.maketrans(DIGITS.encode(), b"8" * len(DIGITS))
 _LARGEST = 1 << 63
+_LARGE = re.compile(rb":-?9[0-9]{18}")
+"""An integer that may be too large for 64 bits, though another one of 19 digits is not."""
+
+KEPT_FORMS = 20_000
 
 _Int = Annotated[int, Meta(ge=-_LARGEST, le=_LARGEST - 1)]
 _Time = Annotated[int, Meta(ge=0, le=_LARGEST - 1)]
 _levels = msgspec.json.Decoder(tuple[Level, ...]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class Looker:
-    """Looks at records of one type."""
+    """Looks at records of one type.
+
+    Of types without levels it remembers the forms of regular records, their JSON with 8 for every digit. What has the
+    form of one is as regular: decimals are digits and a point, and integers as long as those, but for 19 digits that
+    begin with a 9.
+    """
 
     def __init__(self, table: Table) -> None:
         looked = _looked(table.record)
@@ -40,16 +52,40 @@ class Looker:
         self._decimals = table.decimals
         self._numbers = [attrgetter(name) for name in table.decimals]
         self._sides = tuple(name for name in table.columns if name in ("bids", "asks"))
-        self._odd: Callable[[list[Any]], list[int]] = self._odd_levels if self._sides else self._odd_numbers
+        self._forms: set[bytes] = set()
 
     def faults(self, payloads: Sequence[bytes], array: bytes) -> dict[int, str]:
         """What is wrong with which of the payloads; `array` is all of them as one JSON array."""
+        if self._sides or _LARGE.search(array):
+            suspects = self._suspects(payloads, array, learn=False)
+        else:
+            forms = self._forms
+            new = [at for at, payload in enumerate(payloads) if payload.translate(_AS_EIGHTS) not in forms]
+            unknown = [payloads[at] for at in new]
+            suspects = [new[at] for at in self._suspects(unknown, b"[%b]" % b",".join(unknown), learn=True)]
+        return {number: fault for number in suspects if (fault := self._fault(payloads[number]))}
+
+    def _suspects(self, payloads: Sequence[bytes], array: bytes, *, learn: bool) -> Sequence[int]:
+        """Which of the payloads are not regular."""
         try:
             rows = self._all(array)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             rows = []
-        suspects = self._odd(rows) if len(rows) == len(payloads) else range(len(payloads))
-        return {number: fault for number in suspects if (fault := self._fault(payloads[number]))}
+        if len(rows) != len(payloads):
+            return range(len(payloads))
+        odd = self._odd_levels(rows) if self._sides else self._odd_numbers(rows)
+        if learn:
+            irregular = set(odd)
+            self._learn((payloads[at], row) for at, row in enumerate(rows) if at not in irregular)
+        return odd
+
+    def _learn(self, regular: Iterable[tuple[bytes, Any]]) -> None:
+        if len(self._forms) > KEPT_FORMS:
+            self._forms.clear()
+        for payload, row in regular:
+            form = payload.translate(_AS_EIGHTS)
+            if form not in self._forms and b"\\" not in payload and _encode(row) == payload:
+                self._forms.add(form)
 
     def _odd_numbers(self, rows: list[Any]) -> list[int]:
         texts: set[str | None] = set()
