@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         default=None, description='days that records of exchanges are kept, as {"trade": 90}; else for ever'
     )
     flows_dir: Path = Field(default=Path("flows"), description="your own flows, a folder with a defs.yaml each")
-    flows_data: Path | None = Field(default=None, description="files that flows load; default HOME/flows")
+    flows_data: Path | None = Field(default=None, description="files that flows load; default HOME/flows_data")
     flows_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
     workers: int | None = Field(default=None, description="processes of one fan-out; default one per core")
 
@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     @property
     def flows_data_folder(self) -> Path:
         """Where the files of all flows lie; each names its folder below."""
-        return (self.flows_data or self.root / "flows").absolute()
+        return (self.flows_data or self.root / "flows_data").absolute()
 
     @property
     def collector_folder(self) -> Path:

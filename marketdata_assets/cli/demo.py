@@ -3,15 +3,16 @@
 import datetime as dt
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
 from marketdata_assets.alphas import sample as sample_alphas
 from marketdata_assets.bars import sample
-from marketdata_assets.cli import bars, exchanges, output, symbols, ticks, told
+from marketdata_assets.cli import bars, exchanges, flows, output, symbols, ticks, told
 from marketdata_assets.cli.alphas import run
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
 from marketdata_assets.cli.up import need_ui_port, serve
@@ -22,6 +23,7 @@ from marketdata_assets.ticks.providers_file import TABLES
 YEARS = 3
 ALPHA_MONTHS = 3
 ALPHA_ACCOUNTS = ("sample1", "sample2")
+DAILY_FILES = 1000
 FILES_ONLY = ["files"]
 
 
@@ -50,13 +52,19 @@ def demo(
         if not as_json:
             ticks.tell(ticked)
         collected = exchanges.load_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
+        flowed = load_flows(settings, say, quiet=as_json)
         if as_json:
-            others = {"alphas": told.imported_json(imported), "ticks": ticks.loaded_json(ticked)}
-            output.as_json(bars.loaded_json(loaded) | others | {"exchanges": exchanges.sample_json(collected)})
+            others: dict[str, Any] = {"alphas": told.imported_json(imported), "ticks": ticks.loaded_json(ticked)}
+            others |= {"exchanges": exchanges.sample_json(collected)}
+            others |= {"flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()}}
+            output.as_json(bars.loaded_json(loaded) | others)
         else:
             exchanges.tell_sample(collected)
+            for name, one in flowed.items():
+                flows.tell(name, one)
         say(f"demo ready after {time.monotonic() - started:.0f} s")
-        if not (loaded.success and told.well(imported) and ticked.success and all(one.success for one in collected)):
+        ended = [loaded, ticked, *collected, *flowed.values()]
+        if not (told.well(imported) and all(one.success for one in ended)):
             raise typer.Exit(1)
         if ui:
             serve(settings, environment(settings, stack.endpoints), ui=True)
@@ -87,6 +95,23 @@ def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:
     first, last = dt.date.fromisoformat(f"{written.months[0]}-01"), today().replace(day=1) - dt.timedelta(days=1)
     with output.bar("ticks", quiet=quiet):
         return ticks.run(settings, written.symbols, first, last, TABLES, {"providers": FILES_ONLY})
+
+
+def load_flows(settings: Settings, say: Callable[[str], None], quiet: bool) -> dict[str, RunOutcome]:
+    """Write the vendor's daily files of invented stocks and run the shipped flows over them."""
+    from marketdata_assets.defs.flows import own
+    from marketdata_assets.flows import sample as sample_daily
+
+    folder = settings.flows_data_folder / "stock_daily"
+    if not any(folder.glob("*.csv")):
+        written = sample_daily.write(folder, DAILY_FILES, today() - dt.timedelta(days=1))
+        say(f"{len(written)} daily files written to {folder}")
+    outcomes = {}
+    for one in own.shipped():
+        assert one.flow is not None
+        with output.bar(f"flow {one.name}", quiet=quiet):
+            outcomes[one.name] = flows.execute(settings, one.flow)
+    return outcomes
 
 
 def today() -> dt.date:

@@ -63,7 +63,7 @@ def new(
 
 def show(as_json: Json = False) -> None:
     """List the flows that come with the package and your own."""
-    rows = [_listed(one) for one in _all()]
+    rows = [_listed(one) for one in found()]
     if as_json:
         output.as_json({"flows": rows})
     else:
@@ -81,9 +81,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Look whether flows would run, without a database: definition, functions, and one of the files."""
-    every = _all(_taken())
-    found = [_named(name, every)] if name else every
-    rows = [_checked(one, data_dir) for one in found]
+    every = found(_taken())
+    rows = [_checked(one, data_dir) for one in ([_named(name, every)] if name else every)]
     if as_json:
         output.as_json({"flows": rows})
     else:
@@ -108,7 +107,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Load the new and changed files of a flow; the run shows in the UI like any other."""
-    one = _named(name, _all())
+    one = _named(name, found())
     if one.error is not None:
         raise one.error
     assert one.flow is not None
@@ -183,7 +182,8 @@ def tell(name: str, outcome: RunOutcome) -> None:
         output.console().print(f"{name:<13} {line}")
 
 
-def _all(taken: Collection[str] = ()) -> list["Found"]:
+def found(taken: Collection[str] = ()) -> list["Found"]:
+    """The flows that come with the package, and the user's own."""
     from marketdata_assets.defs.flows import own
 
     shipped = own.shipped()
@@ -191,12 +191,12 @@ def _all(taken: Collection[str] = ()) -> list["Found"]:
     return [*shipped, *own.find(Settings().flows_folder, names)]
 
 
-def _named(name: str, found: Sequence["Found"]) -> "Found":
+def _named(name: str, flows: Sequence["Found"]) -> "Found":
     """The flow of this name. Raises NoSuchFlow."""
-    for one in found:
+    for one in flows:
         if name in (one.name, one.file.parent.name):
             return one
-    raise NoSuchFlow(name, [one.name for one in found], Settings().flows_folder)
+    raise NoSuchFlow(name, [one.name for one in flows], Settings().flows_folder)
 
 
 def _taken() -> set[str]:
@@ -250,16 +250,16 @@ def _tried(flow: "FlowDefinition", data_dir: Path | None) -> dict[str, Any]:
         at, folder = placed(flow, str(sample), folder)
     if not (folder / at.loader.folder).is_dir():
         return {}
-    found = [unit for unit in units(at, folder) if unit.member is None]
-    if not found:
+    files = [unit for unit in units(at, folder) if unit.member is None]
+    if not files:
         return {}
-    tried = try_file(at, found[-1].path)
+    tried = try_file(at, files[-1].path)
     said = [f"line {line}: {reason}" for line, reason in list(tried.rejects.items())[:EXAMPLES]]
-    result = {"tried": str(found[-1].path), "read": tried.read, "refused": len(tried.rejects), "examples": said}
+    result = {"tried": str(files[-1].path), "read": tried.read, "refused": len(tried.rejects), "examples": said}
     if tried.too_many:
         result |= {
             "result": "wrong",
-            "error": f"{found[-1].path}: {len(tried.rejects)} of {tried.read} rows are refused, more than"
+            "error": f"{files[-1].path}: {len(tried.rejects)} of {tried.read} rows are refused, more than"
             f" {flow.quality}: a run would land nothing of the file. Mend the flow or the file.",
         }
     return result

@@ -8,7 +8,7 @@ import typer
 from marketdata_assets.alphas import watch
 from marketdata_assets.bars import status
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.cli import output
+from marketdata_assets.cli import flows, output
 from marketdata_assets.cli.bars import Json
 from marketdata_assets.cli.domains import of_each
 from marketdata_assets.resources import AlphaFiles, ClickHouse, Mongo, Postgres
@@ -16,7 +16,7 @@ from marketdata_assets.stores import quarantine
 from marketdata_assets.stores.postgres import connect
 from marketdata_assets.ticks.providers_file import TABLES
 
-Domain = Literal["bars", "alphas", "ticks", "exchanges"]
+Domain = Literal["bars", "alphas", "ticks", "exchanges", "flows"]
 COLUMNS = ("dataset", "place", "reason", "row")
 SHOWN_CHARACTERS = 200
 """More of a row is told by --json."""
@@ -24,13 +24,19 @@ SHOWN_CHARACTERS = 200
 
 def show(
     dataset: Annotated[
-        Domain | None, typer.Argument(help="bars, alphas, ticks or exchanges; all when left out")
+        Domain | None, typer.Argument(help="bars, alphas, ticks, exchanges or flows; all when left out")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="rows of a dataset at most")] = 20,
     as_json: Json = False,
 ) -> None:
     """Show what was refused: where it stands, why, and what it says."""
-    domains = {"bars": bars_rows, "alphas": alphas_rows, "ticks": ticks_rows, "exchanges": exchanges_rows}
+    domains = {
+        "bars": bars_rows,
+        "alphas": alphas_rows,
+        "ticks": ticks_rows,
+        "exchanges": exchanges_rows,
+        "flows": flows_rows,
+    }
     rows = domains[dataset](limit) if dataset else of_each(*(partial(ask, limit) for ask in domains.values()))
     if as_json:
         output.as_json({"rows": rows})
@@ -75,6 +81,17 @@ def exchanges_rows(limit: int) -> list[dict[str, Any]]:
     with ClickHouse().client() as client:
         prepare(client)
         return refused(client, limit)
+
+
+def flows_rows(limit: int) -> list[dict[str, Any]]:
+    """Refused rows of the files of every flow."""
+    from marketdata_assets.flows.storage import ensure_books
+
+    with connect(Postgres().dsn) as connection:
+        ensure_books(connection)
+        found = [one.flow for one in flows.found() if one.flow]
+        refused = [(flow.name, row) for flow in found for row in quarantine.listed(connection, flow.dataset, limit)]
+    return [{"dataset": name} | vars(row) | {"place": row.place} for name, row in refused]
 
 
 def _short(text: str) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marketdata_assets.bars import status as bars
-from marketdata_assets.cli import output
+from marketdata_assets.cli import flows, output
 from marketdata_assets.cli.domains import of_each
 from marketdata_assets.cli.instance import months_between
-from marketdata_assets.resources import AlphaFiles, BarFiles, ClickHouse, Mongo, Postgres
+from marketdata_assets.resources import AlphaFiles, BarFiles, ClickHouse, FlowFiles, Mongo, Postgres
 from marketdata_assets.stores.postgres import connect
 
 if TYPE_CHECKING:
@@ -21,17 +21,18 @@ STATES = ("ok", "empty", "missing", "stale", "failed")
 BARS = ("asset", *STATES, "rows", "codes", "newest", "quarantine")
 TICK_STATES: tuple["State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
+FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
 EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine")
 ALPHAS = ("asset", "account", *STATES, "documents", "newest", "quarantine")
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
     """Show what stands in the tables, and which partitions are missing, stale or failed."""
-    rows = of_each(bars_rows, alphas_rows, ticks_rows, exchanges_rows)
+    rows = of_each(bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows)
     if as_json:
         output.as_json({"assets": rows})
     else:
-        shapes = {"bars": BARS, "alphas": ALPHAS, "ticks": TICKS, "exchanges": EXCHANGES}
+        shapes = {"bars": BARS, "alphas": ALPHAS, "ticks": TICKS, "exchanges": EXCHANGES, "flows": FLOWS}
         for title, columns in shapes.items():
             shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
             if shown:
@@ -129,6 +130,37 @@ def exchanges_rows() -> list[dict[str, Any]]:
         }
         for one in found
     ]
+
+
+def flows_rows() -> list[dict[str, Any]]:
+    """A row for each flow that has files or rows, its files by state; one that cannot be read counts as failed."""
+    from marketdata_assets.flows.status import summary
+
+    rows: list[dict[str, Any]] = []
+    with connect(Postgres().dsn) as connection:
+        for one in flows.found():
+            if one.flow is None:
+                nothing = dict.fromkeys(STATES, 0) | {"failed": 1}
+                rows.append(_flow_row(one.name, nothing, 0, None, 0))
+                continue
+            seen = summary(connection, one.flow, FlowFiles().path)
+            if any(seen.states.values()) or seen.rows:
+                rows.append(_flow_row(one.name, seen.states, seen.rows, seen.newest, seen.quarantined))
+    return rows
+
+
+def _flow_row(
+    name: str, states: Mapping[str, int], rows: int, newest: dt.date | None, quarantined: int
+) -> dict[str, Any]:
+    return {
+        "group": "flows",
+        "asset": name,
+        "partitions": sum(states.values()),
+        **states,
+        "rows": rows,
+        "newest": newest and f"{newest:%Y-%m-%d}",
+        "quarantine": quarantined,
+    }
 
 
 def _bars_row(asset: str, states: dict[str, bars.State], summary: bars.Summary) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class AlphaFiles(dg.ConfigurableResource):
 
 
 class FlowFiles(dg.ConfigurableResource):
-    """The folder of the files that flows load. An empty `folder` means MARKETDATA_FLOWS_DATA, else HOME/flows."""
+    """The folder of the files that flows load. An empty `folder` means MARKETDATA_FLOWS_DATA, else HOME/flows_data."""
 
     folder: str = ""
 
