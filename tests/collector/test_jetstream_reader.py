@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -187,22 +188,44 @@ async def test_follower_is_given_what_comes_and_does_not_wait_for_full_batches(s
 
 @in_loop
 async def test_two_readers_notice_each_other_and_lose_nothing(server: Server) -> None:
+    await fill(server.url, 3_000)
+    one = Reader(server.url, "MARKET", TRADES.name, prefetch=False)
+    other = Reader(server.url, "MARKET", TRADES.name, prefetch=False)
+    async with one, batches_of(one) as batches:
+        first = await anext(batches)
+        async with other, batches_of(other) as of_other:
+            same = await anext(of_other)  # what the first has in hand and did not ack
+            assert numbers(same) == numbers(first) == list(range(1, 501))
+            await same.ack()
+            await first.ack()
+            with pytest.raises(NotAlone):
+                await anext(batches)
+    again = await read(server.url)
+    assert set(again) == set(range(501, 3_001))
+    assert await pending(server.url, "MARKET", TRADES.name) == 0
+
+
+@in_loop
+async def test_drains_beside_each_other_lose_nothing(server: Server) -> None:
     await fill(server.url, 6_000)
     done: set[int] = set()
 
     async def drain() -> None:
-        async with Reader(server.url, "MARKET", TRADES.name, prefetch=False) as reader:
-            async for batch in reader.batches(500, 5, follow=False):
-                await asyncio.sleep(0.01)
-                done.update(numbers(batch))
-                await batch.ack()
+        with suppress(NotAlone):
+            async with Reader(server.url, "MARKET", TRADES.name) as reader:
+                async for batch in reader.batches(500, 5, follow=False):
+                    await asyncio.sleep(0.01)
+                    done.update(numbers(batch))
+                    await batch.ack()
 
-    ends = await asyncio.gather(drain(), drain(), return_exceptions=True)
-    assert any(isinstance(one, NotAlone) for one in ends)
-    for _ in range(3):
-        done.update(await read(server.url))
+    await asyncio.gather(drain(), drain(), drain())
+    done.update(await read(server.url))
     assert done == set(range(1, 6_001))
     assert await pending(server.url, "MARKET", TRADES.name) == 0
+
+
+def batches_of(reader: Reader) -> aclosing[AsyncGenerator[Batch, None]]:
+    return aclosing(reader.batches(500, 5, follow=False))
 
 
 @in_loop

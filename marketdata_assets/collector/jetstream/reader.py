@@ -11,7 +11,7 @@ import ssl
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -107,7 +107,7 @@ class Reader:
             self._wire.write(b"", *(_answer(one.reply, b"", _NAK) for one in (*given, *self._waiting)))
             await self._wire.close()
 
-    async def batches(self, max_rows: int, max_seconds: float, *, follow: bool = True) -> AsyncIterator[Batch]:
+    async def batches(self, max_rows: int, max_seconds: float, *, follow: bool = True) -> AsyncGenerator[Batch, None]:
         """Batches of at most so many messages, each given out at latest so long after it was begun, never empty.
 
         Without `follow` it ends when the consumer has nothing to give now. Raises NatsAway, StreamMissing, and
@@ -139,6 +139,7 @@ class Reader:
         first, last = _numbers(messages[0]), _numbers(messages[-1])
         numbers = range(self._delivered + 1, self._delivered + 1 + len(messages))
         if (first[1], last[1]) != (numbers[0], numbers[-1]):
+            self._waiting[:0] = messages  # given back at the end
             raise NotAlone(self.name)
         self._delivered = last[1]
         if self._settled is not None:

@@ -17,7 +17,8 @@ from marketdata_assets.collector.jetstream.wire import Address
 
 GB = 1 << 30
 HOUR = 3600.0
-MOMENT = 0.001
+ANSWER_SECONDS = 15.0
+MOMENT = 0.1
 LOOKED_SECONDS = 0.3
 """The server looks for messages whose time is over a tenth of a second after that time was changed."""
 
@@ -120,7 +121,7 @@ async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[Je
     except (OSError, TimeoutError, NatsError) as error:
         raise NatsAway(str(address), str(error) or "no answer") from error
     try:
-        yield client.jetstream()
+        yield client.jetstream(timeout=ANSWER_SECONDS)
     except APIError as error:
         raise NatsRefused(str(address), error.description or str(error)) from error
     except (OSError, TimeoutError, NatsError) as error:
