@@ -28,14 +28,16 @@ class StubSocket:
     bad: int = 0
     over: bool = False
     closing: bool = False
+    busy: bool = False
 
     def ping(self) -> None:
         self.pinged_at = self.clock
         self.said.append("ping")
 
-    def again(self, key: str) -> None:
-        self.asked[key].at, self.asked[key].tries = self.clock, self.asked[key].tries + 1
-        self.said.append(key)
+    def again(self, keys: list[str]) -> None:
+        for key in keys:
+            self.asked[key].at, self.asked[key].tries = self.clock, self.asked[key].tries + 1
+            self.said.append(key)
 
     def drop(self, why: str) -> None:
         self.said.append(f"drop: {why}")
@@ -162,6 +164,15 @@ def test_no_silence_is_thought_normal_for_ever(tmp_path: Path) -> None:
     for seconds in range(0, 100_000, 50):
         one.at(seconds)
     assert one.silence("a") == TIMING.longest_silence
+
+
+def test_nothing_more_is_asked_for_while_the_venues_pace_keeps_us_waiting(tmp_path: Path) -> None:
+    one = Watched(tmp_path, "a", "b")
+    one.socket.asked["b"].confirmed = 0
+    one.socket.busy = True
+    assert one.at(200) == []
+    one.socket.busy = False
+    assert one.at(201) == ["b", "a"]
 
 
 def test_what_was_never_confirmed_or_has_no_silence_is_not_stale(tmp_path: Path) -> None:

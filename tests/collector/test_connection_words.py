@@ -89,7 +89,7 @@ def test_deribit_is_answered_when_it_asks_whether_we_live() -> None:
 def test_the_end_of_a_subscription_of_deribit_confirms_nothing() -> None:
     talk = speaker_of("deribit", "inverse").conversation()
     feed = speaker_of("deribit", "inverse").feed()
-    end, begin = (json.loads(one)["id"] for one in talk.again("trades.ABC-PERPETUAL.100ms"))
+    end, begin = (json.loads(one)["id"] for one in talk.again(["trades.ABC-PERPETUAL.100ms"]))
     answer = '{"jsonrpc":"2.0","id":%d,"result":["trades.ABC-PERPETUAL.100ms"]}'
     heard = [talk.heard(raw, feed.push(raw, 1, 1)) for raw in ((answer % number).encode() for number in (end, begin))]
     assert [bool(one.confirmed) for one in heard] == [False, True]

@@ -62,8 +62,8 @@ class BinanceConversation:
         self._session.streams.update(keys)
         return self._session.unsubscribe(keys)
 
-    def again(self, key: str) -> list[bytes]:
-        return [*self.unsubscribe([key]), *self.subscribe([key])]
+    def again(self, keys: Sequence[str]) -> list[bytes]:
+        return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
     def heard(self, raw: bytes, outcomes: Iterable[Outcome]) -> Heard:
         for one in outcomes:

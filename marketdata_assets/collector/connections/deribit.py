@@ -51,8 +51,8 @@ class DeribitConversation:
         self._session.asked.popitem()  # its answer confirms nothing
         return [request]
 
-    def again(self, key: str) -> list[bytes]:
-        return [*self.unsubscribe([key]), *self.subscribe([key])]
+    def again(self, keys: Sequence[str]) -> list[bytes]:
+        return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
     def heard(self, raw: bytes, outcomes: Iterable[Outcome]) -> Heard:
         for one in outcomes:

@@ -41,7 +41,7 @@ class Mending:
 
     def look(self, now: int) -> None:
         """See which books want something, and whether it is time for that; ns."""
-        wants = self.feed.wants
+        wants, anew = self.feed.wants, dict[Socket, list[str]]()
         for gone in self._tried.keys() - wants.keys():
             if now - self._tried[gone] > self.timing.snapshot * NS:
                 del self._tried[gone]
@@ -51,8 +51,11 @@ class Mending:
                 continue
             if want.how == "snapshot":
                 self._snapshot(name, want, connection.socket, now)
-            else:
-                self._subscription(name, want, connection.socket, now)
+            elif not connection.socket.busy and self._due(name, want, connection.socket, now):
+                self._tried[name] = now
+                anew.setdefault(connection.socket, []).append(self.speaker.book_key(want))
+        for socket, keys in anew.items():
+            socket.again(keys)
 
     def _snapshot(self, name: str, want: Want, socket: Socket, now: int) -> None:
         """A snapshot is of use once diffs come that it can meet."""
@@ -76,13 +79,12 @@ class Mending:
         except NO_ANSWER as error:
             self.last_error = str(error)[:300]
 
-    def _subscription(self, name: str, want: Want, socket: Socket, now: int) -> None:
-        """A subscription that is confirmed and older than the want does not help any more."""
+    def _due(self, name: str, want: Want, socket: Socket, now: int) -> bool:
+        """Whether a subscription is of no use any more: it is confirmed and older than the want, or brought nothing."""
         key = self.speaker.book_key(want)
         asked = socket.asked.get(key)
         if asked is None or not asked.confirmed:
-            return
-        late = now - asked.at > self.timing.resubscribe * NS
-        if late or (want.since > asked.confirmed and now - self._tried.get(name, 0) > self.timing.resubscribe * NS):
-            self._tried[name] = now
-            socket.again(key)
+            return False
+        if now - asked.at > self.timing.resubscribe * NS:
+            return True
+        return want.since > asked.confirmed and now - self._tried.get(name, 0) > self.timing.resubscribe * NS

@@ -72,9 +72,9 @@ class OkxConversation:
             self._pending.pop(key, None)
         return session.unsubscriptions(arg_of(key) for key in keys)
 
-    def again(self, key: str) -> list[bytes]:
+    def again(self, keys: Sequence[str]) -> list[bytes]:
         """OKX begins anew with every subscription, also with a repeated one."""
-        return self.subscribe([key])
+        return self.subscribe(keys)
 
     def heard(self, raw: bytes, outcomes: Iterable[Outcome]) -> Heard:
         for one in outcomes:

@@ -59,6 +59,11 @@ class Outbox:
         if self._later is None:
             self._work()
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is not sent yet."""
+        return bool(self._waiting)
+
     def close(self) -> None:
         self._waiting.clear()
         if self._later:
@@ -140,11 +145,17 @@ class Socket(WSListener):
         if known:
             self.say(self.talk.unsubscribe(known))
 
-    def again(self, key: str) -> None:
-        """Ask anew for one."""
-        before = self.asked.get(key)
-        self.asked[key] = Asked(time.time_ns(), tries=before.tries + 1 if before and not before.confirmed else 1)
-        self.say(self.talk.again(key))
+    def again(self, keys: Sequence[str]) -> None:
+        """Ask anew for some. Wait until `busy` is over, so that requests do not pile up."""
+        for key in keys:
+            before = self.asked.get(key)
+            self.asked[key] = Asked(time.time_ns(), tries=before.tries + 1 if before and not before.confirmed else 1)
+        self.say(self.talk.again(keys))
+
+    @property
+    def busy(self) -> bool:
+        """Whether the venue's pace keeps us from saying more now."""
+        return self._outbox.waits
 
     def say(self, messages: Sequence[bytes]) -> None:
         self._outbox.put(messages)

@@ -82,8 +82,8 @@ class Conversation(Protocol):
 
     def unsubscribe(self, keys: Sequence[str]) -> list[bytes]: ...
 
-    def again(self, key: str) -> list[bytes]:
-        """End a subscription and begin it anew, as far as the venue needs both."""
+    def again(self, keys: Sequence[str]) -> list[bytes]:
+        """End subscriptions and begin them anew, as far as the venue needs both."""
         ...
 
     def heard(self, raw: bytes, outcomes: Iterable[Outcome]) -> Heard:

@@ -77,14 +77,14 @@ def _look_at_confirmations(connection: Connection, socket: Socket, now: int) -> 
     late = [
         (key, one)
         for key, one in socket.asked.items()
-        if not (one.confirmed or one.refused) and now - one.at > connection.timing.confirm * NS
+        if not (one.confirmed or one.refused or socket.busy) and now - one.at > connection.timing.confirm * NS
     ]
     if len(late) > FEW or (late and not any(one.confirmed for one in socket.asked.values()) and _tired(late)):
         socket.drop(f"{len(late)} subscriptions are not confirmed")
         return
     for key, one in late:
         if one.tries < TRIES:
-            socket.again(key)
+            socket.again([key])  # by itself, as one that is wrong may take others with it
         else:
             one.refused = "never confirmed"
 
@@ -105,13 +105,13 @@ def _look_at(connection: Connection, socket: Socket, one: Subscription, heard: i
             connection.events.woken(one, health.since, heard)
         health.step = health.doubled = health.since = 0
     since = max(heard, asked.confirmed, health.acted_at if health else 0)
-    if now - since <= limit * NS:
+    if now - since <= limit * NS or socket.busy:
         return
     health = connection.health.setdefault(one.key, Health())
     health.acted_at, health.since = now, health.since or since
     if health.step == 0:
         health.step, health.resubscribed = 1, health.resubscribed + 1
-        socket.again(one.key)
+        socket.again([one.key])
     elif health.step == 1:
         health.step = 2
         connection.replace(f"{one.key} is silent")
