@@ -23,7 +23,7 @@ def flag_moves(
     other boards 5 %, else 10 %. The first row of a code has no limit. An unknown change is not marked.
     """
     beijing, star, chinext = (pl.col(code).str.starts_with(board) for board in ("bj", "sh68", "sz30"))
-    special = pl.col(name).str.contains(SPECIAL_TREATMENT).fill_null(False)
+    special = pl.col(name).cast(pl.String).str.contains(SPECIAL_TREATMENT).fill_null(False)
     limit = (
         pl.when(beijing)
         .then(0.30)

@@ -1,0 +1,230 @@
+"""What may go wrong in a flow: a clear outcome, the right rows, and all well after the next run."""
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from flow_files import HEADER, PRICES, closes, deliver, flow, lines, metadata, rows, run
+
+from marketdata_assets.flows import claims
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.flows.errors import BadFunction
+from marketdata_assets.flows.units import find
+
+CALLS = PRICES + "handlers: [{call: {function: .mine.handle}}]\n"
+KEY = "key: [code, day]"
+APPEND = PRICES.replace("mode: upsert", "mode: append")
+REPLACE = PRICES.replace("mode: upsert", "mode: replace")
+
+
+def handler(folder: Path, body: str, kind: str = "def") -> None:
+    """A module `mine` beside the flow, whose function `handle` has this body."""
+    indented = "".join(f"    {line}\n" for line in body.splitlines())
+    text = f"import asyncio, os, pathlib, signal, time\nimport polars as pl\n\n{kind} handle(frame):\n{indented}"
+    (folder / "mine.py").write_text(text)
+
+
+def only_error(flow: FlowDefinition, dsn: str, folder: Path) -> str:
+    (failed,) = run(flow, dsn, folder).failed
+    assert failed.error is not None
+    return failed.error
+
+
+def test_a_handler_that_raises_on_one_file_fails_that_file_alone(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, CALLS)
+    handler(tmp_path, "assert 'b' not in frame['code'], 'no b please'\nreturn frame")
+    for code in "abc":
+        deliver(tmp_path, f"{code}.csv", lines(code, [1, 2]))
+    assert only_error(prices, dsn, tmp_path) == (
+        "flow prices, b.csv: handler 1 (call .mine.handle) on 2 rows x 4 columns: AssertionError: no b please."
+        " Nothing of the file is loaded; mend the handler or the file and run the flow again."
+    )
+    assert sorted({row[0] for row in rows(dsn)}) == ["a", "c"]
+    assert {unit: known["status"] for unit, known in metadata(dsn).items()} == {
+        "a.csv": "completed",
+        "b.csv": "failed",
+        "c.csv": "completed",
+    }
+    handler(tmp_path, "return frame.with_columns(close=pl.col('close') + 1)")
+    assert run(prices, dsn, tmp_path).count("ok") == 3
+    assert closes(dsn, "b") == [2, 3]
+
+
+def test_an_async_handler_is_awaited(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, CALLS)
+    handler(tmp_path, "await asyncio.sleep(0)\nreturn frame.with_columns(close=pl.lit(9.0))", "async def")
+    deliver(tmp_path, "a.csv", lines("a", [1]))
+    run(prices, dsn, tmp_path)
+    assert closes(dsn) == [9]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return None", "it gave NoneType, not a polars DataFrame"),
+        ("return frame.drop('close')", "the handlers give no column close; they give code, day, volume"),
+        ("return frame.with_columns(day=pl.lit(1))", "column day is Int32, the target has date"),
+        ("return frame.with_columns(volume=pl.lit(0.5))", "line 2: volume 0.5 does not fit bigint"),
+        ("return frame.with_columns(close=pl.lit(1e15))", "does not fit numeric(16,4)"),
+        ("return pl.DataFrame({**frame.to_dict(), 'code': [None]})", "code is NULL, and belongs to the key"),
+        ("return frame.select('nothing')", "ColumnNotFoundError"),
+        ("raise OSError('no file of mine')", "OSError: no file of mine"),
+    ],
+)
+def test_what_a_function_gives_is_judged(dsn: str, tmp_path: Path, body: str, said: str) -> None:
+    prices = flow(tmp_path, CALLS)
+    handler(tmp_path, body)
+    deliver(tmp_path, "a.csv", lines("a", [1]))
+    assert said in only_error(prices, dsn, tmp_path)
+
+
+def test_a_function_that_is_not_there_stops_the_flow(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, CALLS)
+    with pytest.raises(BadFunction, match=r"\.mine\.handle: cannot be imported"):
+        run(prices, dsn, tmp_path)
+    (tmp_path / "mine.py").write_text("x = 1\n")
+    with pytest.raises(BadFunction, match="has no function 'handle'"):
+        run(prices, dsn, tmp_path)
+
+
+def test_a_column_that_changes_its_type_half_way_is_told_by_line(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [*range(1, 50), *["n/a"] * 50]))
+    said = only_error(prices, dsn, tmp_path)
+    assert "a.csv: 50 of 99 rows refused" in said
+    assert "line 51: close 'n/a' is no numeric(16,4)" in said
+    assert rows(dsn) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("b.csv", HEADER.replace("close", "收盘").encode("gb18030"), "b.csv:1: not utf-8"),
+        ("b.csv", HEADER.encode() + "名,2024-01-01,1,1\n".encode("gb18030"), "line 2: not utf-8"),
+        ("b.csv", b"", "b.csv:1: there is no header"),
+        ("b.csv.gz", gzip.compress(lines("b", range(1, 900)).encode())[:-20], "b.csv.gz: cannot be read"),
+        ("b.csv.gz", b"plain", "b.csv.gz: cannot be read (Not a gzipped file"),
+        ("b.zip", b"PK\3\4 half a zip", "b.zip: cannot be read"),
+    ],
+)
+def test_a_damaged_file_fails_alone_and_lands_once_mended(
+    dsn: str, tmp_path: Path, name: str, data: bytes, said: str
+) -> None:
+    prices = flow(tmp_path, PRICES.replace("loader:\n", "loader:\n  glob: ['*.csv', '*.gz', '*.zip']\n"))
+    deliver(tmp_path, "a.csv", lines("a", [1]))
+    path = deliver(tmp_path, name, data)
+    assert said in only_error(prices, dsn, tmp_path)
+    assert closes(dsn) == [1]
+    path.unlink()
+    deliver(tmp_path, "b.csv", lines("b", [2]))
+    assert not run(prices, dsn, tmp_path).failed
+    assert closes(dsn, "b") == [2]
+
+
+def test_a_killed_worker_costs_its_unit_a_second_try(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, CALLS)
+    handler(
+        tmp_path,
+        f"mark = pathlib.Path({str(tmp_path)!r}, 'died')\n"
+        "if 'b' in frame['code'] and not mark.exists():\n"
+        "    mark.touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "return frame",
+    )
+    for code in "abcd":
+        deliver(tmp_path, f"{code}.csv", lines(code, [1, 2]))
+    report = run(prices, dsn, tmp_path, workers=2)
+    assert (report.rows, report.failed) == (8, ())
+    assert len(rows(dsn)) == 8
+
+
+def test_a_file_that_kills_every_worker_is_on_record_as_failed(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, CALLS)
+    handler(tmp_path, "if 'b' in frame['code']:\n    os.kill(os.getpid(), signal.SIGKILL)\nreturn frame")
+    deliver(tmp_path, "a.csv", lines("a", range(1, 400)))
+    deliver(tmp_path, "b.csv", lines("b", range(1, 400)))
+    (failed,) = run(prices, dsn, tmp_path, workers=2).failed
+    assert failed.error is not None
+    assert failed.error.startswith("b.csv: the worker process was killed")
+    assert metadata(dsn)["b.csv"]["status"] == "failed"
+    assert len(closes(dsn)) == 399
+
+
+@contextmanager
+def running(file: Path, dsn: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of its own that runs the flow."""
+    code = (
+        "import sys; from pathlib import Path; from flow_files import run; from marketdata_assets.flows.definition"
+        " import read; run(read(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3]))"
+    )
+    command = [sys.executable, "-c", code, str(file), dsn, str(folder)]
+    with subprocess.Popen(command, cwd=Path(__file__).parent) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def test_a_killed_run_leaves_whole_units_and_the_next_one_need_not_wait(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, CALLS)
+    begun = tmp_path / "begun"
+    handler(
+        tmp_path, f"if 'b' in frame['code']:\n    open({str(begun)!r}, 'w').close()\n    time.sleep(60)\nreturn frame"
+    )
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    deliver(tmp_path, "b.csv", lines("b", [1]))
+    assert prices.file is not None
+    with running(prices.file, dsn, tmp_path) as process:
+        wait_for(begun)
+        assert metadata(dsn)["b.csv"]["status"] == "processing"
+        os.kill(process.pid, signal.SIGKILL)
+    assert (len(closes(dsn)), closes(dsn, "b")) == (3, [])
+    handler(tmp_path, "return frame")
+    run(prices, dsn, tmp_path)
+    assert (len(closes(dsn)), closes(dsn, "b")) == (3, [1])
+    assert {known["status"] for known in metadata(dsn).values()} == {"completed"}
+
+
+@pytest.mark.parametrize("text", [PRICES, REPLACE, REPLACE.replace(KEY, "key: []"), APPEND.replace(KEY, "key: []")])
+def test_two_runs_at_once_double_nothing_and_lose_nothing(dsn: str, tmp_path: Path, text: str) -> None:
+    prices = flow(tmp_path, text)
+    for number in range(12):
+        deliver(tmp_path, f"{number:02}.csv", lines(f"c{number:02}", range(1, 40)))
+    reports = []
+    threads = [threading.Thread(target=lambda: reports.append(run(prices, dsn, tmp_path))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [report.failed for report in reports] == [(), (), ()]
+    assert sum(report.rows for report in reports) == 12 * 39
+    assert all(len(report.units) + report.unchanged == 12 for report in reports)
+    assert rows(dsn, "SELECT count(*), count(DISTINCT (code, day)) FROM prices") == [(12 * 39, 12 * 39)]
+
+
+def test_a_unit_in_other_hands_is_waited_for_until_its_claim_runs_out(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1]))
+    run(prices, dsn, tmp_path)
+    (unit,) = find(prices.loader, tmp_path)
+    with psycopg.connect(dsn, autocommit=True) as other, psycopg.connect(dsn, autocommit=True) as ours:
+        assert claims.claim(other, prices.dataset, unit, "other", wait=False) is not None
+        assert claims.claim(ours, prices.dataset, unit, "ours", wait=False) is None
+        other.execute("UPDATE marketdata_flow_units SET claim_until = now() - interval '1 second'")
+        assert claims.claim(ours, prices.dataset, unit, "ours", wait=True) is not None

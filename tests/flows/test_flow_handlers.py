@@ -1,0 +1,171 @@
+"""What each built-in handler does to a frame, against values worked out by hand."""
+
+import datetime as dt
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import polars as pl
+import pytest
+
+from marketdata_assets.flows.ashares import flag_moves
+from marketdata_assets.flows.checking import check
+from marketdata_assets.flows.definition import FlowDefinition, parse
+from marketdata_assets.flows.errors import BadFunction, HandlerFailed, MissingColumn
+from marketdata_assets.flows.pipeline import Pipeline
+from marketdata_assets.flows.rejects import LINE, Rejects
+
+FLOW = """loader: {columns: [k, d, x]}
+target: {table: t, mode: append, columns: {k: text}}
+handlers:
+"""
+
+
+def flow(*handlers: str, text: str = FLOW) -> FlowDefinition:
+    return parse(text + "".join(f"  - {handler}\n" for handler in handlers))
+
+
+def frame(**columns: list[Any]) -> pl.DataFrame:
+    size = len(next(iter(columns.values())))
+    return pl.DataFrame({**columns, LINE: list(range(2, 2 + size))})
+
+
+def result(given: pl.DataFrame, *handlers: str) -> tuple[pl.DataFrame, dict[int, str]]:
+    defined = flow(*handlers)
+    rejects = Rejects(defined.quality)
+    pipeline = Pipeline(defined, "f.csv", rejects)
+    return pipeline.all([pipeline.block(given)]), rejects.reasons
+
+
+def column(given: pl.DataFrame, handler: str, name: str) -> list[Any]:
+    values: list[Any] = result(given, handler)[0][name].to_list()
+    return [round(value, 9) if isinstance(value, float) else value for value in values]
+
+
+TWO = frame(k=["a", "b", "a", "b", "a"], d=[1, 1, 2, 2, 3], x=[1.0, 10.0, 3.0, 20.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("handler", "name", "values"),
+    [
+        ("derive: {y: x * 2, z: y + 1}", "z", [3, 21, 7, 41, 17]),
+        ("derive: {y: x / (d - 1)}", "y", [None, None, 3, 20, 4]),
+        ("derive: {y: x - LAG(x) OVER (PARTITION BY k ORDER BY d)}", "y", [None, None, 2, 10, 5]),
+        ("derive: {n: ROW_NUMBER() OVER (PARTITION BY k ORDER BY d)}", "n", [1, 1, 2, 2, 3]),
+        ("running_count: {name: n, group_by: k, order_by: d}", "n", [1, 1, 2, 2, 3]),
+        ("running_count: {name: n}", "n", [1, 2, 3, 4, 5]),
+        ("moving_average: {column: x, windows: [2], group_by: k, order_by: d}", "x_ma2", [None, None, 2, 15, 5.5]),
+        ("moving_average: {column: x, windows: [3, 5], name: 'm{window}'}", "m5", [None, None, None, None, 8.4]),
+        ("volatility: {column: x, window: 2, group_by: k, name: v}", "v",
+         [None, None, round(stdev([1, 3]), 9), round(stdev([10, 20]), 9), round(stdev([3, 8]), 9)]),
+        ("volatility: {column: x, window: 3, group_by: k, annual: 4}", "volatility_3",
+         [None, None, None, None, round(2 * stdev([1, 3, 8]), 9)]),
+        ("ema: {column: x, span: 3, group_by: k}", "x_ema3", [None, None, None, None, 5]),
+        ("rsi: {column: x, window: 2, group_by: k}", "rsi_2", [None, None, None, None, 100]),
+        ("flag: {column: big, when: x > 3}", "big", [False, True, False, True, True]),
+        ("flag: {column: marks, flags: {big: x > 3, late: d = 3}}", "marks",
+         [[], ["big"], [], ["big"], ["big", "late"]]),
+        ("rename: {x: y}", "y", [1, 10, 3, 20, 8]),
+        ("select: [x, k]", LINE, [2, 3, 4, 5, 6]),
+        ("sort: [k, d]", LINE, [2, 4, 6, 3, 5]),
+        ("sort: {by: [x], descending: true}", "x", [20, 10, 8, 3, 1]),
+    ],
+)  # fmt: skip
+def test_a_handler_gives_these_values(handler: str, name: str, values: list[Any]) -> None:
+    assert column(TWO, handler, name) == values
+
+
+def test_macd_is_the_difference_of_two_means_and_its_signal() -> None:
+    got, _ = result(TWO, "macd: {column: x, fast: 1, slow: 2, signal: 1, group_by: k}")
+    slow = {"a": [None, 1 / 3 + 2, (1 / 3 + 2) / 3 + 16 / 3], "b": [None, 10 / 3 + 40 / 3]}
+    lines = got.filter(pl.col("k") == "a")["macd"].to_list()
+    assert lines == [None, pytest.approx(3 - slow["a"][1]), pytest.approx(8 - slow["a"][2])]
+    assert got["macd_histogram"].drop_nulls().to_list() == pytest.approx([0, 0, 0])
+
+
+def test_groups_do_not_depend_on_how_rows_stand() -> None:
+    mixed = TWO.sample(fraction=1, shuffle=True, seed=3)
+    handler = "moving_average: {column: x, windows: [2], group_by: k, order_by: d}"
+    assert result(mixed, handler)[0].sort(LINE).equals(result(TWO, handler)[0])
+
+
+def test_a_rule_refuses_what_breaks_it_and_what_is_not_known() -> None:
+    given = frame(k=["a", None, "c", "d"], d=[1, 2, 3, 4], x=[1.0, 2.0, None, -1.0])
+    got, reasons = result(given, "drop_invalid: {has a code: k IS NOT NULL, above 0: x > 0}")
+    assert got[LINE].to_list() == [2]
+    assert reasons == {
+        3: "breaks the rule 'has a code'",
+        4: "breaks the rule 'above 0'",
+        5: "breaks the rule 'above 0'",
+    }
+
+
+def test_decimals_are_doubles_to_an_expression() -> None:
+    given = frame(k=["a"], d=[1], x=["12345678901234567890.5"])
+    got, _ = result(given, "parse: {x: 'numeric(30,1)'}", "derive: {y: x / 2}")
+    assert got["x"].dtype == pl.Decimal(38, 1)
+    assert got["y"].to_list() == [6172839450617283945.25]
+
+
+@pytest.mark.parametrize(
+    ("handler", "said"),
+    [
+        (
+            "derive: {y: no_such(x)}",
+            "handler 1 (derive) on 5 rows x 3 columns: SQLInterfaceError: unsupported function",
+        ),
+        ("derive: {y: x; DROP TABLE t}", "invalid expression"),
+        (
+            "sort: [nothing]",
+            "handler 1 (sort) on 5 rows x 3 columns: ColumnNotFoundError: ",
+        ),
+        ("drop_invalid: {rule: x + 1}", "'x + 1' is no condition"),
+    ],
+)
+def test_a_mistake_names_flow_unit_handler_and_shape(handler: str, said: str) -> None:
+    with pytest.raises(HandlerFailed) as caught:
+        result(TWO, handler)
+    assert str(caught.value).startswith("flow flow, f.csv: ")
+    assert said in str(caught.value)
+
+
+PRICES = """loader: {columns: [code, close], types: {close: double}}
+target: {table: t, mode: append, columns: {code: text, twice: double}}
+handlers:
+"""
+
+
+def test_check_runs_a_flow_without_a_file(tmp_path: Path) -> None:
+    check(flow("derive: {twice: close * 2}", text=PRICES))
+    with pytest.raises(MissingColumn, match="give no column twice; they give code, close, double"):
+        check(flow("derive: {double: close * 2}", text=PRICES))
+    with pytest.raises(HandlerFailed, match=r"handler 1 \(derive\)"):
+        check(flow("derive: {twice: clos * 2}", text=PRICES))
+    with pytest.raises(BadFunction, match=r"no\.such: cannot be imported"):
+        check(flow("call: {function: no.such}", text=PRICES))
+    check(flow("call: {function: marketdata_assets.flows.ashares.flag_moves}", text=PRICES))
+
+
+BEFORE, AFTER = dt.date(2020, 8, 21), dt.date(2020, 8, 24)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "day", "limit"),
+    [
+        ("sh600000", "浦发银行", AFTER, 0.10),
+        ("sz000001", "*ST某某", AFTER, 0.05),
+        ("sz000001", "SST某某", AFTER, 0.05),
+        ("sz000001", "BEST某", AFTER, 0.10),
+        ("sz000001", None, AFTER, 0.10),
+        ("bj920000", "ST某某", AFTER, 0.30),
+        ("sh688001", "ST某某", AFTER, 0.20),
+        ("sz300001", "某某", BEFORE, 0.10),
+        ("sz300001", "ST某某", BEFORE, 0.10),
+        ("sz300001", "某某", AFTER, 0.20),
+    ],
+)
+def test_a_move_beyond_the_boards_limit_is_marked(code: str, name: str | None, day: dt.date, limit: float) -> None:
+    changes = [9.9, limit + 0.019, limit + 0.021, -limit - 0.021, None]
+    days = [day - dt.timedelta(5), *[day] * 4]
+    given = pl.DataFrame({"code": code, "name": [name] * 5, "trade_date": days, "pct_change": changes})
+    assert flag_moves(given)["suspicious"].to_list() == [False, False, True, True, False]
