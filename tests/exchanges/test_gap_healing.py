@@ -21,6 +21,7 @@ from marketdata_assets.exchanges.histories import Hosts
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.exchanges.tables import gaps, healing, schema
 from marketdata_assets.exchanges.tables.healing import DayGaps, Told
+from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
 
 DAY = dt.date(2023, 11, 14)
@@ -150,6 +151,30 @@ def test_hole_that_only_numbers_show_is_put_on_record_and_healed(
 
 def only_open(client: Client) -> list[str]:
     return [gap.stream for gap in gaps.open_gaps(client)]
+
+
+def test_closing_that_was_killed_before_its_end_goes_on_and_adds_nothing_twice(
+    client: Client, binance: BinanceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61)])
+
+    class Killed(BaseException):
+        """What no code of ours catches."""
+
+    def insert(client: Client, records: Iterable[Any]) -> None:
+        some = list(records)
+        if any(isinstance(one, Gap) for one in some):
+            raise Killed
+        insert_records(client, some)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(healing, "insert_records", insert)
+        close(client, tmp_path, binance.url)
+    assert len(stands(client)) == 100
+    assert only_open(client) == ["aggTrade"]
+    told = only(close(client, tmp_path, binance.url))
+    assert (told.outcome, told.trades) == ("healed", 0)
+    assert stands(client) == [(str(number), True) for number in range(1, 101)]
 
 
 def test_hole_inside_a_gap_is_not_recorded_again(client: Client, tmp_path: Path) -> None:
