@@ -192,7 +192,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, data, headers)
 
     def _refuse(self, error: Exception, query_id: str) -> None:
-        text = str(error)
+        # The engine quotes bytes of the query as they are, and the binding fails to make text of them.
+        text = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
         found = _CODE.match(text)
         if found is None:
             text = f"Code: {UNKNOWN_EXCEPTION}. DB::Exception: {type(error).__name__}: {error}. (UNKNOWN_EXCEPTION)"

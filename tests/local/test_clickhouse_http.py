@@ -120,6 +120,13 @@ def test_errors_carry_the_code(client: Client, statement: str, code: int) -> Non
     assert client.ping()
 
 
+def test_an_error_that_quotes_bytes_that_are_no_text_carries_its_code(client: Client) -> None:
+    """As an error does that cuts a letter of several bytes in the middle."""
+    with pytest.raises(DatabaseError, match=r"Cannot parse string '\ufffdx'") as caught:
+        client.command("SELECT toUInt64(concat(unhex('ed'), 'x'))")
+    assert caught.value.code == 6
+
+
 def test_error_headers_and_statuses(url: str) -> None:
     missing = httpx.post(url, content="SELECT * FROM nowhere")
     assert (missing.status_code, missing.headers["X-ClickHouse-Exception-Code"]) == (404, "60")
