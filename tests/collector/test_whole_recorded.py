@@ -2,83 +2,65 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-import pytest
 from clickhouse_connect.driver.client import Client
 from recorded_venue import RecordedBinance, RecordedDeribit, RecordedOkx
 from whole import At, book, gaps, rows, trade_ids, whole
 
 from marketdata_assets.exchanges.books import Book
 from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import MarketType, Ticker, Trade
+from marketdata_assets.exchanges.records import Ticker, Trade
 
-CAPTURES: list[tuple[MarketType, str, str]] = [
-    ("spot", "binance-spot/capture/hft_btcusdt_20240808.txt.gz", "trade"),
-    ("linear", "binance-usdm/capture/2021-07-22_4sym_31s.ndjson", "aggTrade"),
-]
-RATE, MOST = 8000.0, 8000
-
-
-@pytest.mark.parametrize(("market_type", "capture", "kind"), CAPTURES)
-def test_a_capture_stands_in_the_tables_as_a_replay_reads_it(
-    market_type: MarketType,
-    capture: str,
-    kind: str,
-    fixtures: Path,
-    tmp_path: Path,
-    clickhouse_url: str,
-    clickhouse_client: Client,
-) -> None:
-    with RecordedBinance(fixtures / capture, market_type, MOST) as venue:
-        feed, made = venue.replayed((kind, "depth@100ms", "bookTicker"))
-        at = At(venue, "binance", market_type, ("trade", "orderbook", "ticker"))
-        with whole(tmp_path, [at], more={"connections": {"snapshot_seconds": 30.0}}) as path:
-            path.collector.subscribed()
-            venue.rate = RATE
-            path.collector.until(lambda _: venue.over)
-            path.collector.subscribed()
-            path.settle()
-            report = path.collector.stop()
-            path.drain(clickhouse_url)
-    assert report["errors"] == {}
-    assert gaps(clickhouse_client) == []
-    for name in venue.markets:
-        _stands(clickhouse_client, at, name, made, feed.books[name].book)
-    updates = {one.update_id for one in made if isinstance(one, Ticker)}
-    assert {row[0] for row in rows(clickhouse_client, "SELECT update_id FROM exchange_tickers FINAL")} == updates
+SPOT = "binance-spot/capture/hft_btcusdt_20240808.txt.gz"
+LINEAR = "binance-usdm/capture/2021-07-22_4sym_31s.ndjson"
+OKX = "okx/capture/2022-05-13_books_3inst_12s.ndjson"
+DERIBIT = "deribit/capture/2021-04-05_10options_119s.ndjson"
+MOST = 8000
+TYPES = ("trade", "orderbook", "ticker")
 
 
-def test_captures_of_okx_and_deribit_stand_there_as_well(
+def test_captures_stand_in_the_tables_as_a_replay_reads_them(
     fixtures: Path, tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
 ) -> None:
-    types = ("trade", "orderbook", "ticker")
     with (
-        RecordedOkx(fixtures / "okx/capture/2022-05-13_books_3inst_12s.ndjson") as okx,
-        RecordedDeribit(fixtures / "deribit/capture/2021-04-05_10options_119s.ndjson") as deribit,
+        RecordedBinance(fixtures / SPOT, "spot", MOST) as spot,
+        RecordedBinance(fixtures / LINEAR, "linear") as linear,
+        RecordedOkx(fixtures / OKX) as okx,
+        RecordedDeribit(fixtures / DERIBIT) as deribit,
     ):
         ats = [
-            At(okx, "okx", "spot", types, only=["BTC-USDT"]),
-            At(okx, "okx", "inverse", types, only=["BTC-USD-220527", "UNI-USD-SWAP"]),
-            At(deribit, "deribit", "option", types, only=[*deribit.markets]),
+            At(spot, "binance", "spot", TYPES),
+            At(linear, "binance", "linear", TYPES),
+            At(okx, "okx", "spot", TYPES, only=["BTC-USDT"]),
+            At(okx, "okx", "inverse", TYPES, only=["BTC-USD-220527", "UNI-USD-SWAP"]),
+            At(deribit, "deribit", "option", TYPES, only=[*deribit.markets]),
         ]
-        with whole(tmp_path, ats) as path:
+        with whole(tmp_path, ats, more={"connections": {"snapshot_seconds": 30.0}}) as path:
             path.collector.subscribed()
-            path.rate(1000.0)
-            path.collector.until(lambda _: okx.over and deribit.over)
+            path.rate(3000.0)
+            path.collector.until(lambda _: all(at.venue.over for at in ats))  # type: ignore[attr-defined]
+            path.collector.subscribed()
             path.settle()
             report = path.collector.stop()
             path.drain(clickhouse_url)
     assert report["errors"] == {}
     assert gaps(clickhouse_client) == []
-    feeds = okx.replayed(), deribit.replayed()
-    for at, (feed, made) in zip(ats, (feeds[0], *feeds), strict=True):
+    of_spot = spot.replayed(("trade", "depth@100ms", "bookTicker"))
+    of_linear = linear.replayed(("aggTrade", "depth@100ms", "bookTicker"))
+    of_okx = okx.replayed()
+    for at, (feed, made) in zip(ats, (of_spot, of_linear, of_okx, of_okx, deribit.replayed()), strict=True):
         for name in at.names:
-            key = f"books:{name}" if at.exchange == "okx" else f"book.100ms:{name}"
-            _stands(clickhouse_client, at, name, made, feed.books[key].book)
+            _stands(clickhouse_client, at, name, made, feed)
+    told = {one.update_id for _, made in (of_spot, of_linear) for one in made if isinstance(one, Ticker)}
+    sql = "SELECT update_id FROM exchange_tickers FINAL WHERE exchange = 'binance'"
+    assert {row[0] for row in rows(clickhouse_client, sql)} == told
 
 
-def _stands(client: Client, at: At, name: str, made: list[Outcome], ours: Book) -> None:
+def _stands(client: Client, at: At, name: str, made: list[Outcome], feed: Any) -> None:
     """Whether the tables have the trades of a replay, and its book."""
     wanted = sorted(one.trade_id for one in made if isinstance(one, Trade) and one.instrument == name)
     assert sorted(trade_ids(client, at, name)) == wanted
+    key = {"binance": name, "okx": f"books:{name}", "deribit": f"book.100ms:{name}"}[at.exchange]
+    ours: Book = feed.books[key].book
     assert [*book(client, at, name)] == [{Decimal(p): Decimal(s) for p, s in side} for side in ours.levels()]
