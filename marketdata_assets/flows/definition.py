@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, field_validator
 
@@ -123,6 +124,15 @@ class FlowDefinition(Section):
         if isinstance(value, dict) or value in ("none", "file"):
             return value
         raise ValueError(f"{value!r} is none of: none, file, {{month: COLUMN}}")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ValueError, OSError, LookupError):
+            raise ValueError(f"unknown time zone {name!r}; such as UTC, Asia/Shanghai") from None
+        return name
 
     @property
     def file(self) -> Path | None:

@@ -74,6 +74,7 @@ def test_a_component_file_is_read_below_its_attributes(tmp_path: Path) -> None:
         ("month: trade_date", "month: code", ":17: partitions.month: 'code' is text; it must be date"),
         ("{month: trade_date}", "moth", ":17: partitions: 'moth' is none of: none, file, {month: COLUMN}"),
         ("partitions: {month: trade_date}", "schedule: daily", ":17: schedule: 'daily' is no cron line"),
+        ("partitions: {month: trade_date}", "timezone: Asia/Beijing", ":17: timezone: unknown time zone"),
         ("  folder: daily", "  folder: daily\n  folder: b", ":4: YAML: line 4: 'folder' is there twice"),
         ("loader:", "lader:", ":1: loader: is missing; add it"),
     ],

@@ -1,8 +1,8 @@
 """Binary COPY: what is encoded is what PostgreSQL reads back."""
 
 import datetime as dt
-from collections.abc import Iterator
-from decimal import Decimal
+from collections.abc import Callable, Iterator
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.stores.errors import UnencodableValue
-from marketdata_assets.stores.pgcopy import Bigint, Numeric, Text, Timestamp, encode
+from marketdata_assets.stores.pgcopy import (
+    Bigint,
+    Boolean,
+    Bytes,
+    Column,
+    Date,
+    Double,
+    Integer,
+    Numeric,
+    Text,
+    Timestamp,
+    encode,
+)
+from marketdata_assets.stores.pgnumeric import numeric_bytes
 from marketdata_assets.stores.postgres import copy_binary
 
 COLUMNS = ("number", "at", "whole", "amount", "label", "kind")
@@ -131,3 +144,88 @@ def test_more_than_the_socket_takes_at_once_arrives_whole(connection: psycopg.Co
     )
     summed = connection.execute("SELECT count(*), sum(number), min(label) FROM landing").fetchone()
     assert summed == (count, count * (count - 1) // 2, "名" * 20)
+
+
+@pytest.fixture
+def landed(dsn: str) -> Iterator[Callable[[str, Column, int], list[Any]]]:
+    """Encode a column, next to one of its row numbers, and read its values back."""
+    with psycopg.connect(dsn) as connection:
+
+        def land(kind: str, column: Column, rows: int) -> list[Any]:
+            connection.execute("DROP TABLE IF EXISTS one")
+            connection.execute(f"CREATE TABLE one (number bigint, value {kind}, padding numeric(9,3))")
+            columns = [Bigint(np.arange(rows)), column, Numeric(np.arange(rows) * -7, None, 3)]
+            copy_binary(connection, "one", ("number", "value", "padding"), (b.data for b in encode(columns, rows)))
+            found = connection.execute("SELECT value, padding = number * -0.007 FROM one ORDER BY number").fetchall()
+            assert [right for _, right in found] == [True] * rows
+            return [value for value, _ in found]
+
+        yield land
+
+
+def ragged(values: list[bytes | None]) -> Bytes:
+    null = np.array([value is None for value in values])
+    lengths = np.array([len(value or b"") for value in values], np.int64)
+    return Bytes(
+        np.frombuffer(b"".join(value or b"" for value in values), np.uint8), lengths, null if null.any() else None
+    )
+
+
+texts = st.lists(optional(st.text(st.sampled_from("aé名 "), max_size=9)), min_size=1, max_size=40)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=texts)
+def test_texts_of_any_length_are_read_back_in_order(landed: Callable[..., list[Any]], values: list[str | None]) -> None:
+    column = ragged([None if value is None else value.encode() for value in values])
+    assert landed("text", column, len(values)) == values
+
+
+def test_a_long_text_among_many_short_ones_arrives(landed: Callable[..., list[Any]]) -> None:
+    values = ["x" * (number % 5) for number in range(40_000)]
+    values[20_000] = "long" * 500_000
+    assert landed("text", ragged([value.encode() for value in values]), len(values)) == values
+
+
+def test_many_layouts_are_as_right_as_one(landed: Callable[..., list[Any]]) -> None:
+    values = [None if number % 3 else "abcdefghijklmnopqrstuvwxyz"[: number % 27] for number in range(500)]
+    distinct = sorted({value for value in values if value is not None})
+    index = np.array([-1 if value is None else distinct.index(value) for value in values], np.int64)
+    assert landed("text", Text(index, tuple(value.encode() for value in distinct)), len(values)) == values
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "values"),
+    [
+        ("integer", lambda v, n: Integer(np.array(v, np.int32), n), [0, -(2**31), 2**31 - 1]),
+        ("double precision", lambda v, n: Double(np.array(v), n), [0.0, -1e300, 0.1]),
+        ("boolean", lambda v, n: Boolean(np.array(v), n), [True, False, True]),
+        ("date", lambda v, n: Date(np.array([(d - dt.date(1970, 1, 1)).days for d in v], np.int32), n),
+         [dt.date(1970, 1, 1), dt.date(1900, 2, 28), dt.date(9999, 12, 31)]),
+    ],
+)  # fmt: skip
+def test_fixed_types_are_read_back_with_and_without_null(
+    landed: Callable[..., list[Any]], kind: str, make: Callable[..., Column], values: list[Any]
+) -> None:
+    assert landed(kind, make(values, None), 3) == values
+    assert landed(kind, make(values, np.array([False, True, False])), 3) == [values[0], None, values[2]]
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(-(10**14), 10**14), min_size=1, max_size=9), st.integers(0, 16))
+def test_any_scale_is_exact_by_column_and_by_value(
+    landed: Callable[..., list[Any]], units: list[int], scale: int
+) -> None:
+    meant = [Decimal(value).scaleb(-scale) for value in units]
+    small = [value for value in units if abs(value) * 10 ** (-scale % 4) < 2**62]
+    column = Numeric(np.array(small, np.int64), None, scale)
+    if small:
+        assert landed("numeric", column, len(small)) == [Decimal(value).scaleb(-scale) for value in small]
+    assert landed("numeric", ragged([numeric_bytes(value, scale) for value in units]), len(units)) == meant
+
+
+@pytest.mark.parametrize("units", [0, 1, -1, 10**38 - 1, -(10**38 - 1), 10**20])
+@pytest.mark.parametrize("scale", [0, 1, 18, 38])
+def test_the_widest_numbers_keep_every_digit(landed: Callable[..., list[Any]], units: int, scale: int) -> None:
+    with localcontext(prec=50):
+        assert landed("numeric", ragged([numeric_bytes(units, scale)]), 1) == [Decimal(units).scaleb(-scale)]
