@@ -211,3 +211,11 @@ def test_odd_names_do_not_make_a_record_odd(client: Client) -> None:
         batch = [msgspec.structs.replace(trade(number), symbol=name) for number, name in enumerate(odd)]
         assert rows.insert_records(client, batch)["trade"].rejects == ()
     assert [name for (name,) in stored(client, "exchange_trades", "symbol", "trade_id")] == odd
+
+
+def test_a_server_whose_error_cuts_a_letter_in_two_still_has_the_row_kept_aside(client: Client) -> None:
+    """It quotes the beginning of what it could not read."""
+    broken = BOOK.replace(b'["1","2"]', b"[]")[:-1]
+    books = [broken + b',"note":"%b%b"}' % (b"x" * number, "\u6c49".encode() * 300) for number in range(3)]
+    made = rows.insert_json(client, "orderbook", books)
+    assert (made.rows, [one.raw for one in made.rejects]) == (0, books)
