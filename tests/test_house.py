@@ -51,8 +51,13 @@ ASSETS = {
     "exchange_liquidations": "exchanges",
     "exchange_gaps": "exchanges",
     "exchange_ohlcv_1m": "exchanges",
+    "stock_daily_files": "flows",
+    "stock_daily": "flows",
+    "stock_daily_indicators": "flows",
 }
 EXTERNAL = {"minute_bar_files", "brain_api", "tushare_api", "yahoo_chart", "tick_files", "exchange_feed"}
+EXTERNAL |= {"stock_daily_files"}
+FLOWS = ("stock_daily", "stock_daily_indicators")
 TICK_TABLES = ("tick_data", "order_book", "factors")
 BY_DAYS = ("exchange_gaps", "exchange_ohlcv_1m")
 RECORD_TABLES = tuple(name for name, group in ASSETS.items() if group == "exchanges" and name not in EXTERNAL)[:7]
@@ -82,6 +87,7 @@ CHECKS = {
     "exchange_orderbooks": {"nothing_refused", "changes_follow"},
     "exchange_gaps": {"none_open"},
     "exchange_ohlcv_1m": {"bars_equal_klines", "bars_recomputed", "price_order"},
+    **{name: {"keys_unique", "every_row_accounted", "no_drift"} for name in FLOWS},
 }
 PARTITIONS = {
     "stock_1min_qfq": dg.MonthlyPartitionsDefinition,
@@ -91,6 +97,7 @@ PARTITIONS = {
     "symbol_registry": type(None),
     **dict.fromkeys(TICK_TABLES, dg.MultiPartitionsDefinition),
     **dict.fromkeys(RECORD_TABLES, type(None)),
+    **dict.fromkeys(FLOWS, dg.MonthlyPartitionsDefinition),
     **dict.fromkeys(BY_DAYS, dg.DailyPartitionsDefinition),
 }
 RELIED_ON = {"HOME", "POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL", "NATS_URL", "BARS_DIR"} | {
@@ -102,6 +109,7 @@ RELIED_ON = {"HOME", "POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL", "NATS_URL", 
     "PROVIDERS",
     "TUSHARE_URL",
     "YAHOO_URL",
+    "FLOWS_DIR",
 }
 
 LOAD_OFFLINE = """
@@ -138,7 +146,7 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     loaded, modules = child.stdout.splitlines()
     assert loaded.startswith(f"{len(ASSETS)} ")
     jobs = {"bars", "bars_repair", "alphas", "alphas_import", "ticks", "ticks_selected", "symbols"}
-    jobs |= {"exchange_tables", "exchange_days"}
+    jobs |= {"exchange_tables", "exchange_days", *(f"flow_{name}" for name in FLOWS)}
     assert jobs <= set(loaded.split())
     heavy = {"matplotlib", "ray", "chdb", "pymongo", "httpx", "clickhouse_connect", "nats", "pandas"}
     heavy |= {"exchange_calendars"}
@@ -189,7 +197,7 @@ def test_no_group_is_wider_than_a_screen() -> None:
 def test_months_of_bars_run_on_the_exchange_clock_up_to_the_current_one(repository: dg.RepositoryDefinition) -> None:
     for asset in computed(repository):
         months = asset.partitions_def
-        if not isinstance(months, dg.MonthlyPartitionsDefinition):
+        if not isinstance(months, dg.MonthlyPartitionsDefinition) or asset.key.path[-1] in FLOWS:
             continue
         assert months.timezone == "Asia/Shanghai"
         new_year = months.get_first_partition_window()
@@ -221,11 +229,13 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "alphas_follow",
         "tick_files_sensor",
         "exchange_captures_sensor",
+        *(f"{name}_sensor" for name in FLOWS),
     )
     assert sensors == dict.fromkeys(own, running)
     zones = {schedule.name: schedule.execution_timezone for schedule in repository.schedule_defs}
     by_utc = ("alphas_hourly", "alphas_daily", "alphas_rotation", "alphas_nightly", "exchange_drain", "exchange_hourly")
-    by_exchange = ("bars_nightly", "ticks_daily", "ticks_nightly", "symbols_daily")
+    by_exchange = ["bars_nightly", "ticks_daily", "ticks_nightly", "symbols_daily"]
+    by_exchange += [f"{name}_schedule" for name in FLOWS]
     assert zones == dict.fromkeys(by_exchange, "Asia/Shanghai") | dict.fromkeys(by_utc, "UTC")
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
 
