@@ -254,6 +254,17 @@ def test_long_gap_is_fetched_in_parts(
     assert stands(client) == [(str(number), True) for number in range(1, 101)]
 
 
+def test_number_that_no_part_of_a_long_gap_has_keeps_it_open(
+    client: Client, binance: BinanceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(healing, "CHUNK_NS", 40_000 * MS)
+    binance.trades = [one for one in binance.trades if one.number != 50]
+    land(client, [*aggregates(range(1, 11)), *aggregates(range(91, 101)), hole(10, 91)])
+    told = only(close(client, tmp_path, binance.url))
+    assert (told.outcome, told.trades) == ("open", 79)
+    assert "the history lacks 1 numbers between 10 and 91" in told.why
+
+
 def okx_trade(number: int, parts: int = 1) -> Trade:
     """A trade of OKX's channel, which stands for `parts` trades of its moment, up to its number."""
     moment = (START + number // 3 * 3000) * MS

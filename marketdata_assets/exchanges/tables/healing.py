@@ -20,7 +20,7 @@ from marketdata_assets.exchanges.histories import History, Hosts, interval_of, o
 from marketdata_assets.exchanges.history import Window
 from marketdata_assets.exchanges.records import Exchange, Gap, Kline, Liquidation, MarketType, Trade
 from marketdata_assets.exchanges.tables import gaps
-from marketdata_assets.exchanges.tables.matching import Standing, match
+from marketdata_assets.exchanges.tables.matching import Span, Standing, joined, match, numbers_lacking
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS
 from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, of_candles, of_trades
@@ -134,10 +134,13 @@ class _Work:
             if of_candles(gap):
                 objections += await self._candles(history, gap)
             else:
+                numbers: list[Span] = []
                 for window in _windows(gap):
-                    trades, objected = await self._part(history, gap, window)
-                    added += trades
-                    objections += objected
+                    part = await self._part(history, gap, window)
+                    added += part.added
+                    objections += part.objections
+                    numbers = joined([*numbers, *part.numbers])
+                objections += filter(None, [numbers_lacking(gap, numbers)])
         except TransientError as error:
             return Told(gap, "open", added, str(error))
         except MarketDataError as error:
@@ -159,19 +162,19 @@ class _Work:
         insert_records(self.client, over)
         return [] if over else [f"the history has no closed candle of {interval} there"]
 
-    async def _part(self, history: History, gap: Gap, window: Window) -> tuple[int, list[str]]:
-        """Fetch and add what is missing of a window; how many trades that was, and what speaks against believing it."""
+    async def _part(self, history: History, gap: Gap, window: Window) -> "_Part":
+        """Fetch and add what is missing of a window."""
         records = [record async for page in history.trades(gap.instrument, window) for record in page.records]
         trades = [record for record in records if isinstance(record, Trade)]
-        whole = gap if _is_whole(gap, window) else replace(gap, last_id=None, next_id=None)
-        matched = match(whole, _standing(self.client, gap, window), trades)
+        matched = match(gap, _standing(self.client, gap, window), trades)
         objections = [
             f"the venue itself has no trades between {one.last_id} and {one.next_id}"
             for one in records
             if isinstance(one, Gap)
         ]
+        objections += matched.objections
         if matched.doubtful:
-            return 0, objections + matched.objections
+            return _Part(0, objections, matched.numbers)
         ids = {one.trade_id for one in matched.missing}
         forced = [
             one
@@ -179,7 +182,16 @@ class _Work:
             if isinstance(one, Liquidation) and (one.liquidation_id or "").rpartition("-")[0] in ids
         ]
         insert_records(self.client, [*matched.missing, *forced])
-        return len(matched.missing), objections + matched.objections
+        return _Part(len(matched.missing), objections, matched.numbers)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """How many trades a window added, what speaks against believing it, and which numbers are there."""
+
+    added: int
+    objections: list[str]
+    numbers: list[Span]
 
 
 async def _listed(history: History) -> str:
@@ -200,10 +212,6 @@ def _windows(gap: Gap) -> Iterator[Window]:
     start, end = gap.ts_from - CLOCKS_DIFFER_NS, gap.ts_to + CLOCKS_DIFFER_NS
     for first in range(max(0, start), end, CHUNK_NS):
         yield Window(first, min(first + CHUNK_NS, end))
-
-
-def _is_whole(gap: Gap, window: Window) -> bool:
-    return window.end - window.start == gap.ts_to - gap.ts_from + 2 * CLOCKS_DIFFER_NS
 
 
 def _standing(client: "Client", gap: Gap, window: Window) -> list[Standing]:

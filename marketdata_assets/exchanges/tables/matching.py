@@ -18,6 +18,10 @@ SINGLES = "trade"
 """The stream of Binance's single trades, and what the collector calls trades of any kind that it could not keep."""
 
 
+Span = tuple[int, int]
+"""Numbers from the first to the last."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """A trade that stands."""
@@ -35,13 +39,15 @@ class Standing:
 class Matched:
     """What is to be added, how much of what stands the history knows, and what speaks against believing it.
 
-    `doubtful` says that nothing should be added: trades could be there twice.
+    `doubtful` says that nothing should be added: trades could be there twice. `numbers` are the spans of Binance's
+    numbers that either has, in order.
     """
 
     missing: list[Trade]
     known: int
     doubtful: bool
     objections: list[str]
+    numbers: list[Span]
 
 
 def match(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> Matched:
@@ -55,9 +61,7 @@ def match(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> M
     objections = []
     if len(standing) > known:
         objections.append(f"the history lacks {len(standing) - known} of {len(standing)} trades that stand around it")
-    if lacking := _numbers_lacking(gap, standing, history):
-        objections.append(f"the history lacks {lacking} numbers between {gap.last_id} and {gap.next_id}")
-    return Matched(missing, known, len(standing) > known, objections)
+    return Matched(missing, known, len(standing) > known, objections, _numbers(gap, standing, history))
 
 
 def _by_id(standing: Sequence[Standing], history: Sequence[Trade]) -> tuple[list[Trade], int]:
@@ -127,22 +131,35 @@ def amount(trade: Trade) -> Decimal:
     return Decimal(trade.contracts or trade.size or 0)
 
 
-def _numbers_lacking(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> int:
-    """How many of the numbers in a gap of Binance's neither what stands nor the history has."""
+def numbers_lacking(gap: Gap, numbers: Sequence[Span]) -> str:
+    """What is objected to when a gap of Binance's, whose ends are known, is not filled by these; else ""."""
     if gap.exchange != "binance" or gap.last_id is None or gap.next_id is None:
-        return 0
-    single = _single(gap, standing)
-    spans: list[tuple[int, int]] = []
-    every: list[Standing | Trade] = [*standing, *history]
-    for one in every:
-        if single:
-            spans.append((int(one.first_id or one.trade_id), int(one.last_id or one.trade_id)))
-        elif one.first_id is not None:
-            spans.append((int(one.trade_id), int(one.trade_id)))
+        return ""
     lacking, reached = 0, gap.last_id
-    for first, last in sorted(spans):
+    for first, last in joined(numbers):
         if first >= gap.next_id:
             break
         lacking += max(0, first - reached - 1)
         reached = max(reached, last)
-    return lacking + max(0, gap.next_id - reached - 1)
+    lacking += max(0, gap.next_id - reached - 1)
+    return f"the history lacks {lacking} numbers between {gap.last_id} and {gap.next_id}" if lacking else ""
+
+
+def joined(numbers: Sequence[Span]) -> list[Span]:
+    """The same numbers in as few spans as can be, in order."""
+    found: list[Span] = []
+    for first, last in sorted(numbers):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
+
+
+def _numbers(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> list[Span]:
+    if gap.exchange != "binance":
+        return []
+    every: list[Standing | Trade] = [*standing, *history]
+    if _single(gap, standing):
+        return joined([(int(one.first_id or one.trade_id), int(one.last_id or one.trade_id)) for one in every])
+    return joined([(int(one.trade_id), int(one.trade_id)) for one in every if one.first_id is not None])
