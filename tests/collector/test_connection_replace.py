@@ -1,5 +1,6 @@
 """A socket is replaced before its time is over: the two overlap, nothing is lost, and nothing comes twice."""
 
+import asyncio
 from pathlib import Path
 
 from collecting import LONGEST, Run
@@ -172,6 +173,29 @@ def test_a_venue_that_cuts_sockets_of_some_age_cuts_none_of_ours(tmp_path: Path)
         assert not run.gaps()
 
     collect(DERIBIT, tmp_path, act, age=0.6)
+
+
+@every_venue
+def test_a_new_socket_takes_over_when_it_brings_all_that_the_old_one_brings(case: Case, tmp_path: Path) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        connection = held(run)
+        venue.rate = 300.0
+        await run.until(lambda: _both_bring(connection))
+        before, new = planned(run), venue.sockets[-1]
+        venue.rate = 0.0
+        venue._ask(new.muted.update, set(map(case.trade_key, case.names)))
+        await run.until(lambda: connection.heir and connection.heir.messages == new.sent)  # nothing is on its way
+        assert connection.heir
+        connection.heir.seen.clear()
+        venue.rate = 300.0
+        await asyncio.sleep(0.1)
+        del connection._covers
+        await asyncio.sleep(0.4)  # four times as long as it takes otherwise
+        assert planned(run) == before
+        venue._ask(new.muted.clear)
+        await run.until(lambda: planned(run) > before)
+
+    collect(case, tmp_path, act, age=0.3, overlap=LONGEST)
 
 
 def test_a_new_socket_that_does_not_bring_all_is_not_waited_for_longer_than_the_overlap(tmp_path: Path) -> None:
