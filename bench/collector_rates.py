@@ -38,6 +38,12 @@ ASKED = 22_000.0
 
 WARM_SECONDS = 15.0
 SOAK_SECONDS = 180.0
+LOOK_SECONDS = 5.0
+"""Between two looks, which cost the collector some milliseconds each."""
+
+PATIENCE = 300.0
+"""Seconds, at the end, for what was not acknowledged yet."""
+
 MB = 1 << 20
 TESTS = Path(__file__).parents[1] / "tests" / "collector" / "venues"
 
@@ -54,7 +60,7 @@ class Look:
     rss: int  # bytes, of the collector
     cpu: float  # seconds so far, of the collector
     nats_cpu: float
-    lag: Sequence[tuple[float, int]]  # bound in seconds, how many within
+    lag: Sequence[tuple[float, int]]  # bound in seconds, how many within; only of the first and the last look
 
 
 @dataclass(frozen=True)
@@ -139,12 +145,15 @@ def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SY
         place = helper.Place("binance", "spot", venue.names, ("trade", "orderbook", "ticker"), venue.url, venue.ws_url)
         with helper.CollectorProcess(home, [place], server.url, more={"jetstream": {"enabled": True}}) as collector:
             collector.subscribed()
+            collector.until(lambda told: _sink(told)["connected"])
             venue.go(rate)
             time.sleep(warm)
             looks = list(_looks(collector, venue, server, seconds))
             venue.go(0.0)
             sent = venue.told()
-            collector.until(lambda told: _sink(told)["queued"] == _sink(told)["spooled"] == 0 and _all(told, sent))
+            collector.until(
+                lambda told: _sink(told)["queued"] == _sink(told)["spooled"] == 0 and _all(told, sent), PATIENCE
+            )
             report = collector.stop()
             stored = _stored(server)
             tables = _drained(server, home)
@@ -189,10 +198,10 @@ class Venue:
 
 def _looks(collector: Any, venue: Venue, server: Server, seconds: float) -> Iterator[Look]:
     ours, theirs = psutil.Process(collector.pid), psutil.Process(server.pid)
-    end = time.monotonic() + seconds
+    now = began = time.monotonic()
     while True:
-        now = time.monotonic()
         told = _sink(collector.status())
+        at_an_end = now == began or now >= began + seconds
         yield Look(
             now,
             venue.told()["messages"],
@@ -202,11 +211,12 @@ def _looks(collector: Any, venue: Venue, server: Server, seconds: float) -> Iter
             ours.memory_info().rss,
             sum(ours.cpu_times()[:2]),
             sum(theirs.cpu_times()[:2]),
-            _lag(collector.metrics()),
+            _lag(collector.metrics()) if at_an_end else (),
         )
-        if now >= end:
+        if now >= began + seconds:
             return
-        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+        time.sleep(max(0.0, min(LOOK_SECONDS, began + seconds - time.monotonic())))
+        now = time.monotonic()
 
 
 def _sink(told: dict[str, Any]) -> dict[str, Any]:

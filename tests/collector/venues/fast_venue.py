@@ -113,22 +113,24 @@ class FastVenue(BinanceVenue):
         return found
 
     async def _pump(self) -> None:
-        owed, before, rate = 0.0, time.monotonic(), 0.0
-        ready = cycle(self._ready())
+        owed, before = 0.0, time.monotonic()
+        known, ready = None, list[tuple[Lane, Socket]]()
+        turns = cycle(ready)
         while True:
             await asyncio.sleep(PULSE)
             now = time.monotonic()
-            if rate != self.rate:
-                rate, ready = self.rate, cycle(self._ready())
-            owed = min(owed + rate * (now - before), rate / 4)
+            if known != (known := [(one, len(one.streams)) for one in self.sockets]):
+                ready = self._ready()
+                turns = cycle(ready)
+            owed = min(owed + self.rate * (now - before), self.rate / 4) if ready else 0.0
             before = now
-            self._send(ready, int(owed / UNIT))
+            self._send(turns, int(owed / UNIT))
             owed %= UNIT
 
-    def _send(self, ready: "cycle[tuple[Lane, Socket]]", units: int) -> None:
+    def _send(self, turns: "cycle[tuple[Lane, Socket]]", units: int) -> None:
         ms, parts = self.now_ms(), dict[Socket, list[bytes]]()
         for _ in range(units):
-            lane, socket = next(ready)
+            lane, socket = next(turns)
             parts.setdefault(socket, []).append(lane.unit(ms))
             self.messages += UNIT
         for socket, units_of in parts.items():
