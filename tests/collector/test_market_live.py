@@ -19,6 +19,7 @@ from marketdata_assets.collector.connections import (
     UnknownSymbols,
     speaker_of,
 )
+from marketdata_assets.collector.connections import market as market_module
 from marketdata_assets.exchanges.captures.entry import Entry
 from marketdata_assets.exchanges.outcomes import VenueError
 from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, Trade
@@ -190,6 +191,19 @@ def test_a_symbol_that_is_listed_later_is_followed_then(tmp_path: Path) -> None:
         await run.until(lambda: any(name == "NEWUSDT" for name, _ in run.ids()), emit=5)
 
     collect(BINANCE, tmp_path, act, names=["ABCUSDT", "NEWUSDT"], listing=0.2)
+
+
+def test_a_symbol_that_is_too_new_for_the_list_has_the_list_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(market_module, "LISTED_AGAIN", 0.0)
+
+    async def act(run: Run, venue: Venue) -> None:
+        venue.markets["NEWUSDT"] = venue.market("NEWUSDT", 1, 9)
+        assert await run.market.add(["NEWUSDT"]) == ["NEWUSDT"]
+        await run.live()
+
+    collect(BINANCE, tmp_path, act, names=["ABCUSDT"])
 
 
 def test_a_channel_of_a_whole_market_ends_with_its_last_instrument(tmp_path: Path) -> None:
