@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import psycopg
-from psycopg import errors as pg
 
 from marketdata_assets.bars import coverage
 from marketdata_assets.bars import plan as planning
@@ -23,15 +22,12 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.fanout import Done, Fanout
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.stores.postgres import connect
+from marketdata_assets.stores.work import despite_races, each, is_the_connections
 
 BATCH_BYTES = 48 * 1024 * 1024
 BATCH_UNITS = 100
 PASSES = 3
-LOCK_ATTEMPTS = 5
-LOST_RACES = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
-RECONNECTS_SECONDS = (0.5, 1.5, 4.0)
 
 
 @dataclass(frozen=True)
@@ -164,20 +160,8 @@ def _batches(tasks: Sequence[Task]) -> list[list[Task]]:
 def load_batch(dsn: str, run_id: str, force: bool, tasks: list[Task]) -> list[UnitReport]:
     """Load some units over one connection; a lost one is opened again for a few seconds, then StoreAway is raised."""
     opener = Opener()
-    reports: list[UnitReport] = []
-    waits = iter(RECONNECTS_SECONDS)
     try:
-        while True:
-            try:
-                with connect(dsn, autocommit=True) as connection:
-                    while len(reports) < len(tasks):
-                        reports.append(_load_one(connection, opener, tasks[len(reports)], run_id, force))
-                return reports
-            except StoreAway:
-                pause = next(waits, None)
-                if pause is None:
-                    raise
-                time.sleep(pause)
+        return each(dsn, tasks, lambda connection, task: _load_one(connection, opener, task, run_id, force))
     finally:
         opener.close()
 
@@ -187,7 +171,7 @@ def _load_one(connection: psycopg.Connection, opener: Opener, task: Task, run_id
     try:
         report = _try(connection, opener, task, run_id, force or task.reason == "moved")
     except (psycopg.Error, OSError) as error:
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not isinstance(error, LOST_RACES):
+        if is_the_connections(error):
             raise
         message = f"{_place(task)}: {type(error).__name__}: {error}".strip()
         record_failure(connection, task.source, task.name, None, message, run_id, started)
@@ -196,17 +180,11 @@ def _load_one(connection: psycopg.Connection, opener: Opener, task: Task, run_id
 
 
 def _try(connection: psycopg.Connection, opener: Opener, task: Task, run_id: str, force: bool) -> UnitReport:
-    """Load or take out one unit; losing to another run's locks is no reason to fail, so it is tried again."""
-    for attempt in range(LOCK_ATTEMPTS):
-        try:
-            if task.unit is None:
-                return remove(connection, task.source, task.name, run_id)
-            return load(connection, opener, task.unit, task.months, run_id, force)
-        except LOST_RACES:
-            if attempt == LOCK_ATTEMPTS - 1:
-                raise
-            time.sleep(0.1 * 2**attempt)
-    raise AssertionError("unreachable")
+    """Load or take out one unit."""
+    unit = task.unit
+    if unit is None:
+        return despite_races(lambda: remove(connection, task.source, task.name, run_id))
+    return despite_races(lambda: load(connection, opener, unit, task.months, run_id, force))
 
 
 def _failed_report(task: Task, error: str | None) -> UnitReport:

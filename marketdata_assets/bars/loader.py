@@ -17,7 +17,7 @@ from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.bars.sources import Opener, Unit
 from marketdata_assets.bars.unit import Hole, Parsed, parse
 from marketdata_assets.stores import ledger, quarantine
-from marketdata_assets.stores.bookkeeping import Entry, after_failure
+from marketdata_assets.stores.bookkeeping import Entry, after_failure, failed_attempt
 from marketdata_assets.stores.postgres import copy_binary
 
 CODE_VERSION = "bars-1"
@@ -199,19 +199,11 @@ def record_failure(
     started: dt.datetime,
 ) -> None:
     """Write a failed attempt to the ledger; what stands in the table stays, and stays on record."""
-    attempt = Entry(
-        dataset=DATASET,
-        source=source,
-        unit=unit,
-        content_hash=None,
-        previous_hash=None,
-        slices=[],
-        read=0,
-        skipped=0,
-        rows=0,
-        rejected=0,
-        outcome="failed",
-        attempted_hash=content_hash,
+    attempt = failed_attempt(
+        DATASET,
+        source,
+        unit,
+        content_hash=content_hash,
         error=error,
         code_version=CODE_VERSION,
         run_id=run_id,
