@@ -6,6 +6,7 @@ A numeric of up to 16 digits is a Float64 that rounds back to the same decimal; 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from marketdata_assets.flows.rejects import Rejects
@@ -130,14 +131,13 @@ def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
 
 def numeric_of_doubles(values: pl.Series, kind: ColumnType) -> pl.Series | None:
     """The numeric column of doubles that were parsed from text; None where the text itself must be asked."""
-    units = values * 10**kind.scale
-    whole = units.round()
-    largest = units.abs().max()
-    if largest is None:
-        return values.cast(frame_type(kind))
-    if not float(largest) < min(SAFE, 10.0**kind.precision):
+    doubles = values.to_numpy()  # NULL is nan here
+    units = doubles * 10.0**kind.scale
+    whole = np.rint(units)
+    size = np.abs(units)
+    if not np.fmax.reduce(size, initial=0.0) < min(SAFE, 10.0**kind.precision):
         return None
-    if bool(((units - whole).abs() > (units.abs() * NOISE).clip(1e-6)).any()):
+    if (np.abs(units - whole) > np.maximum(size * NOISE, 1e-6)).any():
         return None
-    values = whole / 10**kind.scale
-    return values.cast(pl.Decimal(38, kind.scale)) if kind.decimal else values
+    clean = pl.Series(values.name, whole / 10.0**kind.scale, nan_to_null=values.null_count() > 0)
+    return clean.cast(pl.Decimal(38, kind.scale)) if kind.decimal else clean

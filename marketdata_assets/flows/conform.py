@@ -43,25 +43,34 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
     if texts:
         frame = casting.parse(frame, texts, rejects)
     frame = frame.with_columns(rejects.lines(frame)).select(LINE, *target.columns)
-    bad = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+    fitted: list[pl.Series] = []
+    bad: list[pl.Series] = []
     for name, kind in target.columns.items():
         column = frame[name]
         try:
             values = _FITTED[kind.kind](column, kind)
         except (pl.exceptions.PolarsError, TypeError) as error:
             raise WrongType(flow.name, place, name, str(column.dtype), str(kind), str(error)) from error
-        lost = column.is_not_null() & values.is_null()
-        if column.dtype.is_float():
-            lost = lost & ~column.is_nan()
-        if lost.any():
-            for line, value in zip(frame[LINE].filter(lost), column.filter(lost), strict=True):
-                rejects.add(line, f"{name} {value} does not fit {kind}")
-            bad = bad | lost
+        if values.null_count() > column.null_count():
+            bad.append(_refuse_lost(frame[LINE], column, values, kind, rejects))
         if name in target.key and values.null_count():
             rejects.add_all(frame[LINE].filter(values.is_null()).to_list(), f"{name} is NULL, and belongs to the key")
-            bad = bad | values.is_null()
-        frame = frame.with_columns(values.alias(name))
-    return frame.filter(~bad) if bad.any() else frame
+            bad.append(values.is_null())
+        fitted.append(values.alias(name))
+    frame = frame.with_columns(fitted)
+    return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame
+
+
+def _refuse_lost(
+    lines: pl.Series, column: pl.Series, values: pl.Series, kind: ColumnType, rejects: Rejects
+) -> pl.Series:
+    """Refuse the rows whose value did not fit."""
+    lost = column.is_not_null() & values.is_null()
+    if column.dtype.is_float():
+        lost = lost & ~column.fill_null(0).is_nan()
+    for line, value in zip(lines.filter(lost), column.filter(lost), strict=True):
+        rejects.add(line, f"{column.name} {value} does not fit {kind}")
+    return lost
 
 
 def refuse_repeated(flow: FlowDefinition, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
@@ -84,6 +93,8 @@ def encoded_columns(flow: FlowDefinition, frame: pl.DataFrame) -> Iterator[tuple
 
 def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
     """Units of the last decimal: Int64, or Int128 where the type is that wide."""
+    if column.dtype == pl.Float64 and kind.precision <= 18:
+        return _units_of_doubles(column, kind)
     whole = pl.Int128 if kind.precision > 18 else pl.Int64
     if isinstance(column.dtype, pl.Decimal) or column.dtype.is_integer() or column.dtype == pl.Null:
         units = column.cast(pl.Decimal(38, kind.scale), strict=False).to_physical()
@@ -95,6 +106,14 @@ def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
     if units.dtype == pl.Int128:
         units = units.set(units.abs() >= 10**kind.precision, None)
     return units.cast(whole, strict=False)
+
+
+def _units_of_doubles(column: pl.Series, kind: ColumnType) -> pl.Series:
+    units = np.rint(column.to_numpy() * 10.0**kind.scale)
+    fits = np.abs(units) < 10.0**kind.precision  # nan does not
+    if fits.all():
+        return pl.Series(units.astype(np.int64))
+    return pl.Series(np.where(fits, units, 0).astype(np.int64)).set(pl.Series(~fits), None)
 
 
 def _integer(column: pl.Series, kind: ColumnType) -> pl.Series:

@@ -84,7 +84,7 @@ class Reader:
         checked: list[pl.Series] = []
         for name in doubles:
             kind, column = self._types[name], frame[name]
-            if bool((column.is_nan() | column.is_infinite()).any()):
+            if int(np.count_nonzero(np.isfinite(column.to_numpy()))) != len(column) - column.null_count():
                 return None
             values = casting.numeric_of_doubles(column, kind) if kind.kind == "numeric" else column
             if values is None:
@@ -113,7 +113,8 @@ class Reader:
         outside = (np.cumsum(characters == ord(QUOTE), dtype=np.int32) & 1) == 0
         ends = characters == ord("\n")
         marks = characters[((characters == self._delimiter[0]) | ends) & outside]
-        if len(marks) % self._width or not _ends_evenly(marks, self._width):
+        rows = int(np.count_nonzero(marks == ord("\n")))
+        if len(marks) != rows * self._width or not _ends_evenly(marks, self._width):
             return None
         before = np.cumsum(ends)[np.flatnonzero(ends & outside)]
         return pl.Series(LINE, first + np.concatenate([[0], before[:-1]]), dtype=pl.Int64)

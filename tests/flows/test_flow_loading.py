@@ -251,3 +251,16 @@ def test_every_type_arrives_without_loss(dsn: str, tmp_path: Path, mode: str) ->
          -1e300, ["é"]),
         ("3", *[None] * 10, []),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["upsert", "replace", "append"])
+def test_a_hypertable_holds_the_same_rows(either_dsn: str, tmp_path: Path, mode: str) -> None:
+    prices = flow(tmp_path, PRICES.replace("mode: upsert", f"mode: {mode}\n  hypertable: day"))
+    deliver(tmp_path, "a.csv", lines("a", range(1, 41)))
+    run(prices, either_dsn, tmp_path)
+    if mode != "append":
+        deliver(tmp_path, "a.csv", lines("a", range(2, 42)))
+        run(prices, either_dsn, tmp_path)
+    assert closes(either_dsn) == list(range(1, 41) if mode == "append" else range(2, 42))
+    with psycopg.connect(either_dsn) as connection:
+        assert storage.drift(connection, prices) == []

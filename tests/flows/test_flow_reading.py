@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from flow_files import deliver
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from marketdata_assets.flows import loader as loading
@@ -51,6 +51,7 @@ def test_both_lanes_agree_on_any_file(rows: list[tuple[str, str, str]], quote_al
 
 
 @given(st.lists(st.text(st.sampled_from('x,"\n1'), max_size=12), max_size=8))
+@example(["", ',""'])
 def test_any_text_ends_in_rows_and_rejects(parts: list[str]) -> None:
     text = "\n".join(parts).encode()
     got, reasons, count = read(text, LOADER, "either")

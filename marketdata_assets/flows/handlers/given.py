@@ -1,5 +1,6 @@
 """What a handler is given besides its frame, and how SQL is evaluated on one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +23,15 @@ def doubles(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(wide).cast(pl.Float64)) if wide else frame
 
 
-def condition(frame: pl.DataFrame, text: str) -> pl.Series:
-    """For each row whether the SQL condition `text` holds; NULL where that is not known."""
-    values = doubles(frame).select(pl.sql_expr(text).alias("condition"))["condition"]
-    if values.dtype not in (pl.Boolean, pl.Null):
-        raise TypeError(f"{text!r} is no condition: it gives {values.dtype}")
-    return values.new_from_index(0, frame.height) if len(values) == 1 != frame.height else values
+def conditions(frame: pl.DataFrame, texts: Sequence[str]) -> list[pl.Series]:
+    """For each row whether each SQL condition holds; NULL where that is not known."""
+    found = doubles(frame).select(pl.sql_expr(text).alias(str(number)) for number, text in enumerate(texts))
+    for text, values in zip(texts, found.get_columns(), strict=True):
+        if values.dtype not in (pl.Boolean, pl.Null):
+            raise TypeError(f"{text!r} is no condition: it gives {values.dtype}")
+    if found.height == 1 != frame.height:
+        return [values.new_from_index(0, frame.height) for values in found.get_columns()]
+    return found.get_columns()
 
 
 def kept_columns(frame: pl.DataFrame) -> list[str]:

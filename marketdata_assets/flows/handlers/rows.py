@@ -3,23 +3,29 @@
 import polars as pl
 
 from marketdata_assets.flows import steps
-from marketdata_assets.flows.handlers.given import Given, condition
+from marketdata_assets.flows.handlers.given import Given, conditions
 
 
 def drop_invalid(config: steps.DropInvalid, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
     """A row goes out by the first rule that it breaks, whose name is the reason."""
-    broken = [(name, condition(frame, text).fill_null(False).not_()) for name, text in config.rules.items()]
-    if not any(bad.any() for _, bad in broken):
+    kept = dict(zip(config.rules, conditions(frame, list(config.rules.values())), strict=True))
+    if all(holds.null_count() == 0 and holds.all() for holds in kept.values()):
         return frame
-    reasons = pl.coalesce(pl.when(bad).then(pl.lit(f"breaks the rule {name!r}")) for name, bad in broken)
+    reasons = pl.coalesce(
+        pl.when(~holds.fill_null(False)).then(pl.lit(f"breaks the rule {name!r}")) for name, holds in kept.items()
+    )
     said = frame.select(reasons.alias("reason"))["reason"]
     return given.rejects.take_out(frame, said.is_not_null(), said)
 
 
 def flag(config: steps.Flag, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
     if config.when is not None:
-        return frame.with_columns(condition(frame, config.when).fill_null(False).alias(config.column))
-    marks = [pl.when(condition(frame, text).fill_null(False)).then(pl.lit(name)) for name, text in config.flags.items()]
+        (holds,) = conditions(frame, [config.when])
+        return frame.with_columns(holds.fill_null(False).alias(config.column))
+    found = conditions(frame, list(config.flags.values()))
+    marks = [
+        pl.when(holds.fill_null(False)).then(pl.lit(name)) for name, holds in zip(config.flags, found, strict=True)
+    ]
     return frame.with_columns(pl.concat_list(marks).list.drop_nulls().alias(config.column))
 
 
