@@ -61,7 +61,7 @@ def test_the_collector_is_killed_and_what_it_missed_is_fetched(
         path.drain(clickhouse_url)
         missing = once_or_in_a_gap(clickhouse_client, path.ats[0])
         assert all(missing.values()), "what happened while there was no collector is missing"
-        assert {one.cause for one in gaps(clickhouse_client)} == {"restarted"}
+        assert "restarted" in {one.cause for one in gaps(clickhouse_client)}
         assert all(is_the_venues(clickhouse_client, path.ats[0], name) for name in venue.markets)
         _heal(clickhouse_client, path)
 
