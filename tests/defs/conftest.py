@@ -24,6 +24,7 @@ sys.path.append(str(Path(__file__).parents[1] / "exchanges"))  # and those of th
 from alpha_runs import Lab
 from brain_server import BrainServer
 from exchange_runs import Floor
+from flow_runs import Mill
 from tick_runs import Desk
 from tushare_server import TushareServer
 from unlimited import UNLIMITED
@@ -114,6 +115,20 @@ def floor(
         monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
         monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
         yield Floor(clickhouse_client, tmp_path / "home", instance, monkeypatch)
+
+
+@pytest.fixture
+def mill(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mill]:
+    """No flow but the shipped ones, no file, no table."""
+    monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MARKETDATA_POSTGRES_DSN", dsn)
+    monkeypatch.setenv("MARKETDATA_FLOWS_DIR", str(tmp_path / "own"))
+    monkeypatch.setenv("MARKETDATA_FLOWS_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("MARKETDATA_WORKERS", "1")
+    monkeypatch.delenv("MARKETDATA_FLOWS_QUIET_SECONDS", raising=False)
+    (tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
+        yield Mill(dsn, tmp_path / "data", tmp_path / "own", instance)
 
 
 def _unlimited() -> Providers:

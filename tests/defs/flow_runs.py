@@ -60,8 +60,7 @@ class Mill:
     ) -> dg.ExecuteInProcessResult:
         """Run the flow's job; a failed run is returned, not raised."""
         return (
-            defs()
-            .get_repository_def()
+            self.repository()
             .get_job(f"flow_{name}")
             .execute_in_process(
                 instance=self.instance,
@@ -81,6 +80,5 @@ class Mill:
             for statement in statements:
                 assert connection.execute(statement).rowcount != 0, statement
 
-
-def repository() -> dg.RepositoryDefinition:
-    return defs().get_repository_def()
+    def repository(self) -> dg.RepositoryDefinition:
+        return defs().get_repository_def()

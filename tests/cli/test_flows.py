@@ -1,0 +1,191 @@
+"""Flows from the command line: a new one works the first time, mistakes are told by file, line, field and fix."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from commands import answer, marketdata
+
+from marketdata_assets.flows.definition import read
+from marketdata_assets.flows.trial import try_file
+from marketdata_assets.local.stack import LocalStack
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def here(running: LocalStack, database: str, tmp_path: Path) -> Command:
+    """`marketdata` in an empty folder, on the running stack with a database of its own."""
+    home = running.settings.root
+
+    def run(*arguments: str) -> Any:
+        return marketdata(
+            home,
+            *arguments,
+            MARKETDATA_POSTGRES_DSN=database,
+            MARKETDATA_FLOWS_DIR=tmp_path / "flows",
+            MARKETDATA_FLOWS_DATA=tmp_path / "data",
+            MARKETDATA_WORKERS=1,
+        )
+
+    return run
+
+
+def test_new_flow_is_checked_loaded_and_loaded_once(here: Command, tmp_path: Path, database: str) -> None:
+    made = here("flows", "new", "my_prices")
+    assert made.returncode == 0, made.stderr
+    home = tmp_path / "flows" / "my_prices"
+    assert {path.relative_to(home).as_posix() for path in home.rglob("*.*")} == {
+        "defs.yaml",
+        "handlers.py",
+        "sample/prices.csv",
+        "test_my_prices.py",
+    }
+    [row] = answer(here("flows", "check", "my_prices", "--json"))["flows"]
+    assert (row["result"], row["read"], row["refused"], row["error"]) == ("ok", 12, 0, None)
+    run = here("flows", "run", "my_prices", "--data-dir", str(home / "sample"), "--json")
+    assert run.returncode == 0, run.stderr
+    said = answer(run)
+    assert (said["success"], said["rows"], said["files_loaded"], said["checks_passed"]) == (True, 12, 1, 3)
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT symbol, count(*), count(ma5), sum(jump::int) FROM my_prices GROUP BY 1"
+        ).fetchall()
+    assert sorted(rows) == [("ALFA", 6, 2, 0), ("BETA", 6, 2, 1)]
+    again = answer(here("flows", "run", "my_prices", "--data-dir", str(home / "sample"), "--json"))
+    assert (again["rows"], again["files_unchanged"]) == (0, 1)
+    forced = here("flows", "run", "my_prices", "--data-dir", str(home / "sample"), "--force", "--max-workers", "1")
+    assert "my_prices     12 rows, 0 rejected" in forced.stdout
+    assert forced.stdout.rstrip().endswith("1 files loaded, 0 unchanged, 0 failed; 3 checks passed")
+    status = answer(here("status", "--json"))
+    [row] = [row for row in status["assets"] if row["group"] == "flows"]
+    assert (row["asset"], row["ok"], row["failed"], row["rows"], row["quarantine"]) == ("my_prices", 1, 0, 12, 0)
+
+
+def test_tests_of_a_new_flow_pass(here: Command, tmp_path: Path) -> None:
+    assert here("flows", "new", "my_prices").returncode == 0
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "flows/my_prices"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+    assert "2 passed" in ran.stdout
+
+
+def test_refused_rows_and_failed_files_are_told(here: Command, tmp_path: Path) -> None:
+    here("flows", "new", "my_prices")
+    data = tmp_path / "data" / "my_prices"
+    data.mkdir(parents=True)
+    lines = [f"ALFA,{2000 + year}-01-{day:02d},{10 + day},100" for year in range(10) for day in range(1, 21)]
+    (data / "good.csv").write_text("\n".join(["Symbol,Date,Close,Volume", *lines, "BETA,2024-01-02,-1,5", ""]))
+    (data / "bad.csv").write_text("Symbol,Close,Volume\nALFA,1,1\n")
+    run = here("flows", "run", "my_prices", "--json")
+    assert run.returncode == 1
+    said = answer(run)
+    assert (said["success"], said["rows"], said["rejected"], said["files_failed"]) == (False, 200, 1, 1)
+    assert "bad.csv:1: the header has no Date; it has Symbol, Close, Volume" in said["error"]
+    [refused] = answer(here("quarantine", "show", "flows", "--json"))["rows"]
+    assert (refused["dataset"], refused["place"]) == ("my_prices", "good.csv:202")
+    assert refused["reason"] == "breaks the rule 'close above 0'"
+    assert refused["raw"] == "BETA,2024-01-02,-1,5"
+    status = here("status", "--json")
+    assert status.returncode == 1
+    [row] = [row for row in answer(status)["assets"] if row["group"] == "flows"]
+    assert (row["ok"], row["failed"], row["quarantine"]) == (1, 1, 1)
+
+
+MISTAKES = [
+    ("glob:", "globb:", "loader.globb: unknown key; did you mean 'glob'?"),
+    ("day: date", "day: dat", "loader.types.day: unknown type 'dat'; did you mean 'date'?"),
+    ("encoding: utf-8", "encoding: utf-9", "loader.encoding: unknown encoding 'utf-9'"),
+    ("skip_lines: 0", "skip_lines: none", "loader.skip_lines: "),
+    (
+        "key: [symbol, day]",
+        "key: [symbol, days]",
+        "target.key.1: 'days' is no column of the target; did you mean 'day'?",
+    ),
+    ("mode: upsert", "mode: upsrt", "target.mode: "),
+    ("partitions: none", "partitions: {month: symbol}", "partitions.month: 'symbol' is text; it must be date or"),
+    ("schedule: null", "schedule: 0 99 * * *", "schedule: '0 99 * * *' is no cron line of five fields"),
+    ("team:me", "me", "owners.0: 'me' is no e-mail address and no team:NAME"),
+    ("- sort:", "- sorted:", "handlers.1.sorted: unknown key; did you mean 'sort'?"),
+    ("sensor: true", "sensor: true\n  sensor: false", "'sensor' is there twice"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "said"), MISTAKES, ids=[said for _, _, said in MISTAKES])
+def test_mistake_is_told_with_line_field_and_fix(
+    here: Command, tmp_path: Path, right: str, wrong: str, said: str
+) -> None:
+    here("flows", "new", "my_prices")
+    file = tmp_path / "flows" / "my_prices" / "defs.yaml"
+    text = file.read_text()
+    assert right in text
+    file.write_text(text.replace(right, wrong, 1))
+    listed = here("flows", "list", "--json")
+    assert listed.returncode == 1
+    [found] = [row["error"] for row in answer(listed)["flows"] if row["flow"] == "my_prices"]
+    line = text[: text.index(right)].count("\n") + wrong.count("\n") + 1
+    assert found.startswith(f"{file}:{line}: ")
+    assert said in found
+
+
+RUNS_NOT = [
+    (".handlers.mark_jumps", ".handlers.mark_jump", "the module has no function 'mark_jump'"),
+    (".handlers.mark_jumps", ".handler.mark_jumps", "cannot be imported"),
+    ("close > 0", "closed > 0", "closed"),
+    ("column: close, windows", "column: closing, windows", "closing"),
+    ("change: numeric(16,8)", "chance: numeric(16,8)", "the handlers give no column chance"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "said"), RUNS_NOT, ids=[wrong for _, wrong, _ in RUNS_NOT])
+def test_check_finds_what_a_run_would_stumble_over(
+    here: Command, tmp_path: Path, right: str, wrong: str, said: str
+) -> None:
+    here("flows", "new", "my_prices")
+    file = tmp_path / "flows" / "my_prices" / "defs.yaml"
+    file.write_text(file.read_text().replace(right, wrong, 1))
+    checked = here("flows", "check", "my_prices", "--json")
+    assert checked.returncode == 1
+    [row] = answer(checked)["flows"]
+    assert row["result"] == "wrong"
+    assert said in row["error"]
+
+
+def test_names_that_cannot_be_are_refused(here: Command) -> None:
+    assert here("flows", "new", "my_prices").returncode == 0
+    for name, said in (
+        ("my_prices", "is there already"),
+        ("My-Prices", "small letters, digits and _"),
+        ("stock_1min_qfq", "an asset has this name already"),
+    ):
+        made = here("flows", "new", name)
+        assert made.returncode == 1
+        assert said in made.stderr
+    run = here("flows", "run", "my_price")
+    assert run.returncode == 1
+    assert "no flow 'my_price': did you mean 'my_prices'?" in run.stderr
+    assert here("flows", "run", "my_prices", "--data-dir", "nowhere").returncode == 2
+
+
+def test_shipped_flows_are_listed_and_would_run(here: Command) -> None:
+    listed = answer(here("flows", "list", "--json"))["flows"]
+    assert [(row["flow"], row["mode"], row["error"]) for row in listed] == [
+        ("stock_daily", "upsert", None),
+        ("stock_daily_indicators", "upsert", None),
+    ]
+    checked = here("flows", "check")
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_trial_refuses_the_second_row_of_a_key(tmp_path: Path, here: Command) -> None:
+    here("flows", "new", "my_prices")
+    home = tmp_path / "flows" / "my_prices"
+    sample = home / "sample" / "prices.csv"
+    sample.write_text(sample.read_text() + "ALFA,2024-01-02,11.00,5\n")
+    tried = try_file(read(home / "defs.yaml"), sample)
+    assert list(tried.rejects) == [14]
+    assert (tried.rows.height, tried.read, tried.too_many) == (12, 13, True)

@@ -1,0 +1,140 @@
+"""What runs a flow by itself, and what its checks object to."""
+
+import os
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from bar_runs import verdicts
+from flow_runs import PRICES, Mill
+
+from marketdata_assets.resources import FlowFiles, Postgres
+
+WATCHED = PRICES + "  sensor: true\n  schedule: 0 18 * * *\n"
+ROW = "symbol,day,close\n{},2024-01-02,1.5\n"
+
+
+def tick(mill: Mill, name: str = "closes", cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
+    """One look of the flow's sensor."""
+    repository = mill.repository()
+    sensor = repository.get_sensor_def(f"{name}_sensor")
+    context = dg.build_sensor_context(
+        mill.instance, cursor, resources={"postgres": Postgres(), "flow_files": FlowFiles()}
+    )
+    found = sensor(context)
+    assert isinstance(found, dg.SensorResult | dg.SkipReason)
+    return found
+
+
+def keys(found: dg.SensorResult | dg.SkipReason) -> list[str | None]:
+    assert isinstance(found, dg.SensorResult), found
+    return [request.run_key for request in found.run_requests or ()]
+
+
+def reason(found: object) -> str:
+    assert isinstance(found, dg.SkipReason), found
+    return str(found.skip_message)
+
+
+def test_new_and_changed_files_ask_for_a_run_and_loaded_ones_do_not(mill: Mill) -> None:
+    mill.declare("closes", WATCHED)
+    assert "there is no" in reason(tick(mill))
+    mill.deliver("a.csv", ROW.format("AAA"), "prices")
+    first = keys(tick(mill))
+    assert len(first) == 1
+    assert keys(tick(mill)) == first
+    assert mill.run("closes").success
+    assert "nothing new" in reason(tick(mill))
+    mill.deliver("a.csv", ROW.format("BBB"), "prices", age_seconds=1800)
+    assert len(keys(tick(mill))) == 1
+    assert keys(tick(mill)) != first
+
+
+def test_file_that_is_still_written_is_waited_for(mill: Mill) -> None:
+    mill.declare("closes", WATCHED)
+    file = mill.deliver("a.csv", ROW.format("AAA"), "prices", age_seconds=0)
+    assert "1 files are still being written" in reason(tick(mill))
+    os.utime(file, (time.time() - 60,) * 2)
+    assert len(keys(tick(mill))) == 1
+
+
+def test_file_that_failed_asks_once(mill: Mill) -> None:
+    mill.declare("closes", WATCHED)
+    mill.deliver("a.csv", "nothing,of,it\n1,2,3\n", "prices")
+    first = keys(tick(mill))
+    assert not mill.run("closes").success
+    assert keys(tick(mill)) == first, "the same run key, so Dagster starts no second run"
+
+
+def test_files_that_are_partitions_are_made_known(mill: Mill) -> None:
+    mill.declare("closes", WATCHED + "  partitions: file\n")
+    for name in ("a.csv", "b.csv", "c.csv"):
+        mill.deliver(name, ROW.format(name), "prices")
+    found = tick(mill)
+    assert len(keys(found)) == 1
+    assert mill.instance.get_dynamic_partitions("closes_files") == ["a.csv", "b.csv", "c.csv"]
+    assert isinstance(found, dg.SensorResult)
+    assert mill.run("closes", found.run_requests[0].tags).success  # type: ignore[index]
+    mill.deliver("b.csv", ROW.format("other"), "prices", age_seconds=60)
+    again = tick(mill)
+    assert isinstance(again, dg.SensorResult)
+    assert [sorted(request.tags.values()) for request in again.run_requests or ()] == [["b.csv", "b.csv"]]
+
+
+def test_schedule_asks_only_when_something_is_behind(mill: Mill, tmp_path: Path) -> None:
+    mill.declare("closes", WATCHED)
+    mill.deliver("a.csv", ROW.format("AAA"), "prices")
+    schedule = mill.repository().get_schedule_def("closes_schedule")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 18 * * *", "UTC")
+    resources = {"postgres": Postgres(), "flow_files": FlowFiles()}
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as on_disk,
+        dg.build_schedule_context(on_disk, resources=resources) as context,
+    ):
+        assert len(schedule.evaluate_tick(context).run_requests or ()) == 1
+        assert mill.run("closes").success
+        later = schedule.evaluate_tick(context)
+    assert later.run_requests == []
+    assert "nothing new" in (later.skip_message or "")
+
+
+CHANGES = [
+    ("upsert", "every_row_accounted", "INSERT INTO prices (symbol, day, close) VALUES ('XXX', '2024-01-02', 1)"),
+    ("replace", "every_row_accounted", "DELETE FROM prices"),
+    ("append", "every_row_accounted", "DELETE FROM prices"),
+    ("upsert", "every_row_accounted", "UPDATE marketdata_ledger SET rejected = 1, read = 2"),
+    ("upsert", "every_row_accounted", "UPDATE marketdata_ledger SET read = 2"),
+    ("upsert", "no_drift", "ALTER TABLE prices ALTER COLUMN close TYPE real"),
+    ("upsert", "no_drift", "ALTER TABLE prices ADD COLUMN other text"),
+    (
+        "upsert",
+        "keys_unique",
+        """ALTER TABLE prices DROP CONSTRAINT prices_pkey;
+           INSERT INTO prices (symbol, day, close) SELECT symbol, day, 2 FROM prices""",
+    ),
+]
+
+
+@pytest.mark.parametrize(("mode", "check", "change"), CHANGES)
+def test_check_objects_to_a_change_behind_the_flows_back(mill: Mill, mode: str, check: str, change: str) -> None:
+    mill.declare("closes", PRICES + f"    mode: {mode}\n")
+    mill.deliver("a.csv", ROW.format("AAA"), "prices")
+    run = mill.run("closes")
+    assert all(verdicts(run).values())
+    mill.change(*change.split(";"))
+    assert checks_alone(mill)[check] is False
+
+
+def checks_alone(mill: Mill) -> dict[str, bool]:
+    """The checks of the flow without a load."""
+    definitions = mill.repository()
+    [checks] = {
+        id(one): one
+        for key, one in definitions.asset_checks_defs_by_key.items()
+        if key.asset_key == dg.AssetKey("closes")
+    }.values()
+    job = dg.Definitions(
+        asset_checks=[checks], jobs=[dg.define_asset_job("alone", dg.AssetSelection.checks(checks))]
+    ).get_job_def("alone")
+    return verdicts(job.execute_in_process(instance=mill.instance, resources={"postgres": Postgres()}))

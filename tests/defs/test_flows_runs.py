@@ -1,0 +1,180 @@
+"""Runs of flows: the shipped ones on the vendor's format, partitions, failures, and files that are loaded once."""
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from bar_runs import failures, verdicts
+from flow_runs import PRICES, Mill
+
+from marketdata_assets.flows import sample
+from marketdata_assets.partitions import range_tags
+
+FRIDAY = dt.date(2026, 11, 20)
+NOVEMBER = range_tags("2026-11", "2026-11")
+PASSED = {"keys_unique": True, "every_row_accounted": True, "no_drift": True}
+
+
+def told(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+    """What the step's output says of the whole run."""
+    [found] = [
+        event.step_output_data.metadata
+        for event in result.all_events
+        if event.is_successful_output and "files_loaded" in event.step_output_data.metadata
+    ]
+    return {name: value.value for name, value in found.items()}
+
+
+def vendor_file(fixtures: Path) -> Path:
+    found = sorted((fixtures / "ashare_csv" / "daily").glob("*.csv"))
+    if not found:
+        pytest.skip(f"no recorded daily file in {fixtures}")
+    return found[0]
+
+
+def test_recorded_vendor_file_lands_row_by_row(fixtures: Path, mill: Mill) -> None:
+    recorded = vendor_file(fixtures).read_bytes()
+    mill.deliver("bj920000.csv", recorded)
+    run = mill.run("stock_daily", NOVEMBER)
+    assert run.success
+    assert verdicts(run) == PASSED
+    _, header, *lines = recorded.decode("gb18030").splitlines()
+    names = header.split(",")
+    cells = [dict(zip(names, line.split(","), strict=True)) for line in lines]
+    rows = mill.rows(
+        """SELECT code, name, trade_date, open, high, low, close, pre_close, volume, amount, pct_change, turnover_rate,
+                  avg_price, trading_days, suspicious FROM stock_daily ORDER BY trade_date"""
+    )
+    assert len(rows) == len(cells) == 100
+    for number, (row, cell) in enumerate(zip(rows, cells, strict=True), 1):
+        close, before = Decimal(cell["收盘价"]), Decimal(cell["前收盘价"])
+        amount, volume = Decimal(cell["成交额"]), Decimal(cell["成交量"])
+        assert row[:3] == (cell["股票代码"], cell["股票名称"], dt.date.fromisoformat(cell["交易日期"]))
+        prices = ("开盘价", "最高价", "最低价", "收盘价", "前收盘价", "成交量", "成交额")
+        assert list(row[3:10]) == [Decimal(cell[name]) for name in prices]
+        assert abs(row[10] - (close / before - 1)) < Decimal("1e-8")
+        assert abs(row[11] - amount / Decimal(cell["流通市值"])) < Decimal("1e-8")
+        assert abs(row[12] - amount / volume) <= Decimal("0.00005")
+        assert row[13] == number
+        assert row[14] is (number > 1 and abs(close / before - 1) > Decimal("0.32"))
+    assert mill.rows("SELECT to_char(min(trade_date), 'YYYY-MM') FROM stock_daily") == [("2021-11",)]
+    assert {"2021-11", "2022-04", "2026-11"} <= mill.instance.get_materialized_partitions(dg.AssetKey("stock_daily"))
+
+
+def test_indicators_of_the_recorded_file_equal_a_recomputation(fixtures: Path, mill: Mill) -> None:
+    mill.deliver("bj920000.csv", vendor_file(fixtures).read_bytes())
+    assert mill.run("stock_daily", NOVEMBER).success
+    assert mill.run("stock_daily_indicators", NOVEMBER).success
+    wrong = mill.rows(
+        """WITH right_ones AS (
+               SELECT code, trade_date, avg(close) OVER five AS ma5, avg(close) OVER sixty AS ma60,
+                      stddev_samp(pct_change) OVER twenty AS volatility_20, count(*) OVER (ORDER BY trade_date) AS n
+               FROM stock_daily
+               WINDOW five AS (ORDER BY trade_date ROWS 4 PRECEDING), sixty AS (ORDER BY trade_date ROWS 59 PRECEDING),
+                      twenty AS (ORDER BY trade_date ROWS 19 PRECEDING))
+           SELECT * FROM right_ones JOIN stock_daily_indicators AS found USING (code, trade_date)
+           WHERE (n < 5) <> (found.ma5 IS NULL) OR (n < 60) <> (found.ma60 IS NULL)
+              OR (n < 20) <> (found.volatility_20 IS NULL)
+              OR abs(found.ma5 - right_ones.ma5) > 0.0001 OR abs(found.ma60 - right_ones.ma60) > 0.0001
+              OR abs(found.volatility_20 - right_ones.volatility_20) > 0.0000001"""
+    )
+    assert wrong == []
+    assert mill.rows("SELECT count(*), count(ma60) FROM stock_daily_indicators") == [(100, 41)]
+
+
+def test_thousand_generated_files_land_and_cost_nothing_the_second_time(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETDATA_WORKERS", "2")
+    sample.write(mill.data / "stock_daily", 1000, FRIDAY, days=12)
+    run = mill.run("stock_daily", NOVEMBER)
+    assert run.success, failures(run)
+    assert verdicts(run) == PASSED
+    assert (told(run)["files_loaded"], told(run)["rows"]) == (1000, 12_000)
+    assert mill.rows("SELECT count(*), count(DISTINCT code), max(trading_days) FROM stock_daily") == [
+        (12_000, 1000, 12)
+    ]
+    assert mill.rows("SELECT status, count(*) FROM etl_metadata GROUP BY status") == [("completed", 1000)]
+    assert mill.rows("SELECT count(*) > 0 FROM stock_daily WHERE suspicious") == [(True,)]
+    again = mill.run("stock_daily", NOVEMBER)
+    assert (told(again)["files_loaded"], told(again)["files_unchanged"], told(again)["rows"]) == (0, 1000, 0)
+
+
+def test_bad_file_fails_the_run_by_name_and_the_others_land(mill: Mill) -> None:
+    sample.write(mill.data / "stock_daily", 3, FRIDAY, days=12)
+    mill.deliver("sz000999.csv", "not,the,header\n1,2,3\n")
+    run = mill.run("stock_daily", NOVEMBER)
+    assert not run.success
+    said = failures(run)["stock_daily"]
+    assert said.startswith("1 files failed, the others are loaded")
+    assert "sz000999.csv" in said
+    assert mill.rows("SELECT count(*) FROM stock_daily") == [(36,)]
+    assert mill.instance.get_materialized_partitions(dg.AssetKey("stock_daily")) == {"2026-11"}
+
+
+def test_refused_row_is_kept_with_its_line(mill: Mill) -> None:
+    sample.write(mill.data / "stock_daily", 1, FRIDAY)
+    run = mill.run("stock_daily", NOVEMBER)
+    assert run.success
+    assert verdicts(run) == PASSED
+    [(unit, line, reason, raw)] = mill.rows("SELECT unit, line, reason, raw FROM marketdata_quarantine")
+    assert (unit, line, reason) == ("sh600000.csv", 122, "breaks the rule 'prices above 0'")
+    assert raw.startswith("sh600000,ST示例0000,2026-11-20,,")
+
+
+def test_own_flow_is_an_asset_with_all_that_it_declares(mill: Mill) -> None:
+    mill.declare("closes", PRICES + "  schedule: 0 18 * * *\n  sensor: true\n  owners: [me@example.com]\n")
+    mill.deliver("a.csv", "symbol,day,close\nAAA,2024-01-02,1.5\n", "prices")
+    repository = mill.repository()
+    node = repository.asset_graph.get(dg.AssetKey("closes"))
+    assert (node.group_name, node.owners) == ("flows", ["me@example.com"])
+    assert [key.to_user_string() for key in node.parent_keys] == ["prices_files"]
+    assert {"closes_sensor"} <= {one.name for one in repository.sensor_defs}
+    assert {"closes_schedule"} <= {one.name for one in repository.schedule_defs}
+    run = mill.run("closes")
+    assert run.success
+    assert verdicts(run) == PASSED
+    assert mill.rows("SELECT symbol, day, close FROM prices") == [("AAA", dt.date(2024, 1, 2), 1.5)]
+
+
+def test_files_as_partitions_are_loaded_one_by_one(mill: Mill) -> None:
+    mill.declare("closes", PRICES + "  partitions: file\n")
+    for name in ("a.csv", "b.csv", "c.csv"):
+        mill.deliver(name, f"symbol,day,close\n{name[0]},2024-01-02,1.5\n", "prices")
+    mill.instance.add_dynamic_partitions("closes_files", ["a.csv", "b.csv", "gone.csv"])
+    assert mill.run("closes", range_tags("a.csv", "a.csv")).success
+    assert mill.rows("SELECT symbol FROM prices") == [("a",)]
+    run = mill.run("closes", range_tags("a.csv", "gone.csv"))
+    assert not run.success
+    assert "gone.csv: no such file" in failures(run)["closes"]
+    assert mill.rows("SELECT symbol FROM prices ORDER BY 1") == [("a",), ("b",)]
+    assert mill.instance.get_materialized_partitions(dg.AssetKey("closes")) == {"a.csv", "b.csv"}
+
+
+def test_files_of_another_folder_are_loaded_when_it_is_named(mill: Mill, tmp_path: Path) -> None:
+    mill.declare("closes")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.csv").write_text("symbol,day,close\nAAA,2024-01-02,1.5\n")
+    assert not mill.run("closes").success
+    assert mill.run("closes", config={"data_dir": str(elsewhere)}).success
+    assert mill.rows("SELECT count(*) FROM prices") == [(1,)]
+
+
+def test_broken_flow_takes_nothing_else_away_and_says_what_is_wrong(mill: Mill) -> None:
+    file = mill.declare("closes", PRICES.replace("table:", "tabel:"))
+    mill.declare("whole")
+    nodes = mill.repository().asset_graph
+    assert nodes.has(dg.AssetKey("whole"))
+    said = nodes.get(dg.AssetKey("closes")).description or ""
+    assert f"{file}:9: target.tabel: unknown key; did you mean 'table'?" in said
+
+
+def test_flow_named_as_another_asset_is_refused_under_a_name_of_its_own(mill: Mill) -> None:
+    file = mill.declare("stock_1min_qfq")
+    nodes = mill.repository().asset_graph
+    said = nodes.get(dg.AssetKey("stock_1min_qfq_broken")).description or ""
+    assert f"{file}:3: name: 'stock_1min_qfq': there is an asset of this name already" in said
+    assert nodes.get(dg.AssetKey("stock_1min_qfq")).group_name == "bars"
