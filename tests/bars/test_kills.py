@@ -1,85 +1,28 @@
 """SIGKILL of the loader before any of its writes: nothing half done is seen, and a rerun ends in the right rows."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
 import pytest
 from bar_files import Row, assert_exact, books_balance, csv_text, deliver, entries, expected, line, minutes, run, table
+from dying import Load, server
 
 from marketdata_assets.bars import ingest as ingesting
 
 FRESH_STEPS = 24
 
 
-def doomed(dsn: str, folder: Path, steps: int) -> None:
-    """Load, and die before the database step after `steps`: a statement, a piece of COPY, or a COMMIT."""
-    left = steps
-
-    def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(function)
-        def step(*arguments: Any, **options: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-
-        return step
-
-    for owner, name in (
-        (psycopg.Cursor, "execute"),
-        (psycopg.Cursor, "copy"),
-        (psycopg.Copy, "write"),
-        (psycopg.Copy, "write_row"),
-        (psycopg.Transaction, "__exit__"),
-        (psycopg.Connection, "commit"),
-    ):
-        setattr(owner, name, mortal(getattr(owner, name)))
-    run(dsn, folder)
-
-
-def serve() -> None:
-    """Answer each order on stdin with the exit code of a child that carried it out; the imports are paid for once."""
-    for order in sys.stdin:
-        dsn, folder, steps = json.loads(order)
-        child = os.fork()
-        if child == 0:
-            try:
-                doomed(dsn, Path(folder), steps)
-            finally:
-                os._exit(1 if sys.exc_info()[0] else 0)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-
-
-Load = Callable[[str, Path, int], bool]
+def doomed(dsn: str, folder: str) -> None:
+    run(dsn, Path(folder))
 
 
 @pytest.fixture(scope="module")
 def survived() -> Iterator[Load]:
-    """A load in another process that is killed after so many steps; True when it needed no more of them."""
-    here = Path(__file__)
-    command = [sys.executable, "-c", f"import {here.stem} as kills; kills.serve()"]
-    with subprocess.Popen(command, cwd=here.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdin and server.stdout
-
-        def load(dsn: str, folder: Path, steps: int) -> bool:
-            print(json.dumps([dsn, str(folder), steps]), file=server.stdin, flush=True)
-            code = int(server.stdout.readline())
-            assert code in (0, -signal.SIGKILL)
-            return code == 0
-
+    with server(Path(__file__)) as load:
         yield load
-        server.stdin.close()
 
 
 def first_delivery(folder: Path, day: int) -> None:
@@ -152,9 +95,9 @@ def test_killed_worker_costs_nothing(dsn: str, tmp_path: Path, monkeypatch: pyte
     def kill_a_worker(done: int, total: int, place: str) -> None:
         workers = [
             worker
-            for server in psutil.Process().children()
-            if server.status() != psutil.STATUS_ZOMBIE and "multiprocessing.forkserver" in " ".join(server.cmdline())
-            for worker in server.children()
+            for child in psutil.Process().children()
+            if child.status() != psutil.STATUS_ZOMBIE and "multiprocessing.forkserver" in " ".join(child.cmdline())
+            for worker in child.children()
         ]
         if workers and not killed:
             killed.append(workers[0].pid)

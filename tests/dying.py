@@ -1,0 +1,77 @@
+"""A load that is killed before one of its database steps, in a process of its own. The imports are paid for once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+Load = Callable[..., bool]
+"""Called with what the module's `doomed` takes and then the steps; True when it needed no more of them."""
+
+
+def die_after(steps: int) -> None:
+    """Be killed before the database step after `steps`: a statement, a piece of COPY, or a COMMIT."""
+    left = steps
+
+    def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def step(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return step
+
+    for owner, name in (
+        (psycopg.Cursor, "execute"),
+        (psycopg.Cursor, "copy"),
+        (psycopg.Copy, "write"),
+        (psycopg.Copy, "write_row"),
+        (psycopg.Transaction, "__exit__"),
+        (psycopg.Connection, "commit"),
+    ):
+        setattr(owner, name, mortal(getattr(owner, name)))
+
+
+def serve(doomed: Callable[..., object]) -> None:
+    """Answer each order on stdin with the exit code of a child that carried it out."""
+    for order in sys.stdin:
+        *arguments, steps = json.loads(order)
+        child = os.fork()
+        if child == 0:
+            try:
+                die_after(steps)
+                doomed(*arguments)
+            finally:
+                os._exit(1 if sys.exc_info()[0] else 0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+@contextmanager
+def server(module: Path) -> Iterator[Load]:
+    """Loads by the function `doomed` of a test module."""
+    command = [sys.executable, "-c", f"import dying, {module.stem} as module; dying.serve(module.doomed)"]
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=module.parent, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin and process.stdout
+
+        def load(*order: object) -> bool:
+            print(json.dumps(order, default=str), file=process.stdin, flush=True)
+            code = int(process.stdout.readline())
+            assert code in (0, -signal.SIGKILL)
+            return code == 0
+
+        yield load
+        process.stdin.close()
