@@ -18,6 +18,7 @@ class Rejects:
     quality: Quality
     reasons: dict[int, str] = field(default_factory=dict)
     rows: int = 0
+    _numbered: int = 0
 
     def add(self, line: int, reason: str) -> None:
         self.reasons.setdefault(line, reason)
@@ -37,10 +38,11 @@ class Rejects:
         return frame.filter(~bad)
 
     def lines(self, frame: pl.DataFrame) -> pl.Series:
-        """The line of each row; below 0, counted from the first, where a function has given rows of its own."""
+        """The line of each row; numbers below 0, none twice, where a function has given rows of its own."""
         if LINE in frame.columns:
             return frame[LINE]
-        return pl.Series(LINE, range(-1, -frame.height - 1, -1), dtype=pl.Int64)
+        first, self._numbered = -1 - self._numbered, self._numbered + frame.height
+        return pl.Series(LINE, range(first, first - frame.height, -1), dtype=pl.Int64)
 
     def __len__(self) -> int:
         return len(self.reasons)

@@ -129,6 +129,15 @@ def test_a_mistake_names_flow_unit_handler_and_shape(handler: str, said: str) ->
     assert said in str(caught.value)
 
 
+def test_rows_that_a_function_made_have_numbers_of_their_own() -> None:
+    rejects = Rejects(flow("sort: [k]").quality)
+    made = TWO.drop(LINE)
+    assert [rejects.lines(made).to_list(), rejects.lines(made).to_list()] == [
+        [-1, -2, -3, -4, -5],
+        [-6, -7, -8, -9, -10],
+    ]
+
+
 PRICES = """loader: {columns: [code, close], types: {close: double}}
 target: {table: t, mode: append, columns: {code: text, twice: double}}
 handlers:
