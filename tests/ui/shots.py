@@ -35,7 +35,8 @@ TALL = 1250
 """What five columns of assets need before Dagster shows more of them than their names."""
 TALLER = 2100
 """The same for seven tables above one another."""
-START_SECONDS = 240
+DOMAINS = ("BARS", "ALPHAS", "TICKS", "CAPTURES", "FLOWS")
+START_SECONDS = 360
 PAGE_SECONDS = 45
 
 LINEAGE = "/locations/marketdata_assets/asset-groups/bars/lineage"
@@ -76,7 +77,7 @@ class Marketdata:
         self.out, self.log = home / f"{command}.out", home / f"{command}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
         # The samples count as still being written, so that the sensor does not load them again while pages are read.
-        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in ("BARS", "ALPHAS", "TICKS", "CAPTURES")}
+        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in DOMAINS}
         ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, **quiet}
         script = f"import signal; signal.signal(signal.SIGINT, signal.{interrupt})"
         with self.out.open("wb") as out, self.log.open("wb") as log:

@@ -22,7 +22,7 @@ from shots import (
     AUTOMATION,
     PARTITIONS,
     PLOT,
-    TALL,
+    TALLER,
     Browser,
     Marketdata,
     browser,
@@ -32,6 +32,7 @@ from shots import (
 )
 
 from marketdata_assets.bars import sample
+from marketdata_assets.cli.demo import DAILY_FILES
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
 from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
@@ -57,11 +58,13 @@ EXCHANGES = (
     "exchange_ohlcv_1m",
 )
 EXCHANGE_CHECKS = ("bars_equal_klines", "bars_recomputed", "price_order")
+FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
     *("minute_bar_files_sensor", "bars_nightly", "kline_behind_bars", "alphas_hourly", "alphas_daily"),
     *("alphas_rotation", "alphas_nightly", "alpha_files_sensor", "alphas_follow", "brain_accounts_sensor"),
     *("tick_files_sensor", "ticks_daily", "ticks_nightly", "symbols_daily"),
     *("exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
+    *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
 }
 
 DASHED = "return [...document.querySelectorAll('*')].filter(e => getComputedStyle(e).borderTopStyle == 'dashed')"
@@ -118,7 +121,7 @@ def bar_files(home: Path) -> list[Path]:
 def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ours = itertools.takewhile(lambda line: not line.startswith("\x1b"), demo.out.read_text().splitlines())
     bars, kline, alphas, *others = ours  # Dagster's coloured lines come after them
-    ticks, exchanges = others[:5], others[5:]
+    ticks, exchanges, flows = others[:5], others[5:8], others[8:]
     rows = sum(len(file_rows(path)) for path in bar_files(home))
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample.STOCKS)} codes, 0 files unchanged")
@@ -139,6 +142,9 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert gaps.startswith("exchange gaps 1 of 2 days; 0 healed now with 0 trades, 0 open; ")
     assert days.startswith("exchange bars ")
     assert days.endswith(f" {len(OF_DAYS)} checks passed")
+    assert [line.split()[0] for line in flows] == list(FLOWS)
+    loaded = f"; {DAILY_FILES} files loaded, 0 unchanged, 0 failed; 3 checks passed"
+    assert all(line.endswith(loaded) for line in flows)
 
 
 def test_kline_is_right_to_the_last_digit(home: Path, demo: Marketdata) -> None:
@@ -271,7 +277,7 @@ def test_page_of_the_gaps_shows_them_on_a_line_of_time(chromium: Browser, tmp_pa
 
 
 def test_automation_is_on(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open(AUTOMATION, height=TALL)
+    chromium.open(AUTOMATION, height=TALLER)
     chromium.until(lambda: len(chromium.driver.execute_script(SWITCHES)) == len(SWITCHED), "all switches")
     chromium.shot(tmp_path / "automation.png")
     lines = chromium.text().splitlines()
@@ -300,6 +306,8 @@ def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home
     assert [said["ticks"]["tables"][name]["changed"] for name in ("tick_data", "order_book", "factors")] == [0, 0, 0]
     assert (said["ticks"]["success"], said["ticks"]["tables"]["tick_data"]["requests"]) == (True, 0)
     assert said["exchanges"]["tables"]["captures"]["unchanged"] == 3
+    assert [said["flows"][name]["files_unchanged"] for name in FLOWS] == [DAILY_FILES] * len(FLOWS)
+    assert [said["flows"][name]["rows"] for name in FLOWS] == [0] * len(FLOWS)
     assert not (home / "stack.json").exists()
     commands = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
     assert [command for command in commands if str(home) in command] == []

@@ -4,6 +4,7 @@ One that cannot be read takes nothing else away: it is an asset that says what i
 """
 
 import re
+import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +60,12 @@ def definitions(folder: Path, taken: Collection[str]) -> dg.Definitions:
     flows = [one.flow for one in found if one.flow is not None]
     specs = {build.files_key(flow): build.files_of(flow) for flow in reversed(flows)}
     dashed = [spec for key, spec in specs.items() if key not in taken and key not in {one.name for one in found}]
-    return dg.Definitions.merge(
-        dg.Definitions(assets=[*dashed, *_broken(found, taken)]), *(build.definitions(flow) for flow in flows)
-    )
+    with warnings.catch_warnings():
+        # As Dagster itself does for what it loads from a folder.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.Definitions.merge(
+            dg.Definitions(assets=[*dashed, *_broken(found, taken)]), *(build.definitions(flow) for flow in flows)
+        )
 
 
 def _found(file: Path, taken: Collection[str]) -> Found:
