@@ -189,3 +189,12 @@ def test_trial_refuses_the_second_row_of_a_key(tmp_path: Path, here: Command) ->
     tried = try_file(read(home / "defs.yaml"), sample)
     assert list(tried.rejects) == [14]
     assert (tried.rows.height, tried.read, tried.too_many) == (12, 13, True)
+
+
+def test_flow_by_months_says_nothing_but_its_line(here: Command, tmp_path: Path) -> None:
+    here("flows", "new", "my_prices")
+    file = tmp_path / "flows" / "my_prices" / "defs.yaml"
+    file.write_text(file.read_text().replace("partitions: none", "partitions: {month: day}"))
+    run = here("flows", "run", "my_prices", "--data-dir", str(file.parent / "sample"))
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout.splitlines()) == 1

@@ -136,5 +136,5 @@ def checks_alone(mill: Mill) -> dict[str, bool]:
     }.values()
     job = dg.Definitions(
         asset_checks=[checks], jobs=[dg.define_asset_job("alone", dg.AssetSelection.checks(checks))]
-    ).get_job_def("alone")
+    ).resolve_job_def("alone")
     return verdicts(job.execute_in_process(instance=mill.instance, resources={"postgres": Postgres()}))
