@@ -15,3 +15,8 @@ UNDER_WAY = [
 def under_way(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
     """The runs under way at this moment, queued ones too."""
     return instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY))
+
+
+def job_under_way(instance: dg.DagsterInstance, job: str) -> bool:
+    """Whether a run of the job has not ended."""
+    return any(run.job_name == job for run in under_way(instance))

@@ -6,7 +6,6 @@ that is not enabled or has no credentials; without any, the schedules skip.
 """
 
 import datetime as dt
-import hashlib
 import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import dagster as dg
 from marketdata_assets.alphas import watch
 from marketdata_assets.defs.alphas import accounts
 from marketdata_assets.defs.busy import under_way
+from marketdata_assets.defs.run_keys import key_of
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
     BRAIN_ACCOUNTS,
@@ -167,7 +167,7 @@ def alpha_files_sensor(
         waiting = f"; {len(seen.waiting)} months are still being written" if seen.waiting else ""
         return dg.SkipReason(f"nothing new in {alphas_dir.path}{waiting}")
     added = accounts.missing(accounts.known(context.instance), (account for account, _ in due))
-    state = hashlib.sha256(seen.cursor.encode()).hexdigest()[:16]
+    state = key_of(seen.cursor)
     return dg.SensorResult(
         run_requests=requests(context.instance, due, state, new_accounts=added),
         dynamic_partitions_requests=[BRAIN_ACCOUNTS.build_add_request(added)] if added else [],

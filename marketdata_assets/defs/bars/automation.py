@@ -3,13 +3,13 @@
 What counts as touched or stale is decided in `bars.watch` and `bars.status`.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from marketdata_assets.bars import status, watch
+from marketdata_assets.defs.run_keys import key_of
 from marketdata_assets.partitions import BAR_MONTHS, neighbours, range_tags
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
@@ -40,8 +40,7 @@ def minute_bar_files_sensor(
         context.update_cursor(seen.cursor)
         waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""
         return dg.SkipReason(f"nothing new in {bar_files.path}{waiting}")
-    # Dagster indexes run keys, and an index of Postgres takes no value of more than a few KB.
-    state = hashlib.sha256(seen.key.encode()).hexdigest()[:16]
+    state = key_of(seen.key)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=f"{first}:{last}:{state}", tags=range_tags(first, last))

@@ -3,15 +3,15 @@
 What is new or behind is decided in `exchanges.tables.watch` and `exchanges.tables.status`.
 """
 
-import hashlib
 import time
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.busy import under_way
+from marketdata_assets.defs.busy import job_under_way, under_way
 from marketdata_assets.defs.exchanges import days, feeding, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
+from marketdata_assets.defs.run_keys import key_of
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import day_ranges, days_of, range_tags
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
@@ -28,11 +28,6 @@ tables_job = dg.define_asset_job(
 days_job = dg.define_asset_job(DAYS_JOB, selection=BY_DAYS, description="Close gaps of some days and make their bars.")
 
 
-def busy(instance: dg.DagsterInstance, job: str) -> bool:
-    """Whether a run of the job is under way, or queued."""
-    return any(run.job_name == job for run in under_way(instance))
-
-
 @dg.schedule(
     job=tables_job,
     cron_schedule="*/5 * * * *",
@@ -47,7 +42,7 @@ def exchange_drain(context: dg.ScheduleEvaluationContext, nats: Nats) -> dg.RunR
         return dg.SkipReason(str(error))
     if not waiting:
         return dg.SkipReason("nothing waits in the stream")
-    if busy(context.instance, TABLES_JOB):
+    if job_under_way(context.instance, TABLES_JOB):
         return dg.SkipReason("a run that fills the tables is under way")
     return dg.RunRequest(run_config=_config(stream=True, captures=False))
 
@@ -72,11 +67,11 @@ def exchange_captures_sensor(
         context.update_cursor(seen.cursor)
         waiting = f"; still being written: {', '.join(path.name for path in seen.waiting)}" if seen.waiting else ""
         return dg.SkipReason(f"nothing new in {exchanges.path}{waiting}")
-    if busy(context.instance, TABLES_JOB):
+    if job_under_way(context.instance, TABLES_JOB):
         return dg.SkipReason(
             "a run that fills the tables is under way; the files are looked at again when it has ended"
         )
-    state = hashlib.sha256(seen.cursor.encode()).hexdigest()[:16]
+    state = key_of(seen.cursor)
     config = _config(stream=False, files=[str(path) for path in seen.files])
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=state, run_config=config)], cursor=seen.cursor)
 

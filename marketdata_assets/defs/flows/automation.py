@@ -3,15 +3,15 @@
 What is behind is decided in `flows.status`, by the names, sizes and times of files and the ledger.
 """
 
-import hashlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.busy import under_way
+from marketdata_assets.defs.busy import job_under_way
 from marketdata_assets.defs.flows.partitions import current_month, dynamic_name, spans
+from marketdata_assets.defs.run_keys import key_of
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.partitions import range_tags
 from marketdata_assets.resources import FlowFiles, Postgres
@@ -55,7 +55,7 @@ def sensor(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.Sen
         folder = flow_files.path / flow.loader.folder
         if not folder.is_dir():
             return dg.SkipReason(f"there is no {folder}")
-        if busy(context.instance, flow):
+        if job_under_way(context.instance, job_name(flow)):
             return dg.SkipReason("a run is under way; what it leaves is seen to after it")
         behind = _behind(postgres, flow, flow_files)
         oldest_unquiet = time.time_ns() - int(flow_files.quiet_seconds * 1e9)
@@ -85,18 +85,13 @@ def schedule(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.S
         behind = _behind(postgres, flow, flow_files)
         if not behind:
             return dg.SkipReason(f"nothing new in {flow_files.path / flow.loader.folder}")
-        if busy(context.instance, flow):
+        if job_under_way(context.instance, job_name(flow)):
             return dg.SkipReason("a run is under way; what it leaves is seen to the next time")
         if flow.partitions == "file":
             add_files(context.instance, flow, [unit.name for unit in behind])
         return [dg.RunRequest(tags=tags) for tags in tags_of(context.instance, flow, [unit.name for unit in behind])]
 
     return by_clock
-
-
-def busy(instance: dg.DagsterInstance, flow: FlowDefinition) -> bool:
-    """Whether a run of the flow's job has not ended."""
-    return any(run.job_name == job_name(flow) for run in under_way(instance))
 
 
 def add_files(instance: dg.DagsterInstance, flow: FlowDefinition, names: Sequence[str]) -> None:
@@ -130,7 +125,7 @@ def _requests(instance: dg.DagsterInstance, flow: FlowDefinition, due: "Sequence
         due = sorted(due, key=lambda unit: unit.name)[:MAX_FILES]
         add_files(instance, flow, [unit.name for unit in due])
     seen = "\n".join(sorted(f"{unit.name} {unit.size} {unit.modified_ns}" for unit in due))
-    key = hashlib.sha256(seen.encode()).hexdigest()[:16]
+    key = key_of(seen)
     requests = [
         dg.RunRequest(run_key=f"{key}:{number}", tags=tags)
         for number, tags in enumerate(tags_of(instance, flow, [unit.name for unit in due]))

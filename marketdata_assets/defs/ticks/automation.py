@@ -5,7 +5,6 @@ TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedu
 """
 
 import datetime as dt
-import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.busy import under_way
+from marketdata_assets.defs.run_keys import key_of
 from marketdata_assets.defs.ticks import selection, symbols
 from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months_of
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -147,7 +147,7 @@ def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.S
     if not seen.units and not seen.books:
         context.update_cursor(seen.cursor)
         return dg.SkipReason(_nothing_new(ticks, seen))
-    state = hashlib.sha256(seen.cursor.encode()).hexdigest()[:16]
+    state = key_of(seen.cursor)
     requests = []
     if seen.units:
         # A day that is covered may have changed in the files; what a better provider delivered stands all the same.
