@@ -6,6 +6,7 @@ MarketDataError
         ├── BadDefinition        the YAML is not a flow: file, line, field and fix of each problem
         ├── BadFunction          a handler's function cannot be imported
         ├── UnknownUnit          a file that a run was asked for is not there
+        ├── NoFolder             the folder of the flow's files is missing
         ├── BadFile              a file cannot be read: damaged, moved away, empty
         ├── BadHeader            columns that the flow names are not in the header
         ├── WrongEncoding        the bytes are not text in the declared encoding
@@ -63,6 +64,14 @@ class UnknownUnit(FlowError):
     def __init__(self, flow: str, unit: str, folder: str) -> None:
         self.unit = unit
         super().__init__(f"flow {flow}: no file {unit!r} in {folder}. Deliver it, or ask for one that is there.")
+
+
+class NoFolder(FlowError):
+    """The folder of the flow's files is missing."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        super().__init__(f"{folder}: no such folder. Make it, or mend loader.folder or MARKETDATA_FLOWS_DATA.")
 
 
 class BadFile(FlowError):

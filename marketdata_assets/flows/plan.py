@@ -12,7 +12,7 @@ from marketdata_assets.stores import ledger
 
 
 def units(flow: FlowDefinition, folder: Path) -> list[Unit]:
-    """The flow's units below the data folder, the biggest first. Raises BadFile when its folder is missing."""
+    """The flow's units below the data folder, the biggest first. Raises NoFolder."""
     return find(flow.loader, folder)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from marketdata_assets.flows.definition import Loader
-from marketdata_assets.flows.errors import BadFile
+from marketdata_assets.flows.errors import BadFile, NoFolder
 
 CLOCK_TICK_NS = 100_000_000
 
@@ -41,10 +41,10 @@ class Bytes(Protocol):
 
 
 def find(loader: Loader, folder: Path) -> list[Unit]:
-    """The units below `folder`, the biggest first. Raises BadFile when the flow's folder is missing."""
+    """The units below `folder`, the biggest first. Raises NoFolder."""
     root = folder / loader.folder
     if not root.is_dir():
-        raise BadFile(str(root), "no such folder; make it, or mend loader.folder or the data folder")
+        raise NoFolder(str(root))
     paths = {path for pattern in loader.glob for path in root.glob(pattern)}
     found: list[Unit] = []
     for path in paths:

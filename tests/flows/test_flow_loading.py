@@ -10,7 +10,7 @@ import pytest
 from flow_files import PRICES, closes, deliver, flow, lines, metadata, quarantined, rows, run
 
 from marketdata_assets.flows import plan, storage
-from marketdata_assets.flows.errors import BadFile, SchemaDrift, UnknownUnit
+from marketdata_assets.flows.errors import NoFolder, SchemaDrift, UnknownUnit
 from marketdata_assets.flows.version import code_version
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
@@ -165,7 +165,7 @@ def test_an_empty_file_is_empty_and_a_missing_folder_or_file_is_named(dsn: str, 
     assert run(prices, dsn, tmp_path).unchanged == 1
     with pytest.raises(UnknownUnit, match=r"no file 'x\.csv'"):
         run(prices, dsn, tmp_path, units=["x.csv"])
-    with pytest.raises(BadFile, match="no such folder"):
+    with pytest.raises(NoFolder, match="no such folder"):
         run(prices, dsn, tmp_path / "nowhere")
 
 
