@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -17,8 +17,22 @@ Load = Callable[..., bool]
 """Called with what the module's `doomed` takes and then the steps; True when it needed no more of them."""
 
 
-def die_after(steps: int) -> None:
-    """Be killed before the database step after `steps`: a statement, a piece of COPY, or a COMMIT."""
+Steps = Iterable[tuple[object, str]]
+"""Functions at which a process may die: their owner and name."""
+
+DATABASE_STEPS: Steps = (
+    (psycopg.Cursor, "execute"),
+    (psycopg.Cursor, "copy"),
+    (psycopg.Copy, "write"),
+    (psycopg.Copy, "write_row"),
+    (psycopg.Transaction, "__exit__"),
+    (psycopg.Connection, "commit"),
+)
+"""A statement, a piece of COPY, or a COMMIT."""
+
+
+def die_after(steps: int, where: Steps = DATABASE_STEPS) -> None:
+    """Be killed before the step after `steps`."""
     left = steps
 
     def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,29 +46,27 @@ def die_after(steps: int) -> None:
 
         return step
 
-    for owner, name in (
-        (psycopg.Cursor, "execute"),
-        (psycopg.Cursor, "copy"),
-        (psycopg.Copy, "write"),
-        (psycopg.Copy, "write_row"),
-        (psycopg.Transaction, "__exit__"),
-        (psycopg.Connection, "commit"),
-    ):
+    for owner, name in where:
         setattr(owner, name, mortal(getattr(owner, name)))
+
+
+def child(steps: int, work: Callable[[], object], where: Steps = DATABASE_STEPS) -> int:
+    """Do `work` in a child that is killed before the step after `steps`; its exit code."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            die_after(steps, where)
+            work()
+        finally:
+            os._exit(1 if sys.exc_info()[0] else 0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def serve(doomed: Callable[..., object]) -> None:
     """Answer each order on stdin with the exit code of a child that carried it out."""
     for order in sys.stdin:
         *arguments, steps = json.loads(order)
-        child = os.fork()
-        if child == 0:
-            try:
-                die_after(steps)
-                doomed(*arguments)
-            finally:
-                os._exit(1 if sys.exc_info()[0] else 0)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print(child(steps, lambda arguments=arguments: doomed(*arguments)), flush=True)
 
 
 @contextmanager

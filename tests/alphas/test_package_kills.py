@@ -5,51 +5,26 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pytest
 from archives import ACCOUNT, MONTH, alpha, on_disk, pack, packed, put
+from dying import child
 
 from marketdata_assets.alphas import sample
+
+FILE_STEPS = (
+    *((os, name) for name in ("replace", "unlink", "fsync", "mkdir", "pread")),
+    *((Path, name) for name in ("open", "read_bytes")),
+)
 
 
 def doomed(work: Callable[[], Any], steps: int) -> bool:
     """Do `work` in a child that is killed before the file system step after `steps`; True when it needed no more."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            _mortal(steps)
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = child(steps, work, FILE_STEPS)
     assert code in (0, -signal.SIGKILL)
     return code == 0
-
-
-def _mortal(steps: int) -> None:
-    left = steps
-
-    def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(function)
-        def step(*arguments: Any, **options: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-
-        return step
-
-    for owner, name in (
-        *((os, name) for name in ("replace", "unlink", "fsync", "mkdir", "pread")),
-        *((Path, name) for name in ("open", "read_bytes")),
-    ):
-        setattr(owner, name, mortal(getattr(owner, name)))
 
 
 @pytest.mark.parametrize("zstd", [False, True])
