@@ -4,7 +4,7 @@ How the messages of a venue follow one another is the business of that venue's m
 crossed book means is the same for all of them and said here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -17,6 +17,7 @@ from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument, plain
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+from marketdata_assets.exchanges.wants import Want
 
 Status = Literal["waiting", "live", "broken"]
 Cause = Literal[
@@ -99,6 +100,14 @@ class Book:
         self.bids.exact = True
         self.replace(bids, asks)
         return True
+
+
+def forget(books: Mapping[str, "BookState"], wants: MutableMapping[str, Want], instrument: str) -> None:
+    """An instrument is no longer followed: its books wait for a snapshot, and nothing is asked for them."""
+    for key, state in books.items():
+        if state.instrument.name == instrument:
+            state.status, state.hole = "waiting", None
+            wants.pop(key, None)
 
 
 def _plain(text: str) -> str:

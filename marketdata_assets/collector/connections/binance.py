@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from marketdata_assets.calls import Patience
-from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription, span_of
+from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
 from marketdata_assets.exchanges.binance import answers
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import WEIGHTS, limits
@@ -158,16 +158,12 @@ class BinanceSpeaker:
         path, params, weight = snapshot_path(self.market_type, instrument)
         return Request(path, params, cost=weight)
 
-    def polls(self, types: Sequence[str]) -> tuple[str, ...]:
-        return ("open_interest",) if "open_interest" in types and self.market_type != "spot" else ()
+    def polls(self, types: Sequence[str]) -> dict[str, AskFor]:
+        asked = "open_interest" in types and self.market_type != "spot"
+        return {"open_interest": self._open_interest} if asked else {}
 
-    def poll(self, data_type: str, instrument: str) -> Request:
+    def _open_interest(self, instrument: str) -> Request:
         return self._request("openInterest", {"symbol": instrument})
-
-    def forget(self, feed: BinanceFeed, instrument: str) -> None:
-        feed.chains.pop(instrument, None)
-        feed.books.pop(instrument, None)
-        feed.wants.pop(instrument, None)
 
     def _subscription(self, name: str, stream: Stream, interval: str, tag: str) -> Subscription:
         key = stream_name(stream, name, interval)

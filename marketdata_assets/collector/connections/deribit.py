@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from marketdata_assets.calls import Patience
-from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription, span_of
+from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
 from marketdata_assets.exchanges.deribit import session
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.deribit.history import LISTS, limits
@@ -82,6 +82,7 @@ class DeribitSpeaker:
     trades = f"trades.{SPEED}"
     numbered = False
     books_hang = True
+    snapshot: AskFor | None = None  # a book comes with its subscription
     most = session.CHANNELS_PER_CONNECTION
     connects_per_second = 1.0
     ping_after = 1.5 * session.HEARTBEAT_SECONDS
@@ -138,17 +139,5 @@ class DeribitSpeaker:
     def listings(self) -> list[Request]:
         return [Request("/public/get_instruments", {"currency": "any", "expired": "false"}, LISTS)]
 
-    def snapshot(self, instrument: str) -> Request:
-        raise NotImplementedError("a book of Deribit comes with its subscription")
-
-    def polls(self, types: Sequence[str]) -> tuple[str, ...]:
-        return ()
-
-    def poll(self, data_type: str, instrument: str) -> Request:
-        raise NotImplementedError("Deribit has a channel for everything")
-
-    def forget(self, feed: DeribitFeed, instrument: str) -> None:
-        for key, state in feed.books.items():
-            if state.instrument.name == instrument:
-                state.status, state.hole = "waiting", None
-                feed.wants.pop(key, None)
+    def polls(self, types: Sequence[str]) -> dict[str, AskFor]:
+        return {}

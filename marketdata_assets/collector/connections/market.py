@@ -20,7 +20,7 @@ from marketdata_assets.collector.connections.intake import Intake, OnRecords, On
 from marketdata_assets.collector.connections.jobs import NO_ANSWER, Job
 from marketdata_assets.collector.connections.mending import Mending
 from marketdata_assets.collector.connections.plan import Shard, parts
-from marketdata_assets.collector.connections.speaking import Request, Speaker, Subscription
+from marketdata_assets.collector.connections.speaking import AskFor, Request, Speaker, Subscription
 from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.connections.symbols import resolve
 from marketdata_assets.collector.connections.timing import Timing
@@ -70,7 +70,7 @@ class Market:
         self._places = 0
         self._mending = Mending(speaker, self.feed, self.timing, self._connection_of, self._ask)
         self._listing = Job("instruments", self.timing.listing, self._list, at_once=False)
-        self._jobs = [self._listing, *(self._poll_job(one) for one in speaker.polls(self._types))]
+        self._jobs = [self._listing, *(self._poll_job(*one) for one in speaker.polls(self._types).items())]
         self._listed_at = 0.0
         self._rest: Rest | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -125,7 +125,7 @@ class Market:
             self._intake.holes.forget(name)
         empty = self._unsubscribe()
         for name in names:
-            self.speaker.forget(self.feed, name)
+            self.feed.forget(name)
         await asyncio.gather(*map(self._close, empty))
         return names
 
@@ -211,15 +211,15 @@ class Market:
             found, self.unknown = self._resolved(self.unknown)
             self._follow(found)
 
-    def _poll_job(self, data_type: str) -> Job:
-        return Job(data_type, self.timing.polls[data_type], lambda: self._poll(data_type))
+    def _poll_job(self, data_type: str, ask_for: AskFor) -> Job:
+        return Job(data_type, self.timing.polls[data_type], lambda: self._poll(ask_for))
 
-    async def _poll(self, data_type: str) -> None:
+    async def _poll(self, ask_for: AskFor) -> None:
         """Ask for each instrument, though some fail; then raise what the last one failed with."""
         failure: Exception | None = None
         for name in self.instruments:
             try:
-                await self._ask(self.speaker.poll(data_type, name))
+                await self._ask(ask_for(name))
             except NO_ANSWER as error:
                 failure = error
         if failure:
@@ -236,7 +236,7 @@ class Market:
         wanted: dict[str, Subscription] = {}
         for one in new:
             intake.names[one.name] = one
-            speaker.forget(self.feed, one.name)
+            self.feed.forget(one.name)
             wanted.update((each.key, each) for each in speaker.subscriptions(one, self._types))
         missing = [one for one in wanted.values() if one.key not in intake.subscribed]
         self._place(missing)

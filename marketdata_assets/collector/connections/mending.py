@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from marketdata_assets.collector.connections.connection import NS, Connection
 from marketdata_assets.collector.connections.jobs import NO_ANSWER
 from marketdata_assets.collector.connections.socket import Socket
-from marketdata_assets.collector.connections.speaking import Feed, Request, Speaker
+from marketdata_assets.collector.connections.speaking import AskFor, Feed, Request, Speaker
 from marketdata_assets.collector.connections.timing import Timing
 from marketdata_assets.exchanges.wants import Want
 
@@ -49,15 +49,15 @@ class Mending:
             connection = self.find(self.speaker.book_key(want))
             if connection is None or connection.socket is None or connection.socket.over:
                 continue
-            if want.how == "snapshot":
-                self._snapshot(name, want, connection.socket, now)
+            if want.how == "snapshot" and self.speaker.snapshot:
+                self._snapshot(name, want, self.speaker.snapshot, connection.socket, now)
             elif not connection.socket.busy and self._due(name, want, connection.socket, now):
                 self._tried[name] = now
                 anew.setdefault(connection.socket, []).append(self.speaker.book_key(want))
         for socket, keys in anew.items():
             socket.again(keys)
 
-    def _snapshot(self, name: str, want: Want, socket: Socket, now: int) -> None:
+    def _snapshot(self, name: str, want: Want, ask_for: AskFor, socket: Socket, now: int) -> None:
         """A snapshot is of use once diffs come that it can meet."""
         key = self.speaker.book_key(want)
         if name in self._under_way or len(self._under_way) >= AT_ONCE:
@@ -70,12 +70,12 @@ class Mending:
         if not heard or now - began < self.timing.before_snapshot * NS:
             return
         self._tried[name] = now
-        task = self._under_way[name] = asyncio.ensure_future(self._fetch(want.instrument))
+        task = self._under_way[name] = asyncio.ensure_future(self._fetch(ask_for(want.instrument)))
         task.add_done_callback(lambda _: self._under_way.pop(name, None))
 
-    async def _fetch(self, instrument: str) -> None:
+    async def _fetch(self, request: Request) -> None:
         try:
-            await self.ask(self.speaker.snapshot(instrument))
+            await self.ask(request)
         except NO_ANSWER as error:
             self.last_error = str(error)[:300]
 

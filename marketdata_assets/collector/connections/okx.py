@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from marketdata_assets.calls import Patience
-from marketdata_assets.collector.connections.speaking import Heard, Pace, Request, Subscription, span_of
+from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
 from marketdata_assets.exchanges.okx.control import UNSUBSCRIBED
@@ -108,6 +108,7 @@ class OkxSpeaker:
     trades = "trades"
     numbered = False
     books_hang = True
+    snapshot: AskFor | None = None  # a book comes with its subscription
     most = 300  # ours
     connects_per_second = 0.9 * session.CONNECTIONS_PER_SECOND
     ping_after = session.PING_AFTER_SECONDS - 5.0
@@ -171,20 +172,8 @@ class OkxSpeaker:
             queries = [{"instType": kind} for kind in KINDS[self.market_type]]
         return [Request(API + path, query, path) for query in queries]
 
-    def snapshot(self, instrument: str) -> Request:
-        raise NotImplementedError("a book of OKX comes with its subscription")
-
-    def polls(self, types: Sequence[str]) -> tuple[str, ...]:
-        return ()
-
-    def poll(self, data_type: str, instrument: str) -> Request:
-        raise NotImplementedError("OKX has a channel for everything")
-
-    def forget(self, feed: OkxFeed, instrument: str) -> None:
-        for key, state in feed.books.items():
-            if state.instrument.name == instrument:
-                state.status, state.hole = "waiting", None
-                feed.wants.pop(key, None)
+    def polls(self, types: Sequence[str]) -> dict[str, AskFor]:
+        return {}
 
     def _subscription(self, key: str, name: str, tag: str, every: int = 0) -> Subscription:
         arg = arg_of(key)

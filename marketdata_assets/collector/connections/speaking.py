@@ -3,10 +3,10 @@
 Each venue's words are the business of its own module. Nothing is sent here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from marketdata_assets.calls import Patience
 from marketdata_assets.exchanges.books import BookState
@@ -41,6 +41,10 @@ class Request:
     params: Mapping[str, str | int]
     lane: str = ""
     cost: float = 1.0
+
+
+AskFor = Callable[[str], Request]
+"""By the venue's name of an instrument."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Feed(Protocol):
     def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]: ...
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]: ...
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]: ...
+    def forget(self, instrument: str) -> None: ...
 
 
 class Speaker(Protocol):
@@ -148,16 +153,11 @@ class Speaker(Protocol):
         """The requests that bring the list of instruments."""
         ...
 
-    def snapshot(self, instrument: str) -> Request:
-        """The request that brings a book."""
+    @property
+    def snapshot(self) -> AskFor | None:
+        """The request that brings a book; None where books come with their subscription."""
         ...
 
-    def polls(self, types: Sequence[str]) -> tuple[str, ...]:
-        """Those types of which there is no stream."""
-        ...
-
-    def poll(self, data_type: str, instrument: str) -> Request: ...
-
-    def forget(self, feed: Any, instrument: str) -> None:
-        """An instrument is no longer followed: its books in the feed that `feed` made are not to be believed."""
+    def polls(self, types: Sequence[str]) -> Mapping[str, AskFor]:
+        """Those types of which there is no stream, and what asks for one of an instrument."""
         ...

@@ -140,6 +140,10 @@ class BinanceFeed:
         """The socket of `connection` is a new one: each book on it needs a snapshot again."""
         return self._market.reopened(ts_recv, connection)
 
+    def forget(self, instrument: str) -> None:
+        """An instrument is no longer followed: its book is not to be believed any more."""
+        self._market.forget(instrument)
+
     def stream_of(self, raw: bytes) -> str:
         """The stream of a message without its instrument, as `depth@100ms`, or the name of its event, for counting."""
         try:

@@ -65,6 +65,11 @@ class MarketBooks:
             made += self._settled(name, chain.reopened(connection, ts_recv), ts_recv)
         return made
 
+    def forget(self, name: str) -> None:
+        """An instrument is no longer followed: its book is not to be believed any more."""
+        for by_name in (self.chains, self.states, self.wants):
+            by_name.pop(name, None)
+
     def _begun(self, name: str, one: Facts) -> Chain:
         chain = self.chains[name] = Chain(one.one, "depth")
         self.states[name] = chain.state

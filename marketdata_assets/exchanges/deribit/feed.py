@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.books import BookState, forget
 from marketdata_assets.exchanges.deribit import parse, rest
 from marketdata_assets.exchanges.deribit.book import Chain, told
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
@@ -118,6 +118,10 @@ class DeribitFeed:
                 made += chain.state.reopened(ts_recv)
                 self._want(channel, chain, ts_recv)
         return made
+
+    def forget(self, instrument: str) -> None:
+        """An instrument is no longer followed: its books are not to be believed any more."""
+        forget(self.books, self.wants, instrument)
 
     def stream_of(self, raw: bytes) -> str:
         """The channel without its instrument, as book.raw; or what else the message is. Never raises."""

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.books import BookState, forget
 from marketdata_assets.exchanges.errors import BadMessage, ExchangesError
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx import channels, control
@@ -80,6 +80,10 @@ class OkxFeed:
                 made += stream.state.reopened(ts_recv)
                 self._look_at(key, ts_recv)
         return made
+
+    def forget(self, instrument: str) -> None:
+        """An instrument is no longer followed: its books are not to be believed any more."""
+        forget(self.books, self.wants, instrument)
 
     def stream_of(self, raw: bytes) -> str:
         """The channel of a message, or its event, for counting."""
