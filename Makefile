@@ -61,7 +61,7 @@ bench: env
 # Resolves the newest versions into requirements.lock, with hashes and without addresses.
 lock: env
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra plots --extra live --group dev --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra plots --extra live --extra ray --group dev --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-strip-extras --no-header --upgrade --quiet --output-file requirements.lock
 
 clean:
