@@ -11,7 +11,7 @@ from marketdata_assets.cli import app
 from marketdata_assets.settings import Settings
 
 PROJECT = Path(__file__).parents[1]
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"^(?:\.venv/bin/)?marketdata [^#\n]*|`marketdata ([^`]*)`", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
@@ -35,7 +35,7 @@ def test_links_and_pictures_are_there(page: Path) -> None:
 
 
 def test_every_variable_is_in_the_configuration_page() -> None:
-    text = (PROJECT / "docs" / "configuration.md").read_text()
+    text = (PROJECT / "docs" / "reference" / "configuration.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     ports = {f"MARKETDATA{name}" for name in named if name.startswith("_") and name.endswith("_PORT")}

@@ -11,7 +11,7 @@ from marketdata_assets.flows.definition import IDENTIFIER
 from marketdata_assets.flows.errors import CannotWrite
 
 DEFINITION = """\
-# What each line may say: docs/flows.md. Look whether it is right: marketdata flows check $name
+# What each line may say: docs/concepts/flows.md. Look whether it is right: marketdata flows check $name
 type: marketdata_assets.components.Flow
 
 attributes:

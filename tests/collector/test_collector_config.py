@@ -186,7 +186,7 @@ def test_a_variable_that_makes_no_sense_is_named(
 
 
 def test_every_variable_stands_on_the_page() -> None:
-    page = (PROJECT / "docs" / "collector.md").read_text()
+    page = (PROJECT / "docs" / "concepts" / "collector.md").read_text()
     assert [name for name in CollectorSettings.model_fields if f"`{name.upper()}`" not in page] == []
     assert all(field.description for field in CollectorSettings.model_fields.values())
 

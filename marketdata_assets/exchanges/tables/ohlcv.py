@@ -1,6 +1,6 @@
 """Bars of one minute, a day at a time, computed in ClickHouse from the trades that stand there.
 
-What a bar is made of is defined in docs/exchanges.md, how it is computed in `sql/bars_of_day.sql`. A day is replaced in
+What a bar is made of is defined in docs/concepts/exchanges.md, how it is computed in `sql/bars_of_day.sql`. A day is replaced in
 one step, so that a reader sees it as it was or as it is. The ledger keeps from which trades and gaps a day was made.
 """
 

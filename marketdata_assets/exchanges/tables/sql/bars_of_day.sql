@@ -1,4 +1,4 @@
--- Purpose: bars of one minute of a day, from the trades that stand, as docs/exchanges.md defines them.
+-- Purpose: bars of one minute of a day, from the trades that stand, as docs/concepts/exchanges.md defines them.
 -- Parameters: first, end (the day, half open), slack (ns that the two clocks may differ), trades (a pattern of streams);
 -- what stands in for `other` leaves trades out. Locks: none.
 WITH
