@@ -106,11 +106,11 @@ class BinanceFeed:
         Written out for aggregate trades, which are most of what comes.
         """
         made: list[Outcome] = []
-        known, add = self._agg_trades.get, made.append
+        known, add, form_of, milliseconds = self._agg_trades.get, made.append, FORM, MILLISECONDS
         second, begin = self._second
         for raw in raws:
             try:
-                form = raw.translate(FORM) if len(raw) < LONG else b""
+                form = raw.translate(form_of) if len(raw) < LONG else b""
                 if told := known(form):
                     cut, make, sizes, side = told
                     at, millisecond, number, price, size, first, last = cut(raw.decode())
@@ -119,9 +119,12 @@ class BinanceFeed:
                             made += self._read(raw, b"", ts_recv, connection)
                             continue
                         second, begin = self._second = at, int(at) * SECOND
-                    in_base, contracts = sizes(size, price) if sizes else (size, None)
-                    when = begin + MILLISECONDS[millisecond]
-                    add(make(when, ts_recv, number, price, in_base, contracts, side, first, last))
+                    when = begin + milliseconds[millisecond]
+                    if sizes is None:
+                        add(make(when, ts_recv, number, price, size, None, side, first, last))
+                    else:
+                        in_base, contracts = sizes(size, price)
+                        add(make(when, ts_recv, number, price, in_base, contracts, side, first, last))
                 else:
                     made += self._read(raw, form, ts_recv, connection)
             except _BROKEN_BYTES as error:
