@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Processes of the test run; each starts servers of its own.
 WORKERS ?= 2
 
-.PHONY: env demo test browser servers screenshots lint bench lock clean
+.PHONY: env demo test browser servers screenshots docs walk lint bench lock clean
 
 env: $(STAMP)
 
@@ -47,6 +47,10 @@ servers:
 # Takes the pictures of the documentation anew, from a demo of its own.
 screenshots: env browser
 	$(BIN)/python -m tests.ui.shots docs/images
+
+# Writes docs/reference anew from the code.
+docs: env
+	$(BIN)/python -m docs.generate
 
 lint: env
 	$(BIN)/ruff check .

@@ -4,13 +4,31 @@ Reading happens when `Settings()` is called, never at import. What a server's UR
 decided in `local.endpoints`, not here.
 """
 
+import os
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from marketdata_assets import secret_files
 
 
-class Settings(BaseSettings):
+class _FromEnvironment(BaseSettings):
+    """Values of variables, and of the files that variables with _FILE behind their names point at."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        prefix = cls.model_config.get("env_prefix", "")
+        names = [f"{prefix}{name}".upper() for name in cls.model_fields]
+        files = EnvSettingsSource(settings_cls)
+        files.env_vars = {name.lower(): value for name, value in secret_files.from_files(names, os.environ).items()}
+        return init_settings, EnvSettingsSource(settings_cls), files
+
+
+class Settings(_FromEnvironment):
     """The environment as one frozen value; a field `x` is the variable `MARKETDATA_X`.
 
     A database URL that is None means the local stack under `home`.
@@ -20,11 +38,19 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path(".marketdata"), description="data folder of the local stack and of Dagster")
 
-    postgres_dsn: str | None = Field(default=None, description="TimescaleDB or PostgreSQL for bars and flows")
-    mongo_uri: str | None = Field(default=None, description="MongoDB for alphas")
-    clickhouse_url: str | None = Field(default=None, description="ClickHouse over HTTP for ticks and exchanges")
-    nats_url: str | None = Field(default=None, description="NATS with JetStream for the collector")
-    redis_url: str | None = Field(default=None, description="Redis for the last values of the collector")
+    postgres_dsn: str | None = Field(
+        default=None, description="TimescaleDB or PostgreSQL for bars and flows; default the local stack"
+    )
+    mongo_uri: str | None = Field(default=None, description="MongoDB for alphas; default the local stack")
+    clickhouse_url: str | None = Field(
+        default=None, description="ClickHouse over HTTP for ticks and exchanges; default the local stack"
+    )
+    nats_url: str | None = Field(
+        default=None, description="NATS with JetStream for the collector; default the local stack"
+    )
+    redis_url: str | None = Field(
+        default=None, description="Redis for the last values of the collector; default none, no cache"
+    )
     collector_token: SecretStr | None = Field(default=None, description="what POST /subscriptions has to show")
     collector_secrets: Path | None = Field(
         default=None, description="addresses with passwords and the token of the collector, mode 0600"
@@ -40,14 +66,18 @@ class Settings(BaseSettings):
     bars_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
     alphas_dir: Path | None = Field(default=None, description="raw slices and packages of alphas; default HOME/alphas")
     alphas_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
-    brain_url: str = Field(default="https://api.worldquantbrain.com", description="the BRAIN API")
+    brain_url: str = Field(
+        default="https://api.worldquantbrain.com", description="the BRAIN API; https, or http on loopback"
+    )
     brain_accounts: Path | None = Field(default=None, description="list of accounts; default HOME/brain/accounts.json")
     brain_credentials: Path | None = Field(
         default=None, description="e-mail and password per account, mode 0600; default HOME/brain/credentials.json"
     )
     brain_requests_per_minute: float = Field(default=120.0, description="budget of one account, over all processes")
     providers: Path | None = Field(default=None, description="providers file of ticks; default the shipped one")
-    tushare_url: str = Field(default="https://api.tushare.pro", description="the Tushare API")
+    tushare_url: str = Field(
+        default="https://api.tushare.pro", description="Tushare's HTTP API; https, or http on loopback"
+    )
     yahoo_url: str = Field(default="https://query1.finance.yahoo.com", description="Yahoo's chart API")
     ticks_dir: Path | None = Field(default=None, description="dropped tick files; default HOME/ticks")
     ticks_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
@@ -60,10 +90,11 @@ class Settings(BaseSettings):
     captures_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
     exchange_days: int = Field(default=90, ge=1, description="days that are partitions of exchanges, up to this one")
     exchange_hosts: dict[str, str] = Field(
-        default_factory=dict, description='REST hosts in place of the venues\' own, as {"binance-spot": "https://..."}'
+        default_factory=dict,
+        description='REST hosts for history, as {"binance-spot": "https://host"}; default the venues\' own',
     )
     exchange_keep_days: dict[str, int] | None = Field(
-        default=None, description='days that records of exchanges are kept, as {"trade": 90}; else for ever'
+        default=None, description='days that records of exchanges are kept, as {"trade": 90}; default for ever'
     )
     flows_dir: Path = Field(default=Path("flows"), description="your own flows, a folder with a defs.yaml each")
     flows_data: Path | None = Field(default=None, description="files that flows load; default HOME/flows_data")
@@ -136,7 +167,7 @@ class Settings(BaseSettings):
         return self.root / "collector"
 
 
-class CollectorSettings(BaseSettings):
+class CollectorSettings(_FromEnvironment):
     """Variables without our prefix that are stronger than the collector's file."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
@@ -149,4 +180,5 @@ class CollectorSettings(BaseSettings):
     redis_cache: bool | None = Field(default=None, description="redis.cache")
     nats_url: str | None = Field(default=None, description="the same as MARKETDATA_NATS_URL, which goes before it")
     log_level: str | None = Field(default=None, description="log_level")
+    http_host: str | None = Field(default=None, description="http.host")
     http_port: int | None = Field(default=None, description="http.port")

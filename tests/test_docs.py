@@ -8,7 +8,6 @@ import pytest
 import typer
 
 from marketdata_assets.cli import app
-from marketdata_assets.settings import Settings
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
@@ -32,11 +31,3 @@ def test_commands_exist_with_their_options(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_are_there(page: Path) -> None:
     assert [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()] == []
-
-
-def test_every_variable_is_in_the_configuration_page() -> None:
-    text = (PROJECT / "docs" / "reference" / "configuration.md").read_text()
-    rows = [line for line in text.splitlines() if line.startswith("| `")]
-    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    ports = {f"MARKETDATA{name}" for name in named if name.startswith("_") and name.endswith("_PORT")}
-    assert {f"MARKETDATA_{name.upper()}" for name in Settings.model_fields} <= named | ports

@@ -1,6 +1,6 @@
 """The one registry: every family with its labels, what it means, and what it is for.
 
-Families are read from `status` when somebody scrapes. The table of docs/concepts/collector.md is made of them.
+Families are read from `status` when somebody scrapes. The table of docs/reference/metrics.md is made of them.
 """
 
 from collections import Counter

@@ -127,7 +127,7 @@ def test_a_shard_that_is_none_is_an_error(home: Path) -> None:
 
 
 def test_metrics_prints_the_table_of_the_page(home: Path) -> None:
-    page = Path(__file__).parents[2] / "docs" / "concepts" / "collector.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
     assert marketdata(home, "collect", "metrics").stdout in page.read_text()
 
 

@@ -1,0 +1,37 @@
+"""What the collector measures, and the alerts on it."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from docs.generate.markdown import code, table
+from marketdata_assets.collector import metrics
+
+ALERTS = Path(__file__).parents[2] / "docker" / "alerts.yml"
+
+
+def page() -> str:
+    return f"""# Metrics and alerts
+
+## Metrics of the collector
+
+At `/metrics` of its HTTP port. `marketdata collect metrics` prints this table.
+
+{metrics.table()}
+## Alerts
+
+The rules of `docker/alerts.yml`. What to do is in the [runbook](../how-to/runbook.md).
+
+{table(("alert", "severity", "when", "for"), map(_row, alerts()))}"""
+
+
+def alerts() -> list[dict[str, Any]]:
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+def _row(rule: dict[str, Any]) -> tuple[str, str, str, str]:
+    name = rule["alert"]
+    severity = rule["labels"]["severity"]
+    return f"[{name}](../how-to/runbook.md#{name.lower()})", severity, code(rule["expr"]), str(rule.get("for", ""))
