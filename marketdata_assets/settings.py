@@ -6,7 +6,6 @@ decided in `local.endpoints`, not here.
 
 import os
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -19,13 +18,18 @@ class _FromEnvironment(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        prefix = cls.model_config.get("env_prefix", "")
-        names = [f"{prefix}{name}".upper() for name in cls.model_fields]
+        prefix = settings_cls.model_config.get("env_prefix", "")
+        names = [f"{prefix}{name}".upper() for name in settings_cls.model_fields]
         files = EnvSettingsSource(settings_cls)
         files.env_vars = {name.lower(): value for name, value in secret_files.from_files(names, os.environ).items()}
-        return init_settings, EnvSettingsSource(settings_cls), files
+        return init_settings, env_settings, files
 
 
 class Settings(_FromEnvironment):

@@ -34,6 +34,7 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
     "clickhouse_direct_write": ("clickhouse", "direct_write"),
     "redis_cache": ("redis", "cache"),
     "log_level": ("log_level",),
+    "http_host": ("http", "host"),
     "http_port": ("http", "port"),
 }
 """Environment variables (in lower case) that are stronger than the file; SYMBOLS is, too."""
