@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from marketdata_assets.local import postgres, record
+from marketdata_assets.local.errors import NoServer
 
 if TYPE_CHECKING:
     from marketdata_assets.settings import Settings
@@ -19,6 +20,7 @@ VARIABLES = {
     "clickhouse_url": "MARKETDATA_CLICKHOUSE_URL",
     "nats_url": "MARKETDATA_NATS_URL",
 }
+STORES = {"postgres_dsn": "Postgres", "mongo_uri": "MongoDB", "clickhouse_url": "ClickHouse", "nats_url": "NATS"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,14 @@ def resolve(settings: Settings) -> Endpoints:
     """Look up every server: the environment wins, then what a living stack wrote in HOME/stack.json, else None."""
     found = record.read(settings.root)
     return merge(settings, found.urls if found is not None and found.alive else {})
+
+
+def address(settings: Settings, name: str) -> str:
+    """The address of one server, by its field of Endpoints; raises NoServer when nothing names one."""
+    found: str | None = getattr(resolve(settings), name)
+    if found is None:
+        raise NoServer(STORES[name], VARIABLES[name])
+    return found
 
 
 def merge(settings: Settings, local: dict[str, str]) -> Endpoints:

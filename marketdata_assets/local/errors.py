@@ -1,4 +1,4 @@
-"""Every way the local stack can fail, one class per cause; the message has the fact, the place and the next step.
+"""Every way the local stack can fail or be absent, one class per cause, with the fact, the place and the next step.
 
     StackError
       DataFolderBusy   another stack holds the data folder
@@ -6,6 +6,7 @@
       PortTaken        a configured port is in use
       MissingWheel     a server's wheel is not installed
       RootRefused      PostgreSQL cannot be started by this root user
+    NoServer           neither a variable nor a running stack names a server
 
 Errors of a server that runs belong to its client.
 """
@@ -61,4 +62,14 @@ class RootRefused(StackError):
         super().__init__(
             f"{folder}: PostgreSQL does not run as root and {reason}; run as a normal user, "
             "or set MARKETDATA_HOME to a folder every user can reach, such as one under /var/tmp"
+        )
+
+
+class NoServer(TerminalError):
+    """No URL is set and no local stack runs on the data folder."""
+
+    def __init__(self, store: str, variable: str) -> None:
+        super().__init__(
+            f'no {store} to connect to: {variable} is not set and no local stack is running. Run "marketdata up" in'
+            f" another terminal, or set {variable} to your server."
         )

@@ -1,10 +1,11 @@
 """One resource per outside system: the only place that turns settings into clients."""
 
+from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.brain import Brain
 from marketdata_assets.resources.clickhouse import ClickHouse
 from marketdata_assets.resources.exchanges import Exchanges
 from marketdata_assets.resources.files import AlphaFiles, BarFiles, FlowFiles
-from marketdata_assets.resources.health import Health, NoServer
+from marketdata_assets.resources.health import Health
 from marketdata_assets.resources.mongo import Mongo
 from marketdata_assets.resources.nats import Nats
 from marketdata_assets.resources.postgres import Postgres

@@ -5,17 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from marketdata_assets.addresses import without_password
-from marketdata_assets.errors import TerminalError
-
-
-class NoServer(TerminalError):
-    """No URL is set and no local stack runs on the data folder."""
-
-    def __init__(self, store: str, variable: str) -> None:
-        super().__init__(
-            f'no {store} to connect to: {variable} is not set and no local stack is running. Run "marketdata up" in'
-            f" another terminal, or set {variable} to your server."
-        )
+from marketdata_assets.local.errors import NoServer
 
 
 @dataclass(frozen=True)

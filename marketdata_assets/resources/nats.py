@@ -6,7 +6,8 @@ import dagster as dg
 
 from marketdata_assets.addresses import without_password
 from marketdata_assets.local import endpoints
-from marketdata_assets.resources.health import Health, NoServer, examine
+from marketdata_assets.local.errors import NoServer
+from marketdata_assets.resources.health import Health, examine
 from marketdata_assets.settings import Settings
 
 VARIABLE = "MARKETDATA_NATS_URL"
