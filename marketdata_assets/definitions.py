@@ -6,16 +6,20 @@ import dagster as dg
 
 from marketdata_assets import resources
 from marketdata_assets.defs.flows import own
+from marketdata_assets.defs.repair import nightly
 from marketdata_assets.settings import Settings
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     ours = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    folder, taken = Settings().flows_folder, own.names(ours)
+    found = dg.Definitions.merge(ours, own.definitions(folder, taken))
+    flows = [one.flow for one in (*own.shipped(), *own.find(folder, taken)) if one.flow]
     return dg.Definitions.merge(
-        ours,
-        own.definitions(Settings().flows_folder, own.names(ours)),
+        found,
         dg.Definitions(
+            sensors=[nightly.sensor(flows, [*(found.jobs or ())])],
             resources={
                 "postgres": resources.Postgres(),
                 "mongo": resources.Mongo(),

@@ -11,7 +11,7 @@ from commands import PROGRAMS, environment
 from marketdata_assets.bars import sample
 from marketdata_assets.cli.instance import PROJECT
 from marketdata_assets.cli.instance import environment as found_by_dagster
-from marketdata_assets.definitions import defs
+from marketdata_assets.defs.bars import repair
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.partitions import RANGE_END, RANGE_START
 from marketdata_assets.resources import BarFiles, Postgres
@@ -55,19 +55,13 @@ def test_run_of_the_dagster_command_is_stored_with_its_events(
         assert kinds.count("ASSET_MATERIALIZATION") == 2
         assert kinds.count("ASSET_CHECK_EVALUATION") == 7
         assert kinds[-1] == dg.DagsterEventType.RUN_SUCCESS.value
-        nightly_knows_it(instance)
+        night_knows_it(instance)
 
 
-def nightly_knows_it(instance: dg.DagsterInstance) -> None:
+def night_knows_it(instance: dg.DagsterInstance) -> None:
     """The months of the year that were left out are due, and the one that was loaded is not."""
-    repository = defs().get_repository_def()
-    with dg.build_schedule_context(
-        instance=instance,
-        repository_def=repository,
-        resources={"postgres": Postgres(), "bar_files": BarFiles()},
-    ) as context:
-        found = repository.get_schedule_def("bars_nightly").evaluate_tick(context)
-    assert [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in found.run_requests or []] == [
+    found = repair.due(instance, Postgres(), BarFiles())
+    assert [(one.tags[RANGE_START], one.tags[RANGE_END]) for one in found] == [
         ("2014-01", "2014-02"),
         ("2014-04", "2014-12"),
     ]

@@ -12,6 +12,7 @@ from alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, SUMMARY, SUPER, Lab, al
 from bar_runs import failures, repository
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._core.definitions.automation_tick_evaluation_context import AutomationTickEvaluationContext
+from nights import night
 
 from marketdata_assets.definitions import defs
 from marketdata_assets.defs.alphas import accounts, automation
@@ -129,19 +130,19 @@ def test_months_that_a_run_works_on_are_not_asked_for_again(lab: Lab) -> None:
 
 
 def test_night_mends_what_is_missing_failed_or_stale_and_leaves_the_rest(lab: Lab) -> None:
-    assert scheduled(lab, automation.alphas_nightly)[0] == []
+    assert ranges(night(lab.instance).run_requests) == []
     for month in MONTHS:
         drop_slice(lab.root, "old", month, [alpha("aaaaaaa", month)])
     sync(lab)
-    assert scheduled(lab, automation.alphas_nightly)[0] == [("old|2024-01", "old|2024-03")]
+    assert ranges(night(lab.instance).run_requests) == [("old|2024-01", "old|2024-03")]
     result = lab.run("old|2024-01", "old|2024-03", job="alphas_import")
     assert result.success, failures(result)
-    assert scheduled(lab, automation.alphas_nightly)[0] == []
+    assert ranges(night(lab.instance).run_requests) == []
     ledger = lab.client["regular_alphas"]["marketdata-ledger"]
     assert ledger.update_one({"unit": "2024-01-01"}, {"$set": {"outcome": "failed"}}).modified_count == 1
-    assert scheduled(lab, automation.alphas_nightly)[0] == [("old|2024-01", "old|2024-01")]
+    assert ranges(night(lab.instance).run_requests) == [("old|2024-01", "old|2024-01")]
     drop_slice(lab.root, "old", "2024-03", [alpha("bbbbbbb", "2024-03"), alpha("ccccccc", "2024-03")])
-    assert scheduled(lab, automation.alphas_nightly)[0] == [("old|2024-01", "old|2024-01"), ("old|2024-03",) * 2]
+    assert ranges(night(lab.instance).run_requests) == [("old|2024-01", "old|2024-01"), ("old|2024-03",) * 2]
 
 
 # Files.

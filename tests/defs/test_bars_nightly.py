@@ -1,31 +1,17 @@
-"""The nightly schedule: which months it finds missing, failed, stale or without a K-line, and when it rests."""
+"""The night of the bars: which months are found missing, failed, stale or without a K-line, and when it rests."""
 
-import dagster as dg
-import pytest
-from bar_runs import BARS, KLINE, Warehouse, deliver, repository, write_zip
+from bar_runs import BARS, KLINE, Warehouse, deliver, write_zip
+from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
 from marketdata_assets.bars import sample
 from marketdata_assets.partitions import RANGE_END, RANGE_START
-from marketdata_assets.resources import BarFiles, Postgres
 
 
 def tonight(warehouse: Warehouse) -> list[tuple[str, str]]:
-    """The ranges of months that the schedule asks for."""
-    schedule = repository().get_schedule_def("bars_nightly")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        dg.build_schedule_context(
-            repository_def=repository(),
-            resources={"postgres": Postgres(), "bar_files": BarFiles()},
-        ) as context,
-    ):
-        # A schedule opens the instance anew, which one in memory does not allow.
-        patch.setattr(dg.ScheduleEvaluationContext, "instance", warehouse.instance)
-        found = schedule.evaluate_tick(context)
-    ranges = [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in found.run_requests or []]
-    assert bool(ranges) != bool(found.skip_message)
-    return ranges
+    """The ranges of months that the night asks for."""
+    found = night(warehouse.instance).run_requests or []
+    return [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in found]
 
 
 def repair(warehouse: Warehouse) -> list[bool]:

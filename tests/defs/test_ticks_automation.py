@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from bar_runs import failures, repository
+from nights import night
 from tick_runs import BARS, EARLIER, MONTH, OLD, SYMBOLS, TABLES, Desk, drop, minutes, sessions, units, whole
 
 from marketdata_assets.defs.ticks import automation, symbols
@@ -75,7 +76,7 @@ def test_nothing_is_asked_over_the_network_that_nobody_set_up(desk: Desk, tmp_pa
     desk.stocks(*SYMBOLS)
     desk.partitions(*SYMBOLS)
     day = evening(sessions(MONTH)[4])
-    for schedule in (automation.ticks_daily, automation.ticks_nightly, automation.symbols_daily):
+    for schedule in (automation.ticks_daily, automation.symbols_daily):
         found = scheduled(desk, schedule, day)
         assert not found.run_requests, schedule.name
     assert "TUSHARE_TOKEN" in (scheduled(desk, automation.ticks_daily, day).skip_message or "")
@@ -122,14 +123,14 @@ def test_list_of_symbols_is_read_anew_when_there_is_one(desk: Desk, tmp_path: Pa
 # At night.
 
 
-def night(desk: Desk) -> list[dg.RunRequest]:
-    return list(scheduled(desk, automation.ticks_nightly, dt.datetime.now(dt.UTC)).run_requests or [])
+def tonight(desk: Desk) -> list[dg.RunRequest]:
+    return list(night(desk.instance).run_requests or [])
 
 
 def behind(desk: Desk) -> tuple[set[Unit], set[Unit]]:
     """What the night asks for: bars with factors, and factors alone."""
     found: dict[bool, set[Unit]] = {True: set(), False: set()}
-    for request in night(desk):
+    for request in tonight(desk):
         config = wanted(request)
         months: Mapping[str, Sequence[str]] = config["months"]
         found["tick_data" in config["tables"]] |= {Unit(one, month) for month in months for one in months[month]}
@@ -146,7 +147,7 @@ def test_night_mends_what_is_missing_or_failed_and_leaves_the_rest(desk: Desk) -
     assert not desk.select({now: []}).success
     missing, _ = behind(desk)
     assert missing == {Unit("600001.SH", now)}
-    [request] = night(desk)
+    [request] = tonight(desk)
     result = desk.select(wanted(request)["months"], wanted(request)["tables"])
     assert result.success, failures(result)
     assert behind(desk) == (set(), set())
@@ -157,16 +158,16 @@ def test_night_leaves_months_alone_that_a_run_works_on(desk: Desk) -> None:
     desk.ready("600000.SH")
     now = f"{dt.datetime.now(dt.UTC):%Y-%m}"
     run = under_way(desk, run_config=run_config({now: []}, TABLES))
-    assert night(desk) == []
+    assert tonight(desk) == []
     desk.instance.delete_run(run.run_id)
-    assert len(night(desk)) == 1
+    assert len(tonight(desk)) == 1
 
 
 def test_night_without_a_network_computes_factors_of_bars_that_are_there(desk: Desk) -> None:
     drop(desk.folder, "mine.csv", minutes("600000.SH", sessions(MONTH)[3]))
     assert desk.registry(providers=["files"]).success
     assert desk.select({MONTH: ["600000.SH"]}, ["tick_data"], providers=["files"]).success
-    [request] = night(desk)
+    [request] = tonight(desk)
     config = wanted(request)
     assert (config["months"], config["tables"], config["providers"]) == (
         {MONTH: ["600000.SH"]},
@@ -175,7 +176,7 @@ def test_night_without_a_network_computes_factors_of_bars_that_are_there(desk: D
     )
     result = desk.select(config["months"], config["tables"], providers=config["providers"])
     assert result.success, failures(result)
-    assert night(desk) == []
+    assert tonight(desk) == []
     assert desk.tushare.requests == 0
 
 

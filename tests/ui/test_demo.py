@@ -60,9 +60,9 @@ EXCHANGES = (
 EXCHANGE_CHECKS = ("bars_equal_klines", "bars_recomputed", "price_order")
 FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
-    *("minute_bar_files_sensor", "bars_nightly", "kline_behind_bars", "alphas_hourly", "alphas_daily"),
-    *("alphas_rotation", "alphas_nightly", "alpha_files_sensor", "alphas_follow", "brain_accounts_sensor"),
-    *("tick_files_sensor", "ticks_daily", "ticks_nightly", "symbols_daily"),
+    *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily"),
+    *("alphas_rotation", "alpha_files_sensor", "alphas_follow", "brain_accounts_sensor"),
+    *("tick_files_sensor", "ticks_daily", "symbols_daily", "backfill_missing"),
     *("exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
 }

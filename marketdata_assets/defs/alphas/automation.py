@@ -1,8 +1,8 @@
-"""When the alphas domain runs by itself: by the clock from the API, on dropped files, at night, and each asset behind
-the one before it.
+"""When the alphas domain runs by itself: by the clock from the API, on dropped files, and each asset behind the one
+before it.
 
-What was touched or is stale is decided in `alphas.watch` and `alphas.status`. Nothing here asks the API for an account
-that is not enabled or has no credentials; without any, the schedules skip.
+What was touched or is stale is decided in `alphas.watch` and `alphas.status`, what is due at night in `repair`. Nothing
+asks the API for an account that is not enabled or has no credentials; without any, the schedules skip.
 """
 
 import datetime as dt
@@ -132,22 +132,6 @@ def oldest(instance: dg.DagsterInstance, who: Collection[str], months: Sequence[
     return chosen
 
 
-@dg.schedule(
-    job=alphas_import_job,
-    cron_schedule="17 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night: package and import what is missing, failed or stale; nothing is fetched.",
-)
-def alphas_nightly(
-    context: dg.ScheduleEvaluationContext, mongo: Mongo, alphas_dir: AlphaFiles
-) -> list[dg.RunRequest] | dg.SkipReason:
-    if not watch.accounts_on_disk(alphas_dir.path):
-        return dg.SkipReason(f"no account has files in {alphas_dir.path}")
-    found = requests(context.instance, _behind(mongo, alphas_dir, None))
-    return found or dg.SkipReason("every month is in MongoDB as the files have it")
-
-
 @dg.sensor(
     job=alphas_import_job,
     minimum_interval_seconds=60,
@@ -202,5 +186,5 @@ def defs() -> dg.Definitions:
     return dg.Definitions(
         jobs=[alphas_job, alphas_import_job],
         sensors=[alpha_files_sensor, alphas_follow],
-        schedules=[alphas_hourly, alphas_daily, alphas_rotation, alphas_nightly],
+        schedules=[alphas_hourly, alphas_daily, alphas_rotation],
     )

@@ -1,14 +1,15 @@
-"""When the bars domain runs by itself: on new files, every night, and the K-line behind the bars.
+"""When the bars domain runs by itself: on new files, and the K-line behind the bars.
 
-What counts as touched or stale is decided in `bars.watch` and `bars.status`.
+What counts as touched or stale is decided in `bars.watch` and `bars.status`; what is due at night in `repair`.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 
 from marketdata_assets.bars import status, watch
+from marketdata_assets.defs.bars import repair
 from marketdata_assets.defs.run_keys import key_of
 from marketdata_assets.partitions import BAR_MONTHS, neighbours, range_tags
 from marketdata_assets.resources import BarFiles, Postgres
@@ -19,7 +20,7 @@ KLINE = dg.AssetSelection.assets("stock_monthly_kline")
 
 bars_job = dg.define_asset_job("bars", selection=BARS, description="Load minute bars of some months.")
 bars_repair_job = dg.define_asset_job(
-    "bars_repair", selection=BARS | KLINE, description="Load minute bars of some months and refresh their K-line."
+    repair.JOB, selection=BARS | KLINE, description="Load minute bars of some months and refresh their K-line."
 )
 
 
@@ -60,37 +61,6 @@ def _due(postgres: Postgres, bar_files: BarFiles, months: Sequence[str]) -> list
     return [month for month in months if states[month] in status.BEHIND]
 
 
-@dg.schedule(
-    job=bars_repair_job,
-    cron_schedule="30 2 * * *",
-    execution_timezone="Asia/Shanghai",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night: load what is missing, failed or stale, and refresh K-lines that are behind their bars.",
-)
-def bars_nightly(
-    context: dg.ScheduleEvaluationContext, postgres: Postgres, bar_files: BarFiles
-) -> list[dg.RunRequest] | dg.SkipReason:
-    keys = BAR_MONTHS.get_partition_keys()
-    with connect(postgres.dsn) as connection:
-        status.ensure_readable(connection)
-        states = status.month_states(connection, bar_files.path, keys)
-    due = {month for month, state in states.items() if state in status.BEHIND}
-    due |= _kline_behind(context.instance, states)
-    if not due:
-        return dg.SkipReason("every month is as the files have it")
-    return [dg.RunRequest(run_key=f"{first}:{last}", tags=range_tags(first, last)) for first, last in neighbours(due)]
-
-
-def _kline_behind(instance: dg.DagsterInstance, states: Mapping[str, status.State]) -> set[str]:
-    """Months with bars and no K-line yet, and those whose bars were loaded after it: a refresh failed or was lost."""
-    loaded, refreshed = (
-        instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)
-        for name in ("stock_1min_qfq", "stock_monthly_kline")
-    )
-    candidates = {month for month, state in states.items() if state == "ok" or month in refreshed}
-    return {month for month in candidates if refreshed.get(month, -1) < loaded.get(month, 0)}
-
-
 kline_behind_bars = dg.AutomationConditionSensorDefinition(
     "kline_behind_bars",
     target=KLINE,
@@ -105,5 +75,4 @@ def defs() -> dg.Definitions:
     return dg.Definitions(
         jobs=[bars_job, bars_repair_job],
         sensors=[minute_bar_files_sensor, kline_behind_bars],
-        schedules=[bars_nightly],
     )

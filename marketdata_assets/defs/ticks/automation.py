@@ -1,4 +1,4 @@
-"""When the ticks domain runs by itself: after the close, on dropped files, at night, and the list of symbols.
+"""When the ticks domain runs by itself: after the close, on dropped files, and the list of symbols.
 
 What was dropped or is behind is decided in `ticks.watch` and `ticks.status`. Nobody is asked over the network unless
 TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedules skip.
@@ -6,8 +6,7 @@ TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedu
 
 import datetime as dt
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -15,16 +14,12 @@ from marketdata_assets.defs.busy import under_way
 from marketdata_assets.defs.run_keys import key_of
 from marketdata_assets.defs.ticks import selection, symbols
 from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months_of
-from marketdata_assets.resources import ClickHouse, Ticks
-from marketdata_assets.ticks.providers_file import Table
-from marketdata_assets.ticks.reports import Unit
+from marketdata_assets.resources import Ticks
 
 if TYPE_CHECKING:
     from marketdata_assets.ticks.watch import Seen
 
 TABLES = dg.AssetSelection.assets("tick_data", "order_book", "factors")
-DAILY: tuple[Table, ...] = ("tick_data", "factors")
-"""Nobody on the network has order books."""
 NOT_SET_UP = "no provider on the network is set up: set TUSHARE_TOKEN, or MARKETDATA_PROVIDERS to a providers file"
 
 ticks_job = dg.define_asset_job(
@@ -59,7 +54,7 @@ def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRe
     month = f"{day:%Y-%m}"
     if month in busy_months(context.instance):
         return dg.SkipReason(f"a run over {month} is under way; what it leaves is for the night")
-    return dg.RunRequest(run_config=selection.run_config({month: []}, DAILY))
+    return dg.RunRequest(run_config=selection.run_config({month: []}, selection.DAILY))
 
 
 def _closed_session(now: dt.datetime) -> dt.date | None:
@@ -70,50 +65,6 @@ def _closed_session(now: dt.datetime) -> dt.date | None:
 
     day = last_closed(now)
     return day if day == now.astimezone(ZONE).date() and ashares().trading_days(Days(day, day)) else None
-
-
-@dg.schedule(
-    job_name=selection.JOB,
-    cron_schedule="43 3 * * *",
-    execution_timezone=EXCHANGE_CLOCK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night: what is missing, failed or stale, and factors that are older than their bars.",
-)
-def ticks_nightly(
-    context: dg.ScheduleEvaluationContext, clickhouse: ClickHouse, ticks: Ticks
-) -> list[dg.RunRequest] | dg.SkipReason:
-    from marketdata_assets.ticks.status import behind
-    from marketdata_assets.ticks.tables import ensure
-
-    now = context.scheduled_execution_time
-    months = selection.window_now()
-    with clickhouse.client() as client:
-        ensure(client)
-        found = behind(client, months, now)
-    busy = busy_months(context.instance)
-    # Without a network the bars cannot get better, but factors can still follow the bars that are there.
-    load = _free(found.load, busy) if ticks.network else []
-    factors = sorted(set(_free(found.factors, busy)).difference(load))
-    requests = []
-    if load:
-        requests.append(_request(load, DAILY))
-    if factors:
-        requests.append(_request(factors, ["factors"], providers=[] if ticks.network else ["files"]))
-    return requests or dg.SkipReason(_nothing(ticks, bool(found.load), bool(busy)))
-
-
-def _free(units: Iterable[Unit], busy: set[str]) -> list[Unit]:
-    return [unit for unit in units if unit.month not in busy]
-
-
-def _request(units: Iterable[Unit], tables: Sequence[Table], **options: Any) -> dg.RunRequest:
-    return dg.RunRequest(run_config=selection.run_config(selection.selection(units), tables, **options))
-
-
-def _nothing(ticks: Ticks, behind: bool, busy: bool) -> str:
-    if behind and not ticks.network:
-        return NOT_SET_UP
-    return "runs over what is behind are under way" if busy else "every symbol-month is as it should be"
 
 
 @dg.schedule(
@@ -151,7 +102,9 @@ def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.S
     requests = []
     if seen.units:
         # A day that is covered may have changed in the files; what a better provider delivered stands all the same.
-        config = selection.run_config(selection.selection(seen.units), DAILY, providers=["files"], refetch=True)
+        config = selection.run_config(
+            selection.selection(seen.units), selection.DAILY, providers=["files"], refetch=True
+        )
         requests.append(dg.RunRequest(run_key=f"bars:{state}", run_config=config))
     if seen.books:
         config = selection.run_config(selection.selection(seen.books), ["order_book"], providers=["files"])
@@ -171,5 +124,5 @@ def defs() -> dg.Definitions:
     return dg.Definitions(
         jobs=[ticks_job, symbols_job],
         sensors=[tick_files_sensor],
-        schedules=[ticks_daily, ticks_nightly, symbols_daily],
+        schedules=[ticks_daily, symbols_daily],
     )

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import dagster as dg
+
 from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.providers_file import Table
@@ -15,6 +17,8 @@ from marketdata_assets.ticks.reports import Unit
 
 JOB = "ticks_selected"
 OP = "load_selected"
+DAILY: tuple[Table, ...] = ("tick_data", "factors")
+"""Nobody on the network has order books."""
 
 
 def selection(units: Iterable[Unit]) -> dict[str, list[str]]:
@@ -36,7 +40,12 @@ def months_of(config: Mapping[str, Any]) -> set[str]:
     return set(config.get("ops", {}).get(OP, {}).get("config", {}).get("months", ()))
 
 
+def grid_now() -> dg.MultiPartitionsDefinition:
+    """The grid as it is today."""
+    today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
+    return tick_partitions(Settings().ticks_months, today)
+
+
 def window_now() -> list[str]:
     """The months that have partitions."""
-    today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
-    return tick_months(tick_partitions(Settings().ticks_months, today))
+    return tick_months(grid_now())

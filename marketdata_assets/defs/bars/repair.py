@@ -1,0 +1,43 @@
+"""What is due of the bars at night: months on which files, ledger and Dagster's record do not agree."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from marketdata_assets.bars import status
+from marketdata_assets.defs.marks import out_of_step
+from marketdata_assets.partitions import BAR_MONTHS, neighbours, range_tags
+from marketdata_assets.resources import BarFiles, Postgres
+from marketdata_assets.stores.postgres import connect
+
+JOB = "bars_repair"
+BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
+
+
+def due(instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles) -> list[dg.RunRequest]:
+    """A run for each range of months that are missing, failed or stale, or whose K-line is."""
+    keys = BAR_MONTHS.get_partition_keys()
+    with connect(postgres.dsn) as connection:
+        status.ensure_readable(connection)
+        states = status.month_states(connection, bar_files.path, keys)
+        klines = status.kline_states(connection, states)
+    months = {month for month, state in states.items() if state in status.BEHIND}
+    months |= {month for month, state in klines.items() if state in status.BEHIND}
+    months |= _kline_older(instance, klines)
+    for asset, known in ((BARS, states), (KLINE, klines)):
+        standing = [month for month, state in known.items() if state == "ok"]
+        months |= out_of_step(instance, asset, BAR_MONTHS, standing, keys)
+    return [
+        dg.RunRequest(f"{first}:{last}", job_name=JOB, tags=range_tags(first, last))
+        for first, last in neighbours(months)
+    ]
+
+
+def _kline_older(instance: dg.DagsterInstance, klines: Mapping[str, status.State]) -> set[str]:
+    """Months whose bars were loaded after their K-line was refreshed: a refresh failed or was lost."""
+    loaded, refreshed = (
+        instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)
+        for name in (BARS, KLINE)
+    )
+    candidates = {month for month, state in klines.items() if state == "ok" or month in refreshed}
+    return {month for month in candidates if refreshed.get(month, -1) < loaded.get(month, -1)}

@@ -1,0 +1,30 @@
+"""What is due of the exchanges at night: days whose bars are missing, failed or stale, or that Dagster does not show.
+
+The hourly schedule sees to new trades and open gaps; here is what it cannot know.
+"""
+
+import dagster as dg
+
+from marketdata_assets.defs.exchanges import days, feeding
+from marketdata_assets.defs.marks import out_of_step
+from marketdata_assets.partitions import day_ranges, range_tags
+from marketdata_assets.resources import ClickHouse
+
+
+def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequest]:
+    """A run for each range of days."""
+    from marketdata_assets.exchanges.tables import ohlcv, status
+
+    partitions = days.partitions()
+    window = {str(day): day for day in days.window()}
+    with clickhouse.client() as client:
+        feeding.prepare(client)
+        states = ohlcv.states(client, list(window.values()))
+    wanted = {str(day) for day, state in states.items() if state in status.BEHIND}
+    standing = [str(day) for day, state in states.items() if state == "ok"]
+    for asset in ("exchange_gaps", "exchange_ohlcv_1m"):
+        wanted |= out_of_step(instance, asset, partitions, standing, window)
+    return [
+        dg.RunRequest(f"{first}:{last}", job_name=days.DAYS_JOB, tags=range_tags(first, last))
+        for first, last in day_ranges(window[key] for key in wanted)
+    ]

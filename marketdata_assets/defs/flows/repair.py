@@ -1,0 +1,39 @@
+"""What is due of a flow at night: files that a run would read, whatever it failed of before, and partitions that stand
+and that Dagster does not show."""
+
+import dagster as dg
+
+from marketdata_assets.defs.flows.automation import add_files, job_name, tags_of
+from marketdata_assets.defs.flows.partitions import dynamic_name, partitions_of, spans
+from marketdata_assets.defs.marks import out_of_step
+from marketdata_assets.flows.definition import FlowDefinition, Month
+from marketdata_assets.partitions import neighbours, range_tags
+from marketdata_assets.resources import FlowFiles, Postgres
+from marketdata_assets.stores.postgres import connect
+
+
+def due(
+    instance: dg.DagsterInstance, flow: FlowDefinition, postgres: Postgres, flow_files: FlowFiles
+) -> list[dg.RunRequest]:
+    """The runs, each over neighbouring partitions where the flow has any."""
+    from marketdata_assets.flows import status
+
+    partitions = partitions_of(flow)
+    with connect(postgres.dsn) as connection:
+        behind = [unit.name for unit in status.behind(connection, flow, flow_files.path)]
+        if isinstance(flow.partitions, Month) and partitions is not None:
+            keys = list(partitions.get_partition_keys())
+            counts = status.rows_by_month(connection, flow, keys)
+            known = keys
+        elif partitions is not None:
+            keys = list(instance.get_dynamic_partitions(dynamic_name(flow)))
+            counts = status.rows_by_unit(connection, flow)
+            known = [key for key in keys if key in counts]
+    if flow.partitions == "file":
+        add_files(instance, flow, behind)
+    tags = tags_of(instance, flow, behind) if behind else []
+    if partitions is not None:
+        marks = out_of_step(instance, flow.name, partitions, [key for key in keys if counts.get(key)], known)
+        ranges = neighbours(marks) if isinstance(flow.partitions, Month) else spans(sorted(marks - {*behind}), keys)
+        tags += [tag for tag in (range_tags(*one) for one in ranges) if tag not in tags]
+    return [dg.RunRequest(str(number), job_name=job_name(flow), tags=one) for number, one in enumerate(tags)]

@@ -1,0 +1,135 @@
+"""`backfill_missing`: every night each domain is looked at, and what is missing, failed or stale is run.
+
+It is a sensor and no schedule, for one schedule has one job; and a domain whose server is away, or that is being worked
+on, is looked at again some minutes later, as is the whole night when nothing ran at half past two. What is due is
+decided in `repair` of each domain.
+"""
+
+import datetime as dt
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from marketdata_assets.defs.alphas import repair as alphas
+from marketdata_assets.defs.bars import repair as bars
+from marketdata_assets.defs.busy import under_way
+from marketdata_assets.defs.exchanges import days
+from marketdata_assets.defs.exchanges import repair as exchanges
+from marketdata_assets.defs.flows import repair as flows
+from marketdata_assets.defs.flows.automation import job_name
+from marketdata_assets.defs.ticks import repair as ticks
+from marketdata_assets.defs.ticks.selection import JOB as TICKS_JOB
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.partitions import EXCHANGE_CLOCK
+
+NAME = "backfill_missing"
+BEGINS = dt.timedelta(hours=2, minutes=30)
+"""After midnight on the exchange's clock."""
+SECONDS_PER_TICK = 25.0
+"""A tick may take a minute; domains for which there is no time wait for the next."""
+TAG = "marketdata/repair"
+RESOURCES = {"postgres", "mongo", "clickhouse", "brain", "bar_files", "alphas_dir", "flow_files", "ticks"}
+
+Due = Callable[[dg.DagsterInstance, Any], list[dg.RunRequest]]
+"""What is due, given the instance and the resources."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What is looked at in one go, and the jobs that work on it."""
+
+    name: str
+    jobs: tuple[str, ...]
+    due: Due
+
+
+def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
+    """All there are; each flow is one."""
+    return [
+        Domain("bars", (bars.JOB, "bars"), lambda instance, has: bars.due(instance, has.postgres, has.bar_files)),
+        Domain(
+            "alphas",
+            (alphas.FETCH_JOB, alphas.IMPORT_JOB),
+            lambda instance, has: alphas.due(instance, has.mongo, has.alphas_dir, has.brain),
+        ),
+        Domain("ticks", (TICKS_JOB, "ticks"), lambda instance, has: ticks.due(instance, has.clickhouse, has.ticks)),
+        Domain("exchanges", (days.DAYS_JOB,), lambda instance, has: exchanges.due(instance, has.clickhouse)),
+        *(Domain(f"flow {one.name}", (job_name(one),), _of_flow(one)) for one in own),
+    ]
+
+
+def _of_flow(flow: FlowDefinition) -> Due:
+    return lambda instance, has: flows.due(instance, flow, has.postgres, has.flow_files)
+
+
+def night_of(now: dt.datetime) -> str:
+    """The day on whose small hours a look at `now` counts."""
+    return f"{now.astimezone(ZoneInfo(EXCHANGE_CLOCK)) - BEGINS:%Y-%m-%d}"
+
+
+def sensor(own: Sequence[FlowDefinition], jobs: Sequence[Any]) -> dg.SensorDefinition:
+    """Over these flows and the other domains; `jobs` are all that there are."""
+    every = domains(own)
+    wanted = {name for domain in every for name in domain.jobs}
+
+    @dg.sensor(
+        name=NAME,
+        jobs=[job for job in jobs if job.name in wanted],
+        minimum_interval_seconds=120,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys=RESOURCES,
+        description="Every night from 02:30, Asia/Shanghai: holds sources, ledgers and Dagster's record against one"
+        " another, domain by domain, and runs what is missing, failed or stale.",
+    )
+    def backfill_missing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        night = night_of(dt.datetime.now(dt.UTC))
+        seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        todo = [domain for domain in every if seen.get(domain.name) != night]
+        if not todo:
+            return dg.SkipReason(f"the night of {night} is done")
+        requests, notes = _look(context, todo, night, seen)
+        cursor = json.dumps({domain.name: seen[domain.name] for domain in every if domain.name in seen})
+        if requests:
+            return dg.SensorResult(run_requests=requests, cursor=cursor)
+        context.update_cursor(cursor)
+        return dg.SkipReason("; ".join(notes))
+
+    return backfill_missing
+
+
+def _look(
+    context: dg.SensorEvaluationContext, todo: Sequence[Domain], night: str, seen: dict[str, str]
+) -> tuple[list[dg.RunRequest], list[str]]:
+    """Look at the domains, and note in `seen` those that need no other look tonight."""
+    until = time.monotonic() + SECONDS_PER_TICK
+    busy = {run.job_name for run in under_way(context.instance)}
+    requests, notes = list[dg.RunRequest](), list[str]()
+    for domain in todo:
+        if busy & {*domain.jobs}:
+            notes.append(f"{domain.name}: a run is under way; looked at again after it")
+            continue
+        if time.monotonic() > until:
+            notes.append(f"{domain.name}: looked at next")
+            continue
+        try:
+            found = domain.due(context.instance, context.resources)
+        except MarketDataError as error:
+            context.log.warning(f"{domain.name}: {error}")
+            notes.append(f"{domain.name}: {error}")
+            continue
+        seen[domain.name] = night
+        notes.append(f"{domain.name}: {len(found) or 'nothing'} to run")
+        requests += (_tagged(request, domain.name, night) for request in found)
+    return requests, notes
+
+
+def _tagged(request: dg.RunRequest, domain: str, night: str) -> dg.RunRequest:
+    """Once a night, and to be found in the list of runs by its tag."""
+    tags: Mapping[str, str] = {**request.tags, TAG: night}
+    return request.with_replaced_attrs(run_key=f"{night}:{domain}:{request.run_key}", tags=tags)

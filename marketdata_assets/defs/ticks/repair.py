@@ -1,0 +1,65 @@
+"""What is due of the ticks at night: symbol-months of the window that are missing, failed or stale, or that Dagster
+does not show as they are."""
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from marketdata_assets.defs.marks import out_of_step
+from marketdata_assets.defs.ticks import selection, symbols
+from marketdata_assets.partitions import tick_key, tick_unit
+from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.ticks.providers_file import TABLES, Table
+from marketdata_assets.ticks.reports import Unit
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+NO_NETWORK = ["files"]
+
+
+def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
+    """A run over what is behind, one over factors that do not follow from their bars, and one for each table over what
+    stands and is not shown so."""
+    from marketdata_assets.ticks.status import behind
+    from marketdata_assets.ticks.tables import ensure
+
+    now = dt.datetime.now(dt.UTC)
+    months = selection.window_now()
+    with clickhouse.client() as client:
+        ensure(client)
+        found = behind(client, months, now)
+        marks = {table: _unmarked(instance, client, table, months) for table in TABLES}
+    # Without a network the bars cannot get better, but factors can still follow the bars that are there.
+    load = found.load if ticks.network else []
+    options: dict[str, Any] = {} if ticks.network else {"providers": NO_NETWORK}
+    requests = [
+        *_request("load", load, selection.DAILY),
+        *_request("factors", set(found.factors) - set(load), ["factors"], **options),
+    ]
+    for table, units in marks.items():
+        seen = {*found.load, *found.factors} if table in selection.DAILY else set()
+        requests += _request(f"marks {table}", units - seen, [table], providers=NO_NETWORK)
+    return requests
+
+
+def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, months: Sequence[str]) -> set[Unit]:
+    """Units of the window that stand, by the ledger, and that Dagster shows as failed or does not show."""
+    from marketdata_assets.stores.clickhouse_ledger import table as ledger_of
+
+    names = set(symbols.known(instance))
+    rows = ledger_of(client, table, months).select("source", "unit", "outcome").iter_rows()
+    standing = [
+        str(tick_key(Unit(symbol, month)))
+        for symbol, month, outcome in rows
+        if outcome in ("ok", "empty") and symbol in names
+    ]
+    return {tick_unit(key) for key in out_of_step(instance, table, selection.grid_now(), standing)}
+
+
+def _request(key: str, units: Collection[Unit], tables: Sequence[Table], **options: Any) -> Iterable[dg.RunRequest]:
+    if units:
+        config = selection.run_config(selection.selection(units), tables, **options)
+        yield dg.RunRequest(key, job_name=selection.JOB, run_config=config)
