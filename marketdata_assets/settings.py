@@ -103,7 +103,14 @@ class Settings(_FromEnvironment):
     flows_dir: Path = Field(default=Path("flows"), description="your own flows, a folder with a defs.yaml each")
     flows_data: Path | None = Field(default=None, description="files that flows load; default HOME/flows_data")
     flows_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
-    workers: int | None = Field(default=None, description="processes of one fan-out; default one per core")
+    workers: int | None = Field(
+        default=None, ge=1, description="processes of one load; default one per core, of this machine or of the cluster"
+    )
+    ray_address: str | None = Field(
+        default=None,
+        description="Ray cluster that loads are spread over: host:6379, ray://host:10001, or `local` to start one;"
+        " default processes of this machine",
+    )
 
     @property
     def root(self) -> Path:

@@ -1,6 +1,4 @@
-"""How much of a run may happen at once."""
-
-import os
+"""How much of a run may happen at once, and where."""
 
 import dagster as dg
 
@@ -14,5 +12,6 @@ class Workers(dg.ConfigurableResource):
     count: int = 0
 
     def fanout(self, *preload: str) -> Fanout:
-        """A pool whose workers have the modules `preload` imported."""
-        return Fanout(self.count or Settings().workers or os.cpu_count() or 1, preload)
+        """A pool whose workers have the modules `preload` imported, or a cluster by MARKETDATA_RAY_ADDRESS."""
+        settings = Settings()
+        return Fanout(self.count or settings.workers or 0, preload, settings.ray_address)

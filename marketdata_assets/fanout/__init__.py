@@ -1,0 +1,10 @@
+"""The one door to more processes, of this machine or of many: `Fanout.map` runs a function over items.
+
+`mapping` says what a map promises, `pool` and `cluster` where the work is done. What the function does, and what a
+failure means for the rest, is the caller's business.
+"""
+
+from marketdata_assets.fanout.errors import NoRay, RayAway, RayLost, RayRefused, RayWithoutWorkers, WorkerDied
+from marketdata_assets.fanout.mapping import Done, Fanout
+
+__all__ = ["Done", "Fanout", "NoRay", "RayAway", "RayLost", "RayRefused", "RayWithoutWorkers", "WorkerDied"]

@@ -1,0 +1,149 @@
+"""Processes of a Ray cluster: one that is there, or one that this process starts and takes with it when it ends.
+
+Ray is imported here only, on first need. It knows one cluster in a process, so a connection stays for the next map.
+"""
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from marketdata_assets.fanout.crew import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
+from marketdata_assets.fanout.errors import NoRay, RayAway, RayLost, RayRefused, RayWithoutWorkers, WorkerDied
+
+LOCAL = "local"
+QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+ANSWER_SECONDS = 5.0
+SHORT = "/tmp"  # noqa: S108 -- the path of a socket has room for 107 bytes; the folder in it is ours alone
+STORE_BYTES = 128 * 1024 * 1024
+"""Paths go out and counts come back: a local cluster needs little room for objects."""
+
+
+class Cluster:
+    """Workers on all machines of a cluster, `room` of them at once; Ray replaces those that are killed."""
+
+    def __init__(self, address: str, workers: int) -> None:
+        self._ray = connect(address, workers)
+        self._address = address
+        self._under_way: set[Any] = set()
+        variables = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
+        # Whether an item is tried again is decided by the map, not by Ray.
+        self._attempt = self._ray.remote(num_cpus=1, max_retries=0, runtime_env={"env_vars": variables})(attempt)
+        self.room = workers or cpus(address)
+
+    def submit(self, function: Callable[[Item], Answer], item: Item) -> Any:
+        ticket = self._attempt.remote(function, item)
+        self._under_way.add(ticket)
+        return ticket
+
+    def wait(self, tickets: Collection[Any]) -> Iterator[tuple[Any, Outcome[Any]]]:
+        ended, _ = self._ray.wait(list(tickets), num_returns=1)
+        for ticket in ended:
+            self._under_way.discard(ticket)
+            yield ticket, self._outcome(ticket)
+
+    def close(self) -> None:
+        for ticket in self._under_way:
+            self._ray.cancel(ticket)
+        if self._under_way:
+            self._ray.wait(list(self._under_way), num_returns=len(self._under_way))
+
+    def _outcome(self, ticket: Any) -> Outcome[Any]:
+        from ray import exceptions
+
+        deaths = (
+            exceptions.WorkerCrashedError,
+            exceptions.OutOfMemoryError,
+            exceptions.NodeDiedError,
+            exceptions.LocalRayletDiedError,
+            exceptions.ObjectLostError,
+        )
+        try:
+            outcome: Outcome[Any] = self._ray.get(ticket)
+        except deaths as death:
+            return None, WorkerDied(_first_line(death))
+        except exceptions.RayTaskError as error:  # the answer could not be sent
+            return None, RuntimeError(_first_line(error.cause))
+        except (exceptions.RayError, ConnectionError) as error:
+            raise RayLost(self._address, _first_line(error)) from error
+        return outcome
+
+
+def cpus(address: str) -> int:
+    """CPUs of the cluster's machines that are up. Raises RayWithoutWorkers when there are none."""
+    found = int(connect(address).cluster_resources().get("CPU", 0))
+    if found == 0:
+        raise RayWithoutWorkers(address)
+    return found
+
+
+def connect(address: str, workers: int = 0) -> Any:
+    """The module `ray`, connected; a process that is connected already stays where it is.
+
+    Raises NoRay, RayAway or RayRefused.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise NoRay(address) from error
+    if not ray.is_initialized():
+        with _own_signals():
+            if address == LOCAL:
+                _start(ray, workers)
+            else:
+                _join(ray, address)
+    return ray
+
+
+def _start(ray: Any, workers: int) -> None:
+    """A cluster of this machine, on loopback, that leaves nothing behind."""
+    folder = tempfile.mkdtemp(prefix="ray-", dir=SHORT if Path(SHORT).is_dir() else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+        LOCAL,
+        num_cpus=workers or None,
+        include_dashboard=False,
+        object_store_memory=STORE_BYTES,
+        _temp_dir=folder,
+        _node_ip_address="127.0.0.1",
+        **QUIET,
+    )
+    atexit.register(ray.shutdown)
+
+
+def _join(ray: Any, address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host:
+        _knock(address, host, port)
+    try:
+        ray.init(address, **QUIET)
+    except Exception as error:
+        raise RayRefused(address, _first_line(error)) from error
+
+
+def _knock(address: str, host: str, port: str) -> None:
+    """Ray itself asks for minutes before it says that nobody is there."""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise RayAway(address, _first_line(error)) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes over SIGTERM; who had a handler for it, as Dagster has, keeps it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before not in (signal.SIG_DFL, signal.getsignal(signal.SIGTERM)):
+        signal.signal(signal.SIGTERM, before)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

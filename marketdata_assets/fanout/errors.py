@@ -1,0 +1,77 @@
+"""What can go wrong on the way to more processes.
+
+MarketDataError
+├── TerminalError
+│   ├── NoRay              the extra is not installed
+│   ├── RayRefused         a cluster answers and does not take this process
+│   └── RayWithoutWorkers  a cluster without a CPU for us
+└── TransientError
+    ├── RayAway            nobody answers at the address
+    └── RayLost            the cluster went away while it worked
+WorkerDied                 stands for one item; the others go on
+"""
+
+from marketdata_assets.errors import TerminalError, TransientError
+
+VARIABLE = "MARKETDATA_RAY_ADDRESS"
+
+
+class NoRay(TerminalError):
+    """Ray is asked for and not installed."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"{VARIABLE} is {address!r}, and Ray is not installed here: pip install 'marketdata-assets[ray]', or unset"
+            f" {VARIABLE} to work in processes of this machine"
+        )
+
+
+class RayAway(TransientError):
+    """Nobody answers at the address of the cluster."""
+
+    def __init__(self, address: str, cause: str) -> None:
+        super().__init__(
+            f"no Ray cluster at {address} ({cause}): start one with `ray start --head --port=6379`, correct {VARIABLE},"
+            " or unset it to work in processes of this machine"
+        )
+
+
+class RayRefused(TerminalError):
+    """Something answers at the address, and this process cannot work with it."""
+
+    def __init__(self, address: str, cause: str) -> None:
+        super().__init__(
+            f"Ray at {address} does not take this process: {cause}. Every machine needs the same Ray, the same Python"
+            f" and the same token (RAY_AUTH_TOKEN, or ~/.ray/auth_token), and this one has to be a node of the cluster"
+            f" (`ray start --address={address}`) unless the address begins with ray://"
+        )
+
+
+class RayWithoutWorkers(TerminalError):
+    """A cluster that has no CPU."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"the Ray cluster at {address} has no CPU to work with: add a node with `ray start --address=...`, or set"
+            " MARKETDATA_WORKERS to how many units shall be asked for at once if it grows by itself"
+        )
+
+
+class RayLost(TransientError):
+    """The cluster, not a worker of it, went away; what had landed by then stays."""
+
+    def __init__(self, address: str, cause: str) -> None:
+        super().__init__(
+            f"the Ray cluster at {address} was lost while it worked: {cause}. What had landed stays; look at `ray"
+            " status`, and run the same partitions again"
+        )
+
+
+class WorkerDied(Exception):
+    """The process that worked on an item was killed, first among others and then with this item alone."""
+
+    def __init__(self, cause: str = "out of memory, or by hand") -> None:
+        super().__init__(
+            f"the worker process was killed, and again when it had this unit alone ({cause}); free memory or lower"
+            " MARKETDATA_WORKERS, and run the same partitions again"
+        )

@@ -1,0 +1,85 @@
+"""What a map over items promises: each has its end, a dead worker costs one more try, little is under way at once."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Generic
+
+from marketdata_assets.fanout import cluster
+from marketdata_assets.fanout.crew import Answer, Crew, Item
+from marketdata_assets.fanout.errors import WorkerDied
+from marketdata_assets.fanout.pool import Pool
+
+
+@dataclass(frozen=True)
+class Done(Generic[Item, Answer]):
+    """One item's end: an answer, or the error that stands for it."""
+
+    item: Item
+    answer: Answer | None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Fanout:
+    """Workers that start on first need: a pool of processes that ends with the map, or those of a Ray cluster.
+
+    `workers` 0 is one per core, of this machine or of the cluster. `preload` names modules that every worker of a pool
+    needs; they are imported once, before the workers are forked. `ray` is a cluster's address, or `local` to start one.
+    """
+
+    workers: int = 0
+    preload: tuple[str, ...] = ()
+    ray: str | None = None
+
+    @property
+    def width(self) -> int:
+        """How many items are worked on at once. Asks the cluster, if there is one."""
+        if self.ray is not None:
+            return self.workers or cluster.cpus(self.ray)
+        return self.workers or os.cpu_count() or 1
+
+    def map(self, function: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Done[Item, Answer]]:
+        """Yield each item's end as it comes; items begin in their order and end in any.
+
+        Without Ray, one item, or one worker, runs in this process. Stopping the iteration stops the items not begun.
+        """
+        if not items:
+            return
+        if self.ray is None and (self.width <= 1 or len(items) <= 1):
+            yield from (_here(function, item) for item in items)
+            return
+        with closing(self._crew(len(items))) as crew:
+            suspects: list[Item] = []
+            for done in _through(crew, function, items):
+                if isinstance(done.error, WorkerDied):
+                    suspects.append(done.item)
+                else:
+                    yield done
+            for item in suspects:
+                yield from _through(crew, function, [item])
+
+    def _crew(self, items: int) -> Crew:
+        if self.ray is not None:
+            return cluster.Cluster(self.ray, self.workers)
+        return Pool(min(self.width, items), self.preload)
+
+
+def _through(crew: Crew, function: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Done[Item, Answer]]:
+    queue = deque(items)
+    running: dict[Hashable, Item] = {}
+    while queue or running:
+        while queue and len(running) < crew.room:
+            item = queue.popleft()
+            running[crew.submit(function, item)] = item
+        for ticket, (answer, error) in crew.wait(list(running)):
+            yield Done(running.pop(ticket), answer, error)
+
+
+def _here(function: Callable[[Item], Answer], item: Item) -> Done[Item, Answer]:
+    try:
+        return Done(item, function(item))
+    except Exception as error:
+        return Done(item, None, error)

@@ -1,0 +1,84 @@
+"""Processes of this machine, forked from a server that has imported what they need."""
+
+import gc
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.connection import wait as wait_for_sentinel
+
+from marketdata_assets.fanout.crew import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
+from marketdata_assets.fanout.errors import WorkerDied
+
+
+class Pool:
+    """At most `workers` processes. When one is killed all are, and the next item begins with new ones."""
+
+    def __init__(self, workers: int, preload: tuple[str, ...]) -> None:
+        self._workers = workers
+        self._preload = preload
+        self._executor = self._open()
+
+    @property
+    def room(self) -> int:
+        """Each worker has an item at hand when it ends one."""
+        return self._workers * 2
+
+    def submit(self, function: Callable[[Item], Answer], item: Item) -> Future[Outcome[Answer]]:
+        try:
+            return self._executor.submit(attempt, function, item)
+        except BrokenProcessPool:
+            self.close()
+            self._executor = self._open()
+            return self._executor.submit(attempt, function, item)
+
+    def wait(
+        self, tickets: Collection[Future[Outcome[Answer]]]
+    ) -> Iterator[tuple[Future[Outcome[Answer]], Outcome[Answer]]]:
+        for future in wait(tickets, return_when=FIRST_COMPLETED).done:
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                yield future, (None, WorkerDied())
+            else:
+                yield future, (None, error) if error else future.result()
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _open(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(self._preload))
+        with _environment(WORKER_ENVIRONMENT):
+            forkserver.ensure_running()
+        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_become_worker)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set what the processes started within shall inherit; what the user has set stays."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def _become_worker() -> None:
+    """End when the process that made the pool is killed instead of waiting for work for ever."""
+    gc.freeze()  # what the preload made lives as long as the worker; collections need not walk it
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait_for_sentinel([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
