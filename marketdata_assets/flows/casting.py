@@ -12,15 +12,21 @@ import polars as pl
 from marketdata_assets.flows.rejects import Rejects
 from marketdata_assets.flows.types import ColumnType
 
+Array = np.ndarray[Any, np.dtype[Any]]
+
 DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")
 CLOCK_FORMATS = ("%H:%M:%S%.f", "%H:%M")
 TRUE = ("true", "t", "1", "yes", "y")
 FALSE = ("false", "f", "0", "no", "n")
 NOISE = 2e-15
 """Digits behind the last decimal that are this small a part of the value come from a double, not from who wrote it."""
-SAFE = 1e14
-"""Below it, a double times a power of ten is the right integer once rounded, and a lost digit is seen."""
+SAFE = 1e15
+"""Below it, a double times a power of ten is less than SURE from the integer that was written."""
+SURE = 0.25
+EXACT = 2.0**53
+"""Below it, a double that is whole is the integer that was written."""
 INTEGERS = {"bigint": pl.Int64, "integer": pl.Int32}
+INTEGER_BITS = {"bigint": 63, "integer": 31}
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
@@ -41,21 +47,23 @@ def frame_type(kind: ColumnType) -> Any:
 
 def parse(frame: pl.DataFrame, types: Mapping[str, ColumnType], rejects: Rejects) -> pl.DataFrame:
     """Turn columns of text into `types`. A row with a cell that is none goes to `rejects`."""
-    bad = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+    if not types:
+        return frame
+    bad: list[pl.Series] = []
     typed: list[pl.Series] = []
     for name, kind in types.items():
         column = frame[name]
         if column.dtype != pl.String:
             column = column.cast(pl.String)
         values, cause = _typed(column, kind)
-        junk = column.is_not_null() & values.is_null()
-        if junk.any():
+        if values.null_count() > column.null_count():
+            junk = column.is_not_null() & values.is_null()
             for line, text in zip(rejects.lines(frame).filter(junk), column.filter(junk), strict=True):
                 rejects.add(line, f"{name} {text!r} {cause}")
-            bad = bad | junk
+            bad.append(junk)
         typed.append(values.alias(name))
     frame = frame.with_columns(typed)
-    return frame.filter(~bad) if bad.any() else frame
+    return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame
 
 
 def _typed(column: pl.Series, kind: ColumnType) -> tuple[pl.Series, str]:
@@ -96,37 +104,60 @@ def _first(column: pl.Series, forms: tuple[str, ...], kind: Any) -> pl.Series:
 
 def _double(column: pl.Series) -> pl.Series:
     """Only finite numbers; a word such as nan is a text like any other."""
-    values = column.str.strip_chars().cast(pl.Float64, strict=False)
-    return values.set(values.is_nan() | values.is_infinite() | ~column.str.contains(NUMBER), None)
+    text = pl.col(column.name)
+    number = pl.when(text.str.contains(NUMBER)).then(text.str.strip_chars().cast(pl.Float64, strict=False))
+    values = column.to_frame().select(number.alias(column.name)).to_series()
+    infinite = np.isinf(values.to_numpy())
+    return values.set(pl.Series(infinite), None) if infinite.any() else values
 
 
 def _integer(column: pl.Series, kind: Any) -> pl.Series:
     """Whole numbers; `12.0` and `1e3` are such."""
     text = column.str.strip_chars()
     whole = text.cast(pl.Int64, strict=False)
-    if whole.null_count() > column.null_count():
-        whole = whole.zip_with(
-            whole.is_not_null(), text.str.extract(r"^([+-]?\d+)\.0*$", 1).cast(pl.Int64, strict=False)
-        )
-        double = _double(column.set(~text.str.contains("[eE]"), None))
-        even = (double.round() == double) & (double.abs() < 2**53)
-        whole = whole.zip_with(whole.is_not_null(), double.set(~even, None).cast(pl.Int64, strict=False))
+    for other in (_without_zeros, _of_whole_doubles):
+        if whole.null_count() == column.null_count():
+            break
+        whole = whole.zip_with(whole.is_not_null(), other(text))
     return whole.cast(kind, strict=False)
 
 
+def _without_zeros(text: pl.Series) -> pl.Series:
+    return text.str.extract(r"^([+-]?\d+)\.0*$", 1).cast(pl.Int64, strict=False)
+
+
+def _of_whole_doubles(text: pl.Series) -> pl.Series:
+    doubles = _double(text).to_numpy()
+    whole = _whole(doubles, EXACT)
+    return pl.Series(np.where(whole, doubles, 0).astype(np.int64)).set(pl.Series(~whole), None)
+
+
+def _whole(doubles: Array, most: float) -> Array:
+    """Which of them are integers that were written so, below `most`; nan is none."""
+    return np.asarray((np.rint(doubles) == doubles) & (np.abs(doubles) < most))
+
+
 def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
-    values = _double(column)
-    exact = column.str.strip_chars().cast(pl.Decimal(38, kind.scale), strict=False)
-    exact = exact.set(values.is_null(), None)
-    kept = exact.cast(pl.Float64)
-    lost = (values - kept).abs() > (values.abs() * NOISE).clip(10.0 ** -(kind.scale + 6))
+    double, exact = pl.col("double"), pl.col("exact")
+    both = pl.DataFrame(
+        {"double": _double(column), "exact": column.str.strip_chars().cast(pl.Decimal(38, kind.scale), strict=False)}
+    )
+    noise = (double.abs() * NOISE).clip(10.0 ** -(kind.scale + 6))
     units = exact.to_physical()
-    wide = units.abs() >= 10**kind.precision
-    exact = exact.set(lost | wide, None)
-    if kind.decimal:
-        return exact
-    kept = exact.cast(pl.Float64)
-    return kept.set((kept * 10**kind.scale).round().cast(pl.Int128) != units, None)
+    fits = ((double - exact.cast(pl.Float64)).abs() <= noise) & (units.abs() < 10**kind.precision)
+    if not kind.decimal:
+        exact = exact.cast(pl.Float64)
+        fits = fits & ((exact * 10**kind.scale).round().cast(pl.Int128) == units)
+    return both.select(pl.when(fits).then(exact)).to_series()
+
+
+def integer_of_doubles(values: pl.Series, kind: ColumnType) -> pl.Series | None:
+    """The column of integers of doubles that were parsed from text; None where the text itself must be asked."""
+    doubles = values.to_numpy()  # NULL is nan here
+    most = min(EXACT, 2.0 ** INTEGER_BITS[kind.kind])
+    if int(np.count_nonzero(_whole(doubles, most))) != len(values) - values.null_count():
+        return None
+    return values.cast(INTEGERS[kind.kind])
 
 
 def numeric_of_doubles(values: pl.Series, kind: ColumnType) -> pl.Series | None:
@@ -137,7 +168,7 @@ def numeric_of_doubles(values: pl.Series, kind: ColumnType) -> pl.Series | None:
     size = np.abs(units)
     if not np.fmax.reduce(size, initial=0.0) < min(SAFE, 10.0**kind.precision):
         return None
-    if (np.abs(units - whole) > np.maximum(size * NOISE, 1e-6)).any():
+    if (np.abs(units - whole) > np.clip(size * NOISE, 1e-6, SURE)).any():
         return None
     clean = pl.Series(values.name, whole / 10.0**kind.scale, nan_to_null=values.null_count() > 0)
     return clean.cast(pl.Decimal(38, kind.scale)) if kind.decimal else clean

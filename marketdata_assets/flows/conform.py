@@ -30,6 +30,7 @@ from marketdata_assets.stores.pgcopy import (
 from marketdata_assets.stores.pgnumeric import numeric_bytes
 
 ENCODED_ROWS = 16_384
+DIGITS_OF_INT64 = 18
 FITS_INT64 = 2**62
 WIDEST_BINARY_SCALE = 16
 
@@ -42,7 +43,7 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
     texts = {n: k for n, k in target.columns.items() if frame.schema[n] == pl.String and k.kind != "text"}
     if texts:
         frame = casting.parse(frame, texts, rejects)
-    frame = frame.with_columns(rejects.lines(frame)).select(LINE, *target.columns)
+    lines = rejects.lines(frame)
     fitted: list[pl.Series] = []
     bad: list[pl.Series] = []
     for name, kind in target.columns.items():
@@ -52,12 +53,12 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
         except (pl.exceptions.PolarsError, TypeError) as error:
             raise WrongType(flow.name, place, name, str(column.dtype), str(kind), str(error)) from error
         if values.null_count() > column.null_count():
-            bad.append(_refuse_lost(frame[LINE], column, values, kind, rejects))
+            bad.append(_refuse_lost(lines, column, values, kind, rejects))
         if name in target.key and values.null_count():
-            rejects.add_all(frame[LINE].filter(values.is_null()).to_list(), f"{name} is NULL, and belongs to the key")
+            rejects.add_all(lines.filter(values.is_null()).to_list(), f"{name} is NULL, and belongs to the key")
             bad.append(values.is_null())
         fitted.append(values.alias(name))
-    frame = frame.with_columns(fitted)
+    frame = pl.DataFrame([lines, *fitted])
     return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame
 
 
@@ -73,11 +74,14 @@ def _refuse_lost(
     return lost
 
 
+def key_hashes(flow: FlowDefinition, frame: pl.DataFrame) -> pl.Series:
+    """A number for each row; where all differ, so do the keys."""
+    return frame[flow.target.key].hash_rows()
+
+
 def refuse_repeated(flow: FlowDefinition, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
     """Of rows with one key, the first stays."""
     key = flow.target.key
-    if frame.select(key).hash_rows().n_unique() == frame.height:
-        return frame
     again = ~frame.select(pl.struct(key).is_first_distinct().alias("first"))["first"]
     if not again.any():
         return frame
@@ -92,10 +96,10 @@ def encoded_columns(flow: FlowDefinition, frame: pl.DataFrame) -> Iterator[tuple
 
 
 def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
-    """Units of the last decimal: Int64, or Int128 where the type is that wide."""
-    if column.dtype == pl.Float64 and kind.precision <= 18:
+    """Units of the last decimal: Int64, or Int128 where one is that wide."""
+    if column.dtype == pl.Float64 and kind.precision <= DIGITS_OF_INT64:
         return _units_of_doubles(column, kind)
-    whole = pl.Int128 if kind.precision > 18 else pl.Int64
+    whole = pl.Int128 if kind.precision > DIGITS_OF_INT64 else pl.Int64
     if isinstance(column.dtype, pl.Decimal) or column.dtype.is_integer() or column.dtype == pl.Null:
         units = column.cast(pl.Decimal(38, kind.scale), strict=False).to_physical()
     elif column.dtype.is_float():
@@ -103,9 +107,10 @@ def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
         units = scaled.set(scaled.is_nan() | ~(scaled.abs() < 10.0**kind.precision), None).cast(whole, strict=False)
     else:
         raise TypeError("it is no number")
-    if units.dtype == pl.Int128:
-        units = units.set(units.abs() >= 10**kind.precision, None)
-    return units.cast(whole, strict=False)
+    small = units.cast(pl.Int64, strict=False)
+    if small.null_count() == units.null_count() and kind.precision > DIGITS_OF_INT64:
+        return small
+    return units.set(units.abs() >= 10**kind.precision, None).cast(whole, strict=False)
 
 
 def _units_of_doubles(column: pl.Series, kind: ColumnType) -> pl.Series:
@@ -236,9 +241,11 @@ def _array(texts: tuple[str, ...]) -> bytes:
 
 def _numeric_column(values: pl.Series, null: np.ndarray[Any, np.dtype[Any]] | None, kind: ColumnType) -> Column:
     """Whole units; where they do not fit 62 bits each value is written out by itself."""
-    most = FITS_INT64 // 10 ** (-kind.scale % 4)
-    if kind.scale <= WIDEST_BINARY_SCALE and bool((values.abs() < most).fill_null(True).all()):
-        return Numeric(_filled(values.cast(pl.Int64)), null, kind.scale)
+    units = values.cast(pl.Int64, strict=False)
+    if kind.scale <= WIDEST_BINARY_SCALE and units.null_count() == values.null_count():
+        whole, most = _filled(units), FITS_INT64 // 10 ** (-kind.scale % 4)
+        if np.all((-most < whole) & (whole < most)):
+            return Numeric(whole, null, kind.scale)
     written = [b"" if units is None else numeric_bytes(int(units), kind.scale) for units in values.to_list()]
     lengths = np.array([len(cell) for cell in written], np.int64)
     return Bytes(np.frombuffer(b"".join(written), np.uint8), lengths, null)

@@ -21,6 +21,8 @@ from marketdata_assets.flows.units import Bytes, Hashing, Unit, opened
 BLOCK_BYTES = 4 * 1024 * 1024
 BLOCKS_AHEAD = 3
 LONGEST_RECORD = 4 * BLOCK_BYTES
+SMALL_BYTES = 256 * 1024
+"""A file of so many bytes is read sooner than a thread is started."""
 GUESSES = ("utf-8", "gb18030", "utf-16", "big5", "latin-1")
 FOREIGN_BYTES = 24
 """So many bytes beyond ASCII are not valid UTF-8 by chance."""
@@ -57,6 +59,9 @@ def content(unit: Unit, loader: Loader) -> Iterator[Content]:
         hashing = Hashing(raw)
         stream = _Text(unit, loader, hashing)
         names = stream.header()
+        if unit.size <= SMALL_BYTES:
+            yield Content(names, stream.blocks(), hashing)
+            return
         with ahead(stream.blocks(), BLOCKS_AHEAD) as blocks:
             yield Content(names, blocks, hashing)
 

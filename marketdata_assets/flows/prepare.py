@@ -6,6 +6,7 @@ Nothing is written here but a spool of encoded rows; the transaction is in `land
 from dataclasses import dataclass, field
 from typing import Self
 
+import numpy as np
 import polars as pl
 
 from marketdata_assets.flows import conform
@@ -80,7 +81,7 @@ class _Preparation:
 
     def _read(self, text: Content, together: bool) -> None:
         reader = Reader(self._flow.loader, text.names, self._rejects)
-        frames = [self._pipeline.block(empty(self._flow.loader))] if together else []
+        frames: list[pl.DataFrame] = []
         for block in text.blocks:
             frame = self._pipeline.block(reader.frame(block))
             if self._rejects.hopeless:
@@ -90,7 +91,7 @@ class _Preparation:
             else:
                 self._take(frame)
         if together:
-            self._take(self._pipeline.all(frames))
+            self._take(self._pipeline.all(frames or [self._pipeline.block(empty(self._flow.loader))]))
         elif len(self._keys) > 1 and pl.concat(self._keys).n_unique() < self._prepared.rows:
             raise _Repeated
 
@@ -99,12 +100,14 @@ class _Preparation:
         flow, prepared = self._flow, self._prepared
         frame = conform.conform(flow, self._unit.name, frame, self._rejects)
         if flow.target.key:
-            frame = conform.refuse_repeated(flow, frame, self._rejects)
-            self._keys.append(frame.select(flow.target.key).hash_rows())
+            keys = conform.key_hashes(flow, frame)
+            if keys.n_unique() < frame.height:
+                frame = conform.refuse_repeated(flow, frame, self._rejects)
+                keys = conform.key_hashes(flow, frame)
+            self._keys.append(keys)
             self._leading.append(frame[flow.target.key[0]].unique())
         if isinstance(flow.partitions, Month):
-            months = frame[flow.partitions.month].drop_nulls().dt.strftime("%Y-%m").unique()
-            prepared.months.update(months.to_list())
+            prepared.months.update(_months(frame[flow.partitions.month]))
         for columns, rows in conform.encoded_columns(flow, frame):
             for piece in encode([*columns, *self._owner], rows):
                 prepared.payload.add(piece.data)
@@ -125,3 +128,8 @@ class _Preparation:
             prepared.rejects = [
                 Reject(line, reason, raw.get(line, "")) for line, reason in sorted(rejects.reasons.items())
             ]
+
+
+def _months(times: pl.Series) -> list[str]:
+    months = np.unique(times.to_numpy().astype("datetime64[M]"))
+    return [str(month) for month in months if not np.isnat(month)]

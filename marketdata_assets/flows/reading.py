@@ -6,7 +6,7 @@ irregularity; the careful lane takes that block line by line, and refuses what i
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,14 @@ from marketdata_assets.flows import casting
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.loader import Block, count
 from marketdata_assets.flows.rejects import LINE, Rejects
+from marketdata_assets.flows.types import ColumnType
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 LONGEST_CELL_LINES = 100
 QUOTE = '"'
 BLANKS = " \t\r\n"
+NUMBERS = ("numeric", "double", "bigint", "integer")
 
 
 class Reader:
@@ -36,7 +38,8 @@ class Reader:
         self._names = list(loader.columns.values())
         self._types = loader.types
         self._delimiter = loader.delimiter.encode()
-        self._numbers = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
+        self._numbers = [name for name, kind in self._types.items() if kind.kind in NUMBERS]
+        self._header = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
 
     def frame(self, block: Block) -> pl.DataFrame:
         """The rows of `block` that are rows of the flow."""
@@ -48,26 +51,27 @@ class Reader:
         lines = self._lines(text, block.first_line) if not block.undecodable else None
         if lines is None:
             return None
-        doubles = [name for name, kind in self._types.items() if kind.kind in ("numeric", "double")]
-        frame = self._read(text, doubles)
+        frame = self._read(text, self._numbers)
+        checked, rest = {}, self._types
         if frame is not None and frame.height == len(lines):
-            frame = self._checked(frame, doubles)
-        if frame is None:
-            frame, doubles = self._read(text, []), []
+            checked = self._checked(frame)
+            rest = {name: kind for name, kind in self._types.items() if name not in checked}
+        if frame is None or any(name in rest for name in self._numbers):
+            frame = self._read(text, checked)
         if frame is None or frame.height != len(lines):
             return None
         self._rejects.rows += frame.height
-        rest = {name: kind for name, kind in self._types.items() if name not in doubles}
-        return casting.parse(self._stripped(frame, text).with_columns(lines), rest, self._rejects)
+        frame = self._stripped(frame, text).with_columns(*checked.values(), lines)
+        return casting.parse(frame, rest, self._rejects)
 
-    def _read(self, text: bytes, doubles: list[str]) -> pl.DataFrame | None:
+    def _read(self, text: bytes, doubles: Collection[str]) -> pl.DataFrame | None:
         """The flow's columns, `doubles` as such and the others as text."""
         picked = [str(at) for at in self._at]
         kinds: dict[str, Any] = dict.fromkeys(picked, pl.String)
         kinds |= {source: pl.Float64 for source, name in zip(picked, self._names, strict=True) if name in doubles}
         try:
             frame = pl.read_csv(
-                self._numbers + text,
+                self._header + text,
                 columns=picked,
                 schema_overrides=kinds,
                 infer_schema=False,
@@ -77,20 +81,19 @@ class Reader:
             )
         except PolarsError:
             return None
-        return frame.select(picked).rename(dict(zip(picked, self._names, strict=True)))
+        return frame[picked].rename(dict(zip(picked, self._names, strict=True)))
 
-    def _checked(self, frame: pl.DataFrame, doubles: list[str]) -> pl.DataFrame | None:
-        """Numbers read as doubles in their types; None when one must be read from its text."""
-        checked: list[pl.Series] = []
-        for name in doubles:
+    def _checked(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
+        """Numbers that were read as doubles, in their types; not those of which one must be read from its text."""
+        checked: dict[str, pl.Series] = {}
+        for name in self._numbers:
             kind, column = self._types[name], frame[name]
             if int(np.count_nonzero(np.isfinite(column.to_numpy()))) != len(column) - column.null_count():
-                return None
-            values = casting.numeric_of_doubles(column, kind) if kind.kind == "numeric" else column
-            if values is None:
-                return None
-            checked.append(values.alias(name))
-        return frame.with_columns(checked)
+                continue
+            values = _of_doubles(column, kind)
+            if values is not None:
+                checked[name] = values.alias(name)
+        return checked
 
     def _stripped(self, frame: pl.DataFrame, text: bytes) -> pl.DataFrame:
         if not self._loader.strip or not any(mark in text for mark in (b" ", b"\t", b'"')):
@@ -146,6 +149,16 @@ def empty(loader: Loader) -> pl.DataFrame:
     types = loader.types
     kinds = {n: casting.frame_type(types[n]) if n in types else pl.String for n in loader.columns.values()}
     return pl.DataFrame(schema={**kinds, LINE: pl.Int64})
+
+
+def _of_doubles(column: pl.Series, kind: ColumnType) -> pl.Series | None:
+    """Doubles in their type; None where the text itself must be asked."""
+    match kind.kind:
+        case "numeric":
+            return casting.numeric_of_doubles(column, kind)
+        case "bigint" | "integer":
+            return casting.integer_of_doubles(column, kind)
+    return column
 
 
 def _even(text: bytes, delimiter: bytes, rows: int, width: int) -> bool:

@@ -1,9 +1,10 @@
 """Handlers of columns: rename, select, parse, derive."""
 
+import numpy as np
 import polars as pl
 
 from marketdata_assets.flows import casting, steps
-from marketdata_assets.flows.handlers.given import Given, doubles, kept_columns
+from marketdata_assets.flows.handlers.given import Given, computed, expression, kept_columns
 
 
 def rename(config: steps.Rename, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
@@ -22,8 +23,10 @@ def parse(config: steps.Parse, frame: pl.DataFrame, given: Given) -> pl.DataFram
 def derive(config: steps.Derive, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
     """What has no value, such as a division by zero, is NULL."""
     for name, text in config.columns.items():
-        values = doubles(frame).select(pl.sql_expr(text).alias(name))[name]
+        values = computed(frame, {name: expression(text)})[name]
         if values.dtype.is_float():
-            values = values.set(values.is_nan() | values.is_infinite(), None)
+            finite = np.isfinite(values.to_numpy())  # NULL is nan here
+            if np.count_nonzero(finite) != len(values) - values.null_count():
+                values = values.set(pl.Series(~finite), None)
         frame = frame.with_columns(values)
     return frame

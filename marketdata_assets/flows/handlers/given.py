@@ -1,7 +1,8 @@
 """What a handler is given besides its frame, and how SQL is evaluated on one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -17,15 +18,23 @@ class Given:
     file: Path | None
 
 
-def doubles(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with each Decimal as a double: expressions compute in doubles."""
-    wide = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Decimal)]
-    return frame.with_columns(pl.col(wide).cast(pl.Float64)) if wide else frame
+@lru_cache(maxsize=1000)
+def expression(text: str) -> pl.Expr:
+    """SQL over columns."""
+    return pl.sql_expr(text)
+
+
+def computed(frame: pl.DataFrame, expressions: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """The columns of `expressions`. They see each Decimal as a double."""
+    used = {name for value in expressions.values() for name in value.meta.root_names()}
+    wide = [name for name in used & {*frame.columns} if isinstance(frame[name].dtype, pl.Decimal)]
+    source = frame.with_columns(frame[name].cast(pl.Float64) for name in wide) if wide else frame
+    return source.select(**expressions)
 
 
 def conditions(frame: pl.DataFrame, texts: Sequence[str]) -> list[pl.Series]:
     """For each row whether each SQL condition holds; NULL where that is not known."""
-    found = doubles(frame).select(pl.sql_expr(text).alias(str(number)) for number, text in enumerate(texts))
+    found = computed(frame, {str(number): expression(text) for number, text in enumerate(texts)})
     for text, values in zip(texts, found.get_columns(), strict=True):
         if values.dtype not in (pl.Boolean, pl.Null):
             raise TypeError(f"{text!r} is no condition: it gives {values.dtype}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from marketdata_assets.flows import steps
-from marketdata_assets.flows.handlers.given import Given, doubles
+from marketdata_assets.flows.handlers.given import Given, computed
 
 
 def running_count(config: steps.RunningCount, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
@@ -54,12 +54,10 @@ def _ema(values: pl.Expr, span: int) -> pl.Expr:
 
 def _with(config: steps.Grouped, frame: pl.DataFrame, columns: dict[str, pl.Expr]) -> pl.DataFrame:
     """Add `columns`, each computed within its group and order; rows stay where they are."""
-    source = doubles(frame)
-    if all(source[name].n_unique() <= 1 for name in config.group_by) and _ordered(source, config.order_by):
-        computed = source.select(**columns)
-    else:
-        computed = source.select(**{name: _over(config, value) for name, value in columns.items()})
-    return frame.with_columns(computed.get_columns())
+    one_group = all(frame[name].n_unique() <= 1 for name in config.group_by) and _ordered(frame, config.order_by)
+    if not one_group:
+        columns = {name: _over(config, value) for name, value in columns.items()}
+    return frame.with_columns(computed(frame, columns).get_columns())
 
 
 def _over(config: steps.Grouped, value: pl.Expr) -> pl.Expr:
