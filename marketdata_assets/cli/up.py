@@ -18,6 +18,9 @@ from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 
+SUPERSEDED = "Function `dev_command` is superseded"
+"""Said of `dagster dev` at every start; `dg dev` is the same code, in a package that a deployment has no use for."""
+
 
 def up(
     ui: Annotated[bool, typer.Option(help="also start the Dagster UI and its daemon")] = True,
@@ -55,7 +58,7 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
         url = f"http://127.0.0.1:{settings.ui_port}"
         output.notes().print(f"Dagster UI at {url} in a few seconds; Ctrl-C stops everything, the data stays")
         command = [
-            sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml"),
+            sys.executable, "-W", f"ignore:{SUPERSEDED}", "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml"),
             "--host", "127.0.0.1", "--port", str(settings.ui_port), "--log-level", "warning",
         ]  # fmt: skip
         process = subprocess.Popen(
