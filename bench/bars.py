@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -10,76 +9,29 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import polars as pl
-import psutil
 import psycopg
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from bench.figure import Figure, spread, tree_cpu_s
+from bench.figure import Figure, spread
+from bench.server import Cost, Server, psql_copy, rows_in
 from marketdata_assets.bars import kline, sample, schema
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.layout import BOM, COLUMNS, PRICES, TABLE_COLUMNS
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.local.postgres import programs
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 
+TABLE = "stock_1min_qfq"
 YEAR = 2023
 STOCKS = 40
 ROUNDS = 3
 MEMBERS = 5000
 CALL = "CALL refresh_continuous_aggregate('stock_monthly_kline', %s::timestamp, %s::timestamp, force => true)"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """CPU and wall seconds of one run, client and server apart."""
-
-    client_s: float
-    server_s: float
-    wall_s: float
-    rows: int
-
-    @property
-    def cpu_s(self) -> float:
-        return self.client_s + self.server_s
-
-
-class Server:
-    """A local PostgreSQL of the bench's own, and the CPU it has used."""
-
-    def __init__(self, stack: LocalStack) -> None:
-        assert stack.endpoints.postgres_dsn
-        self.dsn = stack.endpoints.postgres_dsn
-        self._process = psutil.Process(stack.server("postgres").pid)
-
-    def cpu_s(self) -> float:
-        return tree_cpu_s(self._process)
-
-    def fresh(self, name: str = "bench") -> str:
-        """An empty database with the bars' tables, checkpointed."""
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        dsn = make_conninfo(self.dsn, dbname=name)
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            schema.ensure(connection)
-            connection.execute("CHECKPOINT")
-        return dsn
-
-    def cost(self, run: Callable[[], tuple[float, int]]) -> Cost:
-        """Run something that tells its client CPU and rows; add the server's CPU and the wall time."""
-        server, wall = self.cpu_s(), time.perf_counter()
-        client, rows = run()
-        wall = time.perf_counter() - wall
-        time.sleep(0.3)  # the server's own processes are charged when they end
-        return Cost(client, self.cpu_s() - server, wall, rows)
 
 
 def figures() -> Iterator[Figure]:
@@ -88,7 +40,7 @@ def figures() -> Iterator[Figure]:
         home = Path(folder)
         settings = Settings(home=home / "stack", postgres_dsn=None)
         with LocalStack(settings, services=("postgres",)) as stack:
-            server = Server(stack)
+            server = Server(stack, schema.ensure)
             yield from load_figures(server, home)
             yield from kline_figures(server)
             yield reload_figure(server, home)
@@ -180,12 +132,7 @@ def _as_vendor_file(path: Path) -> None:
 
 
 def _psql_copy(dsn: str, clean: Path) -> tuple[float, int]:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    columns = ", ".join(COLUMNS.values())
-    command = f"\\copy stock_1min_qfq ({columns}) from '{clean}' csv"
-    subprocess.run([str(programs() / "psql"), dsn, "-qc", command], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, _rows(dsn)
+    return psql_copy(dsn, TABLE, list(COLUMNS.values()), clean), rows_in(dsn, TABLE)
 
 
 def _load(dsn: str, folder: Path, workers: int = os.cpu_count() or 1) -> tuple[float, int, float]:
@@ -193,7 +140,7 @@ def _load(dsn: str, folder: Path, workers: int = os.cpu_count() or 1) -> tuple[f
     command = [sys.executable, "-m", "bench.load_once", dsn, str(folder), str(YEAR), "--workers", str(workers)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout)
-    assert result["rows"] == _rows(dsn)
+    assert result["rows"] == rows_in(dsn, TABLE)
     return result["cpu_s"], result["rows"], result["rss_mb"]
 
 
@@ -211,14 +158,7 @@ def _polars_copy(dsn: str, archive: Path) -> tuple[float, int]:
             columns = [*ordered[:4], "high", "low", "close", *ordered[4:]]
             with connection.cursor().copy(f"COPY stock_1min_qfq ({', '.join(columns)}) FROM STDIN CSV") as copy:
                 copy.write(frame.select(columns).write_csv(include_header=False))
-    return time.process_time() - before, _rows(dsn)
-
-
-def _rows(dsn: str) -> int:
-    with psycopg.connect(dsn) as connection:
-        row = connection.execute("SELECT count(*) FROM stock_1min_qfq").fetchone()
-    assert row is not None
-    return int(row[0])
+    return time.process_time() - before, rows_in(dsn, TABLE)
 
 
 def kline_figures(server: Server) -> Iterator[Figure]:

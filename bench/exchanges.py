@@ -15,8 +15,9 @@ import msgspec
 
 from bench import exchange_messages
 from bench.exchange_messages import DEEP, SYMBOL, Messages
-from bench.exchange_peers import NoPeer, Peer
+from bench.exchange_peers import Peer
 from bench.figure import Figure, spread
+from bench.peers import NoPeer
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.replay import Feed, feed_of
