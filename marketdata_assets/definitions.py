@@ -6,7 +6,7 @@ import dagster as dg
 
 from marketdata_assets import resources
 from marketdata_assets.defs.flows import own
-from marketdata_assets.defs.repair import nightly
+from marketdata_assets.defs.repair import freshness, nightly
 from marketdata_assets.settings import Settings
 
 
@@ -17,7 +17,7 @@ def defs() -> dg.Definitions:
     found = dg.Definitions.merge(ours, own.definitions(folder, taken))
     flows = [one.flow for one in (*own.shipped(), *own.find(folder, taken)) if one.flow]
     return dg.Definitions.merge(
-        found,
+        freshness.applied(found, [flow.name for flow in flows if flow.schedule]),
         dg.Definitions(
             sensors=[nightly.sensor(flows, [*(found.jobs or ())])],
             resources={

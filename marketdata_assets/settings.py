@@ -111,6 +111,14 @@ class Settings(_FromEnvironment):
         description="Ray cluster that loads are spread over: host:6379, ray://host:10001, or `local` to start one;"
         " default processes of this machine",
     )
+    keep_runs_days: int = Field(default=14, ge=1, description="days that Dagster's runs and their events are kept")
+    alert_webhook: SecretStr | None = Field(
+        default=None, description="where a POST tells of failed runs and overdue assets, as Slack's webhooks take it"
+    )
+    alert_smtp: SecretStr | None = Field(
+        default=None, description="mail server that tells the same: smtp://user:password@host:587, or smtps://host:465"
+    )
+    alert_mail: str | None = Field(default=None, description="sender and receivers of that mail, with commas between")
 
     @property
     def root(self) -> Path:

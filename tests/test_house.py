@@ -230,12 +230,13 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
         "tick_files_sensor",
         "exchange_captures_sensor",
         "backfill_missing",
+        "run_failure_alert",
         *(f"{name}_sensor" for name in FLOWS),
     )
     assert sensors == dict.fromkeys(own, running)
     zones = {schedule.name: schedule.execution_timezone for schedule in repository.schedule_defs}
     by_utc = ("alphas_hourly", "alphas_daily", "alphas_rotation", "exchange_drain", "exchange_hourly")
-    by_exchange = ["ticks_daily", "symbols_daily"]
+    by_exchange = ["ticks_daily", "symbols_daily", "housekeeping_daily"]
     by_exchange += [f"{name}_schedule" for name in FLOWS]
     assert zones == dict.fromkeys(by_exchange, "Asia/Shanghai") | dict.fromkeys(by_utc, "UTC")
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)

@@ -4,12 +4,13 @@ Everything heavy is imported inside the functions, so that `marketdata --help` s
 """
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
+from marketdata_assets import secret_files
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.endpoints import Endpoints
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dagster import ExecuteInProcessResult
 
 PROJECT = Path(__file__).parents[2]
+PASSWORD = "DAGSTER_PG_PASSWORD"  # noqa: S105 - the name of the variable
 
 
 class NoStorage(TerminalError):
@@ -47,10 +49,14 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
     """The variables with which Dagster's processes find storage, servers and folders; makes DAGSTER_HOME."""
     home = settings.root / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
+    _place((PROJECT / "dagster.yaml").read_bytes(), home / "dagster.yaml")
     workers = {"MARKETDATA_WORKERS": str(settings.workers)} if settings.workers else {}
+    # What a file says is read from it by who needs it; Dagster reads variables alone.
+    servers = {name: url for name, url in endpoints.as_environment(found).items() if not _in_file(name)}
+    password = secret_files.from_files([PASSWORD], os.environ)
     return (
-        endpoints.as_environment(found)
+        password
+        | servers
         | workers
         | {
             "MARKETDATA_HOME": str(settings.root),
@@ -63,6 +69,19 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
             "DAGSTER_EVENT_BATCH_SIZE": "500",
         }
     )
+
+
+def _place(content: bytes, file: Path) -> None:
+    """Write the file in one step, and only where it is another: processes that start at the same time read it."""
+    if not file.exists() or file.read_bytes() != content:
+        handle, name = mkstemp(dir=file.parent)  # containers that share the folder have the same process ids
+        with os.fdopen(handle, "wb") as new:
+            new.write(content)
+        Path(name).replace(file)
+
+
+def _in_file(name: str) -> bool:
+    return bool(os.environ.get(name + secret_files.SUFFIX)) and not os.environ.get(name)
 
 
 def run_job(
@@ -112,6 +131,8 @@ def run_job(
 
 
 def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
+    from marketdata_assets.defs.reasons import reason
+
     metadata: dict[str, dict[str, Any]] = {}
     for event in result.all_events:
         # The events of partitions have what is theirs under the same names; the step's own output has the whole.
@@ -124,7 +145,7 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         failure = event.step_failure_data.user_failure_data
         if failure is not None and event.step_key is not None and "seconds" in failure.metadata:
             metadata[event.step_key] = {key: value.value for key, value in failure.metadata.items() if key != "failed"}
-    errors = [_reason(event) for event in failed]
+    errors = [reason(event) for event in failed]
     return RunOutcome(
         success=result.success,
         run_id=result.run_id,
@@ -133,17 +154,6 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         checks_passed=sum(e.passed for e in evaluations),
         error="\n".join(errors) or None,
     )
-
-
-def _reason(event: Any) -> str:
-    """What a person needs of a failed step: the failure's own words, else the error's."""
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip() if error is not None else str(event.message)
 
 
 def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:

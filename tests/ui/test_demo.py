@@ -63,6 +63,7 @@ SWITCHED = {
     *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily"),
     *("alphas_rotation", "alpha_files_sensor", "alphas_follow", "brain_accounts_sensor"),
     *("tick_files_sensor", "ticks_daily", "symbols_daily", "backfill_missing"),
+    *("run_failure_alert", "housekeeping_daily"),
     *("exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
 }

@@ -1,0 +1,98 @@
+"""Alerts to people: one message to a webhook, by e-mail, or both. What is worth one is not decided here."""
+
+import smtplib
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.message import EmailMessage
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from marketdata_assets.errors import TerminalError, TransientError
+from marketdata_assets.web import LOOPBACK, safe_url
+
+TIMEOUT_SECONDS = 10.0
+PORTS = {"smtp": 587, "smtps": 465}
+
+
+class BadAlertAddress(TerminalError):
+    """The address of a webhook or of a mail server cannot be used."""
+
+    def __init__(self, variable: str, cause: str) -> None:
+        super().__init__(f"{variable} {cause}")
+
+
+class AlertNotSent(TransientError):
+    """Nobody took the message; it is sent again later."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        super().__init__(f"the alert was not taken by the {where} ({cause}); it is sent again at the next tick")
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What happened, in a sentence; a line for each case; and the same for machines."""
+
+    title: str
+    lines: Sequence[str]
+    facts: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        return "\n".join([self.title, *self.lines])
+
+
+def post(webhook: str, alert: Alert) -> None:
+    """POST the alert as JSON: `text` is for people, the rest are its facts. The address, a secret, is never told."""
+    try:
+        url = safe_url(webhook)
+    except ValueError:
+        cause = "must be an https:// address, or http:// on this machine, without a user or password in it"
+        raise BadAlertAddress("MARKETDATA_ALERT_WEBHOOK", cause) from None
+    try:
+        answer = httpx.post(url, json={"text": alert.text, **alert.facts}, timeout=TIMEOUT_SECONDS)
+    except httpx.HTTPError as error:
+        raise AlertNotSent("webhook", type(error).__name__) from None
+    if not answer.is_success:
+        raise AlertNotSent("webhook", f"status {answer.status_code}")
+
+
+def mail(server: str, addresses: str, alert: Alert) -> None:
+    """Send the alert from the first of `addresses` to the others; a server that knows STARTTLS is asked for it."""
+    url = urlsplit(server)
+    sender, *receivers = [one.strip() for one in addresses.split(",") if one.strip()] or [""]
+    if url.scheme not in PORTS or not url.hostname:
+        raise BadAlertAddress("MARKETDATA_ALERT_SMTP", "must be smtp://user:password@host:587 or smtps://host:465")
+    if not receivers:
+        raise BadAlertAddress("MARKETDATA_ALERT_MAIL", "must name the sender and at least one receiver")
+    message = EmailMessage()
+    message["Subject"], message["From"], message["To"] = alert.title, sender, ", ".join(receivers)
+    message.set_content(alert.text)
+    try:
+        with _connect(url.scheme, url.hostname, url.port or PORTS[url.scheme]) as client:
+            if url.username:
+                _refuse_in_clear(client, url.hostname)
+                client.login(unquote(url.username), unquote(url.password or ""))
+            client.send_message(message)
+    except (OSError, smtplib.SMTPException) as error:
+        raise AlertNotSent("mail server", type(error).__name__) from None
+
+
+def _refuse_in_clear(client: smtplib.SMTP, host: str) -> None:
+    if not isinstance(client.sock, ssl.SSLSocket) and host not in LOOPBACK:
+        raise BadAlertAddress(
+            "MARKETDATA_ALERT_SMTP", f"has a password, and {host} does not encrypt; use smtps:// or another server"
+        )
+
+
+def _connect(scheme: str, host: str, port: int) -> smtplib.SMTP:
+    context = ssl.create_default_context()
+    if scheme == "smtps":
+        return smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_SECONDS, context=context)
+    client = smtplib.SMTP(host, port, timeout=TIMEOUT_SECONDS)
+    client.ehlo()
+    if client.has_extn("starttls"):
+        client.starttls(context=context)
+    return client
