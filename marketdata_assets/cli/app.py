@@ -13,6 +13,7 @@ from marketdata_assets.cli import (
     demo,
     doctor,
     exchanges,
+    execute,
     flows,
     output,
     quarantine,
@@ -48,6 +49,7 @@ app.command("up")(up.up)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("exec", context_settings=execute.ANY_OPTIONS, add_help_option=False)(execute.execute)
 app.command("replay")(replay.replay)
 app.command("drain")(exchanges.drain)
 

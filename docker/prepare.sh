@@ -1,0 +1,57 @@
+#!/bin/sh
+# Makes what the containers need and nobody else may have: docker/secrets, each password drawn anew; the folders for
+# your files; docker/.env from .env.example. What is there already is left as it is.
+set -eu
+cd "$(dirname "$0")"
+umask 077
+
+random() { od -An -tx1 -N"${1:-24}" /dev/urandom | tr -d ' \n'; }
+
+# Containers run as users of their own, so the files are readable; the folder is what keeps others out.
+keep() {
+  if [ -s "secrets/$1" ]; then cat >/dev/null; return; fi
+  cat >"secrets/.new" && chmod 444 "secrets/.new" && mv "secrets/.new" "secrets/$1"
+}
+value() { tr -d '\n' <"secrets/$1"; }
+
+mkdir -p secrets providers
+chmod 700 secrets providers
+[ -e .env ] || sed -e "s/^MARKETDATA_UID=.*/MARKETDATA_UID=$(id -u)/" -e "s/^MARKETDATA_GID=.*/MARKETDATA_GID=$(id -g)/" \
+  .env.example >.env
+input=$(sed -n 's/^MARKETDATA_INPUT=//p' .env)
+for folder in bars alphas ticks flows flows_data; do mkdir -p "$input/$folder"; done
+
+for name in postgres_password dagster_db_password mongo_root_password mongo_password clickhouse_password \
+  nats_password redis_password collector_token grafana_password; do
+  random | keep "$name"
+done
+random 384 | keep mongo_keyfile
+
+printf 'postgresql://marketdata:%s@timescaledb:5432/marketdata' "$(value postgres_password)" | keep postgres_dsn
+printf 'mongodb://marketdata:%s@mongodb:27017/?replicaSet=rs0&authSource=admin&journal=true' \
+  "$(value mongo_password)" | keep mongo_uri
+printf 'http://marketdata:%s@clickhouse:8123/marketdata' "$(value clickhouse_password)" | keep clickhouse_url
+printf 'nats://marketdata:%s@nats:4222' "$(value nats_password)" | keep nats_url
+printf 'redis://:%s@redis:6379/0' "$(value redis_password)" | keep redis_url
+printf 'authorization { user: marketdata, password: "%s" }\n' "$(value nats_password)" | keep nats_auth
+printf 'requirepass %s\n' "$(value redis_password)" | keep redis_auth
+# The user that the image comes with has no password, so it goes.
+cat <<XML | keep clickhouse_users
+<clickhouse>
+  <users>
+    <default remove="remove"/>
+    <marketdata>
+      <password_sha256_hex>$(value clickhouse_password | sha256sum | cut -d' ' -f1)</password_sha256_hex>
+      <networks><ip>::/0</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+    </marketdata>
+  </users>
+</clickhouse>
+XML
+
+if grep -q '^MARKETDATA_UID=0$' .env; then
+  echo "The containers of the project would be root. Set MARKETDATA_UID and MARKETDATA_GID in docker/.env" \
+    "to a user of yours, and give that user docker/providers and $input." >&2
+fi
+echo "ready: docker compose up -d, in $(pwd)"
