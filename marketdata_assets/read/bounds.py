@@ -1,0 +1,62 @@
+"""Bounds of time that people write, as what the tables are asked with. A span has its start in it, its end not."""
+
+import datetime as dt
+import re
+from zoneinfo import ZoneInfo
+
+from marketdata_assets.read.errors import BadMoment, NaiveTime
+
+Moment = dt.datetime | dt.date | str
+"""Text is ISO 8601: `2024-01` and `2024-01-31` begin at midnight, `2024-01-31T09:30:00+08:00` is an instant."""
+
+EXCHANGE = ZoneInfo("Asia/Shanghai")
+
+_MONTH = re.compile(r"\d{4}-\d{2}")
+
+
+def wall(moment: Moment) -> dt.datetime:
+    """The clock on the wall of the A-share exchanges: a time without a zone is theirs, one with a zone is converted."""
+    found = _parsed(moment)
+    if not isinstance(found, dt.datetime):
+        return dt.datetime.combine(found, dt.time())
+    return found if found.tzinfo is None else found.astimezone(EXCHANGE).replace(tzinfo=None)
+
+
+def instant(moment: Moment, table: str) -> dt.datetime:
+    """An instant in UTC; a date is its midnight in UTC. Raises NaiveTime for a time without a zone."""
+    found = _parsed(moment)
+    if not isinstance(found, dt.datetime):
+        return dt.datetime.combine(found, dt.time(), dt.UTC)
+    if found.tzinfo is None:
+        raise NaiveTime(moment, table)
+    return found.astimezone(dt.UTC)
+
+
+def day(moment: Moment) -> dt.date | None:
+    """The date, when it is one and no time of day."""
+    found = _parsed(moment)
+    return None if isinstance(found, dt.datetime) else found
+
+
+def nanoseconds(moment: dt.datetime) -> int:
+    """Since 1970, exactly; `moment` has a zone."""
+    passed = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return (passed.days * 86_400_000_000 + passed.seconds * 1_000_000 + passed.microseconds) * 1000
+
+
+def in_order(start: Moment | None, end: Moment | None, first: dt.datetime | None, last: dt.datetime | None) -> None:
+    """Raises BadMoment when a span ends before it starts."""
+    if first is not None and last is not None and last < first:
+        raise BadMoment(end, f"is before the start {start!r}")
+
+
+def _parsed(moment: Moment) -> dt.datetime | dt.date:
+    if isinstance(moment, dt.date):
+        return moment
+    if not isinstance(moment, str):
+        raise BadMoment(moment, "is no date or time")
+    text = f"{moment}-01" if _MONTH.fullmatch(moment) else moment
+    try:
+        return dt.date.fromisoformat(text) if len(text) <= len("2024-01-31") else dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadMoment(moment, f"is no date or time ({error})") from None

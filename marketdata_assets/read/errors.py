@@ -1,0 +1,86 @@
+"""What can go wrong when data is read.
+
+MarketDataError
+├── TerminalError
+│   └── ReadError
+│       ├── UnknownColumn   no such column; the message has the nearest one
+│       ├── UnknownName     no such exchange, market, account, or code of a stock
+│       ├── BadMoment       a bound is no date or time
+│       ├── NaiveTime       a bound has no time zone where times are instants
+│       ├── NothingLoaded   the table is not there yet
+│       └── OddValue        a value is not of its column's type
+└── TransientError
+    └── CannotRead          the server does not answer
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from marketdata_assets.errors import TerminalError, TransientError
+
+
+class ReadError(TerminalError):
+    """The question is wrong, or the data cannot be given as what it is."""
+
+
+class UnknownColumn(ReadError):
+    """A column that the table does not have."""
+
+    def __init__(self, table: str, column: str, known: Iterable[str]) -> None:
+        self.column = column
+        super().__init__(f"{table} has no column {column!r}; {_hint(column, known)}")
+
+
+class UnknownName(ReadError):
+    """A name that no row can have, so that an empty answer would mislead."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"{name!r} is no {what}; {_hint(name, known)}")
+
+
+class BadMoment(ReadError):
+    """A bound of time that is none."""
+
+    def __init__(self, value: object, cause: str) -> None:
+        super().__init__(f"{value!r} {cause}; give a date, a datetime, or text such as '2024-01-31T09:30:00+08:00'")
+
+
+class NaiveTime(ReadError):
+    """A time without a zone, where only an instant will do."""
+
+    def __init__(self, value: object, table: str) -> None:
+        super().__init__(
+            f"{value!r} has no time zone, and the times of {table} are instants; write it with one, such as"
+            f" datetime(2024, 1, 31, 9, 30, tzinfo=UTC) or '2024-01-31T09:30:00+08:00'"
+        )
+
+
+class NothingLoaded(ReadError):
+    """The table is not there."""
+
+    def __init__(self, table: str, remedy: str) -> None:
+        self.table = table
+        super().__init__(f"{table} is not there: nothing has been loaded into this database yet. {remedy}")
+
+
+class OddValue(ReadError):
+    """A value that its column's type cannot hold; it is not bent into shape."""
+
+    def __init__(self, table: str, column: str, cause: str) -> None:
+        self.column = column
+        super().__init__(f"{table}.{column}: {cause}. Leave the column out with columns=[...], or correct the value.")
+
+
+class CannotRead(TransientError):
+    """The server does not answer, or hung up."""
+
+    def __init__(self, store: str, cause: str) -> None:
+        super().__init__(
+            f'{store} is not answering ({cause}). Start it ("marketdata doctor" names what is missing) and read again.'
+        )
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = get_close_matches(name.lower(), names, 1, 0.5) or get_close_matches(name, names, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}."

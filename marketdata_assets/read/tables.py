@@ -1,0 +1,160 @@
+"""Rows of a table in PostgreSQL or TimescaleDB: those of minute bars, the monthly K-line, and of every flow."""
+
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from psycopg import errors as pg
+from psycopg import sql
+
+from marketdata_assets.bars import codes as stock_codes
+from marketdata_assets.read import bounds
+from marketdata_assets.read.bounds import Moment
+from marketdata_assets.read.errors import BadMoment, NothingLoaded, OddValue, UnknownColumn, UnknownName
+from marketdata_assets.read.sources import of_postgres
+from marketdata_assets.stores import pgread
+from marketdata_assets.stores.pgread import TIMESTAMPTZ, Column
+
+if TYPE_CHECKING:
+    from marketdata_assets.read.sources import Postgres
+
+KLINE_SCALES = {"open": 4, "high": 4, "low": 4, "close": 4, "amount": 4, "volume": 0}
+"""Digits behind the point of the K-line, whose columns are numerics without any: those of the minutes it is made of."""
+
+
+def minute_bars(
+    codes: str | Sequence[str] | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    connection: "Postgres | None" = None,
+) -> pl.DataFrame:
+    """Minute bars of these stocks (`600000.SH`; None: all) from `start` to before `end`, by code and time.
+
+    Times are the exchange's clock, Asia/Shanghai, without a zone; a bound with a zone is converted. Prices and amounts
+    are decimals.
+    """
+    return table(
+        "stock_1min_qfq",
+        "time",
+        start,
+        end,
+        only=_of_codes(codes),
+        order=("code", "time"),
+        columns=columns,
+        connection=connection,
+    )
+
+
+def monthly_kline(
+    codes: str | Sequence[str] | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    connection: "Postgres | None" = None,
+) -> pl.DataFrame:
+    """Monthly K-lines of these stocks (None: all) of the months from `start` to before `end`, by code and month.
+
+    `month` is its first midnight, on the exchange's clock. Prices and sums are decimals.
+    """
+    return table(
+        "stock_monthly_kline",
+        "month",
+        start,
+        end,
+        only=_of_codes(codes),
+        order=("code", "month"),
+        columns=columns,
+        connection=connection,
+        scales=KLINE_SCALES,
+    )
+
+
+def table(
+    name: str,
+    by: str | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    only: Mapping[str, Any] | None = None,
+    order: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    connection: "Postgres | None" = None,
+    scales: Mapping[str, int] | None = None,
+) -> pl.DataFrame:
+    """Rows of a table, such as that of a flow, whose column `by` is from `start` to before `end`.
+
+    `only` names what columns have to be, a value or a list of values each. A numeric that says how many digits it has
+    is a decimal, as is one that `scales` tells of; others come as text. Columns are those of the table in its order,
+    or `columns`. Rows are sorted by `order`, else they come in no order.
+    """
+    with of_postgres(connection) as opened:
+        try:
+            there = pgread.columns_of(opened, name, scales)
+        except pg.UndefinedTable:
+            raise NothingLoaded(name, "Run its asset, or see what there is: marketdata status.") from None
+        wanted = [_known(name, one, there) for one in (columns if columns is not None else there)]
+        conditions = [*_span(name, there, by, start, end), *_equal(name, there, only or {})]
+        where = sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
+        extra = [_known(name, one, there) for one in order if one not in {column.name for column in wanted}]
+        try:
+            found = pgread.read(opened, name, [*wanted, *extra], where)
+        except pgread.Unreadable as error:
+            raise OddValue(name, error.column, error.cause) from None
+    if order:
+        found = found.sort(order)
+    return found.select(column.name for column in wanted)
+
+
+def _span(
+    name: str, there: Mapping[str, Column], by: str | None, start: Moment | None, end: Moment | None
+) -> list[sql.Composable]:
+    times = {one: column for one, column in there.items() if column.dtype.is_temporal()}
+    if by is None:
+        if start is None and end is None:
+            return []
+        raise BadMoment(start or end, f"is a bound of no column: say by={min(times, default='COLUMN')!r}")
+    column = _known(name, by, times)
+    first, last = (None if bound is None else _moment(name, column, bound) for bound in (start, end))
+    bounds.in_order(start, end, first, last)
+    asked = ((">=", first), ("<", last))
+    return [
+        sql.SQL("{} " + sign + " {}").format(sql.Identifier(by), sql.Literal(bound))
+        for sign, bound in asked
+        if bound is not None
+    ]
+
+
+def _moment(name: str, column: Column, bound: Moment) -> dt.datetime:
+    return bounds.instant(bound, name) if column.oid == TIMESTAMPTZ else bounds.wall(bound)
+
+
+def _equal(name: str, there: Mapping[str, Column], only: Mapping[str, Any]) -> list[sql.Composable]:
+    made: list[sql.Composable] = []
+    for key, wanted in only.items():
+        several = isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes))
+        literals: list[sql.Composable] = [sql.Literal(one) for one in (wanted if several else [wanted])]
+        values = sql.SQL(", ").join(literals or [sql.NULL])
+        made.append(sql.SQL("{} IN ({})").format(sql.Identifier(_known(name, key, there).name), values))
+    return made
+
+
+def _known(name: str, column: str, there: Mapping[str, Column]) -> Column:
+    found = there.get(column)
+    if found is None:
+        raise UnknownColumn(name, column, there)
+    return found
+
+
+def _of_codes(codes: str | Sequence[str] | None) -> dict[str, list[str]]:
+    if codes is None:
+        return {}
+    wanted = [codes] if isinstance(codes, str) else list(codes)
+    for code in wanted:
+        if stock_codes.exchange(code[:6]) is None or code[6:] not in (".SH", ".SZ", ".BJ"):
+            meant = stock_codes.canonical(code)
+            raise UnknownName("code of a stock", code, [meant] if meant else ["600000.SH and the like"])
+    return {"code": wanted}
