@@ -16,6 +16,7 @@ from bench import (
     collector_rates,
     definitions,
     exchanges,
+    flows,
     fuzz,
     ticks,
     ticks_fetch,
@@ -30,6 +31,7 @@ DOMAINS = {
     "ticks": lambda: chain(ticks.figures(), ticks_fetch.figures(), ticks_runs.figures()),
     "exchanges": exchanges.figures,
     "collector": lambda: chain(collector.figures(), collector_drain.figures(), collector_rates.figures()),
+    "flows": flows.figures,
     "fuzz": fuzz.figures,
 }
 RESULTS = Path(__file__).parent / "results.json"

@@ -32,13 +32,13 @@ def main() -> None:
                 "rows": report.rows,
                 "wall_s": time.perf_counter() - wall,
                 "cpu_s": tree_cpu_s(psutil.Process()) - cpu,
-                "rss_mb": _peak_mb(),
+                "rss_mb": peak_mb(),
             }
         )
     )
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """This program's own peak; getrusage would count that of the process it was started from."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024

@@ -1,0 +1,162 @@
+"""Flows: a fresh load of `stock_daily` against `psql \\copy` and two peers, many small files, an unchanged rerun."""
+
+import datetime as dt
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psycopg
+
+from bench.figure import Figure, spread
+from bench.peers import NoPeer, environment
+from bench.server import Server, psql_copy, rows_in
+from marketdata_assets.defs import flows as shipped
+from marketdata_assets.flows import sample, storage
+from marketdata_assets.flows.definition import FlowDefinition, read
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+DEFINITION = Path(shipped.__file__).parent / "stock_daily" / "defs.yaml"
+LAST = dt.date(2024, 6, 28)
+STOCKS, DAYS = 200, 5000
+SMALL_FILES, SMALL_DAYS = 1000, 30
+ROUNDS = 3
+RERUNS = 5
+PEERS = ["dlt[postgres]>=1.31,<2", "pandas>=3,<4", "pyarrow>=20", "psycopg[binary]>=3.2,<4"]
+PEER = Path(__file__).with_name("flow_peer.py")
+
+
+@cache
+def flow() -> FlowDefinition:
+    """The flow that is measured."""
+    return read(DEFINITION)
+
+
+@dataclass(frozen=True)
+class Walls:
+    """Wall seconds of each round."""
+
+    ours: list[float]
+    floor: list[float]
+    peers: dict[str, list[float]]
+
+
+def figures() -> Iterator[Figure]:
+    """All figures of the domain."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        home = Path(folder)
+        with LocalStack(Settings(home=home / "stack", postgres_dsn=None), services=("postgres",)) as stack:
+            server = Server(stack, lambda connection: storage.ensure(connection, flow()))
+            yield from load_figures(server, home)
+            yield from small_figures(server, home)
+
+
+def load_figures(server: Server, home: Path) -> Iterator[Figure]:
+    """A million rows with handlers and quality gate, the same rows by psql, and the same work by peers, in turn."""
+    data = home / "big"
+    sample.write(data / flow().loader.folder, STOCKS, LAST, DAYS)
+    dsn = server.fresh()
+    first = _load(dsn, data)
+    clean = _exported(dsn, home / "clean.csv")
+    costs: list[dict[str, Any]] = []
+    walls = Walls([], [], {})
+    versions: dict[str, str] = {}
+    for _ in range(ROUNDS):
+        dsn = server.fresh()
+        started = time.perf_counter()
+        psql_copy(dsn, flow().target.table, list(flow().target.columns), clean)
+        walls.floor.append(time.perf_counter() - started)
+        assert rows_in(dsn, flow().target.table) == first["rows"]
+        costs.append(_load(server.fresh(), data))
+        walls.ours.append(costs[-1]["wall_s"])
+        for name, told in _peers(server, data, first["rows"]):
+            walls.peers.setdefault(name, []).append(told["wall_s"])
+            versions[name] = f"{name} {told['version']}"
+    rows = f"{first['rows']:,} rows of {STOCKS} files, 38 columns of GBK, {ROUNDS} interleaved rounds"
+    yield _load_figure(walls, rows, costs)
+    yield from _peer_figures(walls, rows, versions)
+
+
+def _load_figure(walls: Walls, rows: str, costs: list[dict[str, Any]]) -> Figure:
+    ratios = [ours / floor for ours, floor in zip(walls.ours, walls.floor, strict=True)]
+    count = costs[0]["rows"]
+    detail = (
+        f"{rows}; floor: their {len(flow().target.columns)} columns as a finished CSV, with the same primary key;"
+        f" {spread(ratios)}; ours {count / median(walls.ours):,.0f} rows/s,"
+        f" {median(cost['cpu_s'] for cost in costs) / count * 1e6:.1f} us client CPU a row, start of the workers"
+        f" counted, {max(cost['rss_mb'] for cost in costs):.0f} MB in the parent"
+    )
+    return Figure("flows.load_wall_ratio", median(ratios), "x wall of psql \\copy", ("<=", 2.0), detail)
+
+
+def _peer_figures(walls: Walls, rows: str, versions: dict[str, str]) -> Iterator[Figure]:
+    for name, seconds in walls.peers.items():
+        ratios = [theirs / ours for theirs, ours in zip(seconds, walls.ours, strict=True)]
+        detail = (
+            f"{versions[name]}, the same columns, rules and derived values, one process, no ledger, no quarantine;"
+            f" {rows}; {spread(ratios)}"
+        )
+        target = (">=", 1.0) if name == "dlt" else None
+        yield Figure(f"flows.vs_{name}", median(ratios), "x speed of the peer", target, detail)  # type: ignore[arg-type]
+
+
+def _peers(server: Server, data: Path, rows: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A load by each peer; none where they cannot be installed, which is told."""
+    try:
+        python = environment("flow-peers", PEERS)
+    except NoPeer as error:
+        print(f"flows: no figures of peers: {error}", file=sys.stderr)
+        return
+    for name in ("pandas", "dlt"):
+        command = [str(python), str(PEER), name, server.fresh(), str(data / flow().loader.folder)]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        assert told["rows"] == rows, (name, told["rows"], rows)
+        yield name, told
+
+
+def small_figures(server: Server, home: Path) -> Iterator[Figure]:
+    """Many small files, and then the same again, unchanged."""
+    data = home / "small"
+    sample.write(data / flow().loader.folder, SMALL_FILES, LAST, SMALL_DAYS)
+    first = [_load(server.fresh(), data) for _ in range(ROUNDS)]
+    assert all(one["files"] == SMALL_FILES for one in first)
+    dsn = server.fresh()
+    _load(dsn, data)
+    again = [_load(dsn, data) for _ in range(RERUNS)]
+    assert all((one["unchanged"], one["rows"]) == (SMALL_FILES, 0) for one in again)
+    each = [one["wall_s"] / SMALL_FILES * 1000 for one in first]
+    cpu = median(one["cpu_s"] for one in first) / SMALL_FILES * 1000
+    files = f"{SMALL_FILES} files of {SMALL_DAYS} rows"
+    yield Figure(
+        "flows.small_file_ms", median(each), "ms a file", None, f"{files}, {cpu:.1f} ms client CPU; {spread(each)}"
+    )
+    seconds = [one["wall_s"] for one in again]
+    yield Figure("flows.rerun_unchanged_s", median(seconds), "s", ("<", 1), f"{files}; {spread(seconds)}")
+
+
+def _load(dsn: str, data: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.flow_once", str(DEFINITION), dsn, str(data)]
+    told: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return told
+
+
+def _exported(dsn: str, file: Path) -> Path:
+    """The table's own columns as a CSV in the order of its key."""
+    target = flow().target
+    rows = f"SELECT {', '.join(target.columns)} FROM {target.table} ORDER BY {', '.join(target.key)}"
+    with (
+        psycopg.connect(dsn) as connection,
+        connection.cursor().copy(f"COPY ({rows}) TO STDOUT CSV".encode()) as copy,
+        file.open("wb") as out,
+    ):
+        for block in copy:
+            out.write(block)
+    return file
