@@ -78,11 +78,12 @@ def _ended(instance: dg.DagsterInstance, before: dt.datetime) -> list[str]:
 
 
 def _forget_evaluations(instance: dg.DagsterInstance, before: dt.datetime) -> int:
-    """Delete old answers of checks but the latest of each, which lie in a table of their own."""
+    """Delete old answers of checks but the latest of each kind, which lie in a table of their own."""
     import sqlalchemy as db
     from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Answers
 
-    latest = db.select(db.func.max(Answers.c.id)).group_by(Answers.c.asset_key, Answers.c.check_name)
+    answer = (Answers.c.asset_key, Answers.c.check_name, Answers.c.execution_status)
+    latest = db.select(db.func.max(Answers.c.id)).group_by(*answer)
     old = Answers.c.evaluation_event_timestamp < before.replace(tzinfo=None)
     with _events(instance).index_connection() as connection:
         return int(connection.execute(Answers.delete().where(old, Answers.c.id.not_in(latest))).rowcount)

@@ -1,0 +1,29 @@
+"""A Dagster instance on each storage it may have, and a server that takes alerts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import instance_for_test
+from psycopg.conninfo import conninfo_to_dict
+
+
+@pytest.fixture
+def on_postgres(dsn: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance whose storage is an empty Postgres, as in production."""
+    found: dict[str, Any] = conninfo_to_dict(dsn)
+    database = {
+        "scheme": "postgresql+psycopg2",
+        "hostname": found["host"],
+        "port": int(found["port"]),
+        "db_name": found["dbname"],
+        "username": found["user"],
+        "password": found.get("password", ""),
+    }
+    with instance_for_test(
+        overrides={"storage": {"postgres": {"postgres_db": database}}, "telemetry": {"enabled": False}},
+        temp_dir=str(tmp_path),
+    ) as instance:
+        yield instance

@@ -1,0 +1,202 @@
+"""People are told of what failed for good, once, and nobody learns a secret of it."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from aiohttp import web
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.storage.tags import WILL_RETRY_TAG
+from loopback_server import LoopbackServer
+
+from marketdata_assets.alerts import Alert, AlertNotSent, BadAlertAddress, mail, post
+from marketdata_assets.defs.repair.alert import run_failure_alert
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+ONE = Alert("something broke", ["- here"], {"runs": []})
+
+
+class Hook(LoopbackServer):
+    """Takes what is posted; says 503 while `ill`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[dict[str, Any]] = []
+        self.ill = False
+
+    def application(self) -> web.Application:
+        async def take(request: web.Request) -> web.Response:
+            if self.ill:
+                return web.Response(status=503)
+            self.taken.append(await request.json())
+            return web.Response()
+
+        found = web.Application()
+        found.router.add_post("/hook", take)
+        return found
+
+
+@dg.asset
+def broken() -> None:
+    raise dg.Failure("file x.zip is cut short; deliver it again", allow_retries=False)
+
+
+@dg.definitions
+def repository() -> dg.Definitions:
+    return dg.Definitions(assets=[broken], sensors=[run_failure_alert])
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
+    with Hook() as server:
+        monkeypatch.setenv("MARKETDATA_ALERT_WEBHOOK", f"{server.url}/hook")
+        yield server
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as found:
+        yield found
+
+
+def fail(instance: dg.DagsterInstance, **tags: str) -> str:
+    return dg.materialize([broken], instance=instance, tags=tags, run_config=QUIET, raise_on_error=False).run_id
+
+
+def tick(instance: dg.DagsterInstance, cursor: str | None) -> str | None:
+    found = repository().get_repository_def()
+    with dg.build_sensor_context(instance=instance, repository_def=found, cursor=cursor) as context:
+        run_failure_alert.evaluate_tick(context)
+        return context.cursor
+
+
+def test_failed_run_is_told_once_in_its_own_words(hook: Hook, instance: dg.DagsterInstance) -> None:
+    fail(instance)
+    cursor = tick(instance, None)
+    assert hook.taken == [], "what failed before anybody listened is no news"
+    run_id = fail(instance)
+    cursor = tick(instance, cursor)
+    [told] = hook.taken
+    assert [one["run_id"] for one in told["runs"]] == [run_id]
+    assert "file x.zip is cut short; deliver it again" in told["text"]
+    assert told["text"].startswith("marketdata: 1 failed run\n")
+    tick(instance, cursor)
+    assert len(hook.taken) == 1
+
+
+def test_run_that_is_tried_again_is_not_told(hook: Hook, instance: dg.DagsterInstance) -> None:
+    cursor = tick(instance, None)
+    fail(instance, **{WILL_RETRY_TAG: "true"})
+    tick(instance, cursor)
+    assert hook.taken == []
+
+
+def test_what_was_not_taken_is_told_later_and_together(hook: Hook, instance: dg.DagsterInstance) -> None:
+    cursor = tick(instance, None)
+    fail(instance)
+    hook.ill = True
+    with pytest.raises(AlertNotSent, match="status 503"):
+        tick(instance, cursor)
+    fail(instance)
+    hook.ill = False
+    tick(instance, cursor)
+    [told] = hook.taken
+    assert len(told["runs"]) == 2
+
+
+def test_asset_that_becomes_overdue_is_told_once_until_it_is_fresh_again(
+    hook: Hook, instance: dg.DagsterInstance
+) -> None:
+    def becomes(state: FreshnessState, moment: float) -> None:
+        change = FreshnessStateChange(
+            key=broken.key, new_state=state, previous_state=FreshnessState.PASS, state_change_timestamp=moment
+        )
+        instance.report_runless_asset_event(change)
+
+    cursor = tick(instance, None)
+    becomes(FreshnessState.FAIL, 1.7e9)
+    cursor = tick(instance, cursor)
+    cursor = tick(instance, cursor)
+    assert [told["overdue"] for told in hook.taken] == [["broken"]]
+    becomes(FreshnessState.PASS, 1.7e9 + 1)
+    cursor = tick(instance, cursor)
+    becomes(FreshnessState.FAIL, 1.7e9 + 2)
+    tick(instance, cursor)
+    assert len(hook.taken) == 2
+
+
+def test_nobody_is_told_where_nothing_is_set_up(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MARKETDATA_ALERT_WEBHOOK", raising=False)
+    assert tick(instance, None) is None
+
+
+@pytest.mark.parametrize("address", ["http://example.com/canary", "https://me:canary@example.com/", "canary"])
+def test_unsafe_webhook_is_refused_without_its_address(address: str) -> None:
+    with pytest.raises(BadAlertAddress, match="MARKETDATA_ALERT_WEBHOOK") as caught:
+        post(address, ONE)
+    assert "canary" not in str(caught.value)
+
+
+def test_webhook_that_is_away_is_named_without_its_address() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(AlertNotSent, match="ConnectError") as caught:
+        post(f"http://127.0.0.1:{port}/canary", ONE)
+    assert "canary" not in str(caught.value)
+
+
+class Postman(threading.Thread):
+    """A mail server of one message, in the plainest SMTP there is."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"smtp://me:secret@127.0.0.1:{self.listening.getsockname()[1]}"
+        self.said: list[str] = []
+
+    def run(self) -> None:
+        client, _ = self.listening.accept()
+        with client, client.makefile("rw", newline="\r\n", encoding="utf-8") as lines:
+            answers = {"EHLO": "250-here\r\n250 AUTH PLAIN", "AUTH": "235 in", "DATA": "354 go on", "QUIT": "221 bye"}
+            body = False
+            print("220 here", file=lines, flush=True)
+            for line in lines:
+                self.said.append(line.rstrip("\n"))
+                body = body and line.rstrip() != "."
+                if not body:
+                    print(answers.get(line[:4].upper(), "250 ok"), file=lines, flush=True)
+                body = body or line.upper().startswith("DATA")
+                if line.upper().startswith("QUIT"):
+                    return
+
+
+def test_mail_reaches_all_receivers() -> None:
+    postman = Postman()
+    postman.start()
+    with postman.listening:
+        mail(postman.url, "me@example.com, you@example.com,they@example.com", ONE)
+        postman.join(10)
+    said = "\n".join(postman.said)
+    assert "mail FROM:<me@example.com>" in said
+    assert all(f"rcpt TO:<{name}@example.com>" in said for name in ("you", "they"))
+    assert "Subject: something broke" in said
+    assert "- here" in said
+
+
+@pytest.mark.parametrize(
+    ("server", "addresses", "variable"),
+    [
+        ("example.com", "a@example.com,b@example.com", "ALERT_SMTP"),
+        ("smtp://canary:canary@127.0.0.1:1", "a@example.com", "ALERT_MAIL"),
+        ("smtp://canary:canary@127.0.0.1:1", "", "ALERT_MAIL"),
+    ],
+)
+def test_mail_that_is_not_set_up_says_which_variable(server: str, addresses: str, variable: str) -> None:
+    with pytest.raises(BadAlertAddress, match=variable) as caught:
+        mail(server, addresses, ONE)
+    assert "canary" not in str(caught.value)
