@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import textwrap
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from marketdata_assets.fanout.errors import NoRay, RayAway, RayLost, RayRefused,
 LOCAL = "local"
 QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
 ANSWER_SECONDS = 5.0
+CAUSE_LETTERS = 240
 SHORT = "/tmp"  # noqa: S108 -- the path of a socket has room for 107 bytes; the folder in it is ours alone
 STORE_BYTES = 128 * 1024 * 1024
 """Paths go out and counts come back: a local cluster needs little room for objects."""
@@ -67,11 +69,11 @@ class Cluster:
         try:
             outcome: Outcome[Any] = self._ray.get(ticket)
         except deaths as death:
-            return None, WorkerDied(_first_line(death))
+            return None, WorkerDied(_cause(death))
         except exceptions.RayTaskError as error:  # the answer could not be sent
-            return None, RuntimeError(_first_line(error.cause))
+            return None, RuntimeError(_cause(error.cause))
         except (exceptions.RayError, ConnectionError) as error:
-            raise RayLost(self._address, _first_line(error)) from error
+            raise RayLost(self._address, _cause(error)) from error
         return outcome
 
 
@@ -125,7 +127,7 @@ def _join(ray: Any, address: str) -> None:
     try:
         ray.init(address, **QUIET)
     except Exception as error:
-        raise RayRefused(address, _first_line(error)) from error
+        raise RayRefused(address, _cause(error)) from error
 
 
 def _knock(address: str, host: str, port: str) -> None:
@@ -133,7 +135,7 @@ def _knock(address: str, host: str, port: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise RayAway(address, _first_line(error)) from error
+        raise RayAway(address, _cause(error)) from error
 
 
 @contextmanager
@@ -145,5 +147,11 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _cause(error: BaseException | None) -> str:
+    """What it was about in a line: Ray wraps one error into another, and the text of its processes into the last."""
+    while error is not None and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__
+    text = str(error).strip()
+    if "Traceback" in text:
+        text = text.splitlines()[-1]
+    return textwrap.shorten(text or type(error).__name__, CAUSE_LETTERS)

@@ -41,9 +41,9 @@ class RayRefused(TerminalError):
 
     def __init__(self, address: str, cause: str) -> None:
         super().__init__(
-            f"Ray at {address} does not take this process: {cause}. Every machine needs the same Ray, the same Python"
-            f" and the same token (RAY_AUTH_TOKEN, or ~/.ray/auth_token), and this one has to be a node of the cluster"
-            f" (`ray start --address={address}`) unless the address begins with ray://"
+            f"Ray at {address} does not take this process: {cause}. Every machine needs the same Ray and Python and the"
+            " cluster's token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token); this one has to be a node"
+            " of the cluster unless the address begins with ray://"
         )
 
 

@@ -1,0 +1,66 @@
+"""The process pool, and no processes: the laws, and the death of the process that made the pool."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from fanout_laws import LAWS, LAWS_OF_WORKERS, Law, an_answer_that_cannot_be_sent_fails_alone
+
+from marketdata_assets.fanout import Fanout
+
+POOL_ONLY = (an_answer_that_cannot_be_sent_fails_alone,)
+"""Ray can send more kinds of answers."""
+
+
+def name(law: Law) -> str:
+    return law.__name__
+
+
+@pytest.mark.parametrize("law", LAWS, ids=name)
+def test_without_workers(law: Law, tmp_path: Path) -> None:
+    law(Fanout(1), tmp_path)
+
+
+@pytest.mark.parametrize("law", (*LAWS, *LAWS_OF_WORKERS, *POOL_ONLY), ids=name)
+def test_pool(law: Law, tmp_path: Path) -> None:
+    law(Fanout(3), tmp_path)
+
+
+def wait_until(met: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)
+
+
+PARENT = """
+import sys, time
+from marketdata_assets.fanout import Fanout
+
+def work(folder):
+    import os, pathlib
+    pathlib.Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(Fanout(2).map(work, [sys.argv[1]] * 2))
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script, marks = tmp_path / "parent.py", tmp_path / "marks"
+    script.write_text(PARENT)
+    marks.mkdir()
+    parent = subprocess.Popen([sys.executable, script, marks])
+    try:
+        wait_until(lambda: len(list(marks.iterdir())) == 2)
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert {int(mark.name) for mark in marks.iterdir()} <= {process.pid for process in family}
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family))
