@@ -4,6 +4,21 @@ A library for notebooks and research: nothing is written, and Dagster is not nee
 as everywhere, or `connection` is an address or an open client. A span has its start in it and its end not.
 """
 
+from marketdata_assets.read.alphas import alphas
+from marketdata_assets.read.exchanges import gaps, ohlcv, records, trades
 from marketdata_assets.read.tables import minute_bars, monthly_kline, table
+from marketdata_assets.read.ticks import factors, order_book, tick_data
 
-__all__ = ["minute_bars", "monthly_kline", "table"]
+__all__ = [
+    "alphas",
+    "factors",
+    "gaps",
+    "minute_bars",
+    "monthly_kline",
+    "ohlcv",
+    "order_book",
+    "records",
+    "table",
+    "tick_data",
+    "trades",
+]

@@ -1,0 +1,167 @@
+"""Alphas from MongoDB as a frame: a column for each path into the document, such as `is.sharpe`.
+
+Only these paths leave the server. Documents have no schema: what a value is decides its column's type.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+import polars as pl
+
+from marketdata_assets.alphas import archive
+from marketdata_assets.alphas.documents import DATES
+from marketdata_assets.alphas.importer import database_name
+from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
+from marketdata_assets.read import bounds
+from marketdata_assets.read.bounds import Moment
+from marketdata_assets.read.columnar import several
+from marketdata_assets.read.errors import OddValue, UnknownColumn, UnknownName
+from marketdata_assets.read.sources import of_mongo
+from marketdata_assets.stores.mongo import CODEC
+
+if TYPE_CHECKING:
+    from marketdata_assets.read.sources import Mongo
+
+When = Literal["dateCreated", "dateModified", "dateSubmitted"]
+
+OURS = "account"
+"""The one column that is not of the document: the collection."""
+
+BATCH = 5_000
+UTC_MS = pl.Datetime("ms", "UTC")
+_SETTINGS = ("region", "universe", "neutralization")
+_FIGURES = ("sharpe", "fitness", "turnover", "returns", "drawdown", "margin")
+USUAL: Mapping[str, pl.DataType] = {
+    **dict.fromkeys((OURS, "id", "type", "author"), pl.String()),
+    **dict.fromkeys(DATES, UTC_MS),
+    **dict.fromkeys(("name", "stage", "status", "grade"), pl.String()),
+    **dict.fromkeys((f"settings.{name}" for name in _SETTINGS), pl.String()),
+    **dict.fromkeys(("settings.delay", "settings.decay"), pl.Int64()),
+    **dict.fromkeys((f"is.{name}" for name in _FIGURES), pl.Float64()),
+}
+"""The columns that come when none are named, with their types."""
+
+_MISSING: Any = object()
+
+
+def alphas(
+    kind: Kind = "regular",
+    accounts: str | Sequence[str] | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    by: When = "dateCreated",
+    where: Mapping[str, Any] | None = None,
+    columns: Sequence[str] | None = None,
+    connection: "Mongo | None" = None,
+) -> pl.DataFrame:
+    """Alphas of these accounts (None: all) whose `by` is from `start` to before `end`, by account, `by` and id.
+
+    Columns are paths; objects and lists come as JSON text. `where` is a condition of MongoDB's on top, such as
+    `{"is.sharpe": {"$gt": 1.25}}`. A date that another tool left as text is in no span.
+    """
+    if kind not in KINDS:
+        raise UnknownName("kind of alpha", kind, KINDS)
+    if by not in get_args(When):
+        raise UnknownName("date of an alpha", by, get_args(When))
+    wanted = list(USUAL if columns is None else columns)
+    paths = [path for path in wanted if path != OURS]
+    asked = _condition(by, start, end, where)
+    projection = dict.fromkeys(("id", by, *paths), 1) | {"_id": int("_id" in paths)}
+    with of_mongo(connection) as client:
+        database = client[database_name(kind)].with_options(codec_options=CODEC)
+        there = sorted(filter(ACCOUNT.fullmatch, database.list_collection_names()))
+        names = there if accounts is None else _known(several(accounts) or [], there)
+        found: dict[str, list[Any]] = {path: [] for path in (OURS, "id", by, *paths)}
+        for name in names:
+            for document in database[name].find(asked, _outermost(projection), batch_size=BATCH):
+                found[OURS].append(name)
+                for path in found.keys() - {OURS}:
+                    found[path].append(_at(document, path.split(".")))
+        absent = [path for path in paths if path not in USUAL and found["id"] and _never(found[path])]
+        if absent:
+            some = next((one for name in names if (one := database[name].find_one(asked))), {})
+            raise UnknownColumn(f"{kind} alphas", absent[0], sorted({*USUAL, *_paths(some)}))
+    frame = pl.DataFrame([_series(kind, path, values, found["id"]) for path, values in found.items()])
+    return frame.sort(OURS, by, "id", nulls_last=True).select(wanted)
+
+
+def _condition(by: str, start: Moment | None, end: Moment | None, where: Mapping[str, Any] | None) -> dict[str, Any]:
+    first, last = (None if bound is None else bounds.instant(bound, "alphas") for bound in (start, end))
+    bounds.in_order(start, end, first, last)
+    span = {sign: bound for sign, bound in (("$gte", first), ("$lt", last)) if bound is not None}
+    both: list[dict[str, Any]] = [{by: span}] if span else []
+    if where:
+        both.append(dict(where))
+    return {"$and": both} if both else {}
+
+
+def _known(accounts: Sequence[str], there: Sequence[str]) -> Sequence[str]:
+    for name in accounts:
+        if name not in there:
+            raise UnknownName("account with alphas", name, there)
+    return accounts
+
+
+def _outermost(projection: Mapping[str, Any]) -> dict[str, Any]:
+    """Without paths below one that is there: MongoDB refuses both at once."""
+    parts = {path: path.split(".") for path in projection}
+    return {
+        path: shown
+        for path, shown in projection.items()
+        if not any(".".join(parts[path][:count]) in projection for count in range(1, len(parts[path])))
+    }
+
+
+def _at(document: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        if not isinstance(document, dict) or key not in document:
+            return _MISSING
+        document = document[key]
+    return document
+
+
+def _never(values: Sequence[Any]) -> bool:
+    return all(value is _MISSING for value in values)
+
+
+def _paths(document: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in document.items():
+        yield prefix + key
+        if isinstance(value, dict):
+            yield from _paths(value, f"{prefix}{key}.")
+
+
+def _series(kind: str, path: str, values: list[Any], ids: list[Any]) -> pl.Series:
+    """A column, of the type that it usually has, else of the one that holds all its values."""
+    plain = [_plain(path, None if value is _MISSING else value) for value in values]
+    dtype = USUAL.get(path) or _type_of({type(value) for value in plain if value is not None})
+    fits = _FITTING.get(dtype, ()) if dtype is not None else ()
+    for value, name in zip(plain, ids, strict=True):
+        if value is not None and type(value) not in fits:
+            raise OddValue(f"{kind} alphas", path, f"{str(value)[:40]!r} of alpha {name!r} is not like the others")
+    return pl.Series(path, plain, dtype=dtype or pl.Null())
+
+
+def _plain(path: str, value: Any) -> Any:
+    if isinstance(value, (dict, list)):
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    if path in DATES and isinstance(value, str):  # left by an older tool
+        return archive.instant(value) or value
+    return value
+
+
+def _type_of(types: set[type]) -> pl.DataType | None:
+    return next((dtype for dtype, fitting in _FITTING.items() if types <= set(fitting)), None)
+
+
+_FITTING: Mapping[pl.DataType, tuple[type, ...]] = {
+    pl.Null(): (),
+    pl.Boolean(): (bool,),
+    pl.Int64(): (int,),
+    pl.Float64(): (float, int),
+    pl.String(): (str,),
+    UTC_MS: (dt.datetime,),
+}

@@ -1,0 +1,144 @@
+"""Records of Binance, OKX and Deribit, bars of them and gaps, from ClickHouse.
+
+Bounds are instants in the venue's time, the column `time`; a date is its midnight in UTC. Prices and sizes are decimals
+of 18 digits behind the point, as they stand in the tables.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import polars as pl
+
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, OHLCV_1M, TABLES
+from marketdata_assets.read import bounds, columnar
+from marketdata_assets.read.bounds import Moment
+from marketdata_assets.read.columnar import Where, several
+from marketdata_assets.read.errors import UnknownName
+from marketdata_assets.read.sources import of_clickhouse
+
+if TYPE_CHECKING:
+    from marketdata_assets.read.sources import ClickHouse
+
+RecordType = Literal[
+    "trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation", "gap"
+]  # the types of exchanges.tables.schema.TABLES
+
+KEY = ("exchange", "market_type", "instrument", "time")
+WITHIN_A_TIME = ("last_id", "trade_id", "interval", "stream", "ts_recv")
+OHLCV_COLUMNS = (
+    *("exchange", "market_type", "symbol", "instrument", "time", "open", "high", "low", "close", "volume"),
+    *("contracts", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades", "open_gaps"),
+)
+
+
+def trades(
+    exchange: Exchange | None = None,
+    market_type: MarketType | None = None,
+    instruments: str | Sequence[str] | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    connection: "ClickHouse | None" = None,
+) -> pl.DataFrame:
+    """Trades of these instruments (the venue's own names; None: all), each once, by market, instrument, time and id."""
+    return records("trade", exchange, market_type, instruments, start, end, columns=columns, connection=connection)
+
+
+def ohlcv(
+    exchange: Exchange | None = None,
+    market_type: MarketType | None = None,
+    instruments: str | Sequence[str] | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    connection: "ClickHouse | None" = None,
+) -> pl.DataFrame:
+    """Bars of one minute that are made of the trades, by market, instrument and `time`, the start of the minute.
+
+    A minute without trades has none; one with `open_gaps` may lack some.
+    """
+    wanted = columnar.known(OHLCV_1M, columns, OHLCV_COLUMNS)
+    where = about(OHLCV_1M, exchange, market_type, instruments, start, end)
+    with of_clickhouse(connection) as client:
+        return columnar.read(client, OHLCV_1M, wanted, where, KEY)
+
+
+def gaps(
+    exchange: Exchange | None = None,
+    market_type: MarketType | None = None,
+    instruments: str | Sequence[str] | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    open_only: bool = False,
+    columns: Sequence[str] | None = None,
+    connection: "ClickHouse | None" = None,
+) -> pl.DataFrame:
+    """Holes in streams that began from `start` to before `end`, by our clock; `open_only` leaves out healed ones."""
+    more = ["isNull(healed_at)"] if open_only else []
+    return records(
+        "gap", exchange, market_type, instruments, start, end, columns=columns, connection=connection, _more=more
+    )
+
+
+def records(
+    record_type: RecordType,
+    exchange: Exchange | None = None,
+    market_type: MarketType | None = None,
+    instruments: str | Sequence[str] | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    connection: "ClickHouse | None" = None,
+    _more: Sequence[str] = (),
+) -> pl.DataFrame:
+    """Records of one type, each once, by market, instrument, time and what tells those of one time apart.
+
+    Columns are the fields of the record and `time`, which is the venue's, or ours where a message has none.
+    """
+    if record_type not in TABLES:
+        raise UnknownName("type of record", record_type, TABLES)
+    table = TABLES[record_type]
+    wanted = columnar.known(table.name, columns, (*table.columns, "time"))
+    where = about(table.name, exchange, market_type, instruments, start, end)
+    where.conditions += _more
+    order = [
+        *KEY,
+        *(name for name in ("last_id", "trade_id", "interval", "stream", "ts_recv") if name in table.columns),
+    ]
+    with of_clickhouse(connection) as client:
+        return columnar.read(client, table.name, wanted, where, order, final=FINAL_SETTINGS)
+
+
+def about(
+    table: str,
+    exchange: Exchange | None,
+    market_type: MarketType | None,
+    instruments: str | Sequence[str] | None,
+    start: Moment | None,
+    end: Moment | None,
+) -> Where:
+    """The conditions of a question. Raises UnknownName, NaiveTime, BadMoment."""
+    where = Where()
+    for column, name, among in (("exchange", exchange, Exchange), ("market_type", market_type, MarketType)):
+        if name is not None:
+            if name not in get_args(among):
+                raise UnknownName(column.replace("_", " "), name, get_args(among))
+            where.among(column, [name])
+    where.among("instrument", several(instruments))
+    first, last = (None if bound is None else bounds.instant(bound, table) for bound in (start, end))
+    bounds.in_order(start, end, first, last)
+    for sign, bound in ((">=", first), ("<", last)):
+        if bound is not None:
+            where.add("time", sign, "DateTime64(9, 'UTC')", _text(bound))
+    return where
+
+
+def _text(moment: dt.datetime) -> str:
+    """It as ClickHouse reads it, with all its digits; the client would leave out what is below a second."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
