@@ -52,6 +52,10 @@ screenshots: env browser
 docs: env
 	$(BIN)/python -m docs.generate
 
+# A newcomer's walk: a fresh clone, make demo, every command of docs/how-to as printed; TESTS=1 runs make test in it too.
+walk: env
+	$(BIN)/python -m tests.docs.walk $(if $(TESTS),--with-tests,)
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -24,6 +24,9 @@ Everything is optional. Unset means the local stack, or a folder under `MARKETDA
 empty variable counts as unset. A server that a variable names is used as it is and never started or stopped. No
 command, log or page shows passwords.
 
+In the place of any of the variables below, `NAME_FILE` may name a file that holds the value alone, as containers and
+systemd hand secrets over. The variable itself goes before its file.
+
 The value of a variable may stand in a file: set the variable's name with `_FILE` behind it to the path, as
 `MARKETDATA_POSTGRES_DSN_FILE=/run/secrets/postgres_dsn`. The variable itself goes before its file.
 

@@ -6,9 +6,10 @@ from typing import Any
 import yaml
 
 from docs.generate.markdown import code, table
+from marketdata_assets.cli import figures
 from marketdata_assets.collector import metrics
 
-ALERTS = Path(__file__).parents[2] / "docker" / "alerts.yml"
+DOCKER = Path(__file__).parents[2] / "docker"
 
 
 def page() -> str:
@@ -19,15 +20,21 @@ def page() -> str:
 At `/metrics` of its HTTP port. `marketdata collect metrics` prints this table.
 
 {metrics.table()}
+## Metrics of servers, tables and runs
+
+At `/metrics` of `marketdata metrics`, by default `http://127.0.0.1:9101`.
+
+{figures.table()}
 ## Alerts
 
-The rules of `docker/alerts.yml`. What to do is in the [runbook](../how-to/runbook.md).
+The rules of `docker/alerts*.yml`. What to do is in the [runbook](../how-to/runbook.md).
 
 {table(("alert", "severity", "when", "for"), map(_row, alerts()))}"""
 
 
 def alerts() -> list[dict[str, Any]]:
-    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    files = sorted(DOCKER.glob("alerts*.yml"), key=lambda file: file.stem)
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 

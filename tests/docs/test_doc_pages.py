@@ -1,0 +1,150 @@
+"""The documentation against the code: no dead link, no command, option, variable, name or file that is not there."""
+
+import ast
+import importlib
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from pages import COMMANDS, PARSED, PROJECT, SHOWN, SQL, Block, anchors, blocks, how_to, name_of, pages, prose
+
+from docs.generate.metrics import alerts
+from marketdata_assets.cli import app
+from marketdata_assets.collector import config as collector_config
+from marketdata_assets.flows import definition
+from marketdata_assets.settings import CollectorSettings, Settings
+from marketdata_assets.ticks import providers_file
+
+PAGES = pages()
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+INLINE = re.compile(r"`((?:\.venv/bin/)?marketdata [^`]*|make [a-z][^`]*)`")
+VARIABLE = re.compile(r"\b(?:MARKETDATA_[A-Z][A-Z_]*[A-Z]|TUSHARE_TOKEN)\b")
+OTHERS = {"TUSHARE_TOKEN", "MARKETDATA_FIXTURES", "MARKETDATA_TEST_TIMESCALE_DSN"}
+WITH_A_NAME = ("MARKETDATA_BRAIN_EMAIL", "MARKETDATA_BRAIN_PASSWORD")
+every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
+
+
+@every_page
+def test_links_lead_to_pages_and_headings_that_are_there(page: Path) -> None:
+    dead = []
+    for link in LINK.findall(prose(page)):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+@every_page
+def test_blocks_say_how_they_are_checked(page: Path) -> None:
+    known = {*COMMANDS, *SQL, *PARSED, *SHOWN}
+    assert [block.place for block in blocks(page) if block.language not in known] == []
+
+
+@every_page
+def test_commands_exist_with_their_options(page: Path) -> None:
+    printed = [line for block in blocks(page, *COMMANDS) for line in block.commands()]
+    for line in [*printed, *INLINE.findall(prose(page))]:
+        words = shlex.split(line)
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            del words[0]
+        if not words:
+            continue
+        if Path(words[0]).name == "marketdata":
+            _check_command(words[1:], line)
+        elif words[0] == "make":
+            targets = re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+            assert {word for word in words[1:] if "=" not in word and not word.startswith("-")} <= {*targets}, line
+
+
+def _check_command(words: list[str], line: str) -> None:
+    command: Any = typer.main.get_command(app)
+    while getattr(command, "commands", None) and words and not words[0].startswith("-"):
+        name = words.pop(0)
+        assert name in command.commands, f"{line}: no command {name!r}"
+        command = command.commands[name]
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    used = {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert used <= options | {"--help"}, f"{line}: no option {used - options}"
+
+
+@every_page
+def test_variables_are_read_by_the_settings(page: Path) -> None:
+    ours = {f"MARKETDATA_{name.upper()}" for name in Settings.model_fields} | OTHERS
+    ours |= {f"{name}_FILE" for name in ours}
+    deployment = set(VARIABLE.findall("".join(file.read_text() for file in _of_docker())))
+    named = {name for name in VARIABLE.findall(page.read_text()) if not name.startswith(WITH_A_NAME)}
+    assert named <= ours | deployment
+
+
+def _of_docker() -> list[Path]:
+    return [file for file in (PROJECT / "docker").rglob("*") if file.suffix in (".yml", ".yaml", ".example")]
+
+
+@every_page
+def test_python_compiles_and_imports_what_is_there(page: Path) -> None:
+    for block in blocks(page, "python"):
+        for node in ast.walk(ast.parse(block.text, block.place)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("marketdata_assets"):
+                module = importlib.import_module(node.module)
+                for name in node.names:
+                    assert hasattr(module, name.name) or importlib.import_module(f"{node.module}.{name.name}"), (
+                        block.place
+                    )
+
+
+@every_page
+def test_files_that_are_shown_can_be_read(page: Path) -> None:
+    for block in blocks(page, "yaml", "json", "toml"):
+        _read(block)
+
+
+def _read(block: Block) -> None:
+    """With our own reader where it is one of our files; what it finds wrong names the page."""
+    if block.language != "yaml":
+        (json.loads if block.language == "json" else tomllib.loads)(block.text)
+        return
+    found = yaml.safe_load(block.text)
+    if isinstance(found, dict) and found.get("type") == "marketdata_assets.components.Flow":
+        definition.parse(block.text, block.place, "shown")
+    elif isinstance(found, dict) and found.keys() & {"tushare", "yahoo"}:
+        providers_file.parse(block.text, block.place)
+    elif isinstance(found, dict) and "exchanges" in found:
+        unset: dict[str, Any] = dict.fromkeys(CollectorSettings.model_fields)
+        collector_config.parse(block.text, block.place, CollectorSettings(**unset))
+
+
+def test_every_alert_has_an_entry_in_the_runbook_and_no_other_has() -> None:
+    page = (PROJECT / "docs" / "how-to" / "runbook.md").read_text()
+    part = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^### (\w+)$", part, re.MULTILINE) == [rule["alert"] for rule in alerts()]
+
+
+def test_both_readmes_print_the_same_commands_and_lead_to_the_same_pages() -> None:
+    english, chinese = PROJECT / "README.md", PROJECT / "README.zh.md"
+    printed = [[block.commands() for block in blocks(page, *COMMANDS)] for page in (english, chinese)]
+    assert printed[0] == printed[1]
+    linked = [
+        {link for link in LINK.findall(page.read_text()) if not link.startswith("README")}
+        for page in (english, chinese)
+    ]
+    assert linked[0] == linked[1]
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = PROJECT / "docs" / "README.md"
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in LINK.findall(index.read_text())}
+    pages_below = {page for page in PAGES if page.is_relative_to(PROJECT / "docs") and page != index}
+    assert {name_of(page) for page in pages_below - linked if page.parent.name != "decisions"} == set()
+
+
+def test_how_to_pages_have_commands() -> None:
+    assert [name_of(page) for page in how_to() if not blocks(page, *COMMANDS, *SQL, "python")] == []

@@ -1,0 +1,51 @@
+"""Goes through a page: every command as printed, every query, in order."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from pages import SQL, blocks
+
+from marketdata_assets.stores import clickhouse
+
+Shell = Callable[[str], tuple[int, str]]
+
+
+class Stumbled(AssertionError):
+    """Something on a page does not work as printed."""
+
+
+@dataclass(frozen=True)
+class Walker:
+    """Who goes: how it runs a line, and where the databases are."""
+
+    shell: Shell
+    postgres_dsn: str
+    clickhouse_url: str
+
+    def page(self, page: Path) -> Iterator[str]:
+        """Do what the page says and tell each step; raises Stumbled at the first that fails."""
+        for block in blocks(page, "bash", *SQL):
+            if block.language in SQL:
+                self._query(block.language, block.text, block.place)
+                yield f"{block.place}: query"
+                continue
+            for line in block.commands():
+                code, said = self.shell(line)
+                if code != 0:
+                    raise Stumbled(f"{block.place}: {line}\nended with {code}:\n{said}")
+                yield f"{block.place}: {line}"
+
+    def _query(self, language: str, text: str, place: str) -> None:
+        try:
+            if language == "sql psql":
+                with psycopg.connect(self.postgres_dsn) as connection:
+                    for statement in re.split(r";\s*\n", text):
+                        connection.execute(statement)  # type: ignore[call-overload]
+            else:
+                with clickhouse.connect(self.clickhouse_url) as client:
+                    client.query(text)
+        except Exception as error:
+            raise Stumbled(f"{place}: {error}") from error
