@@ -15,6 +15,7 @@ from marketdata_assets.cli import (
     exchanges,
     execute,
     flows,
+    metrics,
     output,
     quarantine,
     replay,
@@ -49,6 +50,7 @@ app.command("up")(up.up)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("metrics")(metrics.metrics)
 app.command("exec", context_settings=execute.ANY_OPTIONS, add_help_option=False)(execute.execute)
 app.command("replay")(replay.replay)
 app.command("drain")(exchanges.drain)

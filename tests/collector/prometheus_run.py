@@ -28,8 +28,10 @@ def configured(folder: Path, target: str) -> Path:
     """The shipped configuration, with this collector as its target and a scrape each second."""
     config = yaml.safe_load((DOCKER / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
-    (folder / "alerts.yml").write_text((DOCKER / "alerts.yml").read_text())
+    for rules in config["rule_files"]:
+        (folder / rules).write_text((DOCKER / rules).read_text())
+    (folder / "targets").mkdir()
+    (folder / "targets" / "collector.yml").write_text(yaml.safe_dump([{"targets": [target]}]))
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config))
     return file

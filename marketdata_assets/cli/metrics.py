@@ -1,0 +1,73 @@
+"""`marketdata metrics`: servers, tables and runs for Prometheus, on loopback unless told."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marketdata_assets.cli import output
+from marketdata_assets.cli.instance import NoStorage, environment
+from marketdata_assets.collector.errors import MissingExtra
+from marketdata_assets.local import endpoints
+from marketdata_assets.local.errors import PortTaken
+from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric
+
+    from marketdata_assets.cli.figures import Figures
+
+
+def metrics(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")] = 9101,
+    every: Annotated[float, typer.Option(min=1.0, help="seconds between two looks at servers and tables")] = 120.0,
+    once: Annotated[bool, typer.Option("--once", help="look once, print the figures and end")] = False,
+) -> None:
+    """Tell Prometheus of servers, tables and runs, at http://HOST:PORT/metrics, until Ctrl-C."""
+    settings = Settings()
+    os.environ.update(environment(settings, endpoints.resolve(settings)))
+    if "DAGSTER_PG_HOST" not in os.environ:
+        raise NoStorage
+    try:
+        from prometheus_client import generate_latest, start_http_server
+    except ModuleNotFoundError as error:
+        raise MissingExtra("prometheus_client") from error
+    import dagster as dg
+
+    from marketdata_assets.cli.figures import all_figures
+    from marketdata_assets.definitions import defs
+
+    with dg.DagsterInstance.get() as instance:
+        instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=4)
+        figures = all_figures(instance, defs().get_repository_def())
+        registry = _registry(figures)
+        if once:
+            figures.look()
+            sys.stdout.write(generate_latest(registry).decode())
+            return
+        try:
+            server, _ = start_http_server(port, host, registry)
+        except OSError as error:
+            raise PortTaken("marketdata metrics", port, "--port") from error
+        output.notes().print(f"figures at http://{host}:{server.server_port}/metrics, anew every {every:g} s")
+        while True:
+            figures.look()
+            time.sleep(every)
+
+
+def _registry(figures: "Figures") -> "CollectorRegistry":
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.registry import Collector
+
+    class Families(Collector):
+        def collect(self) -> "Iterator[Metric]":
+            return figures.metrics()
+
+    registry = CollectorRegistry()
+    registry.register(Families())
+    return registry
