@@ -39,7 +39,10 @@ async def _ask(url: str) -> Health:
     import nats
     from nats.js.errors import ServiceUnavailableError
 
-    client = await nats.connect(url, connect_timeout=3, allow_reconnect=False)
+    # By itself the library tries for two minutes, and prints the error of each try with its trace.
+    client = await nats.connect(
+        url, connect_timeout=3, max_reconnect_attempts=1, reconnect_time_wait=0, allow_reconnect=False, error_cb=_quiet
+    )
     try:
         version = client.connected_server_version
         latency = await client.rtt() * 1000 if hasattr(client, "rtt") else await _round_trip(client)
@@ -61,6 +64,10 @@ async def _ask(url: str) -> Health:
     text = ".".join(map(str, numbers))
     edition = "JetStream" if jetstream else "core"
     return Health("NATS", True, without_password(url), text, edition, latency, tuple(missing), "; ".join(remedy))
+
+
+async def _quiet(error: Exception) -> None:
+    """The last error is raised."""
 
 
 async def _round_trip(client: object) -> float:

@@ -1,0 +1,244 @@
+"""Planted passwords and tokens turn up nowhere: not printed, logged, stored, shown in the UI or among processes."""
+
+import datetime as dt
+import http.client
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psutil
+import psycopg
+import pytest
+from brain_server import BrainServer
+from commands import PROGRAMS, environment, marketdata, until
+from psycopg import sql
+from pymongo import MongoClient
+from tushare_server import TushareServer
+from unlimited import UNLIMITED
+
+from marketdata_assets.bars import sample
+from marketdata_assets.cli.instance import PROJECT
+from marketdata_assets.cli.instance import environment as found_by_dagster
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.stores import clickhouse
+
+CANARY = "canary8f3e71"
+"""The beginning of every planted secret; nothing else has it."""
+
+NOBODY = "127.0.0.1:9"
+"""No server listens there."""
+
+QUESTIONS = (
+    "{ instance { info } }",
+    """{ allTopLevelResourceDetailsOrError(repositorySelector:
+         {repositoryName: "__repository__", repositoryLocationName: "marketdata_assets"}) {
+         ... on ResourceDetailsList { results { name configuredValues { key value } configFields { name } } }
+         ... on PythonError { message } } }""",
+    "{ assetNodes { assetKey { path } description metadataEntries { label description } } }",
+    "{ runsOrError { ... on Runs { results { runConfigYaml tags { key value } } } ... on PythonError { message } } }",
+)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A running stack, APIs that refuse us, and a secret in every place that takes one."""
+
+    stack: LocalStack
+    folder: Path
+    variables: dict[str, object]
+
+    def run(self, *arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        return marketdata(self.stack.settings.root, *arguments, **(self.variables | variables))
+
+
+def with_password(url: str, password: str) -> str:
+    """The address with a name and a password, which the local servers do not ask for."""
+    parts = urlsplit(url)
+    user = parts.username or "default"
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}"))
+
+
+@pytest.fixture(scope="module")
+def planted(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
+    folder = tmp_path_factory.mktemp("planted")
+    found = running.endpoints
+    assert found.postgres_dsn
+    assert found.clickhouse_url
+    (folder / "accounts.json").write_text(json.dumps([{"user_key": "lk"}]))
+    credentials = folder / "credentials.json"
+    credentials.write_text(json.dumps({"lk": {"email": f"{CANARY}mail@example.com", "password": f"{CANARY}brain"}}))
+    credentials.chmod(0o600)
+    (folder / "providers.yaml").write_text(UNLIMITED)
+    (folder / "bars").mkdir()
+    sample.write_year(folder / "bars", 2024, sample.STOCKS[:1], dt.date(2024, 1, 31))
+    (folder / "bars" / "2023_1min.zip").write_bytes(b"PK\x03\x04 cut off")
+    with BrainServer() as brain, TushareServer(()) as tushare:
+        variables = {
+            "MARKETDATA_POSTGRES_DSN": with_password(found.postgres_dsn, f"{CANARY}postgres"),
+            "MARKETDATA_CLICKHOUSE_URL": with_password(found.clickhouse_url, f"{CANARY}clickhouse"),
+            "MARKETDATA_NATS_URL": f"nats://me:{CANARY}nats@{NOBODY}",
+            "MARKETDATA_REDIS_URL": f"redis://:{CANARY}redis@{NOBODY}/0",
+            "MARKETDATA_COLLECTOR_TOKEN": f"{CANARY}token",
+            "MARKETDATA_ALERT_WEBHOOK": f"http://{NOBODY}/{CANARY}webhook",
+            "MARKETDATA_BARS_DIR": folder / "bars",
+            "MARKETDATA_ALPHAS_DIR": folder / "alphas",
+            "MARKETDATA_BRAIN_URL": brain.url,
+            "MARKETDATA_BRAIN_ACCOUNTS": folder / "accounts.json",
+            "MARKETDATA_BRAIN_CREDENTIALS": credentials,
+            "MARKETDATA_TUSHARE_URL": tushare.url,
+            "MARKETDATA_YAHOO_URL": tushare.url,
+            "MARKETDATA_PROVIDERS": folder / "providers.yaml",
+            "TUSHARE_TOKEN": f"{CANARY}tushare",
+        }
+        yield Planted(running, folder, variables)
+
+
+@contextmanager
+def listed_processes() -> Iterator[set[str]]:
+    """The command lines of all our children, looked at again and again."""
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    seen.add(" ".join(process.cmdline()))
+                except psutil.Error:
+                    continue
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+def test_no_command_prints_a_secret_or_shows_one_in_the_list_of_processes(planted: Planted) -> None:
+    gone = {
+        "MARKETDATA_POSTGRES_DSN": f"postgresql://me:{CANARY}away@{NOBODY}/db",
+        "MARKETDATA_CLICKHOUSE_URL": f"http://me:{CANARY}away@{NOBODY}/db",
+        "MARKETDATA_MONGO_URI": f"mongodb://me:{CANARY}away@{NOBODY}/?serverSelectionTimeoutMS=200",
+    }
+    with listed_processes() as commands:
+        ended = {
+            "bars": planted.run("ingest", "bars", "--months", "2023-12:2024-01", MARKETDATA_WORKERS=2),
+            "alphas": planted.run("alphas", "fetch", "--months", "2024-11"),
+            "symbols": planted.run("symbols", "refresh"),
+            "status": planted.run("status"),
+            "doctor": planted.run("doctor"),
+            "no servers": planted.run("ingest", "bars", "--months", "2024-01", **gone),
+            "status of nothing": planted.run("status", "--json", **gone),
+            "doctor of nothing": planted.run("doctor", "--json", **gone),
+            "collector": planted.run("collect", "check"),
+        }
+    for name in ("bars", "alphas", "symbols", "no servers", "status of nothing"):
+        assert ended[name].returncode == 1, (name, ended[name].stdout, ended[name].stderr)
+    told = {name: run.stdout + run.stderr for name, run in ended.items()}
+    assert [name for name, text in told.items() if CANARY in text or "Traceback" in text] == []
+    assert "2023_1min.zip" in told["bars"]
+    assert [command for command in commands if CANARY in command] == []
+
+
+def test_no_file_and_no_table_keeps_a_secret(planted: Planted) -> None:
+    planted.run("ingest", "bars", "--months", "2023-12:2024-01")
+    planted.run("alphas", "fetch", "--months", "2024-11")
+    root = planted.stack.settings.root
+    servers = ("postgres", "mongo", "clickhouse", "nats")  # their own files; what they hold is asked below
+    files = [path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] not in servers]
+    assert files
+    assert [str(path) for path in files if CANARY.encode() in path.read_bytes()] == []
+    found = planted.stack.endpoints
+    assert found.postgres_dsn
+    assert found.dagster_pg
+    assert in_postgres(found.postgres_dsn) == []
+    assert in_postgres(found.dagster_pg) == []
+    assert in_clickhouse(str(found.clickhouse_url)) == []
+    assert in_mongo(str(found.mongo_uri)) == []
+
+
+def in_postgres(dsn: str) -> list[str]:
+    """The tables that have a canary in some row."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT table_schema, table_name FROM information_schema.tables"
+            " WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND table_type = 'BASE TABLE'"
+        ).fetchall()
+        assert rows
+        question = "SELECT 1 FROM {} AS t WHERE t::text LIKE {} LIMIT 1"
+        return [
+            table
+            for schema, table in rows
+            if connection.execute(
+                sql.SQL(question).format(sql.Identifier(schema, table), sql.Literal(f"%{CANARY}%"))
+            ).fetchone()
+        ]
+
+
+def in_clickhouse(url: str) -> list[str]:
+    with clickhouse.connect(url) as client:
+        names = clickhouse.read(client, "SELECT name FROM system.tables WHERE database = currentDatabase()")["name"]
+        return [
+            name
+            for name in names
+            if client.command(f"SELECT count() FROM `{name}` WHERE toString(tuple(*)) LIKE '%{CANARY}%'")
+        ]
+
+
+def in_mongo(uri: str) -> list[str]:
+    with MongoClient[dict[str, Any]](uri) as client:
+        return [
+            f"{database}.{name}"
+            for database in client.list_database_names()
+            if database not in ("admin", "config", "local")
+            for name in client[database].list_collection_names()
+            if any(CANARY in str(document) for document in client[database][name].find())
+        ]
+
+
+def test_the_ui_answers_without_a_secret(planted: Planted) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = planted.stack.settings.root
+    variables = planted.variables | found_by_dagster(planted.stack.settings, planted.stack.endpoints)
+    variables |= {name: planted.variables[name] for name in planted.variables}
+    assert variables["DAGSTER_PG_HOST"]
+    variables["DAGSTER_PG_PASSWORD"] = f"{CANARY}dagster"
+    command = [PROGRAMS / "dagster-webserver", "-w", PROJECT / "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+    with (
+        (planted.folder / "webserver.log").open("wb") as log,
+        subprocess.Popen(command, env=environment(root, **variables), cwd=root, stdout=log, stderr=log) as webserver,
+    ):
+        try:
+            until(lambda: asked(port, "{ version }"), 90)
+            answers = [asked(port, question) or "" for question in QUESTIONS]
+            commands = [" ".join(one.cmdline()) for one in psutil.Process(webserver.pid).children(recursive=True)]
+        finally:
+            webserver.terminate()
+    assert all('"data"' in answer and '"errors"' not in answer for answer in answers), answers
+    assert '"postgres"' in answers[1]
+    assert [answer for answer in answers if CANARY in answer] == []
+    assert [command for command in commands if CANARY in command] == []
+    assert CANARY not in (planted.folder / "webserver.log").read_text()
+
+
+def asked(port: int, question: str) -> str | None:
+    """What GraphQL answers; nothing while nobody is there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("POST", "/graphql", json.dumps({"query": question}), {"Content-Type": "application/json"})
+        return connection.getresponse().read().decode()
+    except OSError:
+        return None
+    finally:
+        connection.close()
