@@ -66,11 +66,17 @@ lint: env
 bench: env
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),)
 
+# What the image of docker/Dockerfile has: the same versions, without what only tests and the local stack need.
+SERVER_LOCK := pyproject.toml --extra plots --extra live --group build --python-version 3.11 --constraint requirements.lock \
+  --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate --quiet \
+  --output-file docker/requirements.lock
+
 # Resolves the newest versions into requirements.lock, with hashes and without addresses.
 lock: env
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra plots --extra live --extra ray --group dev --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-strip-extras --no-header --upgrade --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile $(SERVER_LOCK)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
