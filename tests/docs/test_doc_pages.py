@@ -17,6 +17,7 @@ from pages import COMMANDS, PARSED, PROJECT, SHOWN, SQL, Block, anchors, blocks,
 from docs.generate.metrics import alerts
 from marketdata_assets.cli import app
 from marketdata_assets.collector import config as collector_config
+from marketdata_assets.definitions import defs
 from marketdata_assets.flows import definition
 from marketdata_assets.settings import CollectorSettings, Settings
 from marketdata_assets.ticks import providers_file
@@ -120,6 +121,15 @@ def _read(block: Block) -> None:
     elif isinstance(found, dict) and "exchanges" in found:
         unset: dict[str, Any] = dict.fromkeys(CollectorSettings.model_fields)
         collector_config.parse(block.text, block.place, CollectorSettings(**unset))
+
+
+@every_page
+def test_what_runs_by_itself_is_there(page: Path) -> None:
+    """Of each item of a list under `By itself`, the name before what it does."""
+    repository = defs().get_repository_def()
+    there = {one.name for one in (*repository.schedule_defs, *repository.sensor_defs)}
+    part = prose(page).partition("\n## By itself\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^- `(\w+)`", part, re.MULTILINE)) <= there
 
 
 def test_every_alert_has_an_entry_in_the_runbook_and_no_other_has() -> None:
