@@ -29,6 +29,7 @@ brain_api = dg.AssetSpec(
     owners=OWNERS,
     description="The BRAIN API of `MARKETDATA_BRAIN_URL`: the alphas of each account, as they are there now. Old alphas"
     " change too: they are renamed, tagged, checked again and submitted.",
+    metadata=report.API_SCHEMA,
 )
 
 
@@ -73,6 +74,8 @@ def alpha_files(
             refetch=config.refetch,
             progress=Lines(context.log.info, "windows"),
         )
+    if collected.fetched:
+        context.log_event(report.api(brain_api.key, collected))
     return report.files(context, collected)
 
 

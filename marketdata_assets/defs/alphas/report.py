@@ -12,6 +12,7 @@ from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.defs.columns import Column, schema
 from marketdata_assets.defs.landed import MAX_NAMED, conclude
+from marketdata_assets.defs.tables import markdown_table
 from marketdata_assets.partitions import Pair, alpha_key
 from marketdata_assets.resources import Mongo
 
@@ -49,6 +50,15 @@ def _alpha(key: str, dates: str) -> tuple[Column, ...]:
 
 
 FILES_SCHEMA = schema(*_alpha("id", "text, US-Eastern offset"))
+API_SCHEMA = FILES_SCHEMA | {
+    "requests": markdown_table(
+        ("request", "for"),
+        [
+            ("POST /authentication", "a session, by the credentials of the account"),
+            ("GET /users/self/alphas", "the alphas of a window of time, regular or super, a page at a time"),
+        ],
+    )
+}
 PACKAGES_SCHEMA = schema(*_alpha("id", "text, US-Eastern offset"))
 SUMMARY_SCHEMA = schema(
     ("account", "text", "whose collection"),
@@ -78,6 +88,20 @@ def alphas_schema(kind: Kind) -> dict[str, Any]:
 def refuse_if(contradiction: bool, cause: str) -> None:
     if contradiction:
         raise BadOptions(cause)
+
+
+def api(key: dg.AssetKey, collected: "CollectReport") -> dg.AssetObservation:
+    """What the API was asked and said."""
+    fetched = collected.fetched
+    return dg.AssetObservation(
+        key,
+        metadata={
+            "accounts": len({one.account for one in fetched}),
+            "requests": sum(one.requests for one in fetched),
+            "alphas": sum(one.alphas for one in fetched),
+            "windows_failed": sum(one.count("failed") for one in fetched),
+        },
+    )
 
 
 def files(context: dg.AssetExecutionContext, collected: "CollectReport") -> dg.MaterializeResult:
@@ -162,7 +186,7 @@ def alphas(context: dg.AssetExecutionContext, mongo: Mongo, imported: "ImportRou
     if imported.reports:
         with mongo.client() as client:
             ledger = status.by_account(mongo_ledger.entries(client[name], name))
-            metadata["preview"] = dg.MetadataValue.md(_preview(client[name], imported))
+            metadata["preview"] = _preview(client[name], imported)
         rows = {(one, month): row for one in ledger for month, row in status.by_month(ledger[one]).items()}
         metadata["dagster/row_count"] = sum(row.documents for row in rows.values())
     by_pair = {
@@ -175,51 +199,46 @@ def alphas(context: dg.AssetExecutionContext, mongo: Mongo, imported: "ImportRou
     return _conclude(context, metadata, by_pair, imported.failed)
 
 
-def _preview(database: Any, imported: "ImportRound") -> str:
+def _preview(database: Any, imported: "ImportRound") -> dg.MarkdownMetadataValue:
     """The newest alphas of the run's accounts, without their expressions."""
     paths = ("id", "dateCreated", "settings.region", "settings.universe", "is.sharpe", "is.fitness", "is.turnover")
     accounts = [report.account for report in imported.reports][:PREVIEW_ROWS]
-    lines = ["| account | " + " | ".join(path.rpartition(".")[2] for path in paths) + " |", "|" + " --- |" * 8]
+    rows: list[list[Any]] = []
     for account in accounts:
         found = database[account].find({}, dict.fromkeys(paths, 1)).sort("dateCreated", -1)
         newest = found.limit(max(1, PREVIEW_ROWS // len(accounts)))
-        lines += (f"| {account} | " + " | ".join(_cell(one, path) for path in paths) + " |" for one in newest)
-    return "\n".join(lines)
+        rows += ([account, *(_leaf(one, path) for path in paths)] for one in newest)
+    return markdown_table(["account", *(path.rpartition(".")[2] for path in paths)], rows)
 
 
-def _cell(document: Any, path: str) -> str:
+def _leaf(document: Any, path: str) -> Any:
     value = document
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
-    return "" if value is None else str(value)
+    return value
 
 
-def summary(table: "pl.DataFrame") -> dg.MaterializeResult:
+def summary(alphas: "pl.DataFrame") -> dg.MaterializeResult:
     """The table by account, kind, month and region, the newest months first, and pictures."""
     from marketdata_assets.alphas import plots
     from marketdata_assets.alphas.summary import spread
 
-    spreads = spread(table).sort("month", "account", "kind", "region", descending=[True, False, False, False])
-    shown = spreads.head(MAX_TABLE_ROWS)
-    by_region = spread(table, ["account", "kind", "region"])
+    spreads = spread(alphas).sort("month", "account", "kind", "region", descending=[True, False, False, False])
+    by_region = spread(alphas, ["account", "kind", "region"])
     metadata: dict[str, Any] = {
         "dagster/row_count": spreads.height,
-        "alphas": table.height,
-        "accounts": table["account"].n_unique(),
-        "months": table["month"].n_unique(),
-        "table": dg.MetadataValue.table(
-            [dg.TableRecord(row) for row in shown.iter_rows(named=True)], SUMMARY_SCHEMA["dagster/column_schema"]
-        ),
-        "by_region": dg.MetadataValue.md(_markdown(by_region)),
+        "alphas": alphas.height,
+        "accounts": alphas["account"].n_unique(),
+        "months": alphas["month"].n_unique(),
+        "table": _frame(spreads.head(MAX_TABLE_ROWS)),
+        "by_region": _frame(by_region),
     }
-    metadata |= {name: dg.MetadataValue.md(picture) for name, picture in plots.pictures(table).items()}
+    metadata |= {name: dg.MetadataValue.md(picture) for name, picture in plots.pictures(alphas).items()}
     return dg.MaterializeResult(metadata=metadata)
 
 
-def _markdown(table: "pl.DataFrame") -> str:
-    lines = ["| " + " | ".join(table.columns) + " |", "|" + " --- |" * table.width]
-    lines += ["| " + " | ".join("" if cell is None else str(cell) for cell in row) + " |" for row in table.iter_rows()]
-    return "\n".join(lines)
+def _frame(rows: "pl.DataFrame") -> dg.MarkdownMetadataValue:
+    return markdown_table(rows.columns, rows.iter_rows())
 
 
 def _conclude(

@@ -8,6 +8,8 @@ import dagster as dg
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.loader import CODE_VERSION
+from marketdata_assets.bars.sources import scan
+from marketdata_assets.defs import seen
 from marketdata_assets.defs.bars import report
 from marketdata_assets.defs.lines import Lines
 from marketdata_assets.partitions import BAR_MONTHS
@@ -22,6 +24,7 @@ minute_bar_files = dg.AssetSpec(
     owners=OWNERS,
     description="Yearly `YYYY_1min.zip` files, one CSV per stock, and loose `.csv` or `.csv.gz`, as the vendor delivers"
     " them into `MARKETDATA_BARS_DIR`. Prices are adjusted forward, so every dividend changes the whole history.",
+    metadata=report.FILES_SCHEMA,
 )
 
 
@@ -59,6 +62,9 @@ def stock_1min_qfq(
         fanout=workers.fanout("marketdata_assets.bars.ingest"),
         force=config.force,
         progress=Lines(context.log.info),
+    )
+    context.log_event(
+        seen.files(minute_bar_files.key.to_user_string(), bar_files.path, [s.path for s in scan(bar_files.path)])
     )
     return report.bars(context, postgres.dsn, loaded)
 

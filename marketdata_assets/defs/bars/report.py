@@ -11,9 +11,10 @@ import psycopg
 from marketdata_assets.bars import plots, status
 from marketdata_assets.bars.ingest import LoadReport
 from marketdata_assets.bars.kline import RELATION, KlineReport
-from marketdata_assets.bars.layout import PRICES
+from marketdata_assets.bars.layout import COLUMNS, PRICES
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.defs.columns import schema
+from marketdata_assets.defs.tables import markdown_table
 from marketdata_assets.stores.postgres import connect
 
 MAX_NAMED = 20
@@ -21,7 +22,7 @@ MAX_NAMED = 20
 
 _PRICES = tuple((name, "numeric", "yuan, adjusted forward: may be negative") for name in PRICES)
 
-BARS_SCHEMA = schema(
+_BAR_COLUMNS = (
     ("time", "timestamp", "exchange wall clock, Asia/Shanghai"),
     ("code", "text", "600000.SH"),
     ("name", "text", "name of the stock at that time"),
@@ -30,8 +31,14 @@ BARS_SCHEMA = schema(
     ("amount", "numeric", "yuan"),
     ("change_pct", "numeric", "percent, as delivered"),
     ("amplitude", "numeric", "percent, as delivered"),
-    table=DATASET,
 )
+BARS_SCHEMA = schema(*_BAR_COLUMNS, table=DATASET)
+
+_BARS = {name: (kind, text) for name, kind, text in _BAR_COLUMNS}
+FILES_SCHEMA = schema(*((theirs, *_BARS[ours]) for theirs, ours in COLUMNS.items())) | {
+    "encoding": "UTF-8, one header line",
+    "example": "2000_1min.zip!sh600000_2000.csv",
+}
 
 KLINE_SCHEMA = schema(
     ("month", "timestamp", "first day of the month"),
@@ -90,7 +97,7 @@ def _load_metadata(connection: psycopg.Connection, loaded: LoadReport) -> dict[s
         "files_failed": len(loaded.failed),
         "seconds": round(loaded.seconds, 2),
         "server": f"PostgreSQL {loaded.server.postgres}, TimescaleDB {loaded.server.timescaledb or 'absent'}",
-        "preview": dg.MetadataValue.md(_table(preview)),
+        "preview": _preview(preview),
     }
 
 
@@ -113,7 +120,7 @@ def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineR
             f"""SELECT to_char(month, 'YYYY-MM') AS month, code, name, open, high, low, close, volume, amount
                 FROM {RELATION} ORDER BY {RELATION}.month DESC, code LIMIT 8"""
         )
-        table = _table(preview)
+        shown = _preview(preview)
         counts = status.kline_rows_by_month(connection, refreshed.months)
         plot = plots.candlesticks(connection)
     metadata: dict[str, Any] = {
@@ -124,7 +131,7 @@ def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineR
         "months": len(refreshed.months),
         "rebuilt": refreshed.rebuilt,
         "seconds": round(refreshed.seconds, 2),
-        "preview": dg.MetadataValue.md(table),
+        "preview": shown,
     }
     for month in refreshed.months:
         context.add_asset_metadata({"dagster/partition_row_count": counts.get(month, 0)}, partition_key=month)
@@ -133,9 +140,5 @@ def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineR
     return dg.MaterializeResult(metadata=metadata)
 
 
-def _table(cursor: psycopg.Cursor[Any]) -> str:
-    """A query's rows as a Markdown table."""
-    names = [column.name for column in cursor.description or ()]
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join("" if value is None else str(value) for value in row) + " |" for row in cursor]
-    return "\n".join(lines)
+def _preview(cursor: psycopg.Cursor[Any]) -> dg.MarkdownMetadataValue:
+    return markdown_table([column.name for column in cursor.description or ()], cursor)

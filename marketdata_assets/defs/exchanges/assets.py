@@ -5,7 +5,7 @@ The tables are one step, since one stream and one capture bring records of all t
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -17,6 +17,9 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 from marketdata_assets.settings import Settings
 
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
 OWNERS = ["team:market-data"]
 GROUP = "exchanges"
 
@@ -27,6 +30,7 @@ exchange_feed = dg.AssetSpec(
     owners=OWNERS,
     description="What Binance, OKX and Deribit send, as `marketdata collect` receives it: records in JetStream, or raw"
     " messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
+    metadata=report.FEED_SCHEMA,
 )
 SPECS = [
     dg.AssetSpec(
@@ -60,6 +64,7 @@ def exchange_tables(
         feeding.prepare(client)
         if wanted:
             fed = feeding.feed(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
+            context.log_event(report.feed(exchange_feed.key, fed))
             yield from report.tables(client, wanted, fed)
         yield from checks.of_tables(client, context.selected_asset_check_keys)
         if wanted:
@@ -67,7 +72,7 @@ def exchange_tables(
 
 
 def daily(
-    context: dg.AssetExecutionContext, what: str, of_day: Callable[[dt.date], dict[str, Any]]
+    context: dg.AssetExecutionContext, client: "Client", what: str, of_day: Callable[[dt.date], dict[str, Any]]
 ) -> dg.MaterializeResult:
     """Do something with every day of the run; those that fail leave the others alone and are named."""
     found: dict[str, dict[str, Any]] = {}
@@ -81,7 +86,8 @@ def daily(
         except MarketDataError as error:
             failed[key] = f"{key}: {error}"
         tell(done, len(keys), key)
-    return conclude(context, report.together(found), found, failed)
+    stands = report.rows(client, context.asset_key)
+    return conclude(context, report.together(found) | stands, found, failed)
 
 
 class GapsConfig(dg.Config):
@@ -116,7 +122,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         hosts = exchanges.hosts() if config.fetch else None
         with refusals(), clickhouse.client() as client:
             feeding.prepare(client)
-            return daily(context, "gaps", lambda day: report.gaps(close(client, day, hosts)))
+            return daily(context, client, "gaps", lambda day: report.gaps(close(client, day, hosts)))
 
     @dg.asset(
         deps=["exchange_trades", exchange_gaps],
@@ -146,7 +152,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
                 made = compute(client, day, run_id=run_id, now=now, turns=turns, keep_days=keep_days)
                 return report.bars(client, made)
 
-            return daily(context, "bars", of_day)
+            return daily(context, client, "bars", of_day)
 
     return [exchange_gaps, exchange_ohlcv_1m]
 

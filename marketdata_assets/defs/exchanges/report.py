@@ -12,6 +12,7 @@ import dagster as dg
 from marketdata_assets.defs.columns import Column, schema
 from marketdata_assets.defs.exchanges.feeding import Fed
 from marketdata_assets.defs.landed import named
+from marketdata_assets.defs.tables import markdown_table
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -89,6 +90,12 @@ _OWN: Mapping[str, tuple[Column, ...]] = {
         ("size", f"{_NUMBER}, may be null", "base units"),
     ),
 }
+FEED_SCHEMA = schema(
+    *_ABOUT,
+    ("ts_event", "int, ns", "the venue's clock"),
+    ("ts_recv", "int, ns", "our clock"),
+    ("...", "", "what is special to a type of record: see the tables behind this"),
+)
 OHLCV_SCHEMA = schema(
     *_ABOUT,
     ("time", "datetime, UTC", "start of the minute"),
@@ -183,6 +190,14 @@ def _round(fed: Fed) -> dict[str, Any]:
 _ROWS = ("rows_from_captures", "rows_from_stream")
 
 
+def feed(key: dg.AssetKey, fed: Fed) -> dg.AssetObservation:
+    """What waited to be loaded: captures by outcome, and records."""
+    told = _round(fed)
+    captures = {f"captures_{outcome}": count for outcome, count in told["captures"].items()}
+    records = {"records": sum(told["rows"].values()), "refused": told["refused"], "unreadable": told["dead_letters"]}
+    return dg.AssetObservation(key, metadata={"stream": told["stream"], **captures, **records})
+
+
 def verdict(fed: Fed) -> None:
     """Raise Failure naming what could not be loaded, if anything could not."""
     if fed.problems:
@@ -196,6 +211,11 @@ def verdict(fed: Fed) -> None:
             },
             allow_retries=False,
         )
+
+
+def rows(client: "Client", key: dg.AssetKey) -> dict[str, int]:
+    """How many rows the table has."""
+    return {"dagster/row_count": int(client.command(f"SELECT count() FROM {key.to_user_string()}"))}  # type: ignore[arg-type]
 
 
 def bars(client: "Client", made: "DayReport") -> dict[str, Any]:
@@ -228,17 +248,17 @@ def gaps(day: "DayGaps") -> dict[str, Any]:
         "trades_added": day.trades,
         "found_by_numbers": day.recorded,
         "seconds": round(day.seconds, 2),
-        "gaps": dg.MetadataValue.md(_table(day) if day.gaps else "none"),
+        "gaps": _listed(day) if day.gaps else "none",
         **({"timeline": dg.MetadataValue.md(picture)} if picture else {}),
     }
 
 
-def _table(day: "DayGaps") -> str:
+_GAP = ("began (UTC)", "seconds", "exchange", "instrument", "stream", "cause", "ids", "outcome", "trades added", "why")
+
+
+def _listed(day: "DayGaps") -> dg.MarkdownMetadataValue:
     """Open ones first."""
-    lines = [
-        "| began (UTC) | seconds | exchange | instrument | stream | cause | ids | outcome | trades added | why |",
-        "|" + " --- |" * 10,
-    ]
+    rows: list[tuple[Any, ...]] = []
     listed = sorted(day.gaps, key=lambda one: (one.outcome != "open", one.gap.ts_from))
     for one in listed[:MAX_LISTED]:
         gap = one.gap
@@ -248,12 +268,12 @@ def _table(day: "DayGaps") -> str:
             f"{began:%H:%M:%S}",
             f"{(gap.ts_to - gap.ts_from) / 1e9:.1f}",
             f"{gap.exchange} {gap.market_type}",
-            *(gap.instrument, gap.stream, gap.cause, ids, one.outcome, str(one.trades), one.why),
+            *(gap.instrument, gap.stream, gap.cause, ids, one.outcome, one.trades, one.why),
         )
-        lines.append("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
+        rows.append(cells)
     if len(listed) > MAX_LISTED:
-        lines.append(f"| and {len(listed) - MAX_LISTED} more |" + " |" * 9)
-    return "\n".join(lines)
+        rows.append((f"and {len(listed) - MAX_LISTED} more", *[None] * (len(_GAP) - 1)))
+    return markdown_table(_GAP, rows)
 
 
 _SUMS = ("dagster/partition_row_count", "trades", "healed", "open", "trades_added", "seconds")

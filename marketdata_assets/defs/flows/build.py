@@ -4,10 +4,12 @@ What the flow does is in `marketdata_assets.flows`; nothing of it is imported he
 """
 
 import hashlib
+from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.defs.columns import schema
+from marketdata_assets.defs import seen
+from marketdata_assets.defs.columns import Column, schema
 from marketdata_assets.defs.flows import automation, checks, faults
 from marketdata_assets.defs.flows.partitions import partitions_of
 from marketdata_assets.defs.landed import refusals
@@ -57,7 +59,16 @@ def files_of(flow: FlowDefinition) -> dg.AssetSpec:
         owners=flow.owners or OWNERS,
         description=f"Files `{', '.join(flow.loader.glob)}` in the folder `{flow.loader.folder}` below"
         " MARKETDATA_FLOWS_DATA, as they are delivered.",
+        metadata=files_schema(flow),
     )
+
+
+def files_schema(flow: FlowDefinition) -> dict[str, Any]:
+    """What the flow's files look like, as far as it reads them."""
+    loader = flow.loader
+    kinds = {ours: kind.sql for ours, kind in loader.types.items()}
+    read = schema(*((theirs, kinds.get(ours, "text"), ours) for theirs, ours in loader.columns.items()))
+    return read | {"encoding": loader.encoding, "lines before the header": loader.skip_lines}
 
 
 def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
@@ -74,7 +85,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         description=flow.description or f"Rows of {flow.loader.folder}, kept in the table {flow.target.table}.",
         code_version=_version(flow),
         pool="timescale",
-        metadata=schema(*((name, kind, "") for name, kind in declared(flow.target).items()), table=flow.target.table),
+        metadata=schema(*columns(flow), table=flow.target.table),
     )
     def load(
         context: dg.AssetExecutionContext,
@@ -99,9 +110,23 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 units=units,
                 progress=Lines(context.log.info),
             )
+        files = [unit.path for unit in plan.units(at, folder)]
+        context.log_event(seen.files(files_key(flow), folder / at.loader.folder, files))
         return report.of(context, flow, postgres.dsn, ended)
 
     return load
+
+
+_OURS = {"created_at": "when the row came first", "updated_at": "when it was written last", "etl_unit": "its file"}
+
+
+def columns(flow: FlowDefinition) -> list[Column]:
+    """The table's columns, each with its name in the files, or how it is derived."""
+    told = {ours: f"`{theirs}` of the files" for theirs, ours in flow.loader.columns.items()} | _OURS
+    for step in flow.handlers:
+        if step.derive:
+            told |= {name: f"`{expression}`" for name, expression in step.derive.columns.items()}
+    return [(name, kind, told.get(name, "")) for name, kind in declared(flow.target).items()]
 
 
 def _version(flow: FlowDefinition) -> str:

@@ -6,6 +6,7 @@ import dagster as dg
 
 from marketdata_assets.defs.flows.partitions import partitions_of
 from marketdata_assets.defs.landed import conclude, log_materializations, named
+from marketdata_assets.defs.tables import markdown_table
 from marketdata_assets.flows import status
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.run import FlowReport
@@ -19,7 +20,7 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
     with connect(dsn) as connection:
         metadata = _metadata(flow, ended)
         metadata["dagster/row_count"] = status.row_count(connection, flow)
-        metadata["preview"] = dg.MetadataValue.md(_table(status.preview(connection, flow)))
+        metadata["preview"] = _preview(status.preview(connection, flow))
         if flow.partitions == "file":
             by_unit = status.rows_by_unit(connection, flow)
         months = {*ended.months, *(context.partition_keys if isinstance(flow.partitions, Month) else ())}
@@ -86,11 +87,7 @@ def _failure(ended: FlowReport, metadata: dict[str, Any]) -> dg.Failure:
     )
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
-    if not rows:
-        return "no rows"
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join("" if value is None else str(value) for value in row.values()) + " |" for row in rows]
-    return "\n".join(lines)
+def _preview(rows: list[dict[str, Any]]) -> dg.MarkdownMetadataValue:
+    return (
+        markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else dg.MetadataValue.md("no rows")
+    )

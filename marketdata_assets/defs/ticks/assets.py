@@ -24,6 +24,7 @@ yahoo_chart = dg.AssetSpec(
     kinds={"http", "json"},
     owners=OWNERS,
     description="Yahoo's v8 chart at `MARKETDATA_YAHOO_URL`: 1-minute bars of the last 30 days, splits and dividends.",
+    metadata=report.YAHOO_SCHEMA,
 )
 SPECS = [
     dg.AssetSpec(

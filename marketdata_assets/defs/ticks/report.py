@@ -10,6 +10,7 @@ import dagster as dg
 
 from marketdata_assets.defs.columns import Column, schema
 from marketdata_assets.defs.landed import failure
+from marketdata_assets.defs.tables import markdown_table
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.reports import LoadReport, UnitReport
@@ -60,6 +61,32 @@ FACTORS_SCHEMA = schema(
     ("value", "float", "what could not be computed has no row"),
     ("provider", "text", "tick_data when computed from it, else who told it"),
     table="factors",
+)
+TUSHARE_SCHEMA = {
+    "requests": markdown_table(
+        ("api_name", "for"),
+        [
+            ("stock_basic", "which stocks there are, are paused, and were"),
+            ("trade_cal", "days of trading"),
+            ("stk_mins", "1-minute bars, at most 8000 an answer"),
+            ("daily_basic", "turnover, price to earnings, market values and more, by day"),
+            ("adj_factor", "what prices are multiplied by to compare them across dividends"),
+        ],
+    )
+}
+YAHOO_SCHEMA = {
+    "requests": markdown_table(
+        ("request", "for"),
+        [("GET /v8/finance/chart/600000.SS?interval=1m", "1-minute bars of the last 30 days, splits and dividends")],
+    )
+}
+TICK_FILES_SCHEMA = schema(
+    ("symbol", "text", "600000.SH; also ts_code or code"),
+    ("ts", "datetime", "on the exchange's clock, or with its offset; also timestamp, trade_time, time or datetime"),
+    *((name, "float", "as traded, in currency; of bars") for name in ("open", "high", "low", "close")),
+    ("volume", "int", "shares; of bars"),
+    ("turnover", "float, may be absent", "in currency; of bars; also amount"),
+    ("bid_price_1 ... bid_price_10", "float", "of order books; the same with bid_size, ask_price, ask_size"),
 )
 SYMBOLS_SCHEMA = schema(
     _SYMBOL,

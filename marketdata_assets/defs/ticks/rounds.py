@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import dagster as dg
 
+from marketdata_assets.defs import seen
 from marketdata_assets.defs.landed import Context, log_materializations, mark_failed
 from marketdata_assets.defs.lines import Lines
 from marketdata_assets.defs.ticks import report, symbols
@@ -79,7 +80,20 @@ class Round:
             if not self.planned:
                 failed = [tick_key(unit.unit) for unit in inside if unit.outcome == "failed"]
                 mark_failed(self.context, dg.AssetKey(table), failed)
+        self._observe(done)
         return done
+
+    def _observe(self, done: dict[Table, LoadReport]) -> None:
+        """What was found outside: the dropped files, and how many symbol-months came from whom on the network."""
+        ticks = self.ticks.restricted(self.config.providers)
+        if ticks.config().files and {"tick_data", "order_book"} & done.keys():
+            files = ticks.files()
+            dropped = [file.path for folder in (files.of_bars, files.of_books) for file in folder.files()]
+            self.context.log_event(seen.files("tick_files", files.folder, dropped))
+        for provider, asset in (("tushare", "tushare_api"), ("yahoo", "yahoo_chart")):
+            answered = {table: loaded.providers().get(provider, 0) for table, loaded in done.items()}
+            if any(answered.values()):
+                self.context.log_event(dg.AssetObservation(asset, metadata=answered))
 
     def _inside(self, loaded: LoadReport) -> list[UnitReport]:
         """The units that have partitions."""

@@ -25,6 +25,7 @@ tushare_api = dg.AssetSpec(
     owners=OWNERS,
     description="Tushare's HTTP API at `MARKETDATA_TUSHARE_URL`, with the token of `TUSHARE_TOKEN`: the list of stocks,"
     " 1-minute bars, daily figures and adjustment factors.",
+    metadata=report.TUSHARE_SCHEMA,
 )
 
 
@@ -35,6 +36,7 @@ tick_files = dg.AssetSpec(
     owners=OWNERS,
     description="CSV and Parquet files of minute bars that a person dropped into `MARKETDATA_TICKS_DIR`, and of order"
     " books in its folder `order_book`.",
+    metadata=report.TICK_FILES_SCHEMA,
 )
 
 
