@@ -5,12 +5,14 @@ as everywhere, or `connection` is an address or an open client. A span has its s
 """
 
 from marketdata_assets.read.alphas import alphas
+from marketdata_assets.read.books import books
 from marketdata_assets.read.exchanges import gaps, ohlcv, records, trades
 from marketdata_assets.read.tables import minute_bars, monthly_kline, table
 from marketdata_assets.read.ticks import factors, order_book, tick_data
 
 __all__ = [
     "alphas",
+    "books",
     "factors",
     "gaps",
     "minute_bars",
