@@ -74,8 +74,8 @@ SERVER_LOCK := pyproject.toml --extra plots --extra live --group build --python-
 # Resolves the newest versions into requirements.lock, with hashes and without addresses.
 lock: env
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra plots --extra live --extra ray --group dev --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-strip-extras --no-header --upgrade --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra plots --extra live --extra ray --extra notebooks \
+	  --group dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --upgrade --quiet --output-file requirements.lock
 	$(BIN)/uv pip compile $(SERVER_LOCK)
 
 clean:
