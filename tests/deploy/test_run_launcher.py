@@ -1,0 +1,119 @@
+"""A run whose code server went is ended by run monitoring; one whose server is there, or only silent, is let be."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher import WorkerStatus
+from dagster._core.test_utils import create_run_for_test
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import GrpcServerTarget
+from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
+from dagster._grpc.client import DagsterGrpcClient
+
+from marketdata_assets.launcher import WatchedRunLauncher
+from marketdata_assets.local.process import free_port
+
+LOCATION = "waiting"
+LOG = logging.getLogger("tests.monitoring")
+
+
+@contextmanager
+def code_server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A code server in a process group of its own; kill -9 takes its runs with it, as the end of a container does."""
+    command = [sys.executable, "-m", "dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--python-file", str(Path(__file__).with_name("waiting_job.py")), "--location-name", LOCATION]
+    server = subprocess.Popen(
+        command, env={**os.environ, "RELEASE": str(folder / "release")}, start_new_session=True, cwd=folder
+    )
+    try:
+        until(lambda: answers(port))
+        yield server
+    finally:
+        kill(server)
+
+
+def answers(port: int) -> bool:
+    try:
+        return DagsterGrpcClient(host="127.0.0.1", port=port).ping("")["echo"] == ""
+    except DagsterUserCodeUnreachableError:
+        return False
+
+
+def kill(server: subprocess.Popen[bytes]) -> None:
+    if server.poll() is None:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never became true"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    overrides = {
+        "run_launcher": {
+            "module": "marketdata_assets.launcher",
+            "class": "WatchedRunLauncher",
+            "config": {"patience_seconds": 3600.0},
+        },
+        "run_monitoring": {"enabled": True},
+    }
+    home = tmp_path / "dagster"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home), overrides=overrides) as instance:
+        yield instance
+
+
+def monitor(context: WorkspaceProcessContext) -> None:
+    for error in execute_run_monitoring_iteration(context, LOG):
+        assert error is None, error
+
+
+def test_run_is_ended_when_its_code_server_came_back_without_it(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    port = free_port()
+    target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name=LOCATION)
+    launcher = instance.run_launcher
+    assert isinstance(launcher, WatchedRunLauncher)
+
+    def state(run_id: str) -> dg.DagsterRun:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
+
+    with code_server(port, tmp_path) as server, WorkspaceProcessContext(instance, target) as context:
+        request = context.create_request_context()
+        job = request.get_code_location(LOCATION).get_repository("__repository__").get_full_job("waiting")
+        origins = {"remote_job_origin": job.get_remote_origin(), "job_code_origin": job.get_python_origin()}
+        run_id = create_run_for_test(instance, job_name="waiting", **origins).run_id
+        instance.launch_run(run_id, request)
+        until(lambda: state(run_id).status == dg.DagsterRunStatus.STARTED)
+        monitor(context)
+        assert launcher.check_run_worker_health(state(run_id)).status == WorkerStatus.RUNNING
+
+        kill(server)
+        silent = launcher.check_run_worker_health(state(run_id))
+        assert silent.status == WorkerStatus.RUNNING, "it may only be slow"
+        assert silent.transient
+        monitor(context)
+        assert state(run_id).status == dg.DagsterRunStatus.STARTED
+        assert WatchedRunLauncher(0.0).check_run_worker_health(state(run_id)).status == WorkerStatus.FAILED
+
+        with code_server(port, tmp_path):
+            monitor(context)
+    assert state(run_id).status == dg.DagsterRunStatus.FAILURE
+    said = [entry.message for entry in instance.all_logs(run_id) if "code server" in entry.message]
+    assert said, "the run says why it was ended"

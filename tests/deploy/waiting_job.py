@@ -1,0 +1,21 @@
+"""A code location with a job that runs until a file is there."""
+
+import os
+import time
+from pathlib import Path
+
+import dagster as dg
+
+
+@dg.op
+def waits() -> None:
+    while not Path(os.environ["RELEASE"]).exists():
+        time.sleep(0.05)
+
+
+@dg.job
+def waiting() -> None:
+    waits()
+
+
+defs = dg.Definitions(jobs=[waiting])
