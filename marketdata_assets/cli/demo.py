@@ -25,6 +25,8 @@ ALPHA_MONTHS = 3
 ALPHA_ACCOUNTS = ("sample1", "sample2")
 DAILY_FILES = 1000
 FILES_ONLY = ["files"]
+WINDOWS = {"MARKETDATA_TICKS_MONTHS": "3", "MARKETDATA_EXCHANGE_DAYS": "3"}
+"""What the samples fill, so that the UI shows no partition without data."""
 
 
 def demo(
@@ -33,6 +35,8 @@ def demo(
 ) -> None:
     """Start the local stack, write sample files, load everything, print the summary and leave the UI open."""
     started = time.monotonic()
+    for variable, value in WINDOWS.items():
+        os.environ.setdefault(variable, value)
     settings = Settings()
     if ui:
         need_ui_port(settings)
@@ -92,7 +96,7 @@ def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:
     registered = symbols.run(settings, FILES_ONLY)
     if not registered.success:
         return registered
-    first, last = dt.date.fromisoformat(f"{written.months[0]}-01"), today().replace(day=1) - dt.timedelta(days=1)
+    first, last = dt.date.fromisoformat(f"{written.months[0]}-01"), today()
     with output.bar("ticks", quiet=quiet):
         return ticks.run(settings, written.symbols, first, last, TABLES, {"providers": FILES_ONLY})
 

@@ -179,7 +179,7 @@ def load_sample(settings: Settings, today: dt.date, quiet: bool) -> Sequence[Run
     if not filled.success:
         return (filled,)
     with output.bar("gaps and bars of exchanges", quiet=quiet):
-        return filled, make_days(settings, start.date(), midnight.date(), fetch=False)
+        return filled, make_days(settings, start.date(), today, fetch=False)
 
 
 def tell_sample(outcomes: Sequence[RunOutcome]) -> None:

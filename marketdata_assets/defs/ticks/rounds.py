@@ -91,7 +91,7 @@ class Round:
             dropped = [file.path for folder in (files.of_bars, files.of_books) for file in folder.files()]
             self.context.log_event(seen.files("tick_files", files.folder, dropped))
         for provider, asset in (("tushare", "tushare_api"), ("yahoo", "yahoo_chart")):
-            answered = {table: loaded.providers().get(provider, 0) for table, loaded in done.items()}
+            answered: dict[str, Any] = {table: loaded.providers().get(provider, 0) for table, loaded in done.items()}
             if any(answered.values()):
                 self.context.log_event(dg.AssetObservation(asset, metadata=answered))
 
