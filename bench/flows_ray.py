@@ -26,7 +26,7 @@ def overhead(server: Server, definition: Path, data: Path) -> Figure:
     """`flows.ray_overhead_ratio` of the flow over the files below `data`; the rows are held against each other."""
     databases = [server.fresh(f"bench_ray_{number}") for number in range(2 * ROUNDS + 1)]
     command = [sys.executable, "-m", "bench.flows_ray", str(definition), str(data), *databases]
-    told: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    told: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     flow = read(definition)
     sums = {_checksum(dsn, flow) for dsn in databases}
     assert len(sums) == 1, f"pool and Ray differ: {sums}"

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Collection, Iterator
@@ -19,7 +20,7 @@ from marketdata_assets.fanout.crew import WORKER_ENVIRONMENT, Answer, Item, Outc
 from marketdata_assets.fanout.errors import NoRay, RayAway, RayLost, RayRefused, RayWithoutWorkers, WorkerDied
 
 LOCAL = "local"
-QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 ANSWER_SECONDS = 5.0
 CAUSE_LETTERS = 240
 SHORT = "/tmp"  # noqa: S108 -- the path of a socket has room for 107 bytes; the folder in it is ours alone
@@ -34,9 +35,9 @@ class Cluster:
         self._ray = connect(address, workers)
         self._address = address
         self._under_way: set[Any] = set()
-        variables = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
+        environment = {"env_vars": _environment()}
         # Whether an item is tried again is decided by the map, not by Ray.
-        self._attempt = self._ray.remote(num_cpus=1, max_retries=0, runtime_env={"env_vars": variables})(attempt)
+        self._attempt = self._ray.remote(num_cpus=1, max_retries=0, runtime_env=environment)(attempt)
         self.room = workers or cpus(address)
 
     def submit(self, function: Callable[[Item], Answer], item: Item) -> Any:
@@ -75,6 +76,14 @@ class Cluster:
         except (exceptions.RayError, ConnectionError) as error:
             raise RayLost(self._address, _cause(error)) from error
         return outcome
+
+
+def _environment() -> dict[str, str]:
+    """What a worker begins with. No secrets: Ray shows it to who looks at the cluster."""
+    installed = (sys.prefix, sys.base_prefix)
+    paths = [path for path in sys.path if path and not path.startswith(installed)]
+    memory = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
+    return {**memory, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def cpus(address: str) -> int:

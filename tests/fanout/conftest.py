@@ -1,0 +1,49 @@
+"""A Ray cluster with a token of its own, on loopback, and a server for alphas."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster_of_ray import ray_start
+
+from marketdata_assets.local.process import free_port
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+for domain in ("flows", "bars", "alphas"):
+    sys.path.append(str(Path(__file__).parents[1] / domain))  # small loads of theirs
+
+
+@pytest.fixture(scope="session")
+def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = Settings(home=tmp_path_factory.mktemp("mongo"), mongo_uri=None)
+    with LocalStack(settings, services=("mongo",)) as stack:
+        assert stack.endpoints.mongo_uri
+        yield stack.endpoints.mongo_uri
+
+
+@pytest.fixture(scope="session")
+def ray_folder() -> Iterator[Path]:
+    """Short, for the paths of sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_folder: Path) -> Iterator[str]:
+    """A cluster of one machine with two CPUs."""
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 3, "RAY_USAGE_STATS_ENABLED": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        port = free_port()
+        options = ("--head", f"--port={port}", "--num-cpus=2", f"--temp-dir={ray_folder}", "--include-dashboard=false")
+        with ray_start(ray_folder / "head.log", *options, f"--ray-client-server-port={free_port()}"):
+            yield f"127.0.0.1:{port}"
+            import ray
+
+            ray.shutdown()

@@ -1,0 +1,195 @@
+"""Workers on a Ray cluster: the same laws, the same rows, and the deaths of worker, machine and parent."""
+
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import bar_files
+import flow_files
+import packaged
+import psutil
+import psycopg
+import pytest
+from cluster_of_ray import ray_start
+from fanout_laws import LAWS, LAWS_OF_WORKERS, Law, square
+from test_fanout import PARENT, name, wait_until
+
+from marketdata_assets.alphas.ingest import ingest as import_alphas
+from marketdata_assets.bars.ingest import ingest as load_bars
+from marketdata_assets.fanout import Done, Fanout
+from marketdata_assets.flows.run import run_flow
+from marketdata_assets.local.process import free_port
+from marketdata_assets.resources import Workers
+from marketdata_assets.stores import mongo
+
+
+@pytest.fixture(scope="session")
+def fanout(ray_address: str) -> Fanout:
+    return Fanout(ray=ray_address)
+
+
+@pytest.mark.parametrize("law", (*LAWS, *LAWS_OF_WORKERS), ids=name)
+def test_ray(law: Law, fanout: Fanout, tmp_path: Path) -> None:
+    law(fanout, tmp_path)
+
+
+def test_there_are_as_many_workers_as_the_cluster_has_cpus_or_as_asked(fanout: Fanout, ray_address: str) -> None:
+    assert (fanout.width, Fanout(5, ray=ray_address).width) == (2, 5)
+
+
+def test_items_begin_in_their_order(ray_address: str) -> None:
+    assert [done.item for done in Fanout(1, ray=ray_address).map(square, range(20))] == list(range(20))
+
+
+def machine_of(number: int) -> int:
+    """The process that made this worker: each machine of a cluster has one."""
+    time.sleep(0.05)
+    return os.getppid()
+
+
+def test_a_machine_that_dies_costs_its_items_a_second_try(fanout: Fanout, ray_address: str, ray_folder: Path) -> None:
+    here = {done.answer for done in fanout.map(machine_of, range(2))}
+    with ray_start(ray_folder / "node.log", f"--address={ray_address}", "--num-cpus=2"):
+        wait_until(lambda: fanout.width == 4)
+        done: list[Done[int, int]] = []
+        killed: set[int | None] = set()
+        for one in fanout.map(machine_of, range(400)):
+            done.append(one)
+            if not killed and one.answer not in here:
+                killed = {one.answer}
+                psutil.Process(one.answer).kill()
+        assert killed, "the second machine had nothing to do"
+        assert sorted(one.item for one in done) == list(range(400))
+        assert {one.answer for one in done} == here | killed
+    wait_until(lambda: fanout.width == 2)
+
+
+def test_workers_of_a_cluster_end_when_the_parent_is_killed(ray_address: str, tmp_path: Path) -> None:
+    with parent(tmp_path, ray_address) as (process, marks):
+        wait_until(lambda: len(list(marks.iterdir())) == 2, 60)
+        workers = [psutil.Process(int(mark.name)) for mark in marks.iterdir()]
+        process.kill()
+    wait_until(lambda: not any(worker.is_running() for worker in workers))
+
+
+@contextmanager
+def parent(folder: Path, address: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A process with two workers that never end, each of which leaves its number in a folder."""
+    script, marks = folder / "parent.py", folder / "marks"
+    script.write_text(PARENT.replace("Fanout(2)", f"Fanout(2, ray={address!r})"))
+    marks.mkdir()
+    with subprocess.Popen([sys.executable, script, marks]) as process:
+        try:
+            yield process, marks
+        finally:
+            process.kill()
+
+
+OWN = """
+import json, os, signal, sys, tempfile
+handler = lambda *_: None
+signal.signal(signal.SIGTERM, handler)
+from marketdata_assets.fanout import Fanout
+answers = sorted(done.answer for done in Fanout(2, ray="local").map(abs, range(-5, 0)))
+kept = signal.getsignal(signal.SIGTERM) is handler
+import ray
+print(json.dumps({"answers": answers, "kept": kept, "folder": ray._private.worker._global_node.get_temp_dir_path()}))
+"""
+
+
+def test_a_cluster_of_its_own_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", OWN], stdout=subprocess.PIPE, text=True) as ends_well:
+        with parent(tmp_path, "local") as (process, marks):
+            wait_until(lambda: len(list(marks.iterdir())) == 2, 120)
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+        # Its agents look after the servers once a minute, and end then; they hold nothing.
+        agents = [one for one in family if one.is_running() and "Agent" in one.name()]
+        wait_until(lambda: not any(one.is_running() for one in family if one not in agents))
+        for one in agents:
+            one.kill()
+        (line,) = ends_well.communicate()[0].splitlines()
+    said = json.loads(line)
+    assert said["answers"] == [1, 2, 3, 4, 5]
+    assert said["kept"], "Ray took the handler of SIGTERM"
+    assert not Path(said["folder"]).exists()
+
+
+NOBODY = """
+import sys
+from marketdata_assets.fanout import Fanout
+for address in sys.argv[1:]:
+    try:
+        list(Fanout(ray=address).map(abs, [1, 2]))
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_an_address_where_nobody_is_is_told_at_once() -> None:
+    addresses = [f"127.0.0.1:{free_port()}", f"ray://127.0.0.1:{free_port()}", "no-such-host.invalid:6379", "here:port"]
+    child = subprocess.run([sys.executable, "-c", NOBODY, *addresses], capture_output=True, text=True, check=True)
+    lines = child.stdout.splitlines()
+    assert [line.partition(" (")[0] for line in lines] == [f"RayAway no Ray cluster at {one}" for one in addresses]
+    assert all("MARKETDATA_RAY_ADDRESS" in line and "ray start --head" in line for line in lines)
+
+
+def test_a_flow_has_the_same_rows_by_ray_and_a_file_that_kills_its_worker_fails_alone(
+    fanout: Fanout, dsn: str, tmp_path: Path
+) -> None:
+    prices = flow_files.flow(tmp_path, flow_files.PRICES + "handlers: [{call: {function: .mine.handle}}]\n")
+    (tmp_path / "mine.py").write_text(HANDLER)
+    for code in "abcdef":
+        flow_files.deliver(tmp_path, f"{code}.csv", flow_files.lines(code, range(1, 300)))
+    found = []
+    for where in (Fanout(2), fanout):
+        report = run_flow(prices, dsn, tmp_path, run_id="test", fanout=where)
+        assert [unit.error for unit in report.failed if unit.error and "worker process was killed" in unit.error]
+        assert [unit.unit for unit in report.failed] == ["c.csv"]
+        found.append((flow_files.rows(dsn), flow_files.metadata(dsn)["c.csv"]["status"]))
+        with psycopg.connect(dsn) as connection:
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    assert found[0] == found[1]
+    assert (len(found[0][0]), found[0][1]) == (5 * 299, "failed")
+
+
+HANDLER = """
+import os, signal
+import polars as pl
+
+def handle(frame):
+    if "c" in frame["code"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return frame.with_columns(close=pl.col("close") + 1)
+"""
+
+
+def test_minute_bars_by_the_fanout_that_runs_get(
+    ray_address: str, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for month in range(1, 5):
+        rows = [bar_files.line(label) for label in bar_files.minutes(f"2000-0{month}-09 09:30:00", 60)]
+        bar_files.deliver(tmp_path / f"{month}.zip", {f"a_{month}.csv": bar_files.csv_text(rows)})
+    monkeypatch.setenv("MARKETDATA_RAY_ADDRESS", ray_address)
+    fanout = Workers().fanout("marketdata_assets.bars.ingest")
+    assert fanout == Fanout(preload=("marketdata_assets.bars.ingest",), ray=ray_address)
+    report = load_bars(dsn, tmp_path, bar_files.months(2000), run_id="test", fanout=fanout)
+    assert (report.rows, report.failed) == (240, ())
+    bar_files.assert_exact(dsn, tmp_path)
+
+
+def test_alphas_by_ray(fanout: Fanout, mongo_uri: str, tmp_path: Path) -> None:
+    account = packaged.new_account()
+    alphas = [packaged.alpha(f"alpha{number}") for number in range(6)]
+    for number, alpha in enumerate(alphas):
+        packaged.deliver(tmp_path, account, alpha, day=packaged.DAY - dt.timedelta(days=number))
+    report = import_alphas(mongo_uri, tmp_path, account, "regular", [packaged.MONTH], run_id="test", fanout=fanout)
+    assert (report.inserted, report.failed) == (6, ())
+    with mongo.connect(mongo_uri) as client:
+        assert packaged.stored(client, account) == {alpha["id"]: packaged.expected(alpha) for alpha in alphas}
