@@ -20,7 +20,7 @@ settings.register_profile("project", deadline=None, suppress_health_check=[Healt
 settings.load_profile("project")
 
 
-LONG_FIRST = ("ui", "cli", "defs", "collector", "ticks", "local", "bars", "stores", "alphas")
+LONG_FIRST = ("ui", "cli", "docs", "defs", "collector", "ticks", "local", "bars", "stores", "alphas")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,7 +34,7 @@ class Block:
 
     @property
     def place(self) -> str:
-        return f"{self.page.relative_to(PROJECT)}:{self.line}"
+        return f"{name_of(self.page)}:{self.line}"
 
     def commands(self) -> list[str]:
         """Its lines without comments, those that end with a backslash joined."""
@@ -53,7 +53,7 @@ def how_to() -> list[Path]:
 
 
 def name_of(page: Path) -> str:
-    return str(page.relative_to(PROJECT))
+    return str(page.relative_to(PROJECT) if page.is_relative_to(PROJECT) else page)
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:

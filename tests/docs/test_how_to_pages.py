@@ -1,0 +1,92 @@
+"""Every command and query of docs/how-to as printed, on small samples; `make walk` does it on a fresh clone's demo."""
+
+import datetime as dt
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import environment, marketdata, stack_on
+from pages import PROJECT, blocks, how_to
+from walking import Stumbled, Walker
+
+from marketdata_assets.alphas import sample as sample_alphas
+from marketdata_assets.bars import sample as sample_bars
+from marketdata_assets.exchanges.sample.captures import write as write_captures
+from marketdata_assets.exchanges.sample.market import Plan
+from marketdata_assets.flows import sample as sample_daily
+from marketdata_assets.local import endpoints
+from marketdata_assets.settings import Settings
+from marketdata_assets.ticks import sample as sample_ticks
+
+RUN = ("bash", "sql psql", "sql clickhouse")
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A folder like that of the project, with samples of each domain in its data folder, and all servers."""
+    folder = Path(tempfile.mkdtemp(prefix="md-"))
+    (folder / "config").symlink_to(PROJECT / "config")
+    (folder / ".venv").symlink_to(sys.prefix)
+    with stack_on(folder):
+        write_samples(folder)
+        yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_samples(folder: Path) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    sample_bars.write_year(folder / "bars", 2024, sample_bars.STOCKS[:2], until=dt.date(2024, 1, 5))
+    sample_alphas.write_archive(folder / "alphas", "sample1", sample_ticks.last_months(today, 1), 10, 2)
+    sample_ticks.write(folder / "ticks", folder / "ticks_symbols.csv", today, stocks=sample_ticks.STOCKS[:2], months=1)
+    yesterday = dt.datetime.combine(today - dt.timedelta(days=1), dt.time(), dt.UTC)
+    write_captures(folder / "captures", Plan(yesterday, minutes=4))
+    sample_daily.write(folder / "flows_data" / "stock_daily", 2, today - dt.timedelta(days=1), days=10)
+
+
+@pytest.fixture(scope="module")
+def walker(home: Path) -> Walker:
+    variables = {
+        "MARKETDATA_WORKERS": 1,
+        "MARKETDATA_TICKS_MONTHS": 2,
+        "MARKETDATA_TICKS_SYMBOLS": home / "ticks_symbols.csv",
+    }
+
+    def shell(line: str) -> tuple[int, str]:
+        words = shlex.split(line)
+        if words[0] == "marketdata":
+            ended = marketdata(home, *words[1:], **variables)
+        else:
+            path = {"PATH": f"{home / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+            ended = subprocess.run(
+                words, cwd=home, env=environment(home, **variables) | path, capture_output=True, text=True
+            )
+        return ended.returncode, ended.stdout + ended.stderr
+
+    code, said = shell("marketdata flows run stock_daily")
+    assert code == 0, said
+    found = endpoints.resolve(Settings(home=home, postgres_dsn=None, clickhouse_url=None))
+    assert found.postgres_dsn
+    assert found.clickhouse_url
+    return Walker(shell, found.postgres_dsn, found.clickhouse_url)
+
+
+def test_pages_work_as_printed_one_after_the_other(walker: Walker) -> None:
+    pages = [page for page in how_to() if blocks(page, *RUN)]
+    assert len(pages) >= 8
+    for page in pages:
+        assert len(list(walker.page(page))) >= len(blocks(page, *RUN))
+
+
+def test_step_that_does_not_work_is_told_with_its_place(tmp_path: Path, walker: Walker) -> None:
+    wrong = tmp_path / "wrong.md"
+    wrong.write_text("```bash\nmarketdata alphas accounts\nmarketdata ingest bars --months 2024-13\n```\n")
+    steps = walker.page(wrong)
+    assert next(steps).endswith("wrong.md:1: marketdata alphas accounts")
+    with pytest.raises(Stumbled, match=r"wrong.md:1: marketdata ingest bars --months 2024-13\nended with"):
+        next(steps)
