@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
+from marketdata_assets.bounds import LARGEST_ANSWER
 from marketdata_assets.budget import BudgetBlocked
 from marketdata_assets.web import retry_after, safe_url
 
@@ -71,6 +72,13 @@ class Unanswered(Exception):
         super().__init__(cause)
 
 
+class AnswerTooLong(Exception):
+    """More than any server of ours has to say; the rest is not read."""
+
+    def __init__(self) -> None:
+        super().__init__(f"an answer of more than {LARGEST_ANSWER // 1024 // 1024} MB, unpacked")
+
+
 class Server:
     """One server. Use within one event loop, and close it. ValueError for a URL that could be read on the way."""
 
@@ -110,11 +118,14 @@ class Server:
         self.sent += 1
         try:
             async with asyncio.timeout(4 * self.patience.timeout):
-                return await self._http.request(method, self.url + path, **options)
+                async with self._http.stream(method, self.url + path, **options) as response:
+                    return await _whole(response)
         except (httpx.TimeoutException, TimeoutError) as error:
             return Later(f"{type(error).__name__} {error}", slow=True)
         except httpx.HTTPError as error:
             return Later(f"{type(error).__name__} {error}")
+        except AnswerTooLong as error:
+            return Later(str(error))
 
     async def judged(self, judge: Callable[[httpx.Response], T | Later], answer: httpx.Response | Later) -> T | Later:
         """What `judge` makes of an answer, in a thread when it is large; Later when it cannot be read."""
@@ -180,3 +191,14 @@ class Server:
         if response.is_redirect:
             return "a redirect, which is not followed because it could lead to another server"
         return self.clean(text or response.text) or "no reason given"
+
+
+async def _whole(response: httpx.Response) -> httpx.Response:
+    """The response with its content unpacked. Raises AnswerTooLong."""
+    content = bytearray()
+    async for piece in response.aiter_bytes():
+        content += piece
+        if len(content) > LARGEST_ANSWER:
+            raise AnswerTooLong
+    headers = [(name, value) for name, value in response.headers.multi_items() if name != "content-encoding"]
+    return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)

@@ -14,6 +14,7 @@ import zstandard
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.errors import BadSlice
 from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.bounds import LONGEST_LINE, SQUEEZED_BYTES, LineTooLong, lines
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
 LEVEL = 3
@@ -51,19 +52,24 @@ def lines_of(path: Path) -> Iterator[bytes]:
     try:
         if path.suffix != ".zst":
             with path.open("rb", CHUNK_BYTES) as file:
-                yield from file
+                yield from lines(file)
             return
-        rest = b""
+        rest, number = b"", 1
         for chunk in _unpacked(path):
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
                 yield line + b"\n"
+            number += len(whole)
+            if len(rest) > LONGEST_LINE:
+                raise LineTooLong(number)
         if rest:
             yield rest
     except OSError as error:
         raise BadSlice(str(path), error.strerror or str(error)) from error
     except zstandard.ZstdError as error:
         raise BadSlice(str(path), f"no sound zstd file ({error})") from error
+    except LineTooLong as error:
+        raise BadSlice(str(path), str(error)) from error
 
 
 def holds(path: Path, lines: Iterable[bytes]) -> bool:
@@ -106,7 +112,7 @@ def alone(folder: Path) -> Iterator[None]:
 def _unpacked(path: Path) -> Iterator[bytes]:
     frame = zstandard.ZstdDecompressor().decompressobj()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
+        while chunk := file.read(SQUEEZED_BYTES):
             while chunk:
                 if frame.eof:
                     frame = zstandard.ZstdDecompressor().decompressobj()

@@ -15,6 +15,7 @@ from polars.exceptions import PolarsError
 
 from marketdata_assets.bars.layout import NUMBERS
 from marketdata_assets.bars.sources import Lines
+from marketdata_assets.bounds import LONGEST_LINE, LineTooLong
 from marketdata_assets.stores.bookkeeping import Reject
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -73,12 +74,14 @@ def _shown(line: bytes) -> str:
 
 
 def blocks(stream: Lines, first_line: int, size: int = BLOCK_BYTES) -> Iterator[Block]:
-    """Cut the rest of `stream` into blocks of about `size` bytes that end at a line's end."""
+    """Cut the rest of `stream` into blocks of about `size` bytes that end at a line's end. Raises LineTooLong."""
     rest = b""
     while chunk := stream.read(size):
         cut = chunk.rfind(b"\n") + 1
         if not cut:
             rest += chunk
+            if len(rest) > LONGEST_LINE:
+                raise LineTooLong(first_line)
             continue
         text = rest + chunk[:cut] if rest else chunk[:cut]
         rest = chunk[cut:]

@@ -18,6 +18,7 @@ from typing import IO, Protocol, cast
 
 from marketdata_assets.bars.errors import BadFile, BadMember
 from marketdata_assets.bars.inflate import Member
+from marketdata_assets.bounds import LineTooLong
 
 SUFFIXES = (".zip", ".csv", ".csv.gz")
 WHOLE_FILE = "."
@@ -149,6 +150,8 @@ class Opener:
                 yield gzip.GzipFile(fileobj=cast(IO[bytes], raw)) if unit.name.lower().endswith(".gz") else raw
         except (zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError, NotImplementedError, KeyError) as error:
             raise BadMember(unit.place, f"damaged: {error}") from error
+        except LineTooLong as error:
+            raise BadMember(unit.place, f"not a CSV of bars: {error}") from error
         except FileNotFoundError as error:
             raise BadMember(unit.place, "the file was moved away while it was being loaded") from error
 

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from marketdata_assets.bounds import LONGEST_LINE, LineTooLong
 from marketdata_assets.flows.definition import Loader
-from marketdata_assets.flows.errors import BadHeader, WrongEncoding
+from marketdata_assets.flows.errors import BadFile, BadHeader, WrongEncoding
 from marketdata_assets.flows.units import Bytes, Hashing, Unit, opened
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -141,6 +142,7 @@ class _Text:
                 break
             cut = _cut(text) if len(text) < LONGEST_RECORD else text.rfind(b"\n") + 1
             self._rest = text[cut:]
+            self._check_length()
             if cut:
                 yield self._block(text[:cut])
         if text:
@@ -152,9 +154,14 @@ class _Text:
             if not chunk:
                 break
             self._rest += chunk
+            self._check_length()
         line, end, self._rest = self._rest.partition(b"\n")
         self._line += 1
         return line + end
+
+    def _check_length(self) -> None:
+        if len(self._rest) > LONGEST_LINE:
+            raise BadFile(self._unit.name, str(LineTooLong(self._line)))
 
     def _block(self, raw: bytes) -> Block:
         first = self._line

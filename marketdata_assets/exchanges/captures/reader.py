@@ -7,10 +7,14 @@ from typing import BinaryIO
 import msgspec
 import zstandard
 
+from marketdata_assets.bounds import SQUEEZED_BYTES
 from marketdata_assets.exchanges.captures.entry import ENTRY, KINDS, URL, VERSION, Entry, Header
 from marketdata_assets.exchanges.errors import BadCapture
 
 CHUNK = 1 << 16
+LARGEST_FRAME = 256 * 1024 * 1024
+"""Bytes of one frame, unpacked; our own have some hundred KB."""
+
 FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -70,10 +74,10 @@ def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:
     rest, begin = b"", 0
     while True:
         inflater = zstandard.ZstdDecompressor().decompressobj()
-        pieces = []
-        taken = 0
+        pieces: list[bytes] = []
+        taken = unpacked = 0
         while not inflater.eof:
-            chunk = rest or file.read(CHUNK)
+            chunk = rest or file.read(SQUEEZED_BYTES)
             rest = b""
             if not chunk:
                 if taken:
@@ -82,11 +86,14 @@ def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:
             taken += len(chunk)
             try:
                 pieces.append(inflater.decompress(chunk))
+                unpacked += len(pieces[-1])
             except zstandard.ZstdError:
                 if _begins_again(file, begin):
                     raise BadCapture(str(path), f"it is damaged at byte {begin}, and more frames follow") from None
                 notes.append(f"{path}: what stands from byte {begin} on is no whole frame and left out")
                 return
+            if unpacked > LARGEST_FRAME:
+                raise BadCapture(str(path), f"the frame at byte {begin} unfolds to more than any capture of ours has")
         rest = inflater.unused_data
         begin += taken - len(rest)
         yield b"".join(pieces)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from marketdata_assets.bounds import LineTooLong, ReadsLines, lines
 from marketdata_assets.exchanges.captures.entry import Entry, Kind
 from marketdata_assets.exchanges.errors import BadCapture
 
@@ -33,7 +34,7 @@ _text = msgspec.json.Decoder(str).decode
 def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
     """The entries of an `.ndjson`. Messages are the bytes as they stand in the line."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(path, file), 1):
             try:
                 one = _line(line)
                 raw = bytes(one.data)
@@ -54,7 +55,7 @@ def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
     number = 0
     try:
         with gzip.open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(_lines(path, file), 1):
                 moment, _, raw = line.rstrip(b"\r\n").partition(b" ")
                 if not moment.isdigit() or len(moment) > NS_DIGITS or not raw:
                     _cut(path, number, line, ValueError("it is no time and no message"), notes)
@@ -73,6 +74,13 @@ def nanoseconds(seconds: str) -> int:
     if not digits.isascii() or not digits.isdigit() or len(whole) > NS_DIGITS - SECOND_DIGITS:
         raise ValueError(f"{seconds[:40]!r} is no time in seconds")
     return int(whole + fraction[:SECOND_DIGITS].ljust(SECOND_DIGITS, "0"))
+
+
+def _lines(path: Path, file: ReadsLines) -> Iterator[bytes]:
+    try:
+        yield from lines(file)
+    except LineTooLong as error:
+        raise BadCapture(str(path), str(error)) from error
 
 
 def _cut(path: Path, number: int, line: bytes, error: Exception, notes: list[str]) -> None:
