@@ -108,11 +108,19 @@ def copy_rows(connection: psycopg.Connection, query: sql.Composed) -> Iterator[b
             if len(block) >= BLOCK_BYTES:
                 yield bytes(block)
                 block = bytearray()
-        while (result := pgconn.get_result()) is not None:
-            if result.status != pq.ExecStatus.COMMAND_OK:
-                raise _failure(result)
+        failures = [one for one in _results(pgconn) if one.status != pq.ExecStatus.COMMAND_OK]
+        if failures:
+            raise _failure(failures[0])
         if block:
             yield bytes(block)
+
+
+def _results(pgconn: pq.abc.PGconn) -> list[pq.abc.PGresult]:
+    """How the copying ended; libpq wants to be asked until there is no more."""
+    found = []
+    while (result := pgconn.get_result()) is not None:
+        found.append(result)
+    return found
 
 
 def _failure(result: pq.abc.PGresult) -> psycopg.Error:
@@ -167,7 +175,8 @@ def _times(found: pl.Series) -> pl.Series:
 
 
 def _cast(found: pl.Series, dtype: pl.DataType) -> pl.Series:
-    made = found.cast(dtype, strict=False)
+    days = isinstance(dtype, pl.Date)
+    made = found.str.to_date("%Y-%m-%d", strict=False) if days else found.cast(dtype, strict=False)
     _refuse(found, made, f"does not fit {dtype}")
     return made
 
