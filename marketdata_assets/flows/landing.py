@@ -18,6 +18,10 @@ from marketdata_assets.stores.postgres import copy_binary
 STAGING = "flow_staging"
 
 
+class KeysClash(Exception):
+    """Another load has written a row of one of the unit's keys since it was looked for."""
+
+
 class Landing:
     """The statements that bring rows of one flow into its table, over one connection inside a transaction."""
 
@@ -27,11 +31,15 @@ class Landing:
         self._place = place
         self._number = number
 
-    def rows(self, prepared: Prepared, standing: bool) -> None:
-        """Make the table hold the unit's rows; `standing` is whether it has rows of the unit. Raises KeyTaken."""
+    def rows(self, prepared: Prepared, standing: bool, straight: bool = True) -> None:
+        """Make the table hold the unit's rows; `standing` is whether it has rows of the unit. Raises KeyTaken.
+
+        Mode upsert goes `straight` into the table where no row has the first column of a key; then it may raise
+        KeysClash. Else it goes by way of the staging table.
+        """
         mode = self._target.mode
         if mode == "upsert":
-            self._upsert(prepared)
+            self._upsert(prepared, straight)
         elif mode == "append" or not standing:
             self._naming_keys(lambda: self._copy(self._target.table, prepared))
         elif not self._target.key:
@@ -40,15 +48,13 @@ class Landing:
         else:
             self._replace(prepared)
 
-    def _upsert(self, prepared: Prepared) -> None:
-        """Straight into the table where no row has the first column of a key; else by way of the staging table."""
-        if self._is_free(prepared):
+    def _upsert(self, prepared: Prepared, straight: bool) -> None:
+        if straight and self._is_free(prepared):
             try:
-                with self._connection.transaction():
-                    self._copy(self._target.table, prepared)
+                self._copy(self._target.table, prepared)
                 return
-            except pg.UniqueViolation:
-                pass  # another load has written such a row since
+            except pg.UniqueViolation as error:
+                raise KeysClash from error
         self._stage(prepared)
         self._execute(
             "INSERT INTO {table} AS old ({columns}) SELECT {columns} FROM {staging}"

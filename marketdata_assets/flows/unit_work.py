@@ -12,7 +12,7 @@ import psycopg
 from marketdata_assets.flows import claims
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import AppendedFileChanged, FlowError
-from marketdata_assets.flows.landing import Landing
+from marketdata_assets.flows.landing import KeysClash, Landing
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.units import Unit, content_hash
 from marketdata_assets.stores import ledger, quarantine
@@ -49,15 +49,23 @@ class Job:
 
 def load_batch(job: Job, units: list[Unit]) -> list[UnitReport]:
     """Load `units` over one connection, those that others are at last. Raises StoreAway or StoreFull."""
-    first = each(job.dsn, units, lambda connection, unit: _attempt(connection, job, unit, wait=False))
+    first = _attempts(job, units, wait=False)
     busy = [unit for unit, report in zip(units, first, strict=True) if report is None]
-    later = each(job.dsn, busy, lambda connection, unit: _attempt(connection, job, unit, wait=True)) if busy else []
+    later = _attempts(job, busy, wait=True) if busy else []
     return [report for report in (*first, *later) if report is not None]
+
+
+def _attempts(job: Job, units: list[Unit], *, wait: bool) -> list[UnitReport | None]:
+    return each(job.dsn, units, lambda connection, unit: _attempt(connection, job, unit, wait=wait), _hasten_claims)
+
+
+def _hasten_claims(connection: psycopg.Connection) -> None:
+    """A claim need not outlive a crash; what lands is committed as the server is set."""
+    connection.execute("SET synchronous_commit = off")
 
 
 def _attempt(connection: psycopg.Connection, job: Job, unit: Unit, *, wait: bool) -> UnitReport | None:
     """One unit to its end, a failure included; None when another is at it."""
-    connection.execute("SET synchronous_commit = off")  # for claims; what lands is committed as the server is set
     number = claims.claim(connection, job.flow.dataset, unit, job.run_id, wait=wait)
     if number is None:
         return None
@@ -123,13 +131,12 @@ class _Work:
                 return unchanged
             with prepare(self._flow, self._unit, self._number) as prepared:
                 try:
-                    return self._land(prepared, known)
+                    return self._landed(prepared, known)
                 except _Overtaken:
                     continue
 
     def _known(self) -> Entry | None:
-        with self._connection.transaction():
-            return ledger.locked(self._connection, self._flow.dataset, self._unit.name, self._unit.name)
+        return ledger.known(self._connection, self._flow.dataset, self._unit.name, self._unit.name)
 
     def _unchanged(self, known: Entry | None) -> UnitReport | None:
         """A report when these bytes stand already, made by this version. Rows once appended are never made anew."""
@@ -147,7 +154,13 @@ class _Work:
             raise AppendedFileChanged(self._unit.name, self._flow.target.table)
         return None
 
-    def _land(self, prepared: Prepared, known: Entry | None) -> UnitReport:
+    def _landed(self, prepared: Prepared, known: Entry | None) -> UnitReport:
+        try:
+            return self._land(prepared, known, straight=True)
+        except KeysClash:
+            return self._land(prepared, known, straight=False)
+
+    def _land(self, prepared: Prepared, known: Entry | None, straight: bool) -> UnitReport:
         name, dataset, connection = self._unit.name, self._flow.dataset, self._connection
         entry = self._entry(prepared, known)
         with connection.transaction():
@@ -155,8 +168,9 @@ class _Work:
             if ledger.locked(connection, dataset, name, name) != known:
                 raise _Overtaken
             standing = known is not None and known.content_hash is not None
-            Landing(connection, self._flow, name, self._number).rows(prepared, standing)
-            quarantine.replace_rejects(connection, dataset, name, name, prepared.rejects)
+            Landing(connection, self._flow, name, self._number).rows(prepared, standing, straight)
+            if prepared.rejects or (known and known.rejected):
+                quarantine.replace_rejects(connection, dataset, name, name, prepared.rejects)
             ledger.record(connection, entry)
             self._settle(prepared.content_hash)
         return UnitReport(

@@ -40,6 +40,11 @@ def entries(connection: psycopg.Connection, dataset: str, sources: Iterable[str]
 def locked(connection: psycopg.Connection, dataset: str, source: str, unit: str) -> Entry | None:
     """Read one row and lock the unit, whether the row exists or not, until the transaction ends."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{dataset}\n{source}\n{unit}"])
+    return known(connection, dataset, source, unit)
+
+
+def known(connection: psycopg.Connection, dataset: str, source: str, unit: str) -> Entry | None:
+    """Read one row."""
     with connection.cursor(row_factory=class_row(Entry)) as cursor:
         return cursor.execute(
             f"SELECT {_COLUMNS} FROM marketdata_ledger WHERE (dataset, source, unit) = (%s, %s, %s)",

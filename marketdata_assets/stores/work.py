@@ -21,13 +21,22 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def each(dsn: str, items: Sequence[Item], work: Callable[[psycopg.Connection, Item], Answer]) -> list[Answer]:
-    """`work` on each item in turn; when the database stays away for some seconds StoreAway is raised."""
+def each(
+    dsn: str,
+    items: Sequence[Item],
+    work: Callable[[psycopg.Connection, Item], Answer],
+    prepare: Callable[[psycopg.Connection], object] = bool,
+) -> list[Answer]:
+    """`work` on each item in turn; when the database stays away for some seconds StoreAway is raised.
+
+    `prepare` is called with each connection that is opened.
+    """
     answers: list[Answer] = []
     waits = iter(RECONNECTS_SECONDS)
     while True:
         try:
             with connect(dsn, autocommit=True) as connection:
+                prepare(connection)
                 while len(answers) < len(items):
                     answers.append(work(connection, items[len(answers)]))
             return answers
