@@ -76,9 +76,17 @@ class Target(Section):
 
 
 class Month(Section):
-    """Partitions are the months of a column."""
+    """Partitions are the months of a column, from `since` on; rows of earlier months are loaded and have none."""
 
     month: str
+    since: str = "1990-01"
+
+    @field_validator("since")
+    @classmethod
+    def _a_month(cls, since: str) -> str:
+        if not re.fullmatch(r"(1[789]|20)\d\d-(0[1-9]|1[0-2])", since):
+            raise ValueError(f"{since!r} is no month from 1700 on, such as 1985-01")
+        return since
 
 
 class Quality(Section):
@@ -175,7 +183,9 @@ def parse(text: str, file: str = "flow.yaml", name: str = "flow") -> FlowDefinit
     try:
         flow = FlowDefinition.model_validate({"name": name, **data})
     except ValidationError as error:
-        raise BadDefinition(file, [_problem(dict(one), lines, below) for one in error.errors()]) from error
+        found = [dict(one) for one in error.errors()]
+        told = [one for one in found if one["type"] != "literal_error" or not isinstance(one["input"], dict)]
+        raise BadDefinition(file, [_problem(one, lines, below) for one in told or found]) from error
     if wrong := list(_contradictions(flow)):
         raise BadDefinition(file, [Problem(_line(lines, below, at), _dotted(at), cause) for at, cause in wrong])
     return flow

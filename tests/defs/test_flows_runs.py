@@ -139,6 +139,25 @@ def test_own_flow_is_an_asset_with_all_that_it_declares(mill: Mill) -> None:
     assert mill.rows("SELECT symbol, day, close FROM prices") == [("AAA", dt.date(2024, 1, 2), 1.5)]
 
 
+def test_months_have_partitions_from_the_one_that_is_declared(mill: Mill) -> None:
+    mill.deliver("a.csv", "symbol,day,close\nAAA,1962-07-02,1.5\nAAA,1990-01-02,2\nAAA,2024-03-01,3\n", "prices")
+    mill.declare("closes", PRICES + "  partitions: {month: day}\n")
+    run = mill.run("closes", NOVEMBER)
+    assert run.success
+    assert told(run)["months_before_partitions"] == 1
+    assert mill.rows("SELECT count(*) FROM prices") == [(3,)]
+    assert mill.instance.get_materialized_partitions(dg.AssetKey("closes")) == {"1990-01", "2024-03", "2026-11"}
+    mill.declare("closes", PRICES + "  partitions: {month: day, since: 1962-07}\n")
+    again = mill.run("closes", NOVEMBER)
+    assert again.success
+    assert told(again)["files_unchanged"] == 1, "where partitions begin makes no row"
+    assert (
+        mill.repository().asset_graph.get(dg.AssetKey("closes")).partitions_def.get_first_partition_key() == "1962-07"
+    )
+    assert mill.run("closes", NOVEMBER, {"force": True}).success
+    assert "1962-07" in mill.instance.get_materialized_partitions(dg.AssetKey("closes"))
+
+
 def test_files_as_partitions_are_loaded_one_by_one(mill: Mill) -> None:
     mill.declare("closes", PRICES + "  partitions: file\n")
     for name in ("a.csv", "b.csv", "c.csv"):

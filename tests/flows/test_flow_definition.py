@@ -73,6 +73,8 @@ def test_a_component_file_is_read_below_its_attributes(tmp_path: Path) -> None:
         ("key: [code, trade_date]", "key: [code]\n  hypertable: trade_date", "target.hypertable: a hypertable's key"),
         ("month: trade_date", "month: code", ":17: partitions.month: 'code' is text; it must be date"),
         ("{month: trade_date}", "moth", ":17: partitions: 'moth' is none of: none, file, {month: COLUMN}"),
+        ("trade_date}\n", "trade_date, since: 1985-13}\n", ":17: partitions.since: '1985-13' is no month from 1700 on"),
+        ("{month: trade_date}", "{mont: trade_date}", ":17: partitions.mont: unknown key; did you mean 'month'"),
         ("partitions: {month: trade_date}", "schedule: daily", ":17: schedule: 'daily' is no cron line"),
         ("partitions: {month: trade_date}", "timezone: Asia/Beijing", ":17: timezone: unknown time zone"),
         ("  folder: daily", "  folder: daily\n  folder: b", ":4: YAML: line 4: 'folder' is there twice"),

@@ -6,14 +6,12 @@ import dagster as dg
 
 from marketdata_assets.flows.definition import FlowDefinition, Month
 
-FIRST_MONTH = "1990-01"
-"""Rows of earlier months are loaded like others, and have no partition."""
-
 
 def partitions_of(flow: FlowDefinition) -> dg.PartitionsDefinition | None:
     """The flow's partitions: months up to and including the current one, or a key for each file that was seen."""
     if isinstance(flow.partitions, Month):
-        return dg.MonthlyPartitionsDefinition(start_date=FIRST_MONTH, fmt="%Y-%m", timezone=flow.timezone, end_offset=1)
+        since = flow.partitions.since
+        return dg.MonthlyPartitionsDefinition(start_date=since, fmt="%Y-%m", timezone=flow.timezone, end_offset=1)
     return dg.DynamicPartitionsDefinition(name=dynamic_name(flow)) if flow.partitions == "file" else None
 
 

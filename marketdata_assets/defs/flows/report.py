@@ -13,6 +13,7 @@ from marketdata_assets.flows.run import FlowReport
 from marketdata_assets.stores.postgres import connect
 
 GONE = "no such file, and none of its rows were ever loaded; deliver it, or delete the partition"
+EARLY = "rows of %s months before %s are loaded and have no partition; set partitions: {month: %s, since: %s}"
 
 
 def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended: FlowReport) -> dg.MaterializeResult:
@@ -32,6 +33,9 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
         return conclude(context, metadata, counts, failed)
     if isinstance(flow.partitions, Month):
         _mark_months(context, flow, ended, by_month)
+        if early := sum(month < flow.partitions.since for month in ended.months):
+            metadata["months_before_partitions"] = early
+            context.log.warning(EARLY, early, flow.partitions.since, flow.partitions.month, ended.months[0])
     if ended.failed:
         raise _failure(ended, metadata)
     return dg.MaterializeResult(metadata=metadata)
