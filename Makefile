@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Processes of the test run; each starts servers of its own.
 WORKERS ?= 2
 
-.PHONY: env demo test browser servers screenshots docs walk lint bench lock clean
+.PHONY: env demo test browser servers screenshots docs walk lint audit bench lock clean
 
 env: $(STAMP)
 
@@ -56,11 +56,18 @@ docs: env
 walk: env
 	$(BIN)/python -m tests.docs.walk $(if $(TESTS),--with-tests,)
 
-lint: env
+lint: env audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Holds the lock against known vulnerabilities, by a tool in an environment of its own; says so where nobody can tell.
+AUDIT := $(VENV)/audit/bin/pip-audit
+audit: env
+	@test -x $(AUDIT) || { $(PYTHON) -m venv $(VENV)/audit && \
+	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"; } || true
+	$(BIN)/python .ci/audit.py $(AUDIT) requirements.lock
 
 # make bench ONLY=bars runs one domain.
 bench: env
