@@ -26,7 +26,7 @@ def audited(folder: Path, told: str) -> subprocess.CompletedProcess[str]:
     [
         ([SOUND], 0, "1 packages audited, 0 with known vulnerabilities"),
         ([SOUND, BROKEN], 1, "broken 1.0: PYSEC-2026-1, mended in 1.1; run: make lock"),
-        ([SOUND, UNKNOWN], 0, "NOT AUDITED: 1 of 2 packages"),
+        ([SOUND, UNKNOWN], 0, "NOT AUDITED: 1 of 2 packages are not known"),
     ],
 )
 def test_what_is_known_to_be_vulnerable_fails(
