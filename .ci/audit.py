@@ -29,9 +29,7 @@ def main(program: str, lock: str) -> int:
             fixed = ", ".join(advisory["fix_versions"]) or "no version yet"
             print(f"{one['name']} {one['version']}: {advisory['id']}, mended in {fixed}; run: make lock")
     if len(told) < len(found):
-        print(
-            f"NOT AUDITED: {len(found) - len(told)} of {len(found)} packages, the advisory service does not know them"
-        )
+        print(f"NOT AUDITED: {len(found) - len(told)} of {len(found)} packages are not known to the service")
     print(f"{len(told)} packages audited, {len(bad)} with known vulnerabilities")
     return 1 if bad else 0
 
