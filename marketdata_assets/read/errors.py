@@ -18,6 +18,9 @@ from difflib import get_close_matches
 
 from marketdata_assets.errors import TerminalError, TransientError
 
+FEW = 8
+"""So many names are all told, even where one of them is near."""
+
 
 class ReadError(TerminalError):
     """The question is wrong, or the data cannot be given as what it is."""
@@ -83,4 +86,6 @@ class CannotRead(TransientError):
 def _hint(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = get_close_matches(name.lower(), names, 1, 0.5) or get_close_matches(name, names, 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}."
+    meant = f"did you mean {near[0]!r}?" if near else ""
+    listed = f"there are {', '.join(names) or 'none'}." if not near or len(names) <= FEW else ""
+    return " ".join(part for part in (meant, listed) if part)
