@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from marketdata_assets.cli import (
     alphas,
+    backup,
     bars,
     brain,
     collect,
@@ -52,6 +53,8 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("metrics")(metrics.metrics)
 app.command("exec", context_settings=execute.ANY_OPTIONS, add_help_option=False)(execute.execute)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("replay")(replay.replay)
 app.command("drain")(exchanges.drain)
 
@@ -86,6 +89,7 @@ flows_group.command("new")(flows.new)
 flows_group.command("list")(flows.show)
 flows_group.command("check")(flows.check)
 flows_group.command("run")(flows.run)
+flows_group.command("schema")(flows.schema)
 app.add_typer(flows_group, name="flows")
 
 symbols_group = typer.Typer(help="Which symbols of ticks there are.", no_args_is_help=True)

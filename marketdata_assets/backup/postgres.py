@@ -1,0 +1,150 @@
+"""Tables of Postgres, as the text of COPY: every version and every machine reads it, and numbers stay exact.
+
+All tables are read in one snapshot, and restored in one transaction.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from marketdata_assets.backup.errors import Differs, NotEmpty
+from marketdata_assets.backup.files import Digest, Relation, chunks, writing
+from marketdata_assets.progress import tell
+from marketdata_assets.stores.postgres import STORE, connect
+
+SESSION = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; SET extra_float_digits = 1"
+
+
+def save(dsn: str, tables: Sequence[str], folder: Path) -> list[Relation]:
+    """Write those of `tables` that there are."""
+    with connect(dsn) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        connection.execute(SESSION)
+        names = [name for name in tables if _stands(connection, name)]
+        found = []
+        for done, name in enumerate(names):
+            tell(done, len(names), name)
+            found.append(_save(connection, name, folder))
+    return found
+
+
+def restore(
+    dsn: str, relations: Sequence[Relation], folder: Path, prepare: Callable[[psycopg.Connection], None]
+) -> None:
+    """Bring the rows back, all or none. `prepare` makes the tables it knows; others are made as they were.
+
+    Raises NotEmpty and Differs.
+    """
+    with connect(dsn) as connection, connection.transaction():
+        connection.execute(SESSION)
+        prepare(connection)
+        if full := [one.name for one in relations if _has_rows(connection, one.name)]:
+            raise NotEmpty(STORE, full)
+        for done, one in enumerate(relations):
+            tell(done, len(relations), one.name)
+            if not _stands(connection, one.name):
+                connection.execute(one.made_by.encode())
+            _load(connection, one, folder)
+            _compare(connection, one)
+
+
+def _save(connection: psycopg.Connection, name: str, folder: Path) -> Relation:
+    columns, digest = _columns(connection, name), Digest()
+    with writing(folder, f"postgres-{name}.copy.zst") as file, connection.cursor().copy(_copy(name, columns)) as copy:
+        for row in copy:
+            data = bytes(row)
+            digest.add(data)
+            file.write(data)
+    return Relation(
+        STORE, name, digest.rows, digest.text, columns, _definition(connection, name, columns), [file.piece]
+    )
+
+
+def _load(connection: psycopg.Connection, one: Relation, folder: Path) -> None:
+    into = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(one.name), _listed(one.columns))
+    with connection.cursor().copy(into) as copy:
+        for piece in one.pieces:
+            for block in chunks(folder, piece):
+                copy.write(block)
+    for column in one.columns:  # identity columns go on after the numbers that are taken
+        sequence = connection.execute(
+            "SELECT pg_get_serial_sequence(quote_ident(%s), %s)", [one.name, column]
+        ).fetchone()
+        if sequence and sequence[0]:
+            highest = sql.SQL("SELECT setval(%s, greatest(max({}), 1), max({}) IS NOT NULL) FROM {}").format(
+                sql.Identifier(column), sql.Identifier(column), sql.Identifier(one.name)
+            )
+            connection.execute(highest, [sequence[0]])
+
+
+def _compare(connection: psycopg.Connection, one: Relation) -> None:
+    digest = Digest()
+    with connection.cursor().copy(_copy(one.name, one.columns)) as copy:
+        for row in copy:
+            digest.add(bytes(row))
+    if (digest.rows, digest.text) != (one.rows, one.digest):
+        raise Differs(STORE, one.name, f"{one.rows} rows {one.digest}", f"{digest.rows} rows {digest.text}")
+
+
+def _copy(name: str, columns: Sequence[str]) -> sql.Composed:
+    """From a query, for a hypertable's own table has no rows."""
+    return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(_listed(columns), sql.Identifier(name))
+
+
+def _listed(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _stands(connection: psycopg.Connection, name: str) -> bool:
+    row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [name]).fetchone()
+    return bool(row and row[0])
+
+
+def _has_rows(connection: psycopg.Connection, name: str) -> bool:
+    if not _stands(connection, name):
+        return False
+    query = sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(name))
+    return connection.execute(query).fetchone() is not None
+
+
+def _columns(connection: psycopg.Connection, name: str) -> list[str]:
+    rows = connection.execute(
+        """SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s))
+           AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum""",
+        [name],
+    )
+    return [column for (column,) in rows]
+
+
+def _definition(connection: psycopg.Connection, name: str, columns: Sequence[str]) -> str:
+    """Statements that make a table like it: columns, NOT NULL, keys and indexes."""
+    listed = connection.execute(
+        """SELECT quote_ident(attname) || ' ' || format_type(atttypid, atttypmod)
+                  || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
+           FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s)) AND attname = ANY(%s) ORDER BY attnum""",
+        [name, list(columns)],
+    )
+    keys = connection.execute(
+        """SELECT pg_get_constraintdef(oid) FROM pg_constraint
+           WHERE conrelid = to_regclass(quote_ident(%s)) AND contype IN ('p', 'u', 'c') ORDER BY oid""",
+        [name],
+    )
+    parts = [text for (text,) in (*listed, *keys)]
+    indexes = connection.execute(
+        """SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = to_regclass(quote_ident(%s))
+           AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid) ORDER BY indexrelid""",
+        [name],
+    )
+    made = sql.SQL("CREATE TABLE {} (").format(sql.Identifier(name)).as_string(connection)
+    schema = sql.Identifier(_schema(connection)).as_string(connection)
+    rest = [text.replace(f" ON {schema}.", " ON ") for (text,) in indexes]
+    return ";\n".join([f"{made}{', '.join(parts)})", *rest])
+
+
+def _schema(connection: psycopg.Connection) -> str:
+    row = connection.execute("SELECT current_schema()").fetchone()
+    assert row
+    return str(row[0])

@@ -1,0 +1,182 @@
+"""`marketdata backup` and `marketdata restore`: ledgers and data of the three databases to a folder, and back.
+
+Which tables are ours is told here; how they are written and held against what was written is in `backup`.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marketdata_assets.cli import output
+from marketdata_assets.cli.bars import Json
+from marketdata_assets.resources import ClickHouse, Mongo, NoServer, Postgres
+
+if TYPE_CHECKING:
+    import psycopg
+    from clickhouse_connect.driver.client import Client
+
+    from marketdata_assets.backup.files import Manifest, Relation
+    from marketdata_assets.flows.definition import FlowDefinition
+
+BARS = ("stock_1min_coverage", "stock_1min_qfq")
+BOOKS = ("marketdata_ledger", "marketdata_ledger_log", "marketdata_quarantine", "marketdata_flow_units")
+COLUMNS = ("store", "table", "rows", "bytes")
+
+Folder = Annotated[Path, typer.Argument(file_okay=False, help="a folder, new for each backup")]
+
+
+def backup(folder: Folder, as_json: Json = False) -> None:
+    """Write ledgers and data of all databases that there are to a folder; the databases stay as they are."""
+    from marketdata_assets.backup import files
+
+    began = time.monotonic()
+    files.begin(folder)
+    with output.bar("backup", quiet=as_json):
+        before = _fresh_bars()
+        found = [relation for save in (_save_postgres, _save_mongo, _save_clickhouse) for relation in save(folder)]
+        fresh = sorted(day for day, _ in before.items() & _fresh_bars().items())
+        manifest = files.Manifest(files.FORMAT, f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}", found, fresh)
+        files.end(folder, manifest)
+    _tell("backed up", manifest, began, as_json)
+
+
+def restore(folder: Folder, as_json: Json = False) -> None:
+    """Bring a backup back into empty databases, and hold every table against what was written."""
+    from marketdata_assets.backup import clickhouse, files, mongo, postgres
+
+    began = time.monotonic()
+    manifest = files.read(folder)
+    files.check(folder, manifest)
+    stands = {store: manifest.of(store) for store in ("Postgres", "MongoDB", "ClickHouse")}
+    dsn = Postgres().dsn if stands["Postgres"] else ""
+    uri = Mongo().uri if stands["MongoDB"] else ""
+    url = ClickHouse().dsn if stands["ClickHouse"] else ""
+    with output.bar("restore", quiet=as_json):
+        if dsn:
+            postgres.restore(dsn, stands["Postgres"], folder, lambda one: _make_tables(one, stands["Postgres"]))
+            _refresh_kline(dsn)
+        if uri:
+            mongo.restore(uri, stands["MongoDB"], folder)
+        if url:
+            clickhouse.restore(url, stands["ClickHouse"], folder, _make_clickhouse_tables)
+            _keep_fresh(url, manifest.fresh_bars)
+    _tell("restored", manifest, began, as_json)
+
+
+def _save_postgres(folder: Path) -> "list[Relation]":
+    from marketdata_assets.backup import postgres
+
+    flows = [flow.target.table for flow in _flows()]
+    return _unless_absent(lambda: postgres.save(Postgres().dsn, [*BOOKS, *BARS, *dict.fromkeys(flows)], folder))
+
+
+def _save_mongo(folder: Path) -> "list[Relation]":
+    from marketdata_assets.alphas.importer import database_name
+    from marketdata_assets.alphas.layout import KINDS
+    from marketdata_assets.backup import mongo
+
+    return _unless_absent(lambda: mongo.save(Mongo().uri, [database_name(kind) for kind in KINDS], folder))
+
+
+def _save_clickhouse(folder: Path) -> "list[Relation]":
+    from marketdata_assets.backup import clickhouse
+    from marketdata_assets.exchanges.tables import schema
+    from marketdata_assets.stores.clickhouse_ledger import LEDGER
+    from marketdata_assets.ticks import tables as ticks
+
+    names = [LEDGER, "marketdata_ledger_log", *(table.name for table in ticks.TABLES)]
+    names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
+    return _unless_absent(lambda: clickhouse.save(ClickHouse().dsn, names, folder))
+
+
+def _unless_absent(save: "Callable[[], list[Relation]]") -> "list[Relation]":
+    """What `save` wrote; a database that nobody named has nothing to be written."""
+    try:
+        return save()
+    except NoServer as error:
+        output.notes().print(f"left out: {error}", markup=False)
+        return []
+
+
+def _fresh_bars() -> dict[str, str]:
+    """Days whose bars were made from the trades as they are, with what tells whether these change."""
+    from marketdata_assets.defs.exchanges.feeding import prepare
+    from marketdata_assets.exchanges.tables import ohlcv
+
+    try:
+        with ClickHouse().client() as client:
+            prepare(client)
+            states = ohlcv.states(client, ohlcv.days_with_trades(client))
+            marks = ohlcv.fingerprints(client, list(states))
+    except NoServer:
+        return {}
+    return {str(day): marks[day] for day, state in states.items() if state in ("ok", "empty")}
+
+
+def _keep_fresh(url: str, days: Sequence[str]) -> None:
+    from marketdata_assets.exchanges.tables import ohlcv
+    from marketdata_assets.stores.clickhouse import connect
+
+    with connect(url) as client:
+        ohlcv.trades_were_moved(client, [dt.date.fromisoformat(day) for day in days])
+
+
+def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation]") -> None:
+    """Those of bars and ledgers, and of the flows that are in the backup and still declared."""
+    from marketdata_assets.bars import schema
+    from marketdata_assets.flows import storage
+
+    schema.ensure(connection)
+    storage.ensure_books(connection)
+    wanted = {one.name for one in relations}
+    for flow in _flows():
+        if flow.target.table in wanted:
+            storage.ensure(connection, flow)
+
+
+def _make_clickhouse_tables(client: "Client") -> None:
+    from marketdata_assets.defs.exchanges.feeding import prepare
+    from marketdata_assets.ticks.tables import ensure
+
+    ensure(client)
+    prepare(client)
+
+
+def _refresh_kline(dsn: str) -> None:
+    """It is made from the minutes, for each server in the way that it has."""
+    from marketdata_assets.bars import kline, status
+    from marketdata_assets.stores.postgres import connect
+
+    with connect(dsn) as connection:
+        standing = status.bars_summary(connection).rows
+    if standing:
+        kline.refresh(dsn, (), rebuild=True)
+
+
+def _flows() -> "list[FlowDefinition]":
+    from marketdata_assets.cli import flows
+
+    return [one.flow for one in flows.found() if one.flow]
+
+
+def _tell(what: str, manifest: "Manifest", began: float, as_json: bool) -> None:
+    seconds = round(time.monotonic() - began, 2)
+    rows = [
+        {
+            "store": one.store,
+            "table": one.name,
+            "rows": one.rows,
+            "bytes": sum(piece.bytes for piece in one.pieces),
+            "digest": one.digest,
+        }
+        for one in manifest.relations
+    ]
+    if as_json:
+        output.as_json({"tables": rows, "seconds": seconds})
+        return
+    output.table(what, COLUMNS, [[row[name] for name in COLUMNS] for row in rows if row["rows"]])
+    output.console().print(f"{what}: {sum(one.rows for one in manifest.relations):,} rows, {seconds:.1f} s")

@@ -1,0 +1,300 @@
+"""A backup of all three databases: taken, the databases destroyed, restored, and nothing is to be loaded again."""
+
+import datetime as dt
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from commands import answer, marketdata
+from landed import bars as tick_bars
+from landed import load as tick_load
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from pymongo import MongoClient
+
+from marketdata_assets.alphas import packing
+from marketdata_assets.alphas import sample as sample_alphas
+from marketdata_assets.alphas.imports import import_accounts
+from marketdata_assets.alphas.layout import KINDS
+from marketdata_assets.alphas.modes import ImportOptions
+from marketdata_assets.bars import kline, sample
+from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.exchanges.sample.captures import write as write_captures
+from marketdata_assets.exchanges.sample.market import Plan
+from marketdata_assets.exchanges.tables import ohlcv, schema
+from marketdata_assets.exchanges.tables.captures import load_captures
+from marketdata_assets.exchanges.tables.watch import captures_in
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.flows import definition, run
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from marketdata_assets.ticks import tables as ticks
+from marketdata_assets.ticks.records import Days
+
+ALPHA_MONTHS = ("2024-10", "2024-11")
+START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
+FLOW = """\
+loader:
+  folder: prices
+  columns: [symbol, day, close]
+  types: {day: date, close: "numeric(12,4)"}
+target:
+  table: prices_of_mine
+  mode: replace
+  columns: {symbol: text, day: date, close: "numeric(12,4)"}
+"""
+
+
+@dataclass
+class Site:
+    """Databases of its own on the running stack, a data folder, and what is loaded from it."""
+
+    home: Path
+    servers: LocalStack
+    name: str
+
+    @property
+    def dsn(self) -> str:
+        return make_conninfo(str(self.servers.endpoints.postgres_dsn), dbname=self.name)
+
+    @property
+    def clickhouse(self) -> str:
+        return f"{str(self.servers.endpoints.clickhouse_url).rpartition('/')[0]}/{self.name}"
+
+    @property
+    def mongo(self) -> str:
+        return str(self.servers.endpoints.mongo_uri)
+
+    def make(self) -> None:
+        with psycopg.connect(str(self.servers.endpoints.postgres_dsn), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.name)))
+        with clickhouse.connect(str(self.servers.endpoints.clickhouse_url)) as client:
+            client.command(f"CREATE DATABASE {self.name} ENGINE = Atomic")
+
+    def destroy(self) -> None:
+        with psycopg.connect(str(self.servers.endpoints.postgres_dsn), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(self.name)))
+        with clickhouse.connect(str(self.servers.endpoints.clickhouse_url)) as client:
+            client.command(f"DROP DATABASE {self.name} SYNC")
+        with MongoClient[dict[str, Any]](self.mongo) as client:
+            for kind in KINDS:
+                client.drop_database(f"{kind}_alphas")
+
+    def run(self, *arguments: str, **variables: object) -> Any:
+        known = {
+            "MARKETDATA_POSTGRES_DSN": self.dsn,
+            "MARKETDATA_CLICKHOUSE_URL": self.clickhouse,
+            "MARKETDATA_MONGO_URI": self.mongo,
+            "MARKETDATA_FLOWS_DIR": self.home / "flows",
+            "MARKETDATA_EXCHANGE_DAYS": 3650,
+        }
+        return marketdata(self.home, *arguments, **(known | variables))
+
+    def status(self) -> list[dict[str, Any]]:
+        said = self.run("status", "--json")
+        assert said.returncode == 0, said.stderr
+        found = answer(said)["assets"]
+        assert isinstance(found, list)
+        return found
+
+    def load(self) -> dict[str, int]:
+        """Bring all that lies in the folder into the databases; how much was written, by domain."""
+        loaded = ingest(self.dsn, self.home / "bars", ["2014-03", "2014-04"], run_id="x", fanout=Fanout(1))
+        kline.refresh(self.dsn, ["2014-03", "2014-04"])
+        flow = definition.read(self.home / "flows" / "mine" / "defs.yaml")
+        flowed = run.run_flow(flow, self.dsn, self.home / "flows_data", run_id="x", fanout=Fanout(1))
+        pairs = [("lk", month) for month in ALPHA_MONTHS]
+        packing.pack(self.home / "alphas", pairs, Fanout(1))
+        imported = [
+            import_accounts(
+                self.mongo,
+                self.home / "alphas",
+                kind,
+                pairs,
+                run_id="x",
+                fanout=Fanout(1),
+                options=ImportOptions("incremental"),
+            )
+            for kind in KINDS
+        ]
+        with clickhouse.connect(self.clickhouse) as client:
+            schema.ensure(client)
+            clickhouse_ledger.ensure(client)
+            captured = load_captures(client, captures_in(self.home / "captures"))
+            days = [day for day, state in ohlcv.states(client, ohlcv.days_with_trades(client)).items() if state != "ok"]
+            for day in days:
+                ohlcv.compute(client, day, run_id="x", now=dt.datetime.now(dt.UTC))
+        return {
+            "bars": loaded.rows,
+            "flows": flowed.rows,
+            "alphas": sum(one.total("documents") - one.total("skipped") for one in imported),
+            "captures": sum(one.outcome != "unchanged" for one in captured.files),
+            "days": len(days),
+        }
+
+
+@pytest.fixture(scope="module")
+def site(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("site")
+    days = [day for day in sample.weekdays(2014) if day.month in (3, 4) and day.day <= 3]
+    (home / "bars").mkdir()
+    data = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7)).split(b"\n")
+    cells = data[5].split(b",")
+    data[5] = b",".join([*cells[:3], b"inf", *cells[4:]])
+    (home / "bars" / "sz000001_2014.csv").write_bytes(b"\n".join(data))
+    (home / "flows" / "mine").mkdir(parents=True)
+    (home / "flows" / "mine" / "defs.yaml").write_text(FLOW)
+    (home / "flows_data" / "prices").mkdir(parents=True)
+    for name in ("a", "b"):
+        (home / "flows_data" / "prices" / f"{name}.csv").write_text(f"symbol,day,close\n{name},2024-01-02,1.5000\n")
+    sample_alphas.write_archive(home / "alphas", "lk", ALPHA_MONTHS, regular=6, superalphas=2)
+    write_captures(home / "captures", Plan(START, minutes=4))
+    found = Site(home, running, f"test_{uuid.uuid4().hex[:12]}")
+    found.make()
+    with MongoClient[dict[str, Any]](found.mongo) as client:
+        for kind in KINDS:
+            client.drop_database(f"{kind}_alphas")
+    assert all(found.load().values())
+    january = Days.month("2026-01")
+    with clickhouse.connect(found.clickhouse) as client:
+        ticks.ensure(client)
+        frame = tick_bars("600000.SH", january)
+        clickhouse.insert(client, "tick_data", frame)
+        for table in schema.TABLES.values():  # the status counts copies that are not merged yet, a backup has none
+            client.command(f"OPTIMIZE TABLE {table.name} FINAL")
+        clickhouse_ledger.record(
+            client, [tick_load("600000.SH", january, frame)], clickhouse_ledger.next_version(client)
+        )
+    yield found
+    found.destroy()
+
+
+@pytest.fixture(scope="module")
+def taken(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("backups") / "first"
+    said = site.run("backup", str(folder), "--json")
+    assert said.returncode == 0, said.stderr
+    assert {one["store"] for one in answer(said)["tables"] if one["rows"]} == {"Postgres", "MongoDB", "ClickHouse"}
+    return folder
+
+
+def test_what_is_destroyed_comes_back_and_nothing_is_loaded_again(site: Site, taken: Path) -> None:
+    before = site.status()
+    assert {row["asset"] for row in before if row.get("rows") or row.get("documents")} >= {
+        *("stock_1min_qfq", "stock_monthly_kline", "regular_alphas", "super_alphas", "tick_data"),
+        *("exchange_trades", "exchange_ohlcv_1m", "mine"),
+    }
+    site.destroy()
+    site.make()
+    said = site.run("restore", str(taken), "--json")
+    assert said.returncode == 0, said.stderr
+    assert site.status() == before
+    assert site.load() == {"bars": 0, "flows": 0, "alphas": 0, "captures": 0, "days": 0}
+    assert site.status() == before
+    again = taken.with_name("second")
+    assert site.run("backup", str(again)).returncode == 0
+    assert digests(again) == digests(taken)
+
+
+def test_restore_into_databases_with_rows_is_refused_and_changes_nothing(site: Site, taken: Path) -> None:
+    before = site.status()
+    said = site.run("restore", str(taken))
+    assert said.returncode == 1
+    assert "Postgres has rows in marketdata_ledger" in said.stderr
+    assert "empty databases only" in said.stderr
+    assert site.status() == before
+
+
+def test_folder_with_files_is_refused(site: Site, taken: Path) -> None:
+    said = site.run("backup", str(taken))
+    assert (said.returncode, "is not empty" in said.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("what", "cause"),
+    [
+        ("changed", "has other bytes than were written"),
+        ("shortened", " were written. Nothing was restored"),
+        ("taken away", "there is no such file"),
+        ("no manifest", "there is no manifest.json"),
+        ("strange manifest", "manifest.json:"),
+        ("outside", "there is no such file"),
+    ],
+)
+def test_damaged_backup_is_refused_before_anything_is_restored(
+    site: Site, taken: Path, tmp_path: Path, what: str, cause: str
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in taken.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    [some, *_] = sorted(copy.glob("postgres-*"))
+    data = some.read_bytes()
+    if what == "changed":
+        some.write_bytes(bytes([*data[:-1], data[-1] ^ 1]))
+    elif what == "shortened":
+        some.write_bytes(data[:-1])
+    elif what == "taken away":
+        some.unlink()
+    elif what == "no manifest":
+        (copy / "manifest.json").unlink()
+    elif what == "strange manifest":
+        (copy / "manifest.json").write_text("{}")
+    else:
+        manifest = json.loads((copy / "manifest.json").read_bytes())
+        manifest["relations"][0]["pieces"][0]["name"] = f"../{taken.name}/{some.name}"
+        (copy / "manifest.json").write_text(json.dumps(manifest))
+    said = site.run("restore", str(copy))
+    assert (said.returncode, cause in said.stderr) == (1, True), said.stderr
+
+
+def test_rows_that_are_not_those_of_the_backup_do_not_stay(
+    site: Site, taken: Path, tmp_path: Path, database: str
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in taken.glob("postgres-*"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((taken / "manifest.json").read_bytes())
+    manifest["relations"] = [one for one in manifest["relations"] if one["store"] == "Postgres"]
+    [bars] = [one for one in manifest["relations"] if one["name"] == "stock_1min_qfq"]
+    bars["digest"] = "0" * 32
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    said = site.run("restore", str(copy), MARKETDATA_POSTGRES_DSN=database)
+    assert (said.returncode, "Postgres stock_1min_qfq: the backup has" in said.stderr) == (1, True), said.stderr
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('marketdata_ledger')").fetchone() == (None,)
+
+
+def test_table_of_a_flow_that_is_no_longer_declared_is_made_as_it_was(
+    site: Site, taken: Path, tmp_path: Path, database: str
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in taken.glob("postgres-*"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((taken / "manifest.json").read_bytes())
+    manifest["relations"] = [one for one in manifest["relations"] if one["store"] == "Postgres"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    said = site.run("restore", str(copy), MARKETDATA_POSTGRES_DSN=database, MARKETDATA_FLOWS_DIR=tmp_path / "nothing")
+    assert said.returncode == 0, said.stderr
+    columns = """SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
+                 WHERE attrelid = 'prices_of_mine'::regclass AND attnum > 0 ORDER BY attnum"""
+    indexes = "SELECT replace(indexdef, 'public.', '') FROM pg_indexes WHERE tablename = 'prices_of_mine' ORDER BY 1"
+    with psycopg.connect(database) as connection, psycopg.connect(site.dsn) as original:
+        for query in (columns, indexes, "SELECT symbol, day, close FROM prices_of_mine ORDER BY symbol"):
+            assert connection.execute(query).fetchall() == original.execute(query).fetchall() != []
+        new = "INSERT INTO marketdata_flow_units (dataset, unit) VALUES ('x', 'y') RETURNING id"
+        assert connection.execute(new).fetchone() == (3,)
+
+
+def digests(folder: Path) -> dict[str, tuple[int, str]]:
+    """Of all tables but those in which a restore itself is on record."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    names = {f"{one['store']} {one['name']}": (one["rows"], one["digest"]) for one in manifest["relations"]}
+    return {name: found for name, found in names.items() if "ClickHouse marketdata_ledger" not in name}
