@@ -16,7 +16,7 @@ WHOLE_DEPTH = 20
 """No stream that sends only the best levels, whole each time, has more of them."""
 
 SNAPSHOT_LATE_NS = 600_000_000_000
-"""So far apart may be a snapshot and the first change that follows it, by two clocks and with a request between."""
+"""So much later than a change may the snapshot be that it follows, by another clock and with a request between."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -58,6 +58,7 @@ class Chain:
         self.numbered = changes["last_id"].null_count() == 0 and changes["begin"].null_count() == 0
         self.last_id, self.begin = (changes[name].fill_null(0).to_numpy() for name in ("last_id", "begin"))
         self._from_beginning = from_beginning
+        self._ascending = bool((np.diff(self.last_id) >= 0).all())
         self._gaps = [gap for gap in gaps if gap.cause != "repeat"]
         self._breaks = self._found_breaks()
         self._starts = np.maximum.accumulate(np.where(self._breaks, np.arange(len(self.at)), 0))
@@ -153,7 +154,10 @@ class Chain:
         if not self.numbered or one.last_id is None:
             place = int(np.searchsorted(self.at, one.at))
             return place if place < len(self.at) else None
-        near = np.searchsorted(self.at, (one.at - SNAPSHOT_LATE_NS, one.at + SNAPSHOT_LATE_NS))
-        span = slice(int(near[0]), int(near[1]))
-        fits = (self.begin[span] <= one.last_id) & (one.last_id <= self.last_id[span])
-        return int(near[0]) + int(np.argmax(fits)) if fits.any() else None
+        earliest = int(np.searchsorted(self.at, one.at - SNAPSHOT_LATE_NS))
+        if self._ascending:
+            place = max(earliest, int(np.searchsorted(self.last_id, one.last_id)))
+        else:  # the venue has begun to count anew
+            place = earliest + int(np.argmax(self.last_id[earliest:] >= one.last_id)) if earliest < len(self.at) else 0
+        fits = place < len(self.at) and self.begin[place] <= one.last_id <= self.last_id[place]
+        return place if fits else None
