@@ -4,6 +4,7 @@ Only these paths leave the server. Documents have no schema: what a value is dec
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -137,12 +138,12 @@ def _paths(document: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def _series(kind: str, path: str, values: list[Any], ids: list[Any]) -> pl.Series:
     """A column, of the type that it usually has, else of the one that holds all its values."""
     plain = [_plain(path, None if value is _MISSING else value) for value in values]
-    dtype = USUAL.get(path) or _type_of({type(value) for value in plain if value is not None})
-    fits = _FITTING.get(dtype, ()) if dtype is not None else ()
+    dtype = USUAL.get(path) or _type_of(Counter(type(value) for value in plain if value is not None))
+    fits = _FITTING[dtype]
     for value, name in zip(plain, ids, strict=True):
         if value is not None and type(value) not in fits:
             raise OddValue(f"{kind} alphas", path, f"{str(value)[:40]!r} of alpha {name!r} is not like the others")
-    return pl.Series(path, plain, dtype=dtype or pl.Null())
+    return pl.Series(path, plain, dtype=dtype)
 
 
 def _plain(path: str, value: Any) -> Any:
@@ -153,8 +154,13 @@ def _plain(path: str, value: Any) -> Any:
     return value
 
 
-def _type_of(types: set[type]) -> pl.DataType | None:
-    return next((dtype for dtype, fitting in _FITTING.items() if types <= set(fitting)), None)
+def _type_of(types: "Counter[type]") -> pl.DataType:
+    """The type that holds all values, else the one that most have."""
+    wanted = set(types)
+    for dtype, fitting in _FITTING.items():
+        if wanted <= set(fitting):
+            return dtype
+    return _type_of(Counter({max(types, key=types.__getitem__): 1})) if len(types) > 1 else pl.Null()
 
 
 _FITTING: Mapping[pl.DataType, tuple[type, ...]] = {
