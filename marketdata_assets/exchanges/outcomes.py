@@ -22,11 +22,15 @@ class Control:
 
 @dataclass(frozen=True)
 class VenueError:
-    """The venue says that something is wrong: a code of its own and its words. `rate_limited` asks for a pause."""
+    """The venue says that something is wrong: a code of its own and its words.
+
+    `rate_limited` asks for a pause, which ends at `until_ms` of the venue's clock where it says so.
+    """
 
     code: int | str
     message: str
     rate_limited: bool = False
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True)

@@ -106,10 +106,14 @@ class Rest:
         if response.is_success and error is None:
             return response.content
         text = self._server.reason(response, f"{error.code} {error.message}" if error else "")
-        if error and error.rate_limited:
-            later = self._server.passing(response, text, too_many=_LEAVE_ALONE | {response.status_code})
-        else:
-            later = self._server.passing(response, text, too_many=_LEAVE_ALONE)
+        too_many = _LEAVE_ALONE | {response.status_code} if error and error.rate_limited else _LEAVE_ALONE
+        later = self._server.passing(response, text, too_many=too_many, unsaid=self._banned_seconds(error))
         if later is None:
             raise RestRefused(what, error.code if error else response.status_code, text)
         return later
+
+    def _banned_seconds(self, error: VenueError | None) -> float | None:
+        """How long the venue will not answer us, where it says so."""
+        if error is None or error.until_ms is None:
+            return None
+        return max(error.until_ms / 1000 - self._clock() / 1e9, 0.0)

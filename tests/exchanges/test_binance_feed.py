@@ -220,9 +220,12 @@ def test_an_address_that_nothing_of_ours_reads() -> None:
 
 
 def test_when_a_ban_ends() -> None:
-    said = VenueError(-1003, "Way too much request weight used; IP banned until 1700000000123. Please wait.", True)
-    assert answers.banned_until_ms(said) == 1_700_000_000_123
-    assert answers.banned_until_ms(VenueError(-1003, "Too many requests.", True)) is None
+    words = "Way too much request weight used; IP banned until 1700000000123. Please wait."
+    said = json.dumps({"code": -1003, "msg": words}).encode()
+    assert answers.failure(said) == VenueError(-1003, words, True, 1_700_000_000_123)
+    assert answers.failure(b'{"code": -1003, "msg": "Too many requests."}') == VenueError(
+        -1003, "Too many requests.", True
+    )
 
 
 def test_open_interest_of_coin_m_by_pair() -> None:

@@ -1,6 +1,8 @@
 """Binance's history against a server with its page sizes, weights, limits and faults."""
 
 import asyncio
+import json
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,15 @@ def test_a_host_that_wants_silence_gets_it_and_then_all_goes_on(tmp_path: Path, 
         assert [len(one) for one in found] == [3, 3]
         found = run(server, tmp_path, body)
         assert (len(found), server.overruns) == (3, 1)
+
+
+def test_a_ban_whose_end_only_its_words_tell_is_waited_for(server: BinanceServer, tmp_path: Path) -> None:
+    ends = time.time() + 0.7
+    words = f"Way too much request weight used; IP banned until {int(ends * 1000)}. Please wait."
+    server.say(json.dumps({"code": -1003, "msg": words}).encode(), where="klines", status=418)
+    found = run(server, tmp_path, lambda history: all_of(history.klines(LINEAR, "1m", window(0, 3 * MINUTE))))
+    assert len(found) == 3
+    assert time.time() >= ends
 
 
 def test_requests_are_counted_by_their_weight(tmp_path: Path) -> None:

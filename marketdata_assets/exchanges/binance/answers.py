@@ -130,7 +130,7 @@ def asked(url: str) -> Asked:
 def failure(raw: bytes) -> VenueError | None:
     """What the venue says is wrong; null when it says no such thing.
 
-        {"code": -1003, "msg": "Too many requests; current limit is ..."}
+        {"code": -1003, "msg": "Too many requests; IP banned until 1700000000123. ..."}
 
     https://developers.binance.com/docs/binance-spot-api-docs/errors
     """
@@ -138,13 +138,8 @@ def failure(raw: bytes) -> VenueError | None:
         said = _FAILURE.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    return VenueError(said.code, said.msg, rate_limited=said.code == TOO_MANY_REQUESTS)
-
-
-def banned_until_ms(error: VenueError) -> int | None:
-    """When a ban ends, by the venue's clock, where it says so."""
-    found = _BANNED.search(error.message)
-    return int(found[1]) if found else None
+    banned = _BANNED.search(said.msg)
+    return VenueError(said.code, said.msg, said.code == TOO_MANY_REQUESTS, int(banned[1]) if banned else None)
 
 
 def records(to: Asked, raw: bytes, known: Known, ts_recv: int) -> list[AnyRecord]:
