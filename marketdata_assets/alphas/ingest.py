@@ -120,7 +120,7 @@ def ingest(
     due = _due(packages, known, force or options.everything)
     fresh = frozenset(package.day for package in due if package.day not in known)
     job = _Job(uri, options, span, run_id, fresh, force)
-    reports = list(_run(job, due, fanout, progress))
+    reports = list(_run(job, root, due, fanout, progress))
     seconds = time.monotonic() - started
     unchanged = len(packages) - len(due)
     return ImportReport(account, kind, tuple(sorted(months)), options, tuple(reports), unchanged, seconds)
@@ -161,9 +161,11 @@ def _due(packages: Sequence[Package], known: Mapping[str, Entry], all_of_them: b
     ]
 
 
-def _run(job: _Job, due: Sequence[Package], fanout: Fanout, progress: Progress | None) -> Iterator[UnitReport]:
+def _run(
+    job: _Job, root: Path, due: Sequence[Package], fanout: Fanout, progress: Progress | None
+) -> Iterator[UnitReport]:
     done = 0
-    for batch in fanout.map(partial(_import_batch, job), _batches(due)):
+    for batch in fanout.map(partial(_import_batch, job), _batches(due), root):
         for report in _reports(batch):
             done += 1
             if progress:

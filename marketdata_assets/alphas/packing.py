@@ -73,7 +73,7 @@ def pack(root: Path, pairs: Sequence[Pair], fanout: Fanout, progress: Progress |
     items = list(_items(root, pairs))
     reports: dict[Pair, list[PackageReport]] = {pair: [] for pair in pairs}
     errors: dict[Pair, list[str]] = {pair: [] for pair in pairs}
-    for number, done in enumerate(fanout.map(partial(_pack, root), items), 1):
+    for number, done in enumerate(fanout.map(partial(_pack, root), items, root), 1):
         account, kind, month, _ = done.item
         if done.answer is None:
             errors[account, month].append(f"{account} {kind} {month}: {done.error}")

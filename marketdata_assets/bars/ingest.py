@@ -96,7 +96,7 @@ def ingest(
             reports.update({_broken_place(broken): _broken_report(broken) for broken in plan.broken})
         if not tasks:
             break
-        for report in _run(dsn, tasks, run_id, force and number == 0, fanout, progress):
+        for report in _run(dsn, folder, tasks, run_id, force and number == 0, fanout, progress):
             reports[report.place] = _joined(reports.get(report.place), report)
     if any(report.rows for report in reports.values()):
         with connect(dsn, autocommit=True) as connection:
@@ -122,12 +122,18 @@ def _record_broken(dsn: str, plan: Plan, run_id: str) -> None:
 
 
 def _run(
-    dsn: str, tasks: Sequence[Task], run_id: str, force: bool, fanout: Fanout, progress: Progress | None
+    dsn: str,
+    folder: Path,
+    tasks: Sequence[Task],
+    run_id: str,
+    force: bool,
+    fanout: Fanout,
+    progress: Progress | None,
 ) -> Iterable[UnitReport]:
     """Load all tasks in batches; a lost database ends the whole, anything else only its unit."""
     done = 0
     worker = partial(load_batch, dsn, run_id, force)
-    for batch in fanout.map(worker, _batches(tasks)):
+    for batch in fanout.map(worker, _batches(tasks), folder):
         for report in _reports(batch):
             done += 1
             if progress:

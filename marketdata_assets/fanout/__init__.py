@@ -4,7 +4,25 @@
 failure means for the rest, is the caller's business.
 """
 
-from marketdata_assets.fanout.errors import NoRay, RayAway, RayLost, RayRefused, RayWithoutWorkers, WorkerDied
+from marketdata_assets.fanout.errors import (
+    FolderNotShared,
+    NoRay,
+    RayAway,
+    RayLost,
+    RayRefused,
+    RayWithoutWorkers,
+    WorkerDied,
+)
 from marketdata_assets.fanout.mapping import Done, Fanout
 
-__all__ = ["Done", "Fanout", "NoRay", "RayAway", "RayLost", "RayRefused", "RayWithoutWorkers", "WorkerDied"]
+__all__ = [
+    "Done",
+    "Fanout",
+    "FolderNotShared",
+    "NoRay",
+    "RayAway",
+    "RayLost",
+    "RayRefused",
+    "RayWithoutWorkers",
+    "WorkerDied",
+]

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from marketdata_assets.fanout.crew import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
-from marketdata_assets.fanout.errors import NoRay, RayAway, RayLost, RayRefused, RayWithoutWorkers, WorkerDied
+from marketdata_assets.fanout.errors import (
+    FolderNotShared,
+    NoRay,
+    RayAway,
+    RayLost,
+    RayRefused,
+    RayWithoutWorkers,
+    WorkerDied,
+)
 
 LOCAL = "local"
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -31,17 +39,18 @@ STORE_BYTES = 128 * 1024 * 1024
 class Cluster:
     """Workers on all machines of a cluster, `room` of them at once; Ray replaces those that are killed."""
 
-    def __init__(self, address: str, workers: int) -> None:
+    def __init__(self, address: str, workers: int, folder: Path | None = None) -> None:
         self._ray = connect(address, workers)
         self._address = address
+        self._folder = folder
         self._under_way: set[Any] = set()
         environment = {"env_vars": _environment()}
         # Whether an item is tried again is decided by the map, not by Ray.
-        self._attempt = self._ray.remote(num_cpus=1, max_retries=0, runtime_env=environment)(attempt)
+        self._attempt = self._ray.remote(num_cpus=1, max_retries=0, runtime_env=environment)(_attempt_there)
         self.room = workers or cpus(address)
 
     def submit(self, function: Callable[[Item], Answer], item: Item) -> Any:
-        ticket = self._attempt.remote(function, item)
+        ticket = self._attempt.remote(self._folder, function, item)
         self._under_way.add(ticket)
         return ticket
 
@@ -76,6 +85,12 @@ class Cluster:
         except (exceptions.RayError, ConnectionError) as error:
             raise RayLost(self._address, _cause(error)) from error
         return outcome
+
+
+def _attempt_there(folder: Path | None, function: Callable[[Item], Answer], item: Item) -> Outcome[Answer]:
+    if folder is not None and not folder.is_dir():
+        return None, FolderNotShared(folder, socket.gethostname())
+    return attempt(function, item)
 
 
 def _environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 MarketDataError
 ├── TerminalError
 │   ├── NoRay              the extra is not installed
+│   ├── FolderNotShared    a machine of the cluster does not see the files
 │   ├── RayRefused         a cluster answers and does not take this process
 │   └── RayWithoutWorkers  a cluster without a CPU for us
 └── TransientError
@@ -10,6 +11,8 @@ MarketDataError
     └── RayLost            the cluster went away while it worked
 WorkerDied                 stands for one item; the others go on
 """
+
+from pathlib import Path
 
 from marketdata_assets.errors import TerminalError, TransientError
 
@@ -44,6 +47,16 @@ class RayRefused(TerminalError):
             f"Ray at {address} does not take this process: {cause}. Every machine needs the same Ray and Python and the"
             " cluster's token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token); this one has to be a node"
             " of the cluster unless the address begins with ray://"
+        )
+
+
+class FolderNotShared(TerminalError):
+    """A machine of the cluster does not see the folder of the files."""
+
+    def __init__(self, folder: Path, machine: str) -> None:
+        super().__init__(
+            f"{folder} is not there on {machine}, a machine of the Ray cluster: share the folder, under the same path"
+            f" on every machine, or unset {VARIABLE} to work in processes of this machine"
         )
 
 

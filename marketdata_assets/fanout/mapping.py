@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic
 
 from marketdata_assets.fanout import cluster
@@ -41,17 +42,20 @@ class Fanout:
             return self.workers or cluster.cpus(self.ray)
         return self.workers or os.cpu_count() or 1
 
-    def map(self, function: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Done[Item, Answer]]:
+    def map(
+        self, function: Callable[[Item], Answer], items: Sequence[Item], folder: Path | None = None
+    ) -> Iterator[Done[Item, Answer]]:
         """Yield each item's end as it comes; items begin in their order and end in any.
 
-        Without Ray, one item, or one worker, runs in this process. Stopping the iteration stops the items not begun.
+        `folder` is where the items' files lie: a machine that does not see it answers FolderNotShared. Without Ray, one
+        item, or one worker, runs in this process. Stopping the iteration stops the items not begun.
         """
         if not items:
             return
         if self.ray is None and (self.width <= 1 or len(items) <= 1):
             yield from (_here(function, item) for item in items)
             return
-        with closing(self._crew(len(items))) as crew:
+        with closing(self._crew(len(items), folder)) as crew:
             suspects: list[Item] = []
             for done in _through(crew, function, items):
                 if isinstance(done.error, WorkerDied):
@@ -61,9 +65,9 @@ class Fanout:
             for item in suspects:
                 yield from _through(crew, function, [item])
 
-    def _crew(self, items: int) -> Crew:
+    def _crew(self, items: int, folder: Path | None) -> Crew:
         if self.ray is not None:
-            return cluster.Cluster(self.ray, self.workers)
+            return cluster.Cluster(self.ray, self.workers, folder)
         return Pool(min(self.width, items), self.preload)
 
 

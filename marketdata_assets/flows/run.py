@@ -84,7 +84,7 @@ def run_flow(
         claims.register(connection, flow.dataset, todo)
     job = Job(dsn, flow, version, run_id, force)
     reports: list[UnitReport] = []
-    for batch in fanout.map(partial(load_batch, job), _batches(todo, fanout.width) if todo else []):
+    for batch in fanout.map(partial(load_batch, job), _batches(todo, fanout.width) if todo else [], folder):
         for report in _reports(batch, job):
             reports.append(report)
             if progress:
