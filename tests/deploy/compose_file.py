@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,13 @@ def filled(text: str, values: dict[str, str]) -> str:
 def compose(values: dict[str, str] | None = None) -> dict[str, Any]:
     """The whole file, without the parts that only others refer to."""
     known = example() if values is None else values
-    parsed = yaml.safe_load(FILE.read_text())
-    return {key: _filled_in(value, known) for key, value in parsed.items() if not key.startswith("x-")}
+    return {key: _filled_in(value, known) for key, value in _parsed().items() if not key.startswith("x-")}
+
+
+@cache
+def _parsed() -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    return parsed
 
 
 def _filled_in(node: Any, values: dict[str, str]) -> Any:

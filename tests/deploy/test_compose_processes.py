@@ -1,0 +1,154 @@
+"""The services of ours as processes: the commands and variables of the compose file, with other ports and folders."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from compose_file import DOCKER, SECRETS, prepared, services
+
+from marketdata_assets.local.postgres import dagster_environment
+from marketdata_assets.local.process import free_port, port_answers
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+
+BIN = Path(sys.executable).parent
+PORTS = {"code": "4000", "webserver": "3000", "metrics": "9101"}
+LOADED = "{workspaceOrError {... on Workspace {locationEntries {name locationOrLoadError {__typename}}}}}"
+
+
+@dataclass
+class Machine:
+    """What takes the place of the engine: folders, ports, and the processes that run."""
+
+    folder: Path
+    secrets: Path
+    storage: dict[str, str]
+    ports: dict[str, int] = field(default_factory=dict)
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def placed(self, text: str) -> str:
+        """A value of the compose file, with what is inside a container put where it is here."""
+        text = text.replace(SECRETS, f"{self.secrets}/").replace("0.0.0.0", "127.0.0.1")
+        for inside, port in self.ports.items():
+            text = str(port) if text == inside else text.replace(f"127.0.0.1:{inside}", f"127.0.0.1:{port}")
+        if text == "/app/docker/workspace.yaml":
+            return str(self._workspace())
+        return str(self.folder / text[1:]) if text.startswith(("/data", "/input", "/providers")) else text
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What the process sees: nothing of ours but what the compose file gives."""
+        given = {variable: self.placed(value) for variable, value in services()[name]["environment"].items()}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MARKETDATA_", "DAGSTER_"))}
+        return kept | given | self.storage | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def arguments(self, command: list[str]) -> list[str]:
+        return [self.placed(word) for word in command]
+
+    def start(self, name: str) -> None:
+        """The image's entrypoint with the service's command."""
+        command = ["marketdata", "exec", *self.arguments(services()[name]["command"])]
+        command[0] = str(BIN / command[0])
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.running[name] = subprocess.Popen(
+                command, env=self.environment(name), cwd=self.folder, stdout=log, stderr=log
+            )
+
+    def stop(self) -> None:
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            process.wait(60)
+
+    def healthy(self, name: str) -> bool:
+        """What the service's own health check says."""
+        command = self.arguments(services()[name]["healthcheck"]["test"][1:])
+        environment = self.environment(name)
+        return subprocess.run(command, env=environment, cwd=self.folder, capture_output=True).returncode == 0
+
+    def become_healthy(self, name: str, port: str) -> None:
+        end = time.monotonic() + 120
+        while not (port_answers(self.ports[port]) and self.healthy(name)):
+            said = (self.folder / f"{name}.log").read_text()
+            assert self.running[name].poll() is None, said
+            assert time.monotonic() < end, said
+            time.sleep(0.2)
+
+    def _workspace(self) -> Path:
+        text = yaml.safe_load((DOCKER / "workspace.yaml").read_text())
+        text["load_from"][0]["grpc_server"] |= {"host": "127.0.0.1", "port": self.ports["4000"]}
+        file = self.folder / "workspace.yaml"
+        file.write_text(yaml.safe_dump(text))
+        return file
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    folder = tmp_path_factory.mktemp("machine")
+    secrets = prepared(folder)
+    with LocalStack(Settings(home=folder / "stack", postgres_dsn=None), services=("postgres",)) as stack:
+        assert stack.endpoints.postgres_dsn
+        assert stack.endpoints.dagster_pg
+        password = (secrets / "postgres_password").read_text()
+        (secrets / "postgres_dsn").unlink()
+        dsn = stack.endpoints.postgres_dsn.replace("postgres@", f"postgres:{password}@", 1)
+        (secrets / "postgres_dsn").write_text(dsn)
+        storage = dagster_environment(stack.endpoints.dagster_pg)
+        del storage["DAGSTER_PG_PASSWORD"]  # comes from the file
+        machine = Machine(folder, secrets, storage, {port: free_port() for port in PORTS.values()})
+        try:
+            for name in PORTS:
+                machine.start(name)
+            for name, port in PORTS.items():
+                machine.become_healthy(name, port)
+            yield machine
+        finally:
+            machine.stop()
+
+
+def test_webserver_has_the_assets_of_the_code_server(machine: Machine) -> None:
+    url = f"http://127.0.0.1:{machine.ports['3000']}/graphql"
+    answer = httpx.post(url, json={"query": LOADED}, timeout=60).json()
+    (location,) = answer["data"]["workspaceOrError"]["locationEntries"]
+    assert location["name"] == "marketdata_assets"
+    assert location["locationOrLoadError"]["__typename"] == "RepositoryLocation", json.dumps(answer)
+
+
+def test_prometheus_is_told_of_servers_tables_and_runs(machine: Machine) -> None:
+    url = f"http://127.0.0.1:{machine.ports['9101']}/metrics"
+    end = time.monotonic() + 120
+    while 'marketdata_look_ok{look="assets"}' not in (text := httpx.get(url).text):
+        assert time.monotonic() < end, text
+        time.sleep(0.5)
+    assert 'marketdata_server_up{server="Postgres"} 1.0' in text
+    assert 'marketdata_server_up{server="MongoDB"} 0.0' in text, "there is none at that address"
+    assert 'marketdata_look_ok{look="bars"} 1.0' in text
+    assert 'marketdata_look_ok{look="alphas"} 0.0' in text
+    assert 'marketdata_rows{account="",asset="stock_1min_qfq",group="bars"} 0.0' in text
+    assert 'marketdata_runs{status="STARTED"} 0.0' in text
+
+
+def test_passwords_of_servers_are_in_no_environment_and_no_argument(machine: Machine) -> None:
+    canary = (machine.secrets / "postgres_password").read_bytes()
+    for name, process in machine.running.items():
+        for what in ("environ", "cmdline"):
+            seen = Path(f"/proc/{process.pid}/{what}")
+            if not seen.exists():
+                pytest.skip("needs /proc")
+            assert canary not in seen.read_bytes(), f"{what} of {name}"
+            assert seen.read_bytes()
+
+
+def test_nothing_is_written_beside_the_folders_of_the_volumes(machine: Machine) -> None:
+    made = {path.name for path in machine.folder.iterdir()}
+    assert made - {"stack", "code.log", "webserver.log", "metrics.log", "workspace.yaml"} == {
+        "data", "input", "secrets", "providers", ".env", ".env.example", "prepare.sh",
+    }  # fmt: skip
+    assert (machine.folder / "data" / "dagster" / "dagster.yaml").is_file()
