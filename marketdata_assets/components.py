@@ -10,14 +10,21 @@ from dagster.components.core.decl import YamlDecl
 from pydantic import BaseModel, ConfigDict
 
 from marketdata_assets.defs.flows import build
-from marketdata_assets.flows import definition
+from marketdata_assets.flows import definition, editor
 from marketdata_assets.flows.definition import FlowDefinition
 
 
 class _Attributes(BaseModel):
-    """Takes everything: `flows.definition` reads the file itself, and names file, line, field and fix."""
+    """Takes everything: `flows.definition` reads the file itself, and names file, line, field and fix.
+
+    Its schema is that of a flow, for editors and for `dg check yaml`.
+    """
 
     model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
+        return editor.attributes()
 
 
 class Flow(dg.Component):

@@ -61,6 +61,13 @@ def new(
     )
 
 
+def schema() -> None:
+    """Print the JSON schema of a flow's defs.yaml, for editors."""
+    from marketdata_assets.flows import editor
+
+    typer.echo(editor.text(), nl=False)
+
+
 def show(as_json: Json = False) -> None:
     """List the flows that come with the package and your own."""
     rows = [_listed(one) for one in found()]

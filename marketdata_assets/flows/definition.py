@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, WithJsonSchema, field_validator
 
 from marketdata_assets import config_files
 from marketdata_assets.flows.errors import BadDefinition, Problem
@@ -20,9 +20,20 @@ from marketdata_assets.flows.types import Type
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
 OWN_COLUMNS = ("created_at", "updated_at", "etl_unit")
-FIELDS_OF_CRON = 5
+CRON = r"\s*\S+(\s+\S+){4}\s*"
+MONTH = r"(1[789]|20)\d\d-(0[1-9]|1[0-2])"
 
 Location = tuple[str | int, ...]
+
+
+_TEXT = {"type": "string"}
+_COLUMNS = {
+    "type": ["object", "array"],
+    "additionalProperties": _TEXT,
+    "items": _TEXT,
+    "minProperties": 1,
+    "minItems": 1,
+}
 
 
 class Loader(Section):
@@ -33,7 +44,7 @@ class Loader(Section):
     encoding: str = "utf-8"
     skip_lines: Annotated[int, Field(ge=0)] = 0
     delimiter: Annotated[str, Field(pattern=r"^[ -~\t]$")] = ","
-    columns: Annotated[dict[str, str], Field(min_length=1)]
+    columns: Annotated[dict[str, str], Field(min_length=1), WithJsonSchema(_COLUMNS)]
     types: dict[str, Type] = Field(default={})
     missing: list[str] = Field(default=[""])
     strip: bool = True
@@ -79,12 +90,12 @@ class Month(Section):
     """Partitions are the months of a column, from `since` on; rows of earlier months are loaded and have none."""
 
     month: str
-    since: str = "1990-01"
+    since: Annotated[str, Field(json_schema_extra={"pattern": f"^{MONTH}$"})] = "1990-01"
 
     @field_validator("since")
     @classmethod
     def _a_month(cls, since: str) -> str:
-        if not re.fullmatch(r"(1[789]|20)\d\d-(0[1-9]|1[0-2])", since):
+        if not re.fullmatch(MONTH, since):
             raise ValueError(f"{since!r} is no month from 1700 on, such as 1985-01")
         return since
 
@@ -103,7 +114,7 @@ class Quality(Section):
 
 
 def _cron(text: str | None) -> str | None:
-    if text is not None and len(text.split()) != FIELDS_OF_CRON:
+    if text is not None and not re.fullmatch(CRON, text):
         raise ValueError(f"{text!r} is no cron line of five fields, such as 0 18 * * 1-5")
     return text
 
@@ -118,7 +129,7 @@ class FlowDefinition(Section):
     handlers: list[Step] = Field(default=[])
     target: Target
     partitions: Literal["none", "file"] | Month = "none"
-    schedule: Annotated[str | None, BeforeValidator(_cron)] = None
+    schedule: Annotated[str | None, BeforeValidator(_cron), Field(json_schema_extra={"pattern": f"^{CRON}$"})] = None
     timezone: str = "UTC"
     sensor: bool = False
     quality: Quality = Quality()
@@ -185,7 +196,8 @@ def parse(text: str, file: str = "flow.yaml", name: str = "flow") -> FlowDefinit
     except ValidationError as error:
         found = [dict(one) for one in error.errors()]
         told = [one for one in found if one["type"] != "literal_error" or not isinstance(one["input"], dict)]
-        raise BadDefinition(file, [_problem(one, lines, below) for one in told or found]) from error
+        problems = [_problem(one, lines, below) for one in told or found]
+        raise BadDefinition(file, sorted(problems, key=lambda problem: problem.line)) from error
     if wrong := list(_contradictions(flow)):
         raise BadDefinition(file, [Problem(_line(lines, below, at), _dotted(at), cause) for at, cause in wrong])
     return flow
@@ -202,7 +214,17 @@ def _problem(error: dict[str, Any], lines: dict[Location, int], below: Location)
     elif error["type"] != "value_error":
         cause = f"{cause[0].lower()}{cause[1:]}, is {error['input']!r}"
     location = tuple(part for part in location if part not in ("Month", "literal['none','file']", "[key]"))
+    location = _written(lines, below, location)
     return Problem(_line(lines, below, location), _dotted(location), cause)
+
+
+def _written(lines: dict[Location, int], below: Location, location: Location) -> Location:
+    """`location` without the keys that a shorthand leaves out."""
+    path: Location = ()
+    for part in location[:-1]:
+        if (*below, *path, part) in lines:
+            path = (*path, part)
+    return (*path, *location[-1:])
 
 
 def _line(lines: dict[Location, int], below: Location, location: Location) -> int:

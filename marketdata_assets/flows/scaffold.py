@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 from string import Template
 
+from marketdata_assets.flows import editor
 from marketdata_assets.flows.definition import IDENTIFIER
 from marketdata_assets.flows.errors import CannotWrite
 
+SCHEMA = "flow.schema.json"
 DEFINITION = """\
+# yaml-language-server: $$schema=../flow.schema.json
 # What each line may say: docs/concepts/flows.md. Look whether it is right: marketdata flows check $name
 type: marketdata_assets.components.Flow
 
@@ -129,4 +132,6 @@ def write(folder: Path, name: str) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(Template(text).substitute(name=name), "utf-8")
         written.append(path)
-    return written
+    schema = folder / SCHEMA  # for editors; that of the version that wrote the last flow
+    schema.write_text(editor.text(), "utf-8")
+    return [*written, schema]

@@ -3,7 +3,19 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PositiveInt,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from marketdata_assets.flows.types import Type
 
@@ -15,12 +27,21 @@ NEEDS_ALL_ROWS = re.compile(
 """SQL whose value in a row depends on other rows."""
 
 
+DOTTED = r"\.?[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"
+"""Where a function is: in a package, or with a leading dot in a file beside the flow's."""
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+_NAMES = {"type": ["string", "array"], "items": {"type": "string"}}
+
+Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1), WithJsonSchema({**_NAMES, "minItems": 1})]
 """One name, or a list of them."""
+
+AnyNames = Annotated[list[str], BeforeValidator(_as_list), WithJsonSchema(_NAMES)]
+"""None, one name, or a list of them."""
 
 
 class Section(BaseModel):
@@ -37,12 +58,25 @@ class HandlerConfig(Section):
         return False
 
 
+def _either(full: JsonSchemaValue, names: JsonSchemaValue) -> JsonSchemaValue:
+    """Each type of a value is judged by its own keywords only."""
+    return {"type": [*names["type"], full["type"]]}
+
+
 class _Shorthand(HandlerConfig):
     """A handler whose keys are the user's own names, such as `rename: {old: new}`; they are kept in `_field`."""
 
     @classmethod
     def _field(cls) -> str:
         return next(iter(cls.model_fields))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """What is written: the user's names themselves, and where there are other keys, those."""
+        full = handler.resolve_ref_schema(handler(core))
+        names = dict(full["properties"][cls._field()])
+        said = {"title": full["title"], "description": full.get("description", "")}
+        return {**names, **said} if len(cls.model_fields) == 1 else {**full, **names, **said, **_either(full, names)}
 
     @model_validator(mode="before")
     @classmethod
@@ -86,6 +120,8 @@ class DropInvalid(_Shorthand):
 class Flag(HandlerConfig):
     """Mark rows and keep them: `when` sets the boolean `column`, `flags` lists there the names that hold."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["when"]}, {"required": ["flags"]}]})
+
     column: str
     when: str | None = None
     flags: dict[str, str] = {}
@@ -125,8 +161,8 @@ class Derive(_Shorthand):
 class Grouped(HandlerConfig):
     """What is computed down the rows of each group, in the order of `order_by` (default: as the rows stand)."""
 
-    group_by: Annotated[list[str], BeforeValidator(_as_list)] = []
-    order_by: Annotated[list[str], BeforeValidator(_as_list)] = []
+    group_by: AnyNames = []
+    order_by: AnyNames = []
 
     @property
     def whole(self) -> bool:
@@ -185,14 +221,14 @@ class Macd(Grouped):
 class Call(HandlerConfig):
     """The user's function or async function: `function(frame, **arguments) -> frame`, both polars DataFrames."""
 
-    function: str
+    function: Annotated[str, Field(json_schema_extra={"pattern": f"^{DOTTED}$"})]
     arguments: dict[str, Any] = {}
     blocks: bool = False
 
     @field_validator("function")
     @classmethod
     def _dotted(cls, path: str) -> str:
-        if not re.fullmatch(r"\.?[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", path):
+        if not re.fullmatch(DOTTED, path):
             raise ValueError(f"{path!r} is no dotted path; write package.module.function or .module.function")
         return path
 
@@ -218,6 +254,13 @@ class Step(Section):
     rsi: Rsi | None = None
     macd: Macd | None = None
     call: Call | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """One handler, and no null."""
+        schema = handler.resolve_ref_schema(handler(core))
+        configs = {name: options["anyOf"][0] for name, options in schema["properties"].items()}
+        return {**schema, "properties": configs, "minProperties": 1, "maxProperties": 1}
 
     @model_validator(mode="after")
     def _one(self) -> "Step":

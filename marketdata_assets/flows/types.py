@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 Kind = Literal["numeric", "bigint", "integer", "text", "date", "timestamp", "boolean", "double", "text[]"]
 
@@ -68,4 +68,10 @@ def column_type(text: Any) -> ColumnType:
     raise ValueError(f"unknown type {text!r}; did you mean {'numeric(16,4)' if near == 'numeric' else near!r}?")
 
 
-Type = Annotated[ColumnType, BeforeValidator(column_type)]
+_SPELLED = "|".join([*map(re.escape, NAMES), "numeric *[(] *[0-9]+ *(, *[0-9]+ *)?[)]"])
+
+Type = Annotated[
+    ColumnType,
+    BeforeValidator(column_type),
+    WithJsonSchema({"type": "string", "pattern": f"^({_SPELLED})$", "examples": [*NAMES, "numeric(16,4)"]}),
+]
