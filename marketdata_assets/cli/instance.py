@@ -4,7 +4,8 @@ Everything heavy is imported inside the functions, so that `marketdata --help` s
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkstemp
@@ -87,6 +88,20 @@ def _in_file(name: str) -> bool:
     return bool(os.environ.get(name + secret_files.SUFFIX)) and not os.environ.get(name)
 
 
+@contextmanager
+def dagster_instance(settings: Settings, found: Endpoints) -> "Iterator[DagsterInstance]":
+    """Dagster's own storage, for the length of a command. Raises NoStorage."""
+    os.environ.update(environment(settings, found))
+    if "DAGSTER_PG_HOST" not in os.environ:
+        raise NoStorage
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        # By default Dagster opens a new connection for every statement outside of its webserver.
+        instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=10)
+        yield instance
+
+
 def run_job(
     settings: Settings,
     found: Endpoints,
@@ -102,9 +117,6 @@ def run_job(
     A job whose config says what it is about has no `partitions`. `assets` leaves out the others of the job. `accounts`
     are made known to Dagster as partitions, and so are the keys in `dynamic`, under the name there.
     """
-    os.environ.update(environment(settings, found))
-    if "DAGSTER_PG_HOST" not in os.environ:
-        raise NoStorage
     import dagster as dg
     from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
@@ -112,9 +124,7 @@ def run_job(
     from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dg.DagsterInstance.get() as instance:
-        # By default Dagster opens a new connection for every statement outside of its webserver.
-        instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=10)
+    with dagster_instance(settings, found) as instance:
         if accounts:
             instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
         if dynamic:

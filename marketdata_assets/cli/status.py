@@ -3,6 +3,7 @@
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,8 +11,10 @@ import typer
 from marketdata_assets.bars import status as bars
 from marketdata_assets.cli import flows, output
 from marketdata_assets.cli.domains import of_each
-from marketdata_assets.cli.instance import months_between
-from marketdata_assets.resources import AlphaFiles, BarFiles, ClickHouse, FlowFiles, Mongo, Postgres
+from marketdata_assets.cli.instance import dagster_instance, months_between
+from marketdata_assets.local import endpoints
+from marketdata_assets.resources import AlphaFiles, BarFiles, Brain, ClickHouse, FlowFiles, Mongo, Postgres, Ticks
+from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
 
 if TYPE_CHECKING:
@@ -22,23 +25,66 @@ BARS = ("asset", *STATES, "rows", "codes", "newest", "quarantine")
 TICK_STATES: tuple["State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
 FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
-EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine")
+EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps")
+DUE = ("domain", "job", "first", "last")
 ALPHAS = ("asset", "account", *STATES, "documents", "newest", "quarantine")
 
 
-def status(as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    due: Annotated[bool, typer.Option("--due", help="also tell what the nightly repair would run now")] = False,
+) -> None:
     """Show what stands in the tables, and which partitions are missing, stale or failed."""
     rows = of_each(bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows)
+    runs = due_runs() if due else []
     if as_json:
-        output.as_json({"assets": rows})
+        output.as_json({"assets": rows} | ({"due": runs} if due else {}))
     else:
         shapes = {"bars": BARS, "alphas": ALPHAS, "ticks": TICKS, "exchanges": EXCHANGES, "flows": FLOWS}
         for title, columns in shapes.items():
             shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
             if shown:
                 output.table(title, columns, shown)
+        if runs:
+            output.table("due", DUE, [[run[name] for name in DUE] for run in runs])
+        elif due:
+            output.console().print("nothing is due")
     if any(row["failed"] for row in rows):
         raise typer.Exit(1)
+
+
+def due_runs() -> list[dict[str, Any]]:
+    """The runs that the nightly repair would ask for, with their first and last partition."""
+    from marketdata_assets.defs.repair import nightly
+    from marketdata_assets.defs.ticks.selection import months_of
+    from marketdata_assets.partitions import RANGE_END, RANGE_START
+
+    own = [one.flow for one in flows.found() if one.flow]
+    settings = Settings()
+    with dagster_instance(settings, endpoints.resolve(settings)) as instance:
+        found = list(nightly.due_now(instance, own, _resources()))
+    rows = []
+    for domain, request in found:
+        months: list[str | None] = [*sorted(months_of(request.run_config))] or [None]
+        first, last = (request.tags.get(name) for name in (RANGE_START, RANGE_END))
+        rows.append(
+            {"domain": domain, "job": request.job_name, "first": first or months[0], "last": last or months[-1]}
+        )
+    return rows
+
+
+def _resources() -> SimpleNamespace:
+    """As the definitions name them."""
+    return SimpleNamespace(
+        postgres=Postgres(),
+        mongo=Mongo(),
+        clickhouse=ClickHouse(),
+        brain=Brain(),
+        bar_files=BarFiles(),
+        alphas_dir=AlphaFiles(),
+        flow_files=FlowFiles(),
+        ticks=Ticks(),
+    )
 
 
 def bars_rows() -> list[dict[str, Any]]:
@@ -127,6 +173,7 @@ def exchanges_rows() -> list[dict[str, Any]]:
             "rows": one.rows,
             "newest": one.newest and f"{one.newest:%Y-%m-%d %H:%M}",
             "quarantine": one.rejected,
+            "open_gaps": one.open_gaps,
         }
         for one in found
     ]

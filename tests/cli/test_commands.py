@@ -50,8 +50,12 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     assert again.stdout.startswith("minute bars   0 rows, 0 rejected, ")
     assert "1 files unchanged" in again.stdout
 
-    status = marketdata(home, "status", "--json", **variables)
+    status = marketdata(home, "status", "--json", "--due", **variables)
     assert status.returncode == 0, status.stderr
+    due = [run for run in answer(status)["due"] if run["domain"] == "bars"]
+    assert {run["job"] for run in due} == {"bars_repair"}
+    assert any(run["first"] <= "2014-05" <= run["last"] for run in due), "months that were left out"
+    assert not any(run["first"] == "2014-03" for run in due)
     bars, kline = (row for row in answer(status)["assets"] if row["group"] == "bars")
     assert (bars["asset"], kline["asset"]) == ("stock_1min_qfq", "stock_monthly_kline")
     assert (bars["rows"], bars["codes"], bars["quarantine"]) == (rows, 1, 1)

@@ -43,7 +43,7 @@ def test_overview_tells_rows_newest_refused_and_days(clickhouse_client: Client) 
     assert trades.newest == dt.datetime(2026, 1, 6, 12, tzinfo=dt.UTC)
     assert found["exchange_tickers"].newest is None
     assert found["exchange_ohlcv_1m"].days == {"ok": 1, "missing": 1}
-    assert found["exchange_gaps"].days == {"open": 1, "ok": 1}
+    assert (found["exchange_gaps"].days, found["exchange_gaps"].open_gaps) == ({"open": 1, "ok": 1}, 1)
     assert status.behind(clickhouse_client, DAYS) == [DAYS[2]]
     [refused] = status.refused(clickhouse_client, 5)
     assert refused["dataset"] == "exchange_trades"

@@ -8,7 +8,8 @@ decided in `repair` of each domain.
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -27,6 +28,7 @@ from marketdata_assets.defs.ticks.selection import JOB as TICKS_JOB
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.partitions import EXCHANGE_CLOCK
+from marketdata_assets.resources import NoServer
 
 NAME = "backfill_missing"
 BEGINS = dt.timedelta(hours=2, minutes=30)
@@ -66,6 +68,15 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
 
 def _of_flow(flow: FlowDefinition) -> Due:
     return lambda instance, has: flows.due(instance, flow, has.postgres, has.flow_files)
+
+
+def due_now(
+    instance: dg.DagsterInstance, own: Iterable[FlowDefinition], resources: Any
+) -> Iterator[tuple[str, dg.RunRequest]]:
+    """What each domain would ask for at this moment, whatever was asked for tonight; those without a server nothing."""
+    for domain in domains(own):
+        with suppress(NoServer):
+            yield from ((domain.name, request) for request in domain.due(instance, resources))
 
 
 def night_of(now: dt.datetime) -> str:

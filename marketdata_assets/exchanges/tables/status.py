@@ -29,7 +29,8 @@ BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
 class TableStatus:
     """A table: its rows, the newest time in it, refused records, and of bars and gaps the days by state.
 
-    A day of gaps is ok when all gaps of trades that began on it are healed, else `open`.
+    A day of gaps is ok when all gaps of trades that began on it are healed, else `open`. `open_gaps` are those gaps, of
+    whatever day.
     """
 
     table: str
@@ -37,6 +38,7 @@ class TableStatus:
     newest: dt.datetime | None
     rejected: int
     days: Mapping[str, int]
+    open_gaps: int = 0
 
 
 def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
@@ -44,13 +46,14 @@ def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
     refused = _refused(client)
     by_day: dict[str, Mapping[Any, int]] = {GAPS.name: _gap_days(client, days)}
     by_day[OHLCV_1M] = Counter(ohlcv.states(client, days).values())
+    holes = {GAPS.name: len(gaps.open_gaps(client))}
     found = []
     for name in (*(table.name for table in TABLES.values()), OHLCV_1M):
         [row] = clickhouse.read(client, f"SELECT toInt64(count()) AS rows, max(time) AS newest FROM {name}").to_dicts()
         rejected = next((refused.get(kind, 0) for kind, table in TABLES.items() if table.name == name), 0)
-        found.append(
-            TableStatus(name, row["rows"], row["newest"] if row["rows"] else None, rejected, dict(by_day.get(name, {})))
-        )
+        newest = row["newest"] if row["rows"] else None
+        counts = dict(by_day.get(name, {}))
+        found.append(TableStatus(name, row["rows"], newest, rejected, counts, holes.get(name, 0)))
     return found
 
 
