@@ -72,6 +72,7 @@ FIGURES = (
         "Rows that were refused and stand in quarantine.",
         "whether a source went bad",
     ),
+    Figure("marketdata_open_gaps", TABLE, "Holes in trades that no history has closed.", "what exchanges lack"),
     Figure(
         "marketdata_newest_data_timestamp_seconds",
         TABLE,
@@ -183,6 +184,8 @@ def of_tables(rows: list[dict[str, Any]]) -> Iterator[Value]:
                 yield "marketdata_partitions", (*labels, state), row[state]
         yield "marketdata_rows", labels, row["rows"] if "rows" in row else row["documents"]
         yield "marketdata_quarantined_rows", labels, row["quarantine"]
+        if (gaps := row.get("open_gaps")) is not None:
+            yield "marketdata_open_gaps", labels, gaps
         if newest := row.get("newest"):
             yield "marketdata_newest_data_timestamp_seconds", labels, _moment(newest).timestamp()
 
