@@ -3,6 +3,7 @@
 The language of a block says how it is checked:
 
 bash                            run as printed, in order, by the walk; must end with code 0
+bash provider                   the same, where test servers stand in for the APIs of BRAIN and Tushare
 sh                              commands that need more than a demo (a token, a network): only names and options
 sql psql, sql clickhouse        run by the walk
 python                          compiled; what it imports is there
@@ -17,7 +18,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 ROOT_PAGES = ("README.md", "README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md", "docker/README.md", "examples/README.md")
-COMMANDS = ("bash", "sh")
+RUN = ("bash", "bash provider")
+COMMANDS = (*RUN, "sh")
 SQL = ("sql psql", "sql clickhouse")
 PARSED = ("python", "yaml", "json", "toml")
 SHOWN = ("csv", "ini", "text", "promql", "nginx")

@@ -1,4 +1,6 @@
-"""Every command and query of docs/how-to as printed, on small samples; `make walk` does it on a fresh clone's demo."""
+"""Every command and query of docs/how-to as printed, on small samples; `make walk` does it on a fresh clone's demo.
+
+What needs an account at a provider is left to the walk, which has stand-ins for them."""
 
 import datetime as dt
 import os
@@ -12,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from commands import environment, marketdata, stack_on
-from pages import PROJECT, blocks, how_to
-from walking import Stumbled, Walker
+from pages import PROJECT, SQL, blocks, how_to
+from walking import Stumbled, Variables, Walker
 
 from marketdata_assets.alphas import sample as sample_alphas
 from marketdata_assets.bars import sample as sample_bars
@@ -24,17 +26,16 @@ from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import sample as sample_ticks
 
-RUN = ("bash", "sql psql", "sql clickhouse")
-
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
+def project() -> Iterator[Path]:
     """A folder like that of the project, with samples of each domain in its data folder, and all servers."""
     folder = Path(tempfile.mkdtemp(prefix="md-"))
-    (folder / "config").symlink_to(PROJECT / "config")
     (folder / ".venv").symlink_to(sys.prefix)
-    with stack_on(folder):
-        write_samples(folder)
+    for name in ("config", "marketdata_assets"):
+        (folder / name).symlink_to(PROJECT / name)
+    with stack_on(folder / ".marketdata"):
+        write_samples(folder / ".marketdata")
         yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -50,37 +51,40 @@ def write_samples(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def walker(home: Path) -> Walker:
-    variables = {
+def walker(project: Path) -> Walker:
+    home = project / ".marketdata"
+    own = {
+        "MARKETDATA_HOME": home,
         "MARKETDATA_WORKERS": 1,
         "MARKETDATA_TICKS_MONTHS": 2,
         "MARKETDATA_TICKS_SYMBOLS": home / "ticks_symbols.csv",
+        "PATH": f"{project / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
 
-    def shell(line: str) -> tuple[int, str]:
+    def shell(line: str, variables: Variables) -> tuple[int, str]:
         words = shlex.split(line)
         if words[0] == "marketdata":
-            ended = marketdata(home, *words[1:], **variables)
+            names = [str(path.relative_to(project)) for word in words if "*" in word for path in project.glob(word)]
+            found = [word for word in words[1:] if "*" not in word] + names
+            ended = marketdata(project, *found, **(own | variables))
         else:
-            path = {"PATH": f"{home / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-            ended = subprocess.run(
-                words, cwd=home, env=environment(home, **variables) | path, capture_output=True, text=True
-            )
+            there = environment(project, **(own | variables))
+            ended = subprocess.run(line, shell=True, cwd=project, env=there, capture_output=True, text=True)
         return ended.returncode, ended.stdout + ended.stderr
 
-    code, said = shell("marketdata flows run stock_daily")
+    code, said = shell("marketdata flows run stock_daily", {})
     assert code == 0, said
     found = endpoints.resolve(Settings(home=home, postgres_dsn=None, clickhouse_url=None))
     assert found.postgres_dsn
     assert found.clickhouse_url
-    return Walker(shell, found.postgres_dsn, found.clickhouse_url)
+    return Walker(shell, found.postgres_dsn, found.clickhouse_url, account=None)
 
 
 def test_pages_work_as_printed_one_after_the_other(walker: Walker) -> None:
-    pages = [page for page in how_to() if blocks(page, *RUN)]
+    pages = [page for page in how_to() if blocks(page, "bash", *SQL)]
     assert len(pages) >= 8
     for page in pages:
-        assert len(list(walker.page(page))) >= len(blocks(page, *RUN))
+        assert len(list(walker.page(page))) >= len(blocks(page, "bash", *SQL))
 
 
 def test_step_that_does_not_work_is_told_with_its_place(tmp_path: Path, walker: Walker) -> None:

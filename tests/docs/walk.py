@@ -16,12 +16,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
 
 from pages import PROJECT, blocks, how_to, name_of
-from walking import Stumbled, Walker
+from providers import providers
+from walking import Stumbled, Variables, Walker
 
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
@@ -54,13 +56,14 @@ def walk(clone: Path, with_tests: bool) -> None:
         places = endpoints.resolve(Settings(home=clone / ".marketdata"))
         assert places.postgres_dsn
         assert places.clickhouse_url
-        walker = Walker(lambda line: shell(line, clone), places.postgres_dsn, places.clickhouse_url)
-        for page in how_to():
-            tell(f"\n{name_of(page)}")
-            for step in walker.page(clone / page.relative_to(PROJECT)):
-                tell(step)
+        with providers() as account:
+            walker = Walker(partial(shell, clone), places.postgres_dsn, places.clickhouse_url, account)
+            for page in how_to():
+                tell(f"\n{name_of(page)}")
+                for step in walker.page(clone / page.relative_to(PROJECT)):
+                    tell(step.removeprefix(f"{clone}/"))
     if with_tests:
-        code, said = shell(test, clone)
+        code, said = shell(clone, test, {})
         if code != 0:
             raise Stumbled(f"README.md: {test} ended with {code}:\n{said[-4000:]}")
         tell(f"README.md: {test}")
@@ -99,8 +102,9 @@ def answers(url: str) -> bool:
         return False
 
 
-def shell(line: str, clone: Path) -> tuple[int, str]:
-    ended = subprocess.run(line, shell=True, cwd=clone, env=environment(clone), capture_output=True, text=True)
+def shell(clone: Path, line: str, variables: Variables) -> tuple[int, str]:
+    env = {**environment(clone), **variables}
+    ended = subprocess.run(line, shell=True, cwd=clone, env=env, capture_output=True, text=True)
     return ended.returncode, ended.stdout + ended.stderr
 
 

@@ -1,16 +1,17 @@
 """Goes through a page: every command as printed, every query, in order."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from pages import SQL, blocks
+from pages import RUN, SQL, blocks
 
 from marketdata_assets.stores import clickhouse
 
-Shell = Callable[[str], tuple[int, str]]
+Variables = Mapping[str, str]
+Shell = Callable[[str, Variables], tuple[int, str]]
 
 
 class Stumbled(AssertionError):
@@ -19,21 +20,25 @@ class Stumbled(AssertionError):
 
 @dataclass(frozen=True)
 class Walker:
-    """Who goes: how it runs a line, and where the databases are."""
+    """Who goes: how it runs a line, where the databases are, and the variables of an account at the providers."""
 
     shell: Shell
     postgres_dsn: str
     clickhouse_url: str
+    account: Variables | None  # None leaves out what needs an account
 
     def page(self, page: Path) -> Iterator[str]:
         """Do what the page says and tell each step; raises Stumbled at the first that fails."""
-        for block in blocks(page, "bash", *SQL):
+        for block in blocks(page, *RUN, *SQL):
             if block.language in SQL:
                 self._query(block.language, block.text, block.place)
                 yield f"{block.place}: query"
                 continue
+            variables = self.account if block.language == "bash provider" else {}
+            if variables is None:
+                continue
             for line in block.commands():
-                code, said = self.shell(line)
+                code, said = self.shell(line, variables)
                 if code != 0:
                     raise Stumbled(f"{block.place}: {line}\nended with {code}:\n{said}")
                 yield f"{block.place}: {line}"
