@@ -50,8 +50,8 @@ def pages() -> list[Path]:
     return [*there, *sorted((PROJECT / "docs").rglob("*.md"))]
 
 
-def how_to() -> list[Path]:
-    return sorted((PROJECT / "docs" / "how-to").glob("*.md"))
+def how_to(project: Path = PROJECT) -> list[Path]:
+    return sorted((project / "docs" / "how-to").glob("*.md"))
 
 
 def name_of(page: Path) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
 
-from pages import PROJECT, blocks, how_to, name_of
+from pages import PROJECT, blocks, how_to
 from providers import providers
 from walking import Stumbled, Variables, Walker
 
@@ -58,9 +58,9 @@ def walk(clone: Path, with_tests: bool) -> None:
         assert places.clickhouse_url
         with providers() as account:
             walker = Walker(partial(shell, clone), places.postgres_dsn, places.clickhouse_url, account)
-            for page in how_to():
-                tell(f"\n{name_of(page)}")
-                for step in walker.page(clone / page.relative_to(PROJECT)):
+            for page in how_to(clone):
+                tell(f"\n{page.relative_to(clone)}")
+                for step in walker.page(page):
                     tell(step.removeprefix(f"{clone}/"))
     if with_tests:
         code, said = shell(clone, test, {})
