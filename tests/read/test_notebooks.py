@@ -1,0 +1,77 @@
+"""The notebooks of examples/: each runs from top to bottom on a small demo, and is in git without its answers."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psycopg
+import pytest
+from nbclient import NotebookClient
+from psycopg import sql
+from small_demo import Servers, fill
+from traitlets.config import Config
+
+from marketdata_assets.stores import clickhouse
+
+FOLDER = Path(__file__).parents[2] / "examples"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+DOMAINS = {"alphas", "bars", "exchanges", "flows", "ticks"}
+
+
+@pytest.fixture(scope="module")
+def servers(
+    server_dsn: str, clickhouse_server: str, mongo_uri: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    """A little of everything."""
+    name = "notebooks"
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    with clickhouse.connect(f"{clickhouse_server}/default") as client:
+        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
+        found = Servers(
+            psycopg.conninfo.make_conninfo(server_dsn, dbname=name), mongo_uri, f"{clickhouse_server}/{name}"
+        )
+        fill(found, tmp_path_factory.mktemp("small"))
+        yield found
+        client.command(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.fixture(scope="module")
+def answered(servers: Servers) -> dict[str, list[Any]]:
+    """The cells of code of each notebook with their answers, all from one process, which spares us imports."""
+    joined = nbformat.v4.new_notebook()
+    for path in NOTEBOOKS:
+        joined.cells.append(nbformat.v4.new_code_cell("%reset -f", metadata={"notebook": path.stem}))
+        for cell in nbformat.read(path, as_version=4).cells:
+            joined.cells.append(cell)
+            cell.metadata["notebook"] = path.stem
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MARKETDATA_")}
+    over_files = Config({"KernelManager": {"transport": "ipc"}})  # no port of the machine
+    client = NotebookClient(joined, config=over_files, timeout=120, allow_errors=True, kernel_name="python3")
+    client.execute(env=inherited | servers.environment() | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
+    cells = [cell for cell in joined.cells if cell.cell_type == "code"]
+    return {path.stem: [cell for cell in cells if cell.metadata["notebook"] == path.stem] for path in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("name", sorted(DOMAINS))
+def test_a_notebook_runs_and_shows_tables_with_rows(name: str, answered: dict[str, list[Any]]) -> None:
+    shown = [output for cell in answered[name] for output in cell.outputs]
+    assert [one for one in shown if one.output_type == "error" or one.get("name") == "stderr"] == []
+    tables = [one["data"]["text/plain"] for one in shown if "text/plain" in one.get("data", {})]
+    assert len(tables) >= 2
+    assert [one for one in shown if "image/png" in one.get("data", {})] != []
+    assert [table for table in tables if table.startswith("shape: (0,")] == []
+
+
+def test_there_is_a_notebook_for_each_domain_without_answers() -> None:
+    assert {path.stem for path in NOTEBOOKS} == DOMAINS
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        assert set(notebook.metadata) == {"kernelspec", "language_info"}
+        for cell in notebook.cells:
+            assert cell.metadata == {}, path.name
+            if cell.cell_type == "code":
+                assert (cell.outputs, cell.execution_count) == ([], None), f"{path.name}: clear its outputs"
