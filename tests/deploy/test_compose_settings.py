@@ -2,32 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from compose_file import DOCKER, OURS, PROJECT, SECRETS, prepared, services
-from dagster._cli.api import grpc_command, grpc_health_check_command
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
-from dagster._daemon.cli import liveness_check_command
-from dagster._daemon.cli import run_command as daemon_command
-from dagster_webserver.cli import dagster_webserver
 from psycopg.conninfo import conninfo_to_dict
-from typer.main import get_command
+from readers import known, refuses_what_it_does_not_know
 
-from marketdata_assets.cli import app
 from marketdata_assets.secret_files import SUFFIX
 from marketdata_assets.settings import CollectorSettings, Settings
 
-OF_DAGSTER = {
-    ("dagster", "api", "grpc"): grpc_command,
-    ("dagster", "api", "grpc-health-check"): grpc_health_check_command,
-    ("dagster-webserver",): dagster_webserver,
-    ("dagster-daemon", "run"): daemon_command,
-    ("dagster-daemon", "liveness-check"): liveness_check_command,
-}
 PASSWORDS = {  # of an address: where the server of the service has it from
     "postgres_dsn": "postgres_password",
     "mongo_uri": "mongo_password",
@@ -53,13 +40,6 @@ def told(request: pytest.FixtureRequest, secrets: Path, monkeypatch: pytest.Monk
     for variable, value in services()[name]["environment"].items():
         monkeypatch.setenv(variable, value.replace(SECRETS, f"{secrets}/"))
     yield name
-
-
-def known() -> set[str]:
-    dagster = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["storage"]["postgres"]["postgres_db"]
-    names = {f"MARKETDATA_{name.upper()}" for name in Settings.model_fields}
-    names |= {name.upper() for name in CollectorSettings.model_fields} | {"TUSHARE_TOKEN"}
-    return names | {value["env"] for value in dagster.values() if isinstance(value, dict)}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -149,19 +129,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("command", [command for _, command in commands()], ids=[name for name, _ in commands()])
 def test_command_exists_with_its_options(command: list[str]) -> None:
-    words = command[2:] if command[:2] == ["marketdata", "exec"] else command
-    words = [word.replace("/app/", f"{PROJECT}/") for word in words]
-    found: Any
-    if words[0] == "marketdata":
-        found, rest = get_command(app), words[1:]
-        while rest and rest[0] in getattr(found, "commands", {}):
-            found, rest = found.commands[rest[0]], rest[1:]
-    else:
-        start = next(start for start in OF_DAGSTER if tuple(words[: len(start)]) == start)
-        found, rest = OF_DAGSTER[start], words[len(start) :]
-    found.make_context(words[0], list(rest))
-    with pytest.raises(Exception, match="No such option"):
-        found.make_context(words[0], [*rest, "--no-such-option"])
+    refuses_what_it_does_not_know(command[2:] if command[:2] == ["marketdata", "exec"] else command)
 
 
 def test_workspaces_lead_to_the_same_location() -> None:

@@ -85,6 +85,7 @@ def test_clickhouse_has_one_user_with_our_password_and_none_without(secrets: Pat
     assert mounted_secrets(services()["clickhouse"])["clickhouse_users"].startswith("/etc/clickhouse-server/users.d/")
     server = ET.parse(DOCKER / "clickhouse" / "server.xml").getroot()
     assert {log.findtext("ttl", "").split()[0] for log in server if log.tag.endswith("_log")} == {"event_date"}
+    assert server.findtext("merge_tree/fsync_after_insert") == "1"
 
 
 def test_mongo_takes_the_key(secrets: Path) -> None:
