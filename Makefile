@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Processes of the test run; each starts servers of its own.
 WORKERS ?= 2
 
-.PHONY: env demo test browser servers screenshots docs walk lint audit bench lock clean
+.PHONY: env demo test soak browser servers screenshots docs walk lint audit bench lock clean
 
 env: $(STAMP)
 
@@ -43,6 +43,10 @@ servers:
 	    apt-get update -qq && \
 	      apt-get install -y -qq --no-install-recommends redis-server prometheus curl >/dev/null; \
 	  else echo "no Redis or Prometheus: their tests will be skipped; install redis-server and prometheus to run them"; fi; }
+
+# Two simulated days of all schedules and sensors, with faults from a seed: make soak SEED=7 HOURS=6.
+soak: env
+	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED),) $(if $(HOURS),--hours $(HOURS),)
 
 # Takes the pictures of the documentation anew, from a demo of its own.
 screenshots: env browser
