@@ -179,7 +179,12 @@ def load_sample(settings: Settings, today: dt.date, quiet: bool) -> Sequence[Run
     if not filled.success:
         return (filled,)
     with output.bar("gaps and bars of exchanges", quiet=quiet):
-        return filled, make_days(settings, start.date(), today, fetch=False)
+        # The empty day first: the UI shows the figures and the picture of what was made last.
+        for first, last in ((today, today), (start.date(), midnight.date())):
+            made = make_days(settings, first, last, fetch=False)
+            if not made.success:
+                break
+        return filled, made
 
 
 def tell_sample(outcomes: Sequence[RunOutcome]) -> None:

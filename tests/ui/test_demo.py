@@ -11,25 +11,32 @@ import signal
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import psutil
 import psycopg
 import pytest
+from browser import Browser, browser, missing_browser
+from clicks import Launched, backfill, materialise
 from commands import answer, apart
-from plain_kline import KLINE_QUERY, expected_kline, file_rows
-from shots import (
-    AUTOMATION,
-    PARTITIONS,
-    PLOT,
-    TALLER,
-    Browser,
-    Marketdata,
-    browser,
-    missing_browser,
-    running,
-    short_folder,
+from pages import (
+    ASSETS,
+    DEPLOYMENT,
+    GROUPS,
+    KLINE,
+    OUTSIDE,
+    SUMMARY,
+    SWITCHES,
+    Group,
+    fold,
+    links,
+    open_asset,
+    open_tab,
+    unfold,
 )
+from plain_kline import KLINE_QUERY, expected_kline, file_rows
+from running_ui import Marketdata, running, short_folder
 
 from marketdata_assets.bars import sample
 from marketdata_assets.cli.demo import DAILY_FILES
@@ -38,38 +45,22 @@ from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.ticks import sample as sample_ticks
 
-ASSETS = ("minute_bar_files", "stock_1min_qfq", "stock_monthly_kline")
-CHECKS = (
-    "kline_equals_minutes",
-    "missing_name",
-    "month_gain",
-    "negative_volume_or_amount",
-    "ohlc_order",
-    "volume_without_amount",
-)
-
-ALPHAS = ("brain_api", "alpha_files", "alpha_packages", "regular_alphas", "super_alphas", "alpha_summary")
-ALPHA_CHECKS = ("every_id_landed", "repeat_changes_nothing", "required_fields", "unique_check_names", "unique_ids")
-TICKS = ("tushare_api", "yahoo_chart", "tick_files", "symbol_registry", "tick_data", "order_book", "factors")
-TICK_CHECKS = ("coverage", "duplicates", "ledger_agrees", "ohlc_order", "price_bounds", "volume_bounds")
-EXCHANGES = (
-    *("exchange_feed", "exchange_trades", "exchange_orderbooks", "exchange_klines", "exchange_tickers"),
-    *("exchange_funding_rates", "exchange_open_interest", "exchange_liquidations", "exchange_gaps"),
-    "exchange_ohlcv_1m",
-)
-EXCHANGE_CHECKS = ("bars_equal_klines", "bars_recomputed", "price_order")
 FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
-    *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily"),
-    *("alphas_rotation", "alpha_files_sensor", "alphas_follow", "brain_accounts_sensor"),
-    *("tick_files_sensor", "ticks_daily", "symbols_daily", "backfill_missing"),
-    *("run_failure_alert", "housekeeping_daily"),
-    *("exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
+    *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily", "alphas_rotation"),
+    *("alpha_files_sensor", "alphas_follow", "brain_accounts_sensor", "tick_files_sensor", "ticks_daily"),
+    *("symbols_daily", "exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
+    *("backfill_missing", "housekeeping_daily", "run_failure_alert"),
 }
+LAUNCHED_SECONDS = 180
+DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
+"""Assets with a picture; the others have tables, or figures alone."""
+FULL = ("stock_1min_qfq", KLINE, "tick_data", "order_book", "factors", "exchange_gaps", "exchange_ohlcv_1m")
+"""Those of which the demo fills every partition."""
 
-DASHED = "return [...document.querySelectorAll('*')].filter(e => getComputedStyle(e).borderTopStyle == 'dashed')"
-SWITCHES = "return [...document.querySelectorAll('[class*=formatSwitch] input')].map(e => e.checked)"
+FACTS = """query Facts($key: AssetKeyInput!) {assetNodeOrError(assetKey: $key) {... on AssetNode {
+  description isPartitioned isMaterializable assetChecksOrError {... on AssetChecks {checks {name}}}}}}"""
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +90,14 @@ def chromium(demo: Marketdata) -> Iterator[Browser]:
         pytest.skip(missing)
     with browser(demo.url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def launched(chromium: Browser) -> Launched:
+    """A materialisation and a backfill, which go on while pages are looked at."""
+    months = BAR_MONTHS.get_partition_keys()[-4:-1]
+    wanted = backfill(chromium, KLINE, months[0], months[-1])
+    return Launched(materialise(chromium, SUMMARY), wanted)
 
 
 @pytest.fixture(scope="module")
@@ -167,123 +166,112 @@ def test_samples_end_before_today(home: Path, demo: Marketdata) -> None:
     assert [path.name[:4] for path in files][:2] == [str(today.year - 2), str(today.year - 1)]
 
 
-def test_lineage_shows_the_files_and_both_tables(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_lineage()
-    chromium.shot(tmp_path / "lineage.png")
-    lines = chromium.text().splitlines()
-    assert [line for line in lines if line in ASSETS] == list(ASSETS)
-    assert lines.count("100% filled") == 2
-    assert [box.text.split()[0] for box in chromium.driver.execute_script(DASHED)] == ["minute_bar_files"]
+def facts(demo: Marketdata, name: str) -> dict[str, Any]:
+    found = demo.ask(FACTS, key={"path": [name]})["assetNodeOrError"]
+    assert isinstance(found, dict)
+    return found
 
 
-def test_asset_page_shows_candlesticks(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_plot()
-    chromium.shot(tmp_path / "kline.png")
-    plot = chromium.find(PLOT)
-    assert plot.is_displayed()
+@pytest.fixture
+def quiet(chromium: Browser) -> Iterator[Browser]:
+    """The browser, whose pages must not complain of anything while the test looks at them."""
+    chromium.complaints()
+    yield chromium
+    assert (chromium.complaints(), chromium.toasts()) == ([], [])
+
+
+def test_a_materialisation_and_a_backfill_are_launched_by_clicks(launched: Launched) -> None:
+    assert re.fullmatch(r"/runs/[0-9a-f-]{36}", launched.run)
+    assert re.fullmatch(r"/runs/b/[a-z]+", launched.backfill)
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_lineage_goes_from_outside_to_the_tables(quiet: Browser, group: Group) -> None:
+    group.open(quiet)
+    lines = quiet.text().splitlines()
+    assert {line for line in lines if line in (*OUTSIDE, *ASSETS)} == {*group.outside, *group.assets}
+    assert group.dashed(quiet) == set(group.outside)
+
+
+def test_every_asset_of_the_demo_is_looked_at(demo: Marketdata) -> None:
+    found = demo.ask("{assetNodes {assetKey {path}}}")["assetNodes"]
+    assert sorted(node["assetKey"]["path"][0] for node in found) == sorted((*OUTSIDE, *ASSETS))
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: str) -> None:
+    open_asset(quiet, name)
+    page = quiet.text()
+    assert "External Asset" in page
+    assert "No metadata found" not in page
+    assert "Columns" in page.splitlines() or "requests" in page.splitlines()
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_page_of_an_asset_shows_what_stands_and_draws_its_tables_and_pictures(
+    quiet: Browser, demo: Marketdata, name: str
+) -> None:
+    open_asset(quiet, name)
+    page, told = quiet.text(), facts(demo, name)
+    assert "Never materialized" not in page
+    assert "market-data" in page
+    assert told["description"].split(".")[0].replace("`", "")[:60] in " ".join(page.split())
+    assert re.search(r"Row count\n[0-9,]+\n", page) or name in ("alpha_files", "alpha_packages")
+    drawn = set()
+    for number in range(len(links(quiet))):
+        drawn.add(unfold(quiet, number).tag_name)
+        fold(quiet)
+    assert ("img" in drawn) == (name in DRAWN)
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_checks_passed_and_partitions_stand(quiet: Browser, demo: Marketdata, name: str) -> None:
+    told = facts(demo, name)
+    checks = {check["name"] for check in told["assetChecksOrError"].get("checks", [])}
+    if checks:
+        open_tab(quiet, name, "checks", "Passed")
+        lines = quiet.text().splitlines()
+        assert {check: lines[lines.index(check) + 1] for check in checks} == dict.fromkeys(checks, "Succeeded")
+    if told["isPartitioned"]:
+        open_tab(quiet, name, "partitions", "Materialized (")
+        lines = quiet.text().splitlines()
+        assert "Failed (0)" in lines
+        assert "Materialized (0)" not in lines
+        assert ("Missing (0)" in lines) == (name in FULL)
+
+
+def test_asset_page_shows_candlesticks(quiet: Browser, tmp_path: Path) -> None:
+    open_asset(quiet, KLINE)
+    plot = unfold(quiet, len(links(quiet)) - 1)
+    quiet.shot(tmp_path / "kline.png")
     assert plot.size["width"] > 400
-    page = chromium.text()
-    assert "Monthly K-line per stock" in page
-    assert re.search(r"Row count\n[1-9]\d+\n", page)
-    assert "rollup" in page
+    fold(quiet)
 
 
-def test_every_check_of_the_kline_passed(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_checks()
-    chromium.shot(tmp_path / "checks.png")
-    lines = chromium.text().splitlines()
-    assert [(check, lines[lines.index(check) + 1]) for check in CHECKS] == [(check, "Succeeded") for check in CHECKS]
+@pytest.mark.parametrize("path", [*DEPLOYMENT, "/overview/timeline", "/jobs", "/runs", "/assets", "/asset-groups"])
+def test_pages_over_all_assets_open_without_complaint(quiet: Browser, path: str) -> None:
+    quiet.open(path)
+    quiet.until(lambda: "marketdata_assets" in quiet.text() or len(quiet.text()) > 400, "anything")
 
 
-def test_every_month_is_materialised(chromium: Browser, tmp_path: Path) -> None:
-    months = BAR_MONTHS.get_partition_keys()
-    chromium.open(PARTITIONS)
-    chromium.until(lambda: f"Materialized ({len(months)})" in chromium.text(), f"{len(months)} materialised months")
-    chromium.shot(tmp_path / "partitions.png")
-    lines = chromium.text().splitlines()
-    assert {"Failed (0)", "Missing (0)"} <= set(lines)
-    assert months[-1] in lines
+def test_timeline_has_the_runs_that_filled_the_demo(quiet: Browser) -> None:
+    quiet.open("/overview/timeline")
+    jobs = {"bars_repair", "alphas", "symbols", "ticks_selected", "exchange_tables", "exchange_days"}
+    quiet.until(lambda: jobs <= set(quiet.text().splitlines()), f"runs of {jobs}")
 
 
-def test_lineage_of_the_alphas_goes_from_the_api_to_the_summary(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_alphas()
-    chromium.shot(tmp_path / "alphas.png")
-    lines = chromium.text().splitlines()
-    assert {line for line in lines if line in ALPHAS} == set(ALPHAS)
-    assert lines.count("MongoDB") == 2
-    assert "Materialized" in lines
-    assert [box.text.split()[0] for box in chromium.driver.execute_script(DASHED)] == ["brain_api"]
+def test_automation_is_on(quiet: Browser, tmp_path: Path) -> None:
+    quiet.open("/automation", height=2100)
+    quiet.until(lambda: len(quiet.driver.execute_script(SWITCHES)) == len(SWITCHED), f"{len(SWITCHED)} switches")
+    assert set(quiet.text().splitlines()) >= SWITCHED
+    assert quiet.driver.execute_script(SWITCHES) == [True] * len(SWITCHED)
 
 
-def test_every_check_of_the_alphas_passed(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_alpha_checks()
-    chromium.shot(tmp_path / "alpha_checks.png")
-    lines = chromium.text().splitlines()
-    assert [(check, lines[lines.index(check) + 1]) for check in ALPHA_CHECKS] == [
-        (check, "Succeeded") for check in ALPHA_CHECKS
-    ]
-
-
-def test_summary_of_the_alphas_shows_a_picture(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_spread()
-    chromium.shot(tmp_path / "spread.png")
-    assert chromium.find(PLOT).size["width"] > 400
-
-
-def test_lineage_of_the_ticks_goes_from_the_providers_to_the_factors(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_ticks()
-    chromium.shot(tmp_path / "ticks.png")
-    lines = chromium.text().splitlines()
-    assert {line for line in lines if line in TICKS} == set(TICKS)
-    dashed = {box.text.split()[0] for box in chromium.driver.execute_script(DASHED)}
-    assert dashed == {"tushare_api", "yahoo_chart", "tick_files"}
-
-
-def test_every_check_of_the_bars_of_ticks_passed(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_tick_checks()
-    chromium.shot(tmp_path / "tick_checks.png")
-    lines = chromium.text().splitlines()
-    assert [(check, lines[lines.index(check) + 1]) for check in TICK_CHECKS] == [
-        (check, "Succeeded") for check in TICK_CHECKS
-    ]
-
-
-def test_page_of_the_bars_shows_what_is_covered(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_coverage()
-    chromium.shot(tmp_path / "coverage.png")
-    assert chromium.find(PLOT).size["width"] > 400
-
-
-def test_lineage_of_the_exchanges_goes_from_the_feed_to_bars_and_gaps(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_exchanges()
-    chromium.shot(tmp_path / "exchanges.png")
-    lines = chromium.text().splitlines()
-    assert {line for line in lines if line in EXCHANGES} == set(EXCHANGES)
-    assert {box.text.split()[0] for box in chromium.driver.execute_script(DASHED)} == {"exchange_feed"}
-
-
-def test_every_check_of_the_bars_of_exchanges_passed(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_exchange_checks()
-    chromium.shot(tmp_path / "exchange_checks.png")
-    lines = chromium.text().splitlines()
-    assert [(check, lines[lines.index(check) + 1]) for check in EXCHANGE_CHECKS] == [
-        (check, "Succeeded") for check in EXCHANGE_CHECKS
-    ]
-
-
-def test_page_of_the_gaps_shows_them_on_a_line_of_time(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open_gaps()
-    chromium.shot(tmp_path / "gaps.png")
-    assert chromium.find(PLOT).size["width"] > 400
-
-
-def test_automation_is_on(chromium: Browser, tmp_path: Path) -> None:
-    chromium.open(AUTOMATION, height=TALLER)
-    chromium.until(lambda: len(chromium.driver.execute_script(SWITCHES)) == len(SWITCHED), "all switches")
-    chromium.shot(tmp_path / "automation.png")
-    lines = chromium.text().splitlines()
-    assert set(lines) >= SWITCHED
-    assert chromium.driver.execute_script(SWITCHES) == [True] * len(SWITCHED)
+def test_what_was_launched_by_clicks_ended_green(quiet: Browser, launched: Launched) -> None:
+    quiet.open(launched.run)
+    quiet.until(lambda: "Success" in quiet.text().splitlines(), "success", LAUNCHED_SECONDS)
+    quiet.open(launched.backfill)
+    quiet.until(lambda: "100% completed" in quiet.text(), "success", LAUNCHED_SECONDS)
 
 
 def test_sudden_death_leaves_nothing(left: list[str]) -> None:

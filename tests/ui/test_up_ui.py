@@ -2,7 +2,7 @@
 
 import signal
 
-from shots import running, short_folder
+from running_ui import running, short_folder
 
 
 def test_ctrl_c_ends_everything_quietly() -> None:

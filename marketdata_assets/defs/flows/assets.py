@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from marketdata_assets.defs.flows import build, own
+
 stock_daily_files = dg.AssetSpec(
     "stock_daily_files",
     group_name="flows",
@@ -14,4 +16,5 @@ stock_daily_files = dg.AssetSpec(
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    return dg.Definitions(assets=[stock_daily_files])
+    [schema] = [build.files_schema(one.flow) for one in own.shipped() if one.flow and one.name == "stock_daily"]
+    return dg.Definitions(assets=[stock_daily_files.replace_attributes(metadata=schema)])

@@ -1,0 +1,118 @@
+"""The pages of the demo, and the moment at which each shows what it has to show."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from browser import HEIGHT, WIDTH, Browser
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+LOCATION = "/locations/marketdata_assets"
+DEPLOYMENT = ("/deployment/locations", "/deployment/daemons", "/deployment/concurrency", "/deployment/config")
+KLINE = "stock_monthly_kline"
+SUMMARY = "alpha_summary"
+PLOT = "img[src^='data:image/png;base64,']"
+OPENED = "[class*=dialog i] "
+LINKS = (By.XPATH, "//*[text()='[Show Markdown]']")
+DASHED = "return [...document.querySelectorAll('*')].filter(e => getComputedStyle(e).borderTopStyle == 'dashed')"
+SWITCHES = "return [...document.querySelectorAll('[class*=formatSwitch] input')].map(e => e.checked)"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The lineage of a group in a window that shows all of it: assets, those from outside first, and the verdicts."""
+
+    name: str
+    outside: tuple[str, ...]
+    assets: tuple[str, ...]
+    passed: tuple[str, ...]
+    size: tuple[int, int] = (WIDTH, HEIGHT)
+
+    @property
+    def path(self) -> str:
+        return f"{LOCATION}/asset-groups/{self.name}/lineage"
+
+    def open(self, chromium: Browser) -> None:
+        """Return when all checks are seen to have passed."""
+        chromium.open(self.path, *self.size)
+        wanted = Counter(self.passed)
+        chromium.until(lambda: wanted <= Counter(chromium.text().splitlines()), str(self.passed))
+
+    def dashed(self, chromium: Browser) -> set[str]:
+        """The names of the assets that are drawn as coming from outside."""
+        return {box.text.split()[0] for box in chromium.driver.execute_script(DASHED)}
+
+
+GROUPS = (
+    Group("bars", ("minute_bar_files",), ("stock_1min_qfq", KLINE), ("1 / 1 Passed", "6 / 6 Passed")),
+    Group(
+        "alphas",
+        ("brain_api",),
+        ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas", SUMMARY),
+        ("5 / 5 Passed",) * 2,
+        (2000, HEIGHT),
+    ),
+    Group(
+        "ticks",
+        ("tushare_api", "yahoo_chart", "tick_files"),
+        ("symbol_registry", "tick_data", "order_book", "factors"),
+        ("6 / 6 Passed", "1 / 1 Passed"),
+        (2000, 1250),
+    ),
+    Group(
+        "exchanges",
+        ("exchange_feed",),
+        (
+            *("exchange_trades", "exchange_orderbooks", "exchange_klines", "exchange_tickers"),
+            *("exchange_funding_rates", "exchange_open_interest", "exchange_liquidations", "exchange_gaps"),
+            "exchange_ohlcv_1m",
+        ),
+        ("3 / 3 Passed",) * 2 + ("2 / 2 Passed",),
+        (2000, 2100),
+    ),
+    Group("flows", ("stock_daily_files",), ("stock_daily", "stock_daily_indicators"), ("3 / 3 Passed",) * 2),
+)
+OUTSIDE = tuple(name for group in GROUPS for name in group.outside)
+ASSETS = tuple(name for group in GROUPS for name in group.assets)
+
+
+def open_asset(chromium: Browser, name: str, height: int = HEIGHT) -> None:
+    """The page of an asset, once its last metadata are there."""
+    chromium.open(f"/assets/{name}", height=height)
+    chromium.until(lambda: {"Description", "Metadata", "Lineage"} <= set(chromium.text().splitlines()), "the asset")
+    chromium.until(lambda: "Key Timestamp Value" in chromium.text(), "metadata")
+
+
+def open_tab(chromium: Browser, name: str, tab: str, wanted: str) -> None:
+    """A tab of the asset's page, once a line of it begins as wanted."""
+    chromium.open(f"/assets/{name}?view={tab}")
+    chromium.until(lambda: any(one.startswith(wanted) for one in chromium.text().splitlines()), wanted)
+
+
+def links(chromium: Browser) -> list[WebElement]:
+    """What opens the tables and pictures of an asset."""
+    return chromium.driver.find_elements(*LINKS)
+
+
+def unfold(chromium: Browser, number: int = 0) -> WebElement:
+    """Open a table or picture of the asset's page; returns it when it is drawn."""
+
+    def drawn() -> WebElement | None:
+        for found in chromium.driver.find_elements(By.CSS_SELECTOR, f"{OPENED}table, {OPENED}{PLOT}"):
+            if found.is_displayed() and (found.tag_name == "table" or int(found.get_attribute("naturalWidth") or 0)):
+                return found
+        return None
+
+    chromium.until(lambda: len(links(chromium)) > number, "a link to a table or picture")
+    links(chromium)[number].click()
+    chromium.until(drawn, "a table or picture")
+    found = drawn()
+    assert found is not None
+    return found
+
+
+def fold(chromium: Browser) -> None:
+    """Close what was opened."""
+    chromium.click("Close")
+    opened = f"{OPENED}table, {OPENED}{PLOT}"
+    chromium.until(lambda: not chromium.driver.find_elements(By.CSS_SELECTOR, opened), "the page")

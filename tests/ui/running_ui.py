@@ -1,0 +1,116 @@
+"""`marketdata demo` or `up` with its UI, on a folder and a port of its own."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from marketdata_assets.local.process import port_is_free
+
+ROOT = Path(__file__).parents[2]
+DOMAINS = ("BARS", "ALPHAS", "TICKS", "CAPTURES", "FLOWS")
+START_SECONDS = 360
+
+
+def quiet_port() -> int:
+    """A free port that no server asking for any free one is given: the UI takes it only after the load."""
+    return next(port for port in random.sample(range(20_000, 30_000), 1000) if port_is_free(port))
+
+
+class Marketdata:
+    """`marketdata demo` or `up` with its UI, on a folder and a port of its own; what it prints goes to files there."""
+
+    def __init__(self, command: str, home: Path, interrupt: str = "default_int_handler") -> None:
+        self.port = quiet_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.out, self.log = home / f"{command}.out", home / f"{command}.log"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MARKETDATA_", "DAGSTER_"))}
+        # The samples count as still being written, so that the sensor does not load them again while pages are read.
+        quiet = {f"MARKETDATA_{domain}_QUIET_SECONDS": 86400 for domain in DOMAINS}
+        ours = {"MARKETDATA_HOME": home, "MARKETDATA_UI_PORT": self.port, **quiet}
+        script = f"import signal; signal.signal(signal.SIGINT, signal.{interrupt})"
+        with self.out.open("wb") as out, self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", f"{script}; from marketdata_assets.cli import app; app()", command],
+                cwd=ROOT,
+                env=kept | {k: str(v) for k, v in ours.items()},
+                stdout=out,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        """Return when the UI has loaded the assets; raises with the end of the log when it never does."""
+        until = time.monotonic() + START_SECONDS
+        while not self._loaded():
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"no UI:\n{self.text()[-2000:]}")
+            time.sleep(0.5)
+
+    def text(self) -> str:
+        """What it has printed."""
+        return "".join(path.read_text(errors="replace") for path in (self.out, self.log))
+
+    def end(self, number: signal.Signals, seconds: float = 60) -> list[str]:
+        """Send the signal; returns the command lines of what outlives `seconds` of our processes, and kills that."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(number)
+        until = time.monotonic() + seconds
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        _, alive = psutil.wait_procs(family, timeout=max(1.0, until - time.monotonic()))
+        left = [" ".join(process.cmdline()) for process in alive]
+        if self.process.poll() is None:
+            left.insert(0, "marketdata itself")
+            self.process.kill()
+            self.process.wait()
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        return left
+
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
+        """What GraphQL answers. Raises HTTPError and ValueError while there is no UI, AssertionError on an error."""
+        sent = {"query": query, "variables": variables}
+        answered = httpx.post(f"{self.url}/graphql", json=sent, timeout=30).json()
+        assert "errors" not in answered, answered["errors"]
+        found = answered["data"]
+        assert isinstance(found, dict)
+        return found
+
+    def _loaded(self) -> bool:
+        query = "{repositoriesOrError {... on RepositoryConnection {nodes {assetNodes {id}}}}}"
+        try:
+            found = self.ask(query)["repositoriesOrError"]
+        except (httpx.HTTPError, ValueError):
+            return False
+        return any(node["assetNodes"] for node in found.get("nodes", []))
+
+
+@contextmanager
+def running(command: str, home: Path, interrupt: str = "default_int_handler") -> Iterator[Marketdata]:
+    """A command with its UI up, on a data folder; `interrupt` names what it starts with as handler of SIGINT."""
+    started = Marketdata(command, home, interrupt)
+    try:
+        started.wait()
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.end(signal.SIGTERM)
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A data folder that is removed in the end; one under pytest's own would be too long for PostgreSQL's socket."""
+    with tempfile.TemporaryDirectory(prefix="md-", ignore_cleanup_errors=True) as home:
+        yield Path(home)
