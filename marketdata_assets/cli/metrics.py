@@ -34,7 +34,7 @@ def metrics(
     if "DAGSTER_PG_HOST" not in os.environ:
         raise NoStorage
     try:
-        from prometheus_client import generate_latest, start_http_server
+        from prometheus_client import start_http_server
     except ModuleNotFoundError as error:
         raise MissingExtra("prometheus_client") from error
     import dagster as dg
@@ -45,13 +45,12 @@ def metrics(
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=4)
         figures = all_figures(instance, defs().get_repository_def())
-        registry = _registry(figures)
         if once:
             figures.look()
-            sys.stdout.write(generate_latest(registry).decode())
+            sys.stdout.write(exposition(figures).decode())
             return
         try:
-            server, _ = start_http_server(port, host, registry)
+            server, _ = start_http_server(port, host, registry_of(figures))
         except OSError as error:
             raise PortTaken("marketdata metrics", port, "--port") from error
         output.notes().print(f"figures at http://{host}:{server.server_port}/metrics, anew every {every:g} s")
@@ -60,7 +59,15 @@ def metrics(
             time.sleep(every)
 
 
-def _registry(figures: "Figures") -> "CollectorRegistry":
+def exposition(figures: "Figures") -> bytes:
+    """All figures as Prometheus reads them."""
+    from prometheus_client import generate_latest
+
+    return generate_latest(registry_of(figures))
+
+
+def registry_of(figures: "Figures") -> "CollectorRegistry":
+    """A registry that tells of nothing else."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.registry import Collector
 

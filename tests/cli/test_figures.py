@@ -1,0 +1,106 @@
+"""What Prometheus is told: runs, assets and checks of a real instance, rows of status, and parts that fail."""
+
+import datetime as dt
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from marketdata_assets.cli.figures import FIGURES, Figures, Value, of_assets, of_runs, of_tables
+from marketdata_assets.cli.metrics import exposition
+
+
+@dg.asset
+def good() -> None: ...
+
+
+@dg.asset(deps=[good])
+def bad() -> None:
+    raise ValueError("as it shall")
+
+
+@dg.asset_check(asset=good)
+def never() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False)
+
+
+SMALL = dg.Definitions(
+    assets=[good, bad],
+    asset_checks=[never],
+    jobs=[dg.define_asset_job("works", [good]), dg.define_asset_job("fails", [bad])],
+)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def told(values: Iterator[Value]) -> dict[tuple[str, ...], float]:
+    return {(name.removeprefix("marketdata_"), *labels): value for name, labels, value in values}
+
+
+def test_runs_and_assets_are_as_dagster_has_them(instance: dg.DagsterInstance) -> None:
+    before = time.time()
+    for job in ("works", "fails", "fails"):
+        SMALL.get_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
+    runs = told(of_runs(instance))
+    assert runs["runs_ended_day", "works", "SUCCESS"] == 1
+    assert runs["runs_ended_day", "fails", "FAILURE"] == 2
+    assert runs["runs", "STARTED"] == runs["runs", "QUEUED"] == 0
+    assert runs["oldest_run_timestamp_seconds",] >= before, "none is under way"
+    instance.create_run_for_job(SMALL.get_job_def("works"), status=dg.DagsterRunStatus.STARTED)
+    assert told(of_runs(instance))["runs", "STARTED"] == 1
+    assets = told(of_assets(instance, SMALL.get_repository_def()))
+    assert assets["check_passed", "good", "never"] == 0
+    assert before <= assets["materialized_timestamp_seconds", "good"] <= time.time()
+    assert ("materialized_timestamp_seconds", "bad") not in assets
+
+
+def test_rows_of_status_become_figures() -> None:
+    states = {"ok": 3, "empty": 1, "missing": 0, "stale": 2, "failed": 1}
+    bars = {"group": "bars", "asset": "a", **states, "rows": 7, "newest": "2024-06-28", "quarantine": 4}
+    alphas = {"group": "alphas", "asset": "b", "account": "lk", **states, "documents": 9, "newest": "2024-06"}
+    gaps = {"group": "exchanges", "asset": "c", "rows": 1, "newest": "2024-06-28 09:30", "open_gaps": 5}
+    found = told(of_tables([bars, alphas | {"quarantine": 0}, gaps | {"quarantine": 0}]))
+    assert found["partitions", "bars", "a", "", "stale"] == 2
+    assert found["rows", "bars", "a", ""] == 7
+    assert found["quarantined_rows", "bars", "a", ""] == 4
+    assert found["rows", "alphas", "b", "lk"] == 9
+    assert found["open_gaps", "exchanges", "c", ""] == 5
+    newest = [found["newest_data_timestamp_seconds", row["group"], row["asset"], row.get("account", "")]
+              for row in (bars, alphas, gaps)]  # fmt: skip
+    days = [dt.datetime(2024, 6, 28), dt.datetime(2024, 6, 1), dt.datetime(2024, 6, 28, 9, 30)]
+    assert newest == [day.replace(tzinfo=dt.UTC).timestamp() for day in days]
+
+
+def test_part_that_fails_keeps_its_figures_and_says_so() -> None:
+    answers = [3.0, None, 5.0]
+
+    def rows() -> Iterator[Value]:
+        answer = answers.pop(0)
+        if answer is None:
+            raise ConnectionError("away")
+        yield "marketdata_rows", ("bars", "a", ""), answer
+
+    def up() -> Iterator[Value]:
+        yield "marketdata_server_up", ("NATS",), 1.0
+
+    figures = Figures({"bars": rows, "servers": up})
+    seen = []
+    for _ in range(3):
+        figures.look()
+        text = exposition(figures).decode()
+        samples = {one.name: one for family in text_string_to_metric_families(text) for one in family.samples
+                   if one.labels.get("look") != "servers"}  # fmt: skip
+        seen.append((samples["marketdata_rows"].value, samples["marketdata_look_ok"].value))
+        assert samples["marketdata_server_up"].value == 1
+    assert seen == [(3.0, 1.0), (3.0, 0.0), (5.0, 1.0)]
+
+
+def test_every_figure_is_named_as_prometheus_wants_it() -> None:
+    text = exposition(Figures({})).decode()
+    assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == [one.name for one in FIGURES]

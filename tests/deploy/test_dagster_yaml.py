@@ -1,0 +1,52 @@
+"""dagster.yaml: what stands in it is what Dagster takes, and its pools are those that the assets name."""
+
+import re
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from compose_file import PROJECT
+from dagster._core.instance.config import dagster_instance_config
+
+from marketdata_assets.definitions import defs
+from marketdata_assets.launcher import WatchedRunLauncher
+
+FILE = PROJECT / "dagster.yaml"
+POOL_OF = {"timescaledb": "timescale", "postgres": "timescale", "mongodb": "mongo", "clickhouse": "clickhouse"}
+
+
+def test_dagster_takes_every_key_and_would_refuse_another(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text(FILE.read_text())
+    config, _ = dagster_instance_config(str(tmp_path))
+    assert config["run_launcher"]["class"] == WatchedRunLauncher.__name__
+    (tmp_path / "dagster.yaml").write_text(FILE.read_text().replace("poll_interval_seconds", "pol_interval_seconds"))
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        dagster_instance_config(str(tmp_path))
+
+
+def test_every_asset_has_the_pool_of_its_database() -> None:
+    seen = set()
+    for asset in defs().get_repository_def().assets_defs_by_key.values():
+        if not asset.is_executable:
+            continue
+        pools = {node.pool for node in asset.node_def.iterate_node_defs() if isinstance(node, dg.OpDefinition)}
+        wanted = {POOL_OF[kind] for spec in asset.specs for kind in spec.kinds if kind in POOL_OF}
+        assert not wanted or pools == wanted, [key.to_user_string() for key in asset.keys]
+        seen |= pools - {None}
+    assert seen == {"timescale", "mongo", "clickhouse", "alpha_api"}
+    (said,) = re.findall(r"The pools are (.*);", FILE.read_text())
+    assert set(re.findall(r"\w+", said)) - {"and"} == seen
+
+
+def test_runs_are_watched_limited_and_begun_anew() -> None:
+    config = yaml.safe_load(FILE.read_text())
+    assert config["run_monitoring"]["enabled"]
+    assert config["run_retries"] == {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False}
+    assert config["run_monitoring"]["poll_interval_seconds"] <= 60
+    assert 0 < config["run_monitoring"]["max_runtime_seconds"] <= 86_400
+    assert config["concurrency"]["runs"]["max_concurrent_runs"] >= config["concurrency"]["pools"]["default_limit"]
+    assert all(
+        config["retention"][kind]["purge_after_days"].keys() == {"skipped", "started", "failure", "success"}
+        for kind in ("schedule", "sensor", "auto_materialize")
+    )
