@@ -6,7 +6,7 @@ bash                            run as printed, in order, by the walk; must end 
 bash provider                   the same, where test servers stand in for the APIs of BRAIN and Tushare
 sh                              commands that need more than a demo (a token, a network): only names and options
 sql psql, sql clickhouse        run by the walk
-python                          compiled; what it imports is there
+python                          compiled, and what it imports is there; of a how-to page run as one script
 yaml, json, toml                parsed; a definition or configuration of ours by our own reader
 csv, ini, text, promql          shown, not checked
 """

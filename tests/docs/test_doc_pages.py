@@ -123,13 +123,17 @@ def _read(block: Block) -> None:
         collector_config.parse(block.text, block.place, CollectorSettings(**unset))
 
 
-@every_page
-def test_what_runs_by_itself_is_there(page: Path) -> None:
-    """Of each item of a list under `By itself`, the name before what it does."""
+@pytest.fixture(scope="module")
+def automation() -> set[str]:
     repository = defs().get_repository_def()
-    there = {one.name for one in (*repository.schedule_defs, *repository.sensor_defs)}
+    return {one.name for one in (*repository.schedule_defs, *repository.sensor_defs)}
+
+
+@every_page
+def test_what_runs_by_itself_is_there(page: Path, automation: set[str]) -> None:
+    """Of each item of a list under `By itself`, the name before what it does."""
     part = prose(page).partition("\n## By itself\n")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^- `(\w+)`", part, re.MULTILINE)) <= there
+    assert set(re.findall(r"^- `(\w+)`", part, re.MULTILINE)) <= automation
 
 
 def test_every_alert_has_an_entry_in_the_runbook_and_no_other_has() -> None:

@@ -81,7 +81,7 @@ def walker(project: Path) -> Walker:
 
 
 def test_pages_work_as_printed_one_after_the_other(walker: Walker) -> None:
-    pages = [page for page in how_to() if blocks(page, "bash", *SQL)]
+    pages = [page for page in how_to() if blocks(page, "bash", "python", *SQL)]
     assert len(pages) >= 8
     for page in pages:
         assert len(list(walker.page(page))) >= len(blocks(page, "bash", *SQL))

@@ -1,12 +1,13 @@
 """Goes through a page: every command as printed, every query, in order."""
 
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from pages import RUN, SQL, blocks
+from pages import RUN, SQL, Block, blocks
 
 from marketdata_assets.stores import clickhouse
 
@@ -42,6 +43,17 @@ class Walker:
                 if code != 0:
                     raise Stumbled(f"{block.place}: {line}\nended with {code}:\n{said}")
                 yield f"{block.place}: {line}"
+        if script := blocks(page, "python"):
+            self._python(script)
+            yield f"{script[0].place}: python of the page, as one script"
+
+    def _python(self, script: list[Block]) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+            file.write("\n".join(block.text for block in script))
+            file.flush()
+            code, said = self.shell(f"python {file.name}", {})
+        if code != 0:
+            raise Stumbled(f"{script[0].place}: python of the page\nended with {code}:\n{said}")
 
     def _query(self, language: str, text: str, place: str) -> None:
         try:
