@@ -84,12 +84,12 @@ class Landing:
     def _is_free(self, prepared: Prepared) -> bool:
         """Whether no row of the table can have one of the unit's keys."""
         if prepared.leading is None:
-            return not self._execute("SELECT FROM {table} LIMIT 1").fetchone()
+            return not self._execute("SELECT 1 FROM {table} LIMIT 1").fetchone()
         kind = self._target.columns[self._target.key[0]]
         values = [str(value) for value in prepared.leading.to_list()]
         if kind.kind == "numeric":
-            return not self._execute("SELECT FROM {table} LIMIT 1").fetchone()
-        statement = "SELECT FROM {table} WHERE {first} = ANY(%(values)s::text[]::" + kind.sql + "[]) LIMIT 1"
+            return not self._execute("SELECT 1 FROM {table} LIMIT 1").fetchone()
+        statement = "SELECT 1 FROM {table} WHERE {first} = ANY(%(values)s::text[]::" + kind.sql + "[]) LIMIT 1"
         return not self._execute(statement, values=values).fetchone()
 
     def _stage(self, prepared: Prepared) -> None:
