@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from bench import flows_ray
 from bench.figure import Figure, spread
 from bench.peers import NoPeer, environment
 from bench.server import Server, psql_copy, rows_in
@@ -57,6 +58,7 @@ def figures() -> Iterator[Figure]:
             server = Server(stack, lambda connection: storage.ensure(connection, flow()))
             yield from load_figures(server, home)
             yield from small_figures(server, home)
+            yield flows_ray.overhead(server, DEFINITION, home / "big")
 
 
 def load_figures(server: Server, home: Path) -> Iterator[Figure]:

@@ -25,6 +25,7 @@ LONGEST_RECORD = 4 * BLOCK_BYTES
 SMALL_BYTES = 256 * 1024
 """A file of so many bytes is read sooner than a thread is started."""
 GUESSES = ("utf-8", "gb18030", "utf-16", "big5", "latin-1")
+SAMPLE_BYTES = 64 * 1024
 FOREIGN_BYTES = 24
 """So many bytes beyond ASCII are not valid UTF-8 by chance."""
 
@@ -168,8 +169,7 @@ class _Text:
         self._line += count(raw, b"\n")
         if not self._lines:
             return Block(raw, first)
-        if self._foreign and len(raw.translate(None, bytes(range(128)))) >= FOREIGN_BYTES:
-            self._foreign = False
+        if self._foreign:
             self._refuse_utf8(raw, first)
         try:
             text = raw.decode(self._encoding)
@@ -178,10 +178,16 @@ class _Text:
         return Block(raw if self._encoding in ("utf-8", "ascii") else text.encode(), first)
 
     def _refuse_utf8(self, raw: bytes, line: int) -> None:
-        """Double-byte encodings read UTF-8 as other text without a complaint."""
-        try:
-            raw.decode("utf-8")
-        except UnicodeDecodeError:
+        """Double-byte encodings read UTF-8 as other text without a complaint; the first text of some length tells."""
+        for part in (raw[: raw.find(b"\n", SAMPLE_BYTES) + 1], raw):
+            if len(part.translate(None, bytes(range(128)))) < FOREIGN_BYTES:
+                continue
+            self._foreign = False
+            try:
+                part.decode("utf-8")
+            except UnicodeDecodeError:
+                return
+        if self._foreign:
             return
         raise WrongEncoding(self._unit.name, line, self._encoding, "all its text is valid UTF-8", "utf-8")
 

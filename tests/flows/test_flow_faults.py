@@ -13,11 +13,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flow_files import HEADER, PRICES, closes, deliver, flow, lines, metadata, rows, run
+from flow_files import HEADER, PRICES, closes, deliver, flow, lines, metadata, quarantined, rows, run
 
-from marketdata_assets.flows import claims
+from marketdata_assets.flows import claims, loader
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import BadFunction
+from marketdata_assets.flows.landing import Landing
+from marketdata_assets.flows.prepare import prepare
 from marketdata_assets.flows.units import find
 
 CALLS = PRICES + "handlers: [{call: {function: .mine.handle}}]\n"
@@ -105,6 +107,23 @@ def test_a_column_that_changes_its_type_half_way_is_told_by_line(dsn: str, tmp_p
     assert rows(dsn) == []
 
 
+@pytest.mark.parametrize("block_bytes", [4 * 1024 * 1024, 2000])
+def test_rows_of_another_type_within_the_limit_are_refused_and_the_others_land(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    monkeypatch.setattr(loader, "BLOCK_BYTES", block_bytes)
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [*range(1, 600), *["1e-9", "9,9", "n/a"], *range(602, 1000)]))
+    report = run(prices, dsn, tmp_path)
+    assert (report.rows, report.rejected, report.failed) == (997, 3, ())
+    assert closes(dsn) == [*range(1, 600), *range(602, 1000)]
+    assert [(line, reason) for _, line, reason, _ in quarantined(dsn)] == [
+        (601, "close '1e-9' is no numeric(16,4), or has more digits than it keeps"),
+        (602, "5 columns, expected 4"),
+        (603, "close 'n/a' is no numeric(16,4), or has more digits than it keeps"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
@@ -160,13 +179,13 @@ def test_a_file_that_kills_every_worker_is_on_record_as_failed(dsn: str, tmp_pat
 
 
 @contextmanager
-def running(file: Path, dsn: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(file: Path, dsn: str, folder: Path, workers: int = 1) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own that runs the flow."""
     code = (
         "import sys; from pathlib import Path; from flow_files import run; from marketdata_assets.flows.definition"
-        " import read; run(read(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3]))"
+        " import read; run(read(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))"
     )
-    command = [sys.executable, "-c", code, str(file), dsn, str(folder)]
+    command = [sys.executable, "-c", code, str(file), dsn, str(folder), str(workers)]
     with subprocess.Popen(command, cwd=Path(__file__).parent) as process:
         try:
             yield process
@@ -199,6 +218,50 @@ def test_a_killed_run_leaves_whole_units_and_the_next_one_need_not_wait(dsn: str
     run(prices, dsn, tmp_path)
     assert (len(closes(dsn)), closes(dsn, "b")) == (3, [1])
     assert {known["status"] for known in metadata(dsn).values()} == {"completed"}
+
+
+def test_workers_of_a_killed_run_let_go_of_their_files(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path, CALLS)
+    handler(tmp_path, f"open({str(tmp_path)!r} + '/begun-' + frame['code'][0], 'w').close()\ntime.sleep(600)")
+    for code in "ab":
+        deliver(tmp_path, f"{code}.csv", lines(code, [1, 2]))
+    assert prices.file is not None
+    with running(prices.file, dsn, tmp_path, workers=2) as process:
+        for code in "ab":
+            wait_for(tmp_path / f"begun-{code}")
+        os.kill(process.pid, signal.SIGKILL)
+    handler(tmp_path, "return frame")
+    report = run(prices, dsn, tmp_path)
+    assert (report.rows, report.failed) == (4, ())
+    assert {known["status"] for known in metadata(dsn).values()} == {"completed"}
+
+
+def test_a_key_that_stands_is_seen_before_rows_are_copied(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2]))
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 3, 4]))
+    (unit,) = find(prices.loader, tmp_path)
+    with psycopg.connect(dsn) as connection, prepare(prices, unit, 1) as prepared:
+        Landing(connection, prices, unit.name, 1).rows(prepared, standing=True)  # KeysClash would be raised
+    assert closes(dsn) == [1, 3, 4]
+
+
+def test_a_key_that_another_writes_meanwhile_is_merged(dsn: str, tmp_path: Path) -> None:
+    prices = flow(tmp_path)
+    run(prices, dsn, tmp_path)
+    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
+    reports = []
+    with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as looker:
+        other.execute("INSERT INTO prices (code, day, close, volume) VALUES ('a', '2024-01-02', 9, 9)")
+        loading = threading.Thread(target=lambda: reports.append(run(prices, dsn, tmp_path)))
+        loading.start()
+        while not looker.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+            time.sleep(0.02)
+        other.commit()
+        loading.join()
+    assert [(report.rows, report.failed) for report in reports] == [(3, ())]
+    assert closes(dsn) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("text", [PRICES, REPLACE, REPLACE.replace(KEY, "key: []"), APPEND.replace(KEY, "key: []")])

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,41 @@ def test_both_lanes_agree_on_any_file(rows: list[tuple[str, str, str]], quote_al
     assert count == len(rows) == len(got) + len(reasons)
 
 
+DIGITS = st.from_regex(r"[+-]?[0-9]{1,18}(\.[0-9]{0,7})?(e-?[0-9])?", fullmatch=True)
+INTEGERS = ["9007199254740991", "9007199254740992", "9007199254740993.0", "12.0", "2147483648", "1e999", "7.", "x"]
+FRACTIONS = ["999999999999.9999", "123456789012.3456", "98765432101.23455", "401337284.70000017", "0.30000000000000004"]
+EDGES = st.sampled_from([*INTEGERS, *FRACTIONS])
+KINDS = st.sampled_from(["numeric(16,4)", "numeric(20,4)", "numeric(38,2)", "bigint", "integer", "double"])
+
+
+@given(st.lists(DIGITS | EDGES, min_size=1, max_size=6), KINDS)
+def test_numbers_of_any_size_are_the_same_in_both_lanes(texts: list[str], kind: str) -> None:
+    loader = Loader(columns={"a": "a"}, types={"a": column_type(kind)})
+    text = "".join(f"{number},,\n" for number in texts).encode()
+    assert read(text, loader, "either") == read(text, loader, "careful")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("123456789012.3456", "numeric(20,4)", Decimal("123456789012.3456")),
+        ("98765432101.2345", "numeric(20,4)", Decimal("98765432101.2345")),
+        ("1234567890123456.7891", "numeric(20,4)", Decimal("1234567890123456.7891")),
+        ("98765432.23455", "numeric(20,4)", None),
+        ("9007199254740993", "bigint", 9007199254740993),
+        ("9007199254740993.0", "bigint", 9007199254740993),
+        ("9007199254740993.5", "bigint", None),
+        ("2147483647.0", "integer", 2147483647),
+        ("2147483648.0", "integer", None),
+    ],
+)
+def test_a_big_number_arrives_to_its_last_digit_or_not_at_all(text: str, kind: str, value: object) -> None:
+    loader = Loader(columns={"a": "a"}, types={"a": column_type(kind)})
+    got, reasons, _ = read(f"1,,\n{text},,\n".encode(), loader, "either")
+    assert [row[0] for row in got[1:]] == ([] if value is None else [value])
+    assert list(reasons) == ([3] if value is None else [])
+
+
 @given(st.lists(st.text(st.sampled_from('x,"\n1'), max_size=12), max_size=8))
 @example(["", ',""'])
 def test_any_text_ends_in_rows_and_rejects(parts: list[str]) -> None:
@@ -67,9 +103,12 @@ def test_a_row_knows_the_line_it_begins_on() -> None:
     assert [row[-1] for row in got] == [2, 4, 5, 7]
 
 
-@pytest.mark.parametrize("size", [7, 16, 64, 4096])
-def test_blocks_end_between_rows_at_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+@pytest.mark.parametrize(("size", "small"), [(7, 0), (16, 0), (64, 0), (64, 1 << 20), (4096, 0)])
+def test_blocks_end_between_rows_at_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, small: int
+) -> None:
     monkeypatch.setattr(loading, "BLOCK_BYTES", size)
+    monkeypatch.setattr(loading, "SMALL_BYTES", small)
     rows = [[f"{n}", 'with "quotes",\nand lines' if n % 3 else "名字", str(n)] for n in range(50)]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([NAMES, *rows])
