@@ -213,6 +213,8 @@ def of_runs(instance: "DagsterInstance") -> Iterator[Value]:
 
 def of_assets(instance: "DagsterInstance", repository: "RepositoryDefinition") -> Iterator[Value]:
     """When each asset was made, what its checks said, and how fresh Dagster calls it."""
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
     graph = repository.asset_graph
     for record in instance.get_asset_records(list(graph.materializable_asset_keys)):
         if made := record.asset_entry.last_materialization_record:
@@ -220,8 +222,8 @@ def of_assets(instance: "DagsterInstance", repository: "RepositoryDefinition") -
             yield "marketdata_materialized_timestamp_seconds", (name,), made.timestamp
     summaries = instance.event_log_storage.get_asset_check_summary_records(list(graph.asset_check_keys))
     for key, summary in summaries.items():
-        if (last := summary.last_check_execution_record) and last.event and last.event.dagster_event:
-            passed = last.event.dagster_event.asset_check_evaluation_data.passed
+        if last := summary.last_completed_check_execution_record:
+            passed = last.status == AssetCheckExecutionRecordStatus.SUCCEEDED
             yield "marketdata_check_passed", (key.asset_key.to_user_string(), key.name), float(passed)
     for asset, state in instance.get_freshness_state_records(list(graph.materializable_asset_keys)).items():
         yield "marketdata_freshness", (asset.to_user_string(), state.freshness_state.value), 1.0
