@@ -72,7 +72,7 @@ def tell(lived: Simulation, seconds: float) -> bool:
     hours = (lived.clock.now - lived.options.start).total_seconds() / 3600
     print(
         f"{hours:.1f} simulated hours in {seconds:.0f} s, {lived.turns} turns of all daemons, {len(records)} runs,"
-        f" {sum(fault.struck or fault.strike is None for fault in lived.faults)} faults,"
+        f" {len(lived.faults)} faults,"
         f" {sum(one.what == 'run' for one in found)} failed runs, {sum(one.what == 'look' for one in found)} failed"
         f" looks, {sum(one.what == 'daemon' for one in found)} errors of daemons"
     )

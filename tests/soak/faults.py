@@ -49,6 +49,7 @@ class Fault:
     undo: Callable[[], object] = lambda: None
     strike: "Callable[[Sequence[Process]], bool] | None" = None
     struck: bool = False
+    over: bool = False
     runs: set[str] = field(default_factory=set)
     explained: int = 0
 

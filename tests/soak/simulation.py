@@ -25,7 +25,7 @@ from tests.soak.world import BIG, Event, Size, World, world
 WAITED_FOR = 0.85
 """The share of minutes in which all runs end before the next begins; else they go on beside it."""
 
-RUN_SECONDS = 120.0
+RUN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,17 @@ class Simulation:
         made = Faults(self.world, self.zygote, Random(options.seed), self.power_cut)
         self.faults = made.planned(options.start, options.hours, options.faults_every) if options.faults_every else []
         self.world.begin()
-        events = sorted(self._events(), key=lambda event: event.at)
+        events = sorted(self.world.deliveries(options.start, options.hours), key=lambda event: event.at)
         end = options.start + dt.timedelta(hours=options.hours)
         at = options.start
         while at < end:
             at += options.step
             self._minute(at, events)
         self.say(f"{end:%d %H:%M}  the last fault is over; waiting until everything is fresh")
+        self.faults = [fault for fault in self.faults if fault.struck]
         for fault in self.faults:
-            self._safely(fault.name, fault.undo)
+            if not fault.over:
+                self._end(fault, at)
         until = end + dt.timedelta(hours=options.settle_hours)
         while at < until and not (at.minute % 30 == 0 and not self.zygote.alive() and settled()):
             at += options.step
@@ -82,22 +84,14 @@ class Simulation:
         self.zygote.wait(RUN_SECONDS)
         self.zygote.report_the_dead(self.instance)
 
-    def _events(self) -> Iterator[Event]:
-        yield from self.world.deliveries(self.options.start, self.options.hours)
-        for fault in self.faults:
-            if fault.strike is None:
-                yield Event(fault.start, f"fault: {fault.name}", fault.begin)
-                yield Event(fault.end, f"over: {fault.name}", fault.undo)
-
     def _minute(self, at: dt.datetime, events: list[Event]) -> None:
         self.clock.jump(at)
         while events and events[0].at <= at:
             event = events.pop(0)
             self._safely(event.name, event.act)
-            if event.name.startswith(("fault", "over")):
-                self.say(f"{at:%d %H:%M}  {event.name}")
+        self._faults(at, with_runs=False)
         self._turn(at)
-        self._strike(at)
+        self._faults(at, with_runs=True)
         if self._random.random() < WAITED_FOR and not self.zygote.wait(RUN_SECONDS):
             self.errors.append((at, "simulation", "a run did not end"))
         self._safely("code server", lambda: self.zygote.report_the_dead(self.instance))
@@ -106,17 +100,24 @@ class Simulation:
         self.turns += 1
         self.errors += [(at, daemon, text) for daemon, text in self._daemons.turn()]
 
-    def _strike(self, at: dt.datetime) -> None:
-        """Faults that wait for a run; one that has waited for long goes without."""
+    def _faults(self, at: dt.datetime, *, with_runs: bool) -> None:
+        """Begin and end what is due: faults that strike at runs after a turn, when some are under way."""
         for fault in self.faults:
-            if fault.strike is None or at < fault.start:
+            if fault.struck and not fault.over and at >= fault.end:
+                self._end(fault, at)
+            if fault.struck or at < fault.start or with_runs != (fault.strike is not None):
                 continue
-            if not fault.struck and fault.strike(self.zygote.alive()):
-                fault.struck = True
-                fault.start, fault.end = at, at + (fault.end - fault.start)
-                self.say(f"{at:%d %H:%M}  fault: {fault.name}{f', {len(fault.runs)} runs' if fault.runs else ''}")
-            elif fault.struck and at >= fault.end:
-                fault.undo()
+            if fault.strike is None:
+                self._safely(fault.name, fault.begin)
+            elif not fault.strike(self.zygote.alive()):
+                continue
+            fault.struck, fault.start, fault.end = True, at, at + (fault.end - fault.start)
+            self.say(f"{at:%d %H:%M}  {fault.name}{f', {len(fault.runs)} runs' if fault.runs else ''}")
+
+    def _end(self, fault: Fault, at: dt.datetime) -> None:
+        self._safely(fault.name, fault.undo)
+        fault.over, fault.end = True, at
+        self.say(f"{at:%d %H:%M}      over: {fault.name}")
 
     def power_cut(self) -> None:
         """Everything that runs is gone in a moment, and comes again; nobody is left who knows which runs there were."""
