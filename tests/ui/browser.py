@@ -23,7 +23,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 1400, 900
-PAGE_SECONDS = 20
+PAGE_SECONDS = 45
 
 LISTEN = """
 window.heard = [];

@@ -8,7 +8,18 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 LOCATION = "/locations/marketdata_assets"
-DEPLOYMENT = ("/deployment/locations", "/deployment/daemons", "/deployment/concurrency", "/deployment/config")
+OVER_ALL = {
+    "/overview/timeline": "bars_repair",
+    "/runs": "ticks_selected",
+    "/assets": "alpha_files",
+    "/asset-groups": "exchanges",
+    "/jobs": "exchange_days",
+    "/deployment/locations": "marketdata_assets",
+    "/deployment/daemons": "Freshness Daemon",
+    "/deployment/concurrency": "timescale",
+    "/deployment/config": "PostgresRunStorage",
+}
+"""Pages over all assets, and a word that each shows."""
 KLINE = "stock_monthly_kline"
 SUMMARY = "alpha_summary"
 PLOT = "img[src^='data:image/png;base64,']"

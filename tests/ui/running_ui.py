@@ -19,7 +19,7 @@ from marketdata_assets.local.process import port_is_free
 
 ROOT = Path(__file__).parents[2]
 DOMAINS = ("BARS", "ALPHAS", "TICKS", "CAPTURES", "FLOWS")
-START_SECONDS = 360
+START_SECONDS = 600
 
 
 def quiet_port() -> int:
