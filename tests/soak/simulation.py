@@ -92,9 +92,18 @@ class Simulation:
         self._faults(at, with_runs=False)
         self._turn(at)
         self._faults(at, with_runs=True)
-        if self._random.random() < WAITED_FOR and not self.zygote.wait(RUN_SECONDS):
-            self.errors.append((at, "simulation", "a run did not end"))
+        if self._random.random() < WAITED_FOR:
+            if not self.zygote.wait(RUN_SECONDS):
+                self.errors.append((at, "simulation", "a run did not end"))
+        else:
+            self._safely("waiting for runs to start", self._until_started)
         self._safely("code server", lambda: self.zygote.report_the_dead(self.instance))
+
+    def _until_started(self) -> None:
+        """Dagster gives up on a run that does not start in time, and the clock is about to jump."""
+        starting = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED)
+        while self.zygote.alive() and self.instance.get_runs_count(dg.RunsFilter(statuses=list(starting))):
+            time.sleep(0.02)
 
     def _turn(self, at: dt.datetime) -> None:
         self.turns += 1
