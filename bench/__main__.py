@@ -18,6 +18,7 @@ from bench import (
     exchanges,
     flows,
     fuzz,
+    read,
     ticks,
     ticks_fetch,
     ticks_runs,
@@ -32,6 +33,7 @@ DOMAINS = {
     "exchanges": exchanges.figures,
     "collector": lambda: chain(collector.figures(), collector_drain.figures(), collector_rates.figures()),
     "flows": flows.figures,
+    "read": read.figures,
     "fuzz": fuzz.figures,
 }
 RESULTS = Path(__file__).parent / "results.json"

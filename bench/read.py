@@ -1,0 +1,120 @@
+"""Reading: minute bars against psql's copy of the same rows to nowhere, and against what people use instead."""
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psycopg
+
+from bench.figure import Figure, spread
+from bench.peers import NoPeer, environment
+from bench.server import Server
+from marketdata_assets import read
+from marketdata_assets.bars import schema
+from marketdata_assets.exchanges.records import OrderBook
+from marketdata_assets.exchanges.tables import rows
+from marketdata_assets.exchanges.tables import schema as tables
+from marketdata_assets.local.postgres import programs
+from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.settings import Settings
+from marketdata_assets.stores import clickhouse
+
+BARS = 1_000_000
+ROUNDS = 5
+COLUMNS = ("time", "code", "open", "high", "low", "close", "volume", "amount")
+QUERY = f"SELECT {', '.join(COLUMNS)} FROM stock_1min_qfq"
+PEERS = {
+    "pandas": ["pandas>=2.2", "sqlalchemy>=2", "psycopg[binary]>=3.2"],
+    "connectorx": ["connectorx>=0.4", "polars>=1.20", "pyarrow>=18"],
+}
+FILL = """
+    INSERT INTO stock_1min_qfq (time, code, name, open, high, low, close, volume, amount)
+    SELECT timestamp '2024-01-01' + i %% 100000 * interval '1 minute', 600000 + i / 100000 || '.SH', '示例',
+        10 + random() * 20, 10 + random() * 20, 10 + random() * 20, 10 + random() * 20, random() * 10000, random() * 1e7
+    FROM generate_series(0, %s - 1) i"""
+
+CHANGES = 100_000
+LEVELS = 20
+SECOND = 1_000_000_000
+
+
+def figures() -> Iterator[Figure]:
+    """All figures of reading."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        settings = Settings(home=Path(folder), postgres_dsn=None, clickhouse_url=None)
+        with LocalStack(settings, services=("postgres", "clickhouse")) as stack:
+            yield from _bars(Server(stack, schema.ensure))
+            assert stack.endpoints.clickhouse_url
+            yield _book(stack.endpoints.clickhouse_url)
+
+
+def _bars(server: Server) -> Iterator[Figure]:
+    dsn = server.fresh()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(FILL, [BARS])
+        connection.execute("VACUUM ANALYZE stock_1min_qfq")
+    ours, floor = [], []
+    for _ in range(ROUNDS):
+        floor.append(_wall(partial(_psql, dsn)))
+        ours.append(_wall(lambda: read.minute_bars(columns=COLUMNS, connection=dsn)))
+    detail = f"{BARS:,} bars of {len(COLUMNS)} columns, {ROUNDS} interleaved rounds; ours {spread(ours)} s,"
+    detail += f" psql {spread(floor)} s"
+    yield Figure("read.bars_wall_ratio", median(ours) / median(floor), "x wall of psql copy", ("<=", 2), detail)
+    for name, requirements in PEERS.items():
+        try:
+            peer = _peer(name, requirements, dsn)
+            assert peer["rows"] == BARS
+        except (NoPeer, subprocess.CalledProcessError) as error:
+            yield Figure(f"read.bars_vs_{name}", 0, "x speed", None, f"no peer: {error}")
+            continue
+        detail = f"the same rows by {name}: median {peer['wall_s']:.2f} s of 3; floats or decimals of another scale"
+        yield Figure(f"read.bars_vs_{name}", peer["wall_s"] / median(ours), "x speed", (">=", 1), detail)
+
+
+def _book(url: str) -> Figure:
+    """A book at one instant, on a day of changes."""
+    begin = 1_767_571_200 * SECOND
+    record: Callable[..., OrderBook] = partial(OrderBook, "okx", "linear", "BTC-USDT", "BTC-USDT-SWAP")
+    bids = tuple((f"{100_000 - step / 10:.1f}", "1.5") for step in range(400))
+    asks = tuple((f"{100_001 + step / 10:.1f}", "1.5") for step in range(400))
+    made = [record(begin, begin, "snapshot", bids, asks, "contracts", None, 0)]
+    for number in range(1, CHANGES):
+        at = begin + number * SECOND // 4
+        changed = tuple((bids[(number * 7 + step * 3) % 400][0], str(number % 90)) for step in range(LEVELS))
+        made.append(record(at, at, "delta", changed, (), "contracts", None, number, number - 1))
+    with clickhouse.connect(url) as client:
+        tables.ensure(client)
+        rows.insert_records(client, made)
+        last = begin + CHANGES * SECOND // 4
+        taken = [
+            _wall(lambda: read.books("okx", "linear", "BTC-USDT-SWAP", last, connection=client)) for _ in range(ROUNDS)
+        ]
+    detail = f"after {CHANGES:,} changes of {LEVELS} levels since the snapshot, {spread(taken)}"
+    return Figure("read.book_at_s", median(taken), "s", None, detail)
+
+
+def _psql(dsn: str) -> None:
+    command = f"\\copy ({QUERY}) to '/dev/null' csv"
+    subprocess.run([str(programs() / "psql"), dsn, "-qc", command], check=True)
+
+
+def _peer(name: str, requirements: list[str], dsn: str) -> dict[str, Any]:
+    at = psycopg.conninfo.conninfo_to_dict(dsn)
+    url = f"postgresql://{at['user']}@{at['host']}:{at['port']}/{at['dbname']}"
+    script = Path(__file__).with_name("read_peer.py")
+    command = [str(environment(f"read-{name}", requirements)), str(script), name, url, QUERY]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found: dict[str, Any] = json.loads(told)
+    return found
+
+
+def _wall(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
