@@ -8,6 +8,7 @@ is cut into such rectangles before runs are asked for; one of ticks that is no r
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import dagster as dg
 
@@ -47,6 +48,16 @@ def neighbours(months: Iterable[str]) -> list[tuple[str, str]]:
         else:
             ranges.append((month, month))
     return ranges
+
+
+def joined(ranges: Iterable[tuple[str, str]], at_most: int) -> list[tuple[str, str]]:
+    """Ranges of months, the nearest of them joined over the months between until there are no more than so many."""
+    found = sorted(ranges)
+    while len(found) > at_most:
+        gaps = [_number(after[0]) - _number(before[1]) for before, after in pairwise(found)]
+        at = gaps.index(min(gaps))
+        found[at : at + 2] = [(found[at][0], found[at + 1][1])]
+    return found
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:

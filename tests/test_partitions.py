@@ -15,6 +15,9 @@ from marketdata_assets.partitions import (
     alpha_key,
     alpha_pair,
     alpha_pairs,
+    joined,
+    months_from,
+    neighbours,
     range_tags,
     rectangles,
     tick_key,
@@ -29,6 +32,21 @@ from marketdata_assets.ticks.reports import Unit
 
 ACCOUNTS = ["lk", "a.b@c", "zz", "aa"]
 PAIRS = st.sets(st.tuples(st.sampled_from(ACCOUNTS), st.sampled_from(ALPHA_MONTHS.get_partition_keys()[10:16])))
+
+
+@given(st.sets(st.sampled_from(ALPHA_MONTHS.get_partition_keys()[:24])), st.integers(1, 5))
+def test_joined_ranges_hold_every_month_and_are_no_more_than_asked_for(months: set[str], most: int) -> None:
+    ranges = joined(neighbours(months), most)
+    assert len(ranges) <= most
+    inside = [month for span in ranges for month in months_from(*span)]
+    assert len(inside) == len(set(inside))
+    assert months <= set(inside)
+    assert joined(neighbours(months), 99) == neighbours(months)
+
+
+def test_nearest_ranges_are_joined_first() -> None:
+    ranges = [("2020-01", "2020-02"), ("2020-05", "2020-05"), ("2020-07", "2020-07"), ("2021-01", "2021-01")]
+    assert joined(ranges, 3) == [("2020-01", "2020-02"), ("2020-05", "2020-07"), ("2021-01", "2021-01")]
 
 
 @given(PAIRS)

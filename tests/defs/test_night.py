@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from bar_runs import BARS, KLINE, Warehouse, deliver, failures
-from exchange_runs import FIRST, LAST, Floor
+from exchange_runs import FIRST, LAST, YESTERDAY, Floor
 from flow_runs import PRICES, Mill
 from nights import loaded, night
 from tick_runs import BARS as TICK_BARS
@@ -17,6 +17,9 @@ from tick_runs import SYMBOLS, Desk
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.defs.repair.nightly import TAG, night_of
 from marketdata_assets.defs.ticks.selection import OP
+from marketdata_assets.exchanges.records import Trade
+from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import RANGE_END, RANGE_START, range_tags
 
@@ -129,8 +132,13 @@ def test_symbol_months_that_are_not_shown_are_marked_without_asking_anybody(desk
 
 
 def test_days_that_are_behind_or_not_shown_are_run(floor: Floor) -> None:
-    floor.sample()
-    assert floor.fill(stream=False).success
+    schema.ensure(floor.client)
+    noon = int(dt.datetime.combine(YESTERDAY, dt.time(12), dt.UTC).timestamp()) * 10**9
+    about: Any = ("okx", "spot", "ABC-USDT", "ABC-USDT")
+    insert_records(
+        floor.client,
+        [Trade(*about, ns, ns, str(ns), "1", "1", None, "buy") for ns in (noon, noon - 86_400 * 10**9)],
+    )
     found = night(floor.instance)
     assert asked(found) == {("exchange_days", FIRST, LAST)}
     assert floor.days().success

@@ -10,7 +10,18 @@ import dagster as dg
 import pytest
 from aiohttp import web
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
 from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._core.test_utils import instance_for_test
+from dagster._utils.error import SerializableErrorInfo
 from loopback_server import LoopbackServer
 
 from marketdata_assets.alerts import Alert, AlertNotSent, BadAlertAddress, mail, post
@@ -59,7 +70,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as found:
+    with instance_for_test(temp_dir=str(tmp_path)) as found:
         yield found
 
 
@@ -127,6 +138,29 @@ def test_asset_that_becomes_overdue_is_told_once_until_it_is_fresh_again(
     becomes(FreshnessState.FAIL, 1.7e9 + 2)
     tick(instance, cursor)
     assert len(hook.taken) == 2
+
+
+def test_sensor_that_fails_three_times_in_a_row_is_told_once(hook: Hook, instance: dg.DagsterInstance) -> None:
+    ours = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "ours")
+    origin = RemoteInstigatorOrigin(ours, "files_sensor")
+    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData())
+    instance.add_instigator_state(state)
+
+    def ends(status: TickStatus, moment: float) -> None:
+        about = (origin.get_id(), "files_sensor", InstigatorType.SENSOR, status, moment)
+        error = SerializableErrorInfo("as planned", [], "Error") if status == TickStatus.FAILURE else None
+        instance.create_tick(TickData(*about, selector_id=state.selector_id, error=error))
+
+    cursor = tick(instance, None)
+    for number, status in enumerate((TickStatus.FAILURE, TickStatus.SKIPPED, TickStatus.FAILURE, TickStatus.FAILURE)):
+        ends(status, 1.7e9 + number)
+        cursor = tick(instance, cursor)
+    assert hook.taken == []
+    ends(TickStatus.FAILURE, 1.7e9 + 10)
+    cursor = tick(instance, cursor)
+    cursor = tick(instance, cursor)
+    assert [told["failing"] for told in hook.taken] == [["files_sensor"]]
+    assert hook.taken[0]["text"].startswith("marketdata: 1 failing sensor or schedule\n- files_sensor fails")
 
 
 def test_nobody_is_told_where_nothing_is_set_up(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,13 @@ import dagster as dg
 
 from marketdata_assets.bars import status
 from marketdata_assets.defs.marks import out_of_step
-from marketdata_assets.partitions import BAR_MONTHS, neighbours, range_tags
+from marketdata_assets.partitions import BAR_MONTHS, joined, neighbours, range_tags
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
 JOB = "bars_repair"
+MOST_RUNS = 12
+"""What lies between two ranges costs less than another run: files that are loaded are not read again."""
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
 
@@ -29,7 +31,7 @@ def due(instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles) -
         months |= out_of_step(instance, asset, BAR_MONTHS, standing, keys)
     return [
         dg.RunRequest(f"{first}:{last}", job_name=JOB, tags=range_tags(first, last))
-        for first, last in neighbours(months)
+        for first, last in joined(neighbours(months), MOST_RUNS)
     ]
 
 

@@ -7,9 +7,11 @@ from marketdata_assets.defs.flows.automation import add_files, job_name, tags_of
 from marketdata_assets.defs.flows.partitions import dynamic_name, partitions_of, spans
 from marketdata_assets.defs.marks import out_of_step
 from marketdata_assets.flows.definition import FlowDefinition, Month
-from marketdata_assets.partitions import neighbours, range_tags
+from marketdata_assets.partitions import joined, neighbours, range_tags
 from marketdata_assets.resources import FlowFiles, Postgres
 from marketdata_assets.stores.postgres import connect
+
+MOST_RUNS = 12
 
 
 def due(
@@ -34,6 +36,10 @@ def due(
     tags = tags_of(instance, flow, behind) if behind else []
     if partitions is not None:
         marks = out_of_step(instance, flow.name, partitions, [key for key in keys if counts.get(key)], known)
-        ranges = neighbours(marks) if isinstance(flow.partitions, Month) else spans(sorted(marks - {*behind}), keys)
+        ranges = (
+            joined(neighbours(marks), MOST_RUNS)
+            if isinstance(flow.partitions, Month)
+            else spans(sorted(marks - {*behind}), keys)
+        )
         tags += [tag for tag in (range_tags(*one) for one in ranges) if tag not in tags]
     return [dg.RunRequest(str(number), job_name=job_name(flow), tags=one) for number, one in enumerate(tags)]

@@ -1,4 +1,5 @@
-"""`run_failure_alert`: tells people of runs that failed for good, and of assets that have become overdue.
+"""`run_failure_alert`: tells people of runs that failed for good, of assets that have become overdue, and of sensors
+and schedules that fail whenever they are asked.
 
 A run that Dagster will try again is not told of. What was not taken is told at the next tick, so nothing is lost.
 """
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from marketdata_assets.defs.reasons import reason
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 NAME = "run_failure_alert"
 OVERLAP = dt.timedelta(minutes=5)
 """Runs end in other processes, whose clocks and commits may come a little late."""
+FAILED_TICKS = 3
+"""So many in a row make a sensor or a schedule one that fails."""
 MAX_TOLD = 20
 MAX_CHARACTERS = 500
 
@@ -30,24 +34,27 @@ MAX_CHARACTERS = 500
     name=NAME,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells MARKETDATA_ALERT_WEBHOOK, and mail when it is set up, of runs that failed for good and of assets"
-    " that have become overdue: one message a tick.",
+    description="Tells MARKETDATA_ALERT_WEBHOOK, and mail when it is set up, of runs that failed for good, of assets"
+    " that have become overdue, and of sensors and schedules that keep failing: one message a tick.",
 )
 def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     settings, now = Settings(), dt.datetime.now(dt.UTC)
     if not settings.alert_webhook and not settings.alert_smtp:
         return dg.SkipReason("nobody to tell: set MARKETDATA_ALERT_WEBHOOK, or MARKETDATA_ALERT_SMTP and _MAIL")
-    first = {"until": now.isoformat(), "told": [], "overdue": []}
+    first = {"until": now.isoformat(), "told": [], "overdue": [], "failing": []}
     before: dict[str, Any] = json.loads(context.cursor) if context.cursor else first
     runs = _failed(context.instance, dt.datetime.fromisoformat(before["until"]) - OVERLAP)
-    overdue = _overdue(context)
+    overdue, failing = _overdue(context), _failing(context.instance)
     new_runs = [run for run in runs if run.run_id not in before["told"]] if context.cursor else []
     new_overdue = sorted(set(overdue) - set(before["overdue"]))
-    if new_runs or new_overdue:
-        send(settings, alert_of(context.instance, new_runs, new_overdue))
+    new_failing = sorted(set(failing) - set(before.get("failing", ())))
+    if new_runs or new_overdue or new_failing:
+        send(settings, alert_of(context.instance, new_runs, new_overdue, new_failing))
     told = [run.run_id for run in runs]
-    context.update_cursor(json.dumps({"until": now.isoformat(), "told": told, "overdue": overdue}))
-    return dg.SkipReason(f"{len(new_runs)} failed runs and {len(new_overdue)} overdue assets were told of")
+    state = {"until": now.isoformat(), "told": told, "overdue": overdue, "failing": failing}
+    context.update_cursor(json.dumps(state))
+    counts = f"{len(new_runs)} failed runs, {len(new_overdue)} overdue assets, {len(new_failing)} failing sensors"
+    return dg.SkipReason(f"{counts} were told of")
 
 
 def send(settings: Settings, alert: "Alert") -> None:
@@ -60,7 +67,9 @@ def send(settings: Settings, alert: "Alert") -> None:
         alerts.mail(settings.alert_smtp.get_secret_value(), settings.alert_mail or "", alert)
 
 
-def alert_of(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], overdue: Sequence[str]) -> "Alert":
+def alert_of(
+    instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], overdue: Sequence[str], failing: Sequence[str]
+) -> "Alert":
     """One message over all of them."""
     from marketdata_assets.alerts import Alert
 
@@ -69,9 +78,10 @@ def alert_of(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], overdu
     if len(runs) > MAX_TOLD:
         lines.append(f"- and {len(runs) - MAX_TOLD} more runs")
     lines += [f"- {name} is overdue" for name in overdue]
-    counts = [(len(runs), "failed run"), (len(overdue), "overdue asset")]
+    lines += [f"- {name} fails whenever it is asked; the page of its ticks says why" for name in failing]
+    counts = [(len(runs), "failed run"), (len(overdue), "overdue asset"), (len(failing), "failing sensor or schedule")]
     title = "marketdata: " + ", ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counts if count)
-    return Alert(title, lines, {"runs": facts, "overdue": list(overdue)})
+    return Alert(title, lines, {"runs": facts, "overdue": list(overdue), "failing": list(failing)})
 
 
 def _failed(instance: dg.DagsterInstance, since: dt.datetime) -> list[dg.DagsterRun]:
@@ -85,6 +95,19 @@ def _overdue(context: dg.SensorEvaluationContext) -> list[str]:
     keys = context.repository_def.asset_graph.materializable_asset_keys
     states = context.instance.get_freshness_state_records(list(keys))
     return sorted(key.to_user_string() for key, one in states.items() if one.freshness_state == FreshnessState.FAIL)
+
+
+def _failing(instance: dg.DagsterInstance) -> list[str]:
+    """Sensors and schedules that are on and whose last ticks have all failed; not this one, which could not tell."""
+    ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
+    found = []
+    for state in instance.all_instigator_state():
+        if not state.is_running or state.name == NAME:
+            continue
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=FAILED_TICKS, statuses=ended)
+        if len(ticks) == FAILED_TICKS and all(tick.status == TickStatus.FAILURE for tick in ticks):
+            found.append(state.name)
+    return sorted(found)
 
 
 def _facts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Any]:
