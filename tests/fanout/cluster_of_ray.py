@@ -16,7 +16,8 @@ STARTED = "Ray runtime started"
 @contextmanager
 def ray_start(log: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """`ray start --block` in a session of its own, and all that it started gone afterwards."""
-    command = [str(RAY), "start", "--block", "--node-ip-address=127.0.0.1", "--object-store-memory=80000000", *options]
+    command = [str(RAY), "start", "--block", "--node-ip-address=127.0.0.1", "--object-store-memory=80000000"]
+    command += ["--include-log-monitor=false", *options]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:

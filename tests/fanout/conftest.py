@@ -37,6 +37,7 @@ def ray_folder() -> Iterator[Path]:
 def ray_address(ray_folder: Path) -> Iterator[str]:
     """A cluster of one machine with two CPUs."""
     variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 3, "RAY_USAGE_STATS_ENABLED": "0"}
+    variables |= {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}  # nobody needs those
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
