@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from marketdata_assets.cli.instance import NoStorage, environment
+from marketdata_assets.cli.instance import adopt
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
@@ -25,9 +25,7 @@ class NoProgram(TerminalError):
 def execute(context: typer.Context) -> None:
     """Become a command of Dagster, as: marketdata exec dagster-daemon run. It finds storage, servers and folders."""
     settings = Settings()
-    os.environ.update(environment(settings, endpoints.resolve(settings)))
-    if "DAGSTER_PG_HOST" not in os.environ:
-        raise NoStorage
+    adopt(settings, endpoints.resolve(settings))
     name = context.args[0] if context.args else "dagster"
     program = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
     if program is None:

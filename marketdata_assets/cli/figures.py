@@ -141,9 +141,9 @@ class Figures:
         """The figures as prometheus-client takes them."""
         from prometheus_client.core import GaugeMetricFamily
 
-        found = [value for part in self._values.values() for value in part]
-        found += [("marketdata_look_ok", (name,), float(good)) for name, (good, _) in self._well.items()]
-        found += [("marketdata_look_timestamp_seconds", (name,), at) for name, (_, at) in self._well.items()]
+        found = [value for part in list(self._values.values()) for value in part]  # a look may be under way
+        for name, (good, at) in list(self._well.items()):
+            found += [("marketdata_look_ok", (name,), float(good)), ("marketdata_look_timestamp_seconds", (name,), at)]
         for figure in FIGURES:
             family = GaugeMetricFamily(figure.name, figure.text, labels=figure.labels)
             for name, labels, value in found:

@@ -88,12 +88,17 @@ def _in_file(name: str) -> bool:
     return bool(os.environ.get(name + secret_files.SUFFIX)) and not os.environ.get(name)
 
 
-@contextmanager
-def dagster_instance(settings: Settings, found: Endpoints) -> "Iterator[DagsterInstance]":
-    """Dagster's own storage, for the length of a command. Raises NoStorage."""
+def adopt(settings: Settings, found: Endpoints) -> None:
+    """Let this process, and those that it starts, find Dagster's storage and the servers. Raises NoStorage."""
     os.environ.update(environment(settings, found))
     if "DAGSTER_PG_HOST" not in os.environ:
         raise NoStorage
+
+
+@contextmanager
+def dagster_instance(settings: Settings, found: Endpoints) -> "Iterator[DagsterInstance]":
+    """Dagster's own storage, for the length of a command. Raises NoStorage."""
+    adopt(settings, found)
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:

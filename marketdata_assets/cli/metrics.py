@@ -1,6 +1,5 @@
 """`marketdata metrics`: servers, tables and runs for Prometheus, on loopback unless told."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketdata_assets.cli import output
-from marketdata_assets.cli.instance import NoStorage, environment
+from marketdata_assets.cli.instance import dagster_instance
 from marketdata_assets.collector.errors import MissingExtra
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.errors import PortTaken
@@ -30,20 +29,14 @@ def metrics(
 ) -> None:
     """Tell Prometheus of servers, tables and runs, at http://HOST:PORT/metrics, until Ctrl-C."""
     settings = Settings()
-    os.environ.update(environment(settings, endpoints.resolve(settings)))
-    if "DAGSTER_PG_HOST" not in os.environ:
-        raise NoStorage
     try:
         from prometheus_client import start_http_server
     except ModuleNotFoundError as error:
         raise MissingExtra("prometheus_client") from error
-    import dagster as dg
-
     from marketdata_assets.cli.figures import all_figures
     from marketdata_assets.definitions import defs
 
-    with dg.DagsterInstance.get() as instance:
-        instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=4)
+    with dagster_instance(settings, endpoints.resolve(settings)) as instance:
         figures = all_figures(instance, defs().get_repository_def())
         if once:
             figures.look()

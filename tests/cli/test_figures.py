@@ -46,13 +46,13 @@ def told(values: Iterator[Value]) -> dict[tuple[str, ...], float]:
 def test_runs_and_assets_are_as_dagster_has_them(instance: dg.DagsterInstance) -> None:
     before = time.time()
     for job in ("works", "fails", "fails"):
-        SMALL.get_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
+        SMALL.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
     runs = told(of_runs(instance))
     assert runs["runs_ended_day", "works", "SUCCESS"] == 1
     assert runs["runs_ended_day", "fails", "FAILURE"] == 2
     assert runs["runs", "STARTED"] == runs["runs", "QUEUED"] == 0
     assert runs["oldest_run_timestamp_seconds",] >= before, "none is under way"
-    instance.create_run_for_job(SMALL.get_job_def("works"), status=dg.DagsterRunStatus.STARTED)
+    instance.create_run_for_job(SMALL.resolve_job_def("works"), status=dg.DagsterRunStatus.STARTED)
     assert told(of_runs(instance))["runs", "STARTED"] == 1
     assets = told(of_assets(instance, SMALL.get_repository_def()))
     assert assets["check_passed", "good", "never"] == 0
