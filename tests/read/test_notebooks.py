@@ -49,7 +49,9 @@ def answered(servers: Servers) -> dict[str, list[Any]]:
             cell.metadata["notebook"] = path.stem
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MARKETDATA_")}
     over_files = Config({"KernelManager": {"transport": "ipc"}})  # no port of the machine
-    client = NotebookClient(joined, config=over_files, timeout=120, allow_errors=True, kernel_name="python3")
+    client = NotebookClient(
+        joined, config=over_files, timeout=120, startup_timeout=120, allow_errors=True, kernel_name="python3"
+    )
     client.execute(env=inherited | servers.environment() | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})
     cells = [cell for cell in joined.cells if cell.cell_type == "code"]
     return {path.stem: [cell for cell in cells if cell.metadata["notebook"] == path.stem] for path in NOTEBOOKS}
