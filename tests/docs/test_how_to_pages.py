@@ -32,7 +32,7 @@ def project() -> Iterator[Path]:
     """A folder like that of the project, with samples of each domain in its data folder, and all servers."""
     folder = Path(tempfile.mkdtemp(prefix="md-"))
     (folder / ".venv").symlink_to(sys.prefix)
-    for name in ("config", "marketdata_assets"):
+    for name in ("config", "marketdata_assets", "pyproject.toml"):
         (folder / name).symlink_to(PROJECT / name)
     with stack_on(folder / ".marketdata"):
         write_samples(folder / ".marketdata")

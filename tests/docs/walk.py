@@ -36,6 +36,8 @@ def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--with-tests", action="store_true", help="run make test as well")
     chosen = asked.parse_args()
+    # A shell's background job ignores Ctrl-C, and so would everything that is started from here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="walk-", dir="/var/tmp"))
     try:
