@@ -52,21 +52,21 @@ class Failure:
 
 
 def behind(world: World) -> list[str]:
-    """What `marketdata status` does not call fresh, as `asset: state count`."""
-    answer = CliRunner().invoke(app, ["status", "--json"], prog_name="marketdata")
+    """What `marketdata status` does not call fresh, and what the nightly repair would run now."""
+    answer = CliRunner().invoke(app, ["status", "--json", "--due"], prog_name="marketdata")
     if not answer.stdout.strip():
         return [f"status: {answer.stderr[-500:]} {answer.exception!r}"]
-    rows = json.loads(answer.stdout)["assets"]
-    return [
+    told = json.loads(answer.stdout)
+    return [f"due: {run}" for run in told["due"]] + [
         f"{row['asset']}{' of ' + row['account'] if row.get('account') else ''}: {row[state]} {state}"
-        for row in rows
+        for row in told["assets"]
         for state in BEHIND
         if row.get(state) and not _rightly_missing(row, state)
     ]
 
 
 def _rightly_missing(row: dict[str, Any], state: str) -> bool:
-    """Months for which there never was a file, or which no provider was asked for, are not behind."""
+    """Months for which there never was a file are not behind; those for which there is one would be due."""
     return state == "missing" and row["group"] in ("bars", "ticks", "exchanges")
 
 
