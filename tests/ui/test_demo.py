@@ -94,7 +94,7 @@ def chromium(demo: Marketdata) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def launched(chromium: Browser) -> Launched:
-    """A materialisation and a backfill, which go on while pages are looked at."""
+    """A materialisation and a backfill that are under way."""
     months = BAR_MONTHS.get_partition_keys()[-4:-1]
     wanted = backfill(chromium, KLINE, months[0], months[-1])
     return Launched(materialise(chromium, SUMMARY), wanted)
@@ -180,11 +180,6 @@ def quiet(chromium: Browser) -> Iterator[Browser]:
     assert (chromium.complaints(), chromium.toasts()) == ([], [])
 
 
-def test_a_materialisation_and_a_backfill_are_launched_by_clicks(launched: Launched) -> None:
-    assert re.fullmatch(r"/runs/[0-9a-f-]{36}", launched.run)
-    assert re.fullmatch(r"/runs/b/[a-z]+", launched.backfill)
-
-
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
 def test_lineage_goes_from_outside_to_the_tables(quiet: Browser, group: Group) -> None:
     group.open(quiet)
@@ -246,6 +241,12 @@ def test_asset_page_shows_candlesticks(quiet: Browser, tmp_path: Path) -> None:
     quiet.shot(tmp_path / "kline.png")
     assert plot.size["width"] > 400
     fold(quiet)
+
+
+def test_a_materialisation_and_a_backfill_are_launched_by_clicks(launched: Launched) -> None:
+    """They go on while the pages over all assets are looked at; those of the assets themselves come before."""
+    assert re.fullmatch(r"/runs/[0-9a-f-]{36}", launched.run)
+    assert re.fullmatch(r"/runs/b/[a-z]+", launched.backfill)
 
 
 @pytest.mark.parametrize(("path", "word"), OVER_ALL.items())
