@@ -32,8 +32,8 @@ UNREACHABLE = (
     r"|disconnect|unexpectedly exited|remote end|exited|away|no servers|EOF|broken pipe|SSL SYSCALL|not answer"
 )
 TOO_LARGE = r"(?i)too large|File size|Errno 27"
-AFTER = dt.timedelta(minutes=10)
-"""Whoever was in the middle of it may notice so much later."""
+AFTER = dt.timedelta(minutes=20)
+"""Who was in the middle of it, or keeps a connection, notices with the next turn, so much later at most."""
 
 
 @dataclass
