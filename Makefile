@@ -23,7 +23,7 @@ demo: env
 	$(BIN)/marketdata demo $(if $(filter 0,$(UI)),--no-ui,)
 
 test: env browser servers
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
 
 # The UI tests need a browser; without one they skip and say so. Debian's is installed where we may: as root, or in CI.
 browser:
