@@ -3,8 +3,10 @@
 import datetime as dt
 import http.client
 import json
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ import psutil
 import psycopg
 import pytest
 from brain_server import BrainServer
-from commands import PROGRAMS, environment, marketdata, until
+from commands import PROGRAMS, environment, marketdata, stack_on, until
 from psycopg import sql
 from pymongo import MongoClient
 from tushare_server import TushareServer
@@ -66,9 +68,18 @@ def with_password(url: str, password: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def planted(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
+def own() -> Iterator[LocalStack]:
+    """A stack of its own, where no other test sees what fails here."""
+    home = Path(tempfile.mkdtemp(prefix="md-"))
+    with stack_on(home) as stack:
+        yield stack
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
     folder = tmp_path_factory.mktemp("planted")
-    found = running.endpoints
+    found = own.endpoints
     assert found.postgres_dsn
     assert found.clickhouse_url
     (folder / "accounts.json").write_text(json.dumps([{"user_key": "lk"}]))
@@ -97,7 +108,7 @@ def planted(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> It
             "MARKETDATA_PROVIDERS": folder / "providers.yaml",
             "TUSHARE_TOKEN": f"{CANARY}tushare",
         }
-        yield Planted(running, folder, variables)
+        yield Planted(own, folder, variables)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from pages import COMMANDS, PARSED, PROJECT, SHOWN, SQL, Block, anchors, blocks, how_to, name_of, pages, prose
+from blocks_of_pages import COMMANDS, PARSED, PROJECT, SHOWN, SQL, Block, anchors, blocks, how_to, name_of, pages, prose
 
 from docs.generate.metrics import alerts
 from marketdata_assets.cli import app

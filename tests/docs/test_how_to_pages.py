@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blocks_of_pages import PROJECT, SQL, blocks, how_to
 from commands import environment, marketdata, stack_on
-from pages import PROJECT, SQL, blocks, how_to
 from walking import Stumbled, Variables, Walker
 
 from marketdata_assets.alphas import sample as sample_alphas

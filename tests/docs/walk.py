@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
 
-from pages import PROJECT, blocks, how_to
+from blocks_of_pages import PROJECT, blocks, how_to
 from providers import providers
 from walking import Stumbled, Variables, Walker
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from pages import RUN, SQL, Block, blocks
+from blocks_of_pages import RUN, SQL, Block, blocks
 
 from marketdata_assets.stores import clickhouse
 

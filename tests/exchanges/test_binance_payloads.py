@@ -90,11 +90,13 @@ def test_an_empty_mark_price_is_none(fixtures: Path) -> None:
 
 
 def test_a_ban_asks_for_a_pause_and_a_wrong_symbol_does_not(fixtures: Path) -> None:
-    for name, limited in (("http400_-1121", False), ("http418_-1003_ban", True)):
+    for name in ("http400_-1121", "http418_-1003_ban"):
         path = f"binance-usdm/error/{name}.json"
         said = payload(fixtures, path)
         made = outcomes(feed_for("linear"), fixtures, path)
-        assert made == [VenueError(said["code"], said["msg"], rate_limited=limited)]
+        banned = "ban" in name
+        until = int("".join(filter(str.isdigit, said["msg"].partition("banned until")[2]))) if banned else None
+        assert made == [VenueError(said["code"], said["msg"], rate_limited=banned, until_ms=until)]
 
 
 def test_what_is_missing_is_named(fixtures: Path) -> None:
