@@ -14,7 +14,9 @@ from typing import Any
 
 import dagster as dg
 import psycopg
+from dagster._core.events import JobFailureData
 from dagster._core.scheduler.instigation import TickStatus
+from dagster._utils.error import SerializableErrorInfo
 from pymongo import MongoClient
 from typer.testing import CliRunner
 
@@ -178,13 +180,22 @@ def _words(instance: dg.DagsterInstance, run_id: str) -> str:
             data = event.step_failure_data
             if data.user_failure_data:
                 told += [data.user_failure_data.description or "", str(data.user_failure_data.metadata)]
-            error = data.error
-            while error is not None:
-                told.append(error.message)
-                error = error.cause
-        elif event.is_run_failure or "unexpectedly" in (event.message or ""):
+            told += _chain(data.error)
+        elif event.is_run_failure:
+            data = event.event_specific_data
+            told += [event.message or "", *_chain(data.error if isinstance(data, JobFailureData) else None)]
+        elif "unexpectedly" in (event.message or ""):
             told.append(event.message or "")
     return "\n".join(told)
+
+
+def _chain(error: SerializableErrorInfo | None) -> list[str]:
+    """What an error says, and those that it came of."""
+    told = []
+    while error is not None:
+        told.append(error.message)
+        error = error.cause or error.context
+    return told
 
 
 def _failed_looks(simulation: Simulation) -> Iterator[Failure]:
