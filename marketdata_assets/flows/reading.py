@@ -6,7 +6,7 @@ irregularity; the careful lane takes that block line by line, and refuses what i
 
 import csv
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,24 +51,28 @@ class Reader:
         lines = self._lines(text, block.first_line) if not block.undecodable else None
         if lines is None:
             return None
-        frame = self._read(text, self._numbers)
-        checked, rest = {}, self._types
-        if frame is not None and frame.height == len(lines):
+        frame = self._read(text, self._names, self._numbers)
+        checked: dict[str, pl.Series] = {}
+        if frame is None or frame.height != len(lines):
+            frame = self._read(text, self._names, ())
+        else:
             checked = self._checked(frame)
-            rest = {name: kind for name, kind in self._types.items() if name not in checked}
-        if frame is None or any(name in rest for name in self._numbers):
-            frame = self._read(text, checked)
+            if again := [name for name in self._numbers if name not in checked]:
+                texts = self._read(text, again, ())
+                frame = None if texts is None or texts.height != frame.height else frame.with_columns(texts)
         if frame is None or frame.height != len(lines):
             return None
+        rest = {name: kind for name, kind in self._types.items() if name not in checked}
         self._rejects.rows += frame.height
         frame = self._stripped(frame, text).with_columns(*checked.values(), lines)
         return casting.parse(frame, rest, self._rejects)
 
-    def _read(self, text: bytes, doubles: Collection[str]) -> pl.DataFrame | None:
-        """The flow's columns, `doubles` as such and the others as text."""
-        picked = [str(at) for at in self._at]
-        kinds: dict[str, Any] = dict.fromkeys(picked, pl.String)
-        kinds |= {source: pl.Float64 for source, name in zip(picked, self._names, strict=True) if name in doubles}
+    def _read(self, text: bytes, names: Sequence[str], doubles: Collection[str]) -> pl.DataFrame | None:
+        """These columns of the flow, `doubles` as such and the others as text."""
+        picked = [str(self._at[self._names.index(name)]) for name in names]
+        kinds: dict[str, Any] = {
+            source: pl.Float64 if name in doubles else pl.String for source, name in zip(picked, names, strict=True)
+        }
         try:
             frame = pl.read_csv(
                 self._header + text,
@@ -81,7 +85,7 @@ class Reader:
             )
         except PolarsError:
             return None
-        return frame[picked].rename(dict(zip(picked, self._names, strict=True)))
+        return frame[picked].rename(dict(zip(picked, names, strict=True)))
 
     def _checked(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
         """Numbers that were read as doubles, in their types; not those of which one must be read from its text."""
