@@ -23,10 +23,10 @@ def main() -> int:
     parser.add_argument("--hours", type=float, default=48.0)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 10_000)
     parser.add_argument("--start", help="the first moment, UTC, in the future; else midnight of the next Monday")
-    parser.add_argument("--step", type=float, default=60.0, help="seconds between two looks of all daemons")
-    parser.add_argument("--faults-every", type=float, default=1.5, help="hours; 0 for none")
-    parser.add_argument("--stream-every", type=float, default=5.0, help="minutes between two batches of live trades")
-    parser.add_argument("--small", action="store_true", help="the least of everything")
+    parser.add_argument("--step", type=float, default=600.0, help="seconds between two looks of all daemons")
+    parser.add_argument("--faults-every", type=float, default=2.0, help="hours; 0 for none")
+    parser.add_argument("--stream-every", type=float, default=60.0, help="minutes between two batches of live trades")
+    parser.add_argument("--big", action="store_true", help="more files, symbols and accounts of each delivery")
     asked = parser.parse_args()
     now = dt.datetime.now(dt.UTC)
     start = dt.datetime.fromisoformat(asked.start).replace(tzinfo=dt.UTC) if asked.start else coming_monday(now)
@@ -38,7 +38,7 @@ def main() -> int:
         step=dt.timedelta(seconds=asked.step),
         faults_every=asked.faults_every,
         seed=asked.seed,
-        size=replace(SMALL if asked.small else Size(), stream_hours=asked.stream_every / 60),
+        size=replace(Size() if asked.big else SMALL, stream_hours=asked.stream_every / 60),
     )
     print(f"seed {options.seed}, start {start:%Y-%m-%dT%H:%M}, {options.hours:g} hours", flush=True)
     home = Path(tempfile.mkdtemp(prefix="soak-"))

@@ -33,7 +33,8 @@ UNREACHABLE = (
 )
 TOO_LARGE = r"(?i)too large|File size|Errno 27"
 AFTER = dt.timedelta(minutes=20)
-"""Who was in the middle of it, or keeps a connection, notices with the next turn, so much later at most."""
+"""Who was in the middle of it, or keeps a connection, notices so much later at most, or within TURNS of all daemons."""
+TURNS = 3
 
 
 @dataclass
@@ -50,12 +51,13 @@ class Fault:
     strike: "Callable[[Sequence[Process]], bool] | None" = None
     struck: bool = False
     over: bool = False
+    after: dt.timedelta = AFTER
     runs: set[str] = field(default_factory=set)
     explained: int = 0
 
     def explains(self, name: str, run_id: str, began: dt.datetime, ended: dt.datetime, error: str) -> bool:
         """Whether this failure, of a run or of a look of a sensor, comes from it."""
-        inside = began <= self.end + AFTER and ended >= self.start
+        inside = began <= self.end + self.after and ended >= self.start
         known = run_id in self.runs or (
             inside and bool(re.search(self.jobs, name)) and bool(re.search(self.says, error))
         )

@@ -18,7 +18,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from tests.soak.clock import Clock
 from tests.soak.daemons import Daemons, workspace
 from tests.soak.definitions_once import keep_connections
-from tests.soak.faults import Fault, Faults
+from tests.soak.faults import AFTER, TURNS, Fault, Faults
 from tests.soak.runs import ForkedRuns, Zygote
 from tests.soak.world import BIG, Event, Size, World, world
 
@@ -65,6 +65,8 @@ class Simulation:
         options = self.options
         made = Faults(self.world, self.zygote, Random(options.seed), self.power_cut)
         self.faults = made.planned(options.start, options.hours, options.faults_every) if options.faults_every else []
+        for fault in self.faults:
+            fault.after = max(AFTER, TURNS * options.step)
         self.world.begin()
         events = sorted(self.world.deliveries(options.start, options.hours), key=lambda event: event.at)
         end = options.start + dt.timedelta(hours=options.hours)
