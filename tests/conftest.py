@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
@@ -99,6 +100,18 @@ def clickhouse_client(clickhouse_url: str) -> Iterator[Client]:
     """A client of an empty ClickHouse database."""
     with clickhouse.connect(clickhouse_url) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def made_tables(clickhouse_server: str) -> Iterator[Client]:
+    """A ClickHouse database with the tables of exchange records, made once for a module."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with clickhouse.connect(f"{clickhouse_server}/default") as client:
+        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
+        with clickhouse.connect(f"{clickhouse_server}/{name}") as made:
+            schema.ensure(made)
+            yield made
+        client.command(f"DROP DATABASE {name} SYNC")
 
 
 def _database(server: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from typing import Annotated
@@ -65,15 +66,29 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
             tied_to_us(command, signal.SIGINT, None),
             env={**os.environ, **found},
             cwd=settings.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        stopping = threading.Event()
+        threading.Thread(target=_pass_on, args=(process, stopping), daemon=True).start()
         try:
             code = process.wait()
         finally:
+            stopping.set()
             _stop(process)
     if code != 0:
         output.fail(f"the Dagster UI ended with exit code {code}; its own words are above")
         raise typer.Exit(1)
+
+
+def _pass_on(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
+    """Print what the UI prints, until it is stopped: sensors that are looking then report a code server that is gone."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if not stopping.is_set():
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

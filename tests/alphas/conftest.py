@@ -8,18 +8,15 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
 from marketdata_assets.stores import mongo
+from tests.own_mongo import mongo_on
 
 
 @pytest.fixture(scope="session")
 def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the session's own."""
-    settings = Settings(home=tmp_path_factory.mktemp("mongo"), mongo_uri=None)
-    with LocalStack(settings, services=("mongo",)) as stack:
-        assert stack.endpoints.mongo_uri
-        yield stack.endpoints.mongo_uri
+    with mongo_on(tmp_path_factory.mktemp("mongo")) as uri:
+        yield uri
 
 
 @pytest.fixture(scope="session")

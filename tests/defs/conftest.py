@@ -11,11 +11,10 @@ from bar_runs import Warehouse
 from clickhouse_connect.driver.client import Client
 from pymongo import MongoClient
 
-from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
 from marketdata_assets.stores import mongo
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import Providers
+from tests.own_mongo import mongo_on
 
 sys.path.append(str(Path(__file__).parents[1] / "alphas"))  # the test server of the API lives there
 sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # and those of the providers there
@@ -56,11 +55,8 @@ def either_warehouse(either_dsn: str, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.fixture(scope="session")
 def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, MongoClient[dict[str, Any]]]]:
     """A local Mongo-wire server for the session."""
-    settings = Settings(home=tmp_path_factory.mktemp("mongo"), mongo_uri=None)
-    with LocalStack(settings, services=("mongo",)) as stack:
-        assert stack.endpoints.mongo_uri
-        with mongo.connect(stack.endpoints.mongo_uri) as client:
-            yield stack.endpoints.mongo_uri, client
+    with mongo_on(tmp_path_factory.mktemp("mongo")) as uri, mongo.connect(uri) as client:
+        yield uri, client
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import pytest
 from cluster_of_ray import ray_start
 
 from marketdata_assets.local.process import free_port
-from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
+from tests.own_mongo import mongo_on
 
 for domain in ("flows", "bars", "alphas"):
     sys.path.append(str(Path(__file__).parents[1] / domain))  # small loads of theirs
@@ -19,10 +18,9 @@ for domain in ("flows", "bars", "alphas"):
 
 @pytest.fixture(scope="session")
 def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = Settings(home=tmp_path_factory.mktemp("mongo"), mongo_uri=None)
-    with LocalStack(settings, services=("mongo",)) as stack:
-        assert stack.endpoints.mongo_uri
-        yield stack.endpoints.mongo_uri
+    """A server of the session's own."""
+    with mongo_on(tmp_path_factory.mktemp("mongo")) as uri:
+        yield uri
 
 
 @pytest.fixture(scope="session")

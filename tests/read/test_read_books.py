@@ -26,10 +26,10 @@ Numbering = Literal["spot", "futures", "chained"]
 
 
 @pytest.fixture
-def client(venues: Client) -> Client:
+def client(made_tables: Client) -> Client:
     for table in (ORDERBOOKS, GAPS):
-        venues.command(f"TRUNCATE TABLE {table.name}")
-    return venues
+        made_tables.command(f"TRUNCATE TABLE {table.name}")
+    return made_tables
 
 
 @dataclass

@@ -32,10 +32,10 @@ Seen = tuple[int, tuple[Levels, Levels]]
 
 
 @pytest.fixture
-def client(venues: Client) -> Client:
+def client(made_tables: Client) -> Client:
     for table in (ORDERBOOKS, GAPS):
-        venues.command(f"TRUNCATE TABLE {table.name}")
-    return venues
+        made_tables.command(f"TRUNCATE TABLE {table.name}")
+    return made_tables
 
 
 def outcomes(path: Path, feed: Any) -> Iterator[Any]:

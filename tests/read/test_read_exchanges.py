@@ -22,10 +22,10 @@ REST: dict[str, Any] = {"size": "2", "contracts": None, "side": "buy"}
 
 
 @pytest.fixture
-def client(venues: Client) -> Client:
+def client(made_tables: Client) -> Client:
     for table in (*(one.name for one in TABLES.values()), OHLCV_1M):
-        venues.command(f"TRUNCATE TABLE {table}")
-    return venues
+        made_tables.command(f"TRUNCATE TABLE {table}")
+    return made_tables
 
 
 def trade(number: int, microseconds: int = 0, price: str = "1.5", **about: Any) -> Trade:
