@@ -83,7 +83,7 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
 
 
 def _pass_on(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
-    """Print what the UI prints, until it is stopped: sensors that are looking then report a code server that is gone."""
+    """Print what the UI prints until it is stopped: sensors that look then report a code server that is gone."""
     assert process.stdout is not None
     for line in process.stdout:
         if not stopping.is_set():
