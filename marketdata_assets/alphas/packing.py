@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from marketdata_assets.alphas import layout, watch
 from marketdata_assets.alphas.layout import KINDS, Kind
@@ -95,6 +96,13 @@ def packed_from(root: Path, account: str, kind: Kind) -> dict[str, State]:
         except ValueError:
             continue  # cut off by a crash: packaging once more mends it
     return found
+
+
+def behind(root: Path, account: str, kind: Kind) -> dict[str, Literal["missing", "stale"]]:
+    """Months whose raw files were never packaged, or have changed since."""
+    done = packed_from(root, account, kind)
+    raw = watch.raw_states(root, account, kind)
+    return {month: "stale" if month in done else "missing" for month in raw if raw[month] != done.get(month)}
 
 
 def _items(root: Path, pairs: Sequence[Pair]) -> Iterator[Item]:

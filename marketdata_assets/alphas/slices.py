@@ -9,7 +9,8 @@ the same rule: an hour that the old tool read before it was over is asked for ag
 import datetime as dt
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,15 +63,24 @@ def land(root: Path, account: str, kind: Kind, window: Window, results: Iterable
 def listed(root: Path, account: str, kind: Kind, month: str) -> list[Slice]:
     """The slices whose windows share time with the UTC month, in order of their windows."""
     wanted = month_window(month)
-    found = []
+    return sorted(_slices(root, account, kind, lambda window: window.overlaps(wanted)))
+
+
+def by_month(root: Path, account: str, kind: Kind) -> dict[str, list[Slice]]:
+    """All slices by the UTC months that their windows share time with."""
+    found: dict[str, list[Slice]] = {}
+    for piece in _slices(root, account, kind, lambda _: True):
+        for month in {f"{day.start:%Y-%m}" for day in piece.window.days()}:
+            found.setdefault(month, []).append(piece)
+    return found
+
+
+def _slices(root: Path, account: str, kind: Kind, wanted: Callable[[Window], bool]) -> Iterator[Slice]:
     for entry in _entries(slices_folder(root, account, kind)):
         window = window_of(entry.name) if entry.name.endswith(".json") and entry.name[0] != "." else None
-        if window and window.overlaps(wanted) and entry.is_file():
-            try:
-                found.append(Slice(window, Path(entry.path), entry.stat().st_mtime_ns))
-            except FileNotFoundError:
-                continue
-    return sorted(found)
+        if window and wanted(window) and entry.is_file():
+            with suppress(FileNotFoundError):
+                yield Slice(window, Path(entry.path), entry.stat().st_mtime_ns)
 
 
 def missing(window: Window, slices: Iterable[Slice]) -> list[Window]:

@@ -32,8 +32,6 @@ class AccountStatus:
     account: str
     kind: Kind
     states: Mapping[str, State]
-    on_disk: int  # months with raw files or packages
-    packaged: int  # months packaged from the raw files as they are, or that have packages only
     imported: int  # months with documents
     documents: int
     rejected: int
@@ -91,16 +89,12 @@ def account_status(
     root: Path, account: str, kind: Kind, entries: Sequence[Entry], *, exact: bool = False
 ) -> AccountStatus:
     """The status of one account and kind; `entries` are its ledger."""
-    raw, packaged = watch.raw_states(root, account, kind), watch.package_states(root, account, kind)
-    done = packing.packed_from(root, account, kind)
     rows = by_month(entries)
     last = max(entries, key=lambda entry: entry.finished, default=None)
     return AccountStatus(
         account,
         kind,
         month_states(root, account, kind, entries, exact=exact),
-        on_disk=len(raw.keys() | packaged.keys()),
-        packaged=sum(raw[month] == done.get(month) for month in raw) + len(packaged.keys() - raw.keys()),
         imported=sum(row.documents > 0 for row in rows.values()),
         documents=sum(row.documents for row in rows.values()),
         rejected=sum(row.rejected for row in rows.values()),
@@ -119,10 +113,9 @@ def month_states(
     exact: bool = False,
 ) -> dict[str, State]:
     """Hold raw files against packages, and packages against the ledger: the state of each month."""
-    raw, done = watch.raw_states(root, account, kind), packing.packed_from(root, account, kind)
     known = {entry.unit: entry for entry in entries}
-    on_disk = watch.package_states(root, account, kind)
-    every = raw.keys() | on_disk.keys() | {unit[:7] for unit in known}
+    raw, packages = watch.raw_states(root, account, kind), watch.package_states(root, account, kind)
+    every = raw.keys() | packages.keys() | {unit[:7] for unit in known}
     wanted = sorted(every if months is None else every & set(months))
     states: dict[str, State] = dict.fromkeys(wanted, "empty")
     for unit, entry in known.items():
@@ -131,10 +124,9 @@ def month_states(
     for package in find(root, account, kind, wanted):
         state = _state(package, known.get(package.day), exact)
         states[package.month] = max(states[package.month], state, key=_RANK.__getitem__)
-    for month in wanted:
-        if month in raw and raw[month] != done.get(month):
-            behind: State = "stale" if month in done else "missing"
-            states[month] = max(states[month], behind, key=_RANK.__getitem__)
+    for month, unpackaged in packing.behind(root, account, kind).items():
+        if month in states:
+            states[month] = max(states[month], unpackaged, key=_RANK.__getitem__)
     return states
 
 

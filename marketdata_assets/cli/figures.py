@@ -23,6 +23,11 @@ Value = tuple[str, tuple[str, ...], float]
 """A figure's name, the values of its labels, and the number."""
 
 TABLE = ("group", "asset", "account")
+COUNTS = {
+    "marketdata_rows": ("rows", "documents"),
+    "marketdata_quarantined_rows": ("quarantine",),
+    "marketdata_open_gaps": ("open_gaps",),
+}
 STATES = ("ok", "empty", "unsupported", "missing", "stale", "failed", "open")
 DAY = dt.timedelta(days=1)
 MOST_RUNS = 5000
@@ -182,10 +187,9 @@ def of_tables(rows: list[dict[str, Any]]) -> Iterator[Value]:
         for state in STATES:
             if state in row:
                 yield "marketdata_partitions", (*labels, state), row[state]
-        yield "marketdata_rows", labels, row["rows"] if "rows" in row else row["documents"]
-        yield "marketdata_quarantined_rows", labels, row["quarantine"]
-        if (gaps := row.get("open_gaps")) is not None:
-            yield "marketdata_open_gaps", labels, gaps
+        for name, counts in COUNTS.items():
+            for count in (row[one] for one in counts if row.get(one) is not None):
+                yield name, labels, count
         if newest := row.get("newest"):
             yield "marketdata_newest_data_timestamp_seconds", labels, _moment(newest).timestamp()
 

@@ -27,7 +27,7 @@ TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
 FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
 EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps")
 DUE = ("domain", "job", "first", "last")
-ALPHAS = ("asset", "account", *STATES, "documents", "newest", "quarantine")
+ALPHAS = ("asset", "account", *STATES, "files", "documents", "newest", "quarantine")
 
 
 def status(
@@ -102,27 +102,42 @@ def bars_rows() -> list[dict[str, Any]]:
 
 
 def alphas_rows() -> list[dict[str, Any]]:
-    """A row for every account and kind that has files or documents; months that have neither are not counted."""
+    """A row for every account with files, for raw ones, packages and each kind of document, by months that have any."""
+    from marketdata_assets.alphas import on_disk
     from marketdata_assets.alphas.refused import in_raw_files
     from marketdata_assets.alphas.status import overview
     from marketdata_assets.stores import mongo
 
     root = AlphaFiles().path
     with mongo.connect(Mongo().uri) as client:
-        found = overview(client, root)
+        stored = overview(client, root)
+    folders = on_disk.overview(root, dt.datetime.now(dt.UTC))
+    refused = {(one.account, one.kind): sum(1 for _ in in_raw_files(root, one.account, one.kind)) for one in stored}
     return [
-        {
-            "group": "alphas",
-            "asset": f"{one.kind}_alphas",
-            "account": one.account,
-            "partitions": len(one.states),
-            **_counts(one.states),
-            "documents": one.documents,
-            "newest": max((month for month, state in one.states.items() if state == "ok"), default=None),
-            "quarantine": one.rejected + sum(1 for _ in in_raw_files(root, one.account, one.kind)),
-        }
-        for one in found
+        *(_alphas_row(one.asset, one.account, one.states, files=one.files) for one in folders),
+        *(
+            _alphas_row(
+                f"{one.kind}_alphas",
+                one.account,
+                one.states,
+                documents=one.documents,
+                quarantine=one.rejected + refused[one.account, one.kind],
+            )
+            for one in stored
+        ),
     ]
+
+
+def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: int) -> dict[str, Any]:
+    return {
+        "group": "alphas",
+        "asset": asset,
+        "account": account,
+        "partitions": len(states),
+        **_counts(states),
+        "newest": max((month for month, state in states.items() if state == "ok"), default=None),
+        **{name: counts.get(name) for name in ("files", "documents", "quarantine")},
+    }
 
 
 def ticks_rows() -> list[dict[str, Any]]:

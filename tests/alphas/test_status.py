@@ -55,7 +55,7 @@ def test_month_goes_from_missing_to_ok_and_empty(tmp_path: Path, mongo_uri: str,
     assert states(store, tmp_path) == {"2024-09": "ok", "2024-10": "empty"}
     assert status.behind(store, tmp_path) == []
     [one] = status.overview(store, tmp_path, kinds=["regular"])
-    assert (one.account, one.on_disk, one.packaged, one.imported) == (ACCOUNT, 2, 2, 1)
+    assert (one.account, one.imported) == (ACCOUNT, 1)
     assert (one.documents, one.rejected, one.last_run, one.behind) == (2, 0, "r", ())
 
 

@@ -113,6 +113,11 @@ def test_archive_lands_and_every_command_shows_it(lab: Lab, monkeypatch: pytest.
         row = rows[f"{kind}_alphas", "arch.1"]
         assert (row["documents"], row["ok"], row["stale"], row["newest"]) == (documents, 3, 0, "2024-12")
         assert row["quarantine"] == (kind == "regular")
+    for asset in ("alpha_files", "alpha_packages"):
+        row = rows[asset, "arch.1"]
+        assert (row["partitions"], row["stale"], row["documents"]) == (3, 0, None)
+        assert row["files"] > 0
+    assert rows["alpha_packages", "arch.1"]["ok"] == 3
     table = lab.run("status").stdout
     assert "arch.1" in table
     assert "regular_alphas" in table
@@ -239,7 +244,8 @@ def test_package_that_cannot_be_read_is_named_and_the_rest_lands(lab: Lab) -> No
     assert "Traceback" not in failed.stderr
     assert failed.stdout.startswith("alphas        ")
     status = lab.said("status", code=1)["assets"]
-    assert [row["failed"] for row in status if row.get("account") == "bad"] == [1, 0]
+    failures = {row["asset"]: row["failed"] for row in status if row.get("account") == "bad"}
+    assert failures == {"alpha_files": 0, "alpha_packages": 0, "regular_alphas": 1, "super_alphas": 0}
 
 
 @pytest.mark.parametrize(

@@ -65,12 +65,15 @@ def test_rows_of_status_become_figures() -> None:
     bars = {"group": "bars", "asset": "a", **states, "rows": 7, "newest": "2024-06-28", "quarantine": 4}
     alphas = {"group": "alphas", "asset": "b", "account": "lk", **states, "documents": 9, "newest": "2024-06"}
     gaps = {"group": "exchanges", "asset": "c", "rows": 1, "newest": "2024-06-28 09:30", "open_gaps": 5}
-    found = told(of_tables([bars, alphas | {"quarantine": 0}, gaps | {"quarantine": 0}]))
+    files = {"group": "alphas", "asset": "d", "account": "lk", **states, "files": 2, "documents": None, "newest": None}
+    found = told(of_tables([bars, alphas | {"quarantine": 0}, gaps | {"quarantine": 0}, files | {"quarantine": None}]))
     assert found["partitions", "bars", "a", "", "stale"] == 2
     assert found["rows", "bars", "a", ""] == 7
     assert found["quarantined_rows", "bars", "a", ""] == 4
     assert found["rows", "alphas", "b", "lk"] == 9
     assert found["open_gaps", "exchanges", "c", ""] == 5
+    assert found["partitions", "alphas", "d", "lk", "failed"] == 1
+    assert not {key for key in found if "d" in key and key[0] != "partitions"}
     newest = [found["newest_data_timestamp_seconds", row["group"], row["asset"], row.get("account", "")]
               for row in (bars, alphas, gaps)]  # fmt: skip
     days = [dt.datetime(2024, 6, 28), dt.datetime(2024, 6, 1), dt.datetime(2024, 6, 28, 9, 30)]

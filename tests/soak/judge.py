@@ -68,8 +68,11 @@ def behind(world: World) -> list[str]:
 
 
 def _rightly_missing(row: dict[str, Any], state: str) -> bool:
-    """Months for which there never was a file are not behind; those for which there is one would be due."""
-    return state == "missing" and row["group"] in ("bars", "ticks", "exchanges")
+    """Months for which there never was a file are not behind, nor are hours of alphas that nobody was to fetch yet.
+
+    What is behind of them would be due.
+    """
+    return state == "missing" and (row["group"] in ("bars", "ticks", "exchanges") or row["asset"] == "alpha_files")
 
 
 def differences(world: World) -> list[str]:
