@@ -196,7 +196,7 @@ def import_some(uri: str, root: Path, account: str, mine: int, counts: Any) -> N
 
 def test_four_importers_on_the_same_ids_lose_no_update(mongo_uri: str, client: Any, tmp_path: Path) -> None:
     account = new_account()
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("spawn")
     counts = context.Queue()
     importers = [
         context.Process(target=import_some, args=(mongo_uri, tmp_path / f"{mine}", account, mine, counts))

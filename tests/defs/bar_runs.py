@@ -5,6 +5,7 @@ import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import psycopg
 from marketdata_assets.bars import sample
 from marketdata_assets.definitions import defs
 from marketdata_assets.partitions import range_tags
+from marketdata_assets.settings import Settings
 
 BARS, KLINE = dg.AssetKey("stock_1min_qfq"), dg.AssetKey("stock_monthly_kline")
 STOCKS = (("sh600001", "示例银行"), ("sz000001", "样本地产"))
@@ -61,8 +63,18 @@ class Warehouse:
         return self.instance.get_materialized_partitions(asset)
 
 
+def definitions() -> dg.Definitions:
+    """The project's, loaded once for all tests that have no flows of their own."""
+    return defs() if Settings().flows_folder.is_dir() else _without_own_flows()
+
+
 def repository() -> dg.RepositoryDefinition:
-    return defs().get_repository_def()
+    return definitions().get_repository_def()
+
+
+@cache
+def _without_own_flows() -> dg.Definitions:
+    return defs()
 
 
 def deliver(

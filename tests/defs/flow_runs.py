@@ -9,8 +9,7 @@ from typing import Any
 
 import dagster as dg
 import psycopg
-
-from marketdata_assets.definitions import defs
+from bar_runs import repository
 
 QUIET = 3600
 QUIET_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -81,4 +80,4 @@ class Mill:
                 assert connection.execute(statement).rowcount != 0, statement
 
     def repository(self) -> dg.RepositoryDefinition:
-        return defs().get_repository_def()
+        return repository()

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 from alpha_runs import FILES, MONTHS, PACKAGES, REGULAR, SUMMARY, SUPER, Lab, alpha, drop_slice, keys
-from bar_runs import failures, repository
+from bar_runs import definitions, failures, repository
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._core.definitions.automation_tick_evaluation_context import AutomationTickEvaluationContext
 from nights import night
 
-from marketdata_assets.definitions import defs
 from marketdata_assets.defs.alphas import accounts, automation
 from marketdata_assets.partitions import ALPHA_MONTHS, RANGE_END, RANGE_START, alpha_key, range_tags
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
@@ -194,7 +193,7 @@ def ticks(lab: Lab) -> Iterator[dict[dg.AssetKey, set[str]]]:
     """One tick of the automation after another: the partitions that each asks for."""
     cursor = None
     while True:
-        result = dg.evaluate_automation_conditions(defs=defs(), instance=lab.instance, cursor=cursor)
+        result = dg.evaluate_automation_conditions(defs=definitions(), instance=lab.instance, cursor=cursor)
         cursor = result.cursor
         asked = {one: {str(key) for key in result.get_requested_partitions(one)} for one in (PACKAGES, REGULAR, SUPER)}
         yield {**asked, SUMMARY: {"all"} if result.get_num_requested(SUMMARY) else set()}

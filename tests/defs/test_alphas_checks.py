@@ -6,14 +6,13 @@ from typing import Any
 import dagster as dg
 import pytest
 from alpha_runs import REGULAR, Lab, alpha, config, drop_slice, metadata
-from bar_runs import QUIET_LOG
+from bar_runs import QUIET_LOG, definitions
 from pymongo.collection import Collection
 
 from marketdata_assets.alphas.imports import import_accounts
 from marketdata_assets.alphas.modes import ImportOptions
 from marketdata_assets.alphas.packing import pack
 from marketdata_assets.alphas.windows import month_window
-from marketdata_assets.definitions import defs
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import range_tags
 from marketdata_assets.resources import Mongo
@@ -64,7 +63,7 @@ TAMPERINGS = [
 
 
 JOB = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(REGULAR))
-LOOKING = dg.Definitions.merge(defs(), dg.Definitions(jobs=[JOB]))
+LOOKING = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[JOB]))
 
 
 @pytest.fixture

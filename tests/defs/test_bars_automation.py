@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 
 import dagster as dg
-from bar_runs import BARS, KLINE, Warehouse, deliver
-
-from marketdata_assets.definitions import defs
+from bar_runs import BARS, KLINE, Warehouse, definitions, deliver
 
 
 def evaluations(warehouse: Warehouse) -> Iterator[set[str]]:
     """One tick of the automation after another: the months of the K-line that each asks for."""
     cursor = None
     while True:
-        result = dg.evaluate_automation_conditions(defs=defs(), instance=warehouse.instance, cursor=cursor)
+        result = dg.evaluate_automation_conditions(defs=definitions(), instance=warehouse.instance, cursor=cursor)
         cursor = result.cursor
         assert result.get_num_requested(BARS) == 0
         yield {str(key) for key in result.get_requested_partitions(KLINE)}

@@ -2,11 +2,10 @@
 
 import dagster as dg
 import pytest
-from bar_runs import QUIET_LOG, STOCKS, Warehouse, deliver
+from bar_runs import QUIET_LOG, STOCKS, Warehouse, definitions, deliver
 
 from marketdata_assets.bars import kline, sample
 from marketdata_assets.bars.ingest import ingest
-from marketdata_assets.definitions import defs
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import range_tags
 
@@ -16,6 +15,8 @@ MINUTES = "code = '000001.SZ' AND time >= '2014-03-01' AND time < '2014-04-01'"
 FIRST = f"time = (SELECT min(time) FROM stock_1min_qfq WHERE {MINUTES}) AND {MINUTES}"
 
 CHECKS = dg.AssetSelection.checks_for_assets("stock_1min_qfq", "stock_monthly_kline")
+JOB = dg.define_asset_job("checks_alone", selection=CHECKS)
+LOOKING = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[JOB]))
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 KLINE_CHANGES = [
@@ -78,9 +79,7 @@ def load(warehouse: Warehouse) -> None:
 
 def objections(warehouse: Warehouse, tags: dict[str, str]) -> dict[str, dg.AssetCheckEvaluation]:
     """Run the checks alone and give those that failed, by name."""
-    job = dg.define_asset_job("checks_alone", selection=CHECKS)
-    checks = dg.Definitions.merge(defs(), dg.Definitions(jobs=[job])).resolve_job_def("checks_alone")
-    result = checks.execute_in_process(
+    result = LOOKING.resolve_job_def("checks_alone").execute_in_process(
         instance=warehouse.instance, tags=tags, run_config=QUIET_LOG, raise_on_error=False
     )
     evaluations = result.get_asset_check_evaluations()

@@ -7,10 +7,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import BARS, KLINE, Warehouse, deliver, failures
+from bar_runs import BARS, KLINE, Warehouse, deliver, failures, repository
 from exchange_runs import FIRST, LAST, YESTERDAY, Floor
 from flow_runs import PRICES, Mill
-from nights import loaded, night
+from nights import night
 from tick_runs import BARS as TICK_BARS
 from tick_runs import SYMBOLS, Desk
 
@@ -42,7 +42,7 @@ def carried_out(instance: dg.DagsterInstance, found: dg.SensorResult) -> None:
     """Run what is asked for, as the daemon would."""
     for request in found.run_requests or []:
         result = (
-            loaded()
+            repository()
             .get_job(str(request.job_name))
             .execute_in_process(
                 instance=instance, tags=request.tags, run_config=request.run_config, raise_on_error=False
@@ -53,7 +53,7 @@ def carried_out(instance: dg.DagsterInstance, found: dg.SensorResult) -> None:
 
 def killed(instance: dg.DagsterInstance, job: str, tags: dict[str, str]) -> None:
     """A run that has begun and whose process is gone."""
-    run = instance.create_run_for_job(loaded().get_job(job), tags=tags, status=dg.DagsterRunStatus.STARTED)
+    run = instance.create_run_for_job(repository().get_job(job), tags=tags, status=dg.DagsterRunStatus.STARTED)
     instance.report_run_failed(run)
 
 
@@ -102,7 +102,7 @@ def test_domain_that_is_worked_on_or_away_is_seen_later_and_hides_no_other(
 ) -> None:
     deliver(warehouse.folder, 2014, [3])
     monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", "http://127.0.0.1:9/away")
-    run = warehouse.instance.create_run_for_job(loaded().get_job("bars"), status=dg.DagsterRunStatus.STARTED)
+    run = warehouse.instance.create_run_for_job(repository().get_job("bars"), status=dg.DagsterRunStatus.STARTED)
     busy = night(warehouse.instance)
     assert asked(busy) == set()
     assert "bars: a run is under way" in (busy.skip_message or "")

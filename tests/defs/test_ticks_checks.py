@@ -2,10 +2,9 @@
 
 import dagster as dg
 import pytest
-from bar_runs import QUIET_LOG, failures
+from bar_runs import QUIET_LOG, definitions, failures
 from tick_runs import BARS, EARLIER, FACTORS, MONTH, Desk
 
-from marketdata_assets.definitions import defs
 from marketdata_assets.defs.ticks.checks import ADVICE, DESCRIPTIONS
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.stores import clickhouse
@@ -14,7 +13,7 @@ from marketdata_assets.ticks.tables import TICK_DATA
 
 SYMBOL = "600000.SH"
 JOB = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(BARS, FACTORS))
-LOOKING = dg.Definitions.merge(defs(), dg.Definitions(jobs=[JOB]))
+LOOKING = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[JOB]))
 
 
 @pytest.fixture

@@ -147,13 +147,20 @@ def test_leftovers_of_a_killed_stack_are_stopped(
     folder.mkdir()
     nats_server.prepare(folder)
     # Started without the tie to a parent, as on a system that has none.
-    with subprocess.Popen(nats_server.command(folder, free_port()), stderr=subprocess.DEVNULL) as orphan:
+    orphan = subprocess.Popen(nats_server.command(folder, free_port()), stderr=subprocess.DEVNULL)
+    try:
         mark = proctable.start_mark(orphan.pid) or ""
-        record.write(local_home, [record.ServerRecord("nats", orphan.pid, mark, str(folder), signal.SIGTERM)], {})
+        left = record.ServerRecord("nats", orphan.pid, mark, str(folder), signal.SIGTERM)
+        while not left.alive:  # a process that has just begun has no command line for a moment
+            assert orphan.poll() is None
+        record.write(local_home, [left], {})
         said: list[str] = []
         with LocalStack(settings, services=["nats"], progress=said.append):
             assert orphan.wait(timeout=5) is not None
         assert said[0] == "nats: stopped the one a killed stack left running"
+    finally:
+        orphan.kill()
+        orphan.wait()
 
 
 def test_process_that_reused_a_recorded_pid_is_left_alone(local_home: Path) -> None:
