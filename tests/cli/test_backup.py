@@ -256,12 +256,8 @@ def test_damaged_backup_is_refused_before_anything_is_restored(
 def test_rows_that_are_not_those_of_the_backup_do_not_stay(
     site: Site, taken: Path, tmp_path: Path, database: str
 ) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in taken.glob("postgres-*"):
-        (copy / path.name).write_bytes(path.read_bytes())
-    manifest = json.loads((taken / "manifest.json").read_bytes())
-    manifest["relations"] = [one for one in manifest["relations"] if one["store"] == "Postgres"]
+    copy = of_postgres(taken, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_bytes())
     [bars] = [one for one in manifest["relations"] if one["name"] == "stock_1min_qfq"]
     bars["digest"] = "0" * 32
     (copy / "manifest.json").write_text(json.dumps(manifest))
@@ -274,13 +270,7 @@ def test_rows_that_are_not_those_of_the_backup_do_not_stay(
 def test_table_of_a_flow_that_is_no_longer_declared_is_made_as_it_was(
     site: Site, taken: Path, tmp_path: Path, database: str
 ) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in taken.glob("postgres-*"):
-        (copy / path.name).write_bytes(path.read_bytes())
-    manifest = json.loads((taken / "manifest.json").read_bytes())
-    manifest["relations"] = [one for one in manifest["relations"] if one["store"] == "Postgres"]
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    copy = of_postgres(taken, tmp_path / "copy")
     said = site.run("restore", str(copy), MARKETDATA_POSTGRES_DSN=database, MARKETDATA_FLOWS_DIR=tmp_path / "nothing")
     assert said.returncode == 0, said.stderr
     columns = """SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
@@ -291,6 +281,38 @@ def test_table_of_a_flow_that_is_no_longer_declared_is_made_as_it_was(
             assert connection.execute(query).fetchall() == original.execute(query).fetchall() != []
         new = "INSERT INTO marketdata_flow_units (dataset, unit) VALUES ('x', 'y') RETURNING id"
         assert connection.execute(new).fetchone() == (3,)
+
+
+def test_postgres_goes_to_timescaledb_and_back(
+    site: Site, taken: Path, tmp_path: Path, timescale_dsn: str, database: str
+) -> None:
+    first, there = of_postgres(taken, tmp_path / "first"), tmp_path / "there"
+    alone = {"MARKETDATA_CLICKHOUSE_URL": "", "MARKETDATA_MONGO_URI": ""}
+    for folder, dsn in ((first, timescale_dsn), (there, database)):
+        said = site.run("restore", str(folder), MARKETDATA_POSTGRES_DSN=dsn)
+        assert said.returncode == 0, said.stderr
+        if folder == first:
+            said = site.run("backup", str(there), MARKETDATA_POSTGRES_DSN=dsn, **alone)
+            assert said.returncode == 0, said.stderr
+            assert digests(there) == digests(first)
+    query = "SELECT month, code, name, open, high, low, close, volume, amount FROM stock_monthly_kline ORDER BY 1, 2"
+    with psycopg.connect(site.dsn) as original:
+        klines = original.execute(query).fetchall()
+    assert len(klines) == 2
+    for dsn in (timescale_dsn, database):
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute(query).fetchall() == klines
+
+
+def of_postgres(taken: Path, folder: Path) -> Path:
+    """A copy of the backup that has no other database."""
+    folder.mkdir()
+    for path in taken.glob("postgres-*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((taken / "manifest.json").read_bytes())
+    manifest["relations"] = [one for one in manifest["relations"] if one["store"] == "Postgres"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
 
 
 def digests(folder: Path) -> dict[str, tuple[int, str]]:
