@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dagster import DagsterRun, Field, Float
 from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._serdes import ConfigurableClassData
+
+from marketdata_assets import pools
 
 if TYPE_CHECKING:
     from dagster._grpc.client import DagsterGrpcClient
@@ -38,6 +40,10 @@ class WatchedRunLauncher(DefaultRunLauncher):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
         return cls(config_value["patience_seconds"], inst_data)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        pools.ready(self._instance)
+        super().launch_run(context)
 
     @property
     def supports_check_run_worker_health(self) -> bool:

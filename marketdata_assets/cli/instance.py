@@ -125,11 +125,13 @@ def run_job(
     import dagster as dg
     from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
+    from marketdata_assets import pools
     from marketdata_assets.definitions import defs
     from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dagster_instance(settings, found) as instance:
+        pools.ready(instance)
         if accounts:
             instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
         if dynamic:

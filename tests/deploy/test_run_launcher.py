@@ -22,6 +22,7 @@ from dagster._grpc.client import DagsterGrpcClient
 
 from marketdata_assets.launcher import WatchedRunLauncher
 from marketdata_assets.local.process import free_port
+from marketdata_assets.pools import POOLS
 
 LOCATION = "waiting"
 LOG = logging.getLogger("tests.monitoring")
@@ -71,6 +72,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
             "config": {"patience_seconds": 3600.0},
         },
         "run_monitoring": {"enabled": True},
+        "concurrency": {"pools": {"default_limit": 4}},
     }
     home = tmp_path / "dagster"
     home.mkdir()
@@ -100,6 +102,7 @@ def test_run_is_ended_when_its_code_server_came_back_without_it(instance: dg.Dag
         origins = {"remote_job_origin": job.get_remote_origin(), "job_code_origin": job.get_python_origin()}
         run_id = create_run_for_test(instance, job_name="waiting", **origins).run_id
         instance.launch_run(run_id, request)
+        assert {limit.name for limit in instance.event_log_storage.get_pool_limits()} == set(POOLS)
         until(lambda: state(run_id).status == dg.DagsterRunStatus.STARTED)
         monitor(context)
         assert launcher.check_run_worker_health(state(run_id)).status == WorkerStatus.RUNNING

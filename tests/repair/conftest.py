@@ -1,6 +1,7 @@
 """A Dagster instance on each storage it may have, and a server that takes alerts."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ from psycopg.conninfo import conninfo_to_dict
 @pytest.fixture
 def on_postgres(dsn: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """An instance whose storage is an empty Postgres, as in production."""
+    with instance_on(dsn, tmp_path) as instance:
+        yield instance
+
+
+@contextmanager
+def instance_on(dsn: str, folder: Path, **overrides: Any) -> Iterator[dg.DagsterInstance]:
+    """An instance whose storage is that database."""
     found: dict[str, Any] = conninfo_to_dict(dsn)
     database = {
         "scheme": "postgresql+psycopg2",
@@ -22,8 +30,6 @@ def on_postgres(dsn: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         "username": found["user"],
         "password": found.get("password", ""),
     }
-    with instance_for_test(
-        overrides={"storage": {"postgres": {"postgres_db": database}}, "telemetry": {"enabled": False}},
-        temp_dir=str(tmp_path),
-    ) as instance:
+    settings = {"storage": {"postgres": {"postgres_db": database}}, "telemetry": {"enabled": False}}
+    with instance_for_test(overrides=settings | overrides, temp_dir=str(folder)) as instance:
         yield instance

@@ -31,10 +31,11 @@ UNREACHABLE = (
     r"(?i)connect|refused|reset|clos|terminat|timed? ?out|starting up|shutting down|recovery|not reach|unreachable"
     r"|disconnect|unexpectedly exited|remote end|exited|away|no servers|EOF|broken pipe|SSL SYSCALL|not answer"
 )
+WITHOUT_A_WORD = "Detected run worker status FAILED"
+"""Of a run that ended while there was no storage to say so."""
 TOO_LARGE = r"(?i)too large|File size|Errno 27"
 AFTER = dt.timedelta(minutes=20)
-"""Who was in the middle of it, or keeps a connection, notices so much later at most, or within TURNS of all daemons."""
-TURNS = 3
+"""Who was in the middle of it, or keeps a connection, notices so much later at most, or within a turn of all daemons."""
 
 
 @dataclass
@@ -122,7 +123,8 @@ class Faults:
     def server_killed(self, at: dt.datetime, name: str) -> Fault:
         server = self.world.stack.server(name)
         lasts = dt.timedelta(minutes=self.random.choice((2, 6, 25)))
-        fault = Fault(f"kill -9 of {name}, for {lasts}", at, at + lasts, USERS[name], UNREACHABLE)
+        says = f"{UNREACHABLE}|{WITHOUT_A_WORD}" if name == "postgres" else UNREACHABLE
+        fault = Fault(f"kill -9 of {name}, for {lasts}", at, at + lasts, USERS[name], says)
 
         def strike(alive: "Sequence[Process]") -> bool:
             if not alive and self.random.random() < 0.9:

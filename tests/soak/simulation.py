@@ -18,7 +18,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from tests.soak.clock import Clock
 from tests.soak.daemons import Daemons, workspace
 from tests.soak.definitions_once import keep_connections
-from tests.soak.faults import AFTER, TURNS, Fault, Faults
+from tests.soak.faults import AFTER, Fault, Faults
 from tests.soak.runs import ForkedRuns, Zygote
 from tests.soak.world import BIG, Event, Size, World, world
 
@@ -66,7 +66,7 @@ class Simulation:
         made = Faults(self.world, self.zygote, Random(options.seed), self.power_cut)
         self.faults = made.planned(options.start, options.hours, options.faults_every) if options.faults_every else []
         for fault in self.faults:
-            fault.after = max(AFTER, TURNS * options.step)
+            fault.after = max(AFTER, options.step)
         self.world.begin()
         events = sorted(self.world.deliveries(options.start, options.hours), key=lambda event: event.at)
         end = options.start + dt.timedelta(hours=options.hours)
@@ -140,6 +140,7 @@ class Simulation:
             process.told = True
         for server in servers:
             server.start()
+        keep_connections(self.instance)  # those of before are gone with their process
         self._daemons = Daemons(self.context)
 
     def _safely(self, name: str, act: Callable[[], object]) -> None:
