@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Processes of the test run; each starts servers of its own.
-WORKERS ?= 2
+# Processes of the test run; each starts servers of its own. Tests wait a lot: three keep two cores busy.
+WORKERS ?= 3
 
 .PHONY: env demo test soak browser servers screenshots docs walk lint audit bench lock clean
 

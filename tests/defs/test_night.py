@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from exchange_runs import FIRST, LAST, YESTERDAY, Floor
 from flow_runs import PRICES, Mill
 from nights import night
 from tick_runs import BARS as TICK_BARS
-from tick_runs import SYMBOLS, Desk
+from tick_runs import MONTH, SYMBOLS, Desk, drop, minutes, sessions
 
 from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.repair.nightly import TAG, night_of
-from marketdata_assets.defs.ticks.selection import OP
+from marketdata_assets.defs.ticks.selection import DAILY, JOB, OP, run_config
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_records
@@ -51,10 +53,68 @@ def carried_out(instance: dg.DagsterInstance, found: dg.SensorResult) -> None:
         assert result.success, failures(result)
 
 
-def killed(instance: dg.DagsterInstance, job: str, tags: dict[str, str]) -> None:
+def killed(
+    instance: dg.DagsterInstance, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None
+) -> None:
     """A run that has begun and whose process is gone."""
-    run = instance.create_run_for_job(repository().get_job(job), tags=tags, status=dg.DagsterRunStatus.STARTED)
+    begun = dg.DagsterRunStatus.STARTED
+    run = instance.create_run_for_job(repository().get_job(job), tags=tags, run_config=config, status=begun)
     instance.report_run_failed(run)
+
+
+def killed_for(instance: dg.DagsterInstance, sensor: str, job: str, request: dg.RunRequest) -> dict[str, str]:
+    """What the sensor asked for is killed, and killed again when it is tried once more; the tags of such a run."""
+    tags = {"dagster/sensor_name": sensor, "dagster/run_key": str(request.run_key)}
+    for retry in ({}, {"dagster/retry_number": "1"}):
+        killed(instance, job, tags | retry, request.run_config)
+    return tags
+
+
+def dropped(key: str) -> dg.RunRequest:
+    """As the sensor of files asks."""
+    config = run_config({MONTH: ["699001.SH"]}, DAILY, providers=["files"], refetch=True)
+    return dg.RunRequest(key, run_config=config)
+
+
+def test_dropped_files_whose_run_failed_for_good_are_loaded_at_night(desk: Desk) -> None:
+    """Of symbols that nobody registered, and days that are covered, no ledger knows that files have news."""
+    day = sessions(MONTH)[3]
+    drop(desk.folder, "a.csv", minutes("699001.SH", day))
+    request = dropped("first")
+    tags = killed_for(desk.instance, "tick_files_sensor", JOB, request)
+    found = night(desk.instance)
+    [again] = found.run_requests or []
+    assert (again.job_name, again.run_config) == (JOB, request.run_config)
+    carried_out(desk.instance, found)
+    assert sum(desk.counts().values()) == 20
+    assert asked(night(desk.instance)) == set()
+    drop(desk.folder, "a.csv", minutes("699001.SH", day, 30), age=1800)
+    second = dropped("second")
+    killed_for(desk.instance, "tick_files_sensor", JOB, second)
+    assert len(night(desk.instance).run_requests or []) == 1
+    desk.instance.create_run_for_job(
+        repository().get_job(JOB),
+        tags=tags | {"dagster/run_key": str(second.run_key)},
+        run_config=second.run_config,
+        status=dg.DagsterRunStatus.SUCCESS,
+    )
+    assert asked(night(desk.instance)) == set()
+
+
+def test_captures_whose_run_failed_for_good_are_loaded_at_night_while_they_are_there(floor: Floor) -> None:
+    floor.sample(minutes=4)
+    paths = sorted(floor.folder.rglob("*.zst"))
+    gone = floor.folder / "gone.capture.zst"
+    config = {"ops": {TABLES_STEP: {"config": {"stream": False, "files": [str(gone), *map(str, paths)]}}}}
+    killed_for(floor.instance, "exchange_captures_sensor", TABLES_JOB, dg.RunRequest("a", run_config=config))
+    config = {"ops": {TABLES_STEP: {"config": {"stream": False, "files": [str(gone)]}}}}
+    killed_for(floor.instance, "exchange_captures_sensor", TABLES_JOB, dg.RunRequest("b", run_config=config))
+    found = night(floor.instance)
+    [again] = [one for one in found.run_requests or [] if one.job_name == TABLES_JOB]
+    assert again.run_config["ops"][TABLES_STEP]["config"]["files"] == [str(path) for path in paths] != []
+    carried_out(floor.instance, dg.SensorResult(run_requests=[again]))
+    assert floor.counts()["exchange_trades"] > 0
+    assert TABLES_JOB not in {one.job_name for one in night(floor.instance).run_requests or []}
 
 
 def test_months_that_landed_and_were_never_marked_are_run_and_cost_nothing(warehouse: Warehouse) -> None:

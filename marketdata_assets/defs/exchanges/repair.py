@@ -1,14 +1,32 @@
-"""What is due of the exchanges at night: days whose bars are missing, failed or stale, or that Dagster does not show.
+"""What is due of the exchanges at night: days whose bars are missing, failed or stale, or that Dagster does not show,
+and captures whose load never succeeded.
 
 The hourly schedule sees to new trades and open gaps; here is what it cannot know.
 """
+
+from pathlib import Path
 
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import days, feeding
 from marketdata_assets.defs.marks import out_of_step
+from marketdata_assets.defs.unanswered import unanswered
 from marketdata_assets.partitions import day_ranges, range_tags
 from marketdata_assets.resources import ClickHouse
+
+CAPTURES_SENSOR = "exchange_captures_sensor"
+
+
+def captures(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """A run for each that failed over captures that are still there; what is in the tables is not loaded again."""
+    found = []
+    for request in unanswered(instance, days.TABLES_JOB, CAPTURES_SENSOR):
+        config = dict(request.run_config["ops"][days.TABLES_STEP]["config"])
+        config["files"] = [file for file in config["files"] if Path(file).exists()]
+        if config["files"]:
+            wanted = {"ops": {days.TABLES_STEP: {"config": config}}}
+            found.append(request.with_replaced_attrs(run_config=wanted))
+    return found
 
 
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequest]:

@@ -62,6 +62,7 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
         ),
         Domain("ticks", (TICKS_JOB, "ticks"), lambda instance, has: ticks.due(instance, has.clickhouse, has.ticks)),
         Domain("exchanges", (days.DAYS_JOB,), lambda instance, has: exchanges.due(instance, has.clickhouse)),
+        Domain("captures", (days.TABLES_JOB,), lambda instance, _: exchanges.captures(instance)),
         *(Domain(f"flow {one.name}", (job_name(one),), _of_flow(one)) for one in own),
     ]
 

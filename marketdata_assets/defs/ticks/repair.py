@@ -1,5 +1,5 @@
 """What is due of the ticks at night: symbol-months of the window that are missing, failed or stale, or that Dagster
-does not show as they are."""
+does not show as they are, and dropped files whose load never succeeded."""
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
@@ -9,6 +9,7 @@ import dagster as dg
 
 from marketdata_assets.defs.marks import out_of_step
 from marketdata_assets.defs.ticks import selection, symbols
+from marketdata_assets.defs.unanswered import unanswered
 from marketdata_assets.partitions import tick_key, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.providers_file import TABLES, Table
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 NO_NETWORK = ["files"]
+FILES_SENSOR = "tick_files_sensor"
 
 
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
-    """A run over what is behind, one over factors that do not follow from their bars, and one for each table over what
-    stands and is not shown so."""
+    """A run over what is behind, one over factors that do not follow from their bars, one for each table over what
+    stands and is not shown so, and those that failed over dropped files."""
     from marketdata_assets.ticks.status import behind
     from marketdata_assets.ticks.tables import ensure
 
@@ -42,7 +44,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     for table, units in marks.items():
         seen = {*found.load, *found.factors} if table in selection.DAILY else set()
         requests += _request(f"marks {table}", units - seen, [table], providers=NO_NETWORK)
-    return requests
+    return requests + unanswered(instance, selection.JOB, FILES_SENSOR)
 
 
 def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, months: Sequence[str]) -> set[Unit]:
