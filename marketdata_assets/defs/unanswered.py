@@ -20,17 +20,18 @@ def unanswered(instance: dg.DagsterInstance, job: str, sensor: str) -> list[dg.R
     A run that somebody cancelled counts as answered.
     """
     since = dt.datetime.now(dt.UTC) - LOOK_BACK
-    last: dict[str, dg.DagsterRun] = {}
-    answered = set[str]()
-    for run in instance.get_runs(dg.RunsFilter(job_name=job, created_after=since), ascending=True):
-        key = run.tags.get(TAG) or (run.tags.get(SENSOR_NAME_TAG) == sensor and run.tags.get(RUN_KEY_TAG))
-        if not key:
-            continue
-        last[key] = run
-        if run.status != dg.DagsterRunStatus.FAILURE:
-            answered.add(key)
+    by_sensor = dg.RunsFilter(job_name=job, tags={SENSOR_NAME_TAG: sensor}, created_after=since)
+    runs = instance.get_runs(by_sensor, ascending=True)
+    asked = {run.tags[RUN_KEY_TAG]: run for run in runs if RUN_KEY_TAG in run.tags}
+    by_night = dg.RunsFilter(job_name=job, tags={TAG: list(asked)}, created_after=since)
+    runs = [*runs, *(instance.get_runs(by_night) if asked else ())]
+    answered = {_key(run) for run in runs if run.status != dg.DagsterRunStatus.FAILURE}
     return [
         dg.RunRequest(f"again:{key}", job_name=job, run_config=run.run_config, tags={TAG: key})
-        for key, run in last.items()
+        for key, run in asked.items()
         if key not in answered
     ]
+
+
+def _key(run: dg.DagsterRun) -> str | None:
+    return run.tags.get(TAG) or run.tags.get(RUN_KEY_TAG)

@@ -85,6 +85,9 @@ def test_dropped_files_whose_run_failed_for_good_are_loaded_at_night(desk: Desk)
     found = night(desk.instance)
     [again] = found.run_requests or []
     assert (again.job_name, again.run_config) == (JOB, request.run_config)
+    killed(desk.instance, JOB, again.tags, again.run_config)
+    found = night(desk.instance)
+    assert [one.run_config for one in found.run_requests or []] == [request.run_config]
     carried_out(desk.instance, found)
     assert sum(desk.counts().values()) == 20
     assert asked(night(desk.instance)) == set()
