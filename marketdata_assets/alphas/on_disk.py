@@ -68,10 +68,12 @@ def _packaged(root: Path, account: str) -> FolderStatus:
     states: dict[str, State] = {}
     files = 0
     for kind in KINDS:
-        packages = watch.package_states(root, account, kind)
+        raw, packages = watch.raw_states(root, account, kind), watch.package_states(root, account, kind)
         files += sum(count for count, _, _ in packages.values())
-        standing: dict[str, State] = dict.fromkeys(watch.raw_states(root, account, kind), "empty")
-        for month, state in (standing | dict.fromkeys(packages, "ok") | packing.behind(root, account, kind)).items():
+        standing: dict[str, State] = dict.fromkeys(raw, "empty")
+        standing |= dict.fromkeys(packages, "ok")
+        standing |= packing.behind(root, account, kind, raw)
+        for month, state in standing.items():
             _worse(states, month, state)
     return FolderStatus("alpha_packages", account, dict(sorted(states.items())), files)
 

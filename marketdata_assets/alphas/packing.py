@@ -5,7 +5,7 @@ How one month is packaged is in `packages`.
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,10 +98,9 @@ def packed_from(root: Path, account: str, kind: Kind) -> dict[str, State]:
     return found
 
 
-def behind(root: Path, account: str, kind: Kind) -> dict[str, Literal["missing", "stale"]]:
-    """Months whose raw files were never packaged, or have changed since."""
+def behind(root: Path, account: str, kind: Kind, raw: Mapping[str, State]) -> dict[str, Literal["missing", "stale"]]:
+    """Months whose raw files, which are as `raw` says, were never packaged, or have changed since."""
     done = packed_from(root, account, kind)
-    raw = watch.raw_states(root, account, kind)
     return {month: "stale" if month in done else "missing" for month in raw if raw[month] != done.get(month)}
 
 

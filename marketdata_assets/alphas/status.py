@@ -124,7 +124,7 @@ def month_states(
     for package in find(root, account, kind, wanted):
         state = _state(package, known.get(package.day), exact)
         states[package.month] = max(states[package.month], state, key=_RANK.__getitem__)
-    for month, unpackaged in packing.behind(root, account, kind).items():
+    for month, unpackaged in packing.behind(root, account, kind, raw).items():
         if month in states:
             states[month] = max(states[month], unpackaged, key=_RANK.__getitem__)
     return states

@@ -17,7 +17,9 @@ from tick_runs import MONTH, SYMBOLS, Desk, drop, minutes, sessions
 
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
+from marketdata_assets.defs.exchanges.repair import CAPTURES_SENSOR
 from marketdata_assets.defs.repair.nightly import TAG, night_of
+from marketdata_assets.defs.ticks.repair import FILES_SENSOR
 from marketdata_assets.defs.ticks.selection import DAILY, JOB, OP, run_config
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.tables import schema
@@ -70,6 +72,10 @@ def killed_for(instance: dg.DagsterInstance, sensor: str, job: str, request: dg.
     return tags
 
 
+def test_sensors_whose_runs_are_asked_for_again_are_there() -> None:
+    assert {FILES_SENSOR, CAPTURES_SENSOR} <= {one.name for one in repository().sensor_defs}
+
+
 def dropped(key: str) -> dg.RunRequest:
     """As the sensor of files asks."""
     config = run_config({MONTH: ["699001.SH"]}, DAILY, providers=["files"], refetch=True)
@@ -81,7 +87,7 @@ def test_dropped_files_whose_run_failed_for_good_are_loaded_at_night(desk: Desk)
     day = sessions(MONTH)[3]
     drop(desk.folder, "a.csv", minutes("699001.SH", day))
     request = dropped("first")
-    tags = killed_for(desk.instance, "tick_files_sensor", JOB, request)
+    tags = killed_for(desk.instance, FILES_SENSOR, JOB, request)
     found = night(desk.instance)
     [again] = found.run_requests or []
     assert (again.job_name, again.run_config) == (JOB, request.run_config)
@@ -93,7 +99,7 @@ def test_dropped_files_whose_run_failed_for_good_are_loaded_at_night(desk: Desk)
     assert asked(night(desk.instance)) == set()
     drop(desk.folder, "a.csv", minutes("699001.SH", day, 30), age=1800)
     second = dropped("second")
-    killed_for(desk.instance, "tick_files_sensor", JOB, second)
+    killed_for(desk.instance, FILES_SENSOR, JOB, second)
     assert len(night(desk.instance).run_requests or []) == 1
     desk.instance.create_run_for_job(
         repository().get_job(JOB),
@@ -109,9 +115,9 @@ def test_captures_whose_run_failed_for_good_are_loaded_at_night_while_they_are_t
     paths = sorted(floor.folder.rglob("*.zst"))
     gone = floor.folder / "gone.capture.zst"
     config = {"ops": {TABLES_STEP: {"config": {"stream": False, "files": [str(gone), *map(str, paths)]}}}}
-    killed_for(floor.instance, "exchange_captures_sensor", TABLES_JOB, dg.RunRequest("a", run_config=config))
+    killed_for(floor.instance, CAPTURES_SENSOR, TABLES_JOB, dg.RunRequest("a", run_config=config))
     config = {"ops": {TABLES_STEP: {"config": {"stream": False, "files": [str(gone)]}}}}
-    killed_for(floor.instance, "exchange_captures_sensor", TABLES_JOB, dg.RunRequest("b", run_config=config))
+    killed_for(floor.instance, CAPTURES_SENSOR, TABLES_JOB, dg.RunRequest("b", run_config=config))
     found = night(floor.instance)
     [again] = [one for one in found.run_requests or [] if one.job_name == TABLES_JOB]
     assert again.run_config["ops"][TABLES_STEP]["config"]["files"] == [str(path) for path in paths] != []
