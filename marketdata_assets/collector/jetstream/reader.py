@@ -23,6 +23,8 @@ from marketdata_assets.collector.jetstream.wire import CRLF, Address, Message, W
 PULL_SECONDS = 5.0
 """A pull stays at the server for so long; one that is not heard of for twice as long is asked again."""
 ANSWER_SECONDS = 5.0
+HASTENED_TIMES = 5
+"""So often a busy server is asked again for what was in hand before us, before its time is left to run out."""
 
 _GONE = (b"Consumer Deleted", b"Consumer is push based", b"Exceeded MaxRequestBatch")
 _ACK, _NAK = b"+ACK", b"-NAK"
@@ -34,8 +36,9 @@ class Batch:
 
     messages: list[Message] = field(repr=False)
     redelivered: int  # how many of them were given out before
-    first: int  # sequences in the stream of the first message
-    last: int  # and of the last
+    first: int  # lowest sequence in the stream
+    last: int  # and the highest
+    reply: bytes = field(repr=False)  # of the highest
     reader: "Reader" = field(repr=False)
     is_acked: bool = False
 
@@ -73,7 +76,9 @@ class Reader:
         self._handed: deque[Batch] = deque()  # not acked, or not all before them
         self._delivered = 0  # the consumer's number of the last message that was handed out
         self._settled: set[int] | None = None  # until what was in hand before us is here: sequences that we have
-        self._highest = 0  # sequence in the stream of what was handed out and acked
+        self._hastened = 0  # times that it was asked for
+        self._done = (0, b"")  # highest sequence of what is acked from the first batch on, and its reply
+        self._told = 0  # the sequence that the server knows of
         self._asked = 0  # messages that the pull under way may still give
         self._pulls, self._pulled_at = 0, 0.0
         self._empty = False  # the server had no more when it was asked last
@@ -90,7 +95,7 @@ class Reader:
             info = await self._info()
             if info["num_ack_pending"]:
                 self._settled = set()
-                await streams.hasten(self._url, self._stream, self._consumer, context=self._context)
+                await self._hasten()
                 info = await self._info()
             self._delivered = info["delivered"]["consumer_seq"]
         except BaseException:
@@ -125,15 +130,18 @@ class Reader:
                 return
 
     async def acked(self) -> None:
-        """Tell the server of the batches from the first on that are acked. Raises NatsAway."""
+        """Tell the server of the batches from the first on that are acked. Raises NatsAway.
+
+        Not while one that is not acked has messages from before them: what came again may come behind what is new.
+        """
         await self._settle()
-        last: Batch | None = None
         while self._settled is None and self._handed and self._handed[0].is_acked:
-            last = self._handed.popleft()
-            if last.last > self._highest:
-                self._highest, reply = last.last, last.messages[-1].reply
-        if last is not None and last.last == self._highest:
+            batch = self._handed.popleft()
+            self._done = max(self._done, (batch.last, batch.reply))
+        sequence, reply = self._done
+        if sequence > self._told and all(sequence < batch.first for batch in self._handed):
             await self._ask(reply.decode(), _ACK)
+            self._told = sequence
 
     def _batch(self, messages: list[Message]) -> Batch:
         first, last = _numbers(messages[0]), _numbers(messages[-1])
@@ -145,7 +153,8 @@ class Reader:
         if self._settled is not None:
             self._settled.update(_numbers(one)[0] for one in messages)
         again = sum(not one.reply.startswith(self._first_delivery) for one in messages)
-        batch = Batch(messages, again, first[0], last[0], self)
+        lowest, highest = (messages[0], messages[-1]) if not again else _ends(messages)
+        batch = Batch(messages, again, _numbers(lowest)[0], _numbers(highest)[0], highest.reply, self)
         self._handed.append(batch)
         return batch
 
@@ -157,6 +166,19 @@ class Reader:
         if info["num_ack_pending"] == len(self._settled) and info["delivered"]["consumer_seq"] == self._delivered:
             self._settled = None
 
+    async def _hasten(self) -> None:
+        self._hastened += 1
+        await streams.hasten(self._url, self._stream, self._consumer, context=self._context)
+
+    async def _hastened_again(self) -> bool:
+        """Whether there was something in hand that a busy server had not given back in the time it usually takes."""
+        if self._settled is None or self._waiting or self._hastened >= HASTENED_TIMES:
+            return False
+        if (await self._info())["num_ack_pending"] <= len(self._settled):
+            return False
+        await self._hasten()
+        return True
+
     async def _gather(self, max_rows: int, max_seconds: float, follow: bool) -> list[Message]:
         end = time.monotonic() + max_seconds
         while len(self._waiting) < max_rows:
@@ -165,7 +187,7 @@ class Reader:
             if not self._asked or time.monotonic() - self._pulled_at > 2 * PULL_SECONDS:
                 if self._settled is not None:
                     await self.acked()
-                if self._empty and not follow:
+                if self._empty and not follow and not await self._hastened_again():
                     break
                 self._pull(max_rows - len(self._waiting), follow)
             left = end - time.monotonic()
@@ -248,6 +270,12 @@ class Reader:
 
 def _answer(subject: bytes, reply: bytes, body: bytes) -> bytes:
     return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(body), body)
+
+
+def _ends(messages: list[Message]) -> tuple[Message, Message]:
+    """Those with the lowest and the highest sequence in the stream, of messages that may be in any order."""
+    ordered = sorted(messages, key=_numbers)
+    return ordered[0], ordered[-1]
 
 
 def _numbers(message: Message) -> tuple[int, int]:
