@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tests.soak import judge
+from tests.soak import delivered, judge
 from tests.soak.clock import coming_monday
 from tests.soak.simulation import Options, Simulation, simulation
 from tests.soak.world import SMALL, Size
@@ -59,7 +59,7 @@ def tell(lived: Simulation, seconds: float) -> bool:
     unexplained = judge.without_reason(lived, found)
     questions = {
         "behind": judge.behind(lived.world),
-        "not as delivered": judge.differences(lived.world),
+        "not as delivered": delivered.differences(lived.world),
         "checks that fail": judge.failing_checks(lived),
         "unexplained failures": unexplained,
         "failed runs that nothing mended": judge.not_mended(lived, found),

@@ -76,6 +76,7 @@ class World:
     random: Random
     trades: set[str] = field(default_factory=set)
     alphas: dict[str, Alpha] = field(default_factory=dict)
+    captured: dict[tuple[str, str], int] = field(default_factory=dict)  # trades, by venue and its instrument
     coins: int = 0
     since: dt.date | None = None
 
@@ -194,7 +195,7 @@ class World:
         start = (_now() - dt.timedelta(minutes=self.size.minutes + 5)).replace(second=0, microsecond=0)
         self.coins += 1  # a venue numbers the trades of a coin without holes, so each capture has its own
         plan = Plan(start, minutes=self.size.minutes, coins=(Coin(f"SMPL{self.coins}", 4_000, 24.0),), whole=True)
-        sample_captures.write(self.settings.captures_folder, plan)
+        self.captured |= sample_captures.write(self.settings.captures_folder, plan).trades
 
 
 def _now() -> dt.datetime:
