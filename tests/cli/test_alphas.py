@@ -160,7 +160,7 @@ def test_fetch_then_import_with_every_option_and_nobody_asked_twice(lab: Lab) ->
         name: one | {"_rev": 0} for name, one in before.items()
     }
     for mode in (["time_range", "--time-range-hours", "3"], ["smart_merge", "--buffer-days", "1"], ["overwrite"]):
-        lab.said("ingest", "alphas", "--account", "fe", "--mode", *mode)
+        lab.said("ingest", "alphas", "--account", "fe", "--months", MONTH, "--mode", *mode)
 
 
 def test_accounts_tell_where_credentials_are_and_never_what_they_are(lab: Lab) -> None:
