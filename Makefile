@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Processes of the test run; each starts servers of its own. Tests wait a lot: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env demo test soak browser servers screenshots docs walk lint audit bench lock clean
+.PHONY: env demo test soak browser servers screenshots docs walk lint words audit bench lock clean
 
 env: $(STAMP)
 
@@ -65,6 +65,11 @@ lint: env audit
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Dialect words in docs, command line and package, with the plain term for each (.ci/words.txt).
+words:
+	$(PYTHON) .ci/words.py
+	$(PYTHON) .ci/words.py --package
 
 # Holds the lock against known vulnerabilities, by a tool in an environment of its own; says so where nobody can tell.
 AUDIT := $(VENV)/audit/bin/pip-audit
