@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.collector.jetstream.errors import SpoolBusy, SpoolFull
@@ -102,6 +102,13 @@ STEPS = st.lists(
 
 @settings(max_examples=60)
 @given(steps=STEPS)
+@example(steps=[("append", 1), ("append", 1), ("consume", 1), ("prepend", 1), ("reopen", 0), ("reopen", 0)])
+@example(
+    steps=[
+        *[("append", 1), ("append", 1), ("consume", 1), ("prepend", 1), ("consume", 1), ("prepend", 1)],
+        *[("reopen", 0), ("consume", 1), ("prepend", 1), ("reopen", 0)],
+    ]
+)
 def test_spool_is_a_list_that_outlives_its_process(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
@@ -131,6 +138,25 @@ def test_spool_is_a_list_that_outlives_its_process(
     assert len(spool) == sum(len(one) for one in model)
     assert [[one.ts for one in frame.messages] for frame in read_all(spool)] == model
     spool.close()
+
+
+def test_cursor_of_one_position_is_read(tmp_path: Path) -> None:
+    """Earlier versions wrote the first position only."""
+    spool = Spool(tmp_path, MB)
+    for first in (0, 10, 20):
+        spool.append(messages(first, 10))
+    spool.consume(read_all(spool)[0])
+    spool.prepend(messages(40, 1))
+    spool.prepend(messages(50, 1))
+    spool.consume(read_all(spool)[0])
+    spool.close()
+    cursor = tmp_path / "cursor"
+    positions = cursor.read_bytes()
+    assert len(positions) > 20
+    cursor.write_bytes(positions[:20])
+    again = Spool(tmp_path, MB)
+    assert numbers(read_all(again)) == [40, *range(30)]
+    again.close()
 
 
 WRITER = """

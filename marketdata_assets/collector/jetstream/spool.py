@@ -12,7 +12,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -33,7 +33,9 @@ FIRST = 10**9
 _MAGIC = b"MDS1"
 _FRAME = Struct("<4sIIIQ")  # magic, bytes, messages, CRC32 of the bytes, receive time of the oldest message
 _LENGTHS = Struct("<HHIQ")  # of subject, message id and payload; receive time
-_CURSOR = Struct("<QQI")  # segment, byte, CRC32 of both
+_POSITION = Struct("<QQI")  # segment, byte, CRC32 of both
+"""The cursor file is a row of these: the first message, then one for each later segment that is partly consumed.
+Earlier versions wrote, and read, only the first."""
 
 
 class Kept(NamedTuple):
@@ -89,10 +91,11 @@ class Spool:
         self._lock = self._locked()
         self._cursor = os.open(folder / "cursor", os.O_RDWR | os.O_CREAT, 0o644)
         self._read = (0, 0)  # the frame that is read next: segment, byte
-        number, at = self._remembered()
-        self._segments = self._found(number, at)
-        self._next = max([FIRST, number + 1, *(one.number + 1 for one in self._segments)])
-        self._remember()
+        self._cursor_bytes = os.fstat(self._cursor).st_size
+        positions = self._read_cursor()
+        self._segments = self._read_segments(positions)
+        self._next = max([FIRST, *(number + 1 for number in (*positions, *(one.number for one in self._segments)))])
+        self._save_cursor()
 
     def __len__(self) -> int:
         """Messages that are not consumed."""
@@ -140,11 +143,13 @@ class Spool:
                 self.append(messages)
                 return
             number = self._segments[0].number - 1
+            self._forget_old_positions()
             with self._opened(number) as file:
                 segment = _Segment(number, self._path(number), 0, deque())
                 self._segments.insert(0, segment)
                 self._write(file, segment, messages)
                 os.fdatasync(file.fileno())
+            self._save_cursor()
             self.rewind()
 
     def read(self) -> Frame | None:
@@ -175,7 +180,7 @@ class Spool:
                     segment.frames.popleft()
                 if not segment.frames:
                     self._drop(segment)
-            self._remember()
+            self._save_cursor()
 
     @property
     def sync_is_due(self) -> bool:
@@ -205,31 +210,52 @@ class Spool:
             raise SpoolBusy(str(self.folder)) from None
         return lock
 
-    def _found(self, number: int, at: int) -> list[_Segment]:
-        """What an earlier process left; of the segment with that number it was done with all before that byte."""
-        found = []
+    def _read_segments(self, positions: Mapping[int, int]) -> list[_Segment]:
+        """What an earlier process left behind its position in each segment."""
+        segments = []
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             segment = _Segment(int(path.stem), path, path.stat().st_size, deque())
-            segment.frames.extend(one for one in _frames(path) if segment.number != number or one[0] >= at)
+            position = positions.get(segment.number, 0)
+            segment.frames.extend(frame for frame in _frames(path) if frame[0] >= position)
             if segment.frames:
-                found.append(segment)
+                segments.append(segment)
             else:
                 path.unlink()
-        return found
+        return segments
 
-    def _remembered(self) -> tuple[int, int]:
-        raw = os.pread(self._cursor, _CURSOR.size, 0)
-        if len(raw) != _CURSOR.size:
-            return 0, 0
-        number, at, check = _CURSOR.unpack(raw)
-        return (number, at) if check == zlib.crc32(raw[:16]) else (0, 0)
+    def _read_cursor(self) -> dict[int, int]:
+        """The byte up to which each segment is consumed; a position that is damaged is left out."""
+        raw, positions = os.pread(self._cursor, self._cursor_bytes, 0), dict[int, int]()
+        for start in range(0, len(raw) - _POSITION.size + 1, _POSITION.size):
+            number, at, check = _POSITION.unpack_from(raw, start)
+            if check == zlib.crc32(raw[start : start + 16]):
+                positions[number] = max(at, positions.get(number, 0))
+        return positions
 
-    def _remember(self) -> None:
-        """Where the first message is. Where that cannot be written, the next process sends more than it must."""
-        first = (self._segments[0].number, self._segments[0].frames[0][0]) if self._segments else (self._next, 0)
-        raw = _CURSOR.pack(*first, 0)[:16]
+    def _save_cursor(self) -> None:
+        """Where it cannot be written, the next process sends more than it must."""
         with suppress(OSError):
-            os.pwrite(self._cursor, raw + zlib.crc32(raw).to_bytes(4, "little"), 0)
+            self._write_cursor()
+
+    def _write_cursor(self) -> None:
+        starts = [(segment.number, segment.frames[0][0]) for segment in self._segments if segment.frames]
+        first, later = starts[:1] or [(self._next, 0)], [start for start in starts[1:] if start[1]]
+        raw = b"".join(_position(*start) for start in (*first, *later))
+        os.pwrite(self._cursor, raw, 0)
+        if len(raw) < self._cursor_bytes:
+            os.ftruncate(self._cursor, len(raw))
+        self._cursor_bytes = len(raw)
+
+    def _forget_old_positions(self) -> None:
+        """Make sure that no position on disk is of an earlier segment with the number of a new one.
+
+        Raises SpoolFull: with such a position the next process would skip messages.
+        """
+        try:
+            self._write_cursor()
+            os.fdatasync(self._cursor)
+        except OSError as error:
+            raise SpoolFull(str(self.folder), error.strerror or str(error)) from error
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:012d}{SUFFIX}"
@@ -307,6 +333,11 @@ class Spool:
         segment.frames = deque(one for one in segment.frames if one[0] < at)
         if not segment.frames:
             self._drop(segment)
+
+
+def _position(number: int, at: int) -> bytes:
+    raw = _POSITION.pack(number, at, 0)[:16]
+    return raw + zlib.crc32(raw).to_bytes(4, "little")
 
 
 def _packed(one: Kept) -> bytes:
