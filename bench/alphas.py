@@ -17,7 +17,7 @@ from pymongo.collection import Collection
 
 from bench import alphas_fetch
 from bench.figure import Figure, spread
-from marketdata_assets.alphas import documents, ingest, layout, sample
+from marketdata_assets.alphas import documents, ingest, layout
 from marketdata_assets.alphas.archive import instant
 from marketdata_assets.alphas.importer import Package, Prepared, digest, prepare
 from marketdata_assets.alphas.merge import merge
@@ -27,6 +27,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import mongo
+from marketdata_demo import sample_alphas
 
 MONTH = "2024-01"
 DOCUMENTS = 20_000
@@ -61,8 +62,8 @@ def figures() -> Iterator[Figure]:
 def merge_figure() -> Figure:
     """Newer versions into stored documents: merged document and changed paths, dicts in and dicts out."""
     random = Random(1)
-    alphas = sample.alphas("lk", "regular", MONTH, MERGES)
-    pairs = [(_document(alpha), _document(sample.modified(alpha, random))) for alpha in alphas]
+    alphas = sample_alphas.alphas("lk", "regular", MONTH, MERGES)
+    pairs = [(_document(alpha), _document(sample_alphas.modified(alpha, random))) for alpha in alphas]
     rates = []
     for _ in range(7):
         started = time.process_time()
@@ -145,7 +146,7 @@ def import_figures(uri: str, root: Path, lines: list[bytes]) -> Iterator[Figure]
 
 def _write_packages(root: Path) -> list[bytes]:
     by_day: dict[Any, list[bytes]] = {}
-    for alpha in sample.alphas("lk", "regular", MONTH, DOCUMENTS):
+    for alpha in sample_alphas.alphas("lk", "regular", MONTH, DOCUMENTS):
         moment = instant(alpha["dateCreated"])
         assert moment
         by_day.setdefault(moment.date(), []).append(json.dumps(alpha, separators=(",", ":")).encode())

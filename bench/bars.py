@@ -19,12 +19,13 @@ from psycopg.conninfo import make_conninfo
 
 from bench.figure import Figure, spread
 from bench.server import Cost, Server, psql_copy, rows_in
-from marketdata_assets.bars import kline, sample, schema
+from marketdata_assets.bars import kline, schema
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.layout import BOM, COLUMNS, PRICES, TABLE_COLUMNS
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from marketdata_demo import sample_bars
 
 TABLE = "stock_1min_qfq"
 YEAR = 2023
@@ -50,7 +51,7 @@ def figures() -> Iterator[Figure]:
 def load_figures(server: Server, home: Path) -> Iterator[Figure]:
     """Fresh load of zipped CSV against the floor and a peer, in turn; then the memory of one loading process."""
     stocks = [(f"sh{600000 + number}", "浦发银行") for number in range(STOCKS)]
-    archive = sample.write_year(home / "bars", YEAR, stocks)
+    archive = sample_bars.write_year(home / "bars", YEAR, stocks)
     clean = _unpack_clean(archive, home / "clean.csv")
     floor, ours, peer = [], [], []
     for _ in range(ROUNDS):
@@ -203,7 +204,9 @@ def _refresh_figure(
 def reload_figure(server: Server, home: Path) -> Figure:
     """A second run over a year of MEMBERS members, none of them changed."""
     folder = home / "many"
-    text = sample.csv_bytes(sample.stock_year("sh600000", "浦发银行", sample.weekdays(YEAR)[:1], 1).head(5))
+    text = sample_bars.csv_bytes(
+        sample_bars.stock_year("sh600000", "浦发银行", sample_bars.weekdays(YEAR)[:1], 1).head(5)
+    )
     folder.mkdir()
     with zipfile.ZipFile(folder / f"{YEAR}_1min.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(MEMBERS):
@@ -230,7 +233,7 @@ def aggregate_figures() -> Iterator[Figure]:
         admin.execute("DROP DATABASE IF EXISTS bench_bars WITH (FORCE)")
         admin.execute("CREATE DATABASE bench_bars")
         dsn = make_conninfo(named, dbname="bench_bars")
-        sample.write_year(Path(folder), YEAR, [(f"sh{600000 + number}", "浦发银行") for number in range(10)])
+        sample_bars.write_year(Path(folder), YEAR, [(f"sh{600000 + number}", "浦发银行") for number in range(10)])
         months = [f"{YEAR}-{month:02d}" for month in range(1, 13)]
         ingest(dsn, Path(folder), months, run_id="bench", fanout=Fanout(preload=("marketdata_assets.bars.ingest",)))
         kline.refresh(dsn, months)

@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 
 from bench.figure import Figure, spread
-from marketdata_assets.bars import sample
 from marketdata_assets.cli.instance import run_job
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from marketdata_demo import sample_bars
 
 FIRST, LAST = "2000-01", "2024-12"
 
@@ -43,7 +43,7 @@ def backfill_figure() -> Figure:
         settings = Settings(home=home / "stack", postgres_dsn=None)
         for year in range(2000, 2025):
             stocks = [("sh600000", "浦发银行")]
-            sample.write_year(home / "bars", year, stocks, until=sample.weekdays(year)[20])
+            sample_bars.write_year(home / "bars", year, stocks, until=sample_bars.weekdays(year)[20])
         with LocalStack(settings, services=("postgres",)) as stack:
             assert run_job(settings, stack.endpoints, "bars_repair", (FIRST, LAST)).success
             taken = []

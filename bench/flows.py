@@ -20,10 +20,11 @@ from bench.figure import Figure, spread
 from bench.peers import NoPeer, environment
 from bench.server import Server, psql_copy, rows_in
 from marketdata_assets.defs import flows as shipped
-from marketdata_assets.flows import sample, storage
+from marketdata_assets.flows import storage
 from marketdata_assets.flows.definition import FlowDefinition, read
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from marketdata_demo import sample_flows
 
 DEFINITION = Path(shipped.__file__).parent / "stock_daily" / "defs.yaml"
 LAST = dt.date(2024, 6, 28)
@@ -64,7 +65,7 @@ def figures() -> Iterator[Figure]:
 def load_figures(server: Server, home: Path) -> Iterator[Figure]:
     """A million rows with handlers and quality gate, the same rows by psql, and the same work by peers, in turn."""
     data = home / "big"
-    sample.write(data / flow().loader.folder, STOCKS, LAST, DAYS)
+    sample_flows.write(data / flow().loader.folder, STOCKS, LAST, DAYS)
     dsn = server.fresh()
     first = _load(dsn, data)
     clean = _exported(dsn, home / "clean.csv")
@@ -127,7 +128,7 @@ def _peers(server: Server, data: Path, rows: int) -> Iterator[tuple[str, dict[st
 def small_figures(server: Server, home: Path) -> Iterator[Figure]:
     """Many small files, and then the same again, unchanged."""
     data = home / "small"
-    sample.write(data / flow().loader.folder, SMALL_FILES, LAST, SMALL_DAYS)
+    sample_flows.write(data / flow().loader.folder, SMALL_FILES, LAST, SMALL_DAYS)
     first = [_load(server.fresh(), data) for _ in range(ROUNDS)]
     assert all(one["files"] == SMALL_FILES for one in first)
     dsn = server.fresh()

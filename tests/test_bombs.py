@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from marketdata_assets.bars import sample
+from marketdata_demo import sample_bars
 
 MB = 1024 * 1024
 UNFOLDED = 1024 * MB
@@ -63,7 +63,7 @@ def gzipped(head: bytes) -> bytes:
 def bars_header() -> bytes:
     """The first line of a file of minute bars."""
     day = [dt.date(2024, 1, 5)]
-    return sample.csv_bytes(sample.stock_year("sh600000", "name", day, 7)).splitlines(keepends=True)[0]
+    return sample_bars.csv_bytes(sample_bars.stock_year("sh600000", "name", day, 7)).splitlines(keepends=True)[0]
 
 
 def zstd() -> bytes:

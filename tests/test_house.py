@@ -14,11 +14,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from marketdata_assets.addresses import without_password
-from marketdata_assets.bars import sample
 from marketdata_assets.definitions import defs
 from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS
 from marketdata_assets.resources import Postgres
 from marketdata_assets.settings import Settings
+from marketdata_demo import sample_bars
 
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "marketdata_assets"
@@ -307,7 +307,7 @@ def test_password_never_reaches_events_or_metadata(
 ) -> None:
     parts = conninfo_to_dict(dsn)
     where = f"{parts['host']}:{parts['port']}/{parts['dbname']}"
-    data = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", sample.weekdays(2014)[:2], 7))
+    data = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", sample_bars.weekdays(2014)[:2], 7))
     with zipfile.ZipFile(tmp_path / "2014_1min.zip", "w") as archive:
         archive.writestr("sz000001_2014.csv", data)
     monkeypatch.setenv("MARKETDATA_BARS_DIR", str(tmp_path))

@@ -10,8 +10,6 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from marketdata_assets.alphas import sample as sample_alphas
-from marketdata_assets.bars import sample
 from marketdata_assets.cli import bars, exchanges, flows, output, symbols, ticks, told
 from marketdata_assets.cli.alphas import run
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
@@ -76,6 +74,8 @@ def demo(
 
 def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
     """Write an archive of invented alphas for the last whole months and import it; nobody is asked over the network."""
+    from marketdata_demo import sample_alphas
+
     months = months_between(None, alphas=True)[-1 - ALPHA_MONTHS : -1]
     outcomes = {}
     for seed, account in enumerate(ALPHA_ACCOUNTS):
@@ -87,7 +87,7 @@ def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
 
 def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:
     """Write files of invented bars and order books and load them; nobody is asked over the network."""
-    from marketdata_assets.ticks import sample as sample_ticks
+    from marketdata_demo import sample_ticks
 
     # Beside the folder of ticks: every CSV file in there is read as bars.
     listed = settings.root / "ticks_symbols.csv"
@@ -104,11 +104,11 @@ def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:
 def load_flows(settings: Settings, say: Callable[[str], None], quiet: bool) -> dict[str, RunOutcome]:
     """Write the vendor's daily files of invented stocks and run the shipped flows over them."""
     from marketdata_assets.defs.flows import own
-    from marketdata_assets.flows import sample as sample_daily
+    from marketdata_demo import sample_flows
 
     folder = settings.flows_data_folder / "stock_daily"
     if not any(folder.glob("*.csv")):
-        written = sample_daily.write(folder, DAILY_FILES, today() - dt.timedelta(days=1))
+        written = sample_flows.write(folder, DAILY_FILES, today() - dt.timedelta(days=1))
         say(f"{len(written)} daily files written to {folder}")
     outcomes = {}
     for one in own.shipped():
@@ -125,10 +125,12 @@ def today() -> dt.date:
 
 def write_samples(folder: Path) -> list[Path]:
     """Write the sample years that are missing, the current one up to yesterday; files that are there stay."""
+    from marketdata_demo import sample_bars
+
     now = today()
     written = []
     for year in range(now.year - YEARS + 1, now.year + 1):
         until = min(dt.date(year, 12, 31), now - dt.timedelta(days=1))
-        if not (folder / f"{year}_1min.zip").exists() and sample.weekdays(year, until):
-            written.append(sample.write_year(folder, year, until=until))
+        if not (folder / f"{year}_1min.zip").exists() and sample_bars.weekdays(year, until):
+            written.append(sample_bars.write_year(folder, year, until=until))
     return written

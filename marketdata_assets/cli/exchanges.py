@@ -168,8 +168,8 @@ def _round(outcome: RunOutcome) -> dict[str, Any]:
 def load_sample(settings: Settings, today: dt.date, quiet: bool) -> Sequence[RunOutcome]:
     """Write captures of an invented market around the last midnight but one, and load them; nobody is asked over the
     network."""
-    from marketdata_assets.exchanges.sample.captures import write
-    from marketdata_assets.exchanges.sample.market import Plan
+    from marketdata_demo.venues.captures import write
+    from marketdata_demo.venues.market import Plan
 
     midnight = dt.datetime.combine(today - dt.timedelta(days=1), dt.time(), dt.UTC)
     start = midnight - dt.timedelta(minutes=SAMPLE_MINUTES // 2)

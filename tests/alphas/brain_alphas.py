@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from marketdata_assets.alphas import sample
 from marketdata_assets.alphas.layout import Kind
+from marketdata_demo import sample_alphas
 
 EASTERN = ZoneInfo("America/New_York")
 LETTERS = string.digits + string.ascii_letters
@@ -26,7 +26,7 @@ class Alpha:
 
 
 def served(document: dict[str, Any]) -> Alpha:
-    """A document, say of `sample.alphas`, for the server to hand out."""
+    """A document, say of `sample_alphas.alphas`, for the server to hand out."""
     kind: Kind = "super" if document["type"] == "SUPER" else "regular"
     created = dt.datetime.fromisoformat(document["dateCreated"]).astimezone(dt.UTC)
     return Alpha(document["id"], kind, created, json.dumps(document, ensure_ascii=False).encode())
@@ -36,7 +36,7 @@ def make(
     number: int, created: dt.datetime, kind: Kind = "regular", *, modified: dt.datetime | None = None, **fields: Any
 ) -> Alpha:
     """The alpha of this number; the same arguments give the same bytes. `fields` replace top-level ones."""
-    [document] = sample.alphas("server", kind, "2024-11", 1, number)
+    [document] = sample_alphas.alphas("server", kind, "2024-11", 1, number)
     modified = modified or created + dt.timedelta(seconds=1)
     dates = {"dateCreated": created.astimezone(EASTERN), "dateModified": modified.astimezone(EASTERN)}
     texts = {name: moment.isoformat() for name, moment in dates.items()}

@@ -12,7 +12,7 @@ import pytest
 from archives import ACCOUNT, MONTH, alpha, on_disk, pack, packed, put
 from dying import child
 
-from marketdata_assets.alphas import sample
+from marketdata_demo import sample_alphas
 
 FILE_STEPS = (
     *((os, name) for name in ("replace", "unlink", "fsync", "mkdir", "pread")),
@@ -54,7 +54,7 @@ def test_a_kill_at_any_write_loses_nothing(tmp_path: Path, zstd: bool) -> None:
 def test_processes_packaging_the_same_month_at_once_end_in_the_same_files(tmp_path: Path) -> None:
     together, alone = tmp_path / "together", tmp_path / "alone"
     for root in (together, alone):
-        sample.write_archive(root, ACCOUNT, ["2024-10", MONTH], regular=200, superalphas=0)
+        sample_alphas.write_archive(root, ACCOUNT, ["2024-10", MONTH], regular=200, superalphas=0)
     pack(alone)
     code = (
         "import sys; from pathlib import Path; from marketdata_assets.alphas.packages import package\n"

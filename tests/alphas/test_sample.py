@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from archives import ACCOUNT, names, on_disk
 
-from marketdata_assets.alphas import packages, sample
+from marketdata_assets.alphas import packages
 from marketdata_assets.alphas.archive import instant
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.windows import month_window
+from marketdata_demo import sample_alphas
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -17,7 +18,7 @@ from marketdata_assets.alphas.windows import month_window
 def test_alphas_have_the_shape_of_real_ones(fixtures: Path, kind: Kind, month: str) -> None:
     (path,) = (fixtures / f"brain/alpha_{kind}").glob("*.json")
     recorded = json.loads(path.read_text())
-    found = list(sample.alphas(ACCOUNT, kind, month, 100))
+    found = list(sample_alphas.alphas(ACCOUNT, kind, month, 100))
     assert {frozenset(alpha) for alpha in found} == {frozenset(recorded)}
     assert all(alpha["settings"].keys() <= recorded["settings"].keys() for alpha in found)
     assert all(alpha["is"].keys() <= recorded["is"].keys() for alpha in found)
@@ -26,7 +27,7 @@ def test_alphas_have_the_shape_of_real_ones(fixtures: Path, kind: Kind, month: s
 
 
 def test_alphas_cover_what_real_ones_differ_in() -> None:
-    found = list(sample.alphas(ACCOUNT, "regular", "2024-11", 200))
+    found = list(sample_alphas.alphas(ACCOUNT, "regular", "2024-11", 200))
     assert {len(alpha["id"]) for alpha in found} == {7, 8}
     assert {alpha["dateCreated"][-6:] for alpha in found} == {"-04:00", "-05:00"}
     assert len({alpha["id"] for alpha in found}) == 200
@@ -39,7 +40,7 @@ def test_alphas_cover_what_real_ones_differ_in() -> None:
 
 def test_alphas_lie_in_their_month_and_are_modified_later() -> None:
     window = month_window("2024-03")
-    found = list(sample.alphas(ACCOUNT, "super", "2024-03", 100))
+    found = list(sample_alphas.alphas(ACCOUNT, "super", "2024-03", 100))
     moments = [instant(alpha["dateCreated"]) for alpha in found]
     assert all(moment and window.start <= moment < window.end for moment in moments)
     assert moments == sorted(moment for moment in moments if moment)
@@ -47,8 +48,8 @@ def test_alphas_lie_in_their_month_and_are_modified_later() -> None:
 
 
 def test_equal_arguments_give_equal_alphas() -> None:
-    def made(account: str = ACCOUNT, seed: int = 7) -> list[sample.Document]:
-        return list(sample.alphas(account, "regular", "2024-11", 5, seed))
+    def made(account: str = ACCOUNT, seed: int = 7) -> list[sample_alphas.Document]:
+        return list(sample_alphas.alphas(account, "regular", "2024-11", 5, seed))
 
     assert made() == made()
     assert made() != made(seed=8)
@@ -56,7 +57,7 @@ def test_equal_arguments_give_equal_alphas() -> None:
 
 
 def test_an_archive_is_packaged_whole_and_written_once(tmp_path: Path) -> None:
-    written = sample.write_archive(tmp_path, ACCOUNT)
+    written = sample_alphas.write_archive(tmp_path, ACCOUNT)
     reports = [
         packages.package(tmp_path, ACCOUNT, kind, month)
         for kind in KINDS
@@ -70,16 +71,16 @@ def test_an_archive_is_packaged_whole_and_written_once(tmp_path: Path) -> None:
     assert len(raw) == written.files
     assert any(path.read_bytes() == b"[]" for path in raw)
     before = on_disk(tmp_path)
-    assert sample.write_archive(tmp_path, ACCOUNT) == written
+    assert sample_alphas.write_archive(tmp_path, ACCOUNT) == written
     assert {path: path.stat() for path in raw} == raw
     packages.package(tmp_path, ACCOUNT, "regular", "2024-12")
     assert on_disk(tmp_path) == before
 
 
 def test_some_alphas_of_an_archive_come_again_newer(tmp_path: Path) -> None:
-    sample.write_archive(tmp_path, ACCOUNT, ["2024-10", "2024-11"])
+    sample_alphas.write_archive(tmp_path, ACCOUNT, ["2024-10", "2024-11"])
     packages.package(tmp_path, ACCOUNT, "regular", "2024-11")
-    first = {alpha["id"]: alpha for alpha in sample.alphas(ACCOUNT, "regular", "2024-11", 40)}
+    first = {alpha["id"]: alpha for alpha in sample_alphas.alphas(ACCOUNT, "regular", "2024-11", 40)}
     found = [
         json.loads(line)
         for path in packages.list_packages(tmp_path, ACCOUNT, "regular", ["2024-11"])

@@ -20,9 +20,9 @@ from bar_files import (
     table,
 )
 
-from marketdata_assets.bars.sample import csv_bytes, stock_year, write_year
 from marketdata_assets.bars.schema import ensure
 from marketdata_assets.stores import quarantine
+from marketdata_demo.sample_bars import csv_bytes, stock_year, write_year
 
 STOCKS = (("sh600001", "示例银行"), ("bj920001", "试验材料"), ("sz301001", "范例软件"))
 DAYS = [dt.date(2000, 1, 31), dt.date(2000, 2, 1), dt.date(2000, 12, 29)]

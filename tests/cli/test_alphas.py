@@ -15,11 +15,12 @@ from commands import PROGRAMS, answer, environment, marketdata, until
 from pymongo import MongoClient
 from typer.testing import CliRunner
 
-from marketdata_assets.alphas import layout, sample
+from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.cli import app
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local.stack import LocalStack
+from marketdata_demo import sample_alphas
 
 MONTH = "2024-11"
 NOVEMBER = month_window(MONTH)
@@ -90,7 +91,7 @@ def squeezed(text: str) -> str:
 
 
 def test_archive_lands_and_every_command_shows_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = sample.write_archive(lab.root, "arch.1", regular=20, superalphas=4)
+    written = sample_alphas.write_archive(lab.root, "arch.1", regular=20, superalphas=4)
     first = lab.run("ingest", "alphas", "--account", "arch.1")
     assert first.returncode == 0, first.stderr
     [line] = first.stdout.splitlines()
@@ -124,7 +125,7 @@ def test_archive_lands_and_every_command_shows_it(lab: Lab, monkeypatch: pytest.
 
     [refused] = lab.said("quarantine", "show", "alphas")["rows"]
     assert refused["reason"] == "no id"
-    assert json.loads(refused["raw"]) == sample.BAD_ELEMENT
+    assert json.loads(refused["raw"]) == sample_alphas.BAD_ELEMENT
     assert refused["place"].startswith("arch.1/primeval_data/all_regular_alphas/arch.1_2024-12-22")
     shown = lab.run("quarantine", "show", "alphas").stdout
     assert refused["place"].rpartition("/")[2] in shown
@@ -168,7 +169,7 @@ def test_accounts_tell_where_credentials_are_and_never_what_they_are(lab: Lab) -
     assert none.returncode == 0
     assert "write for instance" in none.stderr
     lab.accounts({"user_key": "ga"}, {"user_key": "gb", "enabled": False}, {"user_key": "gc.no"})
-    sample.write_archive(lab.root, "gd", months=["2024-10", "2024-11"], regular=2, superalphas=1)
+    sample_alphas.write_archive(lab.root, "gd", months=["2024-10", "2024-11"], regular=2, superalphas=1)
     secrets = {"MARKETDATA_BRAIN_EMAIL_GB": "canary@example.com", "MARKETDATA_BRAIN_PASSWORD_GB": PASSWORD}
     home = lab.stack.settings.root
     told = marketdata(home, "alphas", "accounts", "--json", **lab.variables(), **secrets)
@@ -232,7 +233,7 @@ def test_account_without_credentials_is_named_and_the_others_are_fetched(lab: La
 
 
 def test_package_that_cannot_be_read_is_named_and_the_rest_lands(lab: Lab) -> None:
-    sample.write_archive(lab.root, "bad", months=["2024-10", "2024-11"], regular=20, superalphas=2)
+    sample_alphas.write_archive(lab.root, "bad", months=["2024-10", "2024-11"], regular=20, superalphas=2)
     good = lab.said("ingest", "alphas", "--account", "bad", "--months", "2024-10")
     assert good["inserted"] == 22
     sick = layout.package_path(lab.root, "bad", "regular", NOVEMBER.start.date())
@@ -268,7 +269,7 @@ def test_package_that_cannot_be_read_is_named_and_the_rest_lands(lab: Lab) -> No
 def test_contradictions_are_refused_with_a_sentence_before_anything_runs(
     tmp_path: Path, options: list[str], sentence: str
 ) -> None:
-    sample.write_archive(tmp_path, "con", months=["2024-10"], regular=1, superalphas=1)
+    sample_alphas.write_archive(tmp_path, "con", months=["2024-10"], regular=1, superalphas=1)
     variables = {"MARKETDATA_HOME": str(tmp_path), "MARKETDATA_ALPHAS_DIR": str(tmp_path), "COLUMNS": "200"}
     refused = CliRunner(env=variables).invoke(app, ["ingest", "alphas", *options])
     assert refused.exit_code == 2, refused.output

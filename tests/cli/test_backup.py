@@ -18,14 +18,11 @@ from psycopg.conninfo import make_conninfo
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import packing
-from marketdata_assets.alphas import sample as sample_alphas
 from marketdata_assets.alphas.imports import import_accounts
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.alphas.modes import ImportOptions
-from marketdata_assets.bars import kline, sample
+from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
-from marketdata_assets.exchanges.sample.captures import write as write_captures
-from marketdata_assets.exchanges.sample.market import Plan
 from marketdata_assets.exchanges.tables import ohlcv, schema
 from marketdata_assets.exchanges.tables.captures import load_captures
 from marketdata_assets.exchanges.tables.watch import captures_in
@@ -35,6 +32,9 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.ticks import tables as ticks
 from marketdata_assets.ticks.records import Days
+from marketdata_demo import sample_alphas, sample_bars
+from marketdata_demo.venues.captures import write as write_captures
+from marketdata_demo.venues.market import Plan
 
 ALPHA_MONTHS = ("2024-10", "2024-11")
 START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
@@ -141,9 +141,9 @@ class Site:
 @pytest.fixture(scope="module")
 def site(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("site")
-    days = [day for day in sample.weekdays(2014) if day.month in (3, 4) and day.day <= 3]
+    days = [day for day in sample_bars.weekdays(2014) if day.month in (3, 4) and day.day <= 3]
     (home / "bars").mkdir()
-    data = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7)).split(b"\n")
+    data = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7)).split(b"\n")
     cells = data[5].split(b",")
     data[5] = b",".join([*cells[:3], b"inf", *cells[4:]])
     (home / "bars" / "sz000001_2014.csv").write_bytes(b"\n".join(data))

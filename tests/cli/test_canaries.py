@@ -25,11 +25,11 @@ from pymongo import MongoClient
 from tushare_server import TushareServer
 from unlimited import UNLIMITED
 
-from marketdata_assets.bars import sample
 from marketdata_assets.cli.instance import PROJECT
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
+from marketdata_demo import sample_bars
 
 CANARY = "canary8f3e71"
 """The beginning of every planted secret; nothing else has it."""
@@ -88,7 +88,7 @@ def planted(own: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     credentials.chmod(0o600)
     (folder / "providers.yaml").write_text(UNLIMITED)
     (folder / "bars").mkdir()
-    sample.write_year(folder / "bars", 2024, sample.STOCKS[:1], dt.date(2024, 1, 31))
+    sample_bars.write_year(folder / "bars", 2024, sample_bars.STOCKS[:1], dt.date(2024, 1, 31))
     (folder / "bars" / "2023_1min.zip").write_bytes(b"PK\x03\x04 cut off")
     with BrainServer() as brain, TushareServer(()) as tushare:
         variables = {

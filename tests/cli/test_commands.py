@@ -7,12 +7,12 @@ import pytest
 from commands import answer, apart, marketdata
 from plain_kline import expected_kline, file_rows
 
-from marketdata_assets.bars import sample
 from marketdata_assets.local.stack import LocalStack
+from marketdata_demo import sample_bars
 
 MONTHS = "2014-03:2014-04"
-DAYS = [day for day in sample.weekdays(2014) if day.month in (3, 4) and day.day <= 3]
-GOOD = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", DAYS, 7))
+DAYS = [day for day in sample_bars.weekdays(2014) if day.month in (3, 4) and day.day <= 3]
+GOOD = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", DAYS, 7))
 
 
 def with_one_bad_row(data: bytes) -> bytes:

@@ -8,20 +8,20 @@ import dagster as dg
 import pytest
 from commands import PROGRAMS, environment
 
-from marketdata_assets.bars import sample
 from marketdata_assets.cli.instance import PROJECT
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.defs.bars import repair
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.partitions import RANGE_END, RANGE_START
 from marketdata_assets.resources import BarFiles, Postgres
+from marketdata_demo import sample_bars
 
 
 def deliver(folder: Path) -> None:
-    days = [day for day in sample.weekdays(2014) if day.month == 3 and day.day <= 3]
-    frame = sample.stock_year("sz000001", "样本地产", days, 7)
+    days = [day for day in sample_bars.weekdays(2014) if day.month == 3 and day.day <= 3]
+    frame = sample_bars.stock_year("sz000001", "样本地产", days, 7)
     with zipfile.ZipFile(folder / "2014_1min.zip", "w") as archive:
-        archive.writestr("sz000001_2014.csv", sample.csv_bytes(frame))
+        archive.writestr("sz000001_2014.csv", sample_bars.csv_bytes(frame))
 
 
 def test_run_of_the_dagster_command_is_stored_with_its_events(

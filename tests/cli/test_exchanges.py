@@ -12,10 +12,10 @@ import pytest
 from commands import answer, marketdata
 
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
-from marketdata_assets.exchanges.sample.captures import Written, write
-from marketdata_assets.exchanges.sample.market import Plan
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
+from marketdata_demo.venues.captures import Written, write
+from marketdata_demo.venues.market import Plan
 
 YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
 START = dt.datetime.combine(YESTERDAY, dt.time(9), dt.UTC)

@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 import psycopg
 
-from marketdata_assets.bars import sample
 from marketdata_assets.definitions import defs
 from marketdata_assets.partitions import range_tags
 from marketdata_assets.settings import Settings
+from marketdata_demo import sample_bars
 
 BARS, KLINE = dg.AssetKey("stock_1min_qfq"), dg.AssetKey("stock_monthly_kline")
 STOCKS = (("sh600001", "示例银行"), ("sz000001", "样本地产"))
@@ -87,9 +87,9 @@ def deliver(
     age_seconds: float = QUIET,
 ) -> Path:
     """Write a yearly zip with the weekdays among the first three days of `months`, a while ago."""
-    days = [day for day in sample.weekdays(year) if day.month in months and day.day <= 3]
+    days = [day for day in sample_bars.weekdays(year) if day.month in months and day.day <= 3]
     members = {
-        f"{code}_{year}.csv": sample.csv_bytes(sample.stock_year(code, name, days, 7, dividend))
+        f"{code}_{year}.csv": sample_bars.csv_bytes(sample_bars.stock_year(code, name, days, 7, dividend))
         for code, name in stocks
     }
     return write_zip(folder / f"{year}_1min.zip", members, age_seconds)

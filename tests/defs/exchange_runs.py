@@ -12,11 +12,11 @@ from bar_runs import QUIET_LOG, repository
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
-from marketdata_assets.exchanges.sample.captures import Written, write
-from marketdata_assets.exchanges.sample.market import Plan
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.partitions import range_tags
 from marketdata_assets.stores import clickhouse
+from marketdata_demo.venues.captures import Written, write
+from marketdata_demo.venues.market import Plan
 
 TRADES, BARS, GAPS = map(dg.AssetKey, ("exchange_trades", "exchange_ohlcv_1m", "exchange_gaps"))
 YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)

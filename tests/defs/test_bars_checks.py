@@ -4,10 +4,11 @@ import dagster as dg
 import pytest
 from bar_runs import QUIET_LOG, STOCKS, Warehouse, definitions, deliver
 
-from marketdata_assets.bars import kline, sample
+from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import range_tags
+from marketdata_demo import sample_bars
 
 MONTHS = ("2014-03", "2014-04")
 POSITIVE = "code = '000001.SZ' AND month = '2014-03-01'"
@@ -156,7 +157,7 @@ def test_objections_are_counted_whole_and_a_few_are_shown(warehouse: Warehouse) 
 
 
 def test_negative_prices_are_legal(warehouse: Warehouse) -> None:
-    deliver(warehouse.folder, 2014, [3, 4], stocks=STOCKS, dividend=sample.DIVIDENDS["sh600001"])
+    deliver(warehouse.folder, 2014, [3, 4], stocks=STOCKS, dividend=sample_bars.DIVIDENDS["sh600001"])
     ingest(warehouse.dsn, warehouse.folder, MONTHS, run_id="test", fanout=Fanout(1))
     kline.refresh(warehouse.dsn, MONTHS)
     assert warehouse.rows("SELECT bool_and(high < 0), count(*) FROM stock_monthly_kline") == [(True, 4)]

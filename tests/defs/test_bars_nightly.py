@@ -4,8 +4,8 @@ from bar_runs import BARS, KLINE, Warehouse, deliver, write_zip
 from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
-from marketdata_assets.bars import sample
 from marketdata_assets.partitions import RANGE_END, RANGE_START
+from marketdata_demo import sample_bars
 
 
 def tonight(warehouse: Warehouse) -> list[tuple[str, str]]:
@@ -81,8 +81,8 @@ def test_kline_older_than_its_bars_is_due(either_warehouse: Warehouse) -> None:
 
 
 def test_zip_whose_members_name_the_year_is_due(warehouse: Warehouse) -> None:
-    days = [day for day in sample.weekdays(2014) if day.month == 3 and day.day <= 3]
-    data = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7))
+    days = [day for day in sample_bars.weekdays(2014) if day.month == 3 and day.day <= 3]
+    data = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7))
     path = write_zip(warehouse.folder / "bars.zip", {"sz000001_2014.csv": data})
     assert tonight(warehouse) == [("2014-01", "2014-12")]
     assert repair(warehouse) == [True]

@@ -12,8 +12,8 @@ import pytest
 from bar_runs import BARS, KLINE, Warehouse, deliver, failures, verdicts, write_zip
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 
-from marketdata_assets.bars import sample
 from marketdata_assets.partitions import BAR_MONTHS
+from marketdata_demo import sample_bars
 
 
 def rows_by_month(warehouse: Warehouse) -> dict[str, int]:
@@ -119,8 +119,8 @@ def test_metadata_of_the_kline_names_the_engine_and_draws_candles(
 
 
 def test_refused_rows_are_counted_and_the_books_still_balance(warehouse: Warehouse) -> None:
-    days = [day for day in sample.weekdays(2014) if day.month == 3 and day.day <= 3]
-    lines = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7)).split(b"\n")
+    days = [day for day in sample_bars.weekdays(2014) if day.month == 3 and day.day <= 3]
+    lines = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7)).split(b"\n")
     cells = lines[5].split(b",")
     lines[5] = b",".join([*cells[:3], b"inf", *cells[4:]])
     write_zip(warehouse.folder / "2014_1min.zip", {"sz000001_2014.csv": b"\n".join(lines)})
@@ -157,7 +157,7 @@ def test_truncated_file_fails_the_run_and_the_good_months_stay(warehouse: Wareho
 def test_one_bad_member_fails_its_months_and_its_neighbours_are_loaded(warehouse: Warehouse) -> None:
     deliver(warehouse.folder, 2014, [12])
     path = deliver(warehouse.folder, 2015, [1])
-    good = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", sample.weekdays(2015)[:2], 7))
+    good = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", sample_bars.weekdays(2015)[:2], 7))
     write_zip(path, {"sh600001_2015.csv": good.decode("utf-8-sig").encode("gbk"), "sz000001_2015.csv": good})
     result = warehouse.run("2014-12", "2015-01")
     assert not result.success

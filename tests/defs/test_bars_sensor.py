@@ -7,10 +7,10 @@ import dagster as dg
 import pytest
 from bar_runs import ALL_YEAR, BARS, Warehouse, aged, deliver, failures, repository, write_zip
 
-from marketdata_assets.bars import sample
 from marketdata_assets.defs.bars.automation import minute_bar_files_sensor
 from marketdata_assets.partitions import BAR_MONTHS, RANGE_END, RANGE_START
 from marketdata_assets.resources import BarFiles, Postgres
+from marketdata_demo import sample_bars
 
 Tick = tuple[list[tuple[str, str]], str | None]
 
@@ -71,7 +71,9 @@ def test_second_file_of_a_year_asks_for_that_year(warehouse: Warehouse) -> None:
     _, cursor = tick(warehouse)
     loose = warehouse.folder / "late" / "sz000001_2014.csv"
     loose.parent.mkdir()
-    loose.write_bytes(sample.csv_bytes(sample.stock_year("sz000001", "样本地产", sample.weekdays(2014)[:1], 7)))
+    loose.write_bytes(
+        sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", sample_bars.weekdays(2014)[:1], 7))
+    )
     aged(loose, 1800)
     ranges, cursor = tick(warehouse, cursor)
     assert ranges == [year(2014)]
@@ -123,10 +125,10 @@ def test_year_before_the_first_partition_asks_for_nothing(warehouse: Warehouse) 
 
 
 def test_loose_file_without_a_year_asks_for_the_months_inside(warehouse: Warehouse) -> None:
-    days = [day for day in sample.weekdays(2014) if day.month in (3, 6) and day.day <= 3]
+    days = [day for day in sample_bars.weekdays(2014) if day.month in (3, 6) and day.day <= 3]
     path = warehouse.folder / "correction.csv"
     path.parent.mkdir()
-    path.write_bytes(sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7)))
+    path.write_bytes(sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7)))
     aged(path, 1800)
     assert tick(warehouse)[0] == [("2014-03", "2014-03"), ("2014-06", "2014-06")]
 
@@ -185,8 +187,8 @@ def test_every_delivery_of_thousands_of_loose_files_is_noticed(warehouse: Wareho
 
 def test_run_keys_stay_short_however_many_files_there_are(warehouse: Warehouse) -> None:
     warehouse.folder.mkdir()
-    days = sample.weekdays(2014)[:1]
-    data = sample.csv_bytes(sample.stock_year("sz000001", "样本地产", days, 7))
+    days = sample_bars.weekdays(2014)[:1]
+    data = sample_bars.csv_bytes(sample_bars.stock_year("sz000001", "样本地产", days, 7))
     for number in range(200):
         path = warehouse.folder / f"correction of an evening {number}.csv"
         path.write_bytes(data[:400])

@@ -9,8 +9,8 @@ import pytest
 from bar_runs import failures, verdicts
 from flow_runs import PRICES, Mill
 
-from marketdata_assets.flows import sample
 from marketdata_assets.partitions import range_tags
+from marketdata_demo import sample_flows
 
 FRIDAY = dt.date(2026, 11, 20)
 NOVEMBER = range_tags("2026-11", "2026-11")
@@ -87,7 +87,7 @@ def test_indicators_of_the_recorded_file_equal_a_recomputation(fixtures: Path, m
 def test_many_files_land_and_cost_nothing_the_second_time(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo has a thousand of them."""
     monkeypatch.setenv("MARKETDATA_WORKERS", "2")
-    sample.write(mill.data / "stock_daily", 200, FRIDAY, days=12)
+    sample_flows.write(mill.data / "stock_daily", 200, FRIDAY, days=12)
     run = mill.run("stock_daily", NOVEMBER)
     assert run.success, failures(run)
     assert verdicts(run) == PASSED
@@ -100,7 +100,7 @@ def test_many_files_land_and_cost_nothing_the_second_time(mill: Mill, monkeypatc
 
 
 def test_bad_file_fails_the_run_by_name_and_the_others_land(mill: Mill) -> None:
-    sample.write(mill.data / "stock_daily", 3, FRIDAY, days=12)
+    sample_flows.write(mill.data / "stock_daily", 3, FRIDAY, days=12)
     mill.deliver("sz000999.csv", "not,the,header\n1,2,3\n")
     run = mill.run("stock_daily", NOVEMBER)
     assert not run.success
@@ -112,7 +112,7 @@ def test_bad_file_fails_the_run_by_name_and_the_others_land(mill: Mill) -> None:
 
 
 def test_refused_row_is_kept_with_its_line(mill: Mill) -> None:
-    sample.write(mill.data / "stock_daily", 1, FRIDAY)
+    sample_flows.write(mill.data / "stock_daily", 1, FRIDAY)
     run = mill.run("stock_daily", NOVEMBER)
     assert run.success
     assert verdicts(run) == PASSED

@@ -14,7 +14,7 @@ from brain_server import BrainServer  # noqa: E402
 from tushare_server import DAILY, TOKEN, TushareServer  # noqa: E402
 from yahoo_server import YahooServer  # noqa: E402
 
-from marketdata_assets.ticks.sample import STOCKS  # noqa: E402
+from marketdata_demo.sample_ticks import STOCKS  # noqa: E402
 
 EMAIL, PASSWORD = "lk@example.com", "secret"
 HALF_A_YEAR = (dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2024, 7, 1, tzinfo=dt.UTC))

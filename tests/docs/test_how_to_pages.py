@@ -17,14 +17,11 @@ from blocks_of_pages import PROJECT, SQL, blocks, how_to
 from commands import environment, marketdata, stack_on
 from walking import Stumbled, Variables, Walker
 
-from marketdata_assets.alphas import sample as sample_alphas
-from marketdata_assets.bars import sample as sample_bars
-from marketdata_assets.exchanges.sample.captures import write as write_captures
-from marketdata_assets.exchanges.sample.market import Plan
-from marketdata_assets.flows import sample as sample_daily
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
-from marketdata_assets.ticks import sample as sample_ticks
+from marketdata_demo import sample_alphas, sample_bars, sample_flows, sample_ticks
+from marketdata_demo.venues.captures import write as write_captures
+from marketdata_demo.venues.market import Plan
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +44,7 @@ def write_samples(folder: Path) -> None:
     sample_ticks.write(folder / "ticks", folder / "ticks_symbols.csv", today, stocks=sample_ticks.STOCKS[:2], months=1)
     yesterday = dt.datetime.combine(today - dt.timedelta(days=1), dt.time(), dt.UTC)
     write_captures(folder / "captures", Plan(yesterday, minutes=4))
-    sample_daily.write(folder / "flows_data" / "stock_daily", 2, today - dt.timedelta(days=1), days=10)
+    sample_flows.write(folder / "flows_data" / "stock_daily", 2, today - dt.timedelta(days=1), days=10)
 
 
 @pytest.fixture(scope="module")

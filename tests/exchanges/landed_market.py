@@ -11,11 +11,11 @@ from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.outcomes import DeadLetter
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, Record, Trade
 from marketdata_assets.exchanges.replay import Feed, feed_of
-from marketdata_assets.exchanges.sample.captures import VOICES, entries
-from marketdata_assets.exchanges.sample.market import MINUTE_MS, NS, VENUES, Plan
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
+from marketdata_demo.venues.captures import VOICES, entries
+from marketdata_demo.venues.market import MINUTE_MS, NS, VENUES, Plan
 
 MINUTE_NS = MINUTE_MS * NS
 

@@ -10,10 +10,10 @@ from clickhouse_connect.driver.client import Client
 from landed_market import PlainBar, land, plain_bars, records, standing_bars
 
 from marketdata_assets.exchanges.records import Gap, Trade
-from marketdata_assets.exchanges.sample.market import Plan
 from marketdata_assets.exchanges.tables import ohlcv, schema
 from marketdata_assets.exchanges.tables.ohlcv import DayReport
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from marketdata_demo.venues.market import Plan
 
 NOW = dt.datetime(2026, 1, 9, tzinfo=dt.UTC)
 DAY = dt.date(2026, 1, 5)

@@ -9,12 +9,12 @@ from landed_market import land, records
 from msgspec.structs import replace
 
 from marketdata_assets.exchanges.records import Gap, Kline, OrderBook, Record, Trade
-from marketdata_assets.exchanges.sample.market import Plan
 from marketdata_assets.exchanges.tables import checks, ohlcv
 from marketdata_assets.exchanges.tables.checks import Question
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.findings import Finding
+from marketdata_demo.venues.market import Plan
 
 START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)
 DAY = START.date()

@@ -11,8 +11,8 @@ from marketdata_assets.exchanges.captures.reading import open_capture
 from marketdata_assets.exchanges.outcomes import Control
 from marketdata_assets.exchanges.records import Exchange, Gap, Kline, Record, Trade
 from marketdata_assets.exchanges.replay import feed_of, replay
-from marketdata_assets.exchanges.sample.captures import VOICES, write
-from marketdata_assets.exchanges.sample.market import MINUTE_MS, NS, VENUES, Plan, markets
+from marketdata_demo.venues.captures import VOICES, write
+from marketdata_demo.venues.market import MINUTE_MS, NS, VENUES, Plan, markets
 
 START = dt.datetime(2026, 1, 5, 23, 50, tzinfo=dt.UTC)
 PLAN = Plan(START, minutes=12, lost_trades=3)

@@ -6,23 +6,20 @@ from pathlib import Path
 
 from marketdata_assets.alphas import ingest as import_alphas
 from marketdata_assets.alphas import packing
-from marketdata_assets.alphas import sample as sample_alphas
 from marketdata_assets.bars import ingest as load_bars
 from marketdata_assets.bars import kline
-from marketdata_assets.bars import sample as sample_bars
 from marketdata_assets.defs.flows import own
-from marketdata_assets.exchanges.sample import captures as sample_captures
-from marketdata_assets.exchanges.sample.market import Plan
 from marketdata_assets.exchanges.tables import captures, ohlcv
 from marketdata_assets.exchanges.tables import schema as exchange_tables
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.flows import sample as sample_daily
 from marketdata_assets.flows.run import run_flow
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import factors, load, order_book, providers_file, tables
-from marketdata_assets.ticks import sample as sample_ticks
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
+from marketdata_demo import sample_alphas, sample_bars, sample_flows, sample_ticks
+from marketdata_demo.venues import captures as sample_captures
+from marketdata_demo.venues.market import Plan
 
 NOW = dt.datetime(2025, 2, 3, 12, tzinfo=dt.UTC)
 MONTH = "2025-01"
@@ -67,7 +64,7 @@ def fill_postgres(dsn: str, folder: Path) -> None:
     sample_bars.write_year(folder / "bars", 2025, until=dt.date(2025, 1, 3))
     load_bars.ingest(dsn, folder / "bars", [MONTH], run_id=RUN, fanout=Fanout(1))
     kline.refresh(dsn, [MONTH])
-    sample_daily.write(folder / "flows" / "stock_daily", 3, NOW.date(), days=40)
+    sample_flows.write(folder / "flows" / "stock_daily", 3, NOW.date(), days=40)
     [flow] = [one.flow for one in own.shipped() if one.name == "stock_daily"]
     assert flow
     run_flow(flow, dsn, folder / "flows", run_id=RUN, fanout=Fanout(1))

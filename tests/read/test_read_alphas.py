@@ -12,11 +12,11 @@ import pytest
 from pymongo import MongoClient, monitoring
 
 from marketdata_assets import read
-from marketdata_assets.alphas import sample
 from marketdata_assets.alphas.documents import read as as_stored
 from marketdata_assets.read.alphas import USUAL
 from marketdata_assets.read.errors import CannotRead, NaiveTime, OddValue, UnknownColumn, UnknownName
 from marketdata_assets.stores.mongo import CODEC
+from marketdata_demo import sample_alphas
 
 Client = MongoClient[dict[str, Any]]
 CREATED = dt.datetime(2024, 11, 27, 9, tzinfo=dt.UTC)
@@ -41,7 +41,7 @@ def alpha(name: str, hours: int = 0, **fields: Any) -> dict[str, Any]:
 
 
 def test_alphas_of_the_sample_have_the_usual_columns(mongo_uri: str, mongo_client: Client, account: str) -> None:
-    lines = [json.dumps(one).encode() for one in sample.alphas(account, "regular", "2024-11", 20)]
+    lines = [json.dumps(one).encode() for one in sample_alphas.alphas(account, "regular", "2024-11", 20)]
     stored = [bson.decode(as_stored(line, "regular").bson, CODEC) for line in lines]
     put(mongo_client, account, *stored)
     found = read.alphas(accounts=account, connection=mongo_uri)

@@ -15,18 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from marketdata_assets.alphas import sample as sample_alphas
 from marketdata_assets.alphas.layout import KINDS
-from marketdata_assets.bars import sample as sample_bars
 from marketdata_assets.cli.instance import environment
 from marketdata_assets.collector.items import items
 from marketdata_assets.exchanges.records import Trade
-from marketdata_assets.exchanges.sample import captures as sample_captures
-from marketdata_assets.exchanges.sample.market import Coin, Plan
-from marketdata_assets.flows import sample as sample_daily
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
-from marketdata_assets.ticks import sample as sample_ticks
+from marketdata_demo import sample_alphas, sample_bars, sample_flows, sample_ticks
+from marketdata_demo.venues import captures as sample_captures
+from marketdata_demo.venues.market import Coin, Plan
 from tests.soak.servers import DAILY, TOKEN, UNLIMITED, Alpha, BinanceServer, BrainServer, TushareServer, make, publish
 
 FETCHED, ARCHIVED = "fetched", "archived"
@@ -172,8 +169,8 @@ class World:
         today = _now().date()
         # The first day stays, so the last delivery has every row that there ever was.
         self.since = self.since or today - dt.timedelta(days=80)
-        days = sum(day >= self.since for day in sample_daily.weekdays(today, 90))
-        sample_daily.write(folder, self.size.files, today, days=days)
+        days = sum(day >= self.since for day in sample_flows.weekdays(today, 90))
+        sample_flows.write(folder, self.size.files, today, days=days)
 
     # Exchanges.
 

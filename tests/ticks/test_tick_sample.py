@@ -8,29 +8,29 @@ import polars as pl
 import pytest
 from tick_clients import files_config
 
-from marketdata_assets.ticks import sample
 from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.records import FLAGS, Days, Delivery
+from marketdata_demo import sample_ticks
 
 TODAY = dt.date(2025, 6, 17)
 BOTH = Days(dt.date(2025, 4, 1), dt.date(2025, 5, 31))
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> sample.Written:
+def written(tmp_path_factory: pytest.TempPathFactory) -> sample_ticks.Written:
     folder = tmp_path_factory.mktemp("sample")
-    return sample.write(folder / "ticks", folder / "symbols.csv", TODAY)
+    return sample_ticks.write(folder / "ticks", folder / "symbols.csv", TODAY)
 
 
 @pytest.fixture(scope="module")
-def deliveries(written: sample.Written) -> dict[str, Delivery]:
+def deliveries(written: sample_ticks.Written) -> dict[str, Delivery]:
     files = Files(written.files[0].parent, files_config())
     return {symbol: asyncio.run(files.bars(symbol, BOTH)) for symbol in written.symbols}
 
 
 def test_bars_are_complete_but_for_what_the_report_says(
-    written: sample.Written, deliveries: dict[str, Delivery]
+    written: sample_ticks.Written, deliveries: dict[str, Delivery]
 ) -> None:
     listings = dict(pl.read_csv(written.symbols_file, try_parse_dates=True).select("symbol", "listed").iter_rows())
     assert sum(delivery.bars.height for delivery in deliveries.values()) == written.bars
@@ -66,7 +66,7 @@ def test_prices_stay_while_nobody_trades(deliveries: dict[str, Delivery]) -> Non
     assert silent.select(stays.all()).item()
 
 
-def test_books_of_the_last_day_are_read_without_a_refused_row(written: sample.Written) -> None:
+def test_books_of_the_last_day_are_read_without_a_refused_row(written: sample_ticks.Written) -> None:
     files = Files(written.files[0].parent, files_config())
     last = ashares().trading_days(BOTH)[-1]
     found = [asyncio.run(files.books(symbol, Days(last, last))) for symbol in written.symbols]
@@ -76,23 +76,23 @@ def test_books_of_the_last_day_are_read_without_a_refused_row(written: sample.Wr
     both = books.filter(pl.col("ask_price").list.len() > 0)
     assert 0 < books.height - both.height < 30
     assert (both["bid_price"].list.first() < both["ask_price"].list.first()).all()
-    assert (books["bid_price"].list.len() == sample.BOOK_DEPTH).all()
+    assert (books["bid_price"].list.len() == sample_ticks.BOOK_DEPTH).all()
 
 
-def test_equal_arguments_give_equal_files_that_are_written_once(tmp_path: Path, written: sample.Written) -> None:
-    again = sample.write(tmp_path / "ticks", tmp_path / "symbols.csv", TODAY)
+def test_equal_arguments_give_equal_files_that_are_written_once(tmp_path: Path, written: sample_ticks.Written) -> None:
+    again = sample_ticks.write(tmp_path / "ticks", tmp_path / "symbols.csv", TODAY)
     assert [path.read_bytes() for path in again.files] == [path.read_bytes() for path in written.files]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert sample.write(tmp_path / "ticks", tmp_path / "symbols.csv", TODAY) == again
+    assert sample_ticks.write(tmp_path / "ticks", tmp_path / "symbols.csv", TODAY) == again
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-    other = sample.write(tmp_path / "other", tmp_path / "other.csv", TODAY, seed=8)
+    other = sample_ticks.write(tmp_path / "other", tmp_path / "other.csv", TODAY, seed=8)
     assert other.files[0].read_bytes() != written.files[0].read_bytes()
 
 
 def test_a_day_is_the_same_whatever_else_is_written() -> None:
     days = ashares().trading_days(BOTH)
-    whole = sample.stock_bars(sample.STOCKS[0], days)
-    alone = sample.stock_bars(sample.STOCKS[0], days[7:8])
+    whole = sample_ticks.stock_bars(sample_ticks.STOCKS[0], days)
+    alone = sample_ticks.stock_bars(sample_ticks.STOCKS[0], days[7:8])
     assert whole.filter(pl.col("ts").str.starts_with(str(days[7]))).equals(alone)
 
 
@@ -100,4 +100,4 @@ def test_a_day_is_the_same_whatever_else_is_written() -> None:
     ("today", "months"), [(TODAY, ["2025-04", "2025-05"]), (dt.date(2026, 1, 31), ["2025-11", "2025-12"])]
 )
 def test_the_last_whole_months_are_written(today: dt.date, months: list[str]) -> None:
-    assert sample.last_months(today) == months
+    assert sample_ticks.last_months(today) == months

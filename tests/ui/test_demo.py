@@ -38,12 +38,11 @@ from pages import (
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 from running_ui import Marketdata, running, short_folder
 
-from marketdata_assets.bars import sample
 from marketdata_assets.cli.demo import DAILY_FILES
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
 from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
-from marketdata_assets.ticks import sample as sample_ticks
+from marketdata_demo import sample_bars, sample_ticks
 
 FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
@@ -107,11 +106,11 @@ def left(demo: Marketdata) -> list[str]:
 
 
 def write_a_day_a_month(path: Path, year: int) -> None:
-    days = {day.month: day for day in sample.weekdays(year)}
+    days = {day.month: day for day in sample_bars.weekdays(year)}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for code, name in sample.STOCKS:
-            frame = sample.stock_year(code, name, list(days.values()), 7, sample.DIVIDENDS.get(code, 0.0))
-            archive.writestr(f"{code}_{year}.csv", sample.csv_bytes(frame))
+        for code, name in sample_bars.STOCKS:
+            frame = sample_bars.stock_year(code, name, list(days.values()), 7, sample_bars.DIVIDENDS.get(code, 0.0))
+            archive.writestr(f"{code}_{year}.csv", sample_bars.csv_bytes(frame))
 
 
 def bar_files(home: Path) -> list[Path]:
@@ -124,7 +123,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ticks, exchanges, flows = others[:5], others[5:8], others[8:]
     rows = sum(len(file_rows(path)) for path in bar_files(home))
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
-    assert bars.endswith(f" rows/s; {len(sample.STOCKS)} codes, 0 files unchanged")
+    assert bars.endswith(f" rows/s; {len(sample_bars.STOCKS)} codes, 0 files unchanged")
     assert kline.startswith("monthly kline ")
     assert kline.endswith(" 7 checks passed")
     assert alphas.startswith("alphas        288 documents, 288 inserted, 0 updated, 0 unchanged, 0 rejected, ")
@@ -153,7 +152,7 @@ def test_kline_is_right_to_the_last_digit(home: Path, demo: Marketdata) -> None:
     with psycopg.connect(found.urls["postgres_dsn"]) as connection:
         lines = connection.execute(KLINE_QUERY).fetchall()
     assert lines == expected_kline(*bar_files(home))
-    assert len({code for _, code, *_ in lines}) == len(sample.STOCKS)
+    assert len({code for _, code, *_ in lines}) == len(sample_bars.STOCKS)
     assert len({month for month, *_ in lines}) >= 24
     assert any(line[3] < 0 for line in lines)
 
@@ -287,7 +286,7 @@ def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home
     said = answer(again)
     assert said["success"] is True
     assert (said["bars"]["rows"], said["bars"]["rejected"], said["bars"]["files_loaded"]) == (0, 0, 0)
-    assert said["bars"]["files_unchanged"] == len(sample.STOCKS) * len(before)
+    assert said["bars"]["files_unchanged"] == len(sample_bars.STOCKS) * len(before)
     assert said["kline"]["months"] == len(BAR_MONTHS.get_partition_keys())
     assert (said["checks_passed"], said["checks_failed"], said["error"]) == (7, [], None)
     assert (said["alphas"]["documents"], said["alphas"]["success"]) == (0, True)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from marketdata_assets.exchanges.captures.entry import Entry
-from marketdata_assets.exchanges.sample.market import (
+from marketdata_demo.venues.market import (
     DELAY_MS,
     MINUTE_MS,
     NS,

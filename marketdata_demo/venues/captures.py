@@ -9,8 +9,8 @@ from typing import NamedTuple
 from marketdata_assets.exchanges.captures.entry import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.sample import binance, deribit, okx
-from marketdata_assets.exchanges.sample.market import VENUES, Market, Plan, markets
+from marketdata_demo.venues import binance, deribit, okx
+from marketdata_demo.venues.market import VENUES, Market, Plan, markets
 
 
 class Voice(NamedTuple):
