@@ -1,0 +1,114 @@
+"""How a load ended, unit by unit; units in batches over workers; and lists of causes for a reader.
+
+A domain with further counts derives its own dataclass from UnitReport or LoadReport and adds fields with defaults.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.fanout import Done
+
+Outcome = Literal["ok", "empty", "unsupported", "failed", "unchanged", "removed"]
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """How one unit ended.
+
+    Counts are rows: `read` from the source, `rows` loaded, `rejected` into quarantine, `skipped` left out on purpose.
+    `months` (`YYYY-MM`) are those whose rows changed, or, of a failed unit, those it leaves incomplete.
+    """
+
+    unit: str
+    outcome: Outcome
+    read: int = 0
+    rows: int = 0
+    rejected: int = 0
+    skipped: int = 0
+    months: tuple[str, ...] = ()
+    error: str | None = None
+
+
+Report = TypeVar("Report", bound=UnitReport)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class LoadReport(Generic[Report]):
+    """How all units of one load ended. `units` were worked on; `unchanged` counts those that needed no work."""
+
+    units: tuple[Report, ...]
+    unchanged: int
+    seconds: float
+
+    @property
+    def rows(self) -> int:
+        return self.total("rows")
+
+    @property
+    def rejected(self) -> int:
+        return self.total("rejected")
+
+    @property
+    def failed(self) -> tuple[Report, ...]:
+        return tuple(unit for unit in self.units if unit.outcome == "failed")
+
+    @property
+    def loaded_months(self) -> tuple[str, ...]:
+        """Months that units which did not fail have changed."""
+        return tuple(sorted({month for unit in self.units if unit.outcome != "failed" for month in unit.months}))
+
+    @property
+    def failed_months(self) -> tuple[str, ...]:
+        """Months that failed units leave incomplete."""
+        return tuple(sorted({month for unit in self.failed for month in unit.months}))
+
+    def count(self, outcome: Outcome) -> int:
+        """How many units ended so."""
+        return sum(unit.outcome == outcome for unit in self.units)
+
+    def total(self, field: str) -> int:
+        """The sum of a count over all units, such as `rows`."""
+        return sum(getattr(unit, field) for unit in self.units)
+
+
+def batches(
+    items: Iterable[Item],
+    size: Callable[[Item], int],
+    *,
+    max_bytes: int,
+    max_items: int,
+    group: Callable[[Item], Hashable] = lambda item: None,
+) -> list[list[Item]]:
+    """Neighbours together: up to `max_bytes` and `max_items` in a batch, never two groups; a larger item is alone."""
+    result: list[list[Item]] = []
+    left = 0
+    for item in items:
+        bytes_of_item = size(item)
+        if not result or left < bytes_of_item or len(result[-1]) >= max_items or group(result[-1][-1]) != group(item):
+            result.append([])
+            left = max_bytes
+        result[-1].append(item)
+        left -= bytes_of_item
+    return result
+
+
+def reports_of(batch: Done[list[Item], list[Report]], failed: Callable[[Item, str], Report]) -> list[Report]:
+    """The reports of one batch that a worker has finished.
+
+    A named error, such as StoreAway, ends the whole load and is raised. When the worker itself died, every item of the
+    batch becomes a report by `failed(item, cause)`.
+    """
+    if isinstance(batch.error, MarketDataError):
+        raise batch.error
+    if batch.error is not None:
+        return [failed(item, str(batch.error)) for item in batch.item]
+    return batch.answer or []
+
+
+def and_more(texts: Sequence[str], limit: int, separator: str = ", ") -> str:
+    """The first `limit` texts, and how many more there are: `a, b and 3 more`."""
+    listed = separator.join(texts[:limit])
+    return f"{listed} and {len(texts) - limit} more" if len(texts) > limit else listed

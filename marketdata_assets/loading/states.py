@@ -1,0 +1,42 @@
+"""The state of a partition: files and ledger compared. One enum with one order for all domains."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """States from the best to the worst; of several states of one partition the worst counts."""
+
+    EMPTY = "empty"  # loaded, and the source has no rows
+    OK = "ok"  # loaded and up to date
+    UNSUPPORTED = "unsupported"  # no source can deliver it
+    MISSING = "missing"  # never loaded
+    STALE = "stale"  # the source has changed since it was loaded
+    FAILED = "failed"  # the last load failed
+
+    @property
+    def rank(self) -> int:
+        """Position from the best (0) to the worst."""
+        return _ORDER.index(self)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a load is due: missing, stale or failed."""
+        return self in OUTDATED
+
+
+OUTDATED = (State.MISSING, State.STALE, State.FAILED)
+_ORDER = tuple(State)
+
+
+def worst(*states: State) -> State:
+    """The worst of some states. Raises ValueError when there is none."""
+    return max(states, key=lambda state: state.rank)
+
+
+def count(states: Iterable[State]) -> dict[State, int]:
+    """How many there are of each state, zeros included, in the order of the enum."""
+    counts = dict.fromkeys(State, 0)
+    for state in states:
+        counts[state] += 1
+    return counts

@@ -1,0 +1,94 @@
+"""Which files are new or changed since the last scan, and finished: the common part of all file sensors.
+
+A file is finished when two scans at least `quiet_seconds` apart, by the scanner's own clock, saw it in the same state.
+Modification times are compared with each other only, never with a clock, so those of another machine may be wrong.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+State = Any
+"""What of a file or group shows a change, as JSON: such as [files, bytes, newest modification time in ns]."""
+
+
+def _as_states(old: Any) -> dict[str, State]:
+    return dict.fromkeys(old, True) if isinstance(old, list) else dict(old)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan compared with a cursor, by key (a file, or a group of files that is handled as one).
+
+    `finished` keys are new or changed and complete; `unfinished` ones may still be written. `states` are those of now,
+    `handled` those that earlier scans handed out. `notes` are texts that the caller keeps by key, such as errors.
+    """
+
+    finished: tuple[str, ...]
+    unfinished: tuple[str, ...]
+    states: Mapping[str, State]
+    handled: Mapping[str, State]
+    notes: Mapping[str, str]
+    _observed: Mapping[str, tuple[State, int]] = field(repr=False)
+
+    def cursor(self, taken: Iterable[str], notes: Mapping[str, str] | None = None) -> str:
+        """The cursor to keep once the keys `taken` are handled; all others are handed out again by the next scan.
+
+        `notes` replaces the notes; those of keys that no longer exist are dropped.
+        """
+        done = set(taken)
+        handled = {key: self.states[key] if key in done else self.handled[key] for key in self._kept(done)}
+        observed = {key: seen for key, seen in self._observed.items() if key not in done}
+        kept = self.notes if notes is None else notes
+        content = {
+            "handled": handled,
+            "observed": observed,
+            "notes": {key: note for key, note in kept.items() if key in self.states},
+        }
+        return json.dumps(content, sort_keys=True, ensure_ascii=False)
+
+    def fingerprint(self, taken: Iterable[str]) -> str:
+        """A short text, the same for the same keys in the same states: for the key of a run."""
+        return fingerprint(json.dumps({key: self.states[key] for key in taken}, sort_keys=True))
+
+    def _kept(self, done: set[str]) -> list[str]:
+        return [key for key in self.states if key in done or key in self.handled]
+
+
+def compare(
+    cursor: str | None,
+    states: Mapping[str, State],
+    *,
+    now_ns: int,
+    quiet_seconds: float,
+    legacy: Callable[[Any], Mapping[str, State]] = _as_states,
+) -> Scan:
+    """Compare the present `states` with `cursor`, that of the scan before (None at first).
+
+    `now_ns` is the scanner's clock. With `quiet_seconds` 0 one observation is enough. `legacy` turns the JSON of a
+    cursor that an earlier version wrote into handled states; by default it is a map of states, or a list of keys.
+    """
+    content = json.loads(cursor) if cursor else {}
+    if not (isinstance(content, dict) and "handled" in content):
+        content = {"handled": dict(legacy(content)), "observed": {}, "notes": {}}
+    handled, before = content["handled"], content["observed"]
+    states = {key: json.loads(json.dumps(state)) for key, state in states.items()}
+    observed: dict[str, tuple[State, int]] = {}
+    finished: list[str] = []
+    unfinished: list[str] = []
+    for key, state in sorted(states.items()):
+        if key in handled and handled[key] == state:
+            continue
+        seen, since = before.get(key, (None, now_ns))
+        if seen != state or since > now_ns:
+            since = now_ns
+        observed[key] = (state, since)
+        (finished if now_ns - since >= quiet_seconds * 1e9 else unfinished).append(key)
+    return Scan(tuple(finished), tuple(unfinished), states, handled, content["notes"], observed)
+
+
+def fingerprint(*parts: object) -> str:
+    """Twelve hexadecimal digits that stand for `parts`, such as a name, a size and a modification time."""
+    return blake2b(" ".join(map(str, parts)).encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()

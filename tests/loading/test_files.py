@@ -1,0 +1,114 @@
+"""Which files and members are found, what they are called, and what a stream that fails raises."""
+
+import gzip
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import FileState, Opener, Unit, file_hash, members, walk
+
+
+def one_file(path: Path) -> FileState:
+    (state,) = walk(path.parent, keep=lambda name: name == path.name)
+    return state
+
+
+def zipped(path: Path, *names: str | bytes, method: int = zipfile.ZIP_DEFLATED) -> list[Unit]:
+    """A zip with members of these names; bytes are names without the UTF-8 flag."""
+    raw = [name if isinstance(name, bytes) else name.encode() for name in names]
+    masked = [chr(0xE000 + number) + "x" * (len(name) - 3) for number, name in enumerate(raw)]
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for number, mask in enumerate(masked):
+            archive.writestr(mask, f"member {number}")
+    data = path.read_bytes()
+    for name, mask, given in zip(raw, masked, names, strict=True):
+        data = data.replace(mask.encode(), name)
+        if isinstance(given, bytes):
+            for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+                at = data.rindex(signature, 0, data.index(name) if signature == b"PK\3\4" else data.rindex(name))
+                data = data[: at + flags] + b"\0\0" + data[at + flags + 2 :]
+    path.write_bytes(data)
+    return members(one_file(path))
+
+
+def read(unit: Unit) -> bytes:
+    with Opener() as opener, opener.open(unit) as stream:
+        return b"".join(iter(lambda: stream.read(7), b""))
+
+
+def test_walk_skips_hidden_files_and_what_operating_systems_add(tmp_path: Path) -> None:
+    for name in ("a.csv", "deep/b.csv", ".c.csv", ".git/d.csv", "__MACOSX/e.csv", "x/Thumbs.db", "deep/__MACOSX/f.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    assert [file.name for file in walk(tmp_path)] == ["a.csv", "deep/b.csv"]
+    assert walk(tmp_path / "missing") == []
+
+
+def test_file_names_of_any_encoding_are_printable(tmp_path: Path) -> None:
+    for raw in ("平安.csv".encode("gbk"), b"\xff\xfe.csv", "茅台2.csv".encode()):
+        (tmp_path / os.fsdecode(raw)).write_bytes(b"1")
+    names = [file.name for file in walk(tmp_path)]
+    assert names == ["\\xff\\xfe.csv", "平安.csv", "茅台2.csv"]
+    assert all(file_hash(file) for file in walk(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        ("平安银行.csv", "平安银行.csv"),
+        ("平安银行.csv".encode("gbk"), "平安银行.csv"),
+        ("*ST茅台.csv".encode("gbk"), "*ST茅台.csv"),
+        ("證券.csv".encode("gbk"), "證券.csv"),
+        ("平安银行.csv".encode(), "平安银行.csv"),
+        ("naïve.csv".encode("cp437"), "naïve.csv"),
+        ("plain.csv", "plain.csv"),
+    ],
+    ids=["utf-8 flag", "gbk", "gbk that is valid utf-8", "traditional", "utf-8 without flag", "cp437", "ascii"],
+)
+def test_member_names_of_any_encoding_are_read(tmp_path: Path, stored: str | bytes, name: str) -> None:
+    (unit,) = zipped(tmp_path / "a.zip", stored)
+    assert (unit.member, unit.place) == (name, f"a.zip!{name}")
+    assert read(unit) == b"member 0"
+
+
+def test_hidden_members_are_skipped_and_those_of_one_name_have_a_problem(tmp_path: Path) -> None:
+    units = zipped(tmp_path / "a.zip", "__MACOSX/._a.csv", ".hidden", "twin.csv", "b.csv", "twin.csv")
+    assert [(unit.member, bool(unit.problem)) for unit in units] == [
+        ("twin.csv", True), ("b.csv", False), ("twin.csv", True),
+    ]  # fmt: skip
+    with pytest.raises(BadFile, match=r"a.zip!twin.csv: the zip has 2 members of this name"):
+        read(units[0])
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_of_every_common_compression_are_read(tmp_path: Path, method: int) -> None:
+    assert [read(unit) for unit in zipped(tmp_path / "a.zip", "a.csv", "b.csv", method=method)] == [
+        b"member 0",
+        b"member 1",
+    ]
+
+
+def test_a_zip_whose_directory_is_damaged_is_named(tmp_path: Path) -> None:
+    zipped(tmp_path / "a.zip", "a.csv")
+    data = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(data[:-9])
+    with pytest.raises(BadFile, match=r"a.zip: not a whole zip file"):
+        members(one_file(tmp_path / "a.zip"))
+
+
+def test_failing_streams_name_the_file_and_the_cause(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"x" * 1000)[:-12])
+    with pytest.raises(BadFile, match=r"a.csv.gz: damaged: "):
+        read(Unit(one_file(path)))
+    gone = Unit(one_file(path))
+    path.unlink()
+    with pytest.raises(BadFile, match=r"a.csv.gz: the file was moved away"):
+        read(gone)
+    unit, _ = zipped(tmp_path / "b.zip", "a.csv", "b.csv")
+    zipped(tmp_path / "b.zip", "other.csv", "a.csv")
+    with pytest.raises(BadFile, match=r"b.zip!a.csv: the zip was replaced"):
+        read(unit)
