@@ -1,18 +1,16 @@
 """How much of an account's rate budget two fetching processes use between them, by the clock of the server.
 
-The server is that of the tests: it counts over a sliding period, and refuses what is too much.
+The simulated server counts requests over a sliding period and rejects those over the limit.
 """
 
 import asyncio
 import datetime as dt
-import importlib
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bench.figure import Figure
 from marketdata_assets.alphas.api import BrainClient
@@ -20,6 +18,7 @@ from marketdata_assets.alphas.credentials import Credentials
 from marketdata_assets.alphas.fetch import fetch
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.budget import Budget
+from marketdata_demo.servers.brain import BrainServer, spread
 
 REQUESTS, PER_SECONDS = 100, 10.0
 SATURATED_SECONDS = 25.0
@@ -30,15 +29,14 @@ ACCOUNT, EMAIL, PASSWORD = "lk", "person@example.com", "no secret"
 
 def figures() -> Iterator[Figure]:
     """The share of the budget in a stretch of SATURATED_SECONDS, in which both processes always have work."""
-    server_module, alphas_module = _of_tests("brain_server"), _of_tests("brain_alphas")
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        server_module.BrainServer(requests=REQUESTS, per_seconds=PER_SECONDS, latency=LATENCY) as server,
+        BrainServer(requests=REQUESTS, per_seconds=PER_SECONDS, latency=LATENCY) as server,
     ):
         server.add_user(EMAIL, PASSWORD)
         for number, month in enumerate(MONTHS):
             window = month_window(month)
-            server.add_alphas(EMAIL, alphas_module.spread(window.start, window.end, 4000, first=number * 4000))
+            server.add_alphas(EMAIL, spread(window.start, window.end, 4000, first=number * 4000))
         seconds = SATURATED_SECONDS + 4
         command = [sys.executable, "-m", "bench.alphas_fetch", server.url, folder]
         children = [subprocess.Popen([*command, month, str(seconds)]) for month in MONTHS]
@@ -48,7 +46,7 @@ def figures() -> Iterator[Figure]:
         yield _figure(server)
 
 
-def _figure(server: Any) -> Figure:
+def _figure(server: BrainServer) -> Figure:
     arrivals = sorted(server.arrivals[EMAIL])
     start = arrivals[0] + 2.0
     used = sum(start <= moment < start + SATURATED_SECONDS for moment in arrivals)
@@ -60,13 +58,6 @@ def _figure(server: Any) -> Figure:
     if server.overruns:
         share = 0.0  # a budget that is not kept counts for nothing
     return Figure("alphas.fetch_budget_used", share, "of the budget", (">=", 0.98), detail)
-
-
-def _of_tests(name: str) -> Any:
-    folder = str(Path(__file__).parents[1] / "tests" / "alphas")
-    if folder not in sys.path:
-        sys.path.append(folder)
-    return importlib.import_module(name)
 
 
 async def work(url: str, home: Path, month: str, seconds: float) -> None:

@@ -1,11 +1,10 @@
 """How much of a budget loading processes use between them while whole months land in ClickHouse, and in which memory.
 
-The server counts over a sliding minute like that of the tests, refuses what is too much, and has its answers ready.
+The simulated server counts over a sliding minute, rejects what is over the limit, and has its answers prepared.
 """
 
 import asyncio
 import datetime as dt
-import importlib
 import json
 import resource
 import subprocess
@@ -16,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+from aiohttp import web
 from msgspec.structs import replace
 
 from bench.figure import Figure
@@ -29,6 +28,7 @@ from marketdata_assets.ticks.load import LoadOptions, load
 from marketdata_assets.ticks.providers_file import RateLimits, shipped
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
+from marketdata_demo.servers.tushare import TushareServer, minute_rows
 
 PER_MINUTE = 2000
 SYMBOLS = 500
@@ -143,15 +143,11 @@ def _provider(per_minute: int | None) -> Iterator[_Provider]:
 
 def serve(per_minute: int | None) -> None:
     """Answer until the input ends, then tell what arrived."""
-    tests = Path(__file__).parents[1] / "tests"
-    sys.path += [str(tests), str(tests / "ticks")]
-    server_module: Any = importlib.import_module("tushare_server")
-    web: Any = importlib.import_module("aiohttp.web")
-    bodies = {month: _body(server_module, month) for month in MONTHS}
+    bodies = {month: _body(month) for month in MONTHS}
     arrivals: list[float] = []
 
-    class Ready(server_module.TushareServer):  # type: ignore[misc]
-        async def answer(self, request: Any) -> Any:
+    class Ready(TushareServer):
+        async def answer(self, request: web.Request) -> web.StreamResponse:
             arrivals.append(asyncio.get_running_loop().time())
             params = (await request.json())["params"]
             body = bodies[params["start_date"][:7]].replace(b"SYMBOL", params["ts_code"].encode())
@@ -163,10 +159,10 @@ def serve(per_minute: int | None) -> None:
         print(json.dumps({"arrivals": arrivals, "overruns": server.overruns}))
 
 
-def _body(server_module: Any, month: str) -> bytes:
+def _body(month: str) -> bytes:
     fields = ["ts_code", "trade_time", "close", "open", "high", "low", "vol", "amount"]
     days = [day for day in Days.month(month) if day.weekday() < 5]
-    rows = [row for day in reversed(days) for row in reversed(server_module.minute_rows("SYMBOL", day))]
+    rows = [row for day in reversed(days) for row in reversed(minute_rows("SYMBOL", day))]
     data = {"fields": fields, "items": rows, "has_more": False}
     return json.dumps({"code": 0, "msg": "", "data": data}).encode()
 

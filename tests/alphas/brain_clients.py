@@ -7,14 +7,13 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from brain_server import BrainServer
-
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.credentials import Credentials
 from marketdata_assets.alphas.fetch import FetchReport, fetch
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.budget import Budget
 from marketdata_assets.calls import Patience
+from marketdata_demo.servers.brain import BrainServer
 
 T = TypeVar("T")
 

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from brain_alphas import make, spread
 from brain_clients import EMAIL, NOVEMBER, PASSWORD, client, with_client
-from brain_server import BrainServer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +22,7 @@ from marketdata_assets.alphas.errors import ApiAway, BadOptions, RequestRefused
 from marketdata_assets.budget import Budget
 from marketdata_assets.calls import Patience
 from marketdata_assets.web import retry_after
+from marketdata_demo.servers.brain import BrainServer, make, spread
 
 LIST = "GET /users"
 

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brain_alphas import Alpha, make, spread
 from brain_clients import EMAIL, HASTY, LATER, MONTH, NOVEMBER, PASSWORD, client, fetched
-from brain_server import BrainServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +27,7 @@ from marketdata_assets.alphas.fetch import SETTLED, FetchReport, fetch
 from marketdata_assets.alphas.layout import Kind, slice_path
 from marketdata_assets.alphas.windows import SECOND, Window
 from marketdata_assets.budget import Budget
+from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
 
 LIST = "GET /users"
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)

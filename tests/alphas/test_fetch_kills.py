@@ -14,13 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from brain_alphas import Alpha, make, spread
 from brain_clients import EMAIL, HASTY, MONTH, NOVEMBER, PASSWORD, children, client, fetched
-from brain_server import BrainServer
 
 from marketdata_assets.alphas import slices
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.fetch import fetch
+from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
 
 UNTIL = NOVEMBER.start + dt.timedelta(days=4, minutes=1)
 

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from brain_alphas import spread
 from brain_clients import EMAIL, NOVEMBER, PASSWORD, children, client, with_client
-from brain_server import BrainServer
 
 from marketdata_assets.alphas.answers import Page
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.errors import ApiAway, LoginRefused, PersonNeeded, RequestRefused
+from marketdata_demo.servers.brain import BrainServer, spread
 
 LIST = "GET /users"
 LOGIN = "POST /authentication"

@@ -14,8 +14,7 @@ from psycopg import sql
 
 from marketdata_assets.local.stack import LocalStack
 
-sys.path.append(str(Path(__file__).parents[1] / "alphas"))  # the BRAIN test server and its alphas
-sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # the test servers of Tushare and Yahoo
+sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # helpers of the ticks tests
 sys.path.append(str(Path(__file__).parents[1] / "exchanges"))  # the REST servers of the venues
 sys.path.append(str(Path(__file__).parents[1] / "collector" / "venues"))  # their simulated sockets
 

@@ -18,11 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 import psutil
 import psycopg
 import pytest
-from brain_server import BrainServer
 from commands import PROGRAMS, environment, marketdata, stack_on, until
 from psycopg import sql
 from pymongo import MongoClient
-from tushare_server import TushareServer
 from unlimited import UNLIMITED
 
 from marketdata_assets.cli.instance import PROJECT
@@ -30,6 +28,8 @@ from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
 from marketdata_demo import sample_bars
+from marketdata_demo.servers.brain import BrainServer
+from marketdata_demo.servers.tushare import TushareServer
 
 CANARY = "canary8f3e71"
 """The beginning of every planted secret; nothing else has it."""

@@ -13,7 +13,6 @@ from typing import Any
 import dagster as dg
 import pytest
 from commands import answer, marketdata
-from tushare_server import DAILY, TOKEN, TushareServer
 from typer.testing import CliRunner
 from unlimited import UNLIMITED
 
@@ -25,6 +24,7 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.records import Days
+from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
 
 SYMBOLS = ("600000.SH", "600001.SH", "000001.SZ")
 BARS_A_DAY = 241

@@ -12,14 +12,13 @@ from typing import Any
 import dagster as dg
 import pytest
 from bar_runs import QUIET_LOG, repository
-from brain_alphas import spread
-from brain_server import BrainServer
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_key, range_tags
+from marketdata_demo.servers.brain import BrainServer, spread
 
 FILES, PACKAGES, REGULAR, SUPER = map(dg.AssetKey, ("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"))
 SUMMARY = dg.AssetKey("alpha_summary")

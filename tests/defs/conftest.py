@@ -21,12 +21,13 @@ sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # and those of the pr
 sys.path.append(str(Path(__file__).parents[1] / "exchanges"))  # and those of the venues there
 
 from alpha_runs import Lab
-from brain_server import BrainServer
 from exchange_runs import Floor
 from flow_runs import Mill
 from tick_runs import Desk
-from tushare_server import TushareServer
 from unlimited import UNLIMITED
+
+from marketdata_demo.servers.brain import BrainServer
+from marketdata_demo.servers.tushare import TushareServer
 
 
 def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Warehouse]:

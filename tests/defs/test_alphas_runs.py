@@ -21,9 +21,9 @@ from alpha_runs import (
     metadata,
 )
 from bar_runs import failures, verdicts
-from brain_alphas import make
 
 from marketdata_assets.alphas.windows import month_window
+from marketdata_demo.servers.brain import make
 
 CHAIN = (FILES, PACKAGES, REGULAR, SUPER)
 ALL_MONTHS = ("aa|2024-01", "aa|2024-03")

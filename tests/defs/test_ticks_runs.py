@@ -21,11 +21,11 @@ from tick_runs import (
     units,
     whole,
 )
-from tushare_server import TOKEN
 
 from marketdata_assets.defs.ticks import symbols
 from marketdata_assets.defs.ticks.checks import DESCRIPTIONS
 from marketdata_assets.ticks.reports import Unit
+from marketdata_demo.servers.tushare import TOKEN
 
 NAMES = {name for _, name in DESCRIPTIONS}
 ATTEMPTS = 2

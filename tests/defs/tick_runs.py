@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 from bar_runs import QUIET_LOG, repository
 from clickhouse_connect.driver.client import Client
-from tushare_server import DAILY, TOKEN, TushareServer
 
 from marketdata_assets.defs.ticks.rounds import STEP
 from marketdata_assets.defs.ticks.selection import JOB, run_config
@@ -24,6 +23,7 @@ from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
+from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
 
 BARS, BOOKS, FACTORS, REGISTRY = map(dg.AssetKey, ("tick_data", "order_book", "factors", "symbol_registry"))
 SYMBOLS = ("600000.SH", "600001.SH", "000001.SZ")

@@ -1,20 +1,13 @@
 """Stand-ins for the APIs that a page asks in the reader's name: BRAIN for the account `lk`, Tushare and Yahoo."""
 
 import datetime as dt
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
-sys.path += [str(TESTS / "alphas"), str(TESTS / "ticks"), str(TESTS)]
-
-from brain_alphas import spread  # noqa: E402
-from brain_server import BrainServer  # noqa: E402
-from tushare_server import DAILY, TOKEN, TushareServer  # noqa: E402
-from yahoo_server import YahooServer  # noqa: E402
-
-from marketdata_demo.sample_ticks import STOCKS  # noqa: E402
+from marketdata_demo.sample_ticks import STOCKS
+from marketdata_demo.servers.brain import BrainServer, spread
+from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
+from marketdata_demo.servers.yahoo import YahooServer
 
 EMAIL, PASSWORD = "lk@example.com", "secret"
 HALF_A_YEAR = (dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2024, 7, 1, tzinfo=dt.UTC))

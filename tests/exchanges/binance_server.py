@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from provider_server import ProviderServer, json_answer
+
+from marketdata_demo.servers.loopback import ProviderServer, json_answer
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

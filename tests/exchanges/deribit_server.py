@@ -6,7 +6,8 @@ from typing import Any
 
 from aiohttp import web
 from deribit_messages import FUNDING, LISTED, SUMMARY, trade
-from provider_server import ProviderServer, json_answer
+
+from marketdata_demo.servers.loopback import ProviderServer, json_answer
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

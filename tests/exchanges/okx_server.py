@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from provider_server import ProviderServer, json_answer
+
+from marketdata_demo.servers.loopback import ProviderServer, json_answer
 
 API = "/api/v5/"
 PAGE = 100

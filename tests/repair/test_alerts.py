@@ -22,10 +22,10 @@ from dagster._core.scheduler.instigation import (
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster._core.test_utils import instance_for_test
 from dagster._utils.error import SerializableErrorInfo
-from loopback_server import LoopbackServer
 
 from marketdata_assets.alerts import Alert, AlertNotSent, BadAlertAddress, mail, post
 from marketdata_assets.defs.repair.alert import run_failure_alert
+from marketdata_demo.servers.loopback import LoopbackServer
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 ONE = Alert("something broke", ["- here"], {"runs": []})

@@ -8,11 +8,11 @@ for folder in ("", "alphas", "ticks", "exchanges", "collector"):
     sys.path.append(str(Path(__file__).parents[1] / folder))
 
 from binance_server import BinanceServer
-from brain_alphas import Alpha, make
-from brain_server import BrainServer
 from streamed import publish
-from tushare_server import DAILY, TOKEN, TushareServer
 from unlimited import UNLIMITED
+
+from marketdata_demo.servers.brain import Alpha, BrainServer, make
+from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
 
 __all__ = [
     "DAILY", "TOKEN", "UNLIMITED", "Alpha", "BinanceServer", "BrainServer", "TushareServer", "make", "publish",

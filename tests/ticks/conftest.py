@@ -7,10 +7,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from factor_bars import Computer
 from tick_clients import NOW, Clients
-from tushare_server import TushareServer
-from yahoo_server import YahooServer
 
 from marketdata_assets.ticks import tables
+from marketdata_demo.servers.tushare import TushareServer
+from marketdata_demo.servers.yahoo import YahooServer
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 
 from loads import Loader, units
 from tick_clients import Clients
-from tushare_server import TushareServer
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.queue import Limits
+from marketdata_demo.servers.tushare import TushareServer
 
 TESTS = Path(__file__).parents[1]  # on the path, with the folder of the domain, as pytest has them
 

@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 from clickhouse_connect.driver.client import Client
 from tick_clients import JUNE, Clients
-from tushare_server import TushareServer, minute_rows
 
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse
@@ -18,6 +17,7 @@ from marketdata_assets.ticks.load import LoadOptions, load
 from marketdata_assets.ticks.queue import Limits
 from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import LoadReport, Unit
+from marketdata_demo.servers.tushare import TushareServer, minute_rows
 
 NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
 """The first of July in Shanghai, before trading."""

@@ -10,14 +10,14 @@ from clickhouse_connect.driver.client import Client
 from factor_bars import FEBRUARY, MONTH, NOW, OTHER, SYMBOL, UNITS, Computer, factors, flat, months, stand, values
 from landed import entry
 from tick_clients import Clients
-from tushare_server import DAILY, TushareServer
-from yahoo_server import YahooServer
 
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import factors as module
 from marketdata_assets.ticks.factor_inputs import Inputs
 from marketdata_assets.ticks.reports import Unit
+from marketdata_demo.servers.tushare import DAILY, TushareServer
+from marketdata_demo.servers.yahoo import YahooServer
 
 # What is done again, and what is not.
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from tick_clients import JUNE, SYMBOL, Clients, files_config, tushare_config, yahoo_config
-from tushare_server import DENIED, TushareServer
-from yahoo_server import YahooServer
 
 from marketdata_assets.ticks.errors import NoPermission
 from marketdata_assets.ticks.fallback import Answer, Fallback, Provider, in_order
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.records import Days
+from marketdata_demo.servers.tushare import DENIED, TushareServer
+from marketdata_demo.servers.yahoo import YahooServer
 
 Ask = Callable[..., Answer]
 HEADER = "symbol,ts,open,high,low,close,volume\n"

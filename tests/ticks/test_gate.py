@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 from tick_clients import JUNE, SYMBOL, Clients, tushare_config
-from tushare_server import TushareServer
 
 from marketdata_assets.ticks.gate import Gate
 from marketdata_assets.ticks.providers_file import Network
+from marketdata_demo.servers.tushare import TushareServer
 
 
 class Clock:

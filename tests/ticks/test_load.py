@@ -10,8 +10,6 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from loads import MONTH, NOW, Loader, assert_exact, codes, landed, told, units
 from tick_clients import JUNE, SYMBOL, Clients, files_config
-from tushare_server import TushareServer
-from yahoo_server import YahooServer
 
 from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
 from marketdata_assets.ticks import tables
@@ -19,6 +17,8 @@ from marketdata_assets.ticks.errors import BadProviders
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import Unit, UnitReport
+from marketdata_demo.servers.tushare import TushareServer
+from marketdata_demo.servers.yahoo import YahooServer
 
 DAY = 241
 WHOLE = 21 * DAY

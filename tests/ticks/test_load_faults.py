@@ -13,12 +13,12 @@ from load_process import LoadProcess
 from loads import Loader, assert_exact, codes, landed, told, units
 from own_clickhouse import OwnClickHouse
 from tick_clients import Clients
-from tushare_server import TushareServer
 
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores.clickhouse_ledger import entries
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.landing import Patience
+from marketdata_demo.servers.tushare import TushareServer
 
 KILLS = 4
 WHOLE = 21 * 241

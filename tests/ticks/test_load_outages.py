@@ -8,7 +8,6 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from loads import Loader, assert_exact, codes, landed, told, units
 from tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
-from tushare_server import DENIED, TOKEN, TushareServer
 
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.breaker import IN_A_ROW, Guarded
@@ -16,6 +15,7 @@ from marketdata_assets.ticks.errors import NoPermission, ProviderAway, ProviderR
 from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits
 from marketdata_assets.ticks.records import Days, Delivery
+from marketdata_demo.servers.tushare import DENIED, TOKEN, TushareServer
 
 QUICK = tushare_config(network=Network(timeout=60.0, max_retries=0, backoff=0.01))
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tick_clients import FREE, SYMBOL, Clients, tushare_config
-from tushare_server import TOKEN, TushareServer
 
 from marketdata_assets.budget import BudgetBlocked
 from marketdata_assets.ticks.meter import SLOTS, Meter, Quota
 from marketdata_assets.ticks.providers_file import RateLimits
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.tushare import Tushare
+from marketdata_demo.servers.tushare import TOKEN, TushareServer
 
 
 @given(

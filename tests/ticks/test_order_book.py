@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import Clients, files_config
-from tushare_server import TushareServer
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -18,6 +17,7 @@ from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.load import LoadOptions
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
+from marketdata_demo.servers.tushare import TushareServer
 
 SYMBOL, OTHER = "600000.SH", "000001.SZ"
 MONTH = "2025-06"

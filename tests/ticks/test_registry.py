@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import Clients, files_config
-from tushare_server import TushareServer
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import registry, tables
 from marketdata_assets.ticks.errors import BadFile, NoSymbols, ProviderAway
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.records import Listing
+from marketdata_demo.servers.tushare import TushareServer
 
 MONDAY = dt.datetime(2025, 6, 2, tzinfo=dt.UTC)
 TUESDAY = MONDAY + dt.timedelta(days=1)

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from tushare_server import TOKEN, TushareServer
 
 from marketdata_assets.resources import Ticks
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.errors import BadProviders
 from marketdata_assets.ticks.fallback import in_order
+from marketdata_demo.servers.tushare import TOKEN, TushareServer
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from tick_clients import HASTY, JUNE, SYMBOL, Clients, tushare_config, week
-from tushare_server import DAILY, TOKEN, TushareServer, minute_rows
 
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.ticks import records
@@ -26,6 +25,7 @@ from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import RateLimits
 from marketdata_assets.ticks.records import BARS, Days, Delivery, Listing
 from marketdata_assets.ticks.tushare import Tushare, meter
+from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer, minute_rows
 
 MONDAY = dt.date(2025, 6, 2)
 

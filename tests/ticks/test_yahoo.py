@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tick_clients import JUNE, SYMBOL, Clients, week, yahoo_config
-from yahoo_server import YahooServer
 
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import BadAnswer, ProviderAway, RequestRefused, UnknownSymbol
 from marketdata_assets.ticks.providers_file import SymbolMapping
 from marketdata_assets.ticks.records import ACTIONS, BARS, Days, Delivery
 from marketdata_assets.ticks.yahoo import Yahoo
+from marketdata_demo.servers.yahoo import YahooServer
 
 MONDAY = dt.date(2025, 6, 2)
 

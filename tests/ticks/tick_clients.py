@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
-from tushare_server import TOKEN, TushareServer
-from yahoo_server import YahooServer
 
 from marketdata_assets.ticks import yahoo
 from marketdata_assets.ticks.meter import Meter
@@ -17,6 +15,8 @@ from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateL
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.tushare import Tushare
 from marketdata_assets.ticks.yahoo import Yahoo
+from marketdata_demo.servers.tushare import TOKEN, TushareServer
+from marketdata_demo.servers.yahoo import YahooServer
 
 T = TypeVar("T")
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from aiohttp import web
 from binance_server import BinanceServer
-from provider_server import json_answer
 from venue import Venue, over
 from venue_market import MINUTE, Candle, Change, Level, Made, Market
 from venue_sockets import Socket, frame
@@ -18,6 +17,7 @@ from venue_sockets import Socket, frame
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.binance.session import MARKETS, url_of
 from marketdata_assets.exchanges.records import MarketType
+from marketdata_demo.servers.loopback import json_answer
 
 AGGREGATES_LATER = 500
 """The number of an aggregate trade is so much smaller than that of its one trade, as the two are counted apart."""

@@ -21,8 +21,9 @@ if __name__ == "__main__":
 
 from aiohttp import web
 from binance_venue import BinanceVenue
-from provider_server import json_answer
 from venue_sockets import Socket, frame
+
+from marketdata_demo.servers.loopback import json_answer
 
 PULSE = 0.002
 QUOTES, TRADES = 10, 3

@@ -11,13 +11,13 @@ from typing import Any
 
 from aiohttp import web
 from okx_server import API, OkxServer
-from provider_server import json_answer
 from venue import Venue, over
 from venue_market import Candle, Change, Level, Made, Market
 from venue_sockets import Socket
 
 from marketdata_assets.exchanges.okx.session import BUSINESS_URL, CONNECTIONS_PER_SECOND, REQUESTS_PER_HOUR, url_of
 from marketdata_assets.exchanges.okx.wire import Arg
+from marketdata_demo.servers.loopback import json_answer
 
 LINEAR_VALUE, INVERSE_VALUE = "0.1", "10"  # of a contract: coins, USD
 KINDS = {"trades": "trade", "trades-all": "trade", "books": "book", "bbo-tbt": "book"}

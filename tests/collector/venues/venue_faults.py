@@ -8,8 +8,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
-from provider_server import ProviderServer
 from venue_sockets import Planned, Socket, frame
+
+from marketdata_demo.servers.loopback import ProviderServer
 
 
 class Faults(ProviderServer):

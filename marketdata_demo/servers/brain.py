@@ -11,21 +11,175 @@ A fault is planned for the next `times` requests whose `METHOD path?query`, as i
 
 import asyncio
 import base64
+import datetime as dt
 import json
+import re
 import secrets
+import string
 import time
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
-from brain_alphas import Alpha
-from brain_faults import Faults
-from brain_query import Query, Refused, json_answer
+
+from marketdata_assets.alphas.layout import Kind
+from marketdata_demo import sample_alphas
+from marketdata_demo.servers.loopback import LoopbackServer
+
+EASTERN = ZoneInfo("America/New_York")
+LETTERS = string.digits + string.ascii_letters
+
+
+@dataclass(frozen=True)
+class Alpha:
+    """One alpha in the server's store; `body` is what goes over the wire."""
+
+    id: str
+    kind: Kind
+    created: dt.datetime
+    body: bytes
+
+
+def served(document: dict[str, Any]) -> Alpha:
+    """A document, say of `sample_alphas.alphas`, for the server to hand out."""
+    kind: Kind = "super" if document["type"] == "SUPER" else "regular"
+    created = dt.datetime.fromisoformat(document["dateCreated"]).astimezone(dt.UTC)
+    return Alpha(document["id"], kind, created, json.dumps(document, ensure_ascii=False).encode())
+
+
+def make(
+    number: int, created: dt.datetime, kind: Kind = "regular", *, modified: dt.datetime | None = None, **fields: Any
+) -> Alpha:
+    """The alpha of this number; the same arguments give the same bytes. `fields` replace top-level ones."""
+    [document] = sample_alphas.alphas("server", kind, "2024-11", 1, number)
+    modified = modified or created + dt.timedelta(seconds=1)
+    dates = {"dateCreated": created.astimezone(EASTERN), "dateModified": modified.astimezone(EASTERN)}
+    texts = {name: moment.isoformat() for name, moment in dates.items()}
+    return served({**document, "id": alpha_id(number, kind), **texts, **fields})
+
+
+def spread(
+    start: dt.datetime, end: dt.datetime, count: int, kind: Kind = "regular", *, first: int = 0
+) -> Iterator[Alpha]:
+    """`count` alphas numbered from `first`, evenly over [start, end), on whole seconds."""
+    step = (end - start) / max(count, 1)
+    for number in range(count):
+        moment = (start + step * number).replace(microsecond=0)
+        yield make(first + number, moment, kind)
+
+
+def alpha_id(number: int, kind: Kind) -> str:
+    """7 or 8 characters, as the API has both."""
+    text = ""
+    value = number * 2 + (kind == "super")
+    for _ in range(6 + number % 2):
+        value, digit = divmod(value, len(LETTERS))
+        text = LETTERS[digit] + text
+    return "Ax"[number % 2] + text
+
+
+KINDS = {"REGULAR": "regular", "SUPER": "super"}
+EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+_BOUND = re.compile(r"dateCreated(>=|<)(.+)")
+
+
+class Refused(Exception):
+    """An answer with a JSON body and an error status."""
+
+    def __init__(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.response = json_answer(status, body, headers)
+
+
+@dataclass
+class Query:
+    """The query of the list. What the API would silently ignore is refused here, so that a wrong client fails."""
+
+    limit: int = 10
+    offset: int = 0
+    kind: str = "regular"
+    start: datetime = EARLIEST
+    end: datetime = LATEST
+
+    @classmethod
+    def parsed(cls, text: str) -> "Query":
+        query = cls()
+        for part in text.split("&"):
+            name, _, value = (unquote(piece) for piece in part.partition("="))
+            bound = _BOUND.fullmatch(unquote(part))
+            if bound:
+                moment = datetime.fromisoformat(bound[2])
+                if moment.tzinfo is None:
+                    raise Refused(400, {"dateCreated": ["A time zone is needed."]})
+                setattr(query, "start" if bound[1] == ">=" else "end", moment)
+            elif name in ("limit", "offset") and value.isdigit():
+                setattr(query, name, int(value))
+            elif name == "type" and value in KINDS:
+                query.kind = KINDS[value]
+            elif (name, value) != ("order", "dateCreated"):
+                raise Refused(400, {name: [f'"{value}" is not a valid choice.']})
+        return query
+
+
+def json_answer(status: int, body: object, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response(body, status=status, headers=headers)
+
+
+class Faults(LoopbackServer):
+    """What `BrainServer` can be told to do wrong. The line of a request is its `METHOD path?query`, as it was sent."""
+
+    def fail(
+        self,
+        status: int,
+        times: int = 1,
+        where: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> None:
+        """Answer with this status."""
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return json_answer(status, body if body is not None else {"detail": "planned"}, headers)
+
+        self._plan(where, times, answer)
+
+    def cut(self, times: int = 1, where: str = "") -> None:
+        """Promise an answer of some length and close the connection in the middle of it."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
+            await response.prepare(request)
+            await response.write(b'{"count": 3, "results": [')
+            assert request.transport
+            request.transport.abort()
+            return response
+
+        self._plan(where, times, answer)
+
+    def garble(self, times: int = 1, where: str = "", body: bytes = b'{"count": 3, "results": [') -> None:
+        """Answer 200 with something that is no sound JSON."""
+
+        async def answer(_: web.Request) -> web.StreamResponse:
+            return web.Response(body=body, content_type="application/json")
+
+        self._plan(where, times, answer)
+
+    def before(self, act: Callable[[], object], times: int = 1, where: str = "") -> None:
+        """Call `act` right before such a request is answered, say to insert an alpha while a client pages."""
+
+        async def answer(_: web.Request) -> None:
+            act()
+
+        self._plan(where, times, answer)
+
 
 PAGE = 100
 

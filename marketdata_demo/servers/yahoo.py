@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
-from provider_server import ProviderServer, json_answer
+
+from marketdata_demo.servers.loopback import ProviderServer, json_answer
 
 HOURS = ((90, 210), (300, 420))  # minutes after 00:00 UTC: 09:30-11:30 and 13:00-15:00 in Shanghai
 

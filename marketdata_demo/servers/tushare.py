@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any
 
 from aiohttp import web
-from provider_server import ProviderServer, json_answer
+
+from marketdata_demo.servers.loopback import ProviderServer, json_answer
 
 TOKEN = "canary-token"
 RATE = {"minute": "抱歉，您每分钟最多访问该接口{}次，权限的具体详情访问：https://tushare.pro/document/1?doc_id=108。"}
