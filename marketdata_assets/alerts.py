@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from marketdata_assets.errors import TerminalError, TransientError
-from marketdata_assets.web import LOOPBACK, safe_url
+from marketdata_assets.http_client import LOOPBACK, safe_url
 
 TIMEOUT_SECONDS = 10.0
 PORTS = {"smtp": 587, "smtps": 465}

@@ -1,10 +1,11 @@
 """The one entry of the code location: the definitions under `defs/`, and the resources they share."""
 
+import logging
 from pathlib import Path
 
 import dagster as dg
 
-from marketdata_assets import resources
+from marketdata_assets import logs, resources
 from marketdata_assets.defs.flows import own
 from marketdata_assets.defs.repair import freshness, nightly
 from marketdata_assets.settings import Settings
@@ -13,7 +14,9 @@ from marketdata_assets.settings import Settings
 @dg.definitions
 def defs() -> dg.Definitions:
     ours = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
-    folder, taken = Settings().flows_folder, own.names(ours)
+    settings = Settings()
+    logs.configure(settings.log_format, logging.INFO)
+    folder, taken = settings.flows_folder, own.names(ours)
     found = dg.Definitions.merge(ours, own.definitions(folder, taken))
     flows = [one.flow for one in (*own.shipped(), *own.find(folder, taken)) if one.flow]
     return dg.Definitions.merge(

@@ -6,11 +6,12 @@ decided in `local.endpoints`, not here.
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from marketdata_assets import secret_files
+from marketdata_assets import secret_values
 
 
 class _FromEnvironment(BaseSettings):
@@ -28,7 +29,7 @@ class _FromEnvironment(BaseSettings):
         prefix = settings_cls.model_config.get("env_prefix", "")
         names = [f"{prefix}{name}".upper() for name in settings_cls.model_fields]
         files = EnvSettingsSource(settings_cls)
-        files.env_vars = {name.lower(): value for name, value in secret_files.from_files(names, os.environ).items()}
+        files.env_vars = {name.lower(): value for name, value in secret_values.from_files(names, os.environ).items()}
         return init_settings, env_settings, files
 
 
@@ -110,6 +111,9 @@ class Settings(_FromEnvironment):
         default=None,
         description="Ray cluster that loads are spread over: host:6379, ray://host:10001, or `local` to start one;"
         " default processes of this machine",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="log lines as text, or one JSON object each"
     )
     keep_runs_days: int = Field(default=14, ge=1, description="days that Dagster's runs and their events are kept")
     alert_webhook: SecretStr | None = Field(

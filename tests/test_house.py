@@ -13,10 +13,10 @@ import dagster as dg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from marketdata_assets.addresses import without_password
 from marketdata_assets.definitions import defs
 from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS
 from marketdata_assets.resources import Postgres
+from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_demo import sample_bars
 

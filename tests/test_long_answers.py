@@ -7,8 +7,8 @@ import httpx
 import pytest
 from aiohttp import web
 
-from marketdata_assets.bounds import LARGEST_ANSWER
-from marketdata_assets.calls import Later, Patience, Server, Unanswered
+from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
+from marketdata_assets.input_limits import MAX_RESPONSE_BYTES
 
 MB = 1024 * 1024
 
@@ -29,23 +29,23 @@ async def serving(body: bytes) -> tuple[web.AppRunner, str]:
 def asked(body: bytes) -> httpx.Response:
     async def ask() -> httpx.Response:
         runner, url = await serving(body)
-        server = Server(url, Patience(max_retries=0))
+        server = HttpClient(url, RetryPolicy(max_retries=0))
         try:
-            return await server.insist(lambda: whole(server), lambda seconds: None)
+            return await server.call_with_retry(lambda: whole(server), lambda seconds: None)
         finally:
             await server.close()
             await runner.cleanup()
 
-    async def whole(server: Server) -> httpx.Response | Later:
-        return await server.once(lambda response: response, "GET", "/", {})
+    async def whole(server: HttpClient) -> httpx.Response | RetryLater:
+        return await server.send(lambda response: response, "GET", "/", {})
 
     return asyncio.run(ask())
 
 
 def test_an_answer_that_unfolds_to_more_than_any_server_says_is_refused() -> None:
-    bomb = gzip.compress(b"0" * (LARGEST_ANSWER + MB), 1)
+    bomb = gzip.compress(b"0" * (MAX_RESPONSE_BYTES + MB), 1)
     assert len(bomb) < MB
-    with pytest.raises(Unanswered, match="more than 128 MB"):
+    with pytest.raises(RetriesExhausted, match="more than 128 MB"):
         asked(bomb)
 
 

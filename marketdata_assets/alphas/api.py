@@ -20,7 +20,7 @@ from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.login import Login
 from marketdata_assets.alphas.windows import Window, stamp
 from marketdata_assets.budget import Budget
-from marketdata_assets.calls import Patience
+from marketdata_assets.http_client import RetryPolicy
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class BrainClient:
         *,
         sessions: Path,
         budget: Budget,
-        patience: Patience = PATIENCE,
+        patience: RetryPolicy = PATIENCE,
     ) -> None:
         self.account = account
         self._calls = Calls(url, budget, patience, secrets=(credentials.email, credentials.password))

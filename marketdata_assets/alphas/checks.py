@@ -24,9 +24,9 @@ from marketdata_assets.alphas.modes import BATCH_SIZE
 from marketdata_assets.alphas.package_files import read_package
 from marketdata_assets.alphas.watch import Pair
 from marketdata_assets.alphas.windows import Window, month_window
-from marketdata_assets.sampling import spread
 from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.findings import sample_evenly
 
 EXAMPLES = 5
 MAX_REPEATED_PACKAGES = 400
@@ -119,7 +119,7 @@ def repeat_changes_nothing(question: Question) -> Finding:
         whole, skipped = _whole(find(question.root, account, question.kind, months), _ledger(question, account))
         packages += whole
         partial += skipped
-    looked_at = spread(packages, MAX_REPEATED_PACKAGES)
+    looked_at = sample_evenly(packages, MAX_REPEATED_PACKAGES)
     examples: list[dict[str, Any]] = []
     for package in looked_at:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from marketdata_assets import config_files, secret_files
+from marketdata_assets import config_files, secret_values
 from marketdata_assets.alphas.errors import NoCredentials
 
 _FIELDS = ("email", "password")
@@ -34,7 +34,7 @@ def variables(account: str) -> tuple[str, str]:
 def find(account: str, environ: Mapping[str, str], file: Path) -> Credentials:
     """From `environ` or the files that it names, else from `file`; NoCredentials says what is missing."""
     names = variables(account)
-    email, password = (secret_files.find(name, environ) for name in names)
+    email, password = (secret_values.find(name, environ) for name in names)
     if email and password:
         return Credentials(email, password)
     if email or password:

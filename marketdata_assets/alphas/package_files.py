@@ -14,7 +14,7 @@ import zstandard
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.errors import BadSlice
 from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.bounds import LONGEST_LINE, SQUEEZED_BYTES, LineTooLong, lines
+from marketdata_assets.input_limits import MAX_LINE_BYTES, ZSTD_CHUNK_BYTES, LineTooLong, lines
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
 LEVEL = 3
@@ -60,7 +60,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
             for line in whole:
                 yield line + b"\n"
             number += len(whole)
-            if len(rest) > LONGEST_LINE:
+            if len(rest) > MAX_LINE_BYTES:
                 raise LineTooLong(number)
         if rest:
             yield rest
@@ -112,7 +112,7 @@ def alone(folder: Path) -> Iterator[None]:
 def _unpacked(path: Path) -> Iterator[bytes]:
     frame = zstandard.ZstdDecompressor().decompressobj()
     with path.open("rb") as file:
-        while chunk := file.read(SQUEEZED_BYTES):
+        while chunk := file.read(ZSTD_CHUNK_BYTES):
             while chunk:
                 if frame.eof:
                     frame = zstandard.ZstdDecompressor().decompressobj()

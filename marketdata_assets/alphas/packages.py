@@ -42,7 +42,7 @@ from marketdata_assets.alphas.package_files import (
     write,
 )
 from marketdata_assets.alphas.windows import Window, month_window
-from marketdata_assets.progress import Progress, tell
+from marketdata_assets.progress import Progress, report
 
 __all__ = ["FailedInput", "PackageReport", "list_packages", "months_on_disk", "package", "read_package"]
 
@@ -89,7 +89,7 @@ def package(
     if any(source.is_dir() for source in sources):
         with alone(folder), tempfile.TemporaryFile(buffering=CHUNK_BYTES, dir=folder.parent) as spool:
             newest = Newest(spool)
-            job.gather(newest, progress or tell)
+            job.gather(newest, progress or report)
             job.write(newest, folder, zstd)
     return job.report(time.perf_counter() - started)
 

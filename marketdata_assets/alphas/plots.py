@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from marketdata_assets import pictures as image
+from marketdata_assets import plotting
 from marketdata_assets.alphas import summary
 
 COLOURS = ("#3b6fb6", "#e08e2b", "#2a9d5c", "#8a5fb0", "#c94f5d", "#7f8c8d", "#4fb3bf", "#b5a642")
@@ -13,11 +13,11 @@ MONTHS = 60
 
 def pictures(alphas: pl.DataFrame) -> dict[str, str]:
     """By name, a picture each; none where there is nothing to draw or matplotlib is missing."""
-    plt = image.pyplot()
+    plt = plotting.pyplot()
     if plt is None or alphas.is_empty():
         return {}
     draw = {"alphas_by_month": _by_month, "spread_by_region": _by_region}
-    return {name: image.markdown(plt, drawn(plt, alphas), name.replace("_", " ")) for name, drawn in draw.items()}
+    return {name: plotting.markdown(plt, drawn(plt, alphas), name.replace("_", " ")) for name, drawn in draw.items()}
 
 
 def _by_month(pyplot: Any, alphas: pl.DataFrame) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.backup.errors import BeingWritten, Differs, NotEmpty
 from marketdata_assets.backup.files import CHUNK, Piece, Relation, chunks, writing
-from marketdata_assets.progress import tell
+from marketdata_assets.progress import report
 from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, STORE, connect, naming_failures, quoted, read
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def save(url: str, tables: Sequence[str], folder: Path) -> list[Relation]:
         names = [name for name in tables if name in standing]
         found = []
         for done, name in enumerate(names):
-            tell(done, len(names), name)
+            report(done, len(names), name)
             found.append(_save(client, name, folder))
     return found
 
@@ -43,7 +43,7 @@ def restore(url: str, relations: Sequence[Relation], folder: Path, prepare: Call
         targets = _targets(client)
         order = sorted(relations, key=lambda one: (one.name in targets, relations.index(one)))
         for done, one in enumerate(order):
-            tell(done, len(order), one.name)
+            report(done, len(order), one.name)
             if _rows(client, one.name):
                 client.command(f"TRUNCATE TABLE {quoted(one.name)}")
             for piece in one.pieces:

@@ -16,7 +16,7 @@ from pymongo.collection import Collection
 
 from marketdata_assets.backup.errors import Differs, NotEmpty
 from marketdata_assets.backup.files import Digest, Relation, chunks, writing
-from marketdata_assets.progress import tell
+from marketdata_assets.progress import report
 from marketdata_assets.stores.mongo import STORE, connect
 from marketdata_assets.stores.mongo_ledger import LEDGER
 
@@ -32,7 +32,7 @@ def save(uri: str, databases: Sequence[str], folder: Path) -> list[Relation]:
         names = [name for database in databases for name in _collections(client, database)]
         found = []
         for done, name in enumerate(names):
-            tell(done, len(names), name)
+            report(done, len(names), name)
             found.append(_save(_collection(client, name), name, folder, done))
     return found
 
@@ -45,7 +45,7 @@ def restore(uri: str, relations: Sequence[Relation], folder: Path) -> None:
         # Documents before ledgers: a restore that breaks off leaves none that tells of what is not there.
         order = sorted(relations, key=lambda one: one.name.endswith(f".{LEDGER}"))
         for done, one in enumerate(order):
-            tell(done, len(order), one.name)
+            report(done, len(order), one.name)
             collection = _collection(client, one.name)
             for index in json.loads(one.made_by):
                 keys = list(index.pop("key").items())

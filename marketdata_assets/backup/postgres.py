@@ -11,7 +11,7 @@ from psycopg import sql
 
 from marketdata_assets.backup.errors import Differs, NotEmpty
 from marketdata_assets.backup.files import Digest, Relation, chunks, writing
-from marketdata_assets.progress import tell
+from marketdata_assets.progress import report
 from marketdata_assets.stores.postgres import STORE, connect
 
 SESSION = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; SET extra_float_digits = 1"
@@ -26,7 +26,7 @@ def save(dsn: str, tables: Sequence[str], folder: Path) -> list[Relation]:
         names = [name for name in tables if _stands(connection, name)]
         found = []
         for done, name in enumerate(names):
-            tell(done, len(names), name)
+            report(done, len(names), name)
             found.append(_save(connection, name, folder))
     return found
 
@@ -44,7 +44,7 @@ def restore(
         if full := [one.name for one in relations if _has_rows(connection, one.name)]:
             raise NotEmpty(STORE, full)
         for done, one in enumerate(relations):
-            tell(done, len(relations), one.name)
+            report(done, len(relations), one.name)
             if not _stands(connection, one.name):
                 connection.execute(one.made_by.encode())
             _load(connection, one, folder)

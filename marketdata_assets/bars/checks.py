@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 from marketdata_assets.bars import kline, schema
 from marketdata_assets.bars.coverage import first_day
-from marketdata_assets.sampling import spread
+from marketdata_assets.stores.findings import sample_evenly
 
 MAX_RECOMPUTED_MONTHS = 36
 EXAMPLES = 5
@@ -53,7 +53,7 @@ def every_row_accounted(connection: psycopg.Connection, months: Sequence[str]) -
 
 def kline_equals_minutes(connection: psycopg.Connection, months: Sequence[str]) -> Finding:
     """Compare the K-lines with a recomputation; of more than MAX_RECOMPUTED_MONTHS, an even spread is taken."""
-    looked_at = spread(_with_rows(connection, months), MAX_RECOMPUTED_MONTHS)
+    looked_at = sample_evenly(_with_rows(connection, months), MAX_RECOMPUTED_MONTHS)
     query = schema.statement("checks/kline_equals_minutes.sql").replace("{rows}", kline.rows_query())
     kline.plan_by_hashing(connection)
     count = 0

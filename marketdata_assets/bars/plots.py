@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import psycopg
 
-from marketdata_assets import pictures as image
+from marketdata_assets import plotting
 
 Candle = tuple[dt.datetime, Decimal, Decimal, Decimal, Decimal]
 """Month, open, high, low, close."""
@@ -18,7 +18,7 @@ RED, GREEN = "#d5352b", "#2a9d5c"
 
 def candlesticks(connection: psycopg.Connection) -> str | None:
     """The newest months of a few codes; None where there is nothing to draw or matplotlib is missing."""
-    plt = image.pyplot()
+    plt = plotting.pyplot()
     series = _series(connection) if plt else []
     if plt is None or not series:
         return None
@@ -26,7 +26,7 @@ def candlesticks(connection: psycopg.Connection) -> str | None:
     for axis, (code, candles) in zip(axes[:, 0], series, strict=True):
         _draw(axis, candles)
         axis.set_title(code, loc="left", fontsize=9)
-    return image.markdown(plt, figure, "monthly K-line")
+    return plotting.markdown(plt, figure, "monthly K-line")
 
 
 def _series(connection: psycopg.Connection) -> list[tuple[str, list[Candle]]]:

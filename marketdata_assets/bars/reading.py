@@ -15,7 +15,7 @@ from polars.exceptions import PolarsError
 
 from marketdata_assets.bars.layout import NUMBERS
 from marketdata_assets.bars.sources import Lines
-from marketdata_assets.bounds import LONGEST_LINE, LineTooLong
+from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong
 from marketdata_assets.stores.bookkeeping import Reject
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -80,7 +80,7 @@ def blocks(stream: Lines, first_line: int, size: int = BLOCK_BYTES) -> Iterator[
         cut = chunk.rfind(b"\n") + 1
         if not cut:
             rest += chunk
-            if len(rest) > LONGEST_LINE:
+            if len(rest) > MAX_LINE_BYTES:
                 raise LineTooLong(first_line)
             continue
         text = rest + chunk[:cut] if rest else chunk[:cut]

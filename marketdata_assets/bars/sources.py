@@ -18,7 +18,7 @@ from typing import IO, Protocol, cast
 
 from marketdata_assets.bars.errors import BadFile, BadMember
 from marketdata_assets.bars.inflate import Member
-from marketdata_assets.bounds import LineTooLong
+from marketdata_assets.input_limits import LineTooLong
 
 SUFFIXES = (".zip", ".csv", ".csv.gz")
 WHOLE_FILE = "."

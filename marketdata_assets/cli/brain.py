@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets import secret_files
+from marketdata_assets import secret_values
 from marketdata_assets.alphas import credentials, watch
 from marketdata_assets.alphas.accounts import Account
 from marketdata_assets.alphas.credentials import Credentials
@@ -89,7 +89,7 @@ def _row(account: Account, on_disk: bool) -> dict[str, Any]:
 
 
 def _in_environment(account: str) -> bool:
-    return all(secret_files.find(name, os.environ) for name in credentials.variables(account))
+    return all(secret_values.find(name, os.environ) for name in credentials.variables(account))
 
 
 def _session(account: str, found: Credentials, settings: Settings) -> str:

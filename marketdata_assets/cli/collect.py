@@ -1,7 +1,6 @@
 """`marketdata collect`: the live collector in this process, and what its configuration comes to."""
 
 import asyncio
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import yaml
 
-from marketdata_assets.addresses import without_password
+from marketdata_assets import logs
 from marketdata_assets.cli import output
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector import servers as places_of_servers
 from marketdata_assets.collector.errors import MissingExtra
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.local.endpoints import resolve
+from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -101,9 +101,8 @@ def _made(file: Path | None, shard: str) -> "Collector":
         from marketdata_assets.collector.assembly import Places
         from marketdata_assets.collector.connections import Shard
         from marketdata_assets.collector.service import Collector
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
-    logging.getLogger("marketdata_assets").setLevel(found.log_level.upper())
     settings = Settings()
+    logs.configure(settings.log_format, found.log_level.upper())
     places = Places(settings.collector_folder, settings.budgets_folder, settings.captures_folder)
     return Collector(found, servers, places, Shard.read(shard))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
-from marketdata_assets import secret_files
+from marketdata_assets import secret_values
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.endpoints import Endpoints
@@ -57,7 +57,7 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
     workers = {"MARKETDATA_WORKERS": str(settings.workers)} if settings.workers else {}
     # What a file says is read from it by who needs it; Dagster reads variables alone.
     servers = {name: url for name, url in endpoints.as_environment(found).items() if not _in_file(name)}
-    password = secret_files.from_files([PASSWORD], os.environ)
+    password = secret_values.from_files([PASSWORD], os.environ)
     return (
         password
         | servers
@@ -85,7 +85,7 @@ def _place(content: bytes, file: Path) -> None:
 
 
 def _in_file(name: str) -> bool:
-    return bool(os.environ.get(name + secret_files.SUFFIX)) and not os.environ.get(name)
+    return bool(os.environ.get(name + secret_values.SUFFIX)) and not os.environ.get(name)
 
 
 def adopt(settings: Settings, found: Endpoints) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from marketdata_assets.progress import watched_by
+from marketdata_assets.progress import reporting_to
 
 WIDTH_IN_A_FILE = 160
 SILENT = Console(file=None, quiet=True)
@@ -70,7 +70,7 @@ def bar(label: str, quiet: bool = False) -> Iterator[None]:
         def watch(done: int, total: int, what: str) -> None:
             progress.update(task, completed=done, total=total, what=what.rpartition("/")[2])
 
-        with watched_by(watch):
+        with reporting_to(watch):
             yield
 
 

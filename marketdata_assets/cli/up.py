@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
-from marketdata_assets.addresses import without_password
 from marketdata_assets.cli import output
 from marketdata_assets.cli.instance import PROJECT, environment
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 SUPERSEDED = "Function `dev_command` is superseded"

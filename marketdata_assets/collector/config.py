@@ -14,8 +14,8 @@ from pydantic_settings import SettingsError
 from marketdata_assets import config_files
 from marketdata_assets.collector.errors import BadConfig
 from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.http_client import LOOPBACK
 from marketdata_assets.settings import CollectorSettings
-from marketdata_assets.web import LOOPBACK
 
 DataType = Literal["trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation"]
 DERIVATIVES: frozenset[DataType] = frozenset({"funding_rate", "open_interest", "liquidation"})

@@ -21,7 +21,7 @@ from marketdata_assets.collector.health import Health
 from marketdata_assets.collector.status import Status, as_dict, scheduler
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.web import LOOPBACK
+from marketdata_assets.http_client import LOOPBACK
 
 MAX_BODY = 1 << 20
 STATUS_OF: dict[type[MarketDataError], int] = {NotCollected: 404, UnknownSymbols: 422, NotListed: 503}

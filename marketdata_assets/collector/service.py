@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 
-from marketdata_assets.addresses import without_password
 from marketdata_assets.collector import assembly
 from marketdata_assets.collector.assembly import Outlet, Places
 from marketdata_assets.collector.config import Config
@@ -33,6 +32,7 @@ from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
 from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
 from marketdata_assets.exchanges.records import Exchange, MarketType, OrderBook
+from marketdata_assets.secret_values import without_password
 
 LOOK_SECONDS = 0.25
 """Between two looks at how late the event loop is."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from marketdata_assets.calls import Patience
 from marketdata_assets.exchanges.binance import history as binance
 from marketdata_assets.exchanges.binance.answers import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
@@ -21,6 +20,7 @@ from marketdata_assets.exchanges.okx.candles import bar_of
 from marketdata_assets.exchanges.okx.instruments import OkxInstruments
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.http_client import RetryPolicy
 
 
 class History(Protocol):
@@ -40,7 +40,7 @@ class Hosts:
 
     budgets: Path
     urls: Mapping[str, str] = field(default_factory=dict)
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
 
     def url(self, exchange: Exchange, market_type: MarketType) -> str:
         """The address of a market's REST host."""

@@ -13,15 +13,15 @@ from urllib.parse import urlencode
 import httpx
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.calls import TOO_MANY, Later, Patience, Server, Unanswered
 from marketdata_assets.exchanges.errors import RestRefused, VenueAway, VenueSilenced
 from marketdata_assets.exchanges.outcomes import VenueError
 from marketdata_assets.exchanges.records import Exchange
+from marketdata_assets.http_client import TOO_MANY_REQUESTS, HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 
 BANNED = 418
 """Binance's answer to whoever goes on after 429."""
 
-_LEAVE_ALONE = frozenset({TOO_MANY, BANNED})
+_LEAVE_ALONE = frozenset({TOO_MANY_REQUESTS, BANNED})
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Rest:
         limits: Limits,
         error_of: Callable[[bytes], VenueError | None],
         *,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.venue = venue
         self.limits = limits
         self._error_of, self._clock = error_of, clock
-        self._server = Server(url, patience or Patience())
+        self._server = HttpClient(url, patience or RetryPolicy())
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,25 +89,27 @@ class Rest:
         query = f"{path}?{urlencode(params)}" if params else path
         what = f"{self.venue} {query}"
         try:
-            raw = await self._server.insist(partial(self._attempt, what, query, lane, cost), self.limits.host.block)
-        except Unanswered as error:
+            raw = await self._server.call_with_retry(
+                partial(self._attempt, what, query, lane, cost), self.limits.host.block
+            )
+        except RetriesExhausted as error:
             if error.blocked:
                 raise VenueSilenced(what, error.cause) from error
             raise VenueAway(what, error.attempts, error.cause) from error
         return Answer(self._server.url + query, raw, self._clock())
 
-    async def _attempt(self, what: str, query: str, lane: str, cost: float) -> bytes | Later:
+    async def _attempt(self, what: str, query: str, lane: str, cost: float) -> bytes | RetryLater:
         await self.limits.turn(lane, cost)
-        return await self._server.once(partial(self._judged, what), "GET", query, {})
+        return await self._server.send(partial(self._judged, what), "GET", query, {})
 
-    def _judged(self, what: str, response: httpx.Response) -> bytes | Later:
+    def _judged(self, what: str, response: httpx.Response) -> bytes | RetryLater:
         """The bytes of an accepted answer; raises RestRefused."""
         error = self._error_of(response.content)
         if response.is_success and error is None:
             return response.content
-        text = self._server.reason(response, f"{error.code} {error.message}" if error else "")
+        text = self._server.rejection(response, f"{error.code} {error.message}" if error else "")
         too_many = _LEAVE_ALONE | {response.status_code} if error and error.rate_limited else _LEAVE_ALONE
-        later = self._server.passing(response, text, too_many=too_many, unsaid=self._banned_seconds(error))
+        later = self._server.retry_later(response, text, too_many=too_many, default_wait=self._banned_seconds(error))
         if later is None:
             raise RestRefused(what, error.code if error else response.status_code, text)
         return later

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from marketdata_assets.bounds import LONGEST_LINE, LineTooLong
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.flows.errors import BadFile, BadHeader, WrongEncoding
 from marketdata_assets.flows.units import Bytes, Hashing, Unit, opened
+from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong
 
 BLOCK_BYTES = 4 * 1024 * 1024
 BLOCKS_AHEAD = 3
@@ -161,7 +161,7 @@ class _Text:
         return line + end
 
     def _check_length(self) -> None:
-        if len(self._rest) > LONGEST_LINE:
+        if len(self._rest) > MAX_LINE_BYTES:
             raise BadFile(self._unit.name, str(LineTooLong(self._line)))
 
     def _block(self, raw: bytes) -> Block:

@@ -20,7 +20,7 @@ from typing import IO, Protocol, cast
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-from marketdata_assets.bounds import LineTooLong
+from marketdata_assets.input_limits import LineTooLong
 from marketdata_assets.loading.errors import BadFile
 
 CLOCK_TICK_NS = 100_000_000

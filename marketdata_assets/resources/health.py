@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from marketdata_assets.addresses import without_password
 from marketdata_assets.local.errors import NoServer
+from marketdata_assets.secret_values import without_password
 
 
 @dataclass(frozen=True)

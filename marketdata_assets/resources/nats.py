@@ -4,10 +4,10 @@ import asyncio
 
 import dagster as dg
 
-from marketdata_assets.addresses import without_password
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.health import Health, examine
+from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 VARIABLE = "MARKETDATA_NATS_URL"

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from marketdata_assets.addresses import without_password
 from marketdata_assets.bars import schema
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.health import Health, examine, median_ms
+from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dagster as dg
 
-from marketdata_assets import secret_files
+from marketdata_assets import secret_values
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Ticks(dg.ConfigurableResource):
         """Tushare, when it may be asked and there is a token."""
         config = self.config()
         usable = config.tushare is not None and config.tushare.enabled and self._asked("tushare")
-        return self._tushare(config) if usable and secret_files.find(TOKEN, os.environ) else None
+        return self._tushare(config) if usable and secret_values.find(TOKEN, os.environ) else None
 
     def options(self, **changes: Any) -> "LoadOptions":
         """What a load with these providers goes by; `changes` are fields of LoadOptions. Raises BadProviders."""
@@ -87,7 +87,7 @@ class Ticks(dg.ConfigurableResource):
     @property
     def network(self) -> bool:
         """Whether what runs by itself may ask over the network: somebody set a token, or named a providers file."""
-        opted_in = bool(secret_files.find(TOKEN, os.environ) or self.providers_file or Settings().providers)
+        opted_in = bool(secret_values.find(TOKEN, os.environ) or self.providers_file or Settings().providers)
         return opted_in and any(map(self._asked, ("tushare", "yahoo")))
 
     @property
@@ -119,7 +119,7 @@ class Ticks(dg.ConfigurableResource):
 
         if config.tushare is None:
             return None
-        settings, token = Settings(), secret_files.find(TOKEN, os.environ)
+        settings, token = Settings(), secret_values.find(TOKEN, os.environ)
         meter = tushare.meter(token or "", config.tushare, settings.budgets_folder)
         return tushare.Tushare(token, config.tushare, meter, url=settings.tushare_url)
 

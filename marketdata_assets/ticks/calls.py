@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from marketdata_assets.calls import Later, Patience, Server, Unanswered
+from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 from marketdata_assets.ticks.errors import BadProviders, ProviderAway, QuotaSpent, RequestRefused
 from marketdata_assets.ticks.gate import Gate
 from marketdata_assets.ticks.meter import Meter
@@ -19,7 +19,7 @@ from marketdata_assets.ticks.providers_file import Network
 
 T = TypeVar("T")
 
-__all__ = ["Calls", "Later"]
+__all__ = ["Calls", "RetryLater"]
 
 
 class Calls:
@@ -44,9 +44,9 @@ class Calls:
         self.gate: Gate | None = None
         self._meter = meter
         self._lines: dict[str, asyncio.Lock] = {}
-        patience = Patience(network.timeout, network.max_retries, network.backoff, sleep=sleep, jitter=jitter)
+        patience = RetryPolicy(network.timeout, network.max_retries, network.backoff, sleep=sleep, jitter=jitter)
         try:
-            self._server = Server(url, patience, secrets=secrets, headers=headers)
+            self._server = HttpClient(url, patience, secrets=secrets, headers=headers)
         except ValueError as error:
             raise BadProviders(f"URL of {provider}", str(error)) from error
 
@@ -63,43 +63,54 @@ class Calls:
         return self._server.sent
 
     async def send(
-        self, what: str, lane: str, judge: Callable[[httpx.Response], T | Later], method: str, path: str, **options: Any
+        self,
+        what: str,
+        lane: str,
+        judge: Callable[[httpx.Response], T | RetryLater],
+        method: str,
+        path: str,
+        **options: Any,
     ) -> T:
-        """What `judge` makes of the first answer that is not `Later`; `what` names the request in errors.
+        """What `judge` makes of the first answer that is not `RetryLater`; `what` names the request in errors.
 
-        Raises ProviderAway when all attempts end in `Later`, errors or timeouts, QuotaSpent when a turn is too far
+        Raises ProviderAway when all attempts end in `RetryLater`, errors or timeouts, QuotaSpent when a turn is too far
         away, and whatever `judge` raises.
         """
         attempt = partial(self._in_turn, lane, judge, method, path, options)
         try:
-            return await self._server.insist(attempt, partial(self._meter.silence, lane))
-        except Unanswered as error:
+            return await self._server.call_with_retry(attempt, partial(self._meter.silence, lane))
+        except RetriesExhausted as error:
             if error.blocked:
                 raise QuotaSpent(f"{self.provider} {what}", error.cause) from error
             raise ProviderAway(f"{self.provider} {what}", error.attempts, error.cause) from error
 
     async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call in the thread that reads answers."""
-        return await self._server.aside(function, *arguments)
+        return await self._server.in_thread(function, *arguments)
 
     def clean(self, text: str) -> str:
         """The text in one short line, without the token."""
-        return self._server.clean(text)
+        return self._server.redact(text)
 
     async def _in_turn(
-        self, lane: str, judge: Callable[[httpx.Response], T | Later], method: str, path: str, options: dict[str, Any]
-    ) -> T | Later:
+        self,
+        lane: str,
+        judge: Callable[[httpx.Response], T | RetryLater],
+        method: str,
+        path: str,
+        options: dict[str, Any],
+    ) -> T | RetryLater:
         """One request. Its place is taken before its turn, so that turns are not saved up at the gate."""
         if self.gate is None:
             await self._turn(lane)
-            return await self._server.once(judge, method, path, options)
+            return await self._server.send(judge, method, path, options)
         async with self.gate.place():
             await self._turn(lane)
             sent = self.gate.clock()
-            answer = await self._server.answer(method, path, options)
-        verdict = await self._server.judged(judge, answer)
-        if not isinstance(verdict, Later) or verdict.choked:
-            self.gate.heard(sent, isinstance(verdict, Later))
+            answer = await self._server.request(method, path, options)
+        verdict = await self._server.parsed(judge, answer)
+        if not isinstance(verdict, RetryLater) or verdict.overloaded:
+            self.gate.heard(sent, isinstance(verdict, RetryLater))
         return verdict
 
     async def _turn(self, lane: str) -> None:
@@ -107,10 +118,10 @@ class Calls:
         async with self._lines.setdefault(lane, asyncio.Lock()):
             await self._meter.turn(lane)
 
-    def refused(self, what: str, response: httpx.Response, reason: str = "") -> Later:
-        """Later for a status that may pass; RequestRefused for any other."""
-        text = self._server.reason(response, reason)
-        later = self._server.passing(response, text)
+    def refused(self, what: str, response: httpx.Response, reason: str = "") -> RetryLater:
+        """RetryLater for a status that may pass; RequestRefused for any other."""
+        text = self._server.rejection(response, reason)
+        later = self._server.retry_later(response, text)
         if later is None:
             raise RequestRefused(f"{self.provider} {what}", response.status_code, text)
         return later

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets.sampling import spread
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.stores.findings import Finding
+from marketdata_assets.stores.findings import Finding, sample_evenly
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.calendar import Calendar, ashares
@@ -142,7 +141,7 @@ def factors_recomputed(question: Question) -> Finding:
     examples: list[dict[str, Any]] = []
     for month, symbols in question.months():
         known = {load.source: load for load in ledger.entries(question.client, FACTORS.name, [month], symbols)}
-        sample = spread(sorted(known), RECOMPUTED_SYMBOLS)
+        sample = sample_evenly(sorted(known), RECOMPUTED_SYMBOLS)
         both = ledger.entries(question.client, TICK_DATA.name, months_of(month), sample)
         bars = {(load.source, load.unit): load for load in both}
         judged = []

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets import pictures as image
-from marketdata_assets.sampling import spread
+from marketdata_assets import plotting
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores.findings import sample_evenly
 from marketdata_assets.ticks import coverage, registry
 from marketdata_assets.ticks.calendar import Calendar, ashares
 from marketdata_assets.ticks.records import Days
@@ -28,7 +28,7 @@ PROFILE_SYMBOLS = 200
 
 def pictures(client: "Client", table: str, units: Sequence[Unit], calendar: Calendar | None = None) -> dict[str, str]:
     """By name, a picture each of the newest months of `units`; none for other tables, or without matplotlib."""
-    plt = image.pyplot()
+    plt = plotting.pyplot()
     if plt is None or table != "tick_data" or not units:
         return {}
     months = sorted({unit.month for unit in units})[-MONTHS:]
@@ -38,7 +38,7 @@ def pictures(client: "Client", table: str, units: Sequence[Unit], calendar: Cale
         "coverage": _coverage(plt, days, months),
         "intraday_volume": _profile(plt, client, months, symbols),
     }
-    return {name: image.markdown(plt, figure, name.replace("_", " ")) for name, figure in figures.items() if figure}
+    return {name: plotting.markdown(plt, figure, name.replace("_", " ")) for name, figure in figures.items() if figure}
 
 
 def covered(client: "Client", months: Sequence[str], symbols: Sequence[str], calendar: Calendar) -> pl.DataFrame:
@@ -48,7 +48,7 @@ def covered(client: "Client", months: Sequence[str], symbols: Sequence[str], cal
     worst = days.group_by("symbol").agg(pl.col("missing").sum()).sort(["missing", "symbol"], descending=[True, False])
     shown = worst.filter(pl.col("missing") > 0)["symbol"].head(SYMBOLS // 2).to_list()
     others = [symbol for symbol in worst["symbol"].sort() if symbol not in shown]
-    shown += spread(others, SYMBOLS - len(shown))
+    shown += sample_evenly(others, SYMBOLS - len(shown))
     share = pl.when(pl.col("bars") > 0).then(pl.col("present") / pl.col("expected"))
     return days.filter(pl.col("symbol").is_in(shown)).select("symbol", "date", share=share).sort("symbol", "date")
 
@@ -65,7 +65,7 @@ def profile(client: "Client", months: Sequence[str], symbols: Sequence[str]) -> 
             FROM tick_data WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s
             GROUP BY symbol, named_for, minute
         ) WHERE isFinite(part) GROUP BY named_for, minute ORDER BY named_for, minute"""
-    sample = spread(symbols, PROFILE_SYMBOLS)
+    sample = sample_evenly(symbols, PROFILE_SYMBOLS)
     bound = {"symbols": sample, "first": Days.month(months[0]).first, "last": Days.month(months[-1]).last}
     found = clickhouse.read(client, sql, bound)
     labels = found.group_by("named_for").agg(pl.col("symbols").sum()).sort("symbols", descending=True)

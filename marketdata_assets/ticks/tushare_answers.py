@@ -19,7 +19,7 @@ import httpx
 import msgspec
 import polars as pl
 
-from marketdata_assets.ticks.calls import Calls, Later
+from marketdata_assets.ticks.calls import Calls, RetryLater
 from marketdata_assets.ticks.errors import BadAnswer, NoPermission, QuotaSpent, RequestRefused, TokenRefused
 
 TOKEN_VARIABLE = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
@@ -80,7 +80,9 @@ _envelope = msgspec.json.Decoder(_Envelope)
 _NAME = "c{}"
 
 
-def judged(calls: Calls, interface: str, what: str, columns: Sequence[str], response: httpx.Response) -> Table | Later:
+def judged(
+    calls: Calls, interface: str, what: str, columns: Sequence[str], response: httpx.Response
+) -> Table | RetryLater:
     """The table of an answer, or why it is to be asked for again, or an error."""
     try:
         envelope = _envelope.decode(response.content)
@@ -127,7 +129,7 @@ def _decoder(columns: int) -> msgspec.json.Decoder[list[Any]]:
     return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
 
-def _refusal(calls: Calls, interface: str, what: str, code: int, message: str) -> Later:
+def _refusal(calls: Calls, interface: str, what: str, code: int, message: str) -> RetryLater:
     text = calls.clean(message) or "no reason given"
     said = f"{code} ({text})"
     if code == BAD_TOKEN:
@@ -136,9 +138,9 @@ def _refusal(calls: Calls, interface: str, what: str, code: int, message: str) -
         raise QuotaSpent(f"tushare {what}", said)
     for word, seconds in _PERIODS:
         if word in message:
-            return Later(said, seconds)
+            return RetryLater(said, seconds)
     if any(word in message for word in _OTHER_RATES):
-        return Later(said, _PERIODS[0][1])
+        return RetryLater(said, _PERIODS[0][1])
     if any(word in message for word in _PERMISSION):
         raise NoPermission("tushare", interface, text)
     raise RequestRefused(f"tushare {what}", code, text)

@@ -22,7 +22,7 @@ import polars as pl
 
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.calls import Calls, Later
+from marketdata_assets.ticks.calls import Calls, RetryLater
 from marketdata_assets.ticks.errors import BadAnswer, UnknownSymbol
 from marketdata_assets.ticks.gate import Gate
 from marketdata_assets.ticks.meter import Meter
@@ -241,7 +241,9 @@ class Yahoo:
         return records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
 
 
-def _judged(calls: Calls, theirs: str, what: str, response: httpx.Response) -> _Result | _NoData | _OutOfReach | Later:
+def _judged(
+    calls: Calls, theirs: str, what: str, response: httpx.Response
+) -> _Result | _NoData | _OutOfReach | RetryLater:
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_redirect or response.is_server_error:
         return calls.refused(what, response)
     try:

@@ -12,7 +12,7 @@ from marketdata_assets.alphas.credentials import Credentials
 from marketdata_assets.alphas.fetch import FetchReport, fetch
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.budget import Budget
-from marketdata_assets.calls import Patience
+from marketdata_assets.http_client import RetryPolicy
 from marketdata_demo.servers.brain import BrainServer
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ EMAIL, PASSWORD = "person@example.com", "canary-password"
 MONTH = "2024-11"
 NOVEMBER = month_window(MONTH)
 LATER = dt.datetime(2025, 1, 15, tzinfo=dt.UTC)
-HASTY = Patience(max_retries=3, backoff=0.01, longest_pause=0.05, timeout=10.0)
+HASTY = RetryPolicy(max_retries=3, backoff=0.01, max_backoff=0.05, timeout=10.0)
 
 
 def children() -> dict[str, str]:
@@ -36,7 +36,7 @@ def client(
     account: str = "lk",
     email: str = EMAIL,
     password: str = PASSWORD,
-    patience: Patience = HASTY,
+    patience: RetryPolicy = HASTY,
     budget: Budget | None = None,
 ) -> BrainClient:
     credentials = Credentials(email, password)

@@ -20,8 +20,7 @@ from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.calls import check_url
 from marketdata_assets.alphas.errors import ApiAway, BadOptions, RequestRefused
 from marketdata_assets.budget import Budget
-from marketdata_assets.calls import Patience
-from marketdata_assets.web import retry_after
+from marketdata_assets.http_client import RetryPolicy, retry_after
 from marketdata_demo.servers.brain import BrainServer, make, spread
 
 LIST = "GET /users"
@@ -79,7 +78,7 @@ def test_passing_fault_is_tried_again(server: BrainServer, tmp_path: Path, fault
             server.stall(0.6, 2, LIST)
         case status:
             server.fail(int(status), 3, LIST)
-    patience = Patience(max_retries=3, backoff=0.01, longest_pause=0.02, timeout=0.3)
+    patience = RetryPolicy(max_retries=3, backoff=0.01, max_backoff=0.02, timeout=0.3)
     page = with_client(server, tmp_path, first_page, patience=patience)
     assert page.count == 150
     assert server.asked(LIST) == (3 if fault == "stall" else 4)
@@ -113,7 +112,7 @@ def test_pauses_double_with_full_jitter(server: BrainServer, tmp_path: Path) -> 
         slept.append(seconds)
 
     server.fail(500, 99, LIST)
-    patience = Patience(max_retries=5, backoff=2.0, longest_pause=10.0, sleep=sleep, jitter=lambda: 0.5)
+    patience = RetryPolicy(max_retries=5, backoff=2.0, max_backoff=10.0, sleep=sleep, jitter=lambda: 0.5)
     with pytest.raises(ApiAway):
         with_client(server, tmp_path, first_page, patience=patience)
     assert slept == [1.0, 2.0, 4.0, 5.0, 5.0]

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 from venue import Venue
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.calls import Patience
 from marketdata_assets.collector.connections import Market, Shard, Speaker, Timing, speaker_of
 from marketdata_assets.collector.connections.state import ConnectionState, SubscriptionState
 from marketdata_assets.exchanges.captures.entry import Entry
 from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
 from marketdata_assets.exchanges.records import AnyRecord, Exchange, Gap, MarketType, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
+from marketdata_assets.http_client import RetryPolicy
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class Hasty:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._speaker, name)
 
-    def rest(self, budgets: Path, patience: Patience) -> Rest:
+    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
         rest = self._speaker.rest(budgets, patience)
         rest.limits = Limits(Budget(budgets, "hasty", 1.0, 100_000.0))
         return rest

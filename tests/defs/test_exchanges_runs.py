@@ -178,7 +178,7 @@ def test_gap_is_healed_from_the_history_of_the_venue_and_bars_follow(floor: Floo
 
 def test_venue_that_is_away_leaves_the_gap_open_and_the_bars_are_made(floor: Floor) -> None:
     floor.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": "http://127.0.0.1:1"}))
-    floor.patch.setattr("marketdata_assets.calls.Patience.pause", lambda *_: 0.0)
+    floor.patch.setattr("marketdata_assets.http_client.RetryPolicy.pause", lambda *_: 0.0)
     assert floor.fill(captures=False, stream=False).success
     insert_records(floor.client, [trade(number) for number in (*range(1, 11), *range(21, 31))])
     result = floor.days(LAST, LAST, fetch=True)

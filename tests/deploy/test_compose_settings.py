@@ -12,7 +12,7 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from psycopg.conninfo import conninfo_to_dict
 from readers import known, refuses_what_it_does_not_know
 
-from marketdata_assets.secret_files import SUFFIX
+from marketdata_assets.secret_values import SUFFIX
 from marketdata_assets.settings import CollectorSettings, Settings
 
 PASSWORDS = {  # of an address: where the server of the service has it from

@@ -9,7 +9,7 @@ import yaml
 from compose_file import DOCKER, PROJECT
 from readers import known, refuses_what_it_does_not_know
 
-from marketdata_assets.secret_files import SUFFIX
+from marketdata_assets.secret_values import SUFFIX
 
 UNIT = DOCKER / "systemd" / "marketdata@.service"
 PAGE = (PROJECT / "docs" / "deploy.md").read_text()

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from marketdata_assets.calls import Patience
 from marketdata_assets.exchanges.history import Page, Window
 from marketdata_assets.exchanges.records import AnyRecord, Gap
+from marketdata_assets.http_client import RetryPolicy
 
 MS = 1_000_000
-HASTY = Patience(timeout=10.0, max_retries=3, backoff=0.01)
+HASTY = RetryPolicy(timeout=10.0, max_retries=3, backoff=0.01)
 
 
 async def all_of(pages: AsyncIterator[Page]) -> list[AnyRecord | Gap]:

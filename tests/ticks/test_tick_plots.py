@@ -12,7 +12,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from factor_bars import day_of, stand
 
-from marketdata_assets import pictures as image
+from marketdata_assets import plotting
 from marketdata_assets.ticks import plots, registry
 from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.records import Days, Label
@@ -85,5 +85,5 @@ def test_pictures_are_drawn(client: Client) -> None:
 def test_nothing_is_drawn_of_nothing_or_without_matplotlib(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     assert plots.pictures(client, "tick_data", UNITS) == {}
     stand(client, [day(SYMBOL, DAYS[0])])
-    monkeypatch.setattr(image, "pyplot", lambda: None)
+    monkeypatch.setattr(plotting, "pyplot", lambda: None)
     assert plots.pictures(client, "tick_data", UNITS) == {}

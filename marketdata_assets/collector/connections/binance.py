@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from marketdata_assets.calls import Patience
 from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
 from marketdata_assets.exchanges.binance import answers
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
@@ -24,6 +23,7 @@ from marketdata_assets.exchanges.outcomes import Control, Outcome, VenueError
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.http_client import RetryPolicy
 
 BEGIN = b'{"stream":"'
 BOOK_SPEED = "100ms"
@@ -120,7 +120,7 @@ class BinanceSpeaker:
     def feed(self) -> BinanceFeed:
         return BinanceFeed(self.market_type)
 
-    def rest(self, budgets: Path, patience: Patience) -> Rest:
+    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url, limits(budgets, self.market_type), answers.failure, patience=patience)
 
     def conversation(self) -> BinanceConversation:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from marketdata_assets.calls import Patience
 from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
 from marketdata_assets.exchanges.deribit import session
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
@@ -15,6 +14,7 @@ from marketdata_assets.exchanges.outcomes import Control, Outcome, VenueError
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.http_client import RetryPolicy
 
 SPEED = "100ms"
 PATH = "/api/v2"
@@ -109,7 +109,7 @@ class DeribitSpeaker:
     def feed(self) -> DeribitFeed:
         return DeribitFeed(self.market_type, Instruments(VENUE))
 
-    def rest(self, budgets: Path, patience: Patience) -> Rest:
+    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url, limits(budgets), error_of, patience=patience)
 
     def conversation(self) -> DeribitConversation:

@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.calls import Patience
 from marketdata_assets.collector.connections import views, watch
 from marketdata_assets.collector.connections.connection import Connection
 from marketdata_assets.collector.connections.errors import NotListed, UnknownDataTypes, UnknownSymbols
@@ -28,6 +27,7 @@ from marketdata_assets.exchanges.captures.entry import Entry
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import OrderBook
 from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.http_client import RetryPolicy
 
 LISTED_AGAIN = 10.0
 """Seconds; a symbol that is not known has the list asked for anew, but not more often."""
@@ -79,7 +79,7 @@ class Market:
 
     async def run(self) -> None:
         """Collect until `stop` or until cancelled; nothing that a network or a venue does ends it."""
-        patience = Patience(timeout=self.timing.rest, max_retries=3, backoff=self.timing.backoff)
+        patience = RetryPolicy(timeout=self.timing.rest, max_retries=3, backoff=self.timing.backoff)
         try:
             async with self.speaker.rest(self._budgets, patience) as self._rest, asyncio.TaskGroup() as group:
                 self._group = group

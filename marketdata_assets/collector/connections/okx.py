@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from marketdata_assets.calls import Patience
 from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
@@ -18,6 +17,7 @@ from marketdata_assets.exchanges.outcomes import Control, Outcome, VenueError
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.http_client import RetryPolicy
 
 OF_A_MARKET = "liquidation-orders"
 UPGRADE = "64008"
@@ -132,7 +132,7 @@ class OkxSpeaker:
     def feed(self) -> OkxFeed:
         return OkxFeed(self.market_type)
 
-    def rest(self, budgets: Path, patience: Patience) -> Rest:
+    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url, limits(budgets), error_of, patience=patience)
 
     def conversation(self) -> OkxConversation:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from marketdata_assets.calls import Patience
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.outcomes import Outcome
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.http_client import RetryPolicy
 
 DATA_TYPES = ("trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation")
 """The tags of the records that can be asked for."""
@@ -129,7 +129,7 @@ class Speaker(Protocol):
 
     def feed(self) -> Feed: ...
 
-    def rest(self, budgets: Path, patience: Patience) -> Rest: ...
+    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest: ...
 
     def conversation(self) -> Conversation: ...
 

@@ -13,8 +13,8 @@ from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.alphas.modes import BATCH_SIZE, CODE_VERSION, ImportOptions
 from marketdata_assets.defs.alphas import report
 from marketdata_assets.defs.landed import refusals
-from marketdata_assets.defs.lines import Lines
 from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_pair
+from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
 
 OWNERS = ["team:market-data"]
@@ -72,7 +72,7 @@ def alpha_files(
             brain.client if config.fetch else None,
             now=dt.datetime.now(dt.UTC),
             refetch=config.refetch,
-            progress=Lines(context.log.info, "windows"),
+            progress=ProgressLog(context.log.info, "windows"),
         )
     if collected.fetched:
         context.log_event(report.api(brain_api.key, collected))
@@ -99,7 +99,7 @@ def alpha_packages(context: dg.AssetExecutionContext, alphas_dir: AlphaFiles, wo
 
     pairs = [alpha_pair(key) for key in context.partition_keys]
     fanout = workers.fanout("marketdata_assets.alphas.packing")
-    return report.packages(context, pack(alphas_dir.path, pairs, fanout, Lines(context.log.info, "months")))
+    return report.packages(context, pack(alphas_dir.path, pairs, fanout, ProgressLog(context.log.info, "months")))
 
 
 class ImportConfig(dg.Config):
@@ -166,7 +166,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
                 fanout=workers.fanout("marketdata_assets.alphas.ingest"),
                 options=config.options(),
                 force=config.force,
-                progress=Lines(context.log.info, "packages"),
+                progress=ProgressLog(context.log.info, "packages"),
             )
         return report.alphas(context, mongo, imported)
 

@@ -11,8 +11,8 @@ from marketdata_assets.bars.loader import CODE_VERSION
 from marketdata_assets.bars.sources import scan
 from marketdata_assets.defs import seen
 from marketdata_assets.defs.bars import report
-from marketdata_assets.defs.lines import Lines
 from marketdata_assets.partitions import BAR_MONTHS
+from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import BarFiles, Postgres, Workers
 
 OWNERS = ["team:market-data"]
@@ -61,7 +61,7 @@ def stock_1min_qfq(
         run_id=context.run.run_id,
         fanout=workers.fanout("marketdata_assets.bars.ingest"),
         force=config.force,
-        progress=Lines(context.log.info),
+        progress=ProgressLog(context.log.info),
     )
     context.log_event(
         seen.files(minute_bar_files.key.to_user_string(), bar_files.path, [s.path for s in scan(bar_files.path)])

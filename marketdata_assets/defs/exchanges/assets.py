@@ -12,8 +12,8 @@ import dagster as dg
 from marketdata_assets.defs.exchanges import checks, days, feeding, report
 from marketdata_assets.defs.exchanges.feeding import FeedConfig
 from marketdata_assets.defs.landed import conclude, refusals
-from marketdata_assets.defs.lines import Lines
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 from marketdata_assets.settings import Settings
 
@@ -78,7 +78,7 @@ def daily(
     found: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     keys = context.partition_keys
-    tell = Lines(context.log.info, f"days of {what}")
+    tell = ProgressLog(context.log.info, f"days of {what}")
     for done, key in enumerate(keys, 1):
         found[key] = {}
         try:

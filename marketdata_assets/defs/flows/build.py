@@ -13,9 +13,9 @@ from marketdata_assets.defs.columns import Column, schema
 from marketdata_assets.defs.flows import automation, checks, faults
 from marketdata_assets.defs.flows.partitions import partitions_of
 from marketdata_assets.defs.landed import refusals
-from marketdata_assets.defs.lines import Lines
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.storage import declared
+from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import FlowFiles, Postgres, Workers
 
 OWNERS = ("team:flows",)
@@ -108,7 +108,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 fanout=workers.fanout(*run.PRELOAD),
                 force=config.force,
                 units=units,
-                progress=Lines(context.log.info),
+                progress=ProgressLog(context.log.info),
             )
         files = [unit.path for unit in plan.units(at, folder)]
         context.log_event(seen.files(files_key(flow), folder / at.loader.folder, files))

@@ -12,9 +12,9 @@ import dagster as dg
 
 from marketdata_assets.defs import seen
 from marketdata_assets.defs.landed import Context, log_materializations, mark_failed
-from marketdata_assets.defs.lines import Lines
 from marketdata_assets.defs.ticks import report, symbols
 from marketdata_assets.partitions import tick_key
+from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import Ticks
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.records import Days
@@ -116,7 +116,7 @@ class Round:
             options=ticks.options(**self._changes(ticks)),
             run_id=self.context.run.run_id,
             now=dt.datetime.now(dt.UTC),
-            progress=Lines(self.context.log.info, f"symbol-months of {table}"),
+            progress=ProgressLog(self.context.log.info, f"symbol-months of {table}"),
             **only_bars,
         )
 

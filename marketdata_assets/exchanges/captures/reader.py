@@ -7,9 +7,9 @@ from typing import BinaryIO
 import msgspec
 import zstandard
 
-from marketdata_assets.bounds import SQUEEZED_BYTES
 from marketdata_assets.exchanges.captures.entry import ENTRY, KINDS, URL, VERSION, Entry, Header
 from marketdata_assets.exchanges.errors import BadCapture
+from marketdata_assets.input_limits import ZSTD_CHUNK_BYTES
 
 CHUNK = 1 << 16
 LARGEST_FRAME = 256 * 1024 * 1024
@@ -77,7 +77,7 @@ def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:
         pieces: list[bytes] = []
         taken = unpacked = 0
         while not inflater.eof:
-            chunk = rest or file.read(SQUEEZED_BYTES)
+            chunk = rest or file.read(ZSTD_CHUNK_BYTES)
             rest = b""
             if not chunk:
                 if taken:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from marketdata_assets.bounds import LineTooLong, ReadsLines, lines
 from marketdata_assets.exchanges.captures.entry import Entry, Kind
 from marketdata_assets.exchanges.errors import BadCapture
+from marketdata_assets.input_limits import LineTooLong, ReadsLines, lines
 
 SECOND_DIGITS = 9
 NS_DIGITS = 19  # of a time in the 64 bits that entries have for it

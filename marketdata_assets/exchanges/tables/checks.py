@@ -16,9 +16,8 @@ from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.days import span
 from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, REJECTS, TABLES
 from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, of_trades
-from marketdata_assets.sampling import spread
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores.findings import Finding
+from marketdata_assets.stores.findings import Finding, sample_evenly
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -161,7 +160,7 @@ def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Findi
     for day in question.days:
         there = question.ask(sql, day)
         small = there.filter(pl.col("rows") <= SAMPLE_ROWS).select(_ABOUT).to_dicts()
-        sample = spread(small, SAMPLE)
+        sample = sample_evenly(small, SAMPLE)
         left_out += there.height - len(sample)
         for about in sample:
             seen, found = judge(question, day, about)

@@ -24,7 +24,7 @@ from marketdata_assets.exchanges.tables.matching import Span, Standing, joined, 
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS
 from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, of_candles, of_trades
-from marketdata_assets.progress import tell
+from marketdata_assets.progress import report
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class _Work:
             async with opened(self.hosts, exchange, market_type) as history:
                 away = await _listed(history)
                 for number, gap in enumerate(asked):
-                    tell(number, len(asked), gaps.line(gap))
+                    report(number, len(asked), gaps.line(gap))
                     one = Told(gap, "open", why=away) if away else await self._one(history, gap)
                     told[id(gap)] = one
         return [told[id(gap)] for gap in some]

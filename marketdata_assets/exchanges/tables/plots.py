@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets import pictures as image
+from marketdata_assets import plotting
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables.days import span
 from marketdata_assets.exchanges.tables.healing import Told
@@ -28,7 +28,7 @@ SHORTEST = 0.0015
 
 def timeline(told: Sequence[Told]) -> str | None:
     """The gaps on a line for each instrument and stream, as Markdown; null without gaps, or without matplotlib."""
-    plt = image.pyplot()
+    plt = plotting.pyplot()
     if plt is None or not told:
         return None
     lines: dict[str, list[Told]] = {}
@@ -50,12 +50,12 @@ def timeline(told: Sequence[Told]) -> str | None:
     _legend(axis)
     more = f", {len(lines) - len(shown)} lines more" if len(lines) > len(shown) else ""
     axis.set_title(f"gaps{more}", loc="left", fontsize=9)
-    return image.markdown(plt, figure, "gaps")
+    return plotting.markdown(plt, figure, "gaps")
 
 
 def closes(client: "Client", day: dt.date) -> str | None:
     """The closes of a day's busiest instruments, minutes that an open gap touches marked; null without bars."""
-    plt = image.pyplot()
+    plt = plotting.pyplot()
     frame = _busiest(client, day) if plt else pl.DataFrame()
     if plt is None or frame.is_empty():
         return None
@@ -72,12 +72,12 @@ def closes(client: "Client", day: dt.date) -> str | None:
         _clock(axis)
     for axis in list(axes.flat)[len(names) :]:
         axis.set_visible(False)
-    return image.markdown(plt, figure, "closes")
+    return plotting.markdown(plt, figure, "closes")
 
 
 def trades_by_hour(client: "Client", day: dt.date) -> str | None:
     """How many trades came of each instrument in each hour of a day; null without trades."""
-    plt = image.pyplot()
+    plt = plotting.pyplot()
     frame = _hours(client, day) if plt else pl.DataFrame()
     if plt is None or frame.is_empty():
         return None
@@ -96,7 +96,7 @@ def trades_by_hour(client: "Client", day: dt.date) -> str | None:
     axis.set_xticks(range(24), [f"{hour:02}" for hour in range(24)], fontsize=7)
     axis.set_title(f"trades by hour, {day} UTC", loc="left", fontsize=9)
     figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
-    return image.markdown(plt, figure, "trades by hour")
+    return plotting.markdown(plt, figure, "trades by hour")
 
 
 def _busiest(client: "Client", day: dt.date) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import pytest
 
 from marketdata_assets.alphas import credentials
 from marketdata_assets.resources import Ticks
-from marketdata_assets.secret_files import BadSecretFile, find
+from marketdata_assets.secret_values import BadSecretFile, find
 from marketdata_assets.settings import CollectorSettings, Settings
 
 CANARY = "canary-7f3a"
