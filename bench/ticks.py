@@ -15,9 +15,9 @@ from bench.figure import Figure, spread
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
-from marketdata_assets.ticks.landing import Landing, land
 from marketdata_assets.ticks.queue import Limits
 from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.table_writer import UnitWrite, land
 from marketdata_assets.ticks.tables import TICK_DATA, ensure
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _store_figures(client: "Client", folder: Path) -> Iterator[Figure]:
     yield _ledger_figure(client)
 
 
-def _insert_figure(client: "Client", landings: list[Landing], folder: Path) -> Figure:
+def _insert_figure(client: "Client", landings: list[UnitWrite], folder: Path) -> Figure:
     rows = pl.concat([one.frame for one in landings if one.frame is not None])
     rows.write_parquet(folder / "bars.parquet")
     names = ", ".join(rows.columns)
@@ -79,8 +79,8 @@ def _insert_figure(client: "Client", landings: list[Landing], folder: Path) -> F
     return Figure("ticks.insert_vs_parquet", median(ratios), "x speed of INSERT FROM file", (">=", 0.6), detail)
 
 
-def _land(client: "Client", landings: list[Landing], turns: Path) -> None:
-    batch: list[Landing] = []
+def _land(client: "Client", landings: list[UnitWrite], turns: Path) -> None:
+    batch: list[UnitWrite] = []
     for one in landings:
         batch.append(one)
         if sum(each.load.rows for each in batch) >= Limits().rows or one is landings[-1]:
@@ -88,7 +88,7 @@ def _land(client: "Client", landings: list[Landing], turns: Path) -> None:
             batch = []
 
 
-def _one_symbol_figure(client: "Client", landings: list[Landing]) -> Figure:
+def _one_symbol_figure(client: "Client", landings: list[UnitWrite]) -> Figure:
     """The month is full from the figure before."""
     before = _sums(client, "tick_data")
     taken = []
@@ -121,7 +121,7 @@ def _ledger_figure(client: "Client") -> Figure:
     return Figure("ticks.ledger_read_s", median(taken), "s", None, detail)
 
 
-def _landing(number: int, month: str = MONTH, *, rows: bool = True) -> Landing:
+def _landing(number: int, month: str = MONTH, *, rows: bool = True) -> UnitWrite:
     symbol = f"{600000 + number}.SH"
     frame = _bars(symbol, number) if rows else TICK_DATA.columns.to_frame()
     load = clickhouse_ledger.Load(
@@ -144,7 +144,7 @@ def _landing(number: int, month: str = MONTH, *, rows: bool = True) -> Landing:
         finished=dt.datetime(2026, 2, 1, tzinfo=dt.UTC),
         origin="tushare",
     )
-    return Landing(symbol, month, DAYS, frame, load)
+    return UnitWrite(symbol, month, DAYS, frame, load)
 
 
 def _bars(symbol: str, seed: int) -> pl.DataFrame:

@@ -86,10 +86,10 @@ def _library(symbols: list[str], month: str) -> None:
 
 
 def _of_the_schedule(symbols: list[str], month: str, library: list[float]) -> Figure:
-    from marketdata_assets.defs.ticks.selection import JOB, run_config
+    from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
 
     def run(instance: Any, job: Any) -> None:
-        config = {**QUIET, **run_config({month: []}, TABLES, **OPTIONS)}
+        config = {**QUIET, **adhoc_config({month: []}, TABLES, **OPTIONS)}
         _done(job.execute_in_process(instance=instance, run_config=config))
 
     taken = _runs(JOB, run, pooled=False)
@@ -99,7 +99,7 @@ def _of_the_schedule(symbols: list[str], month: str, library: list[float]) -> Fi
 def _of_partitions(symbols: list[str], month: str, library: list[float]) -> Figure:
     import dagster as dg
 
-    from marketdata_assets.defs.ticks.rounds import STEP
+    from marketdata_assets.defs.ticks.load_op import STEP
     from marketdata_assets.partitions import tick_rectangle
 
     assets = [dg.AssetKey(table) for table in TABLES]

@@ -2,7 +2,7 @@
 
 Dagster's range tags mean every month between two with every account, or symbol, between two. So a selection of alphas
 is cut into such rectangles before runs are asked for; one of ticks that is no rectangle is the business of
-`defs.ticks.selected`. Thousands of symbols make a grid of which nobody may ask for all keys: that takes many seconds.
+`defs.ticks.adhoc_job`. Thousands of symbols make a grid of which nobody may ask for all keys: that takes many seconds.
 """
 
 import datetime as dt

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from marketdata_assets.ticks.calendar import Calendar, ashares
-from marketdata_assets.ticks.dropped import ORDER_BOOKS
+from marketdata_assets.ticks.file_drop import ORDER_BOOKS
 from marketdata_assets.ticks.records import Days
 
 Array = np.ndarray

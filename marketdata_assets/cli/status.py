@@ -56,7 +56,7 @@ def status(
 def due_runs() -> list[dict[str, Any]]:
     """The runs that the nightly repair would ask for, with their first and last partition."""
     from marketdata_assets.defs.repair import nightly
-    from marketdata_assets.defs.ticks.selection import months_of
+    from marketdata_assets.defs.ticks.run_config import months_of
     from marketdata_assets.partitions import RANGE_END, RANGE_START
 
     own = [one.flow for one in flows.found() if one.flow]
@@ -142,7 +142,7 @@ def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: i
 
 def ticks_rows() -> list[dict[str, Any]]:
     """A row for each table, its symbol-months by state; none when no symbol was ever registered."""
-    from marketdata_assets.defs.ticks.selection import window_now
+    from marketdata_assets.defs.ticks.run_config import window_now
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.status import overview
     from marketdata_assets.ticks.tables import ensure

@@ -98,14 +98,14 @@ def run(
     config: dict[str, Any],
 ) -> RunOutcome:
     """One run over the months of these days; without `symbols`, over all that are registered."""
-    from marketdata_assets.defs.ticks.selection import JOB, run_config
+    from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
     from marketdata_assets.partitions import months_from
 
     found = endpoints.resolve(settings)
     if not symbols and not listings():
         raise NoSymbols
     months = dict.fromkeys(months_from(f"{first:%Y-%m}", f"{last:%Y-%m}"), symbols)
-    return run_job(settings, found, JOB, None, run_config(months, tables, **config)["ops"])
+    return run_job(settings, found, JOB, None, adhoc_config(months, tables, **config)["ops"])
 
 
 def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[dt.date, dt.date]:
@@ -211,6 +211,6 @@ def _objecting(told: dict[str, Any]) -> list[str]:
 
 
 def _told(outcome: RunOutcome) -> dict[str, Any]:
-    from marketdata_assets.defs.ticks.selection import OP
+    from marketdata_assets.defs.ticks.run_config import OP
 
     return outcome.metadata.get(OP, {})

@@ -120,8 +120,8 @@ class Ticks(dg.ConfigurableResource):
         if config.tushare is None:
             return None
         settings, token = Settings(), secret_values.find(TOKEN, os.environ)
-        meter = tushare.meter(token or "", config.tushare, settings.budgets_folder)
-        return tushare.Tushare(token, config.tushare, meter, url=settings.tushare_url)
+        limiter = tushare.rate_limiter(token or "", config.tushare, settings.budgets_folder)
+        return tushare.Tushare(token, config.tushare, limiter, url=settings.tushare_url)
 
     def _yahoo(self, config: "Providers") -> "Yahoo | None":
         from marketdata_assets.ticks import yahoo
@@ -129,5 +129,5 @@ class Ticks(dg.ConfigurableResource):
         if config.yahoo is None:
             return None
         settings = Settings()
-        meter = yahoo.meter(config.yahoo, settings.budgets_folder)
-        return yahoo.Yahoo(config.yahoo, meter, url=settings.yahoo_url, clock=lambda: dt.datetime.now(dt.UTC))
+        limiter = yahoo.rate_limiter(config.yahoo, settings.budgets_folder)
+        return yahoo.Yahoo(config.yahoo, limiter, url=settings.yahoo_url, clock=lambda: dt.datetime.now(dt.UTC))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 LEDGER = "marketdata_ledger_rows"
-IN_DOUBT = ""
+PENDING = ""
 INTERRUPTED = "interrupted while it was written"
 STEP = 1000
 """Versions between the row before a publish and the row after it; publishes are a million and more apart."""
@@ -58,7 +58,7 @@ _DICTIONARIES = ("dataset", "unit", "source", "aspect", "slices", "origin", "out
 class Load(Entry):
     """An entry, with whom the rows came from. `version` is that of what stands, 0 when nothing ever stood.
 
-    `content_hash` is IN_DOUBT when a writer said that it would publish and never came back.
+    `content_hash` is PENDING when a writer said that it would publish and never came back.
     """
 
     origin: str = ""
@@ -66,9 +66,9 @@ class Load(Entry):
     version: int = 0
 
     @property
-    def in_doubt(self) -> bool:
+    def pending(self) -> bool:
         """Whether nobody knows which version of the unit stands; only loading it again tells."""
-        return self.content_hash == IN_DOUBT
+        return self.content_hash == PENDING
 
 
 def ensure(client: "Client") -> None:
@@ -129,9 +129,9 @@ def record(client: "Client", loads: Sequence[Load], version: int) -> None:
     _write(client, stands + [row | {"aspect": "attempt"} | _NO_REJECTS for row in stands])
 
 
-def record_doubt(client: "Client", loads: Sequence[Load], version: int) -> None:
+def record_pending(client: "Client", loads: Sequence[Load], version: int) -> None:
     """Write that what stands is in doubt from now on: what `loads` say of slices and rows, and no hash."""
-    doubt: dict[str, Any] = {"content_hash": IN_DOUBT, "outcome": "failed", "error": INTERRUPTED, **_NO_REJECTS}
+    doubt: dict[str, Any] = {"content_hash": PENDING, "outcome": "failed", "error": INTERRUPTED, **_NO_REJECTS}
     _write(client, [_row(load, "stands", version) | doubt for load in loads])
 
 
@@ -153,7 +153,7 @@ def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
 
 def interrupted(client: "Client", dataset: str) -> list[Load]:
     """The units in doubt."""
-    return [load for load in entries(client, dataset) if load.in_doubt]
+    return [load for load in entries(client, dataset) if load.pending]
 
 
 def rejects(client: "Client", dataset: str, unit: str, sources: Iterable[str]) -> dict[str, tuple[Reject, ...]]:

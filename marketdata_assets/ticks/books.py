@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.ticks import dropped
+from marketdata_assets.ticks import file_drop
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.records import Days, Outcome
 
@@ -58,10 +58,10 @@ class BookDelivery:
 
 def names(path: Path, columns: Sequence[str]) -> dict[str, str]:
     """The columns of a file: symbol, ts, and bid_price_1, bid_size_1, ask_price_1, ask_size_1 up to level 10."""
-    found = dropped.by_names(path, columns, {"symbol": dropped.SYMBOL, "ts": dropped.TIME})
-    for ours, theirs in (("symbol", dropped.SYMBOL), ("ts", dropped.TIME)):
+    found = file_drop.by_names(path, columns, {"symbol": file_drop.SYMBOL, "ts": file_drop.TIME})
+    for ours, theirs in (("symbol", file_drop.SYMBOL), ("ts", file_drop.TIME)):
         if ours not in found:
-            raise dropped.missing(path, columns, theirs)
+            raise file_drop.missing(path, columns, theirs)
     for column in columns:
         match = _COLUMN.fullmatch(column.strip().lower())
         if match and 1 <= int(match["level"]) <= DEPTH:
@@ -75,13 +75,13 @@ def names(path: Path, columns: Sequence[str]) -> dict[str, str]:
             lacking = [name for name in pair if name not in found]
             deeper = any(_name(side, "price", below) in found for below in range(level + 1, DEPTH + 1))
             if len(lacking) == 1 or (lacking and deeper):
-                raise dropped.missing(path, columns, lacking[:1])
+                raise file_drop.missing(path, columns, lacking[:1])
     if len(found) == 2:
-        raise dropped.missing(path, columns, [_name(side, "price", 1) for side in SIDES])
+        raise file_drop.missing(path, columns, [_name(side, "price", 1) for side in SIDES])
     return found
 
 
-def books(raw: pl.DataFrame, provider: str, symbol: str) -> dropped.Made:
+def books(raw: pl.DataFrame, provider: str, symbol: str) -> file_drop.Made:
     """Make books of `raw`, which has line, raw, ts and the columns of `names`; and say what is none.
 
     A level without a price and a size, or with a price of 0 and no size, is not there: vendors fill an empty side with

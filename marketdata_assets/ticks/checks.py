@@ -15,9 +15,9 @@ from marketdata_assets.stores.findings import Finding, sample_evenly
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.calendar import Calendar, ashares
-from marketdata_assets.ticks.computed import NAME, window
-from marketdata_assets.ticks.factor_inputs import IN_DOUBT, Inputs, bars_digest, months_of
-from marketdata_assets.ticks.recomputed import differences, recomputed
+from marketdata_assets.ticks.factor_check import differences, recomputed
+from marketdata_assets.ticks.factor_inputs import PENDING, Inputs, bars_digest, months_of
+from marketdata_assets.ticks.factor_sql import NAME, window
 from marketdata_assets.ticks.records import FLAGS, Days, Listing
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
@@ -147,7 +147,7 @@ def factors_recomputed(question: Question) -> Finding:
         judged = []
         for symbol in sample:
             digest = bars_digest(bars.get((symbol, one)) for one in months_of(month))
-            if Inputs.of(known[symbol]).bars == digest != IN_DOUBT:
+            if Inputs.of(known[symbol]).bars == digest != PENDING:
                 judged.append(symbol)
         left_out += len(sample) - len(judged)
         looked_at += len(judged)

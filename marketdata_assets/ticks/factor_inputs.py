@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from marketdata_assets.stores.clickhouse_ledger import Load
-from marketdata_assets.ticks.computed import DEFINITIONS
+from marketdata_assets.ticks.factor_sql import DEFINITIONS
 from marketdata_assets.ticks.records import Days
 
 FAILED = "failed"
-IN_DOUBT = "?"
+PENDING = "?"
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Inputs:
     @classmethod
     def of(cls, load: Load | None) -> "Inputs":
         """Those of the last attempt; without one, or when its rows are in doubt, nothing is known."""
-        if load is None or load.in_doubt or not load.attempted_hash:
-            return cls(IN_DOUBT)
+        if load is None or load.pending or not load.attempted_hash:
+            return cls(PENDING)
         bars, *answered = load.attempted_hash.split()
         pairs = (one.rpartition(":") for one in answered)
         return cls(bars, {name: until for name, _, until in pairs})
@@ -48,7 +48,7 @@ def months_of(month: str) -> tuple[str, str]:
 
 
 def bars_digest(loads: Iterable[Load | None]) -> str:
-    """A digest of what stands in tick_data of the months at hand; IN_DOUBT when the ledger does not know."""
+    """A digest of what stands in tick_data of the months at hand; PENDING when the ledger does not know."""
     return digest_of((load.content_hash, ",".join(load.slices)) if load else None for load in loads)
 
 
@@ -58,6 +58,6 @@ def digest_of(stands: Iterable[tuple[str | None, str] | None]) -> str:
     for one in stands:
         content, days = one or (None, "")
         if content == "":
-            return IN_DOUBT
+            return PENDING
         found.update(f"|{content or ''}|{days}".encode())
     return found.hexdigest()

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.ticks import provided
+from marketdata_assets.ticks import provider_factors
+from marketdata_assets.ticks.batch_runner import BatchReport, BatchRunner
 from marketdata_assets.ticks.calendar import ashares
-from marketdata_assets.ticks.computed import NAME, TradingDays, computed
-from marketdata_assets.ticks.factor_inputs import IN_DOUBT, Inputs, bars_digest, months_of
-from marketdata_assets.ticks.factor_merge import OVERTAKEN, Run, Task, overtaken, settle, standing
+from marketdata_assets.ticks.factor_inputs import PENDING, Inputs, bars_digest, months_of
+from marketdata_assets.ticks.factor_reconcile import OVERTAKEN, Run, Task, overtaken, settle, standing
+from marketdata_assets.ticks.factor_sql import NAME, TradingDays, computed
 from marketdata_assets.ticks.fallback import Provider, in_order
-from marketdata_assets.ticks.isolated import Isolated, Told
-from marketdata_assets.ticks.landing import Landing, land
-from marketdata_assets.ticks.load import LoadOptions, OverTheWeb
-from marketdata_assets.ticks.provided import Provided
+from marketdata_assets.ticks.load import HttpProvider, LoadOptions
+from marketdata_assets.ticks.provider_factors import ProviderFactors
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
+from marketdata_assets.ticks.table_writer import UnitWrite, land
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
 from marketdata_assets.ticks.windows import last_closed
 
@@ -79,12 +79,12 @@ class _Work:
         self._client, self._providers, self._options = client, in_order(wanted, "factors"), options
         self._run_id, self._now, self._progress, self._trading_days = run_id, now, progress, trading_days
         self._began = time.monotonic()
-        self._store = Isolated()
-        self._told = Told(0, None)
-        self._actions: list[Provided] = []
+        self._store = BatchRunner()
+        self._told = BatchReport(0, None)
+        self._actions: list[ProviderFactors] = []
 
     async def all(self, units: Sequence[Unit]) -> LoadReport:
-        self._told = Told(len(units), self._progress)
+        self._told = BatchReport(len(units), self._progress)
         months: dict[str, list[str]] = {}
         for symbol, month in units:
             months.setdefault(month, []).append(symbol)
@@ -98,7 +98,7 @@ class _Work:
                 sent = await self._sent(month, tasks)
                 for at in range(0, len(tasks), SYMBOLS_A_PUBLISH):
                     self._told.end(*self._landed(month, tasks[at : at + SYMBOLS_A_PUBLISH], sent))
-        requests = sum(one.requests for one in self._providers if isinstance(one, OverTheWeb))
+        requests = sum(one.requests for one in self._providers if isinstance(one, HttpProvider))
         return LoadReport(self._told.in_order(), time.monotonic() - self._began, requests)
 
     # What there is to do.
@@ -118,7 +118,7 @@ class _Work:
             before = Inputs.of(known.get(symbol))
             task = Task(symbol, known.get(symbol), replace(before, bars=digest))
             asked = [one.name for one in self._providers if one.config.symbol_mapping.theirs(symbol)]
-            same = before.bars == digest != IN_DOUBT and not before.missing(asked, str(closed[-1]))
+            same = before.bars == digest != PENDING and not before.missing(asked, str(closed[-1]))
             if same and task.known and not self._options.refetch:
                 self._told.end(replace(standing(task, month), note="nothing has changed"))
             else:
@@ -140,21 +140,21 @@ class _Work:
         days = Days(Days.month(months[0]).first, self._closed(months[-1])[-1])
         symbols = sorted({task.symbol for tasks in due.values() for task in tasks})
         for provider in self._providers:
-            if isinstance(provider, provided.Actions):
-                self._actions.append(await provided.actions(provider, days, symbols, self._options.workers))
+            if isinstance(provider, provider_factors.Actions):
+                self._actions.append(await provider_factors.actions(provider, days, symbols, self._options.workers))
 
-    async def _sent(self, month: str, tasks: Sequence[Task]) -> list[Provided]:
+    async def _sent(self, month: str, tasks: Sequence[Task]) -> list[ProviderFactors]:
         symbols, closed = [task.symbol for task in tasks], self._closed(month)
         sent = [one.within(Days.month(month), symbols) for one in self._actions]
-        daily = [one for one in self._providers if tasks and isinstance(one, provided.Daily)]
-        return sent + [await provided.daily(one, closed, symbols, self._options.workers) for one in daily]
+        daily = [one for one in self._providers if tasks and isinstance(one, provider_factors.Daily)]
+        return sent + [await provider_factors.daily(one, closed, symbols, self._options.workers) for one in daily]
 
     # What lands.
 
-    def _landed(self, month: str, tasks: Sequence[Task], sent: Sequence[Provided]) -> list[UnitReport]:
+    def _landed(self, month: str, tasks: Sequence[Task], sent: Sequence[ProviderFactors]) -> list[UnitReport]:
         return self._store.land([standing(task, month) for task in tasks], lambda: self._land(month, tasks, sent))
 
-    def _land(self, month: str, tasks: Sequence[Task], sent: Sequence[Provided]) -> list[UnitReport]:
+    def _land(self, month: str, tasks: Sequence[Task], sent: Sequence[ProviderFactors]) -> list[UnitReport]:
         symbols = [task.symbol for task in tasks]
         days = Days.month(month)
         tasks = self._as_they_stand(month, tasks)
@@ -181,7 +181,7 @@ class _Work:
             for symbol, task in zip(symbols, tasks, strict=True)
         ]
 
-    def _overtaken(self, month: str, landings: Sequence[Landing]) -> set[str]:
+    def _overtaken(self, month: str, landings: Sequence[UnitWrite]) -> set[str]:
         """Symbols where somebody else landed after we had looked: what they had of a provider may be lost."""
         symbols = [one.symbol for one in landings]
         if not symbols:

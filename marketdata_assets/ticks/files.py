@@ -9,17 +9,17 @@ from pathlib import Path
 
 import polars as pl
 
-from marketdata_assets.ticks import books, dropped, records
+from marketdata_assets.ticks import books, file_drop, records
 from marketdata_assets.ticks.books import BOOKS, BookDelivery
-from marketdata_assets.ticks.dropped import Folder, Made
+from marketdata_assets.ticks.file_drop import Folder, Made
 from marketdata_assets.ticks.providers_file import FilesProvider
 from marketdata_assets.ticks.records import BARS, Days, Delivery, Label
 
 NAME = "files"
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "symbol": dropped.SYMBOL,
-    "ts": dropped.TIME,
+    "symbol": file_drop.SYMBOL,
+    "ts": file_drop.TIME,
     "open": ("open",),
     "high": ("high",),
     "low": ("low",),
@@ -42,8 +42,8 @@ class Files:
 
     def __init__(self, folder: Path, config: FilesProvider, *, label: Label = "end") -> None:
         self.folder, self.config, self.label = folder, config, label
-        self.of_bars = Folder(folder, dropped.ORDER_BOOKS, bar_names, config.session)
-        self.of_books = Folder(folder / dropped.ORDER_BOOKS, None, books.names, config.session)
+        self.of_bars = Folder(folder, file_drop.ORDER_BOOKS, bar_names, config.session)
+        self.of_books = Folder(folder / file_drop.ORDER_BOOKS, None, books.names, config.session)
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days` from all files; BadFile when one of them cannot be read."""
@@ -82,10 +82,10 @@ class Files:
 
 def bar_names(path: Path, columns: Sequence[str]) -> dict[str, str]:
     """Which column of a file of bars is which of COLUMNS."""
-    names = dropped.by_names(path, columns, COLUMNS)
+    names = file_drop.by_names(path, columns, COLUMNS)
     for ours, theirs in COLUMNS.items():
         if ours not in names and ours not in _OPTIONAL:
-            raise dropped.missing(path, columns, theirs)
+            raise file_drop.missing(path, columns, theirs)
     return names
 
 

@@ -1,6 +1,6 @@
 """Minute bars of many symbols and months from the providers into tick_data, side by side; each by itself, resumable.
 
-Which days are due is in `windows`, what becomes of an answer in `settle`, how it is written in `landing`.
+Which days are due is in `windows`, what becomes of an answer in `reconcile`, how it is written in `table_writer`.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks import landing, queue, windows
-from marketdata_assets.ticks.breaker import FIRST_PAUSE_SECONDS, Guarded
+from marketdata_assets.ticks import queue, table_writer, windows
+from marketdata_assets.ticks.batch_runner import BatchReport, BatchRunner
 from marketdata_assets.ticks.calendar import ashares
+from marketdata_assets.ticks.circuit_breaker import FIRST_PAUSE_SECONDS, CircuitBreaker
+from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.errors import BadProviders, TicksError
+from marketdata_assets.ticks.existing import stood
 from marketdata_assets.ticks.fallback import Fallback, Provider
-from marketdata_assets.ticks.gate import Gate
-from marketdata_assets.ticks.isolated import Isolated, Told
 from marketdata_assets.ticks.queue import Batches, Limits
+from marketdata_assets.ticks.reconcile import ExistingRows, FetchResult, Reconciler, standing
 from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
-from marketdata_assets.ticks.settle import Asked, Judge, Stood, standing
-from marketdata_assets.ticks.stood import stood
 from marketdata_assets.ticks.tables import TICK_DATA
 from marketdata_assets.ticks.windows import Due, Standing, TradingDays
 
@@ -44,13 +44,13 @@ AT_ONCE = 2
 
 
 @runtime_checkable
-class OverTheWeb(Protocol):
+class HttpProvider(Protocol):
     """A provider that sends requests."""
 
     @property
     def requests(self) -> int: ...
 
-    def through(self, gate: Gate) -> None: ...
+    def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class LoadOptions:
     pause: float = FIRST_PAUSE_SECONDS
     turns: Path | None = None
     limits: Limits = field(default_factory=Limits)
-    store_patience: landing.Patience = field(default_factory=landing.Patience)
+    store_patience: table_writer.Patience = field(default_factory=table_writer.Patience)
 
 
 def load(
@@ -118,11 +118,11 @@ class _Work:
         self._client, self._providers, self._options = client, providers, options
         self._now, self._progress, self._listings, self._trading_days = now, progress, listings, trading_days
         self._began = time.monotonic()
-        self._judge = Judge({one.name: one.config.priority for one in providers}, options.accept_empty, run_id)
+        self._judge = Reconciler({one.name: one.config.priority for one in providers}, options.accept_empty, run_id)
         self._known: dict[Unit, Load] = {}
         self._todo: deque[Unit] = deque()
-        self._told = Told(0, progress)
-        self._store = Isolated()
+        self._told = BatchReport(0, progress)
+        self._store = BatchRunner()
         self._thread = ThreadPoolExecutor(1, "ticks-writer")
 
     async def all(self, units: Sequence[Unit]) -> LoadReport:
@@ -131,7 +131,7 @@ class _Work:
             self._known = {Unit(load.source, load.unit): load for load in known}
             attempted = {unit: load.finished for unit, load in self._known.items()}
             self._todo.extend(queue.ordered(units, self._options.first, attempted))
-            self._told = Told(len(self._todo), self._progress)
+            self._told = BatchReport(len(self._todo), self._progress)
             async with AsyncExitStack() as opened:
                 for provider in self._providers:
                     if isinstance(provider, AbstractAsyncContextManager):
@@ -140,12 +140,12 @@ class _Work:
         finally:
             self._thread.shutdown()
         self._told.end(*self._store.land([self._standing(unit) for unit in self._todo], list))
-        requests = sum(one.requests for one in self._providers if isinstance(one, OverTheWeb))
+        requests = sum(one.requests for one in self._providers if isinstance(one, HttpProvider))
         return LoadReport(self._told.in_order(), time.monotonic() - self._began, requests)
 
     async def _work(self) -> None:
         fallback = self._fallback()
-        batches: Batches[Asked] = Batches(self._options.limits)
+        batches: Batches[FetchResult] = Batches(self._options.limits)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(batches))
@@ -160,9 +160,11 @@ class _Work:
     def _fallback(self) -> Fallback:
         asked = [one for one in self._providers if not self._options.providers or one.name in self._options.providers]
         for provider in asked:
-            if isinstance(provider, OverTheWeb):
-                provider.through(Gate(self._options.workers))
-        guarded = [Guarded(provider, patience=self._options.patience, pause=self._options.pause) for provider in asked]
+            if isinstance(provider, HttpProvider):
+                provider.set_concurrency_limit(ConcurrencyLimit(self._options.workers))
+        guarded = [
+            CircuitBreaker(provider, patience=self._options.patience, pause=self._options.pause) for provider in asked
+        ]
         fallback = Fallback.of(guarded, self._trading_days)
         if not fallback.providers:
             among = ", ".join(self._options.providers) or "all"
@@ -173,7 +175,7 @@ class _Work:
 
     # Asking.
 
-    async def _take(self, fallback: Fallback, batches: Batches[Asked]) -> None:
+    async def _take(self, fallback: Fallback, batches: Batches[FetchResult]) -> None:
         while self._todo and self._store.over is None:
             unit = self._todo.popleft()
             asked = await self._ask(fallback, unit)
@@ -182,7 +184,7 @@ class _Work:
             del asked  # or it is held while the next is waited for
             await asyncio.sleep(0)
 
-    async def _ask(self, fallback: Fallback, unit: Unit) -> Asked | None:
+    async def _ask(self, fallback: Fallback, unit: Unit) -> FetchResult | None:
         """What came of a unit; None when there was nothing to do, and that is reported."""
         started = self._moment()
         month = Days.month(unit.month)
@@ -190,12 +192,12 @@ class _Work:
             due = self._due(unit)
             if isinstance(due, Due):
                 answer = await fallback.bars(unit.symbol, due.ask)
-                return Asked(unit, due.ask, due, answer, started)
+                return FetchResult(unit, due.ask, due, answer, started)
         except TicksError as error:
-            return Asked(unit, month, None, None, started, error=str(error))
+            return FetchResult(unit, month, None, None, started, error=str(error))
         known = self._known.get(unit)
-        if due.covers is not None and (known is None or known.in_doubt):
-            return Asked(unit, due.covers, None, None, started, reason=due.reason)
+        if due.covers is not None and (known is None or known.pending):
+            return FetchResult(unit, due.covers, None, None, started, reason=due.reason)
         self._told.end(replace(self._standing(unit), note=due.reason or "complete; nothing was asked for"))
         return None
 
@@ -203,7 +205,7 @@ class _Work:
         known = self._known.get(unit)
         stands = Standing()
         if known is not None:
-            stands = Standing(windows.as_days(known.slices), not known.in_doubt, known.outcome == "failed")
+            stands = Standing(windows.as_days(known.slices), not known.pending, known.outcome == "failed")
         return windows.due(
             unit.month,
             self._now,
@@ -216,7 +218,7 @@ class _Work:
 
     # Writing.
 
-    async def _write(self, batches: Batches[Asked]) -> None:
+    async def _write(self, batches: Batches[FetchResult]) -> None:
         while (batch := await batches.take()) is not None:
             month, asked, rows = batch
             before = [self._standing(one.unit) for one in asked]
@@ -224,19 +226,19 @@ class _Work:
             self._told.end(*reports)
             await batches.landed(rows)
 
-    def _land(self, month: str, asked: Sequence[Asked]) -> list[UnitReport]:
+    def _land(self, month: str, asked: Sequence[FetchResult]) -> list[UnitReport]:
         known, stands = self._before(month, asked)
         finished = self._moment()
         settled = []
         for one in asked:
             symbol = one.unit.symbol
-            settled.append(self._judge.settle(one, known.get(symbol), stands.get(symbol, Stood()), finished))
+            settled.append(self._judge.settle(one, known.get(symbol), stands.get(symbol, ExistingRows()), finished))
         landings = [one.landing for one in settled]
         patience, turns = self._options.store_patience, self._options.turns
-        landing.land(self._client, TICK_DATA, month, landings, turns=turns, patience=patience)
+        table_writer.land(self._client, TICK_DATA, month, landings, turns=turns, patience=patience)
         return [one.report for one in settled]
 
-    def _before(self, month: str, asked: Sequence[Asked]) -> tuple[dict[str, Load], dict[str, Stood]]:
+    def _before(self, month: str, asked: Sequence[FetchResult]) -> tuple[dict[str, Load], dict[str, ExistingRows]]:
         """What the ledger says and what stands, for each symbol; waits for a store that is away, within bounds."""
         symbols = [one.unit.symbol for one in asked]
         away = 0

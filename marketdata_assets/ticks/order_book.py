@@ -20,14 +20,14 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Outcome, Reject
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.ticks.batch_runner import BatchReport, BatchRunner
 from marketdata_assets.ticks.books import BookDelivery
 from marketdata_assets.ticks.fallback import Provider, in_order
-from marketdata_assets.ticks.isolated import Isolated, Told
-from marketdata_assets.ticks.landing import Landing, land
 from marketdata_assets.ticks.load import LoadOptions
+from marketdata_assets.ticks.reconcile import standing
 from marketdata_assets.ticks.records import Days, too_many
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
-from marketdata_assets.ticks.settle import standing
+from marketdata_assets.ticks.table_writer import UnitWrite, land
 from marketdata_assets.ticks.tables import ORDER_BOOK
 from marketdata_assets.ticks.windows import ZONE, last_closed
 
@@ -67,7 +67,7 @@ def load(
 @dataclass(frozen=True)
 class _Ended:
     report: UnitReport
-    landing: Landing | None
+    landing: UnitWrite | None
 
 
 class _Work:
@@ -81,10 +81,10 @@ class _Work:
         self._others = [one.name for one in wanted if one not in self._providers]
         self._client, self.options, self.run_id, self._now = client, options, run_id, now
         self._began = time.monotonic()
-        self._store = Isolated()
+        self._store = BatchRunner()
 
     async def all(self, units: Sequence[Unit], progress: Progress | None) -> LoadReport:
-        told = Told(len(units), progress)
+        told = BatchReport(len(units), progress)
         months: dict[str, list[str]] = {}
         for symbol, month in units:
             months.setdefault(month, []).append(symbol)
@@ -196,7 +196,7 @@ class _Case:
         known = self.known
         if known and known.outcome == "empty" and {str(day) for day in self.days} <= set(known.slices):
             return _Ended(UnitReport(*self.unit, "empty", note=why), None)
-        gone = ORDER_BOOK.columns.to_frame() if stand or (self.known and self.known.in_doubt) else None
+        gone = ORDER_BOOK.columns.to_frame() if stand or (self.known and self.known.pending) else None
         load = self._load("empty", slices=self.days)
         return self._ended(UnitReport(*self.unit, "empty", note=why, changed=stand > 0), gone, load)
 
@@ -213,7 +213,7 @@ class _Case:
             return self.failed(self._lost(lost))
         attempted = _digest(frame, days)
         known = self.known
-        if known and known.outcome == "ok" and known.attempted_hash == attempted and not known.in_doubt:
+        if known and known.outcome == "ok" and known.attempted_hash == attempted and not known.pending:
             return _Ended(replace(standing(self.unit, known, "ok"), note="unchanged"), None)
         others = sum(count for day, count in self.counts.items() if day not in days)
         content = _chained(known.content_hash, attempted) if known and others else attempted
@@ -239,7 +239,7 @@ class _Case:
         )
 
     def _ended(self, report: UnitReport, frame: pl.DataFrame | None, load: Load, days: Days | None = None) -> _Ended:
-        return _Ended(report, Landing(self.unit.symbol, self.unit.month, days or self.days, frame, load))
+        return _Ended(report, UnitWrite(self.unit.symbol, self.unit.month, days or self.days, frame, load))
 
     def _load(
         self,

@@ -18,11 +18,11 @@ import polars as pl
 
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.calls import Calls
+from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.errors import BadAnswer, NoToken, UnknownSymbol
-from marketdata_assets.ticks.gate import Gate
-from marketdata_assets.ticks.meter import Meter
+from marketdata_assets.ticks.provider_client import ProviderClient
 from marketdata_assets.ticks.providers_file import Session, WebProvider
+from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Days, Delivery, Label, Listing, Status
 from marketdata_assets.ticks.tushare_answers import TOKEN_VARIABLE, Table, judged
 
@@ -44,10 +44,10 @@ _BAR_COLUMNS = ("ts_code", "trade_time", "open", "high", "low", "close", "vol", 
 _NUMBERS = {"open": "open", "high": "high", "low": "low", "close": "close", "vol": "volume", "amount": "turnover"}
 
 
-def meter(token: str, config: WebProvider, folder: Path, **options: float) -> Meter:
-    """The meter of the account that owns `token`; its files do not show the token."""
+def rate_limiter(token: str, config: WebProvider, folder: Path, **options: float) -> RateLimiter:
+    """The limiter of the account that owns `token`; its files do not show the token."""
     account = hashlib.sha256(token.encode()).hexdigest()[:12]
-    return Meter(folder, f"{NAME}-{account}", config.rate_limits, **options)
+    return RateLimiter(folder, f"{NAME}-{account}", config.rate_limits, **options)
 
 
 class Tushare:
@@ -61,11 +61,18 @@ class Tushare:
     label = LABEL
 
     def __init__(
-        self, token: str | None, config: WebProvider, meter: Meter, *, url: str = URL, cap: int = CAP, **options: Any
+        self,
+        token: str | None,
+        config: WebProvider,
+        limiter: RateLimiter,
+        *,
+        url: str = URL,
+        cap: int = CAP,
+        **options: Any,
     ) -> None:
         self.config = config
         self._token, self._cap = token, cap
-        self._calls = Calls(NAME, url, meter, config.network, secrets=(token or "",), **options)
+        self._calls = ProviderClient(NAME, url, limiter, config.network, secrets=(token or "",), **options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,9 +85,9 @@ class Tushare:
         """Requests sent so far, repeated ones included."""
         return self._calls.sent
 
-    def through(self, gate: Gate) -> None:
-        """Let no more requests be under way than `gate` allows."""
-        self._calls.gate = gate
+    def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None:
+        """Let no more requests be under way than `limit` allows."""
+        self._calls.concurrency_limit = limit
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` for an exchange it does not have."""

@@ -19,8 +19,8 @@ import httpx
 import msgspec
 import polars as pl
 
-from marketdata_assets.ticks.calls import Calls, RetryLater
 from marketdata_assets.ticks.errors import BadAnswer, NoPermission, QuotaSpent, RequestRefused, TokenRefused
+from marketdata_assets.ticks.provider_client import ProviderClient, RetryLater
 
 TOKEN_VARIABLE = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
 BAD_TOKEN = 40101
@@ -81,7 +81,7 @@ _NAME = "c{}"
 
 
 def judged(
-    calls: Calls, interface: str, what: str, columns: Sequence[str], response: httpx.Response
+    calls: ProviderClient, interface: str, what: str, columns: Sequence[str], response: httpx.Response
 ) -> Table | RetryLater:
     """The table of an answer, or why it is to be asked for again, or an error."""
     try:
@@ -129,7 +129,7 @@ def _decoder(columns: int) -> msgspec.json.Decoder[list[Any]]:
     return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
 
-def _refusal(calls: Calls, interface: str, what: str, code: int, message: str) -> RetryLater:
+def _refusal(calls: ProviderClient, interface: str, what: str, code: int, message: str) -> RetryLater:
     text = calls.clean(message) or "no reason given"
     said = f"{code} ({text})"
     if code == BAD_TOKEN:

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from marketdata_assets.ticks.dropped import File, Folder
 from marketdata_assets.ticks.errors import BadFile
+from marketdata_assets.ticks.file_drop import File, Folder
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 

@@ -22,11 +22,11 @@ import polars as pl
 
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.calls import Calls, RetryLater
+from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.errors import BadAnswer, UnknownSymbol
-from marketdata_assets.ticks.gate import Gate
-from marketdata_assets.ticks.meter import Meter
+from marketdata_assets.ticks.provider_client import ProviderClient, RetryLater
 from marketdata_assets.ticks.providers_file import WebProvider
+from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Days, Delivery, Label
 
 URL = "https://query1.finance.yahoo.com"
@@ -108,9 +108,9 @@ class _OutOfReach(msgspec.Struct, frozen=True):
     reason: str
 
 
-def meter(config: WebProvider, folder: Path, **options: float) -> Meter:
-    """The meter of this machine at Yahoo, which knows no accounts."""
-    return Meter(folder, NAME, config.rate_limits, **options)
+def rate_limiter(config: WebProvider, folder: Path, **options: float) -> RateLimiter:
+    """The limiter of this machine at Yahoo, which knows no accounts."""
+    return RateLimiter(folder, NAME, config.rate_limits, **options)
 
 
 class Yahoo:
@@ -123,11 +123,17 @@ class Yahoo:
     label = LABEL
 
     def __init__(
-        self, config: WebProvider, meter: Meter, *, clock: Callable[[], dt.datetime], url: str = URL, **options: Any
+        self,
+        config: WebProvider,
+        limiter: RateLimiter,
+        *,
+        clock: Callable[[], dt.datetime],
+        url: str = URL,
+        **options: Any,
     ) -> None:
         self.config = config
         self._clock = clock
-        self._calls = Calls(NAME, url, meter, config.network, headers=_HEADERS, **options)
+        self._calls = ProviderClient(NAME, url, limiter, config.network, headers=_HEADERS, **options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,9 +146,9 @@ class Yahoo:
         """Requests sent so far, repeated ones included."""
         return self._calls.sent
 
-    def through(self, gate: Gate) -> None:
-        """Let no more requests be under way than `gate` allows."""
-        self._calls.gate = gate
+    def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None:
+        """Let no more requests be under way than `limit` allows."""
+        self._calls.concurrency_limit = limit
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` when a day is beyond the reach.
@@ -242,7 +248,7 @@ class Yahoo:
 
 
 def _judged(
-    calls: Calls, theirs: str, what: str, response: httpx.Response
+    calls: ProviderClient, theirs: str, what: str, response: httpx.Response
 ) -> _Result | _NoData | _OutOfReach | RetryLater:
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_redirect or response.is_server_error:
         return calls.refused(what, response)

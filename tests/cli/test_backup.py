@@ -11,11 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 from commands import answer, marketdata
-from landed import bars as tick_bars
-from landed import load as tick_load
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from pymongo import MongoClient
+from tick_rows import bars as tick_bars
+from tick_rows import load as tick_load
 
 from marketdata_assets.alphas import packing
 from marketdata_assets.alphas.imports import import_accounts

@@ -20,7 +20,7 @@ from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.exchanges.repair import CAPTURES_SENSOR
 from marketdata_assets.defs.repair.nightly import TAG, night_of
 from marketdata_assets.defs.ticks.repair import FILES_SENSOR
-from marketdata_assets.defs.ticks.selection import DAILY, JOB, OP, run_config
+from marketdata_assets.defs.ticks.run_config import DAILY, JOB, OP, adhoc_config
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_records
@@ -78,7 +78,7 @@ def test_sensors_whose_runs_are_asked_for_again_are_there() -> None:
 
 def dropped(key: str) -> dg.RunRequest:
     """As the sensor of files asks."""
-    config = run_config({MONTH: ["699001.SH"]}, DAILY, providers=["files"], refetch=True)
+    config = adhoc_config({MONTH: ["699001.SH"]}, DAILY, providers=["files"], refetch=True)
     return dg.RunRequest(key, run_config=config)
 
 

@@ -14,7 +14,7 @@ from nights import night
 from tick_runs import BARS, EARLIER, MONTH, OLD, SYMBOLS, TABLES, Desk, drop, minutes, sessions, units, whole
 
 from marketdata_assets.defs.ticks import automation, symbols
-from marketdata_assets.defs.ticks.selection import JOB, OP, run_config
+from marketdata_assets.defs.ticks.run_config import JOB, OP, adhoc_config
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -95,7 +95,7 @@ def test_day_is_skipped(desk: Desk, why: str) -> None:
     if why == "weekend":
         day = next(one for one in (day + dt.timedelta(days=n) for n in range(7)) if one.weekday() == 5)
     if why == "under way":
-        under_way(desk, run_config=run_config({MONTH: ["600000.SH"]}, TABLES))
+        under_way(desk, run_config=adhoc_config({MONTH: ["600000.SH"]}, TABLES))
     if why == "partitions under way":
         under_way(desk, "ticks", tick_rectangle([EARLIER, MONTH], SYMBOLS))
     found = scheduled(desk, automation.ticks_daily, evening(day))
@@ -106,7 +106,7 @@ def test_day_is_skipped(desk: Desk, why: str) -> None:
 def test_run_over_another_month_is_in_nobodys_way(desk: Desk) -> None:
     desk.sign_in()
     desk.partitions(*SYMBOLS)
-    under_way(desk, run_config=run_config({EARLIER: []}, TABLES))
+    under_way(desk, run_config=adhoc_config({EARLIER: []}, TABLES))
     assert scheduled(desk, automation.ticks_daily, evening(sessions(MONTH)[4])).run_requests
 
 
@@ -157,7 +157,7 @@ def test_night_leaves_months_alone_that_a_run_works_on(desk: Desk) -> None:
     desk.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")
     desk.ready("600000.SH")
     now = f"{dt.datetime.now(dt.UTC):%Y-%m}"
-    run = under_way(desk, run_config=run_config({now: []}, TABLES))
+    run = under_way(desk, run_config=adhoc_config({now: []}, TABLES))
     assert tonight(desk) == []
     desk.instance.delete_run(run.run_id)
     assert len(tonight(desk)) == 1
@@ -233,7 +233,7 @@ def test_order_books_are_asked_for_by_themselves(desk: Desk) -> None:
 
 def test_files_of_a_month_that_a_run_works_on_are_looked_at_later(desk: Desk) -> None:
     drop(desk.folder, "a.csv", minutes("600000.SH", sessions(MONTH)[3]))
-    run = under_way(desk, run_config=run_config({MONTH: ["000001.SZ"]}, TABLES))
+    run = under_way(desk, run_config=adhoc_config({MONTH: ["000001.SZ"]}, TABLES))
     busy = look(desk)
     assert "a run works on these months" in busy.skip_message
     desk.instance.delete_run(run.run_id)

@@ -14,8 +14,8 @@ import pytest
 from bar_runs import QUIET_LOG, repository
 from clickhouse_connect.driver.client import Client
 
-from marketdata_assets.defs.ticks.rounds import STEP
-from marketdata_assets.defs.ticks.selection import JOB, run_config
+from marketdata_assets.defs.ticks.load_op import STEP
+from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
 from marketdata_assets.partitions import TICK_SYMBOLS, tick_key, tick_rectangle, tick_unit
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables
@@ -107,7 +107,7 @@ class Desk:
         self, months: Mapping[str, Sequence[str]], wanted: Sequence[Table] = TABLES, **config: Any
     ) -> dg.ExecuteInProcessResult:
         """Run the job over what is no rectangle."""
-        return self._execute(JOB, run_config(months, wanted, **config))
+        return self._execute(JOB, adhoc_config(months, wanted, **config))
 
     def _execute(
         self,

@@ -7,15 +7,15 @@ from typing import Any
 
 import polars as pl
 from clickhouse_connect.driver.client import Client
-from landed import content_hash, land, load
+from tick_rows import content_hash, land, load
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.factors import compute
 from marketdata_assets.ticks.fallback import Provider
-from marketdata_assets.ticks.landing import Landing
 from marketdata_assets.ticks.load import LoadOptions
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit
+from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
 
 NOW = dt.datetime(2026, 3, 2, 1, tzinfo=dt.UTC)
@@ -60,7 +60,7 @@ def day_of(symbol: str, date: dt.date, bars: Sequence[Bar], **columns: Any) -> p
 def stand(client: Client, frames: Iterable[pl.DataFrame], covered: Iterable[dt.date] | None = None) -> None:
     """Make these days all that stands of their symbols and months; `covered`, or the whole month, was asked for."""
     whole = pl.concat(frames).sort("symbol", "ts").with_columns(month=pl.col("date").dt.strftime("%Y-%m"))
-    by_month: dict[str, list[Landing]] = {}
+    by_month: dict[str, list[UnitWrite]] = {}
     for key, part in whole.partition_by(["month", "symbol"], as_dict=True).items():
         month, symbol = str(key[0]), str(key[1])
         rows = part.drop("month")
@@ -68,7 +68,7 @@ def stand(client: Client, frames: Iterable[pl.DataFrame], covered: Iterable[dt.d
         entry = load(symbol, days, rows, content_hash=content_hash(rows), origin=rows["provider"][0])
         if covered is not None:
             entry = replace(entry, slices=[str(day) for day in covered])
-        by_month.setdefault(month, []).append(Landing(symbol, month, days, rows, entry))
+        by_month.setdefault(month, []).append(UnitWrite(symbol, month, days, rows, entry))
     for landings in by_month.values():
         land(client, landings)
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from loads import Loader, units
 from tick_clients import Clients
+from tick_loads import Loader, units
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.queue import Limits

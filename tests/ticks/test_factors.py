@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from factor_bars import FEBRUARY, MONTH, NOW, OTHER, SYMBOL, UNITS, Computer, factors, flat, months, stand, values
-from landed import entry
 from tick_clients import Clients
+from tick_rows import entry
 
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.errors import StoreAway
@@ -71,15 +71,15 @@ def test_rows_in_doubt_are_written_anew(client: Client, compute_all: Computer) -
     stand(client, months())
     compute_all([UNITS[0]])
     [load] = ledger.entries(client, "factors")
-    ledger.record_doubt(client, [load], ledger.next_version(client))
+    ledger.record_pending(client, [load], ledger.next_version(client))
     [unit] = compute_all([UNITS[0]]).units
     assert (unit.outcome, unit.changed) == ("ok", True)
-    assert not ledger.entries(client, "factors")[0].in_doubt
+    assert not ledger.entries(client, "factors")[0].pending
 
 
 def test_bars_in_doubt_make_no_factor_final(client: Client, compute_all: Computer) -> None:
     stand(client, months())
-    ledger.record_doubt(client, [entry(client, SYMBOL, MONTH)], ledger.next_version(client))
+    ledger.record_pending(client, [entry(client, SYMBOL, MONTH)], ledger.next_version(client))
     assert compute_all([UNITS[0]]).units[0].outcome == "ok"
     assert compute_all([UNITS[0]]).units[0].note != "nothing has changed"
 

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from loads import MONTH, NOW, Loader, assert_exact, codes, landed, told, units
 from tick_clients import JUNE, SYMBOL, Clients, files_config
+from tick_loads import MONTH, NOW, Loader, assert_exact, codes, landed, told, units
 
 from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
 from marketdata_assets.ticks import tables

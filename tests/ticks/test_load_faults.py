@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 from load_process import LoadProcess
-from loads import Loader, assert_exact, codes, landed, told, units
 from own_clickhouse import OwnClickHouse
 from tick_clients import Clients
+from tick_loads import Loader, assert_exact, codes, landed, told, units
 
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores.clickhouse_ledger import entries
 from marketdata_assets.ticks import tables
-from marketdata_assets.ticks.landing import Patience
+from marketdata_assets.ticks.table_writer import Patience
 from marketdata_demo.servers.tushare import TushareServer
 
 KILLS = 4
@@ -41,7 +41,7 @@ def assert_nothing_left(loader: Loader) -> None:
     """The ledger is sure of everything and right, and no stage is left over."""
     counted = dict(landed(loader.client).group_by("symbol").len().iter_rows())
     found = entries(loader.client, "tick_data")
-    assert [entry.source for entry in found if entry.in_doubt] == []
+    assert [entry.source for entry in found if entry.pending] == []
     assert {entry.source: entry.rows for entry in found if entry.rows} == counted
     assert clickhouse_rewrite.stages(loader.client, "tick_data__") == []
 

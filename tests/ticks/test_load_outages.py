@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from loads import Loader, assert_exact, codes, landed, told, units
 from tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
+from tick_loads import Loader, assert_exact, codes, landed, told, units
 
 from marketdata_assets.ticks import tables
-from marketdata_assets.ticks.breaker import IN_A_ROW, Guarded
+from marketdata_assets.ticks.circuit_breaker import IN_A_ROW, CircuitBreaker
 from marketdata_assets.ticks.errors import NoPermission, ProviderAway, ProviderResting
-from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits
+from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Days, Delivery
 from marketdata_demo.servers.tushare import DENIED, TOKEN, TushareServer
 
@@ -52,7 +52,7 @@ class Script:
 
 def ask_all(script: Script, symbols: list[str], at_once: int = 8, **options: Any) -> dict[str, Exception | None]:
     """Ask through the guard for all symbols, some at a time; the error of each."""
-    guarded = Guarded(script, **options)  # type: ignore[arg-type]
+    guarded = CircuitBreaker(script, **options)  # type: ignore[arg-type]
     ends: dict[str, Exception | None] = {}
     todo = list(reversed(symbols))
 
@@ -158,13 +158,13 @@ def test_a_refused_account_is_asked_once_for_all_symbols(loader: Loader, kind: s
 
 def test_429_storms_are_sat_out_with_fewer_requests_at_a_time(loader: Loader) -> None:
     symbols = loader.server.symbols = codes(30)
-    gates: list[Any] = []
+    limits_seen: list[Any] = []
     made = loader.clients.tushare
 
     def watched(*arguments: Any, **options: Any) -> Any:
         client = made(*arguments, **options)
-        through = client.through
-        client.through = lambda gate: (gates.append(gate), through(gate))
+        through = client.set_concurrency_limit
+        client.set_concurrency_limit = lambda limit: (limits_seen.append(limit), through(limit))
         return client
 
     loader.clients.tushare = watched  # type: ignore[method-assign]
@@ -172,7 +172,7 @@ def test_429_storms_are_sat_out_with_fewer_requests_at_a_time(loader: Loader) ->
     config = tushare_config(network=Network(timeout=2.0, max_retries=20, backoff=0.01))
     report = loader(units(symbols), tushare={"config": config}, workers=8)
     assert report.failed == ()
-    assert gates[0].halvings >= 3
+    assert limits_seen[0].halvings >= 3
     assert_exact(loader.client, symbols)
 
 
@@ -181,8 +181,8 @@ def test_the_budget_is_kept_by_many_workers(loader: Loader) -> None:
     loader.server.limits = {"minute": (10, 0.5), "hour": (None, 1.0)}
     limits = RateLimits(requests_per_minute=10, requests_per_hour=FREE.requests_per_hour)
     config = tushare_config(rate_limits=limits)
-    meter = Meter(loader.clients.home / "budgets", "tushare", limits, minute_seconds=0.5)
-    report = loader(units(symbols), tushare={"config": config, "meter": meter}, workers=20)
+    limiter = RateLimiter(loader.clients.home / "budgets", "tushare", limits, minute_seconds=0.5)
+    report = loader(units(symbols), tushare={"config": config, "limiter": limiter}, workers=20)
     assert (report.failed, loader.server.overruns) == ((), 0)
     assert loader.server.requests >= 40
 

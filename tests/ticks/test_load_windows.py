@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from loads import weekdays
+from tick_loads import weekdays
 
 from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.windows import Due, NotDue, Standing, due, last_closed

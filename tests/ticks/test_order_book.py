@@ -190,9 +190,9 @@ def test_a_file_that_cannot_be_read_fails_its_units_and_names_itself(books: Book
 def test_rows_in_doubt_are_written_anew(books: Books) -> None:
     books.put("a.csv", 2)
     books.one()
-    ledger.record_doubt(books.client, [books.entry()], ledger.next_version(books.client))
+    ledger.record_pending(books.client, [books.entry()], ledger.next_version(books.client))
     assert books.one().changed
-    assert (books.entry().in_doubt, books.entry().rows) == (False, 3)
+    assert (books.entry().pending, books.entry().rows) == (False, 3)
 
 
 def test_many_rows_are_published_in_pieces(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from factor_bars import day_of, stand
-from landed import entry
+from tick_rows import entry
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.findings import Finding

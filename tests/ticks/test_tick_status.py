@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 from factor_bars import FEBRUARY, JANUARY, NOW, OTHER, SYMBOL, Computer, flat, months, stand, weekdays
-from landed import entry, land, load, without_rows
+from tick_rows import entry, land, load, without_rows
 
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import registry, status, tables
-from marketdata_assets.ticks.landing import Landing
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.status import Behind, TableStatus
+from marketdata_assets.ticks.table_writer import UnitWrite
 
 WINDOW = ["2026-01", "2026-02", "2026-03"]
 
@@ -85,7 +85,7 @@ def test_days_that_closed_since_make_a_month_stale(client: Client) -> None:
 def test_what_failed_or_is_in_doubt_is_behind_and_what_is_unsupported_is_not(client: Client) -> None:
     stand(client, [*months(), *months(OTHER)])
     land(client, [without_rows(SYMBOL, Days.month("2026-01"), outcome="failed", error="away")])
-    ledger.record_doubt(client, [entry(client, OTHER, "2026-01")], ledger.next_version(client))
+    ledger.record_pending(client, [entry(client, OTHER, "2026-01")], ledger.next_version(client))
     land(client, [without_rows(SYMBOL, Days.month("2026-02"), outcome="unsupported", content_hash="x")])
     assert states(client)["2026-01"] == {"failed": 2}
     assert states(client)["2026-02"] == {"unsupported": 1, "ok": 1}
@@ -128,7 +128,7 @@ def test_refused_rows_and_books_are_counted(client: Client) -> None:
     refused: dict[str, Any] = {"rejected": 2, "rejects": (Reject(1, "a", ""), Reject(2, "b", ""))}
     days = Days.month("2026-01")
     rows = months()[0]
-    land(client, [Landing(SYMBOL, "2026-01", days, rows, load(SYMBOL, days, rows, **refused))])
+    land(client, [UnitWrite(SYMBOL, "2026-01", days, rows, load(SYMBOL, days, rows, **refused))])
     found = overview(client)
     assert (found["tick_data"].rejected, found["factors"].rejected) == (2, 0)
     assert found["order_book"].count("missing") == 4

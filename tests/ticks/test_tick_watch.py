@@ -9,7 +9,7 @@ import pytest
 from tick_clients import SYMBOL, files_config
 
 from marketdata_assets.ticks import watch
-from marketdata_assets.ticks.dropped import Folder
+from marketdata_assets.ticks.file_drop import Folder
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.watch import Seen

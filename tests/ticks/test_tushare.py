@@ -21,10 +21,10 @@ from marketdata_assets.ticks.errors import (
     RequestRefused,
     TokenRefused,
 )
-from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import RateLimits
+from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import BARS, Days, Delivery, Listing
-from marketdata_assets.ticks.tushare import Tushare, meter
+from marketdata_assets.ticks.tushare import Tushare, rate_limiter
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer, minute_rows
 
 MONDAY = dt.date(2025, 6, 2)
@@ -210,9 +210,9 @@ def test_other_refusals_are_not_asked_again(
 
 def test_a_minute_limit_is_waited_for(tushare_server: TushareServer, clients: Clients) -> None:
     tushare_server.say(json.dumps({"code": 40203, "msg": "抱歉，您每分钟最多访问该接口200次", "data": None}).encode())
-    impatient = Meter(clients.home / "b", "tushare", tushare_config().rate_limits, longest_wait=5.0)
+    impatient = RateLimiter(clients.home / "b", "tushare", tushare_config().rate_limits, longest_wait=5.0)
     with pytest.raises(QuotaSpent, match="每分钟"):
-        clients.with_tushare(tushare_server, june, meter=impatient)
+        clients.with_tushare(tushare_server, june, limiter=impatient)
     assert tushare_server.requests == 1
 
 
@@ -256,8 +256,8 @@ def test_the_token_is_never_shown(
     with pytest.raises(RequestRefused) as refused:
         clients.with_tushare(tushare_server, june)
     client = clients.tushare(tushare_server)
-    kept = meter(TOKEN, tushare_config(), clients.home)
-    shown = [str(refused.value), repr(refused.value), repr(client), repr(vars(client._calls._meter)), repr(kept)]
+    kept = rate_limiter(TOKEN, tushare_config(), clients.home)
+    shown = [str(refused.value), repr(refused.value), repr(client), repr(vars(client._calls._limiter)), repr(kept)]
     assert [text for text in [*shown, caplog.text] if TOKEN in text] == []
     assert "***" in str(refused.value)
 
@@ -271,7 +271,7 @@ def test_without_a_token_nothing_is_sent(tushare_server: TushareServer, clients:
 
 
 def test_the_token_goes_over_https_only(clients: Clients) -> None:
-    limits = Meter(clients.home, "x", RateLimits(1, 1))
+    limits = RateLimiter(clients.home, "x", RateLimits(1, 1))
     with pytest.raises(BadProviders, match="must begin with https://"):
         Tushare(TOKEN, tushare_config(), limits, url="http://api.example.com")
 

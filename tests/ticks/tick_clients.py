@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from marketdata_assets.ticks import yahoo
-from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits, WebProvider, shipped
+from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.tushare import Tushare
 from marketdata_assets.ticks.yahoo import Yahoo
@@ -58,13 +58,13 @@ class Clients:
 
     def tushare(self, server: TushareServer, *, token: str | None = TOKEN, **options: Any) -> Tushare:
         config = options.pop("config", None) or tushare_config()
-        meter = options.pop("meter", None) or Meter(self.home / "budgets", "tushare", config.rate_limits)
-        return Tushare(token, config, meter, url=server.url, **options)
+        limiter = options.pop("limiter", None) or RateLimiter(self.home / "budgets", "tushare", config.rate_limits)
+        return Tushare(token, config, limiter, url=server.url, **options)
 
     def yahoo(self, server: YahooServer, **options: Any) -> Yahoo:
         config = options.pop("config", None) or yahoo_config()
-        meter = options.pop("meter", None) or yahoo.meter(config, self.home / "budgets")
-        return Yahoo(config, meter, url=server.url, clock=lambda: server.now, **options)
+        limiter = options.pop("limiter", None) or yahoo.rate_limiter(config, self.home / "budgets")
+        return Yahoo(config, limiter, url=server.url, clock=lambda: server.now, **options)
 
     def with_tushare(
         self, server: TushareServer, body: Callable[[Tushare], Coroutine[Any, Any, T]], **options: Any

@@ -24,7 +24,7 @@ from marketdata_assets.defs.exchanges import repair as exchanges
 from marketdata_assets.defs.flows import repair as flows
 from marketdata_assets.defs.flows.automation import job_name
 from marketdata_assets.defs.ticks import repair as ticks
-from marketdata_assets.defs.ticks.selection import JOB as TICKS_JOB
+from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.partitions import EXCHANGE_CLOCK

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from marketdata_assets.defs.landed import refusals
-from marketdata_assets.defs.ticks import checks, report, rounds, symbols
-from marketdata_assets.defs.ticks.rounds import LoadConfig, Round
+from marketdata_assets.defs.ticks import checks, load_op, report, symbols
+from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.symbols import OWNERS, symbol_registry, tick_files, tushare_api
 from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions, tick_unit, tick_units
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -61,7 +61,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
     """The three tables over the grid of `partitions`."""
 
     @dg.multi_asset(
-        name=rounds.STEP,
+        name=load_op.STEP,
         # Materialisations are logged, one a symbol-month that landed; an output would stand for all of them.
         specs=[spec.replace_attributes(group_name="ticks", owners=OWNERS, skippable=True) for spec in SPECS],
         check_specs=checks.SPECS,
@@ -74,13 +74,13 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
         context: dg.AssetExecutionContext, config: LoadConfig, clickhouse: ClickHouse, ticks: Ticks
     ) -> Iterator[dg.AssetCheckResult]:
         months = tick_months(partitions)
-        wanted = [name for name in rounds.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
+        wanted = [name for name in load_op.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
         if wanted:
             units = [tick_unit(key) for key in context.partition_keys]
         else:  # checks alone have no partitions, but may have the tags of some
             units = tick_units(context.run.tags, symbols.known(context.instance))
         with refusals(), clickhouse.client() as client:
-            done = Round(context, client, ticks, config, months, planned=True).load(wanted, units)
+            done = LoadOp(context, client, ticks, config, months, planned=True).load(wanted, units)
             yield from checks.answers(client, context.selected_asset_check_keys, units)
         report.verdict(done, report.told(done))
 

@@ -12,7 +12,7 @@ import dagster as dg
 
 from marketdata_assets.defs.busy import under_way
 from marketdata_assets.defs.run_keys import key_of
-from marketdata_assets.defs.ticks import selection, symbols
+from marketdata_assets.defs.ticks import run_config, symbols
 from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months_of
 from marketdata_assets.resources import Ticks
 
@@ -33,11 +33,11 @@ symbols_job = dg.define_asset_job(
 def busy_months(instance: dg.DagsterInstance) -> set[str]:
     """The months that runs, queued ones too, are about at this moment."""
     runs = under_way(instance)
-    return {month for run in runs for month in tick_months_of(run.tags) | selection.months_of(run.run_config)}
+    return {month for run in runs for month in tick_months_of(run.tags) | run_config.months_of(run.run_config)}
 
 
 @dg.schedule(
-    job_name=selection.JOB,
+    job_name=run_config.JOB,
     cron_schedule="11 16 * * 1-5",
     execution_timezone=EXCHANGE_CLOCK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -54,7 +54,7 @@ def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRe
     month = f"{day:%Y-%m}"
     if month in busy_months(context.instance):
         return dg.SkipReason(f"a run over {month} is under way; what it leaves is for the night")
-    return dg.RunRequest(run_config=selection.run_config({month: []}, selection.DAILY))
+    return dg.RunRequest(run_config=run_config.adhoc_config({month: []}, run_config.DAILY))
 
 
 def _closed_session(now: dt.datetime) -> dt.date | None:
@@ -81,7 +81,7 @@ def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
 
 
 @dg.sensor(
-    job_name=selection.JOB,
+    job_name=run_config.JOB,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="New or changed files of ticks: a run over the symbol-months in them, which asks nobody else.",
@@ -102,12 +102,12 @@ def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.S
     requests = []
     if seen.units:
         # A day that is covered may have changed in the files; what a better provider delivered stands all the same.
-        config = selection.run_config(
-            selection.selection(seen.units), selection.DAILY, providers=["files"], refetch=True
+        config = run_config.adhoc_config(
+            run_config.by_month(seen.units), run_config.DAILY, providers=["files"], refetch=True
         )
         requests.append(dg.RunRequest(run_key=f"bars:{state}", run_config=config))
     if seen.books:
-        config = selection.run_config(selection.selection(seen.books), ["order_book"], providers=["files"])
+        config = run_config.adhoc_config(run_config.by_month(seen.books), ["order_book"], providers=["files"])
         requests.append(dg.RunRequest(run_key=f"books:{state}", run_config=config))
     return dg.SensorResult(run_requests=requests, cursor=seen.cursor)
 

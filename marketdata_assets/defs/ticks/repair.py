@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.marks import out_of_step
-from marketdata_assets.defs.ticks import selection, symbols
+from marketdata_assets.defs.ticks import run_config, symbols
 from marketdata_assets.defs.unanswered import unanswered
 from marketdata_assets.partitions import tick_key, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -29,7 +29,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     from marketdata_assets.ticks.tables import ensure
 
     now = dt.datetime.now(dt.UTC)
-    months = selection.window_now()
+    months = run_config.window_now()
     with clickhouse.client() as client:
         ensure(client)
         found = behind(client, months, now)
@@ -38,13 +38,13 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     load = found.load if ticks.network else []
     options: dict[str, Any] = {} if ticks.network else {"providers": NO_NETWORK}
     requests = [
-        *_request("load", load, selection.DAILY),
+        *_request("load", load, run_config.DAILY),
         *_request("factors", set(found.factors) - set(load), ["factors"], **options),
     ]
     for table, units in marks.items():
-        seen = {*found.load, *found.factors} if table in selection.DAILY else set()
+        seen = {*found.load, *found.factors} if table in run_config.DAILY else set()
         requests += _request(f"marks {table}", units - seen, [table], providers=NO_NETWORK)
-    return requests + unanswered(instance, selection.JOB, FILES_SENSOR)
+    return requests + unanswered(instance, run_config.JOB, FILES_SENSOR)
 
 
 def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, months: Sequence[str]) -> set[Unit]:
@@ -58,10 +58,10 @@ def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, mont
         for symbol, month, outcome in rows
         if outcome in ("ok", "empty") and symbol in names
     ]
-    return {tick_unit(key) for key in out_of_step(instance, table, selection.grid_now(), standing)}
+    return {tick_unit(key) for key in out_of_step(instance, table, run_config.grid_now(), standing)}
 
 
 def _request(key: str, units: Collection[Unit], tables: Sequence[Table], **options: Any) -> Iterable[dg.RunRequest]:
     if units:
-        config = selection.run_config(selection.selection(units), tables, **options)
-        yield dg.RunRequest(key, job_name=selection.JOB, run_config=config)
+        config = run_config.adhoc_config(run_config.by_month(units), tables, **options)
+        yield dg.RunRequest(key, job_name=run_config.JOB, run_config=config)

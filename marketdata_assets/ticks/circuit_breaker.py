@@ -26,7 +26,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 _OF_THE_ACCOUNT = (TokenRefused, NoToken, NoPermission, QuotaSpent)
 
 
-class Guarded:
+class CircuitBreaker:
     """A provider whose every answer counts for the symbols after it. Use it for one load, in one event loop.
 
     Until the first answer, and in an outage, one symbol at a time probes while the others wait; those that would wait

@@ -30,7 +30,7 @@ _MINE = "symbol IN %(symbols)s"
 
 
 @dataclass(frozen=True)
-class Landing:
+class UnitWrite:
     """What becomes of one symbol in some days of a month.
 
     `frame` has the table's columns and replaces all rows of the symbol in `days`; it may have no row. Without a frame
@@ -67,7 +67,7 @@ def land(
     client: "Client",
     table: Table,
     month: str,
-    landings: Sequence[Landing],
+    landings: Sequence[UnitWrite],
     *,
     turns: Path | None = None,
     patience: Patience = Patience(),
@@ -105,7 +105,7 @@ def interrupted(client: "Client", table: Table) -> list[Load]:
 
 
 def _land(
-    client: "Client", table: Table, month: str, landings: Sequence[Landing], turns: Path | None, courtesy_s: float
+    client: "Client", table: Table, month: str, landings: Sequence[UnitWrite], turns: Path | None, courtesy_s: float
 ) -> None:
     written = sorted((one for one in landings if one.frame is not None), key=lambda one: one.symbol)
     noted = [one for one in landings if one.frame is None]
@@ -116,14 +116,14 @@ def _land(
                 version, totals = _replace(stage, table, written)
             standing = known.result()
             loads = [_after(one, standing.get(one.symbol), totals.get(one.symbol, 0)) for one in written]
-            ledger.record_doubt(client, [_doubtful(*pair) for pair in zip(written, loads, strict=True)], version)
+            ledger.record_pending(client, [_doubtful(*pair) for pair in zip(written, loads, strict=True)], version)
             stage.publish()
             ledger.record(client, loads, version + ledger.STEP)
     if noted:
         _note(client, table, month, noted)
 
 
-def _replace(stage: Stage, table: Table, landings: Sequence[Landing]) -> tuple[int, dict[str, int]]:
+def _replace(stage: Stage, table: Table, landings: Sequence[UnitWrite]) -> tuple[int, dict[str, int]]:
     """Put the rows into the stage; a version, and the rows of each symbol in the whole partition.
 
     The version is taken after the clone and before the last look at the stage, so versions are ordered as publishes.
@@ -143,7 +143,7 @@ def _replace(stage: Stage, table: Table, landings: Sequence[Landing]) -> tuple[i
     return version, _counted(stage, table, landings)
 
 
-def _counted(stage: Stage, table: Table, landings: Sequence[Landing]) -> dict[str, int]:
+def _counted(stage: Stage, table: Table, landings: Sequence[UnitWrite]) -> dict[str, int]:
     totals: dict[str, int] = {}
     counts = f"SELECT toString(symbol) AS name, count() AS total, countIf({_WITHIN}) AS fresh"
     for days, group in _by_days(landings).items():
@@ -157,14 +157,14 @@ def _counted(stage: Stage, table: Table, landings: Sequence[Landing]) -> dict[st
     return totals
 
 
-def _standing(client: "Client", table: Table, month: str, landings: Iterable[Landing]) -> dict[str, Load]:
+def _standing(client: "Client", table: Table, month: str, landings: Iterable[UnitWrite]) -> dict[str, Load]:
     found = ledger.entries(client, table.name, [month], [one.symbol for one in landings])
     refused = [load.source for load in found if load.rejected]
     rejects = ledger.rejects(client, table.name, month, refused) if refused else {}
     return {load.source: replace(load, rejects=rejects.get(load.source, ())) for load in found}
 
 
-def _after(one: Landing, standing: Load | None, total: int) -> Load:
+def _after(one: UnitWrite, standing: Load | None, total: int) -> Load:
     """What the ledger says once the landing is published."""
     kept = () if standing is None else _kept_rejects(one, standing)
     others = total - _height(one) + len(kept)
@@ -179,7 +179,7 @@ def _after(one: Landing, standing: Load | None, total: int) -> Load:
     )
 
 
-def _kept_rejects(one: Landing, standing: Load) -> tuple[Reject, ...]:
+def _kept_rejects(one: UnitWrite, standing: Load) -> tuple[Reject, ...]:
     """The refused rows of other days."""
     mine = _names(one.days)
     if mine.issuperset(standing.slices):
@@ -187,13 +187,13 @@ def _kept_rejects(one: Landing, standing: Load) -> tuple[Reject, ...]:
     return tuple(row for row in standing.rejects if row.slice not in mine and row not in one.load.rejects)
 
 
-def _doubtful(one: Landing, after: Load) -> Load:
+def _doubtful(one: UnitWrite, after: Load) -> Load:
     """What the ledger says while the landing is published: nothing of its days."""
     mine = _names(one.days)
     return replace(after, slices=[day for day in after.slices if day not in mine])
 
 
-def _note(client: "Client", table: Table, month: str, landings: Sequence[Landing]) -> None:
+def _note(client: "Client", table: Table, month: str, landings: Sequence[UnitWrite]) -> None:
     standing = _standing(client, table, month, landings)
     attempts, known = [], []
     for one in landings:
@@ -210,7 +210,7 @@ def _note(client: "Client", table: Table, month: str, landings: Sequence[Landing
         ledger.record_unwritten(client, known)
 
 
-def _extended(one: Landing, before: Load | None) -> Load:
+def _extended(one: UnitWrite, before: Load | None) -> Load:
     """What the ledger says when more days are known and no row has changed."""
     if before is None:
         return replace(
@@ -220,7 +220,7 @@ def _extended(one: Landing, before: Load | None) -> Load:
     return replace(before, **attempt, slices=sorted({*before.slices, *_slices(one, before)}))
 
 
-def _slices(one: Landing, standing: Load | None) -> list[str]:
+def _slices(one: UnitWrite, standing: Load | None) -> list[str]:
     mine = _names(one.days)
     before: set[str] = set() if standing is None else set(standing.slices)
     return sorted((before - mine) | (mine & set(one.load.slices)))
@@ -231,22 +231,22 @@ def _names(days: Days) -> frozenset[str]:
     return frozenset(day.isoformat() for day in days)
 
 
-def _height(one: Landing) -> int:
+def _height(one: UnitWrite) -> int:
     return 0 if one.frame is None else one.frame.height
 
 
-def _by_days(landings: Iterable[Landing]) -> Mapping[Days, list[Landing]]:
-    groups: dict[Days, list[Landing]] = {}
+def _by_days(landings: Iterable[UnitWrite]) -> Mapping[Days, list[UnitWrite]]:
+    groups: dict[Days, list[UnitWrite]] = {}
     for one in landings:
         groups.setdefault(one.days, []).append(one)
     return groups
 
 
-def _bound(days: Days, group: Sequence[Landing]) -> dict[str, Any]:
+def _bound(days: Days, group: Sequence[UnitWrite]) -> dict[str, Any]:
     return {"first": days.first, "last": days.last, "symbols": [one.symbol for one in group]}
 
 
-def _check(table: Table, month: str, landings: Sequence[Landing]) -> None:
+def _check(table: Table, month: str, landings: Sequence[UnitWrite]) -> None:
     whole = Days.month(month)
     if len({one.symbol for one in landings}) != len(landings):
         raise ValueError(f"{table.name} {month}: a symbol is there twice")
@@ -262,7 +262,7 @@ def _check(table: Table, month: str, landings: Sequence[Landing]) -> None:
             raise ValueError(f"{place}: rows of another symbol, or outside {one.days}")
 
 
-def _belongs(frame: pl.DataFrame, one: Landing) -> bool:
+def _belongs(frame: pl.DataFrame, one: UnitWrite) -> bool:
     date, symbol = frame["date"], frame["symbol"]
     if frame.is_empty():
         return True

@@ -11,15 +11,15 @@ from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import Load, entries
-from marketdata_assets.ticks import landing
-from marketdata_assets.ticks.landing import Landing
+from marketdata_assets.ticks import table_writer
 from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import TICK_DATA
 
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 MONTH = "2026-01"
 JANUARY = Days.month(MONTH)
-PATIENT = landing.Patience(contended=200, longest_pause_s=0.3, courtesy_s=0.1)
+PATIENT = table_writer.Patience(contended=200, longest_pause_s=0.3, courtesy_s=0.1)
 
 
 def weekdays(days: Days) -> list[dt.date]:
@@ -77,19 +77,19 @@ def load(symbol: str, days: Days, frame: pl.DataFrame | None, **changes: Any) ->
     return Load(**(known | changes))
 
 
-def one(symbol: str, days: Days = JANUARY, *, seed: int = 0, minutes: int = 20, **changes: Any) -> Landing:
+def one(symbol: str, days: Days = JANUARY, *, seed: int = 0, minutes: int = 20, **changes: Any) -> UnitWrite:
     """A landing of made-up bars."""
     frame = bars(symbol, days, seed=seed, minutes=minutes)
-    return Landing(symbol, days.first.strftime("%Y-%m"), days, frame, load(symbol, days, frame, **changes))
+    return UnitWrite(symbol, days.first.strftime("%Y-%m"), days, frame, load(symbol, days, frame, **changes))
 
 
-def without_rows(symbol: str, days: Days = JANUARY, **changes: Any) -> Landing:
+def without_rows(symbol: str, days: Days = JANUARY, **changes: Any) -> UnitWrite:
     """A landing that only writes down how an attempt ended."""
-    return Landing(symbol, days.first.strftime("%Y-%m"), days, None, load(symbol, days, None, **changes))
+    return UnitWrite(symbol, days.first.strftime("%Y-%m"), days, None, load(symbol, days, None, **changes))
 
 
-def land(client: Client, landings: Sequence[Landing], **options: Any) -> None:
-    landing.land(client, TICK_DATA, landings[0].month, landings, **({"patience": PATIENT} | options))
+def land(client: Client, landings: Sequence[UnitWrite], **options: Any) -> None:
+    table_writer.land(client, TICK_DATA, landings[0].month, landings, **({"patience": PATIENT} | options))
 
 
 def stands(client: Client, symbol: str | None = None) -> pl.DataFrame:
@@ -110,7 +110,7 @@ def assert_ledger_agrees(client: Client) -> None:
     counted = {(symbol, unit): rows for symbol, unit, rows in clickhouse.read(client, sql).iter_rows()}
     loads = entries(client, TICK_DATA.name)
     assert {(load.source, load.unit): load.rows for load in loads if load.rows} == counted
-    assert [load for load in loads if load.in_doubt] == []
+    assert [load for load in loads if load.pending] == []
     for load in loads:
         where = "symbol = %(symbol)s AND formatDateTime(date, '%%Y-%%m') = %(unit)s ORDER BY ts"
         rows = clickhouse.read(

@@ -57,7 +57,7 @@ class Quota:
 
 
 @dataclass(frozen=True)
-class Meter:
+class RateLimiter:
     """Both limits of one account at one provider. `minute_seconds` and `hour_seconds` are shorter in tests."""
 
     folder: Path
@@ -75,7 +75,7 @@ class Meter:
         object.__setattr__(self, "_minute", minute)
         object.__setattr__(self, "_hour", hour)
 
-    async def turn(self, lane: str) -> None:
+    async def acquire(self, lane: str) -> None:
         """Wait until `lane` may be asked; BudgetBlocked when that takes more than `longest_wait` seconds."""
         own = self._lane(lane)
         while True:
@@ -90,7 +90,7 @@ class Meter:
                 raise BudgetBlocked(f"{self.name} (requests per hour)", wait)
             await asyncio.sleep(min(wait, _LONGEST_NAP_SECONDS))
 
-    def silence(self, lane: str, seconds: float) -> None:
+    def block(self, lane: str, seconds: float) -> None:
         """Let nobody ask `lane` for `seconds`."""
         self._lane(lane).block(seconds)
 

@@ -12,11 +12,11 @@ from tick_clients import JUNE, Clients
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.fallback import Provider
-from marketdata_assets.ticks.landing import Patience
 from marketdata_assets.ticks.load import LoadOptions, load
 from marketdata_assets.ticks.queue import Limits
 from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import LoadReport, Unit
+from marketdata_assets.ticks.table_writer import Patience
 from marketdata_demo.servers.tushare import TushareServer, minute_rows
 
 NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)

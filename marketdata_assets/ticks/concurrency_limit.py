@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
-class Gate:
+class ConcurrencyLimit:
     """Lets at most `allowed` through at a time, from 1 up to `most`. Use within one event loop."""
 
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,7 +26,7 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Wait for a place, and keep it for the block."""
         while self.busy >= self.allowed:
             await self._wait()
@@ -37,7 +37,7 @@ class Gate:
             self.busy -= 1
             self._wake()
 
-    def heard(self, sent: float, choked: bool) -> None:
+    def record(self, sent: float, choked: bool) -> None:
         """Learn from an answer; one to a request `sent` before the last halving says nothing about the present."""
         if sent < self._halved:
             return

@@ -12,8 +12,8 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from marketdata_assets.errors import MarketDataError
-from marketdata_assets.ticks.computed import long
 from marketdata_assets.ticks.errors import NoPermission, NoToken, ProviderAway, QuotaSpent, TokenRefused, UnknownSymbol
+from marketdata_assets.ticks.factor_sql import long
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.records import DAILY_FIELDS, Days
 from marketdata_assets.ticks.tables import FACTORS
@@ -41,7 +41,7 @@ class Actions(Protocol):
 
 
 @dataclass(frozen=True)
-class Provided:
+class ProviderFactors:
     """What one provider sent. `asked` are the symbols it was asked for, `failed` those of which it did not send all."""
 
     provider: str
@@ -51,15 +51,17 @@ class Provided:
     unknown: frozenset[str] = frozenset()
     """Symbols that it says it does not have."""
 
-    def within(self, days: Days, symbols: Iterable[str]) -> "Provided":
+    def within(self, days: Days, symbols: Iterable[str]) -> "ProviderFactors":
         """The part of it that is about these days and symbols."""
         names = frozenset(symbols)
         here = pl.col("date").is_between(days.first, days.last) & pl.col("symbol").is_in(sorted(names))
         failed = {symbol: cause for symbol, cause in self.failed.items() if symbol in names}
-        return Provided(self.provider, self.rows.filter(here), self.asked & names, failed, self.unknown & names)
+        return ProviderFactors(self.provider, self.rows.filter(here), self.asked & names, failed, self.unknown & names)
 
 
-async def daily(provider: Provider, sessions: Sequence[dt.date], symbols: Iterable[str], workers: int) -> Provided:
+async def daily(
+    provider: Provider, sessions: Sequence[dt.date], symbols: Iterable[str], workers: int
+) -> ProviderFactors:
     """Daily figures and adjustment factors of `sessions`, asked for by day or by symbol, as takes fewer requests."""
     assert isinstance(provider, Daily)
     names = _known(provider, symbols)
@@ -77,7 +79,7 @@ async def daily(provider: Provider, sessions: Sequence[dt.date], symbols: Iterab
     return await asking.all(provider.name, names, jobs)
 
 
-async def actions(provider: Provider, days: Days, symbols: Iterable[str], workers: int) -> Provided:
+async def actions(provider: Provider, days: Days, symbols: Iterable[str], workers: int) -> ProviderFactors:
     """Splits, as new shares for an old one, and dividends, as money a share."""
     assert isinstance(provider, Actions)
     names = _known(provider, symbols)
@@ -107,7 +109,7 @@ class _Asking:
     def __post_init__(self) -> None:
         self._places = asyncio.Semaphore(self.workers)
 
-    async def all(self, provider: str, names: Sequence[str], jobs: Sequence[Awaitable[None]]) -> Provided:
+    async def all(self, provider: str, names: Sequence[str], jobs: Sequence[Awaitable[None]]) -> ProviderFactors:
         await asyncio.gather(*jobs)
         of_all = self.failed.pop(None, None)
         failed = {symbol: cause for symbol, cause in self.failed.items() if symbol}
@@ -115,7 +117,7 @@ class _Asking:
             failed |= {symbol: of_all for symbol in names if symbol not in failed}
         rows = pl.concat([FACTORS.columns.to_frame(), *self.frames]).with_columns(provider=pl.lit(provider))
         mine = rows.filter(pl.col("symbol").is_in(list(names)))
-        return Provided(provider, mine, frozenset(names), failed, frozenset(self.unknown))
+        return ProviderFactors(provider, mine, frozenset(names), failed, frozenset(self.unknown))
 
     async def one(
         self, what: str, symbol: str | None, ask: Callable[[], Awaitable[pl.DataFrame]], fields: Sequence[str]

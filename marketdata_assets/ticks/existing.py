@@ -8,8 +8,8 @@ import polars as pl
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.ticks.reconcile import ExistingRows, FetchResult, digest
 from marketdata_assets.ticks.records import Days
-from marketdata_assets.ticks.settle import Asked, Stood, digest
 from marketdata_assets.ticks.windows import as_days
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _FROM = "FROM tick_data WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s"
 
 
-def stood(client: "Client", month: str, asked: Sequence[Asked], known: Mapping[str, Load]) -> dict[str, Stood]:
+def stood(
+    client: "Client", month: str, asked: Sequence[FetchResult], known: Mapping[str, Load]
+) -> dict[str, ExistingRows]:
     """What stands of each symbol; of those that are not in the result, nothing does."""
     begun = [(one.unit.symbol, one.replaces, known[one.unit.symbol]) for one in asked if one.unit.symbol in known]
     touched = {symbol for symbol, days, load in begun if _touches(days, load)}
@@ -26,7 +28,7 @@ def stood(client: "Client", month: str, asked: Sequence[Asked], known: Mapping[s
     counts = _counts(client, touched, month_days)
     mixed = {symbol for symbol, days, load in begun if symbol in touched and _beyond(days, load)}
     rows = _rows(client, mixed, month_days)
-    found: dict[str, Stood] = {}
+    found: dict[str, ExistingRows] = {}
     for symbol, days, load in begun:
         replaced = {day: number for day, number in counts.get(symbol, {}).items() if day in days}
         beside = (0, 0)
@@ -35,18 +37,18 @@ def stood(client: "Client", month: str, asked: Sequence[Asked], known: Mapping[s
             beside = others.height, digest(others)
         elif symbol not in touched:
             beside = load.rows, int(load.content_hash or "0", 16)
-        found[symbol] = Stood(replaced, beside)
+        found[symbol] = ExistingRows(replaced, beside)
     return found
 
 
 def _touches(days: Days, load: Load) -> bool:
     """Whether rows may stand in the days that would be replaced."""
-    return load.in_doubt or (load.rows > 0 and not as_days(load.slices).isdisjoint(days))
+    return load.pending or (load.rows > 0 and not as_days(load.slices).isdisjoint(days))
 
 
 def _beyond(days: Days, load: Load) -> bool:
     """Whether rows may stand outside of them too."""
-    return load.in_doubt or not as_days(load.slices).issubset(days)
+    return load.pending or not as_days(load.slices).issubset(days)
 
 
 def _counts(client: "Client", symbols: Collection[str], days: Days) -> dict[str, dict[dt.date, int]]:

@@ -14,9 +14,9 @@ from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
 from marketdata_assets.ticks.errors import UnknownSymbol
 from marketdata_assets.ticks.fallback import Answer
 from marketdata_assets.ticks.files import NAME as FILES
-from marketdata_assets.ticks.landing import Landing
 from marketdata_assets.ticks.records import Days, Delivery, too_many
 from marketdata_assets.ticks.reports import Outcome, Unit, UnitReport
+from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import TICK_DATA
 from marketdata_assets.ticks.windows import ZONE, Due
 
@@ -28,7 +28,7 @@ _MODULUS = 2**128
 
 
 @dataclass(frozen=True)
-class Asked:
+class FetchResult:
     """A unit, the days it was asked for, and what came; `started` is when, UTC."""
 
     unit: Unit
@@ -60,7 +60,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Stood:
+class ExistingRows:
     """The rows of one symbol that an answer would replace: how many on each day.
 
     `beside` are rows and digest of the month's other days.
@@ -75,22 +75,22 @@ class Stood:
 
 
 @dataclass(frozen=True)
-class Settled:
+class Decision:
     """What is to be written, and what to say of it once it is."""
 
     report: UnitReport
-    landing: Landing
+    landing: UnitWrite
 
 
 @dataclass(frozen=True)
-class Judge:
+class Reconciler:
     """Decides for one run. `rank` is the priority of every known provider, of those too that are not asked."""
 
     rank: Mapping[str, int]
     accept_empty: bool
     run_id: str
 
-    def settle(self, asked: Asked, known: Load | None, stood: Stood, finished: dt.datetime) -> Settled:
+    def settle(self, asked: FetchResult, known: Load | None, stood: ExistingRows, finished: dt.datetime) -> Decision:
         """What becomes of what was `asked`, given what is `known` and what `stood` in those days."""
         case = _Case(self, asked, known, stood, finished)
         answer = asked.answer
@@ -113,25 +113,25 @@ class Judge:
 
 @dataclass(frozen=True)
 class _Case:
-    judge: Judge
-    asked: Asked
+    judge: Reconciler
+    asked: FetchResult
     known: Load | None
-    stood: Stood
+    stood: ExistingRows
     finished: dt.datetime
 
-    def failed(self, cause: str, rejected: tuple[Reject, ...] = (), attempted: str | None = None) -> Settled:
+    def failed(self, cause: str, rejected: tuple[Reject, ...] = (), attempted: str | None = None) -> Decision:
         """What stands stays."""
         load = self._load("failed", error=cause, attempted=attempted, rejected=rejected)
         report = replace(self._standing("failed"), error=cause)
-        return Settled(report, self._landing(None, load))
+        return Decision(report, self._landing(None, load))
 
-    def noted(self, outcome: Recorded, note: str) -> Settled:
+    def noted(self, outcome: Recorded, note: str) -> Decision:
         """No row is touched and no day covered."""
         told: Outcome = "unsupported" if outcome == "unsupported" else "ok"
         load = replace(self._load(outcome), content_hash=self.known.content_hash if self.known else None, slices=[])
-        return Settled(replace(self._standing(told), note=note), self._landing(None, load))
+        return Decision(replace(self._standing(told), note=note), self._landing(None, load))
 
-    def empty(self, provider: str, why: str) -> Settled:
+    def empty(self, provider: str, why: str) -> Decision:
         """Nobody has a bar in these days."""
         if self.stood.rows and not self.judge.accept_empty:
             return self.failed(self._lost(provider or "the registry", set(self.stood.days), why))
@@ -140,16 +140,16 @@ class _Case:
         load = self._load("ok" if rows else "empty", digest=digest)
         frame = TICK_DATA.columns.to_frame() if must_write else None
         report = replace(self._standing("ok" if rows else "empty"), rows=rows, note=why, changed=bool(self.stood.rows))
-        return Settled(report, self._landing(frame, load))
+        return Decision(report, self._landing(frame, load))
 
-    def unknown(self, why: str) -> Settled:
+    def unknown(self, why: str) -> Decision:
         """Only dropped files have no bar in these days, which may be dropped yet."""
         if self.stood.rows:
             return self.empty(FILES, why) if self.judge.accept_empty else self.noted("ok", why)
         settled = self.empty(FILES, why)
         return replace(settled, landing=replace(settled.landing, load=replace(settled.landing.load, slices=[])))
 
-    def delivered(self, delivery: Delivery, why: str) -> Settled:
+    def delivered(self, delivery: Delivery, why: str) -> Decision:
         """Somebody has bars."""
         frame = rows_of(delivery, self.asked.unit.symbol)
         new = digest(frame)
@@ -176,16 +176,16 @@ class _Case:
             note,
             changed=not unchanged,
         )
-        return Settled(report, self._landing(None if unchanged else frame, load))
+        return Decision(report, self._landing(None if unchanged else frame, load))
 
     @property
     def _in_doubt(self) -> bool:
-        return self.known is not None and self.known.in_doubt
+        return self.known is not None and self.known.pending
 
     def _better_stands(self, provider: str) -> str:
         """Why bars of `provider` do not replace what stands; empty when they do."""
         known, rank = self.known, self.judge.rank
-        if known is None or known.in_doubt or not self.stood.rows or known.origin == provider:
+        if known is None or known.pending or not self.stood.rows or known.origin == provider:
             return ""
         if rank.get(known.origin, rank[provider]) >= rank[provider]:
             return ""
@@ -240,8 +240,8 @@ class _Case:
             rejects=rejected[:MAX_REJECTS],
         )
 
-    def _landing(self, frame: pl.DataFrame | None, load: Load) -> Landing:
-        return Landing(self.asked.unit.symbol, self.asked.unit.month, self.asked.replaces, frame, load)
+    def _landing(self, frame: pl.DataFrame | None, load: Load) -> UnitWrite:
+        return UnitWrite(self.asked.unit.symbol, self.asked.unit.month, self.asked.replaces, frame, load)
 
 
 def standing(unit: Unit, known: Load | None, outcome: Outcome) -> UnitReport:

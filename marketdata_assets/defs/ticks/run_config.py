@@ -21,7 +21,7 @@ DAILY: tuple[Table, ...] = ("tick_data", "factors")
 """Nobody on the network has order books."""
 
 
-def selection(units: Iterable[Unit]) -> dict[str, list[str]]:
+def by_month(units: Iterable[Unit]) -> dict[str, list[str]]:
     """Units as `months` of the config, the newest month first."""
     found: dict[str, list[str]] = {}
     for unit in sorted(units, key=lambda unit: unit.symbol):
@@ -29,7 +29,7 @@ def selection(units: Iterable[Unit]) -> dict[str, list[str]]:
     return {month: found[month] for month in sorted(found, reverse=True)}
 
 
-def run_config(months: Mapping[str, Sequence[str]], tables: Sequence[Table], **options: Any) -> dict[str, Any]:
+def adhoc_config(months: Mapping[str, Sequence[str]], tables: Sequence[Table], **options: Any) -> dict[str, Any]:
     """The run config of the job."""
     wanted = {month: list(names) for month, names in months.items()}
     return {"ops": {OP: {"config": {"months": wanted, "tables": list(tables), **options}}}}

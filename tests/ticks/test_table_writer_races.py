@@ -17,14 +17,14 @@ from typing import Any
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from landed import JANUARY, assert_ledger_agrees, bars, content_hash, entry, land, one, stands
 from own_clickhouse import OwnClickHouse
+from tick_rows import JANUARY, assert_ledger_agrees, bars, content_hash, entry, land, one, stands
 
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores.clickhouse_rewrite import Superseded
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks import landing, tables
-from marketdata_assets.ticks.landing import Patience
+from marketdata_assets.ticks import table_writer, tables
+from marketdata_assets.ticks.table_writer import Patience
 from marketdata_assets.ticks.tables import TICK_DATA
 
 HERE = Path(__file__).parent
@@ -58,7 +58,7 @@ class Writers:
         return code
 
     def _more(self) -> "subprocess.Popen[str]":
-        command = [sys.executable, str(HERE / "landing_writer.py")]
+        command = [sys.executable, str(HERE / "table_writer_process.py")]
         writer = subprocess.Popen(command, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.open.callback(self._stop, writer)
         return writer
@@ -161,8 +161,8 @@ def test_killed_writers_leave_nothing_that_a_rerun_does_not_mend(
         for symbol in (A, B):
             found = entry(client, symbol)
             rows = stands(client, symbol)
-            assert found.in_doubt or found.content_hash == content_hash(rows)
-            assert found.in_doubt == (found.slices == [])
+            assert found.pending or found.content_hash == content_hash(rows)
+            assert found.pending == (found.slices == [])
         assert stands(client, C).equals(bars(C, JANUARY))
         assert writers.end(writers.begin(clickhouse_url, number, [A, B])) == 0
         for symbol in (A, B):
@@ -189,7 +189,7 @@ def test_a_writer_killed_before_its_publish_leaves_the_unit_in_doubt(
     found = entry(client, A)
     assert (found.outcome, found.error, found.slices) == ("failed", "interrupted while it was written", [])
     assert found.previous_hash == content_hash(bars(A, JANUARY))
-    assert [load.source for load in landing.interrupted(client, TICK_DATA)] == [A]
+    assert [load.source for load in table_writer.interrupted(client, TICK_DATA)] == [A]
     assert stands(client, A).equals(bars(A, JANUARY))
     land(client, [one(A, seed=1)])
     assert entry(client, A).previous_hash == content_hash(bars(A, JANUARY))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tick_clients import FREE, SYMBOL, Clients, tushare_config
 
 from marketdata_assets.budget import BudgetBlocked
-from marketdata_assets.ticks.meter import SLOTS, Meter, Quota
 from marketdata_assets.ticks.providers_file import RateLimits
+from marketdata_assets.ticks.rate_limit import SLOTS, Quota, RateLimiter
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.tushare import Tushare
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
@@ -54,35 +54,35 @@ def test_a_quota_is_used_up_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_hour_may_be_spent_at_the_pace_of_minutes(tmp_path: Path) -> None:
-    meter = Meter(tmp_path, "m", RateLimits(6000, 60), longest_wait=1.0)
+    limiter = RateLimiter(tmp_path, "m", RateLimits(6000, 60), longest_wait=1.0)
 
     async def turns() -> None:
         for _ in range(60):
-            await meter.turn("bars")
+            await limiter.acquire("bars")
 
     started = time.monotonic()
     asyncio.run(turns())
     assert time.monotonic() - started < 5
     with pytest.raises(BudgetBlocked, match="requests per hour"):
-        asyncio.run(meter.turn("bars"))
+        asyncio.run(limiter.acquire("bars"))
 
 
 def test_a_silence_is_kept_by_one_interface_only(tmp_path: Path) -> None:
-    meter = Meter(tmp_path, "m", FREE, longest_wait=1.0)
-    meter.silence("bars", 60.0)
-    asyncio.run(meter.turn("daily"))
+    limiter = RateLimiter(tmp_path, "m", FREE, longest_wait=1.0)
+    limiter.block("bars", 60.0)
+    asyncio.run(limiter.acquire("daily"))
     with pytest.raises(BudgetBlocked):
-        asyncio.run(meter.turn("bars"))
+        asyncio.run(limiter.acquire("bars"))
 
 
 def test_a_silence_holds_for_those_who_wait_already(tmp_path: Path) -> None:
-    meter = Meter(tmp_path, "m", RateLimits(600, 6000), longest_wait=1.0)
+    limiter = RateLimiter(tmp_path, "m", RateLimits(600, 6000), longest_wait=1.0)
 
     async def main() -> list[object]:
-        await meter.turn("bars")
-        waiting = asyncio.gather(*(meter.turn("bars") for _ in range(3)), return_exceptions=True)
+        await limiter.acquire("bars")
+        waiting = asyncio.gather(*(limiter.acquire("bars") for _ in range(3)), return_exceptions=True)
         await asyncio.sleep(0.02)
-        meter.silence("bars", 60.0)
+        limiter.block("bars", 60.0)
         return list(await waiting)
 
     assert [type(outcome) for outcome in asyncio.run(main())] == [BudgetBlocked] * 3
@@ -95,10 +95,10 @@ WAY = 0.25
 
 def ask_often(url: str, folder: Path, times: int) -> None:
     config = tushare_config(rate_limits=LIMITS)
-    meter = Meter(folder, "shared", LIMITS, minute_seconds=1.0, hour_seconds=2.0)
+    limiter = RateLimiter(folder, "shared", LIMITS, minute_seconds=1.0, hour_seconds=2.0)
 
     async def main() -> None:
-        async with Tushare(TOKEN, config, meter, url=url) as client:
+        async with Tushare(TOKEN, config, limiter, url=url) as client:
             day = Days.month("2025-06").slices(1)[1]
             await asyncio.gather(*(client.bars(SYMBOL, day) for _ in range(times)))
 
@@ -121,12 +121,12 @@ def test_two_processes_share_both_limits(tmp_path: Path) -> None:
 def test_the_servers_limit_is_obeyed_where_ours_is_wrong(tmp_path: Path, clients: Clients) -> None:
     """The file allows more than the account has: every refusal is answered with silence, and the work gets done."""
     with TushareServer(minute=2, minute_seconds=60.0) as server:
-        meter = Meter(tmp_path, "m", FREE, longest_wait=3.0)
+        limiter = RateLimiter(tmp_path, "m", FREE, longest_wait=3.0)
 
         async def main(client: Tushare) -> None:
             for day in Days.month("2025-06").slices(1)[:5]:
                 await client.bars(SYMBOL, day)
 
         with pytest.raises(Exception, match="每分钟最多访问该接口2次"):
-            clients.with_tushare(server, main, meter=meter)
+            clients.with_tushare(server, main, limiter=limiter)
         assert (server.requests, server.overruns) == (3, 1)

@@ -10,7 +10,7 @@ from marketdata_assets.ticks.reports import UnitReport
 
 
 @dataclass
-class Isolated:
+class BatchRunner:
     """Lands the batches of one run. `over` is why the store takes no more."""
 
     over: MarketDataError | None = None
@@ -31,7 +31,7 @@ class Isolated:
         return [replace(report, outcome="failed", error=cause) for report in standing]
 
 
-class Told:
+class BatchReport:
     """The reports of a run so far; each goes to whoever watches."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:

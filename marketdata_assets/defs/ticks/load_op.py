@@ -50,7 +50,7 @@ class LoadConfig(dg.Config):
 
 
 @dataclass(frozen=True)
-class Round:
+class LoadOp:
     """A round within a run. Months outside `window` have no partitions, so they are loaded without an event.
 
     `planned` says that Dagster counts on every partition of the round, and finds those that failed by itself. If not,

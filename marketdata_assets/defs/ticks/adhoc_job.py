@@ -12,8 +12,8 @@ import dagster as dg
 
 from marketdata_assets.defs.landed import refusals
 from marketdata_assets.defs.ticks import checks, report, symbols
-from marketdata_assets.defs.ticks.rounds import TABLES, LoadConfig, Round
-from marketdata_assets.defs.ticks.selection import JOB, OP, window_now
+from marketdata_assets.defs.ticks.load_op import TABLES, LoadConfig, LoadOp
+from marketdata_assets.defs.ticks.run_config import JOB, OP, window_now
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.providers_file import Table
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 
-class BadSelection(TicksError):
+class BadRunConfig(TicksError):
     """What shall be loaded cannot be read."""
 
 
-class SelectedConfig(LoadConfig):
+class AdhocConfig(LoadConfig):
     """Which tables of which symbol-months."""
 
     months: dict[str, list[str]]
@@ -45,13 +45,13 @@ class SelectedConfig(LoadConfig):
 
 
 @dg.op(name=OP, pool="clickhouse", out=dg.Out(dg.Nothing))
-def load_selected(context: dg.OpExecutionContext, config: SelectedConfig, clickhouse: ClickHouse, ticks: Ticks) -> None:
+def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhouse: ClickHouse, ticks: Ticks) -> None:
     """Load tables of some symbol-months."""
     window = window_now()
     with refusals(), clickhouse.client() as client:
         tables, days = _tables(config), _days(config)
         units = _units(context, client, config)
-        done = Round(context, client, ticks, config, window, planned=False, days=days).load(tables, units)
+        done = LoadOp(context, client, ticks, config, window, planned=False, days=days).load(tables, units)
         answers = checks.evaluations(client, tables, units)
         for evaluation in answers:
             context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so
@@ -60,13 +60,13 @@ def load_selected(context: dg.OpExecutionContext, config: SelectedConfig, clickh
     context.add_output_metadata(told)
 
 
-def _tables(config: SelectedConfig) -> list[Table]:
+def _tables(config: AdhocConfig) -> list[Table]:
     if unknown := sorted(set(config.tables) - set(TABLES)):
-        raise BadSelection(f"tables: {unknown[0]!r} is none of {', '.join(TABLES)}")
+        raise BadRunConfig(f"tables: {unknown[0]!r} is none of {', '.join(TABLES)}")
     return [table for table in TABLES if table in config.tables]
 
 
-def _days(config: SelectedConfig) -> Days | None:
+def _days(config: AdhocConfig) -> Days | None:
     if not config.first_day and not config.last_day:
         return None
     try:
@@ -75,16 +75,16 @@ def _days(config: SelectedConfig) -> Days | None:
             dt.date.fromisoformat(config.last_day or "2999-12-31"),
         )
     except ValueError as error:
-        raise BadSelection(f"first_day and last_day: {error}; write 2026-01-05") from error
+        raise BadRunConfig(f"first_day and last_day: {error}; write 2026-01-05") from error
 
 
-def _units(context: dg.OpExecutionContext, client: "Client", config: SelectedConfig) -> list[Unit]:
+def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig) -> list[Unit]:
     """What is selected, the newest month first; registered symbols become partitions on the way."""
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 
     if wrong := [month for month in config.months if not _MONTH.fullmatch(month)]:
-        raise BadSelection(f"months: {wrong[0]!r} is no month; write 2026-01")
+        raise BadRunConfig(f"months: {wrong[0]!r} is no month; write 2026-01")
     ensure(client)
     registered = [listing.symbol for listing in registry.listed(client)]
     symbols.add(context.instance, registered)
@@ -92,7 +92,7 @@ def _units(context: dg.OpExecutionContext, client: "Client", config: SelectedCon
     months = sorted(config.months, reverse=True)
     units = [Unit(symbol, month) for month in months for symbol in dict.fromkeys(config.months[month] or every)]
     if not units:
-        raise BadSelection(
+        raise BadRunConfig(
             "no symbol is registered, and none is named. Fill the registry: marketdata symbols refresh, or drop files"
             " into MARKETDATA_TICKS_DIR"
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from marketdata_assets.ticks.computed import COMPUTED, DAYS_BEFORE, MIN_BARS, NAME, long
+from marketdata_assets.ticks.factor_sql import COMPUTED, DAYS_BEFORE, MIN_BARS, NAME, long
 
 TOLERANCE = 1e-9
 """How far two ways to add floats may be apart, relative to the value or to 1."""

@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from landed import land, one
+from tick_rows import land, one
 
 from marketdata_assets.stores import clickhouse
 

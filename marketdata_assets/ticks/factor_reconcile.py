@@ -12,10 +12,10 @@ import polars as pl
 
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.ticks.factor_inputs import FAILED, Inputs
-from marketdata_assets.ticks.landing import Landing
-from marketdata_assets.ticks.provided import Provided
+from marketdata_assets.ticks.provider_factors import ProviderFactors
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import UnitReport
+from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS
 
 CODE_VERSION = "factors-1"
@@ -55,7 +55,7 @@ class Ended:
     """What is to be written of a symbol, and what to say of it once it is."""
 
     report: UnitReport
-    landing: Landing
+    landing: UnitWrite
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Merged:
 
 
 def settle(
-    run: Run, tasks: Sequence[Task], fresh: pl.DataFrame, stands: pl.DataFrame, sent: Sequence[Provided]
+    run: Run, tasks: Sequence[Task], fresh: pl.DataFrame, stands: pl.DataFrame, sent: Sequence[ProviderFactors]
 ) -> list[Ended]:
     """Merge what is `fresh` from bars, what `stands` of providers and what they `sent`, and judge each task."""
     merged = _merged(run, fresh, stands, sent)
@@ -81,7 +81,7 @@ def standing(task: Task, month: str) -> UnitReport:
     return UnitReport(task.symbol, month, "ok" if known.rows else "empty", known.rows, provider=known.origin or None)
 
 
-def _merged(run: Run, fresh: pl.DataFrame, stands: pl.DataFrame, sent: Sequence[Provided]) -> _Merged:
+def _merged(run: Run, fresh: pl.DataFrame, stands: pl.DataFrame, sent: Sequence[ProviderFactors]) -> _Merged:
     """All rows by symbol. A provider's day that stands and was not sent again stays, and is trouble if it answered."""
     troubles: dict[str, dict[str, str]] = {}
     answered = []
@@ -111,7 +111,7 @@ def _lost(provider: str, days: int) -> str:
     )
 
 
-def _ended(run: Run, task: Task, merged: _Merged, sent: Sequence[Provided]) -> Ended:
+def _ended(run: Run, task: Task, merged: _Merged, sent: Sequence[ProviderFactors]) -> Ended:
     known, rows = task.known, merged.rows.get(task.symbol, FACTORS.columns.to_frame())
     troubles = merged.troubles.get(task.symbol, {})
     asked = {one.provider: run.until for one in sent if task.symbol in one.asked}
@@ -143,7 +143,7 @@ def _ended(run: Run, task: Task, merged: _Merged, sent: Sequence[Provided]) -> E
         finished=run.finished,
         origin=origin,
     )
-    must_write = not same and (rows.height > 0 or (known is not None and (known.rows > 0 or known.in_doubt)))
+    must_write = not same and (rows.height > 0 or (known is not None and (known.rows > 0 or known.pending)))
     report = UnitReport(
         task.symbol,
         run.month,
@@ -154,10 +154,10 @@ def _ended(run: Run, task: Task, merged: _Merged, sent: Sequence[Provided]) -> E
         error=error,
         changed=must_write,
     )
-    return Ended(report, Landing(task.symbol, run.month, days, rows if must_write else None, load))
+    return Ended(report, UnitWrite(task.symbol, run.month, days, rows if must_write else None, load))
 
 
-def _note(task: Task, owed: Sequence[str], sent: Sequence[Provided]) -> str:
+def _note(task: Task, owed: Sequence[str], sent: Sequence[ProviderFactors]) -> str:
     notes = [f"{name} failed in an earlier run and was not asked now" for name in owed]
     notes += [f"{one.provider} does not know it" for one in sent if task.symbol in one.unknown]
     if not any(task.symbol in one.asked for one in sent):
@@ -175,7 +175,7 @@ def digest(rows: pl.DataFrame) -> str:
     return found.hexdigest()
 
 
-def overtaken(one: Landing) -> Landing:
+def overtaken(one: UnitWrite) -> UnitWrite:
     """The landing as a failure, after somebody else landed between our look and our publish."""
     load = replace(one.load, outcome="failed", error=OVERTAKEN, attempted_hash=None)
     return replace(one, frame=None, load=load)

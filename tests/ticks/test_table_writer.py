@@ -1,4 +1,4 @@
-"""Landing days of symbols: equal when repeated, neighbours left alone, NULL kept, bad rows refused, ledger true."""
+"""UnitWrite days of symbols: equal when repeated, neighbours left alone, NULL kept, bad rows refused, ledger true."""
 
 import datetime as dt
 import time
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
-from landed import (
+from tick_rows import (
     JANUARY,
     MONTH,
     assert_ledger_agrees,
@@ -25,9 +25,9 @@ from landed import (
 
 from marketdata_assets.stores import clickhouse, clickhouse_ledger, clickhouse_rewrite
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.ticks import landing, tables
-from marketdata_assets.ticks.landing import Landing
+from marketdata_assets.ticks import table_writer, tables
 from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA
 
 FEBRUARY = Days.month("2026-02")
@@ -83,7 +83,7 @@ def test_null_stays_null_and_times_stay_utc(client: Client) -> None:
     frame = bars(A, FIRST_WEEK).with_columns(
         pl.lit(None, dtype=TICK_DATA.columns[name]).alias(name) for name in ("open", "close", "volume", "currency")
     )
-    land(client, [Landing(A, MONTH, FIRST_WEEK, frame, load(A, FIRST_WEEK, frame))])
+    land(client, [UnitWrite(A, MONTH, FIRST_WEEK, frame, load(A, FIRST_WEEK, frame))])
     found = stands(client)
     assert found.equals(frame)
     assert found["volume"].null_count() == found.height
@@ -108,7 +108,7 @@ def test_a_row_against_the_constraints_keeps_all_out(client: Client, column: str
         pl.when(first).then(pl.lit(value, dtype=TICK_DATA.columns[column])).otherwise(pl.col(column)).alias(column)
     )
     with pytest.raises(DatabaseError) as caught:
-        land(client, [one(A, seed=1), Landing(B, MONTH, JANUARY, bad, load(B, JANUARY, bad))])
+        land(client, [one(A, seed=1), UnitWrite(B, MONTH, JANUARY, bad, load(B, JANUARY, bad))])
     assert caught.value.code == code
     assert stands(client).equals(before)
     assert_ledger_agrees(client)
@@ -120,7 +120,7 @@ def test_a_landing_without_rows_empties_the_partition_and_leaves_the_others(clie
     land(client, [one(A, FEBRUARY)])
     land(client, [one(B, FEBRUARY)])
     nothing = TICK_DATA.columns.to_frame()
-    gone = [Landing(name, MONTH, JANUARY, nothing, load(name, JANUARY, nothing)) for name in (A, B)]
+    gone = [UnitWrite(name, MONTH, JANUARY, nothing, load(name, JANUARY, nothing)) for name in (A, B)]
     for _ in range(2):
         land(client, gone)
         assert stands(client).equals(pl.concat([bars(A, FEBRUARY), bars(B, FEBRUARY)]))
@@ -191,12 +191,12 @@ def test_order_books_with_one_side_land_and_uneven_ones_do_not(client: Client) -
     sides = {"bid_price": [10.0, 9.99], "bid_size": [100.0, 5.0], "ask_price": [], "ask_size": []}
     for changes, good in (({}, True), ({"bid_size": [1.0]}, False), ({"bid_price": [], "bid_size": []}, False)):
         frame = pl.DataFrame([book | sides | changes], schema=ORDER_BOOK.columns)
-        landed = Landing(A, MONTH, JANUARY, frame, load(A, JANUARY, frame=None, dataset="order_book"))
+        landed = UnitWrite(A, MONTH, JANUARY, frame, load(A, JANUARY, frame=None, dataset="order_book"))
         if good:
-            landing.land(client, ORDER_BOOK, MONTH, [landed])
+            table_writer.land(client, ORDER_BOOK, MONTH, [landed])
         else:
             with pytest.raises(DatabaseError, match="VIOLATED_CONSTRAINT"):
-                landing.land(client, ORDER_BOOK, MONTH, [landed])
+                table_writer.land(client, ORDER_BOOK, MONTH, [landed])
         found = clickhouse.read(client, "SELECT * FROM order_book")
         assert found.cast(ORDER_BOOK.columns).rows(named=True) == [book | sides]
 
@@ -214,7 +214,7 @@ def test_landings_that_contradict_themselves_are_refused(client: Client) -> None
     }
     for message, landings in bad.items():
         with pytest.raises(ValueError, match=message):
-            landing.land(client, TICK_DATA, MONTH, landings)
+            table_writer.land(client, TICK_DATA, MONTH, landings)
     assert stands(client).is_empty()
 
 

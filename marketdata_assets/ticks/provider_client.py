@@ -1,4 +1,4 @@
-"""One request to a provider of ticks, until it is answered: a turn at the meter and a place at the gate.
+"""One request to a provider of ticks, until it is answered: a turn at the limiter and a place at the limit.
 
 What an answer means is decided by the caller. Nothing is sent to another server than the configured one.
 """
@@ -12,27 +12,27 @@ from typing import Any, TypeVar
 import httpx
 
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
+from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.errors import BadProviders, ProviderAway, QuotaSpent, RequestRefused
-from marketdata_assets.ticks.gate import Gate
-from marketdata_assets.ticks.meter import Meter
 from marketdata_assets.ticks.providers_file import Network
+from marketdata_assets.ticks.rate_limit import RateLimiter
 
 T = TypeVar("T")
 
-__all__ = ["Calls", "RetryLater"]
+__all__ = ["ProviderClient", "RetryLater"]
 
 
-class Calls:
+class ProviderClient:
     """Sends requests to one provider. Use within one event loop, and close it.
 
-    `gate` says how many are under way at a time; None is no limit.
+    `limit` says how many are under way at a time; None is no limit.
     """
 
     def __init__(
         self,
         provider: str,
         url: str,
-        meter: Meter,
+        limiter: RateLimiter,
         network: Network,
         *,
         secrets: tuple[str, ...] = (),
@@ -41,8 +41,8 @@ class Calls:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.provider = provider
-        self.gate: Gate | None = None
-        self._meter = meter
+        self.concurrency_limit: ConcurrencyLimit | None = None
+        self._limiter = limiter
         self._lines: dict[str, asyncio.Lock] = {}
         patience = RetryPolicy(network.timeout, network.max_retries, network.backoff, sleep=sleep, jitter=jitter)
         try:
@@ -78,7 +78,7 @@ class Calls:
         """
         attempt = partial(self._in_turn, lane, judge, method, path, options)
         try:
-            return await self._server.call_with_retry(attempt, partial(self._meter.silence, lane))
+            return await self._server.call_with_retry(attempt, partial(self._limiter.block, lane))
         except RetriesExhausted as error:
             if error.blocked:
                 raise QuotaSpent(f"{self.provider} {what}", error.cause) from error
@@ -101,22 +101,22 @@ class Calls:
         options: dict[str, Any],
     ) -> T | RetryLater:
         """One request. Its place is taken before its turn, so that turns are not saved up at the gate."""
-        if self.gate is None:
+        if self.concurrency_limit is None:
             await self._turn(lane)
             return await self._server.send(judge, method, path, options)
-        async with self.gate.place():
+        async with self.concurrency_limit.slot():
             await self._turn(lane)
-            sent = self.gate.clock()
+            sent = self.concurrency_limit.clock()
             answer = await self._server.request(method, path, options)
         verdict = await self._server.parsed(judge, answer)
         if not isinstance(verdict, RetryLater) or verdict.overloaded:
-            self.gate.heard(sent, isinstance(verdict, RetryLater))
+            self.concurrency_limit.record(sent, isinstance(verdict, RetryLater))
         return verdict
 
     async def _turn(self, lane: str) -> None:
-        """Wait for a turn in a line: if all looked at the meter at once, each turn would cost as many looks."""
+        """Wait for a turn in a line: if all looked at the limiter at once, each turn would cost as many looks."""
         async with self._lines.setdefault(lane, asyncio.Lock()):
-            await self._meter.turn(lane)
+            await self._limiter.acquire(lane)
 
     def refused(self, what: str, response: httpx.Response, reason: str = "") -> RetryLater:
         """RetryLater for a status that may pass; RequestRefused for any other."""
