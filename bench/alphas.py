@@ -17,6 +17,7 @@ from pymongo.collection import Collection
 
 from bench import alphas_fetch
 from bench.figure import Figure, spread
+from bench.size import sized
 from marketdata_assets.alphas import documents, ingest, layout
 from marketdata_assets.alphas.archive import instant
 from marketdata_assets.alphas.importer import Package, Prepared, digest, prepare
@@ -30,9 +31,9 @@ from marketdata_assets.stores import mongo
 from marketdata_demo import sample_alphas
 
 MONTH = "2024-01"
-DOCUMENTS = 20_000
-MERGES = 4_000
-ROUNDS = 3
+DOCUMENTS = sized(20_000, 200)
+MERGES = sized(4_000, 40)
+ROUNDS = sized(3, 1)
 BATCH = 500
 WORKERS = 2
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.figure import Figure
+from bench.size import sized
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.credentials import Credentials
 from marketdata_assets.alphas.fetch import fetch
@@ -21,8 +22,9 @@ from marketdata_assets.budget import Budget
 from marketdata_demo.servers.brain import BrainServer, spread
 
 REQUESTS, PER_SECONDS = 100, 10.0
-SATURATED_SECONDS = 25.0
+SATURATED_SECONDS = sized(25.0, 1.0)
 LATENCY = 0.05
+ALPHAS = sized(4000, 400)  # a month
 MONTHS = ("2024-10", "2024-11")
 ACCOUNT, EMAIL, PASSWORD = "lk", "person@example.com", "no secret"
 
@@ -36,7 +38,7 @@ def figures() -> Iterator[Figure]:
         server.add_user(EMAIL, PASSWORD)
         for number, month in enumerate(MONTHS):
             window = month_window(month)
-            server.add_alphas(EMAIL, spread(window.start, window.end, 4000, first=number * 4000))
+            server.add_alphas(EMAIL, spread(window.start, window.end, ALPHAS, first=number * ALPHAS))
         seconds = SATURATED_SECONDS + 4
         command = [sys.executable, "-m", "bench.alphas_fetch", server.url, folder]
         children = [subprocess.Popen([*command, month, str(seconds)]) for month in MONTHS]

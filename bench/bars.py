@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from bench.figure import Figure, spread
 from bench.server import Cost, Server, psql_copy, rows_in
+from bench.size import sized
 from marketdata_assets.bars import kline, schema
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.layout import BOM, COLUMNS, PRICES, TABLE_COLUMNS
@@ -29,9 +30,10 @@ from marketdata_demo import sample_bars
 
 TABLE = "stock_1min_qfq"
 YEAR = 2023
-STOCKS = 40
-ROUNDS = 3
-MEMBERS = 5000
+STOCKS = sized(40, 2)
+ROUNDS = sized(3, 1)
+MEMBERS = sized(5000, 20)
+PAIRS = sized(7, 1)
 CALL = "CALL refresh_continuous_aggregate('stock_monthly_kline', %s::timestamp, %s::timestamp, force => true)"
 
 
@@ -193,10 +195,10 @@ def _refresh_figure(
     bare: Callable[[], tuple[float, int]],
     engine: str,
 ) -> Figure:
-    pairs = [(cost(ours), cost(bare)) for _ in range(7)]
+    pairs = [(cost(ours), cost(bare)) for _ in range(PAIRS)]
     walls = [one.wall_s / other.wall_s for one, other in pairs]
     cpus = [one.cpu_s / other.cpu_s for one, other in pairs]
-    rows = f"{engine}, {pairs[0][0].rows} K-lines of one month, 7 interleaved pairs"
+    rows = f"{engine}, {pairs[0][0].rows} K-lines of one month, {PAIRS} interleaved pairs"
     detail = f"{rows}; CPU {spread(cpus)}, wall {spread(walls)}"
     return Figure(name, median(cpus), "x CPU of the bare SQL", ("<=", 1.1), detail)
 
@@ -239,7 +241,7 @@ def aggregate_figures() -> Iterator[Figure]:
         kline.refresh(dsn, months)
         low, high = kline.months_range([months[5]])
         walls = []
-        for _ in range(7):
+        for _ in range(PAIRS):
             started = time.perf_counter()
             kline.refresh(dsn, [months[5]], force=True)
             ours = time.perf_counter() - started
@@ -248,5 +250,5 @@ def aggregate_figures() -> Iterator[Figure]:
                 connection.execute(CALL, [low, high])
             walls.append(ours / (time.perf_counter() - started))
         admin.execute("DROP DATABASE bench_bars WITH (FORCE)")
-    detail = f"continuous aggregate, forced, one month of 10 stocks, 7 pairs; {spread(walls)}"
+    detail = f"continuous aggregate, forced, one month of 10 stocks, {PAIRS} pairs; {spread(walls)}"
     yield Figure("bars.kline_aggregate_wall_ratio", median(walls), "x wall of the bare CALL", None, detail)

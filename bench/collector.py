@@ -18,6 +18,7 @@ import nats
 from nats.js import JetStreamContext
 
 from bench.figure import Figure, spread
+from bench.size import sized
 from marketdata_assets.collector.items import Item, items, message_id, subject
 from marketdata_assets.collector.jetstream.publisher import Publisher
 from marketdata_assets.collector.jetstream.reader import Reader
@@ -27,8 +28,8 @@ from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 
-MESSAGES = 40_000
-ROUNDS = 9
+MESSAGES = sized(40_000, 2_000)
+ROUNDS = sized(9, 1)
 PENDING = 4_000
 """Of nats-py, its own default; our window is 8192."""
 STEP = 2_000  # items handed over at once

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from bench.figure import Figure, spread, tree_cpu_s
+from bench.size import sized
 from marketdata_assets.collector.drain import INSERTS, Pace, drain
 from marketdata_assets.collector.items import Item, items
 from marketdata_assets.collector.jetstream.publisher import Publisher
@@ -31,13 +32,13 @@ from marketdata_assets.stores import clickhouse
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-MESSAGES = 800_000
+MESSAGES = sized(800_000, 4_000)
 INSTRUMENTS = 20
 TRADES = 3
 """So many for one update of a book, of five levels on each side; recorded ones have 2 to 34."""
 
 SIDE = 5
-ROUNDS = 3
+ROUNDS = sized(3, 1)
 PACE = Pace()
 TYPES = ("trade", "orderbook")
 ROOMY = Wanted(Stream(max_bytes=-1))

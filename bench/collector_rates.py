@@ -24,6 +24,7 @@ import nats
 import psutil
 
 from bench.figure import Figure
+from bench.size import sized
 from marketdata_assets.collector.drain import drain
 from marketdata_assets.exchanges.tables import ohlcv, schema
 from marketdata_assets.local import nats as local_nats
@@ -32,13 +33,13 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 
-SYMBOLS = 20
-ASKED = 22_000.0
+SYMBOLS = sized(20, 3)
+ASKED = sized(22_000.0, 500.0)
 """Messages a second: a little more than the floor, so that it is held with something in hand."""
 
-WARM_SECONDS = 15.0
-SOAK_SECONDS = 180.0
-LOOK_SECONDS = 5.0
+WARM_SECONDS = sized(15.0, 0.5)
+SOAK_SECONDS = sized(180.0, 2.0)
+LOOK_SECONDS = sized(5.0, 0.5)
 """Between two looks, which cost the collector some milliseconds each."""
 
 PATIENCE = 300.0

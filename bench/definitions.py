@@ -10,12 +10,16 @@ from pathlib import Path
 from statistics import median
 
 from bench.figure import Figure, spread
+from bench.size import sized
 from marketdata_assets.cli.instance import run_job
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_demo import sample_bars
 
-FIRST, LAST = "2000-01", "2024-12"
+YEARS = sized(range(2000, 2025), range(2024, 2025))
+FIRST, LAST = f"{YEARS[0]}-01", f"{YEARS[-1]}-12"
+ROUNDS = sized(3, 1)
+IMPORTS = sized(5, 1)
 
 
 def figures() -> Iterator[Figure]:
@@ -27,7 +31,7 @@ def figures() -> Iterator[Figure]:
 def import_figure() -> Figure:
     """A new process that loads the definitions, as every run is one."""
     taken = []
-    for _ in range(5):
+    for _ in range(IMPORTS):
         started = time.perf_counter()
         code = "from marketdata_assets.definitions import defs; defs().get_repository_def()"
         subprocess.run([sys.executable, "-c", code], check=True)
@@ -41,17 +45,19 @@ def backfill_figure() -> Figure:
         home = Path(folder)
         os.environ["MARKETDATA_BARS_DIR"] = str(home / "bars")
         settings = Settings(home=home / "stack", postgres_dsn=None)
-        for year in range(2000, 2025):
+        for year in YEARS:
             stocks = [("sh600000", "浦发银行")]
             sample_bars.write_year(home / "bars", year, stocks, until=sample_bars.weekdays(year)[20])
         with LocalStack(settings, services=("postgres",)) as stack:
             assert run_job(settings, stack.endpoints, "bars_repair", (FIRST, LAST)).success
             taken = []
-            for _ in range(3):
+            for _ in range(ROUNDS):
                 started = time.perf_counter()
                 outcome = run_job(settings, stack.endpoints, "bars_repair", (FIRST, LAST))
                 taken.append(time.perf_counter() - started)
                 assert outcome.success
                 assert outcome.metadata["stock_1min_qfq"]["rows"] == 0
-    detail = f"300 months x 2 assets and 7 checks in one run, Dagster storage on Postgres, {spread(taken)}"
+    detail = (
+        f"{12 * len(YEARS)} months x 2 assets and 7 checks in one run, Dagster storage on Postgres, {spread(taken)}"
+    )
     return Figure("defs.backfill_300_months_s", median(taken), "s", ("<", 15), detail)

@@ -18,18 +18,19 @@ from bench.exchange_messages import DEEP, SYMBOL, Messages
 from bench.exchange_peers import Peer
 from bench.figure import Figure, spread
 from bench.peers import NoPeer
+from bench.size import sized
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.replay import Feed, feed_of
 
 Target = tuple[Literal[">="], float]
 
-TRADES = 50_000
-UPDATES = 15_000
+TRADES = sized(50_000, 512)
+UPDATES = sized(15_000, 200)
 LEVELS = 20
 A_READ = 256
 """So many trades fill the 64 KB that one read of a socket brings at most."""
-ROUNDS = 5
+ROUNDS = sized(5, 1)
 PER_S: Target = (">=", 100_000)
 NOW = 1_723_000_000_000_000_000
 DEPTH_URL = f"https://api.binance.com/api/v3/depth?symbol={SYMBOL}&limit=1000"

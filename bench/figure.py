@@ -10,7 +10,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure under its name in the house; `target` says what it should be, None where it only informs."""
+    """A named figure; `target` says what it should be, None where it only informs."""
 
     name: str
     value: float
@@ -36,9 +36,9 @@ class Figure:
             "detail": self.detail,
         }
 
-    def line(self) -> str:
-        """The figure as a person reads it."""
-        verdict = {True: "holds", False: "MISSED", None: "for information"}[self.holds]
+    def line(self, *, judged: bool = True) -> str:
+        """The figure as a person reads it; one from tiny inputs is not judged."""
+        verdict = {True: "holds", False: "MISSED", None: "for information"}[self.holds if judged else None]
         target = "" if self.target is None else f" (target {self.target[0]} {self.target[1]:g})"
         return f"{self.name} = {self.value:.3f} {self.unit}{target}: {verdict}. {self.detail}"
 

@@ -19,6 +19,7 @@ from bench import flows_ray
 from bench.figure import Figure, spread
 from bench.peers import NoPeer, environment
 from bench.server import Server, psql_copy, rows_in
+from bench.size import sized
 from marketdata_assets.defs import flows as shipped
 from marketdata_assets.flows import storage
 from marketdata_assets.flows.definition import FlowDefinition, read
@@ -28,10 +29,10 @@ from marketdata_demo import sample_flows
 
 DEFINITION = Path(shipped.__file__).parent / "stock_daily" / "defs.yaml"
 LAST = dt.date(2024, 6, 28)
-STOCKS, DAYS = 200, 5000
-SMALL_FILES, SMALL_DAYS = 1000, 30
-ROUNDS = 3
-RERUNS = 5
+STOCKS, DAYS = sized((200, 5000), (3, 40))
+SMALL_FILES, SMALL_DAYS = sized(1000, 5), 30
+ROUNDS = sized(3, 1)
+RERUNS = sized(5, 1)
 PEERS = ["dlt[postgres]>=1.31,<2", "pandas>=3,<4", "pyarrow>=20", "psycopg[binary]>=3.2,<4"]
 PEER = Path(__file__).with_name("flow_peer.py")
 

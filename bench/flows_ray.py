@@ -15,11 +15,12 @@ from psycopg import sql
 
 from bench.figure import Figure, spread
 from bench.server import Server
+from bench.size import sized
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows.definition import FlowDefinition, read
 from marketdata_assets.flows.run import PRELOAD, run_flow
 
-ROUNDS = 3
+ROUNDS = sized(3, 1)
 
 
 def overhead(server: Server, definition: Path, data: Path) -> Figure:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bench.figure import Figure
 from bench.fuzzing import fuzz, targets
+from bench.size import sized
 
-SECONDS = 600.0
+SECONDS = sized(600.0, 2.0)
 KEPT = Path(__file__).parent / "fuzz-failures"
 
 

@@ -15,6 +15,7 @@ import psycopg
 from bench.figure import Figure, spread
 from bench.peers import NoPeer, environment
 from bench.server import Server
+from bench.size import sized
 from marketdata_assets import read
 from marketdata_assets.bars import schema
 from marketdata_assets.exchanges.records import OrderBook
@@ -25,8 +26,8 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
 
-BARS = 1_000_000
-ROUNDS = 5
+BARS = sized(1_000_000, 1_000)
+ROUNDS = sized(5, 1)
 COLUMNS = ("time", "code", "open", "high", "low", "close", "volume", "amount")
 QUERY = f"SELECT {', '.join(COLUMNS)} FROM stock_1min_qfq"
 PEERS = {
@@ -39,7 +40,7 @@ FILL = """
         10 + random() * 20, 10 + random() * 20, 10 + random() * 20, 10 + random() * 20, random() * 10000, random() * 1e7
     FROM generate_series(0, %s - 1) i"""
 
-CHANGES = 100_000
+CHANGES = sized(100_000, 500)
 LEVELS = 20
 SECOND = 1_000_000_000
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from bench.figure import Figure, spread
+from bench.size import sized
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 
 MONTH = "2026-01"
 DAYS = Days.month(MONTH)
-SYMBOLS = 855
+SYMBOLS = sized(855, 3)
 """Three batches of the loader."""
 MINUTES = [*range(91, 211), *range(301, 421)]
 """Of a trading day, in UTC, labelled by their end."""
-ROUNDS = 9
-MONTHS = 24
-LISTED = 5000
+ROUNDS = sized(9, 1)
+MONTHS = sized(24, 2)
+REPLACED = 15  # symbols, one at a time
+LISTED = sized(5000, 20)
 
 
 def figures() -> Iterator[Figure]:
@@ -92,14 +94,13 @@ def _one_symbol_figure(client: "Client", landings: list[UnitWrite]) -> Figure:
     """The month is full from the figure before."""
     before = _sums(client, "tick_data")
     taken = []
-    for one in landings[:15]:
+    for one in landings[:REPLACED]:
         _settle(client)
         taken.append(_seconds(lambda one=one: land(client, TICK_DATA, MONTH, [one])) * 1e3)  # type: ignore[misc]
     assert _sums(client, "tick_data") == before
     rows = before[0]
-    detail = (
-        f"one symbol replaced in a month of {rows:,} rows while the server merges nothing, 15 runs; {spread(taken, 0)}"
-    )
+    size = f"a month of {rows:,} rows"
+    detail = f"one symbol replaced in {size} while the server merges nothing, {len(taken)} runs; {spread(taken, 0)}"
     return Figure("ticks.replace_symbol_ms", median(taken), "ms", None, detail)
 
 
@@ -113,7 +114,8 @@ def _ledger_figure(client: "Client") -> Figure:
             clickhouse_ledger.record(client, loads, clickhouse_ledger.next_version(client))
     taken = [_seconds(lambda: clickhouse_ledger.table(client, TICK_DATA.name, months)) for _ in range(ROUNDS)]
     month_ms = (
-        median(_seconds(lambda: clickhouse_ledger.table(client, TICK_DATA.name, months[:1])) for _ in range(9)) * 1e3
+        median(_seconds(lambda: clickhouse_ledger.table(client, TICK_DATA.name, months[:1])) for _ in range(ROUNDS))
+        * 1e3
     )
     detail = (
         f"{LISTED} symbols x {MONTHS} months, three versions each; one month of them {month_ms:.0f} ms; {spread(taken)}"

@@ -20,6 +20,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from bench.figure import Figure
+from bench.size import sized
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
@@ -31,11 +32,11 @@ from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import TushareServer, minute_rows
 
 PER_MINUTE = 2000
-SYMBOLS = 500
-MONTHS = ("2025-01", "2025-02", "2025-03", "2025-04", "2025-05")
+SYMBOLS = sized(500, 10)
+MONTHS = sized(("2025-01", "2025-02", "2025-03", "2025-04", "2025-05"), ("2025-01",))
 SETTLING_SECONDS, SATURATED_SECONDS = 2.0, 60.0
-RUNS = ((1, 1), (1, 5), (1, 20), (2, 5))  # processes, workers of each
-FLAT = (500, 2000)
+RUNS = sized(((1, 1), (1, 5), (1, 20), (2, 5)), ((2, 5),))  # processes, workers of each
+FLAT = sized((500, 2000), (5, 10))
 FREE = 1e9
 NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
 

@@ -16,14 +16,15 @@ from typing import Any
 import polars as pl
 
 from bench.figure import Figure, spread
+from bench.size import sized
 from marketdata_assets.cli.instance import environment
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.providers_file import Table
 
-SYMBOLS = 5000
-ROUNDS = 3
+SYMBOLS = sized(5000, 5)
+ROUNDS = sized(3, 1)
 TARGET = 15
 TABLES: tuple[Table, ...] = ("tick_data", "factors")
 OPTIONS = {"providers": ["files"]}
