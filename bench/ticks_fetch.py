@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from aiohttp import web
-from msgspec.structs import replace
 
 from bench.figure import Figure
 from bench.size import sized
@@ -173,7 +172,9 @@ def work(job: Job) -> None:
     token = "canary-token"
     section = shipped().tushare
     assert section
-    config = replace(section, rate_limits=RateLimits(requests_per_minute=job.per_minute, requests_per_hour=FREE))
+    config = section.model_copy(
+        update={"rate_limits": RateLimits(requests_per_minute=job.per_minute, requests_per_hour=FREE)}
+    )
     provider = tushare.Tushare(token, config, tushare.rate_limiter(token, config, Path(job.folder)), url=job.provider)
     units = [Unit(f"{600000 + number}.SH", month) for month in job.months for number in range(*job.symbols)]
     options = LoadOptions(workers=job.workers, turns=Path(job.folder) / "turns")

@@ -39,7 +39,7 @@ class Flow(dg.Component):
 
     @classmethod
     def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> Self:
-        """Read the flow in the component's file. Raises BadDefinition."""
+        """Read the flow in the component's file. Raises InvalidConfigFile."""
         declared = context.component_decl
         assert isinstance(declared, YamlDecl)
         file = context.path if context.path.is_file() else context.path / "defs.yaml"

@@ -3,17 +3,17 @@
 Their credentials are elsewhere, see `credentials`.
 """
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator, model_validator
+
+from marketdata_assets import config_files
 from marketdata_assets.alphas.credentials import variables
-from marketdata_assets.alphas.errors import BadAccounts
 from marketdata_assets.alphas.layout import ACCOUNT
-
-KEYS = ("user_key", "key", "description", "enabled")
+from marketdata_assets.config_files import Location
 
 
 @dataclass(frozen=True)
@@ -25,57 +25,57 @@ class Account:
     enabled: bool = True
 
 
+def _check_name(name: Any) -> Any:
+    if not isinstance(name, str) or not ACCOUNT.fullmatch(name):
+        raise ValueError(f"account name {name!r}: use letters, digits and @._")
+    if name[0] == "." or name[-1] == "." or name.startswith("system."):
+        raise ValueError(f"account name {name!r} cannot name a folder and a collection; choose another")
+    return name
+
+
+Name = Annotated[str, BeforeValidator(_check_name)]
+
+
+class _Entry(config_files.Section):
+    user_key: Name = ""
+    key: Name = ""  # the same under another name
+    description: str = ""
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _has_one_name(self) -> "_Entry":
+        if self.user_key and self.key:
+            raise ValueError("user_key and key mean the same; give one")
+        if not self.user_key and not self.key:
+            raise ValueError("user_key is missing; add it")
+        return self
+
+
 def read(file: Path) -> list[Account]:
-    """The accounts of `file` in its order, disabled ones too; none when there is no such file."""
-    try:
-        data = json.loads(file.read_bytes())
-    except FileNotFoundError:
+    """The accounts of `file` in its order, disabled ones too; none when there is no such file.
+
+    Raises InvalidConfigFile.
+    """
+    if not file.exists():
         return []
-    except OSError as error:
-        raise BadAccounts(str(file), f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise BadAccounts(str(file), f"not JSON ({error})") from error
-    if not isinstance(data, list):
-        raise BadAccounts(str(file), f'expected a list such as [{{"user_key": "lk"}}], was {type(data).__name__}')
-    accounts = [_account(f"{file}[{number}]", entry) for number, entry in enumerate(data)]
-    check_distinct(str(file), accounts)
+    document = config_files.read_json(file)
+    entries = document.validate(list[_Entry])
+    accounts = [Account(entry.user_key or entry.key, entry.description, entry.enabled) for entry in entries]
+    document.check(_name_conflicts(accounts))
     return accounts
 
 
-def check_distinct(place: str, accounts: Iterable[Account]) -> None:
-    """Refuse names given twice, and names that would read the same environment variables."""
-    seen: dict[str, str] = {}
-    for account in accounts:
+def _name_conflicts(accounts: Iterable[Account]) -> Iterator[tuple[Location, str]]:
+    """Names given twice, and names that would read the same environment variables."""
+    first: dict[str, str] = {}
+    for number, account in enumerate(accounts):
         variable = variables(account.key)[0]
-        if seen.get(variable) == account.key:
-            raise BadAccounts(place, f"account {account.key!r} is listed twice; remove one")
-        if variable in seen:
-            both = f"accounts {seen[variable]!r} and {account.key!r}"
-            raise BadAccounts(place, f"{both} would both take their e-mail from {variable}; rename one")
-        seen[variable] = account.key
-
-
-def _account(place: str, entry: object) -> Account:
-    if not isinstance(entry, dict):
-        raise BadAccounts(place, f'expected an object such as {{"user_key": "lk"}}, was {type(entry).__name__}')
-    for key in entry:
-        if key not in KEYS:
-            near = get_close_matches(key, KEYS, 1, 0)[0]
-            raise BadAccounts(place, f"unknown key {key!r}; did you mean {near!r}?")
-    names = [entry[key] for key in ("user_key", "key") if key in entry]
-    if len(names) != 1:
-        raise BadAccounts(place, "user_key and key mean the same; give one" if names else "user_key is missing")
-    description, enabled = entry.get("description", ""), entry.get("enabled", True)
-    if not isinstance(description, str):
-        raise BadAccounts(place, f"description must be text, was {description!r}")
-    if not isinstance(enabled, bool):
-        raise BadAccounts(place, f"enabled must be true or false, was {enabled!r}")
-    return Account(_name(place, names[0]), description, enabled)
-
-
-def _name(place: str, name: object) -> str:
-    if not isinstance(name, str) or not ACCOUNT.fullmatch(name):
-        raise BadAccounts(place, f"account name {name!r}: use letters, digits and @._")
-    if name[0] == "." or name[-1] == "." or name.startswith("system."):
-        raise BadAccounts(place, f"account name {name!r} cannot name a folder and a collection; choose another")
-    return name
+        other = first.get(variable)
+        first.setdefault(variable, account.key)
+        if other == account.key:
+            yield (number,), f"account {account.key!r} is listed twice; remove one"
+        elif other is not None:
+            yield (
+                (number,),
+                f"accounts {other!r} and {account.key!r} both read their e-mail from {variable}; rename one",
+            )

@@ -3,17 +3,17 @@
 Neither is ever shown: not by `repr`, not in an error. Logging in is the business of `api`.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from marketdata_assets import config_files, secret_values
 from marketdata_assets.alphas.errors import NoCredentials
-
-_FIELDS = ("email", "password")
+from marketdata_assets.config_files import InvalidConfigFile
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def find(account: str, environ: Mapping[str, str], file: Path) -> Credentials:
     if email or password:
         missing = names[1] if email else names[0]
         raise NoCredentials(account, f"{missing} is not set, while its partner is: set both or none.")
-    entry = _entries(account, file).get(account)
+    entry = _entry(account, file)
     if entry is None:
         raise NoCredentials(
             account,
@@ -48,36 +48,21 @@ def find(account: str, environ: Mapping[str, str], file: Path) -> Credentials:
             f" into {file} (mode 0600).",
             unset=True,
         )
-    return _credentials(account, file, entry)
+    return Credentials(entry.email, entry.password)
 
 
-def _entries(account: str, file: Path) -> dict[str, object]:
+class _Entry(config_files.Section):
+    email: Annotated[str, Field(min_length=1)]
+    password: Annotated[str, Field(min_length=1)]
+
+
+def _entry(account: str, file: Path) -> _Entry | None:
+    """The account's entry of the file; those of other accounts are not validated."""
+    if not file.exists():
+        return None
     try:
-        content = config_files.read_private(file)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise NoCredentials(account, f"{file} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        text = str(error)
-        raise NoCredentials(account, text[:1].upper() + text[1:]) from None
-    try:
-        data = json.loads(content)
-    except ValueError as error:
-        place = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise NoCredentials(account, f"{file} is not JSON{place}.") from None
-    if not isinstance(data, dict):
-        raise NoCredentials(account, f"{file} must hold an object with an entry for each account.")
-    return data
-
-
-def _credentials(account: str, file: Path, entry: object) -> Credentials:
-    if not isinstance(entry, dict):
-        raise NoCredentials(account, f"Its entry in {file} must be an object with email and password.")
-    for key in entry.keys() - set(_FIELDS):
-        near = get_close_matches(key, _FIELDS, 1, 0)[0]
-        raise NoCredentials(account, f"Its entry in {file} has the unknown key {key!r}; did you mean {near!r}?")
-    for key in _FIELDS:
-        if not isinstance(entry.get(key), str) or not entry[key]:
-            raise NoCredentials(account, f"Its entry in {file} has no {key}.")
-    return Credentials(entry["email"], entry["password"])
+        document = config_files.read_json(file, secret=True)
+        accounts = document.validate(dict[str, Any])
+        return document.section(account).validate(_Entry) if account in accounts else None
+    except InvalidConfigFile as error:
+        raise NoCredentials(account, str(error)) from None

@@ -3,7 +3,6 @@
 MarketDataError
 ├── TerminalError
 │   └── AlphasError
-│       ├── BadAccounts          the accounts file cannot be used
 │       ├── NotEnabled           an account is not, or not enabled, in the accounts file
 │       ├── NoCredentials        an account has no e-mail or password
 │       ├── LoginRefused         the API does not take them
@@ -25,14 +24,6 @@ from marketdata_assets.errors import TerminalError, TransientError
 
 class AlphasError(TerminalError):
     """Anything wrong with alphas that a person has to mend."""
-
-
-class BadAccounts(AlphasError):
-    """The accounts file cannot be used."""
-
-    def __init__(self, place: str, cause: str) -> None:
-        self.place = place
-        super().__init__(f"{place}: {cause}")
 
 
 class NotEnabled(AlphasError):

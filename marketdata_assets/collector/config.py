@@ -1,18 +1,18 @@
-"""The collector's file: YAML in, frozen values out, and an error for everything in it that nobody would read.
+"""The collector's configuration file: its sections, their defaults and limits, and the variables that override them.
 
-The shipped file is `collector.yaml`. Where servers are, and secrets, is the business of `servers`.
+The shipped file is `collector.yaml`. Addresses of servers and secrets are in `servers`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 from pydantic_settings import SettingsError
 
 from marketdata_assets import config_files
-from marketdata_assets.collector.errors import BadConfig
+from marketdata_assets.config_files import Document, InvalidConfigFile, Location, Problem, Section
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.http_client import LOOPBACK
 from marketdata_assets.settings import CollectorSettings
@@ -40,13 +40,7 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
 """Environment variables (in lower case) that are stronger than the file; SYMBOLS is, too."""
 
 
-class _Section(BaseModel):
-    """A section of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Http(_Section):
+class Http(Section):
     """Where the collector is asked how it is."""
 
     host: str = "127.0.0.1"
@@ -58,12 +52,12 @@ class Http(_Section):
         return self.host in LOOPBACK
 
 
-class Market(_Section):
+class Market(Section):
     """What is taken from one market of a venue."""
 
     symbols: Names
     data_types: Annotated[list[DataType], Field(min_length=1)]
-    kline_intervals: Names = ["1m"]
+    kline_intervals: Names = Field(default=["1m"])
     ws_url: str | None = None
     base_url: str | None = None
 
@@ -71,7 +65,7 @@ class Market(_Section):
     @classmethod
     def _once(cls, names: list[str]) -> list[str]:
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"{twice[0]} is there twice")
+            raise ValueError(f"{twice[0]} is given twice")
         return names
 
     @field_validator("ws_url", "base_url")
@@ -87,7 +81,7 @@ class Market(_Section):
         return url.rstrip("/")
 
 
-class Venue(_Section):
+class Venue(Section):
     """One exchange and its markets."""
 
     enabled: bool = True
@@ -101,19 +95,19 @@ class Venue(_Section):
         return markets
 
 
-class Connections(_Section):
+class Connections(Section):
     """How sockets are kept and how often REST is asked. What a venue demands is kept to anyway."""
 
     backoff_seconds: Seconds = 0.5
     longest_backoff_seconds: Seconds = 60.0
     age_seconds: Seconds | None = None
-    silence_seconds: dict[DataType, Seconds] = {}
+    silence_seconds: dict[DataType, Seconds] = Field(default={})
     snapshot_seconds: Seconds = 30.0
     poll_seconds: Seconds = 30.0
     listing_hours: PositiveFloat = 24.0
 
 
-class JetStream(_Section):
+class JetStream(Section):
     """The stream, and what is kept until it has it."""
 
     enabled: Auto = "auto"
@@ -125,7 +119,7 @@ class JetStream(_Section):
     spool_gigabytes: Gigabytes = 4.0
 
 
-class ClickHouse(_Section):
+class ClickHouse(Section):
     """Writing into the tables without JetStream between."""
 
     direct_write: bool = False
@@ -135,7 +129,7 @@ class ClickHouse(_Section):
     spool_gigabytes: Gigabytes = 4.0
 
 
-class Redis(_Section):
+class Redis(Section):
     """The last values of each instrument."""
 
     cache: bool = False
@@ -144,7 +138,7 @@ class Redis(_Section):
     flush_seconds: Seconds = 0.1
 
 
-class Capture(_Section):
+class Capture(Section):
     """Raw messages in files."""
 
     enabled: Auto = "auto"
@@ -155,7 +149,7 @@ class Capture(_Section):
     buffer_megabytes: PositiveInt = 64
 
 
-class HealthLimits(_Section):
+class HealthLimits(Section):
     """From when on the collector is no longer called healthy."""
 
     start_seconds: Seconds = 30.0
@@ -164,7 +158,7 @@ class HealthLimits(_Section):
     queue_share: float = Field(default=0.8, gt=0, le=1)
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -192,115 +186,54 @@ def shipped() -> str:
 
 
 def read(file: Path | None, overrides: CollectorSettings | None = None) -> Config:
-    """Read `file`, or the shipped one. Raises BadConfig with the file, the key and the remedy."""
-    if file is None:
-        return parse(shipped(), SHIPPED, overrides)
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(str(file), f"cannot be read ({error})") from error
-    return parse(text, str(file), overrides)
+    """Read `file`, or the shipped one. Raises InvalidConfigFile."""
+    return parse(shipped(), SHIPPED, overrides) if file is None else _validated(config_files.read(file), overrides)
 
 
-def parse(text: str, place: str, overrides: CollectorSettings | None = None) -> Config:
-    """Validate the text of a file; `place` is its name in errors. Raises BadConfig."""
-    try:
-        data = config_files.parse(text)
-        if not isinstance(data, dict):
-            raise ValueError(f"expected sections {', '.join(Config.model_fields)}; the file has none")
-        _check(data, Config, "")
-    except ValueError as error:
-        raise BadConfig(place, str(error)) from error
-    strong = _override(data, overrides) if overrides else {}
-    try:
-        config = Config.model_validate(data)
-    except ValidationError as error:
-        raise _bad(place, strong, error) from error
-    if not any(True for _ in config.markets()):
-        raise BadConfig(place, "no exchange is enabled, so there is nothing to collect. Set enabled: true for one.")
-    return config
+def parse(text: str, file: str, overrides: CollectorSettings | None = None) -> Config:
+    """Validate a YAML text; `file` names it in errors. Raises InvalidConfigFile."""
+    return _validated(config_files.parse(text, file), overrides)
 
 
 def environment() -> CollectorSettings:
-    """The variables that are stronger than the file. Raises BadConfig that names the variable."""
+    """The variables that are stronger than the file. Raises InvalidConfigFile that names each wrong variable."""
     try:
         return CollectorSettings()
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadConfig(_variable(first["loc"]), f"{first['msg']}, was {first['input']!r}") from error
+        raise config_files.invalid_variables(error) from error
     except SettingsError as error:
-        raise BadConfig("environment", str(error)) from error
+        raise InvalidConfigFile([Problem("environment", None, "", str(error))]) from error
 
 
-def _override(data: dict[str, Any], overrides: CollectorSettings) -> dict[tuple[str, ...], str]:
-    """Put the variables over the file's values; which place has which variable's value."""
-    strong: dict[tuple[str, ...], str] = {}
+def _validated(document: Document, overrides: CollectorSettings | None) -> Config:
+    if overrides is not None and isinstance(document.data, dict):
+        _override(document, overrides)
+    config = document.validate(Config)
+    if not any(True for _ in config.markets()):
+        document.check([((), "no exchange is enabled, so there is nothing to collect. Set enabled: true for one.")])
+    return config
+
+
+def _override(document: Document, overrides: CollectorSettings) -> None:
+    """Put the values of environment variables over those of the file."""
+    exchanges = document.data.setdefault("exchanges", {})
     for name, path in OVERRIDES.items():
         value = getattr(overrides, name)
-        if value is None:
+        if value is None or (path[0] == "exchanges" and not isinstance(exchanges, dict)):
             continue
-        if path[0] == "exchanges" and value and path[1] not in _below(data, "exchanges"):
-            _below(data, "exchanges")[path[1]] = config_files.parse(shipped())["exchanges"][path[1]]
-        if path[0] == "exchanges" and path[1] not in _below(data, "exchanges"):
-            continue  # what is not there is not enabled
-        section = data
-        for key in path[:-1]:
-            section = _below(section, key)
-        section[path[-1]] = value.lower() if isinstance(value, str) else value
-        strong[path] = name.upper()
+        if path[0] == "exchanges" and path[1] not in exchanges:
+            if not value:
+                continue  # an exchange that the file does not have is not enabled
+            exchanges[path[1]] = config_files.parse(shipped(), SHIPPED).data["exchanges"][path[1]]
+        document.override(path, value.lower() if isinstance(value, str) else value, name.upper())
     if overrides.symbols is not None:
         names = [name.strip() for name in overrides.symbols.split(",") if name.strip()]
-        for exchange, venue in _below(data, "exchanges").items():
-            for market_type, market in venue.get("markets", {}).items():
-                market["symbols"] = names
-                strong["exchanges", exchange, "markets", market_type, "symbols"] = "SYMBOLS"
-    return strong
+        for market in _market_paths(exchanges):
+            document.override((*market, "symbols"), names, "SYMBOLS")
 
 
-def _below(section: dict[str, Any], key: str) -> dict[str, Any]:
-    found: dict[str, Any] = section.setdefault(key, {})
-    return found
-
-
-def _check(section: Mapping[str, Any], kind: type[BaseModel], path: str) -> None:
-    """Whether all keys are known, here and in the sections below; what they say is not looked at."""
-    config_files.check_keys(section, kind.model_fields, path)
-    for key, value in section.items():
-        where = f"{path}.{key}" if path else key
-        below = kind.model_fields[key].annotation
-        if get_origin(below) is dict:
-            names, below = get_args(below)
-            found = _section(value, where)
-            config_files.check_keys(found, get_args(names), where)
-        else:
-            found = {"": value}
-        if isinstance(below, type) and issubclass(below, BaseModel):
-            for name, one in found.items():
-                place = f"{where}.{name}" if name else where
-                _check(_section(one, place), below, place)
-
-
-def _section(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} must have keys of its own, was {value!r}")
-    return value
-
-
-def _bad(place: str, strong: Mapping[tuple[str, ...], str], error: ValidationError) -> BadConfig:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if not _is_member(part)]
-    cause = first["msg"].removeprefix("Value error, ")
-    for length in range(len(path), 0, -1):
-        if variable := strong.get(tuple(path[:length])):
-            return BadConfig(variable, f"{cause}, was {first['input']!r}")
-    was = "" if first["type"] in ("missing", "value_error") else f", was {first['input']!r}"
-    return BadConfig(place, f"{'.'.join(path)}: {cause}{was}")
-
-
-def _is_member(part: object) -> bool:
-    """Whether a part of an error's place is the name of a union's member, not a key."""
-    return isinstance(part, str) and ("[" in part or part in ("bool", "str", "nullable"))
-
-
-def _variable(loc: tuple[int | str, ...]) -> str:
-    return str(loc[0]).upper()
+def _market_paths(exchanges: Any) -> Iterator[Location]:
+    for exchange, venue in exchanges.items() if isinstance(exchanges, dict) else ():
+        markets = venue.get("markets") if isinstance(venue, dict) else None
+        for market_type in markets if isinstance(markets, dict) else ():
+            yield "exchanges", exchange, "markets", market_type

@@ -3,8 +3,6 @@
 MarketDataError
 └── TerminalError
     └── CollectorError
-        ├── BadConfig      the configuration cannot be used
-        ├── BadSecrets     the file of secrets cannot be used
         ├── BadServer      the address of a server cannot be used
         ├── NoSink         a sink is asked for that has no server, or there is none at all
         ├── NotCollected   a market is asked about that the configuration does not have
@@ -19,22 +17,6 @@ from marketdata_assets.errors import TerminalError
 
 class CollectorError(TerminalError):
     """The collector cannot begin, or cannot go on."""
-
-
-class BadConfig(CollectorError):
-    """The configuration cannot be used."""
-
-    def __init__(self, place: str, cause: str) -> None:
-        self.place = place
-        super().__init__(f"{place}: {cause}")
-
-
-class BadSecrets(CollectorError):
-    """The file of secrets cannot be used."""
-
-    def __init__(self, place: str, cause: str) -> None:
-        self.place = place
-        super().__init__(f"{place}: {cause}")
 
 
 class BadServer(CollectorError):

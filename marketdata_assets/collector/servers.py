@@ -3,12 +3,15 @@
 The environment goes before the file of secrets, and that before the local stack.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
+from pydantic import Field
+
 from marketdata_assets import config_files
-from marketdata_assets.collector.errors import BadSecrets, BadServer
+from marketdata_assets.collector.errors import BadServer
 from marketdata_assets.settings import CollectorSettings, Settings
 
 
@@ -29,11 +32,21 @@ FORMS = {
 }
 """Schemes of each address, and what it looks like."""
 
-KEYS = tuple(one.name for one in fields(Servers))
+Secret = Annotated[str, Field(min_length=1)]
+
+
+class _Secrets(config_files.Section):
+    nats_url: Secret | None = None
+    clickhouse_url: Secret | None = None
+    redis_url: Secret | None = None
+    token: Secret | None = None
+
+
+KEYS = tuple(_Secrets.model_fields)
 
 
 def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Servers:
-    """Look up every server. Raises BadSecrets."""
+    """Look up every server. Raises InvalidConfigFile."""
     token = settings.collector_token.get_secret_value() if settings.collector_token else None
     named = {
         "nats_url": settings.nats_url or overrides.nats_url,
@@ -58,24 +71,6 @@ def check_address(servers: Servers, key: str) -> None:
 
 
 def read_secrets(file: Path) -> dict[str, str]:
-    """A YAML file of mode 0600 with any of the keys of Servers. Raises BadSecrets, which shows no value."""
-    try:
-        data = config_files.parse(config_files.read_private(file).decode())
-    except OSError as error:
-        raise BadSecrets(str(file), f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadSecrets(str(file), "is not UTF-8") from None
-    except ValueError as error:
-        # What YAML says of a fault shows the line it is in.
-        cause = "is not YAML" if str(error).startswith("not YAML") else str(error)
-        raise BadSecrets(str(file), cause) from None
-    if not isinstance(data, dict):
-        raise BadSecrets(str(file), f"expected keys {', '.join(KEYS)}; the file has none")
-    try:
-        config_files.check_keys(data, KEYS)
-    except ValueError as error:
-        raise BadSecrets(str(file), str(error)) from None
-    for key, value in data.items():
-        if not isinstance(value, str) or not value:
-            raise BadSecrets(str(file), f"{key} must be a text")
-    return data
+    """A YAML file of mode 0600 with any of the keys of Servers. Raises InvalidConfigFile, which shows no value."""
+    secrets = config_files.read(file, secret=True).validate(_Secrets)
+    return secrets.model_dump(exclude_none=True)

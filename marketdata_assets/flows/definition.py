@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator
 
 from marketdata_assets import config_files
-from marketdata_assets.flows.errors import BadDefinition, Problem
-from marketdata_assets.flows.steps import Names, Section, Step
+from marketdata_assets.config_files import Document, Location, Section
+from marketdata_assets.flows.steps import Names, Step
 from marketdata_assets.flows.types import Type
 
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
@@ -22,9 +22,6 @@ Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
 OWN_COLUMNS = ("created_at", "updated_at", "etl_unit")
 CRON = r"\s*\S+(\s+\S+){4}\s*"
 MONTH = r"(1[789]|20)\d\d-(0[1-9]|1[0-2])"
-
-Location = tuple[str | int, ...]
-
 
 _TEXT = {"type": "string"}
 _COLUMNS = {
@@ -165,96 +162,37 @@ class FlowDefinition(Section):
 
 
 def read(file: Path, name: str | None = None) -> FlowDefinition:
-    """The flow in `file`: bare, or below `attributes:` as a component has it. Raises BadDefinition.
+    """The flow in `file`: bare, or below `attributes:` as a component has it. Raises InvalidConfigFile.
 
     Without `name` in the file it is `name`, or the stem of the file, or for a defs.yaml its folder's name.
     """
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadDefinition(str(file), [Problem(1, "file", f"cannot be read ({error})")]) from error
-    flow = parse(text, str(file), name or (file.parent.name if file.stem == "defs" else file.stem))
+    flow = _validated(document(file), name or (file.parent.name if file.stem == "defs" else file.stem))
     flow._file = file.absolute()
     return flow
 
 
 def parse(text: str, file: str = "flow.yaml", name: str = "flow") -> FlowDefinition:
     """`read` of a text; `file` is for messages."""
-    try:
-        data = config_files.parse(text)
-    except ValueError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise BadDefinition(file, [Problem(int(line[1]) if line else 1, "YAML", str(error))]) from error
-    lines = config_files.lines(text)
-    below: Location = ()
-    if isinstance(data, dict) and "attributes" in data and "loader" not in data:
-        data, below = data["attributes"], ("attributes",)
-    if not isinstance(data, dict):
-        raise BadDefinition(file, [Problem(1, "file", "no flow in it; it needs at least loader and target")])
-    try:
-        flow = FlowDefinition.model_validate({"name": name, **data})
-    except ValidationError as error:
-        found = [dict(one) for one in error.errors()]
-        told = [one for one in found if one["type"] != "literal_error" or not isinstance(one["input"], dict)]
-        problems = [_problem(one, lines, below) for one in told or found]
-        raise BadDefinition(file, sorted(problems, key=lambda problem: problem.line)) from error
-    if wrong := list(_contradictions(flow)):
-        raise BadDefinition(file, [Problem(_line(lines, below, at), _dotted(at), cause) for at, cause in wrong])
+    return _validated(_attributes(config_files.parse(text, file)), name)
+
+
+def document(file: Path) -> Document:
+    """The values of a flow's file with their lines."""
+    return _attributes(config_files.read(file))
+
+
+def _attributes(document: Document) -> Document:
+    data = document.data
+    below = isinstance(data, dict) and "attributes" in data and "loader" not in data
+    return document.section("attributes") if below else document
+
+
+def _validated(document: Document, name: str) -> FlowDefinition:
+    if isinstance(document.data, dict):
+        document.data = {"name": name, **document.data}
+    flow = document.validate(FlowDefinition)
+    document.check(_contradictions(flow))
     return flow
-
-
-def _problem(error: dict[str, Any], lines: dict[Location, int], below: Location) -> Problem:
-    location: Location = error["loc"]
-    cause = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        near = get_close_matches(str(location[-1]), _known_keys(location[:-1]), 1, 0)
-        cause = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
-    elif error["type"] == "missing":
-        cause = "is missing; add it"
-    elif error["type"] != "value_error":
-        cause = f"{cause[0].lower()}{cause[1:]}, is {error['input']!r}"
-    location = tuple(part for part in location if part not in ("Month", "literal['none','file']", "[key]"))
-    location = _written(lines, below, location)
-    return Problem(_line(lines, below, location), _dotted(location), cause)
-
-
-def _written(lines: dict[Location, int], below: Location, location: Location) -> Location:
-    """`location` without the keys that a shorthand leaves out."""
-    path: Location = ()
-    for part in location[:-1]:
-        if (*below, *path, part) in lines:
-            path = (*path, part)
-    return (*path, *location[-1:])
-
-
-def _line(lines: dict[Location, int], below: Location, location: Location) -> int:
-    """The line of the nearest thing on the way to `location` that stands in the file."""
-    path = (*below, *location)
-    while path not in lines:
-        path = path[:-1]
-    return lines[path]
-
-
-def _dotted(location: Location) -> str:
-    return ".".join(map(str, location)) or "flow"
-
-
-def _known_keys(location: Location) -> list[str]:
-    """The keys of the section at `location`."""
-    kind: Any = FlowDefinition
-    for part in location:
-        if isinstance(part, str) and isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(part)
-            kind = _section_in(field.annotation) if field else kind
-    return list(kind.model_fields)
-
-
-def _section_in(annotation: Any) -> Any:
-    """The model that an annotation such as `list[Model] | None` is about."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_section_in(inner) for inner in get_args(annotation))
-    return next((kind for kind in found if kind is not None), None)
 
 
 def _contradictions(flow: FlowDefinition) -> Iterator[tuple[Location, str]]:

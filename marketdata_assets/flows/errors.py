@@ -3,7 +3,6 @@
 MarketDataError
 └── TerminalError
     └── FlowError
-        ├── BadDefinition        the YAML is not a flow: file, line, field and fix of each problem
         ├── BadFunction          a handler's function cannot be imported
         ├── UnknownUnit          a file that a run was asked for is not there
         ├── NoFolder             the folder of the flow's files is missing
@@ -21,31 +20,12 @@ MarketDataError
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from marketdata_assets.errors import TerminalError
 
 
 class FlowError(TerminalError):
     """Anything wrong with a flow that a person has to mend."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with a definition: where, and what to do."""
-
-    line: int
-    field: str
-    cause: str
-
-
-class BadDefinition(FlowError):
-    """The file is not the definition of a flow."""
-
-    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
-        self.file = file
-        self.problems = tuple(problems)
-        super().__init__("\n".join(f"{file}:{p.line}: {p.field}: {p.cause}" for p in problems))
 
 
 class BadFunction(FlowError):

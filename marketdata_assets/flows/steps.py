@@ -4,7 +4,6 @@ import re
 from typing import Annotated, Any
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -17,6 +16,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from marketdata_assets.config_files import Section
 from marketdata_assets.flows.types import Type
 
 NEEDS_ALL_ROWS = re.compile(
@@ -42,12 +42,6 @@ Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1), Wit
 
 AnyNames = Annotated[list[str], BeforeValidator(_as_list), WithJsonSchema(_NAMES)]
 """None, one name, or a list of them."""
-
-
-class Section(BaseModel):
-    """A section of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class HandlerConfig(Section):
@@ -124,7 +118,7 @@ class Flag(HandlerConfig):
 
     column: str
     when: str | None = None
-    flags: dict[str, str] = {}
+    flags: dict[str, str] = Field(default={})
 
     @model_validator(mode="after")
     def _one(self) -> "Flag":
@@ -161,8 +155,8 @@ class Derive(_Shorthand):
 class Grouped(HandlerConfig):
     """What is computed down the rows of each group, in the order of `order_by` (default: as the rows stand)."""
 
-    group_by: AnyNames = []
-    order_by: AnyNames = []
+    group_by: AnyNames = Field(default=[])
+    order_by: AnyNames = Field(default=[])
 
     @property
     def whole(self) -> bool:
@@ -222,7 +216,7 @@ class Call(HandlerConfig):
     """The user's function or async function: `function(frame, **arguments) -> frame`, both polars DataFrames."""
 
     function: Annotated[str, Field(json_schema_extra={"pattern": f"^{DOTTED}$"})]
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default={})
     blocks: bool = False
 
     @field_validator("function")

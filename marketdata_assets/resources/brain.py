@@ -25,15 +25,15 @@ class Brain(dg.ConfigurableResource):
     url: str = ""
 
     def accounts(self) -> list[Account]:
-        """The accounts of the accounts file, disabled ones too; raises BadAccounts."""
+        """The accounts of the accounts file, disabled ones too; raises InvalidConfigFile."""
         return accounts.read(Settings().brain_accounts_file)
 
     def enabled(self) -> list[str]:
-        """The names of the enabled accounts; raises BadAccounts."""
+        """The names of the enabled accounts; raises InvalidConfigFile."""
         return [account.key for account in self.accounts() if account.enabled]
 
     def ready(self) -> list[str]:
-        """The names of the enabled accounts that have credentials; raises BadAccounts."""
+        """The names of the enabled accounts that have credentials; raises InvalidConfigFile."""
         found = []
         for name in self.enabled():
             try:
@@ -46,7 +46,7 @@ class Brain(dg.ConfigurableResource):
     def client(self, account: str) -> "BrainClient":
         """A client for an enabled account, to be used in one event loop.
 
-        Raises BadAccounts, NotEnabled or NoCredentials.
+        Raises InvalidConfigFile, NotEnabled or NoCredentials.
         """
         from marketdata_assets.alphas.api import BrainClient
         from marketdata_assets.budget import Budget

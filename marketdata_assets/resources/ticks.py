@@ -38,7 +38,7 @@ class Ticks(dg.ConfigurableResource):
         return type(self)(only=names, folder=self.folder, providers_file=self.providers_file)
 
     def config(self) -> "Providers":
-        """The providers file; raises BadProviders, also when `only` names a provider that the file does not have."""
+        """The providers file. Raises InvalidConfigFile, or BadProviders for a name of `only` that the file lacks."""
         from marketdata_assets.ticks import providers_file
         from marketdata_assets.ticks.errors import BadProviders
 
@@ -73,7 +73,7 @@ class Ticks(dg.ConfigurableResource):
         return self._tushare(config) if usable and secret_values.find(TOKEN, os.environ) else None
 
     def options(self, **changes: Any) -> "LoadOptions":
-        """What a load with these providers goes by; `changes` are fields of LoadOptions. Raises BadProviders."""
+        """The options of a load; `changes` are fields of LoadOptions. Raises InvalidConfigFile or BadProviders."""
         from marketdata_assets.ticks.load import LoadOptions
 
         known: dict[str, Any] = {

@@ -1,20 +1,21 @@
-"""The providers file: YAML in, frozen values out, and an error for everything in it that nobody would read.
+"""The providers file: its sections and their limits.
 
 What the shipped file `providers.yaml` says is the default. Tokens and addresses do not belong here.
 """
 
 import datetime as dt
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
-import msgspec
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from marketdata_assets import config_files
-from marketdata_assets.ticks.errors import BadProviders
+from marketdata_assets.config_files import Document, Location, Section
 
 Table = Literal["tick_data", "order_book", "factors"]
 TABLES: tuple[Table, ...] = get_args(Table)
@@ -29,54 +30,44 @@ DELIVERS: dict[str, frozenset[Table]] = {
 _SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")
 
 
-class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """A section of the file."""
-
-
-class RateLimits(_Frozen, frozen=True):
+class RateLimits(Section):
     """At most so many requests, all processes together."""
 
-    requests_per_minute: float
-    requests_per_hour: float
-
-    def __post_init__(self) -> None:
-        _positive(self, "requests_per_minute", "requests_per_hour")
+    requests_per_minute: PositiveFloat
+    requests_per_hour: PositiveFloat
 
 
-class Network(_Frozen, frozen=True):
+class Network(Section):
     """How long one request is tried."""
 
-    timeout: float  # seconds
-    max_retries: int  # attempts after the first
-    backoff: float  # seconds; the pause before retry n is a random part of backoff * 2 ** (n - 1)
-
-    def __post_init__(self) -> None:
-        _positive(self, "timeout", "backoff")
-        if not 0 <= self.max_retries <= 20:
-            raise ValueError(f"max_retries must be from 0 to 20, was {self.max_retries}")
+    timeout: PositiveFloat  # seconds
+    max_retries: Annotated[int, Field(ge=0, le=20)]  # attempts after the first
+    backoff: PositiveFloat  # seconds; the pause before retry n is a random part of backoff * 2 ** (n - 1)
 
 
-class Quality(_Frozen, frozen=True):
+class Quality(Section):
     """Bars beyond these bounds are kept and flagged."""
 
     min_price: float
-    max_price: float
-    max_volume: float  # shares in one minute
-    max_return: float  # from one bar's close to the next of the same day, 0.31 is 31 %
+    max_price: PositiveFloat
+    max_volume: PositiveFloat  # shares in one minute
+    max_return: PositiveFloat  # from one bar's close to the next of the same day, 0.31 is 31 %
 
-    def __post_init__(self) -> None:
-        _positive(self, "max_price", "max_volume", "max_return")
+    @model_validator(mode="after")
+    def _check_prices(self) -> Self:
         if self.min_price >= self.max_price:
             raise ValueError(f"min_price {self.min_price} must be below max_price {self.max_price}")
+        return self
 
 
-class SymbolMapping(_Frozen, frozen=True):
+class SymbolMapping(Section):
     """Our symbols `600000.SH` in the provider's spelling, and back."""
 
     suffixes: dict[str, str]
-    symbols: dict[str, str] = {}
+    symbols: dict[str, str] = Field(default={})
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check_reversible(self) -> Self:
         for name, pairs in (("suffixes", self.suffixes), ("symbols", self.symbols)):
             if len(set(pairs.values())) < len(pairs):
                 raise ValueError(f"two {name} have the same name at the provider; then no answer could be told apart")
@@ -84,6 +75,7 @@ class SymbolMapping(_Frozen, frozen=True):
             other = self._by_suffix(theirs, self._back)
             if other is not None and other != ours and other not in self.symbols:
                 raise ValueError(f"{theirs!r} is {ours} by its own line and {other} by its suffix")
+        return self
 
     def theirs(self, symbol: str) -> str | None:
         """The provider's name of `symbol`; None when it has no such exchange."""
@@ -107,21 +99,28 @@ class SymbolMapping(_Frozen, frozen=True):
         return f"{code}.{suffixes[suffix]}" if code and dot and suffix in suffixes else None
 
 
-class Session(_Frozen, frozen=True):
+class Session(Section):
     """The exchange's clock and the hours it trades, both ends included."""
 
     timezone: str
     hours: list[str]
 
-    def __post_init__(self) -> None:
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, name: str) -> str:
         try:
-            ZoneInfo(self.timezone)
+            ZoneInfo(name)
         except (KeyError, OSError, ValueError) as error:
-            raise ValueError(f"timezone {self.timezone!r} is not known; write it like Asia/Shanghai") from error
-        if not self.spans or any(start >= end for start, end in self.spans):
-            raise ValueError(
-                f"hours {self.hours} must be spans such as 09:30-11:30, each with its start before its end"
-            )
+            raise ValueError(f"timezone {name!r} is not known; write it like Asia/Shanghai") from error
+        return name
+
+    @field_validator("hours")
+    @classmethod
+    def _check_hours(cls, hours: list[str]) -> list[str]:
+        spans = [_span(text) for text in hours]
+        if not spans or any(start >= end for start, end in spans):
+            raise ValueError(f"hours {hours} must be spans such as 09:30-11:30, each with its start before its end")
+        return hours
 
     @property
     def zone(self) -> ZoneInfo:
@@ -132,37 +131,40 @@ class Session(_Frozen, frozen=True):
         return tuple(_span(text) for text in self.hours)
 
 
-class FilesProvider(_Frozen, frozen=True):
+class FilesProvider(Section):
     """A provider without a network."""
 
     enabled: bool
     priority: int
-    supports: frozenset[Table]
+    supports: Annotated[frozenset[Table], Field(strict=False)]
     quality: Quality
     symbol_mapping: SymbolMapping
     session: Session
 
 
-class WebProvider(FilesProvider, frozen=True):
+class WebProvider(FilesProvider):
     """A provider that is asked over HTTP."""
 
     rate_limits: RateLimits
     network: Network
 
 
-class Queue(_Frozen, frozen=True):
+class Queue(Section):
     """In which order symbols are loaded."""
 
-    first: list[str] = []  # before all others, in this order
+    first: list[str] = Field(default=[])  # before all others, in this order
 
-    def __post_init__(self) -> None:
-        if len(set(self.first)) < len(self.first):
-            raise ValueError("first names a symbol twice")
-        if odd := [symbol for symbol in self.first if not _SYMBOL.fullmatch(symbol)]:
-            raise ValueError(f"first: {odd[0]!r} is no symbol such as 600000.SH")
+    @field_validator("first")
+    @classmethod
+    def _check_symbols(cls, symbols: list[str]) -> list[str]:
+        if odd := [symbol for symbol in symbols if not _SYMBOL.fullmatch(symbol)]:
+            raise ValueError(f"{odd[0]!r} is no symbol such as 600000.SH")
+        if twice := [symbol for symbol in symbols if symbols.count(symbol) > 1]:
+            raise ValueError(f"{twice[0]} is given twice")
+        return symbols
 
 
-class Providers(_Frozen, frozen=True):
+class Providers(Section):
     """The whole file; a provider without a section is not used."""
 
     queue: Queue = Queue()
@@ -177,71 +179,26 @@ def shipped() -> Providers:
 
 
 def read(file: Path) -> Providers:
-    """Read `file`; BadProviders names the file, the key and the remedy when it cannot be used."""
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadProviders(str(file), f"cannot be read ({error})") from error
-    return parse(text, str(file))
+    """Read a providers file. Raises InvalidConfigFile."""
+    return _validated(config_files.read(file))
 
 
-def parse(text: str, place: str) -> Providers:
-    """Validate the text of a providers file; `place` is its name in errors."""
-    try:
-        data = config_files.parse(text)
-    except ValueError as error:
-        raise BadProviders(place, str(error)) from error
-    sections: dict[str, type[msgspec.Struct]] = {
-        "queue": Queue,
-        "tushare": WebProvider,
-        "yahoo": WebProvider,
-        "files": FilesProvider,
-    }
-    if not isinstance(data, dict):
-        raise BadProviders(place, f"expected sections {', '.join(sections)}; the file has none")
-    _check_keys(data, tuple(sections), place, "")
-    for name, section in data.items():
-        _check_section(section, sections[name], place, name)
-    try:
-        providers = msgspec.convert(data, Providers)
-    except msgspec.ValidationError as error:
-        cause, _, where = str(error).partition(" - at `$.")
-        raise BadProviders(place, f"{where.rstrip('`')}: {cause}" if where else cause) from error
-    _check_supports(providers, place)
+def parse(text: str, file: str) -> Providers:
+    """Validate the text of a providers file; `file` names it in errors. Raises InvalidConfigFile."""
+    return _validated(config_files.parse(text, file))
+
+
+def _validated(document: Document) -> Providers:
+    providers = document.validate(Providers)
+    document.check(_unsupported(providers))
     return providers
 
 
-def _check_section(section: object, kind: type[msgspec.Struct], place: str, path: str) -> None:
-    if not isinstance(section, dict):
-        raise BadProviders(place, f"{path} must have keys of its own, was {section!r}")
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    _check_keys(section, tuple(fields), place, path)
-    for key, value in section.items():
-        field = fields[key]
-        if isinstance(field, type) and issubclass(field, msgspec.Struct):
-            _check_section(value, field, place, f"{path}.{key}")
-
-
-def _check_keys(section: dict[Any, Any], known: tuple[str, ...], place: str, path: str) -> None:
-    try:
-        config_files.check_keys(section, known, path)
-    except ValueError as error:
-        raise BadProviders(place, str(error)) from error
-
-
-def _check_supports(providers: Providers, place: str) -> None:
-    for name, can in DELIVERS.items():
+def _unsupported(providers: Providers) -> Iterator[tuple[Location, str]]:
+    for name, tables in DELIVERS.items():
         section: FilesProvider | None = getattr(providers, name)
-        if section is not None and (more := sorted(section.supports - can)):
-            has = ", ".join(sorted(can))
-            raise BadProviders(place, f"{name}.supports: {name} has no {', '.join(more)}; it has {has}")
-
-
-def _positive(section: msgspec.Struct, *keys: str) -> None:
-    for key in keys:
-        value = getattr(section, key)
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{key} must be above 0, was {value}")
+        if section is not None and (more := sorted(section.supports - tables)):
+            yield (name, "supports"), f"{name} has no {', '.join(more)}; it has {', '.join(sorted(tables))}"
 
 
 def _span(text: str) -> tuple[dt.time, dt.time]:
@@ -249,4 +206,4 @@ def _span(text: str) -> tuple[dt.time, dt.time]:
     try:
         return dt.time.fromisoformat(start.strip()), dt.time.fromisoformat(end.strip())
     except ValueError as error:
-        raise ValueError(f"hours: {text!r} is no span such as 09:30-11:30") from error
+        raise ValueError(f"{text!r} is no span such as 09:30-11:30") from error

@@ -56,11 +56,11 @@ def test_file_that_others_may_read_is_refused_with_the_command(tmp_path: Path, m
     ("content", "message"),
     [
         ('{"lk": "canary', "not JSON"),
-        (["canary"], "must hold an object"),
-        ({"lk": "canary"}, "must be an object"),
-        ({"lk": {"email": "e", "pasword": "canary"}}, "unknown key 'pasword'; did you mean 'password'"),
-        ({"lk": {"email": "canary"}}, "has no password"),
-        ({"lk": {"email": 7, "password": "canary"}}, "has no email"),
+        (["canary"], "expected a section"),
+        ({"lk": "canary"}, "expected a section with keys email, password"),
+        ({"lk": {"email": "e", "pasword": "canary"}}, "pasword: unknown key; did you mean 'password'"),
+        ({"lk": {"email": "canary"}}, "password: is missing"),
+        ({"lk": {"email": 7, "password": "canary"}}, "email: should be a valid string"),
         ({"other": {"email": "e", "password": "canary"}}, "Set MARKETDATA"),
     ],
 )

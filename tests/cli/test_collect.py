@@ -99,9 +99,9 @@ def test_check_shows_the_environment_and_no_secret(home: Path) -> None:
         (
             "exchanges: {binance: {enabeld: true}}",
             {},
-            "unknown key 'exchanges.binance.enabeld'; did you mean 'enabled'?",
+            "exchanges.binance.enabeld: unknown key; did you mean 'enabled'?",
         ),
-        ("", {"LOG_LEVEL": "loud"}, "LOG_LEVEL: Input should be 'debug'"),
+        ("", {"LOG_LEVEL": "loud"}, "LOG_LEVEL: should be 'debug'"),
         ("", {"CLICKHOUSE_DIRECT_WRITE": "1"}, "clickhouse.direct_write: is on, and there is no server"),
         ("", {"REDIS_CACHE": "1"}, "redis.cache: is on, and there is no server. Set MARKETDATA_REDIS_URL"),
         ("exchanges: {deribit: {markets: {spot: {symbols: [A], data_types: [kline, nothing]}}}}", {}, "data_types"),

@@ -113,7 +113,7 @@ MISTAKES = [
     ("schedule: null", "schedule: 0 99 * * *", "schedule: '0 99 * * *' is no cron line of five fields"),
     ("team:me", "me", "owners.0: 'me' is no e-mail address and no team:NAME"),
     ("- sort:", "- sorted:", "handlers.1.sorted: unknown key; did you mean 'sort'?"),
-    ("sensor: true", "sensor: true\n  sensor: false", "'sensor' is there twice"),
+    ("sensor: true", "sensor: true\n  sensor: false", "sensor: is given twice"),
 ]
 
 

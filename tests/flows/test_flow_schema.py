@@ -8,10 +8,10 @@ from jsonschema import Draft202012Validator
 
 from marketdata_assets import config_files
 from marketdata_assets.components import Flow
+from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.defs import flows as shipped
 from marketdata_assets.flows import editor, scaffold
 from marketdata_assets.flows.definition import parse
-from marketdata_assets.flows.errors import BadDefinition
 
 NEW = scaffold.DEFINITION.replace("$$", "$").replace("$name", "closes")
 SHIPPED = sorted(Path(shipped.__file__).parent.glob("*/defs.yaml"))
@@ -19,9 +19,9 @@ SHIPPED = sorted(Path(shipped.__file__).parent.glob("*/defs.yaml"))
 
 def refused(text: str) -> set[int]:
     """The lines at which the schema has something against a text."""
-    lines = config_files.lines(text)
-    errors = Draft202012Validator(editor.file()).iter_errors(config_files.parse(text))
-    return {lines[place] for error in errors for place in places(error)}
+    document = config_files.parse(text, "defs.yaml")
+    errors = Draft202012Validator(editor.file()).iter_errors(document.data)
+    return {document.line(place) for error in errors for place in places(error)}
 
 
 def places(error: Any) -> list[tuple[str | int, ...]]:
@@ -33,9 +33,9 @@ def places(error: Any) -> list[tuple[str | int, ...]]:
 
 
 def complained(text: str) -> set[int]:
-    with pytest.raises(BadDefinition) as caught:
+    with pytest.raises(InvalidConfigFile) as caught:
         parse(text, "defs.yaml")
-    return {problem.line for problem in caught.value.problems}
+    return {problem.line or 0 for problem in caught.value.problems}
 
 
 @pytest.mark.parametrize("text", [NEW, *(file.read_text("utf-8") for file in SHIPPED)])

@@ -54,7 +54,7 @@ def test_a_quota_is_used_up_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_hour_may_be_spent_at_the_pace_of_minutes(tmp_path: Path) -> None:
-    limiter = RateLimiter(tmp_path, "m", RateLimits(6000, 60), longest_wait=1.0)
+    limiter = RateLimiter(tmp_path, "m", RateLimits(requests_per_minute=6000, requests_per_hour=60), longest_wait=1.0)
 
     async def turns() -> None:
         for _ in range(60):
@@ -76,7 +76,7 @@ def test_a_silence_is_kept_by_one_interface_only(tmp_path: Path) -> None:
 
 
 def test_a_silence_holds_for_those_who_wait_already(tmp_path: Path) -> None:
-    limiter = RateLimiter(tmp_path, "m", RateLimits(600, 6000), longest_wait=1.0)
+    limiter = RateLimiter(tmp_path, "m", RateLimits(requests_per_minute=600, requests_per_hour=6000), longest_wait=1.0)
 
     async def main() -> list[object]:
         await limiter.acquire("bars")

@@ -271,7 +271,7 @@ def test_without_a_token_nothing_is_sent(tushare_server: TushareServer, clients:
 
 
 def test_the_token_goes_over_https_only(clients: Clients) -> None:
-    limits = RateLimiter(clients.home, "x", RateLimits(1, 1))
+    limits = RateLimiter(clients.home, "x", RateLimits(requests_per_minute=1, requests_per_hour=1))
     with pytest.raises(BadProviders, match="must begin with https://"):
         Tushare(TOKEN, tushare_config(), limits, url="http://api.example.com")
 

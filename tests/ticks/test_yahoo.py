@@ -166,7 +166,9 @@ def test_an_answer_that_does_not_fit_is_named(
 def test_recorded_splits_and_dividends_are_read(yahoo_server: YahooServer, clients: Clients, fixtures: Path) -> None:
     mapping = SymbolMapping(suffixes={}, symbols={"AAPL.US": "AAPL"})
     session = yahoo_config().session
-    config = yahoo_config(symbol_mapping=mapping, session=type(session)("America/New_York", ["09:30-16:00"]))
+    config = yahoo_config(
+        symbol_mapping=mapping, session=type(session)(timezone="America/New_York", hours=["09:30-16:00"])
+    )
     yahoo_server.say(chart(fixtures, "chart_http/chart-AAPL-2020-08-31-to-2020-11-07.json")[1])
     days = Days(dt.date(2020, 8, 1), dt.date(2020, 11, 30))
     actions = clients.with_yahoo(yahoo_server, lambda one: one.actions("AAPL.US", days), config=config)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msgspec.structs import replace
-
 from marketdata_assets.ticks import yahoo
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits, WebProvider, shipped
 from marketdata_assets.ticks.rate_limit import RateLimiter
@@ -35,19 +33,19 @@ def week(first: str = "2025-06-02") -> Days:
 def tushare_config(**changes: Any) -> WebProvider:
     section = shipped().tushare
     assert section
-    return replace(section, **{"network": HASTY, "rate_limits": FREE, **changes})
+    return section.model_copy(update={"network": HASTY, "rate_limits": FREE, **changes})
 
 
 def yahoo_config(**changes: Any) -> WebProvider:
     section = shipped().yahoo
     assert section
-    return replace(section, **{"network": HASTY, "rate_limits": FREE, **changes})
+    return section.model_copy(update={"network": HASTY, "rate_limits": FREE, **changes})
 
 
 def files_config(**changes: Any) -> FilesProvider:
     section = shipped().files
     assert section
-    return replace(section, **changes)
+    return section.model_copy(update=changes)
 
 
 @dataclass

@@ -23,7 +23,7 @@ def known(instance: dg.DagsterInstance) -> list[str]:
 
 
 def changes(instance: dg.DagsterInstance, brain: Brain, folder: AlphaFiles) -> tuple[list[str], list[str]]:
-    """The accounts to add and those that may go; raises BadAccounts."""
+    """The accounts to add and those that may go; raises InvalidConfigFile."""
     present = known(instance)
     wanted = [*brain.enabled(), *watch.accounts_on_disk(folder.path)]
     gone = [account for account in present if account not in wanted]

@@ -32,7 +32,7 @@ class FlowConfig(dg.Config):
 
 
 def definitions(flow: FlowDefinition) -> dg.Definitions:
-    """Everything of one flow. Raises BadDefinition where Dagster does not take a value of its file."""
+    """Everything of one flow. Raises InvalidConfigFile where Dagster does not take a value of its file."""
     faults.check(flow)
     job = automation.job(flow)
     return dg.Definitions(

@@ -4,11 +4,9 @@ from collections.abc import Callable, Collection, Iterator
 
 import dagster as dg
 
-from marketdata_assets import config_files
+from marketdata_assets.config_files import Document, Location
+from marketdata_assets.flows import definition
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import BadDefinition, Problem
-
-Location = tuple[str | int, ...]
 
 NAME = "is a word that Dagster or Python keep for themselves; give the flow another name"
 OWNER = "is no e-mail address and no team:NAME"
@@ -18,16 +16,12 @@ TAKEN = "there is an asset of this name already; give the flow another name (ren
 
 
 def check(flow: FlowDefinition, taken: Collection[str] = ()) -> None:
-    """Raise BadDefinition for a name, owner, cron line or time zone that cannot be, or a name that is `taken`."""
-    if wrong := list(_wrong(flow, taken)):
-        lines = _lines(flow)
-        raise BadDefinition(
-            str(flow.file or flow.name),
-            [Problem(_line(lines, at), ".".join(map(str, at)), cause) for at, cause in wrong],
-        )
+    """Raise InvalidConfigFile for a name, owner, cron line or time zone that cannot be, or a name that is `taken`."""
+    if problems := list(_problems(flow, taken)):
+        (definition.document(flow.file) if flow.file else Document(flow.name, None)).check(problems)
 
 
-def _wrong(flow: FlowDefinition, taken: Collection[str]) -> Iterator[tuple[Location, str]]:
+def _problems(flow: FlowDefinition, taken: Collection[str]) -> Iterator[tuple[Location, str]]:
     if flow.name in taken:
         yield ("name",), f"{flow.name!r}: {TAKEN}"
     if not _takes(lambda: dg.GraphDefinition(name=flow.name)):
@@ -52,18 +46,3 @@ def _takes(make: Callable[[], object]) -> bool:
     except dg.DagsterError:
         return False
     return True
-
-
-def _lines(flow: FlowDefinition) -> dict[Location, int]:
-    """Lines by path, as the flow's own sections are written: below `attributes` where there is one."""
-    if flow.file is None:
-        return {(): 1}
-    lines = config_files.lines(flow.file.read_text("utf-8"))
-    below = {at[1:]: line for at, line in lines.items() if at[:1] == ("attributes",)}
-    return {(): 1, **(below or lines)}
-
-
-def _line(lines: dict[Location, int], at: Location) -> int:
-    while at not in lines:
-        at = at[:-1]
-    return lines[at]

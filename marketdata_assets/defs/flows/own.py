@@ -11,9 +11,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.defs.flows import build, faults
 from marketdata_assets.flows.definition import FlowDefinition, read
-from marketdata_assets.flows.errors import BadDefinition
 
 FILE = "defs.yaml"
 SHIPPED = Path(__file__).parent
@@ -26,7 +26,7 @@ class Found:
     name: str
     file: Path
     flow: FlowDefinition | None
-    error: BadDefinition | None
+    error: InvalidConfigFile | None
 
 
 def find(folder: Path, taken: Collection[str] = ()) -> list[Found]:
@@ -73,7 +73,7 @@ def _found(file: Path, taken: Collection[str]) -> Found:
     try:
         flow = read(file)
         faults.check(flow, taken)
-    except BadDefinition as error:
+    except InvalidConfigFile as error:
         return Found(name, file, None, error)
     return Found(flow.name, file, flow, None)
 
@@ -86,7 +86,7 @@ def _broken(found: list[Found], taken: Collection[str]) -> Iterator[dg.AssetsDef
             yield _complaint(f"{name}_broken" if name in names else name, one.error)
 
 
-def _complaint(name: str, error: BadDefinition) -> dg.AssetsDefinition:
+def _complaint(name: str, error: InvalidConfigFile) -> dg.AssetsDefinition:
     @dg.asset(
         name=name,
         group_name="flows",
