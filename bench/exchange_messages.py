@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.captures.capture import open_capture
 
 SYMBOL = "BTCUSDT"
 MIDDLE = 6_000_000  # in cents

@@ -24,18 +24,17 @@ from bench.fuzz_mutations import mutated
 from marketdata_assets.exchanges import binance, deribit, okx
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.books import BookState
-from marketdata_assets.exchanges.captures.entry import ENTRY, NUMBERS, SUFFIX, VERSION, Header
-from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.captures.capture import open_capture
+from marketdata_assets.exchanges.captures.native_format import ENTRY, NUMBERS, SUFFIX, VERSION, Header
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.deribit.instruments import parse_instruments
 from marketdata_assets.exchanges.deribit.rest import error_of
 from marketdata_assets.exchanges.deribit.session import Session
 from marketdata_assets.exchanges.errors import BadCapture, BadCursor, BadInstruments, UnknownVenue
-from marketdata_assets.exchanges.history import Cursor
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.feed import OkxFeed
-from marketdata_assets.exchanges.outcomes import DeadLetter, Outcome
-from marketdata_assets.exchanges.records import AnyRecord, Gap, MarketType
+from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, Gap, MarketType, Outcome
+from marketdata_assets.exchanges.rest_history import Cursor
 
 RECV = 1_800_000_000_000_000_000
 KEPT_ALIVE = 300

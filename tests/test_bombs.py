@@ -44,7 +44,7 @@ for line in lines_of(folder / "2024-11-01.ndjson.zst"):
     pass
 """
 CAPTURES = """
-from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.captures.capture import open_capture
 [file] = folder.iterdir()
 for entry in open_capture(file).entries():
     pass

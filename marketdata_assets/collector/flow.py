@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from marketdata_assets.collector.items import TAGS, Recorded
 from marketdata_assets.collector.lag import Lag
-from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
-from marketdata_assets.exchanges.records import Exchange, Gap, MarketType
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, VenueError
 
 
 @dataclass

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from marketdata_assets.exchanges.outcomes import DeadLetter
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType
 
 MB = 1 << 20
 

@@ -30,8 +30,7 @@ from marketdata_assets.collector.report import Report, lost, report
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
-from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
-from marketdata_assets.exchanges.records import Exchange, MarketType, OrderBook
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType, OrderBook, VenueError
 from marketdata_assets.secret_values import without_password
 
 LOOK_SECONDS = 0.25

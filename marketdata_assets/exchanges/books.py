@@ -13,11 +13,11 @@ from typing import Literal
 
 import msgspec
 
+from marketdata_assets.exchanges.decimals import plain
 from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.instruments import Instrument, plain
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
-from marketdata_assets.exchanges.wants import Want
 
 Status = Literal["waiting", "live", "broken"]
 Cause = Literal[
@@ -35,6 +35,16 @@ BothNumbers = tuple[Numbers, Numbers]
 
 Verify = Callable[["Book"], bool]
 """Whether a book agrees with the checksum that came with a message."""
+
+
+@dataclass(frozen=True)
+class ResyncRequest:
+    """One book that cannot go on by itself. It stays wanted until the book is live."""
+
+    instrument: str  # the venue's own name
+    stream: str  # the channel or stream that the book hangs on, as it was subscribed to
+    how: Literal["snapshot", "subscription"]  # a snapshot over REST, or the channel subscribed to anew
+    since: int  # ns, when that was seen
 
 
 class Book:
@@ -102,12 +112,12 @@ class Book:
         return True
 
 
-def forget(books: Mapping[str, "BookState"], wants: MutableMapping[str, Want], instrument: str) -> None:
+def forget(books: Mapping[str, "BookState"], requests: MutableMapping[str, ResyncRequest], instrument: str) -> None:
     """An instrument is no longer followed: its books wait for a snapshot, and nothing is asked for them."""
     for key, state in books.items():
         if state.instrument.name == instrument:
             state.status, state.hole = "waiting", None
-            wants.pop(key, None)
+            requests.pop(key, None)
 
 
 def _plain(text: str) -> str:

@@ -5,18 +5,11 @@ Reading a venue's list is the business of its module `instruments`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import Context, Decimal
+from decimal import Decimal
 
+from marketdata_assets.exchanges.decimals import EXACT, plain, quotient
 from marketdata_assets.exchanges.errors import UnknownInstrument
 from marketdata_assets.exchanges.records import Exchange, MarketType, SizeUnit
-
-EXACT = Context(prec=60)
-"""Enough digits for any product of a published price, size and contract value to be exact."""
-
-DECIMALS = 18
-"""A quotient is cut there; no venue publishes more."""
-
-LAST = Decimal(1).scaleb(-DECIMALS)
 
 
 @dataclass(frozen=True)
@@ -58,21 +51,6 @@ class Instrument:
         if self.contract_value is None:
             return None
         return quotient(Decimal(size), Decimal(self.contract_value))
-
-
-def plain(number: Decimal) -> str:
-    """The number without an exponent and without zeros at its end."""
-    text = str(number)
-    if "E" in text:
-        text = format(number, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def quotient(value: Decimal, by: Decimal) -> str | None:
-    """A division to DECIMALS; null by 0."""
-    if not by:
-        return None
-    return plain(EXACT.divide(value, by).quantize(LAST, context=EXACT))
 
 
 @dataclass

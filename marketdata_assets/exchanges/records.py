@@ -1,10 +1,11 @@
-"""The records that every venue's messages become: seven types, and the gap.
+"""What a venue's message becomes: records of seven types, gaps, control messages, venue errors and dead letters.
 
 Prices and sizes are decimals as text, exactly as published; nothing passes through a float. Times are nanoseconds
 since 1970 in UTC, `ts_event` by the venue's clock and `ts_recv` by ours, which may run behind it. What a venue does
 not send is null.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -150,3 +151,40 @@ class Gap(msgspec.Struct, frozen=True, gc=False, tag="gap", tag_field="type"):
 
 AnyRecord = Trade | OrderBook | Kline | Ticker | FundingRate | OpenInterest | Liquidation
 RECORDS: tuple[type[Record], ...] = (Trade, OrderBook, Kline, Ticker, FundingRate, OpenInterest, Liquidation)
+
+
+ControlKind = Literal["ack", "pong", "heartbeat", "test_request", "notice", "login", "ignored"]
+"""`ignored` is a message that is as documented and that we have no record for, as an index price."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A message that carries no record. `detail` says which subscription, or what the venue said."""
+
+    kind: ControlKind
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class VenueError:
+    """The venue says that something is wrong: a code of its own and its words.
+
+    `rate_limited` asks for a pause, which ends at `until_ms` of the venue's clock where it says so.
+    """
+
+    code: int | str
+    message: str
+    rate_limited: bool = False
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that is not as documented, kept whole, and why."""
+
+    raw: bytes
+    cause: str
+    ts_recv: int
+
+
+Outcome = AnyRecord | Gap | Control | VenueError | DeadLetter

@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.books import BookState
-from marketdata_assets.exchanges.captures.entry import Entry
-from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.captures.capture import open_capture
+from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.feed import OkxFeed
-from marketdata_assets.exchanges.outcomes import DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, Record
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
 
 KEPT_ERRORS = 20
 """So many causes of dead letters and words of venues are kept for people; all are counted."""

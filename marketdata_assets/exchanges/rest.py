@@ -14,8 +14,7 @@ import httpx
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.errors import RestRefused, VenueAway, VenueSilenced
-from marketdata_assets.exchanges.outcomes import VenueError
-from marketdata_assets.exchanges.records import Exchange
+from marketdata_assets.exchanges.records import Exchange, VenueError
 from marketdata_assets.http_client import TOO_MANY_REQUESTS, HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 
 BANNED = 418

@@ -14,8 +14,8 @@ import msgspec
 import polars as pl
 
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType
+from marketdata_assets.exchanges.tables.gaps import is_candle_gap, is_trade_gap
 from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS, ORDERBOOKS
-from marketdata_assets.exchanges.tables.streams import of_candles, of_trades
 from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.chains import Chain, Standing
@@ -164,7 +164,7 @@ def _gaps(market: _Market) -> list[Gap]:
     where = about(GAPS.name, market.exchange, market.market_type, market.instrument, None, None)
     found = columnar.read(market.client, GAPS.name, GAPS.columns, where, ("time",), final=FINAL_SETTINGS)
     gaps = [msgspec.convert(row, Gap) for row in found.with_columns(type=pl.lit("gap")).iter_rows(named=True)]
-    return [gap for gap in gaps if not (of_trades(gap) or of_candles(gap))]
+    return [gap for gap in gaps if not (is_trade_gap(gap) or is_candle_gap(gap))]
 
 
 def _oldest(market: _Market) -> int:

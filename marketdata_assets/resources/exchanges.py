@@ -8,7 +8,7 @@ import dagster as dg
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from marketdata_assets.exchanges.histories import Hosts
+    from marketdata_assets.exchanges.history_clients import HistoryHosts
 
 
 class Exchanges(dg.ConfigurableResource):
@@ -36,9 +36,9 @@ class Exchanges(dg.ConfigurableResource):
         """Where the processes of this machine wait for each other's writes."""
         return Settings().turns_folder
 
-    def hosts(self) -> "Hosts":
+    def hosts(self) -> "HistoryHosts":
         """Where histories are asked for, within limits that all processes share."""
-        from marketdata_assets.exchanges.histories import Hosts
+        from marketdata_assets.exchanges.history_clients import HistoryHosts
 
         settings = Settings()
-        return Hosts(settings.budgets_folder, {**settings.exchange_hosts, **self.urls})
+        return HistoryHosts(settings.budgets_folder, {**settings.exchange_hosts, **self.urls})

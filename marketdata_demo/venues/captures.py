@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from marketdata_assets.exchanges.captures.entry import Entry
+from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_demo.venues import binance, deribit, okx

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from marketdata_assets.exchanges.captures.entry import Entry
+from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_demo.venues.market import (
     DELAY_MS,
     MINUTE_MS,

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges.captures.entry import Entry
+from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_demo.venues.market import (
     DELAY_MS,
     MINUTE_MS,

@@ -13,9 +13,8 @@ from venue import Venue
 from marketdata_assets.budget import Budget
 from marketdata_assets.collector.connections import Market, Shard, Speaker, Timing, speaker_of
 from marketdata_assets.collector.connections.state import ConnectionState, SubscriptionState
-from marketdata_assets.exchanges.captures.entry import Entry
-from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
-from marketdata_assets.exchanges.records import AnyRecord, Exchange, Gap, MarketType, Trade
+from marketdata_assets.exchanges.captures.native_format import Entry
+from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, Exchange, Gap, MarketType, Trade, VenueError
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.http_client import RetryPolicy
 

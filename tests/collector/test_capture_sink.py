@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 from marketdata_assets.collector.sinks.capture import CaptureSink
-from marketdata_assets.exchanges.captures.entry import Entry
-from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.captures.capture import open_capture
+from marketdata_assets.exchanges.captures.native_format import Entry
 
 START = 1_700_000_000_000_000_000
 

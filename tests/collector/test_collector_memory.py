@@ -15,8 +15,7 @@ from marketdata_assets.collector.flow import Flow
 from marketdata_assets.collector.lag import BOUNDS, Lag
 from marketdata_assets.collector.memory import DeadLetters, Since
 from marketdata_assets.collector.sinks.capture import CaptureSink
-from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
-from marketdata_assets.exchanges.records import Gap, Ticker, Trade
+from marketdata_assets.exchanges.records import DeadLetter, Gap, Ticker, Trade, VenueError
 
 ABOUT = ("binance", "spot", "A-B", "AB")
 

@@ -25,8 +25,7 @@ from marketdata_assets.collector.metrics import FAMILIES, PROCESS, Metrics, tabl
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sink import SinkState
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
-from marketdata_assets.exchanges.outcomes import DeadLetter, VenueError
-from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.exchanges.records import DeadLetter, Gap, Trade, VenueError
 
 PROJECT = Path(__file__).parents[2]
 ALERTS = PROJECT / "docker" / "alerts.yml"

@@ -12,7 +12,7 @@ from service_runs import SPOT, market, running, text_of
 
 from marketdata_assets.collector.memory import Since
 from marketdata_assets.collector.sinks.capture import CaptureSink
-from marketdata_assets.exchanges.outcomes import VenueError
+from marketdata_assets.exchanges.records import VenueError
 
 
 def config_of(venue: BinanceVenue, **sections: Any) -> str:

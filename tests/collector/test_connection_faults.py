@@ -10,7 +10,7 @@ from market_cases import BINANCE, DERIBIT, OKX, Case, every_market, every_venue
 from venue import Venue
 from venue_sockets import frame
 
-from marketdata_assets.exchanges.outcomes import DeadLetter
+from marketdata_assets.exchanges.records import DeadLetter
 
 MAIN = ("trade", "orderbook")
 

@@ -20,9 +20,8 @@ from marketdata_assets.collector.connections import (
     speaker_of,
 )
 from marketdata_assets.collector.connections import market as market_module
-from marketdata_assets.exchanges.captures.entry import Entry
-from marketdata_assets.exchanges.outcomes import VenueError
-from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, Trade
+from marketdata_assets.exchanges.captures.native_format import Entry
+from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, Trade, VenueError
 
 
 class Deaf(set[str]):

@@ -6,8 +6,9 @@ from venue_client import Client, same
 
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.session import MARKETS, Session
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter
 from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
     FundingRate,
     Gap,
     Kline,

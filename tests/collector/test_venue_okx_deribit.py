@@ -13,8 +13,19 @@ from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx import session as okx
 from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.okx.wire import Arg
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import FundingRate, Gap, Kline, Liquidation, OpenInterest, Ticker, Trade
+from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
+    FundingRate,
+    Gap,
+    Kline,
+    Liquidation,
+    OpenInterest,
+    Outcome,
+    Ticker,
+    Trade,
+    VenueError,
+)
 from marketdata_assets.exchanges.records import OrderBook as Levels
 
 OKX_NAMES = ["ABC-USDT", "ABC-USDT-SWAP", "ABC-USD-SWAP"]

@@ -13,9 +13,9 @@ from okx_venue import OkxVenue
 from own_clickhouse import OwnClickHouse
 from whole import At, Chain, gaps, is_the_venues, once_or_in_a_gap, rows, spot, trade_ids, whole
 
-from marketdata_assets.exchanges.histories import Hosts
-from marketdata_assets.exchanges.tables import healing
-from marketdata_assets.exchanges.tables.streams import of_trades
+from marketdata_assets.exchanges.history_clients import HistoryHosts
+from marketdata_assets.exchanges.tables import gap_backfill
+from marketdata_assets.exchanges.tables.gaps import is_trade_gap
 from marketdata_assets.stores import clickhouse
 
 RATE = 300.0
@@ -152,8 +152,8 @@ def _heal(client: Client, path: Chain) -> None:
     urls = {f"{at.exchange}-{at.market_type}" if at.exchange == "binance" else at.exchange: at.rest for at in path.ats}
     days = {dt.datetime.fromtimestamp(one.ts_from / 1e9, dt.UTC).date() for one in gaps(client)}
     for day in days:
-        healing.close(client, day, Hosts(path.home / "budgets", urls), settled_ns=0)
-    assert [one for one in gaps(client) if of_trades(one) and one.healed_at is None] == []
+        gap_backfill.close(client, day, HistoryHosts(path.home / "budgets", urls), settled_ns=0)
+    assert [one for one in gaps(client) if is_trade_gap(one) and one.healed_at is None] == []
     for at in path.ats:
         assert not any(once_or_in_a_gap(client, at).values())
 

@@ -9,8 +9,7 @@ from recorded_venue import RecordedBinance, RecordedDeribit, RecordedOkx
 from whole import At, book, gaps, rows, trade_ids, whole
 
 from marketdata_assets.exchanges.books import Book
-from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import Ticker, Trade
+from marketdata_assets.exchanges.records import Outcome, Ticker, Trade
 
 SPOT = "binance-spot/capture/hft_btcusdt_20240808.txt.gz"
 LINEAR = "binance-usdm/capture/2021-07-22_4sym_31s.ndjson"

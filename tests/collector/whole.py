@@ -18,7 +18,7 @@ from venue import Venue
 from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import schema
-from marketdata_assets.exchanges.tables.streams import of_trades
+from marketdata_assets.exchanges.tables.gaps import is_trade_gap
 from marketdata_assets.local import nats as local_nats
 from marketdata_assets.local.process import Server
 
@@ -155,7 +155,7 @@ def gaps(client: Client) -> list[Gap]:
 def once_or_in_a_gap(client: Client, at: At) -> dict[str, set[str]]:
     """By instrument the trades that are missing, each of which is in a recorded gap; fails for one that is not."""
     missing: dict[str, set[str]] = {}
-    holes = [one for one in gaps(client) if of_trades(one)]
+    holes = [one for one in gaps(client) if is_trade_gap(one)]
     for name, made in at.ids().items():
         stored = trade_ids(client, at, name)
         assert len(stored) == len(set(stored)), f"{name}: trades stand there twice"

@@ -9,8 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
-from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import Gap, MarketType, OrderBook
+from marketdata_assets.exchanges.records import Gap, MarketType, OrderBook, Outcome
 
 NAME = "ABCUSDT"
 URL = "https://api.example/depth?symbol=ABCUSDT&limit=1000"

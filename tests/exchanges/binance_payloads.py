@@ -7,8 +7,7 @@ from typing import Any
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.instruments import ExchangeInfo, Listed, instruments
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import MarketType, Outcome
 
 MARKETS: dict[str, MarketType] = {
     "binance-spot": "spot",

@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges.captures.entry import Entry
-from marketdata_assets.exchanges.captures.reading import Venue, open_capture
-from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import Gap, OrderBook
+from marketdata_assets.exchanges.captures.capture import Venue, open_capture
+from marketdata_assets.exchanges.captures.native_format import Entry
+from marketdata_assets.exchanges.records import Gap, OrderBook, Outcome
 from marketdata_assets.exchanges.replay import Replay, feed_of
 
 Levels = list[list[Any]]

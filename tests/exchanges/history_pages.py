@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from marketdata_assets.exchanges.history import Page, Window
 from marketdata_assets.exchanges.records import AnyRecord, Gap
+from marketdata_assets.exchanges.rest_history import Page, Window
 from marketdata_assets.http_client import RetryPolicy
 
 MS = 1_000_000

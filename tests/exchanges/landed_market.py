@@ -8,8 +8,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.outcomes import DeadLetter
-from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, Record, Trade
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Record, Trade
 from marketdata_assets.exchanges.replay import Feed, feed_of
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_records

@@ -8,9 +8,19 @@ from typing import Any
 import pytest
 
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
-from marketdata_assets.exchanges.captures.reading import open_capture
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import Gap, Kline, MarketType, OrderBook, Ticker, Trade
+from marketdata_assets.exchanges.captures.capture import open_capture
+from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
+    Gap,
+    Kline,
+    MarketType,
+    OrderBook,
+    Outcome,
+    Ticker,
+    Trade,
+    VenueError,
+)
 
 MARKETS: dict[str, MarketType] = {"binance-spot": "spot", "binance-usdm": "linear", "binance-coinm": "inverse"}
 FIRST_DAY = "binance-spot/capture/hft_btcusdt_20240808.txt.gz"
@@ -50,7 +60,7 @@ def replayed(fixtures: Path, name: str, feed: BinanceFeed | None = None) -> tupl
 def test_chains_and_books_are_as_expected(fixtures: Path, expected: dict[str, Any], name: str) -> None:
     feed, made = replayed(fixtures, name)
     assert not [one for one in made if isinstance(one, Gap | DeadLetter | VenueError)]
-    assert (feed.books.keys(), feed.wants) == (expected[name]["books"].keys(), {})
+    assert (feed.books.keys(), feed.resync_requests) == (expected[name]["books"].keys(), {})
     deltas = [one for one in made if isinstance(one, OrderBook) and one.kind == "delta"]
     for instrument, book in expected[name]["books"].items():
         state, final = feed.books[instrument], book["final"]
@@ -111,5 +121,5 @@ def test_a_second_file_goes_on_where_the_first_one_ended(fixtures: Path, expecte
 def test_a_second_file_alone_waits_without_a_gap(fixtures: Path, expected: dict[str, Any]) -> None:
     feed, made = replayed(fixtures, SECOND_DAY)
     assert (feed.books["BTCUSDT"].status, feed.books["BTCUSDT"].gaps) == ("waiting", 0)
-    assert [*feed.wants] == ["BTCUSDT"]
+    assert [*feed.resync_requests] == ["BTCUSDT"]
     assert not [one for one in made if isinstance(one, OrderBook | Gap)]

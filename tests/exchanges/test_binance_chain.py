@@ -9,10 +9,9 @@ from binance_messages import NAME, URL, Plain, Run, Traffic, same, traffic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.exchanges.binance import chain as chains
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome
-from marketdata_assets.exchanges.records import Gap, OrderBook, Ticker
-from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.exchanges.binance import book as chains
+from marketdata_assets.exchanges.books import ResyncRequest
+from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, OrderBook, Outcome, Ticker
 
 
 def diff(first: int, last: int, prev: int | None = None, **levels: Any) -> bytes:
@@ -51,11 +50,11 @@ def test_spot_drops_what_the_snapshot_holds_and_begins_with_what_reaches_over_it
     run = Run.of("spot")
     for first, end in waiting:
         assert controls(run.push(diff(first, end))) == ["notice"]
-    assert run.feed.wants == {NAME: Want(NAME, "depth", "snapshot", 1)}
+    assert run.feed.resync_requests == {NAME: ResyncRequest(NAME, "depth", "snapshot", 1)}
     run.answer(snapshot(last))
     state = run.feed.books[NAME]
     assert (state.status == "live", state.dropped, state.applied) == (taken, dropped, applied)
-    assert (run.feed.wants == {}) is taken
+    assert (run.feed.resync_requests == {}) is taken
     assert [one.kind for one in run.books] == ["snapshot", *["delta"] * applied] * taken
     assert run.gaps == []
 
@@ -113,7 +112,7 @@ def test_a_snapshot_before_the_first_diff_waits_for_it() -> None:
     late = Run.of("spot")
     late.answer(snapshot(20))
     assert controls(late.push(diff(22, 23))) == ["notice"]
-    assert NAME in late.feed.wants
+    assert NAME in late.feed.resync_requests
 
 
 def test_a_snapshot_of_a_live_book_is_not_needed() -> None:
@@ -130,14 +129,14 @@ def test_a_hole_is_healed_by_the_next_snapshot_and_says_from_where_to_where() ->
     run.answer(snapshot(12))
     run.push(diff(13, 14))
     (gap,) = run.push(diff(17, 18))
-    assert run.feed.wants == {NAME: Want(NAME, "depth", "snapshot", 4)}
+    assert run.feed.resync_requests == {NAME: ResyncRequest(NAME, "depth", "snapshot", 4)}
     assert controls(run.push(diff(19, 20, b=[["98", "3"]]))) == ["notice"]
     made = run.answer(snapshot(18))
     assert [type(one) for one in made] == [OrderBook, Gap, OrderBook]
     assert isinstance(gap, Gap)
     assert (gap.last_id, gap.next_id, gap.ts_from, gap.ts_to, gap.healed_at) == (14, 17, 3, 4, None)
     assert [one.healed_at for one in run.gaps] == [None, 6]
-    assert run.feed.wants == {}
+    assert run.feed.resync_requests == {}
 
 
 def test_a_snapshot_that_is_too_old_heals_nothing() -> None:
@@ -146,7 +145,7 @@ def test_a_snapshot_that_is_too_old_heals_nothing() -> None:
     run.answer(snapshot(12))
     run.push(diff(17, 18))
     assert [type(one) for one in run.answer(snapshot(15))] == [Control]
-    assert NAME in run.feed.wants
+    assert NAME in run.feed.resync_requests
     assert run.feed.books[NAME].status == "broken"
 
 
@@ -171,7 +170,7 @@ def test_a_reopened_socket_takes_its_books_out_of_use_and_no_others() -> None:
     (gap,) = run.feed.reopened(51, connection=3)
     assert isinstance(gap, Gap)
     assert (gap.cause, gap.last_id, gap.ts_to) == ("reopened", 12, 51)
-    assert NAME in run.feed.wants
+    assert NAME in run.feed.resync_requests
     run.push(diff(13, 14), connection=3)
     run.answer(snapshot(13))
     assert run.feed.books[NAME].status == "live"
@@ -235,7 +234,7 @@ def test_best_prices_that_are_not_the_books_take_it_out_of_use() -> None:
     assert run.feed.chains[NAME].agreed == 2
     made = run.push(best(14, "99.4"))
     assert [one.cause for one in made if isinstance(one, Gap)] == ["best prices"]
-    assert NAME in run.feed.wants
+    assert NAME in run.feed.resync_requests
 
 
 def test_a_snapshot_says_of_what_it_is() -> None:
@@ -295,13 +294,13 @@ def test_no_fault_goes_unseen_and_every_one_heals(made: Traffic, data: st.DataOb
     if fault == "repeat":
         assert run.gaps[0].healed_at is not None
     else:
-        assert NAME in run.feed.wants
+        assert NAME in run.feed.resync_requests
         wrong = made.snapshot(count)
         run.answer(wrong[: len(wrong) // 2])  # a snapshot that was cut
         assert run.feed.books[NAME].status == "broken"
         run.answer(made.snapshot(count))
         assert [one.healed_at is None for one in run.gaps] == [True, False]
-    assert run.feed.wants == {}
+    assert run.feed.resync_requests == {}
     assert same(run.feed, made.before[-1])
     assert as_given_out(run) == made.before[-1].levels()
 

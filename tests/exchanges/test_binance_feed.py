@@ -8,12 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.exchanges.binance import answers
+from marketdata_assets.exchanges.binance import rest as answers
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
+from marketdata_assets.exchanges.decimals import is_decimal
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.numbers import is_decimal
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import MarketType, OrderBook, Record, Ticker, Trade
+from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
+    MarketType,
+    OrderBook,
+    Outcome,
+    Record,
+    Ticker,
+    Trade,
+    VenueError,
+)
 
 T = 1_700_000_000_000
 TRADE = {"e": "trade", "E": T + 2, "s": "ABCUSDT", "t": 12, "p": "1.2300", "q": "4.5", "T": T, "m": True}

@@ -116,7 +116,7 @@ def inverse_delta(d: Any) -> Record:
     )
 
 
-def few_levels(d: Any) -> Record:
+def is_partial_depth(d: Any) -> Record:
     return OrderBook(
         **head("ETHUSDT", "ETH-USDT", None, "spot"),
         kind="snapshot",
@@ -315,7 +315,7 @@ FIELDS: list[tuple[str, Callable[[Any], Record]]] = [
     ("binance-options/trade/tardis_binance-european-options_0.json", option_trade),
     ("binance-spot/book/cmp_l2_event_spot_0.json", spot_delta),
     ("binance-coinm/book/cmp_l2_event_inverse_swap_4.json", inverse_delta),
-    ("binance-spot/book/cmp_l2_topk_spot_0.json", few_levels),
+    ("binance-spot/book/cmp_l2_topk_spot_0.json", is_partial_depth),
     ("binance-usdm/kline/cmp_candlestick_linear_swap_4.json", month),
     ("binance-spot/kline_rest/naut_http_spot_market_klines.json", listed_kline),
     ("binance-spot/ticker/cmp_bbo_spot_0.json", spot_best),

@@ -13,13 +13,13 @@ from history_pages import HASTY, MS, all_of, windows_after
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.binance import history as histories
-from marketdata_assets.exchanges.binance.answers import failure
 from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, BinanceHistory, limits
+from marketdata_assets.exchanges.binance.rest import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RestRefused
-from marketdata_assets.exchanges.history import Cursor, Page, Window
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, MarketType, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
+from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 
 START = 1_700_000_040_000  # ms, on a minute
 LINEAR, INVERSE = "ABCUSDT", "ABCUSD_PERP"

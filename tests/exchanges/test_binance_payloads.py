@@ -7,8 +7,9 @@ from pathlib import Path
 from binance_payloads import MARKETS, MS, RECV, feed_for, outcomes, payload
 
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, VenueError
 from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
     FundingRate,
     Kline,
     Liquidation,
@@ -17,6 +18,7 @@ from marketdata_assets.exchanges.records import (
     Record,
     Ticker,
     Trade,
+    VenueError,
 )
 
 NOT_ONE_PAYLOAD = {"capture", "instruments"}
@@ -111,4 +113,4 @@ def test_books_of_single_diffs_wait_and_are_wanted(fixtures: Path) -> None:
     feed = BinanceFeed("linear", strict=False)
     (control,) = outcomes(feed, fixtures, "binance-usdm/book/naut_depth_update_stream.json")
     assert isinstance(control, Control)
-    assert (control.kind, [*feed.wants]) == ("notice", ["BTCUSDT"])
+    assert (control.kind, [*feed.resync_requests]) == ("notice", ["BTCUSDT"])

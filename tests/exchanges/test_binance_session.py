@@ -16,8 +16,7 @@ from marketdata_assets.exchanges.binance.session import (
     url_of,
 )
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.outcomes import Control, VenueError
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import Control, MarketType, VenueError
 
 LISTS: dict[MarketType, str] = {
     "spot": "binance-spot/instruments/exchangeInfo_2021-10-11.ndjson",

@@ -14,9 +14,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.exchanges.captures.entry import SUFFIX, Entry, Kind
-from marketdata_assets.exchanges.captures.reading import Capture, open_capture
-from marketdata_assets.exchanges.captures.recorded import nanoseconds
+from marketdata_assets.exchanges.captures.capture import Capture, open_capture
+from marketdata_assets.exchanges.captures.foreign_formats import nanoseconds
+from marketdata_assets.exchanges.captures.native_format import SUFFIX, Entry, Kind
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.errors import BadCapture
 

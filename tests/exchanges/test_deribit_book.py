@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
-from marketdata_assets.exchanges.outcomes import DeadLetter, Outcome
-from marketdata_assets.exchanges.records import Gap, OrderBook
+from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook, Outcome
 
 KEY = f"book.raw:{PERPETUAL}"
 LEVELS = 12
@@ -85,7 +84,7 @@ def test_whole_session_keeps_the_book_of_the_venue(seed: int) -> None:
         assert record.kind == ("delta" if number else "snapshot")
         assert held(one) == expected
     state = one.books[KEY]
-    assert (state.applied, state.gaps, state.status, one.wants) == (30, 0, "live", {})
+    assert (state.applied, state.gaps, state.status, one.resync_requests) == (30, 0, "live", {})
 
 
 @given(st.integers(0, 10**9), st.integers(1, 29), st.sampled_from(["drop", "repeat", "swap", "again", "garbage"]))
@@ -115,12 +114,12 @@ def test_faults_are_noticed_before_anything_wrong_is_given_out_and_heal(seed: in
     if fault in ("repeat", "again"):
         assert [gap.cause for gap in found] == ["repeat"]
         assert found[0].healed_at
-        assert (state.status, held(one), one.wants) == ("live", books[-1], {})
+        assert (state.status, held(one), one.resync_requests) == ("live", books[-1], {})
         return
     assert [(gap.cause, gap.healed_at) for gap in found] == [("sequence", None)]
     assert found[0].last_id == json.loads(messages[at - 1])["params"]["data"]["change_id"]
     assert state.status == "broken"
-    (want,) = one.wants.values()
+    (want,) = one.resync_requests.values()
     assert (want.instrument, want.stream, want.how) == (PERPETUAL, f"book.{PERPETUAL}.raw", "subscription")
     snapshot, healed = one.push(venue.snapshot(), RECV + 1000)
     assert isinstance(snapshot, OrderBook)
@@ -129,7 +128,7 @@ def test_faults_are_noticed_before_anything_wrong_is_given_out_and_heal(seed: in
     assert (healed.last_id, healed.next_id) == (found[0].last_id, found[0].next_id)
     (record,) = one.push(venue.change(), RECV + 1001)
     assert isinstance(record, OrderBook)
-    assert (held(one), one.wants) == (venue.best_first(), {})
+    assert (held(one), one.resync_requests) == (venue.best_first(), {})
 
 
 @given(st.integers(0, 10**9))
@@ -190,9 +189,9 @@ def test_changes_before_the_snapshot_are_dropped_and_a_new_subscription_is_wante
     one = feed()
     assert one.push(book(6, 5, [["new", 100.0, 5.0]]), RECV) == []
     assert one.books[KEY].dropped == 1
-    assert list(one.wants) == [KEY]
+    assert list(one.resync_requests) == [KEY]
     assert [type(made) for made in one.push(book(6), RECV)] == [OrderBook]
-    assert one.wants == {}
+    assert one.resync_requests == {}
 
 
 @pytest.mark.parametrize(
@@ -226,7 +225,7 @@ def test_a_message_that_cannot_be_used_puts_its_book_in_doubt(raw: bytes) -> Non
         KEY: "broken",
         f"book.raw:{OPTION}": "live",
     }
-    assert list(one.wants) == [KEY]
+    assert list(one.resync_requests) == [KEY]
     assert held(one) == ([(99.0, 5.0)], [])
     assert one.push(book(6, 5, [["new", 98.0, 1.0]]), RECV + 2) == []
     again = one.push(raw, RECV + 3)
@@ -250,14 +249,14 @@ def test_a_new_socket_puts_its_own_books_in_doubt() -> None:
     (gap,) = one.reopened(RECV + 1, connection=0)
     assert isinstance(gap, Gap)
     assert (gap.instrument, gap.cause, gap.last_id) == (PERPETUAL, "reopened", 5)
-    assert [want.instrument for want in one.wants.values()] == [PERPETUAL]
+    assert [want.instrument for want in one.resync_requests.values()] == [PERPETUAL]
     assert one.push(book(6, 5, instrument=OPTION), RECV + 2, connection=1) != []
     assert one.push(book(7, 5), RECV + 2) == []
     snapshot, healed = one.push(book(8), RECV + 3)
     assert isinstance(snapshot, OrderBook)
     assert isinstance(healed, Gap)
     assert healed.healed_at == RECV + 3
-    assert one.wants == {}
+    assert one.resync_requests == {}
 
 
 def test_two_channels_of_one_instrument_are_two_books() -> None:

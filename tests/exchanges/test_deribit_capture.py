@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from marketdata_assets.exchanges.decimals import plain
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.deribit.session import Session
-from marketdata_assets.exchanges.instruments import Instruments, plain
-from marketdata_assets.exchanges.outcomes import Control
-from marketdata_assets.exchanges.records import Gap
+from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.records import Control, Gap
 
 NAME = "deribit/capture/2021-04-05_10options_119s.ndjson"
 
@@ -64,7 +64,7 @@ def test_counts_chains_and_final_books_are_as_expected(fixtures: Path) -> None:
         "Control": 1,
     }
     assert gaps == []
-    assert feed.wants == {}
+    assert feed.resync_requests == {}
     assert len(feed.books) == len(told["books"]) == 10
     for channel, book in told["books"].items():
         _, instrument, interval = channel.split(".")
@@ -117,11 +117,11 @@ def test_dropped_repeated_and_moved_changes_are_noticed(fixtures: Path, seed: in
     if fault == "repeat":
         assert (gap.cause, gap.next_id) == ("repeat", of[at]["data"]["change_id"])
         assert gap.healed_at
-        assert feed.wants == {}
+        assert feed.resync_requests == {}
     else:
         assert (gap.cause, gap.last_id) == ("sequence", of[at]["data"]["prev_change_id"])
         assert gap.next_id == of[after]["data"]["change_id"]
-        assert [want.instrument for want in feed.wants.values()] == [instrument]
+        assert [want.instrument for want in feed.resync_requests.values()] == [instrument]
     others = [state for state in feed.books.values() if state.instrument.name != instrument]
     assert {state.status for state in others} == {"live"}
     assert len(others) == 9

@@ -14,10 +14,10 @@ from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.deribit.history import LISTS, DeribitHistory, limits
 from marketdata_assets.exchanges.deribit.rest import error_of
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RestRefused, VenueAway, VenueSilenced
-from marketdata_assets.exchanges.history import Cursor, Page, Window
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, Liquidation, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
+from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 
 START = 1_700_000_040_000  # ms, on a minute
 window = windows_after(START)

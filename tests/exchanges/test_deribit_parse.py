@@ -28,15 +28,18 @@ from deribit_messages import (
 
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
 from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
     FundingRate,
     Kline,
     Liquidation,
     OpenInterest,
     OrderBook,
+    Outcome,
     Ticker,
     Trade,
+    VenueError,
 )
 
 

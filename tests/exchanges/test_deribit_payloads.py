@@ -9,15 +9,17 @@ import pytest
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.deribit.instruments import from_name, parse_instruments
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.outcomes import Control, Outcome, VenueError
 from marketdata_assets.exchanges.records import (
+    Control,
     FundingRate,
     Kline,
     Liquidation,
     OpenInterest,
     OrderBook,
+    Outcome,
     Ticker,
     Trade,
+    VenueError,
 )
 
 RECV = 1_800_000_000_000_000_000

@@ -13,7 +13,7 @@ from marketdata_assets.exchanges.deribit.session import (
     channel,
     subscriptions,
 )
-from marketdata_assets.exchanges.outcomes import Control
+from marketdata_assets.exchanges.records import Control
 
 
 def test_names_of_channels() -> None:

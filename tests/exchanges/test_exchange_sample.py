@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from marketdata_assets.exchanges.captures.reading import open_capture
-from marketdata_assets.exchanges.outcomes import Control
-from marketdata_assets.exchanges.records import Exchange, Gap, Kline, Record, Trade
+from marketdata_assets.exchanges.captures.capture import open_capture
+from marketdata_assets.exchanges.records import Control, Exchange, Gap, Kline, Record, Trade
 from marketdata_assets.exchanges.replay import feed_of, replay
 from marketdata_demo.venues.captures import VOICES, write
 from marketdata_demo.venues.market import MINUTE_MS, NS, VENUES, Plan, markets

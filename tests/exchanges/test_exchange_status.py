@@ -9,10 +9,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from landed_market import land
 
-from marketdata_assets.exchanges.histories import Hosts
+from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.exchanges.tables import ohlcv, plots, status, watch
-from marketdata_assets.exchanges.tables.healing import SETTLED_NS, Told
+from marketdata_assets.exchanges.tables.gap_backfill import SETTLED_NS, GapResult
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse_ledger
 
@@ -74,7 +74,7 @@ def test_look_is_at_captures_only_and_no_more_than_so_many(tmp_path: Path, monke
 
 
 def test_hosts_are_named_by_venue_and_market(tmp_path: Path) -> None:
-    hosts = Hosts(tmp_path, {"binance-spot": "http://127.0.0.1:1", "okx": "http://127.0.0.1:2"})
+    hosts = HistoryHosts(tmp_path, {"binance-spot": "http://127.0.0.1:1", "okx": "http://127.0.0.1:2"})
     assert hosts.url("binance", "spot") == "http://127.0.0.1:1"
     assert hosts.url("binance", "linear") == "https://fapi.binance.com"
     assert hosts.url("okx", "linear") == "http://127.0.0.1:2"
@@ -84,7 +84,11 @@ def test_hosts_are_named_by_venue_and_market(tmp_path: Path) -> None:
 def test_timeline_draws_gaps_of_any_length(clickhouse_client: Client) -> None:
     pytest.importorskip("matplotlib")
     healed = gap(NOON, healed_at=NOON + 5)
-    told = [Told(healed, "healed before"), Told(gap(NOON + DAY_NS // 4), "open"), Told(gap(NOON, "books"), "open")]
+    told = [
+        GapResult(healed, "healed before"),
+        GapResult(gap(NOON + DAY_NS // 4), "open"),
+        GapResult(gap(NOON, "books"), "open"),
+    ]
     assert (plots.timeline(told) or "").startswith("![gaps](data:image/png")
     assert (plots.timeline(told[:1]) or "").startswith("![gaps](data:image/png")
     assert plots.timeline([]) is None

@@ -12,8 +12,7 @@ from bench.fuzzing import Answers, Socket, Target, Wrong, check, examples, fuzz,
 from marketdata_assets.exchanges import binance, deribit, okx
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.outcomes import DeadLetter
-from marketdata_assets.exchanges.records import Trade
+from marketdata_assets.exchanges.records import DeadLetter, Trade
 
 ROUNDS = 150
 SEED = 20260101

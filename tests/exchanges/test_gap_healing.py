@@ -17,10 +17,10 @@ from landed_market import land
 from okx_server import Happened as OkxTrade
 from okx_server import OkxServer
 
-from marketdata_assets.exchanges.histories import Hosts
+from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import Gap, Trade
-from marketdata_assets.exchanges.tables import gaps, healing, schema
-from marketdata_assets.exchanges.tables.healing import DayGaps, Told
+from marketdata_assets.exchanges.tables import gap_backfill, gaps, schema
+from marketdata_assets.exchanges.tables.gap_backfill import DayGaps, GapResult
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
 
@@ -59,8 +59,8 @@ def deribit() -> Iterator[DeribitServer]:
 
 def close(client: Client, folder: Path, url: str | None, now: int = LATER, **options: Any) -> DayGaps:
     names = ("binance", "okx", "deribit")
-    hosts = None if url is None else Hosts(folder, dict.fromkeys(names, url), HASTY)
-    return healing.close(client, DAY, hosts, clock=lambda: now, **options)
+    hosts = None if url is None else HistoryHosts(folder, dict.fromkeys(names, url), HASTY)
+    return gap_backfill.close(client, DAY, hosts, clock=lambda: now, **options)
 
 
 def aggregates(numbers: Iterable[int], market_type: Any = "linear") -> list[Trade]:
@@ -95,7 +95,7 @@ def stands(client: Client) -> list[tuple[str, bool]]:
     return list(clickhouse.read(client, sql).iter_rows())
 
 
-def only(report: DayGaps) -> Told:
+def only(report: DayGaps) -> GapResult:
     [told] = report.gaps
     return told
 
@@ -168,7 +168,7 @@ def test_closing_that_was_killed_before_its_end_goes_on_and_adds_nothing_twice(
         insert_records(client, some)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(healing, "insert_records", insert)
+        patch.setattr(gap_backfill, "insert_records", insert)
         close(client, tmp_path, binance.url)
     assert len(stands(client)) == 100
     assert only_open(client) == ["aggTrade"]
@@ -181,7 +181,7 @@ def test_hole_inside_a_gap_is_not_recorded_again(client: Client, tmp_path: Path)
     land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, ids=False)])
     report = close(client, tmp_path, None)
     assert (report.recorded, len(report.gaps)) == (0, 1)
-    assert (only(report).outcome, only(report).why) == ("open", healing.NOT_ASKED)
+    assert (only(report).outcome, only(report).why) == ("open", gap_backfill.NOT_ASKED)
 
 
 def test_numbers_of_a_venue_that_lacks_them_itself_keep_the_gap_open(
@@ -223,8 +223,8 @@ def test_venue_that_is_away_leaves_the_gap_open_and_is_named(
     about = {"exchange": "okx", "instrument": "ABC-USDT"}
     land(client, [*aggregates(range(1, 41)), hole(40, 61), hole(40, 61, "trades", "spot", ids=False, **about)])
     binance.fail(500, 50, "aggTrades")
-    hosts = Hosts(tmp_path, {"binance": binance.url, "okx": okx.url}, HASTY)
-    report = healing.close(client, DAY, hosts, clock=lambda: LATER)
+    hosts = HistoryHosts(tmp_path, {"binance": binance.url, "okx": okx.url}, HASTY)
+    report = gap_backfill.close(client, DAY, hosts, clock=lambda: LATER)
     by_venue = {told.gap.exchange: told for told in report.gaps}
     assert "aggTrades" in by_venue["binance"].why
     assert (by_venue["binance"].outcome, by_venue["okx"].outcome) == ("open", "healed")
@@ -241,13 +241,13 @@ def test_instrument_that_is_listed_no_more_stays_open(client: Client, binance: B
 def test_gap_of_a_book_stays_open_and_says_why(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
     land(client, [hole(40, 61, "depth")])
     told = only(close(client, tmp_path, binance.url))
-    assert (told.outcome, told.why, binance.lines) == ("open", healing.NO_HISTORY, [])
+    assert (told.outcome, told.why, binance.lines) == ("open", gap_backfill.NO_HISTORY, [])
 
 
 def test_long_gap_is_fetched_in_parts(
     client: Client, binance: BinanceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(healing, "CHUNK_NS", 40_000 * MS)
+    monkeypatch.setattr(gap_backfill, "CHUNK_NS", 40_000 * MS)
     land(client, [*aggregates(range(1, 11)), *aggregates(range(91, 101)), hole(10, 91)])
     told = only(close(client, tmp_path, binance.url))
     assert (told.outcome, told.trades) == ("healed", 80)
@@ -257,7 +257,7 @@ def test_long_gap_is_fetched_in_parts(
 def test_number_that_no_part_of_a_long_gap_has_keeps_it_open(
     client: Client, binance: BinanceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(healing, "CHUNK_NS", 40_000 * MS)
+    monkeypatch.setattr(gap_backfill, "CHUNK_NS", 40_000 * MS)
     binance.trades = [one for one in binance.trades if one.number != 50]
     land(client, [*aggregates(range(1, 11)), *aggregates(range(91, 101)), hole(10, 91)])
     told = only(close(client, tmp_path, binance.url))

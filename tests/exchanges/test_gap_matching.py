@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from marketdata_assets.exchanges.records import Gap, Trade
-from marketdata_assets.exchanges.tables.matching import Standing, match, numbers_lacking
+from marketdata_assets.exchanges.tables.trade_matching import StoredTrade, match, numbers_lacking
 
 Happened = tuple[int, int, int, str]
 """Moment, price, size and side of one trade; its number is its place."""
@@ -38,9 +38,9 @@ def trade(exchange: Any, market_type: Any, number: int, one: Happened, first: in
     return Trade(*about, str(number), str(price), str(size), None, side, *ids)  # type: ignore[arg-type]
 
 
-def standing(one: Trade) -> Standing:
+def standing(one: Trade) -> StoredTrade:
     price, size = Decimal(one.price), Decimal(one.size or 0)
-    return Standing(one.trade_id, one.ts_event or 0, price, size, one.side, one.first_id, one.last_id)
+    return StoredTrade(one.trade_id, one.ts_event or 0, price, size, one.side, one.first_id, one.last_id)
 
 
 def runs(every: list[Happened]) -> list[list[int]]:

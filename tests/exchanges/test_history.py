@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.errors import BadCursor, BadPage
-from marketdata_assets.exchanges.history import Cursor, Fetched, Page, Row, Window, advanced, walk
 from marketdata_assets.exchanges.records import OpenInterest
+from marketdata_assets.exchanges.rest_history import Cursor, FetchedPage, Page, Row, Window, next_page, walk
 
 ABOUT = "deribit trades ABC-PERPETUAL"
 Times = list[tuple[int, str]]
@@ -28,15 +28,15 @@ class Venue:
         self.rows = [(time, f"{number}") for number, time in enumerate(sorted(times))]
         self.size, self.newest_first, self.asked = size, newest_first, 0
 
-    async def by_edge(self, cursor: Cursor) -> Fetched:
+    async def by_edge(self, cursor: Cursor) -> FetchedPage:
         self.asked += 1
         if self.newest_first:
             found = [one for one in reversed(self.rows) if cursor.start <= one[0] <= cursor.at]
         else:
             found = [one for one in self.rows if cursor.at <= one[0] < cursor.end]
-        return Fetched([row(*one) for one in found[: self.size]], len(found) <= self.size)
+        return FetchedPage([row(*one) for one in found[: self.size]], len(found) <= self.size)
 
-    async def by_span(self, cursor: Cursor) -> Fetched:
+    async def by_span(self, cursor: Cursor) -> FetchedPage:
         self.asked += 1
         if self.newest_first:
             reached = max(cursor.at - self.size, cursor.start - 1)
@@ -44,7 +44,7 @@ class Venue:
         else:
             reached = min(cursor.at + self.size, cursor.end)
             found = [one for one in self.rows if cursor.at <= one[0] < reached]
-        return Fetched([row(*one) for one in found], False, reached)
+        return FetchedPage([row(*one) for one in found], False, reached)
 
     def within(self, window: Window) -> list[str]:
         keys = [key for time, key in self.rows if window.start <= time < window.end]
@@ -111,43 +111,43 @@ def begun(at: int = 10, seen: tuple[str, ...] = (), **fields: object) -> Cursor:
 @pytest.mark.parametrize(
     ("cursor", "fetched", "cause"),
     [
-        (begun(), Fetched([row(9)], True), "outside"),
-        (begun(), Fetched([row(20)], True), "outside"),
-        (begun(), Fetched([row(12), row(11)], True), "behind"),
-        (begun(12), Fetched([row(11)], True), "behind"),
-        (begun(), Fetched([row(12, "a"), row(12, "a")], True), "twice"),
-        (begun(), Fetched([], False), "no new row"),
-        (begun(12, ("a",)), Fetched([row(12, "a")], False), "no new row"),
-        (begun(12), Fetched([], False, reached=12), "no way forward"),
-        (begun(12), Fetched([row(15)], False, reached=15), "beyond"),
+        (begun(), FetchedPage([row(9)], True), "outside"),
+        (begun(), FetchedPage([row(20)], True), "outside"),
+        (begun(), FetchedPage([row(12), row(11)], True), "behind"),
+        (begun(12), FetchedPage([row(11)], True), "behind"),
+        (begun(), FetchedPage([row(12, "a"), row(12, "a")], True), "twice"),
+        (begun(), FetchedPage([], False), "no new row"),
+        (begun(12, ("a",)), FetchedPage([row(12, "a")], False), "no new row"),
+        (begun(12), FetchedPage([], False, reached=12), "no way forward"),
+        (begun(12), FetchedPage([row(15)], False, reached=15), "beyond"),
     ],
 )
-def test_a_page_that_would_lose_or_repeat_rows_is_refused(cursor: Cursor, fetched: Fetched, cause: str) -> None:
+def test_a_page_that_would_lose_or_repeat_rows_is_refused(cursor: Cursor, fetched: FetchedPage, cause: str) -> None:
     with pytest.raises(BadPage, match=cause) as caught:
-        advanced(cursor, fetched)
+        next_page(cursor, fetched)
     assert caught.value.about == ABOUT
 
 
 @pytest.mark.parametrize(
     ("fetched", "cause"),
     [
-        (Fetched([row(12), row(13)], True), "behind"),
-        (Fetched([row(19)], True), "behind"),
-        (Fetched([], False, reached=15), "no way forward"),
-        (Fetched([row(12)], False, reached=12), "beyond"),
+        (FetchedPage([row(12), row(13)], True), "behind"),
+        (FetchedPage([row(19)], True), "behind"),
+        (FetchedPage([], False, reached=15), "no way forward"),
+        (FetchedPage([row(12)], False, reached=12), "beyond"),
     ],
 )
-def test_pages_of_the_newest_first_are_held_against_the_same_rules(fetched: Fetched, cause: str) -> None:
+def test_pages_of_the_newest_first_are_held_against_the_same_rules(fetched: FetchedPage, cause: str) -> None:
     with pytest.raises(BadPage, match=cause):
-        advanced(begun(15), fetched, newest_first=True)
+        next_page(begun(15), fetched, newest_first=True)
 
 
 def test_rows_of_the_edge_are_remembered_as_long_as_it_is_the_edge() -> None:
-    first = advanced(begun(), Fetched([row(11), row(12, "a")], False))
+    first = next_page(begun(), FetchedPage([row(11), row(12, "a")], False))
     assert (first.cursor.at, first.cursor.seen) == (12, ("a",))
-    second = advanced(first.cursor, Fetched([row(12, "a"), row(12, "b")], False))
+    second = next_page(first.cursor, FetchedPage([row(12, "a"), row(12, "b")], False))
     assert (keys([second]), second.cursor.seen) == (["b"], ("a", "b"))
-    third = advanced(second.cursor, Fetched([row(12, "a"), row(12, "b"), row(13, "c")], False))
+    third = next_page(second.cursor, FetchedPage([row(12, "a"), row(12, "b"), row(13, "c")], False))
     assert (keys([third]), third.cursor.at, third.cursor.seen) == (["c"], 13, ("c",))
 
 
@@ -170,7 +170,7 @@ def test_an_error_of_the_venue_leaves_the_cursor_of_the_last_page() -> None:
     venue = Venue([11, 12, 13, 14], 2)
     answers: list[Callable[[Cursor], object]] = []
 
-    async def failing(cursor: Cursor) -> Fetched:
+    async def failing(cursor: Cursor) -> FetchedPage:
         if venue.asked == 1 and not answers:
             answers.append(repr)
             raise OSError("away")

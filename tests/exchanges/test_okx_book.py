@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from marketdata_assets.exchanges.books import Book, BookState
 from marketdata_assets.exchanges.okx.book import checksum
 from marketdata_assets.exchanges.okx.feed import OkxFeed
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome
-from marketdata_assets.exchanges.records import Gap, OrderBook
+from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, OrderBook, Outcome
 
 KEY = "books:ABC-USDT"
 ARG = {"channel": "books", "instId": "ABC-USDT"}
@@ -231,10 +230,10 @@ def test_update_before_any_snapshot_is_dropped_and_a_subscription_wanted() -> No
     assert isinstance(outcome, Control)
     assert outcome.kind == "ignored"
     assert (listener.state.status, listener.state.dropped) == ("waiting", 1)
-    want = listener.feed.wants[KEY]
+    want = listener.feed.resync_requests[KEY]
     assert (want.instrument, want.stream, want.how) == ("ABC-USDT", "books", "subscription")
     listener.push(_message([["100", "1", "0", "1"]], "snapshot", seqId=13, prevSeqId=-1))
-    assert listener.feed.wants == {}
+    assert listener.feed.resync_requests == {}
 
 
 @pytest.mark.parametrize("row", [["x", "1", "0", "1"], ["100", "", "0", "1"], ["100"], ["100", 5, "0", "1"], "100"])
@@ -244,7 +243,7 @@ def test_message_that_cannot_be_read_takes_its_book_out_of_use(row: Any) -> None
     made = listener.push(_message([row], "update", seqId=12, prevSeqId=10))
     assert [type(one) for one in made] == [DeadLetter, Gap]
     assert listener.believes() is None
-    assert KEY in listener.feed.wants
+    assert KEY in listener.feed.resync_requests
 
 
 @pytest.mark.parametrize("far", ["0.100000000000000000001", "12345678901234567.5"])
@@ -309,10 +308,10 @@ def _follow(stream: Stream, listener: Listener, order: Sequence[int]) -> None:
 def _heals(stream: Stream, listener: Listener) -> None:
     """A new subscription makes the book whole again, and says of the gap when that was."""
     open_gaps = [gap for gap in listener.gaps if gap.healed_at is None]
-    assert (KEY in listener.feed.wants) == (listener.believes() is None)
+    assert (KEY in listener.feed.resync_requests) == (listener.believes() is None)
     made = listener.push(stream.snapshot(len(stream.truth) - 1))
     assert listener.believes() == stream.truth[-1]
-    assert listener.feed.wants == {}
+    assert listener.feed.resync_requests == {}
     healed = [one for one in made if isinstance(one, Gap)]
     assert [(gap.cause, gap.ts_from) for gap in healed] == [(gap.cause, gap.ts_from) for gap in open_gaps]
     assert all(gap.healed_at and gap.healed_at > gap.ts_to for gap in healed)

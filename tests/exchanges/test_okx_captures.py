@@ -12,8 +12,7 @@ import pytest
 from okx_captures import BOOKS_2022, CONN_A, CONN_B, FOLDER, Heard, heard
 
 from marketdata_assets.exchanges.okx.feed import OkxFeed
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import Gap, OrderBook, Trade
+from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, OrderBook, Outcome, Trade, VenueError
 
 CAPTURES = (CONN_A, CONN_B, BOOKS_2022)
 
@@ -34,7 +33,7 @@ def test_books_end_as_expected(fixtures: Path, expected: dict[str, Any], name: s
     feed, outcomes = replayed(heard(fixtures, name))
     assert not [one for one in outcomes if isinstance(one, (Gap, DeadLetter, VenueError))]
     assert feed.books.keys() == expected[name]["books"].keys()
-    assert feed.wants == {}
+    assert feed.resync_requests == {}
     for key, book in expected[name]["books"].items():
         state, final = feed.books[key], book["final"]
         assert (state.status, state.gaps, state.dropped) == ("live", 0, 0)
@@ -108,7 +107,7 @@ def test_a_size_that_is_spelled_in_another_way_is_found_at_once(fixtures: Path, 
     assert [state.checksum_bad for state in broken] == [1]
     (gap,) = [one for one in outcomes if isinstance(one, Gap)]
     assert (gap.cause, gap.ts_to, gap.instrument) == ("checksum", messages[at].ts_recv, broken[0].instrument.name)
-    assert [want.instrument for want in feed.wants.values()] == [gap.instrument]
+    assert [want.instrument for want in feed.resync_requests.values()] == [gap.instrument]
     after = [one for one in outcomes if isinstance(one, OrderBook) and one.instrument == gap.instrument]
     assert max(one.ts_recv for one in after) < gap.ts_to  # nothing more of this book, and the others go on
     assert max(one.ts_recv for one in outcomes if isinstance(one, OrderBook)) == messages[-1].ts_recv

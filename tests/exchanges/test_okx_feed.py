@@ -9,8 +9,17 @@ from bench.fuzzing import examples
 from marketdata_assets.exchanges import okx
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx.feed import OkxFeed
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import Gap, Kline, OrderBook, Ticker, Trade
+from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
+    Gap,
+    Kline,
+    OrderBook,
+    Outcome,
+    Ticker,
+    Trade,
+    VenueError,
+)
 
 RECV = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -273,13 +282,13 @@ def test_new_socket_puts_the_books_on_it_in_doubt(feed: OkxFeed) -> None:
         RECV,
         RECV + 5,
     )
-    assert feed.wants.keys() == {"books:ABC-USDT"}
+    assert feed.resync_requests.keys() == {"books:ABC-USDT"}
     assert feed.reopened(RECV + 6, connection=1) == []
     record, healed = feed.push(message("books", BOOK), RECV + 9, connection=1)
     assert isinstance(record, OrderBook)
     assert isinstance(healed, Gap)
     assert healed.healed_at == RECV + 9
-    assert feed.wants == {}
+    assert feed.resync_requests == {}
 
 
 def test_second_connection_takes_the_book_over_with_a_snapshot(feed: OkxFeed) -> None:

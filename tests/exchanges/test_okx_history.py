@@ -12,11 +12,11 @@ from okx_server import LISTED, PAGE, Happened, OkxServer
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RestRefused, UnknownInstrument
-from marketdata_assets.exchanges.history import Cursor, Page, Window
 from marketdata_assets.exchanges.okx.history import BARS, OkxHistory, error_of, limits
 from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
+from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 
 START = 1_700_006_400_000  # ms, on an hour
 MINUTE, HOUR = 60_000, 3_600_000

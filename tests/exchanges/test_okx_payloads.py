@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 
 from marketdata_assets.exchanges.okx.feed import OkxFeed
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
 from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
     FundingRate,
     Gap,
     Kline,
     Liquidation,
     OpenInterest,
     OrderBook,
+    Outcome,
     Ticker,
     Trade,
+    VenueError,
 )
 
 MS = 1_000_000

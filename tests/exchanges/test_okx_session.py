@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.okx import session
 from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.okx.session import Session
 from marketdata_assets.exchanges.okx.wire import Arg
-from marketdata_assets.exchanges.outcomes import Control
-from marketdata_assets.exchanges.records import Liquidation, Trade
-from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.exchanges.records import Control, Liquidation, Trade
 
 FORCED = "liquidation-orders"
 
@@ -71,7 +70,7 @@ def test_channel_longer_than_a_request_is_an_error() -> None:
 
 
 def test_wanted_book_is_subscribed_to_again() -> None:
-    request = session.resubscription(Want("ABC-USDT", "books", "subscription", 1))
+    request = session.resubscription(ResyncRequest("ABC-USDT", "books", "subscription", 1))
     assert json.loads(request) == {"op": "subscribe", "args": [{"channel": "books", "instId": "ABC-USDT"}]}
 
 

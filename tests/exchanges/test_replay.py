@@ -15,11 +15,10 @@ from capture_faults import Levels, Recording, changed, gaps_of, outcomes, replay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
-from marketdata_assets.exchanges.outcomes import DeadLetter
-from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+from marketdata_assets.exchanges.records import DeadLetter, Gap, Level, OrderBook
 from marketdata_assets.exchanges.replay import Replay, feed_of, replay
 
 SPOT = "binance-spot/capture/2021-10-11_4sym_31s.ndjson"

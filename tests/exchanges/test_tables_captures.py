@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from marketdata_assets.exchanges.captures.entry import Entry
+from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.captures import CapturesReport, load_captures

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.exchanges.numbers import is_decimal
+from marketdata_assets.exchanges.decimals import is_decimal
 from marketdata_assets.exchanges.tables import rows, schema
 from marketdata_assets.exchanges.tables.schema import Table
 

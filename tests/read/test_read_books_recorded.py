@@ -10,7 +10,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets import read
-from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, OrderBook
 from marketdata_assets.exchanges.replay import feed_of
 from marketdata_assets.exchanges.tables import rows

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
-from marketdata_assets.exchanges.binance import answers
+from marketdata_assets.exchanges.binance import rest as answers
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import WEIGHTS, limits
 from marketdata_assets.exchanges.binance.instruments import VENUE
@@ -18,11 +18,10 @@ from marketdata_assets.exchanges.binance.session import (
     stream_name,
     url_of,
 )
+from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.outcomes import Control, Outcome, VenueError
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.wants import Want
 from marketdata_assets.http_client import RetryPolicy
 
 BEGIN = b'{"stream":"'
@@ -148,7 +147,7 @@ class BinanceSpeaker:
     def name_of(self, key: bytes) -> str:
         return key[len(BEGIN) : -1].decode("latin1") if key.startswith(BEGIN) else ""
 
-    def book_key(self, want: Want) -> str:
+    def book_key(self, want: ResyncRequest) -> str:
         return stream_name("depth", want.instrument, BOOK_SPEED)
 
     def listings(self) -> list[Request]:

@@ -4,16 +4,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
+from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.deribit import session
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.deribit.history import LISTS, limits
 from marketdata_assets.exchanges.deribit.rest import error_of
 from marketdata_assets.exchanges.deribit.wire import VENUE
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.outcomes import Control, Outcome, VenueError
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.wants import Want
 from marketdata_assets.http_client import RetryPolicy
 
 SPEED = "100ms"
@@ -133,7 +132,7 @@ class DeribitSpeaker:
     def name_of(self, key: bytes) -> str:
         return key.decode("latin1")
 
-    def book_key(self, want: Want) -> str:
+    def book_key(self, want: ResyncRequest) -> str:
         return want.stream
 
     def listings(self) -> list[Request]:

@@ -15,10 +15,18 @@ from marketdata_assets.collector.connections.socket import Socket
 from marketdata_assets.collector.connections.speaking import Feed, Speaker, Subscription
 from marketdata_assets.collector.connections.timing import Timing
 from marketdata_assets.collector.items import TAGS as TYPES
-from marketdata_assets.exchanges.captures.entry import Entry
+from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.outcomes import DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import AnyRecord, Gap, Liquidation, OrderBook, Trade
+from marketdata_assets.exchanges.records import (
+    AnyRecord,
+    DeadLetter,
+    Gap,
+    Liquidation,
+    OrderBook,
+    Outcome,
+    Trade,
+    VenueError,
+)
 
 NS = 1_000_000_000
 

@@ -23,7 +23,7 @@ from marketdata_assets.collector.connections.speaking import AskFor, Request, Sp
 from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.connections.symbols import resolve
 from marketdata_assets.collector.connections.timing import Timing
-from marketdata_assets.exchanges.captures.entry import Entry
+from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import OrderBook
 from marketdata_assets.exchanges.rest import Rest
@@ -159,7 +159,7 @@ class Market:
             intake.venue_errors,
             intake.repeats.dropped,
             intake.gaps,
-            sum(want.instrument in names for want in self.feed.wants.values()),
+            sum(want.instrument in names for want in self.feed.resync_requests.values()),
             tuple(one.state() for one in self._connections),
             views.subscriptions(self._connections),
             views.books(self.feed.books.values(), names),

@@ -10,7 +10,7 @@ from marketdata_assets.collector.connections.jobs import NO_ANSWER
 from marketdata_assets.collector.connections.socket import Socket
 from marketdata_assets.collector.connections.speaking import AskFor, Feed, Request, Speaker
 from marketdata_assets.collector.connections.timing import Timing
-from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.exchanges.books import ResyncRequest
 
 AT_ONCE = 4
 """Snapshots under way."""
@@ -18,7 +18,7 @@ AT_ONCE = 4
 
 @dataclass(eq=False)
 class Mending:
-    """Looks after the wants of one feed. `ask` sends a request and gives its answer to the feed."""
+    """Serves the resync requests of one feed. `ask` sends a request and gives its answer to the feed."""
 
     speaker: Speaker
     feed: Feed
@@ -41,11 +41,11 @@ class Mending:
 
     def look(self, now: int) -> None:
         """See which books want something, and whether it is time for that; ns."""
-        wants, anew = self.feed.wants, dict[Socket, list[str]]()
-        for gone in self._tried.keys() - wants.keys():
+        requests, anew = self.feed.resync_requests, dict[Socket, list[str]]()
+        for gone in self._tried.keys() - requests.keys():
             if now - self._tried[gone] > self.timing.snapshot * NS:
                 del self._tried[gone]
-        for name, want in list(wants.items()):
+        for name, want in list(requests.items()):
             connection = self.find(self.speaker.book_key(want))
             if connection is None or connection.socket is None or connection.socket.over:
                 continue
@@ -57,7 +57,7 @@ class Mending:
         for socket, keys in anew.items():
             socket.again(keys)
 
-    def _snapshot(self, name: str, want: Want, ask_for: AskFor, socket: Socket, now: int) -> None:
+    def _snapshot(self, name: str, want: ResyncRequest, ask_for: AskFor, socket: Socket, now: int) -> None:
         """A snapshot is of use once diffs come that it can meet."""
         key = self.speaker.book_key(want)
         if name in self._under_way or len(self._under_way) >= AT_ONCE:
@@ -79,7 +79,7 @@ class Mending:
         except NO_ANSWER as error:
             self.last_error = str(error)[:300]
 
-    def _due(self, name: str, want: Want, socket: Socket, now: int) -> bool:
+    def _due(self, name: str, want: ResyncRequest, socket: Socket, now: int) -> bool:
         """Whether a subscription is of no use any more: it is confirmed and older than the want, or brought nothing."""
         key = self.speaker.book_key(want)
         asked = socket.asked.get(key)

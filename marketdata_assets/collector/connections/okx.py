@@ -7,16 +7,14 @@ from pathlib import Path
 import msgspec
 
 from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
+from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
-from marketdata_assets.exchanges.okx.control import UNSUBSCRIBED
 from marketdata_assets.exchanges.okx.feed import API, OkxFeed
 from marketdata_assets.exchanges.okx.history import BARS, URL, error_of, limits
-from marketdata_assets.exchanges.okx.wire import VENUE, Arg, envelope
-from marketdata_assets.exchanges.outcomes import Control, Outcome, VenueError
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.okx.wire import UNSUBSCRIBED, VENUE, Arg, envelope
+from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.wants import Want
 from marketdata_assets.http_client import RetryPolicy
 
 OF_A_MARKET = "liquidation-orders"
@@ -161,7 +159,7 @@ class OkxSpeaker:
     def name_of(self, key: bytes) -> str:
         return _name_of(key)
 
-    def book_key(self, want: Want) -> str:
+    def book_key(self, want: ResyncRequest) -> str:
         return str(Arg(want.stream, want.instrument))
 
     def listings(self) -> list[Request]:

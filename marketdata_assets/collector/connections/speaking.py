@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.books import BookState, ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome
 from marketdata_assets.exchanges.rest import Rest
-from marketdata_assets.exchanges.wants import Want
 from marketdata_assets.http_client import RetryPolicy
 
 DATA_TYPES = ("trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation")
@@ -99,7 +97,7 @@ class Feed(Protocol):
     """What a market needs of a venue's feed."""
 
     books: dict[str, BookState]
-    wants: dict[str, Want]
+    resync_requests: dict[str, ResyncRequest]
 
     @property
     def instruments(self) -> Instruments: ...
@@ -145,7 +143,7 @@ class Speaker(Protocol):
         """The key of the subscription that `key_of` found; "" when there is none."""
         ...
 
-    def book_key(self, want: Want) -> str:
+    def book_key(self, want: ResyncRequest) -> str:
         """The key of the subscription that brings a book."""
         ...
 

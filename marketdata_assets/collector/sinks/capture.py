@@ -16,7 +16,7 @@ from marketdata_assets.collector.finishing import to_its_end
 from marketdata_assets.collector.items import Item
 from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.sink import SinkState
-from marketdata_assets.exchanges.captures.entry import ENTRY, Entry
+from marketdata_assets.exchanges.captures.native_format import ENTRY, Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.records import Exchange, MarketType
 

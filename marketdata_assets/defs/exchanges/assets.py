@@ -117,7 +117,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         """Holes in the streams that began on a day, by receive time: what the feeds saw, and what the numbers of
         trades show. Missing trades are fetched from the venue's history and inserted, which heals the gap; what no
         history has stays open."""
-        from marketdata_assets.exchanges.tables.healing import close
+        from marketdata_assets.exchanges.tables.gap_backfill import close
 
         hosts = exchanges.hosts() if config.fetch else None
         with refusals(), clickhouse.client() as client:

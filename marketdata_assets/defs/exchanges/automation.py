@@ -87,7 +87,7 @@ def exchange_hourly(
     context: dg.ScheduleEvaluationContext, clickhouse: ClickHouse
 ) -> list[dg.RunRequest] | dg.SkipReason:
     from marketdata_assets.exchanges.tables import status
-    from marketdata_assets.exchanges.tables.healing import SETTLED_NS
+    from marketdata_assets.exchanges.tables.gap_backfill import SETTLED_NS
 
     window = days.window()
     with clickhouse.client() as client:

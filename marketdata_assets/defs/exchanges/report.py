@@ -17,7 +17,7 @@ from marketdata_assets.defs.tables import markdown_table
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from marketdata_assets.exchanges.tables.healing import DayGaps
+    from marketdata_assets.exchanges.tables.gap_backfill import DayGaps
     from marketdata_assets.exchanges.tables.ohlcv import DayReport
 
 TABLES = {

@@ -9,10 +9,26 @@ from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges.binance import answers, diffs, parse, wire
-from marketdata_assets.exchanges.binance.diffs import Reader, reader
-from marketdata_assets.exchanges.binance.facts import Facts, Known
-from marketdata_assets.exchanges.binance.forms import (
+from marketdata_assets.exchanges.binance import parse, rest, wire
+from marketdata_assets.exchanges.binance.book import MarketBooks
+from marketdata_assets.exchanges.binance.event_types import (
+    IGNORED,
+    Envelope,
+    EventType,
+    Parser,
+    Reader,
+    decode_envelope,
+    decode_list,
+    diff_reader,
+    event_types,
+    futures_diff,
+    is_partial_depth,
+    spot_diff,
+    symbol_of,
+)
+from marketdata_assets.exchanges.binance.instrument_context import InstrumentContext, InstrumentContexts
+from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
+from marketdata_assets.exchanges.binance.templates import (
     FORM,
     KEPT_FORMS,
     LATEST_SECOND,
@@ -20,25 +36,11 @@ from marketdata_assets.exchanges.binance.forms import (
     SECOND,
     AggTrades,
     Read,
-    read_as,
-)
-from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
-from marketdata_assets.exchanges.binance.market_books import MarketBooks
-from marketdata_assets.exchanges.binance.shapes import (
-    IGNORED,
-    Look,
-    Parser,
-    Shape,
-    few_levels,
-    look,
-    several,
-    shapes,
-    symbol_of,
+    template_reader,
 )
 from marketdata_assets.exchanges.errors import BadMessage, ExchangesError
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome, VenueError
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, VenueError
 
 KEPT_STREAMS = 20_000
 """So many combined streams are known at sight; a connection has 1024 at most."""
@@ -56,13 +58,13 @@ _BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticErr
 _STREAM = b'{"stream":"'
 _DIFF = b'{"e":"depthUpdate"'
 
-_depth = msgspec.json.Decoder(answers.Depth).decode
-_interest = msgspec.json.Decoder(answers.Interest).decode
+_depth = msgspec.json.Decoder(rest.Depth).decode
+_interest = msgspec.json.Decoder(rest.Interest).decode
 _exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
 
 
 class BinanceFeed:
-    """The messages of one market, over any number of sockets. `books`, `chains` and `wants` are by its instrument."""
+    """The messages of one market, over any number of sockets. `books`, `chains`, `resync_requests`: by instrument."""
 
     def __init__(
         self,
@@ -74,24 +76,28 @@ class BinanceFeed:
     ) -> None:
         self.market_type = market_type
         self.instruments = BinanceInstruments(market_type, instruments, strict=strict)
-        self._known = Known(self.instruments)
+        self._known = InstrumentContexts(self.instruments)
         self._market = MarketBooks(self._known, keep=books and market_type != "option")
-        self.books, self.chains, self.wants = self._market.states, self._market.chains, self._market.wants
-        self._shapes = shapes(market_type)
-        self._take: dict[type, Callable[[Any, Facts, int, int], list[Outcome]]] = {
+        self.books, self.chains, self.resync_requests = (
+            self._market.states,
+            self._market.chains,
+            self._market.resync_requests,
+        )
+        self._event_types = event_types(market_type)
+        self._take: dict[type, Callable[[Any, InstrumentContext, int, int], list[Outcome]]] = {
             wire.SpotBookTicker: self._best,
             wire.BookTicker: self._best,
             wire.SpotDepth: self._spot_depth,
             wire.FuturesDepth: self._futures_depth,
-            wire.OptionDepth: self._few_levels,
+            wire.OptionDepth: self._partial_depth,
         }
         self._bare: dict[bytes, Route] = {
-            f'e":"{name}"'.encode()[:NAMED]: (one.bare, one.parser) for name, one in self._shapes.items() if name
+            f'e":"{name}"'.encode()[:NAMED]: (one.bare, one.parser) for name, one in self._event_types.items() if name
         }
         self._wrapped: dict[bytes, Route] = {}
         self._diffs: dict[bytes, Reader] = {}
         if self._market.keep:
-            self._diffs[_DIFF] = reader(market_type, wrapped=False)
+            self._diffs[_DIFF] = diff_reader(market_type, wrapped=False)
         self._agg_trades: dict[bytes, AggTrades] = {}
         self._forms: dict[bytes, Read] = {}
         self._second: tuple[str, int] = "", 0  # the one of the last aggregate trade, and its ns
@@ -132,10 +138,10 @@ class BinanceFeed:
         return made
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        """What becomes of the answer to a request for `url`; "" where only its shape says what it is. Never raises."""
+        """What becomes of the answer to a request for `url`; "" where only its fields say what it is. Never raises."""
         try:
-            wrong = answers.failure(raw)
-            return [wrong] if wrong else self._answered(answers.asked(url), raw, ts_recv)
+            wrong = rest.failure(raw)
+            return [wrong] if wrong else self._answered(rest.asked(url), raw, ts_recv)
         except _BROKEN_BYTES as error:
             return [_dead_letter(raw, error, ts_recv)]
 
@@ -150,7 +156,7 @@ class BinanceFeed:
     def stream_of(self, raw: bytes) -> str:
         """The stream of a message without its instrument, as `depth@100ms`, or the name of its event, for counting."""
         try:
-            seen = look(raw)
+            seen = decode_envelope(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return "unknown"
         if seen.stream is not None:
@@ -181,18 +187,18 @@ class BinanceFeed:
     def _looked_at(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that is not known by how it begins."""
         if self.market_type == "spot" and raw.startswith(b'{"u":'):
-            best: wire.SpotBookTicker = self._shapes[""].bare(raw)
+            best: wire.SpotBookTicker = self._event_types[""].bare(raw)
             self._form(raw, best, self._known[best.s])
             return self._best(best, self._known[best.s], ts_recv, connection)
         if raw[:1] == b"[":
-            return [made for one in several(raw) for made in self._inside(bytes(one), "", ts_recv, connection)]
-        seen = look(raw)
+            return [made for one in decode_list(raw) for made in self._inside(bytes(one), "", ts_recv, connection)]
+        seen = decode_envelope(raw)
         if seen.stream is None:
             return self._inside(raw, "", ts_recv, connection)
         data = bytes(seen.data)
         if data[:1] == b"[":
             return [
-                made for one in several(data) for made in self._inside(bytes(one), seen.stream, ts_recv, connection)
+                made for one in decode_list(data) for made in self._inside(bytes(one), seen.stream, ts_recv, connection)
             ]
         made = self._inside(data, seen.stream, ts_recv, connection)
         self._learn(raw, data, seen.stream)
@@ -201,35 +207,35 @@ class BinanceFeed:
     def _learn(self, raw: bytes, data: bytes, stream: str) -> None:
         """Know the next message of this stream at sight."""
         begin = raw.partition(b",")[0]
-        shape = self._shape(look(data))
+        event_type = self._event_type(decode_envelope(data))
         known = len(self._wrapped) + len(self._diffs) >= KEPT_STREAMS
-        if shape is None or known or few_levels(stream) or not begin.startswith(_STREAM):
+        if event_type is None or known or is_partial_depth(stream) or not begin.startswith(_STREAM):
             return
-        if self._market.keep and shape is self._shapes.get("depthUpdate"):
-            self._diffs[begin] = reader(self.market_type, wrapped=True)
+        if self._market.keep and event_type is self._event_types.get("depthUpdate"):
+            self._diffs[begin] = diff_reader(self.market_type, wrapped=True)
         else:
-            self._wrapped[begin] = (shape.wrapped, shape.parser)
+            self._wrapped[begin] = (event_type.wrapped, event_type.parser)
 
-    def _shape(self, seen: Look) -> Shape | None:
-        """The shape of an event; of none, the one that has the update of a book is spot's best prices."""
+    def _event_type(self, seen: Envelope) -> EventType | None:
+        """The event_type of an event; of none, the one that has the update of a book is spot's best prices."""
         name = "" if seen.e is None and seen.u is not None else seen.e
-        return None if name is None else self._shapes.get(name)
+        return None if name is None else self._event_types.get(name)
 
     def _inside(self, data: bytes, stream: str, ts_recv: int, connection: int) -> list[Outcome]:
         """One event, or what is none."""
-        seen = look(data)
-        shape = self._shape(seen)
-        if shape is None:
+        seen = decode_envelope(data)
+        event_type = self._event_type(seen)
+        if event_type is None:
             return self._no_event(seen, data, stream, ts_recv)
-        event = shape.bare(data)
+        event = event_type.bare(data)
         one = self._known[event.s]
-        if shape.parser:
-            return [shape.parser(event, one, ts_recv)]
-        if isinstance(event, wire.FuturesDepth) and few_levels(stream):
-            return self._few_levels(event, one, ts_recv, connection)
+        if event_type.parser:
+            return [event_type.parser(event, one, ts_recv)]
+        if isinstance(event, wire.FuturesDepth) and is_partial_depth(stream):
+            return self._partial_depth(event, one, ts_recv, connection)
         return self._take[type(event)](event, one, ts_recv, connection)
 
-    def _no_event(self, seen: Look, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
+    def _no_event(self, seen: Envelope, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
         """A control message, an answer over the socket, or what a recorder put among the messages."""
         if seen.e in IGNORED:
             return [Control("ignored", seen.e)]
@@ -238,13 +244,13 @@ class BinanceFeed:
         if seen.e is not None:
             raise BadMessage(VENUE, f"the event {seen.e[:40]!r} is not known")
         if seen.error or seen.code is not None:
-            said = seen.error or answers.Failure(seen.code or 0, seen.msg)
-            return [VenueError(said.code, said.msg, rate_limited=said.code == answers.TOO_MANY_REQUESTS)]
+            said = seen.error or rest.Failure(seen.code or 0, seen.msg)
+            return [VenueError(said.code, said.msg, rate_limited=said.code == rest.TOO_MANY_REQUESTS)]
         if seen.lastUpdateId is not None:
             return self._levels(data, stream, ts_recv)
         if seen.openInterest is not None:
             interest = _interest(data)
-            return [answers.open_interest(interest, self._known[interest.symbol], ts_recv)]
+            return [rest.open_interest(interest, self._known[interest.symbol], ts_recv)]
         if seen.id is not None:
             return [Control("ack", str(seen.id))]
         raise BadMessage(VENUE, "it is neither an event nor an answer")
@@ -252,35 +258,41 @@ class BinanceFeed:
     def _levels(self, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
         """Levels that do not say of what: the best ones of a stream, or a snapshot that was recorded with it."""
         symbol = symbol_of(stream)
-        if not few_levels(stream):
+        if not is_partial_depth(stream):
             return self._snapshot(data, symbol, ts_recv)
         found = _depth(data)
         return [parse.best_levels(self._known[symbol], found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
 
-    def _best(self, event: wire.BookTicker | wire.SpotBookTicker, one: Facts, ts_recv: int, _: int) -> list[Outcome]:
-        return self._market.told(parse.book_ticker(event, one, ts_recv))
+    def _best(
+        self, event: wire.BookTicker | wire.SpotBookTicker, context: InstrumentContext, ts_recv: int, _: int
+    ) -> list[Outcome]:
+        return self._market.told(parse.book_ticker(event, context, ts_recv))
 
-    def _form(self, raw: bytes, event: Any, one: Facts) -> None:
+    def _form(self, raw: bytes, event: Any, context: InstrumentContext) -> None:
         """Know messages of this form from here on."""
         no_trade = isinstance(event, wire.FuturesTrade) and event.X == "NA"
         if no_trade or len(self._agg_trades) + len(self._forms) >= KEPT_FORMS:
             return
-        told = read_as(event, one, raw.decode(), self._market.told)
+        told = template_reader(event, context, raw.decode(), self._market.told)
         if isinstance(told, tuple):
             self._agg_trades[raw.translate(FORM)] = told
         elif told:
             self._forms[raw.translate(FORM)] = told
 
-    def _spot_depth(self, event: wire.SpotDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
-        return self._market.changed(one.one.name, diffs.spot(event, ts_recv), connection)
-
-    def _futures_depth(self, event: wire.FuturesDepth, one: Facts, ts_recv: int, connection: int) -> list[Outcome]:
-        return self._market.changed(one.one.name, diffs.futures(event, ts_recv), connection)
-
-    def _few_levels(
-        self, event: wire.OptionDepth | wire.FuturesDepth, one: Facts, ts_recv: int, _: int
+    def _spot_depth(
+        self, event: wire.SpotDepth, context: InstrumentContext, ts_recv: int, connection: int
     ) -> list[Outcome]:
-        return [parse.best_levels(one, event.T, ts_recv, event.b, event.a, event.u)]
+        return self._market.changed(context.instrument.name, spot_diff(event, ts_recv), connection)
+
+    def _futures_depth(
+        self, event: wire.FuturesDepth, context: InstrumentContext, ts_recv: int, connection: int
+    ) -> list[Outcome]:
+        return self._market.changed(context.instrument.name, futures_diff(event, ts_recv), connection)
+
+    def _partial_depth(
+        self, event: wire.OptionDepth | wire.FuturesDepth, context: InstrumentContext, ts_recv: int, _: int
+    ) -> list[Outcome]:
+        return [parse.best_levels(context, event.T, ts_recv, event.b, event.a, event.u)]
 
     def _snapshot(self, raw: bytes, symbol: str, ts_recv: int) -> list[Outcome]:
         """The book of an instrument.
@@ -293,7 +305,7 @@ class BinanceFeed:
         """
         return self._market.snapshot(_depth(raw), symbol, ts_recv)
 
-    def _answered(self, to: answers.Asked, raw: bytes, ts_recv: int) -> list[Outcome]:
+    def _answered(self, to: rest.Asked, raw: bytes, ts_recv: int) -> list[Outcome]:
         if to.what in ("depth", ""):
             return self._snapshot(raw, to.symbol, ts_recv)
         if to.what == "exchangeInfo":
@@ -305,7 +317,7 @@ class BinanceFeed:
             return [Control("notice", f"{len(listed)} instruments")]
         if to.what in ("ping", "time"):
             return [Control("pong", to.what)]
-        return [*answers.records(to, raw, self._known, ts_recv)]
+        return [*rest.records(to, raw, self._known, ts_recv)]
 
 
 def _dead_letter(raw: bytes, error: Exception, ts_recv: int) -> DeadLetter:

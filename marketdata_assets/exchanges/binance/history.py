@@ -7,16 +7,24 @@ from pathlib import Path
 import msgspec
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.exchanges import numbered
-from marketdata_assets.exchanges.binance import answers
-from marketdata_assets.exchanges.binance.facts import NS, Known
+from marketdata_assets.exchanges.binance import rest as answers
+from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContexts
 from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, ExchangesError
-from marketdata_assets.exchanges.history import Cursor, Fetched, Page, Row, Window, walk
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Kline, MarketType, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
+from marketdata_assets.exchanges.rest_history import (
+    Cursor,
+    FetchedPage,
+    NumberedRow,
+    Page,
+    Row,
+    Window,
+    numbered_rows,
+    walk,
+)
 
 ROWS = 1000
 """The most rows of candles, trades and funding rates in one answer, on all markets."""
@@ -85,7 +93,7 @@ class BinanceHistory:
         self.market_type = market_type
         self.instruments = BinanceInstruments(market_type, known)
         self._client = client
-        self._known = Known(self.instruments)
+        self._known = InstrumentContexts(self.instruments)
         self._path = MARKETS[market_type].path
 
     async def listed(self) -> list[Instrument]:
@@ -127,59 +135,59 @@ class BinanceHistory:
         cursor = Cursor.begin(f"{VENUE} open interest {period} {instrument}", where)
         return walk(cursor, partial(self._past_interest, instrument, period))
 
-    async def _klines(self, instrument: str, interval: str, length: int, cursor: Cursor) -> Fetched:
+    async def _klines(self, instrument: str, interval: str, length: int, cursor: Cursor) -> FetchedPage:
         longest = LONGEST_SPAN if self.market_type == "inverse" else ROWS * length
         reached = min(cursor.at + min(ROWS * length, longest), cursor.end)
         if _between_two_milliseconds(cursor.at, reached):
-            return Fetched((), False, reached)
+            return FetchedPage((), False, reached)
         path = f"{self._path}/klines"
         answer = await self._span(path, cursor.at, reached, symbol=instrument, interval=interval, limit=ROWS)
         made = [one for one in self._read(cursor.about, answer) if isinstance(one, Kline)]
-        return Fetched([Row(one.open_time, str(one.open_time), (one,)) for one in made], False, reached)
+        return FetchedPage([Row(one.open_time, str(one.open_time), (one,)) for one in made], False, reached)
 
-    async def _trades(self, instrument: str, cursor: Cursor) -> Fetched:
-        """Pages go by time until the first trade, hour by hour as the venue wants it, and then by number."""
+    async def _trades(self, instrument: str, cursor: Cursor) -> FetchedPage:
+        """Pages go by time until the first trade, hour by hour as the venue resync_requests it, and then by number."""
         if cursor.token and not cursor.token.isdecimal():
             raise BadCursor(cursor.about, f"{cursor.token!r} is no number of a trade")
         path = f"{self._path}/aggTrades"
         reached = min(cursor.at + HOUR, cursor.end)
         if _between_two_milliseconds(cursor.at, reached):
-            return Fetched((), False, reached)
+            return FetchedPage((), False, reached)
         if cursor.token is None:
             answer = await self._span(path, cursor.at, reached, symbol=instrument, limit=ROWS)
         else:
             answer = await self._get(path, symbol=instrument, fromId=cursor.token, limit=ROWS)
         made = [one for one in self._read(cursor.about, answer) if isinstance(one, Trade)]
         if cursor.token is None and not made:
-            return Fetched((), False, reached)
-        found = [numbered.Numbered(int(one.trade_id), one.ts_event or 0, (one,)) for one in made]
+            return FetchedPage((), False, reached)
+        found = [NumberedRow(int(one.trade_id), one.ts_event or 0, (one,)) for one in made]
         inside = [one for one in found if one.time < cursor.end]
-        rows = numbered.rows(cursor, "aggTrades", self.instruments[instrument], inside)
+        rows = numbered_rows(cursor, "aggTrades", self.instruments[instrument], inside)
         by_number = cursor.token is not None
         done = len(inside) < len(found) or (by_number and len(found) < ROWS)
         token = str(inside[-1].number + 1) if inside else cursor.token
-        return Fetched(rows, done, token=token)
+        return FetchedPage(rows, done, token=token)
 
-    async def _funding(self, instrument: str, cursor: Cursor) -> Fetched:
+    async def _funding(self, instrument: str, cursor: Cursor) -> FetchedPage:
         if _between_two_milliseconds(cursor.at, cursor.end):
-            return Fetched((), True)
+            return FetchedPage((), True)
         path = f"{self._path}/fundingRate"
         answer = await self._span(path, cursor.at, cursor.end, lane=FUNDING_LANE, symbol=instrument, limit=ROWS)
         made = [one for one in self._read(cursor.about, answer) if isinstance(one, FundingRate)]
         rows = [Row(one.funding_time or 0, str(one.funding_time), (one,)) for one in made]
-        return Fetched(rows, len(rows) < ROWS)
+        return FetchedPage(rows, len(rows) < ROWS)
 
-    async def _past_interest(self, instrument: str, period: str, cursor: Cursor) -> Fetched:
+    async def _past_interest(self, instrument: str, period: str, cursor: Cursor) -> FetchedPage:
         reached = min(cursor.at + PAST_INTEREST * INTERVALS[period], cursor.end)
         if _between_two_milliseconds(cursor.at, reached):
-            return Fetched((), False, reached)
+            return FetchedPage((), False, reached)
         about = self._pair(instrument) if self.market_type == "inverse" else {"symbol": instrument}
         path = "/futures/data/openInterestHist"
         answer = await self._span(
             path, cursor.at, reached, lane=STATISTICS_LANE, **about, period=period, limit=PAST_INTEREST
         )
         made = [one for one in self._read(cursor.about, answer) if isinstance(one, OpenInterest)]
-        return Fetched([Row(one.ts_event or 0, str(one.ts_event), (one,)) for one in made], False, reached)
+        return FetchedPage([Row(one.ts_event or 0, str(one.ts_event), (one,)) for one in made], False, reached)
 
     def _pair(self, instrument: str) -> dict[str, str | int]:
         """COIN-M keeps open interest by pair and kind of contract; of dated futures the answer does not say which."""

@@ -3,19 +3,22 @@
 Which bytes are which event is the business of `feed`, and how diffs become a book that of `chain`.
 """
 
+from decimal import Decimal
+
 import msgspec
 
 from marketdata_assets.exchanges.binance import wire
-from marketdata_assets.exchanges.binance.chain import Diff
-from marketdata_assets.exchanges.binance.facts import NS, Facts
+from marketdata_assets.exchanges.binance.book import Diff
+from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext
 from marketdata_assets.exchanges.books import Book
-from marketdata_assets.exchanges.numbers import decimal, decimal_or_none
-from marketdata_assets.exchanges.outcomes import Control
+from marketdata_assets.exchanges.decimals import EXACT, decimal, decimal_or_none, plain
 from marketdata_assets.exchanges.records import (
+    Control,
     FundingRate,
     Kline,
     Level,
     Liquidation,
+    OpenInterest,
     OrderBook,
     Side,
     Ticker,
@@ -29,7 +32,7 @@ _plain = msgspec.json.Decoder(tuple[float, float]).decode
 """Two numbers; put between `-` and `e0`, only digits with a point among them are numbers. The fastest way to see it."""
 
 
-def trade(event: wire.Trade, one: Facts, ts_recv: int) -> Trade:
+def trade(event: wire.Trade, context: InstrumentContext, ts_recv: int) -> Trade:
     """One trade; `m` says that the buyer was the maker, so the taker sold.
 
         {"e": "trade", "E": 1700000000005, "s": "ABCUSDT", "t": 12345, "p": "1.2300", "q": "4.5",
@@ -37,19 +40,19 @@ def trade(event: wire.Trade, one: Facts, ts_recv: int) -> Trade:
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams
     """
-    make, price = one.trade, event.p
+    make, price = context.trade, event.p
     size: str | None = event.q
     contracts: str | None = None
     try:
         _plain(f"[-{price}e0,-{size}e0]")
     except msgspec.DecodeError:
         _unusual(price, event.q)
-    if not one.in_base:
-        size, contracts = one.sizes(event.q, price)
+    if not context.in_base:
+        size, contracts = context.sizes(event.q, price)
     return make(event.T * NS, ts_recv, str(event.t), price, size, contracts, "sell" if event.m else "buy")
 
 
-def futures_trade(event: wire.FuturesTrade, one: Facts, ts_recv: int) -> Trade | Control:
+def futures_trade(event: wire.FuturesTrade, context: InstrumentContext, ts_recv: int) -> Trade | Control:
     """On futures a trade, or what stands in the place of one that never was, of price and size 0.
 
         {"e": "trade", "E": 1700000000005, "T": 1700000000003, "s": "ABCUSDT", "t": 12345, "p": "0", "q": "0",
@@ -57,10 +60,10 @@ def futures_trade(event: wire.FuturesTrade, one: Facts, ts_recv: int) -> Trade |
 
     The stream is not documented; https://github.com/nkaz001/hftbacktest/issues/263 has the message.
     """
-    return _NO_TRADE if event.X == "NA" else trade(event, one, ts_recv)
+    return _NO_TRADE if event.X == "NA" else trade(event, context, ts_recv)
 
 
-def agg_trade(event: wire.AggTrade, one: Facts, ts_recv: int) -> Trade:
+def agg_trade(event: wire.AggTrade, context: InstrumentContext, ts_recv: int) -> Trade:
     """The trades that one order made at one price, in one.
 
         {"e": "aggTrade", "E": 1700000000005, "s": "ABCUSDT", "a": 678, "p": "1.2300", "q": "4.5",
@@ -68,21 +71,21 @@ def agg_trade(event: wire.AggTrade, one: Facts, ts_recv: int) -> Trade:
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#aggregate-trade-streams
     """
-    make, price = one.trade, event.p
+    make, price = context.trade, event.p
     size: str | None = event.q
     contracts: str | None = None
     try:
         _plain(f"[-{price}e0,-{size}e0]")
     except msgspec.DecodeError:
         _unusual(price, event.q)
-    if not one.in_base:
-        size, contracts = one.sizes(event.q, price)
+    if not context.in_base:
+        size, contracts = context.sizes(event.q, price)
     side = "sell" if event.m else "buy"
     whole, first, last = str(event.a), str(event.f), str(event.l)
     return make(event.T * NS, ts_recv, whole, price, size, contracts, side, first, last)
 
 
-def book_ticker(event: wire.BookTicker | wire.SpotBookTicker, one: Facts, ts_recv: int) -> Ticker:
+def book_ticker(event: wire.BookTicker | wire.SpotBookTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
     """The best prices after update `u` of the book; spot does not say when.
 
         {"u": 400900217, "s": "ABCUSDT", "b": "1.2300", "B": "31.2", "a": "1.2400", "A": "40.6"}
@@ -94,10 +97,10 @@ def book_ticker(event: wire.BookTicker | wire.SpotBookTicker, one: Facts, ts_rec
     bid, bid_size = decimal("b", event.b), decimal("B", event.B)
     ask, ask_size = decimal("a", event.a), decimal("A", event.A)
     moment = event.T if isinstance(event, wire.BookTicker) else None
-    return Ticker(*one.begin(moment, ts_recv), bid, bid_size, ask, ask_size, one.one.unit, event.u)
+    return Ticker(*context.begin(moment, ts_recv), bid, bid_size, ask, ask_size, context.instrument.unit, event.u)
 
 
-def ticker(event: wire.SpotTicker | wire.FuturesTicker, one: Facts, ts_recv: int) -> Ticker:
+def ticker(event: wire.SpotTicker | wire.FuturesTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
     """The last 24 hours; only spot's has the best prices. COIN-M: `v` counts contracts and `q` coins.
 
         {"e": "24hrTicker", "E": 1700000000005, "s": "ABCUSDT", "w": "1.25", "c": "1.23", "Q": "0.5", "b": "1.23",
@@ -105,15 +108,15 @@ def ticker(event: wire.SpotTicker | wire.FuturesTicker, one: Facts, ts_recv: int
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-ticker-streams
     """
-    volume, contracts, quote_volume = one.volumes(decimal("v", event.v), decimal("q", event.q))
+    volume, contracts, quote_volume = context.volumes(decimal("v", event.v), decimal("q", event.q))
     best = event if isinstance(event, wire.SpotTicker) else None
     return Ticker(
-        *one.begin(event.E, ts_recv),
+        *context.begin(event.E, ts_recv),
         bid=decimal("b", best.b) if best else None,
         bid_size=decimal("B", best.B) if best else None,
         ask=decimal("a", best.a) if best else None,
         ask_size=decimal("A", best.A) if best else None,
-        unit=one.one.unit,
+        unit=context.instrument.unit,
         last=decimal("c", event.c),
         last_size=decimal("Q", event.Q),
         open=decimal("o", event.o),
@@ -127,7 +130,7 @@ def ticker(event: wire.SpotTicker | wire.FuturesTicker, one: Facts, ts_recv: int
     )
 
 
-def mini_ticker(event: wire.MiniTicker, one: Facts, ts_recv: int) -> Ticker:
+def mini_ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
     """The last 24 hours in short.
 
         {"e": "24hrMiniTicker", "E": 1700000000005, "s": "ABCUSDT", "c": "1.23", "o": "1.20", "h": "1.30",
@@ -135,9 +138,9 @@ def mini_ticker(event: wire.MiniTicker, one: Facts, ts_recv: int) -> Ticker:
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-mini-ticker-stream
     """
-    volume, contracts, quote_volume = one.volumes(decimal("v", event.v), decimal("q", event.q))
+    volume, contracts, quote_volume = context.volumes(decimal("v", event.v), decimal("q", event.q))
     return Ticker(
-        *one.begin(event.E, ts_recv),
+        *context.begin(event.E, ts_recv),
         last=decimal("c", event.c),
         open=decimal("o", event.o),
         high=decimal("h", event.h),
@@ -148,7 +151,7 @@ def mini_ticker(event: wire.MiniTicker, one: Facts, ts_recv: int) -> Ticker:
     )
 
 
-def kline(event: wire.Kline, one: Facts, ts_recv: int) -> Kline:
+def kline(event: wire.Kline, context: InstrumentContext, ts_recv: int) -> Kline:
     """One candle, sent again until `x` says that it is closed. COIN-M: `v`, `V` count contracts and `q`, `Q` coins.
 
         {"e": "kline", "E": 1700000000005, "s": "ABCUSDT", "k": {"t": 1699999980000, "T": 1700000039999, "i": "1m",
@@ -157,15 +160,17 @@ def kline(event: wire.Kline, one: Facts, ts_recv: int) -> Kline:
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#klinecandlestick-streams-for-utc
     """
-    return candle(event.k, one, event.E * NS, ts_recv, event.k.x)
+    return candle(event.k, context, event.E * NS, ts_recv, event.k.x)
 
 
-def candle(k: wire.Candle, one: Facts, ts_event: int | None, ts_recv: int, closed: bool | None) -> Kline:
+def candle(
+    k: wire.Candle, context: InstrumentContext, ts_event: int | None, ts_recv: int, closed: bool | None
+) -> Kline:
     """A candle of a stream or of a list."""
-    volume, contracts, quote_volume = one.volumes(decimal("v", k.v), decimal("q", k.q))
-    bought, _, bought_quote = one.volumes(decimal("V", k.V), decimal("Q", k.Q))
+    volume, contracts, quote_volume = context.volumes(decimal("v", k.v), decimal("q", k.q))
+    bought, _, bought_quote = context.volumes(decimal("V", k.V), decimal("Q", k.Q))
     return Kline(
-        *one.head,
+        *context.head,
         ts_event,
         ts_recv,
         interval=k.i,
@@ -185,7 +190,7 @@ def candle(k: wire.Candle, one: Facts, ts_event: int | None, ts_recv: int, close
     )
 
 
-def mark_price(event: wire.MarkPrice, one: Facts, ts_recv: int) -> FundingRate | Ticker:
+def mark_price(event: wire.MarkPrice, context: InstrumentContext, ts_recv: int) -> FundingRate | Ticker:
     """The mark price of a perpetual with the rate that is paid at `T`; of a dated future, which pays none, alone.
 
         {"e": "markPriceUpdate", "E": 1700000000005, "s": "ABCUSDT", "p": "1.23", "i": "1.22", "P": "1.21",
@@ -193,11 +198,13 @@ def mark_price(event: wire.MarkPrice, one: Facts, ts_recv: int) -> FundingRate |
 
     https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Mark-Price-Stream
     """
-    return marked(one, event.E, ts_recv, mark=event.p, index=event.i, settlement=event.P, rate=event.r, paid=event.T)
+    return marked(
+        context, event.E, ts_recv, mark=event.p, index=event.i, settlement=event.P, rate=event.r, paid=event.T
+    )
 
 
 def marked(
-    one: Facts,
+    context: InstrumentContext,
     moment: int,
     ts_recv: int,
     *,
@@ -208,9 +215,9 @@ def marked(
     paid: int | None,
 ) -> FundingRate | Ticker:
     """The mark price of a stream or of an answer, as a rate where one is paid."""
-    head = one.begin(moment, ts_recv)
+    head = context.begin(moment, ts_recv)
     mark, index_price = decimal("mark price", mark), decimal_or_none("index price", index)
-    if one.pays_funding:
+    if context.pays_funding:
         due = decimal("funding rate", rate or "")
         if paid is None:
             raise ValueError("a funding rate that does not say when it is paid")
@@ -219,7 +226,7 @@ def marked(
     return Ticker(*head, mark_price=mark, index_price=index_price, settlement_price=ending)
 
 
-def force_order(event: wire.ForceOrder, one: Facts, ts_recv: int) -> Liquidation:
+def force_order(event: wire.ForceOrder, context: InstrumentContext, ts_recv: int) -> Liquidation:
     """The latest forced order within a second: `ap` is what it was filled at so far, `z` how much of it.
 
         {"e": "forceOrder", "E": 1700000000005, "o": {"s": "ABCUSDT", "S": "SELL", "o": "LIMIT", "f": "IOC",
@@ -228,12 +235,17 @@ def force_order(event: wire.ForceOrder, one: Facts, ts_recv: int) -> Liquidation
     https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Liquidation-Order-Streams
     """
     o = event.o
-    size, contracts = one.sizes(decimal("z", o.z), decimal("ap", o.ap))
-    return Liquidation(*one.begin(o.T, ts_recv), side_of("S", _FORCED, o.S), o.ap, size, contracts)
+    size, contracts = context.sizes(decimal("z", o.z), decimal("ap", o.ap))
+    return Liquidation(*context.begin(o.T, ts_recv), side_of("S", _FORCED, o.S), o.ap, size, contracts)
 
 
 def best_levels(
-    one: Facts, moment: int | None, ts_recv: int, bids: tuple[Level, ...], asks: tuple[Level, ...], last_id: int
+    context: InstrumentContext,
+    moment: int | None,
+    ts_recv: int,
+    bids: tuple[Level, ...],
+    asks: tuple[Level, ...],
+    last_id: int,
 ) -> OrderBook:
     """The best levels of a book as a snapshot of so many; they are no part of a chain.
 
@@ -242,20 +254,20 @@ def best_levels(
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#partial-book-depth-streams
     """
     Book().apply(bids, asks)  # raises where a level is no numbers
-    return OrderBook(*one.begin(moment, ts_recv), "snapshot", bids, asks, one.one.unit, None, last_id)
+    return OrderBook(*context.begin(moment, ts_recv), "snapshot", bids, asks, context.instrument.unit, None, last_id)
 
 
-def delta(one: Facts, diff: Diff) -> OrderBook:
+def delta(context: InstrumentContext, diff: Diff) -> OrderBook:
     """What changed in a book that nobody keeps."""
     Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
     return OrderBook(
-        *one.head,
+        *context.head,
         diff.ts_event,
         diff.ts_recv,
         "delta",
         diff.bids,
         diff.asks,
-        one.one.unit,
+        context.instrument.unit,
         diff.first,
         diff.last,
         diff.prev,
@@ -271,3 +283,93 @@ def side_of(what: str, sides: dict[str, Side], word: str) -> Side:
     if word not in sides:
         raise ValueError(f"{what} is no side: {word[:40]!r}")
     return sides[word]
+
+
+_TAKER: dict[str, Side] = {"BUY": "buy", "SELL": "sell", "1": "buy", "-1": "sell"}
+
+
+def option_trade(event: wire.OptionTrade, context: InstrumentContext, ts_recv: int) -> Trade:
+    """One trade of an option, sizes in contracts; `S` is the side of the taker.
+
+        {"e": "trade", "E": 1700000000005, "s": "ABC-300101-50-C", "t": 12, "p": "1.5", "q": "0.10",
+         "T": 1700000000003, "S": "BUY", "m": false}
+
+    https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Trade-Streams
+    """
+    size, contracts = context.sizes(decimal("q", event.q), decimal("p", event.p))
+    side = side_of("S", _TAKER, event.S)
+    return Trade(*context.begin(event.T, ts_recv), str(event.t), event.p, size, contracts, side)
+
+
+def option_ticker(event: wire.OptionTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
+    """The last 24 hours of an option; `V` counts contracts.
+
+        {"e": "24hrTicker", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "1", "h": "2", "l": "1", "c": "2",
+         "V": "3", "A": "5", "Q": "1", "n": 2, "bo": "1.9", "bq": "4", "ao": "2.1", "aq": "5",
+         "b": "0.38", "a": "0.47", "vo": "0.42", "mp": "2"}
+
+    https://developers.binance.com/docs/derivatives/option/websocket-market-streams/24-hour-TICKER
+    """
+    volume, contracts = context.sizes(decimal("V", event.V), decimal("c", event.c))
+    return Ticker(
+        *context.begin(event.E, ts_recv),
+        bid=decimal("bo", event.bo),
+        bid_size=decimal("bq", event.bq),
+        ask=decimal("ao", event.ao),
+        ask_size=decimal("aq", event.aq),
+        unit=context.instrument.unit,
+        last=event.c,
+        last_size=decimal("Q", event.Q),
+        open=decimal("o", event.o),
+        high=decimal("h", event.h),
+        low=decimal("l", event.l),
+        volume=volume,
+        contracts=contracts,
+        quote_volume=decimal("A", event.A),
+        trades=event.n,
+        mark_price=decimal("mp", event.mp),
+        bid_iv=_percent("b", event.b),
+        ask_iv=_percent("a", event.a),
+        mark_iv=_percent("vo", event.vo),
+    )
+
+
+def option_mark(event: wire.OptionMark, context: InstrumentContext, ts_recv: int) -> Ticker:
+    """The mark price of an option; the feed of since 2025-12 has best prices and volatilities with it.
+
+        {"e": "markPrice", "E": 1700000000005, "s": "ABC-300101-50-C", "mp": "2", "i": "51.5", "bo": "1.9",
+         "bq": "4", "ao": "2.1", "aq": "5", "b": "0.38", "a": "0.47", "vo": "0.42"}
+
+    https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Mark-Price
+    """
+    return Ticker(
+        *context.begin(event.E, ts_recv),
+        bid=decimal_or_none("bo", event.bo),
+        bid_size=decimal_or_none("bq", event.bq),
+        ask=decimal_or_none("ao", event.ao),
+        ask_size=decimal_or_none("aq", event.aq),
+        unit=context.instrument.unit,
+        mark_price=decimal("mp", event.mp),
+        index_price=decimal_or_none("i", event.i),
+        bid_iv=_percent("b", event.b),
+        ask_iv=_percent("a", event.a),
+        mark_iv=_percent("vo", event.vo),
+    )
+
+
+def option_interest(event: wire.OptionInterest, context: InstrumentContext, ts_recv: int) -> OpenInterest:
+    """What is open of an option: `o` contracts, worth `h` in the quote currency.
+
+        {"e": "openInterest", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "3", "h": "150"}
+
+    https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams/Open-Interest
+    """
+    size, contracts = context.sizes(decimal("o", event.o), "1")
+    return OpenInterest(*context.begin(event.E, ts_recv), contracts, size, decimal("h", event.h))
+
+
+def _percent(what: str, share: str | None) -> str | None:
+    """A volatility in percent; below 0 it is none."""
+    if not share or decimal(what, share).startswith("-"):
+        return None
+    return plain(EXACT.multiply(Decimal(share), Decimal(100)))

@@ -14,8 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from marketdata_assets.exchanges.outcomes import Control, VenueError
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import Control, MarketType, VenueError
 
 Stream = Literal["trade", "aggTrade", "depth", "bookTicker", "ticker", "kline", "markPrice", "forceOrder"]
 

@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 import zstandard
 
-from marketdata_assets.exchanges.captures.entry import ENTRY, NUMBERS, SUFFIX, URL, VERSION, Header, Kind
+from marketdata_assets.exchanges.captures.native_format import ENTRY, NUMBERS, SUFFIX, URL, VERSION, Header, Kind
 from marketdata_assets.exchanges.records import Exchange, MarketType
 
 HOUR = 3_600_000_000_000

@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState, forget
+from marketdata_assets.exchanges.books import BookState, ResyncRequest, forget
 from marketdata_assets.exchanges.deribit import parse, rest
 from marketdata_assets.exchanges.deribit.book import Chain, told
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
-from marketdata_assets.exchanges.deribit.parse import Known
+from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.wire import (
     MS,
     NONE,
@@ -26,9 +26,7 @@ from marketdata_assets.exchanges.deribit.wire import (
 )
 from marketdata_assets.exchanges.errors import BadMessage, ExchangesError, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome
-from marketdata_assets.exchanges.records import Gap, MarketType, OrderBook
-from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, MarketType, OrderBook, Outcome
 
 CANNOT_BE_READ = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError, RecursionError)
 """All that bytes can do to a parser. Arithmetic fails on numbers that are written as 1e999."""
@@ -65,9 +63,9 @@ class DeribitFeed:
         self.market_type = market_type
         self.instruments = instruments
         self.books: dict[str, BookState] = {}  # by channel without the instrument, colon, instrument
-        self.wants: dict[str, Want] = {}
+        self.resync_requests: dict[str, ResyncRequest] = {}
         self._strict, self._with_books, self._actions = strict, books, actions
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, InstrumentContext] = {}
         self._chains: dict[str, Chain] = {}  # by channel
         self._parsers: dict[bytes, Callable[[bytes, int, int], list[Outcome] | None]] = {
             b"trades": self._trades,
@@ -121,7 +119,7 @@ class DeribitFeed:
 
     def forget(self, instrument: str) -> None:
         """An instrument is no longer followed: its books are not to be believed any more."""
-        forget(self.books, self.wants, instrument)
+        forget(self.books, self.resync_requests, instrument)
 
     def stream_of(self, raw: bytes) -> str:
         """The channel without its instrument, as book.raw; or what else the message is. Never raises."""
@@ -186,7 +184,7 @@ class DeribitFeed:
             chain = self._chain(channel, known)
         chain.connection = connection
         made: list[Outcome] = [*chain.take(wire, _texts(raw).params.data, ts_recv)]
-        if chain.state.status != "live" or self.wants:
+        if chain.state.status != "live" or self.resync_requests:
             self._want(channel, chain, ts_recv)
         return made
 
@@ -217,13 +215,13 @@ class DeribitFeed:
         chain.connection = connection
         return [*chain.whole(wire, ts_recv)]
 
-    def _of(self, channel: str, instrument: str) -> Known | None:
+    def _of(self, channel: str, instrument: str) -> InstrumentContext | None:
         """The instrument of a channel and of the message in it, which must be the same."""
         if channel.split(".", 2)[1] != instrument:
             raise BadMessage(VENUE, f"{channel} with a book of {instrument}")
         return self._find(instrument)
 
-    def _chain(self, channel: str, known: Known) -> Chain:
+    def _chain(self, channel: str, known: InstrumentContext) -> Chain:
         chain = self._chains.get(channel)
         if chain is None:
             chain = Chain(BookState(known.instrument, _stream(channel)), 0, self._actions)
@@ -234,9 +232,9 @@ class DeribitFeed:
     def _want(self, channel: str, chain: Chain, ts_recv: int) -> None:
         key = _key(channel)
         if chain.state.status == "live":
-            self.wants.pop(key, None)
-        elif key not in self.wants:
-            self.wants[key] = Want(chain.state.instrument.name, channel, "subscription", ts_recv)
+            self.resync_requests.pop(key, None)
+        elif key not in self.resync_requests:
+            self.resync_requests[key] = ResyncRequest(chain.state.instrument.name, channel, "subscription", ts_recv)
 
     def _other(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that the fast way did not recognise, or that brings no record."""
@@ -256,7 +254,7 @@ class DeribitFeed:
             return [_acknowledged(message)]
         raise BadMessage(VENUE, "neither a notification nor an answer")
 
-    def _find(self, name: str) -> Known | None:
+    def _find(self, name: str) -> InstrumentContext | None:
         """The instrument; None for a combo. Raises UnknownInstrument."""
         known = self._known.get(name)
         if known:
@@ -266,7 +264,7 @@ class DeribitFeed:
             if is_combo(name):
                 return None
             raise UnknownInstrument(VENUE, name)
-        known = self._known[name] = Known.of(one)
+        known = self._known[name] = InstrumentContext.of(one)
         return known
 
     def _listed(self, raw: bytes) -> Control:

@@ -10,16 +10,15 @@ import msgspec
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.deribit import rest as answers
 from marketdata_assets.exchanges.deribit.instruments import parse_instruments
-from marketdata_assets.exchanges.deribit.parse import INTERVALS, MINUTE, Known
+from marketdata_assets.exchanges.deribit.parse import INTERVALS, MINUTE, InstrumentContext
 from marketdata_assets.exchanges.deribit.rest import error_of
 from marketdata_assets.exchanges.deribit.session import LIST_SECONDS, REST
 from marketdata_assets.exchanges.deribit.wire import MS, VENUE
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, ExchangesError
-from marketdata_assets.exchanges.history import Cursor, Fetched, Page, Row, Window, walk
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.numbered import rows as numbered_rows
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Kline
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
+from marketdata_assets.exchanges.rest_history import Cursor, FetchedPage, Page, Row, Window, numbered_rows, walk
 
 T = TypeVar("T", Kline, FundingRate)
 
@@ -91,32 +90,32 @@ class DeribitHistory:
         cursor = Cursor.begin(f"{VENUE} funding {instrument}", where)
         return walk(cursor, partial(self._funding, instrument))
 
-    async def _candles(self, instrument: str, resolution: str, length: int, cursor: Cursor) -> Fetched:
+    async def _candles(self, instrument: str, resolution: str, length: int, cursor: Cursor) -> FetchedPage:
         reached = min(cursor.at + CANDLES * length, cursor.end)
         if _between_two_milliseconds(cursor.at, reached):
-            return Fetched((), False, reached)
+            return FetchedPage((), False, reached)
         answer = await self._span("get_tradingview_chart_data", instrument, cursor.at, reached, resolution=resolution)
         rows = [
             Row(one.open_time, str(one.open_time), (one,)) for one in self._read(cursor, answer, answers.chart, Kline)
         ]
         # the candle that was under way at the beginning of the span is another page's
-        return Fetched([one for one in rows if not cursor.at - length < one.time < cursor.at], False, reached)
+        return FetchedPage([one for one in rows if not cursor.at - length < one.time < cursor.at], False, reached)
 
-    async def _funding(self, instrument: str, cursor: Cursor) -> Fetched:
+    async def _funding(self, instrument: str, cursor: Cursor) -> FetchedPage:
         reached = min(cursor.at + FUNDING_HOURS * HOUR, cursor.end)
         if _between_two_milliseconds(cursor.at, reached):
-            return Fetched((), False, reached)
+            return FetchedPage((), False, reached)
         answer = await self._span("get_funding_rate_history", instrument, cursor.at, reached)
         made = self._read(cursor, answer, answers.funding, FundingRate)
         rows = [Row(one.funding_time or 0, str(one.funding_time), (one,)) for one in made]
-        return Fetched(sorted(rows, key=lambda row: row.time), False, reached)
+        return FetchedPage(sorted(rows, key=lambda row: row.time), False, reached)
 
-    async def _trades(self, instrument: str, cursor: Cursor) -> Fetched:
+    async def _trades(self, instrument: str, cursor: Cursor) -> FetchedPage:
         """The first page goes by time, the others by the number that trades of an instrument have."""
         if cursor.token and not cursor.token.isdecimal():
             raise BadCursor(cursor.about, f"{cursor.token!r} is no number of a trade")
         if _between_two_milliseconds(cursor.at, cursor.end):
-            return Fetched((), True)
+            return FetchedPage((), True)
         if cursor.token is None:
             answer = await self._span(
                 "get_last_trades_by_instrument_and_time",
@@ -138,7 +137,7 @@ class DeribitHistory:
         rows = numbered_rows(cursor, "trades", self.instruments[instrument], inside)
         done = not more or len(inside) < len(numbered)
         token = str(inside[-1].number + 1) if inside else cursor.token
-        return Fetched(rows, done, token=token)
+        return FetchedPage(rows, done, token=token)
 
     async def _span(self, method: str, instrument: str, start: int, end: int, **more: str | int) -> Answer:
         """Ask for what is from `start` up to `end`; both bounds of Deribit's are inside, and milliseconds."""
@@ -152,8 +151,8 @@ class DeribitHistory:
             raise BadPage(cursor.about, f"{error}") from error
         return [one for one in made if isinstance(one, kind)]
 
-    def _find(self, name: str) -> Known:
-        return Known.of(self.instruments[name])
+    def _find(self, name: str) -> InstrumentContext:
+        return InstrumentContext.of(self.instruments[name])
 
 
 def _up(moment: int) -> int:

@@ -67,7 +67,7 @@ _KEPT_SIZES = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class InstrumentContext:
     """An instrument with what the parsers ask of it all the time."""
 
     instrument: Instrument
@@ -82,7 +82,7 @@ class Known:
     liquidation: Callable[..., Liquidation]
 
     @classmethod
-    def of(cls, one: Instrument) -> "Known":
+    def of(cls, one: Instrument) -> "InstrumentContext":
         common: tuple[Exchange, MarketType, str, str] = (VENUE, one.market_type, one.symbol, one.name)
         return cls(
             instrument=one,
@@ -103,7 +103,7 @@ class Known:
 #   "index_price":100.4,"direction":"buy","amount":2.0e3,"contracts":200.0,"liquidation":"M"}]}}
 # https://docs.deribit.com/#trades-instrument_name-interval and #trades-kind-currency-interval
 # direction is the taker's. liquidation says whose order was forced: T the taker's, M the maker's, MT both.
-def trade(wire: WireTrade, known: Known, ts_recv: int) -> list[Trade | Liquidation]:
+def trade(wire: WireTrade, known: InstrumentContext, ts_recv: int) -> list[Trade | Liquidation]:
     """The trade, and the forced orders in it."""
     price, amount, side = number(wire.price), number(wire.amount), wire.direction
     size = amount if known.in_coins else known.instrument.base_size(amount, price)
@@ -125,7 +125,7 @@ def levels(wire: list[WireLevel]) -> tuple[Level, ...]:
 
 
 def book(
-    known: Known,
+    known: InstrumentContext,
     kind: Literal["snapshot", "delta"],
     bids: tuple[Level, ...],
     asks: tuple[Level, ...],
@@ -156,7 +156,7 @@ def book(
 #   "stats":{"volume":1.5,"volume_usd":150.0,"price_change":-0.1,"low":99.0,"high":101.0},"open_interest":1000,
 #   "current_funding":0.0,"funding_8h":6.5e-6,"settlement_price":100.2}}}
 # https://docs.deribit.com/#ticker-instrument_name-interval
-def ticker(wire: WireTicker, known: Known, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
+def ticker(wire: WireTicker, known: InstrumentContext, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
     """The ticker, the funding rate of a perpetual, and the open interest of whatever has one."""
     ts, stats = wire.timestamp * MS, wire.stats
     made: list[Ticker | FundingRate | OpenInterest] = [
@@ -192,12 +192,12 @@ def ticker(wire: WireTicker, known: Known, ts_recv: int) -> list[Ticker | Fundin
     return made
 
 
-def turnover(known: Known, usd: Raw, notional: Raw) -> str | None:
+def turnover(known: InstrumentContext, usd: Raw, notional: Raw) -> str | None:
     """Volume in the quote currency: USD for instruments quoted in it."""
     return maybe(usd if known.instrument.quote == "USD" else notional)
 
 
-def funding(known: Known, rate: Raw, mark: Raw, index: Raw, ts: int, ts_recv: int) -> FundingRate:
+def funding(known: InstrumentContext, rate: Raw, mark: Raw, index: Raw, ts: int, ts_recv: int) -> FundingRate:
     """The rate that is being paid now."""
     return FundingRate(
         VENUE,
@@ -214,7 +214,7 @@ def funding(known: Known, rate: Raw, mark: Raw, index: Raw, ts: int, ts_recv: in
     )
 
 
-def open_interest(known: Known, amount: Raw, ts: int, ts_recv: int) -> OpenInterest:
+def open_interest(known: InstrumentContext, amount: Raw, ts: int, ts_recv: int) -> OpenInterest:
     """USD of inverse futures, coins of anything else."""
     if amount == NONE:
         raise BadMessage(VENUE, f"no open_interest of {known.name}")
@@ -236,7 +236,7 @@ def open_interest(known: Known, amount: Raw, ts: int, ts_recv: int) -> OpenInter
 #   "instrument_name":"ABC-PERPETUAL","best_bid_price":100.0,"best_bid_amount":50.0,"best_ask_price":100.5,
 #   "best_ask_amount":10.0}}}
 # https://docs.deribit.com/#quote-instrument_name
-def quote(wire: WireQuote, known: Known, ts_recv: int) -> Ticker:
+def quote(wire: WireQuote, known: InstrumentContext, ts_recv: int) -> Ticker:
     """The best prices."""
     return Ticker(
         VENUE,
@@ -257,7 +257,7 @@ def quote(wire: WireQuote, known: Known, ts_recv: int) -> Ticker:
 #   "tick":1700000040000,"open":100.5,"high":101.0,"low":100.0,"close":100.5,"volume":0.5,"cost":50.0}}}
 # https://docs.deribit.com/#chart-trades-instrument_name-resolution
 # cost is in the currency of the price: USD, USDC, and for options on coins the coin.
-def candle(wire: WireCandle, known: Known, resolution: str, ts_recv: int) -> Kline:
+def candle(wire: WireCandle, known: InstrumentContext, resolution: str, ts_recv: int) -> Kline:
     """One candle; Deribit does not say when it is closed, nor when the message was made."""
     interval, minutes = named(resolution)
     volume, cost = number(wire.volume), number(wire.cost)

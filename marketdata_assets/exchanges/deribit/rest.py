@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit import parse
-from marketdata_assets.exchanges.deribit.parse import Known
+from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.session import RATE_LIMITED
 from marketdata_assets.exchanges.deribit.wire import (
     MS,
@@ -29,11 +29,10 @@ from marketdata_assets.exchanges.deribit.wire import (
     signed,
 )
 from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.numbered import Numbered
-from marketdata_assets.exchanges.outcomes import VenueError
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError
+from marketdata_assets.exchanges.rest_history import NumberedRow
 
-Find = Callable[[str], Known | None]
+Find = Callable[[str], InstrumentContext | None]
 """An instrument by its name; None for what is none of ours, as a spread. Raises UnknownInstrument."""
 
 Parse = Callable[[str, bytes, Find, int], list[AnyRecord]]
@@ -157,11 +156,11 @@ def trades(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     return [record for one in numbered_trades(raw, find, ts_recv)[0] for record in one.records]
 
 
-def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[Numbered], bool]:
+def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[NumberedRow], bool]:
     """The same with their numbers, and whether there are more."""
     result = _trades(raw).result
     made = [
-        Numbered(wire.trade_seq, wire.timestamp * MS, parse.trade(wire, known, ts_recv))
+        NumberedRow(wire.trade_seq, wire.timestamp * MS, parse.trade(wire, known, ts_recv))
         for wire in result.trades
         if (known := find(wire.instrument_name))
     ]

@@ -13,7 +13,7 @@ import msgspec
 
 from marketdata_assets.exchanges.deribit.parse import INTERVALS
 from marketdata_assets.exchanges.deribit.wire import AnyMessage
-from marketdata_assets.exchanges.outcomes import VenueError
+from marketdata_assets.exchanges.records import VenueError
 
 WEBSOCKET = "wss://www.deribit.com/ws/api/v2"
 REST = "https://www.deribit.com/api/v2"

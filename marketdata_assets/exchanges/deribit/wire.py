@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw
 
+from marketdata_assets.exchanges.decimals import NotDecimal, decimal
 from marketdata_assets.exchanges.levels import Number
-from marketdata_assets.exchanges.numbers import NotDecimal, decimal
 
 T = TypeVar("T")
 

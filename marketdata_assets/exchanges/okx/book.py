@@ -22,10 +22,8 @@ from marketdata_assets.exchanges.books import Book, BookState, BothNumbers
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.levels import Number, ShortPrice
-from marketdata_assets.exchanges.okx.tickers import WireLevel
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Millis, Parse, Sequence, Wire
-from marketdata_assets.exchanges.outcomes import Control, Outcome
-from marketdata_assets.exchanges.records import Level, OrderBook
+from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Millis, Parser, Sequence, Wire, WireLevel
+from marketdata_assets.exchanges.records import Control, Level, OrderBook, Outcome
 
 T = TypeVar("T", bound="WireBook")
 
@@ -161,7 +159,7 @@ class BookStream:
 
 # {"code":"0","msg":"","data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0","1"]],"ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-order-book; none is built on it.
-def polled_books(instrument: Instrument) -> Parse:
+def polled_books(instrument: Instrument) -> Parser:
     """Parser of the books of one instrument that were asked for over REST."""
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:

@@ -3,26 +3,81 @@
 One connection carries markets of all types; the type of a record is that of its instrument.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState, forget
+from marketdata_assets.exchanges.books import BookState, ResyncRequest, forget
 from marketdata_assets.exchanges.errors import BadMessage, ExchangesError
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.okx import channels, control
+from marketdata_assets.exchanges.okx import book, parse, wire
 from marketdata_assets.exchanges.okx.book import BookStream
 from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments
-from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Data, Parse, envelope
-from marketdata_assets.exchanges.outcomes import Control, DeadLetter, Outcome
-from marketdata_assets.exchanges.records import MarketType
-from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Data, Find, Parser, envelope
+from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
 
 KEPT_ROUTES = 20_000
 """More subscriptions than connections could carry; what comes after that many is not remembered."""
 
 API = "/api/v5/"
+
+ByFind = Callable[[Find], Parser]
+
+OF_ONE = {
+    "trades": parse.trades,
+    "trades-all": parse.trades,
+    "liquidations": parse.polled_liquidations,
+    "bbo-tbt": parse.best_prices,
+}
+"""Channels whose elements do not say the instrument again, or need not."""
+
+OF_MANY: dict[str, ByFind] = {
+    "option-trades": parse.option_trades,
+    "liquidation-orders": parse.liquidations,
+    "tickers": parse.tickers,
+    "mark-price": parse.mark_prices,
+    "opt-summary": parse.option_summaries,
+    "funding-rate": parse.funding_rates,
+    "open-interest": parse.open_interest,
+}
+
+NO_RECORD = frozenset(
+    {
+        "adl-warning",
+        "block-tickers",
+        "economic-calendar",
+        "estimated-price",
+        "index-tickers",
+        "price-limit",
+        "public-block-trades",
+        "public-struc-block-trades",
+        "status",
+    }
+)
+NO_RECORD_PREFIXES = ("sprd-", "mark-price-candle", "index-candle")
+"""Spreads of two instruments are no instruments of ours; candles of mark and index prices have no volume."""
+
+BOOKS = book.CHANGES | book.WHOLE
+
+PATHS_OF_ONE = {
+    "market/books": book.polled_books,
+    "market/books-full": book.polled_books,
+    "market/trades": parse.trades,
+    "market/history-trades": parse.trades,
+    "rubik/stat/contracts/open-interest-history": parse.past_open_interest,
+}
+PATHS_OF_MANY: dict[str, ByFind] = {
+    "market/ticker": parse.tickers,
+    "market/tickers": parse.tickers,
+    "public/mark-price": parse.mark_prices,
+    "public/opt-summary": parse.option_summaries,
+    "public/funding-rate": parse.funding_rates,
+    "public/funding-rate-history": parse.paid_rates,
+    "public/open-interest": parse.open_interest,
+}
+CANDLE_PATHS = frozenset({"market/candles", "market/history-candles"})
+INSTRUMENTS_PATH = "public/instruments"
 
 _BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 
@@ -45,18 +100,18 @@ class OkxFeed:
     ) -> None:
         self.instruments = OkxInstruments(instruments, strict=strict)
         self.books: dict[str, BookState] = {}
-        self.wants: dict[str, Want] = {}
+        self.resync_requests: dict[str, ResyncRequest] = {}
         self._keep_books = books
         self._streams: dict[str, BookStream] = {}
-        self._routes: dict[bytes, Parse] = {}
+        self._routes: dict[bytes, Parser] = {}
 
     def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of a message of the socket. Never raises, whatever the bytes."""
-        parse = self._routes.get(raw.partition(b"}")[0])  # all up to the end of `arg`
+        parser = self._routes.get(raw.partition(b"}")[0])  # all up to the end of `arg`
         try:
-            if parse is None:
-                parse = self._route(raw)
-            return parse(raw, ts_recv, connection)
+            if parser is None:
+                parser = self._route(raw)
+            return parser(raw, ts_recv, connection)
         except _BROKEN_BYTES as error:
             return [_dead_letter(raw, error, ts_recv)]
 
@@ -67,7 +122,7 @@ class OkxFeed:
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What becomes of an answer of REST to `url`. Never raises, whatever the bytes."""
         try:
-            refusal = control.refusal(raw)
+            refusal = wire.refusal(raw)
             return [refusal] if refusal else self._answer(url, raw, ts_recv)
         except _BROKEN_BYTES as error:
             return [_dead_letter(raw, error, ts_recv)]
@@ -83,11 +138,11 @@ class OkxFeed:
 
     def forget(self, instrument: str) -> None:
         """An instrument is no longer followed: its books are not to be believed any more."""
-        forget(self.books, self.wants, instrument)
+        forget(self.books, self.resync_requests, instrument)
 
     def stream_of(self, raw: bytes) -> str:
         """The channel of a message, or its event, for counting."""
-        if raw in control.BARE:
+        if raw in wire.BARE:
             return raw.decode()
         try:
             head = envelope(raw)
@@ -97,57 +152,57 @@ class OkxFeed:
             return f"event:{head.event}"
         return head.arg.channel if head.arg else "unknown"
 
-    def _route(self, raw: bytes) -> Parse:
+    def _route(self, raw: bytes) -> Parser:
         """The parser of a message, remembered by the bytes up to the end of `arg` if these alone say all of it."""
-        if raw in control.BARE:
-            return lambda _raw, _ts_recv, _connection: [Control(control.BARE[raw])]
+        if raw in wire.BARE:
+            return lambda _raw, _ts_recv, _connection: [Control(wire.BARE[raw])]
         head = envelope(raw)
         if head.event is not None:
             return self._event
         if head.arg is None:
             raise BadMessage(VENUE, "a message without arg and without event")
-        parse = self._parser(head.arg)
+        parser = self._parser(head.arg)
         begin = raw.partition(b"}")[0]
         if begin.startswith(b'{"arg":{') and len(self._routes) < KEPT_ROUTES and _arg_of(begin) == head.arg:
-            self._routes[begin] = parse
-        return parse
+            self._routes[begin] = parser
+        return parser
 
-    def _parser(self, arg: Arg) -> Parse:
+    def _parser(self, arg: Arg) -> Parser:
         if arg.channel == "instruments":
             return self._listing
-        if arg.channel not in channels.BOOKS:
-            return channels.of_channel(arg, self.instruments.__getitem__)
-        return self._book(arg) if self._keep_books else channels.ignored(str(arg))
+        if arg.channel not in BOOKS:
+            return of_channel(arg, self.instruments.__getitem__)
+        return self._book(arg) if self._keep_books else ignored(str(arg))
 
-    def _book(self, arg: Arg) -> Parse:
+    def _book(self, arg: Arg) -> Parser:
         key = f"{arg.channel}:{arg.inst_id}"
         stream = self._streams.get(key)
         if stream is None:
             stream = BookStream(BookState(self.instruments[arg.inst_id], arg.channel))
             self._streams[key], self.books[key] = stream, stream.state
 
-        def parse(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        def parser(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
             try:
                 return stream.push(raw, ts_recv, connection)
             except _BROKEN_BYTES as error:
                 return [_dead_letter(raw, error, ts_recv), *stream.lost(ts_recv)]
             finally:
-                if stream.state.status != "live" or self.wants:
+                if stream.state.status != "live" or self.resync_requests:
                     self._look_at(key, ts_recv)
 
-        return parse
+        return parser
 
     def _look_at(self, key: str, ts_recv: int) -> None:
-        """Want a book that is not live, and no longer one that is."""
+        """ResyncRequest a book that is not live, and no longer one that is."""
         state = self.books[key]
         if state.status == "live":
-            self.wants.pop(key, None)
-        elif key not in self.wants:
-            self.wants[key] = Want(state.instrument.name, state.stream, "subscription", ts_recv)
+            self.resync_requests.pop(key, None)
+        elif key not in self.resync_requests:
+            self.resync_requests[key] = ResyncRequest(state.instrument.name, state.stream, "subscription", ts_recv)
 
     def _event(self, raw: bytes, _ts_recv: int, connection: int) -> list[Outcome]:
-        outcome, arg = control.event(raw)
-        if arg and isinstance(outcome, Control) and outcome.detail.startswith(control.UNSUBSCRIBED):
+        outcome, arg = wire.control_event(raw)
+        if arg and isinstance(outcome, Control) and outcome.detail.startswith(wire.UNSUBSCRIBED):
             stream = self._streams.get(f"{arg.channel}:{arg.inst_id}")
             if stream and stream.connection == connection:
                 stream.ended()
@@ -163,9 +218,9 @@ class OkxFeed:
     def _answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         parts = urlsplit(url)
         path = parts.path.rpartition(API)[2]
-        if path == channels.INSTRUMENTS_PATH:
+        if path == INSTRUMENTS_PATH:
             return self._listing(raw, ts_recv, 0)
-        return channels.of_path(path, dict(parse_qsl(parts.query)), self.instruments.__getitem__)(raw, ts_recv, 0)
+        return of_path(path, dict(parse_qsl(parts.query)), self.instruments.__getitem__)(raw, ts_recv, 0)
 
 
 def _arg_of(begin: bytes) -> Arg | None:
@@ -178,3 +233,36 @@ def _arg_of(begin: bytes) -> Arg | None:
 def _dead_letter(raw: bytes, error: Exception, ts_recv: int) -> DeadLetter:
     cause = error.cause if isinstance(error, BadMessage) else f"{type(error).__name__}: {error}"
     return DeadLetter(raw, cause, ts_recv)
+
+
+def of_channel(arg: Arg, find: Find) -> Parser:
+    """The parser of a subscription, books excepted. Raises BadMessage for a channel that nobody documented."""
+    channel = arg.channel
+    if channel in OF_ONE:
+        return OF_ONE[channel](find(arg.inst_id))
+    if channel in OF_MANY:
+        return OF_MANY[channel](find)
+    if channel.startswith("candle") and (bar := parse.bar_of(channel.removeprefix("candle"))):
+        return parse.candles(find(arg.inst_id), bar)
+    if channel in NO_RECORD or channel.startswith(NO_RECORD_PREFIXES):
+        return ignored(str(arg))
+    raise BadMessage(VENUE, f"channel {channel[:40]!r} is not known")
+
+
+def of_path(path: str, query: Mapping[str, str], find: Find) -> Parser:
+    """The parser of an answer of REST, lists of instruments excepted; `path` is what stands behind /api/v5/."""
+    if path in PATHS_OF_MANY:
+        return PATHS_OF_MANY[path](find)
+    if path in PATHS_OF_ONE:
+        return PATHS_OF_ONE[path](find(query.get("instId", "")))
+    if path in CANDLE_PATHS:
+        bar = parse.bar_of(query.get("bar", "1m"))
+        if bar is None:
+            raise BadMessage(VENUE, f"candles of {query['bar'][:40]!r} were asked for")
+        return parse.candles(find(query.get("instId", "")), bar)
+    return ignored(path)
+
+
+def ignored(what: str) -> Parser:
+    """Messages that are as documented and that become no record."""
+    return lambda _raw, _ts_recv, _connection: [Control("ignored", what)]

@@ -12,14 +12,13 @@ import msgspec
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, ExchangesError
-from marketdata_assets.exchanges.history import Cursor, Fetch, Fetched, Page, Row, Window, walk
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.okx import candles, control, derivatives, trades
+from marketdata_assets.exchanges.okx import parse, wire
 from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Parse
-from marketdata_assets.exchanges.outcomes import VenueError
-from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Trade
+from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Parser
+from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Trade, VenueError
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
+from marketdata_assets.exchanges.rest_history import Cursor, Fetch, FetchedPage, Page, Row, Window, walk
 
 T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
 E = TypeVar("E")
@@ -75,7 +74,7 @@ def rest(folder: Path, url: str = URL) -> Rest:
 def error_of(raw: bytes) -> VenueError | None:
     """What an answer says is wrong; null as well when it cannot be read."""
     try:
-        return control.refusal(raw)
+        return wire.refusal(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
@@ -103,21 +102,21 @@ class OkxHistory:
         """Open interest as it is now."""
         kind = _kind(self.instruments[instrument])
         answer = await self._get("public/open-interest", instType=kind, instId=instrument)
-        parse = derivatives.open_interest(self.instruments.__getitem__)
-        return _read(f"{VENUE} open interest {instrument}", answer, parse, OpenInterest)
+        parser = parse.open_interest(self.instruments.__getitem__)
+        return _read(f"{VENUE} open interest {instrument}", answer, parser, OpenInterest)
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window and are closed. ValueError for an interval that OKX does not have."""
         word = _word(interval, BARS)
-        bar = candles.bar_of(word)
+        bar = parse.bar_of(word)
         assert bar  # all of BARS are
-        parse = candles.candles(self.instruments[instrument], bar)
-        fetch = partial(self._klines, instrument, word, parse)
+        parser = parse.candles(self.instruments[instrument], bar)
+        fetch = partial(self._klines, instrument, word, parser)
         return self._walk(f"klines {interval} {instrument}", where, fetch)
 
     def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Trades; OKX keeps those of three months."""
-        fetch = partial(self._trades, instrument, trades.trades(self.instruments[instrument]))
+        fetch = partial(self._trades, instrument, parse.trades(self.instruments[instrument]))
         return self._walk(f"trades {instrument}", where, fetch)
 
     def funding(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
@@ -126,18 +125,18 @@ class OkxHistory:
 
     def past_open_interest(self, instrument: str, period: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Open interest of the window, so often; OKX keeps 1440 rows. ValueError for a period that it does not have."""
-        parse = derivatives.past_open_interest(self.instruments[instrument])
-        fetch = partial(self._past_open_interest, instrument, _word(period, PERIODS), parse)
+        parser = parse.past_open_interest(self.instruments[instrument])
+        fetch = partial(self._past_open_interest, instrument, _word(period, PERIODS), parser)
         return self._walk(f"open interest {period} {instrument}", where, fetch)
 
-    async def _klines(self, instrument: str, bar: str, parse: Parse, cursor: Cursor) -> Fetched:
+    async def _klines(self, instrument: str, bar: str, parser: Parser, cursor: Cursor) -> FetchedPage:
         answer = await self._get(
             "market/history-candles", instId=instrument, bar=bar, after=_after(cursor), limit=str(PAGE)
         )
-        made = _read(cursor.about, answer, parse, Kline)
+        made = _read(cursor.about, answer, parser, Kline)
         return _fetched(cursor, [Row(one.open_time, str(one.open_time), (one,)) for one in made])
 
-    async def _trades(self, instrument: str, parse: Parse, cursor: Cursor) -> Fetched:
+    async def _trades(self, instrument: str, parser: Parser, cursor: Cursor) -> FetchedPage:
         """The first page goes by time, the others by the number of the trade that came last."""
         if cursor.token is None:
             by = {"type": "2", "after": _after(cursor)}
@@ -148,23 +147,23 @@ class OkxHistory:
         answer = await self._get("market/history-trades", instId=instrument, limit=str(PAGE), **by)
         rows = [
             Row(one.ts_event, one.trade_id, (one,))
-            for one in _read(cursor.about, answer, parse, Trade)
+            for one in _read(cursor.about, answer, parser, Trade)
             if one.ts_event is not None
         ]
         return _fetched(cursor, rows, rows[-1].key if rows else None)
 
-    async def _funding(self, instrument: str, cursor: Cursor) -> Fetched:
-        parse = derivatives.paid_rates(self.instruments.__getitem__)
+    async def _funding(self, instrument: str, cursor: Cursor) -> FetchedPage:
+        parser = parse.paid_rates(self.instruments.__getitem__)
         answer = await self._get(
             "public/funding-rate-history", instId=instrument, after=_after(cursor), limit=str(PAGE)
         )
-        made = _read(cursor.about, answer, parse, FundingRate)
+        made = _read(cursor.about, answer, parser, FundingRate)
         return _fetched(cursor, [Row(one.funding_time or 0, str(one.funding_time), (one,)) for one in made])
 
-    async def _past_open_interest(self, instrument: str, period: str, parse: Parse, cursor: Cursor) -> Fetched:
+    async def _past_open_interest(self, instrument: str, period: str, parser: Parser, cursor: Cursor) -> FetchedPage:
         path = "rubik/stat/contracts/open-interest-history"
         answer = await self._get(path, instId=instrument, period=period, end=_after(cursor), limit=str(PAGE))
-        made = _read(cursor.about, answer, parse, OpenInterest)
+        made = _read(cursor.about, answer, parser, OpenInterest)
         return _fetched(cursor, [Row(one.ts_event or 0, str(one.ts_event), (one,)) for one in made])
 
     def _walk(self, what: str, where: Window | Cursor, fetch: Fetch) -> AsyncIterator[Page]:
@@ -175,16 +174,16 @@ class OkxHistory:
         return await self._client.get(API + path, params, lane=path)
 
 
-def _fetched(cursor: Cursor, rows: Sequence[Row], token: str | None = None) -> Fetched:
+def _fetched(cursor: Cursor, rows: Sequence[Row], token: str | None = None) -> FetchedPage:
     """The rows of an answer that are in the window; what is older than it, or nothing new at all, is the end."""
     new = [row for row in rows if row.time != cursor.at or row.key not in cursor.seen]
     inside = [row for row in new if row.time >= cursor.start]
-    return Fetched(inside, done=not inside or len(inside) < len(new), token=token)
+    return FetchedPage(inside, done=not inside or len(inside) < len(new), token=token)
 
 
-def _read(about: str, answer: Answer, parse: Parse, kind: type[T]) -> list[T]:
+def _read(about: str, answer: Answer, parser: Parser, kind: type[T]) -> list[T]:
     try:
-        return [one for one in parse(answer.raw, answer.ts_recv, 0) if isinstance(one, kind)]
+        return [one for one in parser(answer.raw, answer.ts_recv, 0) if isinstance(one, kind)]
     except _UNREADABLE as error:
         raise BadPage(about, f"{error}") from error
 

@@ -14,9 +14,9 @@ from decimal import Decimal
 
 import msgspec
 
+from marketdata_assets.exchanges.decimals import EXACT, decimal, plain
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import EXACT, Instrument, Instruments, plain
-from marketdata_assets.exchanges.numbers import decimal
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx.wire import VENUE
 from marketdata_assets.exchanges.records import MarketType
 

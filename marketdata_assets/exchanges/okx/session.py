@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from marketdata_assets.exchanges.okx.control import UNSUBSCRIBED
-from marketdata_assets.exchanges.okx.wire import Arg
-from marketdata_assets.exchanges.outcomes import Control, Outcome
-from marketdata_assets.exchanges.records import Liquidation
-from marketdata_assets.exchanges.wants import Want
+from marketdata_assets.exchanges.books import ResyncRequest
+from marketdata_assets.exchanges.okx.wire import UNSUBSCRIBED, Arg
+from marketdata_assets.exchanges.records import Control, Liquidation, Outcome
 
 PUBLIC_URL = "wss://ws.okx.com:8443/ws/v5/public"
 BUSINESS_URL = "wss://ws.okx.com:8443/ws/v5/business"
@@ -63,7 +61,7 @@ def unsubscriptions(
     return subscriptions(args, most=most, most_bytes=most_bytes, op="unsubscribe")
 
 
-def resubscription(want: Want) -> bytes:
+def resubscription(want: ResyncRequest) -> bytes:
     """The request that brings a book anew: OKX sends a snapshot to every subscription, also to a repeated one."""
     return subscriptions([Arg(want.stream, want.instrument)])[0]
 

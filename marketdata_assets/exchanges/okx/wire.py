@@ -10,9 +10,9 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
+from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import Exchange
+from marketdata_assets.exchanges.records import Control, ControlKind, Exchange, Outcome, Side, VenueError
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ LATEST = 9_000_000_000_000
 Millis = Annotated[int, Meta(ge=0, le=LATEST)]
 Sequence = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 
-Parse = Callable[[bytes, int, int], list[Outcome]]
+Parser = Callable[[bytes, int, int], list[Outcome]]
 """What becomes of a message: its bytes, the time it was received at, the number of its connection."""
 
 Find = Callable[[str], Instrument]
@@ -68,7 +68,7 @@ class Data(msgspec.Struct, Generic[T], frozen=True, gc=False):
 envelope = msgspec.json.Decoder(Envelope).decode
 
 
-def each(decode: Callable[[bytes], Data[T]], made: Callable[[T, int], Outcome]) -> Parse:
+def each(decode: Callable[[bytes], Data[T]], made: Callable[[T, int], Outcome]) -> Parser:
     """A parser that makes one outcome of each element."""
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
@@ -87,3 +87,168 @@ def time_of(millis: str) -> int:
     if not (millis.isascii() and millis.isdecimal()) or int(millis) > LATEST:
         raise ValueError(f"{millis[:40]!r} is no time")
     return int(millis) * MS
+
+
+BARE: dict[bytes, ControlKind] = {b"pong": "pong", b"ping": "heartbeat"}
+
+UNSUBSCRIBED = "unsubscribe "
+"""Stands before the subscription in the ack of its end."""
+
+TOO_MANY = frozenset({"50011", "50040", "50061", "60014", "60023"})
+"""Codes of requests that came too fast: https://www.okx.com/docs-v5/en/#error-code"""
+
+
+class Event(Wire, frozen=True, gc=False):
+    event: str
+    arg: Arg | None = None
+    code: str = ""
+    msg: str = ""
+    channel: str = ""  # of the count of connections
+    conn_count: str = msgspec.field(name="connCount", default="")
+
+
+class Status(Wire, frozen=True, gc=False):
+    """What an answer of REST says of itself."""
+
+    code: str
+    msg: str = ""
+
+
+_event = msgspec.json.Decoder(Event).decode
+_status = msgspec.json.Decoder(Status).decode
+
+
+def control_event(raw: bytes) -> tuple[Outcome, Arg | None]:
+    """What an event means, and the subscription that it is about."""
+    told = _event(raw)
+    match told.event:
+        case "subscribe":
+            return Control("ack", str(_arg(told))), told.arg
+        case "unsubscribe":
+            return Control("ack", f"{UNSUBSCRIBED}{_arg(told)}"), told.arg
+        case "error" | "channel-conn-count-error":
+            return _error(told.code, told.msg or told.event), told.arg
+        case "notice":
+            return Control("notice", f"{told.code} {told.msg}".strip()), None
+        case "login":
+            return Control("login", told.code), None
+        case "channel-conn-count":
+            return Control("notice", f"{told.conn_count} connections to {told.channel}"), None
+    raise BadMessage(VENUE, f"an event {told.event[:40]!r}")
+
+
+def refusal(raw: bytes) -> VenueError | None:
+    """The error that an answer of REST is; null when it is none."""
+    status = _status(raw)
+    return _error(status.code, status.msg) if status.code != "0" else None
+
+
+def _arg(told: Event) -> Arg:
+    if told.arg is None:
+        raise BadMessage(VENUE, f"{told.event} without arg")
+    return told.arg
+
+
+def _error(code: str, message: str) -> VenueError:
+    number = int(code) if code.isascii() and code.isdecimal() and len(code) < 10 else code
+    return VenueError(number, message, code in TOO_MANY)
+
+
+class WireTrade(Wire, frozen=True, gc=False):
+    trade_id: Annotated[str, Meta(min_length=1)] = msgspec.field(name="tradeId")
+    px: str
+    sz: str  # coins on spot markets, contracts elsewhere
+    side: Side  # of the taker
+    ts: Millis
+
+
+class WireOptionTrade(WireTrade, frozen=True, gc=False):
+    inst_id: str = msgspec.field(name="instId")
+
+
+class WireForced(Wire, frozen=True, gc=False):
+    """One forced order: `sell` with posSide `long` closes a long position."""
+
+    bk_px: str = msgspec.field(name="bkPx")  # the bankruptcy price; at which price it traded is not said
+    sz: str
+    side: Side
+    ts: Millis
+
+
+class WireLiquidations(Wire, frozen=True, gc=False):
+    inst_id: str = msgspec.field(name="instId")
+    details: list[WireForced]
+
+
+class WireTicker(Wire, frozen=True, gc=False):
+    """Sizes are coins on spot markets, contracts elsewhere; a side or a last price that is not there is empty."""
+
+    inst_id: str = msgspec.field(name="instId")
+    last: str
+    last_sz: str = msgspec.field(name="lastSz")
+    ask_px: str = msgspec.field(name="askPx")
+    ask_sz: str = msgspec.field(name="askSz")
+    bid_px: str = msgspec.field(name="bidPx")
+    bid_sz: str = msgspec.field(name="bidSz")
+    open_24h: str = msgspec.field(name="open24h")
+    high_24h: str = msgspec.field(name="high24h")
+    low_24h: str = msgspec.field(name="low24h")
+    vol_24h: str = msgspec.field(name="vol24h")
+    vol_ccy_24h: str = msgspec.field(name="volCcy24h")  # quote currency on spot markets, coins elsewhere
+    ts: Millis
+
+
+class WireLevel(Wire, frozen=True, gc=False, array_like=True):
+    """A level: price, size, a number that means nothing any more, how many orders."""
+
+    price: str
+    size: str
+
+
+class WireBest(Wire, frozen=True, gc=False):
+    asks: tuple[WireLevel, ...]
+    bids: tuple[WireLevel, ...]
+    ts: Millis
+    seq_id: Sequence | None = msgspec.field(name="seqId", default=None)
+
+
+class WireMarkPrice(Wire, frozen=True, gc=False):
+    inst_id: str = msgspec.field(name="instId")
+    mark_px: str = msgspec.field(name="markPx")
+    ts: Millis
+
+
+class WireOption(Wire, frozen=True, gc=False):
+    """Volatilities, 1 is 100 percent."""
+
+    inst_id: str = msgspec.field(name="instId")
+    mark_vol: str = msgspec.field(name="markVol")
+    bid_vol: str = msgspec.field(name="bidVol")
+    ask_vol: str = msgspec.field(name="askVol")
+    ts: Millis
+
+
+class WireFunding(Wire, frozen=True, gc=False):
+    """`nextFundingRate` is empty where the rate of a period is made within it."""
+
+    inst_id: str = msgspec.field(name="instId")
+    funding_rate: str = msgspec.field(name="fundingRate")
+    funding_time: Millis = msgspec.field(name="fundingTime")
+    next_funding_rate: str = msgspec.field(name="nextFundingRate", default="")
+    next_funding_time: str = msgspec.field(name="nextFundingTime", default="")
+    ts: str = ""
+
+
+class WirePaid(Wire, frozen=True, gc=False):
+    """A rate of the past; `fundingRate` is what had been said before, `realizedRate` what was paid."""
+
+    inst_id: str = msgspec.field(name="instId")
+    realized_rate: str = msgspec.field(name="realizedRate")
+    funding_time: Millis = msgspec.field(name="fundingTime")
+
+
+class WireOpenInterest(Wire, frozen=True, gc=False):
+    inst_id: str = msgspec.field(name="instId")
+    oi: str  # contracts
+    oi_ccy: str = msgspec.field(name="oiCcy")  # coins
+    ts: Millis

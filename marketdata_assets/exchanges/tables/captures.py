@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from marketdata_assets.exchanges.captures.reading import Capture, Venue, open_capture
+from marketdata_assets.exchanges.captures.capture import Capture, Venue, open_capture
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
-from marketdata_assets.exchanges.outcomes import DeadLetter
-from marketdata_assets.exchanges.records import AnyRecord, Exchange, Gap, MarketType, Record
+from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, Exchange, Gap, MarketType, Record
 from marketdata_assets.exchanges.replay import Feed, feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import Reject, insert_json, quarantine
-from marketdata_assets.exchanges.tables.series import Step, runs
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+import re
+from collections.abc import Iterator
+
+from marketdata_assets.exchanges.captures.native_format import SUFFIX
 
 DATASET = "exchange_captures"
 UNIT = "capture"
@@ -39,6 +42,73 @@ KEPT_LETTERS = 1000
 """So many messages of a file that could not be read are kept whole; all are counted, and stand in the file."""
 
 CHUNK = 1 << 20
+
+LOOK_BACK = dt.timedelta(hours=25)
+"""A venue ends a connection after 24 hours, and lists of instruments are read daily."""
+
+_NAME = re.compile(
+    rf"(?P<market>.+)[-_](?P<day>\d{{8}})(?:T(?P<time>\d{{6}}))?(?:-(?P<again>\d+))?(?:{re.escape(SUFFIX)}|\.txt\.gz)"
+)
+"""Of our captures, and of recordings by day of others."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A file of a series: its records are wanted, or it is only read for what comes after it."""
+
+    path: Path
+    wanted: bool
+
+
+@dataclass(frozen=True)
+class _Place:
+    path: Path
+    market: str
+    moment: dt.datetime
+    again: int
+
+    @classmethod
+    def of(cls, path: Path) -> "_Place | None":
+        found = _NAME.fullmatch(path.name)
+        if found is None:
+            return None
+        try:
+            moment = dt.datetime.strptime(found["day"] + (found["time"] or "000000") + "+0000", "%Y%m%d%H%M%S%z")
+        except ValueError:
+            return None
+        return cls(path, found["market"], moment, int(found["again"] or 0))
+
+
+def runs(wanted: Iterable[Path]) -> list[list[Step]]:
+    """The files that are wanted, and those before them, in runs; within a run no file that is there is left out."""
+    alone: list[list[Step]] = []
+    series: dict[tuple[Path, str], list[Path]] = {}
+    for path in wanted:
+        place = _Place.of(path)
+        if place is None:
+            alone.append([Step(path, True)])
+        else:
+            series.setdefault((path.parent, place.market), []).append(path)
+    return alone + [run for (folder, market), paths in series.items() for run in _of_series(folder, market, paths)]
+
+
+def _of_series(folder: Path, market: str, wanted: Sequence[Path]) -> Iterator[list[Step]]:
+    names = {path.name for path in wanted}
+    places = [place for path in folder.iterdir() if (place := _Place.of(path)) and place.market == market]
+    run: list[Step] = []
+    next_wanted: dt.datetime | None = None
+    for place in sorted(places, key=lambda one: (one.moment, one.again), reverse=True):
+        if place.path.name in names:
+            next_wanted = place.moment
+            run.append(Step(place.path, True))
+        elif next_wanted and next_wanted - place.moment <= LOOK_BACK:
+            run.append(Step(place.path, False))
+        elif run:
+            yield run[::-1]
+            run = []
+    if run:
+        yield run[::-1]
+
 
 Ending = Literal["ok", "empty", "unchanged", "failed"]
 

@@ -13,9 +13,8 @@ import polars as pl
 
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import gaps, ohlcv
-from marketdata_assets.exchanges.tables.days import span
-from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, REJECTS, TABLES
-from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, of_trades
+from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_trade_gap
+from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, REJECTS, TABLES, day_span
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.findings import Finding, sample_evenly
 
@@ -49,7 +48,7 @@ class Question:
 
     def ask(self, sql: str, day: dt.date, **more: Any) -> pl.DataFrame:
         """The rows of a query about one day."""
-        return clickhouse.read(self.client, sql, {**span(day), **more})
+        return clickhouse.read(self.client, sql, {**day_span(day), **more})
 
 
 def newest(client: "Client") -> Question:
@@ -83,7 +82,7 @@ def one_row_a_trade(question: Question) -> Finding:
 
 def holes_on_record(question: Question) -> Finding:
     """Every hole in the numbers of Binance's trades is inside a gap that is on record."""
-    found = [hole for day in question.days for hole in gaps.holes(question.client, day)]
+    found = [hole for day in question.days for hole in gaps.unrecorded_gaps(question.client, day)]
     sql = """
         SELECT toInt64(count()) AS trades FROM exchange_trades WHERE toDate(time) = {day:Date}
             AND exchange = 'binance'"""
@@ -139,8 +138,8 @@ def bars_recomputed(question: Question) -> Finding:
 def none_open(question: Question) -> Finding:
     """No gap of trades that began on the days is open."""
     found = [gap for day in question.days for gap in gaps.of_day(question.client, day)]
-    still = [gap for gap in found if gap.healed_at is None and of_trades(gap)]
-    others = sum(gap.healed_at is None and not of_trades(gap) for gap in found)
+    still = [gap for gap in found if gap.healed_at is None and is_trade_gap(gap)]
+    others = sum(gap.healed_at is None and not is_trade_gap(gap) for gap in found)
     examples = tuple({"gap": gaps.line(gap)} for gap in still[:EXAMPLES])
     return Finding(len(still), examples, len(found), facts={"other_gaps_open": others})
 

@@ -8,13 +8,35 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.records import Gap
-from marketdata_assets.exchanges.tables.days import bounds, span
-from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS
-from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, TRADES, of_trades
+from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS, day_bounds, day_span
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+import re
+
+TRADES = "^(aggTrade|aggTrades|trade|trades|trades-all|trades[.](100ms|agg2|raw)|option-trades)$"
+"""Streams that carry trades, for `match` in ClickHouse as well."""
+
+CANDLES = "^(kline_.+|candle.+|chart[.]trades[.].+)$"
+"""Streams that carry candles."""
+
+CLOCKS_DIFFER_NS = 5_000_000_000
+"""A gap is told by our clock, trades are by the venue's. Recorders were seen more than a second behind a venue."""
+
+_trades, _candles = re.compile(TRADES), re.compile(CANDLES)
+
+
+def is_trade_gap(gap: Gap) -> bool:
+    """Whether trades are missing in it."""
+    return _trades.match(gap.stream) is not None
+
+
+def is_candle_gap(gap: Gap) -> bool:
+    """Whether candles are missing in it."""
+    return _candles.match(gap.stream) is not None
+
 
 NUMBERS = "numbers"
 """The cause of a gap that only the numbers of trades show."""
@@ -24,7 +46,7 @@ _FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items()
 
 def of_day(client: "Client", day: dt.date) -> list[Gap]:
     """The gaps that began on a UTC day, healed ones too, in order of time."""
-    return _read(client, "time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}", span(day))
+    return _read(client, "time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}", day_span(day))
 
 
 def open_gaps(client: "Client", streams: str = TRADES) -> list[Gap]:
@@ -40,17 +62,17 @@ def days(client: "Client") -> list[dt.date]:
 
 def touches(gap: Gap, day: dt.date) -> bool:
     """Whether trades of a day may be missing in it."""
-    first, end = bounds(day)
+    first, end = day_bounds(day)
     return gap.ts_from - CLOCKS_DIFFER_NS < end and gap.ts_to + CLOCKS_DIFFER_NS >= first
 
 
-def holes(client: "Client", day: dt.date) -> list[Gap]:
+def unrecorded_gaps(client: "Client", day: dt.date) -> list[Gap]:
     """Holes in the numbers of a day's trades that no open gap covers, as gaps.
 
     Of venues whose numbers have no holes of their own: Binance's single trades on spot, its aggregate ones elsewhere.
     Times are those of the trades around the hole, by the venue's clock.
     """
-    sql = files(__package__).joinpath("sql/holes_in_numbers.sql").read_text()
+    sql = files(__package__).joinpath("sql/sequence_gaps.sql").read_text()
     found = [
         Gap(
             row["exchange"],
@@ -64,7 +86,7 @@ def holes(client: "Client", day: dt.date) -> list[Gap]:
             row["ts_to"],
             NUMBERS,
         )
-        for row in clickhouse.read(client, sql, span(day)).iter_rows(named=True)
+        for row in clickhouse.read(client, sql, day_span(day)).iter_rows(named=True)
     ]
     known = open_gaps(client)
     return [hole for hole in found if not any(_covers(gap, hole) for gap in known)]
@@ -73,7 +95,7 @@ def holes(client: "Client", day: dt.date) -> list[Gap]:
 def _covers(gap: Gap, hole: Gap) -> bool:
     same = (gap.exchange, gap.market_type, gap.instrument) == (hole.exchange, hole.market_type, hole.instrument)
     slack = CLOCKS_DIFFER_NS
-    return same and of_trades(gap) and gap.ts_from - slack <= hole.ts_from and hole.ts_to <= gap.ts_to + slack
+    return same and is_trade_gap(gap) and gap.ts_from - slack <= hole.ts_from and hole.ts_to <= gap.ts_to + slack
 
 
 def _read(client: "Client", condition: str, parameters: dict[str, Any]) -> list[Gap]:

@@ -18,10 +18,9 @@ import msgspec
 import polars as pl
 
 from marketdata_assets.exchanges.tables import gaps
-from marketdata_assets.exchanges.tables.days import span
-from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TRADES
-from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS
-from marketdata_assets.exchanges.tables.streams import TRADES as PATTERN
+from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
+from marketdata_assets.exchanges.tables.gaps import TRADES as PATTERN
+from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TRADES, day_span
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.bookkeeping import Outcome
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -73,7 +72,7 @@ def compute(
     going = keep_days is not None and day + dt.timedelta(days=keep_days) <= now.date()
     kept = (not trades or going) and bool(known) and known[0].rows > 0
     if not kept:
-        parameters = span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": PATTERN}
+        parameters = day_span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": PATTERN}
         query = _sql("bars_of_day").replace("{other}", _left_out(client, day))
         with staged(client, OHLCV_1M, f"{day:%Y%m%d}", turns=turns) as stage:
             stage.clear()
@@ -151,8 +150,8 @@ def _left_out(client: "Client", day: dt.date) -> str:
         INTERSECT
         SELECT DISTINCT exchange, market_type, instrument FROM exchange_trades
         WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')} AND NOT aggregated"""
-    both = clickhouse.read(client, sql, span(day))
-    return _sql("single_trades_twice") if both.height else ""
+    both = clickhouse.read(client, sql, day_span(day))
+    return _sql("duplicate_single_trades") if both.height else ""
 
 
 def _counts(client: "Client", day: dt.date) -> dict[str, int]:
@@ -168,7 +167,7 @@ def _count(client: "Client", table: str, day: dt.date) -> int:
     sql = f"""
         SELECT toInt64(count()) AS n FROM {table} FINAL
         WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}"""
-    return int(clickhouse.read(client, sql, span(day)).select(pl.col("n")).item())
+    return int(clickhouse.read(client, sql, day_span(day)).select(pl.col("n")).item())
 
 
 def _record(

@@ -8,9 +8,9 @@ import polars as pl
 
 from marketdata_assets import plotting
 from marketdata_assets.exchanges.records import Gap
-from marketdata_assets.exchanges.tables.days import span
-from marketdata_assets.exchanges.tables.healing import Told
-from marketdata_assets.exchanges.tables.streams import of_trades
+from marketdata_assets.exchanges.tables.gap_backfill import GapResult
+from marketdata_assets.exchanges.tables.gaps import is_trade_gap
+from marketdata_assets.exchanges.tables.schema import day_span
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ SHORTEST = 0.0015
 """The width of the shortest gap, as a share of the picture: a gap of milliseconds is to be seen."""
 
 
-def timeline(told: Sequence[Told]) -> str | None:
+def timeline(told: Sequence[GapResult]) -> str | None:
     """The gaps on a line for each instrument and stream, as Markdown; null without gaps, or without matplotlib."""
     plt = plotting.pyplot()
     if plt is None or not told:
         return None
-    lines: dict[str, list[Told]] = {}
+    lines: dict[str, list[GapResult]] = {}
     for one in told:
         lines.setdefault(f"{one.gap.exchange} {one.gap.instrument} {one.gap.stream}", []).append(one)
     shown = sorted(lines, key=lambda name: (-sum(one.outcome == "open" for one in lines[name]), name))[:LINES]
@@ -109,7 +109,7 @@ def _busiest(client: "Client", day: dt.date) -> pl.DataFrame:
                 WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
                 GROUP BY exchange, market_type, instrument ORDER BY sum(trades) DESC, instrument LIMIT {most:UInt8})
         ORDER BY name, time"""
-    return clickhouse.read(client, sql, {**span(day), "most": INSTRUMENTS})
+    return clickhouse.read(client, sql, {**day_span(day), "most": INSTRUMENTS})
 
 
 def _hours(client: "Client", day: dt.date) -> pl.DataFrame:
@@ -118,18 +118,18 @@ def _hours(client: "Client", day: dt.date) -> pl.DataFrame:
         FROM exchange_trades
         WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
         GROUP BY name, hour ORDER BY name, hour"""
-    return clickhouse.read(client, sql, span(day))
+    return clickhouse.read(client, sql, day_span(day))
 
 
 def _end(gap: Gap) -> int:
     """A book is out of use until it is healed; of trades, no more are missing when the next one has come."""
-    return gap.ts_to if of_trades(gap) else max(gap.ts_to, gap.healed_at or 0)
+    return gap.ts_to if is_trade_gap(gap) else max(gap.ts_to, gap.healed_at or 0)
 
 
-def _colour(one: Told) -> str:
+def _colour(one: GapResult) -> str:
     if one.outcome != "open":
         return HEALED
-    return OPEN if of_trades(one.gap) else BOOK
+    return OPEN if is_trade_gap(one.gap) else BOOK
 
 
 def _moment(ns: int) -> dt.datetime:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from marketdata_assets.exchanges.records import AnyRecord, Gap
-from marketdata_assets.exchanges.tables.looks import looker
+from marketdata_assets.exchanges.tables.json_validator import validator_of
 from marketdata_assets.exchanges.tables.schema import REJECTS, Table, table_of
 from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, naming_failures, quoted
 
@@ -95,7 +95,7 @@ def quarantine(client: "Client", type_name: str, rejects: Sequence[Reject], sour
 
 def _insert(client: "Client", table: Table, payloads: Sequence[bytes], token: str | None) -> list[Reject]:
     array = _array(payloads)
-    faults = looker(table).faults(payloads, array)
+    faults = validator_of(table).faults(payloads, array)
     rejects = [Reject(fault, payloads[number]) for number, fault in faults.items()]
     if faults:
         payloads = [payload for number, payload in enumerate(payloads) if number not in faults]

@@ -30,6 +30,8 @@ from marketdata_assets.stores.clickhouse import naming_failures, quoted
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+import datetime as dt
+
 PRECISION, SCALE = 38, 18
 """Of every decimal. A number that does not fit exactly is a reject, never a rounded one."""
 
@@ -124,3 +126,18 @@ def _keep(client: "Client", name: str, days: int) -> None:
 
 def _sql(name: str) -> str:
     return files(__package__).joinpath(f"sql/{name}.sql").read_text()
+
+
+DAY_NS = 86_400_000_000_000
+
+
+def day_span(day: dt.date) -> dict[str, dt.datetime]:
+    """The day as `first` and `end`, half open, to bind."""
+    first = dt.datetime.combine(day, dt.time(), dt.UTC)
+    return {"first": first, "end": first + dt.timedelta(days=1)}
+
+
+def day_bounds(day: dt.date) -> tuple[int, int]:
+    """The day's first moment and the one behind it, ns."""
+    first = int(day_span(day)["first"].timestamp()) * 1_000_000_000
+    return first, first + DAY_NS

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.tables import gaps, ohlcv
-from marketdata_assets.exchanges.tables.days import DAY_NS
+from marketdata_assets.exchanges.tables.gaps import CANDLES, TRADES, is_trade_gap
 from marketdata_assets.exchanges.tables.ohlcv import State
-from marketdata_assets.exchanges.tables.schema import GAPS, OHLCV_1M, REJECTS, TABLES
-from marketdata_assets.exchanges.tables.streams import CANDLES, TRADES, of_trades
+from marketdata_assets.exchanges.tables.schema import DAY_NS, GAPS, OHLCV_1M, REJECTS, TABLES
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def _gap_days(client: "Client", days: Sequence[dt.date]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for day in gaps.days(client):
         if day in wanted:
-            still = any(gap.healed_at is None and of_trades(gap) for gap in gaps.of_day(client, day))
+            still = any(gap.healed_at is None and is_trade_gap(gap) for gap in gaps.of_day(client, day))
             counts["open" if still else "ok"] += 1
     return counts
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from marketdata_assets.exchanges.captures.entry import SUFFIX
+from marketdata_assets.exchanges.captures.native_format import SUFFIX
 
 SUFFIXES = (SUFFIX, ".ndjson", ".txt.gz")
 MAX_FILES = 200

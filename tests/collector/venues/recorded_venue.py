@@ -21,13 +21,12 @@ from venue_market import Market
 from venue_sockets import Socket
 
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
-from marketdata_assets.exchanges.captures.entry import Entry
-from marketdata_assets.exchanges.captures.reading import open_capture
+from marketdata_assets.exchanges.captures.capture import open_capture
+from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.feed import OkxFeed
-from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.records import MarketType, Outcome
 
 _STREAM = re.compile(rb'"stream":"([^"]+)"')
 _SYMBOL = re.compile(r"symbol=([A-Z0-9_]+)")

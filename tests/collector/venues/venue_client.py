@@ -12,7 +12,7 @@ from venue import Venue
 from venue_market import Market
 
 from marketdata_assets.exchanges.books import Book
-from marketdata_assets.exchanges.outcomes import Outcome
+from marketdata_assets.exchanges.records import Outcome
 
 LONGEST = 60.0
 """Seconds that all of it may take on a busy machine."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from marketdata_assets.exchanges.captures.entry import Entry, Kind
+from marketdata_assets.exchanges.captures.native_format import Entry, Kind
 from marketdata_assets.exchanges.errors import BadCapture
 from marketdata_assets.input_limits import LineTooLong, ReadsLines, lines
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Literal
 from msgspec.structs import replace
 
 from marketdata_assets.errors import MarketDataError, TransientError
-from marketdata_assets.exchanges.histories import History, Hosts, interval_of, opened
-from marketdata_assets.exchanges.history import Window
+from marketdata_assets.exchanges.history_clients import HistoryClient, HistoryHosts, kline_interval, open_history
 from marketdata_assets.exchanges.records import Exchange, Gap, Kline, Liquidation, MarketType, Trade
+from marketdata_assets.exchanges.rest_history import Window
 from marketdata_assets.exchanges.tables import gaps
-from marketdata_assets.exchanges.tables.matching import Span, Standing, joined, match, numbers_lacking
+from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_candle_gap, is_trade_gap
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS
-from marketdata_assets.exchanges.tables.streams import CLOCKS_DIFFER_NS, of_candles, of_trades
+from marketdata_assets.exchanges.tables.trade_matching import Span, StoredTrade, joined, match, numbers_lacking
 from marketdata_assets.progress import report
 from marketdata_assets.stores import clickhouse
 
@@ -45,7 +45,7 @@ Outcome = Literal["healed before", "healed", "open"]
 
 
 @dataclass(frozen=True)
-class Told:
+class GapResult:
     """What is known of a gap, how many trades were added for it, and why it stays open."""
 
     gap: Gap
@@ -59,7 +59,7 @@ class DayGaps:
     """The gaps that began on a UTC day, in order of time; `recorded` are those that only numbers showed."""
 
     day: dt.date
-    gaps: tuple[Told, ...]
+    gaps: tuple[GapResult, ...]
     recorded: int
     seconds: float
 
@@ -75,7 +75,7 @@ class DayGaps:
 def close(
     client: "Client",
     day: dt.date,
-    hosts: Hosts | None,
+    hosts: HistoryHosts | None,
     *,
     clock: Callable[[], int] = time.time_ns,
     settled_ns: int = SETTLED_NS,
@@ -85,11 +85,11 @@ def close(
     Without `hosts` nobody is asked. Trouble with one gap or venue leaves the others alone. Raises what stores raise.
     """
     began = time.monotonic()
-    found = gaps.holes(client, day)
+    found = gaps.unrecorded_gaps(client, day)
     insert_records(client, found)
     standing = gaps.of_day(client, day)
     work = _Work(client, hosts, clock, settled_ns)
-    told = {id(gap): Told(gap, "healed before") for gap in standing if gap.healed_at is not None}
+    told = {id(gap): GapResult(gap, "healed before") for gap in standing if gap.healed_at is not None}
     waiting = [gap for gap in standing if gap.healed_at is None]
     told |= {id(one.gap): one for one in asyncio.run(work.all(waiting))}
     return DayGaps(day, tuple(told[id(gap)] for gap in standing), len(found), time.monotonic() - began)
@@ -98,40 +98,40 @@ def close(
 @dataclass(frozen=True)
 class _Work:
     client: "Client"
-    hosts: Hosts | None
+    hosts: HistoryHosts | None
     clock: Callable[[], int]
     settled_ns: int
 
-    async def all(self, waiting: Sequence[Gap]) -> list[Told]:
-        told: list[Told] = []
+    async def all(self, waiting: Sequence[Gap]) -> list[GapResult]:
+        told: list[GapResult] = []
         for (exchange, market_type), some in groupby(sorted(waiting, key=_market), key=_market):
             told += await self._of_market(exchange, market_type, list(some))
         return told
 
-    async def _of_market(self, exchange: Exchange, market_type: MarketType, some: Sequence[Gap]) -> list[Told]:
-        told = {id(gap): Told(gap, "open", why=why) for gap in some if (why := self._not_now(gap))}
+    async def _of_market(self, exchange: Exchange, market_type: MarketType, some: Sequence[Gap]) -> list[GapResult]:
+        told = {id(gap): GapResult(gap, "open", why=why) for gap in some if (why := self._not_now(gap))}
         asked = [gap for gap in some if id(gap) not in told]
         if asked and self.hosts is not None:
-            async with opened(self.hosts, exchange, market_type) as history:
+            async with open_history(self.hosts, exchange, market_type) as history:
                 away = await _listed(history)
                 for number, gap in enumerate(asked):
                     report(number, len(asked), gaps.line(gap))
-                    one = Told(gap, "open", why=away) if away else await self._one(history, gap)
+                    one = GapResult(gap, "open", why=away) if away else await self._one(history, gap)
                     told[id(gap)] = one
         return [told[id(gap)] for gap in some]
 
     def _not_now(self, gap: Gap) -> str:
         """Why a gap is not tried at all."""
-        if not (of_trades(gap) or of_candles(gap)):
+        if not (is_trade_gap(gap) or is_candle_gap(gap)):
             return NO_HISTORY
         if gap.ts_to + self.settled_ns > self.clock():
             return "it is too young: trades around it may still be on their way"
         return NOT_ASKED if self.hosts is None else ""
 
-    async def _one(self, history: History, gap: Gap) -> Told:
+    async def _one(self, history: HistoryClient, gap: Gap) -> GapResult:
         added, objections = 0, list[str]()
         try:
-            if of_candles(gap):
+            if is_candle_gap(gap):
                 objections += await self._candles(history, gap)
             else:
                 numbers: list[Span] = []
@@ -142,18 +142,18 @@ class _Work:
                     numbers = joined([*numbers, *part.numbers])
                 objections += filter(None, [numbers_lacking(gap, numbers)])
         except TransientError as error:
-            return Told(gap, "open", added, str(error))
+            return GapResult(gap, "open", added, str(error))
         except MarketDataError as error:
-            return Told(gap, "open", added, f"the history cannot be used: {error}")
+            return GapResult(gap, "open", added, f"the history cannot be used: {error}")
         if objections:
-            return Told(gap, "open", added, "; ".join(dict.fromkeys(objections)))
+            return GapResult(gap, "open", added, "; ".join(dict.fromkeys(objections)))
         healed = replace(gap, healed_at=self.clock())
         insert_records(self.client, [healed])
-        return Told(gap, "healed", added)
+        return GapResult(gap, "healed", added)
 
-    async def _candles(self, history: History, gap: Gap) -> list[str]:
+    async def _candles(self, history: HistoryClient, gap: Gap) -> list[str]:
         """Fetch and add the candles that begin or end in a gap, none that is under way; what speaks against it."""
-        interval = interval_of(gap.exchange, gap.stream)
+        interval = kline_interval(gap.exchange, gap.stream)
         if interval is None:
             return [f"{gap.stream} is no stream of candles that is known"]
         window = Window(gap.ts_from // MINUTE_NS * MINUTE_NS, gap.ts_to)
@@ -162,7 +162,7 @@ class _Work:
         insert_records(self.client, over)
         return [] if over else [f"the history has no closed candle of {interval} there"]
 
-    async def _part(self, history: History, gap: Gap, window: Window) -> "_Part":
+    async def _part(self, history: HistoryClient, gap: Gap, window: Window) -> "_Part":
         """Fetch and add what is missing of a window."""
         records = [record async for page in history.trades(gap.instrument, window) for record in page.records]
         trades = [record for record in records if isinstance(record, Trade)]
@@ -194,7 +194,7 @@ class _Part:
     numbers: list[Span]
 
 
-async def _listed(history: History) -> str:
+async def _listed(history: HistoryClient) -> str:
     """Ask for the list of instruments; why there is none."""
     try:
         await history.listed()
@@ -214,7 +214,7 @@ def _windows(gap: Gap) -> Iterator[Window]:
         yield Window(first, min(first + CHUNK_NS, end))
 
 
-def _standing(client: "Client", gap: Gap, window: Window) -> list[Standing]:
+def _standing(client: "Client", gap: Gap, window: Window) -> list[StoredTrade]:
     final = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())
     sql = f"""
         SELECT trade_id, toUnixTimestamp64Nano(time) AS moment, price, ifNull(contracts, ifNull(size, 0)) AS amount,
@@ -226,4 +226,4 @@ def _standing(client: "Client", gap: Gap, window: Window) -> list[Standing]:
         ORDER BY moment, trade_id SETTINGS {final}"""
     about = {"exchange": gap.exchange, "market_type": gap.market_type, "instrument": gap.instrument}
     rows = clickhouse.read(client, sql, about | {"first": window.start, "end": window.end}).iter_rows()
-    return [Standing(*row) for row in rows]
+    return [StoredTrade(*row) for row in rows]

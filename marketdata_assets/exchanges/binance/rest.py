@@ -12,12 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from marketdata_assets.exchanges.binance import parse, wire
-from marketdata_assets.exchanges.binance.facts import NS, Facts, Known
+from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext, InstrumentContexts
 from marketdata_assets.exchanges.binance.wire import Id, Levels, Ms
+from marketdata_assets.exchanges.decimals import decimal, decimal_or_none
 from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.numbers import decimal, decimal_or_none
-from marketdata_assets.exchanges.outcomes import VenueError
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Kline, OpenInterest, Ticker, Trade
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Kline, OpenInterest, Ticker, Trade, VenueError
 
 TOO_MANY_REQUESTS = -1003
 """https://developers.binance.com/docs/binance-spot-api-docs/errors"""
@@ -142,7 +141,7 @@ def failure(raw: bytes) -> VenueError | None:
     return VenueError(said.code, said.msg, said.code == TOO_MANY_REQUESTS, int(banned[1]) if banned else None)
 
 
-def records(to: Asked, raw: bytes, known: Known, ts_recv: int) -> list[AnyRecord]:
+def records(to: Asked, raw: bytes, known: InstrumentContexts, ts_recv: int) -> list[AnyRecord]:
     """The records of an answer. Raises BadMessage, UnknownInstrument, ValueError and msgspec's errors."""
     match to.what:
         case "trades" | "historicalTrades":
@@ -169,7 +168,7 @@ def records(to: Asked, raw: bytes, known: Known, ts_recv: int) -> list[AnyRecord
     raise BadMessage("binance", f"nothing of ours reads an answer to {to.what[:40]!r}")
 
 
-def open_interest(interest: Interest, one: Facts, ts_recv: int) -> OpenInterest:
+def open_interest(interest: Interest, context: InstrumentContext, ts_recv: int) -> OpenInterest:
     """What is open now: coins on USD-M, contracts on COIN-M.
 
         GET /fapi/v1/openInterest?symbol=ABCUSDT
@@ -178,13 +177,13 @@ def open_interest(interest: Interest, one: Facts, ts_recv: int) -> OpenInterest:
     https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Open-Interest
     """
     amount = decimal("openInterest", interest.openInterest)
-    begin = one.begin(interest.time, ts_recv)
-    if one.in_base:
+    begin = context.begin(interest.time, ts_recv)
+    if context.in_base:
         return OpenInterest(*begin, None, amount, None)
-    return OpenInterest(*begin, amount, None, one.worth(amount))
+    return OpenInterest(*begin, amount, None, context.worth(amount))
 
 
-def _past_interest(past: PastInterest, one: Facts, ts_recv: int) -> OpenInterest:
+def _past_interest(past: PastInterest, context: InstrumentContext, ts_recv: int) -> OpenInterest:
     """What was open; the time is a number, in the documentation a text.
 
         GET /futures/data/openInterestHist?symbol=ABCUSDT&period=5m
@@ -196,11 +195,11 @@ def _past_interest(past: PastInterest, one: Facts, ts_recv: int) -> OpenInterest
     amount = decimal("sumOpenInterest", past.sumOpenInterest)
     value = decimal("sumOpenInterestValue", past.sumOpenInterestValue)
     moment = msgspec.convert(past.timestamp, Ms, strict=False)
-    size, contracts, worth = one.volumes(amount, value)
-    return OpenInterest(*one.begin(moment, ts_recv), contracts, size, worth)
+    size, contracts, worth = context.volumes(amount, value)
+    return OpenInterest(*context.begin(moment, ts_recv), contracts, size, worth)
 
 
-def _trade(made: MadeTrade, one: Facts, ts_recv: int) -> Trade:
+def _trade(made: MadeTrade, context: InstrumentContext, ts_recv: int) -> Trade:
     """One trade of a list.
 
         GET /api/v3/trades?symbol=ABCUSDT
@@ -208,11 +207,11 @@ def _trade(made: MadeTrade, one: Facts, ts_recv: int) -> Trade:
 
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#recent-trades-list
     """
-    event = wire.Trade(one.one.name, made.id, made.price, made.qty, made.time, made.isBuyerMaker)
-    return parse.trade(event, one, ts_recv)
+    event = wire.Trade(context.instrument.name, made.id, made.price, made.qty, made.time, made.isBuyerMaker)
+    return parse.trade(event, context, ts_recv)
 
 
-def _agg_trade(made: AggTrade, one: Facts, ts_recv: int) -> Trade:
+def _agg_trade(made: AggTrade, context: InstrumentContext, ts_recv: int) -> Trade:
     """Trades of one order at one price, of a list.
 
         GET /api/v3/aggTrades?symbol=ABCUSDT
@@ -220,11 +219,11 @@ def _agg_trade(made: AggTrade, one: Facts, ts_recv: int) -> Trade:
 
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#compressedaggregate-trades-list
     """
-    event = wire.AggTrade(one.one.name, made.a, made.p, made.q, made.f, made.l, made.T, made.m)
-    return parse.agg_trade(event, one, ts_recv)
+    event = wire.AggTrade(context.instrument.name, made.a, made.p, made.q, made.f, made.l, made.T, made.m)
+    return parse.agg_trade(event, context, ts_recv)
 
 
-def _kline(row: Row, interval: str, one: Facts, ts_recv: int) -> Kline:
+def _kline(row: Row, interval: str, context: InstrumentContext, ts_recv: int) -> Kline:
     """One candle of a list; the last one may be under way, which the answer does not say.
 
         GET /api/v3/klines?symbol=ABCUSDT&interval=1m
@@ -249,10 +248,10 @@ def _kline(row: Row, interval: str, one: Facts, ts_recv: int) -> Kline:
         row.taker_volume,
         row.taker_quote_volume,
     )
-    return parse.candle(candle, one, None, ts_recv, None)
+    return parse.candle(candle, context, None, ts_recv, None)
 
 
-def _funding(paid: Funding, one: Facts, ts_recv: int) -> FundingRate:
+def _funding(paid: Funding, context: InstrumentContext, ts_recv: int) -> FundingRate:
     """A rate that was paid; the time is off by some milliseconds at times and kept so.
 
         GET /fapi/v1/fundingRate?symbol=ABCUSDT
@@ -262,10 +261,10 @@ def _funding(paid: Funding, one: Facts, ts_recv: int) -> FundingRate:
     """
     rate = decimal("fundingRate", paid.fundingRate)
     mark = decimal_or_none("markPrice", paid.markPrice)
-    return FundingRate(*one.begin(paid.fundingTime, ts_recv), rate, paid.fundingTime * NS, mark_price=mark)
+    return FundingRate(*context.begin(paid.fundingTime, ts_recv), rate, paid.fundingTime * NS, mark_price=mark)
 
 
-def _premium(now: Premium, one: Facts, ts_recv: int) -> FundingRate | Ticker:
+def _premium(now: Premium, context: InstrumentContext, ts_recv: int) -> FundingRate | Ticker:
     """The mark price and the rate to be paid next.
 
         GET /fapi/v1/premiumIndex?symbol=ABCUSDT
@@ -275,7 +274,7 @@ def _premium(now: Premium, one: Facts, ts_recv: int) -> FundingRate | Ticker:
     https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Mark-Price
     """
     return parse.marked(
-        one,
+        context,
         now.time,
         ts_recv,
         mark=now.markPrice,

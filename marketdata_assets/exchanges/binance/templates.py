@@ -11,9 +11,8 @@ from operator import itemgetter
 from typing import Any
 
 from marketdata_assets.exchanges.binance import wire
-from marketdata_assets.exchanges.binance.facts import NS, Facts
-from marketdata_assets.exchanges.outcomes import Outcome
-from marketdata_assets.exchanges.records import Side, Ticker, Trade
+from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext
+from marketdata_assets.exchanges.records import Outcome, Side, Ticker, Trade
 
 Read = Callable[[bytes, int], list[Outcome]]
 """What comes of a message, received at a time; nothing when it has to be read in full."""
@@ -42,25 +41,27 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DIGIT = re.compile(r"[0-9]")
 
 
-def read_as(event: Any, one: Facts, text: str, told: Callable[[Ticker], list[Outcome]]) -> AggTrades | Read | None:
+def template_reader(
+    event: Any, context: InstrumentContext, text: str, told: Callable[[Ticker], list[Outcome]]
+) -> AggTrades | Read | None:
     """How messages like this one are read; null when digits alone do not tell them apart."""
     if _DIGIT.search(event.s) or "\\" in text or not text.isascii():
         return None
     if isinstance(event, wire.AggTrade):
         cut = _cut(event, text, "Tapqfl", split=True)
-        sizes = None if one.in_base else one.sizes
-        return (cut, one.trade, sizes, "sell" if event.m else "buy") if cut else None
+        sizes = None if context.in_base else context.sizes
+        return (cut, context.trade, sizes, "sell" if event.m else "buy") if cut else None
     if isinstance(event, wire.Trade):
-        return _trades(event, one, text)
+        return _trades(event, context, text)
     if isinstance(event, wire.SpotBookTicker | wire.BookTicker):
-        return _best_prices(event, one, text, told)
+        return _best_prices(event, context, text, told)
     return None
 
 
-def _trades(event: wire.Trade, one: Facts, text: str) -> Read | None:
+def _trades(event: wire.Trade, context: InstrumentContext, text: str) -> Read | None:
     """See parse.trade."""
     cut = _cut(event, text, "Ttpq")
-    make, side, sizes = one.trade, "sell" if event.m else "buy", None if one.in_base else one.sizes
+    make, side, sizes = context.trade, "sell" if event.m else "buy", None if context.in_base else context.sizes
     if cut is None:
         return None
 
@@ -75,12 +76,15 @@ def _trades(event: wire.Trade, one: Facts, text: str) -> Read | None:
 
 
 def _best_prices(
-    event: wire.SpotBookTicker | wire.BookTicker, one: Facts, text: str, told: Callable[[Ticker], list[Outcome]]
+    event: wire.SpotBookTicker | wire.BookTicker,
+    context: InstrumentContext,
+    text: str,
+    told: Callable[[Ticker], list[Outcome]],
 ) -> Read | None:
     """See parse.book_ticker."""
     timed = isinstance(event, wire.BookTicker)
     cut = _cut(event, text, "ubBaAT" if timed else "ubBaAu")
-    make, unit = partial(Ticker, *one.head), one.one.unit
+    make, unit = partial(Ticker, *context.head), context.instrument.unit
     if cut is None:
         return None
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from marketdata_assets.exchanges.captures import reader, recorded
-from marketdata_assets.exchanges.captures.entry import SUFFIX, Entry
+from marketdata_assets.exchanges.captures import foreign_formats, native_format
+from marketdata_assets.exchanges.captures.native_format import SUFFIX, Entry
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
 from marketdata_assets.exchanges.records import Exchange, MarketType
 
@@ -63,14 +63,18 @@ def open_capture(path: Path) -> Capture:
     """A capture of any kind that we read, by its name. Raises BadCapture."""
     if not path.is_file():
         raise BadCapture(str(path), "there is no such file")
-    if _reader_of(path) is reader.entries:
-        header = reader.header_of(path)
+    if _reader_of(path) is native_format.entries:
+        header = native_format.header_of(path)
         return Capture(path, header.exchange, header.market_type)
     return Capture(path)
 
 
 def _reader_of(path: Path) -> Callable[[Path, list[str]], Iterator[Entry]]:
-    for suffix, read in ((SUFFIX, reader.entries), (".ndjson", recorded.json_lines), (".txt.gz", recorded.timed_lines)):
+    for suffix, read in (
+        (SUFFIX, native_format.entries),
+        (".ndjson", foreign_formats.json_lines),
+        (".txt.gz", foreign_formats.timed_lines),
+    ):
         if path.name.endswith(suffix):
             return read
     raise BadCapture(str(path), f"captures end with {SUFFIX}, .ndjson or .txt.gz")

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 
-from marketdata_assets.exchanges.instruments import EXACT, Instrument, Instruments, plain
+from marketdata_assets.exchanges.decimals import EXACT, plain
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
 
 NS = 1_000_000
@@ -14,17 +15,18 @@ Head = tuple[Exchange, MarketType, str, str, int | None, int]
 """The fields that all records have."""
 
 
-class Facts:
+class InstrumentContext:
     """One instrument."""
 
-    __slots__ = ("head", "in_base", "inverse", "one", "pays_funding", "trade")
+    __slots__ = ("head", "in_base", "instrument", "inverse", "pays_funding", "trade")
 
-    def __init__(self, one: Instrument) -> None:
-        self.one = one
-        self.head: tuple[Exchange, MarketType, str, str] = (one.exchange, one.market_type, one.symbol, one.name)
-        self.in_base = one.unit == "base"
-        self.inverse = one.market_type == "inverse"
-        self.pays_funding = one.symbol == f"{one.base}-{one.quote}"  # a dated future does not
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        market = instrument.exchange, instrument.market_type
+        self.head: tuple[Exchange, MarketType, str, str] = (*market, instrument.symbol, instrument.name)
+        self.in_base = instrument.unit == "base"
+        self.inverse = instrument.market_type == "inverse"
+        self.pays_funding = instrument.symbol == f"{instrument.base}-{instrument.quote}"  # a dated future does not
         self.trade: Callable[..., Trade] = partial(Trade, *self.head)
 
     def begin(self, moment_ms: int | None, ts_recv: int) -> Head:
@@ -33,7 +35,7 @@ class Facts:
 
     def sizes(self, size: str, price: str) -> tuple[str | None, str | None]:
         """A size in base units and in contracts."""
-        return self.one.base_size(size, price), self.one.contracts(size)
+        return self.instrument.base_size(size, price), self.instrument.contracts(size)
 
     def volumes(self, first: str, second: str) -> tuple[str | None, str | None, str | None]:
         """Base units, contracts and quote units of a pair that counts base and quote units.
@@ -44,16 +46,16 @@ class Facts:
 
     def worth(self, contracts: str) -> str | None:
         """So many contracts of COIN-M in quote units."""
-        value = self.one.contract_value
+        value = self.instrument.contract_value
         return None if value is None else plain(EXACT.multiply(Decimal(contracts), Decimal(value)))
 
 
-class Known(dict[str, Facts]):
+class InstrumentContexts(dict[str, InstrumentContext]):
     """The facts of all instruments that were met. Asking for one that no list has raises UnknownInstrument."""
 
     def __init__(self, instruments: Instruments) -> None:
         self.instruments = instruments
 
-    def __missing__(self, name: str) -> Facts:
-        facts = self[name] = Facts(self.instruments[name])
+    def __missing__(self, name: str) -> InstrumentContext:
+        facts = self[name] = InstrumentContext(self.instruments[name])
         return facts

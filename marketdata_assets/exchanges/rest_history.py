@@ -3,7 +3,7 @@
 How a venue pages, and what is in a page, is the business of its module `history`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from marketdata_assets.exchanges.errors import BadCursor, BadPage
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, Gap
 
 MS = 1_000_000
@@ -76,7 +77,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedPage:
     """One answer of a venue, in the order of the history.
 
     `reached` is where the next page begins when the answer holds all there is up to there. Without it, the next page
@@ -97,18 +98,18 @@ class Page:
     cursor: Cursor
 
 
-Fetch = Callable[[Cursor], Awaitable[Fetched]]
+Fetch = Callable[[Cursor], Awaitable[FetchedPage]]
 
 
 async def walk(cursor: Cursor, fetch: Fetch, *, newest_first: bool = False) -> AsyncIterator[Page]:
     """Page after page, until the window is done. Raises BadPage, and whatever `fetch` raises."""
     while not cursor.done:
-        page = advanced(cursor, await fetch(cursor), newest_first=newest_first)
+        page = next_page(cursor, await fetch(cursor), newest_first=newest_first)
         yield page
         cursor = page.cursor
 
 
-def advanced(cursor: Cursor, fetched: Fetched, *, newest_first: bool = False) -> Page:
+def next_page(cursor: Cursor, fetched: FetchedPage, *, newest_first: bool = False) -> Page:
     """The rows that are new, checked, and the cursor behind them; BadPage."""
     seen = frozenset(cursor.seen)
     rows = [row for row in fetched.rows if row.time != cursor.at or row.key not in seen]
@@ -129,7 +130,7 @@ def _check(cursor: Cursor, rows: Sequence[Row], newest_first: bool) -> None:
         raise BadPage(cursor.about, f"a row twice in the page at {cursor.at}")
 
 
-def _behind(cursor: Cursor, fetched: Fetched, rows: Sequence[Row], newest_first: bool) -> Cursor:
+def _behind(cursor: Cursor, fetched: FetchedPage, rows: Sequence[Row], newest_first: bool) -> Cursor:
     if fetched.done:
         return replace(cursor, done=True, seen=(), token=None)
     if fetched.reached is not None:
@@ -148,3 +149,29 @@ def _check_reached(cursor: Cursor, reached: int, rows: Sequence[Row], newest_fir
         raise BadPage(cursor.about, f"no way forward from {cursor.at}")
     if any(row.time <= reached if newest_first else row.time >= reached for row in rows):
         raise BadPage(cursor.about, f"a row beyond {reached}, where the next page begins")
+
+
+@dataclass(frozen=True)
+class NumberedRow:
+    """One row and its number."""
+
+    number: int
+    time: int  # ns
+    records: Sequence[AnyRecord]
+
+
+def numbered_rows(cursor: Cursor, stream: str, one: Instrument, found: Iterable[NumberedRow]) -> list[Row]:
+    """The rows of a page; the cursor's token is the number that comes next. Raises BadPage when numbers go back."""
+    made: list[Row] = []
+    expected, before = int(cursor.token or 0), cursor.at
+    for row in found:
+        records: list[AnyRecord | Gap] = [*row.records]
+        if row.number < expected:
+            raise BadPage(cursor.about, f"number {row.number} where {expected} comes next")
+        if 0 < expected < row.number:
+            ids, span = (expected - 1, row.number), (before, row.time)
+            hole = Gap(one.exchange, one.market_type, one.symbol, one.name, stream, *ids, *span, cause="sequence")
+            records.insert(0, hole)
+        expected, before = row.number + 1, row.time
+        made.append(Row(row.time, str(row.number), records))
+    return made

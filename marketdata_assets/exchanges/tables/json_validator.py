@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from marketdata_assets.exchanges.numbers import DIGITS, PLAIN, is_decimal
+from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, is_decimal
 from marketdata_assets.exchanges.records import Level
 from marketdata_assets.exchanges.tables.schema import PRECISION, SCALE, Table
 
@@ -37,7 +37,7 @@ _levels = msgspec.json.Decoder(tuple[Level, ...]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Looker:
+class JsonValidator:
     """Looks at records of one type.
 
     Of types without levels it remembers the forms of regular records, their JSON with 8 for every digit. What has the
@@ -118,9 +118,9 @@ class Looker:
 
 
 @lru_cache(64)
-def looker(table: Table) -> Looker:
-    """The looker of a table, made once."""
-    return Looker(table)
+def validator_of(table: Table) -> JsonValidator:
+    """The validator_of of a table, made once."""
+    return JsonValidator(table)
 
 
 def unfit(name: str, text: str) -> str | None:

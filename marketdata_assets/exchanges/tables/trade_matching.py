@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from marketdata_assets.exchanges.instruments import EXACT
+from marketdata_assets.exchanges.decimals import EXACT
 from marketdata_assets.exchanges.records import Gap, Trade
 
 SINGLES = "trade"
@@ -23,7 +23,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Standing:
+class StoredTrade:
     """A trade that stands."""
 
     trade_id: str
@@ -36,7 +36,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchResult:
     """What is to be added, how much of what stands the history knows, and what speaks against believing it.
 
     `doubtful` says that nothing should be added: trades could be there twice. `numbers` are the spans of Binance's
@@ -50,7 +50,7 @@ class Matched:
     numbers: list[Span]
 
 
-def match(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> Matched:
+def match(gap: Gap, standing: Sequence[StoredTrade], history: Sequence[Trade]) -> MatchResult:
     """Hold the history of a span around a gap against what stands of the span."""
     if gap.exchange == "binance":
         missing, known = _by_number(gap, standing, history)
@@ -61,15 +61,15 @@ def match(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> M
     objections = []
     if len(standing) > known:
         objections.append(f"the history lacks {len(standing) - known} of {len(standing)} trades that stand around it")
-    return Matched(missing, known, len(standing) > known, objections, _numbers(gap, standing, history))
+    return MatchResult(missing, known, len(standing) > known, objections, _numbers(gap, standing, history))
 
 
-def _by_id(standing: Sequence[Standing], history: Sequence[Trade]) -> tuple[list[Trade], int]:
+def _by_id(standing: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
     ids, told = {one.trade_id for one in standing}, {one.trade_id for one in history}
     return [one for one in history if one.trade_id not in ids], sum(one.trade_id in told for one in standing)
 
 
-def _by_number(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> tuple[list[Trade], int]:
+def _by_number(gap: Gap, standing: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
     single = _single(gap, standing)
     whole = {one.trade_id for one in standing if one.first_id is not None}
     singles = {int(one.trade_id) for one in standing if one.first_id is None}
@@ -87,16 +87,16 @@ def _by_number(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade])
     return missing, known
 
 
-def _single(gap: Gap, standing: Sequence[Standing]) -> bool:
+def _single(gap: Gap, standing: Sequence[StoredTrade]) -> bool:
     """Whether single trades are missing in a gap of Binance's: as around it, and where nothing stands, as on spot."""
     if gap.stream != SINGLES or any(one.first_id is not None for one in standing):
         return False
     return bool(standing) or gap.market_type == "spot"
 
 
-def _by_order(standing: Sequence[Standing], history: Sequence[Trade]) -> tuple[list[Trade], int]:
+def _by_order(standing: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
     """What stands may be several trades of one moment, price and side in one: the oldest of these add up to it."""
-    stands: dict[tuple[int, Decimal, str], list[Standing]] = defaultdict(list)
+    stands: dict[tuple[int, Decimal, str], list[StoredTrade]] = defaultdict(list)
     for one in standing:
         stands[one.time, one.price, one.side].append(one)
     told: dict[tuple[int, Decimal, str], list[Trade]] = defaultdict(list)
@@ -114,7 +114,7 @@ def _by_order(standing: Sequence[Standing], history: Sequence[Trade]) -> tuple[l
     return missing, known
 
 
-def _adding_up(whole: Standing, trades: Sequence[Trade]) -> list[Trade]:
+def _adding_up(whole: StoredTrade, trades: Sequence[Trade]) -> list[Trade]:
     """The trades up to the number of `whole`, from the newest back, that are its amount; none when they are not."""
     taken: list[Trade] = []
     total = Decimal(0)
@@ -156,10 +156,10 @@ def joined(numbers: Sequence[Span]) -> list[Span]:
     return found
 
 
-def _numbers(gap: Gap, standing: Sequence[Standing], history: Sequence[Trade]) -> list[Span]:
+def _numbers(gap: Gap, standing: Sequence[StoredTrade], history: Sequence[Trade]) -> list[Span]:
     if gap.exchange != "binance":
         return []
-    every: list[Standing | Trade] = [*standing, *history]
+    every: list[StoredTrade | Trade] = [*standing, *history]
     if _single(gap, standing):
         return joined([(int(one.first_id or one.trade_id), int(one.last_id or one.trade_id)) for one in every])
     return joined([(int(one.trade_id), int(one.trade_id)) for one in every if one.first_id is not None])

@@ -1,11 +1,20 @@
 """Decimal numbers as text: what counts as one. Every price and size is looked at before it goes into a record."""
 
 import re
+from decimal import Context, Decimal
 
 DIGITS = "0123456789"
 
 PLAIN = ("", ".")
 """What is left of an ordinary number without the digits at its ends; it is greater than "/" when one stands first."""
+
+EXACT = Context(prec=60)
+"""Enough digits for any product of a published price, size and contract value to be exact."""
+
+DECIMALS = 18
+"""A quotient is cut there; no venue publishes more."""
+
+LAST = Decimal(1).scaleb(-DECIMALS)
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 
@@ -34,3 +43,18 @@ def decimal(what: str, text: str) -> str:
 def decimal_or_none(what: str, text: str | None) -> str | None:
     """The text itself, null where the venue left it out or empty; raises NotDecimal."""
     return decimal(what, text) if text else None
+
+
+def plain(number: Decimal) -> str:
+    """The number without an exponent and without zeros at its end."""
+    text = str(number)
+    if "E" in text:
+        text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def quotient(value: Decimal, by: Decimal) -> str | None:
+    """A division to DECIMALS; null by 0."""
+    if not by:
+        return None
+    return plain(EXACT.divide(value, by).quantize(LAST, context=EXACT))

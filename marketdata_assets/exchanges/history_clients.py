@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Protocol
 
 from marketdata_assets.exchanges.binance import history as binance
-from marketdata_assets.exchanges.binance.answers import failure
+from marketdata_assets.exchanges.binance.rest import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.deribit import history as deribit
 from marketdata_assets.exchanges.deribit.parse import INTERVALS
 from marketdata_assets.exchanges.deribit.rest import error_of as deribit_error
 from marketdata_assets.exchanges.deribit.session import REST as DERIBIT_URL
-from marketdata_assets.exchanges.history import Cursor, Page, Window
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import history as okx
-from marketdata_assets.exchanges.okx.candles import bar_of
 from marketdata_assets.exchanges.okx.instruments import OkxInstruments
+from marketdata_assets.exchanges.okx.parse import bar_of
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 from marketdata_assets.http_client import RetryPolicy
 
 
-class History(Protocol):
+class HistoryClient(Protocol):
     """What all venues' histories have. An instrument must have been `listed` before it is asked for."""
 
     async def listed(self) -> Sequence[Instrument]: ...
@@ -32,7 +32,7 @@ class History(Protocol):
 
 
 @dataclass(frozen=True)
-class Hosts:
+class HistoryHosts:
     """Where the venues are asked, and how patiently. `budgets` is the folder of limits that all processes share.
 
     `urls` is by venue, Binance's by venue and market type, as `binance-spot`; the venue's own where it is not named.
@@ -49,7 +49,9 @@ class Hosts:
 
 
 @asynccontextmanager
-async def opened(hosts: Hosts, exchange: Exchange, market_type: MarketType) -> AsyncIterator[History]:
+async def open_history(
+    hosts: HistoryHosts, exchange: Exchange, market_type: MarketType
+) -> AsyncIterator[HistoryClient]:
     """The history of a market, closed on leaving; nothing is asked before it is used."""
     url = hosts.url(exchange, market_type)
     if exchange == "binance":
@@ -66,7 +68,7 @@ async def opened(hosts: Hosts, exchange: Exchange, market_type: MarketType) -> A
             yield deribit.DeribitHistory(client, Instruments(exchange))
 
 
-def interval_of(exchange: Exchange, stream: str) -> str | None:
+def kline_interval(exchange: Exchange, stream: str) -> str | None:
     """The interval of a venue's stream of candles, as records say it; null when it is none."""
     word = stream.removeprefix("kline_").removeprefix("candle").removeprefix("chart.trades.")
     if exchange == "okx":

@@ -1,0 +1,456 @@
+"""OKX's messages to records: trades, forced orders, tickers, candles, funding rates, open interest."""
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+
+from marketdata_assets.exchanges.decimals import DIGITS, EXACT, PLAIN, decimal, decimal_or_none, plain
+from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.okx.wire import (
+    MS,
+    VENUE,
+    Data,
+    Find,
+    Parser,
+    WireBest,
+    WireForced,
+    WireFunding,
+    WireLevel,
+    WireLiquidations,
+    WireMarkPrice,
+    WireOpenInterest,
+    WireOption,
+    WireOptionTrade,
+    WirePaid,
+    WireTicker,
+    WireTrade,
+    each,
+    nanoseconds,
+    time_of,
+)
+from marketdata_assets.exchanges.records import (
+    FundingRate,
+    Kline,
+    Liquidation,
+    OpenInterest,
+    Outcome,
+    Ticker,
+    Trade,
+)
+
+KEPT_SIZES = 1024
+"""Conversions kept by instrument: most trades are of a few sizes."""
+
+
+_trades = msgspec.json.Decoder(Data[WireTrade], strict=False).decode
+_option_trades = msgspec.json.Decoder(Data[WireOptionTrade], strict=False).decode
+_liquidations = msgspec.json.Decoder(Data[WireLiquidations], strict=False).decode
+_forced = msgspec.json.Decoder(Data[WireForced], strict=False).decode
+
+
+# {"arg":{"channel":"trades","instId":"ABC-USDT"},"data":[{"instId":"ABC-USDT","tradeId":"71","px":"4.2","sz":"0.15",
+#   "side":"buy","ts":"1700000000123","count":"1"}]}
+# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel; trades-all and the answers of
+# GET /api/v5/market/trades and history-trades have the same elements. `count` trades at one price come as one.
+def trades(instrument: Instrument) -> Parser:
+    """Parser of the trades of one instrument."""
+    market_type, symbol, name = instrument.market_type, instrument.symbol, instrument.name
+    sizes, by_price = sizes_of(instrument), market_type == "inverse"
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        made: list[Outcome] = []
+        for one in _trades(raw).data:
+            price, size, contracts = one.px, one.sz, None
+            if price.strip(DIGITS) not in PLAIN or size.strip(DIGITS) not in PLAIN or price < "/" or size < "/":
+                decimal("px", price), decimal("sz", size)  # the calls would cost as much as all of the above
+            base: str | None = size
+            if sizes is not None:
+                base, contracts = sizes(size, price if by_price else ""), size
+            ts = one.ts * MS
+            made.append(
+                Trade("okx", market_type, symbol, name, ts, ts_recv, one.trade_id, price, base, contracts, one.side)
+            )
+        return made
+
+    return parse
+
+
+# {"arg":{"channel":"option-trades","instType":"OPTION","instFamily":"ABC-USD"},"data":[{"instId":
+#   "ABC-USD-250328-60-C","tradeId":"4","px":"0.0105","sz":"1","side":"sell","fillVol":"0.51","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-option-trades-channel
+def option_trades(find: Find) -> Parser:
+    """Parser of the trades of a family of options."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        return [_option_trade(one, find(one.inst_id), ts_recv) for one in _option_trades(raw).data]
+
+    return parse
+
+
+# {"arg":{"channel":"liquidation-orders","instType":"SWAP"},"data":[{"instId":"ABC-USDT-SWAP","instType":"SWAP",
+#   "details":[{"bkPx":"4.1","side":"sell","posSide":"long","sz":"20","ts":"1700000000123"}]}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-liquidation-orders-channel. The channel is of a whole market:
+# filters by family or instrument are dropped without a word, so whoever wants a few takes them out of the records.
+def liquidations(find: Find) -> Parser:
+    """Parser of the forced orders of a market."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        return [
+            _liquidation(forced, find(one.inst_id), ts_recv)
+            for one in _liquidations(raw).data
+            for forced in one.details
+        ]
+
+    return parse
+
+
+# {"arg":{"channel":"liquidations","instId":"ABC-USD-250328"},"data":[{"bkPx":"4.1","side":"buy","posSide":"short",
+#   "sz":"12","ts":"1700000000123"}]}
+# Not a channel of OKX: recordings of before 2023 keep so what was polled of GET /api/v5/public/liquidation-orders.
+def polled_liquidations(instrument: Instrument) -> Parser:
+    """Parser of the recorded forced orders of one instrument."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        return [_liquidation(one, instrument, ts_recv) for one in _forced(raw).data]
+
+    return parse
+
+
+def sizes_of(instrument: Instrument) -> Callable[[str, str], str | None] | None:
+    """Contracts to base units, on inverse markets by their price; null on a spot market, where nothing is to do."""
+    if instrument.market_type == "spot":
+        return None
+    return lru_cache(KEPT_SIZES)(instrument.base_size)
+
+
+def _option_trade(one: WireOptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
+    price, size = decimal("px", one.px), decimal("sz", one.sz)
+    return Trade(
+        "okx",
+        instrument.market_type,
+        instrument.symbol,
+        instrument.name,
+        one.ts * MS,
+        ts_recv,
+        trade_id=one.trade_id,
+        price=price,
+        size=instrument.base_size(size, price),
+        contracts=instrument.contracts(size),
+        side=one.side,
+    )
+
+
+def _liquidation(one: WireForced, instrument: Instrument, ts_recv: int) -> Liquidation:
+    price, size = decimal("bkPx", one.bk_px), decimal("sz", one.sz)
+    return Liquidation(
+        "okx",
+        instrument.market_type,
+        instrument.symbol,
+        instrument.name,
+        one.ts * MS,
+        ts_recv,
+        side=one.side,
+        price=price,
+        size=instrument.base_size(size, price),
+        contracts=instrument.contracts(size),
+    )
+
+
+_tickers = msgspec.json.Decoder(Data[WireTicker], strict=False).decode
+_best = msgspec.json.Decoder(Data[WireBest], strict=False).decode
+_mark_prices = msgspec.json.Decoder(Data[WireMarkPrice], strict=False).decode
+_options = msgspec.json.Decoder(Data[WireOption], strict=False).decode
+
+
+# {"arg":{"channel":"tickers","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
+#   "last":"4.2","lastSz":"3","askPx":"4.21","askSz":"11","bidPx":"4.2","bidSz":"5","open24h":"4","high24h":"4.4",
+#   "low24h":"3.9","volCcy24h":"22.5","vol24h":"2250","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-tickers-channel, GET /api/v5/market/tickers
+def tickers(find: Find) -> Parser:
+    """Parser of tickers."""
+    return each(_tickers, lambda one, ts_recv: _ticker(one, find(one.inst_id), ts_recv))
+
+
+# {"arg":{"channel":"bbo-tbt","instId":"ABC-USDT"},"data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0",
+#   "1"]],"ts":"1700000000123","seqId":91}]}
+# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel; a side may be empty.
+def best_prices(instrument: Instrument) -> Parser:
+    """Parser of the best level of both sides of one instrument."""
+    return each(_best, lambda one, ts_recv: _best_price(one, instrument, ts_recv))
+
+
+# {"arg":{"channel":"mark-price","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
+#   "markPx":"4.2003","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-mark-price-channel, GET /api/v5/public/mark-price
+def mark_prices(find: Find) -> Parser:
+    """Parser of mark prices."""
+    return each(_mark_prices, lambda one, ts_recv: _mark_price(one, find(one.inst_id), ts_recv))
+
+
+# {"arg":{"channel":"opt-summary","instFamily":"ABC-USD"},"data":[{"instType":"OPTION","instId":"ABC-USD-250328-60-C",
+#   "delta":"0.2","markVol":"0.505","bidVol":"0.5","askVol":"","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-option-summary-channel, GET /api/v5/public/opt-summary
+def option_summaries(find: Find) -> Parser:
+    """Parser of the volatilities of options; records say them in percent."""
+    return each(_options, lambda one, ts_recv: _option(one, find(one.inst_id), ts_recv))
+
+
+def _ticker(one: WireTicker, instrument: Instrument, ts_recv: int) -> Ticker:
+    spot = instrument.market_type == "spot"
+    volume, currency = decimal_or_none("vol24h", one.vol_24h), decimal_or_none("volCcy24h", one.vol_ccy_24h)
+    return Ticker(
+        "okx",
+        instrument.market_type,
+        instrument.symbol,
+        instrument.name,
+        one.ts * MS,
+        ts_recv,
+        bid=decimal_or_none("bidPx", one.bid_px),
+        bid_size=decimal_or_none("bidSz", one.bid_sz),
+        ask=decimal_or_none("askPx", one.ask_px),
+        ask_size=decimal_or_none("askSz", one.ask_sz),
+        unit=instrument.unit,
+        last=decimal_or_none("last", one.last),
+        last_size=decimal_or_none("lastSz", one.last_sz),
+        open=decimal_or_none("open24h", one.open_24h),
+        high=decimal_or_none("high24h", one.high_24h),
+        low=decimal_or_none("low24h", one.low_24h),
+        volume=volume if spot else currency,
+        contracts=None if spot else volume,
+        quote_volume=currency if spot else None,
+    )
+
+
+def _best_price(one: WireBest, instrument: Instrument, ts_recv: int) -> Ticker:
+    bid, bid_size = _first("bid", one.bids)
+    ask, ask_size = _first("ask", one.asks)
+    return Ticker(
+        "okx",
+        instrument.market_type,
+        instrument.symbol,
+        instrument.name,
+        one.ts * MS,
+        ts_recv,
+        bid=bid,
+        bid_size=bid_size,
+        ask=ask,
+        ask_size=ask_size,
+        unit=instrument.unit,
+        update_id=one.seq_id,
+    )
+
+
+def _first(side: str, levels: tuple[WireLevel, ...]) -> tuple[str, str] | tuple[None, None]:
+    if not levels:
+        return None, None
+    return decimal(side, levels[0].price), decimal(f"{side} size", levels[0].size)
+
+
+def _mark_price(one: WireMarkPrice, instrument: Instrument, ts_recv: int) -> Ticker:
+    where = instrument.market_type, instrument.symbol, instrument.name
+    return Ticker("okx", *where, one.ts * MS, ts_recv, mark_price=decimal("markPx", one.mark_px))
+
+
+def _option(one: WireOption, instrument: Instrument, ts_recv: int) -> Ticker:
+    return Ticker(
+        "okx",
+        instrument.market_type,
+        instrument.symbol,
+        instrument.name,
+        one.ts * MS,
+        ts_recv,
+        bid_iv=_percent("bidVol", one.bid_vol),
+        ask_iv=_percent("askVol", one.ask_vol),
+        mark_iv=_percent("markVol", one.mark_vol),
+    )
+
+
+def _percent(what: str, text: str) -> str | None:
+    share = decimal_or_none(what, text)
+    return None if share is None else plain(EXACT.scaleb(Decimal(share), 2))
+
+
+OLD_COLUMNS = 7
+COLUMNS = 9
+CLOSED = {"0": False, "1": True}
+
+_BAR = re.compile(r"(?P<count>[0-9]{1,2})(?P<unit>[smHDWM])(?P<utc>utc)?", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "H": 3600, "D": 86400, "W": 604800}
+_HONG_KONG = dt.timedelta(hours=8)
+
+_rows = msgspec.json.Decoder(Data[tuple[str, ...]]).decode
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A length of candles, as OKX writes it: 1m, 4H, 1Dutc, 1M. Days, weeks and months without `utc` begin at UTC+8."""
+
+    interval: str  # as records say it
+    end: Callable[[int], int]  # the end of the candle that begins then, both ns
+
+
+def bar_of(text: str) -> Bar | None:
+    """The bar; null when it is none."""
+    match = _BAR.fullmatch(text)
+    if match is None or not int(match["count"]):
+        return None
+    count, unit = int(match["count"]), match["unit"]
+    if unit == "M":
+        return Bar(
+            f"{count}M", lambda start: _months_after(start, count, dt.timedelta(0) if match["utc"] else _HONG_KONG)
+        )
+    length = count * _SECONDS[unit] * 1000 * MS
+    return Bar(f"{count}{unit.lower()}", lambda start: start + length)
+
+
+# {"arg":{"channel":"candle1m","instId":"ABC-USDT-SWAP"},"data":[["1700000040000","4.2","4.3","4.1","4.2","210","2.1",
+#   "8.8","0"]]}
+# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-candlesticks-channel; the answers of
+# GET /api/v5/market/candles and history-candles have the same rows. `confirm` 1 says that the candle is closed.
+def candles(instrument: Instrument, bar: Bar) -> Parser:
+    """Parser of the candles of one instrument."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        return [_candle(row, instrument, bar, ts_recv) for row in _rows(raw).data]
+
+    return parse
+
+
+def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int) -> Kline:
+    if len(row) != OLD_COLUMNS and len(row) < COLUMNS:
+        raise BadMessage(VENUE, f"a candle of {len(row)} columns")
+    open_time = time_of(row[0])
+    prices = [decimal("price", text) for text in row[1:5]]
+    volume, currency = decimal("vol", row[5]), decimal("volCcy", row[6])
+    spot = instrument.market_type == "spot"
+    quote_volume, closed = currency if spot else None, None
+    if len(row) >= COLUMNS:
+        quote_volume, closed = decimal("volCcyQuote", row[7]), CLOSED.get(row[8])
+        if closed is None:
+            raise BadMessage(VENUE, f"confirm is {row[8][:40]!r}, which is neither 0 nor 1")
+    return Kline(
+        "okx",
+        instrument.market_type,
+        instrument.symbol,
+        instrument.name,
+        None,
+        ts_recv,
+        interval=bar.interval,
+        open_time=open_time,
+        close_time=bar.end(open_time),
+        open=prices[0],
+        high=prices[1],
+        low=prices[2],
+        close=prices[3],
+        volume=volume if spot else currency,
+        contracts=None if spot else volume,
+        quote_volume=quote_volume,
+        trades=None,
+        taker_buy_volume=None,
+        taker_buy_quote_volume=None,
+        closed=closed,
+    )
+
+
+def _months_after(start: int, months: int, shift: dt.timedelta) -> int:
+    """The same moment of the calendar so many months later."""
+    seconds, rest = divmod(start, 1000 * MS)
+    local = dt.datetime.fromtimestamp(seconds, dt.UTC) + shift
+    month = local.year * 12 + local.month - 1 + months
+    later = local.replace(year=month // 12, month=month % 12 + 1, day=1) + dt.timedelta(days=local.day - 1) - shift
+    return int(later.timestamp()) * 1000 * MS + rest
+
+
+HOUR = 3600 * 1000 * MS
+PAST_COLUMNS = 3
+
+
+_funding = msgspec.json.Decoder(Data[WireFunding], strict=False).decode
+_paid = msgspec.json.Decoder(Data[WirePaid], strict=False).decode
+_open_interest = msgspec.json.Decoder(Data[WireOpenInterest], strict=False).decode
+
+
+# {"arg":{"channel":"funding-rate","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
+#   "fundingRate":"0.0001","nextFundingRate":"","fundingTime":"1700006400000","nextFundingTime":"1700035200000",
+#   "ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-funding-rate-channel, GET /api/v5/public/funding-rate
+def funding_rates(find: Find) -> Parser:
+    """Parser of the rates to be paid next."""
+    return each(_funding, lambda one, ts_recv: _rate(one, find(one.inst_id), ts_recv))
+
+
+# {"code":"0","msg":"","data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP","fundingRate":"0.0001","realizedRate":
+#   "0.00009","fundingTime":"1700006400000"}]}
+# https://www.okx.com/docs-v5/en/#public-data-rest-api-get-funding-rate-history
+def paid_rates(find: Find) -> Parser:
+    """Parser of the rates that were paid."""
+    return each(_paid, lambda one, ts_recv: _paid_rate(one, find(one.inst_id), ts_recv))
+
+
+# {"arg":{"channel":"open-interest","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
+#   "oi":"5000","oiCcy":"50","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-open-interest-channel, GET /api/v5/public/open-interest
+def open_interest(find: Find) -> Parser:
+    """Parser of open interest."""
+    return each(_open_interest, lambda one, ts_recv: _open(one, find(one.inst_id), ts_recv))
+
+
+# {"code":"0","msg":"","data":[["1700000000000","5000","50","210"]]}
+# https://www.okx.com/docs-v5/en/#trading-statistics-rest-api-get-contract-open-interest-history
+# Columns: time, contracts, coins, USD.
+def past_open_interest(instrument: Instrument) -> Parser:
+    """Parser of the history of open interest of one instrument."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        return [_past(row, instrument, ts_recv) for row in _rows(raw).data]
+
+    return parse
+
+
+def _rate(one: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate:
+    funding_time = one.funding_time * MS
+    following = nanoseconds(one.next_funding_time)
+    period = 0 if following is None else following - funding_time
+    return FundingRate(
+        "okx",
+        instrument.market_type,
+        instrument.symbol,
+        instrument.name,
+        nanoseconds(one.ts),
+        ts_recv,
+        rate=decimal("fundingRate", one.funding_rate),
+        funding_time=funding_time,
+        predicted_rate=decimal_or_none("nextFundingRate", one.next_funding_rate),
+        interval_hours=period // HOUR if period > 0 and not period % HOUR else None,
+    )
+
+
+def _paid_rate(one: WirePaid, instrument: Instrument, ts_recv: int) -> FundingRate:
+    where = instrument.market_type, instrument.symbol, instrument.name
+    rate = decimal("realizedRate", one.realized_rate)
+    return FundingRate("okx", *where, None, ts_recv, rate=rate, funding_time=one.funding_time * MS)
+
+
+def _past(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
+    if len(row) < PAST_COLUMNS:
+        raise BadMessage(VENUE, f"open interest of {len(row)} columns")
+    return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2])
+
+
+def _open(one: WireOpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
+    return _interest(instrument, one.ts * MS, ts_recv, one.oi, one.oi_ccy)
+
+
+def _interest(instrument: Instrument, ts_event: int, ts_recv: int, oi: str, oi_ccy: str) -> OpenInterest:
+    where = instrument.market_type, instrument.symbol, instrument.name
+    contracts, size = decimal("oi", oi), decimal("oiCcy", oi_ccy)
+    value = None
+    if instrument.market_type == "inverse" and instrument.contract_value is not None:
+        value = plain(EXACT.multiply(Decimal(contracts), Decimal(instrument.contract_value)))
+    return OpenInterest("okx", *where, ts_event, ts_recv, contracts=contracts, size=size, value=value)
