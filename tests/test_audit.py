@@ -25,8 +25,8 @@ def audited(folder: Path, told: str) -> subprocess.CompletedProcess[str]:
     ("packages", "code", "said"),
     [
         ([SOUND], 0, "1 packages audited, 0 with known vulnerabilities"),
-        ([SOUND, BROKEN], 1, "broken 1.0: PYSEC-2026-1, mended in 1.1; run: make lock"),
-        ([SOUND, UNKNOWN], 0, "NOT AUDITED: 1 of 2 packages are not known"),
+        ([SOUND, BROKEN], 1, "broken 1.0: PYSEC-2026-1, fixed in 1.1; run: make lock"),
+        ([SOUND, UNKNOWN], 0, "NOT AUDITED: 1 of 2 packages are unknown"),
     ],
 )
 def test_what_is_known_to_be_vulnerable_fails(
@@ -37,7 +37,7 @@ def test_what_is_known_to_be_vulnerable_fails(
     assert said in ended.stdout
 
 
-def test_without_an_answer_it_says_that_nothing_was_audited(tmp_path: Path) -> None:
+def test_without_an_answer_it_reports_that_nothing_was_audited(tmp_path: Path) -> None:
     ended = audited(tmp_path, "")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "NOT AUDITED" in ended.stdout

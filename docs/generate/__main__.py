@@ -1,4 +1,4 @@
-"""`python -m docs.generate` writes the pages of docs/reference; `--check` only says which of them are out of date."""
+"""`python -m docs.generate` writes the pages of docs/reference; `--check` only reports those that are out of date."""
 
 import os
 import sys
@@ -6,40 +6,41 @@ import warnings
 from pathlib import Path
 
 REFERENCE = Path(__file__).parents[1] / "reference"
-NOTE = "<!-- Made from the code by `make docs`: change the code, not this page. -->\n"
+NOTE = "<!-- Generated from the code by `make docs`: change the code, not this page. -->\n"
 
 
 def pages() -> dict[str, str]:
-    """Each page by its file's name, as the code has it now."""
-    from docs.generate import assets, commands, configuration, errors, files, metrics
+    """Each page by its file name, generated from the current code."""
+    from docs.generate import assets, commands, configuration, errors, files, metrics, read
 
-    made = {
+    generated = {
         "assets.md": assets.page(),
         "cli.md": commands.page(),
         "configuration.md": configuration.page(),
         "errors.md": errors.page(),
         "files.md": files.page(),
         "metrics.md": metrics.page(),
+        "read.md": read.page(),
     }
-    return {name: f"{NOTE}{text.rstrip()}\n" for name, text in made.items()}
+    return {name: f"{NOTE}{text.rstrip()}\n" for name, text in generated.items()}
 
 
 def main(check: bool) -> int:
-    _forget_this_machine()
-    behind = {
+    _clear_environment()
+    outdated = {
         name: text
         for name, text in pages().items()
         if not (REFERENCE / name).exists() or (REFERENCE / name).read_text() != text
     }
-    for name, text in behind.items():
+    for name, text in outdated.items():
         if not check:
             (REFERENCE / name).write_text(text)
         print(f"docs/reference/{name} {'is out of date: run make docs' if check else 'written'}")
-    return int(check and bool(behind))
+    return int(check and bool(outdated))
 
 
-def _forget_this_machine() -> None:
-    """Neither variables nor flows of whoever runs this are in the pages."""
+def _clear_environment() -> None:
+    """Keep the variables and flows of whoever runs this out of the pages."""
     warnings.simplefilter("ignore")
     for name in [name for name in os.environ if name.startswith(("MARKETDATA_", "DAGSTER_"))]:
         del os.environ[name]

@@ -1,4 +1,4 @@
-"""Every asset with its partitions, checks and columns, and what starts runs by itself."""
+"""Every asset with its partitions, checks and columns, and the automation: schedules, sensors, jobs."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ def page() -> str:
     groups = sorted({_group(node) for node in repository.asset_graph.asset_nodes}, key=_rank)
     sections = [_listed(repository.asset_graph, group) for group in groups]
     return (
-        "# Assets\n\nWhat the pages say of each: [bars](../concepts/bars.md), [alphas](../concepts/alphas.md),"
+        "# Assets\n\nConcepts: [bars](../concepts/bars.md), [alphas](../concepts/alphas.md),"
         " [ticks](../concepts/ticks.md),\n[exchanges](../concepts/exchanges.md), [flows](../concepts/flows.md)."
-        " Days and months of partitions go up to and including the current one.\n\n"
+        " Partitions by day and month extend up to and including the current one.\n\n"
         + "".join(sections)
         + _automation(repository)
     )
@@ -37,12 +37,15 @@ def _listed(graph: Any, group: str) -> str:
 
 
 def _asset(graph: Any, node: Any) -> str:
-    facts = [("from", codes(sorted(key.to_user_string() for key in node.parent_keys))), ("partitions", _parts(node))]
+    facts = [
+        ("upstream", codes(sorted(key.to_user_string() for key in node.parent_keys))),
+        ("partitions", _parts(node)),
+    ]
     facts += [("kinds", ", ".join(sorted(node.kinds))), ("pool", codes(sorted(getattr(node, "pools", None) or ())))]
-    told = "; ".join(f"{name}: {value}" for name, value in facts if value)
+    properties = "; ".join(f"{name}: {value}" for name, value in facts if value)
     name = node.key.to_user_string()
     text = f"### {name}\n\n" + "\n".join(paragraph(part) for part in (node.description or "").split("\n\n"))
-    text += "\n" + paragraph(f"{'Table; ' if 'dagster/table_name' in node.metadata else ''}{told}.") + "\n"
+    text += "\n" + paragraph(f"{'Table; ' if 'dagster/table_name' in node.metadata else ''}{properties}.") + "\n"
     return text + _columns(node) + _checks(graph, node)
 
 
@@ -55,7 +58,7 @@ def _parts(node: Any) -> str:
 
 def _part(found: Any) -> str:
     if isinstance(found, dg.DynamicPartitionsDefinition):
-        return "as they are registered"
+        return "dynamic"
     if isinstance(found, dg.MonthlyPartitionsDefinition):
         return f"months, {found.timezone}"
     return f"days, {found.timezone}" if isinstance(found, dg.DailyPartitionsDefinition) else type(found).__name__
@@ -73,7 +76,10 @@ def _checks(graph: Any, node: Any) -> str:
     keys = sorted((key for key in graph.asset_check_keys if key.asset_key == node.key), key=lambda key: key.name)
     if not keys:
         return ""
-    return table(("check", "asks"), [(code(k.name), graph.get_check_spec(k).description or "") for k in keys]) + "\n"
+    return (
+        table(("check", "verifies that"), [(code(k.name), graph.get_check_spec(k).description or "") for k in keys])
+        + "\n"
+    )
 
 
 def _automation(repository: dg.RepositoryDefinition) -> str:
@@ -91,6 +97,6 @@ def _automation(repository: dg.RepositoryDefinition) -> str:
         if not one.name.startswith("__")
     ]
     return (
-        f"## Schedules\n\n{table(('schedule', 'when', 'what'), schedules)}\n"
-        f"## Sensors\n\n{table(('sensor', 'every', 'what'), sensors)}\n## Jobs\n\n{table(('job', 'what'), jobs)}"
+        f"## Schedules\n\n{table(('schedule', 'cron', 'description'), schedules)}\n"
+        f"## Sensors\n\n{table(('sensor', 'interval', 'description'), sensors)}\n## Jobs\n\n{table(('job', 'description'), jobs)}"
     )

@@ -1,4 +1,4 @@
-"""Every command of `marketdata` with its options, as its own help has them."""
+"""Every command of `marketdata` with its options, from its help text."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ VALUES = {int: "NUMBER", float: "NUMBER", Path: "PATH", dt.datetime: "DATE"}
 
 def page() -> str:
     commands = list(_commands(typer.main.get_command(app), ["marketdata"]))
-    listed = table(("command", "does"), [(f"[{name}](#{_anchor(name)})", _first(one)) for name, one in commands])
+    listed = table(("command", "description"), [(f"[{name}](#{_anchor(name)})", _first(one)) for name, one in commands])
     return "# Command line\n\n" + _INTRODUCTION + "\n" + listed + "".join(_section(name, one) for name, one in commands)
 
 
 _INTRODUCTION = paragraph(
-    "`marketdata` is in `.venv/bin`. Every command tells what it does with `--help`. Exit code 0 means that all went"
-    " well, 1 that something did not, which stderr names, and 2 that the command line is wrong."
+    "`marketdata` is in `.venv/bin`. Every command prints its help with `--help`. Exit code 0 means success, 1 means"
+    " failure with the reason on stderr, and 2 means that the command line is invalid."
 )
 
 
@@ -39,7 +39,7 @@ def _section(name: str, command: Any) -> str:
     words = [_placed(one) for one in arguments] + (["[OPTIONS]"] if options else [])
     text = f"\n## {name}\n\n{paragraph(command.help or '')}\n```text\n{' '.join([name, *words])}\n```\n"
     if command.params:
-        text += "\n" + table(("option", "meaning", "default"), [_option(one) for one in (*arguments, *options)])
+        text += "\n" + table(("option", "description", "default"), [_option(one) for one in (*arguments, *options)])
     return text
 
 
@@ -60,7 +60,7 @@ def _value(one: Any) -> str:
 def _default(one: Any) -> str:
     value = one.default
     if one.required:
-        return "needed"
+        return "required"
     if value is None or callable(value) or value == "" or (isinstance(value, list | tuple) and not value):
         return ""
     if isinstance(value, bool):

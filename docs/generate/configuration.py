@@ -1,4 +1,4 @@
-"""Every environment variable: those of `settings`, those of the collector, and the few that others give their names."""
+"""Every environment variable: those of `settings`, of the collector, and the few with names of their own."""
 
 import re
 from pathlib import Path
@@ -20,15 +20,13 @@ def page() -> str:
     account = [name.replace("KEY", "<KEY>") for name in credentials.variables("KEY")]
     return f"""# Configuration
 
-Everything is optional. Unset means the local stack, or a folder under `MARKETDATA_HOME` (in the tables: `HOME`). An
-empty variable counts as unset. A server that a variable names is used as it is and never started or stopped. No
-command, log or page shows passwords.
+All variables are optional. An unset variable selects the local stack, or a folder under `MARKETDATA_HOME` (in the
+tables: `HOME`). An empty variable counts as unset. A server that a variable names is used as is and never started or
+stopped. No command, log or page shows passwords.
 
-In the place of any of the variables below, `NAME_FILE` may name a file that holds the value alone, as containers and
-systemd hand secrets over. The variable itself goes before its file.
-
-The value of a variable may stand in a file: set the variable's name with `_FILE` behind it to the path, as
-`MARKETDATA_POSTGRES_DSN_FILE=/run/secrets/postgres_dsn`. The variable itself goes before its file.
+The value of any variable may be in a file, as containers and systemd provide secrets: append `_FILE` to the variable's
+name and set it to the path, for example `MARKETDATA_POSTGRES_DSN_FILE=/run/secrets/postgres_dsn`. The variable itself
+takes precedence over its file.
 
 ## Project
 
@@ -39,11 +37,11 @@ The value of a variable may stand in a file: set the variable's name with `_FILE
         table(
             HEAD,
             [
-                (code(TOKEN_VARIABLE), "the token of your account at Tushare", "none: Tushare is not asked"),
+                (code(TOKEN_VARIABLE), "the token of your Tushare account", "none: Tushare is not used"),
                 (
                     codes(account),
-                    "credentials of a BRAIN account; `<KEY>` is its name in capitals, any other character than letters"
-                    " and digits as `_`",
+                    "credentials of a BRAIN account; `<KEY>` is its name in capitals, with `_` instead of every"
+                    " character that is not a letter or digit",
                     "the file of `MARKETDATA_BRAIN_CREDENTIALS`",
                 ),
             ],
@@ -51,9 +49,9 @@ The value of a variable may stand in a file: set the variable's name with `_FILE
     }
 ## Collector
 
-These are stronger than the keys of [its file](files.md#the-collector).
+These override the keys of [its file](files.md#the-collector).
 
-{_fields(CollectorSettings, "", "what the file says")}
+{_fields(CollectorSettings, "", "the value in the file")}
 ## Dagster's storage
 
 {paragraph(f"`dagster.yaml` reads {codes(_of_dagster())}. `marketdata up` sets them to the local PostgreSQL.")}
@@ -63,10 +61,10 @@ These are stronger than the keys of [its file](files.md#the-collector).
         table(
             ("variable", "meaning"),
             [
-                ("`MARKETDATA_FIXTURES`", "folder of recorded payloads; without it their tests skip"),
+                ("`MARKETDATA_FIXTURES`", "folder of recorded payloads; tests that need it skip without it"),
                 (
                     "`MARKETDATA_TEST_TIMESCALE_DSN`",
-                    "a TimescaleDB community server, where tests make and drop databases; without it they skip",
+                    "a TimescaleDB community server, where tests create and drop databases; without it they skip",
                 ),
             ],
         )
@@ -78,7 +76,7 @@ def _fields(settings: type[Any], prefix: str, unset: str) -> str:
 
 
 def _row(variable: str, field: FieldInfo, unset: str) -> tuple[str, str, str]:
-    """A default that is None is said by the description, behind `; default`."""
+    """The description of a field whose default is None names the default after `; default`."""
     meaning, _, default = (field.description or "").partition(DEFAULT)
     value = field.default
     if isinstance(value, str | int | float | Path):

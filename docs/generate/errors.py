@@ -1,4 +1,4 @@
-"""Every error the project names, with its message as it stands in the code."""
+"""Every error class of the project, with its message template from the code."""
 
 import ast
 import importlib
@@ -22,16 +22,16 @@ def page() -> str:
     return (
         "# Errors\n\n"
         + paragraph(
-            "An error names the place, the value and what to do. In the messages below, words in braces stand for what"
-            " the error was about. After a terminal error trying again changes nothing: a person has to act. A"
-            " transient one may be gone at the next attempt, which runs make by themselves."
+            "An error names the place, the value and the fix. In the messages below, words in braces are placeholders."
+            " After a terminal error a retry does not help: a person has to act. A transient error may disappear at"
+            " the next attempt; runs retry it automatically."
         )
         + "".join(f"\n## {name}\n" + "".join(map(_section, packages[name])) for name in order)
     )
 
 
 def _kinds() -> Iterator[type[MarketDataError]]:
-    """All classes with a message of their own; those that only group others have none."""
+    """All classes with a message; classes that only group others have none."""
     for module in pkgutil.walk_packages(marketdata_assets.__path__, "marketdata_assets."):
         importlib.import_module(module.name)
     todo = [TerminalError, TransientError]
@@ -53,17 +53,17 @@ def _package(kind: type[MarketDataError]) -> str:
 
 def _section(kind: type[MarketDataError]) -> str:
     nature = "transient" if issubclass(kind, TransientError) else "terminal"
-    told = _message(kind)
+    message = _message(kind)
     shown = (
-        "\n" + textwrap.indent("\n".join(textwrap.wrap(told, 110, break_long_words=False)), "    ") + "\n"
-        if told
+        "\n" + textwrap.indent("\n".join(textwrap.wrap(message, 110, break_long_words=False)), "    ") + "\n"
+        if message
         else ""
     )
     return f"\n### {kind.__name__}\n\n{paragraph(f'{inspect.getdoc(kind) or code(kind.__name__)} ({nature})')}{shown}"
 
 
 def _message(kind: type[MarketDataError]) -> str:
-    """What goes to the root's constructor, with names in the place of values; empty when the caller words it."""
+    """The argument of the root's constructor, with names instead of values; empty when the caller passes the text."""
     written = vars(kind).get("__init__")
     if written is None:
         return ""
@@ -89,7 +89,7 @@ def _text(node: ast.expr) -> str:
 
 
 def _name(node: ast.expr) -> str:
-    """The word that says best what a value is."""
+    """The name that describes a value best."""
     words = [one.id for one in ast.walk(node) if isinstance(one, ast.Name)]
     words += [one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)]
     known = [word for word in words if word not in ("self", "str", "len", "map", "sorted", "repr")]

@@ -1,4 +1,4 @@
-"""Files that people write: the shipped ones in full, since each of their keys has its default and a word on it."""
+"""Configuration files that people write: the shipped ones in full, with each key, its default and a comment."""
 
 from pathlib import Path
 
@@ -9,26 +9,26 @@ STOCK_DAILY = PACKAGE / "defs" / "flows" / "stock_daily" / "defs.yaml"
 
 
 def page() -> str:
-    return f"""# Files of configuration
+    return f"""# Configuration files
 
-Every key is read. One that is not known is an error that names the file, the key and the nearest one there is.
+An unknown key is an error that names the file, the key and the nearest valid key.
 
 ## The collector
 
-`marketdata collect --config FILE`; without one it is the file that comes with the package, below.
-[What the keys do](../concepts/collector.md#configuration), and `marketdata collect check` prints what is in effect.
+`marketdata collect --config FILE`; without this option, the shipped file below is used.
+[What the keys do](../concepts/collector.md#configuration). `marketdata collect check` prints the effective configuration.
 
 {_yaml(COLLECTOR)}
 ## Providers of ticks
 
-`MARKETDATA_PROVIDERS`, or `--providers-config`; without one it is the file that comes with the package, below.
+`MARKETDATA_PROVIDERS` or `--providers-config`; without either, the shipped file below is used.
 [What the keys do](../concepts/ticks.md#providers-file).
 
 {_yaml(PROVIDERS)}
 ## A flow
 
-A `defs.yaml` in a folder of `MARKETDATA_FLOWS_DIR`. [What the keys do](../concepts/flows.md#the-file), and
-`marketdata flows check` says what is wrong. This one comes with the package:
+A `defs.yaml` in a folder of `MARKETDATA_FLOWS_DIR`. [What the keys do](../concepts/flows.md#the-definition-file).
+`marketdata flows check` reports mistakes. This flow ships with the package:
 
 {_yaml(STOCK_DAILY)}
 ## Accounts and credentials

@@ -1,4 +1,4 @@
-"""Tables and texts of Markdown."""
+"""Markdown tables and paragraphs."""
 
 import textwrap
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What the collector measures, and the alerts on it."""
+"""The metrics of the collector and the pipeline, and their alerts."""
 
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ At `/metrics` of `marketdata metrics`, by default `http://127.0.0.1:9101`.
 {figures.table()}
 ## Alerts
 
-The rules of `docker/alerts*.yml`. What to do is in the [runbook](../how-to/runbook.md).
+The rules of `docker/alerts*.yml`. The [runbook](../how-to/runbook.md) explains what to do when an alert fires.
 
-{table(("alert", "severity", "when", "for"), map(_row, alerts()))}"""
+{table(("alert", "severity", "condition", "for"), map(_row, alerts()))}"""
 
 
 def alerts() -> list[dict[str, Any]]:

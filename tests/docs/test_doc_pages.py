@@ -130,9 +130,9 @@ def automation() -> set[str]:
 
 
 @every_page
-def test_what_runs_by_itself_is_there(page: Path, automation: set[str]) -> None:
-    """Of each item of a list under `By itself`, the name before what it does."""
-    part = prose(page).partition("\n## By itself\n")[2].partition("\n## ")[0]
+def test_automation_exists(page: Path, automation: set[str]) -> None:
+    """Of each item of a list under `Automation`, the name before what it does."""
+    part = prose(page).partition("\n## Automation\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^- `(\w+)`", part, re.MULTILINE)) <= automation
 
 
