@@ -98,5 +98,6 @@ def _automation(repository: dg.RepositoryDefinition) -> str:
     ]
     return (
         f"## Schedules\n\n{table(('schedule', 'cron', 'description'), schedules)}\n"
-        f"## Sensors\n\n{table(('sensor', 'interval', 'description'), sensors)}\n## Jobs\n\n{table(('job', 'description'), jobs)}"
+        f"## Sensors\n\n{table(('sensor', 'interval', 'description'), sensors)}\n"
+        f"## Jobs\n\n{table(('job', 'description'), jobs)}"
     )

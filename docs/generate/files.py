@@ -16,7 +16,8 @@ An unknown key is an error that names the file, the key and the nearest valid ke
 ## The collector
 
 `marketdata collect --config FILE`; without this option, the shipped file below is used.
-[What the keys do](../concepts/collector.md#configuration). `marketdata collect check` prints the effective configuration.
+[What the keys do](../concepts/collector.md#configuration). `marketdata collect check` prints the effective
+configuration.
 
 {_yaml(COLLECTOR)}
 ## Providers of ticks
