@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
+from marketdata_assets.backoff import delay
 from marketdata_assets.budget import BudgetBlocked
 from marketdata_assets.input_limits import MAX_RESPONSE_BYTES
 from marketdata_assets.logs import get_logger
@@ -65,7 +66,7 @@ class RetryPolicy:
 
     def pause(self, attempt: int) -> float:
         """Seconds to wait after this many attempts."""
-        return min(self.max_backoff, self.backoff * 2.0 ** (attempt - 1)) * self.jitter()
+        return delay(attempt, self.backoff, self.max_backoff, self.jitter)
 
 
 class RetriesExhausted(Exception):

@@ -3,19 +3,19 @@
 What a unit is, and what a failure of it means, is the domain's business.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import psycopg
 from psycopg import errors as pg
 
+from marketdata_assets.backoff import delays, retry
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.stores.postgres import connect
 
-ATTEMPTS = 5
 LOST_RACES = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable)
-RECONNECTS_SECONDS = (0.5, 1.5, 4.0)
+RECONNECT_WAITS = delays(0.5, 4.0, retries=4)
+RACE_WAITS = delays(0.1, 1.0, retries=4)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -32,29 +32,20 @@ def each(
     `prepare` is called with each connection that is opened.
     """
     answers: list[Answer] = []
-    waits = iter(RECONNECTS_SECONDS)
-    while True:
-        try:
-            with connect(dsn, autocommit=True) as connection:
-                prepare(connection)
-                while len(answers) < len(items):
-                    answers.append(work(connection, items[len(answers)]))
-            return answers
-        except StoreAway:
-            pause = next(waits, None)
-            if pause is None:
-                raise
-            time.sleep(pause)
+
+    def work_on_the_rest() -> None:
+        with connect(dsn, autocommit=True) as connection:
+            prepare(connection)
+            while len(answers) < len(items):
+                answers.append(work(connection, items[len(answers)]))
+
+    retry(work_on_the_rest, StoreAway, RECONNECT_WAITS)
+    return answers
 
 
 def despite_races(work: Callable[[], Answer]) -> Answer:
-    """`work`, again when it has lost to another transaction's locks: that is no reason to fail."""
-    for attempt in range(ATTEMPTS - 1):
-        try:
-            return work()
-        except LOST_RACES:
-            time.sleep(0.1 * 2**attempt)
-    return work()
+    """`work`, retried when it has lost to another transaction's locks."""
+    return retry(work, LOST_RACES, RACE_WAITS)
 
 
 def is_the_connections(error: Exception) -> bool:

@@ -85,7 +85,7 @@ def test_server_that_stays_away_is_named_and_a_rerun_is_exact(
 ) -> None:
     server = stack.server("postgres")
     before_copy(monkeypatch, 2, server.kill)
-    monkeypatch.setattr(work, "RECONNECTS_SECONDS", (0.01,))
+    monkeypatch.setattr(work, "RECONNECT_WAITS", (0.01,))
     with pytest.raises(StoreAway, match="marketdata doctor"):
         run(own_dsn, two_years, MONTHS)
     monkeypatch.undo()
