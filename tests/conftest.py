@@ -18,7 +18,9 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
 
-settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# `make test` tries the same examples each time; `make test-random` tries others and prints their seed.
+settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("project", settings.get_profile("random"), derandomize=True)
 settings.load_profile("project")
 
 

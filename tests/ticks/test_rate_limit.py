@@ -3,7 +3,6 @@
 import asyncio
 import multiprocessing
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -60,9 +59,7 @@ def test_an_hour_may_be_spent_at_the_pace_of_minutes(tmp_path: Path) -> None:
         for _ in range(60):
             await limiter.acquire("bars")
 
-    started = time.monotonic()
-    asyncio.run(turns())
-    assert time.monotonic() - started < 5
+    asyncio.run(turns())  # which raises where a turn is more than longest_wait away
     with pytest.raises(BudgetBlocked, match="requests per hour"):
         asyncio.run(limiter.acquire("bars"))
 
