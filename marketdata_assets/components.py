@@ -6,9 +6,9 @@ What a flow becomes in Dagster is in `defs.flows.build`; what its YAML may say i
 from typing import Any, Self
 
 import dagster as dg
-from dagster.components.core.decl import YamlDecl
 from pydantic import BaseModel, ConfigDict
 
+from marketdata_assets.dagster_internals import YamlDecl
 from marketdata_assets.defs.flows import build
 from marketdata_assets.flows import definition, editor
 from marketdata_assets.flows.definition import FlowDefinition

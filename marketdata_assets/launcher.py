@@ -1,30 +1,31 @@
-"""Starts runs as Dagster does by default, and knows when the code server of a run has gone, so that monitoring ends it.
+"""Starts runs as Dagster does by default, and detects runs whose code server is gone, so that monitoring ends them.
 
 Runs are processes of the code server. When it goes with them (a container that is replaced, a machine that reboots),
-nobody is left to say that they failed, and they would count as under way for `max_runtime_seconds`.
+no process reports their failure, and they would count as in progress for `max_runtime_seconds`.
 """
 
-import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from dagster import DagsterRun, Field, Float
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
-from dagster._serdes import ConfigurableClassData
+from dagster import DagsterRun, DefaultRunLauncher, Field, Float
 
-from marketdata_assets import pools
-
-if TYPE_CHECKING:
-    from dagster._grpc.client import DagsterGrpcClient
+from marketdata_assets.dagster_internals import (
+    GRPC_INFO_TAG,
+    CheckRunHealthResult,
+    ConfigurableClassData,
+    DagsterUserCodeUnreachableError,
+    LaunchRunContext,
+    WorkerStatus,
+    ensure_pool_limits,
+    runs_of_code_server,
+)
 
 PATIENCE_SECONDS = 180.0
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
-    """A code server that answers knows its runs. One that does not is given `patience_seconds` to come back."""
+    """A code server that responds lists its runs. One that does not has `patience_seconds` to come back."""
 
     def __init__(
         self, patience_seconds: float = PATIENCE_SECONDS, inst_data: ConfigurableClassData | None = None
@@ -42,7 +43,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
         return cls(config_value["patience_seconds"], inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        pools.ready(self._instance)
+        ensure_pool_limits(self._instance)
         super().launch_run(context)
 
     @property
@@ -51,16 +52,16 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether the code server that started the run still has it."""
-        if GRPC_INFO_TAG not in run.tags:  # begun by `marketdata ingest` in a process of its own
+        if GRPC_INFO_TAG not in run.tags:  # started by a command of `marketdata`, in its process
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         try:
-            known = _runs_of(_client(run))
+            running = runs_of_code_server(run)
         except DagsterUserCodeUnreachableError as error:
             return self._silent(run.run_id, str(error).partition("\n")[0])
         self._silent_since.pop(run.run_id, None)
-        if run.run_id in known:
+        if run.run_id in running:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, "its code server was started anew and does not have it")
+        return CheckRunHealthResult(WorkerStatus.FAILED, "its code server was restarted and does not have it")
 
     def _silent(self, run_id: str, cause: str) -> CheckRunHealthResult:
         now = time.monotonic()
@@ -69,21 +70,5 @@ class WatchedRunLauncher(DefaultRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING, cause, transient=True)
         del self._silent_since[run_id]
         return CheckRunHealthResult(
-            WorkerStatus.FAILED, f"its code server has not answered for {waited:.0f} s: {cause}"
+            WorkerStatus.FAILED, f"its code server has not responded for {waited:.0f} s: {cause}"
         )
-
-
-def _client(run: DagsterRun) -> "DagsterGrpcClient":
-    from dagster._grpc.client import DagsterGrpcClient
-
-    at = json.loads(run.tags[GRPC_INFO_TAG])
-    return DagsterGrpcClient(
-        host=at.get("host"), port=at.get("port"), socket=at.get("socket"), use_ssl=bool(at.get("use_ssl", False))
-    )
-
-
-def _runs_of(client: "DagsterGrpcClient") -> list[str]:
-    from dagster._grpc.types import GetCurrentRunsResult
-    from dagster._serdes import deserialize_value
-
-    return list(deserialize_value(client.get_current_runs(), GetCurrentRunsResult).current_runs)

@@ -197,9 +197,9 @@ def of_tables(rows: list[dict[str, Any]]) -> Iterator[Value]:
 def of_runs(instance: "DagsterInstance") -> Iterator[Value]:
     """Runs under way, those of the last day, and the daemon's signs of life."""
     from dagster import DagsterRunStatus, RunsFilter
-    from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
-    under_way = [one for one in DagsterRunStatus if one not in FINISHED_STATUSES]
+    finished = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+    under_way = [status for status in DagsterRunStatus if status not in finished]
     records = instance.get_run_records(RunsFilter(statuses=under_way), limit=MOST_RUNS)
     counts = Counter(one.dagster_run.status for one in records)
     for one in under_way:
@@ -207,7 +207,7 @@ def of_runs(instance: "DagsterInstance") -> Iterator[Value]:
     began = [record.start_time for record in records if record.start_time]
     yield "marketdata_oldest_run_timestamp_seconds", (), min(began, default=time.time())
     since = dt.datetime.now(dt.UTC) - DAY
-    ended = instance.get_run_records(RunsFilter(statuses=FINISHED_STATUSES, updated_after=since), limit=MOST_RUNS)
+    ended = instance.get_run_records(RunsFilter(statuses=finished, updated_after=since), limit=MOST_RUNS)
     jobs = Counter((one.dagster_run.job_name, one.dagster_run.status.value) for one in ended)
     for labels, count in sorted(jobs.items()):
         yield "marketdata_runs_ended_day", labels, count
@@ -217,20 +217,17 @@ def of_runs(instance: "DagsterInstance") -> Iterator[Value]:
 
 def of_assets(instance: "DagsterInstance", repository: "RepositoryDefinition") -> Iterator[Value]:
     """When each asset was made, what its checks said, and how fresh Dagster calls it."""
-    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+    from marketdata_assets.dagster_internals import freshness_states, latest_check_results
 
     graph = repository.asset_graph
     for record in instance.get_asset_records(list(graph.materializable_asset_keys)):
         if made := record.asset_entry.last_materialization_record:
             name = record.asset_entry.asset_key.to_user_string()
             yield "marketdata_materialized_timestamp_seconds", (name,), made.timestamp
-    summaries = instance.event_log_storage.get_asset_check_summary_records(list(graph.asset_check_keys))
-    for key, summary in summaries.items():
-        if last := summary.last_completed_check_execution_record:
-            passed = last.status == AssetCheckExecutionRecordStatus.SUCCEEDED
-            yield "marketdata_check_passed", (key.asset_key.to_user_string(), key.name), float(passed)
-    for asset, state in instance.get_freshness_state_records(list(graph.materializable_asset_keys)).items():
-        yield "marketdata_freshness", (asset.to_user_string(), state.freshness_state.value), 1.0
+    for key, passed in latest_check_results(instance, graph.asset_check_keys).items():
+        yield "marketdata_check_passed", (key.asset_key.to_user_string(), key.name), float(passed)
+    for name, state in freshness_states(instance, graph.materializable_asset_keys).items():
+        yield "marketdata_freshness", (name, state.value), 1.0
 
 
 def table() -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance, ExecuteInProcessResult
 
 PROJECT = Path(__file__).parents[2]
+MODULE = "marketdata_assets.definitions"
 LOCATION = "marketdata_assets"
 """The code location, as workspace.yaml names it."""
 REPOSITORY = "__repository__"
@@ -123,15 +124,13 @@ def run_job(
     are made known to Dagster as partitions, and so are the keys in `dynamic`, under the name there.
     """
     import dagster as dg
-    from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
-    from marketdata_assets import pools
+    from marketdata_assets.dagster_internals import REPOSITORY_LABEL_TAG, assign_to_code_location
     from marketdata_assets.definitions import defs
     from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dagster_instance(settings, found) as instance:
-        pools.ready(instance)
         if accounts:
             instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
         if dynamic:
@@ -149,29 +148,12 @@ def run_job(
                 raise_on_error=False,
             )
         )
-        _adopt(instance, result.run_id)
+        assign_to_code_location(instance, result.run_id, MODULE, LOCATION, REPOSITORY)
     return _outcome(result)
 
 
-def _adopt(instance: "DagsterInstance", run_id: str) -> None:
-    """Make the run one of the code location's, like those that the UI starts: timeline and jobs show no others."""
-    from dagster._core.remote_origin import (
-        ManagedGrpcPythonEnvCodeLocationOrigin,
-        RemoteJobOrigin,
-        RemoteRepositoryOrigin,
-    )
-    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-
-    run = instance.get_run_by_id(run_id)
-    if run is not None:
-        target = LoadableTargetOrigin(module_name="marketdata_assets.definitions")
-        location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=LOCATION)
-        origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, REPOSITORY), run.job_name)
-        instance.run_storage.replace_job_origin(run, origin)
-
-
 def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
-    from marketdata_assets.defs.reasons import reason
+    from marketdata_assets.defs.partition_results import failure_reason
 
     metadata: dict[str, dict[str, Any]] = {}
     for event in result.all_events:
@@ -185,7 +167,7 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
         failure = event.step_failure_data.user_failure_data
         if failure is not None and event.step_key is not None and "seconds" in failure.metadata:
             metadata[event.step_key] = {key: value.value for key, value in failure.metadata.items() if key != "failed"}
-    errors = [reason(event) for event in failed]
+    errors = [failure_reason(event) for event in failed]
     return RunOutcome(
         success=result.success,
         run_id=result.run_id,

@@ -20,9 +20,9 @@ from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 from dagster._grpc.client import DagsterGrpcClient
 
+from marketdata_assets.dagster_internals import POOLS
 from marketdata_assets.launcher import WatchedRunLauncher
 from marketdata_assets.local.process import free_port
-from marketdata_assets.pools import POOLS
 
 LOCATION = "waiting"
 LOG = logging.getLogger("tests.monitoring")

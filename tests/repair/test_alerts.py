@@ -160,7 +160,7 @@ def test_sensor_that_fails_three_times_in_a_row_is_told_once(hook: Hook, instanc
     cursor = tick(instance, cursor)
     cursor = tick(instance, cursor)
     assert [told["failing"] for told in hook.taken] == [["files_sensor"]]
-    assert hook.taken[0]["text"].startswith("marketdata: 1 failing sensor or schedule\n- files_sensor fails")
+    assert hook.taken[0]["text"].startswith("marketdata: 1 failing sensor or schedule\n- files_sensor keeps failing")
 
 
 def test_nobody_is_told_where_nothing_is_set_up(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:

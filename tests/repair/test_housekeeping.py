@@ -71,7 +71,7 @@ def test_runs_that_were_superseded_go_and_what_stands_stays(instance: dg.Dagster
     assert (rows(instance, "event_logs"), runs(instance)) == (events, {first, failed, second, other})
 
     done = housekeeping.tidy(instance, ahead(), 60)
-    assert vars(done) == {"runs": 2, "held": 2, "evaluations": 2, "left": False}
+    assert vars(done) == {"runs": 2, "held": 2, "evaluations": 2, "more": False}
     assert runs(instance) == {second, other}
     assert rows(instance, "event_logs") < events
     assert instance.get_materialized_partitions(bars.key) == {"2024-01", "2024-02"}
@@ -87,7 +87,7 @@ def test_what_takes_too_long_is_left_for_the_next_time(instance: dg.DagsterInsta
     run(instance, "2024-01")
     run(instance, "2024-01")
     done = housekeeping.tidy(instance, ahead(), -1)
-    assert (done.runs, done.left, len(runs(instance))) == (0, True, 2)
+    assert (done.runs, done.more, len(runs(instance))) == (0, True, 2)
 
 
 def test_logs_of_a_run_go_with_it(on_postgres: dg.DagsterInstance) -> None:

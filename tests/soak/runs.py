@@ -17,7 +17,7 @@ import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
 from dagster._utils import get_run_crash_explanation
 
-from marketdata_assets import pools
+from marketdata_assets.dagster_internals import ensure_pool_limits
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,7 +126,7 @@ class ForkedRuns(RunLauncher[dg.DagsterInstance]):
         self._zygote = zygote
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        pools.ready(self._instance)
+        ensure_pool_limits(self._instance)
         self._zygote.start(context.dagster_run.run_id)
 
     @property

@@ -12,7 +12,7 @@ from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.alphas.modes import BATCH_SIZE, CODE_VERSION, ImportOptions
 from marketdata_assets.defs.alphas import report
-from marketdata_assets.defs.landed import refusals
+from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_pair
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
@@ -64,7 +64,7 @@ def alpha_files(
     """
     from marketdata_assets.alphas.collect import collect
 
-    with refusals():
+    with as_dagster_failure():
         report.refuse_if(config.refetch and not config.fetch, "refetch without fetch: set one of them")
         collected = collect(
             alphas_dir.path,
@@ -156,7 +156,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from marketdata_assets.alphas.imports import import_accounts
 
-        with refusals():
+        with as_dagster_failure():
             imported = import_accounts(
                 mongo.uri,
                 alphas_dir.path,

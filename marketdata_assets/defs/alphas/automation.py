@@ -14,8 +14,7 @@ import dagster as dg
 
 from marketdata_assets.alphas import watch
 from marketdata_assets.defs.alphas import accounts
-from marketdata_assets.defs.busy import under_way
-from marketdata_assets.defs.run_keys import key_of
+from marketdata_assets.defs.runs import run_key, runs_in_progress
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
     BRAIN_ACCOUNTS,
@@ -151,7 +150,7 @@ def alpha_files_sensor(
         waiting = f"; {len(seen.waiting)} months are still being written" if seen.waiting else ""
         return dg.SkipReason(f"nothing new in {alphas_dir.path}{waiting}")
     added = accounts.missing(accounts.known(context.instance), (account for account, _ in due))
-    state = key_of(seen.cursor)
+    state = run_key(seen.cursor)
     return dg.SensorResult(
         run_requests=requests(context.instance, due, state, new_accounts=added),
         dynamic_partitions_requests=[BRAIN_ACCOUNTS.build_add_request(added)] if added else [],
@@ -169,7 +168,7 @@ def _behind(mongo: Mongo, folder: AlphaFiles, pairs: Collection[Pair] | None) ->
 def _under_way(instance: dg.DagsterInstance) -> set[Pair]:
     """The accounts and months that runs, queued ones too, are about at this moment."""
     order = accounts.known(instance)
-    return {pair for run in under_way(instance) for pair in alpha_pairs(run.tags, order)}
+    return {pair for run in runs_in_progress(instance) for pair in alpha_pairs(run.tags, order)}
 
 
 alphas_follow = dg.AutomationConditionSensorDefinition(

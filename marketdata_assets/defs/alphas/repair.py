@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from marketdata_assets.defs.alphas import accounts
-from marketdata_assets.defs.marks import out_of_step
+from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
     ALPHA_PARTITIONS,
@@ -35,7 +35,7 @@ def due(instance: dg.DagsterInstance, mongo: Mongo, alphas_dir: AlphaFiles, brai
 
 def _failed_fetches(instance: dg.DagsterInstance, ready: Iterable[str]) -> set[Pair]:
     keys = [alpha_key(one, month) for one in sorted(ready) for month in ALPHA_MONTHS.get_partition_keys()]
-    return {alpha_pair(key) for key in out_of_step(instance, "alpha_files", ALPHA_PARTITIONS, (), keys)}
+    return {alpha_pair(key) for key in find_mismatches(instance, "alpha_files", ALPHA_PARTITIONS, (), keys)}
 
 
 def _not_imported(
@@ -49,7 +49,7 @@ def _not_imported(
     months = set(ALPHA_MONTHS.get_partition_keys())
     due = {(one.account, month) for one in found for month, state in one.states.items() if state in BEHIND}
     every = {str(alpha_key(one.account, month)) for one in found for month in one.states.keys() & months}
-    due |= {alpha_pair(key) for key in out_of_step(instance, "alpha_packages", ALPHA_PARTITIONS, (), every)}
+    due |= {alpha_pair(key) for key in find_mismatches(instance, "alpha_packages", ALPHA_PARTITIONS, (), every)}
     for kind in ("regular", "super"):
         standing = {
             str(alpha_key(one.account, month))
@@ -57,7 +57,7 @@ def _not_imported(
             for month, state in one.states.items()
             if one.kind == kind and state == "ok" and month in months
         }
-        marks = out_of_step(instance, f"{kind}_alphas", ALPHA_PARTITIONS, standing, every)
+        marks = find_mismatches(instance, f"{kind}_alphas", ALPHA_PARTITIONS, standing, every)
         due |= {alpha_pair(key) for key in marks}
     return due
 

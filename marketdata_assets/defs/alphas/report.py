@@ -10,9 +10,8 @@ import dagster as dg
 
 from marketdata_assets.alphas.errors import BadOptions
 from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.defs.columns import Column, schema
-from marketdata_assets.defs.landed import MAX_NAMED, conclude
-from marketdata_assets.defs.tables import markdown_table
+from marketdata_assets.defs.metadata import Column, column_schema, markdown_table
+from marketdata_assets.defs.partition_results import MAX_LISTED, finish_partitions
 from marketdata_assets.partitions import Pair, alpha_key
 from marketdata_assets.resources import Mongo
 
@@ -49,7 +48,7 @@ def _alpha(key: str, dates: str) -> tuple[Column, ...]:
     return ((key, "text", "7 or 8 letters and digits"), *_COMMON, *created, *_REST)
 
 
-FILES_SCHEMA = schema(*_alpha("id", "text, US-Eastern offset"))
+FILES_SCHEMA = column_schema(*_alpha("id", "text, US-Eastern offset"))
 API_SCHEMA = FILES_SCHEMA | {
     "requests": markdown_table(
         ("request", "for"),
@@ -59,8 +58,8 @@ API_SCHEMA = FILES_SCHEMA | {
         ],
     )
 }
-PACKAGES_SCHEMA = schema(*_alpha("id", "text, US-Eastern offset"))
-SUMMARY_SCHEMA = schema(
+PACKAGES_SCHEMA = column_schema(*_alpha("id", "text, US-Eastern offset"))
+SUMMARY_SCHEMA = column_schema(
     ("account", "text", "whose collection"),
     ("kind", "text", "regular or super"),
     ("month", "text", "UTC month of dateCreated"),
@@ -82,7 +81,7 @@ def alphas_schema(kind: Kind) -> dict[str, Any]:
         else (("combo", "object", "code and description"), ("selection", "object", "code and description"))
     )
     ours = ("_rev", "int", "how often the document was written")
-    return schema(*_alpha("id", "date, UTC"), *own, ours, table=f"{kind}_alphas")
+    return column_schema(*_alpha("id", "date, UTC"), *own, ours, table=f"{kind}_alphas")
 
 
 def refuse_if(contradiction: bool, cause: str) -> None:
@@ -119,7 +118,7 @@ def files(context: dg.AssetExecutionContext, collected: "CollectReport") -> dg.M
     }
     notes = list(dict.fromkeys(month.note for month in collected.months if month.outcome == "standing" and month.note))
     if notes:
-        metadata["not_fetched"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in notes[:MAX_NAMED]))
+        metadata["not_fetched"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in notes[:MAX_LISTED]))
     by_pair = {(month.account, month.month): _fetched(month) for month in collected.months}
     failed = {(month.account, month.month): month.note for month in collected.failed}
     return _conclude(context, metadata, by_pair, failed)
@@ -248,4 +247,4 @@ def _conclude(
     failed: Mapping[Pair, str],
 ) -> dg.MaterializeResult:
     by_key: dict[str, dict[str, Any]] = {alpha_key(*pair): found for pair, found in by_pair.items()}
-    return conclude(context, metadata, by_key, {alpha_key(*pair): cause for pair, cause in failed.items()})
+    return finish_partitions(context, metadata, by_key, {alpha_key(*pair): cause for pair, cause in failed.items()})

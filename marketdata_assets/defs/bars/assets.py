@@ -9,8 +9,8 @@ from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.loader import CODE_VERSION
 from marketdata_assets.bars.sources import scan
-from marketdata_assets.defs import seen
 from marketdata_assets.defs.bars import report
+from marketdata_assets.defs.metadata import observed_files
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import BarFiles, Postgres, Workers
@@ -64,7 +64,7 @@ def stock_1min_qfq(
         progress=ProgressLog(context.log.info),
     )
     context.log_event(
-        seen.files(minute_bar_files.key.to_user_string(), bar_files.path, [s.path for s in scan(bar_files.path)])
+        observed_files(minute_bar_files.key.to_user_string(), bar_files.path, [s.path for s in scan(bar_files.path)])
     )
     return report.bars(context, postgres.dsn, loaded)
 

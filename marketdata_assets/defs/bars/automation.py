@@ -10,7 +10,7 @@ import dagster as dg
 
 from marketdata_assets.bars import status, watch
 from marketdata_assets.defs.bars import repair
-from marketdata_assets.defs.run_keys import key_of
+from marketdata_assets.defs.runs import run_key
 from marketdata_assets.partitions import BAR_MONTHS, neighbours, range_tags
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
@@ -41,7 +41,7 @@ def minute_bar_files_sensor(
         context.update_cursor(seen.cursor)
         waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""
         return dg.SkipReason(f"nothing new in {bar_files.path}{waiting}")
-    state = key_of(seen.key)
+    state = run_key(seen.key)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=f"{first}:{last}:{state}", tags=range_tags(first, last))

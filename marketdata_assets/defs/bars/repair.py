@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from marketdata_assets.bars import status
-from marketdata_assets.defs.marks import out_of_step
+from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.partitions import BAR_MONTHS, joined, neighbours, range_tags
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
@@ -28,7 +28,7 @@ def due(instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles) -
     months |= _kline_older(instance, klines)
     for asset, known in ((BARS, states), (KLINE, klines)):
         standing = [month for month, state in known.items() if state == "ok"]
-        months |= out_of_step(instance, asset, BAR_MONTHS, standing, keys)
+        months |= find_mismatches(instance, asset, BAR_MONTHS, standing, keys)
     return [
         dg.RunRequest(f"{first}:{last}", job_name=JOB, tags=range_tags(first, last))
         for first, last in joined(neighbours(months), MOST_RUNS)

@@ -13,8 +13,7 @@ from marketdata_assets.bars.ingest import LoadReport
 from marketdata_assets.bars.kline import RELATION, KlineReport
 from marketdata_assets.bars.layout import COLUMNS, PRICES
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.defs.columns import schema
-from marketdata_assets.defs.tables import markdown_table
+from marketdata_assets.defs.metadata import column_schema, markdown_table
 from marketdata_assets.stores.postgres import connect
 
 MAX_NAMED = 20
@@ -32,15 +31,15 @@ _BAR_COLUMNS = (
     ("change_pct", "numeric", "percent, as delivered"),
     ("amplitude", "numeric", "percent, as delivered"),
 )
-BARS_SCHEMA = schema(*_BAR_COLUMNS, table=DATASET)
+BARS_SCHEMA = column_schema(*_BAR_COLUMNS, table=DATASET)
 
 _BARS = {name: (kind, text) for name, kind, text in _BAR_COLUMNS}
-FILES_SCHEMA = schema(*((theirs, *_BARS[ours]) for theirs, ours in COLUMNS.items())) | {
+FILES_SCHEMA = column_schema(*((theirs, *_BARS[ours]) for theirs, ours in COLUMNS.items())) | {
     "encoding": "UTF-8, one header line",
     "example": "2000_1min.zip!sh600000_2000.csv",
 }
 
-KLINE_SCHEMA = schema(
+KLINE_SCHEMA = column_schema(
     ("month", "timestamp", "first day of the month"),
     ("code", "text", "600000.SH"),
     ("name", "text", "last name known in the month"),

@@ -11,7 +11,7 @@ import dagster as dg
 
 from marketdata_assets.defs.exchanges import checks, days, feeding, report
 from marketdata_assets.defs.exchanges.feeding import FeedConfig
-from marketdata_assets.defs.landed import conclude, refusals
+from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
@@ -60,7 +60,7 @@ def exchange_tables(
     context: dg.AssetExecutionContext, config: FeedConfig, clickhouse: ClickHouse, nats: Nats, exchanges: Exchanges
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     wanted = [name for name in report.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
-    with refusals(), clickhouse.client() as client:
+    with as_dagster_failure(), clickhouse.client() as client:
         feeding.prepare(client)
         if wanted:
             fed = feeding.feed(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
@@ -87,7 +87,7 @@ def daily(
             failed[key] = f"{key}: {error}"
         tell(done, len(keys), key)
     stands = report.rows(client, context.asset_key)
-    return conclude(context, report.together(found) | stands, found, failed)
+    return finish_partitions(context, report.together(found) | stands, found, failed)
 
 
 class GapsConfig(dg.Config):
@@ -120,7 +120,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         from marketdata_assets.exchanges.tables.gap_backfill import close
 
         hosts = exchanges.hosts() if config.fetch else None
-        with refusals(), clickhouse.client() as client:
+        with as_dagster_failure(), clickhouse.client() as client:
             feeding.prepare(client)
             return daily(context, client, "gaps", lambda day: report.gaps(close(client, day, hosts)))
 
@@ -144,7 +144,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
 
         run_id, turns = context.run.run_id, exchanges.turns
         keep_days = (Settings().exchange_keep_days or {}).get("trade")
-        with refusals(), clickhouse.client() as client:
+        with as_dagster_failure(), clickhouse.client() as client:
             feeding.prepare(client)
 
             def of_day(day: dt.date) -> dict[str, Any]:

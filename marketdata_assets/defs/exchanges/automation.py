@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.busy import job_under_way, under_way
 from marketdata_assets.defs.exchanges import days, feeding, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
-from marketdata_assets.defs.run_keys import key_of
+from marketdata_assets.defs.runs import job_in_progress, run_key, runs_in_progress
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import day_ranges, days_of, range_tags
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
@@ -42,7 +41,7 @@ def exchange_drain(context: dg.ScheduleEvaluationContext, nats: Nats) -> dg.RunR
         return dg.SkipReason(str(error))
     if not waiting:
         return dg.SkipReason("nothing waits in the stream")
-    if job_under_way(context.instance, TABLES_JOB):
+    if job_in_progress(context.instance, TABLES_JOB):
         return dg.SkipReason("a run that fills the tables is under way")
     return dg.RunRequest(run_config=_config(stream=True, captures=False))
 
@@ -67,11 +66,11 @@ def exchange_captures_sensor(
         context.update_cursor(seen.cursor)
         waiting = f"; still being written: {', '.join(path.name for path in seen.waiting)}" if seen.waiting else ""
         return dg.SkipReason(f"nothing new in {exchanges.path}{waiting}")
-    if job_under_way(context.instance, TABLES_JOB):
+    if job_in_progress(context.instance, TABLES_JOB):
         return dg.SkipReason(
             "a run that fills the tables is under way; the files are looked at again when it has ended"
         )
-    state = key_of(seen.cursor)
+    state = run_key(seen.cursor)
     config = _config(stream=False, files=[str(path) for path in seen.files])
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=state, run_config=config)], cursor=seen.cursor)
 
@@ -102,7 +101,7 @@ def exchange_hourly(
 
 def busy_days(instance: dg.DagsterInstance) -> "set[dt.date]":
     """The days that runs, queued ones too, are about at this moment."""
-    return {day for run in under_way(instance) if run.job_name == DAYS_JOB for day in days_of(run.tags)}
+    return {day for run in runs_in_progress(instance) if run.job_name == DAYS_JOB for day in days_of(run.tags)}
 
 
 @dg.definitions

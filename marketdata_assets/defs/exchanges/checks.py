@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import feeding
-from marketdata_assets.defs.findings import result
+from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.partitions import days_of
 from marketdata_assets.resources import ClickHouse
 
@@ -65,7 +65,7 @@ def of_tables(client: "Client", wanted: Collection[dg.AssetCheckKey]) -> Iterato
                 finding = questions.nothing_refused(question, TYPES[asset])
             else:
                 finding = getattr(questions, name)(question)
-            yield result(asset, name, finding, advice=name in ADVICE)
+            yield check_result(asset, name, finding, advice=name in ADVICE)
 
 
 def _of_days(asset: str) -> dg.AssetChecksDefinition:
@@ -82,7 +82,7 @@ def _of_days(asset: str) -> dg.AssetChecksDefinition:
             question = _question(context, client)
             for name in mine:
                 if name in wanted:
-                    yield result(asset, name, getattr(questions, name)(question), advice=name in ADVICE)
+                    yield check_result(asset, name, getattr(questions, name)(question), advice=name in ADVICE)
 
     return checks
 

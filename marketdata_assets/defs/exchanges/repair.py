@@ -9,8 +9,8 @@ from pathlib import Path
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import days, feeding
-from marketdata_assets.defs.marks import out_of_step
-from marketdata_assets.defs.unanswered import unanswered
+from marketdata_assets.defs.partition_results import find_mismatches
+from marketdata_assets.defs.runs import failed_requests
 from marketdata_assets.partitions import day_ranges, range_tags
 from marketdata_assets.resources import ClickHouse
 
@@ -20,7 +20,7 @@ CAPTURES_SENSOR = "exchange_captures_sensor"
 def captures(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     """A run for each that failed over captures that are still there; what is in the tables is not loaded again."""
     found = []
-    for request in unanswered(instance, days.TABLES_JOB, CAPTURES_SENSOR):
+    for request in failed_requests(instance, days.TABLES_JOB, CAPTURES_SENSOR):
         config = dict(request.run_config["ops"][days.TABLES_STEP]["config"])
         config["files"] = [file for file in config["files"] if Path(file).exists()]
         if config["files"]:
@@ -41,7 +41,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequ
     wanted = {str(day) for day, state in states.items() if state in status.BEHIND}
     standing = [str(day) for day, state in states.items() if state == "ok"]
     for asset in ("exchange_gaps", "exchange_ohlcv_1m"):
-        wanted |= out_of_step(instance, asset, partitions, standing, window)
+        wanted |= find_mismatches(instance, asset, partitions, standing, window)
     return [
         dg.RunRequest(f"{first}:{last}", job_name=days.DAYS_JOB, tags=range_tags(first, last))
         for first, last in day_ranges(window[key] for key in wanted)

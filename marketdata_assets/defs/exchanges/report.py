@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.columns import Column, schema
 from marketdata_assets.defs.exchanges.feeding import Fed
-from marketdata_assets.defs.landed import named
-from marketdata_assets.defs.tables import markdown_table
+from marketdata_assets.defs.metadata import Column, column_schema, markdown_table
+from marketdata_assets.defs.partition_results import listed
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -90,13 +89,13 @@ _OWN: Mapping[str, tuple[Column, ...]] = {
         ("size", f"{_NUMBER}, may be null", "base units"),
     ),
 }
-FEED_SCHEMA = schema(
+FEED_SCHEMA = column_schema(
     *_ABOUT,
     ("ts_event", "int, ns", "the venue's clock"),
     ("ts_recv", "int, ns", "our clock"),
     ("...", "", "what is special to a type of record: see the tables behind this"),
 )
-OHLCV_SCHEMA = schema(
+OHLCV_SCHEMA = column_schema(
     *_ABOUT,
     ("time", "datetime, UTC", "start of the minute"),
     *((name, _NUMBER, "price") for name in ("open", "high", "low", "close")),
@@ -109,7 +108,7 @@ OHLCV_SCHEMA = schema(
     ("open_gaps", "int", "gaps of trades that are not healed and touch the minute"),
     table="exchange_ohlcv_1m",
 )
-GAPS_SCHEMA = schema(
+GAPS_SCHEMA = column_schema(
     *_ABOUT,
     ("stream", "text", "as the venue calls it"),
     ("last_id", "int, may be null", "what came last before the hole"),
@@ -124,7 +123,7 @@ GAPS_SCHEMA = schema(
 
 def schema_of(table: str) -> dict[str, Any]:
     """The metadata that names the columns of a table of records."""
-    return schema(*_ABOUT, _TIME, *_OWN[table], table=table)
+    return column_schema(*_ABOUT, _TIME, *_OWN[table], table=table)
 
 
 def tables(client: "Client", wanted: Sequence[str], fed: Fed) -> Iterator[dg.MaterializeResult]:
@@ -201,7 +200,7 @@ def feed(key: dg.AssetKey, fed: Fed) -> dg.AssetObservation:
 def verdict(fed: Fed) -> None:
     """Raise Failure naming what could not be loaded, if anything could not."""
     if fed.problems:
-        lines = named(fed.problems)
+        lines = listed(fed.problems)
         raise dg.Failure(
             description=f"{len(fed.problems)} captures or streams failed, the others are loaded\n{lines}",
             metadata={

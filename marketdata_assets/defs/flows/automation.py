@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.busy import job_under_way
 from marketdata_assets.defs.flows.partitions import current_month, dynamic_name, spans
-from marketdata_assets.defs.run_keys import key_of
+from marketdata_assets.defs.runs import job_in_progress, run_key
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.partitions import range_tags
 from marketdata_assets.resources import FlowFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
 if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-
+    from marketdata_assets.dagster_internals import UnresolvedAssetJobDefinition
     from marketdata_assets.flows.units import Unit
 
 MAX_FILES = 1000
@@ -55,7 +53,7 @@ def sensor(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.Sen
         folder = flow_files.path / flow.loader.folder
         if not folder.is_dir():
             return dg.SkipReason(f"there is no {folder}")
-        if job_under_way(context.instance, job_name(flow)):
+        if job_in_progress(context.instance, job_name(flow)):
             return dg.SkipReason("a run is under way; what it leaves is seen to after it")
         behind = _behind(postgres, flow, flow_files)
         oldest_unquiet = time.time_ns() - int(flow_files.quiet_seconds * 1e9)
@@ -85,7 +83,7 @@ def schedule(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.S
         behind = _behind(postgres, flow, flow_files)
         if not behind:
             return dg.SkipReason(f"nothing new in {flow_files.path / flow.loader.folder}")
-        if job_under_way(context.instance, job_name(flow)):
+        if job_in_progress(context.instance, job_name(flow)):
             return dg.SkipReason("a run is under way; what it leaves is seen to the next time")
         if flow.partitions == "file":
             add_files(context.instance, flow, [unit.name for unit in behind])
@@ -125,7 +123,7 @@ def _requests(instance: dg.DagsterInstance, flow: FlowDefinition, due: "Sequence
         due = sorted(due, key=lambda unit: unit.name)[:MAX_FILES]
         add_files(instance, flow, [unit.name for unit in due])
     seen = "\n".join(sorted(f"{unit.name} {unit.size} {unit.modified_ns}" for unit in due))
-    key = key_of(seen)
+    key = run_key(seen)
     requests = [
         dg.RunRequest(run_key=f"{key}:{number}", tags=tags)
         for number, tags in enumerate(tags_of(instance, flow, [unit.name for unit in due]))

@@ -8,11 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.defs import seen
-from marketdata_assets.defs.columns import Column, schema
 from marketdata_assets.defs.flows import automation, checks, faults
 from marketdata_assets.defs.flows.partitions import partitions_of
-from marketdata_assets.defs.landed import refusals
+from marketdata_assets.defs.metadata import Column, column_schema, observed_files
+from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.storage import declared
 from marketdata_assets.progress import ProgressLog
@@ -67,7 +66,7 @@ def files_schema(flow: FlowDefinition) -> dict[str, Any]:
     """What the flow's files look like, as far as it reads them."""
     loader = flow.loader
     kinds = {ours: kind.sql for ours, kind in loader.types.items()}
-    read = schema(*((theirs, kinds.get(ours, "text"), ours) for theirs, ours in loader.columns.items()))
+    read = column_schema(*((theirs, kinds.get(ours, "text"), ours) for theirs, ours in loader.columns.items()))
     return read | {"encoding": loader.encoding, "lines before the header": loader.skip_lines}
 
 
@@ -85,7 +84,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         description=flow.description or f"Rows of {flow.loader.folder}, kept in the table {flow.target.table}.",
         code_version=_version(flow),
         pool="timescale",
-        metadata=schema(*columns(flow), table=flow.target.table),
+        metadata=column_schema(*columns(flow), table=flow.target.table),
     )
     def load(
         context: dg.AssetExecutionContext,
@@ -98,7 +97,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         from marketdata_assets.flows import plan, run
 
         at, folder = plan.placed(flow, config.data_dir, flow_files.path)
-        with refusals():
+        with as_dagster_failure():
             units = plan.asked(at, folder, context.partition_keys) if flow.partitions == "file" else None
             ended = run.run_flow(
                 at,
@@ -111,7 +110,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 progress=ProgressLog(context.log.info),
             )
         files = [unit.path for unit in plan.units(at, folder)]
-        context.log_event(seen.files(files_key(flow), folder / at.loader.folder, files))
+        context.log_event(observed_files(files_key(flow), folder / at.loader.folder, files))
         return report.of(context, flow, postgres.dsn, ended)
 
     return load

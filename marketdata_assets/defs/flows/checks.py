@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from marketdata_assets.defs.findings import result
+from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.resources import Postgres
 from marketdata_assets.stores.postgres import connect
@@ -30,6 +30,6 @@ def of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
 
         with connect(postgres.dsn) as connection:
             for name in names:
-                yield result(flow.name, name, getattr(questions, name)(connection, flow))
+                yield check_result(flow.name, name, getattr(questions, name)(connection, flow))
 
     return checks

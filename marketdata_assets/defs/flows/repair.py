@@ -5,7 +5,7 @@ import dagster as dg
 
 from marketdata_assets.defs.flows.automation import add_files, job_name, tags_of
 from marketdata_assets.defs.flows.partitions import dynamic_name, partitions_of, spans
-from marketdata_assets.defs.marks import out_of_step
+from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.partitions import joined, neighbours, range_tags
 from marketdata_assets.resources import FlowFiles, Postgres
@@ -35,7 +35,7 @@ def due(
         add_files(instance, flow, behind)
     tags = tags_of(instance, flow, behind) if behind else []
     if partitions is not None:
-        marks = out_of_step(instance, flow.name, partitions, [key for key in keys if counts.get(key)], known)
+        marks = find_mismatches(instance, flow.name, partitions, [key for key in keys if counts.get(key)], known)
         ranges = (
             joined(neighbours(marks), MOST_RUNS)
             if isinstance(flow.partitions, Month)

@@ -4,9 +4,10 @@ from typing import Any
 
 import dagster as dg
 
+from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.flows.partitions import partitions_of
-from marketdata_assets.defs.landed import conclude, log_materializations, named
-from marketdata_assets.defs.tables import markdown_table
+from marketdata_assets.defs.metadata import markdown_table
+from marketdata_assets.defs.partition_results import finish_partitions, listed
 from marketdata_assets.flows import status
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.run import FlowReport
@@ -30,7 +31,7 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
         counts = {key: {"dagster/partition_row_count": by_unit.get(key, 0)} for key in context.partition_keys}
         failed = {key: f"{key}: {GONE}" for key in context.partition_keys if key not in by_unit}
         failed |= {unit.unit: unit.error or "" for unit in ended.failed}
-        return conclude(context, metadata, counts, failed)
+        return finish_partitions(context, metadata, counts, failed)
     if isinstance(flow.partitions, Month):
         _mark_months(context, flow, ended, by_month)
         if early := sum(month < flow.partitions.since for month in ended.months):
@@ -83,7 +84,7 @@ def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:
 
 
 def _failure(ended: FlowReport, metadata: dict[str, Any]) -> dg.Failure:
-    lines = named(unit.error or unit.unit for unit in ended.failed)
+    lines = listed(unit.error or unit.unit for unit in ended.failed)
     return dg.Failure(
         description=f"{len(ended.failed)} files failed, the others are loaded\n{lines}",
         metadata=metadata | {"failed": dg.MetadataValue.md(lines)},

@@ -1,7 +1,6 @@
-"""`run_failure_alert`: tells people of runs that failed for good, of assets that have become overdue, and of sensors
-and schedules that fail whenever they are asked.
+"""`run_failure_alert`: alerts on failed runs, on assets that have become overdue, and on failing sensors and schedules.
 
-A run that Dagster will try again is not told of. What was not taken is told at the next tick, so nothing is lost.
+A run that Dagster will retry does not alert. An alert that could not be sent is sent at the next tick, so none is lost.
 """
 
 import datetime as dt
@@ -10,11 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.definitions.freshness import FreshnessState
-from dagster._core.scheduler.instigation import TickStatus
-from dagster._core.storage.tags import WILL_RETRY_TAG
 
-from marketdata_assets.defs.reasons import reason
+from marketdata_assets.dagster_internals import WILL_RETRY_TAG, FreshnessState, failing_automation, freshness_states
+from marketdata_assets.defs.partition_results import failure_reason
 from marketdata_assets.partitions import PARTITION, RANGE_END, RANGE_START
 from marketdata_assets.settings import Settings
 
@@ -23,10 +20,10 @@ if TYPE_CHECKING:
 
 NAME = "run_failure_alert"
 OVERLAP = dt.timedelta(minutes=5)
-"""Runs end in other processes, whose clocks and commits may come a little late."""
+"""Runs end in other processes, whose clocks may differ and whose commits may arrive late."""
 FAILED_TICKS = 3
-"""So many in a row make a sensor or a schedule one that fails."""
-MAX_TOLD = 20
+"""Failed ticks in a row after which a sensor or a schedule counts as failing."""
+MAX_LISTED = 20
 MAX_CHARACTERS = 500
 
 
@@ -34,13 +31,13 @@ MAX_CHARACTERS = 500
     name=NAME,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells MARKETDATA_ALERT_WEBHOOK, and mail when it is set up, of runs that failed for good, of assets"
-    " that have become overdue, and of sensors and schedules that keep failing: one message a tick.",
+    description="Alerts MARKETDATA_ALERT_WEBHOOK, and by mail when it is set up, on failed runs that are not retried,"
+    " on assets that have become overdue, and on sensors and schedules that keep failing: one message per tick.",
 )
 def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     settings, now = Settings(), dt.datetime.now(dt.UTC)
     if not settings.alert_webhook and not settings.alert_smtp:
-        return dg.SkipReason("nobody to tell: set MARKETDATA_ALERT_WEBHOOK, or MARKETDATA_ALERT_SMTP and _MAIL")
+        return dg.SkipReason("no receiver: set MARKETDATA_ALERT_WEBHOOK, or MARKETDATA_ALERT_SMTP and _MAIL")
     first = {"until": now.isoformat(), "told": [], "overdue": [], "failing": []}
     before: dict[str, Any] = json.loads(context.cursor) if context.cursor else first
     runs = _failed(context.instance, dt.datetime.fromisoformat(before["until"]) - OVERLAP)
@@ -50,15 +47,14 @@ def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     new_failing = sorted(set(failing) - set(before.get("failing", ())))
     if new_runs or new_overdue or new_failing:
         send(settings, alert_of(context.instance, new_runs, new_overdue, new_failing))
-    told = [run.run_id for run in runs]
-    state = {"until": now.isoformat(), "told": told, "overdue": overdue, "failing": failing}
+    state = {"until": now.isoformat(), "told": [run.run_id for run in runs], "overdue": overdue, "failing": failing}
     context.update_cursor(json.dumps(state))
     counts = f"{len(new_runs)} failed runs, {len(new_overdue)} overdue assets, {len(new_failing)} failing sensors"
-    return dg.SkipReason(f"{counts} were told of")
+    return dg.SkipReason(f"{counts} reported")
 
 
 def send(settings: Settings, alert: "Alert") -> None:
-    """To all that are set up. Raises BadAlertAddress and AlertNotSent."""
+    """Send to every receiver that is set up. Raises BadAlertAddress and AlertNotSent."""
     from marketdata_assets import alerts
 
     if settings.alert_webhook:
@@ -70,15 +66,15 @@ def send(settings: Settings, alert: "Alert") -> None:
 def alert_of(
     instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], overdue: Sequence[str], failing: Sequence[str]
 ) -> "Alert":
-    """One message over all of them."""
+    """One message about all of them."""
     from marketdata_assets.alerts import Alert
 
-    facts = [_facts(instance, run) for run in runs[:MAX_TOLD]]
-    lines = [f"- {one['job']}{one['partitions'] and ' ' + one['partitions']}: {one['error']}" for one in facts]
-    if len(runs) > MAX_TOLD:
-        lines.append(f"- and {len(runs) - MAX_TOLD} more runs")
+    facts = [_facts(instance, run) for run in runs[:MAX_LISTED]]
+    lines = [f"- {run['job']}{run['partitions'] and ' ' + run['partitions']}: {run['error']}" for run in facts]
+    if len(runs) > MAX_LISTED:
+        lines.append(f"- and {len(runs) - MAX_LISTED} more runs")
     lines += [f"- {name} is overdue" for name in overdue]
-    lines += [f"- {name} fails whenever it is asked; the page of its ticks says why" for name in failing]
+    lines += [f"- {name} keeps failing; see its ticks in the UI" for name in failing]
     counts = [(len(runs), "failed run"), (len(overdue), "overdue asset"), (len(failing), "failing sensor or schedule")]
     title = "marketdata: " + ", ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counts if count)
     return Alert(title, lines, {"runs": facts, "overdue": list(overdue), "failing": list(failing)})
@@ -90,41 +86,33 @@ def _failed(instance: dg.DagsterInstance, since: dt.datetime) -> list[dg.Dagster
 
 
 def _overdue(context: dg.SensorEvaluationContext) -> list[str]:
-    """Assets that have missed their freshness policy, as Dagster's daemon has noted."""
+    """Assets that have missed their freshness policy, as Dagster's daemon has recorded it."""
     assert context.repository_def
     keys = context.repository_def.asset_graph.materializable_asset_keys
-    states = context.instance.get_freshness_state_records(list(keys))
-    return sorted(key.to_user_string() for key, one in states.items() if one.freshness_state == FreshnessState.FAIL)
+    states = freshness_states(context.instance, keys)
+    return sorted(name for name, state in states.items() if state == FreshnessState.FAIL)
 
 
 def _failing(instance: dg.DagsterInstance) -> list[str]:
-    """Sensors and schedules that are on and whose last ticks have all failed; not this one, which could not tell."""
-    ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
-    found = []
-    for state in instance.all_instigator_state():
-        if not state.is_running or state.name == NAME:
-            continue
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=FAILED_TICKS, statuses=ended)
-        if len(ticks) == FAILED_TICKS and all(tick.status == TickStatus.FAILURE for tick in ticks):
-            found.append(state.name)
-    return sorted(found)
+    """Sensors and schedules whose last ticks all failed; not this sensor, which could not report itself."""
+    return [name for name in failing_automation(instance, FAILED_TICKS) if name != NAME]
 
 
 def _facts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Any]:
     single = run.tags.get(PARTITION)
     ends = [run.tags[name] for name in (RANGE_START, RANGE_END) if name in run.tags]
     failed = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    said = _reasons(entry.dagster_event for entry in failed if entry.dagster_event)
+    error = _reasons(entry.dagster_event for entry in failed if entry.dagster_event)
     return {
         "run_id": run.run_id,
         "job": run.job_name,
         "partitions": single or " to ".join(dict.fromkeys(ends)),
-        "error": said or "the run ended without a word of its own; its process may have been killed",
+        "error": error or "the run ended without an error message; its process may have been killed",
     }
 
 
 def _reasons(events: Iterable[dg.DagsterEvent]) -> str:
-    text = "; ".join(dict.fromkeys(reason(event) for event in events))
+    text = "; ".join(dict.fromkeys(failure_reason(event) for event in events))
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
 
 

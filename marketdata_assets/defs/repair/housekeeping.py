@@ -1,75 +1,73 @@
-"""`housekeeping`: old runs go from Dagster's storage with their events and logs, the latest materialisations stay.
+"""`housekeeping`: deletes old runs from Dagster's storage with their events and logs; keeps latest materialisations.
 
-Dagster keeps every event of every run for ever, and forgets that a partition was materialised when the event goes that
-says so. Its own settings (`retention` in dagster.yaml) only see to the ticks of schedules and sensors.
+Dagster keeps every event of every run for ever, and a partition counts as not materialised once its event is deleted.
+Its own settings (`retention` in dagster.yaml) only cover the ticks of schedules and sensors.
 """
 
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marketdata_assets.dagster_internals import event_tables
 from marketdata_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 SCHEDULE = "housekeeping_daily"
 
 
 class HousekeepingConfig(dg.Config):
-    """How far it goes."""
+    """Limits of one housekeeping run."""
 
     keep_days: int = 0
-    """Days that runs are kept; 0 is MARKETDATA_KEEP_RUNS_DAYS."""
+    """Days that runs are kept; 0 means MARKETDATA_KEEP_RUNS_DAYS."""
 
     seconds: float = 1800.0
-    """Delete nothing more after so long; the rest is for the next time."""
+    """Stop deleting after this long; the next run continues."""
 
 
 @dataclass(frozen=True)
-class Tidied:
-    """Runs that went, runs that are as old and hold a latest materialisation, and old answers of checks that went."""
+class Deleted:
+    """Deleted runs, runs of the same age that hold a latest materialisation, and deleted results of checks."""
 
     runs: int
     held: int
     evaluations: int
-    left: bool
+    more: bool
 
 
-def tidy(instance: dg.DagsterInstance, before: dt.datetime, seconds: float) -> Tidied:
-    """Delete what ended before `before`, the oldest first."""
+def tidy(instance: dg.DagsterInstance, before: dt.datetime, seconds: float) -> Deleted:
+    """Delete runs that ended before `before`, the oldest first, for at most `seconds`."""
     until = time.monotonic() + seconds
-    held, gone, left = holders(instance), 0, False
+    held, deleted, more = holders(instance), 0, False
     old = _ended(instance, before)
     for run_id in old:
         if run_id in held:
             continue
         if time.monotonic() > until:
-            left = True
+            more = True
             break
         instance.compute_log_manager.delete_logs(prefix=[run_id])
         instance.delete_run(run_id)
-        gone += 1
-    return Tidied(gone, sum(run_id in held for run_id in old), _forget_evaluations(instance, before), left)
+        deleted += 1
+    checks = _delete_check_results(instance, before)
+    return Deleted(deleted, sum(run_id in held for run_id in old), checks, more)
 
 
 def holders(instance: dg.DagsterInstance) -> set[str]:
     """The runs with the latest materialisation of an asset's partition."""
     import sqlalchemy as db
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
+    storage, events, _ = event_tables(instance)
     kinds = [dg.DagsterEventType.ASSET_MATERIALIZATION.value, dg.DagsterEventType.ASSET_OBSERVATION.value]
     latest = (
-        db.select(db.func.max(Events.c.id))
-        .where(Events.c.dagster_event_type.in_(kinds))
-        .group_by(Events.c.dagster_event_type, Events.c.asset_key, Events.c.partition)
+        db.select(db.func.max(events.c.id))
+        .where(events.c.dagster_event_type.in_(kinds))
+        .group_by(events.c.dagster_event_type, events.c.asset_key, events.c.partition)
     )
-    with _events(instance).index_connection() as connection:
-        return set(connection.execute(db.select(Events.c.run_id).where(Events.c.id.in_(latest)).distinct()).scalars())
+    with storage.index_connection() as connection:
+        return set(connection.execute(db.select(events.c.run_id).where(events.c.id.in_(latest)).distinct()).scalars())
 
 
 def _ended(instance: dg.DagsterInstance, before: dt.datetime) -> list[str]:
@@ -77,35 +75,29 @@ def _ended(instance: dg.DagsterInstance, before: dt.datetime) -> list[str]:
     return list(reversed(instance.get_run_ids(dg.RunsFilter(statuses=OVER, updated_before=before))))
 
 
-def _forget_evaluations(instance: dg.DagsterInstance, before: dt.datetime) -> int:
-    """Delete old answers of checks but the latest of each kind, which lie in a table of their own."""
+def _delete_check_results(instance: dg.DagsterInstance, before: dt.datetime) -> int:
+    """Delete old results of checks but the latest of each kind, which are in a table of their own."""
     import sqlalchemy as db
-    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Answers
 
-    answer = (Answers.c.asset_key, Answers.c.check_name, Answers.c.execution_status)
-    latest = db.select(db.func.max(Answers.c.id)).group_by(*answer)
-    old = Answers.c.evaluation_event_timestamp < before.replace(tzinfo=None)
-    with _events(instance).index_connection() as connection:
-        return int(connection.execute(Answers.delete().where(old, Answers.c.id.not_in(latest))).rowcount)
-
-
-def _events(instance: dg.DagsterInstance) -> "SqlEventLogStorage":
-    storage: Any = instance.event_log_storage
-    found: SqlEventLogStorage = storage
-    return found
+    storage, _, results = event_tables(instance)
+    key = (results.c.asset_key, results.c.check_name, results.c.execution_status)
+    latest = db.select(db.func.max(results.c.id)).group_by(*key)
+    old = results.c.evaluation_event_timestamp < before.replace(tzinfo=None)
+    with storage.index_connection() as connection:
+        return int(connection.execute(results.delete().where(old, results.c.id.not_in(latest))).rowcount)
 
 
 @dg.op
 def tidy_up(context: dg.OpExecutionContext, config: HousekeepingConfig) -> None:
-    """Delete runs that are old enough, with their events and logs, and keep what says that a partition stands."""
+    """Delete runs that are old enough, with their events and logs; keep those that hold a latest materialisation."""
     days = config.keep_days or Settings().keep_runs_days
     done = tidy(context.instance, dt.datetime.now(dt.UTC) - dt.timedelta(days=days), config.seconds)
     context.add_output_metadata(vars(done))
-    rest = "; there are more, for the next time" if done.left else ""
-    context.log.info(f"{done.runs} runs older than {days} days are gone, {done.held} are held{rest}")
+    rest = "; the next run deletes the rest" if done.more else ""
+    context.log.info(f"{done.runs} runs older than {days} days deleted, {done.held} kept{rest}")
 
 
-@dg.job(description="Old runs, their events and logs go; the latest materialisation of every partition stays.")
+@dg.job(description="Deletes old runs with their events and logs; keeps the latest materialisation of every partition.")
 def housekeeping() -> None:
     tidy_up()
 
@@ -116,7 +108,7 @@ housekeeping_daily = dg.ScheduleDefinition(
     cron_schedule="17 5 * * *",
     execution_timezone="Asia/Shanghai",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every morning: runs older than MARKETDATA_KEEP_RUNS_DAYS go.",
+    description="Every morning: deletes runs older than MARKETDATA_KEEP_RUNS_DAYS.",
 )
 
 

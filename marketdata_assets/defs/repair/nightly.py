@@ -18,11 +18,11 @@ import dagster as dg
 
 from marketdata_assets.defs.alphas import repair as alphas
 from marketdata_assets.defs.bars import repair as bars
-from marketdata_assets.defs.busy import under_way
 from marketdata_assets.defs.exchanges import days
 from marketdata_assets.defs.exchanges import repair as exchanges
 from marketdata_assets.defs.flows import repair as flows
 from marketdata_assets.defs.flows.automation import job_name
+from marketdata_assets.defs.runs import runs_in_progress
 from marketdata_assets.defs.ticks import repair as ticks
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
 from marketdata_assets.errors import MarketDataError
@@ -120,7 +120,7 @@ def _look(
 ) -> tuple[list[dg.RunRequest], list[str]]:
     """Look at the domains, and note in `seen` those that need no other look tonight."""
     until = time.monotonic() + SECONDS_PER_TICK
-    busy = {run.job_name for run in under_way(context.instance)}
+    busy = {run.job_name for run in runs_in_progress(context.instance)}
     requests, notes = list[dg.RunRequest](), list[str]()
     for domain in todo:
         if busy & {*domain.jobs}:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.landed import refusals
+from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, report, symbols
 from marketdata_assets.defs.ticks.load_op import TABLES, LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.run_config import JOB, OP, window_now
@@ -48,7 +48,7 @@ class AdhocConfig(LoadConfig):
 def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhouse: ClickHouse, ticks: Ticks) -> None:
     """Load tables of some symbol-months."""
     window = window_now()
-    with refusals(), clickhouse.client() as client:
+    with as_dagster_failure(), clickhouse.client() as client:
         tables, days = _tables(config), _days(config)
         units = _units(context, client, config)
         done = LoadOp(context, client, ticks, config, window, planned=False, days=days).load(tables, units)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from marketdata_assets.defs.landed import refusals
+from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, load_op, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.symbols import OWNERS, symbol_registry, tick_files, tushare_api
@@ -79,7 +79,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
             units = [tick_unit(key) for key in context.partition_keys]
         else:  # checks alone have no partitions, but may have the tags of some
             units = tick_units(context.run.tags, symbols.known(context.instance))
-        with refusals(), clickhouse.client() as client:
+        with as_dagster_failure(), clickhouse.client() as client:
             done = LoadOp(context, client, ticks, config, months, planned=True).load(wanted, units)
             yield from checks.answers(client, context.selected_asset_check_keys, units)
         report.verdict(done, report.told(done))

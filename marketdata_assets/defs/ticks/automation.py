@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.busy import under_way
-from marketdata_assets.defs.run_keys import key_of
+from marketdata_assets.defs.runs import run_key, runs_in_progress
 from marketdata_assets.defs.ticks import run_config, symbols
 from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months_of
 from marketdata_assets.resources import Ticks
@@ -32,7 +31,7 @@ symbols_job = dg.define_asset_job(
 
 def busy_months(instance: dg.DagsterInstance) -> set[str]:
     """The months that runs, queued ones too, are about at this moment."""
-    runs = under_way(instance)
+    runs = runs_in_progress(instance)
     return {month for run in runs for month in tick_months_of(run.tags) | run_config.months_of(run.run_config)}
 
 
@@ -98,7 +97,7 @@ def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.S
     if not seen.units and not seen.books:
         context.update_cursor(seen.cursor)
         return dg.SkipReason(_nothing_new(ticks, seen))
-    state = key_of(seen.cursor)
+    state = run_key(seen.cursor)
     requests = []
     if seen.units:
         # A day that is covered may have changed in the files; what a better provider delivered stands all the same.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.findings import result
+from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def answers(
     question = questions.Question.of(client, units) if units else questions.newest(client)
     for asset, name in DESCRIPTIONS:
         if dg.AssetCheckKey(dg.AssetKey(asset), name) in wanted:
-            yield result(asset, name, getattr(questions, name)(question), advice=name in ADVICE)
+            yield check_result(asset, name, getattr(questions, name)(question), advice=name in ADVICE)
 
 
 def evaluations(client: "Client", tables: Collection[str], units: Sequence[Unit]) -> list[dg.AssetCheckEvaluation]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import dagster as dg
 
-from marketdata_assets.defs import seen
-from marketdata_assets.defs.landed import Context, log_materializations, mark_failed
+from marketdata_assets.dagster_internals import StepContext, log_materializations
+from marketdata_assets.defs.metadata import observed_files
+from marketdata_assets.defs.partition_results import mark_failed
 from marketdata_assets.defs.ticks import report, symbols
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.progress import ProgressLog
@@ -58,7 +59,7 @@ class LoadOp:
     ever.
     """
 
-    context: Context
+    context: StepContext
     client: "Client"
     ticks: Ticks
     config: LoadConfig
@@ -89,7 +90,7 @@ class LoadOp:
         if ticks.config().files and {"tick_data", "order_book"} & done.keys():
             files = ticks.files()
             dropped = [file.path for folder in (files.of_bars, files.of_books) for file in folder.files()]
-            self.context.log_event(seen.files("tick_files", files.folder, dropped))
+            self.context.log_event(observed_files("tick_files", files.folder, dropped))
         for provider, asset in (("tushare", "tushare_api"), ("yahoo", "yahoo_chart")):
             answered: dict[str, Any] = {table: loaded.providers().get(provider, 0) for table, loaded in done.items()}
             if any(answered.values()):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.marks import out_of_step
+from marketdata_assets.defs.partition_results import find_mismatches
+from marketdata_assets.defs.runs import failed_requests
 from marketdata_assets.defs.ticks import run_config, symbols
-from marketdata_assets.defs.unanswered import unanswered
 from marketdata_assets.partitions import tick_key, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.providers_file import TABLES, Table
@@ -44,7 +44,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     for table, units in marks.items():
         seen = {*found.load, *found.factors} if table in run_config.DAILY else set()
         requests += _request(f"marks {table}", units - seen, [table], providers=NO_NETWORK)
-    return requests + unanswered(instance, run_config.JOB, FILES_SENSOR)
+    return requests + failed_requests(instance, run_config.JOB, FILES_SENSOR)
 
 
 def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, months: Sequence[str]) -> set[Unit]:
@@ -58,7 +58,7 @@ def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, mont
         for symbol, month, outcome in rows
         if outcome in ("ok", "empty") and symbol in names
     ]
-    return {tick_unit(key) for key in out_of_step(instance, table, run_config.grid_now(), standing)}
+    return {tick_unit(key) for key in find_mismatches(instance, table, run_config.grid_now(), standing)}
 
 
 def _request(key: str, units: Collection[Unit], tables: Sequence[Table], **options: Any) -> Iterable[dg.RunRequest]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.columns import Column, schema
-from marketdata_assets.defs.landed import failure
-from marketdata_assets.defs.tables import markdown_table
+from marketdata_assets.defs.metadata import Column, column_schema, markdown_table
+from marketdata_assets.defs.partition_results import failure
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.reports import LoadReport, UnitReport
@@ -31,7 +30,7 @@ _DATE: Column = ("date", "date", "day of the exchange")
 _PROVIDER: Column = ("provider", "text", "who delivered it")
 _TS: Column = ("ts", "datetime, UTC", "as the provider labels it, to the millisecond")
 
-TICK_DATA_SCHEMA = schema(
+TICK_DATA_SCHEMA = column_schema(
     _SYMBOL,
     _DATE,
     _TS,
@@ -45,7 +44,7 @@ TICK_DATA_SCHEMA = schema(
     _PROVIDER,
     table="tick_data",
 )
-ORDER_BOOK_SCHEMA = schema(
+ORDER_BOOK_SCHEMA = column_schema(
     _SYMBOL,
     _DATE,
     _TS,
@@ -54,7 +53,7 @@ ORDER_BOOK_SCHEMA = schema(
     *((f"{side}_size", "list of float", f"shares at each {side}") for side in ("bid", "ask")),
     table="order_book",
 )
-FACTORS_SCHEMA = schema(
+FACTORS_SCHEMA = column_schema(
     _SYMBOL,
     _DATE,
     ("factor", "text", "daily_return, volatility, volume_ratio, vwap_deviation, adj_factor, pe, split and more"),
@@ -80,7 +79,7 @@ YAHOO_SCHEMA = {
         [("GET /v8/finance/chart/600000.SS?interval=1m", "1-minute bars of the last 30 days, splits and dividends")],
     )
 }
-TICK_FILES_SCHEMA = schema(
+TICK_FILES_SCHEMA = column_schema(
     ("symbol", "text", "600000.SH; also ts_code or code"),
     ("ts", "datetime", "on the exchange's clock, or with its offset; also timestamp, trade_time, time or datetime"),
     *((name, "float", "as traded, in currency; of bars") for name in ("open", "high", "low", "close")),
@@ -88,7 +87,7 @@ TICK_FILES_SCHEMA = schema(
     ("turnover", "float, may be absent", "in currency; of bars; also amount"),
     ("bid_price_1 ... bid_price_10", "float", "of order books; the same with bid_size, ask_price, ask_size"),
 )
-SYMBOLS_SCHEMA = schema(
+SYMBOLS_SCHEMA = column_schema(
     _SYMBOL,
     ("name", "text", "name of the stock"),
     ("listed", "date, may be null", "first day of trading"),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from marketdata_assets.defs.landed import refusals
+from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import report
 from marketdata_assets.partitions import TICK_SYMBOLS
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -83,7 +83,7 @@ def symbol_registry(
     from marketdata_assets.ticks.tables import ensure
 
     began, wanted = time.monotonic(), ticks.restricted(config.providers)
-    with refusals(), clickhouse.client() as client:
+    with as_dagster_failure(), clickhouse.client() as client:
         ensure(client)
         now = dt.datetime.now(dt.UTC)
         found = registry.refresh(client, wanted.tushare(), wanted.symbols_file, wanted.files(), now=now)

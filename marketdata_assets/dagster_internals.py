@@ -1,0 +1,177 @@
+"""Everything this project uses of Dagster that is not public API. No other module imports `dagster._...`.
+
+Each item has a test in `tests/test_dagster_internals.py`; `make test-dagster-latest` runs them on Dagster's newest
+minor version.
+"""
+
+import json
+import logging
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEventBatchMetadata
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.tags import (
+    GRPC_INFO_TAG,
+    REPOSITORY_LABEL_TAG,
+    RUN_KEY_TAG,
+    SENSOR_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+from dagster._serdes import ConfigurableClassData
+from dagster.components.core.decl import YamlDecl
+
+if TYPE_CHECKING:
+    import sqlalchemy as db
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+    from dagster._core.storage.event_log import EventLogStorage
+    from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+
+__all__ = [
+    "GRPC_INFO_TAG",
+    "REPOSITORY_LABEL_TAG",
+    "RUN_KEY_TAG",
+    "SENSOR_NAME_TAG",
+    "WILL_RETRY_TAG",
+    "CheckRunHealthResult",
+    "ConfigurableClassData",
+    "DagsterUserCodeUnreachableError",
+    "FreshnessState",
+    "LaunchRunContext",
+    "UnresolvedAssetJobDefinition",
+    "WorkerStatus",
+    "YamlDecl",
+]
+
+StepContext = dg.AssetExecutionContext | dg.OpExecutionContext
+
+POOLS = ("timescale", "mongo", "clickhouse", "alpha_api")
+"""The pools of all ops and assets."""
+
+
+def log_materializations(context: StepContext, events: Sequence[dg.AssetMaterialization]) -> None:
+    """Do as `context.log_event` for each, with a few statements for thousands of partitions.
+
+    Dagster batches what a step yields, not what it logs, and `add_asset_metadata` lists all partitions of the run at
+    each call. The last event is logged in the ordinary way, for listeners to a run's events in this process.
+    """
+    batch = uuid.uuid4().hex
+    for number, event in enumerate(events[:-1], 2):
+        metadata = DagsterEventBatchMetadata(batch, is_end=number == len(events))
+        dg.DagsterEvent.asset_materialization(context.get_step_execution_context(), event, metadata)
+    for event in events[-1:]:
+        context.log_event(event)
+
+
+def plan_materialization(context: StepContext, asset: dg.AssetKey, partition: str) -> None:
+    """Record that the run intends to materialize the partition; when the run fails without it, it shows as failed."""
+    event = dg.DagsterEvent.build_asset_materialization_planned_event(
+        context.job_name,
+        context.get_step_execution_context().step.key,
+        AssetMaterializationPlannedData(asset, partition=partition),
+    )
+    context.instance.report_dagster_event(event, context.run.run_id, logging.DEBUG)
+
+
+def event_tables(instance: dg.DagsterInstance) -> "tuple[SqlEventLogStorage, db.Table, db.Table]":
+    """The event storage of an instance, and its tables of events and of check results."""
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+
+    storage: Any = instance.event_log_storage
+    return storage, SqlEventLogStorageTable, AssetCheckExecutionsTable
+
+
+def latest_check_results(
+    instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey]
+) -> Mapping[dg.AssetCheckKey, bool]:
+    """Whether each check passed when it ran last; checks that never ran are left out."""
+    records = instance.event_log_storage.get_asset_check_summary_records(list(checks))
+    latest = {key: record.last_completed_check_execution_record for key, record in records.items()}
+    passed = AssetCheckExecutionRecordStatus.SUCCEEDED
+    return {key: result.status == passed for key, result in latest.items() if result is not None}
+
+
+def freshness_states(instance: dg.DagsterInstance, assets: Collection[dg.AssetKey]) -> dict[str, FreshnessState]:
+    """The freshness of each asset that has a policy, as Dagster's daemon has recorded it."""
+    records = instance.get_freshness_state_records(list(assets))
+    return {key.to_user_string(): record.freshness_state for key, record in records.items()}
+
+
+def failing_automation(instance: dg.DagsterInstance, ticks: int) -> list[str]:
+    """Sensors and schedules that are on and whose last `ticks` ticks all failed."""
+    ended = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
+    failing = []
+    for state in instance.all_instigator_state():
+        if not state.is_running:
+            continue
+        last = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=ticks, statuses=ended)
+        if len(last) == ticks and all(tick.status == TickStatus.FAILURE for tick in last):
+            failing.append(state.name)
+    return sorted(failing)
+
+
+def assign_to_code_location(instance: dg.DagsterInstance, run_id: str, module: str, name: str, repository: str) -> None:
+    """Make a run of this process one of the code location's; the UI's timeline and job pages show no others."""
+    from dagster._core.remote_origin import (
+        ManagedGrpcPythonEnvCodeLocationOrigin,
+        RemoteJobOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+    run = instance.get_run_by_id(run_id)
+    if run is not None:
+        location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=module), location_name=name)
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, repository), run.job_name)
+        instance.run_storage.replace_job_origin(run, origin)
+
+
+def runs_of_code_server(run: dg.DagsterRun) -> list[str]:
+    """The ids of the runs that the code server which started `run` has now.
+
+    Raises DagsterUserCodeUnreachableError.
+    """
+    from dagster._grpc.client import DagsterGrpcClient
+    from dagster._grpc.types import GetCurrentRunsResult
+    from dagster._serdes import deserialize_value
+
+    at = json.loads(run.tags[GRPC_INFO_TAG])
+    client = DagsterGrpcClient(
+        host=at.get("host"), port=at.get("port"), socket=at.get("socket"), use_ssl=bool(at.get("use_ssl", False))
+    )
+    return list(deserialize_value(client.get_current_runs(), GetCurrentRunsResult).current_runs)
+
+
+def ensure_pool_limits(instance: dg.DagsterInstance) -> None:
+    """Write the limits of the pools that are missing or that are an earlier default; limits set by a person stay.
+
+    Dagster writes a pool's default limit when a run first needs it. On Postgres two runs that do so at once fail, and
+    so does every run after the default was changed (dagster-io/dagster#33552).
+    """
+    default, storage = instance.global_op_concurrency_default_limit, instance.event_log_storage
+    if default is None:
+        return
+    limits = {limit.name: limit for limit in storage.get_pool_limits()}
+    for pool in POOLS:
+        limit = limits.get(pool)
+        if limit is None:
+            _initialize_limit(storage, pool)
+        elif limit.from_default and limit.limit != default:
+            storage.delete_concurrency_limit(pool)
+            _initialize_limit(storage, pool)
+
+
+def _initialize_limit(storage: "EventLogStorage", pool: str) -> None:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        storage.initialize_concurrency_limit_to_default(pool)
+    except SQLAlchemyError:  # another process was first
+        if pool not in {limit.name for limit in storage.get_pool_limits()}:
+            raise

@@ -1,0 +1,75 @@
+"""Metadata for the UI: columns and rows of tables, files that were read, results of checks."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from marketdata_assets.stores.findings import Finding
+
+Column = tuple[str, str, str]
+"""Name, type and meaning."""
+
+INLINE_COLUMNS = 3
+"""Columns that fit where the UI shows values."""
+INLINE_CHARACTERS = 1000
+"""The UI shows shorter text inline, which truncates a wide table; longer text becomes a link to all of it."""
+
+
+def column_schema(*columns: Column, table: str = "") -> dict[str, Any]:
+    """The metadata with the columns, and with the name of the table when there is one."""
+    listed = [dg.TableColumn(name, kind, description) for name, kind, description in columns]
+    metadata: dict[str, Any] = {"dagster/column_schema": dg.TableSchema(listed)}
+    return metadata | {"dagster/table_name": table} if table else metadata
+
+
+def markdown_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> dg.MarkdownMetadataValue:
+    """Rows under the names of their columns; None is an empty cell."""
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
+    text = "\n".join(lines)
+    return dg.MetadataValue.md(text if len(names) <= INLINE_COLUMNS else text.ljust(INLINE_CHARACTERS))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def observed_files(asset: str, folder: Path, paths: Iterable[Path]) -> dg.AssetObservation:
+    """An observation of the files that a run has read; those deleted meanwhile are left out."""
+    files = []
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        files.append((stat.st_mtime, stat.st_size, path))
+    metadata: dict[str, dg.MetadataValue | int | str] = {
+        "folder": dg.MetadataValue.path(folder),
+        "files": len(files),
+        "megabytes": round(sum(size for _, size, _ in files) / 1e6),
+    }
+    if files:
+        modified, _, newest = max(files)
+        metadata |= {"newest": newest.name, "modified": dg.MetadataValue.timestamp(modified)}
+    return dg.AssetObservation(asset, metadata=metadata)
+
+
+def check_result(asset: str, name: str, finding: "Finding", *, advice: bool = False) -> dg.AssetCheckResult:
+    """The result of a check; with `advice` its failure is a warning, not an error."""
+    metadata: dict[str, Any] = {
+        "objections": finding.count,
+        "looked_at": finding.looked_at,
+        "left_out": finding.left_out,
+        **finding.facts,
+        "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),
+    }
+    return dg.AssetCheckResult(
+        asset_key=dg.AssetKey(asset),
+        check_name=name,
+        passed=finding.passed,
+        severity=dg.AssetCheckSeverity.WARN if advice else dg.AssetCheckSeverity.ERROR,
+        metadata=metadata,
+    )

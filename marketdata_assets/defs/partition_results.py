@@ -1,0 +1,99 @@
+"""Results of runs over many partitions: the good ones are materialised, and a Failure names the rest."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from marketdata_assets.dagster_internals import StepContext, plan_materialization
+from marketdata_assets.errors import MarketDataError, TransientError
+
+MAX_LISTED = 20
+
+
+def finish_partitions(
+    context: dg.AssetExecutionContext,
+    metadata: dict[str, Any],
+    by_key: Mapping[str, dict[str, Any]],
+    failed: Mapping[str, str],
+) -> dg.MaterializeResult:
+    """Materialise every partition; when some `failed`, only the others, and raise Failure with the causes."""
+    if not failed:
+        for key, own in by_key.items():
+            context.add_asset_metadata(own, partition_key=key)
+        return dg.MaterializeResult(metadata=metadata)
+    for key in sorted(by_key.keys() - failed.keys()):
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=by_key[key]))
+    raise failure(failed, len(by_key), metadata)
+
+
+@contextmanager
+def as_dagster_failure() -> Iterator[None]:
+    """Let an error of this project fail the step with its own message; a terminal one is not retried."""
+    try:
+        yield
+    except MarketDataError as error:
+        raise dg.Failure(description=str(error), allow_retries=isinstance(error, TransientError)) from error
+
+
+def failure(failed: Mapping[str, str], total: int, metadata: Mapping[str, Any]) -> dg.Failure:
+    """A Failure that lists the partitions that failed with their causes, and is not retried."""
+    lines = listed(failed[key] for key in sorted(failed))
+    return dg.Failure(
+        description=f"{len(failed)} of {total} partitions failed, the others are done\n{lines}",
+        metadata={
+            **metadata,
+            "failed": dg.MetadataValue.md(lines),
+            "failed_partitions": dg.MetadataValue.json([str(key) for key in sorted(failed)]),
+        },
+        allow_retries=False,
+    )
+
+
+def listed(reasons: Iterable[str]) -> str:
+    """A Markdown list of causes, each once, and how many more there are."""
+    distinct = list(dict.fromkeys(reasons))
+    lines = [f"- {reason}" for reason in distinct[:MAX_LISTED]]
+    if len(distinct) > MAX_LISTED:
+        lines.append(f"- and {len(distinct) - MAX_LISTED} more")
+    return "\n".join(lines)
+
+
+def mark_failed(context: StepContext, asset: dg.AssetKey, partitions: Iterable[str]) -> None:
+    """Let partitions show as failed, in a job of which Dagster does not know which partitions it loads.
+
+    When an asset runs, Dagster records each partition that the run intends to materialize, a few milliseconds each;
+    those without a materialization are the failed ones of a failed run. Here only the failed ones are recorded.
+    """
+    for partition in partitions:
+        plan_materialization(context, asset, partition)
+
+
+def failure_reason(event: dg.DagsterEvent) -> str:
+    """Why a step failed: the description of its Failure, else the message of the original error."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else str(event.message)
+
+
+def find_mismatches(
+    instance: dg.DagsterInstance,
+    asset: str,
+    partitions: dg.PartitionsDefinition,
+    loaded: Collection[str],
+    others: Iterable[str] = (),
+) -> set[str]:
+    """Partitions whose status in Dagster differs from the data.
+
+    Of `loaded`, those that Dagster shows as failed or never materialised; of `others`, which may be empty, those that
+    it shows as failed. A run killed after its commit leaves such partitions, and so does a load without Dagster.
+    """
+    keys = sorted({*loaded, *others})
+    states = (instance.get_status_by_partition(dg.AssetKey(asset), keys, partitions) if keys else None) or {}
+    failed = {key for key in keys if states.get(key) == dg.AssetPartitionStatus.FAILED}
+    return failed | {key for key in loaded if states.get(key) is None}
