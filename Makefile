@@ -65,6 +65,7 @@ lint: env audit
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/words.py
 
 # Dialect words in docs, command line and package, with the plain term for each (.ci/words.txt).
 words:

@@ -1,7 +1,6 @@
 """Find dialect words in prose and print the plain term for each: `python .ci/words.py [--package] [FILE...]`.
 
-Without arguments it checks the documentation and the help of the command line. `--package` checks the docstrings,
-strings and comments of the package. The list is words.txt; a line that ends with `words: ok` is not checked.
+Without arguments it checks the documentation. `--package` checks the docstrings, strings and comments of the package. The list is words.txt; a line that ends with `words: ok` is not checked.
 """
 
 import argparse
@@ -16,7 +15,6 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 LIST = Path(__file__).with_name("words.txt")
 PAGES = ("*.md", "docs/*.md", "docs/[!r]*/**/*.md", "docker/*.md", "examples/*.md", "examples/*.ipynb")
-HELP = ("marketdata_assets/cli/**/*.py",)
 PACKAGE = (
     "marketdata_assets/**/*.py",
     "marketdata_assets/**/*.sql",
@@ -93,7 +91,7 @@ def main() -> int:
     parser.add_argument("files", nargs="*", type=Path)
     options = parser.parse_args()
     words = Words(LIST.read_text(encoding="utf-8"))
-    checked = [file.resolve() for file in options.files] or files(PACKAGE if options.package else PAGES + HELP)
+    checked = [file.resolve() for file in options.files] or files(PACKAGE if options.package else PAGES)
     count = report(checked, words)
     print(f"{len(checked)} files checked, {count} dialect words")
     return 1 if count else 0
