@@ -1,6 +1,7 @@
 """Find dialect words in prose and print the plain term for each: `python .ci/words.py [--package] [FILE...]`.
 
-Without arguments it checks the documentation. `--package` checks the docstrings, strings and comments of the package. The list is words.txt; a line that ends with `words: ok` is not checked.
+Without arguments it checks the documentation. `--package` checks the docstrings, strings and comments of the package.
+The list is words.txt; a line that ends with `words: ok` is not checked.
 """
 
 import argparse

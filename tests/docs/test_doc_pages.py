@@ -173,3 +173,27 @@ def test_the_index_leads_to_every_page() -> None:
 
 def test_how_to_pages_have_commands() -> None:
     assert [name_of(page) for page in how_to() if not blocks(page, *COMMANDS, *SQL, "python")] == []
+
+
+def test_develop_pages_name_existing_files() -> None:
+    missing = []
+    for page in (PROJECT / "docs" / "develop").glob("*.md"):
+        for path in re.findall(r"`([\w./-]+(?:/|\.(?:py|md|sql|ya?ml|toml)))`", prose(page)):
+            roots = (PROJECT, PROJECT / "marketdata_assets")
+            if "/" in path and not any((root / path).exists() for root in roots):
+                missing.append(f"{page.name}: {path}")
+    assert missing == []
+
+
+def test_add_a_venue_lists_every_file_that_names_a_venue() -> None:
+    page = (PROJECT / "docs" / "develop" / "add-a-venue.md").read_text()
+    listed = set(re.findall(r"^\| `([^`<]+/[^`<]+)` \|", page.partition("\n## 5. Register it\n")[2], re.MULTILINE))
+    kinds = (".py", ".sql", ".yaml", ".example")
+    files = [file for top in ("marketdata_assets", "marketdata_demo", "bench", "docker") for file in _below(top, kinds)]
+    own = {file for file in files if "deribit" in str(file.relative_to(PROJECT))}
+    naming = {name_of(file) for file in files if file not in own and "deribit" in file.read_text().lower()}
+    assert listed == naming
+
+
+def _below(top: str, kinds: tuple[str, ...]) -> list[Path]:
+    return [file for file in (PROJECT / top).rglob("*") if file.suffix in kinds]
