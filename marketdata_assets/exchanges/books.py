@@ -143,8 +143,7 @@ class BookState:
     _record: Callable[..., OrderBook] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        one = self.instrument
-        self._record = partial(OrderBook, one.exchange, one.market_type, one.symbol, one.name)
+        self._record = partial(OrderBook, *self.instrument.key)
 
     def snapshot(
         self,
@@ -239,16 +238,5 @@ class BookState:
 
     def _gap(self, cause: Cause, next_id: int | None, ts_recv: int) -> Gap:
         self.gaps += 1
-        one = self.instrument
-        return Gap(
-            exchange=one.exchange,
-            market_type=one.market_type,
-            symbol=one.symbol,
-            instrument=one.name,
-            stream=self.stream,
-            last_id=self.last_id,
-            next_id=next_id,
-            ts_from=self.ts_last or ts_recv,
-            ts_to=ts_recv,
-            cause=cause,
-        )
+        since = self.ts_last or ts_recv
+        return Gap(*self.instrument.key, self.stream, self.last_id, next_id, since, ts_recv, cause)

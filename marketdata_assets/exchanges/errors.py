@@ -1,56 +1,62 @@
-"""What can go wrong between a venue's wire and a record.
+"""Errors between a venue's message and a table row.
 
 MarketDataError
 ├── TerminalError
 │   └── ExchangesError
-│       ├── BadMessage          a message is not what the venue's documentation promises
-│       ├── UnknownInstrument   a message is about an instrument that no list has
-│       ├── BadInstruments      a list of instruments cannot be used
+│       ├── BadMessage          a message differs from the venue's documentation
+│       ├── UnknownInstrument   a message names an instrument that is in no instrument list
+│       ├── BadInstruments      an instrument list cannot be used
 │       ├── BadCapture          a capture file cannot be read
-│       ├── UnknownVenue        what a capture holds cannot be told, or no code of ours reads it
-│       ├── RestRefused         the venue does not accept a REST request
-│       ├── UnknownTable        no table of ours holds records of a type
-│       ├── BadPage             a page of history does not fit what was asked for
-│       └── BadCursor           a stored cursor belongs to another history
+│       ├── UnknownVenue        the venue or market of a capture is unknown
+│       ├── RequestRejected     the venue rejects a REST request
+│       ├── UnknownTable        no table holds records of this type
+│       ├── BadPage             a page of history contradicts the request
+│       └── BadCursor           a stored cursor is invalid, or belongs to another history
 └── TransientError
-    ├── VenueAway               no answer, or only errors, as often as we asked
-    └── VenueSilenced           the venue wants to be left alone for longer than we wait
+    ├── VenueUnavailable        every attempt of a REST request failed
+    └── VenueRateLimited        the venue demands a longer pause than we wait
 """
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+import msgspec
+
 from marketdata_assets.errors import TerminalError, TransientError
 
 
 class ExchangesError(TerminalError):
-    """Anything wrong with what a venue sent."""
+    """Anything wrong with data of a venue."""
+
+
+UNREADABLE = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
+"""Everything that arbitrary bytes can make a parser raise. Arithmetic fails on numbers written as 1e999."""
 
 
 class BadMessage(ExchangesError):
-    """A message is malformed, or lacks what it must have; it is kept aside whole."""
+    """A message is malformed, or lacks a required field; it is kept whole as a dead letter."""
 
     def __init__(self, venue: str, cause: str) -> None:
         self.venue = venue
         self.cause = cause
-        super().__init__(f"{venue}: {cause}. The message is kept as a dead letter; nothing of it was taken.")
+        super().__init__(f"{venue}: {cause}. The message is kept as a dead letter; no record was taken from it.")
 
 
 class UnknownInstrument(ExchangesError):
-    """A message is about an instrument that no list has."""
+    """A message names an instrument that is in no instrument list."""
 
     def __init__(self, venue: str, instrument: str) -> None:
         self.venue = venue
         self.instrument = instrument
-        super().__init__(f"{venue} {instrument}: no list of instruments has it. Load the venue's list anew.")
+        super().__init__(f"{venue} {instrument}: not in the instrument list. Reload the venue's instrument list.")
 
 
 class BadInstruments(ExchangesError):
-    """A list of instruments cannot be used."""
+    """An instrument list cannot be used."""
 
     def __init__(self, venue: str, cause: str) -> None:
         self.venue = venue
-        super().__init__(f"{venue}: the list of instruments cannot be used, {cause}.")
+        super().__init__(f"{venue}: the instrument list cannot be used: {cause}.")
 
 
 class BadCapture(ExchangesError):
@@ -62,63 +68,61 @@ class BadCapture(ExchangesError):
 
 
 class UnknownVenue(ExchangesError):
-    """What a capture holds cannot be told, or no code of ours reads it."""
+    """The venue or market of a capture cannot be detected, or is not supported."""
 
     def __init__(self, place: str, cause: str) -> None:
         self.place = place
-        super().__init__(f"{place}: {cause}. Say it with --exchange and --market-type.")
+        super().__init__(f"{place}: {cause}. Set it with --exchange and --market-type.")
 
 
-class RestRefused(ExchangesError):
-    """The venue does not accept a REST request."""
+class RequestRejected(ExchangesError):
+    """The venue rejects a REST request; a retry would not help."""
 
-    def __init__(self, request: str, code: int | str, answer: str) -> None:
+    def __init__(self, request: str, code: int | str, reason: str) -> None:
         self.request = request
         self.code = code
-        super().__init__(f"{request}: refused with {code} ({answer}). Asking again will not help.")
+        super().__init__(f"{request}: rejected with {code} ({reason}). A retry would be rejected too.")
 
 
 class UnknownTable(ExchangesError):
-    """No table of ours holds records of a type."""
+    """No table holds records of this type."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         names = list(known)
         near = get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]}" if near else f"there are {', '.join(names)}"
-        super().__init__(f"no table holds records of type {name!r}; {hint}.")
+        hint = f"did you mean {near[0]}?" if near else f"valid types: {', '.join(names)}"
+        super().__init__(f"no table holds records of type {name!r}; {hint}")
 
 
 class BadPage(ExchangesError):
-    """A page of history does not fit what was asked for: then rows could be lost or come twice."""
+    """A page of history contradicts the request, so that rows could be lost or duplicated."""
 
     def __init__(self, about: str, cause: str) -> None:
         self.about = about
-        super().__init__(f"{about}: {cause}. Nothing of this page was taken; what came before it is whole.")
+        super().__init__(f"{about}: {cause}. The page was discarded; earlier pages are complete.")
 
 
 class BadCursor(ExchangesError):
-    """A stored cursor belongs to another history, or is none."""
+    """A stored cursor is invalid, or belongs to another history."""
 
     def __init__(self, about: str, cause: str) -> None:
         self.about = about
-        super().__init__(f"{about}: the cursor cannot be used, {cause}. Begin the window anew.")
+        super().__init__(f"{about}: invalid cursor: {cause}. Restart from the beginning of the window.")
 
 
-class VenueAway(TransientError):
-    """No answer, or only errors, as often as we asked."""
+class VenueUnavailable(TransientError):
+    """Every attempt of a REST request ended in an error or a timeout."""
 
     def __init__(self, request: str, attempts: int, cause: str) -> None:
         self.request = request
         self.attempts = attempts
-        super().__init__(
-            f"{request}: no good answer in {attempts} attempts, last: {cause}. Go on from the last cursor."
-        )
+        super().__init__(f"{request}: failed {attempts} times, last: {cause}. Resume from the last cursor.")
 
 
-class VenueSilenced(TransientError):
-    """The venue wants to be left alone for longer than we wait."""
+class VenueRateLimited(TransientError):
+    """The venue demands a longer pause than we wait."""
 
     def __init__(self, request: str, cause: str) -> None:
         self.request = request
-        super().__init__(f"{request}: not asked, {cause}. Go on from the last cursor after that.")
+        super().__init__(f"{request}: not sent: {cause}. Resume from the last cursor after that.")

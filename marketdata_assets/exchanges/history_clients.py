@@ -1,13 +1,14 @@
 """The histories of all venues behind one door. What a venue's history has is the business of its own module."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from marketdata_assets.exchanges.binance import history as binance
-from marketdata_assets.exchanges.binance.rest import failure
+from marketdata_assets.exchanges.binance.rest import failure as binance_error
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.deribit import history as deribit
 from marketdata_assets.exchanges.deribit.parse import INTERVALS
@@ -15,10 +16,9 @@ from marketdata_assets.exchanges.deribit.rest import error_of as deribit_error
 from marketdata_assets.exchanges.deribit.session import REST as DERIBIT_URL
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import history as okx
-from marketdata_assets.exchanges.okx.instruments import OkxInstruments
 from marketdata_assets.exchanges.okx.parse import bar_of
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.rest import ErrorOf, Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 from marketdata_assets.http_client import RetryPolicy
 
@@ -53,18 +53,19 @@ async def open_history(
     hosts: HistoryHosts, exchange: Exchange, market_type: MarketType
 ) -> AsyncIterator[HistoryClient]:
     """The history of a market, closed on leaving; nothing is asked before it is used."""
+    markets: dict[Exchange, tuple[Callable[[Path], Limits], ErrorOf]] = {
+        "binance": (partial(binance.limits, market_type=market_type), binance_error),
+        "okx": (okx.limits, okx.error_of),
+        "deribit": (deribit.limits, deribit_error),
+    }
+    limits, error_of = markets[exchange]
     url = hosts.url(exchange, market_type)
-    if exchange == "binance":
-        limits = binance.limits(hosts.budgets, market_type)
-        async with Rest(exchange, url, limits, failure, patience=hosts.patience) as client:
+    async with Rest(exchange, url, limits(hosts.budgets), error_of, patience=hosts.patience) as client:
+        if exchange == "binance":
             yield binance.BinanceHistory(client, market_type)
-    elif exchange == "okx":
-        limits = okx.limits(hosts.budgets)
-        async with Rest(exchange, url, limits, okx.error_of, patience=hosts.patience) as client:
-            yield okx.OkxHistory(client, OkxInstruments())
-    else:
-        limits = deribit.limits(hosts.budgets)
-        async with Rest(exchange, url, limits, deribit_error, patience=hosts.patience) as client:
+        elif exchange == "okx":
+            yield okx.OkxHistory(client, Instruments(exchange))
+        else:
             yield deribit.DeribitHistory(client, Instruments(exchange))
 
 

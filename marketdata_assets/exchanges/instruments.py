@@ -3,9 +3,10 @@
 Reading a venue's list is the business of its module `instruments`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 
 from marketdata_assets.exchanges.decimals import EXACT, plain, quotient
 from marketdata_assets.exchanges.errors import UnknownInstrument
@@ -28,6 +29,11 @@ class Instrument:
     quote: str
     unit: SizeUnit  # what the venue's sizes count
     contract_value: str | None = None
+
+    @cached_property
+    def key(self) -> tuple[Exchange, MarketType, str, str]:
+        """The first four fields of every record of this instrument."""
+        return self.exchange, self.market_type, self.symbol, self.name
 
     def base_size(self, size: str, price: str) -> str | None:
         """A published size in base units; null when it cannot be told exactly."""
@@ -55,18 +61,19 @@ class Instrument:
 
 @dataclass
 class Instruments:
-    """The instruments of one market, by the venue's name."""
+    """Instruments by the venue's name. `from_name` derives one that is in no list, if its name is clear."""
 
     venue: str
     known: dict[str, Instrument] = field(default_factory=dict)
+    from_name: Callable[[str], Instrument | None] | None = None
 
     def add(self, instruments: Iterable[Instrument]) -> None:
-        """Take in a list; a newer entry takes the place of an older one."""
-        self.known.update((one.name, one) for one in instruments)
+        """Add a list; a newer entry replaces an older one."""
+        self.known.update((instrument.name, instrument) for instrument in instruments)
 
     def __getitem__(self, name: str) -> Instrument:
         """The instrument; raises UnknownInstrument."""
-        try:
-            return self.known[name]
-        except KeyError:
-            raise UnknownInstrument(self.venue, name) from None
+        instrument = self.known.get(name) or (self.from_name(name) if self.from_name else None)
+        if instrument is None:
+            raise UnknownInstrument(self.venue, name)
+        return instrument

@@ -6,9 +6,11 @@ not send is null.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
+
+from marketdata_assets.exchanges.errors import BadMessage
 
 Exchange = Literal["binance", "okx", "deribit"]
 MarketType = Literal["spot", "linear", "inverse", "option"]
@@ -180,11 +182,17 @@ class VenueError:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that is not as documented, kept whole, and why."""
+    """A message that differs from the venue's documentation, kept whole, and why."""
 
     raw: bytes
     cause: str
     ts_recv: int
+
+    @classmethod
+    def of(cls, raw: bytes, error: Exception, ts_recv: int) -> Self:
+        """The dead letter of a message that made a parser raise."""
+        cause = error.cause if isinstance(error, BadMessage) else f"{type(error).__name__}: {error}"
+        return cls(raw, cause, ts_recv)
 
 
 Outcome = AnyRecord | Gap | Control | VenueError | DeadLetter

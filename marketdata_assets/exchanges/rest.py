@@ -13,12 +13,15 @@ from urllib.parse import urlencode
 import httpx
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.exchanges.errors import RestRefused, VenueAway, VenueSilenced
+from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
 from marketdata_assets.exchanges.records import Exchange, VenueError
 from marketdata_assets.http_client import TOO_MANY_REQUESTS, HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 
 BANNED = 418
 """Binance's answer to whoever goes on after 429."""
+
+ErrorOf = Callable[[bytes], VenueError | None]
+"""The venue's own error in the bytes of a response, if it is one; never raises."""
 
 _LEAVE_ALONE = frozenset({TOO_MANY_REQUESTS, BANNED})
 
@@ -58,7 +61,7 @@ class Rest:
         venue: Exchange,
         url: str,
         limits: Limits,
-        error_of: Callable[[bytes], VenueError | None],
+        error_of: ErrorOf,
         *,
         patience: RetryPolicy | None = None,
         clock: Callable[[], int] = time.time_ns,
@@ -80,10 +83,10 @@ class Rest:
         return self._server.sent
 
     async def get(self, path: str, params: Mapping[str, str | int], *, lane: str = "", cost: float = 1.0) -> Answer:
-        """The first accepted answer.
+        """The first accepted response.
 
-        Raises VenueAway when all attempts end in errors or timeouts, VenueSilenced when the venue wants to be left
-        alone for too long, RestRefused when it does not accept the request.
+        Raises VenueUnavailable when every attempt ends in an error or a timeout, VenueRateLimited when the venue
+        demands a pause longer than `longest_wait`, RequestRejected when it rejects the request.
         """
         query = f"{path}?{urlencode(params)}" if params else path
         what = f"{self.venue} {query}"
@@ -93,8 +96,8 @@ class Rest:
             )
         except RetriesExhausted as error:
             if error.blocked:
-                raise VenueSilenced(what, error.cause) from error
-            raise VenueAway(what, error.attempts, error.cause) from error
+                raise VenueRateLimited(what, error.cause) from error
+            raise VenueUnavailable(what, error.attempts, error.cause) from error
         return Answer(self._server.url + query, raw, self._clock())
 
     async def _attempt(self, what: str, query: str, lane: str, cost: float) -> bytes | RetryLater:
@@ -102,7 +105,7 @@ class Rest:
         return await self._server.send(partial(self._judged, what), "GET", query, {})
 
     def _judged(self, what: str, response: httpx.Response) -> bytes | RetryLater:
-        """The bytes of an accepted answer; raises RestRefused."""
+        """The bytes of an accepted answer; raises RequestRejected."""
         error = self._error_of(response.content)
         if response.is_success and error is None:
             return response.content
@@ -110,7 +113,7 @@ class Rest:
         too_many = _LEAVE_ALONE | {response.status_code} if error and error.rate_limited else _LEAVE_ALONE
         later = self._server.retry_later(response, text, too_many=too_many, default_wait=self._banned_seconds(error))
         if later is None:
-            raise RestRefused(what, error.code if error else response.status_code, text)
+            raise RequestRejected(what, error.code if error else response.status_code, text)
         return later
 
     def _banned_seconds(self, error: VenueError | None) -> float | None:

@@ -3,14 +3,15 @@
 How a venue pages, and what is in a page, is the business of its module `history`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
 import msgspec
 from msgspec.structs import replace
 
-from marketdata_assets.exchanges.errors import BadCursor, BadPage
+from marketdata_assets.exchanges.errors import UNREADABLE, BadCursor, BadPage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, Gap
 
@@ -53,6 +54,13 @@ class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not isinstance(where, cls) or where.about != about:
             raise BadCursor(about, f"it is of {where.about}")
         return where
+
+    @property
+    def number(self) -> int | None:
+        """The token as a sequence number; None without a token. Raises BadCursor."""
+        if self.token and not self.token.isdecimal():
+            raise BadCursor(self.about, f"{self.token!r} is not a trade number")
+        return None if self.token is None else int(self.token)
 
     def text(self) -> str:
         """The cursor as JSON."""
@@ -153,25 +161,57 @@ def _check_reached(cursor: Cursor, reached: int, rows: Sequence[Row], newest_fir
 
 @dataclass(frozen=True)
 class NumberedRow:
-    """One row and its number."""
+    """One row and its sequence number."""
 
     number: int
     time: int  # ns
     records: Sequence[AnyRecord]
 
 
-def numbered_rows(cursor: Cursor, stream: str, one: Instrument, found: Iterable[NumberedRow]) -> list[Row]:
-    """The rows of a page; the cursor's token is the number that comes next. Raises BadPage when numbers go back."""
-    made: list[Row] = []
+def numbered_page(
+    cursor: Cursor, stream: str, instrument: Instrument, fetched: Sequence[NumberedRow], *, more: bool
+) -> FetchedPage:
+    """A page of rows in the order of their numbers; the cursor's token is the next number.
+
+    Raises BadPage when numbers go backwards. `more` says that the venue has rows after these.
+    """
+    inside = [row for row in fetched if row.time < cursor.end]
+    token = str(inside[-1].number + 1) if inside else cursor.token
+    done = len(inside) < len(fetched) or not more
+    return FetchedPage(numbered_rows(cursor, stream, instrument, inside), done, token=token)
+
+
+def numbered_rows(cursor: Cursor, stream: str, instrument: Instrument, fetched: Iterable[NumberedRow]) -> list[Row]:
+    """The rows, with a Gap before each number that does not follow the one before it."""
+    rows: list[Row] = []
     expected, before = int(cursor.token or 0), cursor.at
-    for row in found:
+    for row in fetched:
         records: list[AnyRecord | Gap] = [*row.records]
         if row.number < expected:
             raise BadPage(cursor.about, f"number {row.number} where {expected} comes next")
         if 0 < expected < row.number:
-            ids, span = (expected - 1, row.number), (before, row.time)
-            hole = Gap(one.exchange, one.market_type, one.symbol, one.name, stream, *ids, *span, cause="sequence")
-            records.insert(0, hole)
+            records.insert(0, Gap(*instrument.key, stream, expected - 1, row.number, before, row.time, "sequence"))
         expected, before = row.number + 1, row.time
-        made.append(Row(row.time, str(row.number), records))
-    return made
+        rows.append(Row(row.time, str(row.number), records))
+    return rows
+
+
+def rows_at(records: Iterable[AnyRecord], field: str) -> list[Row]:
+    """One row for each record, whose time is that field, and unique."""
+    times = ((getattr(record, field) or 0, record) for record in records)
+    return [Row(time, str(time), (record,)) for time, record in times]
+
+
+def milliseconds(start: int, end: int) -> tuple[int, int] | None:
+    """The first and the last millisecond of a half-open span of ns; None when no millisecond lies in it."""
+    first, last = -(-start // MS), (end - 1) // MS
+    return (first, last) if first <= last else None
+
+
+@contextmanager
+def as_bad_page(about: str) -> Iterator[None]:
+    """Turn everything that unreadable bytes make a parser raise into BadPage."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise BadPage(about, f"{error}") from error

@@ -184,7 +184,7 @@ def test_venue_that_is_away_leaves_the_gap_open_and_the_bars_are_made(floor: Flo
     result = floor.days(LAST, LAST, fetch=True)
     assert result.success, failures(result)
     assert floor.metadata(GAPS, LAST)["open"] == 1
-    assert "no good answer" in floor.metadata(GAPS, LAST)["gaps"]
+    assert "failed 4 times" in floor.metadata(GAPS, LAST)["gaps"]
     assert floor.materialized(BARS) == {LAST}
 
 

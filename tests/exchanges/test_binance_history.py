@@ -16,7 +16,7 @@ from marketdata_assets.exchanges.binance import history as histories
 from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, BinanceHistory, limits
 from marketdata_assets.exchanges.binance.rest import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
-from marketdata_assets.exchanges.errors import BadCursor, BadPage, RestRefused
+from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestRejected
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, MarketType, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
@@ -105,7 +105,7 @@ def test_a_stored_cursor_goes_on_with_the_next_trade(server: BinanceServer, tmp_
         where = Cursor.read(page.cursor.text())
     assert numbers(found) == list(range(100, 130))
     bad = Cursor(f"binance trades {LINEAR}", 0, MS, 0, token="x")
-    with pytest.raises(BadCursor, match="number of a trade"):
+    with pytest.raises(BadCursor, match="not a trade number"):
         run(server, tmp_path, lambda history: all_of(history.trades(LINEAR, bad)))
 
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_asked_for(server: BinanceServer, tmp_path: Path) -> None
             lambda history: all_of(history.past_open_interest("ABCUSD_300101", "5m", window(0, 1))),
             "inverse",
         )
-    with pytest.raises(RestRefused, match="Invalid symbol"):
+    with pytest.raises(RequestRejected, match="Invalid symbol"):
         run(server, tmp_path, lambda history: all_of(history.trades("XYZUSDT", window(0, 1))))
 
 

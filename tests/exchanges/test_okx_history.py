@@ -11,9 +11,10 @@ from history_pages import HASTY, MS, all_of, windows_after
 from okx_server import LISTED, PAGE, Happened, OkxServer
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.exchanges.errors import BadCursor, BadPage, RestRefused, UnknownInstrument
+from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestRejected, UnknownInstrument
+from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.history import BARS, OkxHistory, error_of, limits
-from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments
+from marketdata_assets.exchanges.okx.instruments import Listed, instruments, known_instruments
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
@@ -30,8 +31,8 @@ def server() -> Iterator[OkxServer]:
         yield one
 
 
-def known() -> OkxInstruments:
-    listed = OkxInstruments()
+def known() -> Instruments:
+    listed = known_instruments()
     listed.add(instruments(msgspec.convert(LISTED, list[Listed])))
     return listed
 
@@ -41,7 +42,7 @@ def run(
     folder: Path,
     body: Callable[[OkxHistory], Coroutine[Any, Any, Any]],
     allowed: Limits | None = None,
-    listed: OkxInstruments | None = None,
+    listed: Instruments | None = None,
 ) -> Any:
     free = Limits(Budget(folder, "okx", 1.0, 100_000))
 
@@ -109,7 +110,7 @@ def test_a_stored_cursor_goes_on_with_the_trade_before(server: OkxServer, tmp_pa
     with pytest.raises(BadCursor):
         run(server, tmp_path, lambda history: all_of(history.trades(SWAP, where)))
     bad = Cursor(f"okx trades {SPOT}", 0, MS, 0, token="x")
-    with pytest.raises(BadCursor, match="number of a trade"):
+    with pytest.raises(BadCursor, match="not a trade number"):
         run(server, tmp_path, lambda history: all_of(history.trades(SPOT, bad)))
 
 
@@ -154,7 +155,7 @@ def test_open_interest_of_the_past_and_of_now(server: OkxServer, tmp_path: Path)
 
 
 def test_all_lists_of_instruments_are_read(server: OkxServer, tmp_path: Path) -> None:
-    listed = OkxInstruments()
+    listed = known_instruments()
     found = run(server, tmp_path, lambda history: history.listed(), listed=listed)
     assert {one.name for one in found} == set(listed.known) == {one["instId"] for one in LISTED}
     assert len(server.lines) == 1 + 3 + 1
@@ -192,8 +193,8 @@ def test_faults_that_pass_cost_repeats_and_no_row(server: OkxServer, tmp_path: P
 
 
 def test_a_refusal_is_not_repeated(server: OkxServer, tmp_path: Path) -> None:
-    listed = OkxInstruments(known(), strict=False)
-    with pytest.raises(RestRefused, match="51001") as caught:
+    listed = known_instruments(known(), strict=False)
+    with pytest.raises(RequestRejected, match="51001") as caught:
         run(server, tmp_path, lambda history: all_of(history.trades("XYZ-USDT", window(0, 9))), listed=listed)
     assert caught.value.code == 51001
     assert server.requests == 1
@@ -209,7 +210,7 @@ def test_an_answer_that_cannot_be_read_is_no_page(server: OkxServer, tmp_path: P
         lambda history: all_of(history.past_open_interest(SWAP, "1h", window(0, HOUR))),
         lambda history: history.listed(),
     ):
-        with pytest.raises(BadPage, match="Nothing of this page was taken"):
+        with pytest.raises(BadPage, match="The page was discarded"):
             run(server, tmp_path, ask)
 
 

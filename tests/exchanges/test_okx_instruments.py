@@ -7,7 +7,7 @@ import pytest
 
 from marketdata_assets.exchanges.errors import BadInstruments, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments, named
+from marketdata_assets.exchanges.okx.instruments import Listed, instruments, known_instruments, named
 from marketdata_assets.exchanges.okx.wire import Data
 
 
@@ -20,7 +20,7 @@ def lists(fixtures: Path) -> dict[str, Instrument]:
     """The instruments of May 2022."""
     lines = (fixtures / "okx/instruments/instruments_2022-05-13.ndjson").read_bytes().splitlines()
     decoder = msgspec.json.Decoder(Line)
-    known = OkxInstruments()
+    known = known_instruments()
     for line in lines:
         known.add(instruments(decoder.decode(line).data.data))
     return known.known
@@ -77,16 +77,16 @@ def test_newer_lists_say_hundredths_of_a_coin(fixtures: Path) -> None:
 def test_name_that_says_too_little(name: str) -> None:
     assert named(name) is None
     with pytest.raises(UnknownInstrument):
-        OkxInstruments(strict=False)[name]
+        known_instruments(strict=False)[name]
 
 
 def test_names_do_only_where_no_list_is_asked_for() -> None:
     listed = Instrument("okx", "linear", "ABC-USDT-SWAP", "ABC-USDT", "ABC", "USDT", "contracts", "5")
     known = Instruments("okx", {listed.name: listed})
-    assert OkxInstruments(known, strict=False)["ABC-USDT-SWAP"] == listed
-    assert OkxInstruments(known, strict=False)["ABC-USDT"].market_type == "spot"
+    assert known_instruments(known, strict=False)["ABC-USDT-SWAP"] == listed
+    assert known_instruments(known, strict=False)["ABC-USDT"].market_type == "spot"
     with pytest.raises(UnknownInstrument):
-        OkxInstruments(known)["ABC-USDT"]
+        known_instruments(known)["ABC-USDT"]
 
 
 def swap(**more: str) -> Listed:

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from marketdata_assets.collector.connections.state import JobState
-from marketdata_assets.exchanges.errors import RestRefused, VenueAway, VenueSilenced
+from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
 
 NS = 1_000_000_000
 
-NO_ANSWER = (VenueAway, VenueSilenced, RestRefused)
+NO_ANSWER = (VenueUnavailable, VenueRateLimited, RequestRejected)
 
 
 @dataclass(eq=False)

@@ -16,7 +16,6 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from marketdata_assets.exchanges.binance import parse
 from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext, InstrumentContexts
 from marketdata_assets.exchanges.binance.instruments import VENUE
 from marketdata_assets.exchanges.binance.rest import Depth
@@ -251,7 +250,7 @@ class MarketBooks:
     def changed(self, name: str, diff: Diff, connection: int) -> list[Outcome]:
         """What becomes of a change. Raises BadMessage, BadLevel, UnknownInstrument; then it was not taken."""
         if not self.keep:
-            return [parse.delta(self._known[name], diff)]
+            return [delta(self._known[name], diff)]
         chain = self.chains.get(name) or self._begun(name, self._known[name])
         made = chain.diff(diff, connection)
         if made and not self.resync_requests and chain.state.status == "live":
@@ -265,7 +264,7 @@ class MarketBooks:
             raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(found.symbol or '')[:40]}")
         one = self._known[name]
         if not self.keep:
-            return [parse.best_levels(one, found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
+            return [best_levels(one, found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
         chain = self.chains.get(name) or self._begun(name, one)
         moment = None if found.T is None else found.T * NS
         made = chain.snapshot(Snapshot(found.lastUpdateId, found.bids, found.asks, moment, ts_recv))
@@ -309,3 +308,38 @@ class MarketBooks:
         elif name not in self.resync_requests:
             self.resync_requests[name] = ResyncRequest(name, "depth", "snapshot", ts_recv)
         return [*made]
+
+
+def best_levels(
+    context: InstrumentContext,
+    moment: int | None,
+    ts_recv: int,
+    bids: tuple[Level, ...],
+    asks: tuple[Level, ...],
+    last_id: int,
+) -> OrderBook:
+    """The best levels of a book as a snapshot of so many; they are no part of a chain.
+
+        {"lastUpdateId": 160, "bids": [["1.23", "31.2"]], "asks": [["1.24", "40.6"]]}
+
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#partial-book-depth-streams
+    """
+    Book().apply(bids, asks)  # raises where a level is no numbers
+    return OrderBook(*context.begin(moment, ts_recv), "snapshot", bids, asks, context.instrument.unit, None, last_id)
+
+
+def delta(context: InstrumentContext, diff: Diff) -> OrderBook:
+    """What changed in a book that nobody keeps."""
+    Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
+    return OrderBook(
+        *context.head,
+        diff.ts_event,
+        diff.ts_recv,
+        "delta",
+        diff.bids,
+        diff.asks,
+        context.instrument.unit,
+        diff.first,
+        diff.last,
+        diff.prev,
+    )

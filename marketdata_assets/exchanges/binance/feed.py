@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from marketdata_assets.exchanges.binance import parse, rest, wire
-from marketdata_assets.exchanges.binance.book import MarketBooks
+from marketdata_assets.exchanges.binance.book import MarketBooks, best_levels
 from marketdata_assets.exchanges.binance.event_types import (
     IGNORED,
     Envelope,
@@ -27,7 +27,7 @@ from marketdata_assets.exchanges.binance.event_types import (
     symbol_of,
 )
 from marketdata_assets.exchanges.binance.instrument_context import InstrumentContext, InstrumentContexts
-from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
+from marketdata_assets.exchanges.binance.instruments import VENUE, ExchangeInfo, instruments, known_instruments
 from marketdata_assets.exchanges.binance.templates import (
     FORM,
     KEPT_FORMS,
@@ -38,7 +38,7 @@ from marketdata_assets.exchanges.binance.templates import (
     Read,
     template_reader,
 )
-from marketdata_assets.exchanges.errors import BadMessage, ExchangesError
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, VenueError
 
@@ -54,7 +54,6 @@ NAMED = 10
 Route = tuple[Callable[[bytes], Any], Parser | None]
 """How a message is decoded, and what makes the record."""
 
-_BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 _STREAM = b'{"stream":"'
 _DIFF = b'{"e":"depthUpdate"'
 
@@ -75,7 +74,7 @@ class BinanceFeed:
         books: bool = True,
     ) -> None:
         self.market_type = market_type
-        self.instruments = BinanceInstruments(market_type, instruments, strict=strict)
+        self.instruments = known_instruments(market_type, instruments, strict=strict)
         self._known = InstrumentContexts(self.instruments)
         self._market = MarketBooks(self._known, keep=books and market_type != "option")
         self.books, self.chains, self.resync_requests = (
@@ -133,8 +132,8 @@ class BinanceFeed:
                         add(make(when, ts_recv, number, price, in_base, contracts, side, first, last))
                 else:
                     made += self._read(raw, form, ts_recv, connection)
-            except _BROKEN_BYTES as error:
-                add(_dead_letter(raw, error, ts_recv))
+            except UNREADABLE as error:
+                add(DeadLetter.of(raw, error, ts_recv))
         return made
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
@@ -142,8 +141,8 @@ class BinanceFeed:
         try:
             wrong = rest.failure(raw)
             return [wrong] if wrong else self._answered(rest.asked(url), raw, ts_recv)
-        except _BROKEN_BYTES as error:
-            return [_dead_letter(raw, error, ts_recv)]
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
 
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket of `connection` is a new one: each book on it needs a snapshot again."""
@@ -261,7 +260,7 @@ class BinanceFeed:
         if not is_partial_depth(stream):
             return self._snapshot(data, symbol, ts_recv)
         found = _depth(data)
-        return [parse.best_levels(self._known[symbol], found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
+        return [best_levels(self._known[symbol], found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
 
     def _best(
         self, event: wire.BookTicker | wire.SpotBookTicker, context: InstrumentContext, ts_recv: int, _: int
@@ -292,7 +291,7 @@ class BinanceFeed:
     def _partial_depth(
         self, event: wire.OptionDepth | wire.FuturesDepth, context: InstrumentContext, ts_recv: int, _: int
     ) -> list[Outcome]:
-        return [parse.best_levels(context, event.T, ts_recv, event.b, event.a, event.u)]
+        return [best_levels(context, event.T, ts_recv, event.b, event.a, event.u)]
 
     def _snapshot(self, raw: bytes, symbol: str, ts_recv: int) -> list[Outcome]:
         """The book of an instrument.
@@ -318,7 +317,3 @@ class BinanceFeed:
         if to.what in ("ping", "time"):
             return [Control("pong", to.what)]
         return [*rest.records(to, raw, self._known, ts_recv)]
-
-
-def _dead_letter(raw: bytes, error: Exception, ts_recv: int) -> DeadLetter:
-    return DeadLetter(raw, error.cause if isinstance(error, BadMessage) else str(error), ts_recv)

@@ -3,26 +3,28 @@
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.binance import rest as answers
 from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContexts
-from marketdata_assets.exchanges.binance.instruments import VENUE, BinanceInstruments, ExchangeInfo, instruments
+from marketdata_assets.exchanges.binance.instruments import VENUE, ExchangeInfo, instruments, known_instruments
 from marketdata_assets.exchanges.binance.session import MARKETS
-from marketdata_assets.exchanges.errors import BadCursor, BadPage, ExchangesError
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Kline, MarketType, OpenInterest, Trade
+from marketdata_assets.exchanges.records import FundingRate, Kline, MarketType, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
 from marketdata_assets.exchanges.rest_history import (
     Cursor,
     FetchedPage,
     NumberedRow,
     Page,
-    Row,
     Window,
-    numbered_rows,
+    as_bad_page,
+    milliseconds,
+    numbered_page,
+    rows_at,
     walk,
 )
 
@@ -63,7 +65,9 @@ https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-e
 https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api
 """
 
-_UNREADABLE = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError, RecursionError)
+
+Query = dict[str, str | int]
+T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
 
 
 def limits(folder: Path, market_type: MarketType) -> Limits:
@@ -77,11 +81,6 @@ def limits(folder: Path, market_type: MarketType) -> Limits:
     return Limits(Budget(folder, host, 60.0, market.weight_per_minute), lanes)
 
 
-def rest(folder: Path, market_type: MarketType) -> Rest:
-    """A client of the REST host of a market."""
-    return Rest(VENUE, MARKETS[market_type].rest, limits(folder, market_type), answers.failure)
-
-
 class BinanceHistory:
     """Histories of single instruments of one market, oldest first. Windows are half-open, of ns; a stored cursor goes
     on with one.
@@ -91,7 +90,7 @@ class BinanceHistory:
 
     def __init__(self, client: Rest, market_type: MarketType, known: Instruments | None = None) -> None:
         self.market_type = market_type
-        self.instruments = BinanceInstruments(market_type, known)
+        self.instruments = known_instruments(market_type, known)
         self._client = client
         self._known = InstrumentContexts(self.instruments)
         self._path = MARKETS[market_type].path
@@ -99,18 +98,16 @@ class BinanceHistory:
     async def listed(self) -> list[Instrument]:
         """All instruments of the market; they are taken into `instruments` too."""
         answer = await self._get(f"{self._path}/exchangeInfo")
-        try:
-            found = list(instruments(self.market_type, msgspec.json.decode(answer.raw, type=ExchangeInfo)))
-        except _UNREADABLE as error:
-            raise BadPage(f"{VENUE} instruments", f"{error}") from error
-        self.instruments.add(found)
+        with as_bad_page(f"{VENUE} instruments"):
+            listed = list(instruments(self.market_type, msgspec.json.decode(answer.raw, type=ExchangeInfo)))
+        self.instruments.add(listed)
         self._known.clear()
-        return found
+        return listed
 
-    async def open_interest(self, instrument: str) -> list[AnyRecord]:
+    async def open_interest(self, instrument: str) -> list[OpenInterest]:
         """What is open now."""
         answer = await self._get(f"{self._path}/openInterest", symbol=instrument)
-        return self._read(f"{VENUE} open interest {instrument}", answer)
+        return self._read(f"{VENUE} open interest {instrument}", answer, OpenInterest)
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window."""
@@ -138,84 +135,63 @@ class BinanceHistory:
     async def _klines(self, instrument: str, interval: str, length: int, cursor: Cursor) -> FetchedPage:
         longest = LONGEST_SPAN if self.market_type == "inverse" else ROWS * length
         reached = min(cursor.at + min(ROWS * length, longest), cursor.end)
-        if _between_two_milliseconds(cursor.at, reached):
-            return FetchedPage((), False, reached)
-        path = f"{self._path}/klines"
-        answer = await self._span(path, cursor.at, reached, symbol=instrument, interval=interval, limit=ROWS)
-        made = [one for one in self._read(cursor.about, answer) if isinstance(one, Kline)]
-        return FetchedPage([Row(one.open_time, str(one.open_time), (one,)) for one in made], False, reached)
+        query: Query = {"symbol": instrument, "interval": interval, "limit": ROWS}
+        candles = await self._between(cursor, reached, f"{self._path}/klines", Kline, query)
+        return FetchedPage(rows_at(candles, "open_time"), False, reached)
 
     async def _trades(self, instrument: str, cursor: Cursor) -> FetchedPage:
-        """Pages go by time until the first trade, hour by hour as the venue resync_requests it, and then by number."""
-        if cursor.token and not cursor.token.isdecimal():
-            raise BadCursor(cursor.about, f"{cursor.token!r} is no number of a trade")
+        """Pages go by time until the first trade, one hour each as the venue requires, and then by number."""
         path = f"{self._path}/aggTrades"
         reached = min(cursor.at + HOUR, cursor.end)
-        if _between_two_milliseconds(cursor.at, reached):
-            return FetchedPage((), False, reached)
-        if cursor.token is None:
-            answer = await self._span(path, cursor.at, reached, symbol=instrument, limit=ROWS)
+        if cursor.number is None:
+            trades = await self._between(cursor, reached, path, Trade, {"symbol": instrument, "limit": ROWS})
+            if not trades:
+                return FetchedPage((), False, reached)
+        elif milliseconds(cursor.at, reached):
+            answer = await self._get(path, symbol=instrument, fromId=cursor.number, limit=ROWS)
+            trades = self._read(cursor.about, answer, Trade)
         else:
-            answer = await self._get(path, symbol=instrument, fromId=cursor.token, limit=ROWS)
-        made = [one for one in self._read(cursor.about, answer) if isinstance(one, Trade)]
-        if cursor.token is None and not made:
             return FetchedPage((), False, reached)
-        found = [NumberedRow(int(one.trade_id), one.ts_event or 0, (one,)) for one in made]
-        inside = [one for one in found if one.time < cursor.end]
-        rows = numbered_rows(cursor, "aggTrades", self.instruments[instrument], inside)
-        by_number = cursor.token is not None
-        done = len(inside) < len(found) or (by_number and len(found) < ROWS)
-        token = str(inside[-1].number + 1) if inside else cursor.token
-        return FetchedPage(rows, done, token=token)
+        rows = [NumberedRow(int(trade.trade_id), trade.ts_event or 0, (trade,)) for trade in trades]
+        more = cursor.number is None or len(rows) >= ROWS
+        return numbered_page(cursor, "aggTrades", self.instruments[instrument], rows, more=more)
 
     async def _funding(self, instrument: str, cursor: Cursor) -> FetchedPage:
-        if _between_two_milliseconds(cursor.at, cursor.end):
-            return FetchedPage((), True)
+        query: Query = {"symbol": instrument, "limit": ROWS}
         path = f"{self._path}/fundingRate"
-        answer = await self._span(path, cursor.at, cursor.end, lane=FUNDING_LANE, symbol=instrument, limit=ROWS)
-        made = [one for one in self._read(cursor.about, answer) if isinstance(one, FundingRate)]
-        rows = [Row(one.funding_time or 0, str(one.funding_time), (one,)) for one in made]
-        return FetchedPage(rows, len(rows) < ROWS)
+        rates = await self._between(cursor, cursor.end, path, FundingRate, query, lane=FUNDING_LANE)
+        return FetchedPage(rows_at(rates, "funding_time"), len(rates) < ROWS)
 
     async def _past_interest(self, instrument: str, period: str, cursor: Cursor) -> FetchedPage:
         reached = min(cursor.at + PAST_INTEREST * INTERVALS[period], cursor.end)
-        if _between_two_milliseconds(cursor.at, reached):
-            return FetchedPage((), False, reached)
-        about = self._pair(instrument) if self.market_type == "inverse" else {"symbol": instrument}
+        query: Query = self._pair(instrument) if self.market_type == "inverse" else {"symbol": instrument}
+        query = {**query, "period": period, "limit": PAST_INTEREST}
         path = "/futures/data/openInterestHist"
-        answer = await self._span(
-            path, cursor.at, reached, lane=STATISTICS_LANE, **about, period=period, limit=PAST_INTEREST
-        )
-        made = [one for one in self._read(cursor.about, answer) if isinstance(one, OpenInterest)]
-        return FetchedPage([Row(one.ts_event or 0, str(one.ts_event), (one,)) for one in made], False, reached)
+        interest = await self._between(cursor, reached, path, OpenInterest, query, lane=STATISTICS_LANE)
+        return FetchedPage(rows_at(interest, "ts_event"), False, reached)
 
-    def _pair(self, instrument: str) -> dict[str, str | int]:
+    def _pair(self, instrument: str) -> Query:
         """COIN-M keeps open interest by pair and kind of contract; of dated futures the answer does not say which."""
         pair, _, kind = instrument.partition("_")
         if kind != "PERP":
             raise ValueError(f"{instrument}: Binance keeps open interest of COIN-M perpetuals by name, of no other")
         return {"pair": pair, "contractType": "PERPETUAL"}
 
-    async def _span(self, path: str, start: int, end: int, *, lane: str = "", **params: str | int) -> Answer:
-        """Ask for what is from `start` up to `end`; both bounds of Binance's are inside, and milliseconds."""
-        return await self._get(path, lane=lane, **params, startTime=_up(start), endTime=(end - 1) // NS)
+    async def _between(
+        self, cursor: Cursor, end: int, path: str, kind: type[T], query: Query, *, lane: str = ""
+    ) -> list[T]:
+        """The records from the cursor up to `end`; both bounds of a request are inclusive, and milliseconds."""
+        span = milliseconds(cursor.at, end)
+        if span is None:
+            return []
+        answer = await self._get(path, lane=lane, **query, startTime=span[0], endTime=span[1])
+        return self._read(cursor.about, answer, kind)
 
     async def _get(self, path: str, *, lane: str = "", **params: str | int) -> Answer:
         cost = WEIGHTS[self.market_type].get(path.rpartition("/")[2], 1)
         return await self._client.get(path, params, lane=lane, cost=cost)
 
-    def _read(self, about: str, answer: Answer) -> list[AnyRecord]:
-        try:
-            return answers.records(answers.asked(answer.url), answer.raw, self._known, answer.ts_recv)
-        except _UNREADABLE as error:
-            raise BadPage(about, f"{error}") from error
-
-
-def _up(moment: int) -> int:
-    """The first millisecond that is not before it."""
-    return -(-moment // NS)
-
-
-def _between_two_milliseconds(start: int, end: int) -> bool:
-    """Whether nothing can have happened in the span: Binance's moments are milliseconds."""
-    return _up(start) > (end - 1) // NS
+    def _read(self, about: str, answer: Answer, kind: type[T]) -> list[T]:
+        with as_bad_page(about):
+            records = answers.records(answers.asked(answer.url), answer.raw, self._known, answer.ts_recv)
+        return [record for record in records if isinstance(record, kind)]

@@ -22,8 +22,7 @@ class InstrumentContext:
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
-        market = instrument.exchange, instrument.market_type
-        self.head: tuple[Exchange, MarketType, str, str] = (*market, instrument.symbol, instrument.name)
+        self.head = instrument.key
         self.in_base = instrument.unit == "base"
         self.inverse = instrument.market_type == "inverse"
         self.pays_funding = instrument.symbol == f"{instrument.base}-{instrument.quote}"  # a dated future does not

@@ -11,6 +11,7 @@ Spot and USD-M count coins, COIN-M counts contracts of so many USD, options coun
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
@@ -74,19 +75,10 @@ def named(market_type: MarketType, name: str) -> Instrument | None:
     return _instrument(market_type, name, match["base"], quote, match["dated"], None)
 
 
-class BinanceInstruments(Instruments):
-    """The instruments of one market. When not `strict`, the name of an unknown one has to do."""
-
-    def __init__(self, market_type: MarketType, known: Instruments | None = None, *, strict: bool = True) -> None:
-        super().__init__(VENUE, {} if known is None else known.known)
-        self.market_type = market_type
-        self.strict = strict
-
-    def __getitem__(self, name: str) -> Instrument:
-        known = self.known.get(name)
-        if known is None and not self.strict:
-            known = named(self.market_type, name)
-        return known or super().__getitem__(name)
+def known_instruments(market_type: MarketType, known: Instruments | None = None, *, strict: bool = True) -> Instruments:
+    """The instruments of one market. Unless `strict`, one that is in no list is derived from its name."""
+    from_name = None if strict else partial(named, market_type)
+    return Instruments(VENUE, {} if known is None else known.known, from_name)
 
 
 def _shape(market_type: MarketType) -> re.Pattern[str]:

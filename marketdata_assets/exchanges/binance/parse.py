@@ -8,18 +8,14 @@ from decimal import Decimal
 import msgspec
 
 from marketdata_assets.exchanges.binance import wire
-from marketdata_assets.exchanges.binance.book import Diff
 from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext
-from marketdata_assets.exchanges.books import Book
 from marketdata_assets.exchanges.decimals import EXACT, decimal, decimal_or_none, plain
 from marketdata_assets.exchanges.records import (
     Control,
     FundingRate,
     Kline,
-    Level,
     Liquidation,
     OpenInterest,
-    OrderBook,
     Side,
     Ticker,
     Trade,
@@ -237,41 +233,6 @@ def force_order(event: wire.ForceOrder, context: InstrumentContext, ts_recv: int
     o = event.o
     size, contracts = context.sizes(decimal("z", o.z), decimal("ap", o.ap))
     return Liquidation(*context.begin(o.T, ts_recv), side_of("S", _FORCED, o.S), o.ap, size, contracts)
-
-
-def best_levels(
-    context: InstrumentContext,
-    moment: int | None,
-    ts_recv: int,
-    bids: tuple[Level, ...],
-    asks: tuple[Level, ...],
-    last_id: int,
-) -> OrderBook:
-    """The best levels of a book as a snapshot of so many; they are no part of a chain.
-
-        {"lastUpdateId": 160, "bids": [["1.23", "31.2"]], "asks": [["1.24", "40.6"]]}
-
-    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#partial-book-depth-streams
-    """
-    Book().apply(bids, asks)  # raises where a level is no numbers
-    return OrderBook(*context.begin(moment, ts_recv), "snapshot", bids, asks, context.instrument.unit, None, last_id)
-
-
-def delta(context: InstrumentContext, diff: Diff) -> OrderBook:
-    """What changed in a book that nobody keeps."""
-    Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
-    return OrderBook(
-        *context.head,
-        diff.ts_event,
-        diff.ts_recv,
-        "delta",
-        diff.bids,
-        diff.asks,
-        context.instrument.unit,
-        diff.first,
-        diff.last,
-        diff.prev,
-    )
 
 
 def _unusual(price: str, size: str) -> None:

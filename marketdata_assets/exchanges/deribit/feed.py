@@ -24,12 +24,9 @@ from marketdata_assets.exchanges.deribit.wire import (
     WireTicker,
     WireTrade,
 )
-from marketdata_assets.exchanges.errors import BadMessage, ExchangesError, UnknownInstrument
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, MarketType, OrderBook, Outcome
-
-CANNOT_BE_READ = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError, RecursionError)
-"""All that bytes can do to a parser. Arithmetic fails on numbers that are written as 1e999."""
 
 _CHANNEL = b'"channel":"'
 _BOOK, _DOTS = b'"book.', 2  # book.ABC.raw follows a chain, book.ABC.none.20.100ms is whole in every message
@@ -85,8 +82,8 @@ class DeribitFeed:
                 if made is not None:
                     return made
             return self._other(raw, ts_recv, connection)
-        except CANNOT_BE_READ as error:
-            return [DeadLetter(raw, _cause(error), ts_recv), *self._lost(raw, ts_recv)]
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv), *self._lost(raw, ts_recv)]
 
     def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
@@ -105,8 +102,8 @@ class DeribitFeed:
             if parser is None:
                 return [Control("ignored", method)]
             return [*parser(url, raw, self._find, ts_recv)]
-        except CANNOT_BE_READ as error:
-            return [DeadLetter(raw, _cause(error), ts_recv)]
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
 
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket is a new one: what its books missed is not known."""
@@ -125,7 +122,7 @@ class DeribitFeed:
         """The channel without its instrument, as book.raw; or what else the message is. Never raises."""
         try:
             message = _any(raw)
-        except CANNOT_BE_READ:
+        except UNREADABLE:
             return "unknown"
         if message.params and message.params.channel:
             return _stream(message.params.channel)
@@ -296,7 +293,3 @@ def _acknowledged(message: AnyMessage) -> Control:
     if isinstance(result, dict) and "version" in result:
         return Control("pong", f"{result['version']}"[:20])
     return Control("ack", f"{result}"[:20] if isinstance(result, str) else f"{message.id}")
-
-
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -5,20 +5,26 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.deribit import rest as answers
 from marketdata_assets.exchanges.deribit.instruments import parse_instruments
 from marketdata_assets.exchanges.deribit.parse import INTERVALS, MINUTE, InstrumentContext
-from marketdata_assets.exchanges.deribit.rest import error_of
-from marketdata_assets.exchanges.deribit.session import LIST_SECONDS, REST
-from marketdata_assets.exchanges.deribit.wire import MS, VENUE
-from marketdata_assets.exchanges.errors import BadCursor, BadPage, ExchangesError
+from marketdata_assets.exchanges.deribit.session import LIST_SECONDS
+from marketdata_assets.exchanges.deribit.wire import VENUE
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Kline
-from marketdata_assets.exchanges.rest import Answer, Limits, Rest
-from marketdata_assets.exchanges.rest_history import Cursor, FetchedPage, Page, Row, Window, numbered_rows, walk
+from marketdata_assets.exchanges.rest import Limits, Rest
+from marketdata_assets.exchanges.rest_history import (
+    Cursor,
+    FetchedPage,
+    Page,
+    Window,
+    as_bad_page,
+    milliseconds,
+    numbered_page,
+    rows_at,
+    walk,
+)
 
 T = TypeVar("T", Kline, FundingRate)
 
@@ -28,8 +34,8 @@ TRADES = 1000  # the most that an answer has
 FUNDING_HOURS = 500  # a page, below the month where answers are cut
 HOUR = 60 * MINUTE
 LISTS = "instruments"
+TRADES_PATH = "/public/get_last_trades_by_instrument"
 
-_UNREADABLE = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError, RecursionError)
 _RESOLUTIONS = {name: (resolution, minutes) for resolution, (name, minutes) in INTERVALS.items()}
 
 
@@ -37,11 +43,6 @@ def limits(folder: Path, host: str = "www.deribit.com") -> Limits:
     """How often Deribit may be asked, by all processes that share the folder."""
     lists = Budget(folder, f"{host}.{LISTS}", LIST_SECONDS, 1)
     return Limits(Budget(folder, host, 1.0, PUBLIC_REQUESTS_PER_SECOND), {LISTS: lists})
-
-
-def rest(folder: Path, url: str = REST) -> Rest:
-    """A client of Deribit's REST host."""
-    return Rest(VENUE, url, limits(folder), error_of)
 
 
 class DeribitHistory:
@@ -59,18 +60,16 @@ class DeribitHistory:
         answer = await self._client.get(
             "/public/get_instruments", {"currency": currency, "expired": "false"}, lane=LISTS
         )
-        found = parse_instruments(answer.raw)
-        self.instruments.add(found)
-        return found
+        instruments = parse_instruments(answer.raw)
+        self.instruments.add(instruments)
+        return instruments
 
     async def open_interest(self, instrument: str) -> list[AnyRecord]:
         """Ticker, funding rate and open interest as they are now; Deribit keeps no history of open interest."""
         params = {"instrument_name": instrument}
         answer = await self._client.get("/public/get_book_summary_by_instrument", params)
-        try:
+        with as_bad_page(f"{VENUE} open interest {instrument}"):
             return answers.summary(answer.url, answer.raw, self._find, answer.ts_recv)
-        except _UNREADABLE as error:
-            raise BadPage(f"{VENUE} open interest {instrument}", f"{error}") from error
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window. ValueError for an interval that Deribit does not have."""
@@ -92,74 +91,47 @@ class DeribitHistory:
 
     async def _candles(self, instrument: str, resolution: str, length: int, cursor: Cursor) -> FetchedPage:
         reached = min(cursor.at + CANDLES * length, cursor.end)
-        if _between_two_milliseconds(cursor.at, reached):
-            return FetchedPage((), False, reached)
-        answer = await self._span("get_tradingview_chart_data", instrument, cursor.at, reached, resolution=resolution)
-        rows = [
-            Row(one.open_time, str(one.open_time), (one,)) for one in self._read(cursor, answer, answers.chart, Kline)
-        ]
-        # the candle that was under way at the beginning of the span is another page's
-        return FetchedPage([one for one in rows if not cursor.at - length < one.time < cursor.at], False, reached)
+        method = "get_tradingview_chart_data", answers.chart, Kline
+        candles = await self._between(cursor, reached, *method, instrument, resolution=resolution)
+        # A candle that was open when the span begins belongs to another page.
+        rows = [row for row in rows_at(candles, "open_time") if not cursor.at - length < row.time < cursor.at]
+        return FetchedPage(rows, False, reached)
 
     async def _funding(self, instrument: str, cursor: Cursor) -> FetchedPage:
         reached = min(cursor.at + FUNDING_HOURS * HOUR, cursor.end)
-        if _between_two_milliseconds(cursor.at, reached):
-            return FetchedPage((), False, reached)
-        answer = await self._span("get_funding_rate_history", instrument, cursor.at, reached)
-        made = self._read(cursor, answer, answers.funding, FundingRate)
-        rows = [Row(one.funding_time or 0, str(one.funding_time), (one,)) for one in made]
-        return FetchedPage(sorted(rows, key=lambda row: row.time), False, reached)
+        method = "get_funding_rate_history", answers.funding, FundingRate
+        rates = await self._between(cursor, reached, *method, instrument)
+        rows = sorted(rows_at(rates, "funding_time"), key=lambda row: row.time)
+        return FetchedPage(rows, False, reached)
 
     async def _trades(self, instrument: str, cursor: Cursor) -> FetchedPage:
-        """The first page goes by time, the others by the number that trades of an instrument have."""
-        if cursor.token and not cursor.token.isdecimal():
-            raise BadCursor(cursor.about, f"{cursor.token!r} is no number of a trade")
-        if _between_two_milliseconds(cursor.at, cursor.end):
+        """The first page is selected by time, the others by the sequence number within the instrument."""
+        number, span = cursor.number, milliseconds(cursor.at, cursor.end)
+        if span is None:
             return FetchedPage((), True)
-        if cursor.token is None:
-            answer = await self._span(
-                "get_last_trades_by_instrument_and_time",
-                instrument,
-                cursor.at,
-                cursor.end,
-                count=TRADES,
-                sorting="asc",
-            )
+        params: dict[str, str | int] = {"instrument_name": instrument, "count": TRADES, "sorting": "asc"}
+        if number is None:
+            path, params = f"{TRADES_PATH}_and_time", params | {"start_timestamp": span[0], "end_timestamp": span[1]}
         else:
-            params: dict[str, str | int] = {"instrument_name": instrument}
-            params |= {"start_seq": cursor.token, "count": TRADES, "sorting": "asc"}
-            answer = await self._client.get("/public/get_last_trades_by_instrument", params)
-        try:
-            numbered, more = answers.numbered_trades(answer.raw, self._find, answer.ts_recv)
-        except _UNREADABLE as error:
-            raise BadPage(cursor.about, f"{error}") from error
-        inside = [one for one in numbered if one.time < cursor.end]
-        rows = numbered_rows(cursor, "trades", self.instruments[instrument], inside)
-        done = not more or len(inside) < len(numbered)
-        token = str(inside[-1].number + 1) if inside else cursor.token
-        return FetchedPage(rows, done, token=token)
+            path, params = TRADES_PATH, params | {"start_seq": number}
+        answer = await self._client.get(path, params)
+        with as_bad_page(cursor.about):
+            rows, more = answers.numbered_trades(answer.raw, self._find, answer.ts_recv)
+        return numbered_page(cursor, "trades", self.instruments[instrument], rows, more=more)
 
-    async def _span(self, method: str, instrument: str, start: int, end: int, **more: str | int) -> Answer:
-        """Ask for what is from `start` up to `end`; both bounds of Deribit's are inside, and milliseconds."""
-        span = {"start_timestamp": _up(start), "end_timestamp": (end - 1) // MS}
-        return await self._client.get(f"/public/{method}", {"instrument_name": instrument, **span, **more})
-
-    def _read(self, cursor: Cursor, answer: Answer, parse: answers.Parse, kind: type[T]) -> list[T]:
-        try:
-            made = parse(answer.url, answer.raw, self._find, answer.ts_recv)
-        except _UNREADABLE as error:
-            raise BadPage(cursor.about, f"{error}") from error
-        return [one for one in made if isinstance(one, kind)]
+    async def _between(
+        self, cursor: Cursor, end: int, method: str, parse: answers.Parse, kind: type[T], name: str, **more: str
+    ) -> list[T]:
+        """The records from the cursor up to `end`; both bounds of a request are inclusive, and milliseconds."""
+        span = milliseconds(cursor.at, end)
+        if span is None:
+            return []
+        params: dict[str, str | int] = {"instrument_name": name, **more}
+        params |= {"start_timestamp": span[0], "end_timestamp": span[1]}
+        answer = await self._client.get(f"/public/{method}", params)
+        with as_bad_page(cursor.about):
+            records = parse(answer.url, answer.raw, self._find, answer.ts_recv)
+        return [record for record in records if isinstance(record, kind)]
 
     def _find(self, name: str) -> InstrumentContext:
         return InstrumentContext.of(self.instruments[name])
-
-
-def _up(moment: int) -> int:
-    """The first millisecond that is not before it."""
-    return -(-moment // MS)
-
-
-def _between_two_milliseconds(start: int, end: int) -> bool:
-    """Whether nothing can have happened in the span: Deribit's moments are milliseconds."""
-    return _up(start) > (end - 1) // MS

@@ -36,7 +36,6 @@ from marketdata_assets.exchanges.records import (
     MarketType,
     OpenInterest,
     OrderBook,
-    SizeUnit,
     Ticker,
     Trade,
 )
@@ -71,10 +70,7 @@ class InstrumentContext:
     """An instrument with what the parsers ask of it all the time."""
 
     instrument: Instrument
-    market_type: MarketType
-    symbol: str
-    name: str
-    unit: SizeUnit
+    key: tuple[Exchange, MarketType, str, str]  # the first four fields of each record
     in_coins: bool
     perpetual: bool
     contracts: Callable[[str], str | None]
@@ -82,19 +78,15 @@ class InstrumentContext:
     liquidation: Callable[..., Liquidation]
 
     @classmethod
-    def of(cls, one: Instrument) -> "InstrumentContext":
-        common: tuple[Exchange, MarketType, str, str] = (VENUE, one.market_type, one.symbol, one.name)
+    def of(cls, instrument: Instrument) -> "InstrumentContext":
         return cls(
-            instrument=one,
-            market_type=one.market_type,
-            symbol=one.symbol,
-            name=one.name,
-            unit=one.unit,
-            in_coins=one.unit == "base",
-            perpetual=one.name.endswith("-PERPETUAL"),
-            contracts=lru_cache(_KEPT_SIZES)(one.contracts),
-            trade=partial(Trade, *common),
-            liquidation=partial(Liquidation, *common),
+            instrument,
+            instrument.key,
+            in_coins=instrument.unit == "base",
+            perpetual=instrument.name.endswith("-PERPETUAL"),
+            contracts=lru_cache(_KEPT_SIZES)(instrument.contracts),
+            trade=partial(Trade, *instrument.key),
+            liquidation=partial(Liquidation, *instrument.key),
         )
 
 
@@ -135,16 +127,13 @@ def book(
 ) -> OrderBook:
     """The record of a book message by itself, whatever came before it. `ids` are its own and the one it follows."""
     return OrderBook(
-        VENUE,
-        known.market_type,
-        known.symbol,
-        known.name,
+        *known.key,
         ts,
         ts_recv,
         kind,
         bids,
         asks,
-        known.unit,
+        known.instrument.unit,
         None,
         *ids,
     )
@@ -161,17 +150,14 @@ def ticker(wire: WireTicker, known: InstrumentContext, ts_recv: int) -> list[Tic
     ts, stats = wire.timestamp * MS, wire.stats
     made: list[Ticker | FundingRate | OpenInterest] = [
         Ticker(
-            VENUE,
-            known.market_type,
-            known.symbol,
-            known.name,
+            *known.key,
             ts,
             ts_recv,
             bid=maybe(wire.best_bid_price),
             bid_size=maybe(wire.best_bid_amount),
             ask=maybe(wire.best_ask_price),
             ask_size=maybe(wire.best_ask_amount),
-            unit=known.unit,
+            unit=known.instrument.unit,
             last=maybe(wire.last_price),
             high=maybe(stats.high),
             low=maybe(stats.low),
@@ -187,7 +173,7 @@ def ticker(wire: WireTicker, known: InstrumentContext, ts_recv: int) -> list[Tic
     ]
     if known.perpetual and wire.current_funding != NONE:
         made.append(funding(known, wire.current_funding, wire.mark_price, wire.index_price, ts, ts_recv))
-    if known.market_type != "spot":
+    if known.instrument.market_type != "spot":
         made.append(open_interest(known, wire.open_interest, ts, ts_recv))
     return made
 
@@ -200,10 +186,7 @@ def turnover(known: InstrumentContext, usd: Raw, notional: Raw) -> str | None:
 def funding(known: InstrumentContext, rate: Raw, mark: Raw, index: Raw, ts: int, ts_recv: int) -> FundingRate:
     """The rate that is being paid now."""
     return FundingRate(
-        VENUE,
-        known.market_type,
-        known.symbol,
-        known.name,
+        *known.key,
         ts,
         ts_recv,
         signed(rate),
@@ -217,13 +200,10 @@ def funding(known: InstrumentContext, rate: Raw, mark: Raw, index: Raw, ts: int,
 def open_interest(known: InstrumentContext, amount: Raw, ts: int, ts_recv: int) -> OpenInterest:
     """USD of inverse futures, coins of anything else."""
     if amount == NONE:
-        raise BadMessage(VENUE, f"no open_interest of {known.name}")
+        raise BadMessage(VENUE, f"no open_interest of {known.instrument.name}")
     text = number(amount)
     return OpenInterest(
-        VENUE,
-        known.market_type,
-        known.symbol,
-        known.name,
+        *known.key,
         ts,
         ts_recv,
         known.contracts(text),
@@ -239,17 +219,14 @@ def open_interest(known: InstrumentContext, amount: Raw, ts: int, ts_recv: int) 
 def quote(wire: WireQuote, known: InstrumentContext, ts_recv: int) -> Ticker:
     """The best prices."""
     return Ticker(
-        VENUE,
-        known.market_type,
-        known.symbol,
-        known.name,
+        *known.key,
         wire.timestamp * MS,
         ts_recv,
         maybe(wire.best_bid_price),
         maybe(wire.best_bid_amount),
         maybe(wire.best_ask_price),
         maybe(wire.best_ask_amount),
-        known.unit,
+        known.instrument.unit,
     )
 
 
@@ -263,10 +240,7 @@ def candle(wire: WireCandle, known: InstrumentContext, resolution: str, ts_recv:
     volume, cost = number(wire.volume), number(wire.cost)
     opened = wire.tick * MS
     return Kline(
-        VENUE,
-        known.market_type,
-        known.symbol,
-        known.name,
+        *known.key,
         None,
         ts_recv,
         interval,
@@ -277,7 +251,7 @@ def candle(wire: WireCandle, known: InstrumentContext, resolution: str, ts_recv:
         number(wire.low),
         number(wire.close),
         volume,
-        known.contracts(cost if known.unit == "quote" else volume),
+        known.contracts(cost if known.instrument.unit == "quote" else volume),
         cost,
         None,
         None,

@@ -218,10 +218,7 @@ def funding(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
         return []
     return [
         FundingRate(
-            VENUE,
-            known.market_type,
-            known.symbol,
-            known.name,
+            *known.key,
             wire.timestamp * MS,
             ts_recv,
             signed(wire.interest_1h),
@@ -247,15 +244,12 @@ def summary(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
         ts = wire.creation_timestamp * MS
         made.append(
             Ticker(
-                VENUE,
-                known.market_type,
-                known.symbol,
-                known.name,
+                *known.key,
                 ts,
                 ts_recv,
                 bid=maybe(wire.bid_price),
                 ask=maybe(wire.ask_price),
-                unit=known.unit,
+                unit=known.instrument.unit,
                 last=maybe(wire.last),
                 high=maybe(wire.high),
                 low=maybe(wire.low),
@@ -266,7 +260,7 @@ def summary(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
         )
         if known.perpetual and wire.current_funding != NONE:
             made.append(parse.funding(known, wire.current_funding, wire.mark_price, NONE, ts, ts_recv))
-        if known.market_type != "spot":
+        if known.instrument.market_type != "spot":
             made.append(parse.open_interest(known, wire.open_interest, ts, ts_recv))
     return made
 

@@ -9,11 +9,11 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from marketdata_assets.exchanges.books import BookState, ResyncRequest, forget
-from marketdata_assets.exchanges.errors import BadMessage, ExchangesError
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx import book, parse, wire
 from marketdata_assets.exchanges.okx.book import BookStream
-from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments
+from marketdata_assets.exchanges.okx.instruments import Listed, instruments, known_instruments
 from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Data, Find, Parser, envelope
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
 
@@ -79,7 +79,6 @@ PATHS_OF_MANY: dict[str, ByFind] = {
 CANDLE_PATHS = frozenset({"market/candles", "market/history-candles"})
 INSTRUMENTS_PATH = "public/instruments"
 
-_BROKEN_BYTES = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 
 _listed = msgspec.json.Decoder(Data[Listed]).decode
 
@@ -98,7 +97,7 @@ class OkxFeed:
         strict: bool = True,
         books: bool = True,
     ) -> None:
-        self.instruments = OkxInstruments(instruments, strict=strict)
+        self.instruments = known_instruments(instruments, strict=strict)
         self.books: dict[str, BookState] = {}
         self.resync_requests: dict[str, ResyncRequest] = {}
         self._keep_books = books
@@ -112,8 +111,8 @@ class OkxFeed:
             if parser is None:
                 parser = self._route(raw)
             return parser(raw, ts_recv, connection)
-        except _BROKEN_BYTES as error:
-            return [_dead_letter(raw, error, ts_recv)]
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
 
     def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
@@ -124,8 +123,8 @@ class OkxFeed:
         try:
             refusal = wire.refusal(raw)
             return [refusal] if refusal else self._answer(url, raw, ts_recv)
-        except _BROKEN_BYTES as error:
-            return [_dead_letter(raw, error, ts_recv)]
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
 
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket of `connection` is a new one: every book on it needs a subscription of its own again."""
@@ -184,8 +183,8 @@ class OkxFeed:
         def parser(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
             try:
                 return stream.push(raw, ts_recv, connection)
-            except _BROKEN_BYTES as error:
-                return [_dead_letter(raw, error, ts_recv), *stream.lost(ts_recv)]
+            except UNREADABLE as error:
+                return [DeadLetter.of(raw, error, ts_recv), *stream.lost(ts_recv)]
             finally:
                 if stream.state.status != "live" or self.resync_requests:
                     self._look_at(key, ts_recv)
@@ -228,11 +227,6 @@ def _arg_of(begin: bytes) -> Arg | None:
         return envelope(begin + b"}}").arg
     except (msgspec.MsgspecError, ValueError):
         return None
-
-
-def _dead_letter(raw: bytes, error: Exception, ts_recv: int) -> DeadLetter:
-    cause = error.cause if isinstance(error, BadMessage) else f"{type(error).__name__}: {error}"
-    return DeadLetter(raw, cause, ts_recv)
 
 
 def of_channel(arg: Arg, find: Find) -> Parser:

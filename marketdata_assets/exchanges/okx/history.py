@@ -11,14 +11,23 @@ from typing import TypeVar
 import msgspec
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.exchanges.errors import BadCursor, BadPage, ExchangesError
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import parse, wire
-from marketdata_assets.exchanges.okx.instruments import Listed, OkxInstruments, instruments
+from marketdata_assets.exchanges.okx.instruments import Listed, instruments
 from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Parser
 from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Trade, VenueError
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
-from marketdata_assets.exchanges.rest_history import Cursor, Fetch, FetchedPage, Page, Row, Window, walk
+from marketdata_assets.exchanges.rest_history import (
+    Cursor,
+    Fetch,
+    FetchedPage,
+    Page,
+    Row,
+    Window,
+    as_bad_page,
+    rows_at,
+    walk,
+)
 
 T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
 E = TypeVar("E")
@@ -52,7 +61,6 @@ BARS = {
 
 PERIODS = {name: bar for name, bar in BARS.items() if name[-1] in "mhd" and name not in ("1m", "3m")}
 
-_UNREADABLE = (msgspec.MsgspecError, ExchangesError, ValueError, ArithmeticError, RecursionError)
 
 _listed = msgspec.json.Decoder(Data[Listed]).decode
 _underlyings = msgspec.json.Decoder(Data[list[str]]).decode
@@ -66,11 +74,6 @@ def limits(folder: Path, host: str = "www.okx.com") -> Limits:
     return Limits(Budget(folder, host, 2.0, sum(PER_2_SECONDS.values())), lanes)
 
 
-def rest(folder: Path, url: str = URL) -> Rest:
-    """A client of OKX's REST host."""
-    return Rest(VENUE, url, limits(folder), error_of)
-
-
 def error_of(raw: bytes) -> VenueError | None:
     """What an answer says is wrong; null as well when it cannot be read."""
     try:
@@ -82,7 +85,7 @@ def error_of(raw: bytes) -> VenueError | None:
 class OkxHistory:
     """Histories of single instruments, newest first. Windows are half-open, of ns; a stored cursor goes on with one."""
 
-    def __init__(self, client: Rest, instruments: OkxInstruments) -> None:
+    def __init__(self, client: Rest, instruments: Instruments) -> None:
         self.instruments = instruments
         self._client = client
 
@@ -133,17 +136,12 @@ class OkxHistory:
         answer = await self._get(
             "market/history-candles", instId=instrument, bar=bar, after=_after(cursor), limit=str(PAGE)
         )
-        made = _read(cursor.about, answer, parser, Kline)
-        return _fetched(cursor, [Row(one.open_time, str(one.open_time), (one,)) for one in made])
+        return _fetched(cursor, rows_at(_read(cursor.about, answer, parser, Kline), "open_time"))
 
     async def _trades(self, instrument: str, parser: Parser, cursor: Cursor) -> FetchedPage:
         """The first page goes by time, the others by the number of the trade that came last."""
-        if cursor.token is None:
-            by = {"type": "2", "after": _after(cursor)}
-        elif cursor.token.isdecimal():
-            by = {"type": "1", "after": cursor.token}
-        else:
-            raise BadCursor(cursor.about, f"{cursor.token!r} is no number of a trade")
+        number = cursor.number
+        by = {"type": "2", "after": _after(cursor)} if number is None else {"type": "1", "after": str(number)}
         answer = await self._get("market/history-trades", instId=instrument, limit=str(PAGE), **by)
         rows = [
             Row(one.ts_event, one.trade_id, (one,))
@@ -157,14 +155,12 @@ class OkxHistory:
         answer = await self._get(
             "public/funding-rate-history", instId=instrument, after=_after(cursor), limit=str(PAGE)
         )
-        made = _read(cursor.about, answer, parser, FundingRate)
-        return _fetched(cursor, [Row(one.funding_time or 0, str(one.funding_time), (one,)) for one in made])
+        return _fetched(cursor, rows_at(_read(cursor.about, answer, parser, FundingRate), "funding_time"))
 
     async def _past_open_interest(self, instrument: str, period: str, parser: Parser, cursor: Cursor) -> FetchedPage:
         path = "rubik/stat/contracts/open-interest-history"
         answer = await self._get(path, instId=instrument, period=period, end=_after(cursor), limit=str(PAGE))
-        made = _read(cursor.about, answer, parser, OpenInterest)
-        return _fetched(cursor, [Row(one.ts_event or 0, str(one.ts_event), (one,)) for one in made])
+        return _fetched(cursor, rows_at(_read(cursor.about, answer, parser, OpenInterest), "ts_event"))
 
     def _walk(self, what: str, where: Window | Cursor, fetch: Fetch) -> AsyncIterator[Page]:
         cursor = Cursor.begin(f"{VENUE} {what}", where, newest_first=True)
@@ -182,17 +178,13 @@ def _fetched(cursor: Cursor, rows: Sequence[Row], token: str | None = None) -> F
 
 
 def _read(about: str, answer: Answer, parser: Parser, kind: type[T]) -> list[T]:
-    try:
-        return [one for one in parser(answer.raw, answer.ts_recv, 0) if isinstance(one, kind)]
-    except _UNREADABLE as error:
-        raise BadPage(about, f"{error}") from error
+    with as_bad_page(about):
+        return [record for record in parser(answer.raw, answer.ts_recv, 0) if isinstance(record, kind)]
 
 
 def _decoded(decode: Callable[[bytes], Data[E]], answer: Answer) -> list[E]:
-    try:
+    with as_bad_page(f"{VENUE} instruments"):
         return decode(answer.raw).data
-    except _UNREADABLE as error:
-        raise BadPage(f"{VENUE} instruments", f"{error}") from error
 
 
 def _after(cursor: Cursor) -> str:

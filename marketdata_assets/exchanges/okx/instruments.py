@@ -65,18 +65,9 @@ def named(name: str) -> Instrument | None:
     return Instrument("okx", market_type, name, _symbol(name), base, quote, "contracts")
 
 
-class OkxInstruments(Instruments):
-    """The instruments of all of OKX's markets. When not `strict`, the name of an unknown one has to do."""
-
-    def __init__(self, instruments: Instruments | None = None, *, strict: bool = True) -> None:
-        super().__init__(VENUE, {} if instruments is None else instruments.known)
-        self.strict = strict
-
-    def __getitem__(self, name: str) -> Instrument:
-        known = self.known.get(name)
-        if known is None and not self.strict:
-            known = named(name)
-        return known or super().__getitem__(name)
+def known_instruments(known: Instruments | None = None, *, strict: bool = True) -> Instruments:
+    """The instruments of all markets of OKX. Unless `strict`, one that is in no list is derived from its name."""
+    return Instruments(VENUE, {} if known is None else known.known, None if strict else named)
 
 
 def _spot(one: Listed) -> Instrument:

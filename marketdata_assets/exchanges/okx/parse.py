@@ -30,6 +30,7 @@ from marketdata_assets.exchanges.okx.wire import (
     WirePaid,
     WireTicker,
     WireTrade,
+    by_instrument,
     each,
     nanoseconds,
     time_of,
@@ -49,7 +50,6 @@ KEPT_SIZES = 1024
 
 
 _trades = msgspec.json.Decoder(Data[WireTrade], strict=False).decode
-_option_trades = msgspec.json.Decoder(Data[WireOptionTrade], strict=False).decode
 _liquidations = msgspec.json.Decoder(Data[WireLiquidations], strict=False).decode
 _forced = msgspec.json.Decoder(Data[WireForced], strict=False).decode
 
@@ -81,18 +81,6 @@ def trades(instrument: Instrument) -> Parser:
     return parse
 
 
-# {"arg":{"channel":"option-trades","instType":"OPTION","instFamily":"ABC-USD"},"data":[{"instId":
-#   "ABC-USD-250328-60-C","tradeId":"4","px":"0.0105","sz":"1","side":"sell","fillVol":"0.51","ts":"1700000000123"}]}
-# https://www.okx.com/docs-v5/en/#public-data-websocket-option-trades-channel
-def option_trades(find: Find) -> Parser:
-    """Parser of the trades of a family of options."""
-
-    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [_option_trade(one, find(one.inst_id), ts_recv) for one in _option_trades(raw).data]
-
-    return parse
-
-
 # {"arg":{"channel":"liquidation-orders","instType":"SWAP"},"data":[{"instId":"ABC-USDT-SWAP","instType":"SWAP",
 #   "details":[{"bkPx":"4.1","side":"sell","posSide":"long","sz":"20","ts":"1700000000123"}]}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-liquidation-orders-channel. The channel is of a whole market:
@@ -116,10 +104,7 @@ def liquidations(find: Find) -> Parser:
 def polled_liquidations(instrument: Instrument) -> Parser:
     """Parser of the recorded forced orders of one instrument."""
 
-    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [_liquidation(one, instrument, ts_recv) for one in _forced(raw).data]
-
-    return parse
+    return each(_forced, lambda element, ts_recv: _liquidation(element, instrument, ts_recv))
 
 
 def sizes_of(instrument: Instrument) -> Callable[[str, str], str | None] | None:
@@ -129,13 +114,13 @@ def sizes_of(instrument: Instrument) -> Callable[[str, str], str | None] | None:
     return lru_cache(KEPT_SIZES)(instrument.base_size)
 
 
+# {"arg":{"channel":"option-trades","instType":"OPTION","instFamily":"ABC-USD"},"data":[{"instId":
+#   "ABC-USD-250328-60-C","tradeId":"4","px":"0.0105","sz":"1","side":"sell","fillVol":"0.51","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-option-trades-channel
 def _option_trade(one: WireOptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
     price, size = decimal("px", one.px), decimal("sz", one.sz)
     return Trade(
-        "okx",
-        instrument.market_type,
-        instrument.symbol,
-        instrument.name,
+        *instrument.key,
         one.ts * MS,
         ts_recv,
         trade_id=one.trade_id,
@@ -149,10 +134,7 @@ def _option_trade(one: WireOptionTrade, instrument: Instrument, ts_recv: int) ->
 def _liquidation(one: WireForced, instrument: Instrument, ts_recv: int) -> Liquidation:
     price, size = decimal("bkPx", one.bk_px), decimal("sz", one.sz)
     return Liquidation(
-        "okx",
-        instrument.market_type,
-        instrument.symbol,
-        instrument.name,
+        *instrument.key,
         one.ts * MS,
         ts_recv,
         side=one.side,
@@ -162,19 +144,7 @@ def _liquidation(one: WireForced, instrument: Instrument, ts_recv: int) -> Liqui
     )
 
 
-_tickers = msgspec.json.Decoder(Data[WireTicker], strict=False).decode
 _best = msgspec.json.Decoder(Data[WireBest], strict=False).decode
-_mark_prices = msgspec.json.Decoder(Data[WireMarkPrice], strict=False).decode
-_options = msgspec.json.Decoder(Data[WireOption], strict=False).decode
-
-
-# {"arg":{"channel":"tickers","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
-#   "last":"4.2","lastSz":"3","askPx":"4.21","askSz":"11","bidPx":"4.2","bidSz":"5","open24h":"4","high24h":"4.4",
-#   "low24h":"3.9","volCcy24h":"22.5","vol24h":"2250","ts":"1700000000123"}]}
-# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-tickers-channel, GET /api/v5/market/tickers
-def tickers(find: Find) -> Parser:
-    """Parser of tickers."""
-    return each(_tickers, lambda one, ts_recv: _ticker(one, find(one.inst_id), ts_recv))
 
 
 # {"arg":{"channel":"bbo-tbt","instId":"ABC-USDT"},"data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0",
@@ -185,30 +155,15 @@ def best_prices(instrument: Instrument) -> Parser:
     return each(_best, lambda one, ts_recv: _best_price(one, instrument, ts_recv))
 
 
-# {"arg":{"channel":"mark-price","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
-#   "markPx":"4.2003","ts":"1700000000123"}]}
-# https://www.okx.com/docs-v5/en/#public-data-websocket-mark-price-channel, GET /api/v5/public/mark-price
-def mark_prices(find: Find) -> Parser:
-    """Parser of mark prices."""
-    return each(_mark_prices, lambda one, ts_recv: _mark_price(one, find(one.inst_id), ts_recv))
-
-
-# {"arg":{"channel":"opt-summary","instFamily":"ABC-USD"},"data":[{"instType":"OPTION","instId":"ABC-USD-250328-60-C",
-#   "delta":"0.2","markVol":"0.505","bidVol":"0.5","askVol":"","ts":"1700000000123"}]}
-# https://www.okx.com/docs-v5/en/#public-data-websocket-option-summary-channel, GET /api/v5/public/opt-summary
-def option_summaries(find: Find) -> Parser:
-    """Parser of the volatilities of options; records say them in percent."""
-    return each(_options, lambda one, ts_recv: _option(one, find(one.inst_id), ts_recv))
-
-
+# {"arg":{"channel":"tickers","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
+#   "last":"4.2","lastSz":"3","askPx":"4.21","askSz":"11","bidPx":"4.2","bidSz":"5","open24h":"4","high24h":"4.4",
+#   "low24h":"3.9","volCcy24h":"22.5","vol24h":"2250","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-tickers-channel, GET /api/v5/market/tickers
 def _ticker(one: WireTicker, instrument: Instrument, ts_recv: int) -> Ticker:
     spot = instrument.market_type == "spot"
     volume, currency = decimal_or_none("vol24h", one.vol_24h), decimal_or_none("volCcy24h", one.vol_ccy_24h)
     return Ticker(
-        "okx",
-        instrument.market_type,
-        instrument.symbol,
-        instrument.name,
+        *instrument.key,
         one.ts * MS,
         ts_recv,
         bid=decimal_or_none("bidPx", one.bid_px),
@@ -231,10 +186,7 @@ def _best_price(one: WireBest, instrument: Instrument, ts_recv: int) -> Ticker:
     bid, bid_size = _first("bid", one.bids)
     ask, ask_size = _first("ask", one.asks)
     return Ticker(
-        "okx",
-        instrument.market_type,
-        instrument.symbol,
-        instrument.name,
+        *instrument.key,
         one.ts * MS,
         ts_recv,
         bid=bid,
@@ -252,17 +204,19 @@ def _first(side: str, levels: tuple[WireLevel, ...]) -> tuple[str, str] | tuple[
     return decimal(side, levels[0].price), decimal(f"{side} size", levels[0].size)
 
 
+# {"arg":{"channel":"mark-price","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
+#   "markPx":"4.2003","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-mark-price-channel, GET /api/v5/public/mark-price
 def _mark_price(one: WireMarkPrice, instrument: Instrument, ts_recv: int) -> Ticker:
-    where = instrument.market_type, instrument.symbol, instrument.name
-    return Ticker("okx", *where, one.ts * MS, ts_recv, mark_price=decimal("markPx", one.mark_px))
+    return Ticker(*instrument.key, one.ts * MS, ts_recv, mark_price=decimal("markPx", one.mark_px))
 
 
+# {"arg":{"channel":"opt-summary","instFamily":"ABC-USD"},"data":[{"instType":"OPTION","instId":"ABC-USD-250328-60-C",
+#   "delta":"0.2","markVol":"0.505","bidVol":"0.5","askVol":"","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-option-summary-channel, GET /api/v5/public/opt-summary
 def _option(one: WireOption, instrument: Instrument, ts_recv: int) -> Ticker:
     return Ticker(
-        "okx",
-        instrument.market_type,
-        instrument.symbol,
-        instrument.name,
+        *instrument.key,
         one.ts * MS,
         ts_recv,
         bid_iv=_percent("bidVol", one.bid_vol),
@@ -316,10 +270,7 @@ def bar_of(text: str) -> Bar | None:
 def candles(instrument: Instrument, bar: Bar) -> Parser:
     """Parser of the candles of one instrument."""
 
-    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [_candle(row, instrument, bar, ts_recv) for row in _rows(raw).data]
-
-    return parse
+    return each(_rows, lambda element, ts_recv: _candle(element, instrument, bar, ts_recv))
 
 
 def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int) -> Kline:
@@ -335,10 +286,7 @@ def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int
         if closed is None:
             raise BadMessage(VENUE, f"confirm is {row[8][:40]!r}, which is neither 0 nor 1")
     return Kline(
-        "okx",
-        instrument.market_type,
-        instrument.symbol,
-        instrument.name,
+        *instrument.key,
         None,
         ts_recv,
         interval=bar.interval,
@@ -371,57 +319,25 @@ HOUR = 3600 * 1000 * MS
 PAST_COLUMNS = 3
 
 
-_funding = msgspec.json.Decoder(Data[WireFunding], strict=False).decode
-_paid = msgspec.json.Decoder(Data[WirePaid], strict=False).decode
-_open_interest = msgspec.json.Decoder(Data[WireOpenInterest], strict=False).decode
-
-
-# {"arg":{"channel":"funding-rate","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
-#   "fundingRate":"0.0001","nextFundingRate":"","fundingTime":"1700006400000","nextFundingTime":"1700035200000",
-#   "ts":"1700000000123"}]}
-# https://www.okx.com/docs-v5/en/#public-data-websocket-funding-rate-channel, GET /api/v5/public/funding-rate
-def funding_rates(find: Find) -> Parser:
-    """Parser of the rates to be paid next."""
-    return each(_funding, lambda one, ts_recv: _rate(one, find(one.inst_id), ts_recv))
-
-
-# {"code":"0","msg":"","data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP","fundingRate":"0.0001","realizedRate":
-#   "0.00009","fundingTime":"1700006400000"}]}
-# https://www.okx.com/docs-v5/en/#public-data-rest-api-get-funding-rate-history
-def paid_rates(find: Find) -> Parser:
-    """Parser of the rates that were paid."""
-    return each(_paid, lambda one, ts_recv: _paid_rate(one, find(one.inst_id), ts_recv))
-
-
-# {"arg":{"channel":"open-interest","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
-#   "oi":"5000","oiCcy":"50","ts":"1700000000123"}]}
-# https://www.okx.com/docs-v5/en/#public-data-websocket-open-interest-channel, GET /api/v5/public/open-interest
-def open_interest(find: Find) -> Parser:
-    """Parser of open interest."""
-    return each(_open_interest, lambda one, ts_recv: _open(one, find(one.inst_id), ts_recv))
-
-
 # {"code":"0","msg":"","data":[["1700000000000","5000","50","210"]]}
 # https://www.okx.com/docs-v5/en/#trading-statistics-rest-api-get-contract-open-interest-history
 # Columns: time, contracts, coins, USD.
 def past_open_interest(instrument: Instrument) -> Parser:
     """Parser of the history of open interest of one instrument."""
 
-    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [_past(row, instrument, ts_recv) for row in _rows(raw).data]
-
-    return parse
+    return each(_rows, lambda element, ts_recv: _past(element, instrument, ts_recv))
 
 
+# {"arg":{"channel":"funding-rate","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
+#   "fundingRate":"0.0001","nextFundingRate":"","fundingTime":"1700006400000","nextFundingTime":"1700035200000",
+#   "ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-funding-rate-channel, GET /api/v5/public/funding-rate
 def _rate(one: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate:
     funding_time = one.funding_time * MS
     following = nanoseconds(one.next_funding_time)
     period = 0 if following is None else following - funding_time
     return FundingRate(
-        "okx",
-        instrument.market_type,
-        instrument.symbol,
-        instrument.name,
+        *instrument.key,
         nanoseconds(one.ts),
         ts_recv,
         rate=decimal("fundingRate", one.funding_rate),
@@ -431,10 +347,12 @@ def _rate(one: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate
     )
 
 
+# {"code":"0","msg":"","data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP","fundingRate":"0.0001","realizedRate":
+#   "0.00009","fundingTime":"1700006400000"}]}
+# https://www.okx.com/docs-v5/en/#public-data-rest-api-get-funding-rate-history
 def _paid_rate(one: WirePaid, instrument: Instrument, ts_recv: int) -> FundingRate:
-    where = instrument.market_type, instrument.symbol, instrument.name
     rate = decimal("realizedRate", one.realized_rate)
-    return FundingRate("okx", *where, None, ts_recv, rate=rate, funding_time=one.funding_time * MS)
+    return FundingRate(*instrument.key, None, ts_recv, rate=rate, funding_time=one.funding_time * MS)
 
 
 def _past(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
@@ -443,14 +361,25 @@ def _past(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInt
     return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2])
 
 
+# {"arg":{"channel":"open-interest","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
+#   "oi":"5000","oiCcy":"50","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-open-interest-channel, GET /api/v5/public/open-interest
 def _open(one: WireOpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
     return _interest(instrument, one.ts * MS, ts_recv, one.oi, one.oi_ccy)
 
 
 def _interest(instrument: Instrument, ts_event: int, ts_recv: int, oi: str, oi_ccy: str) -> OpenInterest:
-    where = instrument.market_type, instrument.symbol, instrument.name
     contracts, size = decimal("oi", oi), decimal("oiCcy", oi_ccy)
     value = None
     if instrument.market_type == "inverse" and instrument.contract_value is not None:
         value = plain(EXACT.multiply(Decimal(contracts), Decimal(instrument.contract_value)))
-    return OpenInterest("okx", *where, ts_event, ts_recv, contracts=contracts, size=size, value=value)
+    return OpenInterest(*instrument.key, ts_event, ts_recv, contracts=contracts, size=size, value=value)
+
+
+option_trades = by_instrument(WireOptionTrade, _option_trade)
+tickers = by_instrument(WireTicker, _ticker)
+mark_prices = by_instrument(WireMarkPrice, _mark_price)
+option_summaries = by_instrument(WireOption, _option)
+funding_rates = by_instrument(WireFunding, _rate)
+paid_rates = by_instrument(WirePaid, _paid_rate)
+open_interest = by_instrument(WireOpenInterest, _open)

@@ -5,7 +5,7 @@ on purpose: that turns texts into integers, and nothing else.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +15,7 @@ from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, ControlKind, Exchange, Outcome, Side, VenueError
 
 T = TypeVar("T")
+N = TypeVar("N", bound="NamesInstrument")
 
 VENUE: Exchange = "okx"
 MS = 1_000_000
@@ -35,6 +36,19 @@ Find = Callable[[str], Instrument]
 
 class Wire(msgspec.Struct, frozen=True, gc=False):
     """A message or a part of one. Fields that are not named are not looked at."""
+
+
+class Named(Wire, frozen=True, gc=False):
+    """An element that names its instrument."""
+
+    inst_id: str = msgspec.field(name="instId")
+
+
+class NamesInstrument(Protocol):
+    """What `by_instrument` needs of an element."""
+
+    @property
+    def inst_id(self) -> str: ...
 
 
 class Arg(Wire, frozen=True, gc=False):
@@ -68,13 +82,19 @@ class Data(msgspec.Struct, Generic[T], frozen=True, gc=False):
 envelope = msgspec.json.Decoder(Envelope).decode
 
 
-def each(decode: Callable[[bytes], Data[T]], made: Callable[[T, int], Outcome]) -> Parser:
+def each(decode: Callable[[bytes], Data[T]], convert: Callable[[T, int], Outcome]) -> Parser:
     """A parser that makes one outcome of each element."""
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [made(one, ts_recv) for one in decode(raw).data]
+        return [convert(element, ts_recv) for element in decode(raw).data]
 
     return parse
+
+
+def by_instrument(kind: type[N], convert: Callable[[N, Instrument, int], Outcome]) -> Callable[[Find], Parser]:
+    """What makes the parser of a message whose elements each name their instrument."""
+    decode = msgspec.json.Decoder(Data[kind], strict=False).decode  # type: ignore[valid-type]
+    return lambda find: each(decode, lambda element, ts_recv: convert(element, find(element.inst_id), ts_recv))
 
 
 def nanoseconds(millis: str) -> int | None:
@@ -175,15 +195,13 @@ class WireForced(Wire, frozen=True, gc=False):
     ts: Millis
 
 
-class WireLiquidations(Wire, frozen=True, gc=False):
-    inst_id: str = msgspec.field(name="instId")
+class WireLiquidations(Named, frozen=True, gc=False):
     details: list[WireForced]
 
 
-class WireTicker(Wire, frozen=True, gc=False):
+class WireTicker(Named, frozen=True, gc=False):
     """Sizes are coins on spot markets, contracts elsewhere; a side or a last price that is not there is empty."""
 
-    inst_id: str = msgspec.field(name="instId")
     last: str
     last_sz: str = msgspec.field(name="lastSz")
     ask_px: str = msgspec.field(name="askPx")
@@ -212,26 +230,23 @@ class WireBest(Wire, frozen=True, gc=False):
     seq_id: Sequence | None = msgspec.field(name="seqId", default=None)
 
 
-class WireMarkPrice(Wire, frozen=True, gc=False):
-    inst_id: str = msgspec.field(name="instId")
+class WireMarkPrice(Named, frozen=True, gc=False):
     mark_px: str = msgspec.field(name="markPx")
     ts: Millis
 
 
-class WireOption(Wire, frozen=True, gc=False):
+class WireOption(Named, frozen=True, gc=False):
     """Volatilities, 1 is 100 percent."""
 
-    inst_id: str = msgspec.field(name="instId")
     mark_vol: str = msgspec.field(name="markVol")
     bid_vol: str = msgspec.field(name="bidVol")
     ask_vol: str = msgspec.field(name="askVol")
     ts: Millis
 
 
-class WireFunding(Wire, frozen=True, gc=False):
+class WireFunding(Named, frozen=True, gc=False):
     """`nextFundingRate` is empty where the rate of a period is made within it."""
 
-    inst_id: str = msgspec.field(name="instId")
     funding_rate: str = msgspec.field(name="fundingRate")
     funding_time: Millis = msgspec.field(name="fundingTime")
     next_funding_rate: str = msgspec.field(name="nextFundingRate", default="")
@@ -239,16 +254,14 @@ class WireFunding(Wire, frozen=True, gc=False):
     ts: str = ""
 
 
-class WirePaid(Wire, frozen=True, gc=False):
+class WirePaid(Named, frozen=True, gc=False):
     """A rate of the past; `fundingRate` is what had been said before, `realizedRate` what was paid."""
 
-    inst_id: str = msgspec.field(name="instId")
     realized_rate: str = msgspec.field(name="realizedRate")
     funding_time: Millis = msgspec.field(name="fundingTime")
 
 
-class WireOpenInterest(Wire, frozen=True, gc=False):
-    inst_id: str = msgspec.field(name="instId")
+class WireOpenInterest(Named, frozen=True, gc=False):
     oi: str  # contracts
     oi_ccy: str = msgspec.field(name="oiCcy")  # coins
     ts: Millis
