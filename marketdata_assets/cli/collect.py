@@ -20,8 +20,8 @@ from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from marketdata_assets.collector.report import Report
     from marketdata_assets.collector.service import Collector
+    from marketdata_assets.collector.status import Report
 
 EXTRA = ("picows", "aiohttp", "prometheus_client", "redis")
 NONE = "none"
@@ -61,7 +61,7 @@ def check(
         "clickhouse": without_password(servers.clickhouse_url or NONE),
         "redis": without_password(servers.redis_url or NONE),
         "token": "set" if servers.token else "not set",
-        "sinks": ", ".join(assembly.which(found, servers)),
+        "sinks": ", ".join(assembly.enabled_sinks(found, servers)),
     }
     if as_json:
         output.as_json({"config": values, "servers": about})

@@ -1,20 +1,16 @@
-"""From the configuration to sinks and markets. Running them is the business of `service`."""
+"""Create sinks and markets from the configuration. `service` runs them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import time_ns
-from typing import Any
 
-from marketdata_assets.collector.config import Config
+from marketdata_assets.collector.config import Capture, ClickHouse, Config, JetStream, Redis
 from marketdata_assets.collector.config import Connections as ConnectionsConfig
 from marketdata_assets.collector.config import Market as MarketConfig
-from marketdata_assets.collector.connections import Market, Shard, Timing, UnknownDataTypes, speaker_of
-from marketdata_assets.collector.connections.intake import OnRecords, OnTrouble, OnWire
-from marketdata_assets.collector.errors import NoSink
-from marketdata_assets.collector.items import moment
+from marketdata_assets.collector.connections import Market, Shard, Timing, adapter_for
+from marketdata_assets.collector.connections.dispatcher import OnEntry, OnError, OnRecords
+from marketdata_assets.collector.errors import NoSink, UnknownDataTypes
 from marketdata_assets.collector.jetstream.spool import Spool
-from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.servers import Servers, check_address
 from marketdata_assets.collector.sink import Sink
@@ -25,28 +21,20 @@ MB = 1 << 20
 GB = 1 << 30
 WHOLE = Shard(1, 1)
 ADDRESSES = {"jetstream": "nats_url", "clickhouse": "clickhouse_url", "redis": "redis_url"}
-"""What a sink needs of the servers."""
+"""The server that a sink needs."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Folders: of what the collector keeps for itself, of budgets that all processes share, and of captures."""
+    """Folders: of the collector's own files, of budgets that all processes share, and of captures."""
 
     own: Path
     budgets: Path
     captures: Path
 
 
-@dataclass(frozen=True)
-class Outlet:
-    """A sink, and the lag that it writes to."""
-
-    sink: Sink
-    lag: Lag
-
-
-def which(config: Config, servers: Servers) -> tuple[str, ...]:
-    """The sinks that the configuration and the servers mean together. Raises NoSink."""
+def enabled_sinks(config: Config, servers: Servers) -> tuple[str, ...]:
+    """The names of the sinks that the configuration and the servers enable. Raises NoSink."""
     wanted = {
         "jetstream": config.jetstream.enabled is True or (config.jetstream.enabled == "auto" and servers.nats_url),
         "clickhouse": config.clickhouse.direct_write,
@@ -59,27 +47,23 @@ def which(config: Config, servers: Servers) -> tuple[str, ...]:
     ):
         if wanted[name] and not url:
             local = "" if name == "redis" else ", or run the local stack (marketdata up)"
-            raise NoSink(key, f"is on, and there is no server. Set {variable}{local}.")
+            raise NoSink(key, f"is enabled, but no server is set. Set {variable}{local}.")
     kept = wanted["jetstream"] or wanted["clickhouse"]
     capture = config.capture.enabled is True or (config.capture.enabled == "auto" and not kept)
     if not kept and not capture:
-        raise NoSink("capture.enabled", "is off, and nothing else keeps what comes. Turn a sink on besides redis.")
+        raise NoSink("capture.enabled", "is disabled, and no other sink keeps the data. Enable a sink besides redis.")
     return tuple(name for name, on in (*wanted.items(), ("capture", capture)) if on)
 
 
-def outlets(config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> list[Outlet]:
-    """The sinks, not running yet. Raises NoSink, and what a sink says of its server's address."""
-    makers: dict[str, Callable[[Lag], Sink]] = {
-        "jetstream": lambda lag: _jetstream(config, servers, places, shard, snapshot_of, lag),
-        "clickhouse": lambda lag: _clickhouse(config, servers, places, shard, snapshot_of, lag),
-        "redis": lambda lag: _redis(config, servers, lag),
-        "capture": lambda lag: _capture(config, places, shard, lag),
+def sinks(config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> list[Sink]:
+    """The sinks, not running yet. Raises NoSink, and what a sink raises for its server's address."""
+    makers: dict[str, Callable[[], Sink]] = {
+        "jetstream": lambda: _jetstream(config.jetstream, servers, places, shard, snapshot_of),
+        "clickhouse": lambda: _clickhouse(config.clickhouse, servers, places, shard, snapshot_of),
+        "redis": lambda: _redis(config.redis, servers),
+        "capture": lambda: _capture(config.capture, places, shard),
     }
-    made = []
-    for name in which(config, servers):
-        lag = Lag()
-        made.append(Outlet(makers[name](lag), lag))
-    return made
+    return [makers[name]() for name in enabled_sinks(config, servers)]
 
 
 def market(
@@ -91,11 +75,11 @@ def market(
     shard: Shard,
     since: int | None,
     on_records: OnRecords,
-    on_trouble: OnTrouble,
-    on_wire: OnWire | None,
+    on_error: OnError,
+    on_entry: OnEntry | None,
 ) -> Market:
     """One market, not running yet. Raises UnknownDataTypes."""
-    speaker = speaker_of(
+    adapter = adapter_for(
         exchange,
         market_type,
         rest_url=wanted.base_url,
@@ -103,13 +87,13 @@ def market(
         intervals=wanted.kline_intervals,
     )
     return Market(
-        speaker,
+        adapter,
         wanted.symbols,
         wanted.data_types,
         budgets=places.budgets,
         on_records=on_records,
-        on_trouble=on_trouble,
-        on_wire=on_wire,
+        on_error=on_error,
+        on_entry=on_entry,
         shard=shard,
         timing=timing,
         since=since,
@@ -117,102 +101,86 @@ def market(
 
 
 def check(config: Config, servers: Servers) -> None:
-    """What can be said of a configuration without a network. Raises NoSink, BadServer, UnknownDataTypes."""
-    for name in which(config, servers):
+    """Check a configuration without network access. Raises NoSink, BadServer, UnknownDataTypes."""
+    for name in enabled_sinks(config, servers):
         if name in ADDRESSES:
             check_address(servers, ADDRESSES[name])
     for exchange, market_type, wanted in config.markets():
-        known = speaker_of(exchange, market_type, intervals=wanted.kline_intervals).data_types
+        known = adapter_for(exchange, market_type, intervals=wanted.kline_intervals).data_types
         if unknown := [one for one in wanted.data_types if one not in known]:
             raise UnknownDataTypes(f"{exchange} {market_type}", unknown, known)
 
 
 def timing_of(wanted: ConnectionsConfig) -> Timing:
-    """The seconds that connections go by, those that nobody configures as they are."""
-    usual = Timing()
+    """The durations of connections: those of the configuration, and defaults for the others."""
     return Timing(
         backoff=wanted.backoff_seconds,
         longest_backoff=wanted.longest_backoff_seconds,
         age=wanted.age_seconds,
-        silence=_by_name(wanted.silence_seconds),
+        silence={str(tag): seconds for tag, seconds in wanted.silence_seconds.items()},
         snapshot=wanted.snapshot_seconds,
-        polls=dict.fromkeys(usual.polls, wanted.poll_seconds),
+        polls=dict.fromkeys(Timing().polls, wanted.poll_seconds),
         listing=wanted.listing_hours * 3600.0,
     )
 
 
 def own_folder(places: Places, name: str, shard: Shard) -> Path:
-    """A folder that only one shard uses."""
+    """A folder that no other shard uses."""
     return places.own / (name if shard == WHOLE else f"{name}-{shard.index}-of-{shard.count}")
 
 
-def _by_name(seconds: Mapping[Any, float]) -> dict[str, float]:
-    return dict(seconds)
-
-
-def _redis(config: Config, servers: Servers, lag: Lag) -> Sink:
+def _redis(config: Redis, servers: Servers) -> Sink:
     from marketdata_assets.collector.sinks import redis
 
-    one = config.redis
     return redis.RedisSink(
         redis.connect(servers.redis_url or ""),
-        prefix=one.prefix,
-        ttl_seconds=one.ttl_seconds,
-        flush_seconds=one.flush_seconds,
-        lag=lag,
+        prefix=config.prefix,
+        ttl_seconds=config.ttl_seconds,
+        flush_seconds=config.flush_seconds,
     )
 
 
-def _capture(config: Config, places: Places, shard: Shard, lag: Lag) -> CaptureSink:
-    one = config.capture
-    folder = one.folder or places.captures
+def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
+    folder = config.folder or places.captures
     return CaptureSink(
-        # The captures of a folder are read one after the other.
+        # The captures of one folder are loaded one after the other.
         folder if shard == WHOLE else folder / f"{shard.index}-of-{shard.count}",
-        flush_seconds=one.flush_seconds,
-        file_bytes=one.file_megabytes * MB,
-        file_seconds=one.file_minutes * 60.0,
-        buffer_bytes=one.buffer_megabytes * MB,
-        lag=lag,
+        flush_seconds=config.flush_seconds,
+        file_bytes=config.file_megabytes * MB,
+        file_seconds=config.file_minutes * 60.0,
+        buffer_bytes=config.buffer_megabytes * MB,
     )
 
 
-def _jetstream(
-    config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf, lag: Lag
-) -> Sink:
+def _jetstream(config: JetStream, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
     from marketdata_assets.collector.jetstream.publisher import Publisher
     from marketdata_assets.collector.jetstream.stream import Stream, Wanted, ensure
 
-    one, url = config.jetstream, servers.nats_url or ""
+    url = servers.nats_url or ""
     wanted = Wanted(
         Stream(
-            name=one.stream,
-            max_bytes=round(one.max_gigabytes * GB),
-            max_age_seconds=one.max_age_hours * 3600.0,
-            duplicate_seconds=one.duplicate_window_seconds,
+            name=config.stream,
+            max_bytes=round(config.max_gigabytes * GB),
+            max_age_seconds=config.max_age_hours * 3600.0,
+            duplicate_seconds=config.duplicate_window_seconds,
         )
     )
     return Publisher(
         url,
-        BoundedQueue(one.queue_items, snapshot_of),
-        Spool(own_folder(places, "jetstream", shard), round(one.spool_gigabytes * GB)),
+        BoundedQueue(config.queue_items, snapshot_of),
+        Spool(own_folder(places, "jetstream", shard), round(config.spool_gigabytes * GB)),
         prepare=lambda: ensure(url, wanted),
-        on_acked=lambda acked: lag.observe_since((moment(item.record) for item in acked), time_ns()),
     )
 
 
-def _clickhouse(
-    config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf, lag: Lag
-) -> Sink:
+def _clickhouse(config: ClickHouse, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
     from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
 
-    one = config.clickhouse
     return ClickHouseSink(
         servers.clickhouse_url or "",
-        Spool(own_folder(places, "clickhouse", shard), round(one.spool_gigabytes * GB)),
+        Spool(own_folder(places, "clickhouse", shard), round(config.spool_gigabytes * GB)),
         snapshot_of,
-        queue_items=one.queue_items,
-        batch_rows=one.batch_rows,
-        batch_seconds=one.batch_seconds,
-        lag=lag,
+        queue_items=config.queue_items,
+        batch_rows=config.batch_rows,
+        batch_seconds=config.batch_seconds,
     )

@@ -1,7 +1,7 @@
-"""The stream into the tables: what stands in JetStream is inserted in large batches, and acked when it is on disk.
+"""Load the JetStream stream into ClickHouse in large batches, and ack each batch when it is inserted.
 
-Killed at any point and run again it gives the same rows: what was not acked comes again, in other batches, and a row
-that is there already is the same row. Of each type only one drain runs at a time.
+Idempotent: after a kill, unacknowledged messages are delivered again, in other batches, and a row that is in the table
+already is the same row. Only one drain of each type runs at a time.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from marketdata_assets.collector.finishing import to_its_end
 from marketdata_assets.collector.jetstream.reader import Batch, Reader
 from marketdata_assets.collector.jetstream.stream import Stream, consumers, pending
+from marketdata_assets.collector.sink import shield_until_done
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import Inserted, insert_json
 from marketdata_assets.stores import clickhouse
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 SOURCE = "drain"
 INSERTS = 2
-"""Inserts at a time: the server reads one with one core."""
+"""Concurrent inserts: the server uses one core for each."""
 
 
 @dataclass(frozen=True)
 class TypeDrained:
-    """What became of one type of record. `rows` went in, or were there already."""
+    """The result for one record type. `rows` were inserted, or present already."""
 
     type: str
     rows: int
     batches: int
-    redelivered: int  # messages that had been given out before
-    rejected: int  # kept in exchange_rejects
+    redelivered: int  # messages delivered before
+    rejected: int  # in quarantine (exchange_rejects)
     seconds: float
-    left: int  # messages that were not acked at the end
+    left: int  # unacknowledged messages at the end
 
 
 @dataclass(frozen=True)
 class Drained:
-    """What became of each type, in the order of the tables."""
+    """The result for each type, in the order of the tables."""
 
     types: tuple[TypeDrained, ...]
 
@@ -63,7 +63,7 @@ class Drained:
 
 @dataclass(frozen=True)
 class Pace:
-    """How large batches are, and when a drain ends: with `follow`, only when its `seconds` are over."""
+    """The size of batches, and when a drain ends: with `follow`, only when its `seconds` are over."""
 
     batch_rows: int = 50_000
     batch_seconds: float = 2.0
@@ -80,70 +80,70 @@ async def drain(
     pace: Pace | None = None,
     keep_days: Mapping[str, int] | None = None,
 ) -> Drained:
-    """Bring the records of some types, or of all, from their durable consumers into the tables.
+    """Load the records of some types, or of all, from their durable consumers into the tables.
 
-    Raises UnknownTable; StreamMissing, NatsAway, NatsRefused, NotAlone; StoreAway, StoreFull. What was acked by then is
-    in the tables, and everything else still in the stream.
+    Raises UnknownTable; StreamMissing, NatsUnavailable, NatsRejected, ConcurrentReader; StoreAway, StoreFull. What was
+    acked by then is in the tables, and everything else still in the stream.
     """
-    wanted = [schema.table_of(name).type for name in types] if types is not None else list(schema.TABLES)
+    selected = [schema.table_of(name).type for name in types] if types is not None else list(schema.TABLES)
     pace = pace or Pace()
     with clickhouse.connect(clickhouse_url) as client:
         await asyncio.to_thread(schema.ensure, client, keep_days)
         into = _Into(client)
-        one_each = [_drain(nats_url, stream, name, into, pace) for name in wanted]
-        return Drained(tuple(await _all(one_each)))
+        drains = [_drain(nats_url, stream, name, into, pace) for name in selected]
+        return Drained(tuple(await _all(drains)))
 
 
 class _Into:
-    """The tables, with so many inserts at a time."""
+    """Inserts into the tables, at most INSERTS at a time."""
 
     def __init__(self, client: "Client") -> None:
         self._client, self._turns = client, asyncio.Semaphore(INSERTS)
 
     async def insert(self, name: str, payloads: Sequence[bytes]) -> Inserted:
-        # Without a token the batch is named by its content: a range of sequences does not say what is in it.
+        # Deduplicated by content: redelivered messages come in other batches.
         async with self._turns:
             return await asyncio.to_thread(insert_json, self._client, name, payloads, source=SOURCE)
 
 
 async def _drain(nats_url: str, stream: str, name: str, into: _Into, pace: Pace) -> TypeDrained:
     rows = batches = redelivered = rejected = 0
-    began = time.monotonic()
-    end = math.inf if pace.seconds is None else began + pace.seconds
+    started = time.monotonic()
+    end = math.inf if pace.seconds is None else started + pace.seconds
     consumer = consumers()[name].name
     async with Reader(nats_url, stream, consumer) as reader:
-        found = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
-        while (batch := await _next(found, end)) is not None:
-            made = await to_its_end(_safe(batch, name, into))
-            rows += made.rows
-            rejected += len(made.rejects)
+        batches_read = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
+        while (batch := await _next(batches_read, end)) is not None:
+            inserted = await shield_until_done(_load(batch, name, into))
+            rows += inserted.rows
+            rejected += len(inserted.rejects)
             batches += 1
             redelivered += batch.redelivered
-    took = time.monotonic() - began
+    took = time.monotonic() - started
     left = await pending(nats_url, stream, consumer)
     return TypeDrained(name, rows, batches, redelivered, rejected, took, left)
 
 
-async def _next(found: AsyncIterator[Batch], end: float) -> Batch | None:
+async def _next(batches: AsyncIterator[Batch], end: float) -> Batch | None:
     left = end - time.monotonic()
     if left <= 0:
         return None
     try:
         async with asyncio.timeout(None if left == math.inf else left):
-            return await anext(found, None)
+            return await anext(batches, None)
     except TimeoutError:
         return None
 
 
-async def _safe(batch: Batch, name: str, into: _Into) -> Inserted:
+async def _load(batch: Batch, name: str, into: _Into) -> Inserted:
     """Insert a batch, and only then ack it."""
-    made = await into.insert(name, batch.payloads)
+    inserted = await into.insert(name, batch.payloads)
     await batch.ack()
-    return made
+    return inserted
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, TypeDrained]]) -> list[TypeDrained]:
-    """Do them side by side; when one fails the others end after the batch at hand."""
+    """Run them concurrently; when one fails, the others end after the current batch."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

@@ -1,7 +1,7 @@
-"""Whether the collector does what it is for: a verdict with its reasons, from `status` alone.
+"""The health of the collector: a verdict with its reasons, from `status` alone.
 
-unhealthy   no market tells anything, or a sink can neither hand over nor keep what comes
-degraded    one of them does not, or something waits, is refused, or is not whole
+unhealthy   no market delivers data, or a sink can neither deliver nor keep it
+degraded    one market delivers no data, or something is queued, rejected or out of sync
 """
 
 from collections.abc import Iterator
@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from marketdata_assets.collector.config import HealthLimits
-from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
+from marketdata_assets.collector.status import CACHE, MarketStatus, SinkStatus, Status
 
 Verdict = Literal["healthy", "degraded", "unhealthy"]
 MAX_NAMED = 5
-LAST_VALUES = "redis"
-"""A sink that may be away without anything being lost."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One market or sink. `down`: it does nothing of what it is for."""
+    """One market or sink. `down`: it does not work at all."""
 
     name: str
     down: bool
@@ -39,58 +37,58 @@ class Health:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it is not healthy."""
+        """Why the status is not healthy."""
         return [f"{check.name}: {reason}" for check in self.checks for reason in check.reasons]
 
 
 def judge(status: Status, limits: HealthLimits | None = None) -> Health:
-    """The verdict on a moment."""
+    """The verdict on a status."""
     limits = limits or HealthLimits()
-    young = status.uptime_seconds < limits.start_seconds
-    markets = [_market(one, status, limits, young) for one in status.markets]
+    starting = status.uptime_seconds < limits.start_seconds
+    markets = [_market(one, status, limits, starting) for one in status.markets]
     sinks = [_sink(one, limits) for one in status.sinks]
-    lost = any(check.down for check in sinks if check.name != LAST_VALUES)
-    dark = bool(markets) and all(check.down for check in markets)
+    lost = any(check.down for check in sinks if check.name != CACHE)
+    no_data = bool(markets) and all(check.down for check in markets)
     checks = (*markets, *sinks)
     verdict: Verdict = "healthy"
     if any(check.reasons for check in checks):
         verdict = "degraded"
-    if lost or dark:
+    if lost or no_data:
         verdict = "unhealthy"
     return Health(verdict, checks)
 
 
-def _market(one: MarketStatus, status: Status, limits: HealthLimits, young: bool) -> Check:
-    dark = "" if status.shard != "1/1" and not one.state.instruments else _dark(one, status.now, limits)
-    if dark and young:
-        return Check(one.name, False, (f"starting, {dark}",))
-    reasons = [] if young else list(_not_whole(one, status, limits))
-    return Check(one.name, bool(dark), (*([dark] if dark else []), *reasons))
+def _market(one: MarketStatus, status: Status, limits: HealthLimits, starting: bool) -> Check:
+    no_data = "" if status.shard != "1/1" and not one.state.instruments else _no_data(one, status.now, limits)
+    if no_data and starting:
+        return Check(one.name, False, (f"starting, {no_data}",))
+    reasons = [] if starting else list(_problems(one, status, limits))
+    return Check(one.name, bool(no_data), (*([no_data] if no_data else []), *reasons))
 
 
-def _dark(one: MarketStatus, now: int, limits: HealthLimits) -> str:
-    """Why nothing comes; empty when something does."""
+def _no_data(one: MarketStatus, now: int, limits: HealthLimits) -> str:
+    """Why no data arrives; empty when some does."""
     state = one.state
     if state.listed is None:
-        return "the venue's list of instruments did not come"
+        return "the instrument list has not arrived"
     if not state.instruments:
-        return "none of its symbols is traded there"
+        return "none of its symbols is listed"
     if not any(each.status in ("open", "replacing") for each in state.connections):
         errors = [each.last_error for each in state.connections if each.last_error]
         return f"no socket is open{f' ({errors[-1]})' if errors else ''}"
     last = one.last_message_at
     if last is None:
-        return "nothing came yet"
+        return "no message yet"
     if now - last > limits.silence_seconds * 1e9:
-        return f"nothing came for {(now - last) / 1e9:.0f} s"
+        return f"no message for {(now - last) / 1e9:.0f} s"
     return ""
 
 
-def _not_whole(one: MarketStatus, status: Status, limits: HealthLimits) -> Iterator[str]:
+def _problems(one: MarketStatus, status: Status, limits: HealthLimits) -> Iterator[str]:
     state = one.state
     if state.unknown:
-        yield f"not traded there: {_named(list(state.unknown))}"
-    for word in ("refused", "stale"):
+        yield f"not listed: {_named(list(state.unknown))}"
+    for word in ("rejected", "stale"):
         if found := [each.key for each in state.subscriptions if each.status == word]:
             yield f"{len(found)} subscriptions {word}: {_named(found)}"
     latest = status.now - limits.book_seconds * 1e9
@@ -111,9 +109,9 @@ def _sink(one: SinkStatus, limits: HealthLimits) -> Check:
     if not state.connected:
         reasons.append(f"not connected ({state.last_error})" if state.last_error else "not connected")
     if full:
-        reasons.append(f"{state.queued} of {state.capacity} places of the queue are taken")
+        reasons.append(f"the queue holds {state.queued} of {state.capacity} items")
     if state.spooled:
-        reasons.append(f"{state.spooled} items wait on disk")
+        reasons.append(f"{state.spooled} items are spooled on disk")
     return Check(one.name, full and not state.connected, tuple(reasons))
 
 

@@ -1,4 +1,4 @@
-"""What the collector hands to its sinks: a record and its JSON, made once, and the names it goes by in JetStream."""
+"""What sinks receive: a record with its JSON, encoded once, and its subject and message id in JetStream."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -24,10 +24,10 @@ Recorded = AnyRecord | Gap
 
 KINDS: tuple[type[msgspec.Struct], ...] = (*RECORDS, Gap)
 TAGS: dict[type[msgspec.Struct], str] = {kind: str(kind.__struct_config__.tag) for kind in KINDS}
-"""The name of each type, as it stands in the JSON, in subjects and in message ids."""
+"""The name of each type in JSON, subjects and message ids."""
 
-INSTRUMENTS = 1 << 16
-"""So many names are kept at hand; more only cost time."""
+CACHED_NAMES = 1 << 16
+"""Above it, names are computed again."""
 
 _NO_TOKEN = re.compile(r"[\x00-\x20\x7f.*>]")
 _NO_HEADER = re.compile(r"[\x00-\x20\x7f%]")
@@ -42,48 +42,48 @@ class Item(NamedTuple):
 
 
 def items(records: Iterable[Recorded]) -> list[Item]:
-    """The records with their JSON, in their order."""
+    """The records with their JSON, in the same order."""
     return [Item(record, _encode(record)) for record in records]
 
 
 def moment(record: Recorded) -> int:
-    """When the record was received; of a gap, when it was seen. Nanoseconds."""
+    """Receive time of the record; of a gap, when it was detected. Nanoseconds."""
     return record.ts_to if isinstance(record, Gap) else record.ts_recv
 
 
 def subject(record: Recorded) -> str:
-    """`market.<type>.<exchange>.<market_type>.<symbol>`; what cannot stand in a subject becomes `_`."""
+    """`market.<type>.<exchange>.<market_type>.<symbol>`; characters that a subject cannot have become `_`."""
     return _subject(TAGS[type(record)], record.exchange, record.market_type, record.symbol)
 
 
 def message_id(record: Recorded) -> str:
-    """The same for the same event, whichever socket or process it came through.
+    """The deduplication id: the same for the same event, whichever socket or process received it.
 
-    It is made of the venue's ids. Where there are none it has the venue's time and what was said, so two liquidations
-    of one instrument with the same time, side, price and size are taken for one. A gap, and a snapshot without a
-    time, are events of our own and have our time.
+    It consists of the venue's ids. Without ids it has the venue's time and the values, so two liquidations of one
+    instrument with the same time, side, price and size count as one. A gap, and a snapshot without a time, are our own
+    events and have our time.
     """
     prefix = _prefix(TAGS[type(record)], record.exchange, record.market_type, record.instrument)
     return prefix + _OWN[type(record)](record)
 
 
-@lru_cache(INSTRUMENTS)
+@lru_cache(CACHED_NAMES)
 def _subject(tag: str, exchange: str, market_type: str, symbol: str) -> str:
     return f"market.{tag}.{exchange}.{market_type}.{_NO_TOKEN.sub('_', symbol) or '_'}"
 
 
-@lru_cache(INSTRUMENTS)
+@lru_cache(CACHED_NAMES)
 def _prefix(tag: str, exchange: str, market_type: str, instrument: str) -> str:
     return f"{tag}.{exchange}.{market_type}.{_header(instrument)}."
 
 
 def _header(text: str) -> str:
-    """Text that a header line can hold, another one for each."""
+    """The text escaped for a header line; unique for each text."""
     return _NO_HEADER.sub(lambda found: f"%{ord(found[0]):02x}", text)
 
 
 def _trade(one: Trade) -> str:
-    # Trades that were put together are numbered apart from single ones.
+    # Aggregated trades have their own numbering.
     number = one.trade_id if one.first_id is None else f"a{one.trade_id}"
     return number if number.isalnum() else _header(number)
 
@@ -99,8 +99,8 @@ def _orderbook(one: OrderBook) -> str:
 
 def _kline(one: Kline) -> str:
     state = {True: "c", False: "o", None: ""}[one.closed]
-    said = f"{one.high}-{one.low}-{one.close}-{one.volume}-{one.contracts}-{one.trades}"
-    return f"{one.interval}-{one.open_time}-{one.ts_event or ''}{state}-{said}"
+    values = f"{one.high}-{one.low}-{one.close}-{one.volume}-{one.contracts}-{one.trades}"
+    return f"{one.interval}-{one.open_time}-{one.ts_event or ''}{state}-{values}"
 
 
 def _ticker(one: Ticker) -> str:
@@ -111,8 +111,8 @@ def _ticker(one: Ticker) -> str:
 
 
 def _funding_rate(one: FundingRate) -> str:
-    said = f"{one.rate}-{one.predicted_rate}-{one.mark_price}-{one.index_price}"
-    return f"{one.ts_recv if one.ts_event is None else one.ts_event}-{one.funding_time or ''}-{said}"
+    values = f"{one.rate}-{one.predicted_rate}-{one.mark_price}-{one.index_price}"
+    return f"{one.ts_recv if one.ts_event is None else one.ts_event}-{one.funding_time or ''}-{values}"
 
 
 def _open_interest(one: OpenInterest) -> str:

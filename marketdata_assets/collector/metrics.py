@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.health import Health, judge
-from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
 
-Row = tuple[tuple[str, ...], float | Lag]
+Row = tuple[tuple[str, ...], float | LatencyHistogram]
 Read = Callable[[Status, Health], Iterable[Row]]
 MARKET = ("exchange", "market_type")
 
@@ -44,7 +44,7 @@ def _markets(rows: Callable[[MarketStatus], Iterable[Row]]) -> Read:
     return read
 
 
-def _sinks(value: Callable[[SinkStatus, int], float | Lag | None]) -> Read:
+def _sinks(value: Callable[[SinkStatus, int], float | LatencyHistogram | None]) -> Read:
     """One row a sink; none where the value is None."""
 
     def read(status: Status, _: Health) -> Iterator[Row]:
@@ -60,7 +60,7 @@ def _each(counts: Counter[str] | dict[str, int], scale: float = 1.0) -> Iterator
     return (((name,), count * scale) for name, count in sorted(counts.items()))
 
 
-def _one(value: float | Lag) -> list[Row]:
+def _one(value: float | LatencyHistogram) -> list[Row]:
     return [((), value)]
 
 
@@ -71,7 +71,7 @@ def _all_of(names: Iterable[str], known: tuple[str, ...]) -> Iterator[Row]:
 
 
 CONNECTION = ("connecting", "open", "replacing", "backoff", "closed")
-SUBSCRIPTION = ("waiting", "asked", "confirmed", "refused", "stale")
+SUBSCRIPTION = ("waiting", "requested", "confirmed", "rejected", "stale")
 BOOK = ("waiting", "live", "broken")
 ERRORS = ("dead_letter", "rate_limited", "venue_error")
 HEALTH = ("healthy", "degraded", "unhealthy")
@@ -97,38 +97,38 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "collector_records_total", "counter", (*MARKET, "data_type"), "Records that were made of them.",
         "rate of each type of data",
-        _markets(lambda one: _each(one.flow.records)),
+        _markets(lambda one: _each(one.counters.records)),
     ),
     Family(
         "collector_last_record_timestamp_seconds", "gauge", (*MARKET, "data_type"),
         "When the last record of a type came, in seconds since 1970.", "freshness; alert on data that stopped",
-        _markets(lambda one: _each(one.flow.last, 1e-9)),
+        _markets(lambda one: _each(one.counters.last, 1e-9)),
     ),
     Family(
         "collector_exchange_lag_seconds", "histogram", MARKET,
         "From the venue's time of an event to its receipt, by two clocks.",
         "how far the venue or the network is behind",
-        _markets(lambda one: _one(one.flow.lag)),
+        _markets(lambda one: _one(one.counters.latency)),
     ),
     Family(
         "collector_errors_total", "counter", (*MARKET, "kind"),
         "Messages that are not as documented (dead_letter), errors that the venue told (venue_error), and its wish to "
         "be asked less (rate_limited).", "alert on a venue that changed its messages, or that is asked too much",
-        _markets(lambda one: _each({kind: one.flow.errors[kind] for kind in ERRORS})),
+        _markets(lambda one: _each({kind: one.counters.errors[kind] for kind in ERRORS})),
     ),
     Family(
-        "collector_gaps_total", "counter", (*MARKET, "cause"), "Holes in a stream, by what showed them.",
+        "collector_gaps_total", "counter", (*MARKET, "cause"), "GapTracker in a stream, by what showed them.",
         "alert; which data is not whole",
-        _markets(lambda one: _each(one.flow.gaps)),
+        _markets(lambda one: _each(one.counters.gaps)),
     ),
     Family(
-        "collector_gaps_healed_total", "counter", MARKET, "Holes that were closed again.", "whether gaps stay open",
-        _markets(lambda one: _one(one.flow.healed)),
+        "collector_gaps_healed_total", "counter", MARKET, "Gaps that were closed again.", "whether gaps stay open",
+        _markets(lambda one: _one(one.counters.healed)),
     ),
     Family(
         "collector_repeats_total", "counter", MARKET, "Records that came over two sockets and were taken once.",
         "whether planned reconnects overlap",
-        _markets(lambda one: _one(one.state.repeats)),
+        _markets(lambda one: _one(one.state.duplicates)),
     ),
     Family(
         "collector_books", "gauge", (*MARKET, "status"), "Order books by state.", "alert on books that stay broken",
@@ -219,12 +219,12 @@ FAMILIES: tuple[Family, ...] = (
         "collector_sink_lag_seconds", "histogram", ("sink",),
         "From the receipt of an item to its being safe: JetStream's ack, ClickHouse's answer, the disk.",
         "how old the newest data is there",
-        _sinks(lambda one, _: one.lag),
+        _sinks(lambda one, _: one.latency),
     ),
     Family(
         "collector_loop_lag_seconds", "histogram", (), "How late the event loop does what was due.",
         "whether one process is enough; else use shards",
-        lambda status, _: _one(status.loop_lag),
+        lambda status, _: _one(status.loop_latency),
     ),
     Family(
         "collector_task_restarts_total", "counter", ("task",),
@@ -293,18 +293,18 @@ def _metric(family: Family, rows: Iterable[Row]) -> Metric:
     if family.kind == "histogram":
         histogram = HistogramMetricFamily(family.name, family.text, labels=family.labels)
         for labels, lag in rows:
-            assert isinstance(lag, Lag)
+            assert isinstance(lag, LatencyHistogram)
             histogram.add_metric(labels, list(_buckets(lag)), lag.total_ns / 1e9)
         return histogram
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     metric = kind(family.name, family.text, labels=family.labels)
     for labels, value in rows:
-        assert not isinstance(value, Lag)
+        assert not isinstance(value, LatencyHistogram)
         metric.add_metric(labels, value)
     return metric
 
 
-def _buckets(lag: Lag) -> Iterator[tuple[str, float]]:
+def _buckets(lag: LatencyHistogram) -> Iterator[tuple[str, float]]:
     reached = 0
     for bound, count in zip((*lag.bounds, float("inf")), lag.counts, strict=True):
         reached += count

@@ -1,53 +1,69 @@
-"""What every sink of the collector is: JetStream, ClickHouse, Redis and captures alike."""
+"""What all sinks of the collector (JetStream, ClickHouse, Redis, captures) have in common."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.items import Item
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class SinkState:
-    """How a sink is doing. Counts are of items, since the start."""
+    """State of a sink. Counts are items since the start."""
 
-    queued: int  # in memory, not handed over yet
+    queued: int  # in memory, not delivered yet
     capacity: int  # of the queue in memory
     connected: bool
     last_error: str | None
-    oldest_ns: int | None  # receive time of the oldest item that is not acknowledged; None when all are
+    oldest_ns: int | None  # receive time of the oldest unacknowledged item; None when all are acknowledged
     spooled: int  # on disk, waiting for the server
-    sent: int  # handed to the server, repeated ones included
+    sent: int  # delivered to the server, repeats included
     acked: int
-    dropped: int  # lost, each in a gap that says so
-    conflated: int = 0  # passed over for a newer state of the same thing
+    dropped: int  # lost; a gap records each
+    conflated: int = 0  # superseded by a newer state of the same thing
     spool_bytes: int = 0
 
 
 class Sink(Protocol):
-    """Where items go. A sink keeps the order of each instrument and type."""
+    """A destination of items. It keeps the order of each instrument and type."""
 
     name: str
+    latency: LatencyHistogram
+    """From the receipt of an item to its acknowledgement."""
 
     def put(self, items: Sequence[Item]) -> None:
-        """Take items in the event loop: never blocks, never raises; beyond its bounds `queue`'s policy holds."""
+        """Take items in the event loop: never blocks, never raises; above its bounds the policy of `queue` applies."""
         ...
 
     async def run(self) -> None:
-        """Work until cancelled. A server that fails is tried again for ever, with a capped backoff and jitter."""
+        """Work until cancelled. A failing server is retried forever, with a capped exponential backoff and jitter."""
         ...
 
     async def drain(self, seconds: float) -> int:
-        """Hand everything over, as a spool on disk does too; the number of items that remain after so long.
+        """Deliver everything, to a spool on disk if need be; return the number of items left after `seconds`.
 
-        `run` goes on meanwhile, and is cancelled afterwards.
+        `run` continues meanwhile, and is cancelled afterwards.
         """
         ...
 
     def close(self) -> None:
-        """Let files and servers go, when `run` has ended."""
+        """Close files and connections, after `run` has ended."""
         ...
 
     def state(self) -> SinkState:
-        """How it is doing."""
+        """The state now."""
         ...
+
+
+async def shield_until_done(work: Coroutine[Any, Any, T]) -> T:
+    """Finish `work` even when cancelled: a thread runs it, and its effects must not be repeated."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -1,23 +1,28 @@
-"""How the collector is doing at one moment: /status, /metrics and /health are three views of this, of nothing else."""
+"""The state of the collector at one moment, and the report of a run.
 
+/status, /metrics and /health are three views of `Status`; nothing else is behind them.
+"""
+
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from marketdata_assets.collector.connections.state import MarketState
-from marketdata_assets.collector.flow import Flow
-from marketdata_assets.collector.lag import Lag
+from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
 from marketdata_assets.collector.sink import SinkState
 
 QUANTILES = (0.5, 0.99)
+CACHE = "redis"
+"""The sink that may be unavailable without losing anything."""
 
 
 @dataclass(frozen=True)
 class MarketStatus:
-    """One market: its sockets, and what came over them."""
+    """One market: its sockets, and the counts of what came over them."""
 
     state: MarketState
-    flow: Flow
+    counters: MarketCounters
 
     @property
     def name(self) -> str:
@@ -26,23 +31,23 @@ class MarketStatus:
 
     @property
     def last_message_at(self) -> int | None:
-        """ns; None when nothing came yet."""
-        came = [one.last_message_at for one in self.state.connections if one.last_message_at is not None]
-        return max(came, default=None)
+        """ns; None before the first message."""
+        times = [one.last_message_at for one in self.state.connections if one.last_message_at is not None]
+        return max(times, default=None)
 
 
 @dataclass(frozen=True)
 class SinkStatus:
-    """One sink, and how long it took from receiving an item to its being safe there."""
+    """One sink, and its latency from the receipt of an item to its acknowledgement."""
 
     name: str
     state: SinkState
-    lag: Lag
+    latency: LatencyHistogram
 
 
 @dataclass(frozen=True)
 class Status:
-    """All of it. Times are ns since 1970."""
+    """The state at `now`. Times are ns since 1970."""
 
     now: int
     started: int
@@ -50,9 +55,9 @@ class Status:
     shard: str
     markets: tuple[MarketStatus, ...]
     sinks: tuple[SinkStatus, ...]
-    loop_lag: Lag  # how late the event loop is
-    restarts: Mapping[str, int]  # of tasks that ended by a fault of ours
-    requests: Mapping[tuple[str, int], int]  # answers over HTTP, by path and status
+    loop_latency: LatencyHistogram  # of the event loop
+    restarts: Mapping[str, int]  # of tasks that crashed
+    requests: Mapping[tuple[str, int], int]  # HTTP responses by path and status
 
     @property
     def uptime_seconds(self) -> float:
@@ -60,7 +65,7 @@ class Status:
 
 
 def as_dict(status: Status) -> dict[str, Any]:
-    """The whole of it for machines; lags in seconds, as the bounds that half and 99 % of the items stayed within."""
+    """The status as JSON types; latencies in seconds, as histogram bounds of the quantiles."""
     return {
         "timestamp_ns": status.now,
         "started_ns": status.started,
@@ -68,14 +73,16 @@ def as_dict(status: Status) -> dict[str, Any]:
         "version": status.version,
         "shard": status.shard,
         "markets": [_market(one) for one in status.markets],
-        "sinks": [{"name": one.name, **asdict(one.state), "lag_seconds": _lag(one.lag)} for one in status.sinks],
-        "loop_lag_seconds": _lag(status.loop_lag),
+        "sinks": [
+            {"name": one.name, **asdict(one.state), "lag_seconds": _quantiles(one.latency)} for one in status.sinks
+        ],
+        "loop_lag_seconds": _quantiles(status.loop_latency),
         "restarts": dict(status.restarts),
     }
 
 
 def scheduler(status: Status) -> dict[str, Any]:
-    """What is done again and again, of every market."""
+    """The periodic jobs of every market."""
     return {
         "timestamp_ns": status.now,
         "jobs": [
@@ -86,20 +93,75 @@ def scheduler(status: Status) -> dict[str, Any]:
     }
 
 
-def _market(one: MarketStatus) -> dict[str, Any]:
-    state = asdict(one.state)
+def _market(market: MarketStatus) -> dict[str, Any]:
+    state = asdict(market.state)
     del state["jobs"]  # /scheduler has them
-    flow = one.flow
+    counters = market.counters
     return {
         **state,
-        "records": dict(flow.records),
-        "gaps_by_cause": dict(flow.gaps),
-        "gaps_healed": flow.healed,
-        "errors": dict(flow.errors),
-        "lag_seconds": _lag(flow.lag),
+        "records": dict(counters.records),
+        "gaps_by_cause": dict(counters.gaps),
+        "gaps_healed": counters.healed,
+        "errors": dict(counters.errors),
+        "lag_seconds": _quantiles(counters.latency),
     }
 
 
-def _lag(lag: Lag) -> dict[str, Any]:
-    found = {f"p{share * 100:g}": lag.quantile(share) for share in QUANTILES}
-    return {"count": lag.count, **{name: None if value == float("inf") else value for name, value in found.items()}}
+def _quantiles(latency: LatencyHistogram) -> dict[str, Any]:
+    bounds = {f"p{share * 100:g}": latency.quantile(share) for share in QUANTILES}
+    return {
+        "count": latency.count,
+        **{name: None if value == float("inf") else value for name, value in bounds.items()},
+    }
+
+
+@dataclass(frozen=True)
+class SinkReport:
+    """What one sink did. `remaining` items were not delivered when the time was up."""
+
+    acked: int
+    dropped: int
+    spooled: int
+    remaining: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run of the collector did."""
+
+    seconds: float
+    messages: int
+    records: dict[str, int]  # by type
+    gaps: int
+    errors: dict[str, int]  # by kind
+    sinks: dict[str, SinkReport]
+
+    @property
+    def remaining(self) -> int:
+        """Items lost with this process; those of the cache do not count."""
+        return lost({name: one.remaining for name, one in self.sinks.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return asdict(self) | {"remaining": self.remaining}
+
+
+def report(status: Status, remaining: Mapping[str, int]) -> Report:
+    """The report of a run that ended; `remaining` by sink."""
+    counters = [one.counters for one in status.markets]
+    return Report(
+        seconds=round(status.uptime_seconds, 3),
+        messages=sum(each.messages for one in status.markets for each in one.state.connections),
+        records=dict(sorted(sum((one.records for one in counters), Counter[str]()).items())),
+        gaps=sum(one.gaps.total() for one in counters),
+        errors=dict(sorted(sum((one.errors for one in counters), Counter[str]()).items())),
+        sinks={
+            one.name: SinkReport(one.state.acked, one.state.dropped, one.state.spooled, remaining[one.name])
+            for one in status.sinks
+        },
+    )
+
+
+def lost(remaining: Mapping[str, int]) -> int:
+    """Items that remain, by sink, without those of the cache."""
+    return sum(count for name, count in remaining.items() if name != CACHE)

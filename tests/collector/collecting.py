@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from venue import Venue
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.collector.connections import Market, Shard, Speaker, Timing, speaker_of
+from marketdata_assets.collector.connections import Market, Shard, Timing, VenueAdapter, adapter_for
 from marketdata_assets.collector.connections.state import ConnectionState, SubscriptionState
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, Exchange, Gap, MarketType, Trade, VenueError
@@ -44,16 +44,16 @@ QUICK = Timing(
 
 
 class Hasty:
-    """A speaker whose REST has no limits to speak of, so that tests need not wait for their turns."""
+    """A adapter whose REST has no limits to speak of, so that tests need not wait for their turns."""
 
-    def __init__(self, speaker: Speaker) -> None:
-        self._speaker = speaker
+    def __init__(self, adapter: VenueAdapter) -> None:
+        self._adapter = adapter
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._speaker, name)
+        return getattr(self._adapter, name)
 
     def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
-        rest = self._speaker.rest(budgets, patience)
+        rest = self._adapter.rest(budgets, patience)
         rest.limits = Limits(Budget(budgets, "hasty", 1.0, 100_000.0))
         return rest
 
@@ -150,18 +150,18 @@ async def collecting(
     **timing: Any,
 ) -> AsyncIterator[Run]:
     """A market that collects, from its beginning to its orderly end; `budgeted` with the venue's own limits of REST."""
-    speaker = speaker_of(exchange, market_type, rest_url=venue.url, socket_url=venue.ws_url)
+    adapter = adapter_for(exchange, market_type, rest_url=venue.url, socket_url=venue.ws_url)
     if not budgeted:
-        speaker = Hasty(speaker)  # type: ignore[assignment]
+        adapter = Hasty(adapter)  # type: ignore[assignment]
     run = Run(None, venue)  # type: ignore[arg-type]
     run.market = Market(
-        speaker,
+        adapter,
         symbols,
         types,
         budgets=folder,
         on_records=run.records.extend,
-        on_trouble=run.trouble.append,
-        on_wire=run.wire.append if wire else None,
+        on_error=run.trouble.append,
+        on_entry=run.wire.append if wire else None,
         shard=shard,
         timing=replace(QUICK, **timing),
         since=since,

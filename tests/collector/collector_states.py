@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from marketdata_assets.collector.connections import BookView, ConnectionState, JobState, MarketState, SubscriptionState
+from marketdata_assets.collector.connections.state import (
+    BookView,
+    ConnectionState,
+    JobState,
+    MarketState,
+    SubscriptionState,
+)
 
 
 def connection(**values: Any) -> ConnectionState:
@@ -39,7 +45,7 @@ def job(**values: Any) -> JobState:
 def market_state(**values: Any) -> MarketState:
     usual: dict[str, Any] = {
         "exchange": "binance", "market_type": "spot", "instruments": 1, "listed": 5, "dead_letters": 0,
-        "venue_errors": 0, "repeats": 0, "gaps": 0, "wants": 0, "connections": (), "subscriptions": (), "books": (),
-        "jobs": (), "unknown": (),
+        "venue_errors": 0, "duplicates": 0, "gaps": 0, "resyncs_pending": 0, "connections": (), "subscriptions": (),
+        "books": (), "jobs": (), "unknown": (),
     }  # fmt: skip
     return MarketState(**usual | values)

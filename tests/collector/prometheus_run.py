@@ -43,9 +43,9 @@ async def look(folder: Path) -> dict[str, Any]:
             await run.subscribed()
             await run.emit(venue, 200)
             expected = len(venue.source().trades["ABCUSDT"])
-            await run.until(lambda: run.collector.status().markets[0].flow.records["trade"] == expected)
+            await run.until(lambda: run.collector.status().markets[0].counters.records["trade"] == expected)
             port = free_port()
-            file = configured(folder, f"127.0.0.1:{run.collector.face.port}")
+            file = configured(folder, f"127.0.0.1:{run.collector.server.port}")
             options = [f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"]
             options.append(f"--web.listen-address=127.0.0.1:{port}")
             with program("prometheus", *options, folder=folder, port=port):

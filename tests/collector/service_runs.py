@@ -17,9 +17,9 @@ from venue import Venue
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector.assembly import Places
 from marketdata_assets.collector.connections import Shard
-from marketdata_assets.collector.report import Report
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.service import Collector
+from marketdata_assets.collector.status import Report
 from marketdata_assets.local.process import free_port, port_answers
 
 LONGEST = 30.0
@@ -80,9 +80,9 @@ async def running(
     collector = Collector(configuration.parse(text, "test.yaml"), servers or Servers(), places, shard)
     stop = asyncio.Event()
     task = asyncio.create_task(collector.run(stop))
-    while not collector.face.port and not task.done():
+    while not collector.server.port and not task.done():
         await asyncio.sleep(0.01)
-    async with httpx.AsyncClient(base_url=collector.face.url) as client:
+    async with httpx.AsyncClient(base_url=collector.server.url) as client:
         run = Running(collector, client)
         try:
             if task.done():

@@ -34,7 +34,7 @@ def test_what_came_is_read_back_in_order_by_market(tmp_path: Path) -> None:
         sink.close()
         state = sink.state()
         assert (state.acked, state.queued, state.oldest_ns, state.dropped) == (200, 0, None, 0)
-        assert sink.lag.count == 200
+        assert sink.latency.count == 200
 
     asyncio.run(write())
     by_market = {path.name.rpartition("-")[0]: list(open_capture(path).entries()) for path in tmp_path.glob("*.zst")}

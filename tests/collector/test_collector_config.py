@@ -13,8 +13,8 @@ from service_runs import market, running, text_of
 
 from marketdata_assets.collector import assembly, config
 from marketdata_assets.collector.config import Config, parse, read
-from marketdata_assets.collector.connections import Timing, UnknownDataTypes
-from marketdata_assets.collector.errors import BadServer, NoSink
+from marketdata_assets.collector.connections import Timing
+from marketdata_assets.collector.errors import BadServer, NoSink, UnknownDataTypes
 from marketdata_assets.collector.servers import Servers, find
 from marketdata_assets.collector.service import Collector
 from marketdata_assets.config_files import InvalidConfigFile
@@ -171,7 +171,7 @@ def test_addresses_come_from_variables_then_the_file_of_secrets_then_the_local_s
 
 def test_which_sinks_are_meant() -> None:
     def meant(servers: Servers, **sections: Any) -> tuple[str, ...]:
-        return assembly.which(
+        return assembly.enabled_sinks(
             parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, **sections), "f"), servers
         )
 
@@ -183,10 +183,10 @@ def test_which_sinks_are_meant() -> None:
     assert meant(house, clickhouse={"direct_write": True}) == ("clickhouse",)
     assert meant(Servers(redis_url="redis://x"), redis={"cache": True}) == ("redis", "capture")
     for sections_of, key in (
-        ({"jetstream": {"enabled": True}}, "jetstream.enabled: is on.*MARKETDATA_NATS_URL"),
-        ({"clickhouse": {"direct_write": True}}, "clickhouse.direct_write: is on.*MARKETDATA_CLICKHOUSE_URL"),
-        ({"redis": {"cache": True}}, "redis.cache: is on.*MARKETDATA_REDIS_URL"),
-        ({"capture": {"enabled": False}}, "capture.enabled: is off"),
+        ({"jetstream": {"enabled": True}}, "jetstream.enabled: is enabled.*MARKETDATA_NATS_URL"),
+        ({"clickhouse": {"direct_write": True}}, "clickhouse.direct_write: is enabled.*MARKETDATA_CLICKHOUSE_URL"),
+        ({"redis": {"cache": True}}, "redis.cache: is enabled.*MARKETDATA_REDIS_URL"),
+        ({"capture": {"enabled": False}}, "capture.enabled: is disabled"),
     ):
         with pytest.raises(NoSink, match=key):
             meant(Servers(), **sections_of)
@@ -197,7 +197,7 @@ def test_data_that_a_market_does_not_have_is_an_error_before_anything_is_opened(
         {"exchanges": {"deribit": {"markets": {"option": {"symbols": ["A"], "data_types": ["funding_rate"]}}}}}
     )
     places = assembly.Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
-    with pytest.raises(UnknownDataTypes, match=r"deribit option: no data called funding_rate\. Known are trade"):
+    with pytest.raises(UnknownDataTypes, match=r"deribit option: no data type called funding_rate\. Available: trade"):
         Collector(parse(text, "f"), Servers("nats://127.0.0.1:9"), places)
     assert list(tmp_path.iterdir()) == []
 

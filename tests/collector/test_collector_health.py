@@ -7,9 +7,8 @@ import pytest
 from collector_states import book, connection, market_state, subscription
 
 from marketdata_assets.collector.config import HealthLimits
-from marketdata_assets.collector.flow import Flow
+from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
 from marketdata_assets.collector.health import judge
-from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.sink import SinkState
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
 
@@ -23,13 +22,13 @@ GOOD_SINK = SinkState(0, 100, True, None, None, 0, 0, 0, 0)
 def market(**values: Any) -> MarketStatus:
     usual: dict[str, Any] = {"connections": (FRESH,), "subscriptions": (subscription(),), "books": (book(ts_last=NOW),)}
     state = market_state(**usual | values)
-    return MarketStatus(state, Flow(state.exchange, state.market_type))
+    return MarketStatus(state, MarketCounters(state.exchange, state.market_type))
 
 
 def status(*markets: MarketStatus, sink: SinkState = GOOD_SINK, name: str = "jetstream", **values: Any) -> Status:
     usual: dict[str, Any] = {
         "now": NOW, "started": 0, "version": "1", "shard": "1/1", "markets": markets, "restarts": {}, "requests": {},
-        "sinks": (SinkStatus(name, sink, Lag()),), "loop_lag": Lag(),
+        "sinks": (SinkStatus(name, sink, LatencyHistogram()),), "loop_latency": LatencyHistogram(),
     }  # fmt: skip
     return Status(**usual | values)
 
@@ -44,12 +43,12 @@ def test_a_collector_that_does_all_it_should_is_healthy() -> None:
 
 
 DARK = [
-    ({"listed": None}, "the venue's list of instruments did not come"),
-    ({"instruments": 0}, "none of its symbols is traded there"),
+    ({"listed": None}, "the instrument list has not arrived"),
+    ({"instruments": 0}, "none of its symbols is listed"),
     ({"connections": ()}, "no socket is open"),
     ({"connections": (connection(status="backoff", last_error="refused"),)}, "no socket is open (refused)"),
-    ({"connections": (connection(),)}, "nothing came yet"),
-    ({"connections": (connection(last_message_at=NOW - 61 * SECOND),)}, "nothing came for 61 s"),
+    ({"connections": (connection(),)}, "no message yet"),
+    ({"connections": (connection(last_message_at=NOW - 61 * SECOND),)}, "no message for 61 s"),
 ]
 
 
@@ -74,9 +73,9 @@ def test_a_shard_without_instruments_of_a_market_is_well() -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"subscriptions": (subscription(status="refused"),)}, "1 subscriptions refused: ab@trade"),
+        ({"subscriptions": (subscription(status="rejected"),)}, "1 subscriptions rejected: ab@trade"),
         ({"subscriptions": (subscription(status="stale"),)}, "1 subscriptions stale: ab@trade"),
-        ({"unknown": ("XYZ",)}, "not traded there: XYZ"),
+        ({"unknown": ("XYZ",)}, "not listed: XYZ"),
         ({"books": (book(status="broken", ts_last=NOW - 121 * SECOND),)}, "1 books are not live: AB"),
         ({"books": (book(status="waiting", ts_last=None),)}, "1 books are not live: AB"),
         ({"connections": (FRESH, connection(status="backoff"))}, "1 of 2 sockets are down"),
@@ -103,13 +102,13 @@ def test_many_names_are_cut() -> None:
     ("values", "verdict", "reasons"),
     [
         ({"connected": False, "last_error": "refused"}, "degraded", ["jetstream: not connected (refused)"]),
-        ({"spooled": 5}, "degraded", ["jetstream: 5 items wait on disk"]),
-        ({"queued": 80}, "degraded", ["jetstream: 80 of 100 places of the queue are taken"]),
+        ({"spooled": 5}, "degraded", ["jetstream: 5 items are spooled on disk"]),
+        ({"queued": 80}, "degraded", ["jetstream: the queue holds 80 of 100 items"]),
         ({"queued": 79}, "healthy", []),
         (
             {"queued": 80, "connected": False},
             "unhealthy",
-            ["jetstream: not connected", "jetstream: 80 of 100 places of the queue are taken"],
+            ["jetstream: not connected", "jetstream: the queue holds 80 of 100 items"],
         ),
     ],
 )

@@ -79,7 +79,7 @@ def test_curl_sees_the_endpoints_as_documented(spot: BinanceVenue, tmp_path: Pat
                 ("/status", "application/json", '"abcusdt@trade"'),
                 ("/scheduler", "application/json", '"name":"instruments"'),
             ):
-                command = ["curl", "-fsS", "-i", run.collector.face.url + path]
+                command = ["curl", "-fsS", "-i", run.collector.server.url + path]
                 said = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20)
                 head, _, body = said.stdout.replace("\r", "").partition("\n\n")
                 assert " 200 " in head.splitlines()[0], said.stderr
@@ -87,7 +87,7 @@ def test_curl_sees_the_endpoints_as_documented(spot: BinanceVenue, tmp_path: Pat
                 assert words in body, path
             body = json.dumps(CHANGE)
             post = ["curl", "-fsS", "-H", "Content-Type: application/json", "-d", body]
-            command = [*post, f"{run.collector.face.url}/subscriptions"]
+            command = [*post, f"{run.collector.server.url}/subscriptions"]
             said = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20)
             assert json.loads(said.stdout)["added"] == ["DEFUSDT"], said.stderr
 
@@ -116,7 +116,7 @@ def test_symbols_are_added_and_removed_while_it_runs(spot: BinanceVenue, tmp_pat
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        (CHANGE | {"add": ["NOPE"]}, 422, "nothing that is traded there is called NOPE"),
+        (CHANGE | {"add": ["NOPE"]}, 422, "no instrument called NOPE is listed"),
         (
             CHANGE | {"market_type": "linear"},
             404,
@@ -170,7 +170,7 @@ def test_who_may_change_what_is_followed(spot: BinanceVenue, tmp_path: Path, hos
         text = config_of(spot, ["ABCUSDT"], http={"host": host, "port": 0})
         async with running(text, tmp_path, Servers(token=token)) as run:
             await run.subscribed()
-            url = f"http://127.0.0.1:{run.collector.face.port}/subscriptions"
+            url = f"http://127.0.0.1:{run.collector.server.port}/subscriptions"
 
             async def asked(**headers: str) -> httpx.Response:
                 return await run.client.post(url, json=CHANGE, headers=headers)
@@ -191,7 +191,7 @@ def test_who_may_change_what_is_followed(spot: BinanceVenue, tmp_path: Path, hos
 def test_a_port_that_is_taken_is_said(spot: BinanceVenue, tmp_path: Path) -> None:
     async def collide() -> None:
         async with running(config_of(spot, ["ABCUSDT"]), tmp_path / "one") as run:
-            taken = config_of(spot, ["ABCUSDT"], http={"port": run.collector.face.port})
+            taken = config_of(spot, ["ABCUSDT"], http={"port": run.collector.server.port})
             with pytest.raises(PortTaken, match=r"in use.* HTTP_PORT"):
                 async with running(taken, tmp_path / "two"):
                     pass
@@ -217,4 +217,4 @@ def test_two_shards_follow_all_and_nothing_twice(spot: BinanceVenue, tmp_path: P
 
 
 def _trades(run: Running, index: int) -> int:
-    return run.collector.status().markets[index].flow.records["trade"]
+    return run.collector.status().markets[index].counters.records["trade"]

@@ -17,10 +17,9 @@ from binance_venue import BinanceVenue
 from prometheus_client.parser import text_string_to_metric_families
 from service_runs import SPOT, market, redis_server, running, text_of
 
-from marketdata_assets.collector.connections import MarketState
-from marketdata_assets.collector.flow import Flow
+from marketdata_assets.collector.connections.state import MarketState
+from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
 from marketdata_assets.collector.health import judge
-from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.metrics import FAMILIES, PROCESS, Metrics, table
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sink import SinkState
@@ -55,8 +54,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
                 await run.until(lambda: book() and book()[0].status == "live")
                 venue.skip(1, "depth")
                 venue.spoil(1, "trade")
-                flow = run.collector.status().markets[0].flow
-                while not (flow.gaps and flow.errors):
+                counters = run.collector.status().markets[0].counters
+                while not (counters.gaps and counters.errors):
                     await run.emit(venue, 20)
                 await run.client.get("/health")
                 return (await run.client.get("/metrics")).text
@@ -205,21 +204,21 @@ def test_a_redis_that_refuses_the_password_is_seen_and_the_password_is_not(tmp_p
 
 def faulty(fault: int = 1) -> Status:
     """A moment of a collector: well, or with one of each fault for each `fault`."""
-    flow = Flow("binance", "spot")
-    flow.count([Trade("binance", "spot", "A-B", "AB", 1, 2, "1", "1", "1", None, "buy")])
+    counters = MarketCounters("binance", "spot")
+    counters.count([Trade("binance", "spot", "A-B", "AB", 1, 2, "1", "1", "1", None, "buy")])
     for _ in range(fault):
-        flow.count([Gap("binance", "spot", "A-B", "AB", "depth", 1, 2, 1, 2, "sequence")])
-        flow.trouble(DeadLetter(b"", "", 1))
-        flow.trouble(VenueError(429, "too many", rate_limited=True))
+        counters.count([Gap("binance", "spot", "A-B", "AB", "depth", 1, 2, 1, 2, "sequence")])
+        counters.count_error(DeadLetter(b"", "", 1))
+        counters.count_error(VenueError(429, "too many", rate_limited=True))
     sink = SinkState(90 * fault, 100, not fault, "away" if fault else None, 1 if fault else None, fault, 1, 1, fault)
     return Status(
         now=200_000_000_000,
         started=0,
         version="1",
         shard="1/1",
-        markets=(MarketStatus(_market_state(fault), flow),),
-        sinks=(SinkStatus("jetstream", replace(sink, spool_bytes=1000 * fault), Lag()),),
-        loop_lag=Lag(),
+        markets=(MarketStatus(_market_state(fault), counters),),
+        sinks=(SinkStatus("jetstream", replace(sink, spool_bytes=1000 * fault), LatencyHistogram()),),
+        loop_latency=LatencyHistogram(),
         restarts={"jetstream": fault},
         requests={("/health", 200): 1},
     )
@@ -230,7 +229,7 @@ def _market_state(fault: int) -> MarketState:
 
     return market_state(
         connections=(connection(status="backoff" if fault else "open", last_message_at=199_000_000_000),),
-        subscriptions=(subscription(status="refused" if fault else "confirmed"),),
+        subscriptions=(subscription(status="rejected" if fault else "confirmed"),),
         books=(book(status="broken" if fault else "live"),),
         jobs=(job(failures=fault),),
     )

@@ -221,5 +221,5 @@ def test_book_that_is_not_whole_waits_for_its_snapshot() -> None:
 
 
 def test_too_small_a_queue_is_refused() -> None:
-    with pytest.raises(ValueError, match="room for 2"):
+    with pytest.raises(ValueError, match="capacity of at least 2"):
         BoundedQueue(1, lambda *_: None)

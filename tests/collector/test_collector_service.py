@@ -10,7 +10,7 @@ import pytest
 from binance_venue import BinanceVenue
 from service_runs import SPOT, market, running, text_of
 
-from marketdata_assets.collector.memory import Since
+from marketdata_assets.collector.checkpoint import Checkpoint
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.records import VenueError
 
@@ -55,7 +55,7 @@ def test_what_could_be_put_nowhere_is_said_and_belongs_to_the_next_gap(tmp_path:
                 await run.subscribed()
                 await run.emit(venue, 50)
                 trades = len(venue.source().trades["ABCUSDT"])
-                await run.until(lambda: run.collector.status().markets[0].flow.records["trade"] == trades)
+                await run.until(lambda: run.collector.status().markets[0].counters.records["trade"] == trades)
                 await run.until(lambda: not run.collector.status().sinks[0].state.connected)
                 oldest = run.collector.status().sinks[0].state.oldest_ns
         assert oldest
@@ -64,7 +64,7 @@ def test_what_could_be_put_nowhere_is_said_and_belongs_to_the_next_gap(tmp_path:
     report, oldest = asyncio.run(asyncio.wait_for(collect(), 60))
     assert report.remaining == report.sinks["capture"].remaining > 50
     assert report.sinks["capture"].acked == 0
-    assert Since(tmp_path / "collector" / "since.json").read() == {"binance spot": oldest}
+    assert Checkpoint(tmp_path / "collector" / "since.json").read() == {"binance spot": oldest}
 
 
 def test_until_when_all_is_safe_is_noted_while_it_runs(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_until_when_all_is_safe_is_noted_while_it_runs(tmp_path: Path) -> None:
             async with running(config_of(venue), tmp_path) as run:
                 await run.subscribed()
                 begun = time.time_ns()
-                await run.until(lambda: Since(file).read().get("binance spot", 0) > begun)
+                await run.until(lambda: Checkpoint(file).read().get("binance spot", 0) > begun)
 
     asyncio.run(asyncio.wait_for(collect(), 60))
 
@@ -86,10 +86,10 @@ def test_complaints_of_a_venue_are_all_counted_and_few_are_logged(
         with BinanceVenue("spot", ["ABCUSDT"]) as venue:
             async with running(config_of(venue), tmp_path) as run:
                 await run.subscribed()
-                flow = run.collector.status().markets[0].flow
+                counters = run.collector.status().markets[0].counters
                 for number in range(500):
-                    run.collector._trouble(flow, VenueError(number, "too much", rate_limited=number % 2 == 0))
-                assert flow.errors == {"rate_limited": 250, "venue_error": 250}
+                    run.collector._count_error(counters, VenueError(number, "too much", rate_limited=number % 2 == 0))
+                assert counters.errors == {"rate_limited": 250, "venue_error": 250}
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(asyncio.wait_for(collect(), 60))

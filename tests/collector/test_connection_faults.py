@@ -51,7 +51,7 @@ def test_a_socket_that_is_cut_is_opened_again_and_what_it_missed_is_on_record(ca
         assert run.gaps(case.book, "reopened")
         assert {one.instrument for one in run.gaps(case.trades, "reopened")} == set(case.names)
         assert not any(one.healed_at for one in run.gaps(case.trades))
-        assert {one.last_error for one in run.connections} == {"the connection was cut"}
+        assert {one.last_error for one in run.connections} == {"connection lost"}
 
     collect(case, tmp_path, act, backoff=0.2)
 
@@ -285,7 +285,7 @@ def test_a_message_of_trades_that_cannot_be_read_is_a_gap(case: Case, tmp_path: 
 def test_a_trade_that_comes_twice_is_given_out_once(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.repeat(3, "@trade")
-        await run.until(lambda: run.market.state().repeats == 3, emit=5)
+        await run.until(lambda: run.market.state().duplicates == 3, emit=5)
         await back_to_life(run)
 
     collect(BINANCE, tmp_path, act)

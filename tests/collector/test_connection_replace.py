@@ -43,7 +43,7 @@ def test_a_planned_reconnect_loses_nothing_and_doubles_nothing(case: Case, tmp_p
             mine = [number for one, number in ids if one == name]
             assert mine == sorted(mine)
             assert unbroken(run, name)
-        assert run.market.state().repeats > 0
+        assert run.market.state().duplicates > 0
         assert not run.gaps()
         assert not run.trouble
         assert {one.reconnects for one in run.connections} == {0}
@@ -89,10 +89,10 @@ def test_books_go_on_over_the_old_socket_when_the_new_one_is_lost(case: Case, tm
     async def act(run: Run, venue: Venue) -> None:
         connection = held(run)
         venue.rate = 200.0
-        await run.until(lambda: connection.heir and len(connection.heir.seen) == 4)
+        await run.until(lambda: connection.replacement and len(connection.replacement.seen) == 4)
         venue.no_new_sockets(10_000)
         venue._ask(venue.sockets[1].transport.abort)
-        await run.until(lambda: connection.heir is None)
+        await run.until(lambda: connection.replacement is None)
         venue.rate = 0.0
         await back_to_life(run)
         for name in case.names:
@@ -111,10 +111,10 @@ def held(run: Run) -> Connection:
 
 def _both_bring(connection: Connection) -> bool:
     """Whether the old socket brought something since all is confirmed on the new one."""
-    old, new = connection.socket, connection.heir
-    if not (old and new and new.asked) or new.unconfirmed:
+    old, new = connection.socket, connection.replacement
+    if not (old and new and new.requests) or new.unconfirmed:
         return False
-    return old.last_at > max(one.confirmed for one in new.asked.values())
+    return old.last_at > max(one.confirmed_at for one in new.requests.values())
 
 
 def _last_id(run: Run, name: str) -> int | None:
@@ -184,9 +184,9 @@ def test_a_new_socket_takes_over_when_it_brings_all_that_the_old_one_brings(case
         before, new = planned(run), venue.sockets[-1]
         venue.rate = 0.0
         venue._ask(new.muted.update, set(map(case.trade_key, case.names)))
-        await run.until(lambda: connection.heir and connection.heir.messages == new.sent)  # nothing is on its way
-        assert connection.heir
-        connection.heir.seen.clear()
+        await run.until(lambda: connection.replacement and connection.replacement.messages == new.sent)
+        assert connection.replacement
+        connection.replacement.seen.clear()
         venue.rate = 300.0
         await asyncio.sleep(0.1)
         del connection._covers

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
-from marketdata_assets.collector.connections import speaker_of
+from marketdata_assets.collector.connections import adapter_for
 from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socket
 
 
@@ -43,7 +43,7 @@ async def _greeted(certificate: Path) -> list[bytes]:
     server = await ws_create_server(lambda _: Greeter(), "localhost", 0, ssl=context)
     heard: list[bytes] = []
     url = f"wss://localhost:{server.sockets[0].getsockname()[1]}/"
-    socket = Socket(1, url, speaker_of("binance", "spot").conversation(), (), lambda _, raws, __: heard.extend(raws))
+    socket = Socket(1, url, adapter_for("binance", "spot").socket_session(), (), lambda _, raws, __: heard.extend(raws))
     try:
         await socket.open(5.0)
         while not heard:

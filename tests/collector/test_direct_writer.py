@@ -64,7 +64,7 @@ async def test_records_land_by_size_and_by_time(clickhouse_url: str, tmp_path: P
         await until(lambda: sink.state().acked == 121)
         state = sink.state()
         assert (state.queued, state.spooled, state.dropped, state.oldest_ns) == (0, 0, 0, None)
-        assert sink.lag.count == 121
+        assert sink.latency.count == 121
     assert ids(clickhouse_url) == list(range(121))
 
 

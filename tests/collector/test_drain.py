@@ -16,8 +16,8 @@ from own_clickhouse import OwnClickHouse
 from streamed import contents, nats_server, publish, records
 
 from marketdata_assets.collector.drain import Drained, Pace, drain
+from marketdata_assets.collector.errors import StreamMissing
 from marketdata_assets.collector.items import Item, items
-from marketdata_assets.collector.jetstream.errors import StreamMissing
 from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
 from marketdata_assets.exchanges.tables import schema

@@ -18,9 +18,9 @@ from collector_records import delta, trades
 from in_loop import in_loop
 from jetstream_cases import nats_server, publishing, until
 
+from marketdata_assets.collector.errors import ConcurrentReader, NatsUnavailable, StreamConflict, StreamMissing
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream import stream as streams
-from marketdata_assets.collector.jetstream.errors import NatsAway, NotAlone, StreamConflict, StreamMissing
 from marketdata_assets.collector.jetstream.reader import Batch, Reader
 from marketdata_assets.collector.jetstream.stream import Consumer, Stream, Wanted, consumers, ensure, pending
 from marketdata_assets.exchanges.records import Trade
@@ -92,14 +92,14 @@ async def test_what_is_not_acked_comes_again_at_once(server: Server) -> None:
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A server that gives back what was in hand when asked for the third time. The consumers that it was asked."""
-    hasten, asked = streams.hasten, []
+    hasten, asked = streams.redeliver_now, []
 
     async def late(url: str, stream: str, consumer: str, *, context: ssl.SSLContext | None = None) -> None:
         asked.append(consumer)
         if len(asked) > 2:
             await hasten(url, stream, consumer, context=context)
 
-    monkeypatch.setattr(streams, "hasten", late)
+    monkeypatch.setattr(streams, "redeliver_now", late)
     return asked
 
 
@@ -181,7 +181,7 @@ async def test_what_a_killed_reader_had_in_hand_comes_again(server: Server) -> N
 async def test_server_is_killed_between_batches(server: Server) -> None:
     await fill(server.url, 5_000)
     seen: list[int] = []
-    with pytest.raises(NatsAway):
+    with pytest.raises(NatsUnavailable):
         async with Reader(server.url, "MARKET", TRADES.name) as reader:
             async for batch in reader.batches(1_000, 5, follow=False):
                 seen += numbers(batch)
@@ -241,7 +241,7 @@ async def test_two_readers_notice_each_other_and_lose_nothing(server: Server) ->
             assert numbers(same) == numbers(first) == list(range(1, 501))
             await same.ack()
             await first.ack()
-            with pytest.raises(NotAlone):
+            with pytest.raises(ConcurrentReader):
                 await anext(batches)
     again = await read(server.url)
     assert set(again) == set(range(501, 3_001))
@@ -254,7 +254,7 @@ async def test_drains_beside_each_other_lose_nothing(server: Server) -> None:
     done: set[int] = set()
 
     async def drain() -> None:
-        with suppress(NotAlone):
+        with suppress(ConcurrentReader):
             async with Reader(server.url, "MARKET", TRADES.name) as reader:
                 async for batch in reader.batches(500, 5, follow=False):
                     await asyncio.sleep(0.01)
@@ -289,8 +289,8 @@ async def _leave_in_hand(url: str) -> None:
     await reader.__aenter__()
     async for _ in reader.batches(500, 5, follow=False):
         break
-    assert reader._wire is not None
-    reader._wire.abort("gone")
+    assert reader._connection is not None
+    reader._connection.abort("gone")
 
 
 @in_loop
@@ -349,5 +349,5 @@ async def test_no_server_is_named(server: Server) -> None:
         partial(pending, server.url, "MARKET", "x"),
         partial(read, server.url),
     ):
-        with pytest.raises(NatsAway, match=str(server.port)):
+        with pytest.raises(NatsUnavailable, match=str(server.port)):
             await attempt()

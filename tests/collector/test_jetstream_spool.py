@@ -11,15 +11,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.collector.jetstream.errors import SpoolBusy, SpoolFull
-from marketdata_assets.collector.jetstream.spool import DAMAGED, Frame, Kept, Spool
+from marketdata_assets.collector.errors import SpoolBusy, SpoolFull
+from marketdata_assets.collector.jetstream.spool import DAMAGED, Frame, Spool, StoredMessage
 
 MB = 1 << 20
 
 
-def messages(first: int, count: int, size: int = 10) -> list[Kept]:
+def messages(first: int, count: int, size: int = 10) -> list[StoredMessage]:
     return [
-        Kept(f"market.trade.x.y.{number}", f"id-ä-{number}", os.urandom(size), number)
+        StoredMessage(f"market.trade.x.y.{number}", f"id-ä-{number}", os.urandom(size), number)
         for number in range(first, first + count)
     ]
 
@@ -162,11 +162,11 @@ def test_cursor_of_one_position_is_read(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from marketdata_assets.collector.jetstream.spool import Kept, Spool
+from marketdata_assets.collector.jetstream.spool import StoredMessage, Spool
 spool = Spool(Path(sys.argv[1]), 1 << 30)
 number = 0
 while True:
-    spool.append([Kept("s", str(number + at), b"x" * 200, number + at) for at in range(100)])
+    spool.append([StoredMessage("s", str(number + at), b"x" * 200, number + at) for at in range(100)])
     number += 100
     print(number, flush=True)
 """

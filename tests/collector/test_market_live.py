@@ -10,16 +10,9 @@ from market_cases import BINANCE, DERIBIT, LINEAR, OKX, Case, every_venue
 from test_connection_faults import back_to_life, collect
 from venue import Venue
 
-from marketdata_assets.collector.connections import (
-    Market,
-    NotListed,
-    Shard,
-    Timing,
-    UnknownDataTypes,
-    UnknownSymbols,
-    speaker_of,
-)
+from marketdata_assets.collector.connections import Market, Shard, Timing, adapter_for
 from marketdata_assets.collector.connections import market as market_module
+from marketdata_assets.collector.errors import NotListed, UnknownDataTypes, UnknownSymbols
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, Trade, VenueError
 
@@ -52,7 +45,7 @@ def test_a_snapshot_is_not_asked_for_more_often_than_is_allowed(tmp_path: Path) 
             await asyncio.sleep(0.1)
         await run.emit(20)
         assert len([line for line in venue.lines if "depth" in line]) == before
-        assert run.market.state().wants == 1
+        assert run.market.state().resyncs_pending == 1
 
     collect(BINANCE, tmp_path, act, snapshot=30.0)
 
@@ -119,12 +112,12 @@ def test_a_subscription_that_nothing_helps_is_tried_again_later(tmp_path: Path) 
 def test_what_goes_wrong_in_a_callback_is_said_and_what_came_meanwhile_is_a_gap(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         def refuse(_: object) -> None:
-            run.market._intake._on_records = run.records.extend
+            run.market._dispatcher._on_records = run.records.extend
             lost.append(time.time_ns())
             raise KeyError("no such sink")
 
         lost: list[int] = []
-        run.market._intake._on_records = refuse
+        run.market._dispatcher._on_records = refuse
         await run.until(lambda: run.gaps("trades", "reopened"), emit=5)
         assert run.connections[0].last_error == "KeyError 'no such sink'"
         assert all(one.ts_from < lost[0] < one.ts_to for one in run.gaps("trades"))
@@ -195,7 +188,7 @@ def test_a_symbol_that_is_listed_later_is_followed_then(tmp_path: Path) -> None:
 def test_a_symbol_that_is_too_new_for_the_list_has_the_list_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(market_module, "LISTED_AGAIN", 0.0)
+    monkeypatch.setattr(market_module, "RELIST_SECONDS", 0.0)
 
     async def act(run: Run, venue: Venue) -> None:
         venue.markets["NEWUSDT"] = venue.market("NEWUSDT", 1, 9)
@@ -228,7 +221,7 @@ def test_forced_orders_of_instruments_that_nobody_follows_are_left_out(tmp_path:
 
 def test_data_that_a_market_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownDataTypes, match="funding_rate"):
-        Market(speaker_of("binance", "spot"), [], ["funding_rate"], budgets=tmp_path, on_records=print)
+        Market(adapter_for("binance", "spot"), [], ["funding_rate"], budgets=tmp_path, on_records=print)
 
 
 @every_venue
@@ -263,10 +256,10 @@ def test_a_market_that_is_stopped_while_its_venue_is_away_ends(tmp_path: Path) -
 
 def test_a_market_that_is_cancelled_leaves_no_socket_behind(tmp_path: Path) -> None:
     async def scenario(venue: Venue) -> None:
-        speaker = speaker_of("deribit", "inverse", rest_url=venue.url, socket_url=venue.ws_url)
+        adapter = adapter_for("deribit", "inverse", rest_url=venue.url, socket_url=venue.ws_url)
         made: list[object] = []
         market = Market(
-            speaker, DERIBIT.names, ["trade"], budgets=tmp_path, on_records=made.extend, timing=Timing(goodbye=0.2)
+            adapter, DERIBIT.names, ["trade"], budgets=tmp_path, on_records=made.extend, timing=Timing(goodbye=0.2)
         )
         task = asyncio.create_task(market.run())
         while not venue.subscribed():
@@ -297,7 +290,7 @@ def test_what_an_earlier_run_may_have_missed_is_a_gap_of_each_instrument(case: C
 @every_venue
 def test_all_that_went_over_the_wire_makes_the_same_records_again(case: Case, tmp_path: Path) -> None:
     def replayed(run: Run) -> list[Trade]:
-        feed, made = run.market.speaker.feed(), []
+        feed, made = run.market.adapter.feed(), []
         for one in run.wire:
             if one.kind == "http":
                 feed.answer(one.url, one.raw, one.ts_recv)

@@ -73,7 +73,7 @@ def test_the_newest_values_stand_under_the_documented_keys(tmp_path: Path) -> No
         assert quote["type"] == "bbo"
         lives = [await client.ttl(name) for name in found]
         assert all(0 < seconds <= 90 for seconds in lives)
-        assert sink.state().acked == sink.lag.count == 4
+        assert sink.state().acked == sink.latency.count == 4
 
     against_redis(tmp_path, work, ttl_seconds=90)
 

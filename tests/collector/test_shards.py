@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.collector.connections import BadShard, Shard, speaker_of
-from marketdata_assets.collector.connections.plan import parts
-from marketdata_assets.collector.connections.speaking import DATA_TYPES, Subscription
-from marketdata_assets.collector.connections.symbols import resolve
+from marketdata_assets.collector.connections import Shard, adapter_for
+from marketdata_assets.collector.connections.sharding import plan_sockets, resolve_symbols
+from marketdata_assets.collector.connections.venue_adapter import DATA_TYPES, Subscription
+from marketdata_assets.collector.errors import BadShard
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.deribit.instruments import from_name
 from marketdata_assets.exchanges.okx.instruments import named as okx_named
@@ -46,14 +46,14 @@ def test_a_shard_is_written_i_of_n() -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1.0/2"])
 def test_what_is_no_shard_is_refused_with_what_to_write(text: str) -> None:
-    with pytest.raises(BadShard, match="write i/n"):
+    with pytest.raises(BadShard, match="expected i/n"):
         Shard.read(text)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 60)), max_size=150), st.integers(1, 20))
 def test_the_plan_has_every_subscription_once_and_no_socket_too_many(wanted: list[tuple[str, int]], most: int) -> None:
     subscriptions = [Subscription(f"{url}{number}", url, "X", "trade", ("trade",), None) for url, number in wanted]
-    made = parts(subscriptions, most)
+    made = plan_sockets(subscriptions, most)
     assert sorted(one.key for part in made for one in part.subscriptions) == sorted({one.key for one in subscriptions})
     for part in made:
         assert 1 <= len(part.subscriptions) <= most
@@ -70,11 +70,11 @@ def _keys(exchange: str, market_type: MarketType, name: str) -> dict[str, list[s
         exchange, lambda: from_name(name)
     )()
     assert one
-    speaker = speaker_of(exchange, market_type, socket_url="ws://h")  # type: ignore[arg-type]
+    adapter = adapter_for(exchange, market_type, socket_url="ws://h")  # type: ignore[arg-type]
     return {
-        tag: [f"{each.url.removeprefix('ws://h')} {each.key}" for each in speaker.subscriptions(one, [tag])]
+        tag: [f"{each.url.removeprefix('ws://h')} {each.key}" for each in adapter.subscriptions(one, [tag])]
         for tag in DATA_TYPES
-        if tag in speaker.data_types
+        if tag in adapter.data_types
     }
 
 
@@ -121,8 +121,8 @@ def test_the_addresses_are_the_venues_own_when_none_are_given() -> None:
     def urls(exchange: str, market_type: MarketType, name: str) -> set[str]:
         one = {"binance": named(market_type, name), "okx": okx_named(name), "deribit": from_name(name)}[exchange]
         assert one
-        speaker = speaker_of(exchange, market_type)  # type: ignore[arg-type]
-        return {each.url for each in speaker.subscriptions(one, speaker.data_types)}
+        adapter = adapter_for(exchange, market_type)  # type: ignore[arg-type]
+        return {each.url for each in adapter.subscriptions(one, adapter.data_types)}
 
     assert urls("binance", "spot", "ABCUSDT") == {"wss://stream.binance.com:9443/stream"}
     assert urls("binance", "linear", "ABCUSDT") == {
@@ -141,5 +141,5 @@ def test_an_instrument_is_found_by_the_venues_name_and_by_ours() -> None:
     assert swap and spot
     known = {one.name: one for one in (swap, spot)}
     for symbol in ("ABC-USDT-SWAP", "ABC-USDT", "ABCUSDT", "abc-usdt"):
-        assert resolve(known, "linear", [symbol]) == ([swap], [])
-    assert resolve(known, "spot", ["ABC-USDT-SWAP", "ABC-USDT", "ABCUSDT"]) == ([spot], ["ABC-USDT-SWAP"])
+        assert resolve_symbols(known, "linear", [symbol]) == ([swap], [])
+    assert resolve_symbols(known, "spot", ["ABC-USDT-SWAP", "ABC-USDT", "ABCUSDT"]) == ([spot], ["ABC-USDT-SWAP"])

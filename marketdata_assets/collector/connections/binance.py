@@ -1,9 +1,16 @@
-"""How Binance is spoken to: streams and their addresses, confirmations, lists, snapshots and polls."""
+"""The adapter of Binance: streams and their URLs, confirmations, instrument lists, snapshots and polls."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
+from marketdata_assets.collector.connections.venue_adapter import (
+    MessageRate,
+    Request,
+    RequestFor,
+    Subscription,
+    SubscriptionReply,
+    interval_ns,
+)
 from marketdata_assets.exchanges.binance import rest as answers
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import WEIGHTS, limits
@@ -24,7 +31,7 @@ from marketdata_assets.exchanges.records import Control, Exchange, MarketType, O
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
 
-BEGIN = b'{"stream":"'
+DATA_PREFIX = b'{"stream":"'
 BOOK_SPEED = "100ms"
 SHUTDOWN = "the server will shut down"
 
@@ -38,11 +45,11 @@ SILENCE: dict[Stream, float | None] = {
     "markPrice": 60.0,
     "forceOrder": None,
 }
-"""Ours: so long a silence of a stream is odd, in seconds."""
+"""Our choice: seconds of silence after which a stream is suspicious."""
 
 
-class BinanceConversation:
-    """What is said over one socket."""
+class BinanceSocketSession:
+    """The messages of one socket."""
 
     ping: bytes | None = None
 
@@ -53,45 +60,45 @@ class BinanceConversation:
         return []
 
     def subscribe(self, keys: Sequence[str]) -> list[bytes]:
-        self._unask(keys)
+        self._forget_pending(keys)
         return self._session.subscribe(keys)
 
     def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        self._unask(keys)
+        self._forget_pending(keys)
         self._session.streams.update(keys)
         return self._session.unsubscribe(keys)
 
-    def again(self, keys: Sequence[str]) -> list[bytes]:
+    def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
         return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
-    def heard(self, raw: bytes, outcomes: Iterable[Outcome]) -> Heard:
+    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
         for one in outcomes:
             if isinstance(one, Control):
                 if one.kind == "ack":
-                    return Heard(confirmed=self._session.acked(one))
+                    return SubscriptionReply(confirmed=self._session.acked(one))
                 if one.kind == "notice" and one.detail.startswith(SHUTDOWN):
-                    return Heard(leave=one.detail)
+                    return SubscriptionReply(leave=one.detail)
             if isinstance(one, VenueError):
                 streams = self._session.refused(one)
                 if one.rate_limited:
-                    return Heard(again=streams)
-                return Heard(refused=tuple((stream, f"{one.code} {one.message}") for stream in streams))
-        return Heard()
+                    return SubscriptionReply(retry=streams)
+                return SubscriptionReply(rejected=tuple((stream, f"{one.code} {one.message}") for stream in streams))
+        return SubscriptionReply()
 
-    def _unask(self, keys: Sequence[str]) -> None:
-        """Let what was asked for and not confirmed be asked for once more."""
+    def _forget_pending(self, keys: Sequence[str]) -> None:
+        """Forget unconfirmed requests, so that they can be sent again."""
         asked = self._session.asked
         for number, streams in list(asked.items()):
             asked[number] = tuple(stream for stream in streams if stream not in keys)
 
 
-class BinanceSpeaker:
-    """One market of Binance, options excepted."""
+class BinanceAdapter:
+    """One market of Binance, except options."""
 
     exchange: Exchange = VENUE
-    begin = BEGIN
-    numbered = True
-    books_hang = False
+    data_prefix = DATA_PREFIX
+    sequential_trade_ids = True
+    book_per_socket = False
     ping_after = 30.0
     age: float | None = CONNECTION_SECONDS
     connects_per_second = CONNECTIONS_PER_FIVE_MINUTES / 300.0
@@ -106,12 +113,12 @@ class BinanceSpeaker:
     ) -> None:
         market = MARKETS[market_type]
         self.market_type = market_type
-        self.most = min(market.streams, 300)  # ours: more sockets share the work of a venue's server better
-        self.paces: tuple[Pace, ...] = (Pace(int(market.messages_per_second) - 1, 1.1),)
+        self.max_subscriptions = min(market.streams, 300)  # our choice, to spread the load over the venue's servers
+        self.message_rates: tuple[MessageRate, ...] = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
         self._rest_url = rest_url or market.rest
         self._socket, self._own = market.socket, socket_url or market.socket
         self._intervals = tuple(intervals)
-        self.trades = "trade" if market_type == "spot" else "aggTrade"
+        self.trade_stream = "trade" if market_type == "spot" else "aggTrade"
         derivatives = ("funding_rate", "open_interest", "liquidation")
         self.data_types: tuple[str, ...] = ("trade", "orderbook", "kline", "ticker")
         self.data_types += derivatives if market_type != "spot" else ()
@@ -122,8 +129,8 @@ class BinanceSpeaker:
     def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url, limits(budgets, self.market_type), answers.failure, patience=patience)
 
-    def conversation(self) -> BinanceConversation:
-        return BinanceConversation(self.market_type)
+    def socket_session(self) -> BinanceSocketSession:
+        return BinanceSocketSession(self.market_type)
 
     def subscriptions(self, one: Instrument, types: Sequence[str]) -> list[Subscription]:
         streams: list[tuple[Stream, str, str]] = []
@@ -135,20 +142,20 @@ class BinanceSpeaker:
             streams += [("kline", interval, "kline") for interval in self._intervals]
         if "ticker" in types:
             streams += [("ticker", "", "ticker"), ("bookTicker", "", "ticker")]
-        if "funding_rate" in types and one.symbol == f"{one.base}-{one.quote}":  # a dated future pays none
+        if "funding_rate" in types and one.symbol == f"{one.base}-{one.quote}":  # dated futures have none
             streams.append(("markPrice", "", "funding_rate"))
         if "liquidation" in types:
             streams.append(("forceOrder", "", "liquidation"))
         return [self._subscription(one.name, *stream) for stream in streams]
 
-    def key_of(self, raw: bytes) -> bytes:
+    def channel_of(self, raw: bytes) -> bytes:
         return raw.partition(b",")[0]
 
-    def name_of(self, key: bytes) -> str:
-        return key[len(BEGIN) : -1].decode("latin1") if key.startswith(BEGIN) else ""
+    def key_of(self, channel: bytes) -> str:
+        return channel[len(DATA_PREFIX) : -1].decode("latin1") if channel.startswith(DATA_PREFIX) else ""
 
-    def book_key(self, want: ResyncRequest) -> str:
-        return stream_name("depth", want.instrument, BOOK_SPEED)
+    def book_key(self, resync: ResyncRequest) -> str:
+        return stream_name("depth", resync.instrument, BOOK_SPEED)
 
     def listings(self) -> list[Request]:
         return [self._request("exchangeInfo", {})]
@@ -157,7 +164,7 @@ class BinanceSpeaker:
         path, params, weight = snapshot_path(self.market_type, instrument)
         return Request(path, params, cost=weight)
 
-    def polls(self, types: Sequence[str]) -> dict[str, AskFor]:
+    def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:
         asked = "open_interest" in types and self.market_type != "spot"
         return {"open_interest": self._open_interest} if asked else {}
 
@@ -167,7 +174,7 @@ class BinanceSpeaker:
     def _subscription(self, name: str, stream: Stream, interval: str, tag: str) -> Subscription:
         key = stream_name(stream, name, interval)
         url = self._own + url_of(self.market_type, key).removeprefix(self._socket)
-        every = span_of(interval) if stream == "kline" else 0
+        every = interval_ns(interval) if stream == "kline" else 0
         return Subscription(key, url, name, key.partition("@")[2], (tag,), SILENCE[stream], every)
 
     def _request(self, what: str, params: dict[str, str | int]) -> Request:

@@ -1,51 +1,78 @@
-"""One place for a socket: opened again for ever, and replaced before its time is over without losing anything.
+"""One connection: its socket is reopened forever, and replaced without a loss before the venue closes it.
 
-What its messages mean is the business of `market`, whether its subscriptions are alive that of `watch`.
+What messages mean is decided in `dispatcher`, whether subscriptions are alive in `liveness`.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socket
-from marketdata_assets.collector.connections.speaking import Speaker, Subscription
 from marketdata_assets.collector.connections.state import ConnectionState, ConnectionStatus
-from marketdata_assets.collector.connections.timing import Timing
+from marketdata_assets.collector.connections.venue_adapter import Subscription, VenueAdapter
 
 NS = 1_000_000_000
 
 
-class Events(Protocol):
-    """Whom a connection tells what happens."""
+@dataclass(frozen=True)
+class Timing:
+    """All durations of connections, in seconds. None takes the value of the venue's adapter."""
+
+    connect: float = 10.0  # to open a socket, handshake included
+    backoff: float = 0.5  # the first wait is a random part of it, and it doubles
+    longest_backoff: float = 60.0
+    settled: float = 30.0  # a socket that lived this long resets the backoff
+    connects_per_second: float | None = None
+    ping_after: float | None = None  # of silence
+    pong_within: float = 10.0  # then the socket is dead
+    confirm: float = 10.0  # for a subscription to be confirmed
+    age: float | None = None  # of a socket, when it is replaced
+    overlap: float = 30.0  # at most, of the old socket and its replacement
+    repeats: float = 5.0  # duplicates are looked up this long before and after an overlap
+    silence: Mapping[str, float] = field(default_factory=dict)  # by type of record, how long is normal
+    longest_silence: float = 3600.0  # a subscription that is silent by nature is checked this often
+    resubscribe: float = 10.0  # between two subscriptions for the sake of one book
+    snapshot: float = 30.0  # between two snapshots of one book
+    before_snapshot: float = 0.5  # from the first update; a younger snapshot is more likely to fit
+    hole: float = 5.0  # for the first message of a stream after its confirmation
+    polls: Mapping[str, float] = field(default_factory=lambda: {"open_interest": 30.0, "funding_rate": 30.0})
+    listing: float = 86_400.0  # between two instrument lists
+    tick: float = 0.5  # between two checks of all of this
+    goodbye: float = 2.0  # for the venue to close a socket that we left
+    rest: float = 10.0  # for a REST response
+
+
+class ConnectionEvents(Protocol):
+    """What a connection reports to its market."""
 
     def number(self) -> int:
-        """A number that no socket had."""
+        """A number that no socket has had."""
         ...
 
     def take(self, socket: Socket, raws: list[bytes], now: int) -> None: ...
 
-    def said(self, socket: Socket, raw: bytes) -> None: ...
+    def sent(self, socket: Socket, raw: bytes) -> None: ...
 
     def opened(self, socket: Socket) -> None: ...
 
-    def lost(self, connection: "Connection", socket: Socket, heir: Socket | None) -> None:
-        """A socket ended that was not replaced; `heir` was about to."""
+    def lost(self, connection: "Connection", socket: Socket, replacement: Socket | None) -> None:
+        """A socket ended that was not replaced; `replacement` was about to."""
         ...
 
-    def heir_lost(self, elder: Socket | None, socket: Socket) -> None:
+    def replacement_lost(self, predecessor: Socket | None, socket: Socket) -> None:
         """A socket ended before it took over."""
         ...
 
     def woken(self, subscription: Subscription, since: int, until: int) -> None:
-        """A subscription that was silent brings something since it was made anew; ns."""
+        """A silent subscription delivers again after it was restarted; ns."""
         ...
 
     def replacing(self, connection: "Connection") -> None:
-        """From now on two sockets may bring the same."""
+        """From now on two sockets may deliver the same."""
         ...
 
     def replaced(self, connection: "Connection", old: Socket) -> None:
@@ -54,38 +81,38 @@ class Events(Protocol):
 
 
 @dataclass
-class Health:
+class SubscriptionHealth:
     """What was done for a subscription that is silent."""
 
     resubscribed: int = 0
     acted_at: int = 0  # ns
-    step: int = 0  # 0: it is well; 1: asked for anew; 2: the socket replaced
+    step: int = 0  # 0: healthy; 1: restarted; 2: socket replaced
     doubled: int = 0  # how often all that did not help
-    since: int = 0  # ns, from when on it was silent
-    learned: float = 0.0  # seconds, that it may be silent though nothing is wrong
+    since: int = 0  # ns, start of the silence
+    learned: float = 0.0  # seconds of silence that turned out to be normal
 
 
 @dataclass(eq=False)
 class Connection:
-    """What is subscribed to at one address over one socket, or two while one takes over from the other."""
+    """The subscriptions at one URL, over one socket, or two while one replaces the other."""
 
-    place: int
+    number: int
     url: str
-    speaker: Speaker
+    adapter: VenueAdapter
     timing: Timing
-    events: Events
+    events: ConnectionEvents
     connects: Budget
     random: Callable[[], float] = random.random
     subscriptions: dict[str, Subscription] = field(default_factory=dict)  # by key
-    health: dict[str, Health] = field(default_factory=dict)
+    health: dict[str, SubscriptionHealth] = field(default_factory=dict)
     socket: Socket | None = None
-    heir: Socket | None = None
+    replacement: Socket | None = None
     status: ConnectionStatus = "connecting"
     reconnects: int = 0
     planned: int = 0
     failures: int = 0  # in a row
     last_error: str | None = None
-    _messages: int = 0  # of sockets that are over
+    _messages: int = 0  # of sockets that are closed
     _received: int = 0
     _leave: str = ""  # why the socket is to be replaced
     _stopping: bool = False
@@ -96,88 +123,89 @@ class Connection:
         try:
             while True:
                 if self.socket is None:
-                    self.socket = await self._opened()
+                    self.socket = await self._open()
                 elif self._leave:
                     await self._replace(self.socket)
                 else:
-                    await self._rest(self.socket)
+                    await self._wait(self.socket)
         finally:
-            for one in (self.socket, self.heir):
-                if one and not one.over:
+            for socket in (self.socket, self.replacement):
+                if socket and not socket.over:
                     self._stopping = True
-                    one.drop("stopped")
+                    socket.drop("stopped")
 
     async def stop(self) -> None:
-        """Close the sockets in an orderly way. Cancel `run` afterwards."""
+        """Close the sockets gracefully. Cancel `run` afterwards."""
         self._stopping = True
-        await asyncio.gather(*(one.leave(self.timing.goodbye) for one in (self.socket, self.heir) if one))
+        await asyncio.gather(*(one.leave(self.timing.goodbye) for one in (self.socket, self.replacement) if one))
         self.status = "closed"
 
     def replace(self, why: str) -> None:
         """Have another socket take over."""
-        if not self._leave and self.heir is None:
+        if not self._leave and self.replacement is None:
             self._leave = why
             self._wake.set()
 
     def add(self, subscription: Subscription) -> None:
-        """Subscribe; `flush` sends it."""
+        """Add a subscription; `flush` sends it."""
         self.subscriptions[subscription.key] = subscription
 
     def flush(self) -> None:
-        """Ask for what was added."""
-        for one in (self.socket, self.heir):
-            if one and not one.over:
-                one.subscribe(list(self.subscriptions))
+        """Subscribe to what was added."""
+        for socket in self._alive():
+            socket.subscribe(list(self.subscriptions))
 
     def remove(self, keys: list[str]) -> None:
-        """End subscriptions."""
+        """Unsubscribe."""
         for key in keys:
             self.subscriptions.pop(key, None)
             self.health.pop(key, None)
-        for one in (self.socket, self.heir):
-            if one and not one.over:
-                one.unsubscribe(keys)
+        for socket in self._alive():
+            socket.unsubscribe(keys)
 
     def state(self) -> ConnectionState:
-        one = self.socket
+        socket = self.socket
         return ConnectionState(
-            self.place,
+            self.number,
             self.url,
             self.status,
-            one.opened_at if one else None,
-            self._messages + (one.messages if one else 0),
-            self._received + (one.received if one else 0),
+            socket.opened_at if socket else None,
+            self._messages + (socket.messages if socket else 0),
+            self._received + (socket.received if socket else 0),
             self.reconnects,
             self.planned,
-            (one.last_at or None) if one else None,
+            (socket.last_at or None) if socket else None,
             self.last_error,
             len(self.subscriptions),
-            one.unconfirmed if one else len(self.subscriptions),
+            socket.unconfirmed if socket else len(self.subscriptions),
             self.failures,
         )
 
-    async def _rest(self, socket: Socket) -> None:
+    def _alive(self) -> list[Socket]:
+        return [socket for socket in (self.socket, self.replacement) if socket and not socket.over]
+
+    async def _wait(self, socket: Socket) -> None:
         """Until something happens, or the socket is too old."""
         self.status = "open"
-        age = self.timing.age if self.timing.age is not None else self.speaker.age
+        age = self.timing.age if self.timing.age is not None else self.adapter.age
         left = None if age is None else max(0.0, age - (time.time_ns() - socket.opened_at) / NS)
         try:
             async with asyncio.timeout(left):
                 await self._wake.wait()
         except TimeoutError:
-            self._leave = "its time is over"
+            self._leave = "maximum age reached"
         self._wake.clear()
 
-    async def _opened(self) -> Socket:
-        """A socket that is open and subscribed; tried for ever, with pauses that grow."""
+    async def _open(self) -> Socket:
+        """Open and subscribe a socket; retried forever, with exponential backoff."""
         events = self.events
         while True:
             await asyncio.sleep(self._pause())
             await self.connects.acquire()
             if self.socket is None:
                 self.status = "connecting"
-            talk, paces = self.speaker.conversation(), self.speaker.paces
-            socket = Socket(events.number(), self.url, talk, paces, events.take, events.said, self._ended)
+            session, rates = self.adapter.socket_session(), self.adapter.message_rates
+            socket = Socket(events.number(), self.url, session, rates, events.take, events.sent, self._ended)
             try:
                 await socket.open(self.timing.connect)
             except CANNOT_CONNECT as error:
@@ -201,20 +229,20 @@ class Connection:
         return longest * self.random()
 
     async def _replace(self, old: Socket) -> None:
-        """Have another socket take over from one that works still."""
+        """Have another socket take over from one that still works."""
         why, self._leave, self.status = self._leave, "", "replacing"
         self.events.replacing(self)
         await asyncio.sleep(self.timing.repeats)  # what came shortly before is known by then
-        new = await self._opened()
+        new = await self._open()
         if self.socket is None:  # the old one was lost meanwhile
             self.socket = new
             return
-        self.heir, new.elder = new, old
+        self.replacement, new.predecessor = new, old
         self.events.replacing(self)
         until = time.time_ns() + self.timing.overlap * NS
         while not (old.over or new.over or time.time_ns() > until or self._covers(new, old)):
             await asyncio.sleep(min(self.timing.tick, 0.1))
-        self.heir = new.elder = None
+        self.replacement = new.predecessor = None
         if new.over:
             self._leave = "" if self.socket is None else why
             return
@@ -227,15 +255,15 @@ class Connection:
             self.events.replaced(self, old)
 
     def _covers(self, new: Socket, old: Socket) -> bool:
-        """Whether all that the old socket brings comes over the new one too."""
+        """Whether the new socket delivers everything that the old one delivers."""
         if new.unconfirmed or time.time_ns() - new.opened_at < self.timing.repeats * NS:
             return False
-        ready = max((one.confirmed for one in new.asked.values()), default=0)
+        ready = max((one.confirmed_at for one in new.requests.values()), default=0)
         return all(seen <= ready or key in new.seen for key, seen in old.seen.items())
 
     def _ended(self, socket: Socket) -> None:
-        """A socket is over, ours or the venue's doing."""
-        if self._stopping or socket not in (self.socket, self.heir):
+        """A socket ended, closed by us or by the venue."""
+        if self._stopping or socket not in (self.socket, self.replacement):
             return
         self.last_error = socket.error
         lived = (time.time_ns() - socket.opened_at) / NS
@@ -245,9 +273,9 @@ class Connection:
             self.socket = None
             self._leave = ""
             self._count(socket)
-            self.events.lost(self, socket, self.heir)
+            self.events.lost(self, socket, self.replacement)
         else:
-            self.events.heir_lost(self.socket, socket)
+            self.events.replacement_lost(self.socket, socket)
         self._wake.set()
 
     def _count(self, socket: Socket) -> None:

@@ -1,9 +1,16 @@
-"""How Deribit is spoken to: channels, confirmations that leave out what there is not, heartbeats and lists."""
+"""The adapter of Deribit: channels, confirmations that omit unknown channels, heartbeats and instrument lists."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
+from marketdata_assets.collector.connections.venue_adapter import (
+    MessageRate,
+    Request,
+    RequestFor,
+    Subscription,
+    SubscriptionReply,
+    interval_ns,
+)
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.deribit import session
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
@@ -25,14 +32,14 @@ TYPES: dict[session.Stream, tuple[str, ...]] = {
     "ticker": ("ticker", "funding_rate", "open_interest"),
     "kline": ("kline",),
 }
-"""What each channel brings."""
+"""The record types that each channel delivers."""
 
 SILENCE: dict[session.Stream, float | None] = {"trade": 600.0, "book": 150.0, "ticker": 120.0, "kline": 600.0}
-"""Ours: so long a silence of a channel is odd, in seconds."""
+"""Our choice: seconds of silence after which a channel is suspicious."""
 
 
-class DeribitConversation:
-    """What is said over one socket."""
+class DeribitSocketSession:
+    """The messages of one socket."""
 
     ping: bytes | None = None
 
@@ -47,46 +54,46 @@ class DeribitConversation:
 
     def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
         request = self._session.unsubscribe(keys)
-        self._session.asked.popitem()  # its answer confirms nothing
+        self._session.asked.popitem()  # its response confirms nothing
         return [request]
 
-    def again(self, keys: Sequence[str]) -> list[bytes]:
+    def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
         return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
-    def heard(self, raw: bytes, outcomes: Iterable[Outcome]) -> Heard:
+    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
         for one in outcomes:
             if isinstance(one, Control) and one.kind == "test_request":
-                return Heard(reply=self._session.test())
+                return SubscriptionReply(reply=self._session.test())
             if isinstance(one, VenueError) or (isinstance(one, Control) and one.kind == "ack"):
-                return self._answered(raw, one)
-        return Heard()
+                return self._response(raw, one)
+        return SubscriptionReply()
 
-    def _answered(self, raw: bytes, said: Control | VenueError) -> Heard:
+    def _response(self, raw: bytes, outcome: Control | VenueError) -> SubscriptionReply:
         before = dict(self._session.asked)
         missing = {error.message.partition(" ")[0]: error.message for error in self._session.check(raw)}
         asked = [key for number, keys in before.items() if number not in self._session.asked for key in keys]
-        if isinstance(said, Control):
+        if isinstance(outcome, Control):
             confirmed = tuple(key for key in asked if key not in missing)
-            return Heard(confirmed, refused=tuple(missing.items()))
-        if said.rate_limited:
-            return Heard(again=tuple(asked))
-        return Heard(refused=tuple((key, f"{said.code} {said.message}") for key in asked))
+            return SubscriptionReply(confirmed, rejected=tuple(missing.items()))
+        if outcome.rate_limited:
+            return SubscriptionReply(retry=tuple(asked))
+        return SubscriptionReply(rejected=tuple((key, f"{outcome.code} {outcome.message}") for key in asked))
 
 
-class DeribitSpeaker:
+class DeribitAdapter:
     """One market of Deribit."""
 
     exchange: Exchange = VENUE
-    begin = b'{"jsonrpc":"2.0","method":"subscription"'
-    trades = f"trades.{SPEED}"
-    numbered = False
-    books_hang = True
-    snapshot: AskFor | None = None  # a book comes with its subscription
-    most = session.CHANNELS_PER_CONNECTION
+    data_prefix = b'{"jsonrpc":"2.0","method":"subscription"'
+    trade_stream = f"trades.{SPEED}"
+    sequential_trade_ids = False
+    book_per_socket = True
+    snapshot: RequestFor | None = None  # a book comes with its subscription
+    max_subscriptions = session.CHANNELS_PER_CONNECTION
     connects_per_second = 1.0
     ping_after = 1.5 * session.HEARTBEAT_SECONDS
     age: float | None = None
-    paces: tuple[Pace, ...] = (Pace(int(session.SUBSCRIBES_PER_SECOND), 1.0),)
+    message_rates: tuple[MessageRate, ...] = (MessageRate(int(session.SUBSCRIBES_PER_SECOND), 1.0),)
 
     def __init__(
         self,
@@ -111,8 +118,8 @@ class DeribitSpeaker:
     def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url, limits(budgets), error_of, patience=patience)
 
-    def conversation(self) -> DeribitConversation:
-        return DeribitConversation()
+    def socket_session(self) -> DeribitSocketSession:
+        return DeribitSocketSession()
 
     def subscriptions(self, one: Instrument, types: Sequence[str]) -> list[Subscription]:
         made = []
@@ -121,22 +128,22 @@ class DeribitSpeaker:
             for speed in (self._intervals if stream == "kline" else (SPEED,)) if wanted else ():
                 key = session.channel(stream, one.name, speed)
                 about = key.replace(f".{one.name}.", ".")
-                every = span_of(speed) if stream == "kline" else 0
+                every = interval_ns(speed) if stream == "kline" else 0
                 made.append(Subscription(key, self._url, one.name, about, wanted, SILENCE[stream], every))
         return made
 
-    def key_of(self, raw: bytes) -> bytes:
-        begin = raw.find(CHANNEL) + len(CHANNEL)
-        return raw[begin : raw.find(b'"', begin)]
+    def channel_of(self, raw: bytes) -> bytes:
+        data_prefix = raw.find(CHANNEL) + len(CHANNEL)
+        return raw[data_prefix : raw.find(b'"', data_prefix)]
 
-    def name_of(self, key: bytes) -> str:
-        return key.decode("latin1")
+    def key_of(self, channel: bytes) -> str:
+        return channel.decode("latin1")
 
-    def book_key(self, want: ResyncRequest) -> str:
-        return want.stream
+    def book_key(self, resync: ResyncRequest) -> str:
+        return resync.stream
 
     def listings(self) -> list[Request]:
         return [Request("/public/get_instruments", {"currency": "any", "expired": "false"}, LISTS)]
 
-    def polls(self, types: Sequence[str]) -> dict[str, AskFor]:
+    def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:
         return {}

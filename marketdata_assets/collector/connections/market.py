@@ -1,76 +1,121 @@
-"""One market of one venue, live: its list, its connections, its books kept whole, and its records to whoever asked.
+"""One market of one venue, live: its instrument list, its connections, its books, and its records to the callbacks.
 
-All of it happens in one event loop. What a message becomes is the business of the venue's feed.
+All of it runs in one event loop. What a message becomes is decided in the venue's feed.
 """
 
 import asyncio
 import random
 import re
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.collector.connections import views, watch
-from marketdata_assets.collector.connections.connection import Connection
-from marketdata_assets.collector.connections.errors import NotListed, UnknownDataTypes, UnknownSymbols
-from marketdata_assets.collector.connections.intake import Intake, OnRecords, OnTrouble, OnWire
-from marketdata_assets.collector.connections.jobs import NO_ANSWER, Job
-from marketdata_assets.collector.connections.mending import Mending
-from marketdata_assets.collector.connections.plan import Shard, parts
-from marketdata_assets.collector.connections.speaking import AskFor, Request, Speaker, Subscription
-from marketdata_assets.collector.connections.state import MarketState
-from marketdata_assets.collector.connections.symbols import resolve
-from marketdata_assets.collector.connections.timing import Timing
+from marketdata_assets.collector.connections import liveness
+from marketdata_assets.collector.connections.book_recovery import BookRecovery
+from marketdata_assets.collector.connections.connection import NS, Connection, Timing
+from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
+from marketdata_assets.collector.connections.sharding import Shard, plan_sockets, resolve_symbols
+from marketdata_assets.collector.connections.state import BookView, JobState, MarketState, snapshot_of
+from marketdata_assets.collector.connections.venue_adapter import (
+    REQUEST_ERRORS,
+    Request,
+    RequestFor,
+    Subscription,
+    VenueAdapter,
+)
+from marketdata_assets.collector.errors import NotListed, UnknownDataTypes, UnknownSymbols
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import OrderBook
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
 
-LISTED_AGAIN = 10.0
-"""Seconds; a symbol that is not known has the list asked for anew, but not more often."""
+RELIST_SECONDS = 10.0
+"""An unknown symbol refreshes the instrument list, but not more often than this."""
+
+
+@dataclass(eq=False)
+class PeriodicJob:
+    """Runs `act` every `every` seconds over REST: a poll, or the instrument list. A failure waits for the next turn."""
+
+    name: str
+    every: float
+    act: Callable[[], Awaitable[None]]
+    at_once: bool = True
+    runs: int = 0
+    failures: int = 0
+    last_at: int | None = None
+    next_at: int | None = None
+    last_error: str | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        pause = 0.0 if self.at_once else self.every
+        while True:
+            self.next_at = time.time_ns() + int(pause * NS)
+            await asyncio.sleep(pause)
+            started = time.monotonic()
+            await self.run_once()
+            pause = max(0.0, self.every * random.uniform(0.95, 1.0) - (time.monotonic() - started))  # noqa: S311
+
+    async def run_once(self) -> bool:
+        """Run it now; whether it succeeded."""
+        self.last_at = time.time_ns()
+        self.runs += 1
+        try:
+            await self.act()
+        except REQUEST_ERRORS as error:
+            self.failures += 1
+            self.last_error = str(error)[:300]
+            return False
+        self.last_error = None
+        return True
+
+    def state(self) -> JobState:
+        return JobState(self.name, self.every, self.runs, self.failures, self.last_at, self.next_at, self.last_error)
 
 
 class Market:
     """Collects one market until it is stopped.
 
-    `on_records` gets all records and gaps of one read or answer together, in order for each instrument; `on_trouble`
-    what could not be read and what the venue complains of; `on_wire` everything that came and went. They are called in
-    the event loop, and must neither block nor raise. `since` is until when (ns) an earlier run has kept everything:
-    what may be missing from there on becomes gaps. Raises UnknownDataTypes.
+    `on_records` receives all records and gaps of one read or response together, in order for each instrument;
+    `on_error` unreadable messages and errors of the venue; `on_entry` everything sent and received. They are called in
+    the event loop, and must neither block nor raise. `since` (ns) is the checkpoint of an earlier run: what may be
+    missing from there on becomes gaps. Raises UnknownDataTypes.
     """
 
     def __init__(
         self,
-        speaker: Speaker,
+        adapter: VenueAdapter,
         symbols: Sequence[str],
         data_types: Collection[str],
         *,
         budgets: Path,
         on_records: OnRecords,
-        on_trouble: OnTrouble | None = None,
-        on_wire: OnWire | None = None,
+        on_error: OnError | None = None,
+        on_entry: OnEntry | None = None,
         shard: Shard | None = None,
         timing: Timing | None = None,
         since: int | None = None,
     ) -> None:
-        self.name = f"{speaker.exchange} {speaker.market_type}"
-        unknown = [one for one in data_types if one not in speaker.data_types]
+        self.name = f"{adapter.exchange} {adapter.market_type}"
+        unknown = [one for one in data_types if one not in adapter.data_types]
         if unknown:
-            raise UnknownDataTypes(self.name, unknown, speaker.data_types)
-        self.speaker, self.timing, self.shard = speaker, timing or Timing(), shard or Shard()
-        self.unknown: list[str] = []  # symbols that the list does not have
+            raise UnknownDataTypes(self.name, unknown, adapter.data_types)
+        self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
+        self.unknown: list[str] = []  # configured symbols that are not listed
         self._symbols, self._types = list(symbols), list(dict.fromkeys(data_types))
-        self._budgets, self._since, self._on_wire = budgets, since, on_wire
-        self.feed = speaker.feed()
-        self._intake = Intake(speaker, self.feed, self.timing, self._types, on_records, on_trouble, on_wire)
+        self._budgets, self._since, self._on_entry = budgets, since, on_entry
+        self.feed = adapter.feed()
+        self._dispatcher = Dispatcher(adapter, self.feed, self.timing, self._types, on_records, on_error, on_entry)
         self._connections: dict[Connection, asyncio.Task[None]] = {}
-        self._places = 0
-        self._mending = Mending(speaker, self.feed, self.timing, self._connection_of, self._ask)
-        self._listing = Job("instruments", self.timing.listing, self._list, at_once=False)
-        self._jobs = [self._listing, *(self._poll_job(*one) for one in speaker.polls(self._types).items())]
+        self._created = 0  # connections
+        self._book_recovery = BookRecovery(adapter, self.feed, self.timing, self._connection_of, self._ask)
+        self._listing = PeriodicJob("instruments", self.timing.listing, self._list, at_once=False)
+        self._jobs = [self._listing, *(self._poll_job(*poll) for poll in adapter.polls(self._types).items())]
         self._listed_at = 0.0
         self._rest: Rest | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -78,12 +123,12 @@ class Market:
         self._over = asyncio.Event()
 
     async def run(self) -> None:
-        """Collect until `stop` or until cancelled; nothing that a network or a venue does ends it."""
+        """Collect until `stop` or until cancelled; no failure of a network or a venue ends it."""
         patience = RetryPolicy(timeout=self.timing.rest, max_retries=3, backoff=self.timing.backoff)
         try:
-            async with self.speaker.rest(self._budgets, patience) as self._rest, asyncio.TaskGroup() as group:
+            async with self.adapter.rest(self._budgets, patience) as self._rest, asyncio.TaskGroup() as group:
                 self._group = group
-                work = group.create_task(self._begin())
+                work = group.create_task(self._work())
                 await self._stop.wait()
                 for task in (work, *self._connections.values()):
                     task.cancel()
@@ -92,7 +137,7 @@ class Market:
             self._over.set()
 
     async def stop(self) -> None:
-        """Close the sockets in an orderly way and end `run`; nothing is called back afterwards."""
+        """Close the sockets gracefully and end `run`; no callback is called afterwards."""
         if self._group is None:
             self._stop.set()
             return
@@ -106,23 +151,24 @@ class Market:
         Raises NotListed, and UnknownSymbols, then none is added.
         """
         if not self._listed_at or self._group is None:
-            raise NotListed(self.name, self._listing.last_error or "it was asked for just now")
-        found, unknown = self._resolved(symbols)
-        if unknown and time.monotonic() - self._listed_at > LISTED_AGAIN and await self._listing.once():
-            found, unknown = self._resolved(symbols)
+            raise NotListed(self.name, self._listing.last_error or "it was requested just now")
+        instruments, unknown = self._resolve(symbols)
+        if unknown and time.monotonic() - self._listed_at > RELIST_SECONDS and await self._listing.run_once():
+            instruments, unknown = self._resolve(symbols)
         if unknown:
             raise UnknownSymbols(self.name, unknown)
-        return self._follow(found)
+        return self._follow(instruments)
 
     async def remove(self, symbols: Sequence[str]) -> list[str]:
-        """Follow instruments no longer; the venue's names of those that were followed. Raises UnknownSymbols."""
-        found, unknown = resolve(self._intake.names, self.speaker.market_type, symbols)
+        """Stop following instruments; the venue's names of those that were followed. Raises UnknownSymbols."""
+        followed = self._dispatcher.followed
+        instruments, unknown = resolve_symbols(followed, self.adapter.market_type, symbols)
         if unknown:
             raise UnknownSymbols(self.name, unknown)
-        names = [one.name for one in found]
+        names = [one.name for one in instruments]
         for name in names:
-            del self._intake.names[name]
-            self._intake.holes.forget(name)
+            del followed[name]
+            self._dispatcher.gap_tracker.forget(name)
         empty = self._unsubscribe()
         for name in names:
             self.feed.forget(name)
@@ -131,155 +177,158 @@ class Market:
 
     @property
     def instruments(self) -> list[str]:
-        """The venue's names of what is followed."""
-        return list(self._intake.names)
+        """The venue's names of the followed instruments."""
+        return list(self._dispatcher.followed)
 
     def book(self, instrument: str) -> OrderBook | None:
-        """The whole book of an instrument as a record; None when there is none to be believed."""
-        if instrument not in self._intake.names:
+        """The whole book of an instrument as a record; None when no valid book exists."""
+        if instrument not in self._dispatcher.followed:
             return None
         live = (one for one in self.feed.books.values() if one.instrument.name == instrument and one.status == "live")
         state = next(live, None)
-        return views.snapshot(state) if state else None
+        return snapshot_of(state) if state else None
 
     def watermark(self) -> int | None:
-        """Where the oldest hole begins that no gap was given out for yet; ns."""
-        return self._intake.holes.watermark()
+        """Start of the oldest open gap that was not emitted yet; ns."""
+        return self._dispatcher.gap_tracker.watermark()
 
     def state(self) -> MarketState:
-        """All there is to know now."""
-        intake, names = self._intake, self._intake.names
-        ours = sum(one.market_type == self.speaker.market_type for one in self.feed.instruments.known.values())
+        """The state now."""
+        dispatcher, followed = self._dispatcher, self._dispatcher.followed
+        listed = sum(one.market_type == self.adapter.market_type for one in self.feed.instruments.known.values())
         return MarketState(
-            self.speaker.exchange,
-            self.speaker.market_type,
-            len(names),
-            ours if self._listed_at else None,
-            intake.dead_letters,
-            intake.venue_errors,
-            intake.repeats.dropped,
-            intake.gaps,
-            sum(want.instrument in names for want in self.feed.resync_requests.values()),
+            self.adapter.exchange,
+            self.adapter.market_type,
+            len(followed),
+            listed if self._listed_at else None,
+            dispatcher.dead_letters,
+            dispatcher.venue_errors,
+            dispatcher.dedup.dropped,
+            dispatcher.gaps,
+            sum(resync.instrument in followed for resync in self.feed.resync_requests.values()),
             tuple(one.state() for one in self._connections),
-            views.subscriptions(self._connections),
-            views.books(self.feed.books.values(), names),
+            tuple(state for one in self._connections for state in liveness.subscription_states(one)),
+            tuple(BookView.of(one) for one in self.feed.books.values() if one.instrument.name in followed),
             tuple(job.state() for job in self._jobs),
             tuple(self.unknown),
         )
 
-    # Beginning.
-
-    async def _begin(self) -> None:
+    async def _work(self) -> None:
         assert self._group
         failures = 0
-        while not (await self._listing.once() and self._listed_at):
+        while not (await self._listing.run_once() and self._listed_at):
             failures += 1
             longest = min(self.timing.longest_backoff, self.timing.backoff * 2.0 ** min(failures, 30))
             await asyncio.sleep(longest * random.random())  # noqa: S311
-        found, self.unknown = self._resolved(self._symbols)
-        self._follow(found, self._since)
+        instruments, self.unknown = self._resolve(self._symbols)
+        self._follow(instruments, self._since)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch())
-            group.create_task(self._mending.run())
+            group.create_task(self._check())
+            group.create_task(self._book_recovery.run())
             for job in self._jobs:
                 group.create_task(job.run())
 
-    async def _watch(self) -> None:
+    async def _check(self) -> None:
         while True:
             now = time.time_ns()
             for connection in list(self._connections):
-                watch.look(connection, now)
-            self._intake.look(now)
+                liveness.check(connection, now)
+            self._dispatcher.check(now)
             await asyncio.sleep(self.timing.tick)
 
-    # Requests.
+    # REST requests.
 
     async def _ask(self, request: Request) -> None:
-        """Ask, and take in the answer. Raises one of NO_ANSWER."""
+        """Send a request, and process the response. Raises one of REQUEST_ERRORS."""
         assert self._rest
         answer = await self._rest.get(request.path, request.params, lane=request.lane, cost=request.cost)
-        if self._on_wire:
-            self._on_wire(Entry(answer.ts_recv, "http", answer.raw, 0, answer.url))
-        self._intake.told(self.feed.answer(answer.url, answer.raw, answer.ts_recv), answer.ts_recv)
+        if self._on_entry:
+            self._on_entry(Entry(answer.ts_recv, "http", answer.raw, 0, answer.url))
+        self._dispatcher.emit(self.feed.answer(answer.url, answer.raw, answer.ts_recv), answer.ts_recv)
 
     async def _list(self) -> None:
-        for request in self.speaker.listings():
+        for request in self.adapter.listings():
             await self._ask(request)
-        if any(one.market_type == self.speaker.market_type for one in self.feed.instruments.known.values()):
+        if any(one.market_type == self.adapter.market_type for one in self.feed.instruments.known.values()):
             self._listed_at = time.monotonic()
         if self.unknown:
-            found, self.unknown = self._resolved(self.unknown)
-            self._follow(found)
+            instruments, self.unknown = self._resolve(self.unknown)
+            self._follow(instruments)
 
-    def _poll_job(self, data_type: str, ask_for: AskFor) -> Job:
-        return Job(data_type, self.timing.polls[data_type], lambda: self._poll(ask_for))
+    def _poll_job(self, data_type: str, request_for: RequestFor) -> PeriodicJob:
+        return PeriodicJob(data_type, self.timing.polls[data_type], lambda: self._poll(request_for))
 
-    async def _poll(self, ask_for: AskFor) -> None:
-        """Ask for each instrument, though some fail; then raise what the last one failed with."""
+    async def _poll(self, request_for: RequestFor) -> None:
+        """Request each instrument, even if some fail; then raise the last failure."""
         failure: Exception | None = None
         for name in self.instruments:
             try:
-                await self._ask(ask_for(name))
-            except NO_ANSWER as error:
+                await self._ask(request_for(name))
+            except REQUEST_ERRORS as error:
                 failure = error
         if failure:
             raise failure
 
-    # What is subscribed to.
+    # Subscriptions.
 
-    def _resolved(self, symbols: Sequence[str]) -> tuple[list[Instrument], list[str]]:
-        return resolve(self.feed.instruments.known, self.speaker.market_type, symbols)
+    def _resolve(self, symbols: Sequence[str]) -> tuple[list[Instrument], list[str]]:
+        return resolve_symbols(self.feed.instruments.known, self.adapter.market_type, symbols)
 
-    def _follow(self, found: Iterable[Instrument], since: int | None = None) -> list[str]:
-        intake, speaker = self._intake, self.speaker
-        new = [one for one in found if one.name not in intake.names and self.shard.takes(one.exchange, one.name)]
+    def _follow(self, instruments: Iterable[Instrument], since: int | None = None) -> list[str]:
+        dispatcher, adapter = self._dispatcher, self.adapter
+        new = [
+            one
+            for one in instruments
+            if one.name not in dispatcher.followed and self.shard.takes(one.exchange, one.name)
+        ]
         wanted: dict[str, Subscription] = {}
         for one in new:
-            intake.names[one.name] = one
+            dispatcher.followed[one.name] = one
             self.feed.forget(one.name)
-            wanted.update((each.key, each) for each in speaker.subscriptions(one, self._types))
-        missing = [one for one in wanted.values() if one.key not in intake.subscribed]
+            wanted.update((each.key, each) for each in adapter.subscriptions(one, self._types))
+        missing = [one for one in wanted.values() if one.key not in dispatcher.subscribed]
         self._place(missing)
         if since is not None:
             for subscription in missing:
-                intake.begin(subscription, "restarted", since)
+                dispatcher.begin_gap(subscription, "restarted", since)
         return [one.name for one in new]
 
     def _place(self, missing: Sequence[Subscription]) -> None:
-        """Put subscriptions on sockets with room for them, and on new ones."""
-        room = {one: self.speaker.most - len(one.subscriptions) for one in self._connections}
+        """Assign subscriptions to connections with free capacity, and to new ones."""
+        limit = self.adapter.max_subscriptions
+        free = {one: limit - len(one.subscriptions) for one in self._connections}
         rest = []
         for subscription in missing:
-            connection = next((one for one, left in room.items() if left > 0 and one.url == subscription.url), None)
+            connection = next((one for one, left in free.items() if left > 0 and one.url == subscription.url), None)
             if connection:
-                room[connection] -= 1
-                self._put(connection, subscription)
+                free[connection] -= 1
+                self._assign(connection, subscription)
             else:
                 rest.append(subscription)
-        for part in parts(rest, self.speaker.most):
-            connection = self._connection(part.url)
-            for subscription in part.subscriptions:
-                self._put(connection, subscription)
+        for plan in plan_sockets(rest, limit):
+            connection = self._connection(plan.url)
+            for subscription in plan.subscriptions:
+                self._assign(connection, subscription)
             assert self._group
             self._connections[connection] = self._group.create_task(connection.run())
-        for connection in room:
+        for connection in free:
             connection.flush()
 
-    def _put(self, connection: Connection, subscription: Subscription) -> None:
+    def _assign(self, connection: Connection, subscription: Subscription) -> None:
         connection.add(subscription)
-        self._intake.subscribed[subscription.key] = connection, subscription
+        self._dispatcher.subscribed[subscription.key] = connection, subscription
 
     def _connection(self, url: str) -> Connection:
-        self._places += 1
-        rate = self.timing.connects_per_second or self.speaker.connects_per_second
+        self._created += 1
+        rate = self.timing.connects_per_second or self.adapter.connects_per_second
         host = re.sub(r"[^A-Za-z0-9.-]", "_", urlsplit(url).netloc)
         connects = Budget(self._budgets, f"{host}.connections", 1.0 / rate, 1.0)
-        return Connection(self._places, url, self.speaker, self.timing, self._intake, connects)
+        return Connection(self._created, url, self.adapter, self.timing, self._dispatcher, connects)
 
     def _unsubscribe(self) -> list[Connection]:
-        """End what brings nothing that is followed; the connections that are for nothing any more."""
-        subscribed, followed = self._intake.subscribed, self._intake.names.values()
-        wanted = {each.key for one in followed for each in self.speaker.subscriptions(one, self._types)}
+        """Unsubscribe what no followed instrument needs; the connections that have no subscription left."""
+        subscribed, followed = self._dispatcher.subscribed, self._dispatcher.followed.values()
+        wanted = {each.key for one in followed for each in self.adapter.subscriptions(one, self._types)}
         ended: dict[Connection, list[str]] = {}
         for key in [key for key in subscribed if key not in wanted]:
             connection, _ = subscribed.pop(key)
@@ -295,4 +344,4 @@ class Market:
         await asyncio.wait([task])
 
     def _connection_of(self, key: str) -> Connection | None:
-        return self._intake.subscribed.get(key, (None, None))[0]
+        return self._dispatcher.subscribed.get(key, (None, None))[0]

@@ -1,4 +1,4 @@
-"""How OKX is spoken to: channels and their addresses, confirmations, text pings and lists."""
+"""The adapter of OKX: channels and their URLs, confirmations, text pings and instrument lists."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -6,7 +6,14 @@ from pathlib import Path
 
 import msgspec
 
-from marketdata_assets.collector.connections.speaking import AskFor, Heard, Pace, Request, Subscription, span_of
+from marketdata_assets.collector.connections.venue_adapter import (
+    MessageRate,
+    Request,
+    RequestFor,
+    Subscription,
+    SubscriptionReply,
+    interval_ns,
+)
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
@@ -19,7 +26,7 @@ from marketdata_assets.http_client import RetryPolicy
 
 OF_A_MARKET = "liquidation-orders"
 UPGRADE = "64008"
-"""The code of the notice that a connection will be closed."""
+"""Code of the notice that the venue will close the connection."""
 
 KINDS: dict[MarketType, tuple[str, ...]] = {
     "spot": ("SPOT",),
@@ -28,7 +35,7 @@ KINDS: dict[MarketType, tuple[str, ...]] = {
     "option": ("OPTION",),
 }
 FAMILIES = ("BTC-USD", "ETH-USD")
-"""Options are listed by family; these are all there are."""
+"""Options are listed by family; these are all."""
 
 DATA_TYPES: dict[MarketType, tuple[str, ...]] = {
     "spot": ("trade", "orderbook", "kline", "ticker"),
@@ -39,19 +46,19 @@ DATA_TYPES: dict[MarketType, tuple[str, ...]] = {
 
 SILENCE: dict[str, float | None] = {
     "trades": 600.0,
-    "books": 150.0,  # without a change it is said each minute that there was none
+    "books": 150.0,  # without a change, a message without levels comes every minute
     "tickers": 300.0,
     "funding-rate": 300.0,
     "open-interest": 120.0,
     OF_A_MARKET: None,
 }
-"""Ours: so long a silence of a channel is odd, in seconds."""
+"""Our choice: seconds of silence after which a channel is suspicious."""
 
-KEPT_NAMES = 1 << 14
+CACHED_KEYS = 1 << 14
 
 
-class OkxConversation:
-    """What is said over one socket."""
+class OkxSocketSession:
+    """The messages of one socket."""
 
     ping: bytes | None = session.PING
 
@@ -70,24 +77,26 @@ class OkxConversation:
             self._pending.pop(key, None)
         return session.unsubscriptions(arg_of(key) for key in keys)
 
-    def again(self, keys: Sequence[str]) -> list[bytes]:
-        """OKX begins anew with every subscription, also with a repeated one."""
+    def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
+        """OKX restarts a channel with every subscription, even a repeated one."""
         return self.subscribe(keys)
 
-    def heard(self, raw: bytes, outcomes: Iterable[Outcome]) -> Heard:
+    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
         for one in outcomes:
             if isinstance(one, Control):
                 if one.kind == "ack" and not one.detail.startswith(UNSUBSCRIBED):
                     self._pending.pop(one.detail, None)
-                    return Heard(confirmed=(one.detail,))
+                    return SubscriptionReply(confirmed=(one.detail,))
                 if one.kind == "notice" and one.detail.startswith(UPGRADE):
-                    return Heard(leave=one.detail)
+                    return SubscriptionReply(leave=one.detail)
             if isinstance(one, VenueError) and not one.rate_limited:
-                return Heard(refused=tuple((key, f"{one.code} {one.message}") for key in self._meant(one.message)))
-        return Heard()
+                return SubscriptionReply(
+                    rejected=tuple((key, f"{one.code} {one.message}") for key in self._named_in(one.message))
+                )
+        return SubscriptionReply()
 
-    def _meant(self, message: str) -> list[str]:
-        """The subscriptions that an error is about: it has their channel and instrument among its words."""
+    def _named_in(self, message: str) -> list[str]:
+        """The subscriptions that an error is about: its text contains their channel and instrument."""
         found = [
             key
             for key, arg in self._pending.items()
@@ -98,20 +107,20 @@ class OkxConversation:
         return found
 
 
-class OkxSpeaker:
+class OkxAdapter:
     """One market of OKX."""
 
     exchange: Exchange = VENUE
-    begin = b'{"arg":{'
-    trades = "trades"
-    numbered = False
-    books_hang = True
-    snapshot: AskFor | None = None  # a book comes with its subscription
-    most = 300  # ours
+    data_prefix = b'{"arg":{'
+    trade_stream = "trades"
+    sequential_trade_ids = False
+    book_per_socket = True
+    snapshot: RequestFor | None = None  # a book comes with its subscription
+    max_subscriptions = 300  # our choice
     connects_per_second = 0.9 * session.CONNECTIONS_PER_SECOND
     ping_after = session.PING_AFTER_SECONDS - 5.0
     age: float | None = None
-    paces: tuple[Pace, ...] = (Pace(session.REQUESTS_PER_HOUR - 10, 3600.0),)
+    message_rates: tuple[MessageRate, ...] = (MessageRate(session.REQUESTS_PER_HOUR - 10, 3600.0),)
 
     def __init__(
         self,
@@ -133,8 +142,8 @@ class OkxSpeaker:
     def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
         return Rest(VENUE, self._rest_url, limits(budgets), error_of, patience=patience)
 
-    def conversation(self) -> OkxConversation:
-        return OkxConversation()
+    def socket_session(self) -> OkxSocketSession:
+        return OkxSocketSession()
 
     def subscriptions(self, one: Instrument, types: Sequence[str]) -> list[Subscription]:
         swap = one.name.endswith("-SWAP")
@@ -148,19 +157,19 @@ class OkxSpeaker:
         ]
         for interval in self._intervals if "kline" in types else ():
             key = f"candle{BARS[interval]}:{one.name}"
-            made.append(self._subscription(key, one.name, "kline", span_of(interval)))
+            made.append(self._subscription(key, one.name, "kline", interval_ns(interval)))
         if "liquidation" in types:
             made.append(self._subscription(f"{OF_A_MARKET}:{'SWAP' if swap else 'FUTURES'}", "", "liquidation"))
         return made
 
-    def key_of(self, raw: bytes) -> bytes:
+    def channel_of(self, raw: bytes) -> bytes:
         return raw.partition(b"}")[0]
 
-    def name_of(self, key: bytes) -> str:
-        return _name_of(key)
+    def key_of(self, channel: bytes) -> str:
+        return _key_of(channel)
 
-    def book_key(self, want: ResyncRequest) -> str:
-        return str(Arg(want.stream, want.instrument))
+    def book_key(self, resync: ResyncRequest) -> str:
+        return str(Arg(resync.stream, resync.instrument))
 
     def listings(self) -> list[Request]:
         path = "public/instruments"
@@ -170,7 +179,7 @@ class OkxSpeaker:
             queries = [{"instType": kind} for kind in KINDS[self.market_type]]
         return [Request(API + path, query, path) for query in queries]
 
-    def polls(self, types: Sequence[str]) -> dict[str, AskFor]:
+    def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:
         return {}
 
     def _subscription(self, key: str, name: str, tag: str, every: int = 0) -> Subscription:
@@ -181,14 +190,14 @@ class OkxSpeaker:
 
 
 def arg_of(key: str) -> Arg:
-    """The subscription that a key is the text of."""
+    """The argument of the subscription with this key."""
     channel, _, about = key.partition(":")
     return Arg(channel, inst_type=about) if channel == OF_A_MARKET else Arg(channel, inst_id=about)
 
 
-@lru_cache(KEPT_NAMES)
-def _name_of(key: bytes) -> str:
+@lru_cache(CACHED_KEYS)
+def _key_of(channel: bytes) -> str:
     try:
-        return str(envelope(key + b"}}").arg or "")
+        return str(envelope(channel + b"}}").arg or "")
     except (msgspec.MsgspecError, ValueError):
         return ""

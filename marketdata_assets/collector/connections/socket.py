@@ -1,6 +1,6 @@
-"""One websocket: what came over it and when, what was asked for over it, and what we still have to say.
+"""One websocket: what arrived and when, the subscriptions requested over it, and our unsent messages.
 
-Whether it is opened again after its end is the business of `connection`.
+Whether it is reopened after its end is decided in `connection`.
 """
 
 import asyncio
@@ -13,14 +13,13 @@ from typing import Protocol
 
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from marketdata_assets.collector.connections.speaking import Conversation, Pace
+from marketdata_assets.collector.connections.venue_adapter import MessageRate, SocketSession
 
-MOST_BYTES = 64 << 20
-"""Of one frame."""
+MAX_FRAME_BYTES = 64 << 20
 
 KERNEL_BYTES = 256 << 10
-"""Of what came and was not read yet. All of it is read at once, and nothing else has its turn before it is worked off;
-left alone the kernel lets it grow to some 6 MB. Beyond it the venue has to wait."""
+"""The receive buffer. All of it is read at once, and nothing else runs until it is processed; the kernel would let it
+grow to some 6 MB. When it is full, TCP makes the venue wait."""
 
 NS = 1_000_000_000
 
@@ -28,13 +27,13 @@ CANNOT_CONNECT = (OSError, TimeoutError, WSError, EOFError)
 
 
 @dataclass
-class Asked:
-    """One subscription over this socket. Times are ns, 0 when it did not happen."""
+class SubscriptionRequest:
+    """One subscription over this socket. Times are ns, 0 before the event."""
 
-    at: int = 0
-    confirmed: int = 0
+    requested_at: int = 0
+    confirmed_at: int = 0
     tries: int = 0
-    refused: str = ""
+    rejected: str = ""  # the reason
 
 
 class Loop(Protocol):
@@ -46,10 +45,10 @@ class Loop(Protocol):
 
 
 class Outbox:
-    """Messages of ours, in order and no faster than the venue allows."""
+    """Our messages, sent in order and within the venue's rate limits."""
 
-    def __init__(self, paces: Sequence[Pace], send: Callable[[bytes], None], loop: Loop) -> None:
-        self._windows = [(pace, deque[float]()) for pace in paces]
+    def __init__(self, rates: Sequence[MessageRate], send: Callable[[bytes], None], loop: Loop) -> None:
+        self._windows = [(rate, deque[float]()) for rate in rates]
         self._send, self._loop = send, loop
         self._waiting: deque[bytes] = deque()
         self._later: asyncio.TimerHandle | None = None
@@ -57,7 +56,7 @@ class Outbox:
     def put(self, messages: Sequence[bytes]) -> None:
         self._waiting.extend(messages)
         if self._later is None:
-            self._work()
+            self._flush()
 
     @property
     def waits(self) -> bool:
@@ -70,111 +69,113 @@ class Outbox:
             self._later.cancel()
             self._later = None
 
-    def _work(self) -> None:
+    def _flush(self) -> None:
         self._later = None
         while self._waiting:
             now = self._loop.time()
-            wait = max((self._wait(pace, sent, now) for pace, sent in self._windows), default=0.0)
+            wait = max((self._wait(rate, sent, now) for rate, sent in self._windows), default=0.0)
             if wait > 0:
-                self._later = self._loop.call_later(wait, self._work)
+                self._later = self._loop.call_later(wait, self._flush)
                 return
             for _, sent in self._windows:
                 sent.append(now)
             self._send(self._waiting.popleft())
 
     @staticmethod
-    def _wait(pace: Pace, sent: deque[float], now: float) -> float:
-        while sent and sent[0] <= now - pace.seconds:
+    def _wait(rate: MessageRate, sent: deque[float], now: float) -> float:
+        while sent and sent[0] <= now - rate.seconds:
             sent.popleft()
-        return sent[0] + pace.seconds - now if len(sent) >= pace.most else 0.0
+        return sent[0] + rate.seconds - now if len(sent) >= rate.limit else 0.0
 
 
 @dataclass(eq=False)
 class Socket(WSListener):
-    """One socket; `number` is the connection that feeds know it by. `take` gets all messages of one read together."""
+    """One socket. Feeds know it by `number`; `take` receives all messages of one read together."""
 
     number: int
     url: str
-    talk: Conversation
-    paces: Sequence[Pace]
+    session: SocketSession
+    message_rates: Sequence[MessageRate]
     take: Callable[["Socket", list[bytes], int], None]
-    said: Callable[["Socket", bytes], None] | None = None  # what we sent
+    sent: Callable[["Socket", bytes], None] | None = None  # called with what we sent
     ended: Callable[["Socket"], None] | None = None
     opened_at: int = 0  # ns
-    last_at: int = 0  # ns, when anything came, a pong included
+    last_at: int = 0  # ns, when anything arrived, pongs included
     messages: int = 0
     received: int = 0  # bytes
-    asked: dict[str, Asked] = field(default_factory=dict)  # by key
-    seen: dict[bytes, int] = field(default_factory=dict)  # when a subscription brought something, by Speaker.key_of
-    muted: set[bytes] = field(default_factory=set)  # what is taken from the socket that comes after this one
-    elder: "Socket | None" = None  # the socket that this one is to replace
+    requests: dict[str, SubscriptionRequest] = field(default_factory=dict)  # by key
+    seen: dict[bytes, int] = field(default_factory=dict)  # ns of the last data, by VenueAdapter.channel_of
+    muted: set[bytes] = field(default_factory=set)  # channels that are taken from the replacement instead
+    predecessor: "Socket | None" = None  # the socket that this one is to replace
     pinged_at: int = 0
     closing: bool = False  # by us
     error: str | None = None
     over: bool = False
-    bad: int = 0  # messages in a row that could not be read
+    unreadable: int = 0  # messages in a row
     _failed: bool = False
     _raws: list[bytes] = field(default_factory=list)
     _parts: list[bytes] = field(default_factory=list)
 
     async def open(self, seconds: float) -> None:
         """Connect; raises one of CANNOT_CONNECT."""
-        self._outbox = Outbox(self.paces, self._send, asyncio.get_running_loop())
+        self._outbox = Outbox(self.message_rates, self._send, asyncio.get_running_loop())
         async with asyncio.timeout(seconds):
             self._transport, _ = await ws_connect(
                 lambda: self,
                 self.url,
                 websocket_handshake_timeout=seconds,
-                max_frame_size=MOST_BYTES,
+                max_frame_size=MAX_FRAME_BYTES,
                 max_redirects=0,
-                enable_auto_pong=False,  # it would keep back what came before a ping in the same read
+                enable_auto_pong=False,  # it would hold back what arrived before a ping in the same read
             )
         self._end = asyncio.ensure_future(self._closed())
-        self.say(self.talk.hello())
+        self.say(self.session.hello())
 
     def subscribe(self, keys: Sequence[str]) -> None:
-        """Ask for what was not asked for yet."""
-        new = [key for key in keys if key not in self.asked]
+        """Request the subscriptions that were not requested yet."""
+        new = [key for key in keys if key not in self.requests]
         now = time.time_ns()
-        self.asked.update((key, Asked(now, tries=1)) for key in new)
+        self.requests.update((key, SubscriptionRequest(now, tries=1)) for key in new)
         if new:
-            self.say(self.talk.subscribe(new))
+            self.say(self.session.subscribe(new))
 
     def unsubscribe(self, keys: Sequence[str]) -> None:
-        known = [key for key in keys if self.asked.pop(key, None)]
+        known = [key for key in keys if self.requests.pop(key, None)]
         if known:
-            self.say(self.talk.unsubscribe(known))
+            self.say(self.session.unsubscribe(known))
 
-    def again(self, keys: Sequence[str]) -> None:
-        """Ask anew for some. Wait until `busy` is over, so that requests do not pile up."""
+    def resubscribe(self, keys: Sequence[str]) -> None:
+        """Restart subscriptions. Wait while `busy`, so that requests do not pile up."""
         for key in keys:
-            before = self.asked.get(key)
-            self.asked[key] = Asked(time.time_ns(), tries=before.tries + 1 if before and not before.confirmed else 1)
-        self.say(self.talk.again(keys))
+            before = self.requests.get(key)
+            tries = before.tries + 1 if before and not before.confirmed_at else 1
+            self.requests[key] = SubscriptionRequest(time.time_ns(), tries=tries)
+        self.say(self.session.resubscribe(keys))
 
     @property
     def busy(self) -> bool:
-        """Whether the venue's pace keeps us from saying more now."""
+        """Whether the venue's rate limit delays our messages now."""
         return self._outbox.waits
 
     def say(self, messages: Sequence[bytes]) -> None:
+        """Send messages, when the venue's rate limit allows it."""
         self._outbox.put(messages)
 
     def ping(self) -> None:
         """Ask for a sign of life."""
         self.pinged_at = time.time_ns()
-        if self.talk.ping is None:
+        if self.session.ping is None:
             self._transport.send_ping()
         else:
-            self._send(self.talk.ping)
+            self._send(self.session.ping)
 
     def drop(self, why: str) -> None:
-        """Give up a socket that is broken."""
+        """Close a broken socket at once."""
         self.error = self.error or why
         self._transport.disconnect(graceful=False)
 
     async def leave(self, seconds: float) -> None:
-        """Close in an orderly way; what comes meanwhile is taken still."""
+        """Close gracefully; what arrives meanwhile is still taken."""
         self.closing = True
         if not self.over:
             self._transport.send_close()
@@ -185,9 +186,9 @@ class Socket(WSListener):
 
     @property
     def unconfirmed(self) -> int:
-        return sum(not one.confirmed and not one.refused for one in self.asked.values())
+        return sum(not one.confirmed_at and not one.rejected for one in self.requests.values())
 
-    # What picows calls.
+    # Called by picows.
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.opened_at = self.last_at = time.time_ns()
@@ -221,18 +222,18 @@ class Socket(WSListener):
         self._outbox.close()
 
     async def _closed(self) -> None:
-        """Tell of the end, and why."""
+        """Wait for the end, and report it."""
         try:
             await self._transport.wait_disconnected()
         except Exception as error:  # border: whatever picows found wrong, or a callback of ours raised
             self.error = self.error or f"{type(error).__name__} {error}"[:200]
-        self.error = self.error or "the connection was cut"
-        self.over = True  # together with `ended`, so that nobody sees an end that nobody was told of
+        self.error = self.error or "connection lost"
+        self.over = True  # together with `ended`, so that nobody sees an end that was not reported
         if self.ended:
             self.ended(self)
 
     def _read(self) -> None:
-        """Hand over what came together. After a failure nothing is: what came is missing from then on."""
+        """Deliver the messages of one read. After a failure nothing is delivered: a gap begins there."""
         raws, self._raws = self._raws, []
         if self._failed:
             return
@@ -252,5 +253,5 @@ class Socket(WSListener):
         if self.over:
             return
         self._transport.send(WSMsgType.TEXT, message)
-        if self.said:
-            self.said(self, message)
+        if self.sent:
+            self.sent(self, message)

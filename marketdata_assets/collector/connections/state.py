@@ -1,18 +1,18 @@
-"""What a market says of itself: frozen, for status and metrics. Times are ns, null where nothing happened."""
+"""The state of a market, frozen, for /status and metrics. Times are ns since 1970; null before the first event."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from marketdata_assets.exchanges.books import Status
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.books import BookState, Status
+from marketdata_assets.exchanges.records import Exchange, MarketType, OrderBook
 
 ConnectionStatus = Literal["connecting", "open", "replacing", "backoff", "closed"]
-SubscriptionStatus = Literal["waiting", "asked", "confirmed", "refused", "stale"]
+SubscriptionStatus = Literal["waiting", "requested", "confirmed", "rejected", "stale"]
 
 
 @dataclass(frozen=True)
 class ConnectionState:
-    """One place for a socket, and all sockets that were there."""
+    """One connection, over all the sockets it has had."""
 
     number: int
     url: str
@@ -21,17 +21,17 @@ class ConnectionState:
     messages: int
     bytes: int
     reconnects: int  # after a loss
-    planned: int  # replaced without a loss
+    planned: int  # replacements without a loss
     last_message_at: int | None
     last_error: str | None
     subscriptions: int
     unconfirmed: int
-    failures: int  # in a row, to connect or to stay for long
+    failures: int  # in a row, to connect or to stay connected
 
 
 @dataclass(frozen=True)
 class SubscriptionState:
-    """One subscription. `stale`: silent for longer than is normal, and asked for anew."""
+    """One subscription. `stale`: silent for longer than normal, and restarted."""
 
     key: str
     instrument: str
@@ -55,10 +55,27 @@ class BookView:
     last_id: int | None
     ts_last: int | None
 
+    @classmethod
+    def of(cls, book: BookState) -> Self:
+        """The state of a book of the feed."""
+        name, last = book.instrument.name, book.ts_last or None
+        return cls(name, book.stream, book.status, book.gaps, book.applied, book.last_id, last)
+
+
+def snapshot_of(book: BookState) -> OrderBook:
+    """A live book as a record, with the receive time of the last update in it."""
+    one = book.instrument
+    bids, asks = book.book.levels()
+    levels = tuple(bids), tuple(asks)
+    ids = None, book.last_id
+    return OrderBook(
+        one.exchange, one.market_type, one.symbol, one.name, None, book.ts_last, "snapshot", *levels, one.unit, *ids
+    )
+
 
 @dataclass(frozen=True)
 class JobState:
-    """Something that is done again and again."""
+    """A periodic job."""
 
     name: str
     every_seconds: float
@@ -76,14 +93,14 @@ class MarketState:
     exchange: Exchange
     market_type: MarketType
     instruments: int
-    listed: int | None  # that the venue trades; null before its list came
+    listed: int | None  # instruments that the venue trades; null before its list arrives
     dead_letters: int
     venue_errors: int
-    repeats: int  # records of overlaps that came twice
+    duplicates: int  # records that two overlapping sockets delivered
     gaps: int
-    wants: int  # books that wait for a new start
+    resyncs_pending: int  # books that wait for a snapshot or a new subscription
     connections: tuple[ConnectionState, ...]
     subscriptions: tuple[SubscriptionState, ...]
     books: tuple[BookView, ...]
     jobs: tuple[JobState, ...]
-    unknown: tuple[str, ...]  # symbols that were asked for and that the venue does not list
+    unknown: tuple[str, ...]  # configured symbols that the venue does not list

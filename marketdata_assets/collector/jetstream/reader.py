@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from marketdata_assets.collector.errors import ConcurrentReader, NatsUnavailable, StreamMissing
 from marketdata_assets.collector.jetstream import stream as streams
-from marketdata_assets.collector.jetstream.errors import NatsAway, NotAlone, StreamMissing
-from marketdata_assets.collector.jetstream.wire import CRLF, Address, Message, Wire
+from marketdata_assets.collector.jetstream.nats_connection import CRLF, Address, Message, NatsConnection
 
 PULL_SECONDS = 5.0
 """A pull stays at the server for so long; one that is not heard of for twice as long is asked again."""
@@ -51,7 +51,7 @@ class Batch:
         """Say that all are safe. The server knows when it returns, if all batches before it are acked too.
 
         While messages that a killed reader had in hand are still to come, and behind a batch that is not acked, the
-        server learns of it with a later ack, or these messages come again. Raises NatsAway.
+        server learns of it with a later ack, or these messages come again. Raises NatsUnavailable.
         """
         self.is_acked = True
         await self.reader.acked()
@@ -60,7 +60,7 @@ class Batch:
 class Reader:
     """The reader of a durable consumer, for one `async with` block. It has to be alone.
 
-    It does not reconnect: NatsAway ends the batches, and another reader goes on with what was not acked.
+    It does not reconnect: NatsUnavailable ends the batches, and another reader goes on with what was not acked.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Reader:
         self._address, self._context, self._prefetch = Address.of(url), context, prefetch
         self._inbox = f"_INBOX.{uuid.uuid4().hex[:12]}"
         self._first_delivery = f"$JS.ACK.{stream}.{consumer}.1.".encode()
-        self._wire: Wire | None = None
+        self._connection: NatsConnection | None = None
         self._waiting: list[Message] = []
         self._handed: deque[Batch] = deque()  # not acked, or not all before them
         self._delivered = 0  # the consumer's number of the last message that was handed out
@@ -87,19 +87,21 @@ class Reader:
         self._answers: dict[bytes, asyncio.Future[Message]] = {}
 
     async def __aenter__(self) -> Self:
-        """Connect, and have delivered what was in hand. Raises NatsAway, NatsRefused, StreamMissing."""
-        self._wire = wire = await Wire.open(self._address, self._on_messages, context=self._context)
+        """Connect, and have delivered what was in hand. Raises NatsUnavailable, NatsRejected, StreamMissing."""
+        self._connection = connection = await NatsConnection.open(
+            self._address, self._on_messages, context=self._context
+        )
         try:
-            wire.write(f"SUB {self._inbox}.* 1\r\n".encode())
-            wire.closed.add_done_callback(lambda _: self._news.set())
+            connection.write(f"SUB {self._inbox}.* 1\r\n".encode())
+            connection.closed.add_done_callback(lambda _: self._news.set())
             info = await self._info()
             if info["num_ack_pending"]:
                 self._settled = set()
-                await self._hasten()
+                await self._redeliver_now()
                 info = await self._info()
             self._delivered = info["delivered"]["consumer_seq"]
         except BaseException:
-            wire.abort("not begun")
+            connection.abort("not begun")
             raise
         return self
 
@@ -107,16 +109,16 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Give back what is not acked, so that it comes again at once, and close."""
-        if self._wire is not None:
+        if self._connection is not None:
             given = [one for batch in self._handed if not batch.is_acked for one in batch.messages]
-            self._wire.write(b"", *(_answer(one.reply, b"", _NAK) for one in (*given, *self._waiting)))
-            await self._wire.close()
+            self._connection.write(b"", *(_answer(one.reply, b"", _NAK) for one in (*given, *self._waiting)))
+            await self._connection.close()
 
     async def batches(self, max_rows: int, max_seconds: float, *, follow: bool = True) -> AsyncGenerator[Batch, None]:
         """Batches of at most so many messages, each given out at latest so long after it was begun, never empty.
 
-        Without `follow` it ends when the consumer has nothing to give now. Raises NatsAway, StreamMissing, and
-        NotAlone when another reader takes messages of the same consumer.
+        Without `follow` it ends when the consumer has nothing to give now. Raises NatsUnavailable, StreamMissing, and
+        ConcurrentReader when another reader takes messages of the same consumer.
         """
         while True:
             messages = await self._gather(max_rows, max_seconds, follow)
@@ -130,7 +132,7 @@ class Reader:
                 return
 
     async def acked(self) -> None:
-        """Tell the server of the batches from the first on that are acked. Raises NatsAway.
+        """Tell the server of the batches from the first on that are acked. Raises NatsUnavailable.
 
         Not while one that is not acked has messages from before them: what came again may come behind what is new.
         """
@@ -148,7 +150,7 @@ class Reader:
         numbers = range(self._delivered + 1, self._delivered + 1 + len(messages))
         if (first[1], last[1]) != (numbers[0], numbers[-1]):
             self._waiting[:0] = messages  # given back at the end
-            raise NotAlone(self.name)
+            raise ConcurrentReader(self.name)
         self._delivered = last[1]
         if self._settled is not None:
             self._settled.update(_numbers(one)[0] for one in messages)
@@ -166,9 +168,9 @@ class Reader:
         if info["num_ack_pending"] == len(self._settled) and info["delivered"]["consumer_seq"] == self._delivered:
             self._settled = None
 
-    async def _hasten(self) -> None:
+    async def _redeliver_now(self) -> None:
         self._hastened += 1
-        await streams.hasten(self._url, self._stream, self._consumer, context=self._context)
+        await streams.redeliver_now(self._url, self._stream, self._consumer, context=self._context)
 
     async def _hastened_again(self) -> bool:
         """Whether there was something in hand that a busy server had not given back in the time it usually takes."""
@@ -176,7 +178,7 @@ class Reader:
             return False
         if (await self._info())["num_ack_pending"] <= len(self._settled):
             return False
-        await self._hasten()
+        await self._redeliver_now()
         return True
 
     async def _gather(self, max_rows: int, max_seconds: float, follow: bool) -> list[Message]:
@@ -220,28 +222,31 @@ class Reader:
         return told
 
     async def _ask(self, subject: str, body: bytes) -> Message:
-        """A request and its answer. Raises NatsAway."""
-        wire = self._connected()
+        """A request and its answer. Raises NatsUnavailable."""
+        connection = self._connected()
         token = f"a{uuid.uuid4().hex[:8]}".encode()
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._answers[token] = answer
-        wire.write(_answer(subject.encode(), b"%b.%b" % (self._inbox.encode(), token), body))
+        connection.write(_answer(subject.encode(), b"%b.%b" % (self._inbox.encode(), token), body))
         try:
-            await asyncio.wait((answer, wire.closed), return_when="FIRST_COMPLETED", timeout=ANSWER_SECONDS)
+            await asyncio.wait((answer, connection.closed), return_when="FIRST_COMPLETED", timeout=ANSWER_SECONDS)
         finally:
             del self._answers[token]
         if not answer.done():
             self._connected()
-            raise NatsAway(str(self._address), f"no answer in {ANSWER_SECONDS:g} s to {subject.split('.')[1]}")
+            raise NatsUnavailable(str(self._address), f"no answer in {ANSWER_SECONDS:g} s to {subject.split('.')[1]}")
         return answer.result()
 
-    def _connected(self) -> Wire:
+    def _connected(self) -> NatsConnection:
         if self._gone is not None:
             raise StreamMissing(self.name, self._gone)
-        wire = self._wire
-        if wire is None or wire.closed.done():
-            raise NatsAway(str(self._address), wire.last_error or wire.closed.result() if wire else "not connected")
-        return wire
+        connection = self._connection
+        if connection is None or connection.closed.done():
+            raise NatsUnavailable(
+                str(self._address),
+                connection.last_error or connection.closed.result() if connection else "not connected",
+            )
+        return connection
 
     def _on_messages(self, messages: list[Message]) -> None:
         plain = [one for one in messages if one.reply]

@@ -1,9 +1,9 @@
-"""Messages on disk for the time when the server is away, read again in their order.
+"""A queue on disk for messages that the server cannot take now.
 
-A folder of segments, each a row of frames: a header with length, count and CRC32, and a zstd frame of messages with
-their lengths before them. What `append` returned from is read back after a `kill -9` of the process. It is synced to
-the disk once a second and when a segment is full, so a machine that loses power loses the last second. A frame that
-was cut off at the end of a segment was never appended; damage anywhere else puts the rest of its segment aside.
+A folder of segments, each a sequence of frames: a header with length, count and CRC32, and zstd-compressed messages
+with their lengths. What `append` returned from survives a `kill -9` of the process. Data is synced once a second and
+when a segment is full, so a power loss costs the last second. An incomplete frame at the end of a segment was never
+appended; after damage anywhere else the rest of the segment is moved to a file of its own.
 """
 
 import fcntl
@@ -23,12 +23,15 @@ from typing import NamedTuple
 
 import zstandard
 
-from marketdata_assets.collector.jetstream.errors import SpoolBusy, SpoolFull
+from marketdata_assets.collector.errors import SpoolBusy, SpoolFull
+from marketdata_assets.logs import get_logger
+
+log = get_logger(__name__)
 
 MB = 1 << 20
 SUFFIX, DAMAGED = ".spool", ".damaged"
 FIRST = 10**9
-"""The number of the first segment; segments in front of it have smaller ones."""
+"""The number of the first segment; prepended segments have smaller ones."""
 
 _MAGIC = b"MDS1"
 _FRAME = Struct("<4sIIIQ")  # magic, bytes, messages, CRC32 of the bytes, receive time of the oldest message
@@ -38,22 +41,22 @@ _POSITION = Struct("<QQI")  # segment, byte, CRC32 of both
 Earlier versions wrote, and read, only the first."""
 
 
-class Kept(NamedTuple):
-    """One message, with all that publishing it takes."""
+class StoredMessage(NamedTuple):
+    """One message as it is published."""
 
     subject: str
     message_id: str
     payload: bytes
-    ts: int  # ns, when it was received
+    ts: int  # ns, receive time
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Messages that were appended together, and where the next frame begins."""
+    """Messages that were appended together, and the offset of the next frame."""
 
     segment: int
     end: int
-    messages: list[Kept]
+    messages: list[StoredMessage]
 
 
 @dataclass
@@ -61,13 +64,13 @@ class _Segment:
     number: int
     path: Path
     size: int
-    frames: deque[tuple[int, int, int]]  # of those that are not consumed: where, how many messages, the oldest
+    frames: deque[tuple[int, int, int]]  # unconsumed ones: offset, messages, oldest receive time
 
 
 class Spool:
-    """Appended at its end, read from its front; for one process at a time.
+    """A persistent queue, for one process at a time. Thread-safe.
 
-    Methods may be called from any thread. Close it; what is in it waits for the next one on the same folder.
+    After `close`, its messages wait for the next spool on the same folder.
     """
 
     def __init__(
@@ -80,64 +83,66 @@ class Spool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self.max_bytes = folder, max_bytes
-        self.damaged = 0  # segments that were put aside
+        self.damaged = 0  # segments with damage
         self._segment_bytes, self._sync_seconds, self._clock = segment_bytes, sync_seconds, clock
         self._guard = threading.RLock()
         self._compressor = zstandard.ZstdCompressor(level=1)
         self._decompressor = zstandard.ZstdDecompressor()
-        self._file: FileIO | None = None  # the last segment, when it is ours to go on with
+        self._file: FileIO | None = None  # the last segment, when this process opened it
         self._synced, self._dirty = clock(), False
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = self._locked()
         self._cursor = os.open(folder / "cursor", os.O_RDWR | os.O_CREAT, 0o644)
-        self._read = (0, 0)  # the frame that is read next: segment, byte
+        self._read = (0, 0)  # segment and offset of the next frame to read
         self._cursor_bytes = os.fstat(self._cursor).st_size
         positions = self._read_cursor()
         self._segments = self._read_segments(positions)
         self._next = max([FIRST, *(number + 1 for number in (*positions, *(one.number for one in self._segments)))])
         self._save_cursor()
+        log.info("spool_opened", folder=str(folder), messages=len(self), bytes=self.bytes)
 
     def __len__(self) -> int:
-        """Messages that are not consumed."""
+        """Unconsumed messages."""
         with self._guard:
             return sum(count for segment in self._segments for _, count, _ in segment.frames)
 
     @property
     def unread(self) -> bool:
-        """Whether there is a frame that `read` did not give since the start, or since it was rewound."""
+        """Whether `read` has a frame to return."""
         with self._guard:
             last = self._segments[-1] if self._segments else None
             return bool(last and last.frames and (last.number, last.frames[-1][0]) >= self._read)
 
     @property
     def bytes(self) -> int:
-        """What is taken of the disk."""
+        """Size on disk."""
         with self._guard:
             return sum(segment.size for segment in self._segments)
 
     @property
     def oldest_ns(self) -> int | None:
-        """Receive time of the oldest message that is not consumed."""
+        """Receive time of the oldest unconsumed message."""
         with self._guard:
             return next((oldest for segment in self._segments for _, _, oldest in segment.frames), None)
 
     @property
     def damage(self) -> str | None:
-        """What could not be read, in words."""
-        many = f"{self.damaged} segment{'s' if self.damaged > 1 else ''}"
-        told = f"{self.folder}: {many} could not be read to the end, the rest is in files *{DAMAGED}"
-        return told if self.damaged else None
+        """A description of the damage; None without any."""
+        if not self.damaged:
+            return None
+        segments = f"{self.damaged} segment{'s' if self.damaged > 1 else ''}"
+        return f"{self.folder}: {segments} damaged, the unreadable part is in files *{DAMAGED}"
 
-    def append(self, messages: Sequence[Kept]) -> None:
-        """Put messages behind all others, in one frame. Raises SpoolFull, and then none of them is in it."""
+    def append(self, messages: Sequence[StoredMessage]) -> None:
+        """Append messages in one frame. Raises SpoolFull, then none of them is appended."""
         with self._guard:
             if self._file is None or self._segments[-1].size >= self._segment_bytes:
-                self._begin()
+                self._start_segment()
             assert self._file is not None
             self._write(self._file, self._segments[-1], messages)
 
-    def prepend(self, messages: Sequence[Kept]) -> None:
-        """Put messages in front of all others, and begin to read anew. Raises SpoolFull."""
+    def prepend(self, messages: Sequence[StoredMessage]) -> None:
+        """Put messages in front of all others, and rewind. Raises SpoolFull."""
         with self._guard:
             if not self._segments:
                 self.append(messages)
@@ -153,7 +158,7 @@ class Spool:
             self.rewind()
 
     def read(self) -> Frame | None:
-        """The next frame; None where there is no further one. It stays in the spool until it is consumed."""
+        """The next frame, or None. It stays in the spool until it is consumed."""
         with self._guard:
             for segment in list(self._segments):
                 for at, count, _ in segment.frames:
@@ -167,12 +172,12 @@ class Spool:
             return None
 
     def rewind(self) -> None:
-        """Read again from the first message that is not consumed."""
+        """Read again from the first unconsumed message."""
         with self._guard:
             self._read = (0, 0)
 
     def consume(self, frame: Frame) -> None:
-        """Forget a frame and all before it; the next process does not read them again either."""
+        """Remove a frame and all before it, persistently."""
         with self._guard:
             done = (frame.segment, frame.end)
             for segment in list(self._segments):
@@ -184,20 +189,20 @@ class Spool:
 
     @property
     def sync_is_due(self) -> bool:
-        """Whether something was written that is not synced, and the last time is long enough ago."""
+        """Whether data is unsynced for `sync_seconds`."""
         return self._dirty and self._clock() - self._synced >= self._sync_seconds
 
     def sync(self) -> None:
-        """Bring what is written to the disk, when that is due. Raises OSError."""
+        """Sync to the disk, if due. Raises OSError."""
         with self._guard:
             if self._file is not None and self.sync_is_due:
                 os.fdatasync(self._file.fileno())
                 self._synced, self._dirty = self._clock(), False
 
     def close(self) -> None:
-        """Sync what is written, and let the folder go."""
+        """Sync, and release the folder."""
         with self._guard:
-            self._end()
+            self._close_segment()
             os.close(self._cursor)
             self._lock.close()
 
@@ -211,7 +216,7 @@ class Spool:
         return lock
 
     def _read_segments(self, positions: Mapping[int, int]) -> list[_Segment]:
-        """What an earlier process left behind its position in each segment."""
+        """The segments of an earlier process, from its position in each of them."""
         segments = []
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             segment = _Segment(int(path.stem), path, path.stat().st_size, deque())
@@ -224,7 +229,7 @@ class Spool:
         return segments
 
     def _read_cursor(self) -> dict[int, int]:
-        """The byte up to which each segment is consumed; a position that is damaged is left out."""
+        """The offset up to which each segment is consumed; damaged positions are ignored."""
         raw, positions = os.pread(self._cursor, self._cursor_bytes, 0), dict[int, int]()
         for start in range(0, len(raw) - _POSITION.size + 1, _POSITION.size):
             number, at, check = _POSITION.unpack_from(raw, start)
@@ -233,7 +238,7 @@ class Spool:
         return positions
 
     def _save_cursor(self) -> None:
-        """Where it cannot be written, the next process sends more than it must."""
+        """Without it, the next process sends messages again."""
         with suppress(OSError):
             self._write_cursor()
 
@@ -247,9 +252,9 @@ class Spool:
         self._cursor_bytes = len(raw)
 
     def _forget_old_positions(self) -> None:
-        """Make sure that no position on disk is of an earlier segment with the number of a new one.
+        """Remove positions of deleted segments, whose numbers are used again.
 
-        Raises SpoolFull: with such a position the next process would skip messages.
+        Raises SpoolFull when that fails: with such a position the next process would skip messages.
         """
         try:
             self._write_cursor()
@@ -266,13 +271,13 @@ class Spool:
         except OSError as error:
             raise SpoolFull(str(self.folder), error.strerror or str(error)) from error
 
-    def _begin(self) -> None:
-        self._end()
+    def _start_segment(self) -> None:
+        self._close_segment()
         self._file = self._opened(self._next)
         self._segments.append(_Segment(self._next, self._path(self._next), 0, deque()))
         self._next += 1
 
-    def _end(self) -> None:
+    def _close_segment(self) -> None:
         if self._file is not None:
             os.fdatasync(self._file.fileno())
             self._file.close()
@@ -285,13 +290,13 @@ class Spool:
         self._segments.remove(segment)
         segment.path.unlink(missing_ok=True)
 
-    def _write(self, file: FileIO, segment: _Segment, messages: Sequence[Kept]) -> None:
+    def _write(self, file: FileIO, segment: _Segment, messages: Sequence[StoredMessage]) -> None:
         body = self._compressor.compress(b"".join(_packed(one) for one in messages))
         oldest = min(one.ts for one in messages)
         frame = _FRAME.pack(_MAGIC, len(body), len(messages), zlib.crc32(body), oldest) + body
         if self.bytes + len(frame) > self.max_bytes:
             self._undo(file, segment)
-            raise SpoolFull(str(self.folder), f"it may take {self.max_bytes} bytes")
+            raise SpoolFull(str(self.folder), f"its limit is {self.max_bytes} bytes")
         rest = memoryview(frame)
         try:
             while rest:
@@ -305,29 +310,30 @@ class Spool:
         segment.size += len(frame)
 
     def _undo(self, file: FileIO, segment: _Segment) -> None:
-        """Take back half a frame: what comes after it could not be read. An empty segment goes."""
+        """Remove an incomplete frame, and the segment when it is empty."""
         file.truncate(segment.size)
         file.seek(segment.size)
         if not segment.size:
             self._drop(segment)
 
     def _frame(self, segment: _Segment, at: int, count: int) -> Frame | None:
-        """The frame there; None where it is damaged, and then the rest of its segment is put aside."""
+        """The frame at an offset; None when it is damaged, then the rest of its segment is set aside."""
         try:
             with segment.path.open("rb") as file:
                 file.seek(at)
                 _, size, _, check, _ = _FRAME.unpack(file.read(_FRAME.size))
                 body = file.read(size)
             if zlib.crc32(body) != check:
-                raise ValueError("its CRC32 is another one")
+                raise ValueError("CRC32 mismatch")
             messages = _unpacked(self._decompressor.decompress(body), count)
         except (OSError, ValueError, StructError, zstandard.ZstdError):
-            self._put_aside(segment, at)
+            self._set_aside(segment, at)
             return None
         return Frame(segment.number, at + _FRAME.size + size, messages)
 
-    def _put_aside(self, segment: _Segment, at: int) -> None:
+    def _set_aside(self, segment: _Segment, at: int) -> None:
         self.damaged += 1
+        log.error("spool_damaged", segment=str(segment.path), offset=at)
         with suppress(OSError):
             segment.path.with_suffix(f"{SUFFIX}{DAMAGED}").write_bytes(segment.path.read_bytes()[at:])
         segment.frames = deque(one for one in segment.frames if one[0] < at)
@@ -340,34 +346,34 @@ def _position(number: int, at: int) -> bytes:
     return raw + zlib.crc32(raw).to_bytes(4, "little")
 
 
-def _packed(one: Kept) -> bytes:
-    subject, message_id = one.subject.encode(), one.message_id.encode()
-    lengths = _LENGTHS.pack(len(subject), len(message_id), len(one.payload), one.ts)
-    return b"".join((lengths, subject, message_id, one.payload))
+def _packed(message: StoredMessage) -> bytes:
+    subject, message_id = message.subject.encode(), message.message_id.encode()
+    lengths = _LENGTHS.pack(len(subject), len(message_id), len(message.payload), message.ts)
+    return b"".join((lengths, subject, message_id, message.payload))
 
 
-def _unpacked(body: bytes, count: int) -> list[Kept]:
-    found, at = [], 0
+def _unpacked(body: bytes, count: int) -> list[StoredMessage]:
+    messages, at = [], 0
     for _ in range(count):
         subject, message_id, payload, ts = _LENGTHS.unpack_from(body, at)
         a = at + _LENGTHS.size
         b = a + subject
         c = b + message_id
         at = c + payload
-        found.append(Kept(body[a:b].decode(), body[b:c].decode(), body[c:at], ts))
-    return found
+        messages.append(StoredMessage(body[a:b].decode(), body[b:c].decode(), body[c:at], ts))
+    return messages
 
 
 def _frames(path: Path) -> list[tuple[int, int, int]]:
-    """Where the frames of a segment are, by their headers; what was cut off at its end is left out."""
-    found, at, size = [], 0, path.stat().st_size
+    """Offset, messages and oldest receive time of each complete frame of a segment."""
+    frames, at, size = [], 0, path.stat().st_size
     with path.open("rb") as file:
         while len(head := file.read(_FRAME.size)) == _FRAME.size:
             magic, length, count, _, oldest = _FRAME.unpack(head)
             end = at + _FRAME.size + length
             if magic != _MAGIC or end > size:
                 break
-            found.append((at, count, oldest))
+            frames.append((at, count, oldest))
             at = end
             file.seek(at)
-    return found
+    return frames

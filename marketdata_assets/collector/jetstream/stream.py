@@ -1,4 +1,4 @@
-"""The stream and its durable consumers, made and kept as configured. What goes in and out is not decided here."""
+"""Create and update the stream and its durable consumers. Publishing and reading are not done here."""
 
 import asyncio
 import ssl
@@ -11,21 +11,21 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
+from marketdata_assets.collector.errors import NatsRejected, NatsUnavailable, StreamConflict, StreamMissing
 from marketdata_assets.collector.items import TAGS
-from marketdata_assets.collector.jetstream.errors import NatsAway, NatsRefused, StreamConflict, StreamMissing
-from marketdata_assets.collector.jetstream.wire import Address
+from marketdata_assets.collector.jetstream.nats_connection import Address
 
 GB = 1 << 30
 HOUR = 3600.0
 ANSWER_SECONDS = 15.0
-MOMENT = 0.1
-LOOKED_SECONDS = 0.3
-"""The server looks for messages whose time is over a tenth of a second after that time was changed."""
+SHORT_ACK_WAIT = 0.1
+REDELIVERY_SECONDS = 0.3
+"""The server checks for expired messages a tenth of a second after the ack wait was changed."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The stream's settings. What is older than `max_age_seconds`, or more than fits, goes, drained or not."""
+    """The stream's settings. Messages above `max_age_seconds` or `max_bytes` are deleted, drained or not."""
 
     name: str = "MARKET"
     subjects: tuple[str, ...] = ("market.>",)
@@ -38,12 +38,12 @@ class Stream:
 
 @dataclass(frozen=True)
 class Consumer:
-    """The settings of a durable consumer of one type, or of all with the subject `market.>`."""
+    """The settings of a durable consumer of one record type, or of all with the subject `market.>`."""
 
     name: str
     subject: str
-    ack_seconds: float = 60.0  # without an ack for so long a message is delivered again
-    max_unacked: int = 500_000  # over all readers; none gets more until some are acked
+    ack_seconds: float = 60.0  # a message without an ack is delivered again after this time
+    max_unacked: int = 500_000  # over all readers; delivery pauses above it
 
 
 def consumers(prefix: str = "clickhouse") -> dict[str, Consumer]:
@@ -60,9 +60,9 @@ class Wanted:
 
 
 async def ensure(url: str, wanted: Wanted, *, context: ssl.SSLContext | None = None) -> None:
-    """Make the stream and the consumers, or change them to what is wanted; what is as wanted is let be.
+    """Create the stream and the consumers, or update their settings. Idempotent.
 
-    Raises StreamConflict for what NATS cannot change, NatsAway, NatsRefused, BadAddress.
+    Raises StreamConflict for settings that NATS cannot change, NatsUnavailable, NatsRejected, BadAddress.
     """
     async with _managed(url, context) as manager:
         await _ensure_stream(manager, wanted.stream)
@@ -71,7 +71,7 @@ async def ensure(url: str, wanted: Wanted, *, context: ssl.SSLContext | None = N
 
 
 async def pending(url: str, stream: str, consumer: str, *, context: ssl.SSLContext | None = None) -> int:
-    """Messages that the consumer has not acked. Raises StreamMissing, NatsAway, NatsRefused."""
+    """The number of unacknowledged messages of a consumer. Raises StreamMissing, NatsUnavailable, NatsRejected."""
     async with _managed(url, context) as manager:
         try:
             info = await manager.consumer_info(stream, consumer)
@@ -80,22 +80,22 @@ async def pending(url: str, stream: str, consumer: str, *, context: ssl.SSLConte
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
 
-async def hasten(url: str, stream: str, consumer: str, *, context: ssl.SSLContext | None = None) -> None:
-    """Have delivered again at once what a reader had in hand, by letting its time run out.
+async def redeliver_now(url: str, stream: str, consumer: str, *, context: ssl.SSLContext | None = None) -> None:
+    """Redeliver now what another reader has in flight, by shortening the ack wait for a moment.
 
-    Raises StreamMissing, NatsAway, NatsRefused.
+    Raises StreamMissing, NatsUnavailable, NatsRejected.
     """
     async with _managed(url, context) as manager:
         try:
-            there = (await manager.consumer_info(stream, consumer)).config
+            existing = (await manager.consumer_info(stream, consumer)).config
         except NotFoundError as error:
             raise StreamMissing(f"{stream}/{consumer}", error.description or "not found") from error
-        usual = there.ack_wait if there.ack_wait and there.ack_wait >= 1 else Consumer.ack_seconds
+        usual = existing.ack_wait if existing.ack_wait and existing.ack_wait >= 1 else Consumer.ack_seconds
         try:
-            await manager.add_consumer(stream, replace(there, ack_wait=MOMENT))
-            await asyncio.sleep(LOOKED_SECONDS)
+            await manager.add_consumer(stream, replace(existing, ack_wait=SHORT_ACK_WAIT))
+            await asyncio.sleep(REDELIVERY_SECONDS)
         finally:
-            await manager.add_consumer(stream, replace(there, ack_wait=usual))
+            await manager.add_consumer(stream, replace(existing, ack_wait=usual))
 
 
 @asynccontextmanager
@@ -103,7 +103,7 @@ async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[Je
     address = Address.of(url)
 
     async def quiet(error: Exception) -> None:
-        """What it says of the connection is raised here too."""
+        """Connection errors are raised here too."""
 
     server = f"{'tls' if address.tls else 'nats'}://{address}"
     login = {"user": address.user, "password": address.password, "token": address.token}
@@ -119,13 +119,13 @@ async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[Je
             **login,
         )
     except (OSError, TimeoutError, NatsError) as error:
-        raise NatsAway(str(address), str(error) or "no answer") from error
+        raise NatsUnavailable(str(address), str(error) or "no answer") from error
     try:
         yield client.jetstream(timeout=ANSWER_SECONDS)
     except APIError as error:
-        raise NatsRefused(str(address), error.description or str(error)) from error
+        raise NatsRejected(str(address), error.description or str(error)) from error
     except (OSError, TimeoutError, NatsError) as error:
-        raise NatsAway(str(address), str(error) or "no answer") from error
+        raise NatsUnavailable(str(address), str(error) or "no answer") from error
     finally:
         await client.close()
 
@@ -142,16 +142,16 @@ async def _ensure_stream(manager: JetStreamContext, wanted: Stream) -> None:
     }
     fixed = {"storage": api.StorageType.FILE, "retention": api.RetentionPolicy.LIMITS}
     try:
-        there = (await manager.stream_info(wanted.name)).config
+        existing = (await manager.stream_info(wanted.name)).config
     except NotFoundError:
         await manager.add_stream(api.StreamConfig(name=wanted.name, **fields, **fixed))  # type: ignore[arg-type]
         return
     for name, value in fixed.items():
-        if getattr(there, name) != value:
-            raise StreamConflict(f"stream {wanted.name}", f"{name} is {getattr(there, name)}, not {_text(value)}")
-    if any(getattr(there, name) != value for name, value in fields.items()):
+        if getattr(existing, name) != value:
+            raise StreamConflict(f"stream {wanted.name}", f"{name} is {getattr(existing, name)}, not {_text(value)}")
+    if any(getattr(existing, name) != value for name, value in fields.items()):
         try:
-            await manager.update_stream(replace(there, **fields))  # type: ignore[arg-type]
+            await manager.update_stream(replace(existing, **fields))  # type: ignore[arg-type]
         except APIError as error:
             raise StreamConflict(f"stream {wanted.name}", error.description or str(error)) from error
 
@@ -165,18 +165,18 @@ async def _ensure_consumer(manager: JetStreamContext, stream: str, wanted: Consu
     }
     fixed = {"ack_policy": api.AckPolicy.ALL, "deliver_policy": api.DeliverPolicy.ALL}
     try:
-        there = (await manager.consumer_info(stream, wanted.name)).config
+        existing = (await manager.consumer_info(stream, wanted.name)).config
     except NotFoundError:
-        there = api.ConsumerConfig(durable_name=wanted.name, **fixed)  # type: ignore[arg-type]
-        await manager.add_consumer(stream, replace(there, **fields))  # type: ignore[arg-type]
+        existing = api.ConsumerConfig(durable_name=wanted.name, **fixed)  # type: ignore[arg-type]
+        await manager.add_consumer(stream, replace(existing, **fields))  # type: ignore[arg-type]
         return
     for name, value in {**fixed, "deliver_subject": None}.items():
-        if getattr(there, name) != value:
-            cause = f"{name} is {getattr(there, name)}, not {_text(value)}"
+        if getattr(existing, name) != value:
+            cause = f"{name} is {getattr(existing, name)}, not {_text(value)}"
             raise StreamConflict(f"consumer {stream}/{wanted.name}", cause)
-    if any(getattr(there, name) != value for name, value in fields.items()):
+    if any(getattr(existing, name) != value for name, value in fields.items()):
         try:
-            await manager.add_consumer(stream, replace(there, **fields))
+            await manager.add_consumer(stream, replace(existing, **fields))
         except APIError as error:
             raise StreamConflict(f"consumer {stream}/{wanted.name}", error.description or str(error)) from error
 

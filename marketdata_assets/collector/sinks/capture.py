@@ -1,42 +1,44 @@
-"""Raw messages into captures, which `marketdata replay` and the loading of captures read. Needs no server at all.
+"""Write raw messages to capture files, which `marketdata replay` and the capture load read. Needs no server.
 
-What the disk cannot take in time is left out, and the capture says so: the connection's next entry is preceded by one
-that opens it anew, so that whoever reads it takes the books on it for broken.
+What the disk cannot take in time is dropped, and the capture records it: the next entry of the connection is preceded
+by one that opens it again, so that its readers invalidate the books of that connection.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time_ns
 
-from marketdata_assets.collector.finishing import to_its_end
+from marketdata_assets.backoff import delay
+from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.items import Item
-from marketdata_assets.collector.lag import Lag
-from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.sink import SinkState, shield_until_done
 from marketdata_assets.exchanges.captures.native_format import ENTRY, Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
 from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.logs import get_logger
 
 MB = 1 << 20
 FRAME_BYTES = MB
-LONGEST_PAUSE = 30.0
-"""Seconds between two attempts, while the disk is full."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds between two attempts while the disk is full."""
+
+log = get_logger(__name__)
 
 
 @dataclass
 class _Tapped:
-    """The entries of one market that are not written yet."""
+    """The unwritten entries of one market."""
 
     writer: CaptureWriter
     entries: list[Entry] = field(default_factory=list)
-    left_out: set[int] = field(default_factory=set)  # connections with a hole
+    dropped_from: set[int] = field(default_factory=set)  # connections with dropped entries
 
 
 class CaptureSink:
-    """Writes what comes and goes over the wire into files of a folder, those of each market apart."""
+    """Writes what is sent and received into files of a folder, separate for each market."""
 
     name = "capture"
 
@@ -48,32 +50,31 @@ class CaptureSink:
         file_bytes: int = 256 * MB,
         file_seconds: float = 3600.0,
         buffer_bytes: int = 64 * MB,
-        lag: Lag | None = None,
     ) -> None:
         self.folder = folder
-        self.lag = lag or Lag()
+        self.latency = LatencyHistogram()
         self._flush_seconds, self._file_bytes, self._buffer_bytes = flush_seconds, file_bytes, buffer_bytes
         self._file_ns = round(file_seconds * 1e9)
         self._markets: dict[tuple[Exchange, MarketType], _Tapped] = {}
         self._bytes = 0
-        self._under_way: list[Entry] = []
+        self._in_progress: list[Entry] = []
         self._sent = self._acked = self._dropped = self._failures = 0
         self._error: str | None = None
         self._turn = asyncio.Lock()
 
     def tap(self, exchange: Exchange, market_type: MarketType) -> Callable[[Entry], None]:
-        """What a market calls with each entry; it only takes it into memory."""
+        """The callback of a market for each entry; it only keeps it in memory."""
         tapped = _Tapped(self._writer(exchange, market_type))
         self._markets[exchange, market_type] = tapped
 
         def take(entry: Entry) -> None:
             size = len(entry.raw) + ENTRY.size
             if self._bytes + size > self._buffer_bytes:
-                tapped.left_out.add(entry.connection)
+                tapped.dropped_from.add(entry.connection)
                 self._dropped += 1
                 return
-            if entry.connection in tapped.left_out:
-                tapped.left_out.discard(entry.connection)
+            if entry.connection in tapped.dropped_from:
+                tapped.dropped_from.discard(entry.connection)
                 if entry.kind != "open":
                     tapped.entries.append(Entry(entry.ts_recv, "open", connection=entry.connection))
             self._bytes += size
@@ -83,20 +84,17 @@ class CaptureSink:
         return take
 
     def put(self, items: Sequence[Item]) -> None:
-        """Records are not written: they can be made again of what came."""
+        """Records are not written: a replay makes them again."""
 
     async def run(self) -> None:
-        """Write what came, every `flush_seconds`; a disk that fails is tried again for ever."""
+        """Write every `flush_seconds`; a failing disk is retried forever."""
         while True:
-            pause = self._flush_seconds
-            if self._failures:
-                most = min(LONGEST_PAUSE, self._flush_seconds * 2.0**self._failures)
-                pause += random.uniform(0, most)  # noqa: S311 - no secret
-            await asyncio.sleep(pause)
-            await to_its_end(self._write_all())
+            pause = delay(self._failures, FIRST_PAUSE, LONGEST_PAUSE) if self._failures else 0.0
+            await asyncio.sleep(self._flush_seconds + pause)
+            await shield_until_done(self._write_all())
 
     async def drain(self, seconds: float) -> int:
-        """Write everything; the number of entries that remain."""
+        """Write everything; return the number of entries that remain."""
         until = asyncio.get_running_loop().time() + seconds
         while not await self._write_all() and asyncio.get_running_loop().time() < until:
             await asyncio.sleep(min(0.2, self._flush_seconds))
@@ -109,11 +107,11 @@ class CaptureSink:
                 tapped.writer.close()
 
     def state(self) -> SinkState:
-        """How it is doing; the capacity is what fits into memory of entries as large as those that wait."""
+        """The state now; the capacity is estimated from the size of the queued entries."""
         waiting = [tapped.entries for tapped in self._markets.values()]
         queued = sum(map(len, waiting))
         each = self._bytes / queued if queued and self._bytes else 256
-        oldest = [entries[0].ts_recv for entries in (self._under_way, *waiting) if entries]
+        oldest = [entries[0].ts_recv for entries in (self._in_progress, *waiting) if entries]
         return SinkState(
             queued=queued,
             capacity=max(queued, int(self._buffer_bytes / each)),
@@ -127,7 +125,7 @@ class CaptureSink:
         )
 
     async def _write_all(self) -> bool:
-        """Whether all that had come is written."""
+        """Write all entries; False when the disk failed."""
         async with self._turn:
             for tapped in self._markets.values():
                 if tapped.entries and not await self._write(tapped):
@@ -136,21 +134,24 @@ class CaptureSink:
 
     async def _write(self, tapped: _Tapped) -> bool:
         for part in _parts(tapped.entries):
-            self._under_way = part
+            self._in_progress = part
             try:
                 await asyncio.to_thread(_write, tapped.writer, part)
             except OSError as error:
-                # A frame is whole or not there, so the part is written again, by a writer that knows nothing of it.
+                # A frame is either complete or ignored by readers, so the part is written again, by a new writer.
                 self._failures += 1
                 self._error = f"{self.folder}: {error}"
+                log.warning("capture_write_failed", folder=str(self.folder), error=error, queued=len(tapped.entries))
                 tapped.writer = self._writer(*next(key for key, one in self._markets.items() if one is tapped))
                 return False
             finally:
-                self._under_way = []
+                self._in_progress = []
+            if self._failures:
+                log.info("capture_write_recovered", folder=str(self.folder), attempts=self._failures)
             self._failures = 0
             self._acked += len(part)
             self._bytes -= sum(len(entry.raw) + ENTRY.size for entry in part)
-            self.lag.observe_since((entry.ts_recv for entry in part), time_ns())
+            self.latency.observe_since((entry.ts_recv for entry in part), time_ns())
             del tapped.entries[: len(part)]
         return True
 
@@ -166,7 +167,7 @@ class CaptureSink:
 
 
 def _parts(entries: list[Entry]) -> list[list[Entry]]:
-    """The entries that are there now, in parts of about a frame."""
+    """The present entries, in parts of about a frame."""
     parts: list[list[Entry]] = [[]]
     size = 0
     for entry in entries:

@@ -1,33 +1,35 @@
-"""The direct writer: records into their ClickHouse tables without a stream between.
+"""The direct writer: insert records into their ClickHouse tables, without JetStream.
 
-Batches go by size and time. What the server does not take goes to a spool on disk and from there to the server when it
-is back; a batch may land twice, and its rows are the same rows. Until a batch is inserted or spooled it is in memory.
+Batches are limited by size and time. A batch that the server does not take goes to a spool on disk, and from there to
+the server when it is back; a batch inserted twice gives the same rows. Until it is inserted or spooled it is in memory.
 """
 
 import asyncio
-import random
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from marketdata_assets.collector.finishing import to_its_end
+from marketdata_assets.backoff import delay
+from marketdata_assets.collector.counters import LatencyHistogram
+from marketdata_assets.collector.errors import SpoolFull
 from marketdata_assets.collector.items import Item, moment, subject
-from marketdata_assets.collector.jetstream.errors import SpoolFull
-from marketdata_assets.collector.jetstream.spool import Frame, Kept, Spool
-from marketdata_assets.collector.lag import Lag
+from marketdata_assets.collector.jetstream.spool import Frame, Spool, StoredMessage
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
-from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.collector.sink import SinkState, shield_until_done
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_json
+from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 SOURCE = "direct writer"
-LONGEST_PAUSE = 30.0
-LOOK_SECONDS = 0.05
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+POLL_SECONDS = 0.05
+
+log = get_logger(__name__)
 
 
 class ClickHouseSink:
@@ -46,16 +48,15 @@ class ClickHouseSink:
         batch_seconds: float = 3.0,
         timeout_seconds: float = 60.0,
         longest_pause: float = LONGEST_PAUSE,
-        lag: Lag | None = None,
     ) -> None:
-        self.lag = lag or Lag()
-        self.rejected = 0  # records that their tables cannot take; they are in exchange_rejects
+        self.latency = LatencyHistogram()
+        self.rejected = 0  # records in quarantine (exchange_rejects)
         self._url, self._timeout, self._longest_pause = url, timeout_seconds, longest_pause
         self._rows, self._seconds = batch_rows, batch_seconds
         self._queue = BoundedQueue(queue_items, snapshot_of)
         self._capacity, self._spool = queue_items, spool
-        self._under_way: list[Item] = []  # being inserted
-        self._aside: list[Item] = []  # on their way to the disk
+        self._in_progress: list[Item] = []  # being inserted
+        self._to_spool: list[Item] = []  # on their way to the disk
         self._open = ExitStack()
         self._client: Client | None = None
         self._sent = self._acked = self._failures = 0
@@ -63,37 +64,37 @@ class ClickHouseSink:
         self._turn, self._spilling = asyncio.Lock(), asyncio.Lock()
 
     def put(self, items: Sequence[Item]) -> None:
-        """Take items; beyond the queue's bounds its policy holds."""
+        """Take items; above the queue's capacity its policy applies."""
         self._queue.put(items)
 
     async def run(self) -> None:
-        """Insert until cancelled; a server that is away is tried again for ever, and meanwhile the disk takes all."""
+        """Insert until cancelled; an unavailable server is retried forever, and the disk takes everything meanwhile."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._insert_for_ever())
-            group.create_task(self._spill_for_ever())
+            group.create_task(self._insert_loop())
+            group.create_task(self._spill_loop())
 
     async def drain(self, seconds: float) -> int:
-        """Insert or spool what is left; the number of items that remain. `run` may go on meanwhile."""
+        """Insert or spool what is left; return the number of items that remain. `run` may continue meanwhile."""
         try:
             async with asyncio.timeout(seconds):
                 while self._left():
-                    await to_its_end(self._step())
-                    if self._aside:  # neither the server nor the spool takes it
-                        await asyncio.sleep(LOOK_SECONDS)
-                        await to_its_end(self._put_aside())
+                    await shield_until_done(self._step())
+                    if self._to_spool:  # neither the server nor the spool takes it
+                        await asyncio.sleep(POLL_SECONDS)
+                        await shield_until_done(self._spool_batch())
         except TimeoutError:
             pass
         return self._left()
 
     def close(self) -> None:
-        """Let server and spool go, after `run` has ended."""
-        self._let_go()
+        """Close the connection and the spool, after `run` has ended."""
+        self._disconnect()
         self._spool.close()
 
     def state(self) -> SinkState:
-        """How it is doing; what is spooled is not acknowledged yet."""
-        moments = [moment(item.record) for item in (*self._under_way, *self._aside)]
-        moments += [one for one in (self._queue.oldest_ns, self._spool.oldest_ns) if one is not None]
+        """The state now; what is spooled is not acknowledged yet."""
+        moments = [moment(item.record) for item in (*self._in_progress, *self._to_spool)]
+        moments += [oldest for oldest in (self._queue.oldest_ns, self._spool.oldest_ns) if oldest is not None]
         return SinkState(
             queued=self._left(),
             capacity=self._capacity,
@@ -109,44 +110,43 @@ class ClickHouseSink:
         )
 
     def _left(self) -> int:
-        return len(self._queue) + len(self._under_way) + len(self._aside)
+        return len(self._queue) + len(self._in_progress) + len(self._to_spool)
 
-    async def _insert_for_ever(self) -> None:
+    async def _insert_loop(self) -> None:
         while True:
             if self._failures:
-                longest = min(self._longest_pause, 0.2 * 2.0 ** min(self._failures, 12))
-                await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - no secret
+                await asyncio.sleep(delay(self._failures, FIRST_PAUSE, self._longest_pause))
             else:
                 await self._gather()
-            await to_its_end(self._step())
+            await shield_until_done(self._step())
 
-    async def _spill_for_ever(self) -> None:
-        """What the server does not take in time goes to the disk: an insert that hangs may hang for long."""
+    async def _spill_loop(self) -> None:
+        """Spool what the server does not take in time: an insert may hang for long."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            while self._aside or self._presses():
-                self._aside = self._aside or self._queue.take(self._rows)
-                if not await to_its_end(self._put_aside()):
+            await asyncio.sleep(POLL_SECONDS)
+            while self._to_spool or self._is_overdue():
+                self._to_spool = self._to_spool or self._queue.take(self._rows)
+                if not await shield_until_done(self._spool_batch()):
                     await asyncio.sleep(1)
 
-    def _presses(self) -> bool:
+    def _is_overdue(self) -> bool:
         waiting = len(self._queue)
         return waiting >= self._capacity // 2 or (self._failures > 0 and waiting >= self._rows)
 
     async def _gather(self) -> None:
-        """Until a batch is full, or its first item has waited long enough; at once while the spool has something."""
+        """Wait until a batch is full or its first item waited long enough; not while the spool holds messages."""
         if not len(self._spool):
             await self._queue.wait()
         loop = asyncio.get_running_loop()
         until = loop.time() + self._seconds
         while not len(self._spool) and len(self._queue) < self._rows and loop.time() < until:
-            await asyncio.sleep(min(LOOK_SECONDS, self._seconds))
+            await asyncio.sleep(min(POLL_SECONDS, self._seconds))
 
     async def _step(self) -> None:
-        """Insert one batch and one frame of the spool; what fails is in the spool then."""
+        """Insert one batch and one frame of the spool; a batch that fails goes to the spool."""
         async with self._turn:
-            self._under_way = self._under_way or self._queue.take(self._rows)
-            items = self._under_way
+            self._in_progress = self._in_progress or self._queue.take(self._rows)
+            items = self._in_progress
             frame = None
             try:
                 if items:
@@ -154,44 +154,54 @@ class ClickHouseSink:
                     batches = _by_type((subject(record), payload) for record, payload in items)
                     await asyncio.to_thread(self._insert, batches)
                     self._taken((moment(record) for record, _ in items), len(items))
-                    self._under_way = []
+                    self._in_progress = []
                 frame = await asyncio.to_thread(self._spool.read)
                 if frame is not None:
                     self._sent += len(frame.messages)
                     await self._insert_frame(frame)
+                if self._failures:
+                    log.info("clickhouse_available", attempts=self._failures, spooled=len(self._spool))
                 self._failures, self._error = 0, None
-            except Exception as error:  # whatever it is, the sink goes on
+            except Exception as error:  # border: the sink continues after any failure
                 self._failures += 1
                 self._error = f"{type(error).__name__}: {error}"
+                log.warning("clickhouse_insert_failed", error=error, attempt=self._failures, spooled=len(self._spool))
                 self._spool.rewind()
-                await asyncio.to_thread(self._let_go)
-            if self._under_way and not self._aside:
-                self._aside, self._under_way = self._under_way, []
-        if self._aside:
-            await self._put_aside()
+                await asyncio.to_thread(self._disconnect)
+            if self._in_progress and not self._to_spool:
+                self._to_spool, self._in_progress = self._in_progress, []
+        if self._to_spool:
+            await self._spool_batch()
 
     async def _insert_frame(self, frame: Frame) -> None:
         await asyncio.to_thread(self._insert, _by_type((one.subject, one.payload) for one in frame.messages))
         await asyncio.to_thread(self._spool.consume, frame)
+        if not len(self._spool):
+            log.info("spool_drained", folder=str(self._spool.folder))
         self._taken((one.ts for one in frame.messages), len(frame.messages))
 
-    async def _put_aside(self) -> bool:
-        """What was put aside into the spool; when that is full, it waits, and the queue's policy holds."""
+    async def _spool_batch(self) -> bool:
+        """Append the batch to the spool; while that is full it waits, and the queue's policy applies."""
         async with self._spilling:
-            messages = [Kept(subject(record), "", payload, moment(record)) for record, payload in self._aside]
+            messages = [
+                StoredMessage(subject(record), "", payload, moment(record)) for record, payload in self._to_spool
+            ]
             if not messages:
                 return True
+            if not len(self._spool):
+                log.warning("spooling", folder=str(self._spool.folder), reason=self._error)
             try:
                 await asyncio.to_thread(self._spool.append, messages)
             except (SpoolFull, OSError) as error:
                 self._error = f"{type(error).__name__}: {error}"
+                log.warning("spool_full", folder=str(self._spool.folder), error=error)
                 return False
-            self._aside = []
+            self._to_spool = []
             return True
 
     def _taken(self, moments: Iterable[int], count: int) -> None:
         self._acked += count
-        self.lag.observe_since(moments, time_ns())
+        self.latency.observe_since(moments, time_ns())
 
     def _insert(self, batches: dict[str, list[bytes]]) -> None:
         if self._client is None:
@@ -201,14 +211,14 @@ class ClickHouseSink:
         for name, payloads in batches.items():
             self.rejected += len(insert_json(self._client, name, payloads, source=SOURCE).rejects)
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         self._client = None
         self._open.close()
         self._open = ExitStack()
 
 
 def _by_type(messages: Iterable[tuple[str, bytes]]) -> dict[str, list[bytes]]:
-    """Payloads by the type that their subject names."""
+    """Payloads by the record type in their subject."""
     batches: dict[str, list[bytes]] = {}
     for name, payload in messages:
         batches.setdefault(name.split(".", 2)[1], []).append(payload)

@@ -1,15 +1,14 @@
-"""The last values of each instrument in Redis: JSON under a key of their own, with a time to live.
+"""Cache the last values of each instrument in Redis, as JSON with a time to live.
 
     market:trade:binance:spot:BTC-USDT          the last trade, as the record
     market:bbo:binance:spot:BTC-USDT            best bid and offer, as Quote
     market:ticker:binance:spot:BTC-USDT         the state of the market, as the record
     market:funding_rate:binance:linear:BTC-USDT the rate, as the record
 
-Only the newest value is ever written, so while Redis is away nothing piles up.
+Only the newest value of a key is written, so nothing accumulates while Redis is unavailable.
 """
 
 import asyncio
-import random
 from collections.abc import Sequence
 from contextlib import suppress
 from time import time_ns
@@ -17,27 +16,31 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from marketdata_assets.backoff import delay
+from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.items import Item
-from marketdata_assets.collector.lag import Lag
 from marketdata_assets.collector.sink import SinkState
 from marketdata_assets.exchanges.records import Decimal, FundingRate, SizeUnit, Ticker, Trade
+from marketdata_assets.logs import get_logger
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 TIMEOUT = 5.0
-LONGEST_PAUSE = 10.0
-FAREWELLS = 3
-"""Attempts at the end: old last values are worth no waiting."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+DRAIN_ATTEMPTS = 3
+"""At shutdown: old last values are not worth waiting for."""
 
 CAPACITY = 100_000
-"""Keys that wait at most, far more than there are instruments; beyond it new ones are left out."""
+"""Pending keys, far more than there are instruments; above it new ones are dropped."""
+
+log = get_logger(__name__)
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Quote(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="bbo"):
-    """Best bid and offer. A side that is null is empty."""
+    """Best bid and offer. A null side is empty."""
 
     exchange: str
     market_type: str
@@ -52,8 +55,8 @@ class Quote(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="bbo"):
     unit: SizeUnit | None
 
 
-Kept = Trade | Ticker | FundingRate | Quote
-_Pending = dict[str, tuple[Kept, bytes | None]]
+Cached = Trade | Ticker | FundingRate | Quote
+_Pending = dict[str, tuple[Cached, bytes | None]]
 
 
 class RedisSink:
@@ -68,21 +71,20 @@ class RedisSink:
         prefix: str = "market",
         ttl_seconds: int = 3600,
         flush_seconds: float = 0.1,
-        lag: Lag | None = None,
     ) -> None:
-        self.lag = lag or Lag()
+        self.latency = LatencyHistogram()
         self._client = client
         self._prefix, self._ttl, self._flush_seconds = prefix, ttl_seconds, flush_seconds
         self._pending: _Pending = {}
-        self._under_way: _Pending = {}
-        self._told_apart: set[tuple[str, str, str]] = set()  # instruments whose best prices have a stream
+        self._in_progress: _Pending = {}
+        self._with_bbo_stream: set[tuple[str, str, str]] = set()  # instruments whose best prices have a stream
         self._sent = self._acked = self._dropped = self._conflated = self._failures = 0
         self._connected = False
         self._error: str | None = None
         self._turn = asyncio.Lock()
 
     def put(self, items: Sequence[Item]) -> None:
-        """Note the newest values; other records are passed over."""
+        """Keep the newest values; other records are ignored."""
         for record, payload in items:
             if isinstance(record, Trade):
                 self._keep("trade", record, payload)
@@ -95,30 +97,27 @@ class RedisSink:
                 self._keep("funding_rate", record, payload)
 
     async def run(self) -> None:
-        """Write until cancelled; a server that is away is tried again for ever."""
+        """Write until cancelled; an unavailable server is retried forever."""
         while True:
-            pause = self._flush_seconds
-            if self._failures:
-                most = min(LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failures, 10))
-                pause += random.uniform(0, most)  # noqa: S311 - no secret
-            await asyncio.sleep(pause)
+            pause = delay(self._failures, FIRST_PAUSE, LONGEST_PAUSE) if self._failures else 0.0
+            await asyncio.sleep(self._flush_seconds + pause)
             await self._write()
 
     async def drain(self, seconds: float) -> int:
-        """Write what is left and let the server go, without waiting for one that is away; how many values remain."""
+        """Write what is left without waiting for an unavailable server, and disconnect; the number of values left."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._pending and not await self._write() and self._failures < FAREWELLS:
+                while self._pending and not await self._write() and self._failures < DRAIN_ATTEMPTS:
                     await asyncio.sleep(self._flush_seconds)
         await self._client.aclose()
         return len(self._pending)
 
     def close(self) -> None:
-        """`drain` has let the server go."""
+        """Nothing: `drain` has disconnected."""
 
     def state(self) -> SinkState:
-        """How it is doing."""
-        waiting = [kept.ts_recv for kept, _ in (*self._pending.values(), *self._under_way.values())]
+        """The state now."""
+        waiting = [kept.ts_recv for kept, _ in (*self._pending.values(), *self._in_progress.values())]
         return SinkState(
             queued=len(self._pending),
             capacity=CAPACITY,
@@ -133,15 +132,15 @@ class RedisSink:
         )
 
     def _is_best(self, one: Ticker) -> bool:
-        """Whether it has the newest best prices: those of a sum of 24 hours are older than those told by themselves."""
+        """Whether it has the newest best prices: those of a 24 h summary are older than those of the bbo stream."""
         if one.bid is None and one.ask is None:
             return False
         about = (one.exchange, one.market_type, one.instrument)
         if one.last is None:
-            self._told_apart.add(about)
-        return one.last is None or about not in self._told_apart
+            self._with_bbo_stream.add(about)
+        return one.last is None or about not in self._with_bbo_stream
 
-    def _keep(self, name: str, record: Kept, payload: bytes | None) -> None:
+    def _keep(self, name: str, record: Cached, payload: bytes | None) -> None:
         key = f"{self._prefix}:{name}:{record.exchange}:{record.market_type}:{record.symbol}"
         pending = self._pending
         if key in pending:
@@ -152,28 +151,30 @@ class RedisSink:
         pending[key] = record, payload
 
     async def _write(self) -> bool:
-        """Whether all that had come is written."""
+        """Write the pending values; False when the server failed."""
         from redis.exceptions import RedisError
 
         async with self._turn:
             if self._connected and not self._pending:
                 return True
-            self._under_way, self._pending = self._pending, {}
-            self._sent += len(self._under_way)
+            self._in_progress, self._pending = self._pending, {}
+            self._sent += len(self._in_progress)
             try:
                 async with asyncio.timeout(TIMEOUT):
-                    await self._send(self._under_way)
+                    await self._send(self._in_progress)
             except (RedisError, OSError, TimeoutError) as error:
                 self._failed(error)
                 return False
             except asyncio.CancelledError:
-                self._pending = self._under_way | self._pending
-                self._under_way = {}
+                self._pending = self._in_progress | self._pending
+                self._in_progress = {}
                 raise
+            if self._failures:
+                log.info("redis_available", attempts=self._failures)
             self._connected, self._failures = True, 0
-            self._acked += len(self._under_way)
-            self.lag.observe_since((kept.ts_recv for kept, _ in self._under_way.values()), time_ns())
-            self._under_way = {}
+            self._acked += len(self._in_progress)
+            self.latency.observe_since((kept.ts_recv for kept, _ in self._in_progress.values()), time_ns())
+            self._in_progress = {}
             return True
 
     async def _send(self, values: _Pending) -> None:
@@ -188,13 +189,14 @@ class RedisSink:
         self._connected = False
         self._failures += 1
         self._error = f"{type(error).__name__}: {error}"
-        # What came meanwhile is newer.
-        self._pending = self._under_way | self._pending
-        self._under_way = {}
+        log.warning("redis_unavailable", error=error, attempt=self._failures)
+        # Values that arrived meanwhile are newer.
+        self._pending = self._in_progress | self._pending
+        self._in_progress = {}
 
 
 def connect(url: str) -> "Redis":
-    """A client of the server; nothing is sent yet."""
+    """A client; nothing is sent yet."""
     from redis.asyncio import Redis
 
     client: Redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)

@@ -83,7 +83,7 @@ def feed(
 ) -> Fed:
     """Load what the config asks for. A stream that is away, or a capture that cannot be read, is a problem that leaves
     the rest alone; raises what ClickHouse raises."""
-    from marketdata_assets.collector.jetstream.errors import StreamMissing
+    from marketdata_assets.collector.errors import StreamMissing
 
     began = time.monotonic()
     notes, problems = list[str](), list[str]()

@@ -1,4 +1,4 @@
-"""What is sent and not acknowledged yet, in the order in which it was sent."""
+"""Messages that are sent and not acknowledged yet, in sending order."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -6,54 +6,54 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from marketdata_assets.collector.items import Item, message_id, moment, subject
-from marketdata_assets.collector.jetstream.spool import Frame, Kept
+from marketdata_assets.collector.jetstream.spool import Frame, StoredMessage
 
 
 @dataclass
-class FromSpool:
-    """A frame of the spool that is being sent."""
+class FrameProgress:
+    """A spool frame that is being sent."""
 
     frame: Frame
-    left: int  # messages of it that are not acknowledged
+    unacked: int  # messages
 
 
-class Spooled(NamedTuple):
-    """A message of the spool."""
+class SpooledMessage(NamedTuple):
+    """A message from the spool."""
 
-    kept: Kept
-    source: FromSpool
+    message: StoredMessage
+    source: FrameProgress
 
     @property
     def payload(self) -> bytes:
-        """Its record as JSON."""
-        return self.kept.payload
+        """The record as JSON."""
+        return self.message.payload
 
 
-Entry = Item | Spooled
+Entry = Item | SpooledMessage
 
 
-def kept(one: Entry) -> Kept:
-    """All that publishing it takes."""
-    if isinstance(one, Spooled):
-        return one.kept
+def stored_message(one: Entry) -> StoredMessage:
+    """The message as it is published."""
+    if isinstance(one, SpooledMessage):
+        return one.message
     record = one.record
-    return Kept(subject(record), message_id(record), one.payload, moment(record))
+    return StoredMessage(subject(record), message_id(record), one.payload, moment(record))
 
 
-class Window:
-    """Entries by the number they were sent with. Each is removed by its ack and by nothing else."""
+class InFlight:
+    """Entries by the number in their reply subject. Only an ack removes one."""
 
     def __init__(self) -> None:
         self.bytes = 0  # of the payloads
         self._entries: dict[int, Entry] = {}
         self._next = 0
-        self._sent: deque[tuple[float, int]] = deque()  # when, and the last number that was sent then
+        self._sent: deque[tuple[float, int]] = deque()  # time of a send, and its last number
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def add(self, entries: Sequence[Entry], now: float) -> range:
-        """Take entries in as sent; their numbers."""
+        """Add sent entries; their numbers."""
         numbers = range(self._next, self._next + len(entries))
         self._entries.update(zip(numbers, entries, strict=True))
         self._next = numbers.stop
@@ -62,14 +62,14 @@ class Window:
         return numbers
 
     def pop(self, number: int) -> Entry | None:
-        """Take out what was acknowledged; None where it was before."""
+        """Remove an acknowledged entry; None when it was acknowledged before."""
         one = self._entries.pop(number, None)
         if one is not None:
             self.bytes -= len(one.payload)
         return one
 
     def sent_again(self, now: float, last: int | None = None) -> list[tuple[int, Entry]]:
-        """What is to be sent once more, with its numbers: all up to that one, or simply all."""
+        """The entries to repeat with their numbers: all, or those up to `last`."""
         last = self._next - 1 if last is None else last
         while self._sent and self._sent[0][1] <= last:
             self._sent.popleft()
@@ -77,7 +77,7 @@ class Window:
         return [(number, one) for number, one in self._entries.items() if number <= last]
 
     def oldest(self) -> tuple[float, int] | None:
-        """When the oldest entry was sent, and the last number sent with it."""
+        """When the oldest entry was sent, and the last number of that send."""
         if not self._entries:
             self._sent.clear()
             return None
@@ -88,19 +88,19 @@ class Window:
 
     @property
     def oldest_ns(self) -> int | None:
-        """When the oldest entry was received."""
+        """Receive time of the oldest entry."""
         if not self._entries:
             return None
         one = next(iter(self._entries.values()))
-        return one.kept.ts if isinstance(one, Spooled) else moment(one.record)
+        return one.message.ts if isinstance(one, SpooledMessage) else moment(one.record)
 
     @property
     def items(self) -> int:
-        """Entries that are nowhere but in memory; the window has either those or some of the spool."""
+        """Entries that exist only in memory; all entries are either those or from the spool."""
         return len(self) if isinstance(next(iter(self._entries.values()), None), Item) else 0
 
     def clear(self) -> list[Entry]:
-        """Take all entries out."""
+        """Remove and return all entries."""
         entries = list(self._entries.values())
         self._entries.clear()
         self._sent.clear()

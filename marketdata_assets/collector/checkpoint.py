@@ -1,49 +1,51 @@
-"""What the collector remembers on disk of itself: how far it was, and what it could not read.
+"""Files of the collector itself: the checkpoint of each market, and messages that could not be read.
 
-The records' own safety is the business of the sinks.
+Spools and captures belong to the sinks.
 """
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType
+from marketdata_assets.logs import get_logger
 
 MB = 1 << 20
 
+log = get_logger(__name__)
 
-class Since:
-    """Until when everything of each market is safe, in ns: what a later run may have missed begins there."""
+
+class Checkpoint:
+    """Until when (ns) everything of each market is safe: the gap of the next run begins there."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def read(self) -> dict[str, int]:
-        """By market, as `binance spot`; empty when no run was before, or what it left cannot be read."""
+        """By market, as `binance spot`; empty before the first run, or when the file is damaged."""
         try:
-            found = json.loads(self.file.read_bytes())
+            moments = json.loads(self.file.read_bytes())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            logging.getLogger(__name__).warning("%s cannot be read (%s): no gap is told for the stop", self.file, error)
+            log.warning("checkpoint_unreadable", file=str(self.file), error=error, effect="no gap for the stop")
             return {}
-        return {str(name): int(moment) for name, moment in found.items()} if isinstance(found, dict) else {}
+        return {str(name): int(moment) for name, moment in moments.items()} if isinstance(moments, dict) else {}
 
     def write(self, moments: Mapping[str, int]) -> None:
-        """Replace what stands there, in one step. Markets that are not named keep what they have."""
+        """Replace the file atomically. Markets that are not named keep their checkpoint."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         new = self.file.with_suffix(".new")
         new.write_text(json.dumps({**self.read(), **moments}))
         new.replace(self.file)
 
 
-class DeadLetters:
-    """Messages that could not be read, a line of JSON each, in two files that are used in turn.
+class DeadLetterFile:
+    """Messages that could not be read, one JSON line each, in two files that rotate.
 
-    `keep` only takes them into memory; at most `most` between two calls of `write`, all are counted elsewhere.
+    `keep` only buffers, at most `most` between two calls of `write`; all are counted elsewhere.
     """
 
     def __init__(self, file: Path, *, most: int = 1000, max_bytes: int = 64 * MB) -> None:
@@ -52,7 +54,7 @@ class DeadLetters:
         self._lines: list[bytes] = []
 
     def keep(self, exchange: Exchange, market_type: MarketType, letter: DeadLetter) -> None:
-        """Take one."""
+        """Buffer one."""
         if len(self._lines) >= self._most:
             return
         about = {"ts_recv": letter.ts_recv, "exchange": exchange, "market_type": market_type, "cause": letter.cause}
@@ -63,7 +65,7 @@ class DeadLetters:
         self._lines.append(msgspec.json.encode({**about, **raw}) + b"\n")
 
     def write(self) -> None:
-        """Write what came since the last call; raises OSError, then it is kept."""
+        """Write the buffer; it is kept when this raises OSError."""
         if not self._lines:
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)

@@ -7,25 +7,31 @@ from typing import Any
 import pytest
 
 from marketdata_assets.budget import Budget
-from marketdata_assets.collector.connections import Timing, speaker_of
+from marketdata_assets.collector.connections import Timing, adapter_for
 from marketdata_assets.collector.connections.connection import NS, Connection
-from marketdata_assets.collector.connections.socket import Asked
-from marketdata_assets.collector.connections.speaking import Subscription
-from marketdata_assets.collector.connections.watch import BAD, FEW, TRIES, look, normal_silence
+from marketdata_assets.collector.connections.liveness import (
+    MAX_RESUBSCRIBED,
+    MAX_TRIES,
+    MAX_UNREADABLE,
+    check,
+    normal_silence,
+)
+from marketdata_assets.collector.connections.socket import SubscriptionRequest
+from marketdata_assets.collector.connections.venue_adapter import Subscription
 
 TIMING = Timing(ping_after=30.0, pong_within=10.0, confirm=10.0, longest_silence=1000.0)
 
 
 @dataclass
 class StubSocket:
-    """What `look` sees and does of a socket; times are seconds."""
+    """What `check` uses of a socket; times are seconds."""
 
     said: list[str] = field(default_factory=list)
-    asked: dict[str, Asked] = field(default_factory=dict)
+    requests: dict[str, SubscriptionRequest] = field(default_factory=dict)
     seen: dict[bytes, int] = field(default_factory=dict)
     last_at: int = 0
     pinged_at: int = 0
-    bad: int = 0
+    unreadable: int = 0
     over: bool = False
     closing: bool = False
     busy: bool = False
@@ -34,9 +40,9 @@ class StubSocket:
         self.pinged_at = self.clock
         self.said.append("ping")
 
-    def again(self, keys: list[str]) -> None:
+    def resubscribe(self, keys: list[str]) -> None:
         for key in keys:
-            self.asked[key].at, self.asked[key].tries = self.clock, self.asked[key].tries + 1
+            self.requests[key].requested_at, self.requests[key].tries = self.clock, self.requests[key].tries + 1
             self.said.append(key)
 
     def drop(self, why: str) -> None:
@@ -51,9 +57,9 @@ class Watched:
     def __init__(self, folder: Path, *keys: str, confirmed: bool = True) -> None:
         self.socket = StubSocket()
         for key in keys:
-            self.socket.asked[key] = Asked(0, confirmed=1 if confirmed else 0, tries=1)
-        speaker, budget = speaker_of("deribit", "inverse"), Budget(folder, "x", 1.0, 1.0)
-        self.connection = Connection(1, "ws://h", speaker, TIMING, self, budget)  # type: ignore[arg-type]
+            self.socket.requests[key] = SubscriptionRequest(0, confirmed_at=1 if confirmed else 0, tries=1)
+        adapter, budget = adapter_for("deribit", "inverse"), Budget(folder, "x", 1.0, 1.0)
+        self.connection = Connection(1, "ws://h", adapter, TIMING, self, budget)  # type: ignore[arg-type]
         self.gaps: list[tuple[str, float, float]] = []
         for key in keys:
             self.connection.add(Subscription(key, "ws://h", "X", "trades", ("trade",), 100.0))
@@ -67,7 +73,7 @@ class Watched:
         if heard or lives:
             self.socket.last_at = now
         before = len(self.socket.said)
-        look(self.connection, now)
+        check(self.connection, now)
         return self.socket.said[before:]
 
     def woken(self, subscription: Subscription, since: int, until: int) -> None:
@@ -102,13 +108,13 @@ def test_a_socket_that_answers_is_asked_again_after_the_next_silence(tmp_path: P
 
 def test_what_is_not_confirmed_is_asked_for_some_times_and_then_given_up(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a", "b")
-    one.socket.asked["b"].confirmed = 0
+    one.socket.requests["b"].confirmed_at = 0
     assert [one.at(seconds) for seconds in (9, 11, 15, 22, 33, 44)] == [[], ["b"], [], ["b"], [], []]
-    assert one.socket.asked["b"].refused
-    assert one.socket.asked["b"].tries == TRIES
+    assert one.socket.requests["b"].rejected
+    assert one.socket.requests["b"].tries == MAX_TRIES
 
 
-@pytest.mark.parametrize("count", [1, FEW + 1])
+@pytest.mark.parametrize("count", [1, MAX_RESUBSCRIBED + 1])
 def test_a_socket_where_nothing_is_confirmed_is_given_up(count: int, tmp_path: Path) -> None:
     one = Watched(tmp_path, *(f"k{number}" for number in range(count)), confirmed=False)
     done = [said for seconds in (11, 22, 33) for said in one.at(seconds)]
@@ -117,9 +123,9 @@ def test_a_socket_where_nothing_is_confirmed_is_given_up(count: int, tmp_path: P
 
 def test_a_socket_that_cannot_be_read_is_given_up(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a")
-    one.socket.bad = BAD - 1
+    one.socket.unreadable = MAX_UNREADABLE - 1
     assert one.at(1) == []
-    one.socket.bad = BAD
+    one.socket.unreadable = MAX_UNREADABLE
     assert len(one.at(2)) == 1
 
 
@@ -168,7 +174,7 @@ def test_no_silence_is_thought_normal_for_ever(tmp_path: Path) -> None:
 
 def test_nothing_more_is_asked_for_while_the_venues_pace_keeps_us_waiting(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a", "b")
-    one.socket.asked["b"].confirmed = 0
+    one.socket.requests["b"].confirmed_at = 0
     one.socket.busy = True
     assert one.at(200) == []
     one.socket.busy = False
@@ -177,8 +183,8 @@ def test_nothing_more_is_asked_for_while_the_venues_pace_keeps_us_waiting(tmp_pa
 
 def test_what_was_never_confirmed_or_has_no_silence_is_not_stale(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a", "b", "c")
-    one.socket.asked["a"].confirmed = 0
-    one.socket.asked["a"].refused = "no such channel"
+    one.socket.requests["a"].confirmed_at = 0
+    one.socket.requests["a"].rejected = "no such channel"
     one.connection.add(Subscription("b", "ws://h", "", "liquidation-orders", ("liquidation",), None))
-    one.socket.asked["c"].confirmed = 5_000 * NS
+    one.socket.requests["c"].confirmed_at = 5_000 * NS
     assert one.at(5_000) == []

@@ -5,40 +5,42 @@ from collections.abc import Callable
 
 import pytest
 
-from marketdata_assets.collector.connections import speaker_of
-from marketdata_assets.collector.connections.repeats import NS, Repeats
+from marketdata_assets.collector.connections import adapter_for
+from marketdata_assets.collector.connections.connection import NS
+from marketdata_assets.collector.connections.dispatcher import OverlapDedup
 from marketdata_assets.collector.connections.socket import Outbox
-from marketdata_assets.collector.connections.speaking import Heard, Pace
+from marketdata_assets.collector.connections.venue_adapter import MessageRate, SubscriptionReply
 from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
 
 MARKETS: dict[Exchange, MarketType] = {"binance": "spot", "okx": "linear", "deribit": "inverse"}
 
 
-def _heard(exchange: Exchange, keys: list[str], *answers: str) -> list[Heard]:
+def _heard(exchange: Exchange, keys: list[str], *answers: str) -> list[SubscriptionReply]:
     """What the answers to a subscription mean; ID is the number of its request."""
-    speaker = speaker_of(exchange, MARKETS[exchange])
-    feed, talk = speaker.feed(), speaker.conversation()
-    number = str(json.loads((talk.hello() + talk.subscribe(keys))[-1]).get("id"))
+    adapter = adapter_for(exchange, MARKETS[exchange])
+    feed, session = adapter.feed(), adapter.socket_session()
+    number = str(json.loads((session.hello() + session.subscribe(keys))[-1]).get("id"))
     return [
-        talk.heard(raw, feed.push(raw, 1, 1)) for raw in (answer.replace("ID", number).encode() for answer in answers)
+        session.read_reply(raw, feed.push(raw, 1, 1))
+        for raw in (answer.replace("ID", number).encode() for answer in answers)
     ]
 
 
 def test_binance_confirms_by_number() -> None:
     keys = ["abcusdt@trade", "abcusdt@depth@100ms"]
     first, second = _heard("binance", keys, '{"result":null,"id":99}', '{"result":null,"id":ID}')
-    assert first == Heard()
+    assert first == SubscriptionReply()
     assert second.confirmed == tuple(keys)
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (2, Heard(refused=(("a@trade", "2 no"),))),
-        (-1003, Heard(again=("a@trade",))),
+        (2, SubscriptionReply(rejected=(("a@trade", "2 no"),))),
+        (-1003, SubscriptionReply(retry=("a@trade",))),
     ],
 )
-def test_an_error_of_binance_is_of_the_oldest_request(code: int, expected: Heard) -> None:
+def test_an_error_of_binance_is_of_the_oldest_request(code: int, expected: SubscriptionReply) -> None:
     assert _heard("binance", ["a@trade"], f'{{"error":{{"code":{code},"msg":"no"}},"id":ID}}') == [expected]
 
 
@@ -60,19 +62,19 @@ def test_okx_confirms_by_name_and_refuses_in_words() -> None:
         "pong",
     )
     assert heard[0].confirmed == ("trades:ABC-USDT",)
-    assert [key for key, _ in heard[1].refused] == ["trades:XYZ-USDT"]
+    assert [key for key, _ in heard[1].rejected] == ["trades:XYZ-USDT"]
     assert heard[2].confirmed == ("liquidation-orders:SWAP",)
-    assert heard[3:] == [Heard(), Heard(), Heard()]
+    assert heard[3:] == [SubscriptionReply(), SubscriptionReply(), SubscriptionReply()]
 
 
 def test_deribit_leaves_out_what_there_is_not() -> None:
     keys = ["trades.ABC-PERPETUAL.100ms", "trades.NONE.100ms"]
     (heard,) = _heard("deribit", keys, '{"jsonrpc":"2.0","id":ID,"result":["trades.ABC-PERPETUAL.100ms"]}')
     assert heard.confirmed == (keys[0],)
-    assert [key for key, _ in heard.refused] == [keys[1]]
+    assert [key for key, _ in heard.rejected] == [keys[1]]
 
 
-@pytest.mark.parametrize(("code", "field"), [(10028, "again"), (13778, "refused")])
+@pytest.mark.parametrize(("code", "field"), [(10028, "retry"), (13778, "rejected")])
 def test_an_error_of_deribit_is_of_its_request(code: int, field: str) -> None:
     raw = f'{{"jsonrpc":"2.0","id":ID,"error":{{"code":{code},"message":"no"}}}}'
     (heard,) = _heard("deribit", ["trades.ABC-PERPETUAL.100ms"], raw)
@@ -87,12 +89,14 @@ def test_deribit_is_answered_when_it_asks_whether_we_live() -> None:
 
 
 def test_the_end_of_a_subscription_of_deribit_confirms_nothing() -> None:
-    talk = speaker_of("deribit", "inverse").conversation()
-    feed = speaker_of("deribit", "inverse").feed()
-    end, begin = (json.loads(one)["id"] for one in talk.again(["trades.ABC-PERPETUAL.100ms"]))
+    session = adapter_for("deribit", "inverse").socket_session()
+    feed = adapter_for("deribit", "inverse").feed()
+    end, begin = (json.loads(one)["id"] for one in session.resubscribe(["trades.ABC-PERPETUAL.100ms"]))
     answer = '{"jsonrpc":"2.0","id":%d,"result":["trades.ABC-PERPETUAL.100ms"]}'
-    heard = [talk.heard(raw, feed.push(raw, 1, 1)) for raw in ((answer % number).encode() for number in (end, begin))]
-    assert [bool(one.confirmed) for one in heard] == [False, True]
+    replies = [
+        session.read_reply(raw, feed.push(raw, 1, 1)) for raw in ((answer % number).encode() for number in (end, begin))
+    ]
+    assert [bool(one.confirmed) for one in replies] == [False, True]
 
 
 class StubLoop:
@@ -120,7 +124,7 @@ class StubLoop:
 
 def test_we_speak_in_order_and_no_faster_than_the_venue_allows() -> None:
     loop, sent = StubLoop(), list[tuple[float, bytes]]()
-    box = Outbox((Pace(3, 1.0), Pace(6, 2.5)), lambda raw: sent.append((loop.now, raw)), loop)  # type: ignore[arg-type]
+    box = Outbox((MessageRate(3, 1.0), MessageRate(6, 2.5)), lambda raw: sent.append((loop.now, raw)), loop)  # type: ignore[arg-type]
     box.put([b"%d" % number for number in range(5)])
     box.put([b"5", b"6"])
     assert [raw for _, raw in sent] == [b"0", b"1", b"2"]
@@ -131,7 +135,7 @@ def test_we_speak_in_order_and_no_faster_than_the_venue_allows() -> None:
 
 def test_what_is_not_sent_yet_is_not_sent_over_a_closed_socket() -> None:
     loop, sent = StubLoop(), list[bytes]()
-    box = Outbox((Pace(1, 1.0),), sent.append, loop)  # type: ignore[arg-type]
+    box = Outbox((MessageRate(1, 1.0),), sent.append, loop)  # type: ignore[arg-type]
     box.put([b"one", b"two"])
     box.close()
     loop.run()
@@ -143,16 +147,16 @@ def _trade(number: int, ts_recv: int) -> Trade:
 
 
 def test_repeats_are_known_for_some_seconds_and_no_longer() -> None:
-    repeats = Repeats(1.0)
-    assert not repeats.watching(10 * NS)
-    repeats.watch(10 * NS, 20 * NS)
-    assert repeats.watching(20 * NS)
-    assert [repeats.has(_trade(number, 10 * NS)) for number in (1, 2, 1)] == [False, False, True]
-    assert repeats.has(_trade(2, 11 * NS))
-    assert not repeats.has(_trade(3, 12 * NS))
-    assert repeats.has(_trade(1, 12 * NS))  # of the generation before
-    assert not repeats.has(_trade(4, 14 * NS))
-    assert not repeats.has(_trade(1, 16 * NS))  # long ago
-    assert repeats.dropped == 3
-    assert not repeats.watching(21 * NS)
-    assert not repeats.has(_trade(4, 21 * NS))
+    dedup = OverlapDedup(1.0)
+    assert not dedup.is_watching(10 * NS)
+    dedup.watch(10 * NS, 20 * NS)
+    assert dedup.is_watching(20 * NS)
+    assert [dedup.is_duplicate(_trade(number, 10 * NS)) for number in (1, 2, 1)] == [False, False, True]
+    assert dedup.is_duplicate(_trade(2, 11 * NS))
+    assert not dedup.is_duplicate(_trade(3, 12 * NS))
+    assert dedup.is_duplicate(_trade(1, 12 * NS))  # of the generation before
+    assert not dedup.is_duplicate(_trade(4, 14 * NS))
+    assert not dedup.is_duplicate(_trade(1, 16 * NS))  # long ago
+    assert dedup.dropped == 3
+    assert not dedup.is_watching(21 * NS)
+    assert not dedup.is_duplicate(_trade(4, 21 * NS))

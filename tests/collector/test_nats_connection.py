@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from in_loop import in_loop
 from jetstream_cases import publishing, stored, until
 
+from marketdata_assets.collector.errors import BadAddress, NatsRejected, NatsUnavailable
 from marketdata_assets.collector.items import items
-from marketdata_assets.collector.jetstream.errors import BadAddress, NatsAway, NatsRefused
+from marketdata_assets.collector.jetstream.nats_connection import Address, Message, NatsConnection, publish_header
 from marketdata_assets.collector.jetstream.stream import Wanted, ensure
-from marketdata_assets.collector.jetstream.wire import Address, Message, Wire, publication
 from marketdata_assets.local.process import free_port
 from marketdata_assets.local.programs import program
 
@@ -66,8 +66,8 @@ def test_login(tmp_path: Path, extra: str, login: str) -> None:
         assert len(await stored(url)) == 10
 
     async def refused(url: str) -> None:
-        with pytest.raises(NatsRefused, match="Authorization Violation") as caught:
-            await Wire.open(Address.of(url), lambda _: None)
+        with pytest.raises(NatsRejected, match="Authorization Violation") as caught:
+            await NatsConnection.open(Address.of(url), lambda _: None)
         assert "wrong" not in str(caught.value)
         async with publishing(url) as publisher:
             await until(lambda: "Authorization" in (publisher.state().last_error or ""))
@@ -82,12 +82,12 @@ def test_tls_is_used_where_the_server_wants_it_and_its_certificate_is_checked(tm
     trusting = ssl.create_default_context(cafile=str(certificate))
 
     async def publish(port: int) -> None:
-        wire = await Wire.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None, context=trusting)
+        wire = await NatsConnection.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None, context=trusting)
         await wire.flush()
         await wire.close()
         await ensure(f"tls://127.0.0.1:{port}", Wanted(), context=trusting)
-        with pytest.raises(NatsAway, match="certificate"):
-            await Wire.open(Address.of(f"tls://127.0.0.1:{port}"), lambda _: None)
+        with pytest.raises(NatsUnavailable, match="certificate"):
+            await NatsConnection.open(Address.of(f"tls://127.0.0.1:{port}"), lambda _: None)
 
     extra = f"tls {{ cert_file: {json.dumps(str(certificate))}, key_file: {json.dumps(str(key))} }}"
     with configured(tmp_path / "server", extra) as port:
@@ -139,7 +139,7 @@ def test_messages_come_whole_however_they_are_cut(sent: list[Message], cuts: lis
     found: list[Message] = []
 
     async def feed() -> None:
-        wire = Wire(Address("h", 1, False), found.extend, 5)
+        wire = NatsConnection(Address("h", 1, False), found.extend, 5)
         at = 0
         for cut in (*cuts, len(raw)):
             wire.data_received(raw[at : at + cut])
@@ -160,7 +160,7 @@ def _framed(one: Message) -> bytes:
 @given(st.binary(max_size=300))
 def test_what_is_no_nats_ends_the_connection_and_nothing_else(raw: bytes) -> None:
     async def feed() -> None:
-        wire = Wire(Address("h", 1, False), lambda _: None, 5)
+        wire = NatsConnection(Address("h", 1, False), lambda _: None, 5)
         wire.data_received(raw)
         wire.data_received(b"\r\n")
 
@@ -182,8 +182,8 @@ def test_server_that_is_no_nats_is_named(said: bytes) -> None:
         over = asyncio.Event()
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            with pytest.raises(NatsAway, match=str(port)):
-                await Wire.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None, seconds=0.3)
+            with pytest.raises(NatsUnavailable, match=str(port)):
+                await NatsConnection.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None, seconds=0.3)
             await over.wait()
 
     asyncio.run(ask())
@@ -205,16 +205,16 @@ async def test_server_that_falls_silent_is_given_up() -> None:
     over = asyncio.Event()
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         address = Address.of(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        wire = await Wire.open(address, lambda _: None, beat_seconds=0.02)
+        wire = await NatsConnection.open(address, lambda _: None, beat_seconds=0.02)
         async with asyncio.timeout(10):
             assert "silent" in await wire.closed
-        with pytest.raises(NatsAway, match="silent"):
+        with pytest.raises(NatsUnavailable, match="silent"):
             await wire.flush()
         await over.wait()
 
 
 def test_publication_counts_bytes_and_not_letters() -> None:
-    head = publication("market.x", "_INBOX.1", "币安-1", 5)
+    head = publish_header("market.x", "_INBOX.1", "币安-1", 5)
     line, _, headers = head.partition(b"\r\n")
     assert line == f"HPUB market.x _INBOX.1 {len(headers)} {len(headers) + 5}".encode()
     assert headers == "NATS/1.0\r\nNats-Msg-Id: 币安-1\r\n\r\n".encode()

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service_runs import market, running, text_of
 
-from marketdata_assets.collector.flow import Flow
-from marketdata_assets.collector.lag import BOUNDS, Lag
-from marketdata_assets.collector.memory import DeadLetters, Since
+from marketdata_assets.collector.checkpoint import Checkpoint, DeadLetterFile
+from marketdata_assets.collector.counters import BOUNDS, LatencyHistogram, MarketCounters
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Ticker, Trade, VenueError
 
@@ -22,51 +21,51 @@ ABOUT = ("binance", "spot", "A-B", "AB")
 
 @given(st.lists(st.integers(min_value=-(10**9), max_value=10**12)))
 def test_lag_puts_each_time_below_the_first_bound_that_holds_it(times: list[int]) -> None:
-    lag = Lag()
+    latency = LatencyHistogram()
     for ns in times[: len(times) // 2]:
-        lag.observe(ns)
-    lag.observe_since((1000 - ns for ns in times[len(times) // 2 :]), 1000)
-    assert lag.count == len(times)
-    assert lag.total_ns == sum(ns for ns in times if ns > 0)
-    for bound, reached in zip(BOUNDS, _cumulative(lag), strict=False):
+        latency.observe(ns)
+    latency.observe_since((1000 - ns for ns in times[len(times) // 2 :]), 1000)
+    assert latency.count == len(times)
+    assert latency.total_ns == sum(ns for ns in times if ns > 0)
+    for bound, reached in zip(BOUNDS, _cumulative(latency), strict=False):
         assert reached == sum(ns <= round(bound * 1e9) for ns in times)
 
 
 def test_quantile_is_the_bound_that_holds_the_share() -> None:
-    lag = Lag()
-    assert lag.quantile(0.5) is None
+    latency = LatencyHistogram()
+    assert latency.quantile(0.5) is None
     for ms in range(100):
-        lag.observe(ms * 1_000_000)
-    assert lag.quantile(0.5) == 0.05
-    assert lag.quantile(0.99) == 0.1
-    lag.observe(10**15)
-    assert lag.quantile(1.0) == float("inf")
+        latency.observe(ms * 1_000_000)
+    assert latency.quantile(0.5) == 0.05
+    assert latency.quantile(0.99) == 0.1
+    latency.observe(10**15)
+    assert latency.quantile(1.0) == float("inf")
 
 
-def test_flow_counts_records_gaps_and_errors() -> None:
-    flow = Flow("binance", "spot")
+def test_market_counters_count_records_gaps_and_errors() -> None:
+    counters = MarketCounters("binance", "spot")
     trade = Trade(*ABOUT, 100, 350, "1", "1", "1", None, "buy")
     hole = Gap(*ABOUT, "depth", 1, 2, 1, 2, "sequence")
     healed = Gap(*ABOUT, "depth", 1, 2, 1, 2, "sequence", 9)
     repeat = Gap(*ABOUT, "depth", 1, 2, 1, 2, "repeat", 2)
-    flow.count([trade, Ticker(*ABOUT, None, 400, bid="1"), hole, healed, repeat])
-    flow.trouble(DeadLetter(b"x", "bad", 1))
-    flow.trouble(VenueError(1, "no"))
-    flow.trouble(VenueError(2, "too many", rate_limited=True))
-    assert flow.records == {"trade": 1, "ticker": 1}
-    assert flow.last == {"trade": 350, "ticker": 400}
-    assert flow.gaps == {"sequence": 1, "repeat": 1}
-    assert flow.healed == 2
-    assert flow.errors == {"dead_letter": 1, "venue_error": 1, "rate_limited": 1}
-    assert (flow.lag.count, flow.lag.total_ns) == (1, 250)
+    counters.count([trade, Ticker(*ABOUT, None, 400, bid="1"), hole, healed, repeat])
+    counters.count_error(DeadLetter(b"x", "bad", 1))
+    counters.count_error(VenueError(1, "no"))
+    counters.count_error(VenueError(2, "too many", rate_limited=True))
+    assert counters.records == {"trade": 1, "ticker": 1}
+    assert counters.last == {"trade": 350, "ticker": 400}
+    assert counters.gaps == {"sequence": 1, "repeat": 1}
+    assert counters.healed == 2
+    assert counters.errors == {"dead_letter": 1, "venue_error": 1, "rate_limited": 1}
+    assert (counters.latency.count, counters.latency.total_ns) == (1, 250)
 
 
 def test_since_is_kept_by_market_and_survives_damage(tmp_path: Path) -> None:
-    since = Since(tmp_path / "own" / "since.json")
+    since = Checkpoint(tmp_path / "own" / "since.json")
     assert since.read() == {}
     since.write({"binance spot": 5, "okx linear": 6})
     since.write({"binance spot": 7})
-    assert Since(since.file).read() == {"binance spot": 7, "okx linear": 6}
+    assert Checkpoint(since.file).read() == {"binance spot": 7, "okx linear": 6}
     since.file.write_text('{"binance')
     assert since.read() == {}
     since.write({"binance spot": 8})
@@ -95,11 +94,11 @@ def test_what_comes_while_sinks_are_drained_belongs_to_the_gap_of_the_next_start
         return begun
 
     begun = asyncio.run(run())
-    assert begun <= Since(tmp_path / "collector" / "since.json").read()["binance spot"] <= drained[0]
+    assert begun <= Checkpoint(tmp_path / "collector" / "since.json").read()["binance spot"] <= drained[0]
 
 
 def test_dead_letters_are_kept_whole_in_two_files(tmp_path: Path) -> None:
-    letters = DeadLetters(tmp_path / "own" / "dead.ndjson", most=3, max_bytes=100)
+    letters = DeadLetterFile(tmp_path / "own" / "dead.ndjson", most=3, max_bytes=100)
     letters.write()
     assert not letters.file.exists()
     for raw in (b'{"a":1}', b"\xff\xfe", b"{}", b"one too many"):
@@ -117,9 +116,9 @@ def test_dead_letters_are_kept_whole_in_two_files(tmp_path: Path) -> None:
     assert len(letters.file.with_suffix(".1.ndjson").read_text().splitlines()) == 3
 
 
-def _cumulative(lag: Lag) -> list[int]:
+def _cumulative(latency: LatencyHistogram) -> list[int]:
     reached, sums = 0, []
-    for count in lag.counts:
+    for count in latency.counts:
         reached += count
         sums.append(reached)
     return sums

@@ -2,8 +2,8 @@
 
 import pytest
 
-from marketdata_assets.collector.connections.holes import NS, STRAYS, Holes
-from marketdata_assets.collector.connections.speaking import Subscription, span_of
+from marketdata_assets.collector.connections.gap_tracker import MAX_STRAYS, NS, GapTracker
+from marketdata_assets.collector.connections.venue_adapter import Subscription, interval_ns
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Gap, Trade
 
@@ -12,15 +12,15 @@ MINUTE = 60 * NS
 TRADES = Subscription("abc@trade", "", "ABC", "trade", ("trade",), None)
 
 
-def _holes(*, numbered: bool = True) -> Holes:
-    return Holes("trade", numbered, Instruments("binance", {"ABC": ABC}).__getitem__, 5.0)
+def _holes(*, numbered: bool = True) -> GapTracker:
+    return GapTracker("trade", numbered, Instruments("binance", {"ABC": ABC}).__getitem__, 5.0)
 
 
 def _trade(number: int | str, at: int) -> Trade:
     return Trade("binance", "spot", "A-BC", "ABC", at * NS, at * NS, str(number), "1", "1", None, "buy")
 
 
-def _take(holes: Holes, number: int | str, at: int) -> Gap | bool:
+def _take(holes: GapTracker, number: int | str, at: int) -> Gap | bool:
     return holes.trade(_trade(number, at))
 
 
@@ -42,8 +42,8 @@ def test_the_same_number_again_is_a_repeat_and_an_older_one_is_not() -> None:
 def test_a_venue_that_counts_anew_is_followed() -> None:
     holes = _holes()
     _take(holes, 1_000_000, 1)
-    assert all(_take(holes, number, 2) is True for number in range(1, STRAYS + 10))
-    assert isinstance(_take(holes, STRAYS + 20, 3), Gap)
+    assert all(_take(holes, number, 2) is True for number in range(1, MAX_STRAYS + 10))
+    assert isinstance(_take(holes, MAX_STRAYS + 20, 3), Gap)
 
 
 def test_a_hole_is_as_large_as_the_first_trade_behind_it_says() -> None:
@@ -143,4 +143,4 @@ def test_an_instrument_that_is_forgotten_begins_anew() -> None:
 
 @pytest.mark.parametrize(("interval", "seconds"), [("1m", 60), ("15m", 900), ("4h", 14_400), ("1d", 86_400)])
 def test_how_long_a_candle_is(interval: str, seconds: int) -> None:
-    assert span_of(interval) == seconds * NS
+    assert interval_ns(interval) == seconds * NS

@@ -1,6 +1,6 @@
-"""A NATS client for the hot paths: frames go out in bulk, and all messages of one read come in together.
+"""A NATS client for the hot paths: frames are written in bulk, and all messages of one read are delivered together.
 
-Streams and consumers are managed in `stream`, with nats-py. Clustered servers are not followed: one URL, one server.
+`stream` manages streams and consumers with nats-py. Clusters are not supported: one URL, one server.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from marketdata_assets.collector.jetstream.errors import BadAddress, NatsAway, NatsRefused
+from marketdata_assets.collector.errors import BadAddress, NatsRejected, NatsUnavailable
 
 CRLF = b"\r\n"
 LINE_BYTES = 1 << 16
-"""A control line is shorter."""
+"""Maximum length of a control line."""
 HIGH_WATER = 4 << 20
 DEFAULT_PORT = 4222
 
@@ -30,14 +30,14 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """One message from the server."""
 
     subject: bytes
-    reply: bytes  # empty where there is none
-    headers: bytes  # as on the wire, with their first line; empty where there are none
+    reply: bytes  # empty when there is none
+    headers: bytes  # as received, with the version line; empty when there are none
     payload: bytes
 
 
 @dataclass(frozen=True)
 class Address:
-    """A server and who we are to it."""
+    """A server and our credentials."""
 
     host: str
     port: int
@@ -53,7 +53,7 @@ class Address:
             parts = urlsplit(url if "://" in url else f"nats://{url}")
             port = parts.port or DEFAULT_PORT
         except ValueError:
-            raise BadAddress("it is no URL") from None
+            raise BadAddress("not a URL") from None
         if parts.scheme not in ("nats", "tls") or not parts.hostname:
             raise BadAddress(f"the scheme is {parts.scheme!r} and the host {parts.hostname!r}")
         user, password = (None if text is None else unquote(text) for text in (parts.username, parts.password))
@@ -66,35 +66,35 @@ class Address:
         return f"{self.host}:{self.port}"
 
     def login(self) -> dict[str, str]:
-        """What goes into CONNECT."""
-        given = {"user": self.user, "pass": self.password, "auth_token": self.token}
-        return {name: value for name, value in given.items() if value is not None}
+        """The credentials for CONNECT."""
+        fields = {"user": self.user, "pass": self.password, "auth_token": self.token}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
-def publication(subject: str, reply: str, message_id: str, size: int) -> bytes:
-    """What stands before a payload of `size` bytes and CRLF: HPUB with the id that JetStream tells duplicates by."""
+def publish_header(subject: str, reply: str, message_id: str, size: int) -> bytes:
+    """The HPUB frame before a payload of `size` bytes and CRLF, with the id for JetStream's deduplication."""
     head = _HEADER_BYTES + (len(message_id) if message_id.isascii() else len(message_id.encode()))
     lines = f"HPUB {subject} {reply} {head} {head + size}\r\nNATS/1.0\r\nNats-Msg-Id: {message_id}\r\n\r\n"
     return lines.encode()
 
 
-class Wire(asyncio.Protocol):
-    """One connection. It is not opened again: whoever has it waits for `closed` and opens another.
+class NatsConnection(asyncio.Protocol):
+    """One connection, without reconnect: its owner waits for `closed` and opens another.
 
-    `on_messages` gets all messages of one read, in the event loop; whatever it raises ends the connection.
+    `on_messages` receives all messages of one read, in the event loop; an exception closes the connection.
     """
 
     def __init__(self, address: Address, on_messages: Callable[[list[Message]], None], beat_seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self.max_payload = 1 << 20
-        self.last_error: str | None = None  # of the server, who may keep the connection
-        self.closed: asyncio.Future[str] = loop.create_future()  # why
+        self.last_error: str | None = None  # from the server, which may keep the connection open
+        self.closed: asyncio.Future[str] = loop.create_future()  # the reason
         self._address, self._on_messages, self._beat_seconds = address, on_messages, beat_seconds
         self._info: asyncio.Future[dict[str, object]] = loop.create_future()
         self._pongs: list[asyncio.Future[None]] = []
         self._transport: asyncio.Transport | None = None
         self._rest = b""
-        self._silent = 0  # beats without a sign of the server
+        self._silent = 0  # beats without data from the server
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -108,40 +108,40 @@ class Wire(asyncio.Protocol):
         beat_seconds: float = 5,
         context: ssl.SSLContext | None = None,
     ) -> Self:
-        """A connection that is logged in. Raises NatsAway or NatsRefused.
+        """Connect and log in. Raises NatsUnavailable or NatsRejected.
 
-        After three beats without a byte from the server the connection is taken for dead.
+        After three beats without a byte from the server the connection is considered dead.
         """
-        wire = cls(address, on_messages, beat_seconds)
+        connection = cls(address, on_messages, beat_seconds)
         try:
             async with asyncio.timeout(seconds):
-                await wire._connect(context)
+                await connection._connect(context)
         except (OSError, TimeoutError, ssl.SSLError) as error:
-            wire.abort("it was not opened")
-            raise NatsAway(str(address), str(error) or f"no answer in {seconds:g} s") from error
+            connection.abort("not opened")
+            raise NatsUnavailable(str(address), str(error) or f"no answer in {seconds:g} s") from error
         except BaseException:
-            wire.abort("it was not opened")
+            connection.abort("not opened")
             raise
-        return wire
+        return connection
 
     def write(self, *parts: bytes) -> None:
-        """Send frames; see `writable` for the pressure. On a closed connection it does nothing."""
+        """Send frames; see `writable` for backpressure. Does nothing on a closed connection."""
         if self._transport is not None and not self.closed.done():
             self._transport.write(b"".join(parts) if len(parts) > 1 else parts[0])
 
     async def writable(self) -> None:
-        """Until the server takes more, or the connection is closed."""
+        """Wait until the server takes more, or the connection is closed."""
         await self._writable.wait()
 
     async def flush(self) -> None:
-        """Until the server has seen all that was written. Raises NatsAway when it goes away before."""
+        """Wait until the server has received everything written. Raises NatsUnavailable when the connection breaks."""
         pong = self._ping()
         await asyncio.wait((pong, self.closed), return_when=asyncio.FIRST_COMPLETED)
         if not pong.done():
             self._raise_closed()
 
     def abort(self, why: str) -> None:
-        """Close at once; what is not sent yet is not."""
+        """Close at once, without sending the rest."""
         if not self.closed.done():
             self.closed.set_result(why)
         self._writable.set()
@@ -149,8 +149,8 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
 
     async def close(self) -> None:
-        """Send what was written, and close."""
-        with suppress(NatsAway, NatsRefused, TimeoutError):
+        """Send the rest, and close."""
+        with suppress(NatsUnavailable, NatsRejected, TimeoutError):
             async with asyncio.timeout(2):
                 await self.flush()
         self.abort("closed by us")
@@ -161,9 +161,9 @@ class Wire(asyncio.Protocol):
         await asyncio.wait((self._info, self.closed), return_when=asyncio.FIRST_COMPLETED)
         if not self._info.done():
             self._raise_closed()
-        told = self._info.result()
-        self.max_payload = int(cast("int", told.get("max_payload", self.max_payload)))
-        if address.tls or told.get("tls_required"):
+        info = self._info.result()
+        self.max_payload = int(cast("int", info.get("max_payload", self.max_payload)))
+        if address.tls or info.get("tls_required"):
             context = context or ssl.create_default_context()
             plain = self._transport
             assert plain is not None
@@ -176,7 +176,7 @@ class Wire(asyncio.Protocol):
         loop.call_later(self._beat_seconds, self._beat)
 
     def _ping(self) -> asyncio.Future[None]:
-        """Pongs come in the order of pings, so each is waited for, be it by nobody."""
+        """Pongs arrive in the order of pings, so each needs a future."""
         pong: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pongs.append(pong)
         self.write(b"PING\r\n")
@@ -184,8 +184,8 @@ class Wire(asyncio.Protocol):
 
     def _raise_closed(self) -> None:
         if self.last_error is not None:
-            raise NatsRefused(str(self._address), self.last_error)
-        raise NatsAway(str(self._address), self.closed.result())
+            raise NatsRejected(str(self._address), self.last_error)
+        raise NatsUnavailable(str(self._address), self.closed.result())
 
     def _beat(self) -> None:
         if self.closed.done():
@@ -213,15 +213,15 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._silent = 0
         try:
-            found = self._parse(self._rest + data if self._rest else data)
+            messages = self._parse(self._rest + data if self._rest else data)
         except (ValueError, IndexError) as error:
-            self.abort(f"the server sent what is no NATS: {error}")
+            self.abort(f"invalid NATS protocol: {error}")
             return
-        if found:
-            self._on_messages(found)
+        if messages:
+            self._on_messages(messages)
 
     def _parse(self, buffer: bytes) -> list[Message]:
-        found: list[Message] = []
+        messages: list[Message] = []
         at, size = 0, len(buffer)
         while (end := buffer.find(CRLF, at)) >= 0:
             kind = buffer[at]
@@ -232,7 +232,7 @@ class Wire(asyncio.Protocol):
                 if stop + 2 > size:
                     break
                 reply = parts[3] if len(parts) == 5 else b""
-                found.append(Message(parts[1], reply, b"", buffer[begin:stop]))
+                messages.append(Message(parts[1], reply, b"", buffer[begin:stop]))
                 at = stop + 2
             elif kind == _HMSG:
                 parts = buffer[at:end].split()
@@ -241,7 +241,7 @@ class Wire(asyncio.Protocol):
                 if stop + 2 > size:
                     break
                 reply = parts[3] if len(parts) == 6 else b""
-                found.append(Message(parts[1], reply, buffer[begin:middle], buffer[middle:stop]))
+                messages.append(Message(parts[1], reply, buffer[begin:middle], buffer[middle:stop]))
                 at = stop + 2
             else:
                 self._control(buffer[at:end])
@@ -249,7 +249,7 @@ class Wire(asyncio.Protocol):
         self._rest = buffer[at:]
         if end < 0 and len(self._rest) > LINE_BYTES:
             raise ValueError(f"a line of more than {LINE_BYTES} bytes")
-        return found
+        return messages
 
     def _control(self, line: bytes) -> None:
         word = line[:4].upper()
@@ -259,11 +259,11 @@ class Wire(asyncio.Protocol):
             if self._pongs and not (pong := self._pongs.pop(0)).done():
                 pong.set_result(None)
         elif word == b"INFO":
-            told = json.loads(line[5:])
-            if not isinstance(told, dict) or not isinstance(told.get("max_payload", 1), int):
+            info = json.loads(line[5:])
+            if not isinstance(info, dict) or not isinstance(info.get("max_payload", 1), int):
                 raise ValueError(repr(line[:40]))
             if not self._info.done():
-                self._info.set_result(told)
+                self._info.set_result(info)
         elif word == b"-ERR":
             self.last_error = line[5:].decode(errors="replace").strip("' ")
         elif word != b"+OK":

@@ -15,8 +15,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from marketdata_assets.collector.connections.errors import NotListed, UnknownSymbols
-from marketdata_assets.collector.errors import NotCollected, PortTaken
+from marketdata_assets.collector.errors import NotCollected, NotListed, PortTaken, UnknownSymbols
 from marketdata_assets.collector.health import Health
 from marketdata_assets.collector.status import Status, as_dict, scheduler
 from marketdata_assets.errors import MarketDataError
@@ -62,7 +61,7 @@ class Source(Protocol):
         ...
 
 
-class Face:
+class StatusServer:
     """The HTTP server of one collector."""
 
     def __init__(self, source: Source, host: str, port: int, token: str | None = None) -> None:

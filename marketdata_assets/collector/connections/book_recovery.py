@@ -1,0 +1,93 @@
+"""Recovery of books that are out of sync: a snapshot over REST, or a new subscription."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from marketdata_assets.collector.connections.connection import NS, Connection, Timing
+from marketdata_assets.collector.connections.socket import Socket
+from marketdata_assets.collector.connections.venue_adapter import (
+    REQUEST_ERRORS,
+    Feed,
+    Request,
+    RequestFor,
+    VenueAdapter,
+)
+from marketdata_assets.exchanges.books import ResyncRequest
+
+MAX_SNAPSHOTS = 4
+"""Snapshot requests in progress."""
+
+
+@dataclass(eq=False)
+class BookRecovery:
+    """Serves the resync requests of one feed. `ask` sends a request and passes the response to the feed."""
+
+    adapter: VenueAdapter
+    feed: Feed
+    timing: Timing
+    find: Callable[[str], Connection | None]  # by the key of a subscription
+    ask: Callable[[Request], Awaitable[None]]
+    last_error: str | None = None
+    _tried: dict[str, int] = field(default_factory=dict)  # ns, by the feed's key
+    _in_progress: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                self.check(time.time_ns())
+                await asyncio.sleep(min(self.timing.tick, self.timing.before_snapshot))
+        finally:
+            for task in self._in_progress.values():
+                task.cancel()
+
+    def check(self, now: int) -> None:
+        """Start whatever recovery is due at `now` (ns)."""
+        resyncs, resubscribe = self.feed.resync_requests, dict[Socket, list[str]]()
+        for name in self._tried.keys() - resyncs.keys():
+            if now - self._tried[name] > self.timing.snapshot * NS:
+                del self._tried[name]
+        for name, resync in list(resyncs.items()):
+            connection = self.find(self.adapter.book_key(resync))
+            if connection is None or connection.socket is None or connection.socket.over:
+                continue
+            if resync.how == "snapshot" and self.adapter.snapshot:
+                self._snapshot(name, resync, self.adapter.snapshot, connection.socket, now)
+            elif not connection.socket.busy and self._is_due(name, resync, connection.socket, now):
+                self._tried[name] = now
+                resubscribe.setdefault(connection.socket, []).append(self.adapter.book_key(resync))
+        for socket, keys in resubscribe.items():
+            socket.resubscribe(keys)
+
+    def _snapshot(self, name: str, resync: ResyncRequest, request_for: RequestFor, socket: Socket, now: int) -> None:
+        """Request a snapshot once updates arrive that it can be joined with."""
+        key = self.adapter.book_key(resync)
+        if name in self._in_progress or len(self._in_progress) >= MAX_SNAPSHOTS:
+            return
+        if now - self._tried.get(name, 0) < self.timing.snapshot * NS:
+            return
+        last = max((seen for channel, seen in socket.seen.items() if self.adapter.key_of(channel) == key), default=0)
+        request = socket.requests.get(key)
+        began = max(resync.since, request.confirmed_at if request else 0, socket.opened_at)
+        if not last or now - began < self.timing.before_snapshot * NS:
+            return
+        self._tried[name] = now
+        task = self._in_progress[name] = asyncio.ensure_future(self._fetch(request_for(resync.instrument)))
+        task.add_done_callback(lambda _: self._in_progress.pop(name, None))
+
+    async def _fetch(self, request: Request) -> None:
+        try:
+            await self.ask(request)
+        except REQUEST_ERRORS as error:
+            self.last_error = str(error)[:300]
+
+    def _is_due(self, name: str, resync: ResyncRequest, socket: Socket, now: int) -> bool:
+        """Whether a confirmed subscription is useless: it is older than the resync request, or delivered nothing."""
+        request = socket.requests.get(self.adapter.book_key(resync))
+        if request is None or not request.confirmed_at:
+            return False
+        if now - request.requested_at > self.timing.resubscribe * NS:
+            return True
+        return resync.since > request.confirmed_at and now - self._tried.get(name, 0) > self.timing.resubscribe * NS

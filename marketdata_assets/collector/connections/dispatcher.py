@@ -1,0 +1,299 @@
+"""Dispatch what arrives over the sockets of one market to the callbacks of its owner. All of this is the hot path.
+
+Records of instruments that nobody follows, and duplicates of overlapping sockets, end here; gaps of trades begin here.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+
+from marketdata_assets.collector.connections import liveness
+from marketdata_assets.collector.connections.connection import NS, Connection, Timing
+from marketdata_assets.collector.connections.gap_tracker import TAGS, GapTracker
+from marketdata_assets.collector.connections.socket import Socket
+from marketdata_assets.collector.connections.venue_adapter import Feed, Subscription, VenueAdapter
+from marketdata_assets.collector.items import TAGS as TYPES
+from marketdata_assets.collector.items import message_id
+from marketdata_assets.exchanges.captures.native_format import Entry
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import (
+    AnyRecord,
+    DeadLetter,
+    Gap,
+    Liquidation,
+    OrderBook,
+    Outcome,
+    Trade,
+    VenueError,
+)
+
+UNREAD_SECONDS = 5.0
+"""Messages may have waited this long for us to read them."""
+
+OnRecords = Callable[[list[AnyRecord | Gap]], None]
+OnError = Callable[[DeadLetter | VenueError], None]
+OnEntry = Callable[[Entry], None]
+
+
+class OverlapDedup:
+    """Drops records that two overlapping sockets deliver twice.
+
+    Ids are kept for two generations of `seconds`, and only during overlaps; otherwise the sinks deduplicate by the same
+    ids.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.dropped = 0
+        self._span = int(seconds * NS)
+        self._until = 0
+        self._rotated = 0
+        self._new: set[str] = set()
+        self._old: set[str] = set()
+
+    def watch(self, now: int, until: int) -> None:
+        """Look up duplicates until then; ns."""
+        if now > self._until:
+            self._rotated = now
+        self._until = max(self._until, until)
+
+    def is_watching(self, now: int) -> bool:
+        """Whether records have to be looked up."""
+        if now <= self._until:
+            return True
+        if self._new or self._old:
+            self._new, self._old = set(), set()
+        return False
+
+    def is_duplicate(self, record: AnyRecord) -> bool:
+        """Whether the record arrived before; from now on it did."""
+        if record.ts_recv - self._rotated > self._span:
+            self._old, self._new, self._rotated = self._new, set(), record.ts_recv
+        name = message_id(record)
+        if name in self._new or name in self._old:
+            self.dropped += 1
+            return True
+        self._new.add(name)
+        return False
+
+
+class Dispatcher:
+    """Receives the events of all connections of a market."""
+
+    def __init__(
+        self,
+        adapter: VenueAdapter,
+        feed: Feed,
+        timing: Timing,
+        data_types: Sequence[str],
+        on_records: OnRecords,
+        on_error: OnError | None,
+        on_entry: OnEntry | None,
+    ) -> None:
+        self.followed: dict[str, Instrument] = {}  # by the venue's name
+        self.subscribed: dict[str, tuple[Connection, Subscription]] = {}  # by key
+        self.dedup = OverlapDedup(timing.repeats)
+        self.gap_tracker = GapTracker(
+            adapter.trade_stream, adapter.sequential_trade_ids, feed.instruments.__getitem__, timing.hole
+        )
+        self.dead_letters = self.venue_errors = self.gaps = 0
+        self._adapter, self._feed, self._timing = adapter, feed, timing
+        self._wanted = {kind for kind, tag in TYPES.items() if tag in data_types or kind is Gap}
+        self._on_records, self._on_error, self._on_entry = on_records, on_error, on_entry
+        self._numbers = count(1)
+
+    def take(self, socket: Socket, raws: list[bytes], now: int) -> None:
+        """Process the messages of one read."""
+        if self._on_entry:
+            for raw in raws:
+                self._on_entry(Entry(now, "in", raw, socket.number, socket.url))
+        prefix, channel_of, seen, muted = self._adapter.data_prefix, self._adapter.channel_of, socket.seen, socket.muted
+        data: list[bytes] = []
+        for raw in raws:
+            if raw.startswith(prefix):
+                channel = channel_of(raw)
+                if muted and channel in muted:
+                    continue
+                seen[channel] = now
+                data.append(raw)
+            else:
+                if data:
+                    self.emit(self._feed.push_all(data, now, socket.number), now, socket)
+                    data = []
+                self._control(socket, raw, now)
+        if data:
+            self.emit(self._feed.push_all(data, now, socket.number), now, socket)
+        if socket.predecessor and self._adapter.book_per_socket:
+            self._mute(socket.predecessor, seen)
+
+    def emit(self, outcomes: Iterable[Outcome], now: int, socket: Socket | None = None) -> None:
+        """Pass on what a feed made: records and gaps to `on_records`, the rest to `on_error`."""
+        records: list[AnyRecord | Gap] = []
+        add, wanted, followed, tracker = records.append, self._wanted, self.followed, self.gap_tracker
+        trade, overlapping = tracker.trade, self.dedup.is_watching(now)
+        for one in outcomes:
+            kind = type(one)
+            if kind not in wanted:
+                if kind is DeadLetter or kind is VenueError:
+                    self._error(one, records, socket)  # type: ignore[arg-type]
+                continue
+            if one.instrument not in followed:  # type: ignore[union-attr]
+                continue
+            if kind is not OrderBook and kind is not Gap:
+                if overlapping and self.dedup.is_duplicate(one):  # type: ignore[arg-type]
+                    continue
+                verdict: Gap | bool = True
+                if kind is Trade:
+                    verdict = trade(one)  # type: ignore[arg-type]
+                elif kind is Liquidation and tracker.open:
+                    verdict = tracker.first("liquidation", one)  # type: ignore[arg-type]
+                if verdict is not True:
+                    if verdict is False:
+                        self.dedup.dropped += 1
+                        continue
+                    add(verdict)
+                    self.gaps += verdict.healed_at is None
+            elif kind is Gap:
+                self.gaps += one.healed_at is None  # type: ignore[union-attr]
+            add(one)  # type: ignore[arg-type]
+        if records:
+            if socket:
+                socket.unreadable = 0
+            self._on_records(records)
+
+    def check(self, now: int) -> None:
+        """Emit the gaps of streams that stayed silent after a reconnect."""
+        self._emit_gaps(self.gap_tracker.overdue(now))
+
+    # Events of connections.
+
+    def number(self) -> int:
+        return next(self._numbers)
+
+    def sent(self, socket: Socket, raw: bytes) -> None:
+        if self._on_entry:
+            self._on_entry(Entry(time.time_ns(), "out", raw, socket.number, socket.url))
+
+    def opened(self, socket: Socket) -> None:
+        if self._on_entry:
+            self._on_entry(Entry(socket.opened_at, "open", b"", socket.number, socket.url))
+
+    def lost(self, connection: Connection, socket: Socket, replacement: Socket | None) -> None:
+        """Books of the socket are out of sync, and trades may be missing from its last message on."""
+        now = time.time_ns()
+        covered = set()
+        for key, request in (replacement.requests if replacement else {}).items():
+            if 0 < request.confirmed_at <= socket.last_at:
+                covered.add(key)
+        if self._adapter.book_per_socket or covered != connection.subscriptions.keys():
+            self.emit(self._feed.reopened(now, socket.number), now)
+        seen = liveness.last_seen(connection, socket)
+        for key, subscription in connection.subscriptions.items():
+            before = socket.requests.get(key)
+            if key in covered or before is None or not before.confirmed_at:
+                continue
+            silence = liveness.normal_silence(connection, subscription)
+            unnoticed = int((UNREAD_SECONDS if silence is None else silence) * NS)
+            since = max(seen.get(key, 0), before.confirmed_at, socket.last_at - unnoticed)
+            self.begin_gap(subscription, "reopened", min(since, liveness.clear_suspicion(connection, key) or since))
+            later = replacement.requests.get(key) if replacement else None
+            if later and later.confirmed_at:
+                self.gap_tracker.confirmed(key, later.confirmed_at)
+
+    def replacement_lost(self, predecessor: Socket | None, socket: Socket) -> None:
+        """A socket ended before it took over: its books are out of sync."""
+        now = time.time_ns()
+        if predecessor:
+            predecessor.muted.clear()
+        if self._adapter.book_per_socket:
+            self.emit(self._feed.reopened(now, socket.number), now)
+
+    def replacing(self, connection: Connection) -> None:
+        timing, now = self._timing, time.time_ns()
+        span = 3 * timing.repeats + timing.overlap + timing.goodbye + timing.connect
+        self.dedup.watch(now, now + int(span * NS))
+
+    def replaced(self, connection: Connection, old: Socket) -> None:
+        """Books that did not move to the new socket get no more updates."""
+        if self._adapter.book_per_socket:
+            now = time.time_ns()
+            self.emit(self._feed.reopened(now, old.number), now)
+
+    def woken(self, subscription: Subscription, since: int, until: int) -> None:
+        """A silent subscription delivers again after it was restarted."""
+        tagged = any(tag in subscription.types for tag in TAGS)
+        for instrument in self._instruments_of(subscription) if tagged else ():
+            gap = self.gap_tracker.silent(subscription, instrument, since, until)
+            self._emit_gaps([gap] if gap else [])
+
+    def begin_gap(self, subscription: Subscription, cause: str, since: int) -> None:
+        """From `since` (ns) on, messages of a subscription may be missing."""
+        tag = next((tag for tag in TAGS if tag in subscription.types), None)
+        for instrument in self._instruments_of(subscription) if tag else ():
+            self.gap_tracker.begin(subscription, tag or "", instrument, cause, since)
+
+    def _instruments_of(self, subscription: Subscription) -> list[Instrument]:
+        """The followed instruments of a subscription."""
+        if not subscription.instrument:
+            return list(self.followed.values())
+        instrument = self.followed.get(subscription.instrument)
+        return [] if instrument is None else [instrument]
+
+    def _control(self, socket: Socket, raw: bytes, now: int) -> None:
+        """Process a message without data."""
+        outcomes = self._feed.push(raw, now, socket.number)
+        reply = socket.session.read_reply(raw, outcomes)
+        for key in reply.confirmed:
+            request = socket.requests.get(key)
+            if request and not request.confirmed_at:
+                request.confirmed_at, request.rejected = now, ""
+                self.gap_tracker.confirmed(key, now)
+        for key, why in reply.rejected:
+            if key in socket.requests:
+                socket.requests[key].rejected = why
+        for key in reply.retry:
+            if key in socket.requests:
+                socket.requests[key].requested_at = now
+        if reply.reply:
+            socket.say([reply.reply])
+        if reply.leave:
+            for connection in {one for one, _ in self.subscribed.values() if one.socket is socket}:
+                connection.replace(reply.leave)
+        self.emit(outcomes, now, socket)
+
+    def _error(self, error: DeadLetter | VenueError, records: list[AnyRecord | Gap], socket: Socket | None) -> None:
+        if isinstance(error, DeadLetter):
+            self.dead_letters += 1
+            if socket:
+                socket.unreadable += 1
+                records += self._gap_of(error)
+        else:
+            self.venue_errors += 1
+        if self._on_error:
+            self._on_error(error)
+
+    def _gap_of(self, letter: DeadLetter) -> list[Gap]:
+        """What is missing when a message of trades could not be read."""
+        if not letter.raw.startswith(self._adapter.data_prefix):
+            return []
+        subscription = self._subscription_of(self._adapter.channel_of(letter.raw))
+        if subscription is None or "trade" not in subscription.types or subscription.instrument not in self.followed:
+            return []
+        gap = self.gap_tracker.unreadable(self.followed[subscription.instrument], letter.ts_recv)
+        self.gaps += gap is not None
+        return [gap] if gap else []
+
+    def _mute(self, predecessor: Socket, channels: Iterable[bytes]) -> None:
+        """Books that the new socket has begun with are no longer taken from the old one."""
+        for channel in channels:
+            if channel not in predecessor.muted:
+                subscription = self._subscription_of(channel)
+                if subscription and "orderbook" in subscription.types:
+                    predecessor.muted.add(channel)
+
+    def _subscription_of(self, channel: bytes) -> Subscription | None:
+        return self.subscribed.get(self._adapter.key_of(channel), (None, None))[1]
+
+    def _emit_gaps(self, gaps: Sequence[Gap]) -> None:
+        if gaps:
+            self.gaps += len(gaps)
+            self._on_records(list(gaps))

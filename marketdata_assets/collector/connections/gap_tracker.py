@@ -1,0 +1,167 @@
+"""Where trades, liquidations and candles may be missing: what a lost socket would have delivered, and jumps in ids.
+
+Books track their own gaps, in their feeds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from marketdata_assets.collector.connections.venue_adapter import Subscription
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import AnyRecord, Gap, Trade
+
+NS = 1_000_000_000
+
+MAX_STRAYS = 50
+"""Ids in a row from before the last one; after that the venue has restarted its numbering."""
+
+TAGS = ("trade", "liquidation", "kline")
+"""Events, which are lost for good when they are missed. The others are states that the next message repeats, as is a
+candle until it is closed."""
+
+LATE = 5 * NS
+"""A closed candle may be delivered this long after its end."""
+
+
+@dataclass
+class OpenGap:
+    """A stream without a confirmed subscription for a while."""
+
+    instrument: Instrument
+    stream: str
+    cause: str
+    ts_from: int
+    last_id: int | None
+    every: int = 0  # ns, the interval of a candle
+    confirmed_at: int = 0  # ns, when the stream was subscribed again
+    emitted: Gap | None = None
+
+    def may_lose(self, until: int) -> bool:
+        """Whether anything can be missing: of candles, one that was closed meanwhile."""
+        return not self.every or (self.ts_from - LATE) // self.every != until // self.every
+
+    def gap(self, next_id: int | None, ts_to: int) -> Gap:
+        one, ids = self.instrument, (self.last_id, next_id)
+        return Gap(
+            one.exchange, one.market_type, one.symbol, one.name, self.stream, *ids, self.ts_from, ts_to, self.cause
+        )
+
+
+@dataclass
+class GapTracker:
+    """The open gaps of one market. With `sequential`, trade ids of an instrument have no gaps."""
+
+    stream: str  # of trades
+    sequential: bool
+    find: Callable[[str], Instrument]
+    wait: float  # seconds
+    open: dict[tuple[str, str], OpenGap] = field(default_factory=dict)  # by tag (candles: stream), and instrument
+    _unconfirmed: dict[str, list[OpenGap]] = field(default_factory=dict)  # by subscription
+    _last_trade: dict[str, Trade] = field(default_factory=dict)
+    _last_id: dict[str, int] = field(default_factory=dict)
+    _strays: dict[str, int] = field(default_factory=dict)
+
+    def trade(self, trade: Trade) -> Gap | bool:
+        """Record a trade. False: a duplicate. A gap: trades are missing between it and the last one."""
+        name = trade.instrument
+        if not self.sequential:
+            self._last_trade[name] = trade
+            return self.first("trade", trade) if self.open else True
+        number, before = int(trade.trade_id), self._last_id.get(name)
+        if before is not None and number <= before:
+            return self._stray(name, number, before)
+        self._last_id[name] = number
+        last, self._last_trade[name] = self._last_trade.get(name), trade
+        if self.open and ("trade", name) in self.open:
+            return self.first("trade", trade)
+        if last is None or before is None or number == before + 1:
+            return True
+        gap = OpenGap(self.find(name), self.stream, "sequence", _earliest(last), before)
+        return gap.gap(number, trade.ts_recv)
+
+    def first(self, tag: str, record: AnyRecord) -> Gap | bool:
+        """The first record after an open gap ends it; True where there is none."""
+        gap = self.open.pop((tag, record.instrument), None)
+        if gap is None:
+            return True
+        number = _number(record.trade_id) if isinstance(record, Trade) else None
+        if self.sequential and None not in (number, gap.last_id) and number == (gap.last_id or 0) + 1:
+            return replace(gap.emitted, healed_at=record.ts_recv) if gap.emitted else True
+        return gap.gap(number, record.ts_recv)
+
+    def begin(self, subscription: Subscription, tag: str, instrument: Instrument, cause: str, since: int) -> None:
+        """From `since` (ns) on, a subscription delivers nothing."""
+        stream, every = subscription.stream, subscription.every
+        place = stream if every else tag, instrument.name
+        known, last = self.open.get(place), self._last_trade.get(instrument.name)
+        if tag == "trade" and last and last.ts_recv >= since:
+            since = min(since, _earliest(last))
+        if known and not known.emitted:
+            known.confirmed_at, known.ts_from = 0, min(known.ts_from, since)
+            self._unconfirmed.setdefault(subscription.key, []).append(known)
+            return
+        last_id = _number(last.trade_id) if tag == "trade" and last else None
+        gap = self.open[place] = OpenGap(instrument, stream, cause, since, last_id, every)
+        self._unconfirmed.setdefault(subscription.key, []).append(gap)
+
+    def confirmed(self, key: str, now: int) -> None:
+        """A subscription is confirmed again."""
+        for gap in self._unconfirmed.pop(key, ()):
+            gap.confirmed_at = gap.confirmed_at or now
+
+    def overdue(self, now: int) -> list[Gap]:
+        """The gaps of streams that stay silent, as far as they are known."""
+        overdue = []
+        for place, gap in list(self.open.items()):
+            if gap.emitted or not gap.confirmed_at or now - gap.confirmed_at < self.wait * NS:
+                continue
+            gap.emitted = gap.gap(None, gap.confirmed_at)
+            if gap.may_lose(gap.confirmed_at):
+                overdue.append(gap.emitted)
+            if not self.sequential or place[0] != "trade" or gap.last_id is None:
+                del self.open[place]
+        return overdue
+
+    def silent(self, subscription: Subscription, instrument: Instrument, since: int, until: int) -> Gap | None:
+        """The gap of a subscription that delivered nothing until it was restarted; None where trade ids show it."""
+        gap = OpenGap(instrument, subscription.stream, "silent", since, None, subscription.every)
+        shown = self.sequential and "trade" in subscription.types
+        return gap.gap(None, until) if gap.may_lose(until) and not shown else None
+
+    def unreadable(self, instrument: Instrument, now: int) -> Gap | None:
+        """The gap of an unreadable message of trades; None where the next trade id shows what is missing."""
+        if self.sequential:
+            return None
+        last = self._last_trade.get(instrument.name)
+        last_id, since = (_number(last.trade_id), _earliest(last)) if last else (None, now)
+        return OpenGap(instrument, self.stream, "unreadable", since, last_id).gap(None, now)
+
+    def forget(self, name: str) -> None:
+        """An instrument is no longer followed."""
+        for place in [place for place in self.open if place[1] == name]:
+            del self.open[place]
+        for by_name in (self._last_trade, self._last_id, self._strays):
+            by_name.pop(name, None)
+
+    def watermark(self) -> int | None:
+        """Start of the oldest open gap that was not emitted; ns."""
+        return min((gap.ts_from for gap in self.open.values() if not gap.emitted), default=None)
+
+    def _stray(self, name: str, number: int, before: int) -> bool:
+        if number == before:
+            return False
+        self._strays[name] = self._strays.get(name, 0) + 1
+        if self._strays[name] > MAX_STRAYS:
+            self._last_id[name], self._strays[name] = number, 0
+        return True
+
+
+def _earliest(trade: Trade) -> int:
+    """Event or receive time of a trade, whichever is earlier: the next one may have waited for us to read it."""
+    return trade.ts_recv if trade.ts_event is None else min(trade.ts_recv, trade.ts_event)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None

@@ -1,0 +1,85 @@
+"""Which instruments this process follows, and which subscriptions share a socket."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import groupby, pairwise
+from typing import Self
+
+from marketdata_assets.collector.connections.venue_adapter import Subscription
+from marketdata_assets.collector.errors import BadShard
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import MarketType
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` (from 1) of `count`: each instrument belongs to exactly one part."""
+
+    index: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise BadShard(f"{self.index}/{self.count}")
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Parse `i/n`; raises BadShard."""
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
+        if match is None:
+            raise BadShard(text)
+        return cls(int(match[1]), int(match[2]))
+
+    def takes(self, exchange: str, instrument: str) -> bool:
+        """Whether an instrument belongs to this part; the same in every process and version."""
+        digest = blake2b(f"{exchange}:{instrument}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.index - 1
+
+
+@dataclass(frozen=True)
+class SocketPlan:
+    """The subscriptions of one socket."""
+
+    url: str
+    subscriptions: tuple[Subscription, ...]
+
+
+def plan_sockets(subscriptions: Iterable[Subscription], limit: int) -> list[SocketPlan]:
+    """Spread subscriptions evenly over sockets of at most `limit`; those of one instrument stay together."""
+    unique = {(one.url, one.key): one for one in subscriptions}
+    ordered = sorted(unique.values(), key=lambda one: one.url)
+    return [
+        SocketPlan(url, tuple(chunk))
+        for url, group in groupby(ordered, key=lambda one: one.url)
+        for chunk in _even_chunks(list(group), limit)
+    ]
+
+
+def resolve_symbols(
+    listed: Mapping[str, Instrument], market_type: MarketType, symbols: Iterable[str]
+) -> tuple[list[Instrument], list[str]]:
+    """The listed instruments with these symbols, once each, and the symbols that no instrument has.
+
+    A symbol is the venue's name (BTC-USDT-SWAP), ours (BTC-USDT), or ours without dashes (BTCUSDT).
+    """
+    candidates = [one for one in listed.values() if one.market_type == market_type]
+    by_symbol = {one.symbol.replace("-", ""): one for one in candidates}
+    by_symbol |= {one.symbol: one for one in candidates}
+    by_symbol |= {one.name: one for one in candidates}
+    resolved: dict[str, Instrument] = {}
+    unknown = []
+    for symbol in symbols:
+        instrument = by_symbol.get(symbol) or by_symbol.get(symbol.upper())
+        if instrument:
+            resolved[instrument.name] = instrument
+        else:
+            unknown.append(symbol)
+    return list(resolved.values()), unknown
+
+
+def _even_chunks(subscriptions: Sequence[Subscription], limit: int) -> list[list[Subscription]]:
+    count = -(-len(subscriptions) // limit)
+    bounds = [len(subscriptions) * at // count for at in range(count + 1)]
+    return [list(subscriptions[begin:end]) for begin, end in pairwise(bounds)]

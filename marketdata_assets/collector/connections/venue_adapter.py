@@ -1,0 +1,165 @@
+"""What the connections need from a venue: its subscriptions, the messages of a socket, and its REST requests.
+
+Each venue's own messages are built and read in its adapter module. Nothing is sent here.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from marketdata_assets.exchanges.books import BookState, ResyncRequest
+from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome
+from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.http_client import RetryPolicy
+
+DATA_TYPES = ("trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation")
+"""The tags of the records that can be collected."""
+
+REQUEST_ERRORS = (VenueUnavailable, VenueRateLimited, RequestRejected)
+"""What a REST request may raise."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One channel or stream of a venue."""
+
+    key: str  # the venue's name of it; unique on a socket
+    url: str
+    instrument: str  # the venue's name; "" for a whole market
+    stream: str  # the key without the instrument
+    types: tuple[str, ...]  # tags of the records that it delivers
+    silence: float | None  # seconds; a longer silence is suspicious. None: silence is normal
+    every: int = 0  # ns, the interval of a candle
+
+
+@dataclass(frozen=True)
+class Request:
+    """A REST request."""
+
+    path: str
+    params: Mapping[str, str | int]
+    lane: str = ""
+    cost: float = 1.0
+
+
+RequestFor = Callable[[str], Request]
+"""The request about an instrument, by the venue's name."""
+
+
+@dataclass(frozen=True)
+class SubscriptionReply:
+    """What a venue's control message means for its socket. Subscriptions are named by their keys."""
+
+    confirmed: tuple[str, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()  # with the reason
+    retry: tuple[str, ...] = ()  # rate limited: subscribe again later
+    reply: bytes | None = None
+    leave: str = ""  # why the venue is about to close the socket
+
+
+@dataclass(frozen=True)
+class MessageRate:
+    """The venue's limit: at most `limit` messages of ours in `seconds`, over one socket."""
+
+    limit: int
+    seconds: float
+
+
+def interval_ns(interval: str) -> int:
+    """The length of a candle in ns; of a month, that of the days it consists of."""
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "M": 86_400}
+    return int(interval[:-1]) * seconds[interval[-1]] * 1_000_000_000
+
+
+class SocketSession(Protocol):
+    """The messages of one socket: ours are built, the venue's control messages are read."""
+
+    ping: bytes | None
+    """A message that the venue answers; None for a ping frame."""
+
+    def hello(self) -> list[bytes]:
+        """The first messages."""
+        ...
+
+    def subscribe(self, keys: Sequence[str]) -> list[bytes]: ...
+
+    def unsubscribe(self, keys: Sequence[str]) -> list[bytes]: ...
+
+    def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
+        """Restart subscriptions: unsubscribe first, if the venue needs it."""
+        ...
+
+    def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
+        """The meaning of a message without data."""
+        ...
+
+
+class Feed(Protocol):
+    """What a market needs of a venue's feed."""
+
+    books: dict[str, BookState]
+    resync_requests: dict[str, ResyncRequest]
+
+    @property
+    def instruments(self) -> Instruments: ...
+
+    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]: ...
+    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]: ...
+    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]: ...
+    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]: ...
+    def forget(self, instrument: str) -> None: ...
+
+
+class VenueAdapter(Protocol):
+    """One market of one venue."""
+
+    exchange: Exchange
+    market_type: MarketType
+    data_types: tuple[str, ...]  # that the market has
+    data_prefix: bytes  # of every message that carries data
+    trade_stream: str  # without the instrument
+    sequential_trade_ids: bool  # the trade ids of an instrument have no gaps
+    book_per_socket: bool  # updates of a book continue only the snapshot of the same socket
+    max_subscriptions: int  # of a socket
+    connects_per_second: float
+    ping_after: float  # seconds of silence
+    age: float | None  # seconds that the venue keeps a socket open
+    message_rates: tuple[MessageRate, ...]
+
+    def feed(self) -> Feed: ...
+
+    def rest(self, budgets: Path, patience: RetryPolicy) -> Rest: ...
+
+    def socket_session(self) -> SocketSession: ...
+
+    def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
+        """The subscriptions that deliver these types of records of an instrument."""
+        ...
+
+    def channel_of(self, raw: bytes) -> bytes:
+        """The part of a data message that identifies its subscription; cheap, for every message."""
+        ...
+
+    def key_of(self, channel: bytes) -> str:
+        """The key of the subscription that `channel_of` identified; "" when there is none."""
+        ...
+
+    def book_key(self, resync: ResyncRequest) -> str:
+        """The key of the subscription that delivers a book."""
+        ...
+
+    def listings(self) -> list[Request]:
+        """The requests for the instrument list."""
+        ...
+
+    @property
+    def snapshot(self) -> RequestFor | None:
+        """The request for a book snapshot; None where the subscription delivers it."""
+        ...
+
+    def polls(self, types: Sequence[str]) -> Mapping[str, RequestFor]:
+        """The types that have no stream, with the request that polls one of an instrument."""
+        ...
