@@ -1,13 +1,13 @@
-"""The pages of the documentation, taken apart: headings, links, blocks of code.
+"""Parse the pages of the documentation: headings, links, blocks of code.
 
 The language of a block says how it is checked:
 
-bash                            run as printed, in order, by the walk; must end with code 0
-bash provider                   the same, where test servers stand in for the APIs of BRAIN and Tushare
+bash                            run as printed, in order, by the walk; must exit with code 0
+bash provider                   the same, with test servers instead of the APIs of BRAIN and Tushare
 sh                              commands that need more than a demo (a token, a network): only names and options
 sql psql, sql clickhouse        run by the walk
-python                          compiled, and what it imports is there; of a how-to page run as one script
-yaml, json, toml                parsed; a definition or configuration of ours by our own reader
+python                          compiled, and its imports resolved; on a how-to page run as one script
+yaml, json, toml                parsed; our definitions and configurations by our own reader
 csv, ini, text, promql          shown, not checked
 """
 
@@ -27,7 +27,7 @@ SHOWN = ("csv", "ini", "text", "promql", "nginx")
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code, and where it begins."""
+    """A block of code, and where it starts."""
 
     page: Path
     line: int
@@ -46,8 +46,8 @@ class Block:
 
 
 def pages() -> list[Path]:
-    there = [PROJECT / name for name in ROOT_PAGES if (PROJECT / name).exists()]
-    return [*there, *sorted((PROJECT / "docs").rglob("*.md"))]
+    root_pages = [PROJECT / name for name in ROOT_PAGES if (PROJECT / name).exists()]
+    return [*root_pages, *sorted((PROJECT / "docs").rglob("*.md"))]
 
 
 def how_to(project: Path = PROJECT) -> list[Path]:
@@ -68,26 +68,26 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link to a heading of the page may end with, as GitHub makes it of the heading's text."""
-    found: set[str] = set()
+    """The anchors of the page's headings, as GitHub derives them from the text."""
+    slugs: set[str] = set()
     for heading in re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
         slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
-        number = sum(one == slug or re.fullmatch(rf"{re.escape(slug)}-\d+", one) is not None for one in found)
-        found.add(slug if not number else f"{slug}-{number}")
-    return found
+        number = sum(other == slug or re.fullmatch(rf"{re.escape(slug)}-\d+", other) is not None for other in slugs)
+        slugs.add(slug if not number else f"{slug}-{number}")
+    return slugs
 
 
 def _blocks(page: Path) -> Iterator[Block]:
-    begun: tuple[int, str] | None = None
-    inside: list[str] = []
+    opening: tuple[int, str] | None = None
+    content: list[str] = []
     for number, line in enumerate(page.read_text().splitlines(), 1):
         fence = line.strip()
-        if begun is None and fence.startswith("```"):
-            begun, inside = (number, fence[3:].strip()), []
-        elif begun is not None and fence == "```":
-            yield Block(page, *begun, "\n".join(inside))
-            begun = None
+        if opening is None and fence.startswith("```"):
+            opening, content = (number, fence[3:].strip()), []
+        elif opening is not None and fence == "```":
+            yield Block(page, *opening, "\n".join(content))
+            opening = None
         else:
-            inside.append(line)
-    assert begun is None, f"{page}:{begun}: a block of code without an end"
+            content.append(line)
+    assert opening is None, f"{page}:{opening}: unclosed block of code"

@@ -1,4 +1,4 @@
-"""Stand-ins for the APIs that a page asks in the reader's name: BRAIN for the account `lk`, Tushare and Yahoo."""
+"""Test servers for the APIs that the pages use: BRAIN with the account `lk`, Tushare and Yahoo."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ HALF_A_YEAR = (dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2024, 7, 1, t
 
 @contextmanager
 def providers() -> Iterator[dict[str, str]]:
-    """The servers, and the variables that name them and the account there."""
+    """The variables that name the servers and the account."""
     symbols = [stock.symbol for stock in STOCKS]
     theirs = [symbol.replace(".SH", ".SS") for symbol in symbols]
     yahoos = YahooServer(theirs, now=dt.datetime.now(dt.UTC))

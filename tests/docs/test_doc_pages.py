@@ -1,4 +1,4 @@
-"""The documentation against the code: no dead link, no command, option, variable, name or file that is not there."""
+"""The documentation against the code: no dead link, no unknown command, option, variable, name or file."""
 
 import ast
 import importlib
@@ -32,7 +32,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 @every_page
-def test_links_lead_to_pages_and_headings_that_are_there(page: Path) -> None:
+def test_links_lead_to_existing_pages_and_headings(page: Path) -> None:
     dead = []
     for link in LINK.findall(prose(page)):
         if link.startswith(("http://", "https://", "mailto:")):
@@ -91,7 +91,7 @@ def _of_docker() -> list[Path]:
 
 
 @every_page
-def test_python_compiles_and_imports_what_is_there(page: Path) -> None:
+def test_python_compiles_and_its_imports_exist(page: Path) -> None:
     for block in blocks(page, "python"):
         for node in ast.walk(ast.parse(block.text, block.place)):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("marketdata_assets"):
@@ -103,22 +103,22 @@ def test_python_compiles_and_imports_what_is_there(page: Path) -> None:
 
 
 @every_page
-def test_files_that_are_shown_can_be_read(page: Path) -> None:
+def test_shown_files_can_be_parsed(page: Path) -> None:
     for block in blocks(page, "yaml", "json", "toml"):
         _read(block)
 
 
 def _read(block: Block) -> None:
-    """With our own reader where it is one of our files; what it finds wrong names the page."""
+    """Parse with our own reader where it is one of our files; its errors name the page."""
     if block.language != "yaml":
         (json.loads if block.language == "json" else tomllib.loads)(block.text)
         return
-    found = yaml.safe_load(block.text)
-    if isinstance(found, dict) and found.get("type") == "marketdata_assets.components.Flow":
+    document = yaml.safe_load(block.text)
+    if isinstance(document, dict) and document.get("type") == "marketdata_assets.components.Flow":
         definition.parse(block.text, block.place, "shown")
-    elif isinstance(found, dict) and found.keys() & {"tushare", "yahoo"}:
+    elif isinstance(document, dict) and document.keys() & {"tushare", "yahoo"}:
         providers_file.parse(block.text, block.place)
-    elif isinstance(found, dict) and "exchanges" in found:
+    elif isinstance(document, dict) and "exchanges" in document:
         unset: dict[str, Any] = dict.fromkeys(CollectorSettings.model_fields)
         collector_config.parse(block.text, block.place, CollectorSettings(**unset))
 
@@ -126,7 +126,7 @@ def _read(block: Block) -> None:
 @pytest.fixture(scope="module")
 def automation() -> set[str]:
     repository = defs().get_repository_def()
-    return {one.name for one in (*repository.schedule_defs, *repository.sensor_defs)}
+    return {definition.name for definition in (*repository.schedule_defs, *repository.sensor_defs)}
 
 
 @every_page
@@ -136,7 +136,7 @@ def test_automation_exists(page: Path, automation: set[str]) -> None:
     assert set(re.findall(r"^- `(\w+)`", part, re.MULTILINE)) <= automation
 
 
-def test_every_alert_has_an_entry_in_the_runbook_and_no_other_has() -> None:
+def test_the_runbook_has_exactly_the_alerts() -> None:
     page = (PROJECT / "docs" / "how-to" / "runbook.md").read_text()
     part = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
     assert re.findall(r"^### (\w+)$", part, re.MULTILINE) == [rule["alert"] for rule in alerts()]

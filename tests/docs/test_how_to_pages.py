@@ -1,6 +1,7 @@
-"""Every command and query of docs/how-to as printed, on small samples; `make walk` does it on a fresh clone's demo.
+"""Run every command and query of docs/how-to as printed, on small samples; `make walk` does so on a fresh clone.
 
-What needs an account at a provider is left to the walk, which has stand-ins for them."""
+Commands that need an account at a provider are left to the walk, which has test servers for them.
+"""
 
 import datetime as dt
 import os
@@ -26,7 +27,7 @@ from marketdata_demo.venues.market import Plan
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Path]:
-    """A folder like that of the project, with samples of each domain in its data folder, and all servers."""
+    """A folder like the project's, with samples of each domain in its data folder, and all servers."""
     folder = Path(tempfile.mkdtemp(prefix="md-"))
     (folder / ".venv").symlink_to(sys.prefix)
     for name in ("config", "marketdata_assets", "pyproject.toml"):
@@ -62,29 +63,29 @@ def walker(project: Path) -> Walker:
         words = shlex.split(line)
         if words[0] == "marketdata":
             names = [str(path.relative_to(project)) for word in words if "*" in word for path in project.glob(word)]
-            found = [word for word in words[1:] if "*" not in word] + names
-            ended = marketdata(project, *found, **(own | variables))
+            arguments = [word for word in words[1:] if "*" not in word] + names
+            result = marketdata(project, *arguments, **(own | variables))
         else:
-            there = environment(project, **(own | variables))
-            ended = subprocess.run(line, shell=True, cwd=project, env=there, capture_output=True, text=True)
-        return ended.returncode, ended.stdout + ended.stderr
+            env = environment(project, **(own | variables))
+            result = subprocess.run(line, shell=True, cwd=project, env=env, capture_output=True, text=True)
+        return result.returncode, result.stdout + result.stderr
 
-    code, said = shell("marketdata flows run stock_daily", {})
-    assert code == 0, said
-    found = endpoints.resolve(Settings(home=home, postgres_dsn=None, clickhouse_url=None))
-    assert found.postgres_dsn
-    assert found.clickhouse_url
-    return Walker(shell, found.postgres_dsn, found.clickhouse_url, account=None)
+    code, printed = shell("marketdata flows run stock_daily", {})
+    assert code == 0, printed
+    servers = endpoints.resolve(Settings(home=home, postgres_dsn=None, clickhouse_url=None))
+    assert servers.postgres_dsn
+    assert servers.clickhouse_url
+    return Walker(shell, servers.postgres_dsn, servers.clickhouse_url, account=None)
 
 
-def test_pages_work_as_printed_one_after_the_other(walker: Walker) -> None:
+def test_pages_work_as_printed_in_order(walker: Walker) -> None:
     pages = [page for page in how_to() if blocks(page, "bash", "python", *SQL)]
     assert len(pages) >= 8
     for page in pages:
         assert len(list(walker.page(page))) >= len(blocks(page, "bash", *SQL))
 
 
-def test_step_that_does_not_work_is_told_with_its_place(tmp_path: Path, walker: Walker) -> None:
+def test_a_failing_step_is_reported_with_its_place(tmp_path: Path, walker: Walker) -> None:
     wrong = tmp_path / "wrong.md"
     wrong.write_text("```bash\nmarketdata alphas accounts\nmarketdata ingest bars --months 2024-13\n```\n")
     steps = walker.page(wrong)
