@@ -25,9 +25,10 @@ target: {table: t, columns: {a: text}, key: [a], mode: upsert}
 """
 
 BARS = """
-from marketdata_assets.bars.sources import Opener, scan, units
+from marketdata_assets.bars.layout import scan, units
+from marketdata_assets.loading.files import Opener
 from marketdata_assets.bars.unit import parse
-[unit] = units(scan(folder)[0])[0]
+[unit] = units(scan(folder)[0])
 parse(Opener(), unit, None)
 """
 FLOWS = """

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from marketdata_assets.bars import schema
 from marketdata_assets.bars.coverage import first_day
-from marketdata_assets.bars.errors import DefinitionDrift
+from marketdata_assets.errors import TerminalError
 from marketdata_assets.stores.ledger import SCHEMA_LOCK
 from marketdata_assets.stores.postgres import connect
 
@@ -28,6 +28,18 @@ MARK = "marketdata definition "
 
 Engine = Literal["continuous aggregate", "rollup"]
 Kind = Literal["TABLE", "VIEW", "MATERIALIZED VIEW"]
+
+
+class DefinitionDrift(TerminalError):
+    """The K-line in the database was made from another definition than this version's."""
+
+    def __init__(self, relation: str, found: str, wanted: str) -> None:
+        self.relation = relation
+        super().__init__(
+            f"{relation} in the database was made from definition {found}, this version uses {wanted}. Its rows may"
+            f' mean something else. Rebuild it: "marketdata kline rebuild", or run stock_monthly_kline with config'
+            f" rebuild: true."
+        )
 
 
 @dataclass(frozen=True)

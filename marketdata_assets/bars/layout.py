@@ -1,11 +1,18 @@
-"""The vendor's CSV columns, how its header line is read, and the names our table gives them.
+"""The vendor's files: which there are, what their names say, their header line, and the names our table has.
 
-Column names only; what a value may be is in `rules`.
+What a value may be is in `rules`.
 """
 
+import re
+from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 
-from marketdata_assets.bars.errors import BadHeader
+from marketdata_assets.loading.errors import BadFile, BadHeader
+from marketdata_assets.loading.files import FileState, Unit, file_hash, members, walk
+
+SUFFIXES = (".zip", ".csv", ".csv.gz")
+DOCUMENTS = (".txt", ".md", ".pdf", ".url", ".doc", ".docx")
 
 # 时间,代码,名称,开盘价,收盘价,最高价,最低价,成交量,成交额,涨幅,振幅
 # 2000-06-09 09:30:00,sh600000,浦发银行,-2.01,-2.01,-2.01,-2.01,129,309600,0.0,-0.0
@@ -30,12 +37,51 @@ TABLE_COLUMNS = ("time", "code", "name", *PRICES, "volume", "amount", "change_pc
 
 BOM = b"\xef\xbb\xbf"
 
+_YEAR = re.compile(r"(?:^|[^0-9])((?:19|20)\d\d)(?=_1min|\.csv|$)")
+
+
+def scan(folder: Path) -> list[FileState]:
+    """The files of `folder` and below that may hold bars, ordered by name; empty when the folder is missing."""
+    return walk(folder, keep=lambda name: name.lower().endswith(SUFFIXES))
+
+
+def units(file: FileState) -> list[Unit]:
+    """The units of a file, each with a checksum of its content, or with the problem for which it cannot be loaded.
+
+    A zip is known by its directory alone: CRC-32 and size of each member. One without members is a unit itself.
+    """
+    try:
+        if not file.is_zip:
+            return [Unit(file, size=file.size, checksum=file_hash(file))]
+        found = [unit for unit in members(file) if not unit.member.lower().endswith(DOCUMENTS)]
+    except BadFile as error:
+        return [Unit(file, problem=error.cause)]
+    csv = [
+        unit if unit.member.lower().endswith((".csv", ".csv.gz")) else replace(unit, problem="the member is not a .csv")
+        for unit in found
+    ]
+    return list({unit.member: unit for unit in csv}.values()) or [Unit(file, problem="the zip holds no CSV file")]
+
+
+def year_of(name: str) -> int | None:
+    """The year a file's name announces: `2000_1min.zip`, `sh600000_2000.csv`; None when it announces none."""
+    stem = name.lower().removesuffix(".gz").removesuffix(".zip")
+    match = _YEAR.search(stem)
+    return int(match[1]) if match else None
+
+
+def year_of_unit(unit: Unit) -> int | None:
+    """The year that the name of a unit's file announces, or else that of the member."""
+    return year_of(unit.file.path.name) or year_of(unit.member)
+
 
 def read_header(place: str, line: bytes) -> tuple[str, ...]:
     """Our names of a file's columns, in the file's order.
 
-    Raises BadHeader when the line is not UTF-8 or does not name exactly the eleven columns.
+    Raises BadHeader when the line is blank, not UTF-8 or does not name exactly the eleven columns.
     """
+    if not line.strip():
+        raise BadHeader(place, 1, "the file is empty", "Deliver the file again.")
     try:
         text = line.removeprefix(BOM).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -43,13 +89,14 @@ def read_header(place: str, line: bytes) -> tuple[str, ...]:
             cause, remedy = "the file is GBK, not UTF-8", "Convert it: iconv -f GB18030 -t UTF-8 OLD > NEW"
         else:
             cause, remedy = f"the header is not UTF-8 (byte {line[error.start]:#04x})", "Deliver the file as UTF-8."
-        raise BadHeader(place, cause, remedy) from error
+        raise BadHeader(place, 1, cause, remedy) from error
     names = [name.strip().strip('"').strip() for name in text.rstrip("\r\n").split(",")]
     missing = [name for name in HEADER if name not in names]
     unknown = [name for name in names if name not in COLUMNS]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if missing or unknown or doubled:
-        raise BadHeader(place, _what_is_wrong(missing, unknown, doubled), f"Expected {','.join(HEADER)} in any order.")
+        cause = _what_is_wrong(missing, unknown, doubled)
+        raise BadHeader(place, 1, cause, f"Expected {','.join(HEADER)} in any order.")
     return tuple(COLUMNS[name] for name in names)
 
 
@@ -59,7 +106,7 @@ def _what_is_wrong(missing: list[str], unknown: list[str], doubled: list[str]) -
         parts.append(f"column {', '.join(missing)} is missing")
     for name in unknown:
         near = get_close_matches(name, missing or HEADER, n=1, cutoff=0.3)
-        parts.append(f"column {name!r} is not known" + (f" (nearest: {near[0]})" if near else ""))
+        parts.append(f"column {name!r} is unknown" + (f" (nearest: {near[0]})" if near else ""))
     if doubled:
         parts.append(f"column {', '.join(doubled)} appears twice")
     return "; ".join(parts)

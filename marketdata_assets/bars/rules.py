@@ -14,16 +14,14 @@ import polars as pl
 
 from marketdata_assets.bars.codes import canonical
 from marketdata_assets.bars.layout import DECIMALS, PRICES
-from marketdata_assets.bars.reading import Typed
-from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.bars.reading import Rows
+from marketdata_assets.loading.rejects import Rejects
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SCALE = 10_000
 LIMITS = {"amount": 1e12, "volume": 1e11, "change_pct": 1e4, "amplitude": 1e4, **dict.fromkeys(PRICES, 1e12 - 1)}
 FIRST_YEAR, LAST_YEAR = 1900, 2099
-MAX_REJECTED = 1000
-MAX_REJECTED_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -63,25 +61,20 @@ class Bars:
         )
 
 
-def too_many(rejected: int, rows: int) -> bool:
-    """Whether so many of `rows` are refused that the whole file is doubted."""
-    return rejected > MAX_REJECTED or rejected > rows * MAX_REJECTED_SHARE
-
-
-def judge(block: Typed, year: int | None = None) -> tuple[Bars, list[Reject]]:
-    """Split a typed block into bars and rejects. With `year`, a time outside it is refused."""
+def judge(block: Rows, rejects: Rejects, year: int | None = None) -> Bars:
+    """The rows of a typed block that are bars; the others, with `year` those outside it as well, go to `rejects`."""
     values = {name: block.frame[name].to_numpy() for name in LIMITS}
     null = {name: block.frame[name].is_null().to_numpy() for name in LIMITS if block.frame[name].null_count()}
     code, codes = _coded(block, "code")
     name, names = _coded(block, "name")
     canonicals = tuple(canonical(text) or "" for text in codes)
     time = block.frame["time"].to_physical().fill_null(np.iinfo(np.int64).min).to_numpy()
-    verdicts = _Verdicts(block)
-    verdicts.refuse(time == np.iinfo(np.int64).min, "time is missing")
+    verdicts = _Verdicts(block, rejects)
+    verdicts.reject(time == np.iinfo(np.int64).min, "time is missing")
     first, last = (FIRST_YEAR, LAST_YEAR) if year is None else (year, year)
-    said = f"{first} to {last}" if year is None else f"{year}, the year in the file's name"
+    expected = f"{first} to {last}" if year is None else f"{year}, the year in the file's name"
     outside = (time < _year_start(first)) | (time >= _year_start(last + 1))
-    verdicts.refuse(outside, lambda cell: f"time {cell('time')} is outside {said}")
+    verdicts.reject(outside, lambda cell: f"time {cell('time')} is outside {expected}")
     _judge_text(verdicts, code, canonicals, name, names)
     scaled = _judge_numbers(verdicts, values, null)
     _judge_candle(verdicts, scaled)
@@ -90,28 +83,26 @@ def judge(block: Typed, year: int | None = None) -> tuple[Bars, list[Reject]]:
         time, code, canonicals, name, names,
         {column: scaled[column] for column in DECIMALS}, scaled["volume"], optional, np.arange(len(time)),
     )  # fmt: skip
-    if verdicts.refused is None:
-        return bars, []
-    return bars.take(~verdicts.refused), verdicts.rejects
+    return bars if verdicts.rejected is None else bars.take(~verdicts.rejected)
 
 
 class _Verdicts:
-    """Collects refusals of one block; the first rule that refuses a row gives the reason."""
+    """Collects the rejected rows of one block; the first rule that rejects a row gives the reason."""
 
-    def __init__(self, block: Typed) -> None:
+    def __init__(self, block: Rows, rejects: Rejects) -> None:
         self.block = block
-        self.refused: Array | None = None
-        self.rejects: list[Reject] = []
+        self.rejected: Array | None = None
+        self._rejects = rejects
 
-    def refuse(self, mask: Array, reason: str | Callable[[Callable[[str], str]], str]) -> None:
+    def reject(self, mask: Array, reason: str | Callable[[Callable[[str], str]], str]) -> None:
         if not mask.any():
             return
-        if self.refused is None:
-            self.refused = np.zeros(self.block.frame.height, bool)
-        for row in np.flatnonzero(mask & ~self.refused).tolist():
+        if self.rejected is None:
+            self.rejected = np.zeros(self.block.frame.height, bool)
+        for row in np.flatnonzero(mask & ~self.rejected).tolist():
             text = reason if isinstance(reason, str) else reason(partial(self.block.cell, row))
-            self.rejects.append(Reject(self.block.line(row), text, self.block.raw(row), self._month(row)))
-        self.refused |= mask
+            self._rejects.add(self.block.line(row), text, self._month(row))
+        self.rejected |= mask
 
     def _month(self, row: int) -> str | None:
         time = self.block.frame["time"].to_physical()[row]
@@ -124,7 +115,7 @@ def _year_start(year: int) -> int:
     return int(np.datetime64(f"{year:04d}-01-01", "us").astype(np.int64))
 
 
-def _coded(block: Typed, column: str) -> tuple[Array | int, tuple[str, ...]]:
+def _coded(block: Rows, column: str) -> tuple[Array | int, tuple[str, ...]]:
     """A text column as an index into its distinct values; blank is -1."""
     series = block.frame[column]
     distinct = series.unique(maintain_order=True).drop_nulls()
@@ -141,31 +132,31 @@ def _judge_text(
 ) -> None:
     rows = verdicts.block.frame.height
     unknown = np.array([*(not text for text in canonicals), True])
-    verdicts.refuse(
+    verdicts.reject(
         np.broadcast_to(unknown[code], rows),
         lambda cell: f"code {cell('code')!r} is not sh, sz or bj and six digits" if cell("code") else "code is missing",
     )
     unprintable = np.array([*("\0" in text for text in names), False])
-    verdicts.refuse(np.broadcast_to(unprintable[name], rows), "name holds a NUL character")
+    verdicts.reject(np.broadcast_to(unprintable[name], rows), "name holds a NUL character")
 
 
 def _judge_numbers(verdicts: _Verdicts, values: dict[str, Array], null: dict[str, Array]) -> dict[str, Array]:
-    """Refuse what is missing, not finite, out of range or not whole; give the rest as exact integers."""
+    """Reject what is missing, not finite, out of range or not whole; give the rest as exact integers."""
     scaled: dict[str, Array] = {}
     for column, limit in LIMITS.items():
         number = values[column]
         if column in null:
             if column in PRICES:
-                verdicts.refuse(null[column], f"{column} is missing")
+                verdicts.reject(null[column], f"{column} is missing")
             number = np.where(null[column], 0.0, number)
         lower = 0.0 if column in ("volume", "amount") else -limit
         inside = (number >= lower) & (number <= limit)
         if not inside.all():
-            verdicts.refuse(~inside, partial(_out_of_range, column))
+            verdicts.reject(~inside, partial(_out_of_range, column))
             number = np.where(inside, number, 0.0)
         if column == "volume":
             whole = np.rint(number)
-            verdicts.refuse(whole != number, lambda cell: f"volume {cell('volume')} is not whole")
+            verdicts.reject(whole != number, lambda cell: f"volume {cell('volume')} is not whole")
             scaled[column] = whole.astype(np.int64)
         else:
             scaled[column] = _scaled(verdicts.block, column, number)
@@ -176,7 +167,7 @@ def _out_of_range(column: str, cell: Callable[[str], str]) -> str:
     return f"{column} {cell(column)} is out of range"
 
 
-def _scaled(block: Typed, column: str, number: Array) -> Array:
+def _scaled(block: Rows, column: str, number: Array) -> Array:
     """Round to four decimals, half away from zero, exactly as Postgres rounds the same text.
 
     `number * SCALE` is off by less than two units in the last place, so rounding it can only be wrong next to a tie;
@@ -198,4 +189,4 @@ def _judge_candle(verdicts: _Verdicts, scaled: dict[str, Array]) -> None:
         return lambda cell: f"{upper} {cell(upper)} < {lower} {cell(lower)}"
 
     for upper, lower in (("high", "low"), ("high", "open"), ("high", "close"), ("open", "low"), ("close", "low")):
-        verdicts.refuse(scaled[upper] < scaled[lower], text(upper, lower))
+        verdicts.reject(scaled[upper] < scaled[lower], text(upper, lower))

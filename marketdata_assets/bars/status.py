@@ -1,4 +1,4 @@
-"""What stands in the tables and what is missing, month by month: the picture behind `marketdata status` and repair.
+"""What is loaded and what is missing, month by month: the picture behind `marketdata status` and repair.
 
 Nothing is written here.
 """
@@ -7,18 +7,18 @@ import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 
 from marketdata_assets.bars import coverage, schema
 from marketdata_assets.bars import plan as planning
+from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.bars.sources import scan
+from marketdata_assets.loading.states import State, worst
 from marketdata_assets.stores import ledger
 
-State = Literal["ok", "empty", "missing", "stale", "failed"]
-BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
+_STATES: dict[planning.Reason, State] = {"missing": State.MISSING, "failed": State.FAILED, "unusable": State.FAILED}
 
 
 @dataclass(frozen=True)
@@ -45,28 +45,20 @@ def ensure_readable(connection: psycopg.Connection) -> None:
 
 
 def month_states(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> dict[str, State]:
-    """Hold the files against the ledger: the state of each of `months`."""
-    sources = scan(folder)
-    moved = coverage.moved(connection, {source.name: source.modified_ns for source in sources})
-    plan = planning.make(sources, ledger.entries(connection, DATASET), months, moved=moved)
-    standing = by_month(connection, months)
-    states: dict[str, State] = {month: "ok" if month in standing else "empty" for month in months}
-    worse: dict[planning.Reason, State] = {"missing": "missing", "failed": "failed"}
+    """Compare the files with the ledger: the state of each of `months`."""
+    files = scan(folder)
+    moved = coverage.moved(connection, {file.name: file.modified_ns for file in files})
+    plan = planning.make(files, ledger.entries(connection, DATASET), months, moved=moved)
+    loaded = by_month(connection, months)
+    states = {month: State.OK if month in loaded else State.EMPTY for month in months}
     for task in plan.tasks:
         for month in task.touches & states.keys():
-            state: State = worse.get(task.reason, "stale")
-            states[month] = max(states[month], state, key=_RANK.__getitem__)
-    for broken in plan.broken:
-        for month in broken.months & states.keys():
-            states[month] = "failed"
+            states[month] = worst(states[month], _STATES.get(task.reason, State.STALE))
     return states
 
 
-_RANK: dict[State, int] = {"empty": 0, "ok": 1, "missing": 2, "stale": 3, "failed": 4}
-
-
 def by_month(connection: psycopg.Connection, months: Collection[str]) -> dict[str, MonthRows]:
-    """Rows and codes that stand in each of `months` that has any, from the coverage record."""
+    """Rows and codes loaded in each of `months` that has any, from the coverage record."""
     rows = connection.execute(
         """SELECT to_char(month, 'YYYY-MM'), sum(rows - superseded)::bigint, count(DISTINCT code)
            FROM stock_1min_coverage WHERE month = ANY(%s) GROUP BY 1""",
@@ -107,19 +99,19 @@ def kline_rows_by_month(connection: psycopg.Connection, months: Collection[str])
 
 
 def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict[str, State]:
-    """The K-line's state of each month, given that of the bars: missing where bars stand and no K-line does."""
+    """The K-line's state of each month, given that of the bars: missing where there are bars and no K-line."""
     exists = connection.execute("SELECT to_regclass('stock_monthly_kline')").fetchone()
     have: set[str] = set()
     if exists and exists[0]:
         rows = connection.execute("SELECT DISTINCT to_char(month, 'YYYY-MM') FROM stock_monthly_kline")
         have = {month for (month,) in rows}
-    standing = by_month(connection, list(bars))
+    loaded = by_month(connection, list(bars))
     states: dict[str, State] = {}
     for month, state in bars.items():
-        if month in standing and month not in have:
-            states[month] = "missing"
-        elif month in have and state in BEHIND:
-            states[month] = "stale"
+        if month in loaded and month not in have:
+            states[month] = State.MISSING
+        elif month in have and state.outdated:
+            states[month] = State.STALE
         else:
             states[month] = state
     return states

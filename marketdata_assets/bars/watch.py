@@ -1,71 +1,61 @@
-"""Which months the files in a folder have touched since the last look; the sensor's whole logic.
+"""Which months the files in a folder have touched since the last scan; the file sensor's whole logic.
 
-Only names, sizes and times of files are read, so a look at thousands of files costs milliseconds.
+Only names, sizes and times of files are read, so a scan of thousands of files costs milliseconds.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from marketdata_assets.bars.errors import BadFile
+from marketdata_assets.bars.layout import scan, units, year_of_unit
 from marketdata_assets.bars.plan import months_inside
-from marketdata_assets.bars.sources import Source, scan, units
+from marketdata_assets.loading import watch
+from marketdata_assets.loading.files import FileState, Unit
 
 MAX_MONTHS = 24
 
-Seen = dict[str, list[int]]
-"""By year, or by name for a file that announces none: files, bytes, newest modification time in ns."""
-
 
 @dataclass(frozen=True)
-class Look:
-    """Months to load now, the cursor to keep, and the groups left for a later look: being written, or too many."""
+class Changes:
+    """Months to load now, the cursor to keep, and the groups left for a later scan: being written, or too many.
+
+    `key` is the same for the same months and the same state of their files.
+    """
 
     months: tuple[str, ...]
     cursor: str
     waiting: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        """The same for the same months and the same state of the files."""
-        return f"{','.join(self.months)}:{self.cursor}"
+    key: str
 
 
-def look(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float, known_months: Sequence[str]) -> Look:
-    """Compare `folder` with `cursor`; at most MAX_MONTHS months are given, whole years at a time.
+def changes(
+    folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float, known_months: Sequence[str]
+) -> Changes:
+    """Compare `folder` with `cursor`; at most MAX_MONTHS of `known_months` are given, whole years at a time.
 
-    A group whose newest file is younger than `quiet_seconds` is waited for. Only `known_months` are given.
+    Files are grouped by year, or alone when their names announce none; a group is waited for until it is finished.
     """
-    before: Seen = json.loads(cursor) if cursor else {}
-    groups: dict[str, list[Source]] = {}
-    for source in scan(folder):
-        groups.setdefault(str(source.year or source.name), []).append(source)
-    after: Seen = {name: seen for name, seen in before.items() if name in groups}
+    groups: dict[str, list[FileState]] = {}
+    for file in scan(folder):
+        groups.setdefault(str(year_of_unit(Unit(file)) or file.name), []).append(file)
+    states = {
+        name: [len(files), sum(file.size for file in files), max(file.modified_ns for file in files)]
+        for name, files in groups.items()
+    }
+    seen = watch.compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds)
     months: set[str] = set()
-    waiting = []
-    for name, sources in sorted(groups.items()):
-        state = [len(sources), sum(s.size for s in sources), max(s.modified_ns for s in sources)]
-        if before.get(name) == state:
-            continue
-        touched = _months(name, sources) & set(known_months)
-        too_young = now_ns - state[2] < quiet_seconds * 1e9
-        if too_young or (months and len(months | touched) > MAX_MONTHS):
-            waiting.append(name)
-            continue
-        months |= touched
-        after[name] = state
-    return Look(tuple(sorted(months)), json.dumps(after, sort_keys=True, ensure_ascii=False), tuple(waiting))
+    taken: list[str] = []
+    for name in seen.finished:
+        touched = _months(name, groups[name]) & set(known_months)
+        if not months or len(months | touched) <= MAX_MONTHS:
+            months |= touched
+            taken.append(name)
+    waiting = sorted({*seen.finished, *seen.unfinished} - set(taken))
+    key = f"{','.join(sorted(months))}:{seen.fingerprint(taken)}"
+    return Changes(tuple(sorted(months)), seen.cursor(taken), tuple(waiting), key)
 
 
-def _months(name: str, sources: Sequence[Source]) -> set[str]:
-    if sources[0].year is not None:
+def _months(name: str, files: Sequence[FileState]) -> set[str]:
+    if year_of_unit(Unit(files[0])) is not None:
         return {f"{name}-{month:02d}" for month in range(1, 13)}
-    found: set[str] = set()
-    for source in sources:
-        try:
-            inside, _ = units(source)
-        except BadFile:
-            continue
-        found.update(*(months_inside(unit) for unit in inside))
-    return found
+    return {month for file in files for unit in units(file) for month in months_inside(unit)}

@@ -12,6 +12,7 @@ from marketdata_assets.bars import status as bars
 from marketdata_assets.cli import flows, output
 from marketdata_assets.cli.domains import of_each
 from marketdata_assets.cli.instance import dagster_instance, months_between
+from marketdata_assets.loading import states as loading_states
 from marketdata_assets.local import endpoints
 from marketdata_assets.resources import AlphaFiles, BarFiles, Brain, ClickHouse, FlowFiles, Mongo, Postgres, Ticks
 from marketdata_assets.settings import Settings
@@ -225,7 +226,7 @@ def _flow_row(
     }
 
 
-def _bars_row(asset: str, states: dict[str, bars.State], summary: bars.Summary) -> dict[str, Any]:
+def _bars_row(asset: str, states: dict[str, loading_states.State], summary: bars.Summary) -> dict[str, Any]:
     return {
         "group": "bars",
         "asset": asset,

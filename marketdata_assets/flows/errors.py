@@ -1,7 +1,7 @@
 """What can be wrong with a flow, its files, its handlers and its table.
 
 MarketDataError
-└── TerminalError
+└── LoadError
     └── FlowError
         ├── BadFunction          a handler's function cannot be imported
         ├── UnknownUnit          a file that a run was asked for is not there
@@ -21,10 +21,10 @@ MarketDataError
 
 from collections.abc import Sequence
 
-from marketdata_assets.errors import TerminalError
+from marketdata_assets.loading.errors import LoadError
 
 
-class FlowError(TerminalError):
+class FlowError(LoadError):
     """Anything wrong with a flow that a person has to mend."""
 
 

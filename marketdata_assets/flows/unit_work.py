@@ -11,13 +11,13 @@ import psycopg
 
 from marketdata_assets.flows import claims
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import AppendedFileChanged, FlowError
+from marketdata_assets.flows.errors import AppendedFileChanged
 from marketdata_assets.flows.landing import KeysClash, Landing
 from marketdata_assets.flows.prepare import Prepared, prepare
 from marketdata_assets.flows.units import Unit, content_hash
+from marketdata_assets.loading.run import each, guarded
 from marketdata_assets.stores import ledger, quarantine
 from marketdata_assets.stores.bookkeeping import Entry, after_failure, failed_attempt
-from marketdata_assets.stores.work import despite_races, each, is_the_connections
 
 Result = Literal["ok", "empty", "failed", "unchanged"]
 
@@ -71,14 +71,7 @@ def _attempt(connection: psycopg.Connection, job: Job, unit: Unit, *, wait: bool
         return None
     work = _Work(connection, job, unit, number)
     try:
-        return despite_races(work.load)
-    except FlowError as error:
-        return record_failure(connection, job, unit, str(error), work.started)
-    except (psycopg.Error, OSError) as error:
-        if is_the_connections(error):
-            raise
-        cause = f"{unit.name}: {type(error).__name__}: {error}".strip()
-        return record_failure(connection, job, unit, cause, work.started)
+        return guarded(unit.name, work.load, lambda error: record_failure(connection, job, unit, error, work.started))
     finally:
         if not connection.closed:
             claims.release(connection, job.flow.dataset, unit)

@@ -25,6 +25,7 @@ class BadFile(LoadError):
 
     def __init__(self, place: str, cause: str) -> None:
         self.place = place
+        self.cause = cause
         super().__init__(f"{place}: {cause}. Deliver the file again; rows loaded from it before are kept.")
 
 

@@ -66,7 +66,8 @@ class Unit:
     """What is read as one: a file, or a member of a zip.
 
     `member` is the readable name inside the zip, `stored` the name as Python's zipfile has it; both are empty for a
-    file. `size` is unpacked for members. `checksum` (`crc32:<hex>:<size>`) is a member's, from the zip's directory.
+    file. `size` is unpacked for members. `checksum` tells contents apart: a member's (`crc32:<hex>:<size>`) is that of
+    the zip's directory, a file's is empty unless the caller has taken one.
     `problem` says why it cannot be opened at all.
     """
 
@@ -76,6 +77,11 @@ class Unit:
     size: int = 0
     checksum: str = ""
     problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The member's name, or the file's."""
+        return self.member or self.file.name
 
     @property
     def place(self) -> str:

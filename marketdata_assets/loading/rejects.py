@@ -1,6 +1,15 @@
-"""The limit of rejected rows, from which on the whole unit is rejected and nothing of it is loaded."""
+"""Rows that a load rejects: gathered by line while a unit is read, and the limit from which on the unit is rejected."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from marketdata_assets.loading.errors import TooManyRejects
+from marketdata_assets.stores.bookkeeping import Reject
+
+LINE = "_line"
+"""The hidden column of a frame of rows: the line of the file on which each row begins."""
 
 
 @dataclass(frozen=True)
@@ -22,3 +31,70 @@ class RejectLimit:
 
 
 DEFAULT_LIMIT = RejectLimit()
+
+
+@dataclass
+class Rejects:
+    """Rejected rows by line, with the first reason of each; `rows` counts all rows read so far, these included.
+
+    `partitions` has the partition that a row would be in, such as `2024-01`, where that is known.
+    """
+
+    limit: RejectLimit = DEFAULT_LIMIT
+    reasons: dict[int, str] = field(default_factory=dict)
+    partitions: dict[int, str] = field(default_factory=dict)
+    rows: int = 0
+    _numbered: int = 0
+
+    def add(self, line: int, reason: str, partition: str | None = None) -> None:
+        if line not in self.reasons:
+            self.reasons[line] = reason
+            if partition is not None:
+                self.partitions[line] = partition
+
+    def add_all(self, lines: Iterable[int], reason: str) -> None:
+        for line in lines:
+            self.add(line, reason)
+
+    def take_out(self, frame: pl.DataFrame, bad: pl.Series, reasons: pl.Series | str) -> pl.DataFrame:
+        """Reject the rows where `bad` holds; return the others."""
+        if not bad.any():
+            return frame
+        lines = self.lines(frame).filter(bad).to_list()
+        texts = [reasons] * len(lines) if isinstance(reasons, str) else reasons.filter(bad).to_list()
+        for line, reason in zip(lines, texts, strict=True):
+            self.add(line, reason)
+        return frame.filter(~bad)
+
+    def lines(self, frame: pl.DataFrame) -> pl.Series:
+        """The line of each row; unique numbers below 0 where a function has returned rows of its own."""
+        if LINE in frame.columns:
+            return frame[LINE]
+        first, self._numbered = -1 - self._numbered, self._numbered + frame.height
+        return pl.Series(LINE, range(first, first - frame.height, -1), dtype=pl.Int64)
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether reading on cannot bring the unit below its limit."""
+        return len(self) > self.limit.rows
+
+    @property
+    def exceeded(self) -> bool:
+        return self.limit.exceeded(len(self), self.rows)
+
+    def check_limit(self, place: str, remedy: str = "") -> None:
+        """Raise TooManyRejects, with the first reasons, when the limit is exceeded."""
+        if self.exceeded:
+            first = sorted(self.reasons, key=lambda line: (line < 0, abs(line)))[:3]
+            examples = [f"line {line}: {self.reasons[line]}" for line in first]
+            raise TooManyRejects(place, len(self), self.rows, self.limit, examples, remedy)
+
+    def for_quarantine(self, raw: Mapping[int, str]) -> list[Reject]:
+        """All of them by line; `raw` has the lines as they were read."""
+        return [
+            Reject(line, reason, raw.get(line, ""), self.partitions.get(line))
+            for line, reason in sorted(self.reasons.items())
+        ]

@@ -3,6 +3,7 @@
 What a unit is, and when it counts as loaded, is the domain's business.
 """
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import fields
 from importlib.resources import files
@@ -10,7 +11,7 @@ from importlib.resources import files
 import psycopg
 from psycopg.rows import class_row
 
-from marketdata_assets.stores.bookkeeping import Entry
+from marketdata_assets.stores.bookkeeping import Entry, after_failure, failed_attempt
 
 SCHEMA_LOCK = "marketdata schema"
 
@@ -61,3 +62,31 @@ def record(connection: psycopg.Connection, entry: Entry) -> None:
         ON CONFLICT (dataset, source, unit) DO UPDATE SET {_NEW_STATE}""",
         vars(entry),
     )
+
+
+def record_failure(
+    connection: psycopg.Connection,
+    dataset: str,
+    source: str,
+    unit: str,
+    error: str,
+    *,
+    attempted_hash: str | None = None,
+    code_version: str,
+    run_id: str,
+    started: dt.datetime,
+) -> None:
+    """Record a failed attempt; what was loaded from the unit before stays in the table, and on record."""
+    attempt = failed_attempt(
+        dataset,
+        source,
+        unit,
+        content_hash=attempted_hash,
+        error=error,
+        code_version=code_version,
+        run_id=run_id,
+        started=started,
+        finished=dt.datetime.now(dt.UTC),
+    )
+    with connection.transaction():
+        record(connection, after_failure(locked(connection, dataset, source, unit), attempt))

@@ -1,16 +1,17 @@
-"""Bytes kept until it is known whether they land: in memory while they are few, in a temporary file from then on."""
+"""Bytes kept until it is known whether they are written: in memory while they are few, then in a temporary file."""
 
 import tempfile
 from collections.abc import Iterator
 from typing import IO
 
 CHUNK_BYTES = 1024 * 1024
+MEMORY_BYTES = 32 * 1024 * 1024
 
 
 class Spool:
     """Pieces in the order they were added; at most `limit` bytes of them in memory."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = MEMORY_BYTES) -> None:
         self._limit = limit
         self._size = 0
         self._pieces: list[memoryview] = []

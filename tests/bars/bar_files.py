@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 
-from marketdata_assets.bars.ingest import LoadReport, ingest
+from marketdata_assets.bars.ingest import BarsReport, ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
@@ -75,7 +75,7 @@ def months(year: int) -> list[str]:
 
 def run(
     dsn: str, folder: Path, asked: Collection[str] = tuple(months(2000)), workers: int = 1, force: bool = False
-) -> LoadReport:
+) -> BarsReport:
     return ingest(dsn, folder, asked, run_id="test", fanout=Fanout(workers), force=force)
 
 

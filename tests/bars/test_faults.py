@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from bar_files import HEADER, assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, run, table
 
-from marketdata_assets.bars.errors import BarsError
-from marketdata_assets.bars.sources import Opener, scan, units
+from marketdata_assets.bars.layout import scan, units
 from marketdata_assets.bars.unit import parse
+from marketdata_assets.loading.errors import LoadError
+from marketdata_assets.loading.files import Opener
 
 A = csv_text(line(label) for label in minutes("2000-06-09 09:30:00", 40))
 B = csv_text(line(label, "sz000001") for label in minutes("2000-06-09 09:30:00", 40))
@@ -56,13 +57,13 @@ def encrypted(path: Path) -> None:
         (flipped, PLACE + ": ", "damaged"),
         (wrong_crc, PLACE + ": ", "CRC-32"),
         (encrypted, PLACE + ": ", "encrypted"),
-        (lambda path: deliver_members(path, [*MEMBERS.items(), ("a_2000.csv", A)]), PLACE + ": ", "stands 2 times"),
+        (lambda path: deliver_members(path, [*MEMBERS.items(), ("a_2000.csv", A)]), PLACE + ": ", "2 members of"),
         (with_a(b""), PLACE + ":1: ", "the file is empty"),
         (with_a(A.replace("收盘价".encode(), "收价".encode())), PLACE + ":1: ", "nearest: 收盘价"),
         (with_a(A.decode("utf-8-sig").encode("gbk")), PLACE + ":1: ", "iconv -f GB18030 -t UTF-8"),
         (with_a(HEADER.encode() + b"\n" + A.partition(b"\n")[2].replace(b"\xe6", b"\xff")), PLACE + ": ", "not UTF-8"),
         (with_a(A.replace(b"2000-06", b"2001-06")), PLACE + ": ", "outside 2000, the year in the file's name"),
-        (with_a(A.replace(b",5,", b",1.5,", 1)), PLACE + ": ", "1 of 40 rows refused"),
+        (with_a(A.replace(b",5,", b",1.5,", 1)), PLACE + ": ", "1 of 40 rows rejected"),
     ],
 )  # fmt: skip
 def test_damage_is_named_and_mended_by_a_new_delivery(
@@ -78,7 +79,7 @@ def test_damage_is_named_and_mended_by_a_new_delivery(
     assert said in failed.error
     assert "eliver" in failed.error or "iconv" in failed.error or "Expected" in failed.error
     assert report.failed_months == ("2000-06",)
-    unit = "a_2000.csv" if "!" in place else "."
+    unit = "a_2000.csv" if "!" in place else "2000_1min.zip"
     assert (entries(dsn)[unit].outcome, entries(dsn)[unit].error) == ("failed", failed.error)
     landed = {row[1] for row in table(dsn)}
     assert landed == ({"920001.BJ", "000001.SZ"} if "!" in place else {"920001.BJ"})
@@ -123,7 +124,7 @@ def test_file_that_goes_away_during_the_run_fails_alone(
     path.unlink()
     monkeypatch.setattr("marketdata_assets.bars.ingest.scan", lambda folder: found)
     (failed,) = run(dsn, tmp_path).failed
-    assert failed.place == "a_2000.csv"
+    assert failed.unit == "a_2000.csv"
     assert (failed.error or "").startswith("a_2000.csv: ")
     assert {row[1] for row in table(dsn)} == {"000001.SZ"}
 
@@ -135,22 +136,16 @@ def test_any_flipped_byte_is_harmless_or_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         assert len(archive.read("a_2000.csv")) > 100
 
-    def landed() -> list[bytes]:
-        opener = Opener()
-        try:
-            (source,) = scan(tmp_path)
-            found, bad = units(source)
-            assert all(source.name in error for _, error in bad)
-            payloads = []
-            for unit in found:
+    def payloads() -> list[bytes]:
+        with Opener() as opener:
+            found = []
+            for unit in (unit for file in scan(tmp_path) for unit in units(file)):
                 parsed = parse(opener, unit, None)
-                payloads.append(b"".join(parsed.payload))
+                found.append(b"".join(parsed.payload))
                 parsed.close()
-            return payloads
-        finally:
-            opener.close()
+            return found
 
-    right = landed()
+    right = payloads()
     assert len(right[0]) > 0
     named = 0
     for position in range(len(whole)):
@@ -159,8 +154,8 @@ def test_any_flipped_byte_is_harmless_or_named(tmp_path: Path) -> None:
             data[position] ^= change
             path.write_bytes(data)
             try:
-                assert landed() in (right, [])
-            except BarsError as error:
+                assert payloads() in (right, [])
+            except LoadError as error:
                 assert str(error).startswith("2000_1min.zip")
                 named += 1
     assert named > len(whole) // 2

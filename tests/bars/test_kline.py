@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from marketdata_assets.bars import kline, schema
-from marketdata_assets.bars.errors import DefinitionDrift
+from marketdata_assets.bars.kline import DefinitionDrift
 
 Bar = tuple[str, str, str | None, *tuple[str | None, ...]]
 """Time, code, name, open, high, low, close, volume, amount."""

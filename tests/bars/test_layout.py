@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from bar_files import BOM, HEADER, deliver
 
-from marketdata_assets.bars.errors import BadHeader
-from marketdata_assets.bars.layout import COLUMNS, read_header
-from marketdata_assets.bars.sources import scan, year_of
+from marketdata_assets.bars.layout import COLUMNS, read_header, scan, year_of
+from marketdata_assets.loading.errors import BadHeader
 
 NAMES = HEADER.split(",")
 OURS = tuple(COLUMNS[name] for name in NAMES)
@@ -43,11 +42,11 @@ def test_columns_are_found_by_name_in_any_order() -> None:
     ("line", "said"),
     [
         (HEADER.replace(",振幅", ""), ["column 振幅 is missing", "Expected 时间,代码"]),
-        (HEADER + ",换手率", ["'换手率' is not known"]),
-        (HEADER.replace("成交额", "成交金额"), ["成交额 is missing", "'成交金额' is not known (nearest: 成交额)"]),
+        (HEADER + ",换手率", ["'换手率' is unknown"]),
+        (HEADER.replace("成交额", "成交金额"), ["成交额 is missing", "'成交金额' is unknown (nearest: 成交额)"]),
         (HEADER + ",时间", ["column 时间 appears twice"]),
         ("2000-06-09 09:30:00,sh600000,浦发银行,1,1,1,1,1,1,1,1", ["时间", "is missing"]),
-        ("", ["is missing"]),
+        ("", ["the file is empty"]),
     ],
 )
 def test_wrong_header_names_place_column_and_remedy(line: str, said: list[str]) -> None:
@@ -97,9 +96,5 @@ def test_scan_finds_bars_at_any_depth_and_nothing_else(tmp_path: Path) -> None:
     for name in (".hidden.csv", "__MACOSX/2000_1min.zip", "notes.txt", "2002_1min.partial", ".git/x.csv"):
         deliver(tmp_path / name, b"x")
     (tmp_path / "folder.csv").mkdir()
-    assert [(source.name, source.year) for source in scan(tmp_path)] == [
-        ("a.csv", None),
-        ("b/2001_1min.zip", 2001),
-        ("c/d.CSV.GZ", None),
-    ]
+    assert [file.name for file in scan(tmp_path)] == ["a.csv", "b/2001_1min.zip", "c/d.CSV.GZ"]
     assert scan(tmp_path / "missing") == []

@@ -40,7 +40,7 @@ def test_fresh_load_equals_a_plain_reading(either_dsn: str, tmp_path: Path, work
     year_zip(tmp_path)
     report = run(either_dsn, tmp_path, workers=workers)
     assert (report.rows, report.rejected, report.count("ok"), report.failed) == (3 * 3 * 241, 0, 3, ())
-    assert report.touched_months == ("2000-01", "2000-02", "2000-12")
+    assert report.loaded_months == ("2000-01", "2000-02", "2000-12")
     assert_exact(either_dsn, tmp_path)
 
 
@@ -55,7 +55,7 @@ def test_only_months_asked_for_land(dsn: str, tmp_path: Path) -> None:
     assert run(dsn, tmp_path, ["2000-02", "1999-02"]).rows == 3 * 241
     assert_exact(dsn, tmp_path, ["2000-02"])
     again = run(dsn, tmp_path, ["2000-01", "2000-02"])
-    assert (again.rows, again.touched_months) == (3 * 241, ("2000-01",))
+    assert (again.rows, again.loaded_months) == (3 * 241, ("2000-01",))
     assert_exact(dsn, tmp_path, ["2000-01", "2000-02"])
 
 
@@ -94,7 +94,7 @@ def test_dividend_rebases_every_loaded_month_also_those_not_asked_for(either_dsn
     old = entries(either_dsn)
     year_zip(tmp_path, day=2, dividend=12.5)
     report = run(either_dsn, tmp_path, ["2000-02"])
-    assert report.touched_months == ("2000-01", "2000-02")
+    assert report.loaded_months == ("2000-01", "2000-02")
     assert_exact(either_dsn, tmp_path, ["2000-01", "2000-02"])
     assert min(row[6] for row in table(either_dsn) if row[6] is not None) < 0
     for unit, entry in entries(either_dsn).items():
@@ -109,7 +109,7 @@ def test_rows_and_members_that_vanished_are_gone(dsn: str, tmp_path: Path) -> No
     year_zip(tmp_path, day=2, stocks=2, days=DAYS[1:2])
     report = run(dsn, tmp_path, ["2000-12"])
     assert report.count("removed") == 1
-    assert report.touched_months == ("2000-01", "2000-02", "2000-12")
+    assert report.loaded_months == ("2000-01", "2000-02", "2000-12")
     assert_exact(dsn, tmp_path)
     gone = entries(dsn)["sz301001_2000.csv"]
     assert (gone.outcome, gone.content_hash, gone.rows, gone.slices) == ("removed", None, 0, [])
@@ -141,7 +141,7 @@ def test_file_without_a_year_is_loaded_whole_when_one_of_its_months_is_asked_for
     deliver(tmp_path / "sh600000.csv", csv_text(map(line, labels)))
     assert run(dsn, tmp_path, ["2000-02"]).units == ()
     report = run(dsn, tmp_path, ["2000-01"])
-    assert report.touched_months == ("1999-12", "2000-01")
+    assert report.loaded_months == ("1999-12", "2000-01")
     assert_exact(dsn, tmp_path)
     assert run(dsn, tmp_path, ["1999-12", "2000-01"]).units == ()
 
@@ -169,7 +169,12 @@ def test_every_row_lands_or_is_in_quarantine_with_its_place(dsn: str, tmp_path: 
     assert [(q.place, q.reason, q.raw, q.slice) for q in found] == [
         (f"{place}:5", "volume 1.5 is not whole", rows[3], "2000-06"),
         (f"{place}:252", "2 columns, expected 11", "a,b", None),
-        (f"{place}:401", "sh600000 2000-06-09 09:30:00 stands in the file before", rows[399], "2000-06"),
+        (
+            f"{place}:401",
+            "duplicate key sh600000 2000-06-09 09:30:00, first seen earlier in this file",
+            rows[399],
+            "2000-06",
+        ),
     ]
     (entry,) = entries(dsn).values()
     assert (entry.read, entry.rows, entry.rejected) == (400, 397, 3)
@@ -203,8 +208,8 @@ def test_over_the_limit_nothing_lands(dsn: str, tmp_path: Path, bad: int, landed
     books_balance(dsn)
     if not landed:
         (failed,) = report.failed
-        assert "sh600000_2000.csv: 3 of 200 rows refused" in (failed.error or "")
-        assert "line 199 1 columns, expected 11" in (failed.error or "")
+        assert "sh600000_2000.csv: 3 of 200 rows rejected" in (failed.error or "")
+        assert "line 199: 1 columns, expected 11" in (failed.error or "")
         assert report.failed_months == tuple(months(2000))
 
 

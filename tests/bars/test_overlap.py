@@ -163,7 +163,7 @@ def test_failed_member_leaves_neighbours_loaded_and_old_rows_standing(dsn: str, 
     good = csv_text(priced("2000-06-09 09:30:00", 10, "30", "sz000001"))
     deliver_members(tmp_path / "2000_1min.zip", [("a_2000.csv", csv_text(["x"] * 5)), ("b_2000.csv", good)], day=2)
     (failed,) = run(dsn, tmp_path).failed
-    assert failed.place == "2000_1min.zip!a_2000.csv"
+    assert failed.unit == "2000_1min.zip!a_2000.csv"
     kept = [row for row in table(dsn) if row[1] == "600000.SH"]
     assert kept == [row for row in before if row[1] == "600000.SH"]
     assert {row[3] for row in table(dsn) if row[1] == "000001.SZ"} == {30}
@@ -184,7 +184,7 @@ def test_delivering_the_same_bytes_again_makes_them_the_newest(dsn: str, tmp_pat
     run(dsn, tmp_path)
     old_zip(tmp_path, day=3)
     again = run(dsn, tmp_path)
-    assert {unit.place for unit in again.units} == {"2000_1min.zip!a_2000.csv"}
+    assert {unit.unit for unit in again.units} == {"2000_1min.zip!a_2000.csv"}
     assert_exact(dsn, tmp_path)
     assert run(dsn, tmp_path).units == ()
 

@@ -7,8 +7,8 @@ import pytest
 from bar_files import csv_text, deliver, line, minutes, months, run
 
 from marketdata_assets.bars import plan as planning
+from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.plan import Plan
-from marketdata_assets.bars.sources import scan
 from marketdata_assets.stores import ledger
 
 
@@ -36,7 +36,7 @@ def loaded(dsn: str, tmp_path: Path) -> str:
 
 def test_unchanged_files_are_not_stale(loaded: str, tmp_path: Path) -> None:
     plan = looked(loaded, tmp_path, ["2000-06", "2001-07"])
-    assert (plan.tasks, plan.broken, plan.unchanged) == ((), (), 2)
+    assert (plan.tasks, plan.unchanged) == ((), 2)
 
 
 def test_month_never_loaded_is_missing(loaded: str, tmp_path: Path) -> None:
@@ -65,8 +65,7 @@ def test_member_that_is_new_or_vanished_makes_its_months_stale(loaded: str, tmp_
 def test_broken_file_leaves_the_months_asked_for_incomplete(loaded: str, tmp_path: Path) -> None:
     deliver(tmp_path / "2000_1min.zip", b"PK", day=2)
     plan = looked(loaded, tmp_path, ["2000-06", "2001-06"])
-    (broken,) = plan.broken
-    assert (broken.source, broken.months) == ("2000_1min.zip", frozenset({"2000-06"}))
+    assert touched(plan) == {"unusable": ["2000-06"]}
 
 
 def test_failed_unit_is_tried_again_even_with_the_same_bytes(dsn: str, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Bytes to bars: both lanes give the same, block sizes do not matter, and every line is accounted for."""
 
 import datetime as dt
-import io
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.bars import reading
-from marketdata_assets.bars.layout import COLUMNS, DECIMALS
-from marketdata_assets.bars.reading import Block, Typed, blocks, typed
+from marketdata_assets.bars.layout import COLUMNS, DECIMALS, scan, units
+from marketdata_assets.bars.reading import Rows, typed
 from marketdata_assets.bars.rules import Bars, judge
-from marketdata_assets.bars.sources import Opener, scan, units
 from marketdata_assets.bars.unit import parse
+from marketdata_assets.loading.files import Opener
+from marketdata_assets.loading.rejects import Rejects
+from marketdata_assets.loading.text import Block
 
 NAMES = tuple(COLUMNS.values())
 EPOCH = dt.datetime(1970, 1, 1)
@@ -58,10 +60,10 @@ files = st.tuples(st.lists(st.one_of(texts, texts, odd), min_size=1, max_size=8)
     lambda part: b"\n".join(part[0]) + b"\n" * part[1]
 ).filter(bool)  # fmt: skip
 
-Seen = tuple[list[tuple], list[tuple]]
+Seen = tuple[list[tuple], list[tuple[int, str]]]
 
 
-def bars_of(bars: Bars, block: Typed) -> list[tuple]:
+def bars_of(bars: Bars, block: Rows) -> list[tuple]:
     def cell(column: str, n: int) -> int | None:
         values = bars.volume if column == "volume" else bars.scaled[column]
         return None if column in bars.null and bars.null[column][n] else int(values[n])
@@ -82,10 +84,14 @@ def bars_of(bars: Bars, block: Typed) -> list[tuple]:
     ]
 
 
-def seen(block: Typed, year: int | None = 2000) -> Seen:
-    bars, refused = judge(block, year)
-    rejects = sorted((r.line, r.reason, r.raw, r.slice) for r in (*block.rejects, *refused))
-    return bars_of(bars, block), rejects
+def seen(lane: Callable[[Rejects], Rows | None], year: int | None = 2000) -> Seen | None:
+    """The bars and rejects of one lane; None when it does not take the block."""
+    rejects = Rejects()
+    rows = lane(rejects)
+    if rows is None:
+        return None
+    bars = judge(rows, rejects, year)
+    return bars_of(bars, rows), sorted(rejects.reasons.items())
 
 
 @settings(max_examples=300)
@@ -97,16 +103,18 @@ def seen(block: Typed, year: int | None = 2000) -> Seen:
 @example(text=b"+1" + GOOD, year=None)
 @example(text=GOOD[:-5] + b"\n" + GOOD + b",1", year=2000)
 def test_both_lanes_give_the_same_bars_and_rejects(text: bytes, year: int | None) -> None:
-    fast = reading._fast(Block(text, 2), NAMES)
-    careful = seen(reading._careful(Block(text, 2), NAMES), year)
-    if fast is not None:
-        assert seen(fast, year) == careful
-    whole = typed(Block(text, 2), NAMES)
-    bars, rejects = seen(whole)
+    block = Block(text, 2)
+    fast = seen(lambda rejects: reading._fast(block, NAMES), year)
+    careful = seen(lambda rejects: reading._careful(block, NAMES, rejects), year)
+    assert fast in (None, careful)
+    counted = Rejects()
+    bars = seen(lambda rejects: typed(block, NAMES, counted), year)
+    assert careful is not None
     lines = [n for n, row in enumerate(text.split(b"\n"), 2) if row.strip()]
-    assert sorted([row[0] for row in bars] + [row[0] for row in rejects]) == lines
-    assert whole.rows == len(lines)
-    assert "\0" not in "".join(part for row in rejects for part in row[1:] if part)
+    assert sorted([row[0] for row in careful[0]] + [line for line, _ in careful[1]]) == lines
+    assert bars is not None
+    assert bars[0] == careful[0]
+    assert counted.rows == len(lines)
 
 
 def test_plain_file_takes_the_fast_lane() -> None:
@@ -114,37 +122,16 @@ def test_plain_file_takes_the_fast_lane() -> None:
     assert reading._fast(Block(text, 2), NAMES) is not None
 
 
-@settings(max_examples=100)
-@given(text=files, size=st.integers(1, 200))
-def test_blocks_of_any_size_give_the_same(text: bytes, size: int) -> None:
-    together: Seen = ([], [])
-    for block in blocks(io.BytesIO(text), 2, size):
-        for whole, part in zip(together, seen(typed(block, NAMES)), strict=True):
-            whole.extend(part)
-    assert together == seen(typed(Block(text, 2), NAMES))
-
-
-@settings(max_examples=200)
-@given(text=st.binary(max_size=300), size=st.integers(1, 40))
-def test_blocks_hold_every_byte_once_and_end_with_their_line(text: bytes, size: int) -> None:
-    cut = list(blocks(io.BytesIO(text), 2, size))
-    assert b"".join(block.text for block in cut) == text
-    assert all(block.text.endswith(b"\n") for block in cut[:-1])
-    assert [block.first_line for block in cut] == [
-        2 + b"".join(block.text for block in cut[:n]).count(b"\n") for n in range(len(cut))
-    ]
-
-
 def parse_one(folder: Path, data: bytes, name: str = "sh600000_2000.csv") -> tuple[list[tuple[str, str]], list[int]]:
     deliver(folder / name, data)
-    (source,) = scan(folder)
-    (unit,), _ = units(source)
+    (file,) = scan(folder)
+    (unit,) = units(file)
     parsed = parse(Opener(), unit, None)
-    landed = sum(span.rows for span in parsed.spans.values())
-    assert landed + len(parsed.rejects) == parsed.rows
+    loaded = sum(span.rows for span in parsed.spans.values())
+    assert loaded + len(parsed.rejects) == parsed.rows
     size = sum(map(len, parsed.payload))
     parsed.close()
-    assert (size > 0) == (landed > 0)
+    assert (size > 0) == (loaded > 0)
     return sorted(parsed.spans), sorted(reject.line for reject in parsed.rejects)
 
 
@@ -182,9 +169,10 @@ def test_recorded_minute_file_is_read_to_the_digit(fixtures: Path) -> None:
     (row,) = read_plainly(data).values()
     assert row[3:9] == (*[Decimal("-2.01")] * 4, Decimal(129), Decimal(309600))
     body = data.partition(b"\n")[2]
-    block = typed(Block(body, 2), NAMES)
-    bars, rejects = judge(block, 2000)
-    assert rejects == []
+    rejects = Rejects()
+    block = typed(Block(body, 2), NAMES, rejects)
+    bars = judge(block, rejects, 2000)
+    assert not rejects
     ((_, time, code, name, *_rest, volume),) = bars_of(bars, block)
     assert (EPOCH + dt.timedelta(microseconds=time), code, name, volume) == (row[0], "600000.SH", "浦发银行", 129)
     assert bars.scaled["open"].tolist() == [-20_100]

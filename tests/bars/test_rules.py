@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.bars.layout import COLUMNS
-from marketdata_assets.bars.reading import Block, typed
-from marketdata_assets.bars.rules import Bars, judge, too_many
-from marketdata_assets.stores.bookkeeping import Reject
+from marketdata_assets.bars.reading import typed
+from marketdata_assets.bars.rules import Bars, judge
+from marketdata_assets.loading.rejects import DEFAULT_LIMIT, Rejects
+from marketdata_assets.loading.text import Block
 
 NAMES = tuple(COLUMNS.values())
 TIME = "2000-06-09 09:30:00"
@@ -24,10 +25,10 @@ def row(**cells: str) -> str:
     return ",".join((values | cells).values())
 
 
-def judged(text: str) -> tuple[Bars, list[Reject]]:
-    block = typed(Block(text.encode(), 2), NAMES)
-    bars, rejects = judge(block, 2000)
-    return bars, [*block.rejects, *rejects]
+def judged(text: str) -> tuple[Bars, Rejects]:
+    rejects = Rejects()
+    rows = typed(Block(text.encode(), 2), NAMES, rejects)
+    return judge(rows, rejects, 2000), rejects
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def judged(text: str) -> tuple[Bars, list[Reject]]:
 )
 def test_legal_cell_is_stored_exactly(cells: dict[str, str], column: str, stored: int) -> None:
     bars, rejects = judged(row(**cells))
-    assert rejects == []
+    assert not rejects
     values = bars.volume if column == "volume" else bars.scaled[column]
     assert values.tolist() == [stored]
 
@@ -56,7 +57,7 @@ def test_legal_cell_is_stored_exactly(cells: dict[str, str], column: str, stored
 @pytest.mark.parametrize("column", ["volume", "amount", "change_pct", "amplitude", "name"])
 def test_blank_optional_cell_is_null(column: str) -> None:
     bars, rejects = judged(row(**{column: ""}))
-    assert rejects == []
+    assert not rejects
     if column == "name":
         assert bars.name == -1 or list(bars.name) == [-1]  # type: ignore[arg-type]
     else:
@@ -94,36 +95,22 @@ def test_blank_optional_cell_is_null(column: str) -> None:
     ],
 )
 def test_refused_row_says_why_and_where(cells: dict[str, str], reason: str) -> None:
-    bars, (reject,) = judged(f"{row()}\n{row(**cells)}")
+    bars, rejects = judged(f"{row()}\n{row(**cells)}")
     assert len(bars) == 1
-    assert reject.reason == reason
-    assert reject.line == 3
-    assert reject.raw == row(**cells).replace("\0", "\\0")
+    assert rejects.reasons == {3: reason}
 
 
 @pytest.mark.parametrize(
     ("time", "month"), [(TIME, "2000-06"), ("2001-01-01 09:30:00", "2001-01"), ("x", None), ("", None)]
 )
 def test_refused_row_names_its_month_when_it_has_one(time: str, month: str | None) -> None:
-    _, (reject,) = judged(row(time=time, volume="1.5"))
-    assert reject.slice == month
-
-
-@pytest.mark.parametrize(
-    ("rejected", "rows", "doubted"),
-    [
-        (0, 0, False), (0, 10_000, False), (5, 10_000, False), (100, 10_000, False), (101, 10_000, True), (1, 99, True),
-        (1, 100, False), (1000, 1_000_000, False), (1001, 1_000_000, True), (7, 700, False), (29, 2900, False),
-        (1, 1, True),
-    ],
-)  # fmt: skip
-def test_one_percent_or_a_thousand_is_the_limit(rejected: int, rows: int, doubted: bool) -> None:
-    assert too_many(rejected, rows) is doubted
+    _, rejects = judged(row(time=time, volume="1.5"))
+    assert rejects.partitions.get(2) == month
 
 
 def test_limit_has_no_rounding_error() -> None:
-    assert not any(too_many(n, n * 100) for n in range(1001))
-    assert all(too_many(n, n * 100 - 1) for n in range(1, 1001))
+    assert not any(DEFAULT_LIMIT.exceeded(n, n * 100) for n in range(1001))
+    assert all(DEFAULT_LIMIT.exceeded(n, n * 100 - 1) for n in range(1, 1001))
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +132,8 @@ exponents = st.builds(lambda d, e: f"{d}E{e}", st.integers(-99_999, 99_999), st.
 @example(texts=["1.23445", "-1.23445", "2.00005", "0.00005", "-0.00005", "1.00015", "1.234549999999999999999"])
 @example(texts=["99999999999.12345", "999999999998.99995", "900719925474.09925", "90071992547.40995"])
 def test_decimals_round_as_postgres_rounds_the_same_text(postgres: psycopg.Connection, texts: list[str]) -> None:
-    block = typed(Block("\n".join(row(high=t, low=t, open=t, close=t) for t in texts).encode(), 2), NAMES)
-    bars, rejects = judge(block, 2000)
-    assert [*block.rejects, *rejects] == []
+    bars, rejects = judged("\n".join(row(high=t, low=t, open=t, close=t) for t in texts))
+    assert not rejects
     rounded = postgres.execute(
         "SELECT t::numeric(16,4) FROM unnest(%s::text[]) WITH ORDINALITY u(t, n) ORDER BY n", [texts]
     )

@@ -11,9 +11,9 @@ import pytest
 from bar_files import assert_exact, csv_text, deliver, line, minutes, run
 
 from marketdata_assets.bars import loader
+from marketdata_assets.loading import run as loading_run
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores import work
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.stores.postgres import copy_binary
 
@@ -85,7 +85,7 @@ def test_server_that_stays_away_is_named_and_a_rerun_is_exact(
 ) -> None:
     server = stack.server("postgres")
     before_copy(monkeypatch, 2, server.kill)
-    monkeypatch.setattr(work, "RECONNECT_WAITS", (0.01,))
+    monkeypatch.setattr(loading_run, "RECONNECT_WAITS", (0.01,))
     with pytest.raises(StoreAway, match="marketdata doctor"):
         run(own_dsn, two_years, MONTHS)
     monkeypatch.undo()

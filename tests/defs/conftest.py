@@ -35,7 +35,7 @@ def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Wa
     patch.setenv("MARKETDATA_BARS_DIR", str(folder / "bars"))
     patch.setenv("MARKETDATA_HOME", str(folder / "home"))
     patch.setenv("MARKETDATA_WORKERS", "1")
-    patch.delenv("MARKETDATA_BARS_QUIET_SECONDS", raising=False)
+    patch.setenv("MARKETDATA_BARS_QUIET_SECONDS", "0")  # one observation is enough
     (folder / "instance").mkdir()
     with dg.DagsterInstance.ephemeral(tempdir=str(folder / "instance")) as instance:
         yield Warehouse(dsn, folder / "bars", instance)
@@ -122,7 +122,7 @@ def mill(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setenv("MARKETDATA_FLOWS_DIR", str(tmp_path / "own"))
     monkeypatch.setenv("MARKETDATA_FLOWS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("MARKETDATA_WORKERS", "1")
-    monkeypatch.delenv("MARKETDATA_FLOWS_QUIET_SECONDS", raising=False)
+    monkeypatch.setenv("MARKETDATA_FLOWS_QUIET_SECONDS", "0")  # one observation is enough
     (tmp_path / "instance").mkdir()
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
         yield Mill(dsn, tmp_path / "data", tmp_path / "own", instance)

@@ -1,12 +1,15 @@
-"""The file sensor: what it asks for when files come, change, go, are young, or are too many for one tick."""
+"""The file sensor: what it asks for when files come, change, go, are not finished, or are too many for one tick."""
 
 import datetime as dt
+import json
+import time
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 from bar_runs import ALL_YEAR, BARS, Warehouse, aged, deliver, failures, repository, write_zip
 
+from marketdata_assets.defs.bars import automation
 from marketdata_assets.defs.bars.automation import minute_bar_files_sensor
 from marketdata_assets.partitions import BAR_MONTHS, RANGE_END, RANGE_START
 from marketdata_assets.resources import BarFiles, Postgres
@@ -81,24 +84,37 @@ def test_second_file_of_a_year_asks_for_that_year(warehouse: Warehouse) -> None:
     assert tick(warehouse, cursor)[0] == [year(2014)]
 
 
-def test_file_still_being_written_is_waited_for(warehouse: Warehouse) -> None:
-    path = deliver(warehouse.folder, 2014, [3], age_seconds=0)
-    deliver(warehouse.folder, 2012, [3])
-    found = evaluate(warehouse, None)
-    assert [request.tags[RANGE_START] for request in found.run_requests or []] == ["2012-01"]
-    waiting = evaluate(warehouse, found.cursor)
-    assert not waiting.run_requests
-    assert "2014" in (waiting.skip_message or "")
-    aged(path, 1800)
-    assert tick(warehouse, waiting.cursor)[0] == [year(2014)]
-
-
-def test_quiet_time_is_a_setting(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    deliver(warehouse.folder, 2014, [3], age_seconds=600)
+def test_a_file_is_waited_for_until_two_ticks_have_seen_it_unchanged(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its modification time is: here it is eight hours ahead, as from a machine in another time zone."""
+    now = time.time_ns()
+    monkeypatch.setattr(automation.time, "time_ns", lambda: now)
     monkeypatch.setenv("MARKETDATA_BARS_QUIET_SECONDS", "900")
-    assert tick(warehouse)[0] == []
-    monkeypatch.setenv("MARKETDATA_BARS_QUIET_SECONDS", "300")
-    assert tick(warehouse)[0] == [year(2014)]
+    path = deliver(warehouse.folder, 2014, [3], age_seconds=-8 * 3600)
+    first = evaluate(warehouse, None)
+    assert not first.run_requests
+    assert "2014" in (first.skip_message or "")
+    now += 899 * 10**9
+    early = evaluate(warehouse, first.cursor)
+    assert not early.run_requests
+    aged(path, -9 * 3600)
+    now += 10**9
+    changed = evaluate(warehouse, early.cursor)
+    assert not changed.run_requests
+    now += 900 * 10**9
+    ranges, cursor = tick(warehouse, changed.cursor)
+    assert ranges == [year(2014)]
+    assert tick(warehouse, cursor)[0] == []
+
+
+def test_the_cursor_of_an_earlier_version_is_read(warehouse: Warehouse) -> None:
+    path = deliver(warehouse.folder, 2014, [3])
+    stat = path.stat()
+    before = json.dumps({"2014": [1, stat.st_size, stat.st_mtime_ns]})
+    assert tick(warehouse, before)[0] == []
+    deliver(warehouse.folder, 2014, [3], dividend=1.0, age_seconds=1800)
+    assert tick(warehouse, before)[0] == [year(2014)]
 
 
 def test_more_than_24_months_are_spread_over_ticks(warehouse: Warehouse) -> None:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from marketdata_assets.bars.errors import TooManyRejects
 from marketdata_assets.fanout import Fanout, WorkerDied
+from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 Law = Callable[[Fanout, Path], None]
@@ -45,7 +45,11 @@ class Picky(Exception):
 
 
 def named_error(number: int) -> int:
-    errors = [StoreAway("Postgres", "gone"), StoreFull("Postgres", "full"), TooManyRejects("a.csv", 2, 3, ["line 2"])]
+    errors = [
+        StoreAway("Postgres", "gone"),
+        StoreFull("Postgres", "full"),
+        TooManyRejects("a.csv", 2, 3, "1 %", ["line 2"]),
+    ]
     if number < len(errors):
         raise errors[number]
     raise Picky("a.csv", "broken")

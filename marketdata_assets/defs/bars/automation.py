@@ -33,7 +33,7 @@ bars_repair_job = dg.define_asset_job(
 def minute_bar_files_sensor(
     context: dg.SensorEvaluationContext, postgres: Postgres, bar_files: BarFiles
 ) -> dg.SensorResult | dg.SkipReason:
-    seen = watch.look(
+    seen = watch.changes(
         bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, BAR_MONTHS.get_partition_keys()
     )
     due = _due(postgres, bar_files, seen.months)
@@ -52,13 +52,13 @@ def minute_bar_files_sensor(
 
 
 def _due(postgres: Postgres, bar_files: BarFiles, months: Sequence[str]) -> list[str]:
-    """Of `months`, those that the ledger does not know to be as the files have them."""
+    """Of `months`, those that are not loaded as the files have them."""
     if not months:
         return []
     with connect(postgres.dsn) as connection:
         status.ensure_readable(connection)
         states = status.month_states(connection, bar_files.path, months)
-    return [month for month in months if states[month] in status.BEHIND]
+    return [month for month in months if states[month].outdated]
 
 
 kline_behind_bars = dg.AutomationConditionSensorDefinition(

@@ -6,6 +6,7 @@ import dagster as dg
 
 from marketdata_assets.bars import status
 from marketdata_assets.defs.partition_results import find_mismatches
+from marketdata_assets.loading.states import State
 from marketdata_assets.partitions import BAR_MONTHS, joined, neighbours, range_tags
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
@@ -23,19 +24,19 @@ def due(instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles) -
         status.ensure_readable(connection)
         states = status.month_states(connection, bar_files.path, keys)
         klines = status.kline_states(connection, states)
-    months = {month for month, state in states.items() if state in status.BEHIND}
-    months |= {month for month, state in klines.items() if state in status.BEHIND}
+    months = {month for month, state in states.items() if state.outdated}
+    months |= {month for month, state in klines.items() if state.outdated}
     months |= _kline_older(instance, klines)
     for asset, known in ((BARS, states), (KLINE, klines)):
-        standing = [month for month, state in known.items() if state == "ok"]
-        months |= find_mismatches(instance, asset, BAR_MONTHS, standing, keys)
+        loaded = [month for month, state in known.items() if state == "ok"]
+        months |= find_mismatches(instance, asset, BAR_MONTHS, loaded, keys)
     return [
         dg.RunRequest(f"{first}:{last}", job_name=JOB, tags=range_tags(first, last))
         for first, last in joined(neighbours(months), MOST_RUNS)
     ]
 
 
-def _kline_older(instance: dg.DagsterInstance, klines: Mapping[str, status.State]) -> set[str]:
+def _kline_older(instance: dg.DagsterInstance, klines: Mapping[str, State]) -> set[str]:
     """Months whose bars were loaded after their K-line was refreshed: a refresh failed or was lost."""
     loaded, refreshed = (
         instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)

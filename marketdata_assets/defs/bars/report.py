@@ -9,7 +9,7 @@ import dagster as dg
 import psycopg
 
 from marketdata_assets.bars import plots, status
-from marketdata_assets.bars.ingest import LoadReport
+from marketdata_assets.bars.ingest import BarsReport
 from marketdata_assets.bars.kline import RELATION, KlineReport
 from marketdata_assets.bars.layout import COLUMNS, PRICES
 from marketdata_assets.bars.schema import DATASET
@@ -50,13 +50,13 @@ KLINE_SCHEMA = column_schema(
 )
 
 
-def bars(context: dg.AssetExecutionContext, dsn: str, loaded: LoadReport) -> dg.MaterializeResult:
+def bars(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> dg.MaterializeResult:
     """Give each month its row count; when units failed, mark the whole months and raise Failure naming the rest."""
     asked = set(loaded.months)
     with connect(dsn) as connection:
-        counts = status.by_month(connection, asked | set(loaded.touched_months))
+        counts = status.by_month(connection, asked | set(loaded.loaded_months))
         metadata = _load_metadata(connection, loaded)
-    for month in sorted(set(loaded.touched_months) - asked - set(loaded.failed_months)):
+    for month in sorted(set(loaded.loaded_months) - asked - set(loaded.failed_months)):
         _mark(context, month, counts)
     if loaded.failed:
         for month in sorted(asked - set(loaded.failed_months)):
@@ -77,7 +77,7 @@ def _month_metadata(month: str, counts: dict[str, status.MonthRows]) -> dict[str
     return {"dagster/partition_row_count": rows.rows, "codes": rows.codes}
 
 
-def _load_metadata(connection: psycopg.Connection, loaded: LoadReport) -> dict[str, Any]:
+def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[str, Any]:
     summary = status.bars_summary(connection)
     preview = connection.execute(
         """SELECT time, code, name, open, high, low, close, volume, amount FROM stock_1min_qfq
@@ -100,7 +100,7 @@ def _load_metadata(connection: psycopg.Connection, loaded: LoadReport) -> dict[s
     }
 
 
-def _failure(loaded: LoadReport, metadata: dict[str, Any]) -> dg.Failure:
+def _failure(loaded: BarsReport, metadata: dict[str, Any]) -> dg.Failure:
     named = [f"- {unit.error}" for unit in loaded.failed[:MAX_NAMED]]
     if len(loaded.failed) > MAX_NAMED:
         named.append(f"- and {len(loaded.failed) - MAX_NAMED} more: SELECT error FROM marketdata_ledger")

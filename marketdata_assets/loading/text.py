@@ -1,0 +1,298 @@
+"""The bytes of a unit as blocks of whole lines in UTF-8, and what is wrong with those that are no text.
+
+An encoding is judged by the whole file: a block alone may be valid in two encodings. What the cells of a block are is
+decided by the caller.
+"""
+
+import codecs
+import io
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from marketdata_assets.input_limits import MAX_LINE_BYTES, LineTooLong
+from marketdata_assets.loading.errors import BadFile, WrongEncoding
+from marketdata_assets.loading.files import Opener, Stream, Unit
+
+BLOCK_BYTES = 4 * 1024 * 1024
+BLOCKS_AHEAD = 3
+LONGEST_RECORD = 4 * BLOCK_BYTES
+GUESSES = ("utf-8", "gb18030", "utf-16", "big5", "latin-1")
+FOREIGN_BYTES = 24
+"""So many bytes beyond ASCII in a whole file are not valid UTF-8 by chance."""
+
+_MULTIBYTE = ("gb", "big5", "euc", "shift_jis", "cp9", "johab")
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines in UTF-8 without the header; the first has number `first_line`. Lines in `undecodable` are empty."""
+
+    text: bytes
+    first_line: int
+    undecodable: tuple[int, ...] = ()
+
+    def decoded(self, encoding: str = "utf-8") -> "Block":
+        """This block with lines that are not text in `encoding` emptied and named, the others as UTF-8."""
+        lines: list[bytes] = []
+        bad = list(self.undecodable)
+        for number, line in enumerate(self.text.split(b"\n"), self.first_line):
+            try:
+                lines.append(line.decode(encoding).encode())
+            except UnicodeDecodeError:
+                lines.append(b"")
+                bad.append(number)
+        return Block(b"\n".join(lines), self.first_line, tuple(bad))
+
+
+class Text:
+    """Lines of one unit, read once from the first to the last.
+
+    `place` and `remedy` (what to do about a wrong encoding, `{}` being another that fits) are for errors. With
+    `validate` off, blocks of a UTF-8 file are handed out unseen, for a parser that validates them itself.
+    """
+
+    def __init__(
+        self, place: str, stream: Stream, encoding: str = "utf-8", remedy: str = "", validate: bool = True
+    ) -> None:
+        self._place = place
+        self._remedy = remedy
+        self._validate = validate
+        self._encoding = codecs.lookup(encoding).name
+        self._own_newlines = _own_newlines(self._encoding)
+        self._stream = stream if self._own_newlines else _Transcoded(place, self._encoding, stream, remedy)
+        self._rest = b""
+        self._utf8 = Utf8Evidence(self._encoding) if self._own_newlines else None
+        self.line_number = 1
+
+    def line(self) -> bytes:
+        """The next line with its end, as it is in the file (in UTF-8 if the encoding has no newlines of its own)."""
+        while b"\n" not in self._rest:
+            chunk = self._stream.read(64 * 1024)
+            if not chunk:
+                break
+            self._rest += chunk
+            self._check_length()
+        line, end, self._rest = self._rest.partition(b"\n")
+        self.line_number += 1
+        return line + end
+
+    def header(self) -> str:
+        """The next line as text, without its end and a byte order mark. Raises WrongEncoding."""
+        raw = self.line()
+        if self._utf8:
+            self._utf8.add(raw)
+        encoding = self._encoding if self._own_newlines else "utf-8"
+        try:
+            return raw.removeprefix(codecs.BOM_UTF8).decode(encoding).strip("\r\n\ufeff")
+        except UnicodeDecodeError as error:
+            raise self.wrong_encoding(str(error), guess(raw, (), self._encoding), self.line_number - 1) from error
+
+    def blocks(self) -> Iterator[Block]:
+        """The rest of the unit. Raises WrongEncoding, at the latest when all of it was read, and BadFile."""
+        while True:
+            chunk = self._stream.read(BLOCK_BYTES)
+            text = self._rest + chunk if self._rest else chunk
+            if not chunk:
+                break
+            cut = _end_of_records(text) if len(text) < LONGEST_RECORD else text.rfind(b"\n") + 1
+            self._rest = text[cut:]
+            self._check_length()
+            if cut:
+                yield self._block(text[:cut])
+        if text:
+            yield self._block(text)
+        self.check_encoding()
+
+    def check_encoding(self) -> None:
+        """Raise WrongEncoding when all that was read is UTF-8, and not the encoding it is said to be in."""
+        if self._utf8 and self._utf8.certain:
+            raise self.wrong_encoding("all its text is valid UTF-8", "utf-8", self.line_number)
+
+    def wrong_encoding(self, cause: str, guessed: str | None, line: int) -> WrongEncoding:
+        remedy = self._remedy.format(guessed) if guessed else self._remedy.format("the file's encoding")
+        return WrongEncoding(self._place, line, self._encoding, cause, remedy)
+
+    def _check_length(self) -> None:
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise BadFile(self._place, str(LineTooLong(self.line_number)))
+
+    def _block(self, raw: bytes) -> Block:
+        first = self.line_number
+        self.line_number += count(raw, b"\n")
+        utf8 = self._encoding in ("utf-8", "ascii")
+        if self._utf8 is None or (utf8 and not self._validate):
+            return Block(raw, first)
+        self._utf8.add(raw)
+        try:
+            text = raw.decode(self._encoding)
+        except UnicodeDecodeError as error:
+            if self._utf8.possible:
+                raise self.wrong_encoding(str(error), "utf-8", first) from error
+            return Block(raw, first).decoded(self._encoding)
+        return Block(raw if utf8 else text.encode(), first)
+
+
+class Utf8Evidence:
+    """Whether a file that is said to be in another encoding is UTF-8: only when all of its text is.
+
+    Text in a double-byte encoding may be valid UTF-8 of two bytes a character: in GBK that holds for 18 % of the common
+    hanzi. So for such encodings only characters of three bytes and more, as hanzi have in UTF-8, are evidence.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self.possible = encoding not in ("utf-8", "ascii")
+        self._lead = 0xE0 if encoding.startswith(_MULTIBYTE) else 0xC0
+        self._bytes = 0
+
+    @property
+    def certain(self) -> bool:
+        """Whether all text so far is UTF-8, and enough of it to exclude chance."""
+        return self.possible and self._bytes >= FOREIGN_BYTES
+
+    def add(self, raw: bytes) -> None:
+        """Take in whole lines."""
+        if not self.possible or raw.isascii():
+            return
+        try:
+            raw.decode("utf-8")
+        except UnicodeDecodeError:
+            self.possible = False
+            return
+        leads = np.frombuffer(raw, np.uint8)
+        leads = leads[leads >= self._lead]
+        self._bytes += int(np.sum(2 + (leads >= 0xE0).astype(np.int64) + (leads >= 0xF0)))
+
+
+class _Transcoded:
+    """A stream in an encoding whose lines do not end in one byte, as UTF-8."""
+
+    def __init__(self, place: str, encoding: str, stream: Stream, remedy: str) -> None:
+        self._place = place
+        self._encoding = encoding
+        self._stream = stream
+        self._remedy = remedy
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._line = 1
+
+    def read(self, size: int = -1, /) -> bytes:
+        while True:
+            chunk = self._stream.read(size)
+            try:
+                text = self._decoder.decode(chunk, final=not chunk)
+            except UnicodeError as error:
+                remedy = self._remedy.format("the file's encoding")
+                raise WrongEncoding(self._place, self._line, self._encoding, str(error), remedy) from error
+            self._line += text.count("\n")
+            if text or not chunk:
+                return text.encode()
+
+
+def guess(raw: bytes, words: tuple[str, ...], declared: str) -> str | None:
+    """Another encoding than `declared` in which a raw line has all `words`; None when there is none."""
+    for encoding in GUESSES:
+        try:
+            text = (raw + b"\0" if encoding == "utf-16" else raw).decode(encoding)  # cut behind the byte \n
+        except UnicodeDecodeError:
+            continue
+        if encoding != declared and all(word in text for word in words):
+            return encoding
+    return None
+
+
+def _own_newlines(encoding: str) -> bool:
+    """Whether the byte 0x0A ends a line and is nothing else."""
+    return "\n".encode(encoding) == b"\n" and not encoding.startswith(("iso2022", "hz", "utf-7", "utf-8-sig"))
+
+
+def count(text: bytes, byte: bytes) -> int:
+    """`text.count(byte)`, several times faster where the byte is frequent."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == byte[0]))
+
+
+def _end_of_records(text: bytes) -> int:
+    """Where the last line ends that does not lie inside quotes; 0 when none does."""
+    cut = text.rfind(b"\n") + 1
+    if b'"' not in text or count(text[:cut], b'"') % 2 == 0:
+        return cut
+    characters = np.frombuffer(text, np.uint8)[:cut]
+    inside = np.cumsum(characters == ord('"'), dtype=np.int32) & 1
+    ends = np.flatnonzero((characters == ord("\n")) & (inside == 0))
+    return int(ends[-1]) + 1 if len(ends) else 0
+
+
+def raw_lines(opener: Opener, unit: Unit, encoding: str, wanted: set[int]) -> dict[int, str]:
+    """Some lines of the unit as they were read, by number; bytes that are no text are written out."""
+    found: dict[int, str] = {}
+    own = _own_newlines(codecs.lookup(encoding).name)
+    with opener.open(unit) as raw:
+        stream = raw if own else _Transcoded(unit.place, encoding, raw, "")
+        for number, line in enumerate(io.BufferedReader(_Raw(stream), 1024 * 1024), 1):
+            if number in wanted:
+                text = line.decode(encoding if own else "utf-8", "backslashreplace")
+                found[number] = text.rstrip("\r\n").replace("\0", "\\0")
+    return found
+
+
+class _Raw(io.RawIOBase):
+    """A stream of ours as Python's own, for its lines."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@contextmanager
+def ahead(items: Iterator[Item], size: int = BLOCKS_AHEAD) -> Iterator[Iterator[Item]]:
+    """Let a thread take up to `size` items in advance. What it raises is raised to who iterates."""
+    waiting: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(size)
+    ended = threading.Event()
+
+    def put(item: Item | None, error: BaseException | None) -> None:
+        while not ended.is_set():
+            try:
+                waiting.put((item, error), timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put(item, None)
+                if ended.is_set():
+                    return
+            put(None, None)
+        except BaseException as error:
+            put(None, error)
+
+    def consume() -> Iterator[Item]:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+
+    thread = threading.Thread(target=produce, name="loader", daemon=True)
+    thread.start()
+    try:
+        yield consume()
+    finally:
+        ended.set()
+        thread.join()
