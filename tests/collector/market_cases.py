@@ -1,15 +1,21 @@
 """A market of each venue, for what has to hold of all of them."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 from binance_venue import BinanceVenue
+from collecting import Run, collecting
 from deribit_venue import DeribitVenue
 from okx_venue import OkxVenue
 from venue import Venue
 
 from marketdata_assets.exchanges.records import Exchange, MarketType
+
+MAIN = ("trade", "orderbook")
 
 
 @dataclass(frozen=True)
@@ -41,3 +47,17 @@ every_venue = pytest.mark.parametrize("case", [BINANCE, OKX, DERIBIT], ids=lambd
 every_market = pytest.mark.parametrize(
     "case", [BINANCE, LINEAR, OKX, DERIBIT], ids=lambda case: f"{case.exchange}-{case.market_type}"
 )
+
+
+def collect(case: Case, folder: Path, act: Callable[[Run, Venue], Awaitable[None]], **options: Any) -> None:
+    """Collect both instruments of a case until all is live, and then act."""
+
+    async def scenario(venue: Venue) -> None:
+        names, types = options.pop("names", case.names), options.pop("types", MAIN)
+        async with collecting(venue, case.exchange, case.market_type, names, types, folder, **options) as run:
+            await run.live()
+            await act(run, venue)
+
+    with case.open(case.names) as venue:
+        asyncio.run(scenario(venue))
+    assert not venue.violations

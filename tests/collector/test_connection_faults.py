@@ -1,32 +1,14 @@
 """Each fault of a socket by itself: what is lost stands in a gap, what is not comes once, and books are whole again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-from collecting import Run, collecting
-from market_cases import BINANCE, DERIBIT, OKX, Case, every_market, every_venue
+from collecting import Run
+from market_cases import BINANCE, DERIBIT, OKX, Case, collect, every_market, every_venue
 from venue import Venue
 from venue_sockets import frame
 
 from marketdata_assets.exchanges.records import DeadLetter
-
-MAIN = ("trade", "orderbook")
-
-
-def collect(case: Case, folder: Path, act: Callable[[Run, Venue], Awaitable[None]], **options: Any) -> None:
-    """Collect both instruments of a case until all is live, and then act."""
-
-    async def scenario(venue: Venue) -> None:
-        names, types = options.pop("names", case.names), options.pop("types", MAIN)
-        async with collecting(venue, case.exchange, case.market_type, names, types, folder, **options) as run:
-            await run.live()
-            await act(run, venue)
-
-    with case.open(case.names) as venue:
-        asyncio.run(scenario(venue))
-    assert not venue.violations
 
 
 async def back_to_life(run: Run) -> None:

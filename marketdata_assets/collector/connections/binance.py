@@ -113,6 +113,7 @@ class BinanceAdapter:
     ) -> None:
         market = MARKETS[market_type]
         self.market_type = market_type
+        self.name = f"{VENUE} {market_type}"
         self.max_subscriptions = min(market.streams, 300)  # our choice, to spread the load over the venue's servers
         self.message_rates: tuple[MessageRate, ...] = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
         self._rest_url = rest_url or market.rest

@@ -15,6 +15,9 @@ from marketdata_assets.collector.connections.venue_adapter import (
     VenueAdapter,
 )
 from marketdata_assets.exchanges.books import ResyncRequest
+from marketdata_assets.logs import get_logger
+
+log = get_logger(__name__)
 
 MAX_SNAPSHOTS = 4
 """Snapshot requests in progress."""
@@ -57,6 +60,7 @@ class BookRecovery:
                 self._snapshot(name, resync, self.adapter.snapshot, connection.socket, now)
             elif not connection.socket.busy and self._is_due(name, resync, connection.socket, now):
                 self._tried[name] = now
+                log.info("book_resync", instrument=resync.instrument, market=self.adapter.name, how="resubscribe")
                 resubscribe.setdefault(connection.socket, []).append(self.adapter.book_key(resync))
         for socket, keys in resubscribe.items():
             socket.resubscribe(keys)
@@ -74,6 +78,7 @@ class BookRecovery:
         if not last or now - began < self.timing.before_snapshot * NS:
             return
         self._tried[name] = now
+        log.info("book_resync", instrument=resync.instrument, market=self.adapter.name, how="snapshot")
         task = self._in_progress[name] = asyncio.ensure_future(self._fetch(request_for(resync.instrument)))
         task.add_done_callback(lambda _: self._in_progress.pop(name, None))
 
@@ -82,6 +87,7 @@ class BookRecovery:
             await self.ask(request)
         except REQUEST_ERRORS as error:
             self.last_error = str(error)[:300]
+            log.warning("snapshot_failed", market=self.adapter.name, path=request.path, error=error)
 
     def _is_due(self, name: str, resync: ResyncRequest, socket: Socket, now: int) -> bool:
         """Whether a confirmed subscription is useless: it is older than the resync request, or delivered nothing."""

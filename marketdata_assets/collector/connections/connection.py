@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from marketdata_assets.backoff import delay
 from marketdata_assets.budget import Budget
 from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socket
 from marketdata_assets.collector.connections.state import ConnectionState, ConnectionStatus
 from marketdata_assets.collector.connections.venue_adapter import Subscription, VenueAdapter
+from marketdata_assets.logs import get_logger
 
 NS = 1_000_000_000
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -211,26 +215,30 @@ class Connection:
             except CANNOT_CONNECT as error:
                 self.failures += 1
                 self.last_error = f"{type(error).__name__} {error}"[:200].strip()
+                log.warning(
+                    "connect_failed", market=self.adapter.name, url=self.url, error=error, attempt=self.failures
+                )
                 continue
             if socket.over:
                 self.failures += 1
                 continue
             events.opened(socket)
             socket.subscribe(list(self.subscriptions))
+            log.info("connected", market=self.adapter.name, url=self.url, subscriptions=len(self.subscriptions))
             return socket
 
     def _pause(self) -> float:
-        """Seconds: a random part of what doubles with each failure."""
+        """Seconds of backoff before the next attempt."""
         if not (self.failures or self.reconnects):
             return 0.0
         if self.socket is None:
             self.status = "backoff"
-        longest = min(self.timing.longest_backoff, self.timing.backoff * 2.0 ** min(self.failures, 30))
-        return longest * self.random()
+        return delay(self.failures + 1, self.timing.backoff, self.timing.longest_backoff, self.random)
 
     async def _replace(self, old: Socket) -> None:
         """Have another socket take over from one that still works."""
         why, self._leave, self.status = self._leave, "", "replacing"
+        log.info("replacing_socket", market=self.adapter.name, url=self.url, reason=why)
         self.events.replacing(self)
         await asyncio.sleep(self.timing.repeats)  # what came shortly before is known by then
         new = await self._open()
@@ -273,6 +281,9 @@ class Connection:
             self.socket = None
             self._leave = ""
             self._count(socket)
+            log.warning(
+                "reconnecting", market=self.adapter.name, url=self.url, reason=socket.error, attempt=self.failures
+            )
             self.events.lost(self, socket, self.replacement)
         else:
             self.events.replacement_lost(self.socket, socket)

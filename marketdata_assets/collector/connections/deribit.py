@@ -104,6 +104,7 @@ class DeribitAdapter:
         intervals: Sequence[str] = ("1m",),
     ) -> None:
         self.market_type = market_type
+        self.name = f"{VENUE} {market_type}"
         derivatives = {"spot": (), "option": ("open_interest",)}.get(
             market_type, ("funding_rate", "open_interest", "liquidation")
         )

@@ -26,6 +26,9 @@ from marketdata_assets.exchanges.records import (
     Trade,
     VenueError,
 )
+from marketdata_assets.logs import get_logger
+
+log = get_logger(__name__)
 
 UNREAD_SECONDS = 5.0
 """Messages may have waited this long for us to read them."""
@@ -249,6 +252,7 @@ class Dispatcher:
                 self.gap_tracker.confirmed(key, now)
         for key, why in reply.rejected:
             if key in socket.requests:
+                log.warning("subscription_rejected", subscription=key, url=socket.url, reason=why)
                 socket.requests[key].rejected = why
         for key in reply.retry:
             if key in socket.requests:

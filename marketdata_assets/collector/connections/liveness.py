@@ -10,6 +10,9 @@ from marketdata_assets.collector.connections.connection import NS, Connection, S
 from marketdata_assets.collector.connections.socket import Socket, SubscriptionRequest
 from marketdata_assets.collector.connections.state import SubscriptionState, SubscriptionStatus
 from marketdata_assets.collector.connections.venue_adapter import Subscription
+from marketdata_assets.logs import get_logger
+
+log = get_logger(__name__)
 
 MAX_TRIES = 3
 """Requests for one subscription before it is given up until the next socket."""
@@ -124,6 +127,7 @@ def _check_confirmations(connection: Connection, socket: Socket, now: int) -> No
             socket.resubscribe([key])  # alone, as an invalid one may make the venue reject others with it
         else:
             request.rejected = "never confirmed"
+            log.warning("subscription_given_up", subscription=key, tries=request.tries)
 
 
 def _check_subscription(
@@ -147,6 +151,7 @@ def _check_subscription(
     health.acted_at, health.since = now, health.since or since
     if health.step == 0:
         health.step, health.resubscribed = 1, health.resubscribed + 1
+        log.warning("resubscribing", subscription=key, reason="silent", silent_s=(now - since) / NS)
         socket.resubscribe([key])
     elif health.step == 1:
         health.step = 2

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from marketdata_assets.backoff import delay
 from marketdata_assets.budget import Budget
 from marketdata_assets.collector.connections import liveness
 from marketdata_assets.collector.connections.book_recovery import BookRecovery
@@ -28,10 +29,14 @@ from marketdata_assets.collector.connections.venue_adapter import (
 )
 from marketdata_assets.collector.errors import NotListed, UnknownDataTypes, UnknownSymbols
 from marketdata_assets.exchanges.captures.native_format import Entry
+from marketdata_assets.exchanges.errors import VenueRateLimited
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import OrderBook
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
+from marketdata_assets.logs import get_logger
+
+log = get_logger(__name__)
 
 RELIST_SECONDS = 10.0
 """An unknown symbol refreshes the instrument list, but not more often than this."""
@@ -41,6 +46,7 @@ RELIST_SECONDS = 10.0
 class PeriodicJob:
     """Runs `act` every `every` seconds over REST: a poll, or the instrument list. A failure waits for the next turn."""
 
+    market: str
     name: str
     every: float
     act: Callable[[], Awaitable[None]]
@@ -70,6 +76,8 @@ class PeriodicJob:
         except REQUEST_ERRORS as error:
             self.failures += 1
             self.last_error = str(error)[:300]
+            event = "rate_limited" if isinstance(error, VenueRateLimited) else "request_failed"
+            log.warning(event, market=self.market, job=self.name, error=error, failures=self.failures)
             return False
         self.last_error = None
         return True
@@ -101,7 +109,7 @@ class Market:
         timing: Timing | None = None,
         since: int | None = None,
     ) -> None:
-        self.name = f"{adapter.exchange} {adapter.market_type}"
+        self.name = adapter.name
         unknown = [one for one in data_types if one not in adapter.data_types]
         if unknown:
             raise UnknownDataTypes(self.name, unknown, adapter.data_types)
@@ -114,7 +122,7 @@ class Market:
         self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._created = 0  # connections
         self._book_recovery = BookRecovery(adapter, self.feed, self.timing, self._connection_of, self._ask)
-        self._listing = PeriodicJob("instruments", self.timing.listing, self._list, at_once=False)
+        self._listing = PeriodicJob(self.name, "instruments", self.timing.listing, self._list, at_once=False)
         self._jobs = [self._listing, *(self._poll_job(*poll) for poll in adapter.polls(self._types).items())]
         self._listed_at = 0.0
         self._rest: Rest | None = None
@@ -218,10 +226,10 @@ class Market:
         failures = 0
         while not (await self._listing.run_once() and self._listed_at):
             failures += 1
-            longest = min(self.timing.longest_backoff, self.timing.backoff * 2.0 ** min(failures, 30))
-            await asyncio.sleep(longest * random.random())  # noqa: S311
+            await asyncio.sleep(delay(failures + 1, self.timing.backoff, self.timing.longest_backoff))
         instruments, self.unknown = self._resolve(self._symbols)
-        self._follow(instruments, self._since)
+        followed = self._follow(instruments, self._since)
+        log.info("instruments_listed", market=self.name, followed=len(followed), unknown=", ".join(self.unknown))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._check())
             group.create_task(self._book_recovery.run())
@@ -256,7 +264,7 @@ class Market:
             self._follow(instruments)
 
     def _poll_job(self, data_type: str, request_for: RequestFor) -> PeriodicJob:
-        return PeriodicJob(data_type, self.timing.polls[data_type], lambda: self._poll(request_for))
+        return PeriodicJob(self.name, data_type, self.timing.polls[data_type], lambda: self._poll(request_for))
 
     async def _poll(self, request_for: RequestFor) -> None:
         """Request each instrument, even if some fail; then raise the last failure."""

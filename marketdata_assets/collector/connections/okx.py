@@ -131,6 +131,7 @@ class OkxAdapter:
         intervals: Sequence[str] = ("1m",),
     ) -> None:
         self.market_type = market_type
+        self.name = f"{VENUE} {market_type}"
         self.data_types = DATA_TYPES[market_type]
         self._rest_url = rest_url or URL
         self._own = socket_url or session.PUBLIC_URL.removesuffix("/ws/v5/public")

@@ -116,6 +116,7 @@ class Feed(Protocol):
 class VenueAdapter(Protocol):
     """One market of one venue."""
 
+    name: str  # as `binance spot`
     exchange: Exchange
     market_type: MarketType
     data_types: tuple[str, ...]  # that the market has

@@ -190,6 +190,7 @@ class Publisher:
             connection.abort("the stream is not ready")
             raise
         connection.write(f"SUB {self._inbox}* 1\r\n".encode())
+        log.info("nats_connected", server=str(self._address), unacked=len(self._in_flight))
         self._connection = connection
         self._acked_at = time.monotonic()
         self._write(connection, self._in_flight.sent_again(self._acked_at))

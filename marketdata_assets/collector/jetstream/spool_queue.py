@@ -66,6 +66,8 @@ class SpoolQueue:
     async def prepend(self, entries: Sequence[Entry]) -> None:
         """Prepend entries. Nothing of the spool may be in progress. Raises SpoolFull."""
         try:
+            if not len(self.spool):
+                log.warning("spooling", folder=str(self.spool.folder), messages=len(entries))
             await asyncio.to_thread(self.spool.prepend, [stored_message(one) for one in entries])
         except SpoolFull as error:
             self.error = str(error)

@@ -14,6 +14,9 @@ from nats.js.errors import APIError, NotFoundError
 from marketdata_assets.collector.errors import NatsRejected, NatsUnavailable, StreamConflict, StreamMissing
 from marketdata_assets.collector.items import TAGS
 from marketdata_assets.collector.jetstream.nats_connection import Address
+from marketdata_assets.logs import get_logger
+
+log = get_logger(__name__)
 
 GB = 1 << 30
 HOUR = 3600.0
@@ -145,6 +148,7 @@ async def _ensure_stream(manager: JetStreamContext, wanted: Stream) -> None:
         existing = (await manager.stream_info(wanted.name)).config
     except NotFoundError:
         await manager.add_stream(api.StreamConfig(name=wanted.name, **fields, **fixed))  # type: ignore[arg-type]
+        log.info("stream_created", stream=wanted.name, max_bytes=wanted.max_bytes, max_age_s=wanted.max_age_seconds)
         return
     for name, value in fixed.items():
         if getattr(existing, name) != value:
@@ -152,6 +156,7 @@ async def _ensure_stream(manager: JetStreamContext, wanted: Stream) -> None:
     if any(getattr(existing, name) != value for name, value in fields.items()):
         try:
             await manager.update_stream(replace(existing, **fields))  # type: ignore[arg-type]
+            log.info("stream_updated", stream=wanted.name, max_bytes=wanted.max_bytes)
         except APIError as error:
             raise StreamConflict(f"stream {wanted.name}", error.description or str(error)) from error
 

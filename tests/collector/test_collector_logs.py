@@ -1,0 +1,197 @@
+"""The log lines of the collector: each event once with its facts, few of a thousand repeats, and no password."""
+
+import asyncio
+import logging
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from collecting import Run
+from collector_records import trade
+from jetstream_cases import Line, nats_server, publishing, until
+from market_cases import BINANCE, collect
+from venue import Venue
+
+from marketdata_assets.budget import Budget
+from marketdata_assets.collector.checkpoint import Checkpoint
+from marketdata_assets.collector.connections import Timing, adapter_for, book_recovery, connection, liveness, market
+from marketdata_assets.collector.items import items
+from marketdata_assets.collector.jetstream import publisher, spool, spool_queue, stream
+from marketdata_assets.collector.sinks import capture, clickhouse, redis
+from marketdata_assets.collector.sinks.capture import CaptureSink
+from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
+from marketdata_assets.collector.sinks.redis import RedisSink
+from marketdata_assets.exchanges.captures.native_format import Entry
+from marketdata_assets.logs import get_logger
+
+MODULES = (
+    book_recovery,
+    connection,
+    liveness,
+    market,
+    publisher,
+    spool,
+    spool_queue,
+    stream,
+    capture,
+    clickhouse,
+    redis,
+)
+PASSWORD = "s3cr3t-word"
+
+Logged = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Logged]:
+    """The facts of each line of an event; no line of any event has the password."""
+    for module in MODULES:
+        monkeypatch.setattr(module, "log", get_logger(module.__name__))  # with a rate limit of its own
+    with caplog.at_level(logging.INFO, logger="marketdata_assets"):
+        yield lambda event: [vars(line)["facts"] for line in caplog.records if vars(line).get("event") == event]
+    assert PASSWORD not in caplog.text
+
+
+def test_a_lost_socket_and_its_replacement_are_logged(tmp_path: Path, logged: Logged) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        venue.hang_up()
+        await run.until(lambda: run.connections[0].reconnects)
+        await run.ready()
+
+    collect(BINANCE, tmp_path, act)
+    [lost] = logged("reconnecting")
+    assert (lost["market"], lost["reason"]) == ("binance spot", "connection lost")
+    assert lost["url"].startswith("ws://127.0.0.1")
+    assert [line["market"] for line in logged("connected")] == ["binance spot"] * 2
+    assert logged("instruments_listed")[0]["followed"] == len(BINANCE.names)
+
+
+def test_an_unavailable_venue_is_logged_with_its_attempts(tmp_path: Path, logged: Logged) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, venue.away)
+        await run.until(lambda: run.connections[0].failures > 3)
+        await asyncio.get_running_loop().run_in_executor(None, venue.back)
+
+    collect(BINANCE, tmp_path, act)
+    attempts = [line["attempt"] for line in logged("connect_failed")]
+    assert len(attempts) >= 3
+    assert attempts == sorted(set(attempts))
+
+
+def test_the_snapshots_of_books_are_logged(tmp_path: Path, logged: Logged) -> None:
+    async def act(run: Run, venue: Venue) -> None:
+        await run.live()
+
+    collect(BINANCE, tmp_path, act)
+    assert {(line["instrument"], line["how"]) for line in logged("book_resync")} == {
+        (name, "snapshot") for name in BINANCE.names
+    }
+
+
+def test_a_thousand_reconnects_give_few_lines(tmp_path: Path, logged: Logged) -> None:
+    async def act() -> None:
+        budget = Budget(tmp_path, "x", 0.0001, 1_000.0)
+        url = f"ws://me:{PASSWORD}@127.0.0.1:1"
+        adapter, timing = adapter_for("deribit", "inverse"), Timing(backoff=0.0001, longest_backoff=0.0001)
+        broken = connection.Connection(1, url, adapter, timing, _Events(), budget)  # type: ignore[arg-type]
+        task = asyncio.create_task(broken.run())
+        await until(lambda: broken.failures >= 1000, seconds=60)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(act())
+    assert 1 <= len(logged("connect_failed")) <= 50
+
+
+class _Events:
+    """Events of a connection that never opens."""
+
+    def number(self) -> int:
+        return 1
+
+    def take(self, *_: object) -> None: ...
+
+    sent = take
+
+
+def test_an_outage_of_nats_is_logged_from_spooling_to_drained(tmp_path: Path, logged: Logged) -> None:
+    async def act(port: int) -> None:
+        line = Line(port)
+        async with line as url, publishing(url, tmp_path / "spool") as sink:
+            await until(lambda: sink.state().connected)
+            line.deaf = True
+            sink.put(items([trade(number) for number in range(100)]))
+            await until(lambda: sink.state().spooled > 0)
+            line.deaf = False
+            await until(lambda: sink.state().acked == 100)
+
+    with nats_server(tmp_path / "nats") as server:
+        asyncio.run(act(server.port))
+    assert logged("stream_created")[0]["stream"] == "MARKET"
+    assert logged("spool_opened")[0]["messages"] == 0
+    assert logged("nats_unavailable")[0]["attempt"] == 1
+    assert logged("spooling")
+    assert len(logged("nats_connected")) >= 2
+    assert logged("spool_drained") == [{"folder": str(tmp_path / "spool")}]
+
+
+def test_a_full_spool_is_logged(tmp_path: Path, logged: Logged) -> None:
+    async def act() -> None:
+        async with publishing(f"nats://me:{PASSWORD}@127.0.0.1:1", tmp_path, spool_bytes=1000) as sink:
+            sink.put(items([trade(number) for number in range(5000)]))
+            await until(lambda: bool(logged("spool_full")))
+
+    asyncio.run(act())
+    assert "1000 bytes" in logged("spool_full")[0]["error"]
+    assert logged("nats_unavailable")
+
+
+def test_a_full_disk_is_logged_by_the_capture_and_its_recovery_too(tmp_path: Path, logged: Logged) -> None:
+    async def act() -> None:
+        sink = CaptureSink(tmp_path, flush_seconds=0.01)
+        tap = sink.tap("okx", "linear")
+        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
+        try:
+            tap(Entry(1, "in", b"x", 1, "ws://x"))
+            assert await sink.drain(0.0) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        assert await sink.drain(10.0) == 0
+        sink.close()
+
+    asyncio.run(act())
+    assert logged("capture_write_failed")[0]["folder"] == str(tmp_path)
+    assert logged("capture_write_recovered")
+
+
+def test_an_unavailable_redis_is_logged(logged: Logged) -> None:
+    async def act() -> None:
+        sink = RedisSink(redis.connect(f"redis://:{PASSWORD}@127.0.0.1:1/0"), flush_seconds=0.01)
+        sink.put(items([trade(1)]))
+        await sink.drain(5.0)
+
+    asyncio.run(act())
+    assert [line["attempt"] for line in logged("redis_unavailable")] == [1, 2, 3]
+
+
+def test_an_unavailable_clickhouse_is_logged(tmp_path: Path, logged: Logged) -> None:
+    async def act() -> None:
+        url = f"http://me:{PASSWORD}@127.0.0.1:1/default"
+        sink = ClickHouseSink(url, spool.Spool(tmp_path, 1 << 20), lambda *_: None, batch_seconds=0.01)
+        sink.put(items([trade(1)]))
+        assert await sink.drain(10.0) == 0
+        sink.close()
+
+    asyncio.run(act())
+    assert logged("clickhouse_insert_failed")[0]["attempt"] == 1
+    assert logged("spooling")[0]["folder"] == str(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "since.json"
+    file.write_text("{")
+    assert Checkpoint(file).read() == {}
+    assert "checkpoint_unreadable" in caplog.text
