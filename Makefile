@@ -3,26 +3,36 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait a lot: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env demo test soak browser servers screenshots docs walk lint words audit bench lock clean
+.PHONY: env env-dev demo release test test-wheel test-dagster-latest soak browser servers screenshots docs walk lint words audit bench lock clean
 
+# What `make demo` uses: the package with its extras local, live and plots.
 env: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11 env"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	$(PIP) --require-hashes --requirement requirements.lock
+	$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# What all other targets use on top: tests, linters, Ray, notebooks.
+env-dev: $(DEV_STAMP)
+
+$(DEV_STAMP): requirements-dev.lock $(STAMP)
+	$(PIP) --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
 # Fills the whole graph from generated samples and leaves the UI open; UI=0 stops at the summary.
 demo: env
 	$(BIN)/marketdata demo $(if $(filter 0,$(UI)),--no-ui,)
 
-test: env browser servers
+test: env-dev browser servers
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
 
 # The UI tests need a browser; without one they skip and say so. Debian's is installed where we may: as root, or in CI.
@@ -45,22 +55,22 @@ servers:
 	  else echo "no Redis or Prometheus: their tests will be skipped; install redis-server and prometheus to run them"; fi; }
 
 # Two simulated days of all schedules and sensors, with faults from a seed: make soak SEED=7 HOURS=6.
-soak: env
+soak: env-dev
 	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED),) $(if $(HOURS),--hours $(HOURS),)
 
 # Takes the pictures of the documentation anew, from a demo of its own.
-screenshots: env browser
+screenshots: env-dev browser
 	$(BIN)/python -m tests.ui.shots docs/images
 
 # Writes docs/reference anew from the code.
-docs: env
+docs: env-dev
 	$(BIN)/python -m docs.generate
 
 # A newcomer's walk: a fresh clone, make demo, every command of docs/how-to as printed; TESTS=1 runs make test in it too.
-walk: env
+walk: env-dev
 	$(BIN)/python -m tests.docs.walk $(if $(TESTS),--with-tests,)
 
-lint: env audit
+lint: env-dev audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -74,26 +84,43 @@ words:
 
 # Holds the lock against known vulnerabilities, by a tool in an environment of its own; says so where nobody can tell.
 AUDIT := $(VENV)/audit/bin/pip-audit
-audit: env
+audit: env-dev
 	@test -x $(AUDIT) || { $(PYTHON) -m venv $(VENV)/audit && \
 	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"; } || true
-	$(BIN)/python .ci/audit.py $(AUDIT) requirements.lock
+	$(BIN)/python .ci/audit.py $(AUDIT) requirements-dev.lock
 
 # make bench ONLY=bars runs one domain.
-bench: env
+bench: env-dev
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),)
 
-# What the image of docker/Dockerfile has: the same versions, without what only tests and the local stack need.
-SERVER_LOCK := pyproject.toml --extra plots --extra live --group build --python-version 3.11 --constraint requirements.lock \
-  --generate-hashes --no-emit-index-url --no-strip-extras --no-header --no-annotate --quiet \
-  --output-file docker/requirements.lock
+# Builds the wheel, installs it with the extra `local` into an empty environment, and runs the demo in an empty folder.
+test-wheel: env-dev
+	$(BIN)/python -m pytest -p no:cacheprovider tests/wheel
 
-# Resolves the newest versions into requirements.lock, with hashes and without addresses.
+# Definitions and contract tests on the newest minor version of Dagster, in an environment of its own that borrows all
+# other packages from the first.
+LATEST := $(VENV)/dagster-latest
+test-dagster-latest: env-dev
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >$(LATEST)/others.txt
+	cp $(LATEST)/others.txt "$$($(LATEST)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
+	$(LATEST)/bin/pip install --quiet --disable-pip-version-check --upgrade dagster dagster-webserver dagster-postgres
+	PYTHONPATH=$(CURDIR) $(LATEST)/bin/python -m pytest tests/test_dagster_internals.py tests/test_house.py tests/repair \
+	  tests/deploy/test_run_launcher.py tests/deploy/test_dagster_yaml.py
+
+# Checks the changelog and the tag, and builds the wheel and the sdist of the version in pyproject.toml into dist/.
+release: env
+	.ci/release.sh $(BIN)/python
+
+# Resolves the newest versions into the locks, with hashes and without addresses: what the demo uses, what all targets
+# use, and what the image of docker/Dockerfile has.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --group build --python-version 3.11 --generate-hashes --quiet \
+  --no-emit-index-url --no-strip-extras --no-header --extra live --extra plots
 lock: env
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra plots --extra live --extra ray --extra notebooks \
-	  --group dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --upgrade --quiet --output-file requirements.lock
-	$(BIN)/uv pip compile $(SERVER_LOCK)
+	$(PIP) uv
+	$(COMPILE) --extra local --extra ray --extra notebooks --group dev --upgrade --output-file requirements-dev.lock
+	$(COMPILE) --extra local --constraint requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --no-annotate --output-file docker/requirements.lock
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,19 +1,28 @@
-"""The one entry of the code location: the definitions under `defs/`, and the resources they share."""
+"""The entry point of the code location: the definitions under `defs/`, and the resources they share."""
 
 import logging
 from pathlib import Path
 
 import dagster as dg
 
+from marketdata_assets import defs as project
 from marketdata_assets import logs, resources
 from marketdata_assets.defs.flows import own
 from marketdata_assets.defs.repair import freshness, nightly
 from marketdata_assets.settings import Settings
 
 
+def project_definitions() -> dg.Definitions:
+    """All definitions of the package, without the user's own flows.
+
+    Found by module: `load_from_defs_folder` needs a pyproject.toml, which an installed package does not have.
+    """
+    return dg.ComponentTree.from_module(defs_module=project, project_root=Path(__file__).parents[1]).build_defs()
+
+
 @dg.definitions
 def defs() -> dg.Definitions:
-    ours = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    ours = project_definitions()
     settings = Settings()
     logs.configure(settings.log_format, logging.INFO)
     folder, taken = settings.flows_folder, own.names(ours)

@@ -7,12 +7,17 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import typer
 from psycopg.conninfo import conninfo_to_dict
 
+from marketdata_assets.cli import app
+from marketdata_assets.cli.app import COMMANDS, Command, Group
 from marketdata_assets.definitions import defs
 from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS
 from marketdata_assets.resources import Postgres
@@ -271,9 +276,23 @@ def test_help_names_every_command() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    check = "import sys, marketdata_assets.cli.app; print(*sorted(sys.modules))"
+    check = "import sys, atexit; from marketdata_assets.cli import app; sys.argv = ['marketdata', '--help']"
+    check += "; atexit.register(lambda: print(*sorted(sys.modules))); app()"
     child = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert {"matplotlib", "chdb", "pymongo", "ray"} & set(child.stdout.split()) == set()
+    heavy = {"matplotlib", "chdb", "pymongo", "ray", "dagster", "polars", "pydantic", "psycopg", "httpx", "yaml"}
+    assert heavy & set(child.stdout.split()) == set()
+
+
+def test_listed_help_is_the_first_line_of_each_commands_own() -> None:
+    def check(entries: Mapping[str, Command | Group], loaded: Mapping[str, Any]) -> None:
+        for name, entry in entries.items():
+            if isinstance(entry, Group):
+                check(entry.commands, loaded[name].commands)
+            else:
+                own = loaded[name].help.partition("\n\n")[0].replace("\n", " ")
+                assert own.startswith(entry.summary), name
+
+    check(COMMANDS, typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -85,4 +85,4 @@ def _row(variable: str, field: FieldInfo, unset: str) -> tuple[str, str, str]:
 
 
 def _of_dagster() -> list[str]:
-    return sorted(set(re.findall(r"env: (\w+)", (PROJECT / "dagster.yaml").read_text())))
+    return sorted(set(re.findall(r"env: (\w+)", (PROJECT / "marketdata_assets" / "dagster.yaml").read_text())))

@@ -46,18 +46,21 @@ def ingest(
     months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; all on disk when left out")] = None,
     fast: Annotated[int | None, typer.Option(min=1, help="the last N months, instead of --months")] = None,
     kind: Annotated[Kind | None, typer.Option(help="both when left out")] = None,
-    mode: Annotated[Mode, typer.Option(help="what happens to what is stored already")] = "incremental",
+    mode: Annotated[Mode, typer.Option(help="how to merge with stored documents")] = "incremental",
     time_range_hours: Hours = None,
     buffer_hours: BufferHours = None,
     buffer_days: BufferDays = None,
     replace: Replace = None,
     batch_size: Annotated[int, typer.Option(help="documents of one write")] = BATCH_SIZE,
     workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
-    force: Annotated[bool, typer.Option(help="hold every alpha against the database, not the ledger")] = False,
-    package: Annotated[bool, typer.Option(help="first package what lies raw on disk")] = True,
+    force: Annotated[bool, typer.Option(help="compare with the database and ignore the ledger")] = False,
+    package: Annotated[bool, typer.Option(help="package raw files first")] = True,
     as_json: Json = False,
 ) -> None:
-    """Package what lies on disk and bring it into MongoDB; the runs show in the UI like any other."""
+    """Package raw files of alphas and import them into MongoDB.
+
+    The runs, one an account, show in the UI.
+    """
     config = _config(mode, batch_size, time_range_hours, buffer_hours, buffer_days, replace, force)
     if fast and months:
         raise typer.BadParameter("--fast and --months both say which months; give one", param_hint="--fast")
@@ -104,10 +107,13 @@ def run_import(
 def fetch(
     account: Accounts = None,
     months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; this month when left out")] = None,
-    refetch: Annotated[bool, typer.Option(help="ask again for what was fetched already")] = False,
+    refetch: Annotated[bool, typer.Option(help="fetch again what was fetched already")] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch alphas of some months from BRAIN into raw files; `ingest alphas` brings them into MongoDB."""
+    """Fetch alphas of some months from BRAIN into raw files.
+
+    `marketdata ingest alphas` imports them into MongoDB.
+    """
     wanted = _wanted(months) if months else months_between(None, alphas=True)[-1:]
     settings = Settings()
     config = {"alpha_files": {"config": {"refetch": refetch}}}

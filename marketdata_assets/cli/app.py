@@ -1,106 +1,212 @@
-"""The commands by name, and the one place where an error of ours becomes a message and an exit code."""
+"""The commands by name, imported when they run, and the one place where an error becomes a message and an exit code."""
 
-from typing import Any
+import importlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from marketdata_assets.cli import (
-    alphas,
-    backup,
-    bars,
-    brain,
-    collect,
-    demo,
-    doctor,
-    exchanges,
-    execute,
-    flows,
-    metrics,
-    output,
-    quarantine,
-    replay,
-    status,
-    symbols,
-    ticks,
-    up,
-)
-from marketdata_assets.cli.many import ManyValues
 from marketdata_assets.errors import MarketDataError
 
+PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
-class _Commands(TyperGroup):
-    """Shows an error of ours as its message alone; any other keeps its traceback."""
+
+@dataclass(frozen=True)
+class Command:
+    """A command that is not imported yet: the first line of its help, and `module:function` in this package."""
+
+    summary: str
+    target: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self, name: str) -> Any:
+        """Import the function; a module may also have a Typer application with commands of its own."""
+        module, _, attribute = self.target.partition(":")
+        function = getattr(importlib.import_module(f"marketdata_assets.cli.{module}"), attribute)
+        application = function if isinstance(function, typer.Typer) else _application()
+        if application is not function:
+            application.command(name, **self.options)(function)
+        command = typer.main.get_command(application)
+        command.name = name
+        return command
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands below a word."""
+
+    summary: str
+    commands: "Mapping[str, Command | Group]"
+
+    def load(self, name: str) -> Any:
+        return LazyGroup(name=name, entries=self.commands, help=self.summary, no_args_is_help=True)
+
+
+def _application(**options: Any) -> typer.Typer:
+    return typer.Typer(pretty_exceptions_enable=False, add_completion=False, **options)
+
+
+class _Loaded(dict[str, Any]):
+    """The commands of a group by name, each loaded when it is read."""
+
+    def __init__(self, entries: "Mapping[str, Command | Group]") -> None:
+        super().__init__(entries)
+
+    def __getitem__(self, name: str) -> Any:
+        entry = super().__getitem__(name)
+        if isinstance(entry, Command | Group):
+            entry = self[name] = entry.load(name)
+        return entry
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def items(self) -> Any:
+        return [(name, self[name]) for name in self]
+
+    def values(self) -> Any:
+        return [self[name] for name in self]
+
+
+class LazyGroup(TyperGroup):
+    """A group whose help lists commands without importing them."""
+
+    def __init__(self, *, entries: "Mapping[str, Command | Group] | None" = None, **options: Any) -> None:
+        self._entries = COMMANDS if entries is None else entries
+        super().__init__(**options | {"commands": _Loaded(self._entries)})
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self._entries)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        listed: dict[str, Any] = {name: TyperCommand(name, help=entry.summary) for name, entry in self._entries.items()}
+        options: dict[str, Any] = {"help": self.help, "params": self.params, "rich_markup_mode": self.rich_markup_mode}
+        TyperGroup(name=self.name, commands=listed, **options).format_help(ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
+        """Show an error of this project as its message alone; any other keeps its traceback."""
         try:
             return super().invoke(ctx)
         except MarketDataError as error:
+            from marketdata_assets.cli import output
+
             output.fail(str(error))
             raise typer.Exit(1) from error
 
 
-app = typer.Typer(
-    cls=_Commands,
-    help="Raw market data to query-ready tables, kept right.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.command("up")(up.up)
-app.command("demo")(demo.demo)
-app.command("status")(status.status)
-app.command("doctor")(doctor.doctor)
-app.command("metrics")(metrics.metrics)
-app.command("exec", context_settings=execute.ANY_OPTIONS, add_help_option=False)(execute.execute)
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
-app.command("replay")(replay.replay)
-app.command("drain")(exchanges.drain)
+class ManyValues(TyperCommand):
+    """A command that takes several values after one flag: `--symbols A B C`, as well as `--symbols A --symbols B`."""
 
-collector = typer.Typer(help="The live collector.", invoke_without_command=True)
-collector.callback()(collect.collect)
-collector.command("check")(collect.check)
-collector.command("metrics")(collect.metrics)
-app.add_typer(collector, name="collect")
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        many = {flag for parameter in self.params if getattr(parameter, "multiple", False) for flag in parameter.opts}
+        return super().parse_args(ctx, [*repeat_flags(args, many)])
 
-config_group = typer.Typer(help="The collector's configuration.", no_args_is_help=True)
-config_group.command("check")(collect.check)
-app.add_typer(config_group, name="config")
 
-ingest = typer.Typer(help="Load data of some partitions now, with a progress bar.", no_args_is_help=True)
-ingest.command("bars")(bars.ingest)
-ingest.command("alphas")(alphas.ingest)
-ingest.command("ticks", cls=ManyValues)(ticks.ingest)
-ingest.command("captures")(exchanges.captures)
-ingest.command("days")(exchanges.days)
-app.add_typer(ingest, name="ingest")
+def repeat_flags(args: Iterable[str], flags: Collection[str]) -> Iterator[str]:
+    """`--symbols A B` as `--symbols A --symbols B`, for these flags."""
+    flag, values = "", 0
+    for word in args:
+        if word.startswith("-"):
+            flag, values = (word if word in flags else ""), 0
+        elif flag:
+            values += 1
+            if values > 1:
+                yield flag
+        yield word
 
-brain_group = typer.Typer(help="Alphas from the BRAIN API: accounts, logins, fetching.", no_args_is_help=True)
-brain_group.command("accounts")(brain.accounts)
-brain_group.command("login")(brain.login)
-brain_group.command("fetch")(alphas.fetch)
-app.add_typer(brain_group, name="alphas")
 
-flows_group = typer.Typer(
-    help="Pipelines of CSV files into Postgres: shipped ones, and your own.", no_args_is_help=True
-)
-flows_group.command("new")(flows.new)
-flows_group.command("list")(flows.show)
-flows_group.command("check")(flows.check)
-flows_group.command("run")(flows.run)
-flows_group.command("schema")(flows.schema)
-app.add_typer(flows_group, name="flows")
+COMMANDS: Mapping[str, Command | Group] = {
+    "up": Command("Start the local stack and the Dagster UI; Ctrl-C stops both, the data stays.", "servers:up"),
+    "demo": Command("Start the local stack, load sample files into every table, and open the Dagster UI.", "demo:demo"),
+    "status": Command("Show what is loaded, and which partitions are missing, stale or failed.", "status:status"),
+    "doctor": Command("Check every server: version, latency, missing features and how to fix them.", "servers:doctor"),
+    "metrics": Command(
+        "Serve Prometheus metrics for servers, tables and runs at http://HOST:PORT/metrics.", "metrics:metrics"
+    ),
+    "exec": Command(
+        "Run a Dagster command with this project's environment, as: marketdata exec dagster-daemon run.",
+        "servers:execute",
+        {"context_settings": PASS_THROUGH, "add_help_option": False},
+    ),
+    "backup": Command("Back up rows and ledgers of the databases into a folder.", "backup:backup"),
+    "restore": Command("Restore a backup into empty databases.", "backup:restore"),
+    "replay": Command("Replay captured traffic: records, gaps, checksums and final order books.", "replay:replay"),
+    "drain": Command("Load pending JetStream messages into ClickHouse, then ack them.", "exchanges:drain"),
+    "collect": Command("Collect live market data until SIGTERM or Ctrl-C.", "collect:application"),
+    "config": Group(
+        "The collector's configuration.",
+        {"check": Command("Print the effective configuration, without secrets.", "collect:check")},
+    ),
+    "ingest": Group(
+        "Load data of some partitions now, with a progress bar.",
+        {
+            "bars": Command("Load minute bars of some months and refresh their monthly K-line.", "bars:ingest"),
+            "alphas": Command("Package raw files of alphas and import them into MongoDB.", "alphas:ingest"),
+            "ticks": Command("Load ticks of some symbols and days.", "ticks:ingest", {"cls": ManyValues}),
+            "captures": Command("Load capture files of exchanges.", "exchanges:captures"),
+            "days": Command("Fill gaps of some days and build their minute bars.", "exchanges:days"),
+        },
+    ),
+    "alphas": Group(
+        "Alphas from the BRAIN API: accounts, logins, fetching.",
+        {
+            "accounts": Command("List accounts, their credentials and sessions.", "brain:accounts"),
+            "login": Command(
+                "Log an account in; with an identity check, print the verification link and wait for it to be"
+                " completed.",
+                "brain:login",
+            ),
+            "fetch": Command("Fetch alphas of some months from BRAIN into raw files.", "alphas:fetch"),
+        },
+    ),
+    "flows": Group(
+        "Pipelines of CSV files into Postgres: shipped ones, and your own.",
+        {
+            "new": Command("Scaffold a new CSV pipeline: definition, handler, sample file and test.", "flows:new"),
+            "list": Command("List the flows of the package and your own.", "flows:show"),
+            "check": Command("Validate flows without a database, and try one file.", "flows:check"),
+            "run": Command("Load the new and changed files of a flow.", "flows:run"),
+            "schema": Command("Print the JSON schema of a flow's defs.yaml, for editors.", "flows:schema"),
+        },
+    ),
+    "symbols": Group(
+        "Manage the tick symbol registry.",
+        {
+            "refresh": Command(
+                "Refresh the symbol registry from its providers.", "symbols:refresh", {"cls": ManyValues}
+            ),
+            "list": Command("List registered symbols.", "symbols:show"),
+        },
+    ),
+    "quarantine": Group(
+        "Rejected rows, and why.",
+        {"show": Command("Show rejected rows: source, reason and content.", "quarantine:show")},
+    ),
+    "kline": Group(
+        "The monthly K-line.",
+        {"rebuild": Command("Drop the monthly K-line and rebuild it for every month.", "bars:rebuild_kline")},
+    ),
+}
 
-symbols_group = typer.Typer(help="Which symbols of ticks there are.", no_args_is_help=True)
-symbols_group.command("refresh", cls=ManyValues)(symbols.refresh)
-symbols_group.command("list")(symbols.show)
-app.add_typer(symbols_group, name="symbols")
+app = _application(cls=LazyGroup, no_args_is_help=True)
 
-quarantine_group = typer.Typer(help="What was refused, and why.", no_args_is_help=True)
-quarantine_group.command("show")(quarantine.show)
-app.add_typer(quarantine_group, name="quarantine")
 
-kline = typer.Typer(help="The monthly K-line.", no_args_is_help=True)
-kline.command("rebuild")(bars.rebuild_kline)
-app.add_typer(kline, name="kline")
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"marketdata {version('marketdata-assets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    """Load raw market data into query-ready tables, and keep them correct."""

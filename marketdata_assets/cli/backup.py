@@ -30,7 +30,10 @@ Folder = Annotated[Path, typer.Argument(file_okay=False, help="a folder, new for
 
 
 def backup(folder: Folder, as_json: Json = False) -> None:
-    """Write ledgers and data of all databases that there are to a folder; the databases stay as they are."""
+    """Back up rows and ledgers of the databases into a folder.
+
+    The databases are not changed.
+    """
     from marketdata_assets.backup import files
 
     began = time.monotonic()
@@ -45,7 +48,10 @@ def backup(folder: Folder, as_json: Json = False) -> None:
 
 
 def restore(folder: Folder, as_json: Json = False) -> None:
-    """Bring a backup back into empty databases, and hold every table against what was written."""
+    """Restore a backup into empty databases.
+
+    Every table is compared with what was written.
+    """
     from marketdata_assets.backup import clickhouse, files, mongo, postgres
 
     began = time.monotonic()

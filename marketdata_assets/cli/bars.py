@@ -17,11 +17,14 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 def ingest(
     months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; every month when left out")] = None,
-    force: Annotated[bool, typer.Option(help="read and replace even what is there already")] = False,
+    force: Annotated[bool, typer.Option(help="reload files that have not changed")] = False,
     workers: Annotated[int, typer.Option(help="processes; 0 is one per core")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Load minute bars of some months and refresh their monthly K-line; the run shows in the UI like any other."""
+    """Load minute bars of some months and refresh their monthly K-line.
+
+    The run shows in the UI.
+    """
     try:
         wanted = months_between(months)
     except ValueError as error:
@@ -76,7 +79,7 @@ def tell(outcome: RunOutcome) -> None:
 
 
 def rebuild_kline(as_json: Json = False) -> None:
-    """Drop the monthly K-line and make it anew from the minutes, for every month."""
+    """Drop the monthly K-line and rebuild it for every month."""
     report = kline.refresh(Postgres().dsn, (), rebuild=True)
     with connect(Postgres().dsn) as connection:
         rows = status.kline_summary(connection).rows

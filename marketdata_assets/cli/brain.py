@@ -23,10 +23,10 @@ COLUMNS = ("account", "description", "enabled", "credentials", "session", "on di
 
 def login(
     account: Annotated[str, typer.Option(help="the account, as the accounts file names it")],
-    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for the person")] = 600.0,
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for the identity check")] = 600.0,
     as_json: Json = False,
 ) -> None:
-    """Log an account in; when BRAIN wants to see a person, show the link and wait until the person was there."""
+    """Log an account in; with an identity check, print the verification link and wait for it to be completed."""
     seconds = asyncio.run(_log_in(account, wait))
     until = _moment(time.time() + seconds)
     if as_json:
@@ -41,15 +41,15 @@ async def _log_in(account: str, wait: float) -> float:
             await client.login()
         except PersonNeeded as needed:
             notes = output.notes()
-            notes.print(f"BRAIN wants to see the person behind account {account}. Open this link and do what it asks:")
+            notes.print(f"BRAIN requires an identity check of account {account}. Open this link and complete it:")
             notes.print(f"\n  {needed.url}\n", markup=False)
-            with notes.status(f"waiting up to {wait:.0f} s; Ctrl-C stops waiting, the link stays good for an hour"):
+            with notes.status(f"waiting up to {wait:.0f} s; Ctrl-C stops waiting, the link is valid for an hour"):
                 await client.finish_login(limit=wait)
         return await client.seconds_left()
 
 
 def accounts(as_json: Json = False) -> None:
-    """List the accounts: enabled or not, where their credentials are found, how long their login lasts."""
+    """List accounts, their credentials and sessions."""
     file = Settings().brain_accounts_file
     listed = Brain().accounts()
     on_disk = watch.accounts_on_disk(AlphaFiles().path)
@@ -100,7 +100,7 @@ def _session(account: str, found: Credentials, settings: Settings) -> str:
     if session and session.expires > time.time():
         return f"until {_moment(session.expires):%Y-%m-%d %H:%M} UTC"
     if pending:
-        return "waits for a person"
+        return "waits for an identity check"
     return "ended" if session else "none"
 
 

@@ -36,12 +36,15 @@ def collect(
     shard: Annotated[str, typer.Option(help="part of the instruments, as 1/2")] = "1/1",
     as_json: Annotated[bool, typer.Option("--json", help="print the result as one JSON object")] = False,
 ) -> None:
-    """Collect from the venues until SIGTERM or Ctrl-C, then hand everything over and end."""
+    """Collect live market data until SIGTERM or Ctrl-C.
+
+    Then it delivers everything it holds, and ends.
+    """
     if context.invoked_subcommand is None:
         try:
             report = asyncio.run(_run(_made(config, shard), duration))
         except asyncio.CancelledError:
-            output.fail("ended at once; what was not handed over is told as a gap by the next start")
+            output.fail("ended at once; the next start records what was not delivered as a gap")
             raise typer.Exit(1) from None
         _tell(report, as_json)
 
@@ -50,7 +53,10 @@ def check(
     config: ConfigFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Print the configuration as it is in effect, environment included; secrets are left out."""
+    """Print the effective configuration, without secrets.
+
+    Environment variables are included.
+    """
     found, servers = _read(config)
     with _Needed():
         from marketdata_assets.collector import assembly
@@ -72,7 +78,7 @@ def check(
 
 
 def metrics() -> None:
-    """Print the table of all metrics, as it stands in the documentation."""
+    """Print the table of all metrics, as in the documentation."""
     with _Needed():
         from marketdata_assets.collector.metrics import table
     sys.stdout.write(table())
@@ -137,5 +143,11 @@ def _tell(report: "Report", as_json: bool) -> None:
             f" ({kinds}), {report.gaps:,} gaps, {sum(report.errors.values()):,} errors"
         )
     if report.remaining:
-        output.fail(f"{report.remaining:,} items could not be handed over in time; the next start tells them as a gap")
+        output.fail(f"{report.remaining:,} items could not be delivered in time; the next start records them as a gap")
         raise typer.Exit(1)
+
+
+application = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False, add_completion=False)
+application.callback()(collect)
+application.command("check")(check)
+application.command("metrics")(metrics)

@@ -13,7 +13,7 @@ import typer
 from marketdata_assets.cli import bars, exchanges, flows, output, symbols, ticks, told
 from marketdata_assets.cli.alphas import run
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
-from marketdata_assets.cli.up import need_ui_port, serve
+from marketdata_assets.cli.servers import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.providers_file import TABLES
@@ -31,7 +31,7 @@ def demo(
     ui: Annotated[bool, typer.Option(help="leave the Dagster UI open at the end")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Start the local stack, write sample files, load everything, print the summary and leave the UI open."""
+    """Start the local stack, load sample files into every table, and open the Dagster UI."""
     started = time.monotonic()
     for variable, value in WINDOWS.items():
         os.environ.setdefault(variable, value)

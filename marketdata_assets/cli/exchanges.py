@@ -24,12 +24,17 @@ Day = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC
 
 def captures(
     files: Annotated[list[Path] | None, typer.Argument(help="captures; all in the folder when left out")] = None,
-    exchange: Annotated[str, typer.Option(help="binance, okx, deribit; told by the capture if it can")] = "",
-    market_type: Annotated[str, typer.Option(help="spot, linear, inverse, option; the same")] = "",
-    force: Annotated[bool, typer.Option("--force", help="read even what was loaded before")] = False,
+    exchange: Annotated[str, typer.Option(help="binance, okx, deribit; default: detected from the capture")] = "",
+    market_type: Annotated[
+        str, typer.Option(help="spot, linear, inverse, option; default: detected from the capture")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="reload files that were loaded before")] = False,
     as_json: Json = False,
 ) -> None:
-    """Load captures of exchanges; those that were loaded before cost a hash."""
+    """Load capture files of exchanges.
+
+    Files that were loaded before are skipped after a hash check.
+    """
     named = [str(path.absolute()) for path in files or ()]
     about = {"exchange": exchange, "market_type": market_type, "force": force}
     with output.bar("captures", quiet=as_json):
@@ -38,11 +43,11 @@ def captures(
 
 
 def drain(
-    seconds: Annotated[float, typer.Option(min=1.0, help="take no further batch after so long")] = 600.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="stop taking batches after this long")] = 600.0,
     stream: Annotated[str, typer.Option(help="its name, where the collector's config gives another one")] = "",
     as_json: Json = False,
 ) -> None:
-    """Bring what waits in the stream into the tables, and then let the stream know."""
+    """Load pending JetStream messages into ClickHouse, then ack them."""
     with output.bar("stream", quiet=as_json):
         outcome = fill(Settings(), captures=False, seconds=seconds, stream_name=stream)
     _end(outcome, as_json)
@@ -51,10 +56,13 @@ def drain(
 def days(
     first: Day = None,
     last: Day = None,
-    fetch: Annotated[bool, typer.Option(help="ask the venues for trades that are missing")] = True,
+    fetch: Annotated[bool, typer.Option(help="fetch missing trades from the venues")] = True,
     as_json: Json = False,
 ) -> None:
-    """Close gaps of some days, yesterday when none is named, and make their minute bars."""
+    """Fill gaps of some days and build their minute bars.
+
+    The default is yesterday.
+    """
     end = (last or first or dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).date()
     begin = first.date() if first else end
     if end < begin:

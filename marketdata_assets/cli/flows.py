@@ -9,7 +9,7 @@ import typer
 
 from marketdata_assets.cli import output
 from marketdata_assets.cli.bars import Json
-from marketdata_assets.cli.instance import PROJECT, RunOutcome, run_job
+from marketdata_assets.cli.instance import RunOutcome, run_job
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
@@ -41,7 +41,7 @@ def new(
     name: Annotated[str, typer.Argument(help="small letters, digits and _")],
     as_json: Json = False,
 ) -> None:
-    """Write a new flow that works as it is: definition, handler, sample file and test."""
+    """Scaffold a new CSV pipeline: definition, handler, sample file and test."""
     from marketdata_assets.flows import scaffold
     from marketdata_assets.flows.errors import CannotWrite
 
@@ -69,7 +69,7 @@ def schema() -> None:
 
 
 def show(as_json: Json = False) -> None:
-    """List the flows that come with the package and your own."""
+    """List the flows of the package and your own."""
     rows = [_listed(one) for one in found()]
     if as_json:
         output.as_json({"flows": rows})
@@ -87,7 +87,10 @@ def check(
     data_dir: Annotated[Path | None, typer.Option(help="try the smallest file of this folder")] = None,
     as_json: Json = False,
 ) -> None:
-    """Look whether flows would run, without a database: definition, functions, and one of the files."""
+    """Validate flows without a database, and try one file.
+
+    Checks the definition, the functions, and the smallest file.
+    """
     every = found(_taken())
     rows = [_checked(one, data_dir) for one in ([_named(name, every)] if name else every)]
     if as_json:
@@ -109,11 +112,14 @@ def run(
         Path | None,
         typer.Option(help="folder of the files; default the flow's own below MARKETDATA_FLOWS_DATA"),
     ] = None,
-    force: Annotated[bool, typer.Option(help="load even files that have not changed")] = False,
+    force: Annotated[bool, typer.Option(help="reload files that have not changed")] = False,
     max_workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Load the new and changed files of a flow; the run shows in the UI like any other."""
+    """Load the new and changed files of a flow.
+
+    The run shows in the UI.
+    """
     one = _named(name, found())
     if one.error is not None:
         raise one.error
@@ -208,12 +214,11 @@ def _named(name: str, flows: Sequence["Found"]) -> "Found":
 
 def _taken() -> set[str]:
     """The names of all assets but those of the user's own flows."""
-    import dagster as dg
-
+    from marketdata_assets.definitions import project_definitions
     from marketdata_assets.defs.flows import own
 
     shipped = {one.name for one in own.shipped()}
-    return own.names(dg.load_from_defs_folder(path_within_project=PROJECT / "marketdata_assets")) - shipped
+    return own.names(project_definitions()) - shipped
 
 
 def _listed(one: "Found") -> dict[str, Any]:

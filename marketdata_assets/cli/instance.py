@@ -4,7 +4,7 @@ Everything heavy is imported inside the functions, so that `marketdata --help` s
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,18 @@ from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets import secret_values
+from marketdata_assets.cli import output
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.endpoints import Endpoints
+from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, ExecuteInProcessResult
 
-PROJECT = Path(__file__).parents[2]
+PACKAGE = Path(__file__).parents[1]
+"""Has dagster.yaml and workspace.yaml."""
 MODULE = "marketdata_assets.definitions"
 LOCATION = "marketdata_assets"
 """The code location, as workspace.yaml names it."""
@@ -54,7 +57,7 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
     """The variables with which Dagster's processes find storage, servers and folders; makes DAGSTER_HOME."""
     home = settings.root / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    _place((PROJECT / "dagster.yaml").read_bytes(), home / "dagster.yaml")
+    _place((PACKAGE / "dagster.yaml").read_bytes(), home / "dagster.yaml")
     workers = {"MARKETDATA_WORKERS": str(settings.workers)} if settings.workers else {}
     # What a file says is read from it by who needs it; Dagster reads variables alone.
     servers = {name: url for name, url in endpoints.as_environment(found).items() if not _in_file(name)}
@@ -198,3 +201,22 @@ def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:
     if last < first:
         raise ValueError(f"{text!r} ends before it starts; write {last}:{first}")
     return keys[keys.index(first) : keys.index(last) + 1]
+
+
+Rows = list[dict[str, Any]]
+
+
+def of_each_domain(*domains: Callable[[], Rows]) -> Rows:
+    """The rows of all domains; those without a server are named in a note. Raises NoServer when none has one."""
+    rows: Rows = []
+    absent: list[NoServer] = []
+    for query in domains:
+        try:
+            rows += query()
+        except NoServer as error:
+            absent.append(error)
+    if len(absent) == len(domains):
+        raise absent[0]
+    for cause in absent:
+        output.notes().print(f"left out: {cause}", markup=False)
+    return rows

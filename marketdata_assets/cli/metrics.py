@@ -27,7 +27,9 @@ def metrics(
     every: Annotated[float, typer.Option(min=1.0, help="seconds between two looks at servers and tables")] = 120.0,
     once: Annotated[bool, typer.Option("--once", help="look once, print the figures and end")] = False,
 ) -> None:
-    """Tell Prometheus of servers, tables and runs, at http://HOST:PORT/metrics, until Ctrl-C."""
+    """Serve Prometheus metrics for servers, tables and runs at http://HOST:PORT/metrics.
+
+    Runs until Ctrl-C."""
     settings = Settings()
     try:
         from prometheus_client import start_http_server

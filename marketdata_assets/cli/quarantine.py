@@ -10,7 +10,7 @@ from marketdata_assets.bars import status
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.cli import flows, output
 from marketdata_assets.cli.bars import Json
-from marketdata_assets.cli.domains import of_each
+from marketdata_assets.cli.instance import of_each_domain
 from marketdata_assets.resources import AlphaFiles, ClickHouse, Mongo, Postgres
 from marketdata_assets.stores import quarantine
 from marketdata_assets.stores.postgres import connect
@@ -29,7 +29,7 @@ def show(
     limit: Annotated[int, typer.Option(min=1, help="rows of a dataset at most")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show what was refused: where it stands, why, and what it says."""
+    """Show rejected rows: source, reason and content."""
     domains = {
         "bars": bars_rows,
         "alphas": alphas_rows,
@@ -37,7 +37,7 @@ def show(
         "exchanges": exchanges_rows,
         "flows": flows_rows,
     }
-    rows = domains[dataset](limit) if dataset else of_each(*(partial(ask, limit) for ask in domains.values()))
+    rows = domains[dataset](limit) if dataset else of_each_domain(*(partial(ask, limit) for ask in domains.values()))
     if as_json:
         output.as_json({"rows": rows})
     else:

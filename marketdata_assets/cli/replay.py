@@ -16,11 +16,15 @@ MARKET_TYPES = {str(name): name for name in get_args(MarketType)}
 
 def replay(
     files: Annotated[list[Path], typer.Argument(help="captures of one market, each going on where the last one ends")],
-    exchange: Annotated[str | None, typer.Option(help=f"{', '.join(EXCHANGES)}; told by the capture if it can")] = None,
-    market_type: Annotated[str | None, typer.Option(help=f"{', '.join(MARKET_TYPES)}; the same")] = None,
+    exchange: Annotated[
+        str | None, typer.Option(help=f"{', '.join(EXCHANGES)}; default: detected from the capture")
+    ] = None,
+    market_type: Annotated[
+        str | None, typer.Option(help=f"{', '.join(MARKET_TYPES)}; default: detected from the capture")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Replay captured traffic: what it held, which records it made, gaps, checksums and the books it ends with."""
+    """Replay captured traffic: records, gaps, checksums and final order books."""
     if exchange is not None and exchange not in EXCHANGES:
         raise typer.BadParameter(f"{exchange!r} is none of {', '.join(EXCHANGES)}", param_hint="--exchange")
     if market_type is not None and market_type not in MARKET_TYPES:

@@ -10,8 +10,7 @@ import typer
 
 from marketdata_assets.bars import status as bars
 from marketdata_assets.cli import flows, output
-from marketdata_assets.cli.domains import of_each
-from marketdata_assets.cli.instance import dagster_instance, months_between
+from marketdata_assets.cli.instance import dagster_instance, months_between, of_each_domain
 from marketdata_assets.loading import states as loading_states
 from marketdata_assets.local import endpoints
 from marketdata_assets.resources import AlphaFiles, BarFiles, Brain, ClickHouse, FlowFiles, Mongo, Postgres, Ticks
@@ -33,10 +32,10 @@ ALPHAS = ("asset", "account", *STATES, "files", "documents", "newest", "quaranti
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
-    due: Annotated[bool, typer.Option("--due", help="also tell what the nightly repair would run now")] = False,
+    due: Annotated[bool, typer.Option("--due", help="also list what the nightly repair would run now")] = False,
 ) -> None:
-    """Show what stands in the tables, and which partitions are missing, stale or failed."""
-    rows = of_each(bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows)
+    """Show what is loaded, and which partitions are missing, stale or failed."""
+    rows = of_each_domain(bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows)
     runs = due_runs() if due else []
     if as_json:
         output.as_json({"assets": rows} | ({"due": runs} if due else {}))

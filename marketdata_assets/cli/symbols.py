@@ -16,7 +16,10 @@ COLUMNS = ("symbol", "name", "listed", "delisted", "status")
 
 
 def refresh(provider: Providers = None, as_json: Json = False) -> None:
-    """Read the list of symbols anew: of Tushare, or MARKETDATA_TICKS_SYMBOLS in its place, and of dropped files."""
+    """Refresh the symbol registry from its providers.
+
+    Those are Tushare, or MARKETDATA_TICKS_SYMBOLS instead of it, and dropped files.
+    """
     outcome = run(Settings(), known_providers(provider))
     found = outcome.metadata.get(ASSET, {})
     if as_json:
@@ -43,7 +46,7 @@ def show(
     status: Annotated[str | None, typer.Option(help="listed, delisted or paused; all when left out")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the symbols that are registered."""
+    """List registered symbols."""
     rows = [
         {"symbol": one.symbol, "name": one.name, "listed": one.listed, "delisted": one.delisted, "status": one.status}
         for one in listings()

@@ -35,7 +35,7 @@ DataTypes = Annotated[
     typer.Option(metavar="tick_data|order_book|factors", help="tick_data and factors when left out"),
 ]
 Providers = Annotated[
-    list[str] | None, typer.Option("--provider", metavar="tushare|yahoo|files", help="ask only these")
+    list[str] | None, typer.Option("--provider", metavar="tushare|yahoo|files", help="use only these providers")
 ]
 
 
@@ -54,16 +54,19 @@ def ingest(
     start_date: Start = None,
     end_date: End = None,
     data_types: DataTypes = None,
-    workers: Annotated[int, typer.Option(min=0, help="requests under way at most; 0 is the setting")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="concurrent requests at most; 0 is the setting")] = 0,
     providers_config: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="a providers file")] = None,
     provider: Providers = None,
-    refetch: Annotated[bool, typer.Option("--refetch", help="ask again for days that are covered")] = False,
+    refetch: Annotated[bool, typer.Option("--refetch", help="fetch days again that are complete")] = False,
     accept_empty: Annotated[
-        bool, typer.Option("--accept-empty", help="let an answer without bars erase bars that stand")
+        bool, typer.Option("--accept-empty", help="allow an empty response to delete existing bars")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Load ticks of some symbols and days; the run shows in the UI like any other."""
+    """Load ticks of some symbols and days.
+
+    The run shows in the UI.
+    """
     first, last = days(start_date and start_date.date(), end_date and end_date.date(), dt.datetime.now(dt.UTC))
     if providers_config:
         providers_file.read(providers_config)

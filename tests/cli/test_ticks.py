@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from unlimited import UNLIMITED
 
 from marketdata_assets.cli import app
+from marketdata_assets.cli.app import repeat_flags
 from marketdata_assets.cli.instance import environment as found_by_dagster
-from marketdata_assets.cli.many import repeated
 from marketdata_assets.cli.ticks import days
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
@@ -256,7 +256,7 @@ def test_providers_file_with_a_key_that_nobody_reads_is_refused_before_anything_
     ],
 )
 def test_several_values_may_follow_one_flag(words: str, meant: str) -> None:
-    assert repeated(words.split(), ["--symbols"]) == meant.split()
+    assert [*repeat_flags(words.split(), ["--symbols"])] == meant.split()
 
 
 SATURDAY = dt.datetime(2025, 6, 7, 4, tzinfo=dt.UTC)

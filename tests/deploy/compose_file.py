@@ -10,6 +10,7 @@ import yaml
 
 PROJECT = Path(__file__).parents[2]
 DOCKER = PROJECT / "docker"
+PACKAGE = PROJECT / "marketdata_assets"
 FILE = DOCKER / "compose.yaml"
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
 OURS = ("code", "webserver", "daemon", "metrics", "collector")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from compose_file import PROJECT
+from compose_file import PACKAGE, PROJECT
 from dagster._cli.api import grpc_command, grpc_health_check_command
 from dagster._daemon.cli import liveness_check_command
 from dagster._daemon.cli import run_command as daemon_command
@@ -24,7 +24,7 @@ OF_DAGSTER = {
 
 
 def known() -> set[str]:
-    dagster = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["storage"]["postgres"]["postgres_db"]
+    dagster = yaml.safe_load((PACKAGE / "dagster.yaml").read_text())["storage"]["postgres"]["postgres_db"]
     names = {f"MARKETDATA_{name.upper()}" for name in Settings.model_fields}
     names |= {name.upper() for name in CollectorSettings.model_fields} | {"TUSHARE_TOKEN"}
     return names | {value["env"] for value in dagster.values() if isinstance(value, dict)}

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from compose_file import DOCKER, OURS, PROJECT, SECRETS, prepared, services
+from compose_file import DOCKER, OURS, PACKAGE, SECRETS, prepared, services
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from psycopg.conninfo import conninfo_to_dict
@@ -133,7 +133,7 @@ def test_command_exists_with_its_options(command: list[str]) -> None:
 
 
 def test_workspaces_lead_to_the_same_location() -> None:
-    (local,) = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
+    (local,) = location_origins_from_yaml_paths([str(PACKAGE / "workspace.yaml")])
     (at,) = location_origins_from_yaml_paths([str(DOCKER / "workspace.yaml")])
     assert isinstance(at, GrpcServerCodeLocationOrigin)
     assert local.location_name == at.location_name == "marketdata_assets"

@@ -6,14 +6,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from compose_file import PROJECT
+from compose_file import PACKAGE
 from dagster._core.instance.config import dagster_instance_config
 
 from marketdata_assets.dagster_internals import POOLS
 from marketdata_assets.definitions import defs
 from marketdata_assets.launcher import WatchedRunLauncher
 
-FILE = PROJECT / "dagster.yaml"
+FILE = PACKAGE / "dagster.yaml"
 POOL_OF = {"timescaledb": "timescale", "postgres": "timescale", "mongodb": "mongo", "clickhouse": "clickhouse"}
 
 

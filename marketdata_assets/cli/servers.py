@@ -1,33 +1,40 @@
-"""`marketdata up`: the local stack and the Dagster UI, until Ctrl-C."""
+"""`marketdata up`, `doctor` and `exec`: the local stack and the Dagster UI, the state of servers, Dagster commands."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from marketdata_assets.cli import output
-from marketdata_assets.cli.instance import PROJECT, environment
+from marketdata_assets.cli.instance import PACKAGE, adopt, environment
+from marketdata_assets.errors import TerminalError
+from marketdata_assets.local import endpoints
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
+if TYPE_CHECKING:
+    from marketdata_assets.resources import Health
+
 SUPERSEDED = "Function `dev_command` is superseded"
-"""Said of `dagster dev` at every start; `dg dev` is the same code, in a package that a deployment has no use for."""
+"""A warning of `dagster dev` at every start; `dg dev` is the same code, in a package that is not needed here."""
 
 
 def up(
     ui: Annotated[bool, typer.Option(help="also start the Dagster UI and its daemon")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="print the URLs as one JSON object")] = False,
 ) -> None:
-    """Start the local stack and the Dagster UI on the data folder; Ctrl-C stops both, the data stays."""
+    """Start the local stack and the Dagster UI; Ctrl-C stops both, the data stays."""
     settings = Settings()
     say = output.notes().print
     if ui:
@@ -43,7 +50,7 @@ def up(
 
 
 def need_ui_port(settings: Settings) -> None:
-    """Raise PortTaken when something else listens where the UI shall; `dagster dev` itself would wait for ever."""
+    """Raise PortTaken when another process listens on the UI's port; `dagster dev` itself would wait for ever."""
     if not port_is_free(settings.ui_port):
         raise PortTaken("the Dagster UI", settings.ui_port, "MARKETDATA_UI_PORT")
 
@@ -59,7 +66,7 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
         url = f"http://127.0.0.1:{settings.ui_port}"
         output.notes().print(f"Dagster UI at {url} in a few seconds; Ctrl-C stops everything, the data stays")
         command = [
-            sys.executable, "-W", f"ignore:{SUPERSEDED}", "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml"),
+            sys.executable, "-W", f"ignore:{SUPERSEDED}", "-m", "dagster", "dev", "-w", str(PACKAGE / "workspace.yaml"),
             "--host", "127.0.0.1", "--port", str(settings.ui_port), "--log-level", "warning",
         ]  # fmt: skip
         process = subprocess.Popen(
@@ -71,19 +78,19 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
             start_new_session=True,
         )
         stopping = threading.Event()
-        threading.Thread(target=_pass_on, args=(process, stopping), daemon=True).start()
+        threading.Thread(target=_forward_output, args=(process, stopping), daemon=True).start()
         try:
             code = process.wait()
         finally:
             stopping.set()
             _stop(process)
     if code != 0:
-        output.fail(f"the Dagster UI ended with exit code {code}; its own words are above")
+        output.fail(f"the Dagster UI ended with exit code {code}; its output is above")
         raise typer.Exit(1)
 
 
-def _pass_on(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
-    """Print what the UI prints until it is stopped: sensors that look then report a code server that is gone."""
+def _forward_output(process: subprocess.Popen[bytes], stopping: threading.Event) -> None:
+    """Print the UI's output until it is stopped: sensors that run later report that the code server is gone."""
     assert process.stdout is not None
     for line in process.stdout:
         if not stopping.is_set():
@@ -92,7 +99,7 @@ def _pass_on(process: subprocess.Popen[bytes], stopping: threading.Event) -> Non
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End `dagster dev` and what it has started; its daemon may hang on a code server that is gone."""
+    """End `dagster dev` and its children; its daemon may hang on a code server that is gone."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
@@ -104,6 +111,51 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
+    """Check every server: version, latency, missing features and how to fix them. Exit code 1 when one is not ok."""
+    from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
+
+    servers = [Postgres().check(), Mongo().check(), ClickHouse().check(), Nats().check()]
+    if as_json:
+        output.as_json({"servers": [vars(health) for health in servers]})
+    else:
+        columns = ("server", "state", "version", "edition", "ms", "url")
+        output.table("servers", columns, [_row(health) for health in servers])
+        for health in servers:
+            for what in health.missing:
+                output.console().print(f"{health.store}: {what}")
+            if health.remedy:
+                output.console().print(f"  remedy: {health.remedy}")
+    if not all(health.ok for health in servers):
+        raise typer.Exit(1)
+
+
+def _row(health: "Health") -> tuple[str, ...]:
+    latency = "" if health.latency_ms is None else f"{health.latency_ms:.1f}"
+    return health.store, "ok" if health.ok else "not ok", health.version, health.edition, latency, health.url
+
+
+class NoProgram(TerminalError):
+    """The program to execute does not exist."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no program {name!r} beside {sys.executable} or on the PATH; try: marketdata exec dagster")
+
+
+def execute(context: typer.Context) -> None:
+    """Run a Dagster command with this project's environment, as: marketdata exec dagster-daemon run.
+
+    It finds the storage, the servers and the folders of this data folder.
+    """
+    settings = Settings()
+    adopt(settings, endpoints.resolve(settings))
+    name = context.args[0] if context.args else "dagster"
+    program = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
+    if program is None:
+        raise NoProgram(name)
+    os.execv(program, [name, *context.args[1:]])  # noqa: S606 - the command is the caller's own
 
 
 class _stop_on_signal:  # noqa: N801 - reads as a statement
