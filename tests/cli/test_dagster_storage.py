@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from commands import PROGRAMS, environment
 
-from marketdata_assets.cli.instance import PROJECT
+from marketdata_assets.cli.instance import PACKAGE
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.defs.bars import repair
 from marketdata_assets.local.stack import LocalStack
