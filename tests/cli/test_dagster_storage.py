@@ -41,7 +41,7 @@ def test_run_of_the_dagster_command_is_stored_with_its_events(
     child = subprocess.run(
         [*command, *where],
         env=environment(running.settings.root, **variables),
-        cwd=PROJECT,
+        cwd=PACKAGE.parent,
         capture_output=True,
         text=True,
         timeout=300,
