@@ -1,6 +1,6 @@
-"""The one registry: every family with its labels, what it means, and what it is for.
+"""The metrics registry: every family with its labels, its meaning, and its use.
 
-Families are read from `status` when somebody scrapes. The table of docs/reference/metrics.md is made of them.
+Values are read from `status` at each scrape. The table of docs/reference/metrics.md is generated from the families.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ MARKET = ("exchange", "market_type")
 
 @dataclass(frozen=True)
 class Family:
-    """One metric. `use` is the question that it answers."""
+    """One metric. `use` is the question it answers."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -34,7 +34,7 @@ class Family:
 
 
 def _markets(rows: Callable[[MarketStatus], Iterable[Row]]) -> Read:
-    """Rows of each market, its name put before their labels."""
+    """Rows of each market, labelled with its exchange and type."""
 
     def read(status: Status, _: Health) -> Iterator[Row]:
         for one in status.markets:
@@ -45,13 +45,13 @@ def _markets(rows: Callable[[MarketStatus], Iterable[Row]]) -> Read:
 
 
 def _sinks(value: Callable[[SinkStatus, int], float | LatencyHistogram | None]) -> Read:
-    """One row a sink; none where the value is None."""
+    """One row for each sink; none where the value is None."""
 
     def read(status: Status, _: Health) -> Iterator[Row]:
         for one in status.sinks:
-            found = value(one, status.now)
-            if found is not None:
-                yield (one.name,), found
+            current = value(one, status.now)
+            if current is not None:
+                yield (one.name,), current
 
     return read
 
@@ -65,7 +65,7 @@ def _one(value: float | LatencyHistogram) -> list[Row]:
 
 
 def _all_of(names: Iterable[str], known: tuple[str, ...]) -> Iterator[Row]:
-    """How many there are of each known name, 0 included: an alert needs a row that is there."""
+    """The count of each known name, 0 included: an alert needs the row to exist."""
     counts = Counter(names)
     return (((name,), counts[name]) for name in known)
 
@@ -78,60 +78,61 @@ HEALTH = ("healthy", "degraded", "unhealthy")
 
 FAMILIES: tuple[Family, ...] = (
     Family(
-        "collector_info", "gauge", ("version", "shard"), "Always 1.", "which version and part runs where",
+        "collector_info", "gauge", ("version", "shard"), "Always 1.", "which version and shard runs where",
         lambda status, _: [((status.version, status.shard), 1.0)],
     ),
     Family(
-        "collector_health", "gauge", ("status",), "1 for the state that /health tells, else 0.", "alert",
+        "collector_health", "gauge", ("status",), "1 for the current /health status, else 0.", "alert",
         lambda _, health: [((name,), float(name == health.status)) for name in HEALTH],
     ),
     Family(
-        "collector_messages_total", "counter", MARKET, "Messages that came over the sockets of a market.",
-        "rate of each market; alert when it is 0",
+        "collector_messages_total", "counter", MARKET, "Messages received over the sockets of a market.",
+        "rate of each market; alert at 0",
         _markets(lambda one: _one(sum(each.messages for each in one.state.connections))),
     ),
     Family(
-        "collector_message_bytes_total", "counter", MARKET, "Their bytes.", "what the network has to carry",
+        "collector_received_bytes_total", "counter", MARKET, "Bytes of these messages.", "network load",
         _markets(lambda one: _one(sum(each.bytes for each in one.state.connections))),
     ),
     Family(
-        "collector_records_total", "counter", (*MARKET, "data_type"), "Records that were made of them.",
+        "collector_records_total", "counter", (*MARKET, "data_type"), "Records parsed from these messages.",
         "rate of each type of data",
         _markets(lambda one: _each(one.counters.records)),
     ),
     Family(
         "collector_last_record_timestamp_seconds", "gauge", (*MARKET, "data_type"),
-        "When the last record of a type came, in seconds since 1970.", "freshness; alert on data that stopped",
+        "Receive time of the last record of a type, seconds since 1970.", "freshness; alert on stale data",
         _markets(lambda one: _each(one.counters.last, 1e-9)),
     ),
     Family(
         "collector_exchange_lag_seconds", "histogram", MARKET,
         "From the venue's time of an event to its receipt, by two clocks.",
-        "how far the venue or the network is behind",
+        "delay of the venue or the network",
         _markets(lambda one: _one(one.counters.latency)),
     ),
     Family(
         "collector_errors_total", "counter", (*MARKET, "kind"),
-        "Messages that are not as documented (dead_letter), errors that the venue told (venue_error), and its wish to "
-        "be asked less (rate_limited).", "alert on a venue that changed its messages, or that is asked too much",
+        "Unreadable messages (dead_letter), errors reported by the venue (venue_error), and rate limiting "
+        "(rate_limited).", "alert on a venue that changed its messages, or limits our requests",
         _markets(lambda one: _each({kind: one.counters.errors[kind] for kind in ERRORS})),
     ),
     Family(
         "collector_gaps_total", "counter", (*MARKET, "cause"), "GapTracker in a stream, by what showed them.",
-        "alert; which data is not whole",
+        "alert; which data is incomplete",
         _markets(lambda one: _each(one.counters.gaps)),
     ),
     Family(
-        "collector_gaps_healed_total", "counter", MARKET, "Gaps that were closed again.", "whether gaps stay open",
+        "collector_gaps_healed_total", "counter", MARKET, "Gaps that were healed.", "whether gaps stay open",
         _markets(lambda one: _one(one.counters.healed)),
     ),
     Family(
-        "collector_repeats_total", "counter", MARKET, "Records that came over two sockets and were taken once.",
+        "collector_duplicates_total", "counter", MARKET, "Duplicate records of overlapping sockets, dropped.",
         "whether planned reconnects overlap",
         _markets(lambda one: _one(one.state.duplicates)),
     ),
     Family(
-        "collector_books", "gauge", (*MARKET, "status"), "Order books by state.", "alert on books that stay broken",
+        "collector_books", "gauge", (*MARKET, "status"), "Order books by state.",
+        "alert on books that stay out of sync",
         _markets(lambda one: _all_of((book.status for book in one.state.books), BOOK)),
     ),
     Family(
@@ -141,7 +142,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "collector_reconnects_total", "counter", (*MARKET, "planned"),
-        "Sockets that were replaced, before the venue cuts them (planned) or after a loss.",
+        "Sockets replaced before the venue closes them (planned) or after a loss.",
         "alert on a flapping network",
         _markets(
             lambda one: [
@@ -152,25 +153,25 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "collector_subscriptions", "gauge", (*MARKET, "status"), "Subscriptions by state.",
-        "alert on those that are refused or silent",
+        "alert on rejected and silent ones",
         _markets(lambda one: _all_of((each.status for each in one.state.subscriptions), SUBSCRIPTION)),
     ),
     Family(
-        "collector_instruments", "gauge", MARKET, "Instruments that are followed.", "what a shard has to do",
+        "collector_instruments", "gauge", MARKET, "Followed instruments.", "load of a shard",
         _markets(lambda one: _one(one.state.instruments)),
     ),
     Family(
-        "collector_job_runs_total", "counter", (*MARKET, "name"), "Polls and lists of instruments that were asked for.",
-        "whether what is asked again and again is asked",
+        "collector_job_runs_total", "counter", (*MARKET, "name"), "Runs of periodic jobs: polls and instrument lists.",
+        "whether the jobs run",
         _markets(lambda one: _each({job.name: job.runs for job in one.state.jobs})),
     ),
     Family(
-        "collector_job_failures_total", "counter", (*MARKET, "name"), "Those without an answer.",
-        "alert on data that is polled and does not come",
+        "collector_job_failures_total", "counter", (*MARKET, "name"), "Failed runs of periodic jobs.",
+        "alert on polled data that does not arrive",
         _markets(lambda one: _each({job.name: job.failures for job in one.state.jobs})),
     ),
     Family(
-        "collector_sink_connected", "gauge", ("sink",), "1 while the sink takes items, 0 while it does not.", "alert",
+        "collector_sink_connected", "gauge", ("sink",), "1 while the sink accepts items, else 0.", "alert",
         _sinks(lambda one, _: float(one.state.connected)),
     ),
     Family(
@@ -178,85 +179,86 @@ FAMILIES: tuple[Family, ...] = (
         _sinks(lambda one, _: one.state.queued),
     ),
     Family(
-        "collector_sink_queue_capacity", "gauge", ("sink",), "How many fit.", "the same",
+        "collector_sink_queue_capacity", "gauge", ("sink",), "Capacity of that queue.", "the same",
         _sinks(lambda one, _: one.state.capacity),
     ),
     Family(
-        "collector_sink_sent_total", "counter", ("sink",), "Items handed over, repeated ones included.",
-        "against acked: how much is sent twice",
+        "collector_sink_sent_total", "counter", ("sink",), "Items delivered, repeats included.",
+        "compared with acked: how much is repeated",
         _sinks(lambda one, _: one.state.sent),
     ),
     Family(
-        "collector_sink_acked_total", "counter", ("sink",), "Items that are safe there.", "alert when it stands still",
+        "collector_sink_acked_total", "counter", ("sink",), "Items acknowledged by the server or written to disk.",
+        "alert when it stalls",
         _sinks(lambda one, _: one.state.acked),
     ),
     Family(
-        "collector_sink_dropped_total", "counter", ("sink",), "Items that could not be kept; a gap tells of each.",
+        "collector_sink_dropped_total", "counter", ("sink",), "Lost items; a gap records each.",
         "alert on loss",
         _sinks(lambda one, _: one.state.dropped),
     ),
     Family(
-        "collector_sink_conflated_total", "counter", ("sink",), "Items that a newer state of the same thing replaced.",
+        "collector_sink_conflated_total", "counter", ("sink",), "Items superseded by a newer state of the same thing.",
         "whether the sink keeps up",
         _sinks(lambda one, _: one.state.conflated),
     ),
     Family(
-        "collector_sink_spool_items", "gauge", ("sink",), "Items on disk that wait for the server.",
+        "collector_sink_spool_items", "gauge", ("sink",), "Items spooled on disk.",
         "alert; how long a recovery takes",
         _sinks(lambda one, _: one.state.spooled),
     ),
     Family(
-        "collector_sink_spool_bytes", "gauge", ("sink",), "Their bytes.", "how long the disk lasts",
+        "collector_sink_spool_bytes", "gauge", ("sink",), "Bytes of the spool.", "how long the disk lasts",
         _sinks(lambda one, _: one.state.spool_bytes),
     ),
     Family(
-        "collector_sink_oldest_seconds", "gauge", ("sink",),
-        "Age of the oldest item that is not safe yet; 0 without one.",
+        "collector_sink_oldest_item_age_seconds", "gauge", ("sink",),
+        "Age of the oldest unacknowledged item; 0 without one.",
         "alert on a sink that hangs",
         _sinks(lambda one, now: 0.0 if one.state.oldest_ns is None else max(0.0, (now - one.state.oldest_ns) / 1e9)),
     ),
     Family(
         "collector_sink_lag_seconds", "histogram", ("sink",),
-        "From the receipt of an item to its being safe: JetStream's ack, ClickHouse's answer, the disk.",
-        "how old the newest data is there",
+        "From the receipt of an item to its acknowledgement: JetStream's ack, ClickHouse's response, the disk.",
+        "freshness of the data in the sink",
         _sinks(lambda one, _: one.latency),
     ),
     Family(
-        "collector_loop_lag_seconds", "histogram", (), "How late the event loop does what was due.",
-        "whether one process is enough; else use shards",
+        "collector_event_loop_lag_seconds", "histogram", (), "Delay of the event loop.",
+        "whether one process is sufficient; else use shards",
         lambda status, _: _one(status.loop_latency),
     ),
     Family(
         "collector_task_restarts_total", "counter", ("task",),
-        "Tasks that ended by a fault of ours and were begun anew.",
+        "Tasks that crashed and were restarted.",
         "alert: this is a defect",
         lambda status, _: _each(dict(status.restarts)),
     ),
     Family(
-        "collector_http_requests_total", "counter", ("path", "status"), "Requests that were answered.",
-        "whether the collector is scraped, and who is refused",
+        "collector_http_requests_total", "counter", ("path", "status"), "HTTP requests answered.",
+        "whether the collector is scraped, and rejected requests",
         lambda status, _: [((path, str(code)), n) for (path, code), n in sorted(status.requests.items())],
     ),
 )  # fmt: skip
 
 PROCESS = {
-    "process_virtual_memory_bytes": "address space",
-    "process_resident_memory_bytes": "memory; must stay flat",
-    "process_start_time_seconds": "when the process began; changes after a crash",
-    "process_cpu_seconds_total": "whether one core is enough",
-    "process_open_fds": "sockets and files; must stay flat",
-    "process_max_fds": "how many there may be",
+    "process_virtual_memory_bytes": "virtual memory",
+    "process_resident_memory_bytes": "memory; must not grow",
+    "process_start_time_seconds": "start time of the process; changes after a crash",
+    "process_cpu_seconds_total": "whether one core is sufficient",
+    "process_open_fds": "sockets and files; must not grow",
+    "process_max_fds": "limit of open files",
 }
-"""What prometheus-client tells of the process, and what it is for."""
+"""Process metrics of prometheus-client, and their use."""
 
 
 class _Families(Collector):
-    def __init__(self, read: Callable[[], Status], judged: Callable[[Status], Health]) -> None:
-        self._read, self._judged = read, judged
+    def __init__(self, read: Callable[[], Status], judge_status: Callable[[Status], Health]) -> None:
+        self._read, self._judge = read, judge_status
 
     def collect(self) -> Iterator[Metric]:
         status = self._read()
-        health = self._judged(status)
+        health = self._judge(status)
         for family in FAMILIES:
             yield _metric(family, family.read(status, health))
 
@@ -267,13 +269,13 @@ class _Families(Collector):
 class Metrics:
     """The registry of one collector."""
 
-    def __init__(self, read: Callable[[], Status], judged: Callable[[Status], Health] = judge) -> None:
+    def __init__(self, read: Callable[[], Status], judge_status: Callable[[Status], Health] = judge) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_Families(read, judged))
+        self.registry.register(_Families(read, judge_status))
         ProcessCollector(registry=self.registry)
 
     def exposition(self) -> bytes:
-        """All families as Prometheus reads them."""
+        """All families in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
@@ -285,7 +287,7 @@ def table() -> str:
         rows.append(f"| `{one.name}` | {one.kind} | {labels} | {one.text} | {one.use} |")
     for name, use in PROCESS.items():
         kind = "counter" if name.endswith("_total") else "gauge"
-        rows.append(f"| `{name}` | {kind} | | Of the process, as every client of Prometheus tells it. | {use} |")
+        rows.append(f"| `{name}` | {kind} | | Standard process metric of Prometheus clients. | {use} |")
     return "\n".join(rows) + "\n"
 
 

@@ -155,8 +155,8 @@ def test_alerts_fire_where_they_should(tmp_path: Path) -> None:
     well = _series(faulty(0), faulty(0), 60)
     bad = _series(faulty(0), faulty(1), 60)
     shutil.copy(ALERTS, tmp_path / "alerts.yml")
-    lost = ["CollectorUnhealthy", "SinkAway", "SinkHangs", "QueueFills", "BooksBroken", "SubscriptionsRefused"]
-    lost += ["NoOpenSocket", "TasksRestart", "RecordsDropped", "SpoolGrows"]
+    lost = ["CollectorUnhealthy", "SinkUnavailable", "SinkStalled", "QueueNearlyFull", "BooksOutOfSync"]
+    lost += ["SubscriptionsRejected", "NoOpenSocket", "TasksCrashing", "RecordsDropped", "SpoolGrowing"]
     tests = [_alert_test(well, lost, fire=False), _alert_test(bad, lost, fire=True)]
     (tmp_path / "tests.yml").write_text(yaml.safe_dump({"rule_files": ["alerts.yml"], "tests": tests}))
     said = subprocess.run([promtool, "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True)
