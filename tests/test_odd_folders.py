@@ -8,7 +8,7 @@ import pytest
 
 from marketdata_assets.alphas.archive import json_files
 from marketdata_assets.bars.layout import scan
-from marketdata_assets.exchanges.tables.watch import captures_in
+from marketdata_assets.exchanges.tables.captures import captures_in
 from marketdata_assets.flows import definition
 from marketdata_assets.flows.units import find
 from marketdata_assets.ticks import providers_file

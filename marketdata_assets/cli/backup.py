@@ -110,12 +110,12 @@ def _unless_absent(save: "Callable[[], list[Relation]]") -> "list[Relation]":
 
 def _fresh_bars() -> dict[str, str]:
     """Days whose bars were made from the trades as they are, with what tells whether these change."""
-    from marketdata_assets.defs.exchanges.feeding import prepare
+    from marketdata_assets.defs.exchanges.ingest import ensure_tables
     from marketdata_assets.exchanges.tables import ohlcv
 
     try:
         with ClickHouse().client() as client:
-            prepare(client)
+            ensure_tables(client)
             states = ohlcv.states(client, ohlcv.days_with_trades(client))
             marks = ohlcv.fingerprints(client, list(states))
     except NoServer:
@@ -145,11 +145,11 @@ def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation
 
 
 def _make_clickhouse_tables(client: "Client") -> None:
-    from marketdata_assets.defs.exchanges.feeding import prepare
+    from marketdata_assets.defs.exchanges.ingest import ensure_tables
     from marketdata_assets.ticks.tables import ensure
 
     ensure(client)
-    prepare(client)
+    ensure_tables(client)
 
 
 def _refresh_kline(dsn: str) -> None:

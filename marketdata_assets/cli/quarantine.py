@@ -74,13 +74,13 @@ def ticks_rows(limit: int) -> list[dict[str, Any]]:
 
 
 def exchanges_rows(limit: int) -> list[dict[str, Any]]:
-    """Records that their tables refused, and messages of captures that could not be read; the newest first."""
-    from marketdata_assets.defs.exchanges.feeding import prepare
-    from marketdata_assets.exchanges.tables.status import refused
+    """Records that their tables rejected, and unreadable messages of captures, newest first."""
+    from marketdata_assets.defs.exchanges.ingest import ensure_tables
+    from marketdata_assets.exchanges.tables.status import rejected
 
     with ClickHouse().client() as client:
-        prepare(client)
-        return refused(client, limit)
+        ensure_tables(client)
+        return rejected(client, limit)
 
 
 def flows_rows(limit: int) -> list[dict[str, Any]]:

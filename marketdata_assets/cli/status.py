@@ -170,11 +170,11 @@ def ticks_rows() -> list[dict[str, Any]]:
 def exchanges_rows() -> list[dict[str, Any]]:
     """A row for each table; bars and gaps by day, open are days with gaps of trades. None when nothing ever came."""
     from marketdata_assets.defs.exchanges.days import window
-    from marketdata_assets.defs.exchanges.feeding import prepare
+    from marketdata_assets.defs.exchanges.ingest import ensure_tables
     from marketdata_assets.exchanges.tables.status import overview
 
     with ClickHouse().client() as client:
-        prepare(client)
+        ensure_tables(client)
         found = overview(client, window())
     if not any(one.rows for one in found):
         return []

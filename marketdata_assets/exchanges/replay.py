@@ -125,13 +125,12 @@ def replay(paths: Sequence[Path], exchange: Exchange | None = None, market_type:
     Raises BadCapture and UnknownVenue.
     """
     captures = [open_capture(path) for path in paths]
-    told = exchange, market_type
-    venues = {told if exchange and (market_type or exchange != "binance") else one.venue() for one in captures}
+    venues = {capture.venue(exchange, market_type) for capture in captures}
     if len(venues) != 1 or exchange not in (None, *(venue for venue, _ in venues)):
-        found = ", ".join(sorted("-".join(part for part in venue if part) for venue in venues))
-        raise BadCapture(", ".join(map(str, paths)), f"one replay is of one market, these are of {found}")
+        names = ", ".join(sorted("-".join(part for part in venue if part) for venue in venues))
+        raise BadCapture(", ".join(map(str, paths)), f"a replay takes one market, these files are of {names}")
     ((venue, market),) = venues
-    run = Replay(feed_of(venue, market_type or market, str(paths[0])))
+    run = Replay(feed_of(venue, market, str(paths[0])))
     for capture in captures:
         run.take(capture.entries())
         run.notes += capture.notes

@@ -24,8 +24,7 @@ from marketdata_assets.alphas.modes import ImportOptions
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.exchanges.tables import ohlcv, schema
-from marketdata_assets.exchanges.tables.captures import load_captures
-from marketdata_assets.exchanges.tables.watch import captures_in
+from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import definition, run
 from marketdata_assets.local.stack import LocalStack
@@ -133,7 +132,7 @@ class Site:
             "bars": loaded.rows,
             "flows": flowed.rows,
             "alphas": sum(one.total("documents") - one.total("skipped") for one in imported),
-            "captures": sum(one.outcome != "unchanged" for one in captured.files),
+            "captures": sum(one.outcome != "unchanged" for one in captured.units),
             "days": len(days),
         }
 

@@ -152,7 +152,7 @@ def _heal(client: Client, path: Chain) -> None:
     urls = {f"{at.exchange}-{at.market_type}" if at.exchange == "binance" else at.exchange: at.rest for at in path.ats}
     days = {dt.datetime.fromtimestamp(one.ts_from / 1e9, dt.UTC).date() for one in gaps(client)}
     for day in days:
-        gap_backfill.close(client, day, HistoryHosts(path.home / "budgets", urls), settled_ns=0)
+        gap_backfill.backfill_gaps(client, day, HistoryHosts(path.home / "budgets", urls), settled_ns=0)
     assert [one for one in gaps(client) if is_trade_gap(one) and one.healed_at is None] == []
     for at in path.ats:
         assert not any(once_or_in_a_gap(client, at).values())

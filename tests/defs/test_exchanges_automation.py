@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-import os
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,11 +42,11 @@ def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield stack.endpoints.nats_url
 
 
-def capture(floor: Floor, name: str, age: float = 3600.0) -> Path:
+def capture(floor: Floor, name: str, content: str = "") -> Path:
+    floor.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "0")
     path = floor.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(name.encode())
-    os.utime(path, (time.time() - age,) * 2)
+    path.write_text(content or name)
     return path
 
 
@@ -111,7 +111,7 @@ def test_new_captures_are_asked_for_once(floor: Floor) -> None:
     files, cursor, _ = sensed(floor)
     assert files == [["a.capture.zst", "b.ndjson"]]
     assert sensed(floor, cursor)[0] == []
-    capture(floor, "a.capture.zst", age=1800.0)
+    capture(floor, "a.capture.zst", "more")
     files, cursor, _ = sensed(floor, cursor)
     assert files == [["a.capture.zst"]]
     assert "nothing new" in sensed(floor, cursor)[2]
@@ -119,30 +119,32 @@ def test_new_captures_are_asked_for_once(floor: Floor) -> None:
 
 def test_capture_that_is_still_written_waits_and_keeps_no_other(floor: Floor) -> None:
     capture(floor, "a.capture.zst")
-    capture(floor, "b.capture.zst", age=0.0)
     files, cursor, _ = sensed(floor)
     assert files == [["a.capture.zst"]]
+    capture(floor, "b.capture.zst")
+    floor.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "3600")
     files, again, why = sensed(floor, cursor)
     assert files == []
-    assert "still being written: b.capture.zst" in why
+    assert "may still be written: b.capture.zst" in why
     floor.patch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "0")
     assert sensed(floor, again)[0] == [["b.capture.zst"]]
 
 
-def test_sensor_waits_for_a_run_that_is_under_way(floor: Floor) -> None:
+def test_sensor_waits_for_a_run_in_progress(floor: Floor) -> None:
     capture(floor, "a.capture.zst")
     begun(floor, TABLES_JOB, {})
     files, cursor, why = sensed(floor)
-    assert (files, cursor) == ([], "")
-    assert "under way" in why
+    assert files == []
+    assert "already in progress" in why
+    assert "a.capture.zst" not in json.loads(cursor)["handled"]
 
 
 def test_folder_that_is_not_there_is_nothing_new(floor: Floor) -> None:
     assert "nothing new" in sensed(floor)[2]
 
 
-def test_days_behind_their_trades_are_asked_for_in_ranges_and_then_no_more(floor: Floor) -> None:
-    assert hourly(floor) == "every day is as it should be"
+def test_outdated_days_are_requested_in_ranges_once(floor: Floor) -> None:
+    assert hourly(floor) == "all days are up to date"
     insert_records(floor.client, [trade(1), trade(2, NOON - DAY_NS), trade(3, NOON - 5 * DAY_NS)])
     old = str(YESTERDAY - dt.timedelta(days=5))
     assert hourly(floor) == [(old, old), (FIRST, LAST)]
@@ -152,26 +154,26 @@ def test_days_behind_their_trades_are_asked_for_in_ranges_and_then_no_more(floor
     assert hourly(floor) == [(old, old), (LAST, LAST)]
 
 
-def test_days_of_runs_under_way_are_left_to_them(floor: Floor) -> None:
-    assert hourly(floor) == "every day is as it should be"
+def test_days_of_runs_in_progress_are_skipped(floor: Floor) -> None:
+    assert hourly(floor) == "all days are up to date"
     insert_records(floor.client, [trade(1), trade(2, NOON - DAY_NS)])
     begun(floor, DAYS_JOB, {PARTITION: LAST})
     assert hourly(floor) == [(FIRST, FIRST)]
     begun(floor, DAYS_JOB, range_tags(FIRST, FIRST))
-    assert hourly(floor) == "runs over what is behind are under way"
+    assert hourly(floor) == "runs for the outdated days are already in progress"
 
 
 def test_open_gap_of_trades_is_tried_again_each_hour_and_one_of_a_book_is_not(floor: Floor) -> None:
-    assert hourly(floor) == "every day is as it should be"
+    assert hourly(floor) == "all days are up to date"
     insert_records(floor.client, [gap(NOON), gap(NOON - DAY_NS, "books"), gap(time.time_ns() - 10**9)])
     assert hourly(floor) == [(LAST, LAST)]
 
 
 def test_day_outside_the_window_is_no_partition(floor: Floor) -> None:
-    assert hourly(floor) == "every day is as it should be"
+    assert hourly(floor) == "all days are up to date"
     insert_records(floor.client, [trade(1, NOON - 3 * DAY_NS)])
     floor.patch.setenv("MARKETDATA_EXCHANGE_DAYS", "2")
-    assert hourly(floor) == "every day is as it should be"
+    assert hourly(floor) == "all days are up to date"
 
 
 def test_stream_is_drained_only_when_something_waits(floor: Floor, nats_url: str) -> None:
@@ -189,12 +191,12 @@ def test_stream_is_drained_only_when_something_waits(floor: Floor, nats_url: str
         await client.close()
 
     asyncio.run(publish(0))
-    assert why_not(floor) == "nothing waits in the stream"
+    assert why_not(floor) == "no pending messages in the stream"
     asyncio.run(publish(2))
     [request] = scheduled(floor, exchange_drain).run_requests
     assert request.run_config["ops"][TABLES_STEP]["config"] == {"stream": True, "captures": False}
     begun(floor, TABLES_JOB, {})
-    assert "under way" in why_not(floor)
+    assert "already in progress" in why_not(floor)
 
 
 def test_what_runs_by_itself_is_switched_on(floor: Floor) -> None:

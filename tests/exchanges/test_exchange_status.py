@@ -1,8 +1,9 @@
 """What is told of the exchange tables: states of days, captures in a folder, hosts of venues, pictures."""
 
 import datetime as dt
+import json
 import os
-import time
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from landed_market import land
 
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import Gap, Trade
-from marketdata_assets.exchanges.tables import ohlcv, plots, status, watch
+from marketdata_assets.exchanges.tables import captures, ohlcv, plots, status
 from marketdata_assets.exchanges.tables.gap_backfill import SETTLED_NS, GapResult
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse_ledger
@@ -44,8 +45,8 @@ def test_overview_tells_rows_newest_refused_and_days(clickhouse_client: Client) 
     assert found["exchange_tickers"].newest is None
     assert found["exchange_ohlcv_1m"].days == {"ok": 1, "missing": 1}
     assert (found["exchange_gaps"].days, found["exchange_gaps"].open_gaps) == ({"open": 1, "ok": 1}, 1)
-    assert status.behind(clickhouse_client, DAYS) == [DAYS[2]]
-    [refused] = status.refused(clickhouse_client, 5)
+    assert status.outdated_days(clickhouse_client, DAYS) == [DAYS[2]]
+    [refused] = status.rejected(clickhouse_client, 5)
     assert refused["dataset"] == "exchange_trades"
     assert "1" * 20 in refused["raw"]
 
@@ -55,22 +56,32 @@ def test_open_gaps_are_tried_once_they_are_old_enough(clickhouse_client: Client)
     young, old = NOON + 10**9 + SETTLED_NS - 1, NOON + 10**9 + SETTLED_NS
     assert status.with_open_gaps(clickhouse_client, DAYS, young, SETTLED_NS) == []
     assert status.with_open_gaps(clickhouse_client, DAYS, old, SETTLED_NS) == [DAYS[1]]
-    assert status.with_open_gaps(clickhouse_client, DAYS, old + status.TRIED_NS, SETTLED_NS) == []
+    assert status.with_open_gaps(clickhouse_client, DAYS, old + status.RETRIED_NS, SETTLED_NS) == []
 
 
-def test_look_is_at_captures_only_and_no_more_than_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MAX_FILES", 2)
-    for name in ("c.txt.gz", "a.capture.zst", "b.ndjson", "readme.md", ".hidden.ndjson"):
+def test_scan_finds_captures_only_and_waits_for_a_second_observation(tmp_path: Path) -> None:
+    for name in ("c.txt.gz", "a.capture.zst", "deep/b.ndjson", "readme.md", ".hidden.ndjson", "__MACOSX/d.ndjson"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-        os.utime(tmp_path / name, (1.0, 1.0))
-    seen = watch.look(tmp_path, None, time.time_ns(), 30.0)
-    assert [path.name for path in seen.files] == ["a.capture.zst", "b.ndjson"]
-    assert [path.name for path in seen.waiting] == ["c.txt.gz"]
-    seen = watch.look(tmp_path, seen.cursor, time.time_ns(), 30.0)
-    assert [path.name for path in seen.files] == ["c.txt.gz"]
-    (tmp_path / "a.capture.zst").unlink()
-    assert watch.look(tmp_path, seen.cursor, time.time_ns(), 30.0).files == ()
-    assert watch.captures_in(tmp_path / "nowhere") == []
+    names = ("a.capture.zst", "c.txt.gz", "deep/b.ndjson")
+    first = captures.scan(tmp_path, None, NOON, 30.0)
+    assert (first.finished, first.unfinished) == ((), names)
+    (tmp_path / names[0]).write_text("still written")
+    os.utime(tmp_path / names[1], (9e9, 9e9))  # a clock in the future; what counts is that it stays the same
+    second = captures.scan(tmp_path, first.cursor(()), NOON + 30 * 10**9, 30.0)
+    assert (second.finished, second.unfinished) == (names[2:], names[:2])
+    third = captures.scan(tmp_path, second.cursor(second.finished), NOON + 60 * 10**9, 30.0)
+    assert (third.finished, third.unfinished) == (names[:2], ())
+    assert captures.scan(tmp_path, third.cursor(third.finished), NOON + 90 * 10**9, 30.0).finished == ()
+    assert captures.captures_in(tmp_path / "nowhere") == []
+
+
+def test_cursor_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
+    for name in ("a.capture.zst", "b.capture.zst"):
+        (tmp_path / name).write_text(name)
+    state = (tmp_path / "a.capture.zst").stat()
+    digest = blake2b(f"a.capture.zst {state.st_size} {state.st_mtime_ns}".encode(), digest_size=6).hexdigest()
+    assert captures.scan(tmp_path, json.dumps([digest]), NOON, 0.0).finished == ("b.capture.zst",)
 
 
 def test_hosts_are_named_by_venue_and_market(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def deribit() -> Iterator[DeribitServer]:
 def close(client: Client, folder: Path, url: str | None, now: int = LATER, **options: Any) -> DayGaps:
     names = ("binance", "okx", "deribit")
     hosts = None if url is None else HistoryHosts(folder, dict.fromkeys(names, url), HASTY)
-    return gap_backfill.close(client, DAY, hosts, clock=lambda: now, **options)
+    return gap_backfill.backfill_gaps(client, DAY, hosts, clock=lambda: now, **options)
 
 
 def aggregates(numbers: Iterable[int], market_type: Any = "linear") -> list[Trade]:
@@ -181,7 +181,7 @@ def test_hole_inside_a_gap_is_not_recorded_again(client: Client, tmp_path: Path)
     land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, ids=False)])
     report = close(client, tmp_path, None)
     assert (report.recorded, len(report.gaps)) == (0, 1)
-    assert (only(report).outcome, only(report).why) == ("open", gap_backfill.NOT_ASKED)
+    assert (only(report).outcome, only(report).why) == ("open", gap_backfill.NOT_REQUESTED)
 
 
 def test_numbers_of_a_venue_that_lacks_them_itself_keep_the_gap_open(
@@ -203,7 +203,7 @@ def test_history_that_does_not_know_the_trades_around_is_not_believed(
     land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, ids=False)])
     told = only(close(client, tmp_path, binance.url))
     assert told.outcome == "open"
-    assert "trades that stand around it" in told.why
+    assert "trades stored around the gap" in told.why
     assert len(stands(client)) == 80
 
 
@@ -213,7 +213,7 @@ def test_young_gap_waits_until_all_trades_around_it_have_come(
     land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61)])
     told = only(close(client, tmp_path, binance.url, _times(62)[1]))
     assert told.outcome == "open"
-    assert "too young" in told.why
+    assert "too recent" in told.why
     assert only(close(client, tmp_path, binance.url, _times(62)[1], settled_ns=1)).outcome == "healed"
 
 
@@ -224,7 +224,7 @@ def test_venue_that_is_away_leaves_the_gap_open_and_is_named(
     land(client, [*aggregates(range(1, 41)), hole(40, 61), hole(40, 61, "trades", "spot", ids=False, **about)])
     binance.fail(500, 50, "aggTrades")
     hosts = HistoryHosts(tmp_path, {"binance": binance.url, "okx": okx.url}, HASTY)
-    report = gap_backfill.close(client, DAY, hosts, clock=lambda: LATER)
+    report = gap_backfill.backfill_gaps(client, DAY, hosts, clock=lambda: LATER)
     by_venue = {told.gap.exchange: told for told in report.gaps}
     assert "aggTrades" in by_venue["binance"].why
     assert (by_venue["binance"].outcome, by_venue["okx"].outcome) == ("open", "healed")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from marketdata_assets.exchanges.records import Gap, Trade
-from marketdata_assets.exchanges.tables.trade_matching import StoredTrade, match, numbers_lacking
+from marketdata_assets.exchanges.tables.trade_matching import StoredTrade, match_trades, missing_numbers
 
 Happened = tuple[int, int, int, str]
 """Moment, price, size and side of one trade; its number is its place."""
@@ -61,10 +61,10 @@ def test_okx_has_every_size_once(every: list[Happened], data: st.DataObject) -> 
     kept = [run for run in runs(every) if data.draw(st.booleans())]
     stands = [together("okx", "spot", every, run, ids=False) for run in kept]
     history = [trade("okx", "spot", place + 1, one) for place, one in enumerate(every)]
-    found = match(gap("okx", "spot", "trades"), [standing(one) for one in stands], history)
+    found = match_trades(gap("okx", "spot", "trades"), [standing(one) for one in stands], history)
     missing = {int(one.trade_id) - 1 for one in found.missing}
     assert missing == set(range(len(every))) - {place for run in kept for place in run}
-    assert (found.known, found.doubtful, found.objections) == (len(stands), False, [])
+    assert (found.known, found.contradictory, found.objections) == (len(stands), False, [])
 
 
 @given(happened(), st.data())
@@ -73,9 +73,9 @@ def test_binance_has_every_single_trade_once(every: list[Happened], data: st.Dat
     stands = [trade("binance", "spot", place + 1, every[place]) for place in sorted(kept)]
     history = [together("binance", "spot", every, run, ids=True) for run in runs(every)]
     about = gap("binance", "spot", "trade", (0, len(every) + 1))
-    found = match(about, [standing(one) for one in stands], history)
-    assert (found.known, found.doubtful, found.objections) == (len(stands), False, [])
-    assert numbers_lacking(about, found.numbers) == ""
+    found = match_trades(about, [standing(one) for one in stands], history)
+    assert (found.known, found.contradictory, found.objections) == (len(stands), False, [])
+    assert missing_numbers(about, found.numbers) == ""
     covered: Counter[int] = Counter()
     for one in found.missing:
         first, last = int(one.first_id or one.trade_id), int(one.last_id or one.trade_id)
@@ -93,10 +93,10 @@ def test_binance_has_every_aggregate_once(every: list[Happened], data: st.DataOb
     numbered = [replace(one, trade_id=str(at)) for at, one in enumerate(whole, 500)]
     kept = [one for one in numbered if data.draw(st.booleans())]
     about = gap("binance", "linear", "aggTrade", (499, 500 + len(numbered)))
-    found = match(about, [standing(one) for one in kept], numbered)
+    found = match_trades(about, [standing(one) for one in kept], numbered)
     assert found.missing == [one for one in numbered if one not in kept]
-    assert (found.known, found.doubtful, found.objections) == (len(kept), False, [])
-    assert numbers_lacking(about, found.numbers) == ""
+    assert (found.known, found.contradictory, found.objections) == (len(kept), False, [])
+    assert missing_numbers(about, found.numbers) == ""
 
 
 @given(happened(), st.data())
@@ -104,9 +104,9 @@ def test_history_that_lacks_something_is_objected_to(every: list[Happened], data
     stands = [trade("binance", "spot", place + 1, one) for place, one in enumerate(every)]
     lacking = data.draw(st.integers(0, len(every) - 1))
     history = [trade("binance", "spot", at + 1, one, at + 1) for at, one in enumerate(every) if at != lacking]
-    assert match(gap("binance", "spot", "trade"), [standing(one) for one in stands], history).doubtful
+    assert match_trades(gap("binance", "spot", "trade"), [standing(one) for one in stands], history).contradictory
     without = [standing(one) for at, one in enumerate(stands) if at != lacking]
     about = gap("binance", "spot", "trade", (0, len(every) + 1))
-    found = match(about, without, history)
-    assert not found.doubtful
-    assert "lacks 1 numbers" in numbers_lacking(about, found.numbers)
+    found = match_trades(about, without, history)
+    assert not found.contradictory
+    assert "lacks 1 numbers" in missing_numbers(about, found.numbers)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from marketdata_assets.exchanges.captures.capture import Capture
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
-from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.exchanges.tables import captures, schema
 from marketdata_assets.exchanges.tables.captures import CapturesReport, load_captures
 
 SECOND = 10**9
@@ -62,26 +63,26 @@ def contents(client: Client) -> dict[str, list[tuple[object, ...]]]:
 
 
 def endings(report: CapturesReport) -> list[str]:
-    return [one.outcome for one in report.files]
+    return [unit.outcome for unit in report.units]
 
 
 def test_a_capture_is_loaded_once_and_again_gives_the_same_rows(clickhouse_client: Client, files: list[Path]) -> None:
     first = load_captures(clickhouse_client, files)
     assert endings(first) == ["ok"] * 3
-    assert first.rows == {"orderbook": MINUTES, "trade": MINUTES}
+    assert first.by_type == {"orderbook": MINUTES, "trade": MINUTES}
     there = contents(clickhouse_client)
-    assert {name: len(rows) for name, rows in there.items() if rows} == first.rows
+    assert {name: len(rows) for name, rows in there.items() if rows} == first.by_type
     assert endings(load_captures(clickhouse_client, files)) == ["unchanged"] * 3
     again = load_captures(clickhouse_client, files[::-1], force=True)
-    assert again.rows == first.rows
+    assert again.by_type == first.by_type
     assert contents(clickhouse_client) == there
 
 
 def test_a_file_alone_goes_on_where_the_one_before_it_ended(clickhouse_client: Client, files: list[Path]) -> None:
     for number in (2, 0, 1):
         report = load_captures(clickhouse_client, [files[number]])
-        assert report.files[0].outcome == "ok"
-        assert report.files[0].rows == {"orderbook": 4, "trade": 4}
+        assert report.units[0].outcome == "ok"
+        assert report.units[0].by_type == {"orderbook": 4, "trade": 4}
     assert len(contents(clickhouse_client)["orderbook"]) == MINUTES
     assert contents(clickhouse_client)["gap"] == []
 
@@ -99,17 +100,34 @@ def test_a_file_that_cannot_be_read_fails_alone_and_is_tried_again(
     assert endings(load_captures(clickhouse_client, files)) == ["unchanged", "ok", "unchanged"]
 
 
+def test_an_unforeseen_error_fails_one_file_only(
+    clickhouse_client: Client, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = captures.open_capture
+
+    def open_or_fail(path: Path) -> Capture:
+        if path == files[1]:
+            raise ZeroDivisionError("a defect in a reader")
+        return opened(path)
+
+    monkeypatch.setattr(captures, "open_capture", open_or_fail)
+    report = load_captures(clickhouse_client, files)
+    assert (endings(report), report.units[1].error) == (["ok", "failed", "ok"], "a defect in a reader")
+    monkeypatch.setattr(captures, "open_capture", opened)
+    assert endings(load_captures(clickhouse_client, files)) == ["unchanged", "ok", "unchanged"]
+
+
 def test_a_message_that_cannot_be_read_is_kept_whole(clickhouse_client: Client, tmp_path: Path) -> None:
     bad = said(e="trade", E=1, T=1, s="BTCUSDT", t=1, p="1.0.0", q="0.1", m=True)
     with CaptureWriter(tmp_path, "binance", "spot") as writer:
         writer.write(START, "in", bad)
-    loaded = load_captures(clickhouse_client, writer.paths).files[0]
-    assert (loaded.outcome, loaded.dead_letters, loaded.rows) == ("empty", 1, {})
+    loaded = load_captures(clickhouse_client, writer.paths).units[0]
+    assert (loaded.outcome, loaded.dead_letters, loaded.by_type) == ("empty", 1, {})
     kept = clickhouse_client.query("SELECT type, raw, source FROM exchange_rejects FINAL").result_rows
     assert kept == [("message", bad.decode(), writer.paths[0].name)]
 
 
 def test_a_recording_by_day_goes_on_from_the_day_before(clickhouse_client: Client, fixtures: Path) -> None:
     second = fixtures / "binance-spot/capture/hft_btcusdt_20240809.txt.gz"
-    loaded = load_captures(clickhouse_client, [second]).files[0]
-    assert loaded.rows["orderbook"] == 3044
+    loaded = load_captures(clickhouse_client, [second]).units[0]
+    assert loaded.by_type["orderbook"] == 3044

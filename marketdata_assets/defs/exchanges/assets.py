@@ -1,6 +1,6 @@
-"""The assets of the exchanges domain: the feed -> tables of its records -> gaps and minute bars, by UTC day.
+"""The assets of the exchanges domain: feed -> tables of records -> gaps and minute bars, by UTC day.
 
-The tables are one step, since one stream and one capture bring records of all types.
+One step fills all tables, because a stream or a capture holds records of all types.
 """
 
 import datetime as dt
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.exchanges import checks, days, feeding, report
-from marketdata_assets.defs.exchanges.feeding import FeedConfig
+from marketdata_assets.defs.exchanges import checks, days, ingest, report
+from marketdata_assets.defs.exchanges.ingest import IngestConfig
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
@@ -28,8 +28,8 @@ exchange_feed = dg.AssetSpec(
     group_name=GROUP,
     kinds={"websocket", "nats"},
     owners=OWNERS,
-    description="What Binance, OKX and Deribit send, as `marketdata collect` receives it: records in JetStream, or raw"
-    " messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
+    description="Market data of Binance, OKX and Deribit as `marketdata collect` receives it: records in JetStream, or"
+    " raw messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
     metadata=report.FEED_SCHEMA,
 )
 SPECS = [
@@ -57,24 +57,24 @@ SPECS = [
     pool="clickhouse",
 )
 def exchange_tables(
-    context: dg.AssetExecutionContext, config: FeedConfig, clickhouse: ClickHouse, nats: Nats, exchanges: Exchanges
+    context: dg.AssetExecutionContext, config: IngestConfig, clickhouse: ClickHouse, nats: Nats, exchanges: Exchanges
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     wanted = [name for name in report.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
     with as_dagster_failure(), clickhouse.client() as client:
-        feeding.prepare(client)
+        ingest.ensure_tables(client)
         if wanted:
-            fed = feeding.feed(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
-            context.log_event(report.feed(exchange_feed.key, fed))
-            yield from report.tables(client, wanted, fed)
+            loaded = ingest.ingest(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
+            context.log_event(report.feed(exchange_feed.key, loaded))
+            yield from report.tables(client, wanted, loaded)
         yield from checks.of_tables(client, context.selected_asset_check_keys)
         if wanted:
-            report.verdict(fed)
+            report.raise_problems(loaded)
 
 
 def daily(
     context: dg.AssetExecutionContext, client: "Client", what: str, of_day: Callable[[dt.date], dict[str, Any]]
 ) -> dg.MaterializeResult:
-    """Do something with every day of the run; those that fail leave the others alone and are named."""
+    """Process every day of the run; a day that fails does not stop the others, and is named in the failure."""
     found: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     keys = context.partition_keys
@@ -91,14 +91,14 @@ def daily(
 
 
 class GapsConfig(dg.Config):
-    """How gaps are closed."""
+    """How gaps are backfilled."""
 
     fetch: bool = True
-    """Ask the venues' histories for trades that are missing."""
+    """Fetch missing trades and candles from the venues' REST history."""
 
 
 def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The assets that are made day by day."""
+    """The assets that are partitioned by day."""
 
     @dg.asset(
         deps=[exchange_feed, "exchange_trades"],
@@ -114,15 +114,15 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
     def exchange_gaps(
         context: dg.AssetExecutionContext, config: GapsConfig, clickhouse: ClickHouse, exchanges: Exchanges
     ) -> dg.MaterializeResult:
-        """Holes in the streams that began on a day, by receive time: what the feeds saw, and what the numbers of
-        trades show. Missing trades are fetched from the venue's history and inserted, which heals the gap; what no
-        history has stays open."""
-        from marketdata_assets.exchanges.tables.gap_backfill import close
+        """Gaps in the streams that began on a day, by receive time: those detected by the feeds, and those in the
+        sequence numbers of trades. Missing trades are fetched from the venue's REST history, which closes the gap; a
+        gap that no history covers stays open."""
+        from marketdata_assets.exchanges.tables.gap_backfill import backfill_gaps
 
         hosts = exchanges.hosts() if config.fetch else None
         with as_dagster_failure(), clickhouse.client() as client:
-            feeding.prepare(client)
-            return daily(context, client, "gaps", lambda day: report.gaps(close(client, day, hosts)))
+            ingest.ensure_tables(client)
+            return daily(context, client, "gaps", lambda day: report.gaps(backfill_gaps(client, day, hosts)))
 
     @dg.asset(
         deps=["exchange_trades", exchange_gaps],
@@ -138,19 +138,19 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
     def exchange_ohlcv_1m(
         context: dg.AssetExecutionContext, clickhouse: ClickHouse, exchanges: Exchanges
     ) -> dg.MaterializeResult:
-        """Bars of one minute of every instrument, computed from the trades of a UTC day; a minute without trades has
-        none. Volumes are in base units, and null where the size of one trade is not known."""
+        """One-minute bars of every instrument, computed from the trades of a UTC day; a minute without trades has no
+        bar. Volumes are in base units, and null where the size of a trade is unknown."""
         from marketdata_assets.exchanges.tables.ohlcv import compute
 
         run_id, turns = context.run.run_id, exchanges.turns
         keep_days = (Settings().exchange_keep_days or {}).get("trade")
         with as_dagster_failure(), clickhouse.client() as client:
-            feeding.prepare(client)
+            ingest.ensure_tables(client)
 
             def of_day(day: dt.date) -> dict[str, Any]:
                 now = dt.datetime.now(dt.UTC)
-                made = compute(client, day, run_id=run_id, now=now, turns=turns, keep_days=keep_days)
-                return report.bars(client, made)
+                bars = compute(client, day, run_id=run_id, now=now, turns=turns, keep_days=keep_days)
+                return report.bars(client, bars)
 
             return daily(context, client, "bars", of_day)
 

@@ -1,6 +1,6 @@
-"""When the exchanges domain runs by itself: what waits in the stream, new captures, days whose trades have changed.
+"""Schedules and sensors of the exchanges domain: the stream, new captures, days whose trades have changed.
 
-What is new or behind is decided in `exchanges.tables.watch` and `exchanges.tables.status`.
+What is new or outdated is decided in `exchanges.tables.captures` and `exchanges.tables.status`.
 """
 
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.exchanges import days, feeding, report
+from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.runs import job_in_progress, run_key, runs_in_progress
 from marketdata_assets.errors import MarketDataError
@@ -18,13 +18,16 @@ from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 if TYPE_CHECKING:
     import datetime as dt
 
+MAX_FILES = 200
+"""Captures of one run; more are for the next one."""
+
 TABLES = dg.AssetSelection.assets(*report.TABLES)
 BY_DAYS = dg.AssetSelection.assets("exchange_gaps", "exchange_ohlcv_1m")
 
 tables_job = dg.define_asset_job(
-    TABLES_JOB, selection=TABLES, description="Take what waits in the stream, and new captures, into the tables."
+    TABLES_JOB, selection=TABLES, description="Load pending messages of the stream, and new captures."
 )
-days_job = dg.define_asset_job(DAYS_JOB, selection=BY_DAYS, description="Close gaps of some days and make their bars.")
+days_job = dg.define_asset_job(DAYS_JOB, selection=BY_DAYS, description="Backfill gaps and compute bars of some days.")
 
 
 @dg.schedule(
@@ -32,17 +35,17 @@ days_job = dg.define_asset_job(DAYS_JOB, selection=BY_DAYS, description="Close g
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every five minutes: what waits in the stream, into the tables.",
+    description="Every five minutes: load pending messages of the stream.",
 )
 def exchange_drain(context: dg.ScheduleEvaluationContext, nats: Nats) -> dg.RunRequest | dg.SkipReason:
     try:
-        waiting = feeding.waiting(nats.server)
+        pending = ingest.pending_messages(nats.server)
     except MarketDataError as error:
         return dg.SkipReason(str(error))
-    if not waiting:
-        return dg.SkipReason("nothing waits in the stream")
+    if not pending:
+        return dg.SkipReason("no pending messages in the stream")
     if job_in_progress(context.instance, TABLES_JOB):
-        return dg.SkipReason("a run that fills the tables is under way")
+        return dg.SkipReason("a run that loads the tables is already in progress")
     return dg.RunRequest(run_config=_config(stream=True, captures=False))
 
 
@@ -54,25 +57,27 @@ def _config(**wanted: object) -> dict[str, object]:
     job=tables_job,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="New or changed captures in the folder: a run that loads these.",
+    description="New or changed captures in the folder: requests a run that loads them.",
 )
 def exchange_captures_sensor(
     context: dg.SensorEvaluationContext, exchanges: Exchanges
 ) -> dg.SensorResult | dg.SkipReason:
-    from marketdata_assets.exchanges.tables import watch
+    from marketdata_assets.exchanges.tables.captures import scan
+    from marketdata_assets.loading.reports import and_more
 
-    seen = watch.look(exchanges.path, context.cursor, time.time_ns(), exchanges.quiet_seconds)
-    if not seen.files:
-        context.update_cursor(seen.cursor)
-        waiting = f"; still being written: {', '.join(path.name for path in seen.waiting)}" if seen.waiting else ""
-        return dg.SkipReason(f"nothing new in {exchanges.path}{waiting}")
+    folder = exchanges.path
+    found = scan(folder, context.cursor, time.time_ns(), exchanges.quiet_seconds)
+    files = found.finished[:MAX_FILES]
+    if not files:
+        context.update_cursor(found.cursor(()))
+        unfinished = f"; may still be written: {and_more(found.unfinished, 5)}" if found.unfinished else ""
+        return dg.SkipReason(f"nothing new in {folder}{unfinished}")
     if job_in_progress(context.instance, TABLES_JOB):
-        return dg.SkipReason(
-            "a run that fills the tables is under way; the files are looked at again when it has ended"
-        )
-    state = run_key(seen.cursor)
-    config = _config(stream=False, files=[str(path) for path in seen.files])
-    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=state, run_config=config)], cursor=seen.cursor)
+        context.update_cursor(found.cursor(()))
+        return dg.SkipReason("a run that loads the tables is already in progress; the next scan finds the files again")
+    config = _config(stream=False, files=[str(folder / name) for name in files])
+    request = dg.RunRequest(run_key=run_key(found.fingerprint(files)), run_config=config)
+    return dg.SensorResult(run_requests=[request], cursor=found.cursor(files))
 
 
 @dg.schedule(
@@ -80,7 +85,7 @@ def exchange_captures_sensor(
     cron_schedule="17 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every hour: days with gaps that can be closed now, and days whose bars are behind their trades.",
+    description="Every hour: days with gaps that can be backfilled now, and days whose bars are outdated.",
 )
 def exchange_hourly(
     context: dg.ScheduleEvaluationContext, clickhouse: ClickHouse
@@ -90,17 +95,18 @@ def exchange_hourly(
 
     window = days.window()
     with clickhouse.client() as client:
-        feeding.prepare(client)
-        late = status.behind(client, window)
-        late += status.with_open_gaps(client, window, time.time_ns(), SETTLED_NS)
-    due = set(late) - busy_days(context.instance)
+        ingest.ensure_tables(client)
+        outdated = status.outdated_days(client, window)
+        outdated += status.with_open_gaps(client, window, time.time_ns(), SETTLED_NS)
+    due = set(outdated) - days_in_progress(context.instance)
     if not due:
-        return dg.SkipReason("runs over what is behind are under way" if late else "every day is as it should be")
+        in_progress = "runs for the outdated days are already in progress"
+        return dg.SkipReason(in_progress if outdated else "all days are up to date")
     return [dg.RunRequest(run_key=f"{first}:{last}", tags=range_tags(first, last)) for first, last in day_ranges(due)]
 
 
-def busy_days(instance: dg.DagsterInstance) -> "set[dt.date]":
-    """The days that runs, queued ones too, are about at this moment."""
+def days_in_progress(instance: dg.DagsterInstance) -> "set[dt.date]":
+    """The days of all runs that have not ended, queued ones included."""
     return {day for run in runs_in_progress(instance) if run.job_name == DAYS_JOB for day in days_of(run.tags)}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.exchanges import feeding
+from marketdata_assets.defs.exchanges import ingest
 from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.partitions import days_of
 from marketdata_assets.resources import ClickHouse
@@ -78,7 +78,7 @@ def _of_days(asset: str) -> dg.AssetChecksDefinition:
 
         wanted = {key.name for key in context.selected_asset_check_keys}
         with clickhouse.client() as client:
-            feeding.prepare(client)
+            ingest.ensure_tables(client)
             question = _question(context, client)
             for name in mine:
                 if name in wanted:

@@ -1,6 +1,6 @@
-"""The days that are partitions, and the job over them.
+"""The daily partitions of the exchanges domain, and the names of its jobs.
 
-Nothing is defined for Dagster in here, so that the command line may import it.
+No Dagster definition is created here, so that the command line can import it.
 """
 
 import datetime as dt
@@ -15,10 +15,10 @@ TABLES_STEP = "fill_exchange_tables"
 
 
 def partitions() -> dg.DailyPartitionsDefinition:
-    """The days up to and including this one."""
+    """The days up to and including today, UTC."""
     return exchange_days(Settings().exchange_days, dt.datetime.now(dt.UTC).date())
 
 
 def window() -> list[dt.date]:
-    """The same as dates."""
+    """The same days as dates."""
     return [dt.date.fromisoformat(key) for key in partitions().get_partition_keys()]

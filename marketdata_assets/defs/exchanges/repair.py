@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from marketdata_assets.defs.exchanges import days, feeding
+from marketdata_assets.defs.exchanges import days, ingest
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import failed_requests
 from marketdata_assets.partitions import day_ranges, range_tags
@@ -18,30 +18,31 @@ CAPTURES_SENSOR = "exchange_captures_sensor"
 
 
 def captures(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    """A run for each that failed over captures that are still there; what is in the tables is not loaded again."""
-    found = []
+    """A run for each failed request over captures that still exist; loaded captures are skipped."""
+    retries = []
     for request in failed_requests(instance, days.TABLES_JOB, CAPTURES_SENSOR):
         config = dict(request.run_config["ops"][days.TABLES_STEP]["config"])
         config["files"] = [file for file in config["files"] if Path(file).exists()]
         if config["files"]:
             wanted = {"ops": {days.TABLES_STEP: {"config": config}}}
-            found.append(request.with_replaced_attrs(run_config=wanted))
-    return found
+            retries.append(request.with_replaced_attrs(run_config=wanted))
+    return retries
 
 
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequest]:
-    """A run for each range of days."""
-    from marketdata_assets.exchanges.tables import ohlcv, status
+    """A run for each range of outdated days, and of days whose Dagster record differs from the ledger."""
+    from marketdata_assets.exchanges.tables import ohlcv
+    from marketdata_assets.loading.states import State
 
     partitions = days.partitions()
     window = {str(day): day for day in days.window()}
     with clickhouse.client() as client:
-        feeding.prepare(client)
+        ingest.ensure_tables(client)
         states = ohlcv.states(client, list(window.values()))
-    wanted = {str(day) for day, state in states.items() if state in status.BEHIND}
-    standing = [str(day) for day, state in states.items() if state == "ok"]
+    wanted = {str(day) for day, state in states.items() if state.outdated}
+    loaded = [str(day) for day, state in states.items() if state == State.OK]
     for asset in ("exchange_gaps", "exchange_ohlcv_1m"):
-        wanted |= find_mismatches(instance, asset, partitions, standing, window)
+        wanted |= find_mismatches(instance, asset, partitions, loaded, window)
     return [
         dg.RunRequest(f"{first}:{last}", job_name=days.DAYS_JOB, tags=range_tags(first, last))
         for first, last in day_ranges(window[key] for key in wanted)

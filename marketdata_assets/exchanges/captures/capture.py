@@ -1,4 +1,4 @@
-"""One door to captures of every kind, and what can be told of the venue of one that does not say it."""
+"""Opening captures of every format, and detecting the venue of one that does not name it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from marketdata_assets.exchanges.captures.native_format import SUFFIX, Entry
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
 from marketdata_assets.exchanges.records import Exchange, MarketType
 
-LOOKED_AT = 20_000
-"""So many entries are looked at for a sign of the venue."""
+SCANNED_ENTRIES = 20_000
+"""So many entries are scanned to detect the venue."""
 
 Venue = tuple[Exchange, MarketType | None]
 """OKX and Deribit send all market types over one socket."""
@@ -37,7 +37,7 @@ _BINANCE: dict[str, MarketType] = {
 
 @dataclass
 class Capture:
-    """A capture file. What had to be left out of it is in `notes`, once its entries were read."""
+    """A capture file. `notes` say what was left out of it, once its entries were read."""
 
     path: Path
     exchange: Exchange | None = None
@@ -45,24 +45,29 @@ class Capture:
     notes: list[str] = field(default_factory=list)
 
     def entries(self) -> Iterator[Entry]:
-        """All entries, in the order of the file. Raises BadCapture."""
+        """All entries, in file order. Raises BadCapture."""
         self.notes.clear()
         return _reader_of(self.path)(self.path, self.notes)
 
-    def venue(self) -> Venue:
-        """Whose traffic it is: as the file says, else as addresses and messages in it show. Raises UnknownVenue."""
+    def venue(self, exchange: Exchange | None = None, market_type: MarketType | None = None) -> Venue:
+        """The venue and market as given, else as the file's header says, else as its URLs and messages show.
+
+        Raises UnknownVenue.
+        """
+        if exchange and (market_type or exchange != "binance"):
+            return exchange, market_type
         if self.exchange:
-            return self.exchange, self.market_type
-        found = _told_by(islice(self.entries(), LOOKED_AT))
-        if found is None:
-            raise UnknownVenue(str(self.path), "nothing in it says which venue and market it is of")
-        return found
+            return self.exchange, market_type or self.market_type
+        detected = _detected(islice(_reader_of(self.path)(self.path, []), SCANNED_ENTRIES))
+        if detected is None:
+            raise UnknownVenue(str(self.path), "no entry shows the venue and market")
+        return detected[0], market_type or detected[1]
 
 
 def open_capture(path: Path) -> Capture:
-    """A capture of any kind that we read, by its name. Raises BadCapture."""
+    """A capture of any supported format, by its suffix. Raises BadCapture."""
     if not path.is_file():
-        raise BadCapture(str(path), "there is no such file")
+        raise BadCapture(str(path), "the file does not exist")
     if _reader_of(path) is native_format.entries:
         header = native_format.header_of(path)
         return Capture(path, header.exchange, header.market_type)
@@ -77,7 +82,7 @@ def _reader_of(path: Path) -> Callable[[Path, list[str]], Iterator[Entry]]:
     ):
         if path.name.endswith(suffix):
             return read
-    raise BadCapture(str(path), f"captures end with {SUFFIX}, .ndjson or .txt.gz")
+    raise BadCapture(str(path), f"not a capture: names end with {SUFFIX}, .ndjson or .txt.gz")
 
 
 class _Inside(msgspec.Struct):
@@ -98,11 +103,11 @@ _message = msgspec.json.Decoder(_Message).decode
 _inside = msgspec.json.Decoder(_Inside).decode
 
 
-def _told_by(entries: Iterable[Entry]) -> Venue | None:
+def _detected(entries: Iterable[Entry]) -> Venue | None:
     for entry in entries:
-        found = _by_address(entry.url) if entry.url else _by_shape(entry.raw)
-        if found:
-            return found
+        venue = _by_address(entry.url) if entry.url else _by_message(entry.raw)
+        if venue:
+            return venue
     return None
 
 
@@ -117,8 +122,8 @@ def _by_address(url: str) -> Venue | None:
     return ("deribit", None) if domain == "deribit.com" else None
 
 
-def _by_shape(raw: bytes) -> Venue | None:
-    """Only diffs and best prices of Binance tell its markets apart: `ps` is COIN-M's, spot has neither `pu` nor `e`."""
+def _by_message(raw: bytes) -> Venue | None:
+    """Binance's markets differ in depth updates and best prices only: `ps` is COIN-M's, spot has no `pu` or `e`."""
     try:
         seen = _message(raw)
         inside = _inside(seen.data) if seen.stream else None

@@ -1,146 +1,111 @@
-"""Captures into the tables: each file through the code that live traffic goes through, and noted by its content.
+"""Captures into the tables: each file goes through the code that live traffic goes through, and into the ledger.
 
-What a file goes on from, which are those before it in `series`, is read as well, and nothing of it inserted.
+A file continues where the one before it ended: books are built on earlier messages, and sizes on an instrument list
+that may be hours old. So files of the same folder and market that began up to LOOK_BACK earlier are read first, and
+nothing of those is inserted.
 """
 
 import datetime as dt
+import re
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from marketdata_assets.exchanges.captures.capture import Capture, Venue, open_capture
-from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
-from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, Exchange, Gap, MarketType, Record
+from marketdata_assets.exchanges.captures.capture import open_capture
+from marketdata_assets.exchanges.captures.native_format import SUFFIX
+from marketdata_assets.exchanges.records import (
+    AnyRecord,
+    Control,
+    DeadLetter,
+    Exchange,
+    Gap,
+    MarketType,
+    Outcome,
+    VenueError,
+)
 from marketdata_assets.exchanges.replay import Feed, feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import Reject, insert_json, quarantine
+from marketdata_assets.loading.files import FileState, walk
+from marketdata_assets.loading.reports import LoadReport, UnitReport
+from marketdata_assets.loading.watch import Scan, compare, fingerprint
+from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-import re
-from collections.abc import Iterator
-
-from marketdata_assets.exchanges.captures.native_format import SUFFIX
-
 DATASET = "exchange_captures"
 UNIT = "capture"
 CODE_VERSION = "captures-1"
+SUFFIXES = (SUFFIX, ".ndjson", ".txt.gz")
+
+LOOK_BACK = dt.timedelta(hours=25)
+"""A venue ends a connection after 24 hours, and instrument lists are read daily."""
 
 BATCH_ROWS = 100_000
 BATCH_BYTES = 64 << 20
-"""Records are inserted when so many are there, or so much of their JSON."""
+"""Records are inserted in batches of so many rows, or so many bytes of JSON."""
 
 KEPT_LETTERS = 1000
-"""So many messages of a file that could not be read are kept whole; all are counted, and stand in the file."""
-
-CHUNK = 1 << 20
-
-LOOK_BACK = dt.timedelta(hours=25)
-"""A venue ends a connection after 24 hours, and lists of instruments are read daily."""
+"""So many unreadable messages of a file are kept whole in the quarantine; all are counted, and stay in the file."""
 
 _NAME = re.compile(
     rf"(?P<market>.+)[-_](?P<day>\d{{8}})(?:T(?P<time>\d{{6}}))?(?:-(?P<again>\d+))?(?:{re.escape(SUFFIX)}|\.txt\.gz)"
 )
-"""Of our captures, and of recordings by day of others."""
+"""Names of our captures, and of daily recordings of other tools."""
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Step:
-    """A file of a series: its records are wanted, or it is only read for what comes after it."""
+class CaptureReport(UnitReport):
+    """How one capture ended. `by_type` are its rows by record type; copies of rows loaded before are included.
 
-    path: Path
-    wanted: bool
+    `rejected` records do not fit into their table; `dead_letters` are messages that differ from the documentation;
+    `notes` say what of the file was left out.
+    """
 
-
-@dataclass(frozen=True)
-class _Place:
-    path: Path
-    market: str
-    moment: dt.datetime
-    again: int
-
-    @classmethod
-    def of(cls, path: Path) -> "_Place | None":
-        found = _NAME.fullmatch(path.name)
-        if found is None:
-            return None
-        try:
-            moment = dt.datetime.strptime(found["day"] + (found["time"] or "000000") + "+0000", "%Y%m%d%H%M%S%z")
-        except ValueError:
-            return None
-        return cls(path, found["market"], moment, int(found["again"] or 0))
-
-
-def runs(wanted: Iterable[Path]) -> list[list[Step]]:
-    """The files that are wanted, and those before them, in runs; within a run no file that is there is left out."""
-    alone: list[list[Step]] = []
-    series: dict[tuple[Path, str], list[Path]] = {}
-    for path in wanted:
-        place = _Place.of(path)
-        if place is None:
-            alone.append([Step(path, True)])
-        else:
-            series.setdefault((path.parent, place.market), []).append(path)
-    return alone + [run for (folder, market), paths in series.items() for run in _of_series(folder, market, paths)]
-
-
-def _of_series(folder: Path, market: str, wanted: Sequence[Path]) -> Iterator[list[Step]]:
-    names = {path.name for path in wanted}
-    places = [place for path in folder.iterdir() if (place := _Place.of(path)) and place.market == market]
-    run: list[Step] = []
-    next_wanted: dt.datetime | None = None
-    for place in sorted(places, key=lambda one: (one.moment, one.again), reverse=True):
-        if place.path.name in names:
-            next_wanted = place.moment
-            run.append(Step(place.path, True))
-        elif next_wanted and next_wanted - place.moment <= LOOK_BACK:
-            run.append(Step(place.path, False))
-        elif run:
-            yield run[::-1]
-            run = []
-    if run:
-        yield run[::-1]
-
-
-Ending = Literal["ok", "empty", "unchanged", "failed"]
+    path: Path = Path()
+    by_type: dict[str, int] = field(default_factory=dict)
+    dead_letters: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class FileLoaded:
-    """What became of one capture. `rows` are by type of record, and may have been in the tables before."""
-
-    path: Path
-    outcome: Ending
-    rows: dict[str, int] = field(default_factory=dict)
-    rejected: int = 0  # records that do not fit into their table
-    dead_letters: int = 0  # messages that are not as documented
-    notes: tuple[str, ...] = ()  # what had to be left out of the file
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class CapturesReport:
-    """What became of each file, in the order in which they were given."""
-
-    files: tuple[FileLoaded, ...]
+class CapturesReport(LoadReport[CaptureReport]):
+    """How each file ended, unchanged ones included, in the order in which they were given."""
 
     @property
-    def failed(self) -> tuple[FileLoaded, ...]:
-        """Files that could not be read to their end."""
-        return tuple(one for one in self.files if one.outcome == "failed")
+    def by_type(self) -> dict[str, int]:
+        """Rows by record type."""
+        return dict(sorted(sum((Counter(unit.by_type) for unit in self.units), Counter[str]()).items()))
 
-    @property
-    def rows(self) -> dict[str, int]:
-        """Rows by type of record."""
-        return dict(sorted(sum((Counter(one.rows) for one in self.files), Counter[str]()).items()))
+
+def captures_in(folder: Path) -> list[Path]:
+    """The captures of a folder and the folders below it, by name."""
+    return [file.path for file in _files_in(folder)]
+
+
+def scan(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float) -> Scan:
+    """Compare the captures of a folder, by relative name, with the cursor of the scan before."""
+    files = _files_in(folder)
+
+    def handled(digests: list[str]) -> dict[str, list[int]]:
+        """Cursors of earlier versions are a list of digests of name, size and time."""
+        known = set(digests)
+        return {file.name: _state(file) for file in files if fingerprint(file.name, *_state(file)) in known}
+
+    states = {file.name: _state(file) for file in files}
+    return compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=handled)
 
 
 def load_captures(
@@ -153,103 +118,158 @@ def load_captures(
     force: bool = False,
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> CapturesReport:
-    """Load captures; those whose content the ledger has cost a hash, unless `force`.
+    """Load captures. A file whose content is in the ledger is skipped after a hash check, unless `force`.
 
-    A file that cannot be read fails alone, and what was read of it stays. `exchange` and `market_type` are for files
-    that do not say them. Loading again gives the same rows. Raises StoreAway and StoreFull.
+    Any error in one file, of whatever class, fails that file only; rows read before the error stay. `exchange` and
+    `market_type` are for files that do not name them. Idempotent. Raises StoreAway and StoreFull.
     """
+    began = time.monotonic()
     schema.ensure(client)
     clickhouse_ledger.ensure(client)
     given = list(dict.fromkeys(paths))
-    done, hashes = _sorted_out(client, given, force)
-    for run in runs(hashes):
-        loading = _Run(client, (exchange, market_type), force)
-        for step in run:
-            began = now()
-            loaded = loading.take(step)
-            if loaded is not None:
-                _note(client, loaded, hashes[step.path], run_id, began, now())
-                done[step.path] = loaded
-    return CapturesReport(tuple(done[path] for path in given))
+    reports, hashes = _unchanged_and_due(client, given, force)
+    for series in series_of(hashes):
+        loading = _SeriesLoad(client, exchange, market_type)
+        for step in series:
+            started = now()
+            report = loading.load(step)
+            if report is not None:
+                _write_ledger(client, report, hashes[step.path], run_id, started, now())
+                reports[step.path] = report
+    units = tuple(reports[path] for path in given)
+    unchanged = sum(unit.outcome == "unchanged" for unit in units)
+    return CapturesReport(units, unchanged, time.monotonic() - began)
 
 
-def _sorted_out(client: "Client", paths: Sequence[Path], force: bool) -> tuple[dict[Path, FileLoaded], dict[Path, str]]:
-    """The files that need no loading, and the hashes of the others."""
-    loads = clickhouse_ledger.entries(client, DATASET)
-    known = {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
-    done, hashes = {}, {}
-    for path in paths:
+@dataclass(frozen=True)
+class Step:
+    """A file of a series. One that is not `wanted` is only read for the files after it."""
+
+    path: Path
+    wanted: bool
+
+
+@dataclass(frozen=True)
+class _Position:
+    """Where a capture stands in its series, by its name."""
+
+    path: Path
+    market: str
+    moment: dt.datetime
+    again: int
+
+    @classmethod
+    def of(cls, path: Path) -> "_Position | None":
+        name = _NAME.fullmatch(path.name)
+        if name is None:
+            return None
         try:
-            digest = _digest(path)
-        except OSError as error:
-            done[path] = FileLoaded(path, "failed", error=f"{path}: {error.strerror or error}")
-            continue
-        if digest in known and not force:
-            done[path] = FileLoaded(path, "unchanged")
+            moment = dt.datetime.strptime(name["day"] + (name["time"] or "000000") + "+0000", "%Y%m%d%H%M%S%z")
+        except ValueError:
+            return None
+        return cls(path, name["market"], moment, int(name["again"] or 0))
+
+
+def series_of(wanted: Iterable[Path]) -> list[list[Step]]:
+    """The wanted files and those before them, in series without a break; a file of unknown position is alone."""
+    alone: list[list[Step]] = []
+    by_market: dict[tuple[Path, str], list[Path]] = {}
+    for path in wanted:
+        position = _Position.of(path)
+        if position is None:
+            alone.append([Step(path, True)])
         else:
-            hashes[path] = digest
-    return done, hashes
+            by_market.setdefault((path.parent, position.market), []).append(path)
+    return alone + [steps for (folder, market), paths in by_market.items() for steps in _series(folder, market, paths)]
 
 
-class _Run:
-    """Files that follow one another, through one feed."""
+def _series(folder: Path, market: str, wanted: Sequence[Path]) -> Iterator[list[Step]]:
+    names = {path.name for path in wanted}
+    positions = [found for path in folder.iterdir() if (found := _Position.of(path)) and found.market == market]
+    steps: list[Step] = []
+    next_wanted: dt.datetime | None = None
+    for position in sorted(positions, key=lambda position: (position.moment, position.again), reverse=True):
+        if position.path.name in names:
+            next_wanted = position.moment
+            steps.append(Step(position.path, True))
+        elif next_wanted and next_wanted - position.moment <= LOOK_BACK:
+            steps.append(Step(position.path, False))
+        elif steps:
+            yield steps[::-1]
+            steps = []
+    if steps:
+        yield steps[::-1]
 
-    def __init__(self, client: "Client", told: tuple[Exchange | None, MarketType | None], force: bool) -> None:
-        self._client, self._told, self._force = client, told, force
+
+class _SeriesLoad:
+    """Loads the files of one series through one feed."""
+
+    def __init__(self, client: "Client", exchange: Exchange | None, market_type: MarketType | None) -> None:
+        self._client = client
+        self._exchange, self._market_type = exchange, market_type
         self._feed: Feed | None = None
 
-    def take(self, step: Step) -> FileLoaded | None:
-        """Read a file; what became of it, when it is wanted."""
-        into = _Into(self._client, step.path.name, self._force) if step.wanted else None
+    def load(self, step: Step) -> CaptureReport | None:
+        """Read a file and insert its records; None for one that is only read for those after it."""
         notes: list[str] = []
-        error = None
-        try:
-            capture = open_capture(step.path)
-            notes = capture.notes
-            self._read(capture, into)
-        except (BadCapture, UnknownVenue, OSError) as failure:
-            error = str(failure)
-        if into is None:
+        sink = _Sink(self._client, step.path.name) if step.wanted else None
+        error = _error_of(lambda: self._read(step.path, sink, notes))
+        if error:
+            log.warning("capture_failed", file=step.path.name, error=error)
+        if sink is None:
             return None
-        into.flush()
-        ending: Ending = "failed" if error else ("ok" if into.rows else "empty")
-        return FileLoaded(
-            step.path, ending, dict(sorted(into.rows.items())), into.rejected, into.letters, tuple(notes), error
+        error = _error_of(sink.flush) or error
+        by_type = dict(sorted(sink.rows.items()))
+        rows = sum(by_type.values())
+        return CaptureReport(
+            unit=step.path.name,
+            outcome="failed" if error else "ok" if rows else "empty",
+            read=rows + sink.rejected,
+            rows=rows,
+            rejected=sink.rejected,
+            skipped=sink.dead_letters,
+            error=error,
+            path=step.path,
+            by_type=by_type,
+            dead_letters=sink.dead_letters,
+            notes=tuple(notes),
         )
 
-    def _read(self, capture: Capture, into: "_Into | None") -> None:
-        for entry in capture.entries():
-            if self._feed is None:
-                self._feed = feed_of(*self._venue(capture), str(capture.path))
-            made = outcomes(self._feed, entry)
-            if into is not None:
-                for one in made:
-                    if isinstance(one, Record | Gap):
-                        into.add(one)
-                    elif isinstance(one, DeadLetter):
-                        into.add_letter(one)
-
-    def _venue(self, capture: Capture) -> tuple[Exchange | None, MarketType | None]:
-        exchange, market_type = self._told
-        if exchange and (market_type or exchange != "binance"):
-            return exchange, market_type
-        venue: Venue = Capture(capture.path, capture.exchange, capture.market_type).venue()
-        return venue[0], market_type or venue[1]
+    def _read(self, path: Path, sink: "_Sink | None", notes: list[str]) -> None:
+        capture = open_capture(path)
+        try:
+            for entry in capture.entries():
+                if self._feed is None:
+                    self._feed = feed_of(*capture.venue(self._exchange, self._market_type), str(path))
+                for outcome in outcomes(self._feed, entry):
+                    if sink is not None:
+                        sink.add(outcome)
+        finally:
+            notes += capture.notes
 
 
-class _Into:
-    """Records of one file on their way into the tables."""
+class _Sink:
+    """Batches the records of one file on their way into the tables."""
 
-    def __init__(self, client: "Client", source: str, force: bool) -> None:
+    def __init__(self, client: "Client", source: str) -> None:
         self.rows: Counter[str] = Counter()
-        self.rejected = self.letters = 0
-        self._client, self._source, self._force = client, source, force
+        self.rejected = self.dead_letters = 0
+        self._client, self._source = client, source
         self._batches: dict[str, list[bytes]] = {}
         self._letters: list[Reject] = []
         self._count = self._bytes = 0
         self._encode = msgspec.json.Encoder().encode
 
-    def add(self, record: AnyRecord | Gap) -> None:
+    def add(self, outcome: Outcome) -> None:
+        """Take a record, a gap or a dead letter; other outcomes are ignored."""
+        if isinstance(outcome, DeadLetter):
+            self.dead_letters += 1
+            if self.dead_letters <= KEPT_LETTERS:
+                self._letters.append(Reject(outcome.cause, outcome.raw))
+        elif not isinstance(outcome, Control | VenueError):
+            self._add_record(outcome)
+
+    def _add_record(self, record: AnyRecord | Gap) -> None:
         payload = self._encode(record)
         self._batches.setdefault(str(record.__struct_config__.tag), []).append(payload)
         self._count += 1
@@ -257,55 +277,82 @@ class _Into:
         if self._count >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
             self.flush()
 
-    def add_letter(self, letter: DeadLetter) -> None:
-        self.letters += 1
-        if self.letters <= KEPT_LETTERS:
-            self._letters.append(Reject(letter.cause, letter.raw))
-
     def flush(self) -> None:
-        """Insert what has come so far."""
+        """Insert what has been added so far."""
         for name, payloads in self._batches.items():
-            made = insert_json(self._client, name, payloads, source=self._source)
-            self.rows[name] += made.rows
-            self.rejected += len(made.rejects)
+            inserted = insert_json(self._client, name, payloads, source=self._source)
+            self.rows[name] += inserted.rows
+            self.rejected += len(inserted.rejects)
         quarantine(self._client, "message", self._letters, self._source)
         self._batches, self._letters = {}, []
         self._count = self._bytes = 0
 
 
-def _note(
-    client: "Client", loaded: FileLoaded, digest: str, run_id: str, began: dt.datetime, ended: dt.datetime
+def _files_in(folder: Path) -> list[FileState]:
+    return walk(folder, keep=lambda name: name.endswith(SUFFIXES))
+
+
+def _state(file: FileState) -> list[int]:
+    return [file.size, file.modified_ns]
+
+
+def _error_of(call: Callable[[], None]) -> str | None:
+    """The text of any error but one of the store, which ends the whole load."""
+    try:
+        call()
+    except (StoreAway, StoreFull):
+        raise
+    except Exception as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def _unchanged_and_due(
+    client: "Client", paths: Sequence[Path], force: bool
+) -> tuple[dict[Path, CaptureReport], dict[Path, str]]:
+    """Reports of the files that are not to be read, and the hashes of the others."""
+    loads = clickhouse_ledger.entries(client, DATASET)
+    loaded = {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
+    reports, hashes = {}, {}
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digest = file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            cause = f"{path}: {error.strerror or error}"
+            reports[path] = CaptureReport(path.name, "failed", error=cause, path=path)
+            continue
+        if digest in loaded and not force:
+            reports[path] = CaptureReport(path.name, "unchanged", path=path)
+        else:
+            hashes[path] = digest
+    return reports, hashes
+
+
+def _write_ledger(
+    client: "Client", report: CaptureReport, digest: str, run_id: str, began: dt.datetime, ended: dt.datetime
 ) -> None:
-    total = sum(loaded.rows.values())
     load = Load(
         dataset=DATASET,
-        source=loaded.path.name,
+        source=report.unit,
         unit=UNIT,
         content_hash=digest,
         previous_hash=None,
         slices=[],
-        read=total + loaded.rejected,
-        skipped=loaded.dead_letters,
-        rows=total,
-        rejected=loaded.rejected,
-        outcome="failed" if loaded.outcome == "failed" else ("ok" if total else "empty"),
+        read=report.read,
+        skipped=report.skipped,
+        rows=report.rows,
+        rejected=report.rejected,
+        outcome="failed" if report.outcome == "failed" else ("ok" if report.rows else "empty"),
         attempted_hash=digest,
-        error=loaded.error,
+        error=report.error,
         code_version=CODE_VERSION,
         run_id=run_id,
         started=began,
         finished=ended,
         origin="",
     )
-    if loaded.outcome == "failed":
+    if report.outcome == "failed":
         clickhouse_ledger.record_attempts(client, [load])
     else:
         clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))
-
-
-def _digest(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

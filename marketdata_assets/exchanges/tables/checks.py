@@ -14,7 +14,7 @@ import polars as pl
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_trade_gap
-from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, REJECTS, TABLES, day_span
+from marketdata_assets.exchanges.tables.schema import FINAL, REJECTS, TABLES, day_span
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.findings import Finding, sample_evenly
 
@@ -35,7 +35,6 @@ ABSOLUTE = 1e-7
 
 MINUTE_NS = 60_000_000_000
 
-_FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())
 _ABOUT = ["exchange", "market_type", "instrument"]
 
 
@@ -76,7 +75,7 @@ def one_row_a_trade(question: Question) -> Finding:
             toInt64(count() - uniqExact(trade_id, aggregated)) AS again
         FROM exchange_trades FINAL
         WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}
-        GROUP BY exchange, market_type, instrument ORDER BY again DESC, instrument SETTINGS {_FINAL}"""
+        GROUP BY exchange, market_type, instrument ORDER BY again DESC, instrument SETTINGS {FINAL}"""
     return _counted(question, sql, "again", "trades")
 
 
@@ -177,7 +176,7 @@ def _broken_chains(question: Question, day: dt.date, about: dict[str, str]) -> t
         WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}
             AND exchange = {{exchange:String}} AND market_type = {{market_type:String}}
             AND instrument = {{instrument:String}}
-        ORDER BY ts_recv, last_id SETTINGS {_FINAL}"""
+        ORDER BY ts_recv, last_id SETTINGS {FINAL}"""
     rows = question.ask(sql, day, **about).with_columns(before=pl.col("last_id").shift(1))
     broken = rows.filter(pl.col("kind") == "delta", pl.col("begin") > pl.col("before"))
     for gap in gaps.of_day(question.client, day) if broken.height else []:
@@ -195,7 +194,7 @@ def _other_bars(question: Question, day: dt.date, about: dict[str, str]) -> tupl
     """
     sql = f"""
         SELECT time, trade_id, aggregated, first_id, last_id, price, size FROM exchange_trades FINAL {where}
-        SETTINGS {_FINAL}"""
+        SETTINGS {FINAL}"""
     stands = question.ask(
         f"SELECT time, open, high, low, close, volume, trades FROM exchange_ohlcv_1m {where}", day, **about
     )

@@ -1,6 +1,6 @@
-"""Gaps as they stand in ClickHouse, and holes in the venues' own numbering of trades that no gap tells of.
+"""Gaps stored in ClickHouse, gaps in sequence numbers that are not recorded yet, and kinds of gaps.
 
-How a gap is closed is the business of `healing`.
+How a gap is closed is in `gap_backfill`.
 """
 
 import datetime as dt
@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.records import Gap
-from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS, day_bounds, day_span
+from marketdata_assets.exchanges.tables.schema import FINAL, GAPS, day_bounds, day_span
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -17,40 +17,38 @@ if TYPE_CHECKING:
 import re
 
 TRADES = "^(aggTrade|aggTrades|trade|trades|trades-all|trades[.](100ms|agg2|raw)|option-trades)$"
-"""Streams that carry trades, for `match` in ClickHouse as well."""
+"""Streams of trades, also for `match` in ClickHouse."""
 
 CANDLES = "^(kline_.+|candle.+|chart[.]trades[.].+)$"
-"""Streams that carry candles."""
+"""Streams of candles."""
 
 CLOCKS_DIFFER_NS = 5_000_000_000
-"""A gap is told by our clock, trades are by the venue's. Recorders were seen more than a second behind a venue."""
+"""A gap has times of our clock, trades have the venue's. Some recorders were more than a second behind a venue."""
 
 _trades, _candles = re.compile(TRADES), re.compile(CANDLES)
 
 
 def is_trade_gap(gap: Gap) -> bool:
-    """Whether trades are missing in it."""
+    """Whether the gap is in a stream of trades."""
     return _trades.match(gap.stream) is not None
 
 
 def is_candle_gap(gap: Gap) -> bool:
-    """Whether candles are missing in it."""
+    """Whether the gap is in a stream of candles."""
     return _candles.match(gap.stream) is not None
 
 
 NUMBERS = "numbers"
-"""The cause of a gap that only the numbers of trades show."""
-
-_FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())
+"""The cause of a gap found only by the sequence numbers of trades."""
 
 
 def of_day(client: "Client", day: dt.date) -> list[Gap]:
-    """The gaps that began on a UTC day, healed ones too, in order of time."""
+    """The gaps that began on a UTC day, closed ones included, by time."""
     return _read(client, "time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}", day_span(day))
 
 
 def open_gaps(client: "Client", streams: str = TRADES) -> list[Gap]:
-    """All gaps that are not healed of streams that match a pattern, in order of time."""
+    """All open gaps of streams that match a pattern, by time."""
     return _read(client, "healed_at IS NULL AND match(stream, {streams:String})", {"streams": streams})
 
 
@@ -61,49 +59,36 @@ def days(client: "Client") -> list[dt.date]:
 
 
 def touches(gap: Gap, day: dt.date) -> bool:
-    """Whether trades of a day may be missing in it."""
+    """Whether the gap may lack trades of a day."""
     first, end = day_bounds(day)
     return gap.ts_from - CLOCKS_DIFFER_NS < end and gap.ts_to + CLOCKS_DIFFER_NS >= first
 
 
 def unrecorded_gaps(client: "Client", day: dt.date) -> list[Gap]:
-    """Holes in the numbers of a day's trades that no open gap covers, as gaps.
+    """Gaps in the sequence numbers of a day's trades that no open gap covers.
 
-    Of venues whose numbers have no holes of their own: Binance's single trades on spot, its aggregate ones elsewhere.
-    Times are those of the trades around the hole, by the venue's clock.
+    Only of venues that number without gaps: Binance's single trades on spot, its aggregate trades elsewhere. Times
+    are those of the trades around the gap, by the venue's clock.
     """
     sql = files(__package__).joinpath("sql/sequence_gaps.sql").read_text()
-    found = [
-        Gap(
-            row["exchange"],
-            row["market_type"],
-            row["symbol"],
-            row["instrument"],
-            row["stream"],
-            row["reached"],
-            row["begin"],
-            row["ts_from"],
-            row["ts_to"],
-            NUMBERS,
-        )
-        for row in clickhouse.read(client, sql, day_span(day)).iter_rows(named=True)
-    ]
-    known = open_gaps(client)
-    return [hole for hole in found if not any(_covers(gap, hole) for gap in known)]
+    rows = clickhouse.read(client, sql, day_span(day)).iter_rows()
+    unrecorded = [Gap(*(*row, NUMBERS)) for row in rows]
+    recorded = open_gaps(client)
+    return [gap for gap in unrecorded if not any(_covers(known, gap) for known in recorded)]
 
 
-def _covers(gap: Gap, hole: Gap) -> bool:
-    same = (gap.exchange, gap.market_type, gap.instrument) == (hole.exchange, hole.market_type, hole.instrument)
+def _covers(known: Gap, gap: Gap) -> bool:
+    same = (known.exchange, known.market_type, known.instrument) == (gap.exchange, gap.market_type, gap.instrument)
     slack = CLOCKS_DIFFER_NS
-    return same and is_trade_gap(gap) and gap.ts_from - slack <= hole.ts_from and hole.ts_to <= gap.ts_to + slack
+    return same and is_trade_gap(known) and known.ts_from - slack <= gap.ts_from and gap.ts_to <= known.ts_to + slack
 
 
 def _read(client: "Client", condition: str, parameters: dict[str, Any]) -> list[Gap]:
     names = GAPS.columns
     order = "time, exchange, market_type, instrument, stream, ts_to, cause"
-    # An alias of the same name would be what the condition looks at.
-    columns = ", ".join(f"toString({name}) AS said_{name}" if name in _TEXTS else name for name in names)
-    sql = f"SELECT {columns} FROM {GAPS.name} FINAL WHERE {condition} ORDER BY {order} SETTINGS {_FINAL}"
+    # An alias of the same name would be used by the condition.
+    columns = ", ".join(f"toString({name}) AS text_{name}" if name in _TEXTS else name for name in names)
+    sql = f"SELECT {columns} FROM {GAPS.name} FINAL WHERE {condition} ORDER BY {order} SETTINGS {FINAL}"
     return [Gap(*row) for row in clickhouse.read(client, sql, parameters).iter_rows()]
 
 
@@ -111,7 +96,7 @@ _TEXTS = frozenset(("exchange", "market_type", "symbol", "instrument", "stream",
 
 
 def line(gap: Gap) -> str:
-    """It for people."""
+    """One line of text about a gap."""
     began = dt.datetime.fromtimestamp(gap.ts_from / 1e9, dt.UTC)
     seconds = (gap.ts_to - gap.ts_from) / 1e9
     ids = "" if gap.last_id is None else f", {gap.last_id} to {gap.next_id}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
@@ -21,6 +21,7 @@ from marketdata_assets.exchanges.tables import gaps
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
 from marketdata_assets.exchanges.tables.gaps import TRADES as PATTERN
 from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TRADES, day_span
+from marketdata_assets.loading.states import State
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.bookkeeping import Outcome
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -34,8 +35,6 @@ COLUMNS = (
     *("exchange", "market_type", "symbol", "instrument", "time", "open", "high", "low", "close"),
     *("volume", "contracts", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades", "open_gaps"),
 )
-
-State = Literal["ok", "empty", "missing", "stale", "failed"]
 
 
 @dataclass(frozen=True)
@@ -86,24 +85,24 @@ def compute(
 
 
 def states(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, State]:
-    """How each day stands: stale is one whose trades or gaps have been written to since its bars were made.
+    """The state of each day. A day is stale when its trades or gaps were written after its bars were computed.
 
-    A day without trades and without bars is not there.
+    A day without trades and without bars is left out.
     """
-    known = {load.unit: load for load in clickhouse_ledger.entries(client, OHLCV_1M)}
-    found: dict[dt.date, State] = {}
+    loads = {load.unit: load for load in clickhouse_ledger.entries(client, OHLCV_1M)}
+    by_day: dict[dt.date, State] = {}
     for day, fingerprint in fingerprints(client, days).items():
-        load = known.get(str(day))
+        load = loads.get(str(day))
         if load is None:
             if fingerprint:
-                found[day] = "missing"
+                by_day[day] = State.MISSING
         elif load.outcome == "failed":
-            found[day] = "failed"
+            by_day[day] = State.FAILED
         elif fingerprint and fingerprint != load.content_hash:
-            found[day] = "stale"
+            by_day[day] = State.STALE
         else:
-            found[day] = "ok" if load.rows else "empty"
-    return found
+            by_day[day] = State.OK if load.rows else State.EMPTY
+    return by_day
 
 
 def fingerprints(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, str]:

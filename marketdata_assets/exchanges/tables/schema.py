@@ -1,8 +1,8 @@
-"""The tables of the records in ClickHouse: one for each type, read with FINAL.
+"""The ClickHouse tables of the records: one for each type, read with FINAL.
 
-The key of a table makes the same event one row, whichever socket, process or redelivery it came through; until
-ClickHouse has merged the copies, only FINAL hides them. All copies of an event are in one partition, so the setting
-FINAL_SETTINGS makes that cheap. Rows go in by `rows`.
+The key of a table deduplicates an event, whichever socket, process or redelivery delivered it; until ClickHouse has
+merged the copies, only FINAL hides them. All copies of an event are in one partition, so FINAL_SETTINGS makes FINAL
+cheap. Rows are inserted by `rows`.
 """
 
 import re
@@ -33,34 +33,37 @@ if TYPE_CHECKING:
 import datetime as dt
 
 PRECISION, SCALE = 38, 18
-"""Of every decimal. A number that does not fit exactly is a reject, never a rounded one."""
+"""Of every decimal. A number that does not fit exactly is rejected, never rounded."""
 
 FINAL_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}
-"""Of queries with FINAL."""
+"""Settings of queries with FINAL."""
+
+FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())
+"""The same as text, behind SETTINGS."""
 
 _DECIMAL = re.compile(r"^    (\w+) +\S*Decimal\(", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Table:
-    """The table of one type of record. A field of the record is the column of that name."""
+    """The table of one record type. Each field of the record is the column of that name."""
 
     name: str
     record: type[msgspec.Struct]
 
     @property
     def type(self) -> str:
-        """The type's name, as in the JSON of the record."""
+        """The record type, as in its JSON."""
         return str(self.record.__struct_config__.tag)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The fields of the record; the table has some more that it computes."""
+        """The fields of the record; the table computes further columns."""
         return tuple(field.encode_name for field in msgspec.structs.fields(self.record))
 
     @cached_property
     def ddl(self) -> str:
-        """The statement that makes the table when it is missing."""
+        """The statement that creates the table if missing."""
         return _sql(self.name)
 
     @cached_property
@@ -89,18 +92,17 @@ REJECTS = "exchange_rejects"
 
 
 def table_of(type_name: str) -> Table:
-    """The table of a type of record. Raises UnknownTable."""
-    found = TABLES.get(type_name)
-    if found is None:
+    """The table of a record type. Raises UnknownTable."""
+    if type_name not in TABLES:
         raise UnknownTable(type_name, TABLES)
-    return found
+    return TABLES[type_name]
 
 
 def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None:
-    """Create the tables where they are missing, and have rows go that are older; safe to call at any time.
+    """Create missing tables, and set the retention; idempotent.
 
-    `keep_days` is by type; of types that it does not name, or gives 0, nothing goes. Without it all stays as it is,
-    and a new table keeps everything. Raises UnknownTable.
+    `keep_days` is by record type; 0, or a type that is not named, means no limit. Without `keep_days` the retention
+    is left unchanged. Raises UnknownTable.
     """
     for name in keep_days or {}:
         table_of(name)
@@ -114,11 +116,11 @@ def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None
 
 
 def _keep(client: "Client", name: str, days: int) -> None:
-    """The table's TTL, changed only where it is another one."""
+    """Set the table's TTL if it differs."""
     wanted = f"toDateTime(time) + toIntervalDay({days})" if days else ""
     ddl = str(client.command(f"SHOW CREATE TABLE {quoted(name)}"))
-    found = re.search(r"TTL (toDateTime\(time\) \+ toIntervalDay\(\d+\))", ddl)
-    if (found[1] if found else "") == wanted:
+    ttl = re.search(r"TTL (toDateTime\(time\) \+ toIntervalDay\(\d+\))", ddl)
+    if (ttl[1] if ttl else "") == wanted:
         return
     change = f"MODIFY TTL {wanted}" if wanted else "REMOVE TTL"
     client.command(f"ALTER TABLE {quoted(name)} {change} SETTINGS mutations_sync = 0")
@@ -132,12 +134,12 @@ DAY_NS = 86_400_000_000_000
 
 
 def day_span(day: dt.date) -> dict[str, dt.datetime]:
-    """The day as `first` and `end`, half open, to bind."""
+    """The UTC day as half-open bounds `first` and `end`, to bind in a query."""
     first = dt.datetime.combine(day, dt.time(), dt.UTC)
     return {"first": first, "end": first + dt.timedelta(days=1)}
 
 
 def day_bounds(day: dt.date) -> tuple[int, int]:
-    """The day's first moment and the one behind it, ns."""
+    """The UTC day as half-open bounds in ns."""
     first = int(day_span(day)["first"].timestamp()) * 1_000_000_000
     return first, first + DAY_NS

@@ -1,6 +1,6 @@
-"""What stands in the exchange tables: the picture behind `marketdata status` and the hourly schedule.
+"""The state of the exchange tables: what `marketdata status` shows, and what the hourly schedule decides by.
 
-Rows are counted as they lie in the tables, copies that ClickHouse has not merged yet included.
+Rows are counted as stored, copies that ClickHouse has not merged yet included.
 """
 
 import datetime as dt
@@ -11,25 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import CANDLES, TRADES, is_trade_gap
-from marketdata_assets.exchanges.tables.ohlcv import State
 from marketdata_assets.exchanges.tables.schema import DAY_NS, GAPS, OHLCV_1M, REJECTS, TABLES
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-TRIED_NS = 3 * DAY_NS
-"""So long the histories are asked again for what they did not have."""
-
-BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
+RETRIED_NS = 3 * DAY_NS
+"""For so long the history is requested again for gaps that it could not close."""
 
 
 @dataclass(frozen=True)
 class TableStatus:
-    """A table: its rows, the newest time in it, refused records, and of bars and gaps the days by state.
+    """A table: its rows, the newest time in it, rejected records, and of bars and gaps the days by state.
 
-    A day of gaps is ok when all gaps of trades that began on it are healed, else `open`. `open_gaps` are those gaps, of
-    whatever day.
+    A day of gaps is ok when all gaps of trades that began on it are closed, else `open`. `open_gaps` counts those
+    gaps on all days.
     """
 
     table: str
@@ -41,55 +38,39 @@ class TableStatus:
 
 
 def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
-    """The status of all tables; `days` are those that are partitions."""
-    refused = _refused(client)
-    by_day: dict[str, Mapping[Any, int]] = {GAPS.name: _gap_days(client, days)}
-    by_day[OHLCV_1M] = Counter(ohlcv.states(client, days).values())
-    holes = {GAPS.name: len(gaps.open_gaps(client))}
-    found = []
+    """The status of all tables; `days` are the daily partitions."""
+    rejected = _rejected_by_table(client)
+    by_day: dict[str, Mapping[Any, int]] = {
+        GAPS.name: _gap_days(client, days),
+        OHLCV_1M: Counter(ohlcv.states(client, days).values()),
+    }
+    open_gaps = {GAPS.name: len(gaps.open_gaps(client))}
+    statuses = []
     for name in (*(table.name for table in TABLES.values()), OHLCV_1M):
         [row] = clickhouse.read(client, f"SELECT toInt64(count()) AS rows, max(time) AS newest FROM {name}").to_dicts()
-        rejected = next((refused.get(kind, 0) for kind, table in TABLES.items() if table.name == name), 0)
-        newest = row["newest"] if row["rows"] else None
-        counts = dict(by_day.get(name, {}))
-        found.append(TableStatus(name, row["rows"], newest, rejected, counts, holes.get(name, 0)))
-    return found
+        newest, counts = row["newest"] if row["rows"] else None, dict(by_day.get(name, {}))
+        statuses.append(TableStatus(name, row["rows"], newest, rejected.get(name, 0), counts, open_gaps.get(name, 0)))
+    return statuses
 
 
-def behind(client: "Client", days: Sequence[dt.date]) -> list[dt.date]:
+def outdated_days(client: "Client", days: Sequence[dt.date]) -> list[dt.date]:
     """Days whose bars are missing, failed, or older than their trades or gaps, oldest first."""
-    return sorted(day for day, state in ohlcv.states(client, days).items() if state in BEHIND)
+    return sorted(day for day, state in ohlcv.states(client, days).items() if state.outdated)
 
 
 def with_open_gaps(client: "Client", days: Sequence[dt.date], now_ns: int, settled_ns: int) -> list[dt.date]:
-    """Days, oldest first, on which gaps of trades or candles began that are open, old enough to be closed, and not so
-    old that many tries were in vain."""
+    """Days, oldest first, on which gaps of trades or candles began that are open, settled, and still retried."""
     wanted = set(days)
     began = {
         dt.datetime.fromtimestamp(gap.ts_from // 1_000_000_000, dt.UTC).date()
         for gap in gaps.open_gaps(client, f"{TRADES}|{CANDLES}")
-        if settled_ns <= now_ns - gap.ts_to < TRIED_NS
+        if settled_ns <= now_ns - gap.ts_to < RETRIED_NS
     }
     return sorted(began & wanted)
 
 
-def _gap_days(client: "Client", days: Sequence[dt.date]) -> Counter[str]:
-    wanted = set(days)
-    counts: Counter[str] = Counter()
-    for day in gaps.days(client):
-        if day in wanted:
-            still = any(gap.healed_at is None and is_trade_gap(gap) for gap in gaps.of_day(client, day))
-            counts["open" if still else "ok"] += 1
-    return counts
-
-
-def _refused(client: "Client") -> dict[str, int]:
-    sql = f"SELECT toString(type) AS kind, toInt64(count()) AS records FROM {REJECTS} FINAL GROUP BY kind"
-    return {str(kind): int(records) for kind, records in clickhouse.read(client, sql).iter_rows()}
-
-
-def refused(client: "Client", limit: int) -> list[dict[str, str]]:
-    """Up to `limit` refused records of each type, the newest first: dataset, place, reason, raw."""
+def rejected(client: "Client", limit: int) -> list[dict[str, str]]:
+    """Up to `limit` rejected records of each type, the newest first: dataset, place, reason, raw."""
     sql = f"""
         SELECT toString(type) AS kind, toString(source) AS place, reason, raw FROM {REJECTS} FINAL
         ORDER BY seen DESC, raw LIMIT {{limit:UInt32}} BY kind"""
@@ -99,3 +80,19 @@ def refused(client: "Client", limit: int) -> list[dict[str, str]]:
         | {name: row[name] for name in ("place", "reason", "raw")}
         for row in rows
     ]
+
+
+def _gap_days(client: "Client", days: Sequence[dt.date]) -> Counter[str]:
+    wanted = set(days)
+    counts: Counter[str] = Counter()
+    for day in gaps.days(client):
+        if day in wanted:
+            is_open = any(gap.healed_at is None and is_trade_gap(gap) for gap in gaps.of_day(client, day))
+            counts["open" if is_open else "ok"] += 1
+    return counts
+
+
+def _rejected_by_table(client: "Client") -> dict[str, int]:
+    sql = f"SELECT toString(type) AS kind, toInt64(count()) AS records FROM {REJECTS} FINAL GROUP BY kind"
+    rows = clickhouse.read(client, sql).iter_rows()
+    return {TABLES[kind].name: int(records) for kind, records in rows if kind in TABLES}

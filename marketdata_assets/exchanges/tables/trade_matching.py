@@ -1,7 +1,8 @@
-"""Which trades of a venue's history are not among those that stand, though a venue tells of trades in several ways.
+"""Which trades of a venue's history are not stored yet, although a venue publishes trades in several forms.
 
-Binance numbers single trades and those of one order at one price apart; its history has only the latter. OKX's channel
-puts trades of one order at one price together under the number of the last one; its history has them one by one.
+Binance numbers single trades and aggregate trades (those of one order at one price) separately; its history has only
+the latter. OKX's channel aggregates trades of one order at one price under the number of the last one; its history has
+single ones.
 """
 
 from collections import defaultdict
@@ -15,16 +16,15 @@ from marketdata_assets.exchanges.decimals import EXACT
 from marketdata_assets.exchanges.records import Gap, Trade
 
 SINGLES = "trade"
-"""The stream of Binance's single trades, and what the collector calls trades of any kind that it could not keep."""
-
+"""Binance's stream of single trades, and what the collector calls trades of any form that it had to drop."""
 
 Span = tuple[int, int]
-"""Numbers from the first to the last."""
+"""Sequence numbers from the first to the last."""
 
 
 @dataclass(frozen=True)
 class StoredTrade:
-    """A trade that stands."""
+    """A trade of the table."""
 
     trade_id: str
     time: int  # ns
@@ -37,93 +37,95 @@ class StoredTrade:
 
 @dataclass(frozen=True)
 class MatchResult:
-    """What is to be added, how much of what stands the history knows, and what speaks against believing it.
+    """Trades to insert, how many stored ones the history has, and objections to closing the gap.
 
-    `doubtful` says that nothing should be added: trades could be there twice. `numbers` are the spans of Binance's
-    numbers that either has, in order.
+    When `contradictory`, nothing may be inserted, because trades could be duplicated. `numbers` are the spans of
+    Binance's sequence numbers that are stored or fetched, in order.
     """
 
     missing: list[Trade]
     known: int
-    doubtful: bool
+    contradictory: bool
     objections: list[str]
     numbers: list[Span]
 
 
-def match(gap: Gap, standing: Sequence[StoredTrade], history: Sequence[Trade]) -> MatchResult:
-    """Hold the history of a span around a gap against what stands of the span."""
+def match_trades(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trade]) -> MatchResult:
+    """Compare the history of a span around a gap with the stored trades of the span."""
     if gap.exchange == "binance":
-        missing, known = _by_number(gap, standing, history)
+        missing, known = _by_number(gap, stored, history)
     elif gap.exchange == "okx":
-        missing, known = _by_order(standing, history)
+        missing, known = _by_order(stored, history)
     else:
-        missing, known = _by_id(standing, history)
+        missing, known = _by_id(stored, history)
     objections = []
-    if len(standing) > known:
-        objections.append(f"the history lacks {len(standing) - known} of {len(standing)} trades that stand around it")
-    return MatchResult(missing, known, len(standing) > known, objections, _numbers(gap, standing, history))
+    if len(stored) > known:
+        objections.append(f"the history lacks {len(stored) - known} of {len(stored)} trades stored around the gap")
+    return MatchResult(missing, known, len(stored) > known, objections, _numbers(gap, stored, history))
 
 
-def _by_id(standing: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
-    ids, told = {one.trade_id for one in standing}, {one.trade_id for one in history}
-    return [one for one in history if one.trade_id not in ids], sum(one.trade_id in told for one in standing)
+def _by_id(stored: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
+    stored_ids, fetched_ids = {trade.trade_id for trade in stored}, {trade.trade_id for trade in history}
+    missing = [trade for trade in history if trade.trade_id not in stored_ids]
+    return missing, sum(trade.trade_id in fetched_ids for trade in stored)
 
 
-def _by_number(gap: Gap, standing: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
-    single = _single(gap, standing)
-    whole = {one.trade_id for one in standing if one.first_id is not None}
-    singles = {int(one.trade_id) for one in standing if one.first_id is None}
-    told = {one.trade_id for one in history}
-    known = sum(one.first_id is not None and one.trade_id in told for one in standing)
+def _by_number(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
+    wants_singles = _singles_missing(gap, stored)
+    aggregates = {trade.trade_id for trade in stored if trade.first_id is not None}
+    singles = {int(trade.trade_id) for trade in stored if trade.first_id is None}
+    fetched = {trade.trade_id for trade in history}
+    known = sum(trade.first_id is not None and trade.trade_id in fetched for trade in stored)
     missing: list[Trade] = []
-    for one in history:
-        inside = range(int(one.first_id or 0), int(one.last_id or 0) + 1)
-        there = [number for number in inside if number in singles]
-        known += len(there)
-        if one.trade_id in whole or len(there) == len(inside):
+    for trade in history:
+        numbers = range(int(trade.first_id or 0), int(trade.last_id or 0) + 1)
+        stored_numbers = [number for number in numbers if number in singles]
+        known += len(stored_numbers)
+        if trade.trade_id in aggregates or len(stored_numbers) == len(numbers):
             continue
-        alone = len(inside) == 1 and single  # then it is the same row as the stream would have made
-        missing.append(replace(one, trade_id=one.first_id, first_id=None, last_id=None) if alone else one)
+        if len(numbers) == 1 and wants_singles:  # then it is the same row as the stream would have made
+            trade = replace(trade, trade_id=trade.first_id, first_id=None, last_id=None)
+        missing.append(trade)
     return missing, known
 
 
-def _single(gap: Gap, standing: Sequence[StoredTrade]) -> bool:
-    """Whether single trades are missing in a gap of Binance's: as around it, and where nothing stands, as on spot."""
-    if gap.stream != SINGLES or any(one.first_id is not None for one in standing):
+def _singles_missing(gap: Gap, stored: Sequence[StoredTrade]) -> bool:
+    """Whether a gap of Binance lacks single trades: as stored around it, or, where none are stored, as on spot."""
+    if gap.stream != SINGLES or any(trade.first_id is not None for trade in stored):
         return False
-    return bool(standing) or gap.market_type == "spot"
+    return bool(stored) or gap.market_type == "spot"
 
 
-def _by_order(standing: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
-    """What stands may be several trades of one moment, price and side in one: the oldest of these add up to it."""
-    stands: dict[tuple[int, Decimal, str], list[StoredTrade]] = defaultdict(list)
-    for one in standing:
-        stands[one.time, one.price, one.side].append(one)
-    told: dict[tuple[int, Decimal, str], list[Trade]] = defaultdict(list)
+def _by_order(stored: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
+    """A stored trade may aggregate several of one time, price and side: the oldest of these add up to it."""
+    stored_by: dict[tuple[int, Decimal, str], list[StoredTrade]] = defaultdict(list)
+    for one in stored:
+        stored_by[one.time, one.price, one.side].append(one)
+    fetched_by: dict[tuple[int, Decimal, str], list[Trade]] = defaultdict(list)
     for trade in history:
-        told[trade.ts_event or 0, Decimal(trade.price), trade.side].append(trade)
+        fetched_by[trade.ts_event or 0, Decimal(trade.price), trade.side].append(trade)
     missing: list[Trade] = []
     known = 0
-    for about, trades in told.items():
-        left = sorted(trades, key=lambda one: int(one.trade_id))
-        for one in sorted(stands[about], key=lambda one: int(one.trade_id)):
-            taken = _adding_up(one, left)
-            known += bool(taken)
-            left = [trade for trade in left if trade not in taken]
+    for key, trades in fetched_by.items():
+        left = sorted(trades, key=lambda trade: int(trade.trade_id))
+        for aggregate in sorted(stored_by[key], key=lambda trade: int(trade.trade_id)):
+            parts = _adding_up(aggregate, left)
+            known += bool(parts)
+            left = [trade for trade in left if trade not in parts]
         missing += left
     return missing, known
 
 
-def _adding_up(whole: StoredTrade, trades: Sequence[Trade]) -> list[Trade]:
-    """The trades up to the number of `whole`, from the newest back, that are its amount; none when they are not."""
-    taken: list[Trade] = []
+def _adding_up(aggregate: StoredTrade, trades: Sequence[Trade]) -> list[Trade]:
+    """The trades up to the aggregate's number, newest first, whose sum is its amount; none if there are none."""
+    parts: list[Trade] = []
     total = Decimal(0)
-    for trade in reversed([one for one in trades if int(one.trade_id) <= int(whole.trade_id)]):
-        taken.append(trade)
+    for trade in reversed([trade for trade in trades if int(trade.trade_id) <= int(aggregate.trade_id)]):
+        parts.append(trade)
         total = EXACT.add(total, amount(trade))
-        if total >= whole.amount:
+        if total >= aggregate.amount:
             break
-    return taken if total == whole.amount else []
+    return parts if total == aggregate.amount else []
 
 
 def amount(trade: Trade) -> Decimal:
@@ -131,35 +133,37 @@ def amount(trade: Trade) -> Decimal:
     return Decimal(trade.contracts or trade.size or 0)
 
 
-def numbers_lacking(gap: Gap, numbers: Sequence[Span]) -> str:
-    """What is objected to when a gap of Binance's, whose ends are known, is not filled by these; else ""."""
+def missing_numbers(gap: Gap, numbers: Sequence[Span]) -> str:
+    """The objection when the numbers do not fill a gap of Binance whose ends are known; else empty."""
     if gap.exchange != "binance" or gap.last_id is None or gap.next_id is None:
         return ""
-    lacking, reached = 0, gap.last_id
-    for first, last in joined(numbers):
+    missing, reached = 0, gap.last_id
+    for first, last in merge_spans(numbers):
         if first >= gap.next_id:
             break
-        lacking += max(0, first - reached - 1)
+        missing += max(0, first - reached - 1)
         reached = max(reached, last)
-    lacking += max(0, gap.next_id - reached - 1)
-    return f"the history lacks {lacking} numbers between {gap.last_id} and {gap.next_id}" if lacking else ""
+    missing += max(0, gap.next_id - reached - 1)
+    return f"the history lacks {missing} numbers between {gap.last_id} and {gap.next_id}" if missing else ""
 
 
-def joined(numbers: Sequence[Span]) -> list[Span]:
-    """The same numbers in as few spans as can be, in order."""
-    found: list[Span] = []
+def merge_spans(numbers: Sequence[Span]) -> list[Span]:
+    """The same numbers in as few spans as possible, in order."""
+    merged: list[Span] = []
     for first, last in sorted(numbers):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
         else:
-            found.append((first, last))
-    return found
+            merged.append((first, last))
+    return merged
 
 
-def _numbers(gap: Gap, standing: Sequence[StoredTrade], history: Sequence[Trade]) -> list[Span]:
+def _numbers(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trade]) -> list[Span]:
     if gap.exchange != "binance":
         return []
-    every: list[StoredTrade | Trade] = [*standing, *history]
-    if _single(gap, standing):
-        return joined([(int(one.first_id or one.trade_id), int(one.last_id or one.trade_id)) for one in every])
-    return joined([(int(one.trade_id), int(one.trade_id)) for one in every if one.first_id is not None])
+    trades: list[StoredTrade | Trade] = [*stored, *history]
+    if _singles_missing(gap, stored):
+        spans = [(int(trade.first_id or trade.trade_id), int(trade.last_id or trade.trade_id)) for trade in trades]
+    else:
+        spans = [(int(trade.trade_id), int(trade.trade_id)) for trade in trades if trade.first_id is not None]
+    return merge_spans(spans)

@@ -1,4 +1,4 @@
-"""What comes into the tables in one run: what waits in JetStream, and captures in a folder."""
+"""What one run loads into the tables: pending messages of JetStream, and captures of a folder."""
 
 import asyncio
 import time
@@ -20,41 +20,41 @@ if TYPE_CHECKING:
     from marketdata_assets.exchanges.tables.captures import CapturesReport
 
 
-class FeedConfig(dg.Config):
-    """What is loaded."""
+class IngestConfig(dg.Config):
+    """What a run loads."""
 
     stream: bool = True
-    """Take what waits in JetStream; without a NATS server there is nothing to take."""
+    """Load pending messages of JetStream; skipped without a NATS server."""
 
     stream_name: str = ""
-    """As in the collector's config; the usual one when left out."""
+    """As in the collector's config; empty means the default stream."""
 
     seconds: float = 240.0
-    """Take no further batch from the stream after so long; the rest is for the next run."""
+    """Fetch no further batch from the stream after so many seconds; the rest is for the next run."""
 
     captures: bool = True
-    """Load captures. Those that were loaded before cost a hash."""
+    """Load captures. Those already loaded are skipped after a hash check."""
 
     files: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
-    """These captures; all in the folder when left out."""
+    """Paths of captures; empty means all captures of the folder."""
 
     exchange: str = ""
-    """Whose captures they are, where they do not say it: binance, okx, deribit."""
+    """Venue of captures that do not name it: binance, okx, deribit."""
 
     market_type: str = ""
-    """Of which market: spot, linear, inverse, option."""
+    """Market type of captures that do not name it: spot, linear, inverse, option."""
 
     force: bool = False
-    """Read captures even when they were loaded before."""
+    """Load captures again even when they are unchanged."""
 
 
-class BadFeedConfig(TerminalError):
-    """What shall be loaded cannot be told."""
+class BadIngestConfig(TerminalError):
+    """The run config names an unknown exchange or market type."""
 
 
 @dataclass(frozen=True)
-class Fed:
-    """What a run brought. `problems` are what failed while the rest went on."""
+class IngestReport:
+    """What a run loaded. `problems` are failures that left the rest unaffected."""
 
     drained: "Drained | None"
     captures: "CapturesReport | None"
@@ -63,8 +63,8 @@ class Fed:
     seconds: float
 
 
-def prepare(client: "Client") -> None:
-    """Create the tables and the ledger where they are missing; rows go after as many days as the settings say."""
+def ensure_tables(client: "Client") -> None:
+    """Create the tables and the ledger if missing, with the retention of the settings."""
     from marketdata_assets.exchanges.tables import schema
     from marketdata_assets.stores import clickhouse_ledger
 
@@ -72,17 +72,17 @@ def prepare(client: "Client") -> None:
     clickhouse_ledger.ensure(client)
 
 
-def feed(
+def ingest(
     client: "Client",
     clickhouse: ClickHouse,
     nats: Nats,
     exchanges: Exchanges,
-    config: FeedConfig,
+    config: IngestConfig,
     wanted: Sequence[str],
     run_id: str,
-) -> Fed:
-    """Load what the config asks for. A stream that is away, or a capture that cannot be read, is a problem that leaves
-    the rest alone; raises what ClickHouse raises."""
+) -> IngestReport:
+    """Load what the config names. An unavailable stream, or a capture that fails, is a problem that does not stop the
+    rest. Raises what ClickHouse raises."""
     from marketdata_assets.collector.errors import StreamMissing
 
     began = time.monotonic()
@@ -97,13 +97,13 @@ def feed(
             problems.append(f"stream: {error}")
     if config.captures:
         captures = _captures(client, exchanges, config, run_id)
-        problems += [str(one.error) for one in captures.failed]
-        notes += [note for one in captures.files for note in one.notes]
-    return Fed(drained, captures, tuple(notes), tuple(problems), time.monotonic() - began)
+        problems += [str(unit.error) for unit in captures.failed]
+        notes += [note for unit in captures.units for note in unit.notes]
+    return IngestReport(drained, captures, tuple(notes), tuple(problems), time.monotonic() - began)
 
 
-def _drain(clickhouse: ClickHouse, nats: Nats, config: FeedConfig, wanted: Sequence[str]) -> "Drained":
-    """Gaps are drained with any table: whoever sees trades must see what is missing among them."""
+def _drain(clickhouse: ClickHouse, nats: Nats, config: IngestConfig, wanted: Sequence[str]) -> "Drained":
+    """Gaps are drained with any table: a reader of trades must see what is missing among them."""
     from marketdata_assets.collector.drain import Pace, drain
     from marketdata_assets.collector.jetstream.stream import Stream
     from marketdata_assets.exchanges.tables.schema import TABLES
@@ -114,31 +114,30 @@ def _drain(clickhouse: ClickHouse, nats: Nats, config: FeedConfig, wanted: Seque
     return asyncio.run(drain(clickhouse.dsn, server, stream=name, types=types, pace=Pace(seconds=config.seconds)))
 
 
-def waiting(server: str, stream_name: str = "") -> int:
-    """Messages of the stream that are not in the tables yet. Raises StreamMissing and what else the stream raises."""
+def pending_messages(server: str, stream_name: str = "") -> int:
+    """How many messages of the stream are not loaded yet. Raises StreamMissing and what else the stream raises."""
     from marketdata_assets.collector.jetstream.stream import Stream, consumers, pending
 
     async def count() -> int:
-        names = [one.name for one in consumers().values()]
+        names = [consumer.name for consumer in consumers().values()]
         return sum([await pending(server, stream_name or Stream.name, name) for name in names])
 
     return asyncio.run(count())
 
 
-def _captures(client: "Client", exchanges: Exchanges, config: FeedConfig, run_id: str) -> "CapturesReport":
+def _captures(client: "Client", exchanges: Exchanges, config: IngestConfig, run_id: str) -> "CapturesReport":
     from marketdata_assets.exchanges.records import Exchange, MarketType
-    from marketdata_assets.exchanges.tables.captures import load_captures
-    from marketdata_assets.exchanges.tables.watch import captures_in
+    from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 
     paths = [Path(name) for name in config.files] or captures_in(exchanges.path)
-    told: dict[str, Any] = {
+    venue: dict[str, Any] = {
         "exchange": _one_of("exchange", config.exchange, get_args(Exchange)),
         "market_type": _one_of("market_type", config.market_type, get_args(MarketType)),
     }
-    return load_captures(client, paths, run_id=run_id, force=config.force, **told)
+    return load_captures(client, paths, run_id=run_id, force=config.force, **venue)
 
 
 def _one_of(what: str, name: str, known: Sequence[str]) -> str | None:
     if name and name not in known:
-        raise BadFeedConfig(f"{what}: {name!r} is none of {', '.join(known)}")
+        raise BadIngestConfig(f"{what}: unknown value {name!r}; valid values: {', '.join(known)}")
     return name or None
