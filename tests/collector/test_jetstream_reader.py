@@ -333,7 +333,7 @@ async def test_consumer_that_is_deleted_ends_the_batches(server: Server) -> None
     await ensure(server.url, Wanted())
     async with Reader(server.url, "MARKET", TRADES.name) as reader:
         waiting = asyncio.create_task(anext(reader.batches(10, 30)))
-        await until(lambda: reader._asked > 0)
+        await until(lambda: reader._expected > 0)
         client = await nats.connect(server.url)
         await client.jetstream().delete_consumer("MARKET", TRADES.name)
         await client.close()

@@ -1,8 +1,8 @@
-"""Reading a durable consumer in large batches. A message comes again until its batch is acked.
+"""Read a durable consumer in large batches. A message is redelivered until its batch is acked.
 
-One ack stands for all messages before it: acks one by one cost the server as much as delivering twice. Such an ack
-would take away what another reader, or a killed one, had in hand; so a reader first has everything that was in hand
-delivered to itself, and from then on sees by the consumer's own numbers whether it is alone.
+One ack acknowledges all messages before it: explicit acks cost the server as much as a second delivery, and a client
+ten times the CPU. Such an ack would also acknowledge what another reader, or a killed one, has in flight. So a reader
+first has everything in flight redelivered to itself, and then detects other readers by the consumer's sequence.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from marketdata_assets.collector.jetstream import stream as streams
 from marketdata_assets.collector.jetstream.nats_connection import CRLF, Address, Message, NatsConnection
 
 PULL_SECONDS = 5.0
-"""A pull stays at the server for so long; one that is not heard of for twice as long is asked again."""
+"""Lifetime of a pull request at the server; after twice that without a reply it is sent again."""
 ANSWER_SECONDS = 5.0
-HASTENED_TIMES = 5
-"""So often a busy server is asked again for what was in hand before us, before its time is left to run out."""
+MAX_REDELIVERY_REQUESTS = 5
+"""Redelivery requests to a busy server; after that the reader waits for the ack wait to expire."""
 
 _GONE = (b"Consumer Deleted", b"Consumer is push based", b"Exceeded MaxRequestBatch")
 _ACK, _NAK = b"+ACK", b"-NAK"
@@ -32,13 +32,13 @@ _ACK, _NAK = b"+ACK", b"-NAK"
 
 @dataclass
 class Batch:
-    """Messages in the order of the stream, as far as none is delivered again."""
+    """Messages in stream order, except redelivered ones."""
 
     messages: list[Message] = field(repr=False)
-    redelivered: int  # how many of them were given out before
-    first: int  # lowest sequence in the stream
-    last: int  # and the highest
-    reply: bytes = field(repr=False)  # of the highest
+    redelivered: int  # messages delivered before
+    first: int  # lowest stream sequence
+    last: int  # highest stream sequence
+    reply: bytes = field(repr=False)  # of the highest sequence
     reader: "Reader" = field(repr=False)
     is_acked: bool = False
 
@@ -48,19 +48,19 @@ class Batch:
         return [one.payload for one in self.messages]
 
     async def ack(self) -> None:
-        """Say that all are safe. The server knows when it returns, if all batches before it are acked too.
+        """Acknowledge all messages. The server has the ack on return, if all batches before it are acked too.
 
-        While messages that a killed reader had in hand are still to come, and behind a batch that is not acked, the
-        server learns of it with a later ack, or these messages come again. Raises NatsUnavailable.
+        While messages that a killed reader had in flight are outstanding, and after an unacknowledged batch, the ack is
+        sent with a later one, or these messages are redelivered. Raises NatsUnavailable.
         """
         self.is_acked = True
         await self.reader.acked()
 
 
 class Reader:
-    """The reader of a durable consumer, for one `async with` block. It has to be alone.
+    """The only reader of a durable consumer, for one `async with` block.
 
-    It does not reconnect: NatsUnavailable ends the batches, and another reader goes on with what was not acked.
+    It does not reconnect: after NatsUnavailable another reader continues with the unacknowledged messages.
     """
 
     def __init__(
@@ -73,110 +73,115 @@ class Reader:
         self._first_delivery = f"$JS.ACK.{stream}.{consumer}.1.".encode()
         self._connection: NatsConnection | None = None
         self._waiting: list[Message] = []
-        self._handed: deque[Batch] = deque()  # not acked, or not all before them
-        self._delivered = 0  # the consumer's number of the last message that was handed out
-        self._settled: set[int] | None = None  # until what was in hand before us is here: sequences that we have
-        self._hastened = 0  # times that it was asked for
-        self._done = (0, b"")  # highest sequence of what is acked from the first batch on, and its reply
-        self._told = 0  # the sequence that the server knows of
-        self._asked = 0  # messages that the pull under way may still give
+        self._unfinished: deque[Batch] = deque()  # unacknowledged, or after an unacknowledged one
+        self._delivered = 0  # consumer sequence of the last message handed out
+        self._outstanding: set[int] | None = None  # stream sequences received, until all redeliveries arrived
+        self._redelivery_requests = 0  # requests
+        self._acked = (0, b"")  # highest acknowledged sequence without a hole before it, and its reply
+        self._sent_ack = 0  # sequence of the last ack sent
+        self._expected = 0  # messages the current pull may still deliver
         self._pulls, self._pulled_at = 0, 0.0
-        self._empty = False  # the server had no more when it was asked last
-        self._gone: str | None = None
-        self._news = asyncio.Event()
+        self._empty = False  # the last pull found no more
+        self._missing: str | None = None
+        self._arrived = asyncio.Event()
         self._answers: dict[bytes, asyncio.Future[Message]] = {}
 
     async def __aenter__(self) -> Self:
-        """Connect, and have delivered what was in hand. Raises NatsUnavailable, NatsRejected, StreamMissing."""
+        """Connect, and request redelivery of what is in flight. Raises NatsUnavailable, NatsRejected, StreamMissing."""
         self._connection = connection = await NatsConnection.open(
             self._address, self._on_messages, context=self._context
         )
         try:
             connection.write(f"SUB {self._inbox}.* 1\r\n".encode())
-            connection.closed.add_done_callback(lambda _: self._news.set())
+            connection.closed.add_done_callback(lambda _: self._arrived.set())
             info = await self._info()
             if info["num_ack_pending"]:
-                self._settled = set()
+                self._outstanding = set()
                 await self._redeliver_now()
                 info = await self._info()
             self._delivered = info["delivered"]["consumer_seq"]
         except BaseException:
-            connection.abort("not begun")
+            connection.abort("not opened")
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Give back what is not acked, so that it comes again at once, and close."""
+        """Return unacknowledged messages for immediate redelivery, and close."""
         if self._connection is not None:
-            given = [one for batch in self._handed if not batch.is_acked for one in batch.messages]
-            self._connection.write(b"", *(_answer(one.reply, b"", _NAK) for one in (*given, *self._waiting)))
+            unacked = [one for batch in self._unfinished if not batch.is_acked for one in batch.messages]
+            self._connection.write(b"", *(_publication(one.reply, b"", _NAK) for one in (*unacked, *self._waiting)))
             await self._connection.close()
 
     async def batches(self, max_rows: int, max_seconds: float, *, follow: bool = True) -> AsyncGenerator[Batch, None]:
-        """Batches of at most so many messages, each given out at latest so long after it was begun, never empty.
+        """Yield batches of at most `max_rows` messages, after at most `max_seconds` each, never empty.
 
-        Without `follow` it ends when the consumer has nothing to give now. Raises NatsUnavailable, StreamMissing, and
+        Without `follow` it ends when the consumer has no more messages now. Raises NatsUnavailable, StreamMissing, and
         ConcurrentReader when another reader takes messages of the same consumer.
         """
         while True:
             messages = await self._gather(max_rows, max_seconds, follow)
             if messages:
                 batch = self._batch(messages)
-                await self._settle()
-                if self._prefetch and self._settled is None and not self._asked and not (self._empty and not follow):
+                await self._finish_redelivery()
+                if (
+                    self._prefetch
+                    and self._outstanding is None
+                    and not self._expected
+                    and not (self._empty and not follow)
+                ):
                     self._pull(max_rows, follow)
                 yield batch
             elif not follow and self._empty:
                 return
 
     async def acked(self) -> None:
-        """Tell the server of the batches from the first on that are acked. Raises NatsUnavailable.
+        """Send the ack of all acknowledged batches from the first on. Raises NatsUnavailable.
 
-        Not while one that is not acked has messages from before them: what came again may come behind what is new.
+        Not while an unacknowledged batch has older messages: redelivered ones may arrive after newer ones.
         """
-        await self._settle()
-        while self._settled is None and self._handed and self._handed[0].is_acked:
-            batch = self._handed.popleft()
-            self._done = max(self._done, (batch.last, batch.reply))
-        sequence, reply = self._done
-        if sequence > self._told and all(sequence < batch.first for batch in self._handed):
+        await self._finish_redelivery()
+        while self._outstanding is None and self._unfinished and self._unfinished[0].is_acked:
+            batch = self._unfinished.popleft()
+            self._acked = max(self._acked, (batch.last, batch.reply))
+        sequence, reply = self._acked
+        if sequence > self._sent_ack and all(sequence < batch.first for batch in self._unfinished):
             await self._ask(reply.decode(), _ACK)
-            self._told = sequence
+            self._sent_ack = sequence
 
     def _batch(self, messages: list[Message]) -> Batch:
         first, last = _numbers(messages[0]), _numbers(messages[-1])
         numbers = range(self._delivered + 1, self._delivered + 1 + len(messages))
         if (first[1], last[1]) != (numbers[0], numbers[-1]):
-            self._waiting[:0] = messages  # given back at the end
+            self._waiting[:0] = messages  # returned at the end
             raise ConcurrentReader(self.name)
         self._delivered = last[1]
-        if self._settled is not None:
-            self._settled.update(_numbers(one)[0] for one in messages)
+        if self._outstanding is not None:
+            self._outstanding.update(_numbers(one)[0] for one in messages)
         again = sum(not one.reply.startswith(self._first_delivery) for one in messages)
         lowest, highest = (messages[0], messages[-1]) if not again else _ends(messages)
         batch = Batch(messages, again, _numbers(lowest)[0], _numbers(highest)[0], highest.reply, self)
-        self._handed.append(batch)
+        self._unfinished.append(batch)
         return batch
 
-    async def _settle(self) -> None:
-        """Whether all that the consumer waits acks for is here, and nothing under way."""
-        if self._settled is None or self._asked or self._waiting:
+    async def _finish_redelivery(self) -> None:
+        """End the redelivery phase when every message in flight has arrived."""
+        if self._outstanding is None or self._expected or self._waiting:
             return
         info = await self._info()
-        if info["num_ack_pending"] == len(self._settled) and info["delivered"]["consumer_seq"] == self._delivered:
-            self._settled = None
+        if info["num_ack_pending"] == len(self._outstanding) and info["delivered"]["consumer_seq"] == self._delivered:
+            self._outstanding = None
 
     async def _redeliver_now(self) -> None:
-        self._hastened += 1
+        self._redelivery_requests += 1
         await streams.redeliver_now(self._url, self._stream, self._consumer, context=self._context)
 
-    async def _hastened_again(self) -> bool:
-        """Whether there was something in hand that a busy server had not given back in the time it usually takes."""
-        if self._settled is None or self._waiting or self._hastened >= HASTENED_TIMES:
+    async def _request_again(self) -> bool:
+        """Request redelivery again if a busy server has not finished it; whether it was requested."""
+        if self._outstanding is None or self._waiting or self._redelivery_requests >= MAX_REDELIVERY_REQUESTS:
             return False
-        if (await self._info())["num_ack_pending"] <= len(self._settled):
+        if (await self._info())["num_ack_pending"] <= len(self._outstanding):
             return False
         await self._redeliver_now()
         return True
@@ -185,11 +190,11 @@ class Reader:
         end = time.monotonic() + max_seconds
         while len(self._waiting) < max_rows:
             self._connected()
-            self._news.clear()
-            if not self._asked or time.monotonic() - self._pulled_at > 2 * PULL_SECONDS:
-                if self._settled is not None:
+            self._arrived.clear()
+            if not self._expected or time.monotonic() - self._pulled_at > 2 * PULL_SECONDS:
+                if self._outstanding is not None:
                     await self.acked()
-                if self._empty and not follow and not await self._hastened_again():
+                if self._empty and not follow and not await self._request_again():
                     break
                 self._pull(max_rows - len(self._waiting), follow)
             left = end - time.monotonic()
@@ -197,7 +202,7 @@ class Reader:
                 break
             try:
                 async with asyncio.timeout(left):
-                    await self._news.wait()
+                    await self._arrived.wait()
             except TimeoutError:
                 break
         messages, self._waiting = self._waiting[:max_rows], self._waiting[max_rows:]
@@ -205,29 +210,29 @@ class Reader:
 
     def _pull(self, rows: int, follow: bool) -> None:
         self._pulls += 1
-        self._asked, self._empty, self._pulled_at = rows, False, time.monotonic()
+        self._expected, self._empty, self._pulled_at = rows, False, time.monotonic()
         request: dict[str, object] = {"batch": rows}
         request |= {"expires": int(PULL_SECONDS * 1e9)} if follow else {"no_wait": True}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         reply = f"{self._inbox}.{self._pulls}"
-        self._connected().write(_answer(subject.encode(), reply.encode(), json.dumps(request).encode()))
+        self._connected().write(_publication(subject.encode(), reply.encode(), json.dumps(request).encode()))
 
     async def _info(self) -> dict[str, Any]:
         subject = f"$JS.API.CONSUMER.INFO.{self._stream}.{self._consumer}"
         message = await self._ask(subject, b"")
-        told: dict[str, Any] = json.loads(message.payload) if message.payload else {}
-        if "delivered" not in told:
-            cause = told.get("error", {}).get("description") or message.headers.split(CRLF)[0].decode()
+        info: dict[str, Any] = json.loads(message.payload) if message.payload else {}
+        if "delivered" not in info:
+            cause = info.get("error", {}).get("description") or message.headers.split(CRLF)[0].decode()
             raise StreamMissing(self.name, cause)
-        return told
+        return info
 
     async def _ask(self, subject: str, body: bytes) -> Message:
-        """A request and its answer. Raises NatsUnavailable."""
+        """Send a request; its response. Raises NatsUnavailable."""
         connection = self._connected()
         token = f"a{uuid.uuid4().hex[:8]}".encode()
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._answers[token] = answer
-        connection.write(_answer(subject.encode(), b"%b.%b" % (self._inbox.encode(), token), body))
+        connection.write(_publication(subject.encode(), b"%b.%b" % (self._inbox.encode(), token), body))
         try:
             await asyncio.wait((answer, connection.closed), return_when="FIRST_COMPLETED", timeout=ANSWER_SECONDS)
         finally:
@@ -238,8 +243,8 @@ class Reader:
         return answer.result()
 
     def _connected(self) -> NatsConnection:
-        if self._gone is not None:
-            raise StreamMissing(self.name, self._gone)
+        if self._missing is not None:
+            raise StreamMissing(self.name, self._missing)
         connection = self._connection
         if connection is None or connection.closed.done():
             raise NatsUnavailable(
@@ -251,15 +256,15 @@ class Reader:
     def _on_messages(self, messages: list[Message]) -> None:
         plain = [one for one in messages if one.reply]
         self._waiting += plain
-        self._asked = max(0, self._asked - len(plain))
+        self._expected = max(0, self._expected - len(plain))
         if len(plain) < len(messages):
             for one in messages:
                 if not one.reply:
-                    self._other(one)
-        self._news.set()
+                    self._on_control(one)
+        self._arrived.set()
 
-    def _other(self, message: Message) -> None:
-        """The answer to a request; or the end of a pull: 404 nothing is there, 408 its time is over, 503 nobody."""
+    def _on_control(self, message: Message) -> None:
+        """Process a response, or the end of a pull: 404 no messages, 408 expired, 503 no responders."""
         what = message.subject.rpartition(b".")[2]
         if what in self._answers:
             if not self._answers[what].done():
@@ -268,23 +273,23 @@ class Reader:
             line = message.headers.split(CRLF, 1)[0]
             code = line[9:12]
             if code != b"100":
-                self._asked, self._empty = 0, True
+                self._expected, self._empty = 0, True
             if code == b"503" or any(text in line for text in _GONE):
-                self._gone = line[9:].decode(errors="replace")
+                self._missing = line[9:].decode(errors="replace")
 
 
-def _answer(subject: bytes, reply: bytes, body: bytes) -> bytes:
+def _publication(subject: bytes, reply: bytes, body: bytes) -> bytes:
     return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(body), body)
 
 
 def _ends(messages: list[Message]) -> tuple[Message, Message]:
-    """Those with the lowest and the highest sequence in the stream, of messages that may be in any order."""
+    """The messages with the lowest and the highest stream sequence."""
     ordered = sorted(messages, key=_numbers)
     return ordered[0], ordered[-1]
 
 
 def _numbers(message: Message) -> tuple[int, int]:
-    """Its sequence in the stream, and the consumer's number of the delivery.
+    """Stream sequence and consumer sequence of a message.
 
     `$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>`
     """
