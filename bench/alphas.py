@@ -19,11 +19,11 @@ from bench import alphas_fetch
 from bench.figure import Figure, spread
 from bench.size import sized
 from marketdata_assets.alphas import documents, ingest, layout
-from marketdata_assets.alphas.archive import instant
+from marketdata_assets.alphas.import_modes import ImportOptions, Span
 from marketdata_assets.alphas.importer import Package, Prepared, digest, prepare
 from marketdata_assets.alphas.merge import merge
-from marketdata_assets.alphas.modes import ImportOptions, Span
 from marketdata_assets.alphas.package_files import lines_of, write
+from marketdata_assets.alphas.raw_files import instant
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -95,7 +95,7 @@ def unchanged_figure(root: Path) -> Figure:
 def _standing(package: Package, digests: frozenset[bytes]) -> int:
     prepared = Prepared()
     prepare(prepared, package, digests, ImportOptions(), Span(None, None))
-    return len(prepared.standing)
+    return len(prepared.loaded)
 
 
 def import_figures(uri: str, root: Path, lines: list[bytes]) -> Iterator[Figure]:
@@ -194,7 +194,7 @@ def _import(uri: str, root: Path, workers: int, inserted: int) -> None:
     fanout = Fanout(workers, ("marketdata_assets.alphas.ingest",))
     report = ingest.ingest(uri, root, "lk", "regular", [MONTH], run_id="bench", fanout=fanout)
     assert not report.failed
-    assert report.inserted == inserted
+    assert report.total("inserted") == inserted
 
 
 def _drop(uri: str) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from bench.figure import Figure
 from bench.size import sized
+from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api import BrainClient
-from marketdata_assets.alphas.credentials import Credentials
-from marketdata_assets.alphas.fetch import fetch
+from marketdata_assets.alphas.fetch import fetch_month
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.budget import Budget
 from marketdata_demo.servers.brain import BrainServer, spread
@@ -74,7 +74,7 @@ async def work(url: str, home: Path, month: str, seconds: float) -> None:
             try:
                 async with asyncio.timeout(left):
                     root = home / "alphas"
-                    report = await fetch(client, root, ACCOUNT, month, kinds=["regular"], now=now, refetch=True)
+                    report = await fetch_month(client, root, ACCOUNT, month, kinds=["regular"], now=now, refetch=True)
             except TimeoutError:
                 return
             assert not report.failed, report.failed

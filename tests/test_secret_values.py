@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from marketdata_assets.alphas import credentials
+from marketdata_assets.alphas import accounts
 from marketdata_assets.resources import Ticks
 from marketdata_assets.secret_values import BadSecretFile, find
 from marketdata_assets.settings import CollectorSettings, Settings
@@ -68,7 +68,7 @@ def test_file_that_gives_no_value_is_named_and_not_shown(
 
 def test_credentials_of_an_account_come_from_files(secret: Path, tmp_path: Path) -> None:
     environ = {"MARKETDATA_BRAIN_EMAIL_LK": "me@there", "MARKETDATA_BRAIN_PASSWORD_LK_FILE": str(secret)}
-    found = credentials.find("lk", environ, tmp_path / "none")
+    found = accounts.find_credentials("lk", environ, tmp_path / "none")
     assert (found.email, found.password) == ("me@there", CANARY)
 
 

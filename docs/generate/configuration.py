@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from docs.generate.markdown import code, codes, paragraph, table
-from marketdata_assets.alphas import credentials
+from marketdata_assets.alphas import accounts
 from marketdata_assets.settings import CollectorSettings, Settings
 from marketdata_assets.ticks.tushare_answers import TOKEN_VARIABLE
 
@@ -17,7 +17,7 @@ DEFAULT = "; default "
 
 
 def page() -> str:
-    account = [name.replace("KEY", "<KEY>") for name in credentials.variables("KEY")]
+    account = [name.replace("KEY", "<KEY>") for name in accounts.credential_variables("KEY")]
     return f"""# Configuration
 
 All variables are optional. An unset variable selects the local stack, or a folder under `MARKETDATA_HOME` (in the

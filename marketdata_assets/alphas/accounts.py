@@ -1,19 +1,21 @@
-"""The list of BRAIN accounts: `[{"user_key": "lk", "description": "first account", "enabled": true}]`.
+"""The list of BRAIN accounts, and the credentials of each.
 
-Their credentials are elsewhere, see `credentials`.
+Accounts are `[{"user_key": "lk", "description": "first account", "enabled": true}]`. E-mail and password come from the
+environment, or from a file that only its owner may read; neither is ever shown, not by `repr` and not in an error.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from marketdata_assets import config_files
-from marketdata_assets.alphas.credentials import variables
+from marketdata_assets import config_files, secret_values
+from marketdata_assets.alphas.errors import NoCredentials
 from marketdata_assets.alphas.layout import ACCOUNT
-from marketdata_assets.config_files import Location
+from marketdata_assets.config_files import InvalidConfigFile, Location
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,14 @@ def _check_name(name: Any) -> Any:
 Name = Annotated[str, BeforeValidator(_check_name)]
 
 
-class _Entry(config_files.Section):
+class _AccountEntry(config_files.Section):
     user_key: Name = ""
     key: Name = ""  # the same under another name
     description: str = ""
     enabled: bool = True
 
     @model_validator(mode="after")
-    def _has_one_name(self) -> "_Entry":
+    def _has_one_name(self) -> "_AccountEntry":
         if self.user_key and self.key:
             raise ValueError("user_key and key mean the same; give one")
         if not self.user_key and not self.key:
@@ -59,7 +61,7 @@ def read(file: Path) -> list[Account]:
     if not file.exists():
         return []
     document = config_files.read_json(file)
-    entries = document.validate(list[_Entry])
+    entries = document.validate(list[_AccountEntry])
     accounts = [Account(entry.user_key or entry.key, entry.description, entry.enabled) for entry in entries]
     document.check(_name_conflicts(accounts))
     return accounts
@@ -69,13 +71,63 @@ def _name_conflicts(accounts: Iterable[Account]) -> Iterator[tuple[Location, str
     """Names given twice, and names that would read the same environment variables."""
     first: dict[str, str] = {}
     for number, account in enumerate(accounts):
-        variable = variables(account.key)[0]
+        variable = credential_variables(account.key)[0]
         other = first.get(variable)
         first.setdefault(variable, account.key)
         if other == account.key:
             yield (number,), f"account {account.key!r} is listed twice; remove one"
         elif other is not None:
-            yield (
-                (number,),
-                f"accounts {other!r} and {account.key!r} both read their e-mail from {variable}; rename one",
-            )
+            both = f"accounts {other!r} and {account.key!r}"
+            yield (number,), f"{both} both read their e-mail from {variable}; rename one"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """E-mail and password of one account."""
+
+    email: str = field(repr=False)
+    password: str = field(repr=False)
+
+
+def credential_variables(account: str) -> tuple[str, str]:
+    """The environment variables of e-mail and password; those of account `lk.2` end in `_LK_2`."""
+    key = re.sub(r"[^A-Z0-9]", "_", account.upper())
+    email, password = (f"MARKETDATA_{what}_{key}" for what in ("BRAIN_EMAIL", "BRAIN_PASSWORD"))
+    return email, password
+
+
+def find_credentials(account: str, environ: Mapping[str, str], file: Path) -> Credentials:
+    """From `environ` or the files that it names, else from `file`; NoCredentials says what is missing."""
+    names = credential_variables(account)
+    email, password = (secret_values.find(name, environ) for name in names)
+    if email and password:
+        return Credentials(email, password)
+    if email or password:
+        missing = names[1] if email else names[0]
+        raise NoCredentials(account, f"{missing} is not set, while the other is; set both or none.")
+    entry = _credentials_entry(account, file)
+    if entry is None:
+        raise NoCredentials(
+            account,
+            f'Set {names[0]} and {names[1]}, or put {{"{account}": {{"email": "...", "password": "..."}}}}'
+            f" into {file} (mode 0600).",
+            unset=True,
+        )
+    return Credentials(entry.email, entry.password)
+
+
+class _CredentialsEntry(config_files.Section):
+    email: Annotated[str, Field(min_length=1)]
+    password: Annotated[str, Field(min_length=1)]
+
+
+def _credentials_entry(account: str, file: Path) -> _CredentialsEntry | None:
+    """The account's entry of the file; those of other accounts are not validated."""
+    if not file.exists():
+        return None
+    try:
+        document = config_files.read_json(file, secret=True)
+        accounts = document.validate(dict[str, Any])
+        return document.section(account).validate(_CredentialsEntry) if account in accounts else None
+    except InvalidConfigFile as error:
+        raise NoCredentials(account, str(error)) from None

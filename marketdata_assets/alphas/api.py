@@ -4,18 +4,17 @@
         &dateCreated%3E=2024-11-01T00:00:00.000Z&dateCreated%3C2024-12-01T00:00:00.000Z
     {"count": 2, "next": null, "previous": null, "results": [{"id": "xVWpJpp", ...}, {"id": "6XpMb0aG", ...}]}
 
-The operator of a bound is part of the parameter's name. `next` is never followed, nor is a redirect: whatever proves
-who we are goes to the one configured server only. What is done with alphas is decided in `fetch`.
+The operator of a bound is part of the parameter's name. `next` is never followed, nor is a redirect:
+credentials and cookies go to the configured server only. What is done with alphas is decided in `fetch`.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
-from marketdata_assets.alphas.answers import Page, decode_alpha, decode_page
-from marketdata_assets.alphas.calls import PATIENCE, Calls
-from marketdata_assets.alphas.credentials import Credentials
-from marketdata_assets.alphas.errors import LoginRefused, RequestRefused
+from marketdata_assets.alphas.accounts import Credentials
+from marketdata_assets.alphas.api_requests import RETRY_POLICY, ApiRequests, Page, decode_alpha, decode_page
+from marketdata_assets.alphas.errors import LoginRejected, RequestRejected
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.login import Login
 from marketdata_assets.alphas.windows import Window, stamp
@@ -27,7 +26,7 @@ T = TypeVar("T")
 PAGE_LIMIT = 100
 """The most alphas the API puts on one page."""
 
-_LOGIN_ROUNDS = 4
+_MAX_LOGINS = 4
 
 
 class BrainClient:
@@ -41,11 +40,11 @@ class BrainClient:
         *,
         sessions: Path,
         budget: Budget,
-        patience: RetryPolicy = PATIENCE,
+        policy: RetryPolicy = RETRY_POLICY,
     ) -> None:
         self.account = account
-        self._calls = Calls(url, budget, patience, secrets=(credentials.email, credentials.password))
-        self._login = Login(account, credentials, self._calls, sessions)
+        self._api = ApiRequests(url, budget, policy, secrets=(credentials.email, credentials.password))
+        self._login = Login(account, credentials, self._api, sessions)
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,28 +53,28 @@ class BrainClient:
         await self.close()
 
     async def close(self) -> None:
-        await self._calls.close()
+        await self._api.close()
 
     @property
     def requests(self) -> int:
-        """Requests sent so far, repeated ones and logins included."""
-        return self._calls.sent
+        """Requests sent so far, retries and logins included."""
+        return self._api.sent
 
     async def login(self) -> None:
-        """Be logged in: by the stored session if it still lives, else anew.
+        """Log in: with the stored session while it is valid, else by a new one.
 
-        Raises LoginRefused, PersonNeeded or ApiAway.
+        Raises LoginRejected, IdentityCheckRequired or ApiUnavailable.
         """
         await self._login.session()
 
     async def seconds_left(self) -> float:
-        """Ask the API how long the login will last; 0 when it is dead."""
+        """Seconds the login lasts by the API's word; 0 when it has expired."""
         return await self._login.check()
 
     async def finish_login(self, *, interval: float = 5.0, limit: float = 600.0) -> None:
-        """Ask every `interval` seconds whether the person has opened the link of PersonNeeded; it again after `limit`.
+        """Poll every `interval` seconds until the identity check is done; raises IdentityCheckRequired after `limit`.
 
-        Works in another process than the one whose login began.
+        Works in another process than the one that started the login.
         """
         await self._login.finish(interval, limit)
 
@@ -93,17 +92,17 @@ class BrainClient:
             return None
         try:
             return await self._get(f"/alphas/{alpha_id}", decode_alpha)
-        except RequestRefused as error:
+        except RequestRejected as error:
             if error.status == 404:
                 return None
             raise
 
     async def _get(self, path: str, decode: Callable[[bytes], T]) -> T:
-        for _ in range(_LOGIN_ROUNDS):
+        for _ in range(_MAX_LOGINS):
             session = await self._login.session()
-            answer = await self._calls.send("GET", path, decode)
-            if answer.value is not None:
-                self._login.worked()
-                return answer.value
+            response = await self._api.send("GET", path, decode)
+            if response.value is not None:
+                self._login.confirm()
+                return response.value
             await self._login.renew(session)
-        raise LoginRefused(self.account, f"every login of {_LOGIN_ROUNDS} was dead at once")
+        raise LoginRejected(self.account, f"{_MAX_LOGINS} new logins were rejected with 401 at once")

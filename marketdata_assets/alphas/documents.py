@@ -12,25 +12,25 @@ import bson
 import msgspec
 from bson.errors import BSONError
 
-from marketdata_assets.alphas import archive
+from marketdata_assets.alphas import raw_files
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
 
 DATES = ("dateCreated", "dateModified", "dateSubmitted")
 REVISION = "_rev"
-"""The one field of a stored document that is ours: how often it has been written."""
+"""The only field that is added to a document: how often it has been written."""
 
 MAX_BYTES = 16 * 1024 * 1024 - 64 * 1024
-"""MongoDB's limit, less room for a merge's bookkeeping."""
+"""MongoDB's limit, less a margin for `_id` and the revision."""
 MAX_DEPTH = 100
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
-_OURS = ("_id", REVISION)
+_RESERVED = ("_id", REVISION)
 _OPEN, _CLOSE = b"[{", b"]}"
 
 
-class Refused(Exception):
-    """A document that will not land, and why."""
+class Rejected(Exception):
+    """A document that is not imported, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,18 @@ class Alpha:
 
 
 def read(raw: bytes, kind: Kind) -> Alpha:
-    """Read one line. Dates become UTC; everything else stays as it is. Raises Refused."""
+    """Read one line. Dates become UTC; everything else stays as it is. Raises Rejected."""
     document = _parse(raw)
     name = document.get("id")
     if not isinstance(name, str) or not name:
-        raise Refused("has no id" if name is None else f"id {str(name)[:40]!r} is no text")
+        raise Rejected("has no id" if name is None else f"id {str(name)[:40]!r} is no text")
     if document.get("type") not in (None, kind.upper()):
-        raise Refused(f"type is {document['type']!r} in a {kind} package")
+        raise Rejected(f"type is {document['type']!r} in a {kind} package")
     for key in document:
-        if key in _OURS:
-            raise Refused(f"key {key!r} is reserved for the database")
+        if key in _RESERVED:
+            raise Rejected(f"key {key!r} is reserved for the database")
         if key[:1] == "$":
-            raise Refused(f"key {key!r} begins with $, which MongoDB refuses")
+            raise Rejected(f"key {key!r} begins with $, which MongoDB rejects")
     for key in DATES:
         if document.get(key) is not None:
             document[key] = instant(key, document[key])
@@ -66,23 +66,23 @@ def instant(key: str, value: Any) -> dt.datetime:
 
     `2025-09-16T21:30:00-04:00` is 01:30 UTC of the next day; without an offset it is New York's clock.
     """
-    moment = archive.instant(value) if isinstance(value, str) and _MOMENT.match(value) else None
+    moment = raw_files.instant(value) if isinstance(value, str) and _MOMENT.match(value) else None
     if moment is not None:
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-    raise Refused(f"{key} {str(value)[:40]!r} is no date and time")
+    raise Rejected(f"{key} {str(value)[:40]!r} is no date and time")
 
 
 def _parse(raw: bytes) -> Document:
     try:
         document = msgspec.json.decode(raw)
     except UnicodeDecodeError as error:
-        raise Refused(f"not UTF-8 at byte {error.start}") from error
+        raise Rejected(f"not UTF-8 at byte {error.start}") from error
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise Refused(f"no JSON: {error}") from error
+        raise Rejected(f"no JSON: {error}") from error
     if not isinstance(document, dict):
-        raise Refused(f"a JSON {type(document).__name__}, not an object")
+        raise Rejected(f"a JSON {type(document).__name__}, not an object")
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
-        raise Refused(f"nested deeper than {MAX_DEPTH} levels, which MongoDB refuses")
+        raise Rejected(f"nested deeper than {MAX_DEPTH} levels, which MongoDB rejects")
     return document
 
 
@@ -102,7 +102,7 @@ def _encode(document: Document) -> bytes:
     try:
         encoded = bson.encode(document)
     except (BSONError, OverflowError, UnicodeError) as error:
-        raise Refused(f"MongoDB cannot keep it: {error}") from error
+        raise Rejected(f"MongoDB cannot keep it: {error}") from error
     if len(encoded) > MAX_BYTES:
-        raise Refused(f"{len(encoded) / 2**20:.1f} MiB as BSON, over MongoDB's limit of 16 MiB")
+        raise Rejected(f"{len(encoded) / 2**20:.1f} MiB as BSON, over MongoDB's limit of 16 MiB")
     return bytes(encoded)

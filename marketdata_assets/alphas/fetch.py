@@ -1,24 +1,28 @@
-"""A month of an account from the API into raw slices: which windows to ask for, page by page, and what came of each.
+"""Months of accounts from the API into raw slices: which windows to request, page by page, and the result of each.
 
-How a request is made is in `api`, how a slice is written in `slices`.
+Accounts are fetched concurrently, the months of one in order; one that fails does not affect another. Requests are in
+`api`, files in `slices`.
 """
 
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from marketdata_assets.alphas import slices
-from marketdata_assets.alphas.answers import Page
+from marketdata_assets.alphas import file_index, slices
 from marketdata_assets.alphas.api import PAGE_LIMIT, BrainClient
-from marketdata_assets.alphas.errors import PagesShift, RequestRefused, WindowTooDense
+from marketdata_assets.alphas.api_requests import Page
+from marketdata_assets.alphas.errors import NoCredentials, NotEnabled, PagesShift, RequestRejected, WindowTooDense
+from marketdata_assets.alphas.file_index import Pair
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.progress import Progress
 
 T = TypeVar("T")
@@ -27,20 +31,20 @@ OFFSET_CAP = 10000
 """How far the API pages through one window."""
 
 STEP = PAGE_LIMIT - 1
-"""From page to page: each begins with the last alpha of the one before, which shows that nothing slipped between."""
+"""From page to page: each begins with the last alpha of the one before, which proves that none is missing between."""
 
-READINGS = 4
+MAX_READS = 4
 """How often a window is read whose pages shift."""
 
-SETTLED = dt.timedelta(minutes=1)
-"""The last of time is left for later: what was created just now may not be listed yet."""
+LISTING_DELAY = dt.timedelta(minutes=1)
+"""The newest alphas may not be listed yet, so the last minute is left to the next fetch."""
 
 Outcome = Literal["ok", "empty", "failed"]
 
 
 @dataclass(frozen=True)
 class WindowReport:
-    """How one window ended."""
+    """The result for one window."""
 
     kind: Kind
     window: Window
@@ -51,7 +55,7 @@ class WindowReport:
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What one fetch did. `windows` are those that were asked for; `finished` slices of earlier fetches stayed."""
+    """What one fetch did. `windows` were requested; `finished` slices of earlier fetches were kept."""
 
     account: str
     month: str
@@ -73,7 +77,7 @@ class FetchReport:
         return sum(report.outcome == outcome for report in self.windows)
 
 
-async def fetch(
+async def fetch_month(
     client: BrainClient,
     root: Path,
     account: str,
@@ -86,16 +90,16 @@ async def fetch(
     cap: int = OFFSET_CAP,
     progress: Progress | None = None,
 ) -> FetchReport:
-    """Make the slices under `root` hold what the API lists of the UTC month `YYYY-MM` up to `now`.
+    """Make the slices under `root` equal to what the API lists of the UTC month `YYYY-MM` up to `now`.
 
-    Windows that are finished are not asked for again unless `refetch`. A window that fails does not stop the others,
-    and stays as it was on disk; without a login every window fails with the reason. Raises OSError when the folder of
-    slices cannot be read at all.
+    Finished windows are requested again only with `refetch`. A window that fails does not stop the others, and its
+    files are kept; without a login every window fails with the reason. Raises OSError when the folder of slices cannot
+    be read at all.
     """
-    run = _Run(client, root, account, month, concurrency, cap, progress)
+    run = _MonthFetch(client, root, account, month, concurrency, cap, progress)
     slices.sweep(root, account, kinds)
-    known = {kind: slices.listed(root, account, kind, month) for kind in kinds}
-    whole = month_window(month).until(now - SETTLED)
+    known = {kind: slices.of_month(root, account, kind, month) for kind in kinds}
+    whole = month_window(month).until(now - LISTING_DELAY)
     todo: list[tuple[Kind, Window]] = []
     for kind in kinds if whole else ():
         assert whole
@@ -106,8 +110,8 @@ async def fetch(
     return run.report(stayed, superseded)
 
 
-class _Run:
-    """One fetch under way. At most `concurrency` windows are held in memory, and as many requests are under way."""
+class _MonthFetch:
+    """One fetch in progress, with at most `concurrency` windows in memory and as many concurrent requests."""
 
     def __init__(
         self,
@@ -126,7 +130,7 @@ class _Run:
         self._reports: list[WindowReport] = []
         self._ids: dict[Kind, set[str]] = {kind: set() for kind in KINDS}
         self._total = 0
-        self._asked_before = client.requests
+        self._requests_before = client.requests
         self._began, self._began_ns = time.monotonic(), time.time_ns()
 
     async def all(self, todo: Sequence[tuple[Kind, Window]]) -> None:
@@ -139,27 +143,27 @@ class _Run:
             for kind, window in todo:
                 self._end(WindowReport(kind, window, "failed", error=error))
             return
-        await _together([self._take(kind, window) for kind, window in todo])
+        await _all_results([self._fetch(kind, window) for kind, window in todo])
 
     async def supersede(self, kind: Kind, known: Sequence[slices.Slice]) -> int:
         """Remove the older slices that this fetch replaced."""
-        landed = [report.window for report in self._reports if report.kind == kind and report.outcome != "failed"]
+        loaded = [report.window for report in self._reports if report.kind == kind and report.outcome != "failed"]
         holds = self._ids[kind].__contains__
-        return len(await asyncio.to_thread(slices.supersede, known, landed, holds, self._began_ns)) if landed else 0
+        return len(await asyncio.to_thread(slices.supersede, known, loaded, holds, self._began_ns)) if loaded else 0
 
     def report(self, finished: int, superseded: int) -> FetchReport:
         windows = tuple(sorted(self._reports, key=lambda report: (report.kind, report.window)))
-        requests = self._client.requests - self._asked_before
+        requests = self._client.requests - self._requests_before
         seconds = time.monotonic() - self._began
         return FetchReport(self._account, self._month, windows, finished, superseded, requests, seconds)
 
-    async def _take(self, kind: Kind, window: Window) -> None:
-        """Land a window, or the parts it has to be read in."""
+    async def _fetch(self, kind: Kind, window: Window) -> None:
+        """Fetch a window and write its slice, or do so for its parts."""
         try:
             async with self._windows:
                 read = await self._read(kind, window)
                 if isinstance(read, dict):
-                    await asyncio.to_thread(slices.land, self._root, self._account, kind, window, read.values())
+                    await asyncio.to_thread(slices.write, self._root, self._account, kind, window, read.values())
         except (MarketDataError, OSError) as error:
             self._end(WindowReport(kind, window, "failed", error=error))
             return
@@ -168,12 +172,12 @@ class _Run:
             self._end(WindowReport(kind, window, "ok" if read else "empty", len(read)))
         else:
             self._total += len(read) - 1
-            await _together([self._take(kind, part) for part in read])
+            await _all_results([self._fetch(kind, part) for part in read])
 
     async def _read(self, kind: Kind, window: Window) -> dict[str, bytes] | Sequence[Window]:
-        """The alphas of a window by id, or the parts it has to be cut into; pages that do not fit are read again."""
-        flaw = ""
-        for _ in range(READINGS):
+        """The alphas of a window by id, or the parts it has to be split into; inconsistent pages are read again."""
+        cause = ""
+        for _ in range(MAX_READS):
             first = await self._page(kind, window, 0)
             if first.count > PAGE_LIMIT and len(days := window.days()) > 1:
                 return days
@@ -181,17 +185,17 @@ class _Run:
                 return self._halves(window, first.count)
             offsets = range(STEP, first.count - 1, STEP)
             try:
-                rest = await _together([self._page(kind, window, at, first.count - at) for at in offsets])
-            except RequestRefused as error:
+                rest = await _all_results([self._page(kind, window, at, first.count - at) for at in offsets])
+            except RequestRejected as error:
                 if error.status == 400:  # the cap is lower than we think
                     return self._halves(window, first.count)
                 raise
             pages = [first, *rest]
-            flaw = _flaw(pages)
-            if not flaw:
+            cause = _inconsistency(pages)
+            if not cause:
                 _check_dates(kind, window, pages)
                 return {name: raw for page in pages for name, raw in zip(page.ids, page.results, strict=True)}
-        raise PagesShift(f"{kind} {window}", READINGS, flaw)
+        raise PagesShift(f"{kind} {window}", MAX_READS, cause)
 
     async def _page(self, kind: Kind, window: Window, offset: int, left: int = PAGE_LIMIT) -> Page:
         async with self._requests:
@@ -210,7 +214,7 @@ class _Run:
             self._progress(len(self._reports), self._total, f"{self._account} {report.kind} {report.window}: {what}")
 
 
-def _flaw(pages: Sequence[Page]) -> str:
+def _inconsistency(pages: Sequence[Page]) -> str:
     """Why the pages are not one list; empty when they are.
 
     Each page begins with the last alpha of the one before, or with another of the same moment, of which the API does
@@ -221,27 +225,153 @@ def _flaw(pages: Sequence[Page]) -> str:
         return f"the count was {' and '.join(map(str, counts))}"
     ids = {name for page in pages for name in page.ids}
     if len(ids) != counts[0]:
-        return f"{len(ids)} of {counts[0]} alphas came"
-    for one, two in pairwise(pages):
-        if one.ids[-1:] != two.ids[:1] and one.created[-1:] != two.created[:1]:
+        return f"{len(ids)} of {counts[0]} alphas were delivered"
+    for page, following in pairwise(pages):
+        if page.ids[-1:] != following.ids[:1] and page.created[-1:] != following.created[:1]:
             return "a page did not begin where the one before ended"
     return ""
 
 
 def _check_dates(kind: Kind, window: Window, pages: Sequence[Page]) -> None:
-    """Refuse a list that does not keep to the window that was asked for."""
+    """Raise RequestRejected for a list with alphas outside the requested window."""
     for page in pages:
         for name, created in zip(page.ids, page.created, strict=True):
             if created is not None and not window.start <= created < window.end:
                 answer = f"alpha {name} of {created.isoformat()}, outside the window"
-                raise RequestRefused(f"list of {kind} {window}", 200, answer)
+                raise RequestRejected(f"list of {kind} {window}", 200, answer)
 
 
-async def _together(tasks: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order, or the first error, and then nothing is left running."""
+async def _all_results(tasks: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results in order; the first error cancels the other tasks."""
     try:
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(task) for task in tasks]
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in running]
+
+
+MonthOutcome = Literal["fetched", "kept", "failed"]
+
+ClientFactory = Callable[[str], BrainClient]
+"""The client of an account. Raises NotEnabled or NoCredentials when the account cannot be fetched."""
+
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class MonthReport:
+    """The result for one month of an account; `kept` uses the files on disk, and `note` says why."""
+
+    account: str
+    month: str
+    outcome: MonthOutcome
+    files: int  # raw files of the month on disk
+    report: FetchReport | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class AccountsReport:
+    """The result for all accounts and months of one run."""
+
+    months: tuple[MonthReport, ...]
+    seconds: float
+
+    @property
+    def fetched(self) -> tuple[FetchReport, ...]:
+        return tuple(month.report for month in self.months if month.report)
+
+    @property
+    def failed(self) -> tuple[MonthReport, ...]:
+        return tuple(month for month in self.months if month.outcome == "failed")
+
+    def count(self, outcome: MonthOutcome) -> int:
+        return sum(month.outcome == outcome for month in self.months)
+
+
+def fetch_accounts(
+    root: Path,
+    pairs: Sequence[Pair],
+    client_of: ClientFactory | None,
+    *,
+    now: dt.datetime,
+    refetch: bool = False,
+    progress: Progress | None = None,
+) -> AccountsReport:
+    """Make the raw slices of `pairs` equal to what the API lists; without `client_of` the files on disk are used.
+
+    An account that is not set up for fetching, but has files, is kept as it is, unless `refetch` demands it.
+    """
+    started = time.monotonic()
+    job = _AccountsJob(root, client_of, now, refetch, progress)
+    accounts = sorted({account for account, _ in pairs})
+    months = {account: sorted({month for other, month in pairs if other == account}) for account in accounts}
+    if client_of:
+        results = asyncio.run(job.fetch_all(months))
+    else:
+        results = [job.keep(account, months[account], "") for account in accounts]
+    counts = {account: _file_counts(root, account) for account in accounts}
+    reports = [
+        replace(result, files=counts[result.account].get(result.month, 0))
+        for account_results in results
+        for result in account_results
+    ]
+    return AccountsReport(tuple(reports), time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class _AccountsJob:
+    root: Path
+    client_of: ClientFactory | None
+    now: dt.datetime
+    refetch: bool
+    progress: Progress | None
+
+    async def fetch_all(self, months: dict[str, list[str]]) -> list[list[MonthReport]]:
+        return list(await asyncio.gather(*(self._account(account, wanted) for account, wanted in months.items())))
+
+    def keep(self, account: str, months: Sequence[str], why: str) -> list[MonthReport]:
+        """Use the files on disk; an account without any file fails."""
+        if account in file_index.accounts_on_disk(self.root):
+            return [MonthReport(account, month, "kept", 0, note=why) for month in months]
+        nothing = f"{why or f'account {account} is not fetched.'} It has no files in {self.root / account} either."
+        return [MonthReport(account, month, "failed", 0, note=nothing) for month in months]
+
+    async def _account(self, account: str, months: Sequence[str]) -> list[MonthReport]:
+        assert self.client_of
+        try:
+            client = self.client_of(account)
+        except (NotEnabled, NoCredentials) as error:
+            not_set_up = isinstance(error, NotEnabled) or error.unset
+            if not_set_up and not self.refetch:
+                return self.keep(account, months, str(error))
+            return [MonthReport(account, month, "failed", 0, note=str(error)) for month in months]
+        async with client:
+            return [await self._month(client, account, month) for month in months]
+
+    async def _month(self, client: BrainClient, account: str, month: str) -> MonthReport:
+        try:
+            report = await fetch_month(
+                client, self.root, account, month, now=self.now, refetch=self.refetch, progress=self.progress
+            )
+        except Exception as error:  # of whatever class: it is this account's failure, the others continue
+            return MonthReport(account, month, "failed", 0, note=f"{account} {month}: {type(error).__name__}: {error}")
+        if not report.failed:
+            return MonthReport(account, month, "fetched", 0, report)
+        return MonthReport(account, month, "failed", 0, report, _why(report))
+
+
+def _why(report: FetchReport) -> str:
+    """The distinct reasons of failed windows, not one line for each window."""
+    reasons = list(dict.fromkeys(str(window.error) for window in report.failed))
+    listed = and_more(reasons, MAX_NAMED, "; ")
+    return f"{report.account} {report.month}: {len(report.failed)} windows failed: {listed}"
+
+
+def _file_counts(root: Path, account: str) -> dict[str, int]:
+    """Raw files by month."""
+    counts: Counter[str] = Counter()
+    for kind in KINDS:
+        counts.update({month: count for month, (count, *_) in file_index.raw_states(root, account, kind).items()})
+    return counts

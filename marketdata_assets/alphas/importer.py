@@ -1,43 +1,43 @@
-"""One day's package into MongoDB: read, judge, merge batch by batch, then the ledger.
+"""One day's package into MongoDB: read, validate, merge batch by batch, then record in the ledger.
 
-Which packages to import is decided in `ingest`. Everything here can be killed and run again.
+Which packages to import is decided in `ingest`. An import is idempotent: it can be killed at any point and run again.
 """
 
 import datetime as dt
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import bson
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 
-from marketdata_assets.alphas.documents import MAX_BYTES, REVISION, Alpha, Refused, instant, read
-from marketdata_assets.alphas.errors import AlphasError, TooManyRejects
+from marketdata_assets.alphas.documents import MAX_BYTES, REVISION, Alpha, Rejected, instant, read
+from marketdata_assets.alphas.import_modes import CODE_VERSION, ImportOptions, Span
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document, identical, merge
-from marketdata_assets.alphas.modes import CODE_VERSION, ImportOptions, Span
 from marketdata_assets.alphas.package_files import lines_of
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.loading.errors import TooManyRejects
+from marketdata_assets.loading.rejects import RejectLimit
+from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject, after_failure
 from marketdata_assets.stores.mongo_ledger import DIGEST_BYTES, Known
 
 SPOOL_BYTES = 32 * 1024 * 1024
-MAX_REJECTED = 1000
-ALWAYS_REJECTED = 10
-"""So many refused documents never doubt a package: a day may have no more than a handful in all."""
+REJECT_LIMIT = RejectLimit(tolerated=10)  # a day may have no more than a handful of documents
 LARGE_BYTES = 4 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
-
-Result = Literal["ok", "empty", "failed", "unchanged"]
 
 
 @dataclass(frozen=True)
 class Package:
-    """One UTC day of an account's alphas of one kind; two files while a switch to or from zstd waits to be finished."""
+    """One UTC day of an account's alphas of one kind; two files while a switch to or from zstd is not finished."""
 
     account: str
     kind: Kind
@@ -72,29 +72,20 @@ def database_name(kind: Kind) -> str:
 
 
 @dataclass(frozen=True)
-class UnitReport:
-    """How one package ended. `documents` were read; those `inserted` or `updated` were written."""
+class PackageImport(UnitReport):
+    """The result for one package: counts are documents; `skipped` ones are outside the mode's span of time."""
 
-    place: str
-    month: str
-    result: Result
-    documents: int = 0
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
-    rejected: int = 0
-    skipped: int = 0
-    """Left out because of the mode's span of time."""
     races: int = 0
-    error: str | None = None
 
 
 @dataclass
 class _Line:
-    """The newest version of an id in the package: where it stands, and where its BSON is in the spool."""
+    """The newest version of an id in the package: its line, and where its BSON is in the spool."""
 
     number: int
-    path: Path
     digest: bytes
     modified: dt.datetime | None
     at: int
@@ -103,14 +94,14 @@ class _Line:
 
 @dataclass
 class Prepared:
-    """A package that has been read whole: what to write, what is known already, what is refused."""
+    """A package that has been read: documents to write, digests of loaded lines, rejects."""
 
     lines: dict[str, _Line] = field(default_factory=dict)
     spool: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115
     read: int = 0
     skipped: int = 0
     rejects: list[Reject] = field(default_factory=list)
-    standing: list[bytes] = field(default_factory=list)
+    loaded: list[bytes] = field(default_factory=list)
 
     def alphas(self, batch_size: int) -> Iterator[dict[str, Alpha]]:
         """The alphas to write, in batches by id."""
@@ -132,14 +123,15 @@ def import_package(
     run_id: str,
     fresh: bool = False,
     force: bool = False,
-) -> UnitReport:
-    """Bring one package into its collection and write down that it is there.
+) -> PackageImport:
+    """Import one package into its collection, then record it in the ledger.
 
-    A package that cannot be read, or of which too much is refused, changes nothing but the ledger and is reported
-    failed. `fresh` says that the ledger has nothing of it, which saves asking; `force` says not to believe it. Raises
-    StoreAway or StoreFull; then some batches may have landed, and running again completes them.
+    A package that cannot be read, or with too many rejects, changes nothing but the ledger and is reported failed.
+    `fresh` says that the ledger has no entry, which saves reading it; `force` ignores the entry. Raises StoreAway or
+    StoreFull; then some batches may have been written, and running again completes them.
     """
     started = mongo_ledger.now()
+    place = _place(package)
     prepared = Prepared()
     with mongo.naming_failures():
         known = None if fresh else mongo_ledger.known(database, package.dataset, package.account, package.day)
@@ -147,10 +139,12 @@ def import_package(
         try:
             prepare(prepared, package, known.digests if known and not force else frozenset(), options, span)
             written = _write(database, package, prepared, known, options)
-        except AlphasError as error:
-            entry = replace(entry, outcome="failed", error=str(error))
-            _record_failure(database, known, entry)
-            return UnitReport(_place(package), package.month, "failed", error=str(error))
+        except PyMongoError:
+            raise
+        except Exception as error:  # of whatever class: it is this package's failure
+            cause = str(error) if isinstance(error, MarketDataError) else f"{place}: {type(error).__name__}: {error}"
+            _record_failure(database, known, replace(entry, outcome="failed", error=cause))
+            return PackageImport(place, "failed", months=(package.month,), error=cause)
         finally:
             prepared.spool.close()
         entry = replace(
@@ -163,76 +157,75 @@ def import_package(
             outcome="ok" if prepared.read else "empty",
             finished=mongo_ledger.now(),
         )
-        mongo_ledger.record(database, known, entry, prepared.standing, prepared.rejects)
-    return UnitReport(
-        _place(package),
-        package.month,
+        mongo_ledger.record(database, known, entry, prepared.loaded, prepared.rejects)
+    return PackageImport(
+        place,
         "ok" if prepared.read else "empty",
-        prepared.read,
-        written.inserted,
-        written.updated,
-        prepared.read - prepared.skipped - len(prepared.rejects) - written.inserted - written.updated,
-        len(prepared.rejects),
-        prepared.skipped,
-        written.races,
+        read=entry.read,
+        rows=entry.rows,
+        rejected=entry.rejected,
+        skipped=entry.skipped,
+        months=(package.month,),
+        inserted=written.inserted,
+        updated=written.updated,
+        unchanged=entry.rows - written.inserted - written.updated,
+        races=written.races,
     )
 
 
 def _record_failure(database: Database[Document], known: Known | None, attempt: Entry) -> None:
-    """Write a failed attempt to the ledger; what stood before still stands, and stays on record."""
+    """Write a failed attempt to the ledger; what was loaded before is kept, and so is its record."""
     entry = after_failure(known.entry if known else None, replace(attempt, finished=mongo_ledger.now()))
     mongo_ledger.record(database, known, entry, known.digests if known else (), known.rejects if known else ())
 
 
-def pending(database: Database[Document], package: Package, batch_size: int) -> list[str]:
-    """Ids that importing the package once more would write: none, right after an import. Nothing is written."""
+def unwritten(database: Database[Document], package: Package, batch_size: int) -> list[str]:
+    """Ids that importing the package again would write: none, right after an import. Nothing is written."""
     prepared = Prepared()
     options = ImportOptions()
-    found: list[str] = []
+    ids: list[str] = []
     try:
         prepare(prepared, package, frozenset(), options, Span(None, None))
         for alphas in prepared.alphas(batch_size):
             stored = mongo.read(database[package.account], "id", set(alphas))
-            found += [name for name, alpha in alphas.items() if plan(options, stored.get(name), alpha) is not None]
+            ids += [name for name, alpha in alphas.items() if plan(options, stored.get(name), alpha) is not None]
     finally:
         prepared.spool.close()
-    return found
+    return ids
 
 
-def prepare(
-    prepared: Prepared, package: Package, standing: frozenset[bytes], options: ImportOptions, span: Span
-) -> None:
-    """Read every line; parse those whose digests are not `standing`. Raises BadSlice or TooManyRejects."""
-    standing = frozenset() if options.everything else standing
+def prepare(prepared: Prepared, package: Package, loaded: frozenset[bytes], options: ImportOptions, span: Span) -> None:
+    """Read every line; parse those whose digests are not in `loaded`. Raises BadFile or TooManyRejects."""
+    loaded = frozenset() if options.everything else loaded
     for path in package.paths:
         for number, raw in enumerate(lines_of(path), 1):
             if raw.isspace():
                 continue
             prepared.read += 1
             mark = digest(raw)
-            if mark in standing:
-                prepared.standing.append(mark)
+            if mark in loaded:
+                prepared.loaded.append(mark)
                 continue
             try:
                 alpha = read(raw, package.kind)
-            except Refused as refusal:
-                prepared.rejects.append(_reject(package, path, number, str(refusal), raw))
+            except Rejected as cause:
+                prepared.rejects.append(_reject(package, number, str(cause), raw))
                 continue
             if not span.has(alpha.modified):
                 prepared.skipped += 1
                 continue
-            _keep_newest(prepared, alpha, _Line(number, path, mark, alpha.modified, 0, len(alpha.bson)))
-    _doubt(package, prepared)
+            _keep_newest(prepared, alpha, _Line(number, mark, alpha.modified, 0, len(alpha.bson)))
+    _check_rejects(package, prepared)
 
 
 def _keep_newest(prepared: Prepared, alpha: Alpha, line: _Line) -> None:
-    """Of one id twice, the newest version lands; the other stands as well, being older."""
+    """Of an id that occurs twice the newest version is written; the other counts as loaded."""
     other = prepared.lines.get(alpha.id)
     if other is not None and older(line.modified, other.modified):
-        prepared.standing.append(line.digest)
+        prepared.loaded.append(line.digest)
         return
     if other is not None:
-        prepared.standing.append(other.digest)
+        prepared.loaded.append(other.digest)
     line.at = prepared.spool.seek(0, 2)
     prepared.spool.write(alpha.bson)
     prepared.lines[alpha.id] = line
@@ -253,11 +246,11 @@ def _write(
                 fresh=fresh,
             )
         )
-    for name, reason in written.refused.items():
+    for name, reason in written.rejected.items():
         line = prepared.lines.pop(name)
-        prepared.rejects.append(_reject(package, line.path, line.number, reason, b""))
-    _doubt(package, prepared)
-    prepared.standing += [line.digest for line in prepared.lines.values()]
+        prepared.rejects.append(_reject(package, line.number, reason, b""))
+    _check_rejects(package, prepared)
+    prepared.loaded += [line.digest for line in prepared.lines.values()]
     return written
 
 
@@ -274,12 +267,12 @@ def plan(options: ImportOptions, old: Document | None, alpha: Alpha) -> mongo.Pl
     if merged.document is old:
         return None
     if len(alpha.bson) > LARGE_BYTES and len(bson.encode(merged.document)) > MAX_BYTES:
-        return mongo.Refuse("merged with what is stored, it is over MongoDB's limit of 16 MiB")
+        return mongo.Reject("merged with what is stored, it is over MongoDB's limit of 16 MiB")
     return mongo.Change(merged.document, merged.changes)
 
 
 def changed(document: Document) -> dt.datetime | None:
-    """When a stored document was last changed; an older tool left its dates as text."""
+    """When a stored document was last changed; an older tool stored dates as text."""
     for key in ("dateModified", "dateCreated"):
         value: Any = document.get(key)
         if isinstance(value, dt.datetime):
@@ -287,29 +280,28 @@ def changed(document: Document) -> dt.datetime | None:
         if value is not None:
             try:
                 return instant(key, value)
-            except Refused:
+            except Rejected:
                 continue
     return None
 
 
-def older(one: dt.datetime | None, other: dt.datetime | None) -> bool:
-    """Whether `one` is known to be older than `other`."""
-    return one is not None and other is not None and one < other
+def older(time: dt.datetime | None, other: dt.datetime | None) -> bool:
+    """Whether the time is known to be before `other`."""
+    return time is not None and other is not None and time < other
 
 
 def digest(line: bytes) -> bytes:
-    """What the ledger remembers of a line that stands."""
+    """What the ledger keeps of a loaded line."""
     return hashlib.sha256(line).digest()[:DIGEST_BYTES]
 
 
-def _doubt(package: Package, prepared: Prepared) -> None:
-    rejected = len(prepared.rejects)
-    if rejected > max(ALWAYS_REJECTED, min(MAX_REJECTED, prepared.read // 100)):
-        examples: Sequence[str] = [f"line {one.line} {one.reason}" for one in prepared.rejects[:3]]
-        raise TooManyRejects(_place(package), rejected, prepared.read, examples)
+def _check_rejects(package: Package, prepared: Prepared) -> None:
+    if REJECT_LIMIT.exceeded(len(prepared.rejects), prepared.read):
+        examples = [f"line {reject.line} {reject.reason}" for reject in prepared.rejects[:3]]
+        raise TooManyRejects(_place(package), len(prepared.rejects), prepared.read, REJECT_LIMIT, examples)
 
 
-def _reject(package: Package, path: Path, number: int, reason: str, raw: bytes) -> Reject:
+def _reject(package: Package, number: int, reason: str, raw: bytes) -> Reject:
     return Reject(number, reason, raw.decode(errors="replace"), package.month)
 
 

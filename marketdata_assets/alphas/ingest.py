@@ -1,6 +1,6 @@
-"""Packages of one account and kind into MongoDB, for some months: plan, fan out, report.
+"""Packages into MongoDB, for months of one or many accounts: plan, fan out, report.
 
-Ends in one frozen report; whether a failed package fails a run is the caller's business.
+Whether a failed package fails a run is decided by the caller. One package is imported in `importer`.
 """
 
 import datetime as dt
@@ -12,82 +12,45 @@ from pathlib import Path
 
 from pymongo import ASCENDING, DESCENDING
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
 
-from marketdata_assets.alphas.importer import Package, UnitReport, changed, database_name, import_package
+from marketdata_assets.alphas.file_index import Pair
+from marketdata_assets.alphas.import_modes import ImportOptions, Span
+from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
-from marketdata_assets.alphas.modes import ImportOptions, Span
 from marketdata_assets.alphas.package_files import day_of, list_packages
-from marketdata_assets.errors import MarketDataError
-from marketdata_assets.fanout import Done, Fanout
+from marketdata_assets.backoff import delays, retry
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.loading.reports import LoadReport, and_more, batches, reports_of
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
-from marketdata_assets.stores.errors import StoreAway
+from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_PACKAGES = 31
-RECONNECTS_SECONDS = (0.5, 1.5, 4.0)
+RECONNECT_WAITS = delays(0.5, 4.0, retries=4)
 INDEXES = (
     [("dateCreated", ASCENDING)],
     [("dateModified", DESCENDING)],
     [("settings.region", ASCENDING), ("is.sharpe", DESCENDING)],
 )
-"""For the usual reads: by time, what changed last, the best of a region."""
+"""For common reads: by time, by last change, and the best of a region."""
 
 
-@dataclass(frozen=True)
-class ImportReport:
-    """What one import did. `units` are the packages that were read; `unchanged` ones cost a hash."""
-
-    account: str
-    kind: Kind
-    months: tuple[str, ...]
-    options: ImportOptions
-    units: tuple[UnitReport, ...]
-    unchanged: int
-    seconds: float
-
-    @property
-    def documents(self) -> int:
-        return sum(unit.documents for unit in self.units)
-
-    @property
-    def inserted(self) -> int:
-        return sum(unit.inserted for unit in self.units)
-
-    @property
-    def updated(self) -> int:
-        return sum(unit.updated for unit in self.units)
-
-    @property
-    def rejected(self) -> int:
-        return sum(unit.rejected for unit in self.units)
-
-    @property
-    def skipped(self) -> int:
-        return sum(unit.skipped for unit in self.units)
-
-    @property
-    def failed(self) -> tuple[UnitReport, ...]:
-        return tuple(unit for unit in self.units if unit.result == "failed")
-
-    @property
-    def failed_months(self) -> tuple[str, ...]:
-        return tuple(sorted({unit.month for unit in self.failed}))
+Report = LoadReport[PackageImport]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What every batch of one import has in common."""
+    """The parameters of one import, the same for every batch."""
 
     uri: str
     options: ImportOptions
     span: Span
     run_id: str
     fresh: frozenset[str]
-    """Days of which the ledger has nothing."""
+    """Days without a ledger entry."""
     force: bool
 
 
@@ -103,11 +66,11 @@ def ingest(
     options: ImportOptions | None = None,
     force: bool = False,
     progress: Progress | None = None,
-) -> ImportReport:
-    """Bring the packages of `months` (`YYYY-MM`) into the account's collection as `options` say.
+) -> Report:
+    """Import the packages of `months` (`YYYY-MM`) into the account's collection.
 
-    A package that fails does not stop the others. `force` holds every document against the database, whatever the
-    ledger says. Raises StoreAway or StoreFull when the server gives up; packages that had landed by then stay.
+    A package that fails does not stop the others. `force` compares every document with the database, whatever the
+    ledger says. Raises StoreAway or StoreFull when the server stays away; packages imported by then are kept.
     """
     started = time.monotonic()
     options = options or ImportOptions()
@@ -116,14 +79,77 @@ def ingest(
         database = client[database_name(kind)]
         prepare(database, account)
         span = options.span(mongo_ledger.now(), _newest(database, account) if options.mode == "smart_merge" else None)
-        known = {entry.unit: entry for entry in mongo_ledger.entries(database, database_name(kind), account)}
-    due = _due(packages, known, force or options.everything)
-    fresh = frozenset(package.day for package in due if package.day not in known)
+        entries = {entry.unit: entry for entry in mongo_ledger.entries(database, database_name(kind), account)}
+    due = _due(packages, entries, force or options.everything)
+    fresh = frozenset(package.day for package in due if package.day not in entries)
     job = _Job(uri, options, span, run_id, fresh, force)
-    reports = list(_run(job, root, due, fanout, progress))
-    seconds = time.monotonic() - started
-    unchanged = len(packages) - len(due)
-    return ImportReport(account, kind, tuple(sorted(months)), options, tuple(reports), unchanged, seconds)
+    units = tuple(_run(job, root, due, fanout, progress))
+    return Report(units, len(packages) - len(due), time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class AccountsReport:
+    """The result for several accounts: the report of each imported one; `failed` has causes by account and month."""
+
+    kind: Kind
+    pairs: tuple[Pair, ...]
+    reports: Mapping[str, Report]
+    failed: dict[Pair, str]
+
+    def total(self, count: str) -> int:
+        """Sum of a count over all packages, such as `read`."""
+        return sum(report.total(count) for report in self.reports.values())
+
+    @property
+    def unchanged(self) -> int:
+        """Packages that were not read, since the ledger has their bytes."""
+        return sum(report.unchanged for report in self.reports.values())
+
+    @property
+    def seconds(self) -> float:
+        return sum(report.seconds for report in self.reports.values())
+
+
+def import_accounts(
+    uri: str,
+    root: Path,
+    kind: Kind,
+    pairs: Collection[Pair],
+    *,
+    run_id: str,
+    fanout: Fanout,
+    options: ImportOptions,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> AccountsReport:
+    """Import `pairs`; a failure of one account does not affect the others, but a server that is away ends the run."""
+    import_months = partial(
+        ingest, uri, root, run_id=run_id, fanout=fanout, options=options, force=force, progress=progress
+    )
+    reports: dict[str, Report] = {}
+    failed: dict[Pair, str] = {}
+    away = ""
+    for account in sorted({account for account, _ in pairs}):
+        months = sorted(month for other, month in pairs if other == account)
+        error = away
+        if not away:
+            try:
+                reports[account] = import_months(account, kind, months)
+                failed |= _failed_months(account, reports[account])
+                continue
+            except (StoreAway, StoreFull) as gone:
+                error = away = str(gone)
+            except Exception as cause:  # of whatever class: it is this account's failure
+                error = str(cause) or type(cause).__name__
+        failed |= {(account, month): error for month in months}
+    return AccountsReport(kind, tuple(sorted(pairs)), reports, failed)
+
+
+def _failed_months(account: str, report: Report) -> dict[Pair, str]:
+    errors: dict[Pair, list[str]] = {}
+    for unit in report.failed:
+        errors.setdefault((account, unit.months[0]), []).append(unit.error or unit.unit)
+    return {pair: and_more(causes, 3, "; ") for pair, causes in errors.items()}
 
 
 def find(root: Path, account: str, kind: Kind, months: Collection[str]) -> list[Package]:
@@ -149,13 +175,13 @@ def _newest(database: Database[Document], account: str) -> dt.datetime | None:
     return changed(newest) if newest else None
 
 
-def _due(packages: Sequence[Package], known: Mapping[str, Entry], all_of_them: bool) -> list[Package]:
-    """Packages whose bytes the ledger does not know to be in the collection, or all."""
+def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages: bool) -> list[Package]:
+    """Packages whose bytes are not the ones that the ledger has as imported, or all."""
     return [
         package
         for package in packages
-        if all_of_them
-        or (entry := known.get(package.day)) is None
+        if all_packages
+        or (entry := entries.get(package.day)) is None
         or entry.outcome == "failed"
         or entry.content_hash != package.content_hash()
     ]
@@ -163,59 +189,36 @@ def _due(packages: Sequence[Package], known: Mapping[str, Entry], all_of_them: b
 
 def _run(
     job: _Job, root: Path, due: Sequence[Package], fanout: Fanout, progress: Progress | None
-) -> Iterator[UnitReport]:
+) -> Iterator[PackageImport]:
     done = 0
-    for batch in fanout.map(partial(_import_batch, job), _batches(due), root):
-        for report in _reports(batch):
+    work = batches(due, Package.size, max_bytes=BATCH_BYTES, max_items=BATCH_PACKAGES)
+    for batch in fanout.map(partial(_import_batch, job), work, root):
+        reports: list[PackageImport] = reports_of(batch, _failed)
+        for report in reports:
             done += 1
             if progress:
-                progress(done, len(due), report.place)
+                progress(done, len(due), report.unit)
             yield report
 
 
-def _reports(batch: Done[list[Package], list[UnitReport]]) -> list[UnitReport]:
-    if isinstance(batch.error, MarketDataError):
-        raise batch.error
-    if batch.error is not None:
-        return [_failed(package, str(batch.error)) for package in batch.item]
-    return batch.answer or []
-
-
-def _batches(packages: Sequence[Package]) -> list[list[Package]]:
-    """Neighbouring days together, at most BATCH_BYTES of text."""
-    batches: list[list[Package]] = []
-    room = 0
-    for package in packages:
-        size = package.size()
-        if not batches or room < size or len(batches[-1]) >= BATCH_PACKAGES:
-            batches.append([])
-            room = BATCH_BYTES
-        batches[-1].append(package)
-        room -= size
-    return batches
-
-
-def _import_batch(job: _Job, packages: list[Package]) -> list[UnitReport]:
-    """Import some packages over one client; a server that is away is asked again for a few seconds."""
+def _import_batch(job: _Job, packages: list[Package]) -> list[PackageImport]:
+    """Import some packages over one client; a server that is away is retried for some seconds."""
     with mongo.connect(job.uri) as client:
         return [_import_one(client[package.dataset], job, package) for package in packages]
 
 
-def _import_one(database: Database[Document], job: _Job, package: Package) -> UnitReport:
-    waits = iter(RECONNECTS_SECONDS)
-    while True:
-        try:
-            return import_package(
-                database, package, job.options, job.span, job.run_id, fresh=package.day in job.fresh, force=job.force
-            )
-        except StoreAway:
-            pause = next(waits, None)
-            if pause is None:
-                raise
-            time.sleep(pause)
-        except (OperationFailure, OSError) as error:
-            return _failed(package, f"{package.account} {package.kind} {package.day}: {error}")
+def _import_one(database: Database[Document], job: _Job, package: Package) -> PackageImport:
+    def attempt() -> PackageImport:
+        fresh = package.day in job.fresh
+        return import_package(database, package, job.options, job.span, job.run_id, fresh=fresh, force=job.force)
+
+    try:
+        return retry(attempt, StoreAway, RECONNECT_WAITS)
+    except (StoreAway, StoreFull):
+        raise
+    except Exception as error:  # of whatever class: it is this package's failure
+        return _failed(package, f"{package.account} {package.kind} {package.day}: {error}")
 
 
-def _failed(package: Package, error: str) -> UnitReport:
-    return UnitReport(str(package.paths[-1].name), package.month, "failed", error=error)
+def _failed(package: Package, error: str) -> PackageImport:
+    return PackageImport(package.paths[-1].name, "failed", months=(package.month,), error=error)

@@ -1,11 +1,11 @@
-"""How an account gets in and stays in: Basic login, expiry, the person BRAIN wants to see, one login for all.
+"""Login of an account: Basic authentication, expiry, identity check, and one session for all processes.
 
     POST /authentication              201, {"token": {"expiry": 14400.0}, ..} and a cookie
-                                      401 with WWW-Authenticate: persona and Location: a link for a person, to be
-                                      posted to until it answers 201
+                                      401 with WWW-Authenticate: persona and Location: a link for an identity
+                                      check, polled by POST until it answers 201
     GET  /authentication              200 with the seconds left, or 401
 
-Requests that find the login dead at the same time, in this process or another, cause one new login between them.
+Requests that meet an expired login at the same time, in this process or another, cause one new login together.
 """
 
 import asyncio
@@ -16,174 +16,182 @@ from pathlib import Path
 
 import httpx
 
-from marketdata_assets.alphas import session as stored
-from marketdata_assets.alphas.answers import decode_seconds_left, reason
-from marketdata_assets.alphas.calls import Answer, Calls
-from marketdata_assets.alphas.credentials import Credentials
-from marketdata_assets.alphas.errors import LoginRefused, PersonNeeded, RequestRefused
-from marketdata_assets.alphas.session import Pending, Session, SessionFile
+from marketdata_assets.alphas import session_store
+from marketdata_assets.alphas.accounts import Credentials
+from marketdata_assets.alphas.api_requests import ApiRequests, ApiResponse, decode_seconds_left, reason
+from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, RequestRejected
+from marketdata_assets.alphas.session_store import Pending, Session, SessionFile
+from marketdata_assets.logs import get_logger
 
 REFRESH_SECONDS = 1800.0
-"""With less than this left, or half of a shorter life, a login is renewed before it ends."""
+"""A login with less time left, or less than half of a shorter life, is renewed."""
 
 PENDING_SECONDS = 3600.0
-"""How long a link for a person is good; later a new one is asked for."""
+"""How long the link of an identity check is valid; later a new one is requested."""
 
 PATH = "/authentication"
 
+log = get_logger(__name__)
+
 
 class Login:
-    """The login of one account. `session` and `renew` may be called by any number of tasks at once."""
+    """The login of one account. `session` and `renew` may be called by any number of tasks concurrently."""
 
-    def __init__(self, account: str, credentials: Credentials, calls: Calls, folder: Path) -> None:
+    def __init__(self, account: str, credentials: Credentials, api: ApiRequests, folder: Path) -> None:
         self.account = account
         self._credentials = credentials
-        self._calls = calls
-        self._file = SessionFile(folder, account, stored.owner(calls.url, credentials.email))
+        self._api = api
+        self._file = SessionFile(folder, account, session_store.owner_digest(api.url, credentials.email))
         self._lock = asyncio.Lock()
         self._session: Session | None = None
-        self._unproven = 0
-        self._failure: LoginRefused | PersonNeeded | None = None
+        self._unconfirmed = 0
+        self._failure: LoginRejected | IdentityCheckRequired | None = None
 
     async def session(self) -> Session:
         """The session to use, renewed when it is about to end.
 
-        A refusal is remembered, so that the tasks after the first do not try the same password again.
+        A rejection is remembered, so that other tasks do not try the same password again.
         """
-        if self._failure is None and self._session and self._fresh(self._session):
+        if self._failure is None and self._session and self._valid(self._session):
             return self._session
-        async with self._alone():
-            known, pending = self._file.load()
-            for candidate in (self._session, known):
-                if self._fresh(candidate):
-                    return self._adopt(candidate)
-            if known and known.expires > time.time():
-                self._adopt(known)
-                checked = await self._checked(known)
-                if checked and self._fresh(checked):
-                    self._file.save(session=checked)
-                    return checked
-            return await self._enter(pending)
+        async with self._exclusive():
+            stored, pending = self._file.load()
+            for candidate in (self._session, stored):
+                if self._valid(candidate):
+                    return self._use(candidate)
+            if stored and stored.expires > time.time():
+                self._use(stored)
+                verified = await self._verified(stored)
+                if verified and self._valid(verified):
+                    self._file.save(session=verified)
+                    return verified
+            return await self._log_in(pending)
 
-    async def renew(self, dead: Session) -> None:
-        """Get another session than `dead`, which the API answered with 401."""
-        async with self._alone():
-            if self._session is None or self._session.id != dead.id:
+    async def renew(self, expired: Session) -> None:
+        """Replace the session `expired`, which the API rejected with 401."""
+        async with self._exclusive():
+            if self._session is None or self._session.id != expired.id:
                 return
-            known, pending = self._file.load()
-            if known and known.id != dead.id and self._fresh(known):
-                self._adopt(known)
+            stored, pending = self._file.load()
+            if stored and stored.id != expired.id and self._valid(stored):
+                self._use(stored)
                 return
-            if self._unproven > 1:
-                raise self._failed(LoginRefused(self.account, "it takes the login, then answers 401 all the same"))
-            await self._enter(pending)
+            log.info("session_expired", account=self.account)
+            if self._unconfirmed > 1:
+                raise self._failed(LoginRejected(self.account, "it accepts the login, and still answers 401"))
+            await self._log_in(pending)
 
-    def worked(self) -> None:
-        """Say that the API took the session."""
-        self._unproven = 0
+    def confirm(self) -> None:
+        """Note that the API accepted the session."""
+        self._unconfirmed = 0
 
     async def check(self) -> float:
-        """Seconds left by the API's word; 0 when there is no living login."""
+        """Seconds left as the API says; 0 when there is no valid login."""
         if self._session is None:
-            known, _ = self._file.load()
-            if known is None:
+            stored, _ = self._file.load()
+            if stored is None:
                 return 0.0
-            self._adopt(known)
+            self._use(stored)
         assert self._session
-        checked = await self._checked(self._session)
-        return max(checked.expires - time.time(), 0.0) if checked else 0.0
+        verified = await self._verified(self._session)
+        return max(verified.expires - time.time(), 0.0) if verified else 0.0
 
     async def finish(self, interval: float, limit: float) -> None:
-        """Post the link until the person has been there."""
+        """Poll the link until the identity check is done."""
         self._failure = None
         try:
             await self.session()
             return
-        except PersonNeeded as error:
+        except IdentityCheckRequired as error:
             needed = error
         self._failure = None
         for _ in range(max(1, int(limit / interval))):
-            await self._calls.patience.sleep(interval)
-            async with self._alone():
+            await self._api.policy.sleep(interval)
+            async with self._exclusive():
                 _, pending = self._file.load()
-                if pending is None or await self._post(pending):
+                if pending is None or await self._complete(pending):
                     break
         else:
             raise needed
         await self.session()
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """Be the only task of the only process that logs this account in."""
+    async def _exclusive(self) -> AsyncIterator[None]:
+        """Hold the login lock of the account, among tasks and processes."""
         async with self._lock:
             if self._failure:
                 raise self._failure
-            async with self._file.alone():
+            async with self._file.locked():
                 yield
 
-    def _fresh(self, session: Session | None) -> bool:
+    def _valid(self, session: Session | None) -> bool:
         return session is not None and session.expires - time.time() > min(REFRESH_SECONDS, session.life_seconds / 2)
 
-    def _adopt(self, session: Session | None) -> Session:
+    def _use(self, session: Session | None) -> Session:
         assert session
         if session is not self._session:
             self._session = session
-            stored.fill(self._calls.jar, session.cookies)
+            session_store.set_cookies(self._api.jar, session.cookies)
         return session
 
-    async def _checked(self, session: Session) -> Session | None:
-        """The session with the seconds the API says it has; None when it is dead."""
-        answer = await self._calls.send("GET", PATH, decode_seconds_left)
-        if answer.value is None:
+    async def _verified(self, session: Session) -> Session | None:
+        """The session with the seconds that the API says are left; None when it has expired."""
+        response = await self._api.send("GET", PATH, decode_seconds_left)
+        if response.value is None:
             return None
-        self._session = Session(session.id, session.cookies, time.time() + answer.value, session.life_seconds)
+        self._session = Session(session.id, session.cookies, time.time() + response.value, session.life_seconds)
         return self._session
 
-    async def _enter(self, pending: Pending | None) -> Session:
+    async def _log_in(self, pending: Pending | None) -> Session:
         if pending and time.time() - pending.began < PENDING_SECONDS:
-            if session := await self._post(pending):
+            if session := await self._complete(pending):
                 return session
             if self._file.load()[1]:
-                raise self._failed(PersonNeeded(self.account, pending.url))
-        self._calls.jar.clear()
+                raise self._failed(IdentityCheckRequired(self.account, pending.url))
+        self._api.jar.clear()
         auth = (self._credentials.email, self._credentials.password)
-        answer = await self._calls.send("POST", PATH, decode_seconds_left, auth)
-        if answer.value is not None:
-            return self._welcome(answer.value)
-        raise self._failed(self._refusal(answer))
+        response = await self._api.send("POST", PATH, decode_seconds_left, auth)
+        if response.value is not None:
+            return self._logged_in(response.value)
+        raise self._failed(self._rejection(response))
 
-    def _refusal(self, answer: Answer[float]) -> LoginRefused | PersonNeeded:
+    def _rejection(self, answer: ApiResponse[float]) -> LoginRejected | IdentityCheckRequired:
         response = answer.response
         location = response.headers.get("Location")
         if "persona" not in response.headers.get("WWW-Authenticate", "").lower() or not location:
-            return LoginRefused(self.account, f"401: {self._calls.clean(reason(response))}")
-        url = str(httpx.URL(self._calls.url + PATH).join(location))
-        self._file.save(pending=Pending(url, stored.kept(self._calls.jar), time.time()))
-        return PersonNeeded(self.account, url)
+            return LoginRejected(self.account, f"401: {self._api.redact(reason(response))}")
+        url = str(httpx.URL(self._api.url + PATH).join(location))
+        self._file.save(pending=Pending(url, session_store.cookies_of(self._api.jar), time.time()))
+        return IdentityCheckRequired(self.account, url)
 
-    async def _post(self, pending: Pending) -> Session | None:
-        """Ask whether the person was there; None when not, or when the link is no longer good."""
-        path = pending.url.removeprefix(self._calls.url)
+    async def _complete(self, pending: Pending) -> Session | None:
+        """The session when the identity check is done; None when not, or when the link has expired."""
+        path = pending.url.removeprefix(self._api.url)
         if not path.startswith("/"):
-            raise RequestRefused(f"POST {pending.url}", 401, "the link leads to another server, we do not log in there")
-        stored.fill(self._calls.jar, pending.cookies)
+            raise RequestRejected(
+                f"POST {pending.url}", 401, "the link is of another server, where no credentials are sent"
+            )
+        session_store.set_cookies(self._api.jar, pending.cookies)
         auth = (self._credentials.email, self._credentials.password)
         try:
-            answer = await self._calls.send("POST", path, decode_seconds_left, auth)
-        except RequestRefused as error:
+            response = await self._api.send("POST", path, decode_seconds_left, auth)
+        except RequestRejected as error:
             if error.status not in (404, 410):
                 raise
             self._file.save()
             return None
-        return None if answer.value is None else self._welcome(answer.value)
+        return None if response.value is None else self._logged_in(response.value)
 
-    def _welcome(self, seconds_left: float) -> Session:
-        session = stored.new_session(stored.kept(self._calls.jar), seconds_left)
+    def _logged_in(self, seconds_left: float) -> Session:
+        session = session_store.new_session(session_store.cookies_of(self._api.jar), seconds_left)
         self._file.save(session=session)
         self._session = session
-        self._unproven += 1
+        self._unconfirmed += 1
+        log.info("logged_in", account=self.account, valid_s=round(seconds_left))
         return session
 
-    def _failed(self, error: LoginRefused | PersonNeeded) -> LoginRefused | PersonNeeded:
+    def _failed(self, error: LoginRejected | IdentityCheckRequired) -> LoginRejected | IdentityCheckRequired:
+        kind = "identity_check_required" if isinstance(error, IdentityCheckRequired) else "login_rejected"
+        log.warning(kind, account=self.account)
         self._failure = error
         return error

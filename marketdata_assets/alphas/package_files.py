@@ -1,4 +1,4 @@
-"""Files of packages: how they are found, read and put in their place. What goes into them is not decided here."""
+"""The files of packages: found, read and replaced atomically. Their content is built in `packaging`."""
 
 import datetime as dt
 import fcntl
@@ -12,9 +12,9 @@ from pathlib import Path
 import zstandard
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.errors import BadSlice
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.input_limits import MAX_LINE_BYTES, ZSTD_CHUNK_BYTES, LineTooLong, lines
+from marketdata_assets.loading.errors import BadFile
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
 LEVEL = 3
@@ -24,7 +24,7 @@ _PACKAGE = re.compile(r"(\d{4}-\d\d-\d\d)\.ndjson(\.zst)?")
 
 
 def read_package(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number, from 1, and bytes of each line that is not blank; BadSlice where the file cannot be read to its end."""
+    """Number, from 1, and bytes of each line that is not blank; BadFile where the file cannot be read to its end."""
     for number, line in enumerate(lines_of(path), 1):
         if text := line.strip():
             yield number, text
@@ -65,11 +65,11 @@ def lines_of(path: Path) -> Iterator[bytes]:
         if rest:
             yield rest
     except OSError as error:
-        raise BadSlice(str(path), error.strerror or str(error)) from error
+        raise BadFile(str(path), error.strerror or str(error)) from error
     except zstandard.ZstdError as error:
-        raise BadSlice(str(path), f"no sound zstd file ({error})") from error
+        raise BadFile(str(path), f"damaged zstd file ({error})") from error
     except LineTooLong as error:
-        raise BadSlice(str(path), str(error)) from error
+        raise BadFile(str(path), str(error)) from error
 
 
 def holds(path: Path, lines: Iterable[bytes]) -> bool:
@@ -78,14 +78,14 @@ def holds(path: Path, lines: Iterable[bytes]) -> bool:
 
 
 def write(path: Path, lines: Iterable[bytes]) -> None:
-    """Put `lines` in the place of `path` at once: after a crash the old file is there, or the new one."""
+    """Replace `path` atomically by `lines`: after a crash it is the old file, or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb", CHUNK_BYTES) as file:
         if path.suffix == ".zst":
-            with zstandard.ZstdCompressor(LEVEL, write_checksum=True).stream_writer(file, closefd=False) as squeezed:
+            with zstandard.ZstdCompressor(LEVEL, write_checksum=True).stream_writer(file, closefd=False) as compressed:
                 for line in lines:
-                    squeezed.write(line)
+                    compressed.write(line)
         else:
             file.writelines(lines)
         file.flush()
@@ -95,14 +95,14 @@ def write(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed process left half written."""
+    """Remove partial files of killed processes."""
     for path in folder.glob(".*.partial"):
         path.unlink()
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process works on `folder`. The lock file stays: without it two could hold the lock."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of `folder`, waiting for other processes. The lock file is never removed, or two could hold it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -119,7 +119,7 @@ def _unpacked(path: Path) -> Iterator[bytes]:
                 yield frame.decompress(chunk)
                 chunk = frame.unused_data if frame.eof else b""
     if not frame.eof:
-        raise BadSlice(str(path), "the zstd file is cut off")
+        raise BadFile(str(path), "the zstd file is cut off")
 
 
 def _sync(folder: Path) -> None:

@@ -1,9 +1,9 @@
-"""Raw slices on disk: the answer of the API for one window, as it came. Asking is the business of `fetch`.
+"""Raw slices on disk: the response of the API for one window, unchanged. Requests are made in `fetch`.
 
-There is no list of what is done: the files are the list. A slice is put in place whole, and only after its window was
-read to the end, so a file whose name is of the window and which is not older than the window's end holds everything.
-Whatever kills a process, at any point, leaves each window with its file or without. Files of an old archive count by
-the same rule: an hour that the old tool read before it was over is asked for again.
+The files themselves record what is done. A slice is written atomically, and only after its window was read to the end,
+so a file that is not older than the end of the window in its name is complete. A killed process leaves each window with
+its file or without. The same rule holds for files of an old archive: an hour that the old tool read before it was over
+is requested again.
 """
 
 import datetime as dt
@@ -43,7 +43,7 @@ class _Head(msgspec.Struct):
 _heads = msgspec.json.Decoder(list[_Head])
 
 
-def land(root: Path, account: str, kind: Kind, window: Window, results: Iterable[bytes]) -> Path:
+def write(root: Path, account: str, kind: Kind, window: Window, results: Iterable[bytes]) -> Path:
     """Write the slice of a window that was read to its end: a JSON array of the raw alphas, `[]` without any."""
     path = slice_path(root, account, kind, window)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def land(root: Path, account: str, kind: Kind, window: Window, results: Iterable
     return path
 
 
-def listed(root: Path, account: str, kind: Kind, month: str) -> list[Slice]:
+def of_month(root: Path, account: str, kind: Kind, month: str) -> list[Slice]:
     """The slices whose windows share time with the UTC month, in order of their windows."""
     wanted = month_window(month)
     return sorted(_slices(root, account, kind, lambda window: window.overlaps(wanted)))
@@ -91,8 +91,8 @@ def missing(window: Window, slices: Iterable[Slice]) -> list[Window]:
 def uncovered(window: Window, windows: Iterable[Window]) -> list[Window]:
     """The parts of `window` outside all of `windows`, in order."""
     gaps, reached = [], window.start
-    for one in sorted(windows):
-        start, end = _ceiling(one.start), one.end.replace(microsecond=0)
+    for covered in sorted(windows):
+        start, end = _ceiling(covered.start), covered.end.replace(microsecond=0)
         if end <= reached:
             continue
         if start >= window.end:
@@ -106,17 +106,17 @@ def uncovered(window: Window, windows: Iterable[Window]) -> list[Window]:
 
 
 def supersede(
-    slices: Iterable[Slice], landed: Sequence[Window], holds: Callable[[str], bool], began_ns: int
+    slices: Iterable[Slice], written: Sequence[Window], holds: Callable[[str], bool], began_ns: int
 ) -> list[Path]:
-    """Remove the slices that `landed` ones, which are on disk, have replaced, and say which.
+    """Remove the slices that `written` ones, which are on disk, have replaced; returns them.
 
-    A slice goes when the landed windows cover all of it, it was written before `began_ns` (another process may have
-    fetched something newer since) and every id in it is in theirs by the word of `holds`: what the API no longer lists
-    is kept. One that cannot be read is renamed to `.json.bad`, where it hinders nobody.
+    A slice goes when the written windows cover all of it, it was written before `began_ns` (another process may have
+    fetched something newer since) and every id in it is in theirs as `holds` says: what the API no longer
+    lists is kept. One that cannot be read is renamed to `.json.bad`.
     """
     removed = []
     for piece in slices:
-        if piece.window in landed or piece.mtime_ns >= began_ns or uncovered(piece.window, landed):
+        if piece.window in written or piece.mtime_ns >= began_ns or uncovered(piece.window, written):
             continue
         try:
             ids = _heads.decode(piece.path.read_bytes())
@@ -131,7 +131,7 @@ def supersede(
 
 
 def sweep(root: Path, account: str, kinds: Collection[Kind]) -> None:
-    """Remove what killed processes left half written."""
+    """Remove partial files of killed processes."""
     for kind in kinds:
         for entry in _entries(slices_folder(root, account, kind)):
             if entry.name[0] == "." and entry.name.endswith(".partial"):

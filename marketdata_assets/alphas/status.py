@@ -1,6 +1,6 @@
-"""What stands in MongoDB and what is missing, month by month: the picture behind `marketdata status` and repair.
+"""The state of every month: raw files and packages on disk, and documents in MongoDB by its ledger.
 
-Files on disk are held against the ledger; documents are not counted, and nothing is written.
+Files are compared with the ledger; documents are not counted, and nothing is written.
 """
 
 import datetime as dt
@@ -12,17 +12,18 @@ from typing import Any, Literal
 
 from pymongo import MongoClient
 
-from marketdata_assets.alphas import packing, watch
+from marketdata_assets.alphas import file_index, packaging, slices
+from marketdata_assets.alphas.file_index import Pair
 from marketdata_assets.alphas.importer import Package, database_name
 from marketdata_assets.alphas.ingest import find
 from marketdata_assets.alphas.layout import KINDS, Kind
-from marketdata_assets.alphas.watch import Pair
+from marketdata_assets.alphas.slices import Slice
+from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.loading.states import State, worst
 from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
 
-State = Literal["ok", "empty", "missing", "stale", "failed"]
-BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
-_RANK: dict[State, int] = {"empty": 0, "ok": 1, "missing": 2, "stale": 3, "failed": 4}
+_EMPTY_SLICE_BYTES = len("[]")
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class AccountStatus:
         return Counter(self.states.values())[state]
 
     @property
-    def behind(self) -> tuple[str, ...]:
+    def outdated(self) -> tuple[str, ...]:
         """Months that are missing, stale or failed."""
-        return tuple(month for month, state in self.states.items() if state in BEHIND)
+        return tuple(month for month, state in self.states.items() if state.outdated)
 
 
 @dataclass(frozen=True)
@@ -55,33 +56,35 @@ class MonthRows:
     rejected: int
 
 
-def overview(
+def in_mongo(
     client: MongoClient[dict[str, Any]], root: Path, *, kinds: Sequence[Kind] = KINDS, exact: bool = False
 ) -> list[AccountStatus]:
     """The status of every account that has files or a ledger, by kind and name.
 
-    Unless `exact`, a package older than its last import is taken for unchanged without reading it.
+    Unless `exact`, a package older than its last import counts as unchanged without reading it.
     """
     found: list[AccountStatus] = []
     for kind in kinds:
         ledger = by_account(mongo_ledger.entries(client[database_name(kind)], database_name(kind)))
-        accounts = sorted({*watch.accounts_on_disk(root), *ledger})
+        accounts = sorted({*file_index.accounts_on_disk(root), *ledger})
         found += [account_status(root, account, kind, ledger.get(account, []), exact=exact) for account in accounts]
     return found
 
 
-def behind(client: MongoClient[dict[str, Any]], root: Path, pairs: Collection[Pair] | None = None) -> list[Pair]:
-    """Of `pairs`, or of all that are on disk, those that are not in MongoDB as the files have them; files are read."""
+def outdated_pairs(
+    client: MongoClient[dict[str, Any]], root: Path, pairs: Collection[Pair] | None = None
+) -> list[Pair]:
+    """Of `pairs`, or of all on disk, those whose documents in MongoDB are not those of the files, which are read."""
     found: set[Pair] = set()
     wanted = None if pairs is None else set(pairs)
     for kind in KINDS:
         ledger = by_account(mongo_ledger.entries(client[database_name(kind)], database_name(kind)))
-        for account in watch.accounts_on_disk(root):
+        for account in file_index.accounts_on_disk(root):
             months = None if wanted is None else {month for one, month in wanted if one == account}
             if months is not None and not months:
                 continue
             states = month_states(root, account, kind, ledger.get(account, []), months, exact=True)
-            found |= {(account, month) for month, state in states.items() if state in BEHIND}
+            found |= {(account, month) for month, state in states.items() if state.outdated}
     return sorted(found)
 
 
@@ -112,21 +115,21 @@ def month_states(
     *,
     exact: bool = False,
 ) -> dict[str, State]:
-    """Hold raw files against packages, and packages against the ledger: the state of each month."""
+    """Compare raw files with packages, and packages with the ledger: the state of each month."""
     known = {entry.unit: entry for entry in entries}
-    raw, packages = watch.raw_states(root, account, kind), watch.package_states(root, account, kind)
+    raw, packages = file_index.raw_states(root, account, kind), file_index.package_states(root, account, kind)
     every = raw.keys() | packages.keys() | {unit[:7] for unit in known}
     wanted = sorted(every if months is None else every & set(months))
-    states: dict[str, State] = dict.fromkeys(wanted, "empty")
+    states: dict[str, State] = dict.fromkeys(wanted, State.EMPTY)
     for unit, entry in known.items():
         if entry.rows and unit[:7] in states:
-            states[unit[:7]] = "ok"
+            states[unit[:7]] = State.OK
     for package in find(root, account, kind, wanted):
         state = _state(package, known.get(package.day), exact)
-        states[package.month] = max(states[package.month], state, key=_RANK.__getitem__)
-    for month, unpackaged in packing.behind(root, account, kind, raw).items():
+        states[package.month] = worst(states[package.month], state)
+    for month, unpackaged in packaging.outdated_months(root, account, kind, raw).items():
         if month in states:
-            states[month] = max(states[month], unpackaged, key=_RANK.__getitem__)
+            states[month] = worst(states[month], unpackaged)
     return states
 
 
@@ -139,7 +142,7 @@ def by_account(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 def by_month(entries: Iterable[Entry]) -> dict[str, MonthRows]:
-    """Documents and refused lines of each month that the ledger has."""
+    """Documents and rejected lines of each month that the ledger has."""
     found: dict[str, MonthRows] = {}
     for entry in entries:
         before = found.get(entry.unit[:7], MonthRows(0, 0))
@@ -149,12 +152,73 @@ def by_month(entries: Iterable[Entry]) -> dict[str, MonthRows]:
 
 def _state(package: Package, entry: Entry | None, exact: bool) -> State:
     if entry is None:
-        return "missing"
+        return State.MISSING
     if entry.outcome == "failed":
-        return "failed"
+        return State.FAILED
     if entry.content_hash is None:
-        return "stale"  # imported in part
+        return State.STALE  # imported in part
     newest = max(path.stat().st_mtime for path in package.paths)
     if not exact and newest < entry.started.timestamp():
-        return "ok"
-    return "ok" if package.content_hash() == entry.content_hash else "stale"
+        return State.OK
+    return State.OK if package.content_hash() == entry.content_hash else State.STALE
+
+
+@dataclass(frozen=True)
+class FolderStatus:
+    """Raw files or packages of an account, both kinds together: a month is what the worse of its kinds is."""
+
+    asset: Literal["alpha_files", "alpha_packages"]
+    account: str
+    states: Mapping[str, State]
+    files: int
+
+
+def on_disk(root: Path, now: dt.datetime) -> list[FolderStatus]:
+    """Raw files of every account that has any, then packages.
+
+    Raw files: `missing` when no slice that was written after its end holds a part of the month; of the running month
+    only what lies before its newest slice counts. `empty` months hold no alpha. Packages: `missing` when a month with
+    raw files was never packaged, `stale` when its raw files have changed since.
+    """
+    accounts = file_index.accounts_on_disk(root)
+    fetched = [_fetched(root, account, now) for account in accounts]
+    packaged = [_packaged(root, account) for account in accounts]
+    return [one for one in fetched + packaged if one.states]
+
+
+def _fetched(root: Path, account: str, now: dt.datetime) -> FolderStatus:
+    states: dict[str, State] = {}
+    files = 0
+    for kind in KINDS:
+        by_month = slices.by_month(root, account, kind)
+        for month, (count, size, _) in file_index.raw_states(root, account, kind).items():
+            pieces = by_month.get(month, ())
+            files += count
+            state = State.EMPTY if size <= count * _EMPTY_SLICE_BYTES else State.OK
+            states[month] = worst(
+                states.get(month, State.EMPTY), State.MISSING if _has_gaps(month, pieces, now) else state
+            )
+    return FolderStatus("alpha_files", account, dict(sorted(states.items())), files)
+
+
+def _has_gaps(month: str, pieces: Sequence[Slice], now: dt.datetime) -> bool:
+    """Whether a part of the month is in no finished slice; an old archive's single files, which have no windows, do."""
+    whole = month_window(month)
+    if not pieces:
+        return False
+    if whole.end > now:
+        whole = whole.until(max(piece.window.end for piece in pieces)) or whole
+    return bool(slices.missing(whole, pieces))
+
+
+def _packaged(root: Path, account: str) -> FolderStatus:
+    states: dict[str, State] = {}
+    files = 0
+    for kind in KINDS:
+        raw, packages = file_index.raw_states(root, account, kind), file_index.package_states(root, account, kind)
+        files += sum(count for count, _, _ in packages.values())
+        of_kind = dict.fromkeys(raw, State.EMPTY) | dict.fromkeys(packages, State.OK)
+        of_kind |= packaging.outdated_months(root, account, kind, raw)
+        for month, state in of_kind.items():
+            states[month] = worst(states.get(month, State.EMPTY), state)
+    return FolderStatus("alpha_packages", account, dict(sorted(states.items())), files)

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets.alphas import credentials, watch
+from marketdata_assets.alphas import accounts, file_index
 from marketdata_assets.alphas.errors import BadOptions, NoCredentials, NotEnabled
+from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions, Mode
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.alphas.modes import BATCH_SIZE, ImportOptions, Mode
-from marketdata_assets.alphas.packages import months_on_disk
+from marketdata_assets.alphas.packaging import months_on_disk
 from marketdata_assets.cli import output, told
 from marketdata_assets.cli.brain import Json
 from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
@@ -120,7 +120,7 @@ def fetch(
     outcomes, refused = {}, {}
     for name in _fetched_accounts(settings, account):
         try:
-            credentials.find(name, os.environ, settings.brain_credentials_file)
+            accounts.find_credentials(name, os.environ, settings.brain_credentials_file)
         except NoCredentials as error:
             output.fail(str(error))
             refused[name] = str(error)
@@ -174,7 +174,7 @@ def _config(
 def _accounts(named: Sequence[str] | None) -> list[str]:
     """The accounts to import: those named, else all that have files or are listed, but for disabled ones."""
     folder = AlphaFiles().path
-    on_disk = watch.accounts_on_disk(folder)
+    on_disk = file_index.accounts_on_disk(folder)
     listed = {account.key: account.enabled for account in Brain().accounts()}
     every = sorted({*on_disk, *listed})
     if not named:

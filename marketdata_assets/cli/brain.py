@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from marketdata_assets import secret_values
-from marketdata_assets.alphas import credentials, watch
-from marketdata_assets.alphas.accounts import Account
-from marketdata_assets.alphas.credentials import Credentials
-from marketdata_assets.alphas.errors import NoCredentials, PersonNeeded
+from marketdata_assets.alphas import file_index
+from marketdata_assets.alphas.accounts import Account, Credentials, credential_variables, find_credentials
+from marketdata_assets.alphas.errors import IdentityCheckRequired, NoCredentials
 from marketdata_assets.cli import output
 from marketdata_assets.resources import AlphaFiles, Brain
 from marketdata_assets.settings import Settings
@@ -39,7 +38,7 @@ async def _log_in(account: str, wait: float) -> float:
     async with Brain().client(account) as client:
         try:
             await client.login()
-        except PersonNeeded as needed:
+        except IdentityCheckRequired as needed:
             notes = output.notes()
             notes.print(f"BRAIN requires an identity check of account {account}. Open this link and complete it:")
             notes.print(f"\n  {needed.url}\n", markup=False)
@@ -52,7 +51,7 @@ def accounts(as_json: Json = False) -> None:
     """List accounts, their credentials and sessions."""
     file = Settings().brain_accounts_file
     listed = Brain().accounts()
-    on_disk = watch.accounts_on_disk(AlphaFiles().path)
+    on_disk = file_index.accounts_on_disk(AlphaFiles().path)
     rows = [_row(account, account.key in on_disk) for account in listed]
     unlisted = sorted({*on_disk} - {account.key for account in listed})
     rows += [_row(Account(name, "has files, is not in the list", False), True) for name in unlisted]
@@ -72,7 +71,7 @@ def _row(account: Account, on_disk: bool) -> dict[str, Any]:
     settings = Settings()
     where, remedy, session = "none", None, "none"
     try:
-        found = credentials.find(account.key, os.environ, settings.brain_credentials_file)
+        found = find_credentials(account.key, os.environ, settings.brain_credentials_file)
         where = "environment" if _in_environment(account.key) else str(settings.brain_credentials_file)
         session = _session(account.key, found, settings)
     except NoCredentials as error:
@@ -89,13 +88,13 @@ def _row(account: Account, on_disk: bool) -> dict[str, Any]:
 
 
 def _in_environment(account: str) -> bool:
-    return all(secret_values.find(name, os.environ) for name in credentials.variables(account))
+    return all(secret_values.find(name, os.environ) for name in credential_variables(account))
 
 
 def _session(account: str, found: Credentials, settings: Settings) -> str:
-    from marketdata_assets.alphas.session import SessionFile, owner
+    from marketdata_assets.alphas.session_store import SessionFile, owner_digest
 
-    file = SessionFile(settings.brain_folder, account, owner(settings.brain_url.rstrip("/"), found.email))
+    file = SessionFile(settings.brain_folder, account, owner_digest(settings.brain_url.rstrip("/"), found.email))
     session, pending = file.load()
     if session and session.expires > time.time():
         return f"until {_moment(session.expires):%Y-%m-%d %H:%M} UTC"

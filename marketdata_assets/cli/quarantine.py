@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from marketdata_assets.alphas import watch
+from marketdata_assets.alphas import file_index
 from marketdata_assets.bars import status
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.cli import flows, output
@@ -55,10 +55,10 @@ def bars_rows(limit: int) -> list[dict[str, Any]]:
 
 def alphas_rows(limit: int) -> list[dict[str, Any]]:
     """Refused alphas of every account: elements of raw files, and documents."""
-    from marketdata_assets.alphas.refused import refused
+    from marketdata_assets.alphas.rejected import rejected_alphas
 
     root = AlphaFiles().path
-    rows = refused(Mongo().uri, root, watch.accounts_on_disk(root), limit)
+    rows = rejected_alphas(Mongo().uri, root, file_index.accounts_on_disk(root), limit)
     return [{"dataset": f"{row.kind}_alphas"} | vars(row) for row in rows]
 
 

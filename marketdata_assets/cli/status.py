@@ -103,16 +103,15 @@ def bars_rows() -> list[dict[str, Any]]:
 
 def alphas_rows() -> list[dict[str, Any]]:
     """A row for every account with files, for raw ones, packages and each kind of document, by months that have any."""
-    from marketdata_assets.alphas import on_disk
-    from marketdata_assets.alphas.refused import in_raw_files
-    from marketdata_assets.alphas.status import overview
+    from marketdata_assets.alphas import status
+    from marketdata_assets.alphas.rejected import in_raw_files
     from marketdata_assets.stores import mongo
 
     root = AlphaFiles().path
     with mongo.connect(Mongo().uri) as client:
-        stored = overview(client, root)
-    folders = on_disk.overview(root, dt.datetime.now(dt.UTC))
-    refused = {(one.account, one.kind): sum(1 for _ in in_raw_files(root, one.account, one.kind)) for one in stored}
+        stored = status.in_mongo(client, root)
+    folders = status.on_disk(root, dt.datetime.now(dt.UTC))
+    rejected = {(one.account, one.kind): sum(1 for _ in in_raw_files(root, one.account, one.kind)) for one in stored}
     return [
         *(_alphas_row(one.asset, one.account, one.states, files=one.files) for one in folders),
         *(
@@ -121,7 +120,7 @@ def alphas_rows() -> list[dict[str, Any]]:
                 one.account,
                 one.states,
                 documents=one.documents,
-                quarantine=one.rejected + refused[one.account, one.kind],
+                quarantine=one.rejected + rejected[one.account, one.kind],
             )
             for one in stored
         ),

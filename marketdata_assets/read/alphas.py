@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 import polars as pl
 
-from marketdata_assets.alphas import archive
+from marketdata_assets.alphas import raw_files
 from marketdata_assets.alphas.documents import DATES
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
@@ -150,7 +150,7 @@ def _plain(path: str, value: Any) -> Any:
     if isinstance(value, (dict, list)):
         return msgspec.json.encode(value, enc_hook=str).decode()
     if path in DATES and isinstance(value, str):  # left by an older tool
-        return archive.instant(value) or value
+        return raw_files.instant(value) or value
     return value
 
 

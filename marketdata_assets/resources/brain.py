@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.alphas import accounts, credentials
-from marketdata_assets.alphas.accounts import Account
+from marketdata_assets.alphas import accounts
+from marketdata_assets.alphas.accounts import Account, Credentials, find_credentials
 from marketdata_assets.alphas.errors import AlphasError, NotEnabled
 from marketdata_assets.settings import Settings
 
@@ -64,5 +64,5 @@ class Brain(dg.ConfigurableResource):
             budget=budget,
         )
 
-    def _credentials(self, account: str) -> credentials.Credentials:
-        return credentials.find(account, os.environ, Settings().brain_credentials_file)
+    def _credentials(self, account: str) -> Credentials:
+        return find_credentials(account, os.environ, Settings().brain_credentials_file)

@@ -1,7 +1,7 @@
-"""Documents into a MongoDB collection, batch by batch, so that writers at the same time lose nothing of each other's.
+"""Batched compare-and-set writes to a MongoDB collection: concurrent writers never lose each other's updates.
 
-Each document has a revision that every write raises; a write names the revision it was computed from, and one that
-comes too late finds nothing, is read again and computed anew. What to write is the caller's `plan`.
+Each document has a revision that every write increments. A write names the revision it was computed from; when another
+writer was faster it matches nothing, and is read and computed again. What to write is the caller's `plan`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,10 +23,10 @@ SELECTION_MS = 10_000
 DUPLICATE_KEY = 11000
 NO_SPACE = 14031
 GOING_DOWN = (91, 189, 11600, 11602, 13435, 13436, 10107)
-"""Codes of a server that shuts down or has handed over; the same write may work a moment later."""
+"""Codes of a server that shuts down or has lost its primary role; a retry may succeed."""
 BAD_DOCUMENT = (2, 15, 52, 55, 57, 121, 10334, 17280, 17419, 17420)
-"""Codes that blame the document: bad value, too deep, bad field name, against the collection's validator, too large."""
-MAX_ROUNDS = 50
+"""Codes of a rejected document: bad value, too deep, bad field name, rejected by a validator, too large."""
+MAX_ATTEMPTS = 50
 MAX_PATHS = 24
 """More changed paths than this are written as the whole document: cheaper for the server."""
 
@@ -36,13 +36,13 @@ Item = TypeVar("Item")
 CODEC: CodecOptions[Document] = CodecOptions(document_class=dict, tz_aware=True)
 
 
-class Contended(TransientError):
+class WriteConflict(TransientError):
     """Other writers kept changing the same documents."""
 
     def __init__(self, collection: str, documents: int) -> None:
         super().__init__(
-            f"{collection}: {documents} documents changed under our hands {MAX_ROUNDS} times in a row. Nothing is lost;"
-            f" run the same partitions again with fewer writers."
+            f"{collection}: write conflict on {documents} documents, gave up after {MAX_ATTEMPTS} retries."
+            f" No document is lost; run the same partitions again with fewer concurrent writers."
         )
 
 
@@ -62,32 +62,32 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class Reject:
     """A document that must not be written, and why."""
 
     reason: str
 
 
-Plan = Insert | Change | Refuse | None
+Plan = Insert | Change | Reject | None
 
 
 @dataclass
 class Written:
-    """What became of some documents."""
+    """The counts of a write."""
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
     races: int = 0
-    refused: dict[str, str] = field(default_factory=dict)
-    """Documents that the plan or the server refused, and why."""
+    rejected: dict[str, str] = field(default_factory=dict)
+    """Documents that the plan or the server rejected, and why."""
 
     def add(self, other: "Written") -> None:
         self.inserted += other.inserted
         self.updated += other.updated
         self.unchanged += other.unchanged
         self.races += other.races
-        self.refused |= other.refused
+        self.rejected |= other.rejected
 
 
 @contextmanager
@@ -98,8 +98,8 @@ def naming_failures() -> Iterator[None]:
     except ConnectionFailure as error:
         raise StoreAway(STORE, str(error)) from error
     except BulkWriteError as error:
-        codes = {one.get("code") for one in error.details.get("writeErrors", [])}
-        codes |= {one.get("code") for one in error.details.get("writeConcernErrors", [])}
+        failures = [*error.details.get("writeErrors", []), *error.details.get("writeConcernErrors", [])]
+        codes = {failure.get("code") for failure in failures}
         _raise_known(codes, error)
         raise
     except OperationFailure as error:
@@ -134,44 +134,46 @@ def write(
     revision: str = "_rev",
     fresh: bool = False,
 ) -> Written:
-    """Bring `items` (by the value of their unique `key`) into the collection, as `plan` says of the stored document.
+    """Write `items` (by the value of their unique `key`) as `plan` decides from the stored document.
 
-    `plan` gets None where nothing is stored, and gives None where nothing is to be done. It may be called again when
-    another writer was faster. `fresh` says that probably none is stored, which saves reading before the first write.
+    `plan` receives None where nothing is stored, and returns None where nothing has to be written. It may be called
+    again when another writer was faster. `fresh` says that probably none is stored, which saves the first read.
+    Raises WriteConflict.
     """
     written = Written()
     pending = set(items)
-    tried: set[str] = set()
-    for number in range(MAX_ROUNDS):
-        stored = {} if fresh and number == 0 else read(collection, key, pending)
+    retried: set[str] = set()
+    for attempt in range(MAX_ATTEMPTS):
+        stored = {} if fresh and attempt == 0 else read(collection, key, pending)
         operations: dict[str, InsertOne[Any] | UpdateOne | ReplaceOne[Any]] = {}
         for name in pending:
             old = stored.get(name)
             planned = plan(old, items[name])
             if planned is None:
-                written.updated += name in tried  # it landed after all, or another writer brought the same
-                written.unchanged += name not in tried
-            elif isinstance(planned, Refuse):
-                written.refused[name] = planned.reason
+                written.updated += name in retried  # it was written after all, or another writer wrote the same
+                written.unchanged += name not in retried
+            elif isinstance(planned, Reject):
+                written.rejected[name] = planned.reason
             else:
                 operations[name] = _operation(planned, old, key, name, revision)
-        inserts = {name for name, one in operations.items() if isinstance(one, InsertOne)}
-        lost, refused = _run(collection, operations, inserts)
-        written.refused |= refused
-        landed = operations.keys() - lost - refused.keys()
-        written.inserted += len(landed & inserts)
-        written.updated += len(landed - inserts)
-        if not lost:
+        inserts = {name for name, operation in operations.items() if isinstance(operation, InsertOne)}
+        conflicting, rejected = _run(collection, operations, inserts)
+        written.rejected |= rejected
+        done = operations.keys() - conflicting - rejected.keys()
+        written.inserted += len(done & inserts)
+        written.updated += len(done - inserts)
+        if not conflicting:
             return written
-        tried |= lost
-        written.races += len(lost)
-        pending = lost
-    raise Contended(collection.full_name, len(pending))
+        retried |= conflicting
+        written.races += len(conflicting)
+        pending = conflicting
+    raise WriteConflict(collection.full_name, len(pending))
 
 
 def read(collection: Documents, key: str, names: set[str]) -> dict[str, Document]:
-    found = collection.with_options(codec_options=CODEC).find({key: {"$in": sorted(names)}}, batch_size=len(names) + 1)
-    return {document[key]: document for document in found}
+    documents = collection.with_options(codec_options=CODEC)
+    cursor = documents.find({key: {"$in": sorted(names)}}, batch_size=len(names) + 1)
+    return {document[key]: document for document in cursor}
 
 
 def _operation(
@@ -181,11 +183,11 @@ def _operation(
         return InsertOne(RawBSONDocument(with_bookkeeping(planned.bson, name, revision)))
     assert old is not None
     number = old.get(revision)
-    same = {key: name, revision: {"$exists": False} if number is None else number}
+    unchanged = {key: name, revision: {"$exists": False} if number is None else number}
     paths = planned.paths
     if paths is not None and len(paths) <= MAX_PATHS:
-        return UpdateOne(same, {"$set": paths, "$inc": {revision: 1}})
-    return ReplaceOne(same, planned.document | {"_id": old["_id"], revision: (number or 0) + 1})
+        return UpdateOne(unchanged, {"$set": paths, "$inc": {revision: 1}})
+    return ReplaceOne(unchanged, planned.document | {"_id": old["_id"], revision: (number or 0) + 1})
 
 
 def with_bookkeeping(encoded: bytes, name: str, revision: str) -> bytes:
@@ -198,26 +200,26 @@ def with_bookkeeping(encoded: bytes, name: str, revision: str) -> bytes:
 
 
 def _run(collection: Documents, operations: Mapping[str, Any], inserts: set[str]) -> tuple[set[str], dict[str, str]]:
-    """Write; name the operations that came too late, and those that the server refuses, with its reason."""
+    """Write; returns the operations in conflict, and those that the server rejects, with its reason."""
     if not operations:
         return set(), {}
     names = list(operations)
-    late: set[str] = set()
-    refused: dict[str, str] = {}
+    conflicting: set[str] = set()
+    rejected: dict[str, str] = {}
     try:
         matched = collection.bulk_write([operations[name] for name in names], ordered=False).matched_count
     except BulkWriteError as error:
-        for one in error.details["writeErrors"]:
-            if one["code"] == DUPLICATE_KEY:
-                late.add(names[one["index"]])
-            elif one["code"] in BAD_DOCUMENT:
-                refused[names[one["index"]]] = f"MongoDB refuses it: {one['errmsg']}"
+        for failure in error.details["writeErrors"]:
+            if failure["code"] == DUPLICATE_KEY:
+                conflicting.add(names[failure["index"]])
+            elif failure["code"] in BAD_DOCUMENT:
+                rejected[names[failure["index"]]] = f"MongoDB rejects it: {failure['errmsg']}"
             else:
                 raise
         if error.details.get("writeConcernErrors"):
             raise
         matched = error.details["nMatched"]
-    updates = operations.keys() - inserts - late - refused.keys()
+    updates = operations.keys() - inserts - conflicting - rejected.keys()
     if matched < len(updates):
-        late |= updates  # which of them missed is not told: all are read again, and those that landed plan nothing
-    return late, refused
+        conflicting |= updates  # the server does not say which: all are read again, and those written plan nothing
+    return conflicting, rejected

@@ -1,8 +1,8 @@
 """The ledger in MongoDB, in the database whose documents it describes: a document a unit, written after them.
 
-A write of documents is safe to repeat, so a crash between the two costs a repeat and no document. The unit's refused
-rows and its last attempts are in the same document: one write says all. A collection of data cannot have the ledger's
-name, for an account has no hyphen.
+Document writes are idempotent, so a crash between the two costs a repeated write and no document. The unit's rejected
+rows and its last attempts are in the same document, so one write is atomic. No collection of data can have the name of
+the ledger, as an account has no hyphen.
 """
 
 import datetime as dt
@@ -21,14 +21,14 @@ MAX_REJECTS = 1000
 MAX_ATTEMPTS = 20
 DIGEST_BYTES = 16
 MAX_DIGESTS = 500_000
-"""More would come near the size limit of a document; such a unit is merged whole when it changes."""
+"""More would come near the size limit of a document; such a unit is merged completely when it changes."""
 
 Store = Database[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the ledger says of a unit: its entry, the digests of those of its lines that stand, what was refused."""
+    """The ledger's record of a unit: its entry, the digests of its loaded lines, rejects and attempts."""
 
     entry: Entry
     digests: frozenset[bytes]
@@ -50,7 +50,7 @@ def entries(database: Store, dataset: str, source: str | None = None) -> list[En
 
 
 def known(database: Store, dataset: str, source: str, unit: str) -> Known | None:
-    """All that is known of one unit."""
+    """The record of one unit; None when it has none."""
     row = database[LEDGER].with_options(codec_options=CODEC).find_one({"_id": _id(dataset, source, unit)})
     if row is None:
         return None
@@ -66,7 +66,7 @@ def known(database: Store, dataset: str, source: str, unit: str) -> Known | None
 def record(
     database: Store, before: Known | None, entry: Entry, digests: Iterable[bytes], rejects: Sequence[Reject]
 ) -> None:
-    """Write `entry` as the unit's present state, keeping the last attempts."""
+    """Write `entry` as the unit's current state, keeping the last attempts."""
     kept = sorted(set(digests))
     attempt = {
         "outcome": entry.outcome,
@@ -86,7 +86,7 @@ def record(
 
 
 def quarantined(database: Store, dataset: str, limit: int = 100) -> list[Quarantined]:
-    """Up to `limit` refused documents, ordered by place."""
+    """Up to `limit` rejected documents, ordered by place."""
     found = database[LEDGER].find({"dataset": dataset, "rejected": {"$gt": 0}}, {"source": 1, "unit": 1, "rejects": 1})
     listed: list[Quarantined] = []
     for row in found.sort([("source", 1), ("unit", 1)]):
@@ -97,7 +97,7 @@ def quarantined(database: Store, dataset: str, limit: int = 100) -> list[Quarant
 
 
 def now() -> dt.datetime:
-    """The present, in the milliseconds that MongoDB keeps."""
+    """The current time, in the milliseconds that MongoDB keeps."""
     moment = dt.datetime.now(dt.UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 

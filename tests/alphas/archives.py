@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from marketdata_assets.alphas import layout, packages
+from marketdata_assets.alphas import layout, packaging
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.windows import Window
 
@@ -47,14 +47,14 @@ def _put(path: Path, content: Any, mtime: int | None) -> Path:
     return path
 
 
-def pack(root: Path, month: str = MONTH, *, zstd: bool = False) -> packages.PackageReport:
-    return packages.package(root, ACCOUNT, "regular", month, zstd=zstd)
+def pack(root: Path, month: str = MONTH, *, zstd: bool = False) -> packaging.PackageReport:
+    return packaging.package(root, ACCOUNT, "regular", month, zstd=zstd)
 
 
 def packed(root: Path, month: str = MONTH) -> dict[str, list[Any]]:
     """The documents of each package, by its file name."""
-    found = packages.list_packages(root, ACCOUNT, "regular", [month])
-    return {path.name: [json.loads(line) for _, line in packages.read_package(path)] for path in found}
+    found = packaging.list_packages(root, ACCOUNT, "regular", [month])
+    return {path.name: [json.loads(line) for _, line in packaging.read_package(path)] for path in found}
 
 
 def names(root: Path, month: str = MONTH) -> dict[str, list[str]]:

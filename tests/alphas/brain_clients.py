@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api import BrainClient
-from marketdata_assets.alphas.credentials import Credentials
-from marketdata_assets.alphas.fetch import FetchReport, fetch
+from marketdata_assets.alphas.fetch import FetchReport, fetch_month
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.budget import Budget
 from marketdata_assets.http_client import RetryPolicy
@@ -36,12 +36,12 @@ def client(
     account: str = "lk",
     email: str = EMAIL,
     password: str = PASSWORD,
-    patience: RetryPolicy = HASTY,
+    policy: RetryPolicy = HASTY,
     budget: Budget | None = None,
 ) -> BrainClient:
     credentials = Credentials(email, password)
     budget = budget or Budget(home / "budgets", account, 1.0, 2000)
-    return BrainClient(account, credentials, server.url, sessions=home / "brain", budget=budget, patience=patience)
+    return BrainClient(account, credentials, server.url, sessions=home / "brain", budget=budget, policy=policy)
 
 
 def with_client(
@@ -58,8 +58,8 @@ def with_client(
 
 def fetched(server: BrainServer, home: Path, *, month: str = MONTH, account: str = "lk", **options: Any) -> FetchReport:
     """Fetch a month into `home`/alphas; options of the client or of `fetch`."""
-    mine = {key: options.pop(key) for key in ("email", "password", "patience", "budget") if key in options}
+    mine = {key: options.pop(key) for key in ("email", "password", "policy", "budget") if key in options}
     rest: dict[str, Any] = {"now": LATER, "kinds": ["regular"], **options}
     return with_client(
-        server, home, lambda one: fetch(one, home / "alphas", account, month, **rest), account=account, **mine
+        server, home, lambda one: fetch_month(one, home / "alphas", account, month, **rest), account=account, **mine
     )

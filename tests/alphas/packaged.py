@@ -9,10 +9,10 @@ from typing import Any
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import layout
+from marketdata_assets.alphas.import_modes import ImportOptions
 from marketdata_assets.alphas.importer import database_name
-from marketdata_assets.alphas.ingest import ImportReport, ingest
+from marketdata_assets.alphas.ingest import Report, ingest
 from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.alphas.modes import ImportOptions
 from marketdata_assets.alphas.package_files import write
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import mongo
@@ -48,9 +48,7 @@ def deliver(root: Path, account: str, *lines: Document | bytes, day: dt.date = D
     return path
 
 
-def run(
-    uri: str, root: Path, account: str, mode: str = "incremental", workers: int = 1, **options: Any
-) -> ImportReport:
+def run(uri: str, root: Path, account: str, mode: str = "incremental", workers: int = 1, **options: Any) -> Report:
     """Import all of November 2024."""
     force = options.pop("force", False)
     kind = options.pop("kind", "regular")

@@ -15,10 +15,9 @@ from brain_clients import EMAIL, NOVEMBER, PASSWORD, client, with_client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.alphas.answers import Page
 from marketdata_assets.alphas.api import BrainClient
-from marketdata_assets.alphas.calls import check_url
-from marketdata_assets.alphas.errors import ApiAway, BadOptions, RequestRefused
+from marketdata_assets.alphas.api_requests import Page, check_url
+from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected
 from marketdata_assets.budget import Budget
 from marketdata_assets.http_client import RetryPolicy, retry_after
 from marketdata_demo.servers.brain import BrainServer, make, spread
@@ -78,8 +77,8 @@ def test_passing_fault_is_tried_again(server: BrainServer, tmp_path: Path, fault
             server.stall(0.6, 2, LIST)
         case status:
             server.fail(int(status), 3, LIST)
-    patience = RetryPolicy(max_retries=3, backoff=0.01, max_backoff=0.02, timeout=0.3)
-    page = with_client(server, tmp_path, first_page, patience=patience)
+    policy = RetryPolicy(max_retries=3, backoff=0.01, max_backoff=0.02, timeout=0.3)
+    page = with_client(server, tmp_path, first_page, policy=policy)
     assert page.count == 150
     assert server.asked(LIST) == (3 if fault == "stall" else 4)
 
@@ -92,7 +91,7 @@ def test_lasting_fault_ends_in_a_named_error(server: BrainServer, tmp_path: Path
         server.garble(99, LIST)
     else:
         server.fail(500, 99, "POST /auth" if fault == "login" else LIST)
-    with pytest.raises(ApiAway, match=r"no good answer in 4 attempts, last: ") as caught:
+    with pytest.raises(ApiUnavailable, match=r"failed after 4 attempts, last: ") as caught:
         with_client(server, tmp_path, first_page)
     assert caught.value.attempts == 4
     assert server.asked("POST /auth" if fault == "login" else LIST) == 4
@@ -101,7 +100,7 @@ def test_lasting_fault_ends_in_a_named_error(server: BrainServer, tmp_path: Path
 def test_dead_server_ends_in_a_named_error(tmp_path: Path) -> None:
     with BrainServer() as server:
         pass
-    with pytest.raises(ApiAway, match=r"POST /authentication.*ConnectError"):
+    with pytest.raises(ApiUnavailable, match=r"POST /authentication.*ConnectError"):
         with_client(server, tmp_path, first_page)
 
 
@@ -112,9 +111,9 @@ def test_pauses_double_with_full_jitter(server: BrainServer, tmp_path: Path) -> 
         slept.append(seconds)
 
     server.fail(500, 99, LIST)
-    patience = RetryPolicy(max_retries=5, backoff=2.0, max_backoff=10.0, sleep=sleep, jitter=lambda: 0.5)
-    with pytest.raises(ApiAway):
-        with_client(server, tmp_path, first_page, patience=patience)
+    policy = RetryPolicy(max_retries=5, backoff=2.0, max_backoff=10.0, sleep=sleep, jitter=lambda: 0.5)
+    with pytest.raises(ApiUnavailable):
+        with_client(server, tmp_path, first_page, policy=policy)
     assert slept == [1.0, 2.0, 4.0, 5.0, 5.0]
 
 
@@ -129,13 +128,13 @@ def test_pauses_double_with_full_jitter(server: BrainServer, tmp_path: Path) -> 
 )
 def test_bad_request_tells_the_reason_at_once(server: BrainServer, tmp_path: Path, body: object, told: str) -> None:
     server.fail(400, 9, LIST, body=body)
-    with pytest.raises(RequestRefused, match=told):
+    with pytest.raises(RequestRejected, match=told):
         with_client(server, tmp_path, first_page)
     assert server.asked(LIST) == 1
 
 
 def test_offset_past_the_cap_is_refused_by_the_server(server: BrainServer, tmp_path: Path) -> None:
-    with pytest.raises(RequestRefused, match="Offset is limited"):
+    with pytest.raises(RequestRejected, match="Offset is limited"):
         with_client(server, tmp_path, lambda one: one.page("regular", NOVEMBER, 10000))
 
 
@@ -150,7 +149,7 @@ def test_retry_after_stops_every_client_of_the_account(server: BrainServer, tmp_
             server.fail(429, headers={"Retry-After": "3600" if form == "seconds" else http_date(3600)}, where=LIST)
             before = server.requests
             for each in (one, other):
-                with pytest.raises(ApiAway, match=r"s of silence"):
+                with pytest.raises(ApiUnavailable, match=r"s of silence"):
                     await first_page(each)
             return before
 
@@ -169,9 +168,9 @@ def test_requests_go_on_after_a_short_retry_after(server: BrainServer, tmp_path:
 
 def test_long_retry_after_is_told_instead_of_waited_for(server: BrainServer, tmp_path: Path) -> None:
     server.fail(429, headers={"Retry-After": "5000"}, where=LIST)
-    with pytest.raises(ApiAway, match=r"the server asked for (4999|5000) s of silence"):
+    with pytest.raises(ApiUnavailable, match=r"the server asked for (4999|5000) s of silence"):
         with_client(server, tmp_path, first_page)
-    with pytest.raises(ApiAway, match="silence"):
+    with pytest.raises(ApiUnavailable, match="silence"):
         with_client(server, tmp_path, first_page)
     assert server.asked(LIST) == 1
 
@@ -179,7 +178,7 @@ def test_long_retry_after_is_told_instead_of_waited_for(server: BrainServer, tmp
 def test_redirects_and_next_are_never_followed(server: BrainServer, tmp_path: Path) -> None:
     with BrainServer() as elsewhere:
         server.fail(302, headers={"Location": f"{elsewhere.url}/authentication"}, where=LIST)
-        with pytest.raises(RequestRefused, match="a redirect, which is not followed"):
+        with pytest.raises(RequestRejected, match="a redirect, which is not followed"):
             with_client(server, tmp_path, first_page)
         assert elsewhere.requests == 0
 
@@ -204,7 +203,7 @@ def test_no_secret_is_ever_logged_or_told(
         echo = {"detail": f"{PASSWORD} {cookies[0]['value']}"}
         for status, times in ((400, 1), (500, 9)):
             server.fail(status, times, LIST, body=echo)
-            with pytest.raises((RequestRefused, ApiAway), match=r"\*\*\* \*\*\*") as caught:
+            with pytest.raises((RequestRejected, ApiUnavailable), match=r"\*\*\* \*\*\*") as caught:
                 await first_page(one)
             said.append(str(caught.value))
 

@@ -10,9 +10,9 @@ from archives import ACCOUNT, MONTH, alpha, put, put_single
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.alphas.archive import Alpha, Reject, compact, instant, raw_files, raw_months, read_raw
-from marketdata_assets.alphas.errors import BadSlice
+from marketdata_assets.alphas.raw_files import Alpha, Reject, compact, instant, raw_files, raw_months, read_raw
 from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.loading.errors import BadFile
 
 
 def read(root: Path, month: str = MONTH) -> tuple[list[Alpha], list[Reject]]:
@@ -110,7 +110,7 @@ DOCUMENT = json.dumps([alpha("a", label="价值")], ensure_ascii=False)
 )
 def test_what_is_no_array_is_refused_by_name(tmp_path: Path, content: bytes, cause: str) -> None:
     path = put(tmp_path, "2024-11-27T09:00", content)
-    with pytest.raises(BadSlice, match=cause) as caught:
+    with pytest.raises(BadFile, match=cause) as caught:
         read(tmp_path)
     assert caught.value.place == str(path)
 
@@ -119,7 +119,7 @@ def test_what_is_no_array_is_refused_by_name(tmp_path: Path, content: bytes, cau
 def test_a_slice_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, end: int) -> None:
     root = tmp_path_factory.mktemp("cut")
     put(root, "2024-11-27T09:00", DOCUMENT.encode()[:end])
-    with pytest.raises(BadSlice):
+    with pytest.raises(BadFile):
         read(root)
 
 
@@ -128,7 +128,7 @@ def test_a_slice_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactor
 )
 def test_a_single_file_that_is_no_object_is_refused(tmp_path: Path, content: bytes) -> None:
     path = put_single(tmp_path, "2024-11-27", "a", content)
-    with pytest.raises(BadSlice) as caught:
+    with pytest.raises(BadFile) as caught:
         read(tmp_path)
     assert caught.value.place == str(path)
 

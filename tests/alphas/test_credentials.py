@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from marketdata_assets.alphas.credentials import Credentials, find, variables
+from marketdata_assets.alphas.accounts import Credentials, credential_variables, find_credentials
 from marketdata_assets.alphas.errors import NoCredentials
 
-EMAIL, PASSWORD = variables("a@b.1")
+EMAIL, PASSWORD = credential_variables("a@b.1")
 
 
 def secret_file(folder: Path, content: object, mode: int = 0o600) -> Path:
@@ -24,23 +24,23 @@ def test_variables_are_named_after_the_account() -> None:
 
 def test_environment_comes_before_the_file(tmp_path: Path) -> None:
     file = secret_file(tmp_path, {"a@b.1": {"email": "f", "password": "canary"}})
-    assert find("a@b.1", {EMAIL: "e", PASSWORD: "p"}, file) == Credentials("e", "p")
-    assert find("a@b.1", {EMAIL: "", PASSWORD: ""}, file) == Credentials("f", "canary")
+    assert find_credentials("a@b.1", {EMAIL: "e", PASSWORD: "p"}, file) == Credentials("e", "p")
+    assert find_credentials("a@b.1", {EMAIL: "", PASSWORD: ""}, file) == Credentials("f", "canary")
 
 
 def test_environment_of_one_account_serves_no_other(tmp_path: Path) -> None:
     with pytest.raises(NoCredentials, match="account lk has no credentials"):
-        find("lk", {EMAIL: "e", PASSWORD: "p"}, tmp_path / "none.json")
+        find_credentials("lk", {EMAIL: "e", PASSWORD: "p"}, tmp_path / "none.json")
 
 
 def test_half_of_the_environment_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NoCredentials, match=f"{PASSWORD} is not set"):
-        find("a@b.1", {EMAIL: "e"}, tmp_path / "none.json")
+        find_credentials("a@b.1", {EMAIL: "e"}, tmp_path / "none.json")
 
 
 def test_message_names_variables_and_file(tmp_path: Path) -> None:
     with pytest.raises(NoCredentials) as caught:
-        find("a@b.1", {}, tmp_path / "none.json")
+        find_credentials("a@b.1", {}, tmp_path / "none.json")
     assert all(text in str(caught.value) for text in (EMAIL, PASSWORD, str(tmp_path / "none.json"), "0600"))
 
 
@@ -48,7 +48,7 @@ def test_message_names_variables_and_file(tmp_path: Path) -> None:
 def test_file_that_others_may_read_is_refused_with_the_command(tmp_path: Path, mode: int) -> None:
     file = secret_file(tmp_path, {"lk": {"email": "e", "password": "canary"}}, mode)
     with pytest.raises(NoCredentials, match=f"mode {mode:04o}.*chmod 600 {file}") as caught:
-        find("lk", {}, file)
+        find_credentials("lk", {}, file)
     assert "canary" not in str(caught.value)
 
 
@@ -66,7 +66,7 @@ def test_file_that_others_may_read_is_refused_with_the_command(tmp_path: Path, m
 )
 def test_file_that_does_not_serve_says_why_and_shows_nothing(tmp_path: Path, content: object, message: str) -> None:
     with pytest.raises(NoCredentials, match=message) as caught:
-        find("lk", {}, secret_file(tmp_path, content))
+        find_credentials("lk", {}, secret_file(tmp_path, content))
     assert "canary" not in str(caught.value)
 
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from marketdata_assets.alphas import slices
 from marketdata_assets.alphas.errors import (
-    ApiAway,
-    LoginRefused,
+    ApiUnavailable,
+    IdentityCheckRequired,
+    LoginRejected,
     PagesShift,
-    PersonNeeded,
-    RequestRefused,
+    RequestRejected,
     WindowTooDense,
 )
-from marketdata_assets.alphas.fetch import SETTLED, FetchReport, fetch
+from marketdata_assets.alphas.fetch import LISTING_DELAY, FetchReport, fetch_month
 from marketdata_assets.alphas.layout import Kind, slice_path
 from marketdata_assets.alphas.windows import SECOND, Window
 from marketdata_assets.budget import Budget
@@ -43,7 +43,7 @@ def server() -> Iterator[BrainServer]:
 def on_disk(home: Path, kind: Kind = "regular", account: str = "lk", month: str = MONTH) -> dict[str, Any]:
     """What the slices of a month hold, by id; an id twice is an error, and so is one outside its window."""
     found: dict[str, Any] = {}
-    for piece in slices.listed(home / "alphas", account, kind, month):
+    for piece in slices.of_month(home / "alphas", account, kind, month):
         for document in json.loads(piece.path.read_bytes()):
             assert document["id"] not in found
             assert piece.window.start <= dt.datetime.fromisoformat(document["dateCreated"]) < piece.window.end
@@ -52,7 +52,7 @@ def on_disk(home: Path, kind: Kind = "regular", account: str = "lk", month: str 
 
 
 def windows(home: Path, kind: Kind = "regular") -> list[Window]:
-    return [piece.window for piece in slices.listed(home / "alphas", "lk", kind, MONTH)]
+    return [piece.window for piece in slices.of_month(home / "alphas", "lk", kind, MONTH)]
 
 
 def assert_exact(home: Path, alphas: Sequence[Alpha], kind: Kind = "regular") -> None:
@@ -100,7 +100,7 @@ def test_both_kinds_are_kept_apart(server: BrainServer, tmp_path: Path) -> None:
 
 
 def test_month_to_come_asks_for_nothing(server: BrainServer, tmp_path: Path) -> None:
-    report = fetched(server, tmp_path, now=NOVEMBER.start + SETTLED)
+    report = fetched(server, tmp_path, now=NOVEMBER.start + LISTING_DELAY)
     assert (report.windows, report.requests, server.requests) == ((), 0, 0)
 
 
@@ -161,7 +161,7 @@ def test_finished_windows_are_not_fetched_again_unless_asked(server: BrainServer
 def test_current_month_grows_by_what_is_missing(server: BrainServer, tmp_path: Path) -> None:
     alphas = month_of(60)
     server.add_alphas(EMAIL, alphas)
-    middle = NOVEMBER.start + 10 * DAY + SETTLED + dt.timedelta(milliseconds=7)
+    middle = NOVEMBER.start + 10 * DAY + LISTING_DELAY + dt.timedelta(milliseconds=7)
     fetched(server, tmp_path, now=middle)
     fetched(server, tmp_path, now=middle + HOUR)
     assert [(one.end - NOVEMBER.start) / HOUR for one in windows(tmp_path)] == [240, 241]
@@ -190,7 +190,7 @@ def test_old_archive_is_completed_where_it_was_read_too_early(server: BrainServe
     for hour in range(3):
         window = Window(NOVEMBER.start + hour * HOUR, NOVEMBER.start + (hour + 1) * HOUR)
         held = [alpha.body for alpha in alphas if window.start <= alpha.created < window.end]
-        path = slices.land(tmp_path / "alphas", "lk", "regular", window, held[:4] if hour == 1 else held)
+        path = slices.write(tmp_path / "alphas", "lk", "regular", window, held[:4] if hour == 1 else held)
         if hour == 1:
             os.utime(path, (window.end.timestamp() - 1,) * 2)
     report = fetched(server, tmp_path)
@@ -255,7 +255,7 @@ def test_failed_window_leaves_the_others_and_its_own_old_slice(server: BrainServ
     report = fetched(server, tmp_path, refetch=True)
     [failed] = report.failed
     assert failed.window == NOVEMBER.days()[3]
-    assert isinstance(failed.error, ApiAway)
+    assert isinstance(failed.error, ApiUnavailable)
     assert report.alphas == 290
     assert_exact(tmp_path, alphas)
 
@@ -279,7 +279,7 @@ def test_filter_that_is_not_obeyed_is_refused(server: BrainServer, tmp_path: Pat
     body = {"count": 1, "next": None, "previous": None, "results": [json.loads(stray.body)]}
     server.fail(200, 1, LIST, body=body)
     [failed] = fetched(server, tmp_path).failed
-    assert isinstance(failed.error, RequestRefused)
+    assert isinstance(failed.error, RequestRejected)
     assert f"alpha {stray.id} of 2024-10-30T20:00:00-04:00, outside the window" in str(failed.error)
 
 
@@ -311,14 +311,14 @@ def test_accounts_fail_alone(server: BrainServer, tmp_path: Path) -> None:
     async def one(account: str, email: str) -> FetchReport:
         password = "no" if account == "wrong" else "p"
         async with client(server, tmp_path, account=account, email=email, password=password) as mine:
-            return await fetch(mine, tmp_path / "alphas", account, MONTH, now=LATER)
+            return await fetch_month(mine, tmp_path / "alphas", account, MONTH, now=LATER)
 
     async def main() -> list[FetchReport]:
         return await asyncio.gather(*(one(*each) for each in people.items()))
 
     reports = {report.account: report for report in asyncio.run(main())}
     assert [reports[name].alphas for name in people] == [20, 0, 0, 20]
-    for name, cause in (("wrong", LoginRefused), ("guarded", PersonNeeded)):
+    for name, cause in (("wrong", LoginRejected), ("guarded", IdentityCheckRequired)):
         assert [(one.kind, one.outcome) for one in reports[name].windows] == [
             ("regular", "failed"),
             ("super", "failed"),
@@ -333,7 +333,7 @@ def test_budget_is_kept_while_fetching(tmp_path: Path) -> None:
         alphas = month_of(500)
         server.add_user(EMAIL, PASSWORD, alphas)
         budget = Budget(tmp_path / "b", "lk", 1.0, 30)
-        report = fetched(server, tmp_path, budget=budget, patience=HASTY, concurrency=8)
+        report = fetched(server, tmp_path, budget=budget, policy=HASTY, concurrency=8)
         assert (report.failed, report.alphas) == ((), 500)
         assert server.overruns <= 1  # a loaded machine may delay one request on its way
         assert_exact(tmp_path, alphas)

@@ -18,7 +18,7 @@ from brain_clients import EMAIL, HASTY, MONTH, NOVEMBER, PASSWORD, children, cli
 
 from marketdata_assets.alphas import slices
 from marketdata_assets.alphas.api import BrainClient
-from marketdata_assets.alphas.fetch import fetch
+from marketdata_assets.alphas.fetch import fetch_month
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
 
 UNTIL = NOVEMBER.start + dt.timedelta(days=4, minutes=1)
@@ -44,8 +44,8 @@ def doomed(url: str, home: Path, steps: int, refetch: bool) -> None:
     BrainClient.page = mortal(BrainClient.page)  # type: ignore[method-assign]
 
     async def main() -> None:
-        async with client(SimpleNamespace(url=url), home, patience=HASTY) as one:  # type: ignore[arg-type]
-            report = await fetch(one, home / "alphas", "lk", MONTH, kinds=["regular"], now=UNTIL, refetch=refetch)
+        async with client(SimpleNamespace(url=url), home, policy=HASTY) as one:  # type: ignore[arg-type]
+            report = await fetch_month(one, home / "alphas", "lk", MONTH, kinds=["regular"], now=UNTIL, refetch=refetch)
         assert report.failed == ()
 
     asyncio.run(main())
@@ -101,7 +101,7 @@ def alphas_of(count: int, first: int = 0) -> list[Alpha]:
 def held(home: Path) -> dict[str, set[str]]:
     """The versions on disk of every id; every slice is sound, and keeps to its window."""
     found: dict[str, set[str]] = {}
-    for piece in slices.listed(home / "alphas", "lk", "regular", MONTH):
+    for piece in slices.of_month(home / "alphas", "lk", "regular", MONTH):
         for document in json.loads(piece.path.read_bytes()):
             assert piece.window.start <= dt.datetime.fromisoformat(document["dateCreated"]) < piece.window.end
             found.setdefault(document["id"], set()).add(document["dateModified"])
@@ -117,10 +117,10 @@ def test_kill_before_any_step_leaves_whole_slices_and_the_next_run_goes_on(
     while not survived(server.url, tmp_path / str(steps), steps, False):
         home = tmp_path / str(steps)
         found = held(home)
-        for piece in slices.listed(home / "alphas", "lk", "regular", MONTH):
+        for piece in slices.of_month(home / "alphas", "lk", "regular", MONTH):
             expected = {alpha.id for alpha in alphas if piece.window.start <= alpha.created < piece.window.end}
             assert expected <= set(found)
-        landed = len(slices.listed(home / "alphas", "lk", "regular", MONTH))
+        landed = len(slices.of_month(home / "alphas", "lk", "regular", MONTH))
         report = fetched(server, home, now=UNTIL)
         assert report.failed == ()
         assert report.finished == landed
@@ -147,4 +147,4 @@ def test_kill_of_a_refetch_loses_no_alpha_and_the_next_run_cleans_up(
     found = held(tmp_path)
     assert len(found) == 150
     assert all(len(versions) == 1 for versions in found.values())
-    assert len(slices.listed(tmp_path / "alphas", "lk", "regular", MONTH)) == 4
+    assert len(slices.of_month(tmp_path / "alphas", "lk", "regular", MONTH)) == 4

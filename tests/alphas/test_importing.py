@@ -11,8 +11,8 @@ from pymongo import MongoClient
 
 from marketdata_assets.alphas import importer, ingest, layout
 from marketdata_assets.alphas.errors import BadOptions
+from marketdata_assets.alphas.import_modes import ImportOptions
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.alphas.modes import ImportOptions
 from marketdata_assets.alphas.package_files import write
 from marketdata_assets.stores import mongo, mongo_ledger
 
@@ -26,7 +26,7 @@ def test_new_documents_land_with_utc_dates_and_nothing_else_changed(
     documents = [alpha("xVWpJpp", dateSubmitted="2024-11-28T01:00:00-05:00"), alpha("6XpMb0aG", color=None, tags=[])]
     deliver(tmp_path, account, *documents)
     report = run(mongo_uri, tmp_path, account)
-    assert (report.inserted, report.updated, report.rejected, report.unchanged) == (2, 0, 0, 0)
+    assert (report.total("inserted"), report.total("updated"), report.rejected, report.unchanged) == (2, 0, 0, 0)
     assert stored(client, account) == {document["id"]: expected(document) for document in documents}
     assert stored(client, account)["xVWpJpp"]["dateCreated"] == dt.datetime(2024, 11, 27, 9, tzinfo=dt.UTC)
     indexes = client["regular_alphas"][account].index_information()
@@ -36,7 +36,7 @@ def test_new_documents_land_with_utc_dates_and_nothing_else_changed(
 def test_supers_land_in_their_own_database(mongo_uri: str, client: Client, tmp_path: Path) -> None:
     account = new_account()
     deliver(tmp_path, account, alpha("S1", type="SUPER"), kind="super")
-    assert run(mongo_uri, tmp_path, account, kind="super").inserted == 1
+    assert run(mongo_uri, tmp_path, account, kind="super").total("inserted") == 1
     assert list(stored(client, account, "super")) == ["S1"]
     assert stored(client, account) == {}
 
@@ -49,11 +49,11 @@ def test_a_repeat_reads_nothing_and_writes_nothing(mongo_uri: str, client: Clien
     report = run(mongo_uri, tmp_path, account)
     assert (report.unchanged, report.units) == (1, ())
     forced = run(mongo_uri, tmp_path, account, force=True)
-    assert (forced.inserted, forced.updated, forced.documents) == (0, 0, 2)
+    assert (forced.total("inserted"), forced.total("updated"), forced.total("read")) == (0, 0, 2)
     assert stored(client, account) == before
     with mongo.connect(mongo_uri) as other:
         (package,) = ingest.find(tmp_path, account, "regular", [MONTH])
-        assert importer.pending(other["regular_alphas"], package, 500) == []
+        assert importer.unwritten(other["regular_alphas"], package, 500) == []
 
 
 def test_force_brings_back_what_was_taken_out_of_the_database(mongo_uri: str, client: Client, tmp_path: Path) -> None:
@@ -61,9 +61,9 @@ def test_force_brings_back_what_was_taken_out_of_the_database(mongo_uri: str, cl
     deliver(tmp_path, account, alpha("A"), alpha("B"))
     run(mongo_uri, tmp_path, account)
     client["regular_alphas"][account].delete_one({"id": "A"})
-    assert run(mongo_uri, tmp_path, account).inserted == 0
+    assert run(mongo_uri, tmp_path, account).total("inserted") == 0
     report = run(mongo_uri, tmp_path, account, force=True)
-    assert (report.inserted, report.updated, sorted(stored(client, account))) == (1, 0, ["A", "B"])
+    assert (report.total("inserted"), report.total("updated"), sorted(stored(client, account))) == (1, 0, ["A", "B"])
 
 
 def test_only_changed_documents_of_a_changed_package_are_written(
@@ -75,7 +75,7 @@ def test_only_changed_documents_of_a_changed_package_are_written(
     changed = alpha("A7", 5, color="RED")
     deliver(tmp_path, account, *(changed if n == 7 else alpha(f"A{n}") for n in range(50)), alpha("NEW"))
     report = run(mongo_uri, tmp_path, account)
-    assert (report.inserted, report.updated, report.documents) == (1, 1, 51)
+    assert (report.total("inserted"), report.total("updated"), report.total("read")) == (1, 1, 51)
     after = stored(client, account)
     assert after["A7"] == expected(changed, 2)
     assert {document["_rev"] for name, document in after.items() if name != "A7"} == {1}
@@ -88,7 +88,7 @@ def test_the_same_lines_compressed_cost_no_write(mongo_uri: str, client: Client,
     write(layout.package_path(tmp_path, account, "regular", DAY, ".ndjson.zst"), plain.read_bytes().splitlines(True))
     plain.unlink()
     report = run(mongo_uri, tmp_path, account)
-    assert (report.documents, report.inserted, report.updated) == (2, 0, 0)
+    assert (report.total("read"), report.total("inserted"), report.total("updated")) == (2, 0, 0)
     assert run(mongo_uri, tmp_path, account).unchanged == 1
 
 
@@ -133,7 +133,7 @@ def test_a_bad_document_is_kept_aside_and_the_rest_lands(
     account = new_account()
     deliver(tmp_path, account, alpha("A"), line, alpha("B"))
     report = run(mongo_uri, tmp_path, account)
-    assert (report.inserted, report.rejected, report.failed) == (2, 1, ())
+    assert (report.total("inserted"), report.rejected, report.failed) == (2, 1, ())
     assert sorted(stored(client, account)) == ["A", "B"]
     (refused,) = [
         one for one in mongo_ledger.quarantined(client["regular_alphas"], "regular_alphas") if one.source == account
@@ -156,10 +156,10 @@ def test_odd_keys_that_mongodb_takes_are_merged(
     deliver(tmp_path, account, alpha("A", 1, **fields))
     report = run(mongo_uri, tmp_path, account)
     after = stored(client, account)["A"]
-    assert report.updated == 1
+    assert report.total("updated") == 1
     for key, value in fields.items():
         assert after[key] == (value if key != "is" else alpha("A")["is"] | value)
-    assert run(mongo_uri, tmp_path, account, force=True).updated == 0
+    assert run(mongo_uri, tmp_path, account, force=True).total("updated") == 0
 
 
 def test_too_many_bad_documents_fail_the_package_and_nothing_of_it_lands(
@@ -170,12 +170,12 @@ def test_too_many_bad_documents_fail_the_package_and_nothing_of_it_lands(
     deliver(tmp_path, account, alpha("B"), day=DAY + dt.timedelta(days=1))
     report = run(mongo_uri, tmp_path, account)
     (failed,) = report.failed
-    assert "11 of 12 documents refused" in (failed.error or "")
+    assert "11 of 12 rows rejected" in (failed.error or "")
     assert list(stored(client, account)) == ["B"]
     entries = {one.unit: one for one in mongo_ledger.entries(client["regular_alphas"], "regular_alphas", account)}
     assert (entries[f"{DAY}"].outcome, entries[f"{DAY}"].content_hash) == ("failed", None)
     deliver(tmp_path, account, alpha("A"))
-    assert run(mongo_uri, tmp_path, account).inserted == 1
+    assert run(mongo_uri, tmp_path, account).total("inserted") == 1
 
 
 def test_a_failed_package_keeps_what_stood_before(mongo_uri: str, client: Client, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_failed_package_keeps_what_stood_before(mongo_uri: str, client: Client
     assert list(stored(client, account)) == ["A"]
     zst.unlink()
     good.write_bytes(content)
-    assert (run(mongo_uri, tmp_path, account).updated, len(stored(client, account))) == (0, 1)
+    assert (run(mongo_uri, tmp_path, account).total("updated"), len(stored(client, account))) == (0, 1)
 
 
 def two_versions(mongo_uri: str, tmp_path: Path, account: str) -> tuple[Document, Document]:
@@ -208,7 +208,7 @@ def two_versions(mongo_uri: str, tmp_path: Path, account: str) -> tuple[Document
 def test_mode_incremental_lets_the_newer_version_win(mongo_uri: str, client: Client, tmp_path: Path) -> None:
     account = new_account()
     stands, _ = two_versions(mongo_uri, tmp_path, account)
-    assert run(mongo_uri, tmp_path, account).updated == 0
+    assert run(mongo_uri, tmp_path, account).total("updated") == 0
     assert stored(client, account)["A"] == expected(stands)
 
 
@@ -217,17 +217,17 @@ def test_mode_overwrite_lets_the_package_win_and_keeps_old_fields(
 ) -> None:
     account = new_account()
     stands, comes = two_versions(mongo_uri, tmp_path, account)
-    assert run(mongo_uri, tmp_path, account, "overwrite").updated == 1
+    assert run(mongo_uri, tmp_path, account, "overwrite").total("updated") == 1
     assert stored(client, account)["A"] == expected(stands | comes | {"tags": ["t"]}, 2)
-    assert run(mongo_uri, tmp_path, account, "overwrite").updated == 0
+    assert run(mongo_uri, tmp_path, account, "overwrite").total("updated") == 0
 
 
 def test_mode_rebuild_replaces_whole_documents(mongo_uri: str, client: Client, tmp_path: Path) -> None:
     account = new_account()
     _, comes = two_versions(mongo_uri, tmp_path, account)
-    assert run(mongo_uri, tmp_path, account, "rebuild").updated == 1
+    assert run(mongo_uri, tmp_path, account, "rebuild").total("updated") == 1
     assert stored(client, account)["A"] == expected(comes, 2)
-    assert run(mongo_uri, tmp_path, account, "rebuild").updated == 0
+    assert run(mongo_uri, tmp_path, account, "rebuild").total("updated") == 0
 
 
 def test_mode_time_range_takes_what_changed_lately(mongo_uri: str, client: Client, tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_mode_time_range_takes_what_changed_lately(mongo_uri: str, client: Clien
     lines = [alpha("NEAR") | {"dateModified": at(3)}, alpha("FAR") | {"dateModified": at(30)}, undated]
     deliver(tmp_path, account, *lines)
     report = run(mongo_uri, tmp_path, account, "time_range", time_range_hours=4, buffer_hours=0)
-    assert (sorted(stored(client, account)), report.skipped) == (["NEAR", "UNDATED"], 1)
-    assert run(mongo_uri, tmp_path, account).inserted == 1, "what was left out is not taken for imported"
+    assert (sorted(stored(client, account)), report.total("skipped")) == (["NEAR", "UNDATED"], 1)
+    assert run(mongo_uri, tmp_path, account).total("inserted") == 1, "what was left out is not taken for imported"
     assert sorted(stored(client, account)) == ["FAR", "NEAR", "UNDATED"]
 
 
@@ -250,11 +250,11 @@ def test_mode_smart_merge_goes_from_the_newest_stored(mongo_uri: str, client: Cl
     account = new_account()
     day = 24 * 60
     deliver(tmp_path, account, alpha("A", 10 * day))
-    assert run(mongo_uri, tmp_path, account, "smart_merge").inserted == 1, "an empty collection takes all"
+    assert run(mongo_uri, tmp_path, account, "smart_merge").total("inserted") == 1, "an empty collection takes all"
     deliver(tmp_path, account, alpha("A", 10 * day), alpha("NEAR", 8 * day), alpha("FAR", 6 * day))
     report = run(mongo_uri, tmp_path, account, "smart_merge")
-    assert (sorted(stored(client, account)), report.skipped) == (["A", "NEAR"], 1)
-    assert run(mongo_uri, tmp_path, account, "smart_merge", buffer_days=5).inserted == 1
+    assert (sorted(stored(client, account)), report.total("skipped")) == (["A", "NEAR"], 1)
+    assert run(mongo_uri, tmp_path, account, "smart_merge", buffer_days=5).total("inserted") == 1
 
 
 def test_a_policy_lets_named_fields_shrink(mongo_uri: str, client: Client, tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_a_collection_of_the_old_tool_is_taken_over(mongo_uri: str, client: Clie
     client["regular_alphas"][account].insert_one(dict(old))
     deliver(tmp_path, account, alpha("A", 9, color="NEW"), alpha("B"))
     report = run(mongo_uri, tmp_path, account)
-    assert (report.inserted, report.updated) == (1, 1)
+    assert (report.total("inserted"), report.total("updated")) == (1, 1)
     after = stored(client, account)["A"]
     assert after == expected(alpha("A", 9, color="NEW") | {"legacy": 1}, 1)
     assert client["regular_alphas"][account].count_documents({"id": "A"}) == 1
@@ -313,7 +313,7 @@ def test_several_processes_import_a_month(mongo_uri: str, client: Client, tmp_pa
         date = dt.date(2024, 11, day)
         deliver(tmp_path, account, *(alpha(f"A{day}_{n}") for n in range(20)), day=date)
     report = run(mongo_uri, tmp_path, account, workers=2)
-    assert (report.inserted, len(report.units), len(stored(client, account))) == (240, 12, 240)
+    assert (report.total("inserted"), len(report.units), len(stored(client, account))) == (240, 12, 240)
     assert [one.unit for one in mongo_ledger.entries(client["regular_alphas"], "regular_alphas", account)] == [
         f"2024-11-{day:02d}" for day in range(1, 13)
     ]
@@ -332,4 +332,4 @@ def test_recorded_alphas_round_trip(mongo_uri: str, client: Client, tmp_path: Pa
     run(mongo_uri, tmp_path, account, kind="super")
     assert stored(client, account) == {document["id"]: expected(document) for document in regular}
     assert stored(client, account, "super") == {document["id"]: expected(document) for document in supers}
-    assert (run(mongo_uri, tmp_path, account, force=True).updated) == 0
+    assert (run(mongo_uri, tmp_path, account, force=True).total("updated")) == 0

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from brain_clients import EMAIL, NOVEMBER, PASSWORD, children, client, with_client
 
-from marketdata_assets.alphas.answers import Page
 from marketdata_assets.alphas.api import BrainClient
-from marketdata_assets.alphas.errors import ApiAway, LoginRefused, PersonNeeded, RequestRefused
+from marketdata_assets.alphas.api_requests import Page
+from marketdata_assets.alphas.errors import ApiUnavailable, IdentityCheckRequired, LoginRejected, RequestRejected
 from marketdata_demo.servers.brain import BrainServer, spread
 
 LIST = "GET /users"
@@ -144,7 +144,7 @@ def test_seconds_left_by_the_word_of_the_api(server: BrainServer, tmp_path: Path
 
 def test_wrong_password_is_tried_once_however_many_ask(server: BrainServer, tmp_path: Path) -> None:
     found = with_client(server, tmp_path, pages, password="wrong")
-    assert all(isinstance(error, LoginRefused) for error in found)
+    assert all(isinstance(error, LoginRejected) for error in found)
     assert "lk (401: Incorrect authentication credentials.)" in str(found[0])
     assert (server.refused_logins, server.asked(LIST)) == (1, 0)
 
@@ -152,7 +152,7 @@ def test_wrong_password_is_tried_once_however_many_ask(server: BrainServer, tmp_
 def test_login_that_is_taken_and_then_refused_ends(server: BrainServer, tmp_path: Path) -> None:
     server.before(server.expire_sessions, times=99, where=LIST)
     found = with_client(server, tmp_path, pages)
-    assert all(isinstance(error, LoginRefused) for error in found)
+    assert all(isinstance(error, LoginRejected) for error in found)
     assert server.logins <= 3
 
 
@@ -173,8 +173,8 @@ def guarded() -> Iterator[BrainServer]:
         yield server
 
 
-def needed(server: BrainServer, home: Path) -> PersonNeeded:
-    with pytest.raises(PersonNeeded) as caught:
+def needed(server: BrainServer, home: Path) -> IdentityCheckRequired:
+    with pytest.raises(IdentityCheckRequired) as caught:
         with_client(server, home, page)
     return caught.value
 
@@ -201,7 +201,7 @@ def test_visit_is_noticed_without_the_command(guarded: BrainServer, tmp_path: Pa
 
 
 def test_finish_gives_up_after_its_limit(guarded: BrainServer, tmp_path: Path) -> None:
-    with pytest.raises(PersonNeeded):
+    with pytest.raises(IdentityCheckRequired):
         with_client(guarded, tmp_path, lambda one: one.finish_login(interval=0.02, limit=0.1))
     assert guarded.asked("POST /authentication/persona") == 5
 
@@ -218,7 +218,7 @@ def test_link_to_another_server_gets_no_password(server: BrainServer, tmp_path: 
         headers = {"WWW-Authenticate": "persona", "Location": f"{elsewhere.url}/authentication/persona?inquiry=x"}
         server.fail(401, 1, LOGIN, headers=headers)
         assert needed(server, tmp_path).url.startswith(elsewhere.url)
-        with pytest.raises(RequestRefused, match="leads to another server"):
+        with pytest.raises(RequestRejected, match="link is of another server"):
             with_client(server, tmp_path, lambda one: one.finish_login(interval=0.01, limit=0.1))
         assert elsewhere.requests == 0
 
@@ -232,7 +232,7 @@ def test_finish_of_a_living_login_does_nothing(server: BrainServer, tmp_path: Pa
 def test_api_that_is_away_during_a_login_may_be_tried_again(server: BrainServer, tmp_path: Path) -> None:
     async def work(one: BrainClient) -> Page:
         server.fail(500, 4, LOGIN)
-        with pytest.raises(ApiAway):
+        with pytest.raises(ApiUnavailable):
             await page(one)
         return await page(one)
 

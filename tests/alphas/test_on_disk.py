@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from archives import ACCOUNT, alpha, put, put_single, window
 
-from marketdata_assets.alphas import on_disk, slices
-from marketdata_assets.alphas.packing import pack
+from marketdata_assets.alphas import slices, status
+from marketdata_assets.alphas.packaging import package_months
 from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.fanout import Fanout
 
@@ -17,18 +17,18 @@ OCTOBER = month_window("2024-10")
 
 
 def states(root: Path, asset: str, now: dt.datetime = NOW) -> dict[str, str]:
-    found = {(one.asset, one.account): dict(one.states) for one in on_disk.overview(root, now)}
+    found = {(one.asset, one.account): dict(one.states) for one in status.on_disk(root, now)}
     return found.get((asset, ACCOUNT), {})
 
 
 def land(root: Path, whole: Window, *names: str) -> Path:
-    return slices.land(root, ACCOUNT, "regular", whole, [f'{{"id": "{name}"}}'.encode() for name in names])
+    return slices.write(root, ACCOUNT, "regular", whole, [f'{{"id": "{name}"}}'.encode() for name in names])
 
 
 def test_no_folder_and_no_files_are_no_rows(tmp_path: Path) -> None:
-    assert on_disk.overview(tmp_path / "none", NOW) == []
+    assert status.on_disk(tmp_path / "none", NOW) == []
     (tmp_path / ACCOUNT / "primeval_data").mkdir(parents=True)
-    assert on_disk.overview(tmp_path, NOW) == []
+    assert status.on_disk(tmp_path, NOW) == []
 
 
 def test_month_is_missing_until_its_last_hour_is_there(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_packages_go_from_missing_to_ok_empty_and_stale(tmp_path: Path) -> None:
     put(tmp_path, "2024-09-02", [alpha("a", "2024-09-02T00:30:00Z")])
     put(tmp_path, "2024-10-02", [])
     assert states(tmp_path, "alpha_packages") == {"2024-09": "missing", "2024-10": "missing"}
-    pack(tmp_path, [(ACCOUNT, "2024-09"), (ACCOUNT, "2024-10")], Fanout(1))
+    package_months(tmp_path, [(ACCOUNT, "2024-09"), (ACCOUNT, "2024-10")], Fanout(1))
     assert states(tmp_path, "alpha_packages") == {"2024-09": "ok", "2024-10": "empty"}
     put(tmp_path, "2024-10-03", [alpha("b", "2024-10-03T00:30:00Z")])
     assert states(tmp_path, "alpha_packages") == {"2024-09": "ok", "2024-10": "stale"}
@@ -81,7 +81,7 @@ def test_packages_go_from_missing_to_ok_empty_and_stale(tmp_path: Path) -> None:
 
 def test_packages_stand_without_raw_files_and_are_counted(tmp_path: Path) -> None:
     raw = put(tmp_path, "2024-09-02", [alpha("a", "2024-09-02T00:30:00Z")])
-    pack(tmp_path, [(ACCOUNT, "2024-09")], Fanout(1))
+    package_months(tmp_path, [(ACCOUNT, "2024-09")], Fanout(1))
     raw.unlink()
-    [packages] = on_disk.overview(tmp_path, NOW)
+    [packages] = status.on_disk(tmp_path, NOW)
     assert (packages.asset, dict(packages.states), packages.files) == ("alpha_packages", {"2024-09": "ok"}, 1)

@@ -57,7 +57,7 @@ def test_processes_packaging_the_same_month_at_once_end_in_the_same_files(tmp_pa
         sample_alphas.write_archive(root, ACCOUNT, ["2024-10", MONTH], regular=200, superalphas=0)
     pack(alone)
     code = (
-        "import sys; from pathlib import Path; from marketdata_assets.alphas.packages import package\n"
+        "import sys; from pathlib import Path; from marketdata_assets.alphas.packaging import package\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "for n in range(6): package(Path(sys.argv[1]), 'lk', 'regular', '2024-11', zstd=(n + int(sys.argv[2])) % 2 > 0)"
     )

@@ -10,8 +10,8 @@ from archives import on_disk, pack, packed, put, put_single
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.alphas.archive import Alpha
-from marketdata_assets.alphas.newest import Newest
+from marketdata_assets.alphas.packaging import Deduplicator
+from marketdata_assets.alphas.raw_files import Alpha
 
 DATES = st.sampled_from(
     ["2024-11-02T21:30:00-04:00", "2024-11-03T01:30:00Z", "2024-11-03T01:10:00-05:00", "2024-11-04", "none", None]
@@ -62,7 +62,7 @@ OFFERS = st.tuples(
 def test_the_newest_is_the_same_in_whatever_order_versions_are_offered(offers: Any, shuffler: random.Random) -> None:
     def kept() -> list[tuple[dt.date, str, bytes]]:
         with tempfile.TemporaryFile() as spool:
-            newest = Newest(spool)
+            newest = Deduplicator(spool)
             for name, raw, modified, is_raw, mtime, day in offers:
                 moment = dt.datetime(2024, 11, modified, tzinfo=dt.UTC)
                 newest.offer(Alpha(name, None, moment, dt.date(2024, 11, day), raw), raw=is_raw, mtime_ns=mtime)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from archives import ACCOUNT, MONTH, alpha, names, on_disk, pack, packed, put, put_single
 
-from marketdata_assets.alphas import layout, package_files, packages
-from marketdata_assets.alphas.errors import BadSlice
+from marketdata_assets.alphas import layout, package_files, packaging
+from marketdata_assets.loading.errors import BadFile
 
 
 def test_a_day_a_file_sorted_by_instant_and_id(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_slice_that_a_fetch_replaces_meanwhile_is_looked_for_again(
 ) -> None:
     put(tmp_path, "2024-11-27T09:00", [alpha("a", v=1)], mtime=50)
     superseded = put(tmp_path, "2024-11-27T09:00", [alpha("a", v=1), alpha("b", v=1)], hours=3, mtime=40)
-    listed = packages.raw_files
+    listed = packaging.raw_files
 
     def and_then_fetched(*arguments: Any) -> Any:
         found = listed(*arguments)
@@ -62,7 +62,7 @@ def test_a_slice_that_a_fetch_replaces_meanwhile_is_looked_for_again(
             put(tmp_path, "2024-11-27T08:00", [alpha("a", v=1), alpha("b", v=1)], hours=9, mtime=60)
         return found
 
-    monkeypatch.setattr(packages, "raw_files", and_then_fetched)
+    monkeypatch.setattr(packaging, "raw_files", and_then_fetched)
     report = pack(tmp_path)
     assert (report.documents, report.failed) == (2, ())
 
@@ -133,7 +133,7 @@ def test_a_month_without_anything_leaves_no_trace(tmp_path: Path) -> None:
     put(tmp_path, "2024-11-03T09:00", [])
     assert len(pack(tmp_path).empty) == 30
     assert on_disk(tmp_path) == {}
-    assert packages.months_on_disk(tmp_path, ACCOUNT, "regular") == [MONTH]
+    assert packaging.months_on_disk(tmp_path, ACCOUNT, "regular") == [MONTH]
 
 
 def test_switching_zstd_on_and_off_replaces_the_other_form(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_damaged_package_is_told_of_and_left_alone(tmp_path: Path, zstd: bool)
     ]
     put(tmp_path, "2024-11-10T00:00", days[0] + days[1], hours=240)
     pack(tmp_path, zstd=zstd)
-    path = packages.list_packages(tmp_path, ACCOUNT, "regular")[0]
+    path = packaging.list_packages(tmp_path, ACCOUNT, "regular")[0]
     path.write_bytes(path.read_bytes()[:-20])
     damaged = path.read_bytes()
     put(
@@ -190,15 +190,15 @@ def test_reading_a_package(tmp_path: Path) -> None:
     lines = [b'{"id":"%d","x":"%s"}' % (n, os.urandom(400).hex().encode()) for n in range(3000)]
     for path in (plain, squeezed):
         package_files.write(path, (line + b"\n" for line in lines))
-        assert list(packages.read_package(path)) == list(enumerate(lines, 1))
+        assert list(packaging.read_package(path)) == list(enumerate(lines, 1))
     squeezed.write_bytes(squeezed.read_bytes()[:-1000])
-    with pytest.raises(BadSlice, match="cut off"):
-        list(packages.read_package(squeezed))
+    with pytest.raises(BadFile, match="cut off"):
+        list(packaging.read_package(squeezed))
     squeezed.write_bytes(b"no zstd")
-    with pytest.raises(BadSlice, match="no sound zstd"):
-        list(packages.read_package(squeezed))
+    with pytest.raises(BadFile, match="damaged zstd"):
+        list(packaging.read_package(squeezed))
     plain.write_bytes(b"\n{}\r\n\n[]")
-    assert list(packages.read_package(plain)) == [(2, b"{}"), (4, b"[]")]
+    assert list(packaging.read_package(plain)) == [(2, b"{}"), (4, b"[]")]
 
 
 def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -> None:
@@ -219,20 +219,20 @@ def test_packages_are_listed_by_day(tmp_path: Path) -> None:
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    found = packages.list_packages(tmp_path, ACCOUNT, "regular")
+    found = packaging.list_packages(tmp_path, ACCOUNT, "regular")
     assert [path.name for path in found] == ["2024-11-02.ndjson", "2024-11-30.ndjson.zst", "2024-12-01.ndjson"]
-    assert packages.list_packages(tmp_path, ACCOUNT, "regular", ["2024-12"]) == found[2:]
+    assert packaging.list_packages(tmp_path, ACCOUNT, "regular", ["2024-12"]) == found[2:]
     put_single(tmp_path, "2024-08-01", "a", alpha("a"))
     put(tmp_path, "2024-12-31T00:00", [], hours=48)
-    assert packages.months_on_disk(tmp_path, ACCOUNT, "regular") == ["2024-08", "2024-11", "2024-12", "2025-01"]
-    assert packages.months_on_disk(tmp_path, ACCOUNT, "super") == []
+    assert packaging.months_on_disk(tmp_path, ACCOUNT, "regular") == ["2024-08", "2024-11", "2024-12", "2025-01"]
+    assert packaging.months_on_disk(tmp_path, ACCOUNT, "super") == []
 
 
 def test_progress_counts_every_input(tmp_path: Path) -> None:
     for hour in range(3):
         put(tmp_path, f"2024-11-03T0{hour}:00", [])
     told: list[tuple[int, int]] = []
-    packages.package(tmp_path, ACCOUNT, "regular", MONTH, progress=lambda done, total, _: told.append((done, total)))
+    packaging.package(tmp_path, ACCOUNT, "regular", MONTH, progress=lambda done, total, _: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -244,7 +244,7 @@ def test_recorded_alphas_come_back_unchanged(fixtures: Path, tmp_path: Path) -> 
     for path in folder.glob("alpha_[rs]*/*.json"):
         document = json.loads(path.read_text())
         put_single(tmp_path, document["dateCreated"][:10], document["id"], path.read_bytes())
-    months = packages.months_on_disk(tmp_path, ACCOUNT, "regular")
+    months = packaging.months_on_disk(tmp_path, ACCOUNT, "regular")
     read = []
     for month in months:
         assert pack(tmp_path, month, zstd=True).failed == ()

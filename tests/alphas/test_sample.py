@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from archives import ACCOUNT, names, on_disk
 
-from marketdata_assets.alphas import packages
-from marketdata_assets.alphas.archive import instant
+from marketdata_assets.alphas import packaging
 from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.alphas.raw_files import instant
 from marketdata_assets.alphas.windows import month_window
 from marketdata_demo import sample_alphas
 
@@ -59,9 +59,9 @@ def test_equal_arguments_give_equal_alphas() -> None:
 def test_an_archive_is_packaged_whole_and_written_once(tmp_path: Path) -> None:
     written = sample_alphas.write_archive(tmp_path, ACCOUNT)
     reports = [
-        packages.package(tmp_path, ACCOUNT, kind, month)
+        packaging.package(tmp_path, ACCOUNT, kind, month)
         for kind in KINDS
-        for month in packages.months_on_disk(tmp_path, ACCOUNT, kind)
+        for month in packaging.months_on_disk(tmp_path, ACCOUNT, kind)
     ]
     assert sum(report.documents for report in reports) == written.alphas == 144
     assert sum(report.duplicates for report in reports) == written.again > 0
@@ -73,18 +73,18 @@ def test_an_archive_is_packaged_whole_and_written_once(tmp_path: Path) -> None:
     before = on_disk(tmp_path)
     assert sample_alphas.write_archive(tmp_path, ACCOUNT) == written
     assert {path: path.stat() for path in raw} == raw
-    packages.package(tmp_path, ACCOUNT, "regular", "2024-12")
+    packaging.package(tmp_path, ACCOUNT, "regular", "2024-12")
     assert on_disk(tmp_path) == before
 
 
 def test_some_alphas_of_an_archive_come_again_newer(tmp_path: Path) -> None:
     sample_alphas.write_archive(tmp_path, ACCOUNT, ["2024-10", "2024-11"])
-    packages.package(tmp_path, ACCOUNT, "regular", "2024-11")
+    packaging.package(tmp_path, ACCOUNT, "regular", "2024-11")
     first = {alpha["id"]: alpha for alpha in sample_alphas.alphas(ACCOUNT, "regular", "2024-11", 40)}
     found = [
         json.loads(line)
-        for path in packages.list_packages(tmp_path, ACCOUNT, "regular", ["2024-11"])
-        for _, line in packages.read_package(path)
+        for path in packaging.list_packages(tmp_path, ACCOUNT, "regular", ["2024-11"])
+        for _, line in packaging.read_package(path)
     ]
     assert sorted(first) == sorted(name for day in names(tmp_path).values() for name in day)
     newer = [alpha for alpha in found if alpha != first[alpha["id"]]]

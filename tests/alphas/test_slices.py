@@ -23,16 +23,16 @@ def hours(first: float, last: float) -> Window:
 
 
 def land(root: Path, window: Window, *ids: str) -> Path:
-    return slices.land(root, "lk", "regular", window, [f'{{"id": "{name}"}}'.encode() for name in ids])
+    return slices.write(root, "lk", "regular", window, [f'{{"id": "{name}"}}'.encode() for name in ids])
 
 
 def listed(root: Path, month: str = "2024-11") -> list[slices.Slice]:
-    return slices.listed(root, "lk", "regular", month)
+    return slices.of_month(root, "lk", "regular", month)
 
 
 def test_slice_holds_the_raw_bytes_under_the_old_tools_name(tmp_path: Path) -> None:
     raw = [b'{"id" :"a", "n": 1.50}', '{"id":"b","t":"\\u00e9é"}'.encode()]
-    path = slices.land(tmp_path, "lk", "super", hours(9, 10), raw)
+    path = slices.write(tmp_path, "lk", "super", hours(9, 10), raw)
     name = "lk_2024-11-01-09-00-00.000Z_to_2024-11-01-10-00-00.000Z_all_super_alphas.json"
     assert path == tmp_path / "lk/primeval_data/all_super_alphas" / name
     assert path.read_bytes() == b"[" + raw[0] + b",\n" + raw[1] + b"]"

@@ -9,10 +9,10 @@ from archives import ACCOUNT, alpha, put
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import status
-from marketdata_assets.alphas.imports import import_accounts
+from marketdata_assets.alphas.import_modes import ImportOptions
+from marketdata_assets.alphas.ingest import import_accounts
 from marketdata_assets.alphas.layout import KINDS
-from marketdata_assets.alphas.modes import ImportOptions
-from marketdata_assets.alphas.packing import pack
+from marketdata_assets.alphas.packaging import package_months
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import mongo_ledger
 
@@ -34,29 +34,29 @@ def raw(root: Path, month: str, *names: str) -> Path:
 
 
 def bring(uri: str, root: Path, **options: Any) -> None:
-    assert not pack(root, PAIRS, Fanout(1)).failed
+    assert not package_months(root, PAIRS, Fanout(1)).failed
     import_accounts(uri, root, "regular", PAIRS, run_id="r", fanout=Fanout(1), options=ImportOptions(**options))
 
 
 def states(client: Client, root: Path, exact: bool = False) -> dict[str, str]:
-    [one] = status.overview(client, root, kinds=["regular"], exact=exact)
+    [one] = status.in_mongo(client, root, kinds=["regular"], exact=exact)
     return dict(one.states)
 
 
 def test_month_goes_from_missing_to_ok_and_empty(tmp_path: Path, mongo_uri: str, store: Client) -> None:
-    assert status.overview(store, tmp_path) == []
+    assert status.in_mongo(store, tmp_path) == []
     raw(tmp_path, "2024-09", "a", "b")
     raw(tmp_path, "2024-10")
     assert states(store, tmp_path) == {"2024-09": "missing", "2024-10": "missing"}
-    assert status.behind(store, tmp_path) == PAIRS[:2]
-    pack(tmp_path, PAIRS, Fanout(1))
+    assert status.outdated_pairs(store, tmp_path) == PAIRS[:2]
+    package_months(tmp_path, PAIRS, Fanout(1))
     assert states(store, tmp_path) == {"2024-09": "missing", "2024-10": "empty"}
     bring(mongo_uri, tmp_path)
     assert states(store, tmp_path) == {"2024-09": "ok", "2024-10": "empty"}
-    assert status.behind(store, tmp_path) == []
-    [one] = status.overview(store, tmp_path, kinds=["regular"])
+    assert status.outdated_pairs(store, tmp_path) == []
+    [one] = status.in_mongo(store, tmp_path, kinds=["regular"])
     assert (one.account, one.imported) == (ACCOUNT, 1)
-    assert (one.documents, one.rejected, one.last_run, one.behind) == (2, 0, "r", ())
+    assert (one.documents, one.rejected, one.last_run, one.outdated) == (2, 0, "r", ())
 
 
 def test_new_raw_file_makes_its_month_stale(tmp_path: Path, mongo_uri: str, store: Client) -> None:
@@ -65,10 +65,10 @@ def test_new_raw_file_makes_its_month_stale(tmp_path: Path, mongo_uri: str, stor
     bring(mongo_uri, tmp_path)
     raw(tmp_path, "2024-10", "a", "b")
     assert states(store, tmp_path) == {"2024-09": "ok", "2024-10": "stale", "2024-11": "ok"}
-    assert status.behind(store, tmp_path) == [(ACCOUNT, "2024-10")]
-    assert status.behind(store, tmp_path, [(ACCOUNT, "2024-09")]) == []
+    assert status.outdated_pairs(store, tmp_path) == [(ACCOUNT, "2024-10")]
+    assert status.outdated_pairs(store, tmp_path, [(ACCOUNT, "2024-09")]) == []
     bring(mongo_uri, tmp_path)
-    assert status.behind(store, tmp_path) == []
+    assert status.outdated_pairs(store, tmp_path) == []
 
 
 def test_package_that_came_with_an_old_date_is_found_by_the_exact_look(
@@ -85,7 +85,7 @@ def test_package_that_came_with_an_old_date_is_found_by_the_exact_look(
 
 def test_what_failed_or_came_in_part_is_behind(tmp_path: Path, mongo_uri: str, store: Client) -> None:
     raw(tmp_path, "2024-09", *(f"n{number}" for number in range(30)))
-    pack(tmp_path, PAIRS, Fanout(1))
+    package_months(tmp_path, PAIRS, Fanout(1))
     [package] = (tmp_path / ACCOUNT / "packages").rglob("2024-09-02.ndjson")
     whole = package.read_bytes()
     package.write_bytes(whole.replace(b'"REGULAR"', b'"SUPER"'))

@@ -17,10 +17,10 @@ from pymongo import MongoClient
 from tick_rows import bars as tick_bars
 from tick_rows import load as tick_load
 
-from marketdata_assets.alphas import packing
-from marketdata_assets.alphas.imports import import_accounts
+from marketdata_assets.alphas import packaging
+from marketdata_assets.alphas.import_modes import ImportOptions
+from marketdata_assets.alphas.ingest import import_accounts
 from marketdata_assets.alphas.layout import KINDS
-from marketdata_assets.alphas.modes import ImportOptions
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.exchanges.tables import ohlcv, schema
@@ -108,7 +108,7 @@ class Site:
         flow = definition.read(self.home / "flows" / "mine" / "defs.yaml")
         flowed = run.run_flow(flow, self.dsn, self.home / "flows_data", run_id="x", fanout=Fanout(1))
         pairs = [("lk", month) for month in ALPHA_MONTHS]
-        packing.pack(self.home / "alphas", pairs, Fanout(1))
+        packaging.pack(self.home / "alphas", pairs, Fanout(1))
         imported = [
             import_accounts(
                 self.mongo,

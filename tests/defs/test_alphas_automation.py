@@ -2,8 +2,6 @@
 
 import datetime as dt
 import logging
-import os
-import time
 from collections.abc import Iterator
 
 import dagster as dg
@@ -41,6 +39,11 @@ def scheduled(lab: Lab, schedule: dg.ScheduleDefinition) -> tuple[list[Range], l
         found = schedule.evaluate_tick(context)
     assert bool(found.run_requests) != bool(found.skip_message)
     return ranges(found.run_requests), list(found.run_requests or [])
+
+
+@pytest.fixture(autouse=True)
+def one_scan_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETDATA_ALPHAS_QUIET_SECONDS", "0")
 
 
 def look(lab: Lab, sensor: dg.SensorDefinition, cursor: str | None = None):  # type: ignore[no-untyped-def]
@@ -163,12 +166,13 @@ def test_dropped_files_ask_for_their_months_once_and_make_the_account_a_partitio
     assert not look(lab, automation.alpha_files_sensor).run_requests
 
 
-def test_file_still_being_written_is_waited_for(lab: Lab) -> None:
-    path = drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")], age=0)
+def test_file_still_being_written_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETDATA_ALPHAS_QUIET_SECONDS", "30")
+    drop_slice(lab.root, "old", "2024-01", [alpha("aaaaaaa", "2024-01")], age=1000)
     found = look(lab, automation.alpha_files_sensor)
     assert not found.run_requests
     assert "1 months are still being written" in (found.skip_message or "")
-    os.utime(path, (time.time() - 100,) * 2)
+    monkeypatch.setenv("MARKETDATA_ALPHAS_QUIET_SECONDS", "0")
     assert ranges(look(lab, automation.alpha_files_sensor, found.cursor).run_requests) == [("old|2024-01",) * 2]
 
 
@@ -181,7 +185,7 @@ def test_files_of_a_month_that_a_run_works_on_are_looked_at_later(lab: Lab) -> N
         status=dg.DagsterRunStatus.STARTED,
     )
     busy = look(lab, automation.alpha_files_sensor)
-    assert "a run works on these months" in (busy.skip_message or "")
+    assert "a run for these months is in progress" in (busy.skip_message or "")
     lab.instance.delete_run(run.run_id)
     assert ranges(look(lab, automation.alpha_files_sensor, busy.cursor).run_requests) == [("old|2024-01",) * 2]
 

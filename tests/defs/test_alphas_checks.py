@@ -9,9 +9,9 @@ from alpha_runs import REGULAR, Lab, alpha, config, drop_slice, metadata
 from bar_runs import QUIET_LOG, definitions
 from pymongo.collection import Collection
 
-from marketdata_assets.alphas.imports import import_accounts
-from marketdata_assets.alphas.modes import ImportOptions
-from marketdata_assets.alphas.packing import pack
+from marketdata_assets.alphas.import_modes import ImportOptions
+from marketdata_assets.alphas.ingest import import_accounts
+from marketdata_assets.alphas.packaging import package_months
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import range_tags
@@ -75,7 +75,7 @@ def imported(lab: Lab) -> Lab:
         drop_slice(lab.root, "old", month, alphas)
     lab.partitions("old")
     pairs = [("old", "2024-01"), ("old", "2024-02")]
-    assert not pack(lab.root, pairs, Fanout(1)).failed
+    assert not package_months(lab.root, pairs, Fanout(1)).failed
     done = import_accounts(
         Mongo().uri, lab.root, "regular", pairs, run_id="r", fanout=Fanout(1), options=ImportOptions()
     )

@@ -94,7 +94,7 @@ def test_account_that_fails_leaves_the_other_alone(lab: Lab, trouble: str) -> No
     lab.ready("aa", "bb")
     if trouble == "wrong password":
         lab.credentials("bb", "not-it")
-        said = "refuses the login of account bb"
+        said = "rejects the login of account bb"
     elif trouble == "a person is needed":
         lab.user("bb", persona=True)
         said = "marketdata alphas login --account bb"
@@ -124,7 +124,7 @@ def test_archive_without_an_account_is_imported_and_nobody_is_asked(lab: Lab) ->
     result = lab.run("old|2024-01", "old|2024-02")
     assert result.success, failures(result)
     found = metadata(result, FILES)["old|2024-01"]
-    assert (found["fetched"], found["raw_files"], found["partitions_standing"]) == (False, 1, 2)
+    assert (found["fetched"], found["raw_files"], found["partitions_kept"]) == (False, 1, 2)
     assert "account old is not in the accounts file" in found["note"]
     assert lab.ids("regular", "old") == {"aaaaaaa", "bbbbbbb"}
     assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
@@ -207,7 +207,7 @@ def test_accounts_file_that_cannot_be_read_says_so(lab: Lab) -> None:
     lab.ready("aa")
     (lab.home / "brain" / "accounts.json").write_text('[{"user": "aa"}]')
     told = failures(lab.run("aa|2024-01", assets=[FILES]))["alpha_files"]
-    assert "unknown key 'user'; did you mean 'user_key'?" in told
+    assert "0.user: unknown key; did you mean 'user_key'?" in told
 
 
 def test_server_that_is_away_fails_the_import_and_says_what_to_do(lab: Lab) -> None:
@@ -235,7 +235,7 @@ def test_password_and_session_never_reach_events_or_metadata(lab: Lab) -> None:
     assert run is not None
     events = [entry.to_json() for entry in lab.instance.all_logs(result.run_id)]
     said = "\n".join([*events, json.dumps(run.run_config), json.dumps(run.tags)])
-    assert "refuses the login" in said
+    assert "rejects the login" in said
     assert PASSWORD not in said
     for file in (lab.home / "brain").glob("*.session"):
         for cookie in json.loads(file.read_bytes()).get("session", {}).get("cookies", []):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marketdata_assets.alphas import ingest as import_alphas
-from marketdata_assets.alphas import packing
+from marketdata_assets.alphas import packaging
 from marketdata_assets.bars import ingest as load_bars
 from marketdata_assets.bars import kline
 from marketdata_assets.defs.flows import own
@@ -73,5 +73,5 @@ def fill_postgres(dsn: str, folder: Path) -> None:
 def fill_mongo(uri: str, folder: Path) -> None:
     """A month of alphas of one account."""
     sample_alphas.write_archive(folder, "sample", [MONTH], regular=60, superalphas=3)
-    packing.pack(folder, [("sample", MONTH)], Fanout(1))
+    packaging.package_months(folder, [("sample", MONTH)], Fanout(1))
     import_alphas.ingest(uri, folder, "sample", "regular", [MONTH], run_id=RUN, fanout=Fanout(1))

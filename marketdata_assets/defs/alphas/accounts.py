@@ -1,15 +1,15 @@
-"""Which accounts are partitions: kept in step with the accounts file and with the folders of the archive.
+"""The account partitions, synchronised with the accounts file and with the folders of the archive.
 
-An account becomes a partition when it is enabled, or has files. It stops being one only when it is neither and nothing
-was ever materialised for it: Dagster would forget to show what stands in MongoDB, and its statistics would count
-partitions that do not exist. So a disabled account keeps its history, and is merely not fetched any more.
+An account becomes a partition when it is enabled, or has files. The partition is removed only when neither holds and
+nothing was ever materialised for it; otherwise Dagster would hide data that is in MongoDB. So a disabled account keeps
+its history and is not fetched any more.
 """
 
 from collections.abc import Iterable
 
 import dagster as dg
 
-from marketdata_assets.alphas import watch
+from marketdata_assets.alphas import file_index
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_pair
 from marketdata_assets.resources import AlphaFiles, Brain
 
@@ -23,15 +23,17 @@ def known(instance: dg.DagsterInstance) -> list[str]:
 
 
 def changes(instance: dg.DagsterInstance, brain: Brain, folder: AlphaFiles) -> tuple[list[str], list[str]]:
-    """The accounts to add and those that may go; raises InvalidConfigFile."""
+    """The accounts to add and those to remove. Raises InvalidConfigFile."""
     present = known(instance)
-    wanted = [*brain.enabled(), *watch.accounts_on_disk(folder.path)]
+    wanted = [*brain.enabled(), *file_index.accounts_on_disk(folder.path)]
     gone = [account for account in present if account not in wanted]
-    return missing(present, wanted), [one for one in gone if one not in _materialized(instance)] if gone else []
+    return missing(present, wanted), [
+        account for account in gone if account not in _materialized(instance)
+    ] if gone else []
 
 
 def missing(present: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """Of `wanted`, those that are no partitions yet, each once."""
+    """Of `wanted`, those that are not partitions yet, each once."""
     have = set(present)
     return [account for account in dict.fromkeys(wanted) if account not in have]
 
@@ -44,7 +46,7 @@ def _materialized(instance: dg.DagsterInstance) -> set[str]:
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Keeps the partitions in step with the accounts file and the folders of the archive.",
+    description="Synchronises the account partitions with the accounts file and the folders of the archive.",
 )
 def brain_accounts_sensor(
     context: dg.SensorEvaluationContext, brain: Brain, alphas_dir: AlphaFiles

@@ -1,16 +1,17 @@
 """The assets of the alphas domain: API -> raw files -> packages -> MongoDB, by UTC month and account.
 
 Fetching, packaging and importing are in `marketdata_assets.alphas`. MongoDB's client and httpx are imported where they
-are used, for every run and every page of the UI pays for what this module imports.
+are used, as every run and every page of the UI loads this module.
 """
 
 import datetime as dt
 
 import dagster as dg
 
+from marketdata_assets.alphas.errors import BadOptions
+from marketdata_assets.alphas.import_modes import BATCH_SIZE, CODE_VERSION, ImportOptions
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.alphas.modes import BATCH_SIZE, CODE_VERSION, ImportOptions
 from marketdata_assets.defs.alphas import report
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_pair
@@ -20,27 +21,27 @@ from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
 OWNERS = ["team:market-data"]
 
 FOLLOW = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
-"""After every partition of what comes before, however old its month."""
+"""After every partition of the upstream asset, however old its month."""
 
 brain_api = dg.AssetSpec(
     "brain_api",
     group_name="alphas",
     kinds={"http", "json"},
     owners=OWNERS,
-    description="The BRAIN API of `MARKETDATA_BRAIN_URL`: the alphas of each account, as they are there now. Old alphas"
+    description="The BRAIN API of `MARKETDATA_BRAIN_URL`: the alphas of each account, as they are now. Old alphas"
     " change too: they are renamed, tagged, checked again and submitted.",
     metadata=report.API_SCHEMA,
 )
 
 
 class FetchConfig(dg.Config):
-    """What is asked of the API."""
+    """Which windows are requested from the API."""
 
     fetch: bool = True
-    """Ask the API; without it, what lies on disk is taken."""
+    """Fetch from the API; without it the files on disk are used."""
 
     refetch: bool = False
-    """Ask also for windows that were finished, to find what has changed."""
+    """Fetch finished windows again, to find alphas that have changed."""
 
 
 @dg.asset(
@@ -59,14 +60,15 @@ def alpha_files(
 ) -> dg.MaterializeResult:
     """Raw slices of the API's list, one file a window of time, as they came.
 
-    Accounts are fetched side by side; one that fails leaves the others alone. An account that has files but is not
-    meant to be fetched is taken as it stands.
+    Accounts are fetched concurrently; one that fails does not affect the others. An account that has files but is not
+    set up for fetching is used as it is.
     """
-    from marketdata_assets.alphas.collect import collect
+    from marketdata_assets.alphas.fetch import fetch_accounts
 
     with as_dagster_failure():
-        report.refuse_if(config.refetch and not config.fetch, "refetch without fetch: set one of them")
-        collected = collect(
+        if config.refetch and not config.fetch:
+            raise BadOptions("refetch without fetch: set one of them")
+        fetched = fetch_accounts(
             alphas_dir.path,
             [alpha_pair(key) for key in context.partition_keys],
             brain.client if config.fetch else None,
@@ -74,9 +76,9 @@ def alpha_files(
             refetch=config.refetch,
             progress=ProgressLog(context.log.info, "windows"),
         )
-    if collected.fetched:
-        context.log_event(report.api(brain_api.key, collected))
-    return report.files(context, collected)
+    if fetched.fetched:
+        context.log_event(report.api(brain_api.key, fetched))
+    return report.files(context, fetched)
 
 
 @dg.asset(
@@ -95,15 +97,17 @@ def alpha_packages(context: dg.AssetExecutionContext, alphas_dir: AlphaFiles, wo
 
     Equal content gives equal bytes, so days that did not change are not imported again.
     """
-    from marketdata_assets.alphas.packing import pack
+    from marketdata_assets.alphas.packaging import package_months
 
     pairs = [alpha_pair(key) for key in context.partition_keys]
-    fanout = workers.fanout("marketdata_assets.alphas.packing")
-    return report.packages(context, pack(alphas_dir.path, pairs, fanout, ProgressLog(context.log.info, "months")))
+    fanout = workers.fanout("marketdata_assets.alphas.packaging")
+    return report.packages(
+        context, package_months(alphas_dir.path, pairs, fanout, ProgressLog(context.log.info, "months"))
+    )
 
 
 class ImportConfig(dg.Config):
-    """How an import treats what is stored already; options that contradict each other are refused."""
+    """How an import treats what is stored already; contradictory options are rejected."""
 
     mode: str = "incremental"
     """incremental, overwrite, rebuild, time_range or smart_merge."""
@@ -119,10 +123,10 @@ class ImportConfig(dg.Config):
     """smart_merge: how far behind the newest alpha of the collection; 3 days when left out."""
 
     replace: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
-    """Dotted paths, such as `tags` or `is.checks`, whose new value is taken whole."""
+    """Dotted paths, such as `tags` or `is.checks`, whose new value replaces the old one completely."""
 
     force: bool = False
-    """Hold every alpha of the packages against the database, whatever the ledger says."""
+    """Compare every alpha of the packages with the database, whatever the ledger says."""
 
     def options(self) -> ImportOptions:
         """Raises BadOptions."""
@@ -154,7 +158,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
     def alphas(
         context: dg.AssetExecutionContext, config: ImportConfig, mongo: Mongo, alphas_dir: AlphaFiles, workers: Workers
     ) -> dg.MaterializeResult:
-        from marketdata_assets.alphas.imports import import_accounts
+        from marketdata_assets.alphas.ingest import import_accounts
 
         with as_dagster_failure():
             imported = import_accounts(
@@ -176,12 +180,12 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
 regular_alphas = _import(
     "regular",
     "Regular alphas in the database `regular_alphas`, a collection an account: the newest version of each, deeply"
-    " merged into what was there before, so that nothing the API stopped telling is lost.",
+    " merged into what was there before, so that nothing that the API no longer lists is lost.",
 )
 super_alphas = _import(
     "super",
     "Super alphas in the database `super_alphas`, a collection an account, merged like the regular ones. They have"
-    " `combo` and `selection` in the place of `regular`.",
+    " `combo` and `selection` instead of `regular`.",
 )
 
 

@@ -4,26 +4,25 @@ The queries are in `marketdata_assets.alphas.checks`.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 
 from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, Pair, alpha_pairs
 from marketdata_assets.resources import AlphaFiles, Mongo
 
-if TYPE_CHECKING:
-    from marketdata_assets.alphas.checks import Finding
-
 DESCRIPTIONS = {
-    "every_id_landed": "A month has at least as many documents as its packages have ids that were not refused.",
-    "unique_ids": "No id is there twice.",
+    "every_id_landed": "A month has at least as many documents as its packages have ids that were not rejected.",
+    "unique_ids": "No id occurs twice.",
     "unique_check_names": "No alpha has two checks of one name.",
     "required_fields": "Every alpha has id, type, dateCreated and settings.",
-    "repeat_changes_nothing": "Importing the packages once more would write nothing.",
+    "repeat_changes_nothing": "Importing the packages again would write nothing.",
 }
 ADVICE = ("required_fields",)
-"""Alphas are kept as the API gives them; one that lacks a field is for a person to look at, and stops nothing."""
+"""Alphas are kept as the API delivers them; a missing field is a warning, not an error."""
 
 
 def _checks(kind: Kind) -> dg.AssetChecksDefinition:
@@ -31,22 +30,24 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
     specs = [dg.AssetCheckSpec(name, asset=asset, description=text) for name, text in DESCRIPTIONS.items()]
 
     @dg.multi_asset_check(name=f"{kind}_alphas_checks", specs=specs, can_subset=True, pool="mongo")
-    def checks(
+    def alpha_checks(
         context: dg.AssetCheckExecutionContext, mongo: Mongo, alphas_dir: AlphaFiles
     ) -> Iterator[dg.AssetCheckResult]:
-        from marketdata_assets.alphas import checks as questions
+        from marketdata_assets.alphas import checks
         from marketdata_assets.alphas.importer import database_name
 
         wanted = {key.name for key in context.selected_asset_check_keys}
         with mongo.client() as client:
             database = client[database_name(kind)]
-            pairs = pairs_of_run(context) or _everything(database)
-            question = questions.Question(database, alphas_dir.path, kind, pairs)
+            pairs = pairs_of_run(context) or _all_pairs(database)
+            scope = checks.Scope(database, alphas_dir.path, kind, pairs)
             for name in DESCRIPTIONS:
                 if name in wanted:
-                    yield _result(asset, name, getattr(questions, name)(question), len(pairs))
+                    finding = getattr(checks, name)(scope)
+                    finding = replace(finding, facts={"partitions": len(pairs)})
+                    yield check_result(f"{kind}_alphas", name, finding, advice=name in ADVICE)
 
-    return checks
+    return alpha_checks
 
 
 def pairs_of_run(context: dg.AssetCheckExecutionContext) -> list[Pair]:
@@ -54,24 +55,10 @@ def pairs_of_run(context: dg.AssetCheckExecutionContext) -> list[Pair]:
     return alpha_pairs(context.run.tags, context.instance.get_dynamic_partitions(str(BRAIN_ACCOUNTS.name)))
 
 
-def _everything(database: Any) -> list[Pair]:
+def _all_pairs(database: Any) -> list[Pair]:
     from marketdata_assets.stores import mongo_ledger
 
     return sorted({(entry.source, entry.unit[:7]) for entry in mongo_ledger.entries(database, database.name)})
-
-
-def _result(asset: dg.AssetKey, name: str, finding: "Finding", partitions: int) -> dg.AssetCheckResult:
-    severity = dg.AssetCheckSeverity.WARN if name in ADVICE else dg.AssetCheckSeverity.ERROR
-    metadata: dict[str, Any] = {
-        "objections": finding.count,
-        "partitions": partitions,
-        "looked_at": finding.looked_at,
-        "left_out": finding.left_out,
-        "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),
-    }
-    return dg.AssetCheckResult(
-        asset_key=asset, check_name=name, passed=finding.passed, severity=severity, metadata=metadata
-    )
 
 
 @dg.definitions

@@ -1,6 +1,6 @@
 """Reports of the alphas library as Dagster metadata, materialisations and failures.
 
-Numbers come from the reports, the ledger and short queries; nothing is fetched, packaged or imported here.
+Numbers come from the reports, the ledger and short queries; nothing is fetched, packaged or report here.
 """
 
 from collections.abc import Mapping
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.alphas.errors import BadOptions
-from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.defs.metadata import Column, column_schema, markdown_table
 from marketdata_assets.defs.partition_results import MAX_LISTED, finish_partitions
 from marketdata_assets.partitions import Pair, alpha_key
@@ -18,11 +17,15 @@ from marketdata_assets.resources import Mongo
 if TYPE_CHECKING:
     import polars as pl
 
-    from marketdata_assets.alphas.collect import CollectReport, MonthFetched
-    from marketdata_assets.alphas.imports import ImportRound
-    from marketdata_assets.alphas.packing import PackReport
+    from marketdata_assets.alphas import fetch, ingest, packaging
 
 MAX_TABLE_ROWS = 500
+PARTITION_COUNTS = ("days", "days_written", "duplicates", "rejected", "failed_inputs")
+PACKAGE_COUNTS = {
+    "days": "days",
+    "written": "days_written",
+    **{count: count for count in ("documents", "duplicates", "rejected", "failed_inputs")},
+}
 PREVIEW_ROWS = 8
 
 
@@ -84,14 +87,9 @@ def alphas_schema(kind: Kind) -> dict[str, Any]:
     return column_schema(*_alpha("id", "date, UTC"), *own, ours, table=f"{kind}_alphas")
 
 
-def refuse_if(contradiction: bool, cause: str) -> None:
-    if contradiction:
-        raise BadOptions(cause)
-
-
-def api(key: dg.AssetKey, collected: "CollectReport") -> dg.AssetObservation:
-    """What the API was asked and said."""
-    fetched = collected.fetched
+def api(key: dg.AssetKey, report: "fetch.AccountsReport") -> dg.AssetObservation:
+    """Requests to the API and their results."""
+    fetched = report.fetched
     return dg.AssetObservation(
         key,
         metadata={
@@ -103,28 +101,28 @@ def api(key: dg.AssetKey, collected: "CollectReport") -> dg.AssetObservation:
     )
 
 
-def files(context: dg.AssetExecutionContext, collected: "CollectReport") -> dg.MaterializeResult:
-    """What was asked for and what came, by partition."""
-    fetched = collected.fetched
+def files(context: dg.AssetExecutionContext, report: "fetch.AccountsReport") -> dg.MaterializeResult:
+    """Requested and delivered windows, by partition."""
+    fetched = report.fetched
     metadata: dict[str, Any] = {
-        "partitions_fetched": collected.count("fetched"),
-        "partitions_standing": collected.count("standing"),
-        "partitions_failed": collected.count("failed"),
+        "partitions_fetched": report.count("fetched"),
+        "partitions_kept": report.count("kept"),
+        "partitions_failed": report.count("failed"),
         "alphas": sum(one.alphas for one in fetched),
         **{f"windows_{end}": sum(one.count(end) for one in fetched) for end in ("ok", "empty", "failed")},
         "slices_superseded": sum(one.superseded for one in fetched),
         "requests": sum(one.requests for one in fetched),
-        "seconds": round(collected.seconds, 2),
+        "seconds": round(report.seconds, 2),
     }
-    notes = list(dict.fromkeys(month.note for month in collected.months if month.outcome == "standing" and month.note))
+    notes = list(dict.fromkeys(month.note for month in report.months if month.outcome == "kept" and month.note))
     if notes:
         metadata["not_fetched"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in notes[:MAX_LISTED]))
-    by_pair = {(month.account, month.month): _fetched(month) for month in collected.months}
-    failed = {(month.account, month.month): month.note for month in collected.failed}
-    return _conclude(context, metadata, by_pair, failed)
+    by_pair = {(month.account, month.month): _fetched(month) for month in report.months}
+    failed = {(month.account, month.month): month.note for month in report.failed}
+    return _finish(context, metadata, by_pair, failed)
 
 
-def _fetched(month: "MonthFetched") -> dict[str, Any]:
+def _fetched(month: "fetch.MonthReport") -> dict[str, Any]:
     found: dict[str, Any] = {"fetched": month.outcome == "fetched", "raw_files": month.files}
     if month.note:
         found["note"] = month.note
@@ -139,53 +137,48 @@ def _fetched(month: "MonthFetched") -> dict[str, Any]:
     return found
 
 
-def packages(context: dg.AssetExecutionContext, packed: "PackReport") -> dg.MaterializeResult:
-    """Days, documents and what was left out, by partition and kind."""
+def packages(context: dg.AssetExecutionContext, report: "packaging.PackagingReport") -> dg.MaterializeResult:
+    """Days, documents, duplicates and rejects, by partition and kind."""
     metadata: dict[str, Any] = {
-        name: sum(getattr(month, name) for month in packed.months)
-        for name in ("days", "written", "documents", "duplicates", "rejected", "failed_inputs")
+        name: sum(month.total(count) for month in report.months) for name, count in PACKAGE_COUNTS.items()
     }
-    for kind in ("regular", "super"):
-        of_kind = [report for month in packed.months for report in month.reports if report.kind == kind]
-        metadata[f"{kind}_documents"] = sum(report.documents for report in of_kind)
-    metadata["seconds"] = round(packed.seconds, 2)
+    for kind in KINDS:
+        of_kind = [package for month in report.months for package in month.reports if package.kind == kind]
+        metadata[f"{kind}_documents"] = sum(package.documents for package in of_kind)
+    metadata["seconds"] = round(report.seconds, 2)
     by_pair = {
         (month.account, month.month): {
-            "dagster/partition_row_count": month.documents,
-            "days": month.days,
-            "days_written": month.written,
-            "duplicates": month.duplicates,
-            "rejected": month.rejected,
-            "failed_inputs": month.failed_inputs,
+            "dagster/partition_row_count": month.total("documents"),
+            **{count: month.total(count) for count in PARTITION_COUNTS},
         }
-        for month in packed.months
+        for month in report.months
     }
-    failed = {(month.account, month.month): "; ".join(month.errors[:3]) for month in packed.failed}
-    return _conclude(context, metadata, by_pair, failed)
+    failed = {(month.account, month.month): "; ".join(month.errors[:3]) for month in report.failed}
+    return _finish(context, metadata, by_pair, failed)
 
 
-def alphas(context: dg.AssetExecutionContext, mongo: Mongo, imported: "ImportRound") -> dg.MaterializeResult:
+def alphas(context: dg.AssetExecutionContext, mongo: Mongo, report: "ingest.AccountsReport") -> dg.MaterializeResult:
     """Counts of the import; documents by partition as the ledger has them."""
     from marketdata_assets.alphas import status
     from marketdata_assets.alphas.importer import database_name
     from marketdata_assets.stores import mongo_ledger
 
-    name = database_name(imported.kind)
-    seconds, documents = imported.seconds, imported.total("documents")
+    name = database_name(report.kind)
+    seconds, documents = report.seconds, report.total("read")
     counts = ("inserted", "updated", "rejected", "skipped")
-    metadata: dict[str, Any] = {"documents": documents, **{count: imported.total(count) for count in counts}}
+    metadata: dict[str, Any] = {"documents": documents, **{count: report.total(count) for count in counts}}
     metadata |= {
-        "unchanged": sum(unit.unchanged for one in imported.reports for unit in one.units),
-        "packages": sum(len(one.units) for one in imported.reports),
-        "packages_unchanged": imported.total("unchanged"),
+        "unchanged": report.total("unchanged"),
+        "packages": sum(len(account.units) for account in report.reports.values()),
+        "packages_unchanged": report.unchanged,
         "documents_per_second": round(documents / seconds) if seconds else 0,
         "seconds": round(seconds, 2),
     }
     rows: dict[Pair, status.MonthRows] = {}
-    if imported.reports:
+    if report.reports:
         with mongo.client() as client:
             ledger = status.by_account(mongo_ledger.entries(client[name], name))
-            metadata["preview"] = _preview(client[name], imported)
+            metadata["preview"] = _preview(client[name], report)
         rows = {(one, month): row for one in ledger for month, row in status.by_month(ledger[one]).items()}
         metadata["dagster/row_count"] = sum(row.documents for row in rows.values())
     by_pair = {
@@ -193,15 +186,15 @@ def alphas(context: dg.AssetExecutionContext, mongo: Mongo, imported: "ImportRou
             "dagster/partition_row_count": rows[pair].documents if pair in rows else 0,
             "rejected": rows[pair].rejected if pair in rows else 0,
         }
-        for pair in imported.pairs
+        for pair in report.pairs
     }
-    return _conclude(context, metadata, by_pair, imported.failed)
+    return _finish(context, metadata, by_pair, report.failed)
 
 
-def _preview(database: Any, imported: "ImportRound") -> dg.MarkdownMetadataValue:
+def _preview(database: Any, report: "ingest.AccountsReport") -> dg.MarkdownMetadataValue:
     """The newest alphas of the run's accounts, without their expressions."""
     paths = ("id", "dateCreated", "settings.region", "settings.universe", "is.sharpe", "is.fitness", "is.turnover")
-    accounts = [report.account for report in imported.reports][:PREVIEW_ROWS]
+    accounts = [*report.reports][:PREVIEW_ROWS]
     rows: list[list[Any]] = []
     for account in accounts:
         found = database[account].find({}, dict.fromkeys(paths, 1)).sort("dateCreated", -1)
@@ -219,8 +212,7 @@ def _leaf(document: Any, path: str) -> Any:
 
 def summary(alphas: "pl.DataFrame") -> dg.MaterializeResult:
     """The table by account, kind, month and region, the newest months first, and pictures."""
-    from marketdata_assets.alphas import plots
-    from marketdata_assets.alphas.summary import spread
+    from marketdata_assets.alphas.summary import pictures, spread
 
     spreads = spread(alphas).sort("month", "account", "kind", "region", descending=[True, False, False, False])
     by_region = spread(alphas, ["account", "kind", "region"])
@@ -232,7 +224,7 @@ def summary(alphas: "pl.DataFrame") -> dg.MaterializeResult:
         "table": _frame(spreads.head(MAX_TABLE_ROWS)),
         "by_region": _frame(by_region),
     }
-    metadata |= {name: dg.MetadataValue.md(picture) for name, picture in plots.pictures(alphas).items()}
+    metadata |= {name: dg.MetadataValue.md(picture) for name, picture in pictures(alphas).items()}
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -240,7 +232,7 @@ def _frame(rows: "pl.DataFrame") -> dg.MarkdownMetadataValue:
     return markdown_table(rows.columns, rows.iter_rows())
 
 
-def _conclude(
+def _finish(
     context: dg.AssetExecutionContext,
     metadata: dict[str, Any],
     by_pair: Mapping[Pair, dict[str, Any]],

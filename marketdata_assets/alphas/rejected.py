@@ -1,7 +1,7 @@
-"""What was refused between the raw files and MongoDB, from both places that keep it. Nothing is refused here.
+"""The rejected alphas of raw files and of packages, from both places that keep them.
 
-An element of a raw file that is no alpha stands in `rejects.ndjson` beside the packages; a document that MongoDB or our
-rules refuse stands in the ledger, in the database it was meant for.
+An element of a raw file that is no alpha is in `rejects.ndjson` beside the packages; a document that MongoDB or the
+validation rejects is in the ledger, in the database it was meant for.
 """
 
 from collections.abc import Collection, Iterator
@@ -12,11 +12,11 @@ from pathlib import Path
 import msgspec
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.archive import Reject
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.package_files import PLAIN, ZSTD, read_package
-from marketdata_assets.alphas.packages import REJECTS
+from marketdata_assets.alphas.packaging import REJECTS
+from marketdata_assets.alphas.raw_files import Reject
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Quarantined
 
@@ -24,8 +24,8 @@ _rejects = msgspec.json.Decoder(Reject)
 
 
 @dataclass(frozen=True)
-class Refused:
-    """One refused alpha. `place` is a path under the alphas folder and a number from 1: of a line or of an element."""
+class RejectedAlpha:
+    """One rejected alpha. `place` is a path under the alphas folder and a number from 1: of a line or of an element."""
 
     account: str
     kind: Kind
@@ -34,26 +34,26 @@ class Refused:
     raw: str
 
 
-def refused(uri: str, root: Path, accounts: Collection[str], limit: int) -> list[Refused]:
-    """Up to `limit` refused alphas of `accounts`: by kind, first those of raw files, then those of packages."""
-    found: list[Refused] = []
+def rejected_alphas(uri: str, root: Path, accounts: Collection[str], limit: int) -> list[RejectedAlpha]:
+    """Up to `limit` rejected alphas of `accounts`: by kind, first those of raw files, then those of packages."""
+    rows: list[RejectedAlpha] = []
     with mongo.connect(uri) as client:
         for kind in KINDS:
             for account in accounts:
-                found += islice(in_raw_files(root, account, kind), limit)
+                rows += islice(in_raw_files(root, account, kind), limit)
             name = database_name(kind)
             for row in mongo_ledger.quarantined(client[name], name, limit):
                 if row.source in accounts:
-                    found.append(Refused(row.source, kind, _place(root, kind, row), row.reason, row.raw))
-    return found[:limit]
+                    rows.append(RejectedAlpha(row.source, kind, _place(root, kind, row), row.reason, row.raw))
+    return rows[:limit]
 
 
-def in_raw_files(root: Path, account: str, kind: Kind) -> Iterator[Refused]:
+def in_raw_files(root: Path, account: str, kind: Kind) -> Iterator[RejectedAlpha]:
     """The elements of an account's raw files that are no alphas."""
     for path in sorted(layout.packages_folder(root, account, kind, "").glob(f"*/{REJECTS}")):
         for _, line in read_package(path):
             reject = _rejects.decode(line)
-            yield Refused(account, kind, reject.place, reject.reason, reject.raw)
+            yield RejectedAlpha(account, kind, reject.place, reject.reason, reject.raw)
 
 
 def _place(root: Path, kind: Kind, row: Quarantined) -> str:

@@ -1,25 +1,25 @@
-"""What lies in the alphas folder, month by month, and what has changed since a look; the file sensor's whole logic.
+"""The files of the alphas folder by account and month, and which of them changed since the last scan.
 
 Only names, sizes and times of files are read.
 """
 
-import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.archive import json_files
 from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
 from marketdata_assets.alphas.package_files import list_packages
+from marketdata_assets.alphas.raw_files import json_files
+from marketdata_assets.loading import watch
 
 MAX_MONTHS = 24
 
 _SPAN = re.compile(r"_(?P<first>\d{4}-\d\d)-[^_]*_to_(?P<last>\d{4}-\d\d)-")
 
-State = list[int]
+FileState = list[int]
 """Files, bytes, newest modification time in ns."""
 
 Pair = tuple[str, str]
@@ -36,9 +36,9 @@ def accounts_on_disk(root: Path) -> list[str]:
     return [folder.name for folder in folders if any((folder / name).is_dir() for name in inside)]
 
 
-def raw_states(root: Path, account: str, kind: Kind) -> dict[str, State]:
+def raw_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
     """The raw files of each month: slices, and an old archive's single files."""
-    found: dict[str, State] = {}
+    found: dict[str, FileState] = {}
     for entry in json_files(layout.slices_folder(root, account, kind)):
         for month in _months(entry.name):
             _count(found, month, entry)
@@ -52,52 +52,50 @@ def raw_states(root: Path, account: str, kind: Kind) -> dict[str, State]:
     return found
 
 
-def package_states(root: Path, account: str, kind: Kind) -> dict[str, State]:
+def package_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
     """The packages of each month."""
-    found: dict[str, State] = {}
+    found: dict[str, FileState] = {}
     for path in list_packages(root, account, kind):
         _count(found, path.parent.name, path)
     return found
 
 
 @dataclass(frozen=True)
-class Look:
-    """Pairs to look into now, the cursor to keep, and those left for later: being written, or too many."""
+class Changes:
+    """Pairs whose files are new or changed and complete, and pairs left for later: still being written, or too many.
+
+    `cursor` is the one to keep when `pairs` are handled, `unhandled_cursor` when they are not.
+    """
 
     pairs: tuple[Pair, ...]
-    cursor: str
     waiting: tuple[Pair, ...]
+    cursor: str
+    unhandled_cursor: str
 
 
-def look(root: Path, cursor: str | None, now_ns: int, quiet_seconds: float, months: Collection[str]) -> Look:
-    """Compare `root` with `cursor`; at most MAX_MONTHS of `months` are given, each with all accounts it changed for.
+def scan(root: Path, cursor: str | None, now_ns: int, quiet_seconds: float, months: Collection[str]) -> Changes:
+    """Compare `root` with `cursor`; at most MAX_MONTHS of `months`, each with all accounts it changed for.
 
-    A pair whose newest file is younger than `quiet_seconds` is waited for.
+    A pair is complete when two scans `quiet_seconds` apart have seen the same files.
     """
-    before: Mapping[str, Mapping[str, list[State]]] = json.loads(cursor) if cursor else {}
-    after: dict[str, dict[str, list[State]]] = {}
-    given: set[Pair] = set()
-    waiting: list[Pair] = []
-    chosen: set[str] = set()
-    for month, account, state in sorted(_everything(root)):
-        known = before.get(account, {}).get(month)
-        kept = after.setdefault(account, {})
-        if state == known or month not in months:
-            kept[month] = state
-            continue
-        too_young = now_ns - max(newest for _, _, newest in state) < quiet_seconds * 1e9
-        if too_young or (month not in chosen and len(chosen) >= MAX_MONTHS):
-            waiting.append((account, month))
-            if known is not None:
-                kept[month] = known
-            continue
-        kept[month] = state
-        chosen.add(month)
-        given.add((account, month))
-    return Look(tuple(sorted(given)), json.dumps(after, sort_keys=True), tuple(waiting))
+    states = {f"{month}/{account}": state for month, account, state in _pair_states(root) if month in months}
+    found = watch.compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_states)
+    chosen = sorted({key[:7] for key in found.finished})[:MAX_MONTHS]
+    taken = [key for key in found.finished if key[:7] in chosen]
+    waiting = [key for key in (*found.finished, *found.unfinished) if key not in taken]
+    return Changes(_pairs(taken), _pairs(waiting), found.cursor(taken), found.cursor(()))
 
 
-def _everything(root: Path) -> Iterator[tuple[str, str, list[State]]]:
+def _pairs(keys: Iterable[str]) -> tuple[Pair, ...]:
+    return tuple(sorted((key[8:], key[:7]) for key in keys))
+
+
+def _legacy_states(cursor: dict[str, dict[str, list[FileState]]]) -> dict[str, list[FileState]]:
+    """The states of a cursor of version 0.1: by account and month."""
+    return {f"{month}/{account}": state for account, kept in cursor.items() for month, state in kept.items()}
+
+
+def _pair_states(root: Path) -> Iterator[tuple[str, str, list[FileState]]]:
     """Month, account, and the states of raw files and packages of each kind."""
     for account in accounts_on_disk(root):
         parts = [states(root, account, kind) for kind in KINDS for states in (raw_states, package_states)]
@@ -105,7 +103,7 @@ def _everything(root: Path) -> Iterator[tuple[str, str, list[State]]]:
             yield month, account, [part.get(month, [0, 0, 0]) for part in parts]
 
 
-def _count(found: dict[str, State], month: str, file: "os.DirEntry[str] | Path") -> None:
+def _count(found: dict[str, FileState], month: str, file: "os.DirEntry[str] | Path") -> None:
     try:
         stat = file.stat()
     except FileNotFoundError:

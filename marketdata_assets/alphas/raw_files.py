@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.errors import BadSlice
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.windows import Window, month_window
+from marketdata_assets.loading.errors import BadFile
 
 BRAIN_TIME = ZoneInfo("America/New_York")
 """What a date without an offset is meant in."""
@@ -86,10 +86,10 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 
 
-def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[RawFile], list[BadSlice]]:
+def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[RawFile], list[BadFile]]:
     """The raw files of a month, and an error for each slice whose name does not say which window it is of."""
     files: list[RawFile] = []
-    nameless: list[BadSlice] = []
+    nameless: list[BadFile] = []
     wanted = month_window(month)
     for entry in json_files(layout.slices_folder(root, account, kind)):
         months = _MONTHS.search(entry.name)
@@ -97,7 +97,7 @@ def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[Ra
             continue
         window = layout.window_of(entry.name)
         if window is None:
-            nameless.append(BadSlice(entry.path, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
+            nameless.append(BadFile(entry.path, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
         elif window.overlaps(wanted):
             files.append(_raw_file(root, entry, False, _whole_months(window), window.start))
     for folder in _folders(layout.singles_folder(root, account, kind, month)):
@@ -106,7 +106,7 @@ def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[Ra
 
 
 def read_raw(file: RawFile, wanted: Window) -> Iterator[Alpha | Reject]:
-    """The alphas of `file` on the days of the month `wanted`, and what is no alpha; BadSlice before the first."""
+    """The alphas of `file` on the days of the month `wanted`, and what is no alpha; BadFile before the first."""
     first, end = wanted.start.date(), wanted.end.date()
     at_home = file.reach.start == wanted.start
     for index, raw in enumerate(_elements_of(file), 1):
@@ -199,14 +199,14 @@ def _elements_of(file: RawFile) -> list[msgspec.Raw] | list[bytes]:
     try:
         data = file.path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
-        raise BadSlice(str(file.path), error.strerror or str(error)) from error
+        raise BadFile(str(file.path), error.strerror or str(error)) from error
     cause = not_utf8(data)
     if not data.strip():
         cause = "it is empty"
     elif cause is None and data.lstrip()[:1] != (b"{" if file.single else b"["):
         cause = "not a JSON object" if file.single else "not a JSON array"
     if cause:
-        raise BadSlice(str(file.path), cause)
+        raise BadFile(str(file.path), cause)
     try:
         return [msgspec.json.decode(data, type=msgspec.Raw)] if file.single else _elements.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -228,9 +228,9 @@ def _split(file: RawFile, data: bytes, cause: Exception) -> list[bytes]:
                 break
             position = _blank(text, position + 1)
     except (ValueError, RecursionError):
-        raise BadSlice(str(file.path), f"no JSON, or cut off ({cause})") from cause
+        raise BadFile(str(file.path), f"no JSON, or cut off ({cause})") from cause
     if text[position:].rstrip() != ("" if file.single else "]"):
-        raise BadSlice(str(file.path), f"no JSON, or cut off ({cause})") from cause
+        raise BadFile(str(file.path), f"no JSON, or cut off ({cause})") from cause
     return pieces
 
 

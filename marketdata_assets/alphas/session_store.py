@@ -1,7 +1,7 @@
-"""The login of an account on disk, so that all processes share one: cookies, when they end, and a login begun.
+"""The session of an account on disk, shared by all processes: cookies, their expiry, and a login in progress.
 
-Files are mode 0600 in a folder of mode 0700; their content is never logged. A file made for another server or another
-e-mail address counts as absent.
+Files have mode 0600 in a folder of mode 0700; their content is never logged. A file of another server or another e-mail
+address counts as absent.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ import msgspec
 
 from marketdata_assets.budget import private_folder
 
-_LOCKED_NAP_SECONDS = 0.05
+_LOCK_POLL_SECONDS = 0.05
 
 
 class Cookie(msgspec.Struct, frozen=True):
-    """What of a cookie has to be kept to send it back."""
+    """The parts of a cookie that are sent back."""
 
     name: str
     value: str
@@ -38,7 +38,7 @@ class Cookie(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A login that the API took. Times are unix seconds."""
+    """A login that the API accepted. Times are unix seconds."""
 
     id: str
     cookies: tuple[Cookie, ...]
@@ -50,7 +50,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A login that waits for a person to open `url`."""
+    """A login that waits for the identity check at `url`."""
 
     url: str
     cookies: tuple[Cookie, ...]
@@ -79,7 +79,7 @@ class SessionFile:
         return self.folder / f"{self.account}.session"
 
     def load(self) -> tuple[Session | None, Pending | None]:
-        """The stored session and the login begun; None for what is missing, of another owner or unreadable."""
+        """The stored session and the pending login; None for one that is missing, of another owner or unreadable."""
         try:
             stored = msgspec.json.decode(self.path.read_bytes(), type=_Stored)
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
@@ -87,7 +87,7 @@ class SessionFile:
         return (stored.session, stored.pending) if stored.owner == self.owner else (None, None)
 
     def save(self, *, session: Session | None = None, pending: Pending | None = None) -> None:
-        """Put this in the place of what is stored, at once; the caller holds `alone`."""
+        """Replace what is stored, atomically; the caller holds `locked`."""
         partial = self.path.with_name(f".{self.path.name}.partial")
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:
@@ -95,7 +95,7 @@ class SessionFile:
         partial.replace(self.path)
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def locked(self) -> AsyncIterator[None]:
         """Hold the account's login lock, which one process of the machine can have at a time."""
         private_folder(self.folder)
         handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -105,14 +105,14 @@ class SessionFile:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    await asyncio.sleep(_LOCKED_NAP_SECONDS)
+                    await asyncio.sleep(_LOCK_POLL_SECONDS)
             yield
         finally:
             os.close(handle)
 
 
-def owner(url: str, email: str) -> str:
-    """A mark that differs by server and e-mail address and tells neither."""
+def owner_digest(url: str, email: str) -> str:
+    """A digest that differs by server and e-mail address and reveals neither."""
     return hashlib.sha256(f"{url}\n{email}".encode()).hexdigest()[:32]
 
 
@@ -120,31 +120,31 @@ def new_session(cookies: Iterable[Cookie], seconds_left: float) -> Session:
     return Session(uuid.uuid4().hex, tuple(cookies), time.time() + seconds_left, seconds_left)
 
 
-def kept(jar: CookieJar) -> tuple[Cookie, ...]:
+def cookies_of(jar: CookieJar) -> tuple[Cookie, ...]:
     """The cookies of a jar, to be stored."""
-    return tuple(Cookie(one.name, one.value or "", one.domain, one.path, one.secure) for one in jar)
+    return tuple(Cookie(cookie.name, cookie.value or "", cookie.domain, cookie.path, cookie.secure) for cookie in jar)
 
 
-def fill(jar: CookieJar, cookies: Iterable[Cookie]) -> None:
-    """Make a jar hold these cookies and no others."""
+def set_cookies(jar: CookieJar, cookies: Iterable[Cookie]) -> None:
+    """Replace the cookies of a jar."""
     jar.clear()
-    for one in cookies:
-        jar.set_cookie(_jar_cookie(one))
+    for cookie in cookies:
+        jar.set_cookie(_jar_cookie(cookie))
 
 
-def _jar_cookie(one: Cookie) -> JarCookie:
+def _jar_cookie(cookie: Cookie) -> JarCookie:
     return JarCookie(
         version=0,
-        name=one.name,
-        value=one.value,
+        name=cookie.name,
+        value=cookie.value,
         port=None,
         port_specified=False,
-        domain=one.domain,
+        domain=cookie.domain,
         domain_specified=True,
-        domain_initial_dot=one.domain.startswith("."),
-        path=one.path,
+        domain_initial_dot=cookie.domain.startswith("."),
+        path=cookie.path,
         path_specified=True,
-        secure=one.secure,
+        secure=cookie.secure,
         expires=None,
         discard=True,
         comment=None,

@@ -1,0 +1,183 @@
+"""One request to the BRAIN API: its turn in the account's budget, its retries, and what the response means.
+
+Backoff and timeouts are in `marketdata_assets.http_client`.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+import httpx
+import msgspec
+
+from marketdata_assets.alphas.errors import ApiUnavailable, BadOptions, RequestRejected
+from marketdata_assets.budget import Budget
+from marketdata_assets.http_client import REDACTED, HttpClient, RetriesExhausted, RetryLater, RetryPolicy, safe_url
+
+_REASON_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the list: alphas as their raw bytes, and beside each its id and date."""
+
+    count: int  # in the whole window, not on this page
+    results: list[bytes]
+    ids: list[str]
+    created: list[dt.datetime | None]  # None where there is no date with an offset
+
+
+class _List(msgspec.Struct):
+    count: int
+    results: list[msgspec.Raw]
+
+
+class _Head(msgspec.Struct, rename="camel"):
+    id: str
+    date_created: str | None = None
+
+
+class _Token(msgspec.Struct):
+    expiry: float  # seconds left
+
+
+class _Authentication(msgspec.Struct):
+    token: _Token
+
+
+_list = msgspec.json.Decoder(_List)
+_head = msgspec.json.Decoder(_Head)
+_authentication = msgspec.json.Decoder(_Authentication)
+
+
+def decode_page(content: bytes) -> Page:
+    """Decode a page of the list. Raises ValueError or msgspec.DecodeError."""
+    content.decode()
+    listed = _list.decode(content)
+    heads = [_head.decode(raw) for raw in listed.results]
+    results = [bytes(raw) for raw in listed.results]
+    return Page(listed.count, results, [head.id for head in heads], [_instant(head.date_created) for head in heads])
+
+
+def decode_alpha(content: bytes) -> bytes:
+    """Check that the response is one alpha and return it. Raises ValueError or msgspec.DecodeError."""
+    content.decode()
+    _head.decode(content)
+    return content
+
+
+def decode_seconds_left(content: bytes) -> float:
+    """How long a login lasts, from `{"user": {"id": ..}, "token": {"expiry": 14400.0}, "permissions": [..]}`."""
+    return _authentication.decode(content).token.expiry
+
+
+def reason(response: httpx.Response) -> str:
+    """Why the API rejects a request, in one line: `{"detail": ".."}`, or a 400 by field: `{"limit": [".."]}`."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = response.text
+    if isinstance(body, dict):
+        body = body.get("detail") or "; ".join(f"{key}: {_joined(value)}" for key, value in body.items())
+    return " ".join(_joined(body).split())[:_REASON_CHARACTERS] or "no reason given"
+
+
+def _instant(text: str | None) -> dt.datetime | None:
+    try:
+        moment = dt.datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def _joined(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+T = TypeVar("T")
+
+RETRY_POLICY = RetryPolicy(timeout=30.0, max_retries=5, backoff=2.0)
+LONGEST_BLOCK_SECONDS = 900.0
+"""When the server asks for a longer pause the request fails instead of waiting."""
+
+
+@dataclass(frozen=True)
+class ApiResponse(Generic[T]):
+    """A usable response: the decoded `value`, or None for a 401."""
+
+    response: httpx.Response
+    value: T | None
+
+
+class ApiRequests:
+    """Sends requests to one server within one rate budget; cookies are kept in `jar`."""
+
+    def __init__(self, url: str, budget: Budget, policy: RetryPolicy, secrets: tuple[str, ...] = ()) -> None:
+        self.url = check_url(url)
+        self.policy = policy
+        self._budget = budget
+        self._http = HttpClient(self.url, policy, secrets=secrets)
+        self.jar = self._http.jar
+        logging.getLogger("httpcore").setLevel(logging.INFO)  # at DEBUG it writes down headers, cookies among them
+
+    @property
+    def sent(self) -> int:
+        """Requests sent so far, retries included."""
+        return self._http.sent
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def send(
+        self, method: str, path: str, decode: Callable[[bytes], T], auth: tuple[str, str] | None = None
+    ) -> ApiResponse[T]:
+        """The first successful response, decoded, or a 401.
+
+        Raises RequestRejected for any other rejection, and ApiUnavailable when all attempts end in errors, timeouts or
+        responses that `decode` cannot read.
+        """
+        request = f"{method} {path}"
+        attempts = 0
+
+        async def attempt() -> ApiResponse[T] | RetryLater:
+            nonlocal attempts
+            attempts += 1
+            await self._budget.acquire(LONGEST_BLOCK_SECONDS)
+            parse = partial(self._parsed, request, decode, self.policy.pause(attempts))
+            return await self._http.send(parse, method, path, {"auth": auth})
+
+        try:
+            return await self._http.call_with_retry(attempt, self._budget.block)
+        except RetriesExhausted as error:
+            cause = str(error.__cause__) if error.blocked else error.cause
+            raise ApiUnavailable(request, error.attempts, cause) from error
+
+    def _parsed(
+        self, request: str, decode: Callable[[bytes], T], pause: float, response: httpx.Response
+    ) -> ApiResponse[T] | RetryLater:
+        """`pause` stops all requests of the account when the server asks for a pause without its length."""
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            return ApiResponse(response, None)
+        if response.is_success:
+            return ApiResponse(response, decode(response.content))
+        text = self.redact(reason(response))
+        if later := self._http.retry_later(response, text, default_wait=pause):
+            return later
+        raise RequestRejected(request, response.status_code, self._http.rejection(response, text))
+
+    def redact(self, text: str) -> str:
+        """The text without cookies and credentials, for errors."""
+        for cookie in self.jar:
+            text = text.replace(cookie.value, REDACTED) if cookie.value else text
+        return self._http.redact(text)
+
+
+def check_url(url: str) -> str:
+    """The URL without a slash at its end; BadOptions when a login sent there could be intercepted."""
+    try:
+        return safe_url(url)
+    except ValueError as error:
+        raise BadOptions(f"the URL of BRAIN {error}") from error

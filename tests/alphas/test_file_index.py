@@ -1,0 +1,118 @@
+"""The files of the alphas folder by account and month, and which changed since the last scan."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from archives import alpha, pack, put, put_single
+
+from marketdata_assets.alphas import file_index
+from marketdata_assets.partitions import ALPHA_MONTHS
+
+MONTHS = ALPHA_MONTHS.get_partition_keys()
+NOW = 2_000_000_000
+
+
+def scan(root: Path, cursor: str | None = None, seconds: int = 0, months: Sequence[str] = MONTHS) -> file_index.Changes:
+    return file_index.scan(root, cursor, (NOW + seconds) * 10**9, 30.0, months)
+
+
+def scan_twice(root: Path, cursor: str | None = None) -> file_index.Changes:
+    """Two scans, far enough apart that files which did not change are complete."""
+    return scan(root, scan(root, cursor).unhandled_cursor, 30)
+
+
+def test_every_layout_counts_for_its_months(tmp_path: Path) -> None:
+    assert scan_twice(tmp_path).pairs == ()
+    put(tmp_path, "2024-11-27", [], mtime=NOW - 100)
+    put(tmp_path, "2024-12-31", [], hours=48, mtime=NOW - 100)
+    put_single(tmp_path, "2024-09-03", "abc", alpha("abc"), mtime=NOW - 100)
+    package = tmp_path / "other" / "packages" / "super" / "2024-08" / "2024-08-02.ndjson"
+    package.parent.mkdir(parents=True)
+    package.write_bytes(b"{}\n")
+    os.utime(package, (NOW - 100,) * 2)
+    assert file_index.accounts_on_disk(tmp_path) == ["lk", "other"]
+    assert scan_twice(tmp_path).pairs == (
+        ("lk", "2024-09"),
+        ("lk", "2024-11"),
+        ("lk", "2024-12"),
+        ("lk", "2025-01"),
+        ("other", "2024-08"),
+    )
+
+
+def test_what_changed_is_given_again_and_only_that(tmp_path: Path) -> None:
+    for day in ("2024-10-01", "2024-11-01"):
+        put(tmp_path, day, [], mtime=NOW - 100)
+    first = scan_twice(tmp_path)
+    assert scan_twice(tmp_path, first.cursor).pairs == ()
+    path = put(tmp_path, "2024-11-01", [alpha("abc")], mtime=NOW - 100)
+    second = scan_twice(tmp_path, first.cursor)
+    assert second.pairs == (("lk", "2024-11"),)
+    os.utime(path, (NOW - 50,) * 2)
+    assert scan_twice(tmp_path, second.cursor).pairs == (("lk", "2024-11"),)
+
+
+def test_file_is_complete_after_two_equal_scans_whatever_its_own_date(tmp_path: Path) -> None:
+    path = put(tmp_path, "2024-11-01", [], mtime=NOW + 8 * 3600)
+    first = scan(tmp_path)
+    assert (first.pairs, first.waiting) == ((), (("lk", "2024-11"),))
+    early = scan(tmp_path, first.cursor, 29)
+    assert early.pairs == ()
+    os.utime(path, (NOW - 31,) * 2)
+    changed = scan(tmp_path, early.cursor, 60)
+    assert changed.pairs == ()
+    assert scan(tmp_path, changed.cursor, 90).pairs == (("lk", "2024-11"),)
+
+
+def test_unhandled_pairs_are_given_again(tmp_path: Path) -> None:
+    put(tmp_path, "2024-11-01", [], mtime=NOW - 100)
+    ready = scan_twice(tmp_path)
+    assert scan(tmp_path, ready.unhandled_cursor, 60).pairs == ready.pairs == (("lk", "2024-11"),)
+    assert scan(tmp_path, ready.cursor, 60).pairs == ()
+
+
+def test_cursor_of_an_older_version_is_read(tmp_path: Path) -> None:
+    path = put(tmp_path, "2024-11-01", [], mtime=NOW - 100)
+    state = [1, path.stat().st_size, path.stat().st_mtime_ns]
+    empty = [0, 0, 0]
+    old = json.dumps({"lk": {"2024-11": [state, empty, empty, empty]}})
+    assert scan_twice(tmp_path, old).pairs == ()
+    put(tmp_path, "2024-11-02", [], mtime=NOW - 100)
+    assert scan_twice(tmp_path, old).pairs == (("lk", "2024-11"),)
+
+
+def test_many_months_are_spread_over_scans(tmp_path: Path) -> None:
+    for month in MONTHS[:30]:
+        put(tmp_path, f"{month}-01", [], mtime=NOW - 100)
+    first = scan_twice(tmp_path)
+    second = scan(tmp_path, first.cursor, 60)
+    third = scan(tmp_path, second.cursor, 90)
+    assert [len(changes.pairs) for changes in (first, second, third)] == [24, 6, 0]
+    assert {month for _, month in first.pairs + second.pairs} == set(MONTHS[:30])
+
+
+def test_month_without_a_partition_is_ignored(tmp_path: Path) -> None:
+    put(tmp_path, "2024-11-01", [], mtime=NOW - 100)
+    changes = scan(tmp_path, scan(tmp_path, None, 0, ["2024-10"]).cursor, 60, ["2024-10"])
+    assert (changes.pairs, changes.waiting) == ((), ())
+
+
+def test_packaging_is_seen_as_a_change_of_its_month(tmp_path: Path) -> None:
+    put(tmp_path, "2024-11-27", [alpha("abc")], mtime=NOW - 100)
+    cursor = scan_twice(tmp_path).cursor
+    pack(tmp_path)
+    assert scan_twice(tmp_path, cursor).pairs == (("lk", "2024-11"),)
+
+
+def test_folder_of_ten_thousand_files_is_scanned_at_once(tmp_path: Path) -> None:
+    folder = put(tmp_path, "2024-11-01", [], mtime=NOW - 100).parent
+    for number in range(10_000):
+        year, rest = divmod(number, 8000)
+        month, rest = divmod(rest, 12)
+        stamp = f"{2020 + year}-{rest + 1:02d}-{month % 28 + 1:02d}-00-{month // 28:02d}-00.000Z"
+        (folder / f"lk_{stamp}_to_{stamp.replace('-00.000Z', '-59.000Z')}_all_regular_alphas.json").touch()
+    seen = scan_twice(tmp_path)
+    assert len(seen.pairs) == 24 or seen.waiting
+    assert len(seen.cursor) < 5000
