@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes what the containers need and nobody else may have: docker/secrets, each password drawn anew; the folders for
-# your files; docker/.env from .env.example. What is there already is left as it is.
+# Creates docker/secrets with a random password for each server, the folders for your files, and docker/.env from
+# .env.example. Existing files are not changed.
 set -eu
 cd "$(dirname "$0")"
 umask 077
 
 random() { od -An -tx1 -N"${1:-24}" /dev/urandom | tr -d ' \n'; }
 
-# Containers run as users of their own, so the files are readable; the folder is what keeps others out.
+# Containers run as different users, so the files are readable; the permissions of the folder protect them.
 keep() {
   if [ -s "secrets/$1" ]; then cat >/dev/null; return; fi
   cat >"secrets/.new" && chmod 444 "secrets/.new" && mv "secrets/.new" "secrets/$1"
@@ -52,6 +52,6 @@ XML
 
 if grep -q '^MARKETDATA_UID=0$' .env; then
   echo "The containers of the project would be root. Set MARKETDATA_UID and MARKETDATA_GID in docker/.env" \
-    "to a user of yours, and give that user docker/providers and $input." >&2
+    "to an unprivileged user, and give that user docker/providers and $input." >&2
 fi
 echo "ready: docker compose up -d, in $(pwd)"

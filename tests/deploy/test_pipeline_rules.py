@@ -120,15 +120,15 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
 
 
 TOLD: dict[str, tuple[str, str, str]] = {  # by alert: the figure, how it goes when all is well, and when it is not
-    "FiguresAway": ('up{job="pipeline"}', "1+0", "0+0"),
-    "LookFails": ('marketdata_look_ok{look="runs"}', "1+0", "0+0"),
-    "ServerAway": ('marketdata_server_up{server="NATS"}', "1+0", "0+0"),
-    "DaemonSilent": ('marketdata_daemon_heartbeat_timestamp_seconds{daemon="SENSOR"}', "0+900", "0+0"),
+    "ExporterDown": ('up{job="pipeline"}', "1+0", "0+0"),
+    "ScrapeFails": ('marketdata_look_ok{look="runs"}', "1+0", "0+0"),
+    "ServerUnavailable": ('marketdata_server_up{server="NATS"}', "1+0", "0+0"),
+    "DaemonHeartbeatMissing": ('marketdata_daemon_heartbeat_timestamp_seconds{daemon="SENSOR"}', "0+900", "0+0"),
     "RunHangs": ("marketdata_oldest_run_timestamp_seconds", "0+900", "0+0"),
-    "RunsWait": ('marketdata_runs{status="QUEUED"}', "3+0", "30+0"),
+    "RunsQueued": ('marketdata_runs{status="QUEUED"}', "3+0", "30+0"),
     "JobFails": ('marketdata_runs_ended_day{job="a",status="FAILURE"}', "2+0", "4+0"),
     "PartitionsFailed": ('marketdata_partitions{group="bars",asset="a",state="failed"}', "0+0", "5+0"),
-    "AssetLate": ('marketdata_freshness{asset="a",state="FAIL"}', "0+0", "1+0"),
+    "AssetOverdue": ('marketdata_freshness{asset="a",state="FAIL"}', "0+0", "1+0"),
     "CheckFailed": ('marketdata_check_passed{asset="a",check="b"}', "1+0", "0+0"),
 }
 
