@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Processes of the test run; each starts servers of its own. Tests wait a lot: three keep two cores busy.
 WORKERS ?= 3
 
-.PHONY: env env-dev demo release test test-wheel test-dagster-latest soak browser servers screenshots docs walk lint words audit bench lock clean
+.PHONY: env env-dev demo release check test test-slow test-random test-wheel test-dagster-latest system-packages soak screenshots docs walk style lint words audit bench lock clean
 
 # What `make demo` uses: the package with its extras local, live and plots.
 env: $(STAMP)
@@ -32,35 +32,40 @@ $(DEV_STAMP): requirements-dev.lock $(STAMP)
 demo: env
 	$(BIN)/marketdata demo $(if $(filter 0,$(UI)),--no-ui,)
 
-test: env-dev browser servers
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
+# Programs of Debian that are unpacked and not installed.
+PROGRAMS := $(VENV)/system
+PYTEST := PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
+  --no-loadscope-reorder --durations 10
 
-# The UI tests need a browser; without one they skip and say so. Debian's is installed where we may: as root, or in CI.
-browser:
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && apt-get install -y -qq chromium chromium-driver fonts-noto-cjk >/dev/null; \
-	  else echo "no Chromium: the UI tests will be skipped; install chromium and chromedriver to run them"; fi; }
+# For every edit, under three minutes on two cores: style, types, and the tests that need no server.
+check: style
+	$(PYTEST) -m "not servers and not slow"
 
-# The tests of the collector's cache and metrics need Redis and Prometheus, which are got in the same way; a policy of
-# Debian's keeps them from being started as services.
-servers:
-	@command -v redis-server >/dev/null && command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    policy=/usr/sbin/policy-rc.d; \
-	    if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; \
-	      trap 'rm -f /usr/sbin/policy-rc.d' EXIT; fi; \
-	    apt-get update -qq && \
-	      apt-get install -y -qq --no-install-recommends redis-server prometheus curl >/dev/null; \
-	  else echo "no Redis or Prometheus: their tests will be skipped; install redis-server and prometheus to run them"; fi; }
+# Everything that a newcomer should see pass, under fifteen minutes on two cores.
+test: env-dev system-packages
+	$(PYTEST) -m "not slow"
+
+# The long campaigns: many kills, hours of simulated schedules, faults for minutes.
+test-slow: env-dev system-packages
+	$(PYTEST) -m slow
+
+# The property tests with other examples each time: make test-random SEED=7 repeats a run. ONLY=tests/bars for a folder.
+test-random: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
+test-random: env-dev
+	@echo "SEED=$(SEED)"
+	$(PYTEST) --hypothesis-profile random --hypothesis-seed $(SEED) -m "not slow" $(ONLY)
+
+# Chromium, Redis and Prometheus for the tests that use them: from Debian as root or in CI; elsewhere those tests skip.
+system-packages: env-dev
+	@PATH="$(CURDIR)/$(PROGRAMS):$$PATH" .ci/system_packages.sh $(PROGRAMS)
 
 # Two simulated days of all schedules and sensors, with faults from a seed: make soak SEED=7 HOURS=6.
 soak: env-dev
 	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED),) $(if $(HOURS),--hours $(HOURS),)
 
 # Takes the pictures of the documentation anew, from a demo of its own.
-screenshots: env-dev browser
-	$(BIN)/python -m tests.ui.shots docs/images
+screenshots: env-dev system-packages
+	PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m tests.ui.shots docs/images
 
 # Writes docs/reference anew from the code.
 docs: env-dev
@@ -70,7 +75,11 @@ docs: env-dev
 walk: env-dev
 	$(BIN)/python -m tests.docs.walk $(if $(TESTS),--with-tests,)
 
-lint: env-dev audit
+# What a pull request has to pass beside the tests.
+lint: style audit
+
+# The same without asking the network.
+style: env-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -89,7 +98,7 @@ audit: env-dev
 	  $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"; } || true
 	$(BIN)/python .ci/audit.py $(AUDIT) requirements-dev.lock
 
-# make bench ONLY=bars runs one domain.
+# make bench ONLY=bars runs one domain; BENCH_SMALL=1 runs it on tiny inputs, without a verdict.
 bench: env-dev
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),)
 

@@ -1,4 +1,8 @@
-"""Real servers for every test: one PostgreSQL for the session, one fresh database for each test that asks."""
+"""Real servers for every test: one of a kind for each process of tests, one fresh database for each test that asks.
+
+Tests are sorted by what they need: `servers` marks those that use a server, a browser or another process of ours, and
+`slow` the long campaigns. `make check` runs what has neither mark, `make test` all but the slow ones.
+"""
 
 import gc
 import os
@@ -16,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse, mongo
 
 # `make test` tries the same examples each time; `make test-random` tries others and prints their seed.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -27,13 +31,24 @@ settings.load_profile("project")
 LONG_FIRST = ("ui", "cli", "docs", "defs", "collector", "ticks", "local", "bars", "stores", "alphas")
 
 
+SERVERS = {"server_dsn", "timescale_dsn", "clickhouse_server", "mongo_uri", "nats_url", "local_stack", "ray_address"}
+"""Fixtures that start a server: whoever uses one of them, directly or not, is marked `servers`."""
+
+SERVER_FOLDERS = {"ui", "cli", "soak", "local", "fanout"}
+"""All of their tests start servers or processes."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Folders whose files take long come first, so that no process is left alone with one of them in the end."""
+    """Mark what needs servers; folders whose files take long come first, so that no process is left with one alone."""
 
     def rank(item: pytest.Item) -> int:
         folder = item.path.parent.name
         return LONG_FIRST.index(folder) if folder in LONG_FIRST else len(LONG_FIRST)
 
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        if item.path.parent.name in SERVER_FOLDERS or not SERVERS.isdisjoint(item.fixturenames):
+            item.add_marker("servers")
     items.sort(key=rank)
 
 
@@ -84,6 +99,25 @@ def either_dsn(request: pytest.FixtureRequest) -> str:
     value = request.getfixturevalue(name)
     assert isinstance(value, str)
     return value
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a local Mongo-wire server for the session."""
+    settings = Settings(home=tmp_path_factory.mktemp("mongo"), mongo_uri=None)
+    with LocalStack(settings, services=("mongo",)) as stack:
+        assert stack.endpoints.mongo_uri
+        yield stack.endpoints.mongo_uri
+
+
+@pytest.fixture(scope="module")
+def mongo_uri(mongo_server: str) -> Iterator[str]:
+    """The server without databases, for one module."""
+    yield mongo_server
+    with mongo.connect(mongo_server) as client:
+        for name in client.list_database_names():
+            if name not in ("admin", "config", "local"):
+                client.drop_database(name)
 
 
 @pytest.fixture(scope="session")

@@ -124,6 +124,7 @@ def deliver_round(root: Path, account: str, round_: int) -> None:
         deliver(root, account, *(version(n, round_) for n in numbers), day=DAY + dt.timedelta(days=day))
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_and_nothing_is_merged_twice(tmp_path: Path, start: Start) -> None:
     chance = random.Random(7)
     server = Server(tmp_path / "stack")
@@ -262,6 +263,7 @@ def test_a_server_that_stays_away_is_named(tmp_path: Path, monkeypatch: pytest.M
         run("mongodb://127.0.0.1:9/", tmp_path, "lk")
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(mongo_uri: str, tmp_path: Path) -> None:
     """A package far over the spool's room is imported within a few times that room."""
     code = "\n".join(

@@ -106,6 +106,7 @@ def test_a_drain_killed_between_insert_and_ack_loses_and_doubles_nothing(clickho
     assert counted(clickhouse_url) == expected(100)
 
 
+@pytest.mark.slow
 def test_drains_killed_in_the_middle_end_in_the_same_rows(clickhouse_url: str, nats_url: str) -> None:
     fill(nats_url, 120)
     rng = Random(5)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from binance_venue import AGGREGATES_LATER, BinanceVenue
 from clickhouse_connect.driver.client import Client
 from collector_process import CollectorProcess, sink
@@ -66,6 +67,7 @@ def test_the_collector_is_killed_and_what_it_missed_is_fetched(
         _heal(clickhouse_client, path)
 
 
+@pytest.mark.slow
 def test_the_network_stalls_breaks_and_is_away(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
     with (
         BinanceVenue("linear", ["ABCUSDT"]) as binance,
@@ -96,6 +98,7 @@ def test_the_network_stalls_breaks_and_is_away(tmp_path: Path, clickhouse_url: s
             _heal(clickhouse_client, path)
 
 
+@pytest.mark.slow
 def test_clickhouse_is_killed_while_it_is_written_to(tmp_path: Path) -> None:
     server = OwnClickHouse(tmp_path / "clickhouse")
     try:
@@ -121,6 +124,7 @@ def test_clickhouse_is_killed_while_it_is_written_to(tmp_path: Path) -> None:
         server.stop()
 
 
+@pytest.mark.slow
 def test_two_shards_take_everything_once(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
     names = ["ABCUSDT", "XYZUSDT", "KLMUSDT", "NOPUSDT"]
     with BinanceVenue("spot", names) as venue, whole(tmp_path, [spot(venue)], shard="1/2") as path:

@@ -14,7 +14,6 @@ from pymongo import MongoClient
 from marketdata_assets.stores import mongo
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import Providers
-from tests.own_mongo import mongo_on
 
 sys.path.append(str(Path(__file__).parents[1] / "alphas"))  # the test server of the API lives there
 sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # and those of the providers there
@@ -53,31 +52,29 @@ def either_warehouse(either_dsn: str, tmp_path: Path, monkeypatch: pytest.Monkey
     yield from _warehouse(either_dsn, tmp_path, monkeypatch)
 
 
-@pytest.fixture(scope="session")
-def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, MongoClient[dict[str, Any]]]]:
-    """A local Mongo-wire server for the session."""
-    with mongo_on(tmp_path_factory.mktemp("mongo")) as uri, mongo.connect(uri) as client:
-        yield uri, client
+@pytest.fixture(scope="module")
+def mongo_client(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    with mongo.connect(mongo_uri) as client:
+        yield client
 
 
 @pytest.fixture
 def lab(
-    mongo_server: tuple[str, MongoClient[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mongo_uri: str, mongo_client: MongoClient[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Lab]:
     """No accounts, no alphas, an API that knows nobody."""
-    uri, client = mongo_server
     for name in ("regular_alphas", "super_alphas"):
-        client.drop_database(name)
+        mongo_client.drop_database(name)
     for name in ("BRAIN_ACCOUNTS", "BRAIN_CREDENTIALS", "ALPHAS_DIR", "ALPHAS_QUIET_SECONDS"):
         monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
     (tmp_path / "instance").mkdir()
     with BrainServer() as brain, dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "instance")) as instance:
         monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path / "home"))
-        monkeypatch.setenv("MARKETDATA_MONGO_URI", uri)
+        monkeypatch.setenv("MARKETDATA_MONGO_URI", mongo_uri)
         monkeypatch.setenv("MARKETDATA_BRAIN_URL", brain.url)
         monkeypatch.setenv("MARKETDATA_BRAIN_REQUESTS_PER_MINUTE", "100000")
         monkeypatch.setenv("MARKETDATA_WORKERS", "1")
-        yield Lab(client, brain, tmp_path / "home", instance, monkeypatch)
+        yield Lab(mongo_client, brain, tmp_path / "home", instance, monkeypatch)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A Ray cluster with a token of its own, on loopback, and a server for alphas."""
+"""A Ray cluster with a token of its own, on loopback."""
 
 import shutil
 import sys
@@ -10,17 +10,9 @@ import pytest
 from cluster_of_ray import ray_start
 
 from marketdata_assets.local.process import free_port
-from tests.own_mongo import mongo_on
 
 for domain in ("flows", "bars", "alphas"):
     sys.path.append(str(Path(__file__).parents[1] / domain))  # small loads of theirs
-
-
-@pytest.fixture(scope="session")
-def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the session's own."""
-    with mongo_on(tmp_path_factory.mktemp("mongo")) as uri:
-        yield uri
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Servers for readers, shared by the session, and an empty database of each test's own."""
+"""A client of the Mongo-wire server for readers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,17 +7,9 @@ import pytest
 from pymongo import MongoClient
 
 from marketdata_assets.stores import mongo
-from tests.own_mongo import mongo_on
 
 
-@pytest.fixture(scope="session")
-def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the session's own."""
-    with mongo_on(tmp_path_factory.mktemp("mongo")) as uri:
-        yield uri
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mongo_client(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
     with mongo.connect(mongo_uri) as client:
         yield client

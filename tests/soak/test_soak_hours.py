@@ -24,6 +24,7 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_hours_with_faults_end_with_everything_fresh(home: Path) -> None:
     start = coming_monday(dt.datetime.now(dt.UTC)) + dt.timedelta(hours=17, minutes=30)
     options = Options(start, hours=0.5, step=dt.timedelta(minutes=15), faults_every=0.2, seed=60, size=SMALL)

@@ -44,6 +44,7 @@ def leave_behind(client: Client, name: str) -> None:
     client.command(f"CREATE TABLE {name} AS t")
 
 
+@pytest.mark.slow
 def test_every_increment_that_was_published_is_there(client: Client, clickhouse_url: str) -> None:
     """Without any courtesy, so that the writers undo each other as often as they can."""
     wanted, won, lost = 6, [], []

@@ -53,6 +53,7 @@ def wait_for_requests(server: TushareServer, number: int) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_again_and_again_costs_no_row(
     loader: Loader, clickhouse_url: str, tmp_path: Path
 ) -> None:

@@ -142,6 +142,7 @@ def test_four_processes_leave_one_whole_version_of_each_symbol(
     assert clickhouse_rewrite.stages(client, "tick_data__") == []
 
 
+@pytest.mark.slow
 def test_killed_writers_leave_nothing_that_a_rerun_does_not_mend(
     client: Client, clickhouse_url: str, writers: Writers
 ) -> None:

@@ -278,6 +278,7 @@ def test_sudden_death_leaves_nothing(left: list[str]) -> None:
     assert left == []
 
 
+@pytest.mark.slow
 def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home: Path, left: list[str]) -> None:
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in bar_files(home)}
     again = apart(home, "demo", "--no-ui", "--json")

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Gets the programs of Debian that some tests use: Chromium with its driver and a Chinese font, Redis and Prometheus.
+#
+# It needs root, or sudo in CI; elsewhere it names what is missing, and the tests that need it skip and say so.
+# No service is installed: Redis' program is part of redis-tools, and Prometheus is unpacked and not installed.
+set -euo pipefail
+programs=$1  # the folder for what is not installed; it belongs into PATH
+
+missing=()
+for program in chromium chromedriver redis-server prometheus promtool; do
+  command -v "$program" >/dev/null || missing+=("$program")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  if [ -n "${CI:-}" ] && sudo -n true 2>/dev/null; then as_root=(sudo); else as_root=(false); fi
+fi
+if [ "${as_root[*]}" = false ] || ! command -v apt-get >/dev/null; then
+  echo "not on this machine: ${missing[*]}; the tests that use them will be skipped." \
+    "Run 'make system-packages' as root on Debian to get them."
+  exit 0
+fi
+
+echo "installing Debian's packages for the tests, for: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" apt-get install -y -qq --no-install-recommends \
+  chromium chromium-driver fonts-noto-cjk redis-tools curl >/dev/null
+mkdir -p "$programs"
+ln -sf "$(command -v redis-check-rdb)" "$programs/redis-server"  # one program, which does what its name says
+if ! command -v promtool >/dev/null; then
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  (cd "$scratch" && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb unpacked)
+  cp "$scratch"/unpacked/usr/bin/{prometheus,promtool} "$programs"
+fi
