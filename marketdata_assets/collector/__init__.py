@@ -1,1 +1,1 @@
-"""The live service: connections to the venues, what they tell as records, and where those go."""
+"""The live service: connections to the venues, the records they deliver, and the sinks that store them."""

@@ -5,8 +5,8 @@ Nothing is lost without a gap that records it:
 * Trades, liquidations, funding rates, open interest, closed candles and gaps are kept. Those that do not fit become
   one gap for each instrument and type, cause `overload`.
 * Tickers and open candles are conflated: only the newest of an instrument stays.
-* Queued book updates are dropped. When there is room, a gap with the cause `conflated` and a fresh snapshot take their
-  place; without a valid book, the gap stays open until the next snapshot.
+* Queued book updates are dropped. Later a gap with the cause `conflated` and a fresh snapshot take their place; without
+  a valid book, the gap stays open until the next snapshot.
 
 Whatever was held back is admitted when half of the queue is free again, so that a full queue makes few large gaps. The
 order of each instrument and type is kept.

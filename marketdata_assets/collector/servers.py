@@ -30,7 +30,7 @@ FORMS = {
     "clickhouse_url": (("http", "https"), "http://HOST:8123/DATABASE"),
     "redis_url": (("redis", "rediss"), "redis://HOST:6379/0"),
 }
-"""Schemes of each address, and what it looks like."""
+"""Schemes of each URL, and an example."""
 
 Secret = Annotated[str, Field(min_length=1)]
 

@@ -1,4 +1,4 @@
-"""What the collector answers over HTTP: how it is, and which instruments it shall follow.
+"""The HTTP server of the collector: its status, and changes of the followed instruments.
 
 GET /health, /metrics, /status, /scheduler; POST /subscriptions.
 """
@@ -38,7 +38,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """Its answer, in the venue's names. What belongs to another shard is not among them."""
+    """The response, in the venue's names, without instruments of other shards."""
 
     added: list[str]
     removed: list[str]
@@ -46,7 +46,7 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Source(Protocol):
-    """What is answered for."""
+    """The collector, as the server sees it."""
 
     requests: Counter[tuple[str, int]]
 
@@ -71,7 +71,7 @@ class StatusServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address it listens on."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     async def start(self) -> None:
@@ -92,7 +92,7 @@ class StatusServer:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Answer what is under way and listen no longer."""
+        """Finish requests in progress, and stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -102,7 +102,7 @@ class StatusServer:
         try:
             answer = await handler(request)
         except web.HTTPException as error:
-            answer = _refusal(error.status, error.reason, error.headers.get("Allow"))
+            answer = _rejection(error.status, error.reason, error.headers.get("Allow"))
         self._source.requests[path, answer.status] += 1
         return answer
 
@@ -129,35 +129,35 @@ class StatusServer:
         return _json(scheduler(self._source.status()))
 
     async def _subscriptions(self, request: web.Request) -> web.Response:
-        if refused := self._not_allowed(request):
-            return refused
+        if rejection := self._not_allowed(request):
+            return rejection
         try:
             wanted = msgspec.json.decode(await request.read(), type=Change)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return _refusal(400, _with_near(str(error)))
+            return _rejection(400, _with_suggestion(str(error)))
         if not wanted.add and not wanted.remove:
-            return _refusal(400, "nothing to do: give symbols in add or remove")
+            return _rejection(400, "nothing to change: give symbols in add or remove")
         try:
-            done = await self._source.change(wanted.exchange, wanted.market_type, wanted.add, wanted.remove)
+            changed = await self._source.change(wanted.exchange, wanted.market_type, wanted.add, wanted.remove)
         except MarketDataError as error:
-            return _refusal(STATUS_OF.get(type(error), 500), str(error))
-        return _json(msgspec.to_builtins(done))
+            return _rejection(STATUS_OF.get(type(error), 500), str(error))
+        return _json(msgspec.to_builtins(changed))
 
     def _not_allowed(self, request: web.Request) -> web.Response | None:
-        """Why a change is refused: whoever else may reach us needs the token, a page in a browser never may."""
+        """Why a change is rejected: other machines need the token, and pages in a browser are never allowed."""
         if self._token is None and self.host not in LOOPBACK:
-            return _refusal(403, "changes from other machines need a token: set MARKETDATA_COLLECTOR_TOKEN")
+            return _rejection(403, "changes from other machines need a token: set MARKETDATA_COLLECTOR_TOKEN")
         if self._token is not None:
             kind, _, given = request.headers.get("Authorization", "").partition(" ")
             if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
-                refusal = _refusal(401, "send the token as: Authorization: Bearer TOKEN")
-                refusal.headers["WWW-Authenticate"] = "Bearer"
-                return refusal
+                rejection = _rejection(401, "send the token as: Authorization: Bearer TOKEN")
+                rejection.headers["WWW-Authenticate"] = "Bearer"
+                return rejection
         elif _host_of(request.host) not in LOOPBACK:
-            return _refusal(403, f"asked for as {request.host}: without a token only loopback is answered")
-        # A page of another site cannot send this type without asking first, and it is not answered then.
+            return _rejection(403, f"host {request.host} is not allowed: without a token only loopback is")
+        # A page of another site cannot send this type without a CORS preflight, which is not answered.
         if request.content_type != "application/json":
-            return _refusal(415, "send JSON, with Content-Type: application/json")
+            return _rejection(415, "send JSON, with Content-Type: application/json")
         return None
 
 
@@ -172,17 +172,17 @@ def _json(value: Any, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(value) + b"\n", status=status, content_type="application/json")
 
 
-def _refusal(status: int, reason: str, allow: str | None = None) -> web.Response:
+def _rejection(status: int, reason: str, allow: str | None = None) -> web.Response:
     answer = _json({"error": reason}, status)
     if allow:
         answer.headers["Allow"] = allow
     return answer
 
 
-def _with_near(cause: str) -> str:
-    """The cause, and the nearest key there is when it is about one that is not."""
+def _with_suggestion(cause: str) -> str:
+    """The cause; for an unknown key, with the nearest known one."""
     if "unknown field `" not in cause:
         return cause
     key = cause.partition("`")[2].partition("`")[0]
-    near = get_close_matches(key, Change.__struct_fields__, 1, 0)[0]
-    return f"unknown key {key!r}; did you mean {near!r}?"
+    nearest = get_close_matches(key, Change.__struct_fields__, 1, 0)[0]
+    return f"unknown key {key!r}; did you mean {nearest!r}?"

@@ -124,7 +124,7 @@ def test_symbols_are_added_and_removed_while_it_runs(spot: BinanceVenue, tmp_pat
         ),
         (CHANGE | {"exchange": "kraken"}, 400, "Invalid enum value 'kraken'"),
         (CHANGE | {"ad": []}, 400, "unknown key 'ad'; did you mean 'add'?"),
-        (CHANGE | {"add": []}, 400, "nothing to do"),
+        (CHANGE | {"add": []}, 400, "nothing to change"),
         ("no object", 400, "Expected `object`"),
     ],
 )

@@ -36,7 +36,7 @@ class Timing:
     confirm: float = 10.0  # for a subscription to be confirmed
     age: float | None = None  # of a socket, when it is replaced
     overlap: float = 30.0  # at most, of the old socket and its replacement
-    repeats: float = 5.0  # duplicates are looked up this long before and after an overlap
+    repeats: float = 5.0  # ids are kept for deduplication this long before and after an overlap
     silence: Mapping[str, float] = field(default_factory=dict)  # by type of record, how long is normal
     longest_silence: float = 3600.0  # a subscription that is silent by nature is checked this often
     resubscribe: float = 10.0  # between two subscriptions for the sake of one book

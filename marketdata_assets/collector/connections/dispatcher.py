@@ -54,13 +54,13 @@ class OverlapDedup:
         self._old: set[str] = set()
 
     def watch(self, now: int, until: int) -> None:
-        """Look up duplicates until then; ns."""
+        """Check for duplicates until then; ns."""
         if now > self._until:
             self._rotated = now
         self._until = max(self._until, until)
 
     def is_watching(self, now: int) -> bool:
-        """Whether records have to be looked up."""
+        """Whether records have to be checked."""
         if now <= self._until:
             return True
         if self._new or self._old:
@@ -287,7 +287,7 @@ class Dispatcher:
         return [gap] if gap else []
 
     def _mute(self, predecessor: Socket, channels: Iterable[bytes]) -> None:
-        """Books that the new socket has begun with are no longer taken from the old one."""
+        """Ignore books of the old socket that the new one already delivers."""
         for channel in channels:
             if channel not in predecessor.muted:
                 subscription = self._subscription_of(channel)

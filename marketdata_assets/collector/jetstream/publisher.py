@@ -279,15 +279,15 @@ class Publisher:
 
     def _next(self) -> list[Entry]:
         """The messages to send next: of the spool or of the queue, never while acks of the other are pending."""
-        room = self._limits.window - len(self._in_flight)
-        if room <= 0 or self._in_flight.bytes >= self._limits.window_bytes:
+        free = self._limits.window - len(self._in_flight)
+        if free <= 0 or self._in_flight.bytes >= self._limits.window_bytes:
             return []
         if self._spool_queue is not None and not self._spool_queue.is_empty:
-            return [] if self._in_flight.items else self._spool_queue.take(room)
+            return [] if self._in_flight.items else self._spool_queue.take(free)
         if self._stash:
-            entries, self._stash = self._stash[:room], self._stash[room:]
+            entries, self._stash = self._stash[:free], self._stash[free:]
             return [*entries]
-        return [*self._queue.take(room)]
+        return [*self._queue.take(free)]
 
     def _within_limit(self, connection: NatsConnection, entries: list[Entry]) -> list[Entry]:
         """Replace messages above the server's maximum size by gaps; the server would close the connection over them."""
