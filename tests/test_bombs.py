@@ -32,10 +32,12 @@ from marketdata_assets.bars.unit import parse
 parse(Opener(), unit, None)
 """
 FLOWS = """
-from marketdata_assets.flows import definition, loader
-from marketdata_assets.flows.plan import units
+from marketdata_assets.flows import definition
+from marketdata_assets.flows.reading import content as opened
+from marketdata_assets.flows.run import find_units
+from marketdata_assets.loading.files import Opener
 flow = definition.parse(DAILY, "daily.yaml", "daily")
-with loader.content(units(flow, folder)[0], flow.loader) as content:
+with opened(Opener(), find_units(flow, folder)[0], flow.loader) as content:
     for block in content.blocks:
         pass
 """

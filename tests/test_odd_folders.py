@@ -10,7 +10,7 @@ from marketdata_assets.alphas.raw_files import json_files
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.exchanges.tables.captures import captures_in
 from marketdata_assets.flows import definition
-from marketdata_assets.flows.units import find
+from marketdata_assets.flows.run import find_units
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.files import Files
 
@@ -32,7 +32,7 @@ def ticks_in(folder: Path) -> list[Path]:
     ("name", "found"),
     [
         ("sh600000_2024.csv", lambda folder: [one.path for one in scan(folder)]),
-        ("x.csv", lambda folder: [unit.path for unit in find(FLOW.loader, folder)]),
+        ("x.csv", lambda folder: [unit.file.path for unit in find_units(FLOW, folder)]),
         ("x.csv", ticks_in),
         ("x.capture.zst", captures_in),
         ("x.json", lambda folder: [Path(entry.path) for entry in json_files(folder)]),

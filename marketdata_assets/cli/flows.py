@@ -145,15 +145,15 @@ def execute(
     """Run the job of `flow` in this process, over all files."""
     from marketdata_assets.defs.flows import automation, partitions
     from marketdata_assets.flows.definition import Month
-    from marketdata_assets.flows.plan import placed, units
+    from marketdata_assets.flows.run import at_folder, find_units
 
     config: dict[str, Any] = {"force": force, "data_dir": str(data_dir.absolute()) if data_dir else ""}
     span, dynamic = None, None
     if isinstance(flow.partitions, Month):
         span = (partitions.current_month(flow),) * 2
     elif flow.partitions == "file":
-        at, folder = placed(flow, config["data_dir"], settings.flows_data_folder)
-        names = sorted(unit.name for unit in units(at, folder))
+        at, folder = at_folder(flow, config["data_dir"], settings.flows_data_folder)
+        names = sorted(unit.place for unit in find_units(at, folder))
         span, dynamic = (names[0], names[-1]) if names else None, (partitions.dynamic_name(flow), names)
     return run_job(
         settings,
@@ -251,28 +251,28 @@ def _checked(one: "Found", data_dir: Path | None) -> dict[str, Any]:
 
 def _tried(flow: "FlowDefinition", data_dir: Path | None) -> dict[str, Any]:
     """Check the flow, and run the smallest of its files through it, if there is one."""
-    from marketdata_assets.flows.checking import check as check_flow
-    from marketdata_assets.flows.plan import placed, units
+    from marketdata_assets.flows.run import at_folder, find_units
+    from marketdata_assets.flows.trial import check as check_flow
     from marketdata_assets.flows.trial import try_file
 
     check_flow(flow)
-    at, folder = placed(flow, str(data_dir or ""), Settings().flows_data_folder)
+    at, folder = at_folder(flow, str(data_dir or ""), Settings().flows_data_folder)
     sample = flow.file.parent / "sample" if flow.file else None
     if not data_dir and not (folder / at.loader.folder).is_dir() and sample and sample.is_dir():
-        at, folder = placed(flow, str(sample), folder)
+        at, folder = at_folder(flow, str(sample), folder)
     if not (folder / at.loader.folder).is_dir():
         return {}
-    files = [unit for unit in units(at, folder) if unit.member is None]
+    files = [unit for unit in find_units(at, folder) if not unit.member]
     if not files:
         return {}
-    tried = try_file(at, files[-1].path)
+    tried = try_file(at, files[-1].file.path)
     said = [f"line {line}: {reason}" for line, reason in list(tried.rejects.items())[:EXAMPLES]]
-    result = {"tried": str(files[-1].path), "read": tried.read, "refused": len(tried.rejects), "examples": said}
+    result = {"tried": str(files[-1].file.path), "read": tried.read, "refused": len(tried.rejects), "examples": said}
     if tried.too_many:
         result |= {
             "result": "wrong",
-            "error": f"{files[-1].path}: {len(tried.rejects)} of {tried.read} rows are refused, more than"
-            f" {flow.quality}: a run would land nothing of the file. Mend the flow or the file.",
+            "error": f"{files[-1].file.path}: {len(tried.rejects)} of {tried.read} rows are rejected, more than"
+            f" {flow.quality.limit}: a run would load nothing of the file. Correct the flow or the file.",
         }
     return result
 

@@ -1,4 +1,4 @@
-"""Text to typed columns, exactly: what is no such value, or loses digits in its type, refuses its row.
+"""Text to typed columns, exactly: what is no such value, or loses digits in its type, rejects its row.
 
 A numeric of up to 16 digits is a Float64 that rounds back to the same decimal; a wider one is a Decimal.
 """
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.flows.rejects import Rejects
 from marketdata_assets.flows.types import ColumnType
+from marketdata_assets.loading.rejects import Rejects
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

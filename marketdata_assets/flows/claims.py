@@ -1,7 +1,7 @@
 """Who works on which unit. A lock of the worker's session says it and ends with the worker; a row shows it to people.
 
-Two that work on one unit do no harm, since landing looks again; a claim only saves the work. So one that has lasted
-CLAIM is passed over.
+Two workers on one unit do no harm, since the commit compares again; a claim only saves work. So one older than CLAIM
+is ignored.
 """
 
 import time
@@ -9,21 +9,24 @@ from collections.abc import Iterable
 
 import psycopg
 
-from marketdata_assets.flows.units import Unit
+from marketdata_assets.loading.files import Unit
 
 CLAIM = "15 minutes"
 POLL_SECONDS = 0.1
+
+States = dict[str, tuple[int | None, int | None, str | None]]
+"""Size, modification time in ns and content hash of each unit's file when it was last read."""
 
 
 def register(connection: psycopg.Connection, dataset: str, units: Iterable[Unit]) -> None:
     """Give a number to each unit that has none; until it is read its state is pending."""
     connection.execute(
         "INSERT INTO marketdata_flow_units (dataset, unit) SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING",
-        [dataset, [unit.name for unit in units]],
+        [dataset, [unit.place for unit in units]],
     )
 
 
-def states(connection: psycopg.Connection, dataset: str) -> dict[str, tuple[int | None, int | None, str | None]]:
+def states(connection: psycopg.Connection, dataset: str) -> States:
     """Size, time of change and content hash of each unit's file when it was last read."""
     rows = connection.execute(
         "SELECT unit, size, modified_ns, content_hash FROM marketdata_flow_units WHERE dataset = %s", [dataset]
@@ -32,7 +35,7 @@ def states(connection: psycopg.Connection, dataset: str) -> dict[str, tuple[int 
 
 
 def claim(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str, *, wait: bool) -> int | None:
-    """The unit's number, once nobody else works on it; None when somebody does and we shall not `wait`."""
+    """The unit's number, once nobody else works on it; None when somebody does, unless `wait`."""
     while not _lock(connection, dataset, unit):
         if not wait:
             return None
@@ -44,7 +47,7 @@ def claim(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str,
         " VALUES (%s, %s, %s, now(), now() + %s::interval) ON CONFLICT (dataset, unit) DO UPDATE"
         " SET (run_id, claimed_at, claim_until) = (EXCLUDED.run_id, EXCLUDED.claimed_at, EXCLUDED.claim_until)"
         " RETURNING id",
-        [dataset, unit.name, run_id, CLAIM],
+        [dataset, unit.place, run_id, CLAIM],
     ).fetchone()
     assert row is not None
     return int(row[0])
@@ -57,18 +60,18 @@ def settle(
     connection.execute(
         "UPDATE marketdata_flow_units SET (size, modified_ns, content_hash, claim_until) = (%s, %s, %s, NULL)"
         " WHERE (dataset, unit) = (%s, %s)",
-        [unit.size, modified_ns, content_hash, dataset, unit.name],
+        [unit.size, modified_ns, content_hash, dataset, unit.place],
     )
 
 
 def release(connection: psycopg.Connection, dataset: str, unit: Unit) -> None:
     """Let others work on the unit."""
-    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 2))", [f"{dataset}\n{unit.name}"])
+    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 2))", [f"{dataset}\n{unit.place}"])
 
 
 def _lock(connection: psycopg.Connection, dataset: str, unit: Unit) -> bool:
     row = connection.execute(
-        "SELECT pg_try_advisory_lock(hashtextextended(%s, 2))", [f"{dataset}\n{unit.name}"]
+        "SELECT pg_try_advisory_lock(hashtextextended(%s, 2))", [f"{dataset}\n{unit.place}"]
     ).fetchone()
     return bool(row and row[0])
 
@@ -76,6 +79,6 @@ def _lock(connection: psycopg.Connection, dataset: str, unit: Unit) -> bool:
 def _claimed(connection: psycopg.Connection, dataset: str, unit: Unit) -> bool:
     row = connection.execute(
         "SELECT coalesce(claim_until > now(), true) FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)",
-        [dataset, unit.name],
+        [dataset, unit.place],
     ).fetchone()
     return bool(row is None or row[0])

@@ -1,6 +1,6 @@
 """A frame behind the last handler to the target's columns, in the wire format of Postgres.
 
-A value that does not fit its column refuses its row; NaN is NULL. Results of handlers are rounded to the column's
+A value that does not fit its column rejects its row; NaN is NULL. Results of handlers are rounded to the column's
 decimals; text that is not parsed yet is parsed, and loses none.
 """
 
@@ -13,8 +13,8 @@ import polars as pl
 from marketdata_assets.flows import casting
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import MissingColumn, WrongType
-from marketdata_assets.flows.rejects import LINE, Rejects
 from marketdata_assets.flows.types import ColumnType
+from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.stores.pgcopy import (
     Bigint,
     Boolean,
@@ -53,7 +53,7 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
         except (pl.exceptions.PolarsError, TypeError) as error:
             raise WrongType(flow.name, place, name, str(column.dtype), str(kind), str(error)) from error
         if values.null_count() > column.null_count():
-            bad.append(_refuse_lost(lines, column, values, kind, rejects))
+            bad.append(_reject_lost(lines, column, values, kind, rejects))
         if name in target.key and values.null_count():
             rejects.add_all(lines.filter(values.is_null()).to_list(), f"{name} is NULL, and belongs to the key")
             bad.append(values.is_null())
@@ -62,10 +62,10 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
     return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame
 
 
-def _refuse_lost(
+def _reject_lost(
     lines: pl.Series, column: pl.Series, values: pl.Series, kind: ColumnType, rejects: Rejects
 ) -> pl.Series:
-    """Refuse the rows whose value did not fit."""
+    """Reject the rows whose value did not fit."""
     lost = column.is_not_null() & values.is_null()
     if column.dtype.is_float():
         lost = lost & ~column.fill_null(0).is_nan()
@@ -79,14 +79,14 @@ def key_hashes(flow: FlowDefinition, frame: pl.DataFrame) -> pl.Series:
     return frame[flow.target.key].hash_rows()
 
 
-def refuse_repeated(flow: FlowDefinition, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
+def reject_duplicates(flow: FlowDefinition, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
     """Of rows with one key, the first stays."""
     key = flow.target.key
     again = ~frame.select(pl.struct(key).is_first_distinct().alias("first"))["first"]
     if not again.any():
         return frame
-    said = frame.select(pl.concat_str([pl.col(k).cast(pl.String) for k in key], separator=" ").alias("key"))["key"]
-    return rejects.take_out(frame, again, "key " + said + " stands in the file before")
+    texts = frame.select(pl.concat_str([pl.col(k).cast(pl.String) for k in key], separator=" ").alias("key"))["key"]
+    return rejects.take_out(frame, again, "duplicate key " + texts + ", first seen earlier in this file")
 
 
 def encoded_columns(flow: FlowDefinition, frame: pl.DataFrame) -> Iterator[tuple[list[Column], int]]:

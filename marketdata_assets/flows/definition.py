@@ -1,13 +1,13 @@
 """One flow as its YAML declares it: frozen values, and an error with file, line, field and fix for all else.
 
-Nothing is opened here but the file itself; whether functions and expressions exist is asked in `checking`.
+Nothing is opened here but the file itself; whether functions and expressions exist is asked in `trial`.
 """
 
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator
@@ -16,6 +16,9 @@ from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
 from marketdata_assets.flows.steps import Names, Step
 from marketdata_assets.flows.types import Type
+
+if TYPE_CHECKING:
+    from marketdata_assets.loading.rejects import RejectLimit
 
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
@@ -98,16 +101,16 @@ class Month(Section):
 
 
 class Quality(Section):
-    """How many rows of one file may be refused before nothing of it lands."""
+    """How many rows of one file may be rejected before nothing of it is loaded."""
 
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_rejected: Annotated[int, Field(ge=0)] = 1000
 
-    def exceeded(self, rejected: int, rows: int) -> bool:
-        return rejected > self.max_rejected or rejected > rows * self.max_rejected_share
+    @property
+    def limit(self) -> "RejectLimit":
+        from marketdata_assets.loading.rejects import RejectLimit  # with polars, which definitions do without
 
-    def __str__(self) -> str:
-        return f"{self.max_rejected_share * 100:g} % or {self.max_rejected}"
+        return RejectLimit(self.max_rejected_share, self.max_rejected)
 
 
 def _cron(text: str | None) -> str | None:

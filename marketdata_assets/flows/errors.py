@@ -6,15 +6,11 @@ MarketDataError
         ├── BadFunction          a handler's function cannot be imported
         ├── UnknownUnit          a file that a run was asked for is not there
         ├── NoFolder             the folder of the flow's files is missing
-        ├── BadFile              a file cannot be read: damaged, moved away, empty
-        ├── BadHeader            columns that the flow names are not in the header
-        ├── WrongEncoding        the bytes are not text in the declared encoding
         ├── HandlerFailed        a handler raised, or gave no frame
         ├── MissingColumn        what the handlers give lacks a column of the target
         ├── WrongType            a column has a type that the target's column cannot hold
-        ├── TooManyRejects       over the flow's limit: nothing of the unit lands
-        ├── AppendedFileChanged  mode append: the rows of the file as it was stand in the table
-        ├── KeyTaken             a key of the unit stands in the table already
+        ├── AppendedFileChanged  mode append: the rows of the file as it was are in the table
+        ├── KeyTaken             a key of the unit is in the table already
         ├── CannotWrite          a new flow cannot be written under this name
         └── SchemaDrift          the table in the database is not the declared one
 """
@@ -25,7 +21,7 @@ from marketdata_assets.loading.errors import LoadError
 
 
 class FlowError(LoadError):
-    """Anything wrong with a flow that a person has to mend."""
+    """Anything wrong with a flow that a person has to correct."""
 
 
 class BadFunction(FlowError):
@@ -51,32 +47,7 @@ class NoFolder(FlowError):
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        super().__init__(f"{folder}: no such folder. Make it, or mend loader.folder or MARKETDATA_FLOWS_DATA.")
-
-
-class BadFile(FlowError):
-    """A file cannot be read to its end."""
-
-    def __init__(self, place: str, cause: str) -> None:
-        self.place = place
-        super().__init__(f"{place}: {cause}. Deliver the file again; what was loaded from it before stays as it is.")
-
-
-class BadHeader(FlowError):
-    """The header lacks columns that the flow reads."""
-
-    def __init__(self, place: str, line: int, cause: str, remedy: str) -> None:
-        self.place = place
-        super().__init__(f"{place}:{line}: {cause}. {remedy}")
-
-
-class WrongEncoding(FlowError):
-    """The bytes are not text in the encoding that the flow declares."""
-
-    def __init__(self, place: str, line: int, encoding: str, cause: str, guess: str | None) -> None:
-        self.place = place
-        remedy = f"It reads as {guess}: set loader.encoding: {guess}" if guess else "Set loader.encoding to the file's"
-        super().__init__(f"{place}:{line}: not {encoding} ({cause}). {remedy}, and run the flow again.")
+        super().__init__(f"{folder}: no such folder. Create it, or correct loader.folder or MARKETDATA_FLOWS_DATA.")
 
 
 class HandlerFailed(FlowError):
@@ -89,7 +60,7 @@ class HandlerFailed(FlowError):
         self.shape = shape
         super().__init__(
             f"flow {flow}, {place}: handler {handler} on {shape[0]} rows x {shape[1]} columns: {cause}. Nothing of the"
-            " file is loaded; mend the handler or the file and run the flow again."
+            " file is loaded; correct the handler or the file and run the flow again."
         )
 
 
@@ -112,19 +83,6 @@ class WrongType(FlowError):
         super().__init__(
             f"flow {flow}, {place}: column {column} is {given}, the target has {wanted}: {cause}. Make it {wanted} by"
             " parse, derive or call, or change target.columns."
-        )
-
-
-class TooManyRejects(FlowError):
-    """More rows were refused than the flow allows, so the file itself is doubted."""
-
-    def __init__(self, place: str, rejected: int, rows: int, limit: str, examples: Sequence[str]) -> None:
-        self.place = place
-        self.rejected = rejected
-        self.rows = rows
-        super().__init__(
-            f"{place}: {rejected} of {rows} rows refused, over the limit of {limit}, so nothing of it is loaded."
-            f" First: {'; '.join(examples)}. Mend the file and deliver it again, or raise quality in the flow."
         )
 
 

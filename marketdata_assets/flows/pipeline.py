@@ -15,8 +15,9 @@ from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError, HandlerFailed
 from marketdata_assets.flows.handlers import HANDLERS
 from marketdata_assets.flows.handlers.given import Given
-from marketdata_assets.flows.rejects import LINE, Rejects
 from marketdata_assets.flows.steps import Step
+from marketdata_assets.loading.rejects import LINE, Rejects
+from marketdata_assets.loading.run import describe, is_interrupt
 
 Numbered = tuple[int, Step]
 
@@ -55,10 +56,12 @@ class Pipeline:
                     raise TypeError(f"it gave {type(result).__name__}, not a polars DataFrame")
             except FlowError:
                 raise
-            except Exception as error:
+            except BaseException as error:  # of a user's function, such as SystemExit
+                if is_interrupt(error):
+                    raise
                 shape = (frame.height, frame.width - (LINE in frame.columns))
                 name = f"{number} ({_title(step)})"
-                cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                cause = describe(error)
                 raise HandlerFailed(self._flow.name, self._place, name, shape, cause) from error
             frame = result
         return frame

@@ -1,6 +1,6 @@
 """One unit, read to its end and through the handlers: the verdict on it, and its rows as the database takes them.
 
-Nothing is written here but a spool of encoded rows; the transaction is in `landing`.
+Nothing is written here but a spool of encoded rows; the transaction is in `unit`.
 """
 
 from dataclasses import dataclass, field
@@ -11,27 +11,25 @@ import polars as pl
 
 from marketdata_assets.flows import conform
 from marketdata_assets.flows.definition import FlowDefinition, Month
-from marketdata_assets.flows.errors import TooManyRejects
-from marketdata_assets.flows.loader import Content, content, raw_lines
 from marketdata_assets.flows.pipeline import Pipeline
-from marketdata_assets.flows.reading import Reader, empty
-from marketdata_assets.flows.rejects import Rejects
-from marketdata_assets.flows.units import Unit
+from marketdata_assets.flows.reading import Content, Reader, content, empty
+from marketdata_assets.loading.files import Opener, Unit
+from marketdata_assets.loading.rejects import Rejects
+from marketdata_assets.loading.text import raw_lines
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.pgcopy import Text, encode
 from marketdata_assets.stores.spool import Spool
 
-SPOOL_BYTES = 32 * 1024 * 1024
 MANY_VALUES = 1000
 
 
 class _Repeated(Exception):
-    """A key may stand twice in the unit: all its rows have to be looked at together."""
+    """A key may be twice in the unit: all its rows have to be compared."""
 
 
 @dataclass
 class Prepared:
-    """A unit that may land: each row read is among `rows`, in `rejects`, or was left out by a handler."""
+    """A unit that may be loaded: each row read is among `rows`, in `rejects`, or was left out by a handler."""
 
     read: int = 0
     rows: int = 0
@@ -40,7 +38,7 @@ class Prepared:
     months: set[str] = field(default_factory=set)
     leading: pl.Series | None = None
     """The different values of the key's first column; None when they are many."""
-    payload: Spool = field(default_factory=lambda: Spool(SPOOL_BYTES))
+    payload: Spool = field(default_factory=Spool)
 
     def __enter__(self) -> Self:
         return self
@@ -49,20 +47,21 @@ class Prepared:
         self.payload.close()
 
 
-def prepare(flow: FlowDefinition, unit: Unit, number: int) -> Prepared:
-    """Read `unit`, whose number in the store is `number`. Raises FlowError; then nothing of it may land."""
+def prepare(opener: Opener, flow: FlowDefinition, unit: Unit, number: int) -> Prepared:
+    """Read `unit`, whose number in the store is `number`. Raises LoadError; then nothing of it may be loaded."""
     try:
-        return _Preparation(flow, unit, number).run(together=False)
+        return _Preparation(opener, flow, unit, number).run(together=False)
     except _Repeated:
-        return _Preparation(flow, unit, number).run(together=True)
+        return _Preparation(opener, flow, unit, number).run(together=True)
 
 
 class _Preparation:
-    def __init__(self, flow: FlowDefinition, unit: Unit, number: int) -> None:
+    def __init__(self, opener: Opener, flow: FlowDefinition, unit: Unit, number: int) -> None:
+        self._opener = opener
         self._flow = flow
         self._unit = unit
-        self._rejects = Rejects(flow.quality)
-        self._pipeline = Pipeline(flow, unit.name, self._rejects)
+        self._rejects = Rejects(flow.quality.limit)
+        self._pipeline = Pipeline(flow, unit.place, self._rejects)
         self._owner = [Text(0, (number.to_bytes(4),))] if flow.target.mode == "replace" else []
         self._keys: list[pl.Series] = []
         self._leading: list[pl.Series] = []
@@ -70,7 +69,7 @@ class _Preparation:
 
     def run(self, together: bool) -> Prepared:
         try:
-            with content(self._unit, self._flow.loader) as text:
+            with content(self._opener, self._unit, self._flow.loader) as text:
                 self._read(text, together or self._pipeline.whole)
                 self._prepared.content_hash = text.content_hash
             self._judge()
@@ -98,11 +97,11 @@ class _Preparation:
     def _take(self, frame: pl.DataFrame) -> None:
         """Encode the rows that fit the target."""
         flow, prepared = self._flow, self._prepared
-        frame = conform.conform(flow, self._unit.name, frame, self._rejects)
+        frame = conform.conform(flow, self._unit.place, frame, self._rejects)
         if flow.target.key:
             keys = conform.key_hashes(flow, frame)
             if keys.n_unique() < frame.height:
-                frame = conform.refuse_repeated(flow, frame, self._rejects)
+                frame = conform.reject_duplicates(flow, frame, self._rejects)
                 keys = conform.key_hashes(flow, frame)
             self._keys.append(keys)
             self._leading.append(frame[flow.target.key[0]].unique())
@@ -115,19 +114,15 @@ class _Preparation:
 
     def _judge(self) -> None:
         rejects, prepared = self._rejects, self._prepared
-        if self._flow.quality.exceeded(len(rejects), rejects.rows):
-            raise TooManyRejects(
-                self._unit.name, len(rejects), rejects.rows, str(self._flow.quality), rejects.examples()
-            )
+        rejects.check_limit(self._unit.place, "Correct the file and deliver it again, or raise quality in the flow.")
         prepared.read = rejects.rows
         if self._leading:
             leading = pl.concat(self._leading).unique()
             prepared.leading = leading if len(leading) <= MANY_VALUES else None
         if rejects.reasons:
-            raw = raw_lines(self._unit, self._flow.loader, set(rejects.reasons))
-            prepared.rejects = [
-                Reject(line, reason, raw.get(line, "")) for line, reason in sorted(rejects.reasons.items())
-            ]
+            encoding = self._flow.loader.encoding
+            raw = raw_lines(self._opener, self._unit, encoding, set(rejects.reasons))
+            prepared.rejects = rejects.for_quarantine(raw)
 
 
 def _months(times: pl.Series) -> list[str]:

@@ -1,12 +1,12 @@
-"""Blocks of lines to frames: the flow's columns, in their types, with the line of each row.
+"""A unit's text to frames: the flow's columns, in their types, with the line of each row.
 
-Two lanes give the same frame. The fast lane lets polars parse the block as it is and stands back at the first
-irregularity; the careful lane takes that block line by line, and refuses what is no row.
+Two lanes give the same frame. The fast lane lets polars parse the block as it is and gives up at the first
+irregularity; the careful lane takes that block line by line, and rejects what is no row.
 """
 
-import csv
-import io
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,73 @@ from polars.exceptions import PolarsError
 
 from marketdata_assets.flows import casting
 from marketdata_assets.flows.definition import Loader
-from marketdata_assets.flows.loader import Block, count
-from marketdata_assets.flows.rejects import LINE, Rejects
 from marketdata_assets.flows.types import ColumnType
+from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_even, read_rows
+from marketdata_assets.loading.errors import BadHeader
+from marketdata_assets.loading.files import HashedStream, Opener, Unit
+from marketdata_assets.loading.rejects import LINE, Rejects
+from marketdata_assets.loading.text import Block, Text, ahead, count, guess
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-LONGEST_CELL_LINES = 100
-QUOTE = '"'
-BLANKS = " \t\r\n"
+SMALL_BYTES = 256 * 1024
+"""A file of so many bytes is read sooner than a thread is started."""
 NUMBERS = ("numeric", "double", "bigint", "integer")
+ENCODING_REMEDY = "Set loader.encoding to {} and run the flow again."
+
+
+@dataclass
+class Content:
+    """A unit's text: the header's names, the blocks, and, when all blocks are read, the hash of the bytes."""
+
+    names: list[str]
+    blocks: Iterator[Block]
+    _stream: HashedStream = field(repr=False)
+
+    @property
+    def content_hash(self) -> str:
+        return self._stream.content_hash
+
+
+@contextmanager
+def content(opener: Opener, unit: Unit, loader: Loader) -> Iterator[Content]:
+    """Open `unit` and read its header; blocks are read ahead by a thread of their own.
+
+    Raises BadFile, BadHeader or WrongEncoding, also while the blocks are read.
+    """
+    with opener.open(unit) as raw:
+        stream = HashedStream(raw)
+        text = Text(unit.place, stream, loader.encoding, ENCODING_REMEDY)
+        names = _header(text, unit.place, loader)
+        if unit.size <= SMALL_BYTES:
+            yield Content(names, text.blocks(), stream)
+            return
+        with ahead(text.blocks()) as blocks:
+            yield Content(names, blocks, stream)
+
+
+def _header(text: Text, place: str, loader: Loader) -> list[str]:
+    """The names in the first line behind the skipped ones."""
+    for _ in range(loader.skip_lines):
+        text.line()
+    header = text.header(tuple(loader.columns))
+    line = text.line_number - 1
+    if not header.strip():
+        remedy = "Deliver the file again, or correct loader.skip_lines."
+        raise BadHeader(place, line, "there is no header", remedy)
+    names = [name.strip().strip('"').strip() for name in header.split(loader.delimiter)]
+    if missing := [name for name in loader.columns if name not in names]:
+        if other := guess(text.header_bytes, tuple(loader.columns), text.encoding):
+            raise text.wrong_encoding(f"the header has no {missing[0]}", other, line)
+        raise BadHeader(
+            place,
+            line,
+            f"the header has no {', '.join(missing)}; it has {', '.join(names)[:400]}",
+            "Correct loader.columns or loader.skip_lines, or deliver the file again.",
+        )
+    if twice := [name for name in loader.columns if names.count(name) > 1]:
+        raise BadHeader(place, line, f"column {twice[0]} appears twice", "Deliver the file again with one of them.")
+    return names
 
 
 class Reader:
@@ -111,7 +168,7 @@ class Reader:
         """The line each row begins on; None when not every row has as many cells as the header."""
         if b'"' not in text:
             rows = count(text, b"\n")
-            if not _even(text, self._delimiter, rows, self._width):
+            if not is_even(text, self._delimiter, rows, self._width):
                 return None
             return pl.int_range(first, first + rows, dtype=pl.Int64, eager=True).alias(LINE)
         characters = np.frombuffer(text, np.uint8)
@@ -121,31 +178,25 @@ class Reader:
         ends = characters == ord("\n")
         marks = characters[((characters == self._delimiter[0]) | ends) & outside]
         rows = int(np.count_nonzero(marks == ord("\n")))
-        if len(marks) != rows * self._width or not _ends_evenly(marks, self._width):
+        if len(marks) != rows * self._width or not ends_evenly(marks, self._width):
             return None
         before = np.cumsum(ends)[np.flatnonzero(ends & outside)]
         return pl.Series(LINE, first + np.concatenate([[0], before[:-1]]), dtype=pl.Int64)
 
     def _careful(self, block: Block) -> pl.DataFrame:
-        cells: list[list[str]] = []
-        lines: list[int] = []
-        self._rejects.add_all(block.undecodable, f"not {self._loader.encoding}")
-        self._rejects.rows += len(block.undecodable)
-        for line, row in _rows(block, self._loader.delimiter):
-            if len(row) == self._width:
-                cells.append([row[at] for at in self._at])
-                lines.append(line)
-            else:
-                self._rejects.rows += 1
-                self._rejects.add(line, f"{len(row)} columns, expected {self._width}" if row else "a quote without end")
-        schema = dict.fromkeys(self._names, pl.String)
-        frame = pl.DataFrame(cells, schema=schema, orient="row").with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
-        self._rejects.rows += frame.height
-        if self._loader.strip:
-            frame = frame.with_columns(pl.col(*self._names).str.strip_chars(BLANKS))
-        texts = pl.col(*self._names)
-        frame = frame.with_columns(pl.when(texts.is_in(self._loader.missing)).then(None).otherwise(texts).name.keep())
-        return casting.parse(frame, self._types, self._rejects)
+        loader = self._loader
+        places = [str(at) for at in range(self._width)]
+        frame = read_rows(
+            block,
+            places,
+            self._rejects,
+            delimiter=loader.delimiter,
+            encoding=loader.encoding,
+            strip=loader.strip,
+            missing=loader.missing,
+        )
+        columns = [pl.col(str(at)).alias(name) for at, name in zip(self._at, self._names, strict=True)]
+        return casting.parse(frame.select(*columns, LINE), self._types, self._rejects)
 
 
 def empty(loader: Loader) -> pl.DataFrame:
@@ -156,22 +207,13 @@ def empty(loader: Loader) -> pl.DataFrame:
 
 
 def _of_doubles(column: pl.Series, kind: ColumnType) -> pl.Series | None:
-    """Doubles in their type; None where the text itself must be asked."""
+    """Doubles in their type; None where the text itself must be parsed."""
     match kind.kind:
         case "numeric":
             return casting.numeric_of_doubles(column, kind)
         case "bigint" | "integer":
             return casting.integer_of_doubles(column, kind)
     return column
-
-
-def _even(text: bytes, delimiter: bytes, rows: int, width: int) -> bool:
-    """Whether each line has `width` cells."""
-    if count(text, delimiter) != (width - 1) * rows:
-        return False
-    characters = np.frombuffer(text, np.uint8)
-    marks = characters[(characters == delimiter[0]) | (characters == ord("\n"))]
-    return _ends_evenly(marks, width)
 
 
 def _quoted_whole(characters: Array, delimiter: int) -> bool:
@@ -184,43 +226,3 @@ def _quoted_whole(characters: Array, delimiter: int) -> bool:
     opens = (before == delimiter) | (before == ord("\n")) | (before == ord(QUOTE))
     closes = (after == delimiter) | (after == ord("\n")) | (after == ord("\r")) | (after == ord(QUOTE))
     return bool(opens.all() and closes.all())
-
-
-def _ends_evenly(marks: Array, width: int) -> bool:
-    return bool((marks.reshape(-1, width)[:, -1] == ord("\n")).all())
-
-
-def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row's line and cells; no cells for a line whose quotes do not close."""
-    lines = block.text.decode().split("\n")
-    number = 0
-    while number < len(lines):
-        first, text = number, lines[number].rstrip("\r")
-        number += 1
-        if not text.strip():
-            continue
-        if text.count(QUOTE) % 2:
-            last = _closed_at(lines, first, delimiter)
-            if last is None:
-                yield block.first_line + first, []
-                continue
-            text, number = "\n".join(lines[first : last + 1]).rstrip("\r"), last + 1
-        yield block.first_line + first, _cells(text, delimiter)
-
-
-def _closed_at(lines: list[str], first: int, delimiter: str) -> int | None:
-    """The line on which the quotes close that the line `first` opens."""
-    quotes = 0
-    for number in range(first, min(first + LONGEST_CELL_LINES, len(lines))):
-        quotes += lines[number].count(QUOTE)
-        if quotes % 2 == 0 and len(_parsed("\n".join(lines[first : number + 1]), delimiter)) == 1:
-            return number
-    return None
-
-
-def _cells(text: str, delimiter: str) -> list[str]:
-    return _parsed(text, delimiter)[0] if QUOTE in text else text.split(delimiter)
-
-
-def _parsed(text: str, delimiter: str) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))

@@ -1,60 +1,48 @@
-"""A flow over the files of a folder: plan, fan out, report.
+"""A flow over the files of a folder: which have to be read, spreading them over workers, one report.
 
-Ends in one frozen report; whether a failed unit fails a run is the caller's business.
+Whether a failed unit fails a run is the caller's business.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from marketdata_assets.errors import MarketDataError
-from marketdata_assets.fanout import Done, Fanout
-from marketdata_assets.flows import claims, plan, storage
+import psycopg
+
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.flows import claims, storage
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.errors import UnknownUnit
-from marketdata_assets.flows.unit_work import Job, UnitReport, load_batch, record_failure
-from marketdata_assets.flows.units import Unit
-from marketdata_assets.flows.version import code_version
+from marketdata_assets.flows.errors import NoFolder, UnknownUnit
+from marketdata_assets.flows.handlers.call import source
+from marketdata_assets.flows.steps import Call
+from marketdata_assets.flows.unit import Job, load_batch, record_failure
+from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.files import Unit, members, walk
+from marketdata_assets.loading.reports import LoadReport, UnitReport, batches
+from marketdata_assets.loading.run import run_batches
 from marketdata_assets.progress import Progress
+from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import connect
 
-PRELOAD = ("marketdata_assets.flows.unit_work",)
+PRELOAD = ("marketdata_assets.flows.unit",)
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_UNITS = 100
 BATCHES_OF_WORKER = 4
+LIBRARY = "flows-1"
+MAKES_ROWS = {"loader", "handlers", "target", "partitions", "quality"}
+MAKES_NONE = {"loader": {"folder"}, "partitions": {"since"}}
 
 
 @dataclass(frozen=True)
-class FlowReport:
-    """What one run did. `units` are those that were looked into; `unchanged` counts those of which nothing was read."""
+class FlowReport(LoadReport[UnitReport]):
+    """What one run did. `units` were read; `unchanged` counts those of which nothing was read."""
 
     flow: str
     table: str
-    units: tuple[UnitReport, ...]
-    unchanged: int
-    seconds: float
-
-    @property
-    def rows(self) -> int:
-        return sum(unit.rows for unit in self.units)
-
-    @property
-    def rejected(self) -> int:
-        return sum(unit.rejected for unit in self.units)
-
-    @property
-    def failed(self) -> tuple[UnitReport, ...]:
-        return tuple(unit for unit in self.units if unit.result == "failed")
-
-    @property
-    def months(self) -> tuple[str, ...]:
-        """Months that rows were written of, where the flow has months as partitions."""
-        return tuple(sorted({month for unit in self.units if unit.result == "ok" for month in unit.months}))
-
-    def count(self, result: str) -> int:
-        return sum(unit.result == result for unit in self.units)
 
 
 def run_flow(
@@ -68,51 +56,130 @@ def run_flow(
     units: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> FlowReport:
-    """Bring the flow's table up to the files below `folder`, reading only what is new or changed.
+    """Bring the flow's table up to date with the files below `folder`, reading only what is new or changed.
 
     `units` are the names of some; None takes all. A unit that fails does not stop the others. Raises FlowError when
-    the flow cannot run at all, StoreAway or StoreFull when the database gives up; what had landed by then stays.
+    the flow cannot run at all, StoreAway or StoreFull when the database gives up; units loaded by then stay loaded.
     """
     started = time.monotonic()
     version = code_version(flow)
-    found = plan.units(flow, folder)
-    if units is not None and (unknown := sorted(set(units) - {unit.name for unit in found})):
+    found = find_units(flow, folder)
+    if units is not None and (unknown := sorted(set(units) - set(existing(found, units)))):
         raise UnknownUnit(flow.name, unknown[0], str(folder / flow.loader.folder))
     with connect(dsn) as connection:
         storage.ensure(connection, flow)
-        todo, unchanged = plan.tasks(connection, flow, found, version, units, force)
+        states = claims.states(connection, flow.dataset)
+        asked = _as_known([unit for unit in found if _is_among(unit, units)], states)
+        todo = asked if force else _outdated(connection, flow, asked, states, version)
         claims.register(connection, flow.dataset, todo)
     job = Job(dsn, flow, version, run_id, force)
-    reports: list[UnitReport] = []
-    for batch in fanout.map(partial(load_batch, job), _batches(todo, fanout.width) if todo else [], folder):
-        for report in _reports(batch, job):
-            reports.append(report)
-            if progress:
-                progress(len(reports), len(todo), report.unit)
-    unchanged += sum(report.result == "unchanged" for report in reports)
-    looked = tuple(report for report in reports if report.result != "unchanged")
-    return FlowReport(flow.name, flow.target.table, looked, unchanged, time.monotonic() - started)
+    reports = list(
+        run_batches(
+            partial(load_batch, job),
+            _batches(todo, fanout.width) if todo else [],
+            lambda unit, cause: _record_dead(job, unit, cause),
+            fanout=fanout,
+            folder=folder,
+            progress=progress,
+        )
+    )
+    read = tuple(report for report in reports if report.outcome != "unchanged")
+    unchanged = len(asked) - len(read)
+    return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table)
 
 
-def _reports(batch: Done[list[Unit], list[UnitReport]], job: Job) -> list[UnitReport]:
-    if isinstance(batch.error, MarketDataError):
-        raise batch.error
-    if batch.error is None:
-        return batch.answer or []
+def _record_dead(job: Job, unit: Unit, cause: str) -> UnitReport:
+    """The failure of a unit whose worker process died."""
     with connect(job.dsn) as connection:
-        return [record_failure(connection, job, unit, f"{unit.name}: {batch.error}") for unit in batch.item]
+        return record_failure(connection, job, unit, f"{unit.place}: {cause}")
 
 
 def _batches(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
     """Small files together, big ones alone; in the order of size."""
     share = sum(unit.size for unit in units) // (workers * BATCHES_OF_WORKER) + 1
-    limit = min(BATCH_BYTES, share)
-    batches: list[list[Unit]] = []
-    room = 0
-    for unit in units:
-        if not batches or room < unit.size or len(batches[-1]) >= BATCH_UNITS:
-            batches.append([])
-            room = limit
-        batches[-1].append(unit)
-        room -= unit.size
-    return batches
+    return batches(units, lambda unit: unit.size, max_bytes=min(BATCH_BYTES, share), max_items=BATCH_UNITS)
+
+
+def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
+    """The flow's units below the data folder, the biggest first. Raises NoFolder.
+
+    A zip whose members cannot be listed is a unit of its own, which fails when it is opened.
+    """
+    root = folder / flow.loader.folder
+    if not root.is_dir():
+        raise NoFolder(str(root))
+    found: list[Unit] = []
+    for file in walk(root, flow.loader.glob):
+        try:
+            found += members(file) if file.is_zip else [Unit(file, size=file.size)]
+        except BadFile as error:
+            found.append(Unit(file, size=file.size, problem=error.cause))
+    return sorted(found, key=lambda unit: (-unit.size, unit.place))
+
+
+def at_folder(flow: FlowDefinition, data_dir: str, data: Path) -> tuple[FlowDefinition, Path]:
+    """The flow and its data folder `data`; a `data_dir` replaces both, as the folder of the files itself."""
+    if not data_dir:
+        return flow, data
+    loader = flow.loader.model_copy(update={"folder": "."})
+    return flow.model_copy(update={"loader": loader}), Path(data_dir).absolute()
+
+
+def existing(units: Sequence[Unit], names: Collection[str]) -> list[str]:
+    """Of the names of units, those of `units`."""
+    there = {name for unit in units for name in (unit.place, unit.stored_place)}
+    return [name for name in names if name in there]
+
+
+def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
+    """The units that a run would read: new, failed, loaded by another version, or changed since."""
+    states = claims.states(connection, flow.dataset)
+    return _outdated(connection, flow, _as_known(find_units(flow, folder), states), states, code_version(flow))
+
+
+def _is_among(unit: Unit, names: Collection[str] | None) -> bool:
+    return names is None or unit.place in names or unit.stored_place in names
+
+
+def _as_known(units: Sequence[Unit], known: Collection[str]) -> list[Unit]:
+    """Units under the names in the store: earlier versions recorded names of members as they are stored."""
+    return [
+        replace(unit, member=unit.stored) if unit.stored_place in known and unit.place not in known else unit
+        for unit in units
+    ]
+
+
+def _outdated(
+    connection: psycopg.Connection,
+    flow: FlowDefinition,
+    units: Sequence[Unit],
+    states: claims.States,
+    version: str,
+) -> list[Unit]:
+    loaded = {
+        entry.unit: entry.content_hash
+        for entry in ledger.entries(connection, flow.dataset)
+        if entry.outcome in ("ok", "empty") and (entry.code_version == version or flow.target.mode == "append")
+    }
+
+    def unchanged(unit: Unit) -> bool:
+        size, modified, content = states.get(unit.place, (None, None, None))
+        same_file = (size, modified) == (unit.size, unit.file.modified_ns)
+        return content is not None and same_file and loaded.get(unit.place) == content
+
+    return [unit for unit in units if not unchanged(unit)]
+
+
+def code_version(flow: FlowDefinition) -> str:
+    """What the flow's rows are made by: a text that changes when they could.
+
+    It stands for this library, the flow's loader, handlers and target, and the modules of the functions it calls; not
+    for where the files are, nor since when there are partitions.
+    """
+    declared = flow.model_dump(mode="json", include=MAKES_ROWS, exclude=MAKES_NONE)
+    text = json.dumps(declared, sort_keys=True, default=str, ensure_ascii=False)
+    sources = [source(step.config.function, flow.file) for step in flow.handlers if isinstance(step.config, Call)]
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (text, *sources):
+        digest.update(part.encode() + b"\0")
+    return f"{LIBRARY}:{digest.hexdigest()}"

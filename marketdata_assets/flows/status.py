@@ -1,4 +1,4 @@
-"""What stands in a flow's table, and what its files and the ledger say about it. Nothing is loaded here."""
+"""What a flow's table has, and what its files and the ledger say about it. Nothing is loaded here."""
 
 import datetime as dt
 from collections.abc import Collection, Mapping
@@ -9,17 +9,16 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.flows import plan, storage
+from marketdata_assets.flows import run, storage
 from marketdata_assets.flows.definition import FlowDefinition, Month
-from marketdata_assets.flows.units import Unit
-from marketdata_assets.flows.version import code_version
+from marketdata_assets.loading.files import Unit
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One flow at a glance: files by state, rows in the table, refused rows, when a file was last loaded.
+    """One flow at a glance: files by state, rows in the table, rejected rows, when a file was last loaded.
 
     `stale` files have changed since, or the flow has; `missing` ones were never loaded. `newest` is the latest value of
     the column that partitions, None where none does.
@@ -33,15 +32,15 @@ class Summary:
 
 
 def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> Summary:
-    """Hold the files of `flow` below `folder` against the ledger; files that are no longer there still count."""
+    """Compare the files of `flow` below `folder` with the ledger; files that are no longer there still count."""
     storage.ensure_books(connection)
     outcomes: dict[str, str] = dict(
         connection.execute("SELECT unit, outcome FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchall()
     )
     states = dict(outcomes)
-    for unit in behind(connection, flow, folder):
-        if outcomes.get(unit.name) != "failed":
-            states[unit.name] = "stale" if outcomes.get(unit.name, "removed") != "removed" else "missing"
+    for unit in outdated(connection, flow, folder):
+        if outcomes.get(unit.place) != "failed":
+            states[unit.place] = "stale" if outcomes.get(unit.place, "removed") != "removed" else "missing"
     counts = list(states.values())
     quarantined, loaded = _recorded(connection, flow)
     return Summary(
@@ -53,12 +52,12 @@ def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
     )
 
 
-def behind(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
+def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) -> list[Unit]:
     """The files that a run would read; none where there is no folder. Raises BadFunction."""
     if not (folder / flow.loader.folder).is_dir():
         return []
     storage.ensure_books(connection)
-    return plan.stale(connection, flow, folder, code_version(flow))
+    return run.outdated(connection, flow, folder)
 
 
 def row_count(connection: psycopg.Connection, flow: FlowDefinition) -> int:
@@ -69,7 +68,7 @@ def row_count(connection: psycopg.Connection, flow: FlowDefinition) -> int:
 def rows_by_month(connection: psycopg.Connection, flow: FlowDefinition, months: Collection[str]) -> dict[str, int]:
     """Rows of each of `months` (`YYYY-MM`), of a flow whose partitions are months."""
     counts = dict.fromkeys(months, 0)
-    if isinstance(flow.partitions, Month) and counts and _stands(connection, flow):
+    if isinstance(flow.partitions, Month) and counts and _exists(connection, flow):
         query = """SELECT to_char({column}, 'YYYY-MM'), count(*) FROM {table}
                    WHERE {column} >= %s AND {column} < %s GROUP BY 1"""
         first, last = (dt.date.fromisoformat(f"{month}-01") for month in (min(counts), max(counts)))
@@ -80,7 +79,7 @@ def rows_by_month(connection: psycopg.Connection, flow: FlowDefinition, months: 
 
 
 def rows_by_unit(connection: psycopg.Connection, flow: FlowDefinition) -> dict[str, int]:
-    """Rows that stand from each file, by the ledger."""
+    """Rows loaded from each file, by the ledger."""
     return dict(
         connection.execute("SELECT unit, rows FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchall()
     )
@@ -88,7 +87,7 @@ def rows_by_unit(connection: psycopg.Connection, flow: FlowDefinition) -> dict[s
 
 def preview(connection: psycopg.Connection, flow: FlowDefinition, rows: int = 8) -> list[dict[str, Any]]:
     """Some rows of the table, the last keys first."""
-    if not _stands(connection, flow):
+    if not _exists(connection, flow):
         return []
     order = sql.SQL(" ORDER BY {}").format(
         sql.SQL(", ").join(sql.SQL("{} DESC").format(sql.Identifier(name)) for name in flow.target.key)
@@ -119,11 +118,11 @@ def _column(flow: FlowDefinition) -> str:
 
 
 def _value(connection: psycopg.Connection, flow: FlowDefinition, query: str) -> Any:
-    row = connection.execute(_named(flow, query)).fetchone() if _stands(connection, flow) else None
+    row = connection.execute(_named(flow, query)).fetchone() if _exists(connection, flow) else None
     return row[0] if row else None
 
 
-def _stands(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
+def _exists(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
     row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [flow.target.table]).fetchone()
     return bool(row and row[0])
 

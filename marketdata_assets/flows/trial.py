@@ -1,4 +1,4 @@
-"""One file through a flow without a database: what would land, and what would be refused.
+"""A flow without a database: whether it would run at all, and what one file gives.
 
 For tests of a flow, and for `marketdata flows check`.
 """
@@ -11,39 +11,56 @@ import polars as pl
 
 from marketdata_assets.flows import conform
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.loader import content
+from marketdata_assets.flows.handlers.call import function
 from marketdata_assets.flows.pipeline import Pipeline
-from marketdata_assets.flows.reading import Reader, empty
-from marketdata_assets.flows.rejects import LINE, Rejects
-from marketdata_assets.flows.units import Unit
+from marketdata_assets.flows.reading import Reader, content, empty
+from marketdata_assets.flows.steps import Call
+from marketdata_assets.loading.files import FileState, Opener, Unit
+from marketdata_assets.loading.rejects import LINE, Rejects
+
+NO_FILE = "an empty file"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one file gives: rows with the target's columns, the reason of each refused line, rows read in all."""
+    """What one file gives: rows with the target's columns, the reason of each rejected line, rows read in all."""
 
     rows: pl.DataFrame
     rejects: Mapping[int, str]
     read: int
     too_many: bool
-    """Whether so many rows are refused that a run would land nothing of the file."""
+    """Whether so many rows are rejected that a run would load nothing of the file."""
 
 
 def try_file(flow: FlowDefinition, path: Path) -> Trial:
     """Read `path` and run the handlers on it. Raises FlowError as a run would."""
     stat = path.stat()
-    unit = Unit(path.name, path, stat.st_size, stat.st_mtime_ns)
-    rejects = Rejects(flow.quality)
-    pipeline = Pipeline(flow, unit.name, rejects)
-    with content(unit, flow.loader) as text:
+    unit = Unit(FileState(path.name, path, stat.st_size, stat.st_mtime_ns), size=stat.st_size)
+    rejects = Rejects(flow.quality.limit)
+    pipeline = Pipeline(flow, unit.place, rejects)
+    with Opener() as opener, content(opener, unit, flow.loader) as text:
         reader = Reader(flow.loader, text.names, rejects)
         frames = [pipeline.block(empty(flow.loader)), *(pipeline.block(reader.frame(block)) for block in text.blocks)]
     frame = pipeline.all(frames)
     frame = frame.with_columns(rejects.lines(frame))
-    landing = conform.conform(flow, unit.name, frame, rejects)
+    conformed = conform.conform(flow, unit.place, frame, rejects)
     if flow.target.key:
-        landing = conform.refuse_repeated(flow, landing, rejects)
-    rows = frame.filter(pl.col(LINE).is_in(landing[LINE].implode())).select(*flow.target.columns)
-    return Trial(
-        rows, dict(sorted(rejects.reasons.items())), rejects.rows, flow.quality.exceeded(len(rejects), rejects.rows)
-    )
+        conformed = conform.reject_duplicates(flow, conformed, rejects)
+    rows = frame.filter(pl.col(LINE).is_in(conformed[LINE].implode())).select(*flow.target.columns)
+    return Trial(rows, dict(sorted(rejects.reasons.items())), rejects.rows, rejects.exceeded)
+
+
+def check(flow: FlowDefinition) -> None:
+    """Run the handlers before the first `call` on a frame of no rows. Raises FlowError that names what is wrong.
+
+    What a user's function does with no rows is its own affair, so it is looked up and not called.
+    """
+    calls = [step.config for step in flow.handlers if isinstance(step.config, Call)]
+    for config in calls:
+        function(config.function, flow.file)
+    before = next((n for n, step in enumerate(flow.handlers) if isinstance(step.config, Call)), len(flow.handlers))
+    rejects = Rejects(flow.quality.limit)
+    pipeline = Pipeline(flow.model_copy(update={"handlers": flow.handlers[:before]}), NO_FILE, rejects)
+    frame = pipeline.all([pipeline.block(empty(flow.loader))])
+    if not calls:
+        conform.conform(flow, NO_FILE, frame, rejects)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, Protocol, cast
 
 from isal import isal_zlib
@@ -109,7 +110,7 @@ def walk(
             continue
         try:
             stat = path.stat()
-            if path.is_file():
+            if S_ISREG(stat.st_mode):
                 found.append(FileState(name, path, stat.st_size, stat.st_mtime_ns, time.time_ns()))
         except FileNotFoundError:
             continue

@@ -71,6 +71,12 @@ class Text:
         self._rest = b""
         self._utf8 = Utf8Evidence(self._encoding) if self._own_newlines else None
         self.line_number = 1
+        self.header_bytes = b""
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of the bytes that `line` gives."""
+        return self._encoding if self._own_newlines else "utf-8"
 
     def line(self) -> bytes:
         """The next line with its end, as it is in the file (in UTF-8 if the encoding has no newlines of its own)."""
@@ -84,16 +90,18 @@ class Text:
         self.line_number += 1
         return line + end
 
-    def header(self) -> str:
-        """The next line as text, without its end and a byte order mark. Raises WrongEncoding."""
-        raw = self.line()
+    def header(self, words: tuple[str, ...] = ()) -> str:
+        """The next line as text, without its end and a byte order mark. Raises WrongEncoding.
+
+        The error names another encoding when the line would have all `words` in it.
+        """
+        raw = self.header_bytes = self.line()
         if self._utf8:
             self._utf8.add(raw)
-        encoding = self._encoding if self._own_newlines else "utf-8"
         try:
-            return raw.removeprefix(codecs.BOM_UTF8).decode(encoding).strip("\r\n\ufeff")
+            return raw.removeprefix(codecs.BOM_UTF8).decode(self.encoding).strip("\r\n\ufeff")
         except UnicodeDecodeError as error:
-            raise self.wrong_encoding(str(error), guess(raw, (), self._encoding), self.line_number - 1) from error
+            raise self.wrong_encoding(str(error), guess(raw, words, self._encoding), self.line_number - 1) from error
 
     def blocks(self) -> Iterator[Block]:
         """The rest of the unit. Raises WrongEncoding, at the latest when all of it was read, and BadFile."""

@@ -1,14 +1,15 @@
 """What runs a flow by itself, and what its checks object to."""
 
-import os
 import time
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from bar_runs import verdicts
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 from flow_runs import PRICES, Mill
 
+from marketdata_assets.defs.flows import automation
 from marketdata_assets.resources import FlowFiles, Postgres
 
 WATCHED = PRICES + "  sensor: true\n  schedule: 0 18 * * *\n"
@@ -51,12 +52,26 @@ def test_new_and_changed_files_ask_for_a_run_and_loaded_ones_do_not(mill: Mill) 
     assert keys(tick(mill)) != first
 
 
-def test_file_that_is_still_written_is_waited_for(mill: Mill) -> None:
+def test_file_that_is_still_written_is_waited_for(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
     mill.declare("closes", WATCHED)
-    file = mill.deliver("a.csv", ROW.format("AAA"), "prices", age_seconds=0)
-    assert "1 files are still being written" in reason(tick(mill))
-    os.utime(file, (time.time() - 60,) * 2)
-    assert len(keys(tick(mill))) == 1
+    monkeypatch.setenv("MARKETDATA_FLOWS_QUIET_SECONDS", "900")
+    now = time.time_ns()
+    monkeypatch.setattr(automation.time, "time_ns", lambda: now)
+    mill.deliver("a.csv", ROW.format("AAA"), "prices", age_seconds=-8 * 3600)  # by a clock in another time zone
+    sensor = mill.repository().get_sensor_def("closes_sensor")
+
+    def evaluate(cursor: str | None) -> SensorExecutionData:
+        resources = {"postgres": Postgres(), "flow_files": FlowFiles()}
+        with dg.build_sensor_context(mill.instance, cursor, resources=resources) as context:
+            return sensor.evaluate_tick(context)
+
+    first = evaluate(None)
+    assert "1 files are still being written" in (first.skip_message or "")
+    now += 899 * 10**9
+    early = evaluate(first.cursor)
+    assert not early.run_requests
+    now += 10**9
+    assert len(evaluate(early.cursor).run_requests or ()) == 1
 
 
 def test_file_that_failed_asks_once(mill: Mill) -> None:

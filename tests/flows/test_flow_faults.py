@@ -15,12 +15,14 @@ import psycopg
 import pytest
 from flow_files import HEADER, PRICES, closes, deliver, flow, lines, metadata, quarantined, rows, run
 
-from marketdata_assets.flows import claims, loader
+from marketdata_assets.flows import claims
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import BadFunction
-from marketdata_assets.flows.landing import Landing
 from marketdata_assets.flows.prepare import prepare
-from marketdata_assets.flows.units import find
+from marketdata_assets.flows.run import find_units
+from marketdata_assets.flows.table_writer import TableWriter
+from marketdata_assets.loading import text as loading_text
+from marketdata_assets.loading.files import Opener
 
 CALLS = PRICES + "handlers: [{call: {function: .mine.handle}}]\n"
 KEY = "key: [code, day]"
@@ -48,7 +50,7 @@ def test_a_handler_that_raises_on_one_file_fails_that_file_alone(dsn: str, tmp_p
         deliver(tmp_path, f"{code}.csv", lines(code, [1, 2]))
     assert only_error(prices, dsn, tmp_path) == (
         "flow prices, b.csv: handler 1 (call .mine.handle) on 2 rows x 4 columns: AssertionError: no b please."
-        " Nothing of the file is loaded; mend the handler or the file and run the flow again."
+        " Nothing of the file is loaded; correct the handler or the file and run the flow again."
     )
     assert sorted({row[0] for row in rows(dsn)}) == ["a", "c"]
     assert {unit: known["status"] for unit, known in metadata(dsn).items()} == {
@@ -80,13 +82,20 @@ def test_an_async_handler_is_awaited(dsn: str, tmp_path: Path) -> None:
         ("return pl.DataFrame({**frame.to_dict(), 'code': [None]})", "code is NULL, and belongs to the key"),
         ("return frame.select('nothing')", "ColumnNotFoundError"),
         ("raise OSError('no file of mine')", "OSError: no file of mine"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise asyncio.CancelledError", "CancelledError"),
+        ("raise type('Odd', (BaseException,), {'__str__': lambda self: 1 / 0})", "handler 1 (call .mine.handle)"),
+        ("raise MemoryError('\\0 ' + chr(0xDC80))", "MemoryError: \\0 \\udc80"),
     ],
 )
 def test_what_a_function_gives_is_judged(dsn: str, tmp_path: Path, body: str, said: str) -> None:
+    """The file fails alone, whatever is raised, and in the same batch as others."""
     prices = flow(tmp_path, CALLS)
-    handler(tmp_path, body)
+    handler(tmp_path, f"if 'b' in frame['code']:\n    return frame\n{body}")
     deliver(tmp_path, "a.csv", lines("a", [1]))
+    deliver(tmp_path, "b.csv", lines("b", [1]))
     assert said in only_error(prices, dsn, tmp_path)
+    assert closes(dsn, "b") == [1]
 
 
 def test_a_function_that_is_not_there_stops_the_flow(dsn: str, tmp_path: Path) -> None:
@@ -102,7 +111,7 @@ def test_a_column_that_changes_its_type_half_way_is_told_by_line(dsn: str, tmp_p
     prices = flow(tmp_path)
     deliver(tmp_path, "a.csv", lines("a", [*range(1, 50), *["n/a"] * 50]))
     said = only_error(prices, dsn, tmp_path)
-    assert "a.csv: 50 of 99 rows refused" in said
+    assert "a.csv: 50 of 99 rows rejected" in said
     assert "line 51: close 'n/a' is no numeric(16,4)" in said
     assert rows(dsn) == []
 
@@ -111,7 +120,7 @@ def test_a_column_that_changes_its_type_half_way_is_told_by_line(dsn: str, tmp_p
 def test_rows_of_another_type_within_the_limit_are_refused_and_the_others_land(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
-    monkeypatch.setattr(loader, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(loading_text, "BLOCK_BYTES", block_bytes)
     prices = flow(tmp_path)
     deliver(tmp_path, "a.csv", lines("a", [*range(1, 600), *["1e-9", "9,9", "n/a"], *range(602, 1000)]))
     report = run(prices, dsn, tmp_path)
@@ -130,9 +139,9 @@ def test_rows_of_another_type_within_the_limit_are_refused_and_the_others_land(
         ("b.csv", HEADER.replace("close", "收盘").encode("gb18030"), "b.csv:1: not utf-8"),
         ("b.csv", HEADER.encode() + "名,2024-01-01,1,1\n".encode("gb18030"), "line 2: not utf-8"),
         ("b.csv", b"", "b.csv:1: there is no header"),
-        ("b.csv.gz", gzip.compress(lines("b", range(1, 900)).encode())[:-20], "b.csv.gz: cannot be read"),
-        ("b.csv.gz", b"plain", "b.csv.gz: cannot be read (Not a gzipped file"),
-        ("b.zip", b"PK\3\4 half a zip", "b.zip: cannot be read"),
+        ("b.csv.gz", gzip.compress(lines("b", range(1, 900)).encode())[:-20], "b.csv.gz: damaged: "),
+        ("b.csv.gz", b"plain", "b.csv.gz: damaged: Not a gzipped file"),
+        ("b.zip", b"PK\3\4 half a zip", "b.zip: not a whole zip file"),
     ],
 )
 def test_a_damaged_file_fails_alone_and_lands_once_mended(
@@ -241,9 +250,9 @@ def test_a_key_that_stands_is_seen_before_rows_are_copied(dsn: str, tmp_path: Pa
     deliver(tmp_path, "a.csv", lines("a", [1, 2]))
     run(prices, dsn, tmp_path)
     deliver(tmp_path, "a.csv", lines("a", [1, 3, 4]))
-    (unit,) = find(prices.loader, tmp_path)
-    with psycopg.connect(dsn) as connection, prepare(prices, unit, 1) as prepared:
-        Landing(connection, prices, unit.name, 1).rows(prepared, standing=True)  # KeysClash would be raised
+    (unit,) = find_units(prices, tmp_path)
+    with psycopg.connect(dsn) as connection, prepare(Opener(), prices, unit, 1) as prepared:
+        TableWriter(connection, prices, unit.place, 1).write(prepared, loaded=True)  # KeysClash would be raised
     assert closes(dsn) == [1, 3, 4]
 
 
@@ -285,7 +294,7 @@ def test_a_unit_in_other_hands_is_waited_for_until_its_claim_runs_out(dsn: str, 
     prices = flow(tmp_path)
     deliver(tmp_path, "a.csv", lines("a", [1]))
     run(prices, dsn, tmp_path)
-    (unit,) = find(prices.loader, tmp_path)
+    (unit,) = find_units(prices, tmp_path)
     with psycopg.connect(dsn, autocommit=True) as other, psycopg.connect(dsn, autocommit=True) as ours:
         assert claims.claim(other, prices.dataset, unit, "other", wait=False) is not None
         assert claims.claim(ours, prices.dataset, unit, "ours", wait=False) is None

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from marketdata_assets.flows.ashares import flag_moves
-from marketdata_assets.flows.checking import check
 from marketdata_assets.flows.definition import FlowDefinition, parse
 from marketdata_assets.flows.errors import BadFunction, HandlerFailed, MissingColumn
 from marketdata_assets.flows.pipeline import Pipeline
-from marketdata_assets.flows.rejects import LINE, Rejects
+from marketdata_assets.flows.trial import check
+from marketdata_assets.loading.rejects import LINE, Rejects
 
 FLOW = """loader: {columns: [k, d, x]}
 target: {table: t, mode: append, columns: {k: text}}
@@ -32,7 +32,7 @@ def frame(**columns: list[Any]) -> pl.DataFrame:
 
 def result(given: pl.DataFrame, *handlers: str) -> tuple[pl.DataFrame, dict[int, str]]:
     defined = flow(*handlers)
-    rejects = Rejects(defined.quality)
+    rejects = Rejects(defined.quality.limit)
     pipeline = Pipeline(defined, "f.csv", rejects)
     return pipeline.all([pipeline.block(given)]), rejects.reasons
 
@@ -130,7 +130,7 @@ def test_a_mistake_names_flow_unit_handler_and_shape(handler: str, said: str) ->
 
 
 def test_rows_that_a_function_made_have_numbers_of_their_own() -> None:
-    rejects = Rejects(flow("sort: [k]").quality)
+    rejects = Rejects()
     made = TWO.drop(LINE)
     assert [rejects.lines(made).to_list(), rejects.lines(made).to_list()] == [
         [-1, -2, -3, -4, -5],

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from flow_files import PRICES, closes, deliver, flow, lines, metadata, quarantined, rows, run
 
-from marketdata_assets.flows import plan, storage
+from marketdata_assets.flows import run as running
+from marketdata_assets.flows import storage
 from marketdata_assets.flows.errors import NoFolder, SchemaDrift, UnknownUnit
-from marketdata_assets.flows.version import code_version
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
 APPEND = PRICES.replace("mode: upsert", "mode: append")
@@ -27,7 +27,7 @@ def test_files_land_with_ledger_and_a_second_run_reads_nothing(dsn: str, tmp_pat
     known = metadata(dsn)["deep/b.csv"]
     assert (known["source_identifier"], known["status"], known["rows"]) == ("prices/deep/b.csv", "completed", 1)
     with psycopg.connect(dsn) as connection:
-        assert plan.stale(connection, prices, tmp_path, code_version(prices)) == []
+        assert running.outdated(connection, prices, tmp_path) == []
     again = run(prices, dsn, tmp_path)
     assert (again.units, again.unchanged) == ((), 2)
 
@@ -113,7 +113,7 @@ def test_refused_rows_are_kept_with_line_and_reason(dsn: str, tmp_path: Path) ->
     deliver(tmp_path, "a.csv", lines("a", [1, 2]) + bad + more)
     report = run(prices, dsn, tmp_path)
     (unit,) = report.units
-    assert (unit.result, unit.read, unit.rows, unit.rejected, unit.skipped) == ("ok", 12, 2, 10, 0)
+    assert (unit.outcome, unit.read, unit.rows, unit.rejected, unit.skipped) == ("ok", 12, 2, 10, 0)
     found = quarantined(dsn)
     assert [line for _, line, _, _ in found] == list(range(4, 14))
     assert [reason for _, _, reason, _ in found] == [
@@ -124,7 +124,7 @@ def test_refused_rows_are_kept_with_line_and_reason(dsn: str, tmp_path: Path) ->
         "volume '1.5' is no bigint",
         "2 columns, expected 4",
         "code is NULL, and belongs to the key",
-        "key a 2024-01-01 stands in the file before",
+        "duplicate key a 2024-01-01, first seen earlier in this file",
         "close '1e13' is no numeric(16,4), or has more digits than it keeps",
         "a quote without end",
     ]
@@ -138,7 +138,7 @@ def test_too_many_refused_rows_land_nothing_and_leave_what_stood(dsn: str, tmp_p
     deliver(tmp_path, "a.csv", lines("a", [5, "junk", 7]))
     (failed,) = run(prices, dsn, tmp_path).failed
     assert failed.error is not None
-    assert "a.csv: 1 of 3 rows refused, over the limit of 1 % or 1000" in failed.error
+    assert "a.csv: 1 of 3 rows rejected, over the limit of 1 % or 1000" in failed.error
     assert "line 3: close 'junk'" in failed.error
     assert closes(dsn) == [1, 2]
     deliver(tmp_path, "a.csv", lines("a", [5, 6, 7]))
@@ -216,7 +216,7 @@ def test_months_of_the_rows_are_told(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path, PRICES + "partitions: {month: day}\n")
     deliver(tmp_path, "a.csv", lines("a", range(1, 41)))
     report = run(prices, dsn, tmp_path)
-    assert report.months == ("2024-01", "2024-02")
+    assert report.loaded_months == ("2024-01", "2024-02")
 
 
 ALL_TYPES = """loader:

@@ -10,14 +10,15 @@ from flow_files import deliver
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from marketdata_assets.flows import loader as loading
-from marketdata_assets.flows.definition import Loader, Quality
-from marketdata_assets.flows.errors import BadHeader, WrongEncoding
-from marketdata_assets.flows.loader import Block, ahead, content, raw_lines
-from marketdata_assets.flows.reading import Reader
-from marketdata_assets.flows.rejects import LINE, Rejects
+from marketdata_assets.flows import reading
+from marketdata_assets.flows.definition import Loader
+from marketdata_assets.flows.reading import Reader, content
 from marketdata_assets.flows.types import column_type
-from marketdata_assets.flows.units import Unit, find
+from marketdata_assets.loading import text as loading_text
+from marketdata_assets.loading.errors import BadHeader, WrongEncoding
+from marketdata_assets.loading.files import Opener, Unit, walk
+from marketdata_assets.loading.rejects import LINE, Rejects
+from marketdata_assets.loading.text import Block, ahead, raw_lines
 
 NAMES = ["a", "b", "c"]
 LOADER = Loader(columns={"a": "a", "c": "c"}, types={"c": column_type("numeric(10,2)")})
@@ -25,13 +26,22 @@ CELLS = st.text(st.sampled_from('xy é名"\n,;0'), max_size=5)
 NUMBERS = st.sampled_from(["", "1", "-2.5", "3.25", " 4 ", "1e2", "nan", "5.001", "99999999", "999999999"])
 
 
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+        return True
+    except UnicodeDecodeError:
+        return False
+
+
 def unit(folder: Path, data: bytes, name: str = "f.csv") -> Unit:
     deliver(folder, name, data)
-    return next(found for found in find(Loader(columns={"a": "a"}), folder) if found.name == name)
+    (file,) = walk(folder, [name])
+    return Unit(file, size=file.size)
 
 
 def read(text: bytes, loader: Loader, lane: str) -> tuple[list[tuple[object, ...]], dict[int, str], int]:
-    rejects = Rejects(Quality())
+    rejects = Rejects()
     reader = Reader(loader, NAMES, rejects)
     block = Block(text, 2)
     frame = reader.frame(block) if lane == "either" else reader._careful(block)
@@ -107,14 +117,14 @@ def test_a_row_knows_the_line_it_begins_on() -> None:
 def test_blocks_end_between_rows_at_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, small: int
 ) -> None:
-    monkeypatch.setattr(loading, "BLOCK_BYTES", size)
-    monkeypatch.setattr(loading, "SMALL_BYTES", small)
+    monkeypatch.setattr(loading_text, "BLOCK_BYTES", size)
+    monkeypatch.setattr(reading, "SMALL_BYTES", small)
     rows = [[f"{n}", 'with "quotes",\nand lines' if n % 3 else "名字", str(n)] for n in range(50)]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([NAMES, *rows])
     loader = Loader(columns={name: name for name in NAMES}, encoding="gb18030")
-    rejects = Rejects(Quality())
-    with content(unit(tmp_path, out.getvalue().encode("gb18030")), loader) as text:
+    rejects = Rejects()
+    with content(Opener(), unit(tmp_path, out.getvalue().encode("gb18030")), loader) as text:
         reader = Reader(loader, text.names, rejects)
         got = [row[:-1] for block in text.blocks for row in reader.frame(block).rows()]
     assert got == [tuple(row) for row in rows]
@@ -126,15 +136,15 @@ def test_any_encoding_reads_the_same(tmp_path: Path, encoding: str) -> None:
     loader = Loader(columns={"日期": "a", "c": "c"}, encoding=encoding, skip_lines=1)
     text = "注意, \n日期,c\r\n名,1\r\n天,2\r\n"
     found = unit(tmp_path, text.encode(encoding))
-    with content(found, loader) as opened:
-        reader = Reader(loader, opened.names, Rejects(Quality()))
+    with content(Opener(), found, loader) as opened:
+        reader = Reader(loader, opened.names, Rejects())
         rows = [row for block in opened.blocks for row in reader.frame(block).rows()]
     assert rows == [("名", "1", 3), ("天", "2", 4)]
-    assert raw_lines(found, loader, {4}) == {4: "天,2"}
+    assert raw_lines(Opener(), found, encoding, {4}) == {4: "天,2"}
 
 
 def drain(found: Unit, loader: Loader) -> None:
-    with content(found, loader) as text:
+    with content(Opener(), found, loader) as text:
         assert list(text.blocks)
 
 
@@ -146,7 +156,7 @@ def test_a_wrong_encoding_of_the_header_is_told_with_the_right_one(
     tmp_path: Path, written: str, declared: str, guess: str
 ) -> None:
     found = unit(tmp_path, "代码,名称\nx,y\n".encode(written))
-    with pytest.raises(WrongEncoding, match=f"f.csv:1: not {declared} .* set loader.encoding: {guess}"):
+    with pytest.raises(WrongEncoding, match=f"f.csv:1: not {declared} .* Set loader.encoding to {guess} and"):
         drain(found, Loader(columns={"代码": "a"}, encoding=declared))
 
 
@@ -156,8 +166,41 @@ def test_utf8_behind_a_plain_header_is_not_taken_for_gbk(tmp_path: Path) -> None
         drain(found, Loader(columns={"a": "a"}, encoding="gb18030"))
 
 
+VALID_UTF8 = [
+    character
+    for row in range(0xB0, 0xD8)
+    for cell in range(0xA1, 0xFF)
+    if (character := bytes((row, cell)).decode("gb2312", "ignore")) and _is_utf8(character.encode("gb2312"))
+]
+"""Of the common hanzi (level 1 of GB 2312), those whose GBK is valid UTF-8."""
+
+
+@pytest.mark.parametrize("header", ["代码,名称", "code,name"])
+@given(names=st.lists(st.text(st.sampled_from(VALID_UTF8), min_size=1, max_size=12), min_size=1, max_size=40))
+@example(names=["茅台"] * 40)
+@example(names=["*ST茅台"])
+def test_a_gbk_file_is_gbk_though_its_rows_are_valid_utf8(
+    tmp_path_factory: pytest.TempPathFactory, header: str, names: list[str]
+) -> None:
+    """The encoding is decided by the whole file: rows, or all of it, may be valid UTF-8 by chance."""
+    code, name = header.split(",")
+    loader = Loader(columns={code: "a", name: "b"}, encoding="gb18030")
+    text = f"{header}\n" + "".join(f"600519,{name}\n" for name in names)
+    found = unit(tmp_path_factory.mktemp("gbk"), text.encode("gb18030"))
+    rejects = Rejects()
+    with content(Opener(), found, loader) as opened:
+        reader = Reader(loader, opened.names, rejects)
+        rows = [row for block in opened.blocks for row in reader.frame(block).rows()]
+    assert [row[1] for row in rows] == names
+    assert not rejects
+
+
+def test_eighteen_percent_of_the_common_hanzi_are_valid_utf8_in_gbk() -> None:
+    assert 0.15 < len(VALID_UTF8) / 3755 < 0.25
+
+
 def test_a_line_that_is_no_text_is_refused_and_the_others_stay() -> None:
-    rejects = Rejects(Quality())
+    rejects = Rejects()
     reader = Reader(Loader(columns={"a": "a"}, encoding="gb18030"), ["a", "b"], rejects)
     frame = reader.frame(Block(b"x,1\n\ny,2\n", 2, undecodable=(3,)))
     assert frame.rows() == [("x", 2), ("y", 4)]
@@ -169,7 +212,7 @@ def test_a_line_that_is_no_text_is_refused_and_the_others_stay() -> None:
     [
         (b"", "f.csv:1: there is no header"),
         (b"b,c\n", "f.csv:1: the header has no a; it has b, c"),
-        (b"a,a\n", "f.csv:1: a is there twice"),
+        (b"a,a\n", "f.csv:1: column a appears twice"),
     ],
 )
 def test_a_header_that_is_not_the_flows_is_told(tmp_path: Path, text: bytes, said: str) -> None:
@@ -194,7 +237,7 @@ def test_reading_ahead_is_bounded_and_passes_errors_on() -> None:
 
 
 def test_frames_carry_the_line(tmp_path: Path) -> None:
-    rejects = Rejects(Quality())
-    with content(unit(tmp_path, b"a,c\n1,2\n"), LOADER) as text:
+    rejects = Rejects()
+    with content(Opener(), unit(tmp_path, b"a,c\n1,2\n"), LOADER) as text:
         (block,) = text.blocks
         assert Reader(LOADER, text.names, rejects).frame(block)[LINE].to_list() == [2]

@@ -1,6 +1,6 @@
 """When a flow runs by itself: on new or changed files, and by the clock, as its file declares.
 
-What is behind is decided in `flows.status`, by the names, sizes and times of files and the ledger.
+What is outdated is decided in `flows.status`, by the names, sizes and times of files and the ledger.
 """
 
 import time
@@ -12,13 +12,14 @@ import dagster as dg
 from marketdata_assets.defs.flows.partitions import current_month, dynamic_name, spans
 from marketdata_assets.defs.runs import job_in_progress, run_key
 from marketdata_assets.flows.definition import FlowDefinition, Month
+from marketdata_assets.loading import watch
 from marketdata_assets.partitions import range_tags
 from marketdata_assets.resources import FlowFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
 if TYPE_CHECKING:
     from marketdata_assets.dagster_internals import UnresolvedAssetJobDefinition
-    from marketdata_assets.flows.units import Unit
+    from marketdata_assets.loading.files import Unit
 
 MAX_FILES = 1000
 """Partitions that one tick asks for; the others wait for the next."""
@@ -38,7 +39,7 @@ def job(flow: FlowDefinition) -> "UnresolvedAssetJobDefinition":
 
 
 def sensor(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.SensorDefinition:
-    """Looks every minute for files that a run would read and that have been left alone for a while."""
+    """Scans every minute for files that a run would read and that are no longer being written."""
 
     @dg.sensor(
         name=f"{flow.name}_sensor",
@@ -47,23 +48,25 @@ def sensor(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.Sen
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"New or changed files of {flow.name}: one run for all of them.",
     )
-    def look(
+    def scan(
         context: dg.SensorEvaluationContext, postgres: Postgres, flow_files: FlowFiles
     ) -> dg.SensorResult | dg.SkipReason:
         folder = flow_files.path / flow.loader.folder
         if not folder.is_dir():
             return dg.SkipReason(f"there is no {folder}")
         if job_in_progress(context.instance, job_name(flow)):
-            return dg.SkipReason("a run is under way; what it leaves is seen to after it")
-        behind = _behind(postgres, flow, flow_files)
-        oldest_unquiet = time.time_ns() - int(flow_files.quiet_seconds * 1e9)
-        due = [unit for unit in behind if unit.modified_ns <= oldest_unquiet]
-        if not due:
-            waiting = f"; {len(behind)} files are still being written" if behind else ""
+            return dg.SkipReason("a run is in progress; files that it leaves are loaded after it")
+        units = {unit.place: unit for unit in _outdated(postgres, flow, flow_files)}
+        states = {place: [unit.size, unit.file.modified_ns] for place, unit in units.items()}
+        quiet = flow_files.quiet_seconds
+        seen = watch.compare(context.cursor, states, now_ns=time.time_ns(), quiet_seconds=quiet)
+        context.update_cursor(seen.cursor(()))  # the ledger, not the cursor, knows what was loaded
+        if not seen.finished:
+            waiting = f"; {len(units)} files are still being written" if units else ""
             return dg.SkipReason(f"nothing new in {folder}{waiting}")
-        return _requests(context.instance, flow, due)
+        return _requests(context.instance, flow, [units[place] for place in seen.finished])
 
-    return look
+    return scan
 
 
 def schedule(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
@@ -80,14 +83,14 @@ def schedule(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.S
     def by_clock(
         context: dg.ScheduleEvaluationContext, postgres: Postgres, flow_files: FlowFiles
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        behind = _behind(postgres, flow, flow_files)
-        if not behind:
+        names = [unit.place for unit in _outdated(postgres, flow, flow_files)]
+        if not names:
             return dg.SkipReason(f"nothing new in {flow_files.path / flow.loader.folder}")
         if job_in_progress(context.instance, job_name(flow)):
-            return dg.SkipReason("a run is under way; what it leaves is seen to the next time")
+            return dg.SkipReason("a run is in progress; files that it leaves are loaded the next time")
         if flow.partitions == "file":
-            add_files(context.instance, flow, [unit.name for unit in behind])
-        return [dg.RunRequest(tags=tags) for tags in tags_of(context.instance, flow, [unit.name for unit in behind])]
+            add_files(context.instance, flow, names)
+        return [dg.RunRequest(tags=tags) for tags in tags_of(context.instance, flow, names)]
 
     return by_clock
 
@@ -110,22 +113,22 @@ def tags_of(instance: dg.DagsterInstance, flow: FlowDefinition, names: Sequence[
     return [{}]
 
 
-def _behind(postgres: Postgres, flow: FlowDefinition, flow_files: FlowFiles) -> "list[Unit]":
+def _outdated(postgres: Postgres, flow: FlowDefinition, flow_files: FlowFiles) -> "list[Unit]":
     from marketdata_assets.flows import status
 
     with connect(postgres.dsn) as connection:
-        return status.behind(connection, flow, flow_files.path)
+        return status.outdated(connection, flow, flow_files.path)
 
 
 def _requests(instance: dg.DagsterInstance, flow: FlowDefinition, due: "Sequence[Unit]") -> dg.SensorResult:
     """One run for the same files in the same state, however often they are seen: what fails is not tried again."""
     if flow.partitions == "file":
-        due = sorted(due, key=lambda unit: unit.name)[:MAX_FILES]
-        add_files(instance, flow, [unit.name for unit in due])
-    seen = "\n".join(sorted(f"{unit.name} {unit.size} {unit.modified_ns}" for unit in due))
+        due = sorted(due, key=lambda unit: unit.place)[:MAX_FILES]
+        add_files(instance, flow, [unit.place for unit in due])
+    seen = "\n".join(sorted(f"{unit.place} {unit.size} {unit.file.modified_ns}" for unit in due))
     key = run_key(seen)
     requests = [
         dg.RunRequest(run_key=f"{key}:{number}", tags=tags)
-        for number, tags in enumerate(tags_of(instance, flow, [unit.name for unit in due]))
+        for number, tags in enumerate(tags_of(instance, flow, [unit.place for unit in due]))
     ]
     return dg.SensorResult(run_requests=requests)

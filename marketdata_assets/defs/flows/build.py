@@ -94,11 +94,12 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         workers: Workers,
     ) -> dg.MaterializeResult:
         from marketdata_assets.defs.flows import report
-        from marketdata_assets.flows import plan, run
+        from marketdata_assets.flows import run
 
-        at, folder = plan.placed(flow, config.data_dir, flow_files.path)
+        at, folder = run.at_folder(flow, config.data_dir, flow_files.path)
         with as_dagster_failure():
-            units = plan.asked(at, folder, context.partition_keys) if flow.partitions == "file" else None
+            found = run.find_units(at, folder)
+            by_file = flow.partitions == "file"
             ended = run.run_flow(
                 at,
                 postgres.dsn,
@@ -106,10 +107,10 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 run_id=context.run.run_id,
                 fanout=workers.fanout(*run.PRELOAD),
                 force=config.force,
-                units=units,
+                units=run.existing(found, context.partition_keys) if by_file else None,
                 progress=ProgressLog(context.log.info),
             )
-        files = [unit.path for unit in plan.units(at, folder)]
+        files = [unit.file.path for unit in found]
         context.log_event(observed_files(files_key(flow), folder / at.loader.folder, files))
         return report.of(context, flow, postgres.dsn, ended)
 

@@ -22,7 +22,7 @@ def due(
 
     partitions = partitions_of(flow)
     with connect(postgres.dsn) as connection:
-        behind = [unit.name for unit in status.behind(connection, flow, flow_files.path)]
+        outdated = [unit.place for unit in status.outdated(connection, flow, flow_files.path)]
         if isinstance(flow.partitions, Month) and partitions is not None:
             keys = list(partitions.get_partition_keys())
             counts = status.rows_by_month(connection, flow, keys)
@@ -32,14 +32,14 @@ def due(
             counts = status.rows_by_unit(connection, flow)
             known = [key for key in keys if key in counts]
     if flow.partitions == "file":
-        add_files(instance, flow, behind)
-    tags = tags_of(instance, flow, behind) if behind else []
+        add_files(instance, flow, outdated)
+    tags = tags_of(instance, flow, outdated) if outdated else []
     if partitions is not None:
         marks = find_mismatches(instance, flow.name, partitions, [key for key in keys if counts.get(key)], known)
         ranges = (
             joined(neighbours(marks), MOST_RUNS)
             if isinstance(flow.partitions, Month)
-            else spans(sorted(marks - {*behind}), keys)
+            else spans(sorted(marks - {*outdated}), keys)
         )
         tags += [tag for tag in (range_tags(*one) for one in ranges) if tag not in tags]
     return [dg.RunRequest(str(number), job_name=job_name(flow), tags=one) for number, one in enumerate(tags)]

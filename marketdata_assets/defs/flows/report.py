@@ -25,7 +25,7 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
         metadata["preview"] = _preview(status.preview(connection, flow))
         if flow.partitions == "file":
             by_unit = status.rows_by_unit(connection, flow)
-        months = {*ended.months, *(context.partition_keys if isinstance(flow.partitions, Month) else ())}
+        months = {*ended.loaded_months, *(context.partition_keys if isinstance(flow.partitions, Month) else ())}
         by_month = status.rows_by_month(connection, flow, months)
     if flow.partitions == "file":
         counts = {key: {"dagster/partition_row_count": by_unit.get(key, 0)} for key in context.partition_keys}
@@ -34,9 +34,9 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
         return finish_partitions(context, metadata, counts, failed)
     if isinstance(flow.partitions, Month):
         _mark_months(context, flow, ended, by_month)
-        if early := sum(month < flow.partitions.since for month in ended.months):
+        if early := sum(month < flow.partitions.since for month in ended.loaded_months):
             metadata["months_before_partitions"] = early
-            context.log.warning(EARLY, early, flow.partitions.since, flow.partitions.month, ended.months[0])
+            context.log.warning(EARLY, early, flow.partitions.since, flow.partitions.month, ended.loaded_months[0])
     if ended.failed:
         raise _failure(ended, metadata)
     return dg.MaterializeResult(metadata=metadata)
@@ -53,7 +53,7 @@ def _mark_months(
     assert partitions is not None
     known = set(partitions.get_partition_keys())
     asked = set(context.partition_keys)
-    touched = sorted((set(ended.months) & known) - (set() if ended.failed else asked))
+    touched = sorted((set(ended.loaded_months) & known) - (set() if ended.failed else asked))
     log_materializations(
         context,
         [
@@ -77,7 +77,7 @@ def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:
         "files_empty": ended.count("empty"),
         "files_unchanged": ended.unchanged,
         "files_failed": len(ended.failed),
-        "months": len(ended.months),
+        "months": len(ended.loaded_months),
         "mode": flow.target.mode,
         "seconds": round(ended.seconds, 2),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from marketdata_assets.flows.rejects import LINE, Rejects
+from marketdata_assets.loading.rejects import LINE, Rejects
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """One prepared unit into its table: rows, quarantine, ledger and the unit's state in one transaction.
 
-What the modes mean is said at `Target`; whether a unit has to be read at all is asked in `unit_work`.
+What the modes mean is said at `Target`; whether a unit has to be read at all is decided in `unit`.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ STAGING = "flow_staging"
 
 
 class KeysClash(Exception):
-    """Another load has written a row of one of the unit's keys since it was looked for."""
+    """Another load has written a row of one of the unit's keys since the table was searched for them."""
 
 
-class Landing:
+class TableWriter:
     """The statements that bring rows of one flow into its table, over one connection inside a transaction."""
 
     def __init__(self, connection: psycopg.Connection, flow: FlowDefinition, place: str, number: int) -> None:
@@ -31,8 +31,8 @@ class Landing:
         self._place = place
         self._number = number
 
-    def rows(self, prepared: Prepared, standing: bool, straight: bool = True) -> None:
-        """Make the table hold the unit's rows; `standing` is whether it has rows of the unit. Raises KeyTaken.
+    def write(self, prepared: Prepared, loaded: bool, straight: bool = True) -> None:
+        """Make the table hold the unit's rows; `loaded` is whether it has rows of the unit already. Raises KeyTaken.
 
         Mode upsert goes `straight` into the table where no row has the first column of a key; then it may raise
         KeysClash. Else it goes by way of the staging table.
@@ -40,7 +40,7 @@ class Landing:
         mode = self._target.mode
         if mode == "upsert":
             self._upsert(prepared, straight)
-        elif mode == "append" or not standing:
+        elif mode == "append" or not loaded:
             self._naming_keys(lambda: self._copy(self._target.table, prepared))
         elif not self._target.key:
             self._execute("DELETE FROM {table} WHERE etl_unit = %(number)s")
@@ -64,7 +64,7 @@ class Landing:
         )
 
     def _replace(self, prepared: Prepared) -> None:
-        """Rows of the unit that are no more go, those that have changed change, the others stay as they are."""
+        """Delete the unit's rows that it no longer has, update those that changed, and leave the others as they are."""
         self._stage(prepared)
         self._execute(
             "DELETE FROM {table} AS old WHERE etl_unit = %(number)s"
