@@ -49,11 +49,11 @@ def every_id_landed(scope: Scope) -> Finding:
     left_out = 0
     for account, spans in _spans(scope.pairs).items():
         stored = _counts(scope.database[account], spans)
-        known = _ledger(scope, account)
+        entries = _ledger(scope, account)
         for month in sorted(month for other, month in scope.pairs if other == account):
-            whole, partial = _complete(find(scope.root, account, scope.kind, [month]), known)
+            complete, partial = _complete(find(scope.root, account, scope.kind, [month]), entries)
             left_out += partial
-            ids = {name for package in whole for name in _ids(scope, package, known.get(package.day))}
+            ids = {name for package in complete for name in _ids(scope, package, entries.get(package.day))}
             if stored.get(month, 0) < len(ids):
                 absent = sorted(ids - _present(scope.database[account], ids))
                 missing += [{"account": account, "month": month, "id": name} for name in absent]
@@ -66,7 +66,7 @@ def unique_ids(scope: Scope) -> Finding:
 
 
 def unique_check_names(scope: Scope) -> Finding:
-    """No alpha has two checks of one name, as a merge that took one check for two would leave behind."""
+    """No alpha has two checks of one name, which a faulty merge would leave."""
     return _grouped(
         scope,
         [
@@ -101,8 +101,8 @@ def repeat_changes_nothing(scope: Scope) -> Finding:
     packages: list[Package] = []
     for account in _spans(scope.pairs):
         months = [month for other, month in scope.pairs if other == account]
-        whole, skipped = _complete(find(scope.root, account, scope.kind, months), _ledger(scope, account))
-        packages += whole
+        complete, skipped = _complete(find(scope.root, account, scope.kind, months), _ledger(scope, account))
+        packages += complete
         partial += skipped
     looked_at = sample_evenly(packages, MAX_REPEATED_PACKAGES)
     examples: list[dict[str, Any]] = []
@@ -131,7 +131,7 @@ def _grouped(scope: Scope, stages: list[dict[str, Any]]) -> Finding:
 
 
 def _counts(collection: Collection[Document], spans: Sequence[Window]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     key = {"year": {"$year": "$dateCreated"}, "month": {"$month": "$dateCreated"}}
     for span in spans:
         stages: list[dict[str, Any]] = [
@@ -139,25 +139,25 @@ def _counts(collection: Collection[Document], spans: Sequence[Window]) -> dict[s
             {"$group": {"_id": key, "count": {"$sum": 1}}},
         ]
         for row in collection.aggregate(stages):
-            found[f"{row['_id']['year']}-{row['_id']['month']:02d}"] = row["count"]
-    return found
+            counts[f"{row['_id']['year']}-{row['_id']['month']:02d}"] = row["count"]
+    return counts
 
 
 def _present(collection: Collection[Document], ids: set[str]) -> set[str]:
     names = sorted(ids)
-    found: set[str] = set()
+    present: set[str] = set()
     for at in range(0, len(names), 1000):
         batch = collection.find({"id": {"$in": names[at : at + 1000]}}, {"_id": 0, "id": 1})
-        found |= {document["id"] for document in batch}
-    return found
+        present |= {document["id"] for document in batch}
+    return present
 
 
 def _ids(scope: Scope, package: Package, entry: Entry | None) -> Iterator[str]:
     """The ids of a package without its rejected lines."""
     rejected: set[int] = set()
     if entry is not None and entry.rejected:
-        known = mongo_ledger.known(scope.database, package.dataset, package.account, package.day)
-        rejected = {reject.line for reject in known.rejects} if known else set()
+        record = mongo_ledger.read(scope.database, package.dataset, package.account, package.day)
+        rejected = {reject.line for reject in record.rejects} if record else set()
     for path in package.paths:
         for number, line in read_package(path):
             if number not in rejected:
@@ -172,27 +172,27 @@ _head = msgspec.json.Decoder(_Head)
 
 
 def _ledger(scope: Scope, account: str) -> dict[str, Entry]:
-    found = mongo_ledger.entries(scope.database, database_name(scope.kind), account)
-    return {entry.unit: entry for entry in found}
+    entries = mongo_ledger.entries(scope.database, database_name(scope.kind), account)
+    return {entry.unit: entry for entry in entries}
 
 
-def _complete(packages: Sequence[Package], known: dict[str, Entry]) -> tuple[list[Package], int]:
+def _complete(packages: Sequence[Package], entries: dict[str, Entry]) -> tuple[list[Package], int]:
     """Packages without those that a mode imported in part on purpose, and how many these are."""
-    taken = [package for package in packages if not ((entry := known.get(package.day)) and entry.skipped)]
+    taken = [package for package in packages if not ((entry := entries.get(package.day)) and entry.skipped)]
     return taken, len(packages) - len(taken)
 
 
 def _spans(pairs: Sequence[Pair]) -> dict[str, list[Window]]:
     """By account, adjacent months as one window: a query each."""
-    found: dict[str, list[Window]] = {}
+    spans: dict[str, list[Window]] = {}
     for account, month in sorted(pairs):
-        windows = found.setdefault(account, [])
+        windows = spans.setdefault(account, [])
         window = month_window(month)
         if windows and windows[-1].end == window.start:
             windows[-1] = Window(windows[-1].start, window.end)
         else:
             windows.append(window)
-    return found
+    return spans
 
 
 def _within(window: Window) -> dict[str, dt.datetime]:

@@ -98,16 +98,16 @@ async def fetch_month(
     """
     run = _MonthFetch(client, root, account, month, concurrency, cap, progress)
     slices.sweep(root, account, kinds)
-    known = {kind: slices.of_month(root, account, kind, month) for kind in kinds}
-    whole = month_window(month).until(now - LISTING_DELAY)
+    existing = {kind: slices.of_month(root, account, kind, month) for kind in kinds}
+    fetchable = month_window(month).until(now - LISTING_DELAY)
     todo: list[tuple[Kind, Window]] = []
-    for kind in kinds if whole else ():
-        assert whole
-        todo += [(kind, span) for span in ([whole] if refetch else slices.missing(whole, known[kind]))]
+    for kind in kinds if fetchable else ():
+        assert fetchable
+        todo += [(kind, span) for span in ([fetchable] if refetch else slices.missing(fetchable, existing[kind]))]
     await run.all(todo)
-    superseded = sum([await run.supersede(kind, known[kind]) for kind in kinds])
-    stayed = 0 if refetch else sum(piece.finished for pieces in known.values() for piece in pieces)
-    return run.report(stayed, superseded)
+    superseded = sum([await run.supersede(kind, existing[kind]) for kind in kinds])
+    kept = 0 if refetch else sum(piece.finished for pieces in existing.values() for piece in pieces)
+    return run.report(kept, superseded)
 
 
 class _MonthFetch:
@@ -145,11 +145,11 @@ class _MonthFetch:
             return
         await _all_results([self._fetch(kind, window) for kind, window in todo])
 
-    async def supersede(self, kind: Kind, known: Sequence[slices.Slice]) -> int:
+    async def supersede(self, kind: Kind, existing: Sequence[slices.Slice]) -> int:
         """Remove the older slices that this fetch replaced."""
         loaded = [report.window for report in self._reports if report.kind == kind and report.outcome != "failed"]
         holds = self._ids[kind].__contains__
-        return len(await asyncio.to_thread(slices.supersede, known, loaded, holds, self._began_ns)) if loaded else 0
+        return len(await asyncio.to_thread(slices.supersede, existing, loaded, holds, self._began_ns)) if loaded else 0
 
     def report(self, finished: int, superseded: int) -> FetchReport:
         windows = tuple(sorted(self._reports, key=lambda report: (report.kind, report.window)))

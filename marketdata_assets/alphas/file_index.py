@@ -1,6 +1,6 @@
 """The files of the alphas folder by account and month, and which of them changed since the last scan.
 
-Only names, sizes and times of files are read.
+Only names, sizes and modification times are read.
 """
 
 import os
@@ -38,26 +38,26 @@ def accounts_on_disk(root: Path) -> list[str]:
 
 def raw_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
     """The raw files of each month: slices, and an old archive's single files."""
-    found: dict[str, FileState] = {}
+    states: dict[str, FileState] = {}
     for entry in json_files(layout.slices_folder(root, account, kind)):
         for month in _months(entry.name):
-            _count(found, month, entry)
+            _count(states, month, entry)
     tail = f"_all_{kind}_alphas"
     for folder in _folders(layout.singles_folder(root, account, kind, "").parent):
         if folder.name.startswith(f"{account}_") and folder.name.endswith(tail):
             month = folder.name[len(account) + 1 : -len(tail)]
             for day in _folders(folder.path):
                 for entry in json_files(Path(day.path)):
-                    _count(found, month, entry)
-    return found
+                    _count(states, month, entry)
+    return states
 
 
 def package_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
     """The packages of each month."""
-    found: dict[str, FileState] = {}
+    states: dict[str, FileState] = {}
     for path in list_packages(root, account, kind):
-        _count(found, path.parent.name, path)
-    return found
+        _count(states, path.parent.name, path)
+    return states
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ def scan(root: Path, cursor: str | None, now_ns: int, quiet_seconds: float, mont
     A pair is complete when two scans `quiet_seconds` apart have seen the same files.
     """
     states = {f"{month}/{account}": state for month, account, state in _pair_states(root) if month in months}
-    found = watch.compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_states)
-    chosen = sorted({key[:7] for key in found.finished})[:MAX_MONTHS]
-    taken = [key for key in found.finished if key[:7] in chosen]
-    waiting = [key for key in (*found.finished, *found.unfinished) if key not in taken]
-    return Changes(_pairs(taken), _pairs(waiting), found.cursor(taken), found.cursor(()))
+    scanned = watch.compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_states)
+    chosen = sorted({key[:7] for key in scanned.finished})[:MAX_MONTHS]
+    taken = [key for key in scanned.finished if key[:7] in chosen]
+    waiting = [key for key in (*scanned.finished, *scanned.unfinished) if key not in taken]
+    return Changes(_pairs(taken), _pairs(waiting), scanned.cursor(taken), scanned.cursor(()))
 
 
 def _pairs(keys: Iterable[str]) -> tuple[Pair, ...]:
@@ -103,19 +103,19 @@ def _pair_states(root: Path) -> Iterator[tuple[str, str, list[FileState]]]:
             yield month, account, [part.get(month, [0, 0, 0]) for part in parts]
 
 
-def _count(found: dict[str, FileState], month: str, file: "os.DirEntry[str] | Path") -> None:
+def _count(states: dict[str, FileState], month: str, file: "os.DirEntry[str] | Path") -> None:
     try:
         stat = file.stat()
     except FileNotFoundError:
         return
-    state = found.setdefault(month, [0, 0, 0])
+    state = states.setdefault(month, [0, 0, 0])
     state[0] += 1
     state[1] += stat.st_size
     state[2] = max(state[2], stat.st_mtime_ns)
 
 
 def _months(name: str) -> Iterable[str]:
-    """The months that a slice reaches into, by its name."""
+    """The months that a slice overlaps, by its name."""
     span = _SPAN.search(name)
     if span is None:
         return ()

@@ -27,7 +27,7 @@ from marketdata_assets.loading.rejects import RejectLimit
 from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject, after_failure
-from marketdata_assets.stores.mongo_ledger import DIGEST_BYTES, Known
+from marketdata_assets.stores.mongo_ledger import DIGEST_BYTES, Record
 
 SPOOL_BYTES = 32 * 1024 * 1024
 REJECT_LIMIT = RejectLimit(tolerated=10)  # a day may have no more than a handful of documents
@@ -53,17 +53,17 @@ class Package:
         return database_name(self.kind)
 
     def size(self) -> int:
-        """Bytes on disk."""
-        return sum(path.stat().st_size for path in self.paths)
+        """Bytes on disk; files that are gone count as empty."""
+        return sum(path.stat().st_size for path in self.paths if path.exists())
 
     def content_hash(self) -> str:
         """SHA-256 of the files as they are."""
-        whole = hashlib.sha256()
+        sha256 = hashlib.sha256()
         for path in self.paths:
             with path.open("rb") as file:
                 while chunk := file.read(CHUNK_BYTES):
-                    whole.update(chunk)
-        return whole.hexdigest()
+                    sha256.update(chunk)
+        return sha256.hexdigest()
 
 
 def database_name(kind: Kind) -> str:
@@ -134,16 +134,16 @@ def import_package(
     place = _place(package)
     prepared = Prepared()
     with mongo.naming_failures():
-        known = None if fresh else mongo_ledger.known(database, package.dataset, package.account, package.day)
-        entry = _entry(package, known, run_id, started)
+        record = None if fresh else mongo_ledger.read(database, package.dataset, package.account, package.day)
+        entry = _entry(package, record, run_id, started)
         try:
-            prepare(prepared, package, known.digests if known and not force else frozenset(), options, span)
-            written = _write(database, package, prepared, known, options)
+            prepare(prepared, package, record.digests if record and not force else frozenset(), options, span)
+            written = _write(database, package, prepared, record, options)
         except PyMongoError:
             raise
         except Exception as error:  # of whatever class: it is this package's failure
             cause = str(error) if isinstance(error, MarketDataError) else f"{place}: {type(error).__name__}: {error}"
-            _record_failure(database, known, replace(entry, outcome="failed", error=cause))
+            _record_failure(database, record, replace(entry, outcome="failed", error=cause))
             return PackageImport(place, "failed", months=(package.month,), error=cause)
         finally:
             prepared.spool.close()
@@ -157,7 +157,7 @@ def import_package(
             outcome="ok" if prepared.read else "empty",
             finished=mongo_ledger.now(),
         )
-        mongo_ledger.record(database, known, entry, prepared.loaded, prepared.rejects)
+        mongo_ledger.write(database, record, entry, prepared.loaded, prepared.rejects)
     return PackageImport(
         place,
         "ok" if prepared.read else "empty",
@@ -173,10 +173,10 @@ def import_package(
     )
 
 
-def _record_failure(database: Database[Document], known: Known | None, attempt: Entry) -> None:
+def _record_failure(database: Database[Document], record: Record | None, attempt: Entry) -> None:
     """Write a failed attempt to the ledger; what was loaded before is kept, and so is its record."""
-    entry = after_failure(known.entry if known else None, replace(attempt, finished=mongo_ledger.now()))
-    mongo_ledger.record(database, known, entry, known.digests if known else (), known.rejects if known else ())
+    entry = after_failure(record.entry if record else None, replace(attempt, finished=mongo_ledger.now()))
+    mongo_ledger.write(database, record, entry, record.digests if record else (), record.rejects if record else ())
 
 
 def unwritten(database: Database[Document], package: Package, batch_size: int) -> list[str]:
@@ -232,10 +232,10 @@ def _keep_newest(prepared: Prepared, alpha: Alpha, line: _Line) -> None:
 
 
 def _write(
-    database: Database[Document], package: Package, prepared: Prepared, known: Known | None, options: ImportOptions
+    database: Database[Document], package: Package, prepared: Prepared, record: Record | None, options: ImportOptions
 ) -> mongo.Written:
     written = mongo.Written()
-    fresh = known is None and not options.everything
+    fresh = record is None and not options.everything
     for alphas in prepared.alphas(options.batch_size):
         written.add(
             mongo.write(
@@ -305,14 +305,14 @@ def _reject(package: Package, number: int, reason: str, raw: bytes) -> Reject:
     return Reject(number, reason, raw.decode(errors="replace"), package.month)
 
 
-def _entry(package: Package, known: Known | None, run_id: str, started: dt.datetime) -> Entry:
+def _entry(package: Package, record: Record | None, run_id: str, started: dt.datetime) -> Entry:
     """The attempt's ledger entry, its counts still to come."""
     return Entry(
         dataset=package.dataset,
         source=package.account,
         unit=package.day,
         content_hash=None,
-        previous_hash=known.entry.content_hash if known else None,
+        previous_hash=record.entry.content_hash if record else None,
         slices=[package.month],
         read=0,
         skipped=0,

@@ -122,7 +122,7 @@ def import_accounts(
     force: bool = False,
     progress: Progress | None = None,
 ) -> AccountsReport:
-    """Import `pairs`; a failure of one account does not affect the others, but a server that is away ends the run."""
+    """Import `pairs`; a failure of one account does not affect the others, but an unavailable server ends the run."""
     import_months = partial(
         ingest, uri, root, run_id=run_id, fanout=fanout, options=options, force=force, progress=progress
     )
@@ -183,8 +183,16 @@ def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages
         if all_packages
         or (entry := entries.get(package.day)) is None
         or entry.outcome == "failed"
-        or entry.content_hash != package.content_hash()
+        or entry.content_hash != _content_hash(package)
     ]
+
+
+def _content_hash(package: Package) -> str | None:
+    """The hash of the package; None when it cannot be read, which its import will report."""
+    try:
+        return package.content_hash()
+    except OSError:
+        return None
 
 
 def _run(
@@ -202,7 +210,7 @@ def _run(
 
 
 def _import_batch(job: _Job, packages: list[Package]) -> list[PackageImport]:
-    """Import some packages over one client; a server that is away is retried for some seconds."""
+    """Import some packages over one client; an unavailable server is retried for some seconds."""
     with mongo.connect(job.uri) as client:
         return [_import_one(client[package.dataset], job, package) for package in packages]
 

@@ -1,4 +1,4 @@
-"""Where things lie under `MARKETDATA_ALPHAS_DIR`, and how they are named. Nothing is read or written here.
+"""Folders and file names under `MARKETDATA_ALPHAS_DIR`.
 
 {account}/primeval_data/all_regular_alphas/                                       raw slices: a JSON array a window
     lk_2024-11-27-09-00-00.000Z_to_2024-11-27-10-00-00.000Z_all_regular_alphas.json
@@ -18,7 +18,7 @@ Kind = Literal["regular", "super"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 ACCOUNT = re.compile(r"[A-Za-z0-9@._]+")
-"""What the name of an account may be: it is a folder, a collection and a partition."""
+"""Valid account names; each is also the name of a folder, a collection and a partition."""
 
 _STAMP = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d\.\d{3}Z"
 _SLICE = re.compile(rf"_(?P<start>{_STAMP})_to_(?P<end>{_STAMP})_")
@@ -37,11 +37,11 @@ def slice_path(root: Path, account: str, kind: Kind, window: Window) -> Path:
 
 def window_of(name: str) -> Window | None:
     """The window in the name of a slice or of an old single-alpha file; None when it has none."""
-    found = _SLICE.search(name)
-    if found is None:
+    match = _SLICE.search(name)
+    if match is None:
         return None
     try:
-        start, end = _moment(found["start"]), _moment(found["end"])
+        start, end = _moment(match["start"]), _moment(match["end"])
     except ValueError:
         return None
     return Window(start, end) if start < end else None

@@ -19,10 +19,10 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class MergePolicy:
-    """What a merge may lose. By default nothing: only a scalar gives way, and only to a value that is there.
+    """What a merge may lose. By default nothing: only a scalar is replaced, and only by a value that is not null.
 
-    `replace` names dotted paths (`is.checks`, `tags`) whose newer value is taken whole, even null or empty.
-    `keys` are what the elements of a list of objects are told apart by, the first that both sides have.
+    `replace` names dotted paths (`is.checks`, `tags`) whose newer value replaces the old one, even by null or nothing.
+    `keys` identify the elements of a list of objects; the first key that both sides have counts.
     """
 
     replace: frozenset[str] = frozenset()
@@ -45,9 +45,9 @@ DEFAULT = MergePolicy()
 
 
 class Merged(NamedTuple):
-    """The merged document, and what of the old one to set: dotted paths to values.
+    """The merged document, and the changes to the old one: dotted paths to values.
 
-    `changes` is empty when nothing changes, and None when no set of paths can say it: replace the whole.
+    `changes` is empty when nothing changes, and None when no set of paths can express it: replace the document.
     """
 
     document: Document
@@ -57,7 +57,7 @@ class Merged(NamedTuple):
 def merge(old: Document, new: Document, policy: MergePolicy = DEFAULT, *, late: bool = False) -> Merged:
     """Merge `new` into `old`; neither is changed, and the result shares their parts.
 
-    `late` says that `new` is the older version, arriving late: it adds what is missing and overrides nothing.
+    `late` says that `new` is the older version, arriving late: it adds missing parts and overrides nothing.
     """
     merged, changes = _Merge(policy.keys, late).objects(old, new, policy.fields)
     return Merged(merged, changes)
@@ -127,9 +127,9 @@ class _Merge:
         return _unless_same(old, merged)
 
     def _shared_keys(self, old: Sequence[Any], new: Sequence[Any]) -> list[str]:
-        """The key that tells elements apart. A second one where the merge by the first brings it into the old side.
+        """The key that identifies elements. A second one where the merge by the first adds it to the old side.
 
-        Without that second pass a merge repeated would order the elements anew.
+        Without that second pass a repeated merge would reorder the elements.
         """
         if {*map(type, old), *map(type, new)} != {dict}:
             return []
@@ -151,11 +151,11 @@ class _Merge:
         for element in new:
             name = _name(element.get(key))
             if name is not None:
-                known = keyed.get(name)
-                if known is None:
+                current = keyed.get(name)
+                if current is None:
                     keyed[name] = element
-                elif not (known == element and _alike(known, element)):
-                    keyed[name] = self.objects(known, element, fields)[0]
+                elif not (current == element and _alike(current, element)):
+                    keyed[name] = self.objects(current, element, fields)[0]
                 continue
             twin = next((place for place, other in enumerate(spare) if identical(other, element)), None)
             if twin is None:
@@ -165,22 +165,24 @@ class _Merge:
         return [*keyed.values(), *loose]
 
     def _beside(self, newest: list[Any], older: Sequence[Document], fields: Fields) -> list[Any]:
-        """The newest list in its order; of an older one, what its elements lack and the elements it lacks."""
+        """The newest list in its order, completed by the fields and elements that only the older one has."""
         result = list(newest)
         for element in older:
             names = [(key, name) for key in self.keys if (name := _name(element.get(key))) is not None]
-            known = [place for place, one in enumerate(result) if any(_name(one.get(k)) == n for k, n in names)]
-            richer = [self.objects(result[place], element, fields)[0] for place in known]
-            if any(identical(element, one) for one in result) or any(map(is_, richer, (result[p] for p in known))):
+            matches = [at for at, other in enumerate(result) if any(_name(other.get(k)) == n for k, n in names)]
+            richer = [self.objects(result[at], element, fields)[0] for at in matches]
+            if any(identical(element, other) for other in result) or any(
+                map(is_, richer, map(result.__getitem__, matches))
+            ):
                 continue
-            if known:
-                result[known[0]] = richer[0]
+            if matches:
+                result[matches[0]] = richer[0]
             else:
                 result.append(element)
         return result
 
     def choose(self, current: Any, value: Any) -> Any:
-        """One of two values that cannot be joined: the newer, unless it is empty and the other is an object or list."""
+        """One of two values that cannot be merged: the newer, unless it is empty and the other is an object or list."""
         winner, loser = (current, value) if self.late else (value, current)
         if (winner is None or winner in ([], {})) and (type(loser) is dict or (type(loser) is list and loser)):
             winner = loser
@@ -219,7 +221,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _text(value: Any) -> bytes | None:
-    """JSON, which tells 1, 1.0 and true apart; None for what it cannot say."""
+    """JSON, which distinguishes 1, 1.0 and true; None for a value that JSON cannot express."""
     try:
         return _encode(value)
     except (TypeError, ValueError, OverflowError):

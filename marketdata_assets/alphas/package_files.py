@@ -31,11 +31,11 @@ def read_package(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def list_packages(root: Path, account: str, kind: Kind, months: Collection[str] | None = None) -> list[Path]:
-    """The packages on disk, oldest day first; a day has two while a switch to or from zstd waits to be finished."""
+    """The packages on disk, oldest day first; a day has two while a switch to or from zstd is not finished."""
     folder = layout.packages_folder(root, account, kind, "")
     wanted = sorted(months) if months is not None else _names(folder)
-    found = [folder / month / name for month in wanted for name in _names(folder / month)]
-    return [path for path in found if (day := day_of(path)) and f"{day:%Y-%m}" == path.parent.name]
+    paths = [folder / month / name for month in wanted for name in _names(folder / month)]
+    return [path for path in paths if (day := day_of(path)) and f"{day:%Y-%m}" == path.parent.name]
 
 
 def day_of(path: Path) -> dt.date | None:
@@ -56,10 +56,10 @@ def lines_of(path: Path) -> Iterator[bytes]:
             return
         rest, number = b"", 1
         for chunk in _unpacked(path):
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
+            *complete, rest = (rest + chunk).split(b"\n")
+            for line in complete:
                 yield line + b"\n"
-            number += len(whole)
+            number += len(complete)
             if len(rest) > MAX_LINE_BYTES:
                 raise LineTooLong(number)
         if rest:
@@ -73,7 +73,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
 
 
 def holds(path: Path, lines: Iterable[bytes]) -> bool:
-    """Whether a file has exactly these lines; false when it is not there."""
+    """Whether a file has exactly these lines; false when it does not exist."""
     return path.exists() and all(old == new for old, new in zip_longest(lines_of(path), lines))
 
 

@@ -370,14 +370,14 @@ def package_months(
 
 
 def _packaged_from(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
-    """By month, the raw files that were there when it was last packaged without a failure."""
-    found = {}
+    """By month, the state of the raw files when the month was last packaged without a failure."""
+    states = {}
     for path in layout.packages_folder(root, account, kind, "").glob(".*.packed"):
         try:
-            found[path.name[1 : -len(".packed")]] = json.loads(path.read_bytes())
+            states[path.name[1 : -len(".packed")]] = json.loads(path.read_bytes())
         except ValueError:
             continue  # cut off by a crash; packaging the month again rewrites it
-    return found
+    return states
 
 
 def outdated_months(root: Path, account: str, kind: Kind, raw: Mapping[str, FileState]) -> dict[str, State]:

@@ -214,7 +214,7 @@ def _elements_of(file: RawFile) -> list[msgspec.Raw] | list[bytes]:
 
 
 def _split(file: RawFile, data: bytes, cause: Exception) -> list[bytes]:
-    """Part elements of which one is no JSON in the strict sense, such as a NaN, so that the rest of them lands."""
+    """Split elements of which one is not strict JSON, such as a NaN, so that the others can be loaded."""
     text, scan = data.decode(), json.JSONDecoder(strict=False).raw_decode
     position, pieces = text.index("{" if file.single else "["), list[bytes]()
     if not file.single:

@@ -48,7 +48,7 @@ class WriteConflict(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """A document that is not there yet, as BSON without `_id`."""
+    """A document that is not stored yet, as BSON without `_id`."""
 
     bson: bytes
 

@@ -27,7 +27,7 @@ Store = Database[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Known:
+class Record:
     """The ledger's record of a unit: its entry, the digests of its loaded lines, rejects and attempts."""
 
     entry: Entry
@@ -45,17 +45,17 @@ def entries(database: Store, dataset: str, source: str | None = None) -> list[En
     """The ledger of one source or of all, ordered by source and unit."""
     wanted = {"dataset": dataset} if source is None else {"dataset": dataset, "source": source}
     hidden = {"digests": 0, "rejects": 0, "attempts": 0}
-    found = database[LEDGER].with_options(codec_options=CODEC).find(wanted, hidden)
-    return [_entry(row) for row in found.sort([("source", 1), ("unit", 1)])]
+    rows = database[LEDGER].with_options(codec_options=CODEC).find(wanted, hidden)
+    return [_entry(row) for row in rows.sort([("source", 1), ("unit", 1)])]
 
 
-def known(database: Store, dataset: str, source: str, unit: str) -> Known | None:
+def read(database: Store, dataset: str, source: str, unit: str) -> Record | None:
     """The record of one unit; None when it has none."""
     row = database[LEDGER].with_options(codec_options=CODEC).find_one({"_id": _id(dataset, source, unit)})
     if row is None:
         return None
     packed = row["digests"]
-    return Known(
+    return Record(
         _entry(row),
         frozenset(packed[at : at + DIGEST_BYTES] for at in range(0, len(packed), DIGEST_BYTES)),
         tuple(Reject(**reject) for reject in row["rejects"]),
@@ -63,8 +63,8 @@ def known(database: Store, dataset: str, source: str, unit: str) -> Known | None
     )
 
 
-def record(
-    database: Store, before: Known | None, entry: Entry, digests: Iterable[bytes], rejects: Sequence[Reject]
+def write(
+    database: Store, before: Record | None, entry: Entry, digests: Iterable[bytes], rejects: Sequence[Reject]
 ) -> None:
     """Write `entry` as the unit's current state, keeping the last attempts."""
     kept = sorted(set(digests))
@@ -87,9 +87,9 @@ def record(
 
 def quarantined(database: Store, dataset: str, limit: int = 100) -> list[Quarantined]:
     """Up to `limit` rejected documents, ordered by place."""
-    found = database[LEDGER].find({"dataset": dataset, "rejected": {"$gt": 0}}, {"source": 1, "unit": 1, "rejects": 1})
+    rows = database[LEDGER].find({"dataset": dataset, "rejected": {"$gt": 0}}, {"source": 1, "unit": 1, "rejects": 1})
     listed: list[Quarantined] = []
-    for row in found.sort([("source", 1), ("unit", 1)]):
+    for row in rows.sort([("source", 1), ("unit", 1)]):
         listed += [Quarantined(**reject, source=row["source"], unit=row["unit"]) for reject in row["rejects"]]
         if len(listed) >= limit:
             break

@@ -143,7 +143,7 @@ class FilesProvider(Section):
 
 
 class WebProvider(FilesProvider):
-    """A provider that is asked over HTTP."""
+    """A provider with an HTTP API."""
 
     rate_limits: RateLimits
     network: Network

@@ -333,3 +333,14 @@ def test_recorded_alphas_round_trip(mongo_uri: str, client: Client, tmp_path: Pa
     assert stored(client, account) == {document["id"]: expected(document) for document in regular}
     assert stored(client, account, "super") == {document["id"]: expected(document) for document in supers}
     assert (run(mongo_uri, tmp_path, account, force=True).total("updated")) == 0
+
+
+def test_a_package_that_fails_with_any_error_fails_alone(mongo_uri: str, client: Client, tmp_path: Path) -> None:
+    account = new_account()
+    deliver(tmp_path, account, alpha("A"))
+    layout.package_path(tmp_path, account, "regular", DAY + dt.timedelta(days=1)).mkdir()
+    report = run(mongo_uri, tmp_path, account)
+    assert [(unit.outcome, unit.months) for unit in report.units] == [("ok", ("2024-11",)), ("failed", ("2024-11",))]
+    assert "Is a directory" in (report.failed[0].error or "")
+    assert [*stored(client, account)] == ["A"]
+    assert len(run(mongo_uri, tmp_path, account).units) == 1, "only the failed package is due again"

@@ -1,7 +1,8 @@
-"""Logins: kept, shared, renewed once for all who need it, refused for good, and finished by a person."""
+"""Logins: stored, shared, renewed once for all who need it, rejected, and completed by an identity check."""
 
 import asyncio
 import json
+import logging
 import stat
 import subprocess
 import sys
@@ -163,7 +164,28 @@ def test_login_survives_passing_faults(server: BrainServer, tmp_path: Path) -> N
     assert with_client(server, tmp_path, page).count == 3
 
 
-# The person.
+def test_logins_retries_and_rejections_are_logged_without_secrets(
+    server: BrainServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "marketdata_assets")
+    server.add_user("guarded@example.com", PASSWORD, persona=True)
+    server.fail(429, 1, LIST)
+    with_client(server, tmp_path, page)
+    server.expire_sessions()
+    with_client(server, tmp_path, page)
+    cookie = json.loads((tmp_path / "brain" / "lk.session").read_bytes())["session"]["cookies"][0]["value"]
+    for account, email, password in (("bad", EMAIL, "canary"), ("guarded", "guarded@example.com", PASSWORD)):
+        with pytest.raises((LoginRejected, IdentityCheckRequired)):
+            with_client(server, tmp_path, page, account=account, email=email, password=password)
+    events = [record.getMessage().partition(" ")[0] for record in caplog.records]
+    assert {"logged_in", "request_failed", "session_expired", "login_rejected", "identity_check_required"} <= {*events}
+    assert events.count("logged_in") == 2
+    assert "429" in caplog.text
+    for secret in (EMAIL, PASSWORD, "canary", "guarded@example.com", cookie):
+        assert secret not in caplog.text
+
+
+# The identity check.
 
 
 @pytest.fixture

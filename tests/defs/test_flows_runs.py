@@ -192,5 +192,5 @@ def test_flow_named_as_another_asset_is_refused_under_a_name_of_its_own(mill: Mi
     file = mill.declare("stock_1min_qfq")
     nodes = mill.repository().asset_graph
     said = nodes.get(dg.AssetKey("stock_1min_qfq_broken")).description or ""
-    assert f"{file}:3: name: 'stock_1min_qfq': there is an asset of this name already" in said
+    assert f"{file}:3: name: 'stock_1min_qfq': an asset of this name exists already" in said
     assert nodes.get(dg.AssetKey("stock_1min_qfq")).group_name == "bars"

@@ -180,7 +180,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
 regular_alphas = _import(
     "regular",
     "Regular alphas in the database `regular_alphas`, a collection an account: the newest version of each, deeply"
-    " merged into what was there before, so that nothing that the API no longer lists is lost.",
+    " merged into the stored version, so that nothing that the API no longer lists is lost.",
 )
 super_alphas = _import(
     "super",

@@ -51,7 +51,7 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
 
 
 def pairs_of_run(context: dg.AssetCheckExecutionContext) -> list[Pair]:
-    """The accounts and months that the run is about; none when a check is run by itself."""
+    """The accounts and months of the run; none when a check is run alone."""
     return alpha_pairs(context.run.tags, context.instance.get_dynamic_partitions(str(BRAIN_ACCOUNTS.name)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.defs.flows import automation, checks, faults
+from marketdata_assets.defs.flows import automation, checks, validation
 from marketdata_assets.defs.flows.partitions import partitions_of
 from marketdata_assets.defs.metadata import Column, column_schema, observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
@@ -32,7 +32,7 @@ class FlowConfig(dg.Config):
 
 def definitions(flow: FlowDefinition) -> dg.Definitions:
     """Everything of one flow. Raises InvalidConfigFile where Dagster does not take a value of its file."""
-    faults.check(flow)
+    validation.check(flow)
     job = automation.job(flow)
     return dg.Definitions(
         assets=[_asset(flow)],

@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 
 from marketdata_assets.config_files import InvalidConfigFile
-from marketdata_assets.defs.flows import build, faults
+from marketdata_assets.defs.flows import build, validation
 from marketdata_assets.flows.definition import FlowDefinition, read
 
 FILE = "defs.yaml"
@@ -72,7 +72,7 @@ def _found(file: Path, taken: Collection[str]) -> Found:
     name = file.parent.name
     try:
         flow = read(file)
-        faults.check(flow, taken)
+        validation.check(flow, taken)
     except InvalidConfigFile as error:
         return Found(name, file, None, error)
     return Found(flow.name, file, flow, None)

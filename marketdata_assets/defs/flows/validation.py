@@ -1,4 +1,4 @@
-"""What Dagster would not take of a flow, told with file, line, field and fix like all that is wrong in the file."""
+"""Names, owners, schedules and time zones of a flow that Dagster rejects, as problems of its file."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -8,15 +8,15 @@ from marketdata_assets.config_files import Document, Location
 from marketdata_assets.flows import definition
 from marketdata_assets.flows.definition import FlowDefinition
 
-NAME = "is a word that Dagster or Python keep for themselves; give the flow another name"
+NAME = "is reserved by Dagster or Python; give the flow another name"
 OWNER = "is no e-mail address and no team:NAME"
 CRON = "is no cron line of five fields, such as 0 18 * * 1-5"
 ZONE = "is no time zone, such as UTC or Asia/Shanghai"
-TAKEN = "there is an asset of this name already; give the flow another name (rename its folder, or set name)"
+TAKEN = "an asset of this name exists already; give the flow another name (rename its folder, or set name)"
 
 
 def check(flow: FlowDefinition, taken: Collection[str] = ()) -> None:
-    """Raise InvalidConfigFile for a name, owner, cron line or time zone that cannot be, or a name that is `taken`."""
+    """Raise InvalidConfigFile for values that Dagster rejects, and for a name that is `taken`."""
     if problems := list(_problems(flow, taken)):
         (definition.document(flow.file) if flow.file else Document(flow.name, None)).check(problems)
 
@@ -24,14 +24,14 @@ def check(flow: FlowDefinition, taken: Collection[str] = ()) -> None:
 def _problems(flow: FlowDefinition, taken: Collection[str]) -> Iterator[tuple[Location, str]]:
     if flow.name in taken:
         yield ("name",), f"{flow.name!r}: {TAKEN}"
-    if not _takes(lambda: dg.GraphDefinition(name=flow.name)):
+    if not _accepts(lambda: dg.GraphDefinition(name=flow.name)):
         yield ("name",), f"{flow.name!r} {NAME}"
     for number, owner in enumerate(flow.owners):
-        if not _takes(lambda owner=owner: dg.AssetSpec("any", owners=[owner])):  # type: ignore[misc]
+        if not _accepts(lambda owner=owner: dg.AssetSpec("any", owners=[owner])):  # type: ignore[misc]
             yield ("owners", number), f"{owner!r} {OWNER}"
-    if not _takes(lambda: _schedule("0 0 * * *", flow.timezone)):
+    if not _accepts(lambda: _schedule("0 0 * * *", flow.timezone)):
         yield ("timezone",), f"{flow.timezone!r} {ZONE}"
-    elif flow.schedule and not _takes(lambda: _schedule(flow.schedule or "", flow.timezone)):
+    elif flow.schedule and not _accepts(lambda: _schedule(flow.schedule or "", flow.timezone)):
         yield ("schedule",), f"{flow.schedule!r} {CRON}"
 
 
@@ -39,8 +39,8 @@ def _schedule(cron: str, timezone: str) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition("any", cron_schedule=cron, job_name="any", execution_timezone=timezone)
 
 
-def _takes(make: Callable[[], object]) -> bool:
-    """Whether Dagster makes it."""
+def _accepts(make: Callable[[], object]) -> bool:
+    """Whether Dagster accepts it."""
     try:
         make()
     except dg.DagsterError:
