@@ -142,7 +142,7 @@ def test_garbage_is_kept_aside_and_the_socket_goes_on(case: Case, tmp_path: Path
 
 def test_a_message_is_taken_though_a_ping_follows_it_in_the_same_read(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
-        venue._each(lambda one: one.write(frame(b"not json") + frame(b"1", opcode=9)))
+        venue.for_each_socket(lambda one: one.write(frame(b"not json") + frame(b"1", opcode=9)))
         await run.until(lambda: run.trouble)
 
     collect(DERIBIT, tmp_path, act)
@@ -156,10 +156,10 @@ def test_a_message_in_pieces_is_put_together(tmp_path: Path) -> None:
         return b"\x01" + first[1:] + b"\x00" + second[1:] + frame(b"", opcode=9) + third
 
     async def act(run: Run, venue: Venue) -> None:
-        venue._each(lambda one: one.write(cut(10, 30)))
+        venue.for_each_socket(lambda one: one.write(cut(10, 30)))
         await run.until(lambda: run.trouble)
         assert [one.message for one in run.trouble] == ["Invalid request"]  # type: ignore[union-attr]
-        venue._each(lambda one: one.write(frame(raw)))
+        venue.for_each_socket(lambda one: one.write(frame(raw)))
         await run.until(lambda: len(run.trouble) == 2)
 
     collect(OKX, tmp_path, act)

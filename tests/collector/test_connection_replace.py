@@ -57,7 +57,7 @@ def test_a_socket_that_is_lost_while_it_is_replaced_is_covered_by_the_new_one(ca
         connection = held(run)
         venue.rate = 300.0
         await run.until(lambda: _both_bring(connection))
-        venue._ask(venue.sockets[0].transport.abort)
+        venue.call(venue.sockets[0].transport.abort)
         await run.until(lambda: run.connections[0].reconnects == 1 and len(venue.sockets) == 1)
         venue.rate = 0.0
         await back_to_life(run)
@@ -73,8 +73,8 @@ def test_a_new_socket_that_is_lost_leaves_the_old_one_to_go_on(case: Case, tmp_p
         connection = held(run)
         venue.rate = 300.0
         await run.until(lambda: _both_bring(connection))
-        venue._ask(venue.sockets[1].transport.abort)
-        del connection._covers
+        venue.call(venue.sockets[1].transport.abort)
+        del connection.covers
         await run.until(lambda: planned(run) >= 1)
         venue.rate = 0.0
         await back_to_life(run)
@@ -91,7 +91,7 @@ def test_books_go_on_over_the_old_socket_when_the_new_one_is_lost(case: Case, tm
         venue.rate = 200.0
         await run.until(lambda: connection.replacement and len(connection.replacement.seen) == 4)
         venue.no_new_sockets(10_000)
-        venue._ask(venue.sockets[1].transport.abort)
+        venue.call(venue.sockets[1].transport.abort)
         await run.until(lambda: connection.replacement is None)
         venue.rate = 0.0
         await back_to_life(run)
@@ -104,8 +104,8 @@ def test_books_go_on_over_the_old_socket_when_the_new_one_is_lost(case: Case, tm
 
 def held(run: Run) -> Connection:
     """The connection, whose new socket is never thought to bring all, so that the overlap lasts."""
-    (connection,) = run.market._connections
-    connection._covers = lambda *_: False  # type: ignore[method-assign]
+    (connection,) = run.market.connections
+    connection.covers = lambda *_: False  # type: ignore[method-assign]
     return connection
 
 
@@ -183,16 +183,16 @@ def test_a_new_socket_takes_over_when_it_brings_all_that_the_old_one_brings(case
         await run.until(lambda: _both_bring(connection))
         before, new = planned(run), venue.sockets[-1]
         venue.rate = 0.0
-        venue._ask(new.muted.update, set(map(case.trade_key, case.names)))
+        venue.call(new.muted.update, set(map(case.trade_key, case.names)))
         await run.until(lambda: connection.replacement and connection.replacement.messages == new.sent)
         assert connection.replacement
         connection.replacement.seen.clear()
         venue.rate = 300.0
         await asyncio.sleep(0.1)
-        del connection._covers
+        del connection.covers
         await asyncio.sleep(0.4)  # four times as long as it takes otherwise
         assert planned(run) == before
-        venue._ask(new.muted.clear)
+        venue.call(new.muted.clear)
         await run.until(lambda: planned(run) > before)
 
     collect(case, tmp_path, act, age=0.3, overlap=LONGEST)
@@ -201,7 +201,7 @@ def test_a_new_socket_takes_over_when_it_brings_all_that_the_old_one_brings(case
 def test_a_new_socket_that_does_not_bring_all_is_not_waited_for_longer_than_the_overlap(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         await run.until(lambda: len(venue.sockets) == 2 and len(venue.sockets[1].streams) == 4)
-        venue._ask(venue.sockets[1].muted.update, set(map(OKX.trade_key, OKX.names)))
+        venue.call(venue.sockets[1].muted.update, set(map(OKX.trade_key, OKX.names)))
         venue.rate = 300.0
         await run.until(lambda: planned(run) == 1)
         assert run.connections[0].reconnects == 0

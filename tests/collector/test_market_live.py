@@ -71,7 +71,7 @@ def test_one_silent_subscription_is_made_anew_and_no_other_is_touched(case: Case
         venue.rate = 300.0
         await run.until(lambda: run.subscription(key).last_message_at)
         socket = venue.sockets[0]
-        venue._ask(socket.muted.add, key)
+        venue.call(socket.muted.add, key)
         await run.until(lambda: run.subscription(key).resubscribed)
         await run.until(lambda: run.subscription(key).status == "confirmed")
         venue.rate = 0.0
@@ -91,7 +91,7 @@ def test_a_subscription_that_stays_silent_has_its_socket_replaced(case: Case, tm
     async def act(run: Run, venue: Venue) -> None:
         venue.rate = 300.0
         await run.until(lambda: run.subscription(key).last_message_at)
-        venue._ask(setattr, venue.sockets[0], "muted", Deaf([key]))
+        venue.call(setattr, venue.sockets[0], "muted", Deaf([key]))
         await run.until(lambda: run.connections[0].planned == 1)
         await run.until(lambda: run.subscription(key).status == "confirmed")
         venue.rate = 0.0

@@ -185,6 +185,13 @@ class Connection:
             self.failures,
         )
 
+    def covers(self, new: Socket, old: Socket) -> bool:
+        """Whether the new socket delivers everything that the old one delivers."""
+        if new.unconfirmed or time.time_ns() - new.opened_at < self.timing.repeats * NS:
+            return False
+        ready = max((one.confirmed_at for one in new.requests.values()), default=0)
+        return all(seen <= ready or key in new.seen for key, seen in old.seen.items())
+
     def _alive(self) -> list[Socket]:
         return [socket for socket in (self.socket, self.replacement) if socket and not socket.over]
 
@@ -248,7 +255,7 @@ class Connection:
         self.replacement, new.predecessor = new, old
         self.events.replacing(self)
         until = time.time_ns() + self.timing.overlap * NS
-        while not (old.over or new.over or time.time_ns() > until or self._covers(new, old)):
+        while not (old.over or new.over or time.time_ns() > until or self.covers(new, old)):
             await asyncio.sleep(min(self.timing.tick, 0.1))
         self.replacement = new.predecessor = None
         if new.over:
@@ -261,13 +268,6 @@ class Connection:
             self.last_error = None
             await old.leave(self.timing.goodbye)
             self.events.replaced(self, old)
-
-    def _covers(self, new: Socket, old: Socket) -> bool:
-        """Whether the new socket delivers everything that the old one delivers."""
-        if new.unconfirmed or time.time_ns() - new.opened_at < self.timing.repeats * NS:
-            return False
-        ready = max((one.confirmed_at for one in new.requests.values()), default=0)
-        return all(seen <= ready or key in new.seen for key, seen in old.seen.items())
 
     def _ended(self, socket: Socket) -> None:
         """A socket ended, closed by us or by the venue."""

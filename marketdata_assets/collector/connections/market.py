@@ -119,7 +119,7 @@ class Market:
         self._budgets, self._since, self._on_entry = budgets, since, on_entry
         self.feed = adapter.feed()
         self._dispatcher = Dispatcher(adapter, self.feed, self.timing, self._types, on_records, on_error, on_entry)
-        self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self.connections: dict[Connection, asyncio.Task[None]] = {}  # with the task that runs it
         self._created = 0  # connections
         self._book_recovery = BookRecovery(adapter, self.feed, self.timing, self._connection_of, self._ask)
         self._listing = PeriodicJob(self.name, "instruments", self.timing.listing, self._list, at_once=False)
@@ -138,7 +138,7 @@ class Market:
                 self._group = group
                 work = group.create_task(self._work())
                 await self._stop.wait()
-                for task in (work, *self._connections.values()):
+                for task in (work, *self.connections.values()):
                     task.cancel()
         finally:
             self._group = self._rest = None
@@ -149,7 +149,7 @@ class Market:
         if self._group is None:
             self._stop.set()
             return
-        await asyncio.gather(*(one.stop() for one in self._connections))
+        await asyncio.gather(*(one.stop() for one in self.connections))
         self._stop.set()
         await self._over.wait()
 
@@ -214,8 +214,8 @@ class Market:
             dispatcher.dedup.dropped,
             dispatcher.gaps,
             sum(resync.instrument in followed for resync in self.feed.resync_requests.values()),
-            tuple(one.state() for one in self._connections),
-            tuple(state for one in self._connections for state in liveness.subscription_states(one)),
+            tuple(one.state() for one in self.connections),
+            tuple(state for one in self.connections for state in liveness.subscription_states(one)),
             tuple(BookView.of(one) for one in self.feed.books.values() if one.instrument.name in followed),
             tuple(job.state() for job in self._jobs),
             tuple(self.unknown),
@@ -239,7 +239,7 @@ class Market:
     async def _check(self) -> None:
         while True:
             now = time.time_ns()
-            for connection in list(self._connections):
+            for connection in list(self.connections):
                 liveness.check(connection, now)
             self._dispatcher.check(now)
             await asyncio.sleep(self.timing.tick)
@@ -304,7 +304,7 @@ class Market:
     def _place(self, missing: Sequence[Subscription]) -> None:
         """Assign subscriptions to connections with free capacity, and to new ones."""
         limit = self.adapter.max_subscriptions
-        free = {one: limit - len(one.subscriptions) for one in self._connections}
+        free = {one: limit - len(one.subscriptions) for one in self.connections}
         rest = []
         for subscription in missing:
             connection = next((one for one, left in free.items() if left > 0 and one.url == subscription.url), None)
@@ -318,7 +318,7 @@ class Market:
             for subscription in plan.subscriptions:
                 self._assign(connection, subscription)
             assert self._group
-            self._connections[connection] = self._group.create_task(connection.run())
+            self.connections[connection] = self._group.create_task(connection.run())
         for connection in free:
             connection.flush()
 
@@ -346,7 +346,7 @@ class Market:
         return [one for one in ended if not one.subscriptions]
 
     async def _close(self, connection: Connection) -> None:
-        task = self._connections.pop(connection)
+        task = self.connections.pop(connection)
         await connection.stop()
         task.cancel()
         await asyncio.wait([task])

@@ -101,7 +101,7 @@ class Venue(Faults):
 
     def emit(self, events: int) -> None:
         """Let so many events happen now, over all instruments that somebody subscribed to."""
-        self._ask(self._burst, events)
+        self.call(self._burst, events)
 
     def taken(self) -> bool:
         """Whether everything sent was taken by the clients' systems."""

@@ -38,32 +38,32 @@ class Faults(ProviderServer):
 
     def hang_up(self) -> None:
         """Cut all sockets without a word."""
-        self._each(lambda one: one.transport.abort())
+        self.for_each_socket(lambda one: one.transport.abort())
 
     def close_all(self, code: int = 1001) -> None:
         """Close all sockets in an orderly way."""
-        self._each(lambda one: one.write(frame(code.to_bytes(2, "big"), 8)))
-        self._each(lambda one: one.transport.close())
+        self.for_each_socket(lambda one: one.write(frame(code.to_bytes(2, "big"), 8)))
+        self.for_each_socket(lambda one: one.transport.close())
 
     def half_open(self) -> None:
         """All sockets that are open stay so, and neither read nor send any more."""
-        self._each(lambda one: setattr(one, "dead", True))
+        self.for_each_socket(lambda one: setattr(one, "dead", True))
 
     def hold(self) -> None:
         """A stall of the network: what is sent from now on comes with `release`, in order."""
-        self._each(lambda one: one.hold())
+        self.for_each_socket(lambda one: one.hold())
 
     def release(self) -> None:
-        self._each(lambda one: one.release())
+        self.for_each_socket(lambda one: one.release())
 
     def mute(self, where: str) -> None:
         """Subscriptions of open sockets bring nothing any more until they are made anew."""
-        self._each(lambda one: one.muted.update(stream for stream in one.streams if where in stream))
+        self.for_each_socket(lambda one: one.muted.update(stream for stream in one.streams if where in stream))
 
     def garbage(self, raw: bytes = b"\x00\xffnot json", *, text: bool = True) -> None:
         """A message that is none on every socket; `text` False breaks the websocket protocol itself."""
         framed = frame(raw) if text else b"\xff\xff\xff\xff" + raw
-        self._each(lambda one: one.write(framed))
+        self.for_each_socket(lambda one: one.write(framed))
 
     def away(self) -> None:
         """Refuse connections, and cut those that are open, until `back`."""
@@ -96,10 +96,10 @@ class Faults(ProviderServer):
         with self._lock:
             self._planned.append(Planned(kind, where, times))
 
-    def _each(self, act: Callable[[Socket], object]) -> None:
-        self._ask(lambda: [act(one) for one in list(self.sockets)])
+    def for_each_socket(self, act: Callable[[Socket], object]) -> None:
+        self.call(lambda: [act(one) for one in list(self.sockets)])
 
-    def _ask(self, act: Callable[..., object], *given: object) -> None:
+    def call(self, act: Callable[..., object], *given: object) -> None:
         async def run() -> None:
             act(*given)
 
