@@ -18,7 +18,7 @@ def read(folder: Path) -> list[Entry]:
     return [one for path in sorted(folder.glob("*.zst")) for one in open_capture(path).entries()]
 
 
-def test_what_came_is_read_back_in_order_by_market(tmp_path: Path) -> None:
+def test_entries_are_read_back_in_order_by_market(tmp_path: Path) -> None:
     async def write() -> None:
         sink = CaptureSink(tmp_path, flush_seconds=0.01)
         spot, linear = sink.tap("binance", "spot"), sink.tap("binance", "linear")
@@ -42,7 +42,7 @@ def test_what_came_is_read_back_in_order_by_market(tmp_path: Path) -> None:
     assert {one.url for one in by_market["binance-linear"]} == {"https://host/depth?symbol=A"}
 
 
-def test_what_is_too_much_is_left_out_and_the_connection_is_opened_anew(tmp_path: Path) -> None:
+def test_entries_above_the_buffer_are_dropped_and_the_connection_is_marked_reopened(tmp_path: Path) -> None:
     async def write() -> None:
         sink = CaptureSink(tmp_path, flush_seconds=0.01, buffer_bytes=1000)
         tap = sink.tap("okx", "spot")
@@ -65,7 +65,7 @@ def test_what_is_too_much_is_left_out_and_the_connection_is_opened_anew(tmp_path
     ]  # fmt: skip
 
 
-def test_a_disk_that_fails_is_tried_again_and_nothing_is_written_twice(tmp_path: Path) -> None:
+def test_a_failing_disk_is_retried_and_nothing_is_written_twice(tmp_path: Path) -> None:
     folder = tmp_path / "captures"
     folder.write_text("a file where the folder should be")
 

@@ -20,7 +20,7 @@ ABOUT = ("binance", "spot", "A-B", "AB")
 
 
 @given(st.lists(st.integers(min_value=-(10**9), max_value=10**12)))
-def test_lag_puts_each_time_below_the_first_bound_that_holds_it(times: list[int]) -> None:
+def test_histogram_counts_each_duration_in_its_bucket(times: list[int]) -> None:
     latency = LatencyHistogram()
     for ns in times[: len(times) // 2]:
         latency.observe(ns)
@@ -31,7 +31,7 @@ def test_lag_puts_each_time_below_the_first_bound_that_holds_it(times: list[int]
         assert reached == sum(ns <= round(bound * 1e9) for ns in times)
 
 
-def test_quantile_is_the_bound_that_holds_the_share() -> None:
+def test_quantile_is_the_bound_of_the_share() -> None:
     latency = LatencyHistogram()
     assert latency.quantile(0.5) is None
     for ms in range(100):
@@ -60,7 +60,7 @@ def test_market_counters_count_records_gaps_and_errors() -> None:
     assert (counters.latency.count, counters.latency.total_ns) == (1, 250)
 
 
-def test_since_is_kept_by_market_and_survives_damage(tmp_path: Path) -> None:
+def test_checkpoint_is_kept_by_market_and_survives_damage(tmp_path: Path) -> None:
     since = Checkpoint(tmp_path / "own" / "since.json")
     assert since.read() == {}
     since.write({"binance spot": 5, "okx linear": 6})
@@ -72,7 +72,7 @@ def test_since_is_kept_by_market_and_survives_damage(tmp_path: Path) -> None:
     assert since.read() == {"binance spot": 8}
 
 
-def test_what_comes_while_sinks_are_drained_belongs_to_the_gap_of_the_next_start(
+def test_data_during_shutdown_belongs_to_the_gap_of_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drained: list[int] = []
@@ -97,7 +97,7 @@ def test_what_comes_while_sinks_are_drained_belongs_to_the_gap_of_the_next_start
     assert begun <= Checkpoint(tmp_path / "collector" / "since.json").read()["binance spot"] <= drained[0]
 
 
-def test_dead_letters_are_kept_whole_in_two_files(tmp_path: Path) -> None:
+def test_dead_letters_are_kept_unchanged_in_two_files(tmp_path: Path) -> None:
     letters = DeadLetterFile(tmp_path / "own" / "dead.ndjson", most=3, max_bytes=100)
     letters.write()
     assert not letters.file.exists()

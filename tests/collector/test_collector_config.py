@@ -24,7 +24,7 @@ SHIPPED = config.shipped()
 PROJECT = Path(__file__).parents[2]
 
 
-def test_the_shipped_file_says_what_is_meant_without_it() -> None:
+def test_the_shipped_file_equals_the_defaults() -> None:
     shipped = read(None)
     assert Config(exchanges=shipped.exchanges) == shipped
     assert set(yaml.safe_load(SHIPPED)) == set(Config.model_fields), "a section that the file does not show"
@@ -48,7 +48,7 @@ def test_direct_write_of_an_older_file_is_read() -> None:
     assert parse(text, "f").clickhouse.direct_write
 
 
-def test_every_key_that_is_changed_is_changed_in_effect() -> None:
+def test_every_changed_key_takes_effect() -> None:
     given = read(None).model_dump(mode="json")
     for path, value in leaves(given):
         changed = json.loads(json.dumps(given))
@@ -108,7 +108,7 @@ async def _collect_noting(venue: BinanceVenue, home: Path, monkeypatch: pytest.M
         ("symbols", "AUSDT, BUSDT", ("exchanges", "okx", "markets", "linear", "symbols"), ["AUSDT", "BUSDT"]),
     ],
 )
-def test_variables_are_stronger_than_the_file(variable: str, value: Any, path: tuple[str, ...], effect: Any) -> None:
+def test_variables_override_the_file(variable: str, value: Any, path: tuple[str, ...], effect: Any) -> None:
     found: Any = parse(SHIPPED, "f", CollectorSettings(**{variable: value})).model_dump(mode="json")
     for key in path:
         found = found[key]
@@ -132,21 +132,19 @@ def test_enabling_an_exchange_that_the_file_does_not_have_takes_the_shipped_sect
         ("SYMBOLS", ",", "^SYMBOLS: list should have at least 1 item"),
     ],
 )
-def test_a_variable_that_makes_no_sense_is_named(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, cause: str
-) -> None:
+def test_an_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, cause: str) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(InvalidConfigFile, match=cause):
         parse(SHIPPED, "f", config.environment())
 
 
-def test_every_variable_stands_on_the_page() -> None:
+def test_every_variable_is_documented() -> None:
     page = (PROJECT / "docs" / "concepts" / "collector.md").read_text()
     assert [name for name in CollectorSettings.model_fields if f"`{name.upper()}`" not in page] == []
     assert all(field.description for field in CollectorSettings.model_fields.values())
 
 
-def test_without_an_enabled_exchange_there_is_nothing_to_do() -> None:
+def test_no_enabled_exchange_is_an_error() -> None:
     off = CollectorSettings(enable_okx=False, enable_binance=False, enable_deribit=False)
     with pytest.raises(InvalidConfigFile, match="no exchange is enabled"):
         parse(SHIPPED, "f", off)
@@ -169,7 +167,7 @@ def test_addresses_come_from_variables_then_the_file_of_secrets_then_the_local_s
     assert "canary" not in repr(unset)
 
 
-def test_which_sinks_are_meant() -> None:
+def test_enabled_sinks() -> None:
     def meant(servers: Servers, **sections: Any) -> tuple[str, ...]:
         return assembly.enabled_sinks(
             parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, **sections), "f"), servers
@@ -192,7 +190,7 @@ def test_which_sinks_are_meant() -> None:
             meant(Servers(), **sections_of)
 
 
-def test_data_that_a_market_does_not_have_is_an_error_before_anything_is_opened(tmp_path: Path) -> None:
+def test_unknown_data_types_are_an_error_before_anything_is_opened(tmp_path: Path) -> None:
     text = json.dumps(
         {"exchanges": {"deribit": {"markets": {"option": {"symbols": ["A"], "data_types": ["funding_rate"]}}}}}
     )
@@ -210,7 +208,7 @@ def test_data_that_a_market_does_not_have_is_an_error_before_anything_is_opened(
         ("redis_url", ["http://:canary@h", "redis://:canary@h:port/0"]),
     ],
 )
-def test_an_address_that_is_none_is_named_and_not_shown(tmp_path: Path, key: str, urls: list[str]) -> None:
+def test_an_invalid_address_is_named_and_not_shown(tmp_path: Path, key: str, urls: list[str]) -> None:
     on: dict[str, Any] = {
         "nats_url": {"jetstream": {"enabled": True}},
         "clickhouse_url": {"clickhouse": {"direct_write": True}},
@@ -225,7 +223,7 @@ def test_an_address_that_is_none_is_named_and_not_shown(tmp_path: Path, key: str
     assert list(tmp_path.iterdir()) == []
 
 
-def test_seconds_of_connections_reach_them() -> None:
+def test_connection_settings_reach_the_connections() -> None:
     values = {
         "backoff_seconds": 1.5,
         "longest_backoff_seconds": 7.0,

@@ -36,7 +36,7 @@ def status(*markets: MarketStatus, sink: SinkState = GOOD_SINK, name: str = "jet
 GOOD = market()
 
 
-def test_a_collector_that_does_all_it_should_is_healthy() -> None:
+def test_a_working_collector_is_healthy() -> None:
     verdict = judge(status(GOOD), LIMITS)
     assert (verdict.status, verdict.reasons) == ("healthy", [])
     assert [check.name for check in verdict.checks] == ["binance spot", "jetstream"]
@@ -53,9 +53,7 @@ DARK = [
 
 
 @pytest.mark.parametrize(("values", "reason"), DARK, ids=[reason for _, reason in DARK])
-def test_a_market_that_tells_nothing_degrades_and_the_last_one_makes_unhealthy(
-    values: dict[str, Any], reason: str
-) -> None:
+def test_one_silent_market_degrades_and_only_silent_markets_are_unhealthy(values: dict[str, Any], reason: str) -> None:
     alone = judge(status(market(**values)), LIMITS)
     assert alone.status == "unhealthy"
     assert alone.reasons[0] == f"binance spot: {reason}"
@@ -65,7 +63,7 @@ def test_a_market_that_tells_nothing_degrades_and_the_last_one_makes_unhealthy(
     assert young.reasons == [f"binance spot: starting, {reason}"]
 
 
-def test_a_shard_without_instruments_of_a_market_is_well() -> None:
+def test_a_shard_without_instruments_of_a_market_is_healthy() -> None:
     empty = market(instruments=0, connections=(), subscriptions=(), books=())
     assert judge(status(empty, GOOD, shard="2/2"), LIMITS).status == "healthy"
 
@@ -81,17 +79,17 @@ def test_a_shard_without_instruments_of_a_market_is_well() -> None:
         ({"connections": (FRESH, connection(status="backoff"))}, "1 of 2 sockets are down"),
     ],
 )  # fmt: skip
-def test_what_is_not_whole_degrades(values: dict[str, Any], reason: str) -> None:
+def test_incomplete_data_degrades(values: dict[str, Any], reason: str) -> None:
     verdict = judge(status(market(**values)), LIMITS)
     assert (verdict.status, verdict.reasons) == ("degraded", [f"binance spot: {reason}"])
 
 
-def test_a_book_may_be_broken_for_a_while() -> None:
+def test_a_book_may_be_out_of_sync_for_a_while() -> None:
     mending = book(status="broken", ts_last=NOW - 119 * SECOND)
     assert judge(status(market(books=(mending,))), LIMITS).status == "healthy"
 
 
-def test_many_names_are_cut() -> None:
+def test_long_lists_of_names_are_shortened() -> None:
     many = tuple(subscription(key=f"s{number}", status="stale") for number in range(9))
     assert judge(status(market(subscriptions=many)), LIMITS).reasons == [
         "binance spot: 9 subscriptions stale: s0, s1, s2, s3, s4 and 4 more"

@@ -30,7 +30,7 @@ def config_of(venue: BinanceVenue, symbols: list[str], **sections: Any) -> str:
     return text_of({"spot": market(venue, symbols, SPOT)}, **sections)
 
 
-def test_health_status_and_scheduler_tell_what_is_documented(spot: BinanceVenue, tmp_path: Path) -> None:
+def test_health_status_and_scheduler_responses_are_as_documented(spot: BinanceVenue, tmp_path: Path) -> None:
     async def look() -> None:
         with BinanceVenue("linear", ["ABCUSDT"], seed=4) as linear:
             markets = {"spot": market(spot, ["ABCUSDT"], SPOT), "linear": market(linear, ["ABCUSDT"], LINEAR)}
@@ -128,9 +128,7 @@ def test_symbols_are_added_and_removed_while_it_runs(spot: BinanceVenue, tmp_pat
         ("no object", 400, "Expected `object`"),
     ],
 )
-def test_a_change_that_cannot_be_made_is_refused(
-    spot: BinanceVenue, tmp_path: Path, body: Any, status: int, words: str
-) -> None:
+def test_an_invalid_change_is_rejected(spot: BinanceVenue, tmp_path: Path, body: Any, status: int, words: str) -> None:
     async def change() -> None:
         async with running(config_of(spot, ["ABCUSDT"]), tmp_path) as run:
             await run.subscribed()
@@ -165,7 +163,7 @@ def test_a_page_in_a_browser_changes_nothing(spot: BinanceVenue, tmp_path: Path)
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("token", [None, "canary"])
-def test_who_may_change_what_is_followed(spot: BinanceVenue, tmp_path: Path, host: str, token: str | None) -> None:
+def test_authorization_of_changes(spot: BinanceVenue, tmp_path: Path, host: str, token: str | None) -> None:
     async def change() -> None:
         text = config_of(spot, ["ABCUSDT"], http={"host": host, "port": 0})
         async with running(text, tmp_path, Servers(token=token)) as run:
@@ -188,7 +186,7 @@ def test_who_may_change_what_is_followed(spot: BinanceVenue, tmp_path: Path, hos
     asyncio.run(change())
 
 
-def test_a_port_that_is_taken_is_said(spot: BinanceVenue, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(spot: BinanceVenue, tmp_path: Path) -> None:
     async def collide() -> None:
         async with running(config_of(spot, ["ABCUSDT"]), tmp_path / "one") as run:
             taken = config_of(spot, ["ABCUSDT"], http={"port": run.collector.server.port})
@@ -199,7 +197,7 @@ def test_a_port_that_is_taken_is_said(spot: BinanceVenue, tmp_path: Path) -> Non
     asyncio.run(collide())
 
 
-def test_two_shards_follow_all_and_nothing_twice(spot: BinanceVenue, tmp_path: Path) -> None:
+def test_two_shards_follow_each_instrument_once(spot: BinanceVenue, tmp_path: Path) -> None:
     async def collect() -> None:
         text = config_of(spot, ["ABCUSDT", "DEFUSDT"])
         async with running(text, tmp_path, shard=Shard(1, 2)) as one, running(text, tmp_path, shard=Shard(2, 2)) as two:

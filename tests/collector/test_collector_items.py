@@ -46,7 +46,7 @@ def test_symbol_cannot_break_a_subject(symbol: str) -> None:
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_ids_fit_into_a_header_and_tell_instruments_apart(one: str, other: str) -> None:
+def test_ids_fit_into_a_header_and_differ_between_instruments(one: str, other: str) -> None:
     ids = [message_id(msgspec.structs.replace(trade(1), instrument=name)) for name in (one, other)]
     assert not any(set(made) & {chr(code) for code in range(33)} for made in ids)
     assert (ids[0] == ids[1]) == (one == other)
@@ -58,7 +58,7 @@ def test_same_event_through_another_socket_has_the_same_id(record: Recorded) -> 
     assert message_id(later) == message_id(record)
 
 
-def test_other_events_have_other_ids() -> None:
+def test_different_events_have_different_ids() -> None:
     others = [
         trade(2),
         trade(1, "XYZ"),

@@ -63,12 +63,12 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
     yield _samples(asyncio.run(asyncio.wait_for(scrape(), 60)))
 
 
-def test_every_family_is_written(scraped: dict[str, dict[str, Any]]) -> None:
+def test_every_family_is_exposed(scraped: dict[str, dict[str, Any]]) -> None:
     assert scraped.keys() >= KNOWN
     assert {name for name in scraped if not name.endswith("_created")} == KNOWN, "and nothing else is"
 
 
-def test_what_is_counted_is_what_came(scraped: dict[str, dict[str, Any]]) -> None:
+def test_counters_equal_what_arrived(scraped: dict[str, dict[str, Any]]) -> None:
     trades = 'collector_records_total{data_type="trade",exchange="binance",market_type="spot"}'
     values = {key: value for sample in scraped.values() for key, value in sample.items()}
     assert values[trades] > 20
@@ -78,7 +78,7 @@ def test_what_is_counted_is_what_came(scraped: dict[str, dict[str, Any]]) -> Non
     assert sum(values[f'collector_health{{status="{name}"}}'] for name in ("healthy", "degraded", "unhealthy")) == 1
 
 
-def test_a_name_is_there_once_and_says_what_it_is_for() -> None:
+def test_each_metric_has_a_unique_name_and_a_use() -> None:
     names = [one.name for one in FAMILIES]
     assert len(set(names)) == len(names)
     for one in FAMILIES:
@@ -88,19 +88,19 @@ def test_a_name_is_there_once_and_says_what_it_is_for() -> None:
         assert not {"job", "instance"} & set(one.labels), "Prometheus puts its own there"
 
 
-def test_the_page_has_the_table_that_the_code_makes() -> None:
+def test_the_page_has_the_generated_table() -> None:
     text = PAGE.read_text()
     assert table() in text, "run: marketdata collect metrics"
 
 
 @pytest.mark.parametrize("file", [ALERTS, DASHBOARD, PAGE], ids=lambda file: file.name)
-def test_every_name_that_is_used_exists(file: Path) -> None:
+def test_every_metric_of_rules_and_dashboard_exists(file: Path) -> None:
     used = set(NAME.findall(file.read_text())) - {"collector_folder"}
     assert used
     assert used <= KNOWN | {one.name for one in FAMILIES}
 
 
-def test_rules_and_dashboard_use_all_that_is_for_an_alert_or_a_look() -> None:
+def test_rules_and_dashboard_use_every_metric_meant_for_them() -> None:
     """A metric that nobody looks at has no use."""
     used = set(NAME.findall(ALERTS.read_text() + DASHBOARD.read_text()))
     unused = {one.name for one in FAMILIES if not used & {one.name + end for end in SUFFIXES[one.kind]}}
@@ -111,7 +111,7 @@ def test_rules_and_dashboard_use_all_that_is_for_an_alert_or_a_look() -> None:
 
 
 @pytest.mark.parametrize("file", [ALERTS, DASHBOARD], ids=lambda file: file.name)
-def test_every_label_that_is_used_exists(file: Path) -> None:
+def test_every_label_of_rules_and_dashboard_exists(file: Path) -> None:
     found = 0
     for expression in _expressions(file):
         for name, inside in SELECTOR.findall(expression):
@@ -142,14 +142,14 @@ def test_promtool_accepts_every_expression_of_the_dashboard(tmp_path: Path) -> N
     assert f"{len(rules)} rules found" in said.stdout
 
 
-def test_promtool_accepts_what_a_collector_exposes(tmp_path: Path) -> None:
+def test_promtool_accepts_the_exposition(tmp_path: Path) -> None:
     promtool = _needed("promtool")
     exposed = Metrics(lambda: faulty()).exposition()
     said = subprocess.run([promtool, "check", "metrics"], input=exposed, capture_output=True)
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-def test_alerts_fire_where_they_should(tmp_path: Path) -> None:
+def test_alerts_fire_on_their_faults(tmp_path: Path) -> None:
     """A collector that was well for an hour, and one that loses records: by Prometheus' own evaluation."""
     promtool = _needed("promtool")
     well = _series(faulty(0), faulty(0), 60)
@@ -181,7 +181,7 @@ def test_real_prometheus_scrapes_collector_and_knows_its_rules(tmp_path: Path) -
     assert set(found["unhealthy_rules"]) == set()
 
 
-def test_a_redis_that_refuses_the_password_is_seen_and_the_password_is_not(tmp_path: Path) -> None:
+def test_a_redis_that_rejects_the_password_is_reported_without_the_password(tmp_path: Path) -> None:
     async def look() -> dict[str, Any]:
         with (
             BinanceVenue("spot", ["ABCUSDT"], seed=6) as venue,

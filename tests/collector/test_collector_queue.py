@@ -100,7 +100,7 @@ def covers(one: Gap, record: Recorded, causes: tuple[str, ...]) -> bool:
 
 @settings(max_examples=150)
 @given(STEPS, st.integers(2, 24), st.booleans())
-def test_what_must_be_kept_comes_out_once_or_is_in_a_gap(
+def test_lossless_records_come_out_once_or_are_in_a_gap(
     steps: list[list[tuple[str, str]] | int], capacity: int, books: bool
 ) -> None:
     market = Market(capacity, books)
@@ -152,7 +152,7 @@ def test_newest_ticker_and_candle_always_come_out(steps: list[list[tuple[str, st
 
 @settings(max_examples=150)
 @given(STEPS, st.integers(2, 24), st.booleans())
-def test_book_follows_on_or_begins_anew_behind_a_gap(
+def test_book_continues_or_restarts_after_a_gap(
     steps: list[list[tuple[str, str]] | int], capacity: int, books: bool
 ) -> None:
     market = Market(capacity, books)
@@ -191,7 +191,7 @@ def test_full_queue_makes_one_gap_of_many_trades() -> None:
     assert queue.dropped == 15
 
 
-def test_books_and_tickers_make_room_for_trades() -> None:
+def test_books_and_tickers_yield_to_trades() -> None:
     queue = BoundedQueue(10, lambda *_: snapshot(6, ts=START + 100))
     queue.put(items([*(delta(number) for number in range(1, 7)), *(ticker(number) for number in range(4))]))
     queue.put(items(trades(4)))
@@ -205,7 +205,7 @@ def test_books_and_tickers_make_room_for_trades() -> None:
     assert (queue.dropped, queue.conflated) == (0, 9)
 
 
-def test_book_that_is_not_whole_waits_for_its_snapshot() -> None:
+def test_invalid_book_waits_for_its_snapshot() -> None:
     queue = BoundedQueue(4, lambda *_: None)
     queue.put(items([delta(number) for number in range(1, 7)]))
     assert [one.record for one in queue.take(9)] == [delta(number) for number in range(1, 5)]
@@ -220,6 +220,6 @@ def test_book_that_is_not_whole_waits_for_its_snapshot() -> None:
     ]
 
 
-def test_too_small_a_queue_is_refused() -> None:
+def test_too_small_a_queue_is_rejected() -> None:
     with pytest.raises(ValueError, match="capacity of at least 2"):
         BoundedQueue(1, lambda *_: None)

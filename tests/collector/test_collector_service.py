@@ -19,7 +19,7 @@ def config_of(venue: BinanceVenue, **sections: Any) -> str:
     return text_of({"spot": market(venue, ["ABCUSDT"], SPOT)}, **sections)
 
 
-def test_a_task_that_fails_is_begun_anew_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crashed_task_is_restarted_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
     run_sink = CaptureSink.run
 
@@ -47,7 +47,7 @@ def test_a_task_that_fails_is_begun_anew_and_counted(tmp_path: Path, monkeypatch
     asyncio.run(asyncio.wait_for(collect(), 60))
 
 
-def test_what_could_be_put_nowhere_is_said_and_belongs_to_the_next_gap(tmp_path: Path) -> None:
+def test_lost_items_are_reported_and_belong_to_the_next_gap(tmp_path: Path) -> None:
     async def collect() -> tuple[Any, int]:
         nowhere = {"enabled": True, "folder": "/dev/null/nowhere", "flush_seconds": 0.05}
         with BinanceVenue("spot", ["ABCUSDT"]) as venue:
@@ -67,7 +67,7 @@ def test_what_could_be_put_nowhere_is_said_and_belongs_to_the_next_gap(tmp_path:
     assert Checkpoint(tmp_path / "collector" / "since.json").read() == {"binance spot": oldest}
 
 
-def test_until_when_all_is_safe_is_noted_while_it_runs(tmp_path: Path) -> None:
+def test_checkpoint_is_written_while_it_runs(tmp_path: Path) -> None:
     async def collect() -> None:
         file = tmp_path / "collector" / "since.json"
         with BinanceVenue("spot", ["ABCUSDT"]) as venue:
@@ -79,9 +79,7 @@ def test_until_when_all_is_safe_is_noted_while_it_runs(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(collect(), 60))
 
 
-def test_complaints_of_a_venue_are_all_counted_and_few_are_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_errors_of_a_venue_are_all_counted_and_few_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def collect() -> None:
         with BinanceVenue("spot", ["ABCUSDT"]) as venue:
             async with running(config_of(venue), tmp_path) as run:

@@ -23,7 +23,7 @@ async def back_to_life(run: Run) -> None:
 
 
 @every_market
-def test_a_socket_that_is_cut_is_opened_again_and_what_it_missed_is_on_record(case: Case, tmp_path: Path) -> None:
+def test_a_lost_socket_is_reopened_and_missed_data_is_recorded_as_gaps(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         await run.emit(100)
         venue.hang_up()
@@ -38,7 +38,7 @@ def test_a_socket_that_is_cut_is_opened_again_and_what_it_missed_is_on_record(ca
     collect(case, tmp_path, act, backoff=0.2)
 
 
-def test_trades_of_binance_that_go_on_without_a_hole_make_no_gap(tmp_path: Path) -> None:
+def test_continuous_trade_ids_of_binance_make_no_gap(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         await run.emit(100)
         await run.caught_up()
@@ -53,7 +53,7 @@ def test_trades_of_binance_that_go_on_without_a_hole_make_no_gap(tmp_path: Path)
 
 
 @every_venue
-def test_a_stream_that_stays_silent_after_a_cut_has_its_gap_all_the_same(case: Case, tmp_path: Path) -> None:
+def test_a_stream_that_stays_silent_after_a_reconnect_still_has_its_gap(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         await run.emit(20)
         venue.hang_up()
@@ -64,7 +64,7 @@ def test_a_stream_that_stays_silent_after_a_cut_has_its_gap_all_the_same(case: C
     collect(case, tmp_path, act)
 
 
-def test_a_gap_of_binance_that_turns_out_to_be_none_is_healed(tmp_path: Path) -> None:
+def test_a_gap_that_trade_ids_disprove_is_healed(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         await run.emit(60)
         await run.caught_up()
@@ -76,7 +76,7 @@ def test_a_gap_of_binance_that_turns_out_to_be_none_is_healed(tmp_path: Path) ->
 
 
 @every_venue
-def test_while_a_socket_is_down_the_watermark_stands_where_it_was_lost(case: Case, tmp_path: Path) -> None:
+def test_the_watermark_stays_at_the_loss_while_a_socket_is_down(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         await run.emit(20)
         assert run.market.watermark() is None
@@ -106,7 +106,7 @@ def test_a_stalled_network_loses_nothing(case: Case, tmp_path: Path) -> None:
 
 
 @every_venue
-def test_a_half_open_socket_is_found_by_asking_for_a_sign_of_life(case: Case, tmp_path: Path) -> None:
+def test_a_half_open_socket_is_detected_by_a_ping(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.half_open()
         await run.emit(50)
@@ -129,7 +129,7 @@ def test_a_quiet_socket_that_answers_is_left_alone(case: Case, tmp_path: Path) -
 
 
 @every_venue
-def test_garbage_is_kept_aside_and_the_socket_goes_on(case: Case, tmp_path: Path) -> None:
+def test_unreadable_messages_are_kept_and_the_socket_stays_open(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.garbage()
         await back_to_life(run)
@@ -140,7 +140,7 @@ def test_garbage_is_kept_aside_and_the_socket_goes_on(case: Case, tmp_path: Path
     collect(case, tmp_path, act)
 
 
-def test_a_message_is_taken_though_a_ping_follows_it_in_the_same_read(tmp_path: Path) -> None:
+def test_a_message_before_a_ping_in_the_same_read_is_taken(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.for_each_socket(lambda one: one.write(frame(b"not json") + frame(b"1", opcode=9)))
         await run.until(lambda: run.trouble)
@@ -148,7 +148,7 @@ def test_a_message_is_taken_though_a_ping_follows_it_in_the_same_read(tmp_path: 
     collect(DERIBIT, tmp_path, act)
 
 
-def test_a_message_in_pieces_is_put_together(tmp_path: Path) -> None:
+def test_a_fragmented_message_is_reassembled(tmp_path: Path) -> None:
     raw = b'{"event":"error","code":"60012","msg":"Invalid request"}'
 
     def cut(at: int, then: int) -> bytes:
@@ -165,7 +165,7 @@ def test_a_message_in_pieces_is_put_together(tmp_path: Path) -> None:
     collect(OKX, tmp_path, act)
 
 
-def test_a_socket_that_brings_nothing_but_garbage_is_given_up(tmp_path: Path) -> None:
+def test_a_socket_with_only_unreadable_messages_is_dropped(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         for _ in range(100):
             venue.garbage()
@@ -177,7 +177,7 @@ def test_a_socket_that_brings_nothing_but_garbage_is_given_up(tmp_path: Path) ->
 
 
 @every_venue
-def test_a_broken_websocket_is_opened_again(case: Case, tmp_path: Path) -> None:
+def test_a_broken_websocket_is_reopened(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.garbage(text=False)
         await run.until(lambda: run.connections[0].reconnects)
@@ -188,7 +188,7 @@ def test_a_broken_websocket_is_opened_again(case: Case, tmp_path: Path) -> None:
 
 
 @every_venue
-def test_a_venue_that_closes_its_sockets_is_come_back_to(case: Case, tmp_path: Path) -> None:
+def test_sockets_closed_by_the_venue_are_reopened(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.close_all(1012)
         await run.until(lambda: run.connections[0].reconnects)
@@ -199,7 +199,7 @@ def test_a_venue_that_closes_its_sockets_is_come_back_to(case: Case, tmp_path: P
 
 
 @every_venue
-def test_a_venue_that_is_away_is_asked_for_ever_with_pauses(case: Case, tmp_path: Path) -> None:
+def test_an_unavailable_venue_is_retried_forever_with_backoff(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         await run.emit(50)
         await asyncio.get_running_loop().run_in_executor(None, venue.away)
@@ -213,7 +213,7 @@ def test_a_venue_that_is_away_is_asked_for_ever_with_pauses(case: Case, tmp_path
 
 
 @every_venue
-def test_handshakes_that_are_refused_are_tried_again(case: Case, tmp_path: Path) -> None:
+def test_rejected_handshakes_are_retried(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.no_new_sockets(3)
         venue.hang_up()
@@ -225,7 +225,7 @@ def test_handshakes_that_are_refused_are_tried_again(case: Case, tmp_path: Path)
 
 
 @every_venue
-def test_a_hole_in_a_book_takes_that_book_out_until_it_is_whole_again(case: Case, tmp_path: Path) -> None:
+def test_a_gap_in_a_book_invalidates_that_book_until_it_is_resynced(case: Case, tmp_path: Path) -> None:
     name = case.names[0]
 
     async def act(run: Run, venue: Venue) -> None:
@@ -241,7 +241,7 @@ def test_a_hole_in_a_book_takes_that_book_out_until_it_is_whole_again(case: Case
     collect(case, tmp_path, act)
 
 
-def test_a_trade_of_binance_that_did_not_come_shows_in_the_next_number(tmp_path: Path) -> None:
+def test_a_missing_trade_of_binance_shows_in_the_next_id(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         await run.emit(50)
         venue.skip(1, "abcusdt@trade")
@@ -254,7 +254,7 @@ def test_a_trade_of_binance_that_did_not_come_shows_in_the_next_number(tmp_path:
 
 
 @every_venue
-def test_a_message_of_trades_that_cannot_be_read_is_a_gap(case: Case, tmp_path: Path) -> None:
+def test_an_unreadable_message_of_trades_is_a_gap(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.spoil(1, case.trade_key(case.names[0]))
         await run.until(lambda: run.gaps(case.trades), emit=5)
@@ -264,7 +264,7 @@ def test_a_message_of_trades_that_cannot_be_read_is_a_gap(case: Case, tmp_path: 
     collect(case, tmp_path, act)
 
 
-def test_a_trade_that_comes_twice_is_given_out_once(tmp_path: Path) -> None:
+def test_a_duplicate_trade_is_dropped(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.repeat(3, "@trade")
         await run.until(lambda: run.market.state().duplicates == 3, emit=5)

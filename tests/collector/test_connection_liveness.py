@@ -88,7 +88,7 @@ class Watched:
         return normal_silence(self.connection, self.connection.subscriptions[key])
 
 
-def test_a_socket_that_says_nothing_is_asked_once_and_then_dropped(tmp_path: Path) -> None:
+def test_a_silent_socket_is_pinged_once_and_then_dropped(tmp_path: Path) -> None:
     one = Watched(tmp_path)
     assert one.at(0) == []
     assert one.at(29, lives=False) == []
@@ -97,7 +97,7 @@ def test_a_socket_that_says_nothing_is_asked_once_and_then_dropped(tmp_path: Pat
     assert one.at(42, lives=False) == ["drop: half open: no answer to a ping"]
 
 
-def test_a_socket_that_answers_is_asked_again_after_the_next_silence(tmp_path: Path) -> None:
+def test_a_socket_that_answers_is_pinged_again_after_the_next_silence(tmp_path: Path) -> None:
     one = Watched(tmp_path)
     one.at(0)
     assert one.at(31, lives=False) == ["ping"]
@@ -106,7 +106,7 @@ def test_a_socket_that_answers_is_asked_again_after_the_next_silence(tmp_path: P
     assert one.at(63, lives=False) == ["ping"]
 
 
-def test_what_is_not_confirmed_is_asked_for_some_times_and_then_given_up(tmp_path: Path) -> None:
+def test_an_unconfirmed_subscription_is_retried_and_then_given_up(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a", "b")
     one.socket.requests["b"].confirmed_at = 0
     assert [one.at(seconds) for seconds in (9, 11, 15, 22, 33, 44)] == [[], ["b"], [], ["b"], [], []]
@@ -115,13 +115,13 @@ def test_what_is_not_confirmed_is_asked_for_some_times_and_then_given_up(tmp_pat
 
 
 @pytest.mark.parametrize("count", [1, MAX_RESUBSCRIBED + 1])
-def test_a_socket_where_nothing_is_confirmed_is_given_up(count: int, tmp_path: Path) -> None:
+def test_a_socket_without_confirmations_is_dropped(count: int, tmp_path: Path) -> None:
     one = Watched(tmp_path, *(f"k{number}" for number in range(count)), confirmed=False)
     done = [said for seconds in (11, 22, 33) for said in one.at(seconds)]
     assert done[-1] == f"drop: {count} subscriptions are not confirmed"
 
 
-def test_a_socket_that_cannot_be_read_is_given_up(tmp_path: Path) -> None:
+def test_an_unreadable_socket_is_dropped(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a")
     one.socket.unreadable = MAX_UNREADABLE - 1
     assert one.at(1) == []
@@ -129,7 +129,7 @@ def test_a_socket_that_cannot_be_read_is_given_up(tmp_path: Path) -> None:
     assert len(one.at(2)) == 1
 
 
-def test_a_silent_subscription_is_made_anew_then_its_socket_then_it_is_let_be_for_longer(tmp_path: Path) -> None:
+def test_a_silent_subscription_is_restarted_then_its_socket_replaced_then_its_interval_doubles(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a", "b")
     one.at(0, "a")
     assert one.at(99, "b") == []
@@ -143,7 +143,7 @@ def test_a_silent_subscription_is_made_anew_then_its_socket_then_it_is_let_be_fo
     assert one.silence("b") == 100.0
 
 
-def test_a_subscription_that_comes_back_at_once_is_watched_as_before(tmp_path: Path) -> None:
+def test_a_subscription_that_resumes_at_once_is_checked_as_before(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a")
     one.at(0, "a")
     assert one.at(101) == ["a"]
@@ -153,7 +153,7 @@ def test_a_subscription_that_comes_back_at_once_is_watched_as_before(tmp_path: P
     assert one.at(203) == ["a"]
 
 
-def test_a_subscription_that_comes_back_by_itself_is_known_to_be_silent_so_long(tmp_path: Path) -> None:
+def test_a_subscription_that_resumes_by_itself_extends_its_normal_silence(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a")
     one.at(0, "a")
     assert one.at(101) == ["a"]
@@ -164,7 +164,7 @@ def test_a_subscription_that_comes_back_by_itself_is_known_to_be_silent_so_long(
     assert one.at(541) == ["a"]
 
 
-def test_no_silence_is_thought_normal_for_ever(tmp_path: Path) -> None:
+def test_normal_silence_has_an_upper_limit(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a")
     one.at(0, "a")
     for seconds in range(0, 100_000, 50):
@@ -172,7 +172,7 @@ def test_no_silence_is_thought_normal_for_ever(tmp_path: Path) -> None:
     assert one.silence("a") == TIMING.longest_silence
 
 
-def test_nothing_more_is_asked_for_while_the_venues_pace_keeps_us_waiting(tmp_path: Path) -> None:
+def test_nothing_is_requested_while_the_rate_limit_delays_messages(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a", "b")
     one.socket.requests["b"].confirmed_at = 0
     one.socket.busy = True
@@ -181,7 +181,7 @@ def test_nothing_more_is_asked_for_while_the_venues_pace_keeps_us_waiting(tmp_pa
     assert one.at(201) == ["b", "a"]
 
 
-def test_what_was_never_confirmed_or_has_no_silence_is_not_stale(tmp_path: Path) -> None:
+def test_unconfirmed_subscriptions_and_those_without_silence_are_not_stale(tmp_path: Path) -> None:
     one = Watched(tmp_path, "a", "b", "c")
     one.socket.requests["a"].confirmed_at = 0
     one.socket.requests["a"].rejected = "no such channel"

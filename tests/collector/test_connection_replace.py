@@ -30,7 +30,7 @@ def unbroken(run: Run, name: str) -> bool:
 
 
 @every_market
-def test_a_planned_reconnect_loses_nothing_and_doubles_nothing(case: Case, tmp_path: Path) -> None:
+def test_a_planned_replacement_loses_and_duplicates_nothing(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.rate = 500.0
         await run.until(lambda: planned(run) >= 2)
@@ -52,7 +52,7 @@ def test_a_planned_reconnect_loses_nothing_and_doubles_nothing(case: Case, tmp_p
 
 
 @every_venue
-def test_a_socket_that_is_lost_while_it_is_replaced_is_covered_by_the_new_one(case: Case, tmp_path: Path) -> None:
+def test_a_socket_lost_during_its_replacement_is_covered_by_the_new_one(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         connection = held(run)
         venue.rate = 300.0
@@ -68,7 +68,7 @@ def test_a_socket_that_is_lost_while_it_is_replaced_is_covered_by_the_new_one(ca
 
 
 @every_venue
-def test_a_new_socket_that_is_lost_leaves_the_old_one_to_go_on(case: Case, tmp_path: Path) -> None:
+def test_the_old_socket_continues_when_the_new_one_is_lost(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         connection = held(run)
         venue.rate = 300.0
@@ -85,7 +85,7 @@ def test_a_new_socket_that_is_lost_leaves_the_old_one_to_go_on(case: Case, tmp_p
 
 
 @every_venue
-def test_books_go_on_over_the_old_socket_when_the_new_one_is_lost(case: Case, tmp_path: Path) -> None:
+def test_books_continue_over_the_old_socket_when_the_new_one_is_lost(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         connection = held(run)
         venue.rate = 200.0
@@ -122,7 +122,7 @@ def _last_id(run: Run, name: str) -> int | None:
     return book.last_id if book else None
 
 
-def test_a_venue_that_refuses_the_new_socket_keeps_the_old_one_working(tmp_path: Path) -> None:
+def test_the_old_socket_continues_when_the_venue_rejects_the_new_one(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.no_new_sockets(5)
         venue.rate = 300.0
@@ -135,7 +135,7 @@ def test_a_venue_that_refuses_the_new_socket_keeps_the_old_one_working(tmp_path:
     collect(BINANCE, tmp_path, act, age=0.3)
 
 
-def test_a_socket_that_the_venue_is_about_to_close_is_replaced_before(tmp_path: Path) -> None:
+def test_a_socket_is_replaced_before_the_venue_closes_it(tmp_path: Path) -> None:
     notice = b'{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade."}'
 
     async def act(run: Run, venue: Venue) -> None:
@@ -147,7 +147,7 @@ def test_a_socket_that_the_venue_is_about_to_close_is_replaced_before(tmp_path: 
     collect(OKX, tmp_path, act)
 
 
-def test_a_book_that_does_not_move_over_to_the_new_socket_is_out_of_use_until_it_is_whole_again(tmp_path: Path) -> None:
+def test_a_book_that_does_not_move_to_the_new_socket_is_invalid_until_resynced(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         assert isinstance(venue, OkxVenue)
         usual, venue._snapshot = venue._snapshot, lambda _: b"pong"  # type: ignore[method-assign]
@@ -162,7 +162,7 @@ def test_a_book_that_does_not_move_over_to_the_new_socket_is_out_of_use_until_it
     collect(OKX, tmp_path, act, age=1.0)
 
 
-def test_a_venue_that_cuts_sockets_of_some_age_cuts_none_of_ours(tmp_path: Path) -> None:
+def test_a_venue_that_closes_old_sockets_closes_none_of_ours(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.lifetime = 1.5
         venue.rate = 200.0
@@ -176,7 +176,7 @@ def test_a_venue_that_cuts_sockets_of_some_age_cuts_none_of_ours(tmp_path: Path)
 
 
 @every_venue
-def test_a_new_socket_takes_over_when_it_brings_all_that_the_old_one_brings(case: Case, tmp_path: Path) -> None:
+def test_a_new_socket_takes_over_when_it_delivers_everything(case: Case, tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         connection = held(run)
         venue.rate = 300.0
@@ -198,7 +198,7 @@ def test_a_new_socket_takes_over_when_it_brings_all_that_the_old_one_brings(case
     collect(case, tmp_path, act, age=0.3, overlap=LONGEST)
 
 
-def test_a_new_socket_that_does_not_bring_all_is_not_waited_for_longer_than_the_overlap(tmp_path: Path) -> None:
+def test_an_incomplete_new_socket_takes_over_after_the_overlap(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         await run.until(lambda: len(venue.sockets) == 2 and len(venue.sockets[1].streams) == 4)
         venue.call(venue.sockets[1].muted.update, set(map(OKX.trade_key, OKX.names)))

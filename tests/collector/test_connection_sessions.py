@@ -44,12 +44,12 @@ def test_an_error_of_binance_is_of_the_oldest_request(code: int, expected: Subsc
     assert _heard("binance", ["a@trade"], f'{{"error":{{"code":{code},"msg":"no"}},"id":ID}}') == [expected]
 
 
-def test_binance_says_when_it_is_about_to_go() -> None:
+def test_binance_announces_its_shutdown() -> None:
     (heard,) = _heard("binance", ["a@trade"], '{"e":"serverShutdown","E":1700000000000}')
     assert heard.leave
 
 
-def test_okx_confirms_by_name_and_refuses_in_words() -> None:
+def test_okx_confirms_by_name_and_rejects_by_text() -> None:
     keys = ["trades:ABC-USDT", "trades:XYZ-USDT", "liquidation-orders:SWAP"]
     heard = _heard(
         "okx",
@@ -67,7 +67,7 @@ def test_okx_confirms_by_name_and_refuses_in_words() -> None:
     assert heard[3:] == [SubscriptionReply(), SubscriptionReply(), SubscriptionReply()]
 
 
-def test_deribit_leaves_out_what_there_is_not() -> None:
+def test_deribit_omits_unknown_channels() -> None:
     keys = ["trades.ABC-PERPETUAL.100ms", "trades.NONE.100ms"]
     (heard,) = _heard("deribit", keys, '{"jsonrpc":"2.0","id":ID,"result":["trades.ABC-PERPETUAL.100ms"]}')
     assert heard.confirmed == (keys[0],)
@@ -82,7 +82,7 @@ def test_an_error_of_deribit_is_of_its_request(code: int, field: str) -> None:
     assert not heard.confirmed
 
 
-def test_deribit_is_answered_when_it_asks_whether_we_live() -> None:
+def test_deribit_test_requests_are_answered() -> None:
     (heard,) = _heard("deribit", [], '{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}')
     assert heard.reply
     assert json.loads(heard.reply)["method"] == "public/test"
@@ -122,7 +122,7 @@ class StubLoop:
             callback()
 
 
-def test_we_speak_in_order_and_no_faster_than_the_venue_allows() -> None:
+def test_messages_are_sent_in_order_within_the_rate_limits() -> None:
     loop, sent = StubLoop(), list[tuple[float, bytes]]()
     box = Outbox((MessageRate(3, 1.0), MessageRate(6, 2.5)), lambda raw: sent.append((loop.now, raw)), loop)  # type: ignore[arg-type]
     box.put([b"%d" % number for number in range(5)])
@@ -133,7 +133,7 @@ def test_we_speak_in_order_and_no_faster_than_the_venue_allows() -> None:
     assert [at - 100.0 for at, _ in sent] == pytest.approx([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 2.5])
 
 
-def test_what_is_not_sent_yet_is_not_sent_over_a_closed_socket() -> None:
+def test_unsent_messages_are_dropped_when_the_socket_closes() -> None:
     loop, sent = StubLoop(), list[bytes]()
     box = Outbox((MessageRate(1, 1.0),), sent.append, loop)  # type: ignore[arg-type]
     box.put([b"one", b"two"])
@@ -146,7 +146,7 @@ def _trade(number: int, ts_recv: int) -> Trade:
     return Trade("okx", "spot", "A-B", "A-B", 1, ts_recv, str(number), "1", "1", None, "buy")
 
 
-def test_repeats_are_known_for_some_seconds_and_no_longer() -> None:
+def test_duplicates_are_detected_for_two_generations() -> None:
     dedup = OverlapDedup(1.0)
     assert not dedup.is_watching(10 * NS)
     dedup.watch(10 * NS, 20 * NS)

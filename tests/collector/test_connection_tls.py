@@ -54,13 +54,11 @@ async def _greeted(certificate: Path) -> list[bytes]:
     return heard
 
 
-def test_a_venue_with_a_certificate_that_is_vouched_for_is_heard(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trusted_certificate_is_accepted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert asyncio.run(asyncio.wait_for(_greeted(certificate), 20.0)) == [b"hello"]
 
 
-def test_a_venue_that_nobody_vouches_for_is_not_spoken_to(certificate: Path) -> None:
+def test_an_untrusted_certificate_is_rejected(certificate: Path) -> None:
     with pytest.raises(CANNOT_CONNECT, match="certificate"):
         asyncio.run(asyncio.wait_for(_greeted(certificate), 20.0))

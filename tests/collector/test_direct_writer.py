@@ -56,7 +56,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 @in_loop
-async def test_records_land_by_size_and_by_time(clickhouse_url: str, tmp_path: Path) -> None:
+async def test_batches_are_inserted_by_size_and_by_time(clickhouse_url: str, tmp_path: Path) -> None:
     async with writing(clickhouse_url, tmp_path, batch_seconds=0.3) as sink:
         sink.put(items(trade(number) for number in range(120)))
         await until(lambda: sink.state().acked >= 120)
@@ -69,7 +69,7 @@ async def test_records_land_by_size_and_by_time(clickhouse_url: str, tmp_path: P
 
 
 @in_loop
-async def test_what_a_table_cannot_take_is_kept_aside_and_the_rest_goes_on(clickhouse_url: str, tmp_path: Path) -> None:
+async def test_rejected_rows_are_quarantined_and_the_others_inserted(clickhouse_url: str, tmp_path: Path) -> None:
     async with writing(clickhouse_url, tmp_path) as sink:
         sink.put(items([trade(1), trade(2, "0.1234567890123456789"), trade(3)]))
         await until(lambda: sink.state().acked == 3)
@@ -78,7 +78,7 @@ async def test_what_a_table_cannot_take_is_kept_aside_and_the_rest_goes_on(click
 
 
 @in_loop
-async def test_while_the_server_is_away_the_disk_takes_all_and_then_the_server_has_all(tmp_path: Path) -> None:
+async def test_records_are_spooled_while_the_server_is_unavailable(tmp_path: Path) -> None:
     server = OwnClickHouse(tmp_path / "server")
     try:
         async with writing(server.url, tmp_path) as sink:
@@ -100,9 +100,7 @@ async def test_while_the_server_is_away_the_disk_takes_all_and_then_the_server_h
 
 
 @in_loop
-async def test_a_stop_while_the_server_is_away_leaves_all_to_the_next_start(
-    clickhouse_url: str, tmp_path: Path
-) -> None:
+async def test_a_stop_without_a_server_leaves_all_to_the_next_start(clickhouse_url: str, tmp_path: Path) -> None:
     async with writing(f"http://127.0.0.1:{free_port()}/x", tmp_path) as sink:
         sink.put(items(trade(number) for number in range(500)))
     async with writing(clickhouse_url, tmp_path) as sink:
@@ -112,7 +110,7 @@ async def test_a_stop_while_the_server_is_away_leaves_all_to_the_next_start(
 
 
 @in_loop
-async def test_a_server_that_stalls_is_given_up_and_tried_again(tmp_path: Path) -> None:
+async def test_a_stalled_server_is_retried(tmp_path: Path) -> None:
     server = OwnClickHouse(tmp_path / "server")
     try:
         async with writing(server.url, tmp_path, timeout_seconds=1) as sink:

@@ -70,7 +70,7 @@ def counted(url: str) -> dict[str, int]:
         return {name: len(rows) for name, rows in contents(client).items()}
 
 
-def test_all_types_land_once_and_the_report_says_so(clickhouse_url: str, nats_url: str) -> None:
+def test_all_types_are_loaded_once_and_reported(clickhouse_url: str, nats_url: str) -> None:
     fill(nats_url, 50)
     report = drained(clickhouse_url, nats_url, batch_rows=20)
     assert [one.type for one in report.types] == list(schema.TABLES)
@@ -81,7 +81,7 @@ def test_all_types_land_once_and_the_report_says_so(clickhouse_url: str, nats_ur
     assert drained(clickhouse_url, nats_url).rows == 0
 
 
-def test_what_does_not_fit_is_kept_aside_and_not_delivered_again(clickhouse_url: str, nats_url: str) -> None:
+def test_rejected_rows_are_quarantined_and_acked(clickhouse_url: str, nats_url: str) -> None:
     made = fill(nats_url, 3)
     bad = [
         Item(made[0].record, payload) for payload in (b"no json", made[1].payload, made[0].payload[:-1] + b',"x":1}')
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_kept_aside_and_not_delivered_again(clickhouse_url:
     assert sorted(kept) == sorted(("trade", payload.decode(), "drain") for _, payload in bad[:2])
 
 
-def test_a_drain_killed_between_insert_and_ack_loses_and_doubles_nothing(clickhouse_url: str, nats_url: str) -> None:
+def test_a_drain_killed_between_insert_and_ack_loses_and_duplicates_nothing(clickhouse_url: str, nats_url: str) -> None:
     fill(nats_url, 100)
     arguments = [sys.executable, "-c", KILLED_AT_ITS_ACK, clickhouse_url, nats_url, "ack", "70"]
     assert subprocess.run(arguments).returncode == -signal.SIGKILL
@@ -126,7 +126,7 @@ def test_drains_killed_in_the_middle_end_in_the_same_rows(clickhouse_url: str, n
     assert counted(clickhouse_url) == expected(120)
 
 
-def test_a_store_that_goes_away_leaves_the_rest_in_the_stream(nats_url: str, tmp_path: Path) -> None:
+def test_an_unavailable_store_leaves_the_rest_in_the_stream(nats_url: str, tmp_path: Path) -> None:
     fill(nats_url, 40)
     server = OwnClickHouse(tmp_path / "clickhouse")
     try:
@@ -142,7 +142,7 @@ def test_a_store_that_goes_away_leaves_the_rest_in_the_stream(nats_url: str, tmp
         server.stop()
 
 
-def test_a_stream_that_is_not_there_is_named(clickhouse_url: str, nats_url: str) -> None:
+def test_a_missing_stream_is_named(clickhouse_url: str, nats_url: str) -> None:
     with pytest.raises(StreamMissing, match="MARKET"):
         drained(clickhouse_url, nats_url)
 

@@ -24,7 +24,7 @@ def _take(holes: GapTracker, number: int | str, at: int) -> Gap | bool:
     return holes.trade(_trade(number, at))
 
 
-def test_numbers_that_follow_one_another_are_no_gap_and_a_jump_is_one() -> None:
+def test_consecutive_ids_are_no_gap_and_a_jump_is_one() -> None:
     holes = _holes()
     assert [_take(holes, number, number) for number in (7, 8, 9)] == [True, True, True]
     gap = _take(holes, 12, 20)
@@ -34,19 +34,19 @@ def test_numbers_that_follow_one_another_are_no_gap_and_a_jump_is_one() -> None:
     assert _take(holes, 13, 21) is True
 
 
-def test_the_same_number_again_is_a_repeat_and_an_older_one_is_not() -> None:
+def test_the_same_id_is_a_duplicate_and_an_older_one_is_not() -> None:
     holes = _holes()
     assert [_take(holes, number, 1) for number in (7, 7, 6, 8)] == [True, False, True, True]
 
 
-def test_a_venue_that_counts_anew_is_followed() -> None:
+def test_a_venue_that_restarts_its_numbering_is_followed() -> None:
     holes = _holes()
     _take(holes, 1_000_000, 1)
     assert all(_take(holes, number, 2) is True for number in range(1, MAX_STRAYS + 10))
     assert isinstance(_take(holes, MAX_STRAYS + 20, 3), Gap)
 
 
-def test_a_hole_is_as_large_as_the_first_trade_behind_it_says() -> None:
+def test_the_first_trade_after_a_gap_ends_it() -> None:
     holes = _holes()
     _take(holes, 7, 1)
     holes.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
@@ -60,7 +60,7 @@ def test_a_hole_is_as_large_as_the_first_trade_behind_it_says() -> None:
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_only_numbers_show_that_nothing_is_missing(numbered: bool) -> None:
+def test_only_ids_prove_that_nothing_is_missing(numbered: bool) -> None:
     holes = _holes(numbered=numbered)
     _take(holes, 7, 1)
     holes.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
@@ -81,7 +81,7 @@ def test_a_stream_that_stays_silent_has_its_gap_up_to_the_confirmation() -> None
     assert _take(holes, "X-9", 201) is True
 
 
-def test_a_gap_that_numbers_show_to_be_none_is_healed() -> None:
+def test_a_gap_that_ids_disprove_is_healed() -> None:
     holes = _holes()
     _take(holes, 7, 1)
     holes.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
@@ -94,7 +94,7 @@ def test_a_gap_that_numbers_show_to_be_none_is_healed() -> None:
     assert (healed.ts_from, healed.ts_to) == (told.ts_from, told.ts_to)
 
 
-def test_a_socket_that_is_lost_again_makes_the_hole_longer() -> None:
+def test_a_second_loss_extends_the_gap() -> None:
     holes = _holes(numbered=False)
     holes.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
     holes.confirmed("abc@trade", 3 * NS)
@@ -114,7 +114,7 @@ def test_a_socket_that_is_lost_again_makes_the_hole_longer() -> None:
         (66 * NS, 119 * NS, False),
     ],
 )
-def test_candles_are_missing_where_one_may_have_been_closed(since: int, until: int, missing: bool) -> None:
+def test_candles_have_a_gap_where_one_may_have_closed(since: int, until: int, missing: bool) -> None:
     holes = _holes()
     candles = Subscription("abc@kline_1m", "", "ABC", "kline_1m", ("kline",), None, MINUTE)
     holes.begin(candles, "kline", ABC, "reopened", since)
@@ -123,7 +123,7 @@ def test_candles_are_missing_where_one_may_have_been_closed(since: int, until: i
     assert holes.watermark() is None
 
 
-def test_what_cannot_be_read_is_missing_from_the_last_trade_on() -> None:
+def test_an_unreadable_message_is_a_gap_from_the_last_trade() -> None:
     holes = _holes(numbered=False)
     _take(holes, "7", 3)
     gap = holes.unreadable(ABC, 9 * NS)
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_missing_from_the_last_trade_on() -> None:
     assert _holes().unreadable(ABC, 9 * NS) is None  # the next number will tell
 
 
-def test_an_instrument_that_is_forgotten_begins_anew() -> None:
+def test_a_forgotten_instrument_starts_without_history() -> None:
     holes = _holes()
     _take(holes, 7, 1)
     holes.begin(TRADES, "trade", ABC, "reopened", 2 * NS)
@@ -142,5 +142,5 @@ def test_an_instrument_that_is_forgotten_begins_anew() -> None:
 
 
 @pytest.mark.parametrize(("interval", "seconds"), [("1m", 60), ("15m", 900), ("4h", 14_400), ("1d", 86_400)])
-def test_how_long_a_candle_is(interval: str, seconds: int) -> None:
+def test_candle_intervals_in_ns(interval: str, seconds: int) -> None:
     assert interval_ns(interval) == seconds * NS

@@ -37,7 +37,7 @@ def numbers(found: list[bytes]) -> list[int]:
 
 
 @in_loop
-async def test_items_arrive_in_order_with_all_that_they_are(server: Server) -> None:
+async def test_items_are_published_in_order_with_subject_id_and_payload(server: Server) -> None:
     records = [one for number in range(1, 400) for one in (trade(number), delta(number), ticker(number, "XYZ"))]
     async with publishing(server.url) as publisher:
         await put_slowly(publisher, records)
@@ -49,7 +49,7 @@ async def test_items_arrive_in_order_with_all_that_they_are(server: Server) -> N
 
 
 @in_loop
-async def test_same_event_from_two_processes_is_there_once(server: Server) -> None:
+async def test_the_same_event_from_two_processes_is_stored_once(server: Server) -> None:
     async with publishing(server.url) as one, publishing(server.url) as other:
         for sink in (one, other):
             sink.put(items(trades(500)))
@@ -59,7 +59,7 @@ async def test_same_event_from_two_processes_is_there_once(server: Server) -> No
 
 
 @in_loop
-async def test_server_is_killed_again_and_again_and_has_each_item_once(server: Server, tmp_path: Path) -> None:
+async def test_repeated_kills_of_the_server_leave_each_item_once(server: Server, tmp_path: Path) -> None:
     async with publishing(server.url, tmp_path / "spool") as publisher:
         putting = asyncio.create_task(put_slowly(publisher, [*trades(30_000)], step=50))
         for done in (2_000, 8_000, 15_000):
@@ -90,7 +90,7 @@ def _start(server: Server) -> None:
 
 
 @in_loop
-async def test_acks_that_are_lost_make_no_second_message(server: Server) -> None:
+async def test_lost_acks_make_no_duplicates(server: Server) -> None:
     line = Line(server.port)
     async with line as url, publishing(url, prepare_url=server.url) as publisher:
         publisher.put(items(trades(100)))
@@ -107,7 +107,7 @@ async def test_acks_that_are_lost_make_no_second_message(server: Server) -> None
 
 
 @in_loop
-async def test_connection_that_breaks_anywhere_loses_and_repeats_nothing(server: Server) -> None:
+async def test_a_connection_broken_anywhere_loses_and_duplicates_nothing(server: Server) -> None:
     line = Line(server.port)
     async with line as url, publishing(url, prepare_url=server.url) as publisher:
         for attempt in range(12):
@@ -135,7 +135,7 @@ async def test_queue_bridges_an_outage_without_a_spool(server: Server) -> None:
 
 
 @in_loop
-async def test_what_no_disk_and_no_queue_can_keep_is_a_gap(server: Server, tmp_path: Path) -> None:
+async def test_items_beyond_queue_and_disk_become_gaps(server: Server, tmp_path: Path) -> None:
     async with publishing(server.url, tmp_path / "spool", capacity=1_000, spool_bytes=20_000) as publisher:
         await until(lambda: publisher.state().connected)
         server.kill()
@@ -176,7 +176,7 @@ asyncio.run(main())
 
 
 @in_loop
-async def test_process_that_is_killed_leaves_a_whole_beginning(server: Server, tmp_path: Path) -> None:
+async def test_a_killed_process_leaves_a_complete_prefix(server: Server, tmp_path: Path) -> None:
     """What was acked or spooled is there; what comes after was in memory alone, and nothing in between is missing."""
     arguments = [sys.executable, "-c", PROCESS, server.url, str(tmp_path / "spool"), str(Path(__file__).parent)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
@@ -234,7 +234,7 @@ async def test_outage_beyond_the_duplicate_window_may_repeat_but_loses_nothing(s
 
 
 @in_loop
-async def test_stream_that_is_deleted_is_made_again(server: Server) -> None:
+async def test_a_deleted_stream_is_recreated(server: Server) -> None:
     async with publishing(server.url) as publisher:
         publisher.put(items(trades(10)))
         await until(lambda: publisher.state().acked == 10)
@@ -247,7 +247,7 @@ async def test_stream_that_is_deleted_is_made_again(server: Server) -> None:
 
 
 @in_loop
-async def test_message_that_the_server_never_takes_becomes_a_gap(server: Server, tmp_path: Path) -> None:
+async def test_a_message_above_the_size_limit_becomes_a_gap(server: Server, tmp_path: Path) -> None:
     huge = msgspec.structs.replace(trade(2), price="1" * (1 << 20))
     async with publishing(server.url, tmp_path / "spool") as publisher:
         publisher.put(items([trade(1), huge, trade(3)]))
@@ -264,7 +264,7 @@ async def test_message_that_the_server_never_takes_becomes_a_gap(server: Server,
 
 
 @in_loop
-async def test_server_that_is_never_there_is_tried_for_ever(tmp_path: Path) -> None:
+async def test_an_unavailable_server_is_retried_forever(tmp_path: Path) -> None:
     async with publishing("nats://127.0.0.1:9", tmp_path / "spool", limits=QUICK) as publisher:
         publisher.put(items(trades(100)))
         await until(lambda: publisher.state().spooled == 100)

@@ -63,7 +63,7 @@ async def read(url: str, rows: int = 1000, most: int | None = None, ack: bool = 
 
 
 @in_loop
-async def test_batches_are_whole_and_what_is_acked_is_gone(server: Server) -> None:
+async def test_acked_batches_are_not_delivered_again(server: Server) -> None:
     await fill(server.url, 2_500)
     async with Reader(server.url, "MARKET", TRADES.name) as reader:
         sizes, seen = [], []
@@ -79,7 +79,7 @@ async def test_batches_are_whole_and_what_is_acked_is_gone(server: Server) -> No
 
 
 @in_loop
-async def test_what_is_not_acked_comes_again_at_once(server: Server) -> None:
+async def test_unacked_messages_are_redelivered_at_once(server: Server) -> None:
     await fill(server.url, 3_000)
     assert await read(server.url, most=1) == list(range(1, 1_001))
     # in whatever order: what the first reader gave back may come behind what was on its way to it
@@ -104,7 +104,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @in_loop
-async def test_busy_server_that_gives_nothing_back_in_time_is_asked_again(server: Server, busy: list[str]) -> None:
+async def test_a_busy_server_is_asked_for_redelivery_again(server: Server, busy: list[str]) -> None:
     await fill(server.url, 3_000)
     await _leave_in_hand(server.url)
     assert set(await read(server.url)) == set(range(1, 3_001))
@@ -114,7 +114,7 @@ async def test_busy_server_that_gives_nothing_back_in_time_is_asked_again(server
 
 @in_loop
 @pytest.mark.usefixtures("busy")
-async def test_what_comes_behind_what_is_new_is_not_acked_with_it(server: Server) -> None:
+async def test_an_ack_of_newer_messages_does_not_ack_older_outstanding_ones(server: Server) -> None:
     await fill(server.url, 3_000)
     await _leave_in_hand(server.url)
     seen: list[int] = []
@@ -130,7 +130,7 @@ async def test_what_comes_behind_what_is_new_is_not_acked_with_it(server: Server
 
 
 @in_loop
-async def test_batch_that_is_passed_over_is_not_acked_by_later_ones(server: Server) -> None:
+async def test_a_skipped_batch_is_not_acked_by_later_ones(server: Server) -> None:
     await fill(server.url, 4_000)
     async with Reader(server.url, "MARKET", TRADES.name) as reader:
         number = 0
@@ -162,7 +162,7 @@ asyncio.run(main())
 
 
 @in_loop
-async def test_what_a_killed_reader_had_in_hand_comes_again(server: Server) -> None:
+async def test_messages_in_flight_of_a_killed_reader_are_redelivered(server: Server) -> None:
     """The first ack of the next reader must not stand for what the killed one had not acked."""
     await fill(server.url, 5_000)
     process = subprocess.Popen([sys.executable, "-c", PROCESS, server.url], stdout=subprocess.PIPE, text=True)
@@ -209,7 +209,7 @@ def _start(server: Server) -> None:
 
 
 @in_loop
-async def test_follower_is_given_what_comes_and_does_not_wait_for_full_batches(server: Server) -> None:
+async def test_a_following_reader_does_not_wait_for_full_batches(server: Server) -> None:
     await ensure(server.url, Wanted())
     seen: list[int] = []
 
@@ -230,7 +230,7 @@ async def test_follower_is_given_what_comes_and_does_not_wait_for_full_batches(s
 
 
 @in_loop
-async def test_two_readers_notice_each_other_and_lose_nothing(server: Server) -> None:
+async def test_two_readers_detect_each_other_and_lose_nothing(server: Server) -> None:
     await fill(server.url, 3_000)
     one = Reader(server.url, "MARKET", TRADES.name, prefetch=False)
     other = Reader(server.url, "MARKET", TRADES.name, prefetch=False)
@@ -249,7 +249,7 @@ async def test_two_readers_notice_each_other_and_lose_nothing(server: Server) ->
 
 
 @in_loop
-async def test_drains_beside_each_other_lose_nothing(server: Server) -> None:
+async def test_concurrent_drains_lose_nothing(server: Server) -> None:
     await fill(server.url, 6_000)
     done: set[int] = set()
 
@@ -272,7 +272,7 @@ def batches_of(reader: Reader) -> aclosing[AsyncGenerator[Batch, None]]:
 
 
 @in_loop
-async def test_messages_that_left_the_stream_are_waited_for_by_nobody(server: Server) -> None:
+async def test_messages_deleted_from_the_stream_are_not_waited_for(server: Server) -> None:
     await fill(server.url, 2_000)
     await _leave_in_hand(server.url)
     client = await nats.connect(server.url)
@@ -294,7 +294,7 @@ async def _leave_in_hand(url: str) -> None:
 
 
 @in_loop
-async def test_settings_are_changed_to_what_is_wanted_and_what_cannot_be_is_named(server: Server) -> None:
+async def test_settings_are_updated_and_conflicts_are_named(server: Server) -> None:
     await fill(server.url, 10)
     changed = Wanted(
         Stream(max_age_seconds=3_600, duplicate_seconds=60), (Consumer(TRADES.name, TRADES.subject, ack_seconds=7),)
@@ -316,7 +316,7 @@ async def test_settings_are_changed_to_what_is_wanted_and_what_cannot_be_is_name
 
 
 @pytest.mark.parametrize(("stream", "consumer"), [("MARKET", "nobody"), ("NOTHING", "nobody")])
-def test_consumer_that_is_not_there_is_named(server: Server, stream: str, consumer: str) -> None:
+def test_a_missing_consumer_is_named(server: Server, stream: str, consumer: str) -> None:
     async def look() -> None:
         await ensure(server.url, Wanted())
         with pytest.raises(StreamMissing, match=f"{stream}/{consumer}"):
@@ -329,7 +329,7 @@ def test_consumer_that_is_not_there_is_named(server: Server, stream: str, consum
 
 
 @in_loop
-async def test_consumer_that_is_deleted_ends_the_batches(server: Server) -> None:
+async def test_a_deleted_consumer_ends_the_batches(server: Server) -> None:
     await ensure(server.url, Wanted())
     async with Reader(server.url, "MARKET", TRADES.name) as reader:
         waiting = asyncio.create_task(anext(reader.batches(10, 30)))
@@ -342,7 +342,7 @@ async def test_consumer_that_is_deleted_ends_the_batches(server: Server) -> None
 
 
 @in_loop
-async def test_no_server_is_named(server: Server) -> None:
+async def test_an_unavailable_server_is_named(server: Server) -> None:
     server.kill()
     for attempt in (
         partial(ensure, server.url, Wanted()),

@@ -35,7 +35,7 @@ def numbers(frames: list[Frame]) -> list[int]:
     return [one.ts for frame in frames for one in frame.messages]
 
 
-def test_messages_come_back_whole_and_in_order(tmp_path: Path) -> None:
+def test_messages_are_read_back_in_order(tmp_path: Path) -> None:
     put = messages(0, 50)
     spool = Spool(tmp_path, MB)
     spool.append(put[:20])
@@ -45,7 +45,7 @@ def test_messages_come_back_whole_and_in_order(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_next_process_goes_on_behind_what_is_consumed(tmp_path: Path) -> None:
+def test_the_next_process_continues_after_consumed_messages(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB, segment_bytes=500)
     for first in range(0, 100, 10):
         spool.append(messages(first, 10))
@@ -59,7 +59,7 @@ def test_next_process_goes_on_behind_what_is_consumed(tmp_path: Path) -> None:
     again.close()
 
 
-def test_consumed_segments_leave_the_disk_and_their_numbers_are_not_used_again(tmp_path: Path) -> None:
+def test_consumed_segments_are_deleted_and_their_numbers_not_reused(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB)
     for first in range(3):
         spool.append(messages(first, 1))
@@ -74,7 +74,7 @@ def test_consumed_segments_leave_the_disk_and_their_numbers_are_not_used_again(t
     again.close()
 
 
-def test_what_is_put_in_front_is_read_first_by_the_next_process_too(tmp_path: Path) -> None:
+def test_prepended_messages_are_read_first_by_the_next_process_too(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB)
     for first in (10, 20, 30):
         spool.append(messages(first, 2))
@@ -109,9 +109,7 @@ STEPS = st.lists(
         *[("reopen", 0), ("consume", 1), ("prepend", 1), ("reopen", 0)],
     ]
 )
-def test_spool_is_a_list_that_outlives_its_process(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
-) -> None:
+def test_spool_is_a_persistent_list(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]) -> None:
     folder = tmp_path_factory.mktemp("spool")
     spool, model, number = Spool(folder, MB, segment_bytes=200), [], 0
     for step, count in steps:
@@ -172,7 +170,7 @@ while True:
 """
 
 
-def test_what_was_appended_outlives_a_kill(tmp_path: Path) -> None:
+def test_appended_messages_survive_a_kill(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     while int(process.stdout.readline()) < 2000:
@@ -190,7 +188,7 @@ def test_what_was_appended_outlives_a_kill(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 25, 60])
-def test_frame_that_was_cut_off_is_left_out(tmp_path: Path, cut: int) -> None:
+def test_an_incomplete_frame_is_ignored(tmp_path: Path, cut: int) -> None:
     spool = Spool(tmp_path, MB)
     spool.append(messages(0, 10))
     spool.append(messages(10, 10))
@@ -205,7 +203,7 @@ def test_frame_that_was_cut_off_is_left_out(tmp_path: Path, cut: int) -> None:
     again.close()
 
 
-def test_damage_puts_the_rest_of_a_segment_aside_and_no_more(tmp_path: Path) -> None:
+def test_damage_sets_only_the_rest_of_its_segment_aside(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB, segment_bytes=1)
     for first in (0, 10, 20):
         spool.append(messages(first, 10))
@@ -224,7 +222,7 @@ def test_damage_puts_the_rest_of_a_segment_aside_and_no_more(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("cursor", [b"", b"x" * 7, b"\xff" * 20])
-def test_cursor_that_cannot_be_read_repeats_and_loses_nothing(tmp_path: Path, cursor: bytes) -> None:
+def test_a_damaged_cursor_repeats_and_loses_nothing(tmp_path: Path, cursor: bytes) -> None:
     spool = Spool(tmp_path, MB)
     for first in (0, 10):
         spool.append(messages(first, 10))
@@ -238,7 +236,7 @@ def test_cursor_that_cannot_be_read_repeats_and_loses_nothing(tmp_path: Path, cu
     again.close()
 
 
-def test_segment_that_went_away_is_said_and_passed_over(tmp_path: Path) -> None:
+def test_a_missing_segment_is_reported_and_skipped(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB, segment_bytes=1)
     for first in (0, 10, 20):
         spool.append(messages(first, 10))
@@ -248,7 +246,7 @@ def test_segment_that_went_away_is_said_and_passed_over(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_bound_refuses_whole_frames_and_room_comes_back(tmp_path: Path) -> None:
+def test_the_limit_rejects_frames_until_some_are_consumed(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 5000, segment_bytes=1000)
     with pytest.raises(SpoolFull, match="5000 bytes"):
         for first in range(1000):
@@ -263,7 +261,7 @@ def test_bound_refuses_whole_frames_and_room_comes_back(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_full_disk_takes_back_half_a_frame(tmp_path: Path) -> None:
+def test_a_full_disk_removes_the_incomplete_frame(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB)
     spool.append(messages(0, 10))
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)

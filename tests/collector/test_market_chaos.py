@@ -56,7 +56,7 @@ async def _fault(run: Run, venue: Venue, case: Case, dice: random.Random) -> str
 @pytest.mark.parametrize("seed", SEEDS)
 @every_market
 @pytest.mark.slow
-def test_whatever_goes_wrong_every_trade_is_accounted_for_and_every_book_is_right(
+def test_under_random_faults_every_trade_is_accounted_for_and_every_book_is_right(
     case: Case, seed: int, tmp_path: Path
 ) -> None:
     dice = random.Random(f"{seed} {case.exchange} {case.market_type}")

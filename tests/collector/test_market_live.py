@@ -25,7 +25,7 @@ class Deaf(set[str]):
     def difference_update(self, *_: object) -> None: ...
 
 
-def test_snapshots_that_are_refused_are_asked_for_later_and_the_book_goes_live(tmp_path: Path) -> None:
+def test_rejected_snapshots_are_retried_and_the_book_goes_live(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.fail(429, 2, where="depth", retry="0.3")
         venue.fail(500, 1, where="depth")
@@ -36,7 +36,7 @@ def test_snapshots_that_are_refused_are_asked_for_later_and_the_book_goes_live(t
     collect(BINANCE, tmp_path, act)
 
 
-def test_a_snapshot_is_not_asked_for_more_often_than_is_allowed(tmp_path: Path) -> None:
+def test_snapshots_are_requested_within_the_limit(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         before = len([line for line in venue.lines if "depth" in line])
         for _ in range(3):
@@ -50,7 +50,7 @@ def test_a_snapshot_is_not_asked_for_more_often_than_is_allowed(tmp_path: Path) 
     collect(BINANCE, tmp_path, act, snapshot=30.0)
 
 
-def test_a_list_that_does_not_come_is_asked_for_until_it_does(tmp_path: Path) -> None:
+def test_the_instrument_list_is_retried_until_it_arrives(tmp_path: Path) -> None:
     async def scenario(venue: Venue) -> None:
         venue.fail(503, 6, where="exchangeInfo")
         async with collecting(venue, "binance", "spot", BINANCE.names, ["trade"], tmp_path) as run:
@@ -64,7 +64,7 @@ def test_a_list_that_does_not_come_is_asked_for_until_it_does(tmp_path: Path) ->
 
 
 @every_venue
-def test_one_silent_subscription_is_made_anew_and_no_other_is_touched(case: Case, tmp_path: Path) -> None:
+def test_only_the_silent_subscription_is_restarted(case: Case, tmp_path: Path) -> None:
     key = case.trade_key(case.names[0])
 
     async def act(run: Run, venue: Venue) -> None:
@@ -100,7 +100,7 @@ def test_a_subscription_that_stays_silent_has_its_socket_replaced(case: Case, tm
     collect(case, tmp_path, act, silence={"trade": 0.6})
 
 
-def test_a_subscription_that_nothing_helps_is_tried_again_later(tmp_path: Path) -> None:
+def test_a_subscription_that_stays_silent_is_retried_later(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         key = "abcusdt@trade"
         await run.until(lambda: run.subscription(key).resubscribed == 2)
@@ -109,7 +109,7 @@ def test_a_subscription_that_nothing_helps_is_tried_again_later(tmp_path: Path) 
     collect(BINANCE, tmp_path, act, names=["ABCUSDT"], types=("trade", "orderbook"), silence={"trade": 0.15})
 
 
-def test_what_goes_wrong_in_a_callback_is_said_and_what_came_meanwhile_is_a_gap(tmp_path: Path) -> None:
+def test_a_failing_callback_is_reported_and_its_data_becomes_a_gap(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         def refuse(_: object) -> None:
             run.market._dispatcher._on_records = run.records.extend
@@ -126,7 +126,7 @@ def test_what_goes_wrong_in_a_callback_is_said_and_what_came_meanwhile_is_a_gap(
 
 
 @every_venue
-def test_symbols_come_and_go_without_touching_the_others(case: Case, tmp_path: Path) -> None:
+def test_symbols_are_added_and_removed_without_touching_the_others(case: Case, tmp_path: Path) -> None:
     first, second = case.names
 
     async def act(run: Run, venue: Venue) -> None:
@@ -164,7 +164,7 @@ def test_the_last_symbol_of_a_connection_ends_it_and_another_begins_one(tmp_path
     collect(BINANCE, tmp_path, act, names=["abcusdt"])
 
 
-def test_symbols_that_nobody_lists_are_named_and_none_of_their_request_is_added(tmp_path: Path) -> None:
+def test_unlisted_symbols_are_named_and_none_of_the_request_is_added(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         assert run.market.state().unknown == ("NOTHING",)
         with pytest.raises(UnknownSymbols) as caught:
@@ -185,9 +185,7 @@ def test_a_symbol_that_is_listed_later_is_followed_then(tmp_path: Path) -> None:
     collect(BINANCE, tmp_path, act, names=["ABCUSDT", "NEWUSDT"], listing=0.2)
 
 
-def test_a_symbol_that_is_too_new_for_the_list_has_the_list_asked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_symbol_newer_than_the_list_refreshes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(market_module, "RELIST_SECONDS", 0.0)
 
     async def act(run: Run, venue: Venue) -> None:
@@ -210,7 +208,7 @@ def test_a_channel_of_a_whole_market_ends_with_its_last_instrument(tmp_path: Pat
     collect(OKX, tmp_path, act, types=("trade", "orderbook", "liquidation"))
 
 
-def test_forced_orders_of_instruments_that_nobody_follows_are_left_out(tmp_path: Path) -> None:
+def test_liquidations_of_other_instruments_are_dropped(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.rate = 100.0
         await run.until(lambda: len(run.of(Liquidation)) >= 2)
@@ -219,13 +217,13 @@ def test_forced_orders_of_instruments_that_nobody_follows_are_left_out(tmp_path:
     collect(OKX, tmp_path, act, names=OKX.names[:1], types=("trade", "orderbook", "liquidation"))
 
 
-def test_data_that_a_market_does_not_have_is_refused(tmp_path: Path) -> None:
+def test_unknown_data_types_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(UnknownDataTypes, match="funding_rate"):
         Market(adapter_for("binance", "spot"), [], ["funding_rate"], budgets=tmp_path, on_records=print)
 
 
 @every_venue
-def test_a_graceful_end_takes_what_was_sent_and_then_says_no_more(case: Case, tmp_path: Path) -> None:
+def test_a_graceful_stop_takes_everything_sent_before(case: Case, tmp_path: Path) -> None:
     async def scenario(venue: Venue) -> None:
         async with collecting(venue, case.exchange, case.market_type, case.names, ["trade"], tmp_path) as run:
             await run.ready()
@@ -244,7 +242,7 @@ def test_a_graceful_end_takes_what_was_sent_and_then_says_no_more(case: Case, tm
         asyncio.run(scenario(venue))
 
 
-def test_a_market_that_is_stopped_while_its_venue_is_away_ends(tmp_path: Path) -> None:
+def test_a_market_stops_while_its_venue_is_unavailable(tmp_path: Path) -> None:
     async def scenario(venue: Venue) -> None:
         await asyncio.get_running_loop().run_in_executor(None, venue.away)
         async with collecting(venue, "okx", "linear", OKX.names, ["trade"], tmp_path) as run:
@@ -275,7 +273,7 @@ def test_a_market_that_is_cancelled_leaves_no_socket_behind(tmp_path: Path) -> N
 
 
 @every_venue
-def test_what_an_earlier_run_may_have_missed_is_a_gap_of_each_instrument(case: Case, tmp_path: Path) -> None:
+def test_the_time_since_the_checkpoint_is_a_gap_of_each_instrument(case: Case, tmp_path: Path) -> None:
     since = 1_700_000_000_000_000_000
 
     async def act(run: Run, venue: Venue) -> None:
@@ -288,7 +286,7 @@ def test_what_an_earlier_run_may_have_missed_is_a_gap_of_each_instrument(case: C
 
 
 @every_venue
-def test_all_that_went_over_the_wire_makes_the_same_records_again(case: Case, tmp_path: Path) -> None:
+def test_recorded_entries_replay_to_the_same_records(case: Case, tmp_path: Path) -> None:
     def replayed(run: Run) -> list[Trade]:
         feed, made = run.market.adapter.feed(), []
         for one in run.wire:
@@ -308,7 +306,7 @@ def test_all_that_went_over_the_wire_makes_the_same_records_again(case: Case, tm
     collect(case, tmp_path, act, wire=True)
 
 
-def test_open_interest_of_binance_is_asked_for_again_and_again(tmp_path: Path) -> None:
+def test_open_interest_of_binance_is_polled(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.fail(400, 1, where="openInterest")
         await run.until(lambda: len(run.of(OpenInterest)) >= 4)
@@ -342,7 +340,7 @@ def test_two_shards_of_one_market_take_each_instrument_once(tmp_path: Path) -> N
         asyncio.run(scenario(venue))
 
 
-def test_what_a_venue_complains_of_is_told(tmp_path: Path) -> None:
+def test_errors_of_a_venue_are_reported(tmp_path: Path) -> None:
     async def act(run: Run, venue: Venue) -> None:
         venue.garbage(b'{"event":"error","code":"60012","msg":"Invalid request"}')
         await run.until(lambda: run.trouble)

@@ -54,7 +54,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.exchange}-{case.market_type}")
-def test_all_that_happened_is_given_out_once_and_books_are_the_venues(case: Case, tmp_path: Path) -> None:
+def test_every_event_is_delivered_once_and_books_equal_the_venues(case: Case, tmp_path: Path) -> None:
     types = [str(kind.__struct_config__.tag) for kind in case.kinds]  # type: ignore[attr-defined]
 
     async def scenario(venue: Venue) -> None:

@@ -108,7 +108,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("url", ["http://a:1", "nats://", "nats://me:secret@host:port", "nats://a:99999999"])
-def test_address_that_cannot_be_used_is_named_without_its_secrets(url: str) -> None:
+def test_an_invalid_address_is_named_without_its_secrets(url: str) -> None:
     with pytest.raises(BadAddress) as caught:
         Address.of(url)
     assert "secret" not in str(caught.value)
@@ -134,7 +134,7 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES, st.lists(st.integers(1, 60), max_size=12))
-def test_messages_come_whole_however_they_are_cut(sent: list[Message], cuts: list[int]) -> None:
+def test_messages_are_parsed_across_any_read_boundaries(sent: list[Message], cuts: list[int]) -> None:
     raw = b"PING\r\n".join(_framed(one) for one in sent) + b"+OK\r\n"
     found: list[Message] = []
 
@@ -158,7 +158,7 @@ def _framed(one: Message) -> bytes:
 
 
 @given(st.binary(max_size=300))
-def test_what_is_no_nats_ends_the_connection_and_nothing_else(raw: bytes) -> None:
+def test_invalid_protocol_closes_only_the_connection(raw: bytes) -> None:
     async def feed() -> None:
         wire = NatsConnection(Address("h", 1, False), lambda _: None, 5)
         wire.data_received(raw)
@@ -170,7 +170,7 @@ def test_what_is_no_nats_ends_the_connection_and_nothing_else(raw: bytes) -> Non
 @pytest.mark.parametrize(
     "said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"INFO {\r\n", b"INFO []\r\n", b"INFO {}\r\nMSG a 1 x\r\n"]
 )
-def test_server_that_is_no_nats_is_named(said: bytes) -> None:
+def test_a_server_without_the_nats_protocol_is_named(said: bytes) -> None:
     async def ask() -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(said)
@@ -190,7 +190,7 @@ def test_server_that_is_no_nats_is_named(said: bytes) -> None:
 
 
 @in_loop
-async def test_server_that_falls_silent_is_given_up() -> None:
+async def test_a_silent_server_is_disconnected() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"INFO {}\r\n")
         while b"PING" not in await reader.read(1000):
@@ -213,7 +213,7 @@ async def test_server_that_falls_silent_is_given_up() -> None:
         await over.wait()
 
 
-def test_publication_counts_bytes_and_not_letters() -> None:
+def test_publish_header_counts_bytes_not_characters() -> None:
     head = publish_header("market.x", "_INBOX.1", "币安-1", 5)
     line, _, headers = head.partition(b"\r\n")
     assert line == f"HPUB market.x _INBOX.1 {len(headers)} {len(headers) + 5}".encode()

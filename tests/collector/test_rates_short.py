@@ -7,7 +7,7 @@ from bench.collector_rates import soak
 SYMBOLS, RATE, SECONDS, WARM = 3, 1500.0, 2.0, 0.5
 
 
-def test_every_message_of_a_fast_venue_is_there_once(tmp_path: Path) -> None:
+def test_every_message_of_a_fast_venue_is_stored_once(tmp_path: Path) -> None:
     one = soak(tmp_path, RATE, SECONDS, WARM, SYMBOLS)
     assert one.violations == []
     assert one.trades_sent > RATE / 14 * 3

@@ -50,7 +50,7 @@ def against_redis(folder: Path, work: Work, **options: Any) -> None:
         asyncio.run(asyncio.wait_for(run(), 30))
 
 
-def test_the_newest_values_stand_under_the_documented_keys(tmp_path: Path) -> None:
+def test_the_newest_values_are_under_the_documented_keys(tmp_path: Path) -> None:
     gap = Gap(*ABOUT, "trade", 1, 2, NOW, NOW, "sequence")
     book = OrderBook(*ABOUT, NOW, NOW, "snapshot", (), (), "base", 1, 2)
     given: list[Recorded] = [trade(1), trade(2), best("1.4", "1.6"), best(None, "1.7"), funding(), gap, book]
@@ -78,7 +78,7 @@ def test_the_newest_values_stand_under_the_documented_keys(tmp_path: Path) -> No
     against_redis(tmp_path, work, ttl_seconds=90)
 
 
-def test_best_prices_of_their_own_stream_go_before_those_of_a_sum_of_24_hours(tmp_path: Path) -> None:
+def test_the_bbo_stream_takes_precedence_over_24_hour_summaries(tmp_path: Path) -> None:
     async def work(sink: RedisSink, client: Redis) -> None:
         async def bid() -> str:
             assert await sink.drain(10) == 0
@@ -104,7 +104,7 @@ def test_prefix_and_ttl_are_as_configured(tmp_path: Path) -> None:
     against_redis(tmp_path, work, prefix="mine", ttl_seconds=70)
 
 
-def test_while_redis_is_away_only_the_newest_is_kept_and_written_later(tmp_path: Path) -> None:
+def test_while_redis_is_unavailable_only_the_newest_values_are_kept(tmp_path: Path) -> None:
     async def outage() -> None:
         with redis_server(tmp_path) as port:
             url = f"redis://127.0.0.1:{port}/0"
@@ -132,7 +132,7 @@ def test_while_redis_is_away_only_the_newest_is_kept_and_written_later(tmp_path:
     asyncio.run(asyncio.wait_for(outage(), 60))
 
 
-def test_an_end_without_redis_does_not_hang(tmp_path: Path) -> None:
+def test_a_stop_without_redis_does_not_hang(tmp_path: Path) -> None:
     async def end() -> int:
         sink = RedisSink(connect("redis://127.0.0.1:9/0"), flush_seconds=0.01)
         sink.put(items([trade(1), best("1", "2")]))

@@ -20,12 +20,12 @@ NAMES = st.lists(st.text("ABCDEFGHIJ", min_size=2, max_size=6).map(lambda base: 
 
 
 @given(NAMES, st.integers(1, 7))
-def test_all_shards_together_take_every_instrument_and_none_takes_anothers(names: list[str], count: int) -> None:
+def test_each_instrument_belongs_to_exactly_one_shard(names: list[str], count: int) -> None:
     takers = [[Shard(index, count).takes("binance", name) for index in range(1, count + 1)] for name in names]
     assert all(sum(one) == 1 for one in takers)
 
 
-def test_shards_of_many_instruments_are_about_as_large() -> None:
+def test_shards_are_about_equally_large() -> None:
     taken = sum(Shard(1, 4).takes("okx", f"{number}-USDT") for number in range(4000))
     assert 850 < taken < 1150
 
@@ -45,13 +45,15 @@ def test_a_shard_is_written_i_of_n() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1.0/2"])
-def test_what_is_no_shard_is_refused_with_what_to_write(text: str) -> None:
+def test_an_invalid_shard_is_rejected_with_the_expected_form(text: str) -> None:
     with pytest.raises(BadShard, match="expected i/n"):
         Shard.read(text)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 60)), max_size=150), st.integers(1, 20))
-def test_the_plan_has_every_subscription_once_and_no_socket_too_many(wanted: list[tuple[str, int]], most: int) -> None:
+def test_the_plan_has_every_subscription_once_on_as_few_sockets_as_possible(
+    wanted: list[tuple[str, int]], most: int
+) -> None:
     subscriptions = [Subscription(f"{url}{number}", url, "X", "trade", ("trade",), None) for url, number in wanted]
     made = plan_sockets(subscriptions, most)
     assert sorted(one.key for part in made for one in part.subscriptions) == sorted({one.key for one in subscriptions})
@@ -78,7 +80,7 @@ def _keys(exchange: str, market_type: MarketType, name: str) -> dict[str, list[s
     }
 
 
-def test_what_is_subscribed_to_at_each_venue() -> None:
+def test_subscriptions_of_each_venue() -> None:
     assert _keys("binance", "spot", "ABCUSDT") == {
         "trade": ["/stream abcusdt@trade"],
         "orderbook": ["/stream abcusdt@depth@100ms"],
@@ -117,7 +119,7 @@ def test_what_is_subscribed_to_at_each_venue() -> None:
     }
 
 
-def test_the_addresses_are_the_venues_own_when_none_are_given() -> None:
+def test_default_urls_are_those_of_the_venues() -> None:
     def urls(exchange: str, market_type: MarketType, name: str) -> set[str]:
         one = {"binance": named(market_type, name), "okx": okx_named(name), "deribit": from_name(name)}[exchange]
         assert one
@@ -136,7 +138,7 @@ def test_the_addresses_are_the_venues_own_when_none_are_given() -> None:
     assert urls("deribit", "spot", "ABC_USDC") == {"wss://www.deribit.com/ws/api/v2"}
 
 
-def test_an_instrument_is_found_by_the_venues_name_and_by_ours() -> None:
+def test_symbols_resolve_by_the_venues_name_and_by_ours() -> None:
     swap, spot = okx_named("ABC-USDT-SWAP"), okx_named("ABC-USDT")
     assert swap and spot
     known = {one.name: one for one in (swap, spot)}

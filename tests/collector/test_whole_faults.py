@@ -22,7 +22,7 @@ from marketdata_assets.stores import clickhouse
 RATE = 300.0
 
 
-def test_nats_is_killed_and_comes_back(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
+def test_nats_is_killed_and_restarted(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
     with BinanceVenue("spot", ["ABCUSDT", "XYZUSDT"]) as venue, whole(tmp_path, [spot(venue)]) as path:
         path.begin(RATE)
         path.go_on(0.5)
@@ -42,7 +42,7 @@ def test_nats_is_killed_and_comes_back(tmp_path: Path, clickhouse_url: str, clic
         assert all(is_the_venues(clickhouse_client, path.ats[0], name) for name in venue.markets)
 
 
-def test_the_collector_is_killed_and_what_it_missed_is_fetched(
+def test_the_collector_is_killed_and_missed_data_is_backfilled(
     tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
 ) -> None:
     with BinanceVenue("linear", ["ABCUSDT", "XYZUSDT"]) as venue, whole(tmp_path, [_linear(venue)]) as path:
@@ -68,7 +68,9 @@ def test_the_collector_is_killed_and_what_it_missed_is_fetched(
 
 
 @pytest.mark.slow
-def test_the_network_stalls_breaks_and_is_away(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
+def test_the_network_stalls_breaks_and_is_unavailable(
+    tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
+) -> None:
     with (
         BinanceVenue("linear", ["ABCUSDT"]) as binance,
         OkxVenue(["ABC-USDT-SWAP"]) as okx,
@@ -125,7 +127,7 @@ def test_clickhouse_is_killed_while_it_is_written_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_shards_take_everything_once(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
+def test_two_shards_store_everything_once(tmp_path: Path, clickhouse_url: str, clickhouse_client: Client) -> None:
     names = ["ABCUSDT", "XYZUSDT", "KLMUSDT", "NOPUSDT"]
     with BinanceVenue("spot", names) as venue, whole(tmp_path, [spot(venue)], shard="1/2") as path:
         first = path.collector

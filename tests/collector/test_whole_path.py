@@ -20,7 +20,7 @@ SPEED = 60.0  # a minute a second
 SECONDS = 3.0
 
 
-def test_three_venues_stand_in_the_tables_as_they_happened(
+def test_the_tables_equal_the_events_of_three_venues(
     tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
 ) -> None:
     clock: dict[str, Any] = {"speed": SPEED, "start_ms": START}

@@ -19,7 +19,7 @@ MOST = 8000
 TYPES = ("trade", "orderbook", "ticker")
 
 
-def test_captures_stand_in_the_tables_as_a_replay_reads_them(
+def test_loaded_captures_equal_their_replay(
     fixtures: Path, tmp_path: Path, clickhouse_url: str, clickhouse_client: Client
 ) -> None:
     with (
