@@ -11,7 +11,7 @@ NOTE = "<!-- Generated from the code by `make docs`: change the code, not this p
 
 def pages() -> dict[str, str]:
     """Each page by its file name, generated from the current code."""
-    from docs.generate import assets, commands, configuration, errors, files, metrics, read
+    from docs.generate import assets, commands, configuration, errors, files, log_events, metrics, read
 
     generated = {
         "assets.md": assets.page(),
@@ -19,6 +19,7 @@ def pages() -> dict[str, str]:
         "configuration.md": configuration.page(),
         "errors.md": errors.page(),
         "files.md": files.page(),
+        "logs.md": log_events.page(),
         "metrics.md": metrics.page(),
         "read.md": read.page(),
     }
