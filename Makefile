@@ -63,11 +63,11 @@ system-packages: env-dev
 soak: env-dev
 	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED),) $(if $(HOURS),--hours $(HOURS),)
 
-# Takes the pictures of the documentation anew, from a demo of its own.
+# Retakes the pictures of the documentation, from a separate demo.
 screenshots: env-dev system-packages
 	PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m tests.ui.shots docs/images
 
-# Writes docs/reference anew from the code.
+# Generates docs/reference from the code.
 docs: env-dev
 	$(BIN)/python -m docs.generate
 
@@ -91,7 +91,7 @@ words:
 	$(PYTHON) .ci/words.py
 	$(PYTHON) .ci/words.py --package
 
-# Holds the lock against known vulnerabilities, by a tool in an environment of its own; says so where nobody can tell.
+# Checks the lock for known vulnerabilities, with a tool in a separate environment; reports when no service responds.
 AUDIT := $(VENV)/audit/bin/pip-audit
 audit: env-dev
 	@test -x $(AUDIT) || { $(PYTHON) -m venv $(VENV)/audit && \

@@ -15,7 +15,21 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 LIST = Path(__file__).with_name("words.txt")
-PAGES = ("*.md", "docs/*.md", "docs/[!r]*/**/*.md", "docker/*.md", "examples/*.md", "examples/*.ipynb")
+PAGES = (
+    "*.md",
+    "docs/*.md",
+    "docs/[!r]*/**/*.md",
+    "docs/reference/cli.md",
+    "docs/reference/logs.md",
+    "docs/reference/metrics.md",
+    "docker/**/*.md",
+    "docker/**/*.y*ml",
+    "docker/grafana/*.json",
+    "docker/.env.example",
+    "docker/*.sh",
+    "examples/*.ipynb",
+    "Makefile",
+)
 PACKAGE = (
     "marketdata_assets/**/*.py",
     "marketdata_assets/**/*.sql",
@@ -59,7 +73,7 @@ def _prose_of_python(text: str) -> Iterator[Line]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING) or tokenize.tok_name[token.type] == "FSTRING_MIDDLE":
             for offset, line in enumerate(token.string.splitlines()):
-                yield token.start[0] + offset, line
+                yield token.start[0] + offset, re.sub(r"\{[^{}]*\}", "{}", line)  # names in f-strings
 
 
 def _prose_of_notebook(text: str) -> Iterator[Line]:
