@@ -74,10 +74,10 @@ FIGURES = (
     Figure(
         "marketdata_quarantined_rows",
         TABLE,
-        "Rows that were refused and stand in quarantine.",
+        "Rejected rows in quarantine.",
         "whether a source went bad",
     ),
-    Figure("marketdata_open_gaps", TABLE, "Holes in trades that no history has closed.", "what exchanges lack"),
+    Figure("marketdata_open_gaps", TABLE, "Gaps of trades that no history has closed.", "what exchanges lack"),
     Figure(
         "marketdata_newest_data_timestamp_seconds",
         TABLE,

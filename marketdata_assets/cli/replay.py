@@ -15,7 +15,9 @@ MARKET_TYPES = {str(name): name for name in get_args(MarketType)}
 
 
 def replay(
-    files: Annotated[list[Path], typer.Argument(help="captures of one market, each going on where the last one ends")],
+    files: Annotated[
+        list[Path], typer.Argument(help="captures of one market, in order; each continues the one before it")
+    ],
     exchange: Annotated[
         str | None, typer.Option(help=f"{', '.join(EXCHANGES)}; default: detected from the capture")
     ] = None,
