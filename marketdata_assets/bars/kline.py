@@ -15,6 +15,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
+from marketdata_assets.backoff import delays, retry
 from marketdata_assets.bars import schema
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.errors import TerminalError
@@ -23,7 +24,7 @@ from marketdata_assets.stores.postgres import connect
 
 RELATION = "stock_monthly_kline"
 COLUMNS = ("month", "code", "name", "open", "high", "low", "close", "volume", "amount")
-REFRESH_ATTEMPTS = 8
+REFRESH_WAITS = delays(0.2, 15.0, retries=7)
 MARK = "marketdata definition "
 
 Engine = Literal["continuous aggregate", "rollup"]
@@ -183,18 +184,9 @@ def _acquaint(connection: psycopg.Connection) -> None:
 
 
 def _refresh_aggregate(connection: psycopg.Connection, low: dt.datetime, high: dt.datetime, force: bool) -> None:
-    """Refresh whole months; a refresh of the same months elsewhere fails this one at once, so it is tried again."""
-    for attempt in range(REFRESH_ATTEMPTS):
-        try:
-            connection.execute(
-                "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamp, %s::timestamp, force => %s)",
-                [RELATION, low, high, force],
-            )
-            return
-        except pg.LockNotAvailable:
-            if attempt == REFRESH_ATTEMPTS - 1:
-                raise
-            time.sleep(0.2 * 2**attempt)
+    """Refresh whole months; retried while another refresh of the same months is in progress."""
+    call = "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamp, %s::timestamp, force => %s)"
+    retry(lambda: connection.execute(call, [RELATION, low, high, force]), pg.LockNotAvailable, REFRESH_WAITS)
 
 
 def _months_with_bars(connection: psycopg.Connection) -> list[str]:

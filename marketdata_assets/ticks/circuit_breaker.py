@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from marketdata_assets.backoff import delay
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.ticks.errors import (
     NoPermission,
@@ -122,4 +123,4 @@ class CircuitBreaker:
         self._cause = str(error)
         if self._missed >= IN_A_ROW:
             self._answering = False
-            self._probe_at = now + min(LONGEST_PAUSE_SECONDS, self._pause * 2.0 ** (self._missed - IN_A_ROW))
+            self._probe_at = now + delay(self._missed - IN_A_ROW + 1, self._pause, LONGEST_PAUSE_SECONDS, None)

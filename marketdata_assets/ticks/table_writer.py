@@ -3,7 +3,6 @@
 How a publish is safe is in `stores.clickhouse_rewrite`; what to land, and with which outcome, is the loader's business.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from marketdata_assets.backoff import delay
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -60,7 +60,7 @@ class Patience:
 
     def pause(self, away: int) -> float:
         """Seconds to wait when the server was away so many times in a row."""
-        return min(self.first_pause_s * 2.0 ** min(away - 1, 30), self.longest_pause_s)
+        return delay(away, self.first_pause_s, self.longest_pause_s, None)
 
 
 def land(
@@ -90,8 +90,8 @@ def land(
             if contended >= patience.contended:
                 raise
             # In proportion to the work, so that one of two can end while the other waits.
-            longest = (time.monotonic() - started + 0.05) * 2 ** min(contended, 5)
-            sleep(random.uniform(0, min(longest, patience.longest_pause_s)))  # noqa: S311
+            took = time.monotonic() - started + 0.05
+            sleep(delay(min(contended, 5) + 1, took, patience.longest_pause_s))
         except StoreAway:
             away += 1
             if away >= patience.away:
