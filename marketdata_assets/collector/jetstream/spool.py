@@ -107,6 +107,11 @@ class Spool:
             return sum(count for segment in self._segments for _, count, _ in segment.frames)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether every message is consumed."""
+        return not self._segments
+
+    @property
     def unread(self) -> bool:
         """Whether `read` has a frame to return."""
         with self._guard:

@@ -49,7 +49,7 @@ class SpoolQueue:
 
     async def work(self, entries: Sequence[Entry], wanted: int) -> int:
         """Append entries, sync if due, and read ahead at least `wanted` messages; how many were appended."""
-        was_empty = not len(self.spool)
+        was_empty = self.spool.is_empty
         done = await asyncio.to_thread(self._work, entries, wanted)
         if entries or done.error is not None:
             if done.error is not None:
@@ -66,7 +66,7 @@ class SpoolQueue:
     async def prepend(self, entries: Sequence[Entry]) -> None:
         """Prepend entries. Nothing of the spool may be in progress. Raises SpoolFull."""
         try:
-            if not len(self.spool):
+            if self.spool.is_empty:
                 log.warning("spooling", folder=str(self.spool.folder), messages=len(entries))
             await asyncio.to_thread(self.spool.prepend, [stored_message(one) for one in entries])
         except SpoolFull as error:
@@ -84,7 +84,7 @@ class SpoolQueue:
             one.source.unacked -= 1
         while self._in_progress and not self._in_progress[0].unacked:
             self.spool.consume(self._in_progress.popleft().frame)
-            if not len(self.spool):
+            if self.spool.is_empty:
                 log.info("spool_drained", folder=str(self.spool.folder))
 
     def restart(self) -> None:

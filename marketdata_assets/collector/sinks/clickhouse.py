@@ -135,11 +135,11 @@ class ClickHouseSink:
 
     async def _gather(self) -> None:
         """Wait until a batch is full or its first item waited long enough; not while the spool holds messages."""
-        if not len(self._spool):
+        if self._spool.is_empty:
             await self._queue.wait()
         loop = asyncio.get_running_loop()
         until = loop.time() + self._seconds
-        while not len(self._spool) and len(self._queue) < self._rows and loop.time() < until:
+        while self._spool.is_empty and len(self._queue) < self._rows and loop.time() < until:
             await asyncio.sleep(min(POLL_SECONDS, self._seconds))
 
     async def _step(self) -> None:
@@ -176,7 +176,7 @@ class ClickHouseSink:
     async def _insert_frame(self, frame: Frame) -> None:
         await asyncio.to_thread(self._insert, _by_type((one.subject, one.payload) for one in frame.messages))
         await asyncio.to_thread(self._spool.consume, frame)
-        if not len(self._spool):
+        if self._spool.is_empty:
             log.info("spool_drained", folder=str(self._spool.folder))
         self._taken((one.ts for one in frame.messages), len(frame.messages))
 
@@ -188,7 +188,7 @@ class ClickHouseSink:
             ]
             if not messages:
                 return True
-            if not len(self._spool):
+            if self._spool.is_empty:
                 log.warning("spooling", folder=str(self._spool.folder), reason=self._error)
             try:
                 await asyncio.to_thread(self._spool.append, messages)
