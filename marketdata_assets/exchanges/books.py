@@ -25,7 +25,7 @@ Cause = Literal[
     "repeat",  # an update that is in the book already
     "crossed",  # the best bid is not below the best offer
     "checksum",  # the book is not what the venue's checksum says
-    "actions",  # a level is new that is there, or changed that is not
+    "actions",  # a level is new that exists, or changed that does not
     "best prices",  # the book's best prices are not those that the venue sends
     "reopened",  # the socket was closed and opened again
 ]
@@ -39,11 +39,11 @@ Verify = Callable[["Book"], bool]
 
 @dataclass(frozen=True)
 class ResyncRequest:
-    """One book that cannot go on by itself. It stays wanted until the book is live."""
+    """A book that is out of sync and needs a new snapshot. It is removed once the book is live."""
 
     instrument: str  # the venue's own name
-    stream: str  # the channel or stream that the book hangs on, as it was subscribed to
-    how: Literal["snapshot", "subscription"]  # a snapshot over REST, or the channel subscribed to anew
+    stream: str  # the subscribed channel or stream of the book
+    how: Literal["snapshot", "subscription"]  # a snapshot over REST, or a new subscription of the channel
     since: int  # ns, when that was seen
 
 
@@ -57,7 +57,7 @@ class Book:
         self.asks = Side(buying=False)
 
     def replace(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
-        """Take a snapshot in the place of all that is there."""
+        """Replace all levels by a snapshot."""
         exact = self.bids.exact or needs_decimals(bids) or needs_decimals(asks)
         numbers = numbers_of(bids, exact), numbers_of(asks, exact)
         self.clear()
@@ -113,7 +113,7 @@ class Book:
 
 
 def forget(books: Mapping[str, "BookState"], requests: MutableMapping[str, ResyncRequest], instrument: str) -> None:
-    """An instrument is no longer followed: its books wait for a snapshot, and nothing is asked for them."""
+    """Stop following an instrument: its books wait for a snapshot, and none is requested."""
     for key, state in books.items():
         if state.instrument.name == instrument:
             state.status, state.hole = "waiting", None
@@ -171,16 +171,16 @@ class BookState:
             return self.broken(cause, last_id, ts_recv)
         self.status = "live"
         ordered = book.levels()
-        made: list[OrderBook | Gap] = [
+        outcomes: list[OrderBook | Gap] = [
             self._record(
                 *(ts_event, ts_recv, "snapshot", tuple(ordered[0]), tuple(ordered[1]), self.instrument.unit),
                 *(None, last_id, prev_id),
             )
         ]
         if self.hole:
-            made.append(msgspec.structs.replace(self.hole, healed_at=ts_recv))
+            outcomes.append(msgspec.structs.replace(self.hole, healed_at=ts_recv))
             self.hole = None
-        return made
+        return outcomes
 
     def delta(
         self,
@@ -222,7 +222,7 @@ class BookState:
         return msgspec.structs.replace(self._gap("repeat", next_id, ts_recv), healed_at=ts_recv)
 
     def reopened(self, ts_recv: int) -> list[OrderBook | Gap]:
-        """The socket is a new one: what was sent meanwhile is not known. A book that waits goes on waiting."""
+        """The socket was reopened: messages may be missing. A waiting book keeps waiting."""
         return self.broken("reopened", None, ts_recv) if self.status == "live" else []
 
     def _bad(self, error: BadLevel) -> BadMessage:

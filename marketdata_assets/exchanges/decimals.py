@@ -1,4 +1,4 @@
-"""Decimal numbers as text: what counts as one. Every price and size is looked at before it goes into a record."""
+"""Decimal numbers as text: validation and exact arithmetic. Every price and size is validated."""
 
 import re
 from decimal import Context, Decimal
@@ -6,7 +6,7 @@ from decimal import Context, Decimal
 DIGITS = "0123456789"
 
 PLAIN = ("", ".")
-"""What is left of an ordinary number without the digits at its ends; it is greater than "/" when one stands first."""
+"""What remains of a plain number without its leading and trailing digits; "/" sorts before any digit."""
 
 EXACT = Context(prec=60)
 """Enough digits for any product of a published price, size and contract value to be exact."""
@@ -27,7 +27,7 @@ class NotDecimal(ValueError):
 
 
 def is_decimal(text: str) -> bool:
-    """Whether the text is a finite decimal number, without spaces or underscores; a digit or a minus stands first."""
+    """Whether the text is a finite decimal number without spaces or underscores; a digit or a minus is first."""
     if text.strip(DIGITS) in PLAIN and text > "/":  # far faster than the expression, and enough for most
         return True
     return _NUMBER.fullmatch(text) is not None

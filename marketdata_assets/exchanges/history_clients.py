@@ -24,7 +24,7 @@ from marketdata_assets.http_client import RetryPolicy
 
 
 class HistoryClient(Protocol):
-    """What all venues' histories have. An instrument must have been `listed` before it is asked for."""
+    """The common interface of all venues' histories. Call `listed` before requesting an instrument."""
 
     async def listed(self) -> Sequence[Instrument]: ...
     def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
@@ -33,9 +33,9 @@ class HistoryClient(Protocol):
 
 @dataclass(frozen=True)
 class HistoryHosts:
-    """Where the venues are asked, and how patiently. `budgets` is the folder of limits that all processes share.
+    """REST hosts of the venues and the retry policy. `budgets` is the folder of rate limits that all processes share.
 
-    `urls` is by venue, Binance's by venue and market type, as `binance-spot`; the venue's own where it is not named.
+    `urls` is by venue, Binance's by venue and market type, as `binance-spot`; the venue's own where not named.
     """
 
     budgets: Path
@@ -52,7 +52,7 @@ class HistoryHosts:
 async def open_history(
     hosts: HistoryHosts, exchange: Exchange, market_type: MarketType
 ) -> AsyncIterator[HistoryClient]:
-    """The history of a market, closed on leaving; nothing is asked before it is used."""
+    """The history client of a market, closed on exit; opening it sends no request."""
     markets: dict[Exchange, tuple[Callable[[Path], Limits], ErrorOf]] = {
         "binance": (partial(binance.limits, market_type=market_type), binance_error),
         "okx": (okx.limits, okx.error_of),

@@ -1,4 +1,4 @@
-"""What a venue trades: its own name for an instrument, ours, and how much one contract is.
+"""Instruments: the venue's name, our symbol, and the size of a contract.
 
 Reading a venue's list is the business of its module `instruments`.
 """
@@ -18,13 +18,13 @@ class Instrument:
     """One instrument.
 
     `contract_value` is what one contract is worth, in base units for linear contracts and options, in quote units for
-    inverse ones; null on a spot market, and where no list told it: then base sizes stay null.
+    inverse ones; null on a spot market, and where no instrument list has it: then base sizes are null.
     """
 
     exchange: Exchange
     market_type: MarketType
     name: str  # the venue's own
-    symbol: str  # BASE-QUOTE, with what tells a dated future or an option apart behind it
+    symbol: str  # BASE-QUOTE, followed by expiry, strike and right of a dated future or an option
     base: str
     quote: str
     unit: SizeUnit  # what the venue's sizes count
@@ -36,7 +36,7 @@ class Instrument:
         return self.exchange, self.market_type, self.symbol, self.name
 
     def base_size(self, size: str, price: str) -> str | None:
-        """A published size in base units; null when it cannot be told exactly."""
+        """A published size in base units; null when it cannot be computed exactly."""
         if self.unit == "base":
             return size
         if self.unit == "contracts" and self.contract_value is None:

@@ -1,6 +1,6 @@
-"""One side of an order book, and what makes a level one: price and size are decimal numbers.
+"""One side of an order book, and the validation of its levels.
 
-Numbers are only for order and for telling whether a size is 0; what is kept and given out is the text as published.
+Numbers serve to order levels and to recognise size 0; what is kept and returned is the published text.
 """
 
 import re
@@ -15,13 +15,13 @@ import msgspec
 from marketdata_assets.exchanges.records import Level
 
 FLOAT_DIGITS = 15
-"""Decimals of so many digits are told apart by their floats, and ordered by them."""
+"""Decimals of so many digits are distinct as floats, and in the same order."""
 
 NEAR = 32
 """So many levels of a side are kept apart as the near ones, up to twice as many between two cuts."""
 
 ShortPrice = Annotated[str, msgspec.Meta(max_length=FLOAT_DIGITS)]
-"""For a venue's decoder that reads levels twice, as texts and as Number: prices that a float tells apart."""
+"""For a venue's decoder that reads levels twice, as texts and as Number: prices that are distinct as floats."""
 
 Number = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
 Numbers = Iterable[tuple[float, float]]
@@ -50,7 +50,7 @@ class Side:
         self._near: dict[float, Level] = {}  # all levels whose price is not worse than the edge
         self._edge = -inf if buying else inf
         self._far: dict[float, Level] = {}  # all others
-        self._best: float | None = None  # None: not looked for since the last change
+        self._best: float | None = None  # None: unknown since the last change
 
     def __len__(self) -> int:
         return len(self._near) + len(self._far)
@@ -98,7 +98,7 @@ class Side:
     def _bid(self, levels: Sequence[Level], numbers: Numbers) -> None:
         """Bids. This loop and the next are one, written out for each side: they are most of the time of an update."""
         near, far, edge = self._near, self._far, self._edge
-        best = inf if self._best is None else self._best  # inf: to be looked for
+        best = inf if self._best is None else self._best  # inf: unknown
         for level, (price, size) in zip(levels, numbers, strict=True):
             if price < edge:
                 if size:

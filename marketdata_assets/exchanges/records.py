@@ -22,7 +22,7 @@ Decimal = str
 """Text of a decimal number, as the venue wrote it."""
 
 Level = tuple[Decimal, Decimal]
-"""Price and size, the size in the record's `unit`. In a delta, size 0 takes the level away."""
+"""Price and size, the size in the record's `unit`. In a delta, size 0 removes the level."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
@@ -30,14 +30,14 @@ class Record(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
 
     exchange: Exchange
     market_type: MarketType
-    symbol: str  # BASE-QUOTE, and for a dated future or an option whatever tells it apart, as BTC-USD-250328-60000-C
+    symbol: str  # BASE-QUOTE, for a dated future or an option with more, as BTC-USD-250328-60000-C
     instrument: str  # the venue's own name
     ts_event: int | None  # ns; null where the message carries no time
     ts_recv: int  # ns
 
 
 class Trade(Record, frozen=True, gc=False, tag="trade"):
-    """One trade, or trades that the venue put together (`first_id` to `last_id`)."""
+    """One trade, or an aggregate of trades (`first_id` to `last_id`)."""
 
     trade_id: str
     price: Decimal
@@ -49,7 +49,7 @@ class Trade(Record, frozen=True, gc=False, tag="trade"):
 
 
 class OrderBook(Record, frozen=True, tag="orderbook"):
-    """A whole book, or what changed in it. Levels stand best first in a snapshot, as published in a delta."""
+    """A whole book, or what changed in it. Levels are best first in a snapshot, as published in a delta."""
 
     kind: Literal["snapshot", "delta"]
     bids: tuple[Level, ...]

@@ -66,27 +66,29 @@ class Replay:
             self.messages += 1
             self.first = entry.ts_recv if self.first is None else min(self.first, entry.ts_recv)
             self.last = entry.ts_recv if self.last is None else max(self.last, entry.ts_recv)
-            name, made = self._pushed(entry)
+            name, results = self._pushed(entry)
             stream = self.streams.get(name) or self.streams.setdefault(name, StreamTotals())
             stream.messages += 1
-            for one in made:
-                self._count(stream, one)
+            for outcome in results:
+                self._count(stream, outcome)
 
     def _pushed(self, entry: Entry) -> tuple[str, list[Outcome]]:
-        made = outcomes(self.feed, entry)
+        results = outcomes(self.feed, entry)
         if entry.kind == "in":
-            return self.feed.stream_of(entry.raw), made
-        return _request(entry.url) if entry.kind == "http" else entry.kind, made
+            return self.feed.stream_of(entry.raw), results
+        return _request(entry.url) if entry.kind == "http" else entry.kind, results
 
-    def _count(self, stream: StreamTotals, one: Outcome) -> None:
-        if isinstance(one, Record):
-            stream.records[str(type(one).__struct_config__.tag)] += 1
-        elif isinstance(one, Gap):
-            stream.gaps += one.healed_at is None or one.cause == "repeat"
-        elif isinstance(one, DeadLetter | VenueError):
+    def _count(self, stream: StreamTotals, outcome: Outcome) -> None:
+        if isinstance(outcome, Record):
+            stream.records[str(type(outcome).__struct_config__.tag)] += 1
+        elif isinstance(outcome, Gap):
+            stream.gaps += outcome.healed_at is None or outcome.cause == "repeat"
+        elif isinstance(outcome, DeadLetter | VenueError):
             stream.errors += 1
             if len(self.errors) < KEPT_ERRORS:
-                self.errors.append(one.cause if isinstance(one, DeadLetter) else f"{one.code}: {one.message}")
+                self.errors.append(
+                    outcome.cause if isinstance(outcome, DeadLetter) else f"{outcome.code}: {outcome.message}"
+                )
 
     @property
     def seconds(self) -> float:
@@ -119,7 +121,7 @@ class Replay:
 
 
 def replay(paths: Sequence[Path], exchange: Exchange | None = None, market_type: MarketType | None = None) -> Replay:
-    """Push captures of one venue and market through its feed, each going on where the one before ended.
+    """Push captures of one venue and market through its feed, each continuing where the one before ended.
 
     Instruments are known by their names only, so sizes in base units stay null where contracts are traded.
     Raises BadCapture and UnknownVenue.

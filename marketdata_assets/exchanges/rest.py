@@ -1,6 +1,6 @@
-"""Requests to the REST host of one venue: one budget for all processes, pauses when the venue wants them, retries.
+"""Requests to the REST host of one venue: rate limits shared by all processes, pauses on demand, retries.
 
-What an answer holds is the business of each venue's module `rest`.
+Responses are parsed by each venue's module `rest`.
 """
 
 import time
@@ -18,7 +18,7 @@ from marketdata_assets.exchanges.records import Exchange, VenueError
 from marketdata_assets.http_client import TOO_MANY_REQUESTS, HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 
 BANNED = 418
-"""Binance's answer to whoever goes on after 429."""
+"""Binance's response to a client that continues after 429."""
 
 ErrorOf = Callable[[bytes], VenueError | None]
 """The venue's own error in the bytes of a response, if it is one; never raises."""
@@ -28,7 +28,7 @@ _LEAVE_ALONE = frozenset({TOO_MANY_REQUESTS, BANNED})
 
 @dataclass(frozen=True)
 class Answer:
-    """An accepted answer, and the whole address that was asked, which says what it is about."""
+    """An accepted response, and the requested URL, which names its subject."""
 
     url: str
     raw: bytes
@@ -37,9 +37,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Limits:
-    """How often a host may be asked: `host` counts every request by its cost, `lanes` some kinds of request besides.
+    """The rate limits of a host: `host` counts every request by its cost, `lanes` some kinds of request in addition.
 
-    All are files shared by all processes. `longest_wait` is how many seconds of silence are waited for.
+    All are files shared by all processes. `longest_wait` is the longest pause in seconds that is waited for.
     """
 
     host: Budget
@@ -54,7 +54,7 @@ class Limits:
 
 
 class Rest:
-    """Asks one host of one venue. `error_of` finds the venue's own error in the bytes of an answer, of any status."""
+    """Sends requests to one host of one venue. `error_of` finds the venue's error in a response of any status."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Rest:
         return await self._server.send(partial(self._judged, what), "GET", query, {})
 
     def _judged(self, what: str, response: httpx.Response) -> bytes | RetryLater:
-        """The bytes of an accepted answer; raises RequestRejected."""
+        """The bytes of an accepted response; raises RequestRejected."""
         error = self._error_of(response.content)
         if response.is_success and error is None:
             return response.content
@@ -117,7 +117,7 @@ class Rest:
         return later
 
     def _banned_seconds(self, error: VenueError | None) -> float | None:
-        """How long the venue will not answer us, where it says so."""
+        """The seconds of a ban, where the venue names them."""
         if error is None or error.until_ms is None:
             return None
         return max(error.until_ms / 1000 - self._clock() / 1e9, 0.0)

@@ -1,6 +1,6 @@
-"""History over REST, page by page: half-open windows, a cursor that can be stored, and no row lost or given out twice.
+"""REST history page by page: half-open windows, a cursor that can be stored, no row lost or duplicated.
 
-How a venue pages, and what is in a page, is the business of its module `history`.
+How a venue pages is in its module `history`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ class Window:
 
 
 class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a history goes on. Store it after what came with it, then nothing is lost and little asked for twice.
+    """The position in a history. Store it after the records of its page, so that none is lost.
 
     Oldest first, all rows before `at` have been given out; newest first, all rows after it. Of those at `at` itself
     the ones in `seen`.
@@ -77,7 +77,7 @@ class Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a page: its time, what tells it from others of the same time, and what it became."""
+    """One row of a page: its time, what distinguishes it from others of the same time, and what it became."""
 
     time: int  # ns
     key: str
@@ -100,7 +100,7 @@ class FetchedPage:
 
 @dataclass(frozen=True)
 class Page:
-    """What to keep, and where to go on after it."""
+    """The records of a page, and the cursor behind them."""
 
     records: list[AnyRecord | Gap]
     cursor: Cursor

@@ -1,15 +1,14 @@
-"""The records for others: JSON Schema and Pydantic models, made from the definitions in `records` and nothing else.
+"""The records for other programs: JSON Schema and Pydantic models, derived from the definitions in `records`.
 
 What a record, its model and the schema accept and emit is the same JSON. Inside the project the records are used, which
 are several times faster.
 """
 
-from functools import cache, reduce
-from operator import or_
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, create_model
 
 from marketdata_assets.exchanges.records import RECORDS, AnyRecord, Gap
 
@@ -19,7 +18,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of any record and of the gap, told apart by their `type`."""
+    """The JSON Schema of any record or gap, discriminated by `type`."""
     return {"$schema": DRAFT, "title": "Market data", **msgspec.json.schema(AnyRecord | Gap)}
 
 
@@ -29,17 +28,10 @@ def models() -> dict[str, type[BaseModel]]:
     return {_tag(record): _model(record) for record in _KINDS}
 
 
-@cache
-def any_model() -> TypeAdapter[Any]:
-    """Reads and writes any of the models, told apart by their `type`."""
-    any_of_them: Any = reduce(or_, models().values())
-    return TypeAdapter(Annotated[any_of_them, Field(discriminator="type")])
-
-
 def _model(record: type[msgspec.Struct]) -> type[BaseModel]:
     fields: dict[str, Any] = {"type": (Literal[_tag(record)], ...)}  # first, as in the JSON of a record
-    for one in msgspec.structs.fields(record):
-        fields[one.encode_name] = (one.type, ... if one.required else one.default)
+    for field in msgspec.structs.fields(record):
+        fields[field.encode_name] = (field.type, ... if field.required else field.default)
     config = ConfigDict(frozen=True, strict=True)
     return create_model(record.__name__, __config__=config, __doc__=record.__doc__, __module__=__name__, **fields)
 

@@ -1,7 +1,7 @@
-"""The tables as polars frames: pick columns and a span, and the databases hand over no more than that.
+"""Tables as polars frames: the databases return only the requested columns and span.
 
-A library for notebooks and research: nothing is written, and Dagster is not needed. Servers are those of the settings,
-as everywhere, or `connection` is an address or an open client. A span has its start in it and its end not.
+A library for notebooks and research: it writes nothing and does not need Dagster. Servers are those of the settings;
+`connection` is an address or an open client instead. A span includes its start and excludes its end.
 """
 
 from marketdata_assets.read.alphas import alphas

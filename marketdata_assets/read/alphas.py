@@ -58,10 +58,14 @@ def alphas(
     columns: Sequence[str] | None = None,
     connection: "Mongo | None" = None,
 ) -> pl.DataFrame:
-    """Alphas of these accounts (None: all) whose `by` is from `start` to before `end`, by account, `by` and id.
+    """Return alphas of these accounts, by account, `by` and id.
 
-    Columns are paths; objects and lists come as JSON text. `where` is a condition of MongoDB's on top, such as
-    `{"is.sharpe": {"$gt": 1.25}}`. A date that another tool left as text is in no span.
+    `accounts` None means all. Bounds select alphas whose date `by` is from `start` to before `end`; a date that is text
+    in the document is in no span. `where` is a further MongoDB condition. Columns are paths into the document, such as
+    `is.sharpe`; objects and lists are JSON text, dates are UTC in ms. Raises UnknownName, UnknownColumn, NaiveTime,
+    BadMoment, OddValue, CannotRead.
+
+        alphas("regular", where={"is.sharpe": {"$gt": 1.25}}, columns=["id", "is.sharpe", "settings.region"])
     """
     if kind not in KINDS:
         raise UnknownName("kind of alpha", kind, KINDS)
@@ -75,17 +79,17 @@ def alphas(
         database = client[database_name(kind)].with_options(codec_options=CODEC)
         there = sorted(filter(ACCOUNT.fullmatch, database.list_collection_names()))
         names = there if accounts is None else _known(several(accounts) or [], there)
-        found: dict[str, list[Any]] = {path: [] for path in (OURS, "id", by, *paths)}
+        columns_found: dict[str, list[Any]] = {path: [] for path in (OURS, "id", by, *paths)}
         for name in names:
             for document in database[name].find(asked, _outermost(projection), batch_size=BATCH):
-                found[OURS].append(name)
-                for path in found.keys() - {OURS}:
-                    found[path].append(_at(document, path.split(".")))
-        absent = [path for path in paths if path not in USUAL and found["id"] and _never(found[path])]
+                columns_found[OURS].append(name)
+                for path in columns_found.keys() - {OURS}:
+                    columns_found[path].append(_at(document, path.split(".")))
+        absent = [path for path in paths if path not in USUAL and columns_found["id"] and _never(columns_found[path])]
         if absent:
             some = next((one for name in names if (one := database[name].find_one(asked))), {})
             raise UnknownColumn(f"{kind} alphas", absent[0], sorted({*USUAL, *_paths(some)}))
-    frame = pl.DataFrame([_series(kind, path, values, found["id"]) for path, values in found.items()])
+    frame = pl.DataFrame([_series(kind, path, values, columns_found["id"]) for path, values in columns_found.items()])
     return frame.sort(OURS, by, "id", nulls_last=True).select(wanted)
 
 
@@ -107,7 +111,7 @@ def _known(accounts: Sequence[str], there: Sequence[str]) -> Sequence[str]:
 
 
 def _outermost(projection: Mapping[str, Any]) -> dict[str, Any]:
-    """Without paths below one that is there: MongoDB refuses both at once."""
+    """Without paths below another path: MongoDB rejects both in one projection."""
     parts = {path: path.split(".") for path in projection}
     return {
         path: shown

@@ -1,4 +1,4 @@
-"""Order books of an instrument as they stood at given instants, rebuilt by ClickHouse from snapshots and changes.
+"""Order books of an instrument at given instants, rebuilt by ClickHouse from snapshots and updates.
 
 Which records make a book is the business of `chains`. What cannot be proved from them is not given out.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DAY_NS = 86_400_000_000_000
 AHEAD_NS = 3_600_000_000_000
-"""So far behind the last instant a record is looked for that shows that nothing is missing before it."""
+"""So long after the last instant, a record may show that nothing is missing before it."""
 
 DECIMAL = pl.Decimal(38, 18)
 SIDE = pl.List(pl.Struct({"price": DECIMAL, "size": DECIMAL}))
@@ -71,14 +71,17 @@ def books(
     depth: int | None = None,
     connection: "ClickHouse | None" = None,
 ) -> pl.DataFrame:
-    """The order book at each of these instants, a row each in order of time; `depth` levels a side, the best first.
+    """Return the order book at each instant, one row per instant, by time.
 
-    Instants are of the venue's clock, a whole number is nanoseconds since 1970. `bids` and `asks` are lists of price
-    and size, sizes in `unit`. The book is that after the change of `time` and `last_id`, and stands `until` the next
-    one, which is null where nothing came after: then it may be out of date. Where a change is missing, `known` is
-    false, `why` says so, and there are no levels.
+    `at` is one instant or several, by the venue's clock; a whole number is nanoseconds since 1970. `depth` limits the
+    levels of each side. Columns: at, known, why, time, until, last_id, unit (of sizes), bids and asks (lists of price
+    and size, best first). The book is the one after the update of `time` and `last_id`, and valid `until` the next
+    update, which is null where none followed. Where an update is missing, `known` is false, `why` has the reason, and
+    there are no levels. Raises UnknownName, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+
+        books("binance", "spot", "BTCUSDT", "2025-01-05T12:00:00+00:00", depth=10)
     """
-    instants = sorted({_nanoseconds(one) for one in ([at] if isinstance(at, (str, int, dt.date)) else at)})
+    instants = sorted({_nanoseconds(standing) for standing in ([at] if isinstance(at, (str, int, dt.date)) else at)})
     about(ORDERBOOKS.name, exchange, market_type, instrument, None, None)  # raises where a name is wrong
     if not instants:
         return pl.DataFrame(schema=SCHEMA)
@@ -86,10 +89,10 @@ def books(
         market = _Market(client, exchange, market_type, instrument)
         chain = _chain(market, instants)
         standing = [(instant, chain.at_instant(instant)) for instant in instants]
-        made: list[dict[str, Any]] = []
-        for _, group in groupby(standing, lambda one: (one[1].base, one[1].first is None)):
-            made += _rebuilt(market, chain, list(group), depth)
-    return pl.DataFrame(made, schema=SCHEMA)
+        rows: list[dict[str, Any]] = []
+        for _, group in groupby(standing, lambda standing: (standing[1].base, standing[1].first is None)):
+            rows += _rebuilt(market, chain, list(group), depth)
+    return pl.DataFrame(rows, schema=SCHEMA)
 
 
 def _chain(market: _Market, instants: Sequence[int]) -> Chain:
@@ -110,7 +113,7 @@ def _rebuilt(
     """The rows of instants whose books have the same snapshot below them."""
     base = group[0][1].base
     if base is None:
-        return [{"at": instant, "known": False, "why": one.why} for instant, one in group]
+        return [{"at": instant, "known": False, "why": standing.why} for instant, standing in group]
     first = group[0][1].first
     instants = [instant for instant, _ in group]
     begin = base.at if first is None else int(chain.at[first])
@@ -127,29 +130,29 @@ def _rebuilt(
     )
     steps = dict(levels.partition_by("step", as_dict=True, include_key=False))
     rows, book = [], pl.DataFrame(schema={"bid": levels["bid"].dtype, "price": DECIMAL, "size": DECIMAL})
-    for before, (instant, one) in zip([0, *instants], group, strict=False):
+    for before, (instant, standing) in zip([0, *instants], group, strict=False):
         changed = steps.get((before,))
         if changed is not None:
             book = pl.concat([book, changed.select(book.columns)]).unique(["bid", "price"], keep="last")
             book = book.filter(pl.col("size") > 0)
-        rows.append(_row(chain, instant, one, book, depth))
+        rows.append(_row(chain, instant, standing, book, depth))
     return rows
 
 
-def _row(chain: Chain, instant: int, one: Standing, book: pl.DataFrame, depth: int | None) -> dict[str, Any]:
-    assert one.base is not None
+def _row(chain: Chain, instant: int, standing: Standing, book: pl.DataFrame, depth: int | None) -> dict[str, Any]:
+    assert standing.base is not None
     bids = book.filter(pl.col("bid") == 1).sort("price", descending=True)
     asks = book.filter(pl.col("bid") == 0).sort("price")
     if bids.height and asks.height and bids["price"][0] >= asks["price"][0]:
         return {"at": instant, "known": False, "why": "the records contradict one another: bids and asks cross"}
-    last = one.last
+    last = standing.last
     return {
         "at": instant,
         "known": True,
-        "time": one.base.at if last is None else int(chain.at[last]),
-        "until": one.until,
-        "last_id": one.base.last_id if last is None or not chain.numbered else int(chain.last_id[last]),
-        "unit": one.base.unit,
+        "time": standing.base.at if last is None else int(chain.at[last]),
+        "until": standing.until,
+        "last_id": standing.base.last_id if last is None or not chain.numbered else int(chain.last_id[last]),
+        "unit": standing.base.unit,
         "bids": _levels(bids, depth),
         "asks": _levels(asks, depth),
     }

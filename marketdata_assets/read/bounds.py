@@ -1,4 +1,4 @@
-"""Bounds of time that people write, as what the tables are asked with. A span has its start in it, its end not."""
+"""Time bounds as users write them, converted for queries. A span includes its start and excludes its end."""
 
 import datetime as dt
 import re
@@ -16,26 +16,26 @@ _MONTH = re.compile(r"\d{4}-\d{2}")
 
 def wall(moment: Moment) -> dt.datetime:
     """The clock on the wall of the A-share exchanges: a time without a zone is theirs, one with a zone is converted."""
-    found = _parsed(moment)
-    if not isinstance(found, dt.datetime):
-        return dt.datetime.combine(found, dt.time())
-    return found if found.tzinfo is None else found.astimezone(EXCHANGE).replace(tzinfo=None)
+    parsed = _parsed(moment)
+    if not isinstance(parsed, dt.datetime):
+        return dt.datetime.combine(parsed, dt.time())
+    return parsed if parsed.tzinfo is None else parsed.astimezone(EXCHANGE).replace(tzinfo=None)
 
 
 def instant(moment: Moment, table: str) -> dt.datetime:
     """An instant in UTC; a date is its midnight in UTC. Raises NaiveTime for a time without a zone."""
-    found = _parsed(moment)
-    if not isinstance(found, dt.datetime):
-        return dt.datetime.combine(found, dt.time(), dt.UTC)
-    if found.tzinfo is None:
+    parsed = _parsed(moment)
+    if not isinstance(parsed, dt.datetime):
+        return dt.datetime.combine(parsed, dt.time(), dt.UTC)
+    if parsed.tzinfo is None:
         raise NaiveTime(moment, table)
-    return found.astimezone(dt.UTC)
+    return parsed.astimezone(dt.UTC)
 
 
 def day(moment: Moment) -> dt.date | None:
     """The date, when it is one and no time of day."""
-    found = _parsed(moment)
-    return None if isinstance(found, dt.datetime) else found
+    parsed = _parsed(moment)
+    return None if isinstance(parsed, dt.datetime) else parsed
 
 
 def nanoseconds(moment: dt.datetime) -> int:

@@ -65,10 +65,10 @@ class Chain:
         self._bases = self._found_bases()
 
     def at_instant(self, instant: int) -> Standing:
-        """What stands at an instant, given in ns."""
+        """The book at an instant in ns."""
         last = int(np.searchsorted(self.at, instant, side="right")) - 1
         following = last + 1 if last + 1 < len(self.at) else None
-        newer = [one for one in self.wholes if one.at <= instant and (last < 0 or one.at > self.at[last])]
+        newer = [whole for whole in self.wholes if whole.at <= instant and (last < 0 or whole.at > self.at[last])]
         found = self._of_changes(last, following) if last >= 0 else Standing(why="nothing is on record before")
         if not newer:
             return found
@@ -79,7 +79,7 @@ class Chain:
         """Whether the book of an instant hangs on records from before the span."""
         last = int(np.searchsorted(self.at, instant, side="right")) - 1
         if last < 0:
-            return not any(one.at <= instant for one in self.wholes)
+            return not any(whole.at <= instant for whole in self.wholes)
         return int(self._starts[last]) == 0 and self._base(last) is None
 
     def _of_changes(self, last: int, following: int | None) -> Standing:
@@ -99,13 +99,13 @@ class Chain:
     def _of_snapshot(self, newer: list[Whole], following: int | None) -> Standing:
         """A snapshot that no change on record has followed yet."""
         if following is not None:
-            begun = [one for one in newer if self._bases.get(following) == one]
+            begun = [whole for whole in newer if self._bases.get(following) == whole]
             if begun:
                 return Standing(begun[-1], until=int(self.at[following]))
             if self.numbered:
                 return Standing(why=f"changes before {self.begin[following] + 1} are missing")
         newest = newer[-1]
-        later = next((one.at for one in self.wholes if one.at > newest.at), None)
+        later = next((whole.at for whole in self.wholes if whole.at > newest.at), None)
         gap = self._gap(newest.ts_recv, None)
         return Standing(why=gap) if gap and later is None else Standing(newest, until=later)
 
@@ -128,8 +128,8 @@ class Chain:
         if self.numbered:
             breaks[1:] = self.begin[1:] > self.last_id[:-1]
         else:  # the feed has made sure of it, up to a new snapshot
-            for one in self.wholes:
-                place = int(np.searchsorted(self.at, one.at))
+            for whole in self.wholes:
+                place = int(np.searchsorted(self.at, whole.at))
                 breaks[place : place + 1] = True
         breaks[:1] = True
         return breaks
@@ -140,24 +140,26 @@ class Chain:
         Those that a chain begins with; and within a chain those too deep to be of the best levels alone.
         """
         bases: dict[int, Whole] = {}
-        for one in self.wholes:
-            place = self._follower(one)
+        for whole in self.wholes:
+            place = self._follower(whole)
             if place is None:
                 continue
             begins = self._breaks[place] and (place > 0 or self._from_beginning)
             known = bases.get(place)
-            if (begins or one.depth > WHOLE_DEPTH) and (known is None or one.depth >= known.depth):
-                bases[place] = one
+            if (begins or whole.depth > WHOLE_DEPTH) and (known is None or whole.depth >= known.depth):
+                bases[place] = whole
         return bases
 
-    def _follower(self, one: Whole) -> int | None:
-        if not self.numbered or one.last_id is None:
-            place = int(np.searchsorted(self.at, one.at))
+    def _follower(self, whole: Whole) -> int | None:
+        if not self.numbered or whole.last_id is None:
+            place = int(np.searchsorted(self.at, whole.at))
             return place if place < len(self.at) else None
-        earliest = int(np.searchsorted(self.at, one.at - SNAPSHOT_LATE_NS))
+        earliest = int(np.searchsorted(self.at, whole.at - SNAPSHOT_LATE_NS))
         if self._ascending:
-            place = max(earliest, int(np.searchsorted(self.last_id, one.last_id)))
-        else:  # the venue has begun to count anew
-            place = earliest + int(np.argmax(self.last_id[earliest:] >= one.last_id)) if earliest < len(self.at) else 0
-        fits = place < len(self.at) and self.begin[place] <= one.last_id <= self.last_id[place]
+            place = max(earliest, int(np.searchsorted(self.last_id, whole.last_id)))
+        else:  # the venue has restarted its numbering
+            place = (
+                earliest + int(np.argmax(self.last_id[earliest:] >= whole.last_id)) if earliest < len(self.at) else 0
+            )
+        fits = place < len(self.at) and self.begin[place] <= whole.last_id <= self.last_id[place]
         return place if fits else None

@@ -1,4 +1,4 @@
-"""Rows of a table in ClickHouse: the columns that are asked for, and conditions that the server can skip data by."""
+"""Rows of a ClickHouse table: the requested columns, and conditions by which the server can skip data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ def several(names: str | Sequence[str] | None) -> list[str] | None:
 
 
 def known(table: str, columns: Sequence[str] | None, there: Sequence[str]) -> list[str]:
-    """The columns that are asked for, or all. Raises UnknownColumn."""
+    """The requested columns, or all. Raises UnknownColumn."""
     for name in columns or ():
         if name not in there:
             raise UnknownColumn(table, name, there)
@@ -69,13 +69,13 @@ def read(
 
 
 def ask(client: "Client", table: str, sql: str, values: Mapping[str, Any]) -> pl.DataFrame:
-    """The answer to a query about a table. Raises NothingLoaded when it is not there."""
+    """The result of a query about a table. Raises NothingLoaded when the table does not exist."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 
     try:
-        found = clickhouse.read(client, sql, values)
+        frame = clickhouse.read(client, sql, values)
     except DatabaseError as error:
         if error.code == UNKNOWN_TABLE:
             raise NothingLoaded(table, REMEDY) from None
         raise
-    return found.with_columns(pl.col(pl.Categorical, pl.Binary).cast(pl.String))
+    return frame.with_columns(pl.col(pl.Categorical, pl.Binary).cast(pl.String))

@@ -7,7 +7,7 @@ MarketDataError
 │       ├── UnknownName     no such exchange, market, account, or code of a stock
 │       ├── BadMoment       a bound is no date or time
 │       ├── NaiveTime       a bound has no time zone where times are instants
-│       ├── NothingLoaded   the table is not there yet
+│       ├── NothingLoaded   the table does not exist yet
 │       └── OddValue        a value is not of its column's type
 └── TransientError
     └── CannotRead          the server does not answer
@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from marketdata_assets.errors import TerminalError, TransientError
 
 FEW = 8
-"""So many names are all told, even where one of them is near."""
+"""Up to so many names are all listed, even if one of them is similar."""
 
 
 class ReadError(TerminalError):
@@ -59,11 +59,11 @@ class NaiveTime(ReadError):
 
 
 class NothingLoaded(ReadError):
-    """The table is not there."""
+    """The table does not exist."""
 
     def __init__(self, table: str, remedy: str) -> None:
         self.table = table
-        super().__init__(f"{table} is not there: nothing has been loaded into this database yet. {remedy}")
+        super().__init__(f"table {table} does not exist: nothing has been loaded into this database yet. {remedy}")
 
 
 class OddValue(ReadError):

@@ -1,7 +1,6 @@
-"""Records of Binance, OKX and Deribit, bars of them and gaps, from ClickHouse.
+"""Records of Binance, OKX and Deribit, their bars and gaps, from ClickHouse.
 
-Bounds are instants in the venue's time, the column `time`; a date is its midnight in UTC. Prices and sizes are decimals
-of 18 digits behind the point, as they stand in the tables.
+Prices and sizes are decimals with 18 digits after the point, as stored.
 """
 
 import datetime as dt
@@ -26,7 +25,6 @@ RecordType = Literal[
 ]  # the types of exchanges.tables.schema.TABLES
 
 KEY = ("exchange", "market_type", "instrument", "time")
-WITHIN_A_TIME = ("last_id", "trade_id", "interval", "stream", "ts_recv")
 OHLCV_COLUMNS = (
     *("exchange", "market_type", "symbol", "instrument", "time", "open", "high", "low", "close", "volume"),
     *("contracts", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades", "open_gaps"),
@@ -43,7 +41,17 @@ def trades(
     columns: Sequence[str] | None = None,
     connection: "ClickHouse | None" = None,
 ) -> pl.DataFrame:
-    """Trades of these instruments (the venue's own names; None: all), each once, by market, instrument, time and id."""
+    """Return trades, each once, by market, instrument, time and id.
+
+    `instruments` are the venue's own names; None means all. Columns: exchange, market_type, symbol, instrument, time
+    (UTC, ns), trade_id, price and size (decimal, base units), contracts, side (of the taker), first_id and last_id (of
+    an aggregate), ts_event and ts_recv (ns).
+
+    Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
+    columns, by default all. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+
+        trades("binance", "spot", "BTCUSDT", "2025-01-05", "2025-01-06", columns=["time", "price", "size", "side"])
+    """
     return records("trade", exchange, market_type, instruments, start, end, columns=columns, connection=connection)
 
 
@@ -57,9 +65,16 @@ def ohlcv(
     columns: Sequence[str] | None = None,
     connection: "ClickHouse | None" = None,
 ) -> pl.DataFrame:
-    """Bars of one minute that are made of the trades, by market, instrument and `time`, the start of the minute.
+    """Return one-minute bars computed from the trades, by market, instrument and `time`, the start of the minute.
 
-    A minute without trades has none; one with `open_gaps` may lack some.
+    Columns: exchange, market_type, symbol, instrument, time (UTC), open, high, low, close, volume (decimal, base
+    units), contracts, quote_volume, taker_buy_volume, taker_buy_quote_volume, trades, open_gaps. A minute without
+    trades has no row; one with `open_gaps` may lack trades.
+
+    Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
+    columns, by default all. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+
+        ohlcv("okx", "linear", ["BTC-USDT-SWAP"], "2025-01-05", columns=["time", "close", "volume"])
     """
     wanted = columnar.known(OHLCV_1M, columns, OHLCV_COLUMNS)
     where = about(OHLCV_1M, exchange, market_type, instruments, start, end)
@@ -78,7 +93,16 @@ def gaps(
     columns: Sequence[str] | None = None,
     connection: "ClickHouse | None" = None,
 ) -> pl.DataFrame:
-    """Holes in streams that began from `start` to before `end`, by our clock; `open_only` leaves out healed ones."""
+    """Return gaps in streams, by market, instrument and `time`, when they began by our clock.
+
+    Columns: exchange, market_type, symbol, instrument, stream, last_id and next_id (ids around the gap), ts_from and
+    ts_to (ns), cause, healed_at (ns; null while the gap is open), time. `open_only` leaves out closed gaps.
+
+    Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
+    columns, by default all. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+
+        gaps("binance", open_only=True)
+    """
     more = ["isNull(healed_at)"] if open_only else []
     return records(
         "gap", exchange, market_type, instruments, start, end, columns=columns, connection=connection, _more=more
@@ -97,9 +121,16 @@ def records(
     connection: "ClickHouse | None" = None,
     _more: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """Records of one type, each once, by market, instrument, time and what tells those of one time apart.
+    """Return records of one type, each once, by market, instrument, time and id.
 
-    Columns are the fields of the record and `time`, which is the venue's, or ours where a message has none.
+    `record_type` is trade, orderbook, kline, ticker, funding_rate, open_interest, liquidation or gap. Columns are the
+    fields of the record in `exchanges.records` and `time` (UTC, ns): the venue's clock, ours where a message has no
+    time. Prices and sizes are decimals.
+
+    Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
+    columns, by default all. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+
+        records("funding_rate", "deribit", columns=["time", "instrument", "rate"])
     """
     if record_type not in TABLES:
         raise UnknownName("type of record", record_type, TABLES)
@@ -123,7 +154,7 @@ def about(
     start: Moment | None,
     end: Moment | None,
 ) -> Where:
-    """The conditions of a question. Raises UnknownName, NaiveTime, BadMoment."""
+    """The conditions of a query. Raises UnknownName, NaiveTime, BadMoment."""
     where = Where()
     for column, name, among in (("exchange", exchange, Exchange), ("market_type", market_type, MarketType)):
         if name is not None:
@@ -140,5 +171,5 @@ def about(
 
 
 def _text(moment: dt.datetime) -> str:
-    """It as ClickHouse reads it, with all its digits; the client would leave out what is below a second."""
+    """A time as ClickHouse reads it, with all digits; the client would drop fractions of a second."""
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f")

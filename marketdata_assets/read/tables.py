@@ -31,10 +31,13 @@ def minute_bars(
     columns: Sequence[str] | None = None,
     connection: "Postgres | None" = None,
 ) -> pl.DataFrame:
-    """Minute bars of these stocks (`600000.SH`; None: all) from `start` to before `end`, by code and time.
+    """Return minute bars of A-shares, by code and time.
 
-    Times are the exchange's clock, Asia/Shanghai, without a zone; a bound with a zone is converted. Prices and amounts
-    are decimals.
+    `codes` are such as `600000.SH`; None means all. Bounds select `start <= time < end`. `time` is the exchange's
+    clock, Asia/Shanghai, without a zone; a bound with a zone is converted. Prices and amounts are decimals in yuan,
+    volumes lots of 100 shares. Raises UnknownName, UnknownColumn, BadMoment, NothingLoaded, OddValue, CannotRead.
+
+        minute_bars("600000.SH", "2025-01-02", "2025-01-03", columns=["time", "close", "volume"])
     """
     return table(
         "stock_1min_qfq",
@@ -56,9 +59,12 @@ def monthly_kline(
     columns: Sequence[str] | None = None,
     connection: "Postgres | None" = None,
 ) -> pl.DataFrame:
-    """Monthly K-lines of these stocks (None: all) of the months from `start` to before `end`, by code and month.
+    """Return monthly K-lines of A-shares, by code and month.
 
-    `month` is its first midnight, on the exchange's clock. Prices and sums are decimals.
+    `month` is the first midnight of the month, on the exchange's clock. Prices and sums are decimals. Arguments and
+    errors are those of `minute_bars`.
+
+        monthly_kline(["600000.SH", "000001.SZ"], "2024-01", "2025-01")
     """
     return table(
         "stock_monthly_kline",
@@ -85,11 +91,14 @@ def table(
     connection: "Postgres | None" = None,
     scales: Mapping[str, int] | None = None,
 ) -> pl.DataFrame:
-    """Rows of a table, such as that of a flow, whose column `by` is from `start` to before `end`.
+    """Return rows of any PostgreSQL or TimescaleDB table, such as that of a flow.
 
-    `only` names what columns have to be, a value or a list of values each. A numeric that says how many digits it has
-    is a decimal, as is one that `scales` tells of; others come as text. Columns are those of the table in its order,
-    or `columns`. Rows are sorted by `order`, else they come in no order.
+    Bounds select rows whose column `by` is from `start` to before `end`. `only` maps columns to a value or a list of
+    values. Rows are sorted by `order`, else unsorted. Columns are those of the table in its order, or `columns`. A
+    numeric with a declared scale, or one in `scales`, is a decimal; any other numeric is text. Raises UnknownColumn,
+    BadMoment, NaiveTime, NothingLoaded, OddValue, CannotRead.
+
+        table("closes", "day", "2024-01", "2024-02", only={"code": "600000.SH"}, order=["day"])
     """
     with of_postgres(connection) as opened:
         try:
@@ -101,12 +110,12 @@ def table(
         where = sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
         extra = [_known(name, one, there) for one in order if one not in {column.name for column in wanted}]
         try:
-            found = pgread.read(opened, name, [*wanted, *extra], where)
+            frame = pgread.read(opened, name, [*wanted, *extra], where)
         except pgread.Unreadable as error:
             raise OddValue(name, error.column, error.cause) from None
     if order:
-        found = found.sort(order)
-    return found.select(column.name for column in wanted)
+        frame = frame.sort(order)
+    return frame.select(column.name for column in wanted)
 
 
 def _span(
@@ -133,20 +142,20 @@ def _moment(name: str, column: Column, bound: Moment) -> dt.datetime:
 
 
 def _equal(name: str, there: Mapping[str, Column], only: Mapping[str, Any]) -> list[sql.Composable]:
-    made: list[sql.Composable] = []
+    conditions: list[sql.Composable] = []
     for key, wanted in only.items():
         several = isinstance(wanted, Collection) and not isinstance(wanted, (str, bytes))
         literals: list[sql.Composable] = [sql.Literal(one) for one in (wanted if several else [wanted])]
         values = sql.SQL(", ").join(literals or [sql.NULL])
-        made.append(sql.SQL("{} IN ({})").format(sql.Identifier(_known(name, key, there).name), values))
-    return made
+        conditions.append(sql.SQL("{} IN ({})").format(sql.Identifier(_known(name, key, there).name), values))
+    return conditions
 
 
 def _known(name: str, column: str, there: Mapping[str, Column]) -> Column:
-    found = there.get(column)
-    if found is None:
+    column_found = there.get(column)
+    if column_found is None:
         raise UnknownColumn(name, column, there)
-    return found
+    return column_found
 
 
 def _of_codes(codes: str | Sequence[str] | None) -> dict[str, list[str]]:

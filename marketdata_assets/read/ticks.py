@@ -31,7 +31,16 @@ def tick_data(
     columns: Sequence[str] | None = None,
     connection: "ClickHouse | None" = None,
 ) -> pl.DataFrame:
-    """Minute bars of these symbols (None: all) from `start` to before `end`, by symbol and `ts`, which is in UTC."""
+    """Return minute bars as the providers deliver them, by symbol and `ts` (UTC).
+
+    Columns: symbol, date, ts, label, interval, open, high, low, close, volume (shares), turnover (in `currency`),
+    currency, flags, provider.
+
+    `symbols` None means all. A bound that is a date is the exchange's day; one with a time is an instant and needs a
+    zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+
+        tick_data("600000.SH", "2025-01-02", "2025-01-03", columns=["ts", "close", "volume"])
+    """
     return _read(TICK_DATA, ("symbol", "ts"), symbols, start, end, columns, connection)
 
 
@@ -43,7 +52,13 @@ def order_book(
     columns: Sequence[str] | None = None,
     connection: "ClickHouse | None" = None,
 ) -> pl.DataFrame:
-    """Snapshots of order books, by symbol and `ts`, which is in UTC; each side is a list, the best price first."""
+    """Return order book snapshots, by symbol and `ts` (UTC); each side is a list, best price first.
+
+    `symbols` None means all. A bound that is a date is the exchange's day; one with a time is an instant and needs a
+    zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+
+        order_book("600000.SH", "2025-01-02", "2025-01-03")
+    """
     return _read(ORDER_BOOK, ("symbol", "ts"), symbols, start, end, columns, connection)
 
 
@@ -56,7 +71,15 @@ def factors(
     columns: Sequence[str] | None = None,
     connection: "ClickHouse | None" = None,
 ) -> pl.DataFrame:
-    """Factors of these names (None: all), a row a symbol, day and factor, in this order. Bounds are dates."""
+    """Return factors, one row per symbol, day and factor, in this order.
+
+    `names` are factor names; None means all. Bounds are dates: one with a time raises BadMoment.
+
+    `symbols` None means all. A bound that is a date is the exchange's day; one with a time is an instant and needs a
+    zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+
+        factors("600000.SH", "2025-01-01", "2025-02-01", names="volume_ratio")
+    """
     for bound in (start, end):
         if bound is not None and bounds.day(bound) is None:
             raise BadMoment(bound, "has a time of day, and factors have days only")
@@ -79,12 +102,12 @@ def _read(
     where.among("factor", several(names))
     _span(where, table.name, start, end)
     with of_clickhouse(connection) as client:
-        found = columnar.read(client, table.name, wanted, where, order)
-    return found.cast({name: table.columns[name] for name in wanted})
+        frame = columnar.read(client, table.name, wanted, where, order)
+    return frame.cast({name: table.columns[name] for name in wanted})
 
 
 def _span(where: Where, table: str, start: Moment | None, end: Moment | None) -> None:
-    """Days, or instants and the days around them, which tell the server the months to look into."""
+    """Days, or instants and the days around them, by which the server prunes months."""
     moments: list[dt.datetime | None] = []
     for bound, sign, around in ((start, ">=", -ZONES_APART), (end, "<", ZONES_APART)):
         moments.append(None if bound is None else _as_instant(bound, table))

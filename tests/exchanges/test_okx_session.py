@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.okx import session
 from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.okx.session import Session
@@ -69,11 +68,6 @@ def test_channel_longer_than_a_request_is_an_error() -> None:
         session.subscriptions([Arg("trades", "A" * 200)], most_bytes=100)
 
 
-def test_wanted_book_is_subscribed_to_again() -> None:
-    request = session.resubscription(ResyncRequest("ABC-USDT", "books", "subscription", 1))
-    assert json.loads(request) == {"op": "subscribe", "args": [{"channel": "books", "instId": "ABC-USDT"}]}
-
-
 @pytest.mark.parametrize(
     ("channel", "url"),
     [
@@ -102,7 +96,7 @@ def test_session_knows_what_is_not_confirmed_yet() -> None:
 def test_ack_of_something_else_is_told() -> None:
     mine = Session()
     mine.ask([Arg("trades", "ABC-USDT")])
-    assert mine.heard(ack(channel="trades", instId="ABC-USDC")) == "trades:ABC-USDC was confirmed and never asked for"
+    assert mine.heard(ack(channel="trades", instId="ABC-USDC")) == "trades:ABC-USDC was confirmed but never requested"
     assert mine.unconfirmed() == [Arg("trades", "ABC-USDT")]
 
 

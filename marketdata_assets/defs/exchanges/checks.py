@@ -1,4 +1,4 @@
-"""Checks of the exchanges domain: those of the tables in the step that fills them, those of days on the run's days.
+"""Checks of the exchanges domain: table checks in the step that fills them, day checks on the run's days.
 
 The queries are in `marketdata_assets.exchanges.tables.checks`.
 """
@@ -29,13 +29,13 @@ TYPES = {
     "exchange_liquidations": "liquidation",
 }
 OF_TABLES = {
-    **{(table, REFUSED): "No record of the newest day was refused by the table." for table in TYPES},
-    ("exchange_trades", "one_row_a_trade"): "No number of an instrument stands with two times, on the newest day.",
-    ("exchange_trades", "holes_on_record"): "Holes in the numbers of Binance's trades are inside gaps on record.",
+    **{(table, REFUSED): "No record of the newest day was rejected by the table." for table in TYPES},
+    ("exchange_trades", "one_row_a_trade"): "No trade id of an instrument is stored with two times, on the newest day.",
+    ("exchange_trades", "holes_on_record"): "Gaps in the sequence numbers of Binance's trades are recorded.",
     (
         "exchange_orderbooks",
         "changes_follow",
-    ): "In a sample of books, changes follow one another, or a gap says why not.",
+    ): "In a sample of books, updates follow one another, or a gap is recorded.",
 }
 OF_DAYS = {
     (
@@ -47,13 +47,13 @@ OF_DAYS = {
     ("exchange_gaps", "none_open"): "No gap of trades is open.",
 }
 ADVICE = (REFUSED, "holes_on_record", "changes_follow", "none_open")
-"""What these find is kept, or told by a gap; it is for a person to look at, and stops nothing."""
+"""Findings of these are in the quarantine or recorded as gaps; they warn, and block nothing."""
 
 TABLE_SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name), text in OF_TABLES.items()]
 
 
 def of_tables(client: "Client", wanted: Collection[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
-    """Ask the checks that are `wanted`, of the newest day that has trades."""
+    """Run the `wanted` checks on the newest day that has trades."""
     from marketdata_assets.exchanges.tables import checks as questions
 
     if not wanted:
@@ -88,7 +88,7 @@ def _of_days(asset: str) -> dg.AssetChecksDefinition:
 
 
 def _question(context: dg.AssetCheckExecutionContext, client: "Client") -> "Question":
-    """About the days of the run; about the newest one when a check is run by itself."""
+    """The days of the run; the newest one when a check runs alone."""
     from marketdata_assets.exchanges.tables.checks import Question, newest
 
     days = days_of(context.run.tags)

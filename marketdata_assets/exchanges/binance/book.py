@@ -31,7 +31,7 @@ KEPT_TICKERS = 2_000
 """So many best prices wait for the diff that ends with their update."""
 
 STRAYS = 50
-"""So many messages in a row from before what is known already: the venue counts anew."""
+"""So many messages in a row from before the known position: the venue has restarted its numbering."""
 
 
 class Diff(Struct, frozen=True, gc=False):
@@ -93,9 +93,9 @@ class Chain:
                 return self._stray(diff, connection)
             if not _follows(diff, position, overlap=connection != self._connection):
                 return self._hole(diff, connection)
-        made = self._take(diff) if self.live else self._wait(diff)
+        outcomes = self._take(diff) if self.live else self._wait(diff)
         self._position, self._connection, self._strays = diff.last, connection, 0
-        return made
+        return outcomes
 
     def snapshot(self, snapshot: Snapshot) -> list[OrderBook | Gap] | None:
         """Begin with a snapshot and all that waits; None when it is of no use, being too old or not needed."""
@@ -108,12 +108,12 @@ class Chain:
             return None
         return self._begin(snapshot)
 
-    def best(self, told: Ticker) -> list[OrderBook | Gap]:
-        """Take the best prices after an update, and hold them against the book after the same update."""
-        update, bid, ask = told.update_id or 0, told.bid or "", told.ask or ""
+    def best(self, ticker: Ticker) -> list[OrderBook | Gap]:
+        """Compare the best prices after an update with the book after the same update."""
+        update, bid, ask = ticker.update_id or 0, ticker.bid or "", ticker.ask or ""
         if self.live and update <= (self.state.last_id or 0):
             if update == self.state.last_id:
-                return self._differs(bid, ask, told.ts_recv)
+                return self._differs(bid, ask, ticker.ts_recv)
             return []
         if len(self._best) >= KEPT_TICKERS:
             self._best.clear()
@@ -128,16 +128,16 @@ class Chain:
         return self.state.reopened(ts_recv)
 
     def _begin(self, snapshot: Snapshot) -> list[OrderBook | Gap]:
-        made = self.state.snapshot(snapshot.bids, snapshot.asks, snapshot.last, snapshot.ts_event, snapshot.ts_recv)
+        outcomes = self.state.snapshot(snapshot.bids, snapshot.asks, snapshot.last, snapshot.ts_event, snapshot.ts_recv)
         self._ahead = snapshot
         waiting = list(self._waiting)
         self._waiting.clear()
         for diff in waiting:
             if self.live:
-                made += self._take(diff)
+                outcomes += self._take(diff)
             else:
                 self._waiting.append(diff)
-        return made
+        return outcomes
 
     def _take(self, diff: Diff) -> list[OrderBook | Gap]:
         """Take a diff that follows into a live book."""
@@ -147,21 +147,21 @@ class Chain:
                 state.dropped += 1
                 return []
             self._ahead = None
-        made = self._applied(diff)
+        outcomes = self._applied(diff)
         wrong = self._hold_against(diff.last, diff.ts_recv) if self._best and self.live else []
         if wrong:
             self._waiting.append(diff)
-        return wrong or [made]
+        return wrong or [outcomes]
 
     def _applied(self, diff: Diff) -> OrderBook | Gap:
         """Take a diff into the book; one that breaks it waits for the next snapshot."""
         state = self.state
-        made = state.delta(
+        outcome = state.delta(
             diff.bids, diff.asks, diff.first, diff.last, diff.prev, diff.ts_event, diff.ts_recv, None, diff.numbers
         )
         if state.status != "live":
             self._waiting.append(diff)
-        return made
+        return outcome
 
     def _wait(self, diff: Diff) -> list[OrderBook | Gap]:
         Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
@@ -184,11 +184,11 @@ class Chain:
     def _hole(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         """A diff that does not follow: it waits for a snapshot, and those that come after it."""
         Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
-        made = self.state.broken("sequence", diff.first, diff.ts_recv)
+        outcomes = self.state.broken("sequence", diff.first, diff.ts_recv)
         self._start_over()
         self._waiting.append(diff)
         self._position, self._connection = diff.last, connection
-        return made
+        return outcomes
 
     def _start_over(self) -> None:
         self._waiting.clear()
@@ -197,9 +197,9 @@ class Chain:
         self._strays = 0
 
     def _hold_against(self, update: int, ts_recv: int) -> list[OrderBook | Gap]:
-        told = self._best.pop(update, None)
+        best = self._best.pop(update, None)
         self._best = {later: prices for later, prices in self._best.items() if later > update}
-        return self._differs(*told, ts_recv) if told else []
+        return self._differs(*best, ts_recv) if best else []
 
     def _differs(self, bid: str, ask: str, ts_recv: int) -> list[OrderBook | Gap]:
         """Nothing when these are the best prices of the book."""
@@ -227,10 +227,10 @@ def _is_in(snapshot: Snapshot, diff: Diff) -> bool:
     return diff.last < snapshot.last or (diff.prev is None and diff.last == snapshot.last)
 
 
-def _same(told: str, best: Level | None) -> bool:
+def _same(price: str, best: Level | None) -> bool:
     if best is None:
-        return not Decimal(told)  # the venue's word for an empty side
-    return told == best[0] or Decimal(told) == Decimal(best[0])
+        return not Decimal(price)  # the venue's word for an empty side
+    return price == best[0] or Decimal(price) == Decimal(best[0])
 
 
 _WAITS = Control("notice", "a diff waits for its snapshot")
@@ -252,41 +252,41 @@ class MarketBooks:
         if not self.keep:
             return [delta(self._known[name], diff)]
         chain = self.chains.get(name) or self._begun(name, self._known[name])
-        made = chain.diff(diff, connection)
-        if made and not self.resync_requests and chain.state.status == "live":
-            return made  # type: ignore[return-value]  # a list of some outcomes is one of outcomes
-        return self._settled(name, made, diff.ts_recv) or [_IN_THE_BOOK if chain.live else _WAITS]
+        outcomes = chain.diff(diff, connection)
+        if outcomes and not self.resync_requests and chain.state.status == "live":
+            return outcomes  # type: ignore[return-value]  # a list of some outcomes is one of outcomes
+        return self._settled(name, outcomes, diff.ts_recv) or [_IN_THE_BOOK if chain.live else _WAITS]
 
-    def snapshot(self, found: Depth, symbol: str, ts_recv: int) -> list[Outcome]:
+    def snapshot(self, depth: Depth, symbol: str, ts_recv: int) -> list[Outcome]:
         """What becomes of a snapshot; `symbol` is "" where only the snapshot may say of which instrument it is."""
-        name = symbol or found.symbol or self._only_one_that_waits()
-        if found.symbol not in (None, name):
-            raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(found.symbol or '')[:40]}")
-        one = self._known[name]
+        name = symbol or depth.symbol or self._only_one_that_waits()
+        if depth.symbol not in (None, name):
+            raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(depth.symbol or '')[:40]}")
+        context = self._known[name]
         if not self.keep:
-            return [best_levels(one, found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
-        chain = self.chains.get(name) or self._begun(name, one)
-        moment = None if found.T is None else found.T * NS
-        made = chain.snapshot(Snapshot(found.lastUpdateId, found.bids, found.asks, moment, ts_recv))
-        if made is None:
+            return [best_levels(context, depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
+        chain = self.chains.get(name) or self._begun(name, context)
+        moment = None if depth.T is None else depth.T * NS
+        outcomes = chain.snapshot(Snapshot(depth.lastUpdateId, depth.bids, depth.asks, moment, ts_recv))
+        if outcomes is None:
             return [Control("ignored", f"a snapshot of {name} that is not needed, or too old")]
-        return self._settled(name, made, ts_recv) or [Control("notice", f"a snapshot of {name} waits for a diff")]
+        return self._settled(name, outcomes, ts_recv) or [Control("notice", f"a snapshot of {name} waits for a diff")]
 
     def told(self, best: Ticker) -> list[Outcome]:
-        """Best prices, held against the book if there is one."""
+        """Best prices, compared with the book if there is one."""
         chain = self.chains.get(best.instrument)
         wrong = chain.best(best) if chain else None
         return [best, *self._settled(best.instrument, wrong, best.ts_recv)] if wrong else [best]
 
     def reopened(self, ts_recv: int, connection: int) -> list[Outcome]:
         """The socket of `connection` is a new one: each book on it needs a snapshot again."""
-        made: list[Outcome] = []
+        outcomes: list[Outcome] = []
         for name, chain in self.chains.items():
-            made += self._settled(name, chain.reopened(connection, ts_recv), ts_recv)
-        return made
+            outcomes += self._settled(name, chain.reopened(connection, ts_recv), ts_recv)
+        return outcomes
 
     def forget(self, name: str) -> None:
-        """An instrument is no longer followed: its book is not to be believed any more."""
+        """Stop following an instrument: its book is no longer valid."""
         for by_name in (self.chains, self.states, self.resync_requests):
             by_name.pop(name, None)
 
@@ -301,13 +301,13 @@ class MarketBooks:
             raise BadMessage(VENUE, "a snapshot that does not say of which instrument")
         return names[0]
 
-    def _settled(self, name: str, made: Sequence[OrderBook | Gap], ts_recv: int) -> list[Outcome]:
+    def _settled(self, name: str, outcomes: Sequence[OrderBook | Gap], ts_recv: int) -> list[Outcome]:
         """What a chain made, once it is known whether its book needs a snapshot."""
         if self.states[name].status == "live":
             self.resync_requests.pop(name, None)
         elif name not in self.resync_requests:
             self.resync_requests[name] = ResyncRequest(name, "depth", "snapshot", ts_recv)
-        return [*made]
+        return [*outcomes]
 
 
 def best_levels(

@@ -1,7 +1,7 @@
 """Which bytes are which event of a market, and which parser takes it.
 
 An event comes bare, `{"e": "trade", ...}`, or within a combined stream,
-`{"stream": "abcusdt@trade", "data": {"e": "trade", ...}}`, or decode_list of them as a list in the place of one.
+`{"stream": "abcusdt@trade", "data": {"e": "trade", ...}}`, or decode_list of them as a list instead of one.
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
 
@@ -49,7 +49,7 @@ class ErrorBody(Struct, frozen=True):
 
 
 class Envelope(Struct, frozen=True):
-    """What tells messages apart that are no event we know at sight."""
+    """The fields that identify a message whose beginning is not known yet."""
 
     e: str | None = None
     stream: str | None = None
@@ -167,8 +167,8 @@ def diff_reader(market_type: MarketType, *, wrapped: bool) -> Reader:
         try:
             event, levels = texts(raw), floats(raw)
         except msgspec.ValidationError:
-            told = long_way(raw)
-            event = told.data if wrapped else told
+            general_event = long_way(raw)
+            event = general_event.data if wrapped else general_event
             return event.s, make(event, ts_recv)
         if wrapped:
             event, levels = event.data, levels.data

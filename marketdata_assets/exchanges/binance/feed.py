@@ -91,7 +91,9 @@ class BinanceFeed:
             wire.OptionDepth: self._partial_depth,
         }
         self._bare: dict[bytes, Route] = {
-            f'e":"{name}"'.encode()[:NAMED]: (one.bare, one.parser) for name, one in self._event_types.items() if name
+            f'e":"{name}"'.encode()[:NAMED]: (event_type.bare, event_type.parser)
+            for name, event_type in self._event_types.items()
+            if name
         }
         self._wrapped: dict[bytes, Route] = {}
         self._diffs: dict[bytes, Reader] = {}
@@ -110,18 +112,18 @@ class BinanceFeed:
 
         Written out for aggregate trades, which are most of what comes.
         """
-        made: list[Outcome] = []
-        known, add, form_of, milliseconds = self._agg_trades.get, made.append, FORM, MILLISECONDS
+        outcomes: list[Outcome] = []
+        known, add, form_of, milliseconds = self._agg_trades.get, outcomes.append, FORM, MILLISECONDS
         second, begin = self._second
         for raw in raws:
             try:
                 form = raw.translate(form_of) if len(raw) < LONG else b""
-                if told := known(form):
-                    cut, make, sizes, side = told
+                if template := known(form):
+                    cut, make, sizes, side = template
                     at, millisecond, number, price, size, first, last = cut(raw.decode())
                     if at != second:
                         if at >= LATEST_SECOND:
-                            made += self._read(raw, b"", ts_recv, connection)
+                            outcomes += self._read(raw, b"", ts_recv, connection)
                             continue
                         second, begin = self._second = at, int(at) * SECOND
                     when = begin + milliseconds[millisecond]
@@ -131,10 +133,10 @@ class BinanceFeed:
                         in_base, contracts = sizes(size, price)
                         add(make(when, ts_recv, number, price, in_base, contracts, side, first, last))
                 else:
-                    made += self._read(raw, form, ts_recv, connection)
+                    outcomes += self._read(raw, form, ts_recv, connection)
             except UNREADABLE as error:
                 add(DeadLetter.of(raw, error, ts_recv))
-        return made
+        return outcomes
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What becomes of the answer to a request for `url`; "" where only its fields say what it is. Never raises."""
@@ -149,39 +151,39 @@ class BinanceFeed:
         return self._market.reopened(ts_recv, connection)
 
     def forget(self, instrument: str) -> None:
-        """An instrument is no longer followed: its book is not to be believed any more."""
+        """Stop following an instrument: its book is no longer valid."""
         self._market.forget(instrument)
 
     def stream_of(self, raw: bytes) -> str:
         """The stream of a message without its instrument, as `depth@100ms`, or the name of its event, for counting."""
         try:
-            seen = decode_envelope(raw)
+            envelope = decode_envelope(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return "unknown"
-        if seen.stream is not None:
-            return seen.stream.partition("@")[2] or seen.stream
-        if seen.lastUpdateId is not None:
+        if envelope.stream is not None:
+            return envelope.stream.partition("@")[2] or envelope.stream
+        if envelope.lastUpdateId is not None:
             return "snapshot"
-        return seen.e or ("bookTicker" if seen.u is not None else "answer")
+        return envelope.e or ("bookTicker" if envelope.u is not None else "answer")
 
     def _read(self, raw: bytes, form: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """One message, by its form where that is known, else in full."""
-        if (read := self._forms.get(form)) and (made := read(raw, ts_recv)):
-            return made
+        if (read := self._forms.get(form)) and (outcomes := read(raw, ts_recv)):
+            return outcomes
         begin = raw.partition(b",")[0]
-        if told := self._diffs.get(begin):
-            return self._market.changed(*told(raw, ts_recv), connection)
+        if read_diff := self._diffs.get(begin):
+            return self._market.changed(*read_diff(raw, ts_recv), connection)
         route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(begin)
         if route is None:
             return self._looked_at(raw, ts_recv, connection)
         decode, parser = route
         event = decode(raw)
-        one = self._known[event.s]
+        context = self._known[event.s]
         if form:
-            self._form(raw, event, one)
+            self._form(raw, event, context)
         if parser:
-            return [parser(event, one, ts_recv)]
-        return self._take[type(event)](event, one, ts_recv, connection)
+            return [parser(event, context, ts_recv)]
+        return self._take[type(event)](event, context, ts_recv, connection)
 
     def _looked_at(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that is not known by how it begins."""
@@ -190,18 +192,22 @@ class BinanceFeed:
             self._form(raw, best, self._known[best.s])
             return self._best(best, self._known[best.s], ts_recv, connection)
         if raw[:1] == b"[":
-            return [made for one in decode_list(raw) for made in self._inside(bytes(one), "", ts_recv, connection)]
-        seen = decode_envelope(raw)
-        if seen.stream is None:
+            return [
+                outcomes for one in decode_list(raw) for outcomes in self._inside(bytes(one), "", ts_recv, connection)
+            ]
+        envelope = decode_envelope(raw)
+        if envelope.stream is None:
             return self._inside(raw, "", ts_recv, connection)
-        data = bytes(seen.data)
+        data = bytes(envelope.data)
         if data[:1] == b"[":
             return [
-                made for one in decode_list(data) for made in self._inside(bytes(one), seen.stream, ts_recv, connection)
+                outcomes
+                for one in decode_list(data)
+                for outcomes in self._inside(bytes(one), envelope.stream, ts_recv, connection)
             ]
-        made = self._inside(data, seen.stream, ts_recv, connection)
-        self._learn(raw, data, seen.stream)
-        return made
+        outcomes = self._inside(data, envelope.stream, ts_recv, connection)
+        self._learn(raw, data, envelope.stream)
+        return outcomes
 
     def _learn(self, raw: bytes, data: bytes, stream: str) -> None:
         """Know the next message of this stream at sight."""
@@ -215,43 +221,43 @@ class BinanceFeed:
         else:
             self._wrapped[begin] = (event_type.wrapped, event_type.parser)
 
-    def _event_type(self, seen: Envelope) -> EventType | None:
+    def _event_type(self, envelope: Envelope) -> EventType | None:
         """The event_type of an event; of none, the one that has the update of a book is spot's best prices."""
-        name = "" if seen.e is None and seen.u is not None else seen.e
+        name = "" if envelope.e is None and envelope.u is not None else envelope.e
         return None if name is None else self._event_types.get(name)
 
     def _inside(self, data: bytes, stream: str, ts_recv: int, connection: int) -> list[Outcome]:
         """One event, or what is none."""
-        seen = decode_envelope(data)
-        event_type = self._event_type(seen)
+        envelope = decode_envelope(data)
+        event_type = self._event_type(envelope)
         if event_type is None:
-            return self._no_event(seen, data, stream, ts_recv)
+            return self._no_event(envelope, data, stream, ts_recv)
         event = event_type.bare(data)
-        one = self._known[event.s]
+        context = self._known[event.s]
         if event_type.parser:
-            return [event_type.parser(event, one, ts_recv)]
+            return [event_type.parser(event, context, ts_recv)]
         if isinstance(event, wire.FuturesDepth) and is_partial_depth(stream):
-            return self._partial_depth(event, one, ts_recv, connection)
-        return self._take[type(event)](event, one, ts_recv, connection)
+            return self._partial_depth(event, context, ts_recv, connection)
+        return self._take[type(event)](event, context, ts_recv, connection)
 
-    def _no_event(self, seen: Envelope, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
+    def _no_event(self, envelope: Envelope, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
         """A control message, an answer over the socket, or what a recorder put among the messages."""
-        if seen.e in IGNORED:
-            return [Control("ignored", seen.e)]
-        if seen.e == "serverShutdown":
+        if envelope.e in IGNORED:
+            return [Control("ignored", envelope.e)]
+        if envelope.e == "serverShutdown":
             return [Control("notice", "the server will shut down: open another socket")]
-        if seen.e is not None:
-            raise BadMessage(VENUE, f"the event {seen.e[:40]!r} is not known")
-        if seen.error or seen.code is not None:
-            said = seen.error or rest.Failure(seen.code or 0, seen.msg)
-            return [VenueError(said.code, said.msg, rate_limited=said.code == rest.TOO_MANY_REQUESTS)]
-        if seen.lastUpdateId is not None:
+        if envelope.e is not None:
+            raise BadMessage(VENUE, f"the event {envelope.e[:40]!r} is not known")
+        if envelope.error or envelope.code is not None:
+            error = envelope.error or rest.Failure(envelope.code or 0, envelope.msg)
+            return [VenueError(error.code, error.msg, rate_limited=error.code == rest.TOO_MANY_REQUESTS)]
+        if envelope.lastUpdateId is not None:
             return self._levels(data, stream, ts_recv)
-        if seen.openInterest is not None:
+        if envelope.openInterest is not None:
             interest = _interest(data)
             return [rest.open_interest(interest, self._known[interest.symbol], ts_recv)]
-        if seen.id is not None:
-            return [Control("ack", str(seen.id))]
+        if envelope.id is not None:
+            return [Control("ack", str(envelope.id))]
         raise BadMessage(VENUE, "it is neither an event nor an answer")
 
     def _levels(self, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
@@ -259,8 +265,8 @@ class BinanceFeed:
         symbol = symbol_of(stream)
         if not is_partial_depth(stream):
             return self._snapshot(data, symbol, ts_recv)
-        found = _depth(data)
-        return [best_levels(self._known[symbol], found.T, ts_recv, found.bids, found.asks, found.lastUpdateId)]
+        depth = _depth(data)
+        return [best_levels(self._known[symbol], depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
 
     def _best(
         self, event: wire.BookTicker | wire.SpotBookTicker, context: InstrumentContext, ts_recv: int, _: int
@@ -272,11 +278,11 @@ class BinanceFeed:
         no_trade = isinstance(event, wire.FuturesTrade) and event.X == "NA"
         if no_trade or len(self._agg_trades) + len(self._forms) >= KEPT_FORMS:
             return
-        told = template_reader(event, context, raw.decode(), self._market.told)
-        if isinstance(told, tuple):
-            self._agg_trades[raw.translate(FORM)] = told
-        elif told:
-            self._forms[raw.translate(FORM)] = told
+        reader = template_reader(event, context, raw.decode(), self._market.told)
+        if isinstance(reader, tuple):
+            self._agg_trades[raw.translate(FORM)] = reader
+        elif reader:
+            self._forms[raw.translate(FORM)] = reader
 
     def _spot_depth(
         self, event: wire.SpotDepth, context: InstrumentContext, ts_recv: int, connection: int

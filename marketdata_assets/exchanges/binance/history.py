@@ -71,7 +71,7 @@ T = TypeVar("T", Kline, Trade, FundingRate, OpenInterest)
 
 
 def limits(folder: Path, market_type: MarketType) -> Limits:
-    """How often a host may be asked, by all processes that share the folder."""
+    """The rate limits of a host, shared by all processes that use the folder."""
     market = MARKETS[market_type]
     host = market.rest.removeprefix("https://")
     lanes = {
@@ -116,7 +116,7 @@ class BinanceHistory:
         return walk(cursor, partial(self._klines, instrument, interval, length))
 
     def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
-        """Trades, those of one order at one price together. A hole in the venue's own numbering becomes a Gap."""
+        """Aggregate trades: one for each order and price. A break in the venue's numbering becomes a Gap."""
         cursor = Cursor.begin(f"{VENUE} trades {instrument}", where)
         return walk(cursor, partial(self._trades, instrument))
 

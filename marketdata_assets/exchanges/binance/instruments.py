@@ -36,7 +36,7 @@ _OPTION = re.compile(r"(?P<base>[^\W_]+)-(?P<dated>[0-9]{6}-[0-9]+(?:\.[0-9]+)?-
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
-    """One instrument of a list; an option has `underlying` in the place of `baseAsset`, and `unit`."""
+    """One instrument of a list; an option has `underlying` instead of `baseAsset`, and `unit`."""
 
     symbol: str
     quoteAsset: str  # noqa: N815
@@ -58,12 +58,12 @@ def instruments(market_type: MarketType, info: ExchangeInfo) -> Iterator[Instrum
     listed = info.optionSymbols if market_type == "option" else info.symbols
     if not listed:
         raise BadInstruments(VENUE, f"it has none of the market type {market_type}")
-    for one in listed:
-        base = one.baseAsset or one.underlying.removesuffix(one.quoteAsset)
-        if not (base and one.quoteAsset and one.symbol):
-            raise BadInstruments(VENUE, f"{one.symbol or 'an entry'} has no base or no quote asset")
-        match = _shape(market_type).fullmatch(one.symbol)
-        yield _instrument(market_type, one.symbol, base, one.quoteAsset, match["dated"] if match else None, one)
+    for entry in listed:
+        base = entry.baseAsset or entry.underlying.removesuffix(entry.quoteAsset)
+        if not (base and entry.quoteAsset and entry.symbol):
+            raise BadInstruments(VENUE, f"{entry.symbol or 'an entry'} has no base or no quote asset")
+        match = _shape(market_type).fullmatch(entry.symbol)
+        yield _instrument(market_type, entry.symbol, base, entry.quoteAsset, match["dated"] if match else None, entry)
 
 
 def named(market_type: MarketType, name: str) -> Instrument | None:

@@ -49,7 +49,7 @@ def trade(event: wire.Trade, context: InstrumentContext, ts_recv: int) -> Trade:
 
 
 def futures_trade(event: wire.FuturesTrade, context: InstrumentContext, ts_recv: int) -> Trade | Control:
-    """On futures a trade, or what stands in the place of one that never was, of price and size 0.
+    """A trade on futures; a placeholder with price and size 0 for a trade id that was never used is ignored.
 
         {"e": "trade", "E": 1700000000005, "T": 1700000000003, "s": "ABCUSDT", "t": 12345, "p": "0", "q": "0",
          "X": "NA", "m": true}

@@ -1,7 +1,7 @@
-"""Binance's answers over REST as records: lists of trades, candles, funding rates and open interest.
+"""Binance's REST responses as records: lists of trades, candles, funding rates and open interest.
 
-An answer does not always say what it is about, so the address that was asked comes with it. What the snapshot of a
-book and the list of instruments do to a feed is the feed's business.
+A response does not always name its subject, so it comes with the requested URL. Book snapshots and instrument lists
+are handled by the feed.
 """
 
 import re
@@ -84,7 +84,7 @@ class Premium(Struct, frozen=True, gc=False):
     markPrice: str  # noqa: N815
     indexPrice: str  # noqa: N815
     estimatedSettlePrice: str  # noqa: N815
-    lastFundingRate: str  # noqa: N815  of the period under way; empty for a dated future
+    lastFundingRate: str  # noqa: N815  of the current period; empty for a dated future
     nextFundingTime: Ms  # noqa: N815
     time: Ms
 
@@ -146,10 +146,10 @@ def records(to: Asked, raw: bytes, known: InstrumentContexts, ts_recv: int) -> l
     match to.what:
         case "trades" | "historicalTrades":
             one = known[to.symbol]
-            return [_trade(made, one, ts_recv) for made in _TRADES.decode(raw)]
+            return [_trade(entry, one, ts_recv) for entry in _TRADES.decode(raw)]
         case "aggTrades":
             one = known[to.symbol]
-            return [_agg_trade(made, one, ts_recv) for made in _AGG_TRADES.decode(raw)]
+            return [_agg_trade(entry, one, ts_recv) for entry in _AGG_TRADES.decode(raw)]
         case "klines":
             one = known[to.symbol]
             return [_kline(row, to.interval, one, ts_recv) for row in _ROWS.decode(raw)]
@@ -165,7 +165,7 @@ def records(to: Asked, raw: bytes, known: InstrumentContexts, ts_recv: int) -> l
             return [open_interest(interest, known[interest.symbol], ts_recv)]
         case "openInterestHist":
             return [_past_interest(past, known[_name(past)], ts_recv) for past in _PAST_INTEREST.decode(raw)]
-    raise BadMessage("binance", f"nothing of ours reads an answer to {to.what[:40]!r}")
+    raise BadMessage("binance", f"no parser for a response to {to.what[:40]!r}")
 
 
 def open_interest(interest: Interest, context: InstrumentContext, ts_recv: int) -> OpenInterest:
@@ -199,7 +199,7 @@ def _past_interest(past: PastInterest, context: InstrumentContext, ts_recv: int)
     return OpenInterest(*context.begin(moment, ts_recv), contracts, size, worth)
 
 
-def _trade(made: MadeTrade, context: InstrumentContext, ts_recv: int) -> Trade:
+def _trade(entry: MadeTrade, context: InstrumentContext, ts_recv: int) -> Trade:
     """One trade of a list.
 
         GET /api/v3/trades?symbol=ABCUSDT
@@ -207,11 +207,11 @@ def _trade(made: MadeTrade, context: InstrumentContext, ts_recv: int) -> Trade:
 
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#recent-trades-list
     """
-    event = wire.Trade(context.instrument.name, made.id, made.price, made.qty, made.time, made.isBuyerMaker)
+    event = wire.Trade(context.instrument.name, entry.id, entry.price, entry.qty, entry.time, entry.isBuyerMaker)
     return parse.trade(event, context, ts_recv)
 
 
-def _agg_trade(made: AggTrade, context: InstrumentContext, ts_recv: int) -> Trade:
+def _agg_trade(entry: AggTrade, context: InstrumentContext, ts_recv: int) -> Trade:
     """Trades of one order at one price, of a list.
 
         GET /api/v3/aggTrades?symbol=ABCUSDT
@@ -219,12 +219,12 @@ def _agg_trade(made: AggTrade, context: InstrumentContext, ts_recv: int) -> Trad
 
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#compressedaggregate-trades-list
     """
-    event = wire.AggTrade(context.instrument.name, made.a, made.p, made.q, made.f, made.l, made.T, made.m)
+    event = wire.AggTrade(context.instrument.name, entry.a, entry.p, entry.q, entry.f, entry.l, entry.T, entry.m)
     return parse.agg_trade(event, context, ts_recv)
 
 
 def _kline(row: Row, interval: str, context: InstrumentContext, ts_recv: int) -> Kline:
-    """One candle of a list; the last one may be under way, which the answer does not say.
+    """One candle of a list; the last one may still be open, which the response does not say.
 
         GET /api/v3/klines?symbol=ABCUSDT&interval=1m
         [[1699999980000, "1.20", "1.30", "1.10", "1.23", "100", 1700000039999, "125", 9, "40", "50", "0"]]
@@ -232,7 +232,7 @@ def _kline(row: Row, interval: str, context: InstrumentContext, ts_recv: int) ->
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
     """
     if not interval:
-        raise BadMessage("binance", "candles without the interval that was asked for")
+        raise BadMessage("binance", "candles without the requested interval")
     candle = wire.Candle(
         row.open_time,
         row.close_time,

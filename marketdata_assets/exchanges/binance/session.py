@@ -21,18 +21,11 @@ Stream = Literal["trade", "aggTrade", "depth", "bookTicker", "ticker", "kline", 
 CONNECTION_SECONDS = 86_100.0
 """A socket is cut after 24 hours; open another one five minutes before, and then close the old one."""
 
-SILENCE_SECONDS = {"spot": 60.0, "linear": 600.0, "inverse": 600.0, "option": 900.0}
-"""So long the server waits for the pong to its ping frame, of which it sends one every 20 s on spot, else every 3 to 5
-minutes."""
-
 CONNECTIONS_PER_FIVE_MINUTES = 300
 """By address."""
 
 STREAMS_A_REQUEST = 200
 """Ours."""
-
-SNAPSHOT_SECONDS = 30.0
-"""Ours: between two snapshots of one instrument."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class Market:
     rest: str
     path: str  # what every address of REST begins with
     streams: int  # of one connection
-    messages_per_second: float  # of ours; what goes beyond is cut, and who goes on is banned
+    messages_per_second: float  # that we send; more closes the connection, and repeated violations cause a ban
     weight_per_minute: int  # of REST, by address; exchangeInfo has the number of today
     snapshot_levels: int
     snapshot_weight: int
@@ -57,8 +50,8 @@ MARKETS: dict[MarketType, Market] = {
 }
 
 _PUBLIC = ("depth", "bookTicker", "trade", "optionTicker", "optionTrade")
-"""What USD-M and options send on their public address; all else is on the market address. A stream that stands on the
-other one is confirmed and never sent. https://developers.binance.com/docs/derivatives/change-log, 2026"""
+"""What USD-M and options send on their public URL; all else is on the market URL. A stream of the other URL is
+confirmed and never sent. https://developers.binance.com/docs/derivatives/change-log, 2026"""
 
 
 def stream_name(stream: Stream, instrument: str, interval: str = "") -> str:
@@ -90,7 +83,7 @@ def connections(market_type: MarketType, streams: Iterable[str]) -> list[tuple[s
 
 @dataclass
 class Session:
-    """What was asked for over one socket, and which of it was confirmed.
+    """The requested and the confirmed subscriptions of one socket.
 
     A stream that does not exist, or is on another address, is confirmed as well: only `silent` shows it.
     """
@@ -110,7 +103,7 @@ class Session:
         https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#live-subscribingunsubscribing-to-streams
         """
         under_way = {stream for part in self.asked.values() for stream in part}
-        wanted = [one for one in dict.fromkeys(streams) if one not in self.streams and one not in under_way]
+        wanted = [stream for stream in dict.fromkeys(streams) if stream not in self.streams and stream not in under_way]
         limit = MARKETS[self.market_type].streams
         if len(wanted) + len(under_way) + len(self.streams) > limit:
             raise ValueError(f"{len(wanted)} more streams, a connection may have {limit}")
@@ -135,7 +128,7 @@ class Session:
         return self.asked.pop(min(self.asked))
 
     def reopened(self) -> list[bytes]:
-        """The requests for a new socket: all that was asked for."""
+        """The requests for a new socket: all requested subscriptions."""
         streams = [*self.streams, *(stream for part in self.asked.values() for stream in part)]
         self.asked.clear()
         self.streams.clear()
@@ -143,7 +136,7 @@ class Session:
         return self.subscribe(sorted(streams))
 
     def silent(self) -> set[str]:
-        """Streams that were confirmed and brought nothing yet; note what comes in `heard`."""
+        """Confirmed streams that have delivered nothing yet; add those that deliver to `heard`."""
         return self.streams - self.heard
 
     def _request(self, method: str, streams: list[str], *, note: bool = True) -> bytes:

@@ -1,7 +1,7 @@
-"""The fast way for trades and best prices: a message that differs only in its digits from one that was read in full.
+"""The fast path for trades and best prices: a message that differs only in its digits from one that was parsed in full.
 
-Such a message is as well-formed as that one, and each of its values stands at the same place, so the values are cut out
-without reading it again. What its values mean is the business of `parse`, which reads the first one of each form.
+Such a message is as well-formed as that one, and has each value at the same position, so the values are cut out without
+parsing it again. What its values mean is the business of `parse`, which reads the first one of each form.
 """
 
 import re
@@ -42,9 +42,9 @@ _DIGIT = re.compile(r"[0-9]")
 
 
 def template_reader(
-    event: Any, context: InstrumentContext, text: str, told: Callable[[Ticker], list[Outcome]]
+    event: Any, context: InstrumentContext, text: str, on_ticker: Callable[[Ticker], list[Outcome]]
 ) -> AggTrades | Read | None:
-    """How messages like this one are read; null when digits alone do not tell them apart."""
+    """How messages of the same template are read; None when they differ in more than digits."""
     if _DIGIT.search(event.s) or "\\" in text or not text.isascii():
         return None
     if isinstance(event, wire.AggTrade):
@@ -54,7 +54,7 @@ def template_reader(
     if isinstance(event, wire.Trade):
         return _trades(event, context, text)
     if isinstance(event, wire.SpotBookTicker | wire.BookTicker):
-        return _best_prices(event, context, text, told)
+        return _best_prices(event, context, text, on_ticker)
     return None
 
 
@@ -79,7 +79,7 @@ def _best_prices(
     event: wire.SpotBookTicker | wire.BookTicker,
     context: InstrumentContext,
     text: str,
-    told: Callable[[Ticker], list[Outcome]],
+    on_ticker: Callable[[Ticker], list[Outcome]],
 ) -> Read | None:
     """See parse.book_ticker."""
     timed = isinstance(event, wire.BookTicker)
@@ -93,13 +93,13 @@ def _best_prices(
         if timed and moment > LATEST:
             return []
         when = int(moment) * NS if timed else None
-        return told(make(when, ts_recv, bid, bid_size, ask, ask_size, unit, int(update)))
+        return on_ticker(make(when, ts_recv, bid, bid_size, ask, ask_size, unit, int(update)))
 
     return read
 
 
 def _cut(event: Any, text: str, keys: str, *, split: bool = False) -> Callable[[str], tuple[str, ...]] | None:
-    """What takes the values of these keys out of a text; null unless each stands in it once, in digits.
+    """What cuts the values of these keys out of a text; None unless each key occurs once, with a number.
 
     With `split` the first one is a time, and its seconds and the rest are cut apart.
     """

@@ -1,7 +1,7 @@
 """What Binance sends over its websockets, one struct for each event; names and units are the venue's.
 
 Fields that no record has are left out. Times are milliseconds of UTC, prices and sizes decimals as text. A number out
-of its range is no message: a stream in microseconds is refused rather than misread.
+of range makes the message invalid: a stream in microseconds is rejected rather than misread.
 """
 
 from typing import Annotated
@@ -70,7 +70,7 @@ class FuturesDepth(Event, frozen=True, tag="depthUpdate"):
 
 
 class QuickSpotDepth(SpotDepth, frozen=True, tag="depthUpdate"):
-    """The same with prices of so few digits that a float tells them apart, as nearly all are."""
+    """The same with prices short enough to be distinct as floats, as nearly all are."""
 
     b: ShortLevels
     a: ShortLevels

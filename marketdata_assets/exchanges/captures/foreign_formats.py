@@ -32,15 +32,15 @@ _text = msgspec.json.Decoder(str).decode
 
 
 def json_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
-    """The entries of an `.ndjson`. Messages are the bytes as they stand in the line."""
+    """The entries of an `.ndjson`. Messages are the bytes of the line."""
     with path.open("rb") as file:
         for number, line in enumerate(_lines(path, file), 1):
             try:
-                one = _line(line)
-                raw = bytes(one.data)
+                entry = _line(line)
+                raw = bytes(entry.data)
                 if raw.startswith(b'"'):  # a message that is no JSON, as pong
                     raw = _text(raw).encode()
-                yield Entry(nanoseconds(one.recv), one.dir, raw, 0, one.url)
+                yield Entry(nanoseconds(entry.recv), entry.dir, raw, 0, entry.url)
             except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 _cut(path, number, line, error, notes)
 
@@ -50,7 +50,7 @@ def timed_lines(path: Path, notes: list[str]) -> Iterator[Entry]:
 
     1700000000000000005 {"stream":"abcusdt@trade","data":{"e":"trade"}}
 
-    A snapshot of a book stands among them as REST answered it.
+    A book snapshot is among them as the REST response.
     """
     number = 0
     try:
@@ -87,4 +87,4 @@ def _cut(path: Path, number: int, line: bytes, error: Exception, notes: list[str
     """A line that cannot be read: the last one was cut off while it was written, any other one is damage."""
     if line.endswith(b"\n"):
         raise BadCapture(f"{path}:{number}", f"the line cannot be read, {error}") from None
-    notes.append(f"{path}: line {number}, the last one, was cut off and left out")
+    notes.append(f"{path}: line {number}, the last one, is truncated; left out")

@@ -57,7 +57,7 @@ FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def header_of(path: Path) -> Header:
-    """What the file says of itself; nothing when it was cut before it could. Raises BadCapture."""
+    """What the file's header says; nothing when it was cut before it could. Raises BadCapture."""
     with path.open("rb") as file:
         first = next(_frames(path, file, []), None)
     if first is None:
@@ -119,7 +119,7 @@ def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:
             rest = b""
             if not chunk:
                 if taken:
-                    notes.append(f"{path}: the last frame, from byte {begin} on, was cut off and left out")
+                    notes.append(f"{path}: the last frame, from byte {begin} on, is truncated; left out")
                 return
             taken += len(chunk)
             try:
@@ -128,10 +128,10 @@ def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:
             except zstandard.ZstdError:
                 if _begins_again(file, begin):
                     raise BadCapture(str(path), f"it is damaged at byte {begin}, and more frames follow") from None
-                notes.append(f"{path}: what stands from byte {begin} on is no whole frame and left out")
+                notes.append(f"{path}: from byte {begin} on there is no complete frame; left out")
                 return
             if unpacked > LARGEST_FRAME:
-                raise BadCapture(str(path), f"the frame at byte {begin} unfolds to more than any capture of ours has")
+                raise BadCapture(str(path), f"the frame at byte {begin} is larger than any frame of a capture")
         rest = inflater.unused_data
         begin += taken - len(rest)
         yield b"".join(pieces)

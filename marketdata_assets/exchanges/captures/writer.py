@@ -19,8 +19,8 @@ MB = 1 << 20
 class CaptureWriter:
     """Writes entries into files of a folder. What was flushed is read back, however the process ends.
 
-    A file's name has the receive time of its first entry; a file is never opened again to go on. Rotation asks the
-    entries for the time. Entries of several connections may come in any order.
+    A file's name has the receive time of its first entry; a file is never reopened for appending. Rotation uses
+    the times of the entries. Entries of several connections may come in any order.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class CaptureWriter:
         self.close()
 
     def write(self, ts_recv: int, kind: Kind, raw: bytes, *, connection: int = 0, url: str = "") -> None:
-        """Take one entry; it is on its way to the disk after `flush`, or when a frame is full."""
+        """Add an entry; it is written by `flush`, or when a frame is full."""
         if self._file is None or self._written >= self._max_bytes or ts_recv - self._first >= self._max_span_ns:
             self._rotate(ts_recv)
         self._add(ts_recv, NUMBERS[kind], raw, connection, self._number_of(url, ts_recv) if url else 0)
@@ -60,7 +60,7 @@ class CaptureWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything over to the operating system, which keeps it though this process be killed."""
+        """Write everything to the operating system, so that it survives a kill of this process."""
         if self._frame and self._file:
             self._put(bytes(self._frame))
             self._frame.clear()

@@ -1,12 +1,12 @@
-"""How Deribit's book messages follow one another, and what shows that one is missing or wrong.
+"""The sequence rules of Deribit's book messages, and what shows that one is missing or wrong.
 
-1. A `snapshot` is the whole book, at any time: at first, and after the channel is subscribed to anew.
+1. A `snapshot` is the whole book, at any time: at first, and after a new subscription.
 2. A `change` follows the message whose `change_id` is its `prev_change_id`. Any other order is a hole.
-3. There is no checksum, but each level of a change says what happened to it: `new` for a level that is there, and
-   `change` or `delete` of one that is not, show that our book differs from theirs.
+3. There is no checksum, but each level of a change says what happened to it: `new` for an existing level, and
+   `change` or `delete` of a missing one, show that our book differs from theirs.
 4. The book of an instrument that nothing ever happened to has the `change_id` 0 and no levels.
 
-Mended by subscribing to the channel anew. https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
+A new subscription resyncs the book. https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class _Differs(Exception):
 #   "bids":[["new",100.5,10.0],["change",100.0,2.0e3]],"asks":[["delete",101.5,0.0]]}}}
 # https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
 def told(wire: WireBook, texts: WireTexts) -> Told:
-    """What a message says by itself; BadMessage when it contradicts itself."""
+    """The content of a message, regardless of earlier ones; BadMessage when it is inconsistent."""
     kind: Literal["snapshot", "delta"] = "snapshot" if is_snapshot(wire) else "delta"
     return Told(kind, _written(wire.bids, texts.bids, None), _written(wire.asks, texts.asks, None))
 
@@ -48,7 +48,7 @@ def is_snapshot(wire: WireBook) -> bool:
     """Whether it is a whole book; BadMessage when it is neither that nor a change of one."""
     before = wire.prev_change_id
     if wire.type == "snapshot" or (wire.type is None and before is None):
-        if any(one[0] != "new" for one in (*wire.bids, *wire.asks)):
+        if any(level[0] != "new" for level in (*wire.bids, *wire.asks)):
             raise BadMessage(VENUE, f"{wire.instrument_name}: a snapshot that changes or deletes a level")
         return True
     if before is None or before >= wire.change_id:
@@ -58,7 +58,7 @@ def is_snapshot(wire: WireBook) -> bool:
 
 def _written(wire: list[WireChange], texts: list[WireText], side: Side | None) -> tuple[Level, ...]:
     """The levels as they are written; those of `side`, when it is given, have to agree with what happened to them."""
-    made = []
+    levels_read = []
     for (action, _, size), (_, price, amount) in zip(wire, texts, strict=True):
         if (action == "delete") is (size > 0.0):
             raise BadMessage(VENUE, "a deleted level with an amount, or a level without one")
@@ -66,8 +66,8 @@ def _written(wire: list[WireChange], texts: list[WireText], side: Side | None) -
             price = str(price)
         if side is not None and (action == "new") is (price in side):
             raise _Differs
-        made.append((price, amount if type(amount) is str else str(amount)))
-    return tuple(made)
+        levels_read.append((price, amount if type(amount) is str else str(amount)))
+    return tuple(levels_read)
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Chain:
             _, bids, asks = told(wire, texts)
             return state.snapshot(bids, asks, wire.change_id, ts, ts_recv)
         if state.status != "live" or last is None:
-            told(wire, texts)  # what is wrong by itself is kept aside all the same
+            told(wire, texts)  # an inconsistent message is a dead letter anyway
             state.dropped += 1
             return []
         if before != last:
@@ -101,7 +101,7 @@ class Chain:
             return self._broken("actions", wire, ts_recv)
         numbers = None
         if max([len(price) for price, _ in (*bids, *asks)], default=0) <= FLOAT_DIGITS:
-            numbers = [one[1:] for one in wire.bids], [one[1:] for one in wire.asks]
+            numbers = [level[1:] for level in wire.bids], [level[1:] for level in wire.asks]
         return [state.delta(bids, asks, None, wire.change_id, before, ts, ts_recv, None, numbers)]
 
     def whole(self, wire: WireLevels, ts_recv: int) -> Made:

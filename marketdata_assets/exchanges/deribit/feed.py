@@ -78,16 +78,16 @@ class DeribitFeed:
             begin = raw.find(_CHANNEL) + len(_CHANNEL)
             parser = self._parsers.get(raw[begin : raw.find(b".", begin)])
             if parser:
-                made = parser(raw, ts_recv, connection)
-                if made is not None:
-                    return made
+                outcomes = parser(raw, ts_recv, connection)
+                if outcomes is not None:
+                    return outcomes
             return self._other(raw, ts_recv, connection)
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv), *self._lost(raw, ts_recv)]
 
     def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
-        return [made for raw in raws for made in self.push(raw, ts_recv, connection)]
+        return [outcomes for raw in raws for outcomes in self.push(raw, ts_recv, connection)]
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What became of a REST answer to this address. Never raises."""
@@ -107,15 +107,15 @@ class DeribitFeed:
 
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket is a new one: what its books missed is not known."""
-        made: list[Outcome] = []
+        outcomes: list[Outcome] = []
         for channel, chain in self._chains.items():
             if chain.connection == connection:
-                made += chain.state.reopened(ts_recv)
+                outcomes += chain.state.reopened(ts_recv)
                 self._want(channel, chain, ts_recv)
-        return made
+        return outcomes
 
     def forget(self, instrument: str) -> None:
-        """An instrument is no longer followed: its books are not to be believed any more."""
+        """Stop following an instrument: its books are no longer valid."""
         forget(self.books, self.resync_requests, instrument)
 
     def stream_of(self, raw: bytes) -> str:
@@ -132,34 +132,36 @@ class DeribitFeed:
         params = _trades(raw).params
         if not params.channel.startswith("trades."):
             return None
-        made: list[Outcome] = []
+        outcomes: list[Outcome] = []
         for wire in params.data:
-            known = self._known.get(wire.instrument_name) or self._find(wire.instrument_name)
-            if known:
-                made += parse.trade(wire, known, ts_recv)
-        return made or [Control("ignored", params.channel)]
+            context = self._known.get(wire.instrument_name) or self._find(wire.instrument_name)
+            if context:
+                outcomes += parse.trade(wire, context, ts_recv)
+        return outcomes or [Control("ignored", params.channel)]
 
     def _ticker(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         params = _ticker(raw).params
         if not params.channel.startswith("ticker."):
             return None
-        known = self._find(params.data.instrument_name)
-        return [*parse.ticker(params.data, known, ts_recv)] if known else [Control("ignored", params.channel)]
+        context = self._find(params.data.instrument_name)
+        return [*parse.ticker(params.data, context, ts_recv)] if context else [Control("ignored", params.channel)]
 
     def _quote(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         params = _quote(raw).params
         if not params.channel.startswith("quote."):
             return None
-        known = self._find(params.data.instrument_name)
-        return [parse.quote(params.data, known, ts_recv) if known else Control("ignored", params.channel)]
+        context = self._find(params.data.instrument_name)
+        return [parse.quote(params.data, context, ts_recv) if context else Control("ignored", params.channel)]
 
     def _candle(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         params = _candle(raw).params
         parts = params.channel.split(".")
         if parts[:2] != ["chart", "trades"] or len(parts) != 4:
             return None
-        known = self._find(parts[2])
-        return [parse.candle(params.data, known, parts[3], ts_recv) if known else Control("ignored", params.channel)]
+        context = self._find(parts[2])
+        return [
+            parse.candle(params.data, context, parts[3], ts_recv) if context else Control("ignored", params.channel)
+        ]
 
     def _books(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         begin = raw.find(_BOOK)
@@ -171,19 +173,19 @@ class DeribitFeed:
             return None
         chain = self._chains.get(channel)
         if chain is None or chain.state.instrument.name != wire.instrument_name:
-            known = self._of(channel, wire.instrument_name)
-            if known is None:
+            context = self._of(channel, wire.instrument_name)
+            if context is None:
                 return [Control("ignored", channel)]
             if not self._with_books:
                 kind, bids, asks = told(wire, _texts(raw).params.data)
                 ids = (wire.change_id, wire.prev_change_id)
-                return [parse.book(known, kind, bids, asks, ids, wire.timestamp * MS, ts_recv)]
-            chain = self._chain(channel, known)
+                return [parse.book(context, kind, bids, asks, ids, wire.timestamp * MS, ts_recv)]
+            chain = self._chain(channel, context)
         chain.connection = connection
-        made: list[Outcome] = [*chain.take(wire, _texts(raw).params.data, ts_recv)]
+        outcomes: list[Outcome] = [*chain.take(wire, _texts(raw).params.data, ts_recv)]
         if chain.state.status != "live" or self.resync_requests:
             self._want(channel, chain, ts_recv)
-        return made
+        return outcomes
 
     def _lost(self, raw: bytes, ts_recv: int) -> list[OrderBook | Gap]:
         """A message of a book could not be read: what it changed is missing."""
@@ -192,9 +194,9 @@ class DeribitFeed:
         chain = self._chains.get(channel)
         if chain is None or chain.state.status != "live":
             return []
-        made = chain.state.broken("sequence", None, ts_recv)
+        outcomes = chain.state.broken("sequence", None, ts_recv)
         self._want(channel, chain, ts_recv)
-        return made
+        return outcomes
 
     def _levels(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         """The best levels, whole in every message."""
@@ -202,13 +204,13 @@ class DeribitFeed:
         if not params.channel.startswith("book."):
             return None
         wire, channel = params.data, params.channel
-        known = self._of(channel, wire.instrument_name)
-        if known is None:
+        context = self._of(channel, wire.instrument_name)
+        if context is None:
             return [Control("ignored", channel)]
         if not self._with_books:
             bids, asks = parse.levels(wire.bids), parse.levels(wire.asks)
-            return [parse.book(known, "snapshot", bids, asks, (wire.change_id, None), wire.timestamp * MS, ts_recv)]
-        chain = self._chain(channel, known)
+            return [parse.book(context, "snapshot", bids, asks, (wire.change_id, None), wire.timestamp * MS, ts_recv)]
+        chain = self._chain(channel, context)
         chain.connection = connection
         return [*chain.whole(wire, ts_recv)]
 
@@ -218,10 +220,10 @@ class DeribitFeed:
             raise BadMessage(VENUE, f"{channel} with a book of {instrument}")
         return self._find(instrument)
 
-    def _chain(self, channel: str, known: InstrumentContext) -> Chain:
+    def _chain(self, channel: str, context: InstrumentContext) -> Chain:
         chain = self._chains.get(channel)
         if chain is None:
-            chain = Chain(BookState(known.instrument, _stream(channel)), 0, self._actions)
+            chain = Chain(BookState(context.instrument, _stream(channel)), 0, self._actions)
             self._chains[channel] = chain
             self.books[_key(channel)] = chain.state
         return chain
@@ -245,30 +247,30 @@ class DeribitFeed:
         if message.method == "subscription" and params and params.channel:
             kind = params.channel.partition(".")[0]
             parser = self._parsers.get(kind.encode())
-            made = parser(raw, ts_recv, connection) if parser else None
-            return [Control("ignored", params.channel)] if made is None else made
+            outcomes = parser(raw, ts_recv, connection) if parser else None
+            return [Control("ignored", params.channel)] if outcomes is None else outcomes
         if message.id is not None and message.result != NONE:
             return [_acknowledged(message)]
         raise BadMessage(VENUE, "neither a notification nor an answer")
 
     def _find(self, name: str) -> InstrumentContext | None:
         """The instrument; None for a combo. Raises UnknownInstrument."""
-        known = self._known.get(name)
-        if known:
-            return known
-        one = self.instruments.known.get(name) or (None if self._strict else from_name(name))
-        if one is None:
+        context = self._known.get(name)
+        if context:
+            return context
+        instrument = self.instruments.known.get(name) or (None if self._strict else from_name(name))
+        if instrument is None:
             if is_combo(name):
                 return None
             raise UnknownInstrument(VENUE, name)
-        known = self._known[name] = InstrumentContext.of(one)
-        return known
+        context = self._known[name] = InstrumentContext.of(instrument)
+        return context
 
     def _listed(self, raw: bytes) -> Control:
-        found = parse_instruments(raw)
-        self.instruments.add(found)
+        listed = parse_instruments(raw)
+        self.instruments.add(listed)
         self._known.clear()
-        return Control("notice", f"{len(found)} instruments")
+        return Control("notice", f"{len(listed)} instruments")
 
 
 def _stream(channel: str) -> str:

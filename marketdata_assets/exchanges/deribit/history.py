@@ -40,13 +40,13 @@ _RESOLUTIONS = {name: (resolution, minutes) for resolution, (name, minutes) in I
 
 
 def limits(folder: Path, host: str = "www.deribit.com") -> Limits:
-    """How often Deribit may be asked, by all processes that share the folder."""
+    """The rate limits of Deribit, shared by all processes that use the folder."""
     lists = Budget(folder, f"{host}.{LISTS}", LIST_SECONDS, 1)
     return Limits(Budget(folder, host, 1.0, PUBLIC_REQUESTS_PER_SECOND), {LISTS: lists})
 
 
 class DeribitHistory:
-    """Histories of single instruments, oldest first. Windows are half-open, of ns; a stored cursor goes on with one.
+    """Histories of single instruments, oldest first. Windows are half-open, of ns; a stored cursor resumes one.
 
     The last candle of a window that reaches into the present is not closed yet.
     """

@@ -107,7 +107,7 @@ def _made(name: str, kind: MarketType, base: str, quote: str, contract_value: st
 
 
 def _tail(parts: re.Match[str]) -> tuple[str, ...] | None:
-    """What tells a dated instrument apart: YYMMDD, strike, right. A `d` in a strike is its decimal point."""
+    """What distinguishes a dated instrument: YYMMDD, strike, right. A `d` in a strike is its decimal point."""
     if not parts["month"]:
         return ()
     month = _MONTHS.get(parts["month"])

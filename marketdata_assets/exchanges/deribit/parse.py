@@ -95,18 +95,18 @@ class InstrumentContext:
 #   "index_price":100.4,"direction":"buy","amount":2.0e3,"contracts":200.0,"liquidation":"M"}]}}
 # https://docs.deribit.com/#trades-instrument_name-interval and #trades-kind-currency-interval
 # direction is the taker's. liquidation says whose order was forced: T the taker's, M the maker's, MT both.
-def trade(wire: WireTrade, known: InstrumentContext, ts_recv: int) -> list[Trade | Liquidation]:
+def trade(wire: WireTrade, context: InstrumentContext, ts_recv: int) -> list[Trade | Liquidation]:
     """The trade, and the forced orders in it."""
     price, amount, side = number(wire.price), number(wire.amount), wire.direction
-    size = amount if known.in_coins else known.instrument.base_size(amount, price)
-    contracts = number(wire.contracts) if wire.contracts != NONE else known.contracts(amount)
+    size = amount if context.in_coins else context.instrument.base_size(amount, price)
+    contracts = number(wire.contracts) if wire.contracts != NONE else context.contracts(amount)
     ts = wire.timestamp * MS
-    made: list[Trade | Liquidation] = [known.trade(ts, ts_recv, wire.trade_id, price, size, contracts, side)]
+    records: list[Trade | Liquidation] = [context.trade(ts, ts_recv, wire.trade_id, price, size, contracts, side)]
     for whose in wire.liquidation or ():
         forced = side if whose == "T" else OPPOSITE[side]
         name = f"{wire.trade_id}-{whose}"  # a trade may hold two
-        made.append(known.liquidation(ts, ts_recv, forced, price, size, contracts, name))
-    return made
+        records.append(context.liquidation(ts, ts_recv, forced, price, size, contracts, name))
+    return records
 
 
 # [[100.5,10.0],[100.0,2.0e3]]
@@ -117,7 +117,7 @@ def levels(wire: list[WireLevel]) -> tuple[Level, ...]:
 
 
 def book(
-    known: InstrumentContext,
+    context: InstrumentContext,
     kind: Literal["snapshot", "delta"],
     bids: tuple[Level, ...],
     asks: tuple[Level, ...],
@@ -125,15 +125,15 @@ def book(
     ts: int,
     ts_recv: int,
 ) -> OrderBook:
-    """The record of a book message by itself, whatever came before it. `ids` are its own and the one it follows."""
+    """The record of one book message, regardless of earlier ones. `ids` are its own and that of the message before."""
     return OrderBook(
-        *known.key,
+        *context.key,
         ts,
         ts_recv,
         kind,
         bids,
         asks,
-        known.instrument.unit,
+        context.instrument.unit,
         None,
         *ids,
     )
@@ -145,24 +145,24 @@ def book(
 #   "stats":{"volume":1.5,"volume_usd":150.0,"price_change":-0.1,"low":99.0,"high":101.0},"open_interest":1000,
 #   "current_funding":0.0,"funding_8h":6.5e-6,"settlement_price":100.2}}}
 # https://docs.deribit.com/#ticker-instrument_name-interval
-def ticker(wire: WireTicker, known: InstrumentContext, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
+def ticker(wire: WireTicker, context: InstrumentContext, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
     """The ticker, the funding rate of a perpetual, and the open interest of whatever has one."""
     ts, stats = wire.timestamp * MS, wire.stats
-    made: list[Ticker | FundingRate | OpenInterest] = [
+    records: list[Ticker | FundingRate | OpenInterest] = [
         Ticker(
-            *known.key,
+            *context.key,
             ts,
             ts_recv,
             bid=maybe(wire.best_bid_price),
             bid_size=maybe(wire.best_bid_amount),
             ask=maybe(wire.best_ask_price),
             ask_size=maybe(wire.best_ask_amount),
-            unit=known.instrument.unit,
+            unit=context.instrument.unit,
             last=maybe(wire.last_price),
             high=maybe(stats.high),
             low=maybe(stats.low),
             volume=maybe(stats.volume),
-            quote_volume=turnover(known, stats.volume_usd, stats.volume_notional),
+            quote_volume=turnover(context, stats.volume_usd, stats.volume_notional),
             mark_price=maybe(wire.mark_price),
             index_price=maybe(wire.index_price),
             settlement_price=maybe(wire.settlement_price),
@@ -171,22 +171,22 @@ def ticker(wire: WireTicker, known: InstrumentContext, ts_recv: int) -> list[Tic
             mark_iv=maybe(wire.mark_iv),
         )
     ]
-    if known.perpetual and wire.current_funding != NONE:
-        made.append(funding(known, wire.current_funding, wire.mark_price, wire.index_price, ts, ts_recv))
-    if known.instrument.market_type != "spot":
-        made.append(open_interest(known, wire.open_interest, ts, ts_recv))
-    return made
+    if context.perpetual and wire.current_funding != NONE:
+        records.append(funding(context, wire.current_funding, wire.mark_price, wire.index_price, ts, ts_recv))
+    if context.instrument.market_type != "spot":
+        records.append(open_interest(context, wire.open_interest, ts, ts_recv))
+    return records
 
 
-def turnover(known: InstrumentContext, usd: Raw, notional: Raw) -> str | None:
+def turnover(context: InstrumentContext, usd: Raw, notional: Raw) -> str | None:
     """Volume in the quote currency: USD for instruments quoted in it."""
-    return maybe(usd if known.instrument.quote == "USD" else notional)
+    return maybe(usd if context.instrument.quote == "USD" else notional)
 
 
-def funding(known: InstrumentContext, rate: Raw, mark: Raw, index: Raw, ts: int, ts_recv: int) -> FundingRate:
+def funding(context: InstrumentContext, rate: Raw, mark: Raw, index: Raw, ts: int, ts_recv: int) -> FundingRate:
     """The rate that is being paid now."""
     return FundingRate(
-        *known.key,
+        *context.key,
         ts,
         ts_recv,
         signed(rate),
@@ -197,18 +197,18 @@ def funding(known: InstrumentContext, rate: Raw, mark: Raw, index: Raw, ts: int,
     )
 
 
-def open_interest(known: InstrumentContext, amount: Raw, ts: int, ts_recv: int) -> OpenInterest:
+def open_interest(context: InstrumentContext, amount: Raw, ts: int, ts_recv: int) -> OpenInterest:
     """USD of inverse futures, coins of anything else."""
     if amount == NONE:
-        raise BadMessage(VENUE, f"no open_interest of {known.instrument.name}")
+        raise BadMessage(VENUE, f"no open_interest of {context.instrument.name}")
     text = number(amount)
     return OpenInterest(
-        *known.key,
+        *context.key,
         ts,
         ts_recv,
-        known.contracts(text),
-        text if known.in_coins else None,
-        None if known.in_coins else text,
+        context.contracts(text),
+        text if context.in_coins else None,
+        None if context.in_coins else text,
     )
 
 
@@ -216,17 +216,17 @@ def open_interest(known: InstrumentContext, amount: Raw, ts: int, ts_recv: int) 
 #   "instrument_name":"ABC-PERPETUAL","best_bid_price":100.0,"best_bid_amount":50.0,"best_ask_price":100.5,
 #   "best_ask_amount":10.0}}}
 # https://docs.deribit.com/#quote-instrument_name
-def quote(wire: WireQuote, known: InstrumentContext, ts_recv: int) -> Ticker:
+def quote(wire: WireQuote, context: InstrumentContext, ts_recv: int) -> Ticker:
     """The best prices."""
     return Ticker(
-        *known.key,
+        *context.key,
         wire.timestamp * MS,
         ts_recv,
         maybe(wire.best_bid_price),
         maybe(wire.best_bid_amount),
         maybe(wire.best_ask_price),
         maybe(wire.best_ask_amount),
-        known.instrument.unit,
+        context.instrument.unit,
     )
 
 
@@ -234,13 +234,13 @@ def quote(wire: WireQuote, known: InstrumentContext, ts_recv: int) -> Ticker:
 #   "tick":1700000040000,"open":100.5,"high":101.0,"low":100.0,"close":100.5,"volume":0.5,"cost":50.0}}}
 # https://docs.deribit.com/#chart-trades-instrument_name-resolution
 # cost is in the currency of the price: USD, USDC, and for options on coins the coin.
-def candle(wire: WireCandle, known: InstrumentContext, resolution: str, ts_recv: int) -> Kline:
+def candle(wire: WireCandle, context: InstrumentContext, resolution: str, ts_recv: int) -> Kline:
     """One candle; Deribit does not say when it is closed, nor when the message was made."""
     interval, minutes = named(resolution)
     volume, cost = number(wire.volume), number(wire.cost)
     opened = wire.tick * MS
     return Kline(
-        *known.key,
+        *context.key,
         None,
         ts_recv,
         interval,
@@ -251,7 +251,7 @@ def candle(wire: WireCandle, known: InstrumentContext, resolution: str, ts_recv:
         number(wire.low),
         number(wire.close),
         volume,
-        known.contracts(cost if known.instrument.unit == "quote" else volume),
+        context.contracts(cost if context.instrument.unit == "quote" else volume),
         cost,
         None,
         None,

@@ -1,4 +1,4 @@
-"""Deribit's REST answers to records. The address says what was asked for; the answer itself does not.
+"""Deribit's REST responses to records. The URL names the request; the response does not.
 
 An answer is an envelope of JSON-RPC, with `result` or `error`. https://docs.deribit.com/articles/json-rpc-overview
 """
@@ -33,7 +33,7 @@ from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, 
 from marketdata_assets.exchanges.rest_history import NumberedRow
 
 Find = Callable[[str], InstrumentContext | None]
-"""An instrument by its name; None for what is none of ours, as a spread. Raises UnknownInstrument."""
+"""An instrument by its name; None for unsupported instruments, such as spreads. Raises UnknownInstrument."""
 
 Parse = Callable[[str, bytes, Find, int], list[AnyRecord]]
 """Address, bytes, instruments, receive time."""
@@ -136,7 +136,7 @@ def error_of(raw: bytes) -> VenueError | None:
 
 
 def method_of(url: str) -> str:
-    """What was asked for, as get_order_book."""
+    """The requested method, such as get_order_book."""
     return urlsplit(url).path.rpartition("/")[2]
 
 
@@ -159,27 +159,27 @@ def trades(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
 def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[NumberedRow], bool]:
     """The same with their numbers, and whether there are more."""
     result = _trades(raw).result
-    made = [
-        NumberedRow(wire.trade_seq, wire.timestamp * MS, parse.trade(wire, known, ts_recv))
+    records = [
+        NumberedRow(wire.trade_seq, wire.timestamp * MS, parse.trade(wire, context, ts_recv))
         for wire in result.trades
-        if (known := find(wire.instrument_name))
+        if (context := find(wire.instrument_name))
     ]
-    return made, result.has_more
+    return records, result.has_more
 
 
 # {"jsonrpc":"2.0","result":{"instrument_name":"ABC-PERPETUAL","change_id":12,"bids":[[100.0,50.0]],
 #   "asks":[[100.5,10.0]], ... and all of a ticker}}
 # https://docs.deribit.com/api-reference/market-data/public-get_order_book
 def order_book(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
-    """The best levels and all that a ticker says. The chain of a channel cannot be begun with it."""
+    """The best levels and all fields of a ticker. It cannot start the chain of a channel."""
     wire = _book(raw).result
-    known = find(wire.instrument_name)
-    if known is None:
+    context = find(wire.instrument_name)
+    if context is None:
         return []
     bids, asks = parse.levels(wire.bids), parse.levels(wire.asks)
     ts = wire.timestamp * MS
-    book = parse.book(known, "snapshot", bids, asks, (wire.change_id, None), ts, ts_recv)
-    return [book, *parse.ticker(wire, known, ts_recv)]
+    book = parse.book(context, "snapshot", bids, asks, (wire.change_id, None), ts, ts_recv)
+    return [book, *parse.ticker(wire, context, ts_recv)]
 
 
 # {"jsonrpc":"2.0","result":{ ... the data of a ticker message }}
@@ -187,8 +187,8 @@ def order_book(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord
 def ticker(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """The same as from the channel."""
     wire = _ticker(raw).result
-    known = find(wire.instrument_name)
-    return [*parse.ticker(wire, known, ts_recv)] if known else []
+    context = find(wire.instrument_name)
+    return [*parse.ticker(wire, context, ts_recv)] if context else []
 
 
 # {"jsonrpc":"2.0","result":{"status":"ok","ticks":[1700000040000],"open":[100.5],"high":[101.0],"low":[100.0],
@@ -197,14 +197,14 @@ def ticker(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
 # The answer names neither instrument nor resolution: they are taken from the address.
 def chart(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Candles, oldest first."""
-    known, resolution = find(asked(url, "instrument_name")), asked(url, "resolution")
+    context, resolution = find(asked(url, "instrument_name")), asked(url, "resolution")
     wire = _chart(raw).result
     columns = (wire.ticks, wire.open, wire.high, wire.low, wire.close, wire.volume, wire.cost)
     if len({len(column) for column in columns}) != 1:
         raise BadMessage(VENUE, "a chart with columns of different lengths")
-    if known is None:
+    if context is None:
         return []
-    return [parse.candle(WireCandle(*row), known, resolution, ts_recv) for row in zip(*columns, strict=True)]
+    return [parse.candle(WireCandle(*row), context, resolution, ts_recv) for row in zip(*columns, strict=True)]
 
 
 # {"jsonrpc":"2.0","result":[{"timestamp":1700002800000,"index_price":100.4,"prev_index_price":100.1,
@@ -213,12 +213,12 @@ def chart(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
 # interest_8h overlaps from row to row; interest_1h is what was paid in the hour before timestamp.
 def funding(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """What was paid, hour by hour."""
-    known = find(asked(url, "instrument_name"))
-    if known is None:
+    context = find(asked(url, "instrument_name"))
+    if context is None:
         return []
     return [
         FundingRate(
-            *known.key,
+            *context.key,
             wire.timestamp * MS,
             ts_recv,
             signed(wire.interest_1h),
@@ -236,33 +236,33 @@ def funding(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
 # https://docs.deribit.com/api-reference/market-data/public-get_book_summary_by_instrument
 def summary(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Ticker, funding rate and open interest of each instrument."""
-    made: list[AnyRecord] = []
+    records: list[AnyRecord] = []
     for wire in _summary(raw).result:
-        known = find(wire.instrument_name)
-        if known is None:
+        context = find(wire.instrument_name)
+        if context is None:
             continue
         ts = wire.creation_timestamp * MS
-        made.append(
+        records.append(
             Ticker(
-                *known.key,
+                *context.key,
                 ts,
                 ts_recv,
                 bid=maybe(wire.bid_price),
                 ask=maybe(wire.ask_price),
-                unit=known.instrument.unit,
+                unit=context.instrument.unit,
                 last=maybe(wire.last),
                 high=maybe(wire.high),
                 low=maybe(wire.low),
                 volume=maybe(wire.volume),
-                quote_volume=parse.turnover(known, wire.volume_usd, wire.volume_notional),
+                quote_volume=parse.turnover(context, wire.volume_usd, wire.volume_notional),
                 mark_price=maybe(wire.mark_price),
             )
         )
-        if known.perpetual and wire.current_funding != NONE:
-            made.append(parse.funding(known, wire.current_funding, wire.mark_price, NONE, ts, ts_recv))
-        if known.instrument.market_type != "spot":
-            made.append(parse.open_interest(known, wire.open_interest, ts, ts_recv))
-    return made
+        if context.perpetual and wire.current_funding != NONE:
+            records.append(parse.funding(context, wire.current_funding, wire.mark_price, NONE, ts, ts_recv))
+        if context.instrument.market_type != "spot":
+            records.append(parse.open_interest(context, wire.open_interest, ts, ts_recv))
+    return records
 
 
 PARSERS: dict[str, Parse] = {
@@ -277,4 +277,4 @@ PARSERS: dict[str, Parse] = {
     "get_book_summary_by_currency": summary,
     "ticker": ticker,
 }
-"""By the method that was asked for."""
+"""By requested method."""

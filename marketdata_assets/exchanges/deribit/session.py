@@ -18,11 +18,10 @@ from marketdata_assets.exchanges.records import VenueError
 WEBSOCKET = "wss://www.deribit.com/ws/api/v2"
 REST = "https://www.deribit.com/api/v2"
 
-CONNECTIONS_PER_IP = 32  # sockets and HTTP requests under way together
+CONNECTIONS_PER_IP = 32  # concurrent sockets and HTTP requests
 CHANNELS_PER_CONNECTION = 500
-CHANNELS_PER_REQUEST = 100  # ours; an answer names them all, and one that is refused takes few others with it
+CHANNELS_PER_REQUEST = 100  # ours; a rejected channel takes few others with it
 SUBSCRIBES_PER_SECOND = 3.3  # 3000 of 30000 credits each
-REQUESTS_PER_SECOND = 20.0  # 500 of 50000 credits each; instruments cost more, see LIST_SECONDS
 LIST_SECONDS = 1.0  # between two lists of instruments
 HEARTBEAT_SECONDS = 30  # the shortest is 10; every other one is a test_request, which has to be answered
 
@@ -79,7 +78,7 @@ class Session:
         return self._request("public/test", {})
 
     def check(self, raw: bytes) -> list[VenueError]:
-        """An error for each channel that was asked for and is missing in this answer. Other messages say nothing."""
+        """An error for each requested channel that is missing in this response. Other messages give none."""
         try:
             answer = _decode(raw)
             asked = self.asked.pop(answer.id, ()) if isinstance(answer.id, int) else ()

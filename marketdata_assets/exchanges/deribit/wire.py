@@ -50,7 +50,7 @@ def signed(raw: Raw) -> str:
 
 
 class Wire(msgspec.Struct, frozen=True, gc=False):
-    """A message or a part of one. Fields that are not named here are not looked at."""
+    """A message or a part of one. Fields that are not named here are ignored."""
 
 
 class Params(msgspec.Struct, Generic[T], frozen=True, gc=False):

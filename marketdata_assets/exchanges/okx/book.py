@@ -1,7 +1,7 @@
 """Order books of OKX: how the messages of a channel follow one another, and the checksum of older recordings.
 
 Rules, from https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel:
-1. A message with action `snapshot`, or with prevSeqId -1, is the whole book and takes the place of what was there.
+1. A message with action `snapshot`, or with prevSeqId -1, is the whole book and replaces the previous one.
 2. prevSeqId of an update is the seqId before it. It may be its own seqId when nothing changed for a while, and seqId
    may be smaller after maintenance; both still name the one before.
 3. `checksum` is the CRC-32, as a signed number, of the best 25 levels of both sides, bid and ask by turns, each as
@@ -45,7 +45,7 @@ class WireBook(Wire, frozen=True, gc=False):
 
 
 class WireShortLevel(WireLevel, frozen=True, gc=False, array_like=True):
-    """A level whose price a number tells apart."""
+    """A level whose price is distinct as a float."""
 
     price: ShortPrice
     size: str
@@ -95,75 +95,77 @@ class BookStream:
     def push(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """What becomes of a message of the channel. After BadMessage or a decoder's error, call `lost`."""
         message, numbers = _read(raw)
-        made: list[Outcome] = []
-        for one, levels in zip_longest(message.data, numbers):
-            if self._is_whole(message.action, one):
-                made += self._snapshot(one, ts_recv, connection)
+        outcomes: list[Outcome] = []
+        for book, levels in zip_longest(message.data, numbers):
+            if self._is_whole(message.action, book):
+                outcomes += self._snapshot(book, ts_recv, connection)
             else:
-                made += self._update(one, levels, ts_recv, connection)
-        return made
+                outcomes += self._update(book, levels, ts_recv, connection)
+        return outcomes
 
     def lost(self, ts_recv: int) -> list[Outcome]:
         """A message could not be read: what it changed is missing."""
         return [*self.state.broken("sequence", None, ts_recv)] if self.state.status == "live" else []
 
     def ended(self) -> None:
-        """The subscription is over: nobody says any more how the book changes, and nobody asked to know."""
+        """The subscription has ended: the book gets no more updates."""
         if self.state.status == "live":
             self.state.status = "waiting"
 
-    def _is_whole(self, action: str | None, one: WireBook) -> bool:
-        if action == "snapshot" or one.prev_seq_id == -1 or self.state.stream in WHOLE:
+    def _is_whole(self, action: str | None, book: WireBook) -> bool:
+        if action == "snapshot" or book.prev_seq_id == -1 or self.state.stream in WHOLE:
             return True
         if action is None:
             raise BadMessage(VENUE, f"{self.state.stream} without an action")
         return False
 
-    def _snapshot(self, one: WireBook, ts_recv: int, connection: int) -> list[Outcome]:
-        bids, asks = _levels(one.bids), _levels(one.asks)
-        made = self.state.snapshot(bids, asks, one.seq_id, one.ts * MS, ts_recv, verify=_verify(one.checksum))
+    def _snapshot(self, book: WireBook, ts_recv: int, connection: int) -> list[Outcome]:
+        bids, asks = _levels(book.bids), _levels(book.asks)
+        outcomes = self.state.snapshot(bids, asks, book.seq_id, book.ts * MS, ts_recv, verify=_verify(book.checksum))
         self.connection = connection
-        self._before = one, one.prev_seq_id
-        return [*made]
+        self._before = book, book.prev_seq_id
+        return [*outcomes]
 
-    def _update(self, one: WireBook, levels: BookNumbers | None, ts_recv: int, connection: int) -> list[Outcome]:
+    def _update(self, book: WireBook, levels: BookNumbers | None, ts_recv: int, connection: int) -> list[Outcome]:
         state = self.state
         if state.status != "live" or connection != self.connection:
             state.dropped += 1
             why = "another connection has it" if state.status == "live" else f"{state.status}, no snapshot since"
             return [Control("ignored", f"{state.stream}:{state.instrument.name} {why}")]
-        fault = self._fault(one)
+        fault = self._fault(book)
         if fault == "repeat":
-            return [state.repeated(one.seq_id, ts_recv)]
+            return [state.repeated(book.seq_id, ts_recv)]
         if fault == "sequence":
-            return [*state.broken("sequence", one.seq_id, ts_recv)]
-        prev_id, verify = one.prev_seq_id, _verify(one.checksum)
-        bids, asks = _levels(one.bids), _levels(one.asks)
-        made = state.delta(bids, asks, one.seq_id, one.seq_id, prev_id, one.ts * MS, ts_recv, verify, _pairs(levels))
-        self._before = one, prev_id
-        return [made]
+            return [*state.broken("sequence", book.seq_id, ts_recv)]
+        prev_id, verify = book.prev_seq_id, _verify(book.checksum)
+        bids, asks = _levels(book.bids), _levels(book.asks)
+        outcomes = state.delta(
+            bids, asks, book.seq_id, book.seq_id, prev_id, book.ts * MS, ts_recv, verify, _pairs(levels)
+        )
+        self._before = book, prev_id
+        return [outcomes]
 
-    def _fault(self, one: WireBook) -> Literal["repeat", "sequence"] | None:
+    def _fault(self, book: WireBook) -> Literal["repeat", "sequence"] | None:
         """Whether the message does not follow the last one."""
         last, last_prev = self._before
-        if one.prev_seq_id is None or one.seq_id is None:
-            if last is None or one.ts > last.ts:
+        if book.prev_seq_id is None or book.seq_id is None:
+            if last is None or book.ts > last.ts:
                 return None
-            if one.ts < last.ts:
+            if book.ts < last.ts:
                 return "sequence"
-            return "repeat" if one == last else None
-        if one.prev_seq_id == self.state.last_id:
+            return "repeat" if book == last else None
+        if book.prev_seq_id == self.state.last_id:
             return None
-        return "repeat" if (one.seq_id, one.prev_seq_id) == (self.state.last_id, last_prev) else "sequence"
+        return "repeat" if (book.seq_id, book.prev_seq_id) == (self.state.last_id, last_prev) else "sequence"
 
 
 # {"code":"0","msg":"","data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0","1"]],"ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-order-book; none is built on it.
 def polled_books(instrument: Instrument) -> Parser:
-    """Parser of the books of one instrument that were asked for over REST."""
+    """Parser of REST order books of one instrument."""
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [_polled(one, instrument, ts_recv) for one in _books(raw).data]
+        return [_polled(book, instrument, ts_recv) for book in _books(raw).data]
 
     return parse
 
@@ -179,7 +181,7 @@ def _read(raw: bytes) -> tuple[WireBooks[WireBook] | WireBooks[WireShortBook], l
 def _pairs(levels: BookNumbers | None) -> BothNumbers | None:
     if levels is None:
         return None
-    return [(one.price, one.size) for one in levels.bids], [(one.price, one.size) for one in levels.asks]
+    return [(level.price, level.size) for level in levels.bids], [(level.price, level.size) for level in levels.asks]
 
 
 def checksum(book: Book) -> int:
@@ -199,14 +201,14 @@ def _verify(expected: int) -> Callable[[Book], bool] | None:
     return (lambda book: checksum(book) == expected) if expected else None
 
 
-def _polled(one: WireBook, instrument: Instrument, ts_recv: int) -> Outcome:
+def _polled(book: WireBook, instrument: Instrument, ts_recv: int) -> Outcome:
     """The same checks as for a book that is kept."""
     state = BookState(instrument, "polled")
-    record = state.snapshot(_levels(one.bids), _levels(one.asks), one.seq_id, one.ts * MS, ts_recv)[0]
+    record = state.snapshot(_levels(book.bids), _levels(book.asks), book.seq_id, book.ts * MS, ts_recv)[0]
     if not isinstance(record, OrderBook):
         raise BadMessage(VENUE, f"a crossed book of {instrument.name}")
     return record
 
 
 def _levels(levels: tuple[WireLevel, ...]) -> tuple[Level, ...]:
-    return tuple([(one.price, one.size) for one in levels])
+    return tuple([(level.price, level.size) for level in levels])

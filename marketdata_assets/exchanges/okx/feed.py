@@ -56,7 +56,7 @@ NO_RECORD = frozenset(
     }
 )
 NO_RECORD_PREFIXES = ("sprd-", "mark-price-candle", "index-candle")
-"""Spreads of two instruments are no instruments of ours; candles of mark and index prices have no volume."""
+"""Spreads of two instruments are not supported; candles of mark and index prices have no volume."""
 
 BOOKS = book.CHANGES | book.WHOLE
 
@@ -84,7 +84,7 @@ _listed = msgspec.json.Decoder(Data[Listed]).decode
 
 
 class OkxFeed:
-    """All of OKX's markets. `market_type` is not looked at: it stands there because other venues need it.
+    """All of OKX's markets. `market_type` is ignored; other venues need it.
 
     `books` has one state for each book channel of an instrument, by `channel:instrument`.
     """
@@ -116,7 +116,7 @@ class OkxFeed:
 
     def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
         """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
-        return [made for raw in raws for made in self.push(raw, ts_recv, connection)]
+        return [outcomes for raw in raws for outcomes in self.push(raw, ts_recv, connection)]
 
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What becomes of an answer of REST to `url`. Never raises, whatever the bytes."""
@@ -128,15 +128,15 @@ class OkxFeed:
 
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket of `connection` is a new one: every book on it needs a subscription of its own again."""
-        made: list[Outcome] = []
+        outcomes: list[Outcome] = []
         for key, stream in self._streams.items():
             if stream.connection == connection:
-                made += stream.state.reopened(ts_recv)
+                outcomes += stream.state.reopened(ts_recv)
                 self._look_at(key, ts_recv)
-        return made
+        return outcomes
 
     def forget(self, instrument: str) -> None:
-        """An instrument is no longer followed: its books are not to be believed any more."""
+        """Stop following an instrument: its books are no longer valid."""
         forget(self.books, self.resync_requests, instrument)
 
     def stream_of(self, raw: bytes) -> str:
@@ -209,10 +209,10 @@ class OkxFeed:
 
     def _listing(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A list of instruments, or what changed in it; the same over the socket and over REST."""
-        told = list(instruments(_listed(raw).data))
-        self.instruments.add(told)
+        listed = list(instruments(_listed(raw).data))
+        self.instruments.add(listed)
         self._routes.clear()  # their parsers know instruments as they were
-        return [Control("ignored", f"instruments: {len(told)}")]
+        return [Control("ignored", f"instruments: {len(listed)}")]
 
     def _answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         parts = urlsplit(url)
@@ -244,7 +244,7 @@ def of_channel(arg: Arg, find: Find) -> Parser:
 
 
 def of_path(path: str, query: Mapping[str, str], find: Find) -> Parser:
-    """The parser of an answer of REST, lists of instruments excepted; `path` is what stands behind /api/v5/."""
+    """The parser of a REST response, instrument lists excepted; `path` is what follows /api/v5/."""
     if path in PATHS_OF_MANY:
         return PATHS_OF_MANY[path](find)
     if path in PATHS_OF_ONE:
@@ -252,7 +252,7 @@ def of_path(path: str, query: Mapping[str, str], find: Find) -> Parser:
     if path in CANDLE_PATHS:
         bar = parse.bar_of(query.get("bar", "1m"))
         if bar is None:
-            raise BadMessage(VENUE, f"candles of {query['bar'][:40]!r} were asked for")
+            raise BadMessage(VENUE, f"unknown candle interval {query['bar'][:40]!r}")
         return parse.candles(find(query.get("instId", "")), bar)
     return ignored(path)
 

@@ -67,7 +67,7 @@ _underlyings = msgspec.json.Decoder(Data[list[str]]).decode
 
 
 def limits(folder: Path, host: str = "www.okx.com") -> Limits:
-    """How often OKX may be asked, by all processes that share the folder: each path by itself."""
+    """The rate limits of OKX, one for each path, shared by all processes that use the folder."""
     lanes = {
         path: Budget(folder, f"{host}.{path.replace('/', '.')}", 2.0, most) for path, most in PER_2_SECONDS.items()
     }
@@ -83,7 +83,7 @@ def error_of(raw: bytes) -> VenueError | None:
 
 
 class OkxHistory:
-    """Histories of single instruments, newest first. Windows are half-open, of ns; a stored cursor goes on with one."""
+    """Histories of single instruments, newest first. Windows are half-open, of ns; a stored cursor resumes one."""
 
     def __init__(self, client: Rest, instruments: Instruments) -> None:
         self.instruments = instruments
@@ -94,12 +94,12 @@ class OkxHistory:
         answer = await self._get("public/underlying", instType="OPTION")
         families = [name for names in _decoded(_underlyings, answer) for name in names]
         kinds = [{"instType": kind} for kind in ("SPOT", "SWAP", "FUTURES")]
-        found: list[Instrument] = []
+        listed: list[Instrument] = []
         for query in [*kinds, *({"instType": "OPTION", "instFamily": family} for family in families)]:
             answer = await self._get("public/instruments", **query)
-            found += instruments(_decoded(_listed, answer))
-        self.instruments.add(found)
-        return found
+            listed += instruments(_decoded(_listed, answer))
+        self.instruments.add(listed)
+        return listed
 
     async def open_interest(self, instrument: str) -> list[OpenInterest]:
         """Open interest as it is now."""
@@ -144,9 +144,9 @@ class OkxHistory:
         by = {"type": "2", "after": _after(cursor)} if number is None else {"type": "1", "after": str(number)}
         answer = await self._get("market/history-trades", instId=instrument, limit=str(PAGE), **by)
         rows = [
-            Row(one.ts_event, one.trade_id, (one,))
-            for one in _read(cursor.about, answer, parser, Trade)
-            if one.ts_event is not None
+            Row(record.ts_event, record.trade_id, (record,))
+            for record in _read(cursor.about, answer, parser, Trade)
+            if record.ts_event is not None
         ]
         return _fetched(cursor, rows, rows[-1].key if rows else None)
 

@@ -43,11 +43,11 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
 
 def instruments(listed: Iterable[Listed]) -> Iterator[Instrument]:
     """The instruments of a list; those of kinds that we do not know are left out. Raises BadInstruments."""
-    for one in listed:
-        if one.inst_type in ("SPOT", "MARGIN"):
-            yield _spot(one)
-        elif one.inst_type in ("SWAP", "FUTURES", "OPTION"):
-            yield _contract(one)
+    for entry in listed:
+        if entry.inst_type in ("SPOT", "MARGIN"):
+            yield _spot(entry)
+        elif entry.inst_type in ("SWAP", "FUTURES", "OPTION"):
+            yield _contract(entry)
 
 
 def named(name: str) -> Instrument | None:
@@ -70,42 +70,42 @@ def known_instruments(known: Instruments | None = None, *, strict: bool = True) 
     return Instruments(VENUE, {} if known is None else known.known, None if strict else named)
 
 
-def _spot(one: Listed) -> Instrument:
-    if not (one.base_ccy and one.quote_ccy):
-        raise BadInstruments(VENUE, f"{one.inst_id} has no baseCcy or no quoteCcy")
-    symbol = f"{one.base_ccy}-{one.quote_ccy}"
-    return Instrument("okx", "spot", one.inst_id, symbol, one.base_ccy, one.quote_ccy, "base")
+def _spot(entry: Listed) -> Instrument:
+    if not (entry.base_ccy and entry.quote_ccy):
+        raise BadInstruments(VENUE, f"{entry.inst_id} has no baseCcy or no quoteCcy")
+    symbol = f"{entry.base_ccy}-{entry.quote_ccy}"
+    return Instrument("okx", "spot", entry.inst_id, symbol, entry.base_ccy, entry.quote_ccy, "base")
 
 
-def _contract(one: Listed) -> Instrument:
-    base, _, quote = (one.uly or one.inst_family).partition("-")
+def _contract(entry: Listed) -> Instrument:
+    base, _, quote = (entry.uly or entry.inst_family).partition("-")
     market_type: MarketType
-    if one.inst_type == "OPTION":
+    if entry.inst_type == "OPTION":
         market_type = "option"
-    elif one.ct_type == "linear":
+    elif entry.ct_type == "linear":
         market_type = "linear"
-    elif one.ct_type == "inverse":
+    elif entry.ct_type == "inverse":
         market_type = "inverse"
     else:
-        raise BadInstruments(VENUE, f"{one.inst_id} has the ctType {one.ct_type!r}")
+        raise BadInstruments(VENUE, f"{entry.inst_id} has the ctType {entry.ct_type!r}")
     if not (base and quote):
-        raise BadInstruments(VENUE, f"{one.inst_id} has no underlying")
+        raise BadInstruments(VENUE, f"{entry.inst_id} has no underlying")
     counted = quote if market_type == "inverse" else base
-    value = _value(one) if one.ct_val_ccy == counted else None  # a value in a third currency says nothing of either
-    symbol = _symbol(one.inst_id)
-    return Instrument("okx", market_type, one.inst_id, symbol, base, quote, "contracts", value)
+    value = _value(entry) if entry.ct_val_ccy == counted else None  # a value in a third currency says nothing of either
+    symbol = _symbol(entry.inst_id)
+    return Instrument("okx", market_type, entry.inst_id, symbol, base, quote, "contracts", value)
 
 
 def _symbol(name: str) -> str:
     return name.removesuffix("-SWAP")
 
 
-def _value(one: Listed) -> str | None:
+def _value(entry: Listed) -> str | None:
     """What a contract is worth; null while a listing to come does not say it yet."""
-    if not (one.ct_val and one.ct_mult):
+    if not (entry.ct_val and entry.ct_mult):
         return None
     try:
-        texts = decimal("ctVal", one.ct_val), decimal("ctMult", one.ct_mult)
+        texts = decimal("ctVal", entry.ct_val), decimal("ctMult", entry.ct_mult)
     except ValueError as error:
-        raise BadInstruments(VENUE, f"{one.inst_id}: {error}") from None
+        raise BadInstruments(VENUE, f"{entry.inst_id}: {error}") from None
     return plain(EXACT.multiply(*map(Decimal, texts)))

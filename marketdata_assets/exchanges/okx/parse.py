@@ -64,19 +64,31 @@ def trades(instrument: Instrument) -> Parser:
     sizes, by_price = sizes_of(instrument), market_type == "inverse"
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        made: list[Outcome] = []
-        for one in _trades(raw).data:
-            price, size, contracts = one.px, one.sz, None
+        records: list[Outcome] = []
+        for element in _trades(raw).data:
+            price, size, contracts = element.px, element.sz, None
             if price.strip(DIGITS) not in PLAIN or size.strip(DIGITS) not in PLAIN or price < "/" or size < "/":
                 decimal("px", price), decimal("sz", size)  # the calls would cost as much as all of the above
             base: str | None = size
             if sizes is not None:
                 base, contracts = sizes(size, price if by_price else ""), size
-            ts = one.ts * MS
-            made.append(
-                Trade("okx", market_type, symbol, name, ts, ts_recv, one.trade_id, price, base, contracts, one.side)
+            ts = element.ts * MS
+            records.append(
+                Trade(
+                    "okx",
+                    market_type,
+                    symbol,
+                    name,
+                    ts,
+                    ts_recv,
+                    element.trade_id,
+                    price,
+                    base,
+                    contracts,
+                    element.side,
+                )
             )
-        return made
+        return records
 
     return parse
 
@@ -90,9 +102,9 @@ def liquidations(find: Find) -> Parser:
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
         return [
-            _liquidation(forced, find(one.inst_id), ts_recv)
-            for one in _liquidations(raw).data
-            for forced in one.details
+            _liquidation(forced, find(element.inst_id), ts_recv)
+            for element in _liquidations(raw).data
+            for forced in element.details
         ]
 
     return parse
@@ -117,27 +129,27 @@ def sizes_of(instrument: Instrument) -> Callable[[str, str], str | None] | None:
 # {"arg":{"channel":"option-trades","instType":"OPTION","instFamily":"ABC-USD"},"data":[{"instId":
 #   "ABC-USD-250328-60-C","tradeId":"4","px":"0.0105","sz":"1","side":"sell","fillVol":"0.51","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-option-trades-channel
-def _option_trade(one: WireOptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
-    price, size = decimal("px", one.px), decimal("sz", one.sz)
+def _option_trade(element: WireOptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
+    price, size = decimal("px", element.px), decimal("sz", element.sz)
     return Trade(
         *instrument.key,
-        one.ts * MS,
+        element.ts * MS,
         ts_recv,
-        trade_id=one.trade_id,
+        trade_id=element.trade_id,
         price=price,
         size=instrument.base_size(size, price),
         contracts=instrument.contracts(size),
-        side=one.side,
+        side=element.side,
     )
 
 
-def _liquidation(one: WireForced, instrument: Instrument, ts_recv: int) -> Liquidation:
-    price, size = decimal("bkPx", one.bk_px), decimal("sz", one.sz)
+def _liquidation(element: WireForced, instrument: Instrument, ts_recv: int) -> Liquidation:
+    price, size = decimal("bkPx", element.bk_px), decimal("sz", element.sz)
     return Liquidation(
         *instrument.key,
-        one.ts * MS,
+        element.ts * MS,
         ts_recv,
-        side=one.side,
+        side=element.side,
         price=price,
         size=instrument.base_size(size, price),
         contracts=instrument.contracts(size),
@@ -152,49 +164,49 @@ _best = msgspec.json.Decoder(Data[WireBest], strict=False).decode
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel; a side may be empty.
 def best_prices(instrument: Instrument) -> Parser:
     """Parser of the best level of both sides of one instrument."""
-    return each(_best, lambda one, ts_recv: _best_price(one, instrument, ts_recv))
+    return each(_best, lambda element, ts_recv: _best_price(element, instrument, ts_recv))
 
 
 # {"arg":{"channel":"tickers","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
 #   "last":"4.2","lastSz":"3","askPx":"4.21","askSz":"11","bidPx":"4.2","bidSz":"5","open24h":"4","high24h":"4.4",
 #   "low24h":"3.9","volCcy24h":"22.5","vol24h":"2250","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-tickers-channel, GET /api/v5/market/tickers
-def _ticker(one: WireTicker, instrument: Instrument, ts_recv: int) -> Ticker:
+def _ticker(element: WireTicker, instrument: Instrument, ts_recv: int) -> Ticker:
     spot = instrument.market_type == "spot"
-    volume, currency = decimal_or_none("vol24h", one.vol_24h), decimal_or_none("volCcy24h", one.vol_ccy_24h)
+    volume, currency = decimal_or_none("vol24h", element.vol_24h), decimal_or_none("volCcy24h", element.vol_ccy_24h)
     return Ticker(
         *instrument.key,
-        one.ts * MS,
+        element.ts * MS,
         ts_recv,
-        bid=decimal_or_none("bidPx", one.bid_px),
-        bid_size=decimal_or_none("bidSz", one.bid_sz),
-        ask=decimal_or_none("askPx", one.ask_px),
-        ask_size=decimal_or_none("askSz", one.ask_sz),
+        bid=decimal_or_none("bidPx", element.bid_px),
+        bid_size=decimal_or_none("bidSz", element.bid_sz),
+        ask=decimal_or_none("askPx", element.ask_px),
+        ask_size=decimal_or_none("askSz", element.ask_sz),
         unit=instrument.unit,
-        last=decimal_or_none("last", one.last),
-        last_size=decimal_or_none("lastSz", one.last_sz),
-        open=decimal_or_none("open24h", one.open_24h),
-        high=decimal_or_none("high24h", one.high_24h),
-        low=decimal_or_none("low24h", one.low_24h),
+        last=decimal_or_none("last", element.last),
+        last_size=decimal_or_none("lastSz", element.last_sz),
+        open=decimal_or_none("open24h", element.open_24h),
+        high=decimal_or_none("high24h", element.high_24h),
+        low=decimal_or_none("low24h", element.low_24h),
         volume=volume if spot else currency,
         contracts=None if spot else volume,
         quote_volume=currency if spot else None,
     )
 
 
-def _best_price(one: WireBest, instrument: Instrument, ts_recv: int) -> Ticker:
-    bid, bid_size = _first("bid", one.bids)
-    ask, ask_size = _first("ask", one.asks)
+def _best_price(element: WireBest, instrument: Instrument, ts_recv: int) -> Ticker:
+    bid, bid_size = _first("bid", element.bids)
+    ask, ask_size = _first("ask", element.asks)
     return Ticker(
         *instrument.key,
-        one.ts * MS,
+        element.ts * MS,
         ts_recv,
         bid=bid,
         bid_size=bid_size,
         ask=ask,
         ask_size=ask_size,
         unit=instrument.unit,
-        update_id=one.seq_id,
+        update_id=element.seq_id,
     )
 
 
@@ -207,21 +219,21 @@ def _first(side: str, levels: tuple[WireLevel, ...]) -> tuple[str, str] | tuple[
 # {"arg":{"channel":"mark-price","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
 #   "markPx":"4.2003","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-mark-price-channel, GET /api/v5/public/mark-price
-def _mark_price(one: WireMarkPrice, instrument: Instrument, ts_recv: int) -> Ticker:
-    return Ticker(*instrument.key, one.ts * MS, ts_recv, mark_price=decimal("markPx", one.mark_px))
+def _mark_price(element: WireMarkPrice, instrument: Instrument, ts_recv: int) -> Ticker:
+    return Ticker(*instrument.key, element.ts * MS, ts_recv, mark_price=decimal("markPx", element.mark_px))
 
 
 # {"arg":{"channel":"opt-summary","instFamily":"ABC-USD"},"data":[{"instType":"OPTION","instId":"ABC-USD-250328-60-C",
 #   "delta":"0.2","markVol":"0.505","bidVol":"0.5","askVol":"","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-option-summary-channel, GET /api/v5/public/opt-summary
-def _option(one: WireOption, instrument: Instrument, ts_recv: int) -> Ticker:
+def _option(element: WireOption, instrument: Instrument, ts_recv: int) -> Ticker:
     return Ticker(
         *instrument.key,
-        one.ts * MS,
+        element.ts * MS,
         ts_recv,
-        bid_iv=_percent("bidVol", one.bid_vol),
-        ask_iv=_percent("askVol", one.ask_vol),
-        mark_iv=_percent("markVol", one.mark_vol),
+        bid_iv=_percent("bidVol", element.bid_vol),
+        ask_iv=_percent("askVol", element.ask_vol),
+        mark_iv=_percent("markVol", element.mark_vol),
     )
 
 
@@ -332,17 +344,17 @@ def past_open_interest(instrument: Instrument) -> Parser:
 #   "fundingRate":"0.0001","nextFundingRate":"","fundingTime":"1700006400000","nextFundingTime":"1700035200000",
 #   "ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-funding-rate-channel, GET /api/v5/public/funding-rate
-def _rate(one: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate:
-    funding_time = one.funding_time * MS
-    following = nanoseconds(one.next_funding_time)
+def _rate(element: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate:
+    funding_time = element.funding_time * MS
+    following = nanoseconds(element.next_funding_time)
     period = 0 if following is None else following - funding_time
     return FundingRate(
         *instrument.key,
-        nanoseconds(one.ts),
+        nanoseconds(element.ts),
         ts_recv,
-        rate=decimal("fundingRate", one.funding_rate),
+        rate=decimal("fundingRate", element.funding_rate),
         funding_time=funding_time,
-        predicted_rate=decimal_or_none("nextFundingRate", one.next_funding_rate),
+        predicted_rate=decimal_or_none("nextFundingRate", element.next_funding_rate),
         interval_hours=period // HOUR if period > 0 and not period % HOUR else None,
     )
 
@@ -350,9 +362,9 @@ def _rate(one: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate
 # {"code":"0","msg":"","data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP","fundingRate":"0.0001","realizedRate":
 #   "0.00009","fundingTime":"1700006400000"}]}
 # https://www.okx.com/docs-v5/en/#public-data-rest-api-get-funding-rate-history
-def _paid_rate(one: WirePaid, instrument: Instrument, ts_recv: int) -> FundingRate:
-    rate = decimal("realizedRate", one.realized_rate)
-    return FundingRate(*instrument.key, None, ts_recv, rate=rate, funding_time=one.funding_time * MS)
+def _paid_rate(element: WirePaid, instrument: Instrument, ts_recv: int) -> FundingRate:
+    rate = decimal("realizedRate", element.realized_rate)
+    return FundingRate(*instrument.key, None, ts_recv, rate=rate, funding_time=element.funding_time * MS)
 
 
 def _past(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
@@ -364,8 +376,8 @@ def _past(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInt
 # {"arg":{"channel":"open-interest","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
 #   "oi":"5000","oiCcy":"50","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-open-interest-channel, GET /api/v5/public/open-interest
-def _open(one: WireOpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
-    return _interest(instrument, one.ts * MS, ts_recv, one.oi, one.oi_ccy)
+def _open(element: WireOpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
+    return _interest(instrument, element.ts * MS, ts_recv, element.oi, element.oi_ccy)
 
 
 def _interest(instrument: Instrument, ts_event: int, ts_recv: int, oi: str, oi_ccy: str) -> OpenInterest:

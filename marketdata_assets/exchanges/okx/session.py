@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.okx.wire import UNSUBSCRIBED, Arg
 from marketdata_assets.exchanges.records import Control, Liquidation, Outcome
 
@@ -26,15 +25,12 @@ MESSAGE_BYTES = 64 * 1024
 """All channels of one request together."""
 
 CHANNELS_A_REQUEST = 100
-"""Ours: one wrong channel is refused together with its request."""
+"""Ours: one wrong channel makes OKX reject the whole request."""
 
 PING = b"ping"
 PONG = b"pong"
 PING_AFTER_SECONDS = 25.0
 """Send a ping after so long a silence; OKX ends a connection after 30 s of it."""
-
-PONG_WITHIN_SECONDS = 25.0
-"""A connection that does not answer by then is dead."""
 
 BUSINESS = frozenset({"trades-all", "block-tickers", "public-block-trades", "public-struc-block-trades"})
 BUSINESS_PREFIXES = ("candle", "mark-price-candle", "index-candle", "sprd-")
@@ -61,17 +57,12 @@ def unsubscriptions(
     return subscriptions(args, most=most, most_bytes=most_bytes, op="unsubscribe")
 
 
-def resubscription(want: ResyncRequest) -> bytes:
-    """The request that brings a book anew: OKX sends a snapshot to every subscription, also to a repeated one."""
-    return subscriptions([Arg(want.stream, want.instrument)])[0]
-
-
 @dataclass
 class Session:
-    """What was asked for over one connection, and which of it OKX confirmed.
+    """The requested and the confirmed subscriptions of one connection.
 
-    Forced orders come for a whole market. One instrument alone is refused (60018), and a filter by instrument or family
-    beside the market is dropped without a word, so only the market is asked for, and `takes` leaves out the rest.
+    Liquidations come for a whole market. OKX rejects a single instrument (60018), and silently drops a filter by
+    instrument or family, so only the market is requested, and `takes` filters the records.
     """
 
     asked: dict[str, Arg] = field(default_factory=dict)  # what is sent, by its text
@@ -80,7 +71,7 @@ class Session:
     _filters: dict[str, list[Arg]] = field(default_factory=dict)  # by instType
 
     def ask(self, args: Iterable[Arg]) -> list[bytes]:
-        """The requests that bring these channels, without those that were asked for already."""
+        """The subscription requests of these channels, without those already requested."""
         sent = []
         for arg in args:
             plain = _without_filter(arg)
@@ -103,23 +94,23 @@ class Session:
             return None
         wider = [text for text in self.asked if text.startswith(f"{ack.detail}:") and text not in self.confirmed]
         if not wider:
-            return f"{ack.detail} was confirmed and never asked for"
+            return f"{ack.detail} was confirmed but never requested"
         self.confirmed.add(wider[0])
         self.narrowed[wider[0]] = ack.detail
         return f"{wider[0]} was confirmed as {ack.detail}: the filter is dropped"
 
     def unconfirmed(self) -> list[Arg]:
-        """What was asked for and not confirmed yet; call it some seconds later."""
+        """Requested but not confirmed subscriptions; call it some seconds later."""
         return [arg for text, arg in self.asked.items() if text not in self.confirmed]
 
     def reopened(self) -> list[bytes]:
-        """The requests for a new socket: all that was asked for."""
+        """The requests for a new socket: all requested subscriptions."""
         self.confirmed.clear()
         self.narrowed.clear()
         return subscriptions(self.asked.values())
 
     def takes(self, outcome: Outcome) -> bool:
-        """Whether somebody asked for this outcome; only forced orders come unasked."""
+        """Whether this outcome was requested; only liquidations come unrequested."""
         if not isinstance(outcome, Liquidation) or not self._filters:
             return True
         return any(_matches(arg, outcome) for arg in self._filters.get(_inst_type(outcome), ()))
@@ -150,14 +141,14 @@ def _batches(args: Iterable[Arg], most: int, most_bytes: int) -> Iterator[list[d
     batch: list[dict[str, str]] = []
     length = 0
     for arg in args:
-        told = {name: value for name, value in msgspec.to_builtins(arg).items() if value}
-        size = len(msgspec.json.encode(told)) + 1
+        argument = {name: value for name, value in msgspec.to_builtins(arg).items() if value}
+        size = len(msgspec.json.encode(argument)) + 1
         if size > most_bytes:
             raise ValueError(f"{arg} alone is longer than a request may be")
         if batch and (len(batch) == most or length + size > most_bytes):
             yield batch
             batch, length = [], 0
-        batch.append(told)
+        batch.append(argument)
         length += size
     if batch:
         yield batch

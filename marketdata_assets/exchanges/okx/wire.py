@@ -35,7 +35,7 @@ Find = Callable[[str], Instrument]
 
 
 class Wire(msgspec.Struct, frozen=True, gc=False):
-    """A message or a part of one. Fields that are not named are not looked at."""
+    """A message or a part of one. Fields that are not named are ignored."""
 
 
 class Named(Wire, frozen=True, gc=False):
@@ -103,7 +103,7 @@ def nanoseconds(millis: str) -> int | None:
 
 
 def time_of(millis: str) -> int:
-    """The nanoseconds of a time that stands where the decoder cannot know it for one."""
+    """The nanoseconds of a time that the decoder reads as text."""
     if not (millis.isascii() and millis.isdecimal()) or int(millis) > LATEST:
         raise ValueError(f"{millis[:40]!r} is no time")
     return int(millis) * MS
@@ -112,7 +112,7 @@ def time_of(millis: str) -> int:
 BARE: dict[bytes, ControlKind] = {b"pong": "pong", b"ping": "heartbeat"}
 
 UNSUBSCRIBED = "unsubscribe "
-"""Stands before the subscription in the ack of its end."""
+"""Prefix of the subscription in the ack of an unsubscription."""
 
 TOO_MANY = frozenset({"50011", "50040", "50061", "60014", "60023"})
 """Codes of requests that came too fast: https://www.okx.com/docs-v5/en/#error-code"""
@@ -128,7 +128,7 @@ class Event(Wire, frozen=True, gc=False):
 
 
 class Status(Wire, frozen=True, gc=False):
-    """What an answer of REST says of itself."""
+    """The status of a REST response."""
 
     code: str
     msg: str = ""
@@ -140,21 +140,21 @@ _status = msgspec.json.Decoder(Status).decode
 
 def control_event(raw: bytes) -> tuple[Outcome, Arg | None]:
     """What an event means, and the subscription that it is about."""
-    told = _event(raw)
-    match told.event:
+    message = _event(raw)
+    match message.event:
         case "subscribe":
-            return Control("ack", str(_arg(told))), told.arg
+            return Control("ack", str(_arg(message))), message.arg
         case "unsubscribe":
-            return Control("ack", f"{UNSUBSCRIBED}{_arg(told)}"), told.arg
+            return Control("ack", f"{UNSUBSCRIBED}{_arg(message)}"), message.arg
         case "error" | "channel-conn-count-error":
-            return _error(told.code, told.msg or told.event), told.arg
+            return _error(message.code, message.msg or message.event), message.arg
         case "notice":
-            return Control("notice", f"{told.code} {told.msg}".strip()), None
+            return Control("notice", f"{message.code} {message.msg}".strip()), None
         case "login":
-            return Control("login", told.code), None
+            return Control("login", message.code), None
         case "channel-conn-count":
-            return Control("notice", f"{told.conn_count} connections to {told.channel}"), None
-    raise BadMessage(VENUE, f"an event {told.event[:40]!r}")
+            return Control("notice", f"{message.conn_count} connections to {message.channel}"), None
+    raise BadMessage(VENUE, f"an event {message.event[:40]!r}")
 
 
 def refusal(raw: bytes) -> VenueError | None:
@@ -163,10 +163,10 @@ def refusal(raw: bytes) -> VenueError | None:
     return _error(status.code, status.msg) if status.code != "0" else None
 
 
-def _arg(told: Event) -> Arg:
-    if told.arg is None:
-        raise BadMessage(VENUE, f"{told.event} without arg")
-    return told.arg
+def _arg(message: Event) -> Arg:
+    if message.arg is None:
+        raise BadMessage(VENUE, f"{message.event} without arg")
+    return message.arg
 
 
 def _error(code: str, message: str) -> VenueError:
@@ -200,7 +200,7 @@ class WireLiquidations(Named, frozen=True, gc=False):
 
 
 class WireTicker(Named, frozen=True, gc=False):
-    """Sizes are coins on spot markets, contracts elsewhere; a side or a last price that is not there is empty."""
+    """Sizes are coins on spot markets, contracts elsewhere; a missing side or last price is empty."""
 
     last: str
     last_sz: str = msgspec.field(name="lastSz")

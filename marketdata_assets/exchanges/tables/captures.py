@@ -151,7 +151,7 @@ class Step:
 
 @dataclass(frozen=True)
 class _Position:
-    """Where a capture stands in its series, by its name."""
+    """The position of a capture in its series, by its name."""
 
     path: Path
     market: str

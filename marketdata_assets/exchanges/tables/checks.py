@@ -1,6 +1,6 @@
-"""Questions asked of the tables about some UTC days; an answer of nothing is a pass.
+"""Data quality checks of the tables for some UTC days; no finding means passed.
 
-What a finding means for a run is said in `defs.exchanges.checks`.
+The severity of a finding is in `defs.exchanges.checks`.
 """
 
 import datetime as dt
@@ -56,19 +56,19 @@ def newest(client: "Client") -> Question:
 
 
 def nothing_refused(question: Question, type_name: str) -> Finding:
-    """No record of a type was refused by its table since the first of the days."""
+    """No record of a type was rejected by its table since the first of the days."""
     sql = f"""
         SELECT reason, toInt64(count()) AS records, any(left(raw, 200)) AS example FROM {REJECTS} FINAL
         WHERE type = {{type:String}} AND seen >= {{first:DateTime64(9, 'UTC')}} GROUP BY reason ORDER BY records DESC"""
     if not question.days:
         return Finding(0, (), 0)
-    found = question.ask(sql, min(question.days), type=type_name)
+    rows = question.ask(sql, min(question.days), type=type_name)
     rows = clickhouse.read(question.client, f"SELECT toInt64(count()) AS rows FROM {TABLES[type_name].name}")
-    return Finding(int(found["records"].sum()), _examples(found), int(rows["rows"].item()))
+    return Finding(int(rows["records"].sum()), _examples(rows), int(rows["rows"].item()))
 
 
 def one_row_a_trade(question: Question) -> Finding:
-    """No number of an instrument stands with two times."""
+    """No trade id of an instrument is stored with two times."""
     sql = f"""
         SELECT toString(exchange) AS exchange, toString(market_type) AS market_type,
             toString(instrument) AS instrument, toInt64(count()) AS trades,
@@ -80,19 +80,19 @@ def one_row_a_trade(question: Question) -> Finding:
 
 
 def holes_on_record(question: Question) -> Finding:
-    """Every hole in the numbers of Binance's trades is inside a gap that is on record."""
-    found = [hole for day in question.days for hole in gaps.unrecorded_gaps(question.client, day)]
+    """Every gap in the sequence numbers of Binance's trades is recorded."""
+    unrecorded = [gap for day in question.days for gap in gaps.unrecorded_gaps(question.client, day)]
     sql = """
         SELECT toInt64(count()) AS trades FROM exchange_trades WHERE toDate(time) = {day:Date}
             AND exchange = 'binance'"""
     trades = sum(clickhouse.read(question.client, sql, {"day": day})["trades"].item() for day in question.days)
-    missing = sum((hole.next_id or 0) - (hole.last_id or 0) - 1 for hole in found)
-    examples = tuple({"hole": gaps.line(hole)} for hole in found[:EXAMPLES])
-    return Finding(len(found), examples, int(trades), facts={"trades_missing": missing})
+    missing = sum((gap.next_id or 0) - (gap.last_id or 0) - 1 for gap in unrecorded)
+    examples = tuple({"hole": gaps.line(gap)} for gap in unrecorded[:EXAMPLES])
+    return Finding(len(unrecorded), examples, int(trades), facts={"trades_missing": missing})
 
 
 def changes_follow(question: Question) -> Finding:
-    """Of a sample of books, every change follows the one before it, or the snapshot, or a gap is on record."""
+    """In a sample of books, every update follows the one before it, or the snapshot, or a gap is recorded."""
     return _of_sample(question, "exchange_orderbooks", _broken_chains, "changes")
 
 
@@ -102,7 +102,7 @@ def bars_equal_klines(question: Question) -> Finding:
     Left out are bars that an open gap touches, the first bar of an instrument, as its trades may begin within it, and
     bars without a candle.
     """
-    count = looked_at = left_out = 0
+    count = rows_checked = left_out = 0
     examples: list[dict[str, Any]] = []
     sql = files(__package__).joinpath("sql/bars_and_klines.sql").read_text()
     holes = gaps.open_gaps(question.client)
@@ -110,11 +110,11 @@ def bars_equal_klines(question: Question) -> Finding:
         both = question.ask(sql, day)
         judged = both.filter(pl.col("judged") == 1, ~_in_holes(both, holes))
         wrong = judged.with_columns(differs=_differences()).filter(pl.col("differs") != "")
-        count, looked_at = count + wrong.height, looked_at + judged.height
+        count, rows_checked = count + wrong.height, rows_checked + judged.height
         left_out += both.height - judged.height
         when = pl.from_epoch("minute", time_unit="ns").dt.strftime("%F %T")
         examples += wrong.select(*_ABOUT, when, "differs").head(EXAMPLES).to_dicts()
-    return Finding(count, tuple(examples[:EXAMPLES]), looked_at, left_out)
+    return Finding(count, tuple(examples[:EXAMPLES]), rows_checked, left_out)
 
 
 def price_order(question: Question) -> Finding:
@@ -136,15 +136,15 @@ def bars_recomputed(question: Question) -> Finding:
 
 def none_open(question: Question) -> Finding:
     """No gap of trades that began on the days is open."""
-    found = [gap for day in question.days for gap in gaps.of_day(question.client, day)]
-    still = [gap for gap in found if gap.healed_at is None and is_trade_gap(gap)]
-    others = sum(gap.healed_at is None and not is_trade_gap(gap) for gap in found)
-    examples = tuple({"gap": gaps.line(gap)} for gap in still[:EXAMPLES])
-    return Finding(len(still), examples, len(found), facts={"other_gaps_open": others})
+    of_days = [gap for day in question.days for gap in gaps.of_day(question.client, day)]
+    trade_gaps = [gap for gap in of_days if gap.healed_at is None and is_trade_gap(gap)]
+    others = sum(gap.healed_at is None and not is_trade_gap(gap) for gap in of_days)
+    examples = tuple({"gap": gaps.line(gap)} for gap in trade_gaps[:EXAMPLES])
+    return Finding(len(trade_gaps), examples, len(of_days), facts={"other_gaps_open": others})
 
 
 Judge = Callable[["Question", dt.date, dict[str, str]], tuple[int, list[dict[str, Any]]]]
-"""How much of an instrument's day was looked at, and what is objected to."""
+"""How many rows of an instrument's day were checked, and the findings."""
 
 
 def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Finding:
@@ -153,7 +153,7 @@ def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Findi
             toInt64(count()) AS rows FROM {table}
         WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}
         GROUP BY exchange, market_type, instrument ORDER BY exchange, market_type, instrument"""
-    looked_at = left_out = 0
+    rows_checked = left_out = 0
     wrong: list[dict[str, Any]] = []
     for day in question.days:
         there = question.ask(sql, day)
@@ -161,11 +161,11 @@ def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Findi
         sample = sample_evenly(small, SAMPLE)
         left_out += there.height - len(sample)
         for about in sample:
-            seen, found = judge(question, day, about)
-            looked_at += seen
-            wrong += [{**about, "day": str(day), **one} for one in found]
+            checked, wrong_rows = judge(question, day, about)
+            rows_checked += checked
+            wrong += [{**about, "day": str(day), **row} for row in wrong_rows]
     return Finding(
-        len(wrong), tuple(wrong[:EXAMPLES]), looked_at, facts={f"instruments_without_{unit}_judged": left_out}
+        len(wrong), tuple(wrong[:EXAMPLES]), rows_checked, facts={f"instruments_without_{unit}_judged": left_out}
     )
 
 
@@ -195,11 +195,11 @@ def _other_bars(question: Question, day: dt.date, about: dict[str, str]) -> tupl
     sql = f"""
         SELECT time, trade_id, aggregated, first_id, last_id, price, size FROM exchange_trades FINAL {where}
         SETTINGS {FINAL}"""
-    stands = question.ask(
+    stored = question.ask(
         f"SELECT time, open, high, low, close, volume, trades FROM exchange_ohlcv_1m {where}", day, **about
     )
     expected = plain_bars(question.ask(sql, day, **about))
-    both = expected.join(stands.cast({"trades": pl.Int64}), on="time", how="full", coalesce=True, suffix="_stands")
+    both = expected.join(stored.cast({"trades": pl.Int64}), on="time", how="full", coalesce=True, suffix="_stands")
     names = ("open", "high", "low", "close", "volume", "trades")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stands")) for name in names)
     return both.height, [{"minute": str(moment)} for moment in both.filter(~same).sort("time")["time"]]
@@ -232,18 +232,18 @@ def plain_bars(trades: pl.DataFrame) -> pl.DataFrame:
 
 def _differences() -> pl.Expr:
     """What of a bar is not as in the candle, by name; "" where all is."""
-    told = [
+    names = [
         pl.when(pl.col(f"bar_{name}").ne_missing(pl.col(name))).then(pl.lit(name))
         for name in ("open", "high", "low", "close")
     ]
     for name in ("volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume"):
         bar, candle = pl.col(f"bar_{name}").cast(pl.Float64), pl.col(name).cast(pl.Float64)
         apart = (bar - candle).abs() > RELATIVE * candle.abs() + ABSOLUTE
-        told.append(pl.when(apart.fill_null(False)).then(pl.lit(name)))
+        names.append(pl.when(apart.fill_null(False)).then(pl.lit(name)))
     count = pl.col("bar_trades").cast(pl.Int64) != pl.col("trades")
-    told.append(pl.when(count.fill_null(False)).then(pl.lit("trades")))
+    names.append(pl.when(count.fill_null(False)).then(pl.lit("trades")))
     missing = pl.when(pl.col("bar_open").is_null()).then(pl.lit("no bar"))
-    return pl.coalesce(missing, pl.concat_str(told, separator=" ", ignore_nulls=True))
+    return pl.coalesce(missing, pl.concat_str(names, separator=" ", ignore_nulls=True))
 
 
 def _in_holes(both: pl.DataFrame, holes: list[Gap]) -> pl.Series:
@@ -257,16 +257,16 @@ def _in_holes(both: pl.DataFrame, holes: list[Gap]) -> pl.Series:
 
 
 def _counted(question: Question, sql: str, column: str, seen: str) -> Finding:
-    """A query by instrument that says in `column` how much is objected to, of so many as `seen` says."""
-    found = [question.ask(sql, day).with_columns(day=pl.lit(str(day))) for day in question.days]
+    """A query by instrument with the number of findings in `column`, of so many rows as in `seen`."""
+    rows = [question.ask(sql, day).with_columns(day=pl.lit(str(day))) for day in question.days]
     every = (
-        pl.concat(found)
-        if found
+        pl.concat(rows)
+        if rows
         else pl.DataFrame({column: [], seen: []}, schema=dict.fromkeys((column, seen), pl.Int64))
     )
     wrong = every.filter(pl.col(column) > 0)
     return Finding(int(wrong[column].sum()), _examples(wrong), int(every[seen].sum()))
 
 
-def _examples(found: pl.DataFrame) -> tuple[dict[str, Any], ...]:
-    return tuple({name: str(value) for name, value in row.items()} for row in found.head(EXAMPLES).to_dicts())
+def _examples(rows: pl.DataFrame) -> tuple[dict[str, Any], ...]:
+    return tuple({name: str(value) for name, value in row.items()} for row in rows.head(EXAMPLES).to_dicts())

@@ -1,8 +1,8 @@
-"""A look at the JSON of records before ClickHouse reads it, for what ClickHouse would coerce without a word.
+"""Validates the JSON of records before ClickHouse reads it, because ClickHouse coerces invalid values silently.
 
-It would make 0 of a missing key and of "", cut decimals behind the 18th place, and let integers wrap around. A batch
-is decoded at once, and regular rows pass after a few comparisons; any other row is judged alone, exactly. Decimals
-that are wrong in a way the fast look cannot tell from right ones, as those that are too large, ClickHouse refuses.
+It turns a missing key and "" into 0, truncates decimals after the 18th place, and lets integers overflow. A batch is
+decoded at once, and regular rows pass after a few comparisons; any other row is checked exactly. Decimals that are too
+large, which the fast check does not recognise, are rejected by ClickHouse.
 """
 
 import re
@@ -38,7 +38,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JsonValidator:
-    """Looks at records of one type.
+    """Validates records of one type.
 
     Of types without levels it remembers the forms of regular records, their JSON with 8 for every digit. What has the
     form of one is as regular: decimals are digits and a point, and integers as long as those, but for 19 digits that
@@ -124,7 +124,7 @@ def validator_of(table: Table) -> JsonValidator:
 
 
 def unfit(name: str, text: str) -> str | None:
-    """Why a decimal cannot stand in a column as it is; None when it can."""
+    """Why a decimal does not fit into a column exactly; None when it does."""
     if not is_decimal(text):
         return f"{name} is no decimal number: {text[:60]!r}"
     try:
@@ -152,7 +152,7 @@ def _regular(levels: bytes) -> bool:
 
 
 def _looked(record: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The record as a struct that bounds integers and leaves levels as they stand."""
+    """The record as a struct that bounds integers and keeps levels as raw JSON."""
     fields: list[Any] = []
     for field in msgspec.structs.fields(record):
         name, kind = field.encode_name, _bounded(field.encode_name, field.type)

@@ -1,8 +1,7 @@
-"""Bars of one minute, a day at a time, computed in ClickHouse from the trades that stand there.
+"""One-minute bars, computed day by day in ClickHouse from the stored trades.
 
-What a bar is made of is defined in docs/concepts/exchanges.md, how it is computed in `sql/bars_of_day.sql`. A day is
-replaced in one step, so that a reader sees it as it was or as it is. The ledger keeps from which trades and gaps a day
-was made.
+The definition of a bar is in docs/concepts/exchanges.md, the query in `sql/bars_of_day.sql`. A day is replaced
+atomically. The ledger keeps a fingerprint of the trades and gaps that a day was computed from.
 """
 
 import datetime as dt
@@ -39,7 +38,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class DayReport:
-    """A day of bars. `kept` says that its trades are gone, as old ones are, or going, and its bars were left alone."""
+    """A day of bars. `kept` says that its trades have expired, or are about to, and its bars were left unchanged."""
 
     day: dt.date
     outcome: Outcome
@@ -60,16 +59,16 @@ def compute(
     turns: Path | None = None,
     keep_days: int | None = None,
 ) -> DayReport:
-    """Make the bars of a UTC day anew. Raises what the stores raise; then the day stands as it was.
+    """Recompute the bars of a UTC day. Raises what the stores raise; then the day is unchanged.
 
-    `keep_days` is how long trades are kept: bars of a day whose trades have begun to go are left alone.
+    `keep_days` is how long trades are kept: bars of a day whose trades have started to expire are kept.
     """
     began = time.monotonic()
     fingerprint = fingerprints(client, [day])[day]
     trades = _count(client, TRADES.name, day)
-    known = clickhouse_ledger.entries(client, OHLCV_1M, [str(day)])
+    loads = clickhouse_ledger.entries(client, OHLCV_1M, [str(day)])
     going = keep_days is not None and day + dt.timedelta(days=keep_days) <= now.date()
-    kept = (not trades or going) and bool(known) and known[0].rows > 0
+    kept = (not trades or going) and bool(loads) and loads[0].rows > 0
     if not kept:
         parameters = day_span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": PATTERN}
         query = _sql("bars_of_day").replace("{other}", _left_out(client, day))
@@ -106,7 +105,7 @@ def states(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, State]:
 
 
 def fingerprints(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, str]:
-    """What tells whether the trades of a day were written to, or gaps of trades opened or closed; "" without trades.
+    """A text that changes when trades of a day are written, or gaps of trades opened or closed; "" without trades.
 
     Parts of a partition are numbered as they come, and merges give no new numbers.
     """
@@ -115,20 +114,22 @@ def fingerprints(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, str
         WHERE active AND rows > 0 AND database = currentDatabase() AND table = {table:String} GROUP BY partition_id"""
     newest = dict(clickhouse.read(client, sql, {"table": TRADES.name}).iter_rows())
     holes = gaps.open_gaps(client)
-    found = {}
+    by_day = {}
     for day in days:
         number = newest.get(f"{day:%Y%m%d}")
         touching = [gap for gap in holes if gaps.touches(gap, day)]
         digest = blake2b(msgspec.json.encode(touching), digest_size=8).hexdigest() if touching else "none"
-        found[day] = "" if number is None else f"{CODE_VERSION} {number} {digest}"
-    return found
+        by_day[day] = "" if number is None else f"{CODE_VERSION} {number} {digest}"
+    return by_day
 
 
 def trades_were_moved(client: "Client", days: Sequence[dt.date]) -> None:
-    """Let bars of `days` count as made from the trades that stand now: the same, brought back from a backup."""
+    """Mark the bars of `days` as computed from the stored trades, after a restore of the same trades from a backup."""
     now = fingerprints(client, days)
-    known = clickhouse_ledger.entries(client, OHLCV_1M, [str(day) for day in days])
-    loads = [replace(load, content_hash=now[dt.date.fromisoformat(load.unit)] or load.content_hash) for load in known]
+    loads_before = clickhouse_ledger.entries(client, OHLCV_1M, [str(day) for day in days])
+    loads = [
+        replace(load, content_hash=now[dt.date.fromisoformat(load.unit)] or load.content_hash) for load in loads_before
+    ]
     clickhouse_ledger.record(client, loads, clickhouse_ledger.next_version(client))
 
 
@@ -137,12 +138,12 @@ def days_with_trades(client: "Client") -> list[dt.date]:
     sql = """
         SELECT DISTINCT partition_id FROM system.parts
         WHERE active AND rows > 0 AND database = currentDatabase() AND table = {table:String} ORDER BY partition_id"""
-    found = clickhouse.read(client, sql, {"table": TRADES.name})["partition_id"].to_list()
-    return [dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date() for text in found]
+    names = clickhouse.read(client, sql, {"table": TRADES.name})["partition_id"].to_list()
+    return [dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date() for text in names]
 
 
 def _left_out(client: "Client", day: dt.date) -> str:
-    """Of instruments with single trades and with such that the venue put together: single ones that are in those."""
+    """The condition that leaves out single trades of stored aggregates; empty if no instrument has both."""
     sql = """
         SELECT DISTINCT exchange, market_type, instrument FROM exchange_trades
         WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')} AND aggregated

@@ -26,23 +26,23 @@ SHORTEST = 0.0015
 """The width of the shortest gap, as a share of the picture: a gap of milliseconds is to be seen."""
 
 
-def timeline(told: Sequence[GapResult]) -> str | None:
+def timeline(results: Sequence[GapResult]) -> str | None:
     """The gaps on a line for each instrument and stream, as Markdown; null without gaps, or without matplotlib."""
     plt = plotting.pyplot()
-    if plt is None or not told:
+    if plt is None or not results:
         return None
     lines: dict[str, list[GapResult]] = {}
-    for one in told:
-        lines.setdefault(f"{one.gap.exchange} {one.gap.instrument} {one.gap.stream}", []).append(one)
-    shown = sorted(lines, key=lambda name: (-sum(one.outcome == "open" for one in lines[name]), name))[:LINES]
-    first, last = min(one.gap.ts_from for one in told), max(_end(one.gap) for one in told)
+    for result in results:
+        lines.setdefault(f"{result.gap.exchange} {result.gap.instrument} {result.gap.stream}", []).append(result)
+    shown = sorted(lines, key=lambda name: (-sum(result.outcome == "open" for result in lines[name]), name))[:LINES]
+    first, last = min(result.gap.ts_from for result in results), max(_end(result.gap) for result in results)
     room = max((last - first) * 0.05, 60e9)
     figure, axis = plt.subplots(figsize=(9, 1.1 + 0.24 * len(shown)), constrained_layout=True)
     for place, name in enumerate(reversed(shown)):
-        for one in lines[name]:
-            begin = one.gap.ts_from
-            width = max(_end(one.gap) - begin, (last - first + 2 * room) * SHORTEST)
-            axis.barh(place, _days(width), left=_moment(begin), height=0.6, color=_colour(one))
+        for result in lines[name]:
+            begin = result.gap.ts_from
+            width = max(_end(result.gap) - begin, (last - first + 2 * room) * SHORTEST)
+            axis.barh(place, _days(width), left=_moment(begin), height=0.6, color=_colour(result))
     axis.set_yticks(range(len(shown)), reversed(shown), fontsize=7)
     axis.set_ylim(-0.7, len(shown) - 0.3)
     axis.set_xlim(_moment(int(first - room)), _moment(int(last + room)))
@@ -126,10 +126,10 @@ def _end(gap: Gap) -> int:
     return gap.ts_to if is_trade_gap(gap) else max(gap.ts_to, gap.healed_at or 0)
 
 
-def _colour(one: GapResult) -> str:
-    if one.outcome != "open":
+def _colour(result: GapResult) -> str:
+    if result.outcome != "open":
         return HEALED
-    return OPEN if is_trade_gap(one.gap) else BOOK
+    return OPEN if is_trade_gap(result.gap) else BOOK
 
 
 def _moment(ns: int) -> dt.datetime:

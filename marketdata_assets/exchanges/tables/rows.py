@@ -1,7 +1,7 @@
-"""Records into their tables, as the JSON they are: ClickHouse parses it, and what is wrong with a row is kept with it.
+"""Inserts records into their tables as JSON, parsed by ClickHouse; rows that do not fit are rejected with the reason.
 
-Any row may be sent any number of times, in any batch: the key of its table makes it one. What a sender of a stream
-may do once these return: tell the stream that the rows are safe.
+Inserts are idempotent: the key of a table deduplicates rows, however often and in whichever batch they are sent. Once
+a call returns, a stream may be acked.
 """
 
 import re
@@ -39,7 +39,7 @@ _REASON = re.compile(r"DB::Exception: (?:Code: \d+\. DB::Exception: )?(.*?)(?:: 
 
 @dataclass(frozen=True)
 class Reject:
-    """One record that its table cannot take as it is."""
+    """One record that does not fit into its table."""
 
     reason: str
     raw: bytes
@@ -47,7 +47,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Inserted:
-    """What became of a batch: `rows` went in, or were there already."""
+    """The result of a batch: `rows` were inserted, or existed already."""
 
     rows: int = 0
     rejects: tuple[Reject, ...] = ()
@@ -56,25 +56,25 @@ class Inserted:
 def insert_json(
     client: "Client", type_name: str, payloads: Sequence[bytes], token: str | None = None, *, source: str = ""
 ) -> Inserted:
-    """Put records of one type into its table, each the JSON of one, and those that do not fit into `exchange_rejects`.
+    """Insert records of one type, each as JSON, into its table, and those that do not fit into `exchange_rejects`.
 
     The rows are on the server's disk when this returns. `token` names the batch: the server skips one that it has
     just taken; without it the content is the name. `source` says in the rejects who brought them.
-    Raises UnknownTable, and StoreAway or StoreFull; then any part of the batch may have landed.
+    Raises UnknownTable, and StoreAway or StoreFull; then any part of the batch may have been written.
     """
     table = table_of(type_name)
     rows = 0
     rejects: list[Reject] = []
     for number, part in enumerate(_parts(payloads)):
-        refused = _insert(client, table, part, token and f"{token}:{number}")
-        rows += len(part) - len(refused)
-        rejects += refused
+        rejected = _insert(client, table, part, token and f"{token}:{number}")
+        rows += len(part) - len(rejected)
+        rejects += rejected
     quarantine(client, type_name, rejects, source)
     return Inserted(rows, tuple(rejects))
 
 
 def insert_records(client: "Client", records: Iterable[AnyRecord | Gap], *, source: str = "") -> dict[str, Inserted]:
-    """Put records of any types into their tables; what became of each type. Raises as insert_json does."""
+    """Insert records of any types into their tables; the result by type. Raises as insert_json does."""
     payloads: dict[str, list[bytes]] = {}
     encode = msgspec.json.Encoder().encode
     for record in records:
@@ -83,12 +83,17 @@ def insert_records(client: "Client", records: Iterable[AnyRecord | Gap], *, sour
 
 
 def quarantine(client: "Client", type_name: str, rejects: Sequence[Reject], source: str) -> None:
-    """Keep refused records whole; the same one again is the same row."""
+    """Store rejected records whole in the quarantine; idempotent."""
     if not rejects:
         return
     lines = [
-        {"type": type_name, "reason": one.reason, "raw": one.raw.decode(errors="backslashreplace"), "source": source}
-        for one in rejects
+        {
+            "type": type_name,
+            "reason": reject.reason,
+            "raw": reject.raw.decode(errors="backslashreplace"),
+            "source": source,
+        }
+        for reject in rejects
     ]
     _send(client, REJECTS, ("type", "reason", "raw", "source"), msgspec.json.encode(lines), {})
 
@@ -105,7 +110,7 @@ def _insert(client: "Client", table: Table, payloads: Sequence[bytes], token: st
 
 
 def _halved(client: "Client", table: Table, payloads: Sequence[bytes], array: bytes, token: str) -> list[Reject]:
-    """Insert the rows; when the server cannot read one, each half by itself, down to the row that it is."""
+    """Insert the rows; when the server cannot parse one, bisect down to that row."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 
     if not payloads:
@@ -119,7 +124,7 @@ def _halved(client: "Client", table: Table, payloads: Sequence[bytes], array: by
             return [Reject(_reason(error), payloads[0])]
         middle = len(payloads) // 2
         halves = (payloads[:middle], f"{token}/0"), (payloads[middle:], f"{token}/1")
-        return [one for half, name in halves for one in _halved(client, table, half, _array(half), name)]
+        return [reject for half, name in halves for reject in _halved(client, table, half, _array(half), name)]
     return []
 
 
@@ -153,5 +158,5 @@ def _array(payloads: Sequence[bytes]) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    found = _REASON.search(str(error))
-    return found[1].strip() if found else str(error)
+    match = _REASON.search(str(error))
+    return match[1].strip() if match else str(error)

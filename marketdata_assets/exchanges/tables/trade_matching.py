@@ -99,8 +99,8 @@ def _singles_missing(gap: Gap, stored: Sequence[StoredTrade]) -> bool:
 def _by_order(stored: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
     """A stored trade may aggregate several of one time, price and side: the oldest of these add up to it."""
     stored_by: dict[tuple[int, Decimal, str], list[StoredTrade]] = defaultdict(list)
-    for one in stored:
-        stored_by[one.time, one.price, one.side].append(one)
+    for row in stored:
+        stored_by[row.time, row.price, row.side].append(row)
     fetched_by: dict[tuple[int, Decimal, str], list[Trade]] = defaultdict(list)
     for trade in history:
         fetched_by[trade.ts_event or 0, Decimal(trade.price), trade.side].append(trade)

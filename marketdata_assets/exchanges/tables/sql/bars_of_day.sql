@@ -1,6 +1,6 @@
--- Purpose: bars of one minute of a day, from the trades that stand, as docs/concepts/exchanges.md defines them.
+-- Purpose: bars of one minute of a day, from the stored trades, as docs/concepts/exchanges.md defines them.
 -- Parameters: first, end (the day, half open), slack (ns that the two clocks may differ), trades (a pattern of streams);
--- what stands in for `other` leaves trades out. Locks: none.
+-- `other` is replaced by a condition that leaves trades out. Locks: none.
 WITH
     toUnixTimestamp64Nano({first:DateTime64(9, 'UTC')}) AS first_ns,
     toUnixTimestamp64Nano({end:DateTime64(9, 'UTC')}) AS end_ns,

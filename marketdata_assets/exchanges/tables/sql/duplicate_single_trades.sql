@@ -1,4 +1,4 @@
--- Purpose: a condition on the trades of a day that leaves out single ones which stand in one that was put together.
+-- Purpose: a condition on the trades of a day that leaves out single trades that are part of a stored aggregate.
 -- Parameters: first, end (the day, half open). Locks: none.
 AND (exchange, market_type, instrument, time, trade_id, aggregated) NOT IN (
     SELECT exchange, market_type, instrument, time, trade_id, aggregated

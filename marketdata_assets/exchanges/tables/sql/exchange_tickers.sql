@@ -4,7 +4,7 @@
 CREATE TABLE IF NOT EXISTS exchange_tickers (
     exchange          LowCardinality(String),
     market_type       LowCardinality(String),  -- spot, linear, inverse, option
-    symbol            LowCardinality(String),  -- BASE-QUOTE and what tells it apart
+    symbol            LowCardinality(String),  -- BASE-QUOTE, with expiry, strike and right
     instrument        LowCardinality(String),  -- the venue's own name
     -- ns, the venue's clock; null where the message has no time
     ts_event          Nullable(Int64) CODEC(Delta, ZSTD(1)),

@@ -1,6 +1,6 @@
 -- Purpose: numbers of Binance's trades that are missing within a day, or between it and the hour before it.
 -- Parameters: first, end (the day, half open). Locks: none.
--- On spot single trades are numbered without holes; elsewhere those that were put together are.
+-- On spot, single trades are numbered without gaps; elsewhere aggregate trades are.
 SELECT
     toString(exchange) AS exchange, toString(market_type) AS market_type, toString(symbol) AS symbol,
     toString(instrument) AS instrument, if(market_type = 'spot', 'trade', 'aggTrade') AS stream,
