@@ -200,7 +200,7 @@ def test_a_file_of_another_kind_or_none_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadCapture, match="no such file"):
         open_capture(tmp_path / f"x{SUFFIX}")
     (tmp_path / "x.csv").write_text("a,b\n")
-    with pytest.raises(BadCapture, match=r"captures end with"):
+    with pytest.raises(BadCapture, match="names end with"):
         open_capture(tmp_path / "x.csv")
 
 

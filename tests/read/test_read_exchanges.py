@@ -130,5 +130,5 @@ def test_a_wrong_question_says_what_is_meant(
 def test_a_type_without_a_table_and_a_database_without_tables(client: Client, clickhouse_url: str) -> None:
     with pytest.raises(UnknownName, match="did you mean 'trade'"):
         read.records("trades", connection=client)  # type: ignore[arg-type]
-    with pytest.raises(NothingLoaded, match="exchange_gaps is not there"):
+    with pytest.raises(NothingLoaded, match="exchange_gaps does not exist"):
         read.gaps(connection=clickhouse_url)

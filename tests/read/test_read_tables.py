@@ -234,7 +234,7 @@ def test_bounds_need_a_column_that_has_times(connection: psycopg.Connection) -> 
 
 
 def test_what_is_not_there_is_said_with_the_way_to_it(dsn: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NothingLoaded, match=r"stock_1min_qfq is not there.*marketdata status"):
+    with pytest.raises(NothingLoaded, match=r"stock_1min_qfq does not exist.*marketdata status"):
         read.minute_bars(connection=dsn)
     with pytest.raises(CannotRead, match="marketdata doctor"):
         read.minute_bars(connection="postgresql://127.0.0.1:1/nobody")

@@ -114,7 +114,7 @@ def test_factors_have_no_times_of_day(client: Client) -> None:
 
 
 def test_no_table_and_no_server_are_told_apart(clickhouse_url: str) -> None:
-    with pytest.raises(NothingLoaded, match="tick_data is not there"):
+    with pytest.raises(NothingLoaded, match="tick_data does not exist"):
         read.tick_data(connection=clickhouse_url)
     with pytest.raises(CannotRead, match="ClickHouse is not answering"):
         read.tick_data(connection="http://127.0.0.1:1/nothing")

@@ -67,7 +67,7 @@ class Capture:
 def open_capture(path: Path) -> Capture:
     """A capture of any supported format, by its suffix. Raises BadCapture."""
     if not path.is_file():
-        raise BadCapture(str(path), "the file does not exist")
+        raise BadCapture(str(path), "no such file")
     if _reader_of(path) is native_format.entries:
         header = native_format.header_of(path)
         return Capture(path, header.exchange, header.market_type)
