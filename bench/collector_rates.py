@@ -7,7 +7,6 @@ ClickHouse and bars are made: every trade of the venue has to be in all of them 
 
 import asyncio
 import datetime as dt
-import importlib
 import json
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from marketdata_assets.local.process import Server
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from marketdata_demo.collector_process import CollectorProcess, Place
 
 SYMBOLS = sized(20, 3)
 ASKED = sized(22_000.0, 500.0)
@@ -49,7 +49,6 @@ MOST_GROWTH = 5.0
 """MB a minute: less than four bytes for each message. What a burst leaves to the allocator is some MB, once."""
 
 MB = 1 << 20
-TESTS = Path(__file__).parents[1] / "tests" / "collector" / "venues"
 
 
 @dataclass(frozen=True)
@@ -141,13 +140,12 @@ def figures() -> Iterator[Figure]:
 
 def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SYMBOLS) -> Soak:
     """Run all of it for so long at so many messages a second, and count at the end."""
-    helper = _of_tests("collector_process")
     server = Server(local_nats.spec(), home, 0)
     server.start()
-    venue = Venue(TESTS / "fast_venue.py", symbols)
+    venue = Venue(symbols)
     try:
-        place = helper.Place("binance", "spot", venue.names, ("trade", "orderbook", "ticker"), venue.url, venue.ws_url)
-        with helper.CollectorProcess(home, [place], server.url, more={"jetstream": {"enabled": True}}) as collector:
+        place = Place("binance", "spot", venue.names, ("trade", "orderbook", "ticker"), venue.url, venue.ws_url)
+        with CollectorProcess(home, [place], server.url, more={"jetstream": {"enabled": True}}) as collector:
             collector.subscribed()
             collector.until(lambda told: _sink(told)["connected"])
             venue.go(rate)
@@ -167,18 +165,15 @@ def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SY
         server.stop()
 
 
-def _of_tests(name: str) -> Any:
-    if str(TESTS) not in sys.path:
-        sys.path.append(str(TESTS))
-    return importlib.import_module(name)
-
-
 class Venue:
     """The simulated venue in its process."""
 
-    def __init__(self, program: Path, symbols: int) -> None:
+    def __init__(self, symbols: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(program), str(symbols)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "marketdata_demo.venues.fast_venue", str(symbols)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout
         port = json.loads(self._process.stdout.readline())["port"]
@@ -200,7 +195,7 @@ class Venue:
         self._process.communicate()
 
 
-def _looks(collector: Any, venue: Venue, server: Server, seconds: float) -> Iterator[Look]:
+def _looks(collector: CollectorProcess, venue: Venue, server: Server, seconds: float) -> Iterator[Look]:
     ours, theirs = psutil.Process(collector.pid), psutil.Process(server.pid)
     now = began = time.monotonic()
     while True:

@@ -41,7 +41,7 @@ BAD_ELEMENT = {"detail": "Not found."}
 
 def alphas(account: str, kind: Kind, month: str, count: int, seed: int = 7) -> Iterator[Document]:
     """`count` alphas of about 4 KB with dateCreated in the UTC month, the oldest first."""
-    random = Random(f"{seed}/{account}/{kind}/{month}")  # noqa: S311 - made to be repeated
+    random = Random(f"{seed}/{account}/{kind}/{month}")
     window = month_window(month)
     seconds = int(window.length.total_seconds())
     author = f"EX{random.randrange(10_000, 100_000)}"
@@ -103,7 +103,7 @@ def write_archive(
             rejects += len(bad)
             files += _write_slices(root, account, kind, month, documents, hours)
             late = _last_days(month)
-            again = _fetched_again(documents, late.start, Random(f"{seed}/{account}/{kind}/{month}"))  # noqa: S311
+            again = _fetched_again(documents, late.start, Random(f"{seed}/{account}/{kind}/{month}"))
             repeats += len(again)
             files += _write(layout.slice_path(root, account, kind, late), again + bad, None)
     return Archive(found, repeats, rejects, files)

@@ -1,1 +1,1 @@
-"""A small generated market at three exchanges, as the messages and captures each of them would send."""
+"""Three simulated exchanges: captures of a small generated market, and live servers with sockets, REST and faults."""

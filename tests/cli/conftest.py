@@ -16,7 +16,6 @@ from marketdata_assets.local.stack import LocalStack
 
 sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # helpers of the ticks tests
 sys.path.append(str(Path(__file__).parents[1] / "exchanges"))  # the REST servers of the venues
-sys.path.append(str(Path(__file__).parents[1] / "collector" / "venues"))  # their simulated sockets
 
 
 @pytest.fixture(scope="session")

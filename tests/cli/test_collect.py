@@ -10,8 +10,6 @@ from pathlib import Path
 import nats
 import pytest
 import yaml
-from binance_venue import BinanceVenue
-from collector_process import CollectorProcess, Place, is_ready, sink
 from commands import PROGRAMS, answer, apart, environment, marketdata, until
 
 from marketdata_assets.collector import config as configuration
@@ -20,6 +18,8 @@ from marketdata_assets.local.process import free_port
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
+from marketdata_demo.collector_process import CollectorProcess, Place, is_ready, sink
+from marketdata_demo.venues.binance_venue import BinanceVenue
 
 TYPES = ["trade", "orderbook", "kline", "ticker"]
 

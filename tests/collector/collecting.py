@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from venue import Venue
-
 from marketdata_assets.budget import Budget
 from marketdata_assets.collector.connections import Market, Shard, Timing, VenueAdapter, adapter_for
 from marketdata_assets.collector.connections.state import ConnectionState, SubscriptionState
@@ -17,6 +15,7 @@ from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, Exchange, Gap, MarketType, Trade, VenueError
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.http_client import RetryPolicy
+from marketdata_demo.venues.venue import Venue
 
 T = TypeVar("T")
 

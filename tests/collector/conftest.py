@@ -3,5 +3,4 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent / "venues"))
 sys.path.append(str(Path(__file__).parents[1] / "exchanges"))

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binance_venue import BinanceVenue
 from collecting import Run, collecting
-from deribit_venue import DeribitVenue
-from okx_venue import OkxVenue
-from venue import Venue
 
 from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.okx_venue import OkxVenue
+from marketdata_demo.venues.venue import Venue
 
 MAIN = ("trade", "orderbook")
 

@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-sys.path += [str(HERE), str(HERE / "venues"), str(HERE.parent), str(HERE.parent / "exchanges")]
+sys.path += [str(HERE), str(HERE.parent), str(HERE.parent / "exchanges")]
 
 import httpx  # noqa: E402
-from binance_venue import BinanceVenue  # noqa: E402
 from service_runs import LONGEST, SPOT, market, program, running, text_of  # noqa: E402
 
 from marketdata_assets.local.process import free_port  # noqa: E402
+from marketdata_demo.venues.binance_venue import BinanceVenue  # noqa: E402
 
 DOCKER = HERE.parents[1] / "docker"
 

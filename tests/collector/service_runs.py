@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-from venue import Venue
 
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector.assembly import Places
@@ -21,6 +20,7 @@ from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.service import Collector
 from marketdata_assets.collector.status import Report
 from marketdata_assets.local.process import free_port, port_answers
+from marketdata_demo.venues.venue import Venue
 
 LONGEST = 30.0
 """Seconds that something may take on a busy machine."""

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-from binance_venue import BinanceVenue
 from hypothesis import given
 from hypothesis import strategies as st
 from service_runs import market, running, text_of
@@ -15,6 +14,7 @@ from marketdata_assets.collector.checkpoint import Checkpoint, DeadLetterFile
 from marketdata_assets.collector.counters import BOUNDS, LatencyHistogram, MarketCounters
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Ticker, Trade, VenueError
+from marketdata_demo.venues.binance_venue import BinanceVenue
 
 ABOUT = ("binance", "spot", "A-B", "AB")
 

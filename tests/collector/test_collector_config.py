@@ -7,7 +7,6 @@ from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
-from binance_venue import BinanceVenue
 from pydantic import BaseModel
 from service_runs import market, running, text_of
 
@@ -19,6 +18,7 @@ from marketdata_assets.collector.servers import Servers, find
 from marketdata_assets.collector.service import Collector
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.settings import CollectorSettings, Settings
+from marketdata_demo.venues.binance_venue import BinanceVenue
 
 SHIPPED = config.shipped()
 PROJECT = Path(__file__).parents[2]

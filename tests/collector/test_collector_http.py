@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
-from binance_venue import BinanceVenue
 from service_runs import LINEAR, SPOT, Running, market, running, text_of
 
 from marketdata_assets.collector.connections import Shard
 from marketdata_assets.collector.errors import PortTaken
 from marketdata_assets.collector.servers import Servers
+from marketdata_demo.venues.binance_venue import BinanceVenue
 
 CHANGE = {"exchange": "binance", "market_type": "spot", "add": ["DEF-USDT"]}
 JSON = {"Content-Type": "application/json"}

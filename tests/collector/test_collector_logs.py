@@ -12,7 +12,6 @@ from collecting import Run
 from collector_records import trade
 from jetstream_cases import Line, nats_server, publishing, until
 from market_cases import BINANCE, collect
-from venue import Venue
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.collector.checkpoint import Checkpoint
@@ -25,6 +24,7 @@ from marketdata_assets.collector.sinks.clickhouse import ClickHouseSink
 from marketdata_assets.collector.sinks.redis import RedisSink
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.logs import get_logger
+from marketdata_demo.venues.venue import Venue
 
 MODULES = (
     book_recovery,

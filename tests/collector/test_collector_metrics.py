@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from binance_venue import BinanceVenue
 from prometheus_client.parser import text_string_to_metric_families
 from service_runs import SPOT, market, redis_server, running, text_of
 
@@ -25,6 +24,7 @@ from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sink import SinkState
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
 from marketdata_assets.exchanges.records import DeadLetter, Gap, Trade, VenueError
+from marketdata_demo.venues.binance_venue import BinanceVenue
 
 PROJECT = Path(__file__).parents[2]
 ALERTS = PROJECT / "docker" / "alerts.yml"

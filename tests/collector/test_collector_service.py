@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binance_venue import BinanceVenue
 from service_runs import SPOT, market, running, text_of
 
 from marketdata_assets.collector.checkpoint import Checkpoint
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.records import VenueError
+from marketdata_demo.venues.binance_venue import BinanceVenue
 
 
 def config_of(venue: BinanceVenue, **sections: Any) -> str:

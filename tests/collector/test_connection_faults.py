@@ -5,10 +5,9 @@ from pathlib import Path
 
 from collecting import Run
 from market_cases import BINANCE, DERIBIT, OKX, Case, collect, every_market, every_venue
-from venue import Venue
-from venue_sockets import frame
 
 from marketdata_assets.exchanges.records import DeadLetter
+from marketdata_demo.venues.venue import Venue, frame
 
 
 async def back_to_life(run: Run) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from collecting import LONGEST, Run
 from market_cases import BINANCE, DERIBIT, OKX, Case, every_market, every_venue
-from okx_venue import OkxVenue
 from test_connection_faults import back_to_life, collect
-from venue import Venue
 
 from marketdata_assets.collector.connections.connection import Connection
 from marketdata_assets.exchanges.records import OrderBook, Trade
+from marketdata_demo.venues.okx_venue import OkxVenue
+from marketdata_demo.venues.venue import Venue
 
 
 def planned(run: Run) -> int:

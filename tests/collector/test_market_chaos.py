@@ -9,7 +9,8 @@ import pytest
 from collecting import Run
 from market_cases import Case, every_market
 from test_connection_faults import collect
-from venue import Venue
+
+from marketdata_demo.venues.venue import Venue
 
 SEEDS = range(int(os.environ.get("MARKETDATA_CHAOS", "1")))
 """More of them for a longer look."""

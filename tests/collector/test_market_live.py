@@ -8,13 +8,13 @@ import pytest
 from collecting import Run, collecting
 from market_cases import BINANCE, DERIBIT, LINEAR, OKX, Case, every_venue
 from test_connection_faults import back_to_life, collect
-from venue import Venue
 
 from marketdata_assets.collector.connections import Market, Shard, Timing, adapter_for
 from marketdata_assets.collector.connections import market as market_module
 from marketdata_assets.collector.errors import NotListed, UnknownDataTypes, UnknownSymbols
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, Trade, VenueError
+from marketdata_demo.venues.venue import Venue
 
 
 class Deaf(set[str]):

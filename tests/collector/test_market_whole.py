@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from binance_venue import BinanceVenue
 from collecting import Run, collecting
-from deribit_venue import DeribitVenue
-from okx_venue import OkxVenue
-from venue import Venue
 
 from marketdata_assets.exchanges.records import (
     Exchange,
@@ -24,6 +20,10 @@ from marketdata_assets.exchanges.records import (
     Ticker,
     Trade,
 )
+from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.okx_venue import OkxVenue
+from marketdata_demo.venues.venue import Venue
 
 SPOT = (Trade, OrderBook, Ticker, Kline)
 SWAP = (*SPOT, FundingRate, OpenInterest, Liquidation)

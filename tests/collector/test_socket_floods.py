@@ -3,11 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
-from binance_venue import BinanceVenue
 from collecting import collecting
 from in_loop import in_loop
 
 from marketdata_assets.collector.connections.socket import KERNEL_BYTES
+from marketdata_demo.venues.binance_venue import BinanceVenue
 
 EVENTS = 20_000
 

@@ -1,7 +1,6 @@
 """The simulated Binance against our own feed: what it sends is read whole, and makes the book that the venue has."""
 
 import pytest
-from binance_venue import BinanceVenue
 from venue_client import Client, same
 
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
@@ -18,6 +17,7 @@ from marketdata_assets.exchanges.records import (
     Ticker,
     Trade,
 )
+from marketdata_demo.venues.binance_venue import BinanceVenue
 
 NAMES: dict[MarketType, str] = {"spot": "ABCUSDT", "linear": "ABCUSDT", "inverse": "ABCUSD_PERP"}
 PUBLIC = ("trade", "depth@100ms", "bookTicker")

@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytest
-from deribit_venue import DeribitVenue
-from okx_venue import OkxVenue
 from venue_client import Client, same
 
 from marketdata_assets.exchanges.deribit import session as deribit
@@ -27,6 +25,8 @@ from marketdata_assets.exchanges.records import (
     VenueError,
 )
 from marketdata_assets.exchanges.records import OrderBook as Levels
+from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.okx_venue import OkxVenue
 
 OKX_NAMES = ["ABC-USDT", "ABC-USDT-SWAP", "ABC-USD-SWAP"]
 DERIBIT_NAMES = ["ABC-PERPETUAL", "ABC_USDC-PERPETUAL", "ABC_USDC"]

@@ -6,11 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binance_venue import AGGREGATES_LATER, BinanceVenue
 from clickhouse_connect.driver.client import Client
-from collector_process import CollectorProcess, sink
-from deribit_venue import DeribitVenue
-from okx_venue import OkxVenue
 from own_clickhouse import OwnClickHouse
 from whole import At, Chain, gaps, is_the_venues, once_or_in_a_gap, rows, spot, trade_ids, whole
 
@@ -18,6 +14,10 @@ from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.tables import gap_backfill
 from marketdata_assets.exchanges.tables.gaps import is_trade_gap
 from marketdata_assets.stores import clickhouse
+from marketdata_demo.collector_process import CollectorProcess, sink
+from marketdata_demo.venues.binance_venue import AGGREGATES_LATER, BinanceVenue
+from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.okx_venue import OkxVenue
 
 RATE = 300.0
 

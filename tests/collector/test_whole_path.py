@@ -5,15 +5,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from binance_venue import BinanceVenue
 from clickhouse_connect.driver.client import Client
-from deribit_venue import DeribitVenue
-from okx_venue import OkxVenue
-from venue_market import Candle, Market
 from whole import DERIVATIVES, TYPES, At, gaps, is_the_venues, once_or_in_a_gap, rows, whole
 
 from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.stores import clickhouse_ledger
+from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.live_market import Candle, Market
+from marketdata_demo.venues.okx_venue import OkxVenue
 
 START = 1_700_000_000_000  # 2023-11-14 22:13:20
 SPEED = 60.0  # a minute a second

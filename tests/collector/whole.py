@@ -9,11 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from binance_venue import BinanceVenue
 from clickhouse_connect.driver.client import Client
 from collecting import covers
-from collector_process import CollectorProcess, Place, is_confirmed, sink
-from venue import Venue
 
 from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.exchanges.records import Gap
@@ -21,6 +18,9 @@ from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.gaps import is_trade_gap
 from marketdata_assets.local import nats as local_nats
 from marketdata_assets.local.process import Server
+from marketdata_demo.collector_process import CollectorProcess, Place, is_confirmed, sink
+from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.venue import Venue
 
 TYPES = ("trade", "orderbook", "kline", "ticker")
 LEVELS = "(bids.price, bids.size), (asks.price, asks.size)"

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 from bar_runs import failures
-from binance_server import BinanceServer, Happened
 from exchange_runs import BARS, FIRST, GAPS, LAST, TRADES, YESTERDAY, Floor, verdicts
 
 from marketdata_assets.collector.items import items, message_id, subject
@@ -18,6 +17,8 @@ from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
+from marketdata_demo.venues.binance_venue import BinanceServer
+from marketdata_demo.venues.live_market import Happened
 
 MS = 1_000_000
 NOON = int(dt.datetime.combine(YESTERDAY, dt.time(12), dt.UTC).timestamp() * 1000)

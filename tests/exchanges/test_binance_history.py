@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binance_server import HOUR, MINUTE, BinanceServer, Happened
 from history_pages import HASTY, MS, all_of, windows_after
 
 from marketdata_assets.budget import Budget
@@ -20,6 +19,8 @@ from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestReject
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, MarketType, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
+from marketdata_demo.venues.binance_venue import HOUR, MINUTE, BinanceServer
+from marketdata_demo.venues.live_market import Happened
 
 START = 1_700_000_040_000  # ms, on a minute
 LINEAR, INVERSE = "ABCUSDT", "ABCUSD_PERP"

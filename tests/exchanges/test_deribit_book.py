@@ -6,12 +6,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from deribit_messages import LINEAR, NS, OPTION, PERPETUAL, RECV, book, feed, grouped
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.records import DeadLetter, Gap, OrderBook, Outcome
+from marketdata_demo.venues.deribit_messages import LINEAR, NS, OPTION, PERPETUAL, RECV, book, feed, grouped
 
 KEY = f"book.raw:{PERPETUAL}"
 LEVELS = 12

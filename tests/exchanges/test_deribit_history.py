@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deribit_messages import OPTION, PERPETUAL, instruments
-from deribit_server import HOUR, MINUTE, DeribitServer, Happened
 from history_pages import HASTY, MS, all_of, windows_after
 
 from marketdata_assets.budget import Budget
@@ -18,6 +16,9 @@ from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, Liquidation, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
+from marketdata_demo.venues.deribit_messages import OPTION, PERPETUAL, instruments
+from marketdata_demo.venues.deribit_venue import HOUR, MINUTE, DeribitServer
+from marketdata_demo.venues.live_market import Happened
 
 START = 1_700_000_040_000  # ms, on a minute
 window = windows_after(START)

@@ -1,10 +1,10 @@
 """Deribit's instruments: from the list, and from nothing but the name."""
 
 import pytest
-from deribit_messages import LISTED, instruments, result
 
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
 from marketdata_assets.exchanges.errors import BadInstruments
+from marketdata_demo.venues.deribit_messages import LISTED, instruments, result
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,23 @@ import json
 from typing import Any
 
 import pytest
-from deribit_messages import (
+
+from marketdata_assets.exchanges.deribit.feed import DeribitFeed
+from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.records import (
+    Control,
+    DeadLetter,
+    FundingRate,
+    Kline,
+    Liquidation,
+    OpenInterest,
+    OrderBook,
+    Outcome,
+    Ticker,
+    Trade,
+    VenueError,
+)
+from marketdata_demo.venues.deribit_messages import (
     ANSWERS,
     API,
     CANDLE,
@@ -24,22 +40,6 @@ from deribit_messages import (
     ticker,
     trade,
     trades,
-)
-
-from marketdata_assets.exchanges.deribit.feed import DeribitFeed
-from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.records import (
-    Control,
-    DeadLetter,
-    FundingRate,
-    Kline,
-    Liquidation,
-    OpenInterest,
-    OrderBook,
-    Outcome,
-    Ticker,
-    Trade,
-    VenueError,
 )
 
 

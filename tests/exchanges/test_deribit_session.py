@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from deribit_messages import CONTROLS, PERPETUAL, feed, result
 
 from marketdata_assets.exchanges.deribit.session import (
     CHANNELS_PER_CONNECTION,
@@ -14,6 +13,7 @@ from marketdata_assets.exchanges.deribit.session import (
     subscriptions,
 )
 from marketdata_assets.exchanges.records import Control
+from marketdata_demo.venues.deribit_messages import CONTROLS, PERPETUAL, feed, result
 
 
 def test_names_of_channels() -> None:

@@ -6,16 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binance_server import BinanceServer
-from binance_server import Happened as BinanceTrade
 from clickhouse_connect.driver.client import Client
-from deribit_messages import PERPETUAL
-from deribit_server import DeribitServer
-from deribit_server import Happened as DeribitTrade
 from history_pages import HASTY
 from landed_market import land
-from okx_server import Happened as OkxTrade
-from okx_server import OkxServer
 
 from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.exchanges.records import Gap, Trade
@@ -23,6 +16,11 @@ from marketdata_assets.exchanges.tables import gap_backfill, gaps, schema
 from marketdata_assets.exchanges.tables.gap_backfill import DayGaps, GapResult
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
+from marketdata_demo.venues.binance_venue import BinanceServer
+from marketdata_demo.venues.deribit_messages import PERPETUAL
+from marketdata_demo.venues.deribit_venue import DeribitServer
+from marketdata_demo.venues.live_market import Happened
+from marketdata_demo.venues.okx_venue import OkxServer
 
 DAY = dt.date(2023, 11, 14)
 START = 1_699_999_200_000  # ms, in the last two hours of the day
@@ -39,21 +37,21 @@ def client(clickhouse_client: Client) -> Client:
 @pytest.fixture
 def binance() -> Iterator[BinanceServer]:
     with BinanceServer() as server:
-        server.trades = [BinanceTrade(START + number * 1000, number) for number in range(1, 101)]
+        server.trades = [Happened(START + number * 1000, number) for number in range(1, 101)]
         yield server
 
 
 @pytest.fixture
 def okx() -> Iterator[OkxServer]:
     with OkxServer() as server:
-        server.trades = [OkxTrade(START + number // 3 * 3000, number) for number in range(1, 101)]
+        server.trades = [Happened(START + number // 3 * 3000, number) for number in range(1, 101)]
         yield server
 
 
 @pytest.fixture
 def deribit() -> Iterator[DeribitServer]:
     with DeribitServer() as server:
-        server.trades = [DeribitTrade(START + number * 1000, number) for number in range(1, 101)]
+        server.trades = [Happened(START + number * 1000, number) for number in range(1, 101)]
         yield server
 
 

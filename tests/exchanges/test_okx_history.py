@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 from history_pages import HASTY, MS, all_of, windows_after
-from okx_server import LISTED, PAGE, Happened, OkxServer
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestRejected, UnknownInstrument
@@ -18,6 +17,8 @@ from marketdata_assets.exchanges.okx.instruments import Listed, instruments, kno
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, OpenInterest, Trade
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
+from marketdata_demo.venues.live_market import Happened
+from marketdata_demo.venues.okx_venue import LISTED, PAGE, OkxServer
 
 START = 1_700_006_400_000  # ms, on an hour
 MINUTE, HOUR = 60_000, 3_600_000

@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 import aiohttp
-from venue import Venue
-from venue_market import Market
 
 from marketdata_assets.exchanges.books import Book
 from marketdata_assets.exchanges.records import Outcome
+from marketdata_demo.venues.live_market import Market
+from marketdata_demo.venues.venue import Venue
 
 LONGEST = 60.0
 """Seconds that all of it may take on a busy machine."""

@@ -12,13 +12,185 @@ Faults of requests are those of ProviderServer: fail(429, retry="1"), fail(418),
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from struct import pack
 from typing import Any
 
 from aiohttp import WSMsgType, web
-from venue_faults import Faults
-from venue_market import Candle, Change, Made, Market, Source
-from venue_sockets import Socket, frame
+
+from marketdata_demo.servers.loopback import ProviderServer
+from marketdata_demo.venues.live_market import Candle, Change, Made, Market, Source
+
+MOST_UNSENT = 256 << 20
+"""Bytes; a client that is so far behind is thrown out, as venues do."""
+
+
+def frame(raw: bytes, opcode: int = 1) -> bytes:
+    """A whole websocket frame of a server."""
+    length = len(raw)
+    if length < 126:
+        return bytes((0x80 | opcode, length)) + raw
+    if length < 1 << 16:
+        return pack(">BBH", 0x80 | opcode, 126, length) + raw
+    return pack(">BBQ", 0x80 | opcode, 127, length) + raw
+
+
+@dataclass(eq=False)
+class Socket:
+    """One client. `streams` is what it subscribed to, in the venue's words."""
+
+    path: str
+    response: web.WebSocketResponse
+    transport: asyncio.Transport
+    streams: set[str] = field(default_factory=set)
+    muted: set[str] = field(default_factory=set)
+    asked: list[float] = field(default_factory=list)  # when it sent something
+    opened: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
+    dead: bool = False  # half-open: neither reads nor sends, and does not close
+    sent: int = 0  # messages of text
+    interval: float = 0.0  # of heartbeats that the client asked for, seconds
+    beat: float = 0.0  # when the last one was sent
+    beats: int = 0
+    owes: bool = False  # the answer to a heartbeat
+    _held: deque[bytes] | None = None
+
+    def write(self, framed: bytes) -> None:
+        if self.dead or self.transport.is_closing():
+            return
+        if self._held is not None:
+            self._held.append(framed)
+            return
+        self.sent += framed[0] & 15 == 1
+        self.transport.write(framed)
+        if self.transport.get_write_buffer_size() > MOST_UNSENT:
+            self.transport.abort()
+
+    def text(self, raw: bytes) -> None:
+        self.write(frame(raw))
+
+    def hold(self) -> None:
+        if self._held is None:
+            self._held = deque()
+
+    def release(self) -> None:
+        held, self._held = self._held, None
+        for framed in held or ():
+            self.write(framed)
+
+
+@dataclass
+class Planned:
+    """A fault of the next `times` messages of streams whose name contains `where`."""
+
+    kind: str
+    where: str
+    times: int
+
+    def due(self, stream: str) -> bool:
+        if self.times <= 0 or self.where not in stream:
+            return False
+        self.times -= 1
+        return True
+
+
+class Faults(ProviderServer):
+    """A server with sockets."""
+
+    socket_path = ""
+    """A part of the path of every socket."""
+
+    def __init__(self, **limits: Any) -> None:
+        super().__init__(**limits)
+        self.sockets: list[Socket] = []
+        self._planned: list[Planned] = []
+
+    def skip(self, times: int = 1, where: str = "") -> None:
+        """The next messages are not sent: a hole in the sequence."""
+        self._plan_message("skip", where, times)
+
+    def repeat(self, times: int = 1, where: str = "") -> None:
+        """The next messages are sent twice."""
+        self._plan_message("repeat", where, times)
+
+    def spoil(self, times: int = 1, where: str = "") -> None:
+        """Of the next messages only the first half is sent, as a whole frame."""
+        self._plan_message("spoil", where, times)
+
+    def hang_up(self) -> None:
+        """Cut all sockets without a word."""
+        self.for_each_socket(lambda one: one.transport.abort())
+
+    def close_all(self, code: int = 1001) -> None:
+        """Close all sockets in an orderly way."""
+        self.for_each_socket(lambda one: one.write(frame(code.to_bytes(2, "big"), 8)))
+        self.for_each_socket(lambda one: one.transport.close())
+
+    def half_open(self) -> None:
+        """All sockets that are open stay so, and neither read nor send any more."""
+        self.for_each_socket(lambda one: setattr(one, "dead", True))
+
+    def hold(self) -> None:
+        """A stall of the network: what is sent from now on comes with `release`, in order."""
+        self.for_each_socket(lambda one: one.hold())
+
+    def release(self) -> None:
+        self.for_each_socket(lambda one: one.release())
+
+    def mute(self, where: str) -> None:
+        """Subscriptions of open sockets bring nothing any more until they are made anew."""
+        self.for_each_socket(lambda one: one.muted.update(stream for stream in one.streams if where in stream))
+
+    def garbage(self, raw: bytes = b"\x00\xffnot json", *, text: bool = True) -> None:
+        """A message that is none on every socket; `text` False breaks the websocket protocol itself."""
+        framed = frame(raw) if text else b"\xff\xff\xff\xff" + raw
+        self.for_each_socket(lambda one: one.write(framed))
+
+    def away(self) -> None:
+        """Refuse connections, and cut those that are open, until `back`."""
+        self._run(self._away())
+        self.hang_up()
+
+    def back(self) -> None:
+        self._run(self._listen())
+
+    def no_new_sockets(self, times: int = 1, status: int = 503) -> None:
+        """Answer the next handshakes with an error."""
+        self.fail(status, times, where=self.socket_path)
+
+    async def _away(self) -> None:
+        assert self._runner
+        for site in list(self._runner.sites):
+            await site.stop()
+
+    async def _listen(self) -> None:
+        assert self._runner
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+
+    def fault_of(self, stream: str) -> str:
+        with self._lock:
+            fault = next((one.kind for one in self._planned if one.due(stream)), "")
+            self._planned = [one for one in self._planned if one.times > 0]
+        return fault
+
+    def _plan_message(self, kind: str, where: str, times: int) -> None:
+        with self._lock:
+            self._planned.append(Planned(kind, where, times))
+
+    def for_each_socket(self, act: Callable[[Socket], object]) -> None:
+        self.call(lambda: [act(one) for one in list(self.sockets)])
+
+    def call(self, act: Callable[..., object], *given: object) -> None:
+        async def run() -> None:
+            act(*given)
+
+        self._run(run())
+
+    def _run(self, what: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(60)
+
 
 PULSE = 0.01
 """Seconds between two bursts of a market that goes by itself."""

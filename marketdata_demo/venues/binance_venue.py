@@ -9,15 +9,97 @@ from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
-from binance_server import BinanceServer
-from venue import Venue, over
-from venue_market import MINUTE, Candle, Change, Level, Made, Market
-from venue_sockets import Socket, frame
 
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.binance.session import MARKETS, url_of
 from marketdata_assets.exchanges.records import MarketType
-from marketdata_demo.servers.loopback import json_answer
+from marketdata_demo.servers.loopback import ProviderServer, json_answer
+from marketdata_demo.venues.live_market import MINUTE, Candle, Change, Happened, Level, Made, Market
+from marketdata_demo.venues.venue import Socket, Venue, frame, over
+
+HOUR = 60 * MINUTE
+NAMES = ("ABCUSDT", "ABCUSD_PERP")
+WEIGHTS = {"klines": 5, "aggTrades": 20}
+
+
+class BinanceServer(ProviderServer):
+    """`trades` are in order; `paid` and `kept` are the moments, ms, of funding and of past open interest."""
+
+    def __init__(self, **limits: Any) -> None:
+        super().__init__(**limits)
+        self.trades: list[Happened] = []
+        self.paid: list[int] = []
+        self.kept: list[int] = []
+        self.first_candle, self.now = 0, 9 * 10**12
+        self.status = 429
+
+    async def line(self, request: web.Request) -> str:
+        return request.raw_path
+
+    def too_many(self, limit: str) -> web.StreamResponse:
+        message = "Too many requests; current limit is 2400 request weight per 1 MINUTE."
+        answer = json_answer({"code": -1003, "msg": message}, self.status)
+        answer.headers["Retry-After"] = "1"
+        return answer
+
+    def cost(self, request: web.Request) -> int:
+        return WEIGHTS.get(request.path.rpartition("/")[2], 1)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("symbol", NAMES[0]) not in NAMES:
+            return json_answer({"code": -1121, "msg": "Invalid symbol."}, 400)
+        if "fromId" in request.query and "startTime" in request.query:
+            return json_answer({"code": -1106, "msg": "Parameter 'fromId' sent when not required."}, 400)
+        made = getattr(self, request.path.rpartition("/")[2])(request.query)
+        return web.Response(text=json.dumps(made))
+
+    def exchangeInfo(self, query: Any) -> Any:  # noqa: N802
+        listed = {"baseAsset": "ABC", "contractSize": 10}
+        quotes = zip(NAMES, ("USDT", "USD"), strict=True)
+        return {"symbols": [listed | {"symbol": name, "quoteAsset": quote} for name, quote in quotes]}
+
+    def openInterest(self, query: Any) -> Any:  # noqa: N802
+        return {"symbol": query["symbol"], "openInterest": "12.5", "time": self.now}
+
+    def klines(self, query: Any) -> Any:
+        length = {"1m": MINUTE, "1d": 24 * HOUR}[query["interval"]]
+        first, last = int(query["startTime"]), int(query["endTime"])
+        times = [
+            at for at in range(-(-first // length) * length, last + 1, length) if self.first_candle <= at <= self.now
+        ]
+        assert last - first < 200 * 24 * HOUR or query["symbol"] == NAMES[0]
+        return [[at, "1", "3", "1", "2", "5", at + length - 1, "10", 4, "2", "4", "0"] for at in _page(query, times)]
+
+    def aggTrades(self, query: Any) -> Any:  # noqa: N802
+        if "fromId" in query:
+            found = [one for one in self.trades if one.number >= int(query["fromId"])]
+        else:
+            first, last = int(query["startTime"]), int(query["endTime"])
+            assert last - first < HOUR
+            found = [one for one in self.trades if first <= one.ts <= last]
+        return [
+            {"a": one.number, "p": "1.5", "q": "2", "f": one.number, "l": one.number, "T": one.ts, "m": True}
+            for one in _page(query, found)
+        ]
+
+    def fundingRate(self, query: Any) -> Any:  # noqa: N802
+        first, last = int(query["startTime"]), int(query["endTime"])
+        found = _page(query, [at for at in self.paid if first <= at <= last])
+        return [
+            {"symbol": query["symbol"], "fundingTime": at, "fundingRate": "0.0001", "markPrice": ""} for at in found
+        ]
+
+    def openInterestHist(self, query: Any) -> Any:  # noqa: N802
+        first, last = int(query["startTime"]), int(query["endTime"])
+        times = [at for at in self.kept if first <= at <= last][-int(query["limit"]) :]
+        about = {key: query[key] for key in ("symbol", "pair", "contractType") if key in query}
+        return [about | {"sumOpenInterest": "7", "sumOpenInterestValue": "9.5", "timestamp": at} for at in times]
+
+
+def _page(query: Any, found: list[Any]) -> list[Any]:
+    assert int(query["limit"]) <= 1000
+    return found[: int(query["limit"])]
+
 
 AGGREGATES_LATER = 500
 """The number of an aggregate trade is so much smaller than that of its one trade, as the two are counted apart."""
@@ -158,7 +240,15 @@ class BinanceVenue(Venue, BinanceServer):
             self._forced(market, ts, price)
 
     def _forced(self, market: Market, ts: int, price: str) -> None:
-        order = {"s": market.name, "S": "SELL", "o": "LIMIT", "f": "IOC", "q": "1", "p": price, "ap": price}
+        order: dict[str, Any] = {
+            "s": market.name,
+            "S": "SELL",
+            "o": "LIMIT",
+            "f": "IOC",
+            "q": "1",
+            "p": price,
+            "ap": price,
+        }
         order |= {"X": "FILLED", "l": "1", "z": "1", "T": ts}
         event = json.dumps({"e": "forceOrder", "E": ts, "o": order}, separators=(",", ":"))
         self._tell(market, "forceOrder", event)

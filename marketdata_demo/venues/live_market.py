@@ -24,6 +24,14 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Happened:
+    """A trade that a history only has to count: when, ms, and its number."""
+
+    ts: int
+    number: int
+
+
+@dataclass(frozen=True)
 class Level:
     price: str
     size: str

@@ -1,6 +1,6 @@
 """A Binance spot market in a process of its own, as fast as it is asked: its frames are ready but for their numbers.
 
-    python fast_venue.py [symbols]    # prints its port; ends with its standard input
+    python -m marketdata_demo.venues.fast_venue [symbols]    # prints its port; ends with its standard input
 
 GET /control?rate=20000 sets messages a second, GET /control alone tells what was sent, by kind and instrument. The mix
 is that of recorded traffic: of 14 messages 10 are best prices, 3 trades and 1 an update of the book.
@@ -12,18 +12,14 @@ import sys
 import time
 from collections import Counter
 from itertools import cycle
-from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-if __name__ == "__main__":
-    sys.path += [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "exchanges")]
-
 from aiohttp import web
-from binance_venue import BinanceVenue
-from venue_sockets import Socket, frame
 
 from marketdata_demo.servers.loopback import json_answer
+from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.venue import Socket, frame
 
 PULSE = 0.002
 QUOTES, TRADES = 10, 3

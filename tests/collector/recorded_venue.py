@@ -13,12 +13,6 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from binance_venue import BinanceVenue
-from deribit_venue import DeribitVenue
-from okx_venue import OkxVenue
-from venue import Venue
-from venue_market import Market
-from venue_sockets import Socket
 
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.captures.capture import open_capture
@@ -27,6 +21,11 @@ from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.records import MarketType, Outcome
+from marketdata_demo.venues.binance_venue import BinanceVenue
+from marketdata_demo.venues.deribit_venue import DeribitVenue
+from marketdata_demo.venues.live_market import Market
+from marketdata_demo.venues.okx_venue import OkxVenue
+from marketdata_demo.venues.venue import Socket, Venue
 
 _STREAM = re.compile(rb'"stream":"([^"]+)"')
 _SYMBOL = re.compile(r"symbol=([A-Z0-9_]+)")
