@@ -1,4 +1,4 @@
-"""Who provides which minutes: where delivered files overlap, the newest wins, in whatever order they are loaded.
+"""Which unit provides which minutes: where delivered files overlap, the newest wins, in any order of loading.
 
 Statements over `stock_1min_coverage` and the rows it describes; all run in the loader's transaction.
 """
@@ -10,9 +10,28 @@ from dataclasses import dataclass
 import psycopg
 
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.bars.unit import Hole, Span
 
 MANY_CODES = 64
+
+Hole = tuple[int, int]
+"""First and last time, both included, in microseconds: minutes that a newer file provides."""
+
+
+@dataclass
+class Span:
+    """What a unit has of one code in one month: first and last time in microseconds, rows, rows left to newer files."""
+
+    first: int
+    last: int
+    rows: int
+    superseded: int = 0
+
+    def add(self, first: int, last: int, rows: int, superseded: int) -> None:
+        self.first = min(self.first, first)
+        self.last = max(self.last, last)
+        self.rows += rows
+        self.superseded += superseded
+
 
 Spans = Mapping[tuple[str, str], Span]
 """By code and month (`YYYY-MM`)."""
@@ -40,7 +59,7 @@ class Provider:
 
 
 def codes(connection: psycopg.Connection, provider: Provider) -> set[str]:
-    """The codes that stand from this provider."""
+    """The codes loaded from this provider."""
     rows = connection.execute(
         "SELECT DISTINCT code FROM stock_1min_coverage WHERE (source, unit) = (%s, %s)", provider.key
     )
@@ -59,33 +78,33 @@ def lock(connection: psycopg.Connection, codes: Iterable[str]) -> None:
 
 
 def provided_by_newer(
-    connection: psycopg.Connection, provider: Provider, landing: Spans
+    connection: psycopg.Connection, provider: Provider, loading: Spans
 ) -> dict[tuple[str, str], list[Hole]]:
-    """Minutes of the landing months that newer files provide."""
+    """Minutes of the months to load that newer files provide."""
     rows = connection.execute(
         """SELECT code, to_char(month, 'YYYY-MM'), first, last FROM stock_1min_coverage
            WHERE code = ANY(%s) AND month = ANY(%s) AND (source, unit) <> (%s, %s)
              AND (delivered, source, unit) > (%s, %s, %s) ORDER BY 1, 2, 3, 4""",
         [
-            sorted({code for code, _ in landing}),
-            sorted({first_day(month) for _, month in landing}),
+            sorted({code for code, _ in loading}),
+            sorted({first_day(month) for _, month in loading}),
             *provider.key,
             *provider.rank,
         ],
     )
     holes: dict[tuple[str, str], list[Hole]] = {}
     for code, month, first, last in rows:
-        if (code, month) in landing:
+        if (code, month) in loading:
             holes.setdefault((code, month), []).append((_microseconds(first), _microseconds(last)))
     return holes
 
 
 def clear(
-    connection: psycopg.Connection, provider: Provider, landing: Spans, months: Collection[str] | None
+    connection: psycopg.Connection, provider: Provider, loading: Spans, months: Collection[str] | None
 ) -> set[str]:
-    """Delete the rows that `landing` replaces and all that stands from the provider in `months` (None: in any).
+    """Delete the rows that `loading` replaces and all rows of the provider in `months` (None: in any).
 
-    Gives the months that the provider had. Older files that had given way there are marked for loading again.
+    Returns the months that the provider had. Older files superseded there are marked as not loaded.
     """
     had = connection.execute(
         """DELETE FROM stock_1min_coverage WHERE (source, unit) = (%s, %s) AND (%s::date[] IS NULL OR month = ANY(%s))
@@ -96,13 +115,13 @@ def clear(
     for code, month, first, last, delivered in had:
         before = Provider(provider.source, provider.unit, delivered)
         _delete(connection, before, code, month, first, last)
-        now = landing.get((code, month))
+        now = loading.get((code, month))
         if now is None or provider.delivered < delivered or _time(now.first) > first or _time(now.last) < last:
             _reopen_older(connection, before, code, month)
     with connection.pipeline():
         deleted = {
             (code, month): _delete(connection, provider, code, month, _time(span.first), _time(span.last))
-            for (code, month), span in landing.items()
+            for (code, month), span in loading.items()
         }
     for (code, month), cursor in deleted.items():
         if cursor.rowcount > 0:
@@ -110,20 +129,20 @@ def clear(
     return {month for _, month, *_ in had}
 
 
-def cover(connection: psycopg.Connection, provider: Provider, landing: Spans) -> None:
-    """Put on record what the provider now provides."""
-    if not landing:
+def cover(connection: psycopg.Connection, provider: Provider, loading: Spans) -> None:
+    """Record what the provider now provides."""
+    if not loading:
         return
     columns = "source, unit, code, month, first, last, rows, superseded, delivered"
     with connection.cursor().copy(f"COPY stock_1min_coverage ({columns}) FROM STDIN") as copy:
-        for (code, month), span in landing.items():
+        for (code, month), span in loading.items():
             times = (_time(span.first), _time(span.last))
             copy.write_row(
                 (*provider.key, code, first_day(month), *times, span.rows, span.superseded, provider.delivered)
             )
 
 
-def rows_standing(connection: psycopg.Connection, provider: Provider) -> int:
+def rows_loaded(connection: psycopg.Connection, provider: Provider) -> int:
     """How many rows of the table come from this provider."""
     row = connection.execute(
         "SELECT coalesce(sum(rows - superseded), 0)::bigint FROM stock_1min_coverage WHERE (source, unit) = (%s, %s)",
@@ -149,7 +168,7 @@ def moved(connection: psycopg.Connection, delivered: Mapping[str, int]) -> set[t
 
 
 def redeliver(connection: psycopg.Connection, delivered: Mapping[str, int]) -> None:
-    """Put the files' present modification times on record where no other file is in the same months."""
+    """Record the files' present modification times where no other file is in the same months."""
     connection.execute(
         f"""UPDATE stock_1min_coverage c SET delivered = now.delivered
             FROM unnest(%s::text[], %s::bigint[]) AS now(source, delivered)
@@ -166,7 +185,7 @@ def first_day(month: str) -> dt.date:
 def _delete(
     connection: psycopg.Connection, provider: Provider, code: str, month: str, first: dt.datetime, last: dt.datetime
 ) -> psycopg.Cursor:
-    """Delete a code's rows of a span, except where a newer file provides them; gives the times deleted."""
+    """Delete a code's rows of a span, except where a newer file provides them; returns the times deleted."""
     return connection.execute(
         """DELETE FROM stock_1min_qfq b WHERE code = %s AND time BETWEEN %s AND %s AND NOT EXISTS (
                SELECT FROM stock_1min_coverage c WHERE c.code = b.code AND c.month = %s
@@ -196,7 +215,7 @@ def _supersede(
 
 
 def _reopen_older(connection: psycopg.Connection, provider: Provider, code: str, month: str) -> None:
-    """Let older units that gave way to this one be loaded again, since this one may now cover less."""
+    """Mark older units superseded by this one as not loaded, since this one may now cover less."""
     connection.execute(
         """UPDATE marketdata_ledger l SET slices = array_remove(slices, %s), rows = (
                SELECT sum(o.rows - o.superseded) FROM stock_1min_coverage o

@@ -15,9 +15,9 @@ import psycopg
 from marketdata_assets.bars import coverage
 from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.layout import scan
-from marketdata_assets.bars.loader import CODE_VERSION, load, remove
 from marketdata_assets.bars.plan import Plan, Task
 from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
+from marketdata_assets.bars.unit import CODE_VERSION, load, remove
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.files import Opener
 from marketdata_assets.loading.reports import LoadReport, UnitReport, batches

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from marketdata_assets.fanout.crew import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
 from marketdata_assets.fanout.errors import (
     FolderNotShared,
     NoRay,
@@ -26,6 +25,7 @@ from marketdata_assets.fanout.errors import (
     RayWithoutWorkers,
     WorkerDied,
 )
+from marketdata_assets.fanout.executor import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
 
 LOCAL = "local"
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -47,7 +47,7 @@ class Cluster:
         environment = {"env_vars": _environment()}
         # Whether an item is tried again is decided by the map, not by Ray.
         self._attempt = self._ray.remote(num_cpus=1, max_retries=0, runtime_env=environment)(_attempt_there)
-        self.room = workers or cpus(address)
+        self.max_in_flight = workers or cpus(address)
 
     def submit(self, function: Callable[[Item], Answer], item: Item) -> Any:
         ticket = self._attempt.remote(self._folder, function, item)

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to more processes.
+"""What can go wrong with worker processes.
 
 MarketDataError
 ├── TerminalError
@@ -9,7 +9,7 @@ MarketDataError
 └── TransientError
     ├── RayAway            nobody answers at the address
     └── RayLost            the cluster went away while it worked
-WorkerDied                 stands for one item; the others go on
+WorkerDied                 in place of one item's result; the others continue
 """
 
 from pathlib import Path
@@ -55,7 +55,7 @@ class FolderNotShared(TerminalError):
 
     def __init__(self, folder: Path, machine: str) -> None:
         super().__init__(
-            f"{folder} is not there on {machine}, a machine of the Ray cluster: share the folder, under the same path"
+            f"{folder} does not exist on {machine}, a machine of the Ray cluster: share the folder, under the same path"
             f" on every machine, or unset {VARIABLE} to work in processes of this machine"
         )
 
@@ -71,12 +71,12 @@ class RayWithoutWorkers(TerminalError):
 
 
 class RayLost(TransientError):
-    """The cluster, not a worker of it, went away; what had landed by then stays."""
+    """The cluster, not a worker of it, went away; units loaded by then stay loaded."""
 
     def __init__(self, address: str, cause: str) -> None:
         super().__init__(
-            f"the Ray cluster at {address} was lost while it worked: {cause}. What had landed stays; look at `ray"
-            " status`, and run the same partitions again"
+            f"the Ray cluster at {address} was lost during the run: {cause}. Units loaded by then stay loaded; check"
+            " `ray status`, and run the same partitions again"
         )
 
 

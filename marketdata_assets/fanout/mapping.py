@@ -1,4 +1,4 @@
-"""What a map over items promises: each has its end, a dead worker costs one more try, little is under way at once."""
+"""A map over items: each ends in a result or an error, a dead worker costs one retry, few are in flight at once."""
 
 import os
 from collections import deque
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Generic
 
 from marketdata_assets.fanout import cluster
-from marketdata_assets.fanout.crew import Answer, Crew, Item
 from marketdata_assets.fanout.errors import WorkerDied
+from marketdata_assets.fanout.executor import Answer, Executor, Item
 from marketdata_assets.fanout.pool import Pool
 
 
 @dataclass(frozen=True)
 class Done(Generic[Item, Answer]):
-    """One item's end: an answer, or the error that stands for it."""
+    """The end of one item: an answer, or an error in its place."""
 
     item: Item
     answer: Answer | None
@@ -45,40 +45,42 @@ class Fanout:
     def map(
         self, function: Callable[[Item], Answer], items: Sequence[Item], folder: Path | None = None
     ) -> Iterator[Done[Item, Answer]]:
-        """Yield each item's end as it comes; items begin in their order and end in any.
+        """Yield each item's end as it comes; items start in their order and end in any.
 
         `folder` is where the items' files lie: a machine that does not see it answers FolderNotShared. Without Ray, one
-        item, or one worker, runs in this process. Stopping the iteration stops the items not begun.
+        item, or one worker, runs in this process. Stopping the iteration drops the items not started.
         """
         if not items:
             return
         if self.ray is None and (self.width <= 1 or len(items) <= 1):
             yield from (_here(function, item) for item in items)
             return
-        with closing(self._crew(len(items), folder)) as crew:
+        with closing(self._executor(len(items), folder)) as executor:
             suspects: list[Item] = []
-            for done in _through(crew, function, items):
+            for done in _through(executor, function, items):
                 if isinstance(done.error, WorkerDied):
                     suspects.append(done.item)
                 else:
                     yield done
             for item in suspects:
-                yield from _through(crew, function, [item])
+                yield from _through(executor, function, [item])
 
-    def _crew(self, items: int, folder: Path | None) -> Crew:
+    def _executor(self, items: int, folder: Path | None) -> Executor:
         if self.ray is not None:
             return cluster.Cluster(self.ray, self.workers, folder)
         return Pool(min(self.width, items), self.preload)
 
 
-def _through(crew: Crew, function: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Done[Item, Answer]]:
+def _through(
+    executor: Executor, function: Callable[[Item], Answer], items: Sequence[Item]
+) -> Iterator[Done[Item, Answer]]:
     queue = deque(items)
     running: dict[Hashable, Item] = {}
     while queue or running:
-        while queue and len(running) < crew.room:
+        while queue and len(running) < executor.max_in_flight:
             item = queue.popleft()
-            running[crew.submit(function, item)] = item
-        for ticket, (answer, error) in crew.wait(list(running)):
+            running[executor.submit(function, item)] = item
+        for ticket, (answer, error) in executor.wait(list(running)):
             yield Done(running.pop(ticket), answer, error)
 
 

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for_sentinel
 
-from marketdata_assets.fanout.crew import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
 from marketdata_assets.fanout.errors import WorkerDied
+from marketdata_assets.fanout.executor import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
 
 
 class Pool:
-    """At most `workers` processes. When one is killed all are, and the next item begins with new ones."""
+    """At most `workers` processes. When one is killed all are, and the next item starts new ones."""
 
     def __init__(self, workers: int, preload: tuple[str, ...]) -> None:
         self._workers = workers
@@ -24,8 +24,8 @@ class Pool:
         self._executor = self._open()
 
     @property
-    def room(self) -> int:
-        """Each worker has an item at hand when it ends one."""
+    def max_in_flight(self) -> int:
+        """Twice the workers, so that each has a next item at once."""
         return self._workers * 2
 
     def submit(self, function: Callable[[Item], Answer], item: Item) -> Future[Outcome[Answer]]:
@@ -70,7 +70,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _become_worker() -> None:
-    """End when the process that made the pool is killed instead of waiting for work for ever."""
+    """Exit when the process that created the pool is killed, instead of waiting for work for ever."""
     gc.freeze()  # what the preload made lives as long as the worker; collections need not walk it
     parent = multiprocessing.parent_process()
     if parent is None:

@@ -26,8 +26,8 @@ from marketdata_assets.stores.pgcopy import (
     Numeric,
     Text,
     Timestamp,
+    numeric_bytes,
 )
-from marketdata_assets.stores.pgnumeric import numeric_bytes
 
 ENCODED_ROWS = 16_384
 DIGITS_OF_INT64 = 18

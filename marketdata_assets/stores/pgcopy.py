@@ -4,67 +4,126 @@ Every row of a block has the same layout, so a block is one numpy record array: 
 broadcasting, values by one strided store each. Rows that differ in which cells are NULL, or in the byte length of a
 text, have another layout and go into another block; where layouts are many, each row is made as wide as the widest and
 the bytes not in use are taken out.
+
+Source of the wire formats: PostgreSQL documentation, COPY, "Binary Format", and `numeric_send`, `timestamp_send`,
+`int8send` (big-endian, microseconds since 2000-01-01).
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from marketdata_assets.stores.pgcolumns import (
-    Array,
-    Bigint,
-    Boolean,
-    Bytes,
-    Column,
-    Date,
-    Double,
-    Integer,
-    Numeric,
-    Text,
-    Timestamp,
-    as_bytes,
-    padded,
-    part,
-    uneven,
-    without_null,
-)
-from marketdata_assets.stores.pgfields import plan
+from marketdata_assets.stores.errors import UnencodableValue
 
-__all__ = [
-    "Bigint",
-    "Boolean",
-    "Bytes",
-    "Column",
-    "Date",
-    "Double",
-    "Integer",
-    "Numeric",
-    "Text",
-    "Timestamp",
-    "encode",
-]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 FEW_LAYOUTS = 16
 ROWS_OF_LAYOUT = 256
 RAGGED_ROWS = 16_384
 RAGGED_BYTES = 16 * 1024 * 1024
+POSTGRES_EPOCH_US = 946_684_800_000_000
+POSTGRES_EPOCH_DAYS = 10_957
+BASE = 10_000
+NEGATIVE = 0x4000
+
+
+@dataclass(frozen=True)
+class Timestamp:
+    """`timestamp` or `timestamptz`: int64 microseconds since 1970."""
+
+    microseconds: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
+class Bigint:
+    """`bigint`: int64."""
+
+    values: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
+class Integer:
+    """`integer`: int32."""
+
+    values: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
+class Double:
+    """`double precision`: float64."""
+
+    values: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
+class Boolean:
+    """`boolean`: bool."""
+
+    values: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
+class Date:
+    """`date`: int32 days since 1970."""
+
+    days: Array
+    null: Array | None = None
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """`numeric`: int64 in units of the last decimal; `scale` decimals, at most 16."""
+
+    scaled: Array
+    null: Array | None = None
+    scale: int = 4
+
+
+@dataclass(frozen=True)
+class Text:
+    """`text`: for each row an index into `values`; -1 is NULL. One index for all rows is a constant column."""
+
+    index: Array | int
+    values: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Any type, each value in its wire format: the values' bytes one after the other, and how many each row has.
+
+    A row that is NULL has none.
+    """
+
+    data: Array
+    lengths: Array
+    null: Array | None = None
+
+
+Column = Timestamp | Bigint | Integer | Double | Boolean | Date | Numeric | Text | Bytes
 
 
 def encode(columns: Sequence[Column], rows: int) -> Iterator[Array]:
     """Yield byte blocks that together hold `rows` rows, each row once; order is kept within a block."""
-    layouts = None if any(uneven(column) for column in columns) else list(_same_layout(columns, rows))
+    layouts = None if any(_uneven(column) for column in columns) else list(_same_layout(columns, rows))
     if layouts is not None and (len(layouts) <= FEW_LAYOUTS or rows >= ROWS_OF_LAYOUT * len(layouts)):
         for picked in layouts:
             yield _block(columns, rows, picked).view(np.uint8)
         return
-    columns = [as_bytes(c) if isinstance(c, Text) and not isinstance(c.index, int) else c for c in columns]
+    columns = [_as_bytes(c) if isinstance(c, Text) and not isinstance(c.index, int) else c for c in columns]
     for start, stop in _slices(columns, rows):
-        yield _ragged([part(column, start, stop) for column in columns], stop - start)
+        yield _ragged([_part(column, start, stop) for column in columns], stop - start)
 
 
 def _block(columns: Sequence[Column], rows: int, picked: Array | None) -> Array:
     """The `picked` rows, which share one layout, as records."""
-    fields = [plan(column, picked) for column in columns]
+    fields = [_plan_field(column, picked) for column in columns]
     record = np.dtype([("fields", ">i2"), *((f"c{i}", field.layout) for i, field in enumerate(fields))])
     template = np.zeros(1, record)
     template["fields"] = len(columns)
@@ -121,7 +180,7 @@ def _padded_width(columns: Sequence[Column], start: int, stop: int) -> int:
 
 def _ragged(columns: Sequence[Column], rows: int) -> Array:
     """Rows of any layouts, in order: each column as wide as its longest value, and then only the bytes in use."""
-    widest = [padded(column) if isinstance(column, Bytes) else without_null(column) for column in columns]
+    widest = [_padded(column) if isinstance(column, Bytes) else _without_null(column) for column in columns]
     block = _block(widest, rows, None)
     used = np.ones((rows, block.dtype.itemsize), bool)
     fields = block.dtype.fields
@@ -136,3 +195,191 @@ def _ragged(columns: Sequence[Column], rows: int) -> Array:
             block[f"c{i}"]["length"][column.null] = -1
             used[column.null, inside] = False
     return np.asarray(block.view(np.uint8).reshape(rows, -1)[used])
+
+
+def _uneven(column: Column) -> bool:
+    """Whether its values that are not NULL differ in length."""
+    if not isinstance(column, Bytes):
+        return False
+    lengths = column.lengths if column.null is None else column.lengths[~column.null]
+    return len(lengths) > 0 and bool((lengths != lengths[0]).any())
+
+
+def _part(column: Column, start: int, stop: int) -> Column:
+    """The rows from `start` to `stop` of one column."""
+    if isinstance(column, Text):
+        return column if isinstance(column.index, int) else replace(column, index=column.index[start:stop])
+    null = None if column.null is None else column.null[start:stop]
+    if isinstance(column, Bytes):
+        first = int(column.lengths[:start].sum())
+        lengths = column.lengths[start:stop]
+        return Bytes(column.data[first : first + int(lengths.sum())], lengths, null)
+    name = next(iter(column.__dataclass_fields__))
+    return replace(column, **{name: getattr(column, name)[start:stop], "null": null})
+
+
+def _as_bytes(column: Text) -> Bytes:
+    assert not isinstance(column.index, int)
+    null = column.index < 0
+    values = [b"" if row < 0 else column.values[row] for row in column.index.tolist()]
+    lengths = np.array([len(value) for value in values], np.int64)
+    return Bytes(np.frombuffer(b"".join(values), np.uint8), lengths, null if null.any() else None)
+
+
+def _padded(column: Bytes) -> Bytes:
+    width = int(column.lengths.max())
+    values = np.zeros((len(column.lengths), width), np.uint8)
+    values[np.arange(width) < column.lengths[:, None]] = column.data
+    return Bytes(values.reshape(-1), np.full(len(column.lengths), width))
+
+
+def _without_null(column: Column) -> Column:
+    return column if isinstance(column, Text) or column.null is None else replace(column, null=None)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """How one column lies in one block: a record layout, what is the same in every row, and what is not."""
+
+    layout: np.dtype[Any]
+    constants: Any
+    values: Any
+
+
+def _plan_field(column: Column, picked: Array | None) -> _Field:
+    if isinstance(column, Text):
+        return _text(column, picked)
+    null = column.null
+    if null is not None and (null if picked is None else null[picked]).any():
+        return _NULL
+    if isinstance(column, Bytes):
+        return _even_bytes(column, picked)
+    if isinstance(column, Numeric):
+        return _numeric(_pick(column.scaled, picked), column.scale)
+    return _fixed(*_wire(column, picked))
+
+
+def _wire(column: Timestamp | Bigint | Integer | Double | Boolean | Date, picked: Array | None) -> tuple[str, Array]:
+    """The numpy type that a value has on the wire, and the values."""
+    if isinstance(column, Timestamp):
+        return ">i8", _pick(column.microseconds, picked) - POSTGRES_EPOCH_US
+    if isinstance(column, Date):
+        return ">i4", _pick(column.days, picked) - POSTGRES_EPOCH_DAYS
+    kind = {Bigint: ">i8", Integer: ">i4", Double: ">f8", Boolean: "u1"}[type(column)]
+    return kind, _pick(column.values, picked)
+
+
+def _pick(values: Array, picked: Array | None) -> Array:
+    return values if picked is None else values[picked]
+
+
+def _set_null(cell: Array) -> None:
+    cell["length"] = -1
+
+
+def _nothing(cell: Array) -> None:
+    pass
+
+
+_NULL = _Field(np.dtype([("length", ">i4")]), _set_null, _nothing)
+
+
+def _fixed(kind: str, values: Array) -> _Field:
+    size = np.dtype(kind).itemsize
+
+    def constants(cell: Array) -> None:
+        cell["length"] = size
+
+    def store(cell: Array) -> None:
+        cell["value"] = values
+
+    return _Field(np.dtype([("length", ">i4"), ("value", kind)]), constants, store)
+
+
+def _text(column: Text, picked: Array | None) -> _Field:
+    index = column.index if isinstance(column.index, int) else _pick(column.index, picked)
+    first = index if isinstance(index, int) else int(index[0])
+    if first < 0:
+        return _NULL
+    length = len(column.values[first])
+
+    def constants(cell: Array) -> None:
+        cell["length"] = length
+        if isinstance(index, int):
+            cell["value"] = np.frombuffer(column.values[index], np.uint8)
+
+    def store(cell: Array) -> None:
+        if length and not isinstance(index, int):
+            table = np.array([v if len(v) == length else bytes(length) for v in column.values], dtype=f"S{length}")
+            cell["value"] = table[index].view(np.uint8).reshape(-1, length)
+
+    return _Field(np.dtype([("length", ">i4"), ("value", "u1", (length,))]), constants, store)
+
+
+def _numeric(scaled: Array, scale: int) -> _Field:
+    """Sign, and base-10000 digits from the highest that the block needs to the last behind the decimal point."""
+    low, high = int(scaled.min()), int(scaled.max())
+    behind = -(-scale // 4)
+    shift = 10 ** (4 * behind - scale)
+    largest = max(-low, high) * shift
+    if largest >= 2**62:
+        raise UnencodableValue(f"{largest} in units of 1e-{4 * behind} does not fit an int64 numeric")
+    digits = max(1, behind, -(-len(str(largest)) // 4))
+    layout = np.dtype(
+        [("length", ">i4"), ("digits", ">i2"), ("weight", ">i2"), ("sign", ">u2"), ("scale", ">i2")]
+        + [(f"d{i}", ">u2") for i in range(digits)]
+    )
+
+    def constants(cell: Array) -> None:
+        cell["length"] = 8 + 2 * digits
+        cell["digits"] = digits
+        cell["weight"] = digits - 1 - behind
+        cell["sign"] = NEGATIVE if high < 0 else 0
+        cell["scale"] = scale
+
+    def store(cell: Array) -> None:
+        if low < 0 <= high:
+            cell["sign"] = np.where(scaled < 0, np.uint16(NEGATIVE), np.uint16(0))
+        rest = np.abs(scaled) if low < 0 else scaled
+        if shift > 1:
+            rest = rest * shift
+        if largest < 2**32:
+            rest = rest.astype(np.uint32)
+        for i in range(digits - 1, 0, -1):
+            quotient = rest // BASE
+            cell[f"d{i}"] = rest - quotient * BASE
+            rest = quotient
+        cell["d0"] = rest
+
+    return _Field(layout, constants, store)
+
+
+def _even_bytes(column: Bytes, picked: Array | None) -> _Field:
+    """Values that are NULL or of one length."""
+    size = int(column.lengths.max())
+    values = column.data.reshape(-1, size) if size else np.zeros((len(column.lengths), 0), np.uint8)
+    if column.null is not None and column.null.any() and picked is not None:
+        picked = (np.cumsum(~column.null) - 1)[picked]
+
+    def constants(cell: Array) -> None:
+        cell["length"] = size
+
+    def store(cell: Array) -> None:
+        if size:
+            cell["value"] = _pick(values, picked)
+
+    return _Field(np.dtype([("length", ">i4"), ("value", "u1", (size,))]), constants, store)
+
+
+def numeric_bytes(units: int, scale: int) -> bytes:
+    """`units` of the last of `scale` decimals. Source of the format: `numeric_send` of PostgreSQL."""
+    behind = -(-scale // 4)
+    rest = abs(units) * 10 ** (4 * behind - scale)
+    digits: list[int] = []
+    while rest:
+        rest, digit = divmod(rest, BASE)
+        digits.append(digit)
+    weight = len(digits) - 1 - behind
+    sign = NEGATIVE if units < 0 else 0
+    head = (len(digits), weight & 0xFFFF if digits else 0, sign, scale)
+    return b"".join(number.to_bytes(2) for number in (*head, *reversed(digits)))

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from bar_files import assert_exact, csv_text, deliver, line, minutes, run
 
-from marketdata_assets.bars import loader
+from marketdata_assets.bars import unit as loading_unit
 from marketdata_assets.loading import run as loading_run
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -67,7 +67,7 @@ def before_copy(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], 
             act()
         copy_binary(*arguments)
 
-    monkeypatch.setattr(loader, "copy_binary", copy)
+    monkeypatch.setattr(loading_unit, "copy_binary", copy)
 
 
 def test_server_killed_and_started_again_within_seconds_costs_nothing(

@@ -24,8 +24,8 @@ from marketdata_assets.stores.pgcopy import (
     Text,
     Timestamp,
     encode,
+    numeric_bytes,
 )
-from marketdata_assets.stores.pgnumeric import numeric_bytes
 from marketdata_assets.stores.postgres import copy_binary
 
 COLUMNS = ("number", "at", "whole", "amount", "label", "kind")

@@ -8,7 +8,7 @@ import dagster as dg
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.layout import scan
-from marketdata_assets.bars.loader import CODE_VERSION
+from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.defs.bars import report
 from marketdata_assets.defs.metadata import observed_files
 from marketdata_assets.partitions import BAR_MONTHS

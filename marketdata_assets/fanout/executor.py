@@ -1,4 +1,4 @@
-"""What a pool and a cluster have in common: items go in, outcomes come out, and a worker's death is an outcome."""
+"""The protocol of a pool and a cluster: items go in, outcomes come out, and a worker's death is an outcome."""
 
 import pickle
 import traceback
@@ -16,28 +16,28 @@ WORKER_ENVIRONMENT = {
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Outcome = tuple[Answer | None, BaseException | None]
-"""An answer, or the error that stands for it; WorkerDied when the process was killed."""
+"""An answer, or an error in its place; WorkerDied when the process was killed."""
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Processes that work on items; a dead one is replaced."""
 
     @property
-    def room(self) -> int:
-        """How many items may be under way."""
+    def max_in_flight(self) -> int:
+        """How many items may be in progress."""
 
     def submit(self, function: Callable[[Any], Any], item: Any) -> Hashable:
-        """Hand in an item; what comes back stands for it in `wait`."""
+        """Submit an item; the ticket that is returned identifies it in `wait`."""
 
     def wait(self, tickets: Collection[Any]) -> Iterable[tuple[Hashable, Outcome[Any]]]:
         """Wait until one at least has ended, and yield those that have."""
 
     def close(self) -> None:
-        """Begin nothing more; nothing is under way when this returns."""
+        """Start no more items, and return when none is in progress."""
 
 
 def attempt(function: Callable[[Item], Answer], item: Item) -> Outcome[Answer]:
-    """Call in a worker; an error comes back as a value, in words where it would not survive the way."""
+    """Call in a worker; an error comes back as a value, as its text where it cannot be pickled."""
     try:
         return function(item), None
     except BaseException as error:
