@@ -58,17 +58,17 @@ def judge(status: Status, limits: HealthLimits | None = None) -> Health:
     return Health(verdict, checks)
 
 
-def _market(one: MarketStatus, status: Status, limits: HealthLimits, starting: bool) -> Check:
-    no_data = "" if status.shard != "1/1" and not one.state.instruments else _no_data(one, status.now, limits)
+def _market(market: MarketStatus, status: Status, limits: HealthLimits, starting: bool) -> Check:
+    no_data = "" if status.shard != "1/1" and not market.state.instruments else _no_data(market, status.now, limits)
     if no_data and starting:
-        return Check(one.name, False, (f"starting, {no_data}",))
-    reasons = [] if starting else list(_problems(one, status, limits))
-    return Check(one.name, bool(no_data), (*([no_data] if no_data else []), *reasons))
+        return Check(market.name, False, (f"starting, {no_data}",))
+    reasons = [] if starting else list(_problems(market, status, limits))
+    return Check(market.name, bool(no_data), (*([no_data] if no_data else []), *reasons))
 
 
-def _no_data(one: MarketStatus, now: int, limits: HealthLimits) -> str:
+def _no_data(market: MarketStatus, now: int, limits: HealthLimits) -> str:
     """Why no data arrives; empty when some does."""
-    state = one.state
+    state = market.state
     if state.listed is None:
         return "the instrument list has not arrived"
     if not state.instruments:
@@ -76,7 +76,7 @@ def _no_data(one: MarketStatus, now: int, limits: HealthLimits) -> str:
     if not any(each.status in ("open", "replacing") for each in state.connections):
         errors = [each.last_error for each in state.connections if each.last_error]
         return f"no socket is open{f' ({errors[-1]})' if errors else ''}"
-    last = one.last_message_at
+    last = market.last_message_at
     if last is None:
         return "no message yet"
     if now - last > limits.silence_seconds * 1e9:
@@ -84,13 +84,13 @@ def _no_data(one: MarketStatus, now: int, limits: HealthLimits) -> str:
     return ""
 
 
-def _problems(one: MarketStatus, status: Status, limits: HealthLimits) -> Iterator[str]:
-    state = one.state
+def _problems(market: MarketStatus, status: Status, limits: HealthLimits) -> Iterator[str]:
+    state = market.state
     if state.unknown:
         yield f"not listed: {_named(list(state.unknown))}"
     for word in ("rejected", "stale"):
-        if found := [each.key for each in state.subscriptions if each.status == word]:
-            yield f"{len(found)} subscriptions {word}: {_named(found)}"
+        if keys := [each.key for each in state.subscriptions if each.status == word]:
+            yield f"{len(keys)} subscriptions {word}: {_named(keys)}"
     latest = status.now - limits.book_seconds * 1e9
     old = [
         book.instrument for book in state.books if book.status != "live" and (book.ts_last or status.started) < latest
@@ -102,8 +102,8 @@ def _problems(one: MarketStatus, status: Status, limits: HealthLimits) -> Iterat
         yield f"{len(closed)} of {len(state.connections)} sockets are down"
 
 
-def _sink(one: SinkStatus, limits: HealthLimits) -> Check:
-    state = one.state
+def _sink(sink: SinkStatus, limits: HealthLimits) -> Check:
+    state = sink.state
     full = state.queued >= limits.queue_share * state.capacity
     reasons = []
     if not state.connected:
@@ -112,7 +112,7 @@ def _sink(one: SinkStatus, limits: HealthLimits) -> Check:
         reasons.append(f"the queue holds {state.queued} of {state.capacity} items")
     if state.spooled:
         reasons.append(f"{state.spooled} items are spooled on disk")
-    return Check(one.name, full and not state.connected, tuple(reasons))
+    return Check(sink.name, full and not state.connected, tuple(reasons))
 
 
 def _named(names: list[str]) -> str:

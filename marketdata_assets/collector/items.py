@@ -79,56 +79,58 @@ def _prefix(tag: str, exchange: str, market_type: str, instrument: str) -> str:
 
 def _header(text: str) -> str:
     """The text escaped for a header line; unique for each text."""
-    return _NO_HEADER.sub(lambda found: f"%{ord(found[0]):02x}", text)
+    return _NO_HEADER.sub(lambda match: f"%{ord(match[0]):02x}", text)
 
 
-def _trade(one: Trade) -> str:
+def _trade(trade: Trade) -> str:
     # Aggregated trades have their own numbering.
-    number = one.trade_id if one.first_id is None else f"a{one.trade_id}"
+    number = trade.trade_id if trade.first_id is None else f"a{trade.trade_id}"
     return number if number.isalnum() else _header(number)
 
 
-def _orderbook(one: OrderBook) -> str:
-    if one.kind == "delta" and one.last_id is not None:
-        return f"{one.first_id}-{one.last_id}"
-    when = one.ts_recv if one.ts_event is None else one.ts_event
-    if one.kind == "snapshot":
-        return f"s{one.last_id}-{when}-{len(one.bids)}-{len(one.asks)}"
-    return f"d{when}-{len(one.bids)}-{len(one.asks)}-{one.bids[:1]}{one.asks[:1]}".replace(" ", "")
+def _orderbook(book: OrderBook) -> str:
+    if book.kind == "delta" and book.last_id is not None:
+        return f"{book.first_id}-{book.last_id}"
+    when = book.ts_recv if book.ts_event is None else book.ts_event
+    if book.kind == "snapshot":
+        return f"s{book.last_id}-{when}-{len(book.bids)}-{len(book.asks)}"
+    return f"d{when}-{len(book.bids)}-{len(book.asks)}-{book.bids[:1]}{book.asks[:1]}".replace(" ", "")
 
 
-def _kline(one: Kline) -> str:
-    state = {True: "c", False: "o", None: ""}[one.closed]
-    values = f"{one.high}-{one.low}-{one.close}-{one.volume}-{one.contracts}-{one.trades}"
-    return f"{one.interval}-{one.open_time}-{one.ts_event or ''}{state}-{values}"
+def _kline(candle: Kline) -> str:
+    state = {True: "c", False: "o", None: ""}[candle.closed]
+    values = f"{candle.high}-{candle.low}-{candle.close}-{candle.volume}-{candle.contracts}-{candle.trades}"
+    return f"{candle.interval}-{candle.open_time}-{candle.ts_event or ''}{state}-{values}"
 
 
-def _ticker(one: Ticker) -> str:
-    if one.update_id is not None:
-        return f"u{one.update_id}-{one.ts_event or ''}"
-    when = one.ts_recv if one.ts_event is None else one.ts_event
-    return f"{when}-{one.last}-{one.bid}-{one.ask}-{one.mark_price}-{one.index_price}-{one.trades}-{one.volume}"
+def _ticker(ticker: Ticker) -> str:
+    if ticker.update_id is not None:
+        return f"u{ticker.update_id}-{ticker.ts_event or ''}"
+    when = ticker.ts_recv if ticker.ts_event is None else ticker.ts_event
+    prices = f"{ticker.last}-{ticker.bid}-{ticker.ask}-{ticker.mark_price}-{ticker.index_price}"
+    return f"{when}-{prices}-{ticker.trades}-{ticker.volume}"
 
 
-def _funding_rate(one: FundingRate) -> str:
-    values = f"{one.rate}-{one.predicted_rate}-{one.mark_price}-{one.index_price}"
-    return f"{one.ts_recv if one.ts_event is None else one.ts_event}-{one.funding_time or ''}-{values}"
+def _funding_rate(funding: FundingRate) -> str:
+    values = f"{funding.rate}-{funding.predicted_rate}-{funding.mark_price}-{funding.index_price}"
+    return f"{funding.ts_recv if funding.ts_event is None else funding.ts_event}-{funding.funding_time or ''}-{values}"
 
 
-def _open_interest(one: OpenInterest) -> str:
-    return f"{one.ts_recv if one.ts_event is None else one.ts_event}-{one.contracts}-{one.size}-{one.value}"
+def _open_interest(interest: OpenInterest) -> str:
+    when = interest.ts_recv if interest.ts_event is None else interest.ts_event
+    return f"{when}-{interest.contracts}-{interest.size}-{interest.value}"
 
 
-def _liquidation(one: Liquidation) -> str:
-    if one.liquidation_id is not None:
-        return _header(one.liquidation_id)
-    when = one.ts_recv if one.ts_event is None else one.ts_event
-    return f"{when}-{one.side}-{one.price}-{one.size}-{one.contracts}"
+def _liquidation(liquidation: Liquidation) -> str:
+    if liquidation.liquidation_id is not None:
+        return _header(liquidation.liquidation_id)
+    when = liquidation.ts_recv if liquidation.ts_event is None else liquidation.ts_event
+    return f"{when}-{liquidation.side}-{liquidation.price}-{liquidation.size}-{liquidation.contracts}"
 
 
-def _gap(one: Gap) -> str:
-    ids = f"{one.last_id}-{one.next_id}-{one.ts_from}-{one.ts_to}-{one.healed_at or ''}"
-    return _header(f"{one.stream}-{one.cause}-{ids}")
+def _gap(gap: Gap) -> str:
+    ids = f"{gap.last_id}-{gap.next_id}-{gap.ts_from}-{gap.ts_to}-{gap.healed_at or ''}"
+    return _header(f"{gap.stream}-{gap.cause}-{ids}")
 
 
 _OWN: dict[type[msgspec.Struct], Callable[[Any], str]] = {

@@ -32,7 +32,11 @@ class MarketStatus:
     @property
     def last_message_at(self) -> int | None:
         """ns; None before the first message."""
-        times = [one.last_message_at for one in self.state.connections if one.last_message_at is not None]
+        times = [
+            connection.last_message_at
+            for connection in self.state.connections
+            if connection.last_message_at is not None
+        ]
         return max(times, default=None)
 
 

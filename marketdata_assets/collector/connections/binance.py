@@ -72,17 +72,19 @@ class BinanceSocketSession:
         return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
     def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for one in outcomes:
-            if isinstance(one, Control):
-                if one.kind == "ack":
-                    return SubscriptionReply(confirmed=self._session.acked(one))
-                if one.kind == "notice" and one.detail.startswith(SHUTDOWN):
-                    return SubscriptionReply(leave=one.detail)
-            if isinstance(one, VenueError):
-                streams = self._session.refused(one)
-                if one.rate_limited:
+        for outcome in outcomes:
+            if isinstance(outcome, Control):
+                if outcome.kind == "ack":
+                    return SubscriptionReply(confirmed=self._session.acked(outcome))
+                if outcome.kind == "notice" and outcome.detail.startswith(SHUTDOWN):
+                    return SubscriptionReply(leave=outcome.detail)
+            if isinstance(outcome, VenueError):
+                streams = self._session.refused(outcome)
+                if outcome.rate_limited:
                     return SubscriptionReply(retry=streams)
-                return SubscriptionReply(rejected=tuple((stream, f"{one.code} {one.message}") for stream in streams))
+                return SubscriptionReply(
+                    rejected=tuple((stream, f"{outcome.code} {outcome.message}") for stream in streams)
+                )
         return SubscriptionReply()
 
     def _forget_pending(self, keys: Sequence[str]) -> None:
@@ -133,7 +135,7 @@ class BinanceAdapter:
     def socket_session(self) -> BinanceSocketSession:
         return BinanceSocketSession(self.market_type)
 
-    def subscriptions(self, one: Instrument, types: Sequence[str]) -> list[Subscription]:
+    def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         streams: list[tuple[Stream, str, str]] = []
         if "trade" in types:
             streams.append(("trade" if self.market_type == "spot" else "aggTrade", "", "trade"))
@@ -143,11 +145,13 @@ class BinanceAdapter:
             streams += [("kline", interval, "kline") for interval in self._intervals]
         if "ticker" in types:
             streams += [("ticker", "", "ticker"), ("bookTicker", "", "ticker")]
-        if "funding_rate" in types and one.symbol == f"{one.base}-{one.quote}":  # dated futures have none
+        if (
+            "funding_rate" in types and instrument.symbol == f"{instrument.base}-{instrument.quote}"
+        ):  # dated futures have none
             streams.append(("markPrice", "", "funding_rate"))
         if "liquidation" in types:
             streams.append(("forceOrder", "", "liquidation"))
-        return [self._subscription(one.name, *stream) for stream in streams]
+        return [self._subscription(instrument.name, *stream) for stream in streams]
 
     def channel_of(self, raw: bytes) -> bytes:
         return raw.partition(b",")[0]

@@ -141,7 +141,9 @@ class Connection:
     async def stop(self) -> None:
         """Close the sockets gracefully. Cancel `run` afterwards."""
         self._stopping = True
-        await asyncio.gather(*(one.leave(self.timing.goodbye) for one in (self.socket, self.replacement) if one))
+        await asyncio.gather(
+            *(socket.leave(self.timing.goodbye) for socket in (self.socket, self.replacement) if socket)
+        )
         self.status = "closed"
 
     def replace(self, why: str) -> None:
@@ -189,7 +191,7 @@ class Connection:
         """Whether the new socket delivers everything that the old one delivers."""
         if new.unconfirmed or time.time_ns() - new.opened_at < self.timing.repeats * NS:
             return False
-        ready = max((one.confirmed_at for one in new.requests.values()), default=0)
+        ready = max((request.confirmed_at for request in new.requests.values()), default=0)
         return all(seen <= ready or key in new.seen for key, seen in old.seen.items())
 
     def _alive(self) -> list[Socket]:

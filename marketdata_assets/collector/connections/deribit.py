@@ -61,11 +61,11 @@ class DeribitSocketSession:
         return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
     def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for one in outcomes:
-            if isinstance(one, Control) and one.kind == "test_request":
+        for outcome in outcomes:
+            if isinstance(outcome, Control) and outcome.kind == "test_request":
                 return SubscriptionReply(reply=self._session.test())
-            if isinstance(one, VenueError) or (isinstance(one, Control) and one.kind == "ack"):
-                return self._response(raw, one)
+            if isinstance(outcome, VenueError) or (isinstance(outcome, Control) and outcome.kind == "ack"):
+                return self._response(raw, outcome)
         return SubscriptionReply()
 
     def _response(self, raw: bytes, outcome: Control | VenueError) -> SubscriptionReply:
@@ -122,16 +122,18 @@ class DeribitAdapter:
     def socket_session(self) -> DeribitSocketSession:
         return DeribitSocketSession()
 
-    def subscriptions(self, one: Instrument, types: Sequence[str]) -> list[Subscription]:
-        made = []
+    def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
+        subscriptions = []
         for stream, tags in TYPES.items():
             wanted = tuple(tag for tag in tags if tag in types)
             for speed in (self._intervals if stream == "kline" else (SPEED,)) if wanted else ():
-                key = session.channel(stream, one.name, speed)
-                about = key.replace(f".{one.name}.", ".")
+                key = session.channel(stream, instrument.name, speed)
+                about = key.replace(f".{instrument.name}.", ".")
                 every = interval_ns(speed) if stream == "kline" else 0
-                made.append(Subscription(key, self._url, one.name, about, wanted, SILENCE[stream], every))
-        return made
+                subscriptions.append(
+                    Subscription(key, self._url, instrument.name, about, wanted, SILENCE[stream], every)
+                )
+        return subscriptions
 
     def channel_of(self, raw: bytes) -> bytes:
         data_prefix = raw.find(CHANNEL) + len(CHANNEL)

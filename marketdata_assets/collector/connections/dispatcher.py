@@ -133,22 +133,22 @@ class Dispatcher:
         records: list[AnyRecord | Gap] = []
         add, wanted, followed, tracker = records.append, self._wanted, self.followed, self.gap_tracker
         trade, overlapping = tracker.trade, self.dedup.is_watching(now)
-        for one in outcomes:
-            kind = type(one)
+        for outcome in outcomes:
+            kind = type(outcome)
             if kind not in wanted:
                 if kind is DeadLetter or kind is VenueError:
-                    self._error(one, records, socket)  # type: ignore[arg-type]
+                    self._error(outcome, records, socket)  # type: ignore[arg-type]
                 continue
-            if one.instrument not in followed:  # type: ignore[union-attr]
+            if outcome.instrument not in followed:  # type: ignore[union-attr]
                 continue
             if kind is not OrderBook and kind is not Gap:
-                if overlapping and self.dedup.is_duplicate(one):  # type: ignore[arg-type]
+                if overlapping and self.dedup.is_duplicate(outcome):  # type: ignore[arg-type]
                     continue
                 verdict: Gap | bool = True
                 if kind is Trade:
-                    verdict = trade(one)  # type: ignore[arg-type]
+                    verdict = trade(outcome)  # type: ignore[arg-type]
                 elif kind is Liquidation and tracker.open:
-                    verdict = tracker.first("liquidation", one)  # type: ignore[arg-type]
+                    verdict = tracker.first("liquidation", outcome)  # type: ignore[arg-type]
                 if verdict is not True:
                     if verdict is False:
                         self.dedup.dropped += 1
@@ -156,8 +156,8 @@ class Dispatcher:
                     add(verdict)
                     self.gaps += verdict.healed_at is None
             elif kind is Gap:
-                self.gaps += one.healed_at is None  # type: ignore[union-attr]
-            add(one)  # type: ignore[arg-type]
+                self.gaps += outcome.healed_at is None  # type: ignore[union-attr]
+            add(outcome)  # type: ignore[arg-type]
         if records:
             if socket:
                 socket.unreadable = 0

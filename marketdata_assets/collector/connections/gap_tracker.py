@@ -43,9 +43,17 @@ class OpenGap:
         return not self.every or (self.ts_from - LATE) // self.every != until // self.every
 
     def gap(self, next_id: int | None, ts_to: int) -> Gap:
-        one, ids = self.instrument, (self.last_id, next_id)
+        instrument, ids = self.instrument, (self.last_id, next_id)
         return Gap(
-            one.exchange, one.market_type, one.symbol, one.name, self.stream, *ids, self.ts_from, ts_to, self.cause
+            instrument.exchange,
+            instrument.market_type,
+            instrument.symbol,
+            instrument.name,
+            self.stream,
+            *ids,
+            self.ts_from,
+            ts_to,
+            self.cause,
         )
 
 

@@ -110,7 +110,7 @@ class Market:
         since: int | None = None,
     ) -> None:
         self.name = adapter.name
-        unknown = [one for one in data_types if one not in adapter.data_types]
+        unknown = [data_type for data_type in data_types if data_type not in adapter.data_types]
         if unknown:
             raise UnknownDataTypes(self.name, unknown, adapter.data_types)
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
@@ -149,7 +149,7 @@ class Market:
         if self._group is None:
             self._stop.set()
             return
-        await asyncio.gather(*(one.stop() for one in self.connections))
+        await asyncio.gather(*(connection.stop() for connection in self.connections))
         self._stop.set()
         await self._over.wait()
 
@@ -173,7 +173,7 @@ class Market:
         instruments, unknown = resolve_symbols(followed, self.adapter.market_type, symbols)
         if unknown:
             raise UnknownSymbols(self.name, unknown)
-        names = [one.name for one in instruments]
+        names = [instrument.name for instrument in instruments]
         for name in names:
             del followed[name]
             self._dispatcher.gap_tracker.forget(name)
@@ -285,21 +285,21 @@ class Market:
     def _follow(self, instruments: Iterable[Instrument], since: int | None = None) -> list[str]:
         dispatcher, adapter = self._dispatcher, self.adapter
         new = [
-            one
-            for one in instruments
-            if one.name not in dispatcher.followed and self.shard.takes(one.exchange, one.name)
+            instrument
+            for instrument in instruments
+            if instrument.name not in dispatcher.followed and self.shard.takes(instrument.exchange, instrument.name)
         ]
         wanted: dict[str, Subscription] = {}
-        for one in new:
-            dispatcher.followed[one.name] = one
-            self.feed.forget(one.name)
-            wanted.update((each.key, each) for each in adapter.subscriptions(one, self._types))
+        for instrument in new:
+            dispatcher.followed[instrument.name] = instrument
+            self.feed.forget(instrument.name)
+            wanted.update((each.key, each) for each in adapter.subscriptions(instrument, self._types))
         missing = [one for one in wanted.values() if one.key not in dispatcher.subscribed]
         self._place(missing)
         if since is not None:
             for subscription in missing:
                 dispatcher.begin_gap(subscription, "restarted", since)
-        return [one.name for one in new]
+        return [instrument.name for instrument in new]
 
     def _place(self, missing: Sequence[Subscription]) -> None:
         """Assign subscriptions to connections with free capacity, and to new ones."""

@@ -82,29 +82,31 @@ class OkxSocketSession:
         return self.subscribe(keys)
 
     def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
-        for one in outcomes:
-            if isinstance(one, Control):
-                if one.kind == "ack" and not one.detail.startswith(UNSUBSCRIBED):
-                    self._pending.pop(one.detail, None)
-                    return SubscriptionReply(confirmed=(one.detail,))
-                if one.kind == "notice" and one.detail.startswith(UPGRADE):
-                    return SubscriptionReply(leave=one.detail)
-            if isinstance(one, VenueError) and not one.rate_limited:
+        for outcome in outcomes:
+            if isinstance(outcome, Control):
+                if outcome.kind == "ack" and not outcome.detail.startswith(UNSUBSCRIBED):
+                    self._pending.pop(outcome.detail, None)
+                    return SubscriptionReply(confirmed=(outcome.detail,))
+                if outcome.kind == "notice" and outcome.detail.startswith(UPGRADE):
+                    return SubscriptionReply(leave=outcome.detail)
+            if isinstance(outcome, VenueError) and not outcome.rate_limited:
                 return SubscriptionReply(
-                    rejected=tuple((key, f"{one.code} {one.message}") for key in self._named_in(one.message))
+                    rejected=tuple(
+                        (key, f"{outcome.code} {outcome.message}") for key in self._named_in(outcome.message)
+                    )
                 )
         return SubscriptionReply()
 
     def _named_in(self, message: str) -> list[str]:
         """The subscriptions that an error is about: its text contains their channel and instrument."""
-        found = [
+        keys = [
             key
             for key, arg in self._pending.items()
             if arg.channel in message and (arg.inst_id or arg.inst_type) in message
         ]
-        for key in found:
+        for key in keys:
             del self._pending[key]
-        return found
+        return keys
 
 
 class OkxAdapter:
@@ -146,22 +148,24 @@ class OkxAdapter:
     def socket_session(self) -> OkxSocketSession:
         return OkxSocketSession()
 
-    def subscriptions(self, one: Instrument, types: Sequence[str]) -> list[Subscription]:
-        swap = one.name.endswith("-SWAP")
+    def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
+        swap = instrument.name.endswith("-SWAP")
         channels = {"trade": ["trades"], "orderbook": ["books"], "ticker": ["tickers"]}
         channels["funding_rate"] = ["funding-rate"] if swap else []
         channels["open_interest"] = ["open-interest"]
-        made = [
-            self._subscription(f"{channel}:{one.name}", one.name, tag)
+        subscriptions = [
+            self._subscription(f"{channel}:{instrument.name}", instrument.name, tag)
             for tag in types
             for channel in channels.get(tag, ())
         ]
         for interval in self._intervals if "kline" in types else ():
-            key = f"candle{BARS[interval]}:{one.name}"
-            made.append(self._subscription(key, one.name, "kline", interval_ns(interval)))
+            key = f"candle{BARS[interval]}:{instrument.name}"
+            subscriptions.append(self._subscription(key, instrument.name, "kline", interval_ns(interval)))
         if "liquidation" in types:
-            made.append(self._subscription(f"{OF_A_MARKET}:{'SWAP' if swap else 'FUTURES'}", "", "liquidation"))
-        return made
+            subscriptions.append(
+                self._subscription(f"{OF_A_MARKET}:{'SWAP' if swap else 'FUTURES'}", "", "liquidation")
+            )
+        return subscriptions
 
     def channel_of(self, raw: bytes) -> bytes:
         return raw.partition(b"}")[0]

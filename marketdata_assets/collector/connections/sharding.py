@@ -48,11 +48,11 @@ class SocketPlan:
 
 def plan_sockets(subscriptions: Iterable[Subscription], limit: int) -> list[SocketPlan]:
     """Spread subscriptions evenly over sockets of at most `limit`; those of one instrument stay together."""
-    unique = {(one.url, one.key): one for one in subscriptions}
-    ordered = sorted(unique.values(), key=lambda one: one.url)
+    unique = {(subscription.url, subscription.key): subscription for subscription in subscriptions}
+    ordered = sorted(unique.values(), key=lambda subscription: subscription.url)
     return [
         SocketPlan(url, tuple(chunk))
-        for url, group in groupby(ordered, key=lambda one: one.url)
+        for url, group in groupby(ordered, key=lambda subscription: subscription.url)
         for chunk in _even_chunks(list(group), limit)
     ]
 
@@ -64,10 +64,10 @@ def resolve_symbols(
 
     A symbol is the venue's name (BTC-USDT-SWAP), ours (BTC-USDT), or ours without dashes (BTCUSDT).
     """
-    candidates = [one for one in listed.values() if one.market_type == market_type]
-    by_symbol = {one.symbol.replace("-", ""): one for one in candidates}
-    by_symbol |= {one.symbol: one for one in candidates}
-    by_symbol |= {one.name: one for one in candidates}
+    candidates = [candidate for candidate in listed.values() if candidate.market_type == market_type]
+    by_symbol = {candidate.symbol.replace("-", ""): candidate for candidate in candidates}
+    by_symbol |= {candidate.symbol: candidate for candidate in candidates}
+    by_symbol |= {candidate.name: candidate for candidate in candidates}
     resolved: dict[str, Instrument] = {}
     unknown = []
     for symbol in symbols:

@@ -140,9 +140,9 @@ class Socket(WSListener):
             self.say(self.session.subscribe(new))
 
     def unsubscribe(self, keys: Sequence[str]) -> None:
-        known = [key for key in keys if self.requests.pop(key, None)]
-        if known:
-            self.say(self.session.unsubscribe(known))
+        requested = [key for key in keys if self.requests.pop(key, None)]
+        if requested:
+            self.say(self.session.unsubscribe(requested))
 
     def resubscribe(self, keys: Sequence[str]) -> None:
         """Restart subscriptions. Wait while `busy`, so that requests do not pile up."""
@@ -186,7 +186,7 @@ class Socket(WSListener):
 
     @property
     def unconfirmed(self) -> int:
-        return sum(not one.confirmed_at and not one.rejected for one in self.requests.values())
+        return sum(not request.confirmed_at and not request.rejected for request in self.requests.values())
 
     # Called by picows.
 

@@ -64,12 +64,21 @@ class BookView:
 
 def snapshot_of(book: BookState) -> OrderBook:
     """A live book as a record, with the receive time of the last update in it."""
-    one = book.instrument
+    instrument = book.instrument
     bids, asks = book.book.levels()
     levels = tuple(bids), tuple(asks)
     ids = None, book.last_id
     return OrderBook(
-        one.exchange, one.market_type, one.symbol, one.name, None, book.ts_last, "snapshot", *levels, one.unit, *ids
+        instrument.exchange,
+        instrument.market_type,
+        instrument.symbol,
+        instrument.name,
+        None,
+        book.ts_last,
+        "snapshot",
+        *levels,
+        instrument.unit,
+        *ids,
     )
 
 

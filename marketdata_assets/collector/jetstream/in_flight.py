@@ -32,12 +32,12 @@ class SpooledMessage(NamedTuple):
 Entry = Item | SpooledMessage
 
 
-def stored_message(one: Entry) -> StoredMessage:
+def stored_message(entry: Entry) -> StoredMessage:
     """The message as it is published."""
-    if isinstance(one, SpooledMessage):
-        return one.message
-    record = one.record
-    return StoredMessage(subject(record), message_id(record), one.payload, moment(record))
+    if isinstance(entry, SpooledMessage):
+        return entry.message
+    record = entry.record
+    return StoredMessage(subject(record), message_id(record), entry.payload, moment(record))
 
 
 class InFlight:
@@ -58,15 +58,15 @@ class InFlight:
         self._entries.update(zip(numbers, entries, strict=True))
         self._next = numbers.stop
         self._sent.append((now, numbers.stop - 1))
-        self.bytes += sum(len(one.payload) for one in entries)
+        self.bytes += sum(len(entry.payload) for entry in entries)
         return numbers
 
     def pop(self, number: int) -> Entry | None:
         """Remove an acknowledged entry; None when it was acknowledged before."""
-        one = self._entries.pop(number, None)
-        if one is not None:
-            self.bytes -= len(one.payload)
-        return one
+        entry = self._entries.pop(number, None)
+        if entry is not None:
+            self.bytes -= len(entry.payload)
+        return entry
 
     def sent_again(self, now: float, last: int | None = None) -> list[tuple[int, Entry]]:
         """The entries to repeat with their numbers: all, or those up to `last`."""
@@ -74,7 +74,7 @@ class InFlight:
         while self._sent and self._sent[0][1] <= last:
             self._sent.popleft()
         self._sent.appendleft((now, last))
-        return [(number, one) for number, one in self._entries.items() if number <= last]
+        return [(number, entry) for number, entry in self._entries.items() if number <= last]
 
     def oldest(self) -> tuple[float, int] | None:
         """When the oldest entry was sent, and the last number of that send."""
@@ -91,8 +91,8 @@ class InFlight:
         """Receive time of the oldest entry."""
         if not self._entries:
             return None
-        one = next(iter(self._entries.values()))
-        return one.message.ts if isinstance(one, SpooledMessage) else moment(one.record)
+        entry = next(iter(self._entries.values()))
+        return entry.message.ts if isinstance(entry, SpooledMessage) else moment(entry.record)
 
     @property
     def items(self) -> int:

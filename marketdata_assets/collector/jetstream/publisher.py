@@ -292,27 +292,29 @@ class Publisher:
     def _within_limit(self, connection: NatsConnection, entries: list[Entry]) -> list[Entry]:
         """Replace messages above the server's maximum size by gaps; the server would close the connection over them."""
         limit = connection.max_payload - HEADER_BYTES
-        if all(len(one.payload) <= limit for one in entries):
+        if all(len(entry.payload) <= limit for entry in entries):
             return entries
-        return [one if len(one.payload) <= limit else self._gap_instead(one) for one in entries]
+        return [entry if len(entry.payload) <= limit else self._gap_instead(entry) for entry in entries]
 
-    def _gap_instead(self, one: Entry) -> Entry:
+    def _gap_instead(self, entry: Entry) -> Entry:
         self._too_large += 1
-        record = msgspec.json.decode(one.payload, type=Recorded) if isinstance(one, SpooledMessage) else one.record
+        record = (
+            msgspec.json.decode(entry.payload, type=Recorded) if isinstance(entry, SpooledMessage) else entry.record
+        )
         [gap] = items([LostRange.of(record).gap("too large")])
-        return SpooledMessage(stored_message(gap), one.source) if isinstance(one, SpooledMessage) else gap
+        return SpooledMessage(stored_message(gap), entry.source) if isinstance(entry, SpooledMessage) else gap
 
     def _write(
         self, connection: NatsConnection, numbered: "Sequence[tuple[int, Entry]] | zip[tuple[int, Entry]]"
     ) -> None:
         parts: list[bytes] = []
-        for number, one in numbered:
-            payload = one.payload
-            if isinstance(one, Item):
-                record = one.record
+        for number, entry in numbered:
+            payload = entry.payload
+            if isinstance(entry, Item):
+                record = entry.record
                 names = subject(record), message_id(record)
             else:
-                names = one.message.subject, one.message.message_id
+                names = entry.message.subject, entry.message.message_id
             parts += publish_header(names[0], f"{self._inbox}{number}", names[1], len(payload)), payload, CRLF
             self._sent += 1
         if parts:
@@ -334,9 +336,9 @@ class Publisher:
             if b'"seq"' not in answer or b'"error"' in answer:
                 self._rejected(message)
                 continue
-            one = self._in_flight.pop(int(message.subject[skip:]))
-            if one is not None:
-                acked.append(one)
+            entry = self._in_flight.pop(int(message.subject[skip:]))
+            if entry is not None:
+                acked.append(entry)
                 self.duplicates += b'"duplicate"' in answer
         if acked:
             self._count(acked)
@@ -345,12 +347,12 @@ class Publisher:
         self._acked += len(acked)
         self._acked_at, self._attempt, self._last_error = time.monotonic(), 0, None
         self._wake.set()
-        direct = [one for one in acked if isinstance(one, Item)]
+        direct = [entry for entry in acked if isinstance(entry, Item)]
         if direct:
             self.latency.observe_since((moment(item.record) for item in direct), time.time_ns())
         if len(direct) < len(acked):
             assert self._spool_queue is not None
-            self._spool_queue.acked([one for one in acked if isinstance(one, SpooledMessage)])
+            self._spool_queue.acked([entry for entry in acked if isinstance(entry, SpooledMessage)])
 
     def _rejected(self, message: Message) -> None:
         """No stream has the subject, or it rejects the message now; it is repeated after `ack_seconds`."""

@@ -45,7 +45,7 @@ class Batch:
     @property
     def payloads(self) -> list[bytes]:
         """Records as JSON."""
-        return [one.payload for one in self.messages]
+        return [message.payload for message in self.messages]
 
     async def ack(self) -> None:
         """Acknowledge all messages. The server has the ack on return, if all batches before it are acked too.
@@ -110,8 +110,10 @@ class Reader:
     ) -> None:
         """Return unacknowledged messages for immediate redelivery, and close."""
         if self._connection is not None:
-            unacked = [one for batch in self._unfinished if not batch.is_acked for one in batch.messages]
-            self._connection.write(b"", *(_publication(one.reply, b"", _NAK) for one in (*unacked, *self._waiting)))
+            unacked = [message for batch in self._unfinished if not batch.is_acked for message in batch.messages]
+            self._connection.write(
+                b"", *(_publication(message.reply, b"", _NAK) for message in (*unacked, *self._waiting))
+            )
             await self._connection.close()
 
     async def batches(self, max_rows: int, max_seconds: float, *, follow: bool = True) -> AsyncGenerator[Batch, None]:
@@ -158,8 +160,8 @@ class Reader:
             raise ConcurrentReader(self.name)
         self._delivered = last[1]
         if self._outstanding is not None:
-            self._outstanding.update(_numbers(one)[0] for one in messages)
-        again = sum(not one.reply.startswith(self._first_delivery) for one in messages)
+            self._outstanding.update(_numbers(message)[0] for message in messages)
+        again = sum(not message.reply.startswith(self._first_delivery) for message in messages)
         lowest, highest = (messages[0], messages[-1]) if not again else _ends(messages)
         batch = Batch(messages, again, _numbers(lowest)[0], _numbers(highest)[0], highest.reply, self)
         self._unfinished.append(batch)
@@ -254,13 +256,13 @@ class Reader:
         return connection
 
     def _on_messages(self, messages: list[Message]) -> None:
-        plain = [one for one in messages if one.reply]
+        plain = [message for message in messages if message.reply]
         self._waiting += plain
         self._expected = max(0, self._expected - len(plain))
         if len(plain) < len(messages):
-            for one in messages:
-                if not one.reply:
-                    self._on_control(one)
+            for message in messages:
+                if not message.reply:
+                    self._on_control(message)
         self._arrived.set()
 
     def _on_control(self, message: Message) -> None:

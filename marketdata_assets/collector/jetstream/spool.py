@@ -97,7 +97,9 @@ class Spool:
         self._cursor_bytes = os.fstat(self._cursor).st_size
         positions = self._read_cursor()
         self._segments = self._read_segments(positions)
-        self._next = max([FIRST, *(number + 1 for number in (*positions, *(one.number for one in self._segments)))])
+        self._next = max(
+            [FIRST, *(number + 1 for number in (*positions, *(segment.number for segment in self._segments)))]
+        )
         self._save_cursor()
         log.info("spool_opened", folder=str(folder), messages=len(self), bytes=self.bytes)
 
@@ -296,8 +298,8 @@ class Spool:
         segment.path.unlink(missing_ok=True)
 
     def _write(self, file: FileIO, segment: _Segment, messages: Sequence[StoredMessage]) -> None:
-        body = self._compressor.compress(b"".join(_packed(one) for one in messages))
-        oldest = min(one.ts for one in messages)
+        body = self._compressor.compress(b"".join(_packed(message) for message in messages))
+        oldest = min(message.ts for message in messages)
         frame = _FRAME.pack(_MAGIC, len(body), len(messages), zlib.crc32(body), oldest) + body
         if self.bytes + len(frame) > self.max_bytes:
             self._undo(file, segment)
@@ -341,7 +343,7 @@ class Spool:
         log.error("spool_damaged", segment=str(segment.path), offset=at)
         with suppress(OSError):
             segment.path.with_suffix(f"{SUFFIX}{DAMAGED}").write_bytes(segment.path.read_bytes()[at:])
-        segment.frames = deque(one for one in segment.frames if one[0] < at)
+        segment.frames = deque(frame for frame in segment.frames if frame[0] < at)
         if not segment.frames:
             self._drop(segment)
 

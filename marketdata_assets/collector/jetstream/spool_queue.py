@@ -60,7 +60,7 @@ class SpoolQueue:
         for frame in done.frames:
             source = FrameProgress(frame, len(frame.messages))
             self._in_progress.append(source)
-            self._page.extend(SpooledMessage(one, source) for one in frame.messages)
+            self._page.extend(SpooledMessage(entry, source) for entry in frame.messages)
         return done.appended
 
     async def prepend(self, entries: Sequence[Entry]) -> None:
@@ -68,7 +68,7 @@ class SpoolQueue:
         try:
             if self.spool.is_empty:
                 log.warning("spooling", folder=str(self.spool.folder), messages=len(entries))
-            await asyncio.to_thread(self.spool.prepend, [stored_message(one) for one in entries])
+            await asyncio.to_thread(self.spool.prepend, [stored_message(entry) for entry in entries])
         except SpoolFull as error:
             self.error = str(error)
             log.warning("spool_full", folder=str(self.spool.folder), error=self.error)
@@ -80,8 +80,8 @@ class SpoolQueue:
 
     def acked(self, entries: Sequence[SpooledMessage]) -> None:
         """Consume what is acknowledged, frame by frame."""
-        for one in entries:
-            one.source.unacked -= 1
+        for entry in entries:
+            entry.source.unacked -= 1
         while self._in_progress and not self._in_progress[0].unacked:
             self.spool.consume(self._in_progress.popleft().frame)
             if self.spool.is_empty:
@@ -112,11 +112,11 @@ def _frames(entries: Sequence[Entry]) -> Iterator[list[StoredMessage]]:
     """The messages of each frame."""
     piece: list[StoredMessage] = []
     size = 0
-    for one in entries:
-        if piece and (len(piece) >= FRAME_MESSAGES or size + len(one.payload) > FRAME_BYTES):
+    for entry in entries:
+        if piece and (len(piece) >= FRAME_MESSAGES or size + len(entry.payload) > FRAME_BYTES):
             yield piece
             piece, size = [], 0
-        piece.append(stored_message(one))
-        size += len(one.payload)
+        piece.append(stored_message(entry))
+        size += len(entry.payload)
     if piece:
         yield piece

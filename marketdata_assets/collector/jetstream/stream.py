@@ -69,8 +69,8 @@ async def ensure(url: str, wanted: Wanted, *, context: ssl.SSLContext | None = N
     """
     async with _managed(url, context) as manager:
         await _ensure_stream(manager, wanted.stream)
-        for one in wanted.consumers:
-            await _ensure_consumer(manager, wanted.stream.name, one)
+        for consumer in wanted.consumers:
+            await _ensure_consumer(manager, wanted.stream.name, consumer)
 
 
 async def pending(url: str, stream: str, consumer: str, *, context: ssl.SSLContext | None = None) -> int:

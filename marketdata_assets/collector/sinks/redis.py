@@ -131,14 +131,14 @@ class RedisSink:
             conflated=self._conflated,
         )
 
-    def _is_best(self, one: Ticker) -> bool:
+    def _is_best(self, ticker: Ticker) -> bool:
         """Whether it has the newest best prices: those of a 24 h summary are older than those of the bbo stream."""
-        if one.bid is None and one.ask is None:
+        if ticker.bid is None and ticker.ask is None:
             return False
-        about = (one.exchange, one.market_type, one.instrument)
-        if one.last is None:
+        about = (ticker.exchange, ticker.market_type, ticker.instrument)
+        if ticker.last is None:
             self._with_bbo_stream.add(about)
-        return one.last is None or about not in self._with_bbo_stream
+        return ticker.last is None or about not in self._with_bbo_stream
 
     def _keep(self, name: str, record: Cached, payload: bytes | None) -> None:
         key = f"{self._prefix}:{name}:{record.exchange}:{record.market_type}:{record.symbol}"
@@ -203,17 +203,17 @@ def connect(url: str) -> "Redis":
     return client
 
 
-def _quote(one: Ticker) -> Quote:
+def _quote(ticker: Ticker) -> Quote:
     return Quote(
-        one.exchange,
-        one.market_type,
-        one.symbol,
-        one.instrument,
-        one.ts_event,
-        one.ts_recv,
-        one.bid,
-        one.bid_size,
-        one.ask,
-        one.ask_size,
-        one.unit,
+        ticker.exchange,
+        ticker.market_type,
+        ticker.symbol,
+        ticker.instrument,
+        ticker.ts_event,
+        ticker.ts_recv,
+        ticker.bid,
+        ticker.bid_size,
+        ticker.ask,
+        ticker.ask_size,
+        ticker.unit,
     )
