@@ -16,9 +16,9 @@ from bench.size import sized
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
-from marketdata_assets.ticks.queue import Limits
+from marketdata_assets.ticks.load_run import Limits
 from marketdata_assets.ticks.records import Days
-from marketdata_assets.ticks.table_writer import UnitWrite, land
+from marketdata_assets.ticks.table_writer import UnitWrite, write
 from marketdata_assets.ticks.tables import TICK_DATA, ensure
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _land(client: "Client", landings: list[UnitWrite], turns: Path) -> None:
     for one in landings:
         batch.append(one)
         if sum(each.load.rows for each in batch) >= Limits().rows or one is landings[-1]:
-            land(client, TICK_DATA, MONTH, batch, turns=turns)
+            write(client, TICK_DATA, MONTH, batch, turns=turns)
             batch = []
 
 
@@ -96,7 +96,7 @@ def _one_symbol_figure(client: "Client", landings: list[UnitWrite]) -> Figure:
     taken = []
     for one in landings[:REPLACED]:
         _settle(client)
-        taken.append(_seconds(lambda one=one: land(client, TICK_DATA, MONTH, [one])) * 1e3)  # type: ignore[misc]
+        taken.append(_seconds(lambda one=one: write(client, TICK_DATA, MONTH, [one])) * 1e3)  # type: ignore[misc]
     assert _sums(client, "tick_data") == before
     rows = before[0]
     size = f"a month of {rows:,} rows"

@@ -24,7 +24,8 @@ from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables, tushare
-from marketdata_assets.ticks.load import LoadOptions, load
+from marketdata_assets.ticks.load import load
+from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.providers_file import RateLimits, shipped
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from docs.generate.markdown import code, codes, paragraph, table
 from marketdata_assets.alphas import accounts
 from marketdata_assets.settings import CollectorSettings, Settings
-from marketdata_assets.ticks.tushare_answers import TOKEN_VARIABLE
+from marketdata_assets.ticks.tushare import TOKEN_VARIABLE
 
 PROJECT = Path(__file__).parents[2]
 HEAD = ("variable", "meaning", "default")

@@ -113,7 +113,7 @@ def run(
 
 def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[dt.date, dt.date]:
     """The days to load, both included: as asked; without a start the end alone, without both the last closed day."""
-    from marketdata_assets.ticks.windows import last_closed
+    from marketdata_assets.ticks.calendar import last_closed
 
     closed = last_closed(now)
     if start and start > closed:

@@ -13,7 +13,7 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from marketdata_assets.ticks.fallback import Provider
     from marketdata_assets.ticks.files import Files
-    from marketdata_assets.ticks.load import LoadOptions
+    from marketdata_assets.ticks.load_run import LoadOptions
     from marketdata_assets.ticks.providers_file import Providers
     from marketdata_assets.ticks.tushare import Tushare
     from marketdata_assets.ticks.yahoo import Yahoo
@@ -74,7 +74,7 @@ class Ticks(dg.ConfigurableResource):
 
     def options(self, **changes: Any) -> "LoadOptions":
         """The options of a load; `changes` are fields of LoadOptions. Raises InvalidConfigFile or BadProviders."""
-        from marketdata_assets.ticks.load import LoadOptions
+        from marketdata_assets.ticks.load_run import LoadOptions
 
         known: dict[str, Any] = {
             "workers": Settings().ticks_workers,

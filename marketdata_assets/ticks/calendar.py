@@ -1,13 +1,15 @@
-"""The days and minutes on which A-shares trade, so that nothing on a holiday is told from nothing on a trading day.
+"""The days and minutes on which A-shares trade, so that no bars on a holiday differ from no bars on a trading day.
 
-The Shanghai calendar of exchange_calendars, which all three exchanges keep. Whether a single stock was suspended is
-not known here.
+The Shanghai calendar of exchange_calendars, which all three exchanges follow. Suspensions of single stocks are not in
+it.
 """
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -17,20 +19,28 @@ from marketdata_assets.ticks.records import Days, Label
 NAME = "XSHG"
 _FIRST = "1990-12-19"
 
+ZONE = ZoneInfo("Asia/Shanghai")
+CLOSE = dt.time(15, 0)
+SETTLING_TIME = dt.timedelta(minutes=30)
+"""After the close, providers still complete a day for this long."""
+
+TradingDays = Callable[[Days], Sequence[dt.date]]
+"""The days of a span on which the exchange is open, in order."""
+
 
 @dataclass(frozen=True)
 class Calendar:
-    """One exchange's calendar. Making one takes half a second, `ashares` keeps it."""
+    """One exchange's calendar. Creating one takes half a second; `ashares` caches it."""
 
     _sessions: Any  # exchange_calendars.ExchangeCalendar, which has no types
 
     @property
     def reach(self) -> Days:
-        """The days that the calendar knows."""
+        """The first and the last day that the calendar covers."""
         return Days(self._sessions.first_session.date(), self._sessions.last_session.date())
 
     def trading_days(self, days: Days) -> list[dt.date]:
-        """The days on which the exchange is open; OutsideCalendar when it does not know one of them."""
+        """The days on which the exchange is open; OutsideCalendar beyond its range."""
         reach = self.reach
         for day in (days.first, days.last):
             if not reach.first <= day <= reach.last:
@@ -38,7 +48,7 @@ class Calendar:
         return [stamp.date() for stamp in self._sessions.sessions_in_range(str(days.first), str(days.last))]
 
     def minutes(self, day: dt.date, label: Label) -> pl.Series:
-        """The times in UTC that a complete day's bars are labelled with; none on a day without trading.
+        """The labels, in UTC, of all bars of a trading day; none on a day without trading.
 
         240 minutes. Labelled by their ends there are 241: the opening auction is a bar at 09:30.
         """
@@ -57,3 +67,10 @@ def ashares() -> Calendar:
     import exchange_calendars  # brings pandas with it
 
     return Calendar(exchange_calendars.get_calendar(NAME, start=_FIRST, side="left"))
+
+
+def last_closed(now: dt.datetime) -> dt.date:
+    """The last day (of the exchange) whose data is final; it may be a day without trading."""
+    local = now.astimezone(ZONE)
+    end = dt.datetime.combine(local.date(), CLOSE, ZONE) + SETTLING_TIME
+    return local.date() if local >= end else local.date() - dt.timedelta(days=1)

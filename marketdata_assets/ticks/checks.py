@@ -16,7 +16,7 @@ from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.calendar import Calendar, ashares
 from marketdata_assets.ticks.factor_check import differences, recomputed
-from marketdata_assets.ticks.factor_inputs import PENDING, Inputs, bars_digest, months_of
+from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, bars_digest, months_of
 from marketdata_assets.ticks.factor_sql import NAME, window
 from marketdata_assets.ticks.records import FLAGS, Days, Listing
 from marketdata_assets.ticks.reports import Unit

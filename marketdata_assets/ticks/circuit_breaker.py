@@ -1,11 +1,12 @@
-"""A provider that is not asked in vain: an outage is waited for once, and what a person has to mend is heard once."""
+"""A circuit breaker of one provider: an outage is waited for once, and a rejected account is asked once."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from marketdata_assets.backoff import delay
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.logs import get_logger
 from marketdata_assets.ticks.errors import (
     NoPermission,
     NoToken,
@@ -14,113 +15,113 @@ from marketdata_assets.ticks.errors import (
     QuotaSpent,
     TokenRefused,
 )
-from marketdata_assets.ticks.fallback import Provider
-from marketdata_assets.ticks.providers_file import FilesProvider
-from marketdata_assets.ticks.records import Days, Delivery
 
-IN_A_ROW = 3
-"""So many symbols without an answer are an outage."""
+T = TypeVar("T")
+
+OUTAGE_AFTER = 3
+"""Consecutive requests without a response that count as an outage."""
 
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 
-_OF_THE_ACCOUNT = (TokenRefused, NoToken, NoPermission, QuotaSpent)
+log = get_logger(__name__)
 
 
 class CircuitBreaker:
-    """A provider whose every answer counts for the symbols after it. Use it for one load, in one event loop.
+    """Lets requests to a provider through, depending on the responses before. Use it for one load, in one event loop.
 
-    Until the first answer, and in an outage, one symbol at a time probes while the others wait; those that would wait
-    for an outage of more than `patience` seconds fail with ProviderResting without being asked for. What the provider
-    says of the whole account it says to all of them.
+    Until the first response, and in an outage, one request at a time probes while the others wait; those that would
+    wait for an outage of more than `patience` seconds fail with ProviderResting and are not sent. An error of the whole
+    account, or of an interface that the account may not use, fails all requests it concerns.
     """
 
     def __init__(
         self,
-        provider: Provider,
+        provider: str,
         *,
         patience: float,
         pause: float = FIRST_PAUSE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.label = provider.name, provider.label
         self._provider, self._patience, self._pause, self._clock = provider, patience, pause, clock
-        self._final: MarketDataError | None = None
-        self._answering = False
+        self._account_error: MarketDataError | None = None
+        self._interface_errors: dict[str, MarketDataError] = {}
+        self._closed = False
         self._probing = False
-        self._missed = 0
-        self._since = 0.0  # when the first of those was missed
+        self._misses = 0
+        self._since = 0.0  # of the first miss
         self._probe_at = 0.0
         self._cause = ""
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    @property
-    def config(self) -> FilesProvider:
-        return self._provider.config
-
-    async def bars(self, symbol: str, days: Days) -> Delivery:
-        """As the provider's own; raises ProviderResting too."""
-        await self._admitted(symbol)
-        probe = self._probing = not self._answering
+    async def call(self, interface: str, symbol: str, request: Callable[[], Awaitable[T]]) -> T:
+        """The response of `request`; raises what it raises, or ProviderResting."""
+        await self._admit(interface, symbol)
+        probe = self._probing = not self._closed
         try:
-            delivery = await self._provider.bars(symbol, days)
-        except _OF_THE_ACCOUNT as error:
-            self._final = error
+            response = await request()
+        except (TokenRefused, NoToken) as error:
+            self._account_error = error
+            raise
+        except (NoPermission, QuotaSpent) as error:
+            self._interface_errors[interface] = error
+            self._answered()
             raise
         except ProviderAway as error:
-            self._miss(error, probe)
+            self._missed(error, probe)
             raise
         except MarketDataError:
-            self._answer()
+            self._answered()
             raise
         else:
-            self._answer()
-            return delivery
+            self._answered()
+            return response
         finally:
             if probe:
                 self._probing = False
-            self._tell()
+            self._changed.set()
+            self._changed = asyncio.Event()
 
-    async def _admitted(self, symbol: str) -> None:
+    async def _admit(self, interface: str, symbol: str) -> None:
         while True:
-            if self._final:
-                raise self._final.with_traceback(None)
-            if self._answering:
+            if final := self._account_error or self._interface_errors.get(interface):
+                raise final.with_traceback(None)
+            if self._closed:
                 return
             now = self._clock()
             if not self._probing and now >= self._probe_at:
                 return
-            outage = self._missed >= IN_A_ROW
+            outage = self._misses >= OUTAGE_AFTER
             if outage and now - self._since >= self._patience:
-                raise ProviderResting(self.name, symbol, now - self._since, self._cause)
+                raise ProviderResting(self._provider, symbol, now - self._since, self._cause)
             until = self._probe_at if not self._probing else float("inf")
             if outage:
                 until = min(until, self._since + self._patience)
-            await self._hear(until - now)
+            await self._wait(until - now)
 
-    async def _hear(self, seconds: float) -> None:
-        """Wait until something changed, or so long."""
+    async def _wait(self, seconds: float) -> None:
+        """Wait for a change, at most so long."""
         try:
             async with asyncio.timeout(None if seconds == float("inf") else max(seconds, 0.0)):
-                await self._news.wait()
+                await self._changed.wait()
         except TimeoutError:
             pass
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _answered(self) -> None:
+        if self._misses >= OUTAGE_AFTER and not self._closed:
+            log.info("circuit_closed", provider=self._provider, outage_s=self._clock() - self._since)
+        self._closed, self._misses = True, 0
 
-    def _answer(self) -> None:
-        self._answering, self._missed = True, 0
-
-    def _miss(self, error: ProviderAway, probe: bool) -> None:
-        if not self._answering and not probe:
-            return  # sent before the outage was known; it says nothing new
+    def _missed(self, error: ProviderAway, probe: bool) -> None:
+        if not self._closed and not probe:
+            return  # sent before the outage was known
         now = self._clock()
-        if not self._missed:
+        if not self._misses:
             self._since = now
-        self._missed += 1
+        self._misses += 1
         self._cause = str(error)
-        if self._missed >= IN_A_ROW:
-            self._answering = False
-            self._probe_at = now + delay(self._missed - IN_A_ROW + 1, self._pause, LONGEST_PAUSE_SECONDS, None)
+        if self._misses >= OUTAGE_AFTER:
+            self._closed = False
+            pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2.0 ** (self._misses - OUTAGE_AFTER))
+            self._probe_at = now + pause
+            log.warning("circuit_opened", provider=self._provider, misses=self._misses, next_probe_s=pause, error=error)

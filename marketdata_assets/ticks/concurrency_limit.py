@@ -1,6 +1,6 @@
-"""How many requests may be under way at one provider: one more after each good round, half as many when it chokes.
+"""An adaptive limit of concurrent requests to one provider: it grows by one, and is halved on overload (AIMD).
 
-How often it may be asked is the business of `meter`; this is about how many answers it works on at the same time.
+The rate of requests is limited in `rate_limit`.
 """
 
 import asyncio
@@ -9,48 +9,54 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from marketdata_assets.logs import get_logger
+
+log = get_logger(__name__)
+
 
 class ConcurrencyLimit:
-    """Lets at most `allowed` through at a time, from 1 up to `most`. Use within one event loop."""
+    """Admits at most `allowed` requests at a time, from 1 up to `maximum`. Use within one event loop."""
 
-    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        if most < 1:
-            raise ValueError(f"most must be 1 or more, was {most}")
-        self.most = most
+    def __init__(self, maximum: int, *, name: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        if maximum < 1:
+            raise ValueError(f"maximum must be 1 or more, was {maximum}")
+        self.maximum = maximum
+        self.name = name
         self.allowed = 1
-        self.busy = 0
+        self.in_flight = 0
         self.halvings = 0
         self.clock = clock
-        self._good = 0
-        self._halved = float("-inf")
+        self._successes = 0
+        self._halved_at = float("-inf")
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a place, and keep it for the block."""
-        while self.busy >= self.allowed:
+        """Wait for a slot, and keep it for the block."""
+        while self.in_flight >= self.allowed:
             await self._wait()
-        self.busy += 1
+        self.in_flight += 1
         try:
             yield
         finally:
-            self.busy -= 1
+            self.in_flight -= 1
             self._wake()
 
-    def record(self, sent: float, choked: bool) -> None:
-        """Learn from an answer; one to a request `sent` before the last halving says nothing about the present."""
-        if sent < self._halved:
+    def record(self, sent: float, overloaded: bool) -> None:
+        """Learn from a response; one to a request `sent` before the last halving is ignored."""
+        if sent < self._halved_at:
             return
-        if choked:
+        if overloaded:
             self.allowed = max(1, self.allowed // 2)
             self.halvings += 1
-            self._good = 0
-            self._halved = self.clock()
+            self._successes = 0
+            self._halved_at = self.clock()
+            log.warning("concurrency_reduced", provider=self.name, allowed=self.allowed, maximum=self.maximum)
             return
-        self._good += 1
-        if self._good >= self.allowed:
-            self.allowed = min(self.most, self.allowed + 1)
-            self._good = 0
+        self._successes += 1
+        if self._successes >= self.allowed:
+            self.allowed = min(self.maximum, self.allowed + 1)
+            self._successes = 0
             self._wake()
 
     async def _wait(self) -> None:
@@ -61,12 +67,12 @@ class ConcurrencyLimit:
         except asyncio.CancelledError:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-            self._wake()  # the call may have been for this one
+            self._wake()  # the slot may have been for this waiter
             raise
 
     def _wake(self) -> None:
-        """Call as many as there are places; who finds none left waits again."""
-        for _ in range(min(self.allowed - self.busy, len(self._waiting))):
+        """Wake as many waiters as there are slots; one that finds none left waits again."""
+        for _ in range(min(self.allowed - self.in_flight, len(self._waiting))):
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(None)

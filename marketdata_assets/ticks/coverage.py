@@ -12,10 +12,9 @@ import polars as pl
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.ticks.calendar import Calendar
+from marketdata_assets.ticks.calendar import ZONE, Calendar
 from marketdata_assets.ticks.records import Days, Label, Listing
 from marketdata_assets.ticks.tables import TICK_DATA
-from marketdata_assets.ticks.windows import ZONE
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

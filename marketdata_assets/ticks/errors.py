@@ -7,7 +7,7 @@ MarketDataError
 │       ├── NoToken           a provider needs a token, and there is none
 │       ├── TokenRefused      the provider does not know the token
 │       ├── NoPermission      the token may not use an interface
-│       ├── RequestRefused    the provider does not understand a request
+│       ├── RequestRejected    the provider does not understand a request
 │       ├── UnknownSymbol     the provider has no such symbol
 │       ├── BadAnswer         an answer came whole and is not what the interface promises
 │       ├── BadFile           a dropped file cannot be read
@@ -62,7 +62,7 @@ class NoPermission(TicksError):
         )
 
 
-class RequestRefused(TicksError):
+class RequestRejected(TicksError):
     """The provider answered that the request itself is wrong."""
 
     def __init__(self, request: str, code: int, answer: str) -> None:

@@ -1,70 +1,123 @@
-"""What stands in tick_data where answers are about to land: rows of each day, and what stands beside them."""
+"""The rows that a table has where a delivery is about to replace some: counts by day, and a digest of what it keeps."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import Load
-from marketdata_assets.ticks.reconcile import ExistingRows, FetchResult, digest
+from marketdata_assets.ticks.plan import as_days
 from marketdata_assets.ticks.records import Days
-from marketdata_assets.ticks.windows import as_days
+from marketdata_assets.ticks.tables import TICK_DATA, Table
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-_FROM = "FROM tick_data WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s"
+MODULUS = 2**128
+
+_WHERE = "WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s"
+_NUMBERS = ("open", "high", "low", "close", "volume", "turnover", "flags")  # finite, and whole ones below 2 ** 53
+_NAMES = ("provider", "label", "interval", "currency")  # one of each a day
 
 
-def stood(
-    client: "Client", month: str, asked: Sequence[FetchResult], known: Mapping[str, Load]
+@dataclass(frozen=True)
+class ExistingRows:
+    """The rows of one symbol that a delivery would replace, by day; `kept` and `kept_digest` are of the other days."""
+
+    days: Mapping[dt.date, int] = field(default_factory=dict)
+    kept: int = 0
+    kept_digest: int = 0
+
+    @property
+    def rows(self) -> int:
+        return sum(self.days.values())
+
+
+def read_existing(
+    client: "Client", table: Table, month: str, replaced: Mapping[str, Days], loads: Mapping[str, Load]
 ) -> dict[str, ExistingRows]:
-    """What stands of each symbol; of those that are not in the result, nothing does."""
-    begun = [(one.unit.symbol, one.replaces, known[one.unit.symbol]) for one in asked if one.unit.symbol in known]
-    touched = {symbol for symbol, days, load in begun if _touches(days, load)}
+    """The rows of each symbol whose days would be `replaced`; a symbol without a ledger entry is left out.
+
+    Rows themselves are read for the digest of bars only, and only where some of a month are kept.
+    """
+    known = {symbol: days for symbol, days in replaced.items() if symbol in loads}
+    touched = {symbol for symbol, days in known.items() if _touches(days, loads[symbol])}
     month_days = Days.month(month)
-    counts = _counts(client, touched, month_days)
-    mixed = {symbol for symbol, days, load in begun if symbol in touched and _beyond(days, load)}
-    rows = _rows(client, mixed, month_days)
-    found: dict[str, ExistingRows] = {}
-    for symbol, days, load in begun:
-        replaced = {day: number for day, number in counts.get(symbol, {}).items() if day in days}
-        beside = (0, 0)
+    counts = _counts(client, table, touched, month_days)
+    mixed = {symbol for symbol in touched if table is TICK_DATA and _beyond(known[symbol], loads[symbol])}
+    rows = _rows(client, table, mixed, month_days)
+    existing: dict[str, ExistingRows] = {}
+    for symbol, days in known.items():
+        by_day = counts.get(symbol, {})
+        inside = {day: number for day, number in by_day.items() if day in days}
+        if symbol not in touched:
+            load = loads[symbol]
+            existing[symbol] = ExistingRows(inside, load.rows, int(load.content_hash or "0", 16))
+            continue
+        kept_digest = 0
         if symbol in mixed:
-            others = rows[symbol].filter(~pl.col("date").is_between(days.first, days.last))
-            beside = others.height, digest(others)
-        elif symbol not in touched:
-            beside = load.rows, int(load.content_hash or "0", 16)
-        found[symbol] = ExistingRows(replaced, beside)
-    return found
+            kept_digest = digest(rows[symbol].filter(~pl.col("date").is_between(days.first, days.last)))
+        existing[symbol] = ExistingRows(inside, sum(by_day.values()) - sum(inside.values()), kept_digest)
+    return existing
+
+
+def digest(bars: pl.DataFrame) -> int:
+    """A number for bars of one symbol, sorted by time. Those of two sets of days add up, modulo MODULUS."""
+    if bars.is_empty():
+        return 0
+    numbers = [pl.col("ts").cast(pl.Int64), *map(pl.col, _NUMBERS)]
+    exact = bars.select(number.cast(pl.Float64).fill_null(float("nan")) for number in numbers)
+    values = np.ascontiguousarray(exact.to_numpy())
+    total = start = 0
+    for length in bars["date"].rle().struct.field("len"):
+        head = "|".join(str(bars[name][start]) for name in _NAMES)
+        day = values[start : start + length].tobytes()
+        total += int.from_bytes(blake2b(head.encode() + day, digest_size=16).digest())
+        start += length
+    return total % MODULUS
+
+
+def digest_of_books(books: pl.DataFrame, days: Days) -> int:
+    """A number for the order books of one symbol in `days`, sorted by time."""
+    result = blake2b(f"{days}".encode(), digest_size=16)
+    result.update(books["ts"].to_physical().to_numpy().tobytes())
+    for name in ("bid_price", "bid_size", "ask_price", "ask_size"):
+        result.update(books[name].list.len().to_numpy().tobytes())
+        result.update(books[name].explode(empty_as_null=False).to_numpy().tobytes())
+    result.update("|".join(books["provider"].unique().sort()).encode())
+    return int.from_bytes(result.digest())
 
 
 def _touches(days: Days, load: Load) -> bool:
-    """Whether rows may stand in the days that would be replaced."""
+    """Whether there may be rows in the days that would be replaced."""
     return load.pending or (load.rows > 0 and not as_days(load.slices).isdisjoint(days))
 
 
 def _beyond(days: Days, load: Load) -> bool:
-    """Whether rows may stand outside of them too."""
+    """Whether there may be rows on other days too."""
     return load.pending or not as_days(load.slices).issubset(days)
 
 
-def _counts(client: "Client", symbols: Collection[str], days: Days) -> dict[str, dict[dt.date, int]]:
-    found: dict[str, dict[dt.date, int]] = {}
+def _counts(client: "Client", table: Table, symbols: Collection[str], days: Days) -> dict[str, dict[dt.date, int]]:
+    counts: dict[str, dict[dt.date, int]] = {}
     if symbols:
-        sql = f"SELECT toString(symbol) AS name, date, count() AS rows {_FROM} GROUP BY name, date"
+        sql = f"SELECT toString(symbol) AS name, date, count() AS rows FROM {table.name} {_WHERE} GROUP BY name, date"
         for symbol, day, number in clickhouse.read(client, sql, _bound(symbols, days)).iter_rows():
-            found.setdefault(symbol, {})[day] = number
-    return found
+            counts.setdefault(symbol, {})[day] = number
+    return counts
 
 
-def _rows(client: "Client", symbols: Collection[str], days: Days) -> dict[str, pl.DataFrame]:
+def _rows(client: "Client", table: Table, symbols: Collection[str], days: Days) -> dict[str, pl.DataFrame]:
     if not symbols:
         return {}
-    frame = clickhouse.read(client, f"SELECT * {_FROM} ORDER BY symbol, ts", _bound(symbols, days))
-    return {symbol: frame.filter(pl.col("symbol") == symbol) for symbol in symbols}
+    sql = f"SELECT * FROM {table.name} {_WHERE} ORDER BY symbol, ts"
+    rows = clickhouse.read(client, sql, _bound(symbols, days))
+    return {symbol: rows.filter(pl.col("symbol") == symbol) for symbol in symbols}
 
 
 def _bound(symbols: Collection[str], days: Days) -> dict[str, object]:

@@ -1,44 +1,91 @@
-"""What becomes of a batch of symbols in a month: computed factors, what providers sent, and what stays of theirs.
+"""What becomes of the factors of a symbol-month: computed ones, what providers returned, and what is kept of theirs.
 
-Nothing is read or written here; see `factors`.
+The ledger keeps what factors were made from in a line such as `5f0c41...e2 tushare:2026-10-30 yahoo:failed`: a digest
+of the definitions and of the loaded bars, then for each provider the day up to which it was asked. Equal inputs give
+equal factors. Nothing is read or written here.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import polars as pl
 
 from marketdata_assets.stores.clickhouse_ledger import Load
-from marketdata_assets.ticks.factor_inputs import FAILED, Inputs
+from marketdata_assets.ticks.factor_sql import DEFINITIONS
 from marketdata_assets.ticks.provider_factors import ProviderFactors
+from marketdata_assets.ticks.reconcile import Decision, ledger_entry
 from marketdata_assets.ticks.records import Days
-from marketdata_assets.ticks.reports import UnitReport
+from marketdata_assets.ticks.reports import Unit, UnitReport
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS
 
-CODE_VERSION = "factors-1"
+FAILED = "failed"
+PENDING = "?"
 KEYS = ["symbol", "date", "factor", "provider"]
-OVERTAKEN = (
-    "another run wrote the same factors at the same time, and what it had of providers may be lost; run it again"
-)
+SUPERSEDED = "another run wrote the same factors at the same time, and its rows of providers may be lost; run it again"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """`bars` is a digest; `answered` are providers and the last day of the month they were asked for, or FAILED."""
+
+    bars: str
+    answered: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return " ".join([self.bars, *(f"{name}:{self.answered[name]}" for name in sorted(self.answered))])
+
+    @classmethod
+    def of(cls, load: Load | None) -> "Inputs":
+        """Those of the last attempt; PENDING without one, or while its write is pending."""
+        if load is None or load.pending or not load.attempted_hash:
+            return cls(PENDING)
+        bars, *answered = load.attempted_hash.split()
+        pairs = (text.rpartition(":") for text in answered)
+        return cls(bars, {name: until for name, _, until in pairs})
+
+    def missing(self, providers: Iterable[str], until: str) -> set[str]:
+        """Those of `providers` that have not answered up to the day `until`."""
+        return {name for name in providers if self.answered.get(name, FAILED) == FAILED or self.answered[name] < until}
+
+
+def months_of(month: str) -> tuple[str, str]:
+    """A month and the one before it, whose last days its first factors use."""
+    return month, f"{Days.month(month).first - dt.timedelta(days=1):%Y-%m}"
+
+
+def bars_digest(loads: Iterable[Load | None]) -> str:
+    """A digest of the loaded bars of some months; PENDING while one of them is pending."""
+    return digest_of((load.content_hash, ",".join(load.slices)) if load else None for load in loads)
+
+
+def digest_of(contents: Iterable[tuple[str | None, str] | None]) -> str:
+    """The same of content hashes and covered days, as the ledger has them; None is a month that has none."""
+    result = blake2b(DEFINITIONS.encode(), digest_size=16)
+    for content in contents:
+        content_hash, days = content or (None, "")
+        if content_hash == "":
+            return PENDING
+        result.update(f"|{content_hash or ''}|{days}".encode())
+    return result.hexdigest()
 
 
 @dataclass(frozen=True)
 class Task:
-    """A symbol-month that is due: what the ledger says of it, and what it is to be made from."""
+    """A symbol-month that is due: its ledger entry, and what its factors are to be made from."""
 
     symbol: str
-    known: Load | None
+    load: Load | None
     inputs: Inputs
 
 
 @dataclass(frozen=True)
-class Run:
+class MonthRun:
     """What all batches of a month have in common.
 
-    `until` is its last trading day that is over, `covered` the last day of any kind.
+    `until` is its last closed trading day, `covered` its last closed day of any kind.
     """
 
     month: str
@@ -51,131 +98,116 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What is to be written of a symbol, and what to say of it once it is."""
-
-    report: UnitReport
-    landing: UnitWrite
-
-
-@dataclass(frozen=True)
 class _Merged:
     rows: Mapping[str, pl.DataFrame]
-    troubles: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    failures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By symbol and provider, why not all of it is there."""
 
 
-def settle(
-    run: Run, tasks: Sequence[Task], fresh: pl.DataFrame, stands: pl.DataFrame, sent: Sequence[ProviderFactors]
-) -> list[Ended]:
-    """Merge what is `fresh` from bars, what `stands` of providers and what they `sent`, and judge each task."""
-    merged = _merged(run, fresh, stands, sent)
-    return [_ended(run, task, merged, sent) for task in tasks]
+def decide(
+    run: MonthRun,
+    tasks: Sequence[Task],
+    computed: pl.DataFrame,
+    existing: pl.DataFrame,
+    provided: Sequence[ProviderFactors],
+) -> list[Decision]:
+    """Merge `computed` factors, those that providers returned, and `existing` ones of providers."""
+    merged = _merged(run, computed, existing, provided)
+    return [_decision(run, task, merged, provided) for task in tasks]
 
 
-def standing(task: Task, month: str) -> UnitReport:
-    """A report of what stands already."""
-    known = task.known
-    if known is None:
-        return UnitReport(task.symbol, month, "empty")
-    return UnitReport(task.symbol, month, "ok" if known.rows else "empty", known.rows, provider=known.origin or None)
+def superseded(write: UnitWrite) -> UnitWrite:
+    """The write as a failed attempt, after another run wrote between our read and our publish."""
+    entry = replace(write.load, outcome="failed", error=SUPERSEDED, attempted_hash=None)
+    return replace(write, frame=None, load=entry)
 
 
-def _merged(run: Run, fresh: pl.DataFrame, stands: pl.DataFrame, sent: Sequence[ProviderFactors]) -> _Merged:
-    """All rows by symbol. A provider's day that stands and was not sent again stays, and is trouble if it answered."""
-    troubles: dict[str, dict[str, str]] = {}
+def digest(rows: pl.DataFrame) -> str:
+    """A digest of sorted rows of one symbol."""
+    result = blake2b(digest_size=16)
+    result.update(rows["date"].to_physical().to_numpy().tobytes())
+    result.update(rows["value"].to_numpy().tobytes())
+    result.update("\n".join(rows["factor"]).encode())
+    result.update("\n".join(rows["provider"]).encode())
+    return result.hexdigest()
+
+
+def _merged(
+    run: MonthRun, computed: pl.DataFrame, existing: pl.DataFrame, provided: Sequence[ProviderFactors]
+) -> _Merged:
+    """All rows by symbol. Existing days that a provider did not return again are kept, and a failure if it answered."""
+    failures: dict[str, dict[str, str]] = {}
     answered = []
-    for one in sent:
-        for symbol, cause in one.failed.items():
-            troubles.setdefault(symbol, {})[one.provider] = cause
-        answered += [(symbol, one.provider) for symbol in one.asked if symbol not in one.failed]
-    new = pl.concat([FACTORS.columns.to_frame(), *(one.rows for one in sent)])
-    old = stands.join(new, on=KEYS, how="anti")
+    for factors in provided:
+        for symbol, cause in factors.failed.items():
+            failures.setdefault(symbol, {})[factors.provider] = cause
+        answered += [(symbol, factors.provider) for symbol in factors.asked if symbol not in factors.failed]
+    new = pl.concat([FACTORS.columns.to_frame(), *(factors.rows for factors in provided)])
+    old = existing.join(new, on=KEYS, how="anti")
     pairs = pl.DataFrame(answered, {"symbol": pl.String, "provider": pl.String}, orient="row")
     of_answered = old.join(pairs, on=["symbol", "provider"], how="semi")
     lost = of_answered.join(new, on=["symbol", "provider", "date"], how="anti")
     if not run.accept_empty:
         for symbol, provider, days in lost.group_by("symbol", "provider").agg(pl.col("date").n_unique()).iter_rows():
-            troubles.setdefault(symbol, {})[provider] = _lost(provider, days)
+            failures.setdefault(symbol, {})[provider] = _lost(provider, days)
     gone = of_answered if run.accept_empty else of_answered.join(lost, on=KEYS, how="anti")
     kept = old.join(gone, on=KEYS, how="anti")
-    rows = pl.concat([fresh, new, kept]).sort(KEYS)
-    return _Merged({str(key[0]): part for key, part in rows.partition_by("symbol", as_dict=True).items()}, troubles)
+    rows = pl.concat([computed, new, kept]).sort(KEYS)
+    return _Merged({str(key[0]): part for key, part in rows.partition_by("symbol", as_dict=True).items()}, failures)
 
 
 def _lost(provider: str, days: int) -> str:
-    plural = "days have" if days > 1 else "day has"
+    span = f"{days} days" if days > 1 else "1 day"
     return (
-        f"{days} {plural} factors of {provider}, which now has none for them; they stay. If it is right, run it again"
-        f" with --accept-empty"
+        f"{provider} now returns no factors for {span} that have some; kept. To delete them, run it again with"
+        f" --accept-empty"
     )
 
 
-def _ended(run: Run, task: Task, merged: _Merged, sent: Sequence[ProviderFactors]) -> Ended:
-    known, rows = task.known, merged.rows.get(task.symbol, FACTORS.columns.to_frame())
-    troubles = merged.troubles.get(task.symbol, {})
-    asked = {one.provider: run.until for one in sent if task.symbol in one.asked}
-    inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **asked, **dict.fromkeys(troubles, FAILED)})
-    owed = sorted(name for name, until in inputs.answered.items() if until == FAILED and name not in troubles)
-    error = "; ".join(f"{name}: {cause}" for name, cause in sorted(troubles.items())) or None
-    recorded = error or (known.error if known and owed else None)
+def _decision(run: MonthRun, task: Task, merged: _Merged, provided: Sequence[ProviderFactors]) -> Decision:
+    load, rows = task.load, merged.rows.get(task.symbol, FACTORS.columns.to_frame())
+    failures = merged.failures.get(task.symbol, {})
+    asked = {factors.provider: run.until for factors in provided if task.symbol in factors.asked}
+    inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **asked, **dict.fromkeys(failures, FAILED)})
+    owed = sorted(name for name, until in inputs.answered.items() if until == FAILED and name not in failures)
+    error = "; ".join(f"{name}: {cause}" for name, cause in sorted(failures.items())) or None
+    recorded = error or (load.error if load and owed else None)
     content = digest(rows)
-    same = known is not None and known.content_hash == content
+    unit, days = Unit(task.symbol, run.month), Days.month(run.month)
     origin = ",".join(rows["provider"].unique().sort())
-    days = Days.month(run.month)
-    load = Load(
-        dataset=FACTORS.name,
-        source=task.symbol,
-        unit=run.month,
+    entry = ledger_entry(
+        FACTORS,
+        unit,
+        run.run_id,
+        run.started,
+        run.finished,
         content_hash=content,
-        previous_hash=(known.content_hash or known.previous_hash) if known else None,
+        previous_hash=(load.content_hash or load.previous_hash) if load else None,
         slices=[str(day) for day in Days(days.first, run.covered)],
         read=rows.height,
-        skipped=0,
         rows=rows.height,
-        rejected=0,
         outcome="failed" if recorded else "ok" if rows.height else "empty",
         attempted_hash=str(inputs),
         error=recorded,
-        code_version=CODE_VERSION,
-        run_id=run.run_id,
-        started=run.started,
-        finished=run.finished,
         origin=origin,
     )
-    must_write = not same and (rows.height > 0 or (known is not None and (known.rows > 0 or known.pending)))
+    same = load is not None and load.content_hash == content
+    changed = not same and (rows.height > 0 or (load is not None and (load.rows > 0 or load.pending)))
     report = UnitReport(
-        task.symbol,
-        run.month,
+        *unit,
         "failed" if error else "ok" if rows.height else "empty",
         rows.height,
         provider=origin or None,
-        note=_note(task, owed, sent),
+        note=_note(task, owed, provided),
         error=error,
-        changed=must_write,
+        changed=changed,
     )
-    return Ended(report, UnitWrite(task.symbol, run.month, days, rows if must_write else None, load))
+    return Decision(report, UnitWrite(*unit, days, rows if changed else None, entry))
 
 
-def _note(task: Task, owed: Sequence[str], sent: Sequence[ProviderFactors]) -> str:
+def _note(task: Task, owed: Sequence[str], provided: Sequence[ProviderFactors]) -> str:
     notes = [f"{name} failed in an earlier run and was not asked now" for name in owed]
-    notes += [f"{one.provider} does not know it" for one in sent if task.symbol in one.unknown]
-    if not any(task.symbol in one.asked for one in sent):
+    notes += [f"{factors.provider} does not know it" for factors in provided if task.symbol in factors.unknown]
+    if not any(task.symbol in factors.asked for factors in provided):
         notes.append("no provider of factors was asked")
     return "; ".join(notes)
-
-
-def digest(rows: pl.DataFrame) -> str:
-    """A digest of sorted rows of one symbol."""
-    found = blake2b(digest_size=16)
-    found.update(rows["date"].to_physical().to_numpy().tobytes())
-    found.update(rows["value"].to_numpy().tobytes())
-    found.update("\n".join(rows["factor"]).encode())
-    found.update("\n".join(rows["provider"]).encode())
-    return found.hexdigest()
-
-
-def overtaken(one: UnitWrite) -> UnitWrite:
-    """The landing as a failure, after somebody else landed between our look and our publish."""
-    load = replace(one.load, outcome="failed", error=OVERTAKEN, attempted_hash=None)
-    return replace(one, frame=None, load=load)

@@ -15,13 +15,14 @@ vwap_deviation   last close / (sum of turnover / sum of volume) - 1. Every bar m
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.ticks.calendar import TradingDays
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.tables import FACTORS
 
@@ -38,8 +39,6 @@ DEFINITIONS = "1"
 """Change it with a definition: then all is computed anew."""
 
 SYMBOLS_A_QUERY = 1000
-
-TradingDays = Callable[[Days], Sequence[dt.date]]
 
 
 def computed(client: "Client", symbols: Sequence[str], month: str, trading_days: TradingDays) -> pl.DataFrame:

@@ -1,20 +1,20 @@
-"""The bars of a symbol from the first provider that has them, and why those before it had none.
+"""The rows of a symbol from the first provider that has them, and why those before it had none.
 
-Which providers there are, and in which order, the providers file says. Nothing is put together from two providers.
+Providers and their order come from the providers file. Rows of two providers are never mixed.
 """
 
-import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from marketdata_assets.errors import MarketDataError, TransientError
+from marketdata_assets.logs import get_logger
+from marketdata_assets.ticks.calendar import TradingDays
+from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.providers_file import FilesProvider, Table
 from marketdata_assets.ticks.records import Days, Delivery, Label
 
-TABLE: Table = "tick_data"
-
-TradingDays = Callable[[Days], Sequence[dt.date]]
+log = get_logger(__name__)
 
 
 class Provider(Protocol):
@@ -29,13 +29,32 @@ class Provider(Protocol):
     async def bars(self, symbol: str, days: Days) -> Delivery: ...
 
 
+@runtime_checkable
+class HttpProvider(Protocol):
+    """A provider that sends requests."""
+
+    @property
+    def requests(self) -> int: ...
+
+    def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None: ...
+
+
+@runtime_checkable
+class BookProvider(Protocol):
+    """A provider that has order books of the past."""
+
+    async def books(self, symbol: str, days: Days) -> Delivery: ...
+
+
 P = TypeVar("P", bound=Provider)
+
+Fetch = Callable[[Provider, str, Days], Awaitable[Delivery]]
 
 
 def in_order(providers: Iterable[P], table: Table) -> list[P]:
     """The enabled ones that support `table`, by priority; of equals, the first given."""
-    usable = [one for one in providers if one.config.enabled and table in one.config.supports]
-    return sorted(usable, key=lambda one: one.config.priority)
+    usable = [provider for provider in providers if provider.config.enabled and table in provider.config.supports]
+    return sorted(usable, key=lambda provider: provider.config.priority)
 
 
 @dataclass(frozen=True)
@@ -50,10 +69,11 @@ class Tried:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one symbol in some days.
+    """What the providers returned for one symbol and some days.
 
-    `ok` has a delivery; `empty` is sure: no trading day, or nobody who answered has a bar (a suspended stock).
-    `unsupported` is no failure either: nobody reaches these days. `failed` may be better later, or needs a person.
+    `ok` has a delivery. `empty` is certain: no trading day, or no provider that responded has a row (a suspended
+    stock). `unsupported` is no failure either: no provider reaches these days. `failed` may succeed later, or needs a
+    person.
     """
 
     symbol: str
@@ -64,55 +84,63 @@ class Answer:
 
     @property
     def provider(self) -> str | None:
-        """Where the bars came from."""
+        """The provider of the rows."""
         return self.delivery.provider if self.delivery else None
 
     @property
     def why(self) -> str:
-        """Why others did not answer, in one line."""
-        return "; ".join(f"{one.provider} {one.outcome}: {one.reason}" for one in self.tried)
+        """Why other providers did not deliver, in one line."""
+        return "; ".join(f"{tried.provider} {tried.outcome}: {tried.reason}" for tried in self.tried)
+
+
+def _bars(provider: Provider, symbol: str, days: Days) -> Awaitable[Delivery]:
+    return provider.bars(symbol, days)
 
 
 @dataclass(frozen=True)
 class Fallback:
-    """Providers in the order they are asked. `trading_days` may be `calendar.ashares().trading_days`."""
+    """Providers in the order in which they are asked. `unsupported` are known not to have the table.
+
+    `trading_days` saves requests for days without trading; None asks for any day.
+    """
 
     providers: tuple[Provider, ...]
-    trading_days: TradingDays
+    trading_days: TradingDays | None
+    fetch: Fetch = _bars
+    unsupported: tuple[Tried, ...] = ()
 
-    @classmethod
-    def of(cls, providers: Sequence[Provider], trading_days: TradingDays) -> "Fallback":
-        """The enabled ones that support minute bars, by priority; of equals, the first given."""
-        return cls(tuple(in_order(providers, TABLE)), trading_days)
-
-    async def bars(self, symbol: str, days: Days) -> Answer:
-        """Ask one provider after the other. Errors of providers end in the answer; OutsideCalendar is raised."""
-        if not self.trading_days(days):
+    async def rows(self, symbol: str, days: Days) -> Answer:
+        """Ask one provider after the other. Errors of providers are part of the answer; OutsideCalendar is raised."""
+        if self.trading_days is not None and not self.trading_days(days):
             calendar = Tried("calendar", "empty", f"no trading day in {days}")
             return Answer(symbol, days, "empty", None, (calendar,))
         tried: list[Tried] = []
         for provider in self.providers:
             try:
-                delivery = await provider.bars(symbol, days)
+                delivery = await self.fetch(provider, symbol, days)
             except MarketDataError as error:
+                log.warning("provider_failed", provider=provider.name, symbol=symbol, error=error)
                 tried.append(Tried(provider.name, "failed", str(error), error))
                 continue
             if delivery.outcome == "ok":
+                if any(before.outcome == "failed" for before in tried):
+                    log.info("provider_fallback", provider=provider.name, symbol=symbol, days=str(days))
                 return Answer(symbol, days, "ok", delivery, tuple(tried))
             tried.append(Tried(provider.name, delivery.outcome, delivery.reason))
+        tried += self.unsupported
         return Answer(symbol, days, _outcome(tried), None, tuple(tried))
 
 
 def _outcome(tried: Sequence[Tried]) -> Literal["empty", "unsupported", "failed"]:
-    """What it means that nobody delivered.
+    """What it means that no provider delivered.
 
-    A provider that was away might have had bars. One that needs a person (a token, a permission) or does not know the
-    symbol has said all it will say, so it does not spoil the answer of another.
+    A provider in an outage might have had rows. One that needs a person (a token, a permission) or does not know the
+    symbol will not answer differently later, so the answer of another counts.
     """
-    if any(isinstance(one.error, TransientError) for one in tried):
+    if any(isinstance(provider.error, TransientError) for provider in tried):
         return "failed"
-    if any(one.outcome == "empty" for one in tried):
+    if any(provider.outcome == "empty" for provider in tried):
         return "empty"
-    if all(one.outcome == "unsupported" for one in tried) and tried:
+    if all(provider.outcome == "unsupported" for provider in tried) and tried:
         return "unsupported"
     return "failed"

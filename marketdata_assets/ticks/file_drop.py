@@ -1,16 +1,16 @@
-"""CSV and Parquet files that a person dropped into a folder: which there are, and their rows by symbol.
+"""CSV and Parquet files dropped into a folder, and their rows by symbol.
 
-Columns go by their names, others are not read; a time without an offset is the exchange's clock. Which columns there
-are, and what makes a row of them, is said in `files` for bars and in `books` for order books.
+Columns are matched by name, other columns are not read; a time without an offset is on the exchange's clock. The
+columns, and the rules for a row, are those of `files` for bars and of `order_book` for order books.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
+from marketdata_assets.loading.files import FileState, walk
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.providers_file import Session
@@ -27,62 +27,59 @@ _TIMES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S%.f", "%Y/
 _OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
 
 Names = Callable[[Path, Sequence[str]], Mapping[str, str]]
-"""Which column of a file is which of ours; BadFile when one is missing or there twice."""
+"""The column of a file for each of ours; BadFile when one is missing or duplicated."""
 
-Made = tuple[pl.DataFrame, tuple[Reject, ...]]
-
-
-class File(NamedTuple):
-    """A file and how it lay there; one that changed is another."""
-
-    path: Path
-    modified: int  # ns
-    size: int
+Parsed = tuple[pl.DataFrame, tuple[Reject, ...]]
+"""Rows, and rejected rows."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """One file, read: rows with line, raw, symbol, ts in UTC and numbers, and rows that cannot be read at all."""
+    """One file: rows with line, raw, symbol, ts in UTC and numbers, and rows with a value that cannot be parsed."""
 
     name: str
     modified: int
     rows: Mapping[str, pl.DataFrame]
-    unread: Mapping[str, pl.DataFrame]
+    unparsed: Mapping[str, pl.DataFrame]
 
 
 @dataclass
 class Folder:
-    """The files of one kind below a folder. Each is read once, and again when it changed."""
+    """The files of one kind below a folder. Each is read once, and again when it has changed."""
 
     path: Path
     leave_out: str | None
     names: Names
     session: Session
-    _read: dict[File, Content] = field(default_factory=dict)
+    _contents: dict[FileState, Content | BadFile] = field(default_factory=dict)
 
-    def files(self) -> list[File]:
-        """What lies there now, by name."""
-        found = []
-        for path in sorted(self.path.rglob("*")) if self.path.is_dir() else []:
-            if path.suffix.lower() in SUFFIXES and path.relative_to(self.path).parts[0] != self.leave_out:
-                try:
-                    stat = path.stat()
-                except FileNotFoundError:
-                    continue
-                if path.is_file():
-                    found.append(File(path, stat.st_mtime_ns, stat.st_size))
-        return found
+    def files(self) -> list[FileState]:
+        """The files now, by name."""
+        return walk(self.path, keep=self._is_ours)
+
+    def _is_ours(self, name: str) -> bool:
+        return name.lower().endswith(SUFFIXES) and name.split("/")[0] != self.leave_out
 
     def contents(self) -> list[Content]:
-        """All files, the newest first; BadFile when one of them cannot be read: any symbol may be in it."""
-        self._read = {file: self._read.get(file) or self.content(file) for file in self.files()}
-        return sorted(self._read.values(), key=lambda content: content.modified, reverse=True)
+        """All files, the newest first; BadFile when one of them cannot be read, since it may have any symbol."""
+        self._contents = {file: self._contents.get(file) or self._read(file) for file in self.files()}
+        for content in self._contents.values():
+            if isinstance(content, BadFile):
+                raise content.with_traceback(None)
+        contents = [content for content in self._contents.values() if isinstance(content, Content)]
+        return sorted(contents, key=lambda content: content.modified, reverse=True)
 
-    def content(self, file: File) -> Content:
+    def _read(self, file: FileState) -> Content | BadFile:
+        try:
+            return self.content(file)
+        except BadFile as error:
+            return error
+
+    def content(self, file: FileState) -> Content:
         """Read one file."""
         raw = table(file.path) if file.size else None
         if raw is None:
-            return Content(file.path.name, file.modified, {}, {})
+            return Content(file.path.name, file.modified_ns, {}, {})
         names = self.names(file.path, raw.columns)
         rows = raw.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
         rows = rows.with_columns(pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator=",").alias("raw"))
@@ -96,34 +93,36 @@ class Folder:
         good = judged.filter(pl.col("reason").is_null())
         good = good.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers).drop("reason")
         bad = judged.filter(pl.col("reason").is_not_null())
-        return Content(file.path.name, file.modified, _by_symbol(good), _by_symbol(bad))
+        return Content(file.path.name, file.modified_ns, _by_symbol(good), _by_symbol(bad))
 
-    def together(self, theirs: str, days: Days, empty: pl.DataFrame, make: Callable[[pl.DataFrame], Made]) -> Made:
-        """The rows of one symbol from all files as `make` makes them; the newest file has an instant for itself."""
-        contents = [content for content in self.contents() if theirs in content.rows or theirs in content.unread]
+    def rows_of(self, theirs: str, days: Days, empty: pl.DataFrame, parse: Callable[[pl.DataFrame], Parsed]) -> Parsed:
+        """The rows of one symbol from all files, by `parse`; of equal instants the row of the newest file counts."""
+        contents = [content for content in self.contents() if theirs in content.rows or theirs in content.unparsed]
         if not contents:
             return empty, ()
         frames, rejected = [empty], list[Reject]()
         local = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date()
-        here = local.is_between(days.first, days.last) | local.is_null()  # a row without a time is everybody's
+        here = local.is_between(days.first, days.last) | local.is_null()  # a row without a time counts for every day
         for content in contents:
             if theirs in content.rows:
-                frame, bad = make(content.rows[theirs].filter(here))
+                frame, bad = parse(content.rows[theirs].filter(here))
                 frames.append(frame)
                 rejected += [replace(reject, reason=f"{content.name}: {reject.reason}") for reject in bad]
-            if theirs in content.unread:
-                unread = content.unread[theirs].filter(here).select("line", "reason", "raw")
-                rejected += [Reject(line, f"{content.name}: {reason}", raw) for line, reason, raw in unread.iter_rows()]
+            if theirs in content.unparsed:
+                unparsed = content.unparsed[theirs].filter(here).select("line", "reason", "raw")
+                rejected += [
+                    Reject(line, f"{content.name}: {reason}", raw) for line, reason, raw in unparsed.iter_rows()
+                ]
         return pl.concat(frames).unique("ts", keep="first", maintain_order=True).sort("ts"), tuple(rejected)
 
     def symbols(self) -> set[str]:
-        """Every symbol that a file has a row of, as it is called there."""
+        """Every symbol that a file has a row of, as the file names it."""
         return {theirs for content in self.contents() for theirs in content.rows}
 
-    def months(self, file: File) -> set[tuple[str, str]]:
-        """The symbols of a file, as they are called there, and the months of the exchange that it has rows of.
+    def months(self, file: FileState) -> set[tuple[str, str]]:
+        """The symbols of a file, as the file names them, each with the months (of the exchange) of its rows.
 
-        A row without a time counts for the months that its symbol has otherwise.
+        A row without a time counts for the other months of its symbol.
         """
         raw = table(file.path) if file.size else None
         if raw is None:
@@ -131,12 +130,12 @@ class Folder:
         names = self.names(file.path, raw.columns)
         rows = raw.select(symbol=names["symbol"], ts=names["ts"])
         local = times(rows["ts"], self.session).dt.convert_time_zone(self.session.timezone)
-        found = rows.select(symbol=_symbols(), month=local.dt.strftime("%Y-%m")).drop_nulls().unique()
-        return set(found.iter_rows())
+        pairs = rows.select(symbol=_symbols(), month=local.dt.strftime("%Y-%m")).drop_nulls().unique()
+        return set(pairs.iter_rows())
 
 
 def table(path: Path) -> pl.DataFrame | None:
-    """The file as it is; CSV as text, so that nothing is guessed. None when it has no row."""
+    """The file without conversions; CSV as text, so that no type is guessed. None when it has no row."""
     try:
         if path.suffix.lower() == ".parquet":
             return pl.read_parquet(path)
@@ -148,15 +147,14 @@ def table(path: Path) -> pl.DataFrame | None:
 
 
 def by_names(path: Path, columns: Sequence[str], wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Which of `columns` is which of `wanted`, that lists the names each may have; those that are not there are left
-    out."""
+    """The column of a file for each of `wanted`, which lists the names each may have; missing ones are left out."""
     names: dict[str, str] = {}
     for ours, theirs in wanted.items():
-        found = [column for column in columns if column.strip().lower() in theirs]
-        if len(found) > 1:
-            raise BadFile(str(path), f"columns {' and '.join(found)} both mean {ours}")
-        if found:
-            names[ours] = found[0]
+        matches = [column for column in columns if column.strip().lower() in theirs]
+        if len(matches) > 1:
+            raise BadFile(str(path), f"columns {' and '.join(matches)} both mean {ours}")
+        if matches:
+            names[ours] = matches[0]
     return names
 
 
@@ -166,7 +164,7 @@ def missing(path: Path, columns: Sequence[str], names: Sequence[str]) -> BadFile
 
 
 def times(column: pl.Series, session: Session) -> pl.Expr:
-    """The column `ts` in UTC; null where it is no time."""
+    """The column `ts` in UTC; null where it cannot be parsed."""
     clock = pl.col("ts")
     if isinstance(column.dtype, pl.Datetime):
         if column.dtype.time_zone:
@@ -179,7 +177,7 @@ def times(column: pl.Series, session: Session) -> pl.Expr:
 
 
 def _utc(naive: pl.Expr, session: Session) -> pl.Expr:
-    """Null where the exchange's clocks show no such time, or show it twice."""
+    """Null where the time is skipped or ambiguous on the exchange's clock (daylight saving)."""
     return naive.dt.replace_time_zone(session.timezone, ambiguous="null", non_existent="null").dt.convert_time_zone(
         "UTC"
     )
@@ -192,7 +190,7 @@ def _symbols() -> pl.Expr:
 def _no_number(name: str) -> pl.Expr:
     text = pl.col(name).cast(pl.String).str.strip_chars()
     lost = text.is_not_null() & (text != "") & text.cast(pl.Float64, strict=False).is_null()
-    return pl.when(lost).then(pl.lit(f"{name} is no number"))
+    return pl.when(lost).then(pl.lit(f"{name} is not a number"))
 
 
 def _by_symbol(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:

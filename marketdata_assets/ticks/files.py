@@ -1,19 +1,25 @@
-"""Minute bars and order books from CSV and Parquet files that a person dropped into a folder.
+"""Dropped files as a provider: minute bars and order books from CSV and Parquet, and the scan for new files.
 
-Order books lie in its folder `order_book`, bars anywhere else. Where two files have the same instant of a symbol, the
-file with the newer modification time wins.
+Order books are in the subfolder `order_book`, bars anywhere else. Where two files have the same instant of a symbol,
+the row of the file with the newer modification time counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from marketdata_assets.ticks import books, file_drop, records
-from marketdata_assets.ticks.books import BOOKS, BookDelivery
-from marketdata_assets.ticks.file_drop import Folder, Made
+from marketdata_assets.loading.files import FileState
+from marketdata_assets.loading.watch import compare, fingerprint
+from marketdata_assets.logs import get_logger
+from marketdata_assets.ticks import file_drop, order_book, records
+from marketdata_assets.ticks.file_drop import Folder, Parsed
+from marketdata_assets.ticks.order_book import BOOKS
 from marketdata_assets.ticks.providers_file import FilesProvider
 from marketdata_assets.ticks.records import BARS, Days, Delivery, Label
+from marketdata_assets.ticks.reports import Unit
 
 NAME = "files"
 
@@ -31,57 +37,64 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 _OPTIONAL = ("turnover",)
 
+MAX_UNITS = 20_000
+"""A scan that has found so many symbol-months leaves further files to the next one."""
+
+log = get_logger(__name__)
+
 
 class Files:
-    """The files below `folder`. Each is read once, and again when it changed.
+    """The files below `folder`. Each is read once, and again when it has changed.
 
-    While one of them cannot be read, every call that concerns its kind raises BadFile: any symbol may be in it.
+    While one of them cannot be read, every call that concerns its kind raises BadFile: it may have any symbol.
     """
 
     name = NAME
 
     def __init__(self, folder: Path, config: FilesProvider, *, label: Label = "end") -> None:
         self.folder, self.config, self.label = folder, config, label
-        self.of_bars = Folder(folder, file_drop.ORDER_BOOKS, bar_names, config.session)
-        self.of_books = Folder(folder / file_drop.ORDER_BOOKS, None, books.names, config.session)
+        self.of_bars = Folder(folder, file_drop.ORDER_BOOKS, bar_columns, config.session)
+        self.of_books = Folder(folder / file_drop.ORDER_BOOKS, None, order_book.book_columns, config.session)
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days` from all files; BadFile when one of them cannot be read."""
-        theirs = self.config.symbol_mapping.theirs(symbol)
-        without = Delivery.without
-        if theirs is None:
-            return without(NAME, symbol, days, self.label, "unsupported", _no_rule(symbol))
 
-        def make(rows: pl.DataFrame) -> Made:
+        def parse(rows: pl.DataFrame) -> Parsed:
             if "turnover" not in rows.columns:
                 rows = rows.with_columns(turnover=pl.lit(None, pl.Float64))
             return records.bars(rows, NAME, symbol, self.config.quality, self.config.session)
 
-        frame, rejected = self.of_bars.together(theirs, days, BARS.to_frame(), make)
-        if frame.is_empty() and not rejected:
-            reason = f"no file in {self.folder} has a bar in these days"
-            return without(NAME, symbol, days, self.label, "empty", reason)
-        return Delivery(NAME, symbol, days, "ok", frame, self.label, rejected=rejected)
-
-    async def books(self, symbol: str, days: Days) -> BookDelivery:
-        """The order books of `symbol` in `days` from all files; BadFile when one of them cannot be read."""
         theirs = self.config.symbol_mapping.theirs(symbol)
-        if theirs is None:
-            return BookDelivery.without(NAME, symbol, days, "unsupported", _no_rule(symbol))
-        made = self.of_books.together(theirs, days, BOOKS.to_frame(), lambda rows: books.books(rows, NAME, symbol))
-        frame, rejected = made
-        if frame.is_empty() and not rejected:
-            reason = f"no file in {self.of_books.path} has a book in these days"
-            return BookDelivery.without(NAME, symbol, days, "empty", reason)
-        return BookDelivery(NAME, symbol, days, "ok", frame, rejected)
+        parsed = self.of_bars.rows_of(theirs, days, BARS.to_frame(), parse) if theirs else None
+        return self._delivery(symbol, days, self.label, parsed)
+
+    async def books(self, symbol: str, days: Days) -> Delivery:
+        """The order books of `symbol` in `days` from all files; BadFile when one of them cannot be read."""
+
+        def parse(rows: pl.DataFrame) -> Parsed:
+            return order_book.books(rows, NAME, symbol)
+
+        theirs = self.config.symbol_mapping.theirs(symbol)
+        parsed = self.of_books.rows_of(theirs, days, BOOKS.to_frame(), parse) if theirs else None
+        return self._delivery(symbol, days, None, parsed)
 
     def symbols(self) -> list[str]:
         """Every symbol that a file of bars has a row of."""
         return sorted(filter(None, map(self.config.symbol_mapping.ours, self.of_bars.symbols())))
 
+    def _delivery(self, symbol: str, days: Days, label: Label | None, parsed: Parsed | None) -> Delivery:
+        if parsed is None:
+            reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
+            return Delivery.without(NAME, symbol, days, label, "unsupported", reason)
+        rows, rejected = parsed
+        if rows.is_empty() and not rejected:
+            reason = f"no file in {self.folder} has a row in these days"
+            return Delivery.without(NAME, symbol, days, label, "empty", reason)
+        return Delivery(NAME, symbol, days, "ok", rows, label, rejected=rejected)
 
-def bar_names(path: Path, columns: Sequence[str]) -> dict[str, str]:
-    """Which column of a file of bars is which of COLUMNS."""
+
+def bar_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
+    """The column of a file of bars for each of COLUMNS."""
     names = file_drop.by_names(path, columns, COLUMNS)
     for ours, theirs in COLUMNS.items():
         if ours not in names and ours not in _OPTIONAL:
@@ -89,5 +102,71 @@ def bar_names(path: Path, columns: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _no_rule(symbol: str) -> str:
-    return f"the symbol mapping of {NAME} has no rule for {symbol}"
+@dataclass(frozen=True)
+class FileScan:
+    """Symbol-months of bars and of order books to load now, and the cursor to keep.
+
+    `waiting` are files left for later: one of them is still being written, or there are too many. `unreadable` has the
+    cause for each file that cannot be read; while there is one, no unit is given, since no load could succeed.
+    """
+
+    units: tuple[Unit, ...]
+    books: tuple[Unit, ...]
+    cursor: str
+    waiting: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+def scan(
+    files: Files, cursor: str | None, now_ns: int, quiet_seconds: float, months: Collection[str] | None = None
+) -> FileScan:
+    """The symbol-months of files that are new or changed since `cursor`; of `months` only, unless that is None.
+
+    No unit is given while a file is unfinished: a load reads all of them. Only new files are opened. A file that was
+    removed changes nothing: the rows loaded from it are kept.
+    """
+    present = {
+        fingerprint(folder.leave_out, file.name, file.size, file.modified_ns): (folder, file)
+        for folder, file in _all(files)
+    }
+    changes = compare(
+        cursor, dict.fromkeys(present, True), now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_cursor
+    )
+    errors = {key: note for key, note in changes.notes.items() if key in present}
+    new = {key: present[key] for key in (*changes.finished, *changes.unfinished) if key not in errors}
+    units, books, taken, waiting = set[Unit](), set[Unit](), list[str](), list[str]()
+    if not errors and not changes.unfinished:
+        for key, (folder, file) in sorted(new.items(), key=lambda item: item[1][1].path):
+            if len(units) + len(books) >= MAX_UNITS:
+                waiting.append(file.path.name)
+                continue
+            try:
+                found = _units(files, folder, file)
+            except Exception as error:  # of one file: named until it is replaced
+                log.warning("file_unreadable", file=file.name, error=error)
+                errors[key] = str(error)
+                continue
+            (books if folder is files.of_books else units).update(
+                unit for unit in found if months is None or unit.month in months
+            )
+            taken.append(key)
+    if errors or changes.unfinished:
+        names = sorted(file.path.name for _, file in new.values())
+        return FileScan((), (), changes.cursor((), errors), tuple(names), tuple(errors.values()))
+    return FileScan(tuple(sorted(units)), tuple(sorted(books)), changes.cursor(taken, {}), tuple(sorted(waiting)))
+
+
+def _legacy_cursor(content: Any) -> dict[str, bool]:
+    """The cursor of versions that kept a list of seen files."""
+    return dict.fromkeys(content.get("seen", ()), True)
+
+
+def _all(files: Files) -> Iterator[tuple[Folder, FileState]]:
+    for folder in (files.of_bars, files.of_books):
+        for file in folder.files():
+            yield folder, file
+
+
+def _units(files: Files, folder: Folder, file: FileState) -> set[Unit]:
+    ours = files.config.symbol_mapping.ours
+    return {Unit(symbol, month) for theirs, month in folder.months(file) if (symbol := ours(theirs))}

@@ -1,6 +1,6 @@
-"""What providers deliver, in one form: minute bars, factors, splits and dividends, and the rows that were refused.
+"""What providers deliver, in one form: minute bars, factors, splits and dividends, and rejected rows.
 
-A value that the provider did not send is null. Reading a provider's own format is the business of its module.
+A value that the provider did not send is null. A provider's own format is parsed in its module.
 """
 
 import datetime as dt
@@ -10,13 +10,14 @@ from typing import Literal
 
 import polars as pl
 
+from marketdata_assets.loading.rejects import DEFAULT_LIMIT
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.providers_file import Quality, Session
 
 Outcome = Literal["ok", "empty", "unsupported"]
 Status = Literal["listed", "delisted", "paused", "vanished"]
 Label = Literal["start", "end"]
-"""Which end of its minute a bar is named for."""
+"""The end of its minute that a bar is labelled with."""
 
 INTERVAL = "1m"
 
@@ -45,7 +46,7 @@ FLAGS = {
     "return_bound": 32,  # close to close of one day beyond quality.max_return
     "outside_session": 64,  # outside the session hours
 }
-"""Why a bar deserves a second look; it is kept all the same."""
+"""Why a bar is suspicious; it is kept all the same."""
 
 ADJUSTMENTS = pl.Schema(
     {"provider": pl.String(), "symbol": pl.String(), "date": pl.Date(), "adj_factor": pl.Float64()},
@@ -85,10 +86,6 @@ ACTIONS = pl.Schema(
         "currency": pl.String(),
     }
 )
-
-MAX_REJECTED = 1000
-MAX_REJECTED_SHARE = 0.01
-"""A delivery with more refused rows than either does not land."""
 
 
 @dataclass(frozen=True, order=True)
@@ -131,31 +128,33 @@ class Days:
 
 @dataclass(frozen=True)
 class Delivery:
-    """The bars of one symbol in some days from one provider. `empty` and `unsupported` have a `reason`.
+    """Rows of one symbol in some days from one provider. `empty` and `unsupported` have a `reason`.
 
-    `bars` has the columns of BARS, sorted by time, one row a minute. `rejected` are rows that could not be bars; their
-    `line` counts the rows of the answer from 1.
+    `rows` are bars with the columns of BARS, or order books with those of BOOKS, sorted by time, one row an instant.
+    Only bars have a label and a currency. `line` of a rejected row counts the rows of the response from 1.
     """
 
     provider: str
     symbol: str
     days: Days
     outcome: Outcome
-    bars: pl.DataFrame
-    label: Label
+    rows: pl.DataFrame
+    label: Label | None = None
     currency: str | None = None
     rejected: tuple[Reject, ...] = ()
     reason: str = ""
 
     @classmethod
-    def without(cls, provider: str, symbol: str, days: Days, label: Label, outcome: Outcome, reason: str) -> "Delivery":
-        """A delivery of no bars."""
+    def without(
+        cls, provider: str, symbol: str, days: Days, label: Label | None, outcome: Outcome, reason: str
+    ) -> "Delivery":
+        """A delivery of no rows."""
         return cls(provider, symbol, days, outcome, BARS.to_frame(), label, reason=reason)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One stock of a list; `vanished` is one that no list has any more."""
+    """One stock of a list; `vanished` is in no list any more."""
 
     symbol: str
     name: str
@@ -165,20 +164,19 @@ class Listing:
 
 
 def too_many(provider: str, symbol: str, good: int, rejected: Sequence[Reject]) -> str:
-    """Why a delivery with so many good and refused rows does not land; empty when it does."""
-    bad = len(rejected)
-    rows = good + bad
-    if bad <= MAX_REJECTED and bad <= rows * MAX_REJECTED_SHARE:
+    """Why a delivery with so many good and rejected rows is rejected as a whole; empty when it is not."""
+    rows = good + len(rejected)
+    if not DEFAULT_LIMIT.exceeded(len(rejected), rows):
         return ""
     first = rejected[0]
     return (
-        f"{provider} {symbol}: {bad} of {rows} rows were refused, the first in line {first.line}: {first.reason}"
-        f" ({first.raw[:100]}). Nothing of it landed."
+        f"{provider} {symbol}: {len(rejected)} of {rows} rows rejected, over the limit of {DEFAULT_LIMIT}, so nothing"
+        f" of it is loaded. First: line {first.line}: {first.reason} ({first.raw[:100]})."
     )
 
 
 def to_utc(column: str, session: Session) -> pl.Expr:
-    """A column of exchange times without a zone as UTC; null where the clocks show no such time, or show it twice."""
+    """A column of exchange times without a zone as UTC; null where it is skipped or ambiguous (daylight saving)."""
     local = pl.col(column).dt.replace_time_zone(session.timezone, ambiguous="null", non_existent="null")
     return local.dt.convert_time_zone("UTC").cast(pl.Datetime("ms", "UTC"))
 
@@ -186,14 +184,14 @@ def to_utc(column: str, session: Session) -> pl.Expr:
 def bars(
     raw: pl.DataFrame, provider: str, symbol: str, quality: Quality, session: Session
 ) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
-    """Make bars of `raw`, which has line, raw, ts, open, high, low, close, volume and turnover; and say what is none.
+    """Bars from `raw`, which has line, raw, ts, open, high, low, close, volume and turnover; and the rejected rows.
 
-    Refused are rows without a time, with seconds, with numbers that are not finite or shares that are not whole, and
-    rows that contradict an earlier one of the same minute. A row said twice counts once.
+    Rejected are rows without a time, with seconds, with numbers that are not finite or shares that are not whole, and
+    rows that contradict an earlier one of the same minute. Identical rows count once.
     """
     judged = raw.with_columns(reason=_reason())
     if judged["reason"].null_count() < judged.height or judged["ts"].n_unique() < judged.height:
-        judged, rejected = _sifted(judged)
+        judged, rejected = sift(judged, ["open", "high", "low", "close", "volume", "turnover"], "minute")
     else:
         rejected = ()
     frame = (
@@ -210,35 +208,30 @@ def bars(
     return frame.select(BARS.names()).cast(BARS), rejected
 
 
-def _sifted(judged: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
-    """The rows that are bars, each minute once, and the others."""
-    numbers = ["open", "high", "low", "close", "volume", "turnover"]
-    good = judged.filter(pl.col("reason").is_null()).unique(["ts", *numbers], keep="first", maintain_order=True)
-    good = good.with_columns(
-        reason=pl.when(pl.col("ts").is_duplicated() & ~pl.col("ts").is_first_distinct()).then(
-            pl.lit("contradicts an earlier row of the same minute")
-        )
-    )
+def sift(judged: pl.DataFrame, values: list[str], unit: str) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
+    """The rows without a `reason`, each `ts` once, and the rejected ones, by line.
+
+    Rows equal in `ts` and `values` count once; of different rows of a `unit` of time the first is kept.
+    """
+    good = judged.filter(pl.col("reason").is_null()).unique(["ts", *values], keep="first", maintain_order=True)
+    repeated = pl.col("ts").is_duplicated() & ~pl.col("ts").is_first_distinct()
+    contradiction = pl.lit(f"contradicts an earlier row of the same {unit}")
+    good = good.with_columns(reason=pl.when(repeated).then(contradiction))
     bad = pl.concat([judged.filter(pl.col("reason").is_not_null()), good.filter(pl.col("reason").is_not_null())])
     rejected = bad.sort("line").select("line", "reason", "raw").iter_rows()
     return good.filter(pl.col("reason").is_null()), tuple(Reject(*row) for row in rejected)
 
 
-def flag_names(flags: int) -> list[str]:
-    """The names of FLAGS in a bar's `flags`."""
-    return [name for name, bit in FLAGS.items() if flags & bit]
-
-
 def _reason() -> pl.Expr:
-    """The first thing that is wrong with a row; null when nothing is."""
+    """The first rule that a row breaks; null when it breaks none."""
     ts, volume = pl.col("ts"), pl.col("volume")
-    wrong = {"no time that can be read": ts.is_null(), "not on a whole minute": ts != ts.dt.truncate("1m")}
+    wrong = {"the time cannot be parsed": ts.is_null(), "not on a whole minute": ts != ts.dt.truncate("1m")}
     for name in ("open", "high", "low", "close", "volume", "turnover"):
         wrong[f"{name} is not finite"] = ~pl.col(name).is_finite()
     wrong["volume is below 0"] = volume < 0
     wrong["volume is above any number of shares"] = volume > 2**53
     wrong["volume is not a whole number of shares"] = volume != volume.round()
-    return pl.coalesce(pl.when(found).then(pl.lit(reason)) for reason, found in wrong.items())
+    return pl.coalesce(pl.when(broken).then(pl.lit(reason)) for reason, broken in wrong.items())
 
 
 def _flags(quality: Quality, session: Session) -> pl.Expr:
@@ -248,7 +241,7 @@ def _flags(quality: Quality, session: Session) -> pl.Expr:
     same_day = local.dt.date() == local.shift(1).dt.date()
     jump = (close / close.shift(1) - 1).abs()
     inside = pl.any_horizontal(local.dt.time().is_between(start, end) for start, end in session.spans)
-    found = {
+    conditions = {
         "incomplete": pl.any_horizontal(price.is_null() for price in [*prices, volume]),
         "zero_volume": volume == 0,
         "ohlc_order": (high < pl.max_horizontal(prices)) | (low > pl.min_horizontal(prices)),
@@ -257,4 +250,4 @@ def _flags(quality: Quality, session: Session) -> pl.Expr:
         "return_bound": same_day & (jump > quality.max_return),
         "outside_session": ~inside,
     }
-    return pl.sum_horizontal(found[name].fill_null(False).cast(pl.UInt8) * bit for name, bit in FLAGS.items())
+    return pl.sum_horizontal(conditions[name].fill_null(False).cast(pl.UInt8) * bit for name, bit in FLAGS.items())

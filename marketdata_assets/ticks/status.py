@@ -14,12 +14,11 @@ import polars as pl
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import registry
-from marketdata_assets.ticks.calendar import ashares
-from marketdata_assets.ticks.factor_inputs import digest_of, months_of
+from marketdata_assets.ticks.calendar import TradingDays, ashares, last_closed
+from marketdata_assets.ticks.factor_reconcile import digest_of, months_of
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
-from marketdata_assets.ticks.windows import TradingDays, last_closed
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

@@ -1,8 +1,9 @@
-"""Rows of some symbols and days of one month into a table and its ledger, in one publish.
+"""Write rows of some symbols and days of write month to a table and its ledger, in write publish.
 
-How a publish is safe is in `stores.clickhouse_rewrite`; what to land, and with which outcome, is the loader's business.
+Why a publish is safe is explained in `stores.clickhouse_rewrite`; what is written is decided in `reconcile`.
 """
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets.backoff import delay
+from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -25,19 +26,21 @@ from marketdata_assets.ticks.tables import Table, partition
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-_WITHIN = "date BETWEEN %(first)s AND %(last)s"
-_MINE = "symbol IN %(symbols)s"
+_DAYS = "date BETWEEN %(first)s AND %(last)s"
+_SYMBOLS = "symbol IN %(symbols)s"
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class UnitWrite:
-    """What becomes of one symbol in some days of a month.
+    """The new rows of write symbol in some days of a month, and its ledger entry.
 
-    `frame` has the table's columns and replaces all rows of the symbol in `days`; it may have no row. Without a frame
-    no row is touched: `ok` (what came is what stands), `empty`, `unsupported` or `failed` is only written down.
+    `frame` has the table's columns and replaces all rows of the symbol in `days`; it may be empty. Without a frame no
+    row is touched and only the outcome (`ok` for unchanged rows, `empty`, `unsupported` or `failed`) is recorded.
 
-    `load` tells of `days` only. What the ledger keeps of the other days, and the rows of the whole month, are taken
-    from what stands when it is published. A refused row of a known day has that day as its `slice`.
+    `load` is about `days` only. The ledger's facts of other days, and the row count of the month, are taken from the
+    ledger and the table at the time of the publish. A rejected row of a known day has that day as its `slice`.
     """
 
     symbol: str
@@ -48,182 +51,180 @@ class UnitWrite:
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How often to begin anew when another writer was faster, and when the server is away."""
+class WriteRetries:
+    """How often to retry when another writer was faster, and when the server is away."""
 
     contended: int = 30
     away: int = 6
     first_pause_s: float = 0.5  # of a server that is away; doubles
     longest_pause_s: float = 10.0
     courtesy_s: float = COURTESY_SECONDS
-    """How long another machine's half-done work on the month is waited for."""
+    """How long to wait for another machine's unfinished write of the month."""
 
     def pause(self, away: int) -> float:
-        """Seconds to wait when the server was away so many times in a row."""
-        return delay(away, self.first_pause_s, self.longest_pause_s, None)
+        """Seconds to wait after so many failures in a row."""
+        return min(self.first_pause_s * 2.0 ** min(away - 1, 30), self.longest_pause_s)
 
 
-def land(
+def write(
     client: "Client",
     table: Table,
     month: str,
-    landings: Sequence[UnitWrite],
+    writes: Sequence[UnitWrite],
     *,
     turns: Path | None = None,
-    patience: Patience = Patience(),
+    retries: WriteRetries = WriteRetries(),
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Replace the rows of all `landings` with one publish, and write the ledger.
+    """Replace the rows of all `writes` with one publish, and write the ledger.
 
-    Safe to repeat. Raises Superseded or StoreAway when patience ends, ValueError for a frame that is not of its symbol
-    and days; nothing of the landings stands then that did not stand before, or all of it does.
+    Idempotent and atomic. Raises Superseded or StoreAway when the retries are used up, ValueError for a frame that does
+    not belong to its symbol and days.
     """
-    _check(table, month, landings)
+    _check(table, month, writes)
     contended = away = 0
     while True:
         started = time.monotonic()
         try:
-            _land(client, table, month, landings, turns, patience.courtesy_s)
+            _write(client, table, month, writes, turns, retries.courtesy_s)
             return
-        except Superseded:
+        except Superseded as error:
             contended += 1
-            if contended >= patience.contended:
+            if contended >= retries.contended:
                 raise
+            log.info("write_contended", table=table.name, month=month, attempt=contended, error=error)
             # In proportion to the work, so that one of two can end while the other waits.
-            took = time.monotonic() - started + 0.05
-            sleep(delay(min(contended, 5) + 1, took, patience.longest_pause_s))
-        except StoreAway:
+            longest = (time.monotonic() - started + 0.05) * 2 ** min(contended, 5)
+            sleep(random.uniform(0, min(longest, retries.longest_pause_s)))  # noqa: S311
+        except StoreAway as error:
             away += 1
-            if away >= patience.away:
+            if away >= retries.away:
                 raise
-            sleep(patience.pause(away))
+            pause = retries.pause(away)
+            log.warning("write_retry", table=table.name, month=month, attempt=away, wait_s=pause, error=error)
+            sleep(pause)
 
 
-def interrupted(client: "Client", table: Table) -> list[Load]:
-    """The symbol-months whose writer never came back."""
-    return ledger.interrupted(client, table.name)
-
-
-def _land(
-    client: "Client", table: Table, month: str, landings: Sequence[UnitWrite], turns: Path | None, courtesy_s: float
+def _write(
+    client: "Client", table: Table, month: str, writes: Sequence[UnitWrite], turns: Path | None, courtesy_s: float
 ) -> None:
-    written = sorted((one for one in landings if one.frame is not None), key=lambda one: one.symbol)
-    noted = [one for one in landings if one.frame is None]
+    written = sorted((write for write in writes if write.frame is not None), key=lambda write: write.symbol)
+    noted = [write for write in writes if write.frame is None]
     if written:
         with staged(client, table.name, partition(month), turns=turns, courtesy_s=courtesy_s) as stage:
             with ThreadPoolExecutor(1) as beside:
-                known = beside.submit(_standing, client, table, month, written)
+                entries = beside.submit(_recorded, client, table, month, written)
                 version, totals = _replace(stage, table, written)
-            standing = known.result()
-            loads = [_after(one, standing.get(one.symbol), totals.get(one.symbol, 0)) for one in written]
-            ledger.record_pending(client, [_doubtful(*pair) for pair in zip(written, loads, strict=True)], version)
+            recorded = entries.result()
+            loads = [_after(write, recorded.get(write.symbol), totals.get(write.symbol, 0)) for write in written]
+            ledger.record_pending(client, [_pending(*pair) for pair in zip(written, loads, strict=True)], version)
             stage.publish()
             ledger.record(client, loads, version + ledger.STEP)
     if noted:
         _note(client, table, month, noted)
 
 
-def _replace(stage: Stage, table: Table, landings: Sequence[UnitWrite]) -> tuple[int, dict[str, int]]:
-    """Put the rows into the stage; a version, and the rows of each symbol in the whole partition.
+def _replace(stage: Stage, table: Table, writes: Sequence[UnitWrite]) -> tuple[int, dict[str, int]]:
+    """Write the rows to the stage; returns a version, and the rows of each symbol in the whole partition.
 
-    The version is taken after the clone and before the last look at the stage, so versions are ordered as publishes.
+    The version is taken after the clone and before the last check of the stage, so versions are ordered as publishes.
     """
-    fresh = pl.concat([one.frame for one in landings if one.frame is not None])
-    look = f"SELECT count() AS hit, (SELECT count() FROM {{stage}}) AS all, {ledger.NEXT_VERSION} AS version"
+    fresh = pl.concat([write.frame for write in writes if write.frame is not None])
+    count = f"SELECT count() AS hit, (SELECT count() FROM {{stage}}) AS all, {ledger.NEXT_VERSION} AS version"
     version = 0
-    for days, group in _by_days(landings).items():
+    for days, group in _by_days(writes).items():
         bound = _bound(days, group)
-        hit, everything, version = stage.read(f"{look} FROM {{stage}} WHERE {_MINE} AND {_WITHIN}", bound).row(0)
+        hit, everything, version = stage.read(f"{count} FROM {{stage}} WHERE {_SYMBOLS} AND {_DAYS}", bound).row(0)
         if hit and hit == everything and fresh.height:
             stage.clear()
         elif hit:
-            stage.delete(f"{_MINE} AND {_WITHIN}", bound)
+            stage.delete(f"{_SYMBOLS} AND {_DAYS}", bound)
     if fresh.height:
         stage.insert(fresh, table.dictionaries)
-    return version, _counted(stage, table, landings)
+    return version, _counted(stage, table, writes)
 
 
-def _counted(stage: Stage, table: Table, landings: Sequence[UnitWrite]) -> dict[str, int]:
+def _counted(stage: Stage, table: Table, writes: Sequence[UnitWrite]) -> dict[str, int]:
     totals: dict[str, int] = {}
-    counts = f"SELECT toString(symbol) AS name, count() AS total, countIf({_WITHIN}) AS fresh"
-    for days, group in _by_days(landings).items():
-        found = stage.read(f"{counts} FROM {{stage}} WHERE {_MINE} GROUP BY name", _bound(days, group))
+    counts = f"SELECT toString(symbol) AS name, count() AS total, countIf({_DAYS}) AS fresh"
+    for days, group in _by_days(writes).items():
+        found = stage.read(f"{counts} FROM {{stage}} WHERE {_SYMBOLS} GROUP BY name", _bound(days, group))
         by_symbol = {name: (total, fresh) for name, total, fresh in found.iter_rows()}
-        for one in group:
-            totals[one.symbol], fresh = by_symbol.get(one.symbol, (0, 0))
-            if fresh != _height(one):
-                cause = f"{fresh} rows of {one.symbol} in {days} are staged and {_height(one)} were sent"
+        for write in group:
+            totals[write.symbol], fresh = by_symbol.get(write.symbol, (0, 0))
+            if fresh != _height(write):
+                cause = f"{fresh} rows of {write.symbol} in {days} are staged and {_height(write)} were sent"
                 raise Superseded(table.name, stage.partition, cause)
     return totals
 
 
-def _standing(client: "Client", table: Table, month: str, landings: Iterable[UnitWrite]) -> dict[str, Load]:
-    found = ledger.entries(client, table.name, [month], [one.symbol for one in landings])
-    refused = [load.source for load in found if load.rejected]
-    rejects = ledger.rejects(client, table.name, month, refused) if refused else {}
-    return {load.source: replace(load, rejects=rejects.get(load.source, ())) for load in found}
+def _recorded(client: "Client", table: Table, month: str, writes: Iterable[UnitWrite]) -> dict[str, Load]:
+    loads = ledger.entries(client, table.name, [month], [write.symbol for write in writes])
+    with_rejects = [load.source for load in loads if load.rejected]
+    rejects = ledger.rejects(client, table.name, month, with_rejects) if with_rejects else {}
+    return {load.source: replace(load, rejects=rejects.get(load.source, ())) for load in loads}
 
 
-def _after(one: UnitWrite, standing: Load | None, total: int) -> Load:
-    """What the ledger says once the landing is published."""
-    kept = () if standing is None else _kept_rejects(one, standing)
-    others = total - _height(one) + len(kept)
+def _after(write: UnitWrite, before: Load | None, total: int) -> Load:
+    """The ledger entry after the publish."""
+    kept = () if before is None else _kept_rejects(write, before)
+    others = total - _height(write) + len(kept)
     return replace(
-        one.load,
-        slices=_slices(one, standing),
-        read=one.load.read + others,
+        write.load,
+        slices=_slices(write, before),
+        read=write.load.read + others,
         rows=total,
-        rejected=one.load.rejected + len(kept),
-        rejects=(*one.load.rejects, *kept),
-        previous_hash=None if standing is None else standing.content_hash or standing.previous_hash,
+        rejected=write.load.rejected + len(kept),
+        rejects=(*write.load.rejects, *kept),
+        previous_hash=None if before is None else before.content_hash or before.previous_hash,
     )
 
 
-def _kept_rejects(one: UnitWrite, standing: Load) -> tuple[Reject, ...]:
-    """The refused rows of other days."""
-    mine = _names(one.days)
-    if mine.issuperset(standing.slices):
+def _kept_rejects(write: UnitWrite, before: Load) -> tuple[Reject, ...]:
+    """The rejected rows of other days."""
+    mine = _names(write.days)
+    if mine.issuperset(before.slices):
         return ()
-    return tuple(row for row in standing.rejects if row.slice not in mine and row not in one.load.rejects)
+    return tuple(row for row in before.rejects if row.slice not in mine and row not in write.load.rejects)
 
 
-def _doubtful(one: UnitWrite, after: Load) -> Load:
-    """What the ledger says while the landing is published: nothing of its days."""
-    mine = _names(one.days)
+def _pending(write: UnitWrite, after: Load) -> Load:
+    """The ledger entry during the publish: the days that are written are not covered."""
+    mine = _names(write.days)
     return replace(after, slices=[day for day in after.slices if day not in mine])
 
 
-def _note(client: "Client", table: Table, month: str, landings: Sequence[UnitWrite]) -> None:
-    standing = _standing(client, table, month, landings)
-    attempts, known = [], []
-    for one in landings:
-        before = standing.get(one.symbol)
-        said = one.load.outcome
-        same = before is not None and one.load.content_hash == before.content_hash
-        if said == "empty" or (said == "ok" and same):
-            known.append(_extended(one, before))
+def _note(client: "Client", table: Table, month: str, writes: Sequence[UnitWrite]) -> None:
+    recorded = _recorded(client, table, month, writes)
+    attempts, unwritten = [], []
+    for write in writes:
+        before = recorded.get(write.symbol)
+        outcome = write.load.outcome
+        same = before is not None and write.load.content_hash == before.content_hash
+        if outcome == "empty" or (outcome == "ok" and same):
+            unwritten.append(_extended(write, before))
         else:
-            attempts.append(one.load)
+            attempts.append(write.load)
     if attempts:
         ledger.record_attempts(client, attempts)
-    if known:
-        ledger.record_unwritten(client, known)
+    if unwritten:
+        ledger.record_unwritten(client, unwritten)
 
 
-def _extended(one: UnitWrite, before: Load | None) -> Load:
-    """What the ledger says when more days are known and no row has changed."""
+def _extended(write: UnitWrite, before: Load | None) -> Load:
+    """The ledger entry when more days are covered and no row has changed."""
     if before is None:
         return replace(
-            one.load, slices=_slices(one, before), previous_hash=None, read=0, rows=0, rejected=0, rejects=()
+            write.load, slices=_slices(write, before), previous_hash=None, read=0, rows=0, rejected=0, rejects=()
         )
-    attempt = {name: getattr(one.load, name) for name in ledger.ATTEMPT}
-    return replace(before, **attempt, slices=sorted({*before.slices, *_slices(one, before)}))
+    attempt = {name: getattr(write.load, name) for name in ledger.ATTEMPT}
+    return replace(before, **attempt, slices=sorted({*before.slices, *_slices(write, before)}))
 
 
-def _slices(one: UnitWrite, standing: Load | None) -> list[str]:
-    mine = _names(one.days)
-    before: set[str] = set() if standing is None else set(standing.slices)
-    return sorted((before - mine) | (mine & set(one.load.slices)))
+def _slices(write: UnitWrite, before: Load | None) -> list[str]:
+    days = _names(write.days)
+    covered: set[str] = set() if before is None else set(before.slices)
+    return sorted((covered - days) | (days & set(write.load.slices)))
 
 
 @lru_cache(maxsize=256)
@@ -231,38 +232,38 @@ def _names(days: Days) -> frozenset[str]:
     return frozenset(day.isoformat() for day in days)
 
 
-def _height(one: UnitWrite) -> int:
-    return 0 if one.frame is None else one.frame.height
+def _height(write: UnitWrite) -> int:
+    return 0 if write.frame is None else write.frame.height
 
 
-def _by_days(landings: Iterable[UnitWrite]) -> Mapping[Days, list[UnitWrite]]:
+def _by_days(writes: Iterable[UnitWrite]) -> Mapping[Days, list[UnitWrite]]:
     groups: dict[Days, list[UnitWrite]] = {}
-    for one in landings:
-        groups.setdefault(one.days, []).append(one)
+    for write in writes:
+        groups.setdefault(write.days, []).append(write)
     return groups
 
 
 def _bound(days: Days, group: Sequence[UnitWrite]) -> dict[str, Any]:
-    return {"first": days.first, "last": days.last, "symbols": [one.symbol for one in group]}
+    return {"first": days.first, "last": days.last, "symbols": [write.symbol for write in group]}
 
 
-def _check(table: Table, month: str, landings: Sequence[UnitWrite]) -> None:
+def _check(table: Table, month: str, writes: Sequence[UnitWrite]) -> None:
     whole = Days.month(month)
-    if len({one.symbol for one in landings}) != len(landings):
-        raise ValueError(f"{table.name} {month}: a symbol is there twice")
-    for one in landings:
-        place = f"{table.name} {month} {one.symbol}"
-        if one.month != month or one.days.first < whole.first or one.days.last > whole.last:
-            raise ValueError(f"{place}: {one.month}, {one.days} is not in the month")
-        if (one.load.dataset, one.load.source, one.load.unit) != (table.name, one.symbol, month):
-            raise ValueError(f"{place}: its load is of {one.load.dataset} {one.load.source} {one.load.unit}")
-        if one.frame is not None and one.frame.schema != table.columns:
-            raise ValueError(f"{place}: columns {one.frame.schema} instead of {table.columns}")
-        if one.frame is not None and not _belongs(one.frame, one):
-            raise ValueError(f"{place}: rows of another symbol, or outside {one.days}")
+    if len({write.symbol for write in writes}) != len(writes):
+        raise ValueError(f"{table.name} {month}: duplicate symbol")
+    for write in writes:
+        place = f"{table.name} {month} {write.symbol}"
+        if write.month != month or write.days.first < whole.first or write.days.last > whole.last:
+            raise ValueError(f"{place}: {write.month}, {write.days} is not in the month")
+        if (write.load.dataset, write.load.source, write.load.unit) != (table.name, write.symbol, month):
+            raise ValueError(f"{place}: its load is of {write.load.dataset} {write.load.source} {write.load.unit}")
+        if write.frame is not None and write.frame.schema != table.columns:
+            raise ValueError(f"{place}: columns {write.frame.schema} instead of {table.columns}")
+        if write.frame is not None and not _belongs(write.frame, write):
+            raise ValueError(f"{place}: rows of another symbol, or outside {write.days}")
 
 
-def _belongs(frame: pl.DataFrame, one: UnitWrite) -> bool:
+def _belongs(frame: pl.DataFrame, write: UnitWrite) -> bool:
     date, symbol = frame["date"], frame["symbol"]
     if frame.is_empty():
         return True
@@ -271,6 +272,6 @@ def _belongs(frame: pl.DataFrame, one: UnitWrite) -> bool:
         not symbol.has_nulls()
         and not date.has_nulls()
         and bool(
-            (symbol == one.symbol).all() and first >= one.days.first and last <= one.days.last  # type: ignore[operator]
+            (symbol == write.symbol).all() and first >= write.days.first and last <= write.days.last  # type: ignore[operator]
         )
     )

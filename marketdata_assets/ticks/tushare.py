@@ -5,26 +5,46 @@
 
 An answer has at most 8000 rows, newest first, and both dates are included. Bars are labelled with the end of their
 minute on the exchange's clock; `vol` is in shares, `amount` in yuan. https://tushare.pro/document/2?doc_id=370
+
+    {"code": 0, "msg": "", "data": {"fields": ["ts_code", "trade_time", "close", ...], "has_more": false,
+     "items": [["600000.SH", "2026-09-30 15:00:00", 9.48, ...], ...]}}
+    {"code": 40203, "msg": "抱歉，您每小时最多访问该接口1次，权限的具体详情访问：...", "data": null}
+
+The order of `fields` is not the one that was asked for, `count` may be 0 beside rows, and the HTTP status says
+nothing. Both a rate limit and a missing permission are 40203; a rate limit mentions permissions too, so it is looked
+for first. https://tushare.pro/document/1?doc_id=130
 """
 
 import datetime as dt
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
+import msgspec
 import polars as pl
 
+from marketdata_assets.http_client import RetryLater
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
-from marketdata_assets.ticks.errors import BadAnswer, NoToken, UnknownSymbol
+from marketdata_assets.ticks.errors import (
+    BadAnswer,
+    NoPermission,
+    NoToken,
+    QuotaSpent,
+    RequestRejected,
+    TokenRefused,
+    UnknownSymbol,
+)
 from marketdata_assets.ticks.provider_client import ProviderClient
 from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Days, Delivery, Label, Listing, Status
-from marketdata_assets.ticks.tushare_answers import TOKEN_VARIABLE, Table, judged
 
 URL = "https://api.tushare.pro"
 NAME = "tushare"
@@ -43,6 +63,63 @@ _STATUSES: dict[str, Status] = {"L": "listed", "D": "delisted", "P": "paused"}
 _BAR_COLUMNS = ("ts_code", "trade_time", "open", "high", "low", "close", "vol", "amount")
 _NUMBERS = {"open": "open", "high": "high", "low": "low", "close": "close", "vol": "volume", "amount": "turnover"}
 
+TOKEN_VARIABLE = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
+BAD_TOKEN = 40101
+
+_PERIODS = (("每分钟", 60.0), ("每小时", 3600.0))
+_OTHER_RATES = ("频率", "频次", "访问过快", "访问太频繁")
+_DAILY = ("每天", "每日最多")
+_PERMISSION = ("权限", "积分")
+
+
+_Value = str | int | float | None  # true and false are no numbers
+
+
+class _Data(msgspec.Struct):
+    fields: list[str]
+    items: msgspec.Raw  # rows, as arrays
+    has_more: bool | None = None
+
+
+class _Envelope(msgspec.Struct):
+    code: int
+    msg: str | None = None
+    data: _Data | None = None
+
+
+class _Table(msgspec.Struct, frozen=True):
+    """The rows of an answer, by column."""
+
+    columns: dict[str, list[Any]]
+    rows: int
+    has_more: bool
+    place: str  # the request, for errors
+
+    def numbers(self, name: str) -> pl.Series:
+        """A column of numbers; BadAnswer when a value is none."""
+        values = self.columns[name]
+        for value in values:
+            if value is not None and not isinstance(value, int | float):
+                raise BadAnswer(self.place, f"column {name!r} must be numbers, was {value!r}")
+        return pl.Series(name, values, pl.Float64)
+
+    def days(self, name: str) -> list[dt.date]:
+        """A column of days `20260930`; BadAnswer when one is missing or none."""
+        return [day for value in self.columns[name] if (day := self._day(name, value))]
+
+    def days_or_null(self, name: str) -> list[dt.date | None]:
+        return [None if value in (None, "") else self._day(name, value) for value in self.columns[name]]
+
+    def _day(self, name: str, value: object) -> dt.date:
+        try:
+            return dt.datetime.strptime(str(value), "%Y%m%d").replace(tzinfo=dt.UTC).date()
+        except ValueError as error:
+            raise BadAnswer(self.place, f"column {name!r} must be days such as 20260930, was {value!r}") from error
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_NAME = "c{}"
+
 
 def rate_limiter(token: str, config: WebProvider, folder: Path, **options: float) -> RateLimiter:
     """The limiter of the account that owns `token`; its files do not show the token."""
@@ -53,7 +130,7 @@ def rate_limiter(token: str, config: WebProvider, folder: Path, **options: float
 class Tushare:
     """One account at Tushare. Use it within `async with`, in one event loop.
 
-    Every method raises TokenRefused, NoPermission, RequestRefused, BadAnswer, ProviderAway or QuotaSpent; without a
+    Every method raises TokenRefused, NoPermission, RequestRejected, BadAnswer, ProviderAway or QuotaSpent; without a
     token, NoToken.
     """
 
@@ -96,7 +173,7 @@ class Tushare:
             reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
             return Delivery.without(NAME, symbol, days, LABEL, "unsupported", reason)
         tables = [table for piece in days.slices(DAYS_A_CALL) for table in await self._minutes(theirs, piece)]
-        return await self._calls.aside(self._delivery, tables, symbol, theirs, days)
+        return await self._calls.in_thread(self._delivery, tables, symbol, theirs, days)
 
     async def daily(self, days: Days, symbol: str | None = None) -> pl.DataFrame:
         """The daily factors, see records.DAILY, of one symbol, or of all with one request a day."""
@@ -134,7 +211,7 @@ class Tushare:
             raise BadAnswer(table.place, f"it says nothing about {missing[0]}")
         return frozenset(day for day in days if calendar[day])
 
-    def _delivery(self, tables: list[Table], symbol: str, theirs: str, days: Days) -> Delivery:
+    def _delivery(self, tables: list[_Table], symbol: str, theirs: str, days: Days) -> Delivery:
         """The bars of the answers; takes a while, in which the next request need not wait."""
         _check_symbol(tables, theirs)
         answered = _answered(tables)
@@ -147,7 +224,7 @@ class Tushare:
             return Delivery.without(NAME, symbol, days, LABEL, "empty", "it has no bar in these days")
         return Delivery(NAME, symbol, days, "ok", frame, LABEL, CURRENCY, rejected)
 
-    async def _minutes(self, theirs: str, days: Days) -> list[Table]:
+    async def _minutes(self, theirs: str, days: Days) -> list[_Table]:
         """The answers with all bars of `days`; one at the cap may be cut, so its days are asked in halves."""
         params = {
             "ts_code": theirs,
@@ -185,23 +262,23 @@ class Tushare:
             raise BadAnswer(f"{NAME} {interface} {days}", "a symbol has two different rows for one day")
         return whole
 
-    async def _ask(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> Table:
+    async def _ask(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> _Table:
         if not self._token:
             raise NoToken(NAME, TOKEN_VARIABLE)
         body = {"api_name": interface, "token": self._token, "params": params, "fields": ",".join(columns)}
         what = f"{interface} {what}"
-        judge = partial(judged, self._calls, interface, what, columns)
-        return await self._calls.send(what, interface, judge, "POST", "/", json=body)
+        parse = partial(_parse, self._calls, interface, what, columns)
+        return await self._calls.send(what, interface, parse, "POST", "/", json=body)
 
 
-def _answered(tables: list[Table]) -> dict[str, list[Any]]:
+def _answered(tables: list[_Table]) -> dict[str, list[Any]]:
     if len(tables) == 1:
         return tables[0].columns
     return {name: [value for table in tables for value in table.columns[name]] for name in _BAR_COLUMNS}
 
 
 def _raw(answered: dict[str, list[Any]], session: Session) -> tuple[pl.DataFrame, list[Reject]]:
-    """The rows as `records.bars` takes them, but for their text, and those with a value that is no number."""
+    """The rows as `records.bars` takes them, but for their text, and those with a value that is not a number."""
     odd: dict[int, str] = {}
     numbers = [_numbers(ours, name, answered[name], odd) for name, ours in _NUMBERS.items()]
     times = [value if isinstance(value, str) else None for value in answered["trade_time"]]
@@ -226,7 +303,7 @@ def _numbers(ours: str, name: str, values: list[Any], odd: dict[int, str]) -> pl
         numbers = [value if _number(value) else None for value in values]
         for row, value in enumerate(values):
             if not _number(value):
-                odd.setdefault(row, f"{name} is no number")
+                odd.setdefault(row, f"{name} is not a number")
         return pl.Series(ours, numbers, pl.Float64)
 
 
@@ -234,7 +311,7 @@ def _number(value: object) -> bool:
     return value is None or isinstance(value, int | float)
 
 
-def _check_symbol(tables: list[Table], theirs: str) -> None:
+def _check_symbol(tables: list[_Table], theirs: str) -> None:
     """A row of another symbol would land where nobody looks for it."""
     for table in tables:
         if others := set(map(str, set(table.columns["ts_code"]))) - {theirs}:
@@ -248,7 +325,7 @@ def _check_days(raw: pl.DataFrame, symbol: str, days: Days, session: Session) ->
             raise BadAnswer(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {moment.date()}")
 
 
-def _whole(table: Table) -> Table:
+def _whole(table: _Table) -> _Table:
     if table.has_more:
         raise BadAnswer(table.place, f"it was cut after {table.rows} rows")
     return table
@@ -256,3 +333,69 @@ def _whole(table: Table) -> Table:
 
 def _day(day: dt.date) -> str:
     return f"{day:%Y%m%d}"
+
+
+def _parse(
+    calls: ProviderClient, interface: str, what: str, columns: Sequence[str], response: httpx.Response
+) -> _Table | RetryLater:
+    """The table of an answer, or why it is to be asked for again, or an error."""
+    try:
+        envelope = _envelope.decode(response.content)
+    except msgspec.MsgspecError:
+        if not response.is_success:
+            return calls.rejected(what, response)
+        raise
+    if envelope.code:
+        return _refusal(calls, interface, what, envelope.code, envelope.msg or "")
+    place = f"tushare {what}"
+    if envelope.data is None:
+        raise BadAnswer(place, "the answer says it is good and has no data")
+    return _table(envelope.data, place, columns)
+
+
+def _table(data: _Data, place: str, columns: Sequence[str]) -> _Table:
+    missing = [name for name in columns if name not in data.fields]
+    if missing:
+        raise BadAnswer(place, f"columns {', '.join(missing)} are missing; it has {', '.join(data.fields) or 'none'}")
+    if len(set(data.fields)) < len(data.fields):
+        raise BadAnswer(place, f"a column is there twice in {', '.join(data.fields)}")
+    rows = _rows(data, place)
+    by_column = {name: list(map(attrgetter(_NAME.format(data.fields.index(name))), rows)) for name in columns}
+    return _Table(by_column, len(rows), bool(data.has_more), place)
+
+
+def _rows(data: _Data, place: str) -> list[Any]:
+    """The rows as structs with a field for each column; BadAnswer when one has more or fewer values."""
+    try:
+        return _decoder(len(data.fields)).decode(data.items)
+    except msgspec.ValidationError:
+        for item in msgspec.json.decode(data.items, type=list[list[_Value]]):
+            if len(item) != len(data.fields):
+                cause = f"a row has {len(item)} values for {len(data.fields)} columns: {item!r:.100}"
+                raise BadAnswer(place, cause) from None
+        raise
+
+
+@lru_cache
+def _decoder(columns: int) -> msgspec.json.Decoder[list[Any]]:
+    """Reads rows of so many columns. Thousands of lists would keep the garbage collector busy; these structs do not."""
+    names = [(_NAME.format(number), _Value) for number in range(columns)]
+    row = msgspec.defstruct("Row", names, array_like=True, gc=False, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+
+
+def _refusal(calls: ProviderClient, interface: str, what: str, code: int, message: str) -> RetryLater:
+    text = calls.redact(message) or "no reason given"
+    said = f"{code} ({text})"
+    if code == BAD_TOKEN:
+        raise TokenRefused("tushare", TOKEN_VARIABLE, text)
+    if any(word in message for word in _DAILY):
+        raise QuotaSpent(f"tushare {what}", said)
+    for word, seconds in _PERIODS:
+        if word in message:
+            return RetryLater(said, seconds)
+    if any(word in message for word in _OTHER_RATES):
+        return RetryLater(said, _PERIODS[0][1])
+    if any(word in message for word in _PERMISSION):
+        raise NoPermission("tushare", interface, text)
+    raise RequestRejected(f"tushare {what}", code, text)

@@ -20,11 +20,12 @@ import httpx
 import msgspec
 import polars as pl
 
+from marketdata_assets.http_client import RetryLater
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.errors import BadAnswer, UnknownSymbol
-from marketdata_assets.ticks.provider_client import ProviderClient, RetryLater
+from marketdata_assets.ticks.provider_client import ProviderClient
 from marketdata_assets.ticks.providers_file import WebProvider
 from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Days, Delivery, Label
@@ -116,7 +117,7 @@ def rate_limiter(config: WebProvider, folder: Path, **options: float) -> RateLim
 class Yahoo:
     """Use it within `async with`, in one event loop.
 
-    Every method raises UnknownSymbol, RequestRefused, BadAnswer, ProviderAway or QuotaSpent.
+    Every method raises UnknownSymbol, RequestRejected, BadAnswer, ProviderAway or QuotaSpent.
     """
 
     name = NAME
@@ -211,8 +212,8 @@ class Yahoo:
 
     async def _ask(self, theirs: str, query: str) -> _Result | _NoData | _OutOfReach:
         what = f"chart {theirs} {query}"
-        judge = partial(_judged, self._calls, theirs, what)
-        return await self._calls.send(what, _LANE, judge, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
+        parse = partial(_parse, self._calls, theirs, what)
+        return await self._calls.send(what, _LANE, parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
 
     def _checked(self, result: _Result, symbol: str, days: Days, theirs: str) -> _Result:
         place = f"{NAME} chart {theirs} {days}"
@@ -247,18 +248,18 @@ class Yahoo:
         return records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
 
 
-def _judged(
+def _parse(
     calls: ProviderClient, theirs: str, what: str, response: httpx.Response
 ) -> _Result | _NoData | _OutOfReach | RetryLater:
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_redirect or response.is_server_error:
-        return calls.refused(what, response)
+        return calls.rejected(what, response)
     try:
         chart = _answer.decode(response.content).chart
     except msgspec.MsgspecError:
         if response.is_success:
             raise
-        return calls.refused(what, response)
-    said = calls.clean(chart.error.description or chart.error.code) if chart.error else ""
+        return calls.rejected(what, response)
+    said = calls.redact(chart.error.description or chart.error.code) if chart.error else ""
     if response.status_code == httpx.codes.NOT_FOUND:
         raise UnknownSymbol(NAME, theirs, said)
     if "last 30 days" in said:
@@ -266,7 +267,7 @@ def _judged(
     if response.status_code == httpx.codes.BAD_REQUEST and said.startswith("Data doesn't exist"):
         return _NoData()
     if not response.is_success:
-        return calls.refused(what, response, said)
+        return calls.rejected(what, response, said)
     if not chart.result or chart.error:
         raise BadAnswer(f"{NAME} {what}", f"the answer has no result ({said or 'no reason given'})")
     return chart.result[0]

@@ -12,7 +12,7 @@ from tick_rows import content_hash, land, load
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.factors import compute
 from marketdata_assets.ticks.fallback import Provider
-from marketdata_assets.ticks.load import LoadOptions
+from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit
 from marketdata_assets.ticks.table_writer import UnitWrite

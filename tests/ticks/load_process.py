@@ -13,7 +13,7 @@ from tick_clients import Clients
 from tick_loads import Loader, units
 
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks.queue import Limits
+from marketdata_assets.ticks.load_run import Limits
 from marketdata_demo.servers.tushare import TushareServer
 
 TESTS = Path(__file__).parents[1]  # on the path, with the folder of the domain, as pytest has them

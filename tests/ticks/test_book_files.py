@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tick_clients import JUNE, SYMBOL, files_config
 
-from marketdata_assets.ticks.books import BOOKS, BookDelivery, books
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.order_book import BOOKS, books
+from marketdata_assets.ticks.records import Days, Delivery
 
 HEADER = "symbol,ts,bid_price_1,bid_size_1,bid_price_2,bid_size_2,ask_price_1,ask_size_1,ask_price_2,ask_size_2\n"
 ROW = f"{SYMBOL},2025-06-02 09:30:03.500,9.40,1200,9.39,300,9.41,500,9.42,800\n"
 INSTANT = dt.datetime(2025, 6, 2, 1, 30, 3, 500_000, tzinfo=dt.UTC)
 
 
-def delivered(folder: Path, symbol: str = SYMBOL, days: Days = JUNE) -> BookDelivery:
+def delivered(folder: Path, symbol: str = SYMBOL, days: Days = JUNE) -> Delivery:
     return asyncio.run(Files(folder, files_config()).books(symbol, days))
 
 
@@ -40,8 +40,8 @@ def reasons(folder: Path, *rows: str) -> dict[int, str]:
 def test_a_csv_file_is_read_to_the_millisecond(tmp_path: Path) -> None:
     put(tmp_path, HEADER + ROW)
     found = delivered(tmp_path)
-    assert (found.outcome, found.provider, found.books.schema) == ("ok", "files", BOOKS)
-    assert found.books.row(0) == ("files", SYMBOL, INSTANT, [9.40, 9.39], [1200, 300], [9.41, 9.42], [500, 800])
+    assert (found.outcome, found.provider, found.rows.schema) == ("ok", "files", BOOKS)
+    assert found.rows.row(0) == ("files", SYMBOL, INSTANT, [9.40, 9.39], [1200, 300], [9.41, 9.42], [500, 800])
 
 
 def test_other_spellings_and_parquet_are_read(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_other_spellings_and_parquet_are_read(tmp_path: Path) -> None:
                "bid_volume1": [1200], "pre_close": [9.3]}  # fmt: skip
     file = put(tmp_path, "", "a.parquet")
     pl.DataFrame(columns).write_parquet(file)
-    assert delivered(tmp_path).books.row(0)[2:] == (INSTANT, [9.4], [1200.0], [9.41], [500.0])
+    assert delivered(tmp_path).rows.row(0)[2:] == (INSTANT, [9.4], [1200.0], [9.41], [500.0])
 
 
 def test_bars_and_books_do_not_meet(tmp_path: Path) -> None:
@@ -57,8 +57,8 @@ def test_bars_and_books_do_not_meet(tmp_path: Path) -> None:
     files = Files(tmp_path, files_config())
     assert asyncio.run(files.bars(SYMBOL, JUNE)).outcome == "empty"
     (tmp_path / "bars.csv").write_text(f"symbol,ts,open,high,low,close,volume\n{SYMBOL},2025-06-02 09:31,1,1,1,1,1\n")
-    assert asyncio.run(files.bars(SYMBOL, JUNE)).bars.height == 1
-    assert asyncio.run(files.books(SYMBOL, JUNE)).books.height == 1
+    assert asyncio.run(files.bars(SYMBOL, JUNE)).rows.height == 1
+    assert asyncio.run(files.books(SYMBOL, JUNE)).rows.height == 1
 
 
 def test_a_book_is_kept_as_it_was_published(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_book_is_kept_as_it_was_published(tmp_path: Path) -> None:
     auction = f"{SYMBOL},2025-06-02 09:24:57,9.4,1200,0,300,9.4,1200,0,0\n"  # 0 beside a size: what finds no match
     limit_up = f"{SYMBOL},2025-06-02 10:00:00,10.34,99000,10.33,100,0,0,,\n"
     assert reasons(tmp_path, crossed, unordered, auction, limit_up) == {}
-    assert delivered(tmp_path).books.select("bid_price", "bid_size", "ask_price", "ask_size").rows() == [
+    assert delivered(tmp_path).rows.select("bid_price", "bid_size", "ask_price", "ask_size").rows() == [
         ([9.4, 0], [1200, 300], [9.4], [1200]),
         ([9.4, 9.39], [1200, 300], [9.35, 9.42], [500, 800]),
         ([9.4, 9.45], [1200, 300], [9.41, 9.42], [500, 800]),
@@ -78,28 +78,28 @@ def test_a_book_is_kept_as_it_was_published(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (ROW.replace("2025-06-02 09:30:03.500", "soon"), "no time that can be read"),
+        (ROW.replace("2025-06-02 09:30:03.500", "soon"), "the time cannot be parsed"),
         (ROW.replace("03.500", "03.5001"), "a time finer than a millisecond"),
-        (ROW.replace("9.40", "nine"), "bid_price_1 is no number"),
+        (ROW.replace("9.40", "nine"), "bid_price_1 is not a number"),
         (ROW.replace("9.40", "nan"), "bid level 1: a number is not finite"),
         (ROW.replace("800", "inf"), "ask level 2: a number is not finite"),
         (ROW.replace("9.40", "-9.40"), "bid level 1: the price is below 0"),
         (ROW.replace("800", "-800"), "ask level 2: the size is below 0"),
         (ROW.replace("9.41", ""), "ask level 1: no price"),
         (ROW.replace(",500,", ",,"), "ask level 1: no size"),
-        (ROW.replace("9.40,1200", ","), "bid level 2 is there and level 1 is not"),
+        (ROW.replace("9.40,1200", ","), "bid level 2 is present and level 1 is not"),
         (f"{SYMBOL},2025-06-02 09:30:03,0,0,,,,,0,\n", "no level at all"),
     ],
 )
 def test_a_row_that_is_no_book_is_refused(tmp_path: Path, row: str, reason: str) -> None:
     assert reasons(tmp_path, ROW.replace("09:30", "09:31"), row) == {3: reason}
-    assert delivered(tmp_path).books.height == 1
+    assert delivered(tmp_path).rows.height == 1
 
 
 def test_an_instant_said_twice_counts_once_and_a_contradiction_is_refused(tmp_path: Path) -> None:
     other = ROW.replace("1200", "1300")
     assert reasons(tmp_path, ROW, ROW, other) == {4: "contradicts an earlier row of the same instant"}
-    assert delivered(tmp_path).books["bid_size"].to_list() == [[1200, 300]]
+    assert delivered(tmp_path).rows["bid_size"].to_list() == [[1200, 300]]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def clock() -> Clock:
 
 def good(limit: ConcurrencyLimit, clock: Clock, times: int) -> None:
     for _ in range(times):
-        limit.record(clock.now, choked=False)
+        limit.record(clock.now, overloaded=False)
 
 
 def test_one_more_after_each_round_of_good_answers(clock: Clock) -> None:
@@ -43,7 +43,7 @@ def test_choking_halves_down_to_one_and_the_round_begins_anew(clock: Clock) -> N
     seen = []
     for _ in range(5):
         clock.now += 1
-        limit.record(clock.now, choked=True)
+        limit.record(clock.now, overloaded=True)
         seen.append(limit.allowed)
     assert seen == [5, 2, 1, 1, 1]
     good(limit, clock, 1)
@@ -56,12 +56,12 @@ def test_requests_that_were_under_way_when_it_halved_do_not_halve_it_again(clock
     assert limit.allowed == 8
     clock.now = 5.0
     for sent in (1.0, 2.0, 3.0):
-        limit.record(sent, choked=True)
+        limit.record(sent, overloaded=True)
     assert (limit.allowed, limit.halvings) == (4, 1)
     for sent in (4.0,) * 4:
-        limit.record(sent, choked=False)
+        limit.record(sent, overloaded=False)
     assert limit.allowed == 4
-    limit.record(6.0, choked=True)
+    limit.record(6.0, overloaded=True)
     assert limit.allowed == 2
 
 
@@ -72,17 +72,17 @@ def test_no_more_pass_than_are_allowed_and_all_pass_in_the_end() -> None:
     async def one(number: int) -> None:
         nonlocal most, passed
         async with limit.slot():
-            most = max(most, limit.busy)
-            assert limit.busy <= limit.allowed
+            most = max(most, limit.in_flight)
+            assert limit.in_flight <= limit.allowed
             await asyncio.sleep(0)
             passed += 1
-            limit.record(limit.clock(), choked=number % 7 == 6)
+            limit.record(limit.clock(), overloaded=number % 7 == 6)
 
     async def main() -> None:
         await asyncio.gather(*(one(number) for number in range(60)))
 
     asyncio.run(main())
-    assert (passed, limit.busy) == (60, 0)
+    assert (passed, limit.in_flight) == (60, 0)
     assert 2 <= most <= 3
 
 
@@ -105,8 +105,8 @@ def test_one_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
     assert asyncio.run(asyncio.wait_for(main(), 60)) == ["second"]
 
 
-def test_a_gate_for_nobody_is_refused() -> None:
-    with pytest.raises(ValueError, match="most must be 1 or more, was 0"):
+def test_a_limit_of_0_is_rejected() -> None:
+    with pytest.raises(ValueError, match="maximum must be 1 or more, was 0"):
         ConcurrencyLimit(0)
 
 

@@ -14,7 +14,8 @@ from tick_rows import entry
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import factors as module
-from marketdata_assets.ticks.factor_inputs import Inputs
+from marketdata_assets.ticks import table_writer
+from marketdata_assets.ticks.factor_reconcile import Inputs
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import DAILY, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
@@ -29,7 +30,7 @@ def test_what_has_not_changed_is_left_alone(client: Client, compute_all: Compute
     before = factors(client)
     again = compute_all()
     assert [(unit.outcome, unit.changed, unit.note) for unit in again.units] == [
-        ("ok", False, "nothing has changed")
+        ("ok", False, "unchanged inputs; skipped")
     ] * 2
     assert [unit.rows for unit in again.units] == [unit.rows for unit in first.units] == [80, 80]
     forced = compute_all(refetch=True)
@@ -48,7 +49,10 @@ def test_new_bars_of_the_month_or_of_the_one_before_are_noticed(client: Client, 
     assert values(client, "daily_return", OTHER)[FEBRUARY[0]] == pytest.approx(1.0)
     stand(client, [*months(OTHER, d20260105=flat(5.0), d20260130=flat(5.0))])
     looked_at = compute_all().units
-    assert [(unit.note != "nothing has changed", unit.changed) for unit in looked_at] == [(True, False), (False, False)]
+    assert [(unit.note != "unchanged inputs; skipped", unit.changed) for unit in looked_at] == [
+        (True, False),
+        (False, False),
+    ]
 
 
 def test_factors_of_bars_that_are_gone_go_too(client: Client, compute_all: Computer) -> None:
@@ -81,7 +85,7 @@ def test_bars_in_doubt_make_no_factor_final(client: Client, compute_all: Compute
     stand(client, months())
     ledger.record_pending(client, [entry(client, SYMBOL, MONTH)], ledger.next_version(client))
     assert compute_all([UNITS[0]]).units[0].outcome == "ok"
-    assert compute_all([UNITS[0]]).units[0].note != "nothing has changed"
+    assert compute_all([UNITS[0]]).units[0].note != "unchanged inputs; skipped"
 
 
 # What providers send.
@@ -194,7 +198,7 @@ def test_days_that_a_provider_no_longer_has_stay_unless_accepted(
     compute_all()
     fill(tushare, {SYMBOL: 3.0, OTHER: 3.0}, FEBRUARY[:-2])
     fill_other = compute_all([UNITS[0]], refetch=True)
-    assert "2 days have factors of tushare, which now has none" in (fill_other.units[0].error or "")
+    assert "tushare now returns no factors for 2 days that have some; kept" in (fill_other.units[0].error or "")
     assert list(values(client, "adj_factor", SYMBOL).values()) == [3.0] * 18 + [1.5] * 2
     assert compute_all([UNITS[0]], refetch=True, accept_empty=True).units[0].outcome == "ok"
     assert list(values(client, "adj_factor", SYMBOL)) == FEBRUARY[:-2]
@@ -247,7 +251,7 @@ def test_a_store_that_is_away_fails_every_symbol(
     def away(*_: object, **__: object) -> None:
         raise StoreAway("ClickHouse", "connection refused")
 
-    monkeypatch.setattr(module, "land", away)
+    monkeypatch.setattr(table_writer, "write", away)
     monkeypatch.setattr(module, "SYMBOLS_A_PUBLISH", 1)
     report = compute_all()
     assert [(unit.outcome, "connection refused" in (unit.error or "")) for unit in report.units] == [
@@ -261,7 +265,7 @@ def test_who_is_overtaken_says_so(client: Client, compute_all: Computer, monkeyp
     stand(client, months())
     compute_all([UNITS[0]])
     stand(client, months(d20260227=flat(12.0)))
-    original, calls = module.land, []
+    original, calls = table_writer.write, []
 
     def slow(*arguments: Any, **options: Any) -> None:
         if not calls:
@@ -272,7 +276,7 @@ def test_who_is_overtaken_says_so(client: Client, compute_all: Computer, monkeyp
             stand(client, months(d20260227=flat(12.0)))
         original(*arguments, **options)
 
-    monkeypatch.setattr(module, "land", slow)
+    monkeypatch.setattr(table_writer, "write", slow)
     [unit] = compute_all([UNITS[0]]).units
     assert (unit.outcome, "another run wrote" in (unit.error or "")) == ("failed", True)
     assert ledger.entries(client, "factors")[0].outcome == "failed"

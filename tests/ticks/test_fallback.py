@@ -36,7 +36,9 @@ def ask(clients: Clients, tushare_server: TushareServer, yahoo_server: YahooServ
             yahoo = clients.yahoo(yahoo_server, config=configs.get("yahoo"))
             files = Files(tmp_path / "dropped", files_config())
             async with tushare, yahoo:
-                return await Fallback.of([files, yahoo, tushare], open_days).bars(symbol, days)
+                return await Fallback(tuple(in_order([files, yahoo, tushare], "tick_data")), open_days).rows(
+                    symbol, days
+                )
 
         return asyncio.run(main())
 
@@ -49,7 +51,7 @@ def test_the_first_by_priority_answers_alone(ask: Ask, yahoo_server: YahooServer
     turned = ask(tushare=tushare_config(priority=9))
     assert (turned.outcome, turned.provider) == ("ok", "yahoo")
     assert turned.delivery
-    assert set(turned.delivery.bars["provider"]) == {"yahoo"}
+    assert set(turned.delivery.rows["provider"]) == {"yahoo"}
 
 
 def test_disabled_and_unsupporting_providers_are_not_asked(ask: Ask, tushare_server: TushareServer) -> None:

@@ -64,7 +64,7 @@ def test_what_is_complete_is_not_asked_for_again(loader: Loader) -> None:
     loader.server.lines.clear()
     second = only(loader)
     assert (second.outcome, second.rows, second.changed, loader.server.lines) == ("ok", WHOLE, False, [])
-    assert (first.changed, second.provider, second.note) == (True, "tushare", "complete; nothing was asked for")
+    assert (first.changed, second.provider, second.note) == (True, "tushare", "complete; no request was needed")
 
 
 def test_a_month_under_way_grows_by_its_closed_days(loader: Loader) -> None:
@@ -152,7 +152,8 @@ def test_bars_that_the_provider_has_no_more_stay_unless_that_is_accepted(loader:
     loader.server.suspended = {dt.date(2025, 6, day) for day in range(1, 14)}
     part = only(loader, refetch=True)
     assert (part.outcome, part.rows, part.changed) == ("failed", WHOLE, False)
-    assert f"{10 * DAY} rows stand on 10 days from 2025-06-02 to 2025-06-13, and tushare has none" in (part.error or "")
+    assert "tushare now returns no rows for 10 days from 2025-06-02 to 2025-06-13" in (part.error or "")
+    assert f"where {10 * DAY} are loaded; kept" in (part.error or "")
     loader.server.suspended = {*JUNE}
     nothing = only(loader, refetch=True)
     assert (nothing.outcome, nothing.rows) == ("failed", WHOLE)
@@ -189,7 +190,7 @@ def test_nothing_of_a_delivery_with_too_many_bad_rows_lands(loader: Loader) -> N
     loader.server.odd = {stamp: [SYMBOL, stamp, 10, 10, 10, 10, -1, 1000] for stamp in stamps}
     report = only(loader)
     assert (report.outcome, report.rows) == ("failed", 0)
-    assert f"80 of {WHOLE} rows were refused" in (report.error or "")
+    assert f"80 of {WHOLE} rows rejected" in (report.error or "")
     assert landed(loader.client).is_empty()
     assert len(quarantined(loader.client, "tick_data")) == 80
     loader.server.odd = {}
@@ -258,7 +259,7 @@ def test_a_lower_provider_does_not_replace_what_a_better_one_brought(loader: Loa
     drop("7")
     kept = only(loader, refetch=True, providers=("files",))
     assert (kept.outcome, kept.provider, kept.rows, kept.changed) == ("ok", "tushare", WHOLE, False)
-    assert "files has bars, but what stands is from tushare, which comes before it; kept" in kept.note
+    assert "files has rows, but those of tushare, which comes before it, are kept" in kept.note
     assert_exact(loader.client, [SYMBOL])
     loader.server.fail(503, 4)
     fallen = only(loader, refetch=True)
@@ -315,7 +316,7 @@ def test_no_file_does_not_make_a_refused_token_an_empty_month(loader: Loader, dr
 
 
 def test_nobody_to_ask_is_an_error(loader: Loader) -> None:
-    with pytest.raises(BadProviders, match="nobody to ask for tick_data among files"):
+    with pytest.raises(BadProviders, match="no provider of tick_data among files"):
         loader(units([SYMBOL]), providers=("files",))
 
 

@@ -17,7 +17,7 @@ from tick_loads import Loader, assert_exact, codes, landed, told, units
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores.clickhouse_ledger import entries
 from marketdata_assets.ticks import tables
-from marketdata_assets.ticks.table_writer import Patience
+from marketdata_assets.ticks.table_writer import WriteRetries
 from marketdata_demo.servers.tushare import TushareServer
 
 KILLS = 4
@@ -127,9 +127,9 @@ def test_a_store_that_stops_and_starts_half_way_costs_no_row(
                 own.stop()
                 starter.start()
 
-        patience = Patience(away=600, first_pause_s=0.05, longest_pause_s=0.1)
+        patience = WriteRetries(away=600, first_pause_s=0.05, longest_pause_s=0.1)
         try:
-            report = loader(units(symbols), progress=watch, store_patience=patience)
+            report = loader(units(symbols), progress=watch, write_retries=patience)
             assert report.failed == ()
             assert_exact(client, symbols)
             assert_nothing_left(loader)
@@ -152,7 +152,7 @@ def test_a_store_that_stays_away_ends_the_load_with_what_landed(
                 own.kill()
                 gone.append(done)
 
-        report = loader(units(symbols), progress=watch, store_patience=Patience(away=2, first_pause_s=0.01))
+        report = loader(units(symbols), progress=watch, write_retries=WriteRetries(away=2, first_pause_s=0.01))
         assert report.failed
         assert len(report.good) + len(report.failed) == 60
         assert all("ClickHouse is not answering" in (unit.error or "") for unit in report.failed)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
 from tick_loads import Loader, assert_exact, codes, landed, told, units
 
 from marketdata_assets.ticks import tables
-from marketdata_assets.ticks.circuit_breaker import IN_A_ROW, CircuitBreaker
+from marketdata_assets.ticks.circuit_breaker import OUTAGE_AFTER, CircuitBreaker
 from marketdata_assets.ticks.errors import NoPermission, ProviderAway, ProviderResting
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits
 from marketdata_assets.ticks.rate_limit import RateLimiter
@@ -51,8 +52,8 @@ class Script:
 
 
 def ask_all(script: Script, symbols: list[str], at_once: int = 8, **options: Any) -> dict[str, Exception | None]:
-    """Ask through the guard for all symbols, some at a time; the error of each."""
-    guarded = CircuitBreaker(script, **options)  # type: ignore[arg-type]
+    """Request all symbols through a circuit breaker, some at a time; the error of each."""
+    breaker = CircuitBreaker(script.name, **options)
     ends: dict[str, Exception | None] = {}
     todo = list(reversed(symbols))
 
@@ -60,7 +61,7 @@ def ask_all(script: Script, symbols: list[str], at_once: int = 8, **options: Any
         while todo:
             symbol = todo.pop()
             try:
-                await guarded.bars(symbol, JUNE)
+                await breaker.call("tick_data", symbol, partial(script.bars, symbol, JUNE))
                 ends[symbol] = None
             except Exception as error:
                 ends[symbol] = error
@@ -79,10 +80,10 @@ def away(*_: object) -> Exception:
 def test_an_outage_that_lasts_costs_a_few_questions_and_not_one_for_each_symbol() -> None:
     script = Script(away)
     ends = ask_all(script, codes(500), patience=0.0, pause=60.0)
-    assert len(script.asked) == IN_A_ROW
-    assert [type(ends[symbol]) for symbol in script.asked] == [ProviderAway] * IN_A_ROW
+    assert len(script.asked) == OUTAGE_AFTER
+    assert [type(ends[symbol]) for symbol in script.asked] == [ProviderAway] * OUTAGE_AFTER
     resting = [error for error in ends.values() if isinstance(error, ProviderResting)]
-    assert len(resting) == 500 - IN_A_ROW
+    assert len(resting) == 500 - OUTAGE_AFTER
     assert "script was not asked for" in str(resting[0])
     assert "503" in str(resting[0])
 
@@ -124,7 +125,7 @@ def test_a_provider_that_goes_away_half_way_and_a_rerun(loader: Loader) -> None:
     assert failed == symbols[12:]
     assert_exact(loader.client, symbols[:12])
     asked = [line for line in loader.server.lines if any(symbol in line for symbol in failed)]
-    assert len(asked) <= IN_A_ROW + 4  # those under way, and not one for each
+    assert len(asked) <= OUTAGE_AFTER + 4  # those under way, and not one for each
     assert "was not asked for" in (report.failed[-1].error or "")
     loader.server.no_more_faults()
     again = loader(units(symbols))

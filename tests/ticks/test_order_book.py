@@ -1,4 +1,4 @@
-"""Order books from dropped files into the table: what lands, what stays, and what is told."""
+"""Order books from dropped files into the table: what is loaded, what is kept, and what is reported."""
 
 import datetime as dt
 import os
@@ -11,10 +11,11 @@ from tick_clients import Clients, files_config
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.ticks import order_book, tables
+from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.load import LoadOptions
+from marketdata_assets.ticks.load import load
+from marketdata_assets.ticks.load_run import Limits, LoadOptions
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_demo.servers.tushare import TushareServer
@@ -46,8 +47,14 @@ class Books:
         return path
 
     def load(self, *units: Unit, now: dt.datetime = NOW, **options: Any) -> LoadReport:
-        return order_book.load(
-            self.client, self.providers, units, options=LoadOptions(**options), run_id="run", now=now
+        return load(
+            self.client,
+            self.providers,
+            units,
+            table=tables.ORDER_BOOK,
+            options=LoadOptions(**options),
+            run_id="run",
+            now=now,
         )
 
     def one(self, **options: Any) -> UnitReport:
@@ -97,7 +104,9 @@ def test_a_file_dropped_later_adds_its_days_and_those_whose_file_is_gone_stay(bo
     books.put("a.csv", 2, 3)
     books.one()
     (books.folder / "a.csv").unlink()
-    assert "6 books stand, and their files are gone" in books.one().note
+    gone = books.one()
+    assert (gone.outcome, gone.rows, gone.changed) == ("ok", 6, False)
+    assert "no file in" in gone.note
     books.put("b.csv", 4, price=9.6)
     unit = books.one()
     assert (unit.rows, unit.changed) == (9, True)
@@ -120,7 +129,7 @@ def test_books_that_would_be_lost_stay_unless_accepted(books: Books) -> None:
     os.utime(books.put("a.csv", 2, 4, price=9.5), (2_000_000_000,) * 2)
     unit = books.one()
     assert (unit.outcome, unit.rows) == ("failed", 9)
-    assert "3 books stand on 2025-06-03, and no file has any there now" in (unit.error or "")
+    assert "files now returns no rows for 2025-06-03, where 3 are loaded; kept" in (unit.error or "")
     assert books.stands() == {2: {9.4}, 3: {9.4}, 4: {9.4}}
     assert books.one(refetch=True, accept_empty=True).outcome == "ok"
     assert books.stands() == {2: {9.5}, 4: {9.5}}
@@ -142,9 +151,7 @@ def test_symbols_are_isolated_and_refused_rows_are_kept(books: Books) -> None:
         (OTHER, "failed", 0, 0),
         (SYMBOL, "ok", 180, 1),
     ]
-    assert "1 of 4 rows were refused, the first in line 5: a.csv: bid level 1: a number is not finite" in (
-        report.failed[0].error or ""
-    )
+    assert "First: line 5: a.csv: bid level 1: a number is not finite" in (report.failed[0].error or "")
     refused = ledger.quarantined(books.client, "order_book", 10)
     assert [(one.source, one.line, one.reason) for one in refused] == [
         (OTHER, 5, "a.csv: bid level 1: a number is not finite"),
@@ -161,7 +168,7 @@ def test_months_without_books_are_no_failure(books: Books, clients: Clients, tus
     assert books.entry().outcome == "unsupported"
     assert tushare_server.requests == 0
     books.providers = []
-    assert books.one().note == "no provider of order books is in use"
+    assert "no provider of order books is in use" in books.one().note
 
 
 def test_books_stay_when_their_provider_is_not_in_use(books: Books) -> None:
@@ -195,12 +202,11 @@ def test_rows_in_doubt_are_written_anew(books: Books) -> None:
     assert (books.entry().pending, books.entry().rows) == (False, 3)
 
 
-def test_many_rows_are_published_in_pieces(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_book, "ROWS_A_PUBLISH", 4)
+def test_many_rows_are_published_in_batches(books: Books) -> None:
     symbols = [f"{600000 + number}.SH" for number in range(5)]
     for symbol in symbols:
         books.put(f"{symbol}.csv", 2, symbol=symbol)
-    report = books.load(*(Unit(symbol, MONTH) for symbol in symbols))
+    report = books.load(*(Unit(symbol, MONTH) for symbol in symbols), limits=Limits(rows=4, held=8))
     assert [unit.rows for unit in report.units] == [3] * 5
     counted = clickhouse.read(
         books.client, "SELECT toString(symbol) AS s, count() AS n FROM order_book GROUP BY s ORDER BY s"

@@ -193,10 +193,10 @@ def test_order_books_with_one_side_land_and_uneven_ones_do_not(client: Client) -
         frame = pl.DataFrame([book | sides | changes], schema=ORDER_BOOK.columns)
         landed = UnitWrite(A, MONTH, JANUARY, frame, load(A, JANUARY, frame=None, dataset="order_book"))
         if good:
-            table_writer.land(client, ORDER_BOOK, MONTH, [landed])
+            table_writer.write(client, ORDER_BOOK, MONTH, [landed])
         else:
             with pytest.raises(DatabaseError, match="VIOLATED_CONSTRAINT"):
-                table_writer.land(client, ORDER_BOOK, MONTH, [landed])
+                table_writer.write(client, ORDER_BOOK, MONTH, [landed])
         found = clickhouse.read(client, "SELECT * FROM order_book")
         assert found.cast(ORDER_BOOK.columns).rows(named=True) == [book | sides]
 
@@ -214,7 +214,7 @@ def test_landings_that_contradict_themselves_are_refused(client: Client) -> None
     }
     for message, landings in bad.items():
         with pytest.raises(ValueError, match=message):
-            table_writer.land(client, TICK_DATA, MONTH, landings)
+            table_writer.write(client, TICK_DATA, MONTH, landings)
     assert stands(client).is_empty()
 
 

@@ -21,11 +21,11 @@ from own_clickhouse import OwnClickHouse
 from tick_rows import JANUARY, assert_ledger_agrees, bars, content_hash, entry, land, one, stands
 
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
+from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_rewrite import Superseded
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks import table_writer, tables
-from marketdata_assets.ticks.table_writer import Patience
-from marketdata_assets.ticks.tables import TICK_DATA
+from marketdata_assets.ticks import tables
+from marketdata_assets.ticks.table_writer import WriteRetries
 
 HERE = Path(__file__).parent
 A, B, C = "600000.SH", "600001.SH", "000001.SZ"
@@ -190,7 +190,7 @@ def test_a_writer_killed_before_its_publish_leaves_the_unit_in_doubt(
     found = entry(client, A)
     assert (found.outcome, found.error, found.slices) == ("failed", "interrupted while it was written", [])
     assert found.previous_hash == content_hash(bars(A, JANUARY))
-    assert [load.source for load in table_writer.interrupted(client, TICK_DATA)] == [A]
+    assert [load.source for load in ledger.interrupted(client, "tick_data")] == [A]
     assert stands(client, A).equals(bars(A, JANUARY))
     land(client, [one(A, seed=1)])
     assert entry(client, A).previous_hash == content_hash(bars(A, JANUARY))
@@ -242,7 +242,7 @@ def test_rivals_that_never_stop_end_in_a_clear_error(client: Client, monkeypatch
     monkeypatch.setattr(clickhouse_rewrite.Stage, "publish", overtaken)
     pauses: list[float] = []
     with pytest.raises(Superseded, match="fewer writers"):
-        land(client, [one(A)], patience=Patience(contended=4), sleep=pauses.append)
+        land(client, [one(A)], patience=WriteRetries(contended=4), sleep=pauses.append)
     assert len(pauses) == 3
     assert stands(client).is_empty()
 
@@ -283,5 +283,5 @@ def test_a_server_that_stays_away_is_named(tmp_path: Path) -> None:
         tables.ensure(client)
         server.stop()
         with pytest.raises(StoreAway, match="run the same partitions again"):
-            land(client, [one(A)], patience=Patience(away=3), sleep=pauses.append)
+            land(client, [one(A)], patience=WriteRetries(away=3), sleep=pauses.append)
     assert pauses == [0.5, 1.0]

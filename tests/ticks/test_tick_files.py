@@ -32,8 +32,8 @@ def written(folder: Path, text: str, name: str = "a.csv", age: int = 0) -> Path:
 def test_a_csv_file_is_read_in_exchange_time(tmp_path: Path) -> None:
     written(tmp_path, "\ufeff" + HEADER + ROW)
     delivery = bars(tmp_path)
-    assert (delivery.outcome, delivery.provider, delivery.bars.schema) == ("ok", "files", BARS)
-    assert delivery.bars.row(0) == ("files", SYMBOL, INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, 11340.5, 0)
+    assert (delivery.outcome, delivery.provider, delivery.rows.schema) == ("ok", "files", BARS)
+    assert delivery.rows.row(0) == ("files", SYMBOL, INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, 11340.5, 0)
 
 
 def test_columns_go_by_name_in_any_order_and_case(tmp_path: Path) -> None:
@@ -41,13 +41,13 @@ def test_columns_go_by_name_in_any_order_and_case(tmp_path: Path) -> None:
         f"Close,extra,trade_time,TS_CODE,low,high,open,vol\n9.45,x,2025/06/02 09:31,{SYMBOL.lower()},9.3,9.5,9.4,1200\n"
     )
     written(tmp_path, text)
-    assert bars(tmp_path).bars.row(0)[2:10] == (INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, None)
+    assert bars(tmp_path).rows.row(0)[2:10] == (INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, None)
 
 
 @pytest.mark.parametrize("time", ["2025-06-02T01:31:00Z", "2025-06-02T09:31:00+08:00", "2025-06-02T09:31:00"])
 def test_a_time_with_an_offset_is_an_instant(tmp_path: Path, time: str) -> None:
     written(tmp_path, HEADER + ROW.replace("2025-06-02 09:31:00", time))
-    assert bars(tmp_path).bars["ts"].to_list() == [INSTANT]
+    assert bars(tmp_path).rows["ts"].to_list() == [INSTANT]
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Shanghai"])
@@ -58,15 +58,15 @@ def test_parquet_keeps_its_types(tmp_path: Path, zone: str | None) -> None:
     if zone:
         frame = frame.with_columns(pl.col("ts").dt.convert_time_zone(zone))
     frame.write_parquet(tmp_path / "a.parquet")
-    assert bars(tmp_path).bars.row(0)[2:10] == (INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, None)
+    assert bars(tmp_path).rows.row(0)[2:10] == (INSTANT, "1m", 9.4, 9.5, 9.3, 9.45, 1200, None)
 
 
 def test_the_newer_file_wins_a_minute(tmp_path: Path) -> None:
     second = ROW.replace("09:31", "09:32")
     written(tmp_path, HEADER + ROW.replace("9.45", "9.40") + second, "z.csv", age=100)
     written(tmp_path, HEADER + ROW, "sub.csv")
-    assert bars(tmp_path).bars["close"].to_list() == [9.45, 9.45]
-    assert bars(tmp_path).bars.height == 2
+    assert bars(tmp_path).rows["close"].to_list() == [9.45, 9.45]
+    assert bars(tmp_path).rows.height == 2
 
 
 def test_bad_rows_are_refused_with_their_line(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_bad_rows_are_refused_with_their_line(tmp_path: Path) -> None:
     assert {reject.line: reject.reason for reject in delivery.rejected} == {
         3: "a.csv: contradicts an earlier row of the same minute",
         5: "a.csv: volume is not a whole number of shares",
-        7: "a.csv: open is no number",
-        4: "a.csv: no time that can be read",
+        7: "a.csv: open is not a number",
+        4: "a.csv: the time cannot be parsed",
     }
-    assert delivery.bars["volume"].to_list() == [1200, None]
+    assert delivery.rows["volume"].to_list() == [1200, None]
 
 
 def test_other_days_and_symbols_stay_out(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_other_days_and_symbols_stay_out(tmp_path: Path) -> None:
     written(tmp_path, HEADER + ROW + ROW.replace("2025-06-02", "2025-07-01") + other)
     files = Files(tmp_path, files_config())
     assert files.symbols() == ["000001.SZ", SYMBOL]
-    assert bars(tmp_path).bars.height == 1
+    assert bars(tmp_path).rows.height == 1
     assert bars(tmp_path, "600001.SH").outcome == "empty"
     assert bars(tmp_path, days=Days.month("2025-05")).outcome == "empty"
     assert bars(tmp_path, "AAPL.US").outcome == "unsupported"

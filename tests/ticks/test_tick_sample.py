@@ -33,19 +33,19 @@ def test_bars_are_complete_but_for_what_the_report_says(
     written: sample_ticks.Written, deliveries: dict[str, Delivery]
 ) -> None:
     listings = dict(pl.read_csv(written.symbols_file, try_parse_dates=True).select("symbol", "listed").iter_rows())
-    assert sum(delivery.bars.height for delivery in deliveries.values()) == written.bars
+    assert sum(delivery.rows.height for delivery in deliveries.values()) == written.bars
     for symbol, delivery in deliveries.items():
         assert (delivery.outcome, delivery.rejected) == ("ok", ())
         days = [day for day in ashares().trading_days(BOTH) if day >= listings[symbol]]
         days = [day for day in days if (symbol, day) not in written.suspended]
         expected = pl.concat([ashares().minutes(day, "end") for day in days])
-        assert delivery.bars["ts"].to_list() == expected.to_list()
+        assert delivery.rows["ts"].to_list() == expected.to_list()
     assert len(written.suspended) == 1
     assert min(listings.values()) < BOTH.first < max(listings.values())
 
 
 def test_bars_are_plausible(deliveries: dict[str, Delivery]) -> None:
-    bars = pl.concat([delivery.bars for delivery in deliveries.values()])
+    bars = pl.concat([delivery.rows for delivery in deliveries.values()])
     flags = bars.group_by("flags").len()
     assert set(flags["flags"]) == {0, FLAGS["zero_volume"]}
     traded = bars.filter(pl.col("volume") > 0)
@@ -71,7 +71,7 @@ def test_books_of_the_last_day_are_read_without_a_refused_row(written: sample_ti
     last = ashares().trading_days(BOTH)[-1]
     found = [asyncio.run(files.books(symbol, Days(last, last))) for symbol in written.symbols]
     assert {delivery.rejected for delivery in found} == {()}
-    books = pl.concat([delivery.books for delivery in found])
+    books = pl.concat([delivery.rows for delivery in found])
     assert books.height == written.books
     both = books.filter(pl.col("ask_price").list.len() > 0)
     assert 0 < books.height - both.height < 30

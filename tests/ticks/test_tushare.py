@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tick_clients import HASTY, JUNE, SYMBOL, Clients, tushare_config, week
+from tick_clients import HASTY, JUNE, SYMBOL, Clients, flag_names, tushare_config, week
 
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.ticks import records
@@ -18,7 +18,7 @@ from marketdata_assets.ticks.errors import (
     NoToken,
     ProviderAway,
     QuotaSpent,
-    RequestRefused,
+    RequestRejected,
     TokenRefused,
 )
 from marketdata_assets.ticks.providers_file import RateLimits
@@ -46,7 +46,7 @@ def test_a_month_is_one_request_and_comes_in_utc_shares_and_yuan(
     tushare_server: TushareServer, clients: Clients
 ) -> None:
     delivery = clients.with_tushare(tushare_server, june)
-    bars = delivery.bars
+    bars = delivery.rows
     assert (delivery.outcome, delivery.provider, delivery.label, delivery.currency) == ("ok", "tushare", "end", "CNY")
     assert (bars.schema, bars.height, tushare_server.requests) == (BARS, 21 * 241, 1)
     first = bars.row(0, named=True)
@@ -62,8 +62,8 @@ def test_a_month_is_one_request_and_comes_in_utc_shares_and_yuan(
 
 def test_zero_volume_minutes_stay_and_are_flagged(tushare_server: TushareServer, clients: Clients) -> None:
     delivery = clients.with_tushare(tushare_server, lambda one: one.bars(SYMBOL, one_day()))
-    still = delivery.bars.row(239, named=True)
-    assert (still["volume"], still["turnover"], records.flag_names(still["flags"])) == (0, 0.0, ["zero_volume"])
+    still = delivery.rows.row(239, named=True)
+    assert (still["volume"], still["turnover"], flag_names(still["flags"])) == (0, 0.0, ["zero_volume"])
 
 
 @pytest.mark.parametrize("more", [True, False])
@@ -77,13 +77,13 @@ def test_an_answer_at_the_cap_is_asked_for_in_halves(
             clients.with_tushare(tushare_server, june, cap=cap)
         return
     delivery = clients.with_tushare(tushare_server, june, cap=cap)
-    assert delivery.bars.height == 21 * 241
-    assert delivery.bars["ts"].n_unique() == 21 * 241
+    assert delivery.rows.height == 21 * 241
+    assert delivery.rows["ts"].n_unique() == 21 * 241
 
 
 def test_has_more_splits_even_below_the_cap(tushare_server: TushareServer, clients: Clients) -> None:
     tushare_server.cap = 3000  # the server gives fewer rows than we count on
-    assert clients.with_tushare(tushare_server, june).bars.height == 21 * 241
+    assert clients.with_tushare(tushare_server, june).rows.height == 21 * 241
     assert tushare_server.requests == 3
 
 
@@ -98,7 +98,7 @@ def test_33_days_are_one_request_and_34_are_two(tushare_server: TushareServer, c
 def test_suspended_and_other_exchanges_are_told_apart(tushare_server: TushareServer, clients: Clients) -> None:
     tushare_server.suspended = {*JUNE}
     empty = clients.with_tushare(tushare_server, june)
-    assert (empty.outcome, empty.bars.schema, empty.bars.height) == ("empty", BARS, 0)
+    assert (empty.outcome, empty.rows.schema, empty.rows.height) == ("empty", BARS, 0)
     abroad = clients.with_tushare(tushare_server, lambda one: one.bars("AAPL.US", JUNE))
     assert (abroad.outcome, tushare_server.requests) == ("unsupported", 1)
     assert "AAPL.US" in abroad.reason
@@ -118,19 +118,19 @@ def test_bad_rows_are_refused_one_by_one(tushare_server: TushareServer, clients:
     tushare_server.odd["2025-06-02 09:40:00"] = [*rows["2025-06-02 09:40:00"][:2], *[None] * 6]
     delivery = clients.with_tushare(tushare_server, lambda one: one.bars(SYMBOL, one_day()))
     assert sorted(reject.reason for reject in delivery.rejected) == [
-        "close is no number",
+        "close is not a number",
         "contradicts an earlier row of the same minute",
-        "no time that can be read",
+        "the time cannot be parsed",
         "volume is below 0",
         "volume is not a whole number of shares",
     ]
     assert all(reject.raw.startswith(f"{SYMBOL},") for reject in delivery.rejected)
     assert any("10.0x" in reject.raw for reject in delivery.rejected)
     assert [reject.line for reject in delivery.rejected] == sorted(reject.line for reject in delivery.rejected)
-    assert delivery.bars.height == 241 - 5
-    null = delivery.bars.filter(delivery.bars["close"].is_null()).row(0, named=True)
+    assert delivery.rows.height == 241 - 5
+    null = delivery.rows.filter(delivery.rows["close"].is_null()).row(0, named=True)
     assert null["volume"] is None
-    assert records.flag_names(null["flags"]) == ["incomplete"]
+    assert flag_names(null["flags"]) == ["incomplete"]
 
 
 def test_a_missing_column_is_named(tushare_server: TushareServer, clients: Clients) -> None:
@@ -196,7 +196,7 @@ def test_a_recorded_hourly_limit_silences_this_interface_only(
         (40203, "抱歉，您每天最多访问该接口100000次", QuotaSpent),
         (40203, "抱歉，您没有访问该接口的权限", NoPermission),
         (40203, "抱歉，您积分不足", NoPermission),
-        (40001, "必填参数，ts_code", RequestRefused),
+        (40001, "必填参数，ts_code", RequestRejected),
     ],
 )
 def test_other_refusals_are_not_asked_again(
@@ -220,7 +220,7 @@ def test_passing_faults_are_asked_again(tushare_server: TushareServer, clients: 
     tushare_server.fail(503)
     tushare_server.drop()
     tushare_server.say(b'{"code": 0, "data": {"fields": [')
-    assert clients.with_tushare(tushare_server, june).bars.height == 21 * 241
+    assert clients.with_tushare(tushare_server, june).rows.height == 21 * 241
     assert tushare_server.requests == 4
 
 
@@ -253,7 +253,7 @@ def test_the_token_is_never_shown(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     tushare_server.say(json.dumps({"code": 40001, "msg": f"token {TOKEN} 参数", "data": None}).encode())
-    with pytest.raises(RequestRefused) as refused:
+    with pytest.raises(RequestRejected) as refused:
         clients.with_tushare(tushare_server, june)
     client = clients.tushare(tushare_server)
     kept = rate_limiter(TOKEN, tushare_config(), clients.home)
@@ -333,9 +333,9 @@ def test_trading_days_come_from_the_providers_calendar(tushare_server: TushareSe
 def test_a_recorded_answer_is_read(tushare_server: TushareServer, clients: Clients, fixtures: Path) -> None:
     tushare_server.say(fixture(fixtures, "stk_mins/stk_mins_600000_20260930_excerpt.json"))
     delivery = clients.with_tushare(tushare_server, lambda one: one.bars(SYMBOL, one_day(dt.date(2026, 9, 30))))
-    assert (delivery.bars.height, delivery.rejected) == (20, ())
-    last = delivery.bars.row(-1, named=True)
+    assert (delivery.rows.height, delivery.rejected) == (20, ())
+    last = delivery.rows.row(-1, named=True)
     assert last["ts"] == dt.datetime(2026, 9, 30, 7, tzinfo=dt.UTC)
     assert (last["open"], last["close"], last["volume"], last["turnover"]) == (9.48, 9.48, 1491300, 14137524.0)
-    quiet = delivery.bars.row(-2, named=True)
-    assert (quiet["volume"], records.flag_names(quiet["flags"])) == (0, ["zero_volume"])
+    quiet = delivery.rows.row(-2, named=True)
+    assert (quiet["volume"], flag_names(quiet["flags"])) == (0, ["zero_volume"])

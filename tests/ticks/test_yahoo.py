@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tick_clients import JUNE, SYMBOL, Clients, week, yahoo_config
+from tick_clients import JUNE, SYMBOL, Clients, flag_names, week, yahoo_config
 
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import BadAnswer, ProviderAway, RequestRefused, UnknownSymbol
+from marketdata_assets.ticks.errors import BadAnswer, ProviderAway, RequestRejected, UnknownSymbol
 from marketdata_assets.ticks.providers_file import SymbolMapping
 from marketdata_assets.ticks.records import ACTIONS, BARS, Days, Delivery
 from marketdata_assets.ticks.yahoo import Yahoo
@@ -43,7 +43,7 @@ def chart(folder: Path, name: str) -> tuple[int, bytes]:
 
 def test_a_month_comes_in_slices_of_7_days_that_meet(yahoo_server: YahooServer, clients: Clients) -> None:
     delivery = clients.with_yahoo(yahoo_server, june)
-    bars = delivery.bars
+    bars = delivery.rows
     assert (delivery.outcome, delivery.label, delivery.currency, bars.schema) == ("ok", "start", "CNY", BARS)
     assert (bars.height, bars["ts"].n_unique(), yahoo_server.requests) == (21 * 240, 21 * 240, 5)
     assert bars["ts"].min() == dt.datetime(2025, 6, 2, 1, 30, tzinfo=dt.UTC)
@@ -56,7 +56,7 @@ def test_a_month_comes_in_slices_of_7_days_that_meet(yahoo_server: YahooServer, 
 
 def test_days_before_the_reach_are_unsupported_without_a_request(yahoo_server: YahooServer, clients: Clients) -> None:
     may = clients.with_yahoo(yahoo_server, lambda one: one.bars(SYMBOL, Days.month("2025-05")))
-    assert (may.outcome, may.bars.height, yahoo_server.requests) == ("unsupported", 0, 0)
+    assert (may.outcome, may.rows.height, yahoo_server.requests) == ("unsupported", 0, 0)
     assert may.reason == "1-minute bars go back 30 days, 2025-05-01 is earlier"
 
 
@@ -70,20 +70,20 @@ def test_the_servers_own_word_on_its_reach_counts(yahoo_server: YahooServer, cli
 def test_time_to_come_is_not_asked_for(yahoo_server: YahooServer, clients: Clients) -> None:
     yahoo_server.now = dt.datetime(2025, 6, 10, 2, tzinfo=dt.UTC)
     delivery = clients.with_yahoo(yahoo_server, june)
-    assert (yahoo_server.requests, delivery.bars.height) == (2, 6 * 240 + 30)
+    assert (yahoo_server.requests, delivery.rows.height) == (2, 6 * 240 + 30)
 
 
 def test_a_bar_null_in_all_arrays_is_no_bar(yahoo_server: YahooServer, clients: Clients) -> None:
     first = int(dt.datetime(2025, 6, 2, 1, 30, tzinfo=dt.UTC).timestamp())
     yahoo_server.nulls = {first, first + 60}
     delivery = clients.with_yahoo(yahoo_server, lambda one: one.bars(SYMBOL, Days(MONDAY, MONDAY)))
-    assert (delivery.bars.height, delivery.rejected) == (238, ())
+    assert (delivery.rows.height, delivery.rejected) == (238, ())
 
 
 def test_the_running_price_is_no_minute(yahoo_server: YahooServer, clients: Clients) -> None:
     yahoo_server.extra = [int(dt.datetime(2025, 6, 2, 2, 0, 17, tzinfo=dt.UTC).timestamp())]
     delivery = clients.with_yahoo(yahoo_server, lambda one: one.bars(SYMBOL, Days(MONDAY, MONDAY)))
-    assert delivery.bars.height == 240
+    assert delivery.rows.height == 240
     assert [reject.reason for reject in delivery.rejected] == ["not on a whole minute"]
     assert delivery.rejected[0].raw.startswith("600000.SS,1748829617,")
 
@@ -113,7 +113,7 @@ def test_plain_text_429_is_asked_again(yahoo_server: YahooServer, clients: Clien
     yahoo_server.fail(429, text=(fixtures / "yahoo/error/http429_body.txt").read_text())
     yahoo_server.drop()
     yahoo_server.say(b'{"chart": {"result"')
-    assert clients.with_yahoo(yahoo_server, june).bars.height == 21 * 240
+    assert clients.with_yahoo(yahoo_server, june).rows.height == 21 * 240
     assert yahoo_server.requests == 8
     yahoo_server.fail(429, 9, text="Too Many Requests")
     with pytest.raises(ProviderAway, match=r"4 attempts, last: 429 \(Too Many Requests\)"):
@@ -130,7 +130,7 @@ def test_retry_after_holds_for_everyone(yahoo_server: YahooServer, clients: Clie
 @pytest.mark.parametrize(("status", "text"), [(401, "Invalid Crumb"), (302, "see elsewhere"), (403, "Forbidden")])
 def test_other_statuses_are_refusals(yahoo_server: YahooServer, clients: Clients, status: int, text: str) -> None:
     yahoo_server.fail(status, text=text)
-    with pytest.raises(RequestRefused, match=f"refused with {status}"):
+    with pytest.raises(RequestRejected, match=f"refused with {status}"):
         clients.with_yahoo(yahoo_server, june)
     assert yahoo_server.requests == 1
 
@@ -209,10 +209,10 @@ def test_every_recorded_chart_is_read(yahoo_server: YahooServer, clients: Client
     config = yahoo_config(symbol_mapping=SymbolMapping(suffixes={}, symbols={"ANY.US": result["meta"]["symbol"]}))
     days = Days(MONDAY, MONDAY)
     delivery = clients.with_yahoo(yahoo_server, lambda one: one.bars("ANY.US", days), config=config)
-    assert (delivery.bars.height, delivery.rejected) == (expected, ())
+    assert (delivery.rows.height, delivery.rejected) == (expected, ())
     if expected:
         first = next(value for value in quote["close"] if value is not None)
-        assert (delivery.bars["close"][0], delivery.currency) == (first, result["meta"]["currency"])
+        assert (delivery.rows["close"][0], delivery.currency) == (first, result["meta"]["currency"])
     assert expected == {"gold_null_bar": 2, "history_chart_AAPL": 4}.get(Path(name).stem, expected)
 
 
@@ -244,7 +244,7 @@ def test_bars_are_the_same_however_rows_come() -> None:
     again, _ = records.bars(pl.concat([raw, raw]).reverse(), "yahoo", SYMBOL, config.quality, config.session)
     assert rejected == ()
     assert bars.equals(again)
-    assert [records.flag_names(flags) for flags in bars["flags"]] == [
+    assert [flag_names(flags) for flags in bars["flags"]] == [
         [],
         ["zero_volume", "ohlc_order", "return_bound"],
         ["price_bounds", "volume_bound", "return_bound"],

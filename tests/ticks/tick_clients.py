@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from marketdata_assets.ticks import yahoo
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits, WebProvider, shipped
 from marketdata_assets.ticks.rate_limit import RateLimiter
-from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.records import FLAGS, Days
 from marketdata_assets.ticks.tushare import Tushare
 from marketdata_assets.ticks.yahoo import Yahoo
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
@@ -79,3 +79,8 @@ class Clients:
                 return await body(client)
 
         return asyncio.run(main())
+
+
+def flag_names(flags: int) -> list[str]:
+    """The names of FLAGS in a bar's `flags`."""
+    return [name for name, bit in FLAGS.items() if flags & bit]

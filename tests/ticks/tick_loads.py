@@ -12,11 +12,11 @@ from tick_clients import JUNE, Clients
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.fallback import Provider
-from marketdata_assets.ticks.load import LoadOptions, load
-from marketdata_assets.ticks.queue import Limits
+from marketdata_assets.ticks.load import load
+from marketdata_assets.ticks.load_run import Limits, LoadOptions
 from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import LoadReport, Unit
-from marketdata_assets.ticks.table_writer import Patience
+from marketdata_assets.ticks.table_writer import WriteRetries
 from marketdata_demo.servers.tushare import TushareServer, minute_rows
 
 NOW = dt.datetime(2025, 7, 1, 1, tzinfo=dt.UTC)
@@ -47,7 +47,7 @@ class Loader:
     server: TushareServer
     options: LoadOptions = field(
         default_factory=lambda: LoadOptions(
-            workers=4, patience=0.0, limits=Limits(items=20, seconds=0.05), store_patience=Patience(away=2)
+            workers=4, patience=0.0, limits=Limits(items=20, seconds=0.05), write_retries=WriteRetries(away=2)
         )
     )
     others: list[Callable[[], Provider]] = field(default_factory=list)

@@ -19,7 +19,7 @@ from marketdata_assets.ticks.tables import TICK_DATA
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 MONTH = "2026-01"
 JANUARY = Days.month(MONTH)
-PATIENT = table_writer.Patience(contended=200, longest_pause_s=0.3, courtesy_s=0.1)
+PATIENT = table_writer.WriteRetries(contended=200, longest_pause_s=0.3, courtesy_s=0.1)
 
 
 def weekdays(days: Days) -> list[dt.date]:
@@ -89,7 +89,7 @@ def without_rows(symbol: str, days: Days = JANUARY, **changes: Any) -> UnitWrite
 
 
 def land(client: Client, landings: Sequence[UnitWrite], **options: Any) -> None:
-    table_writer.land(client, TICK_DATA, landings[0].month, landings, **({"patience": PATIENT} | options))
+    table_writer.write(client, TICK_DATA, landings[0].month, landings, **({"retries": PATIENT} | options))
 
 
 def stands(client: Client, symbol: str | None = None) -> pl.DataFrame:

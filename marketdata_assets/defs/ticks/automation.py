@@ -1,6 +1,6 @@
 """When the ticks domain runs by itself: after the close, on dropped files, and the list of symbols.
 
-What was dropped or is behind is decided in `ticks.watch` and `ticks.status`. Nobody is asked over the network unless
+What was dropped or is behind is decided in `ticks.files` and `ticks.status`. Nobody is asked over the network unless
 TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedules skip.
 """
 
@@ -16,7 +16,7 @@ from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months_of
 from marketdata_assets.resources import Ticks
 
 if TYPE_CHECKING:
-    from marketdata_assets.ticks.watch import Seen
+    from marketdata_assets.ticks.files import FileScan
 
 TABLES = dg.AssetSelection.assets("tick_data", "order_book", "factors")
 NOT_SET_UP = "no provider on the network is set up: set TUSHARE_TOKEN, or MARKETDATA_PROVIDERS to a providers file"
@@ -58,9 +58,8 @@ def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRe
 
 def _closed_session(now: dt.datetime) -> dt.date | None:
     """The day of `now` when it is a trading day that has closed."""
-    from marketdata_assets.ticks.calendar import ashares
+    from marketdata_assets.ticks.calendar import ZONE, ashares, last_closed
     from marketdata_assets.ticks.records import Days
-    from marketdata_assets.ticks.windows import ZONE, last_closed
 
     day = last_closed(now)
     return day if day == now.astimezone(ZONE).date() and ashares().trading_days(Days(day, day)) else None
@@ -86,12 +85,12 @@ def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
     description="New or changed files of ticks: a run over the symbol-months in them, which asks nobody else.",
 )
 def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.SensorResult | dg.SkipReason:
-    from marketdata_assets.ticks import watch
+    from marketdata_assets.ticks.files import scan
 
     section = ticks.config().files
     if section is None or not section.enabled:
         return dg.SkipReason("the providers file has no files, or they are disabled")
-    seen = watch.look(ticks.files(), context.cursor, time.time_ns(), ticks.quiet_seconds)
+    seen = scan(ticks.files(), context.cursor, time.time_ns(), ticks.quiet_seconds)
     if {unit.month for unit in (*seen.units, *seen.books)} & busy_months(context.instance):
         return dg.SkipReason("a run works on these months; the files are looked at again when it has ended")
     if not seen.units and not seen.books:
@@ -111,7 +110,7 @@ def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.S
     return dg.SensorResult(run_requests=requests, cursor=seen.cursor)
 
 
-def _nothing_new(ticks: Ticks, seen: "Seen") -> str:
+def _nothing_new(ticks: Ticks, seen: "FileScan") -> str:
     if seen.unreadable:
         return "no file is loaded until this is mended: " + "; ".join(seen.unreadable)
     waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""

@@ -133,11 +133,13 @@ class LoadOp:
 
 
 def _loader(table: Table) -> Loader:
-    from marketdata_assets.ticks import factors, load, order_book
+    from functools import partial
+
+    from marketdata_assets.ticks import factors, load, tables
 
     loaders: dict[Table, Loader] = {
         "tick_data": load.load,
-        "order_book": order_book.load,
+        "order_book": partial(load.load, table=tables.ORDER_BOOK),
         "factors": factors.compute,
     }
     return loaders[table]

@@ -5,7 +5,8 @@ import datetime as dt
 
 import pytest
 
-from marketdata_assets.ticks.queue import Batches, Limits, ordered
+from marketdata_assets.ticks.load_run import Batches, Limits
+from marketdata_assets.ticks.plan import ordered
 from marketdata_assets.ticks.reports import Unit
 
 DAY = dt.datetime(2025, 6, 2, tzinfo=dt.UTC)
@@ -105,7 +106,7 @@ def test_no_more_rows_are_held_than_the_limit_and_nobody_waits_for_ever() -> Non
                 _, items, rows = batch
                 await asyncio.sleep(0)
                 written.extend(items)
-                await batches.landed(rows)
+                await batches.release(rows)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(write())

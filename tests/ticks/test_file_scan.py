@@ -1,4 +1,4 @@
-"""What dropped files have news of since a look."""
+"""Which symbol-months new and changed files have, once the files are finished."""
 
 import json
 import os
@@ -8,20 +8,24 @@ from pathlib import Path
 import pytest
 from tick_clients import SYMBOL, files_config
 
-from marketdata_assets.ticks import watch
+from marketdata_assets.loading.watch import fingerprint
+from marketdata_assets.ticks import files as module
 from marketdata_assets.ticks.file_drop import Folder
-from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.files import Files, FileScan, scan
 from marketdata_assets.ticks.reports import Unit
-from marketdata_assets.ticks.watch import Seen
 
 NOW = 2_000_000_000
+QUIET_SECONDS = 30.0
 OTHER = "000001.SZ"
 BARS = "symbol,ts,open,high,low,close,volume\n"
 BOOKS = "symbol,ts,bid_price_1,bid_size_1\n"
 
 
-def look(folder: Path, cursor: str | None = None, months: Collection[str] | None = None) -> Seen:
-    return watch.look(Files(folder, files_config()), cursor, NOW * 10**9, 30.0, months)
+def look(folder: Path, cursor: str | None = None, months: Collection[str] | None = None) -> FileScan:
+    """Two scans, so far apart that what has not changed in between is finished."""
+    files = Files(folder, files_config())
+    first = scan(files, cursor, NOW * 10**9, QUIET_SECONDS, months)
+    return scan(files, first.cursor, (NOW + 31) * 10**9, QUIET_SECONDS, months)
 
 
 def put(folder: Path, name: str, *rows: tuple[str, str], age: int = 100) -> Path:
@@ -62,7 +66,7 @@ def test_what_changed_is_given_again_and_only_that(tmp_path: Path) -> None:
     (tmp_path / "b.csv").unlink()
     gone = look(tmp_path, seen.cursor)
     assert gone.units == ()
-    assert len(json.loads(gone.cursor)["seen"]) == 1
+    assert len(json.loads(gone.cursor)["handled"]) == 1
 
 
 def test_an_unchanged_folder_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,15 +77,36 @@ def test_an_unchanged_folder_is_not_read(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_everything_waits_for_a_file_that_is_being_written(tmp_path: Path) -> None:
+    def scanned(cursor: str | None, seconds: int) -> FileScan:
+        return scan(Files(tmp_path, files_config()), cursor, (NOW + seconds) * 10**9, QUIET_SECONDS)
+
     put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"))
-    young = put(tmp_path, "b.csv", (OTHER, "2025-06-02 09:31"), age=5)
-    seen = look(tmp_path)
-    assert (seen.units, seen.waiting) == ((), ("a.csv", "b.csv"))
-    os.utime(young, (NOW - 31,) * 2)
-    assert look(tmp_path, seen.cursor).units == (Unit(OTHER, "2025-06"), Unit(SYMBOL, "2025-06"))
+    first = scanned(None, 0)
+    put(tmp_path, "b.csv", (OTHER, "2025-06-02 09:31"), age=-40_000)  # the clock of its writer is ahead
+    second = scanned(first.cursor, 20)
+    put(tmp_path, "b.csv", (OTHER, "2025-06-03 09:31"), (OTHER, "2025-06-02 09:31"), age=-40_000)
+    third = scanned(second.cursor, 45)
+    assert [(seen.units, seen.waiting) for seen in (first, second, third)] == [
+        ((), ("a.csv",)),
+        ((), ("a.csv", "b.csv")),
+        ((), ("a.csv", "b.csv")),
+    ]
+    assert scanned(third.cursor, 80).units == (Unit(OTHER, "2025-06"), Unit(SYMBOL, "2025-06"))
 
 
-def test_a_file_that_cannot_be_read_holds_all_back_until_it_is_mended(
+def test_a_cursor_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
+    path = put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"))
+    key = fingerprint("order_book", "a.csv", path.stat().st_size, path.stat().st_mtime_ns)
+    assert look(tmp_path, json.dumps({"seen": [key], "bad": {"gone": "why"}})).units == ()
+
+
+def test_hidden_files_and_those_of_the_operating_system_are_skipped(tmp_path: Path) -> None:
+    for name in (".a.csv", "__MACOSX/a.csv", ".hidden/a.csv"):
+        put(tmp_path, name, (SYMBOL, "2025-06-02 09:31"))
+    assert (look(tmp_path).units, look(tmp_path).waiting) == ((), ())
+
+
+def test_a_file_that_cannot_be_read_holds_all_back_until_it_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"))
@@ -98,8 +123,8 @@ def test_a_file_that_cannot_be_read_holds_all_back_until_it_is_mended(
     assert look(tmp_path, seen.cursor).units == (Unit(OTHER, "2025-06"), Unit(SYMBOL, "2025-06"))
 
 
-def test_many_files_are_spread_over_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MAX_UNITS", 2)
+def test_many_files_are_spread_over_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_UNITS", 2)
     symbols = [f"{600000 + number}.SH" for number in range(5)]
     for symbol in symbols:
         put(tmp_path, f"{symbol}.csv", (symbol, "2025-06-02 09:31"))
@@ -121,4 +146,4 @@ def test_months_outside_the_window_are_passed_over(tmp_path: Path) -> None:
 def test_the_cursor_of_many_files_stays_small(tmp_path: Path) -> None:
     for number in range(1000):
         put(tmp_path, f"{number}.csv")
-    assert len(look(tmp_path).cursor) < 20_000
+    assert len(look(tmp_path).cursor) < 30_000
