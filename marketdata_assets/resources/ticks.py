@@ -22,7 +22,7 @@ TOKEN = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
 
 
 class Ticks(dg.ConfigurableResource):
-    """The providers of ticks. `only` names those that are asked; empty means all that are enabled.
+    """The providers of ticks. `only` names those that are used; empty means all that are enabled.
 
     An empty `folder` means MARKETDATA_TICKS_DIR, else HOME/ticks; an empty `providers_file` means
     MARKETDATA_PROVIDERS, else the file that comes with the package. Tushare's token is TUSHARE_TOKEN in the
@@ -34,7 +34,7 @@ class Ticks(dg.ConfigurableResource):
     providers_file: str = ""
 
     def restricted(self, names: list[str]) -> Self:
-        """The same, of which only `names` are asked."""
+        """The same with `names` only."""
         return type(self)(only=names, folder=self.folder, providers_file=self.providers_file)
 
     def config(self) -> "Providers":
@@ -52,7 +52,7 @@ class Ticks(dg.ConfigurableResource):
         return found
 
     def providers(self) -> "list[Provider]":
-        """All providers of the file, made anew: they serve one load, and `options` say who is asked."""
+        """All providers of the file, created for one load; `options` name those that are used."""
         config = self.config()
         files = [self.files()] if config.files else []
         return [one for one in (self._tushare(config), self._yahoo(config), *files) if one is not None]
@@ -67,7 +67,7 @@ class Ticks(dg.ConfigurableResource):
         return Files(self.path, section)
 
     def tushare(self) -> "Tushare | None":
-        """Tushare, when it may be asked and there is a token."""
+        """Tushare, when it is enabled and has a token."""
         config = self.config()
         usable = config.tushare is not None and config.tushare.enabled and self._asked("tushare")
         return self._tushare(config) if usable and secret_values.find(TOKEN, os.environ) else None
@@ -86,7 +86,7 @@ class Ticks(dg.ConfigurableResource):
 
     @property
     def network(self) -> bool:
-        """Whether what runs by itself may ask over the network: somebody set a token, or named a providers file."""
+        """Whether automatic runs may send requests: a token is set, or a providers file is named."""
         opted_in = bool(secret_values.find(TOKEN, os.environ) or self.providers_file or Settings().providers)
         return opted_in and any(map(self._asked, ("tushare", "yahoo")))
 
@@ -97,7 +97,7 @@ class Ticks(dg.ConfigurableResource):
 
     @property
     def quiet_seconds(self) -> float:
-        """How long a file must have been left alone before a sensor believes that it is whole."""
+        """How long a file must be unchanged before a sensor takes it as finished."""
         return Settings().ticks_quiet_seconds
 
     @property

@@ -24,7 +24,7 @@ AWAY = (32, 95, 209, 210, 236, 279, 425, 999)
 NO_SPACE = 243
 NO_SPACE_TEXT = re.compile(r"no space left on device|errno: 28\b", re.IGNORECASE)
 ROWS_PER_BATCH = 30_000
-"""Two megabytes of bars: memory that is used again and again instead of asked for anew."""
+"""Two megabytes of bars: memory that is reused instead of allocated again."""
 MIN_ROWS_TO_SPLIT = 800_000
 STREAMS = 2
 """Inserts at a time of one large frame: the server reads one with one core, and makes at least one part of it."""
@@ -60,13 +60,13 @@ def naming_failures() -> Iterator[None]:
 def connect(url: str, *, timeout_seconds: float | None = None) -> Iterator["Client"]:
     """A client that threads may share, closed on leaving, with named failures.
 
-    A server that says nothing for `timeout_seconds` is away; by default the client waits for five minutes.
+    A server without a response for `timeout_seconds` is unavailable; by default the client waits for five minutes.
     """
     import clickhouse_connect
 
-    patience: dict[str, Any] = {} if timeout_seconds is None else {"send_receive_timeout": timeout_seconds}
+    options: dict[str, Any] = {} if timeout_seconds is None else {"send_receive_timeout": timeout_seconds}
     with naming_failures():
-        client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **patience)
+        client = clickhouse_connect.get_client(dsn=url, autogenerate_session_id=False, **options)
         try:
             yield client
         finally:
@@ -74,7 +74,7 @@ def connect(url: str, *, timeout_seconds: float | None = None) -> Iterator["Clie
 
 
 def quoted(name: str) -> str:
-    """An identifier for SQL; raises ValueError for what no identifier of ours looks like."""
+    """A quoted identifier for SQL; ValueError unless it is of letters, digits and _."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a table or column")
     return f"`{name}`"
@@ -128,7 +128,7 @@ def _arrow(frame: pl.DataFrame, dictionaries: Sequence[str]) -> Generator[bytes,
 
 
 def _coded(text: pl.Series) -> pl.Series:
-    """The same texts with a dictionary of those that are there; cheap where one text follows the other often."""
+    """The same texts as categories; cheap where equal texts are adjacent."""
     runs = text.rle()
     if len(runs) > MAX_RUNS and len(runs) > len(text) // 10:
         return text.cast(pl.Enum(text.drop_nulls().unique()))

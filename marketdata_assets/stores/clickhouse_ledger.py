@@ -1,8 +1,8 @@
 """The ledger in ClickHouse, in the database whose rows it describes: written before a publish, and again after it.
 
-What stands of a unit and how its last attempt ended are rows of their own, each the truth by its newest version. So a
-failed attempt cannot undo what another writer says of the data, and no FINAL is needed. Before a publish the unit is
-said to be in doubt; a writer that dies in between costs a repeat and no row.
+The committed content of a unit and the outcome of its last attempt are separate rows, each valid by its newest version.
+So a failed attempt cannot overwrite what another writer has committed, and no FINAL is needed. Before a publish the
+unit is marked pending; a writer that dies in between costs a repeated load and no row.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 LEDGER = "marketdata_ledger_rows"
+COMMITTED, ATTEMPTED = "stands", "attempt"
+"""The stored values of `aspect`: the committed content of a unit, and its last attempt."""
 PENDING = ""
 INTERRUPTED = "interrupted while it was written"
 STEP = 1000
-"""Versions between the row before a publish and the row after it; publishes are a million and more apart."""
+"""Versions between the rows before and after a publish; two publishes are at least a million apart."""
 NEXT_VERSION = (
     f"greatest(toUInt64(toUnixTimestamp64Nano(now64(9))), (SELECT max(version) FROM marketdata_ledger_rows) + {STEP})"
 )
@@ -33,10 +35,10 @@ MAX_REJECTS = 1000
 MAX_BOUND = 500
 """More sources than this are picked here instead of in the query."""
 
-_STANDS = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected", "origin")
+_COMMITTED = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected", "origin")
 ATTEMPT = ("outcome", "attempted_hash", "error", "code_version", "run_id", "started", "finished")
-"""What a row says of the last attempt and not of the data."""
-_PLAIN = ("dataset", "unit", "source", *(name for name in (*_STANDS, *ATTEMPT) if name != "slices"))
+"""Facts of the last attempt, not of the data."""
+_PLAIN = ("dataset", "unit", "source", *(name for name in (*_COMMITTED, *ATTEMPT) if name != "slices"))
 _NO_REJECTS: dict[str, Any] = {name: [] for name in ("reject_line", "reject_reason", "reject_raw", "reject_slice")}
 _TIME = pl.Datetime("us", "UTC")
 _COLUMNS = pl.Schema(
@@ -56,9 +58,9 @@ _DICTIONARIES = ("dataset", "unit", "source", "aspect", "slices", "origin", "out
 
 @dataclass(frozen=True)
 class Load(Entry):
-    """An entry, with whom the rows came from. `version` is that of what stands, 0 when nothing ever stood.
+    """An entry, with the provider of the rows. `version` is that of the committed rows, 0 when none ever were.
 
-    `content_hash` is PENDING when a writer said that it would publish and never came back.
+    `content_hash` is PENDING from before a publish until it is recorded.
     """
 
     origin: str = ""
@@ -67,7 +69,7 @@ class Load(Entry):
 
     @property
     def pending(self) -> bool:
-        """Whether nobody knows which version of the unit stands; only loading it again tells."""
+        """Whether a publish was not recorded, so the committed content is unknown until the unit is loaded again."""
         return self.content_hash == PENDING
 
 
@@ -103,7 +105,7 @@ def table(
 def entries(
     client: "Client", dataset: str, units: Iterable[str] | None = None, sources: Iterable[str] | None = None
 ) -> list[Load]:
-    """The ledger of some units and sources or of all, ordered by source and unit, without the refused rows."""
+    """The ledger of some units and sources or of all, ordered by source and unit, without the rejected rows."""
     names = [field.name for field in fields(Load) if field.name != "rejects"]
     at = names.index("slices")
     known: dict[str, list[str]] = {}
@@ -124,43 +126,43 @@ def next_version(client: "Client") -> int:
 
 
 def record(client: "Client", loads: Sequence[Load], version: int) -> None:
-    """Write what stands now and that the attempt ended so, with the refused rows of what stands."""
-    stands = [_row(load, "stands", version) for load in loads]
-    _write(client, stands + [row | {"aspect": "attempt"} | _NO_REJECTS for row in stands])
+    """Record committed rows and the outcome of their attempt, with the rejected rows."""
+    committed = [_row(load, COMMITTED, version) for load in loads]
+    _write(client, committed + [row | {"aspect": ATTEMPTED} | _NO_REJECTS for row in committed])
 
 
 def record_pending(client: "Client", loads: Sequence[Load], version: int) -> None:
-    """Write that what stands is in doubt from now on: what `loads` say of slices and rows, and no hash."""
-    doubt: dict[str, Any] = {"content_hash": PENDING, "outcome": "failed", "error": INTERRUPTED, **_NO_REJECTS}
-    _write(client, [_row(load, "stands", version) | doubt for load in loads])
+    """Record that a publish is pending: the slices and row counts of `loads`, and no content hash."""
+    pending: dict[str, Any] = {"content_hash": PENDING, "outcome": "failed", "error": INTERRUPTED, **_NO_REJECTS}
+    _write(client, [_row(load, COMMITTED, version) | pending for load in loads])
 
 
 def record_attempts(client: "Client", loads: Sequence[Load]) -> None:
-    """Write only how an attempt ended, with its refused rows; what stands is left as it is."""
+    """Record only the outcome of an attempt, with its rejected rows; the committed entry is unchanged."""
     version = next_version(client)
-    _write(client, [_row(load, "attempt", version) for load in loads])
+    _write(client, [_row(load, ATTEMPTED, version) for load in loads])
 
 
 def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
-    """Write what is now known of units whose rows were not touched.
+    """Record new facts of units whose rows were not touched.
 
-    `loads` tell of what stood at their `version`; whoever publishes in the meantime knows better.
+    `loads` describe the rows of their `version`; a publish in the meantime has a newer one and takes precedence.
     """
     attempt = next_version(client)
-    stands = [_row(load, "stands", load.version + 1) for load in loads]
-    _write(client, stands + [row | {"aspect": "attempt", "version": attempt} | _NO_REJECTS for row in stands])
+    committed = [_row(load, COMMITTED, load.version + 1) for load in loads]
+    _write(client, committed + [row | {"aspect": ATTEMPTED, "version": attempt} | _NO_REJECTS for row in committed])
 
 
 def interrupted(client: "Client", dataset: str) -> list[Load]:
-    """The units in doubt."""
+    """The units whose publish is pending."""
     return [load for load in entries(client, dataset) if load.pending]
 
 
 def rejects(client: "Client", dataset: str, unit: str, sources: Iterable[str]) -> dict[str, tuple[Reject, ...]]:
-    """The refused rows of what stands of some sources in a unit."""
+    """The rejected rows of the committed entry of some sources in a unit."""
     sql = f"""
         SELECT source, reject_line, reject_reason, reject_raw, reject_slice FROM {LEDGER}
-        WHERE dataset = %(dataset)s AND unit = %(unit)s AND aspect = 'stands' AND source IN %(sources)s
+        WHERE dataset = %(dataset)s AND unit = %(unit)s AND aspect = '{COMMITTED}' AND source IN %(sources)s
         ORDER BY version DESC LIMIT 1 BY source"""
     found = clickhouse.read(client, sql, {"dataset": dataset, "unit": unit, "sources": sorted(set(sources))})
     return {
@@ -170,7 +172,7 @@ def rejects(client: "Client", dataset: str, unit: str, sources: Iterable[str]) -
 
 
 def quarantined(client: "Client", dataset: str, limit: int = 100) -> list[Quarantined]:
-    """Up to `limit` refused rows of what stands and of failed attempts, ordered by place."""
+    """Up to `limit` rejected rows of committed entries and of failed attempts, ordered by place."""
     sql = f"""
         SELECT line, reason, raw, if(slice = '', NULL, slice) AS slice, source, unit
         FROM (
@@ -205,5 +207,5 @@ def _row(load: Load, aspect: str, version: int) -> dict[str, Any]:
 def _joined(slices: Iterable[str]) -> str:
     names = list(slices)
     if any("," in name or not name for name in names):
-        raise ValueError(f"a slice has a comma or no name: {names}")
+        raise ValueError(f"a slice must have a name without commas, was {names}")
     return ",".join(names)

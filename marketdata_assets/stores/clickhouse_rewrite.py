@@ -1,17 +1,17 @@
-"""Replace a part of a partition so that a reader sees it old or new, never half, and no writer undoes another's work.
+"""Replace a part of a partition atomically: readers see the old or the new rows, and no writer undoes another's work.
 
 A writer fills a stage, a table of its own, and publishes it with one REPLACE PARTITION. There is no lock:
 
 1. create an own stage; 2. only then drop every other stage of the partition, and wait until no REPLACE from one of
-them is under way; 3. clone the partition into the stage; 4. change the stage; 5. publish.
+them is in progress; 3. clone the partition into the stage; 4. change the stage; 5. publish.
 
-Nothing is lost: say P cloned before Q published, and P published after Q. P's stage was not there when Q dropped the
-others, or P could not have published. So P made its stage after Q had looked, and Q's stage stood before P looked. P
-dropped it before P cloned, and so before Q published, and a stage that is dropped cannot be published.
-A writer that dies, or sleeps and is overtaken, leaves a stage that the next writer drops, and nothing else.
+No update is lost: suppose P cloned before Q published, and P published after Q. P's stage did not exist when Q dropped
+the others, or P could not have published. So P created its stage after Q's drop, and Q's stage existed before P's drop.
+P dropped it before P cloned, and so before Q published, and a dropped stage cannot be published.
+A writer that dies, or is suspended and superseded, leaves a stage that the next writer drops, and nothing else.
 
-Waiting only spares writers the repetition: they take turns on one machine, and let a stage of another machine be while
-it is young. No clock or lock is believed in.
+Waiting only saves writers a retry: those of one machine queue for a lock, and a young stage of another machine is left
+alone. Correctness depends on no clock and no lock.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 NO_PARTS = 36
 UNKNOWN_SETTING = 115
 NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
-"""Of a stage: merges of what it was cloned from are the table's business, and a DELETE waits for those under way."""
+"""Of a stage: the table merges its own parts, and a DELETE waits for merges in progress."""
 POLL_SECONDS = 0.005
 QUIET_SECONDS = 120.0
 TURN_SECONDS = 30.0
@@ -53,14 +53,14 @@ class Superseded(TransientError):
 
     def __init__(self, table: str, partition: str, cause: str) -> None:
         super().__init__(
-            f"{table}, partition {partition}: {cause}. Nothing of the unit at hand has landed; run the same partitions"
-            f" again, with fewer writers at a time if it happens again."
+            f"{table}, partition {partition}: {cause}. Nothing of this unit is committed; run the same partitions"
+            f" again, with fewer concurrent writers if it happens again."
         )
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A copy of a partition that only its maker sees."""
+    """A copy of a partition that only its writer sees."""
 
     client: "Client"
     table: str
@@ -80,12 +80,12 @@ class Stage:
         self._command(f"ALTER TABLE {quoted(self.name)} DROP PARTITION ID '{self.partition}'")
 
     def insert(self, frame: pl.DataFrame, dictionaries: tuple[str, ...] = ()) -> None:
-        """Append rows, and see that nothing is still under way when this returns: a client may send a request twice."""
+        """Append rows, and wait until no insert is in progress: a client may send a request twice."""
         clickhouse.insert(self.client, self.name, frame, dictionaries)
         _wait_for(self.client, self.name, "INSERT")
 
     def fill(self, query: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Append the rows of a query, column by column, and see that nothing is still under way when this returns."""
+        """Append the rows of a query, column by column, and wait until no insert is in progress."""
         self._command(f"INSERT INTO {quoted(self.name)} {query}", parameters)
         _wait_for(self.client, self.name, "INSERT")
 
@@ -201,7 +201,7 @@ def _drop(client: "Client", name: str) -> None:
 
 
 def _wait_for(client: "Client", name: str, kind: str) -> None:
-    """Return once no request that names both is under way on the server."""
+    """Return once no request that names both is in progress on the server."""
     sql = (
         "SELECT query FROM system.processes WHERE query_id != queryID()"
         " AND position(query, {name:String}) > 0 AND position(query, {kind:String}) > 0"

@@ -1,4 +1,4 @@
-"""Questions asked of ClickHouse after a load, of the months and symbols of the run; an answer of nothing is a pass.
+"""Checks of the tables after a load, on the months and symbols of the run; no finding is a pass.
 
 What a finding means for a run is said in `defs.ticks.checks`.
 """
@@ -163,14 +163,14 @@ def ledger_agrees(question: Question) -> Finding:
     examples: list[dict[str, Any]] = []
     for table in ("tick_data", "order_book", "factors"):
         for month, symbols in question.months():
-            sql = f"SELECT toString(symbol) AS symbol, count() AS stand FROM {table} WHERE {{mine}} GROUP BY symbol"
-            stand = question.ask(month, symbols, sql)
+            sql = f"SELECT toString(symbol) AS symbol, count() AS rows FROM {table} WHERE {{mine}} GROUP BY symbol"
+            counted = question.ask(month, symbols, sql)
             known = ledger.table(question.client, table, [month], symbols)
             entered = known.select(pl.col("source").alias("symbol"), entered="rows")
-            both = stand.join(entered, on="symbol", how="full", coalesce=True).with_columns(
-                pl.col("stand", "entered").cast(pl.Int64).fill_null(0)
+            both = counted.join(entered, on="symbol", how="full", coalesce=True).with_columns(
+                pl.col("rows", "entered").cast(pl.Int64).fill_null(0)
             )
-            wrong = both.filter(pl.col("stand") != pl.col("entered")).sort("symbol")
+            wrong = both.filter(pl.col("rows") != pl.col("entered")).sort("symbol")
             count += wrong.height
             examples += [{"table": table, "month": month, **row} for row in wrong.head(EXAMPLES).to_dicts()]
     return Finding(count, tuple(examples[:EXAMPLES]), len(question.units))

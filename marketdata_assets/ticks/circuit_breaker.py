@@ -1,4 +1,4 @@
-"""A circuit breaker of one provider: an outage is waited for once, and a rejected account is asked once."""
+"""A circuit breaker of one provider: in an outage one request at a time probes, and a rejected account is used once."""
 
 import asyncio
 import time
@@ -8,12 +8,12 @@ from typing import TypeVar
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.ticks.errors import (
+    CircuitOpen,
     NoPermission,
     NoToken,
-    ProviderAway,
-    ProviderResting,
+    ProviderUnavailable,
     QuotaSpent,
-    TokenRefused,
+    TokenRejected,
 )
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class CircuitBreaker:
     """Lets requests to a provider through, depending on the responses before. Use it for one load, in one event loop.
 
     Until the first response, and in an outage, one request at a time probes while the others wait; those that would
-    wait for an outage of more than `patience` seconds fail with ProviderResting and are not sent. An error of the whole
+    wait for an outage of more than `patience` seconds fail with CircuitOpen and are not sent. An error of the whole
     account, or of an interface that the account may not use, fails all requests it concerns.
     """
 
@@ -55,19 +55,19 @@ class CircuitBreaker:
         self._changed = asyncio.Event()
 
     async def call(self, interface: str, symbol: str, request: Callable[[], Awaitable[T]]) -> T:
-        """The response of `request`; raises what it raises, or ProviderResting."""
+        """The response of `request`; raises what it raises, or CircuitOpen."""
         await self._admit(interface, symbol)
         probe = self._probing = not self._closed
         try:
             response = await request()
-        except (TokenRefused, NoToken) as error:
+        except (TokenRejected, NoToken) as error:
             self._account_error = error
             raise
         except (NoPermission, QuotaSpent) as error:
             self._interface_errors[interface] = error
             self._answered()
             raise
-        except ProviderAway as error:
+        except ProviderUnavailable as error:
             self._missed(error, probe)
             raise
         except MarketDataError:
@@ -93,7 +93,7 @@ class CircuitBreaker:
                 return
             outage = self._misses >= OUTAGE_AFTER
             if outage and now - self._since >= self._patience:
-                raise ProviderResting(self._provider, symbol, now - self._since, self._cause)
+                raise CircuitOpen(self._provider, symbol, now - self._since, self._cause)
             until = self._probe_at if not self._probing else float("inf")
             if outage:
                 until = min(until, self._since + self._patience)
@@ -112,7 +112,7 @@ class CircuitBreaker:
             log.info("circuit_closed", provider=self._provider, outage_s=self._clock() - self._since)
         self._closed, self._misses = True, 0
 
-    def _missed(self, error: ProviderAway, probe: bool) -> None:
+    def _missed(self, error: ProviderUnavailable, probe: bool) -> None:
         if not self._closed and not probe:
             return  # sent before the outage was known
         now = self._clock()

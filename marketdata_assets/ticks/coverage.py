@@ -1,7 +1,7 @@
 """Which minutes of the exchange's day a symbol has, day by day, and which are missing.
 
-Expected are the trading days that the ledger says were asked for, from a stock's listing to its end. A day without any
-bar may be a suspension, which nobody tells us; it is kept apart from a day with holes.
+Expected are the trading days that the ledger has as covered, from a stock's listing to its delisting. A day without any
+bar may be a suspension, which no provider reports; it is counted apart from a day with missing minutes.
 """
 
 import datetime as dt
@@ -32,7 +32,7 @@ SYMBOL_DAYS = pl.Schema(
 )
 
 MAX_BOUND = 2000
-"""Of more symbols than this, all of the month are read and the others left out afterwards."""
+"""For more symbols, all of the month are read and the others are filtered out."""
 
 _MINUTE = "toUInt16(intDiv(modulo(toUnixTimestamp(ts), 86400), 60))"
 _LABELS: tuple[Label, ...] = ("start", "end")
@@ -61,14 +61,14 @@ def missing_minutes(
     client: "Client", days: Iterable[tuple[str, dt.date, Label]], calendar: Calendar
 ) -> dict[tuple[str, dt.date], list[str]]:
     """The minutes `10:31` of the exchange's clock that each of some symbol-days has no bar of."""
-    found = {}
+    missing = {}
     for symbol, day, label in days:
         sql = "SELECT ts FROM tick_data WHERE symbol = {symbol:String} AND date = {day:Date}"
-        there = clickhouse.read(client, sql, {"symbol": symbol, "day": day})["ts"].to_list()
+        times = clickhouse.read(client, sql, {"symbol": symbol, "day": day})["ts"].to_list()
         wanted = calendar.minutes(day, label).dt.convert_time_zone(ZONE.key)
-        present = {time.astimezone(ZONE).strftime("%H:%M") for time in there}
-        found[symbol, day] = [time for time in wanted.dt.strftime("%H:%M") if time not in present]
-    return found
+        present = {time.astimezone(ZONE).strftime("%H:%M") for time in times}
+        missing[symbol, day] = [time for time in wanted.dt.strftime("%H:%M") if time not in present]
+    return missing
 
 
 def _expected(
@@ -80,11 +80,11 @@ def _expected(
         for day in calendar.trading_days(Days.month(month))
     ]
     sessions = pl.DataFrame(rows, {"date": pl.Date(), "start": pl.Int64(), "end": pl.Int64()})
-    known = ledger.table(client, TICK_DATA.name, [month], symbols).filter(pl.col("slices") != "")
-    covered = known.select(pl.col("source").alias("symbol"), date=pl.col("slices").str.split(",")).explode("date")
+    entries = ledger.table(client, TICK_DATA.name, [month], symbols).filter(pl.col("slices") != "")
+    covered = entries.select(pl.col("source").alias("symbol"), date=pl.col("slices").str.split(",")).explode("date")
     covered = covered.with_columns(pl.col("date").str.to_date("%Y-%m-%d"))
     alive = pl.DataFrame(
-        [(one.symbol, one.listed, one.delisted) for one in listings.values()],
+        [(listing.symbol, listing.listed, listing.delisted) for listing in listings.values()],
         {"symbol": pl.String(), "first": pl.Date(), "last": pl.Date()},
         orient="row",
     )
@@ -117,7 +117,7 @@ def _counted(client: "Client", days: Sequence[dt.date], symbols: Sequence[str], 
 
 def _by_minutes(days: Sequence[dt.date], calendar: Calendar) -> dict[tuple[tuple[int, ...], ...], list[dt.date]]:
     """Days by their minutes after midnight UTC, of either label; all days of a month are alike as a rule."""
-    found: dict[tuple[tuple[int, ...], ...], list[dt.date]] = {}
+    groups: dict[tuple[tuple[int, ...], ...], list[dt.date]] = {}
     for day in days:
         minutes = tuple(
             tuple(
@@ -128,5 +128,5 @@ def _by_minutes(days: Sequence[dt.date], calendar: Calendar) -> dict[tuple[tuple
             )
             for label in _LABELS
         )
-        found.setdefault(minutes, []).append(day)
-    return found
+        groups.setdefault(minutes, []).append(day)
+    return groups

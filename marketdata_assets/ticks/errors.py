@@ -3,27 +3,27 @@
 MarketDataError
 ├── TerminalError
 │   └── TicksError
-│       ├── BadProviders      the providers file cannot be used
-│       ├── NoToken           a provider needs a token, and there is none
-│       ├── TokenRefused      the provider does not know the token
-│       ├── NoPermission      the token may not use an interface
-│       ├── RequestRejected    the provider does not understand a request
-│       ├── UnknownSymbol     the provider has no such symbol
-│       ├── BadAnswer         an answer came whole and is not what the interface promises
-│       ├── BadFile           a dropped file cannot be read
-│       ├── NoSymbols         nobody names a symbol
-│       └── OutsideCalendar   the trading calendar does not reach a day
+│       ├── BadProviders         the providers file cannot be used
+│       ├── NoToken              a provider needs a token, and none is set
+│       ├── TokenRejected        the provider does not know the token
+│       ├── NoPermission         the token has no permission for an interface
+│       ├── RequestRejected      the provider rejects a request as wrong
+│       ├── UnknownSymbol        the provider has no such symbol
+│       ├── BadResponse          a complete response is not what the interface promises
+│       ├── BadFile              a dropped file cannot be read
+│       ├── NoSymbols            no source names a symbol
+│       └── OutsideCalendar      the trading calendar does not cover a day
 └── TransientError
-    ├── ProviderAway          no answer, or only errors, as often as we asked
-    ├── ProviderResting       the provider is away for others, so it was not asked
-    └── QuotaSpent            the provider gives no more today, or no more for longer than we wait
+    ├── ProviderUnavailable      no response, or only errors, in every attempt
+    ├── CircuitOpen              the provider is in an outage, so no request was sent
+    └── QuotaSpent               the provider's quota is used up for longer than we wait
 """
 
 from marketdata_assets.errors import TerminalError, TransientError
 
 
 class TicksError(TerminalError):
-    """Anything wrong with ticks that a person has to mend."""
+    """Anything wrong with ticks that a person has to fix."""
 
 
 class BadProviders(TicksError):
@@ -35,29 +35,29 @@ class BadProviders(TicksError):
 
 
 class NoToken(TicksError):
-    """A provider is enabled that needs a token, and there is none."""
+    """A provider is enabled that needs a token, and none is set."""
 
     def __init__(self, provider: str, variable: str) -> None:
         self.provider = provider
         super().__init__(f"{provider} needs a token. Set {variable}, or disable {provider} in the providers file.")
 
 
-class TokenRefused(TicksError):
+class TokenRejected(TicksError):
     """The provider does not know the token."""
 
     def __init__(self, provider: str, variable: str, answer: str) -> None:
         self.provider = provider
-        super().__init__(f"{provider} refuses the token ({answer}). Set {variable} to the token of your account.")
+        super().__init__(f"{provider} rejects the token ({answer}). Set {variable} to the token of your account.")
 
 
 class NoPermission(TicksError):
-    """The account may not use an interface."""
+    """The account has no permission for an interface."""
 
     def __init__(self, provider: str, interface: str, answer: str) -> None:
         self.provider = provider
         self.interface = interface
         super().__init__(
-            f"{provider} {interface}: this account may not use it ({answer}). Buy the permission, or take it from"
+            f"{provider} {interface}: this account has no permission ({answer}). Buy it, or remove the table from"
             f" `supports` of {provider} in the providers file."
         )
 
@@ -67,7 +67,7 @@ class RequestRejected(TicksError):
 
     def __init__(self, request: str, code: int, answer: str) -> None:
         self.code = code
-        super().__init__(f"{request}: refused with {code} ({answer}). Asking again will not help.")
+        super().__init__(f"{request}: rejected with {code} ({answer}). A retry will not help.")
 
 
 class UnknownSymbol(TicksError):
@@ -82,12 +82,12 @@ class UnknownSymbol(TicksError):
         )
 
 
-class BadAnswer(TicksError):
-    """An answer came whole and is not what the interface promises."""
+class BadResponse(TicksError):
+    """A response is complete and is not what the interface promises."""
 
     def __init__(self, request: str, cause: str) -> None:
         self.request = request
-        super().__init__(f"{request}: {cause}. Nothing of this answer was taken.")
+        super().__init__(f"{request}: {cause}. Nothing of this response is used.")
 
 
 class BadFile(TicksError):
@@ -95,59 +95,59 @@ class BadFile(TicksError):
 
     def __init__(self, place: str, cause: str) -> None:
         self.place = place
-        super().__init__(f"{place}: {cause}. Mend the file and drop it again.")
+        super().__init__(f"{place}: {cause}. Correct the file and drop it again.")
 
 
 class NoSymbols(TicksError):
-    """There is no list of symbols, or nothing is in it."""
+    """There is no list of symbols, or it is empty."""
 
     def __init__(self, place: str) -> None:
         self.place = place
         where = f"{place} names none" if place else "there is no list of them, and no file was dropped"
         super().__init__(
-            f"no symbols: {where}. Set TUSHARE_TOKEN, or name a file of symbols in MARKETDATA_TICKS_SYMBOLS. What was"
-            f" known before is left as it was."
+            f"no symbols: {where}. Set TUSHARE_TOKEN, or name a file of symbols in MARKETDATA_TICKS_SYMBOLS. The"
+            f" registry is unchanged."
         )
 
 
 class OutsideCalendar(TicksError):
-    """The trading calendar does not reach a day."""
+    """The trading calendar does not cover a day."""
 
     def __init__(self, day: str, first: str, last: str) -> None:
         self.day = day
         super().__init__(
-            f"the trading calendar goes from {first} to {last}, and {day} is outside. Upgrade exchange_calendars,"
-            f" which learns the holidays of a new year when they are announced."
+            f"{day} is outside the trading calendar, which covers {first} to {last}. Upgrade exchange_calendars:"
+            f" releases add the holidays of a new year when they are announced."
         )
 
 
-class ProviderAway(TransientError):
-    """The provider did not answer, or only with errors, as often as we asked."""
+class ProviderUnavailable(TransientError):
+    """Every attempt of a request ended without a response, or with an error."""
 
     def __init__(self, request: str, attempts: int, cause: str) -> None:
         self.request = request
         self.attempts = attempts
         super().__init__(
-            f"{request}: no good answer in {attempts} attempts, last: {cause}. What has landed stays; run the same"
-            f" partitions again."
+            f"{request}: no successful response in {attempts} attempts, last: {cause}. Loaded rows are kept; run the"
+            f" same partitions again."
         )
 
 
-class ProviderResting(TransientError):
-    """The provider has not answered for other symbols for too long, so it was not asked for this one."""
+class CircuitOpen(TransientError):
+    """The provider is in an outage that other symbols have met, so this request was not sent."""
 
     def __init__(self, provider: str, symbol: str, seconds: float, cause: str) -> None:
         self.provider = provider
         self.symbol = symbol
         super().__init__(
-            f"{provider} was not asked for {symbol}: it has answered nobody for {seconds:.0f} s ({cause}). Run the same"
-            f" partitions again when it is back."
+            f"{provider}: no request was sent for {symbol}: no successful response for {seconds:.0f} s ({cause}). Run"
+            f" the same partitions again when {provider} has recovered."
         )
 
 
 class QuotaSpent(TransientError):
-    """The provider gives no more for longer than we wait."""
+    """The provider's quota is used up for longer than we wait."""
 
     def __init__(self, request: str, cause: str) -> None:
         self.request = request
-        super().__init__(f"{request}: the quota is spent ({cause}). What has landed stays; run it again later.")
+        super().__init__(f"{request}: the quota is used up ({cause}). Loaded rows are kept; run it again later.")

@@ -1,4 +1,4 @@
-"""The computed factors once more, row by row in polars and without ClickHouse, to hold the table against.
+"""The computed factors again, in polars and without ClickHouse, to compare the table with.
 
 It shares the definitions in the docstring of `computed` with the query there, and nothing else.
 """
@@ -35,8 +35,8 @@ def recomputed(bars: pl.DataFrame, sessions: Sequence[dt.date], month: dt.date) 
         money=pl.when(priceless.any()).then(None).otherwise(pl.col("turnover").filter(pl.col("volume") > 0).sum()),
     )
     days = volumes.join(closes, on=["symbol", "date"], how="left").join(numbers, on="date")
-    found = days.filter(pl.col("date") >= month, pl.col("closes") >= MIN_BARS)
-    found = found.join(_before(days), on=["symbol", "session"], how="left").with_columns(
+    rows = days.filter(pl.col("date") >= month, pl.col("closes") >= MIN_BARS)
+    rows = rows.join(_before(days), on=["symbol", "session"], how="left").with_columns(
         daily_return=_where((pl.col("before") > 0) & (pl.col("last") > 0), pl.col("last") / pl.col("before") - 1),
         volatility=_where(pl.col("lowest") > 0, pl.col("deviation")),
         volume_ratio=_where(pl.col("mean_before") > 0, pl.col("shares") / pl.col("mean_before")),
@@ -45,18 +45,18 @@ def recomputed(bars: pl.DataFrame, sessions: Sequence[dt.date], month: dt.date) 
             pl.col("last") / (pl.col("money") / pl.col("shares")) - 1,
         ),
     )
-    return long(found, NAME, COMPUTED)
+    return long(rows, NAME, COMPUTED)
 
 
-def differences(stands: pl.DataFrame, expected: pl.DataFrame) -> pl.DataFrame:
-    """Factors that are in one frame only, differ, or stand twice: symbol, date, factor, value, expected."""
+def differences(existing: pl.DataFrame, expected: pl.DataFrame) -> pl.DataFrame:
+    """Factors that are in one frame only, differ, or are duplicated: symbol, date, factor, value, expected."""
     keys = ["symbol", "date", "factor"]
-    both = stands.select(*keys, "value").join(
+    both = existing.select(*keys, "value").join(
         expected.select(*keys, expected="value"), on=keys, how="full", coalesce=True, validate="m:1"
     )
     far = (pl.col("value") - pl.col("expected")).abs() > TOLERANCE * pl.max_horizontal(pl.col("expected").abs(), 1.0)
-    again = pl.struct(keys).is_duplicated()
-    return both.filter(far | again | pl.col("value").is_null() | pl.col("expected").is_null()).sort(keys)
+    repeated = pl.struct(keys).is_duplicated()
+    return both.filter(far | repeated | pl.col("value").is_null() | pl.col("expected").is_null()).sort(keys)
 
 
 def _before(days: pl.DataFrame) -> pl.DataFrame:

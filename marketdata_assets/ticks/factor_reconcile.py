@@ -1,7 +1,7 @@
-"""What becomes of the factors of a symbol-month: computed ones, what providers returned, and what is kept of theirs.
+"""What becomes of the factors of a symbol-month: computed ones, those of providers, and existing rows that are kept.
 
 The ledger keeps what factors were made from in a line such as `5f0c41...e2 tushare:2026-10-30 yahoo:failed`: a digest
-of the definitions and of the loaded bars, then for each provider the day up to which it was asked. Equal inputs give
+of the definitions and of the loaded bars, then for each provider the last day requested. Equal inputs give
 equal factors. Nothing is read or written here.
 """
 
@@ -29,7 +29,7 @@ SUPERSEDED = "another run wrote the same factors at the same time, and its rows 
 
 @dataclass(frozen=True)
 class Inputs:
-    """`bars` is a digest; `answered` are providers and the last day of the month they were asked for, or FAILED."""
+    """`bars` is a digest; `answered` are providers and the last day of the month that was requested, or FAILED."""
 
     bars: str
     answered: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Inputs:
         return cls(bars, {name: until for name, _, until in pairs})
 
     def missing(self, providers: Iterable[str], until: str) -> set[str]:
-        """Those of `providers` that have not answered up to the day `until`."""
+        """Those of `providers` that have not responded up to the day `until`."""
         return {name for name in providers if self.answered.get(name, FAILED) == FAILED or self.answered[name] < until}
 
 
@@ -206,8 +206,8 @@ def _decision(run: MonthRun, task: Task, merged: _Merged, provided: Sequence[Pro
 
 
 def _note(task: Task, owed: Sequence[str], provided: Sequence[ProviderFactors]) -> str:
-    notes = [f"{name} failed in an earlier run and was not asked now" for name in owed]
+    notes = [f"{name} failed in an earlier run and was not requested now" for name in owed]
     notes += [f"{factors.provider} does not know it" for factors in provided if task.symbol in factors.unknown]
     if not any(task.symbol in factors.asked for factors in provided):
-        notes.append("no provider of factors was asked")
+        notes.append("no provider of factors was requested")
     return "; ".join(notes)

@@ -3,7 +3,7 @@
 All are of one symbol and one trading day that has at least MIN_BARS bars with a close; a factor that cannot be computed
 is absent, never 0. Prices are as traded; multiply them by adj_factor for returns across dividends.
 
-daily_return     last close / last close of the trading day before that has one - 1. It is looked for among the
+daily_return     last close / last close of the trading day before that has one - 1. It is searched in the
                  DAYS_BEFORE trading days before. Both must be above 0.
 volatility       sample standard deviation of the returns from one bar's close to the next within the day, whose closes
                  must all be above 0. It is per minute, not annualized.
@@ -36,7 +36,7 @@ COMPUTED = ("daily_return", "volatility", "volume_ratio", "vwap_deviation")
 MIN_BARS = 10
 DAYS_BEFORE = 5
 DEFINITIONS = "1"
-"""Change it with a definition: then all is computed anew."""
+"""Change it with a definition: then all factors are computed again."""
 
 SYMBOLS_A_QUERY = 1000
 

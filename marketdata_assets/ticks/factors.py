@@ -1,7 +1,7 @@
 """The factors of symbol-months: computed from tick_data, and returned by providers, written together.
 
-Existing rows of a provider that is not asked, or that fails, are kept; such a failure fails only the symbols it
-concerns, and their computed factors are written all the same. Symbol-months with unchanged inputs are skipped.
+Existing rows of a provider that is not used, or that fails, are kept; such a failure fails only the symbols it
+concerns, and their computed factors are written anyway. Symbol-months with unchanged inputs are skipped.
 """
 
 import asyncio

@@ -99,9 +99,9 @@ def _bars(provider: Provider, symbol: str, days: Days) -> Awaitable[Delivery]:
 
 @dataclass(frozen=True)
 class Fallback:
-    """Providers in the order in which they are asked. `unsupported` are known not to have the table.
+    """Providers in the order in which they are tried. `unsupported` are known not to have the table.
 
-    `trading_days` saves requests for days without trading; None asks for any day.
+    `trading_days` saves requests for days without trading; None requests any day.
     """
 
     providers: tuple[Provider, ...]
@@ -110,7 +110,7 @@ class Fallback:
     unsupported: tuple[Tried, ...] = ()
 
     async def rows(self, symbol: str, days: Days) -> Answer:
-        """Ask one provider after the other. Errors of providers are part of the answer; OutsideCalendar is raised."""
+        """Try one provider after the other. Errors of providers are part of the answer; OutsideCalendar is raised."""
         if self.trading_days is not None and not self.trading_days(days):
             calendar = Tried("calendar", "empty", f"no trading day in {days}")
             return Answer(symbol, days, "empty", None, (calendar,))

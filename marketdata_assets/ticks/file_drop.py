@@ -27,7 +27,7 @@ _TIMES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S%.f", "%Y/
 _OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
 
 Names = Callable[[Path, Sequence[str]], Mapping[str, str]]
-"""The column of a file for each of ours; BadFile when one is missing or duplicated."""
+"""The file's column for each canonical column; BadFile when one is missing or duplicated."""
 
 Parsed = tuple[pl.DataFrame, tuple[Reject, ...]]
 """Rows, and rejected rows."""

@@ -1,7 +1,7 @@
 """Minute bars or order books of many symbols and months from the providers into ClickHouse, concurrently.
 
-Each unit succeeds or fails by itself, and a load that was interrupted continues where it ended. Which days are due is
-decided in `plan`, what becomes of an answer in `reconcile`, and `table_writer` writes it.
+Units succeed or fail independently, and an interrupted load continues where it ended. Which days are due is decided in
+`plan`, what becomes of an answer in `reconcile`, and `table_writer` writes it.
 """
 
 import asyncio
@@ -224,7 +224,7 @@ class _Load:
         return [decision.report for decision in decisions]
 
     def _stored(self, month: str, results: Sequence[FetchResult]) -> tuple[dict[str, Load], dict[str, ExistingRows]]:
-        """The ledger entries and existing rows of each symbol; waits for a store that is away, within bounds."""
+        """The ledger entries and existing rows of each symbol; retries when the store is unavailable."""
         replaced = {result.unit.symbol: result.replaces for result in results}
         retries, client = self.run.options.write_retries, self.run.client
         away = 0

@@ -46,7 +46,7 @@ class LoadOptions:
     """How to load.
 
     `refetch` fetches whole months again; `accept_empty` lets an empty response delete existing rows; `workers` is the
-    number of concurrent requests to one provider; `providers` are the only ones asked, all when empty; `first` are
+    number of concurrent requests to one provider; `providers` are the only ones used, all when empty; `first` are
     symbols that come before others; `days` narrows every month down; an outage of a provider is waited for `patience`
     seconds, with a probe after `pause` seconds, and then after twice as many each time; processes of one machine take
     turns with locks in the folder `turns`. `limits` of None are those of the table.

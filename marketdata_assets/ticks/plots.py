@@ -42,8 +42,8 @@ def pictures(client: "Client", table: str, units: Sequence[Unit], calendar: Cale
 
 
 def covered(client: "Client", months: Sequence[str], symbols: Sequence[str], calendar: Calendar) -> pl.DataFrame:
-    """Symbol, date and share of the minutes that are there, null without a bar; of many those that lack most."""
-    listings = {one.symbol: one for one in registry.listed(client, vanished=True)}
+    """Symbol, date and share of the existing minutes, null without a bar; of many those that lack most."""
+    listings = {listing.symbol: listing for listing in registry.listed(client, vanished=True)}
     days = pl.concat([coverage.symbol_days(client, month, symbols, calendar, listings) for month in months])
     worst = days.group_by("symbol").agg(pl.col("missing").sum()).sort(["missing", "symbol"], descending=[True, False])
     shown = worst.filter(pl.col("missing") > 0)["symbol"].head(SYMBOLS // 2).to_list()
@@ -67,9 +67,9 @@ def profile(client: "Client", months: Sequence[str], symbols: Sequence[str]) -> 
         ) WHERE isFinite(part) GROUP BY named_for, minute ORDER BY named_for, minute"""
     sample = sample_evenly(symbols, PROFILE_SYMBOLS)
     bound = {"symbols": sample, "first": Days.month(months[0]).first, "last": Days.month(months[-1]).last}
-    found = clickhouse.read(client, sql, bound)
-    labels = found.group_by("named_for").agg(pl.col("symbols").sum()).sort("symbols", descending=True)
-    return found.join(labels.head(1), on="named_for", how="semi").select("minute", "share")
+    shares = clickhouse.read(client, sql, bound)
+    labels = shares.group_by("named_for").agg(pl.col("symbols").sum()).sort("symbols", descending=True)
+    return shares.join(labels.head(1), on="named_for", how="semi").select("minute", "share")
 
 
 def _coverage(plt: Any, days: pl.DataFrame, months: Sequence[str]) -> Any:
@@ -94,7 +94,7 @@ def _coverage(plt: Any, days: pl.DataFrame, months: Sequence[str]) -> Any:
     axis.set_yticks([place - 0.5 for place in range(1, wide.height)], minor=True)
     axis.grid(which="minor", color="white", linewidth=0.7)
     axis.tick_params(which="minor", length=0)
-    axis.set_title(f"minutes that are there, {' '.join(months)}", loc="left", fontsize=9)
+    axis.set_title(f"existing minutes, {' '.join(months)}", loc="left", fontsize=9)
     bar = figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.01, format="{x:.0%}")
     bar.ax.tick_params(labelsize=7)
     legend = [Patch(color=NO_BAR, label="no bar that day")]

@@ -13,7 +13,7 @@ import httpx
 
 from marketdata_assets.http_client import HttpClient, RetriesExhausted, RetryLater, RetryPolicy
 from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
-from marketdata_assets.ticks.errors import BadProviders, ProviderAway, QuotaSpent, RequestRejected
+from marketdata_assets.ticks.errors import BadProviders, ProviderUnavailable, QuotaSpent, RequestRejected
 from marketdata_assets.ticks.providers_file import Network
 from marketdata_assets.ticks.rate_limit import RateLimiter
 
@@ -65,8 +65,8 @@ class ProviderClient:
     ) -> T:
         """What `parse` makes of the first response that is not `RetryLater`; `what` names the request in errors.
 
-        Raises ProviderAway when every attempt ends in `RetryLater`, an error or a timeout, QuotaSpent when the rate
-        limit is blocked for too long, and whatever `parse` raises.
+        Raises ProviderUnavailable when every attempt ends in `RetryLater`, an error or a timeout, QuotaSpent when the
+        rate limit is blocked for too long, and whatever `parse` raises.
         """
         attempt = partial(self._attempt, interface, parse, method, path, options)
         try:
@@ -74,7 +74,7 @@ class ProviderClient:
         except RetriesExhausted as error:
             if error.blocked:
                 raise QuotaSpent(f"{self.provider} {what}", error.cause) from error
-            raise ProviderAway(f"{self.provider} {what}", error.attempts, error.cause) from error
+            raise ProviderUnavailable(f"{self.provider} {what}", error.attempts, error.cause) from error
 
     def rejected(self, what: str, response: httpx.Response, reason: str = "") -> RetryLater:
         """RetryLater for a transient status; RequestRejected for any other."""

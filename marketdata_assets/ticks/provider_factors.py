@@ -41,7 +41,7 @@ class Actions(Protocol):
 
 @dataclass(frozen=True)
 class ProviderFactors:
-    """What one provider returned. `asked` are the symbols requested, `failed` those it did not return in full."""
+    """What one provider returned. `asked` are the requested symbols, `failed` those it did not return in full."""
 
     provider: str
     rows: pl.DataFrame

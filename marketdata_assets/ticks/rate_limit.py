@@ -1,8 +1,7 @@
-"""How often a provider may be asked: so many requests a minute and so many an hour, all processes together.
+"""The rate limit of a provider: so many requests a minute and so many an hour, over all processes.
 
-The minute is a `Budget`, which spaces the requests evenly. The hour is counted: it is larger than what is asked for at
-a stretch, so spacing it too would slow every minute down. What a provider refuses for one interface silences that
-interface only.
+The minute is a `Budget`, which spaces requests evenly. The hour is a counted quota: loads are usually shorter, so
+spacing it as well would slow every minute down. A 429 for one interface blocks that interface only.
 """
 
 import asyncio
@@ -19,10 +18,10 @@ from marketdata_assets.budget import Budget, BudgetBlocked, private_folder
 from marketdata_assets.ticks.providers_file import RateLimits
 
 SLOTS = 240
-"""A period is counted in so many parts; one more part is waited for before a request is forgotten."""
+"""A period is counted in so many slots; a request counts for one slot longer than the period."""
 
 _LONGEST_NAP_SECONDS = 5.0
-_LANE_REQUESTS = 1e6
+_INTERFACE_REQUESTS = 1e6
 _SHORT_SECONDS = 0.05
 
 
@@ -30,7 +29,7 @@ _SHORT_SECONDS = 0.05
 class Quota:
     """At most `requests` in any `per_seconds`, as soon as they are wanted, over all processes that share the file.
 
-    Goes by the wall clock, because an hour may outlast a restart of the machine.
+    Uses the wall clock, because an hour may span a restart of the machine.
     """
 
     folder: Path
@@ -75,13 +74,13 @@ class RateLimiter:
         object.__setattr__(self, "_minute", minute)
         object.__setattr__(self, "_hour", hour)
 
-    async def acquire(self, lane: str) -> None:
-        """Wait until `lane` may be asked; BudgetBlocked when that takes more than `longest_wait` seconds."""
-        own = self._lane(lane)
+    async def acquire(self, interface: str) -> None:
+        """Wait for a request to `interface`; BudgetBlocked when that takes more than `longest_wait` seconds."""
+        own = self._interface(interface)
         while True:
             await own.acquire(self.longest_wait)
             await self._minute.acquire(self.longest_wait)
-            if not await _free(own):  # silenced while we waited for the minute
+            if not await _free(own):  # blocked while we waited for the minute
                 continue
             wait = self._hour.take()
             if not wait:
@@ -90,17 +89,17 @@ class RateLimiter:
                 raise BudgetBlocked(f"{self.name} (requests per hour)", wait)
             await asyncio.sleep(min(wait, _LONGEST_NAP_SECONDS))
 
-    def block(self, lane: str, seconds: float) -> None:
-        """Let nobody ask `lane` for `seconds`."""
-        self._lane(lane).block(seconds)
+    def block(self, interface: str, seconds: float) -> None:
+        """Stop all requests to `interface` for `seconds`."""
+        self._interface(interface).block(seconds)
 
-    def _lane(self, lane: str) -> Budget:
-        return Budget(self.folder, f"{self.name}.{lane}", 1.0, _LANE_REQUESTS)
+    def _interface(self, interface: str) -> Budget:
+        return Budget(self.folder, f"{self.name}.{interface}", 1.0, _INTERFACE_REQUESTS)
 
 
-async def _free(lane: Budget) -> bool:
+async def _free(interface: Budget) -> bool:
     try:
-        await lane.acquire(_SHORT_SECONDS)
+        await interface.acquire(_SHORT_SECONDS)
     except BudgetBlocked:
         return False
     return True
@@ -112,7 +111,7 @@ def _opened(folder: Path, name: str) -> BinaryIO:
 
 
 def _counts(data: bytes) -> dict[int, int]:
-    """What the file says; a torn one is no reason to stop, and counts as nothing."""
+    """The counts of the file; a damaged file counts as empty."""
     try:
         return {int(number): int(count) for number, count in json.loads(data or b"{}").items()}
     except (ValueError, TypeError, AttributeError):

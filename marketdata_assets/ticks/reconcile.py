@@ -94,7 +94,7 @@ def ledger_entry(
 class Reconciler:
     """Decides for one run over bars or order books.
 
-    `rank` is the priority of every provider, of those too that are not asked. `replace_missing_files` treats days
+    `rank` is the priority of every provider, including those that are not used. `replace_missing_files` treats days
     without a dropped file as empty days; otherwise their rows are kept, since the file may have been archived.
     """
 
@@ -156,7 +156,7 @@ class _Unit:
         return self._decision(report, frame, entry)
 
     def without_file(self, why: str) -> Decision:
-        """Only dropped files were asked and none has a row in these days, which may be dropped later."""
+        """Only dropped files were tried and none has a row in these days; one may be dropped later."""
         if self.existing.rows:
             return self.empty(FILES, why) if self.reconciler.replace_missing_files else self._noted("ok", why)
         decision = self.empty(FILES, why)

@@ -46,7 +46,7 @@ FLAGS = {
     "return_bound": 32,  # close to close of one day beyond quality.max_return
     "outside_session": 64,  # outside the session hours
 }
-"""Why a bar is suspicious; it is kept all the same."""
+"""Why a bar is suspicious; it is kept anyway."""
 
 ADJUSTMENTS = pl.Schema(
     {"provider": pl.String(), "symbol": pl.String(), "date": pl.Date(), "adj_factor": pl.Float64()},

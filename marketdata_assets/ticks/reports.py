@@ -1,4 +1,4 @@
-"""What a load of ticks did, a line for each symbol-month: the form of tick_data, order_book and factors alike."""
+"""How a load of ticks ended, unit by unit: the same for tick_data, order_book and factors."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -21,10 +21,9 @@ class Unit(NamedTuple):
 class UnitReport:
     """How one unit ended.
 
-    `empty` and `unsupported` are no failures. `rows` and `rejected` are those of the whole unit that stand now;
-    after a failure, what stood before. `provider` is where they came from. `note` is for a reader: what another
-    provider said before, or that nothing had to be done. `error` is the cause of a failure. `changed` says whether
-    this run wrote rows or took some away.
+    `empty` and `unsupported` are no failures. `rows` and `rejected` are those of the whole unit after the load.
+    `provider` is the source of the rows. `note` says why other providers did not deliver, or why nothing was done.
+    `error` is the cause of a failure. `changed` says whether this run wrote or deleted rows.
     """
 
     symbol: str

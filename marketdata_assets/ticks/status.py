@@ -1,7 +1,6 @@
-"""What stands in ClickHouse of each symbol and month, and what is missing: the picture behind `marketdata status` and
-the nightly repair.
+"""The state of each symbol and month in ClickHouse: the basis of `marketdata status` and the nightly repair.
 
-It comes from the ledger and the registry; of the tables only rows and days are counted, and nothing is written.
+It is computed from the ledger and the registry; of the tables only rows and days are counted, and nothing is written.
 """
 
 import datetime as dt
@@ -32,7 +31,7 @@ _KEYS = ["symbol", "month"]
 
 @dataclass(frozen=True)
 class TableStatus:
-    """A table: of the window, symbol-months by month and state; of all that stands, rows, last day and refused rows.
+    """A table: of the window, symbol-months by month and state; of the whole table, rows, last day and rejected rows.
 
     Expected is every month with a closed trading day of every registered symbol that was listed then. Stale is a month
     of which days closed since, and factors that are older than their bars.
@@ -57,7 +56,7 @@ class TableStatus:
 
 @dataclass(frozen=True)
 class Behind:
-    """What a run would mend: units to `load`, and units whose bars stand and whose factors do not follow from them."""
+    """Units to `load`, and units whose bars are loaded and whose factors do not follow from them."""
 
     load: list[Unit]
     factors: list[Unit]
@@ -67,17 +66,17 @@ def overview(
     client: "Client", months: Sequence[str], now: dt.datetime, *, trading_days: TradingDays | None = None
 ) -> list[TableStatus]:
     """The status of the three tables over a window of months."""
-    known = _ledgers(client, months)
-    frames = _states(client, months, now, trading_days or ashares().trading_days, known)
-    return [_status(client, table, frames[table], known[table]) for table in TABLES]
+    ledgers = _ledgers(client, months)
+    frames = _states(client, months, now, trading_days or ashares().trading_days, ledgers)
+    return [_status(client, table, frames[table], ledgers[table]) for table in TABLES]
 
 
 def behind(
     client: "Client", months: Sequence[str], now: dt.datetime, *, trading_days: TradingDays | None = None
 ) -> Behind:
     """What is missing, failed or stale of the registered symbols in a window of months, by month and symbol."""
-    known = _ledgers(client, months)
-    frames = _states(client, months, now, trading_days or ashares().trading_days, known)
+    ledgers = _ledgers(client, months)
+    frames = _states(client, months, now, trading_days or ashares().trading_days, ledgers)
     late = {table: frames[table].filter(pl.col("registered"), pl.col("state").is_in(BEHIND)) for table in TABLES}
     with_bars = frames["tick_data"].filter(pl.col("rows") > 0).select(_KEYS)
     follow = late["factors"].join(with_bars, on=_KEYS, how="semi")
@@ -90,7 +89,7 @@ def _units(frame: pl.DataFrame) -> list[Unit]:
 
 def _ledgers(client: "Client", months: Sequence[str]) -> dict[Table, pl.DataFrame]:
     """The ledger of each table, of these months and the one before each."""
-    wanted = {one for month in months for one in months_of(month)}
+    wanted = {name for month in months for name in months_of(month)}
     return {
         table: ledger.table(client, table, wanted).rename({"source": "symbol", "unit": "month"}) for table in TABLES
     }
@@ -101,15 +100,15 @@ def _states(
     months: Sequence[str],
     now: dt.datetime,
     trading_days: TradingDays,
-    known: Mapping[Table, pl.DataFrame],
+    ledgers: Mapping[Table, pl.DataFrame],
 ) -> dict[Table, pl.DataFrame]:
     """For each table: symbol, month, state, rows, and whether the symbol is registered."""
     expected = _expected(client, months, now, trading_days)
-    bars = known["tick_data"]
-    behind_bars = _older(known["factors"].filter(pl.col("month").is_in(list(months))), bars)
-    found: dict[Table, pl.DataFrame] = {}
+    bars = ledgers["tick_data"]
+    behind_bars = _older(ledgers["factors"].filter(pl.col("month").is_in(list(months))), bars)
+    states_by_table: dict[Table, pl.DataFrame] = {}
     for table in TABLES:
-        mine = known[table].filter(pl.col("month").is_in(list(months)))
+        mine = ledgers[table].filter(pl.col("month").is_in(list(months)))
         both = expected.join(
             mine.select(*_KEYS, "outcome", "content_hash", "slices", "rows"), on=_KEYS, how="full", coalesce=True
         ).with_columns(pl.col("registered").fill_null(False), pl.col("rows").fill_null(0))
@@ -119,8 +118,8 @@ def _states(
             both = both.join(behind_bars, on=_KEYS, how="left")
         else:
             both = both.with_columns(late=pl.lit(False))
-        found[table] = both.select(*_KEYS, "registered", "rows", state=_state())
-    return found
+        states_by_table[table] = both.select(*_KEYS, "registered", "rows", state=_state())
+    return states_by_table
 
 
 def _state() -> pl.Expr:
@@ -143,9 +142,9 @@ def _expected(client: "Client", months: Sequence[str], now: dt.datetime, trading
     """Registered symbols by month, with the closed days `first` to `last` on which they were listed."""
     closed = last_closed(now)
     ends = [(month, Days.month(month).first, min(Days.month(month).last, closed)) for month in months]
-    spans = [one for one in ends if one[1] <= one[2] and trading_days(Days(one[1], one[2]))]
+    spans = [(month, first, last) for month, first, last in ends if first <= last and trading_days(Days(first, last))]
     window = pl.DataFrame(spans, {"month": pl.String, "first": pl.Date, "last": pl.Date}, orient="row")
-    listings = [(one.symbol, one.listed, one.delisted) for one in registry.listed(client)]
+    listings = [(listing.symbol, listing.listed, listing.delisted) for listing in registry.listed(client)]
     names = pl.DataFrame(listings, {"symbol": pl.String, "listed": pl.Date, "delisted": pl.Date}, orient="row")
     grid = names.join(window, how="cross").with_columns(
         first=pl.max_horizontal("first", "listed"), last=pl.min_horizontal("last", "delisted"), registered=pl.lit(True)
@@ -167,26 +166,26 @@ def _uncovered(units: pl.DataFrame, trading_days: TradingDays) -> pl.DataFrame:
 
 
 def _older(factors: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
-    """For each symbol-month of factors, whether they were made from other bars than those that stand."""
-    stand = {
+    """For each symbol-month of factors, whether they were computed from other bars than the present ones."""
+    loaded = {
         (symbol, month): (content, slices)
         for symbol, month, content, slices in bars.select(*_KEYS, "content_hash", "slices").iter_rows()
     }
     before = {month: months_of(month) for month in factors["month"].unique()}
     late = [
-        (made or "").partition(" ")[0] != digest_of(stand.get((symbol, one)) for one in before[month])
-        for symbol, month, made in factors.select(*_KEYS, "attempted_hash").iter_rows()
+        (inputs or "").partition(" ")[0] != digest_of(loaded.get((symbol, name)) for name in before[month])
+        for symbol, month, inputs in factors.select(*_KEYS, "attempted_hash").iter_rows()
     ]
     return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))
 
 
-def _status(client: "Client", table: Table, states: pl.DataFrame, known: pl.DataFrame) -> TableStatus:
+def _status(client: "Client", table: Table, states: pl.DataFrame, ledgers: pl.DataFrame) -> TableStatus:
     counted: dict[str, dict[State, int]] = {}
     for month, state, units in states.group_by("month", "state").agg(pl.len()).sort("month").iter_rows():
         counted.setdefault(month, {})[state] = units
     rows, newest = clickhouse.read(client, f"SELECT count() AS rows, max(date) AS newest FROM {table}").row(0)
     sql = "SELECT sum(rejected) AS rejected FROM marketdata_ledger WHERE dataset = {table:String}"
     rejected = clickhouse.read(client, sql, {"table": table})["rejected"][0]
-    last = known.sort("finished").tail(1).select("run_id", "finished").rows()
+    last = ledgers.sort("finished").tail(1).select("run_id", "finished").rows()
     run, finished = last[0] if last else (None, None)
     return TableStatus(table, counted, rows, newest if rows else None, int(rejected or 0), run, finished)

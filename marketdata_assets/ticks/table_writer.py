@@ -148,8 +148,8 @@ def _counted(stage: Stage, table: Table, writes: Sequence[UnitWrite]) -> dict[st
     totals: dict[str, int] = {}
     counts = f"SELECT toString(symbol) AS name, count() AS total, countIf({_DAYS}) AS fresh"
     for days, group in _by_days(writes).items():
-        found = stage.read(f"{counts} FROM {{stage}} WHERE {_SYMBOLS} GROUP BY name", _bound(days, group))
-        by_symbol = {name: (total, fresh) for name, total, fresh in found.iter_rows()}
+        counted = stage.read(f"{counts} FROM {{stage}} WHERE {_SYMBOLS} GROUP BY name", _bound(days, group))
+        by_symbol = {name: (total, fresh) for name, total, fresh in counted.iter_rows()}
         for write in group:
             totals[write.symbol], fresh = by_symbol.get(write.symbol, (0, 0))
             if fresh != _height(write):

@@ -1,4 +1,4 @@
-"""The tables of ticks in ClickHouse: their columns as polars sees them, and how they are made."""
+"""The tables of ticks in ClickHouse: their columns as polars sees them, and their DDL."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,7 +18,7 @@ _PRICES = pl.List(pl.Float64())
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `dictionaries` are its columns of few values. It is made by `sql/NAME.sql`."""
+    """A table; `dictionaries` are its columns of few values. `sql/NAME.sql` creates it."""
 
     name: str
     columns: pl.Schema

@@ -10,9 +10,9 @@ minute on the exchange's clock; `vol` is in shares, `amount` in yuan. https://tu
      "items": [["600000.SH", "2026-09-30 15:00:00", 9.48, ...], ...]}}
     {"code": 40203, "msg": "抱歉，您每小时最多访问该接口1次，权限的具体详情访问：...", "data": null}
 
-The order of `fields` is not the one that was asked for, `count` may be 0 beside rows, and the HTTP status says
-nothing. Both a rate limit and a missing permission are 40203; a rate limit mentions permissions too, so it is looked
-for first. https://tushare.pro/document/1?doc_id=130
+The order of `fields` is not that of the request, `count` may be 0 beside rows, and the HTTP status says
+nothing. Both a rate limit and a missing permission are 40203; a rate limit mentions permissions too, so it is checked
+first. https://tushare.pro/document/1?doc_id=130
 """
 
 import datetime as dt
@@ -33,12 +33,12 @@ from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.errors import (
-    BadAnswer,
+    BadResponse,
     NoPermission,
     NoToken,
     QuotaSpent,
     RequestRejected,
-    TokenRefused,
+    TokenRejected,
     UnknownSymbol,
 )
 from marketdata_assets.ticks.provider_client import ProviderClient
@@ -96,15 +96,15 @@ class _Table(msgspec.Struct, frozen=True):
     place: str  # the request, for errors
 
     def numbers(self, name: str) -> pl.Series:
-        """A column of numbers; BadAnswer when a value is none."""
+        """A column of numbers; BadResponse when a value is none."""
         values = self.columns[name]
         for value in values:
             if value is not None and not isinstance(value, int | float):
-                raise BadAnswer(self.place, f"column {name!r} must be numbers, was {value!r}")
+                raise BadResponse(self.place, f"column {name!r} must be numbers, was {value!r}")
         return pl.Series(name, values, pl.Float64)
 
     def days(self, name: str) -> list[dt.date]:
-        """A column of days `20260930`; BadAnswer when one is missing or none."""
+        """A column of days `20260930`; BadResponse when one is missing or none."""
         return [day for value in self.columns[name] if (day := self._day(name, value))]
 
     def days_or_null(self, name: str) -> list[dt.date | None]:
@@ -114,7 +114,7 @@ class _Table(msgspec.Struct, frozen=True):
         try:
             return dt.datetime.strptime(str(value), "%Y%m%d").replace(tzinfo=dt.UTC).date()
         except ValueError as error:
-            raise BadAnswer(self.place, f"column {name!r} must be days such as 20260930, was {value!r}") from error
+            raise BadResponse(self.place, f"column {name!r} must be days such as 20260930, was {value!r}") from error
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -130,8 +130,8 @@ def rate_limiter(token: str, config: WebProvider, folder: Path, **options: float
 class Tushare:
     """One account at Tushare. Use it within `async with`, in one event loop.
 
-    Every method raises TokenRefused, NoPermission, RequestRejected, BadAnswer, ProviderAway or QuotaSpent; without a
-    token, NoToken.
+    Every method raises TokenRejected, NoPermission, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent;
+    without a token, NoToken.
     """
 
     name = NAME
@@ -163,7 +163,7 @@ class Tushare:
         return self._calls.sent
 
     def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None:
-        """Let no more requests be under way than `limit` allows."""
+        """Bound concurrent requests by `limit`."""
         self._calls.concurrency_limit = limit
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
@@ -186,7 +186,7 @@ class Tushare:
     async def listings(self) -> list[Listing]:
         """Every stock of the three exchanges, those that are no more included, by symbol."""
         columns = ("ts_code", "name", "list_date", "delist_date", "list_status")
-        found: list[Listing] = []
+        listings: list[Listing] = []
         for exchange in _EXCHANGES:
             for status, said in _STATUSES.items():
                 params = {"exchange": exchange, "list_status": status}
@@ -194,12 +194,12 @@ class Tushare:
                 dates = zip(table.days_or_null("list_date"), table.days_or_null("delist_date"), strict=True)
                 rows = zip(table.columns["ts_code"], table.columns["name"], dates, strict=True)
                 ours = self.config.symbol_mapping.ours
-                found += [
+                listings += [
                     Listing(symbol, name or "", listed, delisted, said)
                     for code, name, (listed, delisted) in rows
                     if (symbol := ours(str(code)))
                 ]
-        return sorted(found, key=lambda listing: listing.symbol)
+        return sorted(listings, key=lambda listing: listing.symbol)
 
     async def trading_days(self, days: Days, exchange: str = "SSE") -> frozenset[dt.date]:
         """The days that an exchange is open."""
@@ -208,7 +208,7 @@ class Tushare:
         flags = zip(table.days("cal_date"), table.columns["is_open"], strict=True)
         calendar = {day: str(flag) == "1" for day, flag in flags}
         if missing := [day for day in days if day not in calendar]:
-            raise BadAnswer(table.place, f"it says nothing about {missing[0]}")
+            raise BadResponse(table.place, f"it says nothing about {missing[0]}")
         return frozenset(day for day in days if calendar[day])
 
     def _delivery(self, tables: list[_Table], symbol: str, theirs: str, days: Days) -> Delivery:
@@ -225,7 +225,7 @@ class Tushare:
         return Delivery(NAME, symbol, days, "ok", frame, LABEL, CURRENCY, rejected)
 
     async def _minutes(self, theirs: str, days: Days) -> list[_Table]:
-        """The answers with all bars of `days`; one at the cap may be cut, so its days are asked in halves."""
+        """The responses with all bars of `days`; one at the cap may be cut, so its days are requested in halves."""
         params = {
             "ts_code": theirs,
             "freq": "1min",
@@ -236,7 +236,7 @@ class Tushare:
         if table.rows < self._cap and not table.has_more:
             return [table]
         if len(days) == 1:
-            raise BadAnswer(table.place, f"one day has {table.rows} rows and more, the cap is {self._cap}")
+            raise BadResponse(table.place, f"one day has {table.rows} rows and more, the cap is {self._cap}")
         return [table for half in days.halves() for table in await self._minutes(theirs, half)]
 
     async def _by_day(self, interface: str, schema: pl.Schema, days: Days, symbol: str | None) -> pl.DataFrame:
@@ -259,7 +259,7 @@ class Tushare:
             frames.append(frame.filter(pl.col("symbol").is_not_null()).select(schema.names()))
         whole = pl.concat(frames).unique(maintain_order=True).sort("symbol", "date")
         if whole.select(pl.struct("symbol", "date").is_duplicated().any()).item():
-            raise BadAnswer(f"{NAME} {interface} {days}", "a symbol has two different rows for one day")
+            raise BadResponse(f"{NAME} {interface} {days}", "a symbol has two different rows for one day")
         return whole
 
     async def _ask(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> _Table:
@@ -312,22 +312,22 @@ def _number(value: object) -> bool:
 
 
 def _check_symbol(tables: list[_Table], theirs: str) -> None:
-    """A row of another symbol would land where nobody looks for it."""
+    """A row of another symbol would be written under the wrong one."""
     for table in tables:
         if others := set(map(str, set(table.columns["ts_code"]))) - {theirs}:
-            raise BadAnswer(table.place, f"it has rows of {min(others)}")
+            raise BadResponse(table.place, f"it has rows of {min(others)}")
 
 
 def _check_days(raw: pl.DataFrame, symbol: str, days: Days, session: Session) -> None:
     local = raw["ts"].dt.convert_time_zone(session.timezone)
     for moment in (local.min(), local.max()):
         if isinstance(moment, dt.datetime) and not days.first <= moment.date() <= days.last:
-            raise BadAnswer(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {moment.date()}")
+            raise BadResponse(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {moment.date()}")
 
 
 def _whole(table: _Table) -> _Table:
     if table.has_more:
-        raise BadAnswer(table.place, f"it was cut after {table.rows} rows")
+        raise BadResponse(table.place, f"it was cut after {table.rows} rows")
     return table
 
 
@@ -338,7 +338,7 @@ def _day(day: dt.date) -> str:
 def _parse(
     calls: ProviderClient, interface: str, what: str, columns: Sequence[str], response: httpx.Response
 ) -> _Table | RetryLater:
-    """The table of an answer, or why it is to be asked for again, or an error."""
+    """The table of a response, or why to retry; raises an error for any other."""
     try:
         envelope = _envelope.decode(response.content)
     except msgspec.MsgspecError:
@@ -349,30 +349,30 @@ def _parse(
         return _refusal(calls, interface, what, envelope.code, envelope.msg or "")
     place = f"tushare {what}"
     if envelope.data is None:
-        raise BadAnswer(place, "the answer says it is good and has no data")
+        raise BadResponse(place, "the answer says it is good and has no data")
     return _table(envelope.data, place, columns)
 
 
 def _table(data: _Data, place: str, columns: Sequence[str]) -> _Table:
     missing = [name for name in columns if name not in data.fields]
     if missing:
-        raise BadAnswer(place, f"columns {', '.join(missing)} are missing; it has {', '.join(data.fields) or 'none'}")
+        raise BadResponse(place, f"columns {', '.join(missing)} are missing; it has {', '.join(data.fields) or 'none'}")
     if len(set(data.fields)) < len(data.fields):
-        raise BadAnswer(place, f"a column is there twice in {', '.join(data.fields)}")
+        raise BadResponse(place, f"a column is there twice in {', '.join(data.fields)}")
     rows = _rows(data, place)
     by_column = {name: list(map(attrgetter(_NAME.format(data.fields.index(name))), rows)) for name in columns}
     return _Table(by_column, len(rows), bool(data.has_more), place)
 
 
 def _rows(data: _Data, place: str) -> list[Any]:
-    """The rows as structs with a field for each column; BadAnswer when one has more or fewer values."""
+    """The rows as structs with a field for each column; BadResponse when one has more or fewer values."""
     try:
         return _decoder(len(data.fields)).decode(data.items)
     except msgspec.ValidationError:
         for item in msgspec.json.decode(data.items, type=list[list[_Value]]):
             if len(item) != len(data.fields):
                 cause = f"a row has {len(item)} values for {len(data.fields)} columns: {item!r:.100}"
-                raise BadAnswer(place, cause) from None
+                raise BadResponse(place, cause) from None
         raise
 
 
@@ -388,7 +388,7 @@ def _refusal(calls: ProviderClient, interface: str, what: str, code: int, messag
     text = calls.redact(message) or "no reason given"
     said = f"{code} ({text})"
     if code == BAD_TOKEN:
-        raise TokenRefused("tushare", TOKEN_VARIABLE, text)
+        raise TokenRejected("tushare", TOKEN_VARIABLE, text)
     if any(word in message for word in _DAILY):
         raise QuotaSpent(f"tushare {what}", said)
     for word, seconds in _PERIODS:

@@ -5,7 +5,7 @@
      "indicators": {"quote": [{"open": [9.48, null], ...}]}}], "error": null}}
 
 Times are epoch seconds in UTC already (`gmtoffset` is for display), `period2` is excluded. Bars are labelled with the
-start of their minute, there is no turnover. A bar that is null in all five arrays is no bar. An empty window has no
+start of their minute, there is no turnover. A bar that is null in all five arrays is skipped. An empty window has no
 `timestamp`. 404 is an unknown symbol, 400 no data, 422 a window beyond the reach or too long, 429 plain text.
 """
 
@@ -24,7 +24,7 @@ from marketdata_assets.http_client import RetryLater
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
-from marketdata_assets.ticks.errors import BadAnswer, UnknownSymbol
+from marketdata_assets.ticks.errors import BadResponse, UnknownSymbol
 from marketdata_assets.ticks.provider_client import ProviderClient
 from marketdata_assets.ticks.providers_file import WebProvider
 from marketdata_assets.ticks.rate_limit import RateLimiter
@@ -38,7 +38,7 @@ DAYS_A_CALL = 7
 REACH = dt.timedelta(days=30)
 """How far back minute bars go."""
 
-_LANE = "chart"
+_INTERFACE = "chart"
 _ARRAYS = ("open", "high", "low", "close", "volume")
 _HEADERS = {"User-Agent": "Mozilla/5.0"}  # without one, every answer is 429
 
@@ -117,7 +117,7 @@ def rate_limiter(config: WebProvider, folder: Path, **options: float) -> RateLim
 class Yahoo:
     """Use it within `async with`, in one event loop.
 
-    Every method raises UnknownSymbol, RequestRejected, BadAnswer, ProviderAway or QuotaSpent.
+    Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent.
     """
 
     name = NAME
@@ -148,13 +148,13 @@ class Yahoo:
         return self._calls.sent
 
     def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None:
-        """Let no more requests be under way than `limit` allows."""
+        """Bound concurrent requests by `limit`."""
         self._calls.concurrency_limit = limit
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` when a day is beyond the reach.
 
-        Half a window is not delivered: it would take the place of a whole one.
+        Half a window is not delivered: it would replace a whole one.
         """
         without = partial(Delivery.without, NAME, symbol, days, LABEL)
         theirs = self.config.symbol_mapping.theirs(symbol)
@@ -192,7 +192,9 @@ class Yahoo:
         if isinstance(answer, _Result):
             splits, dividends = answer.events.splits.values(), answer.events.dividends.values()
             rows += [(split.date, "split", split.numerator, split.denominator, None, None) for split in splits]
-            rows += [(one.date, "dividend", None, None, one.amount, answer.meta.currency) for one in dividends]
+            rows += [
+                (dividend.date, "dividend", None, None, dividend.amount, answer.meta.currency) for dividend in dividends
+            ]
         names = ("date", "kind", "numerator", "denominator", "amount", "currency")
         schema = {name: pl.Int64 if name == "date" else records.ACTIONS[name] for name in names}
         epoch = pl.from_epoch("date").dt.replace_time_zone("UTC")
@@ -213,22 +215,22 @@ class Yahoo:
     async def _ask(self, theirs: str, query: str) -> _Result | _NoData | _OutOfReach:
         what = f"chart {theirs} {query}"
         parse = partial(_parse, self._calls, theirs, what)
-        return await self._calls.send(what, _LANE, parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
+        return await self._calls.send(what, _INTERFACE, parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
 
     def _checked(self, result: _Result, symbol: str, days: Days, theirs: str) -> _Result:
         place = f"{NAME} chart {theirs} {days}"
         if result.meta.symbol not in (None, theirs):
-            raise BadAnswer(place, f"it is about {result.meta.symbol}")
+            raise BadResponse(place, f"it is about {result.meta.symbol}")
         if result.meta.data_granularity not in (None, "1m"):
-            raise BadAnswer(place, f"its bars are of {result.meta.data_granularity}, not of 1m")
+            raise BadResponse(place, f"its bars are of {result.meta.data_granularity}, not of 1m")
         for name in _ARRAYS if result.timestamp else ():
             array = getattr(result.indicators.quote[0], name) if result.indicators.quote else None
             if array is None or len(array) != len(result.timestamp or ()):
                 has = "no" if array is None else len(array)
-                raise BadAnswer(place, f"it has {len(result.timestamp or ())} times and {has} values of {name!r}")
+                raise BadResponse(place, f"it has {len(result.timestamp or ())} times and {has} values of {name!r}")
         start, end = self._span(days)
         if others := [second for second in result.timestamp or () if not start <= second < end]:
-            raise BadAnswer(place, f"it has a bar of {dt.datetime.fromtimestamp(others[0], dt.UTC)}")
+            raise BadResponse(place, f"it has a bar of {dt.datetime.fromtimestamp(others[0], dt.UTC)}")
         return result
 
     def _frame(self, results: list[_Result], symbol: str, theirs: str) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
@@ -269,5 +271,5 @@ def _parse(
     if not response.is_success:
         return calls.rejected(what, response, said)
     if not chart.result or chart.error:
-        raise BadAnswer(f"{NAME} {what}", f"the answer has no result ({said or 'no reason given'})")
+        raise BadResponse(f"{NAME} {what}", f"the answer has no result ({said or 'no reason given'})")
     return chart.result[0]

@@ -82,8 +82,9 @@ def desk(
     clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Desk]:
     """No symbol, no bar, no token; Tushare and files are the providers, without limits that would be in the way."""
-    for name in ("TICKS_DIR", "TICKS_SYMBOLS", "TICKS_MONTHS", "TICKS_WORKERS", "TICKS_QUIET_SECONDS", "PROVIDERS"):
+    for name in ("TICKS_DIR", "TICKS_SYMBOLS", "TICKS_MONTHS", "TICKS_WORKERS", "PROVIDERS"):
         monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
+    monkeypatch.setenv("MARKETDATA_TICKS_QUIET_SECONDS", "0")
     monkeypatch.delenv("TUSHARE_TOKEN", raising=False)
     (tmp_path / "instance").mkdir()
     with (

@@ -235,7 +235,7 @@ def test_files_of_a_month_that_a_run_works_on_are_looked_at_later(desk: Desk) ->
     drop(desk.folder, "a.csv", minutes("600000.SH", sessions(MONTH)[3]))
     run = under_way(desk, run_config=adhoc_config({MONTH: ["000001.SZ"]}, TABLES))
     busy = look(desk)
-    assert "a run works on these months" in busy.skip_message
+    assert "a run over these months is in progress" in busy.skip_message
     desk.instance.delete_run(run.run_id)
     assert len(look(desk, busy.cursor).run_requests) == 1
 

@@ -30,7 +30,7 @@ class LoadProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS / "ticks")))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS, TESTS / "ticks")))},
         )
         assert self.child.stdout
         assert self.child.stdout.readline() == "ready\n"

@@ -147,7 +147,7 @@ def test_trouble_fails_only_its_symbol_and_takes_nothing_away(
     fill(tushare, {SYMBOL: 1.75, OTHER: 2.25})
     report = compute_all(refetch=True)
     assert {unit.symbol: unit.outcome for unit in report.units} == {SYMBOL: "failed", OTHER: "ok"}
-    assert "no good answer in 4 attempts" in (report.failed[0].error or "")
+    assert "no successful response in 4 attempts" in (report.failed[0].error or "")
     for symbol in (SYMBOL, OTHER):
         assert values(client, "daily_return", symbol)[FEBRUARY[-1]] == pytest.approx(0.2)
     assert set(values(client, "adj_factor", SYMBOL).values()) == {1.5}
@@ -169,7 +169,7 @@ def test_a_missing_permission_is_heard_once_and_computed_factors_land(
     stand(client, [frame for symbol in symbols for frame in months(symbol)])
     report = compute_all([Unit(symbol, MONTH) for symbol in symbols])
     assert {unit.outcome for unit in report.units} == {"failed"}
-    assert all("this account may not use it" in (unit.error or "") for unit in report.units)
+    assert all("this account has no permission" in (unit.error or "") for unit in report.units)
     assert report.requests <= 4 + 8  # those that were under way, and all adjustment factors
     assert factors(client).group_by("factor").len().filter(pl.col("len") == 160).height == 5
 
@@ -235,7 +235,7 @@ def test_splits_and_dividends_land_and_unknown_symbols_are_no_failure(
         ("920000.BJ", MONTH, "empty", 0),
     ]
     assert "yahoo does not know it" in report.units[1].note
-    assert "no provider of factors was asked" in report.units[3].note
+    assert "no provider of factors was requested" in report.units[3].note
     assert report.requests == 2
     assert factors(client).select("factor", "date", "value", "provider").rows() == [
         ("split", dt.date(2026, 2, 10), 1.5, "yahoo"),

@@ -73,7 +73,7 @@ def test_the_next_one_answers_and_the_reason_is_kept(ask: Ask, tushare_server: T
     answer = ask()
     assert (answer.outcome, answer.provider) == ("ok", "yahoo")
     assert [type(one.error) for one in answer.tried] == [NoPermission]
-    assert answer.why.startswith("tushare failed: tushare stk_mins: this account may not use it")
+    assert answer.why.startswith("tushare failed: tushare stk_mins: this account has no permission")
     assert DENIED.format("stk_mins") in answer.why
     assert ask(token=None).why.startswith("tushare failed: tushare needs a token")
 
@@ -100,7 +100,7 @@ def test_an_outage_is_no_emptiness(ask: Ask, tushare_server: TushareServer, yaho
     tushare_server.fail(503, 4)
     answer = ask()
     assert (answer.outcome, answer.delivery) == ("failed", None)
-    assert "no good answer in 4 attempts" in answer.why
+    assert "no successful response in 4 attempts" in answer.why
     assert ask().outcome == "empty"
 
 

@@ -48,7 +48,7 @@ def test_148_of_150_symbols_land_and_the_other_two_are_named(loader: Loader) -> 
     closed, morning = Days(JUNE.first, dt.date(2025, 6, 5)), clock(6, 8)
     report = loader(units(symbols), now=morning)
     assert [unit.symbol for unit in report.failed] == sorted(bad)
-    assert "no good answer in 4 attempts" in (report.failed[0].error or "")
+    assert "no successful response in 4 attempts" in (report.failed[0].error or "")
     assert "columns trade_time, open" in (report.failed[1].error or "")
     good = [symbol for symbol in symbols if symbol not in bad]
     assert_exact(loader.client, good, closed)
@@ -312,7 +312,7 @@ def test_no_file_does_not_make_a_refused_token_an_empty_month(loader: Loader, dr
     drop("7")
     refused = only(loader, Unit("600001.SH", MONTH), tushare={"token": "wrong"})
     assert refused.outcome == "failed"
-    assert "refuses the token" in (refused.error or "")
+    assert "rejects the token" in (refused.error or "")
 
 
 def test_nobody_to_ask_is_an_error(loader: Loader) -> None:

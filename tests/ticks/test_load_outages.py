@@ -12,7 +12,7 @@ from tick_loads import Loader, assert_exact, codes, landed, told, units
 
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.circuit_breaker import OUTAGE_AFTER, CircuitBreaker
-from marketdata_assets.ticks.errors import NoPermission, ProviderAway, ProviderResting
+from marketdata_assets.ticks.errors import CircuitOpen, NoPermission, ProviderUnavailable
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits
 from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Days, Delivery
@@ -74,17 +74,17 @@ def ask_all(script: Script, symbols: list[str], at_once: int = 8, **options: Any
 
 
 def away(*_: object) -> Exception:
-    return ProviderAway("script", 4, "503")
+    return ProviderUnavailable("script", 4, "503")
 
 
 def test_an_outage_that_lasts_costs_a_few_questions_and_not_one_for_each_symbol() -> None:
     script = Script(away)
     ends = ask_all(script, codes(500), patience=0.0, pause=60.0)
     assert len(script.asked) == OUTAGE_AFTER
-    assert [type(ends[symbol]) for symbol in script.asked] == [ProviderAway] * OUTAGE_AFTER
-    resting = [error for error in ends.values() if isinstance(error, ProviderResting)]
+    assert [type(ends[symbol]) for symbol in script.asked] == [ProviderUnavailable] * OUTAGE_AFTER
+    resting = [error for error in ends.values() if isinstance(error, CircuitOpen)]
     assert len(resting) == 500 - OUTAGE_AFTER
-    assert "script was not asked for" in str(resting[0])
+    assert "script: no request was sent for" in str(resting[0])
     assert "503" in str(resting[0])
 
 
@@ -93,7 +93,7 @@ def test_a_short_outage_fails_only_those_it_hit() -> None:
     ends = ask_all(script, codes(200), patience=30.0, pause=0.001)
     failed = [symbol for symbol, error in ends.items() if error]
     assert 0 < len(failed) <= 10
-    assert {type(error) for error in ends.values() if error} == {ProviderAway}
+    assert {type(error) for error in ends.values() if error} == {ProviderUnavailable}
     assert len(script.asked) == 200
     assert script.most == 8  # again, when it was over
 
@@ -126,7 +126,7 @@ def test_a_provider_that_goes_away_half_way_and_a_rerun(loader: Loader) -> None:
     assert_exact(loader.client, symbols[:12])
     asked = [line for line in loader.server.lines if any(symbol in line for symbol in failed)]
     assert len(asked) <= OUTAGE_AFTER + 4  # those under way, and not one for each
-    assert "was not asked for" in (report.failed[-1].error or "")
+    assert "no request was sent for" in (report.failed[-1].error or "")
     loader.server.no_more_faults()
     again = loader(units(symbols))
     assert (again.failed, again.requests) == ((), 18)
@@ -151,7 +151,7 @@ def test_a_refused_account_is_asked_once_for_all_symbols(loader: Loader, kind: s
     report = loader(units(codes(200)), tushare={"token": token}, workers=20)
     assert loader.server.requests == (0 if kind == "none" else 1)
     assert set(told(report).values()) == {"failed"}
-    said = {"token": "refuses the token", "none": "needs a token", "permission": DENIED.format("stk_mins")}[kind]
+    said = {"token": "rejects the token", "none": "needs a token", "permission": DENIED.format("stk_mins")}[kind]
     assert all(said in (unit.error or "") for unit in report.failed)
     assert landed(loader.client).is_empty()
     assert TOKEN not in str(report)

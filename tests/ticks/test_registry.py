@@ -9,7 +9,7 @@ from tick_clients import Clients, files_config
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import registry, tables
-from marketdata_assets.ticks.errors import BadFile, NoSymbols, ProviderAway
+from marketdata_assets.ticks.errors import BadFile, NoSymbols, ProviderUnavailable
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.records import Listing
 from marketdata_demo.servers.tushare import TushareServer
@@ -100,11 +100,11 @@ def test_a_list_of_names_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
-        ("sh600000", "'sh600000' is no symbol such as 600000.SH"),
-        ("600000.SH,a,19991110x", "'19991110x' is no day such as 2026-09-30"),
+        ("sh600000", "'sh600000' is not a symbol such as 600000.SH"),
+        ("600000.SH,a,19991110x", "'19991110x' is not a day such as 2026-09-30"),
         ("600000.SH,a,2001-01-02,2001-01-01", "600000.SH is delisted on 2001-01-01, before it is listed on 2001-01-02"),
         ("600000.SH,a,,,x", "5 values; expected symbol,name,listed,delisted"),
-        ("000001.SZ", "000001.SZ is there twice"),
+        ("000001.SZ", "000001.SZ is listed twice"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_of_the_file_is_taken(tmp_path: Path, line: str, cause: str) -> None:
@@ -121,7 +121,7 @@ def test_a_list_that_cannot_be_had_leaves_the_table_as_it_was(
     registry.refresh(store, clients.tushare(server), None, None, now=MONDAY)
     before = clickhouse.read(store, "SELECT * FROM symbols ORDER BY symbol")
     server.fail(503, 4)
-    with pytest.raises(ProviderAway):
+    with pytest.raises(ProviderUnavailable):
         registry.refresh(store, clients.tushare(server), None, None, now=TUESDAY)
     with pytest.raises(NoSymbols, match="Set TUSHARE_TOKEN"):
         registry.refresh(store, None, None, None, now=TUESDAY)

@@ -205,7 +205,7 @@ def test_landings_that_contradict_themselves_are_refused(client: Client) -> None
     good = one(A)
     assert good.frame is not None
     bad = {
-        "twice": [good, good],
+        "duplicate symbol": [good, good],
         "not in the month": [replace(good, days=FEBRUARY)],
         "its load is of": [replace(good, load=load(B, JANUARY, good.frame))],
         "columns": [replace(good, frame=good.frame.drop("flags"))],

@@ -12,14 +12,14 @@ from tick_clients import HASTY, JUNE, SYMBOL, Clients, flag_names, tushare_confi
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import (
-    BadAnswer,
     BadProviders,
+    BadResponse,
     NoPermission,
     NoToken,
-    ProviderAway,
+    ProviderUnavailable,
     QuotaSpent,
     RequestRejected,
-    TokenRefused,
+    TokenRejected,
 )
 from marketdata_assets.ticks.providers_file import RateLimits
 from marketdata_assets.ticks.rate_limit import RateLimiter
@@ -73,7 +73,7 @@ def test_an_answer_at_the_cap_is_asked_for_in_halves(
 ) -> None:
     tushare_server.cap, tushare_server.more = cap, more
     if cap == 241:  # a full day is at the cap: it cannot be told from a cut one
-        with pytest.raises(BadAnswer, match=r"one day has 241 rows and more, the cap is 241"):
+        with pytest.raises(BadResponse, match=r"one day has 241 rows and more, the cap is 241"):
             clients.with_tushare(tushare_server, june, cap=cap)
         return
     delivery = clients.with_tushare(tushare_server, june, cap=cap)
@@ -135,7 +135,7 @@ def test_bad_rows_are_refused_one_by_one(tushare_server: TushareServer, clients:
 
 def test_a_missing_column_is_named(tushare_server: TushareServer, clients: Clients) -> None:
     tushare_server.without = {"vol"}
-    with pytest.raises(BadAnswer, match=r"columns vol are missing; it has ts_code, trade_time, close"):
+    with pytest.raises(BadResponse, match=r"columns vol are missing; it has ts_code, trade_time, close"):
         clients.with_tushare(tushare_server, june)
 
 
@@ -150,24 +150,24 @@ def test_an_answer_that_promises_what_it_has_not_is_refused(
     tushare_server: TushareServer, clients: Clients, data: bytes, cause: str
 ) -> None:
     tushare_server.say(data)
-    with pytest.raises(BadAnswer, match=cause):
+    with pytest.raises(BadResponse, match=cause):
         clients.with_tushare(tushare_server, june)
 
 
 def test_rows_of_another_symbol_or_day_are_no_answer(tushare_server: TushareServer, clients: Clients) -> None:
     row = minute_rows(SYMBOL, MONDAY)[0]
     tushare_server.odd = {row[1]: ["600001.SH", *row[1:]]}
-    with pytest.raises(BadAnswer, match=r"rows of 600001\.SH"):
+    with pytest.raises(BadResponse, match=r"rows of 600001\.SH"):
         clients.with_tushare(tushare_server, june)
     tushare_server.odd = {row[1]: [SYMBOL, "2025-07-01 09:30:00", *row[2:]]}
-    with pytest.raises(BadAnswer, match="rows of 2025-07-01"):
+    with pytest.raises(BadResponse, match="rows of 2025-07-01"):
         clients.with_tushare(tushare_server, june)
 
 
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("error/token_40101.json", TokenRefused),
+        ("error/token_40101.json", TokenRejected),
         ("error/rt_min_daily_denied_40203.json", NoPermission),
     ],
 )
@@ -228,7 +228,7 @@ def test_retries_are_bounded_and_slow_answers_time_out(tushare_server: TushareSe
     tushare_server.fail(429, 2, text="slow down")
     tushare_server.stall(60.0, 2)
     hasty = tushare_config(network=type(HASTY)(timeout=1.5, max_retries=3, backoff=0.01))
-    with pytest.raises(ProviderAway, match="no good answer in 4 attempts, last: ReadTimeout"):
+    with pytest.raises(ProviderUnavailable, match="no successful response in 4 attempts, last: ReadTimeout"):
         clients.with_tushare(tushare_server, june, config=hasty)
     assert tushare_server.requests == 4
 
@@ -241,7 +241,7 @@ def test_pauses_double_with_jitter(tushare_server: TushareServer, clients: Clien
 
     tushare_server.fail(500, 9)
     network = type(HASTY)(timeout=2.0, max_retries=7, backoff=2.0)
-    with pytest.raises(ProviderAway):
+    with pytest.raises(ProviderUnavailable):
         clients.with_tushare(
             tushare_server, june, config=tushare_config(network=network), sleep=sleep, jitter=lambda: 0.5
         )
@@ -265,7 +265,7 @@ def test_the_token_is_never_shown(
 def test_without_a_token_nothing_is_sent(tushare_server: TushareServer, clients: Clients) -> None:
     with pytest.raises(NoToken, match="Set TUSHARE_TOKEN, or disable tushare"):
         clients.with_tushare(tushare_server, june, token=None)
-    with pytest.raises(TokenRefused, match="Set TUSHARE_TOKEN"):
+    with pytest.raises(TokenRejected, match="Set TUSHARE_TOKEN"):
         clients.with_tushare(tushare_server, june, token="other")
     assert tushare_server.requests == 1
 
@@ -297,17 +297,17 @@ def test_daily_and_adjustment_factors_come_by_symbol_or_by_day(tushare_server: T
         ("tushare", SYMBOL, dt.date(2025, 6, 3), 15.5),
     ]
     rows[0][3] = "many"
-    with pytest.raises(BadAnswer, match="column 'turnover_rate' must be numbers, was 'many'"):
+    with pytest.raises(BadResponse, match="column 'turnover_rate' must be numbers, was 'many'"):
         clients.with_tushare(tushare_server, lambda one: one.daily(JUNE, SYMBOL))
 
 
 def test_factors_that_are_cut_or_contradict_are_no_answer(tushare_server: TushareServer, clients: Clients) -> None:
     table = [["20250603", SYMBOL, 15.5], ["20250603", SYMBOL, 15.25]]
     tushare_server.tables["adj_factor"] = (["trade_date", "ts_code", "adj_factor"], table)
-    with pytest.raises(BadAnswer, match="two different rows"):
+    with pytest.raises(BadResponse, match="two different rows"):
         clients.with_tushare(tushare_server, lambda one: one.adjustments(JUNE, SYMBOL))
     tushare_server.cap = 1
-    with pytest.raises(BadAnswer, match="cut after 1 rows"):
+    with pytest.raises(BadResponse, match="cut after 1 rows"):
         clients.with_tushare(tushare_server, lambda one: one.adjustments(JUNE, SYMBOL))
 
 

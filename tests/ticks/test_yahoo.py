@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tick_clients import JUNE, SYMBOL, Clients, flag_names, week, yahoo_config
 
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.errors import BadAnswer, ProviderAway, RequestRejected, UnknownSymbol
+from marketdata_assets.ticks.errors import BadResponse, ProviderUnavailable, RequestRejected, UnknownSymbol
 from marketdata_assets.ticks.providers_file import SymbolMapping
 from marketdata_assets.ticks.records import ACTIONS, BARS, Days, Delivery
 from marketdata_assets.ticks.yahoo import Yahoo
@@ -116,7 +116,7 @@ def test_plain_text_429_is_asked_again(yahoo_server: YahooServer, clients: Clien
     assert clients.with_yahoo(yahoo_server, june).rows.height == 21 * 240
     assert yahoo_server.requests == 8
     yahoo_server.fail(429, 9, text="Too Many Requests")
-    with pytest.raises(ProviderAway, match=r"4 attempts, last: 429 \(Too Many Requests\)"):
+    with pytest.raises(ProviderUnavailable, match=r"4 attempts, last: 429 \(Too Many Requests\)"):
         clients.with_yahoo(yahoo_server, june)
 
 
@@ -130,7 +130,7 @@ def test_retry_after_holds_for_everyone(yahoo_server: YahooServer, clients: Clie
 @pytest.mark.parametrize(("status", "text"), [(401, "Invalid Crumb"), (302, "see elsewhere"), (403, "Forbidden")])
 def test_other_statuses_are_refusals(yahoo_server: YahooServer, clients: Clients, status: int, text: str) -> None:
     yahoo_server.fail(status, text=text)
-    with pytest.raises(RequestRejected, match=f"refused with {status}"):
+    with pytest.raises(RequestRejected, match=f"rejected with {status}"):
         clients.with_yahoo(yahoo_server, june)
     assert yahoo_server.requests == 1
 
@@ -159,7 +159,7 @@ def test_an_answer_that_does_not_fit_is_named(
     yahoo_server: YahooServer, clients: Clients, changes: dict[str, Any], cause: str
 ) -> None:
     yahoo_server.say(changed(**changes))
-    with pytest.raises(BadAnswer, match=cause):
+    with pytest.raises(BadResponse, match=cause):
         clients.with_yahoo(yahoo_server, lambda one: one.bars(SYMBOL, week()))
 
 

@@ -1,7 +1,7 @@
-"""The job over symbol-months that are no rectangle: named symbols, what is behind, what was dropped, old history.
+"""The job over symbol-months that are no rectangle: named symbols, outdated months, dropped files, old history.
 
-It is a round like that of the assets, and materialises the partitions that landed. Months outside the window of the
-grid are loaded all the same, without an event: the ledger knows them.
+It loads like the step of the assets, and materializes the partitions that were loaded. Months outside the window of the
+grid are loaded too, without an event: the ledger records them.
 """
 
 import datetime as dt
@@ -27,7 +27,7 @@ _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 
 class BadRunConfig(TicksError):
-    """What shall be loaded cannot be read."""
+    """The run config does not name valid tables, months or days."""
 
 
 class AdhocConfig(LoadConfig):
@@ -55,9 +55,9 @@ def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhous
         answers = checks.evaluations(client, tables, units)
         for evaluation in answers:
             context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so
-    told = report.told(done) | {"checks": {answer.check_name: answer.passed for answer in answers}}
-    report.verdict(done, told)
-    context.add_output_metadata(told)
+    metadata = report.summary(done) | {"checks": {answer.check_name: answer.passed for answer in answers}}
+    report.raise_failures(done, metadata)
+    context.add_output_metadata(metadata)
 
 
 def _tables(config: AdhocConfig) -> list[Table]:
@@ -79,7 +79,7 @@ def _days(config: AdhocConfig) -> Days | None:
 
 
 def _units(context: dg.OpExecutionContext, client: "Client", config: AdhocConfig) -> list[Unit]:
-    """What is selected, the newest month first; registered symbols become partitions on the way."""
+    """The selected units, the newest month first; registered symbols become partitions."""
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 

@@ -1,7 +1,7 @@
 """The assets of the ticks domain: providers and files -> minute bars and order books -> factors, by month and symbol.
 
 The three tables are one step. Of thousands of symbols a few fail at any time, and Dagster does not run what comes
-after a step that failed; so the good ones get their factors and checks in the same step, which fails at its end.
+a failed step; so the loaded ones get their factors and checks in the same step, which fails at its end.
 """
 
 import datetime as dt
@@ -31,7 +31,7 @@ SPECS = [
         "tick_data",
         deps=[symbol_registry, tushare_api, yahoo_chart, tick_files],
         description="1-minute bars as the first provider in order delivers them: labelled as it labels them, with its"
-        " name on every row. Nothing is made up: what was not sent is null, what looks odd is kept and flagged.",
+        " name on every row. Missing values are null and suspicious bars are flagged; nothing is synthesized.",
         kinds={"clickhouse", "table"},
         metadata=report.TICK_DATA_SCHEMA,
         code_version="bars-1",
@@ -49,7 +49,7 @@ SPECS = [
         "factors",
         deps=["tick_data", tushare_api, yahoo_chart],
         description="A number for each symbol, day and factor: return, volatility, volume ratio and deviation from the"
-        " VWAP out of `tick_data`; daily figures, adjustment factors, splits and dividends as providers tell them.",
+        " VWAP out of `tick_data`; daily figures, adjustment factors, splits and dividends as providers return them.",
         kinds={"clickhouse", "polars", "table"},
         metadata=report.FACTORS_SCHEMA,
         code_version="factors-1",
@@ -62,7 +62,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
 
     @dg.multi_asset(
         name=load_op.STEP,
-        # Materialisations are logged, one a symbol-month that landed; an output would stand for all of them.
+        # Materializations are logged, one for each loaded symbol-month; an output would be one for all of them.
         specs=[spec.replace_attributes(group_name="ticks", owners=OWNERS, skippable=True) for spec in SPECS],
         check_specs=checks.SPECS,
         can_subset=True,
@@ -82,7 +82,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
         with as_dagster_failure(), clickhouse.client() as client:
             done = LoadOp(context, client, ticks, config, months, planned=True).load(wanted, units)
             yield from checks.answers(client, context.selected_asset_check_keys, units)
-        report.verdict(done, report.told(done))
+        report.raise_failures(done, report.summary(done))
 
     return tables
 

@@ -1,6 +1,6 @@
-"""When the ticks domain runs by itself: after the close, on dropped files, and the list of symbols.
+"""When the ticks domain runs automatically: after the close, on dropped files, and the list of symbols.
 
-What was dropped or is behind is decided in `ticks.files` and `ticks.status`. Nobody is asked over the network unless
+New files and outdated months are found by `ticks.files` and `ticks.status`. No request is sent to a provider unless
 TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedules skip.
 """
 
@@ -25,12 +25,12 @@ ticks_job = dg.define_asset_job(
     "ticks", selection=TABLES, description="Load ticks of some months, each with all symbols of the selection."
 )
 symbols_job = dg.define_asset_job(
-    "symbols", selection=dg.AssetSelection.assets("symbol_registry"), description="Read the list of symbols anew."
+    "symbols", selection=dg.AssetSelection.assets("symbol_registry"), description="Refresh the list of symbols."
 )
 
 
 def busy_months(instance: dg.DagsterInstance) -> set[str]:
-    """The months that runs, queued ones too, are about at this moment."""
+    """The months of runs in progress, queued ones included."""
     runs = runs_in_progress(instance)
     return {month for run in runs for month in tick_months_of(run.tags) | run_config.months_of(run.run_config)}
 
@@ -40,7 +40,7 @@ def busy_months(instance: dg.DagsterInstance) -> set[str]:
     cron_schedule="11 16 * * 1-5",
     execution_timezone=EXCHANGE_CLOCK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="After the close of a trading day: the current month of every symbol, what is missing of it.",
+    description="After the close of a trading day: the current month of every symbol, its missing days.",
 )
 def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
     if not ticks.network:
@@ -52,7 +52,7 @@ def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRe
         return dg.SkipReason("no symbol is registered; materialise symbol_registry")
     month = f"{day:%Y-%m}"
     if month in busy_months(context.instance):
-        return dg.SkipReason(f"a run over {month} is under way; what it leaves is for the night")
+        return dg.SkipReason(f"a run over {month} is in progress; nightly repair loads what it does not")
     return dg.RunRequest(run_config=run_config.adhoc_config({month: []}, run_config.DAILY))
 
 
@@ -70,7 +70,7 @@ def _closed_session(now: dt.datetime) -> dt.date | None:
     cron_schedule="23 8 * * 1-5",
     execution_timezone=EXCHANGE_CLOCK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Before a trading day: the list of symbols anew; new ones become partitions.",
+    description="Before a trading day: refresh the list of symbols; new ones become partitions.",
 )
 def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
     if not ticks.network and ticks.symbols_file is None:
@@ -82,7 +82,7 @@ def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
     job_name=run_config.JOB,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="New or changed files of ticks: a run over the symbol-months in them, which asks nobody else.",
+    description="New or changed files of ticks: a run over the symbol-months in them, from the files only.",
 )
 def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.SensorResult | dg.SkipReason:
     from marketdata_assets.ticks.files import scan
@@ -90,30 +90,30 @@ def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.S
     section = ticks.config().files
     if section is None or not section.enabled:
         return dg.SkipReason("the providers file has no files, or they are disabled")
-    seen = scan(ticks.files(), context.cursor, time.time_ns(), ticks.quiet_seconds)
-    if {unit.month for unit in (*seen.units, *seen.books)} & busy_months(context.instance):
-        return dg.SkipReason("a run works on these months; the files are looked at again when it has ended")
-    if not seen.units and not seen.books:
-        context.update_cursor(seen.cursor)
-        return dg.SkipReason(_nothing_new(ticks, seen))
-    state = run_key(seen.cursor)
+    files_scan = scan(ticks.files(), context.cursor, time.time_ns(), ticks.quiet_seconds)
+    if {unit.month for unit in (*files_scan.units, *files_scan.books)} & busy_months(context.instance):
+        return dg.SkipReason("a run over these months is in progress; the files are scanned again when it has ended")
+    if not files_scan.units and not files_scan.books:
+        context.update_cursor(files_scan.cursor)
+        return dg.SkipReason(_nothing_new(ticks, files_scan))
+    state = run_key(files_scan.cursor)
     requests = []
-    if seen.units:
-        # A day that is covered may have changed in the files; what a better provider delivered stands all the same.
+    if files_scan.units:
+        # A covered day may have changed in the files; rows of a provider with a higher priority are kept.
         config = run_config.adhoc_config(
-            run_config.by_month(seen.units), run_config.DAILY, providers=["files"], refetch=True
+            run_config.by_month(files_scan.units), run_config.DAILY, providers=["files"], refetch=True
         )
         requests.append(dg.RunRequest(run_key=f"bars:{state}", run_config=config))
-    if seen.books:
-        config = run_config.adhoc_config(run_config.by_month(seen.books), ["order_book"], providers=["files"])
+    if files_scan.books:
+        config = run_config.adhoc_config(run_config.by_month(files_scan.books), ["order_book"], providers=["files"])
         requests.append(dg.RunRequest(run_key=f"books:{state}", run_config=config))
-    return dg.SensorResult(run_requests=requests, cursor=seen.cursor)
+    return dg.SensorResult(run_requests=requests, cursor=files_scan.cursor)
 
 
-def _nothing_new(ticks: Ticks, seen: "FileScan") -> str:
-    if seen.unreadable:
-        return "no file is loaded until this is mended: " + "; ".join(seen.unreadable)
-    waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""
+def _nothing_new(ticks: Ticks, files_scan: "FileScan") -> str:
+    if files_scan.unreadable:
+        return "no file is loaded until this is fixed: " + "; ".join(files_scan.unreadable)
+    waiting = f"; still being written: {', '.join(files_scan.waiting)}" if files_scan.waiting else ""
     return f"nothing new in {ticks.path}{waiting}"
 
 

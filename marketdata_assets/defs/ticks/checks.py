@@ -1,6 +1,6 @@
-"""Checks of the ticks domain, asked in the step that loads, of the months and symbols of the run.
+"""Checks of the ticks domain, run in the step that loads, on the months and symbols of the run.
 
-The queries are in `marketdata_assets.ticks.checks`. They are asked also when some symbols failed: the others landed.
+The queries are in `marketdata_assets.ticks.checks`. They run even when some symbols failed: the others are loaded.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -27,7 +27,7 @@ DESCRIPTIONS = {
     ("factors", "factors_recomputed"): "Of a sample of symbols, the factors equal a recomputation from the bars.",
 }
 ADVICE = ("price_bounds", "volume_bounds", "coverage")
-"""What providers sent is kept as they sent it; these are for a person to look at, and stop nothing."""
+"""What providers sent is kept as they sent it; these are for a person to review, and stop nothing."""
 
 SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name), text in DESCRIPTIONS.items()]
 
@@ -35,7 +35,7 @@ SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name
 def answers(
     client: "Client", wanted: Collection[dg.AssetCheckKey], units: Sequence[Unit]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Ask the checks that are `wanted`; of the newest month that stands when there are no `units`."""
+    """Run the checks that are `wanted`; on the newest loaded month when there are no `units`."""
     from marketdata_assets.ticks import checks as questions
 
     if not wanted:

@@ -1,6 +1,6 @@
-"""One round: tables of some symbol-months, loaded one after the other by the library, each materialised as it landed.
+"""Load tables of some symbol-months one after the other, and materialize each partition that was loaded.
 
-Both the step of the assets and the job over named symbols are such a round.
+Both the step of the assets and the job over named symbols do this.
 """
 
 import datetime as dt
@@ -26,37 +26,36 @@ if TYPE_CHECKING:
 
 STEP = "tick_tables"
 TABLES: tuple[Table, ...] = get_args(Table)
-"""In the order in which they are loaded."""
+"""In loading order."""
 
 Loader = Callable[..., LoadReport]
 
 
 class LoadConfig(dg.Config):
-    """What is asked for, and of whom."""
+    """What is loaded, and from which providers."""
 
     refetch: bool = False
-    """Ask also for days that are covered, to find what has changed."""
+    """Fetch covered days too, to find what has changed."""
 
     accept_empty: bool = False
-    """Believe a provider that now has nothing where rows stand; otherwise such a symbol-month fails."""
+    """Allow an empty response to delete existing rows; otherwise such a symbol-month fails."""
 
     providers: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
-    """Ask these only, such as `files`; all that are enabled when left out."""
+    """Use these only, such as `files`; all that are enabled when left out."""
 
     workers: int = 0
-    """Requests under way at most; 0 is MARKETDATA_TICKS_WORKERS."""
+    """Concurrent requests to one provider; 0 is MARKETDATA_TICKS_WORKERS."""
 
     first: list[str] = []  # noqa: RUF012
-    """Symbols to begin with, before those of the providers file."""
+    """Symbols to load first, before those of the providers file."""
 
 
 @dataclass(frozen=True)
 class LoadOp:
-    """A round within a run. Months outside `window` have no partitions, so they are loaded without an event.
+    """One load within a run. Months outside `window` have no partitions, so they are loaded without an event.
 
-    `planned` says that Dagster counts on every partition of the round, and finds those that failed by itself. If not,
-    a symbol that is none yet becomes a partition when rows of it stand: one that was mistyped must not be there for
-    ever.
+    `planned` says that Dagster has planned every partition of the run, and marks those that failed. Otherwise a symbol
+    without a partition gets one once it has rows, so that a mistyped symbol leaves no partition.
     """
 
     context: StepContext
@@ -68,7 +67,7 @@ class LoadOp:
     days: Days | None = None
 
     def load(self, tables: Sequence[Table], units: Sequence[Unit]) -> dict[Table, LoadReport]:
-        """Load the tables; what failed stands in the reports. Raises what the library raises of all of it."""
+        """Load the tables; failed units are in the reports. Raises what fails the whole load."""
         from marketdata_assets.ticks.tables import ensure
 
         ensure(self.client)
@@ -76,8 +75,8 @@ class LoadOp:
         for table in tables:
             loaded = done[table] = self._one(table, units)
             inside = self._inside(loaded)
-            landed = [unit for unit in inside if unit.outcome in report.LANDED]
-            log_materializations(self.context, report.materializations(self.client, table, loaded, landed))
+            loaded_units = [unit for unit in inside if unit.outcome in report.LOADED]
+            log_materializations(self.context, report.materializations(self.client, table, loaded, loaded_units))
             if not self.planned:
                 failed = [tick_key(unit.unit) for unit in inside if unit.outcome == "failed"]
                 mark_failed(self.context, dg.AssetKey(table), failed)

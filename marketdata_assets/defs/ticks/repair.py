@@ -1,5 +1,5 @@
-"""What is due of the ticks at night: symbol-months of the window that are missing, failed or stale, or that Dagster
-does not show as they are, and dropped files whose load never succeeded."""
+"""Ticks that the nightly repair loads: symbol-months of the window that are missing, failed or stale, those for which
+Dagster disagrees with the ledger, and dropped files whose load never succeeded."""
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
@@ -23,8 +23,8 @@ FILES_SENSOR = "tick_files_sensor"
 
 
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
-    """A run over what is behind, one over factors that do not follow from their bars, one for each table over what
-    stands and is not shown so, and those that failed over dropped files."""
+    """Run requests: outdated units, factors that do not follow from their bars, loaded units that Dagster does not show
+    as loaded (by table), and failed runs over dropped files."""
     from marketdata_assets.ticks.status import behind
     from marketdata_assets.ticks.tables import ensure
 
@@ -34,7 +34,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
         ensure(client)
         found = behind(client, months, now)
         marks = {table: _unmarked(instance, client, table, months) for table in TABLES}
-    # Without a network the bars cannot get better, but factors can still follow the bars that are there.
+    # Without a network no bars can be fetched, but factors of existing bars can be computed.
     load = found.load if ticks.network else []
     options: dict[str, Any] = {} if ticks.network else {"providers": NO_NETWORK}
     requests = [
@@ -48,7 +48,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
 
 
 def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, months: Sequence[str]) -> set[Unit]:
-    """Units of the window that stand, by the ledger, and that Dagster shows as failed or does not show."""
+    """Units of the window that are loaded, by the ledger, and that Dagster shows as failed or not at all."""
     from marketdata_assets.stores.clickhouse_ledger import table as ledger_of
 
     names = set(symbols.known(instance))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from marketdata_assets.ticks.registry import RegistryReport
 
-LANDED = ("ok", "empty")
-"""Outcomes that make a partition: what there is stands. `unsupported` is no failure, but nobody has looked."""
+LOADED = ("ok", "empty")
+"""Outcomes that materialize a partition. `unsupported` is no failure, but nothing was checked."""
 MAX_FAILURES = 1000
 """More failed symbol-months than this are counted and not listed."""
 MAX_SYMBOLS = 20
@@ -58,7 +58,7 @@ FACTORS_SCHEMA = column_schema(
     _DATE,
     ("factor", "text", "daily_return, volatility, volume_ratio, vwap_deviation, adj_factor, pe, split and more"),
     ("value", "float", "what could not be computed has no row"),
-    ("provider", "text", "tick_data when computed from it, else who told it"),
+    ("provider", "text", "tick_data when computed from it, else the provider"),
     table="factors",
 )
 TUSHARE_SCHEMA = {
@@ -100,28 +100,28 @@ SYMBOLS_SCHEMA = column_schema(
 
 
 def materializations(
-    client: "Client", table: Table, loaded: LoadReport, landed: Sequence[UnitReport]
+    client: "Client", table: Table, loaded: LoadReport, units: Sequence[UnitReport]
 ) -> list[dg.AssetMaterialization]:
-    """One for each symbol-month that landed, by month and symbol; the last one also tells of the whole round."""
-    found = [(unit, _of_unit(unit)) for unit in sorted(landed, key=lambda unit: unit.unit[::-1])]
+    """One for each loaded symbol-month, by month and symbol; the last one also summarizes the whole load."""
+    found = [(unit, _of_unit(unit)) for unit in sorted(units, key=lambda unit: unit.unit[::-1])]
     if found:
-        found[-1][1].update(_of_round(client, table, loaded))
+        found[-1][1].update(_of_load(client, table, loaded))
     return [
         dg.AssetMaterialization(table, partition=tick_key(unit.unit), metadata=metadata) for unit, metadata in found
     ]
 
 
 def _of_unit(unit: UnitReport) -> dict[str, Any]:
-    told = {"provider": unit.provider, "note": unit.note, "rejected": unit.rejected}
+    facts = {"provider": unit.provider, "note": unit.note, "rejected": unit.rejected}
     return {
         "dagster/partition_row_count": unit.rows,
         "outcome": unit.outcome,
-        **{name: value for name, value in told.items() if value},
+        **{name: value for name, value in facts.items() if value},
     }
 
 
-def _of_round(client: "Client", table: Table, loaded: LoadReport) -> dict[str, Any]:
-    """Counts of the round, rows of the table, and pictures of what was loaded."""
+def _of_load(client: "Client", table: Table, loaded: LoadReport) -> dict[str, Any]:
+    """Counts of the load, rows of the table, and pictures of what was loaded."""
     from marketdata_assets.ticks import plots
 
     units = [unit.unit for unit in loaded.units if unit.rows]
@@ -146,8 +146,8 @@ def _counts(loaded: LoadReport) -> dict[str, int]:
     }
 
 
-def told(done: Mapping[Table, LoadReport]) -> dict[str, Any]:
-    """The round for the command line: by table the counts, the notes, and the failures with their causes."""
+def summary(done: Mapping[Table, LoadReport]) -> dict[str, Any]:
+    """The load for the command line: by table the counts, the notes, and the failures with their causes."""
     symbols = {unit.symbol for loaded in done.values() for unit in loaded.units}
     failed = {unit.symbol for loaded in done.values() for unit in loaded.failed}
     return {
@@ -172,15 +172,15 @@ def _of_table(loaded: LoadReport) -> dict[str, Any]:
     }
 
 
-def verdict(done: Mapping[Table, LoadReport], told: Mapping[str, Any]) -> None:
-    """Raise Failure naming the symbol-months that failed, if any did; `told` goes with it."""
+def raise_failures(done: Mapping[Table, LoadReport], metadata: Mapping[str, Any]) -> None:
+    """Raise Failure naming the failed symbol-months, if there are any; with `metadata`."""
     failed = {
         f"{table} {unit.unit}": f"{table} of {unit.unit}: {unit.error}"
         for table, loaded in done.items()
         for unit in loaded.failed
     }
     if failed:
-        raise failure(failed, sum(len(loaded.units) for loaded in done.values()), told)
+        raise failure(failed, sum(len(loaded.units) for loaded in done.values()), metadata)
 
 
 def symbols(found: "RegistryReport", partitions_added: int, seconds: float) -> dg.MaterializeResult:

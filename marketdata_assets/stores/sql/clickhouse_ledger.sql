@@ -1,21 +1,22 @@
--- Purpose: what has been loaded, from which bytes, with which outcome, and the rows that were refused.
+-- Purpose: what has been loaded, from which bytes, with which outcome, and the rejected rows.
 -- Locks: none. Statements are separated by a semicolon at the end of a line.
 
--- Two aspects of a unit, each with versions of its own; the newest version of an aspect is the truth. Read the view.
+-- Two aspects of a unit, each with its own versions, of which the newest is valid. The stored value 'stands' is the
+-- committed content (words: ok). Read the view.
 CREATE TABLE IF NOT EXISTS marketdata_ledger_rows (
-    dataset         LowCardinality(String),            -- the table the unit lands in
+    dataset         LowCardinality(String),            -- the table the unit is loaded into
     unit            LowCardinality(String),
     source          LowCardinality(String),
-    aspect          LowCardinality(String),            -- stands: what is in the data; attempt: how the last one ended
+    aspect          LowCardinality(String),            -- 'stands': committed content; 'attempt': the last load -- words: ok
     version         UInt64,                            -- ns of the server's clock; orders publishes as they happened
-    content_hash    Nullable(String),                  -- stands; '': in doubt, its writer has not come back
-    previous_hash   Nullable(String),                  -- stands: what stood there before
-    slices          LowCardinality(String),            -- stands: parts of the unit that are covered, joined by commas
-    read            Int64,                             -- stands, as the next three
+    content_hash    Nullable(String),                  -- content; '' while a publish is pending
+    previous_hash   Nullable(String),                  -- content: the hash before
+    slices          LowCardinality(String),            -- content: covered parts of the unit, joined by commas
+    read            Int64,                             -- content, as the next three
     skipped         Int64,
     rows            Int64,
     rejected        Int64,
-    origin          LowCardinality(String),            -- stands: whom it came from
+    origin          LowCardinality(String),            -- content: the provider
     outcome         LowCardinality(String),            -- attempt, as the next six
     attempted_hash  Nullable(String),
     error           Nullable(String) CODEC(ZSTD(1)),
@@ -23,7 +24,7 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger_rows (
     run_id          LowCardinality(String),
     started         DateTime64(6, 'UTC'),
     finished        DateTime64(6, 'UTC'),
-    reject_line     Array(Int64),                      -- both: the refused rows of what stands, or of a failed attempt
+    reject_line     Array(Int64),                      -- both: rejected rows of the content, or of a failed attempt
     reject_reason   Array(String) CODEC(ZSTD(1)),
     reject_raw      Array(String) CODEC(ZSTD(3)),
     reject_slice    Array(String) CODEC(ZSTD(1)),      -- '': not known
@@ -56,18 +57,18 @@ SELECT
 FROM marketdata_ledger_rows
 WHERE aspect = 'attempt';
 
--- One row for each unit: the truth, without FINAL. `version` is that of what stands; 0 when nothing has ever stood.
+-- One row for each unit, without FINAL. `version` is that of the committed content; 0 when there never was any.
 CREATE OR REPLACE VIEW marketdata_ledger AS
 SELECT
     dataset, source, unit,
-    stands.1 AS content_hash,
-    stands.2 AS previous_hash,
-    stands.3 AS slices,
-    stands.4 AS read,
-    stands.5 AS skipped,
-    stands.6 AS rows,
-    stands.7 AS rejected,
-    stands.8 AS origin,
+    committed.1 AS content_hash,
+    committed.2 AS previous_hash,
+    committed.3 AS slices,
+    committed.4 AS read,
+    committed.5 AS skipped,
+    committed.6 AS rows,
+    committed.7 AS rejected,
+    committed.8 AS origin,
     attempt.1 AS outcome,
     attempt.2 AS attempted_hash,
     attempt.3 AS error,
@@ -75,18 +76,18 @@ SELECT
     attempt.5 AS run_id,
     attempt.6 AS started,
     attempt.7 AS finished,
-    stands_version AS version
+    committed_version AS version
 FROM (
     SELECT
         dataset, source, unit,
         argMaxIf((content_hash, previous_hash, slices, read, skipped, rows, rejected, origin), version, aspect = 'stands')
-            AS stands,
+            AS committed,
         argMaxIf(
             (outcome, attempted_hash, error, code_version, run_id, started, finished),
             version,
-            aspect = 'attempt' OR ifNull(content_hash = '', false)  -- a doubt is an attempt that has not ended
+            aspect = 'attempt' OR ifNull(content_hash = '', false)  -- a pending publish is an unfinished attempt
         ) AS attempt,
-        maxIf(version, aspect = 'stands') AS stands_version
+        maxIf(version, aspect = 'stands') AS committed_version
     FROM marketdata_ledger_rows
     GROUP BY dataset, source, unit
 );

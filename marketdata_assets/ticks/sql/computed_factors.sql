@@ -1,6 +1,6 @@
 -- Purpose: the factors of each day of a month from the bars of it and of the trading days before; null where a factor
 -- cannot be computed. The definitions are in `computed.py`. Parameters: symbols, sessions (the trading days of the month
--- up to its last, and those before it that are looked at), first, last (of these days), month (its first day).
+-- up to its last, and the earlier ones that its factors use), first, last (of these days), month (its first day).
 SELECT
     toString(symbol) AS symbol,
     date,
