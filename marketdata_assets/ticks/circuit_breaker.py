@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from marketdata_assets.backoff import delay
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.ticks.errors import (
@@ -122,6 +123,6 @@ class CircuitBreaker:
         self._cause = str(error)
         if self._misses >= OUTAGE_AFTER:
             self._closed = False
-            pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2.0 ** (self._misses - OUTAGE_AFTER))
+            pause = delay(self._misses - OUTAGE_AFTER + 1, self._pause, LONGEST_PAUSE_SECONDS, None)
             self._probe_at = now + pause
             log.warning("circuit_opened", provider=self._provider, misses=self._misses, next_probe_s=pause, error=error)

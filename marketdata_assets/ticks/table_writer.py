@@ -1,9 +1,8 @@
-"""Write rows of some symbols and days of write month to a table and its ledger, in write publish.
+"""Write rows of some symbols and days of one month to a table and its ledger, in one publish.
 
 Why a publish is safe is explained in `stores.clickhouse_rewrite`; what is written is decided in `reconcile`.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from marketdata_assets.backoff import delay
 from marketdata_assets.logs import get_logger
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class UnitWrite:
-    """The new rows of write symbol in some days of a month, and its ledger entry.
+    """The new rows of one symbol in some days of a month, and its ledger entry.
 
     `frame` has the table's columns and replaces all rows of the symbol in `days`; it may be empty. Without a frame no
     row is touched and only the outcome (`ok` for unchanged rows, `empty`, `unsupported` or `failed`) is recorded.
@@ -63,7 +63,7 @@ class WriteRetries:
 
     def pause(self, away: int) -> float:
         """Seconds to wait after so many failures in a row."""
-        return min(self.first_pause_s * 2.0 ** min(away - 1, 30), self.longest_pause_s)
+        return delay(away, self.first_pause_s, self.longest_pause_s, None)
 
 
 def write(
@@ -94,8 +94,8 @@ def write(
                 raise
             log.info("write_contended", table=table.name, month=month, attempt=contended, error=error)
             # In proportion to the work, so that one of two can end while the other waits.
-            longest = (time.monotonic() - started + 0.05) * 2 ** min(contended, 5)
-            sleep(random.uniform(0, min(longest, retries.longest_pause_s)))  # noqa: S311
+            took = time.monotonic() - started + 0.05
+            sleep(delay(min(contended, 5) + 1, took, retries.longest_pause_s))
         except StoreAway as error:
             away += 1
             if away >= retries.away:

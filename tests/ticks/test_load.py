@@ -14,7 +14,9 @@ from tick_loads import MONTH, NOW, Loader, assert_exact, codes, landed, told, un
 from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.errors import BadProviders
+from marketdata_assets.ticks.fallback import Fallback
 from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.reconcile import Reconciler
 from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import Unit, UnitReport
 from marketdata_demo.servers.tushare import TushareServer
@@ -332,3 +334,22 @@ def test_months_and_symbols_of_one_load_land_together(loader: Loader) -> None:
     assert [unit.unit for unit in report.units] == units(symbols, "2025-05", "2025-06")
     assert report.rows == landed(loader.client).height == 3 * (22 + 21) * DAY
     assert_exact(loader.client, symbols, Days(dt.date(2025, 5, 1), dt.date(2025, 6, 30)))
+
+
+@pytest.mark.parametrize("where", ["fetch", "reconcile"])
+def test_an_unexpected_error_of_one_unit_fails_that_unit_only(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    symbols = loader.server.symbols = codes(6)
+    owner, name = (Fallback, "rows") if where == "fetch" else (Reconciler, "decide")
+    original = getattr(owner, name)
+
+    def broken(self: Any, subject: Any, *arguments: Any) -> Any:
+        if symbols[2] in str(subject):
+            raise KeyError("a defect")
+        return original(self, subject, *arguments)
+
+    monkeypatch.setattr(owner, name, broken)
+    report = loader(units(symbols))
+    assert [(unit.symbol, unit.error) for unit in report.failed] == [(symbols[2], "KeyError: 'a defect'")]
+    assert_exact(loader.client, [symbol for symbol in symbols if symbol != symbols[2]])
