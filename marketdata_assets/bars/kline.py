@@ -58,8 +58,8 @@ class KlineReport:
 def refresh(dsn: str, months: Collection[str], *, force: bool = False, rebuild: bool = False) -> KlineReport:
     """Make the K-line of `months` (`YYYY-MM`) equal what the minutes say.
 
-    `force` recomputes months of a continuous aggregate that it believes unchanged. `rebuild` drops what stands under
-    the name and makes it anew, for every month there are minutes of. Raises DefinitionDrift when what stands was made
+    `force` recomputes months of a continuous aggregate that it believes unchanged. `rebuild` drops the relation of
+    the name and recreates it, for every month that has minute bars. Raises DefinitionDrift when it was made
     from another definition and `rebuild` is not set.
     """
     started = time.monotonic()
@@ -133,7 +133,7 @@ def _ensure(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bo
 
 
 def _standing(connection: psycopg.Connection) -> tuple[Kind | None, str | None]:
-    """Kind, as DROP names it, and fingerprint of what stands under the name."""
+    """Kind, as DROP names it, and fingerprint of the relation of that name."""
     row = connection.execute(
         """SELECT relkind::text, obj_description(oid, 'pg_class') FROM pg_class
            WHERE relname = %s AND relnamespace = current_schema()::regnamespace""",

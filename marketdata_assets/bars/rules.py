@@ -175,10 +175,10 @@ def _scaled(block: Rows, column: str, number: Array) -> Array:
     """
     product = number * SCALE
     nearest = np.rint(product)
-    doubtful = np.abs(product - nearest) > 0.5 - 1e-9 - np.abs(product) * 4.5e-16
+    near_tie = np.abs(product - nearest) > 0.5 - 1e-9 - np.abs(product) * 4.5e-16
     result: Array = nearest.astype(np.int64)
-    if doubtful.any():
-        for row in np.flatnonzero(doubtful).tolist():
+    if near_tie.any():
+        for row in np.flatnonzero(near_tie).tolist():
             exact = Decimal(block.cell(row, column)) * SCALE
             result[row] = int(exact.to_integral_value(ROUND_HALF_UP))
     return result

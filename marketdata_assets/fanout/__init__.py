@@ -8,8 +8,8 @@ from marketdata_assets.fanout.errors import (
     FolderNotShared,
     NoRay,
     RayAway,
+    RayIncompatible,
     RayLost,
-    RayRefused,
     RayWithoutWorkers,
     WorkerDied,
 )
@@ -21,8 +21,8 @@ __all__ = [
     "FolderNotShared",
     "NoRay",
     "RayAway",
+    "RayIncompatible",
     "RayLost",
-    "RayRefused",
     "RayWithoutWorkers",
     "WorkerDied",
 ]

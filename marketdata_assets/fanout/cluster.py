@@ -20,8 +20,8 @@ from marketdata_assets.fanout.errors import (
     FolderNotShared,
     NoRay,
     RayAway,
+    RayIncompatible,
     RayLost,
-    RayRefused,
     RayWithoutWorkers,
     WorkerDied,
 )
@@ -112,7 +112,7 @@ def cpus(address: str) -> int:
 def connect(address: str, workers: int = 0) -> Any:
     """The module `ray`, connected; a process that is connected already stays where it is.
 
-    Raises NoRay, RayAway or RayRefused.
+    Raises NoRay, RayAway or RayIncompatible.
     """
     try:
         import ray
@@ -151,7 +151,7 @@ def _join(ray: Any, address: str) -> None:
     try:
         ray.init(address, **QUIET)
     except Exception as error:
-        raise RayRefused(address, _cause(error)) from error
+        raise RayIncompatible(address, _cause(error)) from error
 
 
 def _knock(address: str, host: str, port: str) -> None:

@@ -4,7 +4,7 @@ MarketDataError
 ├── TerminalError
 │   ├── NoRay              the extra is not installed
 │   ├── FolderNotShared    a machine of the cluster does not see the files
-│   ├── RayRefused         a cluster answers and does not take this process
+│   ├── RayIncompatible         a cluster answers and does not take this process
 │   └── RayWithoutWorkers  a cluster without a CPU for us
 └── TransientError
     ├── RayAway            nobody answers at the address
@@ -39,7 +39,7 @@ class RayAway(TransientError):
         )
 
 
-class RayRefused(TerminalError):
+class RayIncompatible(TerminalError):
     """Something answers at the address, and this process cannot work with it."""
 
     def __init__(self, address: str, cause: str) -> None:

@@ -20,16 +20,16 @@ UNITS_NOT_ACCOUNTED = """
         USING (unit)
     WHERE ledger.dataset = %(dataset)s AND ledger.content_hash IS NOT NULL
       AND (ledger.rejected <> coalesce(kept.rows, 0) OR ledger.read > ledger.rows + ledger.rejected + ledger.skipped)"""
-"""Files of which a row that was read is neither in the table, nor refused, nor left out by a handler.
+"""Files of which a row that was read is neither in the table, nor rejected, nor left out by a handler.
 
 A handler may give more rows than it was given."""
 
 ROWS_OF_UNITS = """
-    SELECT ledger.unit, ledger.rows AS loaded, coalesce(standing.rows, 0) AS in_table
+    SELECT ledger.unit, ledger.rows AS loaded, coalesce(counted.rows, 0) AS in_table
     FROM marketdata_ledger AS ledger
     JOIN marketdata_flow_units AS units USING (dataset, unit)
-    LEFT JOIN (SELECT etl_unit, count(*) AS rows FROM {table} GROUP BY etl_unit) AS standing ON etl_unit = units.id
-    WHERE ledger.dataset = %(dataset)s AND ledger.rows <> coalesce(standing.rows, 0)"""
+    LEFT JOIN (SELECT etl_unit, count(*) AS rows FROM {table} GROUP BY etl_unit) AS counted ON etl_unit = units.id
+    WHERE ledger.dataset = %(dataset)s AND ledger.rows <> coalesce(counted.rows, 0)"""
 
 ROWS_OF_TABLE = """
     SELECT * FROM (
@@ -42,7 +42,7 @@ REPEATED_KEYS = "SELECT {key}, count(*) AS times FROM {table} GROUP BY {key} HAV
 
 def keys_unique(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
     """No two rows have one key."""
-    if not flow.target.key or not _stands(connection, flow):
+    if not flow.target.key or not _exists(connection, flow):
         return Finding(0, (), 0)
     return _ask(connection, flow, REPEATED_KEYS, _rows(connection, flow))
 
@@ -53,16 +53,16 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     Of mode upsert, rows of several files may share a key, so the table may hold fewer rows than were loaded, never
     more. The other modes are counted exactly, replace file by file.
     """
-    if not _stands(connection, flow):
+    if not _exists(connection, flow):
         return Finding(0, (), 0)
     units = _units(connection, flow)
     found = _ask(connection, flow, UNITS_NOT_ACCOUNTED, units)
     if flow.target.mode == "replace":
-        landed = _ask(connection, flow, ROWS_OF_UNITS, units)
+        uncounted = _ask(connection, flow, ROWS_OF_UNITS, units)
     else:
         objection = "in_table > loaded" if flow.target.mode == "upsert" else "in_table <> loaded"
-        landed = _ask(connection, flow, ROWS_OF_TABLE.replace("{objection}", objection), units)
-    return Finding(found.count + landed.count, (found.examples + landed.examples)[:EXAMPLES], units)
+        uncounted = _ask(connection, flow, ROWS_OF_TABLE.replace("{objection}", objection), units)
+    return Finding(found.count + uncounted.count, (found.examples + uncounted.examples)[:EXAMPLES], units)
 
 
 def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
@@ -71,7 +71,7 @@ def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
     return Finding(len(said), tuple({"difference": text} for text in said[:EXAMPLES]), len(flow.target.columns))
 
 
-def _stands(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
+def _exists(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
     """Whether the table and the ledger are there."""
     row = connection.execute(
         "SELECT to_regclass(quote_ident(%s)) IS NOT NULL AND to_regclass('marketdata_flow_units') IS NOT NULL",

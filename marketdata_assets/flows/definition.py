@@ -74,7 +74,7 @@ class Loader(Section):
 class Target(Section):
     """The table that the flow keeps.
 
-    `append` adds the rows of each file once; `upsert` lets the newest row of a key stand; `replace` makes the rows of a
+    `append` adds the rows of each file once; `upsert` keeps the newest row of a key; `replace` makes the rows of a
     file those it has now. `timestamps` adds created_at and updated_at.
     """
 
@@ -155,7 +155,7 @@ class FlowDefinition(Section):
 
     @property
     def file(self) -> Path | None:
-        """The YAML this was read from; modules of the user's functions stand beside it."""
+        """The YAML this was read from; modules of the user's functions are beside it."""
         return self._file
 
     @property
@@ -210,7 +210,10 @@ def _of_loader(loader: Loader) -> Iterator[tuple[Location, str]]:
     names = list(loader.columns.values())
     for source, name in loader.columns.items():
         if names.count(name) > 1:
-            yield ("loader", "columns", source), f"{name!r} stands for two columns of the file; give each its own name"
+            yield (
+                ("loader", "columns", source),
+                f"{name!r} is the name of two columns of the file; give each its own name",
+            )
     for name in loader.types:
         if name not in names:
             near = get_close_matches(name, names, 1, 0)[0]

@@ -15,7 +15,7 @@ COMPONENT = "marketdata_assets.components.Flow"
 
 
 def attributes() -> Schema:
-    """Of what stands below `attributes`."""
+    """The schema of what is below `attributes`."""
     schema = FlowDefinition.model_json_schema()
     schema["required"].remove("name")  # by default that of the folder
     schema["properties"]["partitions"]["anyOf"].append({"type": "null"})

@@ -23,7 +23,7 @@ Numbered = tuple[int, Step]
 
 
 class Pipeline:
-    """The handlers for one unit at `place`; refused rows go to `rejects`."""
+    """The handlers for one unit at `place`; rejected rows go to `rejects`."""
 
     def __init__(self, flow: FlowDefinition, place: str, rejects: Rejects) -> None:
         self._flow = flow

@@ -217,7 +217,7 @@ def _of_doubles(column: pl.Series, kind: ColumnType) -> pl.Series | None:
 
 
 def _quoted_whole(characters: Array, delimiter: int) -> bool:
-    """Whether quotes stand only around whole cells, or doubled within such."""
+    """Whether quotes are only around whole cells, or doubled within such."""
     quotes = np.flatnonzero(characters == ord(QUOTE))
     if len(quotes) % 2:
         return False

@@ -173,7 +173,7 @@ def _outdated(
 def code_version(flow: FlowDefinition) -> str:
     """What the flow's rows are made by: a text that changes when they could.
 
-    It stands for this library, the flow's loader, handlers and target, and the modules of the functions it calls; not
+    It is made of this library, the flow's loader, handlers and target, and the modules of the functions it calls; not
     for where the files are, nor since when there are partitions.
     """
     declared = flow.model_dump(mode="json", include=MAKES_ROWS, exclude=MAKES_NONE)

@@ -59,7 +59,7 @@ attributes:
       ma5: numeric(16,4)
       jump: boolean
     key: [symbol, day]
-    mode: upsert                 # the newest row of a key stands
+    mode: upsert                 # the newest row of a key is kept
 
   partitions: none               # or: file, or: {month: day}
   schedule: null                 # or a cron line, such as "0 18 * * 1-5"

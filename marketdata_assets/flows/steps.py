@@ -153,7 +153,7 @@ class Derive(_Shorthand):
 
 
 class Grouped(HandlerConfig):
-    """What is computed down the rows of each group, in the order of `order_by` (default: as the rows stand)."""
+    """What is computed down the rows of each group, in the order of `order_by` (default: the order of the rows)."""
 
     group_by: AnyNames = Field(default=[])
     order_by: AnyNames = Field(default=[])

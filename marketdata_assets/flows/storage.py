@@ -1,6 +1,6 @@
-"""The table of a flow: made from the declaration, and refused when it has become another.
+"""The table of a flow: created from the declaration, and an error when it differs from it.
 
-How rows get into it is in `landing`.
+How rows get into it is in `table_writer`.
 """
 
 from importlib.resources import files
@@ -22,7 +22,7 @@ Columns = dict[str, str]
 def ensure(connection: psycopg.Connection, flow: FlowDefinition) -> None:
     """Create what is missing: ledger, units, view, the flow's table. Raises SchemaDrift.
 
-    A table made anew is empty, so the ledger forgets what had been loaded into one before it.
+    A recreated table is empty, so the ledger forgets what was loaded into its predecessor.
     """
     with connection.transaction():
         ensure_books(connection)
@@ -48,7 +48,7 @@ def ensure_books(connection: psycopg.Connection) -> None:
 
 
 def drift(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
-    """What the flow's table has that is not as declared, each with what mends it; empty when there is no table yet."""
+    """What the flow's table has that is not as declared, each with its remedy; empty when there is no table yet."""
     found = columns_of(connection, flow.target.table)
     return _differences(connection, flow.target, found) if found else []
 

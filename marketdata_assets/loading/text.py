@@ -105,18 +105,15 @@ class Text:
 
     def blocks(self) -> Iterator[Block]:
         """The rest of the unit. Raises WrongEncoding, at the latest when all of it was read, and BadFile."""
-        while True:
-            chunk = self._stream.read(BLOCK_BYTES)
-            text = self._rest + chunk if self._rest else chunk
-            if not chunk:
-                break
+        while chunk := self._stream.read(BLOCK_BYTES):
+            text, chunk = (self._rest + chunk if self._rest else chunk), b""  # few copies of a block at a time
             cut = _end_of_records(text) if len(text) < LONGEST_RECORD else text.rfind(b"\n") + 1
-            self._rest = text[cut:]
+            self._rest, text = text[cut:], text[:cut]
             self._check_length()
-            if cut:
-                yield self._block(text[:cut])
-        if text:
-            yield self._block(text)
+            if text:
+                yield self._block(text)
+        if self._rest:
+            yield self._block(self._rest)
         self.check_encoding()
 
     def check_encoding(self) -> None:

@@ -90,5 +90,5 @@ def compare(
 
 
 def fingerprint(*parts: object) -> str:
-    """Twelve hexadecimal digits that stand for `parts`, such as a name, a size and a modification time."""
+    """Twelve hexadecimal digits of a hash of `parts`, such as a name, a size and a modification time."""
     return blake2b(" ".join(map(str, parts)).encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()

@@ -1,1 +1,1 @@
-"""How data lands: one file per mechanism, with no word of any domain in it."""
+"""Writing to databases: one file per mechanism, with no domain terms."""

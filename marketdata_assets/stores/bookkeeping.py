@@ -13,7 +13,7 @@ Outcome = Literal["ok", "empty", "unsupported", "failed", "removed"]
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in the data for one unit, and how its last attempt ended. Times are UTC."""
+    """What is loaded of one unit, and how its last attempt ended. Times are UTC."""
 
     dataset: str
     source: str
@@ -34,18 +34,18 @@ class Entry:
     finished: dt.datetime
 
     def holds(self, content_hash: str, slices: Iterable[str]) -> bool:
-        """Whether these bytes, in these slices, already stand in the data."""
+        """Whether these bytes, in these slices, are loaded already."""
         return self.content_hash == content_hash and set(slices) <= set(self.slices)
 
     @property
     def whole(self) -> bool:
-        """Whether every row of the unit that was not refused stands in the data."""
+        """Whether every row of the unit that was not rejected is loaded."""
         return self.rows + self.rejected == self.read
 
 
 @dataclass(frozen=True)
 class Reject:
-    """One refused row. `line` counts from 1, the header; `slice` is the partition it would be in, if known."""
+    """One rejected row. `line` counts from 1, the header; `slice` is the partition it would be in, if known."""
 
     line: int
     reason: str
@@ -55,14 +55,14 @@ class Reject:
 
 @dataclass(frozen=True)
 class Quarantined(Reject):
-    """A refused row and its place, as `source!unit:line`."""
+    """A rejected row and its place, as `source!unit:line`."""
 
     source: str = ""
     unit: str = ""
 
     @property
     def place(self) -> str:
-        """Where the row stands, as a person would write it."""
+        """The place of the row, as a person would write it."""
         name = self.source if self.unit == self.source else f"{self.source}!{self.unit}"
         return f"{name}:{self.line}"
 
@@ -102,7 +102,7 @@ def failed_attempt(
 
 
 def after_failure(known: Entry | None, attempt: Entry) -> Entry:
-    """The row to record when `attempt` failed: what stood in the data before still stands there."""
+    """The row to record when `attempt` failed: what was loaded before stays loaded."""
     if known is None:
         return replace(attempt, content_hash=None, previous_hash=None, slices=[], read=0, skipped=0, rows=0, rejected=0)
     return replace(

@@ -12,13 +12,13 @@ from marketdata_assets.errors import TerminalError, TransientError
 
 
 class StoreAway(TransientError):
-    """The server does not answer, or closed the connection half way."""
+    """The server does not answer, or closed the connection."""
 
     def __init__(self, store: str, cause: str) -> None:
         self.store = store
         self.cause = cause.strip()
         super().__init__(
-            f"{store} is not answering ({self.cause}). Nothing of the unit at hand has landed; "
+            f"{store} is not answering ({self.cause}). Nothing of the current unit is committed; "
             f'start the server ("marketdata doctor" names what is missing) and run the same partitions again.'
         )
 
@@ -30,7 +30,7 @@ class StoreFull(TerminalError):
         self.store = store
         self.cause = cause.strip()
         super().__init__(
-            f"{store} has no disk space left ({self.cause}). The unit at hand is rolled back; "
+            f"{store} has no disk space left ({self.cause}). The current unit is rolled back; "
             f"free space on the server's volume and run the same partitions again."
         )
 

@@ -136,7 +136,7 @@ def _block(columns: Sequence[Column], rows: int, picked: Array | None) -> Array:
 
 
 def _same_layout(columns: Sequence[Column], rows: int) -> Iterator[Array | None]:
-    """Row numbers that share one layout; None stands for all rows."""
+    """Row numbers that share one layout; None means all rows."""
     keys = [key for key in map(_layout_key, columns) if key is not None]
     if not keys:
         if rows:

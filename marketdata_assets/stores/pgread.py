@@ -32,7 +32,7 @@ TYPES: Mapping[int, pl.DataType] = {
     1114: pl.Datetime("us"),
     TIMESTAMPTZ: pl.Datetime("us", "UTC"),
 }
-"""By Postgres' number of the type. What is not told here comes as text, as Postgres writes it."""
+"""By Postgres' number of the type. Other types come as text, as Postgres writes it."""
 
 _SECONDS, _FRACTIONS = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f"
 
@@ -99,12 +99,12 @@ def copy_rows(connection: psycopg.Connection, query: sql.Composed) -> Iterator[b
     pgconn = connection.pgconn
     with naming_failures(), connection.cursor().copy(statement):
         block = bytearray()
-        while (told := pgconn.get_copy_data(1))[0] >= 0:
-            if told[0] == 0:
+        while (message := pgconn.get_copy_data(1))[0] >= 0:
+            if message[0] == 0:
                 select.select([pgconn.socket], [], [])
                 pgconn.consume_input()
                 continue
-            block += told[1]
+            block += message[1]
             if len(block) >= BLOCK_BYTES:
                 yield bytes(block)
                 block = bytearray()
@@ -170,18 +170,18 @@ def _finished(found: pl.Series, column: Column) -> pl.Series:
 def _times(found: pl.Series) -> pl.Series:
     form = _FRACTIONS if found.str.contains(".", literal=True).any() else _SECONDS
     made = found.str.to_datetime(form, time_unit="us", strict=False)
-    _refuse(found, made, "is no time that polars knows")
+    _check_parsed(found, made, "is no time that polars knows")
     return made
 
 
 def _cast(found: pl.Series, dtype: pl.DataType) -> pl.Series:
     days = isinstance(dtype, pl.Date)
     made = found.str.to_date("%Y-%m-%d", strict=False) if days else found.cast(dtype, strict=False)
-    _refuse(found, made, f"does not fit {dtype}")
+    _check_parsed(found, made, f"does not fit {dtype}")
     return made
 
 
-def _refuse(found: pl.Series, made: pl.Series, why: str) -> None:
+def _check_parsed(found: pl.Series, made: pl.Series, why: str) -> None:
     if made.null_count() > found.null_count():
         odd = found.filter(made.is_null() & found.is_not_null())
         raise Unreadable(found.name, f"{odd[0]!r} {why}")

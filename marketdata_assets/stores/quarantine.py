@@ -1,6 +1,6 @@
-"""Refused rows, kept as they were read, with the reason and the place they came from.
+"""Rejected rows, kept as they were read, with the reason and the place they came from.
 
-Which rows are refused is the domain's business.
+Which rows are rejected is the domain's business.
 """
 
 from collections.abc import Iterable

@@ -5,10 +5,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 from bar_files import HEADER, assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, run, table
 
-from marketdata_assets.bars.layout import scan, units
+from marketdata_assets.bars.layout import read_header, scan, units
 from marketdata_assets.bars.unit import parse
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import Opener
@@ -127,6 +128,30 @@ def test_file_that_goes_away_during_the_run_fails_alone(
     assert failed.unit == "a_2000.csv"
     assert (failed.error or "").startswith("a_2000.csv: ")
     assert {row[1] for row in table(dsn)} == {"000001.SZ"}
+
+
+@pytest.mark.parametrize(
+    "kind", [ValueError, MemoryError, SystemExit, psycopg.DataError, type("Odd", (BaseException,), {})]
+)
+def test_any_exception_in_one_unit_fails_that_unit_only(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    deliver(tmp_path / "a_2000.csv", A)
+    deliver(tmp_path / "b_2000.csv", B)
+
+    def raising(place: str, line: bytes) -> tuple[str, ...]:
+        if place == "a_2000.csv":
+            raise kind("unforeseen \0")
+        return read_header(place, line)
+
+    monkeypatch.setattr("marketdata_assets.bars.unit.read_header", raising)
+    (failed,) = run(dsn, tmp_path).failed
+    assert failed.error == f"a_2000.csv: {kind.__name__}: unforeseen \\0"
+    assert entries(dsn)["a_2000.csv"].outcome == "failed"
+    assert {row[1] for row in table(dsn)} == {"000001.SZ"}
+    monkeypatch.undo()
+    assert run(dsn, tmp_path).failed == ()
+    assert_exact(dsn, tmp_path)
 
 
 def test_any_flipped_byte_is_harmless_or_named(tmp_path: Path) -> None:

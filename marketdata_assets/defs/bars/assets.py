@@ -51,7 +51,7 @@ def stock_1min_qfq(
 ) -> dg.MaterializeResult:
     """1-minute bars of A-shares, adjusted forward, exactly as the newest files have them.
 
-    Only units that are new or changed are read. A re-delivered file replaces its rows in every month that stands,
+    Only units that are new or changed are read. A re-delivered file replaces its rows in every loaded month,
     also in months that were not asked for; these are marked materialised as well.
     """
     loaded = ingest(
@@ -76,7 +76,7 @@ class KlineConfig(dg.Config):
     """Recompute months of a continuous aggregate even where it believes them unchanged."""
 
     rebuild: bool = False
-    """Drop what stands under the name and make it anew, for every month; needed when the definition has changed."""
+    """Drop the relation of the name and recreate it, for every month; needed when the definition has changed."""
 
 
 @dg.asset(

@@ -1,4 +1,4 @@
-"""What is due of the bars at night: months on which files, ledger and Dagster's record do not agree."""
+"""The nightly repair of the bars: months on which files, ledger and Dagster's record do not agree."""
 
 from collections.abc import Mapping
 

@@ -24,7 +24,7 @@ class FlowConfig(dg.Config):
     """How a flow is run."""
 
     force: bool = False
-    """Read and land even the files that have not changed."""
+    """Load even the files that have not changed."""
 
     data_dir: str = ""
     """The folder of the files, in the place of the one that the flow names below MARKETDATA_FLOWS_DATA."""
@@ -44,7 +44,7 @@ def definitions(flow: FlowDefinition) -> dg.Definitions:
 
 
 def files_key(flow: FlowDefinition) -> str:
-    """The external asset that stands for the flow's files; flows that read one folder share it."""
+    """The external asset of the flow's files; flows that read one folder share it."""
     folder = flow.loader.folder.strip("./").replace("/", "_").replace("-", "_")
     return f"{folder or flow.name}_files"
 
@@ -122,11 +122,11 @@ _OURS = {"created_at": "when the row came first", "updated_at": "when it was wri
 
 def columns(flow: FlowDefinition) -> list[Column]:
     """The table's columns, each with its name in the files, or how it is derived."""
-    told = {ours: f"`{theirs}` of the files" for theirs, ours in flow.loader.columns.items()} | _OURS
+    sources = {ours: f"`{theirs}` of the files" for theirs, ours in flow.loader.columns.items()} | _OURS
     for step in flow.handlers:
         if step.derive:
-            told |= {name: f"`{expression}`" for name, expression in step.derive.columns.items()}
-    return [(name, kind, told.get(name, "")) for name, kind in declared(flow.target).items()]
+            sources |= {name: f"`{expression}`" for name, expression in step.derive.columns.items()}
+    return [(name, kind, sources.get(name, "")) for name, kind in declared(flow.target).items()]
 
 
 def _version(flow: FlowDefinition) -> str:

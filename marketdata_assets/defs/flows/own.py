@@ -92,7 +92,7 @@ def _complaint(name: str, error: InvalidConfigFile) -> dg.AssetsDefinition:
         group_name="flows",
         kinds={"yaml"},
         owners=build.OWNERS,
-        description=f"This flow cannot be read; mend its file, then reload the definitions.\n\n```\n{error}\n```",
+        description=f"This flow cannot be read; correct its file, then reload the definitions.\n\n```\n{error}\n```",
     )
     def broken() -> dg.MaterializeResult:
         raise dg.Failure(description=str(error), allow_retries=False)

@@ -21,7 +21,7 @@ def dynamic_name(flow: FlowDefinition) -> str:
 
 
 def current_month(flow: FlowDefinition) -> str:
-    """The partition to run for new files: rows land in whatever months the files have, and these are marked too."""
+    """The partition to run for new files: all months of the files are loaded and marked."""
     partitions = partitions_of(flow)
     assert isinstance(partitions, dg.MonthlyPartitionsDefinition)
     return str(partitions.get_last_partition_key())

@@ -1,5 +1,5 @@
-"""What is due of a flow at night: files that a run would read, whatever it failed of before, and partitions that stand
-and that Dagster does not show."""
+"""The nightly repair of a flow: files that a run would read, whatever failed before, and loaded partitions that Dagster
+does not show."""
 
 import dagster as dg
 

@@ -18,7 +18,7 @@ EARLY = "rows of %s months before %s are loaded and have no partition; set parti
 
 
 def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended: FlowReport) -> dg.MaterializeResult:
-    """Give partitions their row counts; when files failed, mark what landed and raise Failure that names the rest."""
+    """Give partitions their row counts; when files failed, mark the loaded ones and raise a Failure for the rest."""
     with connect(dsn) as connection:
         metadata = _metadata(flow, ended)
         metadata["dagster/row_count"] = status.row_count(connection, flow)
@@ -45,7 +45,7 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
 def _mark_months(
     context: dg.AssetExecutionContext, flow: FlowDefinition, ended: FlowReport, counts: dict[str, int]
 ) -> None:
-    """Every month that rows landed in, whatever months the run was asked for; months that are no partition have none.
+    """Mark every month that rows were loaded into and that is a partition, whatever months the run was asked for.
 
     When files failed, nobody knows what they hold, so a month that was asked for and got no row is not marked.
     """

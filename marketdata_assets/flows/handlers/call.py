@@ -46,7 +46,7 @@ def _module(path: str, name: str, file: Path | None) -> ModuleType:
         if not name.startswith("."):
             return importlib.import_module(name)
         if file is None:
-            raise ImportError("the flow was not read from a file, so nothing stands beside it")
+            raise ImportError("the flow was not read from a file, so there are no modules beside it")
         return _beside(file.parent, name[1:])
     except Exception as error:
         raise BadFunction(path, f"cannot be imported ({type(error).__name__}: {error})") from error

@@ -12,7 +12,7 @@ from marketdata_assets.loading.rejects import LINE, Rejects
 
 @dataclass(frozen=True)
 class Given:
-    """Where refused rows go, and the flow's file, beside which the user's modules stand."""
+    """Where rejected rows go, and the flow's file, beside which the user's modules are."""
 
     rejects: Rejects
     file: Path | None

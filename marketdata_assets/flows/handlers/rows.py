@@ -1,4 +1,4 @@
-"""Handlers of rows: refuse, mark, order."""
+"""Handlers of rows: reject, mark, order."""
 
 import polars as pl
 
@@ -36,6 +36,6 @@ def sort(config: steps.Sort, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
 
 
 def _sorted(frame: pl.DataFrame, by: list[str]) -> bool:
-    """Whether a plain look tells that nothing has to move: one value in all but the last column, and that in order."""
+    """Whether it is plain that no row has to move: one value in all but the last column, and that in order."""
     *groups, last = by
     return all(frame[name].n_unique() <= 1 for name in groups) and frame[last].is_sorted()

@@ -1,17 +1,17 @@
--- Purpose: what has been loaded, from which bytes, with which outcome; and the rows that were refused.
+-- Purpose: what has been loaded, from which bytes, with which outcome; and the rows that were rejected.
 -- Locks: none beyond creation; run inside a transaction that holds the schema's advisory lock.
 
--- One row per unit of work: what stands in the data now, and how the last attempt ended.
+-- One row per unit of work: what is loaded now, and how the last attempt ended.
 CREATE TABLE IF NOT EXISTS marketdata_ledger (
-    dataset        text        NOT NULL,             -- the table the unit lands in
+    dataset        text        NOT NULL,             -- the table the unit is loaded into
     source         text        NOT NULL,             -- file, relative to its folder
     unit           text        NOT NULL,             -- member of the file, or the file itself
-    content_hash   text,                             -- bytes that stand in the data now; NULL: none do
-    previous_hash  text,                             -- bytes that stood there before them
-    slices         text[]      NOT NULL DEFAULT '{}',-- partitions of the unit that stand in the data
-    read           bigint      NOT NULL DEFAULT 0,   -- rows of the unit, all slices, refused ones included
+    content_hash   text,                             -- bytes that are loaded now; NULL: none are
+    previous_hash  text,                             -- bytes that were loaded before them
+    slices         text[]      NOT NULL DEFAULT '{}',-- partitions of the unit that are loaded
+    read           bigint      NOT NULL DEFAULT 0,   -- rows of the unit, all slices, rejected ones included
     skipped        bigint      NOT NULL DEFAULT 0,   -- rows of slices that nobody has asked for
-    rows           bigint      NOT NULL DEFAULT 0,   -- rows of those slices that stand in the data
+    rows           bigint      NOT NULL DEFAULT 0,   -- rows of those slices that are loaded
     rejected       bigint      NOT NULL DEFAULT 0,   -- rows of the unit in quarantine
     outcome        text        NOT NULL CHECK (outcome IN ('ok', 'empty', 'failed', 'removed')),
     attempted_hash text,                             -- bytes of the last attempt
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger_log (
 );
 CREATE INDEX IF NOT EXISTS marketdata_ledger_log_unit ON marketdata_ledger_log (dataset, source, unit, id);
 
--- Refused rows as they were read, until the unit is loaded again.
+-- Rejected rows as they were read, until the unit is loaded again.
 CREATE TABLE IF NOT EXISTS marketdata_quarantine (
     dataset  text   NOT NULL,
     source   text   NOT NULL,
