@@ -1,4 +1,4 @@
-"""The collector's file: what it refuses, that every key of it does something, and what the environment changes."""
+"""The collector's file: what it rejects, that every key has an effect, and what the environment changes."""
 
 import asyncio
 import json
@@ -239,7 +239,7 @@ def test_connection_settings_reach_the_connections() -> None:
     assert (timing.silence, timing.listing) == ({"trade": 9.0}, 7200.0)
     assert set(timing.polls.values()) == {11.0}
     usual = assembly.timing_of(read(None).connections)
-    assert usual == Timing(), "what the shipped file says is what stands in the code"
+    assert usual == Timing(), "the shipped file has the defaults of the code"
 
 
 def leaves(section: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:

@@ -58,9 +58,9 @@ def test_one_silent_market_degrades_and_only_silent_markets_are_unhealthy(values
     assert alone.status == "unhealthy"
     assert alone.reasons[0] == f"binance spot: {reason}"
     assert judge(status(market(**values), GOOD), LIMITS).status == "degraded"
-    young = judge(status(market(**values), started=NOW - 20 * SECOND), LIMITS)
-    assert young.status == "degraded"
-    assert young.reasons == [f"binance spot: starting, {reason}"]
+    starting = judge(status(market(**values), started=NOW - 20 * SECOND), LIMITS)
+    assert starting.status == "degraded"
+    assert starting.reasons == [f"binance spot: starting, {reason}"]
 
 
 def test_a_shard_without_instruments_of_a_market_is_healthy() -> None:
@@ -85,8 +85,8 @@ def test_incomplete_data_degrades(values: dict[str, Any], reason: str) -> None:
 
 
 def test_a_book_may_be_out_of_sync_for_a_while() -> None:
-    mending = book(status="broken", ts_last=NOW - 119 * SECOND)
-    assert judge(status(market(books=(mending,))), LIMITS).status == "healthy"
+    recovering = book(status="broken", ts_last=NOW - 119 * SECOND)
+    assert judge(status(market(books=(recovering,))), LIMITS).status == "healthy"
 
 
 def test_long_lists_of_names_are_shortened() -> None:

@@ -101,7 +101,7 @@ def test_every_metric_of_rules_and_dashboard_exists(file: Path) -> None:
 
 
 def test_rules_and_dashboard_use_every_metric_meant_for_them() -> None:
-    """A metric that nobody looks at has no use."""
+    """A metric without an alert or a panel has no use."""
     used = set(NAME.findall(ALERTS.read_text() + DASHBOARD.read_text()))
     unused = {one.name for one in FAMILIES if not used & {one.name + end for end in SUFFIXES[one.kind]}}
     assert unused == set()

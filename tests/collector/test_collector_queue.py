@@ -121,13 +121,13 @@ def test_order_of_each_instrument_and_type_is_kept(
     steps: list[list[tuple[str, str]] | int], capacity: int, books: bool
 ) -> None:
     market = Market(capacity, books)
-    told: dict[tuple[str, str], list[int]] = defaultdict(list)
+    reported: dict[tuple[str, str], list[int]] = defaultdict(list)
     for record in run(market, steps):
         if not isinstance(record, Gap):
-            told[stream_of(record)].append(moment(record))
+            reported[stream_of(record)].append(moment(record))
         elif record.cause == "overload" and record.stream in ("trade", "funding_rate"):
-            told[record.stream, record.instrument] += [record.ts_from, record.ts_to]
-    for moments in told.values():
+            reported[record.stream, record.instrument] += [record.ts_from, record.ts_to]
+    for moments in reported.values():
         assert moments == sorted(moments)
 
 
@@ -198,9 +198,9 @@ def test_books_and_tickers_yield_to_trades() -> None:
     out = [one.record for one in queue.take(99)]
     assert [one for one in out if isinstance(one, Trade)] == trades(4)
     assert [one for one in out if isinstance(one, Ticker)] == [ticker(3)]
-    told, book = (one for one in out if isinstance(one, Gap | OrderBook))
-    assert isinstance(told, Gap)
-    assert (told.cause, told.last_id, told.next_id, told.healed_at) == ("conflated", 0, 6, START + 100)
+    reported, book = (one for one in out if isinstance(one, Gap | OrderBook))
+    assert isinstance(reported, Gap)
+    assert (reported.cause, reported.last_id, reported.next_id, reported.healed_at) == ("conflated", 0, 6, START + 100)
     assert book == snapshot(6, ts=START + 100)
     assert (queue.dropped, queue.conflated) == (0, 9)
 
@@ -209,12 +209,12 @@ def test_invalid_book_waits_for_its_snapshot() -> None:
     queue = BoundedQueue(4, lambda *_: None)
     queue.put(items([delta(number) for number in range(1, 7)]))
     assert [one.record for one in queue.take(9)] == [delta(number) for number in range(1, 5)]
-    [told] = [one.record for one in queue.take(9)]
-    assert isinstance(told, Gap)
-    assert (told.last_id, told.next_id, told.healed_at) == (4, 7, None)
+    [reported] = [one.record for one in queue.take(9)]
+    assert isinstance(reported, Gap)
+    assert (reported.last_id, reported.next_id, reported.healed_at) == (4, 7, None)
     queue.put(items([delta(7), snapshot(7), delta(8)]))
     assert [one.record for one in queue.take(9)] == [
-        msgspec.structs.replace(told, healed_at=START + 7),
+        msgspec.structs.replace(reported, healed_at=START + 7),
         snapshot(7),
         delta(8),
     ]

@@ -1,4 +1,4 @@
-"""Each fault of a socket by itself: what is lost stands in a gap, what is not comes once, and books are whole again."""
+"""Each fault of a socket: what is lost is in a gap, everything else arrives once, and books are whole again."""
 
 import asyncio
 from pathlib import Path

@@ -181,12 +181,12 @@ async def test_a_killed_process_leaves_a_complete_prefix(server: Server, tmp_pat
     arguments = [sys.executable, "-c", PROCESS, server.url, str(tmp_path / "spool"), str(Path(__file__).parent)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    told = [0, 0]
-    while told[0] < 3_000:
-        told = [int(one) for one in (await asyncio.to_thread(process.stdout.readline)).split()]
+    reported = [0, 0]
+    while reported[0] < 3_000:
+        reported = [int(one) for one in (await asyncio.to_thread(process.stdout.readline)).split()]
     server.kill()
-    while told[1] < 3_000:
-        told = [int(one) for one in (await asyncio.to_thread(process.stdout.readline)).split()]
+    while reported[1] < 3_000:
+        reported = [int(one) for one in (await asyncio.to_thread(process.stdout.readline)).split()]
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
@@ -194,7 +194,7 @@ async def test_a_killed_process_leaves_a_complete_prefix(server: Server, tmp_pat
     async with publishing(server.url, tmp_path / "spool") as publisher:
         await until(lambda: publisher.state().connected and not publisher.state().spooled)
     found = numbers(await stored(server.url))
-    assert len(found) >= sum(told)
+    assert len(found) >= sum(reported)
     assert found == list(range(1, len(found) + 1))
 
 
@@ -259,8 +259,8 @@ async def test_a_message_above_the_size_limit_becomes_a_gap(server: Server, tmp_
         await until(lambda: publisher.state().acked == 6)
         assert publisher.state().dropped == 2
     found = [msgspec.json.decode(one, type=Trade | Gap) for one in await stored(server.url)]
-    told = [(one.cause, one.last_id, one.next_id) if isinstance(one, Gap) else one.trade_id for one in found]
-    assert told == ["1", ("too large", 1, 3), "3", "4", ("too large", 4, 6), "6"]
+    reported = [(one.cause, one.last_id, one.next_id) if isinstance(one, Gap) else one.trade_id for one in found]
+    assert reported == ["1", ("too large", 1, 3), "3", "4", ("too large", 4, 6), "6"]
 
 
 @in_loop

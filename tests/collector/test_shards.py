@@ -35,9 +35,9 @@ def test_a_shard_is_the_same_in_another_process() -> None:
         "from marketdata_assets.collector.connections import Shard;"
         "print([Shard(1, 3).takes('okx', f'{n}-USDT') for n in range(50)])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == str([Shard(1, 3).takes("okx", f"{number}-USDT") for number in range(50)])
-    assert "True" in told and "False" in told
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == str([Shard(1, 3).takes("okx", f"{number}-USDT") for number in range(50)])
+    assert "True" in output and "False" in output
 
 
 def test_a_shard_is_written_i_of_n() -> None:

@@ -1,4 +1,4 @@
-"""Whatever is killed or stalls between a venue and the tables: every trade stands there once, or in a recorded gap."""
+"""Whatever is killed or stalls between a venue and the tables: every trade is there once, or in a recorded gap."""
 
 import datetime as dt
 import time
@@ -27,7 +27,7 @@ def test_nats_is_killed_and_restarted(tmp_path: Path, clickhouse_url: str, click
         path.begin(RATE)
         path.go_on(0.5)
         path.nats.kill()
-        path.collector.until(lambda told: sink(told)["spooled"] > RATE)
+        path.collector.until(lambda status: sink(status)["spooled"] > RATE)
         path.nats.start()
         path.go_on(0.5)
         path.nats.kill()
@@ -47,10 +47,10 @@ def test_the_collector_is_killed_and_missed_data_is_backfilled(
 ) -> None:
     with BinanceVenue("linear", ["ABCUSDT", "XYZUSDT"]) as venue, whole(tmp_path, [_linear(venue)]) as path:
         path.begin(RATE)
-        path.collector.until(lambda told: sink(told)["acked"] > RATE)
+        path.collector.until(lambda status: sink(status)["acked"] > RATE)
         path.go_on(1.2)  # it has remembered how far it came
         path.nats.kill()
-        path.collector.until(lambda told: sink(told)["spooled"] > 0)
+        path.collector.until(lambda status: sink(status)["spooled"] > 0)
         path.collector.kill()
         path.nats.start()
         path.go_on(0.5)
@@ -109,12 +109,12 @@ def test_clickhouse_is_killed_while_it_is_written_to(tmp_path: Path) -> None:
             direct = {"clickhouse": {"direct_write": True, "batch_seconds": 0.2}}
             with whole(tmp_path / "one", [at], more=direct, clickhouse_url=server.url) as path:
                 path.begin(RATE)
-                path.collector.until(lambda told: sink(told, "clickhouse")["acked"] > RATE)
+                path.collector.until(lambda status: sink(status, "clickhouse")["acked"] > RATE)
                 server.kill()
                 path.go_on(1.0)
                 server.start()
                 path.settle()
-                path.collector.until(lambda told: sink(told, "clickhouse")["oldest_ns"] is None)
+                path.collector.until(lambda status: sink(status, "clickhouse")["oldest_ns"] is None)
                 report = path.collector.stop()
                 assert report["sinks"]["clickhouse"]["dropped"] == 0
                 with clickhouse.connect(server.url) as client:
@@ -133,7 +133,7 @@ def test_two_shards_store_everything_once(tmp_path: Path, clickhouse_url: str, c
         first = path.collector
         with CollectorProcess(tmp_path, first.places, first.nats_url, shard="2/2", more=first.more) as second:
             for one in (first, second):
-                one.until(lambda told: any(market["subscriptions"] for market in told["markets"]))
+                one.until(lambda status: any(market["subscriptions"] for market in status["markets"]))
             path.rate(RATE)
             taken = [_instruments(one.subscribed()) for one in (first, second)]
             path.go_on(1.0)
@@ -182,18 +182,18 @@ def _hang_up(path: Chain) -> None:
 def _away(path: Chain) -> None:
     for at in path.ats:
         at.venue.away()
-    path.collector.until(lambda told: all("backoff" in _states(market) for market in told["markets"]))
+    path.collector.until(lambda status: all("backoff" in _states(market) for market in status["markets"]))
     for at in path.ats:
         at.venue.back()
-    path.collector.until(lambda told: all(_states(market) == {"open"} for market in told["markets"]))
+    path.collector.until(lambda status: all(_states(market) == {"open"} for market in status["markets"]))
 
 
 def _states(market: dict[str, Any]) -> set[str]:
     return {one["status"] for one in market["connections"]}
 
 
-def _instruments(told: dict[str, Any]) -> list[str]:
-    return sorted({one["instrument"] for market in told["markets"] for one in market["subscriptions"]})
+def _instruments(status: dict[str, Any]) -> list[str]:
+    return sorted({one["instrument"] for market in status["markets"] for one in market["subscriptions"]})
 
 
 def _everything(client: Client) -> list[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""From three venues over the collector, JetStream and the drain into the tables: what happened is what stands there."""
+"""From three venues over the collector, JetStream and the drain into the tables: what happened is what is there."""
 
 import datetime as dt
 from decimal import Decimal
@@ -76,7 +76,7 @@ def _bars_are_the_venues(client: Client, ats: list[At]) -> None:
     )
     stored = {row[:4]: row[4:] for row in rows(client, sql)}
     wanted = {
-        (at.exchange, at.market_type, name, candle.start): _told(at.venue.markets[name], candle)
+        (at.exchange, at.market_type, name, candle.start): _candle_row(at.venue.markets[name], candle)
         for at in ats
         for name in at.names
         for candle in at.venue.source().candles[name]
@@ -85,6 +85,6 @@ def _bars_are_the_venues(client: Client, ats: list[At]) -> None:
     assert stored == wanted
 
 
-def _told(market: Market, candle: Candle) -> tuple[Any, ...]:
+def _candle_row(market: Market, candle: Candle) -> tuple[Any, ...]:
     prices = (candle.open, candle.high, candle.low, candle.close)
     return (*(Decimal(market.price(one)) for one in prices), candle.trades)

@@ -50,13 +50,13 @@ def test_loaded_captures_equal_their_replay(
     of_okx = okx.replayed()
     for at, (feed, made) in zip(ats, (of_spot, of_linear, of_okx, of_okx, deribit.replayed()), strict=True):
         for name in at.names:
-            _stands(clickhouse_client, at, name, made, feed)
-    told = {one.update_id for _, made in (of_spot, of_linear) for one in made if isinstance(one, Ticker)}
+            _check_tables(clickhouse_client, at, name, made, feed)
+    update_ids = {one.update_id for _, made in (of_spot, of_linear) for one in made if isinstance(one, Ticker)}
     sql = "SELECT update_id FROM exchange_tickers FINAL WHERE exchange = 'binance'"
-    assert {row[0] for row in rows(clickhouse_client, sql)} == told
+    assert {row[0] for row in rows(clickhouse_client, sql)} == update_ids
 
 
-def _stands(client: Client, at: At, name: str, made: list[Outcome], feed: Any) -> None:
+def _check_tables(client: Client, at: At, name: str, made: list[Outcome], feed: Any) -> None:
     """Whether the tables have the trades of a replay, and its book."""
     wanted = sorted(one.trade_id for one in made if isinstance(one, Trade) and one.instrument == name)
     assert sorted(trade_ids(client, at, name)) == wanted

@@ -130,8 +130,8 @@ def whole(
 
 def _settled(collector: CollectorProcess) -> int:
     """Everything received so far, once all of it is acked."""
-    told = collector.until(lambda told: sink(told)["oldest_ns"] is None and sink(told)["queued"] == 0)
-    return sum(sum(one["records"].values()) for one in told["markets"])
+    status = collector.until(lambda status: sink(status)["oldest_ns"] is None and sink(status)["queued"] == 0)
+    return sum(sum(one["records"].values()) for one in status["markets"])
 
 
 # What the tables hold.
@@ -142,7 +142,7 @@ def rows(client: Client, sql: str) -> list[tuple[Any, ...]]:
 
 
 def trade_ids(client: Client, at: At, name: str) -> list[str]:
-    """The ids of the trades of an instrument that stand in the table, each as often as it stands there."""
+    """The ids of the trades of an instrument in the table, each as often as it is there."""
     where = f"exchange = '{at.exchange}' AND market_type = '{at.market_type}' AND instrument = '{name}'"
     return [one for (one,) in rows(client, f"SELECT trade_id FROM exchange_trades FINAL WHERE {where}")]
 
