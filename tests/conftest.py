@@ -31,10 +31,20 @@ settings.load_profile("project")
 LONG_FIRST = ("ui", "cli", "docs", "defs", "collector", "ticks", "local", "bars", "stores", "alphas")
 
 
-SERVERS = {"server_dsn", "timescale_dsn", "clickhouse_server", "mongo_uri", "nats_url", "local_stack", "ray_address"}
+SERVERS = {"server_dsn", "either_dsn", "timescale_dsn", "clickhouse_server", "mongo_uri", "nats_url"} | {
+    "local_stack",
+    "ray_address",
+}
 """Fixtures that start a server: whoever uses one of them, directly or not, is marked `servers`."""
 
-SERVER_FOLDERS = {"ui", "cli", "soak", "local", "fanout"}
+STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "BinanceVenue", "OkxVenue", "DeribitVenue"} | {
+    "nats_server",
+    "redis_server",
+    "soak",
+}
+"""What a module uses that starts servers of its own."""
+
+SERVER_FOLDERS = {"ui", "cli", "soak", "local", "fanout", "deploy", "repair", "wheel"}
 """All of their tests start servers or processes."""
 
 
@@ -47,7 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     for item in items:
         assert isinstance(item, pytest.Function)
-        if item.path.parent.name in SERVER_FOLDERS or not SERVERS.isdisjoint(item.fixturenames):
+        uses_server = not (SERVERS.isdisjoint(item.fixturenames) and STARTERS.isdisjoint(vars(item.module)))
+        if uses_server or item.path.parent.name in SERVER_FOLDERS:
             item.add_marker("servers")
     items.sort(key=rank)
 

@@ -1,4 +1,4 @@
-"""What holds for the whole house: definitions that load anywhere, assets that say what they are, settings, secrets."""
+"""The whole project: definitions load anywhere, assets say what they are, settings and secrets are documented."""
 
 import datetime as dt
 import inspect
