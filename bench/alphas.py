@@ -19,10 +19,10 @@ from bench import alphas_fetch
 from bench.figure import Figure, spread
 from bench.size import sized
 from marketdata_assets.alphas import documents, ingest, layout
+from marketdata_assets.alphas.files import lines_of, write
 from marketdata_assets.alphas.import_modes import ImportOptions, Span
 from marketdata_assets.alphas.importer import Package, Prepared, digest, prepare
 from marketdata_assets.alphas.merge import merge
-from marketdata_assets.alphas.package_files import lines_of, write
 from marketdata_assets.alphas.raw_files import instant
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.local.stack import LocalStack

@@ -42,7 +42,7 @@ with opened(Opener(), find_units(flow, folder)[0], flow.loader) as content:
         pass
 """
 ALPHAS = """
-from marketdata_assets.alphas.package_files import lines_of
+from marketdata_assets.alphas.files import lines_of
 for line in lines_of(folder / "2024-11-01.ndjson.zst"):
     pass
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from marketdata_assets.alphas.raw_files import json_files
+from marketdata_assets.alphas.files import json_files
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.exchanges.tables.captures import captures_in
 from marketdata_assets.flows import definition

@@ -16,12 +16,12 @@ from pymongo.database import Database
 
 from marketdata_assets.alphas import importer
 from marketdata_assets.alphas.file_index import Pair
+from marketdata_assets.alphas.files import read_package
 from marketdata_assets.alphas.import_modes import BATCH_SIZE
 from marketdata_assets.alphas.importer import Package, database_name
 from marketdata_assets.alphas.ingest import find
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
-from marketdata_assets.alphas.package_files import read_package
 from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.stores import mongo_ledger

@@ -4,20 +4,16 @@ Only names, sizes and modification times are read.
 """
 
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from marketdata_assets.alphas import layout
+from marketdata_assets.alphas.files import folders, json_files, list_packages
 from marketdata_assets.alphas.layout import ACCOUNT, KINDS, Kind
-from marketdata_assets.alphas.package_files import list_packages
-from marketdata_assets.alphas.raw_files import json_files
 from marketdata_assets.loading import watch
 
 MAX_MONTHS = 24
-
-_SPAN = re.compile(r"_(?P<first>\d{4}-\d\d)-[^_]*_to_(?P<last>\d{4}-\d\d)-")
 
 FileState = list[int]
 """Files, bytes, newest modification time in ns."""
@@ -43,11 +39,11 @@ def raw_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
         for month in _months(entry.name):
             _count(states, month, entry)
     tail = f"_all_{kind}_alphas"
-    for folder in _folders(layout.singles_folder(root, account, kind, "").parent):
+    for folder in folders(layout.singles_folder(root, account, kind, "").parent):
         if folder.name.startswith(f"{account}_") and folder.name.endswith(tail):
             month = folder.name[len(account) + 1 : -len(tail)]
-            for day in _folders(folder.path):
-                for entry in json_files(Path(day.path)):
+            for day in folders(folder):
+                for entry in json_files(day):
                     _count(states, month, entry)
     return states
 
@@ -58,6 +54,11 @@ def package_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]
     for path in list_packages(root, account, kind):
         _count(states, path.parent.name, path)
     return states
+
+
+def months_on_disk(root: Path, account: str, kind: Kind) -> list[str]:
+    """The months with raw files or packages, oldest first."""
+    return sorted(raw_states(root, account, kind).keys() | package_states(root, account, kind).keys())
 
 
 @dataclass(frozen=True)
@@ -116,18 +117,10 @@ def _count(states: dict[str, FileState], month: str, file: "os.DirEntry[str] | P
 
 def _months(name: str) -> Iterable[str]:
     """The months that a slice overlaps, by its name."""
-    span = _SPAN.search(name)
+    span = layout.SPAN.search(name)
     if span is None:
         return ()
     if span["first"] == span["last"]:
         return (span["first"],)
     window = layout.window_of(name)
     return sorted({f"{day.start:%Y-%m}" for day in window.days()}) if window else ()
-
-
-def _folders(folder: "Path | str") -> Iterator["os.DirEntry[str]"]:
-    try:
-        with os.scandir(folder) as entries:
-            yield from sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return

@@ -17,10 +17,10 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from marketdata_assets.alphas.documents import MAX_BYTES, REVISION, Alpha, Rejected, instant, read
+from marketdata_assets.alphas.files import lines_of
 from marketdata_assets.alphas.import_modes import CODE_VERSION, ImportOptions, Span
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document, identical, merge
-from marketdata_assets.alphas.package_files import lines_of
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.rejects import RejectLimit

@@ -14,11 +14,11 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.database import Database
 
 from marketdata_assets.alphas.file_index import Pair
+from marketdata_assets.alphas.files import day_of, list_packages
 from marketdata_assets.alphas.import_modes import ImportOptions, Span
 from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
-from marketdata_assets.alphas.package_files import day_of, list_packages
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.reports import LoadReport, and_more, batches, reports_of

@@ -20,6 +20,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 ACCOUNT = re.compile(r"[A-Za-z0-9@._]+")
 """Valid account names; each is also the name of a folder, a collection and a partition."""
 
+SPAN = re.compile(r"_(?P<first>\d{4}-\d\d)-[^_]*_to_(?P<last>\d{4}-\d\d)-")
+"""First and last month in the name of a slice."""
+
 _STAMP = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d\.\d{3}Z"
 _SLICE = re.compile(rf"_(?P<start>{_STAMP})_to_(?P<end>{_STAMP})_")
 

@@ -21,8 +21,7 @@ import msgspec
 
 from marketdata_assets.alphas import file_index, layout
 from marketdata_assets.alphas.file_index import FileState, Pair
-from marketdata_assets.alphas.layout import KINDS, Kind
-from marketdata_assets.alphas.package_files import (
+from marketdata_assets.alphas.files import (
     CHUNK_BYTES,
     PLAIN,
     ZSTD,
@@ -34,6 +33,7 @@ from marketdata_assets.alphas.package_files import (
     sweep,
     write,
 )
+from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.raw_files import (
     Alpha,
     NoAlpha,
@@ -43,7 +43,6 @@ from marketdata_assets.alphas.raw_files import (
     compact,
     not_utf8,
     raw_files,
-    raw_months,
     read_raw,
 )
 from marketdata_assets.alphas.windows import Window, month_window
@@ -177,12 +176,6 @@ def package(
             job.gather(versions, progress or report)
             job.write(versions, folder, zstd)
     return job.report(time.perf_counter() - started)
-
-
-def months_on_disk(root: Path, account: str, kind: Kind) -> list[str]:
-    """The months that have packages or raw input, oldest first, by the names of files alone."""
-    packaged = {path.parent.name for path in list_packages(root, account, kind)}
-    return sorted(packaged | raw_months(root, account, kind))
 
 
 class _MonthJob:

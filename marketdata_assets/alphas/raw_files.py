@@ -7,7 +7,6 @@ whether MongoDB will take them, is decided elsewhere.
 import datetime as dt
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from marketdata_assets.alphas import layout
+from marketdata_assets.alphas.files import folders, json_files
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.loading.errors import BadFile
@@ -26,7 +26,6 @@ BRAIN_TIME = ZoneInfo("America/New_York")
 REJECT_CHARACTERS = 2000
 """How much of a rejected element is kept."""
 
-_MONTHS = re.compile(r"_(?P<first>\d{4}-\d\d)-[^_]*_to_(?P<last>\d{4}-\d\d)-")
 _BLANKS = frozenset(" \t\r\n")
 
 
@@ -92,7 +91,7 @@ def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[Ra
     nameless: list[BadFile] = []
     wanted = month_window(month)
     for entry in json_files(layout.slices_folder(root, account, kind)):
-        months = _MONTHS.search(entry.name)
+        months = layout.SPAN.search(entry.name)
         if months and not months["first"] <= month <= months["last"]:
             continue
         window = layout.window_of(entry.name)
@@ -100,7 +99,7 @@ def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[Ra
             nameless.append(BadFile(entry.path, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
         elif window.overlaps(wanted):
             files.append(_raw_file(root, entry, False, _whole_months(window), window.start))
-    for folder in _folders(layout.singles_folder(root, account, kind, month)):
+    for folder in folders(layout.singles_folder(root, account, kind, month)):
         files += (_single(root, entry, wanted) for entry in json_files(folder))
     return files, nameless
 
@@ -157,32 +156,6 @@ def compact(raw: msgspec.Raw | bytes) -> bytes:
     """One line of JSON; keys, escapes and the spelling of numbers stay as they are."""
     line: bytes = msgspec.json.format(raw, indent=-1)
     return line
-
-
-def raw_months(root: Path, account: str, kind: Kind) -> set[str]:
-    """The months for which there is raw input, by the names of files and folders alone."""
-    found: set[str] = set()
-    spans = set()
-    for entry in json_files(layout.slices_folder(root, account, kind)):
-        if months := _MONTHS.search(entry.name):
-            spans.add((months["first"], months["last"], entry.name if months["first"] != months["last"] else ""))
-    for first, last, name in spans:
-        window = layout.window_of(name) if name else None
-        found |= {first} if first == last else _months(window) if window else set()
-    archive = re.compile(rf"{re.escape(account)}_(\d{{4}}-\d\d)_all_{kind}_alphas")
-    for folder in _folders(layout.singles_folder(root, account, kind, "").parent):
-        if month := archive.fullmatch(folder.name):
-            found.add(month[1])
-    return found
-
-
-def json_files(folder: Path) -> list[os.DirEntry[str]]:
-    """The JSON files of a folder but for hidden ones, which are still being written; none when there is no folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return [e for e in entries if e.name.endswith(".json") and e.name[0] != "." and e.is_file()]
-    except FileNotFoundError:
-        return []
 
 
 def not_utf8(data: bytes) -> str | None:
@@ -264,18 +237,6 @@ def _raw_file(root: Path, entry: os.DirEntry[str], single: bool, reach: Window, 
     return RawFile(root, Path(entry.path), single, reach, start, entry.stat().st_mtime_ns)
 
 
-def _folders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
-    except FileNotFoundError:
-        return []
-
-
 def _whole_months(window: Window) -> Window:
     last = window.end - dt.timedelta(microseconds=1)
     return Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)
-
-
-def _months(window: Window) -> set[str]:
-    return {f"{day.start:%Y-%m}" for day in window.days()}

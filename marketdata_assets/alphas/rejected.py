@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from marketdata_assets.alphas import layout
+from marketdata_assets.alphas.files import PLAIN, ZSTD, read_package
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.layout import KINDS, Kind
-from marketdata_assets.alphas.package_files import PLAIN, ZSTD, read_package
 from marketdata_assets.alphas.packaging import REJECTS
 from marketdata_assets.alphas.raw_files import Reject
 from marketdata_assets.stores import mongo, mongo_ledger

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from marketdata_assets.alphas.files import entries, json_files, replacing
 from marketdata_assets.alphas.layout import Kind, slice_path, slices_folder, window_of
 from marketdata_assets.alphas.windows import Window, month_window
 
@@ -46,17 +47,11 @@ _heads = msgspec.json.Decoder(list[_Head])
 def write(root: Path, account: str, kind: Kind, window: Window, results: Iterable[bytes]) -> Path:
     """Write the slice of a window that was read to its end: a JSON array of the raw alphas, `[]` without any."""
     path = slice_path(root, account, kind, window)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.partial")) as file:
         file.write(b"[")
         for number, raw in enumerate(results):
             file.write(b",\n" + raw if number else raw)
         file.write(b"]")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    _sync(path.parent)
     return path
 
 
@@ -76,9 +71,9 @@ def by_month(root: Path, account: str, kind: Kind) -> dict[str, list[Slice]]:
 
 
 def _slices(root: Path, account: str, kind: Kind, wanted: Callable[[Window], bool]) -> Iterator[Slice]:
-    for entry in _entries(slices_folder(root, account, kind)):
-        window = window_of(entry.name) if entry.name.endswith(".json") and entry.name[0] != "." else None
-        if window and wanted(window) and entry.is_file():
+    for entry in json_files(slices_folder(root, account, kind)):
+        window = window_of(entry.name)
+        if window and wanted(window):
             with suppress(FileNotFoundError):
                 yield Slice(window, Path(entry.path), entry.stat().st_mtime_ns)
 
@@ -133,7 +128,7 @@ def supersede(
 def sweep(root: Path, account: str, kinds: Collection[Kind]) -> None:
     """Remove partial files of killed processes."""
     for kind in kinds:
-        for entry in _entries(slices_folder(root, account, kind)):
+        for entry in entries(slices_folder(root, account, kind)):
             if entry.name[0] == "." and entry.name.endswith(".partial"):
                 try:
                     if entry.stat().st_mtime < time.time() - _STALE_PARTIAL_SECONDS:
@@ -144,19 +139,3 @@ def sweep(root: Path, account: str, kinds: Collection[Kind]) -> None:
 
 def _ceiling(moment: dt.datetime) -> dt.datetime:
     return moment.replace(microsecond=0) + dt.timedelta(seconds=1 if moment.microsecond else 0)
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

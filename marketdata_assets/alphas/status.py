@@ -37,7 +37,6 @@ class AccountStatus:
     documents: int
     rejected: int
     last_run: str | None
-    last_finished: dt.datetime | None
 
     def count(self, state: State) -> int:
         return Counter(self.states.values())[state]
@@ -102,7 +101,6 @@ def account_status(
         documents=sum(row.documents for row in rows.values()),
         rejected=sum(row.rejected for row in rows.values()),
         last_run=last.run_id if last else None,
-        last_finished=last.finished if last else None,
     )
 
 

@@ -12,7 +12,6 @@ from marketdata_assets.alphas.errors import BadOptions, NoCredentials, NotEnable
 from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions, Mode
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.alphas.packaging import months_on_disk
 from marketdata_assets.cli import output, told
 from marketdata_assets.cli.brain import Json
 from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
@@ -215,7 +214,7 @@ def _months(account: str, kinds: Sequence[Kind], months: str | None, fast: int |
 
 
 def _on_disk(account: str, kinds: Sequence[Kind]) -> set[str]:
-    return {month for kind in kinds for month in months_on_disk(AlphaFiles().path, account, kind)}
+    return {month for kind in kinds for month in file_index.months_on_disk(AlphaFiles().path, account, kind)}
 
 
 def _wanted(months: str) -> Sequence[str]:

@@ -9,11 +9,11 @@ from typing import Any
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import layout
+from marketdata_assets.alphas.files import write
 from marketdata_assets.alphas.import_modes import ImportOptions
 from marketdata_assets.alphas.importer import database_name
 from marketdata_assets.alphas.ingest import Report, ingest
 from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.alphas.package_files import write
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import mongo
 

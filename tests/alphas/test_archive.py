@@ -10,7 +10,8 @@ from archives import ACCOUNT, MONTH, alpha, put, put_single
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata_assets.alphas.raw_files import Alpha, Reject, compact, instant, raw_files, raw_months, read_raw
+from marketdata_assets.alphas.file_index import raw_states
+from marketdata_assets.alphas.raw_files import Alpha, Reject, compact, instant, raw_files, read_raw
 from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.loading.errors import BadFile
 
@@ -151,7 +152,7 @@ def test_a_slice_over_a_month_border_is_read_for_the_days_of_the_month_asked(tmp
     )
     assert [[f.id for f in read(tmp_path, month)[0]] for month in ("2024-10", "2024-11")] == [["o", "u"], ["n"]]
     assert [len(read(tmp_path, month)[1]) for month in ("2024-10", "2024-11")] == [1, 0]
-    assert raw_months(tmp_path, ACCOUNT, "regular") == {"2024-10", "2024-11"}
+    assert set(raw_states(tmp_path, ACCOUNT, "regular")) == {"2024-10", "2024-11"}
 
 
 def test_an_alpha_in_a_file_of_another_month_is_on_record(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_a_slice_without_a_window_in_its_name_is_told_of(tmp_path: Path) -> None
     copy.write_bytes(path.read_bytes())
     _, (nameless,) = raw_files(tmp_path, ACCOUNT, "regular", MONTH)
     assert nameless.place == str(copy)
-    assert raw_months(tmp_path, ACCOUNT, "regular") == {MONTH}
+    assert set(raw_states(tmp_path, ACCOUNT, "regular")) == {MONTH}
 
 
 NUMBERS = (

@@ -11,9 +11,9 @@ from pymongo import MongoClient
 
 from marketdata_assets.alphas import importer, ingest, layout
 from marketdata_assets.alphas.errors import BadOptions
+from marketdata_assets.alphas.files import write
 from marketdata_assets.alphas.import_modes import ImportOptions
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.alphas.package_files import write
 from marketdata_assets.stores import mongo, mongo_ledger
 
 Client = MongoClient[dict[str, Any]]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from archives import ACCOUNT, MONTH, alpha, names, on_disk, pack, packed, put, put_single
 
-from marketdata_assets.alphas import layout, package_files, packaging
+from marketdata_assets.alphas import file_index, files, layout, packaging
 from marketdata_assets.loading.errors import BadFile
 
 
@@ -133,7 +133,7 @@ def test_a_month_without_anything_leaves_no_trace(tmp_path: Path) -> None:
     put(tmp_path, "2024-11-03T09:00", [])
     assert len(pack(tmp_path).empty) == 30
     assert on_disk(tmp_path) == {}
-    assert packaging.months_on_disk(tmp_path, ACCOUNT, "regular") == [MONTH]
+    assert file_index.months_on_disk(tmp_path, ACCOUNT, "regular") == [MONTH]
 
 
 def test_switching_zstd_on_and_off_replaces_the_other_form(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_switching_zstd_on_and_off_replaces_the_other_form(tmp_path: Path) -> No
 def test_of_two_forms_of_a_day_both_are_read(tmp_path: Path, zstd: bool) -> None:
     folder = layout.packages_folder(tmp_path, ACCOUNT, "regular", MONTH)
     lines = [json.dumps(alpha(name, f"2024-11-03T0{name}:00:00Z")).encode() + b"\n" for name in "12"]
-    package_files.write(folder / "2024-11-03.ndjson", lines[:1])
-    package_files.write(folder / "2024-11-03.ndjson.zst", lines[1:])
+    files.write(folder / "2024-11-03.ndjson", lines[:1])
+    files.write(folder / "2024-11-03.ndjson.zst", lines[1:])
     pack(tmp_path, zstd=zstd)
     assert names(tmp_path) == {f"2024-11-03.ndjson{'.zst' if zstd else ''}": ["1", "2"]}
 
@@ -189,7 +189,7 @@ def test_reading_a_package(tmp_path: Path) -> None:
     plain, squeezed = tmp_path / "2024-11-03.ndjson", tmp_path / "2024-11-03.ndjson.zst"
     lines = [b'{"id":"%d","x":"%s"}' % (n, os.urandom(400).hex().encode()) for n in range(3000)]
     for path in (plain, squeezed):
-        package_files.write(path, (line + b"\n" for line in lines))
+        files.write(path, (line + b"\n" for line in lines))
         assert list(packaging.read_package(path)) == list(enumerate(lines, 1))
     squeezed.write_bytes(squeezed.read_bytes()[:-1000])
     with pytest.raises(BadFile, match="cut off"):
@@ -224,8 +224,8 @@ def test_packages_are_listed_by_day(tmp_path: Path) -> None:
     assert packaging.list_packages(tmp_path, ACCOUNT, "regular", ["2024-12"]) == found[2:]
     put_single(tmp_path, "2024-08-01", "a", alpha("a"))
     put(tmp_path, "2024-12-31T00:00", [], hours=48)
-    assert packaging.months_on_disk(tmp_path, ACCOUNT, "regular") == ["2024-08", "2024-11", "2024-12", "2025-01"]
-    assert packaging.months_on_disk(tmp_path, ACCOUNT, "super") == []
+    assert file_index.months_on_disk(tmp_path, ACCOUNT, "regular") == ["2024-08", "2024-11", "2024-12", "2025-01"]
+    assert file_index.months_on_disk(tmp_path, ACCOUNT, "super") == []
 
 
 def test_progress_counts_every_input(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_recorded_alphas_come_back_unchanged(fixtures: Path, tmp_path: Path) -> 
     for path in folder.glob("alpha_[rs]*/*.json"):
         document = json.loads(path.read_text())
         put_single(tmp_path, document["dateCreated"][:10], document["id"], path.read_bytes())
-    months = packaging.months_on_disk(tmp_path, ACCOUNT, "regular")
+    months = file_index.months_on_disk(tmp_path, ACCOUNT, "regular")
     read = []
     for month in months:
         assert pack(tmp_path, month, zstd=True).failed == ()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from archives import ACCOUNT, names, on_disk
 
-from marketdata_assets.alphas import packaging
+from marketdata_assets.alphas import file_index, packaging
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.raw_files import instant
 from marketdata_assets.alphas.windows import month_window
@@ -61,7 +61,7 @@ def test_an_archive_is_packaged_whole_and_written_once(tmp_path: Path) -> None:
     reports = [
         packaging.package(tmp_path, ACCOUNT, kind, month)
         for kind in KINDS
-        for month in packaging.months_on_disk(tmp_path, ACCOUNT, kind)
+        for month in file_index.months_on_disk(tmp_path, ACCOUNT, kind)
     ]
     assert sum(report.documents for report in reports) == written.alphas == 144
     assert sum(report.duplicates for report in reports) == written.again > 0

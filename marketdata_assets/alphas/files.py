@@ -1,4 +1,4 @@
-"""The files of packages: found, read and replaced atomically. Their content is built in `packaging`."""
+"""The files of the alphas folder: listed, locked and replaced atomically, and the lines of packages."""
 
 import datetime as dt
 import fcntl
@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
+from typing import IO
 
 import zstandard
 
@@ -33,8 +34,8 @@ def read_package(path: Path) -> Iterator[tuple[int, bytes]]:
 def list_packages(root: Path, account: str, kind: Kind, months: Collection[str] | None = None) -> list[Path]:
     """The packages on disk, oldest day first; a day has two while a switch to or from zstd is not finished."""
     folder = layout.packages_folder(root, account, kind, "")
-    wanted = sorted(months) if months is not None else _names(folder)
-    paths = [folder / month / name for month in wanted for name in _names(folder / month)]
+    wanted = sorted(months) if months is not None else [entry.name for entry in entries(folder)]
+    paths = [Path(entry.path) for month in wanted for entry in entries(folder / month)]
     return [path for path in paths if (day := day_of(path)) and f"{day:%Y-%m}" == path.parent.name]
 
 
@@ -78,20 +79,49 @@ def holds(path: Path, lines: Iterable[bytes]) -> bool:
 
 
 def write(path: Path, lines: Iterable[bytes]) -> None:
-    """Replace `path` atomically by `lines`: after a crash it is the old file, or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb", CHUNK_BYTES) as file:
+    """Replace a package by `lines`, compressed when its name says so."""
+    with replacing(path, path.with_name(f".{path.name}.partial")) as file:
         if path.suffix == ".zst":
             with zstandard.ZstdCompressor(LEVEL, write_checksum=True).stream_writer(file, closefd=False) as compressed:
                 for line in lines:
                     compressed.write(line)
         else:
             file.writelines(lines)
+
+
+@contextmanager
+def replacing(path: Path, partial: Path) -> Iterator[IO[bytes]]:
+    """A stream into `partial` that replaces `path` atomically: after a crash it is the old file, or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("wb", CHUNK_BYTES) as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    _sync(path.parent)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """All entries of a folder by name; none when there is no such folder."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def json_files(folder: Path) -> list[os.DirEntry[str]]:
+    """The JSON files of a folder but for hidden ones, which are still being written."""
+    return [e for e in entries(folder) if e.name.endswith(".json") and e.name[0] != "." and e.is_file()]
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders in a folder."""
+    return [Path(entry.path) for entry in entries(folder) if entry.is_dir()]
 
 
 def sweep(folder: Path) -> None:
@@ -120,18 +150,3 @@ def _unpacked(path: Path) -> Iterator[bytes]:
                 chunk = frame.unused_data if frame.eof else b""
     if not frame.eof:
         raise BadFile(str(path), "the zstd file is cut off")
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
