@@ -1,6 +1,6 @@
 """Results of runs over many partitions: the good ones are materialised, and a Failure names the rest."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,6 +8,7 @@ import dagster as dg
 
 from marketdata_assets.dagster_internals import StepContext, plan_materialization
 from marketdata_assets.errors import MarketDataError, TransientError
+from marketdata_assets.loading.reports import UnitReport
 
 MAX_LISTED = 20
 
@@ -47,6 +48,16 @@ def failure(failed: Mapping[str, str], total: int, metadata: Mapping[str, Any]) 
             "failed": dg.MetadataValue.md(lines),
             "failed_partitions": dg.MetadataValue.json([str(key) for key in sorted(failed)]),
         },
+        allow_retries=False,
+    )
+
+
+def failed_files(failed: Sequence[UnitReport], metadata: Mapping[str, Any]) -> dg.Failure:
+    """The failure of a run of which some files failed, with the cause of each; it is not retried."""
+    lines = listed(unit.error or unit.unit for unit in failed)
+    return dg.Failure(
+        description=f"{len(failed)} files failed, the others are loaded\n{lines}",
+        metadata={**metadata, "failed": dg.MetadataValue.md(lines)},
         allow_retries=False,
     )
 

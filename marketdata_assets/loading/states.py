@@ -1,6 +1,5 @@
 """The state of a partition: files and ledger compared. One enum with one order for all domains."""
 
-from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -32,11 +31,3 @@ _ORDER = tuple(State)
 def worst(*states: State) -> State:
     """The worst of some states. Raises ValueError when there is none."""
     return max(states, key=lambda state: state.rank)
-
-
-def count(states: Iterable[State]) -> dict[State, int]:
-    """How many there are of each state, zeros included, in the order of the enum."""
-    counts = dict.fromkeys(State, 0)
-    for state in states:
-        counts[state] += 1
-    return counts

@@ -14,10 +14,8 @@ from marketdata_assets.bars.kline import RELATION, KlineReport
 from marketdata_assets.bars.layout import COLUMNS, PRICES
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.defs.metadata import column_schema, markdown_table
+from marketdata_assets.defs.partition_results import failed_files
 from marketdata_assets.stores.postgres import connect
-
-MAX_NAMED = 20
-
 
 _PRICES = tuple((name, "numeric", "yuan, adjusted forward: may be negative") for name in PRICES)
 
@@ -61,7 +59,7 @@ def bars(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> dg.
     if loaded.failed:
         for month in sorted(asked - set(loaded.failed_months)):
             _mark(context, month, counts)
-        raise _failure(loaded, metadata)
+        raise failed_files(loaded.failed, metadata)
     for month in loaded.months:
         context.add_asset_metadata(_month_metadata(month, counts), partition_key=month)
     return dg.MaterializeResult(metadata=metadata)
@@ -98,17 +96,6 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
         "server": f"PostgreSQL {loaded.server.postgres}, TimescaleDB {loaded.server.timescaledb or 'absent'}",
         "preview": _preview(preview),
     }
-
-
-def _failure(loaded: BarsReport, metadata: dict[str, Any]) -> dg.Failure:
-    named = [f"- {unit.error}" for unit in loaded.failed[:MAX_NAMED]]
-    if len(loaded.failed) > MAX_NAMED:
-        named.append(f"- and {len(loaded.failed) - MAX_NAMED} more: SELECT error FROM marketdata_ledger")
-    return dg.Failure(
-        description=f"{len(loaded.failed)} files failed, the others are loaded\n" + "\n".join(named),
-        metadata=metadata | {"failed": dg.MetadataValue.md("\n".join(named))},
-        allow_retries=False,
-    )
 
 
 def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineReport) -> dg.MaterializeResult:

@@ -7,7 +7,7 @@ import dagster as dg
 from marketdata_assets.dagster_internals import log_materializations
 from marketdata_assets.defs.flows.partitions import partitions_of
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import finish_partitions, listed
+from marketdata_assets.defs.partition_results import failed_files, finish_partitions
 from marketdata_assets.flows import status
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.run import FlowReport
@@ -38,7 +38,7 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
             metadata["months_before_partitions"] = early
             context.log.warning(EARLY, early, flow.partitions.since, flow.partitions.month, ended.loaded_months[0])
     if ended.failed:
-        raise _failure(ended, metadata)
+        raise failed_files(ended.failed, metadata)
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -81,15 +81,6 @@ def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:
         "mode": flow.target.mode,
         "seconds": round(ended.seconds, 2),
     }
-
-
-def _failure(ended: FlowReport, metadata: dict[str, Any]) -> dg.Failure:
-    lines = listed(unit.error or unit.unit for unit in ended.failed)
-    return dg.Failure(
-        description=f"{len(ended.failed)} files failed, the others are loaded\n{lines}",
-        metadata=metadata | {"failed": dg.MetadataValue.md(lines)},
-        allow_retries=False,
-    )
 
 
 def _preview(rows: list[dict[str, Any]]) -> dg.MarkdownMetadataValue:
