@@ -31,6 +31,11 @@ def head(one: Any, symbol: str, moment_ms: int | None, market_type: str) -> dict
     }
 
 
+def taken(message: Any, pairs: str) -> dict[str, Any]:
+    """The values of a message by field of the record, from pairs such as `bid=b ask=a`."""
+    return {field: message[key] for field, key in (pair.split("=") for pair in pairs.split())}
+
+
 def spot_trade(d: Any) -> Record:
     return Trade(
         **head(d["s"], "BNB-BTC", d["T"], "spot"),
@@ -83,10 +88,7 @@ def inverse_trade(d: Any) -> Record:
 def option_trade(d: Any) -> Record:
     return Trade(
         **head(d["s"], "DOGE-USDT-231006-0.06-C", d["T"], "option"),
-        trade_id=d["t"],
-        price=d["p"],
-        size=d["q"],
-        contracts=d["q"],
+        **taken(d, "trade_id=t price=p size=q contracts=q"),
         side={"-1": "sell", "1": "buy"}[d["S"]],
     )
 
@@ -132,90 +134,56 @@ def month(d: Any) -> Record:
     k = d["k"]
     return Kline(
         **head(d["s"], "BTC-USDT", d["E"], "linear"),
+        **taken(
+            k,
+            "open=o high=h low=l close=c volume=v quote_volume=q trades=n taker_buy_volume=V "
+            "taker_buy_quote_volume=Q closed=x",
+        ),
         interval="1M",
         open_time=k["t"] * MS,
         close_time=(k["T"] + 1) * MS,
-        open=k["o"],
-        high=k["h"],
-        low=k["l"],
-        close=k["c"],
-        volume=k["v"],
         contracts=None,
-        quote_volume=k["q"],
-        trades=k["n"],
-        taker_buy_volume=k["V"],
-        taker_buy_quote_volume=k["Q"],
-        closed=k["x"],
     )
 
 
 def spot_best(d: Any) -> Record:
     return Ticker(
         **head(d["s"], "BTC-USDT", None, "spot"),
-        bid=d["b"],
-        bid_size=d["B"],
-        ask=d["a"],
-        ask_size=d["A"],
+        **taken(d, "bid=b bid_size=B ask=a ask_size=A update_id=u"),
         unit="base",
-        update_id=d["u"],
     )
 
 
 def spot_day(d: Any) -> Record:
     return Ticker(
         **head(d["s"], "ETH-USDT", d["E"], "spot"),
-        bid=d["b"],
-        bid_size=d["B"],
-        ask=d["a"],
-        ask_size=d["A"],
+        **taken(
+            d,
+            "bid=b bid_size=B ask=a ask_size=A last=c last_size=Q open=o high=h low=l volume=v quote_volume=q "
+            "weighted_average=w trades=n",
+        ),
         unit="base",
-        last=d["c"],
-        last_size=d["Q"],
-        open=d["o"],
-        high=d["h"],
-        low=d["l"],
-        volume=d["v"],
-        quote_volume=d["q"],
-        weighted_average=d["w"],
-        trades=d["n"],
     )
 
 
 def inverse_day(d: Any) -> Record:
     return Ticker(
         **head(d["s"], "BNB-USD-220624", d["E"], "inverse"),
+        **taken(d, "last=c last_size=Q open=o high=h low=l volume=q contracts=v weighted_average=w trades=n"),
         unit="contracts",
-        last=d["c"],
-        last_size=d["Q"],
-        open=d["o"],
-        high=d["h"],
-        low=d["l"],
-        volume=d["q"],
-        contracts=d["v"],
         quote_volume=str(int(d["v"]) * 100),
-        weighted_average=d["w"],
-        trades=d["n"],
     )
 
 
 def option_day(d: Any) -> Record:
     return Ticker(
         **head(d["s"], "BTC-USDT-240927-25000-P", d["E"], "option"),
-        bid=d["bo"],
-        bid_size=d["bq"],
-        ask=d["ao"],
-        ask_size=d["aq"],
+        **taken(
+            d,
+            "bid=bo bid_size=bq ask=ao ask_size=aq last=c last_size=Q open=o high=h low=l volume=V "
+            "contracts=V quote_volume=A trades=n mark_price=mp",
+        ),
         unit="contracts",
-        last=d["c"],
-        last_size=d["Q"],
-        open=d["o"],
-        high=d["h"],
-        low=d["l"],
-        volume=d["V"],
-        contracts=d["V"],
-        quote_volume=d["A"],
-        trades=d["n"],
-        mark_price=d["mp"],
         bid_iv=str((Decimal(d["b"]) * 100).normalize()),
         ask_iv=str((Decimal(d["a"]) * 100).normalize()),
         mark_iv=str((Decimal(d["vo"]) * 100).normalize()),
@@ -225,29 +193,22 @@ def option_day(d: Any) -> Record:
 def funding(d: Any) -> Record:
     return FundingRate(
         **head(d["s"], "BTC-USDT", d["E"], "linear"),
-        rate=d["r"],
+        **taken(d, "rate=r mark_price=p index_price=i"),
         funding_time=d["T"] * MS,
-        mark_price=d["p"],
-        index_price=d["i"],
     )
 
 
 def dated(d: Any) -> Record:
     return Ticker(
-        **head(d["s"], "BTC-BUSD-210129", d["E"], "linear"),
-        mark_price=d["p"],
-        index_price=d["i"],
-        settlement_price=d["P"],
+        **head(d["s"], "BTC-BUSD-210129", d["E"], "linear"), **taken(d, "mark_price=p index_price=i settlement_price=P")
     )
 
 
 def premium(d: Any) -> Record:
     return FundingRate(
         **head(d["symbol"], "BTC-USDT", d["time"], "linear"),
-        rate=d["lastFundingRate"],
+        **taken(d, "rate=lastFundingRate mark_price=markPrice index_price=indexPrice"),
         funding_time=d["nextFundingTime"] * MS,
-        mark_price=d["markPrice"],
-        index_price=d["indexPrice"],
     )
 
 

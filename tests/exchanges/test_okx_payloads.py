@@ -22,6 +22,10 @@ from marketdata_assets.exchanges.records import (
     VenueError,
 )
 
+BTC_USDT_SWAP = ("okx", "linear", "BTC-USDT", "BTC-USDT-SWAP")
+BTC_USDT = ("okx", "spot", "BTC-USDT", "BTC-USDT")
+BTC_USD_SWAP = ("okx", "inverse", "BTC-USD", "BTC-USD-SWAP")
+
 MS = 1_000_000
 RECV = 1_700_000_000_000_000_000
 API = "https://www.okx.com/api/v5/"
@@ -168,17 +172,7 @@ def test_keepalive_is_bare_text(okx: Path) -> None:
 
 def test_trade_of_a_linear_swap_has_contracts_and_coins(okx: Path, listed: OkxFeed) -> None:
     assert only(okx, "trade/cmp_trade_linear_swap_2.json", listed) == Trade(
-        exchange="okx",
-        market_type="linear",
-        symbol="BTC-USDT",
-        instrument="BTC-USDT-SWAP",
-        ts_event=1646312440645 * MS,
-        ts_recv=RECV,
-        trade_id="219066264",
-        price="43568.8",
-        size="0.07",
-        contracts="7",
-        side="buy",
+        *BTC_USDT_SWAP, 1646312440645 * MS, RECV, "219066264", "43568.8", "0.07", "7", "buy"
     )
 
 
@@ -229,12 +223,9 @@ def test_book_that_was_asked_for(okx: Path) -> None:
 
 def test_spot_ticker_counts_its_volume_in_coins_and_in_quotes(okx: Path) -> None:
     assert only(okx, "ticker/cmp_ticker_spot_0.json") == Ticker(
-        exchange="okx",
-        market_type="spot",
-        symbol="BTC-USDT",
-        instrument="BTC-USDT",
-        ts_event=1654166073135 * MS,
-        ts_recv=RECV,
+        *BTC_USDT,
+        1654166073135 * MS,
+        RECV,
         bid="29934",
         bid_size="0.05181315",
         ask="29934.1",
@@ -282,12 +273,9 @@ def test_mark_price(okx: Path) -> None:
 
 def test_candle_of_seven_columns_does_not_say_whether_it_is_closed(okx: Path) -> None:
     assert only(okx, "kline/cmp_candlestick_linear_swap_4.json") == Kline(
-        exchange="okx",
-        market_type="linear",
-        symbol="BTC-USDT",
-        instrument="BTC-USDT-SWAP",
-        ts_event=None,
-        ts_recv=RECV,
+        *BTC_USDT_SWAP,
+        None,
+        RECV,
         interval="1m",
         open_time=1662716640000 * MS,
         close_time=1662716700000 * MS,
@@ -320,16 +308,7 @@ def test_candle_of_nine_columns(okx: Path) -> None:
 
 def test_funding_rate_with_its_next_one(okx: Path) -> None:
     assert only(okx, "funding/naut_ws_funding_rate.json") == FundingRate(
-        exchange="okx",
-        market_type="linear",
-        symbol="BTC-USDT",
-        instrument="BTC-USDT-SWAP",
-        ts_event=1744590349506 * MS,
-        ts_recv=RECV,
-        rate="0.0001",
-        funding_time=1744590349506 * MS,
-        predicted_rate="0.0002",
-        interval_hours=8,
+        *BTC_USDT_SWAP, 1744590349506 * MS, RECV, "0.0001", 1744590349506 * MS, "0.0002", 8
     )
     old = only(okx, "funding/cmp_funding_rate_inverse_swap_0.json")
     assert (old.rate, old.ts_event, old.interval_hours) == ("0.0000734174532791", None, None)
@@ -353,15 +332,7 @@ def test_message_without_its_rate_is_kept_aside_whole(okx: Path) -> None:
 
 def test_open_interest_in_contracts_coins_and_dollars(okx: Path, listed: OkxFeed) -> None:
     assert outcomes(okx, "open_interest/cmp_open_interest_linear_swap_4.json", listed)[0] == OpenInterest(
-        exchange="okx",
-        market_type="inverse",
-        symbol="BTC-USD",
-        instrument="BTC-USD-SWAP",
-        ts_event=1654348739678 * MS,
-        ts_recv=RECV,
-        contracts="4093058",
-        size="13842.2084993270069734",
-        value="409305800",
+        *BTC_USD_SWAP, 1654348739678 * MS, RECV, "4093058", "13842.2084993270069734", "409305800"
     )
     option = only(okx, "open_interest/tardis_okex-options-okexoptionsv5_2.json")
     assert (option.contracts, option.size, option.value) == ("36", "3.6", None)
@@ -369,16 +340,7 @@ def test_open_interest_in_contracts_coins_and_dollars(okx: Path, listed: OkxFeed
 
 def test_forced_order_at_its_bankruptcy_price(okx: Path, listed: OkxFeed) -> None:
     assert only(okx, "liquidation/live_liquidation-orders_2026-10-09.json", listed) == Liquidation(
-        exchange="okx",
-        market_type="linear",
-        symbol="BTC-USDT",
-        instrument="BTC-USDT-SWAP",
-        ts_event=1791565600771 * MS,
-        ts_recv=RECV,
-        side="sell",
-        price="82655.7",
-        size="0.0855",
-        contracts="8.55",
+        *BTC_USDT_SWAP, 1791565600771 * MS, RECV, "sell", "82655.7", "0.0855", "8.55"
     )
     polled = only(okx, "liquidation/tardis_okex-futures-okexfuturesv5_8.json")
     assert (polled.instrument, polled.side, polled.contracts) == ("BTC-USD-220624", "buy", "12")
