@@ -1,7 +1,7 @@
-"""Order books by price, and what is known of one: waiting for its snapshot, live, or broken by a hole in its stream.
+"""Order books by price, and the status of one: waiting for its snapshot, live, or broken by a gap in its stream.
 
-How the messages of a venue follow one another is the business of that venue's module; what a hole, a repeat or a
-crossed book means is the same for all of them and said here.
+The sequence rules of a venue are in its module `book`; what a gap, a duplicate or a crossed book means is the same for
+all venues and defined here.
 """
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -18,6 +18,9 @@ from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+from marketdata_assets.logs import get_logger
+
+log = get_logger(__name__)
 
 Status = Literal["waiting", "live", "broken"]
 Cause = Literal[
@@ -116,7 +119,7 @@ def forget(books: Mapping[str, "BookState"], requests: MutableMapping[str, Resyn
     """Stop following an instrument: its books wait for a snapshot, and none is requested."""
     for key, state in books.items():
         if state.instrument.name == instrument:
-            state.status, state.hole = "waiting", None
+            state.status, state.open_gap = "waiting", None
             requests.pop(key, None)
 
 
@@ -126,7 +129,7 @@ def _plain(text: str) -> str:
 
 @dataclass
 class BookState:
-    """A book and whether it may be believed. A hole takes it out of use before anything built on it is given out."""
+    """A book and its status. A gap invalidates it before anything derived from wrong data is emitted."""
 
     instrument: Instrument
     stream: str
@@ -139,7 +142,7 @@ class BookState:
     dropped: int = 0  # deltas from before a snapshot
     checksum_ok: int = 0
     checksum_bad: int = 0
-    hole: Gap | None = None  # the gap that is not healed yet
+    open_gap: Gap | None = None  # not closed yet
     _record: Callable[..., OrderBook] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -156,7 +159,7 @@ class BookState:
         prev_id: int | None = None,
         verify: Verify | None = None,
     ) -> list[OrderBook | Gap]:
-        """Start from a whole book: the record of it, and the gap that it heals; or the gap that it opens itself.
+        """Start from a whole book: its record, and the gap that it closes; or the gap that it opens itself.
 
         Raises BadMessage, then nothing has changed.
         """
@@ -177,9 +180,10 @@ class BookState:
                 *(None, last_id, prev_id),
             )
         ]
-        if self.hole:
-            outcomes.append(msgspec.structs.replace(self.hole, healed_at=ts_recv))
-            self.hole = None
+        if self.open_gap:
+            outcomes.append(msgspec.structs.replace(self.open_gap, healed_at=ts_recv))
+            self._log("gap_closed", self.open_gap.cause)
+            self.open_gap = None
         return outcomes
 
     def delta(
@@ -194,7 +198,7 @@ class BookState:
         verify: Verify | None = None,
         numbers: BothNumbers | None = None,
     ) -> OrderBook | Gap:
-        """Take in the update that follows `last_id`, of a live book: the record of it, or the gap that it opens.
+        """Apply the update that follows `last_id` to a live book: its record, or the gap that it opens.
 
         Raises BadMessage, then nothing has changed and the next update will not follow.
         """
@@ -210,20 +214,25 @@ class BookState:
         return self._record(ts_event, ts_recv, "delta", bids, asks, self.instrument.unit, first_id, last_id, prev_id)
 
     def broken(self, cause: Cause, next_id: int | None, ts_recv: int) -> list[OrderBook | Gap]:
-        """Take the book out of use: the gap, or nothing where one is open already."""
+        """Invalidate the book: the gap, or nothing when one is open already."""
         self.status = "broken"
-        if self.hole:
+        if self.open_gap:
             return []
-        self.hole = self._gap(cause, next_id, ts_recv)
-        return [self.hole]
+        self.open_gap = self._gap(cause, next_id, ts_recv)
+        self._log("gap_opened", cause)
+        return [self.open_gap]
 
     def repeated(self, next_id: int | None, ts_recv: int) -> Gap:
-        """A live book was sent an update that it holds already: a fault to report, healed by not taking it twice."""
+        """A live book received an update that it has already: a gap that is closed at once, since it is not applied."""
         return msgspec.structs.replace(self._gap("repeat", next_id, ts_recv), healed_at=ts_recv)
 
     def reopened(self, ts_recv: int) -> list[OrderBook | Gap]:
         """The socket was reopened: messages may be missing. A waiting book keeps waiting."""
         return self.broken("reopened", None, ts_recv) if self.status == "live" else []
+
+    def _log(self, event: str, cause: str) -> None:
+        instrument = self.instrument
+        log.info(event, venue=instrument.exchange, instrument=instrument.name, stream=self.stream, gap=cause)
 
     def _bad(self, error: BadLevel) -> BadMessage:
         return BadMessage(self.instrument.exchange, f"{self.instrument.name} {self.stream}: {error}")

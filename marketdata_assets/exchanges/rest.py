@@ -16,6 +16,9 @@ from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
 from marketdata_assets.exchanges.records import Exchange, VenueError
 from marketdata_assets.http_client import TOO_MANY_REQUESTS, HttpClient, RetriesExhausted, RetryLater, RetryPolicy
+from marketdata_assets.logs import get_logger
+
+log = get_logger(__name__)
 
 BANNED = 418
 """Binance's response to a client that continues after 429."""
@@ -96,6 +99,7 @@ class Rest:
             )
         except RetriesExhausted as error:
             if error.blocked:
+                log.warning("rate_limited", venue=self.venue, request=path, reason=error.cause)
                 raise VenueRateLimited(what, error.cause) from error
             raise VenueUnavailable(what, error.attempts, error.cause) from error
         return Answer(self._server.url + query, raw, self._clock())

@@ -79,17 +79,17 @@ def alphas(
         database = client[database_name(kind)].with_options(codec_options=CODEC)
         there = sorted(filter(ACCOUNT.fullmatch, database.list_collection_names()))
         names = there if accounts is None else _known(several(accounts) or [], there)
-        columns_found: dict[str, list[Any]] = {path: [] for path in (OURS, "id", by, *paths)}
+        values_by_path: dict[str, list[Any]] = {path: [] for path in (OURS, "id", by, *paths)}
         for name in names:
             for document in database[name].find(asked, _outermost(projection), batch_size=BATCH):
-                columns_found[OURS].append(name)
-                for path in columns_found.keys() - {OURS}:
-                    columns_found[path].append(_at(document, path.split(".")))
-        absent = [path for path in paths if path not in USUAL and columns_found["id"] and _never(columns_found[path])]
+                values_by_path[OURS].append(name)
+                for path in values_by_path.keys() - {OURS}:
+                    values_by_path[path].append(_at(document, path.split(".")))
+        absent = [path for path in paths if path not in USUAL and values_by_path["id"] and _never(values_by_path[path])]
         if absent:
             some = next((one for name in names if (one := database[name].find_one(asked))), {})
             raise UnknownColumn(f"{kind} alphas", absent[0], sorted({*USUAL, *_paths(some)}))
-    frame = pl.DataFrame([_series(kind, path, values, columns_found["id"]) for path, values in columns_found.items()])
+    frame = pl.DataFrame([_series(kind, path, values, values_by_path["id"]) for path, values in values_by_path.items()])
     return frame.sort(OURS, by, "id", nulls_last=True).select(wanted)
 
 

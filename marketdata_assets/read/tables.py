@@ -152,10 +152,9 @@ def _equal(name: str, there: Mapping[str, Column], only: Mapping[str, Any]) -> l
 
 
 def _known(name: str, column: str, there: Mapping[str, Column]) -> Column:
-    column_found = there.get(column)
-    if column_found is None:
+    if column not in there:
         raise UnknownColumn(name, column, there)
-    return column_found
+    return there[column]
 
 
 def _of_codes(codes: str | Sequence[str] | None) -> dict[str, list[str]]:

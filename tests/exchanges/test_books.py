@@ -200,7 +200,7 @@ def test_a_crossing_delta_is_a_gap_and_the_book_is_out_of_use_until_a_snapshot()
     assert isinstance(record, OrderBook)
     assert isinstance(healed, Gap)
     assert (healed.healed_at, healed.last_id, healed.next_id) == (400, 7, 8)
-    assert (state.status, state.gaps, state.hole) == ("live", 1, None)
+    assert (state.status, state.gaps, state.open_gap) == ("live", 1, None)
 
 
 def test_a_bad_checksum_is_a_gap() -> None:
@@ -243,3 +243,14 @@ def test_bad_levels_are_a_bad_message_and_the_book_stays_as_it_was() -> None:
         state.snapshot((("x", "1"),), (), 9, None, 200)
     assert (state.last_id, state.status) == (7, "live")
     assert state.book.levels() == (list(BIDS), list(ASKS))
+
+
+def test_gaps_are_logged_when_they_open_and_close(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "marketdata_assets")
+    state = BookState(SPOT, "depth")
+    state.snapshot(BIDS, ASKS, 1, None, 1)
+    state.broken("sequence", 5, 2)
+    state.broken("sequence", 9, 3)
+    state.snapshot(BIDS, ASKS, 10, None, 4)
+    facts = "venue=binance instrument=BTCUSDT stream=depth gap=sequence"
+    assert caplog.messages == [f"gap_opened {facts}", f"gap_closed {facts}"]

@@ -203,7 +203,9 @@ def test_faults_that_pass_cost_repeats_and_no_row(server: DeribitServer, tmp_pat
     assert server.requests == 3 + 4
 
 
-def test_the_venue_is_left_alone_by_everybody_when_it_wants_to_be(server: DeribitServer, tmp_path: Path) -> None:
+def test_a_pause_demanded_by_the_venue_stops_all_processes_and_is_logged(
+    server: DeribitServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     server.trades = many(1)
     server.fail(429, retry="600")
     short = Limits(Budget(tmp_path, "deribit", 1.0, 100_000), longest_wait=1.0)
@@ -213,6 +215,9 @@ def test_the_venue_is_left_alone_by_everybody_when_it_wants_to_be(server: Deribi
     with pytest.raises(VenueRateLimited, match=r"(600|59\d) s of silence"):
         run(server, tmp_path, lambda history: history.open_interest(PERPETUAL), again)
     assert server.requests == 1
+    events = [message.partition(" ")[0] for message in caplog.messages]
+    assert events.count("rate_limited") == 2
+    assert "request_failed" in events
 
 
 def test_a_ban_is_obeyed_like_too_many_requests(server: DeribitServer, tmp_path: Path) -> None:

@@ -189,8 +189,8 @@ def test_cut_book_follows_its_chain_where_levels_are_not_compared(folder: Path) 
         comparing.push(line, RECV)
     (state,) = comparing.books.values()
     assert (state.status, state.gaps) == ("broken", 1)
-    assert state.hole
-    assert state.hole.cause == "actions"
+    assert state.open_gap
+    assert state.open_gap.cause == "actions"
 
 
 def test_ticker_of_an_option_and_of_a_perpetual(folder: Path) -> None:

@@ -179,7 +179,7 @@ class Chain:
         self._strays += 1
         if self._strays > STRAYS:
             return self._hole(diff, connection)
-        return [] if self.state.hole else [self.state.repeated(diff.first, diff.ts_recv)]
+        return [] if self.state.open_gap else [self.state.repeated(diff.first, diff.ts_recv)]
 
     def _hole(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         """A diff that does not follow: it waits for a snapshot, and those that come after it."""
