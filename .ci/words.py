@@ -71,6 +71,8 @@ def lines_of(file: Path) -> Iterator[Line]:
 
 def _prose_of_python(text: str) -> Iterator[Line]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.line.rstrip().endswith(WAIVER):
+            continue
         if token.type in (tokenize.COMMENT, tokenize.STRING) or tokenize.tok_name[token.type] == "FSTRING_MIDDLE":
             for offset, line in enumerate(token.string.splitlines()):
                 yield token.start[0] + offset, re.sub(r"\{[^{}]*\}", "{}", line)  # names in f-strings

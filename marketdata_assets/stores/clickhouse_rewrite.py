@@ -167,12 +167,12 @@ def _claim(stage: Stage, prefix: str, courtesy_s: float, ours: str | None) -> No
 
 
 def _fenced(stage: Stage, prefix: str, old: set[str] | None, ours: str | None) -> bool:
-    """See to it that no other stage can be published, and none is being published.
+    """Ensure that no other stage can be published, and that none is being published.
 
-    Or let another have way: any at the first try, when `old` is None, and one that is new and comes first by its name.
+    Returns False to yield: to any other at the first try, when `old` is None, and to a new one with a smaller name.
     """
-    # A third writer may have dropped a stage whose REPLACE had begun; it is listed no more and still lands. The list
-    # is made first, as a subquery is before its query.
+    # A third writer may have dropped a stage whose REPLACE had started: it is not listed and is still committed. The
+    # list is read first, since a subquery runs before its query.
     sql = """
         WITH (SELECT groupArray(name) FROM system.tables
               WHERE database = currentDatabase() AND startsWith(name, {prefix:String})) AS listed
@@ -221,7 +221,7 @@ def _stands(stage: Stage) -> bool:
 
 @contextmanager
 def _turn(folder: Path | None, name: str) -> Iterator[tuple[str, bool]]:
-    """Wait for this machine's other writers of `name`, though not for ever: one of them may be asleep.
+    """Wait for this machine's other writers of `name`, for a limited time: one of them may be suspended.
 
     Gives a name for all who wait in `folder`, and whether it is our turn, so that none of them is at work.
     """

@@ -141,7 +141,7 @@ def _merged(
     for factors in provided:
         for symbol, cause in factors.failed.items():
             failures.setdefault(symbol, {})[factors.provider] = cause
-        answered += [(symbol, factors.provider) for symbol in factors.asked if symbol not in factors.failed]
+        answered += [(symbol, factors.provider) for symbol in factors.requested if symbol not in factors.failed]
     new = pl.concat([FACTORS.columns.to_frame(), *(factors.rows for factors in provided)])
     old = existing.join(new, on=KEYS, how="anti")
     pairs = pl.DataFrame(answered, {"symbol": pl.String, "provider": pl.String}, orient="row")
@@ -167,7 +167,7 @@ def _lost(provider: str, days: int) -> str:
 def _decision(run: MonthRun, task: Task, merged: _Merged, provided: Sequence[ProviderFactors]) -> Decision:
     load, rows = task.load, merged.rows.get(task.symbol, FACTORS.columns.to_frame())
     failures = merged.failures.get(task.symbol, {})
-    asked = {factors.provider: run.until for factors in provided if task.symbol in factors.asked}
+    asked = {factors.provider: run.until for factors in provided if task.symbol in factors.requested}
     inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **asked, **dict.fromkeys(failures, FAILED)})
     owed = sorted(name for name, until in inputs.answered.items() if until == FAILED and name not in failures)
     error = "; ".join(f"{name}: {cause}" for name, cause in sorted(failures.items())) or None
@@ -208,6 +208,6 @@ def _decision(run: MonthRun, task: Task, merged: _Merged, provided: Sequence[Pro
 def _note(task: Task, owed: Sequence[str], provided: Sequence[ProviderFactors]) -> str:
     notes = [f"{name} failed in an earlier run and was not requested now" for name in owed]
     notes += [f"{factors.provider} does not know it" for factors in provided if task.symbol in factors.unknown]
-    if not any(task.symbol in factors.asked for factors in provided):
+    if not any(task.symbol in factors.requested for factors in provided):
         notes.append("no provider of factors was requested")
     return "; ".join(notes)

@@ -41,11 +41,11 @@ class Actions(Protocol):
 
 @dataclass(frozen=True)
 class ProviderFactors:
-    """What one provider returned. `asked` are the requested symbols, `failed` those it did not return in full."""
+    """What one provider returned. `failed` are the symbols that it did not return in full."""
 
     provider: str
     rows: pl.DataFrame
-    asked: frozenset[str]
+    requested: frozenset[str]
     failed: Mapping[str, str]
     unknown: frozenset[str] = frozenset()
     """Symbols that it does not have."""
@@ -55,7 +55,9 @@ class ProviderFactors:
         names = frozenset(symbols)
         here = pl.col("date").is_between(days.first, days.last) & pl.col("symbol").is_in(sorted(names))
         failed = {symbol: cause for symbol, cause in self.failed.items() if symbol in names}
-        return ProviderFactors(self.provider, self.rows.filter(here), self.asked & names, failed, self.unknown & names)
+        return ProviderFactors(
+            self.provider, self.rows.filter(here), self.requested & names, failed, self.unknown & names
+        )
 
 
 async def daily(

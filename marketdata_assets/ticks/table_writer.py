@@ -52,11 +52,11 @@ class UnitWrite:
 
 @dataclass(frozen=True)
 class WriteRetries:
-    """How often to retry when another writer was faster, and when the server is away."""
+    """How often to retry when another writer was faster, and when the server is unavailable."""
 
     contended: int = 30
     away: int = 6
-    first_pause_s: float = 0.5  # of a server that is away; doubles
+    first_pause_s: float = 0.5  # of an unavailable server; doubles
     longest_pause_s: float = 10.0
     courtesy_s: float = COURTESY_SECONDS
     """How long to wait for another machine's unfinished write of the month."""

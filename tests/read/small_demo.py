@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from marketdata_assets.alphas import ingest as import_alphas
@@ -14,7 +15,7 @@ from marketdata_assets.exchanges.tables import schema as exchange_tables
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows.run import run_flow
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks import factors, load, order_book, providers_file, tables
+from marketdata_assets.ticks import factors, load, providers_file, tables
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo import sample_alphas, sample_bars, sample_flows, sample_ticks
@@ -50,7 +51,7 @@ def fill(servers: Servers, folder: Path) -> None:
         section = providers_file.shipped().files
         assert section
         units = [Unit(symbol, MONTH) for symbol in written.symbols]
-        for loader in (load.load, order_book.load, factors.compute):
+        for loader in (load.load, partial(load.load, table=tables.ORDER_BOOK), factors.compute):
             loader(client, [Files(folder / "ticks", section)], units, run_id=RUN, now=NOW)  # type: ignore[operator]
         captured = sample_captures.write(folder / "captures", Plan(dt.datetime(2025, 1, 5, 23, 55, tzinfo=dt.UTC), 10))
         exchange_tables.ensure(client)

@@ -1,8 +1,8 @@
 -- Purpose: what has been loaded, from which bytes, with which outcome, and the rejected rows.
 -- Locks: none. Statements are separated by a semicolon at the end of a line.
 
--- Two aspects of a unit, each with its own versions, of which the newest is valid. The stored value 'stands' is the
--- committed content (words: ok). Read the view.
+-- Two aspects of a unit, each with its own versions, of which the newest is valid. Read the view.
+-- The committed content is stored as 'stands'; words: ok
 CREATE TABLE IF NOT EXISTS marketdata_ledger_rows (
     dataset         LowCardinality(String),            -- the table the unit is loaded into
     unit            LowCardinality(String),
@@ -28,8 +28,8 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger_rows (
     reject_reason   Array(String) CODEC(ZSTD(1)),
     reject_raw      Array(String) CODEC(ZSTD(3)),
     reject_slice    Array(String) CODEC(ZSTD(1)),      -- '': not known
-    CONSTRAINT aspect_known CHECK aspect IN ('stands', 'attempt'),
-    CONSTRAINT outcome_known CHECK aspect = 'stands' OR outcome IN ('ok', 'empty', 'unsupported', 'failed', 'removed')
+    CONSTRAINT aspect_known CHECK aspect IN ('stands', 'attempt'),  -- words: ok
+    CONSTRAINT outcome_known CHECK aspect = 'stands' OR outcome IN ('ok', 'empty', 'unsupported', 'failed', 'removed')  -- words: ok
 ) ENGINE = ReplacingMergeTree(version) ORDER BY (dataset, unit, source, aspect) SETTINGS index_granularity = 1024;
 
 -- Every attempt, never changed.
@@ -80,14 +80,14 @@ SELECT
 FROM (
     SELECT
         dataset, source, unit,
-        argMaxIf((content_hash, previous_hash, slices, read, skipped, rows, rejected, origin), version, aspect = 'stands')
+        argMaxIf((content_hash, previous_hash, slices, read, skipped, rows, rejected, origin), version, aspect = 'stands')  -- words: ok
             AS committed,
         argMaxIf(
             (outcome, attempted_hash, error, code_version, run_id, started, finished),
             version,
             aspect = 'attempt' OR ifNull(content_hash = '', false)  -- a pending publish is an unfinished attempt
         ) AS attempt,
-        maxIf(version, aspect = 'stands') AS committed_version
+        maxIf(version, aspect = 'stands') AS committed_version  -- words: ok
     FROM marketdata_ledger_rows
     GROUP BY dataset, source, unit
 );
