@@ -209,9 +209,9 @@ def test_what_was_refused_is_shown_with_its_reason(desk: Desk) -> None:
     assert found["tables"]["tick_data"]["rejected"] == 1
     [refused] = desk.said(desk.run("quarantine", "show", "ticks", "--json"))["rows"]
     assert refused["dataset"] == "tick_data"
-    assert "close is no number" in refused["reason"]
+    assert "close is not a number" in refused["reason"]
     assert "ten" in refused["raw"]
-    assert "close is no number" in desk.run("quarantine", "show", "ticks").stdout
+    assert "close is not a number" in desk.run("quarantine", "show", "ticks").stdout
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_second_run_asks_for_nothing_but_what_failed(desk: Desk) -> None:
     third = desk.run([MONTH], listed)
     assert third.success
     assert desk.tushare.lines == []
-    assert desk.metadata(BARS, Unit("600000.SH", MONTH))["note"] == "complete; nothing was asked for"
+    assert desk.metadata(BARS, Unit("600000.SH", MONTH))["note"] == "complete; no request was needed"
     assert desk.metadata(BARS, Unit(max(SYMBOLS), MONTH))["units_changed"] == 0
 
 
