@@ -27,7 +27,7 @@ from marketdata_assets.bars.codes import board, canonical, exchange
         ("", None),
     ],
 )
-def test_vendor_code_becomes_ours_or_is_refused(vendor: str, ours: str | None) -> None:
+def test_vendor_code_becomes_ours_or_is_rejected(vendor: str, ours: str | None) -> None:
     assert canonical(vendor) == ours
 
 

@@ -67,7 +67,7 @@ def encrypted(path: Path) -> None:
         (with_a(A.replace(b",5,", b",1.5,", 1)), PLACE + ": ", "1 of 40 rows rejected"),
     ],
 )  # fmt: skip
-def test_damage_is_named_and_mended_by_a_new_delivery(
+def test_damage_is_named_and_repaired_by_a_new_delivery(
     dsn: str, tmp_path: Path, damage: Callable[[Path], object], place: str, said: str
 ) -> None:
     path = tmp_path / "2000_1min.zip"
@@ -106,7 +106,7 @@ def test_truncated_gzip_is_named_and_mended(dsn: str, tmp_path: Path, cut: int) 
     assert_exact(dsn, tmp_path)
 
 
-def test_damage_to_a_loaded_file_leaves_its_rows_standing(dsn: str, tmp_path: Path) -> None:
+def test_damage_to_a_loaded_file_leaves_its_rows_loaded(dsn: str, tmp_path: Path) -> None:
     path = deliver(tmp_path / "2000_1min.zip", MEMBERS)
     run(dsn, tmp_path)
     before = table(dsn)

@@ -123,7 +123,7 @@ def test_rows_and_members_that_vanished_are_gone(dsn: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "name", ["sh600000_2000.csv", "sh600000_2000.csv.gz", "part/sh600000_2000.CSV", "any name.csv"]
 )
-def test_loose_file_lands(dsn: str, tmp_path: Path, name: str) -> None:
+def test_loose_file_is_loaded(dsn: str, tmp_path: Path, name: str) -> None:
     data = csv_text(map(line, minutes("2000-06-09 09:30:00", 30)))
     deliver(tmp_path / name, data)
     assert run(dsn, tmp_path).rows == 30
@@ -146,7 +146,7 @@ def test_file_without_a_year_is_loaded_whole_when_one_of_its_months_is_asked_for
     assert run(dsn, tmp_path, ["1999-12", "2000-01"]).units == ()
 
 
-def test_file_without_a_year_and_with_a_refused_month_is_loaded_once(dsn: str, tmp_path: Path) -> None:
+def test_file_without_a_year_and_with_a_rejected_month_is_loaded_once(dsn: str, tmp_path: Path) -> None:
     rows = [line(label) for label in minutes("2000-01-04 09:30:00", 200)]
     rows.insert(9, line("2000-03-01 09:30:00", volume="1.5"))
     deliver(tmp_path / "sh600000.csv", csv_text(rows))
@@ -200,7 +200,7 @@ def test_bytes_that_text_columns_cannot_hold_are_kept_written_out(dsn: str, tmp_
 
 
 @pytest.mark.parametrize(("bad", "landed"), [(2, 198), (3, 0)])
-def test_over_the_limit_nothing_lands(dsn: str, tmp_path: Path, bad: int, landed: int) -> None:
+def test_over_the_limit_nothing_is_loaded(dsn: str, tmp_path: Path, bad: int, landed: int) -> None:
     rows = [line(label) for label in minutes("2000-06-09 09:30:00", 200 - bad)] + ["x"] * bad
     deliver(tmp_path / "sh600000_2000.csv", csv_text(rows))
     report = run(dsn, tmp_path)
@@ -228,7 +228,7 @@ def test_server_is_looked_at_as_it_is(either_dsn: str, request: pytest.FixtureRe
     assert server.aggregates is ("continuous" in request.node.name)
 
 
-def test_correction_of_a_compressed_month_lands(timescale_dsn: str, tmp_path: Path) -> None:
+def test_correction_of_a_compressed_month_is_loaded(timescale_dsn: str, tmp_path: Path) -> None:
     year_zip(tmp_path)
     run(timescale_dsn, tmp_path)
     with psycopg.connect(timescale_dsn, autocommit=True) as connection:

@@ -156,7 +156,7 @@ def test_two_runs_at_once_end_right(dsn: str, tmp_path: Path) -> None:
         assert_exact(dsn, tmp_path)
 
 
-def test_failed_member_leaves_neighbours_loaded_and_old_rows_standing(dsn: str, tmp_path: Path) -> None:
+def test_failed_member_leaves_neighbours_loaded_and_old_rows_loaded(dsn: str, tmp_path: Path) -> None:
     old_zip(tmp_path)
     run(dsn, tmp_path)
     before = table(dsn)

@@ -136,7 +136,7 @@ def parse_one(folder: Path, data: bytes, name: str = "sh600000_2000.csv") -> tup
 
 
 @pytest.mark.parametrize("order", ["rising", "falling", "shuffled"])
-def test_second_row_of_one_minute_is_refused_in_any_order(tmp_path: Path, order: str) -> None:
+def test_second_row_of_one_minute_is_rejected_in_any_order(tmp_path: Path, order: str) -> None:
     labels = minutes("2000-06-09 09:30:00", 150)
     if order == "falling":
         labels.reverse()
@@ -149,7 +149,7 @@ def test_second_row_of_one_minute_is_refused_in_any_order(tmp_path: Path, order:
     assert refused == [102]
 
 
-def test_a_refused_row_does_not_take_the_minute_of_a_good_one(tmp_path: Path) -> None:
+def test_a_rejected_row_does_not_take_the_minute_of_a_good_one(tmp_path: Path) -> None:
     rows = [line(label) for label in minutes("2000-06-09 09:30:00", 150)]
     rows.insert(1, rows[1].replace("10.00", "nan"))
     assert parse_one(tmp_path, csv_text(rows))[1] == [3]

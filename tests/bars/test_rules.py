@@ -94,7 +94,7 @@ def test_blank_optional_cell_is_null(column: str) -> None:
         ({"high": "999999999999.99999"}, "high 999999999999.99999 is out of range"),
     ],
 )
-def test_refused_row_says_why_and_where(cells: dict[str, str], reason: str) -> None:
+def test_rejected_row_says_why_and_where(cells: dict[str, str], reason: str) -> None:
     bars, rejects = judged(f"{row()}\n{row(**cells)}")
     assert len(bars) == 1
     assert rejects.reasons == {3: reason}
@@ -103,7 +103,7 @@ def test_refused_row_says_why_and_where(cells: dict[str, str], reason: str) -> N
 @pytest.mark.parametrize(
     ("time", "month"), [(TIME, "2000-06"), ("2001-01-01 09:30:00", "2001-01"), ("x", None), ("", None)]
 )
-def test_refused_row_names_its_month_when_it_has_one(time: str, month: str | None) -> None:
+def test_rejected_row_names_its_month_when_it_has_one(time: str, month: str | None) -> None:
     _, rejects = judged(row(time=time, volume="1.5"))
     assert rejects.partitions.get(2) == month
 

@@ -155,7 +155,7 @@ for address in sys.argv[1:]:
 """
 
 
-def test_an_address_where_nobody_is_is_told_at_once() -> None:
+def test_an_address_where_nobody_is_is_named_at_once() -> None:
     addresses = [f"127.0.0.1:{free_port()}", f"ray://127.0.0.1:{free_port()}", "no-such-host.invalid:6379", "here:port"]
     child = subprocess.run([sys.executable, "-c", NOBODY, *addresses], capture_output=True, text=True, check=True)
     lines = child.stdout.splitlines()

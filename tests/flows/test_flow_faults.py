@@ -107,7 +107,7 @@ def test_a_function_that_is_not_there_stops_the_flow(dsn: str, tmp_path: Path) -
         run(prices, dsn, tmp_path)
 
 
-def test_a_column_that_changes_its_type_half_way_is_told_by_line(dsn: str, tmp_path: Path) -> None:
+def test_a_column_that_changes_its_type_half_way_is_named_by_line(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path)
     deliver(tmp_path, "a.csv", lines("a", [*range(1, 50), *["n/a"] * 50]))
     said = only_error(prices, dsn, tmp_path)
@@ -117,7 +117,7 @@ def test_a_column_that_changes_its_type_half_way_is_told_by_line(dsn: str, tmp_p
 
 
 @pytest.mark.parametrize("block_bytes", [4 * 1024 * 1024, 2000])
-def test_rows_of_another_type_within_the_limit_are_refused_and_the_others_land(
+def test_rows_of_another_type_within_the_limit_are_rejected_and_the_others_are_loaded(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
     monkeypatch.setattr(loading_text, "BLOCK_BYTES", block_bytes)
@@ -144,7 +144,7 @@ def test_rows_of_another_type_within_the_limit_are_refused_and_the_others_land(
         ("b.zip", b"PK\3\4 half a zip", "b.zip: not a whole zip file"),
     ],
 )
-def test_a_damaged_file_fails_alone_and_lands_once_mended(
+def test_a_damaged_file_fails_alone_and_is_loaded_once_corrected(
     dsn: str, tmp_path: Path, name: str, data: bytes, said: str
 ) -> None:
     prices = flow(tmp_path, PRICES.replace("loader:\n", "loader:\n  glob: ['*.csv', '*.gz', '*.zip']\n"))

@@ -105,7 +105,7 @@ def test_append_with_a_key_names_the_row_that_stands(dsn: str, tmp_path: Path) -
     assert "(a, 2024-01-01)" in failed.error
 
 
-def test_refused_rows_are_kept_with_line_and_reason(dsn: str, tmp_path: Path) -> None:
+def test_rejected_rows_are_kept_with_line_and_reason(dsn: str, tmp_path: Path) -> None:
     rule = "handlers: [{drop_invalid: {price above 0: close > 0}}]\nquality: {max_rejected_share: 0.9}\n"
     prices = flow(tmp_path, PRICES + rule)
     bad = "a,2024-02-30,1,1\na,2024-03-01,x,1\na,2024-03-02,1.23456,1\na,2024-03-03,-1,1\na,2024-03-04,1,1.5\n"
@@ -131,7 +131,7 @@ def test_refused_rows_are_kept_with_line_and_reason(dsn: str, tmp_path: Path) ->
     assert found[0][3] == "a,2024-02-30,1,1"
 
 
-def test_too_many_refused_rows_land_nothing_and_leave_what_stood(dsn: str, tmp_path: Path) -> None:
+def test_too_many_rejected_rows_load_nothing_and_keep_what_was_loaded(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path)
     deliver(tmp_path, "a.csv", lines("a", [1, 2]))
     run(prices, dsn, tmp_path)
@@ -177,7 +177,7 @@ def test_only_the_units_asked_for_are_read(dsn: str, tmp_path: Path) -> None:
     assert [row[0] for row in rows(dsn)] == ["b"]
 
 
-def test_another_definition_loads_again_and_another_table_is_refused(dsn: str, tmp_path: Path) -> None:
+def test_another_definition_loads_again_and_another_table_is_rejected(dsn: str, tmp_path: Path) -> None:
     deliver(tmp_path, "a.csv", lines("a", [1]))
     run(flow(tmp_path), dsn, tmp_path)
     doubled = flow(tmp_path, PRICES + "handlers: [{derive: {close: close * 2}}]\n")
@@ -212,7 +212,7 @@ def test_a_table_made_anew_is_filled_from_files_that_were_loaded(dsn: str, tmp_p
     assert closes(dsn) == [1]
 
 
-def test_months_of_the_rows_are_told(dsn: str, tmp_path: Path) -> None:
+def test_months_of_the_rows_are_reported(dsn: str, tmp_path: Path) -> None:
     prices = flow(tmp_path, PRICES + "partitions: {month: day}\n")
     deliver(tmp_path, "a.csv", lines("a", range(1, 41)))
     report = run(prices, dsn, tmp_path)

@@ -152,7 +152,7 @@ def drain(found: Unit, loader: Loader) -> None:
     ("written", "declared", "guess"),
     [("gb18030", "utf-8", "gb18030"), ("utf-8", "gb18030", "utf-8"), ("utf-16", "utf-8", "utf-16")],
 )
-def test_a_wrong_encoding_of_the_header_is_told_with_the_right_one(
+def test_a_wrong_encoding_of_the_header_is_named_with_the_right_one(
     tmp_path: Path, written: str, declared: str, guess: str
 ) -> None:
     found = unit(tmp_path, "代码,名称\nx,y\n".encode(written))
@@ -199,7 +199,7 @@ def test_eighteen_percent_of_the_common_hanzi_are_valid_utf8_in_gbk() -> None:
     assert 0.15 < len(VALID_UTF8) / 3755 < 0.25
 
 
-def test_a_line_that_is_no_text_is_refused_and_the_others_stay() -> None:
+def test_a_line_that_is_no_text_is_rejected_and_the_others_stay() -> None:
     rejects = Rejects()
     reader = Reader(Loader(columns={"a": "a"}, encoding="gb18030"), ["a", "b"], rejects)
     frame = reader.frame(Block(b"x,1\n\ny,2\n", 2, undecodable=(3,)))
@@ -215,7 +215,7 @@ def test_a_line_that_is_no_text_is_refused_and_the_others_stay() -> None:
         (b"a,a\n", "f.csv:1: column a appears twice"),
     ],
 )
-def test_a_header_that_is_not_the_flows_is_told(tmp_path: Path, text: bytes, said: str) -> None:
+def test_a_header_that_is_not_the_flows_is_named(tmp_path: Path, text: bytes, said: str) -> None:
     with pytest.raises(BadHeader, match=said):
         drain(unit(tmp_path, text), Loader(columns={"a": "a"}))
 

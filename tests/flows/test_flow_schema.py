@@ -90,7 +90,7 @@ def test_what_we_read_is_taken(right: str, other: str) -> None:
         ("sensor: true", "sensor: maybe"),
     ],
 )
-def test_what_we_refuse_is_refused_at_the_same_line(right: str, wrong: str) -> None:
+def test_what_we_reject_is_rejected_at_the_same_line(right: str, wrong: str) -> None:
     text = NEW.replace("encoding: utf-8", 'encoding: utf-8\n    delimiter: ","')
     assert right in text
     text = text.replace(right, wrong)

@@ -63,7 +63,7 @@ def test_last_state_stands_and_every_attempt_is_logged_with_old_and_new_hash(con
     )
 
 
-def test_failure_keeps_what_stood_before() -> None:
+def test_failure_keeps_what_was_loaded_before() -> None:
     kept = after_failure(SECOND, FAILED)
     assert (kept.content_hash, kept.previous_hash, kept.slices) == ("two", "one", ["2000-01"])
     assert (kept.read, kept.rows, kept.rejected) == (10, 8, 1)
