@@ -136,7 +136,7 @@ def _tell(report: "Report", as_json: bool) -> None:
     else:
         kinds = " ".join(f"{name}={count:,}" for name, count in report.records.items())
         for name, sink in report.sinks.items():
-            waits = f", {sink.spooled:,} wait on disk" if sink.spooled else ""
+            waits = f", {sink.spooled:,} spooled on disk" if sink.spooled else ""
             output.console().print(f"{name:10} {sink.acked:,} safe, {sink.dropped:,} in gaps{waits}")
         output.console().print(
             f"{report.messages:,} messages of {report.seconds:,.1f} s, {sum(report.records.values()):,} records"

@@ -102,8 +102,8 @@ def test_check_shows_the_environment_and_no_secret(home: Path) -> None:
             "exchanges.binance.enabeld: unknown key; did you mean 'enabled'?",
         ),
         ("", {"LOG_LEVEL": "loud"}, "LOG_LEVEL: should be 'debug'"),
-        ("", {"CLICKHOUSE_DIRECT_WRITE": "1"}, "clickhouse.direct_write: is on, and there is no server"),
-        ("", {"REDIS_CACHE": "1"}, "redis.cache: is on, and there is no server. Set MARKETDATA_REDIS_URL"),
+        ("", {"CLICKHOUSE_DIRECT_WRITE": "1"}, "clickhouse.direct_write: is enabled, but no server is set"),
+        ("", {"REDIS_CACHE": "1"}, "redis.cache: is enabled, but no server is set. Set MARKETDATA_REDIS_URL"),
         ("exchanges: {deribit: {markets: {spot: {symbols: [A], data_types: [kline, nothing]}}}}", {}, "data_types"),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_run_of_some_seconds_ends_by_itself_and_says_what_it_did(
     command = ["collect", "--config", str(file), "--duration", "0.2"]
     run = marketdata(home, *command)
     assert run.returncode == 0, run.stderr
-    assert "listening on http://127.0.0.1:" in caplog.text
+    assert "started url=http://127.0.0.1:" in caplog.text
     assert "records" in run.stdout.splitlines()[-1]
     quiet = apart(home, *command, "--json", LOG_LEVEL="error")
     assert answer(quiet)["remaining"] == 0
