@@ -9,6 +9,7 @@ from marketdata_assets import defs as project
 from marketdata_assets import logs, resources
 from marketdata_assets.defs.flows import own
 from marketdata_assets.defs.repair import freshness, nightly
+from marketdata_assets.flows import discovery
 from marketdata_assets.settings import Settings
 
 
@@ -27,7 +28,7 @@ def defs() -> dg.Definitions:
     logs.configure(settings.log_format, logging.INFO)
     folder, taken = settings.flows_folder, own.names(ours)
     found = dg.Definitions.merge(ours, own.definitions(folder, taken))
-    flows = [one.flow for one in (*own.shipped(), *own.find(folder, taken)) if one.flow]
+    flows = [one.flow for one in (*discovery.shipped(), *own.find(folder, taken)) if one.flow]
     return dg.Definitions.merge(
         freshness.applied(found, [flow.name for flow in flows if flow.schedule]),
         dg.Definitions(

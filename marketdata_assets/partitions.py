@@ -1,4 +1,4 @@
-"""How the assets are cut: months, each where its data's clock runs, accounts and symbols.
+"""How the assets are partitioned: by months, each on its data's clock, by accounts and by symbols.
 
 Dagster's range tags mean every month between two with every account, or symbol, between two. So a selection of alphas
 is cut into such rectangles before runs are asked for; one of ticks that is no rectangle is the business of
@@ -12,12 +12,23 @@ from itertools import pairwise
 
 import dagster as dg
 
+from marketdata_assets.months import (
+    EXCHANGE_CLOCK,
+    FIRST_ALPHA_MONTH,
+    FIRST_BAR_MONTH,
+    month_before,
+    month_number,
+    month_ranges,
+    months_from,
+)
 from marketdata_assets.ticks.reports import Unit
 
-BAR_MONTHS = dg.MonthlyPartitionsDefinition(start_date="2000-01", fmt="%Y-%m", timezone="Asia/Shanghai", end_offset=1)
+BAR_MONTHS = dg.MonthlyPartitionsDefinition(
+    start_date=FIRST_BAR_MONTH, fmt="%Y-%m", timezone=EXCHANGE_CLOCK, end_offset=1
+)
 """Months on the exchange's clock, 2000-01 up to and including the current one."""
 
-ALPHA_MONTHS = dg.MonthlyPartitionsDefinition(start_date="2015-01", fmt="%Y-%m", timezone="UTC", end_offset=1)
+ALPHA_MONTHS = dg.MonthlyPartitionsDefinition(start_date=FIRST_ALPHA_MONTH, fmt="%Y-%m", timezone="UTC", end_offset=1)
 """UTC months of `dateCreated`, 2015-01 up to and including the current one."""
 
 BRAIN_ACCOUNTS = dg.DynamicPartitionsDefinition(name="brain_accounts")
@@ -25,8 +36,6 @@ BRAIN_ACCOUNTS = dg.DynamicPartitionsDefinition(name="brain_accounts")
 ALPHA_PARTITIONS = dg.MultiPartitionsDefinition({"account": BRAIN_ACCOUNTS, "month": ALPHA_MONTHS})
 
 TICK_SYMBOLS = dg.DynamicPartitionsDefinition(name="tick_symbols")
-
-EXCHANGE_CLOCK = "Asia/Shanghai"
 
 Pair = tuple[str, str]
 """An account and a month."""
@@ -39,22 +48,11 @@ _MONTH = re.compile(r"\d{4}-\d{2}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def neighbours(months: Iterable[str]) -> list[tuple[str, str]]:
-    """Cut `months` (`YYYY-MM`) into ranges without a gap, as (first, last)."""
-    ranges: list[tuple[str, str]] = []
-    for month in sorted(set(months)):
-        if ranges and _number(month) == _number(ranges[-1][1]) + 1:
-            ranges[-1] = (ranges[-1][0], month)
-        else:
-            ranges.append((month, month))
-    return ranges
-
-
 def joined(ranges: Iterable[tuple[str, str]], at_most: int) -> list[tuple[str, str]]:
     """Ranges of months, the nearest of them joined over the months between until there are no more than so many."""
     found = sorted(ranges)
     while len(found) > at_most:
-        gaps = [_number(after[0]) - _number(before[1]) for before, after in pairwise(found)]
+        gaps = [month_number(after[0]) - month_number(before[1]) for before, after in pairwise(found)]
         at = gaps.index(min(gaps))
         found[at : at + 2] = [(found[at][0], found[at + 1][1])]
     return found
@@ -89,7 +87,7 @@ def rectangles(pairs: Iterable[Pair], accounts: Sequence[str]) -> list[tuple[str
     found: list[tuple[str, str, tuple[str, str]]] = []
     open_ones: dict[tuple[str, str], int] = {}
     for account in accounts:
-        spans = neighbours(months.get(account, ()))
+        spans = month_ranges(months.get(account, ()))
         still_open = {}
         for span in spans:
             at = open_ones.get(span)
@@ -124,7 +122,7 @@ def tick_partitions(months: int, today: dt.date) -> dg.MultiPartitionsDefinition
 
     The first month is that of the day on which the definitions are loaded; the last moves on by itself.
     """
-    first = _month(_number(f"{today:%Y-%m}") - months + 1)
+    first = month_before(f"{today:%Y-%m}", months - 1)
     window = dg.MonthlyPartitionsDefinition(start_date=first, fmt="%Y-%m", timezone=EXCHANGE_CLOCK, end_offset=1)
     return dg.MultiPartitionsDefinition({"month": window, "symbol": TICK_SYMBOLS})
 
@@ -197,18 +195,3 @@ def tick_units(tags: Mapping[str, str], symbols: Sequence[str]) -> list[Unit]:
         return []
     inside = symbols[symbols.index(ends[0]) : symbols.index(ends[1]) + 1]
     return [Unit(symbol, month) for month in sorted(tick_months_of(tags)) for symbol in inside]
-
-
-def months_from(first: str, last: str) -> list[str]:
-    """The months from `first` to `last`, both included."""
-    return [_month(number) for number in range(_number(first), _number(last) + 1)]
-
-
-def _number(month: str) -> int:
-    year, of_year = month.split("-")
-    return int(year) * 12 + int(of_year)
-
-
-def _month(number: int) -> str:
-    year, of_year = divmod(number - 1, 12)
-    return f"{year}-{of_year + 1:02d}"

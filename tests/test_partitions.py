@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata_assets.months import month_ranges, months_from
 from marketdata_assets.partitions import (
     ALPHA_MONTHS,
     ALPHA_PARTITIONS,
@@ -16,8 +17,6 @@ from marketdata_assets.partitions import (
     alpha_pair,
     alpha_pairs,
     joined,
-    months_from,
-    neighbours,
     range_tags,
     rectangles,
     tick_key,
@@ -36,12 +35,12 @@ PAIRS = st.sets(st.tuples(st.sampled_from(ACCOUNTS), st.sampled_from(ALPHA_MONTH
 
 @given(st.sets(st.sampled_from(ALPHA_MONTHS.get_partition_keys()[:24])), st.integers(1, 5))
 def test_joined_ranges_hold_every_month_and_are_no_more_than_asked_for(months: set[str], most: int) -> None:
-    ranges = joined(neighbours(months), most)
+    ranges = joined(month_ranges(months), most)
     assert len(ranges) <= most
     inside = [month for span in ranges for month in months_from(*span)]
     assert len(inside) == len(set(inside))
     assert months <= set(inside)
-    assert joined(neighbours(months), 99) == neighbours(months)
+    assert joined(month_ranges(months), 99) == month_ranges(months)
 
 
 def test_nearest_ranges_are_joined_first() -> None:

@@ -1,4 +1,4 @@
-"""`marketdata ingest alphas` and `alphas fetch`: options into runs, one an account. `told` says how they ended."""
+"""`marketdata ingest alphas` and `alphas fetch`: options into runs, one an account; `alpha_output` prints results."""
 
 import os
 import re
@@ -12,12 +12,11 @@ from marketdata_assets.alphas.errors import BadOptions, NoCredentials, NotEnable
 from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions, Mode
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.cli import output, told
+from marketdata_assets.cli import alpha_output, output
 from marketdata_assets.cli.brain import Json
-from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
+from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local import endpoints
-from marketdata_assets.resources import AlphaFiles, Brain
 from marketdata_assets.settings import Settings
 
 Accounts = Annotated[list[str] | None, typer.Option("--account", help="an account; may be given more than once")]
@@ -76,15 +75,15 @@ def ingest(
             with output.bar(f"alphas of {name}", quiet=as_json):
                 outcomes[name] = run_import(settings, name, wanted, kinds, config, package)
         elif account:
-            raise NothingOnDisk(f"account {name}", str(AlphaFiles().path))
+            raise NothingOnDisk(f"account {name}", str(Settings().alphas_folder))
     if not outcomes:
-        raise NothingOnDisk("any account", str(AlphaFiles().path))
-    if as_json:
-        output.as_json(told.imported_json(outcomes))
-    else:
-        told.imported(outcomes)
-    if not told.well(outcomes):
-        raise typer.Exit(1)
+        raise NothingOnDisk("any account", str(Settings().alphas_folder))
+    finish(
+        [*outcomes.values()],
+        as_json,
+        lambda: alpha_output.imported_json(outcomes),
+        lambda: alpha_output.imported(outcomes),
+    )
 
 
 def run_import(
@@ -126,12 +125,10 @@ def fetch(
             continue
         with output.bar(f"alphas of {name}", quiet=as_json):
             outcomes[name] = run(settings, "alphas", name, wanted, config, ["alpha_files"])
-    if as_json:
-        found = told.fetched_json(outcomes)
-        output.as_json(found | {"success": found["success"] and not refused, "without_credentials": refused})
-    else:
-        told.fetched(outcomes)
-    if refused or not told.well(outcomes):
+    document = alpha_output.fetched_json(outcomes)
+    document |= {"success": document["success"] and not refused, "without_credentials": refused}
+    finish([*outcomes.values()], as_json, lambda: document, lambda: alpha_output.fetched(outcomes))
+    if refused:
         raise typer.Exit(1)
 
 
@@ -172,9 +169,9 @@ def _config(
 
 def _accounts(named: Sequence[str] | None) -> list[str]:
     """The accounts to import: those named, else all that have files or are listed, but for disabled ones."""
-    folder = AlphaFiles().path
+    folder = Settings().alphas_folder
     on_disk = file_index.accounts_on_disk(folder)
-    listed = {account.key: account.enabled for account in Brain().accounts()}
+    listed = {account.key: account.enabled for account in accounts.read(Settings().brain_accounts_file)}
     every = sorted({*on_disk, *listed})
     if not named:
         return [name for name in every if listed.get(name, True)]
@@ -189,7 +186,7 @@ def _accounts(named: Sequence[str] | None) -> list[str]:
 
 
 def _fetched_accounts(settings: Settings, named: Sequence[str] | None) -> list[str]:
-    listed = {account.key: account.enabled for account in Brain().accounts()}
+    listed = {account.key: account.enabled for account in accounts.read(Settings().brain_accounts_file)}
     enabled = [name for name, on in listed.items() if on]
     for name in named or ():
         if name not in enabled:
@@ -214,7 +211,7 @@ def _months(account: str, kinds: Sequence[Kind], months: str | None, fast: int |
 
 
 def _on_disk(account: str, kinds: Sequence[Kind]) -> set[str]:
-    return {month for kind in kinds for month in file_index.months_on_disk(AlphaFiles().path, account, kind)}
+    return {month for kind in kinds for month in file_index.months_on_disk(Settings().alphas_folder, account, kind)}
 
 
 def _wanted(months: str) -> Sequence[str]:

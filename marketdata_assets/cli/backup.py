@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marketdata_assets.cli import output
+from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.bars import Json
-from marketdata_assets.resources import ClickHouse, Mongo, NoServer, Postgres
+from marketdata_assets.local.errors import NoServer
 
 if TYPE_CHECKING:
     import psycopg
@@ -58,9 +58,9 @@ def restore(folder: Folder, as_json: Json = False) -> None:
     manifest = files.read(folder)
     files.check(folder, manifest)
     stands = {store: manifest.of(store) for store in ("Postgres", "MongoDB", "ClickHouse")}
-    dsn = Postgres().dsn if stands["Postgres"] else ""
-    uri = Mongo().uri if stands["MongoDB"] else ""
-    url = ClickHouse().dsn if stands["ClickHouse"] else ""
+    dsn = stores.postgres_dsn() if stands["Postgres"] else ""
+    uri = stores.mongo_uri() if stands["MongoDB"] else ""
+    url = stores.clickhouse_url() if stands["ClickHouse"] else ""
     with output.bar("restore", quiet=as_json):
         if dsn:
             postgres.restore(dsn, stands["Postgres"], folder, lambda one: _make_tables(one, stands["Postgres"]))
@@ -77,7 +77,7 @@ def _save_postgres(folder: Path) -> "list[Relation]":
     from marketdata_assets.backup import postgres
 
     flows = [flow.target.table for flow in _flows()]
-    return _unless_absent(lambda: postgres.save(Postgres().dsn, [*BOOKS, *BARS, *dict.fromkeys(flows)], folder))
+    return _unless_absent(lambda: postgres.save(stores.postgres_dsn(), [*BOOKS, *BARS, *dict.fromkeys(flows)], folder))
 
 
 def _save_mongo(folder: Path) -> "list[Relation]":
@@ -85,7 +85,7 @@ def _save_mongo(folder: Path) -> "list[Relation]":
     from marketdata_assets.alphas.layout import KINDS
     from marketdata_assets.backup import mongo
 
-    return _unless_absent(lambda: mongo.save(Mongo().uri, [database_name(kind) for kind in KINDS], folder))
+    return _unless_absent(lambda: mongo.save(stores.mongo_uri(), [database_name(kind) for kind in KINDS], folder))
 
 
 def _save_clickhouse(folder: Path) -> "list[Relation]":
@@ -96,7 +96,7 @@ def _save_clickhouse(folder: Path) -> "list[Relation]":
 
     names = [LEDGER, "marketdata_ledger_log", *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
-    return _unless_absent(lambda: clickhouse.save(ClickHouse().dsn, names, folder))
+    return _unless_absent(lambda: clickhouse.save(stores.clickhouse_url(), names, folder))
 
 
 def _unless_absent(save: "Callable[[], list[Relation]]") -> "list[Relation]":
@@ -110,12 +110,10 @@ def _unless_absent(save: "Callable[[], list[Relation]]") -> "list[Relation]":
 
 def _fresh_bars() -> dict[str, str]:
     """Days whose bars were made from the trades as they are, with what tells whether these change."""
-    from marketdata_assets.defs.exchanges.ingest import ensure_tables
     from marketdata_assets.exchanges.tables import ohlcv
 
     try:
-        with ClickHouse().client() as client:
-            ensure_tables(client)
+        with stores.exchange_tables() as client:
             states = ohlcv.states(client, ohlcv.days_with_trades(client))
             marks = ohlcv.fingerprints(client, list(states))
     except NoServer:
@@ -145,11 +143,10 @@ def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation
 
 
 def _make_clickhouse_tables(client: "Client") -> None:
-    from marketdata_assets.defs.exchanges.ingest import ensure_tables
     from marketdata_assets.ticks.tables import ensure
 
     ensure(client)
-    ensure_tables(client)
+    stores.ensure_exchange_tables(client)
 
 
 def _refresh_kline(dsn: str) -> None:

@@ -1,14 +1,16 @@
 """`marketdata ingest bars` and `kline rebuild`: minute bars from the command line."""
 
+import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from marketdata_assets.bars import kline, status
-from marketdata_assets.cli import output
-from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
+from marketdata_assets.cli import output, stores
+from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
+from marketdata_assets.loading.states import State
 from marketdata_assets.local import endpoints
-from marketdata_assets.resources import Postgres
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
 
@@ -34,13 +36,25 @@ def ingest(
     if workers:
         settings = settings.model_copy(update={"workers": workers})
     with output.bar("minute bars", quiet=as_json):
-        outcome = run_job(settings, endpoints.resolve(settings), "bars_repair", (wanted[0], wanted[-1]), config)
-    if as_json:
-        output.as_json(loaded_json(outcome))
-    else:
-        tell(outcome)
-    if not outcome.success:
-        raise typer.Exit(1)
+        outcome = None if force else up_to_date(settings, wanted)
+        if outcome is None:
+            outcome = run_job(settings, endpoints.resolve(settings), "bars_repair", (wanted[0], wanted[-1]), config)
+    finish([outcome], as_json, lambda: loaded_json(outcome), lambda: tell(outcome))
+
+
+def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
+    """The result without a run when every file is loaded and the K-line is complete; None when there is work to do."""
+    started = time.monotonic()
+    with connect(stores.postgres_dsn()) as connection:
+        status.ensure_readable(connection)
+        bars = status.month_states(connection, settings.bars_folder, months)
+        klines = status.kline_states(connection, bars)
+    if not {*bars.values(), *klines.values()} <= {State.OK, State.EMPTY}:
+        return None
+    loaded = sum(state == State.OK for state in bars.values())
+    seconds = time.monotonic() - started
+    metadata = {"rows": 0, "rejected": 0, "seconds": seconds, "months_unchanged": loaded}
+    return RunOutcome(True, None, {"stock_1min_qfq": metadata})
 
 
 def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
@@ -48,13 +62,9 @@ def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
     bars = outcome.metadata.get("stock_1min_qfq", {})
     lines = outcome.metadata.get("stock_monthly_kline", {})
     return {
-        "success": outcome.success,
-        "run_id": outcome.run_id,
+        **outcome.as_json(),
         "bars": {k: v for k, v in bars.items() if k != "preview"},
         "kline": {k: v for k, v in lines.items() if k not in ("preview", "candlesticks")},
-        "checks_passed": outcome.checks_passed,
-        "checks_failed": outcome.checks_failed,
-        "error": outcome.error,
     }
 
 
@@ -62,12 +72,11 @@ def tell(outcome: RunOutcome) -> None:
     """Print how a load ended: the failures, then one line of rows, rejects, seconds and speed."""
     bars = outcome.metadata.get("stock_1min_qfq", {})
     lines = outcome.metadata.get("stock_monthly_kline", {})
-    if outcome.error:
-        output.fail(outcome.error)
-    for name in outcome.checks_failed:
-        output.notes().print(f"[yellow]check failed[/] {name}")
+    outcome.print_problems()
     if bars:
         extra = f"; {bars['codes']} codes, {bars['files_unchanged']} files unchanged"
+        if outcome.run_id is None:
+            extra = f"; nothing to load, {bars['months_unchanged']} months are up to date"
         output.console().print(
             "minute bars   " + output.summary(bars["rows"], bars["rejected"], bars["seconds"], extra)
         )
@@ -80,8 +89,8 @@ def tell(outcome: RunOutcome) -> None:
 
 def rebuild_kline(as_json: Json = False) -> None:
     """Drop the monthly K-line and rebuild it for every month."""
-    report = kline.refresh(Postgres().dsn, (), rebuild=True)
-    with connect(Postgres().dsn) as connection:
+    report = kline.refresh(stores.postgres_dsn(), (), rebuild=True)
+    with connect(stores.postgres_dsn()) as connection:
         rows = status.kline_summary(connection).rows
     if as_json:
         output.as_json({"rows": rows, "engine": report.engine, "seconds": round(report.seconds, 2)})

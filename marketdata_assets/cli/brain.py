@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from marketdata_assets import secret_values
+from marketdata_assets.alphas import accounts as accounts_file
 from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.accounts import Account, Credentials, credential_variables, find_credentials
 from marketdata_assets.alphas.errors import IdentityCheckRequired, NoCredentials
 from marketdata_assets.cli import output
-from marketdata_assets.resources import AlphaFiles, Brain
 from marketdata_assets.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -35,6 +35,8 @@ def login(
 
 
 async def _log_in(account: str, wait: float) -> float:
+    from marketdata_assets.resources import Brain
+
     async with Brain().client(account) as client:
         try:
             await client.login()
@@ -50,8 +52,8 @@ async def _log_in(account: str, wait: float) -> float:
 def accounts(as_json: Json = False) -> None:
     """List accounts, their credentials and sessions."""
     file = Settings().brain_accounts_file
-    listed = Brain().accounts()
-    on_disk = file_index.accounts_on_disk(AlphaFiles().path)
+    listed = accounts_file.read(Settings().brain_accounts_file)
+    on_disk = file_index.accounts_on_disk(Settings().alphas_folder)
     rows = [_row(account, account.key in on_disk) for account in listed]
     unlisted = sorted({*on_disk} - {account.key for account in listed})
     rows += [_row(Account(name, "has files, is not in the list", False), True) for name in unlisted]

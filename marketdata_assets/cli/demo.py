@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from marketdata_assets.cli import bars, exchanges, flows, output, symbols, ticks, told
+from marketdata_assets.cli import alpha_output, bars, exchanges, flows, output, symbols, ticks
 from marketdata_assets.cli.alphas import run
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
 from marketdata_assets.cli.servers import need_ui_port, serve
@@ -49,14 +49,17 @@ def demo(
             bars.tell(loaded)
         imported = load_alphas(settings, quiet=as_json)
         if not as_json:
-            told.imported(imported)
+            alpha_output.imported(imported)
         ticked = load_ticks(settings, quiet=as_json)
         if not as_json:
             ticks.tell(ticked)
         collected = exchanges.load_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
         flowed = load_flows(settings, say, quiet=as_json)
         if as_json:
-            others: dict[str, Any] = {"alphas": told.imported_json(imported), "ticks": ticks.loaded_json(ticked)}
+            others: dict[str, Any] = {
+                "alphas": alpha_output.imported_json(imported),
+                "ticks": ticks.loaded_json(ticked),
+            }
             others |= {"exchanges": exchanges.sample_json(collected)}
             others |= {"flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()}}
             output.as_json(bars.loaded_json(loaded) | others)
@@ -65,8 +68,8 @@ def demo(
             for name, one in flowed.items():
                 flows.tell(name, one)
         say(f"demo ready after {time.monotonic() - started:.0f} s")
-        ended = [loaded, ticked, *collected, *flowed.values()]
-        if not (told.well(imported) and all(one.success for one in ended)):
+        ended = [loaded, *imported.values(), ticked, *collected, *flowed.values()]
+        if not all(outcome.success for outcome in ended):
             raise typer.Exit(1)
         if ui:
             serve(settings, environment(settings, stack.endpoints), ui=True)
@@ -103,7 +106,7 @@ def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:
 
 def load_flows(settings: Settings, say: Callable[[str], None], quiet: bool) -> dict[str, RunOutcome]:
     """Write the vendor's daily files of invented stocks and run the shipped flows over them."""
-    from marketdata_assets.defs.flows import own
+    from marketdata_assets.flows import discovery
     from marketdata_demo import sample_flows
 
     folder = settings.flows_data_folder / "stock_daily"
@@ -111,7 +114,7 @@ def load_flows(settings: Settings, say: Callable[[str], None], quiet: bool) -> d
         written = sample_flows.write(folder, DAILY_FILES, today() - dt.timedelta(days=1))
         say(f"{len(written)} daily files written to {folder}")
     outcomes = {}
-    for one in own.shipped():
+    for one in discovery.shipped():
         assert one.flow is not None
         with output.bar(f"flow {one.name}", quiet=quiet):
             outcomes[one.name] = flows.execute(settings, one.flow)

@@ -12,7 +12,7 @@ import typer
 
 from marketdata_assets.cli import output
 from marketdata_assets.cli.bars import Json
-from marketdata_assets.cli.instance import RunOutcome, run_job
+from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
@@ -69,12 +69,7 @@ def days(
         raise typer.BadParameter(f"{end} is before {begin}", param_hint="--last")
     with output.bar("days", quiet=as_json):
         outcome = make_days(Settings(), begin, end, fetch=fetch)
-    if as_json:
-        output.as_json(days_json(outcome))
-    else:
-        tell_days(outcome)
-    if not outcome.success:
-        raise typer.Exit(1)
+    finish([outcome], as_json, lambda: days_json(outcome), lambda: tell_days(outcome))
 
 
 def fill(settings: Settings, **config: Any) -> RunOutcome:
@@ -97,18 +92,18 @@ def make_days(settings: Settings, first: dt.date, last: dt.date, *, fetch: bool)
 
 def filled_json(outcome: RunOutcome) -> dict[str, Any]:
     """How a run that fills the tables ended, for machines."""
-    return {**_run(outcome), **_round(outcome)}
+    return {**outcome.as_json(), **_round(outcome)}
 
 
 def days_json(outcome: RunOutcome) -> dict[str, Any]:
     """How a run over days ended, for machines."""
     names = ("exchange_gaps", "exchange_ohlcv_1m")
-    return {**_run(outcome), **{name: outcome.metadata.get(name, {}) for name in names}}
+    return {**outcome.as_json(), **{name: outcome.metadata.get(name, {}) for name in names}}
 
 
 def tell(outcome: RunOutcome) -> None:
     """Print how a run that fills the tables ended."""
-    _trouble(outcome)
+    outcome.print_problems()
     told = _round(outcome)
     if not told:
         return
@@ -117,14 +112,14 @@ def tell(outcome: RunOutcome) -> None:
     rows = ", ".join(f"{count:,} {name.removeprefix('exchange_')}" for name, count in told["rows"].items() if count)
     files = ", ".join(f"{count:,} {ending}" for ending, count in told["captures"].items() if count)
     output.console().print(
-        f"exchanges     {rows or 'nothing new'}; {told['refused']:,} refused, {told['dead_letters']:,} unreadable,"
+        f"exchanges     {rows or 'nothing new'}; {told['refused']:,} rejected, {told['dead_letters']:,} unreadable,"
         f" captures: {files or 'none'}; {told['seconds']:.1f} s, {outcome.checks_passed} checks passed"
     )
 
 
 def tell_days(outcome: RunOutcome) -> None:
     """Print how a run over days ended."""
-    _trouble(outcome)
+    outcome.print_problems()
     gaps, bars = (outcome.metadata.get(name) for name in ("exchange_gaps", "exchange_ohlcv_1m"))
     if gaps:
         output.console().print(
@@ -139,31 +134,9 @@ def tell_days(outcome: RunOutcome) -> None:
 
 
 def _end(outcome: RunOutcome, as_json: bool) -> None:
-    if as_json:
-        output.as_json(filled_json(outcome))
-    else:
-        tell(outcome)
-        if outcome.success:
-            output.notes().print("next: marketdata ingest days; while the UI runs, its daemon does it by itself")
-    if not outcome.success:
-        raise typer.Exit(1)
-
-
-def _trouble(outcome: RunOutcome) -> None:
-    if outcome.error:
-        output.fail(outcome.error)
-    for name in outcome.checks_failed:
-        output.notes().print(f"[yellow]check failed[/] {name}")
-
-
-def _run(outcome: RunOutcome) -> dict[str, Any]:
-    return {
-        "success": outcome.success,
-        "run_id": outcome.run_id,
-        "error": outcome.error,
-        "checks_passed": outcome.checks_passed,
-        "checks_failed": list(outcome.checks_failed),
-    }
+    finish([outcome], as_json, lambda: filled_json(outcome), lambda: tell(outcome))
+    if not as_json:
+        output.notes().print("next: marketdata ingest days; while the UI runs, its daemon does it by itself")
 
 
 def _round(outcome: RunOutcome) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""What Prometheus is told of servers, tables and runs: every figure with its labels, what it means and what it is for.
+"""The Prometheus metrics of servers, tables and runs: every metric with its labels, meaning and use.
 
-Serving them belongs to `metrics`; the collector has figures of its own, in `collector.metrics`.
+Serving them belongs to `metrics`; the collector has metrics of its own, in `collector.metrics`.
 """
 
 import datetime as dt
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.cli import status
-from marketdata_assets.resources import ClickHouse, Mongo, NoServer, Postgres
-from marketdata_assets.resources.nats import Nats
+from marketdata_assets.logs import get_logger
+from marketdata_assets.resources import ClickHouse, Mongo, Nats, NoServer, Postgres
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, RepositoryDefinition
     from prometheus_client.core import Metric
 
 Value = tuple[str, tuple[str, ...], float]
-"""A figure's name, the values of its labels, and the number."""
+"""A metric's name, the values of its labels, and the number."""
+
+log = get_logger(__name__)
 
 TABLE = ("group", "asset", "account")
 COUNTS = {
@@ -45,23 +46,23 @@ class Figure:
 
 FIGURES = (
     Figure(
-        "marketdata_look_ok",
+        "marketdata_scrape_success",
         ("look",),
-        "1 when the last look at servers, a domain's tables or runs went well, else"
-        " 0; its other figures are then those of the look before.",
+        "1 when the last scrape of servers, a domain's tables or runs succeeded, else"
+        " 0; its other metrics are then those of the scrape before.",
         "alert",
     ),
     Figure(
-        "marketdata_look_timestamp_seconds",
+        "marketdata_scrape_timestamp_seconds",
         ("look",),
-        "When the last look that went well began.",
-        "how old the figures are",
+        "When the last successful scrape began.",
+        "how old the metrics are",
     ),
-    Figure("marketdata_server_up", ("server",), "1 when the server answers, else 0.", "alert"),
+    Figure("marketdata_server_up", ("server",), "1 when the server responds, else 0.", "alert"),
     Figure(
         "marketdata_server_latency_seconds",
         ("server",),
-        "Median of a few smallest questions to it.",
+        "Median latency of a few minimal queries.",
         "which server is slow",
     ),
     Figure(
@@ -75,9 +76,9 @@ FIGURES = (
         "marketdata_quarantined_rows",
         TABLE,
         "Rejected rows in quarantine.",
-        "whether a source went bad",
+        "whether a source has gone bad",
     ),
-    Figure("marketdata_open_gaps", TABLE, "Gaps of trades that no history has closed.", "what exchanges lack"),
+    Figure("marketdata_open_gaps", TABLE, "Gaps in trades that no history has filled.", "what exchanges lack"),
     Figure(
         "marketdata_newest_data_timestamp_seconds",
         TABLE,
@@ -94,21 +95,22 @@ FIGURES = (
     Figure(
         "marketdata_oldest_run_timestamp_seconds",
         (),
-        "When the oldest run began that has not ended; now when there is none.",
+        "Start of the oldest run that has not ended; now when there is none.",
         "alert on a run that hangs",
     ),
     Figure(
         "marketdata_daemon_heartbeat_timestamp_seconds",
         ("daemon",),
-        "When a part of Dagster's daemon last said that it is there.",
+        "Last heartbeat of a part of Dagster's daemon.",
         "alert: without it no schedule and no sensor runs",
     ),
     Figure(
-        "marketdata_materialized_timestamp_seconds", ("asset",), "When an asset was last made.", "freshness of assets"
+        "marketdata_materialized_timestamp_seconds",
+        ("asset",),
+        "When an asset was last materialized.",
+        "freshness of assets",
     ),
-    Figure(
-        "marketdata_check_passed", ("asset", "check"), "1 when the last answer of a check was good, else 0.", "alert"
-    ),
+    Figure("marketdata_check_passed", ("asset", "check"), "1 when a check passed when it ran last, else 0.", "alert"),
     Figure(
         "marketdata_freshness",
         ("asset", "state"),
@@ -117,38 +119,41 @@ FIGURES = (
     ),
 )
 
-Look = Callable[[], Iterator[Value]]
+Scrape = Callable[[], Iterator[Value]]
 
 
 @dataclass
 class Figures:
-    """The figures of the last look. A part that fails leaves those of the look before, and says so."""
+    """The metrics of the last scrape. A part that fails keeps those of the scrape before, and reports the failure."""
 
-    parts: dict[str, Look]
+    parts: dict[str, Scrape]
     _values: dict[str, list[Value]] = field(default_factory=dict)
-    _well: dict[str, tuple[bool, float]] = field(default_factory=dict)
+    _scraped: dict[str, tuple[bool, float]] = field(default_factory=dict)
 
-    def look(self) -> None:
-        """Ask all parts anew."""
-        for name, ask in self.parts.items():
-            began = time.time()
+    def scrape(self) -> None:
+        """Query all parts again."""
+        for name, query in self.parts.items():
+            started = time.time()
             try:
-                self._values[name] = list(ask())
-                self._well[name] = (True, began)
+                self._values[name] = list(query())
+                self._scraped[name] = (True, started)
             except NoServer:
                 self._values[name] = []
-                self._well[name] = (True, began)
-            except Exception as error:  # whatever is wrong with one part, the others are told, and this is on record
-                logging.getLogger(__name__).warning("no figures of %s: %s", name, error)
-                self._well[name] = (False, self._well.get(name, (False, 0.0))[1])
+                self._scraped[name] = (True, started)
+            except Exception as error:  # whatever is wrong with one part, the others are reported
+                log.warning("scrape_failed", part=name, error=error)
+                self._scraped[name] = (False, self._scraped.get(name, (False, 0.0))[1])
 
     def metrics(self) -> "Iterator[Metric]":
-        """The figures as prometheus-client takes them."""
+        """The metrics in the form of prometheus-client."""
         from prometheus_client.core import GaugeMetricFamily
 
-        found = [value for part in list(self._values.values()) for value in part]  # a look may be under way
-        for name, (good, at) in list(self._well.items()):
-            found += [("marketdata_look_ok", (name,), float(good)), ("marketdata_look_timestamp_seconds", (name,), at)]
+        found = [value for part in list(self._values.values()) for value in part]  # a scrape may be in progress
+        for name, (good, at) in list(self._scraped.items()):
+            found += [
+                ("marketdata_scrape_success", (name,), float(good)),
+                ("marketdata_scrape_timestamp_seconds", (name,), at),
+            ]
         for figure in FIGURES:
             family = GaugeMetricFamily(figure.name, figure.text, labels=figure.labels)
             for name, labels, value in found:
@@ -158,7 +163,7 @@ class Figures:
 
 
 def all_figures(instance: "DagsterInstance", repository: "RepositoryDefinition") -> Figures:
-    """Of the servers, each domain's tables, and the runs of `instance`."""
+    """Metrics of the servers, each domain's tables, and the runs of `instance`."""
     tables = {
         "bars": status.bars_rows,
         "alphas": status.alphas_rows,
@@ -166,13 +171,13 @@ def all_figures(instance: "DagsterInstance", repository: "RepositoryDefinition")
         "exchanges": status.exchanges_rows,
         "flows": status.flows_rows,
     }
-    parts: dict[str, Look] = {"servers": of_servers}
+    parts: dict[str, Scrape] = {"servers": of_servers}
     parts |= {name: lambda rows=rows: of_tables(rows()) for name, rows in tables.items()}  # type: ignore[misc]
     return Figures(parts | {"runs": lambda: of_runs(instance), "assets": lambda: of_assets(instance, repository)})
 
 
 def of_servers() -> Iterator[Value]:
-    """Servers that nobody named are left out."""
+    """The servers that are configured."""
     for health in (Postgres().check(), Mongo().check(), ClickHouse().check(), Nats().check()):
         if health.url:
             yield "marketdata_server_up", (health.store,), float(health.ok)
@@ -190,19 +195,19 @@ def of_tables(rows: list[dict[str, Any]]) -> Iterator[Value]:
         for name, counts in COUNTS.items():
             for count in (row[one] for one in counts if row.get(one) is not None):
                 yield name, labels, count
-        if newest := row.get("newest"):
-            yield "marketdata_newest_data_timestamp_seconds", labels, _moment(newest).timestamp()
+        if newest := row.get("newest_at"):
+            yield "marketdata_newest_data_timestamp_seconds", labels, newest.timestamp()
 
 
 def of_runs(instance: "DagsterInstance") -> Iterator[Value]:
-    """Runs under way, those of the last day, and the daemon's signs of life."""
+    """Runs in progress, those of the last day, and the daemon's heartbeats."""
     from dagster import DagsterRunStatus, RunsFilter
 
     finished = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
-    under_way = [status for status in DagsterRunStatus if status not in finished]
-    records = instance.get_run_records(RunsFilter(statuses=under_way), limit=MOST_RUNS)
+    in_progress = [status for status in DagsterRunStatus if status not in finished]
+    records = instance.get_run_records(RunsFilter(statuses=in_progress), limit=MOST_RUNS)
     counts = Counter(one.dagster_run.status for one in records)
-    for one in under_way:
+    for one in in_progress:
         yield "marketdata_runs", (one.value,), counts[one]
     began = [record.start_time for record in records if record.start_time]
     yield "marketdata_oldest_run_timestamp_seconds", (), min(began, default=time.time())
@@ -216,14 +221,14 @@ def of_runs(instance: "DagsterInstance") -> Iterator[Value]:
 
 
 def of_assets(instance: "DagsterInstance", repository: "RepositoryDefinition") -> Iterator[Value]:
-    """When each asset was made, what its checks said, and how fresh Dagster calls it."""
+    """When each asset was materialized, the results of its checks, and its freshness."""
     from marketdata_assets.dagster_internals import freshness_states, latest_check_results
 
     graph = repository.asset_graph
     for record in instance.get_asset_records(list(graph.materializable_asset_keys)):
-        if made := record.asset_entry.last_materialization_record:
+        if latest := record.asset_entry.last_materialization_record:
             name = record.asset_entry.asset_key.to_user_string()
-            yield "marketdata_materialized_timestamp_seconds", (name,), made.timestamp
+            yield "marketdata_materialized_timestamp_seconds", (name,), latest.timestamp
     for key, passed in latest_check_results(instance, graph.asset_check_keys).items():
         yield "marketdata_check_passed", (key.asset_key.to_user_string(), key.name), float(passed)
     for name, state in freshness_states(instance, graph.materializable_asset_keys).items():
@@ -231,14 +236,9 @@ def of_assets(instance: "DagsterInstance", repository: "RepositoryDefinition") -
 
 
 def table() -> str:
-    """All figures as the table of the documentation."""
+    """All metrics as the table of the documentation."""
     rows = ["| metric | type | labels | meaning | use |", "|---|---|---|---|---|"]
     for one in FIGURES:
         labels = ", ".join(f"`{label}`" for label in one.labels)
         rows.append(f"| `{one.name}` | gauge | {labels} | {one.text} | {one.use} |")
     return "\n".join(rows) + "\n"
-
-
-def _moment(text: str) -> dt.datetime:
-    """A time as `marketdata status` shows it: to the minute, the day or the month."""
-    return dt.datetime.fromisoformat(text if len(text) > len("2024-01") else f"{text}-01").replace(tzinfo=dt.UTC)

@@ -1,5 +1,6 @@
 """`marketdata flows`: write, list, check and run pipelines of CSV files."""
 
+import time
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -7,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marketdata_assets.cli import output
+from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.bars import Json
-from marketdata_assets.cli.instance import RunOutcome, run_job
+from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.errors import MarketDataError, TerminalError
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from marketdata_assets.defs.flows.own import Found
     from marketdata_assets.flows.definition import FlowDefinition
+    from marketdata_assets.flows.discovery import FlowFile
 
 LISTED = ("flow", "table", "mode", "partitions", "schedule", "sensor", "file")
 CHECKED = ("flow", "result", "tried", "read", "refused")
@@ -70,7 +71,7 @@ def schema() -> None:
 
 def show(as_json: Json = False) -> None:
     """List the flows of the package and your own."""
-    rows = [_listed(one) for one in found()]
+    rows = [_listed(one) for one in found(checked=True)]
     if as_json:
         output.as_json({"flows": rows})
     else:
@@ -91,7 +92,7 @@ def check(
 
     Checks the definition, the functions, and the smallest file.
     """
-    every = found(_taken())
+    every = found(_taken(), checked=True)
     rows = [_checked(one, data_dir) for one in ([_named(name, every)] if name else every)]
     if as_json:
         output.as_json({"flows": rows})
@@ -120,23 +121,37 @@ def run(
 
     The run shows in the UI.
     """
-    one = _named(name, found())
-    if one.error is not None:
-        raise one.error
-    assert one.flow is not None
+    flow = _valid(name, found())
     if data_dir is not None and not data_dir.is_dir():
         raise typer.BadParameter(f"{data_dir} is no folder", param_hint="--data-dir")
     settings = Settings()
     if max_workers:
         settings = settings.model_copy(update={"workers": max_workers})
     with output.bar(f"flow {name}", quiet=as_json):
-        outcome = execute(settings, one.flow, data_dir, force)
-    if as_json:
-        output.as_json(loaded_json(name, outcome))
-    else:
-        tell(name, outcome)
-    if not outcome.success:
-        raise typer.Exit(1)
+        outcome = None if force else up_to_date(settings, flow, data_dir)
+        if outcome is None:
+            _valid(name, found(checked=True))
+            outcome = execute(settings, flow, data_dir, force)
+    finish([outcome], as_json, lambda: loaded_json(name, outcome), lambda: tell(name, outcome))
+
+
+def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | None:
+    """The result without a run when every file of the flow is loaded; None when there is work to do."""
+    from marketdata_assets.flows.run import at_folder
+    from marketdata_assets.flows.status import summary
+    from marketdata_assets.stores.postgres import connect
+
+    started = time.monotonic()
+    at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
+    if not (folder / at.loader.folder).is_dir():
+        return None
+    with connect(stores.postgres_dsn()) as connection:
+        states = summary(connection, at, folder).states
+    if any(states[state] for state in ("missing", "stale", "failed")):
+        return None
+    metadata = {"rows": 0, "rejected": 0, "files_loaded": 0, "files_unchanged": states["ok"] + states["empty"]}
+    seconds = time.monotonic() - started
+    return RunOutcome(True, None, {flow.name: {**metadata, "files_failed": 0, "seconds": seconds}})
 
 
 def execute(
@@ -168,24 +183,13 @@ def execute(
 def loaded_json(name: str, outcome: RunOutcome) -> dict[str, Any]:
     """How a run ended, for machines."""
     metadata = outcome.metadata.get(name, {})
-    return {
-        "success": outcome.success,
-        "run_id": outcome.run_id,
-        "flow": name,
-        **{key: value for key, value in metadata.items() if key != "preview"},
-        "checks_passed": outcome.checks_passed,
-        "checks_failed": outcome.checks_failed,
-        "error": outcome.error,
-    }
+    return {**outcome.as_json(), "flow": name, **{k: v for k, v in metadata.items() if k != "preview"}}
 
 
 def tell(name: str, outcome: RunOutcome) -> None:
     """Print how a run ended: the failures, then one line."""
     metadata = outcome.metadata.get(name, {})
-    if outcome.error:
-        output.fail(outcome.error)
-    for failed in outcome.checks_failed:
-        output.notes().print(f"[yellow]check failed[/] {failed}")
+    outcome.print_problems()
     if metadata:
         files = (
             f"; {metadata['files_loaded']} files loaded, {metadata['files_unchanged']} unchanged,"
@@ -195,16 +199,20 @@ def tell(name: str, outcome: RunOutcome) -> None:
         output.console().print(f"{name:<13} {line}")
 
 
-def found(taken: Collection[str] = ()) -> list["Found"]:
-    """The flows that come with the package, and the user's own."""
-    from marketdata_assets.defs.flows import own
+def found(taken: Collection[str] = (), checked: bool = False) -> list["FlowFile"]:
+    """The flows of the package and the user's own; `checked` ones also by Dagster, whose import takes a second."""
+    from marketdata_assets.flows import discovery
 
-    shipped = own.shipped()
-    names = {*taken, *(one.name for one in shipped)}
-    return [*shipped, *own.find(Settings().flows_folder, names)]
+    shipped = discovery.shipped()
+    names = {*taken, *(flow.name for flow in shipped)}
+    if checked:
+        from marketdata_assets.defs.flows.validation import check as check_for_dagster
+
+        return [*shipped, *discovery.find(Settings().flows_folder, names, check_for_dagster)]
+    return [*shipped, *discovery.find(Settings().flows_folder, names)]
 
 
-def _named(name: str, flows: Sequence["Found"]) -> "Found":
+def _named(name: str, flows: Sequence["FlowFile"]) -> "FlowFile":
     """The flow of this name. Raises NoSuchFlow."""
     for one in flows:
         if name in (one.name, one.file.parent.name):
@@ -212,16 +220,26 @@ def _named(name: str, flows: Sequence["Found"]) -> "Found":
     raise NoSuchFlow(name, [one.name for one in flows], Settings().flows_folder)
 
 
+def _valid(name: str, flows: Sequence["FlowFile"]) -> "FlowDefinition":
+    """The definition of the flow of this name. Raises NoSuchFlow, InvalidConfigFile."""
+    file = _named(name, flows)
+    if file.error is not None:
+        raise file.error
+    assert file.flow is not None
+    return file.flow
+
+
 def _taken() -> set[str]:
     """The names of all assets but those of the user's own flows."""
     from marketdata_assets.definitions import project_definitions
     from marketdata_assets.defs.flows import own
+    from marketdata_assets.flows import discovery
 
-    shipped = {one.name for one in own.shipped()}
+    shipped = {flow.name for flow in discovery.shipped()}
     return own.names(project_definitions()) - shipped
 
 
-def _listed(one: "Found") -> dict[str, Any]:
+def _listed(one: "FlowFile") -> dict[str, Any]:
     flow = one.flow
     partitions = getattr(flow.partitions, "month", flow.partitions) if flow else ""
     return {
@@ -236,7 +254,7 @@ def _listed(one: "Found") -> dict[str, Any]:
     }
 
 
-def _checked(one: "Found", data_dir: Path | None) -> dict[str, Any]:
+def _checked(one: "FlowFile", data_dir: Path | None) -> dict[str, Any]:
     row: dict[str, Any] = {"flow": one.name, "result": "ok", "tried": "", "read": None, "refused": None}
     row |= {"examples": [], "error": None}
     try:

@@ -3,13 +3,16 @@
 Everything heavy is imported inside the functions, so that `marketdata --help` stays quick.
 """
 
+import datetime as dt
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from marketdata_assets import secret_values
 from marketdata_assets.cli import output
@@ -17,6 +20,7 @@ from marketdata_assets.errors import TerminalError
 from marketdata_assets.local import endpoints
 from marketdata_assets.local.endpoints import Endpoints
 from marketdata_assets.local.errors import NoServer
+from marketdata_assets.months import alpha_months, bar_months
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,14 +47,46 @@ class NoStorage(TerminalError):
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run of a job ended: its id, what its assets reported, and why a step failed."""
+    """How a run of a job ended: its id, what its assets reported, and why a step failed.
+
+    `run_id` is None when there was nothing to do and no run was started.
+    """
 
     success: bool
-    run_id: str
+    run_id: str | None
     metadata: dict[str, dict[str, Any]]
-    checks_failed: tuple[str, ...]
-    checks_passed: int
-    error: str | None
+    checks_failed: tuple[str, ...] = ()
+    checks_passed: int = 0
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields that every command reports."""
+        return {
+            "success": self.success,
+            "run_id": self.run_id,
+            "error": self.error,
+            "checks_passed": self.checks_passed,
+            "checks_failed": list(self.checks_failed),
+        }
+
+    def print_problems(self, whose: str = "") -> None:
+        """Print the error and the failed checks, with the name of whom they belong to."""
+        if self.error:
+            output.fail(f"{whose}: {self.error}" if whose else self.error)
+        for name in self.checks_failed:
+            output.notes().print(f"[yellow]check failed[/] {name}" + (f" ({whose})" if whose else ""))
+
+
+def finish(
+    outcomes: Sequence[RunOutcome], as_json: bool, document: Callable[[], Mapping[str, Any]], show: Callable[[], None]
+) -> None:
+    """Print the result of a command for machines or for people; exit with 1 when a run failed."""
+    if as_json:
+        output.as_json(document())
+    else:
+        show()
+    if not all(outcome.success for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
@@ -186,9 +222,7 @@ def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:
 
     Raises ValueError naming the text when it is neither, names a month that is no partition, or ends before it starts.
     """
-    from marketdata_assets.partitions import ALPHA_MONTHS, BAR_MONTHS
-
-    keys = list((ALPHA_MONTHS if alphas else BAR_MONTHS).get_partition_keys())
+    keys = (alpha_months if alphas else bar_months)(dt.datetime.now(dt.UTC))
     if text is None:
         return keys
     first, colon, last = text.partition(":")

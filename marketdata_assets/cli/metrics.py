@@ -1,4 +1,4 @@
-"""`marketdata metrics`: servers, tables and runs for Prometheus, on loopback unless told."""
+"""`marketdata metrics`: Prometheus metrics of servers, tables and runs, on loopback by default."""
 
 import sys
 import time
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def metrics(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")] = 9101,
-    every: Annotated[float, typer.Option(min=1.0, help="seconds between two looks at servers and tables")] = 120.0,
-    once: Annotated[bool, typer.Option("--once", help="look once, print the figures and end")] = False,
+    every: Annotated[float, typer.Option(min=1.0, help="seconds between two scrapes of servers and tables")] = 120.0,
+    once: Annotated[bool, typer.Option("--once", help="scrape once, print the metrics and exit")] = False,
 ) -> None:
     """Serve Prometheus metrics for servers, tables and runs at http://HOST:PORT/metrics.
 
@@ -41,28 +41,28 @@ def metrics(
     with dagster_instance(settings, endpoints.resolve(settings)) as instance:
         figures = all_figures(instance, defs().get_repository_def())
         if once:
-            figures.look()
+            figures.scrape()
             sys.stdout.write(exposition(figures).decode())
             return
         try:
             server, _ = start_http_server(port, host, registry_of(figures))
         except OSError as error:
             raise PortTaken("marketdata metrics", port, "--port") from error
-        output.notes().print(f"figures at http://{host}:{server.server_port}/metrics, anew every {every:g} s")
+        output.notes().print(f"metrics at http://{host}:{server.server_port}/metrics, updated every {every:g} s")
         while True:
-            figures.look()
+            figures.scrape()
             time.sleep(every)
 
 
 def exposition(figures: "Figures") -> bytes:
-    """All figures as Prometheus reads them."""
+    """All metrics in Prometheus' text format."""
     from prometheus_client import generate_latest
 
     return generate_latest(registry_of(figures))
 
 
 def registry_of(figures: "Figures") -> "CollectorRegistry":
-    """A registry that tells of nothing else."""
+    """A registry with these metrics alone."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.registry import Collector
 

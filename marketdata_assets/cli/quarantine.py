@@ -8,10 +8,10 @@ import typer
 from marketdata_assets.alphas import file_index
 from marketdata_assets.bars import status
 from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.cli import flows, output
+from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.bars import Json
 from marketdata_assets.cli.instance import of_each_domain
-from marketdata_assets.resources import AlphaFiles, ClickHouse, Mongo, Postgres
+from marketdata_assets.settings import Settings
 from marketdata_assets.stores import quarantine
 from marketdata_assets.stores.postgres import connect
 from marketdata_assets.ticks.providers_file import TABLES
@@ -47,7 +47,7 @@ def show(
 
 def bars_rows(limit: int) -> list[dict[str, Any]]:
     """Refused rows of minute-bar files."""
-    with connect(Postgres().dsn) as connection:
+    with connect(stores.postgres_dsn()) as connection:
         status.ensure_readable(connection)
         rows = quarantine.listed(connection, DATASET, limit)
     return [{"dataset": DATASET} | vars(row) | {"place": row.place} for row in rows]
@@ -57,8 +57,8 @@ def alphas_rows(limit: int) -> list[dict[str, Any]]:
     """Refused alphas of every account: elements of raw files, and documents."""
     from marketdata_assets.alphas.rejected import rejected_alphas
 
-    root = AlphaFiles().path
-    rows = rejected_alphas(Mongo().uri, root, file_index.accounts_on_disk(root), limit)
+    root = Settings().alphas_folder
+    rows = rejected_alphas(stores.mongo_uri(), root, file_index.accounts_on_disk(root), limit)
     return [{"dataset": f"{row.kind}_alphas"} | vars(row) for row in rows]
 
 
@@ -67,7 +67,7 @@ def ticks_rows(limit: int) -> list[dict[str, Any]]:
     from marketdata_assets.stores import clickhouse_ledger as ledger
     from marketdata_assets.ticks.tables import ensure
 
-    with ClickHouse().client() as client:
+    with stores.clickhouse() as client:
         ensure(client)
         found = [(table, row) for table in TABLES for row in ledger.quarantined(client, table, limit)]
     return [{"dataset": table} | vars(row) | {"place": row.place} for table, row in found]
@@ -75,11 +75,9 @@ def ticks_rows(limit: int) -> list[dict[str, Any]]:
 
 def exchanges_rows(limit: int) -> list[dict[str, Any]]:
     """Records that their tables rejected, and unreadable messages of captures, newest first."""
-    from marketdata_assets.defs.exchanges.ingest import ensure_tables
     from marketdata_assets.exchanges.tables.status import rejected
 
-    with ClickHouse().client() as client:
-        ensure_tables(client)
+    with stores.exchange_tables() as client:
         return rejected(client, limit)
 
 
@@ -87,7 +85,7 @@ def flows_rows(limit: int) -> list[dict[str, Any]]:
     """Refused rows of the files of every flow."""
     from marketdata_assets.flows.storage import ensure_books
 
-    with connect(Postgres().dsn) as connection:
+    with connect(stores.postgres_dsn()) as connection:
         ensure_books(connection)
         found = [one.flow for one in flows.found() if one.flow]
         refused = [(flow.name, row) for flow in found for row in quarantine.listed(connection, flow.dataset, limit)]

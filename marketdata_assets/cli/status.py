@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
 from marketdata_assets.bars import status as bars
-from marketdata_assets.cli import flows, output
+from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import dagster_instance, months_between, of_each_domain
 from marketdata_assets.loading import states as loading_states
 from marketdata_assets.local import endpoints
-from marketdata_assets.resources import AlphaFiles, BarFiles, Brain, ClickHouse, FlowFiles, Mongo, Postgres, Ticks
+from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
 
@@ -26,6 +27,7 @@ TICK_STATES: tuple["State", ...] = ("ok", "empty", "unsupported", "missing", "st
 TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
 FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
 EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps")
+SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
 DUE = ("domain", "job", "first", "last")
 ALPHAS = ("asset", "account", *STATES, "files", "documents", "newest", "quarantine")
 
@@ -38,7 +40,8 @@ def status(
     rows = of_each_domain(bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows)
     runs = due_runs() if due else []
     if as_json:
-        output.as_json({"assets": rows} | ({"due": runs} if due else {}))
+        assets = [{name: value for name, value in row.items() if name != "newest_at"} for row in rows]
+        output.as_json({"assets": assets} | ({"due": runs} if due else {}))
     else:
         shapes = {"bars": BARS, "alphas": ALPHAS, "ticks": TICKS, "exchanges": EXCHANGES, "flows": FLOWS}
         for title, columns in shapes.items():
@@ -75,6 +78,8 @@ def due_runs() -> list[dict[str, Any]]:
 
 def _resources() -> SimpleNamespace:
     """As the definitions name them."""
+    from marketdata_assets.resources import AlphaFiles, BarFiles, Brain, ClickHouse, FlowFiles, Mongo, Postgres, Ticks
+
     return SimpleNamespace(
         postgres=Postgres(),
         mongo=Mongo(),
@@ -90,9 +95,9 @@ def _resources() -> SimpleNamespace:
 def bars_rows() -> list[dict[str, Any]]:
     """The rows of the bars domain."""
     months = months_between(None)
-    with connect(Postgres().dsn) as connection:
+    with connect(stores.postgres_dsn()) as connection:
         bars.ensure_readable(connection)
-        states = bars.month_states(connection, BarFiles().path, months)
+        states = bars.month_states(connection, Settings().bars_folder, months)
         klines = bars.kline_states(connection, states)
         summaries = (bars.bars_summary(connection), bars.kline_summary(connection))
     return [
@@ -107,8 +112,8 @@ def alphas_rows() -> list[dict[str, Any]]:
     from marketdata_assets.alphas.rejected import in_raw_files
     from marketdata_assets.stores import mongo
 
-    root = AlphaFiles().path
-    with mongo.connect(Mongo().uri) as client:
+    root = Settings().alphas_folder
+    with mongo.connect(stores.mongo_uri()) as client:
         stored = status.in_mongo(client, root)
     folders = status.on_disk(root, dt.datetime.now(dt.UTC))
     rejected = {(one.account, one.kind): sum(1 for _ in in_raw_files(root, one.account, one.kind)) for one in stored}
@@ -128,13 +133,15 @@ def alphas_rows() -> list[dict[str, Any]]:
 
 
 def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: int) -> dict[str, Any]:
+    newest = max((month for month, state in states.items() if state == "ok"), default=None)
     return {
         "group": "alphas",
         "asset": asset,
         "account": account,
         "partitions": len(states),
         **_counts(states),
-        "newest": max((month for month, state in states.items() if state == "ok"), default=None),
+        "newest": newest,
+        "newest_at": newest and instant(dt.date.fromisoformat(f"{newest}-01"), dt.UTC),
         **{name: counts.get(name) for name in ("files", "documents", "quarantine")},
     }
 
@@ -146,7 +153,7 @@ def ticks_rows() -> list[dict[str, Any]]:
     from marketdata_assets.ticks.status import overview
     from marketdata_assets.ticks.tables import ensure
 
-    with ClickHouse().client() as client:
+    with stores.clickhouse() as client:
         ensure(client)
         listed = registry.listed(client, vanished=True)
         found = overview(client, window_now(), dt.datetime.now(dt.UTC))
@@ -159,6 +166,7 @@ def ticks_rows() -> list[dict[str, Any]]:
             **{state: one.count(state) for state in TICK_STATES},
             "rows": one.rows,
             "newest": one.newest and f"{one.newest:%Y-%m-%d}",
+            "newest_at": one.newest and instant(one.newest, SHANGHAI),
             "quarantine": one.rejected,
         }
         for one in found
@@ -169,11 +177,9 @@ def ticks_rows() -> list[dict[str, Any]]:
 def exchanges_rows() -> list[dict[str, Any]]:
     """A row for each table; bars and gaps by day, open are days with gaps of trades. None when nothing ever came."""
     from marketdata_assets.defs.exchanges.days import window
-    from marketdata_assets.defs.exchanges.ingest import ensure_tables
     from marketdata_assets.exchanges.tables.status import overview
 
-    with ClickHouse().client() as client:
-        ensure_tables(client)
+    with stores.exchange_tables() as client:
         found = overview(client, window())
     if not any(one.rows for one in found):
         return []
@@ -186,6 +192,7 @@ def exchanges_rows() -> list[dict[str, Any]]:
             **{state: one.days.get(state, 0) for state in states},
             "rows": one.rows,
             "newest": one.newest and f"{one.newest:%Y-%m-%d %H:%M}",
+            "newest_at": one.newest and instant(one.newest, dt.UTC),
             "quarantine": one.rejected,
             "open_gaps": one.open_gaps,
         }
@@ -198,20 +205,22 @@ def flows_rows() -> list[dict[str, Any]]:
     from marketdata_assets.flows.status import summary
 
     rows: list[dict[str, Any]] = []
-    with connect(Postgres().dsn) as connection:
+    with connect(stores.postgres_dsn()) as connection:
         for one in flows.found():
             if one.flow is None:
                 nothing = dict.fromkeys(STATES, 0) | {"failed": 1}
                 rows.append(_flow_row(one.name, nothing, 0, None, 0))
                 continue
-            seen = summary(connection, one.flow, FlowFiles().path)
+            seen = summary(connection, one.flow, Settings().flows_data_folder)
             if any(seen.states.values()) or seen.rows:
-                rows.append(_flow_row(one.name, seen.states, seen.rows, seen.newest, seen.quarantined))
+                rows.append(
+                    _flow_row(one.name, seen.states, seen.rows, seen.newest, seen.quarantined, one.flow.timezone)
+                )
     return rows
 
 
 def _flow_row(
-    name: str, states: Mapping[str, int], rows: int, newest: dt.date | None, quarantined: int
+    name: str, states: Mapping[str, int], rows: int, newest: dt.date | None, quarantined: int, timezone: str = "UTC"
 ) -> dict[str, Any]:
     return {
         "group": "flows",
@@ -220,6 +229,7 @@ def _flow_row(
         **states,
         "rows": rows,
         "newest": newest and f"{newest:%Y-%m-%d}",
+        "newest_at": newest and instant(newest, ZoneInfo(timezone)),
         "quarantine": quarantined,
     }
 
@@ -233,6 +243,7 @@ def _bars_row(asset: str, states: dict[str, loading_states.State], summary: bars
         "rows": summary.rows,
         "codes": summary.codes,
         "newest": f"{summary.newest:%Y-%m-%d}" if summary.newest else None,
+        "newest_at": summary.newest and instant(summary.newest, SHANGHAI),
         "quarantine": summary.quarantined,
     }
 
@@ -240,3 +251,9 @@ def _bars_row(asset: str, states: dict[str, loading_states.State], summary: bars
 def _counts(states: Mapping[str, str]) -> dict[str, int]:
     counts = Counter(states.values())
     return {state: counts[state] for state in STATES}
+
+
+def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:
+    """A wall-clock time, or the beginning of a day, as an instant; one that has a time zone is one already."""
+    at = value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time())
+    return at if at.tzinfo else at.replace(tzinfo=clock)

@@ -1,4 +1,4 @@
-"""`marketdata symbols`: the registry of symbols, read anew, and shown."""
+"""`marketdata symbols`: the registry of symbols, refreshed and listed."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,7 @@ import typer
 
 from marketdata_assets.cli import output
 from marketdata_assets.cli.bars import Json
-from marketdata_assets.cli.instance import RunOutcome, run_job
+from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.cli.ticks import Providers, known_providers, listings
 from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
@@ -21,19 +21,22 @@ def refresh(provider: Providers = None, as_json: Json = False) -> None:
     Those are Tushare, or MARKETDATA_TICKS_SYMBOLS instead of it, and dropped files.
     """
     outcome = run(Settings(), known_providers(provider))
-    found = outcome.metadata.get(ASSET, {})
-    if as_json:
-        told = {name: value for name, value in found.items() if name != "dagster/column_schema"}
-        said = {"success": outcome.success, "run_id": outcome.run_id, "error": outcome.error}
-        output.as_json(said | {"symbols": told.pop("dagster/row_count", 0)} | told)
-    elif outcome.success:
-        who = ", ".join(f"{count:,} from {name}" for name, count in found["sources"].items())
-        changes = f"{found['added']:,} added, {found['vanished']:,} vanished"
-        output.console().print(f"symbols       {found['dagster/row_count']:,} ({who}), {changes}")
-    else:
-        output.fail(outcome.error or "the run failed")
-    if not outcome.success:
-        raise typer.Exit(1)
+    finish([outcome], as_json, lambda: _refreshed_json(outcome), lambda: _tell(outcome))
+
+
+def _refreshed_json(outcome: RunOutcome) -> dict[str, Any]:
+    metadata = dict(outcome.metadata.get(ASSET, {}))
+    metadata.pop("dagster/column_schema", None)
+    return {**outcome.as_json(), "symbols": metadata.pop("dagster/row_count", 0), **metadata}
+
+
+def _tell(outcome: RunOutcome) -> None:
+    outcome.print_problems()
+    if outcome.success:
+        metadata = outcome.metadata[ASSET]
+        sources = ", ".join(f"{count:,} from {name}" for name, count in metadata["sources"].items())
+        changes = f"{metadata['added']:,} added, {metadata['vanished']:,} vanished"
+        output.console().print(f"symbols       {metadata['dagster/row_count']:,} ({sources}), {changes}")
 
 
 def run(settings: Settings, providers: list[str]) -> RunOutcome:

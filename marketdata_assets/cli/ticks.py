@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from marketdata_assets.cli import output
+from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.bars import Json
-from marketdata_assets.cli.instance import RunOutcome, run_job
+from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.local import endpoints
-from marketdata_assets.resources import ClickHouse
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import DELIVERS, Table
@@ -84,12 +83,7 @@ def ingest(
         raise typer.BadParameter("ALL is every symbol; name it alone", param_hint="--symbols")
     with output.bar("ticks", quiet=as_json):
         outcome = run(Settings(), [] if named == [ALL] else named, first, last, _tables(data_types), config)
-    if as_json:
-        output.as_json(loaded_json(outcome))
-    else:
-        tell(outcome)
-    if not outcome.success:
-        raise typer.Exit(1)
+    finish([outcome], as_json, lambda: loaded_json(outcome), lambda: tell(outcome))
 
 
 def run(
@@ -102,7 +96,7 @@ def run(
 ) -> RunOutcome:
     """One run over the months of these days; without `symbols`, over all that are registered."""
     from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
-    from marketdata_assets.partitions import months_from
+    from marketdata_assets.months import months_from
 
     found = endpoints.resolve(settings)
     if not symbols and not listings():
@@ -152,40 +146,38 @@ def listings() -> "list[Listing]":
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 
-    with ClickHouse().client() as client:
+    with stores.clickhouse() as client:
         ensure(client)
         return registry.listed(client)
 
 
 def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
     """How a load ended, for machines."""
-    told = _told(outcome)
+    report = _report(outcome)
     return {
-        "success": outcome.success,
-        "run_id": outcome.run_id,
-        "symbols": told.get("symbols", 0),
-        "successful": told.get("symbols", 0) - told.get("symbols_failed", 0),
-        "tables": told.get("tables", {}),
-        "checks_passed": sum(told.get("checks", {}).values()),
-        "checks_failed": _objecting(told),
-        "error": outcome.error,
+        **outcome.as_json(),
+        "symbols": report.get("symbols", 0),
+        "successful": report.get("symbols", 0) - report.get("symbols_failed", 0),
+        "tables": report.get("tables", {}),
+        "checks_passed": sum(report.get("checks", {}).values()),
+        "checks_failed": _failed_checks(report),
     }
 
 
 def tell(outcome: RunOutcome) -> None:
     """Print how a load ended: the failures, a line for each table, and how many symbols had none."""
-    told = _told(outcome)
-    if not told:
+    report = _report(outcome)
+    if not report:
         output.fail(outcome.error or "the run failed before anything was loaded")
         return
-    for name in _objecting(told):
+    for name in _failed_checks(report):
         output.notes().print(f"[yellow]check failed[/] {name}")
-    for line in failures(told["tables"]):
+    for line in failures(report["tables"]):
         output.fail(line)
-    for name, table in told["tables"].items():
+    for name, table in report["tables"].items():
         output.console().print(f"{name:<13} {_line(table)}")
-    output.console().print(f"{'checks':<13} {sum(told['checks'].values())} of {len(told['checks'])} passed")
-    output.console().print(f"Successful: {told['symbols'] - told['symbols_failed']}/{told['symbols']}")
+    output.console().print(f"{'checks':<13} {sum(report['checks'].values())} of {len(report['checks'])} passed")
+    output.console().print(f"Successful: {report['symbols'] - report['symbols_failed']}/{report['symbols']}")
 
 
 def failures(tables: dict[str, Any]) -> list[str]:
@@ -204,16 +196,16 @@ def _line(table: dict[str, Any]) -> str:
     counts = ", ".join(f"{table[name]:,} {name}" for name in ("ok", "empty", "unsupported", "failed"))
     who = "".join(f", {count:,} from {name}" for name, count in table["providers"].items())
     return (
-        f"{table['rows']:,} rows stand, {table['rejected']:,} rejected; {counts}, {table['changed']:,} changed;"
+        f"{table['rows']:,} rows loaded, {table['rejected']:,} rejected; {counts}, {table['changed']:,} changed;"
         f" {table['requests']:,} requests, {table['seconds']:.1f} s{who}"
     )
 
 
-def _objecting(told: dict[str, Any]) -> list[str]:
-    return [name for name, passed in told.get("checks", {}).items() if not passed]
+def _failed_checks(report: dict[str, Any]) -> list[str]:
+    return [name for name, passed in report.get("checks", {}).items() if not passed]
 
 
-def _told(outcome: RunOutcome) -> dict[str, Any]:
+def _report(outcome: RunOutcome) -> dict[str, Any]:
     from marketdata_assets.defs.ticks.run_config import OP
 
     return outcome.metadata.get(OP, {})

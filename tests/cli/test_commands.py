@@ -48,7 +48,11 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     again = marketdata(home, "ingest", "bars", "--months", "2014-03", "--workers", "1", **variables)
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("minute bars   0 rows, 0 rejected, ")
-    assert "1 files unchanged" in again.stdout
+    assert "nothing to load, 1 months are up to date" in again.stdout
+    forced = marketdata(home, "ingest", "bars", "--months", "2014-03", "--force", **variables)
+    assert forced.returncode == 0, forced.stderr
+    assert forced.stdout.startswith("minute bars   ")
+    assert not forced.stdout.startswith("minute bars   0 rows")
 
     status = marketdata(home, "status", "--json", "--due", **variables)
     assert status.returncode == 0, status.stderr

@@ -3,6 +3,7 @@
 import datetime as dt
 import time
 from collections.abc import Iterator
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -10,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from marketdata_assets.cli.figures import FIGURES, Figures, Value, of_assets, of_runs, of_tables
 from marketdata_assets.cli.metrics import exposition
+from marketdata_assets.cli.status import instant
 
 
 @dg.asset
@@ -60,12 +62,32 @@ def test_runs_and_assets_are_as_dagster_has_them(instance: dg.DagsterInstance) -
     assert ("materialized_timestamp_seconds", "bad") not in assets
 
 
-def test_rows_of_status_become_figures() -> None:
+DAYS = [
+    instant(dt.date(2024, 6, 28), ZoneInfo("Asia/Shanghai")),
+    instant(dt.date(2024, 6, 1), dt.UTC),
+    instant(dt.datetime(2024, 6, 28, 9, 30), dt.UTC),
+]
+
+
+def test_a_day_in_shanghai_begins_eight_hours_before_that_of_utc() -> None:
+    assert DAYS[0] == dt.datetime(2024, 6, 27, 16, tzinfo=dt.UTC)
+    assert instant(DAYS[2], ZoneInfo("Asia/Shanghai")) == DAYS[2], "it has a time zone"
+
+
+def test_rows_of_status_become_metrics() -> None:
     states = {"ok": 3, "empty": 1, "missing": 0, "stale": 2, "failed": 1}
-    bars = {"group": "bars", "asset": "a", **states, "rows": 7, "newest": "2024-06-28", "quarantine": 4}
-    alphas = {"group": "alphas", "asset": "b", "account": "lk", **states, "documents": 9, "newest": "2024-06"}
-    gaps = {"group": "exchanges", "asset": "c", "rows": 1, "newest": "2024-06-28 09:30", "open_gaps": 5}
-    files = {"group": "alphas", "asset": "d", "account": "lk", **states, "files": 2, "documents": None, "newest": None}
+    bars = {"group": "bars", "asset": "a", **states, "rows": 7, "newest_at": DAYS[0], "quarantine": 4}
+    alphas = {"group": "alphas", "asset": "b", "account": "lk", **states, "documents": 9, "newest_at": DAYS[1]}
+    gaps = {"group": "exchanges", "asset": "c", "rows": 1, "newest_at": DAYS[2], "open_gaps": 5}
+    files = {
+        "group": "alphas",
+        "asset": "d",
+        "account": "lk",
+        **states,
+        "files": 2,
+        "documents": None,
+        "newest_at": None,
+    }
     found = told(of_tables([bars, alphas | {"quarantine": 0}, gaps | {"quarantine": 0}, files | {"quarantine": None}]))
     assert found["partitions", "bars", "a", "", "stale"] == 2
     assert found["rows", "bars", "a", ""] == 7
@@ -76,8 +98,7 @@ def test_rows_of_status_become_figures() -> None:
     assert not {key for key in found if "d" in key and key[0] != "partitions"}
     newest = [found["newest_data_timestamp_seconds", row["group"], row["asset"], row.get("account", "")]
               for row in (bars, alphas, gaps)]  # fmt: skip
-    days = [dt.datetime(2024, 6, 28), dt.datetime(2024, 6, 1), dt.datetime(2024, 6, 28, 9, 30)]
-    assert newest == [day.replace(tzinfo=dt.UTC).timestamp() for day in days]
+    assert newest == [day.timestamp() for day in DAYS]
 
 
 def test_part_that_fails_keeps_its_figures_and_says_so() -> None:
@@ -95,11 +116,11 @@ def test_part_that_fails_keeps_its_figures_and_says_so() -> None:
     figures = Figures({"bars": rows, "servers": up})
     seen = []
     for _ in range(3):
-        figures.look()
+        figures.scrape()
         text = exposition(figures).decode()
         samples = {one.name: one for family in text_string_to_metric_families(text) for one in family.samples
                    if one.labels.get("look") != "servers"}  # fmt: skip
-        seen.append((samples["marketdata_rows"].value, samples["marketdata_look_ok"].value))
+        seen.append((samples["marketdata_rows"].value, samples["marketdata_scrape_success"].value))
         assert samples["marketdata_server_up"].value == 1
     assert seen == [(3.0, 1.0), (3.0, 0.0), (5.0, 1.0)]
 

@@ -124,13 +124,13 @@ def test_webserver_has_the_assets_of_the_code_server(machine: Machine) -> None:
 def test_prometheus_is_told_of_servers_tables_and_runs(machine: Machine) -> None:
     url = f"http://127.0.0.1:{machine.ports['9101']}/metrics"
     end = time.monotonic() + 120
-    while 'marketdata_look_ok{look="assets"}' not in (text := httpx.get(url).text):
+    while 'marketdata_scrape_success{look="assets"}' not in (text := httpx.get(url).text):
         assert time.monotonic() < end, text
         time.sleep(0.5)
     assert 'marketdata_server_up{server="Postgres"} 1.0' in text
     assert 'marketdata_server_up{server="MongoDB"} 0.0' in text, "there is none at that address"
-    assert 'marketdata_look_ok{look="bars"} 1.0' in text
-    assert 'marketdata_look_ok{look="alphas"} 0.0' in text
+    assert 'marketdata_scrape_success{look="bars"} 1.0' in text
+    assert 'marketdata_scrape_success{look="alphas"} 0.0' in text
     assert 'marketdata_rows{account="",asset="stock_1min_qfq",group="bars"} 0.0' in text
     assert 'marketdata_runs{status="STARTED"} 0.0' in text
 

@@ -121,7 +121,7 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
 
 TOLD: dict[str, tuple[str, str, str]] = {  # by alert: the figure, how it goes when all is well, and when it is not
     "ExporterDown": ('up{job="pipeline"}', "1+0", "0+0"),
-    "ScrapeFails": ('marketdata_look_ok{look="runs"}', "1+0", "0+0"),
+    "ScrapeFails": ('marketdata_scrape_success{look="runs"}', "1+0", "0+0"),
     "ServerUnavailable": ('marketdata_server_up{server="NATS"}', "1+0", "0+0"),
     "DaemonHeartbeatMissing": ('marketdata_daemon_heartbeat_timestamp_seconds{daemon="SENSOR"}', "0+900", "0+0"),
     "RunHangs": ("marketdata_oldest_run_timestamp_seconds", "0+900", "0+0"),

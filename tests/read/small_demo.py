@@ -9,10 +9,10 @@ from marketdata_assets.alphas import ingest as import_alphas
 from marketdata_assets.alphas import packaging
 from marketdata_assets.bars import ingest as load_bars
 from marketdata_assets.bars import kline
-from marketdata_assets.defs.flows import own
 from marketdata_assets.exchanges.tables import captures, ohlcv
 from marketdata_assets.exchanges.tables import schema as exchange_tables
 from marketdata_assets.fanout import Fanout
+from marketdata_assets.flows import discovery
 from marketdata_assets.flows.run import run_flow
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import factors, load, providers_file, tables
@@ -66,7 +66,7 @@ def fill_postgres(dsn: str, folder: Path) -> None:
     load_bars.ingest(dsn, folder / "bars", [MONTH], run_id=RUN, fanout=Fanout(1))
     kline.refresh(dsn, [MONTH])
     sample_flows.write(folder / "flows" / "stock_daily", 3, NOW.date(), days=40)
-    [flow] = [one.flow for one in own.shipped() if one.name == "stock_daily"]
+    [flow] = [one.flow for one in discovery.shipped() if one.name == "stock_daily"]
     assert flow
     run_flow(flow, dsn, folder / "flows", run_id=RUN, fanout=Fanout(1))
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(3600)
 VERSION = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 
 
-def run(*command: str | Path, cwd: Path, timeout: float = 600) -> str:
+def run(*command: str | Path, cwd: Path, timeout: float = 1800) -> str:
     """Standard output of a command that must succeed, without this environment's variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MARKETDATA_", "DAGSTER_", "PG"))}
     ended = subprocess.run([str(word) for word in command], cwd=cwd, env=kept, capture_output=True, timeout=timeout)
@@ -67,7 +68,7 @@ def test_version(installed: Path, tmp_path: Path) -> None:
 
 
 def test_demo_runs_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
-    summary = json.loads(run(installed / "marketdata", "demo", "--no-ui", "--json", cwd=tmp_path, timeout=900))
+    summary = json.loads(run(installed / "marketdata", "demo", "--no-ui", "--json", cwd=tmp_path))
     assert summary["success"]
     assert summary["bars"]["rows"] > 0
     parts = [summary[name] for name in ("alphas", "ticks", "exchanges")] + list(summary["flows"].values())

@@ -11,7 +11,8 @@ import dagster as dg
 from marketdata_assets.bars import status, watch
 from marketdata_assets.defs.bars import repair
 from marketdata_assets.defs.runs import run_key
-from marketdata_assets.partitions import BAR_MONTHS, neighbours, range_tags
+from marketdata_assets.months import month_ranges
+from marketdata_assets.partitions import BAR_MONTHS, range_tags
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
@@ -45,7 +46,7 @@ def minute_bar_files_sensor(
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=f"{first}:{last}:{state}", tags=range_tags(first, last))
-            for first, last in neighbours(due)
+            for first, last in month_ranges(due)
         ],
         cursor=seen.cursor,
     )

@@ -7,7 +7,8 @@ import dagster as dg
 from marketdata_assets.bars import status
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.loading.states import State
-from marketdata_assets.partitions import BAR_MONTHS, joined, neighbours, range_tags
+from marketdata_assets.months import month_ranges
+from marketdata_assets.partitions import BAR_MONTHS, joined, range_tags
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
@@ -32,7 +33,7 @@ def due(instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles) -
         months |= find_mismatches(instance, asset, BAR_MONTHS, loaded, keys)
     return [
         dg.RunRequest(f"{first}:{last}", job_name=JOB, tags=range_tags(first, last))
-        for first, last in joined(neighbours(months), MOST_RUNS)
+        for first, last in joined(month_ranges(months), MOST_RUNS)
     ]
 
 

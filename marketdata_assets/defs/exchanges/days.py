@@ -1,24 +1,28 @@
 """The daily partitions of the exchanges domain, and the names of its jobs.
 
-No Dagster definition is created here, so that the command line can import it.
+Imports nothing of Dagster, so that the command line starts quickly.
 """
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
-import dagster as dg
-
-from marketdata_assets.partitions import exchange_days
+from marketdata_assets.months import last_days
 from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster import DailyPartitionsDefinition
 
 TABLES_JOB, DAYS_JOB = "exchange_tables", "exchange_days"
 TABLES_STEP = "fill_exchange_tables"
 
 
-def partitions() -> dg.DailyPartitionsDefinition:
-    """The days up to and including today, UTC."""
+def partitions() -> "DailyPartitionsDefinition":
+    """The days up to and including this one."""
+    from marketdata_assets.partitions import exchange_days
+
     return exchange_days(Settings().exchange_days, dt.datetime.now(dt.UTC).date())
 
 
 def window() -> list[dt.date]:
-    """The same days as dates."""
-    return [dt.date.fromisoformat(key) for key in partitions().get_partition_keys()]
+    """The same as dates."""
+    return last_days(Settings().exchange_days, dt.datetime.now(dt.UTC))

@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from marketdata_assets.defs.flows import build, own
+from marketdata_assets.defs.flows import build
+from marketdata_assets.flows import discovery
 
 stock_daily_files = dg.AssetSpec(
     "stock_daily_files",
@@ -16,5 +17,5 @@ stock_daily_files = dg.AssetSpec(
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    [schema] = [build.files_schema(one.flow) for one in own.shipped() if one.flow and one.name == "stock_daily"]
+    [schema] = [build.files_schema(one.flow) for one in discovery.shipped() if one.flow and one.name == "stock_daily"]
     return dg.Definitions(assets=[stock_daily_files.replace_attributes(metadata=schema)])

@@ -6,43 +6,19 @@ One that cannot be read takes nothing else away: it is an asset that says what i
 import re
 import warnings
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.defs.flows import build, validation
-from marketdata_assets.flows.definition import FlowDefinition, read
-
-FILE = "defs.yaml"
-SHIPPED = Path(__file__).parent
+from marketdata_assets.flows import discovery
+from marketdata_assets.flows.discovery import FlowFile
 
 
-@dataclass(frozen=True)
-class Found:
-    """One file of a flow: the flow, or why it is none."""
-
-    name: str
-    file: Path
-    flow: FlowDefinition | None
-    error: InvalidConfigFile | None
-
-
-def find(folder: Path, taken: Collection[str] = ()) -> list[Found]:
-    """The flows in `folder`, by name; one whose name is `taken`, or is another's before it, is none."""
-    found: list[Found] = []
-    names = set(taken)
-    for file in sorted(folder.glob(f"*/{FILE}")):
-        one = _found(file, names)
-        names.add(one.name)
-        found.append(one)
-    return found
-
-
-def shipped() -> list[Found]:
-    """The flows that come with the package."""
-    return find(SHIPPED)
+def find(folder: Path, taken: Collection[str] = ()) -> list[FlowFile]:
+    """The flows in `folder`, by name; one that Dagster rejects, or whose name is `taken`, is invalid."""
+    return discovery.find(folder, taken, validation.check)
 
 
 def names(defs: dg.Definitions) -> set[str]:
@@ -68,17 +44,7 @@ def definitions(folder: Path, taken: Collection[str]) -> dg.Definitions:
         )
 
 
-def _found(file: Path, taken: Collection[str]) -> Found:
-    name = file.parent.name
-    try:
-        flow = read(file)
-        validation.check(flow, taken)
-    except InvalidConfigFile as error:
-        return Found(name, file, None, error)
-    return Found(flow.name, file, flow, None)
-
-
-def _broken(found: list[Found], taken: Collection[str]) -> Iterator[dg.AssetsDefinition]:
+def _broken(found: list[FlowFile], taken: Collection[str]) -> Iterator[dg.AssetsDefinition]:
     names = {*taken, *(one.name for one in found if one.flow)}
     for one in found:
         if one.error is not None:

@@ -7,7 +7,8 @@ from marketdata_assets.defs.flows.automation import add_files, job_name, tags_of
 from marketdata_assets.defs.flows.partitions import dynamic_name, partitions_of, spans
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.flows.definition import FlowDefinition, Month
-from marketdata_assets.partitions import joined, neighbours, range_tags
+from marketdata_assets.months import month_ranges
+from marketdata_assets.partitions import joined, range_tags
 from marketdata_assets.resources import FlowFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
@@ -37,7 +38,7 @@ def due(
     if partitions is not None:
         marks = find_mismatches(instance, flow.name, partitions, [key for key in keys if counts.get(key)], known)
         ranges = (
-            joined(neighbours(marks), MOST_RUNS)
+            joined(month_ranges(marks), MOST_RUNS)
             if isinstance(flow.partitions, Month)
             else spans(sorted(marks - {*outdated}), keys)
         )

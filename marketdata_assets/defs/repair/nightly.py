@@ -27,7 +27,7 @@ from marketdata_assets.defs.ticks import repair as ticks
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.partitions import EXCHANGE_CLOCK
+from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.resources import NoServer
 
 NAME = "backfill_missing"

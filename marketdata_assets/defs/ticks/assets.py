@@ -14,7 +14,8 @@ from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, load_op, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.symbols import OWNERS, symbol_registry, tick_files, tushare_api
-from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions, tick_unit, tick_units
+from marketdata_assets.months import EXCHANGE_CLOCK
+from marketdata_assets.partitions import tick_months, tick_partitions, tick_unit, tick_units
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
 

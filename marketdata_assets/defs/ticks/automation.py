@@ -12,7 +12,8 @@ import dagster as dg
 
 from marketdata_assets.defs.runs import run_key, runs_in_progress
 from marketdata_assets.defs.ticks import run_config, symbols
-from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months_of
+from marketdata_assets.months import EXCHANGE_CLOCK
+from marketdata_assets.partitions import tick_months_of
 from marketdata_assets.resources import Ticks
 
 if TYPE_CHECKING:

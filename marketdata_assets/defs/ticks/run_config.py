@@ -1,19 +1,20 @@
 """Selections of symbol-months: as the config of the job over what is no rectangle, and read back from it.
 
-Nothing is defined for Dagster in here, so that the command line may import it.
+Imports nothing of Dagster, so that the command line starts quickly.
 """
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import dagster as dg
-
-from marketdata_assets.partitions import EXCHANGE_CLOCK, tick_months, tick_partitions
+from marketdata_assets.months import EXCHANGE_CLOCK, last_months
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.reports import Unit
+
+if TYPE_CHECKING:
+    from dagster import MultiPartitionsDefinition
 
 JOB = "ticks_selected"
 OP = "load_selected"
@@ -40,12 +41,14 @@ def months_of(config: Mapping[str, Any]) -> set[str]:
     return set(config.get("ops", {}).get(OP, {}).get("config", {}).get("months", ()))
 
 
-def grid_now() -> dg.MultiPartitionsDefinition:
+def grid_now() -> "MultiPartitionsDefinition":
     """The grid as it is today."""
+    from marketdata_assets.partitions import tick_partitions
+
     today = dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
     return tick_partitions(Settings().ticks_months, today)
 
 
 def window_now() -> list[str]:
     """The months that have partitions."""
-    return tick_months(grid_now())
+    return last_months(Settings().ticks_months, dt.datetime.now(dt.UTC))

@@ -1,0 +1,51 @@
+"""The flows that exist: a folder with a defs.yaml each, of the package and of the user. A bad file hides no other."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from marketdata_assets.config_files import InvalidConfigFile
+from marketdata_assets.flows.definition import FlowDefinition, read
+
+FILE = "defs.yaml"
+SHIPPED = Path(__file__).parents[1] / "defs" / "flows"
+
+Check = Callable[[FlowDefinition, Collection[str]], None]
+"""Raises InvalidConfigFile for a flow that Dagster rejects, given the names that are taken."""
+
+
+@dataclass(frozen=True)
+class FlowFile:
+    """A flow's file: its definition, or why it is invalid."""
+
+    name: str
+    file: Path
+    flow: FlowDefinition | None
+    error: InvalidConfigFile | None
+
+
+def find(folder: Path, taken: Collection[str] = (), check: Check | None = None) -> list[FlowFile]:
+    """The flows in `folder`, by name; with `check`, those that Dagster or a `taken` name rules out are invalid."""
+    files: list[FlowFile] = []
+    names = set(taken)
+    for file in sorted(folder.glob(f"*/{FILE}")):
+        entry = _read(file, names, check)
+        names.add(entry.name)
+        files.append(entry)
+    return files
+
+
+def shipped() -> list[FlowFile]:
+    """The flows that come with the package."""
+    return find(SHIPPED)
+
+
+def _read(file: Path, taken: Collection[str], check: Check | None) -> FlowFile:
+    name = file.parent.name
+    try:
+        flow = read(file)
+        if check:
+            check(flow, taken)
+    except InvalidConfigFile as error:
+        return FlowFile(name, file, None, error)
+    return FlowFile(flow.name, file, flow, None)
