@@ -74,8 +74,9 @@ def tell(outcome: RunOutcome) -> None:
     lines = outcome.metadata.get("stock_monthly_kline", {})
     outcome.print_problems()
     if bars:
-        extra = f"; {bars['codes']} codes, {bars['files_unchanged']} files unchanged"
-        if outcome.run_id is None:
+        if outcome.run_id:
+            extra = f"; {bars['codes']} codes, {bars['files_unchanged']} files unchanged"
+        else:
             extra = f"; nothing to load, {bars['months_unchanged']} months are up to date"
         output.console().print(
             "minute bars   " + output.summary(bars["rows"], bars["rejected"], bars["seconds"], extra)
