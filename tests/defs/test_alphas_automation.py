@@ -42,7 +42,7 @@ def scheduled(lab: Lab, schedule: dg.ScheduleDefinition) -> tuple[list[Range], l
 
 
 @pytest.fixture(autouse=True)
-def one_scan_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_scan_is_enough(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKETDATA_ALPHAS_QUIET_SECONDS", "0")
 
 
