@@ -62,9 +62,9 @@ def nothing_refused(question: Question, type_name: str) -> Finding:
         WHERE type = {{type:String}} AND seen >= {{first:DateTime64(9, 'UTC')}} GROUP BY reason ORDER BY records DESC"""
     if not question.days:
         return Finding(0, (), 0)
-    rows = question.ask(sql, min(question.days), type=type_name)
+    rejects = question.ask(sql, min(question.days), type=type_name)
     rows = clickhouse.read(question.client, f"SELECT toInt64(count()) AS rows FROM {TABLES[type_name].name}")
-    return Finding(int(rows["records"].sum()), _examples(rows), int(rows["rows"].item()))
+    return Finding(int(rejects["records"].sum()), _examples(rejects), int(rows["rows"].item()))
 
 
 def one_row_a_trade(question: Question) -> Finding:
