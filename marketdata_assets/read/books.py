@@ -81,7 +81,7 @@ def books(
 
         books("binance", "spot", "BTCUSDT", "2025-01-05T12:00:00+00:00", depth=10)
     """
-    instants = sorted({_nanoseconds(standing) for standing in ([at] if isinstance(at, (str, int, dt.date)) else at)})
+    instants = sorted({_nanoseconds(moment) for moment in ([at] if isinstance(at, (str, int, dt.date)) else at)})
     about(ORDERBOOKS.name, exchange, market_type, instrument, None, None)  # raises where a name is wrong
     if not instants:
         return pl.DataFrame(schema=SCHEMA)
@@ -90,7 +90,7 @@ def books(
         chain = _chain(market, instants)
         standing = [(instant, chain.at_instant(instant)) for instant in instants]
         rows: list[dict[str, Any]] = []
-        for _, group in groupby(standing, lambda standing: (standing[1].base, standing[1].first is None)):
+        for _, group in groupby(standing, lambda pair: (pair[1].base, pair[1].first is None)):
             rows += _rebuilt(market, chain, list(group), depth)
     return pl.DataFrame(rows, schema=SCHEMA)
 
