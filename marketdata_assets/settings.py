@@ -68,9 +68,13 @@ class Settings(_FromEnvironment):
     ui_port: int = Field(default=3000, description="port of the Dagster UI")
 
     bars_dir: Path | None = Field(default=None, description="yearly zips of 1-minute bars; default HOME/bars")
-    bars_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
+    bars_quiet_seconds: float = Field(
+        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
+    )
     alphas_dir: Path | None = Field(default=None, description="raw slices and packages of alphas; default HOME/alphas")
-    alphas_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
+    alphas_quiet_seconds: float = Field(
+        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
+    )
     brain_url: str = Field(
         default="https://api.worldquantbrain.com", description="the BRAIN API; https, or http on loopback"
     )
@@ -85,14 +89,18 @@ class Settings(_FromEnvironment):
     )
     yahoo_url: str = Field(default="https://query1.finance.yahoo.com", description="Yahoo's chart API")
     ticks_dir: Path | None = Field(default=None, description="dropped tick files; default HOME/ticks")
-    ticks_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
+    ticks_quiet_seconds: float = Field(
+        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
+    )
     ticks_symbols: Path | None = Field(
         default=None, description="list of symbols; default Tushare's, and dropped files"
     )
     ticks_months: int = Field(default=24, ge=1, description="months that are partitions of ticks, up to this one")
     ticks_workers: int = Field(default=8, ge=1, description="requests under way at one provider of ticks")
     captures_dir: Path | None = Field(default=None, description="captures of exchanges; default HOME/captures")
-    captures_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
+    captures_quiet_seconds: float = Field(
+        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
+    )
     exchange_days: int = Field(default=90, ge=1, description="days that are partitions of exchanges, up to this one")
     exchange_hosts: dict[str, str] = Field(
         default_factory=dict,
@@ -103,7 +111,9 @@ class Settings(_FromEnvironment):
     )
     flows_dir: Path = Field(default=Path("flows"), description="your own flows, a folder with a defs.yaml each")
     flows_data: Path | None = Field(default=None, description="files that flows load; default HOME/flows_data")
-    flows_quiet_seconds: float = Field(default=30.0, description="a file younger than this is still being written")
+    flows_quiet_seconds: float = Field(
+        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
+    )
     workers: int | None = Field(
         default=None, ge=1, description="processes of one load; default one per core, of this machine or of the cluster"
     )

@@ -136,7 +136,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert ticks[4] == f"Successful: {stocks}/{stocks}"
     tables, gaps, days = exchanges
     assert tables.startswith("exchanges     ")
-    assert " 0 refused, 0 unreadable, captures: 3 ok; " in tables
+    assert " 0 rejected, 0 unreadable, captures: 3 ok; " in tables
     assert tables.endswith(f" {len(OF_TABLES)} checks passed")
     assert gaps.startswith("exchange gaps 1 of 2 days; 0 healed now with 0 trades, 0 open; ")
     assert days.startswith("exchange bars ")
