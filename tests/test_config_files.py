@@ -96,7 +96,7 @@ CASES = {
         ('close: "numeric(16,4)"}\nhan', 'close: numric}\nhan', "loader.types.close: unknown type 'numric'"),
         ('close: "numeric(16,4)"}\nhan', "close: numeric(16,4)}\nhan", "loader.types.close: 'numeric(16': inside { }"),
         ("{trade_date: date,", "{trade_dat: date,", "loader.types.trade_dat: no column of loader.columns"),
-        ("交易日期: trade_date", "交易日期: code", "loader.columns.交易日期: 'code' stands for two columns"),
+        ("交易日期: trade_date", "交易日期: code", "loader.columns.交易日期: 'code' is the name of two columns"),
         ("gb18030", "gb1803", "loader.encoding: unknown encoding 'gb1803'"),
         ("folder: daily", "folder: ../daily", "loader.folder: must be a folder below"),
         ("skip_lines: 1", "skip_lines: one", "loader.skip_lines: should be a valid integer, was 'one'"),

@@ -170,10 +170,10 @@ def test_logins_retries_and_rejections_are_logged_without_secrets(
     caplog.set_level(logging.INFO, "marketdata_assets")
     server.add_user("guarded@example.com", PASSWORD, persona=True)
     server.fail(429, 1, LIST)
-    with_client(server, tmp_path, page)
+    with_client(server, tmp_path, page, account="logged")
     server.expire_sessions()
-    with_client(server, tmp_path, page)
-    cookie = json.loads((tmp_path / "brain" / "lk.session").read_bytes())["session"]["cookies"][0]["value"]
+    with_client(server, tmp_path, page, account="logged")
+    cookie = json.loads((tmp_path / "brain" / "logged.session").read_bytes())["session"]["cookies"][0]["value"]
     for account, email, password in (("bad", EMAIL, "canary"), ("guarded", "guarded@example.com", PASSWORD)):
         with pytest.raises((LoginRejected, IdentityCheckRequired)):
             with_client(server, tmp_path, page, account=account, email=email, password=password)

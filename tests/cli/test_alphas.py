@@ -194,7 +194,7 @@ def test_login_waits_for_the_person_and_the_next_fetch_needs_none(lab: Lab) -> N
     assert "Traceback" not in failed.stderr
     assert "pf: 7 alphas in " in failed.stdout
     rows = {row["account"]: row["session"] for row in lab.said("alphas", "accounts")["accounts"]}
-    assert rows["pe"] == "waits for a person"
+    assert rows["pe"] == "waits for an identity check"
     assert rows["pf"].startswith("until ")
 
     late = lab.run("alphas", "login", "--account", "pe", "--wait", "0")

@@ -108,7 +108,7 @@ class Site:
         flow = definition.read(self.home / "flows" / "mine" / "defs.yaml")
         flowed = run.run_flow(flow, self.dsn, self.home / "flows_data", run_id="x", fanout=Fanout(1))
         pairs = [("lk", month) for month in ALPHA_MONTHS]
-        packaging.pack(self.home / "alphas", pairs, Fanout(1))
+        packaging.package_months(self.home / "alphas", pairs, Fanout(1))
         imported = [
             import_accounts(
                 self.mongo,
@@ -131,7 +131,7 @@ class Site:
         return {
             "bars": loaded.rows,
             "flows": flowed.rows,
-            "alphas": sum(one.total("documents") - one.total("skipped") for one in imported),
+            "alphas": sum(one.total("read") - one.total("skipped") for one in imported),
             "captures": sum(one.outcome != "unchanged" for one in captured.units),
             "days": len(days),
         }

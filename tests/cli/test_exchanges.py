@@ -71,7 +71,7 @@ def test_captures_days_status_and_quarantine(shell: Shell) -> None:
     assert (rows["exchange_ohlcv_1m"]["ok"], rows["exchange_gaps"]["ok"], rows["exchange_gaps"]["open"]) == (1, 1, 0)
     assert shell.said("quarantine", "show", "exchanges") == {"rows": []}
     again = shell.run("ingest", "captures", str(written.files[0]))
-    assert again.stdout.startswith("exchanges     nothing new; 0 refused, 0 unreadable, captures: 1 unchanged; ")
+    assert again.stdout.startswith("exchanges     nothing new; 0 rejected, 0 unreadable, captures: 1 unchanged; ")
     assert "next: marketdata ingest days" in again.stderr
 
 
@@ -85,7 +85,7 @@ def test_drain_without_a_stream_says_what_makes_one(shell: Shell) -> None:
     found = shell.run("drain")
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("exchanges     nothing new; ")
-    assert "Start the collector" in found.stderr
+    assert "created when the collector starts" in found.stderr
 
 
 @pytest.mark.parametrize(

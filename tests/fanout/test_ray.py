@@ -57,7 +57,9 @@ def test_a_folder_that_a_machine_does_not_see_is_named_with_the_machine(fanout: 
     missing = tmp_path / "not mounted"
     (done,) = fanout.map(square, [2], missing)
     assert isinstance(done.error, FolderNotShared)
-    assert str(done.error).startswith(f"{missing} is not there on {socket.gethostname()}, a machine of the Ray cluster")
+    assert str(done.error).startswith(
+        f"{missing} does not exist on {socket.gethostname()}, a machine of the Ray cluster"
+    )
     assert [done.answer for done in fanout.map(square, [2], tmp_path)] == [4]
 
 
@@ -213,6 +215,6 @@ def test_alphas_by_ray(fanout: Fanout, mongo_uri: str, tmp_path: Path) -> None:
     for number, alpha in enumerate(alphas):
         packaged.deliver(tmp_path, account, alpha, day=packaged.DAY - dt.timedelta(days=number))
     report = import_alphas(mongo_uri, tmp_path, account, "regular", [packaged.MONTH], run_id="test", fanout=fanout)
-    assert (report.inserted, report.failed) == (6, ())
+    assert (report.total("inserted"), report.failed) == (6, ())
     with mongo.connect(mongo_uri) as client:
         assert packaged.stored(client, account) == {alpha["id"]: packaged.expected(alpha) for alpha in alphas}

@@ -241,8 +241,8 @@ def test_rivals_that_never_stop_end_in_a_clear_error(client: Client, monkeypatch
 
     monkeypatch.setattr(clickhouse_rewrite.Stage, "publish", overtaken)
     pauses: list[float] = []
-    with pytest.raises(Superseded, match="fewer writers"):
-        land(client, [one(A)], patience=WriteRetries(contended=4), sleep=pauses.append)
+    with pytest.raises(Superseded, match="fewer concurrent writers"):
+        land(client, [one(A)], retries=WriteRetries(contended=4), sleep=pauses.append)
     assert len(pauses) == 3
     assert stands(client).is_empty()
 
@@ -283,5 +283,5 @@ def test_a_server_that_stays_away_is_named(tmp_path: Path) -> None:
         tables.ensure(client)
         server.stop()
         with pytest.raises(StoreAway, match="run the same partitions again"):
-            land(client, [one(A)], patience=WriteRetries(away=3), sleep=pauses.append)
+            land(client, [one(A)], retries=WriteRetries(away=3), sleep=pauses.append)
     assert pauses == [0.5, 1.0]

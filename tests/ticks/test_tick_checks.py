@@ -238,15 +238,15 @@ def test_only_a_sample_is_recomputed(client: Client, monkeypatch: pytest.MonkeyP
     assert (found.passed, found.looked_at) == (True, 3)
 
 
-def test_a_ledger_that_does_not_say_what_stands_is_found(client: Client) -> None:
+def test_ledger_that_disagrees_with_the_table_is_found(client: Client) -> None:
     stand(client, [*month(), *month(OTHER)])
     client.command(f"DELETE FROM tick_data WHERE symbol = '{SYMBOL}' AND ts = '2026-01-06 01:31:00'")
     rows = entry(client, SYMBOL, MONTH).rows
     found = ask(client, "ledger_agrees")
-    wrong = {"table": "tick_data", "month": MONTH, "symbol": SYMBOL, "stand": rows - 1, "entered": rows}
+    wrong = {"table": "tick_data", "month": MONTH, "symbol": SYMBOL, "rows": rows - 1, "entered": rows}
     assert (found.count, found.examples) == (1, (wrong,))
     client.command(f"DELETE FROM tick_data WHERE symbol = '{SYMBOL}'")
-    assert ask(client, "ledger_agrees").examples[0]["stand"] == 0
+    assert ask(client, "ledger_agrees").examples[0]["rows"] == 0
 
 
 def test_many_symbols_are_asked_for_as_a_whole_month(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

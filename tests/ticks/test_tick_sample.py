@@ -59,7 +59,7 @@ def test_bars_are_plausible(deliveries: dict[str, Delivery]) -> None:
 
 
 def test_prices_stay_while_nobody_trades(deliveries: dict[str, Delivery]) -> None:
-    bars = deliveries["929001.BJ"].bars
+    bars = deliveries["929001.BJ"].rows
     silent = bars.with_columns(before=pl.col("close").shift(1)).filter(pl.col("volume") == 0)
     assert silent.height > 100
     stays = pl.all_horizontal(pl.col(name) == pl.col("before") for name in ("open", "high", "low", "close"))
