@@ -41,14 +41,14 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
 
 
 class Http(Section):
-    """Where the collector is asked how it is."""
+    """Where the collector serves its status and metrics."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can ask."""
+        """Whether the address is reachable from this machine only."""
         return self.host in LOOPBACK
 
 
@@ -96,7 +96,7 @@ class Venue(Section):
 
 
 class Connections(Section):
-    """How sockets are kept and how often REST is asked. What a venue demands is kept to anyway."""
+    """How sockets are maintained and how often REST is polled. The limits of a venue always apply."""
 
     backoff_seconds: Seconds = 0.5
     longest_backoff_seconds: Seconds = 60.0

@@ -152,7 +152,7 @@ def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
 
 
 def integer_of_doubles(values: pl.Series, kind: ColumnType) -> pl.Series | None:
-    """The column of integers of doubles that were parsed from text; None where the text itself must be asked."""
+    """The column of integers of doubles that were parsed from text; None where the text itself must be parsed."""
     doubles = values.to_numpy()  # NULL is nan here
     most = min(EXACT, 2.0 ** INTEGER_BITS[kind.kind])
     if int(np.count_nonzero(_whole(doubles, most))) != len(values) - values.null_count():
@@ -161,7 +161,7 @@ def integer_of_doubles(values: pl.Series, kind: ColumnType) -> pl.Series | None:
 
 
 def numeric_of_doubles(values: pl.Series, kind: ColumnType) -> pl.Series | None:
-    """The numeric column of doubles that were parsed from text; None where the text itself must be asked."""
+    """The numeric column of doubles that were parsed from text; None where the text itself must be parsed."""
     doubles = values.to_numpy()  # NULL is nan here
     units = doubles * 10.0**kind.scale
     whole = np.rint(units)

@@ -1,4 +1,4 @@
-"""A frame behind the last handler to the target's columns, in the wire format of Postgres.
+"""From the frame after the last handler to the target's columns, in the wire format of Postgres.
 
 A value that does not fit its column rejects its row; NaN is NULL. Results of handlers are rounded to the column's
 decimals; text that is not parsed yet is parsed, and loses none.
@@ -36,7 +36,7 @@ WIDEST_BINARY_SCALE = 16
 
 
 def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Rejects) -> pl.DataFrame:
-    """The target's columns, numerics as whole units of their last decimal; rows that fit, keys that are there."""
+    """The target's columns, numerics as whole units of their last decimal; rows that fit and have a complete key."""
     target = flow.target
     if missing := [name for name in target.columns if name not in frame.columns]:
         raise MissingColumn(flow.name, place, missing, [name for name in frame.columns if name != LINE])
@@ -240,7 +240,7 @@ def _array(texts: tuple[str, ...]) -> bytes:
 
 
 def _numeric_column(values: pl.Series, null: np.ndarray[Any, np.dtype[Any]] | None, kind: ColumnType) -> Column:
-    """Whole units; where they do not fit 62 bits each value is written out by itself."""
+    """Whole units; where they do not fit 62 bits, each value is encoded separately."""
     units = values.cast(pl.Int64, strict=False)
     if kind.scale <= WIDEST_BINARY_SCALE and units.null_count() == values.null_count():
         whole, most = _filled(units), FITS_INT64 // 10 ** (-kind.scale % 4)

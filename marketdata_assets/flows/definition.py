@@ -1,6 +1,6 @@
 """One flow as its YAML declares it: frozen values, and an error with file, line, field and fix for all else.
 
-Nothing is opened here but the file itself; whether functions and expressions exist is asked in `trial`.
+Only the file itself is opened here; whether functions and expressions exist is checked in `trial`.
 """
 
 import re

@@ -4,7 +4,7 @@ MarketDataError
 └── LoadError
     └── FlowError
         ├── BadFunction          a handler's function cannot be imported
-        ├── UnknownUnit          a file that a run was asked for is not there
+        ├── UnknownUnit          a file that a run requested is missing
         ├── NoFolder             the folder of the flow's files is missing
         ├── HandlerFailed        a handler raised, or gave no frame
         ├── MissingColumn        what the handlers give lacks a column of the target
@@ -25,7 +25,7 @@ class FlowError(LoadError):
 
 
 class BadFunction(FlowError):
-    """A handler names a function that cannot be had."""
+    """A handler names a function that cannot be imported."""
 
     def __init__(self, function: str, cause: str) -> None:
         self.function = function
@@ -35,11 +35,11 @@ class BadFunction(FlowError):
 
 
 class UnknownUnit(FlowError):
-    """A run was asked for a file that is not among the flow's."""
+    """A run requested a file that is not among the flow's."""
 
     def __init__(self, flow: str, unit: str, folder: str) -> None:
         self.unit = unit
-        super().__init__(f"flow {flow}: no file {unit!r} in {folder}. Deliver it, or ask for one that is there.")
+        super().__init__(f"flow {flow}: no file {unit!r} in {folder}. Deliver it, or request an existing file.")
 
 
 class NoFolder(FlowError):
@@ -65,7 +65,7 @@ class HandlerFailed(FlowError):
 
 
 class MissingColumn(FlowError):
-    """The frame behind the last handler lacks columns of the target."""
+    """The frame after the last handler lacks columns of the target."""
 
     def __init__(self, flow: str, place: str, missing: Sequence[str], given: Sequence[str]) -> None:
         self.missing = tuple(missing)
@@ -76,7 +76,7 @@ class MissingColumn(FlowError):
 
 
 class WrongType(FlowError):
-    """A column behind the last handler is not what the target's column holds."""
+    """A column after the last handler is not what the target's column holds."""
 
     def __init__(self, flow: str, place: str, column: str, given: str, wanted: str, cause: str) -> None:
         self.column = column

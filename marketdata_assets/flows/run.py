@@ -69,8 +69,8 @@ def run_flow(
     with connect(dsn) as connection:
         storage.ensure(connection, flow)
         states = claims.states(connection, flow.dataset)
-        asked = _as_known([unit for unit in found if _is_among(unit, units)], states)
-        todo = asked if force else _outdated(connection, flow, asked, states, version)
+        requested = _as_known([unit for unit in found if _is_among(unit, units)], states)
+        todo = requested if force else _outdated(connection, flow, requested, states, version)
         claims.register(connection, flow.dataset, todo)
     job = Job(dsn, flow, version, run_id, force)
     reports = list(
@@ -84,7 +84,7 @@ def run_flow(
         )
     )
     read = tuple(report for report in reports if report.outcome != "unchanged")
-    unchanged = len(asked) - len(read)
+    unchanged = len(requested) - len(read)
     return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table)
 
 

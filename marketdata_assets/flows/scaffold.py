@@ -1,6 +1,6 @@
-"""A new flow that works as it is written: definition, a handler of one's own, a sample file, a test.
+"""A new flow that works as generated: definition, a custom handler, a sample file, a test.
 
-Who writes a flow changes these files; nothing here is read again.
+The author of the flow edits these files; nothing here is read again.
 """
 
 import re
@@ -14,7 +14,7 @@ from marketdata_assets.flows.errors import CannotWrite
 SCHEMA = "flow.schema.json"
 DEFINITION = """\
 # yaml-language-server: $$schema=../flow.schema.json
-# What each line may say: docs/concepts/flows.md. Look whether it is right: marketdata flows check $name
+# Reference of all fields: docs/concepts/flows.md. Validate this file: marketdata flows check $name
 type: marketdata_assets.components.Flow
 
 attributes:
@@ -63,7 +63,7 @@ attributes:
 
   partitions: none               # or: file, or: {month: day}
   schedule: null                 # or a cron line, such as "0 18 * * 1-5"
-  sensor: true                   # load new and changed files by itself
+  sensor: true                   # load new and changed files automatically
 """
 
 HANDLERS = '''\
@@ -88,7 +88,7 @@ from marketdata_assets.flows.trial import try_file
 HERE = Path(__file__).parent
 
 
-def test_sample_lands_whole() -> None:
+def test_sample_loads_completely() -> None:
     tried = try_file(read(HERE / "defs.yaml"), HERE / "sample" / "prices.csv")
     assert tried.rejects == {}
     assert tried.rows.height == tried.read == 12
@@ -120,12 +120,12 @@ FILES = {"defs.yaml": DEFINITION, "handlers.py": HANDLERS, "test_$name.py": TEST
 
 
 def write(folder: Path, name: str) -> list[Path]:
-    """Write a new flow into `folder / name`. Raises CannotWrite when it is there, or cannot be a flow's name."""
+    """Write a new flow into `folder / name`. Raises CannotWrite when it exists, or cannot be a flow's name."""
     if not re.match(IDENTIFIER, name):
         raise CannotWrite(name, "a name has small letters, digits and _, and begins with a letter")
     home = folder / name
     if home.exists():
-        raise CannotWrite(name, f"{home} is there already; take another name, or change what is there")
+        raise CannotWrite(name, f"{home} already exists; choose another name, or edit the existing flow")
     written = []
     for place, text in FILES.items():
         path = home / Template(place).substitute(name=name)

@@ -1,7 +1,7 @@
 """The result of a query in Postgres as a polars frame: decimals stay decimals, and nothing is rounded.
 
-Rows come by COPY as text, which PostgreSQL writes as fast as its binary format and polars reads far faster than any
-loop of ours could take that apart. No table or column is named here.
+Rows come by COPY as text, which PostgreSQL writes as fast as its binary format and polars parses far faster than a
+Python loop could decode the binary format. No table or column is named here.
 """
 
 import select
@@ -116,7 +116,7 @@ def copy_rows(connection: psycopg.Connection, query: sql.Composed) -> Iterator[b
 
 
 def _results(pgconn: pq.abc.PGconn) -> list[pq.abc.PGresult]:
-    """How the copying ended; libpq wants to be asked until there is no more."""
+    """How the COPY ended; libpq requires reading results until there are no more."""
     found = []
     while (result := pgconn.get_result()) is not None:
         found.append(result)

@@ -40,7 +40,7 @@ class Spool:
             yield memoryview(chunk)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release the memory and the temporary file."""
         self._pieces = []
         if self._file is not None:
             self._file.close()

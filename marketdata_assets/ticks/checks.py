@@ -121,8 +121,8 @@ def coverage(question: Question) -> Finding:
     listed = list(holes.head(LISTED_DAYS).select("symbol", "date", "label").iter_rows())
     for (symbol, day), times in minutes.missing_minutes(question.client, listed, question.calendar).items():
         more = f" and {len(times) - LISTED_MINUTES} more" if len(times) > LISTED_MINUTES else ""
-        told = ", ".join(times[:LISTED_MINUTES]) + more
-        examples.append({"symbol": symbol, "day": str(day), "missing": len(times), "minutes": told})
+        shown = ", ".join(times[:LISTED_MINUTES]) + more
+        examples.append({"symbol": symbol, "day": str(day), "missing": len(times), "minutes": shown})
     facts = {
         "minutes_expected": int(days["expected"].sum()),
         "minutes_missing": int(holes["missing"].sum()),

@@ -167,8 +167,8 @@ def _lost(provider: str, days: int) -> str:
 def _decision(run: MonthRun, task: Task, merged: _Merged, provided: Sequence[ProviderFactors]) -> Decision:
     load, rows = task.load, merged.rows.get(task.symbol, FACTORS.columns.to_frame())
     failures = merged.failures.get(task.symbol, {})
-    asked = {factors.provider: run.until for factors in provided if task.symbol in factors.requested}
-    inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **asked, **dict.fromkeys(failures, FAILED)})
+    requested = {factors.provider: run.until for factors in provided if task.symbol in factors.requested}
+    inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **requested, **dict.fromkeys(failures, FAILED)})
     owed = sorted(name for name, until in inputs.answered.items() if until == FAILED and name not in failures)
     error = "; ".join(f"{name}: {cause}" for name, cause in sorted(failures.items())) or None
     recorded = error or (load.error if load and owed else None)

@@ -110,8 +110,8 @@ class _Computation:
             digest = bars_digest(bars.get((symbol, name)) for name in months_of(month))
             before = Inputs.of(loads.get(symbol))
             task = Task(symbol, loads.get(symbol), replace(before, bars=digest))
-            asked = [provider.name for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]
-            same = before.bars == digest != PENDING and not before.missing(asked, str(closed[-1]))
+            requested = [provider.name for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]
+            same = before.bars == digest != PENDING and not before.missing(requested, str(closed[-1]))
             if same and task.load and not self.run.options.refetch:
                 self.run.end(replace(_before(month, task), note="unchanged inputs; skipped"))
             else:

@@ -217,8 +217,8 @@ class Tushare:
         answered = _answered(tables)
         raw, unread = _raw(answered, self.config.session)
         _check_days(raw, symbol, days, self.config.session)
-        frame, refused = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
-        in_order = sorted((*unread, *refused), key=lambda reject: reject.line)
+        frame, invalid = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
+        in_order = sorted((*unread, *invalid), key=lambda reject: reject.line)
         rejected = tuple(_with_text(reject, answered) for reject in in_order)
         if frame.is_empty() and not rejected:
             return Delivery.without(NAME, symbol, days, LABEL, "empty", "it has no bar in these days")
@@ -243,15 +243,15 @@ class Tushare:
         values = [name for name in schema.names() if name not in ("provider", "symbol", "date")]
         columns = ("ts_code", "trade_date", *values)
         if symbol is None:
-            asked: list[tuple[dict[str, str], str]] = [({"trade_date": _day(day)}, f"{day}") for day in days]
+            requested: list[tuple[dict[str, str], str]] = [({"trade_date": _day(day)}, f"{day}") for day in days]
         else:
             theirs = self.config.symbol_mapping.theirs(symbol)
             if theirs is None:
                 raise UnknownSymbol(NAME, symbol, "no rule of the symbol mapping fits")
             span = {"ts_code": theirs, "start_date": _day(days.first), "end_date": _day(days.last)}
-            asked = [(span, f"{theirs} {days}")]
+            requested = [(span, f"{theirs} {days}")]
         frames = [schema.to_frame()]
-        for params, what in asked:
+        for params, what in requested:
             table = _whole(await self._ask(interface, params, columns, what))
             symbols = [self.config.symbol_mapping.ours(str(code)) for code in table.columns["ts_code"]]
             keys = [pl.Series("symbol", symbols, pl.String), pl.Series("date", table.days("trade_date"), pl.Date)]

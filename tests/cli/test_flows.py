@@ -160,7 +160,7 @@ def test_check_finds_what_a_run_would_stumble_over(
 def test_names_that_cannot_be_are_refused(here: Command) -> None:
     assert here("flows", "new", "my_prices").returncode == 0
     for name, said in (
-        ("my_prices", "is there already"),
+        ("my_prices", "already exists"),
         ("My-Prices", "small letters, digits and _"),
         ("stock_1min_qfq", "an asset has this name already"),
     ):

@@ -174,7 +174,7 @@ def test_domain_that_is_worked_on_or_away_is_seen_later_and_hides_no_other(
     run = warehouse.instance.create_run_for_job(repository().get_job("bars"), status=dg.DagsterRunStatus.STARTED)
     busy = night(warehouse.instance)
     assert asked(busy) == set()
-    assert "bars: a run is under way" in (busy.skip_message or "")
+    assert "bars: a run is in progress" in (busy.skip_message or "")
     assert "ticks: ClickHouse" in (busy.skip_message or "")
     warehouse.instance.report_run_failed(run)
     found = night(warehouse.instance, busy.cursor)

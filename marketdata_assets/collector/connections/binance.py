@@ -89,9 +89,9 @@ class BinanceSocketSession:
 
     def _forget_pending(self, keys: Sequence[str]) -> None:
         """Forget unconfirmed requests, so that they can be sent again."""
-        asked = self._session.asked
-        for number, streams in list(asked.items()):
-            asked[number] = tuple(stream for stream in streams if stream not in keys)
+        requested = self._session.asked
+        for number, streams in list(requested.items()):
+            requested[number] = tuple(stream for stream in streams if stream not in keys)
 
 
 class BinanceAdapter:
@@ -170,8 +170,8 @@ class BinanceAdapter:
         return Request(path, params, cost=weight)
 
     def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:
-        asked = "open_interest" in types and self.market_type != "spot"
-        return {"open_interest": self._open_interest} if asked else {}
+        polled = "open_interest" in types and self.market_type != "spot"
+        return {"open_interest": self._open_interest} if polled else {}
 
     def _open_interest(self, instrument: str) -> Request:
         return self._request("openInterest", {"symbol": instrument})

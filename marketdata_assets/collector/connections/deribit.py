@@ -71,13 +71,13 @@ class DeribitSocketSession:
     def _response(self, raw: bytes, outcome: Control | VenueError) -> SubscriptionReply:
         before = dict(self._session.asked)
         missing = {error.message.partition(" ")[0]: error.message for error in self._session.check(raw)}
-        asked = [key for number, keys in before.items() if number not in self._session.asked for key in keys]
+        requested = [key for number, keys in before.items() if number not in self._session.asked for key in keys]
         if isinstance(outcome, Control):
-            confirmed = tuple(key for key in asked if key not in missing)
+            confirmed = tuple(key for key in requested if key not in missing)
             return SubscriptionReply(confirmed, rejected=tuple(missing.items()))
         if outcome.rate_limited:
-            return SubscriptionReply(retry=tuple(asked))
-        return SubscriptionReply(rejected=tuple((key, f"{outcome.code} {outcome.message}") for key in asked))
+            return SubscriptionReply(retry=tuple(requested))
+        return SubscriptionReply(rejected=tuple((key, f"{outcome.code} {outcome.message}") for key in requested))
 
 
 class DeribitAdapter:

@@ -21,7 +21,7 @@ MAX_RESUBSCRIBED = 20
 """Unconfirmed subscriptions that are requested again one by one; with more of them, the socket is dropped."""
 
 HELPED_SECONDS = 5.0
-"""What arrives later than this after an action arrives by itself."""
+"""What arrives later than this after an action is not counted as its effect."""
 
 MAX_UNREADABLE = 100
 """Unreadable messages in a row before the socket is dropped."""

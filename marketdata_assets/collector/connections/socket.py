@@ -162,7 +162,7 @@ class Socket(WSListener):
         self._outbox.put(messages)
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
+        """Send a ping, which the venue has to answer."""
         self.pinged_at = time.time_ns()
         if self.session.ping is None:
             self._transport.send_ping()
@@ -225,7 +225,7 @@ class Socket(WSListener):
         """Wait for the end, and report it."""
         try:
             await self._transport.wait_disconnected()
-        except Exception as error:  # border: whatever picows found wrong, or a callback of ours raised
+        except Exception as error:  # border: any error of picows or of our callbacks
             self.error = self.error or f"{type(error).__name__} {error}"[:200]
         self.error = self.error or "connection lost"
         self.over = True  # together with `ended`, so that nobody sees an end that was not reported

@@ -62,7 +62,7 @@ class SubscriptionReply:
 
 @dataclass(frozen=True)
 class MessageRate:
-    """The venue's limit: at most `limit` messages of ours in `seconds`, over one socket."""
+    """The venue's limit: at most `limit` messages sent in `seconds` over one socket."""
 
     limit: int
     seconds: float

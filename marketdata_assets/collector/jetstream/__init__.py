@@ -1,1 +1,1 @@
-"""JetStream: the way into the stream and out of it, and the disk for the time when the server is away."""
+"""JetStream: publishing to the stream, consuming from it, and the spool on disk while the server is unavailable."""

@@ -32,7 +32,7 @@ class LoadConfig(dg.Config):
     """How minute bars are loaded."""
 
     force: bool = False
-    """Read and replace even what the ledger knows to be there already."""
+    """Read and replace even units that are loaded according to the ledger."""
 
 
 @dg.asset(
@@ -52,7 +52,7 @@ def stock_1min_qfq(
     """1-minute bars of A-shares, adjusted forward, exactly as the newest files have them.
 
     Only units that are new or changed are read. A re-delivered file replaces its rows in every loaded month,
-    also in months that were not asked for; these are marked materialised as well.
+    also in months that were not requested; these are marked materialised as well.
     """
     loaded = ingest(
         postgres.dsn,

@@ -1,6 +1,6 @@
-"""When the bars domain runs by itself: on new files, and the K-line behind the bars.
+"""Automation of the bars domain: loads of new files, and refreshes of the K-line of loaded bars.
 
-What counts as touched or stale is decided in `bars.watch` and `bars.status`; what is due at night in `repair`.
+What counts as touched or stale is decided in `bars.watch` and `bars.status`; what the nightly repair runs, in `repair`.
 """
 
 import time

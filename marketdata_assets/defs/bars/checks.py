@@ -45,7 +45,7 @@ def _check(
 
 
 def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
-    """The months that the run is about; all of them when a check is run by itself."""
+    """The months of the run; all months when only the check is run."""
     tags = context.run.tags
     first, last = tags.get(RANGE_START), tags.get(RANGE_END)
     single = tags.get("dagster/partition")

@@ -50,14 +50,14 @@ KLINE_SCHEMA = column_schema(
 
 def bars(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> dg.MaterializeResult:
     """Give each month its row count; when units failed, mark the whole months and raise Failure naming the rest."""
-    asked = set(loaded.months)
+    requested = set(loaded.months)
     with connect(dsn) as connection:
-        counts = status.by_month(connection, asked | set(loaded.loaded_months))
+        counts = status.by_month(connection, requested | set(loaded.loaded_months))
         metadata = _load_metadata(connection, loaded)
-    for month in sorted(set(loaded.loaded_months) - asked - set(loaded.failed_months)):
+    for month in sorted(set(loaded.loaded_months) - requested - set(loaded.failed_months)):
         _mark(context, month, counts)
     if loaded.failed:
-        for month in sorted(asked - set(loaded.failed_months)):
+        for month in sorted(requested - set(loaded.failed_months)):
             _mark(context, month, counts)
         raise failed_files(loaded.failed, metadata)
     for month in loaded.months:

@@ -1,7 +1,7 @@
-"""What is due of the exchanges at night: days whose bars are missing, failed or stale, or that Dagster does not show,
-and captures whose load never succeeded.
+"""What the nightly repair runs for the exchanges: days whose bars are missing, failed or stale, or that Dagster does
+not show, and captures whose load never succeeded.
 
-The hourly schedule sees to new trades and open gaps; here is what it cannot know.
+The hourly schedule covers new trades and open gaps; this module covers what the schedule cannot detect.
 """
 
 from pathlib import Path

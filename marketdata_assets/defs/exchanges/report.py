@@ -30,6 +30,8 @@ TABLES = {
 }
 MAX_LISTED = 60
 """Rows of the Markdown table of a day's gaps."""
+REJECTED = "refused"  # words: ok
+"""Metadata key of the rejected records; stored by Dagster and printed by the CLI, so it is not renamed."""
 
 _NUMBER = "decimal, 18 digits"
 _ABOUT: tuple[Column, ...] = (
@@ -164,7 +166,7 @@ def _rows_by_table(report: IngestReport) -> dict[str, dict[str, int]]:
                 "rows_from_stream": one.rows,
                 "batches": one.batches,
                 "redelivered": one.redelivered,
-                "refused": one.rejected,
+                REJECTED: one.rejected,
             }
     return by_table
 
@@ -177,7 +179,7 @@ def _summary(report: IngestReport) -> dict[str, Any]:
         "rows": {name: sum(counts.get(key, 0) for key in _ROWS) for name, counts in _rows_by_table(report).items()},
         "captures": {outcome: sum(file.outcome == outcome for file in files) for outcome in outcomes},
         "dead_letters": sum(file.dead_letters for file in files),
-        "refused": sum(file.rejected for file in files)
+        REJECTED: sum(file.rejected for file in files)
         + (sum(one.rejected for one in report.drained.types) if report.drained else 0),
         "stream": report.drained is not None,
         "notes": list(report.notes),
@@ -193,7 +195,7 @@ def feed(key: dg.AssetKey, report: IngestReport) -> dg.AssetObservation:
     """What the run loaded: captures by outcome, and records."""
     summary = _summary(report)
     captures = {f"captures_{outcome}": count for outcome, count in summary["captures"].items()}
-    records = {"records": sum(summary["rows"].values()), "refused": summary["refused"]}
+    records = {"records": sum(summary["rows"].values()), REJECTED: summary[REJECTED]}
     records["unreadable"] = summary["dead_letters"]
     return dg.AssetObservation(key, metadata={"stream": summary["stream"], **captures, **records})
 

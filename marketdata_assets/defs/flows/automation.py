@@ -1,4 +1,4 @@
-"""When a flow runs by itself: on new or changed files, and by the clock, as its file declares.
+"""Automation of a flow: a sensor for new or changed files and a schedule, as its file declares.
 
 What is outdated is decided in `flows.status`, by the names, sizes and times of files and the ledger.
 """

@@ -27,7 +27,7 @@ class FlowConfig(dg.Config):
     """Load even the files that have not changed."""
 
     data_dir: str = ""
-    """The folder of the files, in the place of the one that the flow names below MARKETDATA_FLOWS_DATA."""
+    """The folder of the files, instead of the one that the flow names below MARKETDATA_FLOWS_DATA."""
 
 
 def definitions(flow: FlowDefinition) -> dg.Definitions:

@@ -1,4 +1,4 @@
-"""Checks of every flow, asked of its table after each run. The queries are in `marketdata_assets.flows.checks`."""
+"""Checks of every flow, run on its table after each load. The queries are in `marketdata_assets.flows.checks`."""
 
 from collections.abc import Iterator
 

@@ -45,15 +45,15 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
 def _mark_months(
     context: dg.AssetExecutionContext, flow: FlowDefinition, ended: FlowReport, counts: dict[str, int]
 ) -> None:
-    """Mark every month that rows were loaded into and that is a partition, whatever months the run was asked for.
+    """Mark every partition that rows were loaded into, whether or not the run requested it.
 
-    When files failed, nobody knows what they hold, so a month that was asked for and got no row is not marked.
+    The content of failed files is unknown, so after a failure a requested month without new rows is not marked.
     """
     partitions = partitions_of(flow)
     assert partitions is not None
     known = set(partitions.get_partition_keys())
-    asked = set(context.partition_keys)
-    touched = sorted((set(ended.loaded_months) & known) - (set() if ended.failed else asked))
+    requested = set(context.partition_keys)
+    touched = sorted((set(ended.loaded_months) & known) - (set() if ended.failed else requested))
     log_materializations(
         context,
         [
@@ -64,7 +64,7 @@ def _mark_months(
         ],
     )
     if not ended.failed:
-        for month in sorted(asked):
+        for month in sorted(requested):
             context.add_asset_metadata({"dagster/partition_row_count": counts.get(month, 0)}, partition_key=month)
 
 

@@ -23,6 +23,8 @@ OVERLAP = dt.timedelta(minutes=5)
 """Runs end in other processes, whose clocks may differ and whose commits may arrive late."""
 FAILED_TICKS = 3
 """Failed ticks in a row after which a sensor or a schedule counts as failing."""
+REPORTED = "told"  # words: ok
+"""The runs already reported: a key of the stored cursor, so it is not renamed."""
 MAX_LISTED = 20
 MAX_CHARACTERS = 500
 
@@ -38,16 +40,16 @@ def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     settings, now = Settings(), dt.datetime.now(dt.UTC)
     if not settings.alert_webhook and not settings.alert_smtp:
         return dg.SkipReason("no receiver: set MARKETDATA_ALERT_WEBHOOK, or MARKETDATA_ALERT_SMTP and _MAIL")
-    first = {"until": now.isoformat(), "told": [], "overdue": [], "failing": []}
+    first = {"until": now.isoformat(), REPORTED: [], "overdue": [], "failing": []}
     before: dict[str, Any] = json.loads(context.cursor) if context.cursor else first
     runs = _failed(context.instance, dt.datetime.fromisoformat(before["until"]) - OVERLAP)
     overdue, failing = _overdue(context), _failing(context.instance)
-    new_runs = [run for run in runs if run.run_id not in before["told"]] if context.cursor else []
+    new_runs = [run for run in runs if run.run_id not in before[REPORTED]] if context.cursor else []
     new_overdue = sorted(set(overdue) - set(before["overdue"]))
     new_failing = sorted(set(failing) - set(before.get("failing", ())))
     if new_runs or new_overdue or new_failing:
         send(settings, alert_of(context.instance, new_runs, new_overdue, new_failing))
-    state = {"until": now.isoformat(), "told": [run.run_id for run in runs], "overdue": overdue, "failing": failing}
+    state = {"until": now.isoformat(), REPORTED: [run.run_id for run in runs], "overdue": overdue, "failing": failing}
     context.update_cursor(json.dumps(state))
     counts = f"{len(new_runs)} failed runs, {len(new_overdue)} overdue assets, {len(new_failing)} failing sensors"
     return dg.SkipReason(f"{counts} reported")

@@ -1,7 +1,7 @@
 """`housekeeping`: deletes old runs from Dagster's storage with their events and logs; keeps latest materialisations.
 
-Dagster keeps every event of every run for ever, and a partition counts as not materialised once its event is deleted.
-Its own settings (`retention` in dagster.yaml) only cover the ticks of schedules and sensors.
+Dagster keeps every event of every run indefinitely, and a partition counts as not materialised once its event is
+deleted. Its own settings (`retention` in dagster.yaml) only cover the ticks of schedules and sensors.
 """
 
 import datetime as dt

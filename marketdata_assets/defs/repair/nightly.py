@@ -1,8 +1,8 @@
-"""`backfill_missing`: every night each domain is looked at, and what is missing, failed or stale is run.
+"""`backfill_missing`: checks each domain every night and runs what is missing, failed or stale.
 
-It is a sensor and no schedule, for one schedule has one job; and a domain whose server is away, or that is being worked
-on, is looked at again some minutes later, as is the whole night when nothing ran at half past two. What is due is
-decided in `repair` of each domain.
+It is a sensor because a schedule has only one job, and because a sensor retries: a domain whose server is unavailable
+or whose run is in progress is checked again some minutes later, and so are all domains when Dagster was down at 02:30.
+What is due is decided in `repair` of each domain.
 """
 
 import datetime as dt
@@ -44,7 +44,7 @@ Due = Callable[[dg.DagsterInstance, Any], list[dg.RunRequest]]
 
 @dataclass(frozen=True)
 class Domain:
-    """What is looked at in one go, and the jobs that work on it."""
+    """What is checked as one unit, and the jobs that load it."""
 
     name: str
     jobs: tuple[str, ...]
@@ -52,7 +52,7 @@ class Domain:
 
 
 def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
-    """All there are; each flow is one."""
+    """All domains; each flow is one."""
     return [
         Domain("bars", (bars.JOB, "bars"), lambda instance, has: bars.due(instance, has.postgres, has.bar_files)),
         Domain(
@@ -74,19 +74,19 @@ def _of_flow(flow: FlowDefinition) -> Due:
 def due_now(
     instance: dg.DagsterInstance, own: Iterable[FlowDefinition], resources: Any
 ) -> Iterator[tuple[str, dg.RunRequest]]:
-    """What each domain would ask for at this moment, whatever was asked for tonight; those without a server nothing."""
+    """The runs due in each domain now, including those requested tonight; domains without a server are skipped."""
     for domain in domains(own):
         with suppress(NoServer):
             yield from ((domain.name, request) for request in domain.due(instance, resources))
 
 
 def night_of(now: dt.datetime) -> str:
-    """The day on whose small hours a look at `now` counts."""
+    """The day whose nightly repair a check at `now` belongs to."""
     return f"{now.astimezone(ZoneInfo(EXCHANGE_CLOCK)) - BEGINS:%Y-%m-%d}"
 
 
 def sensor(own: Sequence[FlowDefinition], jobs: Sequence[Any]) -> dg.SensorDefinition:
-    """Over these flows and the other domains; `jobs` are all that there are."""
+    """The sensor over these flows and the other domains; `jobs` are all existing jobs."""
     every = domains(own)
     wanted = {name for domain in every for name in domain.jobs}
 
@@ -96,16 +96,16 @@ def sensor(own: Sequence[FlowDefinition], jobs: Sequence[Any]) -> dg.SensorDefin
         minimum_interval_seconds=120,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys=RESOURCES,
-        description="Every night from 02:30, Asia/Shanghai: holds sources, ledgers and Dagster's record against one"
-        " another, domain by domain, and runs what is missing, failed or stale.",
+        description="Every night from 02:30, Asia/Shanghai: compares sources, ledgers and Dagster's partitions, domain"
+        " by domain, and runs what is missing, failed or stale.",
     )
     def backfill_missing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         night = night_of(dt.datetime.now(dt.UTC))
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         todo = [domain for domain in every if seen.get(domain.name) != night]
         if not todo:
-            return dg.SkipReason(f"the night of {night} is done")
-        requests, notes = _look(context, todo, night, seen)
+            return dg.SkipReason(f"the nightly repair of {night} is complete")
+        requests, notes = _check(context, todo, night, seen)
         cursor = json.dumps({domain.name: seen[domain.name] for domain in every if domain.name in seen})
         if requests:
             return dg.SensorResult(run_requests=requests, cursor=cursor)
@@ -115,19 +115,19 @@ def sensor(own: Sequence[FlowDefinition], jobs: Sequence[Any]) -> dg.SensorDefin
     return backfill_missing
 
 
-def _look(
+def _check(
     context: dg.SensorEvaluationContext, todo: Sequence[Domain], night: str, seen: dict[str, str]
 ) -> tuple[list[dg.RunRequest], list[str]]:
-    """Look at the domains, and note in `seen` those that need no other look tonight."""
+    """Check the domains, and note in `seen` those that need no further check tonight."""
     until = time.monotonic() + SECONDS_PER_TICK
     busy = {run.job_name for run in runs_in_progress(context.instance)}
     requests, notes = list[dg.RunRequest](), list[str]()
     for domain in todo:
         if busy & {*domain.jobs}:
-            notes.append(f"{domain.name}: a run is under way; looked at again after it")
+            notes.append(f"{domain.name}: a run is in progress; checked again after it")
             continue
         if time.monotonic() > until:
-            notes.append(f"{domain.name}: looked at next")
+            notes.append(f"{domain.name}: checked at the next tick")
             continue
         try:
             found = domain.due(context.instance, context.resources)
@@ -142,6 +142,6 @@ def _look(
 
 
 def _tagged(request: dg.RunRequest, domain: str, night: str) -> dg.RunRequest:
-    """Once a night, and to be found in the list of runs by its tag."""
+    """The request, run once per night and tagged so that it can be found in the list of runs."""
     tags: Mapping[str, str] = {**request.tags, TAG: night}
     return request.with_replaced_attrs(run_key=f"{night}:{domain}:{request.run_key}", tags=tags)

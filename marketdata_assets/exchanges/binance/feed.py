@@ -49,7 +49,7 @@ LONG = 320
 """No trade and no best prices have so many bytes."""
 
 NAMED = 10
-"""So many bytes behind the first two tell which event it is."""
+"""This many bytes after the first two identify the event."""
 
 Route = tuple[Callable[[bytes], Any], Parser | None]
 """How a message is decoded, and what makes the record."""

@@ -102,10 +102,10 @@ class Session:
 
         https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#live-subscribingunsubscribing-to-streams
         """
-        under_way = {stream for part in self.asked.values() for stream in part}
-        wanted = [stream for stream in dict.fromkeys(streams) if stream not in self.streams and stream not in under_way]
+        pending = {stream for part in self.asked.values() for stream in part}
+        wanted = [stream for stream in dict.fromkeys(streams) if stream not in self.streams and stream not in pending]
         limit = MARKETS[self.market_type].streams
-        if len(wanted) + len(under_way) + len(self.streams) > limit:
+        if len(wanted) + len(pending) + len(self.streams) > limit:
             raise ValueError(f"{len(wanted)} more streams, a connection may have {limit}")
         return [self._request("SUBSCRIBE", part) for part in _parts(wanted, most)]
 
@@ -136,7 +136,7 @@ class Session:
         return self.subscribe(sorted(streams))
 
     def silent(self) -> set[str]:
-        """Confirmed streams that have delivered nothing yet; add those that deliver to `heard`."""
+        """Confirmed streams that have delivered nothing yet; add those that deliver to `heard`."""  # words: ok
         return self.streams - self.heard
 
     def _request(self, method: str, streams: list[str], *, note: bool = True) -> bytes:

@@ -1,6 +1,6 @@
 """Deribit's instruments: what its list says of them, and what a name alone gives away.
 
-Spreads of several instruments (kinds `future_combo` and `option_combo`) are no instruments of ours.
+Spreads of several instruments (kinds `future_combo` and `option_combo`) are not supported.
 """
 
 import re

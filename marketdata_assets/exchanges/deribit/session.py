@@ -81,11 +81,11 @@ class Session:
         """An error for each requested channel that is missing in this response. Other messages give none."""
         try:
             answer = _decode(raw)
-            asked = self.asked.pop(answer.id, ()) if isinstance(answer.id, int) else ()
-            granted = set(_channels(answer.result)) if asked and not answer.error else set(asked)
+            requested = self.asked.pop(answer.id, ()) if isinstance(answer.id, int) else ()
+            granted = set(_channels(answer.result)) if requested and not answer.error else set(requested)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return []
-        missing = [name for name in asked if name not in granted]
+        missing = [name for name in requested if name not in granted]
         return [
             VenueError(UNKNOWN_CHANNEL, f"{name} is not in the answer: there is no such channel") for name in missing
         ]

@@ -67,7 +67,7 @@ class Session:
 
     asked: dict[str, Arg] = field(default_factory=dict)  # what is sent, by its text
     confirmed: set[str] = field(default_factory=set)
-    narrowed: dict[str, str] = field(default_factory=dict)  # confirmed without its filter: asked, and what came
+    narrowed: dict[str, str] = field(default_factory=dict)  # confirmed without its filter: requested and confirmed text
     _filters: dict[str, list[Arg]] = field(default_factory=dict)  # by instType
 
     def ask(self, args: Iterable[Arg]) -> list[bytes]:
@@ -83,7 +83,7 @@ class Session:
         return subscriptions(sent)
 
     def heard(self, ack: Control) -> str | None:
-        """Take note of an ack: null when it confirms what was asked, else what is wrong with it."""
+        """Record an ack. Returns None when it confirms a request, otherwise what is wrong with it."""
         if ack.detail.startswith(UNSUBSCRIBED):
             ended = ack.detail.removeprefix(UNSUBSCRIBED)
             self.asked.pop(ended, None)

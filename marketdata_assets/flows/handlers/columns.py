@@ -16,7 +16,7 @@ def select(config: steps.Select, frame: pl.DataFrame, given: Given) -> pl.DataFr
 
 
 def parse(config: steps.Parse, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
-    frame.select(*config.types)  # a column that is not there is named by polars
+    frame.select(*config.types)  # polars names a missing column
     return casting.parse(frame, config.types, given.rejects)
 
 

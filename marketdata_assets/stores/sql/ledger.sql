@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger (
     previous_hash  text,                             -- bytes that were loaded before them
     slices         text[]      NOT NULL DEFAULT '{}',-- partitions of the unit that are loaded
     read           bigint      NOT NULL DEFAULT 0,   -- rows of the unit, all slices, rejected ones included
-    skipped        bigint      NOT NULL DEFAULT 0,   -- rows of slices that nobody has asked for
+    skipped        bigint      NOT NULL DEFAULT 0,   -- rows of slices that were not requested
     rows           bigint      NOT NULL DEFAULT 0,   -- rows of those slices that are loaded
     rejected       bigint      NOT NULL DEFAULT 0,   -- rows of the unit in quarantine
     outcome        text        NOT NULL CHECK (outcome IN ('ok', 'empty', 'failed', 'removed')),

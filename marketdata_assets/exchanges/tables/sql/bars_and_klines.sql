@@ -10,7 +10,7 @@ WITH
         FROM exchange_klines FINAL
         WHERE interval = '1m' AND time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
     ),
-    begun AS (
+    first_bars AS (
         SELECT exchange, market_type, instrument, toStartOfInterval(min(time), INTERVAL 1 MINUTE) AS minute
         FROM exchange_ohlcv_1m
         WHERE time >= {first:DateTime64(9, 'UTC')} - INTERVAL 1 DAY AND time < {end:DateTime64(9, 'UTC')}
@@ -25,10 +25,10 @@ SELECT
     bars.open AS bar_open, bars.high AS bar_high, bars.low AS bar_low, bars.close AS bar_close,
     bars.volume AS bar_volume, bars.quote_volume AS bar_quote_volume, bars.trades AS bar_trades,
     bars.taker_buy_volume AS bar_taker_buy_volume, bars.taker_buy_quote_volume AS bar_taker_buy_quote_volume,
-    toInt64(candles.time > begun.minute AND ifNull(bars.open_gaps, 0) = 0) AS judged
+    toInt64(candles.time > first_bars.minute AND ifNull(bars.open_gaps, 0) = 0) AS judged
 FROM candles
-INNER JOIN begun ON candles.exchange = begun.exchange AND candles.market_type = begun.market_type
-    AND candles.instrument = begun.instrument
+INNER JOIN first_bars ON candles.exchange = first_bars.exchange AND candles.market_type = first_bars.market_type
+    AND candles.instrument = first_bars.instrument
 LEFT JOIN (SELECT * FROM exchange_ohlcv_1m
     WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}) AS bars
     ON candles.exchange = bars.exchange AND candles.market_type = bars.market_type

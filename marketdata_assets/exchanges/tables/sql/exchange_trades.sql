@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS exchange_trades (
     size         Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- base units; null when only contracts are known
     contracts    Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
     side         LowCardinality(String),  -- of the taker
-    -- trades that the venue put together: the first and the last of them
+    -- of trades that the venue aggregated: the first and the last
     first_id     Nullable(String) CODEC(ZSTD(1)),
     last_id      Nullable(String) CODEC(ZSTD(1)),
     -- ts_event, or ts_recv where there is none
