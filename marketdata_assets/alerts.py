@@ -1,4 +1,4 @@
-"""Alerts to people: one message to a webhook, by e-mail, or both. What is worth one is not decided here."""
+"""Alerts to people: one message to a webhook, by e-mail, or both. Which events raise an alert is decided elsewhere."""
 
 import json
 import smtplib
@@ -27,10 +27,10 @@ class BadAlertAddress(TerminalError):
 
 
 class AlertNotSent(TransientError):
-    """Nobody took the message; it is sent again later."""
+    """The message was not accepted; it is sent again later."""
 
     def __init__(self, where: str, cause: str) -> None:
-        super().__init__(f"the alert was not taken by the {where} ({cause}); it is sent again at the next tick")
+        super().__init__(f"the {where} did not accept the alert ({cause}); it is sent again at the next tick")
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Alert:
 
 
 def post(webhook: str, alert: Alert) -> None:
-    """POST the alert as JSON: `text` is for people, the rest are its facts. The address, a secret, is never told.
+    """POST the alert as JSON: `text` is for people, the other keys are facts. The address is a secret and never shown.
 
-    Not by httpx, which writes the address of every request into the log.
+    It does not use httpx, which logs the address of every request.
     """
     try:
         url = safe_url(webhook)
@@ -71,14 +71,14 @@ def post(webhook: str, alert: Alert) -> None:
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Nobody else is told what was meant for the webhook."""
+    """Follow no redirect, so that the alert reaches nobody but the webhook."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def mail(server: str, addresses: str, alert: Alert) -> None:
-    """Send the alert from the first of `addresses` to the others; a server that knows STARTTLS is asked for it."""
+    """Send the alert from the first of `addresses` to the others; STARTTLS is used where the server offers it."""
     url = urlsplit(server)
     sender, *receivers = [one.strip() for one in addresses.split(",") if one.strip()] or [""]
     if url.scheme not in PORTS or not url.hostname:

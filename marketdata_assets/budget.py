@@ -1,6 +1,6 @@
-"""A rate budget that belongs to a credential: every process, thread and task of the machine that uses it takes turns.
+"""A rate budget that belongs to a credential: every process, thread and task of the machine that uses it shares it.
 
-All they share is one small file with one number in it: the moment of the next turn. Turns are spaced evenly, at 99 %
+They share one small file with one number in it: the moment of the next turn. Turns are spaced evenly, at 99 %
 of the rate, so that a server which counts requests over a sliding period never sees more than it allows, although
 some arrive a little late. Nobody holds a turn in advance, so a process that is killed takes none with it.
 """
@@ -19,13 +19,13 @@ from pathlib import Path
 from marketdata_assets.errors import TransientError
 
 SHARE = 0.99
-"""The part of the rate that is used; the rest is room for requests that travel slower than others."""
+"""The part of the rate that is used; the rest is a margin for requests that travel slower than others."""
 
 LONGEST_BLOCK_SECONDS = 86400.0
-"""What a server can ask for; a state file that says more is wrong."""
+"""The longest pause that a server can request; a state file with more is invalid."""
 
 LONGEST_NAP_SECONDS = 5.0
-"""After this long a waiter looks again, in case the state was mended meanwhile."""
+"""After this long a waiter reads the state again, in case it was corrected meanwhile."""
 
 _LOCKED_NAP_SECONDS = 0.001
 _SAME_BOOT_SECONDS = 60.0
@@ -33,11 +33,11 @@ _NAME = re.compile(r"[A-Za-z0-9@._-]+")
 
 
 class BudgetBlocked(TransientError):
-    """The server asked for a longer silence than the caller wants to wait."""
+    """The server requested a longer pause than the caller is willing to wait."""
 
     def __init__(self, name: str, seconds: float) -> None:
         self.seconds = seconds
-        super().__init__(f"budget {name}: the server asked for {seconds:.0f} s of silence. Run it again after that.")
+        super().__init__(f"budget {name}: the server requested a pause of {seconds:.0f} s. Run it again after that.")
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Budget:
     async def acquire(self, patience: float | None = None, *, cost: float = 1.0) -> None:
         """Wait for a turn; BudgetBlocked at once when a block will last longer than `patience` seconds.
 
-        A turn that costs more than one keeps the next away for longer. A server that counts costs may see the dearest
-        one beyond `requests` in a period: leave room for it.
+        A turn that costs more than one delays the next one for longer. A server that counts costs may see the most
+        expensive request beyond `requests` in a period: leave room for it.
         """
         for nap in self._naps(patience, cost):
             await asyncio.sleep(nap)
@@ -75,7 +75,7 @@ class Budget:
             time.sleep(nap)
 
     def block(self, seconds: float) -> None:
-        """Give out no turn for `seconds`, to nobody; a longer block that stands already stays."""
+        """Grant no turn for `seconds`; a longer block that exists already stays."""
         seconds = min(max(seconds, 0.0), LONGEST_BLOCK_SECONDS)
         while (handle := self._locked()) is None:
             time.sleep(_LOCKED_NAP_SECONDS)
@@ -92,7 +92,7 @@ class Budget:
             yield min(wait, LONGEST_NAP_SECONDS)
 
     def _take(self, cost: float = 1.0) -> float:
-        """Take a turn and return 0, or return how long to wait before asking again."""
+        """Acquire a turn and return 0, or return how long to wait before the next attempt."""
         handle = self._locked()
         if handle is None:
             return _LOCKED_NAP_SECONDS
@@ -144,13 +144,13 @@ class Budget:
             state = json.loads(data)
             turn, boot = float(state["turn"]), float(state["boot"])
         except (ValueError, TypeError, KeyError):
-            return self._begin_anew(handle, now)
+            return self._restart(handle, now)
         possible = abs(boot - _boot(now)) < _SAME_BOOT_SECONDS
         if not possible or not turn <= now + max(self.spacing, LONGEST_BLOCK_SECONDS):
-            return self._begin_anew(handle, now)
+            return self._restart(handle, now)
         return turn
 
-    def _begin_anew(self, handle: int, now: float) -> float:
+    def _restart(self, handle: int, now: float) -> float:
         turn = now + self.spacing
         self._write(handle, turn)
         return turn
@@ -169,5 +169,5 @@ def private_folder(folder: Path) -> None:
 
 
 def _boot(now: float) -> float:
-    """When the machine was started; the monotonic clock begins anew there."""
+    """When the machine was started; the monotonic clock restarts then."""
     return time.time() - now

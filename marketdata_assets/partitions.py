@@ -1,8 +1,8 @@
 """How the assets are partitioned: by months, each on its data's clock, by accounts and by symbols.
 
 Dagster's range tags mean every month between two with every account, or symbol, between two. So a selection of alphas
-is cut into such rectangles before runs are asked for; one of ticks that is no rectangle is the business of
-`defs.ticks.adhoc_job`. Thousands of symbols make a grid of which nobody may ask for all keys: that takes many seconds.
+is cut into such rectangles before runs are requested; `defs.ticks.adhoc_job` handles selections of ticks that
+are no rectangle. Never list all keys of a grid with thousands of symbols: that takes many seconds.
 """
 
 import datetime as dt
@@ -120,7 +120,7 @@ def alpha_pairs(tags: Mapping[str, str], accounts: Sequence[str]) -> list[Pair]:
 def tick_partitions(months: int, today: dt.date) -> dg.MultiPartitionsDefinition:
     """The last `months` months on the exchange's clock, up to and including the current one, by symbol.
 
-    The first month is that of the day on which the definitions are loaded; the last moves on by itself.
+    The first month is that of the day on which the definitions are loaded; the last advances automatically.
     """
     first = month_before(f"{today:%Y-%m}", months - 1)
     window = dg.MonthlyPartitionsDefinition(start_date=first, fmt="%Y-%m", timezone=EXCHANGE_CLOCK, end_offset=1)
@@ -136,7 +136,7 @@ def tick_months(partitions: dg.MultiPartitionsDefinition) -> list[str]:
 def exchange_days(days: int, today: dt.date) -> dg.DailyPartitionsDefinition:
     """The last `days` UTC days, up to and including the current one.
 
-    The first is counted from the day on which the definitions are loaded; the last moves on by itself.
+    The first is counted from the day on which the definitions are loaded; the last advances automatically.
     """
     first = today - dt.timedelta(days=days - 1)
     return dg.DailyPartitionsDefinition(start_date=f"{first:%Y-%m-%d}", timezone="UTC", end_offset=1)

@@ -96,7 +96,7 @@ class Settings(_FromEnvironment):
         default=None, description="list of symbols; default Tushare's, and dropped files"
     )
     ticks_months: int = Field(default=24, ge=1, description="months that are partitions of ticks, up to this one")
-    ticks_workers: int = Field(default=8, ge=1, description="requests under way at one provider of ticks")
+    ticks_workers: int = Field(default=8, ge=1, description="concurrent requests to one provider of ticks")
     captures_dir: Path | None = Field(default=None, description="captures of exchanges; default HOME/captures")
     captures_quiet_seconds: float = Field(
         default=30.0, description="a file is complete when two scans this far apart see the same size and time"
@@ -107,7 +107,7 @@ class Settings(_FromEnvironment):
         description='REST hosts for history, as {"binance-spot": "https://host"}; default the venues\' own',
     )
     exchange_keep_days: dict[str, int] | None = Field(
-        default=None, description='days that records of exchanges are kept, as {"trade": 90}; default for ever'
+        default=None, description='days that records of exchanges are kept, as {"trade": 90}; default no limit'
     )
     flows_dir: Path = Field(default=Path("flows"), description="your own flows, a folder with a defs.yaml each")
     flows_data: Path | None = Field(default=None, description="files that flows load; default HOME/flows_data")
@@ -127,10 +127,10 @@ class Settings(_FromEnvironment):
     )
     keep_runs_days: int = Field(default=14, ge=1, description="days that Dagster's runs and their events are kept")
     alert_webhook: SecretStr | None = Field(
-        default=None, description="where a POST tells of failed runs and overdue assets, as Slack's webhooks take it"
+        default=None, description="webhook that gets a POST on failed runs and overdue assets; Slack's format"
     )
     alert_smtp: SecretStr | None = Field(
-        default=None, description="mail server that tells the same: smtp://user:password@host:587, or smtps://host:465"
+        default=None, description="mail server for the same alerts: smtp://user:password@host:587, or smtps://host:465"
     )
     alert_mail: str | None = Field(default=None, description="sender and receivers of that mail, with commas between")
 
@@ -141,7 +141,7 @@ class Settings(_FromEnvironment):
 
     @property
     def bars_folder(self) -> Path:
-        """Where yearly zips and loose CSV files of minute bars are looked for."""
+        """The folder of yearly zips and loose CSV files of minute bars."""
         return (self.bars_dir or self.root / "bars").absolute()
 
     @property
@@ -181,7 +181,7 @@ class Settings(_FromEnvironment):
 
     @property
     def captures_folder(self) -> Path:
-        """Where captures are written to and looked for."""
+        """The folder that captures are written to and read from."""
         return (self.captures_dir or self.root / "captures").absolute()
 
     @property

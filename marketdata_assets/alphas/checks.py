@@ -104,17 +104,17 @@ def repeat_changes_nothing(scope: Scope) -> Finding:
         complete, skipped = _complete(find(scope.root, account, scope.kind, months), _ledger(scope, account))
         packages += complete
         partial += skipped
-    looked_at = sample_evenly(packages, MAX_REPEATED_PACKAGES)
+    sampled = sample_evenly(packages, MAX_REPEATED_PACKAGES)
     examples: list[dict[str, Any]] = []
-    for package in looked_at:
+    for package in sampled:
         try:
             ids = importer.unwritten(scope.database, package, BATCH_SIZE)
         except MarketDataError as error:
             ids = [str(error)]
         count += len(ids)
         examples += [{"account": package.account, "day": package.day, "id": name} for name in ids[:EXAMPLES]]
-    left_out = partial + len(packages) - len(looked_at)
-    return Finding(count, tuple(examples[:EXAMPLES]), len(looked_at), left_out)
+    left_out = partial + len(packages) - len(sampled)
+    return Finding(count, tuple(examples[:EXAMPLES]), len(sampled), left_out)
 
 
 def _grouped(scope: Scope, stages: list[dict[str, Any]]) -> Finding:

@@ -1,6 +1,6 @@
 """Tables of ClickHouse in its Native format, a file for each partition; the server itself counts and hashes the rows.
 
-Of rows that replace one another only the newest are kept. A ledger is read before the rows that it tells of.
+Only the newest version of each row is kept. A ledger is read before the rows that it describes.
 """
 
 import re
@@ -22,10 +22,10 @@ _TARGET = re.compile(r"\bTO\s+(?:`?\w+`?\.)?`?(\w+)`?")
 
 
 def save(url: str, tables: Sequence[str], folder: Path) -> list[Relation]:
-    """Write those of `tables` that there are, in this order. Raises BeingWritten."""
+    """Write those of `tables` that exist, in this order. Raises BeingWritten."""
     with connect(url) as client:
-        standing = set(read(client, "SELECT name FROM system.tables WHERE database = currentDatabase()")["name"])
-        names = [name for name in tables if name in standing]
+        existing = set(read(client, "SELECT name FROM system.tables WHERE database = currentDatabase()")["name"])
+        names = [name for name in tables if name in existing]
         found = []
         for done, name in enumerate(names):
             report(done, len(names), name)
@@ -34,12 +34,12 @@ def save(url: str, tables: Sequence[str], folder: Path) -> list[Relation]:
 
 
 def restore(url: str, relations: Sequence[Relation], folder: Path, prepare: Callable[["Client"], None]) -> None:
-    """Bring the rows back; `prepare` makes the tables. Raises NotEmpty and Differs."""
+    """Restore the rows; `prepare` creates the tables. Raises NotEmpty and Differs."""
     with connect(url) as client:
         prepare(client)
         if full := [one.name for one in relations if _rows(client, one.name)]:
             raise NotEmpty(STORE, full)
-        # What a view fills from another table is restored after that one, in the place of what the view made of it.
+        # A table that a view fills is restored after the view's source; its rows replace those that the view produced.
         targets = _targets(client)
         order = sorted(relations, key=lambda one: (one.name in targets, relations.index(one)))
         for done, one in enumerate(order):
@@ -94,7 +94,7 @@ def _digest(client: "Client", name: str, partition: str = "") -> tuple[int, str]
 
 
 def _select(client: "Client", name: str, what: str, partition: str) -> str:
-    """A query over the newest rows, each partition by itself; values of its own are bound as `id`."""
+    """A query over the newest rows, deduplicated within each partition; the partition is bound as `id`."""
     query = "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
     [engine] = read(client, query, {"table": name})["engine"]
     final = "FINAL" if "Replacing" in engine else ""

@@ -1,11 +1,11 @@
 """What goes wrong with backups.
 
 TerminalError
-├── FolderInUse      there is something in the folder that a backup would be written to
-├── NoBackup         the folder has no backup that was ended
-├── BadBackup        a file of the backup is not as it was written
-├── NotEmpty         rows stand where the backup would be restored
-└── Differs          what was restored is not what was backed up
+├── FolderInUse      the folder that a backup would be written to is not empty
+├── NoBackup         the folder has no complete backup
+├── BadBackup        a file of the backup is missing or was changed
+├── NotEmpty         the tables to be restored already have rows
+└── Differs          the restored rows differ from the backup
 TransientError
 └── BeingWritten     a table was written to while it was read
 """
@@ -17,19 +17,19 @@ from marketdata_assets.errors import TerminalError, TransientError
 
 
 class FolderInUse(TerminalError):
-    """There is something in the folder already."""
+    """The folder is not empty."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"{folder} is not empty; name a new folder for each backup, such as {folder}/2026-01-31")
 
 
 class NoBackup(TerminalError):
-    """No backup that was written to its end."""
+    """The folder has no complete backup."""
 
     def __init__(self, folder: Path, cause: str) -> None:
         super().__init__(
-            f"{folder} holds no whole backup: {cause}. One that broke off cannot be restored; take another, or name the"
-            " folder that has manifest.json"
+            f"{folder} has no complete backup: {cause}. An interrupted backup cannot be restored; take another, or name"
+            " the folder that has manifest.json"
         )
 
 
@@ -41,7 +41,7 @@ class BadBackup(TerminalError):
 
 
 class NotEmpty(TerminalError):
-    """Rows stand where others would come."""
+    """The tables to be restored already have rows."""
 
     def __init__(self, store: str, names: Sequence[str]) -> None:
         super().__init__(
@@ -51,12 +51,12 @@ class NotEmpty(TerminalError):
 
 
 class Differs(TerminalError):
-    """The rows that stand are not those of the backup."""
+    """The restored rows differ from those of the backup."""
 
     def __init__(self, store: str, name: str, wanted: str, found: str) -> None:
         super().__init__(
-            f"{store} {name}: the backup has {wanted}, and {found} stand. The table is not to be trusted; drop it and"
-            " restore again, with nobody else writing"
+            f"{store} {name}: the backup has {wanted}, the table has {found}. Do not use the table; drop it and"
+            " restore again while nothing else writes"
         )
 
 

@@ -22,7 +22,7 @@ MODULUS = 1 << 128
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """A file: its name in the folder, its bytes as they lie there, and their SHA-256."""
+    """A file: its name in the folder, its size on disk, and its SHA-256."""
 
     name: str
     bytes: int
@@ -30,7 +30,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Relation(msgspec.Struct, frozen=True):
-    """A table or collection: `digest` is the same whatever the order of its rows; `made_by` can make it anew."""
+    """A table or collection: `digest` does not depend on the order of its rows; `made_by` can recreate it."""
 
     store: str
     name: str
@@ -128,7 +128,7 @@ class _Hashed:
 
 
 class Writer:
-    """What is written to it goes into a compressed file of the backup."""
+    """Write to a compressed file of the backup."""
 
     def __init__(self, name: str, file: IO[bytes]) -> None:
         self._name = name
@@ -143,7 +143,7 @@ class Writer:
 
     @property
     def piece(self) -> Piece:
-        """The file as it stands; to be asked for when it is closed."""
+        """The file as it was written; read it after closing."""
         return Piece(self._name, self._under.bytes, self._under.hash.hexdigest())
 
 

@@ -1,6 +1,6 @@
 """Collections of MongoDB, as the BSON that the server sent, one document after the other.
 
-A database's ledger is read before its documents, so it never tells of more than the backup has.
+A database's ledger is read before its documents, so it never lists more than the backup has.
 """
 
 import json
@@ -23,7 +23,7 @@ from marketdata_assets.stores.mongo_ledger import LEDGER
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 BATCH = 1000
 KEPT = ("key", "unique", "sparse", "expireAfterSeconds", "partialFilterExpression")
-"""What of an index can be told to another server."""
+"""The options of an index that another server accepts."""
 
 
 def save(uri: str, databases: Sequence[str], folder: Path) -> list[Relation]:
@@ -38,11 +38,11 @@ def save(uri: str, databases: Sequence[str], folder: Path) -> list[Relation]:
 
 
 def restore(uri: str, relations: Sequence[Relation], folder: Path) -> None:
-    """Bring the documents back, with their indexes. Raises NotEmpty and Differs."""
+    """Restore the documents and their indexes. Raises NotEmpty and Differs."""
     with connect(uri) as client:
         if full := [one.name for one in relations if _collection(client, one.name).find_one({}) is not None]:
             raise NotEmpty(STORE, full)
-        # Documents before ledgers: a restore that breaks off leaves none that tells of what is not there.
+        # Documents before ledgers: an interrupted restore leaves no ledger that lists missing documents.
         order = sorted(relations, key=lambda one: one.name.endswith(f".{LEDGER}"))
         for done, one in enumerate(order):
             report(done, len(order), one.name)
@@ -56,8 +56,8 @@ def restore(uri: str, relations: Sequence[Relation], folder: Path) -> None:
             for document in collection.find({}):
                 digest.add(bytes(document.raw))
             if (digest.rows, digest.text) != (one.rows, one.digest):
-                wanted, stands = f"{one.rows} documents {one.digest}", f"{digest.rows} documents {digest.text}"
-                raise Differs(STORE, one.name, wanted, stands)
+                wanted, found = f"{one.rows} documents {one.digest}", f"{digest.rows} documents {digest.text}"
+                raise Differs(STORE, one.name, wanted, found)
 
 
 def _collections(client: MongoClient[dict[str, Any]], database: str) -> list[str]:

@@ -18,12 +18,12 @@ SESSION = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET timezone =
 
 
 def save(dsn: str, tables: Sequence[str], folder: Path) -> list[Relation]:
-    """Write those of `tables` that there are."""
+    """Write those of `tables` that exist."""
     with connect(dsn) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         connection.execute(SESSION)
-        names = [name for name in tables if _stands(connection, name)]
+        names = [name for name in tables if _exists(connection, name)]
         found = []
         for done, name in enumerate(names):
             report(done, len(names), name)
@@ -34,7 +34,7 @@ def save(dsn: str, tables: Sequence[str], folder: Path) -> list[Relation]:
 def restore(
     dsn: str, relations: Sequence[Relation], folder: Path, prepare: Callable[[psycopg.Connection], None]
 ) -> None:
-    """Bring the rows back, all or none. `prepare` makes the tables it knows; others are made as they were.
+    """Restore the rows, all or none. `prepare` creates the tables it knows; others are created as they were.
 
     Raises NotEmpty and Differs.
     """
@@ -45,7 +45,7 @@ def restore(
             raise NotEmpty(STORE, full)
         for done, one in enumerate(relations):
             report(done, len(relations), one.name)
-            if not _stands(connection, one.name):
+            if not _exists(connection, one.name):
                 connection.execute(one.made_by.encode())
             _load(connection, one, folder)
             _compare(connection, one)
@@ -69,7 +69,7 @@ def _load(connection: psycopg.Connection, one: Relation, folder: Path) -> None:
         for piece in one.pieces:
             for block in chunks(folder, piece):
                 copy.write(block)
-    for column in one.columns:  # identity columns go on after the numbers that are taken
+    for column in one.columns:  # identity columns continue after the highest number in use
         sequence = connection.execute(
             "SELECT pg_get_serial_sequence(quote_ident(%s), %s)", [one.name, column]
         ).fetchone()
@@ -98,13 +98,13 @@ def _listed(columns: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
-def _stands(connection: psycopg.Connection, name: str) -> bool:
+def _exists(connection: psycopg.Connection, name: str) -> bool:
     row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [name]).fetchone()
     return bool(row and row[0])
 
 
 def _has_rows(connection: psycopg.Connection, name: str) -> bool:
-    if not _stands(connection, name):
+    if not _exists(connection, name):
         return False
     query = sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(name))
     return connection.execute(query).fetchone() is not None

@@ -1,6 +1,6 @@
-"""Questions asked of the tables after a run, one query each; an answer of no rows is a pass.
+"""Checks of the tables after a run, one query each; a query that returns no rows has passed.
 
-What a finding means for a run is said in `defs.bars.checks`.
+`defs.bars.checks` decides what a finding means for a run.
 """
 
 import datetime as dt
@@ -24,7 +24,7 @@ KLINE_RULES = ("month_gain", "negative_volume_or_amount", "ohlc_order", "volume_
 
 @dataclass(frozen=True)
 class Finding:
-    """The rows that a check objects to: how many, some of them, and which months were looked at."""
+    """The rows that a check objects to: their count, some examples, and the months that were checked."""
 
     count: int
     examples: tuple[dict[str, Any], ...]
@@ -36,7 +36,7 @@ class Finding:
 
 
 def kline_rule(connection: psycopg.Connection, name: str, months: Sequence[str]) -> Finding:
-    """Ask one of KLINE_RULES of the K-lines of `months`."""
+    """Check the K-lines of `months` against one of KLINE_RULES."""
     stamps = [dt.datetime.combine(first_day(month), dt.time()) for month in months]
     query = schema.statement(f"checks/{name}.sql")
     return _ask(connection, query, {"months": stamps}, months)
@@ -52,18 +52,18 @@ def every_row_accounted(connection: psycopg.Connection, months: Sequence[str]) -
 
 
 def kline_equals_minutes(connection: psycopg.Connection, months: Sequence[str]) -> Finding:
-    """Compare the K-lines with a recomputation; of more than MAX_RECOMPUTED_MONTHS, an even spread is taken."""
-    looked_at = sample_evenly(_with_rows(connection, months), MAX_RECOMPUTED_MONTHS)
+    """Compare the K-lines with a recomputation; more than MAX_RECOMPUTED_MONTHS are sampled evenly."""
+    sampled = sample_evenly(_with_rows(connection, months), MAX_RECOMPUTED_MONTHS)
     query = schema.statement("checks/kline_equals_minutes.sql").replace("{rows}", kline.rows_query())
     kline.plan_by_hashing(connection)
     count = 0
     examples: list[dict[str, Any]] = []
-    for month in looked_at:
+    for month in sampled:
         low, high = kline.months_range([month])
         finding = _ask(connection, query, {"lo": low, "hi": high}, [month])
         count += finding.count
         examples += finding.examples
-    return Finding(count, tuple(examples[:EXAMPLES]), tuple(looked_at))
+    return Finding(count, tuple(examples[:EXAMPLES]), tuple(sampled))
 
 
 def _ask(connection: psycopg.Connection, query: str, parameters: dict[str, Any], months: Sequence[str]) -> Finding:

@@ -199,7 +199,7 @@ def _delete(
 def _supersede(
     connection: psycopg.Connection, provider: Provider, code: str, month: str, deleted: Sequence[dt.datetime]
 ) -> None:
-    """Note on older units that rows of theirs were `deleted`: each row was of the newest that reaches over it."""
+    """Record on older units that their rows were `deleted`: a row belonged to the newest unit that covers its time."""
     connection.execute(
         """UPDATE stock_1min_coverage c SET superseded = superseded + owned.rows
            FROM (SELECT o.source, o.unit, count(*) AS rows FROM unnest(%s::timestamp[]) AS gone (time)

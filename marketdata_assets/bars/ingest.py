@@ -40,7 +40,7 @@ class BarsReport(LoadReport[UnitReport]):
 
     @property
     def failed_months(self) -> tuple[str, ...]:
-        """Months asked for that a failed unit leaves incomplete."""
+        """Requested months that a failed unit leaves incomplete."""
         return tuple(sorted({month for unit in self.failed for month in unit.months} & set(self.months)))
 
 
@@ -60,14 +60,14 @@ def ingest(
     by then stay loaded.
     """
     started = time.monotonic()
-    asked = tuple(sorted(months))
+    requested = tuple(sorted(months))
     with connect(dsn) as connection:
         server = ensure(connection)
     reports: dict[str, UnitReport] = {}
     unchanged = 0
     for number in range(PASSES):
         first = number == 0
-        plan = _plan(dsn, folder, {*asked, *_months_of(reports.values())}, force and first)
+        plan = _plan(dsn, folder, {*requested, *_months_of(reports.values())}, force and first)
         unchanged = plan.unchanged if first else unchanged
         failed = {place for place, report in reports.items() if report.outcome == "failed"}
         tasks = [task for task in plan.tasks if first or (task.reason == "missing" and task.place not in failed)]
@@ -86,7 +86,7 @@ def ingest(
     if any(report.rows for report in reports.values()):
         with connect(dsn, autocommit=True) as connection:
             settle(connection, server)
-    return BarsReport(tuple(reports.values()), unchanged, time.monotonic() - started, server, asked)
+    return BarsReport(tuple(reports.values()), unchanged, time.monotonic() - started, server, requested)
 
 
 def _plan(dsn: str, folder: Path, months: Collection[str], force: bool) -> Plan:

@@ -1,7 +1,7 @@
 """The monthly K-line `stock_monthly_kline`: one definition, two engines with the same columns and rows.
 
-`continuous aggregate` where TimescaleDB's community licence is there, `rollup` (a plain table) elsewhere. Only the
-months asked for are refreshed.
+`continuous aggregate` where TimescaleDB has its community licence, `rollup` (a plain table) elsewhere. Only the
+requested months are refreshed.
 """
 
 import datetime as dt
@@ -45,7 +45,7 @@ class DefinitionDrift(TerminalError):
 
 @dataclass(frozen=True)
 class KlineReport:
-    """What one refresh did; `rows` are K-lines of the months asked for."""
+    """What one refresh did; `rows` are K-lines of the requested months."""
 
     engine: Engine
     months: tuple[str, ...]
@@ -174,7 +174,7 @@ def _roll_up(connection: psycopg.Connection, months: Collection[str]) -> None:
 
 
 def _acquaint(connection: psycopg.Connection) -> None:
-    """Gather statistics of minutes that the server has never looked at; without them it reads all for each month."""
+    """Analyze the table of minutes if the server never has; without statistics it reads all rows for each month."""
     row = connection.execute(
         """SELECT coalesce(last_analyze, last_autoanalyze) IS NULL FROM pg_stat_user_tables
            WHERE relid = 'stock_1min_qfq'::regclass"""

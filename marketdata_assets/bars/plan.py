@@ -64,17 +64,17 @@ def make(
     unchanged = 0
     for file in files:
         year = year_of_unit(Unit(file))
-        asked = frozenset(m for m in months if year is None or m.startswith(f"{year}-"))
-        if not asked:
+        requested = frozenset(m for m in months if year is None or m.startswith(f"{year}-"))
+        if not requested:
             continue
         entries = ledgered.get(file.name, {})
         found = units(file)
         if any(unit.member or not file.is_zip for unit in found):  # a zip that cannot be read has taken nothing away
             tasks += _vanished(file, entries, {name for unit in found for name in (unit.name, unit.stored)})
         for unit in (_as_known(unit, entries) for unit in found):
-            task = _task(unit, entries.get(unit.name), asked, force)
+            task = _task(unit, entries.get(unit.name), requested, force)
             if task is None and (file.name, unit.name) in moved:
-                task = _task_of_moved(unit, frozenset(entries[unit.name].slices), asked)
+                task = _task_of_moved(unit, frozenset(entries[unit.name].slices), requested)
             if task is None:
                 unchanged += 1
             else:
@@ -95,16 +95,16 @@ def _vanished(file: FileState, entries: dict[str, Entry], names: set[str]) -> li
     ]
 
 
-def _task(unit: Unit, entry: Entry | None, asked: frozenset[str], force: bool) -> Task | None:
+def _task(unit: Unit, entry: Entry | None, requested: frozenset[str], force: bool) -> Task | None:
     """What to do about one unit; None when nothing."""
     year = year_of_unit(unit)
     if unit.problem:
-        touches = asked if year_of_unit(Unit(unit.file)) else frozenset[str]()
+        touches = requested if year_of_unit(Unit(unit.file)) else frozenset[str]()
         return Task(unit.file.name, unit.name, unit, None, touches, "unusable")
     if year is None:
-        return _task_of_unknown_months(unit, entry, asked, force)
-    asked = frozenset(month for month in asked if month.startswith(f"{year}-"))
-    if not asked:
+        return _task_of_unknown_months(unit, entry, requested, force)
+    requested = frozenset(month for month in requested if month.startswith(f"{year}-"))
+    if not requested:
         return None
     reason: Reason
     loaded = frozenset(entry.slices) if entry else frozenset()
@@ -116,21 +116,21 @@ def _task(unit: Unit, entry: Entry | None, asked: frozenset[str], force: bool) -
         reason = "failed"
     elif entry.content_hash != unit.checksum:
         reason = "stale"
-    elif not asked <= loaded:
-        reason, asked = "missing", asked - loaded
+    elif not requested <= loaded:
+        reason, requested = "missing", requested - loaded
     else:
         return None
-    touches = asked if entry is None or entry.content_hash == unit.checksum else asked | loaded
-    return Task(unit.file.name, unit.name, unit, asked, touches, reason)
+    touches = requested if entry is None or entry.content_hash == unit.checksum else requested | loaded
+    return Task(unit.file.name, unit.name, unit, requested, touches, reason)
 
 
-def _task_of_moved(unit: Unit, loaded: frozenset[str], asked: frozenset[str]) -> Task | None:
+def _task_of_moved(unit: Unit, loaded: frozenset[str], requested: frozenset[str]) -> Task | None:
     """An unchanged unit whose rank among overlapping files has changed is loaded again, in all its loaded months."""
-    return Task(unit.file.name, unit.name, unit, loaded, loaded, "moved") if loaded & asked else None
+    return Task(unit.file.name, unit.name, unit, loaded, loaded, "moved") if loaded & requested else None
 
 
-def _task_of_unknown_months(unit: Unit, entry: Entry | None, asked: frozenset[str], force: bool) -> Task | None:
-    """A file whose name has no year is loaded whole, as soon as one of its months is asked for."""
+def _task_of_unknown_months(unit: Unit, entry: Entry | None, requested: frozenset[str], force: bool) -> Task | None:
+    """A file whose name has no year is loaded whole, as soon as one of its months is requested."""
     loaded = frozenset(entry.slices) if entry else frozenset()
     reason: Reason
     if force:
@@ -141,12 +141,12 @@ def _task_of_unknown_months(unit: Unit, entry: Entry | None, asked: frozenset[st
         reason = "failed"
     elif entry.content_hash != unit.checksum:
         reason = "stale"
-    elif not entry.whole and (months_inside(unit) - loaded) & asked:
+    elif not entry.whole and (months_inside(unit) - loaded) & requested:
         reason = "missing"
     else:
         return None
     inside = months_inside(unit)
-    if inside and not (inside | loaded) & asked:
+    if inside and not (inside | loaded) & requested:
         return None
     return Task(unit.file.name, unit.name, unit, None, inside | loaded, reason)
 

@@ -48,9 +48,9 @@ def fetched(outcomes: Outcomes) -> None:
                 f" {got['requests']:,} requests, {got['seconds']:.1f} s"
             )
         elif outcome.success:
-            output.console().print(f"{name}: every window was fetched before; --refetch asks again")
+            output.console().print(f"{name}: all windows were fetched before; use --refetch to fetch them again")
     if any(outcome.metadata.get("alpha_files", {}).get("alphas") for outcome in outcomes.values()):
-        output.notes().print("next: marketdata ingest alphas; while the UI runs, its daemon does it by itself")
+        output.notes().print("next: marketdata ingest alphas; while the UI runs, its daemon does this automatically")
 
 
 def fetched_json(outcomes: Outcomes) -> dict[str, Any]:

@@ -115,20 +115,21 @@ def fetch(
     wanted = _wanted(months) if months else months_between(None, alphas=True)[-1:]
     settings = Settings()
     config = {"alpha_files": {"config": {"refetch": refetch}}}
-    outcomes, refused = {}, {}
+    outcomes, without_credentials = {}, {}
     for name in _fetched_accounts(settings, account):
         try:
             accounts.find_credentials(name, os.environ, settings.brain_credentials_file)
         except NoCredentials as error:
             output.fail(str(error))
-            refused[name] = str(error)
+            without_credentials[name] = str(error)
             continue
         with output.bar(f"alphas of {name}", quiet=as_json):
             outcomes[name] = run(settings, "alphas", name, wanted, config, ["alpha_files"])
     document = alpha_output.fetched_json(outcomes)
-    document |= {"success": document["success"] and not refused, "without_credentials": refused}
+    document["success"] = document["success"] and not without_credentials
+    document["without_credentials"] = without_credentials
     finish([*outcomes.values()], as_json, lambda: document, lambda: alpha_output.fetched(outcomes))
-    if refused:
+    if without_credentials:
         raise typer.Exit(1)
 
 
@@ -154,7 +155,7 @@ def _config(
     replace: Sequence[str] | None,
     force: bool,
 ) -> dict[str, Any]:
-    """The options as run config; refuses, in the words of the command line, what does not go together."""
+    """The options as run config; rejects combinations that contradict each other, naming the command line's options."""
     chosen = {"time_range_hours": time_range_hours, "buffer_hours": buffer_hours, "buffer_days": buffer_days}
     try:
         options = ImportOptions(mode, batch_size, **chosen, policy=MergePolicy(frozenset(replace or ())))
@@ -200,7 +201,7 @@ def _fetched_accounts(settings: Settings, named: Sequence[str] | None) -> list[s
 
 
 def _months(account: str, kinds: Sequence[Kind], months: str | None, fast: int | None) -> Sequence[str]:
-    """The months to import: as asked, else from the first on disk to the last."""
+    """The months to import: those requested, otherwise from the first on disk to the last."""
     every = months_between(None, alphas=True)
     if months:
         return _wanted(months)

@@ -1,6 +1,6 @@
 """`marketdata backup` and `marketdata restore`: ledgers and data of the three databases to a folder, and back.
 
-Which tables are ours is told here; how they are written and held against what was written is in `backup`.
+This module lists the tables; `backup` writes them and compares them after a restore.
 """
 
 import datetime as dt
@@ -57,18 +57,18 @@ def restore(folder: Folder, as_json: Json = False) -> None:
     began = time.monotonic()
     manifest = files.read(folder)
     files.check(folder, manifest)
-    stands = {store: manifest.of(store) for store in ("Postgres", "MongoDB", "ClickHouse")}
-    dsn = stores.postgres_dsn() if stands["Postgres"] else ""
-    uri = stores.mongo_uri() if stands["MongoDB"] else ""
-    url = stores.clickhouse_url() if stands["ClickHouse"] else ""
+    relations = {store: manifest.of(store) for store in ("Postgres", "MongoDB", "ClickHouse")}
+    dsn = stores.postgres_dsn() if relations["Postgres"] else ""
+    uri = stores.mongo_uri() if relations["MongoDB"] else ""
+    url = stores.clickhouse_url() if relations["ClickHouse"] else ""
     with output.bar("restore", quiet=as_json):
         if dsn:
-            postgres.restore(dsn, stands["Postgres"], folder, lambda one: _make_tables(one, stands["Postgres"]))
+            postgres.restore(dsn, relations["Postgres"], folder, lambda one: _make_tables(one, relations["Postgres"]))
             _refresh_kline(dsn)
         if uri:
-            mongo.restore(uri, stands["MongoDB"], folder)
+            mongo.restore(uri, relations["MongoDB"], folder)
         if url:
-            clickhouse.restore(url, stands["ClickHouse"], folder, _make_clickhouse_tables)
+            clickhouse.restore(url, relations["ClickHouse"], folder, _make_clickhouse_tables)
             _keep_fresh(url, manifest.fresh_bars)
     _tell("restored", manifest, began, as_json)
 
@@ -100,7 +100,7 @@ def _save_clickhouse(folder: Path) -> "list[Relation]":
 
 
 def _unless_absent(save: "Callable[[], list[Relation]]") -> "list[Relation]":
-    """What `save` wrote; a database that nobody named has nothing to be written."""
+    """What `save` wrote; nothing for a database that is not configured."""
     try:
         return save()
     except NoServer as error:
@@ -109,7 +109,7 @@ def _unless_absent(save: "Callable[[], list[Relation]]") -> "list[Relation]":
 
 
 def _fresh_bars() -> dict[str, str]:
-    """Days whose bars were made from the trades as they are, with what tells whether these change."""
+    """Days whose bars match their trades, each with a fingerprint that changes with the trades."""
     from marketdata_assets.exchanges.tables import ohlcv
 
     try:

@@ -1,4 +1,4 @@
-"""`marketdata alphas accounts` and `alphas login`: who is asked for alphas, and how they get in. No secret is shown."""
+"""`marketdata alphas accounts` and `alphas login`: BRAIN accounts and their authentication. No secret is shown."""
 
 import asyncio
 import datetime as dt

@@ -114,19 +114,19 @@ def _made(file: Path | None, shard: str) -> "Collector":
 
 
 async def _run(collector: "Collector", duration: float | None) -> "Report":
-    """Run until a signal; a second one does not wait for what is not handed over."""
+    """Run until a signal; a second one does not wait for records that are not delivered yet."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     running = asyncio.current_task()
     assert running
 
-    def asked() -> None:
+    def on_signal() -> None:
         if stop.is_set():
             running.cancel()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked)
+        loop.add_signal_handler(number, on_signal)
     return await collector.run(stop, duration)
 
 

@@ -76,7 +76,7 @@ def demo(
 
 
 def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
-    """Write an archive of invented alphas for the last whole months and import it; nobody is asked over the network."""
+    """Write an archive of invented alphas for the last whole months and import it, without external requests."""
     from marketdata_demo import sample_alphas
 
     months = months_between(None, alphas=True)[-1 - ALPHA_MONTHS : -1]
@@ -89,7 +89,7 @@ def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
 
 
 def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:
-    """Write files of invented bars and order books and load them; nobody is asked over the network."""
+    """Write files of invented bars and order books and load them, without external requests."""
     from marketdata_demo import sample_ticks
 
     # Beside the folder of ticks: every CSV file in there is read as bars.
@@ -127,7 +127,7 @@ def today() -> dt.date:
 
 
 def write_samples(folder: Path) -> list[Path]:
-    """Write the sample years that are missing, the current one up to yesterday; files that are there stay."""
+    """Write the sample years that are missing, the current one up to yesterday; existing files stay."""
     from marketdata_demo import sample_bars
 
     now = today()

@@ -104,16 +104,16 @@ def days_json(outcome: RunOutcome) -> dict[str, Any]:
 def tell(outcome: RunOutcome) -> None:
     """Print how a run that fills the tables ended."""
     outcome.print_problems()
-    told = _round(outcome)
-    if not told:
+    filled = _round(outcome)
+    if not filled:
         return
-    for note in told["notes"]:
+    for note in filled["notes"]:
         output.notes().print(note, markup=False)
-    rows = ", ".join(f"{count:,} {name.removeprefix('exchange_')}" for name, count in told["rows"].items() if count)
-    files = ", ".join(f"{count:,} {ending}" for ending, count in told["captures"].items() if count)
+    rows = ", ".join(f"{count:,} {name.removeprefix('exchange_')}" for name, count in filled["rows"].items() if count)
+    files = ", ".join(f"{count:,} {ending}" for ending, count in filled["captures"].items() if count)
     output.console().print(
-        f"exchanges     {rows or 'nothing new'}; {told['refused']:,} rejected, {told['dead_letters']:,} unreadable,"
-        f" captures: {files or 'none'}; {told['seconds']:.1f} s, {outcome.checks_passed} checks passed"
+        f"exchanges     {rows or 'nothing new'}; {filled['refused']:,} rejected, {filled['dead_letters']:,} unreadable,"
+        f" captures: {files or 'none'}; {filled['seconds']:.1f} s, {outcome.checks_passed} checks passed"
     )
 
 
@@ -136,7 +136,7 @@ def tell_days(outcome: RunOutcome) -> None:
 def _end(outcome: RunOutcome, as_json: bool) -> None:
     finish([outcome], as_json, lambda: filled_json(outcome), lambda: tell(outcome))
     if not as_json:
-        output.notes().print("next: marketdata ingest days; while the UI runs, its daemon does it by itself")
+        output.notes().print("next: marketdata ingest days; while the UI runs, its daemon does this automatically")
 
 
 def _round(outcome: RunOutcome) -> dict[str, Any]:
@@ -147,8 +147,8 @@ def _round(outcome: RunOutcome) -> dict[str, Any]:
 
 
 def load_sample(settings: Settings, today: dt.date, quiet: bool) -> Sequence[RunOutcome]:
-    """Write captures of an invented market around the last midnight but one, and load them; nobody is asked over the
-    network."""
+    """Write captures of an invented market around the last midnight but one, and load them, without external
+    requests."""
     from marketdata_demo.venues.captures import write
     from marketdata_demo.venues.market import Plan
 

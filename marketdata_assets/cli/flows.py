@@ -20,21 +20,22 @@ if TYPE_CHECKING:
     from marketdata_assets.flows.discovery import FlowFile
 
 LISTED = ("flow", "table", "mode", "partitions", "schedule", "sensor", "file")
-CHECKED = ("flow", "result", "tried", "read", "refused")
+CHECKED = ("flow", "result", "tried", "read", "refused")  # the keys of --json; words: ok
+CHECKED_HEADINGS = (*CHECKED[:-1], "rejected")
 EXAMPLES = 3
 
 Name = Annotated[str, typer.Argument(help="the flow's name; marketdata flows list shows all")]
 
 
 class NoSuchFlow(TerminalError):
-    """A command names a flow that is not there."""
+    """A command names a flow that does not exist."""
 
     def __init__(self, name: str, known: Sequence[str], folder: Path) -> None:
         near = get_close_matches(name, known, 1, 0.6)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
         super().__init__(
-            f"no flow {name!r}: {hint} Your own flows are looked for in {folder} (MARKETDATA_FLOWS_DIR); a new one is"
-            f" made by: marketdata flows new {name}"
+            f"no flow {name!r}: {hint} Your own flows are read from {folder} (MARKETDATA_FLOWS_DIR); create one"
+            f" with: marketdata flows new {name}"
         )
 
 
@@ -97,10 +98,10 @@ def check(
     if as_json:
         output.as_json({"flows": rows})
     else:
-        output.table("checked", CHECKED, [[_short(row[column]) for column in CHECKED] for row in rows])
+        output.table("checked", CHECKED_HEADINGS, [[_short(row[column]) for column in CHECKED] for row in rows])
         for row in rows:
             for line in row["examples"]:
-                output.notes().print(f"[yellow]refused[/] {row['tried']}: {line}")
+                output.notes().print(f"[yellow]rejected[/] {row['tried']}: {line}")
             if row["error"]:
                 output.fail(row["error"])
     if any(row["error"] for row in rows):
@@ -255,7 +256,7 @@ def _listed(one: "FlowFile") -> dict[str, Any]:
 
 
 def _checked(one: "FlowFile", data_dir: Path | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"flow": one.name, "result": "ok", "tried": "", "read": None, "refused": None}
+    row: dict[str, Any] = {"flow": one.name, "result": "ok", "tried": "", "read": None, "refused": None}  # words: ok
     row |= {"examples": [], "error": None}
     try:
         if one.error is not None:
@@ -285,7 +286,8 @@ def _tried(flow: "FlowDefinition", data_dir: Path | None) -> dict[str, Any]:
         return {}
     tried = try_file(at, files[-1].file.path)
     said = [f"line {line}: {reason}" for line, reason in list(tried.rejects.items())[:EXAMPLES]]
-    result = {"tried": str(files[-1].file.path), "read": tried.read, "refused": len(tried.rejects), "examples": said}
+    result: dict[str, Any] = {"tried": str(files[-1].file.path), "read": tried.read, "examples": said}
+    result["refused"] = len(tried.rejects)  # words: ok
     if tried.too_many:
         result |= {
             "result": "wrong",
@@ -296,6 +298,6 @@ def _tried(flow: "FlowDefinition", data_dir: Path | None) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """A path as it is seen from here."""
+    """A path relative to the working directory, if it is inside it."""
     path = Path(value) if isinstance(value, str | Path) and str(value).startswith("/") else None
     return str(path.relative_to(Path.cwd())) if path and path.is_relative_to(Path.cwd()) else value

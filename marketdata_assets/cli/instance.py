@@ -196,10 +196,10 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
 
     metadata: dict[str, dict[str, Any]] = {}
     for event in result.all_events:
-        # The events of partitions have what is theirs under the same names; the step's own output has the whole.
-        told = event.step_output_data.metadata if event.is_successful_output else {}
-        if event.step_key is not None and "seconds" in told:
-            metadata[event.step_key] = {key: value.value for key, value in told.items()}
+        # The events of partitions have their own figures under the same names; the step's output has the totals.
+        values = event.step_output_data.metadata if event.is_successful_output else {}
+        if event.step_key is not None and "seconds" in values:
+            metadata[event.step_key] = {key: value.value for key, value in values.items()}
     evaluations = result.get_asset_check_evaluations()
     failed = [event for event in result.all_events if event.is_step_failure]
     for event in failed:

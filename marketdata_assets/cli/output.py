@@ -33,13 +33,13 @@ def fail(message: str) -> None:
 
 
 def as_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object, at once: its reader may be waiting while the command goes on."""
+    """Print one JSON object, at once: its reader may be waiting while the command continues."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows; numbers stand right."""
+    """Print rows as a table; numbers are right-aligned."""
     drawn = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
@@ -51,7 +51,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 @contextmanager
 def bar(label: str, quiet: bool = False) -> Iterator[None]:
-    """Show a progress bar of the work under way inside the block; a new piece of work starts it anew."""
+    """Show a progress bar of the work inside the block; each new piece of work restarts it."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""`marketdata quarantine show`: what was refused, where it stands, and why."""
+"""`marketdata quarantine show`: rejected rows, their source, and the reason."""
 
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -19,7 +19,7 @@ from marketdata_assets.ticks.providers_file import TABLES
 Domain = Literal["bars", "alphas", "ticks", "exchanges", "flows"]
 COLUMNS = ("dataset", "place", "reason", "row")
 SHOWN_CHARACTERS = 200
-"""More of a row is told by --json."""
+"""--json prints whole rows."""
 
 
 def show(
@@ -46,7 +46,7 @@ def show(
 
 
 def bars_rows(limit: int) -> list[dict[str, Any]]:
-    """Refused rows of minute-bar files."""
+    """Rejected rows of minute-bar files."""
     with connect(stores.postgres_dsn()) as connection:
         status.ensure_readable(connection)
         rows = quarantine.listed(connection, DATASET, limit)
@@ -54,7 +54,7 @@ def bars_rows(limit: int) -> list[dict[str, Any]]:
 
 
 def alphas_rows(limit: int) -> list[dict[str, Any]]:
-    """Refused alphas of every account: elements of raw files, and documents."""
+    """Rejected alphas of every account: elements of raw files, and documents."""
     from marketdata_assets.alphas.rejected import rejected_alphas
 
     root = Settings().alphas_folder
@@ -63,7 +63,7 @@ def alphas_rows(limit: int) -> list[dict[str, Any]]:
 
 
 def ticks_rows(limit: int) -> list[dict[str, Any]]:
-    """Refused rows of providers' answers and of dropped files, by symbol and month."""
+    """Rejected rows of providers' responses and of dropped files, by symbol and month."""
     from marketdata_assets.stores import clickhouse_ledger as ledger
     from marketdata_assets.ticks.tables import ensure
 
@@ -82,14 +82,14 @@ def exchanges_rows(limit: int) -> list[dict[str, Any]]:
 
 
 def flows_rows(limit: int) -> list[dict[str, Any]]:
-    """Refused rows of the files of every flow."""
+    """Rejected rows of the files of every flow."""
     from marketdata_assets.flows.storage import ensure_books
 
     with connect(stores.postgres_dsn()) as connection:
         ensure_books(connection)
         found = [one.flow for one in flows.found() if one.flow]
-        refused = [(flow.name, row) for flow in found for row in quarantine.listed(connection, flow.dataset, limit)]
-    return [{"dataset": name} | vars(row) | {"place": row.place} for name, row in refused]
+        rejected = [(flow.name, row) for flow in found for row in quarantine.listed(connection, flow.dataset, limit)]
+    return [{"dataset": name} | vars(row) | {"place": row.place} for name, row in rejected]
 
 
 def _short(text: str) -> str:
@@ -97,5 +97,5 @@ def _short(text: str) -> str:
 
 
 def _file(place: str) -> str:
-    """A raw file of alphas by its name alone, which says whose it is and of when."""
+    """A raw file of alphas by its name alone, which names the account and the time."""
     return place.rpartition("/")[2] if "/primeval_data/" in place or "/final_data/" in place else place

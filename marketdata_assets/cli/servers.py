@@ -50,7 +50,7 @@ def up(
 
 
 def need_ui_port(settings: Settings) -> None:
-    """Raise PortTaken when another process listens on the UI's port; `dagster dev` itself would wait for ever."""
+    """Raise PortTaken when another process listens on the UI's port; `dagster dev` itself would wait indefinitely."""
     if not port_is_free(settings.ui_port):
         raise PortTaken("the Dagster UI", settings.ui_port, "MARKETDATA_UI_PORT")
 

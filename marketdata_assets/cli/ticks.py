@@ -106,7 +106,7 @@ def run(
 
 
 def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[dt.date, dt.date]:
-    """The days to load, both included: as asked; without a start the end alone, without both the last closed day."""
+    """The days to load, both included: as requested; only the end without a start, the last closed day without both."""
     from marketdata_assets.ticks.calendar import last_closed
 
     closed = last_closed(now)
@@ -126,7 +126,7 @@ def _last_session(closed: dt.date) -> dt.date:
 
 
 def known_providers(named: Sequence[str] | None) -> list[str]:
-    """The names, each once; refuses what is no provider."""
+    """The names, each once; rejects unknown providers."""
     return _among(tuple(DELIVERS), named, "--provider")
 
 

@@ -1,4 +1,4 @@
-"""Processes of a Ray cluster: one that is there, or one that this process starts and takes with it when it ends.
+"""Processes of a Ray cluster: an existing one, or one that this process starts, and stops when it exits.
 
 Ray is imported here only, on first need. It knows one cluster in a process, so a connection stays for the next map.
 """

@@ -4,11 +4,11 @@ MarketDataError
 ├── TerminalError
 │   ├── NoRay              the extra is not installed
 │   ├── FolderNotShared    a machine of the cluster does not see the files
-│   ├── RayIncompatible         a cluster answers and does not take this process
-│   └── RayWithoutWorkers  a cluster without a CPU for us
+│   ├── RayIncompatible    a cluster answers and does not accept this process
+│   └── RayWithoutWorkers  the cluster has no CPU
 └── TransientError
     ├── RayAway            nobody answers at the address
-    └── RayLost            the cluster went away while it worked
+    └── RayLost            the connection to the cluster was lost during the run
 WorkerDied                 in place of one item's result; the others continue
 """
 
@@ -20,7 +20,7 @@ VARIABLE = "MARKETDATA_RAY_ADDRESS"
 
 
 class NoRay(TerminalError):
-    """Ray is asked for and not installed."""
+    """Ray is configured and not installed."""
 
     def __init__(self, address: str) -> None:
         super().__init__(
@@ -44,9 +44,9 @@ class RayIncompatible(TerminalError):
 
     def __init__(self, address: str, cause: str) -> None:
         super().__init__(
-            f"Ray at {address} does not take this process: {cause}. Every machine needs the same Ray and Python and the"
-            " cluster's token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token); this one has to be a node"
-            " of the cluster unless the address begins with ray://"
+            f"Ray at {address} does not accept this process: {cause}. Every machine needs the same Ray and Python and"
+            " the cluster's token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token); this one must be a"
+            " node of the cluster unless the address begins with ray://"
         )
 
 
@@ -66,12 +66,12 @@ class RayWithoutWorkers(TerminalError):
     def __init__(self, address: str) -> None:
         super().__init__(
             f"the Ray cluster at {address} has no CPU to work with: add a node with `ray start --address=...`, or set"
-            " MARKETDATA_WORKERS to how many units shall be asked for at once if it grows by itself"
+            " MARKETDATA_WORKERS to the number of units to submit at once if the cluster scales automatically"
         )
 
 
 class RayLost(TransientError):
-    """The cluster, not a worker of it, went away; units loaded by then stay loaded."""
+    """The cluster itself, not one of its workers, became unavailable; units loaded by then stay loaded."""
 
     def __init__(self, address: str, cause: str) -> None:
         super().__init__(

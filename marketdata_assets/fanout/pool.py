@@ -59,7 +59,7 @@ class Pool:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set what the processes started within shall inherit; what the user has set stays."""
+    """Set variables for the processes started within the block; those that the user has set stay."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -70,7 +70,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _become_worker() -> None:
-    """Exit when the process that created the pool is killed, instead of waiting for work for ever."""
+    """Exit when the process that created the pool is killed, instead of waiting for work indefinitely."""
     gc.freeze()  # what the preload made lives as long as the worker; collections need not walk it
     parent = multiprocessing.parent_process()
     if parent is None:

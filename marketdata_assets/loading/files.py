@@ -67,8 +67,8 @@ class Unit:
     """What is read as one: a file, or a member of a zip.
 
     `member` is the readable name inside the zip, `stored` the name as Python's zipfile has it; both are empty for a
-    file. `size` is unpacked for members. `checksum` tells contents apart: a member's (`crc32:<hex>:<size>`) is that of
-    the zip's directory, a file's is empty unless the caller has taken one.
+    file. `size` is unpacked for members. `checksum` identifies the content: a member's (`crc32:<hex>:<size>`) is that
+    of the zip's directory, a file's is empty unless the caller has taken one.
     `problem` says why it cannot be opened at all.
     """
 
@@ -152,7 +152,7 @@ def members(file: FileState) -> list[Unit]:
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
-    """The name of a zip's member. One without the UTF-8 flag may be UTF-8 or GBK all the same, else it is cp437."""
+    """The name of a zip's member. Without the UTF-8 flag it may still be UTF-8 or GBK, otherwise it is cp437."""
     if info.flag_bits & _UTF8_FLAG or info.filename.isascii():
         return info.filename
     raw = info.filename.encode("cp437")

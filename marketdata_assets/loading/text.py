@@ -247,7 +247,7 @@ def raw_lines(opener: Opener, unit: Unit, encoding: str, wanted: set[int]) -> di
 
 
 class _Raw(io.RawIOBase):
-    """A stream of ours as Python's own, for its lines."""
+    """A Stream as Python's raw I/O, to read it by lines."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

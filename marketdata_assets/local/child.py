@@ -35,13 +35,13 @@ def main() -> None:
 
 
 def die_with(parent: int, number: int) -> None:
-    """Ask the kernel to send signal `number` here when the parent's thread ends; a change of user clears the wish."""
+    """Ask the kernel to send signal `number` here when the parent's thread ends; a change of user clears this."""
     if sys.platform != "linux":
         return
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) was refused")
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
-        sys.exit("the stack ended before its server began")
+        sys.exit("the stack ended before its server started")
 
 
 if __name__ == "__main__":

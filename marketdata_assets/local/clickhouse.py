@@ -1,4 +1,4 @@
-"""How the local ClickHouse, an engine in a process of ours with an HTTP front, is called and known to be ready.
+"""How the local ClickHouse, an engine in its own process with an HTTP front, is started and known to be ready.
 
 The front itself is `clickhouse_http`; tables and queries belong to `stores`.
 """

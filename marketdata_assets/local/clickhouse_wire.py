@@ -103,7 +103,7 @@ def start_of(request: Request) -> tuple[bytes, Iterator[bytes]]:
 
 
 def split_insert(start: bytes) -> tuple[Insert, bytes] | None:
-    """Tell an insert with data from any other statement, and return it with the data that `start` already holds."""
+    """Return an insert and the data that `start` already has of it; None for any other statement."""
     found = _INSERT_WITH_DATA.match(start)
     if found is None:
         return None

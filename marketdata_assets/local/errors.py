@@ -17,7 +17,7 @@ from marketdata_assets.errors import TerminalError
 
 
 class StackError(TerminalError):
-    """The local stack cannot start or go on; trying again unchanged does not help."""
+    """The local stack cannot start or continue; retrying without a change does not help."""
 
 
 class DataFolderBusy(StackError):
@@ -56,7 +56,7 @@ class MissingWheel(StackError):
 
 
 class RootRefused(StackError):
-    """PostgreSQL refuses root, and there is no way to give up root for this data folder."""
+    """PostgreSQL does not run as root, and root cannot be dropped for this data folder."""
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(

@@ -100,7 +100,7 @@ def ready(port: int) -> bool:
 
 
 def dagster_environment(dsn: str) -> dict[str, str]:
-    """The variables Dagster's storage is configured by; it wants a password even where none is asked for."""
+    """The variables Dagster's storage is configured by; it needs a password even where the server does not."""
     parts = urlsplit(dsn)
     return {
         "DAGSTER_PG_HOST": parts.hostname or "127.0.0.1",
@@ -126,7 +126,7 @@ def _initdb(data: Path, identity: unprivileged.Identity | None) -> None:
 def _disown_stale_pid(data: Path) -> None:
     """Keep a reused pid in postmaster.pid from blocking the start.
 
-    PostgreSQL refuses when that pid lives, whoever it is, but takes its own parent's pid as stale. It then still
+    PostgreSQL does not start while any process has that pid, but treats its own parent's pid as stale. It then still
     checks the shared memory named in the file, so the file must stay.
     """
     pid_file = data / "postmaster.pid"

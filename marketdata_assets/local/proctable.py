@@ -13,7 +13,7 @@ _HAS_PROC = (_PROC / "self" / "stat").exists()
 
 
 def start_mark(pid: int) -> str | None:
-    """A text that stays the same for the life of the process and tells it from a later one with its pid; None if dead.
+    """A constant text that distinguishes the process from a later one with the same pid; None if it is dead.
 
     A zombie counts as dead.
     """

@@ -1,7 +1,7 @@
-"""What a stack writes down about itself: who holds the data folder, which servers it runs, what clients connect to.
+"""What a stack records about itself: who holds the data folder, which servers it runs, what clients connect to.
 
-`stack.lock` is held by the kernel for as long as the holder lives; `stack.json` outlives a kill and tells the next
-start what was left running. Starting and stopping belongs to `stack`.
+`stack.lock` is held by the kernel for as long as the holder lives; `stack.json` outlives a kill and lists the
+servers that were left running. Starting and stopping belongs to `stack`.
 """
 
 import fcntl
@@ -20,12 +20,12 @@ from marketdata_assets.local import proctable
 from marketdata_assets.local.errors import DataFolderBusy
 
 OWN_EXIT_SECONDS = 3
-ASKED_EXIT_SECONDS = 10
+SIGNALLED_EXIT_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class ServerRecord:
-    """One server as it was launched; pid and mark together name one process for ever."""
+    """One server as it was launched; pid and mark together identify one process permanently."""
 
     name: str
     pid: int
@@ -97,7 +97,7 @@ def hold(home: Path) -> IO[str]:
 def stop_leftovers(home: Path) -> list[str]:
     """Stop the servers an earlier, killed stack left running and return their names.
 
-    Where the kernel tells them of the stack's death they are stopping already, and get the time to finish.
+    Where the kernel signals the stack's death they are stopping already, and get time to finish.
     """
     record = read(home)
     left = [server for server in record.servers if server.alive] if record else []
@@ -106,7 +106,7 @@ def stop_leftovers(home: Path) -> list[str]:
         return [server.name for server in left]
     for server in left:
         _signal(server, server.stop_signal)
-    if not _all_gone(left, ASKED_EXIT_SECONDS):
+    if not _all_gone(left, SIGNALLED_EXIT_SECONDS):
         for server in left:
             _signal(server, signal.SIGKILL)
         proctable.wait_gone(pids, OWN_EXIT_SECONDS)

@@ -27,7 +27,7 @@ SERVICES = ("postgres", "mongo", "clickhouse", "nats")
 class LocalStack:
     """The servers of one data folder, for the length of a `with` block.
 
-    Enter it in a thread that lives as long as the servers shall: on Linux the kernel stops them when it ends.
+    Enter it in a thread that lives as long as the servers must: on Linux the kernel stops them when the thread ends.
     """
 
     def __init__(

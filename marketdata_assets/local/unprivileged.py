@@ -1,8 +1,9 @@
-"""How a root user runs PostgreSQL, which refuses to start as root.
+"""How a root user runs PostgreSQL, which does not start as root.
 
 In a Linux user namespace the process is `nobody` to itself and root to the file system, so the files stay root's and
-no folder has to be opened to others. Where the kernel refuses namespaces (many containers), the data folder is given
-to `nobody`, and that works only if `nobody` can reach it. Deciding which comes from here; nothing of PostgreSQL does.
+no folder has to be opened to others. Where the kernel denies namespaces (many containers), the data folder is given
+to `nobody`, and that works only if `nobody` can reach it. This module decides between the two and changes the user;
+it does not start PostgreSQL.
 """
 
 import ctypes
@@ -72,7 +73,7 @@ def enter(identity: Identity) -> None:
     """Become the identity; for a process with one thread, right before it executes the server."""
     if identity.way == "namespace":
         if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) != 0:
-            raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER) was refused")
+            raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWUSER) failed")
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{identity.uid} 0 1")
         Path("/proc/self/gid_map").write_text(f"{identity.gid} 0 1")

@@ -1,6 +1,6 @@
 """Where readers read from: a connection that is given, an address, or what the settings name.
 
-The environment is looked at first, then the local stack that runs on the data folder.
+The environment is read first, then the record of the local stack that runs on the data folder.
 """
 
 from collections.abc import Iterator

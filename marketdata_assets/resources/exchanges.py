@@ -37,7 +37,7 @@ class Exchanges(dg.ConfigurableResource):
         return Settings().turns_folder
 
     def hosts(self) -> "HistoryHosts":
-        """Where histories are asked for, within limits that all processes share."""
+        """The hosts that histories are requested from, within limits that all processes share."""
         from marketdata_assets.exchanges.history_clients import HistoryHosts
 
         settings = Settings()

@@ -1,4 +1,4 @@
-"""The answer of a resource's `check()`: what the server is, how fast it answers, what is missing, how to mend it."""
+"""The answer of a resource's `check()`: what the server is, how fast it answers, what is missing, how to fix it."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Health:
 
 
 def examine(store: str, variable: str, url: str | None, ask: Callable[[str], Health]) -> Health:
-    """Ask a server for its health; a failure of any kind becomes a Health that says how to mend it."""
+    """Ask a server for its health; a failure of any kind becomes a Health that says how to fix it."""
     if url is None:
         error = NoServer(store, variable)
         return Health(store, False, "", missing=("not running",), remedy=str(error))

@@ -39,7 +39,7 @@ async def _ask(url: str) -> Health:
     import nats
     from nats.js.errors import ServiceUnavailableError
 
-    # By itself the library tries for two minutes, and prints the error of each try with its trace.
+    # By default the library retries for two minutes and prints the error of each attempt with its traceback.
     client = await nats.connect(
         url, connect_timeout=3, max_reconnect_attempts=1, reconnect_time_wait=0, allow_reconnect=False, error_cb=_quiet
     )

@@ -139,7 +139,7 @@ def test_fetch_then_import_with_every_option_and_nobody_asked_twice(lab: Lab) ->
     assert fetched["fetched"]["fe"]["alphas"] == 120
     asked = lab.brain.requests
     again = lab.run("alphas", "fetch", "--account", "fe", "--months", MONTH)
-    assert again.stdout == "fe: every window was fetched before; --refetch asks again\n"
+    assert again.stdout == "fe: all windows were fetched before; use --refetch to fetch them again\n"
     assert lab.brain.requests == asked
     anew = lab.run("alphas", "fetch", "--months", MONTH, "--refetch")
     assert anew.stdout.startswith("fe: 120 alphas in ")

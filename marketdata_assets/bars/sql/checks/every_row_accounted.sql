@@ -1,5 +1,5 @@
--- Purpose: rows in the files = rows in the table + rows given way to newer files + rows in quarantine.
--- First by month, table against coverage; then by unit, file against coverage, quarantine and months not asked for.
+-- Purpose: rows in the files = rows in the table + rows superseded by newer files + rows in quarantine.
+-- First by month, table against coverage; then by unit, file against coverage, quarantine and months not requested.
 WITH counted AS (
     SELECT date_trunc('month', time)::date AS month, count(*) AS rows FROM stock_1min_qfq
     WHERE time >= %(lo)s AND time < %(hi)s GROUP BY 1
