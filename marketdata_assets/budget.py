@@ -162,7 +162,7 @@ class Budget:
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder` if it is missing, and let nobody else into it."""
+    """Create `folder` if it is missing, with access for its owner only."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)

@@ -113,7 +113,7 @@ class Document:
         return result
 
     def _validation_problems(self, error: ValidationError, kind: Any) -> Iterator[tuple[Location, str]]:
-        """One problem for each location: what the members of a union say is joined, and yields to what is below."""
+        """One problem for each location: those of union members are joined; nested problems take precedence."""
         details: list[tuple[Location, dict[str, Any]]] = [
             (self._written(one["loc"], one["type"]), dict(one)) for one in error.errors(include_url=False)
         ]

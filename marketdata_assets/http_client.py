@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class RetryLater:
-    """A request without a usable response: the cause, and how many seconds the server asks everybody to wait.
+    """A request without a usable response: the cause, and for how many seconds the server asks all clients to wait.
 
     `slow` is a timeout.
     """

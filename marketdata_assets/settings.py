@@ -146,7 +146,7 @@ class Settings(_FromEnvironment):
 
     @property
     def alphas_folder(self) -> Path:
-        """Where raw slices and packages of alphas lie, a folder an account."""
+        """The folder of raw slices and packages of alphas, with a subfolder for each account."""
         return (self.alphas_dir or self.root / "alphas").absolute()
 
     @property
@@ -166,12 +166,12 @@ class Settings(_FromEnvironment):
 
     @property
     def ticks_folder(self) -> Path:
-        """Where dropped files of bars lie, and those of order books in `order_book` below it."""
+        """The folder of dropped files of bars; those of order books are in its subfolder `order_book`."""
         return (self.ticks_dir or self.root / "ticks").absolute()
 
     @property
     def budgets_folder(self) -> Path:
-        """Where the processes that ask the same provider count their requests."""
+        """Where processes that use the same provider count their requests."""
         return self.root / "budgets"
 
     @property
@@ -186,17 +186,17 @@ class Settings(_FromEnvironment):
 
     @property
     def flows_folder(self) -> Path:
-        """Where the definitions of your own flows lie; it need not exist."""
+        """The folder of the definitions of your own flows; it need not exist."""
         return self.flows_dir.absolute()
 
     @property
     def flows_data_folder(self) -> Path:
-        """Where the files of all flows lie; each names its folder below."""
+        """The folder of the files of all flows; each flow names its subfolder."""
         return (self.flows_data or self.root / "flows_data").absolute()
 
     @property
     def collector_folder(self) -> Path:
-        """Where the collector keeps what it could not hand over, and how far it was."""
+        """The folder of what the collector has not delivered yet, and of its positions."""
         return self.root / "collector"
 
 

@@ -66,7 +66,7 @@ def _save(client: "Client", name: str, folder: Path) -> Relation:
 
 
 def _partition(client: "Client", name: str, partition: str, folder: Path) -> tuple[Piece, int, str]:
-    """Its file; written again when somebody wrote to the partition meanwhile."""
+    """Write the partition to its file; repeated when the partition was written to meanwhile."""
     file_name = f"clickhouse-{name}-{re.sub(r'[^0-9A-Za-z]', '_', partition)}.native.zst"
     for _ in range(TRIES):
         before = _digest(client, name, partition)

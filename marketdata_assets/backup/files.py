@@ -1,6 +1,6 @@
 """The files of a backup: compressed streams with their hashes, and the manifest that is written last.
 
-A folder without a manifest is no backup: what broke off cannot be taken for whole.
+A folder without a manifest is no backup, so an interrupted backup is never mistaken for a complete one.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class Relation(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """All that a backup has; `fresh_bars` are days whose bars were made from the trades that the backup has."""
+    """The contents of a backup; `fresh_bars` are days whose bars match the trades in the backup."""
 
     format: int
     made: str
@@ -70,7 +70,7 @@ class Digest:
 
 
 def begin(folder: Path) -> None:
-    """Make the folder, for its owner only. Raises FolderInUse."""
+    """Create the folder, readable by its owner only. Raises FolderInUse."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if any(folder.iterdir()):
         raise FolderInUse(folder)
@@ -97,7 +97,7 @@ def read(folder: Path) -> Manifest:
 
 
 def check(folder: Path, manifest: Manifest) -> None:
-    """Hold every file against the manifest. Raises BadBackup."""
+    """Compare every file with the manifest. Raises BadBackup."""
     for relation in manifest.relations:
         for piece in relation.pieces:
             path = folder / piece.name

@@ -44,7 +44,7 @@ def collect(
         try:
             report = asyncio.run(_run(_made(config, shard), duration))
         except asyncio.CancelledError:
-            output.fail("ended at once; the next start records what was not delivered as a gap")
+            output.fail("stopped immediately; the next start records undelivered data as a gap")
             raise typer.Exit(1) from None
         _tell(report, as_json)
 

@@ -24,7 +24,7 @@ ALPHA_ACCOUNTS = ("sample1", "sample2")
 DAILY_FILES = 1000
 FILES_ONLY = ["files"]
 WINDOWS = {"MARKETDATA_TICKS_MONTHS": "3", "MARKETDATA_EXCHANGE_DAYS": "3"}
-"""What the samples fill, so that the UI shows no partition without data."""
+"""The period that the samples fill, so that the UI shows no partition without data."""
 
 
 def demo(

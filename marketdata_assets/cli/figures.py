@@ -76,7 +76,7 @@ FIGURES = (
         "marketdata_quarantined_rows",
         TABLE,
         "Rejected rows in quarantine.",
-        "whether a source has gone bad",
+        "whether a source delivers bad rows",
     ),
     Figure("marketdata_open_gaps", TABLE, "Gaps in trades that no history has filled.", "what exchanges lack"),
     Figure(

@@ -231,7 +231,7 @@ def _valid(name: str, flows: Sequence["FlowFile"]) -> "FlowDefinition":
 
 
 def _taken() -> set[str]:
-    """The names of all assets but those of the user's own flows."""
+    """The names of all assets except those of the user's own flows."""
     from marketdata_assets.definitions import project_definitions
     from marketdata_assets.defs.flows import own
     from marketdata_assets.flows import discovery

@@ -57,7 +57,7 @@ def status(
 
 
 def due_runs() -> list[dict[str, Any]]:
-    """The runs that the nightly repair would ask for, with their first and last partition."""
+    """The runs that the nightly repair would request, with their first and last partition."""
     from marketdata_assets.defs.repair import nightly
     from marketdata_assets.defs.ticks.run_config import months_of
     from marketdata_assets.partitions import RANGE_END, RANGE_START
@@ -254,6 +254,6 @@ def _counts(states: Mapping[str, str]) -> dict[str, int]:
 
 
 def instant(value: dt.date, clock: dt.tzinfo) -> dt.datetime:
-    """A wall-clock time, or the beginning of a day, as an instant; one that has a time zone is one already."""
+    """A wall-clock time, or the start of a day, as an instant; a time with a time zone is returned as it is."""
     at = value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time())
     return at if at.tzinfo else at.replace(tzinfo=clock)

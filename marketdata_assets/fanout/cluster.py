@@ -94,7 +94,7 @@ def _attempt_there(folder: Path | None, function: Callable[[Item], Answer], item
 
 
 def _environment() -> dict[str, str]:
-    """What a worker begins with. No secrets: Ray shows it to who looks at the cluster."""
+    """The environment of a worker. It has no secrets, because Ray shows it to every user of the cluster."""
     installed = (sys.prefix, sys.base_prefix)
     paths = [path for path in sys.path if path and not path.startswith(installed)]
     memory = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
@@ -155,7 +155,7 @@ def _join(ray: Any, address: str) -> None:
 
 
 def _knock(address: str, host: str, port: str) -> None:
-    """Ray itself asks for minutes before it says that nobody is there."""
+    """Fail early when nothing listens at the address; Ray itself retries for minutes."""
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:
@@ -172,7 +172,7 @@ def _own_signals() -> Iterator[None]:
 
 
 def _cause(error: BaseException | None) -> str:
-    """What it was about in a line: Ray wraps one error into another, and the text of its processes into the last."""
+    """The cause in one line: Ray wraps errors in one another, and the last has the output of its processes."""
     while error is not None and (error.__cause__ or error.__context__):
         error = error.__cause__ or error.__context__
     text = str(error).strip()

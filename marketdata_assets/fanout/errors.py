@@ -7,7 +7,7 @@ MarketDataError
 │   ├── RayIncompatible    a cluster answers and does not accept this process
 │   └── RayWithoutWorkers  the cluster has no CPU
 └── TransientError
-    ├── RayAway            nobody answers at the address
+    ├── RayAway            nothing answers at the address
     └── RayLost            the connection to the cluster was lost during the run
 WorkerDied                 in place of one item's result; the others continue
 """
@@ -30,7 +30,7 @@ class NoRay(TerminalError):
 
 
 class RayAway(TransientError):
-    """Nobody answers at the address of the cluster."""
+    """Nothing answers at the address of the cluster."""
 
     def __init__(self, address: str, cause: str) -> None:
         super().__init__(

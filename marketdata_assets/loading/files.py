@@ -241,7 +241,7 @@ class Opener:
 
 
 def file_hash(file: FileState) -> str:
-    """`blake2b:<hex>` of the file's bytes as they are, packed or not. Raises BadFile."""
+    """`blake2b:<hex>` of the file's bytes, without unpacking. Raises BadFile."""
     with naming_failures(file.name), file.path.open("rb") as stream:
         return "blake2b:" + hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

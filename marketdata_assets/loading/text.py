@@ -263,7 +263,7 @@ class _Raw(io.RawIOBase):
 
 @contextmanager
 def ahead(items: Iterator[Item], size: int = BLOCKS_AHEAD) -> Iterator[Iterator[Item]]:
-    """Let a thread take up to `size` items in advance. What it raises is raised to who iterates."""
+    """Read up to `size` items ahead in a thread. Its exceptions are raised to the consumer."""
     waiting: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(size)
     ended = threading.Event()
 

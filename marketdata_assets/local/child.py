@@ -1,7 +1,7 @@
-"""The first steps of a server's process, run as a script: give up root, tie its life to the stack's, execute.
+"""The first steps of a server's process, run as a script: drop root, tie its lifetime to the stack's, execute.
 
-A script of its own, and not code between fork and exec, because the stack's process may have threads. What a server is
-called with belongs to that server's file.
+It is a separate script, and not code between fork and exec, because the stack's process may have threads. The command
+line of a server belongs to that server's module.
 """
 
 import argparse

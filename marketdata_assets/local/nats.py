@@ -10,8 +10,8 @@ from pathlib import Path
 from marketdata_assets.local import process
 from marketdata_assets.local.programs import program
 
-# An acknowledged message outlives the server's death at once, and the machine's after this time; without the setting
-# that is two minutes, with "always" none, at a twentieth of the rate. See docs/decisions/0006.
+# An acknowledged message survives a crash of the server at once, and of the machine after this interval. The default is
+# two minutes; "always" syncs every message, at a twentieth of the rate. See docs/decisions/0006.
 CONFIG = """\
 jetstream {{
   store_dir: {store}

@@ -213,7 +213,7 @@ def tied_to_us(command: list[str], death_signal: signal.Signals, identity: Ident
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on now."""
+    """A free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What the system knows of a process: whether it lives, when it began, its command, its children.
+"""What the system knows of a process: whether it is alive, when it started, its command, its children.
 
 Read from /proc on Linux and from `ps` elsewhere; starting and ending processes belongs to `process`.
 """

@@ -28,7 +28,7 @@ class Exchanges(dg.ConfigurableResource):
 
     @property
     def quiet_seconds(self) -> float:
-        """How long a capture must have been left alone before a sensor believes that it is whole."""
+        """Seconds without a change after which a sensor treats a capture as complete."""
         return Settings().captures_quiet_seconds
 
     @property

@@ -19,7 +19,7 @@ class BarFiles(dg.ConfigurableResource):
 
     @property
     def quiet_seconds(self) -> float:
-        """How long a file must have been left alone before a sensor believes that it is whole."""
+        """Seconds without a change after which a sensor treats a file as complete."""
         return Settings().bars_quiet_seconds
 
 
@@ -35,7 +35,7 @@ class AlphaFiles(dg.ConfigurableResource):
 
     @property
     def quiet_seconds(self) -> float:
-        """How long a file must have been left alone before a sensor believes that it is whole."""
+        """Seconds without a change after which a sensor treats a file as complete."""
         return Settings().alphas_quiet_seconds
 
 
@@ -51,5 +51,5 @@ class FlowFiles(dg.ConfigurableResource):
 
     @property
     def quiet_seconds(self) -> float:
-        """How long a file must have been left alone before a sensor believes that it is whole."""
+        """Seconds without a change after which a sensor treats a file as complete."""
         return Settings().flows_quiet_seconds
