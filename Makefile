@@ -37,11 +37,11 @@ PROGRAMS := $(VENV)/system
 PYTEST := PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
   --no-loadscope-reorder --durations 10
 
-# For every edit, under three minutes on two cores: style, types, and the tests that need no server.
+# For every edit: style, types, and the tests that need no server.
 check: style
 	$(PYTEST) -m "not servers and not slow"
 
-# Everything that a newcomer should see pass, under fifteen minutes on two cores.
+# Everything that a newcomer should see pass; about twenty minutes on two cores.
 test: env-dev system-packages
 	$(PYTEST) -m "not slow"
 
