@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from marketdata_assets import logs
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -68,6 +69,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
+
+
+@pytest.fixture
+def all_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line is left out because tests before have written many of its kind."""
+    monkeypatch.setattr(logs, "LINES_PER_KEY", 1_000_000)
+    monkeypatch.setattr(logs, "LINES_PER_EVENT", 1_000_000)
 
 
 @pytest.fixture(scope="session")

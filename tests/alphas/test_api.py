@@ -190,6 +190,7 @@ def test_url_that_would_show_the_login_is_refused(url: str) -> None:
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("all_log_lines")
 def test_no_secret_is_ever_logged_or_told(
     server: BrainServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -164,6 +164,7 @@ def test_login_survives_passing_faults(server: BrainServer, tmp_path: Path) -> N
     assert with_client(server, tmp_path, page).count == 3
 
 
+@pytest.mark.usefixtures("all_log_lines")
 def test_logins_retries_and_rejections_are_logged_without_secrets(
     server: BrainServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

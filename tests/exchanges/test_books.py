@@ -245,6 +245,7 @@ def test_bad_levels_are_a_bad_message_and_the_book_stays_as_it_was() -> None:
     assert state.book.levels() == (list(BIDS), list(ASKS))
 
 
+@pytest.mark.usefixtures("all_log_lines")
 def test_gaps_are_logged_when_they_open_and_close(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "marketdata_assets")
     state = BookState(SPOT, "depth")

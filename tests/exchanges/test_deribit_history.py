@@ -203,6 +203,7 @@ def test_faults_that_pass_cost_repeats_and_no_row(server: DeribitServer, tmp_pat
     assert server.requests == 3 + 4
 
 
+@pytest.mark.usefixtures("all_log_lines")
 def test_a_pause_demanded_by_the_venue_stops_all_processes_and_is_logged(
     server: DeribitServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,7 @@ def facts(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, object
     return [vars(record)["facts"] for record in caplog.records if getattr(record, "event", None) == event]
 
 
+@pytest.mark.usefixtures("all_log_lines")
 def test_outages_retries_and_fallbacks_are_log_lines_without_the_token(
     clickhouse_client: Client,
     clients: Clients,
@@ -51,6 +52,7 @@ def test_outages_retries_and_fallbacks_are_log_lines_without_the_token(
     assert TOKEN not in caplog.text
 
 
+@pytest.mark.usefixtures("all_log_lines")
 def test_the_end_of_an_outage_is_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "marketdata_assets")
     breaker = CircuitBreaker("tushare", patience=60.0, pause=0.0)

@@ -248,6 +248,7 @@ def test_pauses_double_with_jitter(tushare_server: TushareServer, clients: Clien
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
+@pytest.mark.usefixtures("all_log_lines")
 def test_the_token_is_never_shown(
     tushare_server: TushareServer, clients: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:
