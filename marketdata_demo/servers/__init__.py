@@ -1,1 +1,1 @@
-"""Simulated providers on loopback, which count requests and fail when they are told to: BRAIN, Tushare and Yahoo."""
+"""Simulated providers on loopback, which count requests and inject faults on demand: BRAIN, Tushare and Yahoo."""

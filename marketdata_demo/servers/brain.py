@@ -133,7 +133,7 @@ def json_answer(status: int, body: object, headers: Mapping[str, str] | None = N
 
 
 class Faults(LoopbackServer):
-    """What `BrainServer` can be told to do wrong. The line of a request is its `METHOD path?query`, as it was sent."""
+    """Faults that tests inject into `BrainServer`. The line of a request is its `METHOD path?query`, as it was sent."""
 
     def fail(
         self,

@@ -76,7 +76,7 @@ class DeribitServer(ProviderServer):
         first, last = int(query["start_timestamp"]), int(query["end_timestamp"])
         ticks = [
             tick
-            for tick in range(first - first % length, last + 1, length)  # the one under way at the start is there too
+            for tick in range(first - first % length, last + 1, length)  # includes the candle in progress at the start
             if self.first_candle <= tick <= self.now
         ]
         ticks = ticks[-self.candles :]

@@ -130,7 +130,7 @@ class Market:
         return made, done
 
     def close(self, ts: int) -> Candle | None:
-        """The candle under way, when its minute is over."""
+        """The candle in progress, once its minute has ended."""
         done = self.candle
         if done is None or ts < done.start + MINUTE:
             return None

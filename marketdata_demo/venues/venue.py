@@ -140,7 +140,7 @@ class Faults(ProviderServer):
         self.for_each_socket(lambda one: one.release())
 
     def mute(self, where: str) -> None:
-        """Subscriptions of open sockets bring nothing any more until they are made anew."""
+        """Stop delivering to the subscriptions of open sockets until clients subscribe again."""
         self.for_each_socket(lambda one: one.muted.update(stream for stream in one.streams if where in stream))
 
     def garbage(self, raw: bytes = b"\x00\xffnot json", *, text: bool = True) -> None:

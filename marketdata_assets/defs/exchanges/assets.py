@@ -86,8 +86,8 @@ def daily(
         except MarketDataError as error:
             failed[key] = f"{key}: {error}"
         tell(done, len(keys), key)
-    stands = report.rows(client, context.asset_key)
-    return finish_partitions(context, report.together(found) | stands, found, failed)
+    table_rows = report.rows(client, context.asset_key)
+    return finish_partitions(context, report.together(found) | table_rows, found, failed)
 
 
 class GapsConfig(dg.Config):
