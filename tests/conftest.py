@@ -6,16 +6,13 @@ Tests are sorted by what they need: `servers` marks those that use a server, a b
 
 import gc
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
+from databases import fresh_clickhouse, fresh_postgres, skip_fsync
 from hypothesis import HealthCheck, settings
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from marketdata_assets import logs
 from marketdata_assets.exchanges.tables import schema
@@ -42,6 +39,7 @@ STARTERS = {"LocalStack", "OwnClickHouse", "CollectorProcess", "Venue", "Binance
     "nats_server",
     "redis_server",
     "soak",
+    "stack_on",
 }
 """What a module uses that starts servers of its own."""
 
@@ -93,13 +91,15 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("stack")
     with LocalStack(Settings(home=home, postgres_dsn=None), services=("postgres",)) as stack:
         assert stack.endpoints.postgres_dsn
+        skip_fsync(stack.endpoints.postgres_dsn)
         yield stack.endpoints.postgres_dsn
 
 
 @pytest.fixture
 def dsn(server_dsn: str) -> Iterator[str]:
     """An empty database without TimescaleDB, dropped after the test."""
-    yield from _database(server_dsn)
+    with fresh_postgres(server_dsn) as fresh:
+        yield fresh
 
 
 @pytest.fixture
@@ -108,7 +108,8 @@ def timescale_dsn() -> Iterator[str]:
     server = os.environ.get("MARKETDATA_TEST_TIMESCALE_DSN")
     if not server:
         pytest.skip("needs TimescaleDB community: point MARKETDATA_TEST_TIMESCALE_DSN at a server")
-    yield from _database(server)
+    with fresh_postgres(server) as fresh:
+        yield fresh
 
 
 @pytest.fixture(params=["rollup", "continuous aggregate"])
@@ -151,11 +152,8 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 @pytest.fixture
 def clickhouse_url(clickhouse_server: str) -> Iterator[str]:
     """An empty ClickHouse database, dropped after the test."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with clickhouse.connect(f"{clickhouse_server}/default") as client:
-        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
-        yield f"{clickhouse_server}/{name}"
-        client.command(f"DROP DATABASE {name} SYNC")
+    with fresh_clickhouse(clickhouse_server) as fresh:
+        yield fresh
 
 
 @pytest.fixture
@@ -168,19 +166,6 @@ def clickhouse_client(clickhouse_url: str) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def made_tables(clickhouse_server: str) -> Iterator[Client]:
     """A ClickHouse database with the tables of exchange records, made once for a module."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with clickhouse.connect(f"{clickhouse_server}/default") as client:
-        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
-        with clickhouse.connect(f"{clickhouse_server}/{name}") as made:
-            schema.ensure(made)
-            yield made
-        client.command(f"DROP DATABASE {name} SYNC")
-
-
-def _database(server: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield make_conninfo(server, dbname=name)
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with fresh_clickhouse(clickhouse_server) as fresh, clickhouse.connect(fresh) as made:
+        schema.ensure(made)
+        yield made

@@ -3,14 +3,12 @@
 import shutil
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from commands import stack_on
-from psycopg import sql
+from databases import fresh_postgres, skip_fsync
 
 from marketdata_assets.local.stack import LocalStack
 
@@ -24,6 +22,7 @@ def running() -> Iterator[LocalStack]:
     # A folder under pytest's own would be too long for PostgreSQL's socket.
     home = Path(tempfile.mkdtemp(prefix="md-"))
     with stack_on(home) as stack:
+        skip_fsync(str(stack.endpoints.postgres_dsn))
         yield stack
     shutil.rmtree(home, ignore_errors=True)
 
@@ -39,11 +38,5 @@ def home() -> Iterator[Path]:
 @pytest.fixture
 def database(running: LocalStack) -> Iterator[str]:
     """A fresh database on the running stack, for a test that must not meet another's rows."""
-    server = running.endpoints.postgres_dsn
-    assert server
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield f"{server.rpartition('/')[0]}/{name}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with fresh_postgres(str(running.endpoints.postgres_dsn)) as fresh:
+        yield fresh

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import subprocess
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 import pytest
 from commands import answer, marketdata
+from databases import fresh_clickhouse
 
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
 from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.stores import clickhouse
 from marketdata_demo.venues.captures import Written, write
 from marketdata_demo.venues.market import Plan
 
@@ -46,12 +45,8 @@ class Shell:
 
 @pytest.fixture
 def shell(running: LocalStack, tmp_path: Path) -> Iterator[Shell]:
-    server = (running.endpoints.clickhouse_url or "").rpartition("/")[0]
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with clickhouse.connect(f"{server}/default") as client:
-        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
-        yield Shell(running, f"{server}/{name}", tmp_path / "captures")
-        client.command(f"DROP DATABASE {name} SYNC")
+    with fresh_clickhouse(str(running.endpoints.clickhouse_url).rpartition("/")[0]) as url:
+        yield Shell(running, url, tmp_path / "captures")
 
 
 def test_captures_days_status_and_quarantine(shell: Shell) -> None:

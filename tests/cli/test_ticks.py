@@ -4,7 +4,6 @@ import datetime as dt
 import os
 import subprocess
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from commands import answer, marketdata
+from databases import fresh_clickhouse
 from typer.testing import CliRunner
 from unlimited import UNLIMITED
 
@@ -100,12 +100,9 @@ class Desk:
 
 @pytest.fixture
 def desk(running: LocalStack, tmp_path: Path) -> Iterator[Desk]:
-    server = (running.endpoints.clickhouse_url or "").rpartition("/")[0]
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with clickhouse.connect(f"{server}/default") as client, TushareServer(()) as tushare:
-        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
-        yield Desk(running, tushare, f"{server}/{name}", tmp_path)
-        client.command(f"DROP DATABASE {name} SYNC")
+    server = str(running.endpoints.clickhouse_url).rpartition("/")[0]
+    with fresh_clickhouse(server) as url, TushareServer(()) as tushare:
+        yield Desk(running, tushare, url, tmp_path)
 
 
 def squeezed(text: str) -> str:

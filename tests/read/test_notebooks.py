@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import psycopg
 import pytest
+from databases import fresh_clickhouse, fresh_postgres
 from nbclient import NotebookClient
-from psycopg import sql
 from small_demo import Servers, fill
 from traitlets.config import Config
-
-from marketdata_assets.stores import clickhouse
 
 FOLDER = Path(__file__).parents[2] / "examples"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -25,17 +22,10 @@ def servers(
     server_dsn: str, clickhouse_server: str, mongo_uri: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Servers]:
     """A little of everything."""
-    name = "notebooks"
-    with psycopg.connect(server_dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    with clickhouse.connect(f"{clickhouse_server}/default") as client:
-        client.command(f"CREATE DATABASE {name} ENGINE = Atomic")
-        found = Servers(
-            psycopg.conninfo.make_conninfo(server_dsn, dbname=name), mongo_uri, f"{clickhouse_server}/{name}"
-        )
+    with fresh_postgres(server_dsn) as dsn, fresh_clickhouse(clickhouse_server) as url:
+        found = Servers(dsn, mongo_uri, url)
         fill(found, tmp_path_factory.mktemp("small"))
         yield found
-        client.command(f"DROP DATABASE {name} SYNC")
 
 
 @pytest.fixture(scope="module")

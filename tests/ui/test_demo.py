@@ -38,12 +38,12 @@ from pages import (
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 from running_ui import Marketdata, running, short_folder
 
-from marketdata_assets.cli.demo import DAILY_FILES
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
 from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
-from marketdata_demo import sample_bars, sample_ticks
+from marketdata_demo import sample_bars, sample_flows, sample_ticks
 
+DAILY_FILES = 100
 FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
     *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily", "alphas_rotation"),
@@ -64,12 +64,13 @@ FACTS = """query Facts($key: AssetKeyInput!) {assetNodeOrError(assetKey: $key) {
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """Two of the demo's three years are there already, a day each month, as the demo leaves files alone."""
-    this_year = dt.datetime.now(ZoneInfo("Asia/Shanghai")).year
+    """Two of the three years of bars, a day each month, and few daily files are there; the demo leaves files alone."""
+    today = dt.datetime.now(ZoneInfo("Asia/Shanghai")).date()
     with short_folder() as folder:
         (folder / "bars").mkdir()
-        for year in (this_year - 2, this_year - 1):
+        for year in (today.year - 2, today.year - 1):
             write_a_day_a_month(folder / "bars" / f"{year}_1min.zip", year)
+        sample_flows.write(folder / "flows_data" / "stock_daily", DAILY_FILES, today - dt.timedelta(days=1))
         yield folder
 
 
