@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from marketdata_assets.dagster_internals import YamlDecl
 from marketdata_assets.defs.flows import build
-from marketdata_assets.flows import definition, editor
+from marketdata_assets.flows import definition
 from marketdata_assets.flows.definition import FlowDefinition
 
 
@@ -24,7 +24,7 @@ class _Attributes(BaseModel):
 
     @classmethod
     def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
-        return editor.attributes()
+        return definition.attributes_schema()
 
 
 class Flow(dg.Component):

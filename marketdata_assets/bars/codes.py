@@ -1,12 +1,9 @@
-"""Stock codes: the vendor's `sh600000` to the field's `600000.SH`, and the board a code belongs to.
+"""Stock codes: the vendor's `sh600000` to the field's `600000.SH`, and the exchange of a bare code.
 
 Sources: the exchanges' numbering rules; 92xxxx replaced 4xxxxx and 8xxxxx at the Beijing exchange.
 """
 
 import re
-from typing import Literal
-
-Board = Literal["main", "ChiNext", "STAR", "BJ", "B"]
 
 _PREFIXED = re.compile(r"(sh|sz|bj)(\d{6})", re.IGNORECASE | re.ASCII)
 
@@ -26,20 +23,3 @@ def exchange(digits: str) -> str | None:
     if digits.startswith(("6", "900")):
         return "SH"
     return "SZ" if digits.startswith(("0", "2", "3")) else None
-
-
-def board(code: str) -> Board | None:
-    """The board of a canonical code such as `300001.SZ`; None when no rule covers it."""
-    digits = code[:6]
-    venue = exchange(digits)
-    if venue is None:
-        return None
-    if venue == "BJ":
-        return "BJ"
-    if digits.startswith(("900", "200")):
-        return "B"
-    if digits.startswith(("688", "689")):
-        return "STAR"
-    if digits.startswith(("300", "301", "302")):
-        return "ChiNext"
-    return "main"

@@ -45,10 +45,6 @@ class Provider:
     unit: str
     delivered: int
 
-    def __post_init__(self) -> None:
-        if not self.source or not self.unit:
-            raise ValueError("a provider needs a source and a unit")
-
     @property
     def key(self) -> tuple[str, str]:
         return self.source, self.unit
@@ -111,7 +107,10 @@ def clear(
            RETURNING code, to_char(month, 'YYYY-MM'), first, last, delivered""",
         [*provider.key, *[None if months is None else [first_day(month) for month in months]] * 2],
     ).fetchall()
-    _lift_decompression_limit(connection)
+    connection.execute(
+        """SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
+           FROM pg_extension WHERE extname = 'timescaledb'"""
+    )
     for code, month, first, last, delivered in had:
         before = Provider(provider.source, provider.unit, delivered)
         _delete(connection, before, code, month, first, last)
@@ -224,13 +223,6 @@ def _reopen_older(connection: psycopg.Connection, provider: Provider, code: str,
            WHERE l.dataset = %s AND l.source = c.source AND l.unit = c.unit AND c.code = %s AND c.month = %s
              AND c.superseded > 0 AND (c.delivered, c.source, c.unit) < (%s, %s, %s)""",
         [month, DATASET, code, first_day(month), *provider.rank],
-    )
-
-
-def _lift_decompression_limit(connection: psycopg.Connection) -> None:
-    connection.execute(
-        """SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
-           FROM pg_extension WHERE extname = 'timescaledb'"""
     )
 
 

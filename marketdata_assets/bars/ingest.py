@@ -5,7 +5,7 @@ Ends in one frozen report; whether a failed unit fails a run is the caller's bus
 
 import datetime as dt
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import psycopg
 
 from marketdata_assets.bars import coverage
 from marketdata_assets.bars import plan as planning
+from marketdata_assets.bars.coverage import Provider
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.plan import Plan, Task
 from marketdata_assets.bars.schema import DATASET, Server, ensure, settle
@@ -24,6 +25,7 @@ from marketdata_assets.loading.reports import LoadReport, UnitReport, batches
 from marketdata_assets.loading.run import each, guarded, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger
+from marketdata_assets.stores.bookkeeping import Entry
 from marketdata_assets.stores.postgres import connect
 
 BATCH_BYTES = 48 * 1024 * 1024
@@ -67,7 +69,8 @@ def ingest(
     unchanged = 0
     for number in range(PASSES):
         first = number == 0
-        plan = _plan(dsn, folder, {*requested, *_months_of(reports.values())}, force and first)
+        touched = {month for report in reports.values() for month in report.months}
+        plan = _plan(dsn, folder, {*requested, *touched}, force and first)
         unchanged = plan.unchanged if first else unchanged
         failed = {place for place, report in reports.items() if report.outcome == "failed"}
         tasks = [task for task in plan.tasks if first or (task.reason == "missing" and task.place not in failed)]
@@ -80,7 +83,10 @@ def ingest(
         )
         worker = partial(load_batch, dsn, run_id, force and first)
         for report in run_batches(worker, todo, _failed, fanout=fanout, folder=folder, progress=progress):
-            reports[report.unit] = _joined(reports.get(report.unit), report)
+            if before := reports.get(report.unit):  # an earlier pass: the later outcome, the rows and months of both
+                touched_months = tuple(sorted({*before.months, *report.months}))
+                report = replace(report, rows=before.rows + report.rows, months=touched_months)
+            reports[report.unit] = report
         if not tasks:
             break
     if any(report.rows for report in reports.values()):
@@ -110,21 +116,22 @@ def _load_one(connection: psycopg.Connection, opener: Opener, task: Task, run_id
 
     def work() -> UnitReport:
         if task.unit is None:
-            return remove(connection, task.source, task.name, run_id)
+            return remove(connection, task.place, Provider(task.source, task.name, 0), run_id)
         return load(connection, opener, task.unit, task.months, run_id, force or task.reason == "moved")
 
     def fail(error: str) -> UnitReport:
-        ledger.record_failure(
-            connection,
-            DATASET,
-            task.source,
-            task.name,
-            error,
+        attempt = Entry(
+            dataset=DATASET,
+            source=task.source,
+            unit=task.name,
+            outcome="failed",
             attempted_hash=task.unit.checksum or None if task.unit else None,
+            error=error,
             code_version=CODE_VERSION,
             run_id=run_id,
             started=started,
         )
+        ledger.record_failure(connection, attempt)
         return _failed(task, error)
 
     return guarded(task.place, work, fail)
@@ -132,15 +139,3 @@ def _load_one(connection: psycopg.Connection, opener: Opener, task: Task, run_id
 
 def _failed(task: Task, error: str) -> UnitReport:
     return UnitReport(task.place, "failed", months=tuple(sorted(task.touches)), error=error)
-
-
-def _joined(before: UnitReport | None, report: UnitReport) -> UnitReport:
-    """Two passes over one unit as one: the later outcome, the rows and months of both."""
-    if before is None:
-        return report
-    months = tuple(sorted({*before.months, *report.months}))
-    return replace(report, rows=before.rows + report.rows, months=months)
-
-
-def _months_of(reports: Iterable[UnitReport]) -> set[str]:
-    return {month for report in reports for month in report.months}

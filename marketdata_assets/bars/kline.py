@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import psycopg
@@ -19,6 +20,7 @@ from marketdata_assets.backoff import delays, retry
 from marketdata_assets.bars import schema
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.errors import TerminalError
+from marketdata_assets.months import months_from
 from marketdata_assets.stores.ledger import SCHEMA_LOCK
 from marketdata_assets.stores.postgres import connect
 
@@ -35,7 +37,6 @@ class DefinitionDrift(TerminalError):
     """The K-line in the database was made from another definition than this version's."""
 
     def __init__(self, relation: str, found: str, wanted: str) -> None:
-        self.relation = relation
         super().__init__(
             f"{relation} in the database was made from definition {found}, this version uses {wanted}. Its rows may"
             f' mean something else. Rebuild it: "marketdata kline rebuild", or run stock_monthly_kline with config'
@@ -71,8 +72,10 @@ def refresh(dsn: str, months: Collection[str], *, force: bool = False, rebuild: 
         if engine == "rollup":
             _roll_up(connection, wanted)
         else:
-            for low, high in _ranges(wanted):
-                _refresh_aggregate(connection, low, high, force)
+            call = "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamp, %s::timestamp, force => %s)"
+            for span in _ranges(wanted):  # retried while another refresh of the same months is in progress
+                refresh_span = partial(connection.execute, call, [RELATION, *span, force])
+                retry(refresh_span, pg.LockNotAvailable, REFRESH_WAITS)
         if made and engine == "continuous aggregate":
             connection.execute(schema.script("kline_policy.sql"))
         rows, codes = _count(connection, months)
@@ -183,22 +186,12 @@ def _acquaint(connection: psycopg.Connection) -> None:
         connection.execute("ANALYZE stock_1min_qfq (time, code)")
 
 
-def _refresh_aggregate(connection: psycopg.Connection, low: dt.datetime, high: dt.datetime, force: bool) -> None:
-    """Refresh whole months; retried while another refresh of the same months is in progress."""
-    call = "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamp, %s::timestamp, force => %s)"
-    retry(lambda: connection.execute(call, [RELATION, low, high, force]), pg.LockNotAvailable, REFRESH_WAITS)
-
-
 def _months_with_bars(connection: psycopg.Connection) -> list[str]:
     """Every month that has minutes, on record or not."""
     row = connection.execute("SELECT min(time), max(time) FROM stock_1min_qfq").fetchone()
     if row is None or row[0] is None:
         return []
-    months, day = [], row[0].date().replace(day=1)
-    while day <= row[1].date():
-        months.append(f"{day:%Y-%m}")
-        day = _next(day)
-    return months
+    return months_from(f"{row[0]:%Y-%m}", f"{row[1]:%Y-%m}")
 
 
 def _ranges(months: Collection[str]) -> list[tuple[dt.datetime, dt.datetime]]:

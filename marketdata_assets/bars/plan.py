@@ -70,29 +70,22 @@ def make(
         entries = ledgered.get(file.name, {})
         found = units(file)
         if any(unit.member or not file.is_zip for unit in found):  # a zip that cannot be read has taken nothing away
-            tasks += _vanished(file, entries, {name for unit in found for name in (unit.name, unit.stored)})
-        for unit in (_as_known(unit, entries) for unit in found):
+            names = {name for unit in found for name in (unit.name, unit.stored)}
+            for name, entry in entries.items():
+                if name not in names and entry.outcome != "removed":
+                    tasks.append(Task(file.name, name, None, None, frozenset(entry.slices), "vanished"))
+        for unit in found:
+            if unit.name not in entries and unit.stored in entries:  # as earlier versions recorded it
+                unit = replace(unit, member=unit.stored)
             task = _task(unit, entries.get(unit.name), requested, force)
-            if task is None and (file.name, unit.name) in moved:
-                task = _task_of_moved(unit, frozenset(entries[unit.name].slices), requested)
+            if task is None and (file.name, unit.name) in moved:  # its rank has changed: all its months are due
+                loaded = frozenset(entries[unit.name].slices)
+                task = Task(file.name, unit.name, unit, loaded, loaded, "moved") if loaded & requested else None
             if task is None:
                 unchanged += 1
             else:
                 tasks.append(task)
     return Plan(tuple(tasks), unchanged)
-
-
-def _as_known(unit: Unit, entries: dict[str, Entry]) -> Unit:
-    """The unit under the name in the ledger: earlier versions recorded names of members as they are stored."""
-    return unit if unit.name in entries or unit.stored not in entries else replace(unit, member=unit.stored)
-
-
-def _vanished(file: FileState, entries: dict[str, Entry], names: set[str]) -> list[Task]:
-    return [
-        Task(file.name, name, None, None, frozenset(entry.slices), "vanished")
-        for name, entry in entries.items()
-        if name not in names and entry.outcome != "removed"
-    ]
 
 
 def _task(unit: Unit, entry: Entry | None, requested: frozenset[str], force: bool) -> Task | None:
@@ -101,13 +94,8 @@ def _task(unit: Unit, entry: Entry | None, requested: frozenset[str], force: boo
     if unit.problem:
         touches = requested if year_of_unit(Unit(unit.file)) else frozenset[str]()
         return Task(unit.file.name, unit.name, unit, None, touches, "unusable")
-    if year is None:
-        return _task_of_unknown_months(unit, entry, requested, force)
-    requested = frozenset(month for month in requested if month.startswith(f"{year}-"))
-    if not requested:
-        return None
-    reason: Reason
-    loaded = frozenset(entry.slices) if entry else frozenset()
+    loaded = frozenset(entry.slices) if entry else frozenset[str]()
+    reason: Reason | None = None
     if force:
         reason = "forced"
     elif entry is None:
@@ -116,39 +104,20 @@ def _task(unit: Unit, entry: Entry | None, requested: frozenset[str], force: boo
         reason = "failed"
     elif entry.content_hash != unit.checksum:
         reason = "stale"
-    elif not requested <= loaded:
+    if year is None:  # a file whose name has no year is loaded whole, as soon as one of its months is requested
+        inside = frozenset[str]() if reason is None and entry and entry.whole else months_inside(unit)
+        if reason is None and (inside - loaded) & requested:
+            reason = "missing"
+        if reason is None or (inside and not (inside | loaded) & requested):
+            return None
+        return Task(unit.file.name, unit.name, unit, None, inside | loaded, reason)
+    requested = frozenset(month for month in requested if month.startswith(f"{year}-"))
+    if reason is None and not requested <= loaded:
         reason, requested = "missing", requested - loaded
-    else:
+    if reason is None or not requested:
         return None
     touches = requested if entry is None or entry.content_hash == unit.checksum else requested | loaded
     return Task(unit.file.name, unit.name, unit, requested, touches, reason)
-
-
-def _task_of_moved(unit: Unit, loaded: frozenset[str], requested: frozenset[str]) -> Task | None:
-    """An unchanged unit whose rank among overlapping files has changed is loaded again, in all its loaded months."""
-    return Task(unit.file.name, unit.name, unit, loaded, loaded, "moved") if loaded & requested else None
-
-
-def _task_of_unknown_months(unit: Unit, entry: Entry | None, requested: frozenset[str], force: bool) -> Task | None:
-    """A file whose name has no year is loaded whole, as soon as one of its months is requested."""
-    loaded = frozenset(entry.slices) if entry else frozenset()
-    reason: Reason
-    if force:
-        reason = "forced"
-    elif entry is None:
-        reason = "missing"
-    elif entry.outcome == "failed":
-        reason = "failed"
-    elif entry.content_hash != unit.checksum:
-        reason = "stale"
-    elif not entry.whole and (months_inside(unit) - loaded) & requested:
-        reason = "missing"
-    else:
-        return None
-    inside = months_inside(unit)
-    if inside and not (inside | loaded) & requested:
-        return None
-    return Task(unit.file.name, unit.name, unit, None, inside | loaded, reason)
 
 
 def months_inside(unit: Unit) -> frozenset[str]:

@@ -77,7 +77,8 @@ def judge(block: Rows, rejects: Rejects, year: int | None = None) -> Bars:
     verdicts.reject(outside, lambda cell: f"time {cell('time')} is outside {expected}")
     _judge_text(verdicts, code, canonicals, name, names)
     scaled = _judge_numbers(verdicts, values, null)
-    _judge_candle(verdicts, scaled)
+    for upper, lower in (("high", "low"), ("high", "open"), ("high", "close"), ("open", "low"), ("close", "low")):
+        verdicts.reject(scaled[upper] < scaled[lower], partial(_below, upper, lower))
     optional = {column: mask for column, mask in null.items() if column not in PRICES}
     bars = Bars(
         time, code, canonicals, name, names,
@@ -101,14 +102,11 @@ class _Verdicts:
             self.rejected = np.zeros(self.block.frame.height, bool)
         for row in np.flatnonzero(mask & ~self.rejected).tolist():
             text = reason if isinstance(reason, str) else reason(partial(self.block.cell, row))
-            self._rejects.add(self.block.line(row), text, self._month(row))
+            time = self.block.frame["time"].to_physical()[row]
+            valid = time is not None and _year_start(FIRST_YEAR) <= time < _year_start(LAST_YEAR + 1)
+            month = str(np.datetime64(time, "us").astype("datetime64[M]")) if valid else None
+            self._rejects.add(self.block.line(row), text, month)
         self.rejected |= mask
-
-    def _month(self, row: int) -> str | None:
-        time = self.block.frame["time"].to_physical()[row]
-        if time is None or not _year_start(FIRST_YEAR) <= time < _year_start(LAST_YEAR + 1):
-            return None
-        return str(np.datetime64(time, "us").astype("datetime64[M]"))
 
 
 def _year_start(year: int) -> int:
@@ -167,6 +165,10 @@ def _out_of_range(column: str, cell: Callable[[str], str]) -> str:
     return f"{column} {cell(column)} is out of range"
 
 
+def _below(upper: str, lower: str, cell: Callable[[str], str]) -> str:
+    return f"{upper} {cell(upper)} < {lower} {cell(lower)}"
+
+
 def _scaled(block: Rows, column: str, number: Array) -> Array:
     """Round to four decimals, half away from zero, exactly as Postgres rounds the same text.
 
@@ -182,11 +184,3 @@ def _scaled(block: Rows, column: str, number: Array) -> Array:
             exact = Decimal(block.cell(row, column)) * SCALE
             result[row] = int(exact.to_integral_value(ROUND_HALF_UP))
     return result
-
-
-def _judge_candle(verdicts: _Verdicts, scaled: dict[str, Array]) -> None:
-    def text(upper: str, lower: str) -> Callable[[Callable[[str], str]], str]:
-        return lambda cell: f"{upper} {cell(upper)} < {lower} {cell(lower)}"
-
-    for upper, lower in (("high", "low"), ("high", "open"), ("high", "close"), ("open", "low"), ("close", "low")):
-        verdicts.reject(scaled[upper] < scaled[lower], text(upper, lower))

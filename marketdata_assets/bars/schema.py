@@ -71,7 +71,8 @@ def ensure(connection: psycopg.Connection) -> Server:
             connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         connection.execute(script("schema.sql"))
         server = look(connection)
-        if server.timescaledb and not server.hypertable and _empty(connection):
+        empty = connection.execute("SELECT FROM stock_1min_qfq LIMIT 1").fetchone() is None
+        if server.timescaledb and not server.hypertable and empty:
             connection.execute(script("hypertable.sql"))
             if server.edition == "community":
                 connection.execute(script("compression.sql"))
@@ -99,7 +100,3 @@ def _extension_missing(connection: psycopg.Connection) -> bool:
               AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"""
     ).fetchone()
     return bool(row and row[0])
-
-
-def _empty(connection: psycopg.Connection) -> bool:
-    return connection.execute("SELECT FROM stock_1min_qfq LIMIT 1").fetchone() is None

@@ -5,7 +5,7 @@ Which units to load is decided in `plan`; spreading them over processes is in `i
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from marketdata_assets.bars.rules import Bars, judge
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
-from marketdata_assets.loading.reports import Outcome, UnitReport
+from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.text import Text, raw_lines
-from marketdata_assets.stores import ledger, quarantine
+from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Reject
-from marketdata_assets.stores.pgcopy import Bigint, Column, Numeric, Timestamp, encode
+from marketdata_assets.stores.pgcopy import Column, Fixed, Numeric, encode
 from marketdata_assets.stores.pgcopy import Text as TextColumn
 from marketdata_assets.stores.postgres import copy_binary
 from marketdata_assets.stores.spool import Spool
@@ -45,26 +45,9 @@ class Parsed:
     payload: Spool = field(default_factory=Spool)
     """The rows to load, encoded."""
 
-    def close(self) -> None:
-        """Release the spool."""
-        self.payload.close()
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What to load: the unit's `months` (None: all), given its ledger entry and what newer files provide."""
-
-    known: Entry | None
-    months: frozenset[str] | None
-    holes: Holes
-
 
 class _Overtaken(Exception):
-    """What was read about the unit before parsing no longer holds; `holes` are the newest known."""
-
-    def __init__(self, holes: Holes) -> None:
-        super().__init__()
-        self.holes = holes
+    """What was read about the unit before parsing no longer holds; its only argument are the newest holes."""
 
 
 def load(
@@ -85,114 +68,96 @@ def load(
     while True:
         with connection.transaction():
             known = ledger.locked(connection, DATASET, unit.file.name, unit.name)
-        if known and not force and not unit.problem and known.outcome != "failed" and _holds(known, unit, months):
-            return UnitReport(unit.place, "unchanged")
-        request = _Request(known, _months_to_load(known, unit, months), holes)
-        parsed = parse(opener, unit, request.months, holes)
+        same = known is not None and known.content_hash == unit.checksum
+        if known and same and not force and not unit.problem and known.outcome != "failed":
+            loaded = known.whole if months is None else months <= set(known.slices)
+            if loaded:
+                return UnitReport(unit.place, "unchanged")
+        wanted = months
+        if known and not same and months is not None:  # changed bytes: one base of adjustment for all loaded months
+            wanted = months | frozenset(known.slices)
+        parsed = parse(opener, unit, wanted, holes)
         try:
-            return _commit(connection, unit, parsed, request, run_id, started)
+            return _commit(connection, unit, parsed, known, wanted, holes, run_id, started)
         except _Overtaken as overtaken:
-            holes = overtaken.holes
+            (holes,) = overtaken.args
         finally:
-            parsed.close()
-
-
-def _holds(known: Entry, unit: Unit, months: frozenset[str] | None) -> bool:
-    if months is None:
-        return known.content_hash == unit.checksum and known.whole
-    return known.holds(unit.checksum, months)
-
-
-def _months_to_load(known: Entry | None, unit: Unit, months: frozenset[str] | None) -> frozenset[str] | None:
-    """Changed bytes replace every month loaded from the old ones, so that one base of adjustment holds."""
-    if months is None or known is None or known.content_hash == unit.checksum:
-        return months
-    return months | frozenset(known.slices)
+            parsed.payload.close()
 
 
 def _commit(
-    connection: psycopg.Connection, unit: Unit, parsed: Parsed, request: _Request, run_id: str, started: dt.datetime
+    connection: psycopg.Connection,
+    unit: Unit,
+    parsed: Parsed,
+    known: Entry | None,
+    months: frozenset[str] | None,
+    expected_holes: Holes,
+    run_id: str,
+    started: dt.datetime,
 ) -> UnitReport:
-    loading = {key: span for key, span in parsed.spans.items() if request.months is None or key[1] in request.months}
+    loading = {key: span for key, span in parsed.spans.items() if months is None or key[1] in months}
     provider = Provider(unit.file.name, unit.name, unit.file.modified_ns)
     with connection.transaction():
-        if ledger.locked(connection, DATASET, *provider.key) != request.known:
-            raise _Overtaken(request.holes)
+        if ledger.locked(connection, DATASET, *provider.key) != known:
+            raise _Overtaken(expected_holes)
         coverage.lock(connection, coverage.codes(connection, provider) | {code for code, _ in parsed.spans})
         holes = coverage.provided_by_newer(connection, provider, loading)
-        if holes != request.holes:
+        if holes != expected_holes:
             raise _Overtaken(holes)
-        had = coverage.clear(connection, provider, loading, request.months)
+        had = coverage.clear(connection, provider, loading, months)
         rows = sum(span.rows - span.superseded for span in loading.values())
         if rows:
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
         coverage.cover(connection, provider, loading)
-        quarantine.replace_rejects(connection, DATASET, *provider.key, parsed.rejects)
-        entry = _entry(unit, parsed, request, run_id, started)
-        ledger.record(connection, replace(entry, rows=coverage.rows_loaded(connection, provider)))
-    months = tuple(sorted({month for _, month in loading} | had))
-    outcome: Outcome = "ok" if parsed.rows else "empty"
-    return UnitReport(unit.place, outcome, parsed.rows, rows, len(parsed.rejects), months=months)
+        ledger.replace_rejects(connection, DATASET, *provider.key, parsed.rejects)
+        slices = {month for _, month in parsed.spans} if months is None else set(months)
+        previous = known.content_hash if known else None
+        if known and known.content_hash == unit.checksum:
+            slices |= set(known.slices)
+            previous = known.previous_hash
+        entry = Entry(
+            dataset=DATASET,
+            source=unit.file.name,
+            unit=unit.name,
+            content_hash=unit.checksum,
+            previous_hash=previous,
+            slices=sorted(slices),
+            read=parsed.rows,
+            skipped=sum(span.rows for (_, month), span in parsed.spans.items() if month not in slices),
+            rows=coverage.rows_loaded(connection, provider),
+            rejected=len(parsed.rejects),
+            outcome="ok" if parsed.rows else "empty",
+            attempted_hash=unit.checksum,
+            code_version=CODE_VERSION,
+            run_id=run_id,
+            started=started,
+        )
+        ledger.record(connection, entry)
+    changed = tuple(sorted({month for _, month in loading} | had))
+    return UnitReport(unit.place, entry.outcome, parsed.rows, rows, len(parsed.rejects), months=changed)
 
 
-def _entry(unit: Unit, parsed: Parsed, request: _Request, run_id: str, started: dt.datetime) -> Entry:
-    known = request.known
-    slices = {month for _, month in parsed.spans} if request.months is None else set(request.months)
-    previous = known.content_hash if known else None
-    if known and known.content_hash == unit.checksum:
-        slices |= set(known.slices)
-        previous = known.previous_hash
-    return Entry(
-        dataset=DATASET,
-        source=unit.file.name,
-        unit=unit.name,
-        content_hash=unit.checksum,
-        previous_hash=previous,
-        slices=sorted(slices),
-        read=parsed.rows,
-        skipped=sum(span.rows for (_, month), span in parsed.spans.items() if month not in slices),
-        rows=0,
-        rejected=len(parsed.rejects),
-        outcome="ok" if parsed.rows else "empty",
-        attempted_hash=unit.checksum,
-        error=None,
-        code_version=CODE_VERSION,
-        run_id=run_id,
-        started=started,
-        finished=dt.datetime.now(dt.UTC),
-    )
-
-
-def remove(connection: psycopg.Connection, source: str, unit: str, run_id: str) -> UnitReport:
+def remove(connection: psycopg.Connection, place: str, provider: Provider, run_id: str) -> UnitReport:
     """Delete the rows of a unit that the newest delivery of its file no longer has."""
     started = dt.datetime.now(dt.UTC)
-    place = source if unit in (source, ".") else f"{source}!{unit}"
-    provider = Provider(source, unit, 0)
     with connection.transaction():
-        known = ledger.locked(connection, DATASET, source, unit)
+        known = ledger.locked(connection, DATASET, *provider.key)
         if known is None or known.outcome == "removed":
             return UnitReport(place, "unchanged")
         coverage.lock(connection, coverage.codes(connection, provider))
         months = coverage.clear(connection, provider, {}, None)
-        quarantine.replace_rejects(connection, DATASET, source, unit, ())
-        gone = replace(
-            known,
-            content_hash=None,
+        ledger.replace_rejects(connection, DATASET, *provider.key, ())
+        removed = Entry(
+            dataset=DATASET,
+            source=provider.source,
+            unit=provider.unit,
             previous_hash=known.content_hash or known.previous_hash,
-            slices=[],
-            read=0,
-            skipped=0,
-            rows=0,
-            rejected=0,
             outcome="removed",
-            attempted_hash=None,
-            error=None,
             code_version=CODE_VERSION,
             run_id=run_id,
             started=started,
-            finished=dt.datetime.now(dt.UTC),
         )
-        ledger.record(connection, gone)
+        ledger.record(connection, removed)
     return UnitReport(place, "removed", months=tuple(sorted(months)))
 
 
@@ -212,57 +177,49 @@ def parse(
         return _Parser(opener, unit, months, holes or {}, Duplicates(remember=True)).run()
 
 
+@dataclass
 class _Parser:
-    def __init__(
-        self,
-        opener: Opener,
-        unit: Unit,
-        months: Collection[str] | None,
-        holes: Mapping[tuple[str, str], Sequence[Hole]],
-        duplicates: "Duplicates",
-    ) -> None:
-        self._opener = opener
-        self._unit = unit
-        self._year = year_of_unit(unit)
-        self._months = months
-        self._holes = holes
-        self._duplicates = duplicates
-        self._rejects = Rejects()
-        self._parsed = Parsed()
+    opener: Opener
+    unit: Unit
+    months: Collection[str] | None
+    holes: Mapping[tuple[str, str], Sequence[Hole]]
+    duplicates: "Duplicates"
+    rejects: Rejects = field(default_factory=Rejects)
+    parsed: Parsed = field(default_factory=Parsed)
 
     def run(self) -> Parsed:
         try:
-            with self._opener.open(self._unit) as stream:
-                text = Text(self._unit.place, stream, validate=False)
-                names = read_header(self._unit.place, text.line())
+            with self.opener.open(self.unit) as stream:
+                text = Text(self.unit.place, stream, validate=False)
+                names = read_header(self.unit.place, text.line())
                 for block in text.blocks():
-                    self._take(typed(block, names, self._rejects))
-                    if self._rejects.hopeless:
+                    self._take(typed(block, names, self.rejects))
+                    if self.rejects.hopeless:
                         break
-            self._rejects.check_limit(self._unit.place)
-            if self._rejects:
-                raw = raw_lines(self._opener, self._unit, "utf-8", set(self._rejects.reasons))
-                self._parsed.rejects = self._rejects.for_quarantine(raw)
+            self.rejects.check_limit(self.unit.place)
+            if self.rejects:
+                raw = raw_lines(self.opener, self.unit, "utf-8", set(self.rejects.reasons))
+                self.parsed.rejects = self.rejects.for_quarantine(raw)
         except BaseException:
-            self._parsed.close()
+            self.parsed.payload.close()
             raise
-        self._parsed.rows = self._rejects.rows
-        return self._parsed
+        self.parsed.rows = self.rejects.rows
+        return self.parsed
 
     def _take(self, rows: Rows) -> None:
-        bars = judge(rows, self._rejects, self._year)
-        repeated = self._duplicates.repeated(bars)
+        bars = judge(rows, self.rejects, year_of_unit(self.unit))
+        repeated = self.duplicates.repeated(bars)
         if repeated is not None:
             for row in bars.row[repeated].tolist():
                 key = f"{rows.cell(row, 'code')} {rows.cell(row, 'time')}"
                 reason = f"duplicate key {key}, first seen earlier in this file"
-                self._rejects.add(rows.line(row), reason, f"{rows.frame['time'][row]:%Y-%m}")
+                self.rejects.add(rows.line(row), reason, f"{rows.frame['time'][row]:%Y-%m}")
             bars = bars.take(~repeated)
         kept = self._measure(bars)
         if kept is not None:
             bars = bars.take(kept)
         for piece in encode(table_columns(bars), len(bars)):
-            self._parsed.payload.add(piece.data)
+            self.parsed.payload.add(piece.data)
 
     def _measure(self, bars: Bars) -> Array | None:
         """Add the bars to the spans; the mask of those to load, or None when all are."""
@@ -272,15 +229,15 @@ class _Parser:
             of_code = None if isinstance(bars.code, int) else bars.code == number
             for label in np.unique(month if of_code is None else month[of_code]):
                 rows = np.flatnonzero(month == label if of_code is None else (month == label) & of_code)
-                if self._months is not None and str(label) not in self._months:
+                if self.months is not None and str(label) not in self.months:
                     keep[rows] = False
                 times = bars.time[rows]
                 covered = np.zeros(len(rows), bool)
-                for first, last in self._holes.get((code, str(label)), ()):
+                for first, last in self.holes.get((code, str(label)), ()):
                     covered |= (times >= first) & (times <= last)
                 keep[rows[covered]] = False
                 low, high = int(times.min()), int(times.max())
-                span = self._parsed.spans.setdefault((code, str(label)), Span(low, high, 0))
+                span = self.parsed.spans.setdefault((code, str(label)), Span(low, high, 0))
                 span.add(low, high, len(rows), int(covered.sum()))
         return None if keep.all() else keep
 
@@ -293,11 +250,11 @@ def table_columns(bars: Bars) -> list[Column]:
         return Numeric(bars.scaled[name], null.get(name))
 
     return [
-        Timestamp(bars.time),
+        Fixed("timestamp", bars.time),
         TextColumn(bars.code, tuple(code.encode() for code in bars.codes)),
         TextColumn(bars.name, tuple(name.encode() for name in bars.names)),
         *map(numeric, PRICES),
-        Bigint(bars.volume, null.get("volume")),
+        Fixed("bigint", bars.volume, null.get("volume")),
         *map(numeric, ("amount", "change_pct", "amplitude")),
     ]
 

@@ -46,16 +46,14 @@ def changes(
     months: set[str] = set()
     taken: list[str] = []
     for name in seen.finished:
-        touched = _months(name, groups[name]) & set(known_months)
+        if year_of_unit(Unit(groups[name][0])) is not None:
+            touched = {f"{name}-{month:02d}" for month in range(1, 13)}
+        else:
+            touched = {month for file in groups[name] for unit in units(file) for month in months_inside(unit)}
+        touched &= set(known_months)
         if not months or len(months | touched) <= MAX_MONTHS:
             months |= touched
             taken.append(name)
     waiting = sorted({*seen.finished, *seen.unfinished} - set(taken))
     key = f"{','.join(sorted(months))}:{seen.fingerprint(taken)}"
     return Changes(tuple(sorted(months)), seen.cursor(taken), tuple(waiting), key)
-
-
-def _months(name: str, files: Sequence[FileState]) -> set[str]:
-    if year_of_unit(Unit(files[0])) is not None:
-        return {f"{name}-{month:02d}" for month in range(1, 13)}
-    return {month for file in files for unit in units(file) for month in months_inside(unit)}

@@ -65,9 +65,9 @@ def new(
 
 def schema() -> None:
     """Print the JSON schema of a flow's defs.yaml, for editors."""
-    from marketdata_assets.flows import editor
+    from marketdata_assets.flows.definition import schema_text
 
-    typer.echo(editor.text(), nl=False)
+    typer.echo(schema_text(), nl=False)
 
 
 def show(as_json: Json = False) -> None:

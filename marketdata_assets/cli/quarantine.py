@@ -12,7 +12,7 @@ from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.bars import Json
 from marketdata_assets.cli.instance import of_each_domain
 from marketdata_assets.settings import Settings
-from marketdata_assets.stores import quarantine
+from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import connect
 from marketdata_assets.ticks.providers_file import TABLES
 
@@ -49,7 +49,7 @@ def bars_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of minute-bar files."""
     with connect(stores.postgres_dsn()) as connection:
         status.ensure_readable(connection)
-        rows = quarantine.listed(connection, DATASET, limit)
+        rows = ledger.quarantined(connection, DATASET, limit)
     return [{"dataset": DATASET} | vars(row) | {"place": row.place} for row in rows]
 
 
@@ -88,7 +88,7 @@ def flows_rows(limit: int) -> list[dict[str, Any]]:
     with connect(stores.postgres_dsn()) as connection:
         ensure_books(connection)
         found = [one.flow for one in flows.found() if one.flow]
-        rejected = [(flow.name, row) for flow in found for row in quarantine.listed(connection, flow.dataset, limit)]
+        rejected = [(flow.name, row) for flow in found for row in ledger.quarantined(connection, flow.dataset, limit)]
     return [{"dataset": name} | vars(row) | {"place": row.place} for name, row in rejected]
 
 

@@ -115,21 +115,15 @@ def _integer(column: pl.Series, kind: Any) -> pl.Series:
     """Whole numbers; `12.0` and `1e3` are such."""
     text = column.str.strip_chars()
     whole = text.cast(pl.Int64, strict=False)
-    for other in (_without_zeros, _of_whole_doubles):
-        if whole.null_count() == column.null_count():
-            break
-        whole = whole.zip_with(whole.is_not_null(), other(text))
+    if whole.null_count() > column.null_count():
+        without_zeros = text.str.extract(r"^([+-]?\d+)\.0*$", 1).cast(pl.Int64, strict=False)
+        whole = whole.zip_with(whole.is_not_null(), without_zeros)
+    if whole.null_count() > column.null_count():
+        doubles = _double(text).to_numpy()
+        fits = _whole(doubles, EXACT)
+        of_doubles = pl.Series(np.where(fits, doubles, 0).astype(np.int64)).set(pl.Series(~fits), None)
+        whole = whole.zip_with(whole.is_not_null(), of_doubles)
     return whole.cast(kind, strict=False)
-
-
-def _without_zeros(text: pl.Series) -> pl.Series:
-    return text.str.extract(r"^([+-]?\d+)\.0*$", 1).cast(pl.Int64, strict=False)
-
-
-def _of_whole_doubles(text: pl.Series) -> pl.Series:
-    doubles = _double(text).to_numpy()
-    whole = _whole(doubles, EXACT)
-    return pl.Series(np.where(whole, doubles, 0).astype(np.int64)).set(pl.Series(~whole), None)
 
 
 def _whole(doubles: Array, most: float) -> Array:

@@ -36,10 +36,15 @@ def states(connection: psycopg.Connection, dataset: str) -> States:
 
 def claim(connection: psycopg.Connection, dataset: str, unit: Unit, run_id: str, *, wait: bool) -> int | None:
     """The unit's number, once nobody else works on it; None when somebody does, unless `wait`."""
-    while not _lock(connection, dataset, unit):
+    lock, key = "SELECT pg_try_advisory_lock(hashtextextended(%s, 2))", f"{dataset}\n{unit.place}"
+    while connection.execute(lock, [key]).fetchone() != (True,):
         if not wait:
             return None
-        if not _claimed(connection, dataset, unit):
+        claimed = connection.execute(
+            "SELECT coalesce(claim_until > now(), true) FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)",
+            [dataset, unit.place],
+        ).fetchone()
+        if claimed == (False,):
             break
         time.sleep(POLL_SECONDS)
     row = connection.execute(
@@ -67,18 +72,3 @@ def settle(
 def release(connection: psycopg.Connection, dataset: str, unit: Unit) -> None:
     """Let others work on the unit."""
     connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 2))", [f"{dataset}\n{unit.place}"])
-
-
-def _lock(connection: psycopg.Connection, dataset: str, unit: Unit) -> bool:
-    row = connection.execute(
-        "SELECT pg_try_advisory_lock(hashtextextended(%s, 2))", [f"{dataset}\n{unit.place}"]
-    ).fetchone()
-    return bool(row and row[0])
-
-
-def _claimed(connection: psycopg.Connection, dataset: str, unit: Unit) -> bool:
-    row = connection.execute(
-        "SELECT coalesce(claim_until > now(), true) FROM marketdata_flow_units WHERE (dataset, unit) = (%s, %s)",
-        [dataset, unit.place],
-    ).fetchone()
-    return bool(row is None or row[0])

@@ -4,7 +4,7 @@ A value that does not fit its column rejects its row; NaN is NULL. Results of ha
 decimals; text that is not parsed yet is parsed, and loses none.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,7 @@ from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import MissingColumn, WrongType
 from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.loading.rejects import LINE, Rejects
-from marketdata_assets.stores.pgcopy import (
-    Bigint,
-    Boolean,
-    Bytes,
-    Column,
-    Date,
-    Double,
-    Integer,
-    Numeric,
-    Text,
-    Timestamp,
-    numeric_bytes,
-)
+from marketdata_assets.stores.pgcopy import Bytes, Column, Fixed, Numeric, Text, numeric_bytes
 
 ENCODED_ROWS = 16_384
 DIGITS_OF_INT64 = 18
@@ -49,7 +37,7 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
     for name, kind in target.columns.items():
         column = frame[name]
         try:
-            values = _FITTED[kind.kind](column, kind)
+            values = _fitted(column, kind)
         except (pl.exceptions.PolarsError, TypeError) as error:
             raise WrongType(flow.name, place, name, str(column.dtype), str(kind), str(error)) from error
         if values.null_count() > column.null_count():
@@ -95,6 +83,42 @@ def encoded_columns(flow: FlowDefinition, frame: pl.DataFrame) -> Iterator[tuple
         yield [_column(part[name], kind) for name, kind in flow.target.columns.items()], part.height
 
 
+def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
+    """The column in the type of the target's, NULL where a value does not fit. Raises TypeError, or PolarsError."""
+    dtype = column.dtype
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None and kind.kind in ("date", "timestamp"):
+        raise TypeError("it has a time zone and the column has none; convert it and take the zone off in a handler")
+    match kind.kind:
+        case "numeric":
+            return _numeric(column, kind)
+        case "bigint" | "integer":
+            return _integer(column, kind)
+        case "text":
+            values = column.cast(pl.String)
+            zero = values.str.contains("\0", literal=True)
+            return values.set(zero, None) if zero.any() else values
+        case "text[]":
+            return column.cast(pl.List(pl.String))
+        case "date":
+            if not isinstance(dtype, pl.Datetime | pl.Date | pl.Null):
+                raise TypeError("it is no date")
+            days = column.cast(pl.Date)
+            return days.set(days.cast(dtype) != column, None) if isinstance(dtype, pl.Datetime) else days
+        case "timestamp":
+            if not isinstance(dtype, pl.Datetime | pl.Date | pl.Null):
+                raise TypeError("it is no time")
+            return column.cast(pl.Datetime("us"))
+        case "boolean":
+            if not isinstance(dtype, pl.Boolean | pl.Null):
+                raise TypeError("it is neither true nor false")
+            return column.cast(pl.Boolean)
+        case "double":
+            if not (dtype.is_numeric() or dtype == pl.Null):
+                raise TypeError("it is no number")
+            values = column.cast(pl.Float64)
+            return values.set(values.is_nan(), None) if values.is_nan().any() else values
+
+
 def _numeric(column: pl.Series, kind: ColumnType) -> pl.Series:
     """Units of the last decimal: Int64, or Int128 where one is that wide."""
     if column.dtype == pl.Float64 and kind.precision <= DIGITS_OF_INT64:
@@ -131,82 +155,16 @@ def _integer(column: pl.Series, kind: ColumnType) -> pl.Series:
     return column.cast(casting.INTEGERS[kind.kind], strict=False)
 
 
-def _text(column: pl.Series, kind: ColumnType) -> pl.Series:
-    values = column.cast(pl.String)
-    zero = values.str.contains("\0", literal=True)
-    return values.set(zero, None) if zero.any() else values
-
-
-def _date(column: pl.Series, kind: ColumnType) -> pl.Series:
-    if isinstance(column.dtype, pl.Datetime):
-        _naive(column.dtype)
-        days = column.cast(pl.Date)
-        return days.set(days.cast(column.dtype) != column, None)
-    if column.dtype not in (pl.Date, pl.Null):
-        raise TypeError("it is no date")
-    return column.cast(pl.Date)
-
-
-def _timestamp(column: pl.Series, kind: ColumnType) -> pl.Series:
-    if isinstance(column.dtype, pl.Datetime):
-        _naive(column.dtype)
-    elif column.dtype not in (pl.Date, pl.Null):
-        raise TypeError("it is no time")
-    return column.cast(pl.Datetime("us"))
-
-
-def _naive(dtype: pl.Datetime) -> None:
-    if dtype.time_zone is not None:
-        raise TypeError("it has a time zone and the column has none; convert it and take the zone off in a handler")
-
-
-def _boolean(column: pl.Series, kind: ColumnType) -> pl.Series:
-    if column.dtype not in (pl.Boolean, pl.Null):
-        raise TypeError("it is neither true nor false")
-    return column.cast(pl.Boolean)
-
-
-def _double(column: pl.Series, kind: ColumnType) -> pl.Series:
-    if not (column.dtype.is_numeric() or column.dtype == pl.Null):
-        raise TypeError("it is no number")
-    values = column.cast(pl.Float64)
-    return values.set(values.is_nan(), None) if values.is_nan().any() else values
-
-
-def _texts(column: pl.Series, kind: ColumnType) -> pl.Series:
-    return column.cast(pl.List(pl.String))
-
-
-_FITTED: dict[str, Callable[[pl.Series, ColumnType], pl.Series]] = {
-    "numeric": _numeric,
-    "bigint": _integer,
-    "integer": _integer,
-    "text": _text,
-    "date": _date,
-    "timestamp": _timestamp,
-    "boolean": _boolean,
-    "double": _double,
-    "text[]": _texts,
-}
-
-
 def _column(values: pl.Series, kind: ColumnType) -> Column:
     null = values.is_null().to_numpy() if values.null_count() else None
     if kind.kind == "text":
         return _text_column(values, null)
     if kind.kind == "text[]":
-        return _array_column(values, null)
+        return _array_column(values)
     if kind.kind == "numeric":
         return _numeric_column(values, null, kind)
-    if kind.kind == "date":
-        return Date(_filled(values.cast(pl.Int32)), null)
-    if kind.kind == "timestamp":
-        return Timestamp(_filled(values.cast(pl.Int64)), null)
-    if kind.kind == "boolean":
-        return Boolean(_filled(values.cast(pl.UInt8)), null)
-    if kind.kind == "double":
-        return Double(_filled(values), null)
-    return Integer(_filled(values), null) if kind.kind == "integer" else Bigint(_filled(values), null)
+    numbers = values.cast(pl.UInt8) if kind.kind == "boolean" else values.to_physical()
+    return Fixed(kind.kind, _filled(numbers), null)
 
 
 def _filled(values: pl.Series) -> np.ndarray[Any, np.dtype[Any]]:
@@ -223,7 +181,7 @@ def _text_column(values: pl.Series, null: np.ndarray[Any, np.dtype[Any]] | None)
     return Bytes(data, _filled(values.str.len_bytes()).astype(np.int64), null)
 
 
-def _array_column(values: pl.Series, null: np.ndarray[Any, np.dtype[Any]] | None) -> Column:
+def _array_column(values: pl.Series) -> Column:
     """Lists of text: there are few different ones, each written out once."""
     distinct: dict[tuple[str, ...] | None, int] = {None: -1}
     index = [distinct.setdefault(None if row is None else tuple(row), len(distinct) - 1) for row in values.to_list()]

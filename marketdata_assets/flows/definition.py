@@ -3,6 +3,7 @@
 Only the file itself is opened here; whether functions and expressions exist is checked in `trial`.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
 OWN_COLUMNS = ("created_at", "updated_at", "etl_unit")
+COMPONENT = "marketdata_assets.components.Flow"
 CRON = r"\s*\S+(\s+\S+){4}\s*"
 MONTH = r"(1[789]|20)\d\d-(0[1-9]|1[0-2])"
 
@@ -194,26 +196,19 @@ def _validated(document: Document, name: str) -> FlowDefinition:
     if isinstance(document.data, dict):
         document.data = {"name": name, **document.data}
     flow = document.validate(FlowDefinition)
-    document.check(_contradictions(flow))
-    return flow
-
-
-def _contradictions(flow: FlowDefinition) -> Iterator[tuple[Location, str]]:
-    """What each section alone cannot know."""
-    yield from _of_loader(flow.loader)
-    yield from _of_target(flow.target)
+    problems = [*_of_loader(flow.loader), *_of_target(flow.target)]
     if isinstance(flow.partitions, Month):
-        yield from _time_column(flow.target, flow.partitions.month, ("partitions", "month"))
+        problems += _time_column(flow.target, flow.partitions.month, ("partitions", "month"))
+    document.check(problems)
+    return flow
 
 
 def _of_loader(loader: Loader) -> Iterator[tuple[Location, str]]:
     names = list(loader.columns.values())
     for source, name in loader.columns.items():
         if names.count(name) > 1:
-            yield (
-                ("loader", "columns", source),
-                f"{name!r} is the name of two columns of the file; give each its own name",
-            )
+            cause = f"{name!r} is the name of two columns of the file; give each its own name"
+            yield ("loader", "columns", source), cause
     for name in loader.types:
         if name not in names:
             near = get_close_matches(name, names, 1, 0)[0]
@@ -242,3 +237,33 @@ def _time_column(target: Target, name: str, location: Location) -> Iterator[tupl
         yield location, f"{name!r} is no column of the target; did you mean {near!r}?"
     elif target.columns[name].kind not in ("date", "timestamp"):
         yield location, f"{name!r} is {target.columns[name]}; it must be date or timestamp"
+
+
+def attributes_schema() -> dict[str, Any]:
+    """The JSON schema of what is below `attributes`; Dagster checks a component's file with it.
+
+    It knows keys, types and what a value may be, not which columns there are, nor whether expressions would run.
+    """
+    schema = FlowDefinition.model_json_schema()
+    schema["required"].remove("name")  # by default that of the folder
+    schema["properties"]["partitions"]["anyOf"].append({"type": "null"})
+    return schema
+
+
+def file_schema() -> dict[str, Any]:
+    """The JSON schema of a whole `defs.yaml`, for editors."""
+    inner = attributes_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A flow of marketdata-assets",
+        "$defs": {**inner.pop("$defs"), "Flow": inner},
+        "type": "object",
+        "properties": {"type": {"const": COMPONENT}, "attributes": {"$ref": "#/$defs/Flow"}},
+        "required": ["type", "attributes"],
+        "additionalProperties": False,
+    }
+
+
+def schema_text() -> str:
+    """`file_schema` as JSON."""
+    return json.dumps(file_schema(), indent=1, ensure_ascii=False) + "\n"

@@ -13,9 +13,8 @@ import polars as pl
 
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import FlowError, HandlerFailed
-from marketdata_assets.flows.handlers import HANDLERS
-from marketdata_assets.flows.handlers.given import Given
-from marketdata_assets.flows.steps import Step
+from marketdata_assets.flows.handlers import HANDLERS, Given
+from marketdata_assets.flows.steps import Call, Step
 from marketdata_assets.loading.rejects import LINE, Rejects
 from marketdata_assets.loading.run import describe, is_interrupt
 
@@ -60,16 +59,11 @@ class Pipeline:
                 if is_interrupt(error):
                     raise
                 shape = (frame.height, frame.width - (LINE in frame.columns))
-                name = f"{number} ({_title(step)})"
-                cause = describe(error)
-                raise HandlerFailed(self._flow.name, self._place, name, shape, cause) from error
+                title = f"{step.name} {step.config.function}" if isinstance(step.config, Call) else step.name
+                name = f"{number} ({title})"
+                raise HandlerFailed(self._flow.name, self._place, name, shape, describe(error)) from error
             frame = result
         return frame
-
-
-def _title(step: Step) -> str:
-    function = getattr(step.config, "function", None)
-    return f"{step.name} {function}" if function else step.name
 
 
 def _awaited(result: Awaitable[pl.DataFrame]) -> pl.DataFrame:

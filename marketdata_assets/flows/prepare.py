@@ -106,7 +106,8 @@ class _Preparation:
             self._keys.append(keys)
             self._leading.append(frame[flow.target.key[0]].unique())
         if isinstance(flow.partitions, Month):
-            prepared.months.update(_months(frame[flow.partitions.month]))
+            months = np.unique(frame[flow.partitions.month].to_numpy().astype("datetime64[M]"))
+            prepared.months.update(str(month) for month in months if not np.isnat(month))
         for columns, rows in conform.encoded_columns(flow, frame):
             for piece in encode([*columns, *self._owner], rows):
                 prepared.payload.add(piece.data)
@@ -123,8 +124,3 @@ class _Preparation:
             encoding = self._flow.loader.encoding
             raw = raw_lines(self._opener, self._unit, encoding, set(rejects.reasons))
             prepared.rejects = rejects.for_quarantine(raw)
-
-
-def _months(times: pl.Series) -> list[str]:
-    months = np.unique(times.to_numpy().astype("datetime64[M]"))
-    return [str(month) for month in months if not np.isnat(month)]

@@ -15,7 +15,6 @@ from polars.exceptions import PolarsError
 
 from marketdata_assets.flows import casting
 from marketdata_assets.flows.definition import Loader
-from marketdata_assets.flows.types import ColumnType
 from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_even, read_rows
 from marketdata_assets.loading.errors import BadHeader
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
@@ -151,7 +150,11 @@ class Reader:
             kind, column = self._types[name], frame[name]
             if int(np.count_nonzero(np.isfinite(column.to_numpy()))) != len(column) - column.null_count():
                 continue
-            values = _of_doubles(column, kind)
+            values: pl.Series | None = column
+            if kind.kind == "numeric":
+                values = casting.numeric_of_doubles(column, kind)
+            elif kind.kind != "double":
+                values = casting.integer_of_doubles(column, kind)
             if values is not None:
                 checked[name] = values.alias(name)
         return checked
@@ -204,16 +207,6 @@ def empty(loader: Loader) -> pl.DataFrame:
     types = loader.types
     kinds = {n: casting.frame_type(types[n]) if n in types else pl.String for n in loader.columns.values()}
     return pl.DataFrame(schema={**kinds, LINE: pl.Int64})
-
-
-def _of_doubles(column: pl.Series, kind: ColumnType) -> pl.Series | None:
-    """Doubles in their type; None where the text itself must be parsed."""
-    match kind.kind:
-        case "numeric":
-            return casting.numeric_of_doubles(column, kind)
-        case "bigint" | "integer":
-            return casting.integer_of_doubles(column, kind)
-    return column
 
 
 def _quoted_whole(characters: Array, delimiter: int) -> bool:

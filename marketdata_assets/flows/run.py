@@ -17,7 +17,7 @@ from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import claims, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import NoFolder, UnknownUnit
-from marketdata_assets.flows.handlers.call import source
+from marketdata_assets.flows.functions import source
 from marketdata_assets.flows.steps import Call
 from marketdata_assets.flows.unit import Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
@@ -69,35 +69,26 @@ def run_flow(
     with connect(dsn) as connection:
         storage.ensure(connection, flow)
         states = claims.states(connection, flow.dataset)
-        requested = _as_known([unit for unit in found if _is_among(unit, units)], states)
+        if units is not None:
+            found = [unit for unit in found if unit.place in units or unit.stored_place in units]
+        requested = _as_known(found, states)
         todo = requested if force else _outdated(connection, flow, requested, states, version)
         claims.register(connection, flow.dataset, todo)
     job = Job(dsn, flow, version, run_id, force)
-    reports = list(
-        run_batches(
-            partial(load_batch, job),
-            _batches(todo, fanout.width) if todo else [],
-            lambda unit, cause: _record_dead(job, unit, cause),
-            fanout=fanout,
-            folder=folder,
-            progress=progress,
-        )
-    )
+    work: list[list[Unit]] = []
+    if todo:  # small files together, big ones alone
+        share = min(BATCH_BYTES, sum(unit.size for unit in todo) // (fanout.width * BATCHES_OF_WORKER) + 1)
+        work = batches(todo, lambda unit: unit.size, max_bytes=share, max_items=BATCH_UNITS)
+
+    def record_death(unit: Unit, cause: str) -> UnitReport:
+        with connect(dsn) as connection:
+            return record_failure(connection, job, unit, f"{unit.place}: {cause}")
+
+    load = partial(load_batch, job)
+    reports = list(run_batches(load, work, record_death, fanout=fanout, folder=folder, progress=progress))
     read = tuple(report for report in reports if report.outcome != "unchanged")
     unchanged = len(requested) - len(read)
     return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table)
-
-
-def _record_dead(job: Job, unit: Unit, cause: str) -> UnitReport:
-    """The failure of a unit whose worker process died."""
-    with connect(job.dsn) as connection:
-        return record_failure(connection, job, unit, f"{unit.place}: {cause}")
-
-
-def _batches(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
-    """Small files together, big ones alone; in the order of size."""
-    share = sum(unit.size for unit in units) // (workers * BATCHES_OF_WORKER) + 1
-    return batches(units, lambda unit: unit.size, max_bytes=min(BATCH_BYTES, share), max_items=BATCH_UNITS)
 
 
 def find_units(flow: FlowDefinition, folder: Path) -> list[Unit]:
@@ -135,10 +126,6 @@ def outdated(connection: psycopg.Connection, flow: FlowDefinition, folder: Path)
     """The units that a run would read: new, failed, loaded by another version, or changed since."""
     states = claims.states(connection, flow.dataset)
     return _outdated(connection, flow, _as_known(find_units(flow, folder), states), states, code_version(flow))
-
-
-def _is_among(unit: Unit, names: Collection[str] | None) -> bool:
-    return names is None or unit.place in names or unit.stored_place in names
 
 
 def _as_known(units: Sequence[Unit], known: Collection[str]) -> list[Unit]:

@@ -42,13 +42,19 @@ def summary(connection: psycopg.Connection, flow: FlowDefinition, folder: Path) 
         if outcomes.get(unit.place) != "failed":
             states[unit.place] = "stale" if outcomes.get(unit.place, "removed") != "removed" else "missing"
     counts = list(states.values())
-    quarantined, loaded = _recorded(connection, flow)
+    row = connection.execute(
+        """SELECT (SELECT count(*) FROM marketdata_quarantine WHERE dataset = %(dataset)s),
+                  (SELECT max(finished) FROM marketdata_ledger WHERE dataset = %(dataset)s)""",
+        {"dataset": flow.dataset},
+    ).fetchone()
+    assert row
+    quarantined, loaded = row
     return Summary(
         states={state: counts.count(state) for state in STATES},
         rows=row_count(connection, flow),
         quarantined=quarantined,
         loaded=loaded,
-        newest=_newest(connection, flow),
+        newest=_value(connection, flow, "SELECT max({column}) FROM {table}") if _column(flow) else None,
     )
 
 
@@ -68,7 +74,7 @@ def row_count(connection: psycopg.Connection, flow: FlowDefinition) -> int:
 def rows_by_month(connection: psycopg.Connection, flow: FlowDefinition, months: Collection[str]) -> dict[str, int]:
     """Rows of each of `months` (`YYYY-MM`), of a flow whose partitions are months."""
     counts = dict.fromkeys(months, 0)
-    if isinstance(flow.partitions, Month) and counts and _exists(connection, flow):
+    if isinstance(flow.partitions, Month) and counts and exists(connection, flow):
         query = """SELECT to_char({column}, 'YYYY-MM'), count(*) FROM {table}
                    WHERE {column} >= %s AND {column} < %s GROUP BY 1"""
         first, last = (dt.date.fromisoformat(f"{month}-01") for month in (min(counts), max(counts)))
@@ -87,7 +93,7 @@ def rows_by_unit(connection: psycopg.Connection, flow: FlowDefinition) -> dict[s
 
 def preview(connection: psycopg.Connection, flow: FlowDefinition, rows: int = 8) -> list[dict[str, Any]]:
     """Some rows of the table, the last keys first."""
-    if not _exists(connection, flow):
+    if not exists(connection, flow):
         return []
     order = sql.SQL(" ORDER BY {}").format(
         sql.SQL(", ").join(sql.SQL("{} DESC").format(sql.Identifier(name)) for name in flow.target.key)
@@ -98,32 +104,22 @@ def preview(connection: psycopg.Connection, flow: FlowDefinition, rows: int = 8)
     return [dict(zip(flow.target.columns, row, strict=True)) for row in found]
 
 
-def _recorded(connection: psycopg.Connection, flow: FlowDefinition) -> tuple[int, dt.datetime | None]:
-    row = connection.execute(
-        """SELECT (SELECT count(*) FROM marketdata_quarantine WHERE dataset = %(dataset)s),
-                  (SELECT max(finished) FROM marketdata_ledger WHERE dataset = %(dataset)s)""",
-        {"dataset": flow.dataset},
-    ).fetchone()
-    assert row
-    return row
-
-
-def _newest(connection: psycopg.Connection, flow: FlowDefinition) -> dt.date | None:
-    return _value(connection, flow, "SELECT max({column}) FROM {table}") if _column(flow) else None
-
-
 def _column(flow: FlowDefinition) -> str:
     """The column that partitions."""
     return flow.partitions.month if isinstance(flow.partitions, Month) else flow.target.hypertable or ""
 
 
 def _value(connection: psycopg.Connection, flow: FlowDefinition, query: str) -> Any:
-    row = connection.execute(_named(flow, query)).fetchone() if _exists(connection, flow) else None
+    row = connection.execute(_named(flow, query)).fetchone() if exists(connection, flow) else None
     return row[0] if row else None
 
 
-def _exists(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
-    row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [flow.target.table]).fetchone()
+def exists(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
+    """Whether the flow's table and the units are there."""
+    row = connection.execute(
+        "SELECT to_regclass(quote_ident(%s)) IS NOT NULL AND to_regclass('marketdata_flow_units') IS NOT NULL",
+        [flow.target.table],
+    ).fetchone()
     return bool(row and row[0])
 
 

@@ -52,11 +52,6 @@ class HandlerConfig(Section):
         return False
 
 
-def _either(full: JsonSchemaValue, names: JsonSchemaValue) -> JsonSchemaValue:
-    """Each type of a value is judged by its own keywords only."""
-    return {"type": [*names["type"], full["type"]]}
-
-
 class _Shorthand(HandlerConfig):
     """A handler whose keys are the user's own names, such as `rename: {old: new}`; they are kept in `_field`."""
 
@@ -70,7 +65,9 @@ class _Shorthand(HandlerConfig):
         full = handler.resolve_ref_schema(handler(core))
         names = dict(full["properties"][cls._field()])
         said = {"title": full["title"], "description": full.get("description", "")}
-        return {**names, **said} if len(cls.model_fields) == 1 else {**full, **names, **said, **_either(full, names)}
+        if len(cls.model_fields) == 1:
+            return {**names, **said}
+        return {**full, **names, **said, "type": [*names["type"], full["type"]]}
 
     @model_validator(mode="before")
     @classmethod

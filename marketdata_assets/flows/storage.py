@@ -109,12 +109,10 @@ def _differences(connection: psycopg.Connection, target: Target, found: Columns)
 
 
 def _create(connection: psycopg.Connection, target: Target) -> None:
-    parts = [
-        sql.SQL("{} {}{}").format(
-            sql.Identifier(name),
-            sql.SQL(kind),
-            sql.SQL(_rest(target, name)),
-        )
+    constraints = dict.fromkeys(("created_at", "updated_at"), " NOT NULL DEFAULT now()")
+    constraints |= dict.fromkeys((*target.key, str(target.hypertable), "etl_unit"), " NOT NULL")
+    parts: list[sql.Composable] = [
+        sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(kind), sql.SQL(constraints.get(name, "")))
         for name, kind in declared(target).items()
     ]
     if target.key:
@@ -129,12 +127,6 @@ def _create(connection: psycopg.Connection, target: Target) -> None:
         )
     if target.mode == "replace":
         connection.execute(sql.SQL("CREATE INDEX ON {} (etl_unit)").format(table))
-
-
-def _rest(target: Target, name: str) -> str:
-    if name in ("created_at", "updated_at"):
-        return " NOT NULL DEFAULT now()"
-    return " NOT NULL" if name in (*target.key, target.hypertable, "etl_unit") else ""
 
 
 def _timescale(connection: psycopg.Connection) -> bool:

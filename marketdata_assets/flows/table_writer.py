@@ -3,7 +3,6 @@
 What the modes mean is said at `Target`; whether a unit has to be read at all is decided in `unit`.
 """
 
-from collections.abc import Callable
 from functools import cached_property
 
 import psycopg
@@ -41,7 +40,10 @@ class TableWriter:
         if mode == "upsert":
             self._upsert(prepared, straight)
         elif mode == "append" or not loaded:
-            self._naming_keys(lambda: self._copy(self._target.table, prepared))
+            try:
+                self._copy(self._target.table, prepared)
+            except pg.UniqueViolation as error:
+                raise self._taken((error.diag.message_detail or str(error)).strip(". \n")) from error
         elif not self._target.key:
             self._execute("DELETE FROM {table} WHERE etl_unit = %(number)s")
             self._copy(self._target.table, prepared)
@@ -100,12 +102,6 @@ class TableWriter:
     def _copy(self, table: str, prepared: Prepared) -> None:
         if prepared.rows:
             copy_binary(self._connection, table, self._columns, prepared.payload)
-
-    def _naming_keys(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except pg.UniqueViolation as error:
-            raise self._taken((error.diag.message_detail or str(error)).strip(". \n")) from error
 
     def _taken(self, detail: str) -> KeyTaken:
         return KeyTaken(self._place, self._target.table, self._target.mode, detail)

@@ -11,7 +11,7 @@ import polars as pl
 
 from marketdata_assets.flows import conform
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.flows.handlers.call import function
+from marketdata_assets.flows.functions import function
 from marketdata_assets.flows.pipeline import Pipeline
 from marketdata_assets.flows.reading import Reader, content, empty
 from marketdata_assets.flows.steps import Call

@@ -3,22 +3,13 @@
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 Kind = Literal["numeric", "bigint", "integer", "text", "date", "timestamp", "boolean", "double", "text[]"]
 
-NAMES: dict[str, Kind] = {
-    "bigint": "bigint",
-    "integer": "integer",
-    "text": "text",
-    "date": "date",
-    "timestamp": "timestamp",
-    "boolean": "boolean",
-    "double": "double",
-    "text[]": "text[]",
-}
+NAMES: dict[str, Kind] = {kind: kind for kind in get_args(Kind) if kind != "numeric"}
 DOUBLE_DIGITS = 16
 """A numeric of more digits is a Decimal in a frame; up to here it is a Float64, whose last digit is checked."""
 

@@ -4,6 +4,7 @@ Which units there are to do, and spreading them over processes, is in `run`.
 """
 
 import datetime as dt
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -16,7 +17,7 @@ from marketdata_assets.flows.table_writer import KeysClash, TableWriter
 from marketdata_assets.loading.files import HashedStream, Opener, Unit
 from marketdata_assets.loading.reports import UnitReport
 from marketdata_assets.loading.run import each, guarded
-from marketdata_assets.stores import ledger, quarantine
+from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry
 
 
@@ -44,12 +45,8 @@ def _attempts(job: Job, opener: Opener, units: list[Unit], *, wait: bool) -> lis
     def work(connection: psycopg.Connection, unit: Unit) -> UnitReport | None:
         return _attempt(connection, opener, job, unit, wait=wait)
 
-    return each(job.dsn, units, work, _hasten_claims)
-
-
-def _hasten_claims(connection: psycopg.Connection) -> None:
-    """A claim need not survive a crash; rows are committed as the server is set."""
-    connection.execute("SET synchronous_commit = off")
+    # A claim need not survive a crash; rows are committed as the server is set.
+    return each(job.dsn, units, work, lambda connection: connection.execute("SET synchronous_commit = off"))
 
 
 def _attempt(connection: psycopg.Connection, opener: Opener, job: Job, unit: Unit, *, wait: bool) -> UnitReport | None:
@@ -69,19 +66,19 @@ def record_failure(
     connection: psycopg.Connection, job: Job, unit: Unit, error: str, started: dt.datetime | None = None
 ) -> UnitReport:
     """Record a failed attempt; rows loaded from the unit before stay in the table."""
-    dataset, started = job.flow.dataset, started or dt.datetime.now(dt.UTC)
+    attempt = Entry(
+        dataset=job.flow.dataset,
+        source=unit.place,
+        unit=unit.place,
+        outcome="failed",
+        error=error,
+        code_version=job.version,
+        run_id=job.run_id,
+        started=started or dt.datetime.now(dt.UTC),
+    )
     with connection.transaction():
-        ledger.record_failure(
-            connection,
-            dataset,
-            unit.place,
-            unit.place,
-            error,
-            code_version=job.version,
-            run_id=job.run_id,
-            started=started,
-        )
-        claims.settle(connection, dataset, unit, None, None)
+        ledger.record_failure(connection, attempt)
+        claims.settle(connection, job.flow.dataset, unit, None, None)
     return UnitReport(unit.place, "failed", error=error)
 
 
@@ -104,18 +101,14 @@ class _UnitLoad:
     def load(self) -> UnitReport:
         """Read and commit the unit, unless its rows are loaded already."""
         while True:
-            known = self._known()
+            known = ledger.known(self._connection, self._flow.dataset, self._unit.place, self._unit.place)
             unchanged = self._unchanged(known)
             if unchanged:
                 return unchanged
-            with prepare(self._opener, self._flow, self._unit, self._number) as prepared:
-                try:
-                    return self._commit(prepared, known)
-                except _Overtaken:
-                    continue
-
-    def _known(self) -> Entry | None:
-        return ledger.known(self._connection, self._flow.dataset, self._unit.place, self._unit.place)
+            with prepare(self._opener, self._flow, self._unit, self._number) as prepared, suppress(_Overtaken):
+                with suppress(KeysClash):
+                    return self._write(prepared, known, straight=True)
+                return self._write(prepared, known, straight=False)
 
     def _unchanged(self, known: Entry | None) -> UnitReport | None:
         """A report when these bytes are loaded already, by this version. Rows once appended are never replaced."""
@@ -133,12 +126,6 @@ class _UnitLoad:
             raise AppendedFileChanged(self._unit.place, self._flow.target.table)
         return None
 
-    def _commit(self, prepared: Prepared, known: Entry | None) -> UnitReport:
-        try:
-            return self._write(prepared, known, straight=True)
-        except KeysClash:
-            return self._write(prepared, known, straight=False)
-
     def _write(self, prepared: Prepared, known: Entry | None, straight: bool) -> UnitReport:
         name, dataset, connection = self._unit.place, self._flow.dataset, self._connection
         entry = self._entry(prepared, known)
@@ -149,18 +136,11 @@ class _UnitLoad:
             loaded = known is not None and known.content_hash is not None
             TableWriter(connection, self._flow, name, self._number).write(prepared, loaded, straight)
             if prepared.rejects or (known and known.rejected):
-                quarantine.replace_rejects(connection, dataset, name, name, prepared.rejects)
+                ledger.replace_rejects(connection, dataset, name, name, prepared.rejects)
             ledger.record(connection, entry)
             self._settle(prepared.content_hash)
-        return UnitReport(
-            name,
-            "ok" if prepared.read else "empty",
-            entry.read,
-            entry.rows,
-            entry.rejected,
-            entry.skipped,
-            tuple(entry.slices),
-        )
+        counts = (entry.read, entry.rows, entry.rejected, entry.skipped)
+        return UnitReport(name, "ok" if prepared.read else "empty", *counts, months=tuple(entry.slices))
 
     def _content_hash(self) -> str:
         """The hash of the unit's bytes as they are now."""
@@ -190,9 +170,7 @@ class _UnitLoad:
             rejected=rejected,
             outcome="ok" if prepared.read else "empty",
             attempted_hash=prepared.content_hash,
-            error=None,
             code_version=self._job.version,
             run_id=self._job.run_id,
             started=self.started,
-            finished=dt.datetime.now(dt.UTC),
         )

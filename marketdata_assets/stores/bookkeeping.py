@@ -1,41 +1,38 @@
 """What a ledger and a quarantine hold, whatever store they are in.
 
-How they are written is in `ledger` and `quarantine` for Postgres, in `mongo_ledger` and `clickhouse_ledger` else.
+How they are written is in `ledger` for Postgres, in `mongo_ledger` and `clickhouse_ledger` else.
 """
 
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Outcome = Literal["ok", "empty", "unsupported", "failed", "removed"]
+LOADED = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected")
+"""The facts of an entry that describe what is loaded; the others are those of the last attempt."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is loaded of one unit, and how its last attempt ended. Times are UTC."""
+    """What is loaded of one unit, by default nothing, and how its last attempt ended. Times are UTC."""
 
     dataset: str
     source: str
     unit: str
-    content_hash: str | None
-    previous_hash: str | None
-    slices: list[str]
-    read: int
-    skipped: int
-    rows: int
-    rejected: int
+    content_hash: str | None = None
+    previous_hash: str | None = None
+    slices: list[str] = field(default_factory=list)
+    read: int = 0
+    skipped: int = 0
+    rows: int = 0
+    rejected: int = 0
     outcome: Outcome
-    attempted_hash: str | None
-    error: str | None
+    attempted_hash: str | None = None
+    error: str | None = None
     code_version: str
     run_id: str
     started: dt.datetime
-    finished: dt.datetime
-
-    def holds(self, content_hash: str, slices: Iterable[str]) -> bool:
-        """Whether these bytes, in these slices, are loaded already."""
-        return self.content_hash == content_hash and set(slices) <= set(self.slices)
+    finished: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     @property
     def whole(self) -> bool:
@@ -67,51 +64,6 @@ class Quarantined(Reject):
         return f"{name}:{self.line}"
 
 
-def failed_attempt(
-    dataset: str,
-    source: str,
-    unit: str,
-    *,
-    content_hash: str | None,
-    error: str,
-    code_version: str,
-    run_id: str,
-    started: dt.datetime,
-    finished: dt.datetime,
-) -> Entry:
-    """An attempt at a unit that left nothing."""
-    return Entry(
-        dataset=dataset,
-        source=source,
-        unit=unit,
-        content_hash=None,
-        previous_hash=None,
-        slices=[],
-        read=0,
-        skipped=0,
-        rows=0,
-        rejected=0,
-        outcome="failed",
-        attempted_hash=content_hash,
-        error=error,
-        code_version=code_version,
-        run_id=run_id,
-        started=started,
-        finished=finished,
-    )
-
-
 def after_failure(known: Entry | None, attempt: Entry) -> Entry:
-    """The row to record when `attempt` failed: what was loaded before stays loaded."""
-    if known is None:
-        return replace(attempt, content_hash=None, previous_hash=None, slices=[], read=0, skipped=0, rows=0, rejected=0)
-    return replace(
-        attempt,
-        content_hash=known.content_hash,
-        previous_hash=known.previous_hash,
-        slices=known.slices,
-        read=known.read,
-        skipped=known.skipped,
-        rows=known.rows,
-        rejected=known.rejected,
-    )
+    """The row to record when `attempt` failed, and so loaded nothing: what was loaded before stays loaded."""
+    return replace(attempt, **{name: getattr(known, name) for name in LOADED}) if known else attempt

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject
+from marketdata_assets.stores.bookkeeping import LOADED, Entry, Quarantined, Reject
 from marketdata_assets.stores.clickhouse import naming_failures
 
 if TYPE_CHECKING:
@@ -35,10 +35,9 @@ MAX_REJECTS = 1000
 MAX_BOUND = 500
 """More sources than this are picked here instead of in the query."""
 
-_COMMITTED = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected", "origin")
 ATTEMPT = ("outcome", "attempted_hash", "error", "code_version", "run_id", "started", "finished")
 """Facts of the last attempt, not of the data."""
-_PLAIN = ("dataset", "unit", "source", *(name for name in (*_COMMITTED, *ATTEMPT) if name != "slices"))
+_PLAIN = ("dataset", "unit", "source", *(name for name in (*LOADED, "origin", *ATTEMPT) if name != "slices"))
 _NO_REJECTS: dict[str, Any] = {name: [] for name in ("reject_line", "reject_reason", "reject_raw", "reject_slice")}
 _TIME = pl.Datetime("us", "UTC")
 _COLUMNS = pl.Schema(
@@ -153,11 +152,6 @@ def record_unwritten(client: "Client", loads: Sequence[Load]) -> None:
     _write(client, committed + [row | {"aspect": ATTEMPTED, "version": attempt} | _NO_REJECTS for row in committed])
 
 
-def interrupted(client: "Client", dataset: str) -> list[Load]:
-    """The units whose publish is pending."""
-    return [load for load in entries(client, dataset) if load.pending]
-
-
 def rejects(client: "Client", dataset: str, unit: str, sources: Iterable[str]) -> dict[str, tuple[Reject, ...]]:
     """The rejected rows of the committed entry of some sources in a unit."""
     sql = f"""
@@ -191,21 +185,16 @@ def _write(client: "Client", rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _row(load: Load, aspect: str, version: int) -> dict[str, Any]:
+    if any("," in name or not name for name in load.slices):
+        raise ValueError(f"a slice must have a name without commas, was {load.slices}")
     rejects = load.rejects[:MAX_REJECTS]
     return {
         **{name: getattr(load, name) for name in _PLAIN},
         "aspect": aspect,
         "version": version,
-        "slices": _joined(load.slices),
+        "slices": ",".join(load.slices),
         "reject_line": [reject.line for reject in rejects],
         "reject_reason": [reject.reason for reject in rejects],
         "reject_raw": [reject.raw[:MAX_RAW] for reject in rejects],
         "reject_slice": [reject.slice or "" for reject in rejects],
     }
-
-
-def _joined(slices: Iterable[str]) -> str:
-    names = list(slices)
-    if any("," in name or not name for name in names):
-        raise ValueError(f"a slice must have a name without commas, was {names}")
-    return ",".join(names)

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 NO_PARTS = 36
-UNKNOWN_SETTING = 115
 NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
 """Of a stage: the table merges its own parts, and a DELETE waits for merges in progress."""
 POLL_SECONDS = 0.005

@@ -6,6 +6,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+EXAMPLES = 5
+"""So many cases of a finding are shown."""
+
 
 @dataclass(frozen=True)
 class Finding:

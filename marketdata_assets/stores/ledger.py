@@ -1,9 +1,8 @@
-"""The ledger in Postgres: one row per unit of work, written in the transaction that writes the unit's rows.
+"""The ledger in Postgres, a row per unit of work, and the quarantine: written in the transaction of the unit's rows.
 
-What a unit is, and when it counts as loaded, is the domain's business.
+What a unit is, when it counts as loaded, and which rows are rejected is the domain's business.
 """
 
-import datetime as dt
 from collections.abc import Iterable
 from dataclasses import fields
 from importlib.resources import files
@@ -11,10 +10,9 @@ from importlib.resources import files
 import psycopg
 from psycopg.rows import class_row
 
-from marketdata_assets.stores.bookkeeping import Entry, after_failure, failed_attempt
+from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject, after_failure
 
 SCHEMA_LOCK = "marketdata schema"
-
 
 _FIELDS = tuple(field.name for field in fields(Entry))
 _COLUMNS = ", ".join(_FIELDS)
@@ -64,29 +62,34 @@ def record(connection: psycopg.Connection, entry: Entry) -> None:
     )
 
 
-def record_failure(
-    connection: psycopg.Connection,
-    dataset: str,
-    source: str,
-    unit: str,
-    error: str,
-    *,
-    attempted_hash: str | None = None,
-    code_version: str,
-    run_id: str,
-    started: dt.datetime,
-) -> None:
+def record_failure(connection: psycopg.Connection, attempt: Entry) -> None:
     """Record a failed attempt; what was loaded from the unit before stays in the table, and on record."""
-    attempt = failed_attempt(
-        dataset,
-        source,
-        unit,
-        content_hash=attempted_hash,
-        error=error,
-        code_version=code_version,
-        run_id=run_id,
-        started=started,
-        finished=dt.datetime.now(dt.UTC),
-    )
     with connection.transaction():
-        record(connection, after_failure(locked(connection, dataset, source, unit), attempt))
+        before = locked(connection, attempt.dataset, attempt.source, attempt.unit)
+        record(connection, after_failure(before, attempt))
+
+
+def replace_rejects(
+    connection: psycopg.Connection, dataset: str, source: str, unit: str, rejects: Iterable[Reject]
+) -> None:
+    """Make `rejects` the only rows of this unit in quarantine."""
+    connection.execute(
+        "DELETE FROM marketdata_quarantine WHERE (dataset, source, unit) = (%s, %s, %s)", [dataset, source, unit]
+    )
+    rows = list(rejects)
+    if not rows:
+        return
+    columns = "dataset, source, unit, line, slice, reason, raw"
+    with connection.cursor().copy(f"COPY marketdata_quarantine ({columns}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row((dataset, source, unit, row.line, row.slice, row.reason, row.raw))
+
+
+def quarantined(connection: psycopg.Connection, dataset: str, limit: int = 100) -> list[Quarantined]:
+    """Read up to `limit` quarantined rows of `dataset`, ordered by place."""
+    with connection.cursor(row_factory=class_row(Quarantined)) as cursor:
+        return cursor.execute(
+            "SELECT line, reason, raw, slice, source, unit FROM marketdata_quarantine WHERE dataset = %s"
+            " ORDER BY source, unit, line LIMIT %s",
+            [dataset, limit],
+        ).fetchall()

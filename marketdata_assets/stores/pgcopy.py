@@ -9,9 +9,9 @@ Source of the wire formats: PostgreSQL documentation, COPY, "Binary Format", and
 `int8send` (big-endian, microseconds since 2000-01-01).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,57 +23,27 @@ FEW_LAYOUTS = 16
 ROWS_OF_LAYOUT = 256
 RAGGED_ROWS = 16_384
 RAGGED_BYTES = 16 * 1024 * 1024
-POSTGRES_EPOCH_US = 946_684_800_000_000
-POSTGRES_EPOCH_DAYS = 10_957
 BASE = 10_000
 NEGATIVE = 0x4000
 
+Kind = Literal["timestamp", "date", "bigint", "integer", "double", "boolean"]
+WIRE: Mapping[Kind, tuple[str, int]] = {
+    "timestamp": (">i8", 946_684_800_000_000),
+    "date": (">i4", 10_957),
+    "bigint": (">i8", 0),
+    "integer": (">i4", 0),
+    "double": (">f8", 0),
+    "boolean": ("u1", 0),
+}
+"""The numpy type that a value has on the wire, and the microseconds or days from 1970 to 2000, Postgres' epoch."""
+
 
 @dataclass(frozen=True)
-class Timestamp:
-    """`timestamp` or `timestamptz`: int64 microseconds since 1970."""
+class Fixed:
+    """Values of one width: `timestamp` (also with time zone) is int64 microseconds since 1970, `date` int32 days."""
 
-    microseconds: Array
-    null: Array | None = None
-
-
-@dataclass(frozen=True)
-class Bigint:
-    """`bigint`: int64."""
-
+    kind: Kind
     values: Array
-    null: Array | None = None
-
-
-@dataclass(frozen=True)
-class Integer:
-    """`integer`: int32."""
-
-    values: Array
-    null: Array | None = None
-
-
-@dataclass(frozen=True)
-class Double:
-    """`double precision`: float64."""
-
-    values: Array
-    null: Array | None = None
-
-
-@dataclass(frozen=True)
-class Boolean:
-    """`boolean`: bool."""
-
-    values: Array
-    null: Array | None = None
-
-
-@dataclass(frozen=True)
-class Date:
-    """`date`: int32 days since 1970."""
-
-    days: Array
     null: Array | None = None
 
 
@@ -81,7 +51,7 @@ class Date:
 class Numeric:
     """`numeric`: int64 in units of the last decimal; `scale` decimals, at most 16."""
 
-    scaled: Array
+    values: Array
     null: Array | None = None
     scale: int = 4
 
@@ -106,7 +76,7 @@ class Bytes:
     null: Array | None = None
 
 
-Column = Timestamp | Bigint | Integer | Double | Boolean | Date | Numeric | Text | Bytes
+Column = Fixed | Numeric | Text | Bytes
 
 
 def encode(columns: Sequence[Column], rows: int) -> Iterator[Array]:
@@ -128,10 +98,12 @@ def _block(columns: Sequence[Column], rows: int, picked: Array | None) -> Array:
     template = np.zeros(1, record)
     template["fields"] = len(columns)
     for i, field in enumerate(fields):
-        field.constants(template[f"c{i}"])
+        for name, value in field.constants.items():
+            template[f"c{i}"][name] = value
     block = np.repeat(template, rows if picked is None else len(picked))
     for i, field in enumerate(fields):
-        field.values(block[f"c{i}"])
+        if field.store:
+            field.store(block[f"c{i}"])
     return block
 
 
@@ -168,19 +140,23 @@ def _slices(columns: Sequence[Column], rows: int) -> Iterator[tuple[int, int]]:
     start = 0
     while start < rows:
         stop = min(rows, start + RAGGED_ROWS)
-        while stop - start > 1 and _padded_width(columns, start, stop) * (stop - start) > RAGGED_BYTES:
+        while stop - start > 1:
+            width = sum(int(c.lengths[start:stop].max()) + 4 if isinstance(c, Bytes) else 32 for c in columns)
+            if width * (stop - start) <= RAGGED_BYTES:
+                break
             stop = start + (stop - start) // 2
         yield start, stop
         start = stop
 
 
-def _padded_width(columns: Sequence[Column], start: int, stop: int) -> int:
-    return sum(int(c.lengths[start:stop].max()) + 4 if isinstance(c, Bytes) else 32 for c in columns)
-
-
 def _ragged(columns: Sequence[Column], rows: int) -> Array:
     """Rows of any layouts, in order: each column as wide as its longest value, and then only the bytes in use."""
-    widest = [_padded(column) if isinstance(column, Bytes) else _without_null(column) for column in columns]
+    widest: list[Column] = []
+    for column in columns:
+        if isinstance(column, Bytes):
+            widest.append(_padded(column))
+        else:
+            widest.append(column if isinstance(column, Text) else replace(column, null=None))
     block = _block(widest, rows, None)
     used = np.ones((rows, block.dtype.itemsize), bool)
     fields = block.dtype.fields
@@ -214,8 +190,7 @@ def _part(column: Column, start: int, stop: int) -> Column:
         first = int(column.lengths[:start].sum())
         lengths = column.lengths[start:stop]
         return Bytes(column.data[first : first + int(lengths.sum())], lengths, null)
-    name = next(iter(column.__dataclass_fields__))
-    return replace(column, **{name: getattr(column, name)[start:stop], "null": null})
+    return replace(column, values=column.values[start:stop], null=null)
 
 
 def _as_bytes(column: Text) -> Bytes:
@@ -233,17 +208,16 @@ def _padded(column: Bytes) -> Bytes:
     return Bytes(values.reshape(-1), np.full(len(column.lengths), width))
 
 
-def _without_null(column: Column) -> Column:
-    return column if isinstance(column, Text) or column.null is None else replace(column, null=None)
-
-
 @dataclass(frozen=True)
 class _Field:
-    """How one column lies in one block: a record layout, what is the same in every row, and what is not."""
+    """How one column lies in one block: a record layout, what is the same in every row, and what stores the rest."""
 
     layout: np.dtype[Any]
-    constants: Any
-    values: Any
+    constants: Mapping[str, Any]
+    store: Callable[[Array], None] | None = None
+
+
+_NULL = _Field(np.dtype([("length", ">i4")]), {"length": -1})
 
 
 def _plan_field(column: Column, picked: Array | None) -> _Field:
@@ -255,45 +229,23 @@ def _plan_field(column: Column, picked: Array | None) -> _Field:
     if isinstance(column, Bytes):
         return _even_bytes(column, picked)
     if isinstance(column, Numeric):
-        return _numeric(_pick(column.scaled, picked), column.scale)
-    return _fixed(*_wire(column, picked))
-
-
-def _wire(column: Timestamp | Bigint | Integer | Double | Boolean | Date, picked: Array | None) -> tuple[str, Array]:
-    """The numpy type that a value has on the wire, and the values."""
-    if isinstance(column, Timestamp):
-        return ">i8", _pick(column.microseconds, picked) - POSTGRES_EPOCH_US
-    if isinstance(column, Date):
-        return ">i4", _pick(column.days, picked) - POSTGRES_EPOCH_DAYS
-    kind = {Bigint: ">i8", Integer: ">i4", Double: ">f8", Boolean: "u1"}[type(column)]
-    return kind, _pick(column.values, picked)
+        return _numeric(_pick(column.values, picked), column.scale)
+    return _fixed(column.kind, _pick(column.values, picked))
 
 
 def _pick(values: Array, picked: Array | None) -> Array:
     return values if picked is None else values[picked]
 
 
-def _set_null(cell: Array) -> None:
-    cell["length"] = -1
-
-
-def _nothing(cell: Array) -> None:
-    pass
-
-
-_NULL = _Field(np.dtype([("length", ">i4")]), _set_null, _nothing)
-
-
-def _fixed(kind: str, values: Array) -> _Field:
-    size = np.dtype(kind).itemsize
-
-    def constants(cell: Array) -> None:
-        cell["length"] = size
+def _fixed(kind: Kind, values: Array) -> _Field:
+    wire, epoch = WIRE[kind]
+    if epoch:
+        values = values - epoch
 
     def store(cell: Array) -> None:
         cell["value"] = values
 
-    return _Field(np.dtype([("length", ">i4"), ("value", kind)]), constants, store)
+    return _Field(np.dtype([("length", ">i4"), ("value", wire)]), {"length": np.dtype(wire).itemsize}, store)
 
 
 def _text(column: Text, picked: Array | None) -> _Field:
@@ -302,18 +254,16 @@ def _text(column: Text, picked: Array | None) -> _Field:
     if first < 0:
         return _NULL
     length = len(column.values[first])
-
-    def constants(cell: Array) -> None:
-        cell["length"] = length
-        if isinstance(index, int):
-            cell["value"] = np.frombuffer(column.values[index], np.uint8)
+    layout = np.dtype([("length", ">i4"), ("value", "u1", (length,))])
+    if isinstance(index, int):
+        return _Field(layout, {"length": length, "value": np.frombuffer(column.values[index], np.uint8)})
 
     def store(cell: Array) -> None:
-        if length and not isinstance(index, int):
+        if length:
             table = np.array([v if len(v) == length else bytes(length) for v in column.values], dtype=f"S{length}")
             cell["value"] = table[index].view(np.uint8).reshape(-1, length)
 
-    return _Field(np.dtype([("length", ">i4"), ("value", "u1", (length,))]), constants, store)
+    return _Field(layout, {"length": length}, store)
 
 
 def _numeric(scaled: Array, scale: int) -> _Field:
@@ -330,12 +280,13 @@ def _numeric(scaled: Array, scale: int) -> _Field:
         + [(f"d{i}", ">u2") for i in range(digits)]
     )
 
-    def constants(cell: Array) -> None:
-        cell["length"] = 8 + 2 * digits
-        cell["digits"] = digits
-        cell["weight"] = digits - 1 - behind
-        cell["sign"] = NEGATIVE if high < 0 else 0
-        cell["scale"] = scale
+    constants = {
+        "length": 8 + 2 * digits,
+        "digits": digits,
+        "weight": digits - 1 - behind,
+        "sign": NEGATIVE if high < 0 else 0,
+        "scale": scale,
+    }
 
     def store(cell: Array) -> None:
         if low < 0 <= high:
@@ -361,14 +312,11 @@ def _even_bytes(column: Bytes, picked: Array | None) -> _Field:
     if column.null is not None and column.null.any() and picked is not None:
         picked = (np.cumsum(~column.null) - 1)[picked]
 
-    def constants(cell: Array) -> None:
-        cell["length"] = size
-
     def store(cell: Array) -> None:
         if size:
             cell["value"] = _pick(values, picked)
 
-    return _Field(np.dtype([("length", ">i4"), ("value", "u1", (size,))]), constants, store)
+    return _Field(np.dtype([("length", ">i4"), ("value", "u1", (size,))]), {"length": size}, store)
 
 
 def numeric_bytes(units: int, scale: int) -> bytes:

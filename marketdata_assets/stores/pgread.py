@@ -108,19 +108,12 @@ def copy_rows(connection: psycopg.Connection, query: sql.Composed) -> Iterator[b
             if len(block) >= BLOCK_BYTES:
                 yield bytes(block)
                 block = bytearray()
-        failures = [one for one in _results(pgconn) if one.status != pq.ExecStatus.COMMAND_OK]
+        results = iter(pgconn.get_result, None)  # libpq requires reading results until there are no more
+        failures = [one for one in [*results] if one.status != pq.ExecStatus.COMMAND_OK]
         if failures:
             raise _failure(failures[0])
         if block:
             yield bytes(block)
-
-
-def _results(pgconn: pq.abc.PGconn) -> list[pq.abc.PGresult]:
-    """How the COPY ended; libpq requires reading results until there are no more."""
-    found = []
-    while (result := pgconn.get_result()) is not None:
-        found.append(result)
-    return found
 
 
 def _failure(result: pq.abc.PGresult) -> psycopg.Error:
@@ -157,7 +150,10 @@ def _finished(found: pl.Series, column: Column) -> pl.Series:
     if isinstance(column.dtype, pl.Boolean):
         return found.replace_strict({"t": True, "f": False}, return_dtype=pl.Boolean())
     if isinstance(column.dtype, pl.Datetime):
-        return _times(found).dt.replace_time_zone(column.dtype.time_zone)
+        form = _FRACTIONS if found.str.contains(".", literal=True).any() else _SECONDS
+        made = found.str.to_datetime(form, time_unit="us", strict=False)
+        _check_parsed(found, made, "is no time that polars knows")
+        return made.dt.replace_time_zone(column.dtype.time_zone)
     if column.loose:
         assert isinstance(column.dtype, pl.Decimal)
         long = found.filter(found.str.contains(rf"\.\d{{{column.dtype.scale + 1},}}"))
@@ -165,13 +161,6 @@ def _finished(found: pl.Series, column: Column) -> pl.Series:
             raise Unreadable(column.name, f"{long[0]!r} has more than {column.dtype.scale} digits behind the point")
         return _cast(found, column.dtype)
     return found
-
-
-def _times(found: pl.Series) -> pl.Series:
-    form = _FRACTIONS if found.str.contains(".", literal=True).any() else _SECONDS
-    made = found.str.to_datetime(form, time_unit="us", strict=False)
-    _check_parsed(found, made, "is no time that polars knows")
-    return made
 
 
 def _cast(found: pl.Series, dtype: pl.DataType) -> pl.Series:

@@ -1,17 +1,20 @@
-"""One Postgres connection, the mapping of its failures to ours, and the fast way in.
+"""One Postgres connection, the mapping of its failures to ours, the fast way in, and what a check's query finds.
 
 No table or column is named here.
 """
 
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from marketdata_assets.stores.errors import StoreAway, StoreFull
+from marketdata_assets.stores.findings import EXAMPLES, Finding
 
 STORE = "Postgres"
 COPY_CHUNK_BYTES = 256 * 1024
@@ -55,13 +58,19 @@ def copy_binary(
         for block in blocks:
             for start in range(0, len(block), COPY_CHUNK_BYTES):
                 copy.write(block[start : start + COPY_CHUNK_BYTES])
-                _drain(connection)
+                while connection.pgconn.flush():
+                    readable, _, _ = select.select([connection], [connection], [])
+                    if readable:
+                        connection.pgconn.consume_input()
         copy.write(b"\xff\xff")
 
 
-def _drain(connection: psycopg.Connection) -> None:
-    pgconn = connection.pgconn
-    while pgconn.flush():
-        readable, _, _ = select.select([pgconn.socket], [pgconn.socket], [])
-        if readable:
-            pgconn.consume_input()
+def objections(
+    connection: psycopg.Connection, query: sql.Composable, parameters: Mapping[str, Any], looked_at: int
+) -> Finding:
+    """The rows of `query`, those that a check objects to, as its finding."""
+    statement = sql.SQL("WITH found AS ({}) SELECT *, count(*) OVER () AS total FROM found LIMIT {}")
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(statement.format(query, sql.Literal(EXAMPLES)), parameters).fetchall()
+    examples = tuple({name: str(value) for name, value in row.items() if name != "total"} for row in rows)
+    return Finding(int(rows[0]["total"]) if rows else 0, examples, looked_at)

@@ -1,8 +1,8 @@
-"""Stock codes: the vendor's spelling, the exchange and the board."""
+"""Stock codes: the vendor's spelling, and the exchange."""
 
 import pytest
 
-from marketdata_assets.bars.codes import board, canonical, exchange
+from marketdata_assets.bars.codes import canonical, exchange
 
 
 @pytest.mark.parametrize(
@@ -32,26 +32,13 @@ def test_vendor_code_becomes_ours_or_is_rejected(vendor: str, ours: str | None) 
 
 
 @pytest.mark.parametrize(
-    ("digits", "venue", "group"),
+    ("digits", "venue"),
     [
-        ("600000", "SH", "main"),
-        ("688001", "SH", "STAR"),
-        ("689009", "SH", "STAR"),
-        ("900901", "SH", "B"),
-        ("000001", "SZ", "main"),
-        ("002594", "SZ", "main"),
-        ("200002", "SZ", "B"),
-        ("300001", "SZ", "ChiNext"),
-        ("301001", "SZ", "ChiNext"),
-        ("430090", "BJ", "BJ"),
-        ("830799", "BJ", "BJ"),
-        ("920000", "BJ", "BJ"),
-        ("921234", "BJ", "BJ"),
-        ("100000", None, None),
-        ("60000", None, None),
-        ("60000x", None, None),
+        *dict.fromkeys(("600000", "688001", "900901"), "SH").items(),
+        *dict.fromkeys(("000001", "200002", "300001"), "SZ").items(),
+        *dict.fromkeys(("430090", "830799", "920000", "921234"), "BJ").items(),
+        *dict.fromkeys(("100000", "60000", "60000x")).items(),
     ],
 )
-def test_digits_tell_exchange_and_board(digits: str, venue: str | None, group: str | None) -> None:
+def test_digits_tell_the_exchange(digits: str, venue: str | None) -> None:
     assert exchange(digits) == venue
-    assert board(f"{digits}.{venue}") == group

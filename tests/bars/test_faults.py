@@ -167,7 +167,7 @@ def test_any_flipped_byte_is_harmless_or_named(tmp_path: Path) -> None:
             for unit in (unit for file in scan(tmp_path) for unit in units(file)):
                 parsed = parse(opener, unit, None)
                 found.append(b"".join(parsed.payload))
-                parsed.close()
+                parsed.payload.close()
             return found
 
     right = payloads()

@@ -21,7 +21,7 @@ from bar_files import (
 )
 
 from marketdata_assets.bars.schema import ensure
-from marketdata_assets.stores import quarantine
+from marketdata_assets.stores import ledger
 from marketdata_demo.sample_bars import csv_bytes, stock_year, write_year
 
 STOCKS = (("sh600001", "示例银行"), ("bj920001", "试验材料"), ("sz301001", "范例软件"))
@@ -164,7 +164,7 @@ def test_every_row_lands_or_is_in_quarantine_with_its_place(dsn: str, tmp_path: 
     assert (report.rows, report.rejected) == (397, 3)
     books_balance(dsn)
     with psycopg.connect(dsn) as connection:
-        found = quarantine.listed(connection, "stock_1min_qfq")
+        found = ledger.quarantined(connection, "stock_1min_qfq")
     place = "2000_1min.zip!sh600000_2000.csv"
     assert [(q.place, q.reason, q.raw, q.slice) for q in found] == [
         (f"{place}:5", "volume 1.5 is not whole", rows[3], "2000-06"),
@@ -193,7 +193,7 @@ def test_bytes_that_text_columns_cannot_hold_are_kept_written_out(dsn: str, tmp_
     assert run(dsn, tmp_path).failed == ()
     books_balance(dsn)
     with psycopg.connect(dsn) as connection:
-        first, second = quarantine.listed(connection, "stock_1min_qfq")
+        first, second = ledger.quarantined(connection, "stock_1min_qfq")
     assert (first.reason, second.reason) == ("not UTF-8", "volume -5 is out of range")
     assert "\\0,\\xff," in first.raw
     assert "\\0" in second.raw

@@ -130,7 +130,7 @@ def parse_one(folder: Path, data: bytes, name: str = "sh600000_2000.csv") -> tup
     loaded = sum(span.rows for span in parsed.spans.values())
     assert loaded + len(parsed.rejects) == parsed.rows
     size = sum(map(len, parsed.payload))
-    parsed.close()
+    parsed.payload.close()
     assert (size > 0) == (loaded > 0)
     return sorted(parsed.spans), sorted(reject.line for reject in parsed.rejects)
 

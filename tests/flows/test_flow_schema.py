@@ -10,17 +10,17 @@ from marketdata_assets import config_files
 from marketdata_assets.components import Flow
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.defs import flows as shipped
-from marketdata_assets.flows import editor, scaffold
-from marketdata_assets.flows.definition import parse
+from marketdata_assets.flows import scaffold
+from marketdata_assets.flows.definition import attributes_schema, file_schema, parse
 
-NEW = scaffold.DEFINITION.replace("$$", "$").replace("$name", "closes")
+NEW = scaffold.text("defs.yaml", "closes")
 SHIPPED = sorted(Path(shipped.__file__).parent.glob("*/defs.yaml"))
 
 
 def refused(text: str) -> set[int]:
     """The lines at which the schema has something against a text."""
     document = config_files.parse(text, "defs.yaml")
-    errors = Draft202012Validator(editor.file()).iter_errors(document.data)
+    errors = Draft202012Validator(file_schema()).iter_errors(document.data)
     return {document.line(place) for error in errors for place in places(error)}
 
 
@@ -40,7 +40,7 @@ def complained(text: str) -> set[int]:
 
 @pytest.mark.parametrize("text", [NEW, *(file.read_text("utf-8") for file in SHIPPED)])
 def test_flows_that_are_right_pass(text: str) -> None:
-    Draft202012Validator.check_schema(editor.file())
+    Draft202012Validator.check_schema(file_schema())
     assert refused(text) == set()
     assert parse(text).target.key
 
@@ -98,4 +98,4 @@ def test_what_we_reject_is_rejected_at_the_same_line(right: str, wrong: str) -> 
 
 
 def test_the_component_has_it() -> None:
-    assert Flow.get_model_cls().model_json_schema() == editor.attributes()
+    assert Flow.get_model_cls().model_json_schema() == attributes_schema()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from marketdata_assets.stores import ledger, quarantine
+from marketdata_assets.stores import ledger
 from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject, after_failure
 
 NOW = dt.datetime(2026, 1, 5, 9, 30, tzinfo=dt.UTC)
@@ -70,19 +70,6 @@ def test_failure_keeps_what_was_loaded_before() -> None:
     assert (kept.outcome, kept.attempted_hash, kept.error, kept.run_id) == ("failed", "three", "broken", "r3")
 
 
-def test_failure_of_an_unknown_unit_leaves_nothing_standing() -> None:
-    kept = after_failure(None, replace(FAILED, content_hash="three", slices=["2000-01"], rows=3, read=3))
-    assert (kept.content_hash, kept.slices, kept.rows, kept.read) == (None, [], 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("content_hash", "slices", "held"),
-    [("one", ["2000-01"], True), ("one", [], True), ("one", ["2000-01", "2000-02"], False), ("two", [], False)],
-)
-def test_entry_holds_only_its_own_bytes_and_slices(content_hash: str, slices: list[str], held: bool) -> None:
-    assert FIRST.holds(content_hash, slices) is held
-
-
 def test_entries_are_those_of_the_sources_asked_for(connection: psycopg.Connection) -> None:
     for source in ("b.zip", "a.zip", "c.zip"):
         ledger.record(connection, replace(FIRST, source=source))
@@ -122,20 +109,20 @@ def test_a_unit_without_a_row_can_be_locked(dsn: str, connection: psycopg.Connec
 
 def test_rejects_of_a_unit_replace_those_before(connection: psycopg.Connection) -> None:
     place = ("bars", "2000.zip", "a.csv")
-    quarantine.replace_rejects(connection, *place, [Reject(3, "old", "x"), Reject(4, "old", "y")])
-    quarantine.replace_rejects(connection, "bars", "2000.zip", "b.csv", [Reject(2, "else", "z")])
+    ledger.replace_rejects(connection, *place, [Reject(3, "old", "x"), Reject(4, "old", "y")])
+    ledger.replace_rejects(connection, "bars", "2000.zip", "b.csv", [Reject(2, "else", "z")])
     tricky = Reject(2, "tab\tand\nline", 'a\\b,"c"\r', "2000-01")
-    quarantine.replace_rejects(connection, *place, [tricky])
-    found = quarantine.listed(connection, "bars")
+    ledger.replace_rejects(connection, *place, [tricky])
+    found = ledger.quarantined(connection, "bars")
     assert found == [
         Quarantined(2, "tab\tand\nline", 'a\\b,"c"\r', "2000-01", "2000.zip", "a.csv"),
         Quarantined(2, "else", "z", None, "2000.zip", "b.csv"),
     ]
     assert [row.place for row in found] == ["2000.zip!a.csv:2", "2000.zip!b.csv:2"]
-    quarantine.replace_rejects(connection, *place, [])
-    assert [row.unit for row in quarantine.listed(connection, "bars")] == ["b.csv"]
+    ledger.replace_rejects(connection, *place, [])
+    assert [row.unit for row in ledger.quarantined(connection, "bars")] == ["b.csv"]
 
 
 def test_place_of_a_loose_file_names_it_once(connection: psycopg.Connection) -> None:
-    quarantine.replace_rejects(connection, "bars", "a.csv", "a.csv", [Reject(n, "bad", "") for n in (9, 2, 5)])
-    assert [row.place for row in quarantine.listed(connection, "bars", limit=2)] == ["a.csv:2", "a.csv:5"]
+    ledger.replace_rejects(connection, "bars", "a.csv", "a.csv", [Reject(n, "bad", "") for n in (9, 2, 5)])
+    assert [row.place for row in ledger.quarantined(connection, "bars", limit=2)] == ["a.csv:2", "a.csv:5"]

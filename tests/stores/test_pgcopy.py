@@ -12,20 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.stores.errors import UnencodableValue
-from marketdata_assets.stores.pgcopy import (
-    Bigint,
-    Boolean,
-    Bytes,
-    Column,
-    Date,
-    Double,
-    Integer,
-    Numeric,
-    Text,
-    Timestamp,
-    encode,
-    numeric_bytes,
-)
+from marketdata_assets.stores.pgcopy import Bytes, Column, Fixed, Numeric, Text, encode, numeric_bytes
 from marketdata_assets.stores.postgres import copy_binary
 
 COLUMNS = ("number", "at", "whole", "amount", "label", "kind")
@@ -75,9 +62,9 @@ def land(connection: psycopg.Connection, cells: list[Cells], kind: str | None, a
     texts = sorted({text for text in labels if text is not None})
     index = np.array([-1 if text is None else texts.index(text) for text in labels], np.int64)
     columns = [
-        Bigint(np.arange(len(cells))),
-        Timestamp(*masked(times, always_mask)),
-        Bigint(*masked(wholes, always_mask)),
+        Fixed("bigint", np.arange(len(cells))),
+        Fixed("timestamp", *masked(times, always_mask)),
+        Fixed("bigint", *masked(wholes, always_mask)),
         Numeric(*masked(scaled, always_mask)),
         Text(index, tuple(text.encode() for text in texts)),
         Text(-1 if kind is None else 0, () if kind is None else (kind.encode(),)),
@@ -118,14 +105,14 @@ def test_decimals_keep_four_places(connection: psycopg.Connection) -> None:
 
 def test_order_is_kept_and_one_layout_is_one_block() -> None:
     numbers = np.arange(1000)
-    assert len(list(encode([Bigint(numbers), Text(0, (b"x",))], 1000))) == 1
+    assert len(list(encode([Fixed("bigint", numbers), Text(0, (b"x",))], 1000))) == 1
     null = numbers % 2 == 0
-    assert len(list(encode([Bigint(numbers, null)], 1000))) == 2
+    assert len(list(encode([Fixed("bigint", numbers, null)], 1000))) == 2
 
 
 def test_nothing_to_encode_gives_no_block() -> None:
     none = np.array([], np.int64)
-    assert list(encode([Bigint(none), Text(none, ())], 0)) == []
+    assert list(encode([Fixed("bigint", none), Text(none, ())], 0)) == []
 
 
 def test_a_number_too_large_for_its_format_is_named() -> None:
@@ -140,7 +127,7 @@ def test_more_than_the_socket_takes_at_once_arrives_whole(connection: psycopg.Co
         connection,
         "landing",
         ("number", "label"),
-        (bytes(block) for block in encode([Bigint(np.arange(count)), label], count)),
+        (bytes(block) for block in encode([Fixed("bigint", np.arange(count)), label], count)),
     )
     summed = connection.execute("SELECT count(*), sum(number), min(label) FROM landing").fetchone()
     assert summed == (count, count * (count - 1) // 2, "名" * 20)
@@ -154,7 +141,7 @@ def landed(dsn: str) -> Iterator[Callable[[str, Column, int], list[Any]]]:
         def land(kind: str, column: Column, rows: int) -> list[Any]:
             connection.execute("DROP TABLE IF EXISTS one")
             connection.execute(f"CREATE TABLE one (number bigint, value {kind}, padding numeric(9,3))")
-            columns = [Bigint(np.arange(rows)), column, Numeric(np.arange(rows) * -7, None, 3)]
+            columns = [Fixed("bigint", np.arange(rows)), column, Numeric(np.arange(rows) * -7, None, 3)]
             copy_binary(connection, "one", ("number", "value", "padding"), (b.data for b in encode(columns, rows)))
             found = connection.execute("SELECT value, padding = number * -0.007 FROM one ORDER BY number").fetchall()
             assert [right for _, right in found] == [True] * rows
@@ -197,10 +184,10 @@ def test_many_layouts_are_as_right_as_one(landed: Callable[..., list[Any]]) -> N
 @pytest.mark.parametrize(
     ("kind", "make", "values"),
     [
-        ("integer", lambda v, n: Integer(np.array(v, np.int32), n), [0, -(2**31), 2**31 - 1]),
-        ("double precision", lambda v, n: Double(np.array(v), n), [0.0, -1e300, 0.1]),
-        ("boolean", lambda v, n: Boolean(np.array(v), n), [True, False, True]),
-        ("date", lambda v, n: Date(np.array([(d - dt.date(1970, 1, 1)).days for d in v], np.int32), n),
+        ("integer", lambda v, n: Fixed("integer", np.array(v, np.int32), n), [0, -(2**31), 2**31 - 1]),
+        ("double precision", lambda v, n: Fixed("double", np.array(v), n), [0.0, -1e300, 0.1]),
+        ("boolean", lambda v, n: Fixed("boolean", np.array(v), n), [True, False, True]),
+        ("date", lambda v, n: Fixed("date", np.array([(d - dt.date(1970, 1, 1)).days for d in v], np.int32), n),
          [dt.date(1970, 1, 1), dt.date(1900, 2, 28), dt.date(9999, 12, 31)]),
     ],
 )  # fmt: skip

@@ -10,9 +10,9 @@ import dagster as dg
 import psycopg
 
 from marketdata_assets.bars import checks
-from marketdata_assets.bars.checks import Finding
 from marketdata_assets.partitions import BAR_MONTHS, RANGE_END, RANGE_START
 from marketdata_assets.resources import Postgres
+from marketdata_assets.stores.findings import Finding
 from marketdata_assets.stores.postgres import connect
 
 Question = Callable[[psycopg.Connection, Sequence[str]], Finding]
@@ -36,7 +36,7 @@ def _check(
             finding = question(connection, months_of_run(context))
         metadata: dict[str, Any] = {
             "objections": finding.count,
-            "months": len(finding.months),
+            "months": finding.looked_at,
             "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),
         }
         return dg.AssetCheckResult(passed=finding.passed, severity=severity, metadata=metadata)

@@ -1,32 +1,32 @@
-"""The user's own function as a handler, and where it is found."""
+"""The user's own functions that a flow calls, and where they are found."""
 
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import polars as pl
-
-from marketdata_assets.flows import steps
 from marketdata_assets.flows.errors import BadFunction
-from marketdata_assets.flows.handlers.given import Given
 
 Function = Callable[..., Any]
-
-
-def call(config: steps.Call, frame: pl.DataFrame, given: Given) -> pl.DataFrame | Awaitable[pl.DataFrame]:
-    result: pl.DataFrame | Awaitable[pl.DataFrame] = function(config.function, given.file)(frame, **config.arguments)
-    return result
 
 
 def function(path: str, file: Path | None) -> Function:
     """The function at the dotted `path`; with a leading dot, in a module beside `file`. Raises BadFunction."""
     module_name, _, name = path.rpartition(".")
-    found = getattr(_module(path, module_name, file), name, None)
+    try:
+        if not module_name.startswith("."):
+            module = importlib.import_module(module_name)
+        elif file is None:
+            raise ImportError("the flow was not read from a file, so there are no modules beside it")
+        else:
+            module = _beside(file.parent, module_name[1:])
+    except Exception as error:
+        raise BadFunction(path, f"cannot be imported ({type(error).__name__}: {error})") from error
+    found = getattr(module, name, None)
     if not callable(found):
         raise BadFunction(path, f"the module has no function {name!r}" if found is None else f"{name!r} is no function")
     return found  # type: ignore[no-any-return]
@@ -39,17 +39,6 @@ def source(path: str, file: Path | None) -> str:
         return inspect.getsource(module)
     except (OSError, TypeError):
         return repr(getattr(module, "__version__", ""))
-
-
-def _module(path: str, name: str, file: Path | None) -> ModuleType:
-    try:
-        if not name.startswith("."):
-            return importlib.import_module(name)
-        if file is None:
-            raise ImportError("the flow was not read from a file, so there are no modules beside it")
-        return _beside(file.parent, name[1:])
-    except Exception as error:
-        raise BadFunction(path, f"cannot be imported ({type(error).__name__}: {error})") from error
 
 
 def _beside(folder: Path, name: str) -> ModuleType:

@@ -1,0 +1,188 @@
+"""What each handler of `steps` does to a frame. One function for each config class, registered in `HANDLERS`."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from marketdata_assets.flows import casting, steps
+from marketdata_assets.flows.functions import function
+from marketdata_assets.loading.rejects import LINE, Rejects
+
+
+@dataclass(frozen=True)
+class Given:
+    """Where rejected rows go, and the flow's file, beside which the user's modules are."""
+
+    rejects: Rejects
+    file: Path | None
+
+
+@lru_cache(maxsize=1000)
+def expression(text: str) -> pl.Expr:
+    """SQL over columns."""
+    return pl.sql_expr(text)
+
+
+def computed(frame: pl.DataFrame, expressions: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """The columns of `expressions`. They see each Decimal as a double."""
+    used = {name for value in expressions.values() for name in value.meta.root_names()}
+    wide = [name for name in used & {*frame.columns} if isinstance(frame[name].dtype, pl.Decimal)]
+    source = frame.with_columns(frame[name].cast(pl.Float64) for name in wide) if wide else frame
+    return source.select(**expressions)
+
+
+def conditions(frame: pl.DataFrame, texts: Sequence[str]) -> list[pl.Series]:
+    """For each row whether each SQL condition holds; NULL where that is not known."""
+    found = computed(frame, {str(number): expression(text) for number, text in enumerate(texts)})
+    for text, values in zip(texts, found.get_columns(), strict=True):
+        if values.dtype not in (pl.Boolean, pl.Null):
+            raise TypeError(f"{text!r} is no condition: it gives {values.dtype}")
+    if found.height == 1 != frame.height:
+        return [values.new_from_index(0, frame.height) for values in found.get_columns()]
+    return found.get_columns()
+
+
+def rename(config: steps.Rename, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    return frame.rename(config.columns)
+
+
+def select(config: steps.Select, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    kept = [LINE] if LINE in frame.columns else []  # goes with a row whatever is selected
+    return frame.select(*config.columns, *kept)
+
+
+def parse(config: steps.Parse, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    frame.select(*config.types)  # polars names a missing column
+    return casting.parse(frame, config.types, given.rejects)
+
+
+def derive(config: steps.Derive, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    """What has no value, such as a division by zero, is NULL."""
+    for name, text in config.columns.items():
+        values = computed(frame, {name: expression(text)})[name]
+        if values.dtype.is_float():
+            finite = np.isfinite(values.to_numpy())  # NULL is nan here
+            if np.count_nonzero(finite) != len(values) - values.null_count():
+                values = values.set(pl.Series(~finite), None)
+        frame = frame.with_columns(values)
+    return frame
+
+
+def drop_invalid(config: steps.DropInvalid, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    """A row goes out by the first rule that it breaks, whose name is the reason."""
+    kept = dict(zip(config.rules, conditions(frame, list(config.rules.values())), strict=True))
+    if all(holds.null_count() == 0 and holds.all() for holds in kept.values()):
+        return frame
+    reasons = pl.coalesce(
+        pl.when(~holds.fill_null(False)).then(pl.lit(f"breaks the rule {name!r}")) for name, holds in kept.items()
+    )
+    said = frame.select(reasons.alias("reason"))["reason"]
+    return given.rejects.take_out(frame, said.is_not_null(), said)
+
+
+def flag(config: steps.Flag, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    if config.when is not None:
+        (holds,) = conditions(frame, [config.when])
+        return frame.with_columns(holds.fill_null(False).alias(config.column))
+    found = conditions(frame, list(config.flags.values()))
+    marks = [
+        pl.when(holds.fill_null(False)).then(pl.lit(name)) for name, holds in zip(config.flags, found, strict=True)
+    ]
+    return frame.with_columns(pl.concat_list(marks).list.drop_nulls().alias(config.column))
+
+
+def sort(config: steps.Sort, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    *groups, last = config.by
+    if not config.descending and all(frame[name].n_unique() <= 1 for name in groups) and frame[last].is_sorted():
+        return frame  # plainly no row has to move
+    return frame.sort(config.by, descending=config.descending, maintain_order=True)
+
+
+def running_count(config: steps.RunningCount, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    return _with(config, frame, {config.name: pl.int_range(1, pl.len() + 1, dtype=pl.Int32)})
+
+
+def moving_average(config: steps.MovingAverage, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    means = {
+        config.name.format(column=config.column, window=window): pl.col(config.column).rolling_mean(window)
+        for window in config.windows
+    }
+    return _with(config, frame, means)
+
+
+def volatility(config: steps.Volatility, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    deviation = pl.col(config.column).rolling_std(config.window)
+    if config.annual is not None:
+        deviation = deviation * config.annual**0.5
+    return _with(config, frame, {config.name.format(column=config.column, window=config.window): deviation})
+
+
+def ema(config: steps.Ema, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    name = config.name.format(column=config.column, span=config.span)
+    return _with(config, frame, {name: _ema(pl.col(config.column), config.span)})
+
+
+def rsi(config: steps.Rsi, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    """100 where nothing has fallen, NULL where nothing has moved."""
+    change = pl.col(config.column).diff()
+
+    def wilder(moves: pl.Expr) -> pl.Expr:
+        return moves.ewm_mean(alpha=1 / config.window, adjust=False, min_samples=config.window)
+
+    up, down = wilder(change.clip(lower_bound=0)), wilder((-change).clip(lower_bound=0))
+    strength = pl.when(up + down > 0).then(100 * up / (up + down))
+    return _with(config, frame, {config.name.format(column=config.column, window=config.window): strength})
+
+
+def macd(config: steps.Macd, frame: pl.DataFrame, given: Given) -> pl.DataFrame:
+    line = _ema(pl.col(config.column), config.fast) - _ema(pl.col(config.column), config.slow)
+    signal = _ema(line, config.signal)
+    name = config.name.format(column=config.column)
+    return _with(config, frame, {name: line, f"{name}_signal": signal, f"{name}_histogram": line - signal})
+
+
+def _ema(values: pl.Expr, span: int) -> pl.Expr:
+    return values.ewm_mean(span=span, adjust=False, min_samples=span)
+
+
+def _with(config: steps.Grouped, frame: pl.DataFrame, columns: dict[str, pl.Expr]) -> pl.DataFrame:
+    """Add `columns`, each computed within its group and order; rows stay where they are."""
+    order = config.order_by or None
+    ordered = not order or (len(order) == 1 and frame[order[0]].is_sorted())
+    if not ordered or any(frame[name].n_unique() > 1 for name in config.group_by):
+        groups = config.group_by or pl.lit(1)
+        columns = {name: value.over(groups, order_by=order) for name, value in columns.items()}
+    return frame.with_columns(computed(frame, columns).get_columns())
+
+
+def call(config: steps.Call, frame: pl.DataFrame, given: Given) -> pl.DataFrame | Awaitable[pl.DataFrame]:
+    result: pl.DataFrame | Awaitable[pl.DataFrame] = function(config.function, given.file)(frame, **config.arguments)
+    return result
+
+
+Handler = Callable[[Any, pl.DataFrame, Given], pl.DataFrame | Awaitable[pl.DataFrame]]
+
+HANDLERS: Mapping[type[steps.HandlerConfig], Handler] = MappingProxyType(
+    {
+        steps.Rename: rename,
+        steps.Select: select,
+        steps.Parse: parse,
+        steps.Derive: derive,
+        steps.DropInvalid: drop_invalid,
+        steps.Flag: flag,
+        steps.Sort: sort,
+        steps.RunningCount: running_count,
+        steps.MovingAverage: moving_average,
+        steps.Volatility: volatility,
+        steps.Ema: ema,
+        steps.Rsi: rsi,
+        steps.Macd: macd,
+        steps.Call: call,
+    }
+)
