@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-# Processes of the test run; each starts servers of its own. Tests wait a lot: three keep two cores busy.
-WORKERS ?= 3
+# Processes of the test run; each starts servers of its own. Tests wait a lot: four keep two cores busy.
+WORKERS ?= 4
 
 .PHONY: env env-dev demo release check test test-slow test-random test-wheel test-dagster-latest system-packages soak screenshots docs walk style lint words audit bench lock clean
 
@@ -34,7 +34,8 @@ demo: env
 
 # Programs of Debian that are unpacked and not installed.
 PROGRAMS := $(VENV)/system
-PYTEST := PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
+# Compiled modules are written, whatever the environment says: hundreds of processes of the run import the same ones.
+PYTEST := PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile \
   --no-loadscope-reorder --durations 10
 
 # For every edit: style, types, and the tests that need no server.
