@@ -31,6 +31,7 @@ PAGES = (
 PACKAGE = (
     "marketdata_assets/**/*.py",
     "marketdata_assets/**/*.sql",
+    "marketdata_assets/**/*.csv",
     "marketdata_assets/**/*.yaml",
     "docs/reference/*.md",
 )

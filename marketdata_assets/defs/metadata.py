@@ -1,6 +1,9 @@
 """Metadata for the UI: columns and rows of tables, files that were read, results of checks."""
 
+import csv
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,20 @@ def column_schema(*columns: Column, table: str = "") -> dict[str, Any]:
     listed = [dg.TableColumn(name, kind, description) for name, kind, description in columns]
     metadata: dict[str, Any] = {"dagster/column_schema": dg.TableSchema(listed)}
     return metadata | {"dagster/table_name": table} if table else metadata
+
+
+def table_schema(asset: str, *, table: bool = True) -> dict[str, Any]:
+    """The metadata with the columns of an asset from `columns.csv`; with the name of its table, unless it has none."""
+    return column_schema(*_described_columns()[asset], table=asset if table else "")
+
+
+@cache
+def _described_columns() -> dict[str, list[Column]]:
+    columns: dict[str, list[Column]] = {}
+    text = files(__package__).joinpath("columns.csv").read_text()
+    for row in csv.DictReader(text.splitlines()):
+        columns.setdefault(row["table"], []).append((row["column"], row["type"], row["meaning"]))
+    return columns
 
 
 def markdown_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> dg.MarkdownMetadataValue:

@@ -13,6 +13,7 @@ from exchange_runs import BARS, FIRST, GAPS, LAST, TRADES, YESTERDAY, Floor, ver
 from marketdata_assets.collector.items import items, message_id, subject
 from marketdata_assets.defs.exchanges import report
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.local.stack import LocalStack
@@ -200,9 +201,7 @@ def test_server_that_is_away_fails_every_day_in_its_own_words(floor: Floor) -> N
 
 def test_columns_that_are_told_are_those_of_the_tables(floor: Floor) -> None:
     floor.counts()
-    told = {name: report.schema_of(name) for name in report.TABLES}
-    told |= {"exchange_ohlcv_1m": report.OHLCV_SCHEMA, "exchange_gaps": report.GAPS_SCHEMA}
-    for name, metadata in told.items():
-        columns = {column.name for column in metadata["dagster/column_schema"].columns}
+    for name in (*report.TABLES, "exchange_ohlcv_1m", "exchange_gaps"):
+        columns = {column.name for column in table_schema(name)["dagster/column_schema"].columns}
         sql = f"SELECT name FROM system.columns WHERE table = '{name}' AND database = currentDatabase()"
         assert columns <= {row[0] for row in floor.rows(sql)}, name

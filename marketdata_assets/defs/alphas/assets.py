@@ -13,6 +13,7 @@ from marketdata_assets.alphas.import_modes import BATCH_SIZE, CODE_VERSION, Impo
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.defs.alphas import report
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_pair
 from marketdata_assets.progress import ProgressLog
@@ -53,7 +54,7 @@ class FetchConfig(dg.Config):
     owners=OWNERS,
     code_version="fetch-1",
     pool="alpha_api",
-    metadata=report.FILES_SCHEMA,
+    metadata=table_schema("alpha_files", table=False),
 )
 def alpha_files(
     context: dg.AssetExecutionContext, config: FetchConfig, brain: Brain, alphas_dir: AlphaFiles
@@ -90,7 +91,7 @@ def alpha_files(
     kinds={"json", "file"},
     owners=OWNERS,
     code_version="package-1",
-    metadata=report.PACKAGES_SCHEMA,
+    metadata=table_schema("alpha_files", table=False),
 )
 def alpha_packages(context: dg.AssetExecutionContext, alphas_dir: AlphaFiles, workers: Workers) -> dg.MaterializeResult:
     """Alphas of one UTC day as NDJSON, each once and in its newest version, from all raw files there are.
@@ -153,7 +154,7 @@ def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
         owners=OWNERS,
         code_version=CODE_VERSION,
         pool="mongo",
-        metadata=report.alphas_schema(kind),
+        metadata=table_schema(f"{kind}_alphas"),
     )
     def alphas(
         context: dg.AssetExecutionContext, config: ImportConfig, mongo: Mongo, alphas_dir: AlphaFiles, workers: Workers
@@ -198,7 +199,7 @@ super_alphas = _import(
     owners=OWNERS,
     code_version="summary-1",
     pool="mongo",
-    metadata=report.SUMMARY_SCHEMA,
+    metadata=table_schema("alpha_summary", table=False),
 )
 def alpha_summary(context: dg.AssetExecutionContext, mongo: Mongo) -> dg.MaterializeResult:
     """How many alphas there are by account, kind, month and region, and how their Sharpe and turnover spread."""

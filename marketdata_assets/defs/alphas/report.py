@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.alphas.layout import KINDS, Kind
-from marketdata_assets.defs.metadata import Column, column_schema, markdown_table
+from marketdata_assets.alphas.layout import KINDS
+from marketdata_assets.defs.metadata import markdown_table, table_schema
 from marketdata_assets.defs.partition_results import MAX_LISTED, finish_partitions
 from marketdata_assets.partitions import Pair, alpha_key
 from marketdata_assets.resources import Mongo
@@ -28,31 +28,7 @@ PACKAGE_COUNTS = {
 }
 PREVIEW_ROWS = 8
 
-
-_COMMON = (
-    ("type", "text", "REGULAR or SUPER"),
-    ("author", "text", "user id of the author"),
-    ("settings", "object", "region, universe, delay, decay, neutralization, truncation and more"),
-)
-_REST = (
-    ("is", "object", "in-sample figures: sharpe, fitness, turnover, returns, drawdown, margin, and checks"),
-    ("os", "object", "out-of-sample figures, null before submission"),
-    ("tags", "list", "texts given by the author"),
-    ("stage", "text", "IS, OS or PROD"),
-    ("status", "text", "UNSUBMITTED, ACTIVE, DECOMMISSIONED"),
-)
-
-
-def _alpha(key: str, dates: str) -> tuple[Column, ...]:
-    created = [
-        ("dateCreated", dates, "decides the partition"),
-        ("dateModified", dates, "decides which version is newer"),
-    ]
-    return ((key, "text", "7 or 8 letters and digits"), *_COMMON, *created, *_REST)
-
-
-FILES_SCHEMA = column_schema(*_alpha("id", "text, US-Eastern offset"))
-API_SCHEMA = FILES_SCHEMA | {
+API_SCHEMA = table_schema("alpha_files", table=False) | {
     "requests": markdown_table(
         ("request", "for"),
         [
@@ -61,30 +37,6 @@ API_SCHEMA = FILES_SCHEMA | {
         ],
     )
 }
-PACKAGES_SCHEMA = column_schema(*_alpha("id", "text, US-Eastern offset"))
-SUMMARY_SCHEMA = column_schema(
-    ("account", "text", "whose collection"),
-    ("kind", "text", "regular or super"),
-    ("month", "text", "UTC month of dateCreated"),
-    ("region", "text", "settings.region"),
-    ("alphas", "bigint", "how many"),
-    *(
-        (f"{name}_{label}", "float", f"{meaning} of is.{name}")
-        for name in ("sharpe", "turnover")
-        for label, meaning in (("q1", "first quartile"), ("median", "median"), ("q3", "third quartile"))
-    ),
-)
-
-
-def alphas_schema(kind: Kind) -> dict[str, Any]:
-    """Columns and name of a kind's database."""
-    own = (
-        (("regular", "object", "code, description, operatorCount"),)
-        if kind == "regular"
-        else (("combo", "object", "code and description"), ("selection", "object", "code and description"))
-    )
-    ours = ("_rev", "int", "how often the document was written")
-    return column_schema(*_alpha("id", "date, UTC"), *own, ours, table=f"{kind}_alphas")
 
 
 def api(key: dg.AssetKey, report: "fetch.AccountsReport") -> dg.AssetObservation:

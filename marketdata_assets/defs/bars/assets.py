@@ -10,7 +10,7 @@ from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.defs.bars import report
-from marketdata_assets.defs.metadata import observed_files
+from marketdata_assets.defs.metadata import observed_files, table_schema
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import BarFiles, Postgres, Workers
@@ -24,7 +24,8 @@ minute_bar_files = dg.AssetSpec(
     owners=OWNERS,
     description="Yearly `YYYY_1min.zip` files, one CSV per stock, and loose `.csv` or `.csv.gz`, as the vendor delivers"
     " them into `MARKETDATA_BARS_DIR`. Prices are adjusted forward, so every dividend changes the whole history.",
-    metadata=report.FILES_SCHEMA,
+    metadata=table_schema("minute_bar_files", table=False)
+    | {"encoding": "UTF-8, one header line", "example": "2000_1min.zip!sh600000_2000.csv"},
 )
 
 
@@ -44,7 +45,7 @@ class LoadConfig(dg.Config):
     owners=OWNERS,
     code_version=CODE_VERSION,
     pool="timescale",
-    metadata=report.BARS_SCHEMA,
+    metadata=table_schema("stock_1min_qfq"),
 )
 def stock_1min_qfq(
     context: dg.AssetExecutionContext, config: LoadConfig, postgres: Postgres, bar_files: BarFiles, workers: Workers
@@ -89,7 +90,7 @@ class KlineConfig(dg.Config):
     owners=OWNERS,
     code_version=kline.fingerprint("continuous aggregate"),
     pool="timescale",
-    metadata=report.KLINE_SCHEMA,
+    metadata=table_schema("stock_monthly_kline"),
 )
 def stock_monthly_kline(
     context: dg.AssetExecutionContext, config: KlineConfig, postgres: Postgres

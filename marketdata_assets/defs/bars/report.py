@@ -11,41 +11,9 @@ import psycopg
 from marketdata_assets.bars import plots, status
 from marketdata_assets.bars.ingest import BarsReport
 from marketdata_assets.bars.kline import RELATION, KlineReport
-from marketdata_assets.bars.layout import COLUMNS, PRICES
-from marketdata_assets.bars.schema import DATASET
-from marketdata_assets.defs.metadata import column_schema, markdown_table
+from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failed_files
 from marketdata_assets.stores.postgres import connect
-
-_PRICES = tuple((name, "numeric", "yuan, adjusted forward: may be negative") for name in PRICES)
-
-_BAR_COLUMNS = (
-    ("time", "timestamp", "exchange wall clock, Asia/Shanghai"),
-    ("code", "text", "600000.SH"),
-    ("name", "text", "name of the stock at that time"),
-    *_PRICES,
-    ("volume", "bigint", "lots of 100 shares"),
-    ("amount", "numeric", "yuan"),
-    ("change_pct", "numeric", "percent, as delivered"),
-    ("amplitude", "numeric", "percent, as delivered"),
-)
-BARS_SCHEMA = column_schema(*_BAR_COLUMNS, table=DATASET)
-
-_BARS = {name: (kind, text) for name, kind, text in _BAR_COLUMNS}
-FILES_SCHEMA = column_schema(*((theirs, *_BARS[ours]) for theirs, ours in COLUMNS.items())) | {
-    "encoding": "UTF-8, one header line",
-    "example": "2000_1min.zip!sh600000_2000.csv",
-}
-
-KLINE_SCHEMA = column_schema(
-    ("month", "timestamp", "first day of the month"),
-    ("code", "text", "600000.SH"),
-    ("name", "text", "last name known in the month"),
-    *_PRICES,
-    ("volume", "numeric", "lots of 100 shares"),
-    ("amount", "numeric", "yuan"),
-    table=RELATION,
-)
 
 
 def bars(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> dg.MaterializeResult:

@@ -11,6 +11,7 @@ import dagster as dg
 
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
@@ -30,7 +31,7 @@ exchange_feed = dg.AssetSpec(
     owners=OWNERS,
     description="Market data of Binance, OKX and Deribit as `marketdata collect` receives it: records in JetStream, or"
     " raw messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
-    metadata=report.FEED_SCHEMA,
+    metadata=table_schema("exchange_feed", table=False),
 )
 SPECS = [
     dg.AssetSpec(
@@ -38,7 +39,7 @@ SPECS = [
         deps=[exchange_feed],
         description=text,
         kinds={"clickhouse", "table"},
-        metadata=report.schema_of(name),
+        metadata=table_schema(name),
         code_version="records-1",
         group_name=GROUP,
         owners=OWNERS,
@@ -109,7 +110,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         owners=OWNERS,
         code_version="gaps-1",
         pool="clickhouse",
-        metadata=report.GAPS_SCHEMA,
+        metadata=table_schema("exchange_gaps"),
     )
     def exchange_gaps(
         context: dg.AssetExecutionContext, config: GapsConfig, clickhouse: ClickHouse, exchanges: Exchanges
@@ -133,7 +134,7 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         owners=OWNERS,
         code_version="bars-1",
         pool="clickhouse",
-        metadata=report.OHLCV_SCHEMA,
+        metadata=table_schema("exchange_ohlcv_1m"),
     )
     def exchange_ohlcv_1m(
         context: dg.AssetExecutionContext, clickhouse: ClickHouse, exchanges: Exchanges

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.exchanges.ingest import IngestReport
-from marketdata_assets.defs.metadata import Column, column_schema, markdown_table
+from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import listed
 
 if TYPE_CHECKING:
@@ -32,100 +32,6 @@ MAX_LISTED = 60
 """Rows of the Markdown table of a day's gaps."""
 REJECTED = "refused"  # words: ok
 """Metadata key of the rejected records; stored by Dagster and printed by the CLI, so it is not renamed."""
-
-_NUMBER = "decimal, 18 digits"
-_ABOUT: tuple[Column, ...] = (
-    ("exchange", "text", "binance, okx, deribit"),
-    ("market_type", "text", "spot, linear, inverse, option"),
-    ("symbol", "text", "BASE-QUOTE, with expiry, strike and right of a dated future or an option"),
-    ("instrument", "text", "the venue's name of the instrument"),
-)
-_TIME: Column = ("time", "datetime, ns, UTC", "the venue's clock; ours where a message has no time")
-_OWN: Mapping[str, tuple[Column, ...]] = {
-    "exchange_trades": (
-        ("trade_id", "text", "the venue's trade id"),
-        ("price", _NUMBER, "as published"),
-        ("size", f"{_NUMBER}, may be null", "base units"),
-        ("contracts", f"{_NUMBER}, may be null", "where the venue trades contracts"),
-        ("side", "text", "of the taker: buy, sell"),
-        ("first_id", "text, may be null", "first trade of an aggregate"),
-        ("last_id", "text, may be null", "last trade of an aggregate"),
-    ),
-    "exchange_orderbooks": (
-        ("kind", "text", "snapshot, delta"),
-        ("bids", "list of price and size", "size 0 removes a level"),
-        ("asks", "list of price and size", "size 0 removes a level"),
-        ("unit", "text", "of sizes: base, contracts, quote"),
-        ("first_id", "int, may be null", "first update included"),
-        ("last_id", "int, may be null", "last update included"),
-        ("prev_id", "int, may be null", "update before the first"),
-    ),
-    "exchange_klines": (
-        ("interval", "text", "1m, 1h, 1d; 1M is a month"),
-        *((name, _NUMBER, "as published") for name in ("open", "high", "low", "close")),
-        ("volume", f"{_NUMBER}, may be null", "base units"),
-        ("quote_volume", f"{_NUMBER}, may be null", "quote units"),
-        ("trades", "int, may be null", "single trades"),
-        ("closed", "bool, may be null", "null where the venue does not say"),
-    ),
-    "exchange_tickers": (
-        *((name, f"{_NUMBER}, may be null", "best price") for name in ("bid", "ask")),
-        ("last", f"{_NUMBER}, may be null", "last price"),
-        ("volume", f"{_NUMBER}, may be null", "base units, 24 hours"),
-        ("mark_price", f"{_NUMBER}, may be null", "as published"),
-    ),
-    "exchange_funding_rates": (
-        ("rate", _NUMBER, "1 is 100 percent"),
-        ("funding_time", "int, ns, may be null", "payment time"),
-    ),
-    "exchange_open_interest": (
-        *(
-            (name, f"{_NUMBER}, may be null", text)
-            for name, text in (("contracts", "contracts"), ("size", "base units"))
-        ),
-        ("value", f"{_NUMBER}, may be null", "quote units"),
-    ),
-    "exchange_liquidations": (
-        ("side", "text", "sell closes a long position"),
-        ("price", _NUMBER, "trade price, or bankruptcy price"),
-        ("size", f"{_NUMBER}, may be null", "base units"),
-    ),
-}
-FEED_SCHEMA = column_schema(
-    *_ABOUT,
-    ("ts_event", "int, ns", "the venue's clock"),
-    ("ts_recv", "int, ns", "our clock"),
-    ("...", "", "fields of each record type: see the downstream tables"),
-)
-OHLCV_SCHEMA = column_schema(
-    *_ABOUT,
-    ("time", "datetime, UTC", "start of the minute"),
-    *((name, _NUMBER, "price") for name in ("open", "high", "low", "close")),
-    ("volume", f"{_NUMBER}, may be null", "base units"),
-    ("contracts", f"{_NUMBER}, may be null", "where the venue trades contracts"),
-    ("quote_volume", f"{_NUMBER}, may be null", "price times size of each trade"),
-    ("taker_buy_volume", f"{_NUMBER}, may be null", "base units bought by takers"),
-    ("taker_buy_quote_volume", f"{_NUMBER}, may be null", "quote units paid by takers"),
-    ("trades", "int", "single trades; an aggregate counts as many as it has"),
-    ("open_gaps", "int", "open gaps of trades that touch the minute"),
-    table="exchange_ohlcv_1m",
-)
-GAPS_SCHEMA = column_schema(
-    *_ABOUT,
-    ("stream", "text", "the venue's name of the stream"),
-    ("last_id", "int, may be null", "last id before the gap"),
-    ("next_id", "int, may be null", "first id after the gap"),
-    ("ts_from", "int, ns", "receive time of the last good message"),
-    ("ts_to", "int, ns", "receive time of the message that showed the gap"),
-    ("cause", "text", "sequence, reopened, overload, numbers and more"),
-    ("healed_at", "int, ns, may be null", "when the gap was closed"),
-    table="exchange_gaps",
-)
-
-
-def schema_of(table: str) -> dict[str, Any]:
-    """The column metadata of a table of records."""
-    return column_schema(*_ABOUT, _TIME, *_OWN[table], table=table)
 
 
 def tables(client: "Client", wanted: Sequence[str], report: IngestReport) -> Iterator[dg.MaterializeResult]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, load_op, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
@@ -34,7 +35,7 @@ SPECS = [
         description="1-minute bars as the first provider in order delivers them: labelled as it labels them, with its"
         " name on every row. Missing values are null and suspicious bars are flagged; nothing is synthesized.",
         kinds={"clickhouse", "table"},
-        metadata=report.TICK_DATA_SCHEMA,
+        metadata=table_schema("tick_data"),
         code_version="bars-1",
     ),
     dg.AssetSpec(
@@ -43,7 +44,7 @@ SPECS = [
         description="Snapshots of order books, up to ten levels a side, only as files bring them. No provider on the"
         " network has the history of books, and none is invented.",
         kinds={"clickhouse", "table"},
-        metadata=report.ORDER_BOOK_SCHEMA,
+        metadata=table_schema("order_book"),
         code_version="books-1",
     ),
     dg.AssetSpec(
@@ -52,7 +53,7 @@ SPECS = [
         description="A number for each symbol, day and factor: return, volatility, volume ratio and deviation from the"
         " VWAP out of `tick_data`; daily figures, adjustment factors, splits and dividends as providers return them.",
         kinds={"clickhouse", "polars", "table"},
-        metadata=report.FACTORS_SCHEMA,
+        metadata=table_schema("factors"),
         code_version="factors-1",
     ),
 ]

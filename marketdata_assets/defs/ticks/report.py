@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.metadata import Column, column_schema, markdown_table
+from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failure
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.ticks.providers_file import Table
@@ -25,42 +25,6 @@ MAX_FAILURES = 1000
 """More failed symbol-months than this are counted and not listed."""
 MAX_SYMBOLS = 20
 
-_SYMBOL: Column = ("symbol", "text", "600000.SH")
-_DATE: Column = ("date", "date", "day of the exchange")
-_PROVIDER: Column = ("provider", "text", "who delivered it")
-_TS: Column = ("ts", "datetime, UTC", "as the provider labels it, to the millisecond")
-
-TICK_DATA_SCHEMA = column_schema(
-    _SYMBOL,
-    _DATE,
-    _TS,
-    ("label", "text", "the end of its minute that ts is: start or end"),
-    ("interval", "text", "1m"),
-    *((name, "float, may be null", "as traded, in currency") for name in ("open", "high", "low", "close")),
-    ("volume", "int, may be null", "shares"),
-    ("turnover", "float, may be null", "in currency"),
-    ("currency", "text, may be null", "CNY"),
-    ("flags", "int", "why the bar deserves a second look; 0 when it does not"),
-    _PROVIDER,
-    table="tick_data",
-)
-ORDER_BOOK_SCHEMA = column_schema(
-    _SYMBOL,
-    _DATE,
-    _TS,
-    _PROVIDER,
-    *((f"{side}_price", "list of float", f"best {side} first, up to ten") for side in ("bid", "ask")),
-    *((f"{side}_size", "list of float", f"shares at each {side}") for side in ("bid", "ask")),
-    table="order_book",
-)
-FACTORS_SCHEMA = column_schema(
-    _SYMBOL,
-    _DATE,
-    ("factor", "text", "daily_return, volatility, volume_ratio, vwap_deviation, adj_factor, pe, split and more"),
-    ("value", "float", "what could not be computed has no row"),
-    ("provider", "text", "tick_data when computed from it, else the provider"),
-    table="factors",
-)
 TUSHARE_SCHEMA = {
     "requests": markdown_table(
         ("api_name", "for"),
@@ -79,24 +43,6 @@ YAHOO_SCHEMA = {
         [("GET /v8/finance/chart/600000.SS?interval=1m", "1-minute bars of the last 30 days, splits and dividends")],
     )
 }
-TICK_FILES_SCHEMA = column_schema(
-    ("symbol", "text", "600000.SH; also ts_code or code"),
-    ("ts", "datetime", "on the exchange's clock, or with its offset; also timestamp, trade_time, time or datetime"),
-    *((name, "float", "as traded, in currency; of bars") for name in ("open", "high", "low", "close")),
-    ("volume", "int", "shares; of bars"),
-    ("turnover", "float, may be absent", "in currency; of bars; also amount"),
-    ("bid_price_1 ... bid_price_10", "float", "of order books; the same with bid_size, ask_price, ask_size"),
-)
-SYMBOLS_SCHEMA = column_schema(
-    _SYMBOL,
-    ("name", "text", "name of the stock"),
-    ("listed", "date, may be null", "first day of trading"),
-    ("delisted", "date, may be null", "last day of trading"),
-    ("status", "text", "listed, delisted, paused or vanished"),
-    ("source", "text", "who said so"),
-    ("seen", "datetime, UTC", "when"),
-    table="symbols",
-)
 
 
 def materializations(

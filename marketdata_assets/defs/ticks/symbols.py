@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from marketdata_assets.defs.metadata import table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import report
 from marketdata_assets.partitions import TICK_SYMBOLS
@@ -36,7 +37,7 @@ tick_files = dg.AssetSpec(
     owners=OWNERS,
     description="CSV and Parquet files of minute bars that a person dropped into `MARKETDATA_TICKS_DIR`, and of order"
     " books in its folder `order_book`.",
-    metadata=report.TICK_FILES_SCHEMA,
+    metadata=table_schema("tick_files", table=False),
 )
 
 
@@ -69,7 +70,7 @@ class RegistryConfig(dg.Config):
     owners=OWNERS,
     code_version="registry-1",
     pool="clickhouse",
-    metadata=report.SYMBOLS_SCHEMA,
+    metadata=table_schema("symbols"),
 )
 def symbol_registry(
     context: dg.AssetExecutionContext, config: RegistryConfig, clickhouse: ClickHouse, ticks: Ticks
