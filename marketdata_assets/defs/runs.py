@@ -2,11 +2,17 @@
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
 
 import dagster as dg
 
 from marketdata_assets.dagster_internals import RUN_KEY_TAG, SENSOR_NAME_TAG
+from marketdata_assets.partitions import range_tags
+
+sensor = partial(dg.sensor, default_status=dg.DefaultSensorStatus.RUNNING)
+schedule = partial(dg.schedule, default_status=dg.DefaultScheduleStatus.RUNNING)
 
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
@@ -29,6 +35,16 @@ def job_in_progress(instance: dg.DagsterInstance, job: str) -> bool:
     return any(run.job_name == job for run in runs_in_progress(instance))
 
 
+def range_requests(
+    ranges: Iterable[tuple[str, str]], before: str = "", after: str = "", **options: Any
+) -> list[dg.RunRequest]:
+    """A run for each range of partitions; its key is the range, with what is put before and after it."""
+    return [
+        dg.RunRequest(run_key=f"{before}{first}:{last}{after}", tags=range_tags(first, last), **options)
+        for first, last in ranges
+    ]
+
+
 def run_key(state: str) -> str:
     """A short run key for an observed state: Dagster indexes keys in Postgres, where long values do not fit."""
     return hashlib.sha256(state.encode()).hexdigest()[:16]
@@ -46,13 +62,13 @@ def failed_requests(instance: dg.DagsterInstance, job: str, sensor: str) -> list
     requested = {run.tags[RUN_KEY_TAG]: run for run in runs if RUN_KEY_TAG in run.tags}
     retries = dg.RunsFilter(job_name=job, tags={RETRY_TAG: list(requested)}, created_after=since)
     runs = [*runs, *(instance.get_runs(retries) if requested else ())]
-    done = {_key(run) for run in runs if run.status != dg.DagsterRunStatus.FAILURE}
+    done = {
+        run.tags.get(RETRY_TAG) or run.tags.get(RUN_KEY_TAG)
+        for run in runs
+        if run.status != dg.DagsterRunStatus.FAILURE
+    }
     return [
         dg.RunRequest(f"again:{key}", job_name=job, run_config=run.run_config, tags={RETRY_TAG: key})
         for key, run in requested.items()
         if key not in done
     ]
-
-
-def _key(run: dg.DagsterRun) -> str | None:
-    return run.tags.get(RETRY_TAG) or run.tags.get(RUN_KEY_TAG)

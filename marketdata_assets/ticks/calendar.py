@@ -16,9 +16,6 @@ import polars as pl
 from marketdata_assets.ticks.errors import OutsideCalendar
 from marketdata_assets.ticks.records import Days, Label
 
-NAME = "XSHG"
-_FIRST = "1990-12-19"
-
 ZONE = ZoneInfo("Asia/Shanghai")
 CLOSE = dt.time(15, 0)
 SETTLING_TIME = dt.timedelta(minutes=30)
@@ -66,7 +63,7 @@ def ashares() -> Calendar:
     """The calendar of Shanghai, Shenzhen and Beijing, back to the first day of trading."""
     import exchange_calendars  # brings pandas with it
 
-    return Calendar(exchange_calendars.get_calendar(NAME, start=_FIRST, side="left"))
+    return Calendar(exchange_calendars.get_calendar("XSHG", start="1990-12-19", side="left"))
 
 
 def last_closed(now: dt.datetime) -> dt.date:

@@ -3,7 +3,7 @@
 What a finding means for a run is said in `defs.ticks.checks`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from marketdata_assets.ticks.factor_check import differences, recomputed
 from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, bars_digest, months_of
 from marketdata_assets.ticks.factor_sql import NAME, window
 from marketdata_assets.ticks.records import FLAGS, Days, Listing
-from marketdata_assets.ticks.reports import Unit
+from marketdata_assets.ticks.reports import Unit, by_month
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ LISTED_DAYS = 20
 LISTED_MINUTES = 10
 RECOMPUTED_SYMBOLS = 20
 """Of each month."""
-
-MAX_BOUND = minutes.MAX_BOUND
 
 
 @dataclass(frozen=True)
@@ -51,23 +49,21 @@ class Question:
         listings = {one.symbol: one for one in registry.listed(client, vanished=True)}
         return cls(client, tuple(sorted(set(units))), listings)
 
-    def months(self) -> Iterator[tuple[str, list[str]]]:
+    @property
+    def months(self) -> Iterable[tuple[str, list[str]]]:
         """Each month with its symbols."""
-        found: dict[str, list[str]] = {}
-        for symbol, month in self.units:
-            found.setdefault(month, []).append(symbol)
-        yield from sorted(found.items())
+        return by_month(self.units).items()
 
     def ask(self, month: str, symbols: Sequence[str], sql: str) -> pl.DataFrame:
         """The rows of a query whose condition `{mine}` is this month and these symbols; it gives a column `symbol`."""
         days = Days.month(month)
         bound: dict[str, Any] = {"first": days.first, "last": days.last}
         mine = "date BETWEEN %(first)s AND %(last)s"
-        if len(symbols) <= MAX_BOUND:
+        if len(symbols) <= minutes.MAX_BOUND:
             mine += " AND symbol IN %(symbols)s"
             bound["symbols"] = list(symbols)
         found = clickhouse.read(self.client, sql.replace("{mine}", mine), bound)
-        return found if len(symbols) <= MAX_BOUND else found.filter(pl.col("symbol").is_in(list(symbols)))
+        return found if len(symbols) <= minutes.MAX_BOUND else found.filter(pl.col("symbol").is_in(list(symbols)))
 
 
 def newest(client: "Client") -> Question:
@@ -109,7 +105,7 @@ def coverage(question: Question) -> Finding:
     """
     frames = [
         minutes.symbol_days(question.client, month, symbols, question.calendar, question.listings)
-        for month, symbols in question.months()
+        for month, symbols in question.months
     ]
     days = pl.concat([minutes.SYMBOL_DAYS.to_frame(), *frames])
     holes = days.filter(pl.col("bars") > 0, pl.col("missing") > 0).sort("date", "symbol")
@@ -139,7 +135,7 @@ def factors_recomputed(question: Question) -> Finding:
     """
     count = looked_at = left_out = 0
     examples: list[dict[str, Any]] = []
-    for month, symbols in question.months():
+    for month, symbols in question.months:
         known = {load.source: load for load in ledger.entries(question.client, FACTORS.name, [month], symbols)}
         sample = sample_evenly(sorted(known), RECOMPUTED_SYMBOLS)
         both = ledger.entries(question.client, TICK_DATA.name, months_of(month), sample)
@@ -162,7 +158,7 @@ def ledger_agrees(question: Question) -> Finding:
     count = 0
     examples: list[dict[str, Any]] = []
     for table in ("tick_data", "order_book", "factors"):
-        for month, symbols in question.months():
+        for month, symbols in question.months:
             sql = f"SELECT toString(symbol) AS symbol, count() AS rows FROM {table} WHERE {{mine}} GROUP BY symbol"
             counted = question.ask(month, symbols, sql)
             known = ledger.table(question.client, table, [month], symbols)
@@ -198,17 +194,17 @@ def _compared(question: Question, month: str, symbols: Sequence[str]) -> pl.Data
 
 
 def _rows(question: Question, wrong: str) -> Finding:
-    """Bars of which a condition holds; each month is one pass over a few columns."""
     sql = f"""
         SELECT toString(symbol) AS symbol, date, count() AS bars FROM tick_data WHERE {{mine}} AND ({wrong})
         GROUP BY symbol, date ORDER BY symbol, date"""
-    columns = "ts, open, high, low, close, volume"
     finding = _counted(question, sql, "bars")
     examples = []
     for example in finding.examples:
-        one = f"SELECT {columns} FROM tick_data WHERE symbol = {{symbol:String}} AND date = {{day:Date}} AND ({wrong})"
+        first = f"""
+            SELECT ts, open, high, low, close, volume FROM tick_data
+            WHERE symbol = {{symbol:String}} AND date = {{day:Date}} AND ({wrong}) ORDER BY ts LIMIT 1"""
         bound = {"symbol": example["symbol"], "day": example["day"]}
-        [bar] = clickhouse.read(question.client, f"{one} ORDER BY ts LIMIT 1", bound).to_dicts()
+        [bar] = clickhouse.read(question.client, first, bound).to_dicts()
         examples.append({**example, **{name: str(value) for name, value in bar.items()}})
     return Finding(finding.count, tuple(examples), finding.looked_at)
 
@@ -217,7 +213,7 @@ def _counted(question: Question, sql: str, column: str) -> Finding:
     """A query by symbol and day, whose `column` says how many bars of the day are objected to."""
     count = 0
     examples: list[dict[str, Any]] = []
-    for month, symbols in question.months():
+    for month, symbols in question.months:
         found = question.ask(month, symbols, sql)
         count += int(found[column].sum())
         for symbol, day, bars in found.head(EXAMPLES).select("symbol", "date", column).iter_rows():

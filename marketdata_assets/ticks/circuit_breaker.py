@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from marketdata_assets.backoff import delay
@@ -95,18 +96,12 @@ class CircuitBreaker:
             outage = self._misses >= OUTAGE_AFTER
             if outage and now - self._since >= self._patience:
                 raise CircuitOpen(self._provider, symbol, now - self._since, self._cause)
-            until = self._probe_at if not self._probing else float("inf")
+            until = [] if self._probing else [self._probe_at]
             if outage:
-                until = min(until, self._since + self._patience)
-            await self._wait(until - now)
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait for a change, at most so long."""
-        try:
-            async with asyncio.timeout(None if seconds == float("inf") else max(seconds, 0.0)):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+                until.append(self._since + self._patience)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(min(until) - now, 0.0) if until else None):
+                    await self._changed.wait()
 
     def _answered(self) -> None:
         if self._misses >= OUTAGE_AFTER and not self._closed:

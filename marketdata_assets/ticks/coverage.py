@@ -119,14 +119,7 @@ def _by_minutes(days: Sequence[dt.date], calendar: Calendar) -> dict[tuple[tuple
     """Days by their minutes after midnight UTC, of either label; all days of a month are alike as a rule."""
     groups: dict[tuple[tuple[int, ...], ...], list[dt.date]] = {}
     for day in days:
-        minutes = tuple(
-            tuple(
-                (
-                    calendar.minutes(day, label).dt.hour().cast(pl.Int64) * 60
-                    + calendar.minutes(day, label).dt.minute()
-                ).to_list()
-            )
-            for label in _LABELS
-        )
+        times = [calendar.minutes(day, label).dt for label in _LABELS]
+        minutes = tuple(tuple((time.hour().cast(pl.Int64) * 60 + time.minute()).to_list()) for time in times)
         groups.setdefault(minutes, []).append(day)
     return groups

@@ -1,23 +1,4 @@
-"""What can go wrong between a provider of ticks and the table.
-
-MarketDataError
-├── TerminalError
-│   └── TicksError
-│       ├── BadProviders         the providers file cannot be used
-│       ├── NoToken              a provider needs a token, and none is set
-│       ├── TokenRejected        the provider does not know the token
-│       ├── NoPermission         the token has no permission for an interface
-│       ├── RequestRejected      the provider rejects a request as wrong
-│       ├── UnknownSymbol        the provider has no such symbol
-│       ├── BadResponse          a complete response is not what the interface promises
-│       ├── BadFile              a dropped file cannot be read
-│       ├── NoSymbols            no source names a symbol
-│       └── OutsideCalendar      the trading calendar does not cover a day
-└── TransientError
-    ├── ProviderUnavailable      no response, or only errors, in every attempt
-    ├── CircuitOpen              the provider is in an outage, so no request was sent
-    └── QuotaSpent               the provider's quota is used up for longer than we wait
-"""
+"""What can go wrong between a provider of ticks and the table; a TransientError may succeed when it is tried again."""
 
 from marketdata_assets.errors import TerminalError, TransientError
 
@@ -30,7 +11,6 @@ class BadProviders(TicksError):
     """The providers file cannot be used."""
 
     def __init__(self, place: str, cause: str) -> None:
-        self.place = place
         super().__init__(f"{place}: {cause}")
 
 
@@ -38,7 +18,6 @@ class NoToken(TicksError):
     """A provider is enabled that needs a token, and none is set."""
 
     def __init__(self, provider: str, variable: str) -> None:
-        self.provider = provider
         super().__init__(f"{provider} needs a token. Set {variable}, or disable {provider} in the providers file.")
 
 
@@ -46,7 +25,6 @@ class TokenRejected(TicksError):
     """The provider does not know the token."""
 
     def __init__(self, provider: str, variable: str, answer: str) -> None:
-        self.provider = provider
         super().__init__(f"{provider} rejects the token ({answer}). Set {variable} to the token of your account.")
 
 
@@ -54,8 +32,6 @@ class NoPermission(TicksError):
     """The account has no permission for an interface."""
 
     def __init__(self, provider: str, interface: str, answer: str) -> None:
-        self.provider = provider
-        self.interface = interface
         super().__init__(
             f"{provider} {interface}: this account has no permission ({answer}). Buy it, or remove the table from"
             f" `supports` of {provider} in the providers file."
@@ -66,7 +42,6 @@ class RequestRejected(TicksError):
     """The provider answered that the request itself is wrong."""
 
     def __init__(self, request: str, code: int, answer: str) -> None:
-        self.code = code
         super().__init__(f"{request}: rejected with {code} ({answer}). A retry will not help.")
 
 
@@ -74,8 +49,6 @@ class UnknownSymbol(TicksError):
     """The provider has no such symbol."""
 
     def __init__(self, provider: str, symbol: str, answer: str) -> None:
-        self.provider = provider
-        self.symbol = symbol
         super().__init__(
             f"{provider} does not know {symbol} ({answer}). If it has another name there, add it to"
             f" `symbol_mapping` of {provider} in the providers file."
@@ -86,7 +59,6 @@ class BadResponse(TicksError):
     """A response is complete and is not what the interface promises."""
 
     def __init__(self, request: str, cause: str) -> None:
-        self.request = request
         super().__init__(f"{request}: {cause}. Nothing of this response is used.")
 
 
@@ -94,7 +66,6 @@ class BadFile(TicksError):
     """A dropped file cannot be read."""
 
     def __init__(self, place: str, cause: str) -> None:
-        self.place = place
         super().__init__(f"{place}: {cause}. Correct the file and drop it again.")
 
 
@@ -102,7 +73,6 @@ class NoSymbols(TicksError):
     """There is no list of symbols, or it is empty."""
 
     def __init__(self, place: str) -> None:
-        self.place = place
         where = f"{place} names none" if place else "there is no list of them, and no file was dropped"
         super().__init__(
             f"no symbols: {where}. Set TUSHARE_TOKEN, or name a file of symbols in MARKETDATA_TICKS_SYMBOLS. The"
@@ -114,7 +84,6 @@ class OutsideCalendar(TicksError):
     """The trading calendar does not cover a day."""
 
     def __init__(self, day: str, first: str, last: str) -> None:
-        self.day = day
         super().__init__(
             f"{day} is outside the trading calendar, which covers {first} to {last}. Upgrade exchange_calendars:"
             f" releases add the holidays of a new year when they are announced."
@@ -125,8 +94,6 @@ class ProviderUnavailable(TransientError):
     """Every attempt of a request ended without a response, or with an error."""
 
     def __init__(self, request: str, attempts: int, cause: str) -> None:
-        self.request = request
-        self.attempts = attempts
         super().__init__(
             f"{request}: no successful response in {attempts} attempts, last: {cause}. Loaded rows are kept; run the"
             f" same partitions again."
@@ -137,8 +104,6 @@ class CircuitOpen(TransientError):
     """The provider is in an outage that other symbols have met, so this request was not sent."""
 
     def __init__(self, provider: str, symbol: str, seconds: float, cause: str) -> None:
-        self.provider = provider
-        self.symbol = symbol
         super().__init__(
             f"{provider}: no request was sent for {symbol}: no successful response for {seconds:.0f} s ({cause}). Run"
             f" the same partitions again when {provider} has recovered."
@@ -149,5 +114,4 @@ class QuotaSpent(TransientError):
     """The provider's quota is used up for longer than we wait."""
 
     def __init__(self, request: str, cause: str) -> None:
-        self.request = request
         super().__init__(f"{request}: the quota is used up ({cause}). Loaded rows are kept; run it again later.")

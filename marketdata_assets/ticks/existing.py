@@ -46,11 +46,16 @@ def read_existing(
     Rows themselves are read for the digest of bars only, and only where some of a month are kept.
     """
     known = {symbol: days for symbol, days in replaced.items() if symbol in loads}
-    touched = {symbol for symbol, days in known.items() if _touches(days, loads[symbol])}
-    month_days = Days.month(month)
-    counts = _counts(client, table, touched, month_days)
-    mixed = {symbol for symbol in touched if table is TICK_DATA and _beyond(known[symbol], loads[symbol])}
-    rows = _rows(client, table, mixed, month_days)
+    covered = {symbol: as_days(loads[symbol].slices) for symbol in known}
+    touched, mixed = set[str](), set[str]()
+    for symbol, days in known.items():
+        load = loads[symbol]
+        if load.pending or (load.rows > 0 and not covered[symbol].isdisjoint(days)):
+            touched.add(symbol)
+            if table is TICK_DATA and (load.pending or not covered[symbol].issubset(days)):
+                mixed.add(symbol)
+    counts = _counts(client, table, touched, Days.month(month))
+    rows = _rows(client, table, mixed, Days.month(month))
     existing: dict[str, ExistingRows] = {}
     for symbol, days in known.items():
         by_day = counts.get(symbol, {})
@@ -91,16 +96,6 @@ def digest_of_books(books: pl.DataFrame, days: Days) -> int:
         result.update(books[name].explode(empty_as_null=False).to_numpy().tobytes())
     result.update("|".join(books["provider"].unique().sort()).encode())
     return int.from_bytes(result.digest())
-
-
-def _touches(days: Days, load: Load) -> bool:
-    """Whether there may be rows in the days that would be replaced."""
-    return load.pending or (load.rows > 0 and not as_days(load.slices).isdisjoint(days))
-
-
-def _beyond(days: Days, load: Load) -> bool:
-    """Whether there may be rows on other days too."""
-    return load.pending or not as_days(load.slices).issubset(days)
 
 
 def _counts(client: "Client", table: Table, symbols: Collection[str], days: Days) -> dict[str, dict[dt.date, int]]:

@@ -37,12 +37,11 @@ def recomputed(bars: pl.DataFrame, sessions: Sequence[dt.date], month: dt.date) 
     days = volumes.join(closes, on=["symbol", "date"], how="left").join(numbers, on="date")
     rows = days.filter(pl.col("date") >= month, pl.col("closes") >= MIN_BARS)
     rows = rows.join(_before(days), on=["symbol", "session"], how="left").with_columns(
-        daily_return=_where((pl.col("before") > 0) & (pl.col("last") > 0), pl.col("last") / pl.col("before") - 1),
-        volatility=_where(pl.col("lowest") > 0, pl.col("deviation")),
-        volume_ratio=_where(pl.col("mean_before") > 0, pl.col("shares") / pl.col("mean_before")),
-        vwap_deviation=_where(
-            (pl.col("shares") > 0) & (pl.col("money") > 0) & (pl.col("last") > 0),
-            pl.col("last") / (pl.col("money") / pl.col("shares")) - 1,
+        daily_return=pl.when(pl.col("before") > 0, pl.col("last") > 0).then(pl.col("last") / pl.col("before") - 1),
+        volatility=pl.when(pl.col("lowest") > 0).then(pl.col("deviation")),
+        volume_ratio=pl.when(pl.col("mean_before") > 0).then(pl.col("shares") / pl.col("mean_before")),
+        vwap_deviation=pl.when(pl.col("shares") > 0, pl.col("money") > 0, pl.col("last") > 0).then(
+            pl.col("last") / (pl.col("money") / pl.col("shares")) - 1
         ),
     )
     return long(rows, NAME, COMPUTED)
@@ -70,7 +69,3 @@ def _before(days: pl.DataFrame) -> pl.DataFrame:
         before=pl.col("last").filter(pl.col("closes") > 0).first(),
         mean_before=pl.when(pl.col("shares").count() == DAYS_BEFORE).then(pl.col("shares").mean()),
     )
-
-
-def _where(condition: pl.Expr, value: pl.Expr) -> pl.Expr:
-    return pl.when(condition).then(value)

@@ -97,13 +97,6 @@ class MonthRun:
     finished: dt.datetime
 
 
-@dataclass(frozen=True)
-class _Merged:
-    rows: Mapping[str, pl.DataFrame]
-    failures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By symbol and provider, why not all of it is there."""
-
-
 def decide(
     run: MonthRun,
     tasks: Sequence[Task],
@@ -112,8 +105,11 @@ def decide(
     provided: Sequence[ProviderFactors],
 ) -> list[Decision]:
     """Merge `computed` factors, those that providers returned, and `existing` ones of providers."""
-    merged = _merged(run, computed, existing, provided)
-    return [_decision(run, task, merged, provided) for task in tasks]
+    rows, failures = _merged(run, computed, existing, provided)
+    nothing = FACTORS.columns.to_frame()
+    return [
+        _decision(run, task, rows.get(task.symbol, nothing), failures.get(task.symbol, {}), provided) for task in tasks
+    ]
 
 
 def superseded(write: UnitWrite) -> UnitWrite:
@@ -134,8 +130,11 @@ def digest(rows: pl.DataFrame) -> str:
 
 def _merged(
     run: MonthRun, computed: pl.DataFrame, existing: pl.DataFrame, provided: Sequence[ProviderFactors]
-) -> _Merged:
-    """All rows by symbol. Existing days that a provider did not return again are kept, and a failure if it answered."""
+) -> tuple[dict[str, pl.DataFrame], dict[str, dict[str, str]]]:
+    """All rows by symbol, and by symbol and provider why some are missing.
+
+    Existing days that a provider did not return again are kept, and a failure if it answered.
+    """
     failures: dict[str, dict[str, str]] = {}
     answered = []
     for factors in provided:
@@ -149,24 +148,20 @@ def _merged(
     lost = of_answered.join(new, on=["symbol", "provider", "date"], how="anti")
     if not run.accept_empty:
         for symbol, provider, days in lost.group_by("symbol", "provider").agg(pl.col("date").n_unique()).iter_rows():
-            failures.setdefault(symbol, {})[provider] = _lost(provider, days)
+            failures.setdefault(symbol, {})[provider] = (
+                f"{provider} now returns no factors for {days} {'days' if days > 1 else 'day'} that have some; kept. To"
+                f" delete them, run it again with --accept-empty"
+            )
     gone = of_answered if run.accept_empty else of_answered.join(lost, on=KEYS, how="anti")
     kept = old.join(gone, on=KEYS, how="anti")
     rows = pl.concat([computed, new, kept]).sort(KEYS)
-    return _Merged({str(key[0]): part for key, part in rows.partition_by("symbol", as_dict=True).items()}, failures)
+    return {str(key[0]): part for key, part in rows.partition_by("symbol", as_dict=True).items()}, failures
 
 
-def _lost(provider: str, days: int) -> str:
-    span = f"{days} days" if days > 1 else "1 day"
-    return (
-        f"{provider} now returns no factors for {span} that have some; kept. To delete them, run it again with"
-        f" --accept-empty"
-    )
-
-
-def _decision(run: MonthRun, task: Task, merged: _Merged, provided: Sequence[ProviderFactors]) -> Decision:
-    load, rows = task.load, merged.rows.get(task.symbol, FACTORS.columns.to_frame())
-    failures = merged.failures.get(task.symbol, {})
+def _decision(
+    run: MonthRun, task: Task, rows: pl.DataFrame, failures: Mapping[str, str], provided: Sequence[ProviderFactors]
+) -> Decision:
+    load = task.load
     requested = {factors.provider: run.until for factors in provided if task.symbol in factors.requested}
     inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **requested, **dict.fromkeys(failures, FAILED)})
     owed = sorted(name for name, until in inputs.answered.items() if until == FAILED and name not in failures)

@@ -6,7 +6,7 @@ concerns, and their computed factors are written anyway. Symbol-months with unch
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ from marketdata_assets.ticks.load_run import LoadOptions, LoadRun
 from marketdata_assets.ticks.provider_factors import Actions, Daily, ProviderFactors
 from marketdata_assets.ticks.reconcile import report_before
 from marketdata_assets.ticks.records import Days
-from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
+from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, by_month
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
 
@@ -68,23 +68,18 @@ def compute(
     """
     run = LoadRun(client, options or LoadOptions(), run_id, now, progress)
     work = _Computation(run, in_order(run.selected(providers), "factors"), trading_days or ashares().trading_days)
-    return asyncio.run(work.all(sorted(set(units))))
+    return asyncio.run(work.all(set(units)))
 
 
 @dataclass(frozen=True)
 class _Computation:
-    """One computation in progress."""
-
     run: LoadRun
     providers: Sequence[Provider]
     trading_days: TradingDays
 
-    async def all(self, units: Sequence[Unit]) -> LoadReport:
+    async def all(self, units: Collection[Unit]) -> LoadReport:
         self.run.total = len(units)
-        months: dict[str, list[str]] = {}
-        for symbol, month in units:
-            months.setdefault(month, []).append(symbol)
-        due = {month: self._due(month, symbols) for month, symbols in sorted(months.items())}
+        due = {month: self._due(month, symbols) for month, symbols in by_month(units).items()}
         async with self.run.open(self.providers) as breakers:
             actions = await self._actions(due, breakers)
             for month, tasks in due.items():
@@ -119,11 +114,8 @@ class _Computation:
         return tasks
 
     def _closed(self, month: str) -> list[dt.date]:
-        """The closed trading days of a month."""
         last = last_closed(self.run.now)
         return [day for day in self.trading_days(Days.month(month)) if day <= last]
-
-    # What providers return.
 
     async def _actions(
         self, due: Mapping[str, Sequence[Task]], breakers: Mapping[str, CircuitBreaker]
@@ -154,12 +146,15 @@ class _Computation:
             await provider_factors.daily(provider, breakers[provider.name], closed, symbols) for provider in daily
         ]
 
-    # Write.
-
     def _write(self, month: str, provided: Sequence[ProviderFactors], tasks: Sequence[Task]) -> list[UnitReport]:
         symbols = [task.symbol for task in tasks]
         days = Days.month(month)
-        tasks = self._current(month, tasks)
+        # Requests to providers may have taken long: the ledger entries are read again.
+        loads = self._loads(month, symbols)
+        tasks = [
+            Task(one.symbol, load := loads.get(one.symbol), replace(Inputs.of(load), bars=one.inputs.bars))
+            for one in tasks
+        ]
         client, started = self.run.client, self.run.moment()
         fresh = computed(client, symbols, month, self.trading_days)
         bound = {"symbols": symbols, "first": days.first, "last": days.last}
@@ -172,18 +167,9 @@ class _Computation:
         writes = [decision.write for decision in decisions]
         table_writer.write(client, FACTORS, month, writes, turns=self.run.options.turns)
         lost = self._superseded(month, [write for write in writes if write.frame is not None])
-        reports = [decision.report for decision in decisions]
         return [
-            replace(report, outcome="failed", error=SUPERSEDED) if report.symbol in lost else report
-            for report in reports
-        ]
-
-    def _current(self, month: str, tasks: Sequence[Task]) -> list[Task]:
-        """The tasks with their present ledger entries: requests to providers may take long."""
-        loads = self._loads(month, [task.symbol for task in tasks])
-        return [
-            Task(task.symbol, load := loads.get(task.symbol), replace(Inputs.of(load), bars=task.inputs.bars))
-            for task in tasks
+            replace(one.report, outcome="failed", error=SUPERSEDED) if one.report.symbol in lost else one.report
+            for one in decisions
         ]
 
     def _superseded(self, month: str, writes: Sequence[UnitWrite]) -> set[str]:

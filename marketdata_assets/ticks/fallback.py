@@ -10,7 +10,6 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.ticks.calendar import TradingDays
-from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.providers_file import FilesProvider, Table
 from marketdata_assets.ticks.records import Days, Delivery, Label
 
@@ -27,16 +26,6 @@ class Provider(Protocol):
     def config(self) -> FilesProvider: ...
 
     async def bars(self, symbol: str, days: Days) -> Delivery: ...
-
-
-@runtime_checkable
-class HttpProvider(Protocol):
-    """A provider that sends requests."""
-
-    @property
-    def requests(self) -> int: ...
-
-    def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None: ...
 
 
 @runtime_checkable
@@ -93,10 +82,6 @@ class Answer:
         return "; ".join(f"{tried.provider} {tried.outcome}: {tried.reason}" for tried in self.tried)
 
 
-def _bars(provider: Provider, symbol: str, days: Days) -> Awaitable[Delivery]:
-    return provider.bars(symbol, days)
-
-
 @dataclass(frozen=True)
 class Fallback:
     """Providers in the order in which they are tried. `unsupported` are known not to have the table.
@@ -106,7 +91,7 @@ class Fallback:
 
     providers: tuple[Provider, ...]
     trading_days: TradingDays | None
-    fetch: Fetch = _bars
+    fetch: Fetch
     unsupported: tuple[Tried, ...] = ()
 
     async def rows(self, symbol: str, days: Days) -> Answer:

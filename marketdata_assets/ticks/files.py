@@ -4,14 +4,14 @@ Order books are in the subfolder `order_book`, bars anywhere else. Where two fil
 the row of the file with the newer modification time counts.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from marketdata_assets.loading.files import FileState
 from marketdata_assets.loading.watch import compare, fingerprint
 from marketdata_assets.logs import get_logger
 from marketdata_assets.ticks import file_drop, order_book, records
@@ -34,8 +34,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "turnover": ("turnover", "amount"),
 }
 """Our columns and the names they may have in a file, in any case. A symbol is 600000.SH, volume is in shares."""
-
-_OPTIONAL = ("turnover",)
 
 MAX_UNITS = 20_000
 """A scan that has found so many symbol-months leaves further files to the next one."""
@@ -64,29 +62,32 @@ class Files:
                 rows = rows.with_columns(turnover=pl.lit(None, pl.Float64))
             return records.bars(rows, NAME, symbol, self.config.quality, self.config.session)
 
-        theirs = self.config.symbol_mapping.theirs(symbol)
-        parsed = self.of_bars.rows_of(theirs, days, BARS.to_frame(), parse) if theirs else None
-        return self._delivery(symbol, days, self.label, parsed)
+        return self._delivery(self.of_bars, symbol, days, BARS.to_frame(), parse, self.label)
 
     async def books(self, symbol: str, days: Days) -> Delivery:
         """The order books of `symbol` in `days` from all files; BadFile when one of them cannot be read."""
 
-        def parse(rows: pl.DataFrame) -> Parsed:
-            return order_book.books(rows, NAME, symbol)
-
-        theirs = self.config.symbol_mapping.theirs(symbol)
-        parsed = self.of_books.rows_of(theirs, days, BOOKS.to_frame(), parse) if theirs else None
-        return self._delivery(symbol, days, None, parsed)
+        parse = partial(order_book.books, provider=NAME, symbol=symbol)
+        return self._delivery(self.of_books, symbol, days, BOOKS.to_frame(), parse, None)
 
     def symbols(self) -> list[str]:
         """Every symbol that a file of bars has a row of."""
         return sorted(filter(None, map(self.config.symbol_mapping.ours, self.of_bars.symbols())))
 
-    def _delivery(self, symbol: str, days: Days, label: Label | None, parsed: Parsed | None) -> Delivery:
-        if parsed is None:
+    def _delivery(
+        self,
+        folder: Folder,
+        symbol: str,
+        days: Days,
+        empty: pl.DataFrame,
+        parse: Callable[[pl.DataFrame], Parsed],
+        label: Label | None,
+    ) -> Delivery:
+        theirs = self.config.symbol_mapping.theirs(symbol)
+        if theirs is None:
             reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
             return Delivery.without(NAME, symbol, days, label, "unsupported", reason)
-        rows, rejected = parsed
+        rows, rejected = folder.rows_of(theirs, days, empty, parse)
         if rows.is_empty() and not rejected:
             reason = f"no file in {self.folder} has a row in these days"
             return Delivery.without(NAME, symbol, days, label, "empty", reason)
@@ -97,7 +98,7 @@ def bar_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
     """The column of a file of bars for each of COLUMNS."""
     names = file_drop.by_names(path, columns, COLUMNS)
     for ours, theirs in COLUMNS.items():
-        if ours not in names and ours not in _OPTIONAL:
+        if ours not in names and ours != "turnover":
             raise file_drop.missing(path, columns, theirs)
     return names
 
@@ -117,21 +118,21 @@ class FileScan:
     unreadable: tuple[str, ...] = ()
 
 
-def scan(
-    files: Files, cursor: str | None, now_ns: int, quiet_seconds: float, months: Collection[str] | None = None
-) -> FileScan:
-    """The symbol-months of files that are new or changed since `cursor`; of `months` only, unless that is None.
+def scan(files: Files, cursor: str | None, now_ns: int, quiet_seconds: float) -> FileScan:
+    """The symbol-months of files that are new or changed since `cursor`.
 
     No unit is given while a file is unfinished: a load reads all of them. Only new files are opened. A file that was
     removed changes nothing: the rows loaded from it are kept.
     """
     present = {
         fingerprint(folder.leave_out, file.name, file.size, file.modified_ns): (folder, file)
-        for folder, file in _all(files)
+        for folder in (files.of_bars, files.of_books)
+        for file in folder.files()
     }
     changes = compare(
         cursor, dict.fromkeys(present, True), now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_cursor
     )
+    ours = files.config.symbol_mapping.ours
     errors = {key: note for key, note in changes.notes.items() if key in present}
     new = {key: present[key] for key in (*changes.finished, *changes.unfinished) if key not in errors}
     units, books, taken, waiting = set[Unit](), set[Unit](), list[str](), list[str]()
@@ -141,14 +142,12 @@ def scan(
                 waiting.append(file.path.name)
                 continue
             try:
-                found = _units(files, folder, file)
+                found = {Unit(symbol, month) for theirs, month in folder.months(file) if (symbol := ours(theirs))}
             except Exception as error:  # of one file: named until it is replaced
                 log.warning("file_unreadable", file=file.name, error=error)
                 errors[key] = str(error)
                 continue
-            (books if folder is files.of_books else units).update(
-                unit for unit in found if months is None or unit.month in months
-            )
+            (books if folder is files.of_books else units).update(found)
             taken.append(key)
     if errors or changes.unfinished:
         names = sorted(file.path.name for _, file in new.values())
@@ -159,14 +158,3 @@ def scan(
 def _legacy_cursor(content: Any) -> dict[str, bool]:
     """The cursor of versions that kept a list of seen files."""
     return dict.fromkeys(content.get("seen", ()), True)
-
-
-def _all(files: Files) -> Iterator[tuple[Folder, FileState]]:
-    for folder in (files.of_bars, files.of_books):
-        for file in folder.files():
-            yield folder, file
-
-
-def _units(files: Files, folder: Folder, file: FileState) -> set[Unit]:
-    ours = files.config.symbol_mapping.ours
-    return {Unit(symbol, month) for theirs, month in folder.months(file) if (symbol := ours(theirs))}

@@ -74,8 +74,6 @@ def load(
 
 @dataclass
 class _Load:
-    """One load in progress."""
-
     run: LoadRun
     table: Table
     providers: Sequence[Provider]
@@ -99,7 +97,9 @@ class _Load:
 
     async def all(self, units: Sequence[Unit]) -> LoadReport:
         try:
-            loads = await self._in_thread(self._read_ledger, units)
+            months, symbols = {unit.month for unit in units}, {unit.symbol for unit in units}
+            client, table = self.run.client, self.table.name
+            loads = await self._in_thread(ledger.entries, client, table, months, symbols)
             self._loads = {Unit(load.source, load.unit): load for load in loads}
             attempted = {unit: load.finished for unit, load in self._loads.items()}
             self._todo.extend(plan.ordered(units, self.run.options.first, attempted))
@@ -148,8 +148,6 @@ class _Load:
             raise BadProviders("providers file", cause)
         return Fallback(tuple(usable), self.trading_days, fetch)
 
-    # Fetch.
-
     async def _fetch(self, fallback: Fallback, batches: Batches[FetchResult]) -> None:
         while self._todo and self.run.store_error is None:
             unit = self._todo.popleft()
@@ -192,8 +190,6 @@ class _Load:
             only=options.days,
             refetch=options.refetch or self.table is ORDER_BOOK,
         )
-
-    # Write.
 
     async def _write(self, batches: Batches[FetchResult]) -> None:
         while (batch := await batches.take()) is not None:
@@ -240,10 +236,6 @@ class _Load:
                 pause = retries.pause(away)
                 log.warning("store_retry", store="ClickHouse", attempt=away, wait_s=pause, error=error)
                 time.sleep(pause)
-
-    def _read_ledger(self, units: Sequence[Unit]) -> list[Load]:
-        months, symbols = {unit.month for unit in units}, {unit.symbol for unit in units}
-        return ledger.entries(self.run.client, self.table.name, months, symbols)
 
     async def _in_thread(self, function: Callable[..., list[T]], *arguments: object) -> list[T]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)

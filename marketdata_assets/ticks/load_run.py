@@ -7,7 +7,7 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -18,7 +18,8 @@ from marketdata_assets.progress import Progress
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.ticks.circuit_breaker import FIRST_PAUSE_SECONDS, CircuitBreaker
 from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
-from marketdata_assets.ticks.fallback import HttpProvider, Provider
+from marketdata_assets.ticks.fallback import Provider
+from marketdata_assets.ticks.provider_client import HttpProvider
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, UnitReport
 from marketdata_assets.ticks.table_writer import WriteRetries
@@ -221,11 +222,8 @@ class Batches(Generic[T]):
         return max(sizes)[1] if sizes else None
 
     async def _wait_for_change(self) -> None:
-        """Wait for a change, or until the oldest batch is due."""
         oldest = min((batch.since for batch in self._months.values()), default=None)
         wait = None if oldest is None else max(oldest + self._limits.seconds - self._clock(), 0.0)
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await self._changed.wait()
-        except TimeoutError:
-            pass

@@ -7,7 +7,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -109,3 +109,25 @@ class ProviderClient:
         """Wait for the rate limit one by one: if all read its files at once, each turn would cost as many reads."""
         async with self._locks.setdefault(interface, asyncio.Lock()):
             await self._limiter.acquire(interface)
+
+
+class HttpProvider:
+    """A provider that sends requests by `calls`. Use it within `async with`, in one event loop."""
+
+    def __init__(self, calls: ProviderClient) -> None:
+        self._calls = calls
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._calls.close()
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far, repeated ones included."""
+        return self._calls.sent
+
+    def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None:
+        """Bound concurrent requests by `limit`."""
+        self._calls.concurrency_limit = limit

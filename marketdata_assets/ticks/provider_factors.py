@@ -131,16 +131,12 @@ class _Requests:
 
 
 def _mapped(provider: Provider, symbols: Iterable[str]) -> list[str]:
-    """Those that the provider has a name for."""
     return [symbol for symbol in symbols if provider.config.symbol_mapping.theirs(symbol)]
 
 
 async def _actions(provider: Actions, symbol: str, days: Days) -> pl.DataFrame:
-    return _wide(await provider.actions(symbol, days))
-
-
-def _wide(events: pl.DataFrame) -> pl.DataFrame:
     """Two splits of a day make one of both, two dividends their sum."""
+    events = await provider.actions(symbol, days)
     split = (pl.col("numerator") / pl.col("denominator")).filter(pl.col("kind") == "split")
     amount = pl.col("amount").filter(pl.col("kind") == "dividend")
     return events.group_by("symbol", "date").agg(

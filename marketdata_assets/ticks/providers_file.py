@@ -5,7 +5,6 @@ What the shipped file `providers.yaml` says is the default. Tokens and addresses
 
 import datetime as dt
 import re
-from collections.abc import Iterator
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -178,27 +177,26 @@ def shipped() -> Providers:
     return parse(files("marketdata_assets.ticks").joinpath("providers.yaml").read_text(), "providers.yaml")
 
 
-def read(file: Path) -> Providers:
-    """Read a providers file. Raises InvalidConfigFile."""
-    return _validated(config_files.read(file))
-
-
 def parse(text: str, file: str) -> Providers:
     """Validate the text of a providers file; `file` names it in errors. Raises InvalidConfigFile."""
     return _validated(config_files.parse(text, file))
 
 
+def read(file: Path) -> Providers:
+    """Read a providers file. Raises InvalidConfigFile."""
+    return _validated(config_files.read(file))
+
+
 def _validated(document: Document) -> Providers:
     providers = document.validate(Providers)
-    document.check(_unsupported(providers))
-    return providers
-
-
-def _unsupported(providers: Providers) -> Iterator[tuple[Location, str]]:
+    problems: list[tuple[Location, str]] = []
     for name, tables in DELIVERS.items():
         section: FilesProvider | None = getattr(providers, name)
         if section is not None and (more := sorted(section.supports - tables)):
-            yield (name, "supports"), f"{name} has no {', '.join(more)}; it has {', '.join(sorted(tables))}"
+            cause = f"{name} has no {', '.join(more)}; it has {', '.join(sorted(tables))}"
+            problems.append(((name, "supports"), cause))
+    document.check(problems)
+    return providers
 
 
 def _span(text: str) -> tuple[dt.time, dt.time]:

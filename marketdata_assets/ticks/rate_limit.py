@@ -10,9 +10,8 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from marketdata_assets.budget import Budget, BudgetBlocked, private_folder
 from marketdata_assets.ticks.providers_file import RateLimits
@@ -40,7 +39,9 @@ class Quota:
 
     def take(self) -> float:
         """Count one request and return 0; or count nothing and return the seconds until it is worth asking again."""
-        with _opened(self.folder, f"{self.name}.quota") as handle:
+        private_folder(self.folder)
+        file = os.open(self.folder / f"{self.name}.quota", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "r+b") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             slot = self.per_seconds / SLOTS
             now = self.clock()
@@ -55,24 +56,22 @@ class Quota:
             return 0.0
 
 
-@dataclass(frozen=True)
 class RateLimiter:
     """Both limits of one account at one provider. `minute_seconds` and `hour_seconds` are shorter in tests."""
 
-    folder: Path
-    name: str
-    limits: RateLimits
-    longest_wait: float = 900.0
-    minute_seconds: float = 60.0
-    hour_seconds: float = 3600.0
-    _minute: Budget = field(init=False)
-    _hour: Quota = field(init=False)
-
-    def __post_init__(self) -> None:
-        minute = Budget(self.folder, self.name, self.minute_seconds, self.limits.requests_per_minute)
-        hour = Quota(self.folder, self.name, self.hour_seconds, self.limits.requests_per_hour)
-        object.__setattr__(self, "_minute", minute)
-        object.__setattr__(self, "_hour", hour)
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        limits: RateLimits,
+        *,
+        longest_wait: float = 900.0,
+        minute_seconds: float = 60.0,
+        hour_seconds: float = 3600.0,
+    ) -> None:
+        self.folder, self.name, self.longest_wait = folder, name, longest_wait
+        self._minute = Budget(folder, name, minute_seconds, limits.requests_per_minute)
+        self._hour = Quota(folder, name, hour_seconds, limits.requests_per_hour)
 
     async def acquire(self, interface: str) -> None:
         """Wait for a request to `interface`; BudgetBlocked when that takes more than `longest_wait` seconds."""
@@ -103,11 +102,6 @@ async def _free(interface: Budget) -> bool:
     except BudgetBlocked:
         return False
     return True
-
-
-def _opened(folder: Path, name: str) -> BinaryIO:
-    private_folder(folder)
-    return os.fdopen(os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
 
 
 def _counts(data: bytes) -> dict[int, int]:

@@ -186,7 +186,11 @@ class _Unit:
             origin=self._origin(delivery.provider),
             **_rejects(delivery.rejected),
         )
-        unchanged = load is not None and not self._pending and self._holds(load, entry)
+        if self.reconciler.table is TICK_DATA:
+            same = load is not None and load.content_hash == entry.content_hash
+        else:
+            same = load is not None and load.outcome == "ok" and load.attempted_hash == entry.attempted_hash
+        unchanged = same and not self._pending
         note = "; ".join(filter(None, ("unchanged" if unchanged else "", why)))
         rejected = len(delivery.rejected) + (load.rejected if load and kept else 0)
         report = UnitReport(
@@ -197,7 +201,6 @@ class _Unit:
         return self._decision(report, None if unchanged else frame, entry)
 
     def _frame(self, delivery: Delivery) -> pl.DataFrame:
-        """The rows with the table's columns. The date of a row is the exchange's."""
         columns = self.reconciler.table.columns
         frame = delivery.rows.with_columns(
             symbol=pl.lit(self.result.unit.symbol),
@@ -215,12 +218,6 @@ class _Unit:
             return f"{new:032x}"
         return blake2b(f"{self.load.content_hash} {new:032x}".encode(), digest_size=16).hexdigest()
 
-    def _holds(self, load: Load, entry: Load) -> bool:
-        """Whether the table has these rows already."""
-        if self.reconciler.table is TICK_DATA:
-            return load.content_hash == entry.content_hash
-        return load.outcome == "ok" and load.attempted_hash == entry.attempted_hash
-
     def _better(self, provider: str) -> str:
         """Why rows of `provider` do not replace the existing ones; empty when they do."""
         load, rank = self.load, self.reconciler.rank
@@ -231,7 +228,6 @@ class _Unit:
         return f"{provider} has rows, but those of {load.origin}, which comes before it, are kept"
 
     def _origin(self, provider: str) -> str:
-        """Of two providers in one month, the one that comes first."""
         if not self.existing.kept or self.load is None or self.load.origin not in self.reconciler.rank:
             return provider
         return min(provider, self.load.origin, key=self.reconciler.rank.__getitem__)

@@ -19,8 +19,6 @@ Status = Literal["listed", "delisted", "paused", "vanished"]
 Label = Literal["start", "end"]
 """The end of its minute that a bar is labelled with."""
 
-INTERVAL = "1m"
-
 BARS = pl.Schema(
     {
         "provider": pl.String(),
@@ -121,10 +119,6 @@ class Days:
         ends = [first - dt.timedelta(days=1) for first in firsts[1:]]
         return [Days(first, last) for first, last in zip(firsts, [*ends, self.last], strict=True)]
 
-    def halves(self) -> list["Days"]:
-        """Two pieces; one when it is a single day."""
-        return self.slices((len(self) + 1) // 2)
-
 
 @dataclass(frozen=True)
 class Delivery:
@@ -199,7 +193,7 @@ def bars(
         .with_columns(
             provider=pl.lit(provider),
             symbol=pl.lit(symbol),
-            interval=pl.lit(INTERVAL),
+            interval=pl.lit("1m"),
             volume=pl.col("volume").cast(pl.Int64),
             local=pl.col("ts").dt.convert_time_zone(session.timezone).dt.replace_time_zone(None),
         )

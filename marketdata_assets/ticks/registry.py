@@ -7,7 +7,8 @@ import asyncio
 import csv
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,6 @@ COLUMNS = ("symbol", "name", "listed", "delisted")
 
 VANISHED = "vanished"
 SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")
-MAX_NAMED = 20
 
 _NEWEST = "SELECT * FROM symbols ORDER BY seen DESC LIMIT 1 BY symbol"
 
@@ -66,13 +66,15 @@ def refresh(
     before = {row["symbol"]: row for row in clickhouse.read(client, _NEWEST).iter_rows(named=True)}
     present = {symbol for symbol, row in before.items() if row["status"] != VANISHED}
     gone = sorted(present - symbols.keys())
-    rows = [_row(listing, source, listing.status, now) for listing, source in symbols.values()]
+    rows: list[dict[str, object]] = [
+        {**vars(listing), "source": source, "seen": now} for listing, source in symbols.values()
+    ]
     rows += [before[symbol] | {"status": VANISHED, "seen": now} for symbol in gone]
     clickhouse.insert(client, SYMBOLS.name, pl.DataFrame(rows, SYMBOLS.columns), SYMBOLS.dictionaries)
     return RegistryReport(
         len(symbols),
-        _counts(source for _, source in symbols.values()),
-        _counts(listing.status for listing, _ in symbols.values()),
+        dict(sorted(Counter(source for _, source in symbols.values()).items())),
+        dict(sorted(Counter(listing.status for listing, _ in symbols.values()).items())),
         tuple(sorted(symbols.keys() - present)),
         tuple(gone),
     )
@@ -143,14 +145,3 @@ def _day(place: str, text: str) -> dt.date | None:
         return dt.date.fromisoformat(text) if text else None
     except ValueError as error:
         raise BadFile(place, f"{text!r} is not a day such as 2026-09-30") from error
-
-
-def _row(listing: Listing, source: str, status: str, now: dt.datetime) -> dict[str, object]:
-    return {**vars(listing), "status": status, "source": source, "seen": now}
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
-    return dict(sorted(counts.items()))

@@ -1,6 +1,7 @@
 """How a load of ticks ended, unit by unit: the same for tick_data, order_book and factors."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,14 @@ class Unit(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.month}"
+
+
+def by_month(units: Iterable[Unit]) -> dict[str, list[str]]:
+    """The symbols of each month, both in order."""
+    months: dict[str, list[str]] = {}
+    for month, symbol in sorted({(unit.month, unit.symbol) for unit in units}):
+        months.setdefault(month, []).append(symbol)
+    return months
 
 
 @dataclass(frozen=True)
@@ -60,11 +69,6 @@ class LoadReport:
     @property
     def failed(self) -> tuple[UnitReport, ...]:
         return tuple(unit for unit in self.units if unit.outcome == "failed")
-
-    @property
-    def good(self) -> tuple[UnitReport, ...]:
-        """Everything that is no failure."""
-        return tuple(unit for unit in self.units if unit.outcome != "failed")
 
     def count(self, outcome: Outcome) -> int:
         return sum(unit.outcome == outcome for unit in self.units)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 State = Literal["ok", "empty", "unsupported", "missing", "stale", "failed"]
-STATES: tuple[State, ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
 
 _KEYS = ["symbol", "month"]
@@ -42,16 +41,9 @@ class TableStatus:
     rows: int
     newest: dt.date | None
     rejected: int
-    last_run: str | None
-    last_finished: dt.datetime | None
 
     def count(self, state: State) -> int:
         return sum(states.get(state, 0) for states in self.months.values())
-
-    @property
-    def behind(self) -> tuple[str, ...]:
-        """Months with something missing, stale or failed."""
-        return tuple(month for month, states in self.months.items() if any(states.get(state) for state in BEHIND))
 
 
 @dataclass(frozen=True)
@@ -66,17 +58,15 @@ def overview(
     client: "Client", months: Sequence[str], now: dt.datetime, *, trading_days: TradingDays | None = None
 ) -> list[TableStatus]:
     """The status of the three tables over a window of months."""
-    ledgers = _ledgers(client, months)
-    frames = _states(client, months, now, trading_days or ashares().trading_days, ledgers)
-    return [_status(client, table, frames[table], ledgers[table]) for table in TABLES]
+    frames = _states(client, months, now, trading_days or ashares().trading_days)
+    return [_status(client, table, frames[table]) for table in TABLES]
 
 
 def behind(
     client: "Client", months: Sequence[str], now: dt.datetime, *, trading_days: TradingDays | None = None
 ) -> Behind:
     """What is missing, failed or stale of the registered symbols in a window of months, by month and symbol."""
-    ledgers = _ledgers(client, months)
-    frames = _states(client, months, now, trading_days or ashares().trading_days, ledgers)
+    frames = _states(client, months, now, trading_days or ashares().trading_days)
     late = {table: frames[table].filter(pl.col("registered"), pl.col("state").is_in(BEHIND)) for table in TABLES}
     with_bars = frames["tick_data"].filter(pl.col("rows") > 0).select(_KEYS)
     follow = late["factors"].join(with_bars, on=_KEYS, how="semi")
@@ -87,22 +77,14 @@ def _units(frame: pl.DataFrame) -> list[Unit]:
     return [Unit(symbol, month) for symbol, month in frame.sort("month", "symbol").select(_KEYS).iter_rows()]
 
 
-def _ledgers(client: "Client", months: Sequence[str]) -> dict[Table, pl.DataFrame]:
-    """The ledger of each table, of these months and the one before each."""
-    wanted = {name for month in months for name in months_of(month)}
-    return {
-        table: ledger.table(client, table, wanted).rename({"source": "symbol", "unit": "month"}) for table in TABLES
-    }
-
-
 def _states(
-    client: "Client",
-    months: Sequence[str],
-    now: dt.datetime,
-    trading_days: TradingDays,
-    ledgers: Mapping[Table, pl.DataFrame],
+    client: "Client", months: Sequence[str], now: dt.datetime, trading_days: TradingDays
 ) -> dict[Table, pl.DataFrame]:
     """For each table: symbol, month, state, rows, and whether the symbol is registered."""
+    known = {name for month in months for name in months_of(month)}
+    ledgers = {
+        table: ledger.table(client, table, known).rename({"source": "symbol", "unit": "month"}) for table in TABLES
+    }
     expected = _expected(client, months, now, trading_days)
     bars = ledgers["tick_data"]
     behind_bars = _older(ledgers["factors"].filter(pl.col("month").is_in(list(months))), bars)
@@ -179,13 +161,11 @@ def _older(factors: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
     return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))
 
 
-def _status(client: "Client", table: Table, states: pl.DataFrame, ledgers: pl.DataFrame) -> TableStatus:
+def _status(client: "Client", table: Table, states: pl.DataFrame) -> TableStatus:
     counted: dict[str, dict[State, int]] = {}
     for month, state, units in states.group_by("month", "state").agg(pl.len()).sort("month").iter_rows():
         counted.setdefault(month, {})[state] = units
     rows, newest = clickhouse.read(client, f"SELECT count() AS rows, max(date) AS newest FROM {table}").row(0)
     sql = "SELECT sum(rejected) AS rejected FROM marketdata_ledger WHERE dataset = {table:String}"
     rejected = clickhouse.read(client, sql, {"table": table})["rejected"][0]
-    last = ledgers.sort("finished").tail(1).select("run_id", "finished").rows()
-    run, finished = last[0] if last else (None, None)
-    return TableStatus(table, counted, rows, newest if rows else None, int(rejected or 0), run, finished)
+    return TableStatus(table, counted, rows, newest if rows else None, int(rejected or 0))

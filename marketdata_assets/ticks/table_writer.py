@@ -6,7 +6,7 @@ Why a publish is safe is explained in `stores.clickhouse_rewrite`; what is writt
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +117,12 @@ def _write(
                 version, totals = _replace(stage, table, written)
             recorded = entries.result()
             loads = [_after(write, recorded.get(write.symbol), totals.get(write.symbol, 0)) for write in written]
-            ledger.record_pending(client, [_pending(*pair) for pair in zip(written, loads, strict=True)], version)
+            # During the publish, the days that are written are not covered.
+            pending = [
+                replace(load, slices=[day for day in load.slices if day not in _names(write.days)])
+                for write, load in zip(written, loads, strict=True)
+            ]
+            ledger.record_pending(client, pending, version)
             stage.publish()
             ledger.record(client, loads, version + ledger.STEP)
     if noted:
@@ -166,8 +171,10 @@ def _recorded(client: "Client", table: Table, month: str, writes: Iterable[UnitW
 
 
 def _after(write: UnitWrite, before: Load | None, total: int) -> Load:
-    """The ledger entry after the publish."""
-    kept = () if before is None else _kept_rejects(write, before)
+    """The ledger entry after the publish, with the rejected rows of other days."""
+    mine, kept = _names(write.days), list[Reject]()
+    if before is not None and not mine.issuperset(before.slices):
+        kept = [row for row in before.rejects if row.slice not in mine and row not in write.load.rejects]
     others = total - _height(write) + len(kept)
     return replace(
         write.load,
@@ -178,20 +185,6 @@ def _after(write: UnitWrite, before: Load | None, total: int) -> Load:
         rejects=(*write.load.rejects, *kept),
         previous_hash=None if before is None else before.content_hash or before.previous_hash,
     )
-
-
-def _kept_rejects(write: UnitWrite, before: Load) -> tuple[Reject, ...]:
-    """The rejected rows of other days."""
-    mine = _names(write.days)
-    if mine.issuperset(before.slices):
-        return ()
-    return tuple(row for row in before.rejects if row.slice not in mine and row not in write.load.rejects)
-
-
-def _pending(write: UnitWrite, after: Load) -> Load:
-    """The ledger entry during the publish: the days that are written are not covered."""
-    mine = _names(write.days)
-    return replace(after, slices=[day for day in after.slices if day not in mine])
 
 
 def _note(client: "Client", table: Table, month: str, writes: Sequence[UnitWrite]) -> None:
@@ -259,19 +252,7 @@ def _check(table: Table, month: str, writes: Sequence[UnitWrite]) -> None:
             raise ValueError(f"{place}: its load is of {write.load.dataset} {write.load.source} {write.load.unit}")
         if write.frame is not None and write.frame.schema != table.columns:
             raise ValueError(f"{place}: columns {write.frame.schema} instead of {table.columns}")
-        if write.frame is not None and not _belongs(write.frame, write):
-            raise ValueError(f"{place}: rows of another symbol, or outside {write.days}")
-
-
-def _belongs(frame: pl.DataFrame, write: UnitWrite) -> bool:
-    date, symbol = frame["date"], frame["symbol"]
-    if frame.is_empty():
-        return True
-    first, last = date.min(), date.max()
-    return (
-        not symbol.has_nulls()
-        and not date.has_nulls()
-        and bool(
-            (symbol == write.symbol).all() and first >= write.days.first and last <= write.days.last  # type: ignore[operator]
-        )
-    )
+        if write.frame is not None:
+            mine = (write.frame["symbol"] == write.symbol) & write.frame["date"].is_between(*astuple(write.days))
+            if not mine.fill_null(False).all():
+                raise ValueError(f"{place}: rows of another symbol, or outside {write.days}")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 _UTC = pl.Datetime("ms", "UTC")
-_PRICES = pl.List(pl.Float64())
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ ORDER_BOOK = Table(
             "date": pl.Date(),
             "ts": _UTC,
             "provider": pl.String(),
-            **dict.fromkeys(("bid_price", "bid_size", "ask_price", "ask_size"), _PRICES),
+            **dict.fromkeys(("bid_price", "bid_size", "ask_price", "ask_size"), pl.List(pl.Float64())),
         }
     ),
     ("symbol", "provider"),

@@ -1,4 +1,4 @@
-"""Tushare over its HTTP API: minute bars, daily factors, adjustment factors, the list of stocks, the trading days.
+"""Tushare over its HTTP API: minute bars, daily factors, adjustment factors, the list of stocks.
 
     POST / {"api_name": "stk_mins", "token": "...", "fields": "ts_code,trade_time,...",
             "params": {"ts_code": "600000.SH", "freq": "1min", "start_date": "2026-09-01 00:00:00", ...}}
@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import msgspec
@@ -31,7 +31,6 @@ import polars as pl
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.errors import (
     BadResponse,
     NoPermission,
@@ -41,7 +40,7 @@ from marketdata_assets.ticks.errors import (
     TokenRejected,
     UnknownSymbol,
 )
-from marketdata_assets.ticks.provider_client import ProviderClient
+from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient
 from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Days, Delivery, Label, Listing, Status
@@ -88,8 +87,6 @@ class _Envelope(msgspec.Struct):
 
 
 class _Table(msgspec.Struct, frozen=True):
-    """The rows of an answer, by column."""
-
     columns: dict[str, list[Any]]
     rows: int
     has_more: bool
@@ -127,8 +124,8 @@ def rate_limiter(token: str, config: WebProvider, folder: Path, **options: float
     return RateLimiter(folder, f"{NAME}-{account}", config.rate_limits, **options)
 
 
-class Tushare:
-    """One account at Tushare. Use it within `async with`, in one event loop.
+class Tushare(HttpProvider):
+    """One account at Tushare.
 
     Every method raises TokenRejected, NoPermission, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent;
     without a token, NoToken.
@@ -149,22 +146,7 @@ class Tushare:
     ) -> None:
         self.config = config
         self._token, self._cap = token, cap
-        self._calls = ProviderClient(NAME, url, limiter, config.network, secrets=(token or "",), **options)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._calls.close()
-
-    @property
-    def requests(self) -> int:
-        """Requests sent so far, repeated ones included."""
-        return self._calls.sent
-
-    def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None:
-        """Bound concurrent requests by `limit`."""
-        self._calls.concurrency_limit = limit
+        super().__init__(ProviderClient(NAME, url, limiter, config.network, secrets=(token or "",), **options))
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` for an exchange it does not have."""
@@ -201,22 +183,19 @@ class Tushare:
                 ]
         return sorted(listings, key=lambda listing: listing.symbol)
 
-    async def trading_days(self, days: Days, exchange: str = "SSE") -> frozenset[dt.date]:
-        """The days that an exchange is open."""
-        params = {"exchange": exchange, "start_date": _day(days.first), "end_date": _day(days.last)}
-        table = _whole(await self._ask("trade_cal", params, ("cal_date", "is_open"), f"{exchange} {days}"))
-        flags = zip(table.days("cal_date"), table.columns["is_open"], strict=True)
-        calendar = {day: str(flag) == "1" for day, flag in flags}
-        if missing := [day for day in days if day not in calendar]:
-            raise BadResponse(table.place, f"it says nothing about {missing[0]}")
-        return frozenset(day for day in days if calendar[day])
-
     def _delivery(self, tables: list[_Table], symbol: str, theirs: str, days: Days) -> Delivery:
         """The bars of the answers; takes a while, in which the next request need not wait."""
-        _check_symbol(tables, theirs)
-        answered = _answered(tables)
+        for table in tables:
+            if others := set(map(str, set(table.columns["ts_code"]))) - {theirs}:
+                raise BadResponse(table.place, f"it has rows of {min(others)}")
+        answered = tables[0].columns
+        if len(tables) > 1:
+            answered = {name: [value for table in tables for value in table.columns[name]] for name in _BAR_COLUMNS}
         raw, unread = _raw(answered, self.config.session)
-        _check_days(raw, symbol, days, self.config.session)
+        local = raw["ts"].dt.convert_time_zone(self.config.session.timezone)
+        for moment in (local.min(), local.max()):
+            if isinstance(moment, dt.datetime) and not days.first <= moment.date() <= days.last:
+                raise BadResponse(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {moment.date()}")
         frame, invalid = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
         in_order = sorted((*unread, *invalid), key=lambda reject: reject.line)
         rejected = tuple(_with_text(reject, answered) for reject in in_order)
@@ -237,7 +216,7 @@ class Tushare:
             return [table]
         if len(days) == 1:
             raise BadResponse(table.place, f"one day has {table.rows} rows and more, the cap is {self._cap}")
-        return [table for half in days.halves() for table in await self._minutes(theirs, half)]
+        return [table for half in days.slices((len(days) + 1) // 2) for table in await self._minutes(theirs, half)]
 
     async def _by_day(self, interface: str, schema: pl.Schema, days: Days, symbol: str | None) -> pl.DataFrame:
         values = [name for name in schema.names() if name not in ("provider", "symbol", "date")]
@@ -269,12 +248,6 @@ class Tushare:
         what = f"{interface} {what}"
         parse = partial(_parse, self._calls, interface, what, columns)
         return await self._calls.send(what, interface, parse, "POST", "/", json=body)
-
-
-def _answered(tables: list[_Table]) -> dict[str, list[Any]]:
-    if len(tables) == 1:
-        return tables[0].columns
-    return {name: [value for table in tables for value in table.columns[name]] for name in _BAR_COLUMNS}
 
 
 def _raw(answered: dict[str, list[Any]], session: Session) -> tuple[pl.DataFrame, list[Reject]]:
@@ -309,20 +282,6 @@ def _numbers(ours: str, name: str, values: list[Any], odd: dict[int, str]) -> pl
 
 def _number(value: object) -> bool:
     return value is None or isinstance(value, int | float)
-
-
-def _check_symbol(tables: list[_Table], theirs: str) -> None:
-    """A row of another symbol would be written under the wrong one."""
-    for table in tables:
-        if others := set(map(str, set(table.columns["ts_code"]))) - {theirs}:
-            raise BadResponse(table.place, f"it has rows of {min(others)}")
-
-
-def _check_days(raw: pl.DataFrame, symbol: str, days: Days, session: Session) -> None:
-    local = raw["ts"].dt.convert_time_zone(session.timezone)
-    for moment in (local.min(), local.max()):
-        if isinstance(moment, dt.datetime) and not days.first <= moment.date() <= days.last:
-            raise BadResponse(f"{NAME} stk_mins {symbol} {days}", f"it has rows of {moment.date()}")
 
 
 def _whole(table: _Table) -> _Table:

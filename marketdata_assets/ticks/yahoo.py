@@ -13,7 +13,7 @@ import datetime as dt
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -23,9 +23,8 @@ import polars as pl
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
-from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.errors import BadResponse, UnknownSymbol
-from marketdata_assets.ticks.provider_client import ProviderClient
+from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient
 from marketdata_assets.ticks.providers_file import WebProvider
 from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import Days, Delivery, Label
@@ -38,9 +37,7 @@ DAYS_A_CALL = 7
 REACH = dt.timedelta(days=30)
 """How far back minute bars go."""
 
-_INTERFACE = "chart"
 _ARRAYS = ("open", "high", "low", "close", "volume")
-_HEADERS = {"User-Agent": "Mozilla/5.0"}  # without one, every answer is 429
 
 
 class _Meta(msgspec.Struct):
@@ -101,24 +98,13 @@ class _Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-class _NoData(msgspec.Struct, frozen=True):
-    """Yahoo knows the symbol and has nothing in the window."""
-
-
-class _OutOfReach(msgspec.Struct, frozen=True):
-    reason: str
-
-
 def rate_limiter(config: WebProvider, folder: Path, **options: float) -> RateLimiter:
     """The limiter of this machine at Yahoo, which knows no accounts."""
     return RateLimiter(folder, NAME, config.rate_limits, **options)
 
 
-class Yahoo:
-    """Use it within `async with`, in one event loop.
-
-    Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent.
-    """
+class Yahoo(HttpProvider):
+    """Every method raises UnknownSymbol, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent."""
 
     name = NAME
     label = LABEL
@@ -134,22 +120,9 @@ class Yahoo:
     ) -> None:
         self.config = config
         self._clock = clock
-        self._calls = ProviderClient(NAME, url, limiter, config.network, headers=_HEADERS, **options)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._calls.close()
-
-    @property
-    def requests(self) -> int:
-        """Requests sent so far, repeated ones included."""
-        return self._calls.sent
-
-    def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None:
-        """Bound concurrent requests by `limit`."""
-        self._calls.concurrency_limit = limit
+        # Without a user agent, every answer is 429.
+        headers = {"User-Agent": "Mozilla/5.0"}
+        super().__init__(ProviderClient(NAME, url, limiter, config.network, headers=headers, **options))
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` when a day is beyond the reach.
@@ -171,8 +144,8 @@ class Yahoo:
                 break
             start = max(start, int(opening.timestamp()))
             answer = await self._ask(theirs, f"interval=1m&period1={start}&period2={end}&includePrePost=false")
-            if isinstance(answer, _OutOfReach):
-                return without("unsupported", answer.reason)
+            if isinstance(answer, str):
+                return without("unsupported", answer)
             if isinstance(answer, _Result):
                 results.append(self._checked(answer, symbol, days, theirs))
         frame, rejected = self._frame(results, symbol, theirs)
@@ -212,10 +185,10 @@ class Yahoo:
         end = dt.datetime.combine(days.last + dt.timedelta(days=1), dt.time(), zone)
         return int(start.timestamp()), int(end.timestamp())
 
-    async def _ask(self, theirs: str, query: str) -> _Result | _NoData | _OutOfReach:
+    async def _ask(self, theirs: str, query: str) -> _Result | str | None:
         what = f"chart {theirs} {query}"
         parse = partial(_parse, self._calls, theirs, what)
-        return await self._calls.send(what, _INTERFACE, parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
+        return await self._calls.send(what, "chart", parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
 
     def _checked(self, result: _Result, symbol: str, days: Days, theirs: str) -> _Result:
         place = f"{NAME} chart {theirs} {days}"
@@ -252,7 +225,8 @@ class Yahoo:
 
 def _parse(
     calls: ProviderClient, theirs: str, what: str, response: httpx.Response
-) -> _Result | _NoData | _OutOfReach | RetryLater:
+) -> _Result | str | RetryLater | None:
+    """The result, the reason why the window is out of reach, or None for a known symbol with nothing in the window."""
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_redirect or response.is_server_error:
         return calls.rejected(what, response)
     try:
@@ -265,9 +239,9 @@ def _parse(
     if response.status_code == httpx.codes.NOT_FOUND:
         raise UnknownSymbol(NAME, theirs, said)
     if "last 30 days" in said:
-        return _OutOfReach(said)
+        return said
     if response.status_code == httpx.codes.BAD_REQUEST and said.startswith("Data doesn't exist"):
-        return _NoData()
+        return None
     if not response.is_success:
         return calls.rejected(what, response, said)
     if not chart.result or chart.error:

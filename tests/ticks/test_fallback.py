@@ -36,7 +36,8 @@ def ask(clients: Clients, tushare_server: TushareServer, yahoo_server: YahooServ
             yahoo = clients.yahoo(yahoo_server, config=configs.get("yahoo"))
             files = Files(tmp_path / "dropped", files_config())
             async with tushare, yahoo:
-                return await Fallback(tuple(in_order([files, yahoo, tushare], "tick_data")), open_days).rows(
+                providers = tuple(in_order([files, yahoo, tushare], "tick_data"))
+                return await Fallback(providers, open_days, lambda provider, *what: provider.bars(*what)).rows(
                     symbol, days
                 )
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -21,11 +20,11 @@ BARS = "symbol,ts,open,high,low,close,volume\n"
 BOOKS = "symbol,ts,bid_price_1,bid_size_1\n"
 
 
-def look(folder: Path, cursor: str | None = None, months: Collection[str] | None = None) -> FileScan:
+def look(folder: Path, cursor: str | None = None) -> FileScan:
     """Two scans, so far apart that what has not changed in between is finished."""
     files = Files(folder, files_config())
-    first = scan(files, cursor, NOW * 10**9, QUIET_SECONDS, months)
-    return scan(files, first.cursor, (NOW + 31) * 10**9, QUIET_SECONDS, months)
+    first = scan(files, cursor, NOW * 10**9, QUIET_SECONDS)
+    return scan(files, first.cursor, (NOW + 31) * 10**9, QUIET_SECONDS)
 
 
 def put(folder: Path, name: str, *rows: tuple[str, str], age: int = 100) -> Path:
@@ -134,13 +133,6 @@ def test_many_files_are_spread_over_scans(tmp_path: Path, monkeypatch: pytest.Mo
         cursor = seen.cursor
         given.append([unit.symbol for unit in seen.units])
     assert given == [symbols[:2], symbols[2:4], symbols[4:], []]
-
-
-def test_months_outside_the_window_are_passed_over(tmp_path: Path) -> None:
-    put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"), (SYMBOL, "2005-06-02 09:31"))
-    seen = look(tmp_path, None, ["2025-06"])
-    assert seen.units == (Unit(SYMBOL, "2025-06"),)
-    assert look(tmp_path, seen.cursor, ["2025-06"]).units == ()
 
 
 def test_the_cursor_of_many_files_stays_small(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import JUNE, SYMBOL, Clients, files_config
-from tick_loads import MONTH, NOW, Loader, assert_exact, codes, landed, told, units
+from tick_loads import MONTH, NOW, Loader, assert_exact, codes, good_units, landed, told, units
 
 from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
 from marketdata_assets.ticks import tables
@@ -54,8 +54,8 @@ def test_148_of_150_symbols_land_and_the_other_two_are_named(loader: Loader) -> 
     assert "columns trade_time, open" in (report.failed[1].error or "")
     good = [symbol for symbol in symbols if symbol not in bad]
     assert_exact(loader.client, good, closed)
-    assert [unit.symbol for unit in report.good] == good
-    assert {(unit.rows, unit.provider, unit.changed) for unit in report.good} == {(4 * DAY, "tushare", True)}
+    assert [unit.symbol for unit in good_units(report)] == good
+    assert {(unit.rows, unit.provider, unit.changed) for unit in good_units(report)} == {(4 * DAY, "tushare", True)}
     again = loader(units(symbols), now=morning)
     assert (again.failed, again.requests) == ((), 2)
     assert_exact(loader.client, symbols, closed)

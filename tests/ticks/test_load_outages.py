@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
-from tick_loads import Loader, assert_exact, codes, landed, told, units
+from tick_loads import Loader, assert_exact, codes, good_units, landed, told, units
 
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.circuit_breaker import OUTAGE_AFTER, CircuitBreaker
@@ -138,7 +138,7 @@ def test_a_short_outage_costs_few_symbols_and_the_rest_land(loader: Loader) -> N
     loader.server.fail(503, 6, where="")
     report = loader(units(symbols), tushare={"config": QUICK}, workers=2, patience=60.0, pause=0.01)
     assert 0 < len(report.failed) <= 6
-    assert_exact(loader.client, [unit.symbol for unit in report.good])
+    assert_exact(loader.client, [unit.symbol for unit in good_units(report)])
     assert loader(units(symbols)).failed == ()
     assert_exact(loader.client, symbols)
 

@@ -252,7 +252,6 @@ def test_ledger_that_disagrees_with_the_table_is_found(client: Client) -> None:
 def test_many_symbols_are_asked_for_as_a_whole_month(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     stand(client, [*month(), *month(OTHER, d05=whole(OTHER, day(5), without=["10:00"]))])
     clickhouse.insert(client, "tick_data", whole(OTHER, day(6)).slice(3, 2))
-    monkeypatch.setattr(checks, "MAX_BOUND", 0)
     monkeypatch.setattr(coverage, "MAX_BOUND", 0)
     assert ask(client, "duplicates", Unit(SYMBOL, MONTH)).passed
     assert ask(client, "duplicates").count == 2

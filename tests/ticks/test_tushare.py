@@ -187,7 +187,8 @@ def test_a_recorded_hourly_limit_silences_this_interface_only(
     with pytest.raises(QuotaSpent, match="每小时最多访问该接口1次"):
         clients.with_tushare(tushare_server, june)
     assert tushare_server.requests == 1
-    assert len(clients.with_tushare(tushare_server, lambda one: one.trading_days(JUNE))) == 21
+    tushare_server.tables["adj_factor"] = (["trade_date", "ts_code", "adj_factor"], [["20250603", SYMBOL, 15.5]])
+    assert len(clients.with_tushare(tushare_server, lambda one: one.adjustments(week(), SYMBOL))) == 1
 
 
 @pytest.mark.parametrize(
@@ -324,11 +325,6 @@ def test_listings_have_the_delisted_ones(tushare_server: TushareServer, clients:
     assert found[0] == Listing("000003.SZ", "PT金田A", dt.date(1991, 1, 14), dt.date(2002, 6, 14), "delisted")
     assert [one.symbol for one in found] == ["000003.SZ", "600000.SH", "920000.BJ"]
     assert tushare_server.requests == 9
-
-
-def test_trading_days_come_from_the_providers_calendar(tushare_server: TushareServer, clients: Clients) -> None:
-    found = clients.with_tushare(tushare_server, lambda one: one.trading_days(week()))
-    assert sorted(found) == [MONDAY + dt.timedelta(days=number) for number in range(5)]
 
 
 def test_a_recorded_answer_is_read(tushare_server: TushareServer, clients: Clients, fixtures: Path) -> None:

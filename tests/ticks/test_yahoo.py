@@ -226,8 +226,6 @@ def test_slices_cover_the_days_exactly_once(first: dt.date, length: int, size: i
     slices = days.slices(size)
     assert [day for piece in slices for day in piece] == list(days)
     assert all(len(piece) <= size for piece in slices)
-    assert [day for piece in days.halves() for day in piece] == list(days)
-    assert len(days.halves()) == min(len(days), 2)
 
 
 def test_bars_are_the_same_however_rows_come() -> None:

@@ -15,7 +15,7 @@ from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import Limits, LoadOptions
 from marketdata_assets.ticks.records import Days, Listing
-from marketdata_assets.ticks.reports import LoadReport, Unit
+from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_assets.ticks.table_writer import WriteRetries
 from marketdata_demo.servers.tushare import TushareServer, minute_rows
 
@@ -80,6 +80,10 @@ class Loader:
 def told(report: LoadReport) -> dict[str, str]:
     """Symbol and outcome of every unit."""
     return {unit.symbol: unit.outcome for unit in report.units}
+
+
+def good_units(report: LoadReport) -> list[UnitReport]:
+    return [unit for unit in report.units if unit.outcome != "failed"]
 
 
 def landed(client: Client) -> pl.DataFrame:

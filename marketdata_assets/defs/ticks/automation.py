@@ -6,18 +6,15 @@ TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedu
 
 import datetime as dt
 import time
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.runs import run_key, runs_in_progress
+from marketdata_assets.defs.runs import run_key, runs_in_progress, schedule, sensor
 from marketdata_assets.defs.ticks import run_config, symbols
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_months_of
 from marketdata_assets.resources import Ticks
-
-if TYPE_CHECKING:
-    from marketdata_assets.ticks.files import FileScan
+from marketdata_assets.ticks.reports import by_month
 
 TABLES = dg.AssetSelection.assets("tick_data", "order_book", "factors")
 NOT_SET_UP = "no provider on the network is set up: set TUSHARE_TOKEN, or MARKETDATA_PROVIDERS to a providers file"
@@ -36,11 +33,10 @@ def busy_months(instance: dg.DagsterInstance) -> set[str]:
     return {month for run in runs for month in tick_months_of(run.tags) | run_config.months_of(run.run_config)}
 
 
-@dg.schedule(
+@schedule(
     job_name=run_config.JOB,
     cron_schedule="11 16 * * 1-5",
     execution_timezone=EXCHANGE_CLOCK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="After the close of a trading day: the current month of every symbol, its missing days.",
 )
 def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
@@ -66,11 +62,10 @@ def _closed_session(now: dt.datetime) -> dt.date | None:
     return day if day == now.astimezone(ZONE).date() and ashares().trading_days(Days(day, day)) else None
 
 
-@dg.schedule(
+@schedule(
     job=symbols_job,
     cron_schedule="23 8 * * 1-5",
     execution_timezone=EXCHANGE_CLOCK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Before a trading day: refresh the list of symbols; new ones become partitions.",
 )
 def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
@@ -79,10 +74,9 @@ def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
     return dg.RunRequest()
 
 
-@dg.sensor(
+@sensor(
     job_name=run_config.JOB,
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="New or changed files of ticks: a run over the symbol-months in them, from the files only.",
 )
 def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.SensorResult | dg.SkipReason:
@@ -96,26 +90,22 @@ def tick_files_sensor(context: dg.SensorEvaluationContext, ticks: Ticks) -> dg.S
         return dg.SkipReason("a run over these months is in progress; the files are scanned again when it has ended")
     if not files_scan.units and not files_scan.books:
         context.update_cursor(files_scan.cursor)
-        return dg.SkipReason(_nothing_new(ticks, files_scan))
+        if files_scan.unreadable:
+            return dg.SkipReason("no file is loaded until this is fixed: " + "; ".join(files_scan.unreadable))
+        waiting = f"; still being written: {', '.join(files_scan.waiting)}" if files_scan.waiting else ""
+        return dg.SkipReason(f"nothing new in {ticks.path}{waiting}")
     state = run_key(files_scan.cursor)
     requests = []
     if files_scan.units:
         # A covered day may have changed in the files; rows of a provider with a higher priority are kept.
         config = run_config.adhoc_config(
-            run_config.by_month(files_scan.units), run_config.DAILY, providers=["files"], refetch=True
+            by_month(files_scan.units), run_config.DAILY, providers=["files"], refetch=True
         )
         requests.append(dg.RunRequest(run_key=f"bars:{state}", run_config=config))
     if files_scan.books:
-        config = run_config.adhoc_config(run_config.by_month(files_scan.books), ["order_book"], providers=["files"])
+        config = run_config.adhoc_config(by_month(files_scan.books), ["order_book"], providers=["files"])
         requests.append(dg.RunRequest(run_key=f"books:{state}", run_config=config))
     return dg.SensorResult(run_requests=requests, cursor=files_scan.cursor)
-
-
-def _nothing_new(ticks: Ticks, files_scan: "FileScan") -> str:
-    if files_scan.unreadable:
-        return "no file is loaded until this is fixed: " + "; ".join(files_scan.unreadable)
-    waiting = f"; still being written: {', '.join(files_scan.waiting)}" if files_scan.waiting else ""
-    return f"nothing new in {ticks.path}{waiting}"
 
 
 @dg.definitions

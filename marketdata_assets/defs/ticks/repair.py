@@ -13,7 +13,7 @@ from marketdata_assets.defs.ticks import run_config, symbols
 from marketdata_assets.partitions import tick_key, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.providers_file import TABLES, Table
-from marketdata_assets.ticks.reports import Unit
+from marketdata_assets.ticks.reports import Unit, by_month
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -63,5 +63,5 @@ def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, mont
 
 def _request(key: str, units: Collection[Unit], tables: Sequence[Table], **options: Any) -> Iterable[dg.RunRequest]:
     if units:
-        config = run_config.adhoc_config(run_config.by_month(units), tables, **options)
+        config = run_config.adhoc_config(by_month(units), tables, **options)
         yield dg.RunRequest(key, job_name=run_config.JOB, run_config=config)

@@ -4,14 +4,13 @@ Imports nothing of Dagster, so that the command line starts quickly.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from marketdata_assets.months import EXCHANGE_CLOCK, last_months
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.providers_file import Table
-from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:
     from dagster import MultiPartitionsDefinition
@@ -20,14 +19,6 @@ JOB = "ticks_selected"
 OP = "load_selected"
 DAILY: tuple[Table, ...] = ("tick_data", "factors")
 """Nobody on the network has order books."""
-
-
-def by_month(units: Iterable[Unit]) -> dict[str, list[str]]:
-    """Units as `months` of the config, the newest month first."""
-    found: dict[str, list[str]] = {}
-    for unit in sorted(units, key=lambda unit: unit.symbol):
-        found.setdefault(unit.month, []).append(unit.symbol)
-    return {month: found[month] for month in sorted(found, reverse=True)}
 
 
 def adhoc_config(months: Mapping[str, Sequence[str]], tables: Sequence[Table], **options: Any) -> dict[str, Any]:
