@@ -48,12 +48,12 @@ def backfill_figure() -> Figure:
         for year in YEARS:
             stocks = [("sh600000", "浦发银行")]
             sample_bars.write_year(home / "bars", year, stocks, until=sample_bars.weekdays(year)[20])
-        with LocalStack(settings, services=("postgres",)) as stack:
-            assert run_job(settings, stack.endpoints, "bars_repair", (FIRST, LAST)).success
+        with LocalStack(settings, services=("postgres",)):
+            assert run_job(settings, "bars_repair", (FIRST, LAST)).success
             taken = []
             for _ in range(ROUNDS):
                 started = time.perf_counter()
-                outcome = run_job(settings, stack.endpoints, "bars_repair", (FIRST, LAST))
+                outcome = run_job(settings, "bars_repair", (FIRST, LAST))
                 taken.append(time.perf_counter() - started)
                 assert outcome.success
                 assert outcome.metadata["stock_1min_qfq"]["rows"] == 0

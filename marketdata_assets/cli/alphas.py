@@ -1,8 +1,8 @@
-"""`marketdata ingest alphas` and `alphas fetch`: options into runs, one an account; `alpha_output` prints results."""
+"""`marketdata ingest alphas` and `alphas fetch`: options into runs, one an account, and how they ended."""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,11 +12,9 @@ from marketdata_assets.alphas.errors import BadOptions, NoCredentials, NotEnable
 from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions, Mode
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.cli import alpha_output, output
-from marketdata_assets.cli.brain import Json
-from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
+from marketdata_assets.cli import output
+from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 Accounts = Annotated[list[str] | None, typer.Option("--account", help="an account; may be given more than once")]
@@ -27,6 +25,12 @@ Replace = Annotated[
     list[str] | None,
     typer.Option(metavar="PATH", help="a field whose newer value is taken whole, such as tags or is.checks"),
 ]
+
+
+COUNTS = ("documents", "inserted", "updated", "unchanged", "rejected")
+
+Outcomes = Mapping[str, RunOutcome]
+"""By account."""
 
 
 class NothingOnDisk(TerminalError):
@@ -53,7 +57,7 @@ def ingest(
     workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
     force: Annotated[bool, typer.Option(help="compare with the database and ignore the ledger")] = False,
     package: Annotated[bool, typer.Option(help="package raw files first")] = True,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Package raw files of alphas and import them into MongoDB.
 
@@ -78,12 +82,12 @@ def ingest(
             raise NothingOnDisk(f"account {name}", str(Settings().alphas_folder))
     if not outcomes:
         raise NothingOnDisk("any account", str(Settings().alphas_folder))
-    finish(
-        [*outcomes.values()],
-        as_json,
-        lambda: alpha_output.imported_json(outcomes),
-        lambda: alpha_output.imported(outcomes),
-    )
+    if as_json:
+        output.as_json(imported_json(outcomes))
+    else:
+        imported(outcomes)
+    if not all(outcome.success for outcome in outcomes.values()):
+        raise typer.Exit(1)
 
 
 def run_import(
@@ -97,22 +101,21 @@ def run_import(
     """One run that packages and imports the months of an account."""
     tables = [f"{kind}_alphas" for kind in kinds]
     assets = [*(["alpha_packages"] if package else []), *tables, "alpha_summary"]
-    return run(
-        settings, "alphas_import", account, months, {table: {"config": config or {}} for table in tables}, assets
-    )
+    options = {table: {"config": config or {}} for table in tables}
+    return run(settings, "alphas_import", account, months, options, assets)
 
 
 def fetch(
     account: Accounts = None,
     months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; this month when left out")] = None,
     refetch: Annotated[bool, typer.Option(help="fetch again what was fetched already")] = False,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Fetch alphas of some months from BRAIN into raw files.
 
     `marketdata ingest alphas` imports them into MongoDB.
     """
-    wanted = _wanted(months) if months else months_between(None, alphas=True)[-1:]
+    wanted = months_between(months, alphas=True) if months else months_between(None, alphas=True)[-1:]
     settings = Settings()
     config = {"alpha_files": {"config": {"refetch": refetch}}}
     outcomes, without_credentials = {}, {}
@@ -125,11 +128,14 @@ def fetch(
             continue
         with output.bar(f"alphas of {name}", quiet=as_json):
             outcomes[name] = run(settings, "alphas", name, wanted, config, ["alpha_files"])
-    document = alpha_output.fetched_json(outcomes)
+    document = _runs(outcomes)
     document["success"] = document["success"] and not without_credentials
-    document["without_credentials"] = without_credentials
-    finish([*outcomes.values()], as_json, lambda: document, lambda: alpha_output.fetched(outcomes))
-    if without_credentials:
+    if as_json:
+        fetched = {name: _plain(outcome.metadata.get("alpha_files", {})) for name, outcome in outcomes.items()}
+        output.as_json({**document, "fetched": fetched, "without_credentials": without_credentials})
+    else:
+        _show_fetched(outcomes)
+    if not document["success"]:
         raise typer.Exit(1)
 
 
@@ -143,7 +149,7 @@ def run(
 ) -> RunOutcome:
     """A run of `job` over the months of one account; `assets` leaves out the others."""
     partitions = (f"{account}|{months[0]}", f"{account}|{months[-1]}")
-    return run_job(settings, endpoints.resolve(settings), job, partitions, config, assets, [account])
+    return run_job(settings, job, partitions, config, assets, [account])
 
 
 def _config(
@@ -204,7 +210,7 @@ def _months(account: str, kinds: Sequence[Kind], months: str | None, fast: int |
     """The months to import: those requested, otherwise from the first on disk to the last."""
     every = months_between(None, alphas=True)
     if months:
-        return _wanted(months)
+        return months_between(months, alphas=True)
     if fast:
         return every[-fast:]
     found = _on_disk(account, kinds).intersection(every)
@@ -215,8 +221,60 @@ def _on_disk(account: str, kinds: Sequence[Kind]) -> set[str]:
     return {month for kind in kinds for month in file_index.months_on_disk(Settings().alphas_folder, account, kind)}
 
 
-def _wanted(months: str) -> Sequence[str]:
-    try:
-        return months_between(months, alphas=True)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--months") from error
+def imported(outcomes: Outcomes) -> None:
+    """Print how imports ended."""
+    _print_problems(outcomes)
+    total = _totals(outcomes)
+    counts = ", ".join(f"{total[name]:,} {name}" for name in COUNTS)
+    left_out = f", {total['skipped']:,} outside the time range" if total["skipped"] else ""
+    speed = f"{total['documents'] / total['seconds']:,.0f}" if total["seconds"] else "0"
+    checks = sum(outcome.checks_passed for outcome in outcomes.values())
+    output.console().print(
+        f"alphas        {counts}{left_out}, {total['seconds']:.1f} s, {speed} documents/s;"
+        f" {total['packages_unchanged']:,} packages unchanged, {checks} checks passed"
+    )
+    if bad := sum(outcome.metadata.get("alpha_packages", {}).get("rejected", 0) for outcome in outcomes.values()):
+        what = "element of a raw file is no alpha" if bad == 1 else "elements of raw files are no alphas"
+        output.notes().print(f"{bad:,} {what}: marketdata quarantine show alphas")
+
+
+def imported_json(outcomes: Outcomes) -> dict[str, Any]:
+    """The same for machines; `in_raw_files` are elements that packaging rejected."""
+    bad = sum(outcome.metadata.get("alpha_packages", {}).get("rejected", 0) for outcome in outcomes.values())
+    return {**_runs(outcomes), **_totals(outcomes), "rejected_in_raw_files": bad}
+
+
+def _show_fetched(outcomes: Outcomes) -> None:
+    _print_problems(outcomes)
+    for name, outcome in outcomes.items():
+        got = outcome.metadata.get("alpha_files", {})
+        windows = sum(got.get(f"windows_{end}", 0) for end in ("ok", "empty", "failed"))
+        if windows:
+            output.console().print(
+                f"{name}: {got['alphas']:,} alphas in {windows:,} windows, {got['windows_failed']:,} failed,"
+                f" {got['requests']:,} requests, {got['seconds']:.1f} s"
+            )
+        elif outcome.success:
+            output.console().print(f"{name}: all windows were fetched before; use --refetch to fetch them again")
+    if any(outcome.metadata.get("alpha_files", {}).get("alphas") for outcome in outcomes.values()):
+        output.notes().print("next: marketdata ingest alphas; while the UI runs, its daemon does this automatically")
+
+
+def _print_problems(outcomes: Outcomes) -> None:
+    for name, outcome in outcomes.items():
+        outcome.print_problems(name if len(outcomes) > 1 else "")
+
+
+def _runs(outcomes: Outcomes) -> dict[str, Any]:
+    runs = {name: outcome.as_json() for name, outcome in outcomes.items()}
+    return {"success": all(outcome.success for outcome in outcomes.values()), "accounts": runs}
+
+
+def _totals(outcomes: Outcomes) -> dict[str, Any]:
+    names = (*COUNTS, "skipped", "packages_unchanged", "seconds")
+    tables = [outcome.metadata.get(f"{kind}_alphas", {}) for outcome in outcomes.values() for kind in KINDS]
+    return {name: round(sum(table.get(name, 0) for table in tables), 2) for name in names}
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metadata.items() if isinstance(value, int | float | str)}

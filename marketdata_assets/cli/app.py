@@ -179,9 +179,9 @@ COMMANDS: Mapping[str, Command | Group] = {
         "Manage the tick symbol registry.",
         {
             "refresh": Command(
-                "Refresh the symbol registry from its providers.", "symbols:refresh", {"cls": ManyValues}
+                "Refresh the symbol registry from its providers.", "ticks:refresh_symbols", {"cls": ManyValues}
             ),
-            "list": Command("List registered symbols.", "symbols:show"),
+            "list": Command("List registered symbols.", "ticks:list_symbols"),
         },
     ),
     "quarantine": Group(

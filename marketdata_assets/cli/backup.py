@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.bars import Json
 from marketdata_assets.local.errors import NoServer
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ COLUMNS = ("store", "table", "rows", "bytes")
 Folder = Annotated[Path, typer.Argument(file_okay=False, help="a folder, new for each backup")]
 
 
-def backup(folder: Folder, as_json: Json = False) -> None:
+def backup(folder: Folder, as_json: output.Json = False) -> None:
     """Back up rows and ledgers of the databases into a folder.
 
     The databases are not changed.
@@ -47,7 +46,7 @@ def backup(folder: Folder, as_json: Json = False) -> None:
     _tell("backed up", manifest, began, as_json)
 
 
-def restore(folder: Folder, as_json: Json = False) -> None:
+def restore(folder: Folder, as_json: output.Json = False) -> None:
     """Restore a backup into empty databases.
 
     Every table is compared with what was written.

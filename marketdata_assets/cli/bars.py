@@ -10,27 +10,21 @@ from marketdata_assets.bars import kline, status
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
 from marketdata_assets.loading.states import State
-from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
-
-Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 def ingest(
     months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; every month when left out")] = None,
     force: Annotated[bool, typer.Option(help="reload files that have not changed")] = False,
     workers: Annotated[int, typer.Option(help="processes; 0 is one per core")] = 0,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Load minute bars of some months and refresh their monthly K-line.
 
     The run shows in the UI.
     """
-    try:
-        wanted = months_between(months)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--months") from error
+    wanted = months_between(months)
     settings = Settings()
     config: dict[str, Any] = {"stock_1min_qfq": {"config": {"force": force}}}
     if workers:
@@ -38,8 +32,8 @@ def ingest(
     with output.bar("minute bars", quiet=as_json):
         outcome = None if force else up_to_date(settings, wanted)
         if outcome is None:
-            outcome = run_job(settings, endpoints.resolve(settings), "bars_repair", (wanted[0], wanted[-1]), config)
-    finish([outcome], as_json, lambda: loaded_json(outcome), lambda: tell(outcome))
+            outcome = run_job(settings, "bars_repair", (wanted[0], wanted[-1]), config)
+    finish(outcome, as_json, loaded_json, tell)
 
 
 def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
@@ -88,7 +82,7 @@ def tell(outcome: RunOutcome) -> None:
         )
 
 
-def rebuild_kline(as_json: Json = False) -> None:
+def rebuild_kline(as_json: output.Json = False) -> None:
     """Drop the monthly K-line and rebuild it for every month."""
     report = kline.refresh(stores.postgres_dsn(), (), rebuild=True)
     with connect(stores.postgres_dsn()) as connection:

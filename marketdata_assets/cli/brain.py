@@ -16,14 +16,13 @@ from marketdata_assets.alphas.errors import IdentityCheckRequired, NoCredentials
 from marketdata_assets.cli import output
 from marketdata_assets.settings import Settings
 
-Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 COLUMNS = ("account", "description", "enabled", "credentials", "session", "on disk")
 
 
 def login(
     account: Annotated[str, typer.Option(help="the account, as the accounts file names it")],
     wait: Annotated[float, typer.Option(min=0, help="seconds to wait for the identity check")] = 600.0,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Log an account in; with an identity check, print the verification link and wait for it to be completed."""
     seconds = asyncio.run(_log_in(account, wait))
@@ -49,7 +48,7 @@ async def _log_in(account: str, wait: float) -> float:
         return await client.seconds_left()
 
 
-def accounts(as_json: Json = False) -> None:
+def accounts(as_json: output.Json = False) -> None:
     """List accounts, their credentials and sessions."""
     file = Settings().brain_accounts_file
     listed = accounts_file.read(Settings().brain_accounts_file)
@@ -74,7 +73,8 @@ def _row(account: Account, on_disk: bool) -> dict[str, Any]:
     where, remedy, session = "none", None, "none"
     try:
         found = find_credentials(account.key, os.environ, settings.brain_credentials_file)
-        where = "environment" if _in_environment(account.key) else str(settings.brain_credentials_file)
+        in_environment = all(secret_values.find(name, os.environ) for name in credential_variables(account.key))
+        where = "environment" if in_environment else str(settings.brain_credentials_file)
         session = _session(account.key, found, settings)
     except NoCredentials as error:
         where, remedy = ("none" if error.unset else "not usable"), str(error)
@@ -87,10 +87,6 @@ def _row(account: Account, on_disk: bool) -> dict[str, Any]:
         "on_disk": on_disk,
         "remedy": remedy if account.enabled else None,
     }
-
-
-def _in_environment(account: str) -> bool:
-    return all(secret_values.find(name, os.environ) for name in credential_variables(account))
 
 
 def _session(account: str, found: Credentials, settings: Settings) -> str:

@@ -51,7 +51,7 @@ def collect(
 
 def check(
     config: ConfigFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: output.Json = False,
 ) -> None:
     """Print the effective configuration, without secrets.
 

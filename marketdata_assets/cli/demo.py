@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from marketdata_assets.cli import alpha_output, bars, exchanges, flows, output, symbols, ticks
-from marketdata_assets.cli.alphas import run
+from marketdata_assets.cli import alphas, bars, exchanges, flows, output, ticks
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
 from marketdata_assets.cli.servers import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
@@ -29,7 +28,7 @@ WINDOWS = {"MARKETDATA_TICKS_MONTHS": "3", "MARKETDATA_EXCHANGE_DAYS": "3"}
 
 def demo(
     ui: Annotated[bool, typer.Option(help="leave the Dagster UI open at the end")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: output.Json = False,
 ) -> None:
     """Start the local stack, load sample files into every table, and open the Dagster UI."""
     started = time.monotonic()
@@ -44,12 +43,12 @@ def demo(
         say(f"{len(written)} sample files written to {settings.bars_folder}" if written else "sample files are there")
         months = months_between(None)
         with output.bar("minute bars", quiet=as_json):
-            loaded = run_job(settings, stack.endpoints, "bars_repair", (months[0], months[-1]))
+            loaded = run_job(settings, "bars_repair", (months[0], months[-1]))
         if not as_json:
             bars.tell(loaded)
         imported = load_alphas(settings, quiet=as_json)
         if not as_json:
-            alpha_output.imported(imported)
+            alphas.imported(imported)
         ticked = load_ticks(settings, quiet=as_json)
         if not as_json:
             ticks.tell(ticked)
@@ -57,7 +56,7 @@ def demo(
         flowed = load_flows(settings, say, quiet=as_json)
         if as_json:
             others: dict[str, Any] = {
-                "alphas": alpha_output.imported_json(imported),
+                "alphas": alphas.imported_json(imported),
                 "ticks": ticks.loaded_json(ticked),
             }
             others |= {"exchanges": exchanges.sample_json(collected)}
@@ -84,7 +83,9 @@ def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
     for seed, account in enumerate(ALPHA_ACCOUNTS):
         sample_alphas.write_archive(settings.alphas_folder, account, months, seed=seed)
         with output.bar(f"alphas of {account}", quiet=quiet):
-            outcomes[account] = run(settings, "alphas", account, months, {"alpha_files": {"config": {"fetch": False}}})
+            outcomes[account] = alphas.run(
+                settings, "alphas", account, months, {"alpha_files": {"config": {"fetch": False}}}
+            )
     return outcomes
 
 
@@ -96,7 +97,7 @@ def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:
     listed = settings.root / "ticks_symbols.csv"
     os.environ.setdefault("MARKETDATA_TICKS_SYMBOLS", str(listed))
     written = sample_ticks.write(settings.ticks_folder, listed, today())
-    registered = symbols.run(settings, FILES_ONLY)
+    registered = ticks.refresh_registry(settings, FILES_ONLY)
     if not registered.success:
         return registered
     first, last = dt.date.fromisoformat(f"{written.months[0]}-01"), today()

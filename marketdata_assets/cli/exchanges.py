@@ -11,9 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from marketdata_assets.cli import output
-from marketdata_assets.cli.bars import Json
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
-from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 SAMPLE_MINUTES = 80
@@ -29,7 +27,7 @@ def captures(
         str, typer.Option(help="spot, linear, inverse, option; default: detected from the capture")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="reload files that were loaded before")] = False,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Load capture files of exchanges.
 
@@ -45,7 +43,7 @@ def captures(
 def drain(
     seconds: Annotated[float, typer.Option(min=1.0, help="stop taking batches after this long")] = 600.0,
     stream: Annotated[str, typer.Option(help="its name, where the collector's config gives another one")] = "",
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Load pending JetStream messages into ClickHouse, then ack them."""
     with output.bar("stream", quiet=as_json):
@@ -57,7 +55,7 @@ def days(
     first: Day = None,
     last: Day = None,
     fetch: Annotated[bool, typer.Option(help="fetch missing trades from the venues")] = True,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Fill gaps of some days and build their minute bars.
 
@@ -69,14 +67,14 @@ def days(
         raise typer.BadParameter(f"{end} is before {begin}", param_hint="--last")
     with output.bar("days", quiet=as_json):
         outcome = make_days(Settings(), begin, end, fetch=fetch)
-    finish([outcome], as_json, lambda: days_json(outcome), lambda: tell_days(outcome))
+    finish(outcome, as_json, days_json, tell_days)
 
 
 def fill(settings: Settings, **config: Any) -> RunOutcome:
     """One run that fills the tables."""
     from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
 
-    return run_job(settings, endpoints.resolve(settings), TABLES_JOB, None, {TABLES_STEP: {"config": config}})
+    return run_job(settings, TABLES_JOB, None, {TABLES_STEP: {"config": config}})
 
 
 def make_days(settings: Settings, first: dt.date, last: dt.date, *, fetch: bool) -> RunOutcome:
@@ -87,7 +85,7 @@ def make_days(settings: Settings, first: dt.date, last: dt.date, *, fetch: bool)
     if not known[0] <= first <= last <= known[-1]:
         raise typer.BadParameter(f"days are partitions from {known[0]} to {known[-1]}; see MARKETDATA_EXCHANGE_DAYS")
     config = {"exchange_gaps": {"config": {"fetch": fetch}}}
-    return run_job(settings, endpoints.resolve(settings), DAYS_JOB, (str(first), str(last)), config)
+    return run_job(settings, DAYS_JOB, (str(first), str(last)), config)
 
 
 def filled_json(outcome: RunOutcome) -> dict[str, Any]:
@@ -134,7 +132,7 @@ def tell_days(outcome: RunOutcome) -> None:
 
 
 def _end(outcome: RunOutcome, as_json: bool) -> None:
-    finish([outcome], as_json, lambda: filled_json(outcome), lambda: tell(outcome))
+    finish(outcome, as_json, filled_json, tell)
     if not as_json:
         output.notes().print("next: marketdata ingest days; while the UI runs, its daemon does this automatically")
 

@@ -1,13 +1,15 @@
-"""The Prometheus metrics of servers, tables and runs: every metric with its labels, meaning and use.
+"""The Prometheus metrics of servers, tables and runs; `figures.csv` has the labels, meaning and use of each.
 
 Serving them belongs to `metrics`; the collector has metrics of its own, in `collector.metrics`.
 """
 
+import csv
 import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.cli import status
@@ -44,79 +46,9 @@ class Figure:
     use: str
 
 
-FIGURES = (
-    Figure(
-        "marketdata_scrape_success",
-        ("look",),
-        "1 when the last scrape of servers, a domain's tables or runs succeeded, else"
-        " 0; its other metrics are then those of the scrape before.",
-        "alert",
-    ),
-    Figure(
-        "marketdata_scrape_timestamp_seconds",
-        ("look",),
-        "When the last successful scrape began.",
-        "how old the metrics are",
-    ),
-    Figure("marketdata_server_up", ("server",), "1 when the server responds, else 0.", "alert"),
-    Figure(
-        "marketdata_server_latency_seconds",
-        ("server",),
-        "Median latency of a few minimal queries.",
-        "which server is slow",
-    ),
-    Figure(
-        "marketdata_partitions",
-        (*TABLE, "state"),
-        "Partitions of a table by state, files where a flow has none: ok, empty, missing, stale, failed.",
-        "alert on what failed; what is missing",
-    ),
-    Figure("marketdata_rows", TABLE, "Rows, or documents, of a table.", "how a table grows"),
-    Figure(
-        "marketdata_quarantined_rows",
-        TABLE,
-        "Rejected rows in quarantine.",
-        "whether a source delivers bad rows",
-    ),
-    Figure("marketdata_open_gaps", TABLE, "Gaps in trades that no history has filled.", "what exchanges lack"),
-    Figure(
-        "marketdata_newest_data_timestamp_seconds",
-        TABLE,
-        "The newest time in a table, or the beginning of its newest day or month.",
-        "freshness of data",
-    ),
-    Figure("marketdata_runs", ("status",), "Runs that have not ended, by status.", "whether runs wait"),
-    Figure(
-        "marketdata_runs_ended_day",
-        ("job", "status"),
-        "Runs that ended in the last 24 hours.",
-        "alert on a job that only fails",
-    ),
-    Figure(
-        "marketdata_oldest_run_timestamp_seconds",
-        (),
-        "Start of the oldest run that has not ended; now when there is none.",
-        "alert on a run that hangs",
-    ),
-    Figure(
-        "marketdata_daemon_heartbeat_timestamp_seconds",
-        ("daemon",),
-        "Last heartbeat of a part of Dagster's daemon.",
-        "alert: without it no schedule and no sensor runs",
-    ),
-    Figure(
-        "marketdata_materialized_timestamp_seconds",
-        ("asset",),
-        "When an asset was last materialized.",
-        "freshness of assets",
-    ),
-    Figure("marketdata_check_passed", ("asset", "check"), "1 when a check passed when it ran last, else 0.", "alert"),
-    Figure(
-        "marketdata_freshness",
-        ("asset", "state"),
-        "1 for the state that an asset's freshness policy has: PASS, WARN, FAIL, UNKNOWN.",
-        "alert on FAIL",
-    ),
+FIGURES = tuple(
+    Figure(row["name"], tuple(row["labels"].split()), row["meaning"], row["use"])
+    for row in csv.DictReader(files(__package__).joinpath("figures.csv").read_text().splitlines())
 )
 
 Scrape = Callable[[], Iterator[Value]]

@@ -3,16 +3,15 @@
 import time
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.bars import Json
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.errors import MarketDataError, TerminalError
-from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 LISTED = ("flow", "table", "mode", "partitions", "schedule", "sensor", "file")
 CHECKED = ("flow", "result", "tried", "read", "refused")  # the keys of --json; words: ok
-CHECKED_HEADINGS = (*CHECKED[:-1], "rejected")
 EXAMPLES = 3
 
 Name = Annotated[str, typer.Argument(help="the flow's name; marketdata flows list shows all")]
@@ -41,7 +39,7 @@ class NoSuchFlow(TerminalError):
 
 def new(
     name: Annotated[str, typer.Argument(help="small letters, digits and _")],
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Scaffold a new CSV pipeline: definition, handler, sample file and test."""
     from marketdata_assets.flows import scaffold
@@ -70,7 +68,7 @@ def schema() -> None:
     typer.echo(schema_text(), nl=False)
 
 
-def show(as_json: Json = False) -> None:
+def show(as_json: output.Json = False) -> None:
     """List the flows of the package and your own."""
     rows = [_listed(one) for one in found(checked=True)]
     if as_json:
@@ -87,7 +85,7 @@ def show(as_json: Json = False) -> None:
 def check(
     name: Annotated[str | None, typer.Argument(help="one flow; all when left out")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="try the smallest file of this folder")] = None,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Validate flows without a database, and try one file.
 
@@ -98,7 +96,9 @@ def check(
     if as_json:
         output.as_json({"flows": rows})
     else:
-        output.table("checked", CHECKED_HEADINGS, [[_short(row[column]) for column in CHECKED] for row in rows])
+        output.table(
+            "checked", (*CHECKED[:-1], "rejected"), [[_short(row[column]) for column in CHECKED] for row in rows]
+        )
         for row in rows:
             for line in row["examples"]:
                 output.notes().print(f"[yellow]rejected[/] {row['tried']}: {line}")
@@ -116,7 +116,7 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option(help="reload files that have not changed")] = False,
     max_workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Load the new and changed files of a flow.
 
@@ -133,7 +133,7 @@ def run(
         if outcome is None:
             _valid(name, found(checked=True))
             outcome = execute(settings, flow, data_dir, force)
-    finish([outcome], as_json, lambda: loaded_json(name, outcome), lambda: tell(name, outcome))
+    finish(outcome, as_json, partial(loaded_json, name), partial(tell, name))
 
 
 def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | None:
@@ -171,14 +171,7 @@ def execute(
         at, folder = at_folder(flow, config["data_dir"], settings.flows_data_folder)
         names = sorted(unit.place for unit in find_units(at, folder))
         span, dynamic = (names[0], names[-1]) if names else None, (partitions.dynamic_name(flow), names)
-    return run_job(
-        settings,
-        endpoints.resolve(settings),
-        automation.job_name(flow),
-        span,
-        {flow.name: {"config": config}},
-        dynamic=dynamic,
-    )
+    return run_job(settings, automation.job_name(flow), span, {flow.name: {"config": config}}, dynamic=dynamic)
 
 
 def loaded_json(name: str, outcome: RunOutcome) -> dict[str, Any]:

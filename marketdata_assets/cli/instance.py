@@ -78,14 +78,17 @@ class RunOutcome:
 
 
 def finish(
-    outcomes: Sequence[RunOutcome], as_json: bool, document: Callable[[], Mapping[str, Any]], show: Callable[[], None]
+    outcome: RunOutcome,
+    as_json: bool,
+    document: Callable[[RunOutcome], Mapping[str, Any]],
+    show: Callable[[RunOutcome], None],
 ) -> None:
-    """Print the result of a command for machines or for people; exit with 1 when a run failed."""
+    """Print how a run ended, for machines or for people; exit with 1 when it failed."""
     if as_json:
-        output.as_json(document())
+        output.as_json(document(outcome))
     else:
-        show()
-    if not all(outcome.success for outcome in outcomes):
+        show(outcome)
+    if not outcome.success:
         raise typer.Exit(1)
 
 
@@ -96,7 +99,11 @@ def environment(settings: Settings, found: Endpoints) -> dict[str, str]:
     _place((PACKAGE / "dagster.yaml").read_bytes(), home / "dagster.yaml")
     workers = {"MARKETDATA_WORKERS": str(settings.workers)} if settings.workers else {}
     # What a file says is read from it by who needs it; Dagster reads variables alone.
-    servers = {name: url for name, url in endpoints.as_environment(found).items() if not _in_file(name)}
+    servers = {
+        name: url
+        for name, url in endpoints.as_environment(found).items()
+        if os.environ.get(name) or not os.environ.get(name + secret_values.SUFFIX)
+    }
     password = secret_values.from_files([PASSWORD], os.environ)
     return (
         password
@@ -124,21 +131,17 @@ def _place(content: bytes, file: Path) -> None:
         Path(name).replace(file)
 
 
-def _in_file(name: str) -> bool:
-    return bool(os.environ.get(name + secret_values.SUFFIX)) and not os.environ.get(name)
-
-
-def adopt(settings: Settings, found: Endpoints) -> None:
+def adopt(settings: Settings) -> None:
     """Let this process, and those that it starts, find Dagster's storage and the servers. Raises NoStorage."""
-    os.environ.update(environment(settings, found))
+    os.environ.update(environment(settings, endpoints.resolve(settings)))
     if "DAGSTER_PG_HOST" not in os.environ:
         raise NoStorage
 
 
 @contextmanager
-def dagster_instance(settings: Settings, found: Endpoints) -> "Iterator[DagsterInstance]":
+def dagster_instance(settings: Settings) -> "Iterator[DagsterInstance]":
     """Dagster's own storage, for the length of a command. Raises NoStorage."""
-    adopt(settings, found)
+    adopt(settings)
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
@@ -149,7 +152,6 @@ def dagster_instance(settings: Settings, found: Endpoints) -> "Iterator[DagsterI
 
 def run_job(
     settings: Settings,
-    found: Endpoints,
     job: str,
     partitions: tuple[str, str] | None,
     config: dict[str, Any] | None = None,
@@ -169,7 +171,7 @@ def run_job(
     from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dagster_instance(settings, found) as instance:
+    with dagster_instance(settings) as instance:
         if accounts:
             instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
         if dynamic:
@@ -220,7 +222,7 @@ def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
 def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:
     """`2024-01:2024-06` or `2024-01` as months of bars, or of alphas; None as every month up to the current one.
 
-    Raises ValueError naming the text when it is neither, names a month that is no partition, or ends before it starts.
+    Raises BadParameter when it is neither, names a month that is no partition, or ends before it starts.
     """
     keys = (alpha_months if alphas else bar_months)(dt.datetime.now(dt.UTC))
     if text is None:
@@ -229,20 +231,16 @@ def months_between(text: str | None, alphas: bool = False) -> Sequence[str]:
     last = last if colon else first
     for month in (first, last):
         if month not in keys:
-            raise ValueError(
-                f"{month or text!r} is not a month from {keys[0]} to {keys[-1]}; write 2024-01 or 2024-01:2024-06"
-            )
+            cause = f"{month or text!r} is not a month from {keys[0]} to {keys[-1]}; write 2024-01 or 2024-01:2024-06"
+            raise typer.BadParameter(cause, param_hint="--months")
     if last < first:
-        raise ValueError(f"{text!r} ends before it starts; write {last}:{first}")
+        raise typer.BadParameter(f"{text!r} ends before it starts; write {last}:{first}", param_hint="--months")
     return keys[keys.index(first) : keys.index(last) + 1]
 
 
-Rows = list[dict[str, Any]]
-
-
-def of_each_domain(*domains: Callable[[], Rows]) -> Rows:
+def of_each_domain(*domains: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The rows of all domains; those without a server are named in a note. Raises NoServer when none has one."""
-    rows: Rows = []
+    rows: list[dict[str, Any]] = []
     absent: list[NoServer] = []
     for query in domains:
         try:

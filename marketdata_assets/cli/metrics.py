@@ -10,7 +10,6 @@ import typer
 from marketdata_assets.cli import output
 from marketdata_assets.cli.instance import dagster_instance
 from marketdata_assets.collector.errors import MissingExtra
-from marketdata_assets.local import endpoints
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.settings import Settings
 
@@ -38,7 +37,7 @@ def metrics(
     from marketdata_assets.cli.figures import all_figures
     from marketdata_assets.definitions import defs
 
-    with dagster_instance(settings, endpoints.resolve(settings)) as instance:
+    with dagster_instance(settings) as instance:
         figures = all_figures(instance, defs().get_repository_def())
         if once:
             figures.scrape()

@@ -4,14 +4,17 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from marketdata_assets.progress import reporting_to
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 WIDTH_IN_A_FILE = 160
 SILENT = Console(file=None, quiet=True)

@@ -9,7 +9,6 @@ from marketdata_assets.alphas import file_index
 from marketdata_assets.bars import status
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.cli import flows, output, stores
-from marketdata_assets.cli.bars import Json
 from marketdata_assets.cli.instance import of_each_domain
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import ledger
@@ -27,7 +26,7 @@ def show(
         Domain | None, typer.Argument(help="bars, alphas, ticks, exchanges or flows; all when left out")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="rows of a dataset at most")] = 20,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Show rejected rows: source, reason and content."""
     domains = {
@@ -41,7 +40,14 @@ def show(
     if as_json:
         output.as_json({"rows": rows})
     else:
-        shown = [[row["dataset"], _file(row["place"]), row["reason"], _short(row["raw"])] for row in rows]
+        shown = []
+        for row in rows:
+            place, raw = row["place"], row["raw"]
+            if "/primeval_data/" in place or "/final_data/" in place:
+                place = place.rpartition("/")[2]  # the name of a raw file of alphas has the account and the time
+            if len(raw) > SHOWN_CHARACTERS:
+                raw = f"{raw[:SHOWN_CHARACTERS]} ..."
+            shown.append([row["dataset"], place, row["reason"], raw])
         output.table("quarantine", COLUMNS, shown)
 
 
@@ -90,12 +96,3 @@ def flows_rows(limit: int) -> list[dict[str, Any]]:
         found = [one.flow for one in flows.found() if one.flow]
         rejected = [(flow.name, row) for flow in found for row in ledger.quarantined(connection, flow.dataset, limit)]
     return [{"dataset": name} | vars(row) | {"place": row.place} for name, row in rejected]
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
-
-
-def _file(place: str) -> str:
-    """A raw file of alphas by its name alone, which names the account and the time."""
-    return place.rpartition("/")[2] if "/primeval_data/" in place or "/final_data/" in place else place

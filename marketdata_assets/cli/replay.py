@@ -24,7 +24,7 @@ def replay(
     market_type: Annotated[
         str | None, typer.Option(help=f"{', '.join(MARKET_TYPES)}; default: detected from the capture")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: output.Json = False,
 ) -> None:
     """Replay captured traffic: records, gaps, checksums and final order books."""
     if exchange is not None and exchange not in EXCHANGES:

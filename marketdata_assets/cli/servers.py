@@ -7,24 +7,21 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from marketdata_assets.cli import output
 from marketdata_assets.cli.instance import PACKAGE, adopt, environment
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.local import endpoints
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from marketdata_assets.resources import Health
 
 SUPERSEDED = "Function `dev_command` is superseded"
 """A warning of `dagster dev` at every start; `dg dev` is the same code, in a package that is not needed here."""
@@ -113,7 +110,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
+def doctor(as_json: output.Json = False) -> None:
     """Check every server: version, latency, missing features and how to fix them. Exit code 1 when one is not ok."""
     from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
 
@@ -122,7 +119,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="print one JSON 
         output.as_json({"servers": [vars(health) for health in servers]})
     else:
         columns = ("server", "state", "version", "edition", "ms", "url")
-        output.table("servers", columns, [_row(health) for health in servers])
+        rows = []
+        for one in servers:
+            latency = "" if one.latency_ms is None else f"{one.latency_ms:.1f}"
+            rows.append((one.store, "ok" if one.ok else "not ok", one.version, one.edition, latency, one.url))
+        output.table("servers", columns, rows)
         for health in servers:
             for what in health.missing:
                 output.console().print(f"{health.store}: {what}")
@@ -130,11 +131,6 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="print one JSON 
                 output.console().print(f"  remedy: {health.remedy}")
     if not all(health.ok for health in servers):
         raise typer.Exit(1)
-
-
-def _row(health: "Health") -> tuple[str, ...]:
-    latency = "" if health.latency_ms is None else f"{health.latency_ms:.1f}"
-    return health.store, "ok" if health.ok else "not ok", health.version, health.edition, latency, health.url
 
 
 class NoProgram(TerminalError):
@@ -150,7 +146,7 @@ def execute(context: typer.Context) -> None:
     It finds the storage, the servers and the folders of this data folder.
     """
     settings = Settings()
-    adopt(settings, endpoints.resolve(settings))
+    adopt(settings)
     name = context.args[0] if context.args else "dagster"
     program = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
     if program is None:
@@ -158,15 +154,15 @@ def execute(context: typer.Context) -> None:
     os.execv(program, [name, *context.args[1:]])  # noqa: S606 - the command is the caller's own
 
 
-class _stop_on_signal:  # noqa: N801 - reads as a statement
+@contextmanager
+def _stop_on_signal() -> Iterator[None]:
     """Let SIGTERM end the block like Ctrl-C, and let both end it quietly."""
-
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        # polars takes SIGINT over when it is imported, and restarts what Ctrl-C should interrupt.
-        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        signal.signal(signal.SIGTERM, self._before)
-        return kind is KeyboardInterrupt
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # polars takes SIGINT over when it is imported, and restarts what Ctrl-C should interrupt.
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -12,8 +12,6 @@ import typer
 from marketdata_assets.bars import status as bars
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import dagster_instance, months_between, of_each_domain
-from marketdata_assets.loading import states as loading_states
-from marketdata_assets.local import endpoints
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
@@ -33,7 +31,7 @@ ALPHAS = ("asset", "account", *STATES, "files", "documents", "newest", "quaranti
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: output.Json = False,
     due: Annotated[bool, typer.Option("--due", help="also list what the nightly repair would run now")] = False,
 ) -> None:
     """Show what is loaded, and which partitions are missing, stale or failed."""
@@ -61,11 +59,13 @@ def due_runs() -> list[dict[str, Any]]:
     from marketdata_assets.defs.repair import nightly
     from marketdata_assets.defs.ticks.run_config import months_of
     from marketdata_assets.partitions import RANGE_END, RANGE_START
+    from marketdata_assets.resources import AlphaFiles, BarFiles, Brain, ClickHouse, FlowFiles, Mongo, Postgres, Ticks
 
     own = [one.flow for one in flows.found() if one.flow]
-    settings = Settings()
-    with dagster_instance(settings, endpoints.resolve(settings)) as instance:
-        found = list(nightly.due_now(instance, own, _resources()))
+    with dagster_instance(Settings()) as instance:
+        servers = {"postgres": Postgres(), "mongo": Mongo(), "clickhouse": ClickHouse(), "brain": Brain()}
+        folders = {"bar_files": BarFiles(), "alphas_dir": AlphaFiles(), "flow_files": FlowFiles(), "ticks": Ticks()}
+        found = list(nightly.due_now(instance, own, SimpleNamespace(**servers, **folders)))
     rows = []
     for domain, request in found:
         months: list[str | None] = [*sorted(months_of(request.run_config))] or [None]
@@ -76,22 +76,6 @@ def due_runs() -> list[dict[str, Any]]:
     return rows
 
 
-def _resources() -> SimpleNamespace:
-    """As the definitions name them."""
-    from marketdata_assets.resources import AlphaFiles, BarFiles, Brain, ClickHouse, FlowFiles, Mongo, Postgres, Ticks
-
-    return SimpleNamespace(
-        postgres=Postgres(),
-        mongo=Mongo(),
-        clickhouse=ClickHouse(),
-        brain=Brain(),
-        bar_files=BarFiles(),
-        alphas_dir=AlphaFiles(),
-        flow_files=FlowFiles(),
-        ticks=Ticks(),
-    )
-
-
 def bars_rows() -> list[dict[str, Any]]:
     """The rows of the bars domain."""
     months = months_between(None)
@@ -99,11 +83,15 @@ def bars_rows() -> list[dict[str, Any]]:
         bars.ensure_readable(connection)
         states = bars.month_states(connection, Settings().bars_folder, months)
         klines = bars.kline_states(connection, states)
-        summaries = (bars.bars_summary(connection), bars.kline_summary(connection))
-    return [
-        _bars_row("stock_1min_qfq", states, summaries[0]),
-        _bars_row("stock_monthly_kline", klines, summaries[1]),
-    ]
+        tables = {
+            "stock_1min_qfq": (states, bars.bars_summary(connection)),
+            "stock_monthly_kline": (klines, bars.kline_summary(connection)),
+        }
+    rows = []
+    for asset, (known, found) in tables.items():
+        counts: dict[str, Any] = {"rows": found.rows, "codes": found.codes, "quarantine": found.quarantined}
+        rows.append(_row("bars", asset, _counts(known), found.newest, SHANGHAI, **counts))
+    return rows
 
 
 def alphas_rows() -> list[dict[str, Any]]:
@@ -133,17 +121,10 @@ def alphas_rows() -> list[dict[str, Any]]:
 
 
 def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: int) -> dict[str, Any]:
-    newest = max((month for month, state in states.items() if state == "ok"), default=None)
-    return {
-        "group": "alphas",
-        "asset": asset,
-        "account": account,
-        "partitions": len(states),
-        **_counts(states),
-        "newest": newest,
-        "newest_at": newest and instant(dt.date.fromisoformat(f"{newest}-01"), dt.UTC),
-        **{name: counts.get(name) for name in ("files", "documents", "quarantine")},
-    }
+    newest = max((f"{month}-01" for month, state in states.items() if state == "ok"), default=None)
+    day = dt.date.fromisoformat(newest) if newest else None
+    found = {name: counts.get(name) for name in ("files", "documents", "quarantine")}
+    return _row("alphas", asset, _counts(states), day, dt.UTC, "%Y-%m", account=account, **found)
 
 
 def ticks_rows() -> list[dict[str, Any]]:
@@ -158,17 +139,16 @@ def ticks_rows() -> list[dict[str, Any]]:
         listed = registry.listed(client, vanished=True)
         found = overview(client, window_now(), dt.datetime.now(dt.UTC))
     return [
-        {
-            "group": "ticks",
-            "asset": one.table,
-            "symbols": len(listed),
-            "partitions": sum(sum(states.values()) for states in one.months.values()),
-            **{state: one.count(state) for state in TICK_STATES},
-            "rows": one.rows,
-            "newest": one.newest and f"{one.newest:%Y-%m-%d}",
-            "newest_at": one.newest and instant(one.newest, SHANGHAI),
-            "quarantine": one.rejected,
-        }
+        _row(
+            "ticks",
+            one.table,
+            {state: one.count(state) for state in TICK_STATES},
+            one.newest,
+            SHANGHAI,
+            symbols=len(listed),
+            rows=one.rows,
+            quarantine=one.rejected,
+        )
         for one in found
         if listed or one.rows
     ]
@@ -183,19 +163,18 @@ def exchanges_rows() -> list[dict[str, Any]]:
         found = overview(client, window())
     if not any(one.rows for one in found):
         return []
-    states = (*STATES, "open")
     return [
-        {
-            "group": "exchanges",
-            "asset": one.table,
-            "partitions": sum(one.days.values()),
-            **{state: one.days.get(state, 0) for state in states},
-            "rows": one.rows,
-            "newest": one.newest and f"{one.newest:%Y-%m-%d %H:%M}",
-            "newest_at": one.newest and instant(one.newest, dt.UTC),
-            "quarantine": one.rejected,
-            "open_gaps": one.open_gaps,
-        }
+        _row(
+            "exchanges",
+            one.table,
+            {state: one.days.get(state, 0) for state in (*STATES, "open")},
+            one.newest,
+            dt.UTC,
+            "%Y-%m-%d %H:%M",
+            rows=one.rows,
+            quarantine=one.rejected,
+            open_gaps=one.open_gaps,
+        )
         for one in found
     ]
 
@@ -207,45 +186,30 @@ def flows_rows() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with connect(stores.postgres_dsn()) as connection:
         for one in flows.found():
-            if one.flow is None:
+            flow = one.flow
+            if flow is None:
                 nothing = dict.fromkeys(STATES, 0) | {"failed": 1}
-                rows.append(_flow_row(one.name, nothing, 0, None, 0))
+                rows.append(_row("flows", one.name, nothing, None, dt.UTC, rows=0, quarantine=0))
                 continue
-            seen = summary(connection, one.flow, Settings().flows_data_folder)
+            seen = summary(connection, flow, Settings().flows_data_folder)
             if any(seen.states.values()) or seen.rows:
-                rows.append(
-                    _flow_row(one.name, seen.states, seen.rows, seen.newest, seen.quarantined, one.flow.timezone)
-                )
+                counts: dict[str, Any] = {"rows": seen.rows, "quarantine": seen.quarantined}
+                clock = ZoneInfo(flow.timezone)
+                rows.append(_row("flows", one.name, seen.states, seen.newest, clock, **counts))
     return rows
 
 
-def _flow_row(
-    name: str, states: Mapping[str, int], rows: int, newest: dt.date | None, quarantined: int, timezone: str = "UTC"
+def _row(
+    group: str,
+    asset: str,
+    states: Mapping[str, int],
+    newest: dt.date | None,
+    clock: dt.tzinfo,
+    form: str = "%Y-%m-%d",
+    **others: Any,
 ) -> dict[str, Any]:
-    return {
-        "group": "flows",
-        "asset": name,
-        "partitions": sum(states.values()),
-        **states,
-        "rows": rows,
-        "newest": newest and f"{newest:%Y-%m-%d}",
-        "newest_at": newest and instant(newest, ZoneInfo(timezone)),
-        "quarantine": quarantined,
-    }
-
-
-def _bars_row(asset: str, states: dict[str, loading_states.State], summary: bars.Summary) -> dict[str, Any]:
-    return {
-        "group": "bars",
-        "asset": asset,
-        "partitions": len(states),
-        **_counts(states),
-        "rows": summary.rows,
-        "codes": summary.codes,
-        "newest": f"{summary.newest:%Y-%m-%d}" if summary.newest else None,
-        "newest_at": summary.newest and instant(summary.newest, SHANGHAI),
-        "quarantine": summary.quarantined,
-    }
+    about = {"group": group, "asset": asset, "partitions": sum(states.values()), **states}
+    return {**about, "newest": newest and f"{newest:{form}}", "newest_at": newest and instant(newest, clock), **others}
 
 
 def _counts(states: Mapping[str, str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""`marketdata ingest ticks`: options into one run. How it ended is printed last, failures before it."""
+"""`marketdata ingest ticks` and `symbols`: loads of ticks, and the registry of symbols, refreshed and listed."""
 
 import datetime as dt
 import os
@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.bars import Json
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.local import endpoints
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import DELIVERS, Table
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
 Name = TypeVar("Name", bound=str)
 
 ALL = "ALL"
+REGISTRY = "symbol_registry"
+COLUMNS = ("symbol", "name", "listed", "delisted", "status")
 TABLES: Sequence[Table] = ("tick_data", "factors")
 MAX_NAMED = 20
 
@@ -60,7 +60,7 @@ def ingest(
     accept_empty: Annotated[
         bool, typer.Option("--accept-empty", help="allow an empty response to delete existing bars")
     ] = False,
-    as_json: Json = False,
+    as_json: output.Json = False,
 ) -> None:
     """Load ticks of some symbols and days.
 
@@ -79,11 +79,12 @@ def ingest(
         "accept_empty": accept_empty,
     }
     named = [symbol.strip().upper() for symbol in symbols or (ALL,)]
+    tables = _among(providers_file.TABLES, data_types, "--data-types") or TABLES
     if ALL in named and len(named) > 1:
         raise typer.BadParameter("ALL is every symbol; name it alone", param_hint="--symbols")
     with output.bar("ticks", quiet=as_json):
-        outcome = run(Settings(), [] if named == [ALL] else named, first, last, _tables(data_types), config)
-    finish([outcome], as_json, lambda: loaded_json(outcome), lambda: tell(outcome))
+        outcome = run(Settings(), [] if named == [ALL] else named, first, last, tables, config)
+    finish(outcome, as_json, loaded_json, tell)
 
 
 def run(
@@ -98,11 +99,10 @@ def run(
     from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
     from marketdata_assets.months import months_from
 
-    found = endpoints.resolve(settings)
     if not symbols and not listings():
         raise NoSymbols
     months = dict.fromkeys(months_from(f"{first:%Y-%m}", f"{last:%Y-%m}"), symbols)
-    return run_job(settings, found, JOB, None, adhoc_config(months, tables, **config)["ops"])
+    return run_job(settings, JOB, None, adhoc_config(months, tables, **config)["ops"])
 
 
 def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[dt.date, dt.date]:
@@ -128,10 +128,6 @@ def _last_session(closed: dt.date) -> dt.date:
 def known_providers(named: Sequence[str] | None) -> list[str]:
     """The names, each once; rejects unknown providers."""
     return _among(tuple(DELIVERS), named, "--provider")
-
-
-def _tables(named: Sequence[str] | None) -> Sequence[Table]:
-    return _among(providers_file.TABLES, named, "--data-types") or TABLES
 
 
 def _among(known: Sequence[Name], named: Sequence[str] | None, flag: str) -> list[Name]:
@@ -209,3 +205,43 @@ def _report(outcome: RunOutcome) -> dict[str, Any]:
     from marketdata_assets.defs.ticks.run_config import OP
 
     return outcome.metadata.get(OP, {})
+
+
+def refresh_symbols(provider: Providers = None, as_json: output.Json = False) -> None:
+    """Refresh the symbol registry from its providers.
+
+    Those are Tushare, or MARKETDATA_TICKS_SYMBOLS instead of it, and dropped files.
+    """
+
+    def document(outcome: RunOutcome) -> dict[str, Any]:
+        metadata = dict(outcome.metadata.get(REGISTRY, {}))
+        metadata.pop("dagster/column_schema", None)
+        return {**outcome.as_json(), "symbols": metadata.pop("dagster/row_count", 0), **metadata}
+
+    def show(outcome: RunOutcome) -> None:
+        outcome.print_problems()
+        if outcome.success:
+            metadata = outcome.metadata[REGISTRY]
+            sources = ", ".join(f"{count:,} from {name}" for name, count in metadata["sources"].items())
+            changes = f"{metadata['added']:,} added, {metadata['vanished']:,} vanished"
+            output.console().print(f"symbols       {metadata['dagster/row_count']:,} ({sources}), {changes}")
+
+    finish(refresh_registry(Settings(), known_providers(provider)), as_json, document, show)
+
+
+def refresh_registry(settings: Settings, providers: list[str]) -> RunOutcome:
+    """One run of the registry."""
+    return run_job(settings, "symbols", None, {REGISTRY: {"config": {"providers": providers}}})
+
+
+def list_symbols(
+    status: Annotated[str | None, typer.Option(help="listed, delisted or paused; all when left out")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """List registered symbols."""
+    rows = [{name: getattr(one, name) for name in COLUMNS} for one in listings() if status in (None, one.status)]
+    if as_json:
+        output.as_json({"symbols": rows})
+    else:
+        shown = [["" if value is None else str(value) for value in row.values()] for row in rows]
+        output.table(f"{len(rows)} symbols", COLUMNS, shown)
