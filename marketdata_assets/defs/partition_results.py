@@ -40,35 +40,26 @@ def as_dagster_failure() -> Iterator[None]:
 
 def failure(failed: Mapping[str, str], total: int, metadata: Mapping[str, Any]) -> dg.Failure:
     """A Failure that lists the partitions that failed with their causes, and is not retried."""
-    lines = listed(failed[key] for key in sorted(failed))
-    return dg.Failure(
-        description=f"{len(failed)} of {total} partitions failed, the others are done\n{lines}",
-        metadata={
-            **metadata,
-            "failed": dg.MetadataValue.md(lines),
-            "failed_partitions": dg.MetadataValue.json([str(key) for key in sorted(failed)]),
-        },
-        allow_retries=False,
-    )
+    keys = dg.MetadataValue.json([str(key) for key in sorted(failed)])
+    causes = [failed[key] for key in sorted(failed)]
+    what = f"{len(failed)} of {total} partitions failed, the others are done"
+    return failure_of(what, causes, {**metadata, "failed_partitions": keys})
 
 
 def failed_files(failed: Sequence[UnitReport], metadata: Mapping[str, Any]) -> dg.Failure:
     """The failure of a run of which some files failed, with the cause of each; it is not retried."""
-    lines = listed(unit.error or unit.unit for unit in failed)
-    return dg.Failure(
-        description=f"{len(failed)} files failed, the others are loaded\n{lines}",
-        metadata={**metadata, "failed": dg.MetadataValue.md(lines)},
-        allow_retries=False,
-    )
+    causes = [unit.error or unit.unit for unit in failed]
+    return failure_of(f"{len(failed)} files failed, the others are loaded", causes, metadata)
 
 
-def listed(reasons: Iterable[str]) -> str:
-    """A Markdown list of causes, each once, and how many more there are."""
-    distinct = list(dict.fromkeys(reasons))
-    lines = [f"- {reason}" for reason in distinct[:MAX_LISTED]]
+def failure_of(what: str, causes: Iterable[str], metadata: Mapping[str, Any]) -> dg.Failure:
+    """A Failure that says what failed and lists the causes, each once; it is not retried."""
+    distinct = list(dict.fromkeys(causes))
+    lines = [f"- {cause}" for cause in distinct[:MAX_LISTED]]
     if len(distinct) > MAX_LISTED:
         lines.append(f"- and {len(distinct) - MAX_LISTED} more")
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    return dg.Failure(f"{what}\n{text}", {**metadata, "failed": dg.MetadataValue.md(text)}, allow_retries=False)
 
 
 def mark_failed(context: StepContext, asset: dg.AssetKey, partitions: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from marketdata_assets.alphas import file_index
+from marketdata_assets.defs.runs import sensor
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_pair
 from marketdata_assets.resources import AlphaFiles, Brain
 
@@ -27,9 +28,11 @@ def changes(instance: dg.DagsterInstance, brain: Brain, folder: AlphaFiles) -> t
     present = known(instance)
     wanted = [*brain.enabled(), *file_index.accounts_on_disk(folder.path)]
     gone = [account for account in present if account not in wanted]
-    return missing(present, wanted), [
-        account for account in gone if account not in _materialized(instance)
-    ] if gone else []
+    if gone:
+        keys = (key for asset in PARTITIONED for key in instance.get_materialized_partitions(asset))
+        materialized = {alpha_pair(key)[0] for key in keys}
+        gone = [account for account in gone if account not in materialized]
+    return missing(present, wanted), gone
 
 
 def missing(present: Iterable[str], wanted: Iterable[str]) -> list[str]:
@@ -38,14 +41,8 @@ def missing(present: Iterable[str], wanted: Iterable[str]) -> list[str]:
     return [account for account in dict.fromkeys(wanted) if account not in have]
 
 
-def _materialized(instance: dg.DagsterInstance) -> set[str]:
-    keys = (key for asset in PARTITIONED for key in instance.get_materialized_partitions(asset))
-    return {alpha_pair(key)[0] for key in keys}
-
-
-@dg.sensor(
+@sensor(
     minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Synchronises the account partitions with the accounts file and the folders of the archive.",
 )
 def brain_accounts_sensor(

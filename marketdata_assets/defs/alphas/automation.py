@@ -7,23 +7,15 @@ Accounts that are not enabled or have no credentials are not fetched; without an
 
 import datetime as dt
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import dagster as dg
 
 from marketdata_assets.alphas import file_index
 from marketdata_assets.defs.alphas import accounts
-from marketdata_assets.defs.runs import run_key, runs_in_progress
-from marketdata_assets.partitions import (
-    ALPHA_MONTHS,
-    BRAIN_ACCOUNTS,
-    Pair,
-    alpha_pair,
-    alpha_pairs,
-    range_tags,
-    rectangles,
-)
+from marketdata_assets.defs.runs import range_requests, run_key, runs_in_progress, schedule, sensor
+from marketdata_assets.partitions import ALPHA_MONTHS, BRAIN_ACCOUNTS, Pair, alpha_pair, alpha_pairs, rectangles
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
 FILES = dg.AssetSelection.assets("alpha_files")
@@ -51,10 +43,7 @@ def requests(
 ) -> list[dg.RunRequest]:
     """A run for each rectangle of `pairs`; `state` makes a sensor's run keys distinct; a schedule's are by its time."""
     order = [*accounts.known(instance), *new_accounts]
-    return [
-        dg.RunRequest(run_key=f"{first}:{last}:{state}", tags=range_tags(first, last), run_config=config)
-        for first, last in rectangles(pairs, order)
-    ]
+    return range_requests(rectangles(pairs, order), after=f":{state}", run_config=config)
 
 
 def _months(back: int, count: int, now: dt.datetime) -> list[str]:
@@ -72,15 +61,8 @@ def _schedule(
 ) -> dg.ScheduleDefinition:
     """Fetch the pairs that `choose` names, but for those of runs in progress: slow fetches must not pile up."""
 
-    @dg.schedule(
-        name=name,
-        job=alphas_job,
-        cron_schedule=cron,
-        execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=description,
-    )
-    def schedule(context: dg.ScheduleEvaluationContext, brain: Brain) -> list[dg.RunRequest] | dg.SkipReason:
+    @schedule(name=name, job=alphas_job, cron_schedule=cron, execution_timezone="UTC", description=description)
+    def fetch(context: dg.ScheduleEvaluationContext, brain: Brain) -> list[dg.RunRequest] | dg.SkipReason:
         ready = brain.ready()
         pairs = choose(context, [account for account in accounts.known(context.instance) if account in ready])
         if not pairs:
@@ -88,7 +70,7 @@ def _schedule(
         runs = requests(context.instance, set(pairs) - _in_progress(context.instance), config=config)
         return runs or dg.SkipReason("runs for these months are already in progress")
 
-    return schedule
+    return fetch
 
 
 def _newest_months(count: int) -> Choice:
@@ -100,8 +82,17 @@ def _newest_months(count: int) -> Choice:
 
 
 def _rotation(context: dg.ScheduleEvaluationContext, ready: Sequence[str]) -> list[Pair]:
+    """ROTATION months of each account: never fetched ones, the newest first, then those fetched longest ago."""
     older = _months(RECENT, len(ALPHA_MONTHS.get_partition_keys()), context.scheduled_execution_time)
-    return oldest(context.instance, ready, older)
+    fetched = context.instance.get_latest_storage_id_by_partition(
+        dg.AssetKey("alpha_files"), dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    when = {alpha_pair(key): number for key, number in fetched.items()}
+    chosen: list[Pair] = []
+    for account in ready:
+        pairs = [(account, month) for month in reversed(older)]
+        chosen += sorted(pairs, key=lambda pair: when.get(pair, -1))[:ROTATION]
+    return chosen
 
 
 alphas_hourly = _schedule(
@@ -126,23 +117,9 @@ alphas_rotation = _schedule(
 )
 
 
-def oldest(instance: dg.DagsterInstance, ready: Collection[str], months: Sequence[str]) -> list[Pair]:
-    """ROTATION months of each account: never fetched ones, the newest first, then those fetched longest ago."""
-    fetched = instance.get_latest_storage_id_by_partition(
-        dg.AssetKey("alpha_files"), dg.DagsterEventType.ASSET_MATERIALIZATION
-    )
-    when = {alpha_pair(key): number for key, number in fetched.items()}
-    chosen: list[Pair] = []
-    for account in ready:
-        pairs = [(account, month) for month in reversed(months)]
-        chosen += sorted(pairs, key=lambda pair: when.get(pair, -1))[:ROTATION]
-    return chosen
-
-
-@dg.sensor(
+@sensor(
     job=alphas_import_job,
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="New or changed files in the alphas folder: a run for each rectangle of changed months and accounts.",
 )
 def alpha_files_sensor(

@@ -5,13 +5,12 @@ The queries are in `marketdata_assets.alphas.checks`.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import dagster as dg
 
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.defs.metadata import check_result
-from marketdata_assets.partitions import BRAIN_ACCOUNTS, Pair, alpha_pairs
+from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_pairs
 from marketdata_assets.resources import AlphaFiles, Mongo
 
 DESCRIPTIONS = {
@@ -35,11 +34,16 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         from marketdata_assets.alphas import checks
         from marketdata_assets.alphas.importer import database_name
+        from marketdata_assets.stores import mongo_ledger
 
         wanted = {key.name for key in context.selected_asset_check_keys}
         with mongo.client() as client:
             database = client[database_name(kind)]
-            pairs = pairs_of_run(context) or _all_pairs(database)
+            accounts = context.instance.get_dynamic_partitions(str(BRAIN_ACCOUNTS.name))
+            pairs = alpha_pairs(context.run.tags, accounts)
+            if not pairs:  # a check that is run alone
+                known = mongo_ledger.entries(database, database.name)
+                pairs = sorted({(entry.source, entry.unit[:7]) for entry in known})
             scope = checks.Scope(database, alphas_dir.path, kind, pairs)
             for name in DESCRIPTIONS:
                 if name in wanted:
@@ -48,17 +52,6 @@ def _checks(kind: Kind) -> dg.AssetChecksDefinition:
                     yield check_result(f"{kind}_alphas", name, finding, advice=name in ADVICE)
 
     return alpha_checks
-
-
-def pairs_of_run(context: dg.AssetCheckExecutionContext) -> list[Pair]:
-    """The accounts and months of the run; none when a check is run alone."""
-    return alpha_pairs(context.run.tags, context.instance.get_dynamic_partitions(str(BRAIN_ACCOUNTS.name)))
-
-
-def _all_pairs(database: Any) -> list[Pair]:
-    from marketdata_assets.stores import mongo_ledger
-
-    return sorted({(entry.source, entry.unit[:7]) for entry in mongo_ledger.entries(database, database.name)})
 
 
 @dg.definitions

@@ -7,16 +7,9 @@ import dagster as dg
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.defs.alphas import accounts
 from marketdata_assets.defs.partition_results import find_mismatches
+from marketdata_assets.defs.runs import range_requests
 from marketdata_assets.loading.states import State
-from marketdata_assets.partitions import (
-    ALPHA_MONTHS,
-    ALPHA_PARTITIONS,
-    Pair,
-    alpha_key,
-    alpha_pair,
-    range_tags,
-    rectangles,
-)
+from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS, Pair, alpha_key, alpha_pair, rectangles
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
 FETCH_JOB, IMPORT_JOB = "alphas", "alphas_import"
@@ -28,16 +21,15 @@ def due(instance: dg.DagsterInstance, mongo: Mongo, alphas_dir: AlphaFiles, brai
     Months that were never fetched are left to the daily rotation, which keeps to its request budget.
     """
     known = accounts.known(instance)
-    fetch = _failed_fetches(instance, set(known) & set(brain.ready()))
+    ready = sorted(set(known) & set(brain.ready()))
+    keys = [alpha_key(account, month) for account in ready for month in ALPHA_MONTHS.get_partition_keys()]
+    fetch = {alpha_pair(key) for key in find_mismatches(instance, "alpha_files", ALPHA_PARTITIONS, (), keys)}
+    outdated = _not_imported(instance, mongo, alphas_dir, known) - fetch
     return [
-        *_requests(FETCH_JOB, fetch, known),
-        *_requests(IMPORT_JOB, _not_imported(instance, mongo, alphas_dir, known) - fetch, known),
+        request
+        for job, pairs in ((FETCH_JOB, fetch), (IMPORT_JOB, outdated))
+        for request in range_requests(rectangles(pairs, known), before=f"{job}:", job_name=job)
     ]
-
-
-def _failed_fetches(instance: dg.DagsterInstance, ready: Iterable[str]) -> set[Pair]:
-    keys = [alpha_key(account, month) for account in sorted(ready) for month in ALPHA_MONTHS.get_partition_keys()]
-    return {alpha_pair(key) for key in find_mismatches(instance, "alpha_files", ALPHA_PARTITIONS, (), keys)}
 
 
 def _not_imported(
@@ -62,10 +54,3 @@ def _not_imported(
         mismatches = find_mismatches(instance, f"{kind}_alphas", ALPHA_PARTITIONS, loaded, every)
         outdated |= {alpha_pair(key) for key in mismatches}
     return outdated
-
-
-def _requests(job: str, pairs: Iterable[Pair], known: list[str]) -> list[dg.RunRequest]:
-    return [
-        dg.RunRequest(f"{job}:{first}:{last}", job_name=job, tags=range_tags(first, last))
-        for first, last in rectangles(pairs, known)
-    ]

@@ -4,15 +4,14 @@ What counts as touched or stale is decided in `bars.watch` and `bars.status`; wh
 """
 
 import time
-from collections.abc import Sequence
 
 import dagster as dg
 
 from marketdata_assets.bars import status, watch
 from marketdata_assets.defs.bars import repair
-from marketdata_assets.defs.runs import run_key
+from marketdata_assets.defs.runs import range_requests, run_key, sensor
 from marketdata_assets.months import month_ranges
-from marketdata_assets.partitions import BAR_MONTHS, range_tags
+from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
@@ -25,10 +24,9 @@ bars_repair_job = dg.define_asset_job(
 )
 
 
-@dg.sensor(
+@sensor(
     job=bars_job,
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="New or changed files of minute bars: one run per range of touched months, 24 months a tick.",
 )
 def minute_bar_files_sensor(
@@ -37,29 +35,18 @@ def minute_bar_files_sensor(
     seen = watch.changes(
         bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, BAR_MONTHS.get_partition_keys()
     )
-    due = _due(postgres, bar_files, seen.months)
+    due = []
+    if seen.months:
+        with connect(postgres.dsn) as connection:
+            status.ensure_readable(connection)
+            states = status.month_states(connection, bar_files.path, seen.months)
+        due = [month for month in seen.months if states[month].outdated]
     if not due:
         context.update_cursor(seen.cursor)
         waiting = f"; still being written: {', '.join(seen.waiting)}" if seen.waiting else ""
         return dg.SkipReason(f"nothing new in {bar_files.path}{waiting}")
-    state = run_key(seen.key)
-    return dg.SensorResult(
-        run_requests=[
-            dg.RunRequest(run_key=f"{first}:{last}:{state}", tags=range_tags(first, last))
-            for first, last in month_ranges(due)
-        ],
-        cursor=seen.cursor,
-    )
-
-
-def _due(postgres: Postgres, bar_files: BarFiles, months: Sequence[str]) -> list[str]:
-    """Of `months`, those that are not loaded as the files have them."""
-    if not months:
-        return []
-    with connect(postgres.dsn) as connection:
-        status.ensure_readable(connection)
-        states = status.month_states(connection, bar_files.path, months)
-    return [month for month in months if states[month].outdated]
+    requests = range_requests(month_ranges(due), after=f":{run_key(seen.key)}")
+    return dg.SensorResult(run_requests=requests, cursor=seen.cursor)
 
 
 kline_behind_bars = dg.AutomationConditionSensorDefinition(

@@ -3,23 +3,21 @@
 The queries are in `marketdata_assets.bars.checks`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dagster as dg
-import psycopg
 
 from marketdata_assets.bars import checks
-from marketdata_assets.partitions import BAR_MONTHS, RANGE_END, RANGE_START
+from marketdata_assets.partitions import BAR_MONTHS, PARTITION, RANGE_END, RANGE_START
 from marketdata_assets.resources import Postgres
 from marketdata_assets.stores.findings import Finding
 from marketdata_assets.stores.postgres import connect
 
-Question = Callable[[psycopg.Connection, Sequence[str]], Finding]
-
-MONTH_GAIN = "A month that gained more than 1000 %: look at it; adjusted prices near zero can do that."
+Question = Callable[..., Finding]
 RULES = {
-    "month_gain": MONTH_GAIN,
+    "month_gain": "A month that gained more than 1000 %: look at it; adjusted prices near zero can do that.",
     "negative_volume_or_amount": "No month has a negative volume or amount; negative prices are legal.",
     "ohlc_order": "High is the highest and low the lowest of the four prices.",
     "volume_without_amount": "No month has shares traded and no money paid.",
@@ -33,7 +31,7 @@ def _check(
     @dg.asset_check(asset=asset, name=name, description=description, pool="timescale")
     def check(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.AssetCheckResult:
         with connect(postgres.dsn) as connection:
-            finding = question(connection, months_of_run(context))
+            finding = question(connection, months=months_of_run(context))
         metadata: dict[str, Any] = {
             "objections": finding.count,
             "months": finding.looked_at,
@@ -46,28 +44,18 @@ def _check(
 
 def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
     """The months of the run; all months when only the check is run."""
-    tags = context.run.tags
-    first, last = tags.get(RANGE_START), tags.get(RANGE_END)
-    single = tags.get("dagster/partition")
-    if single:
-        return [single]
-    keys = list(BAR_MONTHS.get_partition_keys())
-    if first and last:
-        return keys[keys.index(first) : keys.index(last) + 1]
-    return keys
-
-
-def _rule(name: str) -> Question:
-    return lambda connection, months: checks.kline_rule(connection, name, months)
+    tags, keys = context.run.tags, list(BAR_MONTHS.get_partition_keys())
+    first, last = (tags.get(PARTITION) or tags.get(end) for end in (RANGE_START, RANGE_END))
+    return keys[keys.index(first) : keys.index(last) + 1] if first and last else keys
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     error, warn = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
-    rules = [
-        _check("stock_monthly_kline", name, text, _rule(name), warn if name == "month_gain" else error)
-        for name, text in RULES.items()
-    ]
+    rules = []
+    for name, text in RULES.items():
+        question = partial(checks.kline_rule, name=name)
+        rules.append(_check("stock_monthly_kline", name, text, question, warn if name == "month_gain" else error))
     return dg.Definitions(
         asset_checks=[
             _check(

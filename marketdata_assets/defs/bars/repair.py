@@ -6,9 +6,10 @@ import dagster as dg
 
 from marketdata_assets.bars import status
 from marketdata_assets.defs.partition_results import find_mismatches
+from marketdata_assets.defs.runs import range_requests
 from marketdata_assets.loading.states import State
 from marketdata_assets.months import month_ranges
-from marketdata_assets.partitions import BAR_MONTHS, joined, range_tags
+from marketdata_assets.partitions import BAR_MONTHS, joined
 from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
@@ -31,10 +32,7 @@ def due(instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles) -
     for asset, known in ((BARS, states), (KLINE, klines)):
         loaded = [month for month, state in known.items() if state == "ok"]
         months |= find_mismatches(instance, asset, BAR_MONTHS, loaded, keys)
-    return [
-        dg.RunRequest(f"{first}:{last}", job_name=JOB, tags=range_tags(first, last))
-        for first, last in joined(month_ranges(months), MOST_RUNS)
-    ]
+    return range_requests(joined(month_ranges(months), MOST_RUNS), job_name=JOB)
 
 
 def _kline_older(instance: dg.DagsterInstance, klines: Mapping[str, State]) -> set[str]:

@@ -4,19 +4,15 @@ What is new or outdated is decided in `exchanges.tables.captures` and `exchanges
 """
 
 import time
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
-from marketdata_assets.defs.runs import job_in_progress, run_key, runs_in_progress
+from marketdata_assets.defs.runs import job_in_progress, range_requests, run_key, runs_in_progress, schedule, sensor
 from marketdata_assets.errors import MarketDataError
-from marketdata_assets.partitions import day_ranges, days_of, range_tags
+from marketdata_assets.partitions import day_ranges, days_of
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
-
-if TYPE_CHECKING:
-    import datetime as dt
 
 MAX_FILES = 200
 """Captures of one run; more are for the next one."""
@@ -30,11 +26,10 @@ tables_job = dg.define_asset_job(
 days_job = dg.define_asset_job(DAYS_JOB, selection=BY_DAYS, description="Backfill gaps and compute bars of some days.")
 
 
-@dg.schedule(
+@schedule(
     job=tables_job,
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every five minutes: load pending messages of the stream.",
 )
 def exchange_drain(context: dg.ScheduleEvaluationContext, nats: Nats) -> dg.RunRequest | dg.SkipReason:
@@ -53,10 +48,9 @@ def _config(**wanted: object) -> dict[str, object]:
     return {"ops": {TABLES_STEP: {"config": wanted}}}
 
 
-@dg.sensor(
+@sensor(
     job=tables_job,
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="New or changed captures in the folder: requests a run that loads them.",
 )
 def exchange_captures_sensor(
@@ -80,11 +74,10 @@ def exchange_captures_sensor(
     return dg.SensorResult(run_requests=[request], cursor=found.cursor(files))
 
 
-@dg.schedule(
+@schedule(
     job=days_job,
     cron_schedule="17 * * * *",
     execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every hour: days with gaps that can be backfilled now, and days whose bars are outdated.",
 )
 def exchange_hourly(
@@ -98,16 +91,12 @@ def exchange_hourly(
         ingest.ensure_tables(client)
         outdated = status.outdated_days(client, window)
         outdated += status.with_open_gaps(client, window, time.time_ns(), SETTLED_NS)
-    due = set(outdated) - days_in_progress(context.instance)
+    runs = [run for run in runs_in_progress(context.instance) if run.job_name == DAYS_JOB]
+    due = set(outdated) - {day for run in runs for day in days_of(run.tags)}
     if not due:
         in_progress = "runs for the outdated days are already in progress"
         return dg.SkipReason(in_progress if outdated else "all days are up to date")
-    return [dg.RunRequest(run_key=f"{first}:{last}", tags=range_tags(first, last)) for first, last in day_ranges(due)]
-
-
-def days_in_progress(instance: dg.DagsterInstance) -> "set[dt.date]":
-    """The days of all runs that have not ended, queued ones included."""
-    return {day for run in runs_in_progress(instance) if run.job_name == DAYS_JOB for day in days_of(run.tags)}
+    return range_requests(day_ranges(due))
 
 
 @dg.definitions

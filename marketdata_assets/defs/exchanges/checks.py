@@ -16,7 +16,6 @@ from marketdata_assets.resources import ClickHouse
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from marketdata_assets.exchanges.tables.checks import Question
 
 REFUSED = "nothing_refused"
 TYPES = {
@@ -79,20 +78,13 @@ def _of_days(asset: str) -> dg.AssetChecksDefinition:
         wanted = {key.name for key in context.selected_asset_check_keys}
         with clickhouse.client() as client:
             ingest.ensure_tables(client)
-            question = _question(context, client)
+            days = tuple(days_of(context.run.tags))
+            question = questions.Question(client, days) if days else questions.newest(client)
             for name in mine:
                 if name in wanted:
                     yield check_result(asset, name, getattr(questions, name)(question), advice=name in ADVICE)
 
     return checks
-
-
-def _question(context: dg.AssetCheckExecutionContext, client: "Client") -> "Question":
-    """The days of the run; the newest one when a check runs alone."""
-    from marketdata_assets.exchanges.tables.checks import Question, newest
-
-    days = days_of(context.run.tags)
-    return Question(client, tuple(days)) if days else newest(client)
 
 
 @dg.definitions

@@ -114,13 +114,13 @@ def _drain(clickhouse: ClickHouse, nats: Nats, config: IngestConfig, wanted: Seq
     return asyncio.run(drain(clickhouse.dsn, server, stream=name, types=types, pace=Pace(seconds=config.seconds)))
 
 
-def pending_messages(server: str, stream_name: str = "") -> int:
+def pending_messages(server: str) -> int:
     """How many messages of the stream are not loaded yet. Raises StreamMissing and what else the stream raises."""
     from marketdata_assets.collector.jetstream.stream import Stream, consumers, pending
 
     async def count() -> int:
         names = [consumer.name for consumer in consumers().values()]
-        return sum([await pending(server, stream_name or Stream.name, name) for name in names])
+        return sum([await pending(server, Stream.name, name) for name in names])
 
     return asyncio.run(count())
 

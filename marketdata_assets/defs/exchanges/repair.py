@@ -10,8 +10,8 @@ import dagster as dg
 
 from marketdata_assets.defs.exchanges import days, ingest
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import failed_requests
-from marketdata_assets.partitions import day_ranges, range_tags
+from marketdata_assets.defs.runs import failed_requests, range_requests
+from marketdata_assets.partitions import day_ranges
 from marketdata_assets.resources import ClickHouse
 
 CAPTURES_SENSOR = "exchange_captures_sensor"
@@ -43,7 +43,4 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequ
     loaded = [str(day) for day, state in states.items() if state == State.OK]
     for asset in ("exchange_gaps", "exchange_ohlcv_1m"):
         wanted |= find_mismatches(instance, asset, partitions, loaded, window)
-    return [
-        dg.RunRequest(f"{first}:{last}", job_name=days.DAYS_JOB, tags=range_tags(first, last))
-        for first, last in day_ranges(window[key] for key in wanted)
-    ]
+    return range_requests(day_ranges(window[key] for key in wanted), job_name=days.DAYS_JOB)

@@ -11,7 +11,7 @@ import dagster as dg
 
 from marketdata_assets.defs.exchanges.ingest import IngestReport
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import listed
+from marketdata_assets.defs.partition_results import failure_of
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -109,16 +109,9 @@ def feed(key: dg.AssetKey, report: IngestReport) -> dg.AssetObservation:
 def raise_problems(report: IngestReport) -> None:
     """Raise Failure with every problem of the run, if there are any."""
     if report.problems:
-        lines = listed(report.problems)
-        raise dg.Failure(
-            description=f"{len(report.problems)} captures or streams failed; the others are loaded\n{lines}",
-            metadata={
-                "seconds": round(report.seconds, 2),
-                "round": dg.MetadataValue.json(_summary(report)),
-                "failed": dg.MetadataValue.md(lines),
-            },
-            allow_retries=False,
-        )
+        what = f"{len(report.problems)} captures or streams failed; the others are loaded"
+        metadata = {"seconds": round(report.seconds, 2), "round": dg.MetadataValue.json(_summary(report))}
+        raise failure_of(what, report.problems, metadata)
 
 
 def rows(client: "Client", key: dg.AssetKey) -> dict[str, int]:

@@ -82,7 +82,8 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         kinds={"csv", "postgres"},
         owners=flow.owners or OWNERS,
         description=flow.description or f"Rows of {flow.loader.folder}, kept in the table {flow.target.table}.",
-        code_version=_version(flow),
+        # Of what is declared. The ledger's version also knows the code of the functions, which is not imported here.
+        code_version=hashlib.sha256(flow.model_dump_json().encode()).hexdigest()[:12],
         pool="timescale",
         metadata=column_schema(*columns(flow), table=flow.target.table),
     )
@@ -127,8 +128,3 @@ def columns(flow: FlowDefinition) -> list[Column]:
         if step.derive:
             sources |= {name: f"`{expression}`" for name, expression in step.derive.columns.items()}
     return [(name, kind, sources.get(name, "")) for name, kind in declared(flow.target).items()]
-
-
-def _version(flow: FlowDefinition) -> str:
-    """Of what is declared. The ledger's version also knows the code of the functions, which is not imported here."""
-    return hashlib.sha256(flow.model_dump_json().encode()).hexdigest()[:12]

@@ -22,7 +22,9 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
     with connect(dsn) as connection:
         metadata = _metadata(flow, ended)
         metadata["dagster/row_count"] = status.row_count(connection, flow)
-        metadata["preview"] = _preview(status.preview(connection, flow))
+        rows = status.preview(connection, flow)
+        table = markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else None
+        metadata["preview"] = table or dg.MetadataValue.md("no rows")
         if flow.partitions == "file":
             by_unit = status.rows_by_unit(connection, flow)
         months = {*ended.loaded_months, *(context.partition_keys if isinstance(flow.partitions, Month) else ())}
@@ -81,9 +83,3 @@ def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:
         "mode": flow.target.mode,
         "seconds": round(ended.seconds, 2),
     }
-
-
-def _preview(rows: list[dict[str, Any]]) -> dg.MarkdownMetadataValue:
-    return (
-        markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else dg.MetadataValue.md("no rows")
-    )

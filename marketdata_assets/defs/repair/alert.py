@@ -5,13 +5,14 @@ A run that Dagster will retry does not alert. An alert that could not be sent is
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from marketdata_assets.dagster_internals import WILL_RETRY_TAG, FreshnessState, failing_automation, freshness_states
 from marketdata_assets.defs.partition_results import failure_reason
+from marketdata_assets.defs.runs import sensor
 from marketdata_assets.partitions import PARTITION, RANGE_END, RANGE_START
 from marketdata_assets.settings import Settings
 
@@ -29,10 +30,9 @@ MAX_LISTED = 20
 MAX_CHARACTERS = 500
 
 
-@dg.sensor(
+@sensor(
     name=NAME,
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Alerts MARKETDATA_ALERT_WEBHOOK, and by mail when it is set up, on failed runs that are not retried,"
     " on assets that have become overdue, and on sensors and schedules that keep failing: one message per tick.",
 )
@@ -42,8 +42,12 @@ def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         return dg.SkipReason("no receiver: set MARKETDATA_ALERT_WEBHOOK, or MARKETDATA_ALERT_SMTP and _MAIL")
     first = {"until": now.isoformat(), REPORTED: [], "overdue": [], "failing": []}
     before: dict[str, Any] = json.loads(context.cursor) if context.cursor else first
-    runs = _failed(context.instance, dt.datetime.fromisoformat(before["until"]) - OVERLAP)
-    overdue, failing = _overdue(context), _failing(context.instance)
+    since = dt.datetime.fromisoformat(before["until"]) - OVERLAP
+    failed = context.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since))
+    runs = [run for run in failed if run.tags.get(WILL_RETRY_TAG) != "true"]
+    overdue = _overdue(context)
+    # This sensor could not report itself.
+    failing = [name for name in failing_automation(context.instance, FAILED_TICKS) if name != NAME]
     new_runs = [run for run in runs if run.run_id not in before[REPORTED]] if context.cursor else []
     new_overdue = sorted(set(overdue) - set(before["overdue"]))
     new_failing = sorted(set(failing) - set(before.get("failing", ())))
@@ -82,11 +86,6 @@ def alert_of(
     return Alert(title, lines, {"runs": facts, "overdue": list(overdue), "failing": list(failing)})
 
 
-def _failed(instance: dg.DagsterInstance, since: dt.datetime) -> list[dg.DagsterRun]:
-    wanted = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since)
-    return [run for run in instance.get_runs(wanted) if run.tags.get(WILL_RETRY_TAG) != "true"]
-
-
 def _overdue(context: dg.SensorEvaluationContext) -> list[str]:
     """Assets that have missed their freshness policy, as Dagster's daemon has recorded it."""
     assert context.repository_def
@@ -95,27 +94,19 @@ def _overdue(context: dg.SensorEvaluationContext) -> list[str]:
     return sorted(name for name, state in states.items() if state == FreshnessState.FAIL)
 
 
-def _failing(instance: dg.DagsterInstance) -> list[str]:
-    """Sensors and schedules whose last ticks all failed; not this sensor, which could not report itself."""
-    return [name for name in failing_automation(instance, FAILED_TICKS) if name != NAME]
-
-
 def _facts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Any]:
     single = run.tags.get(PARTITION)
     ends = [run.tags[name] for name in (RANGE_START, RANGE_END) if name in run.tags]
     failed = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    error = _reasons(entry.dagster_event for entry in failed if entry.dagster_event)
+    error = "; ".join(dict.fromkeys(failure_reason(one.dagster_event) for one in failed if one.dagster_event))
+    if len(error) > MAX_CHARACTERS:
+        error = f"{error[:MAX_CHARACTERS]} ..."
     return {
         "run_id": run.run_id,
         "job": run.job_name,
         "partitions": single or " to ".join(dict.fromkeys(ends)),
         "error": error or "the run ended without an error message; its process may have been killed",
     }
-
-
-def _reasons(events: Iterable[dg.DagsterEvent]) -> str:
-    text = "; ".join(dict.fromkeys(failure_reason(event) for event in events))
-    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
 
 
 @dg.definitions

@@ -4,7 +4,7 @@ Assets that wait for files, which come when they come, have none. Exchanges clos
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import dagster as dg
 
@@ -24,14 +24,9 @@ POLICIES = {
 }
 
 
-def policies(scheduled_flows: Iterable[str]) -> Mapping[str, dg.FreshnessPolicy]:
-    """By name of the asset; a flow has one when it runs by the clock."""
-    return POLICIES | dict.fromkeys(scheduled_flows, TRADING_DAYS)
-
-
 def applied(defs: dg.Definitions, scheduled_flows: Iterable[str]) -> dg.Definitions:
-    """The same definitions, each asset with its policy."""
-    wanted = policies(scheduled_flows)
+    """The same definitions, each asset with its policy; a flow has one when it runs by the clock."""
+    wanted = POLICIES | dict.fromkeys(scheduled_flows, TRADING_DAYS)
 
     def fresh(spec: dg.AssetSpec) -> dg.AssetSpec:
         policy = wanted.get(spec.key.to_user_string())

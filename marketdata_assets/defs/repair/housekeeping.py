@@ -14,7 +14,6 @@ from marketdata_assets.dagster_internals import event_tables
 from marketdata_assets.settings import Settings
 
 OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-SCHEDULE = "housekeeping_daily"
 
 
 class HousekeepingConfig(dg.Config):
@@ -41,7 +40,7 @@ def tidy(instance: dg.DagsterInstance, before: dt.datetime, seconds: float) -> D
     """Delete runs that ended before `before`, the oldest first, for at most `seconds`."""
     until = time.monotonic() + seconds
     held, deleted, more = holders(instance), 0, False
-    old = _ended(instance, before)
+    old = list(reversed(instance.get_run_ids(dg.RunsFilter(statuses=OVER, updated_before=before))))
     for run_id in old:
         if run_id in held:
             continue
@@ -68,11 +67,6 @@ def holders(instance: dg.DagsterInstance) -> set[str]:
     )
     with storage.index_connection() as connection:
         return set(connection.execute(db.select(events.c.run_id).where(events.c.id.in_(latest)).distinct()).scalars())
-
-
-def _ended(instance: dg.DagsterInstance, before: dt.datetime) -> list[str]:
-    """Their ids, the oldest first."""
-    return list(reversed(instance.get_run_ids(dg.RunsFilter(statuses=OVER, updated_before=before))))
 
 
 def _delete_check_results(instance: dg.DagsterInstance, before: dt.datetime) -> int:
@@ -103,7 +97,7 @@ def housekeeping() -> None:
 
 
 housekeeping_daily = dg.ScheduleDefinition(
-    name=SCHEDULE,
+    name="housekeeping_daily",
     job=housekeeping,
     cron_schedule="17 5 * * *",
     execution_timezone="Asia/Shanghai",

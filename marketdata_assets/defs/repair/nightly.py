@@ -8,7 +8,7 @@ What is due is decided in `repair` of each domain.
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -137,11 +137,10 @@ def _check(
             continue
         seen[domain.name] = night
         notes.append(f"{domain.name}: {len(found) or 'nothing'} to run")
-        requests += (_tagged(request, domain.name, night) for request in found)
+        requests += (
+            request.with_replaced_attrs(
+                run_key=f"{night}:{domain.name}:{request.run_key}", tags={**request.tags, TAG: night}
+            )
+            for request in found
+        )
     return requests, notes
-
-
-def _tagged(request: dg.RunRequest, domain: str, night: str) -> dg.RunRequest:
-    """The request, run once per night and tagged so that it can be found in the list of runs."""
-    tags: Mapping[str, str] = {**request.tags, TAG: night}
-    return request.with_replaced_attrs(run_key=f"{night}:{domain}:{request.run_key}", tags=tags)

@@ -16,7 +16,6 @@ from marketdata_assets.defs.ticks.load_op import TABLES, LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.run_config import JOB, OP, window_now
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.errors import TicksError
-from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 
@@ -49,7 +48,9 @@ def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhous
     """Load tables of some symbol-months."""
     window = window_now()
     with as_dagster_failure(), clickhouse.client() as client:
-        tables, days = _tables(config), _days(config)
+        if unknown := sorted(set(config.tables) - set(TABLES)):
+            raise BadRunConfig(f"tables: {unknown[0]!r} is none of {', '.join(TABLES)}")
+        tables, days = [table for table in TABLES if table in config.tables], _days(config)
         units = _units(context, client, config)
         done = LoadOp(context, client, ticks, config, window, planned=False, days=days).load(tables, units)
         answers = checks.evaluations(client, tables, units)
@@ -58,12 +59,6 @@ def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhous
     metadata = report.summary(done) | {"checks": {answer.check_name: answer.passed for answer in answers}}
     report.raise_failures(done, metadata)
     context.add_output_metadata(metadata)
-
-
-def _tables(config: AdhocConfig) -> list[Table]:
-    if unknown := sorted(set(config.tables) - set(TABLES)):
-        raise BadRunConfig(f"tables: {unknown[0]!r} is none of {', '.join(TABLES)}")
-    return [table for table in TABLES if table in config.tables]
 
 
 def _days(config: AdhocConfig) -> Days | None:

@@ -28,8 +28,6 @@ STEP = "tick_tables"
 TABLES: tuple[Table, ...] = get_args(Table)
 """In loading order."""
 
-Loader = Callable[..., LoadReport]
-
 
 class LoadConfig(dg.Config):
     """What is loaded, and from which providers."""
@@ -105,40 +103,29 @@ class LoadOp:
         return [unit for unit in units if unit.symbol in known]
 
     def _one(self, table: Table, units: Sequence[Unit]) -> LoadReport:
-        from marketdata_assets.ticks import registry
+        from marketdata_assets.ticks import factors, registry
+        from marketdata_assets.ticks.load import load
+        from marketdata_assets.ticks.tables import ORDER_BOOK
 
-        ticks = self.ticks.restricted(self.config.providers)
-        only_bars = {"listings": registry.listed(self.client)} if table == "tick_data" else {}
-        return _loader(table)(
-            self.client,
-            ticks.providers(),
-            units,
-            options=ticks.options(**self._changes(ticks)),
-            run_id=self.context.run.run_id,
-            now=dt.datetime.now(dt.UTC),
-            progress=ProgressLog(self.context.log.info, f"symbol-months of {table}"),
-            **only_bars,
-        )
-
-    def _changes(self, ticks: Ticks) -> dict[str, Any]:
-        """What differs from the settings."""
-        wanted = self.config
+        ticks, wanted = self.ticks.restricted(self.config.providers), self.config
         changes: dict[str, Any] = {"refetch": wanted.refetch, "accept_empty": wanted.accept_empty, "days": self.days}
         if wanted.workers:
             changes["workers"] = wanted.workers
         if wanted.first:
             changes["first"] = (*wanted.first, *ticks.config().queue.first)
-        return changes
-
-
-def _loader(table: Table) -> Loader:
-    from functools import partial
-
-    from marketdata_assets.ticks import factors, load, tables
-
-    loaders: dict[Table, Loader] = {
-        "tick_data": load.load,
-        "order_book": partial(load.load, table=tables.ORDER_BOOK),
-        "factors": factors.compute,
-    }
-    return loaders[table]
+        loader: Callable[..., LoadReport] = factors.compute if table == "factors" else load
+        own: dict[str, Any] = {}
+        if table == "tick_data":
+            own = {"listings": registry.listed(self.client)}
+        elif table == "order_book":
+            own = {"table": ORDER_BOOK}
+        return loader(
+            self.client,
+            ticks.providers(),
+            units,
+            options=ticks.options(**changes),
+            run_id=self.context.run.run_id,
+            now=dt.datetime.now(dt.UTC),
+            progress=ProgressLog(self.context.log.info, f"symbol-months of {table}"),
+            **own,
+        )

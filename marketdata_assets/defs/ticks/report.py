@@ -30,7 +30,6 @@ TUSHARE_SCHEMA = {
         ("api_name", "for"),
         [
             ("stock_basic", "which stocks there are, are paused, and were"),
-            ("trade_cal", "days of trading"),
             ("stk_mins", "1-minute bars, at most 8000 an answer"),
             ("daily_basic", "turnover, price to earnings, market values and more, by day"),
             ("adj_factor", "what prices are multiplied by to compare them across dividends"),
