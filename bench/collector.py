@@ -22,7 +22,7 @@ from bench.size import sized
 from marketdata_assets.collector.items import Item, items, message_id, subject
 from marketdata_assets.collector.jetstream.publisher import Publisher
 from marketdata_assets.collector.jetstream.reader import Reader
-from marketdata_assets.collector.jetstream.stream import Consumer, Stream, Wanted, ensure
+from marketdata_assets.collector.jetstream.stream import Consumer, ensure
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
 from marketdata_assets.local.stack import LocalStack
@@ -55,8 +55,7 @@ def figures() -> Iterator[Figure]:
 
 
 async def _figures(url: str) -> list[Figure]:
-    wanted = Wanted(Stream(), (Consumer("bench", "market.>"),))
-    await ensure(url, wanted)
+    await ensure(url, durable=[Consumer("bench", "market.>")])
     publisher = Publisher(url, BoundedQueue(4 * MESSAGES, lambda *_: None))
     running = asyncio.create_task(publisher.run())
     client = await nats.connect(url)

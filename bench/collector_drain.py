@@ -20,7 +20,7 @@ from bench.size import sized
 from marketdata_assets.collector.drain import INSERTS, Pace, drain
 from marketdata_assets.collector.items import Item, items
 from marketdata_assets.collector.jetstream.publisher import Publisher
-from marketdata_assets.collector.jetstream.stream import Stream, Wanted, ensure
+from marketdata_assets.collector.jetstream.stream import Stream, consumers, ensure
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.exchanges.records import Exchange, Level, MarketType, OrderBook, Side, Trade
 from marketdata_assets.exchanges.tables import schema
@@ -41,7 +41,7 @@ SIDE = 5
 ROUNDS = sized(3, 1)
 PACE = Pace()
 TYPES = ("trade", "orderbook")
-ROOMY = Wanted(Stream(max_bytes=-1))
+ROOMY = Stream(max_bytes=-1)
 NOW = 1_762_000_000 * 10**9
 
 
@@ -136,7 +136,7 @@ async def _begin_anew(nats_url: str) -> None:
 
     connection = await nats.connect(nats_url)
     try:
-        for one in Wanted().consumers:
+        for one in consumers().values():
             await connection.jetstream().delete_consumer(Stream.name, one.name)
     finally:
         await connection.close()

@@ -26,7 +26,7 @@ from bench.figure import Figure
 from bench.size import sized
 from marketdata_assets.collector.drain import drain
 from marketdata_assets.exchanges.tables import ohlcv, schema
-from marketdata_assets.local import nats as local_nats
+from marketdata_assets.local import servers
 from marketdata_assets.local.process import Server
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -140,7 +140,7 @@ def figures() -> Iterator[Figure]:
 
 def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SYMBOLS) -> Soak:
     """Run all of it for so long at so many messages a second, and count at the end."""
-    server = Server(local_nats.spec(), home, 0)
+    server = Server(servers.NATS, home, 0)
     server.start()
     venue = Venue(symbols)
     try:

@@ -8,9 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marketdata_assets.backup.errors import BeingWritten, Differs, NotEmpty
-from marketdata_assets.backup.files import CHUNK, Piece, Relation, chunks, writing
-from marketdata_assets.progress import report
+from marketdata_assets.backup.files import (
+    CHUNK,
+    BeingWritten,
+    Piece,
+    Relation,
+    chunks,
+    restore_each,
+    save_each,
+    writing,
+)
 from marketdata_assets.stores.clickhouse import INSERT_SETTINGS, STORE, connect, naming_failures, quoted, read
 
 if TYPE_CHECKING:
@@ -25,32 +32,30 @@ def save(url: str, tables: Sequence[str], folder: Path) -> list[Relation]:
     """Write those of `tables` that exist, in this order. Raises BeingWritten."""
     with connect(url) as client:
         existing = set(read(client, "SELECT name FROM system.tables WHERE database = currentDatabase()")["name"])
-        names = [name for name in tables if name in existing]
-        found = []
-        for done, name in enumerate(names):
-            report(done, len(names), name)
-            found.append(_save(client, name, folder))
-    return found
+        return save_each([name for name in tables if name in existing], lambda name: _save(client, name, folder))
 
 
 def restore(url: str, relations: Sequence[Relation], folder: Path, prepare: Callable[["Client"], None]) -> None:
-    """Restore the rows; `prepare` creates the tables. Raises NotEmpty and Differs."""
+    """Restore the rows; `prepare` creates the tables. Raises BackupError."""
     with connect(url) as client:
         prepare(client)
-        if full := [one.name for one in relations if _rows(client, one.name)]:
-            raise NotEmpty(STORE, full)
         # A table that a view fills is restored after the view's source; its rows replace those that the view produced.
-        targets = _targets(client)
-        order = sorted(relations, key=lambda one: (one.name in targets, relations.index(one)))
-        for done, one in enumerate(order):
-            report(done, len(order), one.name)
-            if _rows(client, one.name):
+        views = """
+            SELECT create_table_query AS text FROM system.tables
+            WHERE database = currentDatabase() AND engine = 'MaterializedView'"""
+        targets = {match[1] for text in read(client, views)["text"] if (match := _TARGET.search(text))}
+        order = sorted(relations, key=lambda one: one.name in targets)
+
+        def load(one: Relation) -> tuple[int, str]:
+            if _has_rows(client, one.name):
                 client.command(f"TRUNCATE TABLE {quoted(one.name)}")
             for piece in one.pieces:
-                _load(client, one, piece, folder)
-            rows, digest = _digest(client, one.name)
-            if (rows, digest) != (one.rows, one.digest):
-                raise Differs(STORE, one.name, f"{one.rows} rows {one.digest}", f"{rows} rows {digest}")
+                blocks = chunks(folder, piece)
+                with naming_failures():
+                    client.raw_insert(quoted(one.name), insert_block=blocks, settings=INSERT_SETTINGS, fmt="Native")
+            return _digest(client, one.name)
+
+        restore_each(STORE, order, lambda name: _has_rows(client, name), load)
 
 
 def _save(client: "Client", name: str, folder: Path) -> Relation:
@@ -78,12 +83,10 @@ def _partition(client: "Client", name: str, partition: str, folder: Path) -> tup
             stream.close()
         if _digest(client, name, partition) == before:
             return file.piece, *before
-    raise BeingWritten(STORE, name)
-
-
-def _load(client: "Client", one: Relation, piece: Piece, folder: Path) -> None:
-    with naming_failures():
-        client.raw_insert(quoted(one.name), insert_block=chunks(folder, piece), settings=INSERT_SETTINGS, fmt="Native")
+    raise BeingWritten(
+        f"{STORE} {name} was written to whenever it was read; take the backup when no run loads it, or stop the"
+        " daemon meanwhile"
+    )
 
 
 def _digest(client: "Client", name: str, partition: str = "") -> tuple[int, str]:
@@ -102,13 +105,5 @@ def _select(client: "Client", name: str, what: str, partition: str) -> str:
     return f"SELECT {what} FROM {quoted(name)} {final} {where} SETTINGS do_not_merge_across_partitions_select_final = 1"
 
 
-def _rows(client: "Client", name: str) -> int:
-    return int(read(client, f"SELECT toInt64(count()) AS n FROM {quoted(name)}")["n"][0])
-
-
-def _targets(client: "Client") -> set[str]:
-    query = """
-        SELECT create_table_query AS text FROM system.tables
-        WHERE database = currentDatabase() AND engine = 'MaterializedView'"""
-    found = (_TARGET.search(text) for text in read(client, query)["text"])
-    return {match[1] for match in found if match}
+def _has_rows(client: "Client", name: str) -> bool:
+    return bool(read(client, f"SELECT toInt64(count()) AS n FROM {quoted(name)}")["n"][0])

@@ -4,7 +4,7 @@ A folder without a manifest is no backup, so an interrupted backup is never mist
 """
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -12,13 +12,22 @@ from typing import IO
 import msgspec
 import zstandard
 
-from marketdata_assets.backup.errors import BadBackup, FolderInUse, NoBackup
+from marketdata_assets.errors import TerminalError, TransientError
+from marketdata_assets.progress import report
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 LEVEL = 3
 CHUNK = 1 << 20
 MODULUS = 1 << 128
+
+
+class BackupError(TerminalError):
+    """A backup cannot be taken, read or restored."""
+
+
+class BeingWritten(TransientError):
+    """A table kept changing while it was read."""
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -70,10 +79,10 @@ class Digest:
 
 
 def begin(folder: Path) -> None:
-    """Create the folder, readable by its owner only. Raises FolderInUse."""
+    """Create the folder, readable by its owner only. Raises BackupError."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if any(folder.iterdir()):
-        raise FolderInUse(folder)
+        raise BackupError(f"{folder} is not empty; name a new folder for each backup, such as {folder}/2026-01-31")
 
 
 def end(folder: Path, manifest: Manifest) -> None:
@@ -84,67 +93,94 @@ def end(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> Manifest:
-    """The manifest. Raises NoBackup."""
+    """The manifest. Raises BackupError."""
     try:
-        found = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        if manifest.format == FORMAT:
+            return manifest
+        cause = f"it is of format {manifest.format}, and this version knows {FORMAT}"
     except FileNotFoundError:
-        raise NoBackup(folder, f"there is no {MANIFEST}") from None
+        cause = f"there is no {MANIFEST}"
     except msgspec.DecodeError as error:
-        raise NoBackup(folder, f"{MANIFEST}: {error}") from error
-    if found.format != FORMAT:
-        raise NoBackup(folder, f"it is of format {found.format}, and this version knows {FORMAT}")
-    return found
+        cause = f"{MANIFEST}: {error}"
+    raise BackupError(
+        f"{folder} has no complete backup: {cause}. An interrupted backup cannot be restored; take another, or name"
+        " the folder that has manifest.json"
+    )
 
 
 def check(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with the manifest. Raises BadBackup."""
-    for relation in manifest.relations:
-        for piece in relation.pieces:
-            path = folder / piece.name
-            if Path(piece.name).name != piece.name or not path.is_file():
-                raise BadBackup(path, "there is no such file")
-            if (size := path.stat().st_size) != piece.bytes:
-                raise BadBackup(path, f"has {size} bytes, {piece.bytes} were written")
+    """Compare every file with the manifest. Raises BackupError."""
+    for piece in (piece for relation in manifest.relations for piece in relation.pieces):
+        path = folder / piece.name
+        if Path(piece.name).name != piece.name or not path.is_file():
+            cause = "there is no such file"
+        elif (size := path.stat().st_size) != piece.bytes:
+            cause = f"has {size} bytes, {piece.bytes} were written"
+        else:
             with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != piece.sha256:
-                    raise BadBackup(path, "has other bytes than were written")
+                if hashlib.file_digest(file, "sha256").hexdigest() == piece.sha256:
+                    continue
+            cause = "has other bytes than were written"
+        raise BackupError(f"{path}: {cause}. Nothing was restored; take the file from another copy of the backup")
 
 
-class _Hashed:
-    """A file that keeps the hash of what is written to it."""
+def save_each(names: Sequence[str], save: Callable[[str], Relation]) -> list[Relation]:
+    """Save one table after the other, with progress."""
+    saved = []
+    for done, name in enumerate(names):
+        report(done, len(names), name)
+        saved.append(save(name))
+    return saved
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.hash = hashlib.sha256()
-        self.bytes = 0
 
-    def write(self, data: bytes) -> int:
-        self.hash.update(data)
-        self.bytes += len(data)
-        return self._file.write(data)
+def restore_each(
+    store: str,
+    relations: Sequence[Relation],
+    has_rows: Callable[[str], bool],
+    restore: Callable[[Relation], tuple[int, str]],
+) -> None:
+    """Restore one table after the other, with progress, and compare the rows and digest of each with the backup.
 
-    def flush(self) -> None:
-        self._file.flush()
+    Raises BackupError before the first when any of them has rows, and when a table differs from the backup.
+    """
+    if full := [one.name for one in relations if has_rows(one.name)]:
+        raise BackupError(
+            f"{store} has rows in {', '.join(full)}; a backup is restored into empty databases only. Name others, or"
+            " drop these tables"
+        )
+    for done, one in enumerate(relations):
+        report(done, len(relations), one.name)
+        rows, digest = restore(one)
+        if (rows, digest) != (one.rows, one.digest):
+            raise BackupError(
+                f"{store} {one.name}: the backup has {one.rows} rows {one.digest}, the table has {rows} rows {digest}."
+                " Do not use the table; drop it and restore again while nothing else writes"
+            )
 
 
 class Writer:
-    """Write to a compressed file of the backup."""
+    """Write to a compressed file of the backup, and hash what it gets."""
 
     def __init__(self, name: str, file: IO[bytes]) -> None:
-        self._name = name
-        self._under = _Hashed(file)
-        self._stream = zstandard.ZstdCompressor(level=LEVEL).stream_writer(self._under, closefd=False)  # type: ignore[arg-type]
+        self._name, self._file = name, file
+        self._hash, self._bytes = hashlib.sha256(), 0
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
 
     def write(self, data: bytes) -> None:
-        self._stream.write(data)
+        self._put(self._compressor.compress(data))
 
     def close(self) -> None:
-        self._stream.close()  # type: ignore[no-untyped-call]
+        self._put(self._compressor.flush())
+
+    def _put(self, compressed: bytes) -> None:
+        self._hash.update(compressed)
+        self._bytes += self._file.write(compressed)
 
     @property
     def piece(self) -> Piece:
         """The file as it was written; read it after closing."""
-        return Piece(self._name, self._under.bytes, self._under.hash.hexdigest())
+        return Piece(self._name, self._bytes, self._hash.hexdigest())
 
 
 @contextmanager

@@ -5,6 +5,7 @@ A database's ledger is read before its documents, so it never lists more than th
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -14,9 +15,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from marketdata_assets.backup.errors import Differs, NotEmpty
-from marketdata_assets.backup.files import Digest, Relation, chunks, writing
-from marketdata_assets.progress import report
+from marketdata_assets.backup.files import Digest, Relation, chunks, restore_each, save_each, writing
 from marketdata_assets.stores.mongo import STORE, connect
 from marketdata_assets.stores.mongo_ledger import LEDGER
 
@@ -29,23 +28,19 @@ KEPT = ("key", "unique", "sparse", "expireAfterSeconds", "partialFilterExpressio
 def save(uri: str, databases: Sequence[str], folder: Path) -> list[Relation]:
     """Write all collections of `databases`."""
     with connect(uri) as client:
-        names = [name for database in databases for name in _collections(client, database)]
-        found = []
-        for done, name in enumerate(names):
-            report(done, len(names), name)
-            found.append(_save(_collection(client, name), name, folder, done))
-    return found
+        names: list[str] = []
+        for database in databases:
+            collections = client[database].list_collection_names()
+            ordered = sorted(collections, key=lambda name: (name != LEDGER, name))
+            names += [f"{database}.{name}" for name in ordered]
+        return save_each(names, lambda name: _save(_collection(client, name), name, folder, names.index(name)))
 
 
 def restore(uri: str, relations: Sequence[Relation], folder: Path) -> None:
-    """Restore the documents and their indexes. Raises NotEmpty and Differs."""
+    """Restore the documents and their indexes. Raises BackupError."""
     with connect(uri) as client:
-        if full := [one.name for one in relations if _collection(client, one.name).find_one({}) is not None]:
-            raise NotEmpty(STORE, full)
-        # Documents before ledgers: an interrupted restore leaves no ledger that lists missing documents.
-        order = sorted(relations, key=lambda one: one.name.endswith(f".{LEDGER}"))
-        for done, one in enumerate(order):
-            report(done, len(order), one.name)
+
+        def load(one: Relation) -> tuple[int, str]:
             collection = _collection(client, one.name)
             for index in json.loads(one.made_by):
                 keys = list(index.pop("key").items())
@@ -55,14 +50,11 @@ def restore(uri: str, relations: Sequence[Relation], folder: Path) -> None:
             digest = Digest()
             for document in collection.find({}):
                 digest.add(bytes(document.raw))
-            if (digest.rows, digest.text) != (one.rows, one.digest):
-                wanted, found = f"{one.rows} documents {one.digest}", f"{digest.rows} documents {digest.text}"
-                raise Differs(STORE, one.name, wanted, found)
+            return digest.rows, digest.text
 
-
-def _collections(client: MongoClient[dict[str, Any]], database: str) -> list[str]:
-    names = client[database].list_collection_names()
-    return [f"{database}.{name}" for name in sorted(names, key=lambda name: (name != LEDGER, name))]
+        # Documents before ledgers: an interrupted restore leaves no ledger that lists missing documents.
+        order = sorted(relations, key=lambda one: one.name.endswith(f".{LEDGER}"))
+        restore_each(STORE, order, lambda name: _collection(client, name).find_one({}) is not None, load)
 
 
 def _collection(client: MongoClient[dict[str, Any]], name: str) -> Collection[RawBSONDocument]:
@@ -86,15 +78,10 @@ def _save(collection: Collection[RawBSONDocument], name: str, folder: Path, numb
 
 
 def _batches(folder: Path, one: Relation) -> Iterator[list[RawBSONDocument]]:
-    batch: list[RawBSONDocument] = []
     for piece in one.pieces:
-        for document in decode_file_iter(cast(IO[bytes], _Blocks(chunks(folder, piece))), RAW):
-            batch.append(document)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
+        documents = iter(decode_file_iter(cast(IO[bytes], _Blocks(chunks(folder, piece))), RAW))
+        while batch := list(islice(documents, BATCH)):
+            yield batch
 
 
 class _Blocks:

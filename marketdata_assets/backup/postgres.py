@@ -9,9 +9,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.backup.errors import Differs, NotEmpty
-from marketdata_assets.backup.files import Digest, Relation, chunks, writing
-from marketdata_assets.progress import report
+from marketdata_assets.backup.files import Digest, Relation, chunks, restore_each, save_each, writing
 from marketdata_assets.stores.postgres import STORE, connect
 
 SESSION = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; SET extra_float_digits = 1"
@@ -23,12 +21,8 @@ def save(dsn: str, tables: Sequence[str], folder: Path) -> list[Relation]:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         connection.execute(SESSION)
-        names = [name for name in tables if _exists(connection, name)]
-        found = []
-        for done, name in enumerate(names):
-            report(done, len(names), name)
-            found.append(_save(connection, name, folder))
-    return found
+        existing = [name for name in tables if _exists(connection, name)]
+        return save_each(existing, lambda name: _save(connection, name, folder))
 
 
 def restore(
@@ -36,23 +30,36 @@ def restore(
 ) -> None:
     """Restore the rows, all or none. `prepare` creates the tables it knows; others are created as they were.
 
-    Raises NotEmpty and Differs.
+    Raises BackupError.
     """
     with connect(dsn) as connection, connection.transaction():
         connection.execute(SESSION)
         prepare(connection)
-        if full := [one.name for one in relations if _has_rows(connection, one.name)]:
-            raise NotEmpty(STORE, full)
-        for done, one in enumerate(relations):
-            report(done, len(relations), one.name)
+
+        def has_rows(name: str) -> bool:
+            query = sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(name))
+            return _exists(connection, name) and connection.execute(query).fetchone() is not None
+
+        def load(one: Relation) -> tuple[int, str]:
             if not _exists(connection, one.name):
                 connection.execute(one.made_by.encode())
             _load(connection, one, folder)
-            _compare(connection, one)
+            digest = Digest()
+            with connection.cursor().copy(_copy(one.name, one.columns)) as copy:
+                for row in copy:
+                    digest.add(bytes(row))
+            return digest.rows, digest.text
+
+        restore_each(STORE, relations, has_rows, load)
 
 
 def _save(connection: psycopg.Connection, name: str, folder: Path) -> Relation:
-    columns, digest = _columns(connection, name), Digest()
+    listed = connection.execute(
+        """SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s))
+           AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum""",
+        [name],
+    )
+    columns, digest = [column for (column,) in listed], Digest()
     with writing(folder, f"postgres-{name}.copy.zst") as file, connection.cursor().copy(_copy(name, columns)) as copy:
         for row in copy:
             data = bytes(row)
@@ -80,15 +87,6 @@ def _load(connection: psycopg.Connection, one: Relation, folder: Path) -> None:
             connection.execute(highest, [sequence[0]])
 
 
-def _compare(connection: psycopg.Connection, one: Relation) -> None:
-    digest = Digest()
-    with connection.cursor().copy(_copy(one.name, one.columns)) as copy:
-        for row in copy:
-            digest.add(bytes(row))
-    if (digest.rows, digest.text) != (one.rows, one.digest):
-        raise Differs(STORE, one.name, f"{one.rows} rows {one.digest}", f"{digest.rows} rows {digest.text}")
-
-
 def _copy(name: str, columns: Sequence[str]) -> sql.Composed:
     """From a query, for a hypertable's own table has no rows."""
     return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(_listed(columns), sql.Identifier(name))
@@ -101,22 +99,6 @@ def _listed(columns: Sequence[str]) -> sql.Composed:
 def _exists(connection: psycopg.Connection, name: str) -> bool:
     row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [name]).fetchone()
     return bool(row and row[0])
-
-
-def _has_rows(connection: psycopg.Connection, name: str) -> bool:
-    if not _exists(connection, name):
-        return False
-    query = sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(name))
-    return connection.execute(query).fetchone() is not None
-
-
-def _columns(connection: psycopg.Connection, name: str) -> list[str]:
-    rows = connection.execute(
-        """SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s))
-           AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum""",
-        [name],
-    )
-    return [column for (column,) in rows]
 
 
 def _definition(connection: psycopg.Connection, name: str, columns: Sequence[str]) -> str:
@@ -139,12 +121,7 @@ def _definition(connection: psycopg.Connection, name: str, columns: Sequence[str
         [name],
     )
     made = sql.SQL("CREATE TABLE {} (").format(sql.Identifier(name)).as_string(connection)
-    schema = sql.Identifier(_schema(connection)).as_string(connection)
+    [(current,)] = connection.execute("SELECT current_schema()")
+    schema = sql.Identifier(current).as_string(connection)
     rest = [text.replace(f" ON {schema}.", " ON ") for (text,) in indexes]
     return ";\n".join([f"{made}{', '.join(parts)})", *rest])
-
-
-def _schema(connection: psycopg.Connection) -> str:
-    row = connection.execute("SELECT current_schema()").fetchone()
-    assert row
-    return str(row[0])

@@ -6,16 +6,13 @@ from pathlib import Path
 
 from marketdata_assets.collector.config import Capture, ClickHouse, Config, JetStream, Redis
 from marketdata_assets.collector.config import Connections as ConnectionsConfig
-from marketdata_assets.collector.config import Market as MarketConfig
-from marketdata_assets.collector.connections import Market, Shard, Timing, adapter_for
-from marketdata_assets.collector.connections.dispatcher import OnEntry, OnError, OnRecords
-from marketdata_assets.collector.errors import NoSink, UnknownDataTypes
+from marketdata_assets.collector.connections import Shard, Timing, adapter_for
+from marketdata_assets.collector.errors import CollectorError, UnknownDataTypes
 from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.servers import Servers, check_address
 from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks.capture import CaptureSink
-from marketdata_assets.exchanges.records import Exchange, MarketType
 
 MB = 1 << 20
 GB = 1 << 30
@@ -34,7 +31,7 @@ class Places:
 
 
 def enabled_sinks(config: Config, servers: Servers) -> tuple[str, ...]:
-    """The names of the sinks that the configuration and the servers enable. Raises NoSink."""
+    """The names of the sinks that the configuration and the servers enable. Raises CollectorError."""
     wanted = {
         "jetstream": config.jetstream.enabled is True or (config.jetstream.enabled == "auto" and servers.nats_url),
         "clickhouse": config.clickhouse.direct_write,
@@ -47,16 +44,18 @@ def enabled_sinks(config: Config, servers: Servers) -> tuple[str, ...]:
     ):
         if wanted[name] and not url:
             local = "" if name == "redis" else ", or run the local stack (marketdata up)"
-            raise NoSink(key, f"is enabled, but no server is set. Set {variable}{local}.")
+            raise CollectorError(f"{key}: is enabled, but no server is set. Set {variable}{local}.")
     kept = wanted["jetstream"] or wanted["clickhouse"]
     capture = config.capture.enabled is True or (config.capture.enabled == "auto" and not kept)
     if not kept and not capture:
-        raise NoSink("capture.enabled", "is disabled, and no other sink keeps the data. Enable a sink besides redis.")
+        raise CollectorError(
+            "capture.enabled: is disabled, and no other sink keeps the data. Enable a sink besides redis."
+        )
     return tuple(name for name, on in (*wanted.items(), ("capture", capture)) if on)
 
 
 def sinks(config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> list[Sink]:
-    """The sinks, not running yet. Raises NoSink, and what a sink raises for its server's address."""
+    """The sinks, not running yet. Raises CollectorError."""
     makers: dict[str, Callable[[], Sink]] = {
         "jetstream": lambda: _jetstream(config.jetstream, servers, places, shard, snapshot_of),
         "clickhouse": lambda: _clickhouse(config.clickhouse, servers, places, shard, snapshot_of),
@@ -66,42 +65,8 @@ def sinks(config: Config, servers: Servers, places: Places, shard: Shard, snapsh
     return [makers[name]() for name in enabled_sinks(config, servers)]
 
 
-def market(
-    exchange: Exchange,
-    market_type: MarketType,
-    wanted: MarketConfig,
-    timing: Timing,
-    places: Places,
-    shard: Shard,
-    since: int | None,
-    on_records: OnRecords,
-    on_error: OnError,
-    on_entry: OnEntry | None,
-) -> Market:
-    """One market, not running yet. Raises UnknownDataTypes."""
-    adapter = adapter_for(
-        exchange,
-        market_type,
-        rest_url=wanted.base_url,
-        socket_url=wanted.ws_url,
-        intervals=wanted.kline_intervals,
-    )
-    return Market(
-        adapter,
-        wanted.symbols,
-        wanted.data_types,
-        budgets=places.budgets,
-        on_records=on_records,
-        on_error=on_error,
-        on_entry=on_entry,
-        shard=shard,
-        timing=timing,
-        since=since,
-    )
-
-
 def check(config: Config, servers: Servers) -> None:
-    """Check a configuration without network access. Raises NoSink, BadServer, UnknownDataTypes."""
+    """Check a configuration without network access. Raises CollectorError, UnknownDataTypes."""
     for name in enabled_sinks(config, servers):
         if name in ADDRESSES:
             check_address(servers, ADDRESSES[name])
@@ -132,12 +97,8 @@ def own_folder(places: Places, name: str, shard: Shard) -> Path:
 def _redis(config: Redis, servers: Servers) -> Sink:
     from marketdata_assets.collector.sinks import redis
 
-    return redis.RedisSink(
-        redis.connect(servers.redis_url or ""),
-        prefix=config.prefix,
-        ttl_seconds=config.ttl_seconds,
-        flush_seconds=config.flush_seconds,
-    )
+    client, seconds = redis.connect(servers.redis_url or ""), config.flush_seconds
+    return redis.RedisSink(client, prefix=config.prefix, ttl_seconds=config.ttl_seconds, flush_seconds=seconds)
 
 
 def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
@@ -154,22 +115,20 @@ def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
 
 def _jetstream(config: JetStream, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:
     from marketdata_assets.collector.jetstream.publisher import Publisher
-    from marketdata_assets.collector.jetstream.stream import Stream, Wanted, ensure
+    from marketdata_assets.collector.jetstream.stream import Stream, ensure
 
     url = servers.nats_url or ""
-    wanted = Wanted(
-        Stream(
-            name=config.stream,
-            max_bytes=round(config.max_gigabytes * GB),
-            max_age_seconds=config.max_age_hours * 3600.0,
-            duplicate_seconds=config.duplicate_window_seconds,
-        )
+    stream = Stream(
+        name=config.stream,
+        max_bytes=round(config.max_gigabytes * GB),
+        max_age_seconds=config.max_age_hours * 3600.0,
+        duplicate_seconds=config.duplicate_window_seconds,
     )
     return Publisher(
         url,
         BoundedQueue(config.queue_items, snapshot_of),
         Spool(own_folder(places, "jetstream", shard), round(config.spool_gigabytes * GB)),
-        prepare=lambda: ensure(url, wanted),
+        prepare=lambda: ensure(url, stream),
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_v
 from pydantic_settings import SettingsError
 
 from marketdata_assets import config_files
-from marketdata_assets.config_files import Document, InvalidConfigFile, Location, Problem, Section
+from marketdata_assets.config_files import Document, InvalidConfigFile, Problem, Section
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.http_client import LOOPBACK
 from marketdata_assets.settings import CollectorSettings
@@ -45,11 +45,6 @@ class Http(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-
-    @property
-    def loopback(self) -> bool:
-        """Whether the address is reachable from this machine only."""
-        return self.host in LOOPBACK
 
 
 class Market(Section):
@@ -215,7 +210,6 @@ def _validated(document: Document, overrides: CollectorSettings | None) -> Confi
 
 
 def _override(document: Document, overrides: CollectorSettings) -> None:
-    """Put the values of environment variables over those of the file."""
     exchanges = document.data.setdefault("exchanges", {})
     for name, path in OVERRIDES.items():
         value = getattr(overrides, name)
@@ -228,12 +222,7 @@ def _override(document: Document, overrides: CollectorSettings) -> None:
         document.override(path, value.lower() if isinstance(value, str) else value, name.upper())
     if overrides.symbols is not None:
         names = [name.strip() for name in overrides.symbols.split(",") if name.strip()]
-        for market in _market_paths(exchanges):
-            document.override((*market, "symbols"), names, "SYMBOLS")
-
-
-def _market_paths(exchanges: Any) -> Iterator[Location]:
-    for exchange, venue in exchanges.items() if isinstance(exchanges, dict) else ():
-        markets = venue.get("markets") if isinstance(venue, dict) else None
-        for market_type in markets if isinstance(markets, dict) else ():
-            yield "exchanges", exchange, "markets", market_type
+        for exchange, venue in exchanges.items() if isinstance(exchanges, dict) else ():
+            markets = venue.get("markets") if isinstance(venue, dict) else None
+            for market_type in markets if isinstance(markets, dict) else ():
+                document.override(("exchanges", exchange, "markets", market_type, "symbols"), names, "SYMBOLS")

@@ -78,7 +78,10 @@ class MarketCounters:
         counts, last, observe = self.records, self.last, self.latency.observe
         for record in records:
             if isinstance(record, Gap):
-                self._count_gap(record)
+                # A gap is recorded when it opens and when it is healed; one that is healed at once is recorded once.
+                if record.healed_at is None or record.cause == "repeat":
+                    self.gaps[record.cause] += 1
+                self.healed += record.healed_at is not None
                 continue
             tag = TAGS[type(record)]
             counts[tag] += 1
@@ -92,10 +95,3 @@ class MarketCounters:
             self.errors["dead_letter"] += 1
         else:
             self.errors["rate_limited" if error.rate_limited else "venue_error"] += 1
-
-    def _count_gap(self, gap: Gap) -> None:
-        """A gap is recorded when it opens and when it is healed; one that is healed at once is recorded once."""
-        if gap.healed_at is None or gap.cause == "repeat":
-            self.gaps[gap.cause] += 1
-        if gap.healed_at is not None:
-            self.healed += 1

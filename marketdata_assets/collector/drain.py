@@ -7,9 +7,9 @@ already is the same row. Only one drain of each type runs at a time.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from marketdata_assets.collector.jetstream.reader import Batch, Reader
 from marketdata_assets.collector.jetstream.stream import Stream, consumers, pending
@@ -18,8 +18,7 @@ from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import Inserted, insert_json
 from marketdata_assets.stores import clickhouse
 
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+Load = Callable[[str, Batch], Coroutine[Any, Any, Inserted]]
 
 SOURCE = "drain"
 INSERTS = 2
@@ -89,24 +88,20 @@ async def drain(
     pace = pace or Pace()
     with clickhouse.connect(clickhouse_url) as client:
         await asyncio.to_thread(schema.ensure, client, keep_days)
-        into = _Into(client)
-        drains = [_drain(nats_url, stream, name, into, pace) for name in selected]
+        turns = asyncio.Semaphore(INSERTS)
+
+        async def load(name: str, batch: Batch) -> Inserted:
+            """Insert a batch, deduplicated by content as redelivered messages come in other batches; then ack it."""
+            async with turns:
+                inserted = await asyncio.to_thread(insert_json, client, name, batch.payloads, source=SOURCE)
+            await batch.ack()
+            return inserted
+
+        drains = [_drain(nats_url, stream, name, load, pace) for name in selected]
         return Drained(tuple(await _all(drains)))
 
 
-class _Into:
-    """Inserts into the tables, at most INSERTS at a time."""
-
-    def __init__(self, client: "Client") -> None:
-        self._client, self._turns = client, asyncio.Semaphore(INSERTS)
-
-    async def insert(self, name: str, payloads: Sequence[bytes]) -> Inserted:
-        # Deduplicated by content: redelivered messages come in other batches.
-        async with self._turns:
-            return await asyncio.to_thread(insert_json, self._client, name, payloads, source=SOURCE)
-
-
-async def _drain(nats_url: str, stream: str, name: str, into: _Into, pace: Pace) -> TypeDrained:
+async def _drain(nats_url: str, stream: str, name: str, load: Load, pace: Pace) -> TypeDrained:
     rows = batches = redelivered = rejected = 0
     started = time.monotonic()
     end = math.inf if pace.seconds is None else started + pace.seconds
@@ -114,7 +109,7 @@ async def _drain(nats_url: str, stream: str, name: str, into: _Into, pace: Pace)
     async with Reader(nats_url, stream, consumer) as reader:
         batches_read = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
         while (batch := await _next(batches_read, end)) is not None:
-            inserted = await shield_until_done(_load(batch, name, into))
+            inserted = await shield_until_done(load(name, batch))
             rows += inserted.rows
             rejected += len(inserted.rejects)
             batches += 1
@@ -133,13 +128,6 @@ async def _next(batches: AsyncIterator[Batch], end: float) -> Batch | None:
             return await anext(batches, None)
     except TimeoutError:
         return None
-
-
-async def _load(batch: Batch, name: str, into: _Into) -> Inserted:
-    """Insert a batch, and only then ack it."""
-    inserted = await into.insert(name, batch.payloads)
-    await batch.ack()
-    return inserted
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, TypeDrained]]) -> list[TypeDrained]:

@@ -92,10 +92,8 @@ def _problems(market: MarketStatus, status: Status, limits: HealthLimits) -> Ite
         if keys := [each.key for each in state.subscriptions if each.status == word]:
             yield f"{len(keys)} subscriptions {word}: {_named(keys)}"
     latest = status.now - limits.book_seconds * 1e9
-    old = [
-        book.instrument for book in state.books if book.status != "live" and (book.ts_last or status.started) < latest
-    ]
-    if old:
+    late = (one for one in state.books if one.status != "live" and (one.ts_last or status.started) < latest)
+    if old := [book.instrument for book in late]:
         yield f"{len(old)} books are not live: {_named(old)}"
     closed = [each.url for each in state.connections if each.status == "backoff"]
     if closed and len(closed) < len(state.connections):

@@ -6,6 +6,7 @@ Values are read from `status` at each scrape. The table of docs/reference/metric
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -77,168 +78,97 @@ ERRORS = ("dead_letter", "rate_limited", "venue_error")
 HEALTH = ("healthy", "degraded", "unhealthy")
 
 FAMILIES: tuple[Family, ...] = (
-    Family(
-        "collector_info", "gauge", ("version", "shard"), "Always 1.", "which version and shard runs where",
-        lambda status, _: [((status.version, status.shard), 1.0)],
-    ),
-    Family(
-        "collector_health", "gauge", ("status",), "1 for the current /health status, else 0.", "alert",
-        lambda _, health: [((name,), float(name == health.status)) for name in HEALTH],
-    ),
-    Family(
-        "collector_messages_total", "counter", MARKET, "Messages received over the sockets of a market.",
+    Family("collector_info", "gauge", ("version", "shard"), "Always 1.", "which version and shard runs where",
+        lambda status, _: [((status.version, status.shard), 1.0)]),
+    Family("collector_health", "gauge", ("status",), "1 for the current /health status, else 0.", "alert",
+        lambda _, health: [((name,), float(name == health.status)) for name in HEALTH]),
+    Family("collector_messages_total", "counter", MARKET, "Messages received over the sockets of a market.",
         "rate of each market; alert at 0",
-        _markets(lambda one: _one(sum(each.messages for each in one.state.connections))),
-    ),
-    Family(
-        "collector_received_bytes_total", "counter", MARKET, "Bytes of these messages.", "network load",
-        _markets(lambda one: _one(sum(each.bytes for each in one.state.connections))),
-    ),
-    Family(
-        "collector_records_total", "counter", (*MARKET, "data_type"), "Records parsed from these messages.",
+        _markets(lambda one: _one(sum(each.messages for each in one.state.connections)))),
+    Family("collector_received_bytes_total", "counter", MARKET, "Bytes of these messages.", "network load",
+        _markets(lambda one: _one(sum(each.bytes for each in one.state.connections)))),
+    Family("collector_records_total", "counter", (*MARKET, "data_type"), "Records parsed from these messages.",
         "rate of each type of data",
-        _markets(lambda one: _each(one.counters.records)),
-    ),
-    Family(
-        "collector_last_record_timestamp_seconds", "gauge", (*MARKET, "data_type"),
+        _markets(lambda one: _each(one.counters.records))),
+    Family("collector_last_record_timestamp_seconds", "gauge", (*MARKET, "data_type"),
         "Receive time of the last record of a type, seconds since 1970.", "freshness; alert on stale data",
-        _markets(lambda one: _each(one.counters.last, 1e-9)),
-    ),
-    Family(
-        "collector_exchange_lag_seconds", "histogram", MARKET,
-        "From the venue's time of an event to its receipt, by two clocks.",
-        "delay of the venue or the network",
-        _markets(lambda one: _one(one.counters.latency)),
-    ),
-    Family(
-        "collector_errors_total", "counter", (*MARKET, "kind"),
+        _markets(lambda one: _each(one.counters.last, 1e-9))),
+    Family("collector_exchange_lag_seconds", "histogram", MARKET,
+        "From the venue's time of an event to its receipt, by two clocks.", "delay of the venue or the network",
+        _markets(lambda one: _one(one.counters.latency))),
+    Family("collector_errors_total", "counter", (*MARKET, "kind"),
         "Unreadable messages (dead_letter), errors reported by the venue (venue_error), and rate limiting "
         "(rate_limited).", "alert on a venue that changed its messages, or limits our requests",
-        _markets(lambda one: _each({kind: one.counters.errors[kind] for kind in ERRORS})),
-    ),
-    Family(
-        "collector_gaps_total", "counter", (*MARKET, "cause"), "GapTracker in a stream, by what showed them.",
+        _markets(lambda one: _each({kind: one.counters.errors[kind] for kind in ERRORS}))),
+    Family("collector_gaps_total", "counter", (*MARKET, "cause"), "Gaps in a stream, by what showed them.",
         "alert; which data is incomplete",
-        _markets(lambda one: _each(one.counters.gaps)),
-    ),
-    Family(
-        "collector_gaps_healed_total", "counter", MARKET, "Gaps that were healed.", "whether gaps stay open",
-        _markets(lambda one: _one(one.counters.healed)),
-    ),
-    Family(
-        "collector_duplicates_total", "counter", MARKET, "Duplicate records of overlapping sockets, dropped.",
+        _markets(lambda one: _each(one.counters.gaps))),
+    Family("collector_gaps_healed_total", "counter", MARKET, "Gaps that were healed.", "whether gaps stay open",
+        _markets(lambda one: _one(one.counters.healed))),
+    Family("collector_duplicates_total", "counter", MARKET, "Duplicate records of overlapping sockets, dropped.",
         "whether planned reconnects overlap",
-        _markets(lambda one: _one(one.state.duplicates)),
-    ),
-    Family(
-        "collector_books", "gauge", (*MARKET, "status"), "Order books by state.",
+        _markets(lambda one: _one(one.state.duplicates))),
+    Family("collector_books", "gauge", (*MARKET, "status"), "Order books by state.",
         "alert on books that stay out of sync",
-        _markets(lambda one: _all_of((book.status for book in one.state.books), BOOK)),
-    ),
-    Family(
-        "collector_connections", "gauge", (*MARKET, "status"), "Sockets by state.",
+        _markets(lambda one: _all_of((book.status for book in one.state.books), BOOK))),
+    Family("collector_connections", "gauge", (*MARKET, "status"), "Sockets by state.",
         "alert on a market without an open one",
-        _markets(lambda one: _all_of((each.status for each in one.state.connections), CONNECTION)),
-    ),
-    Family(
-        "collector_reconnects_total", "counter", (*MARKET, "planned"),
-        "Sockets replaced before the venue closes them (planned) or after a loss.",
-        "alert on a flapping network",
-        _markets(
-            lambda one: [
-                (("false",), sum(each.reconnects for each in one.state.connections)),
-                (("true",), sum(each.planned for each in one.state.connections)),
-            ]
-        ),
-    ),
-    Family(
-        "collector_subscriptions", "gauge", (*MARKET, "status"), "Subscriptions by state.",
+        _markets(lambda one: _all_of((each.status for each in one.state.connections), CONNECTION))),
+    Family("collector_reconnects_total", "counter", (*MARKET, "planned"),
+        "Sockets replaced before the venue closes them (planned) or after a loss.", "alert on a flapping network",
+        _markets(lambda one: [
+            (("false",), sum(each.reconnects for each in one.state.connections)),
+            (("true",), sum(each.planned for each in one.state.connections)),
+        ])),
+    Family("collector_subscriptions", "gauge", (*MARKET, "status"), "Subscriptions by state.",
         "alert on rejected and silent ones",
-        _markets(lambda one: _all_of((each.status for each in one.state.subscriptions), SUBSCRIPTION)),
-    ),
-    Family(
-        "collector_instruments", "gauge", MARKET, "Followed instruments.", "load of a shard",
-        _markets(lambda one: _one(one.state.instruments)),
-    ),
-    Family(
-        "collector_job_runs_total", "counter", (*MARKET, "name"), "Runs of periodic jobs: polls and instrument lists.",
-        "whether the jobs run",
-        _markets(lambda one: _each({job.name: job.runs for job in one.state.jobs})),
-    ),
-    Family(
-        "collector_job_failures_total", "counter", (*MARKET, "name"), "Failed runs of periodic jobs.",
+        _markets(lambda one: _all_of((each.status for each in one.state.subscriptions), SUBSCRIPTION))),
+    Family("collector_instruments", "gauge", MARKET, "Followed instruments.", "load of a shard",
+        _markets(lambda one: _one(one.state.instruments))),
+    Family("collector_job_runs_total", "counter", (*MARKET, "name"),
+        "Runs of periodic jobs: polls and instrument lists.", "whether the jobs run",
+        _markets(lambda one: _each({job.name: job.runs for job in one.state.jobs}))),
+    Family("collector_job_failures_total", "counter", (*MARKET, "name"), "Failed runs of periodic jobs.",
         "alert on polled data that does not arrive",
-        _markets(lambda one: _each({job.name: job.failures for job in one.state.jobs})),
-    ),
-    Family(
-        "collector_sink_connected", "gauge", ("sink",), "1 while the sink accepts items, else 0.", "alert",
-        _sinks(lambda one, _: float(one.state.connected)),
-    ),
-    Family(
-        "collector_sink_queue_items", "gauge", ("sink",), "Items in memory.", "alert on a sink that is too slow",
-        _sinks(lambda one, _: one.state.queued),
-    ),
-    Family(
-        "collector_sink_queue_capacity", "gauge", ("sink",), "Capacity of that queue.", "the same",
-        _sinks(lambda one, _: one.state.capacity),
-    ),
-    Family(
-        "collector_sink_sent_total", "counter", ("sink",), "Items delivered, repeats included.",
+        _markets(lambda one: _each({job.name: job.failures for job in one.state.jobs}))),
+    Family("collector_sink_connected", "gauge", ("sink",), "1 while the sink accepts items, else 0.", "alert",
+        _sinks(lambda one, _: float(one.state.connected))),
+    Family("collector_sink_queue_items", "gauge", ("sink",), "Items in memory.", "alert on a sink that is too slow",
+        _sinks(lambda one, _: one.state.queued)),
+    Family("collector_sink_queue_capacity", "gauge", ("sink",), "Capacity of that queue.", "the same",
+        _sinks(lambda one, _: one.state.capacity)),
+    Family("collector_sink_sent_total", "counter", ("sink",), "Items delivered, repeats included.",
         "compared with acked: how much is repeated",
-        _sinks(lambda one, _: one.state.sent),
-    ),
-    Family(
-        "collector_sink_acked_total", "counter", ("sink",), "Items acknowledged by the server or written to disk.",
+        _sinks(lambda one, _: one.state.sent)),
+    Family("collector_sink_acked_total", "counter", ("sink",), "Items acknowledged by the server or written to disk.",
         "alert when it stalls",
-        _sinks(lambda one, _: one.state.acked),
-    ),
-    Family(
-        "collector_sink_dropped_total", "counter", ("sink",), "Lost items; a gap records each.",
-        "alert on loss",
-        _sinks(lambda one, _: one.state.dropped),
-    ),
-    Family(
-        "collector_sink_conflated_total", "counter", ("sink",), "Items superseded by a newer state of the same thing.",
-        "whether the sink keeps up",
-        _sinks(lambda one, _: one.state.conflated),
-    ),
-    Family(
-        "collector_sink_spool_items", "gauge", ("sink",), "Items spooled on disk.",
+        _sinks(lambda one, _: one.state.acked)),
+    Family("collector_sink_dropped_total", "counter", ("sink",), "Lost items; a gap records each.", "alert on loss",
+        _sinks(lambda one, _: one.state.dropped)),
+    Family("collector_sink_conflated_total", "counter", ("sink",),
+        "Items superseded by a newer state of the same thing.", "whether the sink keeps up",
+        _sinks(lambda one, _: one.state.conflated)),
+    Family("collector_sink_spool_items", "gauge", ("sink",), "Items spooled on disk.",
         "alert; how long a recovery takes",
-        _sinks(lambda one, _: one.state.spooled),
-    ),
-    Family(
-        "collector_sink_spool_bytes", "gauge", ("sink",), "Bytes of the spool.", "how long the disk lasts",
-        _sinks(lambda one, _: one.state.spool_bytes),
-    ),
-    Family(
-        "collector_sink_oldest_item_age_seconds", "gauge", ("sink",),
-        "Age of the oldest unacknowledged item; 0 without one.",
-        "alert on a sink that hangs",
-        _sinks(lambda one, now: 0.0 if one.state.oldest_ns is None else max(0.0, (now - one.state.oldest_ns) / 1e9)),
-    ),
-    Family(
-        "collector_sink_lag_seconds", "histogram", ("sink",),
+        _sinks(lambda one, _: one.state.spooled)),
+    Family("collector_sink_spool_bytes", "gauge", ("sink",), "Bytes of the spool.", "how long the disk lasts",
+        _sinks(lambda one, _: one.state.spool_bytes)),
+    Family("collector_sink_oldest_item_age_seconds", "gauge", ("sink",),
+        "Age of the oldest unacknowledged item; 0 without one.", "alert on a sink that hangs",
+        _sinks(lambda one, now: 0.0 if one.state.oldest_ns is None else max(0.0, (now - one.state.oldest_ns) / 1e9))),
+    Family("collector_sink_lag_seconds", "histogram", ("sink",),
         "From the receipt of an item to its acknowledgement: JetStream's ack, ClickHouse's response, the disk.",
         "freshness of the data in the sink",
-        _sinks(lambda one, _: one.latency),
-    ),
-    Family(
-        "collector_event_loop_lag_seconds", "histogram", (), "Delay of the event loop.",
+        _sinks(lambda one, _: one.latency)),
+    Family("collector_event_loop_lag_seconds", "histogram", (), "Delay of the event loop.",
         "whether one process is sufficient; else use shards",
-        lambda status, _: _one(status.loop_latency),
-    ),
-    Family(
-        "collector_task_restarts_total", "counter", ("task",),
-        "Tasks that crashed and were restarted.",
+        lambda status, _: _one(status.loop_latency)),
+    Family("collector_task_restarts_total", "counter", ("task",), "Tasks that crashed and were restarted.",
         "alert: this is a defect",
-        lambda status, _: _each(dict(status.restarts)),
-    ),
-    Family(
-        "collector_http_requests_total", "counter", ("path", "status"), "HTTP requests answered.",
+        lambda status, _: _each(dict(status.restarts))),
+    Family("collector_http_requests_total", "counter", ("path", "status"), "HTTP requests answered.",
         "whether the collector is scraped, and rejected requests",
-        lambda status, _: [((path, str(code)), n) for (path, code), n in sorted(status.requests.items())],
-    ),
+        lambda status, _: [((path, str(code)), n) for (path, code), n in sorted(status.requests.items())]),
 )  # fmt: skip
 
 PROCESS = {
@@ -296,7 +226,8 @@ def _metric(family: Family, rows: Iterable[Row]) -> Metric:
         histogram = HistogramMetricFamily(family.name, family.text, labels=family.labels)
         for labels, lag in rows:
             assert isinstance(lag, LatencyHistogram)
-            histogram.add_metric(labels, list(_buckets(lag)), lag.total_ns / 1e9)
+            bounds = (*(repr(float(bound)) for bound in lag.bounds), "+Inf")
+            histogram.add_metric(labels, list(zip(bounds, accumulate(lag.counts), strict=True)), lag.total_ns / 1e9)
         return histogram
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     metric = kind(family.name, family.text, labels=family.labels)
@@ -304,10 +235,3 @@ def _metric(family: Family, rows: Iterable[Row]) -> Metric:
         assert not isinstance(value, LatencyHistogram)
         metric.add_metric(labels, value)
     return metric
-
-
-def _buckets(lag: LatencyHistogram) -> Iterator[tuple[str, float]]:
-    reached = 0
-    for bound, count in zip((*lag.bounds, float("inf")), lag.counts, strict=True):
-        reached += count
-        yield ("+Inf" if bound == float("inf") else repr(float(bound))), reached

@@ -31,9 +31,6 @@ Key = tuple[str, ...]
 DIGITS = 18
 """A longer number does not fit into the integer columns of gaps."""
 
-Bounds = tuple[int | None, int | None]
-"""The last id before the lost records, and the first one after them."""
-
 
 @dataclass
 class LostRange:
@@ -151,7 +148,11 @@ class BoundedQueue:
             elif isinstance(record, Ticker) or (isinstance(record, Kline) and not record.closed):
                 self._put_state(item)
             else:
-                self._put_lossless(item)
+                key = _key(record)
+                if isinstance(record, Kline) and self._held_back.pop(_state_key(record), None) is not None:
+                    self.conflated += 1  # its candle is closed now, or an older one
+                if key in self._held_back or not self._append(item):
+                    self._drop(key, record)
 
     def _append(self, item: Item) -> bool:
         if len(self._items) >= self.capacity:
@@ -159,14 +160,6 @@ class BoundedQueue:
         self._items.append(item)
         self._since_thinning += 1
         return True
-
-    def _put_lossless(self, item: Item) -> None:
-        record = item.record
-        key = _key(record)
-        if isinstance(record, Kline) and self._held_back.pop(_state_key(record), None) is not None:
-            self.conflated += 1  # its candle is closed now, or an older one
-        if key in self._held_back or not self._append(item):
-            self._drop(key, record)
 
     def _drop(self, key: Key, record: Recorded) -> None:
         self.dropped += 1
@@ -179,8 +172,10 @@ class BoundedQueue:
     def _put_state(self, item: Item) -> None:
         record, key = item.record, _state_key(item.record)
         before = self._held_back.pop(key, None)
-        if isinstance(before, Item) and _is_another_candle(before.record, record):
-            self._drop(_key(record), before.record)
+        old = before.record if isinstance(before, Item) else None
+        another = isinstance(old, Kline) and isinstance(record, Kline) and old.open_time != record.open_time
+        if isinstance(old, Kline) and another and old.closed is None:  # at a venue that does not report closed candles
+            self._drop(_key(record), old)
         elif before is not None:
             self.conflated += 1
         if before is not None or _key(record) in self._held_back or not self._append(item):
@@ -191,10 +186,14 @@ class BoundedQueue:
         if key in self._held_back:
             self._conflate(key, item, record)
         elif (gap := self._awaiting_snapshot.get(key)) is not None:
-            if record.kind == "snapshot":
-                self._close(key, gap, item, record)
-            else:
+            if record.kind != "snapshot":
                 self.conflated += 1
+                return
+            del self._awaiting_snapshot[key]
+            if len(self._items) + 2 <= self.capacity:
+                self._items.extend((*items([msgspec.structs.replace(gap, healed_at=record.ts_recv)]), item))
+            else:
+                self._conflate(key, item, record).reported = gap
         elif (fresh := self._fresh.pop(key, None)) is not None and fresh.contains(record):
             self._fresh[key] = fresh
             self.conflated += 1
@@ -210,14 +209,6 @@ class BoundedQueue:
             lost = self._held_back[key] = LostRange.of(record)
         lost.fresh = item if record.kind == "snapshot" else None
         return lost
-
-    def _close(self, key: Key, gap: Gap, item: Item, record: OrderBook) -> None:
-        """Heal the open gap of a book with its snapshot."""
-        del self._awaiting_snapshot[key]
-        if len(self._items) + 2 <= self.capacity:
-            self._items.extend((*items([msgspec.structs.replace(gap, healed_at=record.ts_recv)]), item))
-        else:
-            self._conflate(key, item, record).reported = gap
 
     def _thin(self) -> None:
         """Remove from the queue what may be conflated."""
@@ -272,7 +263,8 @@ class BoundedQueue:
                 self._items.extend(items([held_back.gap("overload")]))
 
     def _admit_book(self, key: Key, lost: LostRange) -> None:
-        book = lost.fresh.record if lost.fresh else self._snapshot(lost.first)
+        where = (lost.first.exchange, lost.first.market_type, lost.first.instrument)
+        book = lost.fresh.record if lost.fresh else self._snapshot_of(*where)
         if not isinstance(book, OrderBook):
             self._awaiting_snapshot[key] = gap = lost.reported or lost.gap("conflated")
             self._items.extend([] if lost.reported else items([gap]))
@@ -280,9 +272,6 @@ class BoundedQueue:
         if not lost.fresh:
             self._fresh[key] = _FreshSnapshot(book.ts_recv, book.last_id)
         self._items.extend(items([lost.healed("conflated", book), book]))
-
-    def _snapshot(self, record: Recorded) -> OrderBook | None:
-        return self._snapshot_of(record.exchange, record.market_type, record.instrument)
 
 
 def _key(record: Recorded) -> Key:
@@ -294,13 +283,8 @@ def _state_key(record: Recorded) -> Key:
     return (*_key(record), record.interval) if isinstance(record, Kline) else _key(record)
 
 
-def _is_another_candle(before: Recorded, now: Recorded) -> bool:
-    """Whether the last state of a candle would be lost, at a venue that does not report closed candles."""
-    candles = isinstance(before, Kline) and isinstance(now, Kline)
-    return candles and before.closed is None and before.open_time != now.open_time  # type: ignore[union-attr]
-
-
-def _bounds(record: Recorded) -> Bounds:
+def _bounds(record: Recorded) -> tuple[int | None, int | None]:
+    """The last id before the record, and the first one after it."""
     if isinstance(record, Gap):
         return record.last_id, record.next_id
     if isinstance(record, Trade):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from marketdata_assets import config_files
-from marketdata_assets.collector.errors import BadServer
+from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.settings import CollectorSettings, Settings
 
 
@@ -59,7 +59,7 @@ def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Se
 
 
 def check_address(servers: Servers, key: str) -> None:
-    """Raises BadServer when an address is none."""
+    """Raises CollectorError when an address is none."""
     schemes, form = FORMS[key]
     try:
         parts = urlsplit(getattr(servers, key) or "")
@@ -67,7 +67,8 @@ def check_address(servers: Servers, key: str) -> None:
     except ValueError:
         good = False
     if not good:
-        raise BadServer(key, form)
+        # It is not shown, as it may hold a password.
+        raise CollectorError(f"MARKETDATA_{key.upper()}, or {key} in the secrets file, must be a URL such as {form}.")
 
 
 def read_secrets(file: Path) -> dict[str, str]:

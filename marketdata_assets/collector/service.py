@@ -5,6 +5,7 @@ What is collected and where it goes is set up in `assembly`, its state is descri
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,14 +18,14 @@ from marketdata_assets.collector import assembly
 from marketdata_assets.collector.assembly import Places
 from marketdata_assets.collector.checkpoint import Checkpoint, DeadLetterFile
 from marketdata_assets.collector.config import Config
-from marketdata_assets.collector.connections import Market, Shard
+from marketdata_assets.collector.connections import Market, Shard, adapter_for
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
 from marketdata_assets.collector.errors import NotCollected, PortTaken
 from marketdata_assets.collector.health import Health, judge
 from marketdata_assets.collector.items import Recorded, items
 from marketdata_assets.collector.metrics import Metrics
 from marketdata_assets.collector.servers import Servers
-from marketdata_assets.collector.sink import Sink
+from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.status import CACHE, MarketStatus, Report, SinkStatus, Status, lost, report
 from marketdata_assets.collector.status_server import Changed, StatusServer
@@ -49,7 +50,7 @@ log = get_logger(__name__)
 
 
 class Collector:
-    """One process of the collector. Raises NoSink, UnknownDataTypes, and BadAddress of a server."""
+    """One process of the collector. Raises CollectorError."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class Collector:
             version=self._version,
             shard=f"{self.shard.index}/{self.shard.count}",
             markets=tuple(MarketStatus(one.state(), self._counters[key]) for key, one in self._markets.items()),
-            sinks=tuple(_sink_status(sink) for sink in self._sinks),
+            sinks=tuple(SinkStatus(sink.name, _public(sink.state()), sink.latency) for sink in self._sinks),
             loop_latency=self._loop_latency,
             restarts={name: self._restarts[name] for name in self._tasks()},
             requests=self.requests,
@@ -106,8 +107,8 @@ class Collector:
         """Follow other instruments until the process ends. Raises NotCollected, UnknownSymbols, NotListed."""
         market = self._markets.get((exchange, market_type))
         if market is None:
-            known = [one.name for one in self._markets.values()]
-            raise NotCollected(f"{exchange} {market_type}", known)
+            known = ", ".join(one.name for one in self._markets.values())
+            raise NotCollected(f"{exchange} {market_type} is not collected; the configuration has {known}.")
         added = await market.add(add) if add else []
         removed = await market.remove(remove) if remove else []
         log.info("subscriptions_changed", market=market.name, added=len(added), removed=len(removed))
@@ -187,18 +188,20 @@ class Collector:
         capture = next((sink for sink in self._sinks if isinstance(sink, CaptureSink)), None)
         markets: dict[Key, Market] = {}
         for exchange, market_type, wanted in self.config.markets():
+            urls = {"rest_url": wanted.base_url, "socket_url": wanted.ws_url}
+            adapter = adapter_for(exchange, market_type, **urls, intervals=wanted.kline_intervals)
             counters = self._counters[exchange, market_type] = MarketCounters(exchange, market_type)
-            markets[exchange, market_type] = assembly.market(
-                exchange,
-                market_type,
-                wanted,
-                timing,
-                places,
-                self.shard,
-                checkpoint.get(f"{exchange} {market_type}"),
-                self._to_sinks(counters),
-                partial(self._count_error, counters),
-                capture.tap(exchange, market_type) if capture else None,
+            markets[exchange, market_type] = Market(
+                adapter,
+                wanted.symbols,
+                wanted.data_types,
+                budgets=places.budgets,
+                on_records=self._to_sinks(counters),
+                on_error=partial(self._on_error, counters),
+                on_entry=capture.tap(exchange, market_type) if capture else None,
+                shard=self.shard,
+                timing=timing,
+                since=checkpoint.get(adapter.name),
             )
         return markets
 
@@ -214,7 +217,7 @@ class Collector:
 
         return take
 
-    def _count_error(self, counters: MarketCounters, error: DeadLetter | VenueError) -> None:
+    def _on_error(self, counters: MarketCounters, error: DeadLetter | VenueError) -> None:
         counters.count_error(error)
         market = f"{counters.exchange} {counters.market_type}"
         if isinstance(error, DeadLetter):
@@ -263,22 +266,15 @@ class Collector:
         while True:
             await asyncio.sleep(CHECKPOINT_SECONDS)
             health = self.health(self.status())
-            reasons = [_without_numbers(reason) for reason in health.reasons]
+            reasons = [re.sub(r"\d", "#", reason) for reason in health.reasons]
             if reasons != logged:
                 logged = reasons
                 write = log.info if health.status == "healthy" else log.warning
                 write("health_changed", status=health.status, reason="; ".join(health.reasons))
 
 
-def _sink_status(sink: Sink) -> SinkStatus:
-    state = sink.state()
-    if state.last_error:
-        state = replace(state, last_error=without_password(state.last_error))
-    return SinkStatus(sink.name, state, sink.latency)
-
-
-def _without_numbers(reason: str) -> str:
-    return "".join("#" if character.isdigit() else character for character in reason)
+def _public(state: SinkState) -> SinkState:
+    return replace(state, last_error=without_password(state.last_error)) if state.last_error else state
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

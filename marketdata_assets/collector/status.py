@@ -32,12 +32,7 @@ class MarketStatus:
     @property
     def last_message_at(self) -> int | None:
         """ns; None before the first message."""
-        times = [
-            connection.last_message_at
-            for connection in self.state.connections
-            if connection.last_message_at is not None
-        ]
-        return max(times, default=None)
+        return max((one.last_message_at for one in self.state.connections if one.last_message_at), default=None)
 
 
 @dataclass(frozen=True)
@@ -113,10 +108,7 @@ def _market(market: MarketStatus) -> dict[str, Any]:
 
 def _quantiles(latency: LatencyHistogram) -> dict[str, Any]:
     bounds = {f"p{share * 100:g}": latency.quantile(share) for share in QUANTILES}
-    return {
-        "count": latency.count,
-        **{name: None if value == float("inf") else value for name, value in bounds.items()},
-    }
+    return {"count": latency.count} | {key: None if value == float("inf") else value for key, value in bounds.items()}
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ GET /health, /metrics, /status, /scheduler; POST /subscriptions.
 
 import datetime as dt
 import hmac
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -79,8 +81,8 @@ class StatusServer:
         app = web.Application(middlewares=[self._counted], client_max_size=MAX_BODY)
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/status", self._status)
-        app.router.add_get("/scheduler", self._scheduler)
+        app.router.add_get("/status", partial(self._view, as_dict))
+        app.router.add_get("/scheduler", partial(self._view, scheduler))
         app.router.add_post("/subscriptions", self._subscriptions)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
         await self._runner.setup()
@@ -88,7 +90,8 @@ class StatusServer:
             await web.TCPSite(self._runner, self.host, self.port).start()
         except OSError as error:
             await self._runner.cleanup()
-            raise PortTaken(self.host, self.port, error.strerror or str(error)) from error
+            remedy = "Stop the program that uses it, or set HTTP_PORT to another (0: any free port)."
+            raise PortTaken(f"{self.host}:{self.port}: {error.strerror or error}. {remedy}") from error
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
@@ -122,11 +125,8 @@ class StatusServer:
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self._source.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def _status(self, _: web.Request) -> web.Response:
-        return _json(as_dict(self._source.status()))
-
-    async def _scheduler(self, _: web.Request) -> web.Response:
-        return _json(scheduler(self._source.status()))
+    async def _view(self, view: Callable[[Status], dict[str, Any]], _: web.Request) -> web.Response:
+        return _json(view(self._source.status()))
 
     async def _subscriptions(self, request: web.Request) -> web.Response:
         if rejection := self._not_allowed(request):
@@ -134,7 +134,11 @@ class StatusServer:
         try:
             wanted = msgspec.json.decode(await request.read(), type=Change)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return _rejection(400, _with_suggestion(str(error)))
+            cause = str(error)
+            if unknown := re.search("unknown field `(.*)`", cause):
+                [nearest] = get_close_matches(unknown[1], Change.__struct_fields__, 1, 0)
+                cause = f"unknown key {unknown[1]!r}; did you mean {nearest!r}?"
+            return _rejection(400, cause)
         if not wanted.add and not wanted.remove:
             return _rejection(400, "nothing to change: give symbols in add or remove")
         try:
@@ -177,12 +181,3 @@ def _rejection(status: int, reason: str, allow: str | None = None) -> web.Respon
     if allow:
         answer.headers["Allow"] = allow
     return answer
-
-
-def _with_suggestion(cause: str) -> str:
-    """The cause; for an unknown key, with the nearest known one."""
-    if "unknown field `" not in cause:
-        return cause
-    key = cause.partition("`")[2].partition("`")[0]
-    nearest = get_close_matches(key, Change.__struct_fields__, 1, 0)[0]
-    return f"unknown key {key!r}; did you mean {nearest!r}?"

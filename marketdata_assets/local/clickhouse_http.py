@@ -14,7 +14,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,16 +74,27 @@ class Engine:
         """Run the request's statement; raises RuntimeError with the engine's "Code: N..." text."""
         connection = self._connect()
         try:
-            self._prepare(connection, request)
+            if database := request.parameters.get("database"):
+                connection.query("USE `{}`".format(database.replace("`", "\\`")))
+            if settings := request.settings:
+                for key in settings:
+                    if not key.isidentifier():
+                        raise wire.RequestError(f"Code: 115. DB::Exception: {key!r} is no setting. (UNKNOWN_SETTING)")
+                connection.query("SET " + ", ".join(f"{key} = {wire.quote(value)}" for key, value in settings.items()))
             start, rest = wire.start_of(request)
             insert = wire.split_insert(start)
             if insert is not None:
-                return Answer.of(self._insert(connection, *insert, rest), default_format)
-            statement = (start + b"".join(rest)).strip()
-            if not statement:
+                statement, first = insert
+                with tempfile.NamedTemporaryFile(dir=self._scratch.name) as file:
+                    file.write(first)
+                    file.writelines(rest)
+                    file.flush()
+                    return Answer.of(connection.query(statement.infile(file.name)), default_format)
+            query = (start + b"".join(rest)).strip()
+            if not query:
                 raise wire.RequestError("Code: 62. DB::Exception: the request has no query. (SYNTAX_ERROR)")
-            result_format = wire.output_format(statement, default_format)
-            return Answer.of(connection.query(statement.decode(), result_format), result_format)
+            result_format = wire.output_format(query, default_format)
+            return Answer.of(connection.query(query.decode(), result_format), result_format)
         finally:
             connection.close()
 
@@ -90,20 +102,6 @@ class Engine:
         """Close the data folder."""
         self._keeper.close()
         self._scratch.cleanup()
-
-    def _prepare(self, connection: Any, request: wire.Request) -> None:
-        if database := request.parameters.get("database"):
-            connection.query("USE `{}`".format(database.replace("`", "\\`")))
-        if settings := request.settings:
-            for key in settings:
-                if not key.isidentifier():
-                    raise wire.RequestError(f"Code: 115. DB::Exception: {key!r} is no setting. (UNKNOWN_SETTING)")
-            connection.query("SET " + ", ".join(f"{key} = {wire.quote(value)}" for key, value in settings.items()))
-
-    def _insert(self, connection: Any, insert: wire.Insert, first: bytes, rest: Iterable[bytes]) -> Any:
-        with tempfile.NamedTemporaryFile(dir=self._scratch.name) as file:
-            wire.write_all(first, rest, file)
-            return connection.query(insert.infile(file.name))
 
 
 class Front(ThreadingHTTPServer):
@@ -118,16 +116,17 @@ class Front(ThreadingHTTPServer):
         self._working = 0
         self._idle = threading.Condition()
 
-    def begin(self) -> None:
-        """Count a request in."""
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count a request in, and out at the end."""
         with self._idle:
             self._working += 1
-
-    def end(self) -> None:
-        """Count a request out."""
-        with self._idle:
-            self._working -= 1
-            self._idle.notify_all()
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._working -= 1
+                self._idle.notify_all()
 
     def drain(self, seconds: float) -> None:
         """Wait until no request is in work."""
@@ -153,11 +152,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Run one statement."""
-        self.server.begin()
-        try:
+        with self.server.working():
             self._query()
-        finally:
-            self.server.end()
 
     def log_message(self, *args: Any, **keywords: Any) -> None:
         """Keep the access log empty; errors go to the client."""
@@ -174,7 +170,11 @@ class Handler(BaseHTTPRequestHandler):
             wanted = request.parameters.get("default_format") or self.headers.get("X-ClickHouse-Format")
             answer = self.server.engine.run(request, wanted or "TabSeparated")
         except Exception as error:
-            self._read_to_the_end(raw)
+            try:
+                for _ in raw:  # a client still sending would not see the answer
+                    pass
+            except (wire.RequestError, OSError, ValueError):
+                self.close_connection = True
             self._refuse(error, query_id)
             return
         elapsed = {"elapsed_ns": str(time.monotonic_ns() - began)}
@@ -204,14 +204,6 @@ class Handler(BaseHTTPRequestHandler):
             "Content-Type": "text/plain; charset=UTF-8",
         }
         self._answer(404 if code == UNKNOWN_TABLE else 500, text.encode() + b"\n", headers)
-
-    def _read_to_the_end(self, raw: Iterable[bytes]) -> None:
-        """Take in what is left of the body: a client still sending would not see the answer."""
-        try:
-            for _ in raw:
-                pass
-        except (wire.RequestError, OSError, ValueError):
-            self.close_connection = True
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

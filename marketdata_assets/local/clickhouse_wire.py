@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
-from typing import IO, Protocol
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 CHUNK_BYTES = 1 << 20
@@ -175,13 +175,6 @@ def encoded(data: bytes, accepted: str) -> tuple[bytes, str]:
             case "deflate":
                 return zlib.compress(data, level=1), method
     return data, ""
-
-
-def write_all(first: bytes, rest: Iterable[bytes], file: IO[bytes]) -> None:
-    """Write the pieces of a body to a file."""
-    file.write(first)
-    file.writelines(rest)
-    file.flush()
 
 
 def _exactly(stream: _Reader, length: int) -> Iterator[bytes]:

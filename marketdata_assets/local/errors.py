@@ -1,12 +1,4 @@
-"""Every way the local stack can fail or be absent, one class per cause, with the fact, the place and the next step.
-
-    StackError
-      DataFolderBusy   another stack holds the data folder
-      ServerFailed     a server exited, or was not ready in time
-      PortTaken        a configured port is in use
-      MissingWheel     a server's wheel is not installed
-      RootRefused      PostgreSQL cannot be started by this root user
-    NoServer           neither a variable nor a running stack names a server
+"""Every way the local stack can fail or be absent, with the fact, the place and the next step.
 
 Errors of a server that runs belong to its client.
 """

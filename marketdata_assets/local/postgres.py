@@ -79,7 +79,13 @@ def prepare(folder: Path) -> None:
         making.rename(folder / "data")
     elif identity is not None:
         unprivileged.give(folder, identity)
-    _disown_stale_pid(folder / "data")
+    # PostgreSQL does not start while any process has the pid in the file, but treats its own parent's pid as stale. It
+    # then still checks the shared memory named in the file, so the file must stay.
+    pid_file = folder / "data" / "postmaster.pid"
+    if pid_file.exists():
+        first, _, rest = pid_file.read_text().partition("\n")
+        if first.strip().isdigit() and str(folder / "data") not in proctable.command(int(first)):
+            pid_file.write_text(f"{os.getpid()}\n{rest}")
 
 
 def ready(port: int) -> bool:
@@ -121,17 +127,3 @@ def _initdb(data: Path, identity: unprivileged.Identity | None) -> None:
         )
     if done.returncode != 0:
         raise ServerFailed("postgres", f"initdb ended with code {done.returncode}", log, log.read_text()[-3000:])
-
-
-def _disown_stale_pid(data: Path) -> None:
-    """Keep a reused pid in postmaster.pid from blocking the start.
-
-    PostgreSQL does not start while any process has that pid, but treats its own parent's pid as stale. It then still
-    checks the shared memory named in the file, so the file must stay.
-    """
-    pid_file = data / "postmaster.pid"
-    if not pid_file.exists():
-        return
-    first, _, rest = pid_file.read_text().partition("\n")
-    if first.strip().isdigit() and str(data) not in proctable.command(int(first)):
-        pid_file.write_text(f"{os.getpid()}\n{rest}")

@@ -71,7 +71,7 @@ class Server:
     ) -> None:
         if configured_port and not port_is_free(configured_port):
             raise PortTaken(spec.name, configured_port, spec.port_variable)
-        self.spec = spec
+        self.spec, self.name = spec, spec.name
         self.folder = home / spec.name
         self.log = home / "logs" / f"{spec.name}.log"
         self.port = configured_port or free_port()
@@ -79,11 +79,6 @@ class Server:
         self._on_launch = on_launch
         self._launched_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def name(self) -> str:
-        """The service's name, such as "postgres"."""
-        return self.spec.name
 
     @property
     def pid(self) -> int:
@@ -116,23 +111,25 @@ class Server:
             self.log.replace(self.log.with_suffix(".log.1"))
         self._launched_at = time.monotonic()
         self.spec.prepare(self.folder)
+        command = self.spec.command(self.folder, self.port)
+        call = tied_to_us(command, self.spec.death_signal, self.spec.identity(self.folder))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                tied_to_us(
-                    self.spec.command(self.folder, self.port), self.spec.death_signal, self.spec.identity(self.folder)
-                ),
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,
+                call, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )
         self._on_launch()
 
     def answered(self) -> bool:
         """Whether the server is ready; raises at once when its process has exited or its time is over."""
         if self._process is not None and self._process.poll() is not None:
-            self._relaunch_elsewhere_or_fail(self._process.returncode)
+            if port_is_free(self.port):
+                fact = f"exited with code {self._process.returncode} before it was ready"
+                raise ServerFailed(self.name, fact, self.log, self._tail())
+            if not self._other_ports_to_try:
+                raise PortTaken(self.name, self.port, self.spec.port_variable)
+            self._other_ports_to_try -= 1
+            self.port = free_port()
+            self.launch()
             return False
         if self.spec.ready(self.port):
             return True
@@ -181,15 +178,6 @@ class Server:
     def _tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-TAIL_LINES:])
-
-    def _relaunch_elsewhere_or_fail(self, code: int) -> None:
-        if port_is_free(self.port):
-            raise ServerFailed(self.name, f"exited with code {code} before it was ready", self.log, self._tail())
-        if not self._other_ports_to_try:
-            raise PortTaken(self.name, self.port, self.spec.port_variable)
-        self._other_ports_to_try -= 1
-        self.port = free_port()
-        self.launch()
 
 
 def wait_ready(servers: Sequence[Server]) -> Iterator[Started]:

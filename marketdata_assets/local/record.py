@@ -101,7 +101,6 @@ def stop_leftovers(home: Path) -> list[str]:
     """
     record = read(home)
     left = [server for server in record.servers if server.alive] if record else []
-    pids = [server.pid for server in left]
     if _all_gone(left, OWN_EXIT_SECONDS):
         return [server.name for server in left]
     for server in left:
@@ -109,7 +108,7 @@ def stop_leftovers(home: Path) -> list[str]:
     if not _all_gone(left, SIGNALLED_EXIT_SECONDS):
         for server in left:
             _signal(server, signal.SIGKILL)
-        proctable.wait_gone(pids, OWN_EXIT_SECONDS)
+        proctable.wait_gone([server.pid for server in left], OWN_EXIT_SECONDS)
     return [server.name for server in left]
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from marketdata_assets.local import clickhouse, endpoints, mongo, nats, postgres, record
+from marketdata_assets.local import endpoints, postgres, record, servers
 from marketdata_assets.local.process import Server, Started, wait_ready
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # In the order of launch and of stopping: PostgreSQL last, as it may have to make its cluster first and keeps what
 # Dagster writes until the end.
-SPECS = {"clickhouse": clickhouse.spec, "mongo": mongo.spec, "nats": nats.spec, "postgres": postgres.spec}
+SPECS = {"clickhouse": servers.CLICKHOUSE, "mongo": servers.MONGO, "nats": servers.NATS, "postgres": postgres.spec()}
 URLS = {"postgres": "postgres_dsn", "mongo": "mongo_uri", "clickhouse": "clickhouse_url", "nats": "nats_url"}
 SERVICES = ("postgres", "mongo", "clickhouse", "nats")
 
@@ -53,7 +53,13 @@ class LocalStack:
             for name in record.stop_leftovers(home):
                 self._report(f"{name}: stopped the one a killed stack left running")
             undo.callback(self._stop_servers)
-            self._launch()
+            for name, spec in SPECS.items():
+                if name in self.services and getattr(self.settings, URLS[name]) is None:
+                    port = getattr(self.settings, f"{name}_port")
+                    self._servers[name] = Server(spec, home, port, on_launch=self._write)
+            for name, server in self._servers.items():
+                self._report(f"{name}: starting on port {server.port}")
+                server.launch()
             self._wait()
             self._open = undo.pop_all()
         return self
@@ -72,16 +78,6 @@ class LocalStack:
     def close(self) -> None:
         """Stop every server and let the data folder go; a second call does nothing."""
         self._open.close()
-
-    def _launch(self) -> None:
-        for name, spec in SPECS.items():
-            if name in self.services and getattr(self.settings, URLS[name]) is None:
-                port = getattr(self.settings, f"{name}_port")
-                server = Server(spec(), self.settings.root, port, on_launch=self._write)
-                self._servers[name] = server
-        for name, server in self._servers.items():
-            self._report(f"{name}: starting on port {server.port}")
-            server.launch()
 
     def _wait(self) -> None:
         for started in wait_ready(list(self._servers.values())):

@@ -104,12 +104,10 @@ def _namespace_works() -> bool:
 def _first_closed(paths: Iterable[Path], uid: int, gid: int) -> Path | None:
     for path in paths:
         for folder in [*reversed(path.parents), path]:
-            if folder.exists() and not _enters(folder.stat(), uid, gid):
+            if not folder.exists():
+                continue
+            found = folder.stat()
+            of_group = stat.S_IXGRP if found.st_gid == gid else stat.S_IXOTH
+            if not found.st_mode & (stat.S_IXUSR if found.st_uid == uid else of_group):
                 return folder
     return None
-
-
-def _enters(found: os.stat_result, uid: int, gid: int) -> bool:
-    if found.st_uid == uid:
-        return bool(found.st_mode & stat.S_IXUSR)
-    return bool(found.st_mode & (stat.S_IXGRP if found.st_gid == gid else stat.S_IXOTH))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketdata_assets.local import endpoints
-from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.health import Health, examine, median_ms
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
@@ -15,7 +14,6 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-VARIABLE = "MARKETDATA_CLICKHOUSE_URL"
 OLDEST = 24
 
 
@@ -27,10 +25,7 @@ class ClickHouse(dg.ConfigurableResource):
     @property
     def dsn(self) -> str:
         """The connection string; raises NoServer when nothing names one."""
-        found = self._find()
-        if found is None:
-            raise NoServer("ClickHouse", VARIABLE)
-        return found
+        return self.url or endpoints.address(Settings(), "clickhouse_url")
 
     @contextmanager
     def client(self) -> Iterator["Client"]:
@@ -40,12 +35,9 @@ class ClickHouse(dg.ConfigurableResource):
         with connect(self.dsn) as client:
             yield client
 
-    def _find(self) -> str | None:
-        return self.url or endpoints.resolve(Settings()).clickhouse_url
-
     def check(self) -> Health:
         """Ask for the version and the latency of a query."""
-        return examine("ClickHouse", VARIABLE, self._find(), _ask)
+        return examine("clickhouse_url", self.url, _ask)
 
 
 def _ask(url: str) -> Health:

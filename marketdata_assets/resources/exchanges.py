@@ -3,33 +3,22 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dagster as dg
-
+from marketdata_assets.resources.files import Folder
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
     from marketdata_assets.exchanges.history_clients import HistoryHosts
 
 
-class Exchanges(dg.ConfigurableResource):
+class Exchanges(Folder):
     """An empty `folder` means MARKETDATA_CAPTURES_DIR, else HOME/captures.
 
     `urls` are REST hosts by venue, Binance's by venue and market type, that take the place of the venues' own and of
     those in MARKETDATA_EXCHANGE_HOSTS.
     """
 
-    folder: str = ""
+    settings_prefix = "captures"
     urls: dict[str, str] = {}  # noqa: RUF012 - a field of pydantic
-
-    @property
-    def path(self) -> Path:
-        """The folder of captures; it need not exist."""
-        return Path(self.folder).absolute() if self.folder else Settings().captures_folder
-
-    @property
-    def quiet_seconds(self) -> float:
-        """Seconds without a change after which a sensor treats a capture as complete."""
-        return Settings().captures_quiet_seconds
 
     @property
     def turns(self) -> Path:

@@ -1,11 +1,15 @@
 """The answer of a resource's `check()`: what the server is, how fast it answers, what is missing, how to fix it."""
 
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
+from marketdata_assets.local import endpoints
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.secret_values import without_password
+from marketdata_assets.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,15 @@ class Health:
     remedy: str = ""
 
 
-def examine(store: str, variable: str, url: str | None, ask: Callable[[str], Health]) -> Health:
-    """Ask a server for its health; a failure of any kind becomes a Health that says how to fix it."""
-    if url is None:
-        error = NoServer(store, variable)
+def examine(name: str, url: str, ask: Callable[[str], Health]) -> Health:
+    """Ask a server for its health; a failure of any kind becomes a Health that says how to fix it.
+
+    `name` is its field of Endpoints, which `url` replaces when it is not empty.
+    """
+    store, variable = endpoints.STORES[name], endpoints.VARIABLES[name]
+    try:
+        url = url or endpoints.address(Settings(), name)
+    except NoServer as error:
         return Health(store, False, "", missing=("not running",), remedy=str(error))
     started = time.perf_counter()
     try:
@@ -33,21 +42,10 @@ def examine(store: str, variable: str, url: str | None, ask: Callable[[str], Hea
     except Exception as error:
         waited = (time.perf_counter() - started) * 1000
         cause = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        return Health(
-            store,
-            False,
-            without_password(url),
-            latency_ms=waited,
-            missing=(cause,),
-            remedy=f"start the server, or correct {variable}",
-        )
+        remedy = f"start the server, or correct {variable}"
+        return Health(store, False, without_password(url), latency_ms=waited, missing=(cause,), remedy=remedy)
 
 
 def median_ms(call: Callable[[], object], times: int = 5) -> float:
     """Median wall time of a few calls, in milliseconds."""
-    taken = []
-    for _ in range(times):
-        started = time.perf_counter()
-        call()
-        taken.append((time.perf_counter() - started) * 1000)
-    return sorted(taken)[times // 2]
+    return median(timeit.repeat(call, number=1, repeat=times)) * 1000

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.local import endpoints
-from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.health import Health, examine, median_ms
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
@@ -15,7 +14,6 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from pymongo import MongoClient
 
-VARIABLE = "MARKETDATA_MONGO_URI"
 OLDEST = (6, 0)
 
 
@@ -27,10 +25,7 @@ class Mongo(dg.ConfigurableResource):
     @property
     def uri(self) -> str:
         """The connection string; raises NoServer when nothing names one."""
-        found = self._find()
-        if found is None:
-            raise NoServer("MongoDB", VARIABLE)
-        return found
+        return self.url or endpoints.address(Settings(), "mongo_uri")
 
     @contextmanager
     def client(self) -> Iterator["MongoClient[dict[str, Any]]"]:
@@ -41,12 +36,9 @@ class Mongo(dg.ConfigurableResource):
         with client:
             yield client
 
-    def _find(self) -> str | None:
-        return self.url or endpoints.resolve(Settings()).mongo_uri
-
     def check(self) -> Health:
         """Ask for the version and the latency of a ping; warn of writes that are not journaled."""
-        return examine("MongoDB", VARIABLE, self._find(), _ask)
+        return examine("mongo_uri", self.url, _ask)
 
 
 def _ask(url: str) -> Health:

@@ -5,12 +5,10 @@ import asyncio
 import dagster as dg
 
 from marketdata_assets.local import endpoints
-from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.health import Health, examine
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
-VARIABLE = "MARKETDATA_NATS_URL"
 OLDEST = (2, 10, 23)
 
 
@@ -22,17 +20,11 @@ class Nats(dg.ConfigurableResource):
     @property
     def server(self) -> str:
         """The server's URL; raises NoServer when nothing names one."""
-        found = self._find()
-        if found is None:
-            raise NoServer("NATS", VARIABLE)
-        return found
-
-    def _find(self) -> str | None:
-        return self.url or endpoints.resolve(Settings()).nats_url
+        return self.url or endpoints.address(Settings(), "nats_url")
 
     def check(self) -> Health:
         """Ask for the version, the round trip and whether JetStream is on."""
-        return examine("NATS", VARIABLE, self._find(), lambda url: asyncio.run(_ask(url)))
+        return examine("nats_url", self.url, lambda url: asyncio.run(_ask(url)))
 
 
 async def _ask(url: str) -> Health:

@@ -4,13 +4,10 @@ import dagster as dg
 
 from marketdata_assets.bars import schema
 from marketdata_assets.local import endpoints
-from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.health import Health, examine, median_ms
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
-
-VARIABLE = "MARKETDATA_POSTGRES_DSN"
 
 
 class Postgres(dg.ConfigurableResource):
@@ -21,17 +18,11 @@ class Postgres(dg.ConfigurableResource):
     @property
     def dsn(self) -> str:
         """The connection string; raises NoServer when nothing names one."""
-        found = self._find()
-        if found is None:
-            raise NoServer("Postgres", VARIABLE)
-        return found
-
-    def _find(self) -> str | None:
-        return self.url or endpoints.resolve(Settings()).postgres_dsn
+        return self.url or endpoints.address(Settings(), "postgres_dsn")
 
     def check(self) -> Health:
         """Ask for versions, TimescaleDB's edition and the latency of a query."""
-        return examine("Postgres", VARIABLE, self._find(), _ask)
+        return examine("postgres_dsn", self.url, _ask)
 
 
 def _ask(url: str) -> Health:
@@ -44,7 +35,11 @@ def _ask(url: str) -> Health:
     if server.edition == "none":
         missing = ("TimescaleDB: the monthly K-line is a plain table, minute bars are not compressed",)
         preloaded = loaded is not None and "timescaledb" in loaded[0]
-        remedy = "CREATE EXTENSION timescaledb" if preloaded else f"point {VARIABLE} at a TimescaleDB community server"
+        remedy = (
+            "CREATE EXTENSION timescaledb"
+            if preloaded
+            else "point MARKETDATA_POSTGRES_DSN at a TimescaleDB community server"
+        )
     elif server.edition == "apache":
         missing = ("continuous aggregates and compression need the community licence",)
         remedy = "set timescaledb.license = 'timescale' in postgresql.conf and restart"

@@ -5,9 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import dagster as dg
-
 from marketdata_assets import secret_values
+from marketdata_assets.resources.files import Folder
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 TOKEN = "TUSHARE_TOKEN"  # noqa: S105 - the name, not the token
 
 
-class Ticks(dg.ConfigurableResource):
+class Ticks(Folder):
     """The providers of ticks. `only` names those that are used; empty means all that are enabled.
 
     An empty `folder` means MARKETDATA_TICKS_DIR, else HOME/ticks; an empty `providers_file` means
@@ -30,7 +29,7 @@ class Ticks(dg.ConfigurableResource):
     """
 
     only: list[str] = []  # noqa: RUF012 - a field of pydantic
-    folder: str = ""
+    settings_prefix = "ticks"
     providers_file: str = ""
 
     def restricted(self, names: list[str]) -> Self:
@@ -89,16 +88,6 @@ class Ticks(dg.ConfigurableResource):
         """Whether automatic runs may send requests: a token is set, or a providers file is named."""
         opted_in = bool(secret_values.find(TOKEN, os.environ) or self.providers_file or Settings().providers)
         return opted_in and any(map(self._asked, ("tushare", "yahoo")))
-
-    @property
-    def path(self) -> Path:
-        """The folder of dropped files; it need not exist."""
-        return Path(self.folder).absolute() if self.folder else Settings().ticks_folder
-
-    @property
-    def quiet_seconds(self) -> float:
-        """How long a file must be unchanged before a sensor takes it as finished."""
-        return Settings().ticks_quiet_seconds
 
     @property
     def turns(self) -> Path:

@@ -13,7 +13,7 @@ from marketdata_assets.collector.items import Recorded, items
 from marketdata_assets.collector.jetstream.publisher import Limits, Publisher
 from marketdata_assets.collector.jetstream.reader import Reader
 from marketdata_assets.collector.jetstream.spool import Spool
-from marketdata_assets.collector.jetstream.stream import Consumer, Stream, Wanted, ensure
+from marketdata_assets.collector.jetstream.stream import Consumer, Stream, ensure
 from marketdata_assets.collector.queue import BoundedQueue
 from marketdata_assets.local.process import Server
 from marketdata_assets.local.stack import LocalStack
@@ -42,12 +42,11 @@ async def publishing(
     prepare_url: str | None = None,
 ) -> AsyncIterator[Publisher]:
     """A publisher that runs; nothing is drained at the end."""
-    wanted = Wanted(stream or Stream(), ())
     publisher = Publisher(
         url,
         BoundedQueue(capacity, lambda *_: snapshot(0)),
         Spool(spool, spool_bytes) if spool else None,
-        prepare=partial(ensure, prepare_url or url, wanted),
+        prepare=partial(ensure, prepare_url or url, stream, ()),
         limits=limits,
         jitter=lambda: 0.5,
     )
@@ -79,7 +78,7 @@ async def put_slowly(publisher: Publisher, records: list[Recorded], step: int = 
 async def stored(url: str, subject: str = "market.>") -> list[bytes]:
     """All payloads of the stream, in its order."""
     name = f"look_{uuid.uuid4().hex[:6]}"
-    await ensure(url, Wanted(Stream(), (Consumer(name, subject),)))
+    await ensure(url, Stream(), (Consumer(name, subject),))
     async with Reader(url, "MARKET", name) as reader:
         return [payload async for batch in reader.batches(10_000, 5, follow=False) for payload in batch.payloads]
 

@@ -9,7 +9,7 @@ import nats
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.collector.items import Item, message_id, subject
-from marketdata_assets.collector.jetstream.stream import Wanted, ensure
+from marketdata_assets.collector.jetstream.stream import ensure
 from marketdata_assets.exchanges.records import (
     FundingRate,
     Gap,
@@ -38,7 +38,7 @@ def nats_server(home: Path) -> Iterator[str]:
 
 async def publish(url: str, items: Sequence[Item]) -> None:
     """Put items into the stream, which is made when it is missing."""
-    await ensure(url, Wanted())
+    await ensure(url)
     connection = await nats.connect(url)
     try:
         for item in items:

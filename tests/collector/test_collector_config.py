@@ -13,7 +13,7 @@ from service_runs import market, running, text_of
 from marketdata_assets.collector import assembly, config
 from marketdata_assets.collector.config import Config, parse, read
 from marketdata_assets.collector.connections import Timing
-from marketdata_assets.collector.errors import BadServer, NoSink, UnknownDataTypes
+from marketdata_assets.collector.errors import CollectorError, UnknownDataTypes
 from marketdata_assets.collector.servers import Servers, find
 from marketdata_assets.collector.service import Collector
 from marketdata_assets.config_files import InvalidConfigFile
@@ -186,7 +186,7 @@ def test_enabled_sinks() -> None:
         ({"redis": {"cache": True}}, "redis.cache: is enabled.*MARKETDATA_REDIS_URL"),
         ({"capture": {"enabled": False}}, "capture.enabled: is disabled"),
     ):
-        with pytest.raises(NoSink, match=key):
+        with pytest.raises(CollectorError, match=key):
             meant(Servers(), **sections_of)
 
 
@@ -217,7 +217,7 @@ def test_an_invalid_address_is_named_and_not_shown(tmp_path: Path, key: str, url
     found = parse(text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}}, **on), "f")
     places = assembly.Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
     for url in urls:
-        with pytest.raises(BadServer, match=f"MARKETDATA_{key.upper()}, or {key}") as caught:
+        with pytest.raises(CollectorError, match=f"MARKETDATA_{key.upper()}, or {key}") as caught:
             Collector(found, Servers(**{key: url}), places)
         assert "canary" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

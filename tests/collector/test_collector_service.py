@@ -86,7 +86,7 @@ def test_errors_of_a_venue_are_all_counted_and_few_are_logged(tmp_path: Path, ca
                 await run.subscribed()
                 counters = run.collector.status().markets[0].counters
                 for number in range(500):
-                    run.collector._count_error(counters, VenueError(number, "too much", rate_limited=number % 2 == 0))
+                    run.collector._on_error(counters, VenueError(number, "too much", rate_limited=number % 2 == 0))
                 assert counters.errors == {"rate_limited": 250, "venue_error": 250}
 
     with caplog.at_level(logging.WARNING):

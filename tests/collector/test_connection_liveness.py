@@ -62,7 +62,7 @@ class Watched:
         self.connection = Connection(1, "ws://h", adapter, TIMING, self, budget)  # type: ignore[arg-type]
         self.gaps: list[tuple[str, float, float]] = []
         for key in keys:
-            self.connection.add(Subscription(key, "ws://h", "X", "trades", ("trade",), 100.0))
+            self.connection.subscriptions[key] = Subscription(key, "ws://h", "X", "trades", ("trade",), 100.0)
         self.connection.socket = self.socket  # type: ignore[assignment]
 
     def at(self, seconds: float, heard: str = "", lives: bool = True) -> list[str]:
@@ -185,6 +185,6 @@ def test_unconfirmed_subscriptions_and_those_without_silence_are_not_stale(tmp_p
     one = Watched(tmp_path, "a", "b", "c")
     one.socket.requests["a"].confirmed_at = 0
     one.socket.requests["a"].rejected = "no such channel"
-    one.connection.add(Subscription("b", "ws://h", "", "liquidation-orders", ("liquidation",), None))
+    one.connection.subscriptions["b"] = Subscription("b", "ws://h", "", "liquidation-orders", ("liquidation",), None)
     one.socket.requests["c"].confirmed_at = 5_000 * NS
     assert one.at(5_000) == []

@@ -22,7 +22,7 @@ from marketdata_assets.collector.errors import ConcurrentReader, NatsUnavailable
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream import stream as streams
 from marketdata_assets.collector.jetstream.reader import Batch, Reader
-from marketdata_assets.collector.jetstream.stream import Consumer, Stream, Wanted, consumers, ensure, pending
+from marketdata_assets.collector.jetstream.stream import Consumer, Stream, consumers, ensure, pending
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.local.process import Server
 
@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 async def fill(url: str, count: int, first: int = 1) -> None:
     """Trades with an update of a book behind each, which the consumer does not want."""
-    await ensure(url, Wanted())
+    await ensure(url)
     async with publishing(url) as publisher:
         for at in range(first, first + count, 5_000):
             some = trades(min(5_000, first + count - at), first=at)
@@ -210,7 +210,7 @@ def _start(server: Server) -> None:
 
 @in_loop
 async def test_a_following_reader_does_not_wait_for_full_batches(server: Server) -> None:
-    await ensure(server.url, Wanted())
+    await ensure(server.url)
     seen: list[int] = []
 
     async def follow() -> None:
@@ -296,10 +296,8 @@ async def _leave_in_hand(url: str) -> None:
 @in_loop
 async def test_settings_are_updated_and_conflicts_are_named(server: Server) -> None:
     await fill(server.url, 10)
-    changed = Wanted(
-        Stream(max_age_seconds=3_600, duplicate_seconds=60), (Consumer(TRADES.name, TRADES.subject, ack_seconds=7),)
-    )
-    await ensure(server.url, changed)
+    changed = [Consumer(TRADES.name, TRADES.subject, ack_seconds=7)]
+    await ensure(server.url, Stream(max_age_seconds=3_600, duplicate_seconds=60), changed)
     client = await nats.connect(server.url)
     manager = client.jetstream()
     config = (await manager.stream_info("MARKET")).config
@@ -309,16 +307,16 @@ async def test_settings_are_updated_and_conflicts_are_named(server: Server) -> N
     await manager.add_consumer("MARKET", nats.js.api.ConsumerConfig(durable_name="push", deliver_subject="there"))
     await client.close()
     with pytest.raises(StreamConflict, match="storage is memory, not file"):
-        await ensure(server.url, Wanted(Stream(name="OTHER", subjects=("other.>",)), ()))
+        await ensure(server.url, Stream(name="OTHER", subjects=("other.>",)), ())
     with pytest.raises(StreamConflict, match="MARKET/push: ack_policy"):
-        await ensure(server.url, Wanted(consumers=(Consumer("push", "market.>"),)))
+        await ensure(server.url, durable=[Consumer("push", "market.>")])
     assert await read(server.url) == list(range(1, 11))
 
 
 @pytest.mark.parametrize(("stream", "consumer"), [("MARKET", "nobody"), ("NOTHING", "nobody")])
 def test_a_missing_consumer_is_named(server: Server, stream: str, consumer: str) -> None:
     async def look() -> None:
-        await ensure(server.url, Wanted())
+        await ensure(server.url)
         with pytest.raises(StreamMissing, match=f"{stream}/{consumer}"):
             async with Reader(server.url, stream, consumer):
                 pass
@@ -330,7 +328,7 @@ def test_a_missing_consumer_is_named(server: Server, stream: str, consumer: str)
 
 @in_loop
 async def test_a_deleted_consumer_ends_the_batches(server: Server) -> None:
-    await ensure(server.url, Wanted())
+    await ensure(server.url)
     async with Reader(server.url, "MARKET", TRADES.name) as reader:
         waiting = asyncio.create_task(anext(reader.batches(10, 30)))
         await until(lambda: reader._expected > 0)
@@ -345,7 +343,7 @@ async def test_a_deleted_consumer_ends_the_batches(server: Server) -> None:
 async def test_an_unavailable_server_is_named(server: Server) -> None:
     server.kill()
     for attempt in (
-        partial(ensure, server.url, Wanted()),
+        partial(ensure, server.url),
         partial(pending, server.url, "MARKET", "x"),
         partial(read, server.url),
     ):

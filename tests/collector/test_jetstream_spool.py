@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from marketdata_assets.collector.errors import SpoolBusy, SpoolFull
+from marketdata_assets.collector.errors import CollectorError, SpoolFull
 from marketdata_assets.collector.jetstream.spool import DAMAGED, Frame, Spool, StoredMessage
 
 MB = 1 << 20
@@ -278,7 +278,7 @@ def test_a_full_disk_removes_the_incomplete_frame(tmp_path: Path) -> None:
 
 def test_folder_has_one_process(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB)
-    with pytest.raises(SpoolBusy, match=str(tmp_path)):
+    with pytest.raises(CollectorError, match=str(tmp_path)):
         Spool(tmp_path, MB)
     spool.close()
     Spool(tmp_path, MB).close()

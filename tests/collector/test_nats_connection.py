@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from in_loop import in_loop
 from jetstream_cases import publishing, stored, until
 
-from marketdata_assets.collector.errors import BadAddress, NatsRejected, NatsUnavailable
+from marketdata_assets.collector.errors import CollectorError, NatsRejected, NatsUnavailable
 from marketdata_assets.collector.items import items
 from marketdata_assets.collector.jetstream.nats_connection import Address, Message, NatsConnection, publish_header
-from marketdata_assets.collector.jetstream.stream import Wanted, ensure
+from marketdata_assets.collector.jetstream.stream import ensure
 from marketdata_assets.local.process import free_port
-from marketdata_assets.local.programs import program
+from marketdata_assets.local.servers import program
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def test_tls_is_used_where_the_server_wants_it_and_its_certificate_is_checked(tm
         wire = await NatsConnection.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None, context=trusting)
         await wire.flush()
         await wire.close()
-        await ensure(f"tls://127.0.0.1:{port}", Wanted(), context=trusting)
+        await ensure(f"tls://127.0.0.1:{port}", context=trusting)
         with pytest.raises(NatsUnavailable, match="certificate"):
             await NatsConnection.open(Address.of(f"tls://127.0.0.1:{port}"), lambda _: None)
 
@@ -109,7 +109,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("url", ["http://a:1", "nats://", "nats://me:secret@host:port", "nats://a:99999999"])
 def test_an_invalid_address_is_named_without_its_secrets(url: str) -> None:
-    with pytest.raises(BadAddress) as caught:
+    with pytest.raises(CollectorError) as caught:
         Address.of(url)
     assert "secret" not in str(caught.value)
 

@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata_assets.collector.config import DataType
 from marketdata_assets.collector.connections import Shard, adapter_for
 from marketdata_assets.collector.connections.sharding import plan_sockets, resolve_symbols
-from marketdata_assets.collector.connections.venue_adapter import DATA_TYPES, Subscription
-from marketdata_assets.collector.errors import BadShard
+from marketdata_assets.collector.connections.venue_adapter import Subscription
+from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.deribit.instruments import from_name
 from marketdata_assets.exchanges.okx.instruments import named as okx_named
@@ -46,7 +48,7 @@ def test_a_shard_is_written_i_of_n() -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b", "1.0/2"])
 def test_an_invalid_shard_is_rejected_with_the_expected_form(text: str) -> None:
-    with pytest.raises(BadShard, match="expected i/n"):
+    with pytest.raises(CollectorError, match="expected i/n"):
         Shard.read(text)
 
 
@@ -56,12 +58,12 @@ def test_the_plan_has_every_subscription_once_on_as_few_sockets_as_possible(
 ) -> None:
     subscriptions = [Subscription(f"{url}{number}", url, "X", "trade", ("trade",), None) for url, number in wanted]
     made = plan_sockets(subscriptions, most)
-    assert sorted(one.key for part in made for one in part.subscriptions) == sorted({one.key for one in subscriptions})
-    for part in made:
-        assert 1 <= len(part.subscriptions) <= most
-        assert {one.url for one in part.subscriptions} == {part.url}
-    for url in "ab":
-        sizes = [len(part.subscriptions) for part in made if part.url == url]
+    assert sorted(one.key for _, part in made for one in part) == sorted({one.key for one in subscriptions})
+    for url, part in made:
+        assert 1 <= len(part) <= most
+        assert {one.url for one in part} == {url}
+    for wanted_url in "ab":
+        sizes = [len(part) for url, part in made if url == wanted_url]
         assert sizes == [] or max(sizes) - min(sizes) <= 1
         assert len(sizes) == -(-sum(sizes) // most)
 
@@ -75,7 +77,7 @@ def _keys(exchange: str, market_type: MarketType, name: str) -> dict[str, list[s
     adapter = adapter_for(exchange, market_type, socket_url="ws://h")  # type: ignore[arg-type]
     return {
         tag: [f"{each.url.removeprefix('ws://h')} {each.key}" for each in adapter.subscriptions(one, [tag])]
-        for tag in DATA_TYPES
+        for tag in get_args(DataType)
         if tag in adapter.data_types
     }
 

@@ -16,7 +16,7 @@ from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.gaps import is_trade_gap
-from marketdata_assets.local import nats as local_nats
+from marketdata_assets.local import servers
 from marketdata_assets.local.process import Server
 from marketdata_demo.collector_process import CollectorProcess, Place, is_confirmed, sink
 from marketdata_demo.venues.binance_venue import BinanceVenue
@@ -119,7 +119,7 @@ def whole(
 ) -> Iterator[Chain]:
     """All servers and one collector."""
     with ExitStack() as open_:
-        nats = Server(local_nats.spec(), home, 0)
+        nats = Server(servers.NATS, home, 0)
         nats.start()
         open_.callback(nats.stop)
         sections = {"jetstream": {"enabled": True}, **(more or {})}

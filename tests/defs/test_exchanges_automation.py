@@ -13,7 +13,7 @@ import pytest
 from bar_runs import repository
 from exchange_runs import FIRST, LAST, YESTERDAY, Floor
 
-from marketdata_assets.collector.jetstream.stream import Wanted, ensure
+from marketdata_assets.collector.jetstream.stream import ensure
 from marketdata_assets.defs.exchanges.automation import (
     days_job,
     exchange_captures_sensor,
@@ -184,7 +184,7 @@ def test_stream_is_drained_only_when_something_waits(floor: Floor, nats_url: str
     assert "stream not found" in why_not(floor)
 
     async def publish(count: int) -> None:
-        await ensure(nats_url, Wanted())
+        await ensure(nats_url)
         client = await nats.connect(nats_url)
         for _ in range(count):
             await client.jetstream().publish("market.trade.okx.spot.ABC-USDT", b"{}")

@@ -127,9 +127,9 @@ async def publish(url: str, records: list[Trade | Gap]) -> None:
     """Put records into the stream, as the collector does, with a client that is not ours."""
     import nats
 
-    from marketdata_assets.collector.jetstream.stream import Wanted, ensure
+    from marketdata_assets.collector.jetstream.stream import ensure
 
-    await ensure(url, Wanted())
+    await ensure(url)
     client = await nats.connect(url)
     stream = client.jetstream()
     for one in items(records):

@@ -19,7 +19,7 @@ import redis
 from compose_file import DOCKER, compose, example, mounted_secrets, prepared, services
 
 from marketdata_assets.local.process import free_port, port_answers
-from marketdata_assets.local.programs import program
+from marketdata_assets.local.servers import program
 
 
 @pytest.fixture(scope="module")

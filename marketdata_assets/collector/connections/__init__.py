@@ -13,7 +13,7 @@ from marketdata_assets.exchanges.records import Exchange, MarketType
 
 __all__ = ["Market", "Shard", "Timing", "VenueAdapter", "adapter_for"]
 
-ADAPTERS: dict[Exchange, type[BinanceAdapter] | type[OkxAdapter] | type[DeribitAdapter]] = {
+ADAPTERS: dict[Exchange, type[VenueAdapter]] = {
     "binance": BinanceAdapter,
     "okx": OkxAdapter,
     "deribit": DeribitAdapter,
@@ -28,5 +28,5 @@ def adapter_for(
     socket_url: str | None = None,
     intervals: Sequence[str] = ("1m",),
 ) -> VenueAdapter:
-    """The adapter of a market. URLs are of hosts, without paths; by default the venue's own."""
+    """The adapter of a market; see VenueAdapter."""
     return ADAPTERS[exchange](market_type, rest_url=rest_url, socket_url=socket_url, intervals=intervals)

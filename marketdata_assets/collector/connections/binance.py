@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from marketdata_assets.collector.connections.venue_adapter import (
     MessageRate,
     Request,
     RequestFor,
+    SocketSession,
     Subscription,
     SubscriptionReply,
+    VenueAdapter,
     interval_ns,
 )
 from marketdata_assets.exchanges.binance import rest as answers
@@ -48,16 +51,9 @@ SILENCE: dict[Stream, float | None] = {
 """Our choice: seconds of silence after which a stream is suspicious."""
 
 
-class BinanceSocketSession:
-    """The messages of one socket."""
-
-    ping: bytes | None = None
-
+class BinanceSocketSession(SocketSession):
     def __init__(self, market_type: MarketType) -> None:
         self._session = Session(market_type)
-
-    def hello(self) -> list[bytes]:
-        return []
 
     def subscribe(self, keys: Sequence[str]) -> list[bytes]:
         self._forget_pending(keys)
@@ -67,9 +63,6 @@ class BinanceSocketSession:
         self._forget_pending(keys)
         self._session.streams.update(keys)
         return self._session.unsubscribe(keys)
-
-    def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
     def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
         for outcome in outcomes:
@@ -94,7 +87,7 @@ class BinanceSocketSession:
             requested[number] = tuple(stream for stream in streams if stream not in keys)
 
 
-class BinanceAdapter:
+class BinanceAdapter(VenueAdapter):
     """One market of Binance, except options."""
 
     exchange: Exchange = VENUE
@@ -102,35 +95,25 @@ class BinanceAdapter:
     sequential_trade_ids = True
     book_per_socket = False
     ping_after = 30.0
-    age: float | None = CONNECTION_SECONDS
+    age = CONNECTION_SECONDS
     connects_per_second = CONNECTIONS_PER_FIVE_MINUTES / 300.0
 
-    def __init__(
-        self,
-        market_type: MarketType,
-        *,
-        rest_url: str | None = None,
-        socket_url: str | None = None,
-        intervals: Sequence[str] = ("1m",),
-    ) -> None:
+    def __init__(self, market_type: MarketType, **options: Any) -> None:
+        super().__init__(market_type, **options)
         market = MARKETS[market_type]
-        self.market_type = market_type
-        self.name = f"{VENUE} {market_type}"
         self.max_subscriptions = min(market.streams, 300)  # our choice, to spread the load over the venue's servers
-        self.message_rates: tuple[MessageRate, ...] = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
-        self._rest_url = rest_url or market.rest
-        self._socket, self._own = market.socket, socket_url or market.socket
-        self._intervals = tuple(intervals)
+        self.message_rates = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
+        self._market = market
         self.trade_stream = "trade" if market_type == "spot" else "aggTrade"
-        derivatives = ("funding_rate", "open_interest", "liquidation")
-        self.data_types: tuple[str, ...] = ("trade", "orderbook", "kline", "ticker")
-        self.data_types += derivatives if market_type != "spot" else ()
+        derivatives = () if market_type == "spot" else ("funding_rate", "open_interest", "liquidation")
+        self.data_types = ("trade", "orderbook", "kline", "ticker", *derivatives)
 
     def feed(self) -> BinanceFeed:
         return BinanceFeed(self.market_type)
 
     def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
-        return Rest(VENUE, self._rest_url, limits(budgets, self.market_type), answers.failure, patience=patience)
+        url = self._rest_url or self._market.rest
+        return Rest(VENUE, url, limits(budgets, self.market_type), answers.failure, patience=patience)
 
     def socket_session(self) -> BinanceSocketSession:
         return BinanceSocketSession(self.market_type)
@@ -145,13 +128,21 @@ class BinanceAdapter:
             streams += [("kline", interval, "kline") for interval in self._intervals]
         if "ticker" in types:
             streams += [("ticker", "", "ticker"), ("bookTicker", "", "ticker")]
-        if (
-            "funding_rate" in types and instrument.symbol == f"{instrument.base}-{instrument.quote}"
-        ):  # dated futures have none
+        dated = instrument.symbol != f"{instrument.base}-{instrument.quote}"
+        if "funding_rate" in types and not dated:
             streams.append(("markPrice", "", "funding_rate"))
         if "liquidation" in types:
             streams.append(("forceOrder", "", "liquidation"))
-        return [self._subscription(instrument.name, *stream) for stream in streams]
+        subscriptions = []
+        for stream, interval, tag in streams:
+            key = stream_name(stream, instrument.name, interval)
+            url = (self._socket_url or self._market.socket) + url_of(self.market_type, key).removeprefix(
+                self._market.socket
+            )
+            every = interval_ns(interval) if stream == "kline" else 0
+            about = key.partition("@")[2]
+            subscriptions.append(Subscription(key, url, instrument.name, about, (tag,), SILENCE[stream], every))
+        return subscriptions
 
     def channel_of(self, raw: bytes) -> bytes:
         return raw.partition(b",")[0]
@@ -170,17 +161,9 @@ class BinanceAdapter:
         return Request(path, params, cost=weight)
 
     def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:
-        polled = "open_interest" in types and self.market_type != "spot"
-        return {"open_interest": self._open_interest} if polled else {}
-
-    def _open_interest(self, instrument: str) -> Request:
-        return self._request("openInterest", {"symbol": instrument})
-
-    def _subscription(self, name: str, stream: Stream, interval: str, tag: str) -> Subscription:
-        key = stream_name(stream, name, interval)
-        url = self._own + url_of(self.market_type, key).removeprefix(self._socket)
-        every = interval_ns(interval) if stream == "kline" else 0
-        return Subscription(key, url, name, key.partition("@")[2], (tag,), SILENCE[stream], every)
+        if "open_interest" not in types or self.market_type == "spot":
+            return {}
+        return {"open_interest": lambda instrument: self._request("openInterest", {"symbol": instrument})}
 
     def _request(self, what: str, params: dict[str, str | int]) -> Request:
-        return Request(f"{MARKETS[self.market_type].path}/{what}", params, cost=WEIGHTS[self.market_type].get(what, 1))
+        return Request(f"{self._market.path}/{what}", params, cost=WEIGHTS[self.market_type].get(what, 1))

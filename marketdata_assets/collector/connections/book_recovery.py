@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
@@ -12,6 +12,7 @@ from marketdata_assets.collector.connections.venue_adapter import (
     Feed,
     Request,
     RequestFor,
+    Subscription,
     VenueAdapter,
 )
 from marketdata_assets.exchanges.books import ResyncRequest
@@ -30,7 +31,7 @@ class BookRecovery:
     adapter: VenueAdapter
     feed: Feed
     timing: Timing
-    find: Callable[[str], Connection | None]  # by the key of a subscription
+    subscribed: Mapping[str, tuple[Connection, Subscription]]  # by key
     ask: Callable[[Request], Awaitable[None]]
     last_error: str | None = None
     _tried: dict[str, int] = field(default_factory=dict)  # ns, by the feed's key
@@ -53,7 +54,7 @@ class BookRecovery:
             if now - self._tried[name] > self.timing.snapshot * NS:
                 del self._tried[name]
         for name, resync in list(resyncs.items()):
-            connection = self.find(self.adapter.book_key(resync))
+            connection, _ = self.subscribed.get(self.adapter.book_key(resync), (None, None))
             if connection is None or connection.socket is None or connection.socket.over:
                 continue
             if resync.how == "snapshot" and self.adapter.snapshot:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.budget import Budget
@@ -16,6 +16,9 @@ from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socke
 from marketdata_assets.collector.connections.state import ConnectionState, ConnectionStatus
 from marketdata_assets.collector.connections.venue_adapter import Subscription, VenueAdapter
 from marketdata_assets.logs import get_logger
+
+if TYPE_CHECKING:
+    from marketdata_assets.collector.connections.dispatcher import Dispatcher
 
 NS = 1_000_000_000
 
@@ -50,40 +53,6 @@ class Timing:
     rest: float = 10.0  # for a REST response
 
 
-class ConnectionEvents(Protocol):
-    """What a connection reports to its market."""
-
-    def number(self) -> int:
-        """A number that no socket has had."""
-        ...
-
-    def take(self, socket: Socket, raws: list[bytes], now: int) -> None: ...
-
-    def sent(self, socket: Socket, raw: bytes) -> None: ...
-
-    def opened(self, socket: Socket) -> None: ...
-
-    def lost(self, connection: "Connection", socket: Socket, replacement: Socket | None) -> None:
-        """A socket ended that was not replaced; `replacement` was about to."""
-        ...
-
-    def replacement_lost(self, predecessor: Socket | None, socket: Socket) -> None:
-        """A socket ended before it took over."""
-        ...
-
-    def woken(self, subscription: Subscription, since: int, until: int) -> None:
-        """A silent subscription delivers again after it was restarted; ns."""
-        ...
-
-    def replacing(self, connection: "Connection") -> None:
-        """From now on two sockets may deliver the same."""
-        ...
-
-    def replaced(self, connection: "Connection", old: Socket) -> None:
-        """Another socket took over, and this one is closed."""
-        ...
-
-
 @dataclass
 class SubscriptionHealth:
     """What was done for a subscription that is silent."""
@@ -104,7 +73,7 @@ class Connection:
     url: str
     adapter: VenueAdapter
     timing: Timing
-    events: ConnectionEvents
+    events: "Dispatcher"
     connects: Budget
     random: Callable[[], float] = random.random
     subscriptions: dict[str, Subscription] = field(default_factory=dict)  # by key
@@ -152,12 +121,8 @@ class Connection:
             self._leave = why
             self._wake.set()
 
-    def add(self, subscription: Subscription) -> None:
-        """Add a subscription; `flush` sends it."""
-        self.subscriptions[subscription.key] = subscription
-
     def flush(self) -> None:
-        """Subscribe to what was added."""
+        """Subscribe to what was added to `subscriptions`."""
         for socket in self._alive():
             socket.subscribe(list(self.subscriptions))
 
@@ -213,7 +178,11 @@ class Connection:
         """Open and subscribe a socket; retried forever, with exponential backoff."""
         events = self.events
         while True:
-            await asyncio.sleep(self._pause())
+            if self.failures or self.reconnects:
+                if self.socket is None:
+                    self.status = "backoff"
+                timing = self.timing
+                await asyncio.sleep(delay(self.failures + 1, timing.backoff, timing.longest_backoff, self.random))
             await self.connects.acquire()
             if self.socket is None:
                 self.status = "connecting"
@@ -236,26 +205,18 @@ class Connection:
             log.info("connected", market=self.adapter.name, url=self.url, subscriptions=len(self.subscriptions))
             return socket
 
-    def _pause(self) -> float:
-        """Seconds of backoff before the next attempt."""
-        if not (self.failures or self.reconnects):
-            return 0.0
-        if self.socket is None:
-            self.status = "backoff"
-        return delay(self.failures + 1, self.timing.backoff, self.timing.longest_backoff, self.random)
-
     async def _replace(self, old: Socket) -> None:
         """Have another socket take over from one that still works."""
         why, self._leave, self.status = self._leave, "", "replacing"
         log.info("replacing_socket", market=self.adapter.name, url=self.url, reason=why)
-        self.events.replacing(self)
+        self.events.replacing()
         await asyncio.sleep(self.timing.repeats)  # what came shortly before is known by then
         new = await self._open()
         if self.socket is None:  # the old one was lost meanwhile
             self.socket = new
             return
         self.replacement, new.predecessor = new, old
-        self.events.replacing(self)
+        self.events.replacing()
         until = time.time_ns() + self.timing.overlap * NS
         while not (old.over or new.over or time.time_ns() > until or self.covers(new, old)):
             await asyncio.sleep(min(self.timing.tick, 0.1))
@@ -269,10 +230,9 @@ class Connection:
             self.planned += 1
             self.last_error = None
             await old.leave(self.timing.goodbye)
-            self.events.replaced(self, old)
+            self.events.replaced(old)
 
     def _ended(self, socket: Socket) -> None:
-        """A socket ended, closed by us or by the venue."""
         if self._stopping or socket not in (self.socket, self.replacement):
             return
         self.last_error = socket.error

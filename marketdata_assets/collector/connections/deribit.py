@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from marketdata_assets.collector.connections.venue_adapter import (
     MessageRate,
     Request,
-    RequestFor,
+    SocketSession,
     Subscription,
     SubscriptionReply,
+    VenueAdapter,
     interval_ns,
 )
 from marketdata_assets.exchanges.books import ResyncRequest
@@ -38,11 +40,7 @@ SILENCE: dict[session.Stream, float | None] = {"trade": 600.0, "book": 150.0, "t
 """Our choice: seconds of silence after which a channel is suspicious."""
 
 
-class DeribitSocketSession:
-    """The messages of one socket."""
-
-    ping: bytes | None = None
-
+class DeribitSocketSession(SocketSession):
     def __init__(self) -> None:
         self._session = session.Session()
 
@@ -56,9 +54,6 @@ class DeribitSocketSession:
         request = self._session.unsubscribe(keys)
         self._session.asked.popitem()  # its response confirms nothing
         return [request]
-
-    def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
-        return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
     def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
         for outcome in outcomes:
@@ -80,7 +75,7 @@ class DeribitSocketSession:
         return SubscriptionReply(rejected=tuple((key, f"{outcome.code} {outcome.message}") for key in requested))
 
 
-class DeribitAdapter:
+class DeribitAdapter(VenueAdapter):
     """One market of Deribit."""
 
     exchange: Exchange = VENUE
@@ -88,36 +83,25 @@ class DeribitAdapter:
     trade_stream = f"trades.{SPEED}"
     sequential_trade_ids = False
     book_per_socket = True
-    snapshot: RequestFor | None = None  # a book comes with its subscription
     max_subscriptions = session.CHANNELS_PER_CONNECTION
     connects_per_second = 1.0
     ping_after = 1.5 * session.HEARTBEAT_SECONDS
-    age: float | None = None
-    message_rates: tuple[MessageRate, ...] = (MessageRate(int(session.SUBSCRIBES_PER_SECOND), 1.0),)
+    message_rates = (MessageRate(int(session.SUBSCRIBES_PER_SECOND), 1.0),)
 
-    def __init__(
-        self,
-        market_type: MarketType,
-        *,
-        rest_url: str | None = None,
-        socket_url: str | None = None,
-        intervals: Sequence[str] = ("1m",),
-    ) -> None:
-        self.market_type = market_type
-        self.name = f"{VENUE} {market_type}"
+    def __init__(self, market_type: MarketType, **options: Any) -> None:
+        super().__init__(market_type, **options)
         derivatives = {"spot": (), "option": ("open_interest",)}.get(
             market_type, ("funding_rate", "open_interest", "liquidation")
         )
-        self.data_types: tuple[str, ...] = ("trade", "orderbook", "kline", "ticker", *derivatives)
-        self._rest_url = rest_url + PATH if rest_url else session.REST
-        self._url = socket_url + "/ws" + PATH if socket_url else session.WEBSOCKET
-        self._intervals = tuple(intervals)
+        self.data_types = ("trade", "orderbook", "kline", "ticker", *derivatives)
+        self._url = f"{self._socket_url}/ws{PATH}" if self._socket_url else session.WEBSOCKET
 
     def feed(self) -> DeribitFeed:
         return DeribitFeed(self.market_type, Instruments(VENUE))
 
     def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
-        return Rest(VENUE, self._rest_url, limits(budgets), error_of, patience=patience)
+        url = self._rest_url + PATH if self._rest_url else session.REST
+        return Rest(VENUE, url, limits(budgets), error_of, patience=patience)
 
     def socket_session(self) -> DeribitSocketSession:
         return DeribitSocketSession()
@@ -147,6 +131,3 @@ class DeribitAdapter:
 
     def listings(self) -> list[Request]:
         return [Request("/public/get_instruments", {"currency": "any", "expired": "false"}, LISTS)]
-
-    def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:
-        return {}

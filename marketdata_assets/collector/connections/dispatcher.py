@@ -126,7 +126,11 @@ class Dispatcher:
         if data:
             self.emit(self._feed.push_all(data, now, socket.number), now, socket)
         if socket.predecessor and self._adapter.book_per_socket:
-            self._mute(socket.predecessor, seen)
+            # Ignore books of the old socket that the new one already delivers.
+            for channel in seen.keys() - socket.predecessor.muted:
+                subscription = self._subscription_of(channel)
+                if subscription and "orderbook" in subscription.types:
+                    socket.predecessor.muted.add(channel)
 
     def emit(self, outcomes: Iterable[Outcome], now: int, socket: Socket | None = None) -> None:
         """Pass on what a feed made: records and gaps to `on_records`, the rest to `on_error`."""
@@ -170,6 +174,7 @@ class Dispatcher:
     # Events of connections.
 
     def number(self) -> int:
+        """A number that no socket has had."""
         return next(self._numbers)
 
     def sent(self, socket: Socket, raw: bytes) -> None:
@@ -181,7 +186,10 @@ class Dispatcher:
             self._on_entry(Entry(socket.opened_at, "open", b"", socket.number, socket.url))
 
     def lost(self, connection: Connection, socket: Socket, replacement: Socket | None) -> None:
-        """Books of the socket are out of sync, and trades may be missing from its last message on."""
+        """A socket ended: its books are out of sync, and trades may be missing from its last message on.
+
+        `replacement` was about to take over.
+        """
         now = time.time_ns()
         covered = set()
         for key, request in (replacement.requests if replacement else {}).items():
@@ -210,19 +218,20 @@ class Dispatcher:
         if self._adapter.book_per_socket:
             self.emit(self._feed.reopened(now, socket.number), now)
 
-    def replacing(self, connection: Connection) -> None:
+    def replacing(self) -> None:
+        """From now on two sockets may deliver the same."""
         timing, now = self._timing, time.time_ns()
         span = 3 * timing.repeats + timing.overlap + timing.goodbye + timing.connect
         self.dedup.watch(now, now + int(span * NS))
 
-    def replaced(self, connection: Connection, old: Socket) -> None:
-        """Books that did not move to the new socket get no more updates."""
+    def replaced(self, old: Socket) -> None:
+        """Another socket took over: books that did not move to it get no more updates."""
         if self._adapter.book_per_socket:
             now = time.time_ns()
             self.emit(self._feed.reopened(now, old.number), now)
 
     def woken(self, subscription: Subscription, since: int, until: int) -> None:
-        """A silent subscription delivers again after it was restarted."""
+        """A silent subscription delivers again after it was restarted; ns."""
         tagged = any(tag in subscription.types for tag in TAGS)
         for instrument in self._instruments_of(subscription) if tagged else ():
             gap = self.gap_tracker.silent(subscription, instrument, since, until)
@@ -235,14 +244,12 @@ class Dispatcher:
             self.gap_tracker.begin(subscription, tag or "", instrument, cause, since)
 
     def _instruments_of(self, subscription: Subscription) -> list[Instrument]:
-        """The followed instruments of a subscription."""
         if not subscription.instrument:
             return list(self.followed.values())
         instrument = self.followed.get(subscription.instrument)
         return [] if instrument is None else [instrument]
 
     def _control(self, socket: Socket, raw: bytes, now: int) -> None:
-        """Process a message without data."""
         outcomes = self._feed.push(raw, now, socket.number)
         reply = socket.session.read_reply(raw, outcomes)
         for key in reply.confirmed:
@@ -285,14 +292,6 @@ class Dispatcher:
         gap = self.gap_tracker.unreadable(self.followed[subscription.instrument], letter.ts_recv)
         self.gaps += gap is not None
         return [gap] if gap else []
-
-    def _mute(self, predecessor: Socket, channels: Iterable[bytes]) -> None:
-        """Ignore books of the old socket that the new one already delivers."""
-        for channel in channels:
-            if channel not in predecessor.muted:
-                subscription = self._subscription_of(channel)
-                if subscription and "orderbook" in subscription.types:
-                    predecessor.muted.add(channel)
 
     def _subscription_of(self, channel: bytes) -> Subscription | None:
         return self.subscribed.get(self._adapter.key_of(channel), (None, None))[1]

@@ -43,18 +43,9 @@ class OpenGap:
         return not self.every or (self.ts_from - LATE) // self.every != until // self.every
 
     def gap(self, next_id: int | None, ts_to: int) -> Gap:
-        instrument, ids = self.instrument, (self.last_id, next_id)
-        return Gap(
-            instrument.exchange,
-            instrument.market_type,
-            instrument.symbol,
-            instrument.name,
-            self.stream,
-            *ids,
-            self.ts_from,
-            ts_to,
-            self.cause,
-        )
+        one = self.instrument
+        where = (one.exchange, one.market_type, one.symbol, one.name)
+        return Gap(*where, self.stream, self.last_id, next_id, self.ts_from, ts_to, self.cause)
 
 
 @dataclass
@@ -79,7 +70,12 @@ class GapTracker:
             return self.first("trade", trade) if self.open else True
         number, before = int(trade.trade_id), self._last_id.get(name)
         if before is not None and number <= before:
-            return self._stray(name, number, before)
+            if number == before:
+                return False
+            self._strays[name] = self._strays.get(name, 0) + 1
+            if self._strays[name] > MAX_STRAYS:
+                self._last_id[name], self._strays[name] = number, 0
+            return True
         self._last_id[name] = number
         last, self._last_trade[name] = self._last_trade.get(name), trade
         if self.open and ("trade", name) in self.open:
@@ -156,14 +152,6 @@ class GapTracker:
     def watermark(self) -> int | None:
         """Start of the oldest open gap that was not emitted; ns."""
         return min((gap.ts_from for gap in self.open.values() if not gap.emitted), default=None)
-
-    def _stray(self, name: str, number: int, before: int) -> bool:
-        if number == before:
-            return False
-        self._strays[name] = self._strays.get(name, 0) + 1
-        if self._strays[name] > MAX_STRAYS:
-            self._last_id[name], self._strays[name] = number, 0
-        return True
 
 
 def _earliest(trade: Trade) -> int:

@@ -35,7 +35,12 @@ def check(connection: Connection, now: int) -> None:
     if socket.unreadable >= MAX_UNREADABLE:
         socket.drop(f"{socket.unreadable} messages in a row cannot be read")
         return
-    _check_silence(connection, socket, now)
+    ping_after = connection.adapter.ping_after if connection.timing.ping_after is None else connection.timing.ping_after
+    if now - socket.last_at >= ping_after * NS:
+        if socket.pinged_at <= socket.last_at:
+            socket.ping()
+        elif now - socket.pinged_at > connection.timing.pong_within * NS:
+            socket.drop("half open: no answer to a ping")
     _check_confirmations(connection, socket, now)
     if connection.replacement is None:
         seen = last_seen(connection, socket)
@@ -95,17 +100,6 @@ def _status(request: SubscriptionRequest | None, health: SubscriptionHealth | No
     if health and (health.step or health.doubled):
         return "stale"
     return "confirmed" if request.confirmed_at else "requested"
-
-
-def _check_silence(connection: Connection, socket: Socket, now: int) -> None:
-    timing = connection.timing
-    ping_after = connection.adapter.ping_after if timing.ping_after is None else timing.ping_after
-    if now - socket.last_at < ping_after * NS:
-        return
-    if socket.pinged_at <= socket.last_at:
-        socket.ping()
-    elif now - socket.pinged_at > timing.pong_within * NS:
-        socket.drop("half open: no answer to a ping")
 
 
 def _check_confirmations(connection: Connection, socket: Socket, now: int) -> None:

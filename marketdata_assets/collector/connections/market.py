@@ -8,7 +8,8 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -47,43 +48,36 @@ class PeriodicJob:
     """Runs `act` every `every` seconds over REST: a poll, or the instrument list. A failure waits for the next turn."""
 
     market: str
-    name: str
-    every: float
+    state: JobState
     act: Callable[[], Awaitable[None]]
     at_once: bool = True
-    runs: int = 0
-    failures: int = 0
-    last_at: int | None = None
-    next_at: int | None = None
-    last_error: str | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
-        pause = 0.0 if self.at_once else self.every
+        pause = 0.0 if self.at_once else self.state.every_seconds
         while True:
-            self.next_at = time.time_ns() + int(pause * NS)
+            self.state.next_at = time.time_ns() + int(pause * NS)
             await asyncio.sleep(pause)
             started = time.monotonic()
             await self.run_once()
-            pause = max(0.0, self.every * random.uniform(0.95, 1.0) - (time.monotonic() - started))  # noqa: S311
+            every = self.state.every_seconds * random.uniform(0.95, 1.0)  # noqa: S311 - no secret
+            pause = max(0.0, every - (time.monotonic() - started))
 
     async def run_once(self) -> bool:
         """Run it now; whether it succeeded."""
-        self.last_at = time.time_ns()
-        self.runs += 1
+        state = self.state
+        state.last_at = time.time_ns()
+        state.runs += 1
         try:
             await self.act()
         except REQUEST_ERRORS as error:
-            self.failures += 1
-            self.last_error = str(error)[:300]
+            state.failures += 1
+            state.last_error = str(error)[:300]
             event = "rate_limited" if isinstance(error, VenueRateLimited) else "request_failed"
-            log.warning(event, market=self.market, job=self.name, error=error, failures=self.failures)
+            log.warning(event, market=self.market, job=state.name, error=error, failures=state.failures)
             return False
-        self.last_error = None
+        state.last_error = None
         return True
-
-    def state(self) -> JobState:
-        return JobState(self.name, self.every, self.runs, self.failures, self.last_at, self.next_at, self.last_error)
 
 
 class Market:
@@ -121,9 +115,13 @@ class Market:
         self._dispatcher = Dispatcher(adapter, self.feed, self.timing, self._types, on_records, on_error, on_entry)
         self.connections: dict[Connection, asyncio.Task[None]] = {}  # with the task that runs it
         self._created = 0  # connections
-        self._book_recovery = BookRecovery(adapter, self.feed, self.timing, self._connection_of, self._ask)
-        self._listing = PeriodicJob(self.name, "instruments", self.timing.listing, self._list, at_once=False)
-        self._jobs = [self._listing, *(self._poll_job(*poll) for poll in adapter.polls(self._types).items())]
+        self._book_recovery = BookRecovery(adapter, self.feed, self.timing, self._dispatcher.subscribed, self._ask)
+        listing = JobState("instruments", self.timing.listing)
+        self._listing = PeriodicJob(self.name, listing, self._list, at_once=False)
+        self._jobs = [self._listing]
+        for data_type, request_for in adapter.polls(self._types).items():
+            poll = JobState(data_type, self.timing.polls[data_type])
+            self._jobs.append(PeriodicJob(self.name, poll, partial(self._poll, request_for)))
         self._listed_at = 0.0
         self._rest: Rest | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -159,7 +157,8 @@ class Market:
         Raises NotListed, and UnknownSymbols, then none is added.
         """
         if not self._listed_at or self._group is None:
-            raise NotListed(self.name, self._listing.last_error or "it was requested just now")
+            cause = self._listing.state.last_error or "it was requested just now"
+            raise NotListed(f"{self.name}: the instrument list has not arrived yet ({cause}). Retry in a few seconds.")
         instruments, unknown = self._resolve(symbols)
         if unknown and time.monotonic() - self._listed_at > RELIST_SECONDS and await self._listing.run_once():
             instruments, unknown = self._resolve(symbols)
@@ -217,7 +216,7 @@ class Market:
             tuple(one.state() for one in self.connections),
             tuple(state for one in self.connections for state in liveness.subscription_states(one)),
             tuple(BookView.of(one) for one in self.feed.books.values() if one.instrument.name in followed),
-            tuple(job.state() for job in self._jobs),
+            tuple(replace(job.state) for job in self._jobs),
             tuple(self.unknown),
         )
 
@@ -247,7 +246,7 @@ class Market:
     # REST requests.
 
     async def _ask(self, request: Request) -> None:
-        """Send a request, and process the response. Raises one of REQUEST_ERRORS."""
+        """Raises one of REQUEST_ERRORS."""
         assert self._rest
         answer = await self._rest.get(request.path, request.params, lane=request.lane, cost=request.cost)
         if self._on_entry:
@@ -262,9 +261,6 @@ class Market:
         if self.unknown:
             instruments, self.unknown = self._resolve(self.unknown)
             self._follow(instruments)
-
-    def _poll_job(self, data_type: str, request_for: RequestFor) -> PeriodicJob:
-        return PeriodicJob(self.name, data_type, self.timing.polls[data_type], lambda: self._poll(request_for))
 
     async def _poll(self, request_for: RequestFor) -> None:
         """Request each instrument, even if some fail; then raise the last failure."""
@@ -284,11 +280,8 @@ class Market:
 
     def _follow(self, instruments: Iterable[Instrument], since: int | None = None) -> list[str]:
         dispatcher, adapter = self._dispatcher, self.adapter
-        new = [
-            instrument
-            for instrument in instruments
-            if instrument.name not in dispatcher.followed and self.shard.takes(instrument.exchange, instrument.name)
-        ]
+        known, takes = dispatcher.followed, self.shard.takes
+        new = [one for one in instruments if one.name not in known and takes(one.exchange, one.name)]
         wanted: dict[str, Subscription] = {}
         for instrument in new:
             dispatcher.followed[instrument.name] = instrument
@@ -313,25 +306,22 @@ class Market:
                 self._assign(connection, subscription)
             else:
                 rest.append(subscription)
-        for plan in plan_sockets(rest, limit):
-            connection = self._connection(plan.url)
-            for subscription in plan.subscriptions:
+        assert self._group
+        rate = self.timing.connects_per_second or self.adapter.connects_per_second
+        for url, subscriptions in plan_sockets(rest, limit):
+            self._created += 1
+            host = re.sub(r"[^A-Za-z0-9.-]", "_", urlsplit(url).netloc)
+            connects = Budget(self._budgets, f"{host}.connections", 1.0 / rate, 1.0)
+            connection = Connection(self._created, url, self.adapter, self.timing, self._dispatcher, connects)
+            for subscription in subscriptions:
                 self._assign(connection, subscription)
-            assert self._group
             self.connections[connection] = self._group.create_task(connection.run())
         for connection in free:
             connection.flush()
 
     def _assign(self, connection: Connection, subscription: Subscription) -> None:
-        connection.add(subscription)
+        connection.subscriptions[subscription.key] = subscription
         self._dispatcher.subscribed[subscription.key] = connection, subscription
-
-    def _connection(self, url: str) -> Connection:
-        self._created += 1
-        rate = self.timing.connects_per_second or self.adapter.connects_per_second
-        host = re.sub(r"[^A-Za-z0-9.-]", "_", urlsplit(url).netloc)
-        connects = Budget(self._budgets, f"{host}.connections", 1.0 / rate, 1.0)
-        return Connection(self._created, url, self.adapter, self.timing, self._dispatcher, connects)
 
     def _unsubscribe(self) -> list[Connection]:
         """Unsubscribe what no followed instrument needs; the connections that have no subscription left."""
@@ -350,6 +340,3 @@ class Market:
         await connection.stop()
         task.cancel()
         await asyncio.wait([task])
-
-    def _connection_of(self, key: str) -> Connection | None:
-        return self._dispatcher.subscribed.get(key, (None, None))[0]

@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from marketdata_assets.collector.connections.venue_adapter import (
     MessageRate,
     Request,
-    RequestFor,
+    SocketSession,
     Subscription,
     SubscriptionReply,
+    VenueAdapter,
     interval_ns,
 )
 from marketdata_assets.exchanges.books import ResyncRequest
@@ -54,19 +56,12 @@ SILENCE: dict[str, float | None] = {
 }
 """Our choice: seconds of silence after which a channel is suspicious."""
 
-CACHED_KEYS = 1 << 14
 
-
-class OkxSocketSession:
-    """The messages of one socket."""
-
-    ping: bytes | None = session.PING
+class OkxSocketSession(SocketSession):
+    ping = session.PING
 
     def __init__(self) -> None:
         self._pending: dict[str, Arg] = {}
-
-    def hello(self) -> list[bytes]:
-        return []
 
     def subscribe(self, keys: Sequence[str]) -> list[bytes]:
         self._pending.update((key, arg_of(key)) for key in keys)
@@ -90,11 +85,8 @@ class OkxSocketSession:
                 if outcome.kind == "notice" and outcome.detail.startswith(UPGRADE):
                     return SubscriptionReply(leave=outcome.detail)
             if isinstance(outcome, VenueError) and not outcome.rate_limited:
-                return SubscriptionReply(
-                    rejected=tuple(
-                        (key, f"{outcome.code} {outcome.message}") for key in self._named_in(outcome.message)
-                    )
-                )
+                cause = f"{outcome.code} {outcome.message}"
+                return SubscriptionReply(rejected=tuple((key, cause) for key in self._named_in(outcome.message)))
         return SubscriptionReply()
 
     def _named_in(self, message: str) -> list[str]:
@@ -109,7 +101,7 @@ class OkxSocketSession:
         return keys
 
 
-class OkxAdapter:
+class OkxAdapter(VenueAdapter):
     """One market of OKX."""
 
     exchange: Exchange = VENUE
@@ -117,33 +109,20 @@ class OkxAdapter:
     trade_stream = "trades"
     sequential_trade_ids = False
     book_per_socket = True
-    snapshot: RequestFor | None = None  # a book comes with its subscription
     max_subscriptions = 300  # our choice
     connects_per_second = 0.9 * session.CONNECTIONS_PER_SECOND
     ping_after = session.PING_AFTER_SECONDS - 5.0
-    age: float | None = None
-    message_rates: tuple[MessageRate, ...] = (MessageRate(session.REQUESTS_PER_HOUR - 10, 3600.0),)
+    message_rates = (MessageRate(session.REQUESTS_PER_HOUR - 10, 3600.0),)
 
-    def __init__(
-        self,
-        market_type: MarketType,
-        *,
-        rest_url: str | None = None,
-        socket_url: str | None = None,
-        intervals: Sequence[str] = ("1m",),
-    ) -> None:
-        self.market_type = market_type
-        self.name = f"{VENUE} {market_type}"
+    def __init__(self, market_type: MarketType, **options: Any) -> None:
+        super().__init__(market_type, **options)
         self.data_types = DATA_TYPES[market_type]
-        self._rest_url = rest_url or URL
-        self._own = socket_url or session.PUBLIC_URL.removesuffix("/ws/v5/public")
-        self._intervals = tuple(intervals)
 
     def feed(self) -> OkxFeed:
         return OkxFeed(self.market_type)
 
     def rest(self, budgets: Path, patience: RetryPolicy) -> Rest:
-        return Rest(VENUE, self._rest_url, limits(budgets), error_of, patience=patience)
+        return Rest(VENUE, self._rest_url or URL, limits(budgets), error_of, patience=patience)
 
     def socket_session(self) -> OkxSocketSession:
         return OkxSocketSession()
@@ -184,14 +163,11 @@ class OkxAdapter:
             queries = [{"instType": kind} for kind in KINDS[self.market_type]]
         return [Request(API + path, query, path) for query in queries]
 
-    def polls(self, types: Sequence[str]) -> dict[str, RequestFor]:
-        return {}
-
     def _subscription(self, key: str, name: str, tag: str, every: int = 0) -> Subscription:
         arg = arg_of(key)
-        url = self._own + session.url_of(arg).partition(":8443")[2]
-        silence = SILENCE.get(arg.channel, 600.0)
-        return Subscription(key, url, name, arg.channel, (tag,), silence, every)
+        host = self._socket_url or session.PUBLIC_URL.removesuffix("/ws/v5/public")
+        url = host + session.url_of(arg).partition(":8443")[2]
+        return Subscription(key, url, name, arg.channel, (tag,), SILENCE.get(arg.channel, 600.0), every)
 
 
 def arg_of(key: str) -> Arg:
@@ -200,7 +176,7 @@ def arg_of(key: str) -> Arg:
     return Arg(channel, inst_type=about) if channel == OF_A_MARKET else Arg(channel, inst_id=about)
 
 
-@lru_cache(CACHED_KEYS)
+@lru_cache(1 << 14)
 def _key_of(channel: bytes) -> str:
     try:
         return str(envelope(channel + b"}}").arg or "")

@@ -1,16 +1,18 @@
 """Which instruments this process follows, and which subscriptions share a socket."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Self
 
 from marketdata_assets.collector.connections.venue_adapter import Subscription
-from marketdata_assets.collector.errors import BadShard
+from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import MarketType
+
+SHARD_FORM = "expected i/n with 1 <= i <= n, such as 1/2."
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,14 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.index <= self.count:
-            raise BadShard(f"{self.index}/{self.count}")
+            raise CollectorError(f"shard '{self.index}/{self.count}': {SHARD_FORM}")
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Parse `i/n`; raises BadShard."""
+        """Parse `i/n`; raises CollectorError."""
         match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
         if match is None:
-            raise BadShard(text)
+            raise CollectorError(f"shard {text!r}: {SHARD_FORM}")
         return cls(int(match[1]), int(match[2]))
 
     def takes(self, exchange: str, instrument: str) -> bool:
@@ -38,23 +40,20 @@ class Shard:
         return int.from_bytes(digest) % self.count == self.index - 1
 
 
-@dataclass(frozen=True)
-class SocketPlan:
-    """The subscriptions of one socket."""
+def plan_sockets(subscriptions: Iterable[Subscription], limit: int) -> list[tuple[str, list[Subscription]]]:
+    """Spread subscriptions evenly over sockets of at most `limit`; those of one instrument stay together.
 
-    url: str
-    subscriptions: tuple[Subscription, ...]
-
-
-def plan_sockets(subscriptions: Iterable[Subscription], limit: int) -> list[SocketPlan]:
-    """Spread subscriptions evenly over sockets of at most `limit`; those of one instrument stay together."""
-    unique = {(subscription.url, subscription.key): subscription for subscription in subscriptions}
-    ordered = sorted(unique.values(), key=lambda subscription: subscription.url)
-    return [
-        SocketPlan(url, tuple(chunk))
-        for url, group in groupby(ordered, key=lambda subscription: subscription.url)
-        for chunk in _even_chunks(list(group), limit)
-    ]
+    The URL and the subscriptions of each socket.
+    """
+    by_url: dict[str, dict[str, Subscription]] = {}
+    for subscription in subscriptions:
+        by_url.setdefault(subscription.url, {})[subscription.key] = subscription
+    plans = []
+    for url, by_key in sorted(by_url.items()):
+        each, count = list(by_key.values()), -(-len(by_key) // limit)
+        bounds = [len(each) * at // count for at in range(count + 1)]
+        plans += [(url, each[begin:end]) for begin, end in pairwise(bounds)]
+    return plans
 
 
 def resolve_symbols(
@@ -77,9 +76,3 @@ def resolve_symbols(
         else:
             unknown.append(symbol)
     return list(resolved.values()), unknown
-
-
-def _even_chunks(subscriptions: Sequence[Subscription], limit: int) -> list[list[Subscription]]:
-    count = -(-len(subscriptions) // limit)
-    bounds = [len(subscriptions) * at // count for at in range(count + 1)]
-    return [list(subscriptions[begin:end]) for begin, end in pairwise(bounds)]

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
@@ -20,8 +19,6 @@ MAX_FRAME_BYTES = 64 << 20
 KERNEL_BYTES = 256 << 10
 """The receive buffer. All of it is read at once, and nothing else runs until it is processed; the kernel would let it
 grow to some 6 MB. When it is full, TCP makes the venue wait."""
-
-NS = 1_000_000_000
 
 CANNOT_CONNECT = (OSError, TimeoutError, WSError, EOFError)
 
@@ -36,18 +33,12 @@ class SubscriptionRequest:
     rejected: str = ""  # the reason
 
 
-class Loop(Protocol):
-    """What an outbox needs of an event loop."""
-
-    def time(self) -> float: ...
-
-    def call_later(self, delay: float, callback: Callable[[], None], /) -> asyncio.TimerHandle: ...
-
-
 class Outbox:
     """Our messages, sent in order and within the venue's rate limits."""
 
-    def __init__(self, rates: Sequence[MessageRate], send: Callable[[bytes], None], loop: Loop) -> None:
+    def __init__(
+        self, rates: Sequence[MessageRate], send: Callable[[bytes], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._windows = [(rate, deque[float]()) for rate in rates]
         self._send, self._loop = send, loop
         self._waiting: deque[bytes] = deque()
@@ -72,20 +63,18 @@ class Outbox:
     def _flush(self) -> None:
         self._later = None
         while self._waiting:
-            now = self._loop.time()
-            wait = max((self._wait(rate, sent, now) for rate, sent in self._windows), default=0.0)
+            now, wait = self._loop.time(), 0.0
+            for rate, sent in self._windows:
+                while sent and sent[0] <= now - rate.seconds:
+                    sent.popleft()
+                if len(sent) >= rate.limit:
+                    wait = max(wait, sent[0] + rate.seconds - now)
             if wait > 0:
                 self._later = self._loop.call_later(wait, self._flush)
                 return
             for _, sent in self._windows:
                 sent.append(now)
             self._send(self._waiting.popleft())
-
-    @staticmethod
-    def _wait(rate: MessageRate, sent: deque[float], now: float) -> float:
-        while sent and sent[0] <= now - rate.seconds:
-            sent.popleft()
-        return sent[0] + rate.seconds - now if len(sent) >= rate.limit else 0.0
 
 
 @dataclass(eq=False)

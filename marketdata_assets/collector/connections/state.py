@@ -64,35 +64,23 @@ class BookView:
 
 def snapshot_of(book: BookState) -> OrderBook:
     """A live book as a record, with the receive time of the last update in it."""
-    instrument = book.instrument
+    one = book.instrument
+    where = (one.exchange, one.market_type, one.symbol, one.name)
     bids, asks = book.book.levels()
-    levels = tuple(bids), tuple(asks)
-    ids = None, book.last_id
-    return OrderBook(
-        instrument.exchange,
-        instrument.market_type,
-        instrument.symbol,
-        instrument.name,
-        None,
-        book.ts_last,
-        "snapshot",
-        *levels,
-        instrument.unit,
-        *ids,
-    )
+    return OrderBook(*where, None, book.ts_last, "snapshot", tuple(bids), tuple(asks), one.unit, None, book.last_id)
 
 
-@dataclass(frozen=True)
+@dataclass
 class JobState:
     """A periodic job."""
 
     name: str
     every_seconds: float
-    runs: int
-    failures: int
-    last_at: int | None
-    next_at: int | None
-    last_error: str | None
+    runs: int = 0
+    failures: int = 0
+    last_at: int | None = None
+    next_at: int | None = None
+    last_error: str | None = None
 
 
 @dataclass(frozen=True)

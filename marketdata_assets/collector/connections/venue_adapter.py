@@ -15,9 +15,6 @@ from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
 
-DATA_TYPES = ("trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation")
-"""The tags of the records that can be collected."""
-
 REQUEST_ERRORS = (VenueUnavailable, VenueRateLimited, RequestRejected)
 """What a REST request may raise."""
 
@@ -77,12 +74,12 @@ def interval_ns(interval: str) -> int:
 class SocketSession(Protocol):
     """The messages of one socket: ours are built, the venue's control messages are read."""
 
-    ping: bytes | None
+    ping: bytes | None = None
     """A message that the venue answers; None for a ping frame."""
 
     def hello(self) -> list[bytes]:
         """The first messages."""
-        ...
+        return []
 
     def subscribe(self, keys: Sequence[str]) -> list[bytes]: ...
 
@@ -90,7 +87,7 @@ class SocketSession(Protocol):
 
     def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
         """Restart subscriptions: unsubscribe first, if the venue needs it."""
-        ...
+        return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
     def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
         """The meaning of a message without data."""
@@ -114,7 +111,7 @@ class Feed(Protocol):
 
 
 class VenueAdapter(Protocol):
-    """One market of one venue."""
+    """One market of one venue. URLs are of hosts, without paths; by default the venue's own."""
 
     name: str  # as `binance spot`
     exchange: Exchange
@@ -127,8 +124,23 @@ class VenueAdapter(Protocol):
     max_subscriptions: int  # of a socket
     connects_per_second: float
     ping_after: float  # seconds of silence
-    age: float | None  # seconds that the venue keeps a socket open
+    age: float | None = None  # seconds that the venue keeps a socket open
     message_rates: tuple[MessageRate, ...]
+    _rest_url: str | None
+    _socket_url: str | None
+    _intervals: tuple[str, ...]
+
+    def __init__(
+        self,
+        market_type: MarketType,
+        *,
+        rest_url: str | None = None,
+        socket_url: str | None = None,
+        intervals: Sequence[str] = ("1m",),
+    ) -> None:
+        self.market_type = market_type
+        self.name = f"{self.exchange} {market_type}"
+        self._rest_url, self._socket_url, self._intervals = rest_url, socket_url, tuple(intervals)
 
     def feed(self) -> Feed: ...
 
@@ -159,8 +171,8 @@ class VenueAdapter(Protocol):
     @property
     def snapshot(self) -> RequestFor | None:
         """The request for a book snapshot; None where the subscription delivers it."""
-        ...
+        return None
 
     def polls(self, types: Sequence[str]) -> Mapping[str, RequestFor]:
         """The types that have no stream, with the request that polls one of an instrument."""
-        ...
+        return {}

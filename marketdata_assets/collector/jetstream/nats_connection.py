@@ -14,13 +14,14 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from marketdata_assets.collector.errors import BadAddress, NatsRejected, NatsUnavailable
+from marketdata_assets.collector.errors import CollectorError, NatsRejected, NatsUnavailable
 
 CRLF = b"\r\n"
 LINE_BYTES = 1 << 16
 """Maximum length of a control line."""
 HIGH_WATER = 4 << 20
 DEFAULT_PORT = 4222
+FORM = "Expected nats://HOST:PORT, or tls://HOST:PORT for TLS."
 
 _MSG, _HMSG = b"MH"
 _HEADER_BYTES = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n")
@@ -48,14 +49,15 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """`nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]`, or `tls://`. Raises BadAddress, which never shows secrets."""
+        """`nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT]`, or `tls://`. Raises CollectorError, without secrets."""
         try:
             parts = urlsplit(url if "://" in url else f"nats://{url}")
             port = parts.port or DEFAULT_PORT
         except ValueError:
-            raise BadAddress("not a URL") from None
+            raise CollectorError("the NATS URL is invalid: not a URL. " + FORM) from None
         if parts.scheme not in ("nats", "tls") or not parts.hostname:
-            raise BadAddress(f"the scheme is {parts.scheme!r} and the host {parts.hostname!r}")
+            cause = f"the scheme is {parts.scheme!r} and the host {parts.hostname!r}"
+            raise CollectorError(f"the NATS URL is invalid: {cause}. {FORM}")
         user, password = (None if text is None else unquote(text) for text in (parts.username, parts.password))
         tls = parts.scheme == "tls"
         if password is None:

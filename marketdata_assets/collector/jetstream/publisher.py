@@ -107,9 +107,9 @@ class Publisher:
     async def drain(self, seconds: float) -> int:
         """Wait for acks while `run` continues, then spool the rest; the number of items left in memory."""
         end = time.monotonic() + seconds
-        while (
-            self._in_memory() and time.monotonic() < end and (self._connection is not None or self._spool_queue is None)
-        ):
+        while self._in_memory() and time.monotonic() < end:
+            if self._connection is None and self._spool_queue is not None:
+                break
             self._wake.set()
             await asyncio.sleep(0.01)
         async with self._turn:
@@ -130,17 +130,12 @@ class Publisher:
     def state(self) -> SinkState:
         """The state now."""
         spool = self._spool_queue.spool if self._spool_queue else None
-        oldest = (
-            self._in_flight.oldest_ns,
-            spool.oldest_ns if spool is not None else None,
-            moment(self._stash[0].record) if self._stash else None,
-            self._queue.oldest_ns,
-        )
-        errors = (
-            spool.damage if spool is not None else None,
-            self._spool_queue.error if self._spool_queue else None,
-            self._last_error or (self._connection.last_error if self._connection else None),
-        )
+        stashed = moment(self._stash[0].record) if self._stash else None
+        oldest = [self._in_flight.oldest_ns, stashed, self._queue.oldest_ns]
+        errors = [self._last_error or (self._connection.last_error if self._connection else None)]
+        if self._spool_queue is not None and spool is not None:
+            oldest.append(spool.oldest_ns)
+            errors = [spool.damage, self._spool_queue.error, *errors]
         return SinkState(
             queued=len(self._queue) + len(self._stash),
             capacity=self._queue.capacity,
@@ -165,21 +160,15 @@ class Publisher:
                 assert self._connection is not None
                 why = await asyncio.shield(self._connection.closed)
                 self._last_error = str(NatsUnavailable(str(self._address), self._connection.last_error or why))
-                self._report_failure()
             except MarketDataError as error:
                 # A stream that cannot be created as configured may be corrected while we spool.
                 self._last_error = str(error)
-                self._report_failure()
-            self._disconnect("")
-            limits = self._limits
             self._attempt += 1
-            await asyncio.sleep(
-                delay(self._attempt, limits.first_backoff_seconds, limits.last_backoff_seconds, self._jitter)
-            )
-
-    def _report_failure(self) -> None:
-        spooled = len(self._spool_queue.spool) if self._spool_queue else 0
-        log.warning("nats_unavailable", error=self._last_error, attempt=self._attempt + 1, spooled=spooled)
+            spooled = len(self._spool_queue.spool) if self._spool_queue else 0
+            log.warning("nats_unavailable", error=self._last_error, attempt=self._attempt, spooled=spooled)
+            self._disconnect("")
+            first, longest = self._limits.first_backoff_seconds, self._limits.last_backoff_seconds
+            await asyncio.sleep(delay(self._attempt, first, longest, self._jitter))
 
     async def _connect(self) -> None:
         connection = await NatsConnection.open(self._address, self._on_messages, context=self._context)

@@ -127,12 +127,8 @@ class Reader:
             if messages:
                 batch = self._batch(messages)
                 await self._finish_redelivery()
-                if (
-                    self._prefetch
-                    and self._outstanding is None
-                    and not self._expected
-                    and not (self._empty and not follow)
-                ):
+                more = follow or not self._empty
+                if self._prefetch and self._outstanding is None and not self._expected and more:
                     self._pull(max_rows, follow)
                 yield batch
             elif not follow and self._empty:
@@ -157,13 +153,15 @@ class Reader:
         numbers = range(self._delivered + 1, self._delivered + 1 + len(messages))
         if (first[1], last[1]) != (numbers[0], numbers[-1]):
             self._waiting[:0] = messages  # returned at the end
-            raise ConcurrentReader(self.name)
+            cause = "another reader takes its messages. Nothing is lost; run one drain at a time."
+            raise ConcurrentReader(f"{self.name}: {cause}")
         self._delivered = last[1]
         if self._outstanding is not None:
             self._outstanding.update(_numbers(message)[0] for message in messages)
         again = sum(not message.reply.startswith(self._first_delivery) for message in messages)
-        lowest, highest = (messages[0], messages[-1]) if not again else _ends(messages)
-        batch = Batch(messages, again, _numbers(lowest)[0], _numbers(highest)[0], highest.reply, self)
+        ordered = sorted(messages, key=_numbers) if again else messages
+        lowest, highest = _numbers(ordered[0])[0], _numbers(ordered[-1])[0]
+        batch = Batch(messages, again, lowest, highest, ordered[-1].reply, self)
         self._unfinished.append(batch)
         return batch
 
@@ -249,10 +247,8 @@ class Reader:
             raise StreamMissing(self.name, self._missing)
         connection = self._connection
         if connection is None or connection.closed.done():
-            raise NatsUnavailable(
-                str(self._address),
-                connection.last_error or connection.closed.result() if connection else "not connected",
-            )
+            why = connection.last_error or connection.closed.result() if connection else "not connected"
+            raise NatsUnavailable(str(self._address), why)
         return connection
 
     def _on_messages(self, messages: list[Message]) -> None:
@@ -282,12 +278,6 @@ class Reader:
 
 def _publication(subject: bytes, reply: bytes, body: bytes) -> bytes:
     return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(body), body)
-
-
-def _ends(messages: list[Message]) -> tuple[Message, Message]:
-    """The messages with the lowest and the highest stream sequence."""
-    ordered = sorted(messages, key=_numbers)
-    return ordered[0], ordered[-1]
 
 
 def _numbers(message: Message) -> tuple[int, int]:

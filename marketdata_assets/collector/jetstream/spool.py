@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import zstandard
 
-from marketdata_assets.collector.errors import SpoolBusy, SpoolFull
+from marketdata_assets.collector.errors import CollectorError, SpoolFull
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -97,9 +97,8 @@ class Spool:
         self._cursor_bytes = os.fstat(self._cursor).st_size
         positions = self._read_cursor()
         self._segments = self._read_segments(positions)
-        self._next = max(
-            [FIRST, *(number + 1 for number in (*positions, *(segment.number for segment in self._segments)))]
-        )
+        used = [FIRST - 1, *positions, *(segment.number for segment in self._segments)]
+        self._next = max(used) + 1
         self._save_cursor()
         log.info("spool_opened", folder=str(folder), messages=len(self), bytes=self.bytes)
 
@@ -144,8 +143,10 @@ class Spool:
         """Append messages in one frame. Raises SpoolFull, then none of them is appended."""
         with self._guard:
             if self._file is None or self._segments[-1].size >= self._segment_bytes:
-                self._start_segment()
-            assert self._file is not None
+                self._close_segment()
+                self._file = self._opened(self._next)
+                self._segments.append(_Segment(self._next, self._path(self._next), 0, deque()))
+                self._next += 1
             self._write(self._file, self._segments[-1], messages)
 
     def prepend(self, messages: Sequence[StoredMessage]) -> None:
@@ -155,7 +156,12 @@ class Spool:
                 self.append(messages)
                 return
             number = self._segments[0].number - 1
-            self._forget_old_positions()
+            # Its number may be that of a deleted segment: with such a position the next process would skip messages.
+            try:
+                self._write_cursor()
+                os.fdatasync(self._cursor)
+            except OSError as error:
+                raise SpoolFull(str(self.folder), error.strerror or str(error)) from error
             with self._opened(number) as file:
                 segment = _Segment(number, self._path(number), 0, deque())
                 self._segments.insert(0, segment)
@@ -219,7 +225,9 @@ class Spool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
-            raise SpoolBusy(str(self.folder)) from None
+            raise CollectorError(
+                f"{self.folder}: another process uses this spool. Stop it, or give each collector its own folder."
+            ) from None
         return lock
 
     def _read_segments(self, positions: Mapping[int, int]) -> list[_Segment]:
@@ -252,22 +260,14 @@ class Spool:
     def _write_cursor(self) -> None:
         starts = [(segment.number, segment.frames[0][0]) for segment in self._segments if segment.frames]
         first, later = starts[:1] or [(self._next, 0)], [start for start in starts[1:] if start[1]]
-        raw = b"".join(_position(*start) for start in (*first, *later))
+        raw = b""
+        for number, at in (*first, *later):
+            position = _POSITION.pack(number, at, 0)[:16]
+            raw += position + zlib.crc32(position).to_bytes(4, "little")
         os.pwrite(self._cursor, raw, 0)
         if len(raw) < self._cursor_bytes:
             os.ftruncate(self._cursor, len(raw))
         self._cursor_bytes = len(raw)
-
-    def _forget_old_positions(self) -> None:
-        """Remove positions of deleted segments, whose numbers are used again.
-
-        Raises SpoolFull when that fails: with such a position the next process would skip messages.
-        """
-        try:
-            self._write_cursor()
-            os.fdatasync(self._cursor)
-        except OSError as error:
-            raise SpoolFull(str(self.folder), error.strerror or str(error)) from error
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:012d}{SUFFIX}"
@@ -277,12 +277,6 @@ class Spool:
             return FileIO(self._path(number), "xb")
         except OSError as error:
             raise SpoolFull(str(self.folder), error.strerror or str(error)) from error
-
-    def _start_segment(self) -> None:
-        self._close_segment()
-        self._file = self._opened(self._next)
-        self._segments.append(_Segment(self._next, self._path(self._next), 0, deque()))
-        self._next += 1
 
     def _close_segment(self) -> None:
         if self._file is not None:
@@ -334,23 +328,15 @@ class Spool:
                 raise ValueError("CRC32 mismatch")
             messages = _unpacked(self._decompressor.decompress(body), count)
         except (OSError, ValueError, StructError, zstandard.ZstdError):
-            self._set_aside(segment, at)
+            self.damaged += 1
+            log.error("spool_damaged", segment=str(segment.path), offset=at)
+            with suppress(OSError):
+                segment.path.with_suffix(f"{SUFFIX}{DAMAGED}").write_bytes(segment.path.read_bytes()[at:])
+            segment.frames = deque(frame for frame in segment.frames if frame[0] < at)
+            if not segment.frames:
+                self._drop(segment)
             return None
         return Frame(segment.number, at + _FRAME.size + size, messages)
-
-    def _set_aside(self, segment: _Segment, at: int) -> None:
-        self.damaged += 1
-        log.error("spool_damaged", segment=str(segment.path), offset=at)
-        with suppress(OSError):
-            segment.path.with_suffix(f"{SUFFIX}{DAMAGED}").write_bytes(segment.path.read_bytes()[at:])
-        segment.frames = deque(frame for frame in segment.frames if frame[0] < at)
-        if not segment.frames:
-            self._drop(segment)
-
-
-def _position(number: int, at: int) -> bytes:
-    raw = _POSITION.pack(number, at, 0)[:16]
-    return raw + zlib.crc32(raw).to_bytes(4, "little")
 
 
 def _packed(message: StoredMessage) -> bytes:

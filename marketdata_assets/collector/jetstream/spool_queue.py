@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from marketdata_assets.collector.errors import SpoolFull
 from marketdata_assets.collector.jetstream.in_flight import Entry, FrameProgress, SpooledMessage, stored_message
@@ -14,14 +13,6 @@ log = get_logger(__name__)
 
 FRAME_MESSAGES = 2048
 FRAME_BYTES = 4 << 20
-
-
-class _Done(NamedTuple):
-    """The result of `_work`."""
-
-    appended: int
-    frames: list[Frame]
-    error: str | None
 
 
 class SpoolQueue:
@@ -50,18 +41,18 @@ class SpoolQueue:
     async def work(self, entries: Sequence[Entry], wanted: int) -> int:
         """Append entries, sync if due, and read ahead at least `wanted` messages; how many were appended."""
         was_empty = self.spool.is_empty
-        done = await asyncio.to_thread(self._work, entries, wanted)
-        if entries or done.error is not None:
-            if done.error is not None:
-                log.warning("spool_full", folder=str(self.spool.folder), error=done.error)
+        appended, frames, error = await asyncio.to_thread(self._work, entries, wanted)
+        if entries or error is not None:
+            if error is not None:
+                log.warning("spool_full", folder=str(self.spool.folder), error=error)
             elif was_empty:
-                log.warning("spooling", folder=str(self.spool.folder), messages=done.appended)
-            self.error = done.error
-        for frame in done.frames:
+                log.warning("spooling", folder=str(self.spool.folder), messages=appended)
+            self.error = error
+        for frame in frames:
             source = FrameProgress(frame, len(frame.messages))
             self._in_progress.append(source)
             self._page.extend(SpooledMessage(entry, source) for entry in frame.messages)
-        return done.appended
+        return appended
 
     async def prepend(self, entries: Sequence[Entry]) -> None:
         """Prepend entries. Nothing of the spool may be in progress. Raises SpoolFull."""
@@ -93,7 +84,7 @@ class SpoolQueue:
         self._in_progress.clear()
         self.spool.rewind()
 
-    def _work(self, entries: Sequence[Entry], wanted: int) -> _Done:
+    def _work(self, entries: Sequence[Entry], wanted: int) -> tuple[int, list[Frame], str | None]:
         appended, error, frames = 0, None, []
         try:
             for messages in _frames(entries):
@@ -105,11 +96,10 @@ class SpoolQueue:
         while wanted > 0 and (frame := self.spool.read()) is not None:
             frames.append(frame)
             wanted -= len(frame.messages)
-        return _Done(appended, frames, error)
+        return appended, frames, error
 
 
 def _frames(entries: Sequence[Entry]) -> Iterator[list[StoredMessage]]:
-    """The messages of each frame."""
     piece: list[StoredMessage] = []
     size = 0
     for entry in entries:

@@ -2,9 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import nats
 from nats.errors import Error as NatsError
@@ -18,8 +20,6 @@ from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
 
-GB = 1 << 30
-HOUR = 3600.0
 ANSWER_SECONDS = 15.0
 SHORT_ACK_WAIT = 0.1
 REDELIVERY_SECONDS = 0.3
@@ -32,9 +32,9 @@ class Stream:
 
     name: str = "MARKET"
     subjects: tuple[str, ...] = ("market.>",)
-    max_bytes: int = 8 * GB
+    max_bytes: int = 8 << 30
     max_messages: int = -1
-    max_age_seconds: float = 48 * HOUR
+    max_age_seconds: float = 48 * 3600.0
     duplicate_seconds: float = 120.0
     replicas: int = 1
 
@@ -54,32 +54,28 @@ def consumers(prefix: str = "clickhouse") -> dict[str, Consumer]:
     return {tag: Consumer(f"{prefix}_{tag}", f"market.{tag}.>") for tag in TAGS.values()}
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A stream and its consumers."""
+async def ensure(
+    url: str,
+    stream: Stream | None = None,
+    durable: Iterable[Consumer] | None = None,
+    *,
+    context: ssl.SSLContext | None = None,
+) -> None:
+    """Create the stream and its durable consumers, by default one for each type, or update them. Idempotent.
 
-    stream: Stream = field(default_factory=Stream)
-    consumers: tuple[Consumer, ...] = field(default_factory=lambda: tuple(consumers().values()))
-
-
-async def ensure(url: str, wanted: Wanted, *, context: ssl.SSLContext | None = None) -> None:
-    """Create the stream and the consumers, or update their settings. Idempotent.
-
-    Raises StreamConflict for settings that NATS cannot change, NatsUnavailable, NatsRejected, BadAddress.
+    Raises StreamConflict for settings that NATS cannot change, NatsUnavailable, NatsRejected, CollectorError.
     """
     async with _managed(url, context) as manager:
-        await _ensure_stream(manager, wanted.stream)
-        for consumer in wanted.consumers:
-            await _ensure_consumer(manager, wanted.stream.name, consumer)
+        stream = stream or Stream()
+        await _ensure_stream(manager, stream)
+        for consumer in consumers().values() if durable is None else durable:
+            await _ensure_consumer(manager, stream.name, consumer)
 
 
 async def pending(url: str, stream: str, consumer: str, *, context: ssl.SSLContext | None = None) -> int:
     """The number of unacknowledged messages of a consumer. Raises StreamMissing, NatsUnavailable, NatsRejected."""
     async with _managed(url, context) as manager:
-        try:
-            info = await manager.consumer_info(stream, consumer)
-        except NotFoundError as error:
-            raise StreamMissing(f"{stream}/{consumer}", error.description or "not found") from error
+        info = await _info(manager, stream, consumer)
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
 
@@ -89,10 +85,7 @@ async def redeliver_now(url: str, stream: str, consumer: str, *, context: ssl.SS
     Raises StreamMissing, NatsUnavailable, NatsRejected.
     """
     async with _managed(url, context) as manager:
-        try:
-            existing = (await manager.consumer_info(stream, consumer)).config
-        except NotFoundError as error:
-            raise StreamMissing(f"{stream}/{consumer}", error.description or "not found") from error
+        existing = (await _info(manager, stream, consumer)).config
         usual = existing.ack_wait if existing.ack_wait and existing.ack_wait >= 1 else Consumer.ack_seconds
         try:
             await manager.add_consumer(stream, replace(existing, ack_wait=SHORT_ACK_WAIT))
@@ -111,16 +104,8 @@ async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[Je
     server = f"{'tls' if address.tls else 'nats'}://{address}"
     login = {"user": address.user, "password": address.password, "token": address.token}
     try:
-        client = await nats.connect(
-            server,
-            error_cb=quiet,
-            allow_reconnect=False,
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0.1,
-            connect_timeout=5,
-            tls=context,
-            **login,
-        )
+        once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
+        client = await nats.connect(server, error_cb=quiet, connect_timeout=5, tls=context, **once, **login)
     except (OSError, TimeoutError, NatsError) as error:
         raise NatsUnavailable(str(address), str(error) or "no answer") from error
     try:
@@ -131,6 +116,14 @@ async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[Je
         raise NatsUnavailable(str(address), str(error) or "no answer") from error
     finally:
         await client.close()
+
+
+async def _info(manager: JetStreamContext, stream: str, consumer: str) -> api.ConsumerInfo:
+    try:
+        info: api.ConsumerInfo = await manager.consumer_info(stream, consumer)
+    except NotFoundError as error:
+        raise StreamMissing(f"{stream}/{consumer}", error.description or "not found") from error
+    return info
 
 
 async def _ensure_stream(manager: JetStreamContext, wanted: Stream) -> None:
@@ -150,15 +143,8 @@ async def _ensure_stream(manager: JetStreamContext, wanted: Stream) -> None:
         await manager.add_stream(api.StreamConfig(name=wanted.name, **fields, **fixed))  # type: ignore[arg-type]
         log.info("stream_created", stream=wanted.name, max_bytes=wanted.max_bytes, max_age_s=wanted.max_age_seconds)
         return
-    for name, value in fixed.items():
-        if getattr(existing, name) != value:
-            raise StreamConflict(f"stream {wanted.name}", f"{name} is {getattr(existing, name)}, not {_text(value)}")
-    if any(getattr(existing, name) != value for name, value in fields.items()):
-        try:
-            await manager.update_stream(replace(existing, **fields))  # type: ignore[arg-type]
-            log.info("stream_updated", stream=wanted.name, max_bytes=wanted.max_bytes)
-        except APIError as error:
-            raise StreamConflict(f"stream {wanted.name}", error.description or str(error)) from error
+    if await _update(f"stream {wanted.name}", existing, fixed, fields, manager.update_stream):
+        log.info("stream_updated", stream=wanted.name, max_bytes=wanted.max_bytes)
 
 
 async def _ensure_consumer(manager: JetStreamContext, stream: str, wanted: Consumer) -> None:
@@ -175,16 +161,22 @@ async def _ensure_consumer(manager: JetStreamContext, stream: str, wanted: Consu
         existing = api.ConsumerConfig(durable_name=wanted.name, **fixed)  # type: ignore[arg-type]
         await manager.add_consumer(stream, replace(existing, **fields))  # type: ignore[arg-type]
         return
-    for name, value in {**fixed, "deliver_subject": None}.items():
-        if getattr(existing, name) != value:
-            cause = f"{name} is {getattr(existing, name)}, not {_text(value)}"
-            raise StreamConflict(f"consumer {stream}/{wanted.name}", cause)
-    if any(getattr(existing, name) != value for name, value in fields.items()):
-        try:
-            await manager.add_consumer(stream, replace(existing, **fields))
-        except APIError as error:
-            raise StreamConflict(f"consumer {stream}/{wanted.name}", error.description or str(error)) from error
+    fixed_and_pulled = {**fixed, "deliver_subject": None}
+    save = partial(manager.add_consumer, stream)
+    await _update(f"consumer {stream}/{wanted.name}", existing, fixed_and_pulled, fields, save)
 
 
-def _text(value: object) -> str:
-    return str(getattr(value, "value", value))
+async def _update(
+    what: str, existing: Any, fixed: dict[str, Any], fields: dict[str, Any], save: Callable[[Any], Awaitable[object]]
+) -> bool:
+    """Save the fields that differ; whether any did. Raises StreamConflict."""
+    for name, value in fixed.items():
+        if (current := getattr(existing, name)) != value:
+            raise StreamConflict(what, f"{name} is {current}, not {getattr(value, 'value', value)}")
+    if all(getattr(existing, name) == value for name, value in fields.items()):
+        return False
+    try:
+        await save(replace(existing, **fields))
+    except APIError as error:
+        raise StreamConflict(what, error.description or str(error)) from error
+    return True

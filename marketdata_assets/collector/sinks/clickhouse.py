@@ -116,8 +116,12 @@ class ClickHouseSink:
         while True:
             if self._failures:
                 await asyncio.sleep(delay(self._failures, FIRST_PAUSE, self._longest_pause))
-            else:
-                await self._gather()
+            elif self._spool.is_empty:  # wait until a batch is full or its first item waited long enough
+                await self._queue.wait()
+                loop = asyncio.get_running_loop()
+                until = loop.time() + self._seconds
+                while self._spool.is_empty and len(self._queue) < self._rows and loop.time() < until:
+                    await asyncio.sleep(min(POLL_SECONDS, self._seconds))
             await shield_until_done(self._step())
 
     async def _spill_loop(self) -> None:
@@ -132,15 +136,6 @@ class ClickHouseSink:
     def _is_overdue(self) -> bool:
         waiting = len(self._queue)
         return waiting >= self._capacity // 2 or (self._failures > 0 and waiting >= self._rows)
-
-    async def _gather(self) -> None:
-        """Wait until a batch is full or its first item waited long enough; not while the spool holds messages."""
-        if self._spool.is_empty:
-            await self._queue.wait()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._seconds
-        while self._spool.is_empty and len(self._queue) < self._rows and loop.time() < until:
-            await asyncio.sleep(min(POLL_SECONDS, self._seconds))
 
     async def _step(self) -> None:
         """Insert one batch and one frame of the spool; a batch that fails goes to the spool."""

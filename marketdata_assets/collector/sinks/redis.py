@@ -160,14 +160,21 @@ class RedisSink:
             self._in_progress, self._pending = self._pending, {}
             self._sent += len(self._in_progress)
             try:
-                async with asyncio.timeout(TIMEOUT):
-                    await self._send(self._in_progress)
+                async with asyncio.timeout(TIMEOUT), self._client.pipeline(transaction=False) as pipe:
+                    if not self._in_progress:
+                        pipe.ping()
+                    for key, (record, payload) in self._in_progress.items():
+                        pipe.set(key, _encode(record) if payload is None else payload, ex=self._ttl)
+                    await pipe.execute()
             except (RedisError, OSError, TimeoutError) as error:
-                self._failed(error)
+                self._connected = False
+                self._failures += 1
+                self._error = f"{type(error).__name__}: {error}"
+                log.warning("redis_unavailable", error=error, attempt=self._failures)
+                self._keep_for_later()
                 return False
             except asyncio.CancelledError:
-                self._pending = self._in_progress | self._pending
-                self._in_progress = {}
+                self._keep_for_later()
                 raise
             if self._failures:
                 log.info("redis_available", attempts=self._failures)
@@ -177,19 +184,7 @@ class RedisSink:
             self._in_progress = {}
             return True
 
-    async def _send(self, values: _Pending) -> None:
-        async with self._client.pipeline(transaction=False) as pipe:
-            if not values:
-                pipe.ping()
-            for key, (record, payload) in values.items():
-                pipe.set(key, _encode(record) if payload is None else payload, ex=self._ttl)
-            await pipe.execute()
-
-    def _failed(self, error: Exception) -> None:
-        self._connected = False
-        self._failures += 1
-        self._error = f"{type(error).__name__}: {error}"
-        log.warning("redis_unavailable", error=error, attempt=self._failures)
+    def _keep_for_later(self) -> None:
         # Values that arrived meanwhile are newer.
         self._pending = self._in_progress | self._pending
         self._in_progress = {}
