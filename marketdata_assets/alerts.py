@@ -91,18 +91,13 @@ def mail(server: str, addresses: str, alert: Alert) -> None:
     try:
         with _connect(url.scheme, url.hostname, url.port or PORTS[url.scheme]) as client:
             if url.username:
-                _refuse_in_clear(client, url.hostname)
+                if not isinstance(client.sock, ssl.SSLSocket) and url.hostname not in LOOPBACK:
+                    cause = f"has a password, and {url.hostname} does not encrypt; use smtps:// or another server"
+                    raise BadAlertAddress("MARKETDATA_ALERT_SMTP", cause)
                 client.login(unquote(url.username), unquote(url.password or ""))
             client.send_message(message)
     except (OSError, smtplib.SMTPException) as error:
         raise AlertNotSent("mail server", type(error).__name__) from None
-
-
-def _refuse_in_clear(client: smtplib.SMTP, host: str) -> None:
-    if not isinstance(client.sock, ssl.SSLSocket) and host not in LOOPBACK:
-        raise BadAlertAddress(
-            "MARKETDATA_ALERT_SMTP", f"has a password, and {host} does not encrypt; use smtps:// or another server"
-        )
 
 
 def _connect(scheme: str, host: str, port: int) -> smtplib.SMTP:

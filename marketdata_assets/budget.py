@@ -12,7 +12,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +65,10 @@ class Budget:
         A turn that costs more than one delays the next one for longer. A server that counts costs may see the most
         expensive request beyond `requests` in a period: leave room for it.
         """
-        for nap in self._naps(patience, cost):
-            await asyncio.sleep(nap)
-
-    def acquire_blocking(self, patience: float | None = None) -> None:
-        """The same for a thread or process without an event loop."""
-        for nap in self._naps(patience, 1.0):
-            time.sleep(nap)
+        while wait := self._take(cost):
+            if patience is not None and wait > patience + self.spacing:
+                raise BudgetBlocked(self.name, wait)
+            await asyncio.sleep(min(wait, LONGEST_NAP_SECONDS))
 
     def block(self, seconds: float) -> None:
         """Grant no turn for `seconds`; a longer block that exists already stays."""
@@ -84,12 +80,6 @@ class Budget:
             self._write(handle, max(self._next_turn(handle, now), now + seconds))
         finally:
             os.close(handle)
-
-    def _naps(self, patience: float | None, cost: float) -> Iterator[float]:
-        while wait := self._take(cost):
-            if patience is not None and wait > patience + self.spacing:
-                raise BudgetBlocked(self.name, wait)
-            yield min(wait, LONGEST_NAP_SECONDS)
 
     def _take(self, cost: float = 1.0) -> float:
         """Acquire a turn and return 0, or return how long to wait before the next attempt."""

@@ -57,18 +57,14 @@ class WatchedRunLauncher(DefaultRunLauncher):
         try:
             running = runs_of_code_server(run)
         except DagsterUserCodeUnreachableError as error:
-            return self._silent(run.run_id, str(error).partition("\n")[0])
+            now, cause = time.monotonic(), str(error).partition("\n")[0]
+            waited = now - self._silent_since.setdefault(run.run_id, now)
+            if waited < self.patience_seconds:
+                return CheckRunHealthResult(WorkerStatus.RUNNING, cause, transient=True)
+            del self._silent_since[run.run_id]
+            cause = f"its code server has not responded for {waited:.0f} s: {cause}"
+            return CheckRunHealthResult(WorkerStatus.FAILED, cause)
         self._silent_since.pop(run.run_id, None)
         if run.run_id in running:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, "its code server was restarted and does not have it")
-
-    def _silent(self, run_id: str, cause: str) -> CheckRunHealthResult:
-        now = time.monotonic()
-        waited = now - self._silent_since.setdefault(run_id, now)
-        if waited < self.patience_seconds:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, cause, transient=True)
-        del self._silent_since[run_id]
-        return CheckRunHealthResult(
-            WorkerStatus.FAILED, f"its code server has not responded for {waited:.0f} s: {cause}"
-        )

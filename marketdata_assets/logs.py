@@ -72,9 +72,9 @@ class Logger:
         shown = {name: _shown(name, value) for name, value in facts.items()}
         if suppressed:
             shown["suppressed"] = suppressed
-        self._logger.log(
-            level, "%s", _line(event, shown), extra={"event": event, "facts": shown}, exc_info=traceback, stacklevel=3
-        )
+        line = " ".join([event, *(f"{name}={_quoted(str(value))}" for name, value in shown.items())])
+        extra = {"event": event, "facts": shown}
+        self._logger.log(level, "%s", line, extra=extra, exc_info=traceback, stacklevel=3)
 
     def _admit(self, event: str, facts: Mapping[str, Any]) -> int | None:
         """How many lines of the event were suppressed before this one; None when it is suppressed too."""
@@ -153,10 +153,5 @@ def _shown(name: str, value: Any) -> Any:
     return redacted(" ".join(text.split()))[:_MAX_CHARACTERS]
 
 
-def _line(event: str, facts: Mapping[str, Any]) -> str:
-    return " ".join([event, *(f"{name}={_quoted(value)}" for name, value in facts.items())])
-
-
-def _quoted(value: Any) -> str:
-    text = str(value)
+def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if not text or re.search(r"[\s\"=]", text) else text

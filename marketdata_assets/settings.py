@@ -6,12 +6,16 @@ decided in `local.endpoints`, not here.
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from marketdata_assets import secret_values
+
+QuietSeconds = Annotated[
+    float, Field(description="a file is complete when two scans this far apart see the same size and time")
+]
 
 
 class _FromEnvironment(BaseSettings):
@@ -68,13 +72,9 @@ class Settings(_FromEnvironment):
     ui_port: int = Field(default=3000, description="port of the Dagster UI")
 
     bars_dir: Path | None = Field(default=None, description="yearly zips of 1-minute bars; default HOME/bars")
-    bars_quiet_seconds: float = Field(
-        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
-    )
+    bars_quiet_seconds: QuietSeconds = 30.0
     alphas_dir: Path | None = Field(default=None, description="raw slices and packages of alphas; default HOME/alphas")
-    alphas_quiet_seconds: float = Field(
-        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
-    )
+    alphas_quiet_seconds: QuietSeconds = 30.0
     brain_url: str = Field(
         default="https://api.worldquantbrain.com", description="the BRAIN API; https, or http on loopback"
     )
@@ -89,18 +89,14 @@ class Settings(_FromEnvironment):
     )
     yahoo_url: str = Field(default="https://query1.finance.yahoo.com", description="Yahoo's chart API")
     ticks_dir: Path | None = Field(default=None, description="dropped tick files; default HOME/ticks")
-    ticks_quiet_seconds: float = Field(
-        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
-    )
+    ticks_quiet_seconds: QuietSeconds = 30.0
     ticks_symbols: Path | None = Field(
         default=None, description="list of symbols; default Tushare's, and dropped files"
     )
     ticks_months: int = Field(default=24, ge=1, description="months that are partitions of ticks, up to this one")
     ticks_workers: int = Field(default=8, ge=1, description="concurrent requests to one provider of ticks")
     captures_dir: Path | None = Field(default=None, description="captures of exchanges; default HOME/captures")
-    captures_quiet_seconds: float = Field(
-        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
-    )
+    captures_quiet_seconds: QuietSeconds = 30.0
     exchange_days: int = Field(default=90, ge=1, description="days that are partitions of exchanges, up to this one")
     exchange_hosts: dict[str, str] = Field(
         default_factory=dict,
@@ -111,9 +107,7 @@ class Settings(_FromEnvironment):
     )
     flows_dir: Path = Field(default=Path("flows"), description="your own flows, a folder with a defs.yaml each")
     flows_data: Path | None = Field(default=None, description="files that flows load; default HOME/flows_data")
-    flows_quiet_seconds: float = Field(
-        default=30.0, description="a file is complete when two scans this far apart see the same size and time"
-    )
+    flows_quiet_seconds: QuietSeconds = 30.0
     workers: int | None = Field(
         default=None, ge=1, description="processes of one load; default one per core, of this machine or of the cluster"
     )

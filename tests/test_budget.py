@@ -122,7 +122,7 @@ def test_threads_share_it_with_tasks(tmp_path: Path) -> None:
 
     def work() -> None:
         for _ in range(10):
-            budget.acquire_blocking()
+            asyncio.run(budget.acquire())
 
     async def tasks() -> None:
         for _ in range(10):
@@ -154,8 +154,8 @@ def test_torn_state_heals_itself(tmp_path: Path, content: bytes) -> None:
     budget = Budget(tmp_path, "lk", 1.0, 20)
     state(tmp_path).write_bytes(content)
     started = time.monotonic()
-    budget.acquire_blocking(patience=1)  # which raises where the wait would be longer
-    budget.acquire_blocking(patience=1)
+    asyncio.run(budget.acquire(patience=1))  # which raises where the wait would be longer
+    asyncio.run(budget.acquire(patience=1))
     assert next_turn(tmp_path) > started
 
 
@@ -163,7 +163,7 @@ def test_torn_state_heals_itself(tmp_path: Path, content: bytes) -> None:
 def test_state_of_another_boot_or_too_far_ahead_heals_itself(tmp_path: Path, turn: float, boot: float) -> None:
     now = time.monotonic()
     state(tmp_path).write_text(json.dumps({"turn": now + turn, "boot": time.time() - now + boot}))
-    Budget(tmp_path, "lk", 1.0, 20).acquire_blocking(patience=1)
+    asyncio.run(Budget(tmp_path, "lk", 1.0, 20).acquire(patience=1))
 
 
 def test_long_block_is_told_to_the_impatient_and_longer_ones_win(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_long_block_is_told_to_the_impatient_and_longer_ones_win(tmp_path: Path)
         asyncio.run(budget.acquire(patience=60))
     assert 490 < caught.value.seconds <= 500
     state(tmp_path).unlink()
-    budget.acquire_blocking(patience=0)
+    asyncio.run(budget.acquire(patience=0))
 
 
 def test_names_and_rates_that_make_no_budget_are_refused(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_costs_of_any_pattern_keep_within_the_budget_but_for_the_dearest(
 
 def test_state_survives_where_the_folder_is_removed(tmp_path: Path) -> None:
     budget = Budget(tmp_path / "deep" / "er", "lk", 1.0, 50)
-    budget.acquire_blocking()
+    asyncio.run(budget.acquire())
     state(tmp_path / "deep" / "er").unlink()
     (tmp_path / "deep" / "er").rmdir()
-    budget.acquire_blocking()
+    asyncio.run(budget.acquire())
     assert state(tmp_path / "deep" / "er").exists()

@@ -217,7 +217,13 @@ class BoundedQueue:
         for item in reversed(self._items):
             record = item.record
             if isinstance(record, OrderBook) and not self._is_reported(record):
-                self._take_out(item, record)
+                self._fresh.pop(_key(record), None)
+                lost = self._held_back.get(_key(record))
+                if isinstance(lost, LostRange):  # of newer records
+                    lost.widen(record)
+                    self.conflated += 1
+                else:
+                    self._conflate(_key(record), item, record)
             elif isinstance(record, Ticker) or (isinstance(record, Kline) and not record.closed):
                 key = _state_key(record)
                 # Venues that never report a candle as closed: the last state of each candle is kept.
@@ -239,16 +245,6 @@ class BoundedQueue:
         key = _key(record)
         lost = self._held_back.get(key)
         return key in self._awaiting_snapshot or (isinstance(lost, LostRange) and lost.reported is not None)
-
-    def _take_out(self, item: Item, record: OrderBook) -> None:
-        key = _key(record)
-        self._fresh.pop(key, None)
-        lost = self._held_back.get(key)
-        if isinstance(lost, LostRange):  # of newer records
-            lost.widen(record)
-            self.conflated += 1
-        else:
-            self._conflate(key, item, record)
 
     def _admit(self) -> None:
         for key, held_back in list(self._held_back.items()):

@@ -261,7 +261,6 @@ class Collector:
             log.warning("checkpoint_failed", folder=str(self._checkpoint.file.parent), error=error)
 
     async def _log_health(self) -> None:
-        """Log each change of the verdict."""
         logged: list[str] = []
         while True:
             await asyncio.sleep(CHECKPOINT_SECONDS)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
-from typing import Protocol
+from io import BufferedIOBase
+from typing import Any
 from urllib.parse import parse_qsl
 
 CHUNK_BYTES = 1 << 20
@@ -71,16 +72,6 @@ class Request:
         return {key: value for key, value in self.parameters.items() if key not in TRANSPORT_KEYS}
 
 
-class _Decoder(Protocol):
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-class _Reader(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-    def readline(self) -> bytes: ...
-
-
 def read_request(url_query: str, content_type: str, body: Iterable[bytes]) -> Request:
     """Join the URL keys with the fields of a multipart form; raises RequestError for files, which need a session."""
     parameters = dict(parse_qsl(url_query, keep_blank_values=True))
@@ -123,7 +114,7 @@ def quote(text: str) -> str:
     return f"'{escaped}'"
 
 
-def raw_body(stream: _Reader, length: str | None, chunked: bool) -> Iterator[bytes]:
+def raw_body(stream: BufferedIOBase, length: str | None, chunked: bool) -> Iterator[bytes]:
     """The body as it was sent, by Content-Length or in chunks; raises RequestError when the client breaks off."""
     if not chunked:
         yield from _exactly(stream, int(length or 0))
@@ -177,7 +168,7 @@ def encoded(data: bytes, accepted: str) -> tuple[bytes, str]:
     return data, ""
 
 
-def _exactly(stream: _Reader, length: int) -> Iterator[bytes]:
+def _exactly(stream: BufferedIOBase, length: int) -> Iterator[bytes]:
     while length:
         piece = stream.read(min(length, CHUNK_BYTES))
         if not piece:
@@ -186,7 +177,7 @@ def _exactly(stream: _Reader, length: int) -> Iterator[bytes]:
         yield piece
 
 
-def _frames(body: Iterable[bytes], new_decoder: Callable[[], _Decoder]) -> Iterator[bytes]:
+def _frames(body: Iterable[bytes], new_decoder: Callable[[], Any]) -> Iterator[bytes]:
     decoder = new_decoder()
     for piece in body:
         while piece:

@@ -43,20 +43,15 @@ def told(request: pytest.FixtureRequest, secrets: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_variable_is_one_that_somebody_reads(name: str) -> None:
-    given = {variable.removesuffix(SUFFIX) for variable in services()[name]["environment"]}
-    assert given <= known()
-
-
-@pytest.mark.parametrize("name", ("code", "webserver", "daemon", "metrics"))
-def test_dagster_gets_all_of_its_storage(name: str) -> None:
-    given = {variable.removesuffix(SUFFIX) for variable in services()[name]["environment"]}
-    assert given >= {f"DAGSTER_PG_{part}" for part in ("HOST", "PORT", "DB", "USER", "PASSWORD")}
-    database = services()[services()[name]["environment"]["DAGSTER_PG_HOST"]]["environment"]
-    environment = services()[name]["environment"]
-    assert database["POSTGRES_DB"] == environment["DAGSTER_PG_DB"]
-    assert database["POSTGRES_USER"] == environment["DAGSTER_PG_USER"]
-    assert database["POSTGRES_PASSWORD_FILE"] == environment["DAGSTER_PG_PASSWORD_FILE"]
+def test_every_variable_is_one_that_somebody_reads_and_dagster_gets_its_storage(name: str) -> None:
+    given = services()[name]["environment"]
+    assert {variable.removesuffix(SUFFIX) for variable in given} <= known()
+    if name == "collector":
+        return
+    database = services()[given["DAGSTER_PG_HOST"]]["environment"]
+    assert given["DAGSTER_PG_PORT"] == "5432"
+    for part in ("DB", "USER", "PASSWORD_FILE"):
+        assert database[f"POSTGRES_{part}"] == given[f"DAGSTER_PG_{part}"]
 
 
 @pytest.mark.parametrize("told", ("code", "metrics", "collector"), indirect=True)
@@ -76,43 +71,26 @@ def test_addresses_are_services_on_a_network_of_both_with_the_servers_passwords(
 
 
 @pytest.mark.parametrize("told", ("code",), indirect=True)
-def test_database_and_user_are_those_that_the_server_makes(told: str) -> None:
-    dsn = conninfo_to_dict(Settings().postgres_dsn or "")
-    server = services()["timescaledb"]["environment"]
+def test_databases_are_those_that_the_servers_make_and_folders_are_mounted(told: str) -> None:
+    settings, server = Settings(), services()["timescaledb"]["environment"]
+    dsn = conninfo_to_dict(settings.postgres_dsn or "")
     assert (dsn["user"], dsn["dbname"]) == (server["POSTGRES_USER"], server["POSTGRES_DB"])
     assert "<default_database>marketdata<" in (DOCKER / "clickhouse" / "server.xml").read_text()
-    assert urlsplit(Settings().clickhouse_url or "").path == "/marketdata"
-
-
-@pytest.mark.parametrize("told", ("code",), indirect=True)
-def test_folders_are_in_what_is_mounted(told: str) -> None:
+    assert urlsplit(settings.clickhouse_url or "").path == "/marketdata"
     targets = [volume.split(":")[1] for volume in services()[told]["volumes"]]
-    settings = Settings()
-    folders = [
-        settings.root,
-        settings.bars_folder,
-        settings.alphas_folder,
-        settings.ticks_folder,
-        settings.flows_folder,
-    ]
-    folders += [settings.flows_data_folder, settings.captures_folder, settings.brain_accounts_file]
-    for folder in folders:
-        assert any(folder.is_relative_to(target) for target in targets), folder
+    for folder in ("bars", "alphas", "ticks", "flows", "flows_data", "captures", "brain", "budgets"):
+        path = getattr(settings, f"{folder}_folder")
+        assert any(path.is_relative_to(target) for target in targets), folder
 
 
 @pytest.mark.parametrize("told", ("collector",), indirect=True)
-def test_collector_listens_to_all_in_its_container_and_has_a_token(told: str, secrets: Path) -> None:
+def test_collector_listens_to_all_has_a_token_and_shares_budgets_with_the_history(told: str, secrets: Path) -> None:
     overrides, token = CollectorSettings(), Settings().collector_token
     assert (overrides.http_host, overrides.http_port, overrides.redis_cache) == ("0.0.0.0", 8080, True)
     assert overrides.symbols is None, "what is empty is as the file of the collector says"
     assert token is not None
     assert token.get_secret_value() == (secrets / "collector_token").read_text()
-    assert "--host" not in services()[told]["command"]
-
-
-def test_same_folder_holds_the_budgets_of_history_and_collector() -> None:
-    """They ask the same venues from the same address."""
-    for name in ("code", "collector"):
+    for name in (told, "code"):
         assert "home:/data" in services()[name]["volumes"]
         assert services()[name]["environment"]["MARKETDATA_HOME"] == "/data"
 

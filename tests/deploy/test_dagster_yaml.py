@@ -1,6 +1,5 @@
 """dagster.yaml: Dagster accepts it, and its pools are those that the assets name."""
 
-import re
 from pathlib import Path
 
 import dagster as dg
@@ -35,20 +34,13 @@ def test_every_asset_has_the_pool_of_its_database() -> None:
         wanted = {POOL_OF[kind] for spec in asset.specs for kind in spec.kinds if kind in POOL_OF}
         assert not wanted or pools == wanted, [key.to_user_string() for key in asset.keys]
         seen |= pools - {None}
-    (named,) = re.findall(r"The pools are (.*?);", FILE.read_text())
-    assert set(re.findall(r"\w+", named)) - {"and"} == seen == set(POOLS)
+    assert seen == set(POOLS)
 
 
 def test_runs_are_monitored_limited_and_retried() -> None:
     config = yaml.safe_load(FILE.read_text())
     assert config["run_monitoring"]["enabled"]
     assert config["run_retries"] == {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False}
-    assert config["run_monitoring"]["poll_interval_seconds"] <= 60
-    assert 0 < config["run_monitoring"]["max_runtime_seconds"] <= 86_400
     pools = config["concurrency"]["pools"]
     assert 0 < pools["default_limit"] < config["concurrency"]["runs"]["max_concurrent_runs"], "one server's runs"
     assert pools["granularity"] == "run", "no slot stays claimed by a process that was killed"
-    assert all(
-        config["retention"][kind]["purge_after_days"].keys() == {"skipped", "started", "failure", "success"}
-        for kind in ("schedule", "sensor", "auto_materialize")
-    )

@@ -31,13 +31,10 @@ def contents(folder: Path) -> dict[str, str]:
     return {file.name: file.read_text() for file in folder.iterdir()}
 
 
-def test_every_secret_of_the_compose_file_is_made(secrets: Path) -> None:
-    assert contents(secrets).keys() >= compose()["secrets"].keys()
+def test_every_secret_of_the_compose_file_is_made_long_and_different(secrets: Path, tmp_path: Path) -> None:
     made_of_others = {f"{name}_password" for name in ("clickhouse", "nats", "redis")}
-    assert contents(secrets).keys() - compose()["secrets"].keys() == made_of_others
-
-
-def test_passwords_are_long_and_differ(secrets: Path, tmp_path: Path) -> None:
+    assert contents(secrets).keys() == {*compose()["secrets"], *made_of_others}
+    assert re.fullmatch(r"[A-Za-z0-9+/=]{6,1024}", contents(secrets)["mongo_keyfile"]), "as mongod wants it"
     drawn = [text for name, text in contents(secrets).items() if re.search("password$|token$|keyfile$", name)]
     assert len(drawn) == 10
     assert all(re.fullmatch(r"[0-9a-f]{48,}", text) for text in drawn)
@@ -46,13 +43,18 @@ def test_passwords_are_long_and_differ(secrets: Path, tmp_path: Path) -> None:
     assert not {*drawn} & {*others}, "another installation has others"
 
 
-def test_nobody_else_can_reach_the_secrets(secrets: Path) -> None:
+def test_nobody_else_can_reach_the_secrets_and_the_folders_are_there(secrets: Path) -> None:
     """Containers run as users of their own, so the files are readable; the folder is closed."""
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
     assert stat.S_IMODE((secrets.parent / "providers").stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in secrets.iterdir()} == {0o444}
-    ignored = (DOCKER / ".gitignore").read_text().split()
-    assert {"secrets/", "providers/", ".env"} <= set(ignored)
+    assert {"secrets/", "providers/", ".env"} <= {*(DOCKER / ".gitignore").read_text().split()}
+    folder = secrets.parent
+    lines = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines() if "=" in line[:40])
+    owner = folder.stat()
+    assert (lines["MARKETDATA_UID"], lines["MARKETDATA_GID"]) == (str(owner.st_uid), str(owner.st_gid))
+    for name in ("bars", "alphas", "ticks", "flows", "flows_data"):
+        assert (folder / example()["MARKETDATA_INPUT"] / name).is_dir()
 
 
 def test_second_call_changes_nothing_and_makes_what_is_missing(tmp_path: Path) -> None:
@@ -64,33 +66,16 @@ def test_second_call_changes_nothing_and_makes_what_is_missing(tmp_path: Path) -
     assert "elsewhere" in (tmp_path / ".env").read_text()
 
 
-def test_env_has_the_user_and_the_folders_are_there(secrets: Path) -> None:
-    folder = secrets.parent
-    lines = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines() if "=" in line[:40])
-    owner = folder.stat()
-    assert (lines["MARKETDATA_UID"], lines["MARKETDATA_GID"]) == (str(owner.st_uid), str(owner.st_gid))
-    for name in ("bars", "alphas", "ticks", "flows", "flows_data"):
-        assert (folder / example()["MARKETDATA_INPUT"] / name).is_dir()
-
-
 def test_clickhouse_has_one_user_with_our_password_and_none_without(secrets: Path) -> None:
     users = ET.parse(secrets / "clickhouse_users").getroot().find("users")
     assert users is not None
-    default, ours = users.find("default"), users.find("marketdata")
-    assert default is not None
-    assert default.get("remove") == "remove"
-    assert ours is not None
+    assert users.find("default[@remove='remove']") is not None
     password = urlsplit((secrets / "clickhouse_url").read_text()).password or ""
-    assert ours.findtext("password_sha256_hex") == hashlib.sha256(password.encode()).hexdigest()
+    assert users.findtext("marketdata/password_sha256_hex") == hashlib.sha256(password.encode()).hexdigest()
     assert mounted_secrets(services()["clickhouse"])["clickhouse_users"].startswith("/etc/clickhouse-server/users.d/")
     server = ET.parse(DOCKER / "clickhouse" / "server.xml").getroot()
     assert {log.findtext("ttl", "").split()[0] for log in server if log.tag.endswith("_log")} == {"event_date"}
     assert server.findtext("merge_tree/fsync_after_insert") == "1"
-
-
-def test_mongo_takes_the_key(secrets: Path) -> None:
-    """Six to 1024 characters of base64, as mongod wants it."""
-    assert re.fullmatch(r"[A-Za-z0-9+/=]{6,1024}", (secrets / "mongo_keyfile").read_text())
 
 
 @contextmanager

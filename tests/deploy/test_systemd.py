@@ -1,12 +1,11 @@
 """Services without containers: the commands of the page exist, and its variables are read, as those of the unit are."""
 
-import configparser
 import re
 import shlex
 
 import pytest
 import yaml
-from compose_file import DOCKER, PROJECT
+from compose_file import DOCKER, OURS, PROJECT
 from readers import known, refuses_what_it_does_not_know
 
 from marketdata_assets.secret_values import SUFFIX
@@ -30,20 +29,16 @@ def unit() -> dict[str, list[str]]:
 def test_command_of_the_page_exists(name: str) -> None:
     words = shlex.split(COMMANDS[name].replace("/etc/marketdata/workspace.yaml", str(DOCKER / "workspace.yaml")))
     refuses_what_it_does_not_know(words)
-    assert COMMANDS.keys() == {"code", "webserver", "daemon", "metrics", "collector"}
     started = re.findall(r"marketdata@(\w+)", PAGE.partition("systemctl enable")[2])
-    assert {*started} == COMMANDS.keys()
+    assert {*started} == COMMANDS.keys() == {*OURS}
 
 
-def test_every_variable_is_one_that_somebody_reads() -> None:
+def test_every_variable_is_one_that_somebody_reads_and_secrets_are_named_once() -> None:
     shown = {line.partition("=")[0] for kind, text in BLOCKS if kind == "ini" for line in text.splitlines()}
     shown = {name for name in shown if name.isupper()} - {"COMMAND"}
     of_unit = {value.partition("=")[0].removesuffix(SUFFIX) for value in unit()["Environment"]}
     assert len(shown) > 5
     assert shown | of_unit <= known()
-
-
-def test_secrets_are_handed_over_by_systemd_and_named_once() -> None:
     loaded = dict(value.split(":") for value in unit()["LoadCredential"])
     files = {value.partition("=%d/")[2] for value in unit()["Environment"]}
     assert files == loaded.keys()
@@ -54,14 +49,10 @@ def test_secrets_are_handed_over_by_systemd_and_named_once() -> None:
 
 def test_unit_gives_no_rights_and_is_started_again() -> None:
     service = unit()
-    assert service["User"] == ["marketdata"]
-    assert service["Restart"] == ["always"]
+    assert (service["User"], service["Restart"]) == (["marketdata"], ["always"])
     assert service["ExecStart"] == ["/opt/marketdata-assets/.venv/bin/marketdata exec $COMMAND"]
     for name in ("NoNewPrivileges", "PrivateTmp", "ProtectHome", "RestrictSUIDSGID"):
         assert service[name] == ["true"]
-    parser = configparser.ConfigParser(strict=False, interpolation=None)
-    parser.read(UNIT)
-    assert parser.sections() == ["Unit", "Service", "Install"]
 
 
 def test_workspace_of_the_page_is_where_the_code_server_listens() -> None:

@@ -91,7 +91,7 @@ class Publisher:
         self._last_error: str | None = None  # from the server
 
     def put(self, items: Sequence[Item]) -> None:
-        """Take items; in the event loop."""
+        """Take items."""
         self._queue.put(items)
         self._wake.set()
 
@@ -209,7 +209,12 @@ class Publisher:
             connection = self._connection
             if connection is None or connection.closed.done():
                 return False
-            self._check_acks(connection)
+            now, oldest = time.monotonic(), self._in_flight.oldest()
+            if oldest is not None and now - oldest[0] > self._limits.ack_seconds:
+                if now - self._acked_at > self._limits.ack_seconds:
+                    connection.abort(f"no ack for {self._limits.ack_seconds:g} s")
+                else:
+                    self._write(connection, self._in_flight.sent_again(now, oldest[1]))
             entries = self._within_limit(connection, self._next())
             if entries:
                 self._write(connection, zip(self._in_flight.add(entries, time.monotonic()), entries, strict=True))
@@ -308,15 +313,6 @@ class Publisher:
             self._sent += 1
         if parts:
             connection.write(*parts)
-
-    def _check_acks(self, connection: NatsConnection) -> None:
-        now, oldest = time.monotonic(), self._in_flight.oldest()
-        if oldest is None or now - oldest[0] <= self._limits.ack_seconds:
-            return
-        if now - self._acked_at > self._limits.ack_seconds:
-            connection.abort(f"no ack for {self._limits.ack_seconds:g} s")
-        else:
-            self._write(connection, self._in_flight.sent_again(now, oldest[1]))
 
     def _on_messages(self, messages: list[Message]) -> None:
         skip, acked = len(self._inbox), []

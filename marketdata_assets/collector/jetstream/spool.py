@@ -231,7 +231,6 @@ class Spool:
         return lock
 
     def _read_segments(self, positions: Mapping[int, int]) -> list[_Segment]:
-        """The segments of an earlier process, from its position in each of them."""
         segments = []
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             segment = _Segment(int(path.stem), path, path.stat().st_size, deque())
@@ -292,7 +291,12 @@ class Spool:
         segment.path.unlink(missing_ok=True)
 
     def _write(self, file: FileIO, segment: _Segment, messages: Sequence[StoredMessage]) -> None:
-        body = self._compressor.compress(b"".join(_packed(message) for message in messages))
+        parts: list[bytes] = []
+        for message in messages:
+            subject, message_id = message.subject.encode(), message.message_id.encode()
+            lengths = _LENGTHS.pack(len(subject), len(message_id), len(message.payload), message.ts)
+            parts += (lengths, subject, message_id, message.payload)
+        body = self._compressor.compress(b"".join(parts))
         oldest = min(message.ts for message in messages)
         frame = _FRAME.pack(_MAGIC, len(body), len(messages), zlib.crc32(body), oldest) + body
         if self.bytes + len(frame) > self.max_bytes:
@@ -337,12 +341,6 @@ class Spool:
                 self._drop(segment)
             return None
         return Frame(segment.number, at + _FRAME.size + size, messages)
-
-
-def _packed(message: StoredMessage) -> bytes:
-    subject, message_id = message.subject.encode(), message.message_id.encode()
-    lengths = _LENGTHS.pack(len(subject), len(message_id), len(message.payload), message.ts)
-    return b"".join((lengths, subject, message_id, message.payload))
 
 
 def _unpacked(body: bytes, count: int) -> list[StoredMessage]:

@@ -14,7 +14,7 @@ from marketdata_assets.backoff import delay
 from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.errors import SpoolFull
 from marketdata_assets.collector.items import Item, moment, subject
-from marketdata_assets.collector.jetstream.spool import Frame, Spool, StoredMessage
+from marketdata_assets.collector.jetstream.spool import Spool, StoredMessage
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.sink import SinkState, shield_until_done
 from marketdata_assets.exchanges.tables import schema
@@ -64,7 +64,7 @@ class ClickHouseSink:
         self._turn, self._spilling = asyncio.Lock(), asyncio.Lock()
 
     def put(self, items: Sequence[Item]) -> None:
-        """Take items; above the queue's capacity its policy applies."""
+        """Take items."""
         self._queue.put(items)
 
     async def run(self) -> None:
@@ -153,7 +153,12 @@ class ClickHouseSink:
                 frame = await asyncio.to_thread(self._spool.read)
                 if frame is not None:
                     self._sent += len(frame.messages)
-                    await self._insert_frame(frame)
+                    batches = _by_type((one.subject, one.payload) for one in frame.messages)
+                    await asyncio.to_thread(self._insert, batches)
+                    await asyncio.to_thread(self._spool.consume, frame)
+                    if self._spool.is_empty:
+                        log.info("spool_drained", folder=str(self._spool.folder))
+                    self._taken((one.ts for one in frame.messages), len(frame.messages))
                 if self._failures:
                     log.info("clickhouse_available", attempts=self._failures, spooled=len(self._spool))
                 self._failures, self._error = 0, None
@@ -168,21 +173,13 @@ class ClickHouseSink:
         if self._to_spool:
             await self._spool_batch()
 
-    async def _insert_frame(self, frame: Frame) -> None:
-        await asyncio.to_thread(self._insert, _by_type((one.subject, one.payload) for one in frame.messages))
-        await asyncio.to_thread(self._spool.consume, frame)
-        if self._spool.is_empty:
-            log.info("spool_drained", folder=str(self._spool.folder))
-        self._taken((one.ts for one in frame.messages), len(frame.messages))
-
     async def _spool_batch(self) -> bool:
         """Append the batch to the spool; while that is full it waits, and the queue's policy applies."""
         async with self._spilling:
-            messages = [
-                StoredMessage(subject(record), "", payload, moment(record)) for record, payload in self._to_spool
-            ]
-            if not messages:
+            items = self._to_spool
+            if not items:
                 return True
+            messages = [StoredMessage(subject(record), "", payload, moment(record)) for record, payload in items]
             if self._spool.is_empty:
                 log.warning("spooling", folder=str(self._spool.folder), reason=self._error)
             try:
@@ -213,7 +210,6 @@ class ClickHouseSink:
 
 
 def _by_type(messages: Iterable[tuple[str, bytes]]) -> dict[str, list[bytes]]:
-    """Payloads by the record type in their subject."""
     batches: dict[str, list[bytes]] = {}
     for name, payload in messages:
         batches.setdefault(name.split(".", 2)[1], []).append(payload)
