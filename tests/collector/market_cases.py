@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,28 @@ LINEAR = Case(
 OKX = Case("okx", "linear", ["ABC-USDT-SWAP", "XYZ-USDT-SWAP"], OkxVenue, "trades", "books")
 DERIBIT = Case("deribit", "inverse", ["ABC-PERPETUAL", "XYZ-PERPETUAL"], DeribitVenue, "trades.100ms", "book")
 
-every_venue = pytest.mark.parametrize("case", [BINANCE, OKX, DERIBIT], ids=lambda case: case.exchange)
-every_market = pytest.mark.parametrize(
-    "case", [BINANCE, LINEAR, OKX, DERIBIT], ids=lambda case: f"{case.exchange}-{case.market_type}"
-)
+EVERY_VENUE = (BINANCE, OKX, DERIBIT)
+EVERY_MARKET = (BINANCE, LINEAR, OKX, DERIBIT)
+
+
+def each(*cases: Case) -> pytest.MarkDecorator:
+    """A test of each case."""
+    return pytest.mark.parametrize("case", cases, ids=lambda case: f"{case.exchange}-{case.market_type}")
+
+
+def collected(*cases: Case, **options: Any) -> Callable[[Callable[..., Awaitable[None]]], Any]:
+    """A coroutine as the test of a market that is live, for each case; it may take `case` and `tmp_path` as well."""
+
+    def decorate(test: Callable[..., Awaitable[None]]) -> Any:
+        def whole(case: Case, tmp_path: Path) -> None:
+            given = {"case": case, "tmp_path": tmp_path}
+            wanted = given.keys() & signature(test).parameters.keys()
+            collect(case, tmp_path, partial(test, **{name: given[name] for name in wanted}), **options)
+
+        whole.__name__, whole.__doc__, whole.__module__ = test.__name__, test.__doc__, test.__module__
+        return each(*cases)(whole)
+
+    return decorate
 
 
 def collect(case: Case, folder: Path, act: Callable[[Run, Venue], Awaitable[None]], **options: Any) -> None:

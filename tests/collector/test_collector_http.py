@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from in_loop import in_loop
 from service_runs import LINEAR, SPOT, Running, market, running, text_of
 
 from marketdata_assets.collector.connections import Shard
@@ -30,87 +31,81 @@ def config_of(venue: BinanceVenue, symbols: list[str], **sections: Any) -> str:
     return text_of({"spot": market(venue, symbols, SPOT)}, **sections)
 
 
-def test_health_status_and_scheduler_responses_are_as_documented(spot: BinanceVenue, tmp_path: Path) -> None:
-    async def look() -> None:
-        with BinanceVenue("linear", ["ABCUSDT"], seed=4) as linear:
-            markets = {"spot": market(spot, ["ABCUSDT"], SPOT), "linear": market(linear, ["ABCUSDT"], LINEAR)}
-            async with running(text_of(markets), tmp_path) as run:
-                await run.subscribed()
-                await run.emit(spot, 50)
-                await run.until(lambda: _trades(run, 0) == len(spot.source().trades["ABCUSDT"]))
-                health = await run.get("/health")
-                assert health["status"] in ("healthy", "degraded")
-                assert set(health) == {
-                    "status", "timestamp", "uptime_seconds", "version", "checks", "reasons"
-                }  # fmt: skip
-                assert set(health["checks"]) == {"binance spot", "binance linear", "capture"}
-                assert health["checks"]["binance spot"] == {"status": "healthy", "reasons": []}
-                status = await run.get("/status")
-                assert [one["market_type"] for one in status["markets"]] == ["spot", "linear"]
-                first = status["markets"][0]
-                assert first["records"]["trade"] == len(spot.source().trades["ABCUSDT"])
-                assert {one["key"] for one in first["subscriptions"]} >= {"abcusdt@trade", "abcusdt@kline_1m"}
-                assert [one["status"] for one in first["connections"]] == ["open"]
-                assert first["books"][0]["instrument"] == "ABCUSDT"
-                assert first["lag_seconds"]["count"] > 0
-                assert status["sinks"][0]["name"] == "capture"
-                jobs = (await run.get("/scheduler"))["jobs"]
-                assert {(one["market_type"], one["name"]) for one in jobs} == {
-                    ("spot", "instruments"), ("linear", "instruments"), ("linear", "open_interest")
-                }  # fmt: skip
-                assert (await run.client.get("/nothing")).json() == {"error": "Not Found"}
-                assert (await run.client.post("/health")).status_code == 405
-        assert run.report
-        assert run.report.records["trade"] >= len(spot.source().trades["ABCUSDT"])
-        assert run.report.remaining == 0
-
-    asyncio.run(look())
-
-
-def test_curl_sees_the_endpoints_as_documented(spot: BinanceVenue, tmp_path: Path) -> None:
-    async def look() -> None:
-        async with running(config_of(spot, ["ABCUSDT"]), tmp_path) as run:
+@in_loop
+async def test_health_status_and_scheduler_responses_are_as_documented(spot: BinanceVenue, tmp_path: Path) -> None:
+    with BinanceVenue("linear", ["ABCUSDT"], seed=4) as linear:
+        markets = {"spot": market(spot, ["ABCUSDT"], SPOT), "linear": market(linear, ["ABCUSDT"], LINEAR)}
+        async with running(text_of(markets), tmp_path) as run:
             await run.subscribed()
-            await run.emit(spot, 5)
-            await run.until(lambda: _trades(run, 0) or run.collector.status().markets[0].last_message_at)
-            for path, kind, words in (
-                ("/health", "application/json", '"status":"healthy"'),
-                ("/metrics", "text/plain", "# TYPE collector_messages_total counter"),
-                ("/status", "application/json", '"abcusdt@trade"'),
-                ("/scheduler", "application/json", '"name":"instruments"'),
-            ):
-                command = ["curl", "-fsS", "-i", run.collector.server.url + path]
-                said = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20)
-                head, _, body = said.stdout.replace("\r", "").partition("\n\n")
-                assert " 200 " in head.splitlines()[0], said.stderr
-                assert kind in head
-                assert words in body, path
-            body = json.dumps(CHANGE)
-            post = ["curl", "-fsS", "-H", "Content-Type: application/json", "-d", body]
-            command = [*post, f"{run.collector.server.url}/subscriptions"]
+            await run.emit(spot, 50)
+            await run.until(lambda: _trades(run, 0) == len(spot.source().trades["ABCUSDT"]))
+            health = await run.get("/health")
+            assert health["status"] in ("healthy", "degraded")
+            assert set(health) == {
+                "status", "timestamp", "uptime_seconds", "version", "checks", "reasons"
+            }  # fmt: skip
+            assert set(health["checks"]) == {"binance spot", "binance linear", "capture"}
+            assert health["checks"]["binance spot"] == {"status": "healthy", "reasons": []}
+            status = await run.get("/status")
+            assert [one["market_type"] for one in status["markets"]] == ["spot", "linear"]
+            first = status["markets"][0]
+            assert first["records"]["trade"] == len(spot.source().trades["ABCUSDT"])
+            assert {one["key"] for one in first["subscriptions"]} >= {"abcusdt@trade", "abcusdt@kline_1m"}
+            assert [one["status"] for one in first["connections"]] == ["open"]
+            assert first["books"][0]["instrument"] == "ABCUSDT"
+            assert first["lag_seconds"]["count"] > 0
+            assert status["sinks"][0]["name"] == "capture"
+            jobs = (await run.get("/scheduler"))["jobs"]
+            assert {(one["market_type"], one["name"]) for one in jobs} == {
+                ("spot", "instruments"), ("linear", "instruments"), ("linear", "open_interest")
+            }  # fmt: skip
+            assert (await run.client.get("/nothing")).json() == {"error": "Not Found"}
+            assert (await run.client.post("/health")).status_code == 405
+    assert run.report
+    assert run.report.records["trade"] >= len(spot.source().trades["ABCUSDT"])
+    assert run.report.remaining == 0
+
+
+@in_loop
+async def test_curl_sees_the_endpoints_as_documented(spot: BinanceVenue, tmp_path: Path) -> None:
+    async with running(config_of(spot, ["ABCUSDT"]), tmp_path) as run:
+        await run.subscribed()
+        await run.emit(spot, 5)
+        await run.until(lambda: _trades(run, 0) or run.collector.status().markets[0].last_message_at)
+        for path, kind, words in (
+            ("/health", "application/json", '"status":"healthy"'),
+            ("/metrics", "text/plain", "# TYPE collector_messages_total counter"),
+            ("/status", "application/json", '"abcusdt@trade"'),
+            ("/scheduler", "application/json", '"name":"instruments"'),
+        ):
+            command = ["curl", "-fsS", "-i", run.collector.server.url + path]
             said = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20)
-            assert json.loads(said.stdout)["added"] == ["DEFUSDT"], said.stderr
+            head, _, body = said.stdout.replace("\r", "").partition("\n\n")
+            assert " 200 " in head.splitlines()[0], said.stderr
+            assert kind in head
+            assert words in body, path
+        body = json.dumps(CHANGE)
+        post = ["curl", "-fsS", "-H", "Content-Type: application/json", "-d", body]
+        command = [*post, f"{run.collector.server.url}/subscriptions"]
+        said = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20)
+        assert json.loads(said.stdout)["added"] == ["DEFUSDT"], said.stderr
 
-    asyncio.run(look())
 
-
-def test_symbols_are_added_and_removed_while_it_runs(spot: BinanceVenue, tmp_path: Path) -> None:
-    async def change() -> None:
-        async with running(config_of(spot, ["ABCUSDT"]), tmp_path) as run:
-            await run.subscribed()
-            answer = await run.client.post("/subscriptions", json=CHANGE)
-            assert answer.json() == {"added": ["DEFUSDT"], "removed": [], "instruments": ["ABCUSDT", "DEFUSDT"]}
-            await run.subscribed()
-            await run.emit(spot, 100)
-            await run.until(lambda: _trades(run, 0) == sum(map(len, spot.source().trades.values())))
-            assert spot.source().trades["DEFUSDT"]
-            answer = await run.client.post("/subscriptions", json={**CHANGE, "add": [], "remove": ["ABCUSDT"]})
-            assert answer.json() == {"added": [], "removed": ["ABCUSDT"], "instruments": ["DEFUSDT"]}
-            await run.until(lambda: not any(name.startswith("abcusdt@") for name in spot.subscribed()))
-            again = await run.client.post("/subscriptions", json=CHANGE)
-            assert again.json()["added"] == []
-
-    asyncio.run(change())
+@in_loop
+async def test_symbols_are_added_and_removed_while_it_runs(spot: BinanceVenue, tmp_path: Path) -> None:
+    async with running(config_of(spot, ["ABCUSDT"]), tmp_path) as run:
+        await run.subscribed()
+        answer = await run.client.post("/subscriptions", json=CHANGE)
+        assert answer.json() == {"added": ["DEFUSDT"], "removed": [], "instruments": ["ABCUSDT", "DEFUSDT"]}
+        await run.subscribed()
+        await run.emit(spot, 100)
+        await run.until(lambda: _trades(run, 0) == sum(map(len, spot.source().trades.values())))
+        assert spot.source().trades["DEFUSDT"]
+        answer = await run.client.post("/subscriptions", json={**CHANGE, "add": [], "remove": ["ABCUSDT"]})
+        assert answer.json() == {"added": [], "removed": ["ABCUSDT"], "instruments": ["DEFUSDT"]}
+        await run.until(lambda: not any(name.startswith("abcusdt@") for name in spot.subscribed()))
+        again = await run.client.post("/subscriptions", json=CHANGE)
+        assert again.json()["added"] == []
 
 
 @pytest.mark.parametrize(
@@ -128,37 +123,34 @@ def test_symbols_are_added_and_removed_while_it_runs(spot: BinanceVenue, tmp_pat
         ("no object", 400, "Expected `object`"),
     ],
 )
-def test_an_invalid_change_is_rejected(spot: BinanceVenue, tmp_path: Path, body: Any, status: int, words: str) -> None:
-    async def change() -> None:
-        async with running(config_of(spot, ["ABCUSDT"]), tmp_path) as run:
-            await run.subscribed()
-            answer = await run.client.post("/subscriptions", json=body)
-            assert answer.status_code == status
-            assert words in answer.json()["error"]
-            assert (await run.get("/status"))["markets"][0]["instruments"] == 1
+@in_loop
+async def test_an_invalid_change_is_rejected(
+    spot: BinanceVenue, tmp_path: Path, body: Any, status: int, words: str
+) -> None:
+    async with running(config_of(spot, ["ABCUSDT"]), tmp_path) as run:
+        await run.subscribed()
+        answer = await run.client.post("/subscriptions", json=body)
+        assert answer.status_code == status
+        assert words in answer.json()["error"]
+        assert (await run.get("/status"))["markets"][0]["instruments"] == 1
 
-    asyncio.run(change())
 
-
-def test_a_page_in_a_browser_changes_nothing(spot: BinanceVenue, tmp_path: Path) -> None:
+@in_loop
+async def test_a_page_in_a_browser_changes_nothing(spot: BinanceVenue, tmp_path: Path) -> None:
     """It cannot send JSON to another site without asking first, and a name that was bent to loopback is no loopback."""
-
-    async def change() -> None:
-        async with running(config_of(spot, ["ABCUSDT"]), tmp_path) as run:
-            await run.subscribed()
-            body = json.dumps(CHANGE)
-            for headers, status in (
-                ({"Content-Type": "text/plain"}, 415),
-                (JSON | {"Host": "evil.example"}, 403),
-                (JSON | {"Host": "[::1"}, 403),
-                (JSON | {"Host": "localhost:1"}, 200),
-            ):
-                answer = await run.client.post("/subscriptions", content=body, headers=headers)
-                assert answer.status_code == status, headers
-            allowed = await run.client.options("/subscriptions", headers={"Origin": "https://evil.example"})
-            assert "Access-Control-Allow-Origin" not in allowed.headers
-
-    asyncio.run(change())
+    async with running(config_of(spot, ["ABCUSDT"]), tmp_path) as run:
+        await run.subscribed()
+        body = json.dumps(CHANGE)
+        for headers, status in (
+            ({"Content-Type": "text/plain"}, 415),
+            (JSON | {"Host": "evil.example"}, 403),
+            (JSON | {"Host": "[::1"}, 403),
+            (JSON | {"Host": "localhost:1"}, 200),
+        ):
+            answer = await run.client.post("/subscriptions", content=body, headers=headers)
+            assert answer.status_code == status, headers
+        allowed = await run.client.options("/subscriptions", headers={"Origin": "https://evil.example"})
+        assert "Access-Control-Allow-Origin" not in allowed.headers
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
@@ -186,30 +178,24 @@ def test_authorization_of_changes(spot: BinanceVenue, tmp_path: Path, host: str,
     asyncio.run(change())
 
 
-def test_a_port_in_use_is_reported(spot: BinanceVenue, tmp_path: Path) -> None:
-    async def collide() -> None:
-        async with running(config_of(spot, ["ABCUSDT"]), tmp_path / "one") as run:
-            taken = config_of(spot, ["ABCUSDT"], http={"port": run.collector.server.port})
-            with pytest.raises(PortTaken, match=r"in use.* HTTP_PORT"):
-                async with running(taken, tmp_path / "two"):
-                    pass
-
-    asyncio.run(collide())
+@in_loop
+async def test_a_port_in_use_is_reported(spot: BinanceVenue, tmp_path: Path) -> None:
+    async with running(config_of(spot, ["ABCUSDT"]), tmp_path / "one") as run:
+        taken = config_of(spot, ["ABCUSDT"], http={"port": run.collector.server.port})
+        with pytest.raises(PortTaken, match=r"in use.* HTTP_PORT"):
+            async with running(taken, tmp_path / "two"):
+                pass
 
 
-def test_two_shards_follow_each_instrument_once(spot: BinanceVenue, tmp_path: Path) -> None:
-    async def collect() -> None:
-        text = config_of(spot, ["ABCUSDT", "DEFUSDT"])
-        async with running(text, tmp_path, shard=Shard(1, 2)) as one, running(text, tmp_path, shard=Shard(2, 2)) as two:
-            for run in (one, two):
-                await run.until(lambda run=run: run.collector.status().markets[0].state.listed)
-            follow = [
-                (await run.client.post("/subscriptions", json=CHANGE)).json()["instruments"] for run in (one, two)
-            ]
-            assert sorted(follow[0] + follow[1]) == ["ABCUSDT", "DEFUSDT"]
-            assert [(await run.get("/status"))["shard"] for run in (one, two)] == ["1/2", "2/2"]
-
-    asyncio.run(collect())
+@in_loop
+async def test_two_shards_follow_each_instrument_once(spot: BinanceVenue, tmp_path: Path) -> None:
+    text = config_of(spot, ["ABCUSDT", "DEFUSDT"])
+    async with running(text, tmp_path, shard=Shard(1, 2)) as one, running(text, tmp_path, shard=Shard(2, 2)) as two:
+        for run in (one, two):
+            await run.until(lambda run=run: run.collector.status().markets[0].state.listed)
+        follow = [(await run.client.post("/subscriptions", json=CHANGE)).json()["instruments"] for run in (one, two)]
+        assert sorted(follow[0] + follow[1]) == ["ABCUSDT", "DEFUSDT"]
+        assert [(await run.get("/status"))["shard"] for run in (one, two)] == ["1/2", "2/2"]
     assert sorted(path.name for path in (tmp_path / "captures").iterdir()) == ["1-of-2", "2-of-2"]
     assert {path.name for path in (tmp_path / "collector").iterdir()} == {"since-1-of-2.json", "since-2-of-2.json"}
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from collecting import Run
 from collector_records import trade
+from in_loop import in_loop
 from jetstream_cases import Line, nats_server, publishing, until
 from market_cases import BINANCE, collect
 
@@ -90,18 +91,16 @@ def test_the_snapshots_of_books_are_logged(tmp_path: Path, logged: Logged) -> No
     }
 
 
-def test_a_thousand_reconnects_give_few_lines(tmp_path: Path, logged: Logged) -> None:
-    async def act() -> None:
-        budget = Budget(tmp_path, "x", 0.0001, 1_000.0)
-        url = f"ws://me:{PASSWORD}@127.0.0.1:1"
-        adapter, timing = adapter_for("deribit", "inverse"), Timing(backoff=0.0001, longest_backoff=0.0001)
-        broken = connection.Connection(1, url, adapter, timing, _Events(), budget)  # type: ignore[arg-type]
-        task = asyncio.create_task(broken.run())
-        await until(lambda: broken.failures >= 1000, seconds=60)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(act())
+@in_loop
+async def test_a_thousand_reconnects_give_few_lines(tmp_path: Path, logged: Logged) -> None:
+    budget = Budget(tmp_path, "x", 0.0001, 1_000.0)
+    url = f"ws://me:{PASSWORD}@127.0.0.1:1"
+    adapter, timing = adapter_for("deribit", "inverse"), Timing(backoff=0.0001, longest_backoff=0.0001)
+    broken = connection.Connection(1, url, adapter, timing, _Events(), budget)  # type: ignore[arg-type]
+    task = asyncio.create_task(broken.run())
+    await until(lambda: broken.failures >= 1000, seconds=60)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     assert 1 <= len(logged("connect_failed")) <= 50
 
 
@@ -137,55 +136,47 @@ def test_an_outage_of_nats_is_logged_from_spooling_to_drained(tmp_path: Path, lo
     assert logged("spool_drained") == [{"folder": str(tmp_path / "spool")}]
 
 
-def test_a_full_spool_is_logged(tmp_path: Path, logged: Logged) -> None:
-    async def act() -> None:
-        async with publishing(f"nats://me:{PASSWORD}@127.0.0.1:1", tmp_path, spool_bytes=1000) as sink:
-            sink.put(items([trade(number) for number in range(5000)]))
-            await until(lambda: bool(logged("spool_full")))
-
-    asyncio.run(act())
+@in_loop
+async def test_a_full_spool_is_logged(tmp_path: Path, logged: Logged) -> None:
+    async with publishing(f"nats://me:{PASSWORD}@127.0.0.1:1", tmp_path, spool_bytes=1000) as sink:
+        sink.put(items([trade(number) for number in range(5000)]))
+        await until(lambda: bool(logged("spool_full")))
     assert "1000 bytes" in logged("spool_full")[0]["error"]
     assert logged("nats_unavailable")
 
 
-def test_a_full_disk_is_logged_by_the_capture_and_its_recovery_too(tmp_path: Path, logged: Logged) -> None:
-    async def act() -> None:
-        sink = CaptureSink(tmp_path, flush_seconds=0.01)
-        tap = sink.tap("okx", "linear")
-        usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
-        try:
-            tap(Entry(1, "in", b"x", 1, "ws://x"))
-            assert await sink.drain(0.0) == 1
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-        assert await sink.drain(10.0) == 0
-        sink.close()
-
-    asyncio.run(act())
+@in_loop
+async def test_a_full_disk_is_logged_by_the_capture_and_its_recovery_too(tmp_path: Path, logged: Logged) -> None:
+    sink = CaptureSink(tmp_path, flush_seconds=0.01)
+    tap = sink.tap("okx", "linear")
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
+    try:
+        tap(Entry(1, "in", b"x", 1, "ws://x"))
+        assert await sink.drain(0.0) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert await sink.drain(10.0) == 0
+    sink.close()
     assert logged("capture_write_failed")[0]["folder"] == str(tmp_path)
     assert logged("capture_write_recovered")
 
 
-def test_an_unavailable_redis_is_logged(logged: Logged) -> None:
-    async def act() -> None:
-        sink = RedisSink(redis.connect(f"redis://:{PASSWORD}@127.0.0.1:1/0"), flush_seconds=0.01)
-        sink.put(items([trade(1)]))
-        await sink.drain(5.0)
-
-    asyncio.run(act())
+@in_loop
+async def test_an_unavailable_redis_is_logged(logged: Logged) -> None:
+    sink = RedisSink(redis.connect(f"redis://:{PASSWORD}@127.0.0.1:1/0"), flush_seconds=0.01)
+    sink.put(items([trade(1)]))
+    await sink.drain(5.0)
     assert [line["attempt"] for line in logged("redis_unavailable")] == [1, 2, 3]
 
 
-def test_an_unavailable_clickhouse_is_logged(tmp_path: Path, logged: Logged) -> None:
-    async def act() -> None:
-        url = f"http://me:{PASSWORD}@127.0.0.1:1/default"
-        sink = ClickHouseSink(url, spool.Spool(tmp_path, 1 << 20), lambda *_: None, batch_seconds=0.01)
-        sink.put(items([trade(1)]))
-        assert await sink.drain(10.0) == 0
-        sink.close()
-
-    asyncio.run(act())
+@in_loop
+async def test_an_unavailable_clickhouse_is_logged(tmp_path: Path, logged: Logged) -> None:
+    url = f"http://me:{PASSWORD}@127.0.0.1:1/default"
+    sink = ClickHouseSink(url, spool.Spool(tmp_path, 1 << 20), lambda *_: None, batch_seconds=0.01)
+    sink.put(items([trade(1)]))
+    assert await sink.drain(10.0) == 0
+    sink.close()
     assert logged("clickhouse_insert_failed")[0]["attempt"] == 1
     assert logged("spooling")[0]["folder"] == str(tmp_path)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_loop import in_loop
 from service_runs import SPOT, market, running, text_of
 
 from marketdata_assets.collector.checkpoint import Checkpoint
@@ -67,16 +68,14 @@ def test_lost_items_are_reported_and_belong_to_the_next_gap(tmp_path: Path) -> N
     assert Checkpoint(tmp_path / "collector" / "since.json").read() == {"binance spot": oldest}
 
 
-def test_checkpoint_is_written_while_it_runs(tmp_path: Path) -> None:
-    async def collect() -> None:
-        file = tmp_path / "collector" / "since.json"
-        with BinanceVenue("spot", ["ABCUSDT"]) as venue:
-            async with running(config_of(venue), tmp_path) as run:
-                await run.subscribed()
-                begun = time.time_ns()
-                await run.until(lambda: Checkpoint(file).read().get("binance spot", 0) > begun)
-
-    asyncio.run(asyncio.wait_for(collect(), 60))
+@in_loop
+async def test_checkpoint_is_written_while_it_runs(tmp_path: Path) -> None:
+    file = tmp_path / "collector" / "since.json"
+    with BinanceVenue("spot", ["ABCUSDT"]) as venue:
+        async with running(config_of(venue), tmp_path) as run:
+            await run.subscribed()
+            begun = time.time_ns()
+            await run.until(lambda: Checkpoint(file).read().get("binance spot", 0) > begun)
 
 
 def test_errors_of_a_venue_are_all_counted_and_few_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -314,16 +314,14 @@ async def test_settings_are_updated_and_conflicts_are_named(server: Server) -> N
 
 
 @pytest.mark.parametrize(("stream", "consumer"), [("MARKET", "nobody"), ("NOTHING", "nobody")])
-def test_a_missing_consumer_is_named(server: Server, stream: str, consumer: str) -> None:
-    async def look() -> None:
-        await ensure(server.url)
-        with pytest.raises(StreamMissing, match=f"{stream}/{consumer}"):
-            async with Reader(server.url, stream, consumer):
-                pass
-        with pytest.raises(StreamMissing, match=f"{stream}/{consumer}"):
-            await pending(server.url, stream, consumer)
-
-    asyncio.run(look())
+@in_loop
+async def test_a_missing_consumer_is_named(server: Server, stream: str, consumer: str) -> None:
+    await ensure(server.url)
+    with pytest.raises(StreamMissing, match=f"{stream}/{consumer}"):
+        async with Reader(server.url, stream, consumer):
+            pass
+    with pytest.raises(StreamMissing, match=f"{stream}/{consumer}"):
+        await pending(server.url, stream, consumer)
 
 
 @in_loop

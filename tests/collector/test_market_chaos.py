@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from collecting import Run
-from market_cases import Case, every_market
+from market_cases import EVERY_MARKET, Case, each
 from test_connection_faults import collect
 
 from marketdata_demo.venues.venue import Venue
@@ -55,7 +55,7 @@ async def _fault(run: Run, venue: Venue, case: Case, dice: random.Random) -> str
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@every_market
+@each(*EVERY_MARKET)
 @pytest.mark.slow
 def test_under_random_faults_every_trade_is_accounted_for_and_every_book_is_right(
     case: Case, seed: int, tmp_path: Path

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from collecting import Run, collecting
-from market_cases import BINANCE, DERIBIT, LINEAR, OKX, Case, every_venue
+from market_cases import BINANCE, DERIBIT, EVERY_VENUE, LINEAR, OKX, Case, collected, each
 from test_connection_faults import back_to_life, collect
 
 from marketdata_assets.collector.connections import Market, Shard, Timing, adapter_for
@@ -25,29 +25,25 @@ class Deaf(set[str]):
     def difference_update(self, *_: object) -> None: ...
 
 
-def test_rejected_snapshots_are_retried_and_the_book_goes_live(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        venue.fail(429, 2, where="depth", retry="0.3")
-        venue.fail(500, 1, where="depth")
+@collected(BINANCE)
+async def test_rejected_snapshots_are_retried_and_the_book_goes_live(run: Run, venue: Venue) -> None:
+    venue.fail(429, 2, where="depth", retry="0.3")
+    venue.fail(500, 1, where="depth")
+    venue.skip(1, "abcusdt@depth")
+    await run.until(lambda: any(one.healed_at for one in run.gaps("depth", "sequence")), emit=5)
+    await back_to_life(run)
+
+
+@collected(BINANCE, snapshot=30.0)
+async def test_snapshots_are_requested_within_the_limit(run: Run, venue: Venue) -> None:
+    before = len([line for line in venue.lines if "depth" in line])
+    for _ in range(3):
         venue.skip(1, "abcusdt@depth")
-        await run.until(lambda: any(one.healed_at for one in run.gaps("depth", "sequence")), emit=5)
-        await back_to_life(run)
-
-    collect(BINANCE, tmp_path, act)
-
-
-def test_snapshots_are_requested_within_the_limit(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        before = len([line for line in venue.lines if "depth" in line])
-        for _ in range(3):
-            venue.skip(1, "abcusdt@depth")
-            await run.until(lambda: not venue._planned, emit=5)
-            await asyncio.sleep(0.1)
-        await run.emit(20)
-        assert len([line for line in venue.lines if "depth" in line]) == before
-        assert run.market.state().resyncs_pending == 1
-
-    collect(BINANCE, tmp_path, act, snapshot=30.0)
+        await run.until(lambda: not venue._planned, emit=5)
+        await asyncio.sleep(0.1)
+    await run.emit(20)
+    assert len([line for line in venue.lines if "depth" in line]) == before
+    assert run.market.state().resyncs_pending == 1
 
 
 def test_the_instrument_list_is_retried_until_it_arrives(tmp_path: Path) -> None:
@@ -63,69 +59,57 @@ def test_the_instrument_list_is_retried_until_it_arrives(tmp_path: Path) -> None
         asyncio.run(scenario(venue))
 
 
-@every_venue
-def test_only_the_silent_subscription_is_restarted(case: Case, tmp_path: Path) -> None:
+@collected(*EVERY_VENUE, silence={"trade": 1.0})
+async def test_only_the_silent_subscription_is_restarted(run: Run, venue: Venue, case: Case) -> None:
     key = case.trade_key(case.names[0])
-
-    async def act(run: Run, venue: Venue) -> None:
-        venue.rate = 300.0
-        await run.until(lambda: run.subscription(key).last_message_at)
-        socket = venue.sockets[0]
-        venue.call(socket.muted.add, key)
-        await run.until(lambda: run.subscription(key).resubscribed)
-        await run.until(lambda: run.subscription(key).status == "confirmed")
-        venue.rate = 0.0
-        assert venue.sockets == [socket]
-        await run.caught_up()
-        assert {one.cause for one in run.gaps()} == {"sequence" if case is BINANCE else "silent"}
-        assert sum(one.resubscribed for one in run.market.state().subscriptions) == 1
-        assert run.connections[0].planned + run.connections[0].reconnects == 0
-
-    collect(case, tmp_path, act, silence={"trade": 1.0})
+    venue.rate = 300.0
+    await run.until(lambda: run.subscription(key).last_message_at)
+    socket = venue.sockets[0]
+    venue.call(socket.muted.add, key)
+    await run.until(lambda: run.subscription(key).resubscribed)
+    await run.until(lambda: run.subscription(key).status == "confirmed")
+    venue.rate = 0.0
+    assert venue.sockets == [socket]
+    await run.caught_up()
+    assert {one.cause for one in run.gaps()} == {"sequence" if case is BINANCE else "silent"}
+    assert sum(one.resubscribed for one in run.market.state().subscriptions) == 1
+    assert run.connections[0].planned + run.connections[0].reconnects == 0
 
 
-@every_venue
-def test_a_subscription_that_stays_silent_has_its_socket_replaced(case: Case, tmp_path: Path) -> None:
+@collected(*EVERY_VENUE, silence={"trade": 0.6})
+async def test_a_subscription_that_stays_silent_has_its_socket_replaced(run: Run, venue: Venue, case: Case) -> None:
     key = case.trade_key(case.names[0])
-
-    async def act(run: Run, venue: Venue) -> None:
-        venue.rate = 300.0
-        await run.until(lambda: run.subscription(key).last_message_at)
-        venue.call(setattr, venue.sockets[0], "muted", Deaf([key]))
-        await run.until(lambda: run.connections[0].planned == 1)
-        await run.until(lambda: run.subscription(key).status == "confirmed")
-        venue.rate = 0.0
-        assert run.connections[0].reconnects == 0
-
-    collect(case, tmp_path, act, silence={"trade": 0.6})
+    venue.rate = 300.0
+    await run.until(lambda: run.subscription(key).last_message_at)
+    venue.call(setattr, venue.sockets[0], "muted", Deaf([key]))
+    await run.until(lambda: run.connections[0].planned == 1)
+    await run.until(lambda: run.subscription(key).status == "confirmed")
+    venue.rate = 0.0
+    assert run.connections[0].reconnects == 0
 
 
-def test_a_subscription_that_stays_silent_is_retried_later(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        key = "abcusdt@trade"
-        await run.until(lambda: run.subscription(key).resubscribed == 2)
-        assert run.connections[0].planned == 1
-
-    collect(BINANCE, tmp_path, act, names=["ABCUSDT"], types=("trade", "orderbook"), silence={"trade": 0.15})
+@collected(BINANCE, names=["ABCUSDT"], types=("trade", "orderbook"), silence={"trade": 0.15})
+async def test_a_subscription_that_stays_silent_is_retried_later(run: Run, venue: Venue) -> None:
+    key = "abcusdt@trade"
+    await run.until(lambda: run.subscription(key).resubscribed == 2)
+    assert run.connections[0].planned == 1
 
 
-def test_a_failing_callback_is_reported_and_its_data_becomes_a_gap(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        def refuse(_: object) -> None:
-            run.market._dispatcher._on_records = run.records.extend
-            lost.append(time.time_ns())
-            raise KeyError("no such sink")
+@collected(OKX)
+async def test_a_failing_callback_is_reported_and_its_data_becomes_a_gap(run: Run, venue: Venue) -> None:
+    def refuse(_: object) -> None:
+        run.market._dispatcher._on_records = run.records.extend
+        lost.append(time.time_ns())
+        raise KeyError("no such sink")
 
-        lost: list[int] = []
-        run.market._dispatcher._on_records = refuse
-        await run.until(lambda: run.gaps("trades", "reopened"), emit=5)
-        assert run.connections[0].last_error == "KeyError 'no such sink'"
-        assert all(one.ts_from < lost[0] < one.ts_to for one in run.gaps("trades"))
-
-    collect(OKX, tmp_path, act)
+    lost: list[int] = []
+    run.market._dispatcher._on_records = refuse
+    await run.until(lambda: run.gaps("trades", "reopened"), emit=5)
+    assert run.connections[0].last_error == "KeyError 'no such sink'"
+    assert all(one.ts_from < lost[0] < one.ts_to for one in run.gaps("trades"))
 
 
-@every_venue
+@each(*EVERY_VENUE)
 def test_symbols_are_added_and_removed_without_touching_the_others(case: Case, tmp_path: Path) -> None:
     first, second = case.names
 
@@ -153,36 +137,30 @@ def test_symbols_are_added_and_removed_without_touching_the_others(case: Case, t
     collect(case, tmp_path, act, names=[first])
 
 
-def test_the_last_symbol_of_a_connection_ends_it_and_another_begins_one(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        assert await run.market.remove(["ABC-USDT"]) == ["ABCUSDT"]
-        assert not run.connections
-        await run.until(lambda: not venue.sockets)
-        assert await run.market.add(["XYZUSDT"]) == ["XYZUSDT"]
-        await run.live()
-
-    collect(BINANCE, tmp_path, act, names=["abcusdt"])
+@collected(BINANCE, names=["abcusdt"])
+async def test_the_last_symbol_of_a_connection_ends_it_and_another_begins_one(run: Run, venue: Venue) -> None:
+    assert await run.market.remove(["ABC-USDT"]) == ["ABCUSDT"]
+    assert not run.connections
+    await run.until(lambda: not venue.sockets)
+    assert await run.market.add(["XYZUSDT"]) == ["XYZUSDT"]
+    await run.live()
 
 
-def test_unlisted_symbols_are_named_and_none_of_the_request_is_added(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        assert run.market.state().unknown == ("NOTHING",)
-        with pytest.raises(UnknownSymbols) as caught:
-            await run.market.add(["XYZUSDT", "NOBODY-USDT"])
-        assert caught.value.symbols == ["NOBODY-USDT"]
-        assert run.market.instruments == ["ABCUSDT"]
-
-    collect(BINANCE, tmp_path, act, names=["ABCUSDT", "NOTHING"])
+@collected(BINANCE, names=["ABCUSDT", "NOTHING"])
+async def test_unlisted_symbols_are_named_and_none_of_the_request_is_added(run: Run, venue: Venue) -> None:
+    assert run.market.state().unknown == ("NOTHING",)
+    with pytest.raises(UnknownSymbols) as caught:
+        await run.market.add(["XYZUSDT", "NOBODY-USDT"])
+    assert caught.value.symbols == ["NOBODY-USDT"]
+    assert run.market.instruments == ["ABCUSDT"]
 
 
-def test_a_symbol_that_is_listed_later_is_followed_then(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        assert run.market.state().unknown == ("NEWUSDT",)
-        venue.markets["NEWUSDT"] = venue.market("NEWUSDT", 1, 9)
-        await run.until(lambda: not run.market.state().unknown)
-        await run.until(lambda: any(name == "NEWUSDT" for name, _ in run.ids()), emit=5)
-
-    collect(BINANCE, tmp_path, act, names=["ABCUSDT", "NEWUSDT"], listing=0.2)
+@collected(BINANCE, names=["ABCUSDT", "NEWUSDT"], listing=0.2)
+async def test_a_symbol_that_is_listed_later_is_followed_then(run: Run, venue: Venue) -> None:
+    assert run.market.state().unknown == ("NEWUSDT",)
+    venue.markets["NEWUSDT"] = venue.market("NEWUSDT", 1, 9)
+    await run.until(lambda: not run.market.state().unknown)
+    await run.until(lambda: any(name == "NEWUSDT" for name, _ in run.ids()), emit=5)
 
 
 def test_a_symbol_newer_than_the_list_refreshes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,25 +174,21 @@ def test_a_symbol_newer_than_the_list_refreshes_it(tmp_path: Path, monkeypatch: 
     collect(BINANCE, tmp_path, act, names=["ABCUSDT"])
 
 
-def test_a_channel_of_a_whole_market_ends_with_its_last_instrument(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        first, second = OKX.names
-        await run.market.remove([first])
-        assert run.subscription("liquidation-orders:SWAP")
-        await run.market.remove([second])
-        assert not run.connections
-        await run.until(lambda: not venue.sockets)
-
-    collect(OKX, tmp_path, act, types=("trade", "orderbook", "liquidation"))
+@collected(OKX, types=("trade", "orderbook", "liquidation"))
+async def test_a_channel_of_a_whole_market_ends_with_its_last_instrument(run: Run, venue: Venue) -> None:
+    first, second = OKX.names
+    await run.market.remove([first])
+    assert run.subscription("liquidation-orders:SWAP")
+    await run.market.remove([second])
+    assert not run.connections
+    await run.until(lambda: not venue.sockets)
 
 
-def test_liquidations_of_other_instruments_are_dropped(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        venue.rate = 100.0
-        await run.until(lambda: len(run.of(Liquidation)) >= 2)
-        assert {one.instrument for one in run.of(Liquidation)} == {OKX.names[0]}
-
-    collect(OKX, tmp_path, act, names=OKX.names[:1], types=("trade", "orderbook", "liquidation"))
+@collected(OKX, names=OKX.names[:1], types=("trade", "orderbook", "liquidation"))
+async def test_liquidations_of_other_instruments_are_dropped(run: Run, venue: Venue) -> None:
+    venue.rate = 100.0
+    await run.until(lambda: len(run.of(Liquidation)) >= 2)
+    assert {one.instrument for one in run.of(Liquidation)} == {OKX.names[0]}
 
 
 def test_unknown_data_types_are_rejected(tmp_path: Path) -> None:
@@ -222,7 +196,7 @@ def test_unknown_data_types_are_rejected(tmp_path: Path) -> None:
         Market(adapter_for("binance", "spot"), [], ["funding_rate"], budgets=tmp_path, on_records=print)
 
 
-@every_venue
+@each(*EVERY_VENUE)
 def test_a_graceful_stop_takes_everything_sent_before(case: Case, tmp_path: Path) -> None:
     async def scenario(venue: Venue) -> None:
         async with collecting(venue, case.exchange, case.market_type, case.names, ["trade"], tmp_path) as run:
@@ -272,7 +246,7 @@ def test_a_market_that_is_cancelled_leaves_no_socket_behind(tmp_path: Path) -> N
         asyncio.run(asyncio.wait_for(scenario(venue), 20.0))
 
 
-@every_venue
+@each(*EVERY_VENUE)
 def test_the_time_since_the_checkpoint_is_a_gap_of_each_instrument(case: Case, tmp_path: Path) -> None:
     since = 1_700_000_000_000_000_000
 
@@ -285,8 +259,8 @@ def test_the_time_since_the_checkpoint_is_a_gap_of_each_instrument(case: Case, t
     collect(case, tmp_path, act, since=since)
 
 
-@every_venue
-def test_recorded_entries_replay_to_the_same_records(case: Case, tmp_path: Path) -> None:
+@collected(*EVERY_VENUE, wire=True)
+async def test_recorded_entries_replay_to_the_same_records(run: Run, venue: Venue) -> None:
     def replayed(run: Run) -> list[Trade]:
         feed, made = run.market.adapter.feed(), []
         for one in run.wire:
@@ -296,25 +270,20 @@ def test_recorded_entries_replay_to_the_same_records(case: Case, tmp_path: Path)
                 made += feed.push(one.raw, one.ts_recv, one.connection)
         return [one for one in made if isinstance(one, Trade)]
 
-    async def act(run: Run, venue: Venue) -> None:
-        await run.emit(200)
-        await run.caught_up()
-        assert replayed(run) == run.of(Trade)
-        assert {one.kind for one in run.wire} == {"in", "out", "open", "http"}
-        assert all(isinstance(one, Entry) and (one.kind == "open" or one.raw) for one in run.wire)
-
-    collect(case, tmp_path, act, wire=True)
+    await run.emit(200)
+    await run.caught_up()
+    assert replayed(run) == run.of(Trade)
+    assert {one.kind for one in run.wire} == {"in", "out", "open", "http"}
+    assert all(isinstance(one, Entry) and (one.kind == "open" or one.raw) for one in run.wire)
 
 
-def test_open_interest_of_binance_is_polled(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        venue.fail(400, 1, where="openInterest")
-        await run.until(lambda: len(run.of(OpenInterest)) >= 4)
-        job = next(one for one in run.market.state().jobs if one.name == "open_interest")
-        assert job.runs >= 2
-        assert {one.instrument for one in run.of(OpenInterest)} == set(LINEAR.names)
-
-    collect(LINEAR, tmp_path, act, types=("trade", "orderbook", "open_interest"), polls={"open_interest": 0.2})
+@collected(LINEAR, types=("trade", "orderbook", "open_interest"), polls={"open_interest": 0.2})
+async def test_open_interest_of_binance_is_polled(run: Run, venue: Venue) -> None:
+    venue.fail(400, 1, where="openInterest")
+    await run.until(lambda: len(run.of(OpenInterest)) >= 4)
+    job = next(one for one in run.market.state().jobs if one.name == "open_interest")
+    assert job.runs >= 2
+    assert {one.instrument for one in run.of(OpenInterest)} == set(LINEAR.names)
 
 
 def test_two_shards_of_one_market_take_each_instrument_once(tmp_path: Path) -> None:
@@ -340,13 +309,11 @@ def test_two_shards_of_one_market_take_each_instrument_once(tmp_path: Path) -> N
         asyncio.run(scenario(venue))
 
 
-def test_errors_of_a_venue_are_reported(tmp_path: Path) -> None:
-    async def act(run: Run, venue: Venue) -> None:
-        venue.garbage(b'{"event":"error","code":"60012","msg":"Invalid request"}')
-        await run.until(lambda: run.trouble)
-        assert [(one.code, one.message) for one in run.trouble if isinstance(one, VenueError)] == [
-            (60012, "Invalid request")
-        ]
-        assert run.market.state().venue_errors == 1
-
-    collect(OKX, tmp_path, act)
+@collected(OKX)
+async def test_errors_of_a_venue_are_reported(run: Run, venue: Venue) -> None:
+    venue.garbage(b'{"event":"error","code":"60012","msg":"Invalid request"}')
+    await run.until(lambda: run.trouble)
+    assert [(one.code, one.message) for one in run.trouble if isinstance(one, VenueError)] == [
+        (60012, "Invalid request")
+    ]
+    assert run.market.state().venue_errors == 1

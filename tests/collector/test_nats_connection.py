@@ -134,19 +134,16 @@ MESSAGES = st.lists(
 
 
 @given(MESSAGES, st.lists(st.integers(1, 60), max_size=12))
-def test_messages_are_parsed_across_any_read_boundaries(sent: list[Message], cuts: list[int]) -> None:
+@in_loop
+async def test_messages_are_parsed_across_any_read_boundaries(sent: list[Message], cuts: list[int]) -> None:
     raw = b"PING\r\n".join(_framed(one) for one in sent) + b"+OK\r\n"
     found: list[Message] = []
-
-    async def feed() -> None:
-        wire = NatsConnection(Address("h", 1, False), found.extend, 5)
-        at = 0
-        for cut in (*cuts, len(raw)):
-            wire.data_received(raw[at : at + cut])
-            at += cut
-        assert not wire.closed.done()
-
-    asyncio.run(feed())
+    wire = NatsConnection(Address("h", 1, False), found.extend, 5)
+    at = 0
+    for cut in (*cuts, len(raw)):
+        wire.data_received(raw[at : at + cut])
+        at += cut
+    assert not wire.closed.done()
     assert found == sent
 
 
@@ -158,35 +155,31 @@ def _framed(one: Message) -> bytes:
 
 
 @given(st.binary(max_size=300))
-def test_invalid_protocol_closes_only_the_connection(raw: bytes) -> None:
-    async def feed() -> None:
-        wire = NatsConnection(Address("h", 1, False), lambda _: None, 5)
-        wire.data_received(raw)
-        wire.data_received(b"\r\n")
-
-    asyncio.run(feed())
+@in_loop
+async def test_invalid_protocol_closes_only_the_connection(raw: bytes) -> None:
+    wire = NatsConnection(Address("h", 1, False), lambda _: None, 5)
+    wire.data_received(raw)
+    wire.data_received(b"\r\n")
 
 
 @pytest.mark.parametrize(
     "said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"INFO {\r\n", b"INFO []\r\n", b"INFO {}\r\nMSG a 1 x\r\n"]
 )
-def test_a_server_without_the_nats_protocol_is_named(said: bytes) -> None:
-    async def ask() -> None:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(said)
-            with suppress(OSError):
-                await reader.read(10)
-            writer.close()
-            over.set()
+@in_loop
+async def test_a_server_without_the_nats_protocol_is_named(said: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        with suppress(OSError):
+            await reader.read(10)
+        writer.close()
+        over.set()
 
-        over = asyncio.Event()
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            with pytest.raises(NatsUnavailable, match=str(port)):
-                await NatsConnection.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None, seconds=0.3)
-            await over.wait()
-
-    asyncio.run(ask())
+    over = asyncio.Event()
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(NatsUnavailable, match=str(port)):
+            await NatsConnection.open(Address.of(f"nats://127.0.0.1:{port}"), lambda _: None, seconds=0.3)
+        await over.wait()
 
 
 @in_loop

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from in_loop import in_loop
 from redis.asyncio import Redis
 from service_runs import redis_server
 
@@ -104,32 +105,30 @@ def test_prefix_and_ttl_are_as_configured(tmp_path: Path) -> None:
     against_redis(tmp_path, work, prefix="mine", ttl_seconds=70)
 
 
-def test_while_redis_is_unavailable_only_the_newest_values_are_kept(tmp_path: Path) -> None:
-    async def outage() -> None:
-        with redis_server(tmp_path) as port:
-            url = f"redis://127.0.0.1:{port}/0"
-            sink = RedisSink(connect(url), flush_seconds=0.01)
-            task = asyncio.create_task(sink.run())
-            sink.put(items([trade(1)]))
-            await _until(lambda: sink.state().acked == 1)
-            assert sink.state().connected
-        for number in range(2, 50):
-            sink.put(items([trade(number)]))
-            await asyncio.sleep(0.002)
-        await _until(lambda: not sink.state().connected)
-        state = sink.state()
-        assert (state.queued, state.last_error is None, state.oldest_ns) == (1, False, NOW + 49)
-        with redis_server(tmp_path, port):
-            await _until(lambda: sink.state().connected)
-            client: Redis = Redis.from_url(url)
-            found = await client.get("market:trade:binance:linear:ABC-USDT")
-            assert json.loads(found or b"{}")["trade_id"] == "49"
-            await client.aclose()
-            assert await sink.drain(5) == 0
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(asyncio.wait_for(outage(), 60))
+@in_loop
+async def test_while_redis_is_unavailable_only_the_newest_values_are_kept(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as port:
+        url = f"redis://127.0.0.1:{port}/0"
+        sink = RedisSink(connect(url), flush_seconds=0.01)
+        task = asyncio.create_task(sink.run())
+        sink.put(items([trade(1)]))
+        await _until(lambda: sink.state().acked == 1)
+        assert sink.state().connected
+    for number in range(2, 50):
+        sink.put(items([trade(number)]))
+        await asyncio.sleep(0.002)
+    await _until(lambda: not sink.state().connected)
+    state = sink.state()
+    assert (state.queued, state.last_error is None, state.oldest_ns) == (1, False, NOW + 49)
+    with redis_server(tmp_path, port):
+        await _until(lambda: sink.state().connected)
+        client: Redis = Redis.from_url(url)
+        found = await client.get("market:trade:binance:linear:ABC-USDT")
+        assert json.loads(found or b"{}")["trade_id"] == "49"
+        await client.aclose()
+        assert await sink.drain(5) == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def test_a_stop_without_redis_does_not_hang(tmp_path: Path) -> None:
