@@ -183,9 +183,8 @@ def parse(text: str, file: str, secret: bool = False) -> Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         cause = "not YAML" if secret else f"not YAML ({' '.join(str(error).split())})"
-        raise InvalidConfigFile([Problem(file, mark.line + 1 if mark else None, "", cause)]) from (
-            None if secret else error
-        )
+        problem = Problem(file, mark.line + 1 if mark else None, "", cause)
+        raise InvalidConfigFile([problem]) from (None if secret else error)
     return document
 
 
@@ -223,9 +222,8 @@ def _text(file: Path, secret: bool) -> str:
         with file.open("rb") as handle:
             mode = stat.S_IMODE(os.fstat(handle.fileno()).st_mode)
             if secret and mode & 0o077:
-                raise InvalidConfigFile(
-                    [Problem(str(file), None, "", f"others may read it (mode {mode:04o}), run: chmod 600 {file}")]
-                )
+                cause = f"others may read it (mode {mode:04o}), run: chmod 600 {file}"
+                raise InvalidConfigFile([Problem(str(file), None, "", cause)])
             return handle.read().decode("utf-8-sig")
     except OSError as error:
         raise InvalidConfigFile([Problem(str(file), None, "", f"cannot be read: {error.strerror}")]) from error

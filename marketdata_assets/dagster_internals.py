@@ -142,9 +142,8 @@ def runs_of_code_server(run: dg.DagsterRun) -> list[str]:
     from dagster._serdes import deserialize_value
 
     at = json.loads(run.tags[GRPC_INFO_TAG])
-    client = DagsterGrpcClient(
-        host=at.get("host"), port=at.get("port"), socket=at.get("socket"), use_ssl=bool(at.get("use_ssl", False))
-    )
+    where = {name: at.get(name) for name in ("host", "port", "socket")}
+    client = DagsterGrpcClient(**where, use_ssl=bool(at.get("use_ssl", False)))
     return list(deserialize_value(client.get_current_runs(), GetCurrentRunsResult).current_runs)
 
 

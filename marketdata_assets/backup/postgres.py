@@ -65,9 +65,8 @@ def _save(connection: psycopg.Connection, name: str, folder: Path) -> Relation:
             data = bytes(row)
             digest.add(data)
             file.write(data)
-    return Relation(
-        STORE, name, digest.rows, digest.text, columns, _definition(connection, name, columns), [file.piece]
-    )
+    made_by = _definition(connection, name, columns)
+    return Relation(STORE, name, digest.rows, digest.text, columns, made_by, [file.piece])
 
 
 def _load(connection: psycopg.Connection, one: Relation, folder: Path) -> None:
@@ -77,14 +76,11 @@ def _load(connection: psycopg.Connection, one: Relation, folder: Path) -> None:
             for block in chunks(folder, piece):
                 copy.write(block)
     for column in one.columns:  # identity columns continue after the highest number in use
-        sequence = connection.execute(
-            "SELECT pg_get_serial_sequence(quote_ident(%s), %s)", [one.name, column]
-        ).fetchone()
-        if sequence and sequence[0]:
-            highest = sql.SQL("SELECT setval(%s, greatest(max({}), 1), max({}) IS NOT NULL) FROM {}").format(
-                sql.Identifier(column), sql.Identifier(column), sql.Identifier(one.name)
-            )
-            connection.execute(highest, [sequence[0]])
+        query = "SELECT pg_get_serial_sequence(quote_ident(%s), %s)"
+        [(sequence,)] = connection.execute(query, [one.name, column])
+        if sequence:
+            highest = sql.SQL("SELECT setval(%s, greatest(max({0}), 1), max({0}) IS NOT NULL) FROM {1}")
+            connection.execute(highest.format(sql.Identifier(column), sql.Identifier(one.name)), [sequence])
 
 
 def _copy(name: str, columns: Sequence[str]) -> sql.Composed:

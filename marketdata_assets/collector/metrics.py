@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from marketdata_assets.collector.connections.state import ConnectionStatus, SubscriptionStatus
 from marketdata_assets.collector.counters import LatencyHistogram
-from marketdata_assets.collector.health import Health, judge
+from marketdata_assets.collector.health import Health, Verdict, judge
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
+from marketdata_assets.exchanges.books import Status as BookStatus
 
 Row = tuple[tuple[str, ...], float | LatencyHistogram]
 Read = Callable[[Status, Health], Iterable[Row]]
@@ -65,23 +67,19 @@ def _one(value: float | LatencyHistogram) -> list[Row]:
     return [((), value)]
 
 
-def _all_of(names: Iterable[str], known: tuple[str, ...]) -> Iterator[Row]:
-    """The count of each known name, 0 included: an alert needs the row to exist."""
+def _all_of(names: Iterable[str], known: object) -> Iterator[Row]:
+    """The count of each name of a Literal, 0 included: an alert needs the row to exist."""
     counts = Counter(names)
-    return (((name,), counts[name]) for name in known)
+    return (((name,), counts[name]) for name in get_args(known))
 
 
-CONNECTION = ("connecting", "open", "replacing", "backoff", "closed")
-SUBSCRIPTION = ("waiting", "requested", "confirmed", "rejected", "stale")
-BOOK = ("waiting", "live", "broken")
 ERRORS = ("dead_letter", "rate_limited", "venue_error")
-HEALTH = ("healthy", "degraded", "unhealthy")
 
 FAMILIES: tuple[Family, ...] = (
     Family("collector_info", "gauge", ("version", "shard"), "Always 1.", "which version and shard runs where",
         lambda status, _: [((status.version, status.shard), 1.0)]),
     Family("collector_health", "gauge", ("status",), "1 for the current /health status, else 0.", "alert",
-        lambda _, health: [((name,), float(name == health.status)) for name in HEALTH]),
+        lambda _, health: [((name,), float(name == health.status)) for name in get_args(Verdict)]),
     Family("collector_messages_total", "counter", MARKET, "Messages received over the sockets of a market.",
         "rate of each market; alert at 0",
         _markets(lambda one: _one(sum(each.messages for each in one.state.connections)))),
@@ -110,10 +108,10 @@ FAMILIES: tuple[Family, ...] = (
         _markets(lambda one: _one(one.state.duplicates))),
     Family("collector_books", "gauge", (*MARKET, "status"), "Order books by state.",
         "alert on books that stay out of sync",
-        _markets(lambda one: _all_of((book.status for book in one.state.books), BOOK))),
+        _markets(lambda one: _all_of((book.status for book in one.state.books), BookStatus))),
     Family("collector_connections", "gauge", (*MARKET, "status"), "Sockets by state.",
         "alert on a market without an open one",
-        _markets(lambda one: _all_of((each.status for each in one.state.connections), CONNECTION))),
+        _markets(lambda one: _all_of((each.status for each in one.state.connections), ConnectionStatus))),
     Family("collector_reconnects_total", "counter", (*MARKET, "planned"),
         "Sockets replaced before the venue closes them (planned) or after a loss.", "alert on a flapping network",
         _markets(lambda one: [
@@ -122,7 +120,7 @@ FAMILIES: tuple[Family, ...] = (
         ])),
     Family("collector_subscriptions", "gauge", (*MARKET, "status"), "Subscriptions by state.",
         "alert on rejected and silent ones",
-        _markets(lambda one: _all_of((each.status for each in one.state.subscriptions), SUBSCRIPTION))),
+        _markets(lambda one: _all_of((each.status for each in one.state.subscriptions), SubscriptionStatus))),
     Family("collector_instruments", "gauge", MARKET, "Followed instruments.", "load of a shard",
         _markets(lambda one: _one(one.state.instruments))),
     Family("collector_job_runs_total", "counter", (*MARKET, "name"),
@@ -182,9 +180,18 @@ PROCESS = {
 """Process metrics of prometheus-client, and their use."""
 
 
-class _Families(Collector):
-    def __init__(self, read: Callable[[], Status], judge_status: Callable[[Status], Health]) -> None:
+class Metrics(Collector):
+    """The registry of one collector."""
+
+    def __init__(self, read: Callable[[], Status], judge_status: Callable[[Status], Health] = judge) -> None:
         self._read, self._judge = read, judge_status
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+
+    def exposition(self) -> bytes:
+        """All families in the Prometheus text format."""
+        return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Metric]:
         status = self._read()
@@ -194,19 +201,6 @@ class _Families(Collector):
 
     def describe(self) -> Iterator[Metric]:
         return (_metric(family, ()) for family in FAMILIES)
-
-
-class Metrics:
-    """The registry of one collector."""
-
-    def __init__(self, read: Callable[[], Status], judge_status: Callable[[Status], Health] = judge) -> None:
-        self.registry = CollectorRegistry()
-        self.registry.register(_Families(read, judge_status))
-        ProcessCollector(registry=self.registry)
-
-    def exposition(self) -> bytes:
-        """All families in the Prometheus text format."""
-        return generate_latest(self.registry)
 
 
 def table() -> str:

@@ -5,7 +5,7 @@ The environment goes before the file of secrets, and that before the local stack
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -32,17 +32,7 @@ FORMS = {
 }
 """Schemes of each URL, and an example."""
 
-Secret = Annotated[str, Field(min_length=1)]
-
-
-class _Secrets(config_files.Section):
-    nats_url: Secret | None = None
-    clickhouse_url: Secret | None = None
-    redis_url: Secret | None = None
-    token: Secret | None = None
-
-
-KEYS = tuple(_Secrets.model_fields)
+Key = Literal["nats_url", "clickhouse_url", "redis_url", "token"]
 
 
 def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Servers:
@@ -55,7 +45,7 @@ def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Se
         "token": token,
     }
     secret = read_secrets(settings.collector_secrets) if settings.collector_secrets else {}
-    return Servers(**{key: named[key] or secret.get(key) or getattr(local, key) for key in KEYS})
+    return Servers(**{key: named[key] or secret.get(key) or getattr(local, key) for key in get_args(Key)})
 
 
 def check_address(servers: Servers, key: str) -> None:
@@ -73,5 +63,5 @@ def check_address(servers: Servers, key: str) -> None:
 
 def read_secrets(file: Path) -> dict[str, str]:
     """A YAML file of mode 0600 with any of the keys of Servers. Raises InvalidConfigFile, which shows no value."""
-    secrets = config_files.read(file, secret=True).validate(_Secrets)
-    return secrets.model_dump(exclude_none=True)
+    secrets = config_files.read(file, secret=True).validate(dict[Key, Annotated[str, Field(min_length=1)] | None])
+    return {key: value for key, value in secrets.items() if value is not None}

@@ -8,11 +8,7 @@ from pathlib import Path
 from marketdata_assets.errors import TerminalError
 
 
-class StackError(TerminalError):
-    """The local stack cannot start or continue; retrying without a change does not help."""
-
-
-class DataFolderBusy(StackError):
+class DataFolderBusy(TerminalError):
     """Another process holds the data folder."""
 
     def __init__(self, home: Path, holder: str) -> None:
@@ -22,7 +18,7 @@ class DataFolderBusy(StackError):
         )
 
 
-class ServerFailed(StackError):
+class ServerFailed(TerminalError):
     """A server exited before it was ready, or was not ready within its deadline."""
 
     def __init__(self, name: str, fact: str, log: Path, tail: str) -> None:
@@ -30,7 +26,7 @@ class ServerFailed(StackError):
         self.log = log
 
 
-class PortTaken(StackError):
+class PortTaken(TerminalError):
     """A port that the environment names is in use."""
 
     def __init__(self, name: str, port: int, variable: str) -> None:
@@ -40,14 +36,14 @@ class PortTaken(StackError):
         )
 
 
-class MissingWheel(StackError):
+class MissingWheel(TerminalError):
     """A server's wheel is not installed in this environment."""
 
     def __init__(self, name: str, wheel: str) -> None:
         super().__init__(f"{name}: the wheel {wheel} is not installed; run: pip install 'marketdata-assets[local]'")
 
 
-class RootRefused(StackError):
+class RootRefused(TerminalError):
     """PostgreSQL does not run as root, and root cannot be dropped for this data folder."""
 
     def __init__(self, folder: Path, reason: str) -> None:

@@ -11,7 +11,7 @@ from test_connection_faults import back_to_life, collect
 
 from marketdata_assets.collector.connections import Market, Shard, Timing, adapter_for
 from marketdata_assets.collector.connections import market as market_module
-from marketdata_assets.collector.errors import NotListed, UnknownDataTypes, UnknownSymbols
+from marketdata_assets.collector.errors import NotListed, UnknownSymbols
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.records import Gap, Liquidation, OpenInterest, Trade, VenueError
 from marketdata_demo.venues.venue import Venue
@@ -189,11 +189,6 @@ async def test_liquidations_of_other_instruments_are_dropped(run: Run, venue: Ve
     venue.rate = 100.0
     await run.until(lambda: len(run.of(Liquidation)) >= 2)
     assert {one.instrument for one in run.of(Liquidation)} == {OKX.names[0]}
-
-
-def test_unknown_data_types_are_rejected(tmp_path: Path) -> None:
-    with pytest.raises(UnknownDataTypes, match="funding_rate"):
-        Market(adapter_for("binance", "spot"), [], ["funding_rate"], budgets=tmp_path, on_records=print)
 
 
 @each(*EVERY_VENUE)

@@ -1,6 +1,6 @@
 """Live connections to the venues: sockets and REST requests in, records and gaps out."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from marketdata_assets.collector.connections.binance import BinanceAdapter
 from marketdata_assets.collector.connections.connection import Timing
@@ -20,13 +20,6 @@ ADAPTERS: dict[Exchange, type[VenueAdapter]] = {
 }
 
 
-def adapter_for(
-    exchange: Exchange,
-    market_type: MarketType,
-    *,
-    rest_url: str | None = None,
-    socket_url: str | None = None,
-    intervals: Sequence[str] = ("1m",),
-) -> VenueAdapter:
-    """The adapter of a market; see VenueAdapter."""
-    return ADAPTERS[exchange](market_type, rest_url=rest_url, socket_url=socket_url, intervals=intervals)
+def adapter_for(exchange: Exchange, market_type: MarketType, **options: Any) -> VenueAdapter:
+    """The adapter of a market; the options are those of VenueAdapter."""
+    return ADAPTERS[exchange](market_type, **options)

@@ -75,9 +75,8 @@ class BinanceSocketSession(SocketSession):
                 streams = self._session.refused(outcome)
                 if outcome.rate_limited:
                     return SubscriptionReply(retry=streams)
-                return SubscriptionReply(
-                    rejected=tuple((stream, f"{outcome.code} {outcome.message}") for stream in streams)
-                )
+                cause = f"{outcome.code} {outcome.message}"
+                return SubscriptionReply(rejected=tuple((stream, cause) for stream in streams))
         return SubscriptionReply()
 
     def _forget_pending(self, keys: Sequence[str]) -> None:
@@ -133,12 +132,10 @@ class BinanceAdapter(VenueAdapter):
             streams.append(("markPrice", "", "funding_rate"))
         if "liquidation" in types:
             streams.append(("forceOrder", "", "liquidation"))
-        subscriptions = []
+        subscriptions, host = [], self._market.socket
         for stream, interval, tag in streams:
             key = stream_name(stream, instrument.name, interval)
-            url = (self._socket_url or self._market.socket) + url_of(self.market_type, key).removeprefix(
-                self._market.socket
-            )
+            url = (self._socket_url or host) + url_of(self.market_type, key).removeprefix(host)
             every = interval_ns(interval) if stream == "kline" else 0
             about = key.partition("@")[2]
             subscriptions.append(Subscription(key, url, instrument.name, about, (tag,), SILENCE[stream], every))

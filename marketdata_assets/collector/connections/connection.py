@@ -110,9 +110,8 @@ class Connection:
     async def stop(self) -> None:
         """Close the sockets gracefully. Cancel `run` afterwards."""
         self._stopping = True
-        await asyncio.gather(
-            *(socket.leave(self.timing.goodbye) for socket in (self.socket, self.replacement) if socket)
-        )
+        sockets = [socket for socket in (self.socket, self.replacement) if socket]
+        await asyncio.gather(*(socket.leave(self.timing.goodbye) for socket in sockets))
         self.status = "closed"
 
     def replace(self, why: str) -> None:

@@ -90,10 +90,9 @@ class DeribitAdapter(VenueAdapter):
 
     def __init__(self, market_type: MarketType, **options: Any) -> None:
         super().__init__(market_type, **options)
-        derivatives = {"spot": (), "option": ("open_interest",)}.get(
-            market_type, ("funding_rate", "open_interest", "liquidation")
-        )
-        self.data_types = ("trade", "orderbook", "kline", "ticker", *derivatives)
+        derivatives = ("funding_rate", "open_interest", "liquidation")
+        few: dict[str, tuple[str, ...]] = {"spot": (), "option": ("open_interest",)}
+        self.data_types = ("trade", "orderbook", "kline", "ticker", *few.get(market_type, derivatives))
         self._url = f"{self._socket_url}/ws{PATH}" if self._socket_url else session.WEBSOCKET
 
     def feed(self) -> DeribitFeed:
@@ -114,9 +113,8 @@ class DeribitAdapter(VenueAdapter):
                 key = session.channel(stream, instrument.name, speed)
                 about = key.replace(f".{instrument.name}.", ".")
                 every = interval_ns(speed) if stream == "kline" else 0
-                subscriptions.append(
-                    Subscription(key, self._url, instrument.name, about, wanted, SILENCE[stream], every)
-                )
+                silence = SILENCE[stream]
+                subscriptions.append(Subscription(key, self._url, instrument.name, about, wanted, silence, every))
         return subscriptions
 
     def channel_of(self, raw: bytes) -> bytes:

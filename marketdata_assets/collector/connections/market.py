@@ -28,7 +28,7 @@ from marketdata_assets.collector.connections.venue_adapter import (
     Subscription,
     VenueAdapter,
 )
-from marketdata_assets.collector.errors import NotListed, UnknownDataTypes, UnknownSymbols
+from marketdata_assets.collector.errors import NotListed, UnknownSymbols
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import VenueRateLimited
 from marketdata_assets.exchanges.instruments import Instrument
@@ -86,7 +86,7 @@ class Market:
     `on_records` receives all records and gaps of one read or response together, in order for each instrument;
     `on_error` unreadable messages and errors of the venue; `on_entry` everything sent and received. They are called in
     the event loop, and must neither block nor raise. `since` (ns) is the checkpoint of an earlier run: what may be
-    missing from there on becomes gaps. Raises UnknownDataTypes.
+    missing from there on becomes gaps.
     """
 
     def __init__(
@@ -104,9 +104,6 @@ class Market:
         since: int | None = None,
     ) -> None:
         self.name = adapter.name
-        unknown = [data_type for data_type in data_types if data_type not in adapter.data_types]
-        if unknown:
-            raise UnknownDataTypes(self.name, unknown, adapter.data_types)
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
         self.unknown: list[str] = []  # configured symbols that are not listed
         self._symbols, self._types = list(symbols), list(dict.fromkeys(data_types))

@@ -91,11 +91,8 @@ class OkxSocketSession(SocketSession):
 
     def _named_in(self, message: str) -> list[str]:
         """The subscriptions that an error is about: its text contains their channel and instrument."""
-        keys = [
-            key
-            for key, arg in self._pending.items()
-            if arg.channel in message and (arg.inst_id or arg.inst_type) in message
-        ]
+        pending = self._pending.items()
+        keys = [key for key, arg in pending if arg.channel in message and (arg.inst_id or arg.inst_type) in message]
         for key in keys:
             del self._pending[key]
         return keys
@@ -141,9 +138,8 @@ class OkxAdapter(VenueAdapter):
             key = f"candle{BARS[interval]}:{instrument.name}"
             subscriptions.append(self._subscription(key, instrument.name, "kline", interval_ns(interval)))
         if "liquidation" in types:
-            subscriptions.append(
-                self._subscription(f"{OF_A_MARKET}:{'SWAP' if swap else 'FUTURES'}", "", "liquidation")
-            )
+            key = f"{OF_A_MARKET}:{'SWAP' if swap else 'FUTURES'}"
+            subscriptions.append(self._subscription(key, "", "liquidation"))
         return subscriptions
 
     def channel_of(self, raw: bytes) -> bytes:

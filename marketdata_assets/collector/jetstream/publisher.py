@@ -91,12 +91,10 @@ class Publisher:
         self._last_error: str | None = None  # from the server
 
     def put(self, items: Sequence[Item]) -> None:
-        """Take items."""
         self._queue.put(items)
         self._wake.set()
 
     async def run(self) -> None:
-        """Publish until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._stay_connected())
@@ -122,13 +120,11 @@ class Publisher:
         return self._in_memory()
 
     def close(self) -> None:
-        """Close the connection and the spool."""
         self._disconnect("closed")
         if self._spool_queue is not None:
             self._spool_queue.spool.close()
 
     def state(self) -> SinkState:
-        """The state now."""
         spool = self._spool_queue.spool if self._spool_queue else None
         stashed = moment(self._stash[0].record) if self._stash else None
         oldest = [self._in_flight.oldest_ns, stashed, self._queue.oldest_ns]
@@ -292,11 +288,11 @@ class Publisher:
 
     def _gap_instead(self, entry: Entry) -> Entry:
         self._too_large += 1
-        record = (
-            msgspec.json.decode(entry.payload, type=Recorded) if isinstance(entry, SpooledMessage) else entry.record
-        )
+        if isinstance(entry, Item):
+            return items([LostRange.of(entry.record).gap("too large")])[0]
+        record = msgspec.json.decode(entry.payload, type=Recorded)
         [gap] = items([LostRange.of(record).gap("too large")])
-        return SpooledMessage(stored_message(gap), entry.source) if isinstance(entry, SpooledMessage) else gap
+        return SpooledMessage(stored_message(gap), entry.source)
 
     def _write(
         self, connection: NatsConnection, numbered: "Sequence[tuple[int, Entry]] | zip[tuple[int, Entry]]"

@@ -13,7 +13,6 @@ import uuid
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 from marketdata_assets.collector.errors import ConcurrentReader, NatsUnavailable, StreamMissing
@@ -88,9 +87,8 @@ class Reader:
 
     async def __aenter__(self) -> Self:
         """Connect, and request redelivery of what is in flight. Raises NatsUnavailable, NatsRejected, StreamMissing."""
-        self._connection = connection = await NatsConnection.open(
-            self._address, self._on_messages, context=self._context
-        )
+        connection = await NatsConnection.open(self._address, self._on_messages, context=self._context)
+        self._connection = connection
         try:
             connection.write(f"SUB {self._inbox}.* 1\r\n".encode())
             connection.closed.add_done_callback(lambda _: self._arrived.set())
@@ -105,15 +103,12 @@ class Reader:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Return unacknowledged messages for immediate redelivery, and close."""
         if self._connection is not None:
             unacked = [message for batch in self._unfinished if not batch.is_acked for message in batch.messages]
-            self._connection.write(
-                b"", *(_publication(message.reply, b"", _NAK) for message in (*unacked, *self._waiting))
-            )
+            naks = (_publication(message.reply, b"", _NAK) for message in (*unacked, *self._waiting))
+            self._connection.write(b"", *naks)
             await self._connection.close()
 
     async def batches(self, max_rows: int, max_seconds: float, *, follow: bool = True) -> AsyncGenerator[Batch, None]:

@@ -87,7 +87,6 @@ class CaptureSink:
         """Records are not written: a replay makes them again."""
 
     async def run(self) -> None:
-        """Write every `flush_seconds`; a failing disk is retried forever."""
         while True:
             pause = delay(self._failures, FIRST_PAUSE, LONGEST_PAUSE) if self._failures else 0.0
             await asyncio.sleep(self._flush_seconds + pause)
@@ -101,7 +100,6 @@ class CaptureSink:
         return sum(len(tapped.entries) for tapped in self._markets.values())
 
     def close(self) -> None:
-        """Close the files."""
         for tapped in self._markets.values():
             with suppress(OSError):  # what it wrote is flushed
                 tapped.writer.close()
@@ -167,7 +165,6 @@ class CaptureSink:
 
 
 def _parts(entries: list[Entry]) -> list[list[Entry]]:
-    """The present entries, in parts of about a frame."""
     parts: list[list[Entry]] = [[]]
     size = 0
     for entry in entries:

@@ -64,7 +64,6 @@ class ClickHouseSink:
         self._turn, self._spilling = asyncio.Lock(), asyncio.Lock()
 
     def put(self, items: Sequence[Item]) -> None:
-        """Take items."""
         self._queue.put(items)
 
     async def run(self) -> None:
@@ -87,7 +86,6 @@ class ClickHouseSink:
         return self._left()
 
     def close(self) -> None:
-        """Close the connection and the spool, after `run` has ended."""
         self._disconnect()
         self._spool.close()
 

@@ -97,7 +97,6 @@ class RedisSink:
                 self._keep("funding_rate", record, payload)
 
     async def run(self) -> None:
-        """Write until cancelled; an unavailable server is retried forever."""
         while True:
             pause = delay(self._failures, FIRST_PAUSE, LONGEST_PAUSE) if self._failures else 0.0
             await asyncio.sleep(self._flush_seconds + pause)
@@ -116,7 +115,6 @@ class RedisSink:
         """Nothing: `drain` has disconnected."""
 
     def state(self) -> SinkState:
-        """The state now."""
         waiting = [kept.ts_recv for kept, _ in (*self._pending.values(), *self._in_progress.values())]
         return SinkState(
             queued=len(self._pending),
