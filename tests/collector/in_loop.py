@@ -1,7 +1,8 @@
-"""Tests that are coroutines, each in an event loop of its own."""
+"""Tests that are coroutines, each in an event loop of its own, and what they have in common."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
 
@@ -17,3 +18,23 @@ def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         asyncio.run(whole())
 
     return run
+
+
+async def until(holds: Callable[[], object], seconds: float = 60) -> None:
+    """Poll; fails when it does not hold by then."""
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(sink: Any) -> AsyncIterator[Any]:
+    """A sink that runs; at the end everything is delivered."""
+    task = asyncio.create_task(sink.run())
+    try:
+        yield sink
+    finally:
+        assert await sink.drain(20) == 0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        sink.close()

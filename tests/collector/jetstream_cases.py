@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -59,13 +59,6 @@ async def publishing(
         with suppress(asyncio.CancelledError):
             await running
         publisher.close()
-
-
-async def until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Poll; fails when it does not hold by then."""
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.005)
 
 
 async def put_slowly(publisher: Publisher, records: list[Recorded], step: int = 100) -> None:

@@ -1,8 +1,6 @@
 """A stream with records in it, and what the tables hold of them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import nats
@@ -21,19 +19,9 @@ from marketdata_assets.exchanges.records import (
     Trade,
 )
 from marketdata_assets.exchanges.tables import schema
-from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
 
 NOW = 1_762_000_000 * 10**9
 WHERE = ("binance", "linear", "BTC-USDT", "BTCUSDT")
-
-
-@contextmanager
-def nats_server(home: Path) -> Iterator[str]:
-    """A server of a test's own: streams of one server may not share subjects."""
-    with LocalStack(Settings(home=home, nats_url=None, nats_port=0), services=("nats",)) as stack:
-        assert stack.endpoints.nats_url
-        yield stack.endpoints.nats_url
 
 
 async def publish(url: str, items: Sequence[Item]) -> None:

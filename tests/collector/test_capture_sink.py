@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from in_loop import in_loop
+from in_loop import in_loop, running, until
 
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.exchanges.captures.capture import open_capture
@@ -24,16 +24,12 @@ def read(folder: Path) -> list[Entry]:
 async def test_entries_are_read_back_in_order_by_market(tmp_path: Path) -> None:
     sink = CaptureSink(tmp_path, flush_seconds=0.01)
     spot, linear = sink.tap("binance", "spot"), sink.tap("binance", "linear")
-    task = asyncio.create_task(sink.run())
-    for number in range(100):
-        spot(entry(number))
-        linear(Entry(START + number, "http", b"{}", url="https://host/depth?symbol=A"))
-        if number % 25 == 0:
-            await asyncio.sleep(0.02)
-    assert await sink.drain(5.0) == 0
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    sink.close()
+    async with running(sink):
+        for number in range(100):
+            spot(entry(number))
+            linear(Entry(START + number, "http", b"{}", url="https://host/depth?symbol=A"))
+            if number % 25 == 0:
+                await asyncio.sleep(0.02)
     state = sink.state()
     assert (state.acked, state.queued, state.oldest_ns, state.dropped) == (200, 0, None, 0)
     assert sink.latency.count == 200
@@ -69,21 +65,16 @@ async def test_a_failing_disk_is_retried_and_nothing_is_written_twice(tmp_path: 
     folder.write_text("a file where the folder should be")
     sink = CaptureSink(folder, flush_seconds=0.01)
     tap = sink.tap("deribit", "inverse")
-    task = asyncio.create_task(sink.run())
-    for number in range(50):
-        tap(entry(number))
-    while sink.state().connected:
-        await asyncio.sleep(0.01)
-    assert str(folder) in (sink.state().last_error or "")
-    assert sink.state().oldest_ns == START
-    assert await sink.drain(0.05) == 50
-    folder.unlink()
-    while sink.state().queued:
-        await asyncio.sleep(0.01)
-    assert sink.state().connected
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    sink.close()
+    async with running(sink):
+        for number in range(50):
+            tap(entry(number))
+        await until(lambda: not sink.state().connected)
+        assert str(folder) in (sink.state().last_error or "")
+        assert sink.state().oldest_ns == START
+        assert await sink.drain(0.05) == 50
+        folder.unlink()
+        await until(lambda: not sink.state().queued)
+        assert sink.state().connected
     assert read(folder) == [entry(number) for number in range(50)]
 
 

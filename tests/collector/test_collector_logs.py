@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from collecting import Run
 from collector_records import trade
-from in_loop import in_loop
-from jetstream_cases import Line, nats_server, publishing, until
+from in_loop import in_loop, until
+from jetstream_cases import Line, nats_server, publishing
 from market_cases import BINANCE, collect
 
 from marketdata_assets.budget import Budget

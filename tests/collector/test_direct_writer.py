@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from in_loop import in_loop
+from collector_records import place
+from in_loop import in_loop, running, until
 from own_clickhouse import OwnClickHouse
 
 from marketdata_assets.collector.items import items
@@ -19,13 +20,10 @@ from marketdata_assets.local.process import free_port
 from marketdata_assets.stores import clickhouse
 
 NOW = 1_762_000_000 * 10**9
-DEADLINE = 60
 
 
 def trade(number: int, price: str = "1.5") -> Trade:
-    return Trade(
-        "okx", "spot", "BTC-USDT", "BTC-USDT", NOW + number, NOW + number, str(number), price, "1", None, "buy"
-    )
+    return Trade(*place(), NOW + number, NOW + number, str(number), price, "1", None, "buy")
 
 
 def ids(url: str) -> list[int]:
@@ -39,20 +37,8 @@ def ids(url: str) -> list[int]:
 async def writing(url: str, folder: Path, **options: float) -> AsyncIterator[ClickHouseSink]:
     given = {"batch_rows": 50, "batch_seconds": 0.1, "longest_pause": 0.4, "queue_items": 1000} | options
     sink = ClickHouseSink(url, Spool(folder / "spool", 1 << 24), lambda *_: None, **given)  # type: ignore[arg-type]
-    task = asyncio.create_task(sink.run())
-    try:
+    async with running(sink):
         yield sink
-    finally:
-        assert await sink.drain(20) == 0
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        sink.close()
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not true():
-            await asyncio.sleep(0.02)
 
 
 @in_loop

@@ -12,8 +12,9 @@ from random import Random
 import pytest
 from clickhouse_connect.driver.client import Client
 from in_loop import in_loop
+from jetstream_cases import nats_server
 from own_clickhouse import OwnClickHouse
-from streamed import contents, nats_server, publish, records
+from streamed import contents, publish, records
 
 from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.collector.errors import StreamMissing
@@ -40,8 +41,8 @@ asyncio.run(drain(sys.argv[1], sys.argv[2], pace=Pace(batch_rows=int(sys.argv[4]
 
 @pytest.fixture
 def nats_url(tmp_path: Path) -> Iterator[str]:
-    with nats_server(tmp_path / "nats") as url:
-        yield url
+    with nats_server(tmp_path / "nats") as server:  # streams of one server may not share subjects
+        yield server.url
 
 
 def drained(clickhouse_url: str, nats_url: str, batch_rows: int = 1000) -> Drained:

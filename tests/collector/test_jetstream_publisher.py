@@ -12,8 +12,8 @@ import msgspec
 import nats
 import pytest
 from collector_records import delta, ticker, trade, trades
-from in_loop import in_loop
-from jetstream_cases import QUICK, Line, nats_server, publishing, put_slowly, stored, until
+from in_loop import in_loop, until
+from jetstream_cases import QUICK, Line, nats_server, publishing, put_slowly, stored
 
 from marketdata_assets.collector.items import Recorded, items
 from marketdata_assets.collector.jetstream.spool import Spool

@@ -15,8 +15,8 @@ import msgspec
 import nats
 import pytest
 from collector_records import delta, trades
-from in_loop import in_loop
-from jetstream_cases import nats_server, publishing, until
+from in_loop import in_loop, until
+from jetstream_cases import nats_server, publishing
 
 from marketdata_assets.collector.errors import ConcurrentReader, NatsUnavailable, StreamConflict, StreamMissing
 from marketdata_assets.collector.items import items

@@ -35,6 +35,23 @@ def numbers(frames: list[Frame]) -> list[int]:
     return [one.ts for frame in frames for one in frame.messages]
 
 
+def filled(folder: Path, *firsts: int, **options: int) -> Spool:
+    """A spool with a frame of ten messages from each of these numbers on."""
+    spool = Spool(folder, MB, **options)
+    for first in firsts:
+        spool.append(messages(first, 10))
+    return spool
+
+
+def kept(folder: Path) -> list[int]:
+    """What the next process reads."""
+    spool = Spool(folder, MB)
+    try:
+        return numbers(read_all(spool))
+    finally:
+        spool.close()
+
+
 def test_messages_are_read_back_in_order(tmp_path: Path) -> None:
     put = messages(0, 50)
     spool = Spool(tmp_path, MB)
@@ -46,9 +63,7 @@ def test_messages_are_read_back_in_order(tmp_path: Path) -> None:
 
 
 def test_the_next_process_continues_after_consumed_messages(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, MB, segment_bytes=500)
-    for first in range(0, 100, 10):
-        spool.append(messages(first, 10))
+    spool = filled(tmp_path, *range(0, 100, 10), segment_bytes=500)
     frames = read_all(spool)
     assert len({frame.segment for frame in frames}) > 2
     spool.consume(frames[4])
@@ -69,9 +84,7 @@ def test_consumed_segments_are_deleted_and_their_numbers_not_reused(tmp_path: Pa
         assert (len(spool), spool.bytes) == (0, 0)
     spool.append(messages(9, 1))
     spool.close()
-    again = Spool(tmp_path, MB)
-    assert numbers(read_all(again)) == [9]
-    again.close()
+    assert kept(tmp_path) == [9]
 
 
 def test_prepended_messages_are_read_first_by_the_next_process_too(tmp_path: Path) -> None:
@@ -83,9 +96,7 @@ def test_prepended_messages_are_read_first_by_the_next_process_too(tmp_path: Pat
     spool.prepend(messages(0, 2))
     assert numbers(read_all(spool)) == [0, 1, 20, 21, 30, 31]
     spool.close()
-    again = Spool(tmp_path, MB)
-    assert numbers(read_all(again)) == [0, 1, 20, 21, 30, 31]
-    again.close()
+    assert kept(tmp_path) == [0, 1, 20, 21, 30, 31]
 
 
 STEPS = st.lists(
@@ -140,9 +151,7 @@ def test_spool_is_a_persistent_list(tmp_path_factory: pytest.TempPathFactory, st
 
 def test_cursor_of_one_position_is_read(tmp_path: Path) -> None:
     """Earlier versions wrote the first position only."""
-    spool = Spool(tmp_path, MB)
-    for first in (0, 10, 20):
-        spool.append(messages(first, 10))
+    spool = filled(tmp_path, 0, 10, 20)
     spool.consume(read_all(spool)[0])
     spool.prepend(messages(40, 1))
     spool.prepend(messages(50, 1))
@@ -152,9 +161,7 @@ def test_cursor_of_one_position_is_read(tmp_path: Path) -> None:
     positions = cursor.read_bytes()
     assert len(positions) > 20
     cursor.write_bytes(positions[:20])
-    again = Spool(tmp_path, MB)
-    assert numbers(read_all(again)) == [40, *range(30)]
-    again.close()
+    assert kept(tmp_path) == [40, *range(30)]
 
 
 WRITER = """
@@ -189,10 +196,7 @@ def test_appended_messages_survive_a_kill(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 25, 60])
 def test_an_incomplete_frame_is_ignored(tmp_path: Path, cut: int) -> None:
-    spool = Spool(tmp_path, MB)
-    spool.append(messages(0, 10))
-    spool.append(messages(10, 10))
-    spool.close()
+    filled(tmp_path, 0, 10).close()
     [segment] = tmp_path.glob("*.spool")
     with segment.open("r+b") as file:
         file.truncate(segment.stat().st_size - cut)
@@ -204,9 +208,7 @@ def test_an_incomplete_frame_is_ignored(tmp_path: Path, cut: int) -> None:
 
 
 def test_damage_sets_only_the_rest_of_its_segment_aside(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, MB, segment_bytes=1)
-    for first in (0, 10, 20):
-        spool.append(messages(first, 10))
+    spool = filled(tmp_path, 0, 10, 20, segment_bytes=1)
     spool.close()
     second = sorted(tmp_path.glob("*.spool"))[1]
     raw = bytearray(second.read_bytes())
@@ -223,23 +225,17 @@ def test_damage_sets_only_the_rest_of_its_segment_aside(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cursor", [b"", b"x" * 7, b"\xff" * 20])
 def test_a_damaged_cursor_repeats_and_loses_nothing(tmp_path: Path, cursor: bytes) -> None:
-    spool = Spool(tmp_path, MB)
-    for first in (0, 10):
-        spool.append(messages(first, 10))
+    spool = filled(tmp_path, 0, 10)
     frame = spool.read()
     assert frame is not None
     spool.consume(frame)
     spool.close()
     (tmp_path / "cursor").write_bytes(cursor)
-    again = Spool(tmp_path, MB)
-    assert numbers(read_all(again)) == list(range(20))
-    again.close()
+    assert kept(tmp_path) == list(range(20))
 
 
 def test_a_missing_segment_is_reported_and_skipped(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, MB, segment_bytes=1)
-    for first in (0, 10, 20):
-        spool.append(messages(first, 10))
+    spool = filled(tmp_path, 0, 10, 20, segment_bytes=1)
     sorted(tmp_path.glob("*.spool"))[1].unlink()
     assert numbers(read_all(spool)) == [*range(10), *range(20, 30)]
     assert (spool.damaged, len(spool)) == (1, 20)
@@ -251,13 +247,13 @@ def test_the_limit_rejects_frames_until_some_are_consumed(tmp_path: Path) -> Non
     with pytest.raises(SpoolFull, match="5000 bytes"):
         for first in range(1000):
             spool.append(messages(first, 1, size=400))
-    kept = len(spool)
-    assert 5 < kept < 20
+    count = len(spool)
+    assert 5 < count < 20
     frames = read_all(spool)
-    assert numbers(frames) == list(range(kept))
+    assert numbers(frames) == list(range(count))
     spool.consume(frames[5])
-    spool.append(messages(kept, 1, size=400))
-    assert numbers(read_all(spool)) == [kept]
+    spool.append(messages(count, 1, size=400))
+    assert numbers(read_all(spool)) == [count]
     spool.close()
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from collecting import Run
-from market_cases import EVERY_MARKET, Case, each
-from test_connection_faults import collect
+from market_cases import EVERY_MARKET, Case, collect, each
 
 from marketdata_demo.venues.venue import Venue
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from collecting import Run, collecting
-from market_cases import BINANCE, DERIBIT, EVERY_VENUE, LINEAR, OKX, Case, collected, each
-from test_connection_faults import back_to_life, collect
+from market_cases import BINANCE, DERIBIT, EVERY_VENUE, LINEAR, OKX, Case, collect, collected, each
+from test_connection_faults import back_to_life
 
 from marketdata_assets.collector.connections import Market, Shard, Timing, adapter_for
 from marketdata_assets.collector.connections import market as market_module

@@ -15,8 +15,8 @@ import pytest
 from collector_records import trades
 from hypothesis import given
 from hypothesis import strategies as st
-from in_loop import in_loop
-from jetstream_cases import publishing, stored, until
+from in_loop import in_loop, until
+from jetstream_cases import publishing, stored
 
 from marketdata_assets.collector.errors import CollectorError, NatsRejected, NatsUnavailable
 from marketdata_assets.collector.items import items

@@ -2,62 +2,41 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from in_loop import in_loop
+from collector_records import START, funding, gap, place, snapshot, trade
+from in_loop import in_loop, running, until
 from redis.asyncio import Redis
 from service_runs import redis_server
 
 from marketdata_assets.collector.items import Recorded, items
 from marketdata_assets.collector.sinks.redis import RedisSink, connect
-from marketdata_assets.exchanges.records import FundingRate, Gap, OrderBook, Ticker, Trade
-
-ABOUT = ("binance", "linear", "ABC-USDT", "ABCUSDT")
-NOW = 1_700_000_000_000_000_000
-
-
-def trade(number: int) -> Trade:
-    return Trade(*ABOUT, NOW, NOW + number, str(number), "1.50", "2", None, "buy")
+from marketdata_assets.exchanges.records import Ticker
 
 
 def best(bid: str | None, ask: str | None, number: int = 0, **more: Any) -> Ticker:
-    return Ticker(*ABOUT, None, NOW + number, bid=bid, bid_size="1", ask=ask, ask_size="2", unit="base", **more)
+    return Ticker(*place(), None, START + number, bid=bid, bid_size="1", ask=ask, ask_size="2", unit="base", **more)
 
 
-def funding() -> FundingRate:
-    return FundingRate(*ABOUT, NOW, NOW, "0.0001", NOW + 1)
-
-
-Work = Callable[[RedisSink, Redis], Awaitable[None]]
-
-
-def against_redis(folder: Path, work: Work, **options: Any) -> None:
-    async def run() -> None:
-        url = f"redis://127.0.0.1:{port}/0"
-        sink = RedisSink(connect(url), flush_seconds=0.01, **options)
-        client: Redis = Redis.from_url(url)
-        task = asyncio.create_task(sink.run())
-        try:
-            await work(sink, client)
-        finally:
-            await sink.drain(5)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await client.aclose()
-
+@asynccontextmanager
+async def against_redis(folder: Path, **options: Any) -> AsyncIterator[tuple[RedisSink, Redis]]:
     with redis_server(folder) as port:
-        asyncio.run(asyncio.wait_for(run(), 30))
+        url = f"redis://127.0.0.1:{port}/0"
+        async with (
+            running(RedisSink(connect(url), flush_seconds=0.01, **options)) as sink,
+            Redis.from_url(url) as client,
+        ):
+            yield sink, client
 
 
-def test_the_newest_values_are_under_the_documented_keys(tmp_path: Path) -> None:
-    gap = Gap(*ABOUT, "trade", 1, 2, NOW, NOW, "sequence")
-    book = OrderBook(*ABOUT, NOW, NOW, "snapshot", (), (), "base", 1, 2)
-    given: list[Recorded] = [trade(1), trade(2), best("1.4", "1.6"), best(None, "1.7"), funding(), gap, book]
-    given.append(Ticker(*ABOUT, NOW, NOW, last="1.5", mark_price="1.55"))
-
-    async def work(sink: RedisSink, client: Redis) -> None:
+@in_loop
+async def test_the_newest_values_are_under_the_documented_keys(tmp_path: Path) -> None:
+    given: list[Recorded] = [trade(1), trade(2), best("1.4", "1.6"), best(None, "1.7"), funding(1), gap(1), snapshot(1)]
+    given.append(Ticker(*place(), START, START, last="1.5", mark_price="1.55"))
+    async with against_redis(tmp_path, ttl_seconds=90) as (sink, client):
         sink.put(items(given))
         assert sink.state().queued == 4
         assert sink.state().conflated == 2
@@ -76,11 +55,11 @@ def test_the_newest_values_are_under_the_documented_keys(tmp_path: Path) -> None
         assert all(0 < seconds <= 90 for seconds in lives)
         assert sink.state().acked == sink.latency.count == 4
 
-    against_redis(tmp_path, work, ttl_seconds=90)
 
+@in_loop
+async def test_the_bbo_stream_takes_precedence_over_24_hour_summaries(tmp_path: Path) -> None:
+    async with against_redis(tmp_path) as (sink, client):
 
-def test_the_bbo_stream_takes_precedence_over_24_hour_summaries(tmp_path: Path) -> None:
-    async def work(sink: RedisSink, client: Redis) -> None:
         async def bid() -> str:
             assert await sink.drain(10) == 0
             return str(json.loads(await client.get("market:bbo:binance:linear:ABC-USDT") or b"{}")["bid"])
@@ -92,17 +71,14 @@ def test_the_bbo_stream_takes_precedence_over_24_hour_summaries(tmp_path: Path) 
         sink.put(items([best("2", "4", last="1.5")]))
         assert await bid() == "3"
 
-    against_redis(tmp_path, work)
 
-
-def test_prefix_and_ttl_are_as_configured(tmp_path: Path) -> None:
-    async def work(sink: RedisSink, client: Redis) -> None:
+@in_loop
+async def test_prefix_and_ttl_are_as_configured(tmp_path: Path) -> None:
+    async with against_redis(tmp_path, prefix="mine", ttl_seconds=70) as (sink, client):
         sink.put(items([trade(1)]))
         while not await client.exists("mine:trade:binance:linear:ABC-USDT"):
             await asyncio.sleep(0.01)
         assert 60 < await client.ttl("mine:trade:binance:linear:ABC-USDT") <= 70
-
-    against_redis(tmp_path, work, prefix="mine", ttl_seconds=70)
 
 
 @in_loop
@@ -112,16 +88,16 @@ async def test_while_redis_is_unavailable_only_the_newest_values_are_kept(tmp_pa
         sink = RedisSink(connect(url), flush_seconds=0.01)
         task = asyncio.create_task(sink.run())
         sink.put(items([trade(1)]))
-        await _until(lambda: sink.state().acked == 1)
+        await until(lambda: sink.state().acked == 1)
         assert sink.state().connected
     for number in range(2, 50):
         sink.put(items([trade(number)]))
         await asyncio.sleep(0.002)
-    await _until(lambda: not sink.state().connected)
+    await until(lambda: not sink.state().connected)
     state = sink.state()
-    assert (state.queued, state.last_error is None, state.oldest_ns) == (1, False, NOW + 49)
+    assert (state.queued, state.last_error is None, state.oldest_ns) == (1, False, START + 49)
     with redis_server(tmp_path, port):
-        await _until(lambda: sink.state().connected)
+        await until(lambda: sink.state().connected)
         client: Redis = Redis.from_url(url)
         found = await client.get("market:trade:binance:linear:ABC-USDT")
         assert json.loads(found or b"{}")["trade_id"] == "49"
@@ -138,8 +114,3 @@ def test_a_stop_without_redis_does_not_hang(tmp_path: Path) -> None:
         return await sink.drain(0.2)
 
     assert asyncio.run(asyncio.wait_for(end(), 20)) == 2
-
-
-async def _until(so: Callable[[], bool]) -> None:
-    while not so():
-        await asyncio.sleep(0.01)
