@@ -1,8 +1,7 @@
-"""Metrics: every family is written and documented, and every name that rules, dashboard and page use is one of them."""
+"""Metrics: every family is exposed and documented, and the alerts fire on their faults."""
 
 import asyncio
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -28,15 +27,9 @@ from marketdata_demo.venues.binance_venue import BinanceVenue
 
 PROJECT = Path(__file__).parents[2]
 ALERTS = PROJECT / "docker" / "alerts.yml"
-PROMETHEUS = PROJECT / "docker" / "prometheus.yml"
-DASHBOARD = PROJECT / "docker" / "grafana" / "collector.json"
 PAGE = PROJECT / "docs" / "reference" / "metrics.md"
-NAME = re.compile(r"\b(?:collector|process)_[a-z_]+\b")
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
 KNOWN = {f"{one.name}{suffix}" for one in FAMILIES for suffix in SUFFIXES[one.kind]} | PROCESS.keys()
-LABELS = {f"{one.name}{suffix}": set(one.labels) for one in FAMILIES for suffix in SUFFIXES[one.kind]}
-OF_PROMETHEUS = {"instance", "job", "le"}
-SELECTOR = re.compile(r"\b((?:collector|process)_[a-z_]+)\{([^}]*)\}")
 
 
 @pytest.fixture(scope="module")
@@ -91,55 +84,6 @@ def test_each_metric_has_a_unique_name_and_a_use() -> None:
 def test_the_page_has_the_generated_table() -> None:
     text = PAGE.read_text()
     assert table() in text, "run: marketdata collect metrics"
-
-
-@pytest.mark.parametrize("file", [ALERTS, DASHBOARD, PAGE], ids=lambda file: file.name)
-def test_every_metric_of_rules_and_dashboard_exists(file: Path) -> None:
-    used = set(NAME.findall(file.read_text())) - {"collector_folder"}
-    assert used
-    assert used <= KNOWN | {one.name for one in FAMILIES}
-
-
-def test_rules_and_dashboard_use_every_metric_meant_for_them() -> None:
-    """A metric without an alert or a panel has no use."""
-    used = set(NAME.findall(ALERTS.read_text() + DASHBOARD.read_text()))
-    unused = {one.name for one in FAMILIES if not used & {one.name + end for end in SUFFIXES[one.kind]}}
-    assert unused == set()
-    for one in FAMILIES:
-        if "alert" in one.use:
-            assert one.name in ALERTS.read_text(), f"{one.name} says that it is for an alert"
-
-
-@pytest.mark.parametrize("file", [ALERTS, DASHBOARD], ids=lambda file: file.name)
-def test_every_label_of_rules_and_dashboard_exists(file: Path) -> None:
-    found = 0
-    for expression in _expressions(file):
-        for name, inside in SELECTOR.findall(expression):
-            labels = set(re.findall(r"(\w+)\s*[=!]~?\"", inside.replace("\\", "")))
-            assert labels <= LABELS.get(name, set()) | OF_PROMETHEUS, expression
-            found += len(labels)
-    assert found > 10
-
-
-def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
-    promtool = _needed("promtool")
-    for command in (["check", "rules", str(ALERTS)], ["check", "config", str(PROMETHEUS)]):
-        said = subprocess.run([promtool, *command], capture_output=True, text=True)
-        assert said.returncode == 0, said.stdout + said.stderr
-    broken = tmp_path / "alerts.yml"
-    broken.write_text(ALERTS.read_text().replace("rate(", "rat(", 1))
-    assert subprocess.run([promtool, "check", "rules", str(broken)], capture_output=True).returncode != 0
-
-
-def test_promtool_accepts_every_expression_of_the_dashboard(tmp_path: Path) -> None:
-    promtool = _needed("promtool")
-    expressions = [text.replace("$instance", ".*").replace("$exchange", ".*") for text in _expressions(DASHBOARD)]
-    rules = [{"record": f"panel:{number}", "expr": text} for number, text in enumerate(expressions)]
-    file = tmp_path / "panels.yml"
-    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-    said = subprocess.run([promtool, "check", "rules", "--lint=none", str(file)], capture_output=True, text=True)
-    assert said.returncode == 0, said.stdout + said.stderr
-    assert f"{len(rules)} rules found" in said.stdout
 
 
 def test_promtool_accepts_the_exposition(tmp_path: Path) -> None:
@@ -275,13 +219,6 @@ def _samples(text: str) -> dict[str, dict[str, float]]:
             inside = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
             found.setdefault(sample.name, {})[f"{sample.name}{{{inside}}}"] = sample.value
     return found
-
-
-def _expressions(file: Path) -> list[str]:
-    if file == ALERTS:
-        return [rule["expr"] for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
-    panels = json.loads(file.read_text())["panels"]
-    return [target["expr"] for panel in panels for target in panel.get("targets", [])]
 
 
 def _needed(name: str) -> str:

@@ -1,9 +1,11 @@
-"""Alerts and dashboards of servers, tables and runs: they use figures that are told, and fire where they should."""
+"""Alerts and dashboards: they use metrics that exist, and those of servers, tables and runs fire where they should."""
 
 import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,58 +15,86 @@ import yaml
 from compose_file import DOCKER, services
 
 from marketdata_assets.cli.figures import FIGURES
+from marketdata_assets.collector.metrics import FAMILIES, PROCESS
 
 RULES = DOCKER / "alerts-pipeline.yml"
-DASHBOARDS = [DOCKER / "grafana" / f"{name}.json" for name in ("pipeline", "freshness")]
-NAME = re.compile(r"\bmarketdata_[a-z_]+\b")
-SELECTOR = re.compile(r"\b(marketdata_[a-z_]+)\{([^}]*)\}")
-LABELS = {one.name: set(one.labels) for one in FIGURES}
-OF_PROMETHEUS = {"instance", "job"}
+SELECTOR = re.compile(r"\b([a-z]+_[a-z_]+)\{([^}]*)\}")
+OF_PROMETHEUS = {"instance", "job", "le"}
 
 
-def rules() -> dict[str, dict[str, Any]]:
-    groups = yaml.safe_load(RULES.read_text())["groups"]
+@dataclass(frozen=True)
+class Monitored:
+    """The alerts and dashboards of one process, and the metrics that it exposes, with their labels."""
+
+    rules: Path
+    dashboards: list[Path]
+    metrics: Sequence[Any]
+    names: re.Pattern[str]
+    more: frozenset[str] = frozenset()
+
+    def expressions(self) -> list[str]:
+        texts = [rule["expr"] for rule in rules(self.rules).values()]
+        for board in (json.loads(file.read_text()) for file in self.dashboards):
+            texts += [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+            texts += [one["definition"] for one in board.get("templating", {}).get("list", ()) if "definition" in one]
+        return texts
+
+
+GRAFANA = DOCKER / "grafana"
+PIPELINE = Monitored(
+    RULES,
+    [GRAFANA / f"{name}.json" for name in ("pipeline", "freshness")],
+    FIGURES,
+    re.compile(r"\bmarketdata_[a-z_]+"),
+)
+COLLECTOR = Monitored(
+    DOCKER / "alerts.yml",
+    [GRAFANA / "collector.json"],
+    FAMILIES,
+    re.compile(r"\b(?:collector|process)_[a-z_]+"),
+    frozenset(PROCESS),
+)
+each = pytest.mark.parametrize("one", [PIPELINE, COLLECTOR], ids=lambda one: one.rules.name)
+
+
+def samples(metric: Any) -> list[str]:
+    histogram = getattr(metric, "kind", "gauge") == "histogram"
+    return [metric.name + suffix for suffix in (("_bucket", "_sum", "_count") if histogram else ("",))]
+
+
+def rules(file: Path) -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load(file.read_text())["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
 
 
-def expressions(file: Path) -> list[str]:
-    if file == RULES:
-        return [rule["expr"] for rule in rules().values()]
-    board = json.loads(file.read_text())
-    queries = [one["definition"] for one in board["templating"]["list"] if "definition" in one]
-    return [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())] + queries
-
-
-@pytest.mark.parametrize("file", [RULES, *DASHBOARDS], ids=lambda file: file.name)
-def test_every_figure_and_label_that_is_used_is_told(file: Path) -> None:
-    found = 0
-    for expression in expressions(file):
-        assert set(NAME.findall(expression)) <= LABELS.keys(), expression
+@each
+def test_metrics_and_labels_that_are_used_exist_and_every_metric_has_a_use(one: Monitored) -> None:
+    known = {name: set(metric.labels) for metric in one.metrics for name in samples(metric)}
+    used, found = set[str](), 0
+    for expression in one.expressions():
+        used |= set(one.names.findall(expression))
         for name, inside in SELECTOR.findall(expression):
-            assert set(re.findall(r"(\w+)\s*[=!]~?\"", inside)) <= LABELS[name] | OF_PROMETHEUS, expression
-            found += 1
-    assert found > 2
-
-
-def test_every_figure_has_a_use_and_alerts_say_what_to_do() -> None:
-    used = {name for file in (RULES, *DASHBOARDS) for text in expressions(file) for name in NAME.findall(text)}
-    assert LABELS.keys() - used == set()
-    for one in FIGURES:
-        if one.use.startswith("alert"):
-            assert one.name in RULES.read_text(), f"{one.name} says that it is for an alert"
-    for name, rule in rules().items():
+            labels = set(re.findall(r"(\w+)\s*[=!]~?\"", inside.replace("\\", "")))
+            assert labels <= known.get(name, set()) | OF_PROMETHEUS, expression
+            found += len(labels)
+    assert found > 10
+    assert used <= known.keys() | one.more
+    for metric in one.metrics:
+        assert used & {*samples(metric)}, metric.name
+        if metric.use.startswith("alert"):
+            assert metric.name in one.rules.read_text(), f"{metric.name} says that it is for an alert"
+    for name, rule in rules(one.rules).items():
         assert rule["labels"]["severity"] in ("critical", "warning"), name
         assert rule["annotations"].keys() == {"summary", "action"}, name
 
 
-def test_promtool_accepts_rules_configuration_and_panels(tmp_path: Path) -> None:
-    texts = [text for file in DASHBOARDS for text in expressions(file) if not text.startswith("label_values")]
-    panels = [
-        {"record": f"panel:{number}", "expr": re.sub(r"\$(asset|job)", ".*", text)} for number, text in enumerate(texts)
-    ]
+@each
+def test_promtool_accepts_rules_and_panels(one: Monitored, tmp_path: Path) -> None:
+    texts = [text for text in one.expressions() if not text.startswith("label_values")]
+    panels = [{"record": f"x:{number}", "expr": re.sub(r"\$\w+", ".*", text)} for number, text in enumerate(texts)]
     file = tmp_path / "panels.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": panels}]}))
-    said = promtool("check", "rules", "--lint=none", str(RULES), str(file))
+    said = promtool("check", "rules", "--lint=none", str(one.rules), str(file))
     assert said.returncode == 0, said.stdout + said.stderr
     assert f"{len(panels)} rules found" in said.stdout
 
@@ -130,7 +160,7 @@ TOLD: dict[str, tuple[str, str, str]] = {  # by alert: the figure, how it goes w
 
 def test_alerts_fire_where_they_should_and_nowhere_else(tmp_path: Path) -> None:
     """Two days of figures, by Prometheus' own evaluation."""
-    assert TOLD.keys() == rules().keys()
+    assert TOLD.keys() == rules(RULES).keys()
     shutil.copyfile(RULES, tmp_path / "rules.yml")
     cases = []
     for name, (figure, well, bad) in TOLD.items():
