@@ -23,7 +23,7 @@ MODULUS = 1 << 128
 
 
 class BackupError(TerminalError):
-    """A backup cannot be taken, read or restored."""
+    """The folder is in use or has no complete backup, a file was changed, or tables have rows or differ from it."""
 
 
 class BeingWritten(TransientError):
