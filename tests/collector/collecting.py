@@ -66,6 +66,7 @@ class Run:
     records: list[AnyRecord | Gap] = field(default_factory=list)
     trouble: list[DeadLetter | VenueError] = field(default_factory=list)
     wire: list[Entry] = field(default_factory=list)
+    take: Callable[[list[AnyRecord | Gap]], None] | None = None  # instead of `records`
 
     def of(self, kind: type[T]) -> list[T]:
         return [one for one in self.records if isinstance(one, kind)]
@@ -158,7 +159,7 @@ async def collecting(
         symbols,
         types,
         budgets=folder,
-        on_records=run.records.extend,
+        on_records=lambda made: (run.take or run.records.extend)(made),
         on_error=run.trouble.append,
         on_entry=run.wire.append if wire else None,
         shard=shard,

@@ -78,17 +78,16 @@ async def test_checkpoint_is_written_while_it_runs(tmp_path: Path) -> None:
             await run.until(lambda: Checkpoint(file).read().get("binance spot", 0) > begun)
 
 
-def test_errors_of_a_venue_are_all_counted_and_few_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def collect() -> None:
-        with BinanceVenue("spot", ["ABCUSDT"]) as venue:
-            async with running(config_of(venue), tmp_path) as run:
-                await run.subscribed()
-                counters = run.collector.status().markets[0].counters
-                for number in range(500):
-                    run.collector._on_error(counters, VenueError(number, "too much", rate_limited=number % 2 == 0))
-                assert counters.errors == {"rate_limited": 250, "venue_error": 250}
-
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(asyncio.wait_for(collect(), 60))
+@in_loop
+async def test_errors_of_a_venue_are_all_counted_and_few_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), BinanceVenue("spot", ["ABCUSDT"]) as venue:
+        async with running(config_of(venue), tmp_path) as run:
+            await run.subscribed()
+            counters = run.collector.status().markets[0].counters
+            for number in range(500):
+                run.collector._on_error(counters, VenueError(number, "too much", rate_limited=number % 2 == 0))
+            assert counters.errors == {"rate_limited": 250, "venue_error": 250}
     lines = [record for record in caplog.records if "too much" in record.message]
     assert 1 <= len(lines) < 50

@@ -164,7 +164,7 @@ import asyncio, sys
 from pathlib import Path
 sys.path.append(sys.argv[3])
 from collector_records import trades
-from jetstream_cases import publishing, put_slowly, until
+from jetstream_cases import publishing, put_slowly
 async def main():
     async with publishing(sys.argv[1], Path(sys.argv[2])) as publisher:
         putting = asyncio.create_task(put_slowly(publisher, trades(1_000_000), step=50))

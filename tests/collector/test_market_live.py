@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from collecting import Run, collecting
+from in_loop import in_loop
 from market_cases import BINANCE, DERIBIT, EVERY_VENUE, LINEAR, OKX, Case, collect, collected, each
 from test_connection_faults import back_to_life
 
@@ -46,17 +47,15 @@ async def test_snapshots_are_requested_within_the_limit(run: Run, venue: Venue) 
     assert run.market.state().resyncs_pending == 1
 
 
-def test_the_instrument_list_is_retried_until_it_arrives(tmp_path: Path) -> None:
-    async def scenario(venue: Venue) -> None:
+@in_loop
+async def test_the_instrument_list_is_retried_until_it_arrives(tmp_path: Path) -> None:
+    with BINANCE.open(BINANCE.names) as venue:
         venue.fail(503, 6, where="exchangeInfo")
         async with collecting(venue, "binance", "spot", BINANCE.names, ["trade"], tmp_path) as run:
             await run.until(lambda: run.market.state().jobs[0].failures)
             with pytest.raises(NotListed, match="503"):
                 await run.market.add(["ABCUSDT"])
             await run.ready()
-
-    with BINANCE.open(BINANCE.names) as venue:
-        asyncio.run(scenario(venue))
 
 
 @collected(*EVERY_VENUE, silence={"trade": 1.0})
@@ -98,12 +97,12 @@ async def test_a_subscription_that_stays_silent_is_retried_later(run: Run, venue
 @collected(OKX)
 async def test_a_failing_callback_is_reported_and_its_data_becomes_a_gap(run: Run, venue: Venue) -> None:
     def refuse(_: object) -> None:
-        run.market._dispatcher._on_records = run.records.extend
+        run.take = None
         lost.append(time.time_ns())
         raise KeyError("no such sink")
 
     lost: list[int] = []
-    run.market._dispatcher._on_records = refuse
+    run.take = refuse
     await run.until(lambda: run.gaps("trades", "reopened"), emit=5)
     assert run.connections[0].last_error == "KeyError 'no such sink'"
     assert all(one.ts_from < lost[0] < one.ts_to for one in run.gaps("trades"))
@@ -192,8 +191,9 @@ async def test_liquidations_of_other_instruments_are_dropped(run: Run, venue: Ve
 
 
 @each(*EVERY_VENUE)
-def test_a_graceful_stop_takes_everything_sent_before(case: Case, tmp_path: Path) -> None:
-    async def scenario(venue: Venue) -> None:
+@in_loop
+async def test_a_graceful_stop_takes_everything_sent_before(case: Case, tmp_path: Path) -> None:
+    with case.open(case.names) as venue:
         async with collecting(venue, case.exchange, case.market_type, case.names, ["trade"], tmp_path) as run:
             await run.ready()
             await run.emit(500)
@@ -207,22 +207,18 @@ def test_a_graceful_stop_takes_everything_sent_before(case: Case, tmp_path: Path
             assert not run.gaps()
             assert {one.status for one in run.connections} == {"closed"}
 
-    with case.open(case.names) as venue:
-        asyncio.run(scenario(venue))
 
-
-def test_a_market_stops_while_its_venue_is_unavailable(tmp_path: Path) -> None:
-    async def scenario(venue: Venue) -> None:
+@in_loop
+async def test_a_market_stops_while_its_venue_is_unavailable(tmp_path: Path) -> None:
+    with OKX.open(OKX.names) as venue:
         await asyncio.get_running_loop().run_in_executor(None, venue.away)
         async with collecting(venue, "okx", "linear", OKX.names, ["trade"], tmp_path) as run:
             await run.until(lambda: run.market.state().jobs[0].runs)
 
-    with OKX.open(OKX.names) as venue:
-        asyncio.run(scenario(venue))
 
-
-def test_a_market_that_is_cancelled_leaves_no_socket_behind(tmp_path: Path) -> None:
-    async def scenario(venue: Venue) -> None:
+@in_loop
+async def test_a_market_that_is_cancelled_leaves_no_socket_behind(tmp_path: Path) -> None:
+    with DERIBIT.open(DERIBIT.names) as venue:
         adapter = adapter_for("deribit", "inverse", rest_url=venue.url, socket_url=venue.ws_url)
         made: list[object] = []
         market = Market(
@@ -236,9 +232,6 @@ def test_a_market_that_is_cancelled_leaves_no_socket_behind(tmp_path: Path) -> N
             await task
         while venue.sockets:
             await asyncio.sleep(0.02)
-
-    with DERIBIT.open(DERIBIT.names) as venue:
-        asyncio.run(asyncio.wait_for(scenario(venue), 20.0))
 
 
 @each(*EVERY_VENUE)
@@ -281,10 +274,10 @@ async def test_open_interest_of_binance_is_polled(run: Run, venue: Venue) -> Non
     assert {one.instrument for one in run.of(OpenInterest)} == set(LINEAR.names)
 
 
-def test_two_shards_of_one_market_take_each_instrument_once(tmp_path: Path) -> None:
+@in_loop
+async def test_two_shards_of_one_market_take_each_instrument_once(tmp_path: Path) -> None:
     names = [f"{letter}USDT" for letter in ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF")]
-
-    async def scenario(venue: Venue) -> None:
+    with BINANCE.open(names) as venue:
         common = (venue, "binance", "spot", names, ["trade"], tmp_path)
         async with (
             collecting(*common, shard=Shard(1, 2)) as one,  # type: ignore[arg-type]
@@ -299,9 +292,6 @@ def test_two_shards_of_one_market_take_each_instrument_once(tmp_path: Path) -> N
             assert set(one.ids()) | set(two.ids()) == venue.source().ids()
             assert not set(one.ids()) & set(two.ids())
             assert one.ids() and two.ids()
-
-    with BINANCE.open(names) as venue:
-        asyncio.run(scenario(venue))
 
 
 @collected(OKX)

@@ -1,12 +1,12 @@
 """Each venue from its list to its records, against the simulated one: all that happened is given out, once."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from collecting import Run, collecting
+from in_loop import in_loop
 
 from marketdata_assets.exchanges.records import (
     Exchange,
@@ -54,10 +54,10 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.exchange}-{case.market_type}")
-def test_every_event_is_delivered_once_and_books_equal_the_venues(case: Case, tmp_path: Path) -> None:
+@in_loop
+async def test_every_event_is_delivered_once_and_books_equal_the_venues(case: Case, tmp_path: Path) -> None:
     types = [str(kind.__struct_config__.tag) for kind in case.kinds]  # type: ignore[attr-defined]
-
-    async def scenario(venue: Venue) -> None:
+    with case.venue(case.names) as venue:
         async with collecting(
             venue, case.exchange, case.market_type, case.names, types, tmp_path, budgeted=True
         ) as run:
@@ -71,9 +71,6 @@ def test_every_event_is_delivered_once_and_books_equal_the_venues(case: Case, tm
             assert len(run.ids()) == len(set(run.ids())) == sum(map(len, venue.source().trades.values()))
             assert not run.gaps()
             assert not run.trouble
-
-    with case.venue(case.names) as venue:
-        asyncio.run(scenario(venue))
     assert not venue.violations
 
 
