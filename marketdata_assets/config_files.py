@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
@@ -69,9 +69,7 @@ class Document:
 
     def section(self, key: str) -> Self:
         """The part below a key of the root."""
-        return type(self)(
-            self.file, self.data[key], self.secret, (*self.root, key), self.lines, self.duplicates, self.overrides
-        )
+        return replace(self, data=self.data[key], root=(*self.root, key))
 
     def override(self, location: Location, value: Any, variable: str) -> None:
         """Replace a value by that of an environment variable, which problems of this value then name."""

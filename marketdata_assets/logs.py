@@ -100,7 +100,6 @@ class _Window:
 
 
 def get_logger(name: str) -> Logger:
-    """The structured logger of a module."""
     return Logger(name)
 
 

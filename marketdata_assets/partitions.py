@@ -64,7 +64,6 @@ def range_tags(first: str, last: str) -> dict[str, str]:
 
 
 def alpha_key(account: str, month: str) -> dg.MultiPartitionKey:
-    """The partition of an account's month."""
     return dg.MultiPartitionKey({"account": account, "month": month})
 
 
@@ -128,7 +127,6 @@ def tick_partitions(months: int, today: dt.date) -> dg.MultiPartitionsDefinition
 
 
 def tick_months(partitions: dg.MultiPartitionsDefinition) -> list[str]:
-    """The months of the window."""
     [months] = [one.partitions_def for one in partitions.partitions_defs if one.name == "month"]
     return list(months.get_partition_keys())
 
@@ -164,7 +162,6 @@ def days_of(tags: Mapping[str, str]) -> list[dt.date]:
 
 
 def tick_key(unit: Unit) -> dg.MultiPartitionKey:
-    """The partition of a symbol's month."""
     return dg.MultiPartitionKey({"month": unit.month, "symbol": unit.symbol})
 
 

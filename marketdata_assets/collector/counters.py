@@ -43,7 +43,6 @@ class LatencyHistogram:
 
     @property
     def count(self) -> int:
-        """Number of durations."""
         return sum(self.counts)
 
     def quantile(self, share: float) -> float | None:

@@ -46,17 +46,14 @@ class Drained:
 
     @property
     def rows(self) -> int:
-        """Of all types."""
         return sum(one.rows for one in self.types)
 
     @property
     def rejected(self) -> int:
-        """Of all types."""
         return sum(one.rejected for one in self.types)
 
     @property
     def left(self) -> int:
-        """Of all types."""
         return sum(one.left for one in self.types)
 
 

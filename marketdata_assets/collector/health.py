@@ -37,12 +37,10 @@ class Health:
 
     @property
     def reasons(self) -> list[str]:
-        """Why the status is not healthy."""
         return [f"{check.name}: {reason}" for check in self.checks for reason in check.reasons]
 
 
 def judge(status: Status, limits: HealthLimits | None = None) -> Health:
-    """The verdict on a status."""
     limits = limits or HealthLimits()
     starting = status.uptime_seconds < limits.start_seconds
     markets = [_market(one, status, limits, starting) for one in status.markets]

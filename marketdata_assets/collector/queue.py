@@ -46,7 +46,6 @@ class LostRange:
 
     @classmethod
     def of(cls, record: Recorded) -> "LostRange":
-        """The range of one record."""
         last_id, next_id = _bounds(record)
         ts_from = record.ts_from if isinstance(record, Gap) else record.ts_recv
         return cls(record, last_id, next_id, ts_from, moment(record))
@@ -112,7 +111,6 @@ class BoundedQueue:
         return moment(self._items[0].record) if self._items else None
 
     def put(self, items: Sequence[Item]) -> None:
-        """Take items, in their order of arrival."""
         if self._held_back and len(self._items) <= self._low_mark:
             self._admit()
         full = len(self._items) + len(items) > self.capacity
@@ -135,7 +133,6 @@ class BoundedQueue:
         return taken
 
     async def wait(self) -> None:
-        """Wait until there is something to take."""
         await self._ready.wait()
 
     def _put_each(self, items: Sequence[Item], full: bool) -> None:

@@ -80,7 +80,6 @@ class Collector:
     # Requests from outside.
 
     def status(self) -> Status:
-        """The state now."""
         return Status(
             now=self._clock(),
             started=self._started,
@@ -98,7 +97,6 @@ class Collector:
         return judge(status, self.config.health)
 
     def exposition(self) -> bytes:
-        """All metrics in the Prometheus text format."""
         return self._metrics.exposition()
 
     async def change(

@@ -138,7 +138,6 @@ class Report:
         return lost({name: one.remaining for name, one in self.sinks.items()})
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON types."""
         return asdict(self) | {"remaining": self.remaining}
 
 

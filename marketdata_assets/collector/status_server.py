@@ -73,7 +73,6 @@ class StatusServer:
 
     @property
     def url(self) -> str:
-        """The address it listens on."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     async def start(self) -> None:

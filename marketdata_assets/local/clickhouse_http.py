@@ -99,7 +99,6 @@ class Engine:
             connection.close()
 
     def close(self) -> None:
-        """Close the data folder."""
         self._keeper.close()
         self._scratch.cleanup()
 
@@ -151,7 +150,6 @@ class Handler(BaseHTTPRequestHandler):
             self.do_POST()
 
     def do_POST(self) -> None:
-        """Run one statement."""
         with self.server.working():
             self._query()
 

@@ -103,13 +103,11 @@ def split_insert(start: bytes) -> tuple[Insert, bytes] | None:
 
 
 def output_format(statement: bytes, default: str) -> str:
-    """The format the result comes in."""
     found = _TRAILING_FORMAT.search(statement)
     return found[1].decode() if found else default
 
 
 def quote(text: str) -> str:
-    """A string literal of SQL."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

@@ -87,12 +87,10 @@ class Server:
 
     @property
     def url(self) -> str:
-        """What a client connects to."""
         return self.spec.url(self.port)
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Started:
@@ -201,7 +199,6 @@ def tied_to_us(command: list[str], death_signal: signal.Signals, identity: Ident
 
 
 def free_port() -> int:
-    """A free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -35,7 +35,6 @@ def command(pid: int) -> str:
 
 
 def children(pid: int) -> list[int]:
-    """The pids of the process's children."""
     if _HAS_PROC:
         pids = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
         return [child for child in pids if (fields := _stat(child)) is not None and int(fields[1]) == pid]

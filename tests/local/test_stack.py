@@ -18,7 +18,7 @@ import psycopg
 import pymongo
 import pytest
 
-from marketdata_assets.local import postgres, process, proctable, record, servers
+from marketdata_assets.local import process, proctable, record, servers
 from marketdata_assets.local.endpoints import as_environment, resolve
 from marketdata_assets.local.errors import DataFolderBusy, MissingWheel, PortTaken, ServerFailed
 from marketdata_assets.local.process import Server, free_port, wait_ready
@@ -96,15 +96,11 @@ def test_every_server_listens_on_loopback_only(local_stack: LocalStack) -> None:
         assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
 
 
-def test_dagster_has_a_database_of_its_own(local_stack: LocalStack) -> None:
+def test_dagster_has_a_database_of_its_own_and_postgres_keeps_its_durability(local_stack: LocalStack) -> None:
     given = as_environment(local_stack.endpoints)
     dsn = "host={DAGSTER_PG_HOST} port={DAGSTER_PG_PORT} dbname={DAGSTER_PG_DB} user={DAGSTER_PG_USER}"
     with psycopg.connect(f"{dsn} password={{DAGSTER_PG_PASSWORD}}".format_map(given)) as connection:
         assert connection.execute("SELECT current_database()").fetchone() == ("dagster",)
-
-
-def test_postgres_keeps_its_durability(local_stack: LocalStack) -> None:
-    with psycopg.connect(local_stack.endpoints.postgres_dsn or "") as connection:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             assert connection.execute("SELECT current_setting(%s)", [name]).fetchone() == ("on",)
 
@@ -265,16 +261,12 @@ def test_reused_pid_in_postmaster_pid_does_not_block(local_home: Path, local_con
             stranger.kill()
 
 
-def test_runs_below_a_private_folder(local_home: Path, local_configure: Configure) -> None:
+@pytest.mark.parametrize("name", ["deep", "long" * 30], ids=["below a private folder", "too long for a socket"])
+def test_postgres_runs_in_odd_folders(local_home: Path, local_configure: Configure, name: str) -> None:
     local_home.chmod(0o700)
-    with LocalStack(local_configure(local_home / "deep"), services=["postgres"]) as stack:
+    with LocalStack(local_configure(local_home / name), services=["postgres"]) as stack:
         assert postgres_answers(stack)
     assert local_home.stat().st_mode & 0o777 == 0o700
-
-
-def test_runs_in_a_folder_too_long_for_a_socket(local_home: Path, local_configure: Configure) -> None:
-    with LocalStack(local_configure(local_home / ("long" * 30)), services=["postgres"]) as stack:
-        assert postgres_answers(stack)
 
 
 def test_deadline_ends_a_server_that_never_answers(local_home: Path) -> None:
@@ -295,9 +287,3 @@ def test_importing_the_stack_imports_no_client() -> None:
     heavy = {"chdb", "pymongo", "psycopg", "clickhouse_connect", "nats", "dagster", "polars", "pydantic"}
     check = f"import sys, marketdata_assets.local.stack; print(*{heavy!r} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True).stdout == "\n"
-
-
-def test_urls_name_the_loopback_and_the_database() -> None:
-    assert postgres.url(5, "dagster") == "postgresql://postgres@127.0.0.1:5/dagster"
-    assert servers.CLICKHOUSE.url(6) == "http://127.0.0.1:6/marketdata"
-    assert servers.MONGO.url(7) == "mongodb://127.0.0.1:7/?journal=true"

@@ -38,7 +38,6 @@ class BookRecovery:
     _in_progress: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Until cancelled."""
         try:
             while True:
                 self.check(time.time_ns())

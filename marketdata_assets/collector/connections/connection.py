@@ -126,7 +126,6 @@ class Connection:
             socket.subscribe(list(self.subscriptions))
 
     def remove(self, keys: list[str]) -> None:
-        """Unsubscribe."""
         for key in keys:
             self.subscriptions.pop(key, None)
             self.health.pop(key, None)

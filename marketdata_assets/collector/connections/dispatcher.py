@@ -105,7 +105,6 @@ class Dispatcher:
         self._numbers = count(1)
 
     def take(self, socket: Socket, raws: list[bytes], now: int) -> None:
-        """Process the messages of one read."""
         if self._on_entry:
             for raw in raws:
                 self._on_entry(Entry(now, "in", raw, socket.number, socket.url))

@@ -111,7 +111,6 @@ class GapTracker:
         self._unconfirmed.setdefault(subscription.key, []).append(gap)
 
     def confirmed(self, key: str, now: int) -> None:
-        """A subscription is confirmed again."""
         for gap in self._unconfirmed.pop(key, ()):
             gap.confirmed_at = gap.confirmed_at or now
 
@@ -143,7 +142,6 @@ class GapTracker:
         return OpenGap(instrument, self.stream, "unreadable", since, last_id).gap(None, now)
 
     def forget(self, name: str) -> None:
-        """An instrument is no longer followed."""
         for place in [place for place in self.open if place[1] == name]:
             del self.open[place]
         for by_name in (self._last_trade, self._last_id, self._strays):

@@ -53,7 +53,6 @@ class PeriodicJob:
     at_once: bool = True
 
     async def run(self) -> None:
-        """Until cancelled."""
         pause = 0.0 if self.at_once else self.state.every_seconds
         while True:
             self.state.next_at = time.time_ns() + int(pause * NS)
@@ -197,7 +196,6 @@ class Market:
         return self._dispatcher.gap_tracker.watermark()
 
     def state(self) -> MarketState:
-        """The state now."""
         dispatcher, followed = self._dispatcher, self._dispatcher.followed
         listed = sum(one.market_type == self.adapter.market_type for one in self.feed.instruments.known.values())
         return MarketState(

@@ -25,7 +25,6 @@ class SpooledMessage(NamedTuple):
 
     @property
     def payload(self) -> bytes:
-        """The record as JSON."""
         return self.message.payload
 
 
@@ -100,7 +99,6 @@ class InFlight:
         return len(self) if isinstance(next(iter(self._entries.values()), None), Item) else 0
 
     def clear(self) -> list[Entry]:
-        """Remove and return all entries."""
         entries = list(self._entries.values())
         self._entries.clear()
         self._sent.clear()

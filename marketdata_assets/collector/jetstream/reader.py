@@ -43,7 +43,6 @@ class Batch:
 
     @property
     def payloads(self) -> list[bytes]:
-        """Records as JSON."""
         return [message.payload for message in self.messages]
 
     async def ack(self) -> None:

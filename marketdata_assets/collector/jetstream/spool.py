@@ -213,7 +213,6 @@ class Spool:
                 self._synced, self._dirty = self._clock(), False
 
     def close(self) -> None:
-        """Sync, and release the folder."""
         with self._guard:
             self._close_segment()
             os.close(self._cursor)

@@ -31,7 +31,6 @@ class SpoolQueue:
 
     @property
     def has_more(self) -> bool:
-        """Whether there are messages to take."""
         return bool(self._page) or self.spool.unread
 
     def lacks(self, count: int) -> bool:
@@ -66,7 +65,6 @@ class SpoolQueue:
             raise
 
     def take(self, most: int) -> list[Entry]:
-        """The next messages to send."""
         return [self._page.popleft() for _ in range(min(most, len(self._page)))]
 
     def acked(self, entries: Sequence[SpooledMessage]) -> None:
