@@ -10,7 +10,6 @@ from marketdata_assets.exchanges.deribit.session import (
     UNKNOWN_CHANNEL,
     Session,
     channel,
-    subscriptions,
 )
 from marketdata_assets.exchanges.records import Control
 from marketdata_demo.venues.deribit_messages import CONTROLS, PERPETUAL, feed, result
@@ -35,8 +34,7 @@ def test_subscriptions_name_every_channel_once_and_are_not_too_long() -> None:
     assert len({one["id"] for one in requests}) == 3
     assert {one["jsonrpc"] for one in requests} == {"2.0"}
     assert sorted(session.asked) == sorted(one["id"] for one in requests)
-    assert len(subscriptions(names)) == 3
-    assert subscriptions([]) == []
+    assert Session().subscribe([]) == []
 
 
 def test_more_channels_than_a_connection_may_have_are_refused() -> None:
@@ -83,12 +81,3 @@ def test_heartbeats_are_asked_for_and_test_requests_answered() -> None:
     assert heartbeat["id"] != test["id"]
     assert feed().push(result({"version": "1.2.26"}, id=test["id"]), 0) == [Control("pong", "1.2.26")]
     assert session.asked == {}
-
-
-def test_a_channel_is_subscribed_to_anew_by_leaving_it_first() -> None:
-    session = Session()
-    name = channel("book", PERPETUAL)
-    leave, join = map(json.loads, session.resubscribe(name))
-    assert [one["method"] for one in (leave, join)] == ["public/unsubscribe", "public/subscribe"]
-    assert [one["params"]["channels"] for one in (leave, join)] == [[name], [name]]
-    assert session.check(result([name], id=leave["id"])) == session.check(result([name], id=join["id"])) == []

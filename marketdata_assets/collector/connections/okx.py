@@ -70,7 +70,7 @@ class OkxSocketSession(SocketSession):
     def unsubscribe(self, keys: Sequence[str]) -> list[bytes]:
         for key in keys:
             self._pending.pop(key, None)
-        return session.unsubscriptions(arg_of(key) for key in keys)
+        return session.subscriptions((arg_of(key) for key in keys), "unsubscribe")
 
     def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
         """OKX restarts a channel with every subscription, even a repeated one."""

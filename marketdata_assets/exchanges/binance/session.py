@@ -7,9 +7,8 @@ https://developers.binance.com/docs/derivatives/coin-margined-futures/websocket-
 https://developers.binance.com/docs/derivatives/options-trading/websocket-market-streams
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Literal
 
 import msgspec
@@ -24,8 +23,7 @@ CONNECTION_SECONDS = 86_100.0
 CONNECTIONS_PER_FIVE_MINUTES = 300
 """By address."""
 
-STREAMS_A_REQUEST = 200
-"""Ours."""
+STREAMS_PER_REQUEST = 200  # ours
 
 
 @dataclass(frozen=True)
@@ -70,32 +68,20 @@ def url_of(market_type: MarketType, stream: str) -> str:
     return f"{market.socket}/stream"
 
 
-def connections(market_type: MarketType, streams: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Which sockets to open, by address, and the streams of each."""
-    wanted = sorted(dict.fromkeys(streams), key=lambda stream: url_of(market_type, stream))
-    most = MARKETS[market_type].streams
-    return [
-        (url, part)
-        for url, group in groupby(wanted, key=lambda stream: url_of(market_type, stream))
-        for part in _parts(list(group), most)
-    ]
-
-
 @dataclass
 class Session:
     """The requested and the confirmed subscriptions of one socket.
 
-    A stream that does not exist, or is on another address, is confirmed as well: only `silent` shows it.
+    A stream that does not exist, or is on another address, is confirmed as well, and stays silent.
     """
 
     market_type: MarketType
     asked: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by request, not confirmed yet
     streams: set[str] = field(default_factory=set)  # confirmed
-    heard: set[str] = field(default_factory=set)
     _last: int = 0
 
-    def subscribe(self, streams: Iterable[str], most: int = STREAMS_A_REQUEST) -> list[bytes]:
-        """Requests for these streams, of at most `most` each; ValueError for more than a connection may have.
+    def subscribe(self, streams: Iterable[str]) -> list[bytes]:
+        """Requests for these streams; ValueError for more than a connection may have.
 
             {"method": "SUBSCRIBE", "params": ["abcusdt@depth@100ms"], "id": 1}
             {"result": null, "id": 1}
@@ -107,13 +93,13 @@ class Session:
         limit = MARKETS[self.market_type].streams
         if len(wanted) + len(pending) + len(self.streams) > limit:
             raise ValueError(f"{len(wanted)} more streams, a connection may have {limit}")
-        return [self._request("SUBSCRIBE", part) for part in _parts(wanted, most)]
+        return self._requests("SUBSCRIBE", wanted)
 
-    def unsubscribe(self, streams: Iterable[str], most: int = STREAMS_A_REQUEST) -> list[bytes]:
+    def unsubscribe(self, streams: Iterable[str]) -> list[bytes]:
         """Requests that end these streams."""
         wanted = [stream for stream in dict.fromkeys(streams) if stream in self.streams]
         self.streams.difference_update(wanted)
-        return [self._request("UNSUBSCRIBE", part, note=False) for part in _parts(wanted, most)]
+        return self._requests("UNSUBSCRIBE", wanted)
 
     def acked(self, ack: Control) -> tuple[str, ...]:
         """The streams that an ack confirms."""
@@ -123,27 +109,17 @@ class Session:
 
     def refused(self, error: VenueError) -> tuple[str, ...]:
         """The streams of the oldest request that is not answered; an error does not always name its request."""
-        if not self.asked:
-            return ()
-        return self.asked.pop(min(self.asked))
+        return self.asked.pop(min(self.asked)) if self.asked else ()
 
-    def reopened(self) -> list[bytes]:
-        """The requests for a new socket: all requested subscriptions."""
-        streams = [*self.streams, *(stream for part in self.asked.values() for stream in part)]
-        self.asked.clear()
-        self.streams.clear()
-        self.heard.clear()
-        return self.subscribe(sorted(streams))
-
-    def silent(self) -> set[str]:
-        """Confirmed streams that have delivered nothing yet; add those that deliver to `heard`."""  # words: ok
-        return self.streams - self.heard
-
-    def _request(self, method: str, streams: list[str], *, note: bool = True) -> bytes:
-        self._last += 1
-        if note:
-            self.asked[self._last] = tuple(streams)
-        return msgspec.json.encode({"method": method, "params": streams, "id": self._last})
+    def _requests(self, method: str, streams: list[str]) -> list[bytes]:
+        requests = []
+        for begin in range(0, len(streams), STREAMS_PER_REQUEST):
+            part = streams[begin : begin + STREAMS_PER_REQUEST]
+            self._last += 1
+            if method == "SUBSCRIBE":
+                self.asked[self._last] = tuple(part)
+            requests.append(msgspec.json.encode({"method": method, "params": part, "id": self._last}))
+        return requests
 
 
 def snapshot_path(market_type: MarketType, instrument: str) -> tuple[str, dict[str, str | int], int]:
@@ -153,7 +129,3 @@ def snapshot_path(market_type: MarketType, instrument: str) -> tuple[str, dict[s
     """
     market = MARKETS[market_type]
     return f"{market.path}/depth", {"symbol": instrument, "limit": market.snapshot_levels}, market.snapshot_weight
-
-
-def _parts(streams: Sequence[str], most: int) -> Iterator[list[str]]:
-    return (list(streams[begin : begin + most]) for begin in range(0, len(streams), most))

@@ -4,9 +4,8 @@ Limits: https://docs.deribit.com/articles/rate-limits and
 https://docs.deribit.com/articles/connection-management-best-practices
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -55,19 +54,16 @@ class Session:
     asked: dict[int, tuple[str, ...]] = field(default_factory=dict)  # channels by request
     _last: int = 0
 
-    def subscribe(self, channels: Iterable[str], most: int = CHANNELS_PER_REQUEST) -> list[bytes]:
-        """Requests for these channels, of at most `most` each; ValueError for more than a connection may have."""
+    def subscribe(self, channels: Iterable[str]) -> list[bytes]:
+        """Requests for these channels; ValueError for more than a connection may have."""
         wanted = list(dict.fromkeys(channels))
         if len(wanted) > CHANNELS_PER_CONNECTION:
             raise ValueError(f"{len(wanted)} channels, a connection may have {CHANNELS_PER_CONNECTION}")
-        return [self._about("public/subscribe", part) for part in _parts(wanted, most)]
-
-    def resubscribe(self, name: str) -> list[bytes]:
-        """Requests that bring the snapshot of a channel once more."""
-        return [self.unsubscribe([name]), *self.subscribe([name])]
+        parts = [wanted[begin : begin + CHANNELS_PER_REQUEST] for begin in range(0, len(wanted), CHANNELS_PER_REQUEST)]
+        return [self._about("public/subscribe", part) for part in parts]
 
     def unsubscribe(self, channels: Sequence[str]) -> bytes:
-        return self._about("public/unsubscribe", tuple(channels))
+        return self._about("public/unsubscribe", channels)
 
     def set_heartbeat(self, seconds: int = HEARTBEAT_SECONDS) -> bytes:
         """Ask for heartbeats. https://docs.deribit.com/api-reference/session-management/public-set_heartbeat"""
@@ -85,27 +81,17 @@ class Session:
             granted = set(_channels(answer.result)) if requested and not answer.error else set(requested)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return []
-        missing = [name for name in requested if name not in granted]
         return [
-            VenueError(UNKNOWN_CHANNEL, f"{name} is not in the answer: there is no such channel") for name in missing
+            VenueError(UNKNOWN_CHANNEL, f"{name} is not in the answer: there is no such channel")
+            for name in requested
+            if name not in granted
         ]
 
-    def _about(self, method: str, channels: tuple[str, ...]) -> bytes:
+    def _about(self, method: str, channels: Sequence[str]) -> bytes:
         request = self._request(method, {"channels": channels})
-        self.asked[self._last] = channels
+        self.asked[self._last] = tuple(channels)
         return request
 
     def _request(self, method: str, params: dict[str, object]) -> bytes:
         self._last += 1
         return msgspec.json.encode({"jsonrpc": "2.0", "id": self._last, "method": method, "params": params})
-
-
-def subscriptions(channels: Iterable[str]) -> list[bytes]:
-    """Requests for these channels on a connection of their own."""
-    return Session().subscribe(channels)
-
-
-def _parts(channels: Iterable[str], most: int) -> Iterator[tuple[str, ...]]:
-    rest = iter(channels)
-    while part := tuple(islice(rest, most)):
-        yield part
