@@ -47,16 +47,6 @@ class Diff(Struct, frozen=True, gc=False):
     numbers: BothNumbers | None = None  # the levels once more, where they were read as numbers
 
 
-class Snapshot(Struct, frozen=True, gc=False):
-    """The book that REST answered with."""
-
-    last: int  # lastUpdateId
-    bids: tuple[Level, ...]
-    asks: tuple[Level, ...]
-    ts_event: int | None  # ns
-    ts_recv: int
-
-
 class Chain:
     """The diffs of one instrument, in order, into its book.
 
@@ -69,8 +59,8 @@ class Chain:
         self._position: int | None = None  # `u` of the last diff that was taken, into the book or to wait
         self._connection = 0
         self._waiting: deque[Diff] = deque(maxlen=KEPT_DIFFS)
-        self._early: Snapshot | None = None  # it came before the first diff
-        self._ahead: Snapshot | None = None  # the book's, as long as diffs come that it holds already
+        self._early: tuple[Depth, int] | None = None  # a snapshot that came before the first diff, and when
+        self._ahead: Depth | None = None  # the book's snapshot, as long as diffs come that it holds already
         self._strays = 0
         self._best: dict[int, tuple[str, str]] = {}  # by update, of updates that the book has not reached
 
@@ -91,22 +81,32 @@ class Chain:
                 return [applied]
             if diff.last <= position:
                 return self._stray(diff, connection)
-            if not _follows(diff, position, overlap=connection != self._connection):
+            if begin != position and (begin > position or connection == self._connection):  # sockets may overlap
                 return self._hole(diff, connection)
         outcomes = self._take(diff) if self.live else self._wait(diff)
         self._position, self._connection, self._strays = diff.last, connection, 0
         return outcomes
 
-    def snapshot(self, snapshot: Snapshot) -> list[OrderBook | Gap] | None:
+    def snapshot(self, snapshot: Depth, ts_recv: int) -> list[OrderBook | Gap] | None:
         """Begin with a snapshot and all that waits; None when it is of no use, being too old or not needed."""
         if self.live:
             return None
         if self._position is None:
-            self._early = snapshot
+            self._early = snapshot, ts_recv
             return []
         if self._waiting and not _reaches(snapshot, self._waiting[0]):
             return None
-        return self._begin(snapshot)
+        moment = None if snapshot.T is None else snapshot.T * NS
+        outcomes = self.state.snapshot(snapshot.bids, snapshot.asks, snapshot.lastUpdateId, moment, ts_recv)
+        self._ahead = snapshot
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        for diff in waiting:
+            if self.state.status == "live":
+                outcomes += self._take(diff)
+            else:
+                self._waiting.append(diff)
+        return outcomes
 
     def best(self, ticker: Ticker) -> list[OrderBook | Gap]:
         """Compare the best prices after an update with the book after the same update."""
@@ -127,31 +127,23 @@ class Chain:
         self._start_over()
         return self.state.reopened(ts_recv)
 
-    def _begin(self, snapshot: Snapshot) -> list[OrderBook | Gap]:
-        outcomes = self.state.snapshot(snapshot.bids, snapshot.asks, snapshot.last, snapshot.ts_event, snapshot.ts_recv)
-        self._ahead = snapshot
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        for diff in waiting:
-            if self.live:
-                outcomes += self._take(diff)
-            else:
-                self._waiting.append(diff)
-        return outcomes
-
     def _take(self, diff: Diff) -> list[OrderBook | Gap]:
         """Take a diff that follows into a live book."""
-        state = self.state
         if self._ahead:
-            if _is_in(self._ahead, diff):
-                state.dropped += 1
+            held = self._ahead.lastUpdateId
+            if diff.last < held or (diff.prev is None and diff.last == held):
+                self.state.dropped += 1
                 return []
             self._ahead = None
-        outcomes = self._applied(diff)
-        wrong = self._hold_against(diff.last, diff.ts_recv) if self._best and self.live else []
+        applied = self._applied(diff)
+        if not self._best or not self.live:
+            return [applied]
+        best = self._best.pop(diff.last, None)
+        self._best = {later: prices for later, prices in self._best.items() if later > diff.last}
+        wrong = self._differs(*best, diff.ts_recv) if best else []
         if wrong:
             self._waiting.append(diff)
-        return wrong or [outcomes]
+        return wrong or [applied]
 
     def _applied(self, diff: Diff) -> OrderBook | Gap:
         """Take a diff into the book; one that breaks it waits for the next snapshot."""
@@ -170,7 +162,7 @@ class Chain:
         if early is None:
             return []
         self._position = diff.last
-        return self.snapshot(early) or []
+        return self.snapshot(*early) or []
 
     def _stray(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         """A diff from before what is known: a repeat, unless another socket brought it."""
@@ -196,11 +188,6 @@ class Chain:
         self._position = self._early = self._ahead = None
         self._strays = 0
 
-    def _hold_against(self, update: int, ts_recv: int) -> list[OrderBook | Gap]:
-        best = self._best.pop(update, None)
-        self._best = {later: prices for later, prices in self._best.items() if later > update}
-        return self._differs(*best, ts_recv) if best else []
-
     def _differs(self, bid: str, ask: str, ts_recv: int) -> list[OrderBook | Gap]:
         """Nothing when these are the best prices of the book."""
         best_bid, best_ask = self.state.book.bbo()
@@ -210,21 +197,11 @@ class Chain:
         return self.state.broken("best prices", self.state.last_id, ts_recv)
 
 
-def _follows(diff: Diff, position: int, *, overlap: bool) -> bool:
-    """Whether nothing is missing between an update and a diff; diffs of another socket are cut elsewhere."""
-    begin = diff.first - 1 if diff.prev is None else diff.prev
-    return begin == position or (overlap and begin < position)
-
-
-def _reaches(snapshot: Snapshot, diff: Diff) -> bool:
+def _reaches(snapshot: Depth, diff: Diff) -> bool:
     """Whether the snapshot is no older than the beginning of the first diff that waits."""
     if diff.prev is None:
-        return diff.first <= snapshot.last + 1
-    return diff.first <= snapshot.last or diff.prev == snapshot.last
-
-
-def _is_in(snapshot: Snapshot, diff: Diff) -> bool:
-    return diff.last < snapshot.last or (diff.prev is None and diff.last == snapshot.last)
+        return diff.first <= snapshot.lastUpdateId + 1
+    return diff.first <= snapshot.lastUpdateId or diff.prev == snapshot.lastUpdateId
 
 
 def _same(price: str, best: Level | None) -> bool:
@@ -259,15 +236,19 @@ class MarketBooks:
 
     def snapshot(self, depth: Depth, symbol: str, ts_recv: int) -> list[Outcome]:
         """What becomes of a snapshot; `symbol` is "" where only the snapshot may say of which instrument it is."""
-        name = symbol or depth.symbol or self._only_one_that_waits()
+        name = symbol or depth.symbol
+        if not name:
+            waiting = [name for name, state in self.states.items() if state.status != "live"]
+            if len(waiting) != 1:
+                raise BadMessage(VENUE, "a snapshot that does not say of which instrument")
+            name = waiting[0]
         if depth.symbol not in (None, name):
             raise BadMessage(VENUE, f"a snapshot of {name} says that it is of {(depth.symbol or '')[:40]}")
         context = self._known[name]
         if not self.keep:
             return [best_levels(context, depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
         chain = self.chains.get(name) or self._begun(name, context)
-        moment = None if depth.T is None else depth.T * NS
-        outcomes = chain.snapshot(Snapshot(depth.lastUpdateId, depth.bids, depth.asks, moment, ts_recv))
+        outcomes = chain.snapshot(depth, ts_recv)
         if outcomes is None:
             return [Control("ignored", f"a snapshot of {name} that is not needed, or too old")]
         return self._settled(name, outcomes, ts_recv) or [Control("notice", f"a snapshot of {name} waits for a diff")]
@@ -294,12 +275,6 @@ class MarketBooks:
         chain = self.chains[name] = Chain(context.instrument, "depth")
         self.states[name] = chain.state
         return chain
-
-    def _only_one_that_waits(self) -> str:
-        names = [name for name, state in self.states.items() if state.status != "live"]
-        if len(names) != 1:
-            raise BadMessage(VENUE, "a snapshot that does not say of which instrument")
-        return names[0]
 
     def _settled(self, name: str, outcomes: Sequence[OrderBook | Gap], ts_recv: int) -> list[Outcome]:
         """What a chain made, once it is known whether its book needs a snapshot."""
@@ -331,15 +306,5 @@ def best_levels(
 def delta(context: InstrumentContext, diff: Diff) -> OrderBook:
     """What changed in a book that nobody keeps."""
     Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
-    return OrderBook(
-        *context.head,
-        diff.ts_event,
-        diff.ts_recv,
-        "delta",
-        diff.bids,
-        diff.asks,
-        context.instrument.unit,
-        diff.first,
-        diff.last,
-        diff.prev,
-    )
+    head, ids = (*context.head, diff.ts_event, diff.ts_recv), (diff.first, diff.last, diff.prev)
+    return OrderBook(*head, "delta", diff.bids, diff.asks, context.instrument.unit, *ids)

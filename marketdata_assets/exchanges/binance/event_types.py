@@ -120,12 +120,8 @@ def symbol_of(stream: str) -> str:
 
 
 def _event_type(kind: type, parser: Parser | None) -> EventType:
-    return EventType(msgspec.json.Decoder(kind).decode, _wrapped(kind), parser)
-
-
-def _wrapped(kind: type) -> Callable[[bytes], Any]:
-    decode = msgspec.json.Decoder(Wrapped[kind]).decode  # type: ignore[valid-type]
-    return lambda raw: decode(raw).data
+    wrapped = _decoder(kind, True)
+    return EventType(_decoder(kind, False), lambda raw: wrapped(raw).data, parser)
 
 
 Reader = Callable[[bytes, int], tuple[str, Diff]]

@@ -1,7 +1,7 @@
 """One market of Binance, messages in and outcomes out: which bytes are which event, and the books they make.
 
 Neither sockets nor clocks are in here. What an event says is the business of `parse`, how a book stays right that of
-`chain`, what an answer over REST says that of `answers`.
+`book`, what an answer over REST says that of `rest`.
 """
 
 from collections.abc import Callable, Iterable
@@ -77,17 +77,14 @@ class BinanceFeed:
         self.instruments = known_instruments(market_type, instruments, strict=strict)
         self._known = InstrumentContexts(self.instruments)
         self._market = MarketBooks(self._known, keep=books and market_type != "option")
-        self.books, self.chains, self.resync_requests = (
-            self._market.states,
-            self._market.chains,
-            self._market.resync_requests,
-        )
+        self.books, self.chains = self._market.states, self._market.chains
+        self.resync_requests = self._market.resync_requests
         self._event_types = event_types(market_type)
         self._take: dict[type, Callable[[Any, InstrumentContext, int, int], list[Outcome]]] = {
             wire.SpotBookTicker: self._best,
             wire.BookTicker: self._best,
-            wire.SpotDepth: self._spot_depth,
-            wire.FuturesDepth: self._futures_depth,
+            wire.SpotDepth: self._changed,
+            wire.FuturesDepth: self._changed,
             wire.OptionDepth: self._partial_depth,
         }
         self._bare: dict[bytes, Route] = {
@@ -191,22 +188,17 @@ class BinanceFeed:
             best: wire.SpotBookTicker = self._event_types[""].bare(raw)
             self._form(raw, best, self._known[best.s])
             return self._best(best, self._known[best.s], ts_recv, connection)
-        if raw[:1] == b"[":
-            return [
-                outcomes for one in decode_list(raw) for outcomes in self._inside(bytes(one), "", ts_recv, connection)
-            ]
-        envelope = decode_envelope(raw)
-        if envelope.stream is None:
-            return self._inside(raw, "", ts_recv, connection)
-        data = bytes(envelope.data)
+        stream, data = "", raw
+        if raw[:1] != b"[":
+            envelope = decode_envelope(raw)
+            if envelope.stream is not None:
+                stream, data = envelope.stream, bytes(envelope.data)
         if data[:1] == b"[":
-            return [
-                outcomes
-                for one in decode_list(data)
-                for outcomes in self._inside(bytes(one), envelope.stream, ts_recv, connection)
-            ]
-        outcomes = self._inside(data, envelope.stream, ts_recv, connection)
-        self._learn(raw, data, envelope.stream)
+            every = decode_list(data)
+            return [outcome for one in every for outcome in self._inside(bytes(one), stream, ts_recv, connection)]
+        outcomes = self._inside(data, stream, ts_recv, connection)
+        if data is not raw:
+            self._learn(raw, data, stream)
         return outcomes
 
     def _learn(self, raw: bytes, data: bytes, stream: str) -> None:
@@ -222,7 +214,7 @@ class BinanceFeed:
             self._wrapped[begin] = (event_type.wrapped, event_type.parser)
 
     def _event_type(self, envelope: Envelope) -> EventType | None:
-        """The event_type of an event; of none, the one that has the update of a book is spot's best prices."""
+        """The type of an event; without a name, one that has the update of a book is spot's best prices."""
         name = "" if envelope.e is None and envelope.u is not None else envelope.e
         return None if name is None else self._event_types.get(name)
 
@@ -252,7 +244,11 @@ class BinanceFeed:
             error = envelope.error or rest.Failure(envelope.code or 0, envelope.msg)
             return [VenueError(error.code, error.msg, rate_limited=error.code == rest.TOO_MANY_REQUESTS)]
         if envelope.lastUpdateId is not None:
-            return self._levels(data, stream, ts_recv)
+            symbol = symbol_of(stream)
+            if not is_partial_depth(stream):  # a snapshot that was recorded with the stream
+                return self._snapshot(data, symbol, ts_recv)
+            depth = _depth(data)
+            return [best_levels(self._known[symbol], depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
         if envelope.openInterest is not None:
             interest = _interest(data)
             return [rest.open_interest(interest, self._known[interest.symbol], ts_recv)]
@@ -260,17 +256,7 @@ class BinanceFeed:
             return [Control("ack", str(envelope.id))]
         raise BadMessage(VENUE, "it is neither an event nor an answer")
 
-    def _levels(self, data: bytes, stream: str, ts_recv: int) -> list[Outcome]:
-        """Levels that do not say of what: the best ones of a stream, or a snapshot that was recorded with it."""
-        symbol = symbol_of(stream)
-        if not is_partial_depth(stream):
-            return self._snapshot(data, symbol, ts_recv)
-        depth = _depth(data)
-        return [best_levels(self._known[symbol], depth.T, ts_recv, depth.bids, depth.asks, depth.lastUpdateId)]
-
-    def _best(
-        self, event: wire.BookTicker | wire.SpotBookTicker, context: InstrumentContext, ts_recv: int, _: int
-    ) -> list[Outcome]:
+    def _best(self, event: wire.SpotBookTicker, context: InstrumentContext, ts_recv: int, _: int) -> list[Outcome]:
         return self._market.told(parse.book_ticker(event, context, ts_recv))
 
     def _form(self, raw: bytes, event: Any, context: InstrumentContext) -> None:
@@ -284,15 +270,11 @@ class BinanceFeed:
         elif reader:
             self._forms[raw.translate(FORM)] = reader
 
-    def _spot_depth(
-        self, event: wire.SpotDepth, context: InstrumentContext, ts_recv: int, connection: int
+    def _changed(
+        self, event: wire.SpotDepth | wire.FuturesDepth, context: InstrumentContext, ts_recv: int, connection: int
     ) -> list[Outcome]:
-        return self._market.changed(context.instrument.name, spot_diff(event, ts_recv), connection)
-
-    def _futures_depth(
-        self, event: wire.FuturesDepth, context: InstrumentContext, ts_recv: int, connection: int
-    ) -> list[Outcome]:
-        return self._market.changed(context.instrument.name, futures_diff(event, ts_recv), connection)
+        diff = spot_diff(event, ts_recv) if isinstance(event, wire.SpotDepth) else futures_diff(event, ts_recv)
+        return self._market.changed(context.instrument.name, diff, connection)
 
     def _partial_depth(
         self, event: wire.OptionDepth | wire.FuturesDepth, context: InstrumentContext, ts_recv: int, _: int

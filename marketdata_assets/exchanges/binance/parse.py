@@ -42,7 +42,7 @@ def trade(event: wire.Trade, context: InstrumentContext, ts_recv: int) -> Trade:
     try:
         _plain(f"[-{price}e0,-{size}e0]")
     except msgspec.DecodeError:
-        _unusual(price, event.q)
+        decimal("p", price), decimal("q", event.q)
     if not context.in_base:
         size, contracts = context.sizes(event.q, price)
     return make(event.T * NS, ts_recv, str(event.t), price, size, contracts, "sell" if event.m else "buy")
@@ -59,13 +59,14 @@ def futures_trade(event: wire.FuturesTrade, context: InstrumentContext, ts_recv:
     return _NO_TRADE if event.X == "NA" else trade(event, context, ts_recv)
 
 
-def agg_trade(event: wire.AggTrade, context: InstrumentContext, ts_recv: int) -> Trade:
+def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, context: InstrumentContext, ts_recv: int) -> Trade:
     """The trades that one order made at one price, in one.
 
         {"e": "aggTrade", "E": 1700000000005, "s": "ABCUSDT", "a": 678, "p": "1.2300", "q": "4.5",
          "f": 12345, "l": 12347, "T": 1700000000003, "m": true}
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#aggregate-trade-streams
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#compressedaggregate-trades-list
     """
     make, price = context.trade, event.p
     size: str | None = event.q
@@ -73,7 +74,7 @@ def agg_trade(event: wire.AggTrade, context: InstrumentContext, ts_recv: int) ->
     try:
         _plain(f"[-{price}e0,-{size}e0]")
     except msgspec.DecodeError:
-        _unusual(price, event.q)
+        decimal("p", price), decimal("q", event.q)
     if not context.in_base:
         size, contracts = context.sizes(event.q, price)
     side = "sell" if event.m else "buy"
@@ -81,7 +82,7 @@ def agg_trade(event: wire.AggTrade, context: InstrumentContext, ts_recv: int) ->
     return make(event.T * NS, ts_recv, whole, price, size, contracts, side, first, last)
 
 
-def book_ticker(event: wire.BookTicker | wire.SpotBookTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
+def book_ticker(event: wire.SpotBookTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
     """The best prices after update `u` of the book; spot does not say when.
 
         {"u": 400900217, "s": "ABCUSDT", "b": "1.2300", "B": "31.2", "a": "1.2400", "A": "40.6"}
@@ -96,7 +97,7 @@ def book_ticker(event: wire.BookTicker | wire.SpotBookTicker, context: Instrumen
     return Ticker(*context.begin(moment, ts_recv), bid, bid_size, ask, ask_size, context.instrument.unit, event.u)
 
 
-def ticker(event: wire.SpotTicker | wire.FuturesTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
+def ticker(event: wire.FuturesTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
     """The last 24 hours; only spot's has the best prices. COIN-M: `v` counts contracts and `q` coins.
 
         {"e": "24hrTicker", "E": 1700000000005, "s": "ABCUSDT", "w": "1.25", "c": "1.23", "Q": "0.5", "b": "1.23",
@@ -156,20 +157,31 @@ def kline(event: wire.Kline, context: InstrumentContext, ts_recv: int) -> Kline:
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#klinecandlestick-streams-for-utc
     """
-    return candle(event.k, context, event.E * NS, ts_recv, event.k.x)
+    return candle(event.k, event.k.i, context, event.E * NS, ts_recv, event.k.x)
 
 
 def candle(
-    k: wire.Candle, context: InstrumentContext, ts_event: int | None, ts_recv: int, closed: bool | None
+    k: wire.Candle | wire.ListedCandle,
+    interval: str,
+    context: InstrumentContext,
+    ts_event: int | None,
+    ts_recv: int,
+    closed: bool | None,
 ) -> Kline:
-    """A candle of a stream or of a list."""
+    """A candle of a stream, or of a list, of which the last one may still be open, what the list does not say.
+
+        GET /api/v3/klines?symbol=ABCUSDT&interval=1m
+        [[1699999980000, "1.20", "1.30", "1.10", "1.23", "100", 1700000039999, "125", 9, "40", "50", "0"]]
+
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#klinecandlestick-data
+    """
     volume, contracts, quote_volume = context.volumes(decimal("v", k.v), decimal("q", k.q))
     bought, _, bought_quote = context.volumes(decimal("V", k.V), decimal("Q", k.Q))
     return Kline(
         *context.head,
         ts_event,
         ts_recv,
-        interval=k.i,
+        interval=interval,
         open_time=k.t * NS,
         close_time=(k.T + 1) * NS,
         open=decimal("o", k.o),
@@ -186,40 +198,28 @@ def candle(
     )
 
 
-def mark_price(event: wire.MarkPrice, context: InstrumentContext, ts_recv: int) -> FundingRate | Ticker:
+def mark_price(event: wire.MarkPrice | wire.Premium, context: InstrumentContext, ts_recv: int) -> FundingRate | Ticker:
     """The mark price of a perpetual with the rate that is paid at `T`; of a dated future, which pays none, alone.
 
         {"e": "markPriceUpdate", "E": 1700000000005, "s": "ABCUSDT", "p": "1.23", "i": "1.22", "P": "1.21",
          "r": "0.0001", "T": 1700006400000}
 
+        GET /fapi/v1/premiumIndex?symbol=ABCUSDT
+        {"symbol": "ABCUSDT", "markPrice": "1.23", "indexPrice": "1.22", "estimatedSettlePrice": "1.21",
+         "lastFundingRate": "0.0001", "nextFundingTime": 1700006400000, "time": 1700000000000}
+
     https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams/Mark-Price-Stream
+    https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Mark-Price
     """
-    return marked(
-        context, event.E, ts_recv, mark=event.p, index=event.i, settlement=event.P, rate=event.r, paid=event.T
-    )
-
-
-def marked(
-    context: InstrumentContext,
-    moment: int,
-    ts_recv: int,
-    *,
-    mark: str,
-    index: str | None,
-    settlement: str | None,
-    rate: str | None,
-    paid: int | None,
-) -> FundingRate | Ticker:
-    """The mark price of a stream or of an answer, as a rate where one is paid."""
-    head = context.begin(moment, ts_recv)
-    mark, index_price = decimal("mark price", mark), decimal_or_none("index price", index)
-    if context.pays_funding:
-        due = decimal("funding rate", rate or "")
-        if paid is None:
-            raise ValueError("a funding rate that does not say when it is paid")
-        return FundingRate(*head, due, paid * NS or None, mark_price=mark, index_price=index_price)
-    ending = decimal_or_none("settlement price", settlement)
-    return Ticker(*head, mark_price=mark, index_price=index_price, settlement_price=ending)
+    head = context.begin(event.E, ts_recv)
+    mark, index_price = decimal("mark price", event.p), decimal_or_none("index price", event.i)
+    if not context.pays_funding:
+        settlement = decimal_or_none("settlement price", event.P)
+        return Ticker(*head, mark_price=mark, index_price=index_price, settlement_price=settlement)
+    due = decimal("funding rate", event.r or "")
+    if event.T is None:
+        raise ValueError("a funding rate that does not say when it is paid")
+    return FundingRate(*head, due, event.T * NS or None, mark_price=mark, index_price=index_price)
 
 
 def force_order(event: wire.ForceOrder, context: InstrumentContext, ts_recv: int) -> Liquidation:
@@ -233,11 +233,6 @@ def force_order(event: wire.ForceOrder, context: InstrumentContext, ts_recv: int
     o = event.o
     size, contracts = context.sizes(decimal("z", o.z), decimal("ap", o.ap))
     return Liquidation(*context.begin(o.T, ts_recv), side_of("S", _FORCED, o.S), o.ap, size, contracts)
-
-
-def _unusual(price: str, size: str) -> None:
-    decimal("p", price)
-    decimal("q", size)
 
 
 def side_of(what: str, sides: dict[str, Side], word: str) -> Side:

@@ -53,7 +53,7 @@ def template_reader(
         return (cut, context.trade, sizes, "sell" if event.m else "buy") if cut else None
     if isinstance(event, wire.Trade):
         return _trades(event, context, text)
-    if isinstance(event, wire.SpotBookTicker | wire.BookTicker):
+    if isinstance(event, wire.SpotBookTicker):
         return _best_prices(event, context, text, on_ticker)
     return None
 
@@ -76,7 +76,7 @@ def _trades(event: wire.Trade, context: InstrumentContext, text: str) -> Read | 
 
 
 def _best_prices(
-    event: wire.SpotBookTicker | wire.BookTicker,
+    event: wire.SpotBookTicker,
     context: InstrumentContext,
     text: str,
     on_ticker: Callable[[Ticker], list[Outcome]],

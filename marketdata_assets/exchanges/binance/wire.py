@@ -50,6 +50,18 @@ class AggTrade(Event, frozen=True, gc=False, tag="aggTrade"):
     m: bool
 
 
+class ListedAggTrade(Struct, frozen=True, gc=False):
+    """The same in an answer of REST."""
+
+    a: Id
+    p: str
+    q: str
+    f: Id
+    l: Id  # noqa: E741
+    T: Ms
+    m: bool
+
+
 class SpotDepth(Event, frozen=True, tag="depthUpdate"):
     s: str
     E: Ms
@@ -105,46 +117,32 @@ class SpotBookTicker(Struct, frozen=True, gc=False):
     A: str
 
 
-class BookTicker(Event, frozen=True, gc=False, tag="bookTicker"):
-    s: str
-    u: Id
-    b: str
-    B: str
-    a: str
-    A: str
+class BookTicker(SpotBookTicker, frozen=True, gc=False, tag_field="e", tag="bookTicker"):
     T: Ms
 
 
-class SpotTicker(Event, frozen=True, gc=False, tag="24hrTicker"):
+class MiniTicker(Event, frozen=True, gc=False, tag="24hrMiniTicker"):
     s: str
     E: Ms
-    w: str  # weighted average price
     c: str  # last price
+    o: str
+    h: str
+    l: str  # noqa: E741
+    v: str  # volume in base units; COIN-M: contracts
+    q: str  # volume in quote units; COIN-M: base units
+
+
+class FuturesTicker(MiniTicker, frozen=True, gc=False, tag="24hrTicker"):
+    w: str  # weighted average price
     Q: str  # last size
+    n: Id  # trades
+
+
+class SpotTicker(FuturesTicker, frozen=True, gc=False, tag="24hrTicker"):
     b: str
     B: str
     a: str
     A: str
-    o: str
-    h: str
-    l: str  # noqa: E741
-    v: str  # volume in base units
-    q: str  # volume in quote units
-    n: Id  # trades
-
-
-class FuturesTicker(Event, frozen=True, gc=False, tag="24hrTicker"):
-    s: str
-    E: Ms
-    w: str
-    c: str
-    Q: str
-    o: str
-    h: str
-    l: str  # noqa: E741
-    v: str  # COIN-M: contracts
-    q: str  # COIN-M: base units
-    n: Id
 
 
 class OptionTicker(Event, frozen=True, gc=False, tag="24hrTicker"):
@@ -166,17 +164,6 @@ class OptionTicker(Event, frozen=True, gc=False, tag="24hrTicker"):
     a: str
     vo: str  # of the mark price
     mp: str  # mark price
-
-
-class MiniTicker(Event, frozen=True, gc=False, tag="24hrMiniTicker"):
-    s: str
-    E: Ms
-    c: str
-    o: str
-    h: str
-    l: str  # noqa: E741
-    v: str
-    q: str
 
 
 class Candle(Struct, frozen=True, gc=False):
@@ -201,6 +188,22 @@ class Kline(Event, frozen=True, gc=False, tag="kline"):
     k: Candle
 
 
+class ListedCandle(Struct, frozen=True, gc=False, array_like=True):
+    """A candle in an answer of REST, which says no interval."""
+
+    t: Ms
+    o: str
+    h: str
+    l: str  # noqa: E741
+    c: str
+    v: str
+    T: Ms
+    q: str
+    n: Id
+    V: str
+    Q: str
+
+
 class MarkPrice(Event, frozen=True, gc=False, tag="markPriceUpdate"):
     s: str
     E: Ms
@@ -209,6 +212,31 @@ class MarkPrice(Event, frozen=True, gc=False, tag="markPriceUpdate"):
     i: str | None = None  # index price
     r: str | None = None  # funding rate; empty, 0 or missing for a dated future
     T: Ms | None = None  # when it is paid; 0 or missing for a dated future
+
+
+class Premium(
+    Struct,
+    frozen=True,
+    gc=False,
+    rename={
+        "s": "symbol",
+        "E": "time",
+        "p": "markPrice",
+        "P": "estimatedSettlePrice",
+        "i": "indexPrice",
+        "r": "lastFundingRate",
+        "T": "nextFundingTime",
+    },
+):
+    """The same as an answer of REST."""
+
+    s: str
+    E: Ms
+    p: str
+    P: str
+    i: str
+    r: str
+    T: Ms
 
 
 class OptionMark(Event, frozen=True, gc=False, tag="markPrice"):
