@@ -109,8 +109,15 @@ class Page:
 Fetch = Callable[[Cursor], Awaitable[FetchedPage]]
 
 
-async def walk(cursor: Cursor, fetch: Fetch, *, newest_first: bool = False) -> AsyncIterator[Page]:
-    """Page after page, until the window is done. Raises BadPage, and whatever `fetch` raises."""
+def walk(about: str, where: Window | Cursor, fetch: Fetch, *, newest_first: bool = False) -> AsyncIterator[Page]:
+    """Page after page of a history, until the window is done.
+
+    Raises BadCursor, and when a page is asked for BadPage, and whatever `fetch` raises.
+    """
+    return _pages(Cursor.begin(about, where, newest_first=newest_first), fetch, newest_first)
+
+
+async def _pages(cursor: Cursor, fetch: Fetch, newest_first: bool) -> AsyncIterator[Page]:
     while not cursor.done:
         page = next_page(cursor, await fetch(cursor), newest_first=newest_first)
         yield page
@@ -142,21 +149,18 @@ def _behind(cursor: Cursor, fetched: FetchedPage, rows: Sequence[Row], newest_fi
     if fetched.done:
         return replace(cursor, done=True, seen=(), token=None)
     if fetched.reached is not None:
-        _check_reached(cursor, fetched.reached, rows, newest_first)
-        done = fetched.reached < cursor.start if newest_first else fetched.reached >= cursor.end
-        return replace(cursor, at=fetched.reached, seen=(), token=fetched.token, done=done)
+        reached = fetched.reached
+        if reached >= cursor.at if newest_first else reached <= cursor.at:
+            raise BadPage(cursor.about, f"no way forward from {cursor.at}")
+        if any(row.time <= reached if newest_first else row.time >= reached for row in rows):
+            raise BadPage(cursor.about, f"a row beyond {reached}, where the next page begins")
+        done = reached < cursor.start if newest_first else reached >= cursor.end
+        return replace(cursor, at=reached, seen=(), token=fetched.token, done=done)
     if not rows:
         raise BadPage(cursor.about, f"no new row at {cursor.at}, and yet there is more")
     at = rows[-1].time
     seen = cursor.seen if at == cursor.at else ()
     return replace(cursor, at=at, seen=(*seen, *(row.key for row in rows if row.time == at)), token=fetched.token)
-
-
-def _check_reached(cursor: Cursor, reached: int, rows: Sequence[Row], newest_first: bool) -> None:
-    if reached >= cursor.at if newest_first else reached <= cursor.at:
-        raise BadPage(cursor.about, f"no way forward from {cursor.at}")
-    if any(row.time <= reached if newest_first else row.time >= reached for row in rows):
-        raise BadPage(cursor.about, f"a row beyond {reached}, where the next page begins")
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,7 @@ def test_every_row_of_the_window_comes_once_whatever_the_page_size(
     size = most_at_once + Random(seed).randint(1, 20)
     for how in ("by_edge", "by_span"):
         venue = Venue(times, size, newest_first=newest_first)
-        cursor = Cursor.begin(ABOUT, window, newest_first=newest_first)
-        pages = asyncio.run(collected(walk(cursor, getattr(venue, how), newest_first=newest_first)))
+        pages = asyncio.run(collected(walk(ABOUT, window, getattr(venue, how), newest_first=newest_first)))
         assert keys(pages) == venue.within(window)
         assert venue.asked == len(pages)
         assert venue.asked <= len(times) + window.end - window.start + 1
@@ -91,7 +90,7 @@ def test_a_stored_cursor_goes_on_where_it_was(times: list[int], newest_first: bo
         found: list[str] = []
         where: Window | Cursor = window
         while not (isinstance(where, Cursor) and where.done):
-            pages = walk(Cursor.begin(ABOUT, where, newest_first=newest_first), fetch, newest_first=newest_first)
+            pages = walk(ABOUT, where, fetch, newest_first=newest_first)
             left = random.randint(1, 3)
             async for page in pages:
                 found += keys([page])
@@ -181,7 +180,7 @@ def test_an_error_of_the_venue_leaves_the_cursor_of_the_last_page() -> None:
         where: Window | Cursor = Window(10, 20)
         for _ in range(2):
             try:
-                async for page in walk(Cursor.begin(ABOUT, where), failing):
+                async for page in walk(ABOUT, where, failing):
                     found += keys([page])
                     where = page.cursor
             except OSError:

@@ -111,26 +111,23 @@ class BinanceHistory:
 
     def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Candles that begin in the window."""
-        length = INTERVALS[interval]
-        cursor = Cursor.begin(f"{VENUE} klines {interval} {instrument}", where)
-        return walk(cursor, partial(self._klines, instrument, interval, length))
+        fetch = partial(self._klines, instrument, interval, INTERVALS[interval])
+        return walk(f"{VENUE} klines {interval} {instrument}", where, fetch)
 
     def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Aggregate trades: one for each order and price. A break in the venue's numbering becomes a Gap."""
-        cursor = Cursor.begin(f"{VENUE} trades {instrument}", where)
-        return walk(cursor, partial(self._trades, instrument))
+        return walk(f"{VENUE} trades {instrument}", where, partial(self._trades, instrument))
 
     def funding(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Rates that were paid in the window."""
-        cursor = Cursor.begin(f"{VENUE} funding {instrument}", where)
-        return walk(cursor, partial(self._funding, instrument))
+        return walk(f"{VENUE} funding {instrument}", where, partial(self._funding, instrument))
 
     def past_open_interest(self, instrument: str, period: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """What was open at every full period of the window, as far as the venue keeps it."""
         if period not in PERIODS:
             raise ValueError(f"{period!r} is none of {', '.join(PERIODS)}")
-        cursor = Cursor.begin(f"{VENUE} open interest {period} {instrument}", where)
-        return walk(cursor, partial(self._past_interest, instrument, period))
+        fetch = partial(self._past_interest, instrument, period)
+        return walk(f"{VENUE} open interest {period} {instrument}", where, fetch)
 
     async def _klines(self, instrument: str, interval: str, length: int, cursor: Cursor) -> FetchedPage:
         longest = LONGEST_SPAN if self.market_type == "inverse" else ROWS * length
@@ -164,18 +161,18 @@ class BinanceHistory:
 
     async def _past_interest(self, instrument: str, period: str, cursor: Cursor) -> FetchedPage:
         reached = min(cursor.at + PAST_INTEREST * INTERVALS[period], cursor.end)
-        query: Query = self._pair(instrument) if self.market_type == "inverse" else {"symbol": instrument}
-        query = {**query, "period": period, "limit": PAST_INTEREST}
+        query: Query = {"symbol": instrument}
+        if (
+            self.market_type == "inverse"
+        ):  # by pair and kind of contract; of dated futures the answer does not say which
+            pair, _, kind = instrument.partition("_")
+            if kind != "PERP":
+                raise ValueError(f"{instrument}: Binance keeps open interest of COIN-M perpetuals by name, of no other")
+            query = {"pair": pair, "contractType": "PERPETUAL"}
+        query |= {"period": period, "limit": PAST_INTEREST}
         path = "/futures/data/openInterestHist"
         interest = await self._between(cursor, reached, path, OpenInterest, query, lane=STATISTICS_LANE)
         return FetchedPage(rows_at(interest, "ts_event"), False, reached)
-
-    def _pair(self, instrument: str) -> Query:
-        """COIN-M keeps open interest by pair and kind of contract; of dated futures the answer does not say which."""
-        pair, _, kind = instrument.partition("_")
-        if kind != "PERP":
-            raise ValueError(f"{instrument}: Binance keeps open interest of COIN-M perpetuals by name, of no other")
-        return {"pair": pair, "contractType": "PERPETUAL"}
 
     async def _between(
         self, cursor: Cursor, end: int, path: str, kind: type[T], query: Query, *, lane: str = ""

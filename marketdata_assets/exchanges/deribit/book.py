@@ -10,9 +10,9 @@ A new subscription resyncs the book. https://docs.deribit.com/subscriptions/orde
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from marketdata_assets.exchanges.books import BookState, Cause
+from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.deribit.parse import levels
 from marketdata_assets.exchanges.deribit.wire import MS, VENUE, WireBook, WireChange, WireLevels, WireText, WireTexts
 from marketdata_assets.exchanges.errors import BadMessage
@@ -22,12 +22,8 @@ from marketdata_assets.exchanges.records import Gap, Level, OrderBook
 Made = list[OrderBook | Gap]
 
 
-class Told(NamedTuple):
-    """What a message says."""
-
-    kind: Literal["snapshot", "delta"]
-    bids: tuple[Level, ...]
-    asks: tuple[Level, ...]
+Told = tuple[Literal["snapshot", "delta"], tuple[Level, ...], tuple[Level, ...]]
+"""The kind of a message, its bids and its asks."""
 
 
 class _Differs(Exception):
@@ -41,7 +37,7 @@ class _Differs(Exception):
 def told(wire: WireBook, texts: WireTexts) -> Told:
     """The content of a message, regardless of earlier ones; BadMessage when it is inconsistent."""
     kind: Literal["snapshot", "delta"] = "snapshot" if is_snapshot(wire) else "delta"
-    return Told(kind, _written(wire.bids, texts.bids, None), _written(wire.asks, texts.asks, None))
+    return kind, _written(wire.bids, texts.bids, None), _written(wire.asks, texts.asks, None)
 
 
 def is_snapshot(wire: WireBook) -> bool:
@@ -91,14 +87,15 @@ class Chain:
             return []
         if before != last:
             told(wire, texts)
-            repeated = wire.change_id <= last
-            return [state.repeated(wire.change_id, ts_recv)] if repeated else self._broken("sequence", wire, ts_recv)
+            if wire.change_id <= last:
+                return [state.repeated(wire.change_id, ts_recv)]
+            return state.broken("sequence", wire.change_id, ts_recv)
         sides = (state.book.bids, state.book.asks) if self.actions else (None, None)
         try:
             bids = _written(wire.bids, texts.bids, sides[0])
             asks = _written(wire.asks, texts.asks, sides[1])
         except _Differs:
-            return self._broken("actions", wire, ts_recv)
+            return state.broken("actions", wire.change_id, ts_recv)
         numbers = None
         if max([len(price) for price, _ in (*bids, *asks)], default=0) <= FLOAT_DIGITS:
             numbers = [level[1:] for level in wire.bids], [level[1:] for level in wire.asks]
@@ -111,6 +108,3 @@ class Chain:
         if self.state.status == "live" and last is not None and wire.change_id < last:
             return [self.state.repeated(wire.change_id, ts_recv)]
         return self.state.snapshot(bids, asks, wire.change_id, wire.timestamp * MS, ts_recv)
-
-    def _broken(self, cause: Cause, wire: WireBook, ts_recv: int) -> Made:
-        return self.state.broken(cause, wire.change_id, ts_recv)

@@ -1,6 +1,7 @@
 """A session of Deribit without a socket: bytes in, records and other outcomes out, the same live and in a replay."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ from marketdata_assets.exchanges.deribit.wire import (
 )
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, MarketType, OrderBook, Outcome
+from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, MarketType, OrderBook, Outcome
 
 _CHANNEL = b'"channel":"'
 _BOOK, _DOTS = b'"book.', 2  # book.ABC.raw follows a chain, book.ABC.none.20.100ms is whole in every message
@@ -67,8 +68,8 @@ class DeribitFeed:
         self._parsers: dict[bytes, Callable[[bytes, int, int], list[Outcome] | None]] = {
             b"trades": self._trades,
             b"book": self._books,
-            b"ticker": self._ticker,
-            b"quote": self._quote,
+            b"ticker": partial(self._state, "ticker.", _ticker, parse.ticker),
+            b"quote": partial(self._state, "quote.", _quote, parse.quote),
             b"chart": self._candle,
         }
 
@@ -97,11 +98,12 @@ class DeribitFeed:
                 return [error]
             method = rest.method_of(url)
             if method == "get_instruments":
-                return [self._listed(raw)]
+                listed = parse_instruments(raw)
+                self.instruments.add(listed)
+                self._known.clear()
+                return [Control("notice", f"{len(listed)} instruments")]
             parser = rest.PARSERS.get(method)
-            if parser is None:
-                return [Control("ignored", method)]
-            return [*parser(url, raw, self._find, ts_recv)]
+            return [*parser(url, raw, self._find, ts_recv)] if parser else [Control("ignored", method)]
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv)]
 
@@ -139,19 +141,21 @@ class DeribitFeed:
                 outcomes += parse.trade(wire, context, ts_recv)
         return outcomes or [Control("ignored", params.channel)]
 
-    def _ticker(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
-        params = _ticker(raw).params
-        if not params.channel.startswith("ticker."):
+    def _state(
+        self,
+        prefix: str,
+        decode: Callable[[bytes], Notification[Any]],
+        convert: Callable[[Any, InstrumentContext, int], Sequence[AnyRecord]],
+        raw: bytes,
+        ts_recv: int,
+        connection: int,
+    ) -> list[Outcome] | None:
+        """The state of a market, which names its instrument: a ticker or the best prices."""
+        params = decode(raw).params
+        if not params.channel.startswith(prefix):
             return None
         context = self._find(params.data.instrument_name)
-        return [*parse.ticker(params.data, context, ts_recv)] if context else [Control("ignored", params.channel)]
-
-    def _quote(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
-        params = _quote(raw).params
-        if not params.channel.startswith("quote."):
-            return None
-        context = self._find(params.data.instrument_name)
-        return [parse.quote(params.data, context, ts_recv) if context else Control("ignored", params.channel)]
+        return [*convert(params.data, context, ts_recv)] if context else [Control("ignored", params.channel)]
 
     def _candle(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         params = _candle(raw).params
@@ -159,9 +163,9 @@ class DeribitFeed:
         if parts[:2] != ["chart", "trades"] or len(parts) != 4:
             return None
         context = self._find(parts[2])
-        return [
-            parse.candle(params.data, context, parts[3], ts_recv) if context else Control("ignored", params.channel)
-        ]
+        if context is None:
+            return [Control("ignored", params.channel)]
+        return [parse.candle(params.data, context, parts[3], ts_recv)]
 
     def _books(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
         begin = raw.find(_BOOK)
@@ -265,12 +269,6 @@ class DeribitFeed:
             raise UnknownInstrument(VENUE, name)
         context = self._known[name] = InstrumentContext.of(instrument)
         return context
-
-    def _listed(self, raw: bytes) -> Control:
-        listed = parse_instruments(raw)
-        self.instruments.add(listed)
-        self._known.clear()
-        return Control("notice", f"{len(listed)} instruments")
 
 
 def _stream(channel: str) -> str:

@@ -57,9 +57,8 @@ class DeribitHistory:
 
     async def listed(self, currency: str = "any") -> list[Instrument]:
         """All instruments that are traded now; they are taken into `instruments` too."""
-        answer = await self._client.get(
-            "/public/get_instruments", {"currency": currency, "expired": "false"}, lane=LISTS
-        )
+        params = {"currency": currency, "expired": "false"}
+        answer = await self._client.get("/public/get_instruments", params, lane=LISTS)
         instruments = parse_instruments(answer.raw)
         self.instruments.add(instruments)
         return instruments
@@ -76,18 +75,16 @@ class DeribitHistory:
         if interval not in _RESOLUTIONS:
             raise ValueError(f"interval {interval!r}: Deribit has {', '.join(_RESOLUTIONS)}")
         resolution, minutes = _RESOLUTIONS[interval]
-        cursor = Cursor.begin(f"{VENUE} klines {interval} {instrument}", where)
-        return walk(cursor, partial(self._candles, instrument, resolution, minutes * MINUTE))
+        fetch = partial(self._candles, instrument, resolution, minutes * MINUTE)
+        return walk(f"{VENUE} klines {interval} {instrument}", where, fetch)
 
     def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Trades, and the forced orders among them. A hole in the venue's own numbering becomes a Gap."""
-        cursor = Cursor.begin(f"{VENUE} trades {instrument}", where)
-        return walk(cursor, partial(self._trades, instrument))
+        return walk(f"{VENUE} trades {instrument}", where, partial(self._trades, instrument))
 
     def funding(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """What was paid, for every hour that ends in the window."""
-        cursor = Cursor.begin(f"{VENUE} funding {instrument}", where)
-        return walk(cursor, partial(self._funding, instrument))
+        return walk(f"{VENUE} funding {instrument}", where, partial(self._funding, instrument))
 
     async def _candles(self, instrument: str, resolution: str, length: int, cursor: Cursor) -> FetchedPage:
         reached = min(cursor.at + CANDLES * length, cursor.end)

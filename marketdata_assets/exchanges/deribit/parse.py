@@ -46,17 +46,8 @@ HOURS_OF_FUNDING = 8
 OPPOSITE: dict[Direction, Direction] = {"buy": "sell", "sell": "buy"}
 
 INTERVALS = {
-    "1": ("1m", 1),
-    "3": ("3m", 3),
-    "5": ("5m", 5),
-    "10": ("10m", 10),
-    "15": ("15m", 15),
-    "30": ("30m", 30),
-    "60": ("1h", 60),
-    "120": ("2h", 120),
-    "180": ("3h", 180),
-    "360": ("6h", 360),
-    "720": ("12h", 720),
+    **{f"{minutes}": (f"{minutes}m", minutes) for minutes in (1, 3, 5, 10, 15, 30)},
+    **{f"{hours * 60}": (f"{hours}h", hours * 60) for hours in (1, 2, 3, 6, 12)},
     "1D": ("1d", 1440),
 }
 """Our name of a resolution, and its minutes."""
@@ -126,17 +117,7 @@ def book(
     ts_recv: int,
 ) -> OrderBook:
     """The record of one book message, regardless of earlier ones. `ids` are its own and that of the message before."""
-    return OrderBook(
-        *context.key,
-        ts,
-        ts_recv,
-        kind,
-        bids,
-        asks,
-        context.instrument.unit,
-        None,
-        *ids,
-    )
+    return OrderBook(*context.key, ts, ts_recv, kind, bids, asks, context.instrument.unit, None, *ids)
 
 
 # {"jsonrpc":"2.0","method":"subscription","params":{"channel":"ticker.ABC-PERPETUAL.100ms","data":{
@@ -171,11 +152,8 @@ def ticker(wire: WireTicker, context: InstrumentContext, ts_recv: int) -> list[T
             mark_iv=maybe(wire.mark_iv),
         )
     ]
-    if context.perpetual and wire.current_funding != NONE:
-        records.append(funding(context, wire.current_funding, wire.mark_price, wire.index_price, ts, ts_recv))
-    if context.instrument.market_type != "spot":
-        records.append(open_interest(context, wire.open_interest, ts, ts_recv))
-    return records
+    rate, interest = wire.current_funding, wire.open_interest
+    return [*records, *derivatives(context, ts, ts_recv, rate, wire.mark_price, wire.index_price, interest)]
 
 
 def turnover(context: InstrumentContext, usd: Raw, notional: Raw) -> str | None:
@@ -183,51 +161,34 @@ def turnover(context: InstrumentContext, usd: Raw, notional: Raw) -> str | None:
     return maybe(usd if context.instrument.quote == "USD" else notional)
 
 
-def funding(context: InstrumentContext, rate: Raw, mark: Raw, index: Raw, ts: int, ts_recv: int) -> FundingRate:
-    """The rate that is being paid now."""
-    return FundingRate(
-        *context.key,
-        ts,
-        ts_recv,
-        signed(rate),
-        None,
-        interval_hours=HOURS_OF_FUNDING,
-        mark_price=maybe(mark),
-        index_price=maybe(index),
-    )
-
-
-def open_interest(context: InstrumentContext, amount: Raw, ts: int, ts_recv: int) -> OpenInterest:
-    """USD of inverse futures, coins of anything else."""
-    if amount == NONE:
-        raise BadMessage(VENUE, f"no open_interest of {context.instrument.name}")
-    text = number(amount)
-    return OpenInterest(
-        *context.key,
-        ts,
-        ts_recv,
-        context.contracts(text),
-        text if context.in_coins else None,
-        None if context.in_coins else text,
-    )
+def derivatives(
+    context: InstrumentContext, ts: int, ts_recv: int, rate: Raw, mark: Raw, index: Raw, amount: Raw
+) -> list[FundingRate | OpenInterest]:
+    """The rate of a perpetual that is being paid now, and what is open: USD of inverse futures, coins of others."""
+    head = *context.key, ts, ts_recv
+    records: list[FundingRate | OpenInterest] = []
+    if context.perpetual and rate != NONE:
+        prices = maybe(mark), maybe(index)
+        records.append(FundingRate(*head, signed(rate), None, None, HOURS_OF_FUNDING, *prices))
+    if context.instrument.market_type != "spot":
+        if amount == NONE:
+            raise BadMessage(VENUE, f"no open_interest of {context.instrument.name}")
+        text = number(amount)
+        sizes = (text, None) if context.in_coins else (None, text)
+        records.append(OpenInterest(*head, context.contracts(text), *sizes))
+    return records
 
 
 # {"jsonrpc":"2.0","method":"subscription","params":{"channel":"quote.ABC-PERPETUAL","data":{"timestamp":1700000000123,
 #   "instrument_name":"ABC-PERPETUAL","best_bid_price":100.0,"best_bid_amount":50.0,"best_ask_price":100.5,
 #   "best_ask_amount":10.0}}}
 # https://docs.deribit.com/#quote-instrument_name
-def quote(wire: WireQuote, context: InstrumentContext, ts_recv: int) -> Ticker:
+def quote(wire: WireQuote, context: InstrumentContext, ts_recv: int) -> list[Ticker]:
     """The best prices."""
-    return Ticker(
-        *context.key,
-        wire.timestamp * MS,
-        ts_recv,
-        maybe(wire.best_bid_price),
-        maybe(wire.best_bid_amount),
-        maybe(wire.best_ask_price),
-        maybe(wire.best_ask_amount),
-        context.instrument.unit,
-    )
+    bid, bid_size = maybe(wire.best_bid_price), maybe(wire.best_bid_amount)
+    ask, ask_size = maybe(wire.best_ask_price), maybe(wire.best_ask_amount)
+    ts = wire.timestamp * MS
+    return [Ticker(*context.key, ts, ts_recv, bid, bid_size, ask, ask_size, context.instrument.unit)]
 
 
 # {"jsonrpc":"2.0","method":"subscription","params":{"channel":"chart.trades.ABC-PERPETUAL.1","data":{
@@ -236,33 +197,26 @@ def quote(wire: WireQuote, context: InstrumentContext, ts_recv: int) -> Ticker:
 # cost is in the currency of the price: USD, USDC, and for options on coins the coin.
 def candle(wire: WireCandle, context: InstrumentContext, resolution: str, ts_recv: int) -> Kline:
     """One candle; Deribit does not say when it is closed, nor when the message was made."""
-    interval, minutes = named(resolution)
-    volume, cost = number(wire.volume), number(wire.cost)
-    opened = wire.tick * MS
+    if resolution not in INTERVALS:
+        raise BadMessage(VENUE, f"a resolution {resolution[:20]!r}, which is not documented")
+    interval, minutes = INTERVALS[resolution]
+    volume, cost, opened = number(wire.volume), number(wire.cost), wire.tick * MS
     return Kline(
         *context.key,
         None,
         ts_recv,
-        interval,
-        opened,
-        opened + minutes * MINUTE,
-        number(wire.open),
-        number(wire.high),
-        number(wire.low),
-        number(wire.close),
-        volume,
-        context.contracts(cost if context.instrument.unit == "quote" else volume),
-        cost,
-        None,
-        None,
-        None,
-        None,
+        interval=interval,
+        open_time=opened,
+        close_time=opened + minutes * MINUTE,
+        open=number(wire.open),
+        high=number(wire.high),
+        low=number(wire.low),
+        close=number(wire.close),
+        volume=volume,
+        contracts=context.contracts(cost if context.instrument.unit == "quote" else volume),
+        quote_volume=cost,
+        trades=None,
+        taker_buy_volume=None,
+        taker_buy_quote_volume=None,
+        closed=None,
     )
-
-
-def named(resolution: str) -> tuple[str, int]:
-    """Our name of a resolution, and its minutes; BadMessage."""
-    try:
-        return INTERVALS[resolution]
-    except KeyError:
-        raise BadMessage(VENUE, f"a resolution {resolution[:20]!r}, which is not documented") from None

@@ -4,7 +4,7 @@ An answer is an envelope of JSON-RPC, with `result` or `error`. https://docs.der
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -32,11 +32,17 @@ from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError
 from marketdata_assets.exchanges.rest_history import NumberedRow
 
+T = TypeVar("T")
+
 Find = Callable[[str], InstrumentContext | None]
 """An instrument by its name; None for unsupported instruments, such as spreads. Raises UnknownInstrument."""
 
 Parse = Callable[[str, bytes, Find, int], list[AnyRecord]]
 """Address, bytes, instruments, receive time."""
+
+
+class Answer(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    result: T
 
 
 class WireNumbered(WireTrade, frozen=True, gc=False, kw_only=True):
@@ -50,24 +56,12 @@ class TradesResult(Wire, frozen=True, gc=False):
     has_more: bool
 
 
-class TradesAnswer(Wire, frozen=True, gc=False):
-    result: TradesResult
-
-
 class WireWholeBook(WireTicker, frozen=True, gc=False, kw_only=True):
     """A ticker with levels."""
 
     change_id: Sequence
     bids: list[WireLevel]
     asks: list[WireLevel]
-
-
-class BookAnswer(Wire, frozen=True, gc=False):
-    result: WireWholeBook
-
-
-class TickerAnswer(Wire, frozen=True, gc=False):
-    result: WireTicker
 
 
 class ChartResult(Wire, frozen=True, gc=False):
@@ -83,18 +77,10 @@ class ChartResult(Wire, frozen=True, gc=False):
     cost: list[Raw]
 
 
-class ChartAnswer(Wire, frozen=True, gc=False):
-    result: ChartResult
-
-
 class WireFunding(Wire, frozen=True, gc=False):
     timestamp: Millis  # when the hour was over
     index_price: Raw
     interest_1h: Raw  # what was paid in that hour
-
-
-class FundingAnswer(Wire, frozen=True, gc=False):
-    result: list[WireFunding]
 
 
 class WireSummary(Wire, frozen=True, gc=False):
@@ -113,17 +99,13 @@ class WireSummary(Wire, frozen=True, gc=False):
     current_funding: Raw = NONE
 
 
-class SummaryAnswer(Wire, frozen=True, gc=False):
-    result: list[WireSummary]
-
-
 _any = msgspec.json.Decoder(AnyMessage).decode
-_trades = msgspec.json.Decoder(TradesAnswer).decode
-_book = msgspec.json.Decoder(BookAnswer).decode
-_ticker = msgspec.json.Decoder(TickerAnswer).decode
-_chart = msgspec.json.Decoder(ChartAnswer).decode
-_funding = msgspec.json.Decoder(FundingAnswer).decode
-_summary = msgspec.json.Decoder(SummaryAnswer).decode
+_trades = msgspec.json.Decoder(Answer[TradesResult]).decode
+_book = msgspec.json.Decoder(Answer[WireWholeBook]).decode
+_ticker = msgspec.json.Decoder(Answer[WireTicker]).decode
+_chart = msgspec.json.Decoder(Answer[ChartResult]).decode
+_funding = msgspec.json.Decoder(Answer[list[WireFunding]]).decode
+_summary = msgspec.json.Decoder(Answer[list[WireSummary]]).decode
 
 
 def error_of(raw: bytes) -> VenueError | None:
@@ -258,10 +240,8 @@ def summary(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
                 mark_price=maybe(wire.mark_price),
             )
         )
-        if context.perpetual and wire.current_funding != NONE:
-            records.append(parse.funding(context, wire.current_funding, wire.mark_price, NONE, ts, ts_recv))
-        if context.instrument.market_type != "spot":
-            records.append(parse.open_interest(context, wire.open_interest, ts, ts_recv))
+        rate, interest = wire.current_funding, wire.open_interest
+        records += parse.derivatives(context, ts, ts_recv, rate, wire.mark_price, NONE, interest)
     return records
 
 

@@ -94,10 +94,17 @@ class BookStream:
     # Rules and link: above. A level is price, size, a number without meaning, count of orders; size 0 takes it away.
     def push(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """What becomes of a message of the channel. After BadMessage or a decoder's error, call `lost`."""
-        message, numbers = _read(raw)
+        try:  # levels as numbers too, where every one is short enough for that
+            message: WireBooks[WireBook] | WireBooks[WireShortBook] = _short_books(raw)
+            numbers = _numbers(raw).data
+        except msgspec.ValidationError:
+            message, numbers = _books(raw), []
         outcomes: list[Outcome] = []
         for book, levels in zip_longest(message.data, numbers):
-            if self._is_whole(message.action, book):
+            whole = message.action == "snapshot" or book.prev_seq_id == -1 or self.state.stream in WHOLE
+            if not whole and message.action is None:
+                raise BadMessage(VENUE, f"{self.state.stream} without an action")
+            if whole:
                 outcomes += self._snapshot(book, ts_recv, connection)
             else:
                 outcomes += self._update(book, levels, ts_recv, connection)
@@ -111,13 +118,6 @@ class BookStream:
         """The subscription has ended: the book gets no more updates."""
         if self.state.status == "live":
             self.state.status = "waiting"
-
-    def _is_whole(self, action: str | None, book: WireBook) -> bool:
-        if action == "snapshot" or book.prev_seq_id == -1 or self.state.stream in WHOLE:
-            return True
-        if action is None:
-            raise BadMessage(VENUE, f"{self.state.stream} without an action")
-        return False
 
     def _snapshot(self, book: WireBook, ts_recv: int, connection: int) -> list[Outcome]:
         bids, asks = _levels(book.bids), _levels(book.asks)
@@ -139,11 +139,13 @@ class BookStream:
             return [*state.broken("sequence", book.seq_id, ts_recv)]
         prev_id, verify = book.prev_seq_id, _verify(book.checksum)
         bids, asks = _levels(book.bids), _levels(book.asks)
-        outcomes = state.delta(
-            bids, asks, book.seq_id, book.seq_id, prev_id, book.ts * MS, ts_recv, verify, _pairs(levels)
-        )
+        numbers: BothNumbers | None = None
+        if levels is not None:
+            numbers = [(one.price, one.size) for one in levels.bids], [(one.price, one.size) for one in levels.asks]
+        seq_id = book.seq_id
+        outcome = state.delta(bids, asks, seq_id, seq_id, prev_id, book.ts * MS, ts_recv, verify, numbers)
         self._before = book, prev_id
-        return [outcomes]
+        return [outcome]
 
     def _fault(self, book: WireBook) -> Literal["repeat", "sequence"] | None:
         """Whether the message does not follow the last one."""
@@ -162,26 +164,18 @@ class BookStream:
 # {"code":"0","msg":"","data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0","1"]],"ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-order-book; none is built on it.
 def polled_books(instrument: Instrument) -> Parser:
-    """Parser of REST order books of one instrument."""
+    """Parser of REST order books of one instrument, which have to pass the checks of a book that is kept."""
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [_polled(book, instrument, ts_recv) for book in _books(raw).data]
+        state, records = BookState(instrument, "polled"), list[Outcome]()
+        for book in _books(raw).data:
+            record = state.snapshot(_levels(book.bids), _levels(book.asks), book.seq_id, book.ts * MS, ts_recv)[0]
+            if not isinstance(record, OrderBook):
+                raise BadMessage(VENUE, f"a crossed book of {instrument.name}")
+            records.append(record)
+        return records
 
     return parse
-
-
-def _read(raw: bytes) -> tuple[WireBooks[WireBook] | WireBooks[WireShortBook], list[BookNumbers]]:
-    """A message, and its levels as numbers where every one is short enough for that."""
-    try:
-        return _short_books(raw), _numbers(raw).data
-    except msgspec.ValidationError:
-        return _books(raw), []
-
-
-def _pairs(levels: BookNumbers | None) -> BothNumbers | None:
-    if levels is None:
-        return None
-    return [(level.price, level.size) for level in levels.bids], [(level.price, level.size) for level in levels.asks]
 
 
 def checksum(book: Book) -> int:
@@ -199,15 +193,6 @@ def checksum(book: Book) -> int:
 
 def _verify(expected: int) -> Callable[[Book], bool] | None:
     return (lambda book: checksum(book) == expected) if expected else None
-
-
-def _polled(book: WireBook, instrument: Instrument, ts_recv: int) -> Outcome:
-    """The same checks as for a book that is kept."""
-    state = BookState(instrument, "polled")
-    record = state.snapshot(_levels(book.bids), _levels(book.asks), book.seq_id, book.ts * MS, ts_recv)[0]
-    if not isinstance(record, OrderBook):
-        raise BadMessage(VENUE, f"a crossed book of {instrument.name}")
-    return record
 
 
 def _levels(levels: tuple[WireLevel, ...]) -> tuple[Level, ...]:

@@ -43,17 +43,10 @@ OF_MANY: dict[str, ByFind] = {
 }
 
 NO_RECORD = frozenset(
-    {
-        "adl-warning",
-        "block-tickers",
-        "economic-calendar",
-        "estimated-price",
-        "index-tickers",
-        "price-limit",
-        "public-block-trades",
-        "public-struc-block-trades",
-        "status",
-    }
+    (
+        *("adl-warning", "block-tickers", "economic-calendar", "estimated-price", "index-tickers", "price-limit"),
+        *("public-block-trades", "public-struc-block-trades", "status"),
+    )
 )
 NO_RECORD_PREFIXES = ("sprd-", "mark-price-candle", "index-candle")
 """Spreads of two instruments are not supported; candles of mark and index prices have no volume."""
@@ -121,8 +114,13 @@ class OkxFeed:
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What becomes of an answer of REST to `url`. Never raises, whatever the bytes."""
         try:
-            refusal = wire.refusal(raw)
-            return [refusal] if refusal else self._answer(url, raw, ts_recv)
+            if refusal := wire.refusal(raw):
+                return [refusal]
+            parts = urlsplit(url)
+            path = parts.path.rpartition(API)[2]
+            if path == INSTRUMENTS_PATH:
+                return self._listing(raw, ts_recv, 0)
+            return of_path(path, dict(parse_qsl(parts.query)), self.instruments.__getitem__)(raw, ts_recv, 0)
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv)]
 
@@ -160,18 +158,17 @@ class OkxFeed:
             return self._event
         if head.arg is None:
             raise BadMessage(VENUE, "a message without arg and without event")
-        parser = self._parser(head.arg)
+        arg = head.arg
+        if arg.channel == "instruments":
+            parser: Parser = self._listing
+        elif arg.channel not in BOOKS:
+            parser = of_channel(arg, self.instruments.__getitem__)
+        else:
+            parser = self._book(arg) if self._keep_books else ignored(str(arg))
         begin = raw.partition(b"}")[0]
-        if begin.startswith(b'{"arg":{') and len(self._routes) < KEPT_ROUTES and _arg_of(begin) == head.arg:
+        if begin.startswith(b'{"arg":{') and len(self._routes) < KEPT_ROUTES and _arg_of(begin) == arg:
             self._routes[begin] = parser
         return parser
-
-    def _parser(self, arg: Arg) -> Parser:
-        if arg.channel == "instruments":
-            return self._listing
-        if arg.channel not in BOOKS:
-            return of_channel(arg, self.instruments.__getitem__)
-        return self._book(arg) if self._keep_books else ignored(str(arg))
 
     def _book(self, arg: Arg) -> Parser:
         key = f"{arg.channel}:{arg.inst_id}"
@@ -213,13 +210,6 @@ class OkxFeed:
         self.instruments.add(listed)
         self._routes.clear()  # their parsers know instruments as they were
         return [Control("ignored", f"instruments: {len(listed)}")]
-
-    def _answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
-        parts = urlsplit(url)
-        path = parts.path.rpartition(API)[2]
-        if path == INSTRUMENTS_PATH:
-            return self._listing(raw, ts_recv, 0)
-        return of_path(path, dict(parse_qsl(parts.query)), self.instruments.__getitem__)(raw, ts_recv, 0)
 
 
 def _arg_of(begin: bytes) -> Arg | None:

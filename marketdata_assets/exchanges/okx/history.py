@@ -103,7 +103,10 @@ class OkxHistory:
 
     async def open_interest(self, instrument: str) -> list[OpenInterest]:
         """Open interest as it is now."""
-        kind = _kind(self.instruments[instrument])
+        market_type = self.instruments[instrument].market_type
+        if market_type == "spot":
+            raise ValueError(f"{instrument} is traded on a spot market, which has no open interest")
+        kind = "SWAP" if instrument.endswith("-SWAP") else "OPTION" if market_type == "option" else "FUTURES"
         answer = await self._get("public/open-interest", instType=kind, instId=instrument)
         parser = parse.open_interest(self.instruments.__getitem__)
         return _read(f"{VENUE} open interest {instrument}", answer, parser, OpenInterest)
@@ -113,9 +116,9 @@ class OkxHistory:
         word = _word(interval, BARS)
         bar = parse.bar_of(word)
         assert bar  # all of BARS are
-        parser = parse.candles(self.instruments[instrument], bar)
-        fetch = partial(self._klines, instrument, word, parser)
-        return self._walk(f"klines {interval} {instrument}", where, fetch)
+        parser, query = parse.candles(self.instruments[instrument], bar), {"instId": instrument, "bar": word}
+        what, path = f"klines {interval} {instrument}", "market/history-candles"
+        return self._by_time(what, where, path, parser, Kline, "open_time", **query)
 
     def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Trades; OKX keeps those of three months."""
@@ -124,19 +127,16 @@ class OkxHistory:
 
     def funding(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """What was paid in the window; OKX keeps three months."""
-        return self._walk(f"funding {instrument}", where, partial(self._funding, instrument))
+        parser, path = parse.paid_rates(self.instruments.__getitem__), "public/funding-rate-history"
+        what = f"funding {instrument}"
+        return self._by_time(what, where, path, parser, FundingRate, "funding_time", instId=instrument)
 
     def past_open_interest(self, instrument: str, period: str, where: Window | Cursor) -> AsyncIterator[Page]:
         """Open interest of the window, so often; OKX keeps 1440 rows. ValueError for a period that it does not have."""
         parser = parse.past_open_interest(self.instruments[instrument])
-        fetch = partial(self._past_open_interest, instrument, _word(period, PERIODS), parser)
-        return self._walk(f"open interest {period} {instrument}", where, fetch)
-
-    async def _klines(self, instrument: str, bar: str, parser: Parser, cursor: Cursor) -> FetchedPage:
-        answer = await self._get(
-            "market/history-candles", instId=instrument, bar=bar, after=_after(cursor), limit=str(PAGE)
-        )
-        return _fetched(cursor, rows_at(_read(cursor.about, answer, parser, Kline), "open_time"))
+        query = {"instId": instrument, "period": _word(period, PERIODS)}
+        what, path = f"open interest {period} {instrument}", "rubik/stat/contracts/open-interest-history"
+        return self._by_time(what, where, path, parser, OpenInterest, "ts_event", bound="end", **query)
 
     async def _trades(self, instrument: str, parser: Parser, cursor: Cursor) -> FetchedPage:
         """The first page goes by time, the others by the number of the trade that came last."""
@@ -150,21 +150,28 @@ class OkxHistory:
         ]
         return _fetched(cursor, rows, rows[-1].key if rows else None)
 
-    async def _funding(self, instrument: str, cursor: Cursor) -> FetchedPage:
-        parser = parse.paid_rates(self.instruments.__getitem__)
-        answer = await self._get(
-            "public/funding-rate-history", instId=instrument, after=_after(cursor), limit=str(PAGE)
-        )
-        return _fetched(cursor, rows_at(_read(cursor.about, answer, parser, FundingRate), "funding_time"))
+    def _by_time(
+        self,
+        what: str,
+        where: Window | Cursor,
+        path: str,
+        parser: Parser,
+        kind: type[T],
+        field: str,
+        *,
+        bound: str = "after",
+        **query: str,
+    ) -> AsyncIterator[Page]:
+        """Pages of a path that goes by time: the records of a page are older than the parameter `bound`."""
 
-    async def _past_open_interest(self, instrument: str, period: str, parser: Parser, cursor: Cursor) -> FetchedPage:
-        path = "rubik/stat/contracts/open-interest-history"
-        answer = await self._get(path, instId=instrument, period=period, end=_after(cursor), limit=str(PAGE))
-        return _fetched(cursor, rows_at(_read(cursor.about, answer, parser, OpenInterest), "ts_event"))
+        async def fetch(cursor: Cursor) -> FetchedPage:
+            answer = await self._get(path, **query, **{bound: _after(cursor)}, limit=str(PAGE))
+            return _fetched(cursor, rows_at(_read(cursor.about, answer, parser, kind), field))
+
+        return self._walk(what, where, fetch)
 
     def _walk(self, what: str, where: Window | Cursor, fetch: Fetch) -> AsyncIterator[Page]:
-        cursor = Cursor.begin(f"{VENUE} {what}", where, newest_first=True)
-        return walk(cursor, fetch, newest_first=True)
+        return walk(f"{VENUE} {what}", where, fetch, newest_first=True)
 
     async def _get(self, path: str, **params: str) -> Answer:
         return await self._client.get(API + path, params, lane=path)
@@ -196,11 +203,3 @@ def _word(interval: str, words: dict[str, str]) -> str:
     if interval not in words:
         raise ValueError(f"interval {interval!r}: OKX has {', '.join(words)}")
     return words[interval]
-
-
-def _kind(instrument: Instrument) -> str:
-    if instrument.market_type == "spot":
-        raise ValueError(f"{instrument.name} is traded on a spot market, which has no open interest")
-    if instrument.market_type == "option":
-        return "OPTION"
-    return "SWAP" if instrument.name.endswith("-SWAP") else "FUTURES"

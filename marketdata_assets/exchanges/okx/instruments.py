@@ -24,6 +24,7 @@ _NAME = re.compile(
     r"(?P<base>[A-Z0-9]+)-(?P<quote>[A-Z0-9]+)"
     r"(-(?P<kind>SWAP|[0-9]{6}(?P<option>-[0-9]+(\.[0-9]+)?-[CP])?))?"
 )
+_CONTRACTS: dict[str, MarketType] = {"linear": "linear", "inverse": "inverse"}
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
@@ -45,7 +46,10 @@ def instruments(listed: Iterable[Listed]) -> Iterator[Instrument]:
     """The instruments of a list; those of kinds that we do not know are left out. Raises BadInstruments."""
     for entry in listed:
         if entry.inst_type in ("SPOT", "MARGIN"):
-            yield _spot(entry)
+            base, quote = entry.base_ccy, entry.quote_ccy
+            if not (base and quote):
+                raise BadInstruments(VENUE, f"{entry.inst_id} has no baseCcy or no quoteCcy")
+            yield Instrument("okx", "spot", entry.inst_id, f"{base}-{quote}", base, quote, "base")
         elif entry.inst_type in ("SWAP", "FUTURES", "OPTION"):
             yield _contract(entry)
 
@@ -62,7 +66,7 @@ def named(name: str) -> Instrument | None:
     if kind is None:
         return Instrument("okx", "spot", name, name, base, quote, "base")
     market_type: MarketType = "option" if match["option"] else "inverse" if quote == "USD" else "linear"
-    return Instrument("okx", market_type, name, _symbol(name), base, quote, "contracts")
+    return Instrument("okx", market_type, name, name.removesuffix("-SWAP"), base, quote, "contracts")
 
 
 def known_instruments(known: Instruments | None = None, *, strict: bool = True) -> Instruments:
@@ -70,34 +74,17 @@ def known_instruments(known: Instruments | None = None, *, strict: bool = True) 
     return Instruments(VENUE, {} if known is None else known.known, None if strict else named)
 
 
-def _spot(entry: Listed) -> Instrument:
-    if not (entry.base_ccy and entry.quote_ccy):
-        raise BadInstruments(VENUE, f"{entry.inst_id} has no baseCcy or no quoteCcy")
-    symbol = f"{entry.base_ccy}-{entry.quote_ccy}"
-    return Instrument("okx", "spot", entry.inst_id, symbol, entry.base_ccy, entry.quote_ccy, "base")
-
-
 def _contract(entry: Listed) -> Instrument:
     base, _, quote = (entry.uly or entry.inst_family).partition("-")
-    market_type: MarketType
-    if entry.inst_type == "OPTION":
-        market_type = "option"
-    elif entry.ct_type == "linear":
-        market_type = "linear"
-    elif entry.ct_type == "inverse":
-        market_type = "inverse"
-    else:
+    market_type = "option" if entry.inst_type == "OPTION" else _CONTRACTS.get(entry.ct_type)
+    if market_type is None:
         raise BadInstruments(VENUE, f"{entry.inst_id} has the ctType {entry.ct_type!r}")
     if not (base and quote):
         raise BadInstruments(VENUE, f"{entry.inst_id} has no underlying")
     counted = quote if market_type == "inverse" else base
     value = _value(entry) if entry.ct_val_ccy == counted else None  # a value in a third currency says nothing of either
-    symbol = _symbol(entry.inst_id)
+    symbol = entry.inst_id.removesuffix("-SWAP")
     return Instrument("okx", market_type, entry.inst_id, symbol, base, quote, "contracts", value)
-
-
-def _symbol(name: str) -> str:
-    return name.removesuffix("-SWAP")
 
 
 def _value(entry: Listed) -> str | None:

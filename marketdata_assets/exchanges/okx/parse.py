@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -33,6 +33,7 @@ from marketdata_assets.exchanges.okx.wire import (
     by_instrument,
     each,
     nanoseconds,
+    of_instrument,
     time_of,
 )
 from marketdata_assets.exchanges.records import (
@@ -51,7 +52,6 @@ KEPT_SIZES = 1024
 
 _trades = msgspec.json.Decoder(Data[WireTrade], strict=False).decode
 _liquidations = msgspec.json.Decoder(Data[WireLiquidations], strict=False).decode
-_forced = msgspec.json.Decoder(Data[WireForced], strict=False).decode
 
 
 # {"arg":{"channel":"trades","instId":"ABC-USDT"},"data":[{"instId":"ABC-USDT","tradeId":"71","px":"4.2","sz":"0.15",
@@ -60,8 +60,9 @@ _forced = msgspec.json.Decoder(Data[WireForced], strict=False).decode
 # GET /api/v5/market/trades and history-trades have the same elements. `count` trades at one price come as one.
 def trades(instrument: Instrument) -> Parser:
     """Parser of the trades of one instrument."""
-    market_type, symbol, name = instrument.market_type, instrument.symbol, instrument.name
-    sizes, by_price = sizes_of(instrument), market_type == "inverse"
+    make, market_type = partial(Trade, *instrument.key), instrument.market_type
+    sizes = None if market_type == "spot" else lru_cache(KEPT_SIZES)(instrument.base_size)
+    by_price = market_type == "inverse"
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
         records: list[Outcome] = []
@@ -73,21 +74,7 @@ def trades(instrument: Instrument) -> Parser:
             if sizes is not None:
                 base, contracts = sizes(size, price if by_price else ""), size
             ts = element.ts * MS
-            records.append(
-                Trade(
-                    "okx",
-                    market_type,
-                    symbol,
-                    name,
-                    ts,
-                    ts_recv,
-                    element.trade_id,
-                    price,
-                    base,
-                    contracts,
-                    element.side,
-                )
-            )
+            records.append(make(ts, ts_recv, element.trade_id, price, base, contracts, element.side))
         return records
 
     return parse
@@ -110,39 +97,6 @@ def liquidations(find: Find) -> Parser:
     return parse
 
 
-# {"arg":{"channel":"liquidations","instId":"ABC-USD-250328"},"data":[{"bkPx":"4.1","side":"buy","posSide":"short",
-#   "sz":"12","ts":"1700000000123"}]}
-# Not a channel of OKX: recordings of before 2023 keep so what was polled of GET /api/v5/public/liquidation-orders.
-def polled_liquidations(instrument: Instrument) -> Parser:
-    """Parser of the recorded forced orders of one instrument."""
-
-    return each(_forced, lambda element, ts_recv: _liquidation(element, instrument, ts_recv))
-
-
-def sizes_of(instrument: Instrument) -> Callable[[str, str], str | None] | None:
-    """Contracts to base units, on inverse markets by their price; null on a spot market, where nothing is to do."""
-    if instrument.market_type == "spot":
-        return None
-    return lru_cache(KEPT_SIZES)(instrument.base_size)
-
-
-# {"arg":{"channel":"option-trades","instType":"OPTION","instFamily":"ABC-USD"},"data":[{"instId":
-#   "ABC-USD-250328-60-C","tradeId":"4","px":"0.0105","sz":"1","side":"sell","fillVol":"0.51","ts":"1700000000123"}]}
-# https://www.okx.com/docs-v5/en/#public-data-websocket-option-trades-channel
-def _option_trade(element: WireOptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
-    price, size = decimal("px", element.px), decimal("sz", element.sz)
-    return Trade(
-        *instrument.key,
-        element.ts * MS,
-        ts_recv,
-        trade_id=element.trade_id,
-        price=price,
-        size=instrument.base_size(size, price),
-        contracts=instrument.contracts(size),
-        side=element.side,
-    )
-
-
 def _liquidation(element: WireForced, instrument: Instrument, ts_recv: int) -> Liquidation:
     price, size = decimal("bkPx", element.bk_px), decimal("sz", element.sz)
     return Liquidation(
@@ -156,22 +110,47 @@ def _liquidation(element: WireForced, instrument: Instrument, ts_recv: int) -> L
     )
 
 
-_best = msgspec.json.Decoder(Data[WireBest], strict=False).decode
+# {"arg":{"channel":"liquidations","instId":"ABC-USD-250328"},"data":[{"bkPx":"4.1","side":"buy","posSide":"short",
+#   "sz":"12","ts":"1700000000123"}]}
+# Not a channel of OKX: recordings of before 2023 keep so what was polled of GET /api/v5/public/liquidation-orders.
+polled_liquidations = of_instrument(WireForced)(_liquidation)
+
+
+# {"arg":{"channel":"option-trades","instType":"OPTION","instFamily":"ABC-USD"},"data":[{"instId":
+#   "ABC-USD-250328-60-C","tradeId":"4","px":"0.0105","sz":"1","side":"sell","fillVol":"0.51","ts":"1700000000123"}]}
+# https://www.okx.com/docs-v5/en/#public-data-websocket-option-trades-channel
+@by_instrument(WireOptionTrade)
+def option_trades(element: WireOptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
+    price, size = decimal("px", element.px), decimal("sz", element.sz)
+    return Trade(
+        *instrument.key,
+        element.ts * MS,
+        ts_recv,
+        trade_id=element.trade_id,
+        price=price,
+        size=instrument.base_size(size, price),
+        contracts=instrument.contracts(size),
+        side=element.side,
+    )
 
 
 # {"arg":{"channel":"bbo-tbt","instId":"ABC-USDT"},"data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0",
 #   "1"]],"ts":"1700000000123","seqId":91}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel; a side may be empty.
-def best_prices(instrument: Instrument) -> Parser:
-    """Parser of the best level of both sides of one instrument."""
-    return each(_best, lambda element, ts_recv: _best_price(element, instrument, ts_recv))
+@of_instrument(WireBest)
+def best_prices(element: WireBest, instrument: Instrument, ts_recv: int) -> Ticker:
+    bid, bid_size = _first("bid", element.bids)
+    ask, ask_size = _first("ask", element.asks)
+    head, unit = (*instrument.key, element.ts * MS, ts_recv), instrument.unit
+    return Ticker(*head, bid, bid_size, ask, ask_size, unit, element.seq_id)
 
 
 # {"arg":{"channel":"tickers","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
 #   "last":"4.2","lastSz":"3","askPx":"4.21","askSz":"11","bidPx":"4.2","bidSz":"5","open24h":"4","high24h":"4.4",
 #   "low24h":"3.9","volCcy24h":"22.5","vol24h":"2250","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-tickers-channel, GET /api/v5/market/tickers
-def _ticker(element: WireTicker, instrument: Instrument, ts_recv: int) -> Ticker:
+@by_instrument(WireTicker)
+def tickers(element: WireTicker, instrument: Instrument, ts_recv: int) -> Ticker:
     spot = instrument.market_type == "spot"
     volume, currency = decimal_or_none("vol24h", element.vol_24h), decimal_or_none("volCcy24h", element.vol_ccy_24h)
     return Ticker(
@@ -194,22 +173,6 @@ def _ticker(element: WireTicker, instrument: Instrument, ts_recv: int) -> Ticker
     )
 
 
-def _best_price(element: WireBest, instrument: Instrument, ts_recv: int) -> Ticker:
-    bid, bid_size = _first("bid", element.bids)
-    ask, ask_size = _first("ask", element.asks)
-    return Ticker(
-        *instrument.key,
-        element.ts * MS,
-        ts_recv,
-        bid=bid,
-        bid_size=bid_size,
-        ask=ask,
-        ask_size=ask_size,
-        unit=instrument.unit,
-        update_id=element.seq_id,
-    )
-
-
 def _first(side: str, levels: tuple[WireLevel, ...]) -> tuple[str, str] | tuple[None, None]:
     if not levels:
         return None, None
@@ -219,14 +182,16 @@ def _first(side: str, levels: tuple[WireLevel, ...]) -> tuple[str, str] | tuple[
 # {"arg":{"channel":"mark-price","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
 #   "markPx":"4.2003","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-mark-price-channel, GET /api/v5/public/mark-price
-def _mark_price(element: WireMarkPrice, instrument: Instrument, ts_recv: int) -> Ticker:
+@by_instrument(WireMarkPrice)
+def mark_prices(element: WireMarkPrice, instrument: Instrument, ts_recv: int) -> Ticker:
     return Ticker(*instrument.key, element.ts * MS, ts_recv, mark_price=decimal("markPx", element.mark_px))
 
 
 # {"arg":{"channel":"opt-summary","instFamily":"ABC-USD"},"data":[{"instType":"OPTION","instId":"ABC-USD-250328-60-C",
 #   "delta":"0.2","markVol":"0.505","bidVol":"0.5","askVol":"","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-option-summary-channel, GET /api/v5/public/opt-summary
-def _option(element: WireOption, instrument: Instrument, ts_recv: int) -> Ticker:
+@by_instrument(WireOption)
+def option_summaries(element: WireOption, instrument: Instrument, ts_recv: int) -> Ticker:
     return Ticker(
         *instrument.key,
         element.ts * MS,
@@ -281,7 +246,6 @@ def bar_of(text: str) -> Bar | None:
 # GET /api/v5/market/candles and history-candles have the same rows. `confirm` 1 says that the candle is closed.
 def candles(instrument: Instrument, bar: Bar) -> Parser:
     """Parser of the candles of one instrument."""
-
     return each(_rows, lambda element, ts_recv: _candle(element, instrument, bar, ts_recv))
 
 
@@ -328,23 +292,24 @@ def _months_after(start: int, months: int, shift: dt.timedelta) -> int:
 
 
 HOUR = 3600 * 1000 * MS
-PAST_COLUMNS = 3
 
 
 # {"code":"0","msg":"","data":[["1700000000000","5000","50","210"]]}
 # https://www.okx.com/docs-v5/en/#trading-statistics-rest-api-get-contract-open-interest-history
 # Columns: time, contracts, coins, USD.
-def past_open_interest(instrument: Instrument) -> Parser:
-    """Parser of the history of open interest of one instrument."""
-
-    return each(_rows, lambda element, ts_recv: _past(element, instrument, ts_recv))
+@of_instrument(tuple[str, ...])
+def past_open_interest(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
+    if len(row) < 3:
+        raise BadMessage(VENUE, f"open interest of {len(row)} columns")
+    return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2])
 
 
 # {"arg":{"channel":"funding-rate","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
 #   "fundingRate":"0.0001","nextFundingRate":"","fundingTime":"1700006400000","nextFundingTime":"1700035200000",
 #   "ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-funding-rate-channel, GET /api/v5/public/funding-rate
-def _rate(element: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate:
+@by_instrument(WireFunding)
+def funding_rates(element: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate:
     funding_time = element.funding_time * MS
     following = nanoseconds(element.next_funding_time)
     period = 0 if following is None else following - funding_time
@@ -362,21 +327,17 @@ def _rate(element: WireFunding, instrument: Instrument, ts_recv: int) -> Funding
 # {"code":"0","msg":"","data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP","fundingRate":"0.0001","realizedRate":
 #   "0.00009","fundingTime":"1700006400000"}]}
 # https://www.okx.com/docs-v5/en/#public-data-rest-api-get-funding-rate-history
-def _paid_rate(element: WirePaid, instrument: Instrument, ts_recv: int) -> FundingRate:
+@by_instrument(WirePaid)
+def paid_rates(element: WirePaid, instrument: Instrument, ts_recv: int) -> FundingRate:
     rate = decimal("realizedRate", element.realized_rate)
     return FundingRate(*instrument.key, None, ts_recv, rate=rate, funding_time=element.funding_time * MS)
-
-
-def _past(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
-    if len(row) < PAST_COLUMNS:
-        raise BadMessage(VENUE, f"open interest of {len(row)} columns")
-    return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2])
 
 
 # {"arg":{"channel":"open-interest","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
 #   "oi":"5000","oiCcy":"50","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-open-interest-channel, GET /api/v5/public/open-interest
-def _open(element: WireOpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
+@by_instrument(WireOpenInterest)
+def open_interest(element: WireOpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
     return _interest(instrument, element.ts * MS, ts_recv, element.oi, element.oi_ccy)
 
 
@@ -386,12 +347,3 @@ def _interest(instrument: Instrument, ts_event: int, ts_recv: int, oi: str, oi_c
     if instrument.market_type == "inverse" and instrument.contract_value is not None:
         value = plain(EXACT.multiply(Decimal(contracts), Decimal(instrument.contract_value)))
     return OpenInterest(*instrument.key, ts_event, ts_recv, contracts=contracts, size=size, value=value)
-
-
-option_trades = by_instrument(WireOptionTrade, _option_trade)
-tickers = by_instrument(WireTicker, _ticker)
-mark_prices = by_instrument(WireMarkPrice, _mark_price)
-option_summaries = by_instrument(WireOption, _option)
-funding_rates = by_instrument(WireFunding, _rate)
-paid_rates = by_instrument(WirePaid, _paid_rate)
-open_interest = by_instrument(WireOpenInterest, _open)

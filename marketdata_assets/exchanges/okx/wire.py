@@ -5,7 +5,7 @@ on purpose: that turns texts into integers, and nothing else.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Generic, Protocol, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, ControlKind, Exchange, Outcome, Side, VenueError
 
 T = TypeVar("T")
-N = TypeVar("N", bound="NamesInstrument")
+N = TypeVar("N", bound="Named | WireOptionTrade")
 
 VENUE: Exchange = "okx"
 MS = 1_000_000
@@ -30,6 +30,8 @@ Sequence = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 Parser = Callable[[bytes, int, int], list[Outcome]]
 """What becomes of a message: its bytes, the time it was received at, the number of its connection."""
 
+Convert = Callable[[T, Instrument, int], Outcome]
+
 Find = Callable[[str], Instrument]
 """The instrument of a name; raises UnknownInstrument."""
 
@@ -42,13 +44,6 @@ class Named(Wire, frozen=True, gc=False):
     """An element that names its instrument."""
 
     inst_id: str = msgspec.field(name="instId")
-
-
-class NamesInstrument(Protocol):
-    """What `by_instrument` needs of an element."""
-
-    @property
-    def inst_id(self) -> str: ...
 
 
 class Arg(Wire, frozen=True, gc=False):
@@ -91,10 +86,24 @@ def each(decode: Callable[[bytes], Data[T]], convert: Callable[[T, int], Outcome
     return parse
 
 
-def by_instrument(kind: type[N], convert: Callable[[N, Instrument, int], Outcome]) -> Callable[[Find], Parser]:
-    """What makes the parser of a message whose elements each name their instrument."""
+def of_instrument(kind: type[T]) -> Callable[[Convert[T]], Callable[[Instrument], Parser]]:
+    """Turn a function of one element into the parser of messages of one instrument."""
     decode = msgspec.json.Decoder(Data[kind], strict=False).decode  # type: ignore[valid-type]
-    return lambda find: each(decode, lambda element, ts_recv: convert(element, find(element.inst_id), ts_recv))
+
+    def decorate(convert: Convert[T]) -> Callable[[Instrument], Parser]:
+        return lambda instrument: each(decode, lambda element, ts_recv: convert(element, instrument, ts_recv))
+
+    return decorate
+
+
+def by_instrument(kind: type[N]) -> Callable[[Convert[N]], Callable[[Find], Parser]]:
+    """Turn a function of one element into the parser of messages whose elements each name their instrument."""
+    decode = msgspec.json.Decoder(Data[kind], strict=False).decode  # type: ignore[valid-type]
+
+    def decorate(convert: Convert[N]) -> Callable[[Find], Parser]:
+        return lambda find: each(decode, lambda element, ts_recv: convert(element, find(element.inst_id), ts_recv))
+
+    return decorate
 
 
 def nanoseconds(millis: str) -> int | None:
