@@ -6,7 +6,6 @@ The severity of a finding is in `defs.exchanges.checks`.
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -14,7 +13,7 @@ import polars as pl
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_trade_gap
-from marketdata_assets.exchanges.tables.schema import FINAL, REJECTS, TABLES, day_span
+from marketdata_assets.exchanges.tables.schema import TABLES, day_span, sql
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.findings import Finding, sample_evenly
 
@@ -45,9 +44,9 @@ class Question:
     client: "Client"
     days: tuple[dt.date, ...]
 
-    def ask(self, sql: str, day: dt.date, **more: Any) -> pl.DataFrame:
-        """The rows of a query about one day."""
-        return clickhouse.read(self.client, sql, {**day_span(day), **more})
+    def ask(self, name: str, day: dt.date, **more: Any) -> pl.DataFrame:
+        """The rows of one of our statements about one day."""
+        return clickhouse.read(self.client, sql(name), {**day_span(day), **more})
 
 
 def newest(client: "Client") -> Question:
@@ -57,35 +56,25 @@ def newest(client: "Client") -> Question:
 
 def nothing_refused(question: Question, type_name: str) -> Finding:
     """No record of a type was rejected by its table since the first of the days."""
-    sql = f"""
-        SELECT reason, toInt64(count()) AS records, any(left(raw, 200)) AS example FROM {REJECTS} FINAL
-        WHERE type = {{type:String}} AND seen >= {{first:DateTime64(9, 'UTC')}} GROUP BY reason ORDER BY records DESC"""
     if not question.days:
         return Finding(0, (), 0)
-    rejects = question.ask(sql, min(question.days), type=type_name)
+    rejects = question.ask("rejects_since", min(question.days), type=type_name)
     rows = clickhouse.read(question.client, f"SELECT toInt64(count()) AS rows FROM {TABLES[type_name].name}")
     return Finding(int(rejects["records"].sum()), _examples(rejects), int(rows["rows"].item()))
 
 
 def one_row_a_trade(question: Question) -> Finding:
     """No trade id of an instrument is stored with two times."""
-    sql = f"""
-        SELECT toString(exchange) AS exchange, toString(market_type) AS market_type,
-            toString(instrument) AS instrument, toInt64(count()) AS trades,
-            toInt64(count() - uniqExact(trade_id, aggregated)) AS again
-        FROM exchange_trades FINAL
-        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}
-        GROUP BY exchange, market_type, instrument ORDER BY again DESC, instrument SETTINGS {FINAL}"""
-    return _counted(question, sql, "again", "trades")
+    return _counted(question, "trades_stored_again", "again", "trades")
 
 
 def holes_on_record(question: Question) -> Finding:
     """Every gap in the sequence numbers of Binance's trades is recorded."""
     unrecorded = [gap for day in question.days for gap in gaps.unrecorded_gaps(question.client, day)]
-    sql = """
-        SELECT toInt64(count()) AS trades FROM exchange_trades WHERE toDate(time) = {day:Date}
-            AND exchange = 'binance'"""
-    trades = sum(clickhouse.read(question.client, sql, {"day": day})["trades"].item() for day in question.days)
+    counted = (
+        "SELECT toInt64(count()) AS n FROM exchange_trades WHERE toDate(time) = {day:Date} AND exchange = 'binance'"
+    )
+    trades = sum(clickhouse.read(question.client, counted, {"day": day})["n"].item() for day in question.days)
     missing = sum((gap.next_id or 0) - (gap.last_id or 0) - 1 for gap in unrecorded)
     examples = tuple({"hole": gaps.line(gap)} for gap in unrecorded[:EXAMPLES])
     return Finding(len(unrecorded), examples, int(trades), facts={"trades_missing": missing})
@@ -104,11 +93,10 @@ def bars_equal_klines(question: Question) -> Finding:
     """
     count = rows_checked = left_out = 0
     examples: list[dict[str, Any]] = []
-    sql = files(__package__).joinpath("sql/bars_and_klines.sql").read_text()
     holes = gaps.open_gaps(question.client)
     for day in question.days:
-        both = question.ask(sql, day)
-        judged = both.filter(pl.col("judged") == 1, ~_in_holes(both, holes))
+        both = question.ask("bars_and_klines", day)
+        judged = both.filter(pl.col("judged") == 1, ~_in_holes(holes))
         wrong = judged.with_columns(differs=_differences()).filter(pl.col("differs") != "")
         count, rows_checked = count + wrong.height, rows_checked + judged.height
         left_out += both.height - judged.height
@@ -119,14 +107,7 @@ def bars_equal_klines(question: Question) -> Finding:
 
 def price_order(question: Question) -> Finding:
     """High is the highest and low the lowest of a bar's prices, and takers did not buy more than was traded."""
-    sql = """
-        SELECT toString(exchange) AS exchange, toString(market_type) AS market_type, toString(instrument) AS instrument,
-            toInt64(count()) AS bars, toInt64(countIf(high < open OR high < close OR low > open OR low > close
-            OR low > high OR taker_buy_volume > volume OR trades = 0)) AS wrong
-        FROM exchange_ohlcv_1m
-        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
-        GROUP BY exchange, market_type, instrument ORDER BY wrong DESC, instrument"""
-    return _counted(question, sql, "wrong", "bars")
+    return _counted(question, "bars_out_of_order", "wrong", "bars")
 
 
 def bars_recomputed(question: Question) -> Finding:
@@ -148,15 +129,11 @@ Judge = Callable[["Question", dt.date, dict[str, str]], tuple[int, list[dict[str
 
 
 def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Finding:
-    sql = f"""
-        SELECT toString(exchange) AS exchange, toString(market_type) AS market_type, toString(instrument) AS instrument,
-            toInt64(count()) AS rows FROM {table}
-        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}
-        GROUP BY exchange, market_type, instrument ORDER BY exchange, market_type, instrument"""
+    statement = sql("rows_by_instrument").replace("{table}", table)
     rows_checked = left_out = 0
     wrong: list[dict[str, Any]] = []
     for day in question.days:
-        there = question.ask(sql, day)
+        there = clickhouse.read(question.client, statement, day_span(day))
         small = there.filter(pl.col("rows") <= SAMPLE_ROWS).select(_ABOUT).to_dicts()
         sample = sample_evenly(small, SAMPLE)
         left_out += there.height - len(sample)
@@ -170,14 +147,7 @@ def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Findi
 
 
 def _broken_chains(question: Question, day: dt.date, about: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
-    sql = f"""
-        SELECT toString(kind) AS kind, ts_recv, last_id, ifNull(prev_id, first_id - 1) AS begin
-        FROM exchange_orderbooks FINAL
-        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}
-            AND exchange = {{exchange:String}} AND market_type = {{market_type:String}}
-            AND instrument = {{instrument:String}}
-        ORDER BY ts_recv, last_id SETTINGS {FINAL}"""
-    rows = question.ask(sql, day, **about).with_columns(before=pl.col("last_id").shift(1))
+    rows = question.ask("book_updates", day, **about).with_columns(before=pl.col("last_id").shift(1))
     broken = rows.filter(pl.col("kind") == "delta", pl.col("begin") > pl.col("before"))
     for gap in gaps.of_day(question.client, day) if broken.height else []:
         if all(getattr(gap, name) == value for name, value in about.items()):
@@ -188,20 +158,11 @@ def _broken_chains(question: Question, day: dt.date, about: dict[str, str]) -> t
 
 
 def _other_bars(question: Question, day: dt.date, about: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
-    where = """
-        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
-            AND exchange = {exchange:String} AND market_type = {market_type:String} AND instrument = {instrument:String}
-    """
-    sql = f"""
-        SELECT time, trade_id, aggregated, first_id, last_id, price, size FROM exchange_trades FINAL {where}
-        SETTINGS {FINAL}"""
-    stored = question.ask(
-        f"SELECT time, open, high, low, close, volume, trades FROM exchange_ohlcv_1m {where}", day, **about
-    )
-    expected = plain_bars(question.ask(sql, day, **about))
-    both = expected.join(stored.cast({"trades": pl.Int64}), on="time", how="full", coalesce=True, suffix="_stands")
+    stored = question.ask("instrument_bars", day, **about)
+    expected = plain_bars(question.ask("instrument_trades", day, **about))
+    both = expected.join(stored, on="time", how="full", coalesce=True, suffix="_stored")
     names = ("open", "high", "low", "close", "volume", "trades")
-    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stands")) for name in names)
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in names)
     return both.height, [{"minute": str(moment)} for moment in both.filter(~same).sort("time")["time"]]
 
 
@@ -246,24 +207,21 @@ def _differences() -> pl.Expr:
     return pl.coalesce(missing, pl.concat_str(names, separator=" ", ignore_nulls=True))
 
 
-def _in_holes(both: pl.DataFrame, holes: list[Gap]) -> pl.Series:
+def _in_holes(holes: list[Gap]) -> pl.Expr:
     """Whether trades of a minute may be missing; one in which all are has no bar that says so."""
     mine = pl.lit(False)
     for gap in holes:
         same = pl.all_horizontal(pl.col(name) == getattr(gap, name) for name in _ABOUT)
         first, last = gap.ts_from - CLOCKS_DIFFER_NS - MINUTE_NS, gap.ts_to + CLOCKS_DIFFER_NS
         mine = mine | (same & pl.col("minute").is_between(first, last, closed="right"))
-    return both.with_columns(mine=mine)["mine"]
+    return mine
 
 
-def _counted(question: Question, sql: str, column: str, seen: str) -> Finding:
-    """A query by instrument with the number of findings in `column`, of so many rows as in `seen`."""
-    rows = [question.ask(sql, day).with_columns(day=pl.lit(str(day))) for day in question.days]
-    every = (
-        pl.concat(rows)
-        if rows
-        else pl.DataFrame({column: [], seen: []}, schema=dict.fromkeys((column, seen), pl.Int64))
-    )
+def _counted(question: Question, name: str, column: str, seen: str) -> Finding:
+    """A statement by instrument with the number of findings in `column`, of so many rows as in `seen`."""
+    if not question.days:
+        return Finding(0, (), 0)
+    every = pl.concat(question.ask(name, day).with_columns(day=pl.lit(str(day))) for day in question.days)
     wrong = every.filter(pl.col(column) > 0)
     return Finding(int(wrong[column].sum()), _examples(wrong), int(every[seen].sum()))
 

@@ -7,9 +7,10 @@ trades, every number in it. A gap that cannot be closed stays open with the reas
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from marketdata_assets.exchanges.rest_history import Window
 from marketdata_assets.exchanges.tables import gaps
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_candle_gap, is_trade_gap
 from marketdata_assets.exchanges.tables.rows import insert_records
-from marketdata_assets.exchanges.tables.schema import FINAL
+from marketdata_assets.exchanges.tables.schema import sql
 from marketdata_assets.exchanges.tables.trade_matching import (
     Span,
     StoredTrade,
@@ -105,15 +106,6 @@ def backfill_gaps(
 
 
 @dataclass(frozen=True)
-class _Part:
-    """How many trades a window added, objections to closing the gap, and the numbers that are stored or fetched."""
-
-    added: int
-    objections: list[str]
-    numbers: list[Span]
-
-
-@dataclass(frozen=True)
 class _Backfill:
     client: "Client"
     hosts: HistoryHosts | None
@@ -122,7 +114,8 @@ class _Backfill:
 
     async def run(self, open_gaps: Sequence[Gap]) -> list[GapResult]:
         results: list[GapResult] = []
-        for (exchange, market_type), of_market in groupby(sorted(open_gaps, key=_market), key=_market):
+        market = attrgetter("exchange", "market_type")
+        for (exchange, market_type), of_market in groupby(sorted(open_gaps, key=market), key=market):
             results += await self._run_market(exchange, market_type, list(of_market))
         return results
 
@@ -133,12 +126,20 @@ class _Backfill:
         due = [gap for gap in of_market if id(gap) not in results]
         if due and self.hosts is not None:
             async with open_history(self.hosts, exchange, market_type) as history:
-                unavailable = await _load_instruments(history)
+                unavailable = ""
+                try:
+                    await history.listed()
+                except MarketDataError as error:
+                    unavailable = str(error)
                 for number, gap in enumerate(due):
                     report(number, len(due), gaps.line(gap))
                     result = GapResult(gap, "open", why=unavailable) if unavailable else await self._close(history, gap)
                     results[id(gap)] = result
-                    _log_result(result)
+                    facts = {"venue": exchange, "instrument": gap.instrument, "stream": gap.stream}
+                    if result.outcome == "healed":
+                        log.info("gap_closed", **facts, trades=result.trades)
+                    else:
+                        log.warning("gap_stays_open", **facts, trades=result.trades, reason=result.why)
         return [results[id(gap)] for gap in of_market]
 
     def _not_now(self, gap: Gap) -> str:
@@ -156,11 +157,13 @@ class _Backfill:
                 objections += await self._add_candles(history, gap)
             else:
                 numbers: list[Span] = []
-                for window in _windows(gap):
-                    part = await self._add_trades(history, gap, window)
-                    added += part.added
-                    objections += part.objections
-                    numbers = merge_spans([*numbers, *part.numbers])
+                start, end = gap.ts_from - CLOCKS_DIFFER_NS, gap.ts_to + CLOCKS_DIFFER_NS
+                for first in range(max(0, start), end, CHUNK_NS):
+                    window = Window(first, min(first + CHUNK_NS, end))
+                    trades, against, more = await self._add_trades(history, gap, window)
+                    added += trades
+                    objections += against
+                    numbers = merge_spans([*numbers, *more])
                 objections += filter(None, [missing_numbers(gap, numbers)])
         except TransientError as error:
             return GapResult(gap, "open", added, str(error))
@@ -182,8 +185,8 @@ class _Backfill:
         insert_records(self.client, closed)
         return [] if closed else [f"the history has no closed candle of {interval} there"]
 
-    async def _add_trades(self, history: HistoryClient, gap: Gap, window: Window) -> _Part:
-        """Fetch and insert the missing trades of a window."""
+    async def _add_trades(self, history: HistoryClient, gap: Gap, window: Window) -> tuple[int, list[str], list[Span]]:
+        """Insert the missing trades of a window: how many, objections to closing, and numbers stored or fetched."""
         records = [record async for page in history.trades(gap.instrument, window) for record in page.records]
         trades = [record for record in records if isinstance(record, Trade)]
         match = match_trades(gap, _stored_trades(self.client, gap, window), trades)
@@ -194,7 +197,7 @@ class _Backfill:
         ]
         objections += match.objections
         if match.contradictory:
-            return _Part(0, objections, match.numbers)
+            return 0, objections, match.numbers
         ids = {trade.trade_id for trade in match.missing}
         liquidations = [
             record
@@ -202,47 +205,10 @@ class _Backfill:
             if isinstance(record, Liquidation) and (record.liquidation_id or "").rpartition("-")[0] in ids
         ]
         insert_records(self.client, [*match.missing, *liquidations])
-        return _Part(len(match.missing), objections, match.numbers)
-
-
-def _log_result(result: GapResult) -> None:
-    gap = result.gap
-    facts = {"venue": gap.exchange, "instrument": gap.instrument, "stream": gap.stream, "trades": result.trades}
-    if result.outcome == "healed":
-        log.info("gap_closed", **facts)
-    else:
-        log.warning("gap_stays_open", **facts, reason=result.why)
-
-
-async def _load_instruments(history: HistoryClient) -> str:
-    """Load the instrument list; the error text when that fails."""
-    try:
-        await history.listed()
-    except MarketDataError as error:
-        return str(error)
-    return ""
-
-
-def _market(gap: Gap) -> tuple[Exchange, MarketType]:
-    return gap.exchange, gap.market_type
-
-
-def _windows(gap: Gap) -> Iterator[Window]:
-    """The span of a gap with a margin on both sides, in parts."""
-    start, end = gap.ts_from - CLOCKS_DIFFER_NS, gap.ts_to + CLOCKS_DIFFER_NS
-    for first in range(max(0, start), end, CHUNK_NS):
-        yield Window(first, min(first + CHUNK_NS, end))
+        return len(match.missing), objections, match.numbers
 
 
 def _stored_trades(client: "Client", gap: Gap, window: Window) -> list[StoredTrade]:
-    sql = f"""
-        SELECT trade_id, toUnixTimestamp64Nano(time) AS moment, price, ifNull(contracts, ifNull(size, 0)) AS amount,
-            toString(side) AS said, first_id, last_id
-        FROM exchange_trades FINAL
-        WHERE exchange = {{exchange:String}} AND market_type = {{market_type:String}}
-            AND instrument = {{instrument:String}} AND time >= fromUnixTimestamp64Nano({{first:Int64}}, 'UTC')
-            AND time < fromUnixTimestamp64Nano({{end:Int64}}, 'UTC')
-        ORDER BY moment, trade_id SETTINGS {FINAL}"""
     about = {"exchange": gap.exchange, "market_type": gap.market_type, "instrument": gap.instrument}
-    rows = clickhouse.read(client, sql, about | {"first": window.start, "end": window.end}).iter_rows()
-    return [StoredTrade(*row) for row in rows]
+    span = {"first": window.start, "end": window.end}
+    return [StoredTrade(*row) for row in clickhouse.read(client, sql("stored_trades"), about | span).iter_rows()]

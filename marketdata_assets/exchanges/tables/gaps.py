@@ -4,17 +4,15 @@ How a gap is closed is in `gap_backfill`.
 """
 
 import datetime as dt
-from importlib.resources import files
+import re
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.records import Gap
-from marketdata_assets.exchanges.tables.schema import FINAL, GAPS, day_bounds, day_span
+from marketdata_assets.exchanges.tables.schema import FINAL, GAPS, day_bounds, day_span, sql
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-import re
 
 TRADES = "^(aggTrade|aggTrades|trade|trades|trades-all|trades[.](100ms|agg2|raw)|option-trades)$"
 """Streams of trades, also for `match` in ClickHouse."""
@@ -54,8 +52,9 @@ def open_gaps(client: "Client", streams: str = TRADES) -> list[Gap]:
 
 def days(client: "Client") -> list[dt.date]:
     """The days on which gaps began, oldest first."""
-    sql = f"SELECT DISTINCT toDate(time) AS day FROM {GAPS.name} ORDER BY day"
-    return clickhouse.read(client, sql)["day"].to_list()
+    return clickhouse.read(client, f"SELECT DISTINCT toDate(time) AS day FROM {GAPS.name} ORDER BY day")[
+        "day"
+    ].to_list()
 
 
 def touches(gap: Gap, day: dt.date) -> bool:
@@ -70,29 +69,25 @@ def unrecorded_gaps(client: "Client", day: dt.date) -> list[Gap]:
     Only of venues that number without gaps: Binance's single trades on spot, its aggregate trades elsewhere. Times
     are those of the trades around the gap, by the venue's clock.
     """
-    sql = files(__package__).joinpath("sql/sequence_gaps.sql").read_text()
-    rows = clickhouse.read(client, sql, day_span(day)).iter_rows()
-    unrecorded = [Gap(*(*row, NUMBERS)) for row in rows]
+    rows = clickhouse.read(client, sql("sequence_gaps"), day_span(day)).iter_rows()
     recorded = open_gaps(client)
+    unrecorded = [Gap(*(*row, NUMBERS)) for row in rows]
     return [gap for gap in unrecorded if not any(_covers(known, gap) for known in recorded)]
 
 
 def _covers(known: Gap, gap: Gap) -> bool:
     same = (known.exchange, known.market_type, known.instrument) == (gap.exchange, gap.market_type, gap.instrument)
     slack = CLOCKS_DIFFER_NS
-    return same and is_trade_gap(known) and known.ts_from - slack <= gap.ts_from and gap.ts_to <= known.ts_to + slack
+    return same and known.ts_from - slack <= gap.ts_from and gap.ts_to <= known.ts_to + slack
 
 
 def _read(client: "Client", condition: str, parameters: dict[str, Any]) -> list[Gap]:
-    names = GAPS.columns
-    order = "time, exchange, market_type, instrument, stream, ts_to, cause"
+    texts = ("exchange", "market_type", "symbol", "instrument", "stream", "cause")
     # An alias of the same name would be used by the condition.
-    columns = ", ".join(f"toString({name}) AS text_{name}" if name in _TEXTS else name for name in names)
-    sql = f"SELECT {columns} FROM {GAPS.name} FINAL WHERE {condition} ORDER BY {order} SETTINGS {FINAL}"
-    return [Gap(*row) for row in clickhouse.read(client, sql, parameters).iter_rows()]
-
-
-_TEXTS = frozenset(("exchange", "market_type", "symbol", "instrument", "stream", "cause"))
+    columns = ", ".join(f"toString({name}) AS text_{name}" if name in texts else name for name in GAPS.columns)
+    order = "time, exchange, market_type, instrument, stream, ts_to, cause"
+    query = f"SELECT {columns} FROM {GAPS.name} FINAL WHERE {condition} ORDER BY {order} SETTINGS {FINAL}"
+    return [Gap(*row) for row in clickhouse.read(client, query, parameters).iter_rows()]
 
 
 def line(gap: Gap) -> str:

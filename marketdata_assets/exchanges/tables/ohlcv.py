@@ -9,17 +9,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import polars as pl
 
 from marketdata_assets.exchanges.tables import gaps
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
 from marketdata_assets.exchanges.tables.gaps import TRADES as PATTERN
-from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TRADES, day_span
+from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TRADES, day_span, sql
 from marketdata_assets.loading.states import State
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.bookkeeping import Outcome
@@ -65,18 +63,22 @@ def compute(
     """
     began = time.monotonic()
     fingerprint = fingerprints(client, [day])[day]
-    trades = _count(client, TRADES.name, day)
+    counted = f"""
+        SELECT toInt64(count()) AS n FROM {TRADES.name} FINAL
+        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}"""
+    trades = int(clickhouse.read(client, counted, day_span(day))["n"].item())
     loads = clickhouse_ledger.entries(client, OHLCV_1M, [str(day)])
     going = keep_days is not None and day + dt.timedelta(days=keep_days) <= now.date()
     kept = (not trades or going) and bool(loads) and loads[0].rows > 0
     if not kept:
         parameters = day_span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": PATTERN}
-        query = _sql("bars_of_day").replace("{other}", _left_out(client, day))
+        both_forms = clickhouse.read(client, sql("instruments_with_both_forms"), day_span(day)).height
+        query = sql("bars_of_day").replace("{other}", sql("duplicate_single_trades") if both_forms else "")
         with staged(client, OHLCV_1M, f"{day:%Y%m%d}", turns=turns) as stage:
             stage.clear()
             stage.fill(f"({', '.join(COLUMNS)}) {query}", parameters)
             stage.publish()
-    counts = _counts(client, day)
+    [counts] = clickhouse.read(client, sql("bars_counted"), {"day": day}).to_dicts()
     if not kept:
         _record(client, day, fingerprint, trades, counts["bars"], run_id, now)
     outcome: Outcome = "ok" if counts["bars"] else "empty"
@@ -109,10 +111,7 @@ def fingerprints(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, str
 
     Parts of a partition are numbered as they come, and merges give no new numbers.
     """
-    sql = """
-        SELECT partition_id, toInt64(max(max_block_number)) AS newest FROM system.parts
-        WHERE active AND rows > 0 AND database = currentDatabase() AND table = {table:String} GROUP BY partition_id"""
-    newest = dict(clickhouse.read(client, sql, {"table": TRADES.name}).iter_rows())
+    newest = dict(clickhouse.read(client, sql("newest_parts"), {"table": TRADES.name}).iter_rows())
     holes = gaps.open_gaps(client)
     by_day = {}
     for day in days:
@@ -135,39 +134,8 @@ def trades_were_moved(client: "Client", days: Sequence[dt.date]) -> None:
 
 def days_with_trades(client: "Client") -> list[dt.date]:
     """The days that have trades, oldest first."""
-    sql = """
-        SELECT DISTINCT partition_id FROM system.parts
-        WHERE active AND rows > 0 AND database = currentDatabase() AND table = {table:String} ORDER BY partition_id"""
-    names = clickhouse.read(client, sql, {"table": TRADES.name})["partition_id"].to_list()
+    names = clickhouse.read(client, sql("newest_parts"), {"table": TRADES.name})["partition_id"].to_list()
     return [dt.datetime.strptime(text, "%Y%m%d").replace(tzinfo=dt.UTC).date() for text in names]
-
-
-def _left_out(client: "Client", day: dt.date) -> str:
-    """The condition that leaves out single trades of stored aggregates; empty if no instrument has both."""
-    sql = """
-        SELECT DISTINCT exchange, market_type, instrument FROM exchange_trades
-        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')} AND aggregated
-        INTERSECT
-        SELECT DISTINCT exchange, market_type, instrument FROM exchange_trades
-        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')} AND NOT aggregated"""
-    both = clickhouse.read(client, sql, day_span(day))
-    return _sql("duplicate_single_trades") if both.height else ""
-
-
-def _counts(client: "Client", day: dt.date) -> dict[str, int]:
-    sql = """
-        SELECT toInt64(count()) AS bars, toInt64(uniqExact(exchange, market_type, instrument)) AS instruments,
-            toInt64(countIf(open_gaps > 0)) AS uncertain
-        FROM exchange_ohlcv_1m WHERE toDate(time) = {day:Date}"""
-    [row] = clickhouse.read(client, sql, {"day": day}).to_dicts()
-    return row
-
-
-def _count(client: "Client", table: str, day: dt.date) -> int:
-    sql = f"""
-        SELECT toInt64(count()) AS n FROM {table} FINAL
-        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}"""
-    return int(clickhouse.read(client, sql, day_span(day)).select(pl.col("n")).item())
 
 
 def _record(
@@ -193,7 +161,3 @@ def _record(
         "finished": dt.datetime.now(dt.UTC),
     }
     clickhouse_ledger.record(client, [Load(**about)], clickhouse_ledger.next_version(client))
-
-
-def _sql(name: str) -> str:
-    return files(__package__).joinpath(f"sql/{name}.sql").read_text()

@@ -10,7 +10,7 @@ from marketdata_assets import plotting
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables.gap_backfill import GapResult
 from marketdata_assets.exchanges.tables.gaps import is_trade_gap
-from marketdata_assets.exchanges.tables.schema import day_span
+from marketdata_assets.exchanges.tables.schema import day_span, sql
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def timeline(results: Sequence[GapResult]) -> str | None:
     plt = plotting.pyplot()
     if plt is None or not results:
         return None
+    from matplotlib.patches import Patch
+
     lines: dict[str, list[GapResult]] = {}
     for result in results:
         lines.setdefault(f"{result.gap.exchange} {result.gap.instrument} {result.gap.stream}", []).append(result)
@@ -42,12 +44,16 @@ def timeline(results: Sequence[GapResult]) -> str | None:
         for result in lines[name]:
             begin = result.gap.ts_from
             width = max(_end(result.gap) - begin, (last - first + 2 * room) * SHORTEST)
-            axis.barh(place, _days(width), left=_moment(begin), height=0.6, color=_colour(result))
+            still_open = OPEN if is_trade_gap(result.gap) else BOOK
+            colour, length = still_open if result.outcome == "open" else HEALED, dt.timedelta(microseconds=width / 1000)
+            axis.barh(place, length, left=_moment(begin), height=0.6, color=colour)
     axis.set_yticks(range(len(shown)), reversed(shown), fontsize=7)
     axis.set_ylim(-0.7, len(shown) - 0.3)
     axis.set_xlim(_moment(int(first - room)), _moment(int(last + room)))
     _clock(axis)
-    _legend(axis)
+    names = {"healed": HEALED, "trades missing": OPEN, "other streams, open": BOOK}
+    handles = [Patch(color=colour, label=name) for name, colour in names.items()]
+    axis.legend(handles=handles, fontsize=7, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     more = f", {len(lines) - len(shown)} lines more" if len(lines) > len(shown) else ""
     axis.set_title(f"gaps{more}", loc="left", fontsize=9)
     return plotting.markdown(plt, figure, "gaps")
@@ -56,8 +62,10 @@ def timeline(results: Sequence[GapResult]) -> str | None:
 def closes(client: "Client", day: dt.date) -> str | None:
     """The closes of a day's busiest instruments, minutes that an open gap touches marked; null without bars."""
     plt = plotting.pyplot()
-    frame = _busiest(client, day) if plt else pl.DataFrame()
-    if plt is None or frame.is_empty():
+    if plt is None:
+        return None
+    frame = clickhouse.read(client, sql("closes_of_busiest"), {**day_span(day), "most": INSTRUMENTS})
+    if frame.is_empty():
         return None
     names = frame["name"].unique(maintain_order=True).to_list()
     rows = -(-len(names) // 2)
@@ -78,8 +86,10 @@ def closes(client: "Client", day: dt.date) -> str | None:
 def trades_by_hour(client: "Client", day: dt.date) -> str | None:
     """How many trades came of each instrument in each hour of a day; null without trades."""
     plt = plotting.pyplot()
-    frame = _hours(client, day) if plt else pl.DataFrame()
-    if plt is None or frame.is_empty():
+    if plt is None:
+        return None
+    frame = clickhouse.read(client, sql("trades_by_hour"), day_span(day))
+    if frame.is_empty():
         return None
     names = frame.group_by("name").agg(pl.col("trades").sum()).sort("trades", descending=True)["name"].head(LINES)
     cells = [[0] * 24 for _ in names]
@@ -99,45 +109,13 @@ def trades_by_hour(client: "Client", day: dt.date) -> str | None:
     return plotting.markdown(plt, figure, "trades by hour")
 
 
-def _busiest(client: "Client", day: dt.date) -> pl.DataFrame:
-    sql = """
-        SELECT concat(exchange, ' ', instrument) AS name, time, toFloat64(close) AS close, open_gaps
-        FROM exchange_ohlcv_1m
-        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
-            AND (exchange, market_type, instrument) IN (
-                SELECT exchange, market_type, instrument FROM exchange_ohlcv_1m
-                WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
-                GROUP BY exchange, market_type, instrument ORDER BY sum(trades) DESC, instrument LIMIT {most:UInt8})
-        ORDER BY name, time"""
-    return clickhouse.read(client, sql, {**day_span(day), "most": INSTRUMENTS})
-
-
-def _hours(client: "Client", day: dt.date) -> pl.DataFrame:
-    sql = """
-        SELECT concat(exchange, ' ', instrument) AS name, toInt64(toHour(time)) AS hour, toInt64(count()) AS trades
-        FROM exchange_trades
-        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
-        GROUP BY name, hour ORDER BY name, hour"""
-    return clickhouse.read(client, sql, day_span(day))
-
-
 def _end(gap: Gap) -> int:
     """A book is out of use until it is healed; of trades, no more are missing when the next one has come."""
     return gap.ts_to if is_trade_gap(gap) else max(gap.ts_to, gap.healed_at or 0)
 
 
-def _colour(result: GapResult) -> str:
-    if result.outcome != "open":
-        return HEALED
-    return OPEN if is_trade_gap(result.gap) else BOOK
-
-
 def _moment(ns: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(ns / 1e9, dt.UTC)
-
-
-def _days(ns: float) -> dt.timedelta:
-    return dt.timedelta(microseconds=ns / 1000)
 
 
 def _clock(axis: Any) -> None:
@@ -149,11 +127,3 @@ def _clock(axis: Any) -> None:
     axis.xaxis.set_major_formatter(tools.ConciseDateFormatter(where, tz=dt.UTC))
     axis.tick_params(labelsize=7)
     axis.grid(alpha=0.25)
-
-
-def _legend(axis: Any) -> None:
-    from matplotlib.patches import Patch
-
-    names = {"healed": HEALED, "trades missing": OPEN, "other streams, open": BOOK}
-    handles = [Patch(color=colour, label=name) for name, colour in names.items()]
-    axis.legend(handles=handles, fontsize=7, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))

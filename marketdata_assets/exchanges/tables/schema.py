@@ -5,6 +5,7 @@ merged the copies, only FINAL hides them. All copies of an event are in one part
 cheap. Rows are inserted by `rows`.
 """
 
+import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,8 +31,6 @@ from marketdata_assets.stores.clickhouse import naming_failures, quoted
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-import datetime as dt
-
 PRECISION, SCALE = 38, 18
 """Of every decimal. A number that does not fit exactly is rejected, never rounded."""
 
@@ -41,6 +40,7 @@ FINAL_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}
 FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())
 """The same as text, behind SETTINGS."""
 
+_TTL = re.compile(r"TTL (toDateTime\(time\) \+ toIntervalDay\(\d+\))")
 _DECIMAL = re.compile(r"^    (\w+) +\S*Decimal\(", re.MULTILINE)
 
 
@@ -62,14 +62,9 @@ class Table:
         return tuple(field.encode_name for field in msgspec.structs.fields(self.record))
 
     @cached_property
-    def ddl(self) -> str:
-        """The statement that creates the table if missing."""
-        return _sql(self.name)
-
-    @cached_property
     def decimals(self) -> tuple[str, ...]:
         """The columns that are one decimal each."""
-        return tuple(_DECIMAL.findall(self.ddl))
+        return tuple(_DECIMAL.findall(sql(self.name)))
 
 
 TRADES = Table("exchange_trades", Trade)
@@ -108,25 +103,21 @@ def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None
         table_of(name)
     with naming_failures():
         for table in TABLES.values():
-            client.command(table.ddl)
-            if keep_days is not None:
-                _keep(client, table.name, keep_days.get(table.type, 0))
+            client.command(sql(table.name))
+            if keep_days is None:
+                continue
+            days, name = keep_days.get(table.type, 0), quoted(table.name)
+            wanted = f"toDateTime(time) + toIntervalDay({days})" if days else ""
+            ttl = _TTL.search(str(client.command(f"SHOW CREATE TABLE {name}")))
+            if (ttl[1] if ttl else "") != wanted:
+                change = f"MODIFY TTL {wanted}" if wanted else "REMOVE TTL"
+                client.command(f"ALTER TABLE {name} {change} SETTINGS mutations_sync = 0")
         for name in (OHLCV_1M, REJECTS):
-            client.command(_sql(name))
+            client.command(sql(name))
 
 
-def _keep(client: "Client", name: str, days: int) -> None:
-    """Set the table's TTL if it differs."""
-    wanted = f"toDateTime(time) + toIntervalDay({days})" if days else ""
-    ddl = str(client.command(f"SHOW CREATE TABLE {quoted(name)}"))
-    ttl = re.search(r"TTL (toDateTime\(time\) \+ toIntervalDay\(\d+\))", ddl)
-    if (ttl[1] if ttl else "") == wanted:
-        return
-    change = f"MODIFY TTL {wanted}" if wanted else "REMOVE TTL"
-    client.command(f"ALTER TABLE {quoted(name)} {change} SETTINGS mutations_sync = 0")
-
-
-def _sql(name: str) -> str:
+def sql(name: str) -> str:
+    """A statement of this package."""
     return files(__package__).joinpath(f"sql/{name}.sql").read_text()
 
 

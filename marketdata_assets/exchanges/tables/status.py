@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import CANDLES, TRADES, is_trade_gap
-from marketdata_assets.exchanges.tables.schema import DAY_NS, GAPS, OHLCV_1M, REJECTS, TABLES
+from marketdata_assets.exchanges.tables.schema import DAY_NS, GAPS, OHLCV_1M, REJECTS, TABLES, sql
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -39,17 +39,22 @@ class TableStatus:
 
 def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
     """The status of all tables; `days` are the daily partitions."""
-    rejected = _rejected_by_table(client)
+    counted = f"SELECT toString(type) AS kind, toInt64(count()) AS records FROM {REJECTS} FINAL GROUP BY kind"
+    rejected = dict(clickhouse.read(client, counted).iter_rows())
+    gap_days = Counter(
+        "open" if any(gap.healed_at is None and is_trade_gap(gap) for gap in gaps.of_day(client, day)) else "ok"
+        for day in set(gaps.days(client)) & set(days)
+    )
     by_day: dict[str, Mapping[Any, int]] = {
-        GAPS.name: _gap_days(client, days),
+        GAPS.name: gap_days,
         OHLCV_1M: Counter(ohlcv.states(client, days).values()),
     }
     open_gaps = {GAPS.name: len(gaps.open_gaps(client))}
     statuses = []
-    for name in (*(table.name for table in TABLES.values()), OHLCV_1M):
+    for kind, name in (*((kind, table.name) for kind, table in TABLES.items()), ("", OHLCV_1M)):
         [row] = clickhouse.read(client, f"SELECT toInt64(count()) AS rows, max(time) AS newest FROM {name}").to_dicts()
         newest, counts = row["newest"] if row["rows"] else None, dict(by_day.get(name, {}))
-        statuses.append(TableStatus(name, row["rows"], newest, rejected.get(name, 0), counts, open_gaps.get(name, 0)))
+        statuses.append(TableStatus(name, row["rows"], newest, rejected.get(kind, 0), counts, open_gaps.get(name, 0)))
     return statuses
 
 
@@ -71,28 +76,9 @@ def with_open_gaps(client: "Client", days: Sequence[dt.date], now_ns: int, settl
 
 def rejected(client: "Client", limit: int) -> list[dict[str, str]]:
     """Up to `limit` rejected records of each type, the newest first: dataset, place, reason, raw."""
-    sql = f"""
-        SELECT toString(type) AS kind, toString(source) AS place, reason, raw FROM {REJECTS} FINAL
-        ORDER BY seen DESC, raw LIMIT {{limit:UInt32}} BY kind"""
-    rows = clickhouse.read(client, sql, {"limit": limit}).iter_rows(named=True)
+    rows = clickhouse.read(client, sql("newest_rejects"), {"limit": limit}).iter_rows(named=True)
     return [
         {"dataset": TABLES[row["kind"]].name if row["kind"] in TABLES else row["kind"]}
         | {name: row[name] for name in ("place", "reason", "raw")}
         for row in rows
     ]
-
-
-def _gap_days(client: "Client", days: Sequence[dt.date]) -> Counter[str]:
-    wanted = set(days)
-    counts: Counter[str] = Counter()
-    for day in gaps.days(client):
-        if day in wanted:
-            is_open = any(gap.healed_at is None and is_trade_gap(gap) for gap in gaps.of_day(client, day))
-            counts["open" if is_open else "ok"] += 1
-    return counts
-
-
-def _rejected_by_table(client: "Client") -> dict[str, int]:
-    sql = f"SELECT toString(type) AS kind, toInt64(count()) AS records FROM {REJECTS} FINAL GROUP BY kind"
-    rows = clickhouse.read(client, sql).iter_rows()
-    return {TABLES[kind].name: int(records) for kind, records in rows if kind in TABLES}
