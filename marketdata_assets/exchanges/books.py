@@ -76,7 +76,9 @@ class Book:
         exact = self.bids.exact
         if numbers is None or exact:
             if not exact and (needs_decimals(bids) or needs_decimals(asks)):
-                exact = self._widen()
+                levels, exact = self.levels(), True
+                self.bids.exact = True
+                self.replace(*levels)
             numbers = numbers_of(bids, exact), numbers_of(asks, exact)
         self.bids.apply(bids, numbers[0])
         self.asks.apply(asks, numbers[1])
@@ -105,14 +107,8 @@ class Book:
 
     def sha256_all_levels(self) -> str:
         """A digest of all levels that does not depend on how their numbers are spelled."""
-        sides = (";".join(f"{_plain(price)}@{_plain(size)}" for price, size in side) for side in self.levels())
+        sides = (";".join("@".join(plain(Decimal(text)) for text in level) for level in side) for side in self.levels())
         return sha256("|".join(sides).encode()).hexdigest()
-
-    def _widen(self) -> bool:
-        bids, asks = self.levels()
-        self.bids.exact = True
-        self.replace(bids, asks)
-        return True
 
 
 def forget(books: Mapping[str, "BookState"], requests: MutableMapping[str, ResyncRequest], instrument: str) -> None:
@@ -121,10 +117,6 @@ def forget(books: Mapping[str, "BookState"], requests: MutableMapping[str, Resyn
         if state.instrument.name == instrument:
             state.status, state.open_gap = "waiting", None
             requests.pop(key, None)
-
-
-def _plain(text: str) -> str:
-    return plain(Decimal(text))
 
 
 @dataclass
@@ -174,12 +166,8 @@ class BookState:
             return self.broken(cause, last_id, ts_recv)
         self.status = "live"
         ordered = book.levels()
-        outcomes: list[OrderBook | Gap] = [
-            self._record(
-                *(ts_event, ts_recv, "snapshot", tuple(ordered[0]), tuple(ordered[1]), self.instrument.unit),
-                *(None, last_id, prev_id),
-            )
-        ]
+        content = "snapshot", tuple(ordered[0]), tuple(ordered[1]), self.instrument.unit
+        outcomes: list[OrderBook | Gap] = [self._record(ts_event, ts_recv, *content, None, last_id, prev_id)]
         if self.open_gap:
             outcomes.append(msgspec.structs.replace(self.open_gap, healed_at=ts_recv))
             self._log("gap_closed", self.open_gap.cause)

@@ -19,6 +19,7 @@ MarketDataError
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import ClassVar
 
 import msgspec
 
@@ -33,53 +34,63 @@ UNREADABLE = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError,
 """Everything that arbitrary bytes can make a parser raise. Arithmetic fails on numbers written as 1e999."""
 
 
-class BadMessage(ExchangesError):
+class _Caused(ExchangesError):
+    """What went wrong at a place; `cause` is kept apart."""
+
+    text: ClassVar[str]
+
+    def __init__(self, place: str, cause: str) -> None:
+        self.cause = cause
+        super().__init__(self.text.format(place=place, cause=cause))
+
+
+class BadMessage(_Caused):
     """A message is malformed, or lacks a required field; it is kept whole as a dead letter."""
 
-    def __init__(self, venue: str, cause: str) -> None:
-        self.venue = venue
-        self.cause = cause
-        super().__init__(f"{venue}: {cause}. The message is kept as a dead letter; no record was taken from it.")
+    text = "{place}: {cause}. The message is kept as a dead letter; no record was taken from it."
+
+
+class BadInstruments(_Caused):
+    """An instrument list cannot be used."""
+
+    text = "{place}: the instrument list cannot be used: {cause}."
+
+
+class BadCapture(_Caused):
+    """A capture file cannot be read."""
+
+    text = "{place}: {cause}."
+
+
+class UnknownVenue(_Caused):
+    """The venue or market of a capture cannot be detected, or is not supported."""
+
+    text = "{place}: {cause}. Set it with --exchange and --market-type."
+
+
+class BadPage(_Caused):
+    """A page of history contradicts the request, so that rows could be lost or duplicated."""
+
+    text = "{place}: {cause}. The page was discarded; earlier pages are complete."
+
+
+class BadCursor(_Caused):
+    """A stored cursor is invalid, or belongs to another history."""
+
+    text = "{place}: invalid cursor: {cause}. Restart from the beginning of the window."
 
 
 class UnknownInstrument(ExchangesError):
     """A message names an instrument that is in no instrument list."""
 
     def __init__(self, venue: str, instrument: str) -> None:
-        self.venue = venue
-        self.instrument = instrument
         super().__init__(f"{venue} {instrument}: not in the instrument list. Reload the venue's instrument list.")
-
-
-class BadInstruments(ExchangesError):
-    """An instrument list cannot be used."""
-
-    def __init__(self, venue: str, cause: str) -> None:
-        self.venue = venue
-        super().__init__(f"{venue}: the instrument list cannot be used: {cause}.")
-
-
-class BadCapture(ExchangesError):
-    """A capture file cannot be read."""
-
-    def __init__(self, place: str, cause: str) -> None:
-        self.place = place
-        super().__init__(f"{place}: {cause}.")
-
-
-class UnknownVenue(ExchangesError):
-    """The venue or market of a capture cannot be detected, or is not supported."""
-
-    def __init__(self, place: str, cause: str) -> None:
-        self.place = place
-        super().__init__(f"{place}: {cause}. Set it with --exchange and --market-type.")
 
 
 class RequestRejected(ExchangesError):
     """The venue rejects a REST request; a retry would not help."""
 
     def __init__(self, request: str, code: int | str, reason: str) -> None:
-        self.request = request
         self.code = code
         super().__init__(f"{request}: rejected with {code} ({reason}). A retry would be rejected too.")
 
@@ -88,35 +99,16 @@ class UnknownTable(ExchangesError):
     """No table holds records of this type."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        self.name = name
         names = list(known)
         near = get_close_matches(name, names, 1)
         hint = f"did you mean {near[0]}?" if near else f"valid types: {', '.join(names)}"
         super().__init__(f"no table holds records of type {name!r}; {hint}")
 
 
-class BadPage(ExchangesError):
-    """A page of history contradicts the request, so that rows could be lost or duplicated."""
-
-    def __init__(self, about: str, cause: str) -> None:
-        self.about = about
-        super().__init__(f"{about}: {cause}. The page was discarded; earlier pages are complete.")
-
-
-class BadCursor(ExchangesError):
-    """A stored cursor is invalid, or belongs to another history."""
-
-    def __init__(self, about: str, cause: str) -> None:
-        self.about = about
-        super().__init__(f"{about}: invalid cursor: {cause}. Restart from the beginning of the window.")
-
-
 class VenueUnavailable(TransientError):
     """Every attempt of a REST request ended in an error or a timeout."""
 
     def __init__(self, request: str, attempts: int, cause: str) -> None:
-        self.request = request
-        self.attempts = attempts
         super().__init__(f"{request}: failed {attempts} times, last: {cause}. Resume from the last cursor.")
 
 
@@ -124,5 +116,4 @@ class VenueRateLimited(TransientError):
     """The venue demands a longer pause than we wait."""
 
     def __init__(self, request: str, cause: str) -> None:
-        self.request = request
         super().__init__(f"{request}: not sent: {cause}. Resume from the last cursor after that.")

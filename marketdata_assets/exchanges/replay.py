@@ -66,17 +66,20 @@ class Replay:
             self.messages += 1
             self.first = entry.ts_recv if self.first is None else min(self.first, entry.ts_recv)
             self.last = entry.ts_recv if self.last is None else max(self.last, entry.ts_recv)
-            name, results = self._pushed(entry)
+            results, name = outcomes(self.feed, entry), self._stream(entry)
             stream = self.streams.get(name) or self.streams.setdefault(name, StreamTotals())
             stream.messages += 1
             for outcome in results:
                 self._count(stream, outcome)
 
-    def _pushed(self, entry: Entry) -> tuple[str, list[Outcome]]:
-        results = outcomes(self.feed, entry)
+    def _stream(self, entry: Entry) -> str:
+        """The stream of a message, the address of an answer; a snapshot without an address stands for itself."""
         if entry.kind == "in":
-            return self.feed.stream_of(entry.raw), results
-        return _request(entry.url) if entry.kind == "http" else entry.kind, results
+            return self.feed.stream_of(entry.raw)
+        if entry.kind != "http":
+            return entry.kind
+        parts = urlsplit(entry.url)
+        return f"http {parts.scheme}://{parts.hostname}{parts.path}" if entry.url else "snapshot"
 
     def _count(self, stream: StreamTotals, outcome: Outcome) -> None:
         if isinstance(outcome, Record):
@@ -157,14 +160,6 @@ def feed_of(exchange: Exchange | None, market_type: MarketType | None, place: st
     if exchange is None or market_type is None:
         raise UnknownVenue(place, "which market it is of is not said")
     return BinanceFeed(market_type, strict=False)
-
-
-def _request(url: str) -> str:
-    """The name of the stream of answers to a request; a snapshot without an address stands for itself."""
-    if not url:
-        return "snapshot"
-    parts = urlsplit(url)
-    return f"http {parts.scheme}://{parts.hostname}{parts.path}"
 
 
 def _book(state: BookState) -> dict[str, Any]:

@@ -49,12 +49,6 @@ class Limits:
     lanes: Mapping[str, Budget] = field(default_factory=dict)
     longest_wait: float = 900.0
 
-    async def turn(self, lane: str, cost: float) -> None:
-        """Wait for a turn; raises BudgetBlocked."""
-        if lane in self.lanes:
-            await self.lanes[lane].acquire(self.longest_wait)
-        await self.host.acquire(self.longest_wait, cost=cost)
-
 
 class Rest:
     """Sends requests to one host of one venue. `error_of` finds the venue's error in a response of any status."""
@@ -93,20 +87,21 @@ class Rest:
         """
         query = f"{path}?{urlencode(params)}" if params else path
         what = f"{self.venue} {query}"
+
+        async def attempt() -> bytes | RetryLater:
+            if lane in self.limits.lanes:
+                await self.limits.lanes[lane].acquire(self.limits.longest_wait)
+            await self.limits.host.acquire(self.limits.longest_wait, cost=cost)
+            return await self._server.send(partial(self._judged, what), "GET", query, {})
+
         try:
-            raw = await self._server.call_with_retry(
-                partial(self._attempt, what, query, lane, cost), self.limits.host.block
-            )
+            raw = await self._server.call_with_retry(attempt, self.limits.host.block)
         except RetriesExhausted as error:
             if error.blocked:
                 log.warning("rate_limited", venue=self.venue, request=path, reason=error.cause)
                 raise VenueRateLimited(what, error.cause) from error
             raise VenueUnavailable(what, error.attempts, error.cause) from error
         return Answer(self._server.url + query, raw, self._clock())
-
-    async def _attempt(self, what: str, query: str, lane: str, cost: float) -> bytes | RetryLater:
-        await self.limits.turn(lane, cost)
-        return await self._server.send(partial(self._judged, what), "GET", query, {})
 
     def _judged(self, what: str, response: httpx.Response) -> bytes | RetryLater:
         """The bytes of an accepted response; raises RequestRejected."""
@@ -115,13 +110,10 @@ class Rest:
             return response.content
         text = self._server.rejection(response, f"{error.code} {error.message}" if error else "")
         too_many = _LEAVE_ALONE | {response.status_code} if error and error.rate_limited else _LEAVE_ALONE
-        later = self._server.retry_later(response, text, too_many=too_many, default_wait=self._banned_seconds(error))
+        banned = None  # seconds, where the venue names them
+        if error and error.until_ms is not None:
+            banned = max(error.until_ms / 1000 - self._clock() / 1e9, 0.0)
+        later = self._server.retry_later(response, text, too_many=too_many, default_wait=banned)
         if later is None:
             raise RequestRejected(what, error.code if error else response.status_code, text)
         return later
-
-    def _banned_seconds(self, error: VenueError | None) -> float | None:
-        """The seconds of a ban, where the venue names them."""
-        if error is None or error.until_ms is None:
-            return None
-        return max(error.until_ms / 1000 - self._clock() / 1e9, 0.0)

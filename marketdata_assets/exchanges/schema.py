@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from marketdata_assets.exchanges.records import RECORDS, AnyRecord, Gap
 
-_KINDS: tuple[type[msgspec.Struct], ...] = (*RECORDS, Gap)
-
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -25,16 +23,13 @@ def json_schema() -> dict[str, Any]:
 @cache
 def models() -> dict[str, type[BaseModel]]:
     """The Pydantic model of each record, by its `type`. Like the records they are frozen and convert nothing."""
-    return {_tag(record): _model(record) for record in _KINDS}
-
-
-def _model(record: type[msgspec.Struct]) -> type[BaseModel]:
-    fields: dict[str, Any] = {"type": (Literal[_tag(record)], ...)}  # first, as in the JSON of a record
-    for field in msgspec.structs.fields(record):
-        fields[field.encode_name] = (field.type, ... if field.required else field.default)
-    config = ConfigDict(frozen=True, strict=True)
-    return create_model(record.__name__, __config__=config, __doc__=record.__doc__, __module__=__name__, **fields)
-
-
-def _tag(record: type[msgspec.Struct]) -> str:
-    return str(record.__struct_config__.tag)
+    by_type = {}
+    about: dict[str, Any] = {"__config__": ConfigDict(frozen=True, strict=True), "__module__": __name__}
+    records: tuple[type[msgspec.Struct], ...] = (*RECORDS, Gap)
+    for record in records:
+        tag = str(record.__struct_config__.tag)
+        fields: dict[str, Any] = {"type": (Literal[tag], ...)}  # first, as in the JSON of a record
+        for field in msgspec.structs.fields(record):
+            fields[field.encode_name] = (field.type, ... if field.required else field.default)
+        by_type[tag] = create_model(record.__name__, __doc__=record.__doc__, **about, **fields)
+    return by_type

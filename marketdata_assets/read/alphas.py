@@ -78,36 +78,31 @@ def alphas(
     with of_mongo(connection) as client:
         database = client[database_name(kind)].with_options(codec_options=CODEC)
         there = sorted(filter(ACCOUNT.fullmatch, database.list_collection_names()))
-        names = there if accounts is None else _known(several(accounts) or [], there)
+        names = there if accounts is None else several(accounts) or []
+        for name in names:
+            if name not in there:
+                raise UnknownName("account with alphas", name, there)
         values_by_path: dict[str, list[Any]] = {path: [] for path in (OURS, "id", by, *paths)}
         for name in names:
             for document in database[name].find(asked, _outermost(projection), batch_size=BATCH):
                 values_by_path[OURS].append(name)
                 for path in values_by_path.keys() - {OURS}:
                     values_by_path[path].append(_at(document, path.split(".")))
-        absent = [path for path in paths if path not in USUAL and values_by_path["id"] and _never(values_by_path[path])]
-        if absent:
-            some = next((one for name in names if (one := database[name].find_one(asked))), {})
-            raise UnknownColumn(f"{kind} alphas", absent[0], sorted({*USUAL, *_paths(some)}))
+        for path in paths if values_by_path["id"] else ():
+            if path not in USUAL and all(value is _MISSING for value in values_by_path[path]):
+                some = next((one for name in names if (one := database[name].find_one(asked))), {})
+                raise UnknownColumn(f"{kind} alphas", path, sorted({*USUAL, *_paths(some)}))
     frame = pl.DataFrame([_series(kind, path, values, values_by_path["id"]) for path, values in values_by_path.items()])
     return frame.sort(OURS, by, "id", nulls_last=True).select(wanted)
 
 
 def _condition(by: str, start: Moment | None, end: Moment | None, where: Mapping[str, Any] | None) -> dict[str, Any]:
-    first, last = (None if bound is None else bounds.instant(bound, "alphas") for bound in (start, end))
-    bounds.in_order(start, end, first, last)
+    (_, first), (_, last) = bounds.span(start, end, lambda bound: bounds.instant(bound, "alphas"))
     span = {sign: bound for sign, bound in (("$gte", first), ("$lt", last)) if bound is not None}
     both: list[dict[str, Any]] = [{by: span}] if span else []
     if where:
         both.append(dict(where))
     return {"$and": both} if both else {}
-
-
-def _known(accounts: Sequence[str], there: Sequence[str]) -> Sequence[str]:
-    for name in accounts:
-        if name not in there:
-            raise UnknownName("account with alphas", name, there)
-    return accounts
 
 
 def _outermost(projection: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,10 +121,6 @@ def _at(document: Any, keys: Sequence[str]) -> Any:
             return _MISSING
         document = document[key]
     return document
-
-
-def _never(values: Sequence[Any]) -> bool:
-    return all(value is _MISSING for value in values)
 
 
 def _paths(document: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import re
+from collections.abc import Callable
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from marketdata_assets.read.errors import BadMoment, NaiveTime
@@ -44,10 +46,14 @@ def nanoseconds(moment: dt.datetime) -> int:
     return (passed.days * 86_400_000_000 + passed.seconds * 1_000_000 + passed.microseconds) * 1000
 
 
-def in_order(start: Moment | None, end: Moment | None, first: dt.datetime | None, last: dt.datetime | None) -> None:
-    """Raises BadMoment when a span ends before it starts."""
+def span(
+    start: Moment | None, end: Moment | None, convert: Callable[[Moment], dt.datetime]
+) -> tuple[tuple[Literal[">="], dt.datetime | None], tuple[Literal["<"], dt.datetime | None]]:
+    """Both bounds, converted, with the sign that compares a time with each. BadMoment when they are out of order."""
+    first, last = (None if bound is None else convert(bound) for bound in (start, end))
     if first is not None and last is not None and last < first:
         raise BadMoment(end, f"is before the start {start!r}")
+    return (">=", first), ("<", last)
 
 
 def _parsed(moment: Moment) -> dt.datetime | dt.date:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 UNKNOWN_TABLE = 60
-REMEDY = "Run its asset, or see what there is: marketdata status."
 
 
 @dataclass
@@ -76,6 +75,6 @@ def ask(client: "Client", table: str, sql: str, values: Mapping[str, Any]) -> pl
         frame = clickhouse.read(client, sql, values)
     except DatabaseError as error:
         if error.code == UNKNOWN_TABLE:
-            raise NothingLoaded(table, REMEDY) from None
+            raise NothingLoaded(table) from None
         raise
     return frame.with_columns(pl.col(pl.Categorical, pl.Binary).cast(pl.String))

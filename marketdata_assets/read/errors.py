@@ -61,9 +61,11 @@ class NaiveTime(ReadError):
 class NothingLoaded(ReadError):
     """The table does not exist."""
 
-    def __init__(self, table: str, remedy: str) -> None:
-        self.table = table
-        super().__init__(f"table {table} does not exist: nothing has been loaded into this database yet. {remedy}")
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"table {table} does not exist: nothing has been loaded into this database yet. Run its asset, or see what"
+            " there is: marketdata status."
+        )
 
 
 class OddValue(ReadError):

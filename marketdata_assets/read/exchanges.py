@@ -3,7 +3,6 @@
 Prices and sizes are decimals with 18 digits after the point, as stored.
 """
 
-import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -103,10 +102,8 @@ def gaps(
 
         gaps("binance", open_only=True)
     """
-    more = ["isNull(healed_at)"] if open_only else []
-    return records(
-        "gap", exchange, market_type, instruments, start, end, columns=columns, connection=connection, _more=more
-    )
+    more, about_gaps = ["isNull(healed_at)"] if open_only else [], (exchange, market_type, instruments, start, end)
+    return records("gap", *about_gaps, columns=columns, connection=connection, _more=more)
 
 
 def records(
@@ -162,14 +159,7 @@ def about(
                 raise UnknownName(column.replace("_", " "), name, get_args(among))
             where.among(column, [name])
     where.among("instrument", several(instruments))
-    first, last = (None if bound is None else bounds.instant(bound, table) for bound in (start, end))
-    bounds.in_order(start, end, first, last)
-    for sign, bound in ((">=", first), ("<", last)):
-        if bound is not None:
-            where.add("time", sign, "DateTime64(9, 'UTC')", _text(bound))
+    for sign, bound in bounds.span(start, end, lambda bound: bounds.instant(bound, table)):
+        if bound is not None:  # as text, for the client would drop fractions of a second
+            where.add("time", sign, "DateTime64(9, 'UTC')", bound.strftime("%Y-%m-%d %H:%M:%S.%f"))
     return where
-
-
-def _text(moment: dt.datetime) -> str:
-    """A time as ClickHouse reads it, with all digits; the client would drop fractions of a second."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")

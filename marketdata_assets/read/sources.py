@@ -3,11 +3,10 @@
 The environment is read first, then the record of the local stack that runs on the data folder.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-import psycopg
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from marketdata_assets.local import endpoints
 from marketdata_assets.read.errors import CannotRead
@@ -17,6 +16,7 @@ from marketdata_assets.stores import postgres as store
 from marketdata_assets.stores.errors import StoreAway
 
 if TYPE_CHECKING:
+    import psycopg
     from clickhouse_connect.driver.client import Client
     from pymongo import MongoClient
 
@@ -25,45 +25,37 @@ if TYPE_CHECKING:
     Mongo = str | MongoClient[dict[str, Any]]
 
 APPLICATION = "marketdata read"
+T = TypeVar("T")
 
 
-@contextmanager
-def of_postgres(given: "Postgres | None") -> Iterator[psycopg.Connection]:
+def of_postgres(given: "Postgres | None") -> "AbstractContextManager[psycopg.Connection]":
     """The connection that is given, or one that is closed on leaving. Raises NoServer, CannotRead."""
-    with _naming_failures():
-        if isinstance(given, psycopg.Connection):
-            yield given
-            return
-        dsn = given or endpoints.address(Settings(), "postgres_dsn")
-        with store.connect(dsn, autocommit=True, application=APPLICATION) as connection:
-            yield connection
+    return _opened(given, "postgres_dsn", partial(store.connect, autocommit=True, application=APPLICATION))
 
 
-@contextmanager
-def of_clickhouse(given: "ClickHouse | None") -> "Iterator[Client]":
+def of_clickhouse(given: "ClickHouse | None") -> "AbstractContextManager[Client]":
     """The client that is given, or one that is closed on leaving. Raises NoServer, CannotRead."""
-    with _naming_failures():
-        if given is not None and not isinstance(given, str):
-            yield given
-            return
-        with clickhouse.connect(given or endpoints.address(Settings(), "clickhouse_url")) as client:
-            yield client
+    return _opened(given, "clickhouse_url", clickhouse.connect)
 
 
-@contextmanager
-def of_mongo(given: "Mongo | None") -> "Iterator[MongoClient[dict[str, Any]]]":
+def of_mongo(given: "Mongo | None") -> "AbstractContextManager[MongoClient[dict[str, Any]]]":
     """The client that is given, or one that is closed on leaving. Raises NoServer, CannotRead."""
-    with _naming_failures(), mongo.naming_failures():
-        if given is not None and not isinstance(given, str):
-            yield given
-            return
-        with mongo.connect(given or endpoints.address(Settings(), "mongo_uri"), application=APPLICATION) as client:
-            yield client
+    return _opened(given, "mongo_uri", partial(mongo.connect, application=APPLICATION), mongo.naming_failures)
 
 
 @contextmanager
-def _naming_failures() -> Iterator[None]:
+def _opened(
+    given: str | T | None,
+    setting: str,
+    connect: "Callable[[str], AbstractContextManager[T]]",
+    naming_failures: "Callable[[], AbstractContextManager[None]]" = nullcontext,
+) -> Iterator[T]:
     try:
-        yield
+        with naming_failures():
+            if given is not None and not isinstance(given, str):
+                yield given
+            else:
+                with connect(given or endpoints.address(Settings(), setting)) as opened:
+                    yield opened
     except StoreAway as error:
         raise CannotRead(error.store, error.cause) from error

@@ -1,7 +1,7 @@
 """Rows of a table in PostgreSQL or TimescaleDB: those of minute bars, the monthly K-line, and of every flow."""
 
-import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -104,7 +104,7 @@ def table(
         try:
             there = pgread.columns_of(opened, name, scales)
         except pg.UndefinedTable:
-            raise NothingLoaded(name, "Run its asset, or see what there is: marketdata status.") from None
+            raise NothingLoaded(name) from None
         wanted = [_known(name, one, there) for one in (columns if columns is not None else there)]
         conditions = [*_span(name, there, by, start, end), *_equal(name, there, only or {})]
         where = sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
@@ -127,18 +127,12 @@ def _span(
             return []
         raise BadMoment(start or end, f"is a bound of no column: say by={min(times, default='COLUMN')!r}")
     column = _known(name, by, times)
-    first, last = (None if bound is None else _moment(name, column, bound) for bound in (start, end))
-    bounds.in_order(start, end, first, last)
-    asked = ((">=", first), ("<", last))
+    convert = partial(bounds.instant, table=name) if column.oid == TIMESTAMPTZ else bounds.wall
     return [
         sql.SQL("{} " + sign + " {}").format(sql.Identifier(by), sql.Literal(bound))
-        for sign, bound in asked
+        for sign, bound in bounds.span(start, end, convert)
         if bound is not None
     ]
-
-
-def _moment(name: str, column: Column, bound: Moment) -> dt.datetime:
-    return bounds.instant(bound, name) if column.oid == TIMESTAMPTZ else bounds.wall(bound)
 
 
 def _equal(name: str, there: Mapping[str, Column], only: Mapping[str, Any]) -> list[sql.Composable]:

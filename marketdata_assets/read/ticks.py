@@ -5,6 +5,7 @@ A bound that is a date means the exchange's day, one with a time is an instant a
 
 import datetime as dt
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -108,20 +109,13 @@ def _read(
 
 def _span(where: Where, table: str, start: Moment | None, end: Moment | None) -> None:
     """Days, or instants and the days around them, by which the server prunes months."""
-    moments: list[dt.datetime | None] = []
-    for bound, sign, around in ((start, ">=", -ZONES_APART), (end, "<", ZONES_APART)):
-        moments.append(None if bound is None else _as_instant(bound, table))
-        if bound is None:
+    (since, first), (before, last) = bounds.span(start, end, partial(bounds.instant, table=table))
+    for bound, sign, moment, around in ((start, since, first, -ZONES_APART), (end, before, last, ZONES_APART)):
+        if bound is None or moment is None:
             continue
         day = bounds.day(bound)
         if day is not None:
             where.add("date", sign, "Date", day)
         else:
-            moment = bounds.instant(bound, table)
             where.add("ts", sign, "DateTime64(6, 'UTC')", moment)
             where.add("date", f"{sign[0]}=", "Date", moment.date() + around)
-    bounds.in_order(start, end, *moments)
-
-
-def _as_instant(bound: Moment, table: str) -> dt.datetime:
-    return bounds.instant(bound, table)

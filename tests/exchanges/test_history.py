@@ -124,7 +124,7 @@ def begun(at: int = 10, seen: tuple[str, ...] = (), **fields: object) -> Cursor:
 def test_a_page_that_would_lose_or_repeat_rows_is_refused(cursor: Cursor, fetched: FetchedPage, cause: str) -> None:
     with pytest.raises(BadPage, match=cause) as caught:
         next_page(cursor, fetched)
-    assert caught.value.about == ABOUT
+    assert str(caught.value).startswith(ABOUT)
 
 
 @pytest.mark.parametrize(

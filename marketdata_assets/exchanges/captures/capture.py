@@ -1,6 +1,6 @@
 """Opening captures of every format, and detecting the venue of one that does not name it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,20 +19,13 @@ SCANNED_ENTRIES = 20_000
 Venue = tuple[Exchange, MarketType | None]
 """OKX and Deribit send all market types over one socket."""
 
-_BINANCE: dict[str, MarketType] = {
-    "stream": "spot",
-    "api": "spot",
-    "www": "spot",
-    "ws-api": "spot",
-    "data-api": "spot",
-    "data-stream": "spot",
-    "fstream": "linear",
-    "fapi": "linear",
-    "dstream": "inverse",
-    "dapi": "inverse",
-    "eapi": "option",
-    "nbstream": "option",
+_BINANCE: dict[MarketType, tuple[str, ...]] = {
+    "spot": ("stream", "api", "www", "ws-api", "data-api", "data-stream"),
+    "linear": ("fstream", "fapi"),
+    "inverse": ("dstream", "dapi"),
+    "option": ("eapi", "nbstream"),
 }
+"""Names of hosts, without the digits at their end."""
 
 
 @dataclass
@@ -58,10 +51,11 @@ class Capture:
             return exchange, market_type
         if self.exchange:
             return self.exchange, market_type or self.market_type
-        detected = _detected(islice(_reader_of(self.path)(self.path, []), SCANNED_ENTRIES))
-        if detected is None:
-            raise UnknownVenue(str(self.path), "no entry shows the venue and market")
-        return detected[0], market_type or detected[1]
+        for entry in islice(_reader_of(self.path)(self.path, []), SCANNED_ENTRIES):
+            detected = _by_address(entry.url) if entry.url else _by_message(entry.raw)
+            if detected:
+                return detected[0], market_type or detected[1]
+        raise UnknownVenue(str(self.path), "no entry shows the venue and market")
 
 
 def open_capture(path: Path) -> Capture:
@@ -103,20 +97,12 @@ _message = msgspec.json.Decoder(_Message).decode
 _inside = msgspec.json.Decoder(_Inside).decode
 
 
-def _detected(entries: Iterable[Entry]) -> Venue | None:
-    for entry in entries:
-        venue = _by_address(entry.url) if entry.url else _by_message(entry.raw)
-        if venue:
-            return venue
-    return None
-
-
 def _by_address(url: str) -> Venue | None:
     host = urlsplit(url).hostname or ""
     name, _, domain = host.partition(".")
     if domain in ("binance.com", "binance.vision"):
-        market_type = _BINANCE.get(name.rstrip("0123456789"))
-        return ("binance", market_type) if market_type else None
+        host = name.rstrip("0123456789")
+        return next((("binance", market_type) for market_type, hosts in _BINANCE.items() if host in hosts), None)
     if domain in ("okx.com", "okex.com"):
         return "okx", None
     return ("deribit", None) if domain == "deribit.com" else None

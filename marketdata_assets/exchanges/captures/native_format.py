@@ -95,16 +95,12 @@ def _of_frame(path: Path, frame: bytes, urls: dict[int, str]) -> Iterator[Entry]
         if len(raw) != length or (kind and (kind not in KINDS or url not in urls)):
             raise BadCapture(str(path), "a frame does not hold whole entries")
         if kind == URL:
-            urls[url] = _address(path, raw)
+            try:
+                urls[url] = raw.decode()
+            except UnicodeDecodeError as error:
+                raise BadCapture(str(path), f"an address in it is no text, {error}") from None
         else:
             yield Entry(ts_recv, KINDS[kind], raw, connection, urls[url])
-
-
-def _address(path: Path, raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        raise BadCapture(str(path), f"an address in it is no text, {error}") from None
 
 
 def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:

@@ -54,8 +54,16 @@ class CaptureWriter:
     def write(self, ts_recv: int, kind: Kind, raw: bytes, *, connection: int = 0, url: str = "") -> None:
         """Add an entry; it is written by `flush`, or when a frame is full."""
         if self._file is None or self._written >= self._max_bytes or ts_recv - self._first >= self._max_span_ns:
-            self._rotate(ts_recv)
-        self._add(ts_recv, NUMBERS[kind], raw, connection, self._number_of(url, ts_recv) if url else 0)
+            self.close()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._open(ts_recv)
+            self._written, self._first = 0, ts_recv
+            self._urls.clear()
+            self._put(msgspec.json.encode(self._header) + b"\n")
+        if url and url not in self._urls:
+            self._urls[url] = len(self._urls) + 1
+            self._add(ts_recv, URL, url.encode(), 0, self._urls[url])
+        self._add(ts_recv, NUMBERS[kind], raw, connection, self._urls[url] if url else 0)
         if len(self._frame) >= self._frame_bytes:
             self.flush()
 
@@ -74,14 +82,6 @@ class CaptureWriter:
                 self._file.close()
                 self._file = None
 
-    def _rotate(self, ts_recv: int) -> None:
-        self.close()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._file = self._open(ts_recv)
-        self._written, self._first = 0, ts_recv
-        self._urls.clear()
-        self._put(msgspec.json.encode(self._header) + b"\n")
-
     def _open(self, ts_recv: int) -> FileIO:
         moment = dt.datetime.fromtimestamp(ts_recv // 1_000_000_000, dt.UTC)
         venue = "-".join(part for part in (self._header.exchange, self._header.market_type) if part)
@@ -95,13 +95,6 @@ class CaptureWriter:
                 continue
             self.paths.append(path)
             return file
-
-    def _number_of(self, url: str, ts_recv: int) -> int:
-        number = self._urls.get(url)
-        if number is None:
-            number = self._urls[url] = len(self._urls) + 1
-            self._add(ts_recv, URL, url.encode(), 0, number)
-        return number
 
     def _add(self, ts_recv: int, kind: int, raw: bytes, connection: int, url: int) -> None:
         self._frame += ENTRY.pack(ts_recv, kind, connection, url, len(raw))

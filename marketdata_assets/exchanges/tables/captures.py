@@ -20,11 +20,9 @@ import msgspec
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import SUFFIX
 from marketdata_assets.exchanges.records import (
-    AnyRecord,
     Control,
     DeadLetter,
     Exchange,
-    Gap,
     MarketType,
     Outcome,
     VenueError,
@@ -149,25 +147,16 @@ class Step:
     wanted: bool
 
 
-@dataclass(frozen=True)
-class _Position:
-    """The position of a capture in its series, by its name."""
-
-    path: Path
-    market: str
-    moment: dt.datetime
-    again: int
-
-    @classmethod
-    def of(cls, path: Path) -> "_Position | None":
-        name = _NAME.fullmatch(path.name)
-        if name is None:
-            return None
-        try:
-            moment = dt.datetime.strptime(name["day"] + (name["time"] or "000000") + "+0000", "%Y%m%d%H%M%S%z")
-        except ValueError:
-            return None
-        return cls(path, name["market"], moment, int(name["again"] or 0))
+def _position(path: Path) -> tuple[str, dt.datetime, int] | None:
+    """The market and the position of a capture in its series, by its name."""
+    name = _NAME.fullmatch(path.name)
+    if name is None:
+        return None
+    try:
+        moment = dt.datetime.strptime(name["day"] + (name["time"] or "000000") + "+0000", "%Y%m%d%H%M%S%z")
+    except ValueError:
+        return None
+    return name["market"], moment, int(name["again"] or 0)
 
 
 def series_of(wanted: Iterable[Path]) -> list[list[Step]]:
@@ -175,25 +164,25 @@ def series_of(wanted: Iterable[Path]) -> list[list[Step]]:
     alone: list[list[Step]] = []
     by_market: dict[tuple[Path, str], list[Path]] = {}
     for path in wanted:
-        position = _Position.of(path)
+        position = _position(path)
         if position is None:
             alone.append([Step(path, True)])
         else:
-            by_market.setdefault((path.parent, position.market), []).append(path)
+            by_market.setdefault((path.parent, position[0]), []).append(path)
     return alone + [steps for (folder, market), paths in by_market.items() for steps in _series(folder, market, paths)]
 
 
 def _series(folder: Path, market: str, wanted: Sequence[Path]) -> Iterator[list[Step]]:
     names = {path.name for path in wanted}
-    positions = [found for path in folder.iterdir() if (found := _Position.of(path)) and found.market == market]
+    positions = [(*at[1:], path) for path in folder.iterdir() if (at := _position(path)) and at[0] == market]
     steps: list[Step] = []
     next_wanted: dt.datetime | None = None
-    for position in sorted(positions, key=lambda position: (position.moment, position.again), reverse=True):
-        if position.path.name in names:
-            next_wanted = position.moment
-            steps.append(Step(position.path, True))
-        elif next_wanted and next_wanted - position.moment <= LOOK_BACK:
-            steps.append(Step(position.path, False))
+    for moment, _, path in sorted(positions, reverse=True):
+        if path.name in names:
+            next_wanted = moment
+            steps.append(Step(path, True))
+        elif next_wanted and next_wanted - moment <= LOOK_BACK:
+            steps.append(Step(path, False))
         elif steps:
             yield steps[::-1]
             steps = []
@@ -267,15 +256,12 @@ class _Sink:
             if self.dead_letters <= KEPT_LETTERS:
                 self._letters.append(Reject(outcome.cause, outcome.raw))
         elif not isinstance(outcome, Control | VenueError):
-            self._add_record(outcome)
-
-    def _add_record(self, record: AnyRecord | Gap) -> None:
-        payload = self._encode(record)
-        self._batches.setdefault(str(record.__struct_config__.tag), []).append(payload)
-        self._count += 1
-        self._bytes += len(payload)
-        if self._count >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
-            self.flush()
+            payload = self._encode(outcome)
+            self._batches.setdefault(str(outcome.__struct_config__.tag), []).append(payload)
+            self._count += 1
+            self._bytes += len(payload)
+            if self._count >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
+                self.flush()
 
     def flush(self) -> None:
         """Insert what has been added so far."""

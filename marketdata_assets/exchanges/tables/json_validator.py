@@ -6,7 +6,7 @@ large, which the fast check does not recognise, are rejected by ClickHouse.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from operator import attrgetter
@@ -76,16 +76,14 @@ class JsonValidator:
         odd = self._odd_levels(rows) if self._sides else self._odd_numbers(rows)
         if learn:
             irregular = set(odd)
-            self._learn((payloads[at], row) for at, row in enumerate(rows) if at not in irregular)
+            if len(self._forms) > KEPT_FORMS:
+                self._forms.clear()
+            for at, row in enumerate(rows):
+                form = payloads[at].translate(_AS_EIGHTS)
+                known = at in irregular or form in self._forms
+                if not known and b"\\" not in payloads[at] and _encode(row) == payloads[at]:
+                    self._forms.add(form)
         return odd
-
-    def _learn(self, regular: Iterable[tuple[bytes, Any]]) -> None:
-        if len(self._forms) > KEPT_FORMS:
-            self._forms.clear()
-        for payload, row in regular:
-            form = payload.translate(_AS_EIGHTS)
-            if form not in self._forms and b"\\" not in payload and _encode(row) == payload:
-                self._forms.add(form)
 
     def _odd_numbers(self, rows: list[Any]) -> list[int]:
         texts: set[str | None] = set()
@@ -155,16 +153,12 @@ def _looked(record: type[msgspec.Struct]) -> type[msgspec.Struct]:
     """The record as a struct that bounds integers and keeps levels as raw JSON."""
     fields: list[Any] = []
     for field in msgspec.structs.fields(record):
-        name, kind = field.encode_name, _bounded(field.encode_name, field.type)
+        name, kind = field.encode_name, field.type
+        whole = _Time if name.startswith("ts_") or name.endswith(("_time", "_at")) else _Int
+        if name in ("bids", "asks"):
+            kind = msgspec.Raw
+        elif kind is int or kind == (int | None):
+            kind = whole if kind is int else whole | None
         fields.append((name, kind) if field.required else (name, kind, field.default))
     tag = record.__struct_config__.tag
     return msgspec.defstruct(record.__name__, fields, tag_field="type", tag=tag, frozen=True, gc=False)
-
-
-def _bounded(name: str, kind: Any) -> Any:
-    if name in ("bids", "asks"):
-        return msgspec.Raw
-    whole = _Time if name.startswith("ts_") or name.endswith(("_time", "_at")) else _Int
-    if kind is int:
-        return whole
-    return whole | None if kind == (int | None) else kind

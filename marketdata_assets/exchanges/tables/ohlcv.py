@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -141,23 +141,23 @@ def days_with_trades(client: "Client") -> list[dt.date]:
 def _record(
     client: "Client", day: dt.date, fingerprint: str, trades: int, bars: int, run_id: str, now: dt.datetime
 ) -> None:
-    about: dict[str, Any] = {
-        "dataset": OHLCV_1M,
-        "source": TRADES.name,
-        "unit": str(day),
-        "content_hash": fingerprint or "no trades",
-        "previous_hash": None,
-        "slices": [str(day)],
-        "read": trades,
-        "skipped": 0,
-        "rows": bars,
-        "rejected": 0,
-        "outcome": "ok" if bars else "empty",
-        "attempted_hash": fingerprint or "no trades",
-        "error": None,
-        "code_version": CODE_VERSION,
-        "run_id": run_id,
-        "started": now,
-        "finished": dt.datetime.now(dt.UTC),
-    }
-    clickhouse_ledger.record(client, [Load(**about)], clickhouse_ledger.next_version(client))
+    load = Load(
+        dataset=OHLCV_1M,
+        source=TRADES.name,
+        unit=str(day),
+        content_hash=fingerprint or "no trades",
+        previous_hash=None,
+        slices=[str(day)],
+        read=trades,
+        skipped=0,
+        rows=bars,
+        rejected=0,
+        outcome="ok" if bars else "empty",
+        attempted_hash=fingerprint or "no trades",
+        error=None,
+        code_version=CODE_VERSION,
+        run_id=run_id,
+        started=now,
+        finished=dt.datetime.now(dt.UTC),
+    )
+    clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))

@@ -86,14 +86,9 @@ def quarantine(client: "Client", type_name: str, rejects: Sequence[Reject], sour
     """Store rejected records whole in the quarantine; idempotent."""
     if not rejects:
         return
+    about = {"type": type_name, "source": source}
     lines = [
-        {
-            "type": type_name,
-            "reason": reject.reason,
-            "raw": reject.raw.decode(errors="backslashreplace"),
-            "source": source,
-        }
-        for reject in rejects
+        about | {"reason": reject.reason, "raw": reject.raw.decode(errors="backslashreplace")} for reject in rejects
     ]
     _send(client, REJECTS, ("type", "reason", "raw", "source"), msgspec.json.encode(lines), {})
 
@@ -121,7 +116,8 @@ def _halved(client: "Client", table: Table, payloads: Sequence[bytes], array: by
         if error.code not in DATA_CODES:
             raise
         if len(payloads) == 1:
-            return [Reject(_reason(error), payloads[0])]
+            reason = _REASON.search(str(error))
+            return [Reject(reason[1].strip() if reason else str(error), payloads[0])]
         middle = len(payloads) // 2
         halves = (payloads[:middle], f"{token}/0"), (payloads[middle:], f"{token}/1")
         return [reject for half, name in halves for reject in _halved(client, table, half, _array(half), name)]
@@ -155,8 +151,3 @@ def _parts(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 def _array(payloads: Sequence[bytes]) -> bytes:
     return b"[" + b",\n".join(payloads) + b"]"
-
-
-def _reason(error: Exception) -> str:
-    match = _REASON.search(str(error))
-    return match[1].strip() if match else str(error)

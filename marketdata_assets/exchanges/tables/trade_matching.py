@@ -57,17 +57,13 @@ def match_trades(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trad
     elif gap.exchange == "okx":
         missing, known = _by_order(stored, history)
     else:
-        missing, known = _by_id(stored, history)
+        stored_ids, fetched_ids = {trade.trade_id for trade in stored}, {trade.trade_id for trade in history}
+        missing = [trade for trade in history if trade.trade_id not in stored_ids]
+        known = sum(trade.trade_id in fetched_ids for trade in stored)
     objections = []
     if len(stored) > known:
         objections.append(f"the history lacks {len(stored) - known} of {len(stored)} trades stored around the gap")
     return MatchResult(missing, known, len(stored) > known, objections, _numbers(gap, stored, history))
-
-
-def _by_id(stored: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
-    stored_ids, fetched_ids = {trade.trade_id for trade in stored}, {trade.trade_id for trade in history}
-    missing = [trade for trade in history if trade.trade_id not in stored_ids]
-    return missing, sum(trade.trade_id in fetched_ids for trade in stored)
 
 
 def _by_number(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
@@ -122,15 +118,10 @@ def _adding_up(aggregate: StoredTrade, trades: Sequence[Trade]) -> list[Trade]:
     total = Decimal(0)
     for trade in reversed([trade for trade in trades if int(trade.trade_id) <= int(aggregate.trade_id)]):
         parts.append(trade)
-        total = EXACT.add(total, amount(trade))
+        total = EXACT.add(total, Decimal(trade.contracts or trade.size or 0))
         if total >= aggregate.amount:
             break
     return parts if total == aggregate.amount else []
-
-
-def amount(trade: Trade) -> Decimal:
-    """Contracts where there are any, else base units."""
-    return Decimal(trade.contracts or trade.size or 0)
 
 
 def missing_numbers(gap: Gap, numbers: Sequence[Span]) -> str:
