@@ -33,11 +33,8 @@ Cause = Literal[
     "reopened",  # the socket was closed and opened again
 ]
 
-BothNumbers = tuple[Numbers, Numbers]
-"""Of bids and asks."""
-
-Verify = Callable[["Book"], bool]
-"""Whether a book agrees with the checksum that came with a message."""
+BothNumbers = tuple[Numbers, Numbers]  # of bids and asks
+Verify = Callable[["Book"], bool]  # whether a book agrees with the checksum that came with a message
 
 
 @dataclass(frozen=True)

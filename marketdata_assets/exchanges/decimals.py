@@ -4,16 +4,9 @@ import re
 from decimal import Context, Decimal
 
 DIGITS = "0123456789"
-
-PLAIN = ("", ".")
-"""What remains of a plain number without its leading and trailing digits; "/" sorts before any digit."""
-
-EXACT = Context(prec=60)
-"""Enough digits for any product of a published price, size and contract value to be exact."""
-
-DECIMALS = 18
-"""A quotient is cut there; no venue publishes more."""
-
+PLAIN = ("", ".")  # what remains of a plain number without its leading and trailing digits; "/" sorts before any digit
+EXACT = Context(prec=60)  # enough digits for any product of a published price, size and contract value to be exact
+DECIMALS = 18  # a quotient is cut there; no venue publishes more
 LAST = Decimal(1).scaleb(-DECIMALS)
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")

@@ -14,19 +14,14 @@ import msgspec
 
 from marketdata_assets.exchanges.records import Level
 
-FLOAT_DIGITS = 15
-"""Decimals of so many digits are distinct as floats, and in the same order."""
-
-NEAR = 32
-"""So many levels of a side are kept apart as the near ones, up to twice as many between two cuts."""
+FLOAT_DIGITS = 15  # decimals of so many digits are distinct as floats, and in the same order
+NEAR = 32  # so many levels of a side are kept apart as the near ones, up to twice as many between two cuts
 
 ShortPrice = Annotated[str, msgspec.Meta(max_length=FLOAT_DIGITS)]
 """For a venue's decoder that reads levels twice, as texts and as Number: prices that are distinct as floats."""
 
 Number = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
-Numbers = Iterable[tuple[float, float]]
-"""Price and size of levels; prices are Decimals in a book that needs them."""
-
+Numbers = Iterable[tuple[float, float]]  # price and size of levels; prices are Decimals in a book that needs them
 _FLOATS = msgspec.json.Decoder(list[float])
 _PLAIN = b"0123456789.,[]"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?", re.ASCII)

@@ -18,8 +18,7 @@ Side = Literal["buy", "sell"]
 SizeUnit = Literal["base", "contracts", "quote"]
 """What a published size counts: coins, contracts, or units of the quote currency (Deribit's inverse futures: USD)."""
 
-Decimal = str
-"""Text of a decimal number, as the venue wrote it."""
+Decimal = str  # text of a decimal number, as the venue wrote it
 
 Level = tuple[Decimal, Decimal]
 """Price and size, the size in the record's `unit`. In a delta, size 0 removes the level."""

@@ -20,9 +20,7 @@ from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
 
-KEPT_ERRORS = 20
-"""So many causes of dead letters and words of venues are kept for people; all are counted."""
-
+KEPT_ERRORS = 20  # so many causes of dead letters and words of venues are kept for people; all are counted
 TOP = 5
 
 

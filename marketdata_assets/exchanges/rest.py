@@ -20,8 +20,7 @@ from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
 
-BANNED = 418
-"""Binance's response to a client that continues after 429."""
+BANNED = 418  # Binance's response to a client that continues after 429
 
 ErrorOf = Callable[[bytes], VenueError | None]
 """The venue's own error in the bytes of a response, if it is one; never raises."""

@@ -27,11 +27,8 @@ from marketdata_assets.exchanges.records import Control, Gap, Level, OrderBook, 
 KEPT_DIFFS = 20_000
 """So many diffs wait for a snapshot; of more, the oldest go, and the snapshot has to be a younger one."""
 
-KEPT_TICKERS = 2_000
-"""So many best prices wait for the diff that ends with their update."""
-
-STRAYS = 50
-"""So many messages in a row from before the known position: the venue has restarted its numbering."""
+KEPT_TICKERS = 2_000  # so many best prices wait for the diff that ends with their update
+STRAYS = 50  # so many messages in a row from before the known position: the venue has restarted its numbering
 
 
 class Diff(Struct, frozen=True, gc=False):

@@ -124,8 +124,7 @@ def _event_type(kind: type, parser: Parser | None) -> EventType:
     return EventType(_decoder(kind, False), lambda raw: wrapped(raw).data, parser)
 
 
-Reader = Callable[[bytes, int], tuple[str, Diff]]
-"""The instrument and the diff of a message received at a time."""
+Reader = Callable[[bytes, int], tuple[str, Diff]]  # the instrument and the diff of a message received at a time
 
 
 def spot_diff(event: wire.SpotDepth, ts_recv: int, numbers: BothNumbers | None = None) -> Diff:

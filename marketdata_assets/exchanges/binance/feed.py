@@ -42,18 +42,10 @@ from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, VenueError
 
-KEPT_STREAMS = 20_000
-"""So many combined streams are known at sight; a connection has 1024 at most."""
-
-LONG = 320
-"""No trade and no best prices have so many bytes."""
-
-NAMED = 10
-"""This many bytes after the first two identify the event."""
-
-Route = tuple[Callable[[bytes], Any], Parser | None]
-"""How a message is decoded, and what makes the record."""
-
+KEPT_STREAMS = 20_000  # so many combined streams are known at sight; a connection has 1024 at most
+LONG = 320  # no trade and no best prices have so many bytes
+NAMED = 10  # this many bytes after the first two identify the event
+Route = tuple[Callable[[bytes], Any], Parser | None]  # how a message is decoded, and what makes the record
 _STREAM = b'{"stream":"'
 _DIFF = b'{"e":"depthUpdate"'
 

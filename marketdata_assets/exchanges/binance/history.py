@@ -28,18 +28,14 @@ from marketdata_assets.exchanges.rest_history import (
     walk,
 )
 
-ROWS = 1000
-"""The most rows of candles, trades and funding rates in one answer, on all markets."""
-
-PAST_INTEREST = 500
-"""The most rows of past open interest; it reaches back 30 days."""
+ROWS = 1000  # the most rows of candles, trades and funding rates in one answer, on all markets
+PAST_INTEREST = 500  # the most rows of past open interest; it reaches back 30 days
 
 FUNDING_LANE, STATISTICS_LANE = "funding", "statistics"
 
 SECOND = 1000 * NS
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
-LONGEST_SPAN = 200 * DAY
-"""COIN-M answers about so long a time at most."""
+LONGEST_SPAN = 200 * DAY  # COIN-M answers about so long a time at most
 
 INTERVALS = {
     "1s": SECOND,
@@ -51,8 +47,7 @@ INTERVALS = {
 }
 """Of candles. 1s is for spot alone. https://developers.binance.com/docs/binance-spot-api-docs/enums"""
 
-PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
-"""Of past open interest."""
+PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")  # of past open interest
 
 WEIGHTS: dict[MarketType, dict[str, int]] = {
     "spot": {"klines": 2, "aggTrades": 4, "exchangeInfo": 20},

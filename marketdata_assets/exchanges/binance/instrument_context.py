@@ -8,11 +8,8 @@ from marketdata_assets.exchanges.decimals import EXACT, plain
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
 
-NS = 1_000_000
-"""Nanoseconds in a millisecond."""
-
-Head = tuple[Exchange, MarketType, str, str, int | None, int]
-"""The fields that all records have."""
+NS = 1_000_000  # nanoseconds in a millisecond
+Head = tuple[Exchange, MarketType, str, str, int | None, int]  # the fields that all records have
 
 
 class InstrumentContext:

@@ -18,9 +18,7 @@ from marketdata_assets.exchanges.decimals import decimal, decimal_or_none
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, OpenInterest, Trade, VenueError
 
-TOO_MANY_REQUESTS = -1003
-"""https://developers.binance.com/docs/binance-spot-api-docs/errors"""
-
+TOO_MANY_REQUESTS = -1003  # https://developers.binance.com/docs/binance-spot-api-docs/errors
 _BANNED = re.compile(r"banned until (\d{13})\b")
 
 

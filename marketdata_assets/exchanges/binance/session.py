@@ -20,9 +20,7 @@ Stream = Literal["trade", "aggTrade", "depth", "bookTicker", "ticker", "kline", 
 CONNECTION_SECONDS = 86_100.0
 """A socket is cut after 24 hours; open another one five minutes before, and then close the old one."""
 
-CONNECTIONS_PER_FIVE_MINUTES = 300
-"""By address."""
-
+CONNECTIONS_PER_FIVE_MINUTES = 300  # by address
 STREAMS_PER_REQUEST = 200  # ours
 
 

@@ -23,20 +23,14 @@ AggTrades = tuple[Callable[[str], tuple[str, ...]], Callable[..., Trade], Sizes 
 of T, a, p, q, f and l; what makes the record; what its sizes are, null where they are in base units; its side.
 """
 
-LATEST = "9223372036854"
-"""The last millisecond whose nanoseconds fit 64 bits; of a time with as many digits."""
-
+LATEST = "9223372036854"  # the last millisecond whose nanoseconds fit 64 bits; of a time with as many digits
 LATEST_SECOND = LATEST[:-3]
 SECOND = 1000 * NS
 MILLISECONDS = {f"{number:03}": number * NS for number in range(1000)}
 """Most trades share their second with the one before; to look the rest up is faster than to read a number."""
 
-KEPT_FORMS = 20_000
-"""An instrument has some dozens, by side, and by how many digits its values have."""
-
-FORM = bytes.maketrans(b"123456789", b"000000000")
-"""What makes the form of a message of it."""
-
+KEPT_FORMS = 20_000  # an instrument has some dozens, by side, and by how many digits its values have
+FORM = bytes.maketrans(b"123456789", b"000000000")  # what makes the form of a message of it
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DIGIT = re.compile(r"[0-9]")
 

@@ -10,15 +10,9 @@ from msgspec import Meta, Struct
 
 from marketdata_assets.exchanges.levels import Number, ShortPrice
 
-Ms = Annotated[int, Meta(ge=0, le=9_223_372_036_854)]
-"""A time whose nanoseconds fit 64 bits."""
-
-Id = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
-"""An id; -1 where there is none."""
-
-Levels = tuple[tuple[str, str], ...]
-"""Price and size."""
-
+Ms = Annotated[int, Meta(ge=0, le=9_223_372_036_854)]  # a time whose nanoseconds fit 64 bits
+Id = Annotated[int, Meta(ge=-1, le=2**63 - 1)]  # an id; -1 where there is none
+Levels = tuple[tuple[str, str], ...]  # price and size
 ShortLevels = tuple[tuple[ShortPrice, str], ...]
 
 

@@ -13,11 +13,8 @@ from marketdata_assets.exchanges.captures.native_format import SUFFIX, Entry
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
 from marketdata_assets.exchanges.records import Exchange, MarketType
 
-SCANNED_ENTRIES = 20_000
-"""So many entries are scanned to detect the venue."""
-
-Venue = tuple[Exchange, MarketType | None]
-"""OKX and Deribit send all market types over one socket."""
+SCANNED_ENTRIES = 20_000  # so many entries are scanned to detect the venue
+Venue = tuple[Exchange, MarketType | None]  # OKX and Deribit send all market types over one socket
 
 _BINANCE: dict[MarketType, tuple[str, ...]] = {
     "spot": ("stream", "api", "www", "ws-api", "data-api", "data-stream"),

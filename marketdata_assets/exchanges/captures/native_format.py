@@ -23,9 +23,7 @@ VERSION = 1
 Kind = Literal["in", "out", "open", "http"]
 """A message of a socket, one that we sent, a socket that was opened, the answer to a request."""
 
-ENTRY = Struct("<qBIII")
-"""Receive time in ns, kind, connection, address, number of bytes."""
-
+ENTRY = Struct("<qBIII")  # receive time in ns, kind, connection, address, number of bytes
 URL = 0
 KINDS: dict[int, Kind] = {1: "in", 2: "out", 3: "open", 4: "http"}
 NUMBERS = {kind: number for number, kind in KINDS.items()}
@@ -50,9 +48,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 CHUNK = 1 << 16
-LARGEST_FRAME = 256 * 1024 * 1024
-"""Bytes of one frame, unpacked; our own have some hundred KB."""
-
+LARGEST_FRAME = 256 * 1024 * 1024  # bytes of one frame, unpacked; our own have some hundred KB
 FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 
 

@@ -40,9 +40,7 @@ from marketdata_assets.exchanges.records import (
     Trade,
 )
 
-HOURS_OF_FUNDING = 8
-"""Deribit pays funding all the time; its rate is said for so many hours."""
-
+HOURS_OF_FUNDING = 8  # Deribit pays funding all the time; its rate is said for so many hours
 OPPOSITE: dict[Direction, Direction] = {"buy": "sell", "sell": "buy"}
 
 INTERVALS = {

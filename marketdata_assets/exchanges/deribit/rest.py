@@ -37,8 +37,7 @@ T = TypeVar("T")
 Find = Callable[[str], InstrumentContext | None]
 """An instrument by its name; None for unsupported instruments, such as spreads. Raises UnknownInstrument."""
 
-Parse = Callable[[str, bytes, Find, int], list[AnyRecord]]
-"""Address, bytes, instruments, receive time."""
+Parse = Callable[[str, bytes, Find, int], list[AnyRecord]]  # address, bytes, instruments, receive time
 
 
 class Answer(msgspec.Struct, Generic[T], frozen=True, gc=False):

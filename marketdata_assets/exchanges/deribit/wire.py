@@ -15,9 +15,7 @@ from marketdata_assets.exchanges.levels import Number
 T = TypeVar("T")
 
 VENUE: Final = "deribit"
-MS = 1_000_000
-"""Nanoseconds of a millisecond."""
-
+MS = 1_000_000  # nanoseconds of a millisecond
 Millis = Annotated[int, Meta(ge=0, le=9_000_000_000_000)]  # so that nanoseconds fit into 64 bits
 Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Direction = Literal["buy", "sell"]

@@ -28,8 +28,7 @@ from marketdata_assets.exchanges.records import Control, Level, OrderBook, Outco
 T = TypeVar("T", bound="WireBook")
 
 CHECKED_LEVELS = 25
-WHOLE = frozenset({"books5"})
-"""Channels that send a whole book each time."""
+WHOLE = frozenset({"books5"})  # channels that send a whole book each time
 
 CHANGES = frozenset({"books", "books-l2-tbt", "books50-l2-tbt", "books-elp", "books-rpi"})
 """Channels that send a snapshot and then what changes."""

@@ -17,9 +17,7 @@ from marketdata_assets.exchanges.okx.instruments import Listed, instruments, kno
 from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Data, Find, Parser, envelope
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
 
-KEPT_ROUTES = 20_000
-"""More subscriptions than connections could carry; what comes after that many is not remembered."""
-
+KEPT_ROUTES = 20_000  # more subscriptions than connections could carry; what comes after that many is not remembered
 API = "/api/v5/"
 
 ByFind = Callable[[Find], Parser]

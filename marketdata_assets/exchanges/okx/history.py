@@ -34,8 +34,7 @@ E = TypeVar("E")
 
 URL = "https://www.okx.com"
 API = "/api/v5/"
-PAGE = 100
-"""The most rows of an answer, of the least generous of these lists."""
+PAGE = 100  # the most rows of an answer, of the least generous of these lists
 
 PER_2_SECONDS = {
     "market/history-candles": 20,

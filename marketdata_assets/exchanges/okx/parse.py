@@ -46,8 +46,7 @@ from marketdata_assets.exchanges.records import (
     Trade,
 )
 
-KEPT_SIZES = 1024
-"""Conversions kept by instrument: most trades are of a few sizes."""
+KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
 
 
 _trades = msgspec.json.Decoder(Data[WireTrade], strict=False).decode

@@ -13,23 +13,12 @@ from marketdata_assets.exchanges.okx.wire import Arg
 
 PUBLIC_URL = "wss://ws.okx.com:8443/ws/v5/public"
 BUSINESS_URL = "wss://ws.okx.com:8443/ws/v5/business"
-
-CONNECTIONS_PER_SECOND = 3
-"""By address."""
-
-REQUESTS_PER_HOUR = 480
-"""Subscriptions and unsubscriptions of a connection; one may name many channels."""
-
-MESSAGE_BYTES = 64 * 1024
-"""All channels of one request together."""
-
-CHANNELS_PER_REQUEST = 100
-"""Ours: one wrong channel makes OKX reject the whole request."""
-
+CONNECTIONS_PER_SECOND = 3  # by address
+REQUESTS_PER_HOUR = 480  # subscriptions and unsubscriptions of a connection; one may name many channels
+MESSAGE_BYTES = 64 * 1024  # all channels of one request together
+CHANNELS_PER_REQUEST = 100  # ours: one wrong channel makes OKX reject the whole request
 PING = b"ping"
-PING_AFTER_SECONDS = 25.0
-"""Send a ping after so long a silence; OKX ends a connection after 30 s of it."""
-
+PING_AFTER_SECONDS = 25.0  # send a ping after so long a silence; OKX ends a connection after 30 s of it
 BUSINESS = frozenset({"trades-all", "block-tickers", "public-block-trades", "public-struc-block-trades"})
 BUSINESS_PREFIXES = ("candle", "mark-price-candle", "index-candle", "sprd-")
 

@@ -18,12 +18,8 @@ T = TypeVar("T")
 N = TypeVar("N", bound="Named | WireOptionTrade")
 
 VENUE: Exchange = "okx"
-MS = 1_000_000
-"""Nanoseconds of a millisecond."""
-
-LATEST = 9_000_000_000_000
-"""The last millisecond that fits into 64 bits as nanoseconds, about."""
-
+MS = 1_000_000  # nanoseconds of a millisecond
+LATEST = 9_000_000_000_000  # the last millisecond that fits into 64 bits as nanoseconds, about
 Millis = Annotated[int, Meta(ge=0, le=LATEST)]
 Sequence = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 
@@ -31,9 +27,7 @@ Parser = Callable[[bytes, int, int], list[Outcome]]
 """What becomes of a message: its bytes, the time it was received at, the number of its connection."""
 
 Convert = Callable[[T, Instrument, int], Outcome]
-
-Find = Callable[[str], Instrument]
-"""The instrument of a name; raises UnknownInstrument."""
+Find = Callable[[str], Instrument]  # the instrument of a name; raises UnknownInstrument
 
 
 class Wire(msgspec.Struct, frozen=True, gc=False):
@@ -119,9 +113,7 @@ def time_of(millis: str) -> int:
 
 
 BARE: dict[bytes, ControlKind] = {b"pong": "pong", b"ping": "heartbeat"}
-
-UNSUBSCRIBED = "unsubscribe "
-"""Prefix of the subscription in the ack of an unsubscription."""
+UNSUBSCRIBED = "unsubscribe "  # prefix of the subscription in the ack of an unsubscription
 
 TOO_MANY = frozenset({"50011", "50040", "50061", "60014", "60023"})
 """Codes of requests that came too fast: https://www.okx.com/docs-v5/en/#error-code"""

@@ -45,13 +45,9 @@ DATASET = "exchange_captures"
 UNIT = "capture"
 CODE_VERSION = "captures-1"
 SUFFIXES = (SUFFIX, ".ndjson", ".txt.gz")
-
-LOOK_BACK = dt.timedelta(hours=25)
-"""A venue ends a connection after 24 hours, and instrument lists are read daily."""
-
+LOOK_BACK = dt.timedelta(hours=25)  # a venue ends a connection after 24 hours, and instrument lists are read daily
 BATCH_ROWS = 100_000
-BATCH_BYTES = 64 << 20
-"""Records are inserted in batches of so many rows, or so many bytes of JSON."""
+BATCH_BYTES = 64 << 20  # records are inserted in batches of so many rows, or so many bytes of JSON
 
 KEPT_LETTERS = 1000
 """So many unreadable messages of a file are kept whole in the quarantine; all are counted, and stay in the file."""

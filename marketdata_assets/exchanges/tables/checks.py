@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 EXAMPLES = 5
-SAMPLE = 12
-"""Instruments of a day whose bars are computed again, and whose books are followed."""
-
-SAMPLE_ROWS = 300_000
-"""Instruments with more rows a day are not in a sample."""
+SAMPLE = 12  # instruments of a day whose bars are computed again, and whose books are followed
+SAMPLE_ROWS = 300_000  # instruments with more rows a day are not in a sample
 
 RELATIVE = 1e-8
 """So far a volume may be from that of the venue's candle, for candles are published with fewer digits than trades."""

@@ -37,12 +37,8 @@ from marketdata_assets.stores import clickhouse
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-SETTLED_NS = 600_000_000_000
-"""So long after a gap, trades around it may still be on their way into the tables."""
-
-CHUNK_NS = 3_600_000_000_000
-"""A long gap is fetched in parts of this length."""
-
+SETTLED_NS = 600_000_000_000  # so long after a gap, trades around it may still be on their way into the tables
+CHUNK_NS = 3_600_000_000_000  # a long gap is fetched in parts of this length
 MINUTE_NS = 60_000_000_000
 
 NO_HISTORY = "no venue keeps a history of this stream; a book is complete again after its next snapshot"

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 TRADES = "^(aggTrade|aggTrades|trade|trades|trades-all|trades[.](100ms|agg2|raw)|option-trades)$"
 """Streams of trades, also for `match` in ClickHouse."""
 
-CANDLES = "^(kline_.+|candle.+|chart[.]trades[.].+)$"
-"""Streams of candles."""
+CANDLES = "^(kline_.+|candle.+|chart[.]trades[.].+)$"  # streams of candles
 
 CLOCKS_DIFFER_NS = 5_000_000_000
 """A gap has times of our clock, trades have the venue's. Some recorders were more than a second behind a venue."""
@@ -36,8 +35,7 @@ def is_candle_gap(gap: Gap) -> bool:
     return _candles.match(gap.stream) is not None
 
 
-NUMBERS = "numbers"
-"""The cause of a gap found only by the sequence numbers of trades."""
+NUMBERS = "numbers"  # the cause of a gap found only by the sequence numbers of trades
 
 
 def of_day(client: "Client", day: dt.date) -> list[Gap]:

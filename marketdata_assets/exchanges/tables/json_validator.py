@@ -19,9 +19,7 @@ from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, is_decimal
 from marketdata_assets.exchanges.records import Level
 from marketdata_assets.exchanges.tables.schema import PRECISION, SCALE, Table
 
-SHORT = 19
-"""A number of so many characters fits: 18 digits behind a point, or 19 before it."""
-
+SHORT = 19  # a number of so many characters fits: 18 digits behind a point, or 19 before it
 LONG_RUN = b"0" * (SCALE + 1)
 _AS_ZEROS = bytes.maketrans(DIGITS.encode(), b"0" * len(DIGITS))
 _AS_EIGHTS = bytes.maketrans(DIGITS.encode(), b"8" * len(DIGITS))

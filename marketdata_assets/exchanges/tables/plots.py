@@ -18,12 +18,9 @@ if TYPE_CHECKING:
 
 HEALED, OPEN, BOOK = "#2a9d5c", "#c94f5d", "#e0a030"
 LINE = "#3b6fb6"
-LINES = 30
-"""Instruments and streams with gaps that are drawn."""
-
+LINES = 30  # instruments and streams with gaps that are drawn
 INSTRUMENTS = 6
-SHORTEST = 0.0015
-"""The width of the shortest gap, as a share of the picture: a gap of milliseconds is to be seen."""
+SHORTEST = 0.0015  # the width of the shortest gap, as a share of the picture: a gap of milliseconds is to be seen
 
 
 def timeline(results: Sequence[GapResult]) -> str | None:

@@ -28,8 +28,7 @@ SETTINGS: Mapping[str, Any] = {
     "optimize_on_insert": 0,  # copies within a batch are rare, and looking for them costs a quarter of an insert
 }
 ROWS_PER_INSERT = 200_000
-BYTES_PER_INSERT = 128 << 20
-"""A whole book may have megabytes."""
+BYTES_PER_INSERT = 128 << 20  # a whole book may have megabytes
 
 DATA_CODES = (6, 20, 25, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 306, 321, 349, 407, 467, 469, 636)
 """Codes of a server that cannot read a row; with any other one it is not the row's fault."""

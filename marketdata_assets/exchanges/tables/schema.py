@@ -34,12 +34,8 @@ if TYPE_CHECKING:
 PRECISION, SCALE = 38, 18
 """Of every decimal. A number that does not fit exactly is rejected, never rounded."""
 
-FINAL_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}
-"""Settings of queries with FINAL."""
-
-FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())
-"""The same as text, behind SETTINGS."""
-
+FINAL_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}  # settings of queries with FINAL
+FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())  # the same as text, behind SETTINGS
 _TTL = re.compile(r"TTL (toDateTime\(time\) \+ toIntervalDay\(\d+\))")
 _DECIMAL = re.compile(r"^    (\w+) +\S*Decimal\(", re.MULTILINE)
 

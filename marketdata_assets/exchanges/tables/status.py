@@ -17,8 +17,7 @@ from marketdata_assets.stores import clickhouse
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-RETRIED_NS = 3 * DAY_NS
-"""For so long the history is requested again for gaps that it could not close."""
+RETRIED_NS = 3 * DAY_NS  # for so long the history is requested again for gaps that it could not close
 
 
 @dataclass(frozen=True)

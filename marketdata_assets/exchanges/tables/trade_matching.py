@@ -18,8 +18,7 @@ from marketdata_assets.exchanges.records import Gap, Trade
 SINGLES = "trade"
 """Binance's stream of single trades, and what the collector calls trades of any form that it had to drop."""
 
-Span = tuple[int, int]
-"""Sequence numbers from the first to the last."""
+Span = tuple[int, int]  # sequence numbers from the first to the last
 
 
 @dataclass(frozen=True)
