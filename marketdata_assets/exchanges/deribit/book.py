@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.deribit import wire
 from marketdata_assets.exchanges.deribit.parse import levels
-from marketdata_assets.exchanges.deribit.wire import MS, VENUE, WireBook, WireChange, WireLevels, WireText, WireTexts
+from marketdata_assets.exchanges.deribit.wire import MS, VENUE
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.levels import FLOAT_DIGITS, Side
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
@@ -34,28 +35,28 @@ class _Differs(Exception):
 #   "timestamp":1700000000123,"instrument_name":"ABC-PERPETUAL","prev_change_id":11,"change_id":12,
 #   "bids":[["new",100.5,10.0],["change",100.0,2.0e3]],"asks":[["delete",101.5,0.0]]}}}
 # https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
-def told(wire: WireBook, texts: WireTexts) -> Told:
+def told(event: wire.Book, texts: wire.Texts) -> Told:
     """The content of a message, regardless of earlier ones; BadMessage when it is inconsistent."""
-    kind: Literal["snapshot", "delta"] = "snapshot" if is_snapshot(wire) else "delta"
-    return kind, _written(wire.bids, texts.bids, None), _written(wire.asks, texts.asks, None)
+    kind: Literal["snapshot", "delta"] = "snapshot" if is_snapshot(event) else "delta"
+    return kind, _written(event.bids, texts.bids, None), _written(event.asks, texts.asks, None)
 
 
-def is_snapshot(wire: WireBook) -> bool:
+def is_snapshot(event: wire.Book) -> bool:
     """Whether it is a whole book; BadMessage when it is neither that nor a change of one."""
-    before = wire.prev_change_id
-    if wire.type == "snapshot" or (wire.type is None and before is None):
-        if any(level[0] != "new" for level in (*wire.bids, *wire.asks)):
-            raise BadMessage(VENUE, f"{wire.instrument_name}: a snapshot that changes or deletes a level")
+    before = event.prev_change_id
+    if event.type == "snapshot" or (event.type is None and before is None):
+        if any(level[0] != "new" for level in (*event.bids, *event.asks)):
+            raise BadMessage(VENUE, f"{event.instrument_name}: a snapshot that changes or deletes a level")
         return True
-    if before is None or before >= wire.change_id:
-        raise BadMessage(VENUE, f"{wire.instrument_name}: change {wire.change_id} after {before}")
+    if before is None or before >= event.change_id:
+        raise BadMessage(VENUE, f"{event.instrument_name}: change {event.change_id} after {before}")
     return False
 
 
-def _written(wire: list[WireChange], texts: list[WireText], side: Side | None) -> tuple[Level, ...]:
+def _written(changes: list[wire.Change], texts: list[wire.Text], side: Side | None) -> tuple[Level, ...]:
     """The levels as they are written; those of `side`, when it is given, have to agree with what happened to them."""
     levels_read = []
-    for (action, _, size), (_, price, amount) in zip(wire, texts, strict=True):
+    for (action, _, size), (_, price, amount) in zip(changes, texts, strict=True):
         if (action == "delete") is (size > 0.0):
             raise BadMessage(VENUE, "a deleted level with an amount, or a level without one")
         if type(price) is not str:
@@ -74,37 +75,37 @@ class Chain:
     connection: int
     actions: bool = True
 
-    def take(self, wire: WireBook, texts: WireTexts, ts_recv: int) -> Made:
+    def take(self, event: wire.Book, texts: wire.Texts, ts_recv: int) -> Made:
         """What a message makes of the book; BadMessage when it contradicts itself."""
-        state, last, before = self.state, self.state.last_id, wire.prev_change_id
-        ts = wire.timestamp * MS
-        if is_snapshot(wire):
-            _, bids, asks = told(wire, texts)
-            return state.snapshot(bids, asks, wire.change_id, ts, ts_recv)
+        state, last, before = self.state, self.state.last_id, event.prev_change_id
+        ts = event.timestamp * MS
+        if is_snapshot(event):
+            _, bids, asks = told(event, texts)
+            return state.snapshot(bids, asks, event.change_id, ts, ts_recv)
         if state.status != "live" or last is None:
-            told(wire, texts)  # an inconsistent message is a dead letter anyway
+            told(event, texts)  # an inconsistent message is a dead letter anyway
             state.dropped += 1
             return []
         if before != last:
-            told(wire, texts)
-            if wire.change_id <= last:
-                return [state.repeated(wire.change_id, ts_recv)]
-            return state.broken("sequence", wire.change_id, ts_recv)
+            told(event, texts)
+            if event.change_id <= last:
+                return [state.repeated(event.change_id, ts_recv)]
+            return state.broken("sequence", event.change_id, ts_recv)
         sides = (state.book.bids, state.book.asks) if self.actions else (None, None)
         try:
-            bids = _written(wire.bids, texts.bids, sides[0])
-            asks = _written(wire.asks, texts.asks, sides[1])
+            bids = _written(event.bids, texts.bids, sides[0])
+            asks = _written(event.asks, texts.asks, sides[1])
         except _Differs:
-            return state.broken("actions", wire.change_id, ts_recv)
+            return state.broken("actions", event.change_id, ts_recv)
         numbers = None
         if max([len(price) for price, _ in (*bids, *asks)], default=0) <= FLOAT_DIGITS:
-            numbers = [level[1:] for level in wire.bids], [level[1:] for level in wire.asks]
-        return [state.delta(bids, asks, None, wire.change_id, before, ts, ts_recv, None, numbers)]
+            numbers = [level[1:] for level in event.bids], [level[1:] for level in event.asks]
+        return [state.delta(bids, asks, None, event.change_id, before, ts, ts_recv, None, numbers)]
 
-    def whole(self, wire: WireLevels, ts_recv: int) -> Made:
+    def whole(self, event: wire.Levels, ts_recv: int) -> Made:
         """Take the best levels, which come whole every time, and never from an earlier moment."""
-        bids, asks = levels(wire.bids), levels(wire.asks)
+        bids, asks = levels(event.bids), levels(event.asks)
         last = self.state.last_id
-        if self.state.status == "live" and last is not None and wire.change_id < last:
-            return [self.state.repeated(wire.change_id, ts_recv)]
-        return self.state.snapshot(bids, asks, wire.change_id, wire.timestamp * MS, ts_recv)
+        if self.state.status == "live" and last is not None and event.change_id < last:
+            return [self.state.repeated(event.change_id, ts_recv)]
+        return self.state.snapshot(bids, asks, event.change_id, event.timestamp * MS, ts_recv)

@@ -7,37 +7,24 @@ from typing import Any
 import msgspec
 
 from marketdata_assets.exchanges.books import BookState, ResyncRequest, forget
-from marketdata_assets.exchanges.deribit import parse, rest
+from marketdata_assets.exchanges.deribit import parse, rest, wire
 from marketdata_assets.exchanges.deribit.book import Chain, told
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
 from marketdata_assets.exchanges.deribit.parse import InstrumentContext
-from marketdata_assets.exchanges.deribit.wire import (
-    MS,
-    NONE,
-    VENUE,
-    AnyMessage,
-    Notification,
-    WireBook,
-    WireCandle,
-    WireLevels,
-    WireQuote,
-    WireTexts,
-    WireTicker,
-    WireTrade,
-)
+from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, AnyMessage, Notification
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, MarketType, OrderBook, Outcome
 
 _CHANNEL = b'"channel":"'
 _BOOK, _DOTS = b'"book.', 2  # book.ABC.raw follows a chain, book.ABC.none.20.100ms is whole in every message
-_trades = msgspec.json.Decoder(Notification[list[WireTrade]]).decode
-_book = msgspec.json.Decoder(Notification[WireBook]).decode
-_texts = msgspec.json.Decoder(Notification[WireTexts], float_hook=str).decode
-_levels = msgspec.json.Decoder(Notification[WireLevels]).decode
-_ticker = msgspec.json.Decoder(Notification[WireTicker]).decode
-_quote = msgspec.json.Decoder(Notification[WireQuote]).decode
-_candle = msgspec.json.Decoder(Notification[WireCandle]).decode
+_trades = msgspec.json.Decoder(Notification[list[wire.Trade]]).decode
+_book = msgspec.json.Decoder(Notification[wire.Book]).decode
+_texts = msgspec.json.Decoder(Notification[wire.Texts], float_hook=str).decode
+_levels = msgspec.json.Decoder(Notification[wire.Levels]).decode
+_ticker = msgspec.json.Decoder(Notification[wire.Ticker]).decode
+_quote = msgspec.json.Decoder(Notification[wire.Quote]).decode
+_candle = msgspec.json.Decoder(Notification[wire.Candle]).decode
 _any = msgspec.json.Decoder(AnyMessage).decode
 
 
@@ -135,10 +122,10 @@ class DeribitFeed:
         if not params.channel.startswith("trades."):
             return None
         outcomes: list[Outcome] = []
-        for wire in params.data:
-            context = self._known.get(wire.instrument_name) or self._find(wire.instrument_name)
+        for event in params.data:
+            context = self._known.get(event.instrument_name) or self._find(event.instrument_name)
             if context:
-                outcomes += parse.trade(wire, context, ts_recv)
+                outcomes += parse.trade(event, context, ts_recv)
         return outcomes or [Control("ignored", params.channel)]
 
     def _state(
@@ -172,21 +159,21 @@ class DeribitFeed:
         if raw.count(b".", begin, raw.find(b'"', begin + 1)) > _DOTS:
             return self._levels(raw, ts_recv, connection)
         params = _book(raw).params
-        channel, wire = params.channel, params.data
+        channel, event = params.channel, params.data
         if not channel.startswith("book."):
             return None
         chain = self._chains.get(channel)
-        if chain is None or chain.state.instrument.name != wire.instrument_name:
-            context = self._of(channel, wire.instrument_name)
+        if chain is None or chain.state.instrument.name != event.instrument_name:
+            context = self._of(channel, event.instrument_name)
             if context is None:
                 return [Control("ignored", channel)]
             if not self._with_books:
-                kind, bids, asks = told(wire, _texts(raw).params.data)
-                ids = (wire.change_id, wire.prev_change_id)
-                return [parse.book(context, kind, bids, asks, ids, wire.timestamp * MS, ts_recv)]
+                kind, bids, asks = told(event, _texts(raw).params.data)
+                ids = (event.change_id, event.prev_change_id)
+                return [parse.book(context, kind, bids, asks, ids, event.timestamp * MS, ts_recv)]
             chain = self._chain(channel, context)
         chain.connection = connection
-        outcomes: list[Outcome] = [*chain.take(wire, _texts(raw).params.data, ts_recv)]
+        outcomes: list[Outcome] = [*chain.take(event, _texts(raw).params.data, ts_recv)]
         if chain.state.status != "live" or self.resync_requests:
             self._want(channel, chain, ts_recv)
         return outcomes
@@ -207,16 +194,16 @@ class DeribitFeed:
         params = _levels(raw).params
         if not params.channel.startswith("book."):
             return None
-        wire, channel = params.data, params.channel
-        context = self._of(channel, wire.instrument_name)
+        event, channel = params.data, params.channel
+        context = self._of(channel, event.instrument_name)
         if context is None:
             return [Control("ignored", channel)]
         if not self._with_books:
-            bids, asks = parse.levels(wire.bids), parse.levels(wire.asks)
-            return [parse.book(context, "snapshot", bids, asks, (wire.change_id, None), wire.timestamp * MS, ts_recv)]
+            bids, asks = parse.levels(event.bids), parse.levels(event.asks)
+            return [parse.book(context, "snapshot", bids, asks, (event.change_id, None), event.timestamp * MS, ts_recv)]
         chain = self._chain(channel, context)
         chain.connection = connection
-        return [*chain.whole(wire, ts_recv)]
+        return [*chain.whole(event, ts_recv)]
 
     def _of(self, channel: str, instrument: str) -> InstrumentContext | None:
         """The instrument of a channel and of the message in it, which must be the same."""

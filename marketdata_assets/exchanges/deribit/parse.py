@@ -11,20 +11,8 @@ from typing import Literal
 
 from msgspec import Raw
 
-from marketdata_assets.exchanges.deribit.wire import (
-    MS,
-    NONE,
-    VENUE,
-    Direction,
-    WireCandle,
-    WireLevel,
-    WireQuote,
-    WireTicker,
-    WireTrade,
-    maybe,
-    number,
-    signed,
-)
+from marketdata_assets.exchanges.deribit import wire
+from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, Direction, maybe, number, signed
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
@@ -84,25 +72,25 @@ class InstrumentContext:
 #   "index_price":100.4,"direction":"buy","amount":2.0e3,"contracts":200.0,"liquidation":"M"}]}}
 # https://docs.deribit.com/#trades-instrument_name-interval and #trades-kind-currency-interval
 # direction is the taker's. liquidation says whose order was forced: T the taker's, M the maker's, MT both.
-def trade(wire: WireTrade, context: InstrumentContext, ts_recv: int) -> list[Trade | Liquidation]:
+def trade(event: wire.Trade, context: InstrumentContext, ts_recv: int) -> list[Trade | Liquidation]:
     """The trade, and the forced orders in it."""
-    price, amount, side = number(wire.price), number(wire.amount), wire.direction
+    price, amount, side = number(event.price), number(event.amount), event.direction
     size = amount if context.in_coins else context.instrument.base_size(amount, price)
-    contracts = number(wire.contracts) if wire.contracts != NONE else context.contracts(amount)
-    ts = wire.timestamp * MS
-    records: list[Trade | Liquidation] = [context.trade(ts, ts_recv, wire.trade_id, price, size, contracts, side)]
-    for whose in wire.liquidation or ():
+    contracts = number(event.contracts) if event.contracts != NONE else context.contracts(amount)
+    ts = event.timestamp * MS
+    records: list[Trade | Liquidation] = [context.trade(ts, ts_recv, event.trade_id, price, size, contracts, side)]
+    for whose in event.liquidation or ():
         forced = side if whose == "T" else OPPOSITE[side]
-        name = f"{wire.trade_id}-{whose}"  # a trade may hold two
+        name = f"{event.trade_id}-{whose}"  # a trade may hold two
         records.append(context.liquidation(ts, ts_recv, forced, price, size, contracts, name))
     return records
 
 
 # [[100.5,10.0],[100.0,2.0e3]]
 # https://docs.deribit.com/#book-instrument_name-group-depth-interval
-def levels(wire: list[WireLevel]) -> tuple[Level, ...]:
+def levels(whole: list[wire.Level]) -> tuple[Level, ...]:
     """Whole levels."""
-    return tuple([(number(price), number(amount)) for price, amount in wire])
+    return tuple([(number(price), number(amount)) for price, amount in whole])
 
 
 def book(
@@ -124,34 +112,34 @@ def book(
 #   "stats":{"volume":1.5,"volume_usd":150.0,"price_change":-0.1,"low":99.0,"high":101.0},"open_interest":1000,
 #   "current_funding":0.0,"funding_8h":6.5e-6,"settlement_price":100.2}}}
 # https://docs.deribit.com/#ticker-instrument_name-interval
-def ticker(wire: WireTicker, context: InstrumentContext, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
+def ticker(event: wire.Ticker, context: InstrumentContext, ts_recv: int) -> list[Ticker | FundingRate | OpenInterest]:
     """The ticker, the funding rate of a perpetual, and the open interest of whatever has one."""
-    ts, stats = wire.timestamp * MS, wire.stats
+    ts, stats = event.timestamp * MS, event.stats
     records: list[Ticker | FundingRate | OpenInterest] = [
         Ticker(
             *context.key,
             ts,
             ts_recv,
-            bid=maybe(wire.best_bid_price),
-            bid_size=maybe(wire.best_bid_amount),
-            ask=maybe(wire.best_ask_price),
-            ask_size=maybe(wire.best_ask_amount),
+            bid=maybe(event.best_bid_price),
+            bid_size=maybe(event.best_bid_amount),
+            ask=maybe(event.best_ask_price),
+            ask_size=maybe(event.best_ask_amount),
             unit=context.instrument.unit,
-            last=maybe(wire.last_price),
+            last=maybe(event.last_price),
             high=maybe(stats.high),
             low=maybe(stats.low),
             volume=maybe(stats.volume),
             quote_volume=turnover(context, stats.volume_usd, stats.volume_notional),
-            mark_price=maybe(wire.mark_price),
-            index_price=maybe(wire.index_price),
-            settlement_price=maybe(wire.settlement_price),
-            bid_iv=maybe(wire.bid_iv),
-            ask_iv=maybe(wire.ask_iv),
-            mark_iv=maybe(wire.mark_iv),
+            mark_price=maybe(event.mark_price),
+            index_price=maybe(event.index_price),
+            settlement_price=maybe(event.settlement_price),
+            bid_iv=maybe(event.bid_iv),
+            ask_iv=maybe(event.ask_iv),
+            mark_iv=maybe(event.mark_iv),
         )
     ]
-    rate, interest = wire.current_funding, wire.open_interest
-    return [*records, *derivatives(context, ts, ts_recv, rate, wire.mark_price, wire.index_price, interest)]
+    rate, interest = event.current_funding, event.open_interest
+    return [*records, *derivatives(context, ts, ts_recv, rate, event.mark_price, event.index_price, interest)]
 
 
 def turnover(context: InstrumentContext, usd: Raw, notional: Raw) -> str | None:
@@ -181,11 +169,11 @@ def derivatives(
 #   "instrument_name":"ABC-PERPETUAL","best_bid_price":100.0,"best_bid_amount":50.0,"best_ask_price":100.5,
 #   "best_ask_amount":10.0}}}
 # https://docs.deribit.com/#quote-instrument_name
-def quote(wire: WireQuote, context: InstrumentContext, ts_recv: int) -> list[Ticker]:
+def quote(event: wire.Quote, context: InstrumentContext, ts_recv: int) -> list[Ticker]:
     """The best prices."""
-    bid, bid_size = maybe(wire.best_bid_price), maybe(wire.best_bid_amount)
-    ask, ask_size = maybe(wire.best_ask_price), maybe(wire.best_ask_amount)
-    ts = wire.timestamp * MS
+    bid, bid_size = maybe(event.best_bid_price), maybe(event.best_bid_amount)
+    ask, ask_size = maybe(event.best_ask_price), maybe(event.best_ask_amount)
+    ts = event.timestamp * MS
     return [Ticker(*context.key, ts, ts_recv, bid, bid_size, ask, ask_size, context.instrument.unit)]
 
 
@@ -193,12 +181,12 @@ def quote(wire: WireQuote, context: InstrumentContext, ts_recv: int) -> list[Tic
 #   "tick":1700000040000,"open":100.5,"high":101.0,"low":100.0,"close":100.5,"volume":0.5,"cost":50.0}}}
 # https://docs.deribit.com/#chart-trades-instrument_name-resolution
 # cost is in the currency of the price: USD, USDC, and for options on coins the coin.
-def candle(wire: WireCandle, context: InstrumentContext, resolution: str, ts_recv: int) -> Kline:
+def candle(event: wire.Candle, context: InstrumentContext, resolution: str, ts_recv: int) -> Kline:
     """One candle; Deribit does not say when it is closed, nor when the message was made."""
     if resolution not in INTERVALS:
         raise BadMessage(VENUE, f"a resolution {resolution[:20]!r}, which is not documented")
     interval, minutes = INTERVALS[resolution]
-    volume, cost, opened = number(wire.volume), number(wire.cost), wire.tick * MS
+    volume, cost, opened = number(event.volume), number(event.cost), event.tick * MS
     return Kline(
         *context.key,
         None,
@@ -206,10 +194,10 @@ def candle(wire: WireCandle, context: InstrumentContext, resolution: str, ts_rec
         interval=interval,
         open_time=opened,
         close_time=opened + minutes * MINUTE,
-        open=number(wire.open),
-        high=number(wire.high),
-        low=number(wire.low),
-        close=number(wire.close),
+        open=number(event.open),
+        high=number(event.high),
+        low=number(event.low),
+        close=number(event.close),
         volume=volume,
         contracts=context.contracts(cost if context.instrument.unit == "quote" else volume),
         quote_volume=cost,

@@ -10,24 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from msgspec import Raw
 
-from marketdata_assets.exchanges.deribit import parse
+from marketdata_assets.exchanges.deribit import parse, wire
 from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.session import RATE_LIMITED
-from marketdata_assets.exchanges.deribit.wire import (
-    MS,
-    NONE,
-    VENUE,
-    AnyMessage,
-    Millis,
-    Sequence,
-    Wire,
-    WireCandle,
-    WireLevel,
-    WireTicker,
-    WireTrade,
-    maybe,
-    signed,
-)
+from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, AnyMessage, Millis, Sequence, Wire, maybe, signed
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError
 from marketdata_assets.exchanges.rest_history import NumberedRow
@@ -44,7 +30,7 @@ class Answer(msgspec.Struct, Generic[T], frozen=True, gc=False):
     result: T
 
 
-class WireNumbered(WireTrade, frozen=True, gc=False, kw_only=True):
+class WireNumbered(wire.Trade, frozen=True, gc=False, kw_only=True):
     """A trade with its number among those of its instrument, which have no holes."""
 
     trade_seq: Sequence
@@ -55,12 +41,12 @@ class TradesResult(Wire, frozen=True, gc=False):
     has_more: bool
 
 
-class WireWholeBook(WireTicker, frozen=True, gc=False, kw_only=True):
+class WireWholeBook(wire.Ticker, frozen=True, gc=False, kw_only=True):
     """A ticker with levels."""
 
     change_id: Sequence
-    bids: list[WireLevel]
-    asks: list[WireLevel]
+    bids: list[wire.Level]
+    asks: list[wire.Level]
 
 
 class ChartResult(Wire, frozen=True, gc=False):
@@ -101,7 +87,7 @@ class WireSummary(Wire, frozen=True, gc=False):
 _any = msgspec.json.Decoder(AnyMessage).decode
 _trades = msgspec.json.Decoder(Answer[TradesResult]).decode
 _book = msgspec.json.Decoder(Answer[WireWholeBook]).decode
-_ticker = msgspec.json.Decoder(Answer[WireTicker]).decode
+_ticker = msgspec.json.Decoder(Answer[wire.Ticker]).decode
 _chart = msgspec.json.Decoder(Answer[ChartResult]).decode
 _funding = msgspec.json.Decoder(Answer[list[WireFunding]]).decode
 _summary = msgspec.json.Decoder(Answer[list[WireSummary]]).decode
@@ -141,9 +127,9 @@ def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[Numbered
     """The same with their numbers, and whether there are more."""
     result = _trades(raw).result
     records = [
-        NumberedRow(wire.trade_seq, wire.timestamp * MS, parse.trade(wire, context, ts_recv))
-        for wire in result.trades
-        if (context := find(wire.instrument_name))
+        NumberedRow(event.trade_seq, event.timestamp * MS, parse.trade(event, context, ts_recv))
+        for event in result.trades
+        if (context := find(event.instrument_name))
     ]
     return records, result.has_more
 
@@ -153,23 +139,23 @@ def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[Numbered
 # https://docs.deribit.com/api-reference/market-data/public-get_order_book
 def order_book(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """The best levels and all fields of a ticker. It cannot start the chain of a channel."""
-    wire = _book(raw).result
-    context = find(wire.instrument_name)
+    event = _book(raw).result
+    context = find(event.instrument_name)
     if context is None:
         return []
-    bids, asks = parse.levels(wire.bids), parse.levels(wire.asks)
-    ts = wire.timestamp * MS
-    book = parse.book(context, "snapshot", bids, asks, (wire.change_id, None), ts, ts_recv)
-    return [book, *parse.ticker(wire, context, ts_recv)]
+    bids, asks = parse.levels(event.bids), parse.levels(event.asks)
+    ts = event.timestamp * MS
+    book = parse.book(context, "snapshot", bids, asks, (event.change_id, None), ts, ts_recv)
+    return [book, *parse.ticker(event, context, ts_recv)]
 
 
 # {"jsonrpc":"2.0","result":{ ... the data of a ticker message }}
 # https://docs.deribit.com/api-reference/market-data/public-ticker
 def ticker(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """The same as from the channel."""
-    wire = _ticker(raw).result
-    context = find(wire.instrument_name)
-    return [*parse.ticker(wire, context, ts_recv)] if context else []
+    event = _ticker(raw).result
+    context = find(event.instrument_name)
+    return [*parse.ticker(event, context, ts_recv)] if context else []
 
 
 # {"jsonrpc":"2.0","result":{"status":"ok","ticks":[1700000040000],"open":[100.5],"high":[101.0],"low":[100.0],
@@ -179,13 +165,13 @@ def ticker(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
 def chart(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Candles, oldest first."""
     context, resolution = find(asked(url, "instrument_name")), asked(url, "resolution")
-    wire = _chart(raw).result
-    columns = (wire.ticks, wire.open, wire.high, wire.low, wire.close, wire.volume, wire.cost)
+    event = _chart(raw).result
+    columns = (event.ticks, event.open, event.high, event.low, event.close, event.volume, event.cost)
     if len({len(column) for column in columns}) != 1:
         raise BadMessage(VENUE, "a chart with columns of different lengths")
     if context is None:
         return []
-    return [parse.candle(WireCandle(*row), context, resolution, ts_recv) for row in zip(*columns, strict=True)]
+    return [parse.candle(wire.Candle(*row), context, resolution, ts_recv) for row in zip(*columns, strict=True)]
 
 
 # {"jsonrpc":"2.0","result":[{"timestamp":1700002800000,"index_price":100.4,"prev_index_price":100.1,
@@ -200,14 +186,14 @@ def funding(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     return [
         FundingRate(
             *context.key,
-            wire.timestamp * MS,
+            event.timestamp * MS,
             ts_recv,
-            signed(wire.interest_1h),
-            wire.timestamp * MS,
+            signed(event.interest_1h),
+            event.timestamp * MS,
             interval_hours=1,
-            index_price=maybe(wire.index_price),
+            index_price=maybe(event.index_price),
         )
-        for wire in _funding(raw).result
+        for event in _funding(raw).result
     ]
 
 
@@ -218,29 +204,29 @@ def funding(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
 def summary(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Ticker, funding rate and open interest of each instrument."""
     records: list[AnyRecord] = []
-    for wire in _summary(raw).result:
-        context = find(wire.instrument_name)
+    for event in _summary(raw).result:
+        context = find(event.instrument_name)
         if context is None:
             continue
-        ts = wire.creation_timestamp * MS
+        ts = event.creation_timestamp * MS
         records.append(
             Ticker(
                 *context.key,
                 ts,
                 ts_recv,
-                bid=maybe(wire.bid_price),
-                ask=maybe(wire.ask_price),
+                bid=maybe(event.bid_price),
+                ask=maybe(event.ask_price),
                 unit=context.instrument.unit,
-                last=maybe(wire.last),
-                high=maybe(wire.high),
-                low=maybe(wire.low),
-                volume=maybe(wire.volume),
-                quote_volume=parse.turnover(context, wire.volume_usd, wire.volume_notional),
-                mark_price=maybe(wire.mark_price),
+                last=maybe(event.last),
+                high=maybe(event.high),
+                low=maybe(event.low),
+                volume=maybe(event.volume),
+                quote_volume=parse.turnover(context, event.volume_usd, event.volume_notional),
+                mark_price=maybe(event.mark_price),
             )
         )
-        rate, interest = wire.current_funding, wire.open_interest
-        records += parse.derivatives(context, ts, ts_recv, rate, wire.mark_price, NONE, interest)
+        rate, interest = event.current_funding, event.open_interest
+        records += parse.derivatives(context, ts, ts_recv, rate, event.mark_price, NONE, interest)
     return records
 
 

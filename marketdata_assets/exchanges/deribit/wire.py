@@ -62,7 +62,7 @@ class Notification(msgspec.Struct, Generic[T], frozen=True, gc=False):
     params: Params[T]
 
 
-class WireTrade(Wire, frozen=True, gc=False):
+class Trade(Wire, frozen=True, gc=False):
     """One trade."""
 
     trade_id: str  # unique within a currency
@@ -76,41 +76,41 @@ class WireTrade(Wire, frozen=True, gc=False):
 
 
 Action = Literal["new", "change", "delete"]
-WireChange = tuple[Action, Number, Number]  # what happened, price, amount
-WireText = tuple[str, Any, Any]  # the same once more: a number with a point or an exponent as its text, else an integer
-WireLevel = tuple[Raw, Raw]  # price, amount
+Change = tuple[Action, Number, Number]  # what happened, price, amount
+Text = tuple[str, Any, Any]  # the same once more: a number with a point or an exponent as its text, else an integer
+Level = tuple[Raw, Raw]  # price, amount
 
 
-class WireBook(Wire, frozen=True, gc=False):
+class Book(Wire, frozen=True, gc=False):
     """A snapshot, or the changes after `prev_change_id`."""
 
     timestamp: Millis
     instrument_name: str
     change_id: Sequence  # 0 is a book that nothing ever happened to
-    bids: list[WireChange]
-    asks: list[WireChange]
+    bids: list[Change]
+    asks: list[Change]
     type: Literal["snapshot", "change"] | None = None  # was not said before 2020
     prev_change_id: Sequence | None = None
 
 
-class WireTexts(Wire, frozen=True, gc=False):
+class Texts(Wire, frozen=True, gc=False):
     """The levels of the same message as they are written."""
 
-    bids: list[WireText]
-    asks: list[WireText]
+    bids: list[Text]
+    asks: list[Text]
 
 
-class WireLevels(Wire, frozen=True, gc=False):
+class Levels(Wire, frozen=True, gc=False):
     """The best levels, whole every time."""
 
     timestamp: Millis
     instrument_name: str
     change_id: Sequence
-    bids: list[WireLevel]
-    asks: list[WireLevel]
+    bids: list[Level]
+    asks: list[Level]
 
 
-class WireStats(Wire, frozen=True, gc=False):
+class Stats(Wire, frozen=True, gc=False):
     """Of 24 hours; null where nothing traded."""
 
     high: Raw
@@ -120,7 +120,7 @@ class WireStats(Wire, frozen=True, gc=False):
     volume_notional: Raw = NONE  # in the currency of the price
 
 
-class WireTicker(Wire, frozen=True, gc=False):
+class Ticker(Wire, frozen=True, gc=False):
     """The state of an instrument. A side without orders is 0.0 or null."""
 
     timestamp: Millis
@@ -132,7 +132,7 @@ class WireTicker(Wire, frozen=True, gc=False):
     last_price: Raw
     mark_price: Raw
     index_price: Raw
-    stats: WireStats
+    stats: Stats
     settlement_price: Raw = NONE
     open_interest: Raw = NONE  # not on a spot market; USD of inverse futures, else coins
     bid_iv: Raw = NONE
@@ -141,7 +141,7 @@ class WireTicker(Wire, frozen=True, gc=False):
     current_funding: Raw = NONE  # perpetuals: what is being paid now, for 8 hours
 
 
-class WireQuote(Wire, frozen=True, gc=False):
+class Quote(Wire, frozen=True, gc=False):
     """The best prices."""
 
     timestamp: Millis
@@ -152,7 +152,7 @@ class WireQuote(Wire, frozen=True, gc=False):
     best_ask_amount: Raw
 
 
-class WireCandle(Wire, frozen=True, gc=False):
+class Candle(Wire, frozen=True, gc=False):
     """A candle that may still change."""
 
     tick: Millis  # when it begins
@@ -164,7 +164,7 @@ class WireCandle(Wire, frozen=True, gc=False):
     cost: Raw  # in the currency of the price, of inverse futures USD
 
 
-class WireError(Wire, frozen=True, gc=False):
+class Error(Wire, frozen=True, gc=False):
     code: int
     message: str
 
@@ -182,4 +182,4 @@ class AnyMessage(Wire, frozen=True, gc=False):
     params: AnyParams | None = None
     id: int | str | None = None
     result: Raw = NONE
-    error: WireError | None = None
+    error: Error | None = None

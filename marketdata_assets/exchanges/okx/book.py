@@ -22,7 +22,8 @@ from marketdata_assets.exchanges.books import Book, BookState, BothNumbers
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.levels import Number, ShortPrice
-from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Millis, Parser, Sequence, Wire, WireLevel
+from marketdata_assets.exchanges.okx import wire
+from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Millis, Parser, Sequence, Wire
 from marketdata_assets.exchanges.records import Control, Level, OrderBook, Outcome
 
 T = TypeVar("T", bound="WireBook")
@@ -35,15 +36,15 @@ CHANGES = frozenset({"books", "books-l2-tbt", "books50-l2-tbt", "books-elp", "bo
 
 
 class WireBook(Wire, frozen=True, gc=False):
-    asks: tuple[WireLevel, ...]
-    bids: tuple[WireLevel, ...]
+    asks: tuple[wire.Level, ...]
+    bids: tuple[wire.Level, ...]
     ts: Millis
     checksum: int = 0
     seq_id: Sequence | None = msgspec.field(name="seqId", default=None)
     prev_seq_id: Sequence | None = msgspec.field(name="prevSeqId", default=None)
 
 
-class WireShortLevel(WireLevel, frozen=True, gc=False, array_like=True):
+class WireShortLevel(wire.Level, frozen=True, gc=False, array_like=True):
     """A level whose price is distinct as a float."""
 
     price: ShortPrice
@@ -194,5 +195,5 @@ def _verify(expected: int) -> Callable[[Book], bool] | None:
     return (lambda book: checksum(book) == expected) if expected else None
 
 
-def _levels(levels: tuple[WireLevel, ...]) -> tuple[Level, ...]:
+def _levels(levels: tuple[wire.Level, ...]) -> tuple[Level, ...]:
     return tuple([(level.price, level.size) for level in levels])

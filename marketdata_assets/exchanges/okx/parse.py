@@ -6,36 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
+from typing import TypeVar
 
 import msgspec
 
 from marketdata_assets.exchanges.decimals import DIGITS, EXACT, PLAIN, decimal, decimal_or_none, plain
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.okx.wire import (
-    MS,
-    VENUE,
-    Data,
-    Find,
-    Parser,
-    WireBest,
-    WireForced,
-    WireFunding,
-    WireLevel,
-    WireLiquidations,
-    WireMarkPrice,
-    WireOpenInterest,
-    WireOption,
-    WireOptionTrade,
-    WirePaid,
-    WireTicker,
-    WireTrade,
-    by_instrument,
-    each,
-    nanoseconds,
-    of_instrument,
-    time_of,
-)
+from marketdata_assets.exchanges.okx import wire
+from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Find, Parser, nanoseconds, time_of
 from marketdata_assets.exchanges.records import (
     FundingRate,
     Kline,
@@ -46,11 +25,44 @@ from marketdata_assets.exchanges.records import (
     Trade,
 )
 
+T = TypeVar("T")
+N = TypeVar("N", bound=wire.Named | wire.OptionTrade)
+Convert = Callable[[T, Instrument, int], Outcome]
+
 KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
 
 
-_trades = msgspec.json.Decoder(Data[WireTrade], strict=False).decode
-_liquidations = msgspec.json.Decoder(Data[WireLiquidations], strict=False).decode
+def each(decode: Callable[[bytes], Data[T]], convert: Callable[[T, int], Outcome]) -> Parser:
+    """A parser that makes one outcome of each element."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        return [convert(element, ts_recv) for element in decode(raw).data]
+
+    return parse
+
+
+def of_instrument(kind: type[T]) -> Callable[[Convert[T]], Callable[[Instrument], Parser]]:
+    """Turn a function of one element into the parser of messages of one instrument."""
+    decode = msgspec.json.Decoder(Data[kind], strict=False).decode  # type: ignore[valid-type]
+
+    def decorate(convert: Convert[T]) -> Callable[[Instrument], Parser]:
+        return lambda instrument: each(decode, lambda element, ts_recv: convert(element, instrument, ts_recv))
+
+    return decorate
+
+
+def by_instrument(kind: type[N]) -> Callable[[Convert[N]], Callable[[Find], Parser]]:
+    """Turn a function of one element into the parser of messages whose elements each name their instrument."""
+    decode = msgspec.json.Decoder(Data[kind], strict=False).decode  # type: ignore[valid-type]
+
+    def decorate(convert: Convert[N]) -> Callable[[Find], Parser]:
+        return lambda find: each(decode, lambda element, ts_recv: convert(element, find(element.inst_id), ts_recv))
+
+    return decorate
+
+
+_trades = msgspec.json.Decoder(Data[wire.Trade], strict=False).decode
+_liquidations = msgspec.json.Decoder(Data[wire.Liquidations], strict=False).decode
 
 
 # {"arg":{"channel":"trades","instId":"ABC-USDT"},"data":[{"instId":"ABC-USDT","tradeId":"71","px":"4.2","sz":"0.15",
@@ -96,7 +108,7 @@ def liquidations(find: Find) -> Parser:
     return parse
 
 
-def _liquidation(element: WireForced, instrument: Instrument, ts_recv: int) -> Liquidation:
+def _liquidation(element: wire.Forced, instrument: Instrument, ts_recv: int) -> Liquidation:
     price, size = decimal("bkPx", element.bk_px), decimal("sz", element.sz)
     return Liquidation(
         *instrument.key,
@@ -112,14 +124,14 @@ def _liquidation(element: WireForced, instrument: Instrument, ts_recv: int) -> L
 # {"arg":{"channel":"liquidations","instId":"ABC-USD-250328"},"data":[{"bkPx":"4.1","side":"buy","posSide":"short",
 #   "sz":"12","ts":"1700000000123"}]}
 # Not a channel of OKX: recordings of before 2023 keep so what was polled of GET /api/v5/public/liquidation-orders.
-polled_liquidations = of_instrument(WireForced)(_liquidation)
+polled_liquidations = of_instrument(wire.Forced)(_liquidation)
 
 
 # {"arg":{"channel":"option-trades","instType":"OPTION","instFamily":"ABC-USD"},"data":[{"instId":
 #   "ABC-USD-250328-60-C","tradeId":"4","px":"0.0105","sz":"1","side":"sell","fillVol":"0.51","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-option-trades-channel
-@by_instrument(WireOptionTrade)
-def option_trades(element: WireOptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
+@by_instrument(wire.OptionTrade)
+def option_trades(element: wire.OptionTrade, instrument: Instrument, ts_recv: int) -> Trade:
     price, size = decimal("px", element.px), decimal("sz", element.sz)
     return Trade(
         *instrument.key,
@@ -136,8 +148,8 @@ def option_trades(element: WireOptionTrade, instrument: Instrument, ts_recv: int
 # {"arg":{"channel":"bbo-tbt","instId":"ABC-USDT"},"data":[{"asks":[["4.21","0.5","0","2"]],"bids":[["4.2","1","0",
 #   "1"]],"ts":"1700000000123","seqId":91}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel; a side may be empty.
-@of_instrument(WireBest)
-def best_prices(element: WireBest, instrument: Instrument, ts_recv: int) -> Ticker:
+@of_instrument(wire.Best)
+def best_prices(element: wire.Best, instrument: Instrument, ts_recv: int) -> Ticker:
     bid, bid_size = _first("bid", element.bids)
     ask, ask_size = _first("ask", element.asks)
     head, unit = (*instrument.key, element.ts * MS, ts_recv), instrument.unit
@@ -148,8 +160,8 @@ def best_prices(element: WireBest, instrument: Instrument, ts_recv: int) -> Tick
 #   "last":"4.2","lastSz":"3","askPx":"4.21","askSz":"11","bidPx":"4.2","bidSz":"5","open24h":"4","high24h":"4.4",
 #   "low24h":"3.9","volCcy24h":"22.5","vol24h":"2250","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-tickers-channel, GET /api/v5/market/tickers
-@by_instrument(WireTicker)
-def tickers(element: WireTicker, instrument: Instrument, ts_recv: int) -> Ticker:
+@by_instrument(wire.Ticker)
+def tickers(element: wire.Ticker, instrument: Instrument, ts_recv: int) -> Ticker:
     spot = instrument.market_type == "spot"
     volume, currency = decimal_or_none("vol24h", element.vol_24h), decimal_or_none("volCcy24h", element.vol_ccy_24h)
     return Ticker(
@@ -172,7 +184,7 @@ def tickers(element: WireTicker, instrument: Instrument, ts_recv: int) -> Ticker
     )
 
 
-def _first(side: str, levels: tuple[WireLevel, ...]) -> tuple[str, str] | tuple[None, None]:
+def _first(side: str, levels: tuple[wire.Level, ...]) -> tuple[str, str] | tuple[None, None]:
     if not levels:
         return None, None
     return decimal(side, levels[0].price), decimal(f"{side} size", levels[0].size)
@@ -181,16 +193,16 @@ def _first(side: str, levels: tuple[WireLevel, ...]) -> tuple[str, str] | tuple[
 # {"arg":{"channel":"mark-price","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
 #   "markPx":"4.2003","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-mark-price-channel, GET /api/v5/public/mark-price
-@by_instrument(WireMarkPrice)
-def mark_prices(element: WireMarkPrice, instrument: Instrument, ts_recv: int) -> Ticker:
+@by_instrument(wire.MarkPrice)
+def mark_prices(element: wire.MarkPrice, instrument: Instrument, ts_recv: int) -> Ticker:
     return Ticker(*instrument.key, element.ts * MS, ts_recv, mark_price=decimal("markPx", element.mark_px))
 
 
 # {"arg":{"channel":"opt-summary","instFamily":"ABC-USD"},"data":[{"instType":"OPTION","instId":"ABC-USD-250328-60-C",
 #   "delta":"0.2","markVol":"0.505","bidVol":"0.5","askVol":"","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-option-summary-channel, GET /api/v5/public/opt-summary
-@by_instrument(WireOption)
-def option_summaries(element: WireOption, instrument: Instrument, ts_recv: int) -> Ticker:
+@by_instrument(wire.Option)
+def option_summaries(element: wire.Option, instrument: Instrument, ts_recv: int) -> Ticker:
     return Ticker(
         *instrument.key,
         element.ts * MS,
@@ -307,8 +319,8 @@ def past_open_interest(row: tuple[str, ...], instrument: Instrument, ts_recv: in
 #   "fundingRate":"0.0001","nextFundingRate":"","fundingTime":"1700006400000","nextFundingTime":"1700035200000",
 #   "ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-funding-rate-channel, GET /api/v5/public/funding-rate
-@by_instrument(WireFunding)
-def funding_rates(element: WireFunding, instrument: Instrument, ts_recv: int) -> FundingRate:
+@by_instrument(wire.Funding)
+def funding_rates(element: wire.Funding, instrument: Instrument, ts_recv: int) -> FundingRate:
     funding_time = element.funding_time * MS
     following = nanoseconds(element.next_funding_time)
     period = 0 if following is None else following - funding_time
@@ -326,8 +338,8 @@ def funding_rates(element: WireFunding, instrument: Instrument, ts_recv: int) ->
 # {"code":"0","msg":"","data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP","fundingRate":"0.0001","realizedRate":
 #   "0.00009","fundingTime":"1700006400000"}]}
 # https://www.okx.com/docs-v5/en/#public-data-rest-api-get-funding-rate-history
-@by_instrument(WirePaid)
-def paid_rates(element: WirePaid, instrument: Instrument, ts_recv: int) -> FundingRate:
+@by_instrument(wire.Paid)
+def paid_rates(element: wire.Paid, instrument: Instrument, ts_recv: int) -> FundingRate:
     rate = decimal("realizedRate", element.realized_rate)
     return FundingRate(*instrument.key, None, ts_recv, rate=rate, funding_time=element.funding_time * MS)
 
@@ -335,8 +347,8 @@ def paid_rates(element: WirePaid, instrument: Instrument, ts_recv: int) -> Fundi
 # {"arg":{"channel":"open-interest","instId":"ABC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":"ABC-USDT-SWAP",
 #   "oi":"5000","oiCcy":"50","ts":"1700000000123"}]}
 # https://www.okx.com/docs-v5/en/#public-data-websocket-open-interest-channel, GET /api/v5/public/open-interest
-@by_instrument(WireOpenInterest)
-def open_interest(element: WireOpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
+@by_instrument(wire.OpenInterest)
+def open_interest(element: wire.OpenInterest, instrument: Instrument, ts_recv: int) -> OpenInterest:
     return _interest(instrument, element.ts * MS, ts_recv, element.oi, element.oi_ccy)
 
 

@@ -15,7 +15,6 @@ from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, ControlKind, Exchange, Outcome, Side, VenueError
 
 T = TypeVar("T")
-N = TypeVar("N", bound="Named | WireOptionTrade")
 
 VENUE: Exchange = "okx"
 MS = 1_000_000  # nanoseconds of a millisecond
@@ -26,7 +25,6 @@ Sequence = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 Parser = Callable[[bytes, int, int], list[Outcome]]
 """What becomes of a message: its bytes, the time it was received at, the number of its connection."""
 
-Convert = Callable[[T, Instrument, int], Outcome]
 Find = Callable[[str], Instrument]  # the instrument of a name; raises UnknownInstrument
 
 
@@ -69,35 +67,6 @@ class Data(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
 
 envelope = msgspec.json.Decoder(Envelope).decode
-
-
-def each(decode: Callable[[bytes], Data[T]], convert: Callable[[T, int], Outcome]) -> Parser:
-    """A parser that makes one outcome of each element."""
-
-    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [convert(element, ts_recv) for element in decode(raw).data]
-
-    return parse
-
-
-def of_instrument(kind: type[T]) -> Callable[[Convert[T]], Callable[[Instrument], Parser]]:
-    """Turn a function of one element into the parser of messages of one instrument."""
-    decode = msgspec.json.Decoder(Data[kind], strict=False).decode  # type: ignore[valid-type]
-
-    def decorate(convert: Convert[T]) -> Callable[[Instrument], Parser]:
-        return lambda instrument: each(decode, lambda element, ts_recv: convert(element, instrument, ts_recv))
-
-    return decorate
-
-
-def by_instrument(kind: type[N]) -> Callable[[Convert[N]], Callable[[Find], Parser]]:
-    """Turn a function of one element into the parser of messages whose elements each name their instrument."""
-    decode = msgspec.json.Decoder(Data[kind], strict=False).decode  # type: ignore[valid-type]
-
-    def decorate(convert: Convert[N]) -> Callable[[Find], Parser]:
-        return lambda find: each(decode, lambda element, ts_recv: convert(element, find(element.inst_id), ts_recv))
-
-    return decorate
 
 
 def nanoseconds(millis: str) -> int | None:
@@ -175,7 +144,7 @@ def _error(code: str, message: str) -> VenueError:
     return VenueError(number, message, code in TOO_MANY)
 
 
-class WireTrade(Wire, frozen=True, gc=False):
+class Trade(Wire, frozen=True, gc=False):
     trade_id: Annotated[str, Meta(min_length=1)] = msgspec.field(name="tradeId")
     px: str
     sz: str  # coins on spot markets, contracts elsewhere
@@ -183,11 +152,11 @@ class WireTrade(Wire, frozen=True, gc=False):
     ts: Millis
 
 
-class WireOptionTrade(WireTrade, frozen=True, gc=False):
+class OptionTrade(Trade, frozen=True, gc=False):
     inst_id: str = msgspec.field(name="instId")
 
 
-class WireForced(Wire, frozen=True, gc=False):
+class Forced(Wire, frozen=True, gc=False):
     """One forced order: `sell` with posSide `long` closes a long position."""
 
     bk_px: str = msgspec.field(name="bkPx")  # the bankruptcy price; at which price it traded is not said
@@ -196,11 +165,11 @@ class WireForced(Wire, frozen=True, gc=False):
     ts: Millis
 
 
-class WireLiquidations(Named, frozen=True, gc=False):
-    details: list[WireForced]
+class Liquidations(Named, frozen=True, gc=False):
+    details: list[Forced]
 
 
-class WireTicker(Named, frozen=True, gc=False):
+class Ticker(Named, frozen=True, gc=False):
     """Sizes are coins on spot markets, contracts elsewhere; a missing side or last price is empty."""
 
     last: str
@@ -217,26 +186,26 @@ class WireTicker(Named, frozen=True, gc=False):
     ts: Millis
 
 
-class WireLevel(Wire, frozen=True, gc=False, array_like=True):
+class Level(Wire, frozen=True, gc=False, array_like=True):
     """A level: price, size, a number that means nothing any more, how many orders."""
 
     price: str
     size: str
 
 
-class WireBest(Wire, frozen=True, gc=False):
-    asks: tuple[WireLevel, ...]
-    bids: tuple[WireLevel, ...]
+class Best(Wire, frozen=True, gc=False):
+    asks: tuple[Level, ...]
+    bids: tuple[Level, ...]
     ts: Millis
     seq_id: Sequence | None = msgspec.field(name="seqId", default=None)
 
 
-class WireMarkPrice(Named, frozen=True, gc=False):
+class MarkPrice(Named, frozen=True, gc=False):
     mark_px: str = msgspec.field(name="markPx")
     ts: Millis
 
 
-class WireOption(Named, frozen=True, gc=False):
+class Option(Named, frozen=True, gc=False):
     """Volatilities, 1 is 100 percent."""
 
     mark_vol: str = msgspec.field(name="markVol")
@@ -245,7 +214,7 @@ class WireOption(Named, frozen=True, gc=False):
     ts: Millis
 
 
-class WireFunding(Named, frozen=True, gc=False):
+class Funding(Named, frozen=True, gc=False):
     """`nextFundingRate` is empty where the rate of a period is made within it."""
 
     funding_rate: str = msgspec.field(name="fundingRate")
@@ -255,14 +224,14 @@ class WireFunding(Named, frozen=True, gc=False):
     ts: str = ""
 
 
-class WirePaid(Named, frozen=True, gc=False):
+class Paid(Named, frozen=True, gc=False):
     """A rate of the past; `fundingRate` is what had been said before, `realizedRate` what was paid."""
 
     realized_rate: str = msgspec.field(name="realizedRate")
     funding_time: Millis = msgspec.field(name="fundingTime")
 
 
-class WireOpenInterest(Named, frozen=True, gc=False):
+class OpenInterest(Named, frozen=True, gc=False):
     oi: str  # contracts
     oi_ccy: str = msgspec.field(name="oiCcy")  # coins
     ts: Millis
