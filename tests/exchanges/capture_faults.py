@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from marketdata_assets.exchanges import replay
 from marketdata_assets.exchanges.captures.capture import Venue, open_capture
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.records import Gap, OrderBook, Outcome
@@ -52,14 +53,7 @@ def replayed(venue: Venue, entries: list[Entry]) -> Replay:
 def outcomes(venue: Venue, entries: list[Entry]) -> list[list[Outcome]]:
     """What came of each entry."""
     feed = feed_of(*venue, "here")
-    return [
-        feed.push(one.raw, one.ts_recv)
-        if one.kind == "in"
-        else feed.answer(one.url, one.raw, one.ts_recv)
-        if one.kind == "http"
-        else []
-        for one in entries
-    ]
+    return [replay.outcomes(feed, one) for one in entries]
 
 
 def gaps_of(venue: Venue, entries: list[Entry]) -> list[Gap]:

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Record, Trade
-from marketdata_assets.exchanges.replay import Feed, feed_of
+from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
@@ -24,18 +23,9 @@ def records(plan: Plan, venues: Iterable[Exchange] = VENUES) -> Iterator[Record 
     for venue in venues:
         feed = feed_of(venue, VOICES[venue].market_type, "sample")
         for entry in entries(venue, plan):
-            yield from (one for one in _pushed(feed, entry) if isinstance(one, Record | Gap))
-
-
-def _pushed(feed: Feed, entry: Any) -> list[Any]:
-    if entry.kind == "http":
-        made: list[Any] = feed.answer(entry.url, entry.raw, entry.ts_recv)
-    elif entry.kind == "in":
-        made = feed.push(entry.raw, entry.ts_recv, connection=entry.connection)
-    else:
-        made = feed.reopened(entry.ts_recv, entry.connection)
-    assert not any(isinstance(one, DeadLetter) for one in made)
-    return made
+            made = outcomes(feed, entry)
+            assert not any(isinstance(one, DeadLetter) for one in made)
+            yield from (one for one in made if isinstance(one, Record | Gap))
 
 
 def land(client: Client, found: Iterable[Record | Gap]) -> None:

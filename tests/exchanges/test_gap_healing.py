@@ -108,29 +108,19 @@ def test_trades_of_a_gap_come_from_the_history_and_the_gap_is_healed(
     [gap] = gaps.of_day(client, DAY)
     assert gap.healed_at == LATER
     assert gaps.open_gaps(client) == []
-
-
-def test_second_time_nobody_is_asked(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
-    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61)])
-    close(client, tmp_path, binance.url)
-    binance.lines.clear()
+    binance.lines.clear()  # the second time nobody is asked
     told = only(close(client, tmp_path, binance.url, LATER + 1))
     assert (told.outcome, told.gap.healed_at) == ("healed before", LATER)
     assert binance.lines == []
 
 
-def test_single_trades_are_filled_up_with_single_trades(client: Client, binance: BinanceServer, tmp_path: Path) -> None:
-    land(client, [*singles(range(1, 41)), *singles(range(61, 101)), hole(40, 61, "trade", "spot")])
-    assert only(close(client, tmp_path, binance.url)).outcome == "healed"
-    assert stands(client) == [(str(number), False) for number in range(1, 101)]
-
-
-def test_aggregates_that_the_collector_could_not_keep_come_back_as_aggregates(
-    client: Client, binance: BinanceServer, tmp_path: Path
+@pytest.mark.parametrize(("form", "market_type"), [(singles, "spot"), (aggregates, "linear")])
+def test_gap_of_single_trades_is_filled_up_with_trades_of_the_form_that_is_stored(
+    client: Client, binance: BinanceServer, tmp_path: Path, form: Any, market_type: str
 ) -> None:
-    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, "trade")])
+    land(client, [*form(range(1, 41)), *form(range(61, 101)), hole(40, 61, "trade", market_type)])
     assert only(close(client, tmp_path, binance.url)).outcome == "healed"
-    assert stands(client) == [(str(number), True) for number in range(1, 101)]
+    assert stands(client) == [(str(number), form is aggregates) for number in range(1, 101)]
 
 
 def test_hole_that_only_numbers_show_is_put_on_record_and_healed(
@@ -242,25 +232,18 @@ def test_gap_of_a_book_stays_open_and_says_why(client: Client, binance: BinanceS
     assert (told.outcome, told.why, binance.lines) == ("open", gap_backfill.NO_HISTORY, [])
 
 
-def test_long_gap_is_fetched_in_parts(
-    client: Client, binance: BinanceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("lacking", "ends"), [(0, ("healed", 80, "")), (50, ("open", 79, "the history lacks 1 numbers between 10 and 91"))]
+)
+def test_long_gap_is_fetched_in_parts_and_open_while_a_number_is_in_none(
+    client: Client, binance: BinanceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: int, ends: Any
 ) -> None:
     monkeypatch.setattr(gap_backfill, "CHUNK_NS", 40_000 * MS)
+    binance.trades = [one for one in binance.trades if one.number != lacking]
     land(client, [*aggregates(range(1, 11)), *aggregates(range(91, 101)), hole(10, 91)])
     told = only(close(client, tmp_path, binance.url))
-    assert (told.outcome, told.trades) == ("healed", 80)
-    assert stands(client) == [(str(number), True) for number in range(1, 101)]
-
-
-def test_number_that_no_part_of_a_long_gap_has_keeps_it_open(
-    client: Client, binance: BinanceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gap_backfill, "CHUNK_NS", 40_000 * MS)
-    binance.trades = [one for one in binance.trades if one.number != 50]
-    land(client, [*aggregates(range(1, 11)), *aggregates(range(91, 101)), hole(10, 91)])
-    told = only(close(client, tmp_path, binance.url))
-    assert (told.outcome, told.trades) == ("open", 79)
-    assert "the history lacks 1 numbers between 10 and 91" in told.why
+    assert (told.outcome, told.trades, told.why) == ends
+    assert stands(client) == [(str(number), True) for number in range(1, 101) if number != lacking]
 
 
 def okx_trade(number: int, parts: int = 1) -> Trade:

@@ -109,6 +109,14 @@ class Venue:
         return read.books(exchange, market_type, instrument, at, connection=self.client, **more).to_dicts()  # type: ignore[arg-type]
 
 
+def opened(client: Client, seed: int) -> Venue:
+    """A venue whose book begins with a snapshot."""
+    venue = Venue(client, Random(seed))
+    venue.open()
+    venue.snapshot()
+    return venue
+
+
 def sides(book: dict[str, Any]) -> tuple[Side, Side]:
     bids, asks = ([(level["price"], level["size"]) for level in book[name]] for name in ("bids", "asks"))
     assert [price for price, _ in bids] == sorted((price for price, _ in bids), reverse=True)
@@ -146,9 +154,7 @@ def test_every_instant_of_a_stream_is_what_a_replay_makes_of_it(
 
 
 def test_what_is_missing_makes_the_book_unknown_until_the_next_snapshot(client: Client) -> None:
-    venue = Venue(client, Random(3))
-    venue.open()
-    venue.snapshot()
+    venue = opened(client, 3)
     for number in range(30):
         venue.change(lost=9 <= number < 20)
         if number == 19:
@@ -162,9 +168,7 @@ def test_what_is_missing_makes_the_book_unknown_until_the_next_snapshot(client: 
 
 
 def test_a_gap_on_record_is_the_reason_and_ends_with_the_snapshot(client: Client) -> None:
-    venue = Venue(client, Random(4))
-    venue.open()
-    venue.snapshot()
+    venue = opened(client, 4)
     venue.change()
     last = venue.now
     venue.change(lost=True)
@@ -177,9 +181,7 @@ def test_a_gap_on_record_is_the_reason_and_ends_with_the_snapshot(client: Client
 
 
 def test_a_gap_of_trades_and_one_that_was_only_a_repeat_are_none_of_a_book(client: Client) -> None:
-    venue = Venue(client, Random(5))
-    venue.open()
-    venue.snapshot()
+    venue = opened(client, 5)
     venue.change()
     venue.gap(venue.now, venue.now + NS, stream="trades")
     venue.gap(venue.now, venue.now + NS, "repeat")
@@ -188,9 +190,7 @@ def test_a_gap_of_trades_and_one_that_was_only_a_repeat_are_none_of_a_book(clien
 
 
 def test_best_levels_of_another_stream_do_not_take_the_place_of_the_whole_book(client: Client) -> None:
-    venue = Venue(client, Random(6))
-    venue.open()
-    venue.snapshot()
+    venue = opened(client, 6)
     for _ in range(10):
         venue.change()
         venue.snapshot(5)  # as OKX's books5 beside books
@@ -211,9 +211,7 @@ def test_a_deep_snapshot_within_the_stream_spares_reading_what_was_before(client
 
 
 def test_a_book_that_began_many_days_before_is_found(client: Client) -> None:
-    venue = Venue(client, Random(8))
-    venue.open()
-    venue.snapshot()
+    venue = opened(client, 8)
     for _ in range(9):
         venue.now += DAY
         venue.change()
@@ -222,9 +220,7 @@ def test_a_book_that_began_many_days_before_is_found(client: Client) -> None:
 
 
 def test_numbers_that_start_anew_after_a_maintenance_do_not_matter(client: Client) -> None:
-    venue = Venue(client, Random(9), "chained")
-    venue.open()
-    venue.snapshot()
+    venue = opened(client, 9)
     venue.change()
     before = venue.last
     venue.now, venue.last = venue.now + NS, 3
@@ -265,9 +261,7 @@ def test_best_levels_alone_are_given_as_they_were_told(client: Client) -> None:
 
 
 def test_a_book_says_how_old_it_is_and_shows_as_many_levels_as_wanted(client: Client) -> None:
-    venue = Venue(client, Random(12))
-    venue.open()
-    venue.snapshot()
+    venue = opened(client, 12)
     venue.change()
     venue.land()
     beginning, after = venue.books(["2026-01-05T23:59:30.5+00:00", "2026-01-06T03:00:00+00:00"], depth=2)
@@ -280,9 +274,7 @@ def test_a_book_says_how_old_it_is_and_shows_as_many_levels_as_wanted(client: Cl
 
 
 def test_two_books_under_one_name_are_found_out_when_they_cross(client: Client) -> None:
-    venue = Venue(client, Random(13))
-    venue.open()
-    venue.snapshot()
+    venue = opened(client, 13)
     venue.now, venue.last = venue.now + NS, venue.last + 1
     crossing = (("105", "1"),), ()
     venue.told.append(

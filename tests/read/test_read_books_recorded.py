@@ -1,6 +1,5 @@
 """Books of recorded traffic: at any instant, what the feed held when it had taken the last message up to then."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from marketdata_assets import read
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, OrderBook
-from marketdata_assets.exchanges.replay import feed_of
+from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables.schema import GAPS, ORDERBOOKS
 
@@ -38,16 +37,6 @@ def client(made_tables: Client) -> Client:
     return made_tables
 
 
-def outcomes(path: Path, feed: Any) -> Iterator[Any]:
-    for entry in islice(open_capture(path).entries(), MOST):
-        if entry.kind == "open":
-            yield from feed.reopened(entry.ts_recv, entry.connection)
-        elif entry.kind == "http":
-            yield from feed.answer(entry.url, entry.raw, entry.ts_recv)
-        elif entry.kind == "in":
-            yield from feed.push(entry.raw, entry.ts_recv, connection=entry.connection)
-
-
 def levels(side: Any) -> Levels:
     return [(Decimal(price), Decimal(size)) for price, size in side]
 
@@ -59,7 +48,8 @@ def test_books_of_a_recording_are_those_of_its_feed(
     feed = feed_of(exchange, market_type, name)
     told: list[OrderBook | Gap] = []
     seen: dict[tuple[MarketType, str], list[Seen]] = {}
-    for one in outcomes(fixtures / name, feed):
+    entries = islice(open_capture(fixtures / name).entries(), MOST)
+    for one in (one for entry in entries for one in outcomes(feed, entry)):
         if isinstance(one, OrderBook | Gap):
             told.append(one)
         if isinstance(one, OrderBook) and one.ts_event is not None:  # Binance's snapshots on spot tell no time
