@@ -20,252 +20,144 @@ from marketdata_assets.exchanges.records import (
 )
 
 
-def head(one: Any, symbol: str, moment_ms: int | None, market_type: str) -> dict[str, Any]:
-    return {
-        "exchange": "binance",
-        "market_type": market_type,
-        "symbol": symbol,
-        "instrument": one,
-        "ts_event": None if moment_ms is None else moment_ms * MS,
-        "ts_recv": RECV,
-    }
+def made_of(
+    d: Any, kind: type[Record], about: str, time: str | None, pairs: str = "", instrument: str = "", **more: Any
+) -> Record:
+    """The record of a message: `about` is market and symbol, `time` the key of its milliseconds.
+
+    `pairs` are fields that are taken as they are, such as `bid=b ask=a`.
+    """
+    market_type, symbol = about.split()
+    moment = None if time is None else int(d[time]) * MS
+    fields = {field: d[key] for field, key in (pair.split("=") for pair in pairs.split())}
+    name = instrument or d.get("s") or d["symbol"]
+    return kind("binance", market_type, symbol, name, moment, RECV, **fields, **more)  # type: ignore[arg-type]
 
 
-def taken(message: Any, pairs: str) -> dict[str, Any]:
-    """The values of a message by field of the record, from pairs such as `bid=b ask=a`."""
-    return {field: message[key] for field, key in (pair.split("=") for pair in pairs.split())}
+def traded(d: Any, about: str, side: str, pairs: str = "size=q", **more: Any) -> Record:
+    ids = {"trade_id": str(d.get("t", d.get("a"))), "contracts": None, **more}
+    return made_of(d, Trade, about, "T", f"price=p {pairs}", **ids, side=side)
 
 
 def spot_trade(d: Any) -> Record:
-    return Trade(
-        **head(d["s"], "BNB-BTC", d["T"], "spot"),
-        trade_id=str(d["t"]),
-        price=d["p"],
-        size=d["q"],
-        contracts=None,
-        side="sell" if d["m"] else "buy",
-    )
+    return traded(d, "spot BNB-BTC", "sell" if d["m"] else "buy")
 
 
 def linear_agg_trade(d: Any) -> Record:
-    return Trade(
-        **head(d["s"], "BTC-USDT-210625", d["T"], "linear"),
-        trade_id=str(d["a"]),
-        price=d["p"],
-        size=d["q"],
-        contracts=None,
-        side="sell" if d["m"] else "buy",
-        first_id=str(d["f"]),
-        last_id=str(d["l"]),
-    )
+    ids = {"first_id": str(d["f"]), "last_id": str(d["l"])}
+    return traded(d, "linear BTC-USDT-210625", "sell" if d["m"] else "buy", **ids)
 
 
 def insured_trade(d: Any) -> Record:
     """Of futures, with a buyer who was the maker."""
     assert d["m"] is True
-    return Trade(
-        **head(d["s"], "ETH-USDT", d["T"], "linear"),
-        trade_id=str(d["t"]),
-        price=d["p"],
-        size=d["q"],
-        contracts=None,
-        side="sell",
-    )
+    return traded(d, "linear ETH-USDT", "sell")
 
 
 def inverse_trade(d: Any) -> Record:
     coins = Decimal(d["q"]) * 100 / Decimal(d["p"])
-    return Trade(
-        **head(d["s"], "BTC-USD-200925", d["T"], "inverse"),
-        trade_id=str(d["t"]),
-        price=d["p"],
-        size=str(coins.quantize(Decimal("1e-18"))).rstrip("0"),
-        contracts=d["q"],
-        side="buy",
-    )
+    size = str(coins.quantize(Decimal("1e-18"))).rstrip("0")
+    return traded(d, "inverse BTC-USD-200925", "buy", "", size=size, contracts=d["q"])
 
 
 def option_trade(d: Any) -> Record:
-    return Trade(
-        **head(d["s"], "DOGE-USDT-231006-0.06-C", d["T"], "option"),
-        **taken(d, "trade_id=t price=p size=q contracts=q"),
-        side={"-1": "sell", "1": "buy"}[d["S"]],
-    )
+    side = {"-1": "sell", "1": "buy"}[d["S"]]
+    return traded(d, "option DOGE-USDT-231006-0.06-C", side, trade_id=d["t"], contracts=d["q"])
+
+
+def levels(d: Any, bids: str = "b", asks: str = "a") -> dict[str, Any]:
+    return {"bids": tuple(map(tuple, d[bids])), "asks": tuple(map(tuple, d[asks]))}
 
 
 def spot_delta(d: Any) -> Record:
-    return OrderBook(
-        **head(d["s"], "BTC-USDT", d["E"], "spot"),
-        kind="delta",
-        bids=tuple(map(tuple, d["b"])),
-        asks=tuple(map(tuple, d["a"])),
-        unit="base",
-        first_id=d["U"],
-        last_id=d["u"],
-    )
+    ids = "first_id=U last_id=u"
+    return made_of(d, OrderBook, "spot BTC-USDT", "E", ids, kind="delta", unit="base", **levels(d))
 
 
 def inverse_delta(d: Any) -> Record:
-    return OrderBook(
-        **head(d["s"], "BTC-USD", d["T"], "inverse"),
-        kind="delta",
-        bids=tuple(map(tuple, d["b"])),
-        asks=tuple(map(tuple, d["a"])),
-        unit="contracts",
-        first_id=d["U"],
-        last_id=d["u"],
-        prev_id=d["pu"],
-    )
+    ids = "first_id=U last_id=u prev_id=pu"
+    return made_of(d, OrderBook, "inverse BTC-USD", "T", ids, kind="delta", unit="contracts", **levels(d))
 
 
 def is_partial_depth(d: Any) -> Record:
-    return OrderBook(
-        **head("ETHUSDT", "ETH-USDT", None, "spot"),
-        kind="snapshot",
-        bids=tuple(map(tuple, d["bids"])),
-        asks=tuple(map(tuple, d["asks"])),
-        unit="base",
-        first_id=None,
-        last_id=d["lastUpdateId"],
-    )
+    more = {"kind": "snapshot", "unit": "base", "first_id": None, **levels(d, "bids", "asks")}
+    return made_of(d, OrderBook, "spot ETH-USDT", None, "last_id=lastUpdateId", "ETHUSDT", **more)
+
+
+CANDLE = "open=o high=h low=l close=c volume=v quote_volume=q trades=n taker_buy_volume=V taker_buy_quote_volume=Q"
 
 
 def month(d: Any) -> Record:
     k = d["k"]
-    return Kline(
-        **head(d["s"], "BTC-USDT", d["E"], "linear"),
-        **taken(
-            k,
-            "open=o high=h low=l close=c volume=v quote_volume=q trades=n taker_buy_volume=V "
-            "taker_buy_quote_volume=Q closed=x",
-        ),
-        interval="1M",
-        open_time=k["t"] * MS,
-        close_time=(k["T"] + 1) * MS,
-        contracts=None,
-    )
+    times = {"open_time": k["t"] * MS, "close_time": (k["T"] + 1) * MS}
+    more = {"interval": "1M", "contracts": None, "closed": k["x"], **times}
+    return made_of({**d, **k, "E": d["E"]}, Kline, "linear BTC-USDT", "E", CANDLE, **more)
+
+
+def listed_kline(row: Any) -> Record:
+    d = dict(zip("tohlcvTqnVQ", row, strict=False))
+    more = {"interval": "1m", "contracts": None, "closed": None}
+    times = {"open_time": d["t"] * MS, "close_time": (d["T"] + 1) * MS}
+    return made_of(d, Kline, "spot BTC-USDT", None, CANDLE, "BTCUSDT", **times, **more)
 
 
 def spot_best(d: Any) -> Record:
-    return Ticker(
-        **head(d["s"], "BTC-USDT", None, "spot"),
-        **taken(d, "bid=b bid_size=B ask=a ask_size=A update_id=u"),
-        unit="base",
-    )
+    return made_of(d, Ticker, "spot BTC-USDT", None, "bid=b bid_size=B ask=a ask_size=A update_id=u", unit="base")
+
+
+DAY = "last=c last_size=Q open=o high=h low=l trades=n"
 
 
 def spot_day(d: Any) -> Record:
-    return Ticker(
-        **head(d["s"], "ETH-USDT", d["E"], "spot"),
-        **taken(
-            d,
-            "bid=b bid_size=B ask=a ask_size=A last=c last_size=Q open=o high=h low=l volume=v quote_volume=q "
-            "weighted_average=w trades=n",
-        ),
-        unit="base",
-    )
+    pairs = f"{DAY} bid=b bid_size=B ask=a ask_size=A volume=v quote_volume=q weighted_average=w"
+    return made_of(d, Ticker, "spot ETH-USDT", "E", pairs, unit="base")
 
 
 def inverse_day(d: Any) -> Record:
-    return Ticker(
-        **head(d["s"], "BNB-USD-220624", d["E"], "inverse"),
-        **taken(d, "last=c last_size=Q open=o high=h low=l volume=q contracts=v weighted_average=w trades=n"),
-        unit="contracts",
-        quote_volume=str(int(d["v"]) * 100),
-    )
+    more = {"unit": "contracts", "quote_volume": str(int(d["v"]) * 100)}
+    return made_of(d, Ticker, "inverse BNB-USD-220624", "E", f"{DAY} volume=q contracts=v weighted_average=w", **more)
 
 
 def option_day(d: Any) -> Record:
-    return Ticker(
-        **head(d["s"], "BTC-USDT-240927-25000-P", d["E"], "option"),
-        **taken(
-            d,
-            "bid=bo bid_size=bq ask=ao ask_size=aq last=c last_size=Q open=o high=h low=l volume=V "
-            "contracts=V quote_volume=A trades=n mark_price=mp",
-        ),
-        unit="contracts",
-        bid_iv=str((Decimal(d["b"]) * 100).normalize()),
-        ask_iv=str((Decimal(d["a"]) * 100).normalize()),
-        mark_iv=str((Decimal(d["vo"]) * 100).normalize()),
-    )
+    pairs = f"{DAY} bid=bo bid_size=bq ask=ao ask_size=aq volume=V contracts=V quote_volume=A mark_price=mp"
+    ivs = {"bid_iv": "b", "ask_iv": "a", "mark_iv": "vo"}
+    percents = {field: str((Decimal(d[key]) * 100).normalize()) for field, key in ivs.items()}
+    return made_of(d, Ticker, "option BTC-USDT-240927-25000-P", "E", pairs, unit="contracts", **percents)
 
 
 def funding(d: Any) -> Record:
-    return FundingRate(
-        **head(d["s"], "BTC-USDT", d["E"], "linear"),
-        **taken(d, "rate=r mark_price=p index_price=i"),
-        funding_time=d["T"] * MS,
-    )
+    pairs = "rate=r mark_price=p index_price=i"
+    return made_of(d, FundingRate, "linear BTC-USDT", "E", pairs, funding_time=d["T"] * MS)
 
 
 def dated(d: Any) -> Record:
-    return Ticker(
-        **head(d["s"], "BTC-BUSD-210129", d["E"], "linear"), **taken(d, "mark_price=p index_price=i settlement_price=P")
-    )
+    return made_of(d, Ticker, "linear BTC-BUSD-210129", "E", "mark_price=p index_price=i settlement_price=P")
 
 
 def premium(d: Any) -> Record:
-    return FundingRate(
-        **head(d["symbol"], "BTC-USDT", d["time"], "linear"),
-        **taken(d, "rate=lastFundingRate mark_price=markPrice index_price=indexPrice"),
-        funding_time=d["nextFundingTime"] * MS,
-    )
+    pairs = "rate=lastFundingRate mark_price=markPrice index_price=indexPrice"
+    return made_of(d, FundingRate, "linear BTC-USDT", "time", pairs, funding_time=d["nextFundingTime"] * MS)
 
 
 def paid(d: Any) -> Record:
-    return FundingRate(
-        **head(d["symbol"], "BTC-USDT", d["fundingTime"], "linear"),
-        rate=d["fundingRate"],
-        funding_time=d["fundingTime"] * MS,
-        mark_price=d["markPrice"],
-    )
+    pairs = "rate=fundingRate mark_price=markPrice"
+    return made_of(d, FundingRate, "linear BTC-USDT", "fundingTime", pairs, funding_time=d["fundingTime"] * MS)
 
 
 def past_interest(d: Any) -> Record:
-    return OpenInterest(
-        **head(d["symbol"], "BTC-USDT", int(d["timestamp"]), "linear"),
-        contracts=None,
-        size=d["sumOpenInterest"],
-        value=d["sumOpenInterestValue"],
-    )
+    pairs = "size=sumOpenInterest value=sumOpenInterestValue"
+    return made_of(d, OpenInterest, "linear BTC-USDT", "timestamp", pairs, contracts=None)
 
 
 def inverse_interest(d: Any) -> Record:
-    return OpenInterest(
-        **head(d["symbol"], "BTC-USD", d["time"], "inverse"),
-        contracts=d["openInterest"],
-        size=None,
-        value=str(int(d["openInterest"]) * 100),
-    )
+    value = str(int(d["openInterest"]) * 100)
+    return made_of(d, OpenInterest, "inverse BTC-USD", "time", "contracts=openInterest", size=None, value=value)
 
 
 def forced(d: Any) -> Record:
     """At the average price and with what was filled, not at the limit and with what was ordered."""
-    o = d["o"]
-    assert o["p"] != o["ap"]
-    return Liquidation(
-        **head(o["s"], "BTC-USDT", o["T"], "linear"), side="sell", price=o["ap"], size=o["z"], contracts=None
-    )
-
-
-def listed_kline(row: Any) -> Record:
-    return Kline(
-        **head("BTCUSDT", "BTC-USDT", None, "spot"),
-        interval="1m",
-        open_time=row[0] * MS,
-        close_time=(row[6] + 1) * MS,
-        open=row[1],
-        high=row[2],
-        low=row[3],
-        close=row[4],
-        volume=row[5],
-        contracts=None,
-        quote_volume=row[7],
-        trades=row[8],
-        taker_buy_volume=row[9],
-        taker_buy_quote_volume=row[10],
-        closed=None,
-    )
+    assert d["o"]["p"] != d["o"]["ap"]
+    return made_of(d["o"], Liquidation, "linear BTC-USDT", "T", "price=ap size=z", side="sell", contracts=None)
 
 
 FIELDS: list[tuple[str, Callable[[Any], Record]]] = [
