@@ -1,21 +1,4 @@
-"""Errors between a venue's message and a table row.
-
-MarketDataError
-├── TerminalError
-│   └── ExchangesError
-│       ├── BadMessage          a message differs from the venue's documentation
-│       ├── UnknownInstrument   a message names an instrument that is in no instrument list
-│       ├── BadInstruments      an instrument list cannot be used
-│       ├── BadCapture          a capture file cannot be read
-│       ├── UnknownVenue        the venue or market of a capture is unknown
-│       ├── RequestRejected     the venue rejects a REST request
-│       ├── UnknownTable        no table holds records of this type
-│       ├── BadPage             a page of history contradicts the request
-│       └── BadCursor           a stored cursor is invalid, or belongs to another history
-└── TransientError
-    ├── VenueUnavailable        every attempt of a REST request failed
-    └── VenueRateLimited        the venue demands a longer pause than we wait
-"""
+"""Errors between a venue's message and a table row."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

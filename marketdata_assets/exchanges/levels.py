@@ -130,7 +130,6 @@ class Side:
         self._best = None if best == -inf else best
 
     def _sort(self, n: int) -> None:
-        """Let the best n levels be the near ones."""
         everything = self._near | self._far if len(self._near) < n else self._near
         order = sorted(everything, reverse=self._buying)
         if everything is self._near:
@@ -166,7 +165,6 @@ def needs_decimals(levels: Sequence[Level]) -> bool:
 
 
 def _checked(level: Level) -> tuple[float, float]:
-    """A level that is unusual, or none."""
     price, size = level
     if not _NUMBER.fullmatch(price):
         raise BadLevel(f"{price!r} is no price")

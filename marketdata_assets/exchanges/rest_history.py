@@ -175,21 +175,17 @@ class NumberedRow:
 def numbered_page(
     cursor: Cursor, stream: str, instrument: Instrument, fetched: Sequence[NumberedRow], *, more: bool
 ) -> FetchedPage:
-    """A page of rows in the order of their numbers; the cursor's token is the next number.
+    """A page of rows in the order of their numbers, with a Gap before each that does not follow the one before it.
 
-    Raises BadPage when numbers go backwards. `more` says that the venue has rows after these.
+    The cursor's token is the next number. Raises BadPage when numbers go backwards. `more` says that the venue has rows
+    after these.
     """
     inside = [row for row in fetched if row.time < cursor.end]
     token = str(inside[-1].number + 1) if inside else cursor.token
     done = len(inside) < len(fetched) or not more
-    return FetchedPage(numbered_rows(cursor, stream, instrument, inside), done, token=token)
-
-
-def numbered_rows(cursor: Cursor, stream: str, instrument: Instrument, fetched: Iterable[NumberedRow]) -> list[Row]:
-    """The rows, with a Gap before each number that does not follow the one before it."""
     rows: list[Row] = []
     expected, before = int(cursor.token or 0), cursor.at
-    for row in fetched:
+    for row in inside:
         records: list[AnyRecord | Gap] = [*row.records]
         if row.number < expected:
             raise BadPage(cursor.about, f"number {row.number} where {expected} comes next")
@@ -197,7 +193,7 @@ def numbered_rows(cursor: Cursor, stream: str, instrument: Instrument, fetched: 
             records.insert(0, Gap(*instrument.key, stream, expected - 1, row.number, before, row.time, "sequence"))
         expected, before = row.number + 1, row.time
         rows.append(Row(row.time, str(row.number), records))
-    return rows
+    return FetchedPage(rows, done, token=token)
 
 
 def rows_at(records: Iterable[AnyRecord], field: str) -> list[Row]:

@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from marketdata_assets.read.sources import Mongo
 
 When = Literal["dateCreated", "dateModified", "dateSubmitted"]
-
-OURS = "account"
-"""The one column that is not of the document: the collection."""
-
+OURS = "account"  # the one column that is not of the document: the collection
 BATCH = 5_000
 UTC_MS = pl.Datetime("ms", "UTC")
 _SETTINGS = ("region", "universe", "neutralization")
@@ -73,7 +70,10 @@ def alphas(
         raise UnknownName("date of an alpha", by, get_args(When))
     wanted = list(USUAL if columns is None else columns)
     paths = [path for path in wanted if path != OURS]
-    asked = _condition(by, start, end, where)
+    (_, first), (_, last) = bounds.span(start, end, lambda bound: bounds.instant(bound, "alphas"))
+    span = {sign: bound for sign, bound in (("$gte", first), ("$lt", last)) if bound is not None}
+    conditions = [condition for condition in ({by: span} if span else {}, dict(where or {})) if condition]
+    asked = {"$and": conditions} if conditions else {}
     projection = dict.fromkeys(("id", by, *paths), 1) | {"_id": int("_id" in paths)}
     with of_mongo(connection) as client:
         database = client[database_name(kind)].with_options(codec_options=CODEC)
@@ -94,15 +94,6 @@ def alphas(
                 raise UnknownColumn(f"{kind} alphas", path, sorted({*USUAL, *_paths(some)}))
     frame = pl.DataFrame([_series(kind, path, values, values_by_path["id"]) for path, values in values_by_path.items()])
     return frame.sort(OURS, by, "id", nulls_last=True).select(wanted)
-
-
-def _condition(by: str, start: Moment | None, end: Moment | None, where: Mapping[str, Any] | None) -> dict[str, Any]:
-    (_, first), (_, last) = bounds.span(start, end, lambda bound: bounds.instant(bound, "alphas"))
-    span = {sign: bound for sign, bound in (("$gte", first), ("$lt", last)) if bound is not None}
-    both: list[dict[str, Any]] = [{by: span}] if span else []
-    if where:
-        both.append(dict(where))
-    return {"$and": both} if both else {}
 
 
 def _outermost(projection: Mapping[str, Any]) -> dict[str, Any]:

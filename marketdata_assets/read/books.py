@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from marketdata_assets.read.sources import ClickHouse
 
 DAY_NS = 86_400_000_000_000
-AHEAD_NS = 3_600_000_000_000
-"""So long after the last instant, a record may show that nothing is missing before it."""
-
+AHEAD_NS = 3_600_000_000_000  # so long after the last instant, a record may show that nothing is missing before it
 DECIMAL = pl.Decimal(38, 18)
 SIDE = pl.List(pl.Struct({"price": DECIMAL, "size": DECIMAL}))
 UTC_NS = pl.Datetime("ns", "UTC")

@@ -12,8 +12,7 @@ import polars as pl
 
 from marketdata_assets.exchanges.records import Gap
 
-WHOLE_DEPTH = 20
-"""No stream that sends only the best levels, whole each time, has more of them."""
+WHOLE_DEPTH = 20  # no stream that sends only the best levels, whole each time, has more of them
 
 SNAPSHOT_LATE_NS = 600_000_000_000
 """So much later than a change may the snapshot be that it follows, by another clock and with a request between."""
@@ -123,7 +122,6 @@ class Chain:
         return None
 
     def _found_breaks(self) -> Array:
-        """Which changes do not follow the one before."""
         breaks = np.zeros(len(self.at), bool)
         if self.numbered:
             breaks[1:] = self.begin[1:] > self.last_id[:-1]

@@ -1,25 +1,11 @@
-"""What can go wrong when data is read.
-
-MarketDataError
-├── TerminalError
-│   └── ReadError
-│       ├── UnknownColumn   no such column; the message has the nearest one
-│       ├── UnknownName     no such exchange, market, account, or code of a stock
-│       ├── BadMoment       a bound is no date or time
-│       ├── NaiveTime       a bound has no time zone where times are instants
-│       ├── NothingLoaded   the table does not exist yet
-│       └── OddValue        a value is not of its column's type
-└── TransientError
-    └── CannotRead          the server does not answer
-"""
+"""What can go wrong when data is read."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 from marketdata_assets.errors import TerminalError, TransientError
 
-FEW = 8
-"""Up to so many names are all listed, even if one of them is similar."""
+FEW = 8  # up to so many names are all listed, even if one of them is similar
 
 
 class ReadError(TerminalError):

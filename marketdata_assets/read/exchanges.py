@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import polars as pl
 
 from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, OHLCV_1M, TABLES
+from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, OHLCV_1M, OHLCV_COLUMNS, TABLES
 from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import Where, several
@@ -24,10 +24,6 @@ RecordType = Literal[
 ]  # the types of exchanges.tables.schema.TABLES
 
 KEY = ("exchange", "market_type", "instrument", "time")
-OHLCV_COLUMNS = (
-    *("exchange", "market_type", "symbol", "instrument", "time", "open", "high", "low", "close", "volume"),
-    *("contracts", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades", "open_gaps"),
-)
 
 
 def trades(

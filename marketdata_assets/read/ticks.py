@@ -20,8 +20,7 @@ from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA, Table
 if TYPE_CHECKING:
     from marketdata_assets.read.sources import ClickHouse
 
-ZONES_APART = dt.timedelta(days=1)
-"""So far the day of an exchange may be from that of UTC."""
+ZONES_APART = dt.timedelta(days=1)  # so far the day of an exchange may be from that of UTC
 
 
 def tick_data(

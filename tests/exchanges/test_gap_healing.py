@@ -242,7 +242,7 @@ def test_long_gap_is_fetched_in_parts_and_open_while_a_number_is_in_none(
     binance.trades = [one for one in binance.trades if one.number != lacking]
     land(client, [*aggregates(range(1, 11)), *aggregates(range(91, 101)), hole(10, 91)])
     told = only(close(client, tmp_path, binance.url))
-    assert (told.outcome, told.trades, told.why) == ends
+    assert (told.outcome, told.trades, told.why.split("; ")[-1]) == ends
     assert stands(client) == [(str(number), True) for number in range(1, 101) if number != lacking]
 
 

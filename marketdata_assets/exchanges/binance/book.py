@@ -16,8 +16,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext, InstrumentContexts
-from marketdata_assets.exchanges.binance.instruments import VENUE
+from marketdata_assets.exchanges.binance.instruments import NS, VENUE, InstrumentContext, InstrumentContexts
 from marketdata_assets.exchanges.binance.rest import Depth
 from marketdata_assets.exchanges.books import Book, BookState, BothNumbers, ResyncRequest
 from marketdata_assets.exchanges.errors import BadMessage
@@ -91,8 +90,9 @@ class Chain:
         if self._position is None:
             self._early = snapshot, ts_recv
             return []
-        if self._waiting and not _reaches(snapshot, self._waiting[0]):
-            return None
+        last, first = snapshot.lastUpdateId, self._waiting[0] if self._waiting else None
+        if first and first.first > last + (first.prev is None) and first.prev != last:
+            return None  # it is older than the beginning of the first diff that waits
         moment = None if snapshot.T is None else snapshot.T * NS
         outcomes = self.state.snapshot(snapshot.bids, snapshot.asks, snapshot.lastUpdateId, moment, ts_recv)
         self._ahead = snapshot
@@ -125,7 +125,6 @@ class Chain:
         return self.state.reopened(ts_recv)
 
     def _take(self, diff: Diff) -> list[OrderBook | Gap]:
-        """Take a diff that follows into a live book."""
         if self._ahead:
             held = self._ahead.lastUpdateId
             if diff.last < held or (diff.prev is None and diff.last == held):
@@ -192,13 +191,6 @@ class Chain:
             self.agreed += 1
             return []
         return self.state.broken("best prices", self.state.last_id, ts_recv)
-
-
-def _reaches(snapshot: Depth, diff: Diff) -> bool:
-    """Whether the snapshot is no older than the beginning of the first diff that waits."""
-    if diff.prev is None:
-        return diff.first <= snapshot.lastUpdateId + 1
-    return diff.first <= snapshot.lastUpdateId or diff.prev == snapshot.lastUpdateId
 
 
 def _same(price: str, best: Level | None) -> bool:
@@ -274,7 +266,6 @@ class MarketBooks:
         return chain
 
     def _settled(self, name: str, outcomes: Sequence[OrderBook | Gap], ts_recv: int) -> list[Outcome]:
-        """What a chain made, once it is known whether its book needs a snapshot."""
         if self.states[name].status == "live":
             self.resync_requests.pop(name, None)
         elif name not in self.resync_requests:

@@ -14,7 +14,8 @@ from msgspec import Raw, Struct
 
 from marketdata_assets.exchanges.binance import parse, wire
 from marketdata_assets.exchanges.binance.book import Diff
-from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext
+from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext
+from marketdata_assets.exchanges.binance.rest import Failure
 from marketdata_assets.exchanges.books import BothNumbers
 from marketdata_assets.exchanges.records import AnyRecord, Control, MarketType
 
@@ -41,13 +42,6 @@ class EventType(NamedTuple):
     parser: Parser | None
 
 
-class ErrorBody(Struct, frozen=True):
-    """What is wrong, in a control message."""
-
-    code: int
-    msg: str
-
-
 class Envelope(Struct, frozen=True):
     """The fields that identify a message whose beginning is not known yet."""
 
@@ -55,7 +49,7 @@ class Envelope(Struct, frozen=True):
     stream: str | None = None
     data: Raw = Raw()
     id: int | str | None = None
-    error: ErrorBody | None = None
+    error: Failure | None = None
     code: int | None = None
     msg: str = ""
     u: int | None = None  # of spot's best prices, which do not say what they are
@@ -77,7 +71,7 @@ def event_types(market_type: MarketType) -> dict[str, EventType]:
     """The events of a market by their names; spot's best prices by none."""
     kinds: dict[str, tuple[type, Parser | None]] = {
         "aggTrade": (wire.AggTrade, parse.agg_trade),
-        "24hrMiniTicker": (wire.MiniTicker, parse.mini_ticker),
+        "24hrMiniTicker": (wire.MiniTicker, parse.ticker),
         "kline": (wire.Kline, parse.kline),
     }
     if market_type == "spot":
@@ -112,11 +106,6 @@ def event_types(market_type: MarketType) -> dict[str, EventType]:
 def is_partial_depth(stream: str) -> bool:
     """Whether a stream has the best levels of a book and not what changed in it."""
     return _FEW_LEVELS.search(stream) is not None
-
-
-def symbol_of(stream: str) -> str:
-    """The instrument that a stream is named for."""
-    return stream.partition("@")[0].upper()
 
 
 def _event_type(kind: type, parser: Parser | None) -> EventType:

@@ -24,10 +24,15 @@ from marketdata_assets.exchanges.binance.event_types import (
     futures_diff,
     is_partial_depth,
     spot_diff,
-    symbol_of,
 )
-from marketdata_assets.exchanges.binance.instrument_context import InstrumentContext, InstrumentContexts
-from marketdata_assets.exchanges.binance.instruments import VENUE, ExchangeInfo, instruments, known_instruments
+from marketdata_assets.exchanges.binance.instruments import (
+    VENUE,
+    ExchangeInfo,
+    InstrumentContext,
+    InstrumentContexts,
+    instruments,
+    known_instruments,
+)
 from marketdata_assets.exchanges.binance.templates import (
     FORM,
     KEPT_FORMS,
@@ -236,7 +241,7 @@ class BinanceFeed:
             error = envelope.error or rest.Failure(envelope.code or 0, envelope.msg)
             return [VenueError(error.code, error.msg, rate_limited=error.code == rest.TOO_MANY_REQUESTS)]
         if envelope.lastUpdateId is not None:
-            symbol = symbol_of(stream)
+            symbol = stream.partition("@")[0].upper()
             if not is_partial_depth(stream):  # a snapshot that was recorded with the stream
                 return self._snapshot(data, symbol, ts_recv)
             depth = _depth(data)
@@ -252,7 +257,6 @@ class BinanceFeed:
         return self._market.told(parse.book_ticker(event, context, ts_recv))
 
     def _form(self, raw: bytes, event: Any, context: InstrumentContext) -> None:
-        """Know messages of this form from here on."""
         no_trade = isinstance(event, wire.FuturesTrade) and event.X == "NA"
         if no_trade or len(self._agg_trades) + len(self._forms) >= KEPT_FORMS:
             return

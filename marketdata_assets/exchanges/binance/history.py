@@ -9,8 +9,14 @@ import msgspec
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.binance import rest as answers
-from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContexts
-from marketdata_assets.exchanges.binance.instruments import VENUE, ExchangeInfo, instruments, known_instruments
+from marketdata_assets.exchanges.binance.instruments import (
+    NS,
+    VENUE,
+    ExchangeInfo,
+    InstrumentContexts,
+    instruments,
+    known_instruments,
+)
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import FundingRate, Kline, MarketType, OpenInterest, Trade

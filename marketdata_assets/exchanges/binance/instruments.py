@@ -10,16 +10,20 @@ Spot and USD-M count coins, COIN-M counts contracts of so many USD, options coun
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from functools import partial
 
 import msgspec
 
+from marketdata_assets.exchanges.decimals import EXACT, plain
 from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
 
 VENUE: Exchange = "binance"
+NS = 1_000_000  # nanoseconds in a millisecond
+Head = tuple[Exchange, MarketType, str, str, int | None, int]  # the fields that all records have
 
 QUOTES = (
     *("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USDP", "USDS", "PAX", "DAI", "VAI", "USD1", "USDE", "RLUSD", "UST"),
@@ -98,3 +102,48 @@ def _instrument(
             raise BadInstruments(VENUE, f"{name} does not say what a contract is worth")
         value = str(worth)
     return Instrument("binance", market_type, name, symbol, base, quote, "contracts", value)
+
+
+class InstrumentContext:
+    """One instrument."""
+
+    __slots__ = ("head", "in_base", "instrument", "inverse", "pays_funding", "trade")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.head = instrument.key
+        self.in_base = instrument.unit == "base"
+        self.inverse = instrument.market_type == "inverse"
+        self.pays_funding = instrument.symbol == f"{instrument.base}-{instrument.quote}"  # a dated future does not
+        self.trade: Callable[..., Trade] = partial(Trade, *self.head)
+
+    def begin(self, moment_ms: int | None, ts_recv: int) -> Head:
+        """The fields that all records have."""
+        return *self.head, None if moment_ms is None else moment_ms * NS, ts_recv
+
+    def sizes(self, size: str, price: str) -> tuple[str | None, str | None]:
+        """A size in base units and in contracts."""
+        return self.instrument.base_size(size, price), self.instrument.contracts(size)
+
+    def volumes(self, first: str, second: str) -> tuple[str | None, str | None, str | None]:
+        """Base units, contracts and quote units of a pair that counts base and quote units.
+
+        On COIN-M it counts contracts and base units, and a contract is so many quote units.
+        """
+        return (second, first, self.worth(first)) if self.inverse else (first, None, second)
+
+    def worth(self, contracts: str) -> str | None:
+        """So many contracts of COIN-M in quote units."""
+        value = self.instrument.contract_value
+        return None if value is None else plain(EXACT.multiply(Decimal(contracts), Decimal(value)))
+
+
+class InstrumentContexts(dict[str, InstrumentContext]):
+    """The facts of all instruments that were met. Asking for one that no list has raises UnknownInstrument."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self.instruments = instruments
+
+    def __missing__(self, name: str) -> InstrumentContext:
+        facts = self[name] = InstrumentContext(self.instruments[name])
+        return facts

@@ -4,11 +4,12 @@ Which bytes are which event is the business of `feed`, and how diffs become a bo
 """
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
 from marketdata_assets.exchanges.binance import wire
-from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext
+from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext
 from marketdata_assets.exchanges.decimals import EXACT, decimal, decimal_or_none, plain
 from marketdata_assets.exchanges.records import (
     Control,
@@ -97,45 +98,25 @@ def book_ticker(event: wire.SpotBookTicker, context: InstrumentContext, ts_recv:
     return Ticker(*context.begin(moment, ts_recv), bid, bid_size, ask, ask_size, context.instrument.unit, event.u)
 
 
-def ticker(event: wire.FuturesTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
-    """The last 24 hours; only spot's has the best prices. COIN-M: `v` counts contracts and `q` coins.
+def ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
+    """The last 24 hours; only spot's has the best prices, and one in short no sizes. COIN-M: `v` counts contracts.
 
         {"e": "24hrTicker", "E": 1700000000005, "s": "ABCUSDT", "w": "1.25", "c": "1.23", "Q": "0.5", "b": "1.23",
          "B": "31.2", "a": "1.24", "A": "40.6", "o": "1.20", "h": "1.30", "l": "1.10", "v": "100", "q": "125", "n": 9}
-
-    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-ticker-streams
-    """
-    volume, contracts, quote_volume = context.volumes(decimal("v", event.v), decimal("q", event.q))
-    best = event if isinstance(event, wire.SpotTicker) else None
-    return Ticker(
-        *context.begin(event.E, ts_recv),
-        bid=decimal("b", best.b) if best else None,
-        bid_size=decimal("B", best.B) if best else None,
-        ask=decimal("a", best.a) if best else None,
-        ask_size=decimal("A", best.A) if best else None,
-        unit=context.instrument.unit,
-        last=decimal("c", event.c),
-        last_size=decimal("Q", event.Q),
-        open=decimal("o", event.o),
-        high=decimal("h", event.h),
-        low=decimal("l", event.l),
-        volume=volume,
-        contracts=contracts,
-        quote_volume=quote_volume,
-        weighted_average=decimal("w", event.w),
-        trades=event.n,
-    )
-
-
-def mini_ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
-    """The last 24 hours in short.
-
         {"e": "24hrMiniTicker", "E": 1700000000005, "s": "ABCUSDT", "c": "1.23", "o": "1.20", "h": "1.30",
          "l": "1.10", "v": "100", "q": "125"}
 
+    https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-ticker-streams
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#individual-symbol-mini-ticker-stream
     """
     volume, contracts, quote_volume = context.volumes(decimal("v", event.v), decimal("q", event.q))
+    more: dict[str, Any] = {}
+    if isinstance(event, wire.FuturesTicker):
+        more = {"unit": context.instrument.unit, "last_size": decimal("Q", event.Q), "trades": event.n}
+        more["weighted_average"] = decimal("w", event.w)
+    if isinstance(event, wire.SpotTicker):
+        more |= {"bid": decimal("b", event.b), "bid_size": decimal("B", event.B)}
+        more |= {"ask": decimal("a", event.a), "ask_size": decimal("A", event.A)}
     return Ticker(
         *context.begin(event.E, ts_recv),
         last=decimal("c", event.c),
@@ -145,6 +126,7 @@ def mini_ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int
         volume=volume,
         contracts=contracts,
         quote_volume=quote_volume,
+        **more,
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from marketdata_assets.exchanges.binance import parse, wire
-from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext, InstrumentContexts
+from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext, InstrumentContexts
 from marketdata_assets.exchanges.binance.wire import Id, Levels, Ms
 from marketdata_assets.exchanges.decimals import decimal, decimal_or_none
 from marketdata_assets.exchanges.errors import BadMessage

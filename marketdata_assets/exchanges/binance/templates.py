@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from marketdata_assets.exchanges.binance import wire
-from marketdata_assets.exchanges.binance.instrument_context import NS, InstrumentContext
+from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContext
 from marketdata_assets.exchanges.records import Outcome, Side, Ticker, Trade
 
 Read = Callable[[bytes, int], list[Outcome]]
@@ -70,10 +70,7 @@ def _trades(event: wire.Trade, context: InstrumentContext, text: str) -> Read | 
 
 
 def _best_prices(
-    event: wire.SpotBookTicker,
-    context: InstrumentContext,
-    text: str,
-    on_ticker: Callable[[Ticker], list[Outcome]],
+    event: wire.SpotBookTicker, context: InstrumentContext, text: str, on_ticker: Callable[[Ticker], list[Outcome]]
 ) -> Read | None:
     """See parse.book_ticker."""
     timed = isinstance(event, wire.BookTicker)

@@ -1,4 +1,1 @@
-"""Raw traffic on disk: what a socket or a request brought, byte for byte, with the time it was received.
-
-What the bytes mean is the business of the venues' modules.
-"""
+"""Raw traffic on disk: what a socket or a request brought, byte for byte, with the time it was received."""

@@ -100,7 +100,6 @@ def _of_frame(path: Path, frame: bytes, urls: dict[int, str]) -> Iterator[Entry]
 
 
 def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:
-    """The content of each whole frame."""
     rest, begin = b"", 0
     while True:
         inflater = zstandard.ZstdDecompressor().decompressobj()
@@ -130,7 +129,6 @@ def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:
 
 
 def _begins_again(file: BinaryIO, begin: int) -> bool:
-    """Whether a frame begins behind this place."""
     file.seek(begin + 1)
     tail = b""
     while chunk := file.read(CHUNK):

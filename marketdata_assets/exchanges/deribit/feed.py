@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -83,7 +84,7 @@ class DeribitFeed:
             error = rest.error_of(raw)
             if error:
                 return [error]
-            method = rest.method_of(url)
+            method = urlsplit(url).path.rpartition("/")[2]
             if method == "get_instruments":
                 listed = parse_instruments(raw)
                 self.instruments.add(listed)
@@ -190,7 +191,6 @@ class DeribitFeed:
         return outcomes
 
     def _levels(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
-        """The best levels, whole in every message."""
         params = _levels(raw).params
         if not params.channel.startswith("book."):
             return None

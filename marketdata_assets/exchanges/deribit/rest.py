@@ -102,11 +102,6 @@ def error_of(raw: bytes) -> VenueError | None:
     return VenueError(error.code, error.message, error.code in RATE_LIMITED) if error else None
 
 
-def method_of(url: str) -> str:
-    """The requested method, such as get_order_book."""
-    return urlsplit(url).path.rpartition("/")[2]
-
-
 def asked(url: str, what: str) -> str:
     """A parameter of the address; BadMessage."""
     values = parse_qs(urlsplit(url).query).get(what)

@@ -63,8 +63,6 @@ class Notification(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
 
 class Trade(Wire, frozen=True, gc=False):
-    """One trade."""
-
     trade_id: str  # unique within a currency
     timestamp: Millis
     instrument_name: str
@@ -142,8 +140,6 @@ class Ticker(Wire, frozen=True, gc=False):
 
 
 class Quote(Wire, frozen=True, gc=False):
-    """The best prices."""
-
     timestamp: Millis
     instrument_name: str
     best_bid_price: Raw
@@ -153,8 +149,6 @@ class Quote(Wire, frozen=True, gc=False):
 
 
 class Candle(Wire, frozen=True, gc=False):
-    """A candle that may still change."""
-
     tick: Millis  # when it begins
     open: Raw
     high: Raw

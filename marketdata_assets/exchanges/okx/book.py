@@ -93,7 +93,7 @@ class BookStream:
     #   "bids":[["4.2","0","0","0"]],"ts":"1700000000123","checksum":0,"prevSeqId":90,"seqId":91}]}
     # Rules and link: above. A level is price, size, a number without meaning, count of orders; size 0 takes it away.
     def push(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
-        """What becomes of a message of the channel. After BadMessage or a decoder's error, call `lost`."""
+        """What becomes of a message of the channel. After BadMessage or a decoder's error, it is broken."""
         try:  # levels as numbers too, where every one is short enough for that
             message: WireBooks[WireBook] | WireBooks[WireShortBook] = _short_books(raw)
             numbers = _numbers(raw).data
@@ -105,26 +105,12 @@ class BookStream:
             if not whole and message.action is None:
                 raise BadMessage(VENUE, f"{self.state.stream} without an action")
             if whole:
-                outcomes += self._snapshot(book, ts_recv, connection)
+                bids, asks, verify = _levels(book.bids), _levels(book.asks), _verify(book.checksum)
+                outcomes += self.state.snapshot(bids, asks, book.seq_id, book.ts * MS, ts_recv, verify=verify)
+                self.connection, self._before = connection, (book, book.prev_seq_id)
             else:
                 outcomes += self._update(book, levels, ts_recv, connection)
         return outcomes
-
-    def lost(self, ts_recv: int) -> list[Outcome]:
-        """A message could not be read: what it changed is missing."""
-        return [*self.state.broken("sequence", None, ts_recv)] if self.state.status == "live" else []
-
-    def ended(self) -> None:
-        """The subscription has ended: the book gets no more updates."""
-        if self.state.status == "live":
-            self.state.status = "waiting"
-
-    def _snapshot(self, book: WireBook, ts_recv: int, connection: int) -> list[Outcome]:
-        bids, asks = _levels(book.bids), _levels(book.asks)
-        outcomes = self.state.snapshot(bids, asks, book.seq_id, book.ts * MS, ts_recv, verify=_verify(book.checksum))
-        self.connection = connection
-        self._before = book, book.prev_seq_id
-        return [*outcomes]
 
     def _update(self, book: WireBook, levels: BookNumbers | None, ts_recv: int, connection: int) -> list[Outcome]:
         state = self.state
@@ -148,7 +134,6 @@ class BookStream:
         return [outcome]
 
     def _fault(self, book: WireBook) -> Literal["repeat", "sequence"] | None:
-        """Whether the message does not follow the last one."""
         last, last_prev = self._before
         if book.prev_seq_id is None or book.seq_id is None:
             if last is None or book.ts > last.ts:

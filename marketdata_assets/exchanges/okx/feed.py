@@ -179,7 +179,8 @@ class OkxFeed:
             try:
                 return stream.push(raw, ts_recv, connection)
             except UNREADABLE as error:
-                return [DeadLetter.of(raw, error, ts_recv), *stream.lost(ts_recv)]
+                gap = stream.state.broken("sequence", None, ts_recv) if stream.state.status == "live" else []
+                return [DeadLetter.of(raw, error, ts_recv), *gap]
             finally:
                 if stream.state.status != "live" or self.resync_requests:
                     self._look_at(key, ts_recv)
@@ -187,7 +188,6 @@ class OkxFeed:
         return parser
 
     def _look_at(self, key: str, ts_recv: int) -> None:
-        """ResyncRequest a book that is not live, and no longer one that is."""
         state = self.books[key]
         if state.status == "live":
             self.resync_requests.pop(key, None)
@@ -198,8 +198,8 @@ class OkxFeed:
         outcome, arg = wire.control_event(raw)
         if arg and isinstance(outcome, Control) and outcome.detail.startswith(wire.UNSUBSCRIBED):
             stream = self._streams.get(f"{arg.channel}:{arg.inst_id}")
-            if stream and stream.connection == connection:
-                stream.ended()
+            if stream and stream.connection == connection and stream.state.status == "live":
+                stream.state.status = "waiting"
         return [outcome]
 
     def _listing(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:

@@ -15,15 +15,7 @@ from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import wire
 from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Find, Parser, nanoseconds, time_of
-from marketdata_assets.exchanges.records import (
-    FundingRate,
-    Kline,
-    Liquidation,
-    OpenInterest,
-    Outcome,
-    Ticker,
-    Trade,
-)
+from marketdata_assets.exchanges.records import FundingRate, Kline, Liquidation, OpenInterest, Outcome, Ticker, Trade
 
 T = TypeVar("T")
 N = TypeVar("N", bound=wire.Named | wire.OptionTrade)
@@ -294,7 +286,6 @@ def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int
 
 
 def _months_after(start: int, months: int, shift: dt.timedelta) -> int:
-    """The same moment of the calendar so many months later."""
     seconds, rest = divmod(start, 1000 * MS)
     local = dt.datetime.fromtimestamp(seconds, dt.UTC) + shift
     month = local.year * 12 + local.month - 1 + months

@@ -19,14 +19,7 @@ import msgspec
 
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import SUFFIX
-from marketdata_assets.exchanges.records import (
-    Control,
-    DeadLetter,
-    Exchange,
-    MarketType,
-    Outcome,
-    VenueError,
-)
+from marketdata_assets.exchanges.records import Control, DeadLetter, Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.replay import Feed, feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import Reject, insert_json, quarantine
@@ -124,27 +117,22 @@ def load_captures(
     reports, hashes = _unchanged_and_due(client, given, force)
     for series in series_of(hashes):
         loading = _SeriesLoad(client, exchange, market_type)
-        for step in series:
+        for path, wanted in series:
             started = now()
-            report = loading.load(step)
+            report = loading.load(path, wanted)
             if report is not None:
-                _write_ledger(client, report, hashes[step.path], run_id, started, now())
-                reports[step.path] = report
+                _write_ledger(client, report, hashes[path], run_id, started, now())
+                reports[path] = report
     units = tuple(reports[path] for path in given)
     unchanged = sum(unit.outcome == "unchanged" for unit in units)
     return CapturesReport(units, unchanged, time.monotonic() - began)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A file of a series. One that is not `wanted` is only read for the files after it."""
-
-    path: Path
-    wanted: bool
+Step = tuple[Path, bool]
+"""A file of a series, and whether it is wanted; another one is only read for the files after it."""
 
 
 def _position(path: Path) -> tuple[str, dt.datetime, int] | None:
-    """The market and the position of a capture in its series, by its name."""
     name = _NAME.fullmatch(path.name)
     if name is None:
         return None
@@ -162,7 +150,7 @@ def series_of(wanted: Iterable[Path]) -> list[list[Step]]:
     for path in wanted:
         position = _position(path)
         if position is None:
-            alone.append([Step(path, True)])
+            alone.append([(path, True)])
         else:
             by_market.setdefault((path.parent, position[0]), []).append(path)
     return alone + [steps for (folder, market), paths in by_market.items() for steps in _series(folder, market, paths)]
@@ -176,9 +164,9 @@ def _series(folder: Path, market: str, wanted: Sequence[Path]) -> Iterator[list[
     for moment, _, path in sorted(positions, reverse=True):
         if path.name in names:
             next_wanted = moment
-            steps.append(Step(path, True))
+            steps.append((path, True))
         elif next_wanted and next_wanted - moment <= LOOK_BACK:
-            steps.append(Step(path, False))
+            steps.append((path, False))
         elif steps:
             yield steps[::-1]
             steps = []
@@ -194,27 +182,27 @@ class _SeriesLoad:
         self._exchange, self._market_type = exchange, market_type
         self._feed: Feed | None = None
 
-    def load(self, step: Step) -> CaptureReport | None:
+    def load(self, path: Path, wanted: bool) -> CaptureReport | None:
         """Read a file and insert its records; None for one that is only read for those after it."""
         notes: list[str] = []
-        sink = _Sink(self._client, step.path.name) if step.wanted else None
-        error = _error_of(lambda: self._read(step.path, sink, notes))
+        sink = _Sink(self._client, path.name) if wanted else None
+        error = _error_of(lambda: self._read(path, sink, notes))
         if error:
-            log.warning("capture_failed", file=step.path.name, error=error)
+            log.warning("capture_failed", file=path.name, error=error)
         if sink is None:
             return None
         error = _error_of(sink.flush) or error
         by_type = dict(sorted(sink.rows.items()))
         rows = sum(by_type.values())
         return CaptureReport(
-            unit=step.path.name,
+            unit=path.name,
             outcome="failed" if error else "ok" if rows else "empty",
             read=rows + sink.rejected,
             rows=rows,
             rejected=sink.rejected,
             skipped=sink.dead_letters,
             error=error,
-            path=step.path,
+            path=path,
             by_type=by_type,
             dead_letters=sink.dead_letters,
             notes=tuple(notes),

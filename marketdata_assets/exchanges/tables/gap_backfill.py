@@ -185,7 +185,10 @@ class _Backfill:
         """Insert the missing trades of a window: how many, objections to closing, and numbers stored or fetched."""
         records = [record async for page in history.trades(gap.instrument, window) for record in page.records]
         trades = [record for record in records if isinstance(record, Trade)]
-        match = match_trades(gap, _stored_trades(self.client, gap, window), trades)
+        about = {"exchange": gap.exchange, "market_type": gap.market_type, "instrument": gap.instrument}
+        span = {"first": window.start, "end": window.end}
+        rows = clickhouse.read(self.client, sql("stored_trades"), about | span).iter_rows()
+        match = match_trades(gap, [StoredTrade(*row) for row in rows], trades)
         objections = [
             f"the venue itself has no trades between {record.last_id} and {record.next_id}"
             for record in records
@@ -202,9 +205,3 @@ class _Backfill:
         ]
         insert_records(self.client, [*match.missing, *liquidations])
         return len(match.missing), objections, match.numbers
-
-
-def _stored_trades(client: "Client", gap: Gap, window: Window) -> list[StoredTrade]:
-    about = {"exchange": gap.exchange, "market_type": gap.market_type, "instrument": gap.instrument}
-    span = {"first": window.start, "end": window.end}
-    return [StoredTrade(*row) for row in clickhouse.read(client, sql("stored_trades"), about | span).iter_rows()]

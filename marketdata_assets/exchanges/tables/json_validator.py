@@ -64,7 +64,6 @@ class JsonValidator:
         return {number: fault for number in suspects if (fault := self._fault(payloads[number]))}
 
     def _suspects(self, payloads: Sequence[bytes], array: bytes, *, learn: bool) -> Sequence[int]:
-        """Which of the payloads are not regular."""
         try:
             rows = self._all(array)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -17,7 +17,7 @@ import msgspec
 from marketdata_assets.exchanges.tables import gaps
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
 from marketdata_assets.exchanges.tables.gaps import TRADES as PATTERN
-from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TRADES, day_span, sql
+from marketdata_assets.exchanges.tables.schema import OHLCV_1M, OHLCV_COLUMNS, TRADES, day_span, sql
 from marketdata_assets.loading.states import State
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.bookkeeping import Outcome
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 CODE_VERSION = "bars-1"
-COLUMNS = (
-    *("exchange", "market_type", "symbol", "instrument", "time", "open", "high", "low", "close"),
-    *("volume", "contracts", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades", "open_gaps"),
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def compute(
         query = sql("bars_of_day").replace("{other}", sql("duplicate_single_trades") if both_forms else "")
         with staged(client, OHLCV_1M, f"{day:%Y%m%d}", turns=turns) as stage:
             stage.clear()
-            stage.fill(f"({', '.join(COLUMNS)}) {query}", parameters)
+            stage.fill(f"({', '.join(OHLCV_COLUMNS)}) {query}", parameters)
             stage.publish()
     [counts] = clickhouse.read(client, sql("bars_counted"), {"day": day}).to_dicts()
     if not kept:

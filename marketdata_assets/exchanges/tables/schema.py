@@ -16,16 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from marketdata_assets.exchanges.errors import UnknownTable
-from marketdata_assets.exchanges.records import (
-    FundingRate,
-    Gap,
-    Kline,
-    Liquidation,
-    OpenInterest,
-    OrderBook,
-    Ticker,
-    Trade,
-)
+from marketdata_assets.exchanges.records import RECORDS, Gap
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
 
 if TYPE_CHECKING:
@@ -63,22 +54,20 @@ class Table:
         return tuple(_DECIMAL.findall(sql(self.name)))
 
 
-TRADES = Table("exchange_trades", Trade)
-ORDERBOOKS = Table("exchange_orderbooks", OrderBook)
-KLINES = Table("exchange_klines", Kline)
-TICKERS = Table("exchange_tickers", Ticker)
-FUNDING_RATES = Table("exchange_funding_rates", FundingRate)
-OPEN_INTEREST = Table("exchange_open_interest", OpenInterest)
-LIQUIDATIONS = Table("exchange_liquidations", Liquidation)
-GAPS = Table("exchange_gaps", Gap)
-
+_RECORDS: tuple[type[msgspec.Struct], ...] = (*RECORDS, Gap)
+_NAMES = ("trades", "orderbooks", "klines", "tickers", "funding_rates", "open_interest", "liquidations", "gaps")
 TABLES: Mapping[str, Table] = {
-    table.type: table
-    for table in (TRADES, ORDERBOOKS, KLINES, TICKERS, FUNDING_RATES, OPEN_INTEREST, LIQUIDATIONS, GAPS)
+    str(record.__struct_config__.tag): Table(f"exchange_{name}", record)
+    for name, record in zip(_NAMES, _RECORDS, strict=True)
 }
 """By type."""
 
+TRADES, ORDERBOOKS, GAPS = TABLES["trade"], TABLES["orderbook"], TABLES["gap"]
 OHLCV_1M = "exchange_ohlcv_1m"
+OHLCV_COLUMNS = (
+    *("exchange", "market_type", "symbol", "instrument", "time", "open", "high", "low", "close"),
+    *("volume", "contracts", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades", "open_gaps"),
+)
 REJECTS = "exchange_rejects"
 
 

@@ -44,10 +44,7 @@ def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
         "open" if any(gap.healed_at is None and is_trade_gap(gap) for gap in gaps.of_day(client, day)) else "ok"
         for day in set(gaps.days(client)) & set(days)
     )
-    by_day: dict[str, Mapping[Any, int]] = {
-        GAPS.name: gap_days,
-        OHLCV_1M: Counter(ohlcv.states(client, days).values()),
-    }
+    by_day: dict[str, Mapping[Any, int]] = {GAPS.name: gap_days, OHLCV_1M: Counter(ohlcv.states(client, days).values())}
     open_gaps = {GAPS.name: len(gaps.open_gaps(client))}
     statuses = []
     for kind, name in (*((kind, table.name) for kind, table in TABLES.items()), ("", OHLCV_1M)):
