@@ -4,7 +4,7 @@ The sequence rules of a venue are in its module `book`; what a gap, a duplicate 
 all venues and defined here.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -106,14 +106,6 @@ class Book:
         """A digest of all levels that does not depend on how their numbers are spelled."""
         sides = (";".join("@".join(plain(Decimal(text)) for text in level) for level in side) for side in self.levels())
         return sha256("|".join(sides).encode()).hexdigest()
-
-
-def forget(books: Mapping[str, "BookState"], requests: MutableMapping[str, ResyncRequest], instrument: str) -> None:
-    """Stop following an instrument: its books wait for a snapshot, and none is requested."""
-    for key, state in books.items():
-        if state.instrument.name == instrument:
-            state.status, state.open_gap = "waiting", None
-            requests.pop(key, None)
 
 
 @dataclass
@@ -234,3 +226,26 @@ class BookState:
         self.gaps += 1
         since = self.ts_last or ts_recv
         return Gap(*self.instrument.key, self.stream, self.last_id, next_id, since, ts_recv, cause)
+
+
+class ChannelBooks:
+    """What the feeds share whose books come with the subscription of a channel."""
+
+    def __init__(self) -> None:
+        self.books: dict[str, BookState] = {}  # by channel without the instrument, colon, instrument
+        self.resync_requests: dict[str, ResyncRequest] = {}
+
+    def forget(self, instrument: str) -> None:
+        """Stop following an instrument: its books wait for a snapshot, and none is requested."""
+        for key, state in self.books.items():
+            if state.instrument.name == instrument:
+                state.status, state.open_gap = "waiting", None
+                self.resync_requests.pop(key, None)
+
+    def _update_request(self, key: str, channel: str, ts_recv: int) -> None:
+        """Request a new subscription of a book that is not live, and no longer one that is."""
+        state = self.books[key]
+        if state.status == "live":
+            self.resync_requests.pop(key, None)
+        elif key not in self.resync_requests:
+            self.resync_requests[key] = ResyncRequest(state.instrument.name, channel, "subscription", ts_recv)

@@ -53,20 +53,17 @@ async def open_history(
     hosts: HistoryHosts, exchange: Exchange, market_type: MarketType
 ) -> AsyncIterator[HistoryClient]:
     """The history client of a market, closed on exit; opening it sends no request."""
-    markets: dict[Exchange, tuple[Callable[[Path], Limits], ErrorOf]] = {
-        "binance": (partial(binance.limits, market_type=market_type), binance_error),
-        "okx": (okx.limits, okx.error_of),
-        "deribit": (deribit.limits, deribit_error),
+    limits_of_market = partial(binance.limits, market_type=market_type)
+    of_market, known = partial(binance.BinanceHistory, market_type=market_type), Instruments(exchange)
+    venues: dict[Exchange, tuple[Callable[[Path], Limits], ErrorOf, Callable[[Rest], HistoryClient]]] = {
+        "binance": (limits_of_market, binance_error, of_market),
+        "okx": (okx.limits, okx.error_of, partial(okx.OkxHistory, instruments=known)),
+        "deribit": (deribit.limits, deribit_error, partial(deribit.DeribitHistory, instruments=known)),
     }
-    limits, error_of = markets[exchange]
+    limits, error_of, history = venues[exchange]
     url = hosts.url(exchange, market_type)
     async with Rest(exchange, url, limits(hosts.budgets), error_of, patience=hosts.patience) as client:
-        if exchange == "binance":
-            yield binance.BinanceHistory(client, market_type)
-        elif exchange == "okx":
-            yield okx.OkxHistory(client, Instruments(exchange))
-        else:
-            yield deribit.DeribitHistory(client, Instruments(exchange))
+        yield history(client)
 
 
 def kline_interval(exchange: Exchange, stream: str) -> str | None:

@@ -161,7 +161,10 @@ def numbers_of(levels: Sequence[Level], exact: bool) -> Numbers:
 def needs_decimals(levels: Sequence[Level]) -> bool:
     """Whether a price has more digits than a float keeps."""
     longest = max(map(len, next(zip(*levels, strict=False), ())), default=0)
-    return longest > FLOAT_DIGITS and any(_digits(price) > FLOAT_DIGITS for price, _ in levels)
+    if longest <= FLOAT_DIGITS:
+        return False
+    digits = (price.lower().partition("e")[0].replace(".", "").strip("-0") for price, _ in levels)
+    return any(len(text) > FLOAT_DIGITS for text in digits)
 
 
 def _checked(level: Level) -> tuple[float, float]:
@@ -177,7 +180,3 @@ def _checked(level: Level) -> tuple[float, float]:
 
 def _decimal(price: str) -> float:
     return cast(float, Decimal(price))
-
-
-def _digits(price: str) -> int:
-    return len(price.lower().partition("e")[0].replace(".", "").strip("-0"))

@@ -21,7 +21,6 @@ from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
 
 KEPT_ERRORS = 20  # so many causes of dead letters and words of venues are kept for people; all are counted
-TOP = 5
 
 
 class Feed(Protocol):
@@ -161,7 +160,7 @@ def feed_of(exchange: Exchange | None, market_type: MarketType | None, place: st
 
 
 def _book(state: BookState) -> dict[str, Any]:
-    bids, asks = state.book.top(TOP)
+    bids, asks = state.book.top(5)
     return {
         "gaps": state.gaps,
         "applied": state.applied,

@@ -73,11 +73,6 @@ class Rest:
     async def __aexit__(self, *_: object) -> None:
         await self._server.close()
 
-    @property
-    def sent(self) -> int:
-        """Requests sent so far, repeated ones included."""
-        return self._server.sent
-
     async def get(self, path: str, params: Mapping[str, str | int], *, lane: str = "", cost: float = 1.0) -> Answer:
         """The first accepted response.
 

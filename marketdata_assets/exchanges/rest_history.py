@@ -163,36 +163,27 @@ def _behind(cursor: Cursor, fetched: FetchedPage, rows: Sequence[Row], newest_fi
     return replace(cursor, at=at, seen=(*seen, *(row.key for row in rows if row.time == at)), token=fetched.token)
 
 
-@dataclass(frozen=True)
-class NumberedRow:
-    """One row and its sequence number."""
-
-    number: int
-    time: int  # ns
-    records: Sequence[AnyRecord]
-
-
 def numbered_page(
-    cursor: Cursor, stream: str, instrument: Instrument, fetched: Sequence[NumberedRow], *, more: bool
+    cursor: Cursor, stream: str, instrument: Instrument, fetched: Sequence[Row], *, more: bool
 ) -> FetchedPage:
-    """A page of rows in the order of their numbers, with a Gap before each that does not follow the one before it.
+    """A page of rows whose keys are numbers, with a Gap before each that does not follow the one before it.
 
     The cursor's token is the next number. Raises BadPage when numbers go backwards. `more` says that the venue has rows
     after these.
     """
     inside = [row for row in fetched if row.time < cursor.end]
-    token = str(inside[-1].number + 1) if inside else cursor.token
+    token = str(int(inside[-1].key) + 1) if inside else cursor.token
     done = len(inside) < len(fetched) or not more
     rows: list[Row] = []
     expected, before = int(cursor.token or 0), cursor.at
     for row in inside:
-        records: list[AnyRecord | Gap] = [*row.records]
-        if row.number < expected:
-            raise BadPage(cursor.about, f"number {row.number} where {expected} comes next")
-        if 0 < expected < row.number:
-            records.insert(0, Gap(*instrument.key, stream, expected - 1, row.number, before, row.time, "sequence"))
-        expected, before = row.number + 1, row.time
-        rows.append(Row(row.time, str(row.number), records))
+        records, number = [*row.records], int(row.key)
+        if number < expected:
+            raise BadPage(cursor.about, f"number {number} where {expected} comes next")
+        if 0 < expected < number:
+            records.insert(0, Gap(*instrument.key, stream, expected - 1, number, before, row.time, "sequence"))
+        expected, before = number + 1, row.time
+        rows.append(Row(row.time, row.key, records))
     return FetchedPage(rows, done, token=token)
 
 

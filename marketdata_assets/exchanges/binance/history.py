@@ -24,8 +24,8 @@ from marketdata_assets.exchanges.rest import Answer, Limits, Rest
 from marketdata_assets.exchanges.rest_history import (
     Cursor,
     FetchedPage,
-    NumberedRow,
     Page,
+    Row,
     Window,
     as_bad_page,
     milliseconds,
@@ -150,7 +150,7 @@ class BinanceHistory:
             trades = self._read(cursor.about, answer, Trade)
         else:
             return FetchedPage((), False, reached)
-        rows = [NumberedRow(int(trade.trade_id), trade.ts_event or 0, (trade,)) for trade in trades]
+        rows = [Row(trade.ts_event or 0, trade.trade_id, (trade,)) for trade in trades]
         more = cursor.number is None or len(rows) >= ROWS
         return numbered_page(cursor, "aggTrades", self.instruments[instrument], rows, more=more)
 

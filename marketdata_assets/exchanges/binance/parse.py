@@ -29,13 +29,14 @@ _plain = msgspec.json.Decoder(tuple[float, float]).decode
 """Two numbers; put between `-` and `e0`, only digits with a point among them are numbers. The fastest way to see it."""
 
 
-def trade(event: wire.Trade, context: InstrumentContext, ts_recv: int) -> Trade:
+def trade(event: wire.Trade | wire.ListedTrade, context: InstrumentContext, ts_recv: int) -> Trade:
     """One trade; `m` says that the buyer was the maker, so the taker sold.
 
         {"e": "trade", "E": 1700000000005, "s": "ABCUSDT", "t": 12345, "p": "1.2300", "q": "4.5",
          "T": 1700000000003, "m": true}
 
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams
+    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#recent-trades-list
     """
     make, price = context.trade, event.p
     size: str | None = event.q

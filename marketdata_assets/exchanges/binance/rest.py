@@ -16,7 +16,7 @@ from marketdata_assets.exchanges.binance.instruments import NS, InstrumentContex
 from marketdata_assets.exchanges.binance.wire import Id, Levels, Ms
 from marketdata_assets.exchanges.decimals import decimal, decimal_or_none
 from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, OpenInterest, Trade, VenueError
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, OpenInterest, VenueError
 
 TOO_MANY_REQUESTS = -1003  # https://developers.binance.com/docs/binance-spot-api-docs/errors
 _BANNED = re.compile(r"banned until (\d{13})\b")
@@ -36,14 +36,6 @@ class Depth(Struct, frozen=True):
     asks: Levels
     T: Ms | None = None  # futures
     symbol: str | None = None  # COIN-M
-
-
-class MadeTrade(Struct, frozen=True, gc=False):
-    id: Id
-    price: str
-    qty: str  # COIN-M: contracts
-    time: Ms
-    isBuyerMaker: bool  # noqa: N815
 
 
 class Funding(Struct, frozen=True, gc=False):
@@ -73,7 +65,7 @@ class Failure(Struct, frozen=True):
     msg: str
 
 
-_TRADES = msgspec.json.Decoder(list[MadeTrade])
+_TRADES = msgspec.json.Decoder(list[wire.ListedTrade])
 _AGG_TRADES = msgspec.json.Decoder(list[wire.ListedAggTrade])
 _ROWS = msgspec.json.Decoder(list[wire.ListedCandle])
 _FUNDING = msgspec.json.Decoder(list[Funding])
@@ -110,7 +102,7 @@ def records(to: Asked, raw: bytes, known: InstrumentContexts, ts_recv: int) -> l
     match to.what:
         case "trades" | "historicalTrades":
             one = known[to.symbol]
-            return [_trade(entry, one, ts_recv) for entry in _TRADES.decode(raw)]
+            return [parse.trade(entry, one, ts_recv) for entry in _TRADES.decode(raw)]
         case "aggTrades":
             one = known[to.symbol]
             return [parse.agg_trade(entry, one, ts_recv) for entry in _AGG_TRADES.decode(raw)]
@@ -168,18 +160,6 @@ def _past_interest(past: PastInterest, known: InstrumentContexts, ts_recv: int) 
     moment = msgspec.convert(past.timestamp, Ms, strict=False)
     size, contracts, worth = context.volumes(amount, value)
     return OpenInterest(*context.begin(moment, ts_recv), contracts, size, worth)
-
-
-def _trade(entry: MadeTrade, context: InstrumentContext, ts_recv: int) -> Trade:
-    """One trade of a list.
-
-        GET /api/v3/trades?symbol=ABCUSDT
-        [{"id": 12345, "price": "1.2300", "qty": "4.5", "time": 1700000000003, "isBuyerMaker": true}]
-
-    https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#recent-trades-list
-    """
-    event = wire.Trade(context.instrument.name, entry.id, entry.price, entry.qty, entry.time, entry.isBuyerMaker)
-    return parse.trade(event, context, ts_recv)
 
 
 def _funding(paid: Funding, context: InstrumentContext, ts_recv: int) -> FundingRate:

@@ -29,6 +29,21 @@ class Trade(Event, frozen=True, gc=False, tag="trade"):
     m: bool  # the buyer is the maker
 
 
+class ListedTrade(
+    Struct,
+    frozen=True,
+    gc=False,
+    rename={"t": "id", "p": "price", "q": "qty", "T": "time", "m": "isBuyerMaker"},
+):
+    """The same in an answer of REST."""
+
+    t: Id
+    p: str
+    q: str  # COIN-M: contracts
+    T: Ms
+    m: bool
+
+
 class FuturesTrade(Trade, frozen=True, gc=False, tag="trade"):
     X: str = ""  # MARKET, INSURANCE_FUND, ADL; NA fills a hole in the ids and is no trade
 

@@ -47,7 +47,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     url: str = ""
 
 
-CHUNK = 1 << 16
 LARGEST_FRAME = 256 * 1024 * 1024  # bytes of one frame, unpacked; our own have some hundred KB
 FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -131,7 +130,7 @@ def _frames(path: Path, file: BinaryIO, notes: list[str]) -> Iterator[bytes]:
 def _begins_again(file: BinaryIO, begin: int) -> bool:
     file.seek(begin + 1)
     tail = b""
-    while chunk := file.read(CHUNK):
+    while chunk := file.read(ZSTD_CHUNK_BYTES):
         if FRAME_MAGIC in tail + chunk:
             return True
         tail = chunk[-len(FRAME_MAGIC) + 1 :]

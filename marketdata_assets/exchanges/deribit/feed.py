@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState, ResyncRequest, forget
+from marketdata_assets.exchanges.books import BookState, ChannelBooks
 from marketdata_assets.exchanges.deribit import parse, rest, wire
 from marketdata_assets.exchanges.deribit.book import Chain, told
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
@@ -29,7 +29,7 @@ _candle = msgspec.json.Decoder(Notification[wire.Candle]).decode
 _any = msgspec.json.Decoder(AnyMessage).decode
 
 
-class DeribitFeed:
+class DeribitFeed(ChannelBooks):
     """What Deribit sends, over any number of sockets; one session has instruments of all market types.
 
     `market_type` says what the session is for; records say what their instrument is. `strict` takes instruments of the
@@ -46,10 +46,8 @@ class DeribitFeed:
         books: bool = True,
         actions: bool = True,
     ) -> None:
-        self.market_type = market_type
-        self.instruments = instruments
-        self.books: dict[str, BookState] = {}  # by channel without the instrument, colon, instrument
-        self.resync_requests: dict[str, ResyncRequest] = {}
+        super().__init__()
+        self.market_type, self.instruments = market_type, instruments
         self._strict, self._with_books, self._actions = strict, books, actions
         self._known: dict[str, InstrumentContext] = {}
         self._chains: dict[str, Chain] = {}  # by channel
@@ -101,12 +99,8 @@ class DeribitFeed:
         for channel, chain in self._chains.items():
             if chain.connection == connection:
                 outcomes += chain.state.reopened(ts_recv)
-                self._want(channel, chain, ts_recv)
+                self._update_request(_key(channel), channel, ts_recv)
         return outcomes
-
-    def forget(self, instrument: str) -> None:
-        """Stop following an instrument: its books are no longer valid."""
-        forget(self.books, self.resync_requests, instrument)
 
     def stream_of(self, raw: bytes) -> str:
         """The channel without its instrument, as book.raw; or what else the message is. Never raises."""
@@ -176,7 +170,7 @@ class DeribitFeed:
         chain.connection = connection
         outcomes: list[Outcome] = [*chain.take(event, _texts(raw).params.data, ts_recv)]
         if chain.state.status != "live" or self.resync_requests:
-            self._want(channel, chain, ts_recv)
+            self._update_request(_key(channel), channel, ts_recv)
         return outcomes
 
     def _lost(self, raw: bytes, ts_recv: int) -> list[OrderBook | Gap]:
@@ -187,7 +181,7 @@ class DeribitFeed:
         if chain is None or chain.state.status != "live":
             return []
         outcomes = chain.state.broken("sequence", None, ts_recv)
-        self._want(channel, chain, ts_recv)
+        self._update_request(_key(channel), channel, ts_recv)
         return outcomes
 
     def _levels(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome] | None:
@@ -219,13 +213,6 @@ class DeribitFeed:
             self.books[_key(channel)] = chain.state
         return chain
 
-    def _want(self, channel: str, chain: Chain, ts_recv: int) -> None:
-        key = _key(channel)
-        if chain.state.status == "live":
-            self.resync_requests.pop(key, None)
-        elif key not in self.resync_requests:
-            self.resync_requests[key] = ResyncRequest(chain.state.instrument.name, channel, "subscription", ts_recv)
-
     def _other(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that the fast way did not recognise, or that brings no record."""
         message = _any(raw)
@@ -254,7 +241,7 @@ class DeribitFeed:
             if is_combo(name):
                 return None
             raise UnknownInstrument(VENUE, name)
-        context = self._known[name] = InstrumentContext.of(instrument)
+        context = self._known[name] = InstrumentContext(instrument)
         return context
 
 

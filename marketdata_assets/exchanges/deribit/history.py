@@ -131,4 +131,4 @@ class DeribitHistory:
         return [record for record in records if isinstance(record, kind)]
 
     def _find(self, name: str) -> InstrumentContext:
-        return InstrumentContext.of(self.instruments[name])
+        return InstrumentContext(self.instruments[name])

@@ -4,8 +4,6 @@ Amounts of inverse perpetuals and futures are USD, of everything else coins; pri
 A price or amount of a side without orders comes as 0.0 and is kept so.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal
 
@@ -16,12 +14,10 @@ from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, Direction,
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
-    Exchange,
     FundingRate,
     Kline,
     Level,
     Liquidation,
-    MarketType,
     OpenInterest,
     OrderBook,
     Ticker,
@@ -42,29 +38,19 @@ MINUTE = 60_000 * MS
 _KEPT_SIZES = 512
 
 
-@dataclass(frozen=True, slots=True)
 class InstrumentContext:
     """An instrument with what the parsers ask of it all the time."""
 
-    instrument: Instrument
-    key: tuple[Exchange, MarketType, str, str]  # the first four fields of each record
-    in_coins: bool
-    perpetual: bool
-    contracts: Callable[[str], str | None]
-    trade: Callable[..., Trade]
-    liquidation: Callable[..., Liquidation]
+    __slots__ = ("contracts", "in_coins", "instrument", "key", "liquidation", "perpetual", "trade")
 
-    @classmethod
-    def of(cls, instrument: Instrument) -> "InstrumentContext":
-        return cls(
-            instrument,
-            instrument.key,
-            in_coins=instrument.unit == "base",
-            perpetual=instrument.name.endswith("-PERPETUAL"),
-            contracts=lru_cache(_KEPT_SIZES)(instrument.contracts),
-            trade=partial(Trade, *instrument.key),
-            liquidation=partial(Liquidation, *instrument.key),
-        )
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.key = instrument.key  # the first four fields of each record
+        self.in_coins = instrument.unit == "base"
+        self.perpetual = instrument.name.endswith("-PERPETUAL")
+        self.contracts = lru_cache(_KEPT_SIZES)(instrument.contracts)
+        self.trade = partial(Trade, *instrument.key)
+        self.liquidation = partial(Liquidation, *instrument.key)
 
 
 # {"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.ABC-PERPETUAL.100ms","data":[{"trade_seq":7,

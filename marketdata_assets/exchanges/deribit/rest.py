@@ -16,7 +16,7 @@ from marketdata_assets.exchanges.deribit.session import RATE_LIMITED
 from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, AnyMessage, Millis, Sequence, Wire, maybe, signed
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Ticker, VenueError
-from marketdata_assets.exchanges.rest_history import NumberedRow
+from marketdata_assets.exchanges.rest_history import Row
 
 T = TypeVar("T")
 
@@ -115,14 +115,15 @@ def asked(url: str, what: str) -> str:
 # https://docs.deribit.com/api-reference/market-data/public-get_last_trades_by_instrument_and_time
 def trades(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Trades, and the forced orders among them."""
-    return [record for one in numbered_trades(raw, find, ts_recv)[0] for record in one.records]
+    found = ((event, find(event.instrument_name)) for event in _trades(raw).result.trades)
+    return [record for event, context in found if context for record in parse.trade(event, context, ts_recv)]
 
 
-def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[NumberedRow], bool]:
+def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[Row], bool]:
     """The same with their numbers, and whether there are more."""
     result = _trades(raw).result
     records = [
-        NumberedRow(event.trade_seq, event.timestamp * MS, parse.trade(event, context, ts_recv))
+        Row(event.timestamp * MS, str(event.trade_seq), parse.trade(event, context, ts_recv))
         for event in result.trades
         if (context := find(event.instrument_name))
     ]

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState, ResyncRequest, forget
+from marketdata_assets.exchanges.books import BookState, ChannelBooks
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx import book, parse, wire
@@ -67,14 +67,12 @@ PATHS_OF_MANY: dict[str, ByFind] = {
     "public/funding-rate-history": parse.paid_rates,
     "public/open-interest": parse.open_interest,
 }
-CANDLE_PATHS = frozenset({"market/candles", "market/history-candles"})
-INSTRUMENTS_PATH = "public/instruments"
 
 
 _listed = msgspec.json.Decoder(Data[Listed]).decode
 
 
-class OkxFeed:
+class OkxFeed(ChannelBooks):
     """All of OKX's markets. `market_type` is ignored; other venues need it.
 
     `books` has one state for each book channel of an instrument, by `channel:instrument`.
@@ -89,8 +87,7 @@ class OkxFeed:
         books: bool = True,
     ) -> None:
         self.instruments = known_instruments(instruments, strict=strict)
-        self.books: dict[str, BookState] = {}
-        self.resync_requests: dict[str, ResyncRequest] = {}
+        super().__init__()
         self._keep_books = books
         self._streams: dict[str, BookStream] = {}
         self._routes: dict[bytes, Parser] = {}
@@ -116,7 +113,7 @@ class OkxFeed:
                 return [refusal]
             parts = urlsplit(url)
             path = parts.path.rpartition(API)[2]
-            if path == INSTRUMENTS_PATH:
+            if path == "public/instruments":
                 return self._listing(raw, ts_recv, 0)
             return of_path(path, dict(parse_qsl(parts.query)), self.instruments.__getitem__)(raw, ts_recv, 0)
         except UNREADABLE as error:
@@ -128,12 +125,8 @@ class OkxFeed:
         for key, stream in self._streams.items():
             if stream.connection == connection:
                 outcomes += stream.state.reopened(ts_recv)
-                self._look_at(key, ts_recv)
+                self._update_request(key, stream.state.stream, ts_recv)
         return outcomes
-
-    def forget(self, instrument: str) -> None:
-        """Stop following an instrument: its books are no longer valid."""
-        forget(self.books, self.resync_requests, instrument)
 
     def stream_of(self, raw: bytes) -> str:
         """The channel of a message, or its event, for counting."""
@@ -183,16 +176,9 @@ class OkxFeed:
                 return [DeadLetter.of(raw, error, ts_recv), *gap]
             finally:
                 if stream.state.status != "live" or self.resync_requests:
-                    self._look_at(key, ts_recv)
+                    self._update_request(key, arg.channel, ts_recv)
 
         return parser
-
-    def _look_at(self, key: str, ts_recv: int) -> None:
-        state = self.books[key]
-        if state.status == "live":
-            self.resync_requests.pop(key, None)
-        elif key not in self.resync_requests:
-            self.resync_requests[key] = ResyncRequest(state.instrument.name, state.stream, "subscription", ts_recv)
 
     def _event(self, raw: bytes, _ts_recv: int, connection: int) -> list[Outcome]:
         outcome, arg = wire.control_event(raw)
@@ -237,7 +223,7 @@ def of_path(path: str, query: Mapping[str, str], find: Find) -> Parser:
         return PATHS_OF_MANY[path](find)
     if path in PATHS_OF_ONE:
         return PATHS_OF_ONE[path](find(query.get("instId", "")))
-    if path in CANDLE_PATHS:
+    if path in ("market/candles", "market/history-candles"):
         bar = parse.bar_of(query.get("bar", "1m"))
         if bar is None:
             raise BadMessage(VENUE, f"unknown candle interval {query['bar'][:40]!r}")

@@ -210,8 +210,6 @@ def _percent(what: str, text: str) -> str | None:
     return None if share is None else plain(EXACT.scaleb(Decimal(share), 2))
 
 
-OLD_COLUMNS = 7
-COLUMNS = 9
 CLOSED = {"0": False, "1": True}
 
 _BAR = re.compile(r"(?P<count>[0-9]{1,2})(?P<unit>[smHDWM])(?P<utc>utc)?", re.ASCII)
@@ -253,14 +251,14 @@ def candles(instrument: Instrument, bar: Bar) -> Parser:
 
 
 def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int) -> Kline:
-    if len(row) != OLD_COLUMNS and len(row) < COLUMNS:
+    if len(row) != 7 and len(row) < 9:  # as before 2023, and since
         raise BadMessage(VENUE, f"a candle of {len(row)} columns")
     open_time = time_of(row[0])
     prices = [decimal("price", text) for text in row[1:5]]
     volume, currency = decimal("vol", row[5]), decimal("volCcy", row[6])
     spot = instrument.market_type == "spot"
     quote_volume, closed = currency if spot else None, None
-    if len(row) >= COLUMNS:
+    if len(row) >= 9:
         quote_volume, closed = decimal("volCcyQuote", row[7]), CLOSED.get(row[8])
         if closed is None:
             raise BadMessage(VENUE, f"confirm is {row[8][:40]!r}, which is neither 0 nor 1")

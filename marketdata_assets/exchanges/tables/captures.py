@@ -84,14 +84,12 @@ def captures_in(folder: Path) -> list[Path]:
 
 def scan(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float) -> Scan:
     """Compare the captures of a folder, by relative name, with the cursor of the scan before."""
-    files = _files_in(folder)
+    states = {file.name: [file.size, file.modified_ns] for file in _files_in(folder)}
 
     def handled(digests: list[str]) -> dict[str, list[int]]:
         """Cursors of earlier versions are a list of digests of name, size and time."""
-        known = set(digests)
-        return {file.name: _state(file) for file in files if fingerprint(file.name, *_state(file)) in known}
+        return {name: state for name, state in states.items() if fingerprint(name, *state) in digests}
 
-    states = {file.name: _state(file) for file in files}
     return compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=handled)
 
 
@@ -260,10 +258,6 @@ class _Sink:
 
 def _files_in(folder: Path) -> list[FileState]:
     return walk(folder, keep=lambda name: name.endswith(SUFFIXES))
-
-
-def _state(file: FileState) -> list[int]:
-    return [file.size, file.modified_ns]
 
 
 def _error_of(call: Callable[[], None]) -> str | None:

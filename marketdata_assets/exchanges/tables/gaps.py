@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.records import Gap
-from marketdata_assets.exchanges.tables.schema import FINAL, GAPS, day_bounds, day_span, sql
+from marketdata_assets.exchanges.tables.schema import DAY_NS, FINAL, GAPS, day_span, sql
 from marketdata_assets.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def days(client: "Client") -> list[dt.date]:
 
 def touches(gap: Gap, day: dt.date) -> bool:
     """Whether the gap may lack trades of a day."""
-    first, end = day_bounds(day)
-    return gap.ts_from - CLOCKS_DIFFER_NS < end and gap.ts_to + CLOCKS_DIFFER_NS >= first
+    first = int(day_span(day)["first"].timestamp()) * 1_000_000_000
+    return gap.ts_from - CLOCKS_DIFFER_NS < first + DAY_NS and gap.ts_to + CLOCKS_DIFFER_NS >= first
 
 
 def unrecorded_gaps(client: "Client", day: dt.date) -> list[Gap]:

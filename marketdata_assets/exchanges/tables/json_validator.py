@@ -44,7 +44,16 @@ class JsonValidator:
     """
 
     def __init__(self, table: Table) -> None:
-        looked = _looked(table.record)
+        fields: list[Any] = []  # of the record, with bounds of integers, and levels as raw JSON
+        for field in msgspec.structs.fields(table.record):
+            name, kind = field.encode_name, field.type
+            whole = _Time if name.startswith("ts_") or name.endswith(("_time", "_at")) else _Int
+            if name in ("bids", "asks"):
+                kind = msgspec.Raw
+            elif kind is int or kind == (int | None):
+                kind = whole if kind is int else whole | None
+            fields.append((name, kind) if field.required else (name, kind, field.default))
+        looked = msgspec.defstruct(table.name, fields, tag_field="type", tag=table.type, frozen=True, gc=False)
         self._all = msgspec.json.Decoder(list[looked]).decode  # type: ignore[valid-type]
         self._one = msgspec.json.Decoder(looked).decode
         self._decimals = table.decimals
@@ -112,10 +121,7 @@ class JsonValidator:
         return next((fault for name, text in numbers if (fault := unfit(name, text))), None)
 
 
-@lru_cache(64)
-def validator_of(table: Table) -> JsonValidator:
-    """The validator_of of a table, made once."""
-    return JsonValidator(table)
+validator_of = lru_cache(64)(JsonValidator)
 
 
 def unfit(name: str, text: str) -> str | None:
@@ -144,18 +150,3 @@ def _regular(levels: bytes) -> bool:
         return False
     shape = levels.translate(None, DIGITS.encode()).replace(b'"."', b'""').replace(b'["",""]', b"")
     return not shape.strip(b"[],")
-
-
-def _looked(record: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The record as a struct that bounds integers and keeps levels as raw JSON."""
-    fields: list[Any] = []
-    for field in msgspec.structs.fields(record):
-        name, kind = field.encode_name, field.type
-        whole = _Time if name.startswith("ts_") or name.endswith(("_time", "_at")) else _Int
-        if name in ("bids", "asks"):
-            kind = msgspec.Raw
-        elif kind is int or kind == (int | None):
-            kind = whole if kind is int else whole | None
-        fields.append((name, kind) if field.required else (name, kind, field.default))
-    tag = record.__struct_config__.tag
-    return msgspec.defstruct(record.__name__, fields, tag_field="type", tag=tag, frozen=True, gc=False)

@@ -113,9 +113,3 @@ def day_span(day: dt.date) -> dict[str, dt.datetime]:
     """The UTC day as half-open bounds `first` and `end`, to bind in a query."""
     first = dt.datetime.combine(day, dt.time(), dt.UTC)
     return {"first": first, "end": first + dt.timedelta(days=1)}
-
-
-def day_bounds(day: dt.date) -> tuple[int, int]:
-    """The UTC day as half-open bounds in ns."""
-    first = int(day_span(day)["first"].timestamp()) * 1_000_000_000
-    return first, first + DAY_NS
