@@ -21,7 +21,7 @@ from marketdata_assets.exchanges.records import (
 
 
 def made_of(
-    d: Any, kind: type[Record], about: str, time: str | None, pairs: str = "", instrument: str = "", **more: Any
+    d: Any, record: type[Record], about: str, time: str | None, pairs: str = "", instrument: str = "", **more: Any
 ) -> Record:
     """The record of a message: `about` is market and symbol, `time` the key of its milliseconds.
 
@@ -31,7 +31,7 @@ def made_of(
     moment = None if time is None else int(d[time]) * MS
     fields = {field: d[key] for field, key in (pair.split("=") for pair in pairs.split())}
     name = instrument or d.get("s") or d["symbol"]
-    return kind("binance", market_type, symbol, name, moment, RECV, **fields, **more)  # type: ignore[arg-type]
+    return record("binance", market_type, symbol, name, moment, RECV, **fields, **more)  # type: ignore[arg-type]
 
 
 def traded(d: Any, about: str, side: str, pairs: str = "size=q", **more: Any) -> Record:
