@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import ClassVar
 
 import msgspec
 
@@ -17,50 +16,47 @@ UNREADABLE = (ExchangesError, msgspec.MsgspecError, ValueError, ArithmeticError,
 """Everything that arbitrary bytes can make a parser raise. Arithmetic fails on numbers written as 1e999."""
 
 
-class _Caused(ExchangesError):
-    """What went wrong at a place; `cause` is kept apart."""
-
-    text: ClassVar[str]
-
-    def __init__(self, place: str, cause: str) -> None:
-        self.cause = cause
-        super().__init__(self.text.format(place=place, cause=cause))
-
-
-class BadMessage(_Caused):
+class BadMessage(ExchangesError):
     """A message is malformed, or lacks a required field; it is kept whole as a dead letter."""
 
-    text = "{place}: {cause}. The message is kept as a dead letter; no record was taken from it."
+    def __init__(self, venue: str, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"{venue}: {cause}. The message is kept as a dead letter; no record was taken from it.")
 
 
-class BadInstruments(_Caused):
+class BadInstruments(ExchangesError):
     """An instrument list cannot be used."""
 
-    text = "{place}: the instrument list cannot be used: {cause}."
+    def __init__(self, venue: str, cause: str) -> None:
+        super().__init__(f"{venue}: the instrument list cannot be used: {cause}.")
 
 
-class BadCapture(_Caused):
+class BadCapture(ExchangesError):
     """A capture file cannot be read."""
 
-    text = "{place}: {cause}."
+    def __init__(self, place: str, cause: str) -> None:
+        super().__init__(f"{place}: {cause}.")
 
 
-class UnknownVenue(_Caused):
+class UnknownVenue(ExchangesError):
     """The venue or market of a capture cannot be detected, or is not supported."""
 
-    text = "{place}: {cause}. Set it with --exchange and --market-type."
+    def __init__(self, place: str, cause: str) -> None:
+        super().__init__(f"{place}: {cause}. Set it with --exchange and --market-type.")
 
 
-class BadPage(_Caused):
+class BadPage(ExchangesError):
     """A page of history contradicts the request, so that rows could be lost or duplicated."""
 
-    text = "{place}: {cause}. The page was discarded; earlier pages are complete."
+    def __init__(self, about: str, cause: str) -> None:
+        super().__init__(f"{about}: {cause}. The page was discarded; earlier pages are complete.")
 
 
-class BadCursor(_Caused):
+class BadCursor(ExchangesError):
     """A stored cursor is invalid, or belongs to another history."""
 
-    text = "{place}: invalid cursor: {cause}. Restart from the beginning of the window."
+    def __init__(self, about: str, cause: str) -> None:
+        super().__init__(f"{about}: invalid cursor: {cause}. Restart from the beginning of the window.")
 
 
 class UnknownInstrument(ExchangesError):

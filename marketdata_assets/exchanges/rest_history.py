@@ -112,7 +112,7 @@ Fetch = Callable[[Cursor], Awaitable[FetchedPage]]
 def walk(about: str, where: Window | Cursor, fetch: Fetch, *, newest_first: bool = False) -> AsyncIterator[Page]:
     """Page after page of a history, until the window is done.
 
-    Raises BadCursor, and when a page is asked for BadPage, and whatever `fetch` raises.
+    Raises BadCursor at once, and with a page BadPage and whatever `fetch` raises.
     """
     return _pages(Cursor.begin(about, where, newest_first=newest_first), fetch, newest_first)
 
