@@ -16,7 +16,7 @@ import nats
 import pytest
 from collector_records import delta, trades
 from in_loop import in_loop, until
-from jetstream_cases import nats_server, publishing
+from jetstream_cases import Line, nats_server, publishing
 
 from marketdata_assets.collector.errors import ConcurrentReader, NatsUnavailable, StreamConflict, StreamMissing
 from marketdata_assets.collector.items import items
@@ -106,7 +106,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @in_loop
 async def test_a_busy_server_is_asked_for_redelivery_again(server: Server, busy: list[str]) -> None:
     await fill(server.url, 3_000)
-    await _leave_in_hand(server.url)
+    await _leave_in_hand(server)
     assert set(await read(server.url)) == set(range(1, 3_001))
     assert busy == [TRADES.name] * 3
     assert await pending(server.url, "MARKET", TRADES.name) == 0
@@ -116,7 +116,7 @@ async def test_a_busy_server_is_asked_for_redelivery_again(server: Server, busy:
 @pytest.mark.usefixtures("busy")
 async def test_an_ack_of_newer_messages_does_not_ack_older_outstanding_ones(server: Server) -> None:
     await fill(server.url, 3_000)
-    await _leave_in_hand(server.url)
+    await _leave_in_hand(server)
     seen: list[int] = []
     async with Reader(server.url, "MARKET", TRADES.name) as reader:
         async for batch in reader.batches(500, 5, follow=False):
@@ -274,7 +274,7 @@ def batches_of(reader: Reader) -> aclosing[AsyncGenerator[Batch, None]]:
 @in_loop
 async def test_messages_deleted_from_the_stream_are_not_waited_for(server: Server) -> None:
     await fill(server.url, 2_000)
-    await _leave_in_hand(server.url)
+    await _leave_in_hand(server)
     client = await nats.connect(server.url)
     await client.jetstream().purge_stream("MARKET")
     await client.close()
@@ -283,14 +283,15 @@ async def test_messages_deleted_from_the_stream_are_not_waited_for(server: Serve
     assert await pending(server.url, "MARKET", TRADES.name) == 0
 
 
-async def _leave_in_hand(url: str) -> None:
+async def _leave_in_hand(server: Server) -> None:
     """A reader that goes without a word."""
-    reader = Reader(url, "MARKET", TRADES.name)
-    await reader.__aenter__()
-    async for _ in reader.batches(500, 5, follow=False):
-        break
-    assert reader._connection is not None
-    reader._connection.abort("gone")
+    line = Line(server.port)
+    async with line as url:
+        reader = Reader(url, "MARKET", TRADES.name)
+        await reader.__aenter__()
+        async for _ in reader.batches(500, 5, follow=False):
+            break
+        line.cut()
 
 
 @in_loop
@@ -329,9 +330,11 @@ async def test_a_deleted_consumer_ends_the_batches(server: Server) -> None:
     await ensure(server.url)
     async with Reader(server.url, "MARKET", TRADES.name) as reader:
         waiting = asyncio.create_task(anext(reader.batches(10, 30)))
-        await until(lambda: reader._expected > 0)
         client = await nats.connect(server.url)
-        await client.jetstream().delete_consumer("MARKET", TRADES.name)
+        manager = client.jetstream()
+        while not (await manager.consumer_info("MARKET", TRADES.name)).num_waiting:
+            await asyncio.sleep(0.01)
+        await manager.delete_consumer("MARKET", TRADES.name)
         await client.close()
         with pytest.raises(StreamMissing, match="Consumer Deleted"):
             await waiting
