@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from marketdata_assets.alphas.errors import BadOptions, NoCredentials, NotEnable
 from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions, Mode
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
-from marketdata_assets.cli import output
+from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.settings import Settings
@@ -77,7 +78,8 @@ def ingest(
             if not _on_disk(name, kinds).intersection(wanted):
                 output.notes().print(f"account {name} has no files of {wanted[0]} to {wanted[-1]}", markup=False)
             with output.bar(f"alphas of {name}", quiet=as_json):
-                outcomes[name] = run_import(settings, name, wanted, kinds, config, package)
+                nothing_due = None if force or mode != "incremental" else up_to_date(settings, name, wanted, kinds)
+                outcomes[name] = nothing_due or run_import(settings, name, wanted, kinds, config, package)
         elif account:
             raise NothingOnDisk(f"account {name}", str(Settings().alphas_folder))
     if not outcomes:
@@ -88,6 +90,26 @@ def ingest(
         imported(outcomes)
     if not all(outcome.success for outcome in outcomes.values()):
         raise typer.Exit(1)
+
+
+def up_to_date(settings: Settings, account: str, months: Sequence[str], kinds: Sequence[Kind]) -> RunOutcome | None:
+    """The result without a run when every package is imported; None when there is work to do."""
+    from marketdata_assets.alphas import status
+    from marketdata_assets.alphas.ingest import find
+    from marketdata_assets.stores import mongo, mongo_ledger
+
+    started, root = time.monotonic(), settings.alphas_folder
+    metadata: dict[str, dict[str, Any]] = {}
+    with mongo.connect(stores.mongo_uri()) as client:
+        for kind in kinds:
+            name = f"{kind}_alphas"
+            entries = [entry for entry in mongo_ledger.entries(client[name], name) if entry.source == account]
+            states = status.month_states(root, account, kind, entries, months, exact=True)
+            if any(state.outdated for state in states.values()):
+                return None
+            metadata[name] = {"packages_unchanged": sum(1 for _ in find(root, account, kind, months))}
+    metadata[name]["seconds"] = time.monotonic() - started
+    return RunOutcome(True, None, metadata)
 
 
 def run_import(

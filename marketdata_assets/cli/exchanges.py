@@ -4,14 +4,16 @@ Each is a run that shows in the UI like any other.
 """
 
 import datetime as dt
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets.cli import output
+from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
+from marketdata_assets.defs.exchanges.days import TABLES_STEP
 from marketdata_assets.settings import Settings
 
 SAMPLE_MINUTES = 80
@@ -33,10 +35,13 @@ def captures(
 
     Files that were loaded before are skipped after a hash check.
     """
+    settings = Settings()
     named = [str(path.absolute()) for path in files or ()]
     about = {"exchange": exchange, "market_type": market_type, "force": force}
     with output.bar("captures", quiet=as_json):
-        outcome = fill(Settings(), stream=False, files=named, **about)
+        outcome = None if any(about.values()) else up_to_date(settings, files or ())
+        if outcome is None:
+            outcome = fill(settings, stream=False, files=named, **about)
     _end(outcome, as_json)
 
 
@@ -72,9 +77,27 @@ def days(
 
 def fill(settings: Settings, **config: Any) -> RunOutcome:
     """One run that fills the tables."""
-    from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
+    from marketdata_assets.defs.exchanges.days import TABLES_JOB
 
     return run_job(settings, TABLES_JOB, None, {TABLES_STEP: {"config": config}})
+
+
+def up_to_date(settings: Settings, files: Sequence[Path]) -> RunOutcome | None:
+    """The result without a run when the content of every file is loaded; None when there is work to do."""
+    from marketdata_assets.exchanges.tables import schema
+    from marketdata_assets.exchanges.tables.captures import captures_in, unchanged_and_due
+    from marketdata_assets.stores import clickhouse_ledger
+
+    started = time.monotonic()
+    with stores.clickhouse() as client:
+        schema.ensure(client)
+        clickhouse_ledger.ensure(client)
+        reports, due = unchanged_and_due(client, files or captures_in(settings.captures_folder), force=False)
+    if due or any(report.outcome == "failed" for report in reports.values()):
+        return None
+    seconds = round(time.monotonic() - started, 2)
+    filled = {"rows": {}, "captures": {"unchanged": len(reports)}, "dead_letters": 0, "refused": 0, "stream": False}
+    return RunOutcome(True, None, {TABLES_STEP: {"round": {**filled, "notes": [], "problems": [], "seconds": seconds}}})
 
 
 def make_days(settings: Settings, first: dt.date, last: dt.date, *, fetch: bool) -> RunOutcome:
@@ -138,8 +161,6 @@ def _end(outcome: RunOutcome, as_json: bool) -> None:
 
 
 def _round(outcome: RunOutcome) -> dict[str, Any]:
-    from marketdata_assets.defs.exchanges.days import TABLES_STEP
-
     found: dict[str, Any] = outcome.metadata.get(TABLES_STEP, {}).get("round", {})
     return found
 

@@ -67,6 +67,8 @@ def test_captures_days_status_and_quarantine(shell: Shell) -> None:
     assert shell.said("quarantine", "show", "exchanges") == {"rows": []}
     again = shell.run("ingest", "captures", str(written.files[0]))
     assert again.stdout.startswith("exchanges     nothing new; 0 rejected, 0 unreadable, captures: 1 unchanged; ")
+    nothing_due = shell.said("ingest", "captures")
+    assert (nothing_due["run_id"], nothing_due["captures"]) == (None, {"unchanged": 3})
     assert "next: marketdata ingest days" in again.stderr
 
 

@@ -112,7 +112,7 @@ def load_captures(
     schema.ensure(client)
     clickhouse_ledger.ensure(client)
     given = list(dict.fromkeys(paths))
-    reports, hashes = _unchanged_and_due(client, given, force)
+    reports, hashes = unchanged_and_due(client, given, force)
     for series in series_of(hashes):
         loading = _SeriesLoad(client, exchange, market_type)
         for path, wanted in series:
@@ -271,7 +271,7 @@ def _error_of(call: Callable[[], None]) -> str | None:
     return None
 
 
-def _unchanged_and_due(
+def unchanged_and_due(
     client: "Client", paths: Sequence[Path], force: bool
 ) -> tuple[dict[Path, CaptureReport], dict[Path, str]]:
     """Reports of the files that are not to be read, and the hashes of the others."""
