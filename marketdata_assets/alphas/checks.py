@@ -6,7 +6,7 @@ expression. The severity of a finding is set in `defs.alphas.checks`.
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from marketdata_assets.alphas import importer
-from marketdata_assets.alphas.file_index import Pair
+from marketdata_assets.alphas.file_index import Pair, months_by_account
 from marketdata_assets.alphas.files import read_package
 from marketdata_assets.alphas.import_modes import BATCH_SIZE
 from marketdata_assets.alphas.importer import Package, database_name
@@ -26,9 +26,8 @@ from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
-from marketdata_assets.stores.findings import Finding, sample_evenly
+from marketdata_assets.stores.findings import EXAMPLES, Finding, sample_evenly
 
-EXAMPLES = 5
 MAX_REPEATED_PACKAGES = 400
 REQUIRED = ("id", "type", "dateCreated", "settings")
 
@@ -50,7 +49,7 @@ def every_id_landed(scope: Scope) -> Finding:
     for account, spans in _spans(scope.pairs).items():
         stored = _counts(scope.database[account], spans)
         entries = _ledger(scope, account)
-        for month in sorted(month for other, month in scope.pairs if other == account):
+        for month in months_by_account(scope.pairs)[account]:
             complete, partial = _complete(find(scope.root, account, scope.kind, [month]), entries)
             left_out += partial
             ids = {name for package in complete for name in _ids(scope, package, entries.get(package.day))}
@@ -99,8 +98,7 @@ def repeat_changes_nothing(scope: Scope) -> Finding:
     """The import is idempotent: importing the packages again would write nothing. Many packages are sampled evenly."""
     count = partial = 0
     packages: list[Package] = []
-    for account in _spans(scope.pairs):
-        months = [month for other, month in scope.pairs if other == account]
+    for account, months in months_by_account(scope.pairs).items():
         complete, skipped = _complete(find(scope.root, account, scope.kind, months), _ledger(scope, account))
         packages += complete
         partial += skipped
@@ -118,16 +116,15 @@ def repeat_changes_nothing(scope: Scope) -> Finding:
 
 
 def _grouped(scope: Scope, stages: list[dict[str, Any]]) -> Finding:
-    finding = Finding(0, (), len(scope.pairs))
+    found: list[dict[str, Any]] = []
     for account, spans in _spans(scope.pairs).items():
         for span in spans:
             repeated = [{"$match": {"dateCreated": _within(span)}}, *stages, {"$match": {"times": {"$gt": 1}}}]
             for row in scope.database[account].aggregate(repeated, allowDiskUse=True):
                 key = row["_id"] if isinstance(row["_id"], dict) else {"id": row["_id"]}
-                example = {"account": account, **{name: str(value) for name, value in key.items()}}
-                examples = (*finding.examples, {**example, "times": row["times"]})[:EXAMPLES]
-                finding = replace(finding, count=finding.count + 1, examples=examples)
-    return finding
+                texts = {name: str(value) for name, value in key.items()}
+                found.append({"account": account, **texts, "times": row["times"]})
+    return Finding(len(found), tuple(found[:EXAMPLES]), len(scope.pairs))
 
 
 def _counts(collection: Collection[Document], spans: Sequence[Window]) -> dict[str, int]:

@@ -26,7 +26,6 @@ class NotEnabled(AlphasError):
     """An account that the accounts file does not list, or lists as disabled, is not fetched."""
 
     def __init__(self, account: str, file: str, listed: bool) -> None:
-        self.account = account
         cause = "is disabled in" if listed else "is not in"
         remedy = 'Set "enabled": true there' if listed else f'Add {{"user_key": "{account}"}} to it'
         super().__init__(f"account {account} {cause} the accounts file {file}. {remedy} to fetch it.")
@@ -36,7 +35,6 @@ class NoCredentials(AlphasError):
     """An account has no e-mail or password; `unset` when none were configured at all."""
 
     def __init__(self, account: str, remedy: str, unset: bool = False) -> None:
-        self.account = account
         self.unset = unset
         super().__init__(f"account {account} has no credentials. {remedy}")
 
@@ -45,7 +43,6 @@ class LoginRejected(AlphasError):
     """The API rejects the account's e-mail and password."""
 
     def __init__(self, account: str, answer: str) -> None:
-        self.account = account
         super().__init__(f"BRAIN rejects the login of account {account} ({answer}). Correct its e-mail or password.")
 
 
@@ -53,7 +50,6 @@ class IdentityCheckRequired(AlphasError):
     """The API requires an interactive identity check before the account can log in."""
 
     def __init__(self, account: str, url: str) -> None:
-        self.account = account
         self.url = url
         super().__init__(
             f"BRAIN requires an identity check of account {account}. Open {url}, then run:"
@@ -73,7 +69,6 @@ class WindowTooDense(AlphasError):
     """One second has more alphas than the API pages through."""
 
     def __init__(self, window: str, count: int, cap: int) -> None:
-        self.window = window
         super().__init__(
             f"{window}: {count} alphas were created within this second, and the API pages through {cap} at most."
             f" Fetch them by id, or import an archive that has them."
@@ -83,15 +78,11 @@ class WindowTooDense(AlphasError):
 class BadOptions(AlphasError):
     """Contradictory options of an import."""
 
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause)
-
 
 class ApiUnavailable(TransientError):
     """No attempt of a request had a usable response."""
 
     def __init__(self, request: str, attempts: int, cause: str) -> None:
-        self.request = request
         self.attempts = attempts
         super().__init__(
             f"{request}: failed after {attempts} attempts, last: {cause}. What was fetched is kept; run the same"
@@ -103,7 +94,6 @@ class PagesShift(TransientError):
     """The list kept changing while it was read."""
 
     def __init__(self, window: str, attempts: int, cause: str) -> None:
-        self.window = window
         super().__init__(
             f"{window}: the pages changed during {attempts} reads ({cause}). Run the same partition again."
         )

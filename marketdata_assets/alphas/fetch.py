@@ -18,7 +18,7 @@ from marketdata_assets.alphas import file_index, slices
 from marketdata_assets.alphas.api import PAGE_LIMIT, BrainClient
 from marketdata_assets.alphas.api_requests import Page
 from marketdata_assets.alphas.errors import NoCredentials, NotEnabled, PagesShift, RequestRejected, WindowTooDense
-from marketdata_assets.alphas.file_index import Pair
+from marketdata_assets.alphas.file_index import Pair, months_by_account
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.errors import MarketDataError
@@ -110,27 +110,25 @@ async def fetch_month(
     return run.report(kept, superseded)
 
 
+@dataclass
 class _MonthFetch:
     """One fetch in progress, with at most `concurrency` windows in memory and as many concurrent requests."""
 
-    def __init__(
-        self,
-        client: BrainClient,
-        root: Path,
-        account: str,
-        month: str,
-        concurrency: int,
-        cap: int,
-        progress: Progress | None,
-    ) -> None:
-        self._client, self._root, self._account, self._month, self._cap = client, root, account, month, cap
-        self._progress = progress
-        self._windows = asyncio.Semaphore(concurrency)
-        self._requests = asyncio.Semaphore(concurrency)
+    client: BrainClient
+    root: Path
+    account: str
+    month: str
+    concurrency: int
+    cap: int
+    progress: Progress | None
+
+    def __post_init__(self) -> None:
+        self._windows = asyncio.Semaphore(self.concurrency)
+        self._requests = asyncio.Semaphore(self.concurrency)
         self._reports: list[WindowReport] = []
         self._ids: dict[Kind, set[str]] = {kind: set() for kind in KINDS}
         self._total = 0
-        self._requests_before = client.requests
+        self._requests_before = self.client.requests
         self._began, self._began_ns = time.monotonic(), time.time_ns()
 
     async def all(self, todo: Sequence[tuple[Kind, Window]]) -> None:
@@ -138,7 +136,7 @@ class _MonthFetch:
             return
         self._total = len(todo)
         try:
-            await self._client.login()
+            await self.client.login()
         except MarketDataError as error:
             for kind, window in todo:
                 self._end(WindowReport(kind, window, "failed", error=error))
@@ -153,9 +151,9 @@ class _MonthFetch:
 
     def report(self, finished: int, superseded: int) -> FetchReport:
         windows = tuple(sorted(self._reports, key=lambda report: (report.kind, report.window)))
-        requests = self._client.requests - self._requests_before
+        requests = self.client.requests - self._requests_before
         seconds = time.monotonic() - self._began
-        return FetchReport(self._account, self._month, windows, finished, superseded, requests, seconds)
+        return FetchReport(self.account, self.month, windows, finished, superseded, requests, seconds)
 
     async def _fetch(self, kind: Kind, window: Window) -> None:
         """Fetch a window and write its slice, or do so for its parts."""
@@ -163,7 +161,7 @@ class _MonthFetch:
             async with self._windows:
                 read = await self._read(kind, window)
                 if isinstance(read, dict):
-                    await asyncio.to_thread(slices.write, self._root, self._account, kind, window, read.values())
+                    await asyncio.to_thread(slices.write, self.root, self.account, kind, window, read.values())
         except (MarketDataError, OSError) as error:
             self._end(WindowReport(kind, window, "failed", error=error))
             return
@@ -181,7 +179,7 @@ class _MonthFetch:
             first = await self._page(kind, window, 0)
             if first.count > PAGE_LIMIT and len(days := window.days()) > 1:
                 return days
-            if first.count > self._cap:
+            if first.count > self.cap:
                 return self._halves(window, first.count)
             offsets = range(STEP, first.count - 1, STEP)
             try:
@@ -199,19 +197,19 @@ class _MonthFetch:
 
     async def _page(self, kind: Kind, window: Window, offset: int, left: int = PAGE_LIMIT) -> Page:
         async with self._requests:
-            return await self._client.page(kind, window, offset, min(left, PAGE_LIMIT))
+            return await self.client.page(kind, window, offset, min(left, PAGE_LIMIT))
 
     def _halves(self, window: Window, count: int) -> Sequence[Window]:
         halves = window.halves()
         if halves is None:
-            raise WindowTooDense(str(window), count, self._cap)
+            raise WindowTooDense(str(window), count, self.cap)
         return halves
 
     def _end(self, report: WindowReport) -> None:
         self._reports.append(report)
-        if self._progress:
+        if self.progress:
             what = report.error or f"{report.count} alphas"
-            self._progress(len(self._reports), self._total, f"{self._account} {report.kind} {report.window}: {what}")
+            self.progress(len(self._reports), self._total, f"{self.account} {report.kind} {report.window}: {what}")
 
 
 def _inconsistency(pages: Sequence[Page]) -> str:
@@ -305,18 +303,17 @@ def fetch_accounts(
     """
     started = time.monotonic()
     job = _AccountsJob(root, client_of, now, refetch, progress)
-    accounts = sorted({account for account, _ in pairs})
-    months = {account: sorted({month for other, month in pairs if other == account}) for account in accounts}
+    months = months_by_account(pairs)
     if client_of:
         results = asyncio.run(job.fetch_all(months))
     else:
-        results = [job.keep(account, months[account], "") for account in accounts]
-    counts = {account: _file_counts(root, account) for account in accounts}
-    reports = [
-        replace(result, files=counts[result.account].get(result.month, 0))
-        for account_results in results
-        for result in account_results
-    ]
+        results = [job.keep(account, wanted, "") for account, wanted in months.items()]
+    reports: list[MonthReport] = []
+    for account, of_account in zip(months, results, strict=True):
+        files: Counter[str] = Counter()
+        for kind in KINDS:
+            files.update({month: state[0] for month, state in file_index.raw_states(root, account, kind).items()})
+        reports += (replace(result, files=files[result.month]) for result in of_account)
     return AccountsReport(tuple(reports), time.monotonic() - started)
 
 
@@ -359,19 +356,6 @@ class _AccountsJob:
             return MonthReport(account, month, "failed", 0, note=f"{account} {month}: {type(error).__name__}: {error}")
         if not report.failed:
             return MonthReport(account, month, "fetched", 0, report)
-        return MonthReport(account, month, "failed", 0, report, _why(report))
-
-
-def _why(report: FetchReport) -> str:
-    """The distinct reasons of failed windows, not one line for each window."""
-    reasons = list(dict.fromkeys(str(window.error) for window in report.failed))
-    listed = and_more(reasons, MAX_NAMED, "; ")
-    return f"{report.account} {report.month}: {len(report.failed)} windows failed: {listed}"
-
-
-def _file_counts(root: Path, account: str) -> dict[str, int]:
-    """Raw files by month."""
-    counts: Counter[str] = Counter()
-    for kind in KINDS:
-        counts.update({month: count for month, (count, *_) in file_index.raw_states(root, account, kind).items()})
-    return counts
+        reasons = list(dict.fromkeys(str(window.error) for window in report.failed))  # not one for each window
+        note = f"{account} {month}: {len(report.failed)} windows failed: {and_more(reasons, MAX_NAMED, '; ')}"
+        return MonthReport(account, month, "failed", 0, report, note)

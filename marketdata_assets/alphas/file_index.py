@@ -4,7 +4,7 @@ Only names, sizes and modification times are read.
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,14 @@ Pair = tuple[str, str]
 """An account and a month."""
 
 
+def months_by_account(pairs: Iterable[Pair]) -> dict[str, list[str]]:
+    """The accounts of `pairs` in order, each with its months in order."""
+    months: dict[str, list[str]] = {}
+    for account, month in sorted(set(pairs)):
+        months.setdefault(account, []).append(month)
+    return months
+
+
 def accounts_on_disk(root: Path) -> list[str]:
     """The accounts that have a folder with raw slices, single files or packages."""
     try:
@@ -36,8 +44,12 @@ def raw_states(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
     """The raw files of each month: slices, and an old archive's single files."""
     states: dict[str, FileState] = {}
     for entry in json_files(layout.slices_folder(root, account, kind)):
-        for month in _months(entry.name):
-            _count(states, month, entry)
+        span = layout.SPAN.search(entry.name)
+        if span and span["first"] == span["last"]:
+            _count(states, span["first"], entry)
+        elif span and (window := layout.window_of(entry.name)):
+            for month in sorted({f"{day.start:%Y-%m}" for day in window.days()}):
+                _count(states, month, entry)
     tail = f"_all_{kind}_alphas"
     for folder in folders(layout.singles_folder(root, account, kind, "").parent):
         if folder.name.startswith(f"{account}_") and folder.name.endswith(tail):
@@ -79,7 +91,11 @@ def scan(root: Path, cursor: str | None, now_ns: int, quiet_seconds: float, mont
 
     A pair is complete when two scans `quiet_seconds` apart have seen the same files.
     """
-    states = {f"{month}/{account}": state for month, account, state in _pair_states(root) if month in months}
+    states: dict[str, list[FileState]] = {}
+    for account in accounts_on_disk(root):
+        parts = [of_kind(root, account, kind) for kind in KINDS for of_kind in (raw_states, package_states)]
+        for month in {month for part in parts for month in part} & set(months):
+            states[f"{month}/{account}"] = [part.get(month, [0, 0, 0]) for part in parts]
     scanned = watch.compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_states)
     chosen = sorted({key[:7] for key in scanned.finished})[:MAX_MONTHS]
     taken = [key for key in scanned.finished if key[:7] in chosen]
@@ -96,14 +112,6 @@ def _legacy_states(cursor: dict[str, dict[str, list[FileState]]]) -> dict[str, l
     return {f"{month}/{account}": state for account, kept in cursor.items() for month, state in kept.items()}
 
 
-def _pair_states(root: Path) -> Iterator[tuple[str, str, list[FileState]]]:
-    """Month, account, and the states of raw files and packages of each kind."""
-    for account in accounts_on_disk(root):
-        parts = [states(root, account, kind) for kind in KINDS for states in (raw_states, package_states)]
-        for month in {month for part in parts for month in part}:
-            yield month, account, [part.get(month, [0, 0, 0]) for part in parts]
-
-
 def _count(states: dict[str, FileState], month: str, file: "os.DirEntry[str] | Path") -> None:
     try:
         stat = file.stat()
@@ -113,14 +121,3 @@ def _count(states: dict[str, FileState], month: str, file: "os.DirEntry[str] | P
     state[0] += 1
     state[1] += stat.st_size
     state[2] = max(state[2], stat.st_mtime_ns)
-
-
-def _months(name: str) -> Iterable[str]:
-    """The months that a slice overlaps, by its name."""
-    span = layout.SPAN.search(name)
-    if span is None:
-        return ()
-    if span["first"] == span["last"]:
-        return (span["first"],)
-    window = layout.window_of(name)
-    return sorted({f"{day.start:%Y-%m}" for day in window.days()}) if window else ()

@@ -135,7 +135,17 @@ def import_package(
     prepared = Prepared()
     with mongo.naming_failures():
         record = None if fresh else mongo_ledger.read(database, package.dataset, package.account, package.day)
-        entry = _entry(package, record, run_id, started)
+        entry = Entry(
+            dataset=package.dataset,
+            source=package.account,
+            unit=package.day,
+            previous_hash=record.entry.content_hash if record else None,
+            outcome="ok",
+            attempted_hash=package.content_hash(),
+            code_version=CODE_VERSION,
+            run_id=run_id,
+            started=started,
+        )
         try:
             prepare(prepared, package, record.digests if record and not force else frozenset(), options, span)
             written = _write(database, package, prepared, record, options)
@@ -143,13 +153,17 @@ def import_package(
             raise
         except Exception as error:  # of whatever class: it is this package's failure
             cause = str(error) if isinstance(error, MarketDataError) else f"{place}: {type(error).__name__}: {error}"
-            _record_failure(database, record, replace(entry, outcome="failed", error=cause))
+            attempt = replace(entry, outcome="failed", error=cause, finished=mongo_ledger.now())
+            failure = after_failure(record.entry if record else None, attempt)
+            kept = (record.digests, record.rejects) if record else ((), ())
+            mongo_ledger.write(database, record, failure, *kept)
             return PackageImport(place, "failed", months=(package.month,), error=cause)
         finally:
             prepared.spool.close()
         entry = replace(
             entry,
             content_hash=None if prepared.skipped else entry.attempted_hash,
+            slices=[package.month],
             read=prepared.read,
             skipped=prepared.skipped,
             rows=prepared.read - prepared.skipped - len(prepared.rejects),
@@ -171,12 +185,6 @@ def import_package(
         unchanged=entry.rows - written.inserted - written.updated,
         races=written.races,
     )
-
-
-def _record_failure(database: Database[Document], record: Record | None, attempt: Entry) -> None:
-    """Write a failed attempt to the ledger; what was loaded before is kept, and so is its record."""
-    entry = after_failure(record.entry if record else None, replace(attempt, finished=mongo_ledger.now()))
-    mongo_ledger.write(database, record, entry, record.digests if record else (), record.rejects if record else ())
 
 
 def unwritten(database: Database[Document], package: Package, batch_size: int) -> list[str]:
@@ -303,29 +311,6 @@ def _check_rejects(package: Package, prepared: Prepared) -> None:
 
 def _reject(package: Package, number: int, reason: str, raw: bytes) -> Reject:
     return Reject(number, reason, raw.decode(errors="replace"), package.month)
-
-
-def _entry(package: Package, record: Record | None, run_id: str, started: dt.datetime) -> Entry:
-    """The attempt's ledger entry, its counts still to come."""
-    return Entry(
-        dataset=package.dataset,
-        source=package.account,
-        unit=package.day,
-        content_hash=None,
-        previous_hash=record.entry.content_hash if record else None,
-        slices=[package.month],
-        read=0,
-        skipped=0,
-        rows=0,
-        rejected=0,
-        outcome="ok",
-        attempted_hash=package.content_hash(),
-        error=None,
-        code_version=CODE_VERSION,
-        run_id=run_id,
-        started=started,
-        finished=mongo_ledger.now(),
-    )
 
 
 def _place(package: Package) -> str:

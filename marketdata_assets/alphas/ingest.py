@@ -3,9 +3,9 @@
 Whether a failed package fails a run is decided by the caller. One package is imported in `importer`.
 """
 
-import datetime as dt
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from pymongo import ASCENDING, DESCENDING
 from pymongo.database import Database
 
-from marketdata_assets.alphas.file_index import Pair
+from marketdata_assets.alphas.file_index import Pair, months_by_account
 from marketdata_assets.alphas.files import day_of, list_packages
 from marketdata_assets.alphas.import_modes import ImportOptions, Span
 from marketdata_assets.alphas.importer import Package, PackageImport, changed, database_name, import_package
@@ -21,7 +21,7 @@ from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.fanout import Fanout
-from marketdata_assets.loading.reports import LoadReport, and_more, batches, reports_of
+from marketdata_assets.loading.reports import LoadReport, and_more, batches, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import mongo, mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry
@@ -78,12 +78,18 @@ def ingest(
     with mongo.connect(uri) as client:
         database = client[database_name(kind)]
         prepare(database, account)
-        span = options.span(mongo_ledger.now(), _newest(database, account) if options.mode == "smart_merge" else None)
+        newest = None
+        if options.mode == "smart_merge":
+            collection = database[account].with_options(codec_options=mongo.CODEC)
+            document = collection.find_one({}, {"dateModified": 1}, sort=[("dateModified", DESCENDING)])
+            newest = changed(document) if document else None
+        span = options.span(mongo_ledger.now(), newest)
         entries = {entry.unit: entry for entry in mongo_ledger.entries(database, database_name(kind), account)}
     due = _due(packages, entries, force or options.everything)
     fresh = frozenset(package.day for package in due if package.day not in entries)
-    job = _Job(uri, options, span, run_id, fresh, force)
-    units = tuple(_run(job, root, due, fanout, progress))
+    load = partial(_import_batch, _Job(uri, options, span, run_id, fresh, force))
+    work = batches(due, Package.size, max_bytes=BATCH_BYTES, max_items=BATCH_PACKAGES)
+    units = tuple(run_batches(load, work, _failed, fanout=fanout, folder=root, progress=progress))
     return Report(units, len(packages) - len(due), time.monotonic() - started)
 
 
@@ -129,13 +135,15 @@ def import_accounts(
     reports: dict[str, Report] = {}
     failed: dict[Pair, str] = {}
     away = ""
-    for account in sorted({account for account, _ in pairs}):
-        months = sorted(month for other, month in pairs if other == account)
+    for account, months in months_by_account(pairs).items():
         error = away
         if not away:
             try:
                 reports[account] = import_months(account, kind, months)
-                failed |= _failed_months(account, reports[account])
+                causes: dict[str, list[str]] = {}
+                for unit in reports[account].failed:
+                    causes.setdefault(unit.months[0], []).append(unit.error or unit.unit)
+                failed |= {(account, month): and_more(errors, 3, "; ") for month, errors in causes.items()}
                 continue
             except (StoreAway, StoreFull) as gone:
                 error = away = str(gone)
@@ -143,13 +151,6 @@ def import_accounts(
                 error = str(cause) or type(cause).__name__
         failed |= {(account, month): error for month in months}
     return AccountsReport(kind, tuple(sorted(pairs)), reports, failed)
-
-
-def _failed_months(account: str, report: Report) -> dict[Pair, str]:
-    errors: dict[Pair, list[str]] = {}
-    for unit in report.failed:
-        errors.setdefault((account, unit.months[0]), []).append(unit.error or unit.unit)
-    return {pair: and_more(causes, 3, "; ") for pair, causes in errors.items()}
 
 
 def find(root: Path, account: str, kind: Kind, months: Collection[str]) -> list[Package]:
@@ -169,63 +170,35 @@ def prepare(database: Database[Document], account: str) -> None:
     mongo_ledger.ensure(database)
 
 
-def _newest(database: Database[Document], account: str) -> dt.datetime | None:
-    collection = database[account].with_options(codec_options=mongo.CODEC)
-    newest = collection.find_one({}, {"dateModified": 1}, sort=[("dateModified", DESCENDING)])
-    return changed(newest) if newest else None
-
-
 def _due(packages: Sequence[Package], entries: Mapping[str, Entry], all_packages: bool) -> list[Package]:
     """Packages whose bytes are not the ones that the ledger has as imported, or all."""
-    return [
-        package
-        for package in packages
-        if all_packages
-        or (entry := entries.get(package.day)) is None
-        or entry.outcome == "failed"
-        or entry.content_hash != _content_hash(package)
-    ]
-
-
-def _content_hash(package: Package) -> str | None:
-    """The hash of the package; None when it cannot be read, which its import will report."""
-    try:
-        return package.content_hash()
-    except OSError:
-        return None
-
-
-def _run(
-    job: _Job, root: Path, due: Sequence[Package], fanout: Fanout, progress: Progress | None
-) -> Iterator[PackageImport]:
-    done = 0
-    work = batches(due, Package.size, max_bytes=BATCH_BYTES, max_items=BATCH_PACKAGES)
-    for batch in fanout.map(partial(_import_batch, job), work, root):
-        reports: list[PackageImport] = reports_of(batch, _failed)
-        for report in reports:
-            done += 1
-            if progress:
-                progress(done, len(due), report.unit)
-            yield report
+    due = []
+    for package in packages:
+        entry = entries.get(package.day)
+        if not all_packages and entry is not None and entry.outcome != "failed":
+            with suppress(OSError):  # a package that cannot be read is due: its import will report it
+                if entry.content_hash == package.content_hash():
+                    continue
+        due.append(package)
+    return due
 
 
 def _import_batch(job: _Job, packages: list[Package]) -> list[PackageImport]:
     """Import some packages over one client; an unavailable server is retried for some seconds."""
+    reports = []
     with mongo.connect(job.uri) as client:
-        return [_import_one(client[package.dataset], job, package) for package in packages]
-
-
-def _import_one(database: Database[Document], job: _Job, package: Package) -> PackageImport:
-    def attempt() -> PackageImport:
-        fresh = package.day in job.fresh
-        return import_package(database, package, job.options, job.span, job.run_id, fresh=fresh, force=job.force)
-
-    try:
-        return retry(attempt, StoreAway, RECONNECT_WAITS)
-    except (StoreAway, StoreFull):
-        raise
-    except Exception as error:  # of whatever class: it is this package's failure
-        return _failed(package, f"{package.account} {package.kind} {package.day}: {error}")
+        for package in packages:
+            fresh = package.day in job.fresh
+            load = partial(
+                import_package, client[package.dataset], package, job.options, job.span, job.run_id, fresh, job.force
+            )
+            try:
+                reports.append(retry(load, StoreAway, RECONNECT_WAITS))
+            except (StoreAway, StoreFull):
+                raise
+            except Exception as error:  # of whatever class: it is this package's failure
+                reports.append(_failed(package, f"{package.account} {package.kind} {package.day}: {error}"))
+    return reports
 
 
 def _failed(package: Package, error: str) -> PackageImport:

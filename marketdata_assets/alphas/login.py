@@ -10,6 +10,7 @@ Requests that meet an expired login at the same time, in this process or another
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -183,7 +184,8 @@ class Login:
         return None if response.value is None else self._logged_in(response.value)
 
     def _logged_in(self, seconds_left: float) -> Session:
-        session = session_store.new_session(session_store.cookies_of(self._api.jar), seconds_left)
+        cookies = session_store.cookies_of(self._api.jar)
+        session = Session(uuid.uuid4().hex, cookies, time.time() + seconds_left, seconds_left)
         self._file.save(session=session)
         self._session = session
         self._unconfirmed += 1

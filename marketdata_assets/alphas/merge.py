@@ -63,11 +63,7 @@ def merge(old: Document, new: Document, policy: MergePolicy = DEFAULT, *, late: 
     return Merged(merged, changes)
 
 
-class _Absent:
-    pass
-
-
-_ABSENT = _Absent()
+_ABSENT = object()
 _NO_KEYS = (type(None), dict, list)
 _encode = msgspec.json.Encoder().encode
 
@@ -101,7 +97,7 @@ class _Merge:
             if merged is old:
                 merged = dict(old)
             merged[key] = result
-            if changes is None or not _addressable(key):
+            if changes is None or not key or "." in key or key[0] == "$":  # no dotted path may go through such a key
                 changes = None
             elif below is None:
                 changes[key] = result
@@ -244,8 +240,3 @@ def _name(value: Any) -> Any:
 def _unless_same(old: list[Any], merged: list[Any]) -> list[Any]:
     """`old` itself when `merged` has the same elements."""
     return old if len(old) == len(merged) and all(map(is_, old, merged)) else merged
-
-
-def _addressable(key: str) -> bool:
-    """Whether a dotted path may go through `key`."""
-    return bool(key) and "." not in key and key[0] != "$"

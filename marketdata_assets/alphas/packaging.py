@@ -20,7 +20,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from marketdata_assets.alphas import file_index, layout
-from marketdata_assets.alphas.file_index import FileState, Pair
+from marketdata_assets.alphas.file_index import FileState, Pair, months_by_account
 from marketdata_assets.alphas.files import (
     CHUNK_BYTES,
     PLAIN,
@@ -122,14 +122,6 @@ REJECTS = "rejects.ndjson"
 
 
 @dataclass(frozen=True)
-class FailedInput:
-    """A file that could not be read."""
-
-    place: str
-    error: str
-
-
-@dataclass(frozen=True)
 class PackageReport:
     """What packaging one month of an account did."""
 
@@ -142,7 +134,7 @@ class PackageReport:
     documents: int  # in the packages written or unchanged
     duplicates: int  # raw alphas that were a copy or another version of one that counts
     rejected: int  # elements in the quarantine file
-    failed: tuple[FailedInput, ...]
+    failed: dict[str, str]  # files that could not be read, and why
     seconds: float
 
     @property
@@ -184,7 +176,7 @@ class _MonthJob:
     def __init__(self, root: Path, account: str, kind: Kind, month: str) -> None:
         self._source = (root, account, kind)
         self._month = month
-        self._failed: list[FailedInput] = []
+        self._failed: dict[str, str] = {}
         self._rejects: list[Reject] = []
         self._damaged: set[dt.date] = set()
         self._written: list[dt.date] = []
@@ -197,7 +189,7 @@ class _MonthJob:
         packages = list_packages(*self._source, [self._month])
         files, nameless = raw_files(*self._source, self._month)
         total = len(files) + len(packages)
-        self._failed += (FailedInput(error.place, str(error)) for error in nameless)
+        self._failed |= {error.place: str(error) for error in nameless}
         seen: set[Path] = set()
         while files:
             vanished = False
@@ -211,7 +203,9 @@ class _MonthJob:
             files = [file for file in listed if file.path not in seen]
         for done, path in enumerate(packages, total - len(packages) + 1):
             with self._collecting_failures(path, day_of(path)):
-                self._take_package(path, deduplicator)
+                mtime_ns = path.stat().st_mtime_ns
+                for alpha in _packaged(path):
+                    deduplicator.offer(alpha, raw=False, mtime_ns=mtime_ns)
             progress(done, total, path.name)
 
     def write(self, deduplicator: Deduplicator, folder: Path, zstd: bool) -> None:
@@ -247,7 +241,7 @@ class _MonthJob:
             documents=self._documents,
             duplicates=self._duplicates,
             rejected=len(self._rejects),
-            failed=tuple(self._failed),
+            failed=self._failed,
             seconds=seconds,
         )
 
@@ -265,13 +259,12 @@ class _MonthJob:
             return False
         return True
 
-    def _take_package(self, path: Path, deduplicator: Deduplicator) -> None:
-        mtime_ns = path.stat().st_mtime_ns
-        for alpha in _packaged(path):
-            deduplicator.offer(alpha, raw=False, mtime_ns=mtime_ns)
-
     def _write_rejects(self, path: Path) -> None:
-        lines = [msgspec.json.encode(reject) + b"\n" for reject in sorted(self._rejects, key=_by_place)]
+        def file_and_index(reject: Reject) -> tuple[str, int]:
+            file, _, index = reject.place.rpartition(":")
+            return file, int(index)
+
+        lines = [msgspec.json.encode(reject) + b"\n" for reject in sorted(self._rejects, key=file_and_index)]
         if not lines:
             path.unlink(missing_ok=True)
         elif not holds(path, lines):
@@ -283,7 +276,7 @@ class _MonthJob:
             yield
         except Exception as error:  # of whatever class: it is this file's failure, not the month's
             place = error.place if isinstance(error, BadFile) else path.name
-            self._failed.append(FailedInput(place, str(error) or type(error).__name__))
+            self._failed[place] = str(error) or type(error).__name__
             if day:
                 self._damaged.add(day)
 
@@ -304,11 +297,6 @@ def _packaged(path: Path) -> Iterator[Alpha]:
             cause = f"{error}; the day is kept as it is until this file is moved away"
             raise BadFile(f"{path}:{number}", cause) from None
         yield alpha
-
-
-def _by_place(reject: Reject) -> tuple[str, int]:
-    file, _, index = reject.place.rpartition(":")
-    return file, int(index)
 
 
 Item = tuple[str, Kind, str, FileState | None]
@@ -346,7 +334,11 @@ def package_months(
 ) -> PackagingReport:
     """Update the packages of `pairs` from their raw files; one month's failure does not stop the others."""
     started = time.monotonic()
-    items = list(_items(root, pairs))
+    items: list[Item] = []
+    for account, of_account in months_by_account(pairs).items():
+        for kind in KINDS:
+            raw = file_index.raw_states(root, account, kind)
+            items += ((account, kind, month, raw.get(month)) for month in of_account)
     reports: dict[Pair, list[PackageReport]] = {pair: [] for pair in pairs}
     errors: dict[Pair, list[str]] = {pair: [] for pair in pairs}
     for number, done in enumerate(fanout.map(partial(_package_month, root), items, root), 1):
@@ -355,35 +347,22 @@ def package_months(
             errors[account, month].append(f"{account} {kind} {month}: {done.error}")
         else:
             reports[account, month].append(done.answer)
-            errors[account, month] += [one.error for one in done.answer.failed]
+            errors[account, month] += done.answer.failed.values()
         if progress:
             progress(number, len(items), f"{account} {kind} {month}")
     months = [MonthReport(*pair, tuple(reports[pair]), tuple(errors[pair])) for pair in sorted(pairs)]
     return PackagingReport(tuple(months), time.monotonic() - started)
 
 
-def _packaged_from(root: Path, account: str, kind: Kind) -> dict[str, FileState]:
-    """By month, the state of the raw files when the month was last packaged without a failure."""
-    states = {}
-    for path in layout.packages_folder(root, account, kind, "").glob(".*.packed"):
-        try:
-            states[path.name[1 : -len(".packed")]] = json.loads(path.read_bytes())
-        except ValueError:
-            continue  # cut off by a crash; packaging the month again rewrites it
-    return states
-
-
 def outdated_months(root: Path, account: str, kind: Kind, raw: Mapping[str, FileState]) -> dict[str, State]:
     """Months whose raw files (`raw` has their states) were never packaged, or have changed since."""
-    done = _packaged_from(root, account, kind)
+    done: dict[str, FileState] = {}  # the raw files when the month was last packaged without a failure
+    for path in layout.packages_folder(root, account, kind, "").glob(".*.packed"):
+        try:
+            done[path.name[1 : -len(".packed")]] = json.loads(path.read_bytes())
+        except ValueError:
+            continue  # cut off by a crash; packaging the month again rewrites it
     return {month: State.STALE if month in done else State.MISSING for month in raw if raw[month] != done.get(month)}
-
-
-def _items(root: Path, pairs: Sequence[Pair]) -> Iterator[Item]:
-    for account in sorted({account for account, _ in pairs}):
-        for kind in KINDS:
-            raw = file_index.raw_states(root, account, kind)
-            yield from ((account, kind, month, raw.get(month)) for one, month in sorted(pairs) if one == account)
 
 
 def _package_month(root: Path, item: Item) -> PackageReport:

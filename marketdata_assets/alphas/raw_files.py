@@ -6,7 +6,6 @@ whether MongoDB will take them, is decided elsewhere.
 
 import datetime as dt
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +97,15 @@ def raw_files(root: Path, account: str, kind: Kind, month: str) -> tuple[list[Ra
         if window is None:
             nameless.append(BadFile(entry.path, "its name has no window, such as 2024-11-27-09-00-00.000Z_to_..."))
         elif window.overlaps(wanted):
-            files.append(_raw_file(root, entry, False, _whole_months(window), window.start))
+            last = window.end - dt.timedelta(microseconds=1)
+            reach = Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)
+            mtime_ns = entry.stat().st_mtime_ns
+            files.append(RawFile(root, Path(entry.path), False, reach, window.start, mtime_ns))
     for folder in folders(layout.singles_folder(root, account, kind, month)):
-        files += (_single(root, entry, wanted) for entry in json_files(folder))
+        for entry in json_files(folder):
+            window = layout.window_of(entry.name)
+            start = window.start if window and wanted.start <= window.start < wanted.end else None
+            files.append(RawFile(root, Path(entry.path), True, wanted, start, entry.stat().st_mtime_ns))
     return files, nameless
 
 
@@ -225,18 +230,3 @@ def _odd_head(raw: msgspec.Raw | bytes) -> Head:
         raise NoAlpha(f"id is not a string: {str(bytes(fields['id']), 'utf-8')[:40]}")
     read = {key: _text.decode(raw) if bytes(raw)[:1] == b'"' else None for key, raw in fields.items() if key in _READ}
     return Head(read.get("id"), read.get("dateCreated"), read.get("dateModified"))
-
-
-def _single(root: Path, entry: os.DirEntry[str], reach: Window) -> RawFile:
-    window = layout.window_of(entry.name)
-    start = window.start if window and reach.start <= window.start < reach.end else None
-    return _raw_file(root, entry, True, reach, start)
-
-
-def _raw_file(root: Path, entry: os.DirEntry[str], single: bool, reach: Window, start: dt.datetime | None) -> RawFile:
-    return RawFile(root, Path(entry.path), single, reach, start, entry.stat().st_mtime_ns)
-
-
-def _whole_months(window: Window) -> Window:
-    last = window.end - dt.timedelta(microseconds=1)
-    return Window(month_window(f"{window.start:%Y-%m}").start, month_window(f"{last:%Y-%m}").end)

@@ -18,7 +18,6 @@ from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.packaging import REJECTS
 from marketdata_assets.alphas.raw_files import Reject
 from marketdata_assets.stores import mongo, mongo_ledger
-from marketdata_assets.stores.bookkeeping import Quarantined
 
 _rejects = msgspec.json.Decoder(Reject)
 
@@ -44,7 +43,10 @@ def rejected_alphas(uri: str, root: Path, accounts: Collection[str], limit: int)
             name = database_name(kind)
             for row in mongo_ledger.quarantined(client[name], name, limit):
                 if row.source in accounts:
-                    rows.append(RejectedAlpha(row.source, kind, _place(root, kind, row), row.reason, row.raw))
+                    package = layout.packages_folder(root, row.source, kind, row.unit[:7]) / row.unit
+                    suffix = ZSTD if package.with_suffix(ZSTD).exists() else PLAIN
+                    place = f"{package.relative_to(root)}{suffix}:{row.line}"
+                    rows.append(RejectedAlpha(row.source, kind, place, row.reason, row.raw))
     return rows[:limit]
 
 
@@ -54,9 +56,3 @@ def in_raw_files(root: Path, account: str, kind: Kind) -> Iterator[RejectedAlpha
         for _, line in read_package(path):
             reject = _rejects.decode(line)
             yield RejectedAlpha(account, kind, reject.place, reject.reason, reject.raw)
-
-
-def _place(root: Path, kind: Kind, row: Quarantined) -> str:
-    folder = layout.packages_folder(root, row.source, kind, row.unit[:7])
-    suffix = ZSTD if (folder / f"{row.unit}{ZSTD}").exists() else PLAIN
-    return f"{(folder / row.unit).relative_to(root)}{suffix}:{row.line}"

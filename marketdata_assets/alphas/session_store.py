@@ -8,8 +8,6 @@ import asyncio
 import fcntl
 import hashlib
 import os
-import time
-import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -116,10 +114,6 @@ def owner_digest(url: str, email: str) -> str:
     return hashlib.sha256(f"{url}\n{email}".encode()).hexdigest()[:32]
 
 
-def new_session(cookies: Iterable[Cookie], seconds_left: float) -> Session:
-    return Session(uuid.uuid4().hex, tuple(cookies), time.time() + seconds_left, seconds_left)
-
-
 def cookies_of(jar: CookieJar) -> tuple[Cookie, ...]:
     """The cookies of a jar, to be stored."""
     return tuple(Cookie(cookie.name, cookie.value or "", cookie.domain, cookie.path, cookie.secure) for cookie in jar)
@@ -129,25 +123,23 @@ def set_cookies(jar: CookieJar, cookies: Iterable[Cookie]) -> None:
     """Replace the cookies of a jar."""
     jar.clear()
     for cookie in cookies:
-        jar.set_cookie(_jar_cookie(cookie))
-
-
-def _jar_cookie(cookie: Cookie) -> JarCookie:
-    return JarCookie(
-        version=0,
-        name=cookie.name,
-        value=cookie.value,
-        port=None,
-        port_specified=False,
-        domain=cookie.domain,
-        domain_specified=True,
-        domain_initial_dot=cookie.domain.startswith("."),
-        path=cookie.path,
-        path_specified=True,
-        secure=cookie.secure,
-        expires=None,
-        discard=True,
-        comment=None,
-        comment_url=None,
-        rest={},
-    )
+        jar.set_cookie(
+            JarCookie(
+                version=0,
+                name=cookie.name,
+                value=cookie.value,
+                port=None,
+                port_specified=False,
+                domain=cookie.domain,
+                domain_specified=True,
+                domain_initial_dot=cookie.domain.startswith("."),
+                path=cookie.path,
+                path_specified=True,
+                secure=cookie.secure,
+                expires=None,
+                discard=True,
+                comment=None,
+                comment_url=None,
+                rest={},
+            )
+        )

@@ -6,7 +6,6 @@ its file or without. The same rule holds for files of an old archive: an hour th
 is requested again.
 """
 
-import datetime as dt
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ import msgspec
 
 from marketdata_assets.alphas.files import entries, json_files, replacing
 from marketdata_assets.alphas.layout import Kind, slice_path, slices_folder, window_of
-from marketdata_assets.alphas.windows import Window, month_window
+from marketdata_assets.alphas.windows import SECOND, Window, month_window
 
 _STALE_PARTIAL_SECONDS = 3600.0
 
@@ -87,7 +86,9 @@ def uncovered(window: Window, windows: Iterable[Window]) -> list[Window]:
     """The parts of `window` outside all of `windows`, in order."""
     gaps, reached = [], window.start
     for covered in sorted(windows):
-        start, end = _ceiling(covered.start), covered.end.replace(microsecond=0)
+        start, end = covered.start.replace(microsecond=0), covered.end.replace(microsecond=0)
+        if start < covered.start:
+            start += SECOND
         if end <= reached:
             continue
         if start >= window.end:
@@ -135,7 +136,3 @@ def sweep(root: Path, account: str, kinds: Collection[Kind]) -> None:
                         Path(entry.path).unlink(missing_ok=True)
                 except FileNotFoundError:
                     continue
-
-
-def _ceiling(moment: dt.datetime) -> dt.datetime:
-    return moment.replace(microsecond=0) + dt.timedelta(seconds=1 if moment.microsecond else 0)

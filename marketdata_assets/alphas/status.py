@@ -36,7 +36,6 @@ class AccountStatus:
     imported: int  # months with documents
     documents: int
     rejected: int
-    last_run: str | None
 
     def count(self, state: State) -> int:
         return Counter(self.states.values())[state]
@@ -66,7 +65,18 @@ def in_mongo(
     for kind in kinds:
         ledger = by_account(mongo_ledger.entries(client[database_name(kind)], database_name(kind)))
         accounts = sorted({*file_index.accounts_on_disk(root), *ledger})
-        found += [account_status(root, account, kind, ledger.get(account, []), exact=exact) for account in accounts]
+        for account in accounts:
+            entries = ledger.get(account, [])
+            rows = by_month(entries).values()
+            status = AccountStatus(
+                account,
+                kind,
+                month_states(root, account, kind, entries, exact=exact),
+                imported=sum(row.documents > 0 for row in rows),
+                documents=sum(row.documents for row in rows),
+                rejected=sum(row.rejected for row in rows),
+            )
+            found.append(status)
     return found
 
 
@@ -75,33 +85,15 @@ def outdated_pairs(
 ) -> list[Pair]:
     """Of `pairs`, or of all on disk, those whose documents in MongoDB are not those of the files, which are read."""
     found: set[Pair] = set()
-    wanted = None if pairs is None else set(pairs)
+    wanted = None if pairs is None else file_index.months_by_account(pairs)
     for kind in KINDS:
         ledger = by_account(mongo_ledger.entries(client[database_name(kind)], database_name(kind)))
         for account in file_index.accounts_on_disk(root):
-            months = None if wanted is None else {month for one, month in wanted if one == account}
-            if months is not None and not months:
-                continue
-            states = month_states(root, account, kind, ledger.get(account, []), months, exact=True)
-            found |= {(account, month) for month, state in states.items() if state.outdated}
+            if wanted is None or account in wanted:
+                months = wanted[account] if wanted else None
+                states = month_states(root, account, kind, ledger.get(account, []), months, exact=True)
+                found |= {(account, month) for month, state in states.items() if state.outdated}
     return sorted(found)
-
-
-def account_status(
-    root: Path, account: str, kind: Kind, entries: Sequence[Entry], *, exact: bool = False
-) -> AccountStatus:
-    """The status of one account and kind; `entries` are its ledger."""
-    rows = by_month(entries)
-    last = max(entries, key=lambda entry: entry.finished, default=None)
-    return AccountStatus(
-        account,
-        kind,
-        month_states(root, account, kind, entries, exact=exact),
-        imported=sum(row.documents > 0 for row in rows.values()),
-        documents=sum(row.documents for row in rows.values()),
-        rejected=sum(row.rejected for row in rows.values()),
-        last_run=last.run_id if last else None,
-    )
 
 
 def month_states(

@@ -4,7 +4,7 @@ Four small fields of each document are read, as a stream; where the table is sho
 """
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -33,7 +33,8 @@ def rows(client: MongoClient[Document]) -> pl.DataFrame:
         for account in sorted(filter(ACCOUNT.fullmatch, database.list_collection_names())):
             found = database[account].with_options(codec_options=CODEC).find({}, FIELDS, batch_size=CHUNK)
             stream = (_row(account, kind, document) for document in found)
-            frames += [pl.DataFrame(chunk, schema=SCHEMA, orient="row") for chunk in _chunks(stream)]
+            while chunk := list(islice(stream, CHUNK)):
+                frames.append(pl.DataFrame(chunk, schema=SCHEMA, orient="row"))
     return pl.concat(frames)
 
 
@@ -65,11 +66,6 @@ def _within(document: Document, outer: str, inner: str) -> Any:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _chunks(stream: Iterator[Any]) -> Iterator[list[Any]]:
-    while chunk := list(islice(stream, CHUNK)):
-        yield chunk
 
 
 COLOURS = ("#3b6fb6", "#e08e2b", "#2a9d5c", "#8a5fb0", "#c94f5d", "#7f8c8d", "#4fb3bf", "#b5a642")

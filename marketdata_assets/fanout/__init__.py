@@ -4,25 +4,7 @@
 failure means for the rest, is the caller's business.
 """
 
-from marketdata_assets.fanout.errors import (
-    FolderNotShared,
-    NoRay,
-    RayAway,
-    RayIncompatible,
-    RayLost,
-    RayWithoutWorkers,
-    WorkerDied,
-)
-from marketdata_assets.fanout.mapping import Done, Fanout
+from marketdata_assets.fanout.errors import FolderNotShared, WorkerDied
+from marketdata_assets.fanout.mapping import Fanout
 
-__all__ = [
-    "Done",
-    "Fanout",
-    "FolderNotShared",
-    "NoRay",
-    "RayAway",
-    "RayIncompatible",
-    "RayLost",
-    "RayWithoutWorkers",
-    "WorkerDied",
-]
+__all__ = ["Fanout", "FolderNotShared", "WorkerDied"]

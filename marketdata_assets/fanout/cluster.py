@@ -25,7 +25,7 @@ from marketdata_assets.fanout.errors import (
     RayWithoutWorkers,
     WorkerDied,
 )
-from marketdata_assets.fanout.executor import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
+from marketdata_assets.fanout.pool import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
 
 LOCAL = "local"
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -44,7 +44,11 @@ class Cluster:
         self._address = address
         self._folder = folder
         self._under_way: set[Any] = set()
-        environment = {"env_vars": _environment()}
+        # A worker's environment has no secrets, because Ray shows it to every user of the cluster.
+        installed = (sys.prefix, sys.base_prefix)
+        paths = [path for path in sys.path if path and not path.startswith(installed)]
+        variables = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
+        environment = {"env_vars": {**variables, "PYTHONPATH": os.pathsep.join(paths)}}
         # Whether an item is tried again is decided by the map, not by Ray.
         self._attempt = self._ray.remote(num_cpus=1, max_retries=0, runtime_env=environment)(_attempt_there)
         self.max_in_flight = workers or cpus(address)
@@ -93,14 +97,6 @@ def _attempt_there(folder: Path | None, function: Callable[[Item], Answer], item
     return attempt(function, item)
 
 
-def _environment() -> dict[str, str]:
-    """The environment of a worker. It has no secrets, because Ray shows it to every user of the cluster."""
-    installed = (sys.prefix, sys.base_prefix)
-    paths = [path for path in sys.path if path and not path.startswith(installed)]
-    memory = {name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()}
-    return {**memory, "PYTHONPATH": os.pathsep.join(paths)}
-
-
 def cpus(address: str) -> int:
     """CPUs of the cluster's machines that are up. Raises RayWithoutWorkers when there are none."""
     found = int(connect(address).cluster_resources().get("CPU", 0))
@@ -146,20 +142,15 @@ def _start(ray: Any, workers: int) -> None:
 
 def _join(ray: Any, address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host:
-        _knock(address, host, port)
+    if host:  # fail early when nothing listens at the address; Ray itself retries for minutes
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+        except (OSError, ValueError) as error:
+            raise RayAway(address, _cause(error)) from error
     try:
         ray.init(address, **QUIET)
     except Exception as error:
         raise RayIncompatible(address, _cause(error)) from error
-
-
-def _knock(address: str, host: str, port: str) -> None:
-    """Fail early when nothing listens at the address; Ray itself retries for minutes."""
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise RayAway(address, _cause(error)) from error
 
 
 @contextmanager

@@ -2,16 +2,17 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 from marketdata_assets.fanout import cluster
 from marketdata_assets.fanout.errors import WorkerDied
-from marketdata_assets.fanout.executor import Answer, Executor, Item
-from marketdata_assets.fanout.pool import Pool
+from marketdata_assets.fanout.pool import Answer, Item, Pool
+
+Executor = Pool | cluster.Cluster
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,18 @@ class Fanout:
         if not items:
             return
         if self.ray is None and (self.width <= 1 or len(items) <= 1):
-            yield from (_here(function, item) for item in items)
+            for item in items:
+                try:
+                    yield Done(item, function(item))
+                except Exception as error:
+                    yield Done(item, None, error)
             return
-        with closing(self._executor(len(items), folder)) as executor:
+        executor: Executor
+        if self.ray is None:
+            executor = Pool(min(self.width, len(items)), self.preload)
+        else:
+            executor = cluster.Cluster(self.ray, self.workers, folder)
+        with closing(executor):
             suspects: list[Item] = []
             for done in _through(executor, function, items):
                 if isinstance(done.error, WorkerDied):
@@ -65,27 +75,15 @@ class Fanout:
             for item in suspects:
                 yield from _through(executor, function, [item])
 
-    def _executor(self, items: int, folder: Path | None) -> Executor:
-        if self.ray is not None:
-            return cluster.Cluster(self.ray, self.workers, folder)
-        return Pool(min(self.width, items), self.preload)
-
 
 def _through(
     executor: Executor, function: Callable[[Item], Answer], items: Sequence[Item]
 ) -> Iterator[Done[Item, Answer]]:
     queue = deque(items)
-    running: dict[Hashable, Item] = {}
+    running: dict[Any, Item] = {}
     while queue or running:
         while queue and len(running) < executor.max_in_flight:
             item = queue.popleft()
             running[executor.submit(function, item)] = item
         for ticket, (answer, error) in executor.wait(list(running)):
             yield Done(running.pop(ticket), answer, error)
-
-
-def _here(function: Callable[[Item], Answer], item: Item) -> Done[Item, Answer]:
-    try:
-        return Done(item, function(item))
-    except Exception as error:
-        return Done(item, None, error)

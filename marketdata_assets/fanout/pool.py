@@ -1,18 +1,50 @@
-"""Processes of this machine, forked from a server that has imported what they need."""
+"""Processes of this machine, forked from a server that has imported what they need; and what any worker runs.
+
+A `Pool` and a `Cluster` have the same methods: `submit` gives a ticket for an item, `wait` the outcomes of those that
+have ended, at least one. A worker's death is an outcome, and a dead worker is replaced.
+"""
 
 import gc
 import multiprocessing
 import os
+import pickle
 import threading
+import traceback
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for_sentinel
+from typing import TypeVar
 
 from marketdata_assets.fanout.errors import WorkerDied
-from marketdata_assets.fanout.executor import WORKER_ENVIRONMENT, Answer, Item, Outcome, attempt
+
+# Read by C libraries as they load: no BLAS threads to wake, and freed memory kept for the next block of rows.
+WORKER_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
+    "POLARS_MAX_THREADS": "1",
+}
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+Outcome = tuple[Answer | None, BaseException | None]
+"""An answer, or an error in its place; WorkerDied when the process was killed."""
+
+
+def attempt(function: Callable[[Item], Answer], item: Item) -> Outcome[Answer]:
+    """Call in a worker; an error comes back as a value, as its text where it cannot be pickled."""
+    try:
+        return function(item), None
+    except BaseException as error:
+        error.add_note("".join(traceback.format_exception(error)))
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301
+        except Exception:
+            return None, RuntimeError(f"{type(error).__name__}: {error}")
+        return None, error
 
 
 class Pool:

@@ -22,8 +22,7 @@ from marketdata_assets.flows.steps import Call
 from marketdata_assets.flows.unit import Job, load_batch, record_failure
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.files import Unit, members, walk
-from marketdata_assets.loading.reports import LoadReport, UnitReport, batches
-from marketdata_assets.loading.run import run_batches
+from marketdata_assets.loading.reports import LoadReport, UnitReport, batches, run_batches
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import ledger
 from marketdata_assets.stores.postgres import connect

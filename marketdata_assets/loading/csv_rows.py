@@ -83,7 +83,8 @@ def _rows(block: Block, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 yield block.first_line + first, []
                 continue
             text, number = "\n".join(lines[first : last + 1]).rstrip("\r"), last + 1
-        yield block.first_line + first, _cells(text, delimiter)
+        cells = _parsed(text, delimiter)[0] if QUOTE in text else text.split(delimiter)
+        yield block.first_line + first, cells
 
 
 def _closed_at(lines: list[str], first: int, delimiter: str) -> int | None:
@@ -94,10 +95,6 @@ def _closed_at(lines: list[str], first: int, delimiter: str) -> int | None:
         if quotes % 2 == 0 and len(_parsed("\n".join(lines[first : number + 1]), delimiter)) == 1:
             return number
     return None
-
-
-def _cells(text: str, delimiter: str) -> list[str]:
-    return _parsed(text, delimiter)[0] if QUOTE in text else text.split(delimiter)
 
 
 def _parsed(text: str, delimiter: str) -> list[list[str]]:

@@ -3,12 +3,14 @@
 A domain with further counts derives its own dataclass from UnitReport or LoadReport and adds fields with defaults.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from marketdata_assets.errors import MarketDataError
-from marketdata_assets.fanout import Done
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.progress import Progress
 
 Outcome = Literal["ok", "empty", "unsupported", "failed", "unchanged", "removed"]
 
@@ -95,17 +97,32 @@ def batches(
     return result
 
 
-def reports_of(batch: Done[list[Item], list[Report]], failed: Callable[[Item, str], Report]) -> list[Report]:
-    """The reports of one batch that a worker has finished.
+def run_batches(
+    worker: Callable[[list[Item]], list[Report]],
+    batches: Sequence[list[Item]],
+    failed: Callable[[Item, str], Report],
+    *,
+    fanout: Fanout,
+    folder: Path,
+    progress: Progress | None,
+) -> Iterator[Report]:
+    """The reports of all items, batch by batch as they finish.
 
-    A named error, such as StoreAway, ends the whole load and is raised. When the worker itself died, every item of the
+    A named error, such as StoreAway, ends the whole load and is raised. When a worker process died, every item of its
     batch becomes a report by `failed(item, cause)`.
     """
-    if isinstance(batch.error, MarketDataError):
-        raise batch.error
-    if batch.error is not None:
-        return [failed(item, str(batch.error)) for item in batch.item]
-    return batch.answer or []
+    total, count = sum(map(len, batches)), 0
+    for batch in fanout.map(worker, batches, folder):
+        if isinstance(batch.error, MarketDataError):
+            raise batch.error
+        reports = batch.answer or []
+        if batch.error is not None:
+            reports = [failed(item, str(batch.error)) for item in batch.item]
+        for report in reports:
+            count += 1
+            if progress:
+                progress(count, total, report.unit)
+            yield report
 
 
 def and_more(texts: Sequence[str], limit: int, separator: str = ", ") -> str:

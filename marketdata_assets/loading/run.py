@@ -1,11 +1,10 @@
-"""Units into Postgres: spread over workers in batches, each worker with one connection, each unit with one end.
+"""Units into Postgres in a worker: one connection for all of them, and for each unit one end.
 
 An exception in a unit, of whatever class, fails that unit only. The exceptions to this are a store that is gone, which
 ends the load, and an interrupt, which ends the process.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import psycopg
@@ -13,10 +12,7 @@ from psycopg import errors as pg
 
 from marketdata_assets.backoff import delays, retry
 from marketdata_assets.errors import TransientError
-from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.errors import LoadError
-from marketdata_assets.loading.reports import Report, reports_of
-from marketdata_assets.progress import Progress
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.stores.postgres import connect
 
@@ -26,28 +22,6 @@ RACE_WAITS = delays(0.1, 1.0, retries=4)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def run_batches(
-    worker: Callable[[list[Item]], list[Report]],
-    batches: Sequence[list[Item]],
-    failed: Callable[[Item, str], Report],
-    *,
-    fanout: Fanout,
-    folder: Path,
-    progress: Progress | None,
-) -> Iterator[Report]:
-    """The reports of all items, batch by batch as they finish. Raises StoreAway and StoreFull.
-
-    When a worker process dies with an item, that item becomes a report by `failed(item, cause)`.
-    """
-    total, done = sum(map(len, batches)), 0
-    for batch in fanout.map(worker, batches, folder):
-        for report in reports_of(batch, failed):
-            done += 1
-            if progress:
-                progress(done, total, report.unit)
-            yield report
 
 
 def each(
@@ -82,7 +56,10 @@ def guarded(place: str, load: Callable[[], Result], fail: Callable[[str], Result
     except LoadError as error:
         return fail(_printable(error))
     except BaseException as error:
-        if _ends_the_load(error):
+        lost_connection = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        if lost_connection and not isinstance(error, LOST_RACES):
+            raise
+        if isinstance(error, TransientError | StoreFull) or is_interrupt(error):
             raise
         return fail(f"{place}: {describe(error)}")
 
@@ -98,12 +75,6 @@ def _printable(error: BaseException) -> str:
     except Exception:  # an exception of a user's own class may fail to print itself
         return ""
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-
-
-def _ends_the_load(error: BaseException) -> bool:
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return not isinstance(error, LOST_RACES)
-    return isinstance(error, TransientError | StoreFull) or is_interrupt(error)
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -14,10 +14,6 @@ State = Any
 """What of a file or group shows a change, as JSON: such as [files, bytes, newest modification time in ns]."""
 
 
-def _as_states(old: Any) -> dict[str, State]:
-    return dict.fromkeys(old, True) if isinstance(old, list) else dict(old)
-
-
 @dataclass(frozen=True)
 class Scan:
     """One scan compared with a cursor, by key (a file, or a group of files that is handled as one).
@@ -39,7 +35,8 @@ class Scan:
         `notes` replaces the notes; those of keys that no longer exist are dropped.
         """
         done = set(taken)
-        handled = {key: self.states[key] if key in done else self.handled[key] for key in self._kept(done)}
+        kept_states = {key: state for key, state in self.handled.items() if key in self.states}
+        handled = kept_states | {key: state for key, state in self.states.items() if key in done}
         observed = {key: seen for key, seen in self._observed.items() if key not in done}
         kept = self.notes if notes is None else notes
         content = {
@@ -53,9 +50,6 @@ class Scan:
         """A short text, the same for the same keys in the same states: for the key of a run."""
         return fingerprint(json.dumps({key: self.states[key] for key in taken}, sort_keys=True))
 
-    def _kept(self, done: set[str]) -> list[str]:
-        return [key for key in self.states if key in done or key in self.handled]
-
 
 def compare(
     cursor: str | None,
@@ -63,7 +57,7 @@ def compare(
     *,
     now_ns: int,
     quiet_seconds: float,
-    legacy: Callable[[Any], Mapping[str, State]] = _as_states,
+    legacy: Callable[[Any], Mapping[str, State]] = dict,
 ) -> Scan:
     """Compare the present `states` with `cursor`, that of the scan before (None at first).
 
@@ -71,7 +65,9 @@ def compare(
     cursor that an earlier version wrote into handled states; by default it is a map of states, or a list of keys.
     """
     content = json.loads(cursor) if cursor else {}
-    if not (isinstance(content, dict) and "handled" in content):
+    if isinstance(content, list):
+        content = dict.fromkeys(content, True)
+    if "handled" not in content:
         content = {"handled": dict(legacy(content)), "observed": {}, "notes": {}}
     handled, before = content["handled"], content["observed"]
     states = {key: json.loads(json.dumps(state)) for key, state in states.items()}

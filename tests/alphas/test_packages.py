@@ -27,7 +27,7 @@ def test_a_day_a_file_sorted_by_instant_and_id(tmp_path: Path) -> None:
     )
     report = pack(tmp_path)
     assert names(tmp_path) == {"2024-11-03.ndjson": ["a", "z", "later"], "2024-11-04.ndjson": ["evening"]}
-    assert (report.documents, report.duplicates, report.rejected, report.failed) == (4, 0, 0, ())
+    assert (report.documents, report.duplicates, report.rejected, report.failed) == (4, 0, 0, {})
     assert ([d.day for d in report.written], report.unchanged, len(report.empty)) == ([3, 4], (), 28)
 
 
@@ -64,7 +64,7 @@ def test_a_slice_that_a_fetch_replaces_meanwhile_is_looked_for_again(
 
     monkeypatch.setattr(packaging, "raw_files", and_then_fetched)
     report = pack(tmp_path)
-    assert (report.documents, report.failed) == (2, ())
+    assert (report.documents, report.failed) == (2, {})
 
 
 def test_an_unchanged_day_is_not_written(tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_a_failed_input_stops_no_other_and_is_reported(tmp_path: Path) -> None:
         put(tmp_path, "2024-11-03T13:00", b"[]").rename(good.with_name("nameless.json")),
     ]
     report = pack(tmp_path)
-    assert {failure.place for failure in report.failed} == {str(path) for path in broken}
-    assert all(failure.place in failure.error for failure in report.failed)
+    assert report.failed.keys() == {str(path) for path in broken}
+    assert all(place in error for place, error in report.failed.items())
     assert names(tmp_path) == {"2024-11-03.ndjson": ["a"]}
 
 
@@ -179,7 +179,7 @@ def test_a_damaged_package_is_told_of_and_left_alone(tmp_path: Path, zstd: bool)
     )
     report = pack(tmp_path, zstd=zstd)
     assert ([d.day for d in report.written], report.documents) == ([15], 51)
-    assert [failure.place.startswith(str(path)) for failure in report.failed] == [True]
+    assert [place.startswith(str(path)) for place in report.failed] == [True]
     assert path.read_bytes() == damaged
     path.unlink()
     assert pack(tmp_path, zstd=zstd).documents == 102
@@ -247,7 +247,7 @@ def test_recorded_alphas_come_back_unchanged(fixtures: Path, tmp_path: Path) -> 
     months = file_index.months_on_disk(tmp_path, ACCOUNT, "regular")
     read = []
     for month in months:
-        assert pack(tmp_path, month, zstd=True).failed == ()
+        assert pack(tmp_path, month, zstd=True).failed == {}
         read += [document for documents in packed(tmp_path, month).values() for document in documents]
     assert len(months) > 1
     assert sorted(map(json.dumps, read)) == sorted(map(json.dumps, recorded))

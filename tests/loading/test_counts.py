@@ -1,15 +1,16 @@
 """Limits of rejected rows, batches, reports and states."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.fanout import Done
+from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT, RejectLimit
-from marketdata_assets.loading.reports import LoadReport, UnitReport, and_more, batches, reports_of
+from marketdata_assets.loading.reports import LoadReport, UnitReport, and_more, batches, run_batches
 from marketdata_assets.loading.states import OUTDATED, State, worst
 
 
@@ -45,12 +46,18 @@ def test_a_dead_worker_fails_its_items_and_a_named_error_ends_the_load() -> None
     def failed(item: str, cause: str) -> UnitReport:
         return UnitReport(item, "failed", error=cause)
 
-    dead = reports_of(Done(["a", "b"], None, RuntimeError("killed")), failed)
+    def run(error: Exception) -> list[UnitReport]:
+        def worker(items: list[str]) -> list[UnitReport]:
+            raise error
+
+        return list(run_batches(worker, [["a", "b"]], failed, fanout=Fanout(1), folder=Path(), progress=None))
+
+    dead = run(RuntimeError("killed"))
     assert [(report.unit, report.outcome, report.error) for report in dead] == [
         ("a", "failed", "killed"), ("b", "failed", "killed"),
     ]  # fmt: skip
     with pytest.raises(TerminalError):
-        reports_of(Done(["a"], None, TerminalError("disk full")), failed)
+        run(TerminalError("disk full"))
 
 
 def test_a_report_adds_up_its_units() -> None:
