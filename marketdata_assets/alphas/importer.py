@@ -265,7 +265,7 @@ def _write(
 def plan(options: ImportOptions, old: Document | None, alpha: Alpha) -> mongo.Plan:
     """What to write for one alpha, given the stored document."""
     if old is None:
-        return mongo.Insert(alpha.bson)
+        return alpha.bson
     new = bson.decode(alpha.bson, mongo.CODEC)
     if options.mode == "rebuild":
         stored = {key: value for key, value in old.items() if key not in ("_id", REVISION)}
@@ -275,7 +275,7 @@ def plan(options: ImportOptions, old: Document | None, alpha: Alpha) -> mongo.Pl
     if merged.document is old:
         return None
     if len(alpha.bson) > LARGE_BYTES and len(bson.encode(merged.document)) > MAX_BYTES:
-        return mongo.Reject("merged with what is stored, it is over MongoDB's limit of 16 MiB")
+        return "merged with what is stored, it is over MongoDB's limit of 16 MiB"
     return mongo.Change(merged.document, merged.changes)
 
 

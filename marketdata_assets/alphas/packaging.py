@@ -51,15 +51,10 @@ from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.states import State
 from marketdata_assets.progress import Progress, report
 
+Rank = tuple[dt.datetime, bool, int]
+"""What makes one version newer than another: dateModified, whether it is raw, mtime in ns; else the bytes decide."""
+
 OLDEST = dt.datetime.min.replace(tzinfo=dt.UTC)
-
-
-class Rank(NamedTuple):
-    """What makes one version newer than another; of two equal ranks the bytes decide."""
-
-    modified: dt.datetime
-    raw: bool
-    mtime_ns: int
 
 
 class Version(NamedTuple):
@@ -88,7 +83,7 @@ class Deduplicator:
 
     def offer(self, alpha: Alpha, raw: bool, mtime_ns: int) -> bool:
         """Keep `alpha` if it is the newest of its id so far; False when the id was there already."""
-        rank = Rank(alpha.modified or OLDEST, raw, mtime_ns)
+        rank = (alpha.modified or OLDEST, raw, mtime_ns)
         known = self._versions.get(alpha.id)
         if known is not None and rank < known.rank:
             return False

@@ -20,9 +20,6 @@ class Window:
     def length(self) -> dt.timedelta:
         return self.end - self.start
 
-    def contains(self, other: "Window") -> bool:
-        return self.start <= other.start and other.end <= self.end
-
     def overlaps(self, other: "Window") -> bool:
         return self.start < other.end and other.start < self.end
 

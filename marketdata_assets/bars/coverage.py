@@ -4,12 +4,12 @@ Statements over `stock_1min_coverage` and the rows it describes; all run in the 
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import psycopg
 
-from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.bars.schema import DATASET, statement
 
 MANY_CODES = 64
 
@@ -49,10 +49,6 @@ class Provider:
     def key(self) -> tuple[str, str]:
         return self.source, self.unit
 
-    @property
-    def rank(self) -> tuple[int, str, str]:
-        return self.delivered, self.source, self.unit
-
 
 def codes(connection: psycopg.Connection, provider: Provider) -> set[str]:
     """The codes loaded from this provider."""
@@ -77,17 +73,9 @@ def provided_by_newer(
     connection: psycopg.Connection, provider: Provider, loading: Spans
 ) -> dict[tuple[str, str], list[Hole]]:
     """Minutes of the months to load that newer files provide."""
-    rows = connection.execute(
-        """SELECT code, to_char(month, 'YYYY-MM'), first, last FROM stock_1min_coverage
-           WHERE code = ANY(%s) AND month = ANY(%s) AND (source, unit) <> (%s, %s)
-             AND (delivered, source, unit) > (%s, %s, %s) ORDER BY 1, 2, 3, 4""",
-        [
-            sorted({code for code, _ in loading}),
-            sorted({first_day(month) for _, month in loading}),
-            *provider.key,
-            *provider.rank,
-        ],
-    )
+    codes = sorted({code for code, _ in loading})
+    months = sorted({first_day(month) for _, month in loading})
+    rows = _execute(connection, "provided_by_newer", provider, codes=codes, months=months)
     holes: dict[tuple[str, str], list[Hole]] = {}
     for code, month, first, last in rows:
         if (code, month) in loading:
@@ -102,29 +90,27 @@ def clear(
 
     Returns the months that the provider had. Older files superseded there are marked as not loaded.
     """
-    had = connection.execute(
-        """DELETE FROM stock_1min_coverage WHERE (source, unit) = (%s, %s) AND (%s::date[] IS NULL OR month = ANY(%s))
-           RETURNING code, to_char(month, 'YYYY-MM'), first, last, delivered""",
-        [*provider.key, *[None if months is None else [first_day(month) for month in months]] * 2],
-    ).fetchall()
+    days = None if months is None else [first_day(month) for month in months]
+    had = _execute(connection, "forget", provider, months=days).fetchall()
     connection.execute(
         """SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
            FROM pg_extension WHERE extname = 'timescaledb'"""
     )
     for code, month, first, last, delivered in had:
-        before = Provider(provider.source, provider.unit, delivered)
-        _delete(connection, before, code, month, first, last)
+        before, place = replace(provider, delivered=delivered), {"code": code, "month": first_day(month)}
+        _execute(connection, "delete", before, **place, first=first, last=last)
         now = loading.get((code, month))
         if now is None or provider.delivered < delivered or _time(now.first) > first or _time(now.last) < last:
-            _reopen_older(connection, before, code, month)
+            _execute(connection, "reopen_older", before, **place, label=month)
     with connection.pipeline():
-        deleted = {
-            (code, month): _delete(connection, provider, code, month, _time(span.first), _time(span.last))
-            for (code, month), span in loading.items()
-        }
-    for (code, month), cursor in deleted.items():
+        deletions = []
+        for (code, month), span in loading.items():
+            place = {"code": code, "month": first_day(month)}
+            times = {"first": _time(span.first), "last": _time(span.last)}
+            deletions.append((place, _execute(connection, "delete", provider, **place, **times)))
+    for place, cursor in deletions:
         if cursor.rowcount > 0:
-            _supersede(connection, provider, code, month, [time for (time,) in cursor])
+            _execute(connection, "supersede", provider, **place, deleted=[time for (time,) in cursor])
     return {month for _, month, *_ in had}
 
 
@@ -151,29 +137,16 @@ def rows_loaded(connection: psycopg.Connection, provider: Provider) -> int:
     return int(row[0])
 
 
-_OVERLAPPED = """EXISTS (SELECT FROM stock_1min_coverage o
-    WHERE o.code = c.code AND o.month = c.month AND (o.source, o.unit) <> (c.source, c.unit))"""
-
-
 def moved(connection: psycopg.Connection, delivered: Mapping[str, int]) -> set[tuple[str, str]]:
     """Units, by source, whose file has another modification time than on record, and another file in its months."""
-    rows = connection.execute(
-        f"""SELECT DISTINCT c.source, c.unit FROM stock_1min_coverage c
-            JOIN unnest(%s::text[], %s::bigint[]) AS now(source, delivered) USING (source)
-            WHERE c.delivered <> now.delivered AND {_OVERLAPPED}""",
-        [list(delivered), list(delivered.values())],
-    )
-    return set(rows.fetchall())
+    times = {"sources": list(delivered), "times": list(delivered.values())}
+    return set(connection.execute(statement("coverage/moved.sql"), times).fetchall())
 
 
 def redeliver(connection: psycopg.Connection, delivered: Mapping[str, int]) -> None:
     """Record the files' present modification times where no other file is in the same months."""
-    connection.execute(
-        f"""UPDATE stock_1min_coverage c SET delivered = now.delivered
-            FROM unnest(%s::text[], %s::bigint[]) AS now(source, delivered)
-            WHERE c.source = now.source AND c.delivered <> now.delivered AND NOT {_OVERLAPPED}""",
-        [list(delivered), list(delivered.values())],
-    )
+    times = {"sources": list(delivered), "times": list(delivered.values())}
+    connection.execute(statement("coverage/redeliver.sql"), times)
 
 
 def first_day(month: str) -> dt.date:
@@ -181,49 +154,9 @@ def first_day(month: str) -> dt.date:
     return dt.date.fromisoformat(f"{month}-01")
 
 
-def _delete(
-    connection: psycopg.Connection, provider: Provider, code: str, month: str, first: dt.datetime, last: dt.datetime
-) -> psycopg.Cursor:
-    """Delete a code's rows of a span, except where a newer file provides them; returns the times deleted."""
-    return connection.execute(
-        """DELETE FROM stock_1min_qfq b WHERE code = %s AND time BETWEEN %s AND %s AND NOT EXISTS (
-               SELECT FROM stock_1min_coverage c WHERE c.code = b.code AND c.month = %s
-                  AND (c.source, c.unit) <> (%s, %s) AND (c.delivered, c.source, c.unit) > (%s, %s, %s)
-                  AND b.time BETWEEN c.first AND c.last)
-           RETURNING time""",
-        [code, first, last, first_day(month), *provider.key, *provider.rank],
-    )
-
-
-def _supersede(
-    connection: psycopg.Connection, provider: Provider, code: str, month: str, deleted: Sequence[dt.datetime]
-) -> None:
-    """Record on older units that their rows were `deleted`: a row belonged to the newest unit that covers its time."""
-    connection.execute(
-        """UPDATE stock_1min_coverage c SET superseded = superseded + owned.rows
-           FROM (SELECT o.source, o.unit, count(*) AS rows FROM unnest(%s::timestamp[]) AS gone (time)
-                 CROSS JOIN LATERAL (
-                     SELECT source, unit FROM stock_1min_coverage
-                     WHERE code = %s AND month = %s AND gone.time BETWEEN first AND last
-                       AND (source, unit) <> (%s, %s) AND (delivered, source, unit) < (%s, %s, %s)
-                     ORDER BY delivered DESC, source DESC, unit DESC LIMIT 1) o
-                 GROUP BY 1, 2) owned
-           WHERE (c.source, c.unit, c.code, c.month) = (owned.source, owned.unit, %s, %s)""",
-        [deleted, code, first_day(month), *provider.key, *provider.rank, code, first_day(month)],
-    )
-
-
-def _reopen_older(connection: psycopg.Connection, provider: Provider, code: str, month: str) -> None:
-    """Mark older units superseded by this one as not loaded, since this one may now cover less."""
-    connection.execute(
-        """UPDATE marketdata_ledger l SET slices = array_remove(slices, %s), rows = (
-               SELECT sum(o.rows - o.superseded) FROM stock_1min_coverage o
-               WHERE (o.source, o.unit) = (l.source, l.unit))
-           FROM stock_1min_coverage c
-           WHERE l.dataset = %s AND l.source = c.source AND l.unit = c.unit AND c.code = %s AND c.month = %s
-             AND c.superseded > 0 AND (c.delivered, c.source, c.unit) < (%s, %s, %s)""",
-        [month, DATASET, code, first_day(month), *provider.rank],
-    )
+def _execute(connection: psycopg.Connection, name: str, provider: Provider, **values: object) -> psycopg.Cursor:
+    """A statement of `sql/coverage` about a provider."""
+    return connection.execute(statement(f"coverage/{name}.sql"), {**vars(provider), **values})
 
 
 def _time(microseconds: int) -> dt.datetime:

@@ -4,6 +4,7 @@ The monthly K-line has its own definition, in `kline`.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Literal
 
@@ -36,6 +37,7 @@ def script(name: str) -> bytes:
     return files(__package__).joinpath("sql", name).read_bytes()
 
 
+@cache
 def statement(name: str) -> str:
     """A file under `sql/` without its comment lines, to be put into another statement or given parameters."""
     return "\n".join(line for line in script(name).decode().splitlines() if not line.startswith("--"))

@@ -41,25 +41,18 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
         except (pl.exceptions.PolarsError, TypeError) as error:
             raise WrongType(flow.name, place, name, str(column.dtype), str(kind), str(error)) from error
         if values.null_count() > column.null_count():
-            bad.append(_reject_lost(lines, column, values, kind, rejects))
+            lost = column.is_not_null() & values.is_null()
+            if column.dtype.is_float():
+                lost = lost & ~column.fill_null(0).is_nan()
+            for line, value in zip(lines.filter(lost), column.filter(lost), strict=True):
+                rejects.add(line, f"{name} {value} does not fit {kind}")
+            bad.append(lost)
         if name in target.key and values.null_count():
             rejects.add_all(lines.filter(values.is_null()).to_list(), f"{name} is NULL, and belongs to the key")
             bad.append(values.is_null())
         fitted.append(values.alias(name))
     frame = pl.DataFrame([lines, *fitted])
     return frame.filter(~pl.select(pl.any_horizontal(bad)).to_series()) if bad else frame
-
-
-def _reject_lost(
-    lines: pl.Series, column: pl.Series, values: pl.Series, kind: ColumnType, rejects: Rejects
-) -> pl.Series:
-    """Reject the rows whose value did not fit."""
-    lost = column.is_not_null() & values.is_null()
-    if column.dtype.is_float():
-        lost = lost & ~column.fill_null(0).is_nan()
-    for line, value in zip(lines.filter(lost), column.filter(lost), strict=True):
-        rejects.add(line, f"{column.name} {value} does not fit {kind}")
-    return lost
 
 
 def key_hashes(flow: FlowDefinition, frame: pl.DataFrame) -> pl.Series:

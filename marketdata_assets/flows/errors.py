@@ -28,7 +28,6 @@ class BadFunction(FlowError):
     """A handler names a function that cannot be imported."""
 
     def __init__(self, function: str, cause: str) -> None:
-        self.function = function
         super().__init__(
             f"{function}: {cause}. Write package.module.function, or .module.function beside the flow's file."
         )
@@ -38,7 +37,6 @@ class UnknownUnit(FlowError):
     """A run requested a file that is not among the flow's."""
 
     def __init__(self, flow: str, unit: str, folder: str) -> None:
-        self.unit = unit
         super().__init__(f"flow {flow}: no file {unit!r} in {folder}. Deliver it, or request an existing file.")
 
 
@@ -46,7 +44,6 @@ class NoFolder(FlowError):
     """The folder of the flow's files is missing."""
 
     def __init__(self, folder: str) -> None:
-        self.folder = folder
         super().__init__(f"{folder}: no such folder. Create it, or correct loader.folder or MARKETDATA_FLOWS_DATA.")
 
 
@@ -54,10 +51,6 @@ class HandlerFailed(FlowError):
     """A handler raised. Names flow, unit, handler and the shape of the frame it was given."""
 
     def __init__(self, flow: str, place: str, handler: str, shape: tuple[int, int], cause: str) -> None:
-        self.flow = flow
-        self.place = place
-        self.handler = handler
-        self.shape = shape
         super().__init__(
             f"flow {flow}, {place}: handler {handler} on {shape[0]} rows x {shape[1]} columns: {cause}. Nothing of the"
             " file is loaded; correct the handler or the file and run the flow again."
@@ -68,7 +61,6 @@ class MissingColumn(FlowError):
     """The frame after the last handler lacks columns of the target."""
 
     def __init__(self, flow: str, place: str, missing: Sequence[str], given: Sequence[str]) -> None:
-        self.missing = tuple(missing)
         super().__init__(
             f"flow {flow}, {place}: the handlers give no column {', '.join(missing)}; they give {', '.join(given)}."
             " Add it by derive or call, or take it out of target.columns."
@@ -79,7 +71,6 @@ class WrongType(FlowError):
     """A column after the last handler is not what the target's column holds."""
 
     def __init__(self, flow: str, place: str, column: str, given: str, wanted: str, cause: str) -> None:
-        self.column = column
         super().__init__(
             f"flow {flow}, {place}: column {column} is {given}, the target has {wanted}: {cause}. Make it {wanted} by"
             " parse, derive or call, or change target.columns."
@@ -90,7 +81,6 @@ class AppendedFileChanged(FlowError):
     """A file whose rows were appended has other bytes now."""
 
     def __init__(self, place: str, table: str) -> None:
-        self.place = place
         super().__init__(
             f"{place}: changed after its rows were appended to {table}, which does not know which they are."
             " Deliver new rows in a new file, or declare mode: replace or upsert."
@@ -101,7 +91,6 @@ class KeyTaken(FlowError):
     """A key of the unit belongs to rows of another."""
 
     def __init__(self, place: str, table: str, mode: str, detail: str) -> None:
-        self.place = place
         super().__init__(
             f"{place}: {table} has a row of the same key from another file ({detail}), and mode {mode} overwrites none."
             " Take it out of one file, or declare mode: upsert."
@@ -112,8 +101,6 @@ class SchemaDrift(FlowError):
     """The table in the database is another than the flow declares."""
 
     def __init__(self, flow: str, table: str, differences: Sequence[str]) -> None:
-        self.table = table
-        self.differences = tuple(differences)
         super().__init__(
             f"flow {flow}: table {table} in the database differs from target: {'; '.join(differences)}."
             " Change the flow back, change the table as said, or name a new table."
@@ -124,5 +111,4 @@ class CannotWrite(FlowError):
     """A new flow is not written."""
 
     def __init__(self, name: str, cause: str) -> None:
-        self.name = name
         super().__init__(f"no new flow {name!r}: {cause}")

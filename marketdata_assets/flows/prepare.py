@@ -3,8 +3,8 @@
 Nothing is written here but a spool of encoded rows; the transaction is in `unit`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ import polars as pl
 from marketdata_assets.flows import conform
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.flows.pipeline import Pipeline
-from marketdata_assets.flows.reading import Content, Reader, content, empty
+from marketdata_assets.flows.reading import Reader, content, empty
 from marketdata_assets.loading.files import Opener, Unit
 from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import raw_lines
@@ -39,12 +39,7 @@ class Prepared:
     leading: pl.Series | None = None
     """The different values of the key's first column; None when they are many."""
     payload: Spool = field(default_factory=Spool)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.payload.close()
+    """The rows, encoded; whoever has the unit closes it."""
 
 
 def prepare(opener: Opener, flow: FlowDefinition, unit: Unit, number: int) -> Prepared:
@@ -69,20 +64,20 @@ class _Preparation:
 
     def run(self, together: bool) -> Prepared:
         try:
-            with content(self._opener, self._unit, self._flow.loader) as text:
-                self._read(text, together or self._pipeline.whole)
-                self._prepared.content_hash = text.content_hash
+            with content(self._opener, self._unit, self._flow.loader) as (names, blocks, stream):
+                reader = Reader(self._flow.loader, names, self._rejects)
+                self._read(map(reader.frame, blocks), together or self._pipeline.whole)
+                self._prepared.content_hash = stream.content_hash
             self._judge()
         except BaseException:
             self._prepared.payload.close()
             raise
         return self._prepared
 
-    def _read(self, text: Content, together: bool) -> None:
-        reader = Reader(self._flow.loader, text.names, self._rejects)
+    def _read(self, blocks: Iterable[pl.DataFrame], together: bool) -> None:
         frames: list[pl.DataFrame] = []
-        for block in text.blocks:
-            frame = self._pipeline.block(reader.frame(block))
+        for block in blocks:
+            frame = self._pipeline.block(block)
             if self._rejects.hopeless:
                 return
             if together:

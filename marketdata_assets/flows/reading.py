@@ -6,7 +6,6 @@ irregularity; the careful lane takes that block line by line, and rejects what i
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,17 +28,8 @@ NUMBERS = ("numeric", "double", "bigint", "integer")
 ENCODING_REMEDY = "Set loader.encoding to {} and run the flow again."
 
 
-@dataclass
-class Content:
-    """A unit's text: the header's names, the blocks, and, when all blocks are read, the hash of the bytes."""
-
-    names: list[str]
-    blocks: Iterator[Block]
-    _stream: HashedStream = field(repr=False)
-
-    @property
-    def content_hash(self) -> str:
-        return self._stream.content_hash
+Content = tuple[list[str], Iterator[Block], HashedStream]
+"""A unit's text: the names of the header, the blocks, and the stream, which hashes the bytes that are read."""
 
 
 @contextmanager
@@ -53,10 +43,10 @@ def content(opener: Opener, unit: Unit, loader: Loader) -> Iterator[Content]:
         text = Text(unit.place, stream, loader.encoding, ENCODING_REMEDY)
         names = _header(text, unit.place, loader)
         if unit.size <= SMALL_BYTES:
-            yield Content(names, text.blocks(), stream)
+            yield names, text.blocks(), stream
             return
         with ahead(text.blocks()) as blocks:
-            yield Content(names, blocks, stream)
+            yield names, blocks, stream
 
 
 def _header(text: Text, place: str, loader: Loader) -> list[str]:

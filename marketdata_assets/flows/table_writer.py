@@ -3,13 +3,14 @@
 What the modes mean is said at `Target`; whether a unit has to be read at all is decided in `unit`.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from marketdata_assets.flows.definition import FlowDefinition, Target
+from marketdata_assets.flows.definition import Target
 from marketdata_assets.flows.errors import KeyTaken
 from marketdata_assets.flows.prepare import Prepared
 from marketdata_assets.stores.postgres import copy_binary
@@ -21,14 +22,14 @@ class KeysClash(Exception):
     """Another load has written a row of one of the unit's keys since the table was searched for them."""
 
 
+@dataclass
 class TableWriter:
-    """The statements that bring rows of one flow into its table, over one connection inside a transaction."""
+    """The statements that bring a unit's rows into its flow's table, over one connection inside a transaction."""
 
-    def __init__(self, connection: psycopg.Connection, flow: FlowDefinition, place: str, number: int) -> None:
-        self._connection = connection
-        self._target = flow.target
-        self._place = place
-        self._number = number
+    _connection: psycopg.Connection
+    _target: Target
+    _place: str
+    _number: int
 
     def write(self, prepared: Prepared, loaded: bool, straight: bool = True) -> None:
         """Make the table hold the unit's rows; `loaded` is whether it has rows of the unit already. Raises KeyTaken.
@@ -112,7 +113,8 @@ class TableWriter:
 
     @property
     def _columns(self) -> list[str]:
-        return columns(self._target)
+        """Those that a unit's rows are given with."""
+        return [*self._target.columns, *(["etl_unit"] if self._target.mode == "replace" else [])]
 
     @property
     def _values(self) -> list[str]:
@@ -137,11 +139,6 @@ class TableWriter:
                 sql.SQL("old.{0} = new.{0}").format(sql.Identifier(name)) for name in key
             ),
         }
-
-
-def columns(target: Target) -> list[str]:
-    """The columns that a unit's rows are given with."""
-    return [*target.columns, *(["etl_unit"] if target.mode == "replace" else [])]
 
 
 def _listed(names: list[str], table: str | None = None) -> sql.Composable:

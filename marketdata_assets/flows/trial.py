@@ -38,9 +38,9 @@ def try_file(flow: FlowDefinition, path: Path) -> Trial:
     unit = Unit(FileState(path.name, path, stat.st_size, stat.st_mtime_ns), size=stat.st_size)
     rejects = Rejects(flow.quality.limit)
     pipeline = Pipeline(flow, unit.place, rejects)
-    with Opener() as opener, content(opener, unit, flow.loader) as text:
-        reader = Reader(flow.loader, text.names, rejects)
-        frames = [pipeline.block(empty(flow.loader)), *(pipeline.block(reader.frame(block)) for block in text.blocks)]
+    with Opener() as opener, content(opener, unit, flow.loader) as (names, blocks, _):
+        reader = Reader(flow.loader, names, rejects)
+        frames = [pipeline.block(empty(flow.loader)), *(pipeline.block(reader.frame(block)) for block in blocks)]
     frame = pipeline.all(frames)
     frame = frame.with_columns(rejects.lines(frame))
     conformed = conform.conform(flow, unit.place, frame, rejects)

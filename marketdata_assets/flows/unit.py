@@ -4,8 +4,8 @@ Which units there are to do, and spreading them over processes, is in `run`.
 """
 
 import datetime as dt
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 
 import psycopg
 
@@ -86,26 +86,26 @@ class _Overtaken(Exception):
     """What was read about the unit before it was parsed no longer holds."""
 
 
+@dataclass
 class _UnitLoad:
     """One claimed unit."""
 
-    def __init__(self, connection: psycopg.Connection, opener: Opener, job: Job, unit: Unit, number: int) -> None:
-        self._connection = connection
-        self._opener = opener
-        self._job = job
-        self._flow = job.flow
-        self._unit = unit
-        self._number = number
-        self.started = dt.datetime.now(dt.UTC)
+    connection: psycopg.Connection
+    opener: Opener
+    job: Job
+    unit: Unit
+    number: int
+    started: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
     def load(self) -> UnitReport:
         """Read and commit the unit, unless its rows are loaded already."""
         while True:
-            known = ledger.known(self._connection, self._flow.dataset, self._unit.place, self._unit.place)
+            known = ledger.known(self.connection, self.job.flow.dataset, self.unit.place, self.unit.place)
             unchanged = self._unchanged(known)
             if unchanged:
                 return unchanged
-            with prepare(self._opener, self._flow, self._unit, self._number) as prepared, suppress(_Overtaken):
+            prepared = prepare(self.opener, self.job.flow, self.unit, self.number)
+            with closing(prepared.payload), suppress(_Overtaken):
                 with suppress(KeysClash):
                     return self._write(prepared, known, straight=True)
                 return self._write(prepared, known, straight=False)
@@ -114,27 +114,27 @@ class _UnitLoad:
         """A report when these bytes are loaded already, by this version. Rows once appended are never replaced."""
         if known is None or known.content_hash is None:
             return None
-        append = self._flow.target.mode == "append"
-        if not append and (self._job.force or known.outcome == "failed" or known.code_version != self._job.version):
+        append = self.job.flow.target.mode == "append"
+        if not append and (self.job.force or known.outcome == "failed" or known.code_version != self.job.version):
             return None
         found = self._content_hash()
         if found == known.content_hash and known.outcome != "failed":
-            with self._connection.transaction():
+            with self.connection.transaction():
                 self._settle(found)
-            return UnitReport(self._unit.place, "unchanged", months=tuple(known.slices))
+            return UnitReport(self.unit.place, "unchanged", months=tuple(known.slices))
         if append:
-            raise AppendedFileChanged(self._unit.place, self._flow.target.table)
+            raise AppendedFileChanged(self.unit.place, self.job.flow.target.table)
         return None
 
     def _write(self, prepared: Prepared, known: Entry | None, straight: bool) -> UnitReport:
-        name, dataset, connection = self._unit.place, self._flow.dataset, self._connection
+        name, dataset, connection = self.unit.place, self.job.flow.dataset, self.connection
         entry = self._entry(prepared, known)
         with connection.transaction():
             connection.execute("SET LOCAL synchronous_commit TO DEFAULT")
             if ledger.locked(connection, dataset, name, name) != known:
                 raise _Overtaken
             loaded = known is not None and known.content_hash is not None
-            TableWriter(connection, self._flow, name, self._number).write(prepared, loaded, straight)
+            TableWriter(connection, self.job.flow.target, name, self.number).write(prepared, loaded, straight)
             if prepared.rejects or (known and known.rejected):
                 ledger.replace_rejects(connection, dataset, name, name, prepared.rejects)
             ledger.record(connection, entry)
@@ -144,23 +144,23 @@ class _UnitLoad:
 
     def _content_hash(self) -> str:
         """The hash of the unit's bytes as they are now."""
-        with self._opener.open(self._unit) as raw:
+        with self.opener.open(self.unit) as raw:
             stream = HashedStream(raw)
             while stream.read(1024 * 1024):
                 pass
         return stream.content_hash
 
     def _settle(self, found: str) -> None:
-        modified = None if self._unit.file.just_changed else self._unit.file.modified_ns
-        claims.settle(self._connection, self._flow.dataset, self._unit, found, modified)
+        modified = None if self.unit.file.just_changed else self.unit.file.modified_ns
+        claims.settle(self.connection, self.job.flow.dataset, self.unit, found, modified)
 
     def _entry(self, prepared: Prepared, known: Entry | None) -> Entry:
         rejected = len(prepared.rejects)
         before = known.content_hash or known.previous_hash if known else None
         return Entry(
-            dataset=self._flow.dataset,
-            source=self._unit.place,
-            unit=self._unit.place,
+            dataset=self.job.flow.dataset,
+            source=self.unit.place,
+            unit=self.unit.place,
             content_hash=prepared.content_hash,
             previous_hash=known.previous_hash if known and before == prepared.content_hash else before,
             slices=sorted(prepared.months),
@@ -170,7 +170,7 @@ class _UnitLoad:
             rejected=rejected,
             outcome="ok" if prepared.read else "empty",
             attempted_hash=prepared.content_hash,
-            code_version=self._job.version,
-            run_id=self._job.run_id,
+            code_version=self.job.version,
+            run_id=self.job.run_id,
             started=self.started,
         )

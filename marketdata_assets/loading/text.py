@@ -6,9 +6,9 @@ decided by the caller.
 
 import codecs
 import io
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -264,40 +264,15 @@ class _Raw(io.RawIOBase):
 @contextmanager
 def ahead(items: Iterator[Item], size: int = BLOCKS_AHEAD) -> Iterator[Iterator[Item]]:
     """Read up to `size` items ahead in a thread. Its exceptions are raised to the consumer."""
-    waiting: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(size)
-    ended = threading.Event()
-
-    def put(item: Item | None, error: BaseException | None) -> None:
-        while not ended.is_set():
-            try:
-                waiting.put((item, error), timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def produce() -> None:
-        try:
-            for item in items:
-                put(item, None)
-                if ended.is_set():
-                    return
-            put(None, None)
-        except BaseException as error:
-            put(None, error)
+    pool = ThreadPoolExecutor(1, "loader")
 
     def consume() -> Iterator[Item]:
-        while True:
-            item, error = waiting.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
+        waiting = deque(pool.submit(next, items, None) for _ in range(size))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, items, None))
             yield item
 
-    thread = threading.Thread(target=produce, name="loader", daemon=True)
-    thread.start()
     try:
         yield consume()
     finally:
-        ended.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)

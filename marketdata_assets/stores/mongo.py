@@ -47,13 +47,6 @@ class WriteConflict(TransientError):
 
 
 @dataclass(frozen=True, slots=True)
-class Insert:
-    """A document that is not stored yet, as BSON without `_id`."""
-
-    bson: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
     """What an existing document becomes; `paths` are the dotted paths to set, None when only the whole will do."""
 
@@ -61,14 +54,8 @@ class Change:
     paths: Document | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A document that must not be written, and why."""
-
-    reason: str
-
-
-Plan = Insert | Change | Reject | None
+Plan = bytes | Change | str | None
+"""The BSON without `_id` of a document to insert, a change, the reason why a document is rejected, or nothing."""
 
 
 @dataclass
@@ -152,8 +139,8 @@ def write(
             if planned is None:
                 written.updated += name in retried  # it was written after all, or another writer wrote the same
                 written.unchanged += name not in retried
-            elif isinstance(planned, Reject):
-                written.rejected[name] = planned.reason
+            elif isinstance(planned, str):
+                written.rejected[name] = planned
             else:
                 operations[name] = _operation(planned, old, key, name, revision)
         inserts = {name for name, operation in operations.items() if isinstance(operation, InsertOne)}
@@ -177,10 +164,10 @@ def read(collection: Documents, key: str, names: set[str]) -> dict[str, Document
 
 
 def _operation(
-    planned: Insert | Change, old: Document | None, key: str, name: str, revision: str
+    planned: bytes | Change, old: Document | None, key: str, name: str, revision: str
 ) -> "InsertOne[Any] | UpdateOne | ReplaceOne[Any]":
-    if isinstance(planned, Insert):
-        return InsertOne(RawBSONDocument(with_bookkeeping(planned.bson, name, revision)))
+    if isinstance(planned, bytes):
+        return InsertOne(RawBSONDocument(with_bookkeeping(planned, name, revision)))
     assert old is not None
     number = old.get(revision)
     unchanged = {key: name, revision: {"$exists": False} if number is None else number}

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -251,8 +251,9 @@ def test_a_key_that_stands_is_seen_before_rows_are_copied(dsn: str, tmp_path: Pa
     run(prices, dsn, tmp_path)
     deliver(tmp_path, "a.csv", lines("a", [1, 3, 4]))
     (unit,) = find_units(prices, tmp_path)
-    with psycopg.connect(dsn) as connection, prepare(Opener(), prices, unit, 1) as prepared:
-        TableWriter(connection, prices, unit.place, 1).write(prepared, loaded=True)  # KeysClash would be raised
+    prepared = prepare(Opener(), prices, unit, 1)
+    with psycopg.connect(dsn) as connection, closing(prepared.payload):
+        TableWriter(connection, prices.target, unit.place, 1).write(prepared, loaded=True)  # KeysClash would be raised
     assert closes(dsn) == [1, 3, 4]
 
 

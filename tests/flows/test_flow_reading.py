@@ -124,9 +124,9 @@ def test_blocks_end_between_rows_at_any_size(
     csv.writer(out, lineterminator="\n").writerows([NAMES, *rows])
     loader = Loader(columns={name: name for name in NAMES}, encoding="gb18030")
     rejects = Rejects()
-    with content(Opener(), unit(tmp_path, out.getvalue().encode("gb18030")), loader) as text:
-        reader = Reader(loader, text.names, rejects)
-        got = [row[:-1] for block in text.blocks for row in reader.frame(block).rows()]
+    with content(Opener(), unit(tmp_path, out.getvalue().encode("gb18030")), loader) as (names, blocks, _):
+        reader = Reader(loader, names, rejects)
+        got = [row[:-1] for block in blocks for row in reader.frame(block).rows()]
     assert got == [tuple(row) for row in rows]
     assert not rejects.reasons
 
@@ -136,16 +136,16 @@ def test_any_encoding_reads_the_same(tmp_path: Path, encoding: str) -> None:
     loader = Loader(columns={"日期": "a", "c": "c"}, encoding=encoding, skip_lines=1)
     text = "注意, \n日期,c\r\n名,1\r\n天,2\r\n"
     found = unit(tmp_path, text.encode(encoding))
-    with content(Opener(), found, loader) as opened:
-        reader = Reader(loader, opened.names, Rejects())
-        rows = [row for block in opened.blocks for row in reader.frame(block).rows()]
+    with content(Opener(), found, loader) as (names, blocks, _):
+        reader = Reader(loader, names, Rejects())
+        rows = [row for block in blocks for row in reader.frame(block).rows()]
     assert rows == [("名", "1", 3), ("天", "2", 4)]
     assert raw_lines(Opener(), found, encoding, {4}) == {4: "天,2"}
 
 
 def drain(found: Unit, loader: Loader) -> None:
-    with content(Opener(), found, loader) as text:
-        assert list(text.blocks)
+    with content(Opener(), found, loader) as (_, blocks, _):
+        assert list(blocks)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +238,6 @@ def test_reading_ahead_is_bounded_and_passes_errors_on() -> None:
 
 def test_frames_carry_the_line(tmp_path: Path) -> None:
     rejects = Rejects()
-    with content(Opener(), unit(tmp_path, b"a,c\n1,2\n"), LOADER) as text:
-        (block,) = text.blocks
-        assert Reader(LOADER, text.names, rejects).frame(block)[LINE].to_list() == [2]
+    with content(Opener(), unit(tmp_path, b"a,c\n1,2\n"), LOADER) as (names, blocks, _):
+        (block,) = blocks
+        assert Reader(LOADER, names, rejects).frame(block)[LINE].to_list() == [2]
