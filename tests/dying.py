@@ -1,4 +1,4 @@
-"""A load that is killed before one of its database steps, in a process of its own. The imports are paid for once."""
+"""Work that is killed before one of its steps, in a process of its own. The imports are paid for once."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -62,17 +63,18 @@ def child(steps: int, work: Callable[[], object], where: Steps = DATABASE_STEPS)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def serve(doomed: Callable[..., object]) -> None:
+def serve(module: ModuleType) -> None:
     """Answer each order on stdin with the exit code of a child that carried it out."""
+    where = getattr(module, "STEPS", DATABASE_STEPS)
     for order in sys.stdin:
         *arguments, steps = json.loads(order)
-        print(child(steps, lambda arguments=arguments: doomed(*arguments)), flush=True)
+        print(child(steps, lambda arguments=arguments: module.doomed(*arguments), where), flush=True)
 
 
 @contextmanager
 def server(module: Path) -> Iterator[Load]:
-    """Loads by the function `doomed` of a test module."""
-    command = [sys.executable, "-c", f"import dying, {module.stem} as module; dying.serve(module.doomed)"]
+    """Loads by the function `doomed` of a test module, killed at its `STEPS` if it has any, else at DATABASE_STEPS."""
+    command = [sys.executable, "-c", f"import dying, {module.stem} as module; dying.serve(module)"]
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     pipe = subprocess.PIPE

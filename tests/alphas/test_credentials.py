@@ -28,20 +28,18 @@ def test_environment_comes_before_the_file(tmp_path: Path) -> None:
     assert find_credentials("a@b.1", {EMAIL: "", PASSWORD: ""}, file) == Credentials("f", "canary")
 
 
-def test_environment_of_one_account_serves_no_other(tmp_path: Path) -> None:
-    with pytest.raises(NoCredentials, match="account lk has no credentials"):
-        find_credentials("lk", {EMAIL: "e", PASSWORD: "p"}, tmp_path / "none.json")
-
-
-def test_half_of_the_environment_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NoCredentials, match=f"{PASSWORD} is not set"):
-        find_credentials("a@b.1", {EMAIL: "e"}, tmp_path / "none.json")
-
-
-def test_message_names_variables_and_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("account", "environ", "words"),
+    [
+        ("lk", {EMAIL: "e", PASSWORD: "p"}, ["account lk has no credentials"]),
+        ("a@b.1", {EMAIL: "e"}, [f"{PASSWORD} is not set"]),
+        ("a@b.1", {}, [EMAIL, PASSWORD, "none.json", "0600"]),
+    ],
+)
+def test_message_says_what_is_missing(tmp_path: Path, account: str, environ: dict[str, str], words: list[str]) -> None:
     with pytest.raises(NoCredentials) as caught:
-        find_credentials("a@b.1", {}, tmp_path / "none.json")
-    assert all(text in str(caught.value) for text in (EMAIL, PASSWORD, str(tmp_path / "none.json"), "0600"))
+        find_credentials(account, environ, tmp_path / "none.json")
+    assert all(word in str(caught.value) for word in words)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])

@@ -33,8 +33,8 @@ def raw(root: Path, month: str, *names: str) -> Path:
     return put(root, f"{month}-02", [alpha(name, f"{month}-02T00:30:00Z") for name in names])
 
 
-def bring(uri: str, root: Path, **options: Any) -> None:
-    assert not package_months(root, PAIRS, Fanout(1)).failed
+def bring(uri: str, root: Path, *, package: bool = True, **options: Any) -> None:
+    assert not package or not package_months(root, PAIRS, Fanout(1)).failed
     import_accounts(uri, root, "regular", PAIRS, run_id="r", fanout=Fanout(1), options=ImportOptions(**options))
 
 
@@ -89,18 +89,13 @@ def test_what_failed_or_came_in_part_is_behind(tmp_path: Path, mongo_uri: str, s
     [package] = (tmp_path / ACCOUNT / "packages").rglob("2024-09-02.ndjson")
     whole = package.read_bytes()
     package.write_bytes(whole.replace(b'"REGULAR"', b'"SUPER"'))
-    bring_only(mongo_uri, tmp_path)
+    bring(mongo_uri, tmp_path, package=False)
     assert states(store, tmp_path) == {"2024-09": "failed"}
     package.write_bytes(whole)
-    bring_only(mongo_uri, tmp_path, mode="time_range", time_range_hours=1.0)
+    bring(mongo_uri, tmp_path, package=False, mode="time_range", time_range_hours=1.0)
     assert states(store, tmp_path) == {"2024-09": "stale"}
-    bring_only(mongo_uri, tmp_path)
+    bring(mongo_uri, tmp_path, package=False)
     assert states(store, tmp_path) == {"2024-09": "ok"}
-
-
-def bring_only(uri: str, root: Path, **options: Any) -> None:
-    """Import without packaging."""
-    import_accounts(uri, root, "regular", PAIRS, run_id="r", fanout=Fanout(1), options=ImportOptions(**options))
 
 
 def test_month_whose_files_are_gone_stays_ok(tmp_path: Path, mongo_uri: str, store: Client) -> None:

@@ -22,7 +22,7 @@ from bar_files import (
 
 from marketdata_assets.bars.schema import ensure
 from marketdata_assets.stores import ledger
-from marketdata_demo.sample_bars import csv_bytes, stock_year, write_year
+from marketdata_demo.sample_bars import csv_bytes, stock_year
 
 STOCKS = (("sh600001", "示例银行"), ("bj920001", "试验材料"), ("sz301001", "范例软件"))
 DAYS = [dt.date(2000, 1, 31), dt.date(2000, 2, 1), dt.date(2000, 12, 29)]
@@ -42,12 +42,6 @@ def test_fresh_load_equals_a_plain_reading(either_dsn: str, tmp_path: Path, work
     assert (report.rows, report.rejected, report.count("ok"), report.failed) == (3 * 3 * 241, 0, 3, ())
     assert report.loaded_months == ("2000-01", "2000-02", "2000-12")
     assert_exact(either_dsn, tmp_path)
-
-
-def test_sample_year_lands_whole(dsn: str, tmp_path: Path) -> None:
-    write_year(tmp_path, 2000, STOCKS[:1], until=dt.date(2000, 1, 7))
-    assert run(dsn, tmp_path).rows == 5 * 241
-    assert_exact(dsn, tmp_path)
 
 
 def test_only_months_asked_for_land(dsn: str, tmp_path: Path) -> None:

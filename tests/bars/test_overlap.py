@@ -100,37 +100,32 @@ def shrink(folder: Path) -> None:
     deliver(folder / "new_2000.csv", csv_text(priced("2000-06-09 09:34:00", 1, "14")), day=5)
 
 
-def test_file_that_shrinks_gives_the_older_rows_back(dsn: str, tmp_path: Path) -> None:
-    for write in (old_zip, middle, new):
+def old_without_a_year(folder: Path) -> None:
+    deliver(folder / "old.csv", csv_text(priced("2000-06-09 09:33:00", 3, "10")), day=1)
+
+
+def two_older_files(folder: Path) -> None:
+    deliver(folder / "a_2000.csv", csv_text(priced("2000-06-09 09:30:00", 10, "10")), day=1)
+    deliver(folder / "b_2000.csv", csv_text(priced("2000-06-09 09:40:00", 10, "11")), day=2)
+
+
+def over_both(folder: Path) -> None:
+    deliver(folder / "new_2000.csv", csv_text(priced("2000-06-09 09:35:00", 10, "12")), day=3)
+
+
+@pytest.mark.parametrize(
+    "deliveries", [(old_zip, middle, new), (old_without_a_year, new), (two_older_files, over_both)]
+)
+def test_file_that_shrinks_gives_the_older_rows_back(
+    dsn: str, tmp_path: Path, deliveries: tuple[Callable[[Path], None], ...]
+) -> None:
+    for write in deliveries:
         write(tmp_path)
-    run(dsn, tmp_path)
+        run(dsn, tmp_path)
     shrink(tmp_path)
-    report = run(dsn, tmp_path, ["2000-06"])
-    assert report.failed == ()
+    assert run(dsn, tmp_path, ["2000-06"]).failed == ()
     assert_exact(dsn, tmp_path)
     assert run(dsn, tmp_path).units == ()
-
-
-def test_older_file_without_a_year_comes_back_too(dsn: str, tmp_path: Path) -> None:
-    deliver(tmp_path / "old.csv", csv_text(priced("2000-06-09 09:33:00", 3, "10")), day=1)
-    new(tmp_path)
-    run(dsn, tmp_path)
-    shrink(tmp_path)
-    run(dsn, tmp_path)
-    assert_exact(dsn, tmp_path)
-    assert run(dsn, tmp_path).units == ()
-
-
-def test_rows_taken_from_two_older_files_both_come_back(dsn: str, tmp_path: Path) -> None:
-    deliver(tmp_path / "a_2000.csv", csv_text(priced("2000-06-09 09:30:00", 10, "10")), day=1)
-    deliver(tmp_path / "b_2000.csv", csv_text(priced("2000-06-09 09:40:00", 10, "11")), day=2)
-    run(dsn, tmp_path)
-    deliver(tmp_path / "new_2000.csv", csv_text(priced("2000-06-09 09:35:00", 10, "12")), day=3)
-    run(dsn, tmp_path)
-    assert_exact(dsn, tmp_path)
-    shrink(tmp_path)
-    run(dsn, tmp_path)
-    assert_exact(dsn, tmp_path)
 
 
 def test_two_runs_at_once_end_right(dsn: str, tmp_path: Path) -> None:

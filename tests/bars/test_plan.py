@@ -40,33 +40,23 @@ def test_unchanged_files_are_not_stale(loaded: str, tmp_path: Path) -> None:
     assert (plan.tasks, plan.unchanged) == ((), 2)
 
 
-def test_month_never_loaded_is_missing(loaded: str, tmp_path: Path) -> None:
-    plan = looked(loaded, tmp_path, ["2000-06", "2000-08", "2002-01"])
-    assert touched(plan) == {"missing": ["2000-08"]}
-
-
-def test_changed_zip_makes_every_loaded_month_of_its_year_stale(loaded: str, tmp_path: Path) -> None:
-    deliver(tmp_path / "2000_1min.zip", {"a_2000.csv": data("11")}, day=2)
-    plan = looked(loaded, tmp_path, ["2000-06", "2001-06"])
-    assert touched(plan) == {"stale": ["2000-06", "2000-07"]}
-    assert plan.unchanged == 1
-
-
-def test_same_bytes_delivered_again_are_not_stale(loaded: str, tmp_path: Path) -> None:
-    deliver(tmp_path / "2000_1min.zip", {"a_2000.csv": data()}, day=2)
-    assert looked(loaded, tmp_path, months(2000)[5:7]).tasks == ()
-
-
-def test_member_that_is_new_or_vanished_makes_its_months_stale(loaded: str, tmp_path: Path) -> None:
-    deliver(tmp_path / "2000_1min.zip", {"b_2000.csv": data()}, day=2)
-    plan = looked(loaded, tmp_path, ["2000-06"])
-    assert touched(plan) == {"vanished": ["2000-06", "2000-07"], "missing": ["2000-06"]}
-
-
-def test_broken_file_leaves_the_months_asked_for_incomplete(loaded: str, tmp_path: Path) -> None:
-    deliver(tmp_path / "2000_1min.zip", b"PK", day=2)
-    plan = looked(loaded, tmp_path, ["2000-06", "2001-06"])
-    assert touched(plan) == {"unusable": ["2000-06"]}
+@pytest.mark.parametrize(
+    ("delivery", "asked", "due"),
+    [
+        (None, ["2000-06", "2000-08", "2002-01"], {"missing": ["2000-08"]}),
+        ({"a_2000.csv": data("11")}, ["2000-06", "2001-06"], {"stale": ["2000-06", "2000-07"]}),
+        ({"a_2000.csv": data()}, months(2000)[5:7], {}),
+        ({"b_2000.csv": data()}, ["2000-06"], {"vanished": ["2000-06", "2000-07"], "missing": ["2000-06"]}),
+        (b"PK", ["2000-06", "2001-06"], {"unusable": ["2000-06"]}),
+    ],
+    ids=["never loaded", "changed", "same bytes again", "member gone and another new", "broken"],
+)
+def test_what_a_delivery_makes_due(
+    loaded: str, tmp_path: Path, delivery: bytes | dict[str, bytes] | None, asked: list[str], due: dict[str, list[str]]
+) -> None:
+    if delivery is not None:
+        deliver(tmp_path / "2000_1min.zip", delivery, day=2)
+    assert touched(looked(loaded, tmp_path, asked)) == due
 
 
 class GbkName(zipfile.ZipInfo):

@@ -55,6 +55,22 @@ def run(flow: FlowDefinition, dsn: str, folder: Path, workers: int = 1, **option
     return run_flow(flow, dsn, folder, run_id="test", fanout=Fanout(workers), **options)
 
 
+def loaded(dsn: str, folder: Path, text: str = PRICES, **closes: Collection[str | float]) -> FlowDefinition:
+    """The flow of `text`, after a run over files of one code each, such as `a=[1, 2]`."""
+    defined = flow(folder, text)
+    for code, values in closes.items():
+        deliver(folder, f"{code}.csv", lines(code, values))
+    run(defined, dsn, folder)
+    return defined
+
+
+def only_error(flow: FlowDefinition, dsn: str, folder: Path) -> str:
+    """The error of the only file that a run fails."""
+    (failed,) = run(flow, dsn, folder).failed
+    assert failed.error is not None
+    return failed.error
+
+
 def rows(dsn: str, query: str = "SELECT code, day, close, volume FROM prices ORDER BY code, day") -> list[Row]:
     with psycopg.connect(dsn) as connection:
         return connection.execute(query).fetchall()  # type: ignore[call-overload]

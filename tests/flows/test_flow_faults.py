@@ -13,10 +13,22 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flow_files import HEADER, PRICES, closes, deliver, flow, lines, metadata, quarantined, rows, run
+from flow_files import (
+    HEADER,
+    PRICES,
+    closes,
+    deliver,
+    flow,
+    lines,
+    loaded,
+    metadata,
+    only_error,
+    quarantined,
+    rows,
+    run,
+)
 
 from marketdata_assets.flows import claims
-from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import BadFunction
 from marketdata_assets.flows.prepare import prepare
 from marketdata_assets.flows.run import find_units
@@ -35,12 +47,6 @@ def handler(folder: Path, body: str, kind: str = "def") -> None:
     indented = "".join(f"    {line}\n" for line in body.splitlines())
     text = f"import asyncio, os, pathlib, signal, time\nimport polars as pl\n\n{kind} handle(frame):\n{indented}"
     (folder / "mine.py").write_text(text)
-
-
-def only_error(flow: FlowDefinition, dsn: str, folder: Path) -> str:
-    (failed,) = run(flow, dsn, folder).failed
-    assert failed.error is not None
-    return failed.error
 
 
 def test_a_handler_that_raises_on_one_file_fails_that_file_alone(dsn: str, tmp_path: Path) -> None:
@@ -246,9 +252,7 @@ def test_workers_of_a_killed_run_let_go_of_their_files(dsn: str, tmp_path: Path)
 
 
 def test_a_key_that_stands_is_seen_before_rows_are_copied(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path)
-    deliver(tmp_path, "a.csv", lines("a", [1, 2]))
-    run(prices, dsn, tmp_path)
+    prices = loaded(dsn, tmp_path, a=[1, 2])
     deliver(tmp_path, "a.csv", lines("a", [1, 3, 4]))
     (unit,) = find_units(prices, tmp_path)
     prepared = prepare(Opener(), prices, unit, 1)
@@ -292,9 +296,7 @@ def test_two_runs_at_once_double_nothing_and_lose_nothing(dsn: str, tmp_path: Pa
 
 
 def test_a_unit_in_other_hands_is_waited_for_until_its_claim_runs_out(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path)
-    deliver(tmp_path, "a.csv", lines("a", [1]))
-    run(prices, dsn, tmp_path)
+    prices = loaded(dsn, tmp_path, a=[1])
     (unit,) = find_units(prices, tmp_path)
     with psycopg.connect(dsn, autocommit=True) as other, psycopg.connect(dsn, autocommit=True) as ours:
         assert claims.claim(other, prices.dataset, unit, "other", wait=False) is not None

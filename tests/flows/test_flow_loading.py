@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flow_files import PRICES, closes, deliver, flow, lines, metadata, quarantined, rows, run
+from flow_files import PRICES, closes, deliver, flow, lines, loaded, metadata, only_error, quarantined, rows, run
 
 from marketdata_assets.flows import run as running
 from marketdata_assets.flows import storage
@@ -46,9 +46,7 @@ def test_a_touched_file_is_hashed_and_a_forced_one_changes_no_row(dsn: str, tmp_
 
 
 def test_upsert_changes_the_rows_that_changed_and_keeps_those_that_vanished(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path)
-    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
-    run(prices, dsn, tmp_path)
+    prices = loaded(dsn, tmp_path, a=[1, 2, 3])
     deliver(tmp_path, "a.csv", lines("a", [1, 20]))
     run(prices, dsn, tmp_path)
     assert closes(dsn) == [1, 20, 3]
@@ -57,10 +55,7 @@ def test_upsert_changes_the_rows_that_changed_and_keeps_those_that_vanished(dsn:
 
 @pytest.mark.parametrize("key", ["key: [code, day]", "key: []"])
 def test_replace_makes_the_rows_of_a_file_those_it_has(dsn: str, tmp_path: Path, key: str) -> None:
-    prices = flow(tmp_path, REPLACE.replace("key: [code, day]", key))
-    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
-    deliver(tmp_path, "b.csv", lines("b", [7]))
-    run(prices, dsn, tmp_path)
+    prices = loaded(dsn, tmp_path, REPLACE.replace("key: [code, day]", key), a=[1, 2, 3], b=[7])
     deliver(tmp_path, "a.csv", lines("a", [1, 20]))
     run(prices, dsn, tmp_path)
     assert closes(dsn) == [1, 20]
@@ -68,13 +63,9 @@ def test_replace_makes_the_rows_of_a_file_those_it_has(dsn: str, tmp_path: Path,
 
 
 def test_replace_never_takes_a_row_of_another_file(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path, REPLACE)
-    deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
-    run(prices, dsn, tmp_path)
+    prices = loaded(dsn, tmp_path, REPLACE, a=[1, 2, 3])
     deliver(tmp_path, "b.csv", lines("a", [9]))
-    (failed,) = run(prices, dsn, tmp_path).failed
-    assert failed.error is not None
-    assert "has a row of the same key from another file" in failed.error
+    assert "has a row of the same key from another file" in only_error(prices, dsn, tmp_path)
     deliver(tmp_path, "b.csv", lines("b", [9]))
     run(prices, dsn, tmp_path)
     deliver(tmp_path, "b.csv", lines("a", [8]))
@@ -83,26 +74,18 @@ def test_replace_never_takes_a_row_of_another_file(dsn: str, tmp_path: Path) -> 
 
 
 def test_append_takes_each_file_once_and_refuses_one_that_changed(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path, APPEND.replace("key: [code, day]", "key: []"))
-    deliver(tmp_path, "a.csv", lines("a", [1, 2]))
-    run(prices, dsn, tmp_path)
+    prices = loaded(dsn, tmp_path, APPEND.replace("key: [code, day]", "key: []"), a=[1, 2])
     assert run(prices, dsn, tmp_path, force=True).unchanged == 1
     deliver(tmp_path, "a.csv", lines("a", [1, 2, 3]))
-    (failed,) = run(prices, dsn, tmp_path).failed
-    assert failed.error is not None
-    assert "changed after its rows were appended" in failed.error
+    assert "changed after its rows were appended" in only_error(prices, dsn, tmp_path)
     assert closes(dsn) == [1, 2]
     assert metadata(dsn)["a.csv"]["status"] == "failed"
 
 
 def test_append_with_a_key_names_the_row_that_stands(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path, APPEND)
-    deliver(tmp_path, "a.csv", lines("a", [1]))
-    run(prices, dsn, tmp_path)
+    prices = loaded(dsn, tmp_path, APPEND, a=[1])
     deliver(tmp_path, "b.csv", lines("a", [2]))
-    (failed,) = run(prices, dsn, tmp_path).failed
-    assert failed.error is not None
-    assert "(a, 2024-01-01)" in failed.error
+    assert "(a, 2024-01-01)" in only_error(prices, dsn, tmp_path)
 
 
 def test_rejected_rows_are_kept_with_line_and_reason(dsn: str, tmp_path: Path) -> None:
@@ -132,14 +115,11 @@ def test_rejected_rows_are_kept_with_line_and_reason(dsn: str, tmp_path: Path) -
 
 
 def test_too_many_rejected_rows_load_nothing_and_keep_what_was_loaded(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path)
-    deliver(tmp_path, "a.csv", lines("a", [1, 2]))
-    run(prices, dsn, tmp_path)
+    prices = loaded(dsn, tmp_path, a=[1, 2])
     deliver(tmp_path, "a.csv", lines("a", [5, "junk", 7]))
-    (failed,) = run(prices, dsn, tmp_path).failed
-    assert failed.error is not None
-    assert "a.csv: 1 of 3 rows rejected, over the limit of 1 % or 1000" in failed.error
-    assert "line 3: close 'junk'" in failed.error
+    error = only_error(prices, dsn, tmp_path)
+    assert "a.csv: 1 of 3 rows rejected, over the limit of 1 % or 1000" in error
+    assert "line 3: close 'junk'" in error
     assert closes(dsn) == [1, 2]
     deliver(tmp_path, "a.csv", lines("a", [5, 6, 7]))
     run(prices, dsn, tmp_path)
@@ -178,8 +158,7 @@ def test_only_the_units_asked_for_are_read(dsn: str, tmp_path: Path) -> None:
 
 
 def test_another_definition_loads_again_and_another_table_is_rejected(dsn: str, tmp_path: Path) -> None:
-    deliver(tmp_path, "a.csv", lines("a", [1]))
-    run(flow(tmp_path), dsn, tmp_path)
+    loaded(dsn, tmp_path, a=[1])
     doubled = flow(tmp_path, PRICES + "handlers: [{derive: {close: close * 2}}]\n")
     assert run(doubled, dsn, tmp_path).rows == 1
     assert closes(dsn) == [2]
@@ -203,9 +182,7 @@ def test_another_definition_loads_again_and_another_table_is_rejected(dsn: str, 
 
 
 def test_a_table_made_anew_is_filled_from_files_that_were_loaded(dsn: str, tmp_path: Path) -> None:
-    prices = flow(tmp_path)
-    deliver(tmp_path, "a.csv", lines("a", [1]))
-    run(prices, dsn, tmp_path)
+    prices = loaded(dsn, tmp_path, a=[1])
     with psycopg.connect(dsn) as connection:
         connection.execute("DROP TABLE prices")
     assert run(prices, dsn, tmp_path).rows == 1

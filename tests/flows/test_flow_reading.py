@@ -17,7 +17,7 @@ from marketdata_assets.flows.types import column_type
 from marketdata_assets.loading import text as loading_text
 from marketdata_assets.loading.errors import BadHeader, WrongEncoding
 from marketdata_assets.loading.files import Opener, Unit, walk
-from marketdata_assets.loading.rejects import LINE, Rejects
+from marketdata_assets.loading.rejects import Rejects
 from marketdata_assets.loading.text import Block, ahead, raw_lines
 
 NAMES = ["a", "b", "c"]
@@ -188,15 +188,11 @@ def test_a_gbk_file_is_gbk_though_its_rows_are_valid_utf8(
     text = f"{header}\n" + "".join(f"600519,{name}\n" for name in names)
     found = unit(tmp_path_factory.mktemp("gbk"), text.encode("gb18030"))
     rejects = Rejects()
-    with content(Opener(), found, loader) as opened:
-        reader = Reader(loader, opened.names, rejects)
-        rows = [row for block in opened.blocks for row in reader.frame(block).rows()]
+    with content(Opener(), found, loader) as (columns, blocks, _):
+        reader = Reader(loader, columns, rejects)
+        rows = [row for block in blocks for row in reader.frame(block).rows()]
     assert [row[1] for row in rows] == names
     assert not rejects
-
-
-def test_eighteen_percent_of_the_common_hanzi_are_valid_utf8_in_gbk() -> None:
-    assert 0.15 < len(VALID_UTF8) / 3755 < 0.25
 
 
 def test_a_line_that_is_no_text_is_rejected_and_the_others_stay() -> None:
@@ -234,10 +230,3 @@ def test_reading_ahead_is_bounded_and_passes_errors_on() -> None:
     assert len(taken) <= 5
     with pytest.raises(ValueError, match="at the end"), ahead(numbers(), 2) as items:  # type: ignore[arg-type]
         list(items)
-
-
-def test_frames_carry_the_line(tmp_path: Path) -> None:
-    rejects = Rejects()
-    with content(Opener(), unit(tmp_path, b"a,c\n1,2\n"), LOADER) as (names, blocks, _):
-        (block,) = blocks
-        assert Reader(LOADER, names, rejects).frame(block)[LINE].to_list() == [2]

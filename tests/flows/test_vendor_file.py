@@ -7,40 +7,17 @@ from pathlib import Path
 
 from flow_files import flow, metadata, rows, run
 
-SOURCES = [
-    "股票代码",
-    "股票名称",
-    "交易日期",
-    "开盘价",
-    "最高价",
-    "最低价",
-    "收盘价",
-    "前收盘价",
-    "成交量",
-    "成交额",
-    "流通市值",
-    "总市值",
-]
-NAMES = [
-    "code",
-    "name",
-    "trade_date",
-    "open",
-    "high",
-    "low",
-    "close",
-    "pre_close",
-    "volume",
-    "amount",
-    "circulation",
-    "total",
-]
+COLUMNS = (
+    "股票代码: code, 股票名称: name, 交易日期: trade_date, 开盘价: open, 最高价: high, 最低价: low, 收盘价: close,"
+    " 前收盘价: pre_close, 成交量: volume, 成交额: amount, 流通市值: circulation, 总市值: total"
+)
+SOURCES, NAMES = zip(*(pair.split(": ") for pair in COLUMNS.split(", ")), strict=True)
 PRICE, VALUE = "numeric(16,4)", "numeric(20,2)"
 TYPES = {"trade_date": "date", **dict.fromkeys(NAMES[3:8], PRICE), **dict.fromkeys(NAMES[8:], VALUE)}
 TEXT = f"""loader:
   encoding: gb18030
   skip_lines: 1
-  columns: {{{", ".join(f"{source}: {name}" for source, name in zip(SOURCES, NAMES, strict=True))}}}
+  columns: {{{COLUMNS}}}
   types: {{{", ".join(f"{name}: '{kind}'" for name, kind in TYPES.items())}}}
 handlers:
   - drop_invalid: {{prices above 0: open > 0 AND high > 0 AND low > 0 AND close > 0}}

@@ -1,21 +1,17 @@
-"""Frames in and out of ClickHouse, and a server that is away or full, which is named as such."""
+"""Frames in and out of ClickHouse."""
 
 import datetime as dt
 import io
-from typing import Any
 
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import given
 from hypothesis import strategies as st
-from urllib3.exceptions import ProtocolError
 
-from marketdata_assets.local.process import free_port
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores.clickhouse import connect, insert, naming_failures, quoted, read
-from marketdata_assets.stores.errors import StoreAway, StoreFull
+from marketdata_assets.stores.clickhouse import insert, quoted, read
 
 SCHEMA = pl.Schema(
     {
@@ -108,38 +104,3 @@ def test_batches_make_one_arrow_stream(rows_per_batch: int, count: int) -> None:
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no name"):
         quoted(name)
-
-
-def database_error(code: int | None, text: str = "went wrong") -> DatabaseError:
-    return DatabaseError(f"Code: {code}. DB::Exception: {text}", code=code)
-
-
-@pytest.mark.parametrize(
-    ("raised", "named"),
-    [
-        (database_error(243, "Cannot reserve 1 MiB, not enough space"), StoreFull),
-        (database_error(75, "Cannot write to file, errno: 28, strerror: No space left on device"), StoreFull),
-        (database_error(210, "Connection reset by peer"), StoreAway),
-        (database_error(236, "Aborted"), StoreAway),
-        (OperationalError("Error executing HTTP request"), StoreAway),
-        (ProtocolError("Connection aborted."), StoreAway),
-        (ConnectionRefusedError("refused"), StoreAway),
-    ],
-)
-def test_failure_of_the_server_gets_our_name(raised: Exception, named: type[Exception]) -> None:
-    with pytest.raises(named) as caught, naming_failures():
-        raise raised
-    assert caught.value.__cause__ is raised
-
-
-@pytest.mark.parametrize("code", [36, 60, 341, 469])
-def test_other_database_errors_pass(code: int) -> None:
-    raised: Any = database_error(code)
-    with pytest.raises(DatabaseError) as caught, naming_failures():
-        raise raised
-    assert caught.value is raised
-
-
-def test_nobody_listening_is_store_away() -> None:
-    with pytest.raises(StoreAway, match="marketdata doctor"), connect(f"http://127.0.0.1:{free_port()}/x"):
-        pass

@@ -9,18 +9,18 @@ import psycopg
 import pytest
 
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject, after_failure
+from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject
 
 NOW = dt.datetime(2026, 1, 5, 9, 30, tzinfo=dt.UTC)
 FIRST = Entry(
-    dataset="bars", source="2000.zip", unit="a.csv", content_hash="one", previous_hash=None, slices=["2000-01"],
-    read=10, skipped=0, rows=9, rejected=1, outcome="ok", attempted_hash="one", error=None, code_version="v",
+    dataset="bars", source="2000.zip", unit="a.csv", content_hash="one", slices=["2000-01"],
+    read=10, rows=9, rejected=1, outcome="ok", attempted_hash="one", code_version="v",
     run_id="r1", started=NOW, finished=NOW,
 )  # fmt: skip
 SECOND = replace(FIRST, content_hash="two", previous_hash="one", attempted_hash="two", rows=8, run_id="r2")
-FAILED = replace(
-    FIRST, content_hash=None, slices=[], read=0, skipped=0, rows=0, rejected=0, outcome="failed",
-    attempted_hash="three", error="broken", run_id="r3",
+FAILED = Entry(
+    dataset="bars", source="2000.zip", unit="a.csv", outcome="failed", attempted_hash="three", error="broken",
+    code_version="v", run_id="r3", started=NOW, finished=NOW,
 )  # fmt: skip
 
 
@@ -48,23 +48,13 @@ def test_ensure_twice_changes_nothing(connection: psycopg.Connection) -> None:
 def test_last_state_stands_and_every_attempt_is_logged_with_old_and_new_hash(connection: psycopg.Connection) -> None:
     ledger.record(connection, FIRST)
     ledger.record(connection, SECOND)
-    ledger.record(connection, after_failure(SECOND, FAILED))
+    ledger.record_failure(connection, FAILED)
     assert log(connection) == [
         ("one", None, "one", "ok", "r1"),
         ("two", "one", "two", "ok", "r2"),
         ("two", "one", "three", "failed", "r3"),
     ]
-    (entry,) = ledger.entries(connection, "bars")
-    assert (entry.outcome, entry.error, entry.content_hash, entry.attempted_hash) == (
-        "failed",
-        "broken",
-        "two",
-        "three",
-    )
-
-
-def test_failure_keeps_what_was_loaded_before() -> None:
-    kept = after_failure(SECOND, FAILED)
+    (kept,) = ledger.entries(connection, "bars")
     assert (kept.content_hash, kept.previous_hash, kept.slices) == ("two", "one", ["2000-01"])
     assert (kept.read, kept.rows, kept.rejected) == (10, 8, 1)
     assert (kept.outcome, kept.attempted_hash, kept.error, kept.run_id) == ("failed", "three", "broken", "r3")

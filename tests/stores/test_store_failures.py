@@ -1,18 +1,34 @@
 """A server that is away or full is named as such; every other database error keeps its own name."""
 
+import re
+
 import psycopg
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from psycopg import errors as pg
+from urllib3.exceptions import ProtocolError
 
 from marketdata_assets.errors import TerminalError, TransientError
 from marketdata_assets.local.process import free_port
+from marketdata_assets.stores import clickhouse, postgres
 from marketdata_assets.stores.errors import StoreAway, StoreFull
-from marketdata_assets.stores.postgres import connect, naming_failures
+from marketdata_assets.stores.postgres import connect
+
+
+def clickhouse_error(code: int | None, text: str = "went wrong") -> DatabaseError:
+    return DatabaseError(f"Code: {code}. DB::Exception: {text}", code=code)
 
 
 @pytest.mark.parametrize(
     ("raised", "named"),
     [
+        (clickhouse_error(243, "Cannot reserve 1 MiB, not enough space"), StoreFull),
+        (clickhouse_error(75, "Cannot write to file, errno: 28, strerror: No space left on device"), StoreFull),
+        (clickhouse_error(210, "Connection reset by peer"), StoreAway),
+        (clickhouse_error(236, "Aborted"), StoreAway),
+        (OperationalError("Error executing HTTP request"), StoreAway),
+        (ProtocolError("Connection aborted."), StoreAway),
+        (ConnectionRefusedError("refused"), StoreAway),
         (pg.DiskFull("no space left on device"), StoreFull),
         (pg.AdminShutdown("terminating connection"), StoreAway),
         (pg.CrashShutdown("terminating connection because of crash"), StoreAway),
@@ -23,18 +39,25 @@ from marketdata_assets.stores.postgres import connect, naming_failures
     ],
 )
 def test_failure_of_the_server_gets_our_name(raised: Exception, named: type[Exception]) -> None:
-    with pytest.raises(named, match=str(raised)) as caught, naming_failures():
+    store = postgres if isinstance(raised, psycopg.Error) else clickhouse
+    with pytest.raises(named, match=re.escape(str(raised))) as caught, store.naming_failures():
         raise raised
     assert caught.value.__cause__ is raised
 
 
 @pytest.mark.parametrize(
     "raised",
-    [pg.LockNotAvailable(), pg.QueryCanceled(), pg.DeadlockDetected(), pg.SerializationFailure(), pg.UniqueViolation()],
+    [
+        *(pg.LockNotAvailable(), pg.QueryCanceled(), pg.DeadlockDetected(), pg.SerializationFailure()),
+        pg.UniqueViolation(),
+        *map(clickhouse_error, (36, 60, 341, 469)),
+    ],
 )
 def test_other_database_errors_pass(raised: Exception) -> None:
-    with pytest.raises(type(raised)), naming_failures():
+    store = postgres if isinstance(raised, psycopg.Error) else clickhouse
+    with pytest.raises(type(raised)) as caught, store.naming_failures():
         raise raised
+    assert caught.value is raised
 
 
 def test_away_is_transient_and_full_is_not() -> None:
@@ -44,8 +67,9 @@ def test_away_is_transient_and_full_is_not() -> None:
 
 
 def test_nobody_listening_is_store_away() -> None:
-    dsn = f"postgresql://postgres@127.0.0.1:{free_port()}/x"
-    with pytest.raises(StoreAway, match="marketdata doctor"), connect(dsn):
+    with pytest.raises(StoreAway, match="marketdata doctor"), connect(f"postgresql://me@127.0.0.1:{free_port()}/x"):
+        pass
+    with pytest.raises(StoreAway, match="marketdata doctor"), clickhouse.connect(f"http://127.0.0.1:{free_port()}/x"):
         pass
 
 
