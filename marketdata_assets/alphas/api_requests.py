@@ -50,7 +50,6 @@ class _Authentication(msgspec.Struct):
 
 _list = msgspec.json.Decoder(_List)
 _head = msgspec.json.Decoder(_Head)
-_authentication = msgspec.json.Decoder(_Authentication)
 
 
 def decode_page(content: bytes) -> Page:
@@ -71,7 +70,7 @@ def decode_alpha(content: bytes) -> bytes:
 
 def decode_seconds_left(content: bytes) -> float:
     """How long a login lasts, from `{"user": {"id": ..}, "token": {"expiry": 14400.0}, "permissions": [..]}`."""
-    return _authentication.decode(content).token.expiry
+    return msgspec.json.decode(content, type=_Authentication).token.expiry
 
 
 def reason(response: httpx.Response) -> str:

@@ -58,7 +58,13 @@ def read(raw: bytes, kind: Kind) -> Alpha:
     for key in DATES:
         if document.get(key) is not None:
             document[key] = instant(key, document[key])
-    return Alpha(name, document.get("dateModified") or document.get("dateCreated"), _encode(document))
+    try:
+        encoded = bson.encode(document)
+    except (BSONError, OverflowError, UnicodeError) as error:
+        raise Rejected(f"MongoDB cannot keep it: {error}") from error
+    if len(encoded) > MAX_BYTES:
+        raise Rejected(f"{len(encoded) / 2**20:.1f} MiB as BSON, over MongoDB's limit of 16 MiB")
+    return Alpha(name, document.get("dateModified") or document.get("dateCreated"), bytes(encoded))
 
 
 def instant(key: str, value: Any) -> dt.datetime:
@@ -96,13 +102,3 @@ def _depth(raw: bytes) -> int:
         elif bracket in _CLOSE:
             depth -= 1
     return deepest
-
-
-def _encode(document: Document) -> bytes:
-    try:
-        encoded = bson.encode(document)
-    except (BSONError, OverflowError, UnicodeError) as error:
-        raise Rejected(f"MongoDB cannot keep it: {error}") from error
-    if len(encoded) > MAX_BYTES:
-        raise Rejected(f"{len(encoded) / 2**20:.1f} MiB as BSON, over MongoDB's limit of 16 MiB")
-    return bytes(encoded)

@@ -1,18 +1,6 @@
 """The errors between the BRAIN API and MongoDB. Those of files and rejects are in `loading.errors`.
 
-MarketDataError
-├── TerminalError
-│   └── AlphasError
-│       ├── NotEnabled             an account is not, or not enabled, in the accounts file
-│       ├── NoCredentials          an account has no e-mail or password
-│       ├── LoginRejected          the API rejects e-mail and password
-│       ├── IdentityCheckRequired  the API requires an interactive identity check: a link to open
-│       ├── RequestRejected        the API rejects a request as invalid
-│       ├── WindowTooDense         more alphas within one second than the API pages through
-│       └── BadOptions             contradictory options of an import
-└── TransientError
-    ├── ApiUnavailable             no response, or only errors, in every attempt
-    └── PagesShift                 the list kept changing while it was read
+A retry may help against ApiUnavailable and PagesShift; the others are AlphasErrors, which are terminal.
 """
 
 from marketdata_assets.errors import TerminalError, TransientError

@@ -124,12 +124,6 @@ def folders(folder: Path) -> list[Path]:
     return [Path(entry.path) for entry in entries(folder) if entry.is_dir()]
 
 
-def sweep(folder: Path) -> None:
-    """Remove partial files of killed processes."""
-    for path in folder.glob(".*.partial"):
-        path.unlink()
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, waiting for other processes. The lock file is never removed, or two could hold it."""

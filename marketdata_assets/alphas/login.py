@@ -5,23 +5,31 @@
                                       check, polled by POST until it answers 201
     GET  /authentication              200 with the seconds left, or 401
 
-Requests that meet an expired login at the same time, in this process or another, cause one new login together.
+Requests that meet an expired login at the same time, in this process or another, cause one new login together. A file
+has the cookies and their expiry, or a login in progress; its mode is 0600 and its content is never logged. That of
+another server or another e-mail address counts as absent.
 """
 
 import asyncio
+import fcntl
+import hashlib
+import os
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http.cookiejar import Cookie as JarCookie
+from http.cookiejar import CookieJar
 from pathlib import Path
 
 import httpx
+import msgspec
 
-from marketdata_assets.alphas import session_store
 from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api_requests import ApiRequests, ApiResponse, decode_seconds_left, reason
 from marketdata_assets.alphas.errors import IdentityCheckRequired, LoginRejected, RequestRejected
-from marketdata_assets.alphas.session_store import Pending, Session, SessionFile
+from marketdata_assets.budget import private_folder
 from marketdata_assets.logs import get_logger
 
 REFRESH_SECONDS = 1800.0
@@ -32,7 +40,132 @@ PENDING_SECONDS = 3600.0
 
 PATH = "/authentication"
 
+_LOCK_POLL_SECONDS = 0.05
+
 log = get_logger(__name__)
+
+
+class Cookie(msgspec.Struct, frozen=True):
+    """The parts of a cookie that are sent back."""
+
+    name: str
+    value: str
+    domain: str
+    path: str
+    secure: bool
+
+    def __repr__(self) -> str:
+        return f"Cookie({self.name})"
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A login that the API accepted. Times are unix seconds."""
+
+    id: str
+    cookies: tuple[Cookie, ...]
+    expires: float
+    life_seconds: float
+
+    def __repr__(self) -> str:
+        return f"Session({self.id})"
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A login that waits for the identity check at `url`."""
+
+    url: str
+    cookies: tuple[Cookie, ...]
+    began: float
+
+    def __repr__(self) -> str:
+        return f"Pending(began={self.began})"
+
+
+class _Stored(msgspec.Struct, omit_defaults=True):
+    owner: str
+    session: Session | None = None
+    pending: Pending | None = None
+
+
+@dataclass(frozen=True)
+class SessionFile:
+    """Where an account's login is kept; `owner` says for which server and user."""
+
+    folder: Path
+    account: str
+    owner: str
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.account}.session"
+
+    def load(self) -> tuple[Session | None, Pending | None]:
+        """The stored session and the pending login; None for one that is missing, of another owner or unreadable."""
+        try:
+            stored = msgspec.json.decode(self.path.read_bytes(), type=_Stored)
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+            return None, None
+        return (stored.session, stored.pending) if stored.owner == self.owner else (None, None)
+
+    def save(self, *, session: Session | None = None, pending: Pending | None = None) -> None:
+        """Replace what is stored, atomically; the caller holds `locked`."""
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.encode(_Stored(self.owner, session, pending)))
+        partial.replace(self.path)
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Hold the account's login lock, which one process of the machine can have at a time."""
+        private_folder(self.folder)
+        handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(_LOCK_POLL_SECONDS)
+            yield
+        finally:
+            os.close(handle)
+
+
+def owner_digest(url: str, email: str) -> str:
+    """A digest that differs by server and e-mail address and reveals neither."""
+    return hashlib.sha256(f"{url}\n{email}".encode()).hexdigest()[:32]
+
+
+def cookies_of(jar: CookieJar) -> tuple[Cookie, ...]:
+    """The cookies of a jar, to be stored."""
+    return tuple(Cookie(cookie.name, cookie.value or "", cookie.domain, cookie.path, cookie.secure) for cookie in jar)
+
+
+def set_cookies(jar: CookieJar, cookies: Iterable[Cookie]) -> None:
+    """Replace the cookies of a jar."""
+    jar.clear()
+    for cookie in cookies:
+        jar.set_cookie(
+            JarCookie(
+                version=0,
+                name=cookie.name,
+                value=cookie.value,
+                port=None,
+                port_specified=False,
+                domain=cookie.domain,
+                domain_specified=True,
+                domain_initial_dot=cookie.domain.startswith("."),
+                path=cookie.path,
+                path_specified=True,
+                secure=cookie.secure,
+                expires=None,
+                discard=True,
+                comment=None,
+                comment_url=None,
+                rest={},
+            )
+        )
 
 
 class Login:
@@ -42,7 +175,7 @@ class Login:
         self.account = account
         self._credentials = credentials
         self._api = api
-        self._file = SessionFile(folder, account, session_store.owner_digest(api.url, credentials.email))
+        self._file = SessionFile(folder, account, owner_digest(api.url, credentials.email))
         self._lock = asyncio.Lock()
         self._session: Session | None = None
         self._unconfirmed = 0
@@ -132,7 +265,7 @@ class Login:
         assert session
         if session is not self._session:
             self._session = session
-            session_store.set_cookies(self._api.jar, session.cookies)
+            set_cookies(self._api.jar, session.cookies)
         return session
 
     async def _verified(self, session: Session) -> Session | None:
@@ -162,7 +295,7 @@ class Login:
         if "persona" not in response.headers.get("WWW-Authenticate", "").lower() or not location:
             return LoginRejected(self.account, f"401: {self._api.redact(reason(response))}")
         url = str(httpx.URL(self._api.url + PATH).join(location))
-        self._file.save(pending=Pending(url, session_store.cookies_of(self._api.jar), time.time()))
+        self._file.save(pending=Pending(url, cookies_of(self._api.jar), time.time()))
         return IdentityCheckRequired(self.account, url)
 
     async def _complete(self, pending: Pending) -> Session | None:
@@ -172,7 +305,7 @@ class Login:
             raise RequestRejected(
                 f"POST {pending.url}", 401, "the link is of another server, where no credentials are sent"
             )
-        session_store.set_cookies(self._api.jar, pending.cookies)
+        set_cookies(self._api.jar, pending.cookies)
         auth = (self._credentials.email, self._credentials.password)
         try:
             response = await self._api.send("POST", path, decode_seconds_left, auth)
@@ -184,7 +317,7 @@ class Login:
         return None if response.value is None else self._logged_in(response.value)
 
     def _logged_in(self, seconds_left: float) -> Session:
-        cookies = session_store.cookies_of(self._api.jar)
+        cookies = cookies_of(self._api.jar)
         session = Session(uuid.uuid4().hex, cookies, time.time() + seconds_left, seconds_left)
         self._file.save(session=session)
         self._session = session

@@ -30,7 +30,6 @@ from marketdata_assets.alphas.files import (
     list_packages,
     locked,
     read_package,
-    sweep,
     write,
 )
 from marketdata_assets.alphas.layout import KINDS, Kind
@@ -205,7 +204,8 @@ class _MonthJob:
 
     def write(self, deduplicator: Deduplicator, folder: Path, zstd: bool) -> None:
         """Write the days that differ, then remove the files they replace."""
-        sweep(folder)
+        for remains in folder.glob(".*.partial"):  # of a killed process
+            remains.unlink()
         days = deduplicator.by_day()
         for day, versions in days.items():
             if day in self._damaged:

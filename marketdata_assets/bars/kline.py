@@ -78,7 +78,11 @@ def refresh(dsn: str, months: Collection[str], *, force: bool = False, rebuild: 
                 retry(refresh_span, pg.LockNotAvailable, REFRESH_WAITS)
         if made and engine == "continuous aggregate":
             connection.execute(schema.script("kline_policy.sql"))
-        rows, codes = _count(connection, months)
+        days = [_midnight(first_day(month)) for month in months]
+        counted: Any = connection.execute(
+            f"SELECT count(*), count(DISTINCT code) FROM {RELATION} WHERE month = ANY(%s::timestamp[])", [days]
+        ).fetchone()
+        rows, codes = counted
     return KlineReport(engine, tuple(sorted(months)), rows, codes, made and rebuild, time.monotonic() - started)
 
 
@@ -205,14 +209,6 @@ def _ranges(months: Collection[str]) -> list[tuple[dt.datetime, dt.datetime]]:
         else:
             ranges.append((low, high))
     return ranges
-
-
-def _count(connection: psycopg.Connection, months: Collection[str]) -> tuple[int, int]:
-    days = [_midnight(first_day(month)) for month in months]
-    row: Any = connection.execute(
-        f"SELECT count(*), count(DISTINCT code) FROM {RELATION} WHERE month = ANY(%s::timestamp[])", [days]
-    ).fetchone()
-    return int(row[0]), int(row[1])
 
 
 def _next(day: dt.date) -> dt.date:

@@ -1,18 +1,23 @@
 """What has to be loaded: the delivered files compared with the ledger.
 
 Only directories, hashes and ledger rows are read here. The same plan drives a run, the sensor and the nightly repair,
-so what they call stale is what a run would load.
+so what they call stale is what a run would load. `changes` is the file sensor's: which months the files have touched
+since its last scan, by names, sizes and times alone.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
-from marketdata_assets.bars.layout import read_header, units, year_of_unit
+from marketdata_assets.bars.layout import read_header, scan, units, year_of_unit
+from marketdata_assets.loading import watch
 from marketdata_assets.loading.errors import LoadError
 from marketdata_assets.loading.files import FileState, Opener, Unit
 from marketdata_assets.loading.text import Text
 from marketdata_assets.stores.bookkeeping import Entry
+
+MAX_MONTHS = 24
 
 Reason = Literal["missing", "stale", "failed", "vanished", "moved", "forced", "unusable"]
 
@@ -135,3 +140,47 @@ def months_inside(unit: Unit) -> frozenset[str]:
     except LoadError:
         return frozenset()
     return frozenset(month for month in found if len(month) == 7 and month[:4].isdigit() and month[5:].isdigit())
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Months to load now, the cursor to keep, and the groups left for a later scan: being written, or too many.
+
+    `key` is the same for the same months and the same state of their files.
+    """
+
+    months: tuple[str, ...]
+    cursor: str
+    waiting: tuple[str, ...]
+    key: str
+
+
+def changes(
+    folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float, known_months: Sequence[str]
+) -> Changes:
+    """Compare `folder` with `cursor`; at most MAX_MONTHS of `known_months` are given, whole years at a time.
+
+    Files are grouped by year, or alone when their names announce none; a group is waited for until it is finished.
+    """
+    groups: dict[str, list[FileState]] = {}
+    for file in scan(folder):
+        groups.setdefault(str(year_of_unit(Unit(file)) or file.name), []).append(file)
+    states = {
+        name: [len(files), sum(file.size for file in files), max(file.modified_ns for file in files)]
+        for name, files in groups.items()
+    }
+    seen = watch.compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds)
+    months: set[str] = set()
+    taken: list[str] = []
+    for name in seen.finished:
+        if year_of_unit(Unit(groups[name][0])) is not None:
+            touched = {f"{name}-{month:02d}" for month in range(1, 13)}
+        else:
+            touched = {month for file in groups[name] for unit in units(file) for month in months_inside(unit)}
+        touched &= set(known_months)
+        if not months or len(months | touched) <= MAX_MONTHS:
+            months |= touched
+            taken.append(name)
+    waiting = sorted({*seen.finished, *seen.unfinished} - set(taken))
+    key = f"{','.join(sorted(months))}:{seen.fingerprint(taken)}"
+    return Changes(tuple(sorted(months)), seen.cursor(taken), tuple(waiting), key)

@@ -90,7 +90,7 @@ def _row(account: Account, on_disk: bool) -> dict[str, Any]:
 
 
 def _session(account: str, found: Credentials, settings: Settings) -> str:
-    from marketdata_assets.alphas.session_store import SessionFile, owner_digest
+    from marketdata_assets.alphas.login import SessionFile, owner_digest
 
     file = SessionFile(settings.brain_folder, account, owner_digest(settings.brain_url.rstrip("/"), found.email))
     session, pending = file.load()

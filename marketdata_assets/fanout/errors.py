@@ -1,15 +1,6 @@
 """What can go wrong with worker processes.
 
-MarketDataError
-├── TerminalError
-│   ├── NoRay              the extra is not installed
-│   ├── FolderNotShared    a machine of the cluster does not see the files
-│   ├── RayIncompatible    a cluster answers and does not accept this process
-│   └── RayWithoutWorkers  the cluster has no CPU
-└── TransientError
-    ├── RayAway            nothing answers at the address
-    └── RayLost            the connection to the cluster was lost during the run
-WorkerDied                 in place of one item's result; the others continue
+A retry may help against RayAway and RayLost. WorkerDied is in place of one item's result; the others continue.
 """
 
 from pathlib import Path

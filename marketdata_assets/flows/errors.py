@@ -1,19 +1,4 @@
-"""What can be wrong with a flow, its files, its handlers and its table.
-
-MarketDataError
-└── LoadError
-    └── FlowError
-        ├── BadFunction          a handler's function cannot be imported
-        ├── UnknownUnit          a file that a run requested is missing
-        ├── NoFolder             the folder of the flow's files is missing
-        ├── HandlerFailed        a handler raised, or gave no frame
-        ├── MissingColumn        what the handlers give lacks a column of the target
-        ├── WrongType            a column has a type that the target's column cannot hold
-        ├── AppendedFileChanged  mode append: the rows of the file as it was are in the table
-        ├── KeyTaken             a key of the unit is in the table already
-        ├── CannotWrite          a new flow cannot be written under this name
-        └── SchemaDrift          the table in the database is not the declared one
-"""
+"""What can be wrong with a flow, its files, its handlers and its table: each a FlowError, and so a LoadError."""
 
 from collections.abc import Sequence
 

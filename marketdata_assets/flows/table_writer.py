@@ -86,12 +86,10 @@ class TableWriter:
 
     def _is_free(self, prepared: Prepared) -> bool:
         """Whether no row of the table can have one of the unit's keys."""
-        if prepared.leading is None:
-            return not self._execute("SELECT 1 FROM {table} LIMIT 1").fetchone()
         kind = self._target.columns[self._target.key[0]]
-        values = [str(value) for value in prepared.leading.to_list()]
-        if kind.kind == "numeric":
+        if prepared.leading is None or kind.kind == "numeric":
             return not self._execute("SELECT 1 FROM {table} LIMIT 1").fetchone()
+        values = [str(value) for value in prepared.leading.to_list()]
         statement = "SELECT 1 FROM {table} WHERE {first} = ANY(%(values)s::text[]::" + kind.sql + "[]) LIMIT 1"
         return not self._execute(statement, values=values).fetchone()
 

@@ -1,15 +1,4 @@
-"""What can be wrong with a delivered file, whatever its domain.
-
-MarketDataError
-└── TerminalError
-    └── LoadError
-        ├── BadFile          it cannot be read to its end: damaged, encrypted, moved away
-        ├── BadHeader        the header line does not name the columns
-        ├── WrongEncoding    the bytes are not text in the expected encoding
-        └── TooManyRejects   over the limit of rejected rows: nothing of it is loaded
-
-Errors of one domain's files and rows derive from LoadError as well.
-"""
+"""What can be wrong with a delivered file, whatever its domain. Errors of one domain's files are LoadErrors as well."""
 
 from collections.abc import Sequence
 

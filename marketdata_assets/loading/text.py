@@ -5,7 +5,6 @@ decided by the caller.
 """
 
 import codecs
-import io
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -239,26 +238,17 @@ def raw_lines(opener: Opener, unit: Unit, encoding: str, wanted: set[int]) -> di
     own = _own_newlines(codecs.lookup(encoding).name)
     with opener.open(unit) as raw:
         stream = raw if own else _Transcoded(unit.place, encoding, raw, "")
-        for number, line in enumerate(io.BufferedReader(_Raw(stream), 1024 * 1024), 1):
-            if number in wanted:
-                text = line.decode(encoding if own else "utf-8", "backslashreplace")
-                found[number] = text.rstrip("\r\n").replace("\0", "\\0")
+        number, rest, ended = 1, b"", False
+        while not ended:
+            chunk = stream.read(1024 * 1024)
+            ended = not chunk
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in (*lines, rest) if ended else lines:
+                if number in wanted:
+                    text = line.decode(encoding if own else "utf-8", "backslashreplace")
+                    found[number] = text.rstrip("\r\n").replace("\0", "\\0")
+                number += 1
     return found
-
-
-class _Raw(io.RawIOBase):
-    """A Stream as Python's raw I/O, to read it by lines."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 @contextmanager

@@ -95,19 +95,19 @@ def insert(client: "Client", table: str, frame: pl.DataFrame, dictionaries: Sequ
     if frame.is_empty():
         return
     rows = frame.height if frame.height < MIN_ROWS_TO_SPLIT else -(-frame.height // STREAMS)
+
+    def send(part: pl.DataFrame) -> None:
+        with naming_failures():
+            client.raw_insert(
+                quoted(table),
+                column_names=part.columns,
+                insert_block=_arrow(part, dictionaries),  # a generator, which the client does not send twice
+                settings=INSERT_SETTINGS,
+                fmt="ArrowStream",
+            )
+
     with ThreadPoolExecutor(STREAMS) as pool:
-        list(pool.map(lambda part: _send(client, table, part, dictionaries), frame.iter_slices(rows)))
-
-
-def _send(client: "Client", table: str, frame: pl.DataFrame, dictionaries: Sequence[str]) -> None:
-    with naming_failures():
-        client.raw_insert(
-            quoted(table),
-            column_names=frame.columns,
-            insert_block=_arrow(frame, dictionaries),  # a generator, which the client does not send twice
-            settings=INSERT_SETTINGS,
-            fmt="ArrowStream",
-        )
+        list(pool.map(send, frame.iter_slices(rows)))
 
 
 def _arrow(frame: pl.DataFrame, dictionaries: Sequence[str]) -> Generator[bytes, None, None]:

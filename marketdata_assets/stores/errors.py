@@ -1,12 +1,4 @@
-"""What can go wrong between a process and a store.
-
-MarketDataError
-├── TransientError
-│   └── StoreAway        the server does not answer or hung up
-└── TerminalError
-    ├── StoreFull        the server's disk is full
-    └── UnencodableValue a value does not fit its column's wire format
-"""
+"""What can go wrong between a process and a store: a retry may help when it is away, not when it is full."""
 
 from marketdata_assets.errors import TerminalError, TransientError
 

@@ -23,6 +23,9 @@ DIGEST_BYTES = 16
 MAX_DIGESTS = 500_000
 """More would come near the size limit of a document; such a unit is merged completely when it changes."""
 
+ATTEMPT = ("outcome", "attempted_hash", "error", "rows", "rejected", "run_id", "started", "finished")
+"""What is kept of each of the last attempts."""
+
 Store = Database[dict[str, Any]]
 
 
@@ -68,16 +71,7 @@ def write(
 ) -> None:
     """Write `entry` as the unit's current state, keeping the last attempts."""
     kept = sorted(set(digests))
-    attempt = {
-        "outcome": entry.outcome,
-        "attempted_hash": entry.attempted_hash,
-        "error": entry.error,
-        "rows": entry.rows,
-        "rejected": entry.rejected,
-        "run_id": entry.run_id,
-        "started": entry.started,
-        "finished": entry.finished,
-    }
+    attempt = {name: getattr(entry, name) for name in ATTEMPT}
     row = {field.name: getattr(entry, field.name) for field in fields(Entry)}
     row["digests"] = b"".join(kept) if len(kept) <= MAX_DIGESTS else b""
     row["rejects"] = [vars(reject) | {"raw": reject.raw[:MAX_RAW]} for reject in rejects[:MAX_REJECTS]]

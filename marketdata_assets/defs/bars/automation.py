@@ -1,13 +1,13 @@
 """Automation of the bars domain: loads of new files, and refreshes of the K-line of loaded bars.
 
-What counts as touched or stale is decided in `bars.watch` and `bars.status`; what the nightly repair runs, in `repair`.
+What counts as touched or stale is decided in `bars.plan` and `bars.status`; what the nightly repair runs, in `repair`.
 """
 
 import time
 
 import dagster as dg
 
-from marketdata_assets.bars import status, watch
+from marketdata_assets.bars import plan, status
 from marketdata_assets.defs.bars import repair
 from marketdata_assets.defs.runs import range_requests, run_key, sensor
 from marketdata_assets.months import month_ranges
@@ -32,7 +32,7 @@ bars_repair_job = dg.define_asset_job(
 def minute_bar_files_sensor(
     context: dg.SensorEvaluationContext, postgres: Postgres, bar_files: BarFiles
 ) -> dg.SensorResult | dg.SkipReason:
-    seen = watch.changes(
+    seen = plan.changes(
         bar_files.path, context.cursor, time.time_ns(), bar_files.quiet_seconds, BAR_MONTHS.get_partition_keys()
     )
     due = []
