@@ -50,9 +50,6 @@ class BrainClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
         await self._api.close()
 
     @property

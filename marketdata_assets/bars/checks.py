@@ -35,7 +35,13 @@ def every_row_accounted(connection: psycopg.Connection, months: Sequence[str]) -
 
 def kline_equals_minutes(connection: psycopg.Connection, months: Sequence[str]) -> Finding:
     """Compare the K-lines with a recomputation; more than MAX_RECOMPUTED_MONTHS are sampled evenly."""
-    sampled = sample_evenly(_with_rows(connection, months), MAX_RECOMPUTED_MONTHS)
+    rows = connection.execute(  # months that have minutes on record or a K-line
+        """SELECT to_char(month, 'YYYY-MM') FROM stock_1min_coverage WHERE month = ANY(%(m)s::date[])
+           UNION SELECT to_char(month, 'YYYY-MM') FROM stock_monthly_kline WHERE month = ANY(%(m)s::timestamp[])
+           ORDER BY 1""",
+        {"m": [first_day(month) for month in months]},
+    )
+    sampled = sample_evenly([month for (month,) in rows], MAX_RECOMPUTED_MONTHS)
     query = sql.SQL(schema.statement("checks/kline_equals_minutes.sql").replace("{rows}", kline.rows_query()))
     kline.plan_by_hashing(connection)
     findings = []
@@ -44,14 +50,3 @@ def kline_equals_minutes(connection: psycopg.Connection, months: Sequence[str]) 
         findings.append(objections(connection, query, {"lo": low, "hi": high}, 1))
     examples = [example for finding in findings for example in finding.examples]
     return Finding(sum(finding.count for finding in findings), tuple(examples[:EXAMPLES]), len(sampled))
-
-
-def _with_rows(connection: psycopg.Connection, months: Sequence[str]) -> list[str]:
-    """Of `months`, those that have minutes on record or a K-line."""
-    rows = connection.execute(
-        """SELECT to_char(month, 'YYYY-MM') FROM stock_1min_coverage WHERE month = ANY(%(m)s::date[])
-           UNION SELECT to_char(month, 'YYYY-MM') FROM stock_monthly_kline WHERE month = ANY(%(m)s::timestamp[])
-           ORDER BY 1""",
-        {"m": [first_day(month) for month in months]},
-    )
-    return [month for (month,) in rows]

@@ -69,7 +69,11 @@ def ensure(connection: psycopg.Connection) -> Server:
     """
     with connection.transaction():
         ledger.ensure(connection)
-        if _extension_missing(connection):
+        loaded_and_missing = connection.execute(
+            """SELECT current_setting('shared_preload_libraries') LIKE '%timescaledb%'
+                  AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"""
+        ).fetchone()
+        if loaded_and_missing == (True,):
             connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         connection.execute(script("schema.sql"))
         server = look(connection)
@@ -93,12 +97,3 @@ def settle(connection: psycopg.Connection, server: Server) -> None:
         with connection.transaction():
             connection.execute("SET LOCAL effective_io_concurrency = 0")
             connection.execute("SELECT brin_summarize_new_values('stock_1min_qfq_time')")
-
-
-def _extension_missing(connection: psycopg.Connection) -> bool:
-    """Whether TimescaleDB is loaded into the server but not yet created in this database."""
-    row = connection.execute(
-        """SELECT current_setting('shared_preload_libraries') LIKE '%timescaledb%'
-              AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"""
-    ).fetchone()
-    return bool(row and row[0])

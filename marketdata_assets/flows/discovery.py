@@ -29,7 +29,13 @@ def find(folder: Path, taken: Collection[str] = (), check: Check | None = None) 
     files: list[FlowFile] = []
     names = set(taken)
     for file in sorted(folder.glob(f"*/{FILE}")):
-        entry = _read(file, names, check)
+        try:
+            flow = read(file)
+            if check:
+                check(flow, names)
+            entry = FlowFile(flow.name, file, flow, None)
+        except InvalidConfigFile as error:
+            entry = FlowFile(file.parent.name, file, None, error)
         names.add(entry.name)
         files.append(entry)
     return files
@@ -38,14 +44,3 @@ def find(folder: Path, taken: Collection[str] = (), check: Check | None = None) 
 def shipped() -> list[FlowFile]:
     """The flows that come with the package."""
     return find(SHIPPED)
-
-
-def _read(file: Path, taken: Collection[str], check: Check | None) -> FlowFile:
-    name = file.parent.name
-    try:
-        flow = read(file)
-        if check:
-            check(flow, taken)
-    except InvalidConfigFile as error:
-        return FlowFile(name, file, None, error)
-    return FlowFile(flow.name, file, flow, None)

@@ -110,8 +110,12 @@ class Reader:
             return None
         rest = {name: kind for name, kind in self._types.items() if name not in checked}
         self._rejects.rows += frame.height
-        frame = self._stripped(frame, text).with_columns(*checked.values(), lines)
-        return casting.parse(frame, rest, self._rejects)
+        if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
+            every = pl.col(pl.String)
+            frame = frame.with_columns(every.str.strip_chars(BLANKS)).with_columns(
+                pl.when(every.is_in(self._loader.missing)).then(None).otherwise(every).name.keep()
+            )
+        return casting.parse(frame.with_columns(*checked.values(), lines), rest, self._rejects)
 
     def _read(self, text: bytes, names: Sequence[str], doubles: Collection[str]) -> pl.DataFrame | None:
         """These columns of the flow, `doubles` as such and the others as text."""
@@ -148,14 +152,6 @@ class Reader:
             if values is not None:
                 checked[name] = values.alias(name)
         return checked
-
-    def _stripped(self, frame: pl.DataFrame, text: bytes) -> pl.DataFrame:
-        if not self._loader.strip or not any(mark in text for mark in (b" ", b"\t", b'"')):
-            return frame
-        stripped = pl.col(pl.String).str.strip_chars(BLANKS)
-        return frame.with_columns(stripped).with_columns(
-            pl.when(pl.col(pl.String).is_in(self._loader.missing)).then(None).otherwise(pl.col(pl.String)).name.keep()
-        )
 
     def _lines(self, text: bytes, first: int) -> pl.Series | None:
         """The line each row begins on; None when not every row has as many cells as the header."""

@@ -47,12 +47,6 @@ def test_dates(text: str | None, expected: dt.datetime | None) -> None:
     assert instant(text) == expected
 
 
-def test_an_evening_in_new_york_is_the_next_day(tmp_path: Path) -> None:
-    put(tmp_path, "2025-09-17T01:00", [alpha("a", "2025-09-16T21:30:00-04:00")])
-    found, _ = read(tmp_path, "2025-09")
-    assert found[0].day == dt.date(2025, 9, 17)
-
-
 @pytest.mark.parametrize("created", ["not a date", None, 17, ["2024-11-03"], {}])
 def test_without_a_date_the_window_says_the_day(tmp_path: Path, created: Any) -> None:
     put(tmp_path, "2024-11-27T09:00", [{"id": "a", "dateCreated": created, "dateModified": 5}])

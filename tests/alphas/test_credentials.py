@@ -1,11 +1,14 @@
-"""E-mail and password: where they are looked for, what is said when they are not there, and that nobody sees them."""
+"""Accounts, their e-mail and password: where they are looked for, what is said without them, that they stay hidden.
+
+The problems of the accounts file are in test_config_files.
+"""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from marketdata_assets.alphas.accounts import Credentials, credential_variables, find_credentials
+from marketdata_assets.alphas.accounts import Account, Credentials, credential_variables, find_credentials, read
 from marketdata_assets.alphas.errors import NoCredentials
 
 EMAIL, PASSWORD = credential_variables("a@b.1")
@@ -16,6 +19,18 @@ def secret_file(folder: Path, content: object, mode: int = 0o600) -> Path:
     file.write_text(content if isinstance(content, str) else json.dumps(content))
     file.chmod(mode)
     return file
+
+
+def test_accounts_are_read_in_their_order_with_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "accounts.json"
+    assert read(file) == []
+    entries = [
+        {"user_key": "lk", "description": "first", "enabled": False},
+        {"key": "a@b.c"},
+        {"user_key": "1_x", "enabled": True},
+    ]
+    file.write_text(json.dumps(entries))
+    assert read(file) == [Account("lk", "first", False), Account("a@b.c"), Account("1_x")]
 
 
 def test_variables_are_named_after_the_account() -> None:

@@ -104,26 +104,18 @@ def test_month_to_come_asks_for_nothing(server: BrainServer, tmp_path: Path) -> 
     assert (report.windows, report.requests, server.requests) == ((), 0, 0)
 
 
-def test_window_past_the_cap_is_halved_until_it_fits(tmp_path: Path) -> None:
-    with BrainServer(cap=300) as server:
+@pytest.mark.parametrize(("cap", "known"), [(300, True), (200, False)])
+def test_window_past_the_cap_is_halved_until_it_fits_also_when_the_cap_is_lower_than_we_think(
+    tmp_path: Path, cap: int, known: bool
+) -> None:
+    with BrainServer(cap=cap) as server:
         server.add_user(EMAIL, PASSWORD)
-        alphas = [
-            *month_of(40),
-            *spread(NOVEMBER.start + 9 * HOUR, NOVEMBER.start + 9 * HOUR + 40 * SECOND, 900, first=5000),
-        ]
+        moment = NOVEMBER.start + 9 * HOUR
+        alphas = [*month_of(40), *spread(moment, moment + 40 * SECOND, 900, first=5000)]
         server.add_alphas(EMAIL, alphas)
-        report = fetched(server, tmp_path, cap=300)
+        report = fetched(server, tmp_path, **({"cap": cap} if known else {}))
         assert report.failed == ()
-        assert max(one.count for one in report.windows) <= 300
-        assert_exact(tmp_path, alphas)
-
-
-def test_cap_that_is_lower_than_we_think_is_found_out(tmp_path: Path) -> None:
-    with BrainServer(cap=200) as server:
-        server.add_user(EMAIL, PASSWORD)
-        alphas = list(spread(NOVEMBER.start, NOVEMBER.start + HOUR, 450))
-        server.add_alphas(EMAIL, alphas)
-        assert fetched(server, tmp_path).failed == ()
+        assert max(one.count for one in report.windows) <= cap
         assert_exact(tmp_path, alphas)
 
 

@@ -54,18 +54,6 @@ def test_what_changed_is_given_again_and_only_that(tmp_path: Path) -> None:
     assert scan_twice(tmp_path, second.cursor).pairs == (("lk", "2024-11"),)
 
 
-def test_file_is_complete_after_two_equal_scans_whatever_its_own_date(tmp_path: Path) -> None:
-    path = put(tmp_path, "2024-11-01", [], mtime=NOW + 8 * 3600)
-    first = scan(tmp_path)
-    assert (first.pairs, first.waiting) == ((), (("lk", "2024-11"),))
-    early = scan(tmp_path, first.cursor, 29)
-    assert early.pairs == ()
-    os.utime(path, (NOW - 31,) * 2)
-    changed = scan(tmp_path, early.cursor, 60)
-    assert changed.pairs == ()
-    assert scan(tmp_path, changed.cursor, 90).pairs == (("lk", "2024-11"),)
-
-
 def test_unhandled_pairs_are_given_again(tmp_path: Path) -> None:
     put(tmp_path, "2024-11-01", [], mtime=NOW - 100)
     ready = scan_twice(tmp_path)

@@ -1,7 +1,6 @@
 """SIGKILL of the importer or the server at random moments, four importers at once: nothing acknowledged is lost."""
 
 import datetime as dt
-import json
 import multiprocessing
 import os
 import random
@@ -9,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -47,48 +45,10 @@ def acknowledging(uri: str, root: str, account: str, acknowledged: str) -> None:
         raise SystemExit(1)
 
 
-def serve() -> None:
-    """Start a child for each order on stdin and answer its process number; the imports are paid for once."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for order in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            try:
-                acknowledging(*json.loads(order))
-            finally:
-                os._exit(1 if sys.exc_info()[0] else 0)
-        print(child, flush=True)
-
-
-Start = Callable[..., int]
-
-
-@pytest.fixture(scope="module")
-def start() -> Iterator[Start]:
-    """Start an importer in a process of its own and give its number."""
-    here = Path(__file__)
-    command = [sys.executable, "-c", f"import {here.stem} as kills; kills.serve()"]
-    with subprocess.Popen(command, cwd=here.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdin and server.stdout
-
-        def begin(*order: Any) -> int:
-            print(json.dumps(order, default=str), file=server.stdin, flush=True)
-            return int(server.stdout.readline())
-
-        yield begin
-        server.stdin.close()
-
-
-def ended(process: int, seconds: float) -> bool:
-    """Wait until a process has ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.01)
-    return False
+def importer(*arguments: object) -> subprocess.Popen[bytes]:
+    """A process of its own that imports, acknowledging."""
+    code = f"import sys, {Path(__file__).stem} as kills; kills.acknowledging(*sys.argv[1:])"
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], cwd=Path(__file__).parent)
 
 
 class Server:
@@ -125,7 +85,7 @@ def deliver_round(root: Path, account: str, round_: int) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_acknowledged_is_lost_and_nothing_is_merged_twice(tmp_path: Path, start: Start) -> None:
+def test_nothing_acknowledged_is_lost_and_nothing_is_merged_twice(tmp_path: Path) -> None:
     chance = random.Random(7)
     server = Server(tmp_path / "stack")
     account, root = new_account(), tmp_path / "alphas"
@@ -134,17 +94,16 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_merged_twice(tmp_path: Path
         for round_ in range(ROUNDS):
             deliver_round(root, account, round_)
             record = tmp_path / f"acknowledged{round_}"
-            process = start(server.uri, root, account, record)
+            process = importer(server.uri, root, account, record)
             while not record.exists():
                 time.sleep(0.002)
             time.sleep(chance.uniform(0, 0.2))
             if round_ in SERVER_ROUNDS:
                 server.kill()
                 server.start()
-                assert ended(process, 60)
             else:
-                os.kill(process, signal.SIGKILL)
-                assert ended(process, 10)
+                process.kill()
+            process.wait(60)
             acknowledged = set(record.read_text().split("\n")[:-1])
             killed_early += len(acknowledged) < PER_DAY * DAYS
             with mongo.connect(server.uri) as client:

@@ -209,18 +209,18 @@ def test_person_is_asked_for_with_link_and_command(guarded: BrainServer, tmp_pat
     assert needed(guarded, tmp_path).url == error.url, "the link that was given out must stay good"
 
 
-def test_another_process_finishes_the_login(guarded: BrainServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [True, False])
+def test_login_is_finished_by_another_process_or_when_the_visit_is_noticed(
+    guarded: BrainServer, tmp_path: Path, command: bool
+) -> None:
     needed(guarded, tmp_path)
-    threading.Timer(0.3, guarded.person_arrives, [EMAIL]).start()
-    with_client(guarded, tmp_path, lambda one: one.finish_login(interval=0.05, limit=5))
+    if command:
+        threading.Timer(0.3, guarded.person_arrives, [EMAIL]).start()
+        with_client(guarded, tmp_path, lambda one: one.finish_login(interval=0.05, limit=5))
+    else:
+        guarded.person_arrives(EMAIL)
     assert with_client(guarded, tmp_path, page).count == 3
     assert guarded.logins == 1
-
-
-def test_visit_is_noticed_without_the_command(guarded: BrainServer, tmp_path: Path) -> None:
-    needed(guarded, tmp_path)
-    guarded.person_arrives(EMAIL)
-    assert with_client(guarded, tmp_path, page).count == 3
 
 
 def test_finish_gives_up_after_its_limit(guarded: BrainServer, tmp_path: Path) -> None:

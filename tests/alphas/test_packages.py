@@ -201,15 +201,6 @@ def test_reading_a_package(tmp_path: Path) -> None:
     assert list(packaging.read_package(plain)) == [(2, b"{}"), (4, b"[]")]
 
 
-def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -> None:
-    put(tmp_path, "2024-11-03T09:00", [alpha("a", "2024-11-03T09:00:00Z")])
-    folder = layout.packages_folder(tmp_path, ACCOUNT, "regular", MONTH)
-    folder.mkdir(parents=True)
-    (folder / ".2024-11-09.ndjson.zst.partial").write_bytes(b"half")
-    pack(tmp_path)
-    assert [path.name for path in folder.iterdir()] == ["2024-11-03.ndjson"]
-
-
 def test_packages_are_listed_by_day(tmp_path: Path) -> None:
     folder = layout.packages_folder(tmp_path, ACCOUNT, "regular", "")
     for name in (

@@ -39,10 +39,6 @@ def test_slice_holds_the_raw_bytes_under_the_old_tools_name(tmp_path: Path) -> N
     assert [entry.name for entry in path.parent.iterdir()] == [name]
 
 
-def test_empty_window_is_an_empty_array(tmp_path: Path) -> None:
-    assert land(tmp_path, hours(0, 1)).read_bytes() == b"[]"
-
-
 def test_listing_takes_what_touches_the_month_and_nothing_half_written(tmp_path: Path) -> None:
     land(tmp_path, Window(NOVEMBER.start - SECOND, NOVEMBER.start + SECOND))
     land(tmp_path, hours(-2, 0))

@@ -92,20 +92,6 @@ def test_damage_is_named_and_repaired_by_a_new_delivery(
     assert run(dsn, tmp_path, ["2000-06"]).units == ()
 
 
-@pytest.mark.parametrize("cut", [10, 200, -4])
-def test_truncated_gzip_is_named_and_mended(dsn: str, tmp_path: Path, cut: int) -> None:
-    path = tmp_path / "a_2000.csv.gz"
-    deliver(tmp_path / "whole_2000.csv.gz", A).rename(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:cut])
-    (failed,) = run(dsn, tmp_path).failed
-    assert (failed.error or "").startswith("a_2000.csv.gz: damaged: ")
-    assert table(dsn) == []
-    path.write_bytes(whole)
-    assert run(dsn, tmp_path).failed == ()
-    assert_exact(dsn, tmp_path)
-
-
 def test_damage_to_a_loaded_file_leaves_its_rows_loaded(dsn: str, tmp_path: Path) -> None:
     path = deliver(tmp_path / "2000_1min.zip", MEMBERS)
     run(dsn, tmp_path)

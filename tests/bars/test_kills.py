@@ -1,16 +1,12 @@
 """SIGKILL of the loader before any of its writes: nothing half done is seen, and a rerun ends in the right rows."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 from bar_files import Row, assert_exact, books_balance, csv_text, deliver, entries, expected, line, minutes, run, table
 from dying import Load, server
-
-from marketdata_assets.bars import ingest as ingesting
 
 FRESH_STEPS = 24
 
@@ -83,37 +79,3 @@ def test_kill_of_a_first_load_leaves_a_database_that_the_next_completes(
     assert not survived(dsn, tmp_path, steps)
     run(dsn, tmp_path)
     assert_exact(dsn, tmp_path)
-
-
-def test_killed_worker_costs_nothing(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for year in range(2000, 2006):
-        rows = [line(label, price=f"{year % 7}") for label in minutes(f"{year}-06-09 09:30:00", 60)]
-        deliver(tmp_path / f"{year}_1min.zip", {f"a_{year}.csv": csv_text(rows)})
-    asked = [f"{year}-06" for year in range(2000, 2006)]
-    killed: list[int] = []
-
-    def kill_a_worker(done: int, total: int, place: str) -> None:
-        workers = [
-            worker
-            for child in psutil.Process().children()
-            if child.status() != psutil.STATUS_ZOMBIE and "multiprocessing.forkserver" in " ".join(child.cmdline())
-            for worker in child.children()
-        ]
-        if workers and not killed:
-            killed.append(workers[0].pid)
-            workers[0].kill()
-
-    report = ingesting.ingest(dsn, tmp_path, asked, run_id="test", fanout=ingesting.Fanout(2), progress=kill_a_worker)
-    assert killed
-    assert report.failed == ()
-    assert_exact(dsn, tmp_path)
-
-
-def test_lock_of_a_killed_loader_is_free(dsn: str, tmp_path: Path, survived: Load) -> None:
-    first_delivery(tmp_path, day=1)
-    assert not survived(dsn, tmp_path, FRESH_STEPS)
-    ended = threading.Event()
-    thread = threading.Thread(target=lambda: (run(dsn, tmp_path), ended.set()))
-    thread.start()
-    thread.join(30)
-    assert ended.is_set()

@@ -1,8 +1,8 @@
 """Files that hold the same minutes: the newest wins, whatever the order, the repeats and the mishaps of loading."""
 
 import itertools
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -133,20 +133,9 @@ def test_two_runs_at_once_end_right(dsn: str, tmp_path: Path) -> None:
         for write in FILES:
             write(tmp_path)
         deliver(tmp_path / "new_2000.csv", csv_text(priced("2000-06-09 09:34:00", 1 + round_number, "15")), day=5)
-        errors: list[BaseException] = []
-
-        def once(errors: list[BaseException] = errors) -> None:
-            try:
-                assert run(dsn, tmp_path).failed == ()
-            except BaseException as error:
-                errors.append(error)
-
-        threads = [threading.Thread(target=once) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert errors == []
+        with ThreadPoolExecutor(3) as pool:
+            reports = list(pool.map(lambda _: run(dsn, tmp_path), range(3)))
+        assert [report.failed for report in reports] == [(), (), ()]
         run(dsn, tmp_path)
         assert_exact(dsn, tmp_path)
 

@@ -45,11 +45,10 @@ def test_ray(law: Law, fanout: Fanout, tmp_path: Path) -> None:
     law(fanout, tmp_path)
 
 
-def test_there_are_as_many_workers_as_the_cluster_has_cpus_or_as_asked(fanout: Fanout, ray_address: str) -> None:
+def test_there_are_as_many_workers_as_cpus_or_as_asked_and_items_begin_in_order(
+    fanout: Fanout, ray_address: str
+) -> None:
     assert (fanout.width, Fanout(5, ray=ray_address).width) == (2, 5)
-
-
-def test_items_begin_in_their_order(ray_address: str) -> None:
     assert [done.item for done in Fanout(1, ray=ray_address).map(square, range(20))] == list(range(20))
 
 

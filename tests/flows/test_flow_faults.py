@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -283,12 +284,8 @@ def test_two_runs_at_once_double_nothing_and_lose_nothing(dsn: str, tmp_path: Pa
     prices = flow(tmp_path, text)
     for number in range(12):
         deliver(tmp_path, f"{number:02}.csv", lines(f"c{number:02}", range(1, 40)))
-    reports = []
-    threads = [threading.Thread(target=lambda: reports.append(run(prices, dsn, tmp_path))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(3) as pool:
+        reports = list(pool.map(lambda _: run(prices, dsn, tmp_path), range(3)))
     assert [report.failed for report in reports] == [(), (), ()]
     assert sum(report.rows for report in reports) == 12 * 39
     assert all(len(report.units) + report.unchanged == 12 for report in reports)

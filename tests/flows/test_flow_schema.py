@@ -1,5 +1,6 @@
-"""The JSON schema of a flow: what it takes and refuses is what we take and refuse, at the same lines."""
+"""A flow's YAML as frozen values, and its JSON schema, which takes and rejects what we do, at the same lines."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from marketdata_assets.components import Flow
 from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.defs import flows as shipped
 from marketdata_assets.flows import scaffold
-from marketdata_assets.flows.definition import attributes_schema, file_schema, parse
+from marketdata_assets.flows.definition import FlowDefinition, attributes_schema, file_schema, parse, read
 
 NEW = scaffold.text("defs.yaml", "closes")
 SHIPPED = sorted(Path(shipped.__file__).parent.glob("*/defs.yaml"))
@@ -99,3 +100,36 @@ def test_what_we_reject_is_rejected_at_the_same_line(right: str, wrong: str) -> 
 
 def test_the_component_has_it() -> None:
     assert Flow.get_model_cls().model_json_schema() == attributes_schema()
+
+
+GOOD = """description: daily prices
+loader:
+  folder: daily
+  encoding: gb18030
+  skip_lines: 1
+  columns: {股票代码: code, 交易日期: trade_date, 收盘价: close}
+  types: {trade_date: date, close: "numeric(16,4)"}
+handlers:
+  - drop_invalid: {price above 0: close > 0}
+  - sort: [code, trade_date]
+  - moving_average: {column: close, windows: [5, 20], group_by: code}
+  - call: {function: .mine.add, arguments: {a: 1}}
+target:
+  table: prices
+  key: [code, trade_date]
+  columns: {code: text, trade_date: date, close: "numeric(16,4)"}
+partitions: {month: trade_date}
+"""
+
+
+def test_a_whole_flow_is_read_and_goes_to_another_process(tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text(GOOD)
+    flow = read(file)
+    assert (flow.name, flow.dataset, flow.file) == ("prices", "flow:prices", file)
+    assert [step.name for step in flow.handlers] == ["drop_invalid", "sort", "moving_average", "call"]
+    assert [step.config.whole for step in flow.handlers] == [False, True, True, True]
+    assert flow.target.columns["close"].sql == "numeric(16,4)"
+    again: FlowDefinition = pickle.loads(pickle.dumps(flow))
+    assert again == flow
+    assert again.file == file

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -50,7 +51,7 @@ def test_every_increment_that_was_published_is_there(client: Client, clickhouse_
     wanted, won, lost = 6, [], []
     deadline = time.monotonic() + 120
 
-    def write() -> None:
+    def write(_: int) -> None:
         with clickhouse.connect(clickhouse_url) as mine:
             while len(won) < wanted and time.monotonic() < deadline:
                 try:
@@ -61,11 +62,8 @@ def test_every_increment_that_was_published_is_there(client: Client, clickhouse_
                     lost.append(1)
                 time.sleep(random.uniform(0, 0.2))
 
-    writers = [threading.Thread(target=write) for _ in range(3)]
-    for one in writers:
-        one.start()
-    for one in writers:
-        one.join()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
     assert total(client) == (1, len(won))
     assert len(won) >= wanted
     assert lost
@@ -75,7 +73,7 @@ def test_every_increment_that_was_published_is_there(client: Client, clickhouse_
 def test_writers_of_one_machine_take_turns(client: Client, clickhouse_url: str, tmp_path: Path) -> None:
     lost = []
 
-    def write() -> None:
+    def write(_: int) -> None:
         with clickhouse.connect(clickhouse_url) as mine:
             for _ in range(2):
                 try:
@@ -84,11 +82,8 @@ def test_writers_of_one_machine_take_turns(client: Client, clickhouse_url: str, 
                 except Superseded:
                     lost.append(1)
 
-    writers = [threading.Thread(target=write) for _ in range(3)]
-    for one in writers:
-        one.start()
-    for one in writers:
-        one.join()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
     assert (total(client), lost) == ((1, 6), [])
 
 
