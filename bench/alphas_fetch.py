@@ -17,7 +17,7 @@ from bench.size import sized
 from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.fetch import fetch_month
-from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.budget import Budget
 from marketdata_demo.servers.brain import BrainServer, spread
 

@@ -15,9 +15,8 @@ from random import Random
 from typing import Any
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.alphas.layout import Kind, Window, month_window
 from marketdata_assets.alphas.raw_files import BRAIN_TIME, instant
-from marketdata_assets.alphas.windows import Window, month_window
 
 Document = dict[str, Any]
 

@@ -15,9 +15,8 @@ from typing import Self, TypeVar
 from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api_requests import RETRY_POLICY, ApiRequests, Page, decode_alpha, decode_page
 from marketdata_assets.alphas.errors import LoginRejected, RequestRejected
-from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.alphas.layout import Kind, Window, stamp
 from marketdata_assets.alphas.login import Login
-from marketdata_assets.alphas.windows import Window, stamp
 from marketdata_assets.budget import Budget
 from marketdata_assets.http_client import RetryPolicy
 

@@ -20,9 +20,8 @@ from marketdata_assets.alphas.files import read_package
 from marketdata_assets.alphas.import_modes import BATCH_SIZE
 from marketdata_assets.alphas.importer import Package, database_name
 from marketdata_assets.alphas.ingest import find
-from marketdata_assets.alphas.layout import Kind
+from marketdata_assets.alphas.layout import Kind, Window, month_window
 from marketdata_assets.alphas.merge import Document
-from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry

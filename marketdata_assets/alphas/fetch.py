@@ -19,8 +19,7 @@ from marketdata_assets.alphas.api import PAGE_LIMIT, BrainClient
 from marketdata_assets.alphas.api_requests import Page
 from marketdata_assets.alphas.errors import NoCredentials, NotEnabled, PagesShift, RequestRejected, WindowTooDense
 from marketdata_assets.alphas.file_index import Pair, months_by_account
-from marketdata_assets.alphas.layout import KINDS, Kind
-from marketdata_assets.alphas.windows import Window, month_window
+from marketdata_assets.alphas.layout import KINDS, Kind, Window, month_window
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.loading.reports import and_more
 from marketdata_assets.progress import Progress

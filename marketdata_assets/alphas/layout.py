@@ -1,4 +1,4 @@
-"""Folders and file names under `MARKETDATA_ALPHAS_DIR`.
+"""Folders and file names under `MARKETDATA_ALPHAS_DIR`, and the windows of UTC time by which alphas are filed.
 
 {account}/primeval_data/all_regular_alphas/                                       raw slices: a JSON array a window
     lk_2024-11-27-09-00-00.000Z_to_2024-11-27-10-00-00.000Z_all_regular_alphas.json
@@ -9,10 +9,11 @@
 
 import datetime as dt
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from marketdata_assets.alphas.windows import Window
+SECOND = dt.timedelta(seconds=1)
 
 Kind = Literal["regular", "super"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -25,6 +26,58 @@ SPAN = re.compile(r"_(?P<first>\d{4}-\d\d)-[^_]*_to_(?P<last>\d{4}-\d\d)-")
 
 _STAMP = r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d\.\d{3}Z"
 _SLICE = re.compile(rf"_(?P<start>{_STAMP})_to_(?P<end>{_STAMP})_")
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """From `start` up to but without `end`, both aware, UTC, on whole milliseconds."""
+
+    start: dt.datetime
+    end: dt.datetime
+
+    def __str__(self) -> str:
+        return f"{stamp(self.start)} to {stamp(self.end)}"
+
+    @property
+    def length(self) -> dt.timedelta:
+        return self.end - self.start
+
+    def overlaps(self, other: "Window") -> bool:
+        return self.start < other.end and other.start < self.end
+
+    def until(self, moment: dt.datetime) -> "Window | None":
+        """The part before `moment`, in whole seconds; None when nothing is."""
+        end = min(self.end, moment.replace(microsecond=0))
+        return Window(self.start, end) if end > self.start else None
+
+    def halves(self) -> tuple["Window", "Window"] | None:
+        """Both halves, cut at a whole second; None when the window is one second or less."""
+        middle = self.start + self.length // (2 * SECOND) * SECOND
+        if self.start.microsecond:
+            middle = middle.replace(microsecond=0) + SECOND
+        if not self.start < middle < self.end:
+            return None
+        return Window(self.start, middle), Window(middle, self.end)
+
+    def days(self) -> list["Window"]:
+        """The window cut at every midnight."""
+        cuts = [self.start]
+        midnight = self.start.replace(hour=0, minute=0, second=0, microsecond=0) + dt.timedelta(days=1)
+        while midnight < self.end:
+            cuts.append(midnight)
+            midnight += dt.timedelta(days=1)
+        return [Window(start, end) for start, end in zip(cuts, [*cuts[1:], self.end], strict=True)]
+
+
+def month_window(month: str) -> Window:
+    """The UTC month `YYYY-MM`."""
+    start = dt.datetime.strptime(month, "%Y-%m").replace(tzinfo=dt.UTC)
+    return Window(start, (start + dt.timedelta(days=31)).replace(day=1))
+
+
+def stamp(moment: dt.datetime) -> str:
+    """ISO 8601 with milliseconds and a Z: `2024-11-27T09:00:00.000Z`."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def slices_folder(root: Path, account: str, kind: Kind) -> Path:

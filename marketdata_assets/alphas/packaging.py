@@ -32,7 +32,7 @@ from marketdata_assets.alphas.files import (
     read_package,
     write,
 )
-from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.alphas.layout import KINDS, Kind, Window, month_window
 from marketdata_assets.alphas.raw_files import (
     Alpha,
     NoAlpha,
@@ -44,7 +44,6 @@ from marketdata_assets.alphas.raw_files import (
     raw_files,
     read_raw,
 )
-from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.loading.errors import BadFile
 from marketdata_assets.loading.states import State

@@ -15,8 +15,7 @@ import msgspec
 
 from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.files import folders, json_files
-from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.alphas.windows import Window, month_window
+from marketdata_assets.alphas.layout import Kind, Window, month_window
 from marketdata_assets.loading.errors import BadFile
 
 BRAIN_TIME = ZoneInfo("America/New_York")

@@ -16,9 +16,8 @@ from marketdata_assets.alphas import file_index, packaging, slices
 from marketdata_assets.alphas.file_index import Pair
 from marketdata_assets.alphas.importer import Package, database_name
 from marketdata_assets.alphas.ingest import find
-from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.slices import Slice
-from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.loading.states import State, worst
 from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.bookkeeping import Entry

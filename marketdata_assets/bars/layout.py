@@ -94,19 +94,12 @@ def read_header(place: str, line: bytes) -> tuple[str, ...]:
     missing = [name for name in HEADER if name not in names]
     unknown = [name for name in names if name not in COLUMNS]
     doubled = sorted({name for name in names if names.count(name) > 1})
-    if missing or unknown or doubled:
-        cause = _what_is_wrong(missing, unknown, doubled)
-        raise BadHeader(place, 1, cause, f"Expected {','.join(HEADER)} in any order.")
-    return tuple(COLUMNS[name] for name in names)
-
-
-def _what_is_wrong(missing: list[str], unknown: list[str], doubled: list[str]) -> str:
-    parts = []
-    if missing:
-        parts.append(f"column {', '.join(missing)} is missing")
+    causes = [f"column {', '.join(missing)} is missing"] if missing else []
     for name in unknown:
         near = get_close_matches(name, missing or HEADER, n=1, cutoff=0.3)
-        parts.append(f"column {name!r} is unknown" + (f" (nearest: {near[0]})" if near else ""))
+        causes.append(f"column {name!r} is unknown" + (f" (nearest: {near[0]})" if near else ""))
     if doubled:
-        parts.append(f"column {', '.join(doubled)} appears twice")
-    return "; ".join(parts)
+        causes.append(f"column {', '.join(doubled)} appears twice")
+    if causes:
+        raise BadHeader(place, 1, "; ".join(causes), f"Expected {','.join(HEADER)} in any order.")
+    return tuple(COLUMNS[name] for name in names)

@@ -1,4 +1,4 @@
-"""What can go wrong between a process and a store: a retry may help when it is away, not when it is full."""
+"""What can go wrong between a process and a store: a retry may help when it is unavailable, not when it is full."""
 
 from marketdata_assets.errors import TerminalError, TransientError
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from marketdata_assets.alphas import layout, packaging
-from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.alphas.windows import Window
+from marketdata_assets.alphas.layout import Kind, Window
 
 ACCOUNT = "lk"
 MONTH = "2024-11"

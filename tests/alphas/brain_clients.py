@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from marketdata_assets.alphas.accounts import Credentials
 from marketdata_assets.alphas.api import BrainClient
 from marketdata_assets.alphas.fetch import FetchReport, fetch_month
-from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.budget import Budget
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_demo.servers.brain import BrainServer

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.alphas.file_index import raw_states
+from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.alphas.raw_files import Alpha, Reject, compact, instant, raw_files, read_raw
-from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.loading.errors import BadFile
 
 

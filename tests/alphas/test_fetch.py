@@ -24,8 +24,7 @@ from marketdata_assets.alphas.errors import (
     WindowTooDense,
 )
 from marketdata_assets.alphas.fetch import LISTING_DELAY, FetchReport, fetch_month
-from marketdata_assets.alphas.layout import Kind, slice_path
-from marketdata_assets.alphas.windows import SECOND, Window
+from marketdata_assets.alphas.layout import SECOND, Kind, Window, slice_path
 from marketdata_assets.budget import Budget
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
 

@@ -7,9 +7,8 @@ import pytest
 from archives import ACCOUNT, names, on_disk
 
 from marketdata_assets.alphas import file_index, packaging
-from marketdata_assets.alphas.layout import KINDS, Kind
+from marketdata_assets.alphas.layout import KINDS, Kind, month_window
 from marketdata_assets.alphas.raw_files import instant
-from marketdata_assets.alphas.windows import month_window
 from marketdata_demo import sample_alphas
 
 

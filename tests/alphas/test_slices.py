@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata_assets.alphas import slices
-from marketdata_assets.alphas.layout import slices_folder
-from marketdata_assets.alphas.windows import SECOND, Window, month_window
+from marketdata_assets.alphas.layout import SECOND, Window, month_window, slices_folder
 
 NOVEMBER = month_window("2024-11")
 LATE = 2**62  # ns; later than any file of a test

@@ -12,9 +12,8 @@ from pymongo import MongoClient
 from marketdata_assets.alphas import slices, status
 from marketdata_assets.alphas.import_modes import ImportOptions
 from marketdata_assets.alphas.ingest import import_accounts
-from marketdata_assets.alphas.layout import KINDS
+from marketdata_assets.alphas.layout import KINDS, Window, month_window
 from marketdata_assets.alphas.packaging import package_months
-from marketdata_assets.alphas.windows import Window, month_window
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.stores import mongo_ledger
 

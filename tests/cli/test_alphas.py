@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from typer.testing import CliRunner
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.cli import app
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.local.stack import LocalStack

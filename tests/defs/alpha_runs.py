@@ -15,8 +15,7 @@ from bar_runs import QUIET_LOG, repository
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import layout
-from marketdata_assets.alphas.layout import Kind
-from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.alphas.layout import Kind, month_window
 from marketdata_assets.partitions import BRAIN_ACCOUNTS, alpha_key, range_tags
 from marketdata_demo.servers.brain import BrainServer, spread
 

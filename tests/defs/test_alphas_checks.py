@@ -11,8 +11,8 @@ from pymongo.collection import Collection
 
 from marketdata_assets.alphas.import_modes import ImportOptions
 from marketdata_assets.alphas.ingest import import_accounts
+from marketdata_assets.alphas.layout import month_window
 from marketdata_assets.alphas.packaging import package_months
-from marketdata_assets.alphas.windows import month_window
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import range_tags
 from marketdata_assets.resources import Mongo

@@ -22,7 +22,7 @@ from alpha_runs import (
 )
 from bar_runs import failures, verdicts
 
-from marketdata_assets.alphas.windows import month_window
+from marketdata_assets.alphas.layout import month_window
 from marketdata_demo.servers.brain import make
 
 CHAIN = (FILES, PACKAGES, REGULAR, SUPER)
