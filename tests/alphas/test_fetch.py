@@ -24,7 +24,7 @@ from marketdata_assets.alphas.errors import (
     WindowTooDense,
 )
 from marketdata_assets.alphas.fetch import LISTING_DELAY, FetchReport, fetch_month
-from marketdata_assets.alphas.layout import SECOND, Kind, Window, slice_path
+from marketdata_assets.alphas.layout import KINDS, SECOND, Kind, Window, slice_path
 from marketdata_assets.budget import Budget
 from marketdata_demo.servers.brain import Alpha, BrainServer, make, spread
 
@@ -310,10 +310,7 @@ def test_accounts_fail_alone(server: BrainServer, tmp_path: Path) -> None:
     reports = {report.account: report for report in asyncio.run(main())}
     assert [reports[name].alphas for name in people] == [20, 0, 0, 20]
     for name, cause in (("wrong", LoginRejected), ("guarded", IdentityCheckRequired)):
-        assert [(one.kind, one.outcome) for one in reports[name].windows] == [
-            ("regular", "failed"),
-            ("super", "failed"),
-        ]
+        assert [(one.kind, one.outcome) for one in reports[name].windows] == [(kind, "failed") for kind in KINDS]
         assert all(isinstance(one.error, cause) for one in reports[name].windows)
     assert set(on_disk(tmp_path, account="also")) & set(on_disk(tmp_path, account="good")) == set()
     assert server.refused_logins == 1

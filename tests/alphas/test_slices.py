@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,16 +65,12 @@ def test_superseded_slice_goes_once_all_of_it_is_covered(tmp_path: Path) -> None
     assert {piece.path for piece in listed(tmp_path)} == {whole, old[2]}
 
 
-def test_what_the_api_no_longer_lists_is_kept(tmp_path: Path) -> None:
-    old = land(tmp_path, hours(0, 1), "a", "gone")
-    land(tmp_path, hours(0, 2), "a")
-    assert slices.supersede(listed(tmp_path), [hours(0, 2)], {"a"}.__contains__, LATE) == []
-    assert old.exists()
-
-
-def test_newer_slice_of_another_process_is_kept(tmp_path: Path) -> None:
-    began = time.time_ns() - 10**9
-    old = land(tmp_path, hours(0, 1), "a")
+@pytest.mark.parametrize(("ids", "age_s"), [(("a", "gone"), None), (("a",), 1)])
+def test_what_the_api_no_longer_lists_and_what_another_process_wrote_since_is_kept(
+    tmp_path: Path, ids: tuple[str, ...], age_s: int | None
+) -> None:
+    began = LATE if age_s is None else time.time_ns() - age_s * 10**9
+    old = land(tmp_path, hours(0, 1), *ids)
     assert slices.supersede(listed(tmp_path), [hours(0, 2)], {"a"}.__contains__, began) == []
     assert old.exists()
 

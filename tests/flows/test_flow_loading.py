@@ -162,15 +162,9 @@ def test_another_definition_loads_again_and_another_table_is_rejected(dsn: str, 
     doubled = flow(tmp_path, PRICES + "handlers: [{derive: {close: close * 2}}]\n")
     assert run(doubled, dsn, tmp_path).rows == 1
     assert closes(dsn) == [2]
-    assert run(
-        flow(tmp_path, PRICES + "handlers: [{derive: {close: close * 2}}]\nowners: [me]\n"), dsn, tmp_path
-    ).unchanged
-    wider = flow(
-        tmp_path,
-        PRICES.replace(
-            'columns: {code: text, day: date, close: "numeric(16,4)"', "columns: {code: text, day: date, close: double"
-        ),
-    )
+    owned = flow(tmp_path, PRICES + "handlers: [{derive: {close: close * 2}}]\nowners: [me]\n")
+    assert run(owned, dsn, tmp_path).unchanged
+    wider = flow(tmp_path, PRICES.replace('"numeric(16,4)"', "double"))
     with pytest.raises(SchemaDrift, match=r"close is numeric\(16,4\), declared double precision \(ALTER TABLE prices"):
         run(wider, dsn, tmp_path)
     with psycopg.connect(dsn) as connection:
