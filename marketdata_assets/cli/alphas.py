@@ -71,6 +71,9 @@ def ingest(
     if workers:
         settings = settings.model_copy(update={"workers": workers})
     kinds: Sequence[Kind] = (kind,) if kind else KINDS
+    tables = [f"{kind}_alphas" for kind in kinds]
+    options = {table: {"config": config} for table in tables}
+    assets = [*(["alpha_packages"] if package else []), *tables, "alpha_summary"]
     outcomes = {}
     for name in _accounts(account):
         wanted = _months(name, kinds, months, fast)
@@ -79,7 +82,7 @@ def ingest(
                 output.notes().print(f"account {name} has no files of {wanted[0]} to {wanted[-1]}", markup=False)
             with output.bar(f"alphas of {name}", quiet=as_json):
                 nothing_due = None if force or mode != "incremental" else up_to_date(settings, name, wanted, kinds)
-                outcomes[name] = nothing_due or run_import(settings, name, wanted, kinds, config, package)
+                outcomes[name] = nothing_due or run(settings, "alphas_import", name, wanted, options, assets)
         elif account:
             raise NothingOnDisk(f"account {name}", str(Settings().alphas_folder))
     if not outcomes:
@@ -112,21 +115,6 @@ def up_to_date(settings: Settings, account: str, months: Sequence[str], kinds: S
     return RunOutcome(True, None, metadata)
 
 
-def run_import(
-    settings: Settings,
-    account: str,
-    months: Sequence[str],
-    kinds: Sequence[Kind] = KINDS,
-    config: dict[str, Any] | None = None,
-    package: bool = True,
-) -> RunOutcome:
-    """One run that packages and imports the months of an account."""
-    tables = [f"{kind}_alphas" for kind in kinds]
-    assets = [*(["alpha_packages"] if package else []), *tables, "alpha_summary"]
-    options = {table: {"config": config or {}} for table in tables}
-    return run(settings, "alphas_import", account, months, options, assets)
-
-
 def fetch(
     account: Accounts = None,
     months: Annotated[str | None, typer.Option(help="2024-01 or 2024-01:2024-06; this month when left out")] = None,
@@ -153,7 +141,12 @@ def fetch(
     document = _runs(outcomes)
     document["success"] = document["success"] and not without_credentials
     if as_json:
-        fetched = {name: _plain(outcome.metadata.get("alpha_files", {})) for name, outcome in outcomes.items()}
+        found = {name: outcome.metadata.get("alpha_files", {}) for name, outcome in outcomes.items()}
+        plain = int | float | str
+        fetched = {
+            account: {name: value for name, value in metadata.items() if isinstance(value, plain)}
+            for account, metadata in found.items()
+        }
         output.as_json({**document, "fetched": fetched, "without_credentials": without_credentials})
     else:
         _show_fetched(outcomes)
@@ -255,15 +248,14 @@ def imported(outcomes: Outcomes) -> None:
         f"alphas        {counts}{left_out}, {total['seconds']:.1f} s, {speed} documents/s;"
         f" {total['packages_unchanged']:,} packages unchanged, {checks} checks passed"
     )
-    if bad := sum(outcome.metadata.get("alpha_packages", {}).get("rejected", 0) for outcome in outcomes.values()):
+    if bad := total["rejected_in_raw_files"]:
         what = "element of a raw file is no alpha" if bad == 1 else "elements of raw files are no alphas"
         output.notes().print(f"{bad:,} {what}: marketdata quarantine show alphas")
 
 
 def imported_json(outcomes: Outcomes) -> dict[str, Any]:
-    """The same for machines; `in_raw_files` are elements that packaging rejected."""
-    bad = sum(outcome.metadata.get("alpha_packages", {}).get("rejected", 0) for outcome in outcomes.values())
-    return {**_runs(outcomes), **_totals(outcomes), "rejected_in_raw_files": bad}
+    """The same for machines; `rejected_in_raw_files` are elements that packaging rejected."""
+    return {**_runs(outcomes), **_totals(outcomes)}
 
 
 def _show_fetched(outcomes: Outcomes) -> None:
@@ -295,8 +287,6 @@ def _runs(outcomes: Outcomes) -> dict[str, Any]:
 def _totals(outcomes: Outcomes) -> dict[str, Any]:
     names = (*COUNTS, "skipped", "packages_unchanged", "seconds")
     tables = [outcome.metadata.get(f"{kind}_alphas", {}) for outcome in outcomes.values() for kind in KINDS]
-    return {name: round(sum(table.get(name, 0) for table in tables), 2) for name in names}
-
-
-def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metadata.items() if isinstance(value, int | float | str)}
+    totals = {name: round(sum(table.get(name, 0) for table in tables), 2) for name in names}
+    bad = sum(outcome.metadata.get("alpha_packages", {}).get("rejected", 0) for outcome in outcomes.values())
+    return {**totals, "rejected_in_raw_files": bad}

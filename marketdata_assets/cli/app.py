@@ -70,9 +70,6 @@ class _Loaded(dict[str, Any]):
     def items(self) -> Any:
         return [(name, self[name]) for name in self]
 
-    def values(self) -> Any:
-        return [self[name] for name in self]
-
 
 class LazyGroup(TyperGroup):
     """A group whose help lists commands without importing them."""

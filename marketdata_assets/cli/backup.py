@@ -39,7 +39,7 @@ def backup(folder: Folder, as_json: output.Json = False) -> None:
     files.begin(folder)
     with output.bar("backup", quiet=as_json):
         before = _fresh_bars()
-        found = [relation for save in (_save_postgres, _save_mongo, _save_clickhouse) for relation in save(folder)]
+        found = _saved(folder)
         fresh = sorted(day for day, _ in before.items() & _fresh_bars().items())
         manifest = files.Manifest(files.FORMAT, f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}", found, fresh)
         files.end(folder, manifest)
@@ -52,6 +52,10 @@ def restore(folder: Folder, as_json: output.Json = False) -> None:
     Every table is compared with what was written.
     """
     from marketdata_assets.backup import clickhouse, files, mongo, postgres
+    from marketdata_assets.bars import kline, status
+    from marketdata_assets.exchanges.tables import ohlcv
+    from marketdata_assets.stores.clickhouse import connect
+    from marketdata_assets.stores.postgres import connect as connect_postgres
 
     began = time.monotonic()
     manifest = files.read(folder)
@@ -63,48 +67,44 @@ def restore(folder: Folder, as_json: output.Json = False) -> None:
     with output.bar("restore", quiet=as_json):
         if dsn:
             postgres.restore(dsn, relations["Postgres"], folder, lambda one: _make_tables(one, relations["Postgres"]))
-            _refresh_kline(dsn)
+            with connect_postgres(dsn) as connection:
+                has_bars = status.bars_summary(connection).rows
+            if has_bars:  # the K-line is made from the minutes, for each server in the way that it has
+                kline.refresh(dsn, (), rebuild=True)
         if uri:
             mongo.restore(uri, relations["MongoDB"], folder)
         if url:
             clickhouse.restore(url, relations["ClickHouse"], folder, _make_clickhouse_tables)
-            _keep_fresh(url, manifest.fresh_bars)
+            with connect(url) as client:
+                ohlcv.trades_were_moved(client, [dt.date.fromisoformat(day) for day in manifest.fresh_bars])
     _tell("restored", manifest, began, as_json)
 
 
-def _save_postgres(folder: Path) -> "list[Relation]":
-    from marketdata_assets.backup import postgres
-
-    flows = [flow.target.table for flow in _flows()]
-    return _unless_absent(lambda: postgres.save(stores.postgres_dsn(), [*BOOKS, *BARS, *dict.fromkeys(flows)], folder))
-
-
-def _save_mongo(folder: Path) -> "list[Relation]":
+def _saved(folder: Path) -> "list[Relation]":
+    """What was written of each database; those that are not configured are named in a note."""
     from marketdata_assets.alphas.importer import database_name
     from marketdata_assets.alphas.layout import KINDS
-    from marketdata_assets.backup import mongo
-
-    return _unless_absent(lambda: mongo.save(stores.mongo_uri(), [database_name(kind) for kind in KINDS], folder))
-
-
-def _save_clickhouse(folder: Path) -> "list[Relation]":
-    from marketdata_assets.backup import clickhouse
+    from marketdata_assets.backup import clickhouse, mongo, postgres
     from marketdata_assets.exchanges.tables import schema
     from marketdata_assets.stores.clickhouse_ledger import LEDGER
     from marketdata_assets.ticks import tables as ticks
 
+    flows = dict.fromkeys(flow.target.table for flow in _flows())
+    databases = [database_name(kind) for kind in KINDS]
     names = [LEDGER, "marketdata_ledger_log", *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
-    return _unless_absent(lambda: clickhouse.save(stores.clickhouse_url(), names, folder))
-
-
-def _unless_absent(save: "Callable[[], list[Relation]]") -> "list[Relation]":
-    """What `save` wrote; nothing for a database that is not configured."""
-    try:
-        return save()
-    except NoServer as error:
-        output.notes().print(f"left out: {error}", markup=False)
-        return []
+    saves: tuple[Callable[[], list[Relation]], ...] = (
+        lambda: postgres.save(stores.postgres_dsn(), [*BOOKS, *BARS, *flows], folder),
+        lambda: mongo.save(stores.mongo_uri(), databases, folder),
+        lambda: clickhouse.save(stores.clickhouse_url(), names, folder),
+    )
+    found: list[Relation] = []
+    for save in saves:
+        try:
+            found += save()
+        except NoServer as error:
+            output.notes().print(f"left out: {error}", markup=False)
+    return found
 
 
 def _fresh_bars() -> dict[str, str]:
@@ -118,14 +118,6 @@ def _fresh_bars() -> dict[str, str]:
     except NoServer:
         return {}
     return {str(day): marks[day] for day, state in states.items() if state in ("ok", "empty")}
-
-
-def _keep_fresh(url: str, days: Sequence[str]) -> None:
-    from marketdata_assets.exchanges.tables import ohlcv
-    from marketdata_assets.stores.clickhouse import connect
-
-    with connect(url) as client:
-        ohlcv.trades_were_moved(client, [dt.date.fromisoformat(day) for day in days])
 
 
 def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation]") -> None:
@@ -146,17 +138,6 @@ def _make_clickhouse_tables(client: "Client") -> None:
 
     ensure(client)
     stores.ensure_exchange_tables(client)
-
-
-def _refresh_kline(dsn: str) -> None:
-    """It is made from the minutes, for each server in the way that it has."""
-    from marketdata_assets.bars import kline, status
-    from marketdata_assets.stores.postgres import connect
-
-    with connect(dsn) as connection:
-        standing = status.bars_summary(connection).rows
-    if standing:
-        kline.refresh(dsn, (), rebuild=True)
 
 
 def _flows() -> "list[FlowDefinition]":

@@ -60,7 +60,10 @@ def accounts(as_json: output.Json = False) -> None:
         output.as_json({"file": str(file), "accounts": rows})
         return
     if rows:
-        output.table("accounts", COLUMNS, [[_word(row[name.replace(" ", "_")]) for name in COLUMNS] for row in rows])
+        words = {True: "yes", False: "no"}
+        cells = [[row[name.replace(" ", "_")] for name in COLUMNS] for row in rows]
+        shown = [[words[cell] if isinstance(cell, bool) else cell for cell in row] for row in cells]
+        output.table("accounts", COLUMNS, shown)
     if not listed:
         output.notes().print(f'no accounts in {file}; write for instance: [{{"user_key": "lk"}}]', markup=False)
     for row in rows:
@@ -103,7 +106,3 @@ def _session(account: str, found: Credentials, settings: Settings) -> str:
 
 def _moment(seconds: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(seconds, dt.UTC)
-
-
-def _word(value: Any) -> Any:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

@@ -59,11 +59,15 @@ def demo(
                 "alphas": alphas.imported_json(imported),
                 "ticks": ticks.loaded_json(ticked),
             }
-            others |= {"exchanges": exchanges.sample_json(collected)}
+            sample = {"success": all(one.success for one in collected), "tables": exchanges.filled_json(collected[0])}
+            if len(collected) > 1:
+                sample["days"] = exchanges.days_json(collected[1])
+            others["exchanges"] = sample
             others |= {"flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()}}
             output.as_json(bars.loaded_json(loaded) | others)
         else:
-            exchanges.tell_sample(collected)
+            for one, tell in zip(collected, (exchanges.tell, exchanges.tell_days), strict=False):
+                tell(one)
             for name, one in flowed.items():
                 flows.tell(name, one)
         say(f"demo ready after {time.monotonic() - started:.0f} s")

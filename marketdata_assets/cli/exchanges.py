@@ -185,15 +185,3 @@ def load_sample(settings: Settings, today: dt.date, quiet: bool) -> Sequence[Run
             if not made.success:
                 break
         return filled, made
-
-
-def tell_sample(outcomes: Sequence[RunOutcome]) -> None:
-    """Print how the runs of the sample ended."""
-    for outcome, say in zip(outcomes, (tell, tell_days), strict=False):
-        say(outcome)
-
-
-def sample_json(outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
-    """The same for machines."""
-    found = {"success": all(one.success for one in outcomes), "tables": filled_json(outcomes[0])}
-    return found | ({"days": days_json(outcomes[1])} if len(outcomes) > 1 else {})

@@ -159,18 +159,18 @@ def execute(
     settings: Settings, flow: "FlowDefinition", data_dir: Path | None = None, force: bool = False
 ) -> RunOutcome:
     """Run the job of `flow` in this process, over all files."""
-    from marketdata_assets.defs.flows import automation, partitions
+    from marketdata_assets.defs.flows import automation
     from marketdata_assets.flows.definition import Month
     from marketdata_assets.flows.run import at_folder, find_units
 
     config: dict[str, Any] = {"force": force, "data_dir": str(data_dir.absolute()) if data_dir else ""}
     span, dynamic = None, None
     if isinstance(flow.partitions, Month):
-        span = (partitions.current_month(flow),) * 2
+        span = (automation.current_month(flow),) * 2
     elif flow.partitions == "file":
         at, folder = at_folder(flow, config["data_dir"], settings.flows_data_folder)
         names = sorted(unit.place for unit in find_units(at, folder))
-        span, dynamic = (names[0], names[-1]) if names else None, (partitions.dynamic_name(flow), names)
+        span, dynamic = (names[0], names[-1]) if names else None, (automation.dynamic_name(flow), names)
     return run_job(settings, automation.job_name(flow), span, {flow.name: {"config": config}}, dynamic=dynamic)
 
 
@@ -207,7 +207,6 @@ def found(taken: Collection[str] = (), checked: bool = False) -> list["FlowFile"
 
 
 def _named(name: str, flows: Sequence["FlowFile"]) -> "FlowFile":
-    """The flow of this name. Raises NoSuchFlow."""
     for one in flows:
         if name in (one.name, one.file.parent.name):
             return one
@@ -215,7 +214,6 @@ def _named(name: str, flows: Sequence["FlowFile"]) -> "FlowFile":
 
 
 def _valid(name: str, flows: Sequence["FlowFile"]) -> "FlowDefinition":
-    """The definition of the flow of this name. Raises NoSuchFlow, InvalidConfigFile."""
     file = _named(name, flows)
     if file.error is not None:
         raise file.error

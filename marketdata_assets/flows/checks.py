@@ -1,4 +1,4 @@
-"""Queries that check a flow's table after a run. What a finding means for a run is decided in `defs.flows.checks`."""
+"""Queries that check a flow's table after a run. What a finding means for a run is decided in `defs.flows.build`."""
 
 from importlib.resources import files
 

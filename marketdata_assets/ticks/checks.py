@@ -15,12 +15,11 @@ from marketdata_assets.stores.findings import Finding, sample_evenly
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.calendar import Calendar, ashares
-from marketdata_assets.ticks.factor_check import differences, recomputed
 from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, bars_digest, months_of
-from marketdata_assets.ticks.factor_sql import NAME, window
+from marketdata_assets.ticks.factor_sql import NAME, differences, recomputed, window
 from marketdata_assets.ticks.records import FLAGS, Days, Listing
 from marketdata_assets.ticks.reports import Unit, by_month
-from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
+from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -76,10 +75,7 @@ def newest(client: "Client") -> Question:
 
 def duplicates(question: Question) -> Finding:
     """No symbol has two bars of one minute."""
-    sql = """
-        SELECT toString(symbol) AS symbol, date, count() - uniqExact(ts) AS again
-        FROM tick_data WHERE {mine} GROUP BY symbol, date HAVING again > 0 ORDER BY symbol, date"""
-    return _counted(question, sql, "again")
+    return _counted(question, statement("duplicate_bars"), "again")
 
 
 def ohlc_order(question: Question) -> Finding:

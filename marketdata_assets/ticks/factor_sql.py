@@ -1,4 +1,4 @@
-"""The factors that are computed from minute bars: what they are, and the query that computes them.
+"""The factors that are computed from minute bars: what they are, the query that computes them, and its check.
 
 All are of one symbol and one trading day that has at least MIN_BARS bars with a close; a factor that cannot be computed
 is absent, never 0. Prices are as traded; multiply them by adj_factor for returns across dividends.
@@ -16,7 +16,6 @@ vwap_deviation   last close / (sum of turnover / sum of volume) - 1. Every bar m
 
 import datetime as dt
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -24,7 +23,7 @@ import polars as pl
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.calendar import TradingDays
 from marketdata_assets.ticks.records import Days
-from marketdata_assets.ticks.tables import FACTORS
+from marketdata_assets.ticks.tables import FACTORS, statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -40,6 +39,9 @@ DEFINITIONS = "1"
 
 SYMBOLS_A_QUERY = 1000
 
+TOLERANCE = 1e-9
+"""How far two ways to add floats may be apart, relative to the value or to 1."""
+
 
 def computed(client: "Client", symbols: Sequence[str], month: str, trading_days: TradingDays) -> pl.DataFrame:
     """The computed factors of a month, with the columns of the table, by symbol, date and name."""
@@ -47,7 +49,7 @@ def computed(client: "Client", symbols: Sequence[str], month: str, trading_days:
     days = Days.month(month)
     if not symbols or not sessions or sessions[-1] < days.first:
         return FACTORS.columns.to_frame()
-    sql = files(__package__).joinpath("sql/computed_factors.sql").read_text()
+    sql = statement("computed_factors")
     frames = []
     for at in range(0, len(symbols), SYMBOLS_A_QUERY):
         bound = {
@@ -78,3 +80,63 @@ def long(wide: pl.DataFrame, provider: str, names: Sequence[str]) -> pl.DataFram
     rows = wide.unpivot(names, index=["symbol", "date"], variable_name="factor", value_name="value").drop_nulls("value")
     rows = rows.with_columns(provider=pl.lit(provider)).select(FACTORS.columns.names()).cast(FACTORS.columns)
     return rows.sort("symbol", "date", "factor")
+
+
+def recomputed(bars: pl.DataFrame, sessions: Sequence[dt.date], month: dt.date) -> pl.DataFrame:
+    """The factors again, in polars and without the query, to compare the table with: of days from `month` on.
+
+    From `bars` (symbol, date, ts, close, volume, turnover) of `sessions`.
+    """
+    numbers = pl.DataFrame({"date": sessions, "session": range(len(sessions))}, {"date": pl.Date, "session": pl.Int64})
+    priced = bars.filter(pl.col("close").is_not_null()).sort("symbol", "date", "ts")
+    step = pl.col("close") / pl.col("close").shift(1).over("symbol", "date") - 1
+    closes = (
+        priced.with_columns(step=step)
+        .group_by("symbol", "date")
+        .agg(
+            closes=pl.len(),
+            last=pl.col("close").last(),
+            lowest=pl.col("close").min(),
+            deviation=pl.col("step").drop_nulls().std(ddof=1),
+        )
+    )
+    priceless = (pl.col("volume") > 0) & pl.col("turnover").is_null()
+    volumes = bars.group_by("symbol", "date").agg(
+        shares=pl.when(pl.col("volume").is_null().any()).then(None).otherwise(pl.col("volume").sum()),
+        money=pl.when(priceless.any()).then(None).otherwise(pl.col("turnover").filter(pl.col("volume") > 0).sum()),
+    )
+    days = volumes.join(closes, on=["symbol", "date"], how="left").join(numbers, on="date")
+    rows = days.filter(pl.col("date") >= month, pl.col("closes") >= MIN_BARS)
+    rows = rows.join(_before(days), on=["symbol", "session"], how="left").with_columns(
+        daily_return=pl.when(pl.col("before") > 0, pl.col("last") > 0).then(pl.col("last") / pl.col("before") - 1),
+        volatility=pl.when(pl.col("lowest") > 0).then(pl.col("deviation")),
+        volume_ratio=pl.when(pl.col("mean_before") > 0).then(pl.col("shares") / pl.col("mean_before")),
+        vwap_deviation=pl.when(pl.col("shares") > 0, pl.col("money") > 0, pl.col("last") > 0).then(
+            pl.col("last") / (pl.col("money") / pl.col("shares")) - 1
+        ),
+    )
+    return long(rows, NAME, COMPUTED)
+
+
+def differences(existing: pl.DataFrame, expected: pl.DataFrame) -> pl.DataFrame:
+    """Factors that are in one frame only, differ, or are duplicated: symbol, date, factor, value, expected."""
+    keys = ["symbol", "date", "factor"]
+    both = existing.select(*keys, "value").join(
+        expected.select(*keys, expected="value"), on=keys, how="full", coalesce=True, validate="m:1"
+    )
+    far = (pl.col("value") - pl.col("expected")).abs() > TOLERANCE * pl.max_horizontal(pl.col("expected").abs(), 1.0)
+    repeated = pl.struct(keys).is_duplicated()
+    return both.filter(far | repeated | pl.col("value").is_null() | pl.col("expected").is_null()).sort(keys)
+
+
+def _before(days: pl.DataFrame) -> pl.DataFrame:
+    """For each symbol and session: the last close within the sessions before it, and their mean volume."""
+    pieces = [
+        days.select("symbol", "closes", "last", "shares", pl.col("session") + back, back=pl.lit(back))
+        for back in range(1, DAYS_BEFORE + 1)
+    ]
+    earlier = pl.concat(pieces).sort("symbol", "session", "back")
+    return earlier.group_by("symbol", "session").agg(
+        before=pl.col("last").filter(pl.col("closes") > 0).first(),
+        mean_before=pl.when(pl.col("shares").count() == DAYS_BEFORE).then(pl.col("shares").mean()),
+    )

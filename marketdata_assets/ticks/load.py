@@ -241,5 +241,4 @@ class _Load:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     def _before(self, unit: Unit) -> UnitReport:
-        """The unit as it was when the load began."""
         return report_before(unit, self._loads.get(unit))

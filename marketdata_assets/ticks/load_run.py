@@ -208,7 +208,6 @@ class Batches(Generic[T]):
             self._changed.notify_all()
 
     def _due(self) -> str | None:
-        """The largest of the months that are due."""
         now, limits = self._clock(), self._limits
         sizes = [
             (batch.rows, month)

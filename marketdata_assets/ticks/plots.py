@@ -12,6 +12,7 @@ from marketdata_assets.ticks import coverage, registry
 from marketdata_assets.ticks.calendar import Calendar, ashares
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
+from marketdata_assets.ticks.tables import statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -58,16 +59,9 @@ def profile(client: "Client", months: Sequence[str], symbols: Sequence[str]) -> 
 
     Of the label that most bars have, as a day's minutes differ by one between the two.
     """
-    sql = """
-        SELECT named_for, minute, avg(part) AS share, count() AS symbols FROM (
-            SELECT symbol, toString(label) AS named_for, formatDateTime(ts, '%%H:%%i', 'Asia/Shanghai') AS minute,
-                100 * sum(volume) / sum(sum(volume)) OVER (PARTITION BY symbol, named_for) AS part
-            FROM tick_data WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s
-            GROUP BY symbol, named_for, minute
-        ) WHERE isFinite(part) GROUP BY named_for, minute ORDER BY named_for, minute"""
     sample = sample_evenly(symbols, PROFILE_SYMBOLS)
     bound = {"symbols": sample, "first": Days.month(months[0]).first, "last": Days.month(months[-1]).last}
-    shares = clickhouse.read(client, sql, bound)
+    shares = clickhouse.read(client, statement("volume_profile"), bound)
     labels = shares.group_by("named_for").agg(pl.col("symbols").sum()).sort("symbols", descending=True)
     return shares.join(labels.head(1), on="named_for", how="semi").select("minute", "share")
 

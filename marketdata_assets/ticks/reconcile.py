@@ -242,7 +242,6 @@ class _Unit:
         )
 
     def _noted(self, outcome: Recorded, note: str) -> Decision:
-        """No row is touched and no day is covered."""
         reported: Outcome = "unsupported" if outcome == "unsupported" else "ok"
         load = self.load
         entry = self._entry(

@@ -205,7 +205,6 @@ def _note(client: "Client", table: Table, month: str, writes: Sequence[UnitWrite
 
 
 def _extended(write: UnitWrite, before: Load | None) -> Load:
-    """The ledger entry when more days are covered and no row has changed."""
     if before is None:
         return replace(
             write.load, slices=_slices(write, before), previous_hash=None, read=0, rows=0, rejected=0, rejects=()

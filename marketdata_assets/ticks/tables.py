@@ -23,11 +23,6 @@ class Table:
     columns: pl.Schema
     dictionaries: tuple[str, ...]
 
-    @property
-    def ddl(self) -> str:
-        """The statement that makes the table when it is missing."""
-        return files(__package__).joinpath(f"sql/{self.name}.sql").read_text()
-
 
 TICK_DATA = Table(
     "tick_data",
@@ -92,12 +87,17 @@ SYMBOLS = Table(
 TABLES = (TICK_DATA, ORDER_BOOK, FACTORS, SYMBOLS)
 
 
+def statement(name: str) -> str:
+    """The text of `sql/NAME.sql`."""
+    return files(__package__).joinpath(f"sql/{name}.sql").read_text()
+
+
 def ensure(client: "Client") -> None:
     """Create the tables and the ledger where they are missing; safe to call at any time."""
     clickhouse_ledger.ensure(client)
     with naming_failures():
         for table in TABLES:
-            client.command(table.ddl)
+            client.command(statement(table.name))
 
 
 def partition(month: str) -> str:

@@ -28,8 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks.factor_check import differences, recomputed
-from marketdata_assets.ticks.factor_sql import COMPUTED, computed, window
+from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
 
 
 def test_the_four_factors_are_what_their_definitions_say(client: Client, compute_all: Computer) -> None:

@@ -158,7 +158,6 @@ _GAP = ("began (UTC)", "seconds", "exchange", "instrument", "stream", "cause", "
 
 
 def _listed(day: "DayGaps") -> dg.MarkdownMetadataValue:
-    """Open ones first."""
     rows: list[tuple[Any, ...]] = []
     results = sorted(day.gaps, key=lambda result: (result.outcome != "open", result.gap.ts_from))
     for result in results[:MAX_LISTED]:

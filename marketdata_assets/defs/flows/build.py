@@ -4,18 +4,20 @@ What the flow does is in `marketdata_assets.flows`; nothing of it is imported he
 """
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.defs.flows import automation, checks, validation
-from marketdata_assets.defs.flows.partitions import partitions_of
-from marketdata_assets.defs.metadata import Column, column_schema, observed_files
+from marketdata_assets.defs.flows import automation, validation
+from marketdata_assets.defs.flows.automation import partitions_of
+from marketdata_assets.defs.metadata import Column, check_result, column_schema, observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.storage import declared
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import FlowFiles, Postgres, Workers
+from marketdata_assets.stores.postgres import connect
 
 OWNERS = ("team:flows",)
 
@@ -36,7 +38,7 @@ def definitions(flow: FlowDefinition) -> dg.Definitions:
     job = automation.job(flow)
     return dg.Definitions(
         assets=[_asset(flow)],
-        asset_checks=[checks.of(flow)],
+        asset_checks=[checks_of(flow)],
         jobs=[job],
         sensors=[automation.sensor(flow, job)] if flow.sensor else [],
         schedules=[automation.schedule(flow, job)] if flow.schedule else [],
@@ -128,3 +130,29 @@ def columns(flow: FlowDefinition) -> list[Column]:
         if step.derive:
             sources |= {name: f"`{expression}`" for name, expression in step.derive.columns.items()}
     return [(name, kind, sources.get(name, "")) for name, kind in declared(flow.target).items()]
+
+
+CHECKS = {
+    "keys_unique": "No two rows have one key.",
+    "every_row_accounted": "Every row that was read is in the table, in quarantine, or was left out by a handler.",
+    "no_drift": "The table has the columns, types and key that the flow declares.",
+}
+
+
+def checks_of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
+    """The checks of one flow; that of keys only where there is a key."""
+    names = [name for name in CHECKS if flow.target.key or name != "keys_unique"]
+
+    @dg.multi_asset_check(
+        name=f"{flow.name}_checks",
+        specs=[dg.AssetCheckSpec(name, asset=flow.name, description=CHECKS[name]) for name in names],
+        pool="timescale",
+    )
+    def checks(postgres: Postgres) -> Iterator[dg.AssetCheckResult]:
+        from marketdata_assets.flows import checks as questions
+
+        with connect(postgres.dsn) as connection:
+            for name in names:
+                yield check_result(flow.name, name, getattr(questions, name)(connection, flow))
+
+    return checks

@@ -3,8 +3,7 @@ does not show."""
 
 import dagster as dg
 
-from marketdata_assets.defs.flows.automation import add_files, job_name, tags_of
-from marketdata_assets.defs.flows.partitions import dynamic_name, partitions_of, spans
+from marketdata_assets.defs.flows.automation import add_files, dynamic_name, job_name, partitions_of, spans, tags_of
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.months import month_ranges

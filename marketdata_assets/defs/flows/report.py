@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from marketdata_assets.dagster_internals import log_materializations
-from marketdata_assets.defs.flows.partitions import partitions_of
+from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failed_files, finish_partitions
 from marketdata_assets.flows import status

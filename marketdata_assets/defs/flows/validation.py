@@ -40,7 +40,6 @@ def _schedule(cron: str, timezone: str) -> dg.ScheduleDefinition:
 
 
 def _accepts(make: Callable[[], object]) -> bool:
-    """Whether Dagster accepts it."""
     try:
         make()
     except dg.DagsterError:
