@@ -7,6 +7,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from factor_bars import Computer
 from tick_clients import NOW, Clients
+from tick_loads import Loader
 
 from marketdata_assets.ticks import tables
 from marketdata_demo.servers.tushare import TushareServer
@@ -40,3 +41,8 @@ def client(clickhouse_client: Client) -> Client:
 @pytest.fixture
 def compute_all(client: Client) -> Computer:
     return Computer(client)
+
+
+@pytest.fixture
+def loader(client: Client, clients: Clients, tushare_server: TushareServer) -> Loader:
+    return Loader(client, clients, tushare_server)

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 from clickhouse_connect.driver.client import Client
-from tick_rows import content_hash, land, load
+from tick_rows import content_hash, land, load, weekdays
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.factors import compute
@@ -23,11 +23,6 @@ NOW = dt.datetime(2026, 3, 2, 1, tzinfo=dt.UTC)
 
 Bar = tuple[float | None, int | None, float | None]
 """Close, volume, turnover."""
-
-
-def weekdays(days: Days) -> list[dt.date]:
-    """Trading days of these tests."""
-    return [day for day in days if day.weekday() < 5]
 
 
 SYMBOL, OTHER = "600000.SH", "000001.SZ"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tick_clients import JUNE, SYMBOL, Clients, files_config, tushare_config, yahoo_config
+from tick_rows import weekdays
 
 from marketdata_assets.ticks.errors import NoPermission
 from marketdata_assets.ticks.fallback import Answer, Fallback, Provider, in_order
@@ -18,10 +19,6 @@ from marketdata_demo.servers.yahoo import YahooServer
 
 Ask = Callable[..., Answer]
 HEADER = "symbol,ts,open,high,low,close,volume\n"
-
-
-def open_days(days: Days) -> list[dt.date]:
-    return [day for day in days if day.weekday() < 5]
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def ask(clients: Clients, tushare_server: TushareServer, yahoo_server: YahooServ
             files = Files(tmp_path / "dropped", files_config())
             async with tushare, yahoo:
                 providers = tuple(in_order([files, yahoo, tushare], "tick_data"))
-                return await Fallback(providers, open_days, lambda provider, *what: provider.bars(*what)).rows(
+                return await Fallback(providers, weekdays, lambda provider, *what: provider.bars(*what)).rows(
                     symbol, days
                 )
 

@@ -7,30 +7,21 @@ from typing import Any
 
 import polars as pl
 import pytest
-from clickhouse_connect.driver.client import Client
 from tick_clients import JUNE, SYMBOL, Clients, files_config
 from tick_loads import MONTH, NOW, Loader, assert_exact, codes, good_units, landed, told, units
 
 from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
-from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.errors import BadProviders
 from marketdata_assets.ticks.fallback import Fallback
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reconcile import Reconciler
 from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import Unit, UnitReport
-from marketdata_demo.servers.tushare import TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
 
 DAY = 241
 WHOLE = 21 * DAY
 HEADER = "symbol,ts,open,high,low,close,volume\n"
-
-
-@pytest.fixture
-def loader(clickhouse_client: Client, clients: Clients, tushare_server: TushareServer) -> Loader:
-    tables.ensure(clickhouse_client)
-    return Loader(clickhouse_client, clients, tushare_server)
 
 
 def clock(day: int, hour: int = 16) -> dt.datetime:
@@ -198,12 +189,6 @@ def test_nothing_of_a_delivery_with_too_many_bad_rows_lands(loader: Loader) -> N
     loader.server.odd = {}
     assert only(loader).outcome == "ok"
     assert quarantined(loader.client, "tick_data") == []
-
-
-def test_answers_that_are_cut_at_the_cap_land_whole(loader: Loader) -> None:
-    loader.server.cap = 3000
-    assert only(loader).rows == WHOLE
-    assert_exact(loader.client, [SYMBOL])
 
 
 def test_nulls_stay_null(loader: Loader) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clickhouse_connect.driver.client import Client
 from load_process import LoadProcess
 from own_clickhouse import OwnClickHouse
 from tick_clients import Clients
@@ -22,12 +21,6 @@ from marketdata_demo.servers.tushare import TushareServer
 
 KILLS = 4
 WHOLE = 21 * 241
-
-
-@pytest.fixture
-def loader(clickhouse_client: Client, clients: Clients, tushare_server: TushareServer) -> Loader:
-    tables.ensure(clickhouse_client)
-    return Loader(clickhouse_client, clients, tushare_server)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from clickhouse_connect.driver.client import Client
 from tick_clients import Clients, files_config
 
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks import registry, tables
+from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.errors import BadFile, NoSymbols, ProviderUnavailable
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.records import Listing
@@ -22,12 +22,6 @@ ROWS = [
     ["600001.SH", "邯郸钢铁", "19980122", "20091229", "D", "SSE"],
     ["000001.SZ", "平安银行", "19910403", None, "L", "SZSE"],
 ]
-
-
-@pytest.fixture
-def store(clickhouse_client: Client) -> Client:
-    tables.ensure(clickhouse_client)
-    return clickhouse_client
 
 
 @pytest.fixture
@@ -46,48 +40,48 @@ def dropped(tmp_path: Path) -> Files:
 
 
 def test_tushare_tells_what_there_is_and_what_is_no_more(
-    store: Client, clients: Clients, server: TushareServer
+    client: Client, clients: Clients, server: TushareServer
 ) -> None:
-    report = registry.refresh(store, clients.tushare(server), None, None, now=MONDAY)
+    report = registry.refresh(client, clients.tushare(server), None, None, now=MONDAY)
     assert (report.symbols, report.sources, report.statuses) == (3, {"tushare": 3}, {"delisted": 1, "listed": 2})
     assert (report.added, report.vanished) == (("000001.SZ", "600000.SH", "600001.SH"), ())
-    assert registry.listed(store) == [
+    assert registry.listed(client) == [
         Listing("000001.SZ", "平安银行", dt.date(1991, 4, 3), None, "listed"),
         Listing("600000.SH", "浦发银行", dt.date(1999, 11, 10), None, "listed"),
         Listing("600001.SH", "邯郸钢铁", dt.date(1998, 1, 22), dt.date(2009, 12, 29), "delisted"),
     ]
 
 
-def test_a_refresh_replaces_and_marks_what_vanished(store: Client, clients: Clients, server: TushareServer) -> None:
-    registry.refresh(store, clients.tushare(server), None, None, now=MONDAY)
+def test_a_refresh_replaces_and_marks_what_vanished(client: Client, clients: Clients, server: TushareServer) -> None:
+    registry.refresh(client, clients.tushare(server), None, None, now=MONDAY)
     renamed = ["600000.SH", "上海浦发", "19991110", None, "L", "SSE"]
     server.tables["stock_basic"] = (FIELDS, [renamed, ROWS[1], ["600002.SH", "齐鲁石化", "19980408", None, "L", "SSE"]])
-    report = registry.refresh(store, clients.tushare(server), None, None, now=TUESDAY)
+    report = registry.refresh(client, clients.tushare(server), None, None, now=TUESDAY)
     assert (report.symbols, report.added, report.vanished) == (3, ("600002.SH",), ("000001.SZ",))
-    assert [one.symbol for one in registry.listed(store)] == ["600000.SH", "600001.SH", "600002.SH"]
-    whole = {one.symbol: one for one in registry.listed(store, vanished=True)}
+    assert [one.symbol for one in registry.listed(client)] == ["600000.SH", "600001.SH", "600002.SH"]
+    whole = {one.symbol: one for one in registry.listed(client, vanished=True)}
     assert (whole["600000.SH"].name, whole["000001.SZ"].status) == ("上海浦发", "vanished")
     assert whole["000001.SZ"].listed == dt.date(1991, 4, 3)
     server.tables["stock_basic"] = (FIELDS, ROWS)
-    back = registry.refresh(store, clients.tushare(server), None, None, now=TUESDAY + dt.timedelta(days=1))
+    back = registry.refresh(client, clients.tushare(server), None, None, now=TUESDAY + dt.timedelta(days=1))
     assert (back.added, back.vanished) == (("000001.SZ",), ("600002.SH",))
-    store.command("OPTIMIZE TABLE symbols FINAL")
-    assert len(registry.listed(store, vanished=True)) == 4
+    client.command("OPTIMIZE TABLE symbols FINAL")
+    assert len(registry.listed(client, vanished=True)) == 4
 
 
 def test_a_file_takes_the_place_of_tushare_and_dropped_files_count_too(
-    store: Client, clients: Clients, server: TushareServer, dropped: Files, tmp_path: Path
+    client: Client, clients: Clients, server: TushareServer, dropped: Files, tmp_path: Path
 ) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("symbol,name,listed,delisted\n600000.SH,浦发银行,1999-11-10,\n# a note\n\n600001.SH,,,2009-12-29\n")
-    report = registry.refresh(store, clients.tushare(server), file, dropped, now=MONDAY)
+    report = registry.refresh(client, clients.tushare(server), file, dropped, now=MONDAY)
     assert (report.sources, server.requests) == ({"files": 1, "mine.csv": 2}, 0)
-    assert registry.listed(store) == [
+    assert registry.listed(client) == [
         Listing("600000.SH", "浦发银行", dt.date(1999, 11, 10), None, "listed"),
         Listing("600001.SH", "", None, dt.date(2009, 12, 29), "delisted"),
         Listing("920001.BJ", "", None, None, "listed"),
     ]
-    alone = registry.refresh(store, None, None, dropped, now=TUESDAY)
+    alone = registry.refresh(client, None, None, dropped, now=TUESDAY)
     assert (alone.symbols, alone.vanished) == (1, ("600000.SH", "600001.SH"))
 
 
@@ -116,16 +110,16 @@ def test_a_bad_line_is_named_and_nothing_of_the_file_is_taken(tmp_path: Path, li
 
 
 def test_a_list_that_cannot_be_had_leaves_the_table_as_it_was(
-    store: Client, clients: Clients, server: TushareServer, tmp_path: Path
+    client: Client, clients: Clients, server: TushareServer, tmp_path: Path
 ) -> None:
-    registry.refresh(store, clients.tushare(server), None, None, now=MONDAY)
-    before = clickhouse.read(store, "SELECT * FROM symbols ORDER BY symbol")
+    registry.refresh(client, clients.tushare(server), None, None, now=MONDAY)
+    before = clickhouse.read(client, "SELECT * FROM symbols ORDER BY symbol")
     server.fail(503, 4)
     with pytest.raises(ProviderUnavailable):
-        registry.refresh(store, clients.tushare(server), None, None, now=TUESDAY)
+        registry.refresh(client, clients.tushare(server), None, None, now=TUESDAY)
     with pytest.raises(NoSymbols, match="Set TUSHARE_TOKEN"):
-        registry.refresh(store, None, None, None, now=TUESDAY)
+        registry.refresh(client, None, None, None, now=TUESDAY)
     (tmp_path / "none.txt").write_text("# nobody\n")
     with pytest.raises(NoSymbols, match=r"none\.txt names none"):
-        registry.refresh(store, None, tmp_path / "none.txt", None, now=TUESDAY)
-    assert clickhouse.read(store, "SELECT * FROM symbols ORDER BY symbol").equals(before)
+        registry.refresh(client, None, tmp_path / "none.txt", None, now=TUESDAY)
+    assert clickhouse.read(client, "SELECT * FROM symbols ORDER BY symbol").equals(before)

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from tick_loads import weekdays
+from tick_rows import weekdays
 
 from marketdata_assets.ticks.calendar import last_closed
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue, due

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from clickhouse_connect.driver.client import Client
 from tick_clients import JUNE, Clients
+from tick_rows import weekdays
 
 from marketdata_assets.progress import Progress
 from marketdata_assets.stores import clickhouse
@@ -31,11 +32,6 @@ def codes(number: int, first: int = 600000) -> list[str]:
 
 def units(symbols: Iterable[str], *months: str) -> list[Unit]:
     return [Unit(symbol, month) for month in months or (MONTH,) for symbol in symbols]
-
-
-def weekdays(days: Days) -> list[dt.date]:
-    """The trading days of the test servers."""
-    return [day for day in days if day.weekday() < 5]
 
 
 @dataclass
