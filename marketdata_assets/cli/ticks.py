@@ -171,7 +171,12 @@ def tell(outcome: RunOutcome) -> None:
     for line in failures(report["tables"]):
         output.fail(line)
     for name, table in report["tables"].items():
-        output.console().print(f"{name:<13} {_line(table)}")
+        counts = ", ".join(f"{table[ending]:,} {ending}" for ending in ("ok", "empty", "unsupported", "failed"))
+        who = "".join(f", {count:,} from {provider}" for provider, count in table["providers"].items())
+        output.console().print(
+            f"{name:<13} {table['rows']:,} rows loaded, {table['rejected']:,} rejected; {counts}, {table['changed']:,}"
+            f" changed; {table['requests']:,} requests, {table['seconds']:.1f} s{who}"
+        )
     output.console().print(f"{'checks':<13} {sum(report['checks'].values())} of {len(report['checks'])} passed")
     output.console().print(f"Successful: {report['symbols'] - report['symbols_failed']}/{report['symbols']}")
 
@@ -186,15 +191,6 @@ def failures(tables: dict[str, Any]) -> list[str]:
     count = sum(table["failed"] for table in tables.values())
     more = [f"and {count - MAX_NAMED:,} more; --json names them"] if count > MAX_NAMED else []
     return [*lines[:MAX_NAMED], *more]
-
-
-def _line(table: dict[str, Any]) -> str:
-    counts = ", ".join(f"{table[name]:,} {name}" for name in ("ok", "empty", "unsupported", "failed"))
-    who = "".join(f", {count:,} from {name}" for name, count in table["providers"].items())
-    return (
-        f"{table['rows']:,} rows loaded, {table['rejected']:,} rejected; {counts}, {table['changed']:,} changed;"
-        f" {table['requests']:,} requests, {table['seconds']:.1f} s{who}"
-    )
 
 
 def _failed_checks(report: dict[str, Any]) -> list[str]:

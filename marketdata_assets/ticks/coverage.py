@@ -14,7 +14,7 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks.calendar import ZONE, Calendar
 from marketdata_assets.ticks.records import Days, Label, Listing
-from marketdata_assets.ticks.tables import TICK_DATA
+from marketdata_assets.ticks.tables import TICK_DATA, statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -34,7 +34,6 @@ SYMBOL_DAYS = pl.Schema(
 MAX_BOUND = 2000
 """For more symbols, all of the month are read and the others are filtered out."""
 
-_MINUTE = "toUInt16(intDiv(modulo(toUnixTimestamp(ts), 86400), 60))"
 _LABELS: tuple[Label, ...] = ("start", "end")
 
 
@@ -99,19 +98,13 @@ def _counted(client: "Client", days: Sequence[dt.date], symbols: Sequence[str], 
     frames = []
     for minutes, same in _by_minutes(days, calendar).items():
         mine = "symbol IN %(symbols)s AND" if len(symbols) <= MAX_BOUND else ""
-        sql = f"""
-            SELECT toString(symbol) AS name, date AS day, toString(any(label)) AS named_for, count() AS bars, countIf(
-                if(label = 'end', has(CAST(%(end)s AS Array(UInt16)), {_MINUTE}),
-                    has(CAST(%(start)s AS Array(UInt16)), {_MINUTE}))
-            ) AS present
-            FROM tick_data WHERE {mine} date IN %(days)s GROUP BY name, day"""
         bound: dict[str, Any] = {
             "days": same,
             **{name: list(of_label) for name, of_label in zip(_LABELS, minutes, strict=True)},
         }
         if mine:
             bound["symbols"] = list(symbols)
-        frames.append(clickhouse.read(client, sql, bound))
+        frames.append(clickhouse.read(client, statement("minutes_present").replace("{mine}", mine), bound))
     return pl.concat(frames).rename({"name": "symbol", "day": "date", "named_for": "label"})
 
 

@@ -55,7 +55,9 @@ def read_existing(
             if table is TICK_DATA and (load.pending or not covered[symbol].issubset(days)):
                 mixed.add(symbol)
     counts = _counts(client, table, touched, Days.month(month))
-    rows = _rows(client, table, mixed, Days.month(month))
+    if mixed:
+        sql = f"SELECT * FROM {table.name} {_WHERE} ORDER BY symbol, ts"
+        rows = clickhouse.read(client, sql, _bound(mixed, Days.month(month)))
     existing: dict[str, ExistingRows] = {}
     for symbol, days in known.items():
         by_day = counts.get(symbol, {})
@@ -66,7 +68,8 @@ def read_existing(
             continue
         kept_digest = 0
         if symbol in mixed:
-            kept_digest = digest(rows[symbol].filter(~pl.col("date").is_between(days.first, days.last)))
+            others = rows.filter(pl.col("symbol") == symbol, ~pl.col("date").is_between(days.first, days.last))
+            kept_digest = digest(others)
         existing[symbol] = ExistingRows(inside, sum(by_day.values()) - sum(inside.values()), kept_digest)
     return existing
 
@@ -105,14 +108,6 @@ def _counts(client: "Client", table: Table, symbols: Collection[str], days: Days
         for symbol, day, number in clickhouse.read(client, sql, _bound(symbols, days)).iter_rows():
             counts.setdefault(symbol, {})[day] = number
     return counts
-
-
-def _rows(client: "Client", table: Table, symbols: Collection[str], days: Days) -> dict[str, pl.DataFrame]:
-    if not symbols:
-        return {}
-    sql = f"SELECT * FROM {table.name} {_WHERE} ORDER BY symbol, ts"
-    rows = clickhouse.read(client, sql, _bound(symbols, days))
-    return {symbol: rows.filter(pl.col("symbol") == symbol) for symbol in symbols}
 
 
 def _bound(symbols: Collection[str], days: Days) -> dict[str, object]:

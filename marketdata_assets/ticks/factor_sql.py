@@ -1,17 +1,7 @@
-"""The factors that are computed from minute bars: what they are, the query that computes them, and its check.
+"""The factors that are computed from minute bars: the query that computes them, and its check in polars.
 
-All are of one symbol and one trading day that has at least MIN_BARS bars with a close; a factor that cannot be computed
-is absent, never 0. Prices are as traded; multiply them by adj_factor for returns across dividends.
-
-daily_return     last close / last close of the trading day before that has one - 1. It is searched in the
-                 DAYS_BEFORE trading days before. Both must be above 0.
-volatility       sample standard deviation of the returns from one bar's close to the next within the day, whose closes
-                 must all be above 0. It is per minute, not annualized.
-volume_ratio     shares of the day / mean shares of the DAYS_BEFORE trading days before: volume per minute against
-                 volume per minute, since all days have as many minutes. All of these days must have bars, and all of
-                 their bars a volume.
-vwap_deviation   last close / (sum of turnover / sum of volume) - 1. Every bar must have a volume, and every bar with
-                 shares a turnover.
+Their definitions are at the head of `sql/computed_factors.sql`. All are of one symbol and one trading day that has at least MIN_BARS
+bars with a close; a factor that cannot be computed is absent, never 0.
 """
 
 import datetime as dt

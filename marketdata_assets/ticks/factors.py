@@ -36,17 +36,12 @@ from marketdata_assets.ticks.reconcile import report_before
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, by_month
 from marketdata_assets.ticks.table_writer import UnitWrite
-from marketdata_assets.ticks.tables import FACTORS, TICK_DATA
+from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 SYMBOLS_A_PUBLISH = 1000
-
-_OF_PROVIDERS = f"""
-    SELECT toString(symbol) AS symbol, date, toString(factor) AS factor, value, toString(provider) AS provider
-    FROM factors
-    WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s AND provider != '{NAME}'"""
 
 
 def compute(
@@ -157,8 +152,8 @@ class _Computation:
         ]
         client, started = self.run.client, self.run.moment()
         fresh = computed(client, symbols, month, self.trading_days)
-        bound = {"symbols": symbols, "first": days.first, "last": days.last}
-        existing = clickhouse.read(client, _OF_PROVIDERS, bound).cast(FACTORS.columns)
+        bound = {"symbols": symbols, "first": days.first, "last": days.last, "computed": NAME}
+        existing = clickhouse.read(client, statement("provider_factors"), bound).cast(FACTORS.columns)
         covered = min(days.last, last_closed(self.run.now))
         until = str(self._closed(month)[-1])
         accept_empty, run_id = self.run.options.accept_empty, self.run.run_id

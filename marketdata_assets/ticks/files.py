@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -130,7 +129,11 @@ def scan(files: Files, cursor: str | None, now_ns: int, quiet_seconds: float) ->
         for file in folder.files()
     }
     changes = compare(
-        cursor, dict.fromkeys(present, True), now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_cursor
+        cursor,
+        dict.fromkeys(present, True),
+        now_ns=now_ns,
+        quiet_seconds=quiet_seconds,
+        legacy=lambda content: dict.fromkeys(content.get("seen", ()), True),  # earlier versions kept a list
     )
     ours = files.config.symbol_mapping.ours
     errors = {key: note for key, note in changes.notes.items() if key in present}
@@ -153,8 +156,3 @@ def scan(files: Files, cursor: str | None, now_ns: int, quiet_seconds: float) ->
         names = sorted(file.path.name for _, file in new.values())
         return FileScan((), (), changes.cursor((), errors), tuple(names), tuple(errors.values()))
     return FileScan(tuple(sorted(units)), tuple(sorted(books)), changes.cursor(taken, {}), tuple(sorted(waiting)))
-
-
-def _legacy_cursor(content: Any) -> dict[str, bool]:
-    """The cursor of versions that kept a list of seen files."""
-    return dict.fromkeys(content.get("seen", ()), True)

@@ -192,7 +192,11 @@ class Batches(Generic[T]):
                 if month is not None:
                     batch = self._months.pop(month)
                     return month, batch.items, batch.rows
-                await self._wait_for_change()
+                oldest = min((batch.since for batch in self._months.values()), default=None)
+                wait = None if oldest is None else max(oldest + self._limits.seconds - self._clock(), 0.0)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
         return None
 
     async def release(self, rows: int) -> None:
@@ -219,10 +223,3 @@ class Batches(Generic[T]):
             or now - batch.since >= limits.seconds
         ]
         return max(sizes)[1] if sizes else None
-
-    async def _wait_for_change(self) -> None:
-        oldest = min((batch.since for batch in self._months.values()), default=None)
-        wait = None if oldest is None else max(oldest + self._limits.seconds - self._clock(), 0.0)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await self._changed.wait()

@@ -79,7 +79,9 @@ class RateLimiter:
         while True:
             await own.acquire(self.longest_wait)
             await self._minute.acquire(self.longest_wait)
-            if not await _free(own):  # blocked while we waited for the minute
+            try:
+                await own.acquire(_SHORT_SECONDS)
+            except BudgetBlocked:  # while we waited for the minute
                 continue
             wait = self._hour.take()
             if not wait:
@@ -94,14 +96,6 @@ class RateLimiter:
 
     def _interface(self, interface: str) -> Budget:
         return Budget(self.folder, f"{self.name}.{interface}", 1.0, _INTERFACE_REQUESTS)
-
-
-async def _free(interface: Budget) -> bool:
-    try:
-        await interface.acquire(_SHORT_SECONDS)
-    except BudgetBlocked:
-        return False
-    return True
 
 
 def _counts(data: bytes) -> dict[int, int]:

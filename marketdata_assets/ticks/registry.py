@@ -60,7 +60,13 @@ def refresh(
 
     Raises what Tushare raises, BadFile, or NoSymbols when no source names any; then the table is unchanged.
     """
-    symbols = _collected(tushare, symbols_file, files)
+    symbols: dict[str, tuple[Listing, str]] = {}  # each with the source that has most facts of it
+    if files is not None:
+        symbols |= {symbol: (Listing(symbol, "", None, None, "listed"), FILES) for symbol in files.symbols()}
+    if symbols_file is not None:
+        symbols |= {listing.symbol: (listing, symbols_file.name) for listing in read(symbols_file)}
+    elif tushare is not None:
+        symbols |= {listing.symbol: (listing, TUSHARE) for listing in asyncio.run(_listings(tushare))}
     if not symbols:
         raise NoSymbols(str(symbols_file) if symbols_file else "")
     before = {row["symbol"]: row for row in clickhouse.read(client, _NEWEST).iter_rows(named=True)}
@@ -107,20 +113,6 @@ def read(file: Path) -> list[Listing]:
             raise BadFile(f"{file}:{number}", f"{listing.symbol} is listed twice")
         symbols[listing.symbol] = listing
     return list(symbols.values())
-
-
-def _collected(
-    tushare: "Tushare | None", symbols_file: Path | None, files: "Files | None"
-) -> dict[str, tuple[Listing, str]]:
-    """Each symbol with the source that has most facts of it."""
-    symbols: dict[str, tuple[Listing, str]] = {}
-    if files is not None:
-        symbols |= {symbol: (Listing(symbol, "", None, None, "listed"), FILES) for symbol in files.symbols()}
-    if symbols_file is not None:
-        symbols |= {listing.symbol: (listing, symbols_file.name) for listing in read(symbols_file)}
-    elif tushare is not None:
-        symbols |= {listing.symbol: (listing, TUSHARE) for listing in asyncio.run(_listings(tushare))}
-    return symbols
 
 
 async def _listings(tushare: "Tushare") -> Sequence[Listing]:

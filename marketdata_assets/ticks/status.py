@@ -59,7 +59,17 @@ def overview(
 ) -> list[TableStatus]:
     """The status of the three tables over a window of months."""
     frames = _states(client, months, now, trading_days or ashares().trading_days)
-    return [_status(client, table, frames[table]) for table in TABLES]
+    statuses = []
+    for table in TABLES:
+        counted: dict[str, dict[State, int]] = {}
+        units_by_state = frames[table].group_by("month", "state").agg(pl.len()).sort("month")
+        for month, state, units in units_by_state.iter_rows():
+            counted.setdefault(month, {})[state] = units
+        rows, newest = clickhouse.read(client, f"SELECT count() AS rows, max(date) AS newest FROM {table}").row(0)
+        sql = "SELECT sum(rejected) AS rejected FROM marketdata_ledger WHERE dataset = {table:String}"
+        rejected = clickhouse.read(client, sql, {"table": table})["rejected"][0]
+        statuses.append(TableStatus(table, counted, rows, newest if rows else None, int(rejected or 0)))
+    return statuses
 
 
 def behind(
@@ -159,13 +169,3 @@ def _older(factors: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
         for symbol, month, inputs in factors.select(*_KEYS, "attempted_hash").iter_rows()
     ]
     return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))
-
-
-def _status(client: "Client", table: Table, states: pl.DataFrame) -> TableStatus:
-    counted: dict[str, dict[State, int]] = {}
-    for month, state, units in states.group_by("month", "state").agg(pl.len()).sort("month").iter_rows():
-        counted.setdefault(month, {})[state] = units
-    rows, newest = clickhouse.read(client, f"SELECT count() AS rows, max(date) AS newest FROM {table}").row(0)
-    sql = "SELECT sum(rejected) AS rejected FROM marketdata_ledger WHERE dataset = {table:String}"
-    rejected = clickhouse.read(client, sql, {"table": table})["rejected"][0]
-    return TableStatus(table, counted, rows, newest if rows else None, int(rejected or 0))

@@ -48,7 +48,6 @@ from marketdata_assets.ticks.records import Days, Delivery, Label, Listing, Stat
 URL = "https://api.tushare.pro"
 NAME = "tushare"
 LABEL: Label = "end"
-CURRENCY = "CNY"
 
 CAP = 8000
 """The most rows of minute bars in one answer."""
@@ -57,7 +56,6 @@ BARS_A_DAY = 241
 DAYS_A_CALL = CAP // BARS_A_DAY
 
 _TIME = "%Y-%m-%d %H:%M:%S"
-_EXCHANGES = ("SSE", "SZSE", "BSE")
 _STATUSES: dict[str, Status] = {"L": "listed", "D": "delisted", "P": "paused"}
 _BAR_COLUMNS = ("ts_code", "trade_time", "open", "high", "low", "close", "vol", "amount")
 _NUMBERS = {"open": "open", "high": "high", "low": "low", "close": "close", "vol": "volume", "amount": "turnover"}
@@ -169,7 +167,7 @@ class Tushare(HttpProvider):
         """Every stock of the three exchanges, those that are no more included, by symbol."""
         columns = ("ts_code", "name", "list_date", "delist_date", "list_status")
         listings: list[Listing] = []
-        for exchange in _EXCHANGES:
+        for exchange in ("SSE", "SZSE", "BSE"):
             for status, said in _STATUSES.items():
                 params = {"exchange": exchange, "list_status": status}
                 table = _whole(await self._ask("stock_basic", params, columns, f"{exchange} {status}"))
@@ -201,7 +199,7 @@ class Tushare(HttpProvider):
         rejected = tuple(_with_text(reject, answered) for reject in in_order)
         if frame.is_empty() and not rejected:
             return Delivery.without(NAME, symbol, days, LABEL, "empty", "it has no bar in these days")
-        return Delivery(NAME, symbol, days, "ok", frame, LABEL, CURRENCY, rejected)
+        return Delivery(NAME, symbol, days, "ok", frame, LABEL, "CNY", rejected)
 
     async def _minutes(self, theirs: str, days: Days) -> list[_Table]:
         """The responses with all bars of `days`; one at the cap may be cut, so its days are requested in halves."""
@@ -309,10 +307,7 @@ def _parse(
     place = f"tushare {what}"
     if envelope.data is None:
         raise BadResponse(place, "the answer says it is good and has no data")
-    return _table(envelope.data, place, columns)
-
-
-def _table(data: _Data, place: str, columns: Sequence[str]) -> _Table:
+    data = envelope.data
     missing = [name for name in columns if name not in data.fields]
     if missing:
         raise BadResponse(place, f"columns {', '.join(missing)} are missing; it has {', '.join(data.fields) or 'none'}")

@@ -22,20 +22,17 @@ def bars(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> dg.
     with connect(dsn) as connection:
         counts = status.by_month(connection, requested | set(loaded.loaded_months))
         metadata = _load_metadata(connection, loaded)
-    for month in sorted(set(loaded.loaded_months) - requested - set(loaded.failed_months)):
-        _mark(context, month, counts)
+    marked = set(loaded.loaded_months) - requested
     if loaded.failed:
-        for month in sorted(requested - set(loaded.failed_months)):
-            _mark(context, month, counts)
+        marked |= requested
+    for month in sorted(marked - set(loaded.failed_months)):
+        own = _month_metadata(month, counts)
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=month, metadata=own))
+    if loaded.failed:
         raise failed_files(loaded.failed, metadata)
     for month in loaded.months:
         context.add_asset_metadata(_month_metadata(month, counts), partition_key=month)
     return dg.MaterializeResult(metadata=metadata)
-
-
-def _mark(context: dg.AssetExecutionContext, month: str, counts: dict[str, status.MonthRows]) -> None:
-    metadata = _month_metadata(month, counts)
-    context.log_event(dg.AssetMaterialization(context.asset_key, partition=month, metadata=metadata))
 
 
 def _month_metadata(month: str, counts: dict[str, status.MonthRows]) -> dict[str, Any]:

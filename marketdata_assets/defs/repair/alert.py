@@ -45,7 +45,10 @@ def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     since = dt.datetime.fromisoformat(before["until"]) - OVERLAP
     failed = context.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since))
     runs = [run for run in failed if run.tags.get(WILL_RETRY_TAG) != "true"]
-    overdue = _overdue(context)
+    assert context.repository_def
+    keys = context.repository_def.asset_graph.materializable_asset_keys
+    states = freshness_states(context.instance, keys)  # as Dagster's daemon has recorded them
+    overdue = sorted(name for name, state in states.items() if state == FreshnessState.FAIL)
     # This sensor could not report itself.
     failing = [name for name in failing_automation(context.instance, FAILED_TICKS) if name != NAME]
     new_runs = [run for run in runs if run.run_id not in before[REPORTED]] if context.cursor else []
@@ -84,14 +87,6 @@ def alert_of(
     counts = [(len(runs), "failed run"), (len(overdue), "overdue asset"), (len(failing), "failing sensor or schedule")]
     title = "marketdata: " + ", ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counts if count)
     return Alert(title, lines, {"runs": facts, "overdue": list(overdue), "failing": list(failing)})
-
-
-def _overdue(context: dg.SensorEvaluationContext) -> list[str]:
-    """Assets that have missed their freshness policy, as Dagster's daemon has recorded it."""
-    assert context.repository_def
-    keys = context.repository_def.asset_graph.materializable_asset_keys
-    states = freshness_states(context.instance, keys)
-    return sorted(name for name, state in states.items() if state == FreshnessState.FAIL)
 
 
 def _facts(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Any]:

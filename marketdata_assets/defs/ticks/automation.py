@@ -4,7 +4,6 @@ New files and outdated months are found by `ticks.files` and `ticks.status`. No 
 TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedules skip.
 """
 
-import datetime as dt
 import time
 
 import dagster as dg
@@ -40,10 +39,14 @@ def busy_months(instance: dg.DagsterInstance) -> set[str]:
     description="After the close of a trading day: the current month of every symbol, its missing days.",
 )
 def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
+    from marketdata_assets.ticks.calendar import ZONE, ashares, last_closed
+    from marketdata_assets.ticks.records import Days
+
     if not ticks.network:
         return dg.SkipReason(NOT_SET_UP)
-    day = _closed_session(context.scheduled_execution_time)
-    if day is None:
+    now = context.scheduled_execution_time
+    day = last_closed(now)
+    if day != now.astimezone(ZONE).date() or not ashares().trading_days(Days(day, day)):
         return dg.SkipReason("the exchange was closed today")
     if not symbols.known(context.instance):
         return dg.SkipReason("no symbol is registered; materialise symbol_registry")
@@ -51,15 +54,6 @@ def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRe
     if month in busy_months(context.instance):
         return dg.SkipReason(f"a run over {month} is in progress; nightly repair loads what it does not")
     return dg.RunRequest(run_config=run_config.adhoc_config({month: []}, run_config.DAILY))
-
-
-def _closed_session(now: dt.datetime) -> dt.date | None:
-    """The day of `now` when it is a trading day that has closed."""
-    from marketdata_assets.ticks.calendar import ZONE, ashares, last_closed
-    from marketdata_assets.ticks.records import Days
-
-    day = last_closed(now)
-    return day if day == now.astimezone(ZONE).date() and ashares().trading_days(Days(day, day)) else None
 
 
 @schedule(

@@ -19,7 +19,7 @@ from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import Ticks
 from marketdata_assets.ticks.providers_file import Table
 from marketdata_assets.ticks.records import Days
-from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
+from marketdata_assets.ticks.reports import LoadReport, Unit
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -72,7 +72,11 @@ class LoadOp:
         done: dict[Table, LoadReport] = {}
         for table in tables:
             loaded = done[table] = self._one(table, units)
-            inside = self._inside(loaded)
+            inside = [unit for unit in loaded.units if unit.month in self.window]
+            if not self.planned:
+                symbols.add(self.context.instance, (unit.symbol for unit in inside if unit.rows))
+                known = set(symbols.known(self.context.instance))
+                inside = [unit for unit in inside if unit.symbol in known]
             loaded_units = [unit for unit in inside if unit.outcome in report.LOADED]
             log_materializations(self.context, report.materializations(self.client, table, loaded, loaded_units))
             if not self.planned:
@@ -92,15 +96,6 @@ class LoadOp:
             answered: dict[str, Any] = {table: loaded.providers().get(provider, 0) for table, loaded in done.items()}
             if any(answered.values()):
                 self.context.log_event(dg.AssetObservation(asset, metadata=answered))
-
-    def _inside(self, loaded: LoadReport) -> list[UnitReport]:
-        """The units that have partitions."""
-        units = [unit for unit in loaded.units if unit.month in self.window]
-        if self.planned:
-            return units
-        symbols.add(self.context.instance, (unit.symbol for unit in units if unit.rows))
-        known = set(symbols.known(self.context.instance))
-        return [unit for unit in units if unit.symbol in known]
 
     def _one(self, table: Table, units: Sequence[Unit]) -> LoadReport:
         from marketdata_assets.ticks import factors, registry

@@ -48,21 +48,16 @@ def materializations(
     client: "Client", table: Table, loaded: LoadReport, units: Sequence[UnitReport]
 ) -> list[dg.AssetMaterialization]:
     """One for each loaded symbol-month, by month and symbol; the last one also summarizes the whole load."""
-    found = [(unit, _of_unit(unit)) for unit in sorted(units, key=lambda unit: unit.unit[::-1])]
+    found: list[tuple[UnitReport, dict[str, Any]]] = []
+    for unit in sorted(units, key=lambda unit: unit.unit[::-1]):
+        facts = {"provider": unit.provider, "note": unit.note, "rejected": unit.rejected}
+        known = {name: value for name, value in facts.items() if value}
+        found.append((unit, {"dagster/partition_row_count": unit.rows, "outcome": unit.outcome, **known}))
     if found:
         found[-1][1].update(_of_load(client, table, loaded))
     return [
         dg.AssetMaterialization(table, partition=tick_key(unit.unit), metadata=metadata) for unit, metadata in found
     ]
-
-
-def _of_unit(unit: UnitReport) -> dict[str, Any]:
-    facts = {"provider": unit.provider, "note": unit.note, "rejected": unit.rejected}
-    return {
-        "dagster/partition_row_count": unit.rows,
-        "outcome": unit.outcome,
-        **{name: value for name, value in facts.items() if value},
-    }
 
 
 def _of_load(client: "Client", table: Table, loaded: LoadReport) -> dict[str, Any]:

@@ -1,6 +1,18 @@
 -- Purpose: the factors of each day of a month from the bars of it and of the trading days before; null where a factor
--- cannot be computed. The definitions are in `computed.py`. Parameters: symbols, sessions (the trading days of the month
--- up to its last, and the earlier ones that its factors use), first, last (of these days), month (its first day).
+-- cannot be computed. Parameters: symbols, sessions (the trading days of the month up to its last, and the earlier ones
+-- that its factors use), first, last (of these days), month (its first day).
+--
+-- daily_return     last close / last close of the trading day before that has one - 1. It is searched in the
+--                  DAYS_BEFORE trading days before. Both must be above 0.
+-- volatility       sample standard deviation of the returns from one bar's close to the next within the day, whose closes
+--                  must all be above 0. It is per minute, not annualized.
+-- volume_ratio     shares of the day / mean shares of the DAYS_BEFORE trading days before: volume per minute against
+--                  volume per minute, since all days have as many minutes. All of these days must have bars, and all of
+--                  their bars a volume.
+-- vwap_deviation   last close / (sum of turnover / sum of volume) - 1. Every bar must have a volume, and every bar with
+--                  shares a turnover.
+--
+-- MIN_BARS and DAYS_BEFORE are those of `factor_sql.py`.
 SELECT
     toString(symbol) AS symbol,
     date,
