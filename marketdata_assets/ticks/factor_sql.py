@@ -1,7 +1,7 @@
 """The factors that are computed from minute bars: the query that computes them, and its check in polars.
 
-Their definitions are at the head of `sql/computed_factors.sql`. All are of one symbol and one trading day that has at least MIN_BARS
-bars with a close; a factor that cannot be computed is absent, never 0.
+Their definitions are at the head of `sql/computed_factors.sql`. All are of one symbol and one trading day that has at
+least MIN_BARS bars with a close; a factor that cannot be computed is absent, never 0.
 """
 
 import datetime as dt
