@@ -1,17 +1,22 @@
-"""Ticks as a resource: providers of the file, folders of the settings, and a token that is in no configuration."""
+"""The providers file and the resource of it: limits, symbol mapping, folders, and a token in no configuration."""
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unlimited import UNLIMITED
 
 from marketdata_assets.resources import Ticks
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.errors import BadProviders
 from marketdata_assets.ticks.fallback import in_order
+from marketdata_assets.ticks.providers_file import SymbolMapping, read, shipped
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("TUSHARE_TOKEN", "MARKETDATA_PROVIDERS", "MARKETDATA_TICKS_DIR", "MARKETDATA_TICKS_SYMBOLS"):
         monkeypatch.delenv(name, raising=False)
@@ -41,7 +46,7 @@ def test_what_runs_by_itself_asks_the_network_only_when_somebody_wanted_that(
 
 
 def test_the_token_is_in_no_configuration_and_opens_tushare(
-    monkeypatch: pytest.MonkeyPatch, tushare_server: TushareServer
+    home: Path, monkeypatch: pytest.MonkeyPatch, tushare_server: TushareServer
 ) -> None:
     monkeypatch.setenv("MARKETDATA_TUSHARE_URL", tushare_server.url)
     assert Ticks().tushare() is None
@@ -54,7 +59,8 @@ def test_the_token_is_in_no_configuration_and_opens_tushare(
 
 
 def test_restricted_names_go_into_the_options_and_unknown_ones_are_refused(home: Path) -> None:
-    (home / "mine.yaml").write_text(_only_files())
+    only_files = UNLIMITED[UNLIMITED.index("files:") :]
+    (home / "mine.yaml").write_text(f"queue: {{first: [600001.SH]}}\n{only_files}")
     ticks = Ticks(providers_file=str(home / "mine.yaml"))
     options = ticks.restricted(["files"]).options(refetch=True)
     assert (options.providers, options.refetch, options.first) == (("files",), True, ("600001.SH",))
@@ -72,14 +78,55 @@ def test_budgets_are_never_in_the_watched_folder(monkeypatch: pytest.MonkeyPatch
     assert Ticks().symbols_file == Path("symbols.txt").absolute()
 
 
-def _only_files() -> str:
-    return """
-queue: {first: [600001.SH]}
-files:
-  enabled: true
-  priority: 1
-  supports: [tick_data]
-  quality: {min_price: 0.01, max_price: 10000, max_volume: 1.0e+9, max_return: 0.31}
-  symbol_mapping: {suffixes: {SH: SH}, symbols: {}}
-  session: {timezone: Asia/Shanghai, hours: ["09:30-11:30", "13:00-15:00"]}
-"""
+SHIPPED = files("marketdata_assets.ticks").joinpath("providers.yaml").read_text()
+
+
+def test_the_shipped_file_has_the_limits_of_the_providers() -> None:
+    providers = shipped()
+    assert providers.tushare
+    assert providers.yahoo
+    assert providers.files
+    limits = [
+        (one.rate_limits.requests_per_minute, one.rate_limits.requests_per_hour)
+        for one in (providers.tushare, providers.yahoo)
+    ]
+    assert limits == [(200, 10000), (2000, 48000)]
+    assert [one.priority for one in (providers.tushare, providers.yahoo, providers.files)] == [1, 2, 3]
+    assert providers.tushare.network.timeout == 30
+    assert providers.queue.first == []
+
+
+def test_a_file_may_have_fewer_providers(tmp_path: Path) -> None:
+    file = tmp_path / "providers.yaml"
+    file.write_text(SHIPPED[SHIPPED.index("files:") :])
+    assert (read(file).tushare, read(file).yahoo) == (None, None)
+
+
+def test_symbols_are_mapped_by_suffix_or_by_name() -> None:
+    mapping = SymbolMapping(suffixes={"SH": "SS", "SZ": "SZ"}, symbols={"AAPL.US": "AAPL"})
+    assert [mapping.theirs(one) for one in ("600000.SH", "000002.SZ", "AAPL.US", "920000.BJ", "AAPL", ".SH")] == [
+        "600000.SS", "000002.SZ", "AAPL", None, None, None,
+    ]  # fmt: skip
+    assert [mapping.ours(one) for one in ("600000.SS", "AAPL", "600000.SH")] == ["600000.SH", "AAPL.US", None]
+
+
+codes = st.from_regex(r"[0-9]{6}", fullmatch=True)
+suffixes = st.sampled_from(["SH", "SZ", "BJ", "HK", "US"])
+
+
+@given(
+    st.dictionaries(suffixes, st.sampled_from(["SS", "SZ", "BJ", "SH", "N"]), max_size=4),
+    st.dictionaries(st.builds("{}.{}".format, codes, suffixes), st.builds("{}.{}".format, codes, suffixes), max_size=3),
+    st.builds("{}.{}".format, codes, suffixes),
+)
+def test_mapping_goes_there_and_back(by_suffix: dict[str, str], by_name: dict[str, str], symbol: str) -> None:
+    try:
+        mapping = SymbolMapping(suffixes=by_suffix, symbols=by_name)
+    except ValueError:
+        return
+    for one in (symbol, *by_name):
+        theirs = mapping.theirs(one)
+        assert theirs is None or mapping.ours(theirs) == one
+    for name in (symbol, *by_name.values()):
+        ours = mapping.ours(name)
+        assert ours is None or mapping.theirs(ours) == name
