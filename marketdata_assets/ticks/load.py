@@ -24,7 +24,8 @@ from marketdata_assets.ticks.calendar import TradingDays, ashares
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
-from marketdata_assets.ticks.fallback import BookProvider, Fallback, Provider, Tried, in_order
+from marketdata_assets.ticks.fallback import Fallback, Provider, Tried, in_order
+from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.load_run import Batches, Limits, LoadOptions, LoadRun, failure_of
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue
 from marketdata_assets.ticks.reconcile import FetchResult, Reconciler, report_before
@@ -129,7 +130,7 @@ class _Load:
 
         async def fetch(provider: Provider, symbol: str, days: Days) -> Delivery:
             request = provider.bars
-            if self.table is ORDER_BOOK and isinstance(provider, BookProvider):
+            if self.table is ORDER_BOOK and isinstance(provider, Files):
                 request = provider.books
             return await breakers[provider.name].call(self.table.name, symbol, partial(request, symbol, days))
 
