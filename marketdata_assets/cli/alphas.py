@@ -14,8 +14,7 @@ from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions, Mod
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
-from marketdata_assets.errors import TerminalError
+from marketdata_assets.cli.instance import CannotRun, RunOutcome, months_between, run_job
 from marketdata_assets.settings import Settings
 
 Accounts = Annotated[list[str] | None, typer.Option("--account", help="an account; may be given more than once")]
@@ -32,16 +31,6 @@ COUNTS = ("documents", "inserted", "updated", "unchanged", "rejected")
 
 Outcomes = Mapping[str, RunOutcome]
 """By account."""
-
-
-class NothingOnDisk(TerminalError):
-    """There are no files to import."""
-
-    def __init__(self, whose: str, folder: str) -> None:
-        super().__init__(
-            f'no alphas of {whose} in {folder}. Fetch them with "marketdata alphas fetch", or point'
-            f" MARKETDATA_ALPHAS_DIR at an archive."
-        )
 
 
 def ingest(
@@ -84,15 +73,22 @@ def ingest(
                 nothing_due = None if force or mode != "incremental" else up_to_date(settings, name, wanted, kinds)
                 outcomes[name] = nothing_due or run(settings, "alphas_import", name, wanted, options, assets)
         elif account:
-            raise NothingOnDisk(f"account {name}", str(Settings().alphas_folder))
+            raise _nothing_on_disk(f"account {name}")
     if not outcomes:
-        raise NothingOnDisk("any account", str(Settings().alphas_folder))
+        raise _nothing_on_disk("any account")
     if as_json:
         output.as_json(imported_json(outcomes))
     else:
         imported(outcomes)
     if not all(outcome.success for outcome in outcomes.values()):
         raise typer.Exit(1)
+
+
+def _nothing_on_disk(whose: str) -> CannotRun:
+    return CannotRun(
+        f'no alphas of {whose} in {Settings().alphas_folder}. Fetch them with "marketdata alphas fetch", or point'
+        f" MARKETDATA_ALPHAS_DIR at an archive."
+    )
 
 
 def up_to_date(settings: Settings, account: str, months: Sequence[str], kinds: Sequence[Kind]) -> RunOutcome | None:

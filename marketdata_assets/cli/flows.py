@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.instance import RunOutcome, finish, run_job
-from marketdata_assets.errors import MarketDataError, TerminalError
+from marketdata_assets.cli.instance import CannotRun, RunOutcome, finish, run_job
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,18 +23,6 @@ CHECKED = ("flow", "result", "tried", "read", "refused")  # the keys of --json; 
 EXAMPLES = 3
 
 Name = Annotated[str, typer.Argument(help="the flow's name; marketdata flows list shows all")]
-
-
-class NoSuchFlow(TerminalError):
-    """A command names a flow that does not exist."""
-
-    def __init__(self, name: str, known: Sequence[str], folder: Path) -> None:
-        near = get_close_matches(name, known, 1, 0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
-        super().__init__(
-            f"no flow {name!r}: {hint} Your own flows are read from {folder} (MARKETDATA_FLOWS_DIR); create one"
-            f" with: marketdata flows new {name}"
-        )
 
 
 def new(
@@ -210,7 +198,13 @@ def _named(name: str, flows: Sequence["FlowFile"]) -> "FlowFile":
     for one in flows:
         if name in (one.name, one.file.parent.name):
             return one
-    raise NoSuchFlow(name, [one.name for one in flows], Settings().flows_folder)
+    known = [one.name for one in flows]
+    near = get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+    raise CannotRun(
+        f"no flow {name!r}: {hint} Your own flows are read from {Settings().flows_folder} (MARKETDATA_FLOWS_DIR);"
+        f" create one with: marketdata flows new {name}"
+    )
 
 
 def _valid(name: str, flows: Sequence["FlowFile"]) -> "FlowDefinition":

@@ -35,14 +35,8 @@ REPOSITORY = "__repository__"
 PASSWORD = "DAGSTER_PG_PASSWORD"  # noqa: S105 - the name of the variable
 
 
-class NoStorage(TerminalError):
-    """There is no Postgres for Dagster's own storage."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            'no storage for Dagster: no local stack is running and DAGSTER_PG_HOST is not set. Run "marketdata up" in'
-            " another terminal, or set DAGSTER_PG_HOST, _PORT, _DB, _USER and _PASSWORD."
-        )
+class CannotRun(TerminalError):
+    """What a command needs is missing: a storage, a program, files, symbols or a flow."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +126,18 @@ def _place(content: bytes, file: Path) -> None:
 
 
 def adopt(settings: Settings) -> None:
-    """Let this process, and those that it starts, find Dagster's storage and the servers. Raises NoStorage."""
+    """Let this process, and those that it starts, find Dagster's storage and the servers. Raises CannotRun."""
     os.environ.update(environment(settings, endpoints.resolve(settings)))
     if "DAGSTER_PG_HOST" not in os.environ:
-        raise NoStorage
+        raise CannotRun(
+            'no storage for Dagster: no local stack is running and DAGSTER_PG_HOST is not set. Run "marketdata up" in'
+            " another terminal, or set DAGSTER_PG_HOST, _PORT, _DB, _USER and _PASSWORD."
+        )
 
 
 @contextmanager
 def dagster_instance(settings: Settings) -> "Iterator[DagsterInstance]":
-    """Dagster's own storage, for the length of a command. Raises NoStorage."""
+    """Dagster's own storage, for the length of a command. Raises CannotRun."""
     adopt(settings)
     import dagster as dg
 

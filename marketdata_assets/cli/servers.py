@@ -15,8 +15,7 @@ from typing import Annotated
 import typer
 
 from marketdata_assets.cli import output
-from marketdata_assets.cli.instance import PACKAGE, adopt, environment
-from marketdata_assets.errors import TerminalError
+from marketdata_assets.cli.instance import PACKAGE, CannotRun, adopt, environment
 from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
@@ -133,13 +132,6 @@ def doctor(as_json: output.Json = False) -> None:
         raise typer.Exit(1)
 
 
-class NoProgram(TerminalError):
-    """The program to execute does not exist."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no program {name!r} beside {sys.executable} or on the PATH; try: marketdata exec dagster")
-
-
 def execute(context: typer.Context) -> None:
     """Run a Dagster command with this project's environment, as: marketdata exec dagster-daemon run.
 
@@ -150,7 +142,7 @@ def execute(context: typer.Context) -> None:
     name = context.args[0] if context.args else "dagster"
     program = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
     if program is None:
-        raise NoProgram(name)
+        raise CannotRun(f"no program {name!r} beside {sys.executable} or on the PATH; try: marketdata exec dagster")
     os.execv(program, [name, *context.args[1:]])  # noqa: S606 - the command is the caller's own
 
 

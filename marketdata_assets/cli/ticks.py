@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.instance import RunOutcome, finish, run_job
-from marketdata_assets.errors import TerminalError
+from marketdata_assets.cli.instance import CannotRun, RunOutcome, finish, run_job
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import DELIVERS, Table
@@ -36,16 +35,6 @@ DataTypes = Annotated[
 Providers = Annotated[
     list[str] | None, typer.Option("--provider", metavar="tushare|yahoo|files", help="use only these providers")
 ]
-
-
-class NoSymbols(TerminalError):
-    """There is nothing to load, for no symbol is known."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            'no symbol is registered. Fill the registry with "marketdata symbols refresh", or name symbols:'
-            " --symbols 600000.SH 000001.SZ"
-        )
 
 
 def ingest(
@@ -100,7 +89,10 @@ def run(
     from marketdata_assets.months import months_from
 
     if not symbols and not listings():
-        raise NoSymbols
+        raise CannotRun(
+            'no symbol is registered. Fill the registry with "marketdata symbols refresh", or name symbols:'
+            " --symbols 600000.SH 000001.SZ"
+        )
     months = dict.fromkeys(months_from(f"{first:%Y-%m}", f"{last:%Y-%m}"), symbols)
     return run_job(settings, JOB, None, adhoc_config(months, tables, **config)["ops"])
 

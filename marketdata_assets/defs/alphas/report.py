@@ -167,21 +167,17 @@ def summary(alphas: "pl.DataFrame") -> dg.MaterializeResult:
     from marketdata_assets.alphas.summary import pictures, spread
 
     spreads = spread(alphas).sort("month", "account", "kind", "region", descending=[True, False, False, False])
-    by_region = spread(alphas, ["account", "kind", "region"])
+    shown, by_region = spreads.head(MAX_TABLE_ROWS), spread(alphas, ["account", "kind", "region"])
     metadata: dict[str, Any] = {
         "dagster/row_count": spreads.height,
         "alphas": alphas.height,
         "accounts": alphas["account"].n_unique(),
         "months": alphas["month"].n_unique(),
-        "table": _frame(spreads.head(MAX_TABLE_ROWS)),
-        "by_region": _frame(by_region),
+        "table": markdown_table(shown.columns, shown.iter_rows()),
+        "by_region": markdown_table(by_region.columns, by_region.iter_rows()),
     }
     metadata |= {name: dg.MetadataValue.md(picture) for name, picture in pictures(alphas).items()}
     return dg.MaterializeResult(metadata=metadata)
-
-
-def _frame(rows: "pl.DataFrame") -> dg.MarkdownMetadataValue:
-    return markdown_table(rows.columns, rows.iter_rows())
 
 
 def _finish(

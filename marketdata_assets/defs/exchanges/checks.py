@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import ingest
+from marketdata_assets.defs.exchanges.report import TABLES
 from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.partitions import days_of
 from marketdata_assets.resources import ClickHouse
@@ -18,17 +19,8 @@ if TYPE_CHECKING:
 
 
 REFUSED = "nothing_refused"
-TYPES = {
-    "exchange_trades": "trade",
-    "exchange_orderbooks": "orderbook",
-    "exchange_klines": "kline",
-    "exchange_tickers": "ticker",
-    "exchange_funding_rates": "funding_rate",
-    "exchange_open_interest": "open_interest",
-    "exchange_liquidations": "liquidation",
-}
 OF_TABLES = {
-    **{(table, REFUSED): "No record of the newest day was rejected by the table." for table in TYPES},
+    **{(table, REFUSED): "No record of the newest day was rejected by the table." for table in TABLES},
     ("exchange_trades", "one_row_a_trade"): "No trade id of an instrument is stored with two times, on the newest day.",
     ("exchange_trades", "holes_on_record"): "Gaps in the sequence numbers of Binance's trades are recorded.",
     (
@@ -54,14 +46,16 @@ TABLE_SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset
 def of_tables(client: "Client", wanted: Collection[dg.AssetCheckKey]) -> Iterator[dg.AssetCheckResult]:
     """Run the `wanted` checks on the newest day that has trades."""
     from marketdata_assets.exchanges.tables import checks as questions
+    from marketdata_assets.exchanges.tables import schema
 
     if not wanted:
         return
     question = questions.newest(client)
+    types = {table.name: kind for kind, table in schema.TABLES.items()}
     for asset, name in OF_TABLES:
         if dg.AssetCheckKey(dg.AssetKey(asset), name) in wanted:
             if name == REFUSED:
-                finding = questions.nothing_refused(question, TYPES[asset])
+                finding = questions.nothing_refused(question, types[asset])
             else:
                 finding = getattr(questions, name)(question)
             yield check_result(asset, name, finding, advice=name in ADVICE)
