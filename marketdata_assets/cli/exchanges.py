@@ -16,8 +16,7 @@ from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.defs.exchanges.days import TABLES_STEP
 from marketdata_assets.settings import Settings
 
-SAMPLE_MINUTES = 80
-"""Of the demo's market."""
+SAMPLE_MINUTES = 80  # of the demo's market
 
 Day = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC day")]
 

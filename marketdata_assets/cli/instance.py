@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1]
 """Has dagster.yaml and workspace.yaml."""
 MODULE = "marketdata_assets.definitions"
-LOCATION = "marketdata_assets"
-"""The code location, as workspace.yaml names it."""
+LOCATION = "marketdata_assets"  # the code location, as workspace.yaml names it
 REPOSITORY = "__repository__"
 PASSWORD = "DAGSTER_PG_PASSWORD"  # noqa: S105 - the name of the variable
 

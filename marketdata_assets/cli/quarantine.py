@@ -17,8 +17,7 @@ from marketdata_assets.ticks.providers_file import TABLES
 
 Domain = Literal["bars", "alphas", "ticks", "exchanges", "flows"]
 COLUMNS = ("dataset", "place", "reason", "row")
-SHOWN_CHARACTERS = 200
-"""--json prints whole rows."""
+SHOWN_CHARACTERS = 200  # --json prints whole rows
 
 
 def show(

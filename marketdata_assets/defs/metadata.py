@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 Column = tuple[str, str, str]
 """Name, type and meaning."""
 
-INLINE_COLUMNS = 3
-"""Columns that fit where the UI shows values."""
+INLINE_COLUMNS = 3  # columns that fit where the UI shows values
 INLINE_CHARACTERS = 1000
 """The UI shows shorter text inline, which truncates a wide table; longer text becomes a link to all of it."""
 

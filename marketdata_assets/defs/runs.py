@@ -20,8 +20,7 @@ IN_PROGRESS = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
-RETRY_TAG = "marketdata/again"
-"""On a run of the nightly repair: the key of the failed run that it retries."""
+RETRY_TAG = "marketdata/again"  # on a run of the nightly repair: the key of the failed run that it retries
 LOOK_BACK = dt.timedelta(days=14)
 
 

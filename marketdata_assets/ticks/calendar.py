@@ -18,8 +18,7 @@ from marketdata_assets.ticks.records import Days, Label
 
 ZONE = ZoneInfo("Asia/Shanghai")
 CLOSE = dt.time(15, 0)
-SETTLING_TIME = dt.timedelta(minutes=30)
-"""After the close, providers still complete a day for this long."""
+SETTLING_TIME = dt.timedelta(minutes=30)  # after the close, providers still complete a day for this long
 
 TradingDays = Callable[[Days], Sequence[dt.date]]
 """The days of a span on which the exchange is open, in order."""

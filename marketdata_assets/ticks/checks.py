@@ -25,12 +25,10 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 EXAMPLES = 5
-LISTED_DAYS = 20
-"""Symbol-days whose missing minutes are listed."""
+LISTED_DAYS = 20  # symbol-days whose missing minutes are listed
 
 LISTED_MINUTES = 10
-RECOMPUTED_SYMBOLS = 20
-"""Of each month."""
+RECOMPUTED_SYMBOLS = 20  # of each month
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from marketdata_assets.ticks.errors import (
 
 T = TypeVar("T")
 
-OUTAGE_AFTER = 3
-"""Consecutive requests without a response that count as an outage."""
+OUTAGE_AFTER = 3  # consecutive requests without a response that count as an outage
 
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0

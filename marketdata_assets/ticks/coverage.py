@@ -31,8 +31,7 @@ SYMBOL_DAYS = pl.Schema(
     }
 )
 
-MAX_BOUND = 2000
-"""For more symbols, all of the month are read and the others are filtered out."""
+MAX_BOUND = 2000  # for more symbols, all of the month are read and the others are filtered out
 
 _LABELS: tuple[Label, ...] = ("start", "end")
 

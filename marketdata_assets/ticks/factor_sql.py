@@ -18,19 +18,16 @@ from marketdata_assets.ticks.tables import FACTORS, statement
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-NAME = "tick_data"
-"""What the column `provider` says of these factors."""
+NAME = "tick_data"  # what the column `provider` says of these factors
 
 COMPUTED = ("daily_return", "volatility", "volume_ratio", "vwap_deviation")
 MIN_BARS = 10
 DAYS_BEFORE = 5
-DEFINITIONS = "1"
-"""Change it with a definition: then all factors are computed again."""
+DEFINITIONS = "1"  # change it with a definition: then all factors are computed again
 
 SYMBOLS_A_QUERY = 1000
 
-TOLERANCE = 1e-9
-"""How far two ways to add floats may be apart, relative to the value or to 1."""
+TOLERANCE = 1e-9  # how far two ways to add floats may be apart, relative to the value or to 1
 
 
 def computed(client: "Client", symbols: Sequence[str], month: str, trading_days: TradingDays) -> pl.DataFrame:

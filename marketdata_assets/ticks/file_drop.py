@@ -17,8 +17,7 @@ from marketdata_assets.ticks.providers_file import Session
 from marketdata_assets.ticks.records import Days
 
 SUFFIXES = (".csv", ".parquet")
-ORDER_BOOKS = "order_book"
-"""The folder of order books below the one of bars."""
+ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
 
 SYMBOL = ("symbol", "ts_code", "code")
 TIME = ("ts", "timestamp", "trade_time", "time", "datetime")

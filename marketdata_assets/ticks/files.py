@@ -34,8 +34,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Our columns and the names they may have in a file, in any case. A symbol is 600000.SH, volume is in shares."""
 
-MAX_UNITS = 20_000
-"""A scan that has found so many symbol-months leaves further files to the next one."""
+MAX_UNITS = 20_000  # a scan that has found so many symbol-months leaves further files to the next one
 
 log = get_logger(__name__)
 

@@ -38,11 +38,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-READ_AHEAD = 2
-"""Units fetched beyond the number of concurrent requests: while one is parsed, the next is requested."""
+READ_AHEAD = 2  # units fetched beyond the number of concurrent requests: while one is parsed, the next is requested
 
-BOOK_LIMITS = Limits(rows=500_000, held=1_000_000)
-"""A row of order books has 40 numbers."""
+BOOK_LIMITS = Limits(rows=500_000, held=1_000_000)  # a row of order books has 40 numbers
 
 log = get_logger(__name__)
 

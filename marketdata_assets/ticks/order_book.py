@@ -13,8 +13,7 @@ from marketdata_assets.ticks import file_drop
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.records import sift
 
-DEPTH = 10
-"""Levels of a side; deeper ones of a file are not read."""
+DEPTH = 10  # levels of a side; deeper ones of a file are not read
 
 SIDES = ("bid", "ask")
 

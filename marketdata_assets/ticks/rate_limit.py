@@ -16,8 +16,7 @@ from pathlib import Path
 from marketdata_assets.budget import Budget, BudgetBlocked, private_folder
 from marketdata_assets.ticks.providers_file import RateLimits
 
-SLOTS = 240
-"""A period is counted in so many slots; a request counts for one slot longer than the period."""
+SLOTS = 240  # a period is counted in so many slots; a request counts for one slot longer than the period
 
 _LONGEST_NAP_SECONDS = 5.0
 _INTERFACE_REQUESTS = 1e6

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from marketdata_assets.ticks.files import Files
     from marketdata_assets.ticks.tushare import Tushare
 
-COLUMNS = ("symbol", "name", "listed", "delisted")
-"""Of a symbols file; only the first is needed."""
+COLUMNS = ("symbol", "name", "listed", "delisted")  # of a symbols file; only the first is needed
 
 VANISHED = "vanished"
 SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")

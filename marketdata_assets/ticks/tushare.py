@@ -49,8 +49,7 @@ URL = "https://api.tushare.pro"
 NAME = "tushare"
 LABEL: Label = "end"
 
-CAP = 8000
-"""The most rows of minute bars in one answer."""
+CAP = 8000  # the most rows of minute bars in one answer
 
 BARS_A_DAY = 241
 DAYS_A_CALL = CAP // BARS_A_DAY

@@ -34,8 +34,7 @@ NAME = "yahoo"
 LABEL: Label = "start"
 
 DAYS_A_CALL = 7
-REACH = dt.timedelta(days=30)
-"""How far back minute bars go."""
+REACH = dt.timedelta(days=30)  # how far back minute bars go
 
 _ARRAYS = ("open", "high", "low", "close", "volume")
 

@@ -20,10 +20,8 @@ from marketdata_assets.resources import AlphaFiles, Brain, Mongo
 
 FILES = dg.AssetSelection.assets("alpha_files")
 REST = dg.AssetSelection.assets("alpha_packages", "regular_alphas", "super_alphas", "alpha_summary")
-RECENT = 3
-"""Months that are fetched again every day: the current one and the two before it."""
-ROTATION = 6
-"""Older months of an account that are fetched again every day, those fetched longest ago first."""
+RECENT = 3  # months that are fetched again every day: the current one and the two before it
+ROTATION = 6  # older months of an account that are fetched again every day, those fetched longest ago first
 REFETCH = {"ops": {"alpha_files": {"config": {"refetch": True}}}}
 
 alphas_job = dg.define_asset_job(

@@ -20,8 +20,7 @@ DESCRIPTIONS = {
     "required_fields": "Every alpha has id, type, dateCreated and settings.",
     "repeat_changes_nothing": "Importing the packages again would write nothing.",
 }
-ADVICE = ("required_fields",)
-"""Alphas are kept as the API delivers them; a missing field is a warning, not an error."""
+ADVICE = ("required_fields",)  # alphas are kept as the API delivers them; a missing field is a warning, not an error
 
 
 def _checks(kind: Kind) -> dg.AssetChecksDefinition:

@@ -14,8 +14,7 @@ from marketdata_assets.resources import BarFiles, Postgres
 from marketdata_assets.stores.postgres import connect
 
 JOB = "bars_repair"
-MOST_RUNS = 12
-"""What lies between two ranges costs less than another run: files that are loaded are not read again."""
+MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
 

@@ -14,8 +14,7 @@ from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import day_ranges, days_of
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 
-MAX_FILES = 200
-"""Captures of one run; more are for the next one."""
+MAX_FILES = 200  # captures of one run; more are for the next one
 
 TABLES = dg.AssetSelection.assets(*report.TABLES)
 BY_DAYS = dg.AssetSelection.assets("exchange_gaps", "exchange_ohlcv_1m")

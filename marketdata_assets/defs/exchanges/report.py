@@ -28,8 +28,7 @@ TABLES = {
     "exchange_open_interest": "Open interest, in each unit that is known exactly.",
     "exchange_liquidations": "Liquidations; `sell` closes a long position.",
 }
-MAX_LISTED = 60
-"""Rows of the Markdown table of a day's gaps."""
+MAX_LISTED = 60  # rows of the Markdown table of a day's gaps
 REJECTED = "refused"  # words: ok
 """Metadata key of the rejected records; stored by Dagster and printed by the CLI, so it is not renamed."""
 

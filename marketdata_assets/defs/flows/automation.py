@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from marketdata_assets.dagster_internals import UnresolvedAssetJobDefinition
     from marketdata_assets.loading.files import Unit
 
-MAX_FILES = 1000
-"""Partitions that one tick asks for; the others wait for the next."""
+MAX_FILES = 1000  # partitions that one tick asks for; the others wait for the next
 
 
 def job_name(flow: FlowDefinition) -> str:

@@ -31,10 +31,8 @@ from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.resources import NoServer
 
 NAME = "backfill_missing"
-BEGINS = dt.timedelta(hours=2, minutes=30)
-"""After midnight on the exchange's clock."""
-SECONDS_PER_TICK = 25.0
-"""A tick may take a minute; domains for which there is no time wait for the next."""
+BEGINS = dt.timedelta(hours=2, minutes=30)  # after midnight on the exchange's clock
+SECONDS_PER_TICK = 25.0  # a tick may take a minute; domains for which there is no time wait for the next
 TAG = "marketdata/repair"
 RESOURCES = {"postgres", "mongo", "clickhouse", "brain", "bar_files", "alphas_dir", "flow_files", "ticks"}
 

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 STEP = "tick_tables"
-TABLES: tuple[Table, ...] = get_args(Table)
-"""In loading order."""
+TABLES: tuple[Table, ...] = get_args(Table)  # in loading order
 
 
 class LoadConfig(dg.Config):

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
     from marketdata_assets.ticks.registry import RegistryReport
 
-LOADED = ("ok", "empty")
-"""Outcomes that materialize a partition. `unsupported` is no failure, but nothing was checked."""
-MAX_FAILURES = 1000
-"""More failed symbol-months than this are counted and not listed."""
+LOADED = ("ok", "empty")  # outcomes that materialize a partition. `unsupported` is no failure, but nothing was checked.
+MAX_FAILURES = 1000  # more failed symbol-months than this are counted and not listed
 MAX_SYMBOLS = 20
 
 TUSHARE_SCHEMA = {
