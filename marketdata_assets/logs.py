@@ -47,9 +47,6 @@ class Logger:
         self._clock = clock
         self._windows: dict[str, _Window] = {}
 
-    def debug(self, event: str, /, **facts: Any) -> None:
-        self._write(logging.DEBUG, event, facts)
-
     def info(self, event: str, /, **facts: Any) -> None:
         self._write(logging.INFO, event, facts)
 

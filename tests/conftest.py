@@ -8,11 +8,13 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from databases import fresh_clickhouse, fresh_postgres, skip_fsync
 from hypothesis import HealthCheck, settings
+from pymongo import MongoClient
 
 from marketdata_assets import logs
 from marketdata_assets.exchanges.tables import schema
@@ -138,6 +140,13 @@ def mongo_uri(mongo_server: str) -> Iterator[str]:
         for name in client.list_database_names():
             if name not in ("admin", "config", "local"):
                 client.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def mongo_client(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    """A client of the server, for one module."""
+    with mongo.connect(mongo_uri) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

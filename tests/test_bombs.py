@@ -37,8 +37,8 @@ from marketdata_assets.flows.reading import content as opened
 from marketdata_assets.flows.run import find_units
 from marketdata_assets.loading.files import Opener
 flow = definition.parse(DAILY, "daily.yaml", "daily")
-with opened(Opener(), find_units(flow, folder)[0], flow.loader) as content:
-    for block in content.blocks:
+with opened(Opener(), find_units(flow, folder)[0], flow.loader) as (_, blocks, _):
+    for block in blocks:
         pass
 """
 ALPHAS = """

@@ -187,45 +187,30 @@ def test_names_and_rates_that_make_no_budget_are_refused(tmp_path: Path) -> None
 
 
 @given(
-    st.lists(st.sampled_from([0.0, 0.0, 0.001, 0.01, 0.02, 0.5, 3.0]), min_size=30, max_size=150),
-    st.sampled_from([(1.0, 10), (60.0, 120), (2.0, 3), (10.0, 1)]),
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.0, 0.001, 0.01, 0.02, 0.5, 3.0]), st.integers(1, 9)),
+        min_size=20,
+        max_size=120,
+    ),
+    st.sampled_from([(1.0, 10, 1), (60.0, 120, 1), (2.0, 3, 1), (10.0, 1, 1), (1.0, 40, 9), (60.0, 600, 9)]),
 )
-def test_any_pattern_of_waking_keeps_within_the_budget(
-    tmp_path_factory: pytest.TempPathFactory, lateness: list[float], rate: tuple[float, int]
+def test_any_pattern_of_waking_and_costs_keeps_within_the_budget_but_for_the_dearest(
+    tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[float, int]], rate: tuple[float, int, int]
 ) -> None:
     """Waiters that wake late by any amount, on a clock of the test's own."""
-    per_seconds, requests = rate
+    per_seconds, requests, dearest = rate
+    costs = [min(cost, dearest) for _, cost in turns]
     budget = Budget(tmp_path_factory.mktemp("b"), "lk", per_seconds, requests)
     now, taken = 1000.0, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: now)
         patch.setattr(time, "time", lambda: now)
-        for late in lateness:
-            while wait := budget._take():
-                now += wait + late * per_seconds + 1e-6
-            taken.append(now)
-    assert most_within(taken, per_seconds) <= requests
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from([0.0, 0.0, 0.01, 0.5]), st.integers(1, 9)), min_size=20, max_size=80),
-    st.sampled_from([(1.0, 40), (60.0, 600)]),
-)
-def test_costs_of_any_pattern_keep_within_the_budget_but_for_the_dearest(
-    tmp_path_factory: pytest.TempPathFactory, turns_taken: list[tuple[float, int]], rate: tuple[float, int]
-) -> None:
-    per_seconds, requests = rate
-    budget = Budget(tmp_path_factory.mktemp("b"), "lk", per_seconds, requests)
-    now, taken = 1000.0, []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "monotonic", lambda: now)
-        patch.setattr(time, "time", lambda: now)
-        for late, cost in turns_taken:
+        for (late, _), cost in zip(turns, costs, strict=True):
             while wait := budget._take(cost):
                 now += wait + late * per_seconds + 1e-6
             taken += [now] * cost
-    assert most_within(taken, per_seconds) <= requests + 9 - 1
-    assert now - 1000.0 >= (sum(cost for _, cost in turns_taken[:-1]) - requests) * budget.spacing
+    assert most_within(taken, per_seconds) <= requests + dearest - 1
+    assert now - 1000.0 >= (sum(costs[:-1]) - requests) * budget.spacing
 
 
 def test_state_survives_where_the_folder_is_removed(tmp_path: Path) -> None:

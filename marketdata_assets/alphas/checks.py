@@ -24,8 +24,7 @@ from marketdata_assets.alphas.layout import Kind, Window, month_window
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.stores import mongo_ledger
-from marketdata_assets.stores.bookkeeping import Entry
-from marketdata_assets.stores.findings import EXAMPLES, Finding, sample_evenly
+from marketdata_assets.stores.bookkeeping import EXAMPLES, Entry, Finding, sample_evenly
 
 MAX_REPEATED_PACKAGES = 400
 REQUIRED = ("id", "type", "dateCreated", "settings")

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from marketdata_assets.bars import kline, schema
 from marketdata_assets.bars.coverage import first_day
-from marketdata_assets.stores.findings import EXAMPLES, Finding, sample_evenly
+from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
 from marketdata_assets.stores.postgres import objections
 
 MAX_RECOMPUTED_MONTHS = 36

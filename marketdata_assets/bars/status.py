@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from marketdata_assets.bars import coverage, schema
+from marketdata_assets.bars import coverage
 from marketdata_assets.bars import plan as planning
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.schema import DATASET
@@ -37,11 +37,6 @@ class MonthRows:
 
     rows: int
     codes: int
-
-
-def ensure_readable(connection: psycopg.Connection) -> None:
-    """Create the tables when they are missing, so that an empty database reads as one with nothing in it."""
-    schema.ensure(connection)
 
 
 def month_states(connection: psycopg.Connection, folder: Path, months: Collection[str]) -> dict[str, State]:

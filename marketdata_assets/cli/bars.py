@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets.bars import kline, status
+from marketdata_assets.bars import kline, schema, status
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
 from marketdata_assets.loading.states import State
@@ -40,7 +40,7 @@ def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:
     """The result without a run when every file is loaded and the K-line is complete; None when there is work to do."""
     started = time.monotonic()
     with connect(stores.postgres_dsn()) as connection:
-        status.ensure_readable(connection)
+        schema.ensure(connection)
         bars = status.month_states(connection, settings.bars_folder, months)
         klines = status.kline_states(connection, bars)
     if not {*bars.values(), *klines.values()} <= {State.OK, State.EMPTY}:

@@ -13,7 +13,7 @@ import typer
 
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
-from marketdata_assets.defs.exchanges.days import TABLES_STEP
+from marketdata_assets.defs.exchanges.days import REJECTED, TABLES_STEP
 from marketdata_assets.settings import Settings
 
 SAMPLE_MINUTES = 80  # of the demo's market
@@ -83,19 +83,15 @@ def fill(settings: Settings, **config: Any) -> RunOutcome:
 
 def up_to_date(settings: Settings, files: Sequence[Path]) -> RunOutcome | None:
     """The result without a run when the content of every file is loaded; None when there is work to do."""
-    from marketdata_assets.exchanges.tables import schema
     from marketdata_assets.exchanges.tables.captures import captures_in, unchanged_and_due
-    from marketdata_assets.stores import clickhouse_ledger
 
     started = time.monotonic()
     with stores.clickhouse() as client:
-        schema.ensure(client)
-        clickhouse_ledger.ensure(client)
         reports, due = unchanged_and_due(client, files or captures_in(settings.captures_folder), force=False)
     if due or any(report.outcome == "failed" for report in reports.values()):
         return None
     seconds = round(time.monotonic() - started, 2)
-    filled = {"rows": {}, "captures": {"unchanged": len(reports)}, "dead_letters": 0, "refused": 0, "stream": False}
+    filled = {"rows": {}, "captures": {"unchanged": len(reports)}, "dead_letters": 0, REJECTED: 0, "stream": False}
     return RunOutcome(True, None, {TABLES_STEP: {"round": {**filled, "notes": [], "problems": [], "seconds": seconds}}})
 
 

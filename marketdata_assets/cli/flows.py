@@ -188,7 +188,7 @@ def found(taken: Collection[str] = (), checked: bool = False) -> list["FlowFile"
     shipped = discovery.shipped()
     names = {*taken, *(flow.name for flow in shipped)}
     if checked:
-        from marketdata_assets.defs.flows.validation import check as check_for_dagster
+        from marketdata_assets.defs.flows.build import check as check_for_dagster
 
         return [*shipped, *discovery.find(Settings().flows_folder, names, check_for_dagster)]
     return [*shipped, *discovery.find(Settings().flows_folder, names)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from marketdata_assets.alphas import file_index
-from marketdata_assets.bars import status
+from marketdata_assets.bars import schema
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import of_each_domain
@@ -53,7 +53,7 @@ def show(
 def bars_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of minute-bar files."""
     with connect(stores.postgres_dsn()) as connection:
-        status.ensure_readable(connection)
+        schema.ensure(connection)
         rows = ledger.quarantined(connection, DATASET, limit)
     return [{"dataset": DATASET} | vars(row) | {"place": row.place} for row in rows]
 

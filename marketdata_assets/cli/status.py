@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from marketdata_assets.bars import schema
 from marketdata_assets.bars import status as bars
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import dagster_instance, months_between, of_each_domain
@@ -80,7 +81,7 @@ def bars_rows() -> list[dict[str, Any]]:
     """The rows of the bars domain."""
     months = months_between(None)
     with connect(stores.postgres_dsn()) as connection:
-        bars.ensure_readable(connection)
+        schema.ensure(connection)
         states = bars.month_states(connection, Settings().bars_folder, months)
         klines = bars.kline_states(connection, states)
         tables = {

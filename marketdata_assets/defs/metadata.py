@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 if TYPE_CHECKING:
-    from marketdata_assets.stores.findings import Finding
+    from marketdata_assets.stores.bookkeeping import Finding
 
 Column = tuple[str, str, str]
 """Name, type and meaning."""

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from marketdata_assets.flows import status, storage
 from marketdata_assets.flows.definition import FlowDefinition
-from marketdata_assets.stores.findings import EXAMPLES, Finding
+from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
 from marketdata_assets.stores.postgres import objections
 
 

@@ -14,20 +14,14 @@ class State(StrEnum):
     FAILED = "failed"  # the last load failed
 
     @property
-    def rank(self) -> int:
-        """Position from the best (0) to the worst."""
-        return _ORDER.index(self)
-
-    @property
     def outdated(self) -> bool:
         """Whether a load is due: missing, stale or failed."""
         return self in OUTDATED
 
 
 OUTDATED = (State.MISSING, State.STALE, State.FAILED)
-_ORDER = tuple(State)
 
 
 def worst(*states: State) -> State:
     """The worst of some states. Raises ValueError when there is none."""
-    return max(states, key=lambda state: state.rank)
+    return max(states, key=list(State).index)

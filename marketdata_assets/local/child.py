@@ -30,18 +30,13 @@ def main() -> None:
     # A shell's background job ignores SIGINT, and would hand that down to the server.
     if options.signal != signal.SIGKILL:
         signal.signal(options.signal, signal.SIG_DFL)
-    die_with(options.parent, options.signal)
+    if sys.platform == "linux":
+        # The kernel sends the signal when the parent's thread ends; a change of user clears this.
+        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, options.signal, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+        if os.getppid() != options.parent:
+            sys.exit("the stack ended before its server started")
     os.execv(options.command[0], options.command)  # noqa: S606 - becoming the server is the purpose
-
-
-def die_with(parent: int, number: int) -> None:
-    """Ask the kernel to send signal `number` here when the parent's thread ends; a change of user clears this."""
-    if sys.platform != "linux":
-        return
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:
-        sys.exit("the stack ended before its server started")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.brain import Brain
 from marketdata_assets.resources.clickhouse import ClickHouse
-from marketdata_assets.resources.exchanges import Exchanges
-from marketdata_assets.resources.files import AlphaFiles, BarFiles, FlowFiles
+from marketdata_assets.resources.files import AlphaFiles, BarFiles, Exchanges, FlowFiles
 from marketdata_assets.resources.health import Health
 from marketdata_assets.resources.mongo import Mongo
 from marketdata_assets.resources.nats import Nats

@@ -37,7 +37,7 @@ async def _ask(url: str) -> Health:
     )
     try:
         version = client.connected_server_version
-        latency = await client.rtt() * 1000 if hasattr(client, "rtt") else await _round_trip(client)
+        latency = await client.rtt() * 1000
         try:
             await client.jetstream().account_info()
             jetstream = True
@@ -60,9 +60,3 @@ async def _ask(url: str) -> Health:
 
 async def _quiet(error: Exception) -> None:
     """The last error is raised."""
-
-
-async def _round_trip(client: object) -> float:
-    started = asyncio.get_running_loop().time()
-    await client.flush()  # type: ignore[attr-defined]
-    return (asyncio.get_running_loop().time() - started) * 1000

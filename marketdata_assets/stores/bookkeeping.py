@@ -1,11 +1,17 @@
-"""What a ledger and a quarantine hold, whatever store they are in.
+"""What a ledger and a quarantine hold, and what a check of the data finds, whatever store they are in.
 
 How they are written is in `ledger` for Postgres, in `mongo_ledger` and `clickhouse_ledger` else.
 """
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+EXAMPLES = 5
+"""So many cases of a finding are shown."""
 
 Outcome = Literal["ok", "empty", "unsupported", "failed", "removed"]
 LOADED = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected")
@@ -67,3 +73,30 @@ class Quarantined(Reject):
 def after_failure(known: Entry | None, attempt: Entry) -> Entry:
     """The row to record when `attempt` failed, and so loaded nothing: what was loaded before stays loaded."""
     return replace(attempt, **{name: getattr(known, name) for name in LOADED}) if known else attempt
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check objects to: how many cases, some examples, and how many were checked.
+
+    `left_out` could not be judged. `facts` are figures for a reader.
+    """
+
+    count: int
+    examples: tuple[dict[str, Any], ...]
+    looked_at: int
+    left_out: int = 0
+    facts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return self.count == 0
+
+
+def sample_evenly(items: Sequence[T], count: int) -> list[T]:
+    """All items when there are at most `count`, else `count` of them, the first and the last included."""
+    if len(items) <= count:
+        return list(items)
+    if count < 2:
+        return list(items[:count])
+    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]

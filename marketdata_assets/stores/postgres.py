@@ -13,8 +13,8 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
 from marketdata_assets.stores.errors import StoreAway, StoreFull
-from marketdata_assets.stores.findings import EXAMPLES, Finding
 
 STORE = "Postgres"
 COPY_CHUNK_BYTES = 256 * 1024

@@ -11,7 +11,7 @@ import polars as pl
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.stores.findings import Finding, sample_evenly
+from marketdata_assets.stores.bookkeeping import Finding, sample_evenly
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.calendar import Calendar, ashares

@@ -7,7 +7,7 @@ import polars as pl
 
 from marketdata_assets import plotting
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores.findings import sample_evenly
+from marketdata_assets.stores.bookkeeping import sample_evenly
 from marketdata_assets.ticks import coverage, registry
 from marketdata_assets.ticks.calendar import Calendar, ashares
 from marketdata_assets.ticks.records import Days

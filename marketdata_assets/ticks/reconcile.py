@@ -76,10 +76,8 @@ def ledger_entry(
     table: Table, unit: Unit, run_id: str, started: dt.datetime, finished: dt.datetime, **fields: Any
 ) -> Load:
     """A ledger entry of a unit; without `fields` that of an attempt which wrote nothing."""
-    without: dict[str, Any] = dict.fromkeys(("content_hash", "previous_hash", "attempted_hash", "error"))
-    counts = dict.fromkeys(("read", "skipped", "rows", "rejected"), 0)
     return Load(
-        **{"slices": [], "outcome": "failed", **without, **counts, **fields},
+        **{"outcome": "failed", **fields},
         dataset=table.name,
         source=unit.symbol,
         unit=unit.month,

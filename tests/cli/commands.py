@@ -65,11 +65,11 @@ def answer(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
-def settings(home: Path) -> Settings:
+def settings(home: Path, **values: object) -> Settings:
     """Settings of a data folder that ignore the environment of whoever runs the tests."""
-    unset: dict[str, Any] = {"postgres_dsn": None, "mongo_uri": None, "clickhouse_url": None, "nats_url": None}
+    unset = dict.fromkeys(("postgres_dsn", "mongo_uri", "clickhouse_url", "nats_url", "bars_dir", "workers"))
     ports = {f"{name}_port": 0 for name in ("postgres", "mongo", "clickhouse", "nats")}
-    return Settings(home=home, bars_dir=None, workers=None, **unset, **ports)
+    return Settings(**{"home": home, **unset, **ports, **values})  # type: ignore[arg-type]
 
 
 def stack_on(home: Path, *services: str) -> LocalStack:

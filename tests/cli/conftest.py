@@ -1,7 +1,6 @@
 """One running stack for the commands that need one, and short folders for those that start their own."""
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,6 @@ from commands import stack_on
 from databases import fresh_postgres, skip_fsync
 
 from marketdata_assets.local.stack import LocalStack
-
-sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # helpers of the ticks tests
-sys.path.append(str(Path(__file__).parents[1] / "exchanges"))  # the REST servers of the venues
 
 
 @pytest.fixture(scope="session")

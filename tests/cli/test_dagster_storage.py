@@ -10,7 +10,7 @@ from commands import PROGRAMS, environment
 
 from marketdata_assets.cli.instance import PACKAGE
 from marketdata_assets.cli.instance import environment as found_by_dagster
-from marketdata_assets.defs.bars import repair
+from marketdata_assets.defs.bars import automation
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.partitions import RANGE_END, RANGE_START
 from marketdata_assets.resources import BarFiles, Postgres
@@ -60,7 +60,7 @@ def test_run_of_the_dagster_command_is_stored_with_its_events(
 
 def night_knows_it(instance: dg.DagsterInstance) -> None:
     """The months of the year that were left out are due, and the one that was loaded is not."""
-    found = repair.due(instance, Postgres(), BarFiles())
+    found = automation.due(instance, Postgres(), BarFiles())
     assert [(one.tags[RANGE_START], one.tags[RANGE_END]) for one in found] == [
         ("2014-01", "2014-02"),
         ("2014-04", "2014-12"),

@@ -1,30 +1,22 @@
 """An empty warehouse, lab or desk for each test: fresh databases, a folder without files, an instance in memory."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from alpha_runs import Lab
 from bar_runs import Warehouse
 from clickhouse_connect.driver.client import Client
-from pymongo import MongoClient
-
-from marketdata_assets.stores import mongo
-from marketdata_assets.ticks import providers_file
-from marketdata_assets.ticks.providers_file import Providers
-
-sys.path.append(str(Path(__file__).parents[1] / "alphas"))  # the test server of the API lives there
-sys.path.append(str(Path(__file__).parents[1] / "ticks"))  # and those of the providers there
-sys.path.append(str(Path(__file__).parents[1] / "exchanges"))  # and those of the venues there
-
-from alpha_runs import Lab
 from exchange_runs import Floor
 from flow_runs import Mill
+from pymongo import MongoClient
 from tick_runs import Desk
 from unlimited import UNLIMITED
 
+from marketdata_assets.ticks import providers_file
+from marketdata_assets.ticks.providers_file import Providers
 from marketdata_demo.servers.brain import BrainServer
 from marketdata_demo.servers.tushare import TushareServer
 
@@ -50,12 +42,6 @@ def warehouse(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def either_warehouse(either_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
     """On each of the two K-line engines."""
     yield from _warehouse(either_dsn, tmp_path, monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def mongo_client(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
-    with mongo.connect(mongo_uri) as client:
-        yield client
 
 
 @pytest.fixture

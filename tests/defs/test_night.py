@@ -16,10 +16,10 @@ from tick_runs import BARS as TICK_BARS
 from tick_runs import MONTH, SYMBOLS, Desk, drop, minutes, sessions
 
 from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.defs.exchanges.automation import CAPTURES_SENSOR
 from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
-from marketdata_assets.defs.exchanges.repair import CAPTURES_SENSOR
 from marketdata_assets.defs.repair.nightly import TAG, night_of
-from marketdata_assets.defs.ticks.repair import FILES_SENSOR
+from marketdata_assets.defs.ticks.automation import FILES_SENSOR
 from marketdata_assets.defs.ticks.run_config import DAILY, JOB, OP, adhoc_config
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.tables import schema

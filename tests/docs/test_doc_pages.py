@@ -188,7 +188,7 @@ def test_develop_pages_name_existing_files() -> None:
 def test_add_a_venue_lists_every_file_that_names_a_venue() -> None:
     page = (PROJECT / "docs" / "develop" / "add-a-venue.md").read_text()
     listed = set(re.findall(r"^\| `([^`<]+/[^`<]+)` \|", page.partition("\n## 5. Register it\n")[2], re.MULTILINE))
-    kinds = (".py", ".sql", ".yaml", ".example")
+    kinds = (".py", ".sql", ".yaml", ".csv", ".example")
     files = [file for top in ("marketdata_assets", "marketdata_demo", "bench", "docker") for file in _below(top, kinds)]
     own = {file for file in files if "deribit" in str(file.relative_to(PROJECT))}
     naming = {name_of(file) for file in files if file not in own and "deribit" in file.read_text().lower()}

@@ -13,7 +13,7 @@ from marketdata_assets.exchanges.tables import checks, ohlcv
 from marketdata_assets.exchanges.tables.checks import Question
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse_ledger
-from marketdata_assets.stores.findings import Finding
+from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_demo.venues.market import Plan
 
 START = dt.datetime(2026, 1, 5, 12, tzinfo=dt.UTC)

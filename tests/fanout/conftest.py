@@ -1,7 +1,6 @@
 """A Ray cluster with a token of its own, on loopback."""
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +9,6 @@ import pytest
 from cluster_of_ray import ray_start
 
 from marketdata_assets.local.process import free_port
-
-for domain in ("flows", "bars", "alphas"):
-    sys.path.append(str(Path(__file__).parents[1] / domain))  # small loads of theirs
 
 
 @pytest.fixture(scope="session")

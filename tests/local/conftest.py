@@ -2,20 +2,20 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import stack_on
 
 from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
 
 
 @pytest.fixture(scope="session")
 def local_stack() -> Iterator[LocalStack]:
     """All four servers on one folder, for tests that leave them running."""
     # A folder under pytest's own would be too long for PostgreSQL's socket.
-    with tempfile.TemporaryDirectory(prefix="md-") as home, LocalStack(local_settings(Path(home))) as stack:
+    with tempfile.TemporaryDirectory(prefix="md-") as home, stack_on(Path(home)) as stack:
         yield stack
 
 
@@ -25,15 +25,3 @@ def local_home() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="md-"))
     yield home
     shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture
-def local_configure() -> Callable[..., Settings]:
-    """Settings of a data folder that ignore the environment of whoever runs the tests."""
-    return local_settings
-
-
-def local_settings(home: Path, **values: object) -> Settings:
-    unset: dict[str, object] = {"postgres_dsn": None, "mongo_uri": None, "clickhouse_url": None, "nats_url": None}
-    ports = {f"{name}_port": 0 for name in ("postgres", "mongo", "clickhouse", "nats")}
-    return Settings(**{"home": home, **unset, **ports, **values})

@@ -5,7 +5,7 @@ import io
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import clickhouse_connect
@@ -15,9 +15,9 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from commands import settings as settings_of
 
 from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
 
 COLUMNS = ["id", "symbol", "price", "ts"]
 
@@ -186,8 +186,8 @@ def test_clients_in_several_processes_lose_nothing(url: str, client: Client) -> 
     assert client.query("SELECT count(), uniqExact(id) FROM ticks").result_rows == [(20_000, 20_000)]
 
 
-def test_acknowledged_inserts_survive_a_kill(local_home: Path, local_configure: Callable[..., Settings]) -> None:
-    with LocalStack(local_configure(local_home), services=["clickhouse"]) as stack:
+def test_acknowledged_inserts_survive_a_kill(local_home: Path) -> None:
+    with LocalStack(settings_of(local_home), services=["clickhouse"]) as stack:
         url, acknowledged = stack.endpoints.clickhouse_url or "", list[int]()
         with clickhouse_connect.get_client(dsn=url) as client:
             make_table(client)

@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
+
+from commands import settings as settings_of
 
 from marketdata_assets.local import proctable, record
 from marketdata_assets.local.endpoints import Endpoints, as_environment, resolve
 from marketdata_assets.local.stack import LocalStack
-from marketdata_assets.settings import Settings
 
 
 def test_running_stack_is_found(local_stack: LocalStack) -> None:
@@ -22,21 +22,19 @@ def test_environment_wins_over_the_running_stack(local_stack: LocalStack) -> Non
     assert found.mongo_uri == local_stack.endpoints.mongo_uri
 
 
-def test_record_of_a_dead_stack_counts_for_nothing(local_home: Path, local_configure: Callable[..., Settings]) -> None:
+def test_record_of_a_dead_stack_counts_for_nothing(local_home: Path) -> None:
     record.write(local_home, [], {"nats_url": "nats://127.0.0.1:1"})
-    assert resolve(local_configure(local_home)).nats_url == "nats://127.0.0.1:1"
+    assert resolve(settings_of(local_home)).nats_url == "nats://127.0.0.1:1"
     raw = json.loads((local_home / "stack.json").read_text())
     (local_home / "stack.json").write_text(json.dumps(raw | {"mark": "another start"}))
-    assert resolve(local_configure(local_home)) == Endpoints()
+    assert resolve(settings_of(local_home)) == Endpoints()
 
 
-def test_no_record_and_a_broken_one_count_for_nothing(
-    local_home: Path, local_configure: Callable[..., Settings]
-) -> None:
-    assert resolve(local_configure(local_home)) == Endpoints()
+def test_no_record_and_a_broken_one_count_for_nothing(local_home: Path) -> None:
+    assert resolve(settings_of(local_home)) == Endpoints()
     for broken in ("", "{", "[]", '{"pid": 1}'):
         (local_home / "stack.json").write_text(broken)
-        assert resolve(local_configure(local_home)) == Endpoints()
+        assert resolve(settings_of(local_home)) == Endpoints()
 
 
 def test_as_environment_names_only_what_there_is() -> None:

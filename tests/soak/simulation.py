@@ -15,6 +15,7 @@ from random import Random
 import dagster as dg
 from dagster._core.workspace.context import WorkspaceProcessContext
 
+from tests.soak import clock as clocks
 from tests.soak.clock import Clock
 from tests.soak.daemons import Daemons, workspace
 from tests.soak.definitions_once import keep_connections
@@ -155,7 +156,7 @@ def simulation(options: Options, home: Path, say: Callable[[str], object] = prin
     """Servers, definitions and daemons, ready to go."""
     with (
         world(home, options.size, options.seed) as around,
-        Clock(options.start) as clock,
+        clocks.running(options.start) as clock,
         Zygote(os.environ, time.time(), home / "runs.log") as zygote,
         dg.DagsterInstance.get() as instance,
     ):

@@ -12,7 +12,7 @@ from factor_bars import day_of, stand
 from tick_rows import entry
 
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores.findings import Finding
+from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.ticks import checks, coverage, factors, registry
 from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.checks import Question

@@ -94,10 +94,11 @@ def open_asset(chromium: Browser, name: str, height: int = HEIGHT) -> None:
     chromium.until(lambda: "Key Timestamp Value" in chromium.text(), "metadata")
 
 
-def open_tab(chromium: Browser, name: str, tab: str, wanted: str) -> None:
-    """A tab of the asset's page, once a line of it begins as wanted."""
-    chromium.open(f"/assets/{name}?view={tab}")
+def open_tab(chromium: Browser, tab: str, wanted: str) -> list[str]:
+    """The lines of a tab of the asset's page that is open, once one of them begins as wanted."""
+    chromium.find(f"a[role=tab][href$='view={tab}']").click()
     chromium.until(lambda: any(one.startswith(wanted) for one in chromium.text().splitlines()), wanted)
+    return chromium.text().splitlines()
 
 
 def links(chromium: Browser) -> list[WebElement]:

@@ -28,8 +28,8 @@ def looks() -> dict[str, Look]:
         "spread": partial(_last, name=SUMMARY),
         "gaps": partial(_last, name="exchange_gaps"),
         "coverage": partial(_first, name="tick_data"),
-        "checks": lambda chromium: open_tab(chromium, KLINE, "checks", "Passed"),
-        "partitions": lambda chromium: open_tab(chromium, "tick_data", "partitions", "Materialized ("),
+        "checks": partial(_tab, name=KLINE, tab="checks", wanted="Passed"),
+        "partitions": partial(_tab, name="tick_data", tab="partitions", wanted="Materialized ("),
         "timeline": _timeline,
         "backfill": _backfill,
     }
@@ -38,6 +38,11 @@ def looks() -> dict[str, Look]:
 def _first(chromium: Browser, name: str) -> None:
     open_asset(chromium, name)
     unfold(chromium)
+
+
+def _tab(chromium: Browser, name: str, tab: str, wanted: str) -> None:
+    open_asset(chromium, name)
+    open_tab(chromium, tab, wanted)
 
 
 def _last(chromium: Browser, name: str) -> None:

@@ -203,7 +203,7 @@ def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: s
 
 
 @pytest.mark.parametrize("name", ASSETS)
-def test_page_of_an_asset_shows_what_stands_and_draws_its_tables_and_pictures(
+def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
     quiet: Browser, demo: Marketdata, name: str
 ) -> None:
     open_asset(quiet, name)
@@ -217,19 +217,12 @@ def test_page_of_an_asset_shows_what_stands_and_draws_its_tables_and_pictures(
         drawn.add(unfold(quiet, number).tag_name)
         fold(quiet)
     assert ("img" in drawn) == (name in DRAWN)
-
-
-@pytest.mark.parametrize("name", ASSETS)
-def test_checks_passed_and_partitions_stand(quiet: Browser, demo: Marketdata, name: str) -> None:
-    told = facts(demo, name)
     checks = {check["name"] for check in told["assetChecksOrError"].get("checks", [])}
     if checks:
-        open_tab(quiet, name, "checks", "Passed")
-        lines = quiet.text().splitlines()
+        lines = open_tab(quiet, "checks", "Passed")
         assert {check: lines[lines.index(check) + 1] for check in checks} == dict.fromkeys(checks, "Succeeded")
     if told["isPartitioned"]:
-        open_tab(quiet, name, "partitions", "Materialized (")
-        lines = quiet.text().splitlines()
+        lines = open_tab(quiet, "partitions", "Materialized (")
         assert "Failed (0)" in lines
         assert "Materialized (0)" not in lines
         assert ("Missing (0)" in lines) == (name in FULL)

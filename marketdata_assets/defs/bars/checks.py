@@ -12,7 +12,7 @@ import dagster as dg
 from marketdata_assets.bars import checks
 from marketdata_assets.partitions import BAR_MONTHS, PARTITION, RANGE_END, RANGE_START
 from marketdata_assets.resources import Postgres
-from marketdata_assets.stores.findings import Finding
+from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.postgres import connect
 
 Question = Callable[..., Finding]

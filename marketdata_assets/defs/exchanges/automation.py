@@ -1,19 +1,31 @@
-"""Schedules and sensors of the exchanges domain: the stream, new captures, days whose trades have changed.
+"""Schedules and sensors of the exchanges domain: the stream, new captures, days whose trades have changed, and
+the nightly repair of days that are missing, failed or stale and of captures whose load never succeeded.
 
 What is new or outdated is decided in `exchanges.tables.captures` and `exchanges.tables.status`.
 """
 
 import time
+from pathlib import Path
 
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
-from marketdata_assets.defs.runs import job_in_progress, range_requests, run_key, runs_in_progress, schedule, sensor
+from marketdata_assets.defs.partition_results import find_mismatches
+from marketdata_assets.defs.runs import (
+    failed_requests,
+    job_in_progress,
+    range_requests,
+    run_key,
+    runs_in_progress,
+    schedule,
+    sensor,
+)
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import day_ranges, days_of
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 
+CAPTURES_SENSOR = "exchange_captures_sensor"
 MAX_FILES = 200  # captures of one run; more are for the next one
 
 TABLES = dg.AssetSelection.assets(*report.TABLES)
@@ -105,3 +117,32 @@ def defs() -> dg.Definitions:
         sensors=[exchange_captures_sensor],
         schedules=[exchange_drain, exchange_hourly],
     )
+
+
+def captures(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """A run for each failed request over captures that still exist; loaded captures are skipped."""
+    retries = []
+    for request in failed_requests(instance, days.TABLES_JOB, CAPTURES_SENSOR):
+        config = dict(request.run_config["ops"][days.TABLES_STEP]["config"])
+        config["files"] = [file for file in config["files"] if Path(file).exists()]
+        if config["files"]:
+            wanted = {"ops": {days.TABLES_STEP: {"config": config}}}
+            retries.append(request.with_replaced_attrs(run_config=wanted))
+    return retries
+
+
+def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequest]:
+    """A run for each range of outdated days, and of days whose Dagster record differs from the ledger."""
+    from marketdata_assets.exchanges.tables import ohlcv
+    from marketdata_assets.loading.states import State
+
+    partitions = days.partitions()
+    window = {str(day): day for day in days.window()}
+    with clickhouse.client() as client:
+        ingest.ensure_tables(client)
+        states = ohlcv.states(client, list(window.values()))
+    wanted = {str(day) for day, state in states.items() if state.outdated}
+    loaded = [str(day) for day, state in states.items() if state == State.OK]
+    for asset in ("exchange_gaps", "exchange_ohlcv_1m"):
+        wanted |= find_mismatches(instance, asset, partitions, loaded, window)
+    return range_requests(day_ranges(window[key] for key in wanted), job_name=days.DAYS_JOB)

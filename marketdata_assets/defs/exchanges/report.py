@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marketdata_assets.defs.exchanges.days import REJECTED
 from marketdata_assets.defs.exchanges.ingest import IngestReport
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failure_of
@@ -29,8 +30,6 @@ TABLES = {
     "exchange_liquidations": "Liquidations; `sell` closes a long position.",
 }
 MAX_LISTED = 60  # rows of the Markdown table of a day's gaps
-REJECTED = "refused"  # words: ok
-"""Metadata key of the rejected records; stored by Dagster and printed by the CLI, so it is not renamed."""
 
 
 def tables(client: "Client", wanted: Sequence[str], report: IngestReport) -> Iterator[dg.MaterializeResult]:

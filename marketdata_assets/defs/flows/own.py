@@ -11,14 +11,14 @@ from pathlib import Path
 import dagster as dg
 
 from marketdata_assets.config_files import InvalidConfigFile
-from marketdata_assets.defs.flows import build, validation
+from marketdata_assets.defs.flows import build
 from marketdata_assets.flows import discovery
 from marketdata_assets.flows.discovery import FlowFile
 
 
 def find(folder: Path, taken: Collection[str] = ()) -> list[FlowFile]:
     """The flows in `folder`, by name; one that Dagster rejects, or whose name is `taken`, is invalid."""
-    return discovery.find(folder, taken, validation.check)
+    return discovery.find(folder, taken, build.check)
 
 
 def names(defs: dg.Definitions) -> set[str]:

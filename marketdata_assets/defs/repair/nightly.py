@@ -2,7 +2,7 @@
 
 It is a sensor because a schedule has only one job, and because a sensor retries: a domain whose server is unavailable
 or whose run is in progress is checked again some minutes later, and so are all domains when Dagster was down at 02:30.
-What is due is decided in `repair` of each domain.
+What is due is decided in `automation` of each domain.
 """
 
 import datetime as dt
@@ -16,14 +16,13 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from marketdata_assets.defs.alphas import repair as alphas
-from marketdata_assets.defs.bars import repair as bars
+from marketdata_assets.defs.alphas import automation as alphas
+from marketdata_assets.defs.bars import automation as bars
+from marketdata_assets.defs.exchanges import automation as exchanges
 from marketdata_assets.defs.exchanges import days
-from marketdata_assets.defs.exchanges import repair as exchanges
-from marketdata_assets.defs.flows import repair as flows
-from marketdata_assets.defs.flows.automation import job_name
+from marketdata_assets.defs.flows import automation as flows
 from marketdata_assets.defs.runs import runs_in_progress
-from marketdata_assets.defs.ticks import repair as ticks
+from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
@@ -61,7 +60,7 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
         Domain("ticks", (TICKS_JOB, "ticks"), lambda instance, has: ticks.due(instance, has.clickhouse, has.ticks)),
         Domain("exchanges", (days.DAYS_JOB,), lambda instance, has: exchanges.due(instance, has.clickhouse)),
         Domain("captures", (days.TABLES_JOB,), lambda instance, _: exchanges.captures(instance)),
-        *(Domain(f"flow {one.name}", (job_name(one),), _of_flow(one)) for one in own),
+        *(Domain(f"flow {one.name}", (flows.job_name(one),), _of_flow(one)) for one in own),
     ]
 
 

@@ -109,8 +109,6 @@ def load_captures(
     `market_type` are for files that do not name them. Idempotent. Raises StoreAway and StoreFull.
     """
     began = time.monotonic()
-    schema.ensure(client)
-    clickhouse_ledger.ensure(client)
     given = list(dict.fromkeys(paths))
     reports, hashes = unchanged_and_due(client, given, force)
     for series in series_of(hashes):
@@ -275,6 +273,8 @@ def unchanged_and_due(
     client: "Client", paths: Sequence[Path], force: bool
 ) -> tuple[dict[Path, CaptureReport], dict[Path, str]]:
     """Reports of the files that are not to be read, and the hashes of the others."""
+    schema.ensure(client)
+    clickhouse_ledger.ensure(client)
     loads = clickhouse_ledger.entries(client, DATASET)
     loaded = {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
     reports, hashes = {}, {}
@@ -301,8 +301,6 @@ def _write_ledger(
         source=report.unit,
         unit=UNIT,
         content_hash=digest,
-        previous_hash=None,
-        slices=[],
         read=report.read,
         skipped=report.skipped,
         rows=report.rows,
@@ -314,7 +312,6 @@ def _write_ledger(
         run_id=run_id,
         started=began,
         finished=ended,
-        origin="",
     )
     if report.outcome == "failed":
         clickhouse_ledger.record_attempts(client, [load])

@@ -15,7 +15,7 @@ from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_trade_gap
 from marketdata_assets.exchanges.tables.schema import TABLES, day_span, sql
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores.findings import Finding, sample_evenly
+from marketdata_assets.stores.bookkeeping import Finding, sample_evenly
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
