@@ -62,7 +62,7 @@ system-packages: env-dev
 
 # Two simulated days of all schedules and sensors, with faults from a seed: make soak SEED=7 HOURS=6.
 soak: env-dev
-	$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED),) $(if $(HOURS),--hours $(HOURS),)
+	PYTHONPATH=tests:tests/collector:tests/exchanges:tests/ticks $(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED),) $(if $(HOURS),--hours $(HOURS),)
 
 # Retakes the pictures of the documentation, from a separate demo.
 screenshots: env-dev system-packages

@@ -33,19 +33,7 @@ def defs() -> dg.Definitions:
         freshness.applied(found, [flow.name for flow in flows if flow.schedule]),
         dg.Definitions(
             sensors=[nightly.sensor(flows, [*(found.jobs or ())])],
-            resources={
-                "postgres": resources.Postgres(),
-                "mongo": resources.Mongo(),
-                "clickhouse": resources.ClickHouse(),
-                "nats": resources.Nats(),
-                "brain": resources.Brain(),
-                "bar_files": resources.BarFiles(),
-                "flow_files": resources.FlowFiles(),
-                "alphas_dir": resources.AlphaFiles(),
-                "ticks": resources.Ticks(),
-                "exchanges": resources.Exchanges(),
-                "workers": resources.Workers(),
-            },
+            resources=resources.by_name(),
             executor=dg.in_process_executor,
         ),
     )

@@ -5,6 +5,7 @@ MarketDataError
 └── TransientError   the same call may work later
 """
 
+import copyreg
 from typing import Any
 
 
@@ -15,7 +16,7 @@ class MarketDataError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remade, (type(self), self.args, self.__dict__)
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class TerminalError(MarketDataError):
@@ -24,9 +25,3 @@ class TerminalError(MarketDataError):
 
 class TransientError(MarketDataError):
     """The same call may work later."""
-
-
-def _remade(kind: type[MarketDataError], args: tuple[Any, ...], facts: dict[str, Any]) -> MarketDataError:
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(facts)
-    return error

@@ -60,13 +60,11 @@ def due_runs() -> list[dict[str, Any]]:
     from marketdata_assets.defs.repair import nightly
     from marketdata_assets.defs.ticks.run_config import months_of
     from marketdata_assets.partitions import RANGE_END, RANGE_START
-    from marketdata_assets.resources import AlphaFiles, BarFiles, Brain, ClickHouse, FlowFiles, Mongo, Postgres, Ticks
+    from marketdata_assets.resources import by_name
 
     own = [one.flow for one in flows.found() if one.flow]
     with dagster_instance(Settings()) as instance:
-        servers = {"postgres": Postgres(), "mongo": Mongo(), "clickhouse": ClickHouse(), "brain": Brain()}
-        folders = {"bar_files": BarFiles(), "alphas_dir": AlphaFiles(), "flow_files": FlowFiles(), "ticks": Ticks()}
-        found = list(nightly.due_now(instance, own, SimpleNamespace(**servers, **folders)))
+        found = list(nightly.due_now(instance, own, SimpleNamespace(**by_name())))
     rows = []
     for domain, request in found:
         months: list[str | None] = [*sorted(months_of(request.run_config))] or [None]

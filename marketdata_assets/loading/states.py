@@ -16,10 +16,7 @@ class State(StrEnum):
     @property
     def outdated(self) -> bool:
         """Whether a load is due: missing, stale or failed."""
-        return self in OUTDATED
-
-
-OUTDATED = (State.MISSING, State.STALE, State.FAILED)
+        return self in (State.MISSING, State.STALE, State.FAILED)
 
 
 def worst(*states: State) -> State:

@@ -1,5 +1,7 @@
 """One resource per outside system: the only place that turns settings into clients."""
 
+import dagster as dg
+
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.resources.brain import Brain
 from marketdata_assets.resources.clickhouse import ClickHouse
@@ -25,4 +27,22 @@ __all__ = [
     "Postgres",
     "Ticks",
     "Workers",
+    "by_name",
 ]
+
+
+def by_name() -> dict[str, dg.ConfigurableResource[object]]:
+    """The resources of the project under the names by which assets and sensors request them."""
+    return {
+        "postgres": Postgres(),
+        "mongo": Mongo(),
+        "clickhouse": ClickHouse(),
+        "nats": Nats(),
+        "brain": Brain(),
+        "bar_files": BarFiles(),
+        "flow_files": FlowFiles(),
+        "alphas_dir": AlphaFiles(),
+        "ticks": Ticks(),
+        "exchanges": Exchanges(),
+        "workers": Workers(),
+    }

@@ -1,5 +1,6 @@
 """Each venue from its list to its records, against the simulated one: all that happened is given out, once."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from collecting import Run, collecting
 from in_loop import in_loop
 
+from marketdata_assets.collector.connections.socket import KERNEL_BYTES
 from marketdata_assets.exchanges.records import (
     Exchange,
     FundingRate,
@@ -83,3 +85,22 @@ def _same(run: Run, name: str) -> bool:
 
 def _numbers(levels: Sequence[Level]) -> list[tuple[float, float]]:
     return [(float(price), float(size)) for price, size in levels]
+
+
+@in_loop
+async def test_a_flood_is_read_in_parts(tmp_path: Path) -> None:
+    """What is read at a time is bounded, so that everything else has its turn."""
+    with BinanceVenue("spot", ["ABCUSDT"]) as venue:
+        types = ("trade", "ticker", "orderbook")
+        async with collecting(venue, "binance", "spot", ["ABCUSDT"], types, tmp_path, wire=True) as run:
+            await run.live()
+            venue.hold()
+            await run.emit(20_000)
+            venue.release()
+            await run.caught_up()
+            read = Counter[int]()
+            for one in run.wire:
+                read[one.ts_recv] += len(one.raw)
+    assert read.total() > 8 * KERNEL_BYTES
+    # The kernel counts what a packet takes in memory, and allows for more.
+    assert max(read.values()) <= 3 * KERNEL_BYTES

@@ -8,6 +8,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from whole import DERIVATIVES, TYPES, At, gaps, is_the_venues, once_or_in_a_gap, rows, whole
 
+from bench.collector_rates import soak
 from marketdata_assets.exchanges.tables import ohlcv
 from marketdata_assets.stores import clickhouse_ledger
 from marketdata_demo.venues.binance_venue import BinanceVenue
@@ -88,3 +89,19 @@ def _bars_are_the_venues(client: Client, ats: list[At]) -> None:
 def _candle_row(market: Market, candle: Candle) -> tuple[Any, ...]:
     prices = (candle.open, candle.high, candle.low, candle.close)
     return (*(Decimal(market.price(one)) for one in prices), candle.trades)
+
+
+def test_every_message_of_a_fast_venue_is_stored_once(tmp_path: Path) -> None:
+    """The bench of rates in short: what it counts is what was sent."""
+    rate = 1500.0
+    one = soak(tmp_path, rate, seconds=2.0, warm=0.5, symbols=3)
+    assert one.violations == []
+    assert one.trades_sent > rate / 14 * 3
+    assert one.stored["trade"] == one.trades_sent
+    assert one.stored["ticker"] == one.messages_sent * 10 // 14
+    assert one.tables == {"rows": one.trades_sent, "in bars": one.trades_sent}
+    assert set(one.stored) == {"trade", "ticker", "orderbook"}
+    assert one.report["errors"] == {}
+    assert one.report["messages"] >= one.messages_sent
+    assert one.rate > 0
+    assert one.lag_ms(0.5) <= one.lag_ms(0.99) < float("inf")

@@ -4,7 +4,7 @@ import dagster as dg
 from bar_runs import repository
 
 from marketdata_assets import resources
-from marketdata_assets.defs.repair.nightly import NAME
+from marketdata_assets.defs.repair.nightly import NAME, RESOURCES
 
 
 def night(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
@@ -14,15 +14,6 @@ def night(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorR
         instance=instance,
         repository_def=found,
         cursor=cursor,
-        resources={
-            "postgres": resources.Postgres(),
-            "mongo": resources.Mongo(),
-            "clickhouse": resources.ClickHouse(),
-            "brain": resources.Brain(),
-            "bar_files": resources.BarFiles(),
-            "alphas_dir": resources.AlphaFiles(),
-            "flow_files": resources.FlowFiles(),
-            "ticks": resources.Ticks(),
-        },
+        resources={name: one for name, one in resources.by_name().items() if name in RESOURCES},
     ) as context:
         return found.get_sensor_def(NAME).evaluate_tick(context)

@@ -5,6 +5,8 @@ import importlib
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -197,3 +199,10 @@ def test_add_a_venue_lists_every_file_that_names_a_venue() -> None:
 
 def _below(top: str, kinds: tuple[str, ...]) -> list[Path]:
     return [file for file in (PROJECT / top).rglob("*") if file.suffix in kinds]
+
+
+def test_pages_are_up_to_date_whatever_this_machine_has_set() -> None:
+    env = {"PATH": "", "MARKETDATA_WORKERS": "7", "MARKETDATA_FLOWS_DIR": "/nowhere"}
+    command = [sys.executable, "-m", "docs.generate", "--check"]
+    result = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr

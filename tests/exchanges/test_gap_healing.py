@@ -172,27 +172,23 @@ def test_hole_inside_a_gap_is_not_recorded_again(client: Client, tmp_path: Path)
     assert (only(report).outcome, only(report).why) == ("open", gap_backfill.NOT_REQUESTED)
 
 
-def test_numbers_of_a_venue_that_lacks_them_itself_keep_the_gap_open(
-    client: Client, binance: BinanceServer, tmp_path: Path
+@pytest.mark.parametrize(
+    ("lacking", "ids", "why", "rows"),
+    [
+        (range(50, 53), True, "the history lacks 3 numbers between 40 and 61", 97),
+        (range(40, 1000), False, "trades stored around the gap", 80),
+    ],
+)
+def test_a_history_that_lacks_trades_keeps_the_gap_open(
+    client: Client, binance: BinanceServer, tmp_path: Path, lacking: range, ids: bool, why: str, rows: int
 ) -> None:
-    binance.trades = [one for one in binance.trades if not 50 <= one.number < 53]
-    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61)])
-    told = only(close(client, tmp_path, binance.url))
-    assert (told.outcome, told.trades) == ("open", 17)
-    assert "the history lacks 3 numbers between 40 and 61" in told.why
-    assert len(stands(client)) == 97
-    assert only_open(client) == ["aggTrade"]
-
-
-def test_history_that_does_not_know_the_trades_around_is_not_believed(
-    client: Client, binance: BinanceServer, tmp_path: Path
-) -> None:
-    binance.trades = [one for one in binance.trades if one.number < 40]
-    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, ids=False)])
+    binance.trades = [one for one in binance.trades if one.number not in lacking]
+    land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, ids=ids)])
     told = only(close(client, tmp_path, binance.url))
     assert told.outcome == "open"
-    assert "trades stored around the gap" in told.why
-    assert len(stands(client)) == 80
+    assert why in told.why
+    assert len(stands(client)) == rows
+    assert only_open(client) == ["aggTrade"]
 
 
 def test_young_gap_waits_until_all_trades_around_it_have_come(

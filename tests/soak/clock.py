@@ -15,9 +15,6 @@ import time_machine
 
 @dataclass(frozen=True)
 class Clock:
-    """As `running` started it."""
-
-    start: dt.datetime
     coordinates: time_machine.Traveller
 
     @property
@@ -34,7 +31,7 @@ class Clock:
 def running(start: dt.datetime) -> Iterator[Clock]:
     """A clock that begins at `start`."""
     with time_machine.travel(start, tick=True) as coordinates:
-        yield Clock(start, coordinates)
+        yield Clock(coordinates)
 
 
 def coming_monday(now: dt.datetime) -> dt.datetime:

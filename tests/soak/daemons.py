@@ -30,7 +30,7 @@ from dagster._daemon.freshness import FreshnessDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._utils.error import SerializableErrorInfo
 
-from tests.soak.definitions_once import loaded_once
+from tests.soak.runs import loaded_once
 
 ONE_AT_A_TIME = {"use_threads": False}
 LOCATION = "marketdata_assets"

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import dagster as dg
+from dagster._core.definitions import reconstruct
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
 from dagster._utils import get_run_crash_explanation
 
@@ -145,3 +147,18 @@ class ForkedRuns(RunLauncher[dg.DagsterInstance]):
             return False
         self._zygote.kill(process)
         return True
+
+
+@contextmanager
+def loaded_once() -> Iterator[None]:
+    """The definitions, loaded once for a process: Dagster would load them again for every run."""
+    from marketdata_assets.definitions import defs
+
+    loaded = defs().get_repository_def()
+    with patch.object(reconstruct, "reconstruct_repository_def_from_pointer", lambda *_: loaded):
+        yield
+
+
+def keep_connections(instance: dg.DagsterInstance) -> None:
+    """By default Dagster opens a new connection for every statement outside of its webserver."""
+    instance.optimize_for_webserver(statement_timeout=0, pool_recycle=3600, max_overflow=10)

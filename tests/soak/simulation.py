@@ -18,9 +18,8 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from tests.soak import clock as clocks
 from tests.soak.clock import Clock
 from tests.soak.daemons import Daemons, workspace
-from tests.soak.definitions_once import keep_connections
 from tests.soak.faults import AFTER, Fault, Faults
-from tests.soak.runs import ForkedRuns, Zygote
+from tests.soak.runs import ForkedRuns, Zygote, keep_connections
 from tests.soak.world import BIG, Event, Size, World, world
 
 WAITED_FOR = 0.85

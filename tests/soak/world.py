@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from streamed import publish
+from unlimited import UNLIMITED
+
 from marketdata_assets.alphas.layout import KINDS
 from marketdata_assets.cli.instance import environment
 from marketdata_assets.collector.items import items
@@ -22,9 +25,11 @@ from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 from marketdata_demo import sample_alphas, sample_bars, sample_flows, sample_ticks
+from marketdata_demo.servers.brain import Alpha, BrainServer, make
+from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
 from marketdata_demo.venues import captures as sample_captures
+from marketdata_demo.venues.binance_venue import BinanceServer
 from marketdata_demo.venues.market import Coin, Plan
-from tests.soak.servers import DAILY, TOKEN, UNLIMITED, Alpha, BinanceServer, BrainServer, TushareServer, make, publish
 
 FETCHED, ARCHIVED = "fetched", "archived"
 PASSWORD = "no secret"

@@ -18,7 +18,7 @@ import time_machine
 from dagster import DagsterInstance
 from dagster._cli.api import _execute_run_command_body
 
-from tests.soak.definitions_once import keep_connections, loaded_once
+from tests.soak.runs import keep_connections, loaded_once
 
 
 def main() -> None:

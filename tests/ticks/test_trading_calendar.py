@@ -4,12 +4,9 @@ import datetime as dt
 
 import pytest
 
+from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.errors import OutsideCalendar
 from marketdata_assets.ticks.records import Days
-
-pytest.importorskip("exchange_calendars", reason="needs exchange_calendars, which is not in this environment")
-
-from marketdata_assets.ticks.calendar import ashares
 
 
 def test_holidays_and_weekends_are_no_trading_days() -> None:
