@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-# Processes of the test run; each starts servers of its own. Tests wait a lot: four keep two cores busy.
-WORKERS ?= 4
+# Processes of the test run; each starts servers of its own. Tests wait: three keep two cores busy.
+WORKERS ?= 3
 
 .PHONY: env env-dev demo release check test test-slow test-random test-wheel test-dagster-latest system-packages soak screenshots docs walk style lint words audit bench lock clean
 
@@ -42,7 +42,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/$(PROGRAMS):$$PATH" $(BIN)/py
 check: style
 	$(PYTEST) -m "not servers and not slow"
 
-# Everything that a newcomer should see pass; about twenty minutes on two cores.
+# Everything that a newcomer should see pass.
 test: env-dev system-packages
 	$(PYTEST) -m "not slow"
 

@@ -1,6 +1,8 @@
 """The entry point of the code location: the definitions under `defs/`, and the resources they share."""
 
+import datetime as dt
 import logging
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
@@ -14,10 +16,13 @@ from marketdata_assets.settings import Settings
 
 
 def project_definitions() -> dg.Definitions:
-    """All definitions of the package, without the user's own flows.
+    """All definitions of the package, without the user's own flows; a process builds them once an hour."""
+    return _built(Settings().ticks_months, Settings().exchange_days, f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H}")
 
-    Found by module: `load_from_defs_folder` needs a pyproject.toml, which an installed package does not have.
-    """
+
+@lru_cache(1)
+def _built(*_: object) -> dg.Definitions:
+    """Found by module: `load_from_defs_folder` needs a pyproject.toml, which an installed package does not have."""
     return dg.ComponentTree.from_module(defs_module=project, project_root=Path(__file__).parents[1]).build_defs()
 
 

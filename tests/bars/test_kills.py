@@ -51,7 +51,8 @@ def assert_all_or_nothing(dsn: str, before: list[Row], after: list[Row]) -> None
     books_balance(dsn)
 
 
-def test_kill_before_any_step_of_a_reload_leaves_each_unit_old_or_new(dsn: str, tmp_path: Path, survived: Load) -> None:
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_kill_in_a_reload_leaves_each_unit_old_or_new(dsn: str, tmp_path: Path, survived: Load, stride: int) -> None:
     first_delivery(tmp_path, day=1)
     run(dsn, tmp_path)
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -67,7 +68,7 @@ def test_kill_before_any_step_of_a_reload_leaves_each_unit_old_or_new(dsn: str, 
         assert table(dsn) == after
         books_balance(dsn)
         assert all(entry.outcome in ("ok", "removed") for entry in entries(dsn).values())
-        steps += 1
+        steps += stride
     assert steps > 40
 
 

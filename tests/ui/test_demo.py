@@ -55,6 +55,7 @@ SWITCHED = {
 LAUNCHED_SECONDS = 180
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
 """Assets with a picture; the others have tables, or figures alone."""
+SHOWN = {*DRAWN, "alpha_files", "stock_daily"}  # those whose pages `make test` opens; `make test-slow` opens all
 FULL = ("stock_1min_qfq", KLINE, "tick_data", "order_book", "factors", "exchange_gaps", "exchange_ohlcv_1m")
 """Those of which the demo fills every partition."""
 
@@ -202,7 +203,9 @@ def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: s
     assert "Columns" in page.splitlines() or "requests" in page.splitlines()
 
 
-@pytest.mark.parametrize("name", ASSETS)
+@pytest.mark.parametrize(
+    "name", [name if name in SHOWN else pytest.param(name, marks=pytest.mark.slow) for name in ASSETS]
+)
 def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
     quiet: Browser, demo: Marketdata, name: str
 ) -> None:
