@@ -103,8 +103,8 @@ def write(
 ) -> Written:
     """Write bars of the last whole months, order books of their last day and the list of stocks.
 
-    Shanghai's stocks come as CSV, a file a month, the others as Parquet. A file that stands as it would be written is
-    not touched.
+    Shanghai's stocks come as CSV, a file a month, the others as Parquet. A file that already has this content is not
+    touched.
     """
     plan = Plan(stocks, last_months(today, months))
     files: list[Path] = []
@@ -193,7 +193,7 @@ _EMPTY = pl.DataFrame(
 
 
 def _close(stock: Stock, day: dt.date, seed: int) -> int:
-    """Where the walk stands at the end of `day`, in cents, whatever days were asked for before."""
+    """The position of the walk at the end of `day`, in cents, whatever days were asked for before."""
     phase = float(_rng(stock, dt.date(2000, 1, 1), seed, 0).random())
     number = day.toordinal()
     slow = np.sin(number / 41 + 6.28 * phase) * 0.09 + np.sin(number / 11 + 20 * phase) * 0.03

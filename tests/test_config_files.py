@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flow_files import DAILY
 
 from marketdata_assets import config_files
 from marketdata_assets.alphas import accounts
@@ -15,24 +16,6 @@ from marketdata_assets.config_files import InvalidConfigFile
 from marketdata_assets.flows import definition
 from marketdata_assets.ticks import providers_file
 
-FLOW = """description: daily prices
-loader:
-  folder: daily
-  encoding: gb18030
-  skip_lines: 1
-  columns: {股票代码: code, 交易日期: trade_date, 收盘价: close}
-  types: {trade_date: date, close: "numeric(16,4)"}
-handlers:
-  - drop_invalid: {price above 0: close > 0}
-  - sort: [code, trade_date]
-  - moving_average: {column: close, windows: [5, 20], group_by: code}
-  - call: {function: .mine.add, arguments: {a: 1}}
-target:
-  table: prices
-  key: [code, trade_date]
-  columns: {code: text, trade_date: date, close: "numeric(16,4)"}
-partitions: {month: trade_date}
-"""
 ACCOUNTS = """[
   {"user_key": "lk", "description": "first", "enabled": false},
   {"key": "a.b"}
@@ -40,7 +23,7 @@ ACCOUNTS = """[
 TEXTS = {
     "collector": config.shipped(),
     "providers": files("marketdata_assets.ticks").joinpath("providers.yaml").read_text(),
-    "flow": FLOW,
+    "flow": DAILY,
     "accounts": ACCOUNTS,
     "secrets": "nats_url: nats://canary\ntoken: canary\n",
 }
@@ -269,7 +252,7 @@ def test_secret_file_that_others_may_read_is_rejected_with_the_command(mode: int
 def test_component_file_is_read_below_its_attributes(tmp_path: Path) -> None:
     folder = tmp_path / "daily_prices"
     folder.mkdir()
-    body = "".join(f"  {line}\n" for line in FLOW.replace("encoding:", "encodin:").splitlines())
+    body = "".join(f"  {line}\n" for line in DAILY.replace("encoding:", "encodin:").splitlines())
     (folder / "defs.yaml").write_text(f"type: some.Flow\nattributes:\n{body}")
     with pytest.raises(InvalidConfigFile, match=r"defs\.yaml:6: loader\.encodin: unknown key; did you mean 'encoding'"):
         definition.read(folder / "defs.yaml")

@@ -114,15 +114,18 @@ def repeat_changes_nothing(scope: Scope) -> Finding:
 
 
 def _grouped(scope: Scope, stages: list[dict[str, Any]]) -> Finding:
-    found: list[dict[str, Any]] = []
+    count = 0
+    examples: list[dict[str, Any]] = []
     for account, spans in _spans(scope.pairs).items():
         for span in spans:
             repeated = [{"$match": {"dateCreated": _within(span)}}, *stages, {"$match": {"times": {"$gt": 1}}}]
             for row in scope.database[account].aggregate(repeated, allowDiskUse=True):
-                key = row["_id"] if isinstance(row["_id"], dict) else {"id": row["_id"]}
-                texts = {name: str(value) for name, value in key.items()}
-                found.append({"account": account, **texts, "times": row["times"]})
-    return Finding(len(found), tuple(found[:EXAMPLES]), len(scope.pairs))
+                count += 1
+                if count <= EXAMPLES:
+                    key = row["_id"] if isinstance(row["_id"], dict) else {"id": row["_id"]}
+                    texts = {name: str(value) for name, value in key.items()}
+                    examples.append({"account": account, **texts, "times": row["times"]})
+    return Finding(count, tuple(examples), len(scope.pairs))
 
 
 def _counts(collection: Collection[Document], spans: Sequence[Window]) -> dict[str, int]:

@@ -269,8 +269,7 @@ class _MonthJob:
         try:
             yield
         except Exception as error:  # of whatever class: it is this file's failure, not the month's
-            place = error.place if isinstance(error, BadFile) else path.name
-            self._failed[place] = str(error) or type(error).__name__
+            self._failed[str(path)] = str(error) or type(error).__name__
             if day:
                 self._damaged.add(day)
 

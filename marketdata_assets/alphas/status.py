@@ -80,17 +80,25 @@ def in_mongo(
 
 
 def outdated_pairs(
-    client: MongoClient[dict[str, Any]], root: Path, pairs: Collection[Pair] | None = None
+    client: MongoClient[dict[str, Any]],
+    root: Path,
+    pairs: Collection[Pair] | None = None,
+    kinds: Sequence[Kind] = KINDS,
+    *,
+    exact: bool = True,
 ) -> list[Pair]:
-    """Of `pairs`, or of all on disk, those whose documents in MongoDB are not those of the files, which are read."""
+    """Of `pairs`, or of all on disk, those whose documents in MongoDB are not those of the files.
+
+    `exact` reads the files; otherwise a package older than its last import counts as unchanged.
+    """
     found: set[Pair] = set()
     wanted = None if pairs is None else file_index.months_by_account(pairs)
-    for kind in KINDS:
+    for kind in kinds:
         ledger = by_account(mongo_ledger.entries(client[database_name(kind)], database_name(kind)))
         for account in file_index.accounts_on_disk(root):
             if wanted is None or account in wanted:
                 months = wanted[account] if wanted else None
-                states = month_states(root, account, kind, ledger.get(account, []), months, exact=True)
+                states = month_states(root, account, kind, ledger.get(account, []), months, exact=exact)
                 found |= {(account, month) for month, state in states.items() if state.outdated}
     return sorted(found)
 

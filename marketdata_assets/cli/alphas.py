@@ -95,19 +95,18 @@ def up_to_date(settings: Settings, account: str, months: Sequence[str], kinds: S
     """The result without a run when every package is imported; None when there is work to do."""
     from marketdata_assets.alphas import status
     from marketdata_assets.alphas.ingest import find
-    from marketdata_assets.stores import mongo, mongo_ledger
+    from marketdata_assets.stores import mongo
 
     started, root = time.monotonic(), settings.alphas_folder
-    metadata: dict[str, dict[str, Any]] = {}
+    pairs = [(account, month) for month in months]
     with mongo.connect(stores.mongo_uri()) as client:
-        for kind in kinds:
-            name = f"{kind}_alphas"
-            entries = [entry for entry in mongo_ledger.entries(client[name], name) if entry.source == account]
-            states = status.month_states(root, account, kind, entries, months, exact=True)
-            if any(state.outdated for state in states.values()):
+        for exact in (False, True):  # times first: a run reads the packages again
+            if status.outdated_pairs(client, root, pairs, kinds, exact=exact):
                 return None
-            metadata[name] = {"packages_unchanged": sum(1 for _ in find(root, account, kind, months))}
-    metadata[name]["seconds"] = time.monotonic() - started
+    metadata: dict[str, dict[str, Any]] = {
+        f"{kind}_alphas": {"packages_unchanged": len(list(find(root, account, kind, months)))} for kind in kinds
+    }
+    metadata[f"{kinds[0]}_alphas"]["seconds"] = time.monotonic() - started
     return RunOutcome(True, None, metadata)
 
 

@@ -70,7 +70,7 @@ class Replay:
                 self._count(stream, outcome)
 
     def _stream(self, entry: Entry) -> str:
-        """The stream of a message, the address of an answer; a snapshot without an address stands for itself."""
+        """The stream of a message, the address of an answer; a snapshot without an address is a stream of its own."""
         if entry.kind == "in":
             return self.feed.stream_of(entry.raw)
         if entry.kind != "http":

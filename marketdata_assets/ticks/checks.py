@@ -178,13 +178,13 @@ def _compared(question: Question, month: str, symbols: Sequence[str]) -> pl.Data
         " WHERE symbol IN %(symbols)s AND date BETWEEN %(first)s AND %(last)s",
         bound,
     )
-    stands = clickhouse.read(
+    stored = clickhouse.read(
         question.client,
         "SELECT toString(symbol) AS symbol, date, toString(factor) AS factor, value FROM factors"
         f" WHERE symbol IN %(symbols)s AND date BETWEEN %(month)s AND %(last)s AND provider = '{NAME}'",
         bound,
     )
-    return differences(stands, recomputed(bars, sessions, Days.month(month).first))
+    return differences(stored, recomputed(bars, sessions, Days.month(month).first))
 
 
 def _rows(question: Question, wrong: str) -> Finding:

@@ -47,7 +47,7 @@ def entries(venue: Exchange, plan: Plan) -> list[Entry]:
 
 
 def write(folder: Path, plan: Plan) -> Written:
-    """Write a capture of each venue. A file that stands as it would be written is not touched."""
+    """Write a capture of each venue. A file that already has this content is not touched."""
     files: list[Path] = []
     trades: dict[tuple[Exchange, str], int] = {}
     bars: dict[tuple[Exchange, str], int] = {}

@@ -217,27 +217,27 @@ def test_a_failed_package_keeps_what_stood_before(lab: Lab) -> None:
 
 def two_versions(lab: Lab) -> tuple[Document, Document]:
     """A stored document that knows more and is newer than the package's."""
-    stands = alpha("A", 60, color="STORED", is_={"x": 1}, tags=["t"])
-    lab.load(stands)
-    comes = alpha("A", 30, color="PACKAGE", tags=[])
-    lab.deliver(comes)
-    return stands, comes
+    existing = alpha("A", 60, color="STORED", is_={"x": 1}, tags=["t"])
+    lab.load(existing)
+    incoming = alpha("A", 30, color="PACKAGE", tags=[])
+    lab.deliver(incoming)
+    return existing, incoming
 
 
 @pytest.mark.parametrize(
     ("mode", "after"),
     [
-        ("incremental", lambda stands, comes: expected(stands)),
-        ("overwrite", lambda stands, comes: expected(stands | comes | {"tags": ["t"]}, 2)),
-        ("rebuild", lambda stands, comes: expected(comes, 2)),
+        ("incremental", lambda existing, incoming: expected(existing)),
+        ("overwrite", lambda existing, incoming: expected(existing | incoming | {"tags": ["t"]}, 2)),
+        ("rebuild", lambda existing, incoming: expected(incoming, 2)),
     ],
 )
 def test_mode_says_which_version_wins_and_what_is_kept(
     lab: Lab, mode: str, after: Callable[[Document, Document], Document]
 ) -> None:
-    stands, comes = two_versions(lab)
+    existing, incoming = two_versions(lab)
     assert lab.run(mode).total("updated") == (mode != "incremental")
-    assert lab.stored()["A"] == after(stands, comes)
+    assert lab.stored()["A"] == after(existing, incoming)
     assert lab.run(mode).total("updated") == 0
 
 

@@ -126,7 +126,7 @@ def expected(folder: Path, asked: Collection[str] | None = None) -> list[Row]:
 
 
 def table(dsn: str) -> list[Row]:
-    """What stands in the database, ordered by code and time."""
+    """The rows in the database, ordered by code and time."""
     with psycopg.connect(dsn) as connection:
         return [
             tuple(row)

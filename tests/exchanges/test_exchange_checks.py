@@ -46,7 +46,7 @@ def whole() -> Market:
 
 
 def middle(market: Market, record: type, **about: object) -> int:
-    """Where the middle one of the records of a type stands."""
+    """The position of the middle record of a type."""
     found = [
         place
         for place, one in enumerate(market)

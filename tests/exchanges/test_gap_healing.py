@@ -86,8 +86,8 @@ def hole(
     return Gap(*where, *numbers, _times(first)[1], _times(last)[1], "reopened")
 
 
-def stands(client: Client) -> list[tuple[str, bool]]:
-    """Numbers of all trades that stand, and whether each is an aggregate."""
+def stored(client: Client) -> list[tuple[str, bool]]:
+    """Numbers of all stored trades, and whether each is an aggregate."""
     number = "toUInt64OrZero(extract(trade_id, '[0-9]+$'))"
     sql = f"SELECT trade_id, aggregated FROM exchange_trades FINAL ORDER BY time, {number}"
     return list(clickhouse.read(client, sql).iter_rows())
@@ -104,7 +104,7 @@ def test_trades_of_a_gap_come_from_the_history_and_the_gap_is_healed(
     land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61)])
     told = only(close(client, tmp_path, binance.url))
     assert (told.outcome, told.trades, told.why) == ("healed", 20, "")
-    assert stands(client) == [(str(number), True) for number in range(1, 101)]
+    assert stored(client) == [(str(number), True) for number in range(1, 101)]
     [gap] = gaps.of_day(client, DAY)
     assert gap.healed_at == LATER
     assert gaps.open_gaps(client) == []
@@ -120,7 +120,7 @@ def test_gap_of_single_trades_is_filled_up_with_trades_of_the_form_that_is_store
 ) -> None:
     land(client, [*form(range(1, 41)), *form(range(61, 101)), hole(40, 61, "trade", market_type)])
     assert only(close(client, tmp_path, binance.url)).outcome == "healed"
-    assert stands(client) == [(str(number), form is aggregates) for number in range(1, 101)]
+    assert stored(client) == [(str(number), form is aggregates) for number in range(1, 101)]
 
 
 def test_hole_that_only_numbers_show_is_put_on_record_and_healed(
@@ -158,11 +158,11 @@ def test_closing_that_was_killed_before_its_end_goes_on_and_adds_nothing_twice(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(gap_backfill, "insert_records", insert)
         close(client, tmp_path, binance.url)
-    assert len(stands(client)) == 100
+    assert len(stored(client)) == 100
     assert only_open(client) == ["aggTrade"]
     told = only(close(client, tmp_path, binance.url))
     assert (told.outcome, told.trades) == ("healed", 0)
-    assert stands(client) == [(str(number), True) for number in range(1, 101)]
+    assert stored(client) == [(str(number), True) for number in range(1, 101)]
 
 
 def test_hole_inside_a_gap_is_not_recorded_again(client: Client, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_history_that_lacks_trades_keeps_the_gap_open(
     binance.trades = [one for one in binance.trades if one.number not in lacking]
     land(client, [*aggregates(range(1, 41)), *aggregates(range(61, 101)), hole(40, 61, ids=ids)])
     told = only(close(client, tmp_path, binance.url))
-    assert (told.outcome, len(stands(client))) == ("open", rows)
+    assert (told.outcome, len(stored(client))) == ("open", rows)
     assert why in told.why
     assert only_open(client) == ["aggTrade"]
 
@@ -238,11 +238,11 @@ def test_long_gap_is_fetched_in_parts_and_open_while_a_number_is_in_none(
     land(client, [*aggregates(range(1, 11)), *aggregates(range(91, 101)), hole(10, 91)])
     told = only(close(client, tmp_path, binance.url))
     assert (told.outcome, told.trades, told.why.split("; ")[-1]) == ends
-    assert stands(client) == [(str(number), True) for number in range(1, 101) if number != lacking]
+    assert stored(client) == [(str(number), True) for number in range(1, 101) if number != lacking]
 
 
 def okx_trade(number: int, parts: int = 1) -> Trade:
-    """A trade of OKX's channel, which stands for `parts` trades of its moment, up to its number."""
+    """A trade of OKX's channel, which aggregates `parts` trades of its moment, up to its number."""
     moment = (START + number // 3 * 3000) * MS
     about = ("okx", "spot", "ABC-USDT", "ABC-USDT")
     return Trade(*about, moment, moment + 5, str(number), "4.2", str(3 * parts), None, "buy")  # type: ignore[arg-type]
@@ -267,7 +267,7 @@ def test_okx_sums_that_do_not_agree_add_nothing(client: Client, okx: OkxServer, 
     land(client, [*before, *odd, *after[1:], hole(32, 65, "trades", "spot", ids=False, **OKX)])
     told = only(close(client, tmp_path, okx.url))
     assert (told.outcome, told.trades) == ("open", 0)
-    assert len(stands(client)) == 22
+    assert len(stored(client)) == 22
 
 
 def test_deribit_goes_by_the_ids_of_its_trades(client: Client, deribit: DeribitServer, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_deribit_goes_by_the_ids_of_its_trades(client: Client, deribit: DeribitS
     land(client, [*standing, hole(40, 61, "trades.100ms", "inverse", ids=False, **names)])
     told = only(close(client, tmp_path, deribit.url))
     assert (told.outcome, told.trades) == ("healed", 20)
-    assert [name for name, _ in stands(client)] == [f"ABC-{number}" for number in range(1, 101)]
+    assert [name for name, _ in stored(client)] == [f"ABC-{number}" for number in range(1, 101)]
 
 
 @pytest.mark.parametrize("venue", ["binance", "okx", "deribit"])

@@ -1,4 +1,4 @@
-"""Whatever part of a market stands, and however a venue told of it: what is added makes it whole, and nothing twice."""
+"""Whatever part of a market is stored, and however a venue reported it: what is added completes it, once."""
 
 from collections import Counter
 from decimal import Decimal
@@ -59,22 +59,22 @@ def together(exchange: Any, market_type: Any, every: list[Happened], places: lis
 @given(happened(), st.data())
 def test_okx_has_every_size_once(every: list[Happened], data: st.DataObject) -> None:
     kept = [run for run in runs(every) if data.draw(st.booleans())]
-    stands = [together("okx", "spot", every, run, ids=False) for run in kept]
+    stored = [together("okx", "spot", every, run, ids=False) for run in kept]
     history = [trade("okx", "spot", place + 1, one) for place, one in enumerate(every)]
-    found = match_trades(gap("okx", "spot", "trades"), [standing(one) for one in stands], history)
+    found = match_trades(gap("okx", "spot", "trades"), [standing(one) for one in stored], history)
     missing = {int(one.trade_id) - 1 for one in found.missing}
     assert missing == set(range(len(every))) - {place for run in kept for place in run}
-    assert (found.known, found.contradictory, found.objections) == (len(stands), False, [])
+    assert (found.known, found.contradictory, found.objections) == (len(stored), False, [])
 
 
 @given(happened(), st.data())
 def test_binance_has_every_single_trade_once(every: list[Happened], data: st.DataObject) -> None:
     kept = {place for place in range(len(every)) if data.draw(st.booleans())}
-    stands = [trade("binance", "spot", place + 1, every[place]) for place in sorted(kept)]
+    stored = [trade("binance", "spot", place + 1, every[place]) for place in sorted(kept)]
     history = [together("binance", "spot", every, run, ids=True) for run in runs(every)]
     about = gap("binance", "spot", "trade", (0, len(every) + 1))
-    found = match_trades(about, [standing(one) for one in stands], history)
-    assert (found.known, found.contradictory, found.objections) == (len(stands), False, [])
+    found = match_trades(about, [standing(one) for one in stored], history)
+    assert (found.known, found.contradictory, found.objections) == (len(stored), False, [])
     assert missing_numbers(about, found.numbers) == ""
     covered: Counter[int] = Counter()
     for one in found.missing:
@@ -101,11 +101,11 @@ def test_binance_has_every_aggregate_once(every: list[Happened], data: st.DataOb
 
 @given(happened(), st.data())
 def test_history_that_lacks_something_is_objected_to(every: list[Happened], data: st.DataObject) -> None:
-    stands = [trade("binance", "spot", place + 1, one) for place, one in enumerate(every)]
+    stored = [trade("binance", "spot", place + 1, one) for place, one in enumerate(every)]
     lacking = data.draw(st.integers(0, len(every) - 1))
     history = [trade("binance", "spot", at + 1, one, at + 1) for at, one in enumerate(every) if at != lacking]
-    assert match_trades(gap("binance", "spot", "trade"), [standing(one) for one in stands], history).contradictory
-    without = [standing(one) for at, one in enumerate(stands) if at != lacking]
+    assert match_trades(gap("binance", "spot", "trade"), [standing(one) for one in stored], history).contradictory
+    without = [standing(one) for at, one in enumerate(stored) if at != lacking]
     about = gap("binance", "spot", "trade", (0, len(every) + 1))
     found = match_trades(about, without, history)
     assert not found.contradictory

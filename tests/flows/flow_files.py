@@ -1,4 +1,4 @@
-"""Small flows, files for them, and what stands in the database behind a run."""
+"""Small flows, files for them, and what is in the database after a run."""
 
 import datetime as dt
 import os
@@ -23,6 +23,24 @@ target:
   mode: upsert
   key: [code, day]
   columns: {code: text, day: date, close: "numeric(16,4)", volume: bigint}
+"""
+DAILY = """description: daily prices
+loader:
+  folder: daily
+  encoding: gb18030
+  skip_lines: 1
+  columns: {股票代码: code, 交易日期: trade_date, 收盘价: close}
+  types: {trade_date: date, close: "numeric(16,4)"}
+handlers:
+  - drop_invalid: {price above 0: close > 0}
+  - sort: [code, trade_date]
+  - moving_average: {column: close, windows: [5, 20], group_by: code}
+  - call: {function: .mine.add, arguments: {a: 1}}
+target:
+  table: prices
+  key: [code, trade_date]
+  columns: {code: text, trade_date: date, close: "numeric(16,4)"}
+partitions: {month: trade_date}
 """
 HEADER = "code,day,close,volume\n"
 

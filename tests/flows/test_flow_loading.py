@@ -1,4 +1,4 @@
-"""Files through a flow into its table: what stands, what is on record, and what a second run does."""
+"""Files through a flow into its table: what is stored, what is in the ledger, and what a second run does."""
 
 import gzip
 import zipfile

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flow_files import DAILY
 from jsonschema import Draft202012Validator
 
 from marketdata_assets import config_files
@@ -102,29 +103,9 @@ def test_the_component_has_it() -> None:
     assert Flow.get_model_cls().model_json_schema() == attributes_schema()
 
 
-GOOD = """description: daily prices
-loader:
-  folder: daily
-  encoding: gb18030
-  skip_lines: 1
-  columns: {股票代码: code, 交易日期: trade_date, 收盘价: close}
-  types: {trade_date: date, close: "numeric(16,4)"}
-handlers:
-  - drop_invalid: {price above 0: close > 0}
-  - sort: [code, trade_date]
-  - moving_average: {column: close, windows: [5, 20], group_by: code}
-  - call: {function: .mine.add, arguments: {a: 1}}
-target:
-  table: prices
-  key: [code, trade_date]
-  columns: {code: text, trade_date: date, close: "numeric(16,4)"}
-partitions: {month: trade_date}
-"""
-
-
 def test_a_whole_flow_is_read_and_goes_to_another_process(tmp_path: Path) -> None:
     file = tmp_path / "prices.yaml"
-    file.write_text(GOOD)
+    file.write_text(DAILY)
     flow = read(file)
     assert (flow.name, flow.dataset, flow.file) == ("prices", "flow:prices", file)
     assert [step.name for step in flow.handlers] == ["drop_invalid", "sort", "moving_average", "call"]

@@ -1,4 +1,4 @@
-"""Old runs go from Dagster's storage, and everything that says what stands stays."""
+"""Old runs are deleted from Dagster's storage; everything that says what is materialized is kept."""
 
 import datetime as dt
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The clock of the simulation: it stands where it was put, and goes on from there as fast as a real one.
+"""The clock of the simulation: it starts where it was set, and runs from there as fast as a real one.
 
 Python's clocks follow it, those of Dagster's daemons and of the runs too; servers keep the real one. It begins in the
 future, so that files which the servers and runs have just written are never younger than now.
@@ -22,7 +22,7 @@ class Clock:
         return dt.datetime.fromtimestamp(time.time(), dt.UTC)
 
     def jump(self, moment: dt.datetime) -> None:
-        """Stand at `moment`; a clock that has gone past it by itself stays where it is."""
+        """Jump to `moment`; a clock that has gone past it by itself stays where it is."""
         if moment > self.now:
             self.coordinates.move_to(moment)
 

@@ -408,10 +408,10 @@ def test_query_and_polars_agree_on_any_bars(client: Client, drawn: list[list[Bar
     client.command("TRUNCATE TABLE tick_data")
     if any(frame.height for frame in frames):
         clickhouse.insert(client, "tick_data", pl.concat(frames))
-    stands = computed(client, [SYMBOL], MONTH, weekdays)
+    stored = computed(client, [SYMBOL], MONTH, weekdays)
     expected = recomputed(pl.concat(frames), window(MONTH, weekdays), FEBRUARY[0])
-    assert differences(stands, expected).rows() == []
-    assert all(math.isfinite(value) for value in stands["value"])
+    assert differences(stored, expected).rows() == []
+    assert all(math.isfinite(value) for value in stored["value"])
 
 
 def test_differences_are_found() -> None:

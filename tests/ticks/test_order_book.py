@@ -61,7 +61,7 @@ class Books:
         [unit] = self.load(Unit(SYMBOL, MONTH), **options).units
         return unit
 
-    def stands(self) -> dict[int, set[float]]:
+    def stored(self) -> dict[int, set[float]]:
         """By day of the month, the best bids."""
         rows = clickhouse.read(self.client, "SELECT date, bid_price[1] AS bid FROM order_book ORDER BY symbol, ts")
         found: dict[int, set[float]] = {}
@@ -110,7 +110,7 @@ def test_a_file_dropped_later_adds_its_days_and_those_whose_file_is_gone_stay(bo
     books.put("b.csv", 4, price=9.6)
     unit = books.one()
     assert (unit.rows, unit.changed) == (9, True)
-    assert books.stands() == {2: {9.4}, 3: {9.4}, 4: {9.6}}
+    assert books.stored() == {2: {9.4}, 3: {9.4}, 4: {9.6}}
     assert (books.entry().rows, books.entry().slices) == (9, ["2025-06-02", "2025-06-03", "2025-06-04"])
 
 
@@ -119,7 +119,7 @@ def test_a_corrected_file_replaces_its_days(books: Books) -> None:
     books.one()
     os.utime(books.put("a.csv", 2, 3, price=9.5), (2_000_000_000,) * 2)
     assert books.one().changed
-    assert books.stands() == {2: {9.5}, 3: {9.5}}
+    assert books.stored() == {2: {9.5}, 3: {9.5}}
     assert books.entry().rows == 6
 
 
@@ -130,12 +130,12 @@ def test_books_that_would_be_lost_stay_unless_accepted(books: Books) -> None:
     unit = books.one()
     assert (unit.outcome, unit.rows) == ("failed", 9)
     assert "files now returns no rows for 2025-06-03, where 3 are loaded; kept" in (unit.error or "")
-    assert books.stands() == {2: {9.4}, 3: {9.4}, 4: {9.4}}
+    assert books.stored() == {2: {9.4}, 3: {9.4}, 4: {9.4}}
     assert books.one(refetch=True, accept_empty=True).outcome == "ok"
-    assert books.stands() == {2: {9.5}, 4: {9.5}}
+    assert books.stored() == {2: {9.5}, 4: {9.5}}
     (books.folder / "a.csv").unlink()
     assert books.one(refetch=True).outcome == "failed"
-    assert (books.one(refetch=True, accept_empty=True).outcome, books.stands()) == ("empty", {})
+    assert (books.one(refetch=True, accept_empty=True).outcome, books.stored()) == ("empty", {})
 
 
 def test_symbols_are_isolated_and_refused_rows_are_kept(books: Books) -> None:

@@ -19,7 +19,7 @@ from tick_rows import (
     land,
     load,
     one,
-    stands,
+    stored,
     without_rows,
 )
 
@@ -38,9 +38,9 @@ A, B, C = "600000.SH", "600001.SH", "000001.SZ"
 
 def test_tables_can_be_ensured_again(client: Client) -> None:
     land(client, [one(A)])
-    before = stands(client)
+    before = stored(client)
     tables.ensure(client)
-    assert stands(client).equals(before)
+    assert stored(client).equals(before)
     assert entry(client, A).outcome == "ok"
 
 
@@ -50,7 +50,7 @@ def test_landing_twice_gives_equal_rows_and_leaves_others_alone(client: Client) 
     for _ in range(2):
         land(client, [one(A), one(C)])
         expected = pl.concat([bars(C, JANUARY), bars(A, JANUARY), bars(A, FEBRUARY), bars(B, JANUARY)])
-        assert stands(client).equals(expected)
+        assert stored(client).equals(expected)
         assert_ledger_agrees(client)
     assert clickhouse_rewrite.stages(client, "tick_data__") == []
 
@@ -58,8 +58,8 @@ def test_landing_twice_gives_equal_rows_and_leaves_others_alone(client: Client) 
 def test_a_newer_version_replaces_the_whole_of_the_older_one(client: Client) -> None:
     land(client, [one(A, minutes=30), one(B)])
     land(client, [one(A, seed=1, minutes=7)])
-    assert stands(client, A).equals(bars(A, JANUARY, seed=1, minutes=7))
-    assert stands(client, B).equals(bars(B, JANUARY))
+    assert stored(client, A).equals(bars(A, JANUARY, seed=1, minutes=7))
+    assert stored(client, B).equals(bars(B, JANUARY))
     found = entry(client, A)
     assert found.previous_hash == content_hash(bars(A, JANUARY, minutes=30))
     assert found.rows == bars(A, JANUARY, minutes=7).height
@@ -70,11 +70,11 @@ def test_days_of_a_month_land_one_after_the_other(client: Client) -> None:
     land(client, [one(A, FIRST_WEEK, rejects=(reject,), rejected=1, read=101)])
     land(client, [one(A, SECOND_WEEK), one(B, FIRST_WEEK)])
     found = entry(client, A)
-    assert stands(client, A).equals(pl.concat([bars(A, FIRST_WEEK), bars(A, SECOND_WEEK)]))
+    assert stored(client, A).equals(pl.concat([bars(A, FIRST_WEEK), bars(A, SECOND_WEEK)]))
     assert found.slices == [day.isoformat() for days in (FIRST_WEEK, SECOND_WEEK) for day in days]
     assert (found.rows, found.rejected, found.whole) == (200, 1, True)
     land(client, [one(A, FIRST_WEEK, seed=2)])
-    assert stands(client, A).equals(pl.concat([bars(A, FIRST_WEEK, seed=2), bars(A, SECOND_WEEK)]))
+    assert stored(client, A).equals(pl.concat([bars(A, FIRST_WEEK, seed=2), bars(A, SECOND_WEEK)]))
     assert (entry(client, A).rejected, entry(client, A).rows) == (0, 200)
     assert clickhouse_ledger.quarantined(client, "tick_data") == []
 
@@ -84,7 +84,7 @@ def test_null_stays_null_and_times_stay_utc(client: Client) -> None:
         pl.lit(None, dtype=TICK_DATA.columns[name]).alias(name) for name in ("open", "close", "volume", "currency")
     )
     land(client, [UnitWrite(A, MONTH, FIRST_WEEK, frame, load(A, FIRST_WEEK, frame))])
-    found = stands(client)
+    found = stored(client)
     assert found.equals(frame)
     assert found["volume"].null_count() == found.height
     assert found["ts"].dtype == pl.Datetime("ms", "UTC")
@@ -102,7 +102,7 @@ def test_null_stays_null_and_times_stay_utc(client: Client) -> None:
 )
 def test_a_row_against_the_constraints_keeps_all_out(client: Client, column: str, value: Any, code: int) -> None:
     land(client, [one(A)])
-    before = stands(client)
+    before = stored(client)
     first = pl.int_range(pl.len()) == 3
     bad = bars(B, JANUARY).with_columns(
         pl.when(first).then(pl.lit(value, dtype=TICK_DATA.columns[column])).otherwise(pl.col(column)).alias(column)
@@ -110,7 +110,7 @@ def test_a_row_against_the_constraints_keeps_all_out(client: Client, column: str
     with pytest.raises(DatabaseError) as caught:
         land(client, [one(A, seed=1), UnitWrite(B, MONTH, JANUARY, bad, load(B, JANUARY, bad))])
     assert caught.value.code == code
-    assert stands(client).equals(before)
+    assert stored(client).equals(before)
     assert_ledger_agrees(client)
     assert clickhouse_rewrite.stages(client, "tick_data__") == []
 
@@ -123,14 +123,14 @@ def test_a_landing_without_rows_empties_the_partition_and_leaves_the_others(clie
     gone = [UnitWrite(name, MONTH, JANUARY, nothing, load(name, JANUARY, nothing)) for name in (A, B)]
     for _ in range(2):
         land(client, gone)
-        assert stands(client).equals(pl.concat([bars(A, FEBRUARY), bars(B, FEBRUARY)]))
+        assert stored(client).equals(pl.concat([bars(A, FEBRUARY), bars(B, FEBRUARY)]))
         assert (entry(client, A).rows, entry(client, A).slices) == (0, [day.isoformat() for day in JANUARY])
     assert_ledger_agrees_without_hash(client)
 
 
 def assert_ledger_agrees_without_hash(client: Client) -> None:
     for name, month, days in ((A, MONTH, JANUARY), (A, "2026-02", FEBRUARY), (B, "2026-02", FEBRUARY)):
-        counted = stands(client, name).filter(pl.col("date").is_between(days.first, days.last)).height
+        counted = stored(client, name).filter(pl.col("date").is_between(days.first, days.last)).height
         assert entry(client, name, month).rows == counted
 
 
@@ -215,7 +215,7 @@ def test_landings_that_contradict_themselves_are_refused(client: Client) -> None
     for message, landings in bad.items():
         with pytest.raises(ValueError, match=message):
             table_writer.write(client, TICK_DATA, MONTH, landings)
-    assert stands(client).is_empty()
+    assert stored(client).is_empty()
 
 
 def test_rows_that_arrive_twice_in_the_stage_are_not_published(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_rows_that_arrive_twice_in_the_stage_are_not_published(client: Client, m
     monkeypatch.setattr(clickhouse, "insert", twice)
     land(client, [one(A)])
     assert len(calls) == 2
-    assert stands(client).equals(bars(A, JANUARY))
+    assert stored(client).equals(bars(A, JANUARY))
 
 
 def test_many_small_landings_leave_few_parts_behind(client: Client) -> None:
@@ -246,4 +246,4 @@ def test_many_small_landings_leave_few_parts_behind(client: Client) -> None:
     while clickhouse.read(client, parts).item() >= 40:  # merges go on in the background
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert stands(client).equals(pl.concat([bars(symbol, FIRST_WEEK, minutes=3) for symbol in symbols]))
+    assert stored(client).equals(pl.concat([bars(symbol, FIRST_WEEK, minutes=3) for symbol in symbols]))

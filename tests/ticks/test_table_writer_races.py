@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 from own_clickhouse import OwnClickHouse
-from tick_rows import JANUARY, assert_ledger_agrees, bars, content_hash, entry, land, one, stands
+from tick_rows import JANUARY, assert_ledger_agrees, bars, content_hash, entry, land, one, stored
 
 from marketdata_assets.stores import clickhouse, clickhouse_rewrite
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -130,12 +130,12 @@ def test_four_processes_leave_one_whole_version_of_each_symbol(
         for seed, symbol in own.items()
     }
     for symbol, known in versions.items():
-        assert stands(client, symbol).equals(known[-1]), "its only writer's last version"
+        assert stored(client, symbol).equals(known[-1]), "its only writer's last version"
     last = {
         symbol: [bars(symbol, JANUARY, seed=seed + 1000 * (rounds - 1), minutes=5 + seed) for seed in own]
         for symbol in (A, B)
     }
-    winners = [[stands(client, symbol).equals(known) for known in last[symbol]] for symbol in (A, B)]
+    winners = [[stored(client, symbol).equals(known) for known in last[symbol]] for symbol in (A, B)]
     assert winners[0] == winners[1], "both symbols were published together"
     assert winners[0].count(True) == 1
     assert_ledger_agrees(client)
@@ -161,13 +161,13 @@ def test_killed_writers_leave_nothing_that_a_rerun_does_not_mend(
         half_way += writers.end(process) == -signal.SIGKILL
         for symbol in (A, B):
             found = entry(client, symbol)
-            rows = stands(client, symbol)
+            rows = stored(client, symbol)
             assert found.pending or found.content_hash == content_hash(rows)
             assert found.pending == (found.slices == [])
-        assert stands(client, C).equals(bars(C, JANUARY))
+        assert stored(client, C).equals(bars(C, JANUARY))
         assert writers.end(writers.begin(clickhouse_url, number, [A, B])) == 0
         for symbol in (A, B):
-            assert stands(client, symbol).equals(bars(symbol, JANUARY, seed=number, minutes=5 + number))
+            assert stored(client, symbol).equals(bars(symbol, JANUARY, seed=number, minutes=5 + number))
         assert_ledger_agrees(client)
         assert clickhouse_rewrite.stages(client, "tick_data__") == []
     assert half_way >= KILLS // 2
@@ -191,7 +191,7 @@ def test_a_writer_killed_before_its_publish_leaves_the_unit_in_doubt(
     assert (found.outcome, found.error, found.slices) == ("failed", "interrupted while it was written", [])
     assert found.previous_hash == content_hash(bars(A, JANUARY))
     assert [load.source for load in ledger.entries(client, "tick_data") if load.pending] == [A]
-    assert stands(client, A).equals(bars(A, JANUARY))
+    assert stored(client, A).equals(bars(A, JANUARY))
     land(client, [one(A, seed=1)])
     assert entry(client, A).previous_hash == content_hash(bars(A, JANUARY))
     assert_ledger_agrees(client)
@@ -210,14 +210,14 @@ def test_a_sleeping_writer_that_is_overtaken_cannot_publish(
         os.kill(process, signal.SIGSTOP)
         asleep = bool(clickhouse_rewrite.stages(client, "tick_data__"))
         land(client, [one(A, seed=50 + number), one(C, seed=50 + number)])
-        assert stands(client, A).equals(bars(A, JANUARY, seed=50 + number))
+        assert stored(client, A).equals(bars(A, JANUARY, seed=50 + number))
         overtaken += asleep
         os.kill(process, signal.SIGCONT)
         assert writers.end(process) == 0
         expected = bars(A, JANUARY, seed=number, minutes=5 + number) if asleep else bars(A, JANUARY, seed=50 + number)
-        assert stands(client, A).equals(expected)
-        assert stands(client, B).equals(bars(B, JANUARY, seed=number, minutes=5 + number))
-        assert stands(client, C).equals(bars(C, JANUARY, seed=50 + number)), "made while the other slept"
+        assert stored(client, A).equals(expected)
+        assert stored(client, B).equals(bars(B, JANUARY, seed=number, minutes=5 + number))
+        assert stored(client, C).equals(bars(C, JANUARY, seed=50 + number)), "made while the other slept"
         assert_ledger_agrees(client)
     assert overtaken >= 3
 
@@ -229,7 +229,7 @@ def test_a_stage_that_another_writer_dropped_cannot_be_published(client: Client)
         with clickhouse_rewrite.staged(client, "tick_data", "202601", courtesy_s=0) as other:
             other.publish()
         mine.publish()
-    assert stands(client, A).equals(bars(A, JANUARY))
+    assert stored(client, A).equals(bars(A, JANUARY))
 
 
 def test_rivals_that_never_stop_end_in_a_clear_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_rivals_that_never_stop_end_in_a_clear_error(client: Client, monkeypatch
     with pytest.raises(Superseded, match="fewer concurrent writers"):
         land(client, [one(A)], retries=WriteRetries(contended=4), sleep=pauses.append)
     assert len(pauses) == 3
-    assert stands(client).is_empty()
+    assert stored(client).is_empty()
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -269,7 +269,7 @@ def test_a_server_that_goes_and_comes_back_half_way(tmp_path: Path, monkeypatch:
             monkeypatch.setattr(clickhouse, "insert", after_the_insert)
             land(client, [one(A, seed=1)], sleep=back)
             assert away == []
-            assert stands(client).equals(pl.concat([bars(A, JANUARY, seed=1), bars(B, JANUARY)]))
+            assert stored(client).equals(pl.concat([bars(A, JANUARY, seed=1), bars(B, JANUARY)]))
             assert_ledger_agrees(client)
             assert clickhouse_rewrite.stages(client, "tick_data__") == []
     finally:

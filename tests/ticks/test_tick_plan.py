@@ -29,7 +29,7 @@ def asked(now: dt.datetime | None = None, **known: Any) -> Due | NotDue:
     return due("2025-06", now or dt.datetime(2025, 7, 1, tzinfo=dt.UTC), weekdays, **known)
 
 
-def stands(first: int, last: int, **flags: bool) -> Loaded:
+def stored(first: int, last: int, **flags: bool) -> Loaded:
     return Loaded(frozenset(june(first, last)), **flags)
 
 
@@ -54,19 +54,19 @@ def test_a_month_that_nobody_loaded_is_asked_for_up_to_its_last_closed_day() -> 
 
 
 def test_what_is_covered_is_not_asked_for_again() -> None:
-    assert asked(loaded=stands(1, 30)) == NotDue()
-    assert asked(loaded=stands(1, 11)) == Due(june(12, 30), june(12, 30))
-    assert asked(clock(14, 16), loaded=stands(1, 13)) == NotDue()  # only a Saturday is left
+    assert asked(loaded=stored(1, 30)) == NotDue()
+    assert asked(loaded=stored(1, 11)) == Due(june(12, 30), june(12, 30))
+    assert asked(clock(14, 16), loaded=stored(1, 13)) == NotDue()  # only a Saturday is left
     gap = Loaded(frozenset({*june(1, 5), *june(9, 30)}))
     assert asked(loaded=gap) == Due(june(6, 30), june(6, 30))
 
 
 def test_refetch_doubt_and_a_failure_ask_for_the_whole_month() -> None:
     whole = Due(june(1, 30), june(1, 30))
-    assert asked(loaded=stands(1, 30), refetch=True) == whole
-    assert asked(loaded=stands(1, 20, pending=True)) == whole
-    assert asked(loaded=stands(1, 30, failed=True)) == whole
-    assert asked(loaded=stands(1, 12, failed=True)) == Due(june(13, 30), june(13, 30))
+    assert asked(loaded=stored(1, 30), refetch=True) == whole
+    assert asked(loaded=stored(1, 20, pending=True)) == whole
+    assert asked(loaded=stored(1, 30, failed=True)) == whole
+    assert asked(loaded=stored(1, 12, failed=True)) == Due(june(13, 30), june(13, 30))
 
 
 def test_nothing_is_asked_for_outside_of_a_stocks_life() -> None:
@@ -82,10 +82,10 @@ def test_nothing_is_asked_for_outside_of_a_stocks_life() -> None:
 def test_days_narrow_a_month_down_unless_it_is_in_doubt() -> None:
     week = june(9, 13)
     assert asked(only=week) == Due(week, week)
-    assert asked(only=week, loaded=stands(1, 10)) == Due(june(11, 13), june(11, 13))
-    assert asked(only=week, loaded=stands(1, 20)) == NotDue()
-    assert asked(only=week, loaded=stands(1, 20), refetch=True) == Due(week, week)
-    assert asked(only=week, loaded=stands(9, 11), refetch=True) == Due(week, week)
-    assert asked(only=week, loaded=stands(1, 8, pending=True)) == Due(june(1, 30), june(1, 30))
+    assert asked(only=week, loaded=stored(1, 10)) == Due(june(11, 13), june(11, 13))
+    assert asked(only=week, loaded=stored(1, 20)) == NotDue()
+    assert asked(only=week, loaded=stored(1, 20), refetch=True) == Due(week, week)
+    assert asked(only=week, loaded=stored(9, 11), refetch=True) == Due(week, week)
+    assert asked(only=week, loaded=stored(1, 8, pending=True)) == Due(june(1, 30), june(1, 30))
     july = Days(dt.date(2025, 7, 1), dt.date(2025, 7, 5))
     assert asked(only=july) == NotDue("no requested day of 2025-06 is closed yet")

@@ -1,4 +1,4 @@
-"""Bars that tests land, and what stands of them afterwards."""
+"""Bars that tests write, and what is stored of them afterwards."""
 
 import datetime as dt
 import hashlib
@@ -92,8 +92,8 @@ def land(client: Client, landings: Sequence[UnitWrite], **options: Any) -> None:
     table_writer.write(client, TICK_DATA, landings[0].month, landings, **({"retries": PATIENT} | options))
 
 
-def stands(client: Client, symbol: str | None = None) -> pl.DataFrame:
-    """The rows that stand, of one symbol or of all, in the order of the key."""
+def stored(client: Client, symbol: str | None = None) -> pl.DataFrame:
+    """The stored rows, of one symbol or of all, in the order of the key."""
     where = "" if symbol is None else f"WHERE symbol = '{symbol}'"
     return clickhouse.read(client, f"SELECT * FROM tick_data {where} ORDER BY symbol, ts").cast(TICK_DATA.columns)
 

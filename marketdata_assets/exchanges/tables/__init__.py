@@ -1,1 +1,1 @@
-"""The tables of the records in ClickHouse, and the ways into them. What is computed from them stands beside them."""
+"""The tables of the records in ClickHouse, the ways into them, and the tables that are computed from them."""

@@ -110,7 +110,7 @@ def load_captures(
     """
     began = time.monotonic()
     given = list(dict.fromkeys(paths))
-    reports, hashes = unchanged_and_due(client, given, force)
+    reports, hashes = _unchanged_and_due(client, given, force)
     for series in series_of(hashes):
         loading = _SeriesLoad(client, exchange, market_type)
         for path, wanted in series:
@@ -269,19 +269,37 @@ def _error_of(call: Callable[[], None]) -> str | None:
     return None
 
 
-def unchanged_and_due(
-    client: "Client", paths: Sequence[Path], force: bool
-) -> tuple[dict[Path, CaptureReport], dict[Path, str]]:
-    """Reports of the files that are not to be read, and the hashes of the others."""
+def all_loaded(client: "Client", paths: Iterable[Path]) -> bool:
+    """Whether the content of every file is in the ledger. Files are read newest first, up to one that is not."""
+    loaded = _loaded_hashes(client)
+    try:
+        newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        return all(_hash_of(path) in loaded for path in newest_first)
+    except OSError:
+        return False
+
+
+def _loaded_hashes(client: "Client") -> set[str | None]:
     schema.ensure(client)
     clickhouse_ledger.ensure(client)
     loads = clickhouse_ledger.entries(client, DATASET)
-    loaded = {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
+    return {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _unchanged_and_due(
+    client: "Client", paths: Sequence[Path], force: bool
+) -> tuple[dict[Path, CaptureReport], dict[Path, str]]:
+    """Reports of the files that are not to be read, and the hashes of the others."""
+    loaded = _loaded_hashes(client)
     reports, hashes = {}, {}
     for path in paths:
         try:
-            with path.open("rb") as file:
-                digest = file_digest(file, "sha256").hexdigest()
+            digest = _hash_of(path)
         except OSError as error:
             cause = f"{path}: {error.strerror or error}"
             reports[path] = CaptureReport(path.name, "failed", error=cause, path=path)
