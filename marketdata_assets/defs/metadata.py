@@ -77,7 +77,7 @@ def check_result(asset: str, name: str, finding: "Finding", *, advice: bool = Fa
     """The result of a check; with `advice` its failure is a warning, not an error."""
     metadata: dict[str, Any] = {
         "objections": finding.count,
-        "looked_at": finding.looked_at,
+        "checked": finding.checked,
         "left_out": finding.left_out,
         **finding.facts,
         "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),

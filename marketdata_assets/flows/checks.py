@@ -39,7 +39,7 @@ def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
     return Finding(len(said), tuple({"difference": text} for text in said[:EXAMPLES]), len(flow.target.columns))
 
 
-def _ask(connection: psycopg.Connection, flow: FlowDefinition, name: str, looked_at: int) -> Finding:
+def _ask(connection: psycopg.Connection, flow: FlowDefinition, name: str, checked: int) -> Finding:
     lines = files(__package__).joinpath(f"sql/checks/{name}.sql").read_text("utf-8").splitlines()
     statement = sql.SQL("\n".join(line for line in lines if not line.startswith("--")))
     query = statement.format(
@@ -47,4 +47,4 @@ def _ask(connection: psycopg.Connection, flow: FlowDefinition, name: str, looked
         key=sql.SQL(", ").join(map(sql.Identifier, flow.target.key)),
         objection=sql.SQL("in_table > loaded" if flow.target.mode == "upsert" else "in_table <> loaded"),
     )
-    return objections(connection, query, {"dataset": flow.dataset}, looked_at)
+    return objections(connection, query, {"dataset": flow.dataset}, checked)

@@ -1,6 +1,6 @@
 """What a ledger and a quarantine hold, and what a check of the data finds, whatever store they are in.
 
-How they are written is in `ledger` for Postgres, in `mongo_ledger` and `clickhouse_ledger` else.
+How they are written is in `ledger` for Postgres, in `mongo_ledger` and `clickhouse_ledger` otherwise.
 """
 
 import datetime as dt
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 T = TypeVar("T")
 
 EXAMPLES = 5
-"""So many cases of a finding are shown."""
+"""Number of example cases shown for a finding."""
 
 Outcome = Literal["ok", "empty", "unsupported", "failed", "removed"]
 LOADED = ("content_hash", "previous_hash", "slices", "read", "skipped", "rows", "rejected")
@@ -84,7 +84,7 @@ class Finding:
 
     count: int
     examples: tuple[dict[str, Any], ...]
-    looked_at: int
+    checked: int
     left_out: int = 0
     facts: Mapping[str, int] = field(default_factory=dict)
 

@@ -66,11 +66,11 @@ def copy_binary(
 
 
 def objections(
-    connection: psycopg.Connection, query: sql.Composable, parameters: Mapping[str, Any], looked_at: int
+    connection: psycopg.Connection, query: sql.Composable, parameters: Mapping[str, Any], checked: int
 ) -> Finding:
     """The rows of `query`, those that a check objects to, as its finding."""
     statement = sql.SQL("WITH found AS ({}) SELECT *, count(*) OVER () AS total FROM found LIMIT {}")
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement.format(query, sql.Literal(EXAMPLES)), parameters).fetchall()
     examples = tuple({name: str(value) for name, value in row.items() if name != "total"} for row in rows)
-    return Finding(int(rows[0]["total"]) if rows else 0, examples, looked_at)
+    return Finding(int(rows[0]["total"]) if rows else 0, examples, checked)

@@ -11,7 +11,7 @@ import polars as pl
 
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.stores.bookkeeping import Finding, sample_evenly
+from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.calendar import Calendar, ashares
@@ -24,7 +24,6 @@ from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-EXAMPLES = 5
 LISTED_DAYS = 20  # symbol-days whose missing minutes are listed
 
 LISTED_MINUTES = 10
@@ -127,7 +126,7 @@ def factors_recomputed(question: Question) -> Finding:
 
     Symbols whose bars are newer than their factors are left out.
     """
-    count = looked_at = left_out = 0
+    count = checked = left_out = 0
     examples: list[dict[str, Any]] = []
     for month, symbols in question.months:
         known = {load.source: load for load in ledger.entries(question.client, FACTORS.name, [month], symbols)}
@@ -140,11 +139,11 @@ def factors_recomputed(question: Question) -> Finding:
             if Inputs.of(known[symbol]).bars == digest != PENDING:
                 judged.append(symbol)
         left_out += len(sample) - len(judged)
-        looked_at += len(judged)
+        checked += len(judged)
         found = _compared(question, month, judged)
         count += found.height
         examples += [{name: str(value) for name, value in row.items()} for row in found.head(EXAMPLES).to_dicts()]
-    return Finding(count, tuple(examples[:EXAMPLES]), looked_at, left_out)
+    return Finding(count, tuple(examples[:EXAMPLES]), checked, left_out)
 
 
 def ledger_agrees(question: Question) -> Finding:
@@ -200,7 +199,7 @@ def _rows(question: Question, wrong: str) -> Finding:
         bound = {"symbol": example["symbol"], "day": example["day"]}
         [bar] = clickhouse.read(question.client, first, bound).to_dicts()
         examples.append({**example, **{name: str(value) for name, value in bar.items()}})
-    return Finding(finding.count, tuple(examples), finding.looked_at)
+    return Finding(finding.count, tuple(examples), finding.checked)
 
 
 def _counted(question: Question, sql: str, column: str) -> Finding:

@@ -97,7 +97,7 @@ def test_checks_pass_on_what_was_imported(imported: Lab) -> None:
     found = check(imported, "2024-01", "2024-02")
     assert set(found) == NAMES
     assert all(one.passed and one.metadata["objections"].value == 0 for one in found.values())
-    assert found["every_id_landed"].metadata["looked_at"].value == 2
+    assert found["every_id_landed"].metadata["checked"].value == 2
 
 
 @pytest.mark.parametrize(("name", "tamper", "example"), TAMPERINGS)

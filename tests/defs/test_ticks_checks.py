@@ -104,7 +104,7 @@ def test_checks_pass_on_what_was_loaded(loaded: Desk) -> None:
     found = check(loaded, EARLIER, MONTH)
     assert set(found) == {name for _, name in DESCRIPTIONS}
     assert [name for name, one in found.items() if not one.passed] == []
-    assert found["duplicates"].metadata["looked_at"].value == 2
+    assert found["duplicates"].metadata["checked"].value == 2
 
 
 def test_check_by_itself_looks_at_the_newest_month(loaded: Desk) -> None:

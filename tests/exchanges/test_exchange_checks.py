@@ -59,8 +59,8 @@ def test_all_pass_on_a_market_that_landed_whole(clickhouse_client: Client, whole
     question = landed(clickhouse_client, whole)
     found = {name: ask(question) for name, ask in CHECKS.items()}
     assert {name: one.examples for name, one in found.items() if not one.passed} == {}
-    assert all(one.looked_at for one in found.values())
-    assert found["bars_equal_klines"].looked_at > 6 * 3
+    assert all(one.checked for one in found.values())
+    assert found["bars_equal_klines"].checked > 6 * 3
     assert checks.newest(clickhouse_client) == question
 
 
@@ -91,7 +91,7 @@ def test_bars_that_an_open_gap_touches_are_not_judged(clickhouse_client: Client)
     before = checks.bars_equal_klines(without)
     found = checks.bars_equal_klines(landed(clickhouse_client, [gap]))
     assert found.passed
-    assert (found.looked_at, found.left_out) == (before.looked_at - 1, before.left_out + 1)
+    assert (found.checked, found.left_out) == (before.checked - 1, before.left_out + 1)
     assert not checks.none_open(without).passed
 
 

@@ -83,7 +83,7 @@ def test_good_bars_pass_every_check(client: Client) -> None:
         "days_with_holes": 0,
         "days_without_a_bar": 0,
     }
-    assert (found["factors_recomputed"].looked_at, found["factors_recomputed"].left_out) == (2, 0)
+    assert (found["factors_recomputed"].checked, found["factors_recomputed"].left_out) == (2, 0)
 
 
 def test_nothing_at_all_passes_too(client: Client) -> None:
@@ -164,7 +164,7 @@ def test_missing_minutes_are_listed_by_symbol_and_day(client: Client) -> None:
         {"symbol": SYMBOL, "day": "2026-01-13", "missing": 30, "minutes": f"{ten} and 20 more"},
     )
     assert (found.facts["minutes_missing"], found.facts["days_with_holes"]) == (35, 3)
-    assert found.looked_at == 2 * len(DAYS)
+    assert found.checked == 2 * len(DAYS)
 
 
 def test_a_suspended_day_is_told_and_a_day_without_anybody_is_objected_to(client: Client) -> None:
@@ -182,15 +182,15 @@ def test_days_before_the_listing_and_after_the_end_are_not_expected(client: Clie
     file.write_text(f"{SYMBOL},a,{DAYS[10]},\n{OTHER},b,,{DAYS[3]}\n")
     registry.refresh(client, None, file, None, now=NOW)
     found = ask(client, "coverage")
-    assert (found.passed, found.looked_at) == (True, len(DAYS) - 10 + 4)
+    assert (found.passed, found.checked) == (True, len(DAYS) - 10 + 4)
     assert found.facts["days_without_a_bar"] == 0
 
 
 def test_days_that_nobody_asked_for_are_not_expected(client: Client) -> None:
     stand(client, month()[:3], covered=DAYS[:4])
     found = ask(client, "coverage")
-    assert (found.passed, found.looked_at, found.facts["days_without_a_bar"]) == (True, 4, 1)
-    assert ask(client, "coverage", Unit("600009.SH", MONTH)).looked_at == 0
+    assert (found.passed, found.checked, found.facts["days_without_a_bar"]) == (True, 4, 1)
+    assert ask(client, "coverage", Unit("600009.SH", MONTH)).checked == 0
 
 
 def test_bars_outside_of_the_hours_fill_no_hole(client: Client) -> None:
@@ -226,7 +226,7 @@ def test_factors_older_than_their_bars_are_left_out(client: Client) -> None:
     compute(client)
     stand(client, month(d30=whole(SYMBOL, day(30)).with_columns(close=pl.col("close") + 1)))
     found = ask(client, "factors_recomputed")
-    assert (found.passed, found.looked_at, found.left_out) == (True, 1, 1)
+    assert (found.passed, found.checked, found.left_out) == (True, 1, 1)
 
 
 def test_only_a_sample_is_recomputed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_only_a_sample_is_recomputed(client: Client, monkeypatch: pytest.MonkeyP
     stand(client, [whole(symbol, DAYS[0]) for symbol in symbols])
     compute(client, *symbols)
     found = ask(client, "factors_recomputed", *(Unit(symbol, MONTH) for symbol in symbols))
-    assert (found.passed, found.looked_at) == (True, 3)
+    assert (found.passed, found.checked) == (True, 3)
 
 
 def test_ledger_that_disagrees_with_the_table_is_found(client: Client) -> None:

@@ -34,7 +34,7 @@ def _check(
             finding = question(connection, months=months_of_run(context))
         metadata: dict[str, Any] = {
             "objections": finding.count,
-            "months": finding.looked_at,
+            "months": finding.checked,
             "examples": dg.MetadataValue.json([dict(example) for example in finding.examples]),
         }
         return dg.AssetCheckResult(passed=finding.passed, severity=severity, metadata=metadata)

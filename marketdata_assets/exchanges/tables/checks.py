@@ -15,12 +15,11 @@ from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_trade_gap
 from marketdata_assets.exchanges.tables.schema import TABLES, day_span, sql
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.stores.bookkeeping import Finding, sample_evenly
+from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-EXAMPLES = 5
 SAMPLE = 12  # instruments of a day whose bars are computed again, and whose books are followed
 SAMPLE_ROWS = 300_000  # instruments with more rows a day are not in a sample
 
