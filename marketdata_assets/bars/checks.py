@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import sql
 
-from marketdata_assets.bars import kline, schema
+from marketdata_assets.bars import kline
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
-from marketdata_assets.stores.postgres import objections
+from marketdata_assets.stores.postgres import objections, statement
 
 MAX_RECOMPUTED_MONTHS = 36
 
@@ -20,7 +20,8 @@ MAX_RECOMPUTED_MONTHS = 36
 def kline_rule(connection: psycopg.Connection, name: str, months: Sequence[str]) -> Finding:
     """Check the K-lines of `months` against the rule in `sql/checks/NAME.sql`."""
     stamps = [dt.datetime.combine(first_day(month), dt.time()) for month in months]
-    return objections(connection, sql.SQL(schema.statement(f"checks/{name}.sql")), {"months": stamps}, len(months))
+    query = sql.SQL(statement(__package__, f"checks/{name}.sql"))
+    return objections(connection, query, {"months": stamps}, len(months))
 
 
 def every_row_accounted(connection: psycopg.Connection, months: Sequence[str]) -> Finding:
@@ -29,7 +30,7 @@ def every_row_accounted(connection: psycopg.Connection, months: Sequence[str]) -
         return Finding(0, (), 0)
     low, high = kline.months_range(months)
     parameters = {"months": [first_day(month) for month in months], "slices": list(months), "lo": low, "hi": high}
-    query = sql.SQL(schema.statement("checks/every_row_accounted.sql"))
+    query = sql.SQL(statement(__package__, "checks/every_row_accounted.sql"))
     return objections(connection, query, parameters, len(months))
 
 
@@ -42,7 +43,7 @@ def kline_equals_minutes(connection: psycopg.Connection, months: Sequence[str]) 
         {"m": [first_day(month) for month in months]},
     )
     sampled = sample_evenly([month for (month,) in rows], MAX_RECOMPUTED_MONTHS)
-    query = sql.SQL(schema.statement("checks/kline_equals_minutes.sql").replace("{rows}", kline.rows_query()))
+    query = sql.SQL(statement(__package__, "checks/kline_equals_minutes.sql").replace("{rows}", kline.rows_query()))
     kline.plan_by_hashing(connection)
     findings = []
     for month in sampled:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from marketdata_assets.bars.schema import DATASET, statement
+from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.stores.postgres import statement
 
 MANY_CODES = 64
 
@@ -140,13 +141,13 @@ def rows_loaded(connection: psycopg.Connection, provider: Provider) -> int:
 def moved(connection: psycopg.Connection, delivered: Mapping[str, int]) -> set[tuple[str, str]]:
     """Units, by source, whose file has another modification time than on record, and another file in its months."""
     times = {"sources": list(delivered), "times": list(delivered.values())}
-    return set(connection.execute(statement("coverage/moved.sql"), times).fetchall())
+    return set(connection.execute(statement(__package__, "coverage/moved.sql"), times).fetchall())
 
 
 def redeliver(connection: psycopg.Connection, delivered: Mapping[str, int]) -> None:
     """Record the files' present modification times where no other file is in the same months."""
     times = {"sources": list(delivered), "times": list(delivered.values())}
-    connection.execute(statement("coverage/redeliver.sql"), times)
+    connection.execute(statement(__package__, "coverage/redeliver.sql"), times)
 
 
 def first_day(month: str) -> dt.date:
@@ -156,7 +157,7 @@ def first_day(month: str) -> dt.date:
 
 def _execute(connection: psycopg.Connection, name: str, provider: Provider, **values: object) -> psycopg.Cursor:
     """A statement of `sql/coverage` about a provider."""
-    return connection.execute(statement(f"coverage/{name}.sql"), {**vars(provider), **values})
+    return connection.execute(statement(__package__, f"coverage/{name}.sql"), {**vars(provider), **values})
 
 
 def _time(microseconds: int) -> dt.datetime:

@@ -20,9 +20,9 @@ from marketdata_assets.backoff import delays, retry
 from marketdata_assets.bars import schema
 from marketdata_assets.bars.coverage import first_day
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.months import months_from
+from marketdata_assets.months import month_ranges, months_from
 from marketdata_assets.stores.ledger import SCHEMA_LOCK
-from marketdata_assets.stores.postgres import connect
+from marketdata_assets.stores.postgres import connect, statement
 
 RELATION = "stock_monthly_kline"
 COLUMNS = ("month", "code", "name", "open", "high", "low", "close", "volume", "amount")
@@ -73,11 +73,12 @@ def refresh(dsn: str, months: Collection[str], *, force: bool = False, rebuild: 
             _roll_up(connection, wanted)
         else:
             call = "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamp, %s::timestamp, force => %s)"
-            for span in _ranges(wanted):  # retried while another refresh of the same months is in progress
+            for span in map(months_range, month_ranges(wanted)):
+                # Retried while another refresh of the same months is in progress.
                 refresh_span = partial(connection.execute, call, [RELATION, *span, force])
                 retry(refresh_span, pg.LockNotAvailable, REFRESH_WAITS)
         if made and engine == "continuous aggregate":
-            connection.execute(schema.script("kline_policy.sql"))
+            connection.execute(statement(__package__, "kline_policy.sql"))
         days = [_midnight(first_day(month)) for month in months]
         counted: Any = connection.execute(
             f"SELECT count(*), count(DISTINCT code) FROM {RELATION} WHERE month = ANY(%s::timestamp[])", [days]
@@ -88,8 +89,7 @@ def refresh(dsn: str, months: Collection[str], *, force: bool = False, rebuild: 
 
 def definition(engine: Engine) -> str:
     """The statement that makes the K-line under `engine`."""
-    name = "kline_aggregate.sql" if engine == "continuous aggregate" else "kline_table.sql"
-    return _with_filter(name)
+    return _with_filter("kline_aggregate.sql" if engine == "continuous aggregate" else "kline_table.sql")
 
 
 def rows_query() -> str:
@@ -111,12 +111,12 @@ def plan_by_hashing(connection: psycopg.Connection) -> None:
 
 def months_range(months: Sequence[str]) -> tuple[dt.datetime, dt.datetime]:
     """First minute of the first month and first minute after the last."""
-    low, high = first_day(min(months)), first_day(max(months))
-    return _midnight(low), _midnight(_next(high))
+    after = first_day(max(months)) + dt.timedelta(days=31)
+    return _midnight(first_day(min(months))), _midnight(after.replace(day=1))
 
 
 def _with_filter(name: str) -> str:
-    return schema.statement(name).replace("{clean}", schema.statement("kline_clean.sql"))
+    return statement(__package__, name).replace("{clean}", statement(__package__, "kline_clean.sql"))
 
 
 def _ensure(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bool:
@@ -196,23 +196,6 @@ def _months_with_bars(connection: psycopg.Connection) -> list[str]:
     if row is None or row[0] is None:
         return []
     return months_from(f"{row[0]:%Y-%m}", f"{row[1]:%Y-%m}")
-
-
-def _ranges(months: Collection[str]) -> list[tuple[dt.datetime, dt.datetime]]:
-    """Half-open ranges of neighbouring months."""
-    ranges: list[tuple[dt.datetime, dt.datetime]] = []
-    for month in sorted(months):
-        low = _midnight(first_day(month))
-        high = _midnight(_next(first_day(month)))
-        if ranges and ranges[-1][1] == low:
-            ranges[-1] = (ranges[-1][0], high)
-        else:
-            ranges.append((low, high))
-    return ranges
-
-
-def _next(day: dt.date) -> dt.date:
-    return (day.replace(day=28) + dt.timedelta(days=4)).replace(day=1)
 
 
 def _midnight(day: dt.date) -> dt.datetime:

@@ -4,13 +4,12 @@ The monthly K-line has its own definition, in `kline`.
 """
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Literal
 
 import psycopg
 
 from marketdata_assets.stores import ledger
+from marketdata_assets.stores.postgres import ensure_timescaledb, statement
 
 DATASET = "stock_1min_qfq"
 
@@ -30,17 +29,6 @@ class Server:
     def aggregates(self) -> bool:
         """Whether a continuous aggregate can be kept over the bars."""
         return self.edition == "community" and self.hypertable
-
-
-def script(name: str) -> bytes:
-    """The text of a file under `sql/`."""
-    return files(__package__).joinpath("sql", name).read_bytes()
-
-
-@cache
-def statement(name: str) -> str:
-    """A file under `sql/` without its comment lines, to be put into another statement or given parameters."""
-    return "\n".join(line for line in script(name).decode().splitlines() if not line.startswith("--"))
 
 
 def look(connection: psycopg.Connection) -> Server:
@@ -69,22 +57,17 @@ def ensure(connection: psycopg.Connection) -> Server:
     """
     with connection.transaction():
         ledger.ensure(connection)
-        loaded_and_missing = connection.execute(
-            """SELECT current_setting('shared_preload_libraries') LIKE '%timescaledb%'
-                  AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"""
-        ).fetchone()
-        if loaded_and_missing == (True,):
-            connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-        connection.execute(script("schema.sql"))
+        ensure_timescaledb(connection)
+        connection.execute(statement(__package__, "schema.sql"))
         server = look(connection)
-        empty = connection.execute("SELECT FROM stock_1min_qfq LIMIT 1").fetchone() is None
-        if server.timescaledb and not server.hypertable and empty:
-            connection.execute(script("hypertable.sql"))
+        plain_table = server.timescaledb and not server.hypertable
+        if plain_table and not connection.execute("SELECT FROM stock_1min_qfq LIMIT 1").fetchone():
+            connection.execute(statement(__package__, "hypertable.sql"))
             if server.edition == "community":
-                connection.execute(script("compression.sql"))
+                connection.execute(statement(__package__, "compression.sql"))
             server = look(connection)
         if not server.hypertable:
-            connection.execute(script("time_index.sql"))
+            connection.execute(statement(__package__, "time_index.sql"))
     return server
 
 

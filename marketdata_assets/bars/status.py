@@ -57,7 +57,7 @@ def by_month(connection: psycopg.Connection, months: Collection[str]) -> dict[st
     rows = connection.execute(
         """SELECT to_char(month, 'YYYY-MM'), sum(rows - superseded)::bigint, count(DISTINCT code)
            FROM stock_1min_coverage WHERE month = ANY(%s) GROUP BY 1""",
-        [[dt.date.fromisoformat(f"{month}-01") for month in months]],
+        [[coverage.first_day(month) for month in months]],
     )
     return {month: MonthRows(count, codes) for month, count, codes in rows}
 
@@ -75,8 +75,7 @@ def bars_summary(connection: psycopg.Connection) -> Summary:
 
 def kline_summary(connection: psycopg.Connection) -> Summary:
     """The monthly K-line at a glance; all zero when there is none yet."""
-    exists = connection.execute("SELECT to_regclass('stock_monthly_kline')").fetchone()
-    if exists is None or exists[0] is None:
+    if not _kline_exists(connection):
         return Summary(0, 0, None, 0)
     row: Any = connection.execute(
         "SELECT count(*), count(DISTINCT code), max(month), 0 FROM stock_monthly_kline"
@@ -95,11 +94,7 @@ def kline_rows_by_month(connection: psycopg.Connection, months: Collection[str])
 
 def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict[str, State]:
     """The K-line's state of each month, given that of the bars: missing where there are bars and no K-line."""
-    exists = connection.execute("SELECT to_regclass('stock_monthly_kline')").fetchone()
-    have: set[str] = set()
-    if exists and exists[0]:
-        rows = connection.execute("SELECT DISTINCT to_char(month, 'YYYY-MM') FROM stock_monthly_kline")
-        have = {month for (month,) in rows}
+    have = kline_rows_by_month(connection, list(bars)) if _kline_exists(connection) else {}
     loaded = by_month(connection, list(bars))
     states: dict[str, State] = {}
     for month, state in bars.items():
@@ -110,3 +105,7 @@ def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict
         else:
             states[month] = state
     return states
+
+
+def _kline_exists(connection: psycopg.Connection) -> bool:
+    return connection.execute("SELECT to_regclass('stock_monthly_kline') IS NOT NULL").fetchone() == (True,)

@@ -1,14 +1,12 @@
 """Queries that check a flow's table after a run. What a finding means for a run is decided in `defs.flows.build`."""
 
-from importlib.resources import files
-
 import psycopg
 from psycopg import sql
 
 from marketdata_assets.flows import status, storage
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding
-from marketdata_assets.stores.postgres import objections
+from marketdata_assets.stores.postgres import objections, statement
 
 
 def keys_unique(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
@@ -26,7 +24,9 @@ def every_row_accounted(connection: psycopg.Connection, flow: FlowDefinition) ->
     """
     if not status.exists(connection, flow):
         return Finding(0, (), 0)
-    units = len(status.rows_by_unit(connection, flow))
+    storage.ensure_books(connection)
+    row = connection.execute("SELECT count(*) FROM marketdata_ledger WHERE dataset = %s", [flow.dataset]).fetchone()
+    units = int(row[0]) if row else 0
     unaccounted = _ask(connection, flow, "units_not_accounted", units)
     uncounted = _ask(connection, flow, "rows_of_units" if flow.target.mode == "replace" else "rows_of_table", units)
     examples = (*unaccounted.examples, *uncounted.examples)[:EXAMPLES]
@@ -40,9 +40,7 @@ def no_drift(connection: psycopg.Connection, flow: FlowDefinition) -> Finding:
 
 
 def _ask(connection: psycopg.Connection, flow: FlowDefinition, name: str, checked: int) -> Finding:
-    lines = files(__package__).joinpath(f"sql/checks/{name}.sql").read_text("utf-8").splitlines()
-    statement = sql.SQL("\n".join(line for line in lines if not line.startswith("--")))
-    query = statement.format(
+    query = sql.SQL(statement(__package__, f"checks/{name}.sql")).format(
         table=sql.Identifier(flow.target.table),
         key=sql.SQL(", ").join(map(sql.Identifier, flow.target.key)),
         objection=sql.SQL("in_table > loaded" if flow.target.mode == "upsert" else "in_table <> loaded"),

@@ -153,7 +153,10 @@ def _column(values: pl.Series, kind: ColumnType) -> Column:
     if kind.kind == "text":
         return _text_column(values, null)
     if kind.kind == "text[]":
-        return _array_column(values)
+        distinct: dict[tuple[str, ...] | None, int] = {None: -1}  # there are few: each is written out once
+        rows = [None if row is None else tuple(row) for row in values.to_list()]
+        index = np.array([distinct.setdefault(row, len(distinct) - 1) for row in rows], np.int64)
+        return Text(index, tuple(_array(texts) for texts in distinct if texts is not None))
     if kind.kind == "numeric":
         return _numeric_column(values, null, kind)
     numbers = values.cast(pl.UInt8) if kind.kind == "boolean" else values.to_physical()
@@ -172,13 +175,6 @@ def _text_column(values: pl.Series, null: np.ndarray[Any, np.dtype[Any]] | None)
         return Text(0, (values[0].encode(),))
     data = np.frombuffer(values.str.join("", ignore_nulls=True).item().encode(), np.uint8)
     return Bytes(data, _filled(values.str.len_bytes()).astype(np.int64), null)
-
-
-def _array_column(values: pl.Series) -> Column:
-    """Lists of text: there are few different ones, each written out once."""
-    distinct: dict[tuple[str, ...] | None, int] = {None: -1}
-    index = [distinct.setdefault(None if row is None else tuple(row), len(distinct) - 1) for row in values.to_list()]
-    return Text(np.array(index, np.int64), tuple(_array(texts) for texts in distinct if texts is not None))
 
 
 def _array(texts: tuple[str, ...]) -> bytes:

@@ -154,8 +154,8 @@ def _ema(values: pl.Expr, span: int) -> pl.Expr:
 def _with(config: steps.Grouped, frame: pl.DataFrame, columns: dict[str, pl.Expr]) -> pl.DataFrame:
     """Add `columns`, each computed within its group and order; rows stay where they are."""
     order = config.order_by or None
-    ordered = not order or (len(order) == 1 and frame[order[0]].is_sorted())
-    if not ordered or any(frame[name].n_unique() > 1 for name in config.group_by):
+    grouped = any(frame[name].n_unique() > 1 for name in config.group_by)
+    if grouped or (order and (len(order) > 1 or not frame[order[0]].is_sorted())):
         groups = config.group_by or pl.lit(1)
         columns = {name: value.over(groups, order_by=order) for name, value in columns.items()}
     return frame.with_columns(computed(frame, columns).get_columns())

@@ -39,7 +39,7 @@ class Prepared:
     leading: pl.Series | None = None
     """The different values of the key's first column; None when they are many."""
     payload: Spool = field(default_factory=Spool)
-    """The rows, encoded; whoever has the unit closes it."""
+    """The rows, encoded; the caller closes it."""
 
 
 def prepare(opener: Opener, flow: FlowDefinition, unit: Unit, number: int) -> Prepared:

@@ -79,12 +79,12 @@ def run_flow(
         share = min(BATCH_BYTES, sum(unit.size for unit in todo) // (fanout.width * BATCHES_OF_WORKER) + 1)
         work = batches(todo, lambda unit: unit.size, max_bytes=share, max_items=BATCH_UNITS)
 
-    def record_death(unit: Unit, cause: str) -> UnitReport:
+    def record_dead_worker(unit: Unit, cause: str) -> UnitReport:
         with connect(dsn) as connection:
             return record_failure(connection, job, unit, f"{unit.place}: {cause}")
 
     load = partial(load_batch, job)
-    reports = list(run_batches(load, work, record_death, fanout=fanout, folder=folder, progress=progress))
+    reports = list(run_batches(load, work, record_dead_worker, fanout=fanout, folder=folder, progress=progress))
     read = tuple(report for report in reports if report.outcome != "unchanged")
     unchanged = len(requested) - len(read)
     return FlowReport(read, unchanged, time.monotonic() - started, flow.name, flow.target.table)

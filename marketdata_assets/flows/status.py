@@ -115,11 +115,8 @@ def _value(connection: psycopg.Connection, flow: FlowDefinition, query: str) -> 
 
 
 def exists(connection: psycopg.Connection, flow: FlowDefinition) -> bool:
-    """Whether the flow's table and the units are there."""
-    row = connection.execute(
-        "SELECT to_regclass(quote_ident(%s)) IS NOT NULL AND to_regclass('marketdata_flow_units') IS NOT NULL",
-        [flow.target.table],
-    ).fetchone()
+    """Whether the flow's table exists."""
+    row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", [flow.target.table]).fetchone()
     return bool(row and row[0])
 
 

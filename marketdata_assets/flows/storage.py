@@ -3,14 +3,13 @@
 How rows get into it is in `table_writer`.
 """
 
-from importlib.resources import files
-
 import psycopg
 from psycopg import sql
 
 from marketdata_assets.flows.definition import FlowDefinition, Target
 from marketdata_assets.flows.errors import SchemaDrift
 from marketdata_assets.stores import ledger
+from marketdata_assets.stores.postgres import ensure_timescaledb, statement
 
 CHUNK = "1 month"
 VIEW = "etl_metadata"
@@ -42,9 +41,9 @@ def ensure_books(connection: psycopg.Connection) -> None:
     """Create ledger, quarantine, units and view where they are missing, and no table of a flow."""
     with connection.transaction():
         ledger.ensure(connection)
-        connection.execute(files(__package__).joinpath("sql/schema.sql").read_bytes())
+        connection.execute(statement(__package__, "schema.sql"))
         if not columns_of(connection, VIEW):  # a table of that name, left by an earlier tool, stays as it is
-            connection.execute(files(__package__).joinpath("sql/etl_metadata.sql").read_bytes())
+            connection.execute(statement(__package__, "etl_metadata.sql"))
 
 
 def drift(connection: psycopg.Connection, flow: FlowDefinition) -> list[str]:
@@ -109,8 +108,10 @@ def _differences(connection: psycopg.Connection, target: Target, found: Columns)
 
 
 def _create(connection: psycopg.Connection, target: Target) -> None:
-    constraints = dict.fromkeys(("created_at", "updated_at"), " NOT NULL DEFAULT now()")
-    constraints |= dict.fromkeys((*target.key, str(target.hypertable), "etl_unit"), " NOT NULL")
+    constraints = dict.fromkeys((*target.key, "etl_unit"), " NOT NULL")
+    if target.hypertable:
+        constraints[target.hypertable] = " NOT NULL"
+    constraints |= dict.fromkeys(("created_at", "updated_at"), " NOT NULL DEFAULT now()")
     parts: list[sql.Composable] = [
         sql.SQL("{} {}{}").format(sql.Identifier(name), sql.SQL(kind), sql.SQL(constraints.get(name, "")))
         for name, kind in declared(target).items()
@@ -119,7 +120,7 @@ def _create(connection: psycopg.Connection, target: Target) -> None:
         parts.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, target.key))))
     table = sql.Identifier(target.table)
     connection.execute(sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(parts)))
-    if target.hypertable and _timescale(connection):
+    if target.hypertable and ensure_timescaledb(connection):  # without it, a plain table of the same rows
         connection.execute(
             "SELECT create_hypertable(quote_ident(%s)::regclass, by_range(%s, %s::interval),"
             " create_default_indexes => false)",
@@ -127,15 +128,3 @@ def _create(connection: psycopg.Connection, target: Target) -> None:
         )
     if target.mode == "replace":
         connection.execute(sql.SQL("CREATE INDEX ON {} (etl_unit)").format(table))
-
-
-def _timescale(connection: psycopg.Connection) -> bool:
-    """Whether the server has TimescaleDB; without it a hypertable is a plain table of the same rows."""
-    row = connection.execute(
-        "SELECT current_setting('shared_preload_libraries') LIKE '%timescaledb%'"
-        " OR EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"
-    ).fetchone()
-    if not (row and row[0]):
-        return False
-    connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-    return True

@@ -26,10 +26,10 @@ class KeysClash(Exception):
 class TableWriter:
     """The statements that bring a unit's rows into its flow's table, over one connection inside a transaction."""
 
-    _connection: psycopg.Connection
-    _target: Target
-    _place: str
-    _number: int
+    connection: psycopg.Connection
+    target: Target
+    place: str
+    number: int
 
     def write(self, prepared: Prepared, loaded: bool, straight: bool = True) -> None:
         """Make the table hold the unit's rows; `loaded` is whether it has rows of the unit already. Raises KeyTaken.
@@ -37,24 +37,24 @@ class TableWriter:
         Mode upsert goes `straight` into the table where no row has the first column of a key; then it may raise
         KeysClash. Else it goes by way of the staging table.
         """
-        mode = self._target.mode
+        mode = self.target.mode
         if mode == "upsert":
             self._upsert(prepared, straight)
         elif mode == "append" or not loaded:
             try:
-                self._copy(self._target.table, prepared)
+                self._copy(self.target.table, prepared)
             except pg.UniqueViolation as error:
                 raise self._taken((error.diag.message_detail or str(error)).strip(". \n")) from error
-        elif not self._target.key:
+        elif not self.target.key:
             self._execute("DELETE FROM {table} WHERE etl_unit = %(number)s")
-            self._copy(self._target.table, prepared)
+            self._copy(self.target.table, prepared)
         else:
             self._replace(prepared)
 
     def _upsert(self, prepared: Prepared, straight: bool) -> None:
         if straight and self._is_free(prepared):
             try:
-                self._copy(self._target.table, prepared)
+                self._copy(self.target.table, prepared)
                 return
             except pg.UniqueViolation as error:
                 raise KeysClash from error
@@ -86,7 +86,7 @@ class TableWriter:
 
     def _is_free(self, prepared: Prepared) -> bool:
         """Whether no row of the table can have one of the unit's keys."""
-        kind = self._target.columns[self._target.key[0]]
+        kind = self.target.columns[self.target.key[0]]
         if prepared.leading is None or kind.kind == "numeric":
             return not self._execute("SELECT 1 FROM {table} LIMIT 1").fetchone()
         values = [str(value) for value in prepared.leading.to_list()]
@@ -100,32 +100,32 @@ class TableWriter:
 
     def _copy(self, table: str, prepared: Prepared) -> None:
         if prepared.rows:
-            copy_binary(self._connection, table, self._columns, prepared.payload)
+            copy_binary(self.connection, table, self._columns, prepared.payload)
 
     def _taken(self, detail: str) -> KeyTaken:
-        return KeyTaken(self._place, self._target.table, self._target.mode, detail)
+        return KeyTaken(self.place, self.target.table, self.target.mode, detail)
 
     def _execute(self, statement: str, **values: object) -> psycopg.Cursor[tuple[object, ...]]:
         query = sql.SQL(statement).format(**self._names)
-        return self._connection.execute(query, {"number": self._number, **values})
+        return self.connection.execute(query, {"number": self.number, **values})
 
     @property
     def _columns(self) -> list[str]:
         """Those that a unit's rows are given with."""
-        return [*self._target.columns, *(["etl_unit"] if self._target.mode == "replace" else [])]
+        return [*self.target.columns, *(["etl_unit"] if self.target.mode == "replace" else [])]
 
     @property
     def _values(self) -> list[str]:
-        return [name for name in self._columns if name not in self._target.key]
+        return [name for name in self._columns if name not in self.target.key]
 
     @cached_property
     def _names(self) -> dict[str, sql.Composable]:
-        key, values = self._target.key, self._values
+        key, values = self.target.key, self._values
         new: list[sql.Composable] = [sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in values]
-        if self._target.timestamps:
+        if self.target.timestamps:
             new.append(sql.SQL("updated_at = now()"))
         return {
-            "table": sql.Identifier(self._target.table),
+            "table": sql.Identifier(self.target.table),
             "staging": sql.Identifier(STAGING),
             "columns": _listed(self._columns),
             "key": _listed(key),

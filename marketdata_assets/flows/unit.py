@@ -4,7 +4,7 @@ Which units there are to do, and spreading them over processes, is in `run`.
 """
 
 import datetime as dt
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import psycopg
@@ -105,10 +105,14 @@ class _UnitLoad:
             if unchanged:
                 return unchanged
             prepared = prepare(self.opener, self.job.flow, self.unit, self.number)
-            with closing(prepared.payload), suppress(_Overtaken):
-                with suppress(KeysClash):
-                    return self._write(prepared, known, straight=True)
-                return self._write(prepared, known, straight=False)
+            with closing(prepared.payload):
+                try:
+                    try:
+                        return self._write(prepared, known, straight=True)
+                    except KeysClash:
+                        return self._write(prepared, known, straight=False)
+                except _Overtaken:
+                    continue
 
     def _unchanged(self, known: Entry | None) -> UnitReport | None:
         """A report when these bytes are loaded already, by this version. Rows once appended are never replaced."""

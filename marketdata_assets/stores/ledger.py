@@ -5,12 +5,12 @@ What a unit is, when it counts as loaded, and which rows are rejected is the dom
 
 from collections.abc import Iterable
 from dataclasses import fields
-from importlib.resources import files
 
 import psycopg
 from psycopg.rows import class_row
 
 from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject, after_failure
+from marketdata_assets.stores.postgres import statement
 
 SCHEMA_LOCK = "marketdata schema"
 
@@ -23,7 +23,7 @@ _NEW_STATE = ", ".join(f"{name} = EXCLUDED.{name}" for name in _FIELDS[3:])
 def ensure(connection: psycopg.Connection) -> None:
     """Create the ledger and the quarantine when they are missing."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
-    connection.execute(files(__package__).joinpath("sql/ledger.sql").read_bytes())
+    connection.execute(statement(__package__, "ledger.sql"))
 
 
 def entries(connection: psycopg.Connection, dataset: str, sources: Iterable[str] | None = None) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""One Postgres connection, the mapping of its failures to ours, the fast way in, and what a check's query finds.
+"""One Postgres connection, the mapping of its failures to ours, bulk loading, and the finding of a check's query.
 
 No table or column is named here.
 """
@@ -6,6 +6,8 @@ No table or column is named here.
 import select
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -43,6 +45,19 @@ def connect(dsn: str, *, autocommit: bool = False, application: str = "marketdat
         yield connection
 
 
+def ensure_timescaledb(connection: psycopg.Connection) -> bool:
+    """Create the extension TimescaleDB where the server has loaded it; whether the database has it then."""
+    row = connection.execute(
+        """SELECT current_setting('shared_preload_libraries') LIKE '%timescaledb%',
+                  EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')"""
+    ).fetchone()
+    assert row is not None
+    loaded, exists = row
+    if loaded and not exists:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    return bool(loaded or exists)
+
+
 def copy_binary(
     connection: psycopg.Connection, table: str, columns: Iterable[str], blocks: Iterable[memoryview]
 ) -> None:
@@ -65,12 +80,19 @@ def copy_binary(
         copy.write(b"\xff\xff")
 
 
+@cache
+def statement(package: str, path: str) -> str:
+    """A file under `sql/` of a package without its comment lines."""
+    lines = files(package).joinpath("sql", path).read_text("utf-8").splitlines()
+    return "\n".join(line for line in lines if not line.startswith("--"))
+
+
 def objections(
     connection: psycopg.Connection, query: sql.Composable, parameters: Mapping[str, Any], checked: int
 ) -> Finding:
     """The rows of `query`, those that a check objects to, as its finding."""
-    statement = sql.SQL("WITH found AS ({}) SELECT *, count(*) OVER () AS total FROM found LIMIT {}")
+    counted = sql.SQL("WITH found AS ({}) SELECT *, count(*) OVER () AS total FROM found LIMIT {}")
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(statement.format(query, sql.Literal(EXAMPLES)), parameters).fetchall()
+        rows = cursor.execute(counted.format(query, sql.Literal(EXAMPLES)), parameters).fetchall()
     examples = tuple({name: str(value) for name, value in row.items() if name != "total"} for row in rows)
     return Finding(int(rows[0]["total"]) if rows else 0, examples, checked)

@@ -15,7 +15,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from marketdata_assets import read
-from marketdata_assets.bars import schema
+from marketdata_assets.bars import kline, schema
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.read.errors import BadMoment, CannotRead, NothingLoaded, OddValue, UnknownColumn, UnknownName
 from marketdata_assets.stores import pgread
@@ -29,7 +29,7 @@ def connection(dsn: str) -> Iterator[psycopg.Connection]:
     """A database with the empty tables of minute bars."""
     with psycopg.connect(dsn, autocommit=True) as opened:
         schema.ensure(opened)
-        opened.execute(schema.script("kline_table.sql"))
+        opened.execute(kline.definition("rollup"))
         yield opened
 
 
@@ -178,7 +178,7 @@ def test_only_what_is_asked_for_is_computed(connection: psycopg.Connection) -> N
 def test_klines_are_decimals_of_the_minutes_digits_and_longer_ones_are_not_cut(connection: psycopg.Connection) -> None:
     put(connection, "stock_1min_qfq", bar(amount=Decimal("5000.1234")))
     put(connection, "stock_1min_qfq", bar(time="2024-01-31 15:00:00", close=Decimal(11), high=Decimal(11)))
-    rows = schema.statement("kline_rows.sql").replace("{clean}", schema.statement("kline_clean.sql"))
+    rows = kline.rows_query()
     connection.execute(
         f"INSERT INTO stock_monthly_kline {rows}", {"lo": dt.datetime(2024, 1, 1), "hi": dt.datetime(2024, 2, 1)}
     )
