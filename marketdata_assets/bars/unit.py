@@ -46,8 +46,23 @@ class Parsed:
     """The rows to load, encoded."""
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt to load `months` (None: all), given the unit's ledger entry and what newer files provide."""
+
+    known: Entry | None
+    months: frozenset[str] | None
+    holes: Holes
+    run_id: str
+    started: dt.datetime
+
+
 class _Overtaken(Exception):
-    """What was read about the unit before parsing no longer holds; its only argument are the newest holes."""
+    """What was read about the unit before parsing no longer holds; `holes` are the newest."""
+
+    def __init__(self, holes: Holes) -> None:
+        super().__init__()
+        self.holes = holes
 
 
 def load(
@@ -78,31 +93,23 @@ def load(
             wanted = months | frozenset(known.slices)
         parsed = parse(opener, unit, wanted, holes)
         try:
-            return _commit(connection, unit, parsed, known, wanted, holes, run_id, started)
+            return _commit(connection, unit, parsed, _Attempt(known, wanted, holes, run_id, started))
         except _Overtaken as overtaken:
-            (holes,) = overtaken.args
+            holes = overtaken.holes
         finally:
             parsed.payload.close()
 
 
-def _commit(
-    connection: psycopg.Connection,
-    unit: Unit,
-    parsed: Parsed,
-    known: Entry | None,
-    months: frozenset[str] | None,
-    expected_holes: Holes,
-    run_id: str,
-    started: dt.datetime,
-) -> UnitReport:
+def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt: _Attempt) -> UnitReport:
+    months = attempt.months
     loading = {key: span for key, span in parsed.spans.items() if months is None or key[1] in months}
     provider = Provider(unit.file.name, unit.name, unit.file.modified_ns)
     with connection.transaction():
-        if ledger.locked(connection, DATASET, *provider.key) != known:
-            raise _Overtaken(expected_holes)
+        if ledger.locked(connection, DATASET, *provider.key) != attempt.known:
+            raise _Overtaken(attempt.holes)
         coverage.lock(connection, coverage.codes(connection, provider) | {code for code, _ in parsed.spans})
         holes = coverage.provided_by_newer(connection, provider, loading)
-        if holes != expected_holes:
+        if holes != attempt.holes:
             raise _Overtaken(holes)
         had = coverage.clear(connection, provider, loading, months)
         rows = sum(span.rows - span.superseded for span in loading.values())
@@ -110,31 +117,36 @@ def _commit(
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
         coverage.cover(connection, provider, loading)
         ledger.replace_rejects(connection, DATASET, *provider.key, parsed.rejects)
-        slices = {month for _, month in parsed.spans} if months is None else set(months)
-        previous = known.content_hash if known else None
-        if known and known.content_hash == unit.checksum:
-            slices |= set(known.slices)
-            previous = known.previous_hash
-        entry = Entry(
-            dataset=DATASET,
-            source=unit.file.name,
-            unit=unit.name,
-            content_hash=unit.checksum,
-            previous_hash=previous,
-            slices=sorted(slices),
-            read=parsed.rows,
-            skipped=sum(span.rows for (_, month), span in parsed.spans.items() if month not in slices),
-            rows=coverage.rows_loaded(connection, provider),
-            rejected=len(parsed.rejects),
-            outcome="ok" if parsed.rows else "empty",
-            attempted_hash=unit.checksum,
-            code_version=CODE_VERSION,
-            run_id=run_id,
-            started=started,
-        )
+        entry = _entry(unit, parsed, attempt, coverage.rows_loaded(connection, provider))
         ledger.record(connection, entry)
     changed = tuple(sorted({month for _, month in loading} | had))
     return UnitReport(unit.place, entry.outcome, parsed.rows, rows, len(parsed.rejects), months=changed)
+
+
+def _entry(unit: Unit, parsed: Parsed, attempt: _Attempt, rows: int) -> Entry:
+    known, months = attempt.known, attempt.months
+    slices = {month for _, month in parsed.spans} if months is None else set(months)
+    previous = known.content_hash if known else None
+    if known and known.content_hash == unit.checksum:
+        slices |= set(known.slices)
+        previous = known.previous_hash
+    return Entry(
+        dataset=DATASET,
+        source=unit.file.name,
+        unit=unit.name,
+        content_hash=unit.checksum,
+        previous_hash=previous,
+        slices=sorted(slices),
+        read=parsed.rows,
+        skipped=sum(span.rows for (_, month), span in parsed.spans.items() if month not in slices),
+        rows=rows,
+        rejected=len(parsed.rejects),
+        outcome="ok" if parsed.rows else "empty",
+        attempted_hash=unit.checksum,
+        code_version=CODE_VERSION,
+        run_id=attempt.run_id,
+        started=attempt.started,
+    )
 
 
 def remove(connection: psycopg.Connection, place: str, provider: Provider, run_id: str) -> UnitReport:
