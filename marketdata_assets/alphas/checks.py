@@ -23,6 +23,7 @@ from marketdata_assets.alphas.ingest import find
 from marketdata_assets.alphas.layout import Kind, Window, month_window
 from marketdata_assets.alphas.merge import Document
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.months import month_ranges
 from marketdata_assets.stores import mongo_ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Entry, Finding, sample_evenly
 
@@ -44,10 +45,10 @@ def every_id_landed(scope: Scope) -> Finding:
     """No month has fewer documents than its packages have ids; missing ids are named."""
     missing: list[dict[str, Any]] = []
     left_out = 0
-    for account, spans in _spans(scope.pairs).items():
-        stored = _counts(scope.database[account], spans)
+    for account, months in months_by_account(scope.pairs).items():
+        stored = _counts(scope.database[account], _spans(months))
         entries = _ledger(scope, account)
-        for month in months_by_account(scope.pairs)[account]:
+        for month in months:
             complete, partial = _complete(find(scope.root, account, scope.kind, [month]), entries)
             left_out += partial
             ids = {name for package in complete for name in _ids(scope, package, entries.get(package.day))}
@@ -82,9 +83,10 @@ def required_fields(scope: Scope) -> Finding:
     incomplete: list[dict[str, Any]] = []
     show = dict.fromkeys(REQUIRED, 1)
     lacking = [{name: None} for name in REQUIRED if name != "dateCreated"]
-    for account, spans in _spans(scope.pairs).items():
+    for account, months in months_by_account(scope.pairs).items():
         collection = scope.database[account]
-        queries = [{"dateCreated": None}, *({"dateCreated": _within(span), "$or": lacking} for span in spans)]
+        in_months = ({"dateCreated": _within(span), "$or": lacking} for span in _spans(months))
+        queries = [{"dateCreated": None}, *in_months]
         for query in queries:
             for document in collection.find(query, show):
                 absent = [name for name in REQUIRED if document.get(name) is None]
@@ -116,8 +118,8 @@ def repeat_changes_nothing(scope: Scope) -> Finding:
 def _grouped(scope: Scope, stages: list[dict[str, Any]]) -> Finding:
     count = 0
     examples: list[dict[str, Any]] = []
-    for account, spans in _spans(scope.pairs).items():
-        for span in spans:
+    for account, months in months_by_account(scope.pairs).items():
+        for span in _spans(months):
             repeated = [{"$match": {"dateCreated": _within(span)}}, *stages, {"$match": {"times": {"$gt": 1}}}]
             for row in scope.database[account].aggregate(repeated, allowDiskUse=True):
                 count += 1
@@ -180,17 +182,9 @@ def _complete(packages: Sequence[Package], entries: dict[str, Entry]) -> tuple[l
     return taken, len(packages) - len(taken)
 
 
-def _spans(pairs: Sequence[Pair]) -> dict[str, list[Window]]:
-    """By account, adjacent months as one window: a query each."""
-    spans: dict[str, list[Window]] = {}
-    for account, month in sorted(pairs):
-        windows = spans.setdefault(account, [])
-        window = month_window(month)
-        if windows and windows[-1].end == window.start:
-            windows[-1] = Window(windows[-1].start, window.end)
-        else:
-            windows.append(window)
-    return spans
+def _spans(months: Sequence[str]) -> list[Window]:
+    """Adjacent months as one window: a query each."""
+    return [Window(month_window(first).start, month_window(last).end) for first, last in month_ranges(months)]
 
 
 def _within(window: Window) -> dict[str, dt.datetime]:

@@ -80,6 +80,23 @@ class PackageImport(UnitReport):
     unchanged: int = 0
     races: int = 0
 
+    @classmethod
+    def of(cls, entry: Entry, package: Package, written: mongo.Written) -> "PackageImport":
+        """The report of a package imported as `entry` has it."""
+        return cls(
+            _place(package),
+            "ok" if entry.read else "empty",
+            read=entry.read,
+            rows=entry.rows,
+            rejected=entry.rejected,
+            skipped=entry.skipped,
+            months=(package.month,),
+            inserted=written.inserted,
+            updated=written.updated,
+            unchanged=entry.rows - written.inserted - written.updated,
+            races=written.races,
+        )
+
 
 @dataclass
 class _Line:
@@ -131,11 +148,10 @@ def import_package(
     StoreFull; then some batches may have been written, and running again completes them.
     """
     started = mongo_ledger.now()
-    place = _place(package)
     prepared = Prepared()
-    with mongo.naming_failures():
+    with mongo.naming_failures(), prepared.spool:
         record = None if fresh else mongo_ledger.read(database, package.dataset, package.account, package.day)
-        entry = Entry(
+        attempt = Entry(
             dataset=package.dataset,
             source=package.account,
             unit=package.day,
@@ -152,17 +168,10 @@ def import_package(
         except PyMongoError:
             raise
         except Exception as error:  # of whatever class: it is this package's failure
-            cause = str(error) if isinstance(error, MarketDataError) else f"{place}: {type(error).__name__}: {error}"
-            attempt = replace(entry, outcome="failed", error=cause, finished=mongo_ledger.now())
-            failure = after_failure(record.entry if record else None, attempt)
-            kept = (record.digests, record.rejects) if record else ((), ())
-            mongo_ledger.write(database, record, failure, *kept)
-            return PackageImport(place, "failed", months=(package.month,), error=cause)
-        finally:
-            prepared.spool.close()
+            return _record_failure(database, package, record, attempt, error)
         entry = replace(
-            entry,
-            content_hash=None if prepared.skipped else entry.attempted_hash,
+            attempt,
+            content_hash=None if prepared.skipped else attempt.attempted_hash,
             slices=[package.month],
             read=prepared.read,
             skipped=prepared.skipped,
@@ -172,19 +181,20 @@ def import_package(
             finished=mongo_ledger.now(),
         )
         mongo_ledger.write(database, record, entry, prepared.loaded, prepared.rejects)
-    return PackageImport(
-        place,
-        "ok" if prepared.read else "empty",
-        read=entry.read,
-        rows=entry.rows,
-        rejected=entry.rejected,
-        skipped=entry.skipped,
-        months=(package.month,),
-        inserted=written.inserted,
-        updated=written.updated,
-        unchanged=entry.rows - written.inserted - written.updated,
-        races=written.races,
-    )
+    return PackageImport.of(entry, package, written)
+
+
+def _record_failure(
+    database: Database[Document], package: Package, record: Record | None, attempt: Entry, error: Exception
+) -> PackageImport:
+    """Write a failed attempt to the ledger; what was loaded before is kept, and so is its record."""
+    place = _place(package)
+    cause = str(error) if isinstance(error, MarketDataError) else f"{place}: {type(error).__name__}: {error}"
+    failed = replace(attempt, outcome="failed", error=cause, finished=mongo_ledger.now())
+    entry = after_failure(record.entry if record else None, failed)
+    digests, rejects = (record.digests, record.rejects) if record else ((), ())
+    mongo_ledger.write(database, record, entry, digests, rejects)
+    return PackageImport(place, "failed", months=(package.month,), error=cause)
 
 
 def unwritten(database: Database[Document], package: Package, batch_size: int) -> list[str]:
@@ -192,13 +202,11 @@ def unwritten(database: Database[Document], package: Package, batch_size: int) -
     prepared = Prepared()
     options = ImportOptions()
     ids: list[str] = []
-    try:
+    with prepared.spool:
         prepare(prepared, package, frozenset(), options, Span(None, None))
         for alphas in prepared.alphas(batch_size):
             stored = mongo.read(database[package.account], "id", set(alphas))
             ids += [name for name, alpha in alphas.items() if plan(options, stored.get(name), alpha) is not None]
-    finally:
-        prepared.spool.close()
     return ids
 
 
@@ -275,7 +283,7 @@ def plan(options: ImportOptions, old: Document | None, alpha: Alpha) -> mongo.Pl
     if merged.document is old:
         return None
     if len(alpha.bson) > LARGE_BYTES and len(bson.encode(merged.document)) > MAX_BYTES:
-        return "merged with what is stored, it is over MongoDB's limit of 16 MiB"
+        return mongo.Reject("merged with what is stored, it is over MongoDB's limit of 16 MiB")
     return mongo.Change(merged.document, merged.changes)
 
 

@@ -6,8 +6,8 @@
     GET  /authentication              200 with the seconds left, or 401
 
 Requests that meet an expired login at the same time, in this process or another, cause one new login together. A file
-has the cookies and their expiry, or a login in progress; its mode is 0600 and its content is never logged. That of
-another server or another e-mail address counts as absent.
+of mode 0600, in a folder of mode 0700, has the cookies and their expiry, or a login in progress; its content is never
+logged. That of another server or another e-mail address counts as absent.
 """
 
 import asyncio

@@ -203,8 +203,8 @@ class _MonthJob:
 
     def write(self, deduplicator: Deduplicator, folder: Path, zstd: bool) -> None:
         """Write the days that differ, then remove the files they replace."""
-        for remains in folder.glob(".*.partial"):  # of a killed process
-            remains.unlink()
+        for partial_file in folder.glob(".*.partial"):  # of a killed process
+            partial_file.unlink()
         days = deduplicator.by_day()
         for day, versions in days.items():
             if day in self._damaged:
@@ -235,7 +235,7 @@ class _MonthJob:
             documents=self._documents,
             duplicates=self._duplicates,
             rejected=len(self._rejects),
-            failed=self._failed,
+            failed=dict(self._failed),
             seconds=seconds,
         )
 

@@ -63,8 +63,7 @@ def in_mongo(
     found: list[AccountStatus] = []
     for kind in kinds:
         ledger = by_account(mongo_ledger.entries(client[database_name(kind)], database_name(kind)))
-        accounts = sorted({*file_index.accounts_on_disk(root), *ledger})
-        for account in accounts:
+        for account in sorted({*file_index.accounts_on_disk(root), *ledger}):
             entries = ledger.get(account, [])
             rows = by_month(entries).values()
             status = AccountStatus(

@@ -13,7 +13,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, MongoClient, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
 from marketdata_assets.errors import TransientError
 from marketdata_assets.stores.errors import StoreAway, StoreFull
@@ -54,8 +54,15 @@ class Change:
     paths: Document | None
 
 
-Plan = bytes | Change | str | None
-"""The BSON without `_id` of a document to insert, a change, the reason why a document is rejected, or nothing."""
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Why a document must not be written."""
+
+    reason: str
+
+
+Plan = bytes | Change | Reject | None
+"""The BSON without `_id` of a document to insert, a change, a reject, or nothing to write."""
 
 
 @dataclass
@@ -84,21 +91,16 @@ def naming_failures() -> Iterator[None]:
         yield
     except ConnectionFailure as error:
         raise StoreAway(STORE, str(error)) from error
-    except BulkWriteError as error:
-        failures = [*error.details.get("writeErrors", []), *error.details.get("writeConcernErrors", [])]
-        codes = {failure.get("code") for failure in failures}
-        _raise_known(codes, error)
-        raise
     except OperationFailure as error:
-        _raise_known({error.code}, error)
+        codes = {error.code}
+        if isinstance(error, BulkWriteError):
+            failures = [*error.details.get("writeErrors", []), *error.details.get("writeConcernErrors", [])]
+            codes = {failure.get("code") for failure in failures}
+        if NO_SPACE in codes:
+            raise StoreFull(STORE, str(error)) from error
+        if codes & set(GOING_DOWN):
+            raise StoreAway(STORE, str(error)) from error
         raise
-
-
-def _raise_known(codes: set[Any], error: PyMongoError) -> None:
-    if NO_SPACE in codes:
-        raise StoreFull(STORE, str(error)) from error
-    if codes & set(GOING_DOWN):
-        raise StoreAway(STORE, str(error)) from error
 
 
 @contextmanager
@@ -139,8 +141,8 @@ def write(
             if planned is None:
                 written.updated += name in retried  # it was written after all, or another writer wrote the same
                 written.unchanged += name not in retried
-            elif isinstance(planned, str):
-                written.rejected[name] = planned
+            elif isinstance(planned, Reject):
+                written.rejected[name] = planned.reason
             else:
                 operations[name] = _operation(planned, old, key, name, revision)
         inserts = {name for name, operation in operations.items() if isinstance(operation, InsertOne)}
