@@ -62,7 +62,8 @@ def compare(
     """Compare the present `states` with `cursor`, that of the scan before (None at first).
 
     `now_ns` is the scanner's clock. With `quiet_seconds` 0 one observation is enough. `legacy` turns the JSON of a
-    cursor that an earlier version wrote into handled states; by default it is a map of states, or a list of keys.
+    cursor that an earlier version wrote into handled states; by default that JSON is a map of states. A list of keys
+    is passed to it as a map of each key to True.
     """
     content = json.loads(cursor) if cursor else {}
     if isinstance(content, list):

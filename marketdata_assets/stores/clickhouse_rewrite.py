@@ -130,7 +130,10 @@ def staged(
             yield stage
         except (DatabaseError, StoreAway) as error:
             cause = error if isinstance(error, DatabaseError) else error.__cause__
-            if not isinstance(cause, DatabaseError) or _stands(stage):
+            if not isinstance(cause, DatabaseError):
+                raise
+            _wait_for(client, stage.name, "DROP TABLE")  # what works in a table breaks off before the table is gone
+            if stage.name in stages(client, stage.name):
                 raise
             raise Superseded(table, partition, "another writer replaced it at the same time") from error
         finally:
@@ -210,12 +213,6 @@ def _wait_for(client: "Client", name: str, kind: str) -> None:
         if time.monotonic() > deadline:
             raise StoreAway(clickhouse.STORE, f"a request with {name} has not ended in {QUIET_SECONDS:.0f} s")
         time.sleep(POLL_SECONDS)
-
-
-def _stands(stage: Stage) -> bool:
-    """Whether nobody has dropped it; what is at work in a table breaks off before a table that is dropped is gone."""
-    _wait_for(stage.client, stage.name, "DROP TABLE")
-    return stage.name in stages(stage.client, stage.name)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import datetime as dt
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
@@ -86,8 +86,8 @@ def scan(folder: Path, cursor: str | None, now_ns: int, quiet_seconds: float) ->
     """Compare the captures of a folder, by relative name, with the cursor of the scan before."""
     states = {file.name: [file.size, file.modified_ns] for file in _files_in(folder)}
 
-    def handled(digests: list[str]) -> dict[str, list[int]]:
-        """Cursors of earlier versions are a list of digests of name, size and time."""
+    def handled(digests: Mapping[str, bool]) -> dict[str, list[int]]:
+        """Cursors of earlier versions are digests of name, size and time."""
         return {name: state for name, state in states.items() if fingerprint(name, *state) in digests}
 
     return compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=handled)
