@@ -129,6 +129,7 @@ ELSEWHERE = [
     ("flow", "  folder: daily", "  folder: daily\n  folder: b", ":4: loader.folder: is given twice, first in line 3"),
     ("flow", "loader:", "lader:", ":1: loader: is missing; add it"),
     ("flow", "loader:", "lader:", ":2: lader: unknown key; did you mean 'loader'?"),
+    *(("secrets", TEXTS["secrets"], text, "keys nats_url, clickhouse_url, redis_url, token") for text in ("", "- a\n")),
 ]  # fmt: skip
 
 

@@ -3,9 +3,8 @@
 The environment goes before the file of secrets, and that before the local stack.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -14,15 +13,16 @@ from marketdata_assets import config_files
 from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.settings import CollectorSettings, Settings
 
+Secret = Annotated[str | None, Field(min_length=1, repr=False)]
 
-@dataclass(frozen=True)
-class Servers:
+
+class Servers(config_files.Section):
     """Addresses, which may hold passwords; None where there is none."""
 
-    nats_url: str | None = field(default=None, repr=False)
-    clickhouse_url: str | None = field(default=None, repr=False)
-    redis_url: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
+    nats_url: Secret = None
+    clickhouse_url: Secret = None
+    redis_url: Secret = None
+    token: Secret = None
 
 
 FORMS = {
@@ -31,8 +31,6 @@ FORMS = {
     "redis_url": (("redis", "rediss"), "redis://HOST:6379/0"),
 }
 """Schemes of each URL, and an example."""
-
-Key = Literal["nats_url", "clickhouse_url", "redis_url", "token"]
 
 
 def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Servers:
@@ -44,8 +42,8 @@ def find(settings: Settings, overrides: CollectorSettings, local: Servers) -> Se
         "redis_url": settings.redis_url,
         "token": token,
     }
-    secret = read_secrets(settings.collector_secrets) if settings.collector_secrets else {}
-    return Servers(**{key: named[key] or secret.get(key) or getattr(local, key) for key in get_args(Key)})
+    secret = read_secrets(settings.collector_secrets) if settings.collector_secrets else Servers()
+    return Servers(**{key: named[key] or getattr(secret, key) or getattr(local, key) for key in Servers.model_fields})
 
 
 def check_address(servers: Servers, key: str) -> None:
@@ -61,7 +59,6 @@ def check_address(servers: Servers, key: str) -> None:
         raise CollectorError(f"MARKETDATA_{key.upper()}, or {key} in the secrets file, must be a URL such as {form}.")
 
 
-def read_secrets(file: Path) -> dict[str, str]:
+def read_secrets(file: Path) -> Servers:
     """A YAML file of mode 0600 with any of the keys of Servers. Raises InvalidConfigFile, which shows no value."""
-    secrets = config_files.read(file, secret=True).validate(dict[Key, Annotated[str, Field(min_length=1)] | None])
-    return {key: value for key, value in secrets.items() if value is not None}
+    return config_files.read(file, secret=True).validate(Servers)

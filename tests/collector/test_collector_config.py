@@ -85,8 +85,8 @@ async def _collect_noting(venue: BinanceVenue, home: Path, monkeypatch: pytest.M
 
     for kind in sections(Config):
         monkeypatch.setattr(kind, "__getattribute__", noting)
-    servers = Servers("nats://127.0.0.1:9", "http://127.0.0.1:9/x", "redis://127.0.0.1:9/0")
-    async with running(text, home, servers) as run:
+    urls = {"clickhouse_url": "http://127.0.0.1:9/x", "redis_url": "redis://127.0.0.1:9/0"}
+    async with running(text, home, Servers(nats_url="nats://127.0.0.1:9", **urls)) as run:
         await run.subscribed()
         await run.emit(venue, 10)
         await run.until(lambda: run.collector.status().markets[0].last_message_at)
@@ -157,7 +157,7 @@ def test_addresses_come_from_variables_then_the_file_of_secrets_then_the_local_s
     local = Servers(nats_url="nats://local", clickhouse_url="http://local")
     settings = Settings(nats_url="nats://env", collector_secrets=file, clickhouse_url=None, redis_url=None)
     assert find(settings, CollectorSettings(nats_url="nats://old"), local) == Servers(
-        "nats://env", "http://local", "redis://file", "file"
+        nats_url="nats://env", clickhouse_url="http://local", redis_url="redis://file", token="file"
     )
     unset = Settings(nats_url=None, clickhouse_url=None, redis_url=None, collector_token="canary")
     assert find(unset, CollectorSettings(nats_url="nats://old"), local).nats_url == "nats://old"
@@ -196,7 +196,7 @@ def test_unknown_data_types_are_an_error_before_anything_is_opened(tmp_path: Pat
     )
     places = assembly.Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
     with pytest.raises(UnknownDataTypes, match=r"deribit option: no data type called funding_rate\. Available: trade"):
-        Collector(parse(text, "f"), Servers("nats://127.0.0.1:9"), places)
+        Collector(parse(text, "f"), Servers(nats_url="nats://127.0.0.1:9"), places)
     assert list(tmp_path.iterdir()) == []
 
 
