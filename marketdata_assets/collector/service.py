@@ -186,8 +186,13 @@ class Collector:
         capture = next((sink for sink in self._sinks if isinstance(sink, CaptureSink)), None)
         markets: dict[Key, Market] = {}
         for exchange, market_type, wanted in self.config.markets():
-            urls = {"rest_url": wanted.base_url, "socket_url": wanted.ws_url}
-            adapter = adapter_for(exchange, market_type, **urls, intervals=wanted.kline_intervals)
+            adapter = adapter_for(
+                exchange,
+                market_type,
+                rest_url=wanted.base_url,
+                socket_url=wanted.ws_url,
+                intervals=wanted.kline_intervals,
+            )
             counters = self._counters[exchange, market_type] = MarketCounters(exchange, market_type)
             markets[exchange, market_type] = Market(
                 adapter,

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from marketdata_assets.collector.connections.venue_adapter import (
+    AdapterOptions,
     MessageRate,
     Request,
     RequestFor,
@@ -97,7 +98,7 @@ class BinanceAdapter(VenueAdapter):
     age = CONNECTION_SECONDS
     connects_per_second = CONNECTIONS_PER_FIVE_MINUTES / 300.0
 
-    def __init__(self, market_type: MarketType, **options: Any) -> None:
+    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
         super().__init__(market_type, **options)
         market = MARKETS[market_type]
         self.max_subscriptions = min(market.streams, 300)  # our choice, to spread the load over the venue's servers

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from marketdata_assets.collector.connections.venue_adapter import (
+    AdapterOptions,
     MessageRate,
     Request,
     SocketSession,
@@ -88,11 +89,11 @@ class DeribitAdapter(VenueAdapter):
     ping_after = 1.5 * session.HEARTBEAT_SECONDS
     message_rates = (MessageRate(int(session.SUBSCRIBES_PER_SECOND), 1.0),)
 
-    def __init__(self, market_type: MarketType, **options: Any) -> None:
+    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
         super().__init__(market_type, **options)
-        derivatives = ("funding_rate", "open_interest", "liquidation")
-        few: dict[str, tuple[str, ...]] = {"spot": (), "option": ("open_interest",)}
-        self.data_types = ("trade", "orderbook", "kline", "ticker", *few.get(market_type, derivatives))
+        futures = ("funding_rate", "open_interest", "liquidation")
+        derivatives: dict[MarketType, tuple[str, ...]] = {"spot": (), "option": ("open_interest",)}
+        self.data_types = ("trade", "orderbook", "kline", "ticker", *derivatives.get(market_type, futures))
         self._url = f"{self._socket_url}/ws{PATH}" if self._socket_url else session.WEBSOCKET
 
     def feed(self) -> DeribitFeed:

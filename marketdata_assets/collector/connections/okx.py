@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import msgspec
 
 from marketdata_assets.collector.connections.venue_adapter import (
+    AdapterOptions,
     MessageRate,
     Request,
     SocketSession,
@@ -111,7 +112,7 @@ class OkxAdapter(VenueAdapter):
     ping_after = session.PING_AFTER_SECONDS - 5.0
     message_rates = (MessageRate(session.REQUESTS_PER_HOUR - 10, 3600.0),)
 
-    def __init__(self, market_type: MarketType, **options: Any) -> None:
+    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
         super().__init__(market_type, **options)
         self.data_types = DATA_TYPES[market_type]
 

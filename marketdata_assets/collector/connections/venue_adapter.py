@@ -3,10 +3,11 @@
 Each venue's own messages are built and read in its adapter module. Nothing is sent here.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from marketdata_assets.exchanges.books import BookState, ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
@@ -71,7 +72,7 @@ def interval_ns(interval: str) -> int:
     return int(interval[:-1]) * seconds[interval[-1]] * 1_000_000_000
 
 
-class SocketSession(Protocol):
+class SocketSession(ABC):
     """The messages of one socket: ours are built, the venue's control messages are read."""
 
     ping: bytes | None = None
@@ -81,17 +82,19 @@ class SocketSession(Protocol):
         """The first messages."""
         return []
 
+    @abstractmethod
     def subscribe(self, keys: Sequence[str]) -> list[bytes]: ...
 
+    @abstractmethod
     def unsubscribe(self, keys: Sequence[str]) -> list[bytes]: ...
 
     def resubscribe(self, keys: Sequence[str]) -> list[bytes]:
         """Restart subscriptions: unsubscribe first, if the venue needs it."""
         return [*self.unsubscribe(keys), *self.subscribe(keys)]
 
+    @abstractmethod
     def read_reply(self, raw: bytes, outcomes: Iterable[Outcome]) -> SubscriptionReply:
         """The meaning of a message without data."""
-        ...
 
 
 class Feed(Protocol):
@@ -110,12 +113,18 @@ class Feed(Protocol):
     def forget(self, instrument: str) -> None: ...
 
 
-class VenueAdapter(Protocol):
+class AdapterOptions(TypedDict, total=False):
+    """What a VenueAdapter may be created with."""
+
+    rest_url: str | None
+    socket_url: str | None
+    intervals: Sequence[str]
+
+
+class VenueAdapter(ABC):
     """One market of one venue. URLs are of hosts, without paths; by default the venue's own."""
 
-    name: str  # as `binance spot`
     exchange: Exchange
-    market_type: MarketType
     data_types: tuple[str, ...]  # that the market has
     data_prefix: bytes  # of every message that carries data
     trade_stream: str  # without the instrument
@@ -126,9 +135,6 @@ class VenueAdapter(Protocol):
     ping_after: float  # seconds of silence
     age: float | None = None  # seconds that the venue keeps a socket open
     message_rates: tuple[MessageRate, ...]
-    _rest_url: str | None
-    _socket_url: str | None
-    _intervals: tuple[str, ...]
 
     def __init__(
         self,
@@ -142,31 +148,34 @@ class VenueAdapter(Protocol):
         self.name = f"{self.exchange} {market_type}"
         self._rest_url, self._socket_url, self._intervals = rest_url, socket_url, tuple(intervals)
 
+    @abstractmethod
     def feed(self) -> Feed: ...
 
+    @abstractmethod
     def rest(self, budgets: Path, patience: RetryPolicy) -> Rest: ...
 
+    @abstractmethod
     def socket_session(self) -> SocketSession: ...
 
+    @abstractmethod
     def subscriptions(self, instrument: Instrument, types: Sequence[str]) -> list[Subscription]:
         """The subscriptions that deliver these types of records of an instrument."""
-        ...
 
+    @abstractmethod
     def channel_of(self, raw: bytes) -> bytes:
         """The part of a data message that identifies its subscription; cheap, for every message."""
-        ...
 
+    @abstractmethod
     def key_of(self, channel: bytes) -> str:
         """The key of the subscription that `channel_of` identified; "" when there is none."""
-        ...
 
+    @abstractmethod
     def book_key(self, resync: ResyncRequest) -> str:
         """The key of the subscription that delivers a book."""
-        ...
 
+    @abstractmethod
     def listings(self) -> list[Request]:
         """The requests for the instrument list."""
-        ...
 
     @property
     def snapshot(self) -> RequestFor | None:
