@@ -190,10 +190,8 @@ class Dispatcher:
         `replacement` was about to take over.
         """
         now = time.time_ns()
-        covered = set()
-        for key, request in (replacement.requests if replacement else {}).items():
-            if 0 < request.confirmed_at <= socket.last_at:
-                covered.add(key)
+        requests = replacement.requests if replacement else {}
+        covered = {key for key, request in requests.items() if 0 < request.confirmed_at <= socket.last_at}
         if self._adapter.book_per_socket or covered != connection.subscriptions.keys():
             self.emit(self._feed.reopened(now, socket.number), now)
         seen = liveness.last_seen(connection, socket)

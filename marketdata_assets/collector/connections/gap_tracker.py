@@ -43,9 +43,7 @@ class OpenGap:
         return not self.every or (self.ts_from - LATE) // self.every != until // self.every
 
     def gap(self, next_id: int | None, ts_to: int) -> Gap:
-        one = self.instrument
-        where = (one.exchange, one.market_type, one.symbol, one.name)
-        return Gap(*where, self.stream, self.last_id, next_id, self.ts_from, ts_to, self.cause)
+        return Gap(*self.instrument.key, self.stream, self.last_id, next_id, self.ts_from, ts_to, self.cause)
 
 
 @dataclass

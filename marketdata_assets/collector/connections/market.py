@@ -45,7 +45,10 @@ RELIST_SECONDS = 10.0
 
 @dataclass(eq=False)
 class PeriodicJob:
-    """Runs `act` every `every` seconds over REST: a poll, or the instrument list. A failure waits for the next turn."""
+    """Runs `act` every `state.every_seconds` seconds over REST: a poll, or the instrument list.
+
+    A failure waits for the next turn.
+    """
 
     market: str
     state: JobState
@@ -85,7 +88,7 @@ class Market:
     `on_records` receives all records and gaps of one read or response together, in order for each instrument;
     `on_error` unreadable messages and errors of the venue; `on_entry` everything sent and received. They are called in
     the event loop, and must neither block nor raise. `since` (ns) is the checkpoint of an earlier run: what may be
-    missing from there on becomes gaps.
+    missing from there on becomes gaps. `data_types` are those of `adapter.data_types`; `assembly.check` validates them.
     """
 
     def __init__(
@@ -275,11 +278,11 @@ class Market:
 
     def _follow(self, instruments: Iterable[Instrument], since: int | None = None) -> list[str]:
         dispatcher, adapter = self._dispatcher, self.adapter
-        known, takes = dispatcher.followed, self.shard.takes
-        new = [one for one in instruments if one.name not in known and takes(one.exchange, one.name)]
+        followed, takes = dispatcher.followed, self.shard.takes
+        new = [one for one in instruments if one.name not in followed and takes(one.exchange, one.name)]
         wanted: dict[str, Subscription] = {}
         for instrument in new:
-            dispatcher.followed[instrument.name] = instrument
+            followed[instrument.name] = instrument
             self.feed.forget(instrument.name)
             wanted.update((each.key, each) for each in adapter.subscriptions(instrument, self._types))
         missing = [one for one in wanted.values() if one.key not in dispatcher.subscribed]
@@ -301,9 +304,9 @@ class Market:
                 self._assign(connection, subscription)
             else:
                 rest.append(subscription)
-        assert self._group
         rate = self.timing.connects_per_second or self.adapter.connects_per_second
         for url, subscriptions in plan_sockets(rest, limit):
+            assert self._group
             self._created += 1
             host = re.sub(r"[^A-Za-z0-9.-]", "_", urlsplit(url).netloc)
             connects = Budget(self._budgets, f"{host}.connections", 1.0 / rate, 1.0)

@@ -64,10 +64,9 @@ class BookView:
 
 def snapshot_of(book: BookState) -> OrderBook:
     """A live book as a record, with the receive time of the last update in it."""
-    one = book.instrument
-    where = (one.exchange, one.market_type, one.symbol, one.name)
+    key, unit = book.instrument.key, book.instrument.unit
     bids, asks = book.book.levels()
-    return OrderBook(*where, None, book.ts_last, "snapshot", tuple(bids), tuple(asks), one.unit, None, book.last_id)
+    return OrderBook(*key, None, book.ts_last, "snapshot", tuple(bids), tuple(asks), unit, None, book.last_id)
 
 
 @dataclass
