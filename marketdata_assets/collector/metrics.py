@@ -47,14 +47,12 @@ def _markets(rows: Callable[[MarketStatus], Iterable[Row]]) -> Read:
     return read
 
 
-def _sinks(value: Callable[[SinkStatus, int], float | LatencyHistogram | None]) -> Read:
-    """One row for each sink; none where the value is None."""
+def _sinks(value: Callable[[SinkStatus, int], float | LatencyHistogram]) -> Read:
+    """One row for each sink."""
 
     def read(status: Status, _: Health) -> Iterator[Row]:
         for one in status.sinks:
-            current = value(one, status.now)
-            if current is not None:
-                yield (one.name,), current
+            yield (one.name,), value(one, status.now)
 
     return read
 

@@ -103,19 +103,17 @@ async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[Je
 
     server = f"{'tls' if address.tls else 'nats'}://{address}"
     login = {"user": address.user, "password": address.password, "token": address.token}
+    once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
     try:
-        once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.1}
         client = await nats.connect(server, error_cb=quiet, connect_timeout=5, tls=context, **once, **login)
-    except (OSError, TimeoutError, NatsError) as error:
-        raise NatsUnavailable(str(address), str(error) or "no answer") from error
-    try:
-        yield client.jetstream(timeout=ANSWER_SECONDS)
+        try:
+            yield client.jetstream(timeout=ANSWER_SECONDS)
+        finally:
+            await client.close()
     except APIError as error:
         raise NatsRejected(str(address), error.description or str(error)) from error
     except (OSError, TimeoutError, NatsError) as error:
         raise NatsUnavailable(str(address), str(error) or "no answer") from error
-    finally:
-        await client.close()
 
 
 async def _info(manager: JetStreamContext, stream: str, consumer: str) -> api.ConsumerInfo:

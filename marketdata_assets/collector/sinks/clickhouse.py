@@ -14,7 +14,7 @@ from marketdata_assets.backoff import delay
 from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.errors import SpoolFull
 from marketdata_assets.collector.items import Item, moment, subject
-from marketdata_assets.collector.jetstream.spool import Spool, StoredMessage
+from marketdata_assets.collector.jetstream.spool import Frame, Spool, StoredMessage
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.sink import SinkState, shield_until_done
 from marketdata_assets.exchanges.tables import schema
@@ -139,24 +139,15 @@ class ClickHouseSink:
         """Insert one batch and one frame of the spool; a batch that fails goes to the spool."""
         async with self._turn:
             self._in_progress = self._in_progress or self._queue.take(self._rows)
-            items = self._in_progress
-            frame = None
             try:
-                if items:
+                if items := self._in_progress:
                     self._sent += len(items)
                     batches = _by_type((subject(record), payload) for record, payload in items)
                     await asyncio.to_thread(self._insert, batches)
                     self._taken((moment(record) for record, _ in items), len(items))
                     self._in_progress = []
-                frame = await asyncio.to_thread(self._spool.read)
-                if frame is not None:
-                    self._sent += len(frame.messages)
-                    batches = _by_type((one.subject, one.payload) for one in frame.messages)
-                    await asyncio.to_thread(self._insert, batches)
-                    await asyncio.to_thread(self._spool.consume, frame)
-                    if self._spool.is_empty:
-                        log.info("spool_drained", folder=str(self._spool.folder))
-                    self._taken((one.ts for one in frame.messages), len(frame.messages))
+                if (frame := await asyncio.to_thread(self._spool.read)) is not None:
+                    await self._insert_frame(frame)
                 if self._failures:
                     log.info("clickhouse_available", attempts=self._failures, spooled=len(self._spool))
                 self._failures, self._error = 0, None
@@ -170,6 +161,15 @@ class ClickHouseSink:
                 self._to_spool, self._in_progress = self._in_progress, []
         if self._to_spool:
             await self._spool_batch()
+
+    async def _insert_frame(self, frame: Frame) -> None:
+        self._sent += len(frame.messages)
+        batches = _by_type((one.subject, one.payload) for one in frame.messages)
+        await asyncio.to_thread(self._insert, batches)
+        await asyncio.to_thread(self._spool.consume, frame)
+        if self._spool.is_empty:
+            log.info("spool_drained", folder=str(self._spool.folder))
+        self._taken((one.ts for one in frame.messages), len(frame.messages))
 
     async def _spool_batch(self) -> bool:
         """Append the batch to the spool; while that is full it waits, and the queue's policy applies."""

@@ -11,6 +11,7 @@ Only the newest value of a key is written, so nothing accumulates while Redis is
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import attrgetter
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,8 @@ class Quote(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="bbo"):
     unit: SizeUnit | None
 
 
+_quote_fields = attrgetter(*Quote.__struct_fields__)
+
 Cached = Trade | Ticker | FundingRate | Quote
 _Pending = dict[str, tuple[Cached, bytes | None]]
 
@@ -92,7 +95,7 @@ class RedisSink:
                 if record.last is not None:
                     self._keep("ticker", record, payload)
                 if self._is_best(record):
-                    self._keep("bbo", _quote(record), None)
+                    self._keep("bbo", Quote(*_quote_fields(record)), None)
             elif isinstance(record, FundingRate):
                 self._keep("funding_rate", record, payload)
 
@@ -194,19 +197,3 @@ def connect(url: str) -> "Redis":
 
     client: Redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
     return client
-
-
-def _quote(ticker: Ticker) -> Quote:
-    return Quote(
-        ticker.exchange,
-        ticker.market_type,
-        ticker.symbol,
-        ticker.instrument,
-        ticker.ts_event,
-        ticker.ts_recv,
-        ticker.bid,
-        ticker.bid_size,
-        ticker.ask,
-        ticker.ask_size,
-        ticker.unit,
-    )
