@@ -51,8 +51,7 @@ def address(settings: Settings, name: str) -> str:
 def merge(settings: Settings, local: dict[str, str]) -> Endpoints:
     """The local URLs with those of the environment over them."""
     known = {field.name for field in fields(Endpoints)}
-    from_environment = {name: getattr(settings, name) for name in VARIABLES}
-    named = {name: url for name, url in from_environment.items() if url is not None}
+    named = {name: url for name in VARIABLES if (url := getattr(settings, name)) is not None}
     return Endpoints(**{name: url for name, url in local.items() if name in known} | named)
 
 

@@ -27,21 +27,6 @@ SETTINGS = {
 }
 
 
-def spec() -> process.ServerSpec:
-    """PostgreSQL as one server of the stack."""
-    return process.ServerSpec(
-        name="postgres",
-        command=command,
-        ready=ready,
-        url=lambda port: url(port, "marketdata"),
-        prepare=prepare,
-        identity=lambda folder: unprivileged.choose(folder.resolve(), programs()),
-        stop_signal=signal.SIGINT,
-        death_signal=signal.SIGINT,
-        stop_seconds=60,
-    )
-
-
 def url(port: int, database: str) -> str:
     """The DSN of one database of the local server."""
     return f"postgresql://postgres@127.0.0.1:{port}/{database}"
@@ -127,3 +112,16 @@ def _initdb(data: Path, identity: unprivileged.Identity | None) -> None:
         )
     if done.returncode != 0:
         raise ServerFailed("postgres", f"initdb ended with code {done.returncode}", log, log.read_text()[-3000:])
+
+
+POSTGRES = process.ServerSpec(
+    name="postgres",
+    command=command,
+    ready=ready,
+    url=lambda port: url(port, "marketdata"),
+    prepare=prepare,
+    identity=lambda folder: unprivileged.choose(folder.resolve(), programs()),
+    stop_signal=signal.SIGINT,
+    death_signal=signal.SIGINT,
+    stop_seconds=60,
+)

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sys
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -101,14 +100,15 @@ def stop_leftovers(home: Path) -> list[str]:
     """
     record = read(home)
     left = [server for server in record.servers if server.alive] if record else []
-    if _all_gone(left, OWN_EXIT_SECONDS):
+    pids = [server.pid for server in left]
+    if proctable.wait_gone(pids, OWN_EXIT_SECONDS):
         return [server.name for server in left]
     for server in left:
         _signal(server, server.stop_signal)
-    if not _all_gone(left, SIGNALLED_EXIT_SECONDS):
+    if not proctable.wait_gone(pids, SIGNALLED_EXIT_SECONDS):
         for server in left:
             _signal(server, signal.SIGKILL)
-        proctable.wait_gone([server.pid for server in left], OWN_EXIT_SECONDS)
+        proctable.wait_gone(pids, OWN_EXIT_SECONDS)
     return [server.name for server in left]
 
 
@@ -116,12 +116,3 @@ def _signal(server: ServerRecord, number: int) -> None:
     if server.alive:
         with suppress(ProcessLookupError):
             os.kill(server.pid, number)
-
-
-def _all_gone(servers: list[ServerRecord], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while any(server.alive for server in servers):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

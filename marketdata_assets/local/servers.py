@@ -54,6 +54,11 @@ def _mongo_command(folder: Path, port: int) -> list[str]:
     return [program("secantusd-py", name="mongo", wheel="secantusdb"), *arguments, "--log-level", "WARNING"]
 
 
+def _mongo_url(port: int) -> str:
+    """`journal=true` makes an acknowledged write survive a kill."""
+    return f"mongodb://127.0.0.1:{port}/?journal=true"
+
+
 def _mongo_ready(port: int) -> bool:
     if not port_answers(port):
         return False
@@ -61,7 +66,7 @@ def _mongo_ready(port: int) -> bool:
     from pymongo.errors import PyMongoError
 
     try:
-        with pymongo.MongoClient[dict[str, object]](MONGO.url(port), serverSelectionTimeoutMS=1000) as client:
+        with pymongo.MongoClient[dict[str, object]](_mongo_url(port), serverSelectionTimeoutMS=1000) as client:
             client.admin.command("ping")
     except PyMongoError:
         return False
@@ -105,13 +110,13 @@ MONGO = ServerSpec(
     name="mongo",
     command=_mongo_command,
     ready=_mongo_ready,
-    url=lambda port: f"mongodb://127.0.0.1:{port}/?journal=true",
+    url=_mongo_url,
     death_signal=signal.SIGKILL,
 )
-"""With `journal=true`, an acknowledged write survives a kill. It is GPL and only ever a program beside ours.
+"""The server is GPL, so it runs as a separate program and is never imported.
 
-Nobody watches over its end when the stack dies, and once it was seen to hang at SIGTERM; journaled writes survive
-SIGKILL.
+It is killed with SIGKILL when the stack dies: nothing supervises it then, it has hung at SIGTERM, and journaled writes
+survive SIGKILL.
 """
 
 NATS = ServerSpec(

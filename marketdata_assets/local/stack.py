@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # In the order of launch and of stopping: PostgreSQL last, as it may have to make its cluster first and keeps what
 # Dagster writes until the end.
-SPECS = {"clickhouse": servers.CLICKHOUSE, "mongo": servers.MONGO, "nats": servers.NATS, "postgres": postgres.spec()}
+SPECS = {"clickhouse": servers.CLICKHOUSE, "mongo": servers.MONGO, "nats": servers.NATS, "postgres": postgres.POSTGRES}
 URLS = {"postgres": "postgres_dsn", "mongo": "mongo_uri", "clickhouse": "clickhouse_url", "nats": "nats_url"}
 SERVICES = ("postgres", "mongo", "clickhouse", "nats")
 

@@ -106,8 +106,9 @@ def _first_closed(paths: Iterable[Path], uid: int, gid: int) -> Path | None:
         for folder in [*reversed(path.parents), path]:
             if not folder.exists():
                 continue
-            found = folder.stat()
-            of_group = stat.S_IXGRP if found.st_gid == gid else stat.S_IXOTH
-            if not found.st_mode & (stat.S_IXUSR if found.st_uid == uid else of_group):
+            status = folder.stat()
+            shared = stat.S_IXGRP if status.st_gid == gid else stat.S_IXOTH
+            needed = stat.S_IXUSR if status.st_uid == uid else shared
+            if not status.st_mode & needed:
                 return folder
     return None
