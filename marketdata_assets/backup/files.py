@@ -154,13 +154,13 @@ def restore_each(
         rows, digest = restore(one)
         if (rows, digest) != (one.rows, one.digest):
             raise BackupError(
-                f"{store} {one.name}: the backup has {one.rows} rows {one.digest}, the table has {rows} rows {digest}."
-                " Do not use the table; drop it and restore again while nothing else writes"
+                f"{store} {one.name}: the backup has {one.rows} rows or documents {one.digest}, the database has {rows}"
+                f" {digest}. Do not use this one; drop it and restore again while nothing else writes"
             )
 
 
 class Writer:
-    """Write to a compressed file of the backup, and hash what it gets."""
+    """A compressed file of the backup, hashed as it is written."""
 
     def __init__(self, name: str, file: IO[bytes]) -> None:
         self._name, self._file = name, file
@@ -192,8 +192,15 @@ def writing(folder: Path, name: str) -> Iterator[Writer]:
         writer.close()
 
 
-def chunks(folder: Path, piece: Piece) -> Generator[bytes, None, None]:
-    """What was written to a file, in blocks."""
+@contextmanager
+def reading(folder: Path, piece: Piece) -> Iterator[IO[bytes]]:
+    """What was written to a file of the backup, to be read in order."""
     with (folder / piece.name).open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+        yield stream
+
+
+def chunks(folder: Path, piece: Piece) -> Generator[bytes, None, None]:
+    """The same in blocks."""
+    with reading(folder, piece) as stream:
         while block := stream.read(CHUNK):
             yield block

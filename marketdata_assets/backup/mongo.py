@@ -5,9 +5,9 @@ A database's ledger is read before its documents, so it never lists more than th
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from bson import decode_file_iter
 from bson.codec_options import CodecOptions
@@ -15,7 +15,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from marketdata_assets.backup.files import Digest, Relation, chunks, restore_each, save_each, writing
+from marketdata_assets.backup.files import Digest, Relation, reading, restore_each, save_each, writing
 from marketdata_assets.stores.mongo import STORE, connect
 from marketdata_assets.stores.mongo_ledger import LEDGER
 
@@ -33,7 +33,8 @@ def save(uri: str, databases: Sequence[str], folder: Path) -> list[Relation]:
             collections = client[database].list_collection_names()
             ordered = sorted(collections, key=lambda name: (name != LEDGER, name))
             names += [f"{database}.{name}" for name in ordered]
-        return save_each(names, lambda name: _save(_collection(client, name), name, folder, names.index(name)))
+        numbers = count()
+        return save_each(names, lambda name: _save(_collection(client, name), name, folder, next(numbers)))
 
 
 def restore(uri: str, relations: Sequence[Relation], folder: Path) -> None:
@@ -79,20 +80,7 @@ def _save(collection: Collection[RawBSONDocument], name: str, folder: Path, numb
 
 def _batches(folder: Path, one: Relation) -> Iterator[list[RawBSONDocument]]:
     for piece in one.pieces:
-        documents = iter(decode_file_iter(cast(IO[bytes], _Blocks(chunks(folder, piece))), RAW))
-        while batch := list(islice(documents, BATCH)):
-            yield batch
-
-
-class _Blocks:
-    """Blocks of bytes as a file that is read in order."""
-
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._left = b""
-
-    def read(self, size: int) -> bytes:
-        while len(self._left) < size and (block := next(self._blocks, b"")):
-            self._left += block
-        data, self._left = self._left[:size], self._left[size:]
-        return data
+        with reading(folder, piece) as file:
+            documents = decode_file_iter(file, RAW)
+            while batch := list(islice(documents, BATCH)):
+                yield batch
