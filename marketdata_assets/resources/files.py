@@ -50,6 +50,7 @@ class FlowFiles(Folder):
 
     @property
     def path(self) -> Path:
+        """The folder; `flows_folder` of the settings is that of the definitions."""
         return Path(self.folder).absolute() if self.folder else Settings().flows_data_folder
 
 
