@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
 
+LONGEST = 300.0
+"""Seconds, only against hanging."""
+
 
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """The test as pytest calls it, with the same fixtures."""
 
     @wraps(test)
     def run(**fixtures: Any) -> None:
-        async def whole() -> None:
-            await test(**fixtures)
-
-        asyncio.run(whole())
+        asyncio.run(asyncio.wait_for(test(**fixtures), LONGEST))
 
     return run
 
@@ -33,8 +33,8 @@ async def running(sink: Any) -> AsyncIterator[Any]:
     task = asyncio.create_task(sink.run())
     try:
         yield sink
-    finally:
         assert await sink.drain(20) == 0
+    finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         sink.close()

@@ -1,6 +1,7 @@
 """A NATS server to kill, a publisher on it, what the stream has in the end, and a line between that can fail."""
 
 import asyncio
+import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -28,6 +29,20 @@ def nats_server(home: Path) -> Iterator[Server]:
     """A server of one's own, to be killed and started again on its port."""
     with LocalStack(Settings(home=home, nats_url=None, nats_port=0), services=("nats",)) as stack:
         yield stack.server("nats")
+
+
+def start(server: Server) -> None:
+    """In a thread that lives on; the kernel ends the server with the thread that started it."""
+    started = threading.Event()
+
+    def run() -> None:
+        server.start()
+        started.set()
+        while server.alive:
+            threading.Event().wait(0.1)
+
+    threading.Thread(target=run, daemon=True).start()
+    assert started.wait(30)
 
 
 @asynccontextmanager

@@ -38,6 +38,8 @@ async def test_health_status_and_scheduler_responses_are_as_documented(spot: Bin
             await run.subscribed()
             await run.emit(spot, 50)
             await run.until(lambda: _trades(run, 0) == len(spot.source().trades["ABCUSDT"]))
+            for path in ("/health", "/status", "/scheduler"):
+                assert (await run.client.get(path)).headers["Content-Type"] == "application/json"
             health = await run.get("/health")
             assert health["status"] in ("healthy", "degraded")
             assert set(health) == {

@@ -4,7 +4,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import nats
 import pytest
 from collector_records import delta, ticker, trade, trades
 from in_loop import in_loop, until
-from jetstream_cases import QUICK, Line, nats_server, publishing, put_slowly, stored
+from jetstream_cases import QUICK, Line, nats_server, publishing, put_slowly, start, stored
 
 from marketdata_assets.collector.items import Recorded, items
 from marketdata_assets.collector.jetstream.spool import Spool
@@ -67,26 +66,12 @@ async def test_repeated_kills_of_the_server_leave_each_item_once(server: Server,
             server.kill()
             if done == 8_000:
                 await until(lambda: publisher.state().spooled > 1_000)
-            await asyncio.to_thread(_start, server)
+            await asyncio.to_thread(start, server)
         await putting
         await until(lambda: publisher.state().oldest_ns is None, 60)
         state = publisher.state()
     assert (state.dropped, state.spooled, state.spool_bytes, state.oldest_ns) == (0, 0, 0, None)
     assert numbers(await stored(server.url)) == list(range(1, 30_001))
-
-
-def _start(server: Server) -> None:
-    """In a thread that lives on; the kernel ends the server with the thread that started it."""
-    started = threading.Event()
-
-    def run() -> None:
-        server.start()
-        started.set()
-        while server.alive:
-            threading.Event().wait(0.1)
-
-    threading.Thread(target=run, daemon=True).start()
-    assert started.wait(30)
 
 
 @in_loop
@@ -128,7 +113,7 @@ async def test_queue_bridges_an_outage_without_a_spool(server: Server) -> None:
         await until(lambda: not publisher.state().connected)
         assert publisher.state().last_error
         assert publisher.state().oldest_ns == trade(1).ts_recv
-        await asyncio.to_thread(_start, server)
+        await asyncio.to_thread(start, server)
         assert await publisher.drain(0) > 0
         await until(lambda: publisher.state().acked == 5_000)
     assert numbers(await stored(server.url)) == list(range(1, 5_001))
@@ -144,7 +129,7 @@ async def test_items_beyond_queue_and_disk_become_gaps(server: Server, tmp_path:
         assert state.dropped > 1_000
         assert state.spool_bytes <= 20_000
         assert "20000 bytes" in (state.last_error or "")
-        await asyncio.to_thread(_start, server)
+        await asyncio.to_thread(start, server)
         await until(lambda: publisher.state().oldest_ns is None)
     found = [msgspec.json.decode(one, type=Trade | Gap) for one in await stored(server.url)]
     whole: list[int] = []
@@ -190,7 +175,7 @@ async def test_a_killed_process_leaves_a_complete_prefix(server: Server, tmp_pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    await asyncio.to_thread(_start, server)
+    await asyncio.to_thread(start, server)
     async with publishing(server.url, tmp_path / "spool") as publisher:
         await until(lambda: publisher.state().connected and not publisher.state().spooled)
     found = numbers(await stored(server.url))
@@ -207,7 +192,7 @@ async def test_drain_without_a_server_leaves_all_to_the_next_process(server: Ser
         publisher.put(items(trades(3_000, first=1_001)))
         assert await publisher.drain(0.1) == 0
         assert publisher.state().spooled == 3_000
-    await asyncio.to_thread(_start, server)
+    await asyncio.to_thread(start, server)
     async with publishing(server.url, tmp_path / "spool") as publisher:
         publisher.put(items(trades(1_000, first=4_001)))
         await until(lambda: publisher.state().oldest_ns is None)
@@ -255,7 +240,7 @@ async def test_a_message_above_the_size_limit_becomes_a_gap(server: Server, tmp_
         server.kill()
         publisher.put(items([trade(4), msgspec.structs.replace(huge, trade_id="5"), trade(6)]))
         await until(lambda: publisher.state().spooled == 3)
-        await asyncio.to_thread(_start, server)
+        await asyncio.to_thread(start, server)
         await until(lambda: publisher.state().acked == 6)
         assert publisher.state().dropped == 2
     found = [msgspec.json.decode(one, type=Trade | Gap) for one in await stored(server.url)]

@@ -5,7 +5,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, suppress
 from functools import partial
@@ -16,7 +15,7 @@ import nats
 import pytest
 from collector_records import delta, trades
 from in_loop import in_loop, until
-from jetstream_cases import Line, nats_server, publishing
+from jetstream_cases import Line, nats_server, publishing, start
 
 from marketdata_assets.collector.errors import ConcurrentReader, NatsUnavailable, StreamConflict, StreamMissing
 from marketdata_assets.collector.items import items
@@ -188,24 +187,10 @@ async def test_server_is_killed_between_batches(server: Server) -> None:
                 if len(seen) == 3_000:
                     server.kill()
                 await batch.ack()
-    await asyncio.to_thread(_start, server)
+    await asyncio.to_thread(start, server)
     rest = await read(server.url)
     assert set(rest) | set(seen[:2_000]) == set(range(1, 5_001))
     assert await pending(server.url, "MARKET", TRADES.name) == 0
-
-
-def _start(server: Server) -> None:
-    """In a thread that lives on; the kernel ends the server with the thread that started it."""
-    started = threading.Event()
-
-    def run() -> None:
-        server.start()
-        started.set()
-        while server.alive:
-            threading.Event().wait(0.1)
-
-    threading.Thread(target=run, daemon=True).start()
-    assert started.wait(30)
 
 
 @in_loop

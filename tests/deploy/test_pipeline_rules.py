@@ -81,7 +81,7 @@ def test_metrics_and_labels_that_are_used_exist_and_every_metric_has_a_use(one: 
     assert used <= known.keys() | one.more
     for metric in one.metrics:
         assert used & {*samples(metric)}, metric.name
-        if metric.use.startswith("alert"):
+        if re.search(r"\balert\b", metric.use):
             assert metric.name in one.rules.read_text(), f"{metric.name} says that it is for an alert"
     for name, rule in rules(one.rules).items():
         assert rule["labels"]["severity"] in ("critical", "warning"), name
@@ -97,6 +97,10 @@ def test_promtool_accepts_rules_and_panels(one: Monitored, tmp_path: Path) -> No
     said = promtool("check", "rules", "--lint=none", str(one.rules), str(file))
     assert said.returncode == 0, said.stdout + said.stderr
     assert f"{len(panels)} rules found" in said.stdout
+    panels[0]["expr"] = f"rat({panels[0]['expr']})"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": panels}]}))
+    said = promtool("check", "rules", str(file))
+    assert said.returncode != 0 and 'unknown function with name "rat"' in said.stdout + said.stderr
 
 
 def test_promtool_accepts_the_configuration_as_it_is_mounted(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pymongo
 import pytest
 from commands import settings as settings_of
 
-from marketdata_assets.local import process, proctable, record, servers
+from marketdata_assets.local import postgres, process, proctable, record, servers
 from marketdata_assets.local.endpoints import as_environment, resolve
 from marketdata_assets.local.errors import DataFolderBusy, MissingWheel, PortTaken, ServerFailed
 from marketdata_assets.local.process import Server, free_port, wait_ready
@@ -99,6 +99,7 @@ def test_dagster_has_a_database_of_its_own_and_postgres_keeps_its_durability(loc
     dsn = "host={DAGSTER_PG_HOST} port={DAGSTER_PG_PORT} dbname={DAGSTER_PG_DB} user={DAGSTER_PG_USER}"
     with psycopg.connect(f"{dsn} password={{DAGSTER_PG_PASSWORD}}".format_map(given)) as connection:
         assert connection.execute("SELECT current_database()").fetchone() == ("dagster",)
+    with psycopg.connect(local_stack.endpoints.postgres_dsn or "") as connection:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             assert connection.execute("SELECT current_setting(%s)", [name]).fetchone() == ("on",)
 
@@ -270,6 +271,12 @@ def test_deadline_ends_a_server_that_never_answers(local_home: Path) -> None:
     with pytest.raises(ServerFailed, match="was not ready after"):
         next(wait_ready([server]))
     assert not server.alive
+
+
+def test_urls_of_the_servers() -> None:
+    assert servers.CLICKHOUSE.url(6) == "http://127.0.0.1:6/marketdata"
+    assert servers.MONGO.url(7) == "mongodb://127.0.0.1:7/?journal=true"
+    assert postgres.url(5, "dagster") == "postgresql://postgres@127.0.0.1:5/dagster"
 
 
 def test_unknown_service_is_refused(local_home: Path) -> None:
