@@ -71,9 +71,9 @@ def check(config: Config, servers: Servers) -> None:
         if name in ADDRESSES:
             check_address(servers, ADDRESSES[name])
     for exchange, market_type, wanted in config.markets():
-        known = adapter_for(exchange, market_type, intervals=wanted.kline_intervals).data_types
-        if unknown := [one for one in wanted.data_types if one not in known]:
-            raise UnknownDataTypes(f"{exchange} {market_type}", unknown, known)
+        available = adapter_for(exchange, market_type, intervals=wanted.kline_intervals).data_types
+        if unknown := [one for one in wanted.data_types if one not in available]:
+            raise UnknownDataTypes(f"{exchange} {market_type}", unknown, available)
 
 
 def timing_of(wanted: ConnectionsConfig) -> Timing:

@@ -1,6 +1,5 @@
 """What the collector answers over HTTP, and whom it lets change what it follows."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,27 +133,25 @@ async def test_a_page_in_a_browser_changes_nothing(spot: BinanceVenue, tmp_path:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("token", [None, "canary"])
-def test_authorization_of_changes(spot: BinanceVenue, tmp_path: Path, host: str, token: str | None) -> None:
-    async def change() -> None:
-        text = config_of(spot, ["ABCUSDT"], http={"host": host, "port": 0})
-        async with running(text, tmp_path, Servers(token=token)) as run:
-            await run.subscribed()
-            url = f"http://127.0.0.1:{run.collector.server.port}/subscriptions"
+@in_loop
+async def test_authorization_of_changes(spot: BinanceVenue, tmp_path: Path, host: str, token: str | None) -> None:
+    text = config_of(spot, ["ABCUSDT"], http={"host": host, "port": 0})
+    async with running(text, tmp_path, Servers(token=token)) as run:
+        await run.subscribed()
+        url = f"http://127.0.0.1:{run.collector.server.port}/subscriptions"
 
-            async def asked(**headers: str) -> httpx.Response:
-                return await run.client.post(url, json=CHANGE, headers=headers)
+        async def asked(**headers: str) -> httpx.Response:
+            return await run.client.post(url, json=CHANGE, headers=headers)
 
-            without = await asked()
-            assert without.status_code == (401 if token else 200 if host == "127.0.0.1" else 403)
-            for wrong in ("Bearer wrong", "Basic canary", "Bearer", "Bearer canary2", "Bearer é"):
-                answer = await run.client.post(url, json=CHANGE, headers={"Authorization": wrong.encode()})
-                assert answer.status_code == (401 if token else without.status_code), wrong
-            right = await asked(Authorization="Bearer canary")
-            assert right.status_code == (200 if token or host == "127.0.0.1" else 403)
-            said = json.dumps([await run.get("/status"), await run.get("/health"), right.json(), without.json()])
-            assert "canary" not in said
-
-    asyncio.run(change())
+        without = await asked()
+        assert without.status_code == (401 if token else 200 if host == "127.0.0.1" else 403)
+        for wrong in ("Bearer wrong", "Basic canary", "Bearer", "Bearer canary2", "Bearer é"):
+            answer = await run.client.post(url, json=CHANGE, headers={"Authorization": wrong.encode()})
+            assert answer.status_code == (401 if token else without.status_code), wrong
+        right = await asked(Authorization="Bearer canary")
+        assert right.status_code == (200 if token or host == "127.0.0.1" else 403)
+        said = json.dumps([await run.get("/status"), await run.get("/health"), right.json(), without.json()])
+        assert "canary" not in said
 
 
 @in_loop

@@ -97,12 +97,12 @@ class GapTracker:
         """From `since` (ns) on, a subscription delivers nothing."""
         stream, every = subscription.stream, subscription.every
         place = stream if every else tag, instrument.name
-        known, last = self.open.get(place), self._last_trade.get(instrument.name)
+        earlier, last = self.open.get(place), self._last_trade.get(instrument.name)
         if tag == "trade" and last and last.ts_recv >= since:
             since = min(since, _earliest(last))
-        if known and not known.emitted:
-            known.confirmed_at, known.ts_from = 0, min(known.ts_from, since)
-            self._unconfirmed.setdefault(subscription.key, []).append(known)
+        if earlier and not earlier.emitted:
+            earlier.confirmed_at, earlier.ts_from = 0, min(earlier.ts_from, since)
+            self._unconfirmed.setdefault(subscription.key, []).append(earlier)
             return
         last_id = _number(last.trade_id) if tag == "trade" and last else None
         gap = self.open[place] = OpenGap(instrument, stream, cause, since, last_id, every)
