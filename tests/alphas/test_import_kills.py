@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from packaged import DAY, alpha, deliver, expected, new_account, run, stored
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -135,19 +136,9 @@ def import_some(uri: str, root: Path, account: str, mine: int, counts: Any) -> N
     """Import versions of the same ids that only this importer knows parts of, and tell how many writes won."""
     wins = 0
     for number in range(VERSIONS):
-        deliver(
-            root,
-            account,
-            *(
-                alpha(
-                    f"A{n}",
-                    number,
-                    is_={f"i{mine}": {f"v{number}": n}},
-                    checks=[{"name": "SHARED", f"i{mine}": number}, {"name": f"ONLY{mine}", "value": number}],
-                )
-                for n in range(IDS)
-            ),
-        )
+        checks = [{"name": "SHARED", f"i{mine}": number}, {"name": f"ONLY{mine}", "value": number}]
+        parts = (alpha(f"A{n}", number, is_={f"i{mine}": {f"v{number}": n}}, checks=checks) for n in range(IDS))
+        deliver(root, account, *parts)
         report = run(uri, root, account, force=True, batch_size=IDS // 2)
         assert not report.failed
         wins += report.total("inserted") + report.total("updated")
@@ -254,7 +245,7 @@ def test_a_server_that_refuses_a_document_does_not_stop_the_others(client: Any, 
     account = new_account()
     try:
         client["regular_alphas"].create_collection(account, validator={"color": {"$ne": "BAD"}})
-    except mongo.PyMongoError:
+    except PyMongoError:
         pytest.skip("this server has no validators")
     deliver(tmp_path, account, alpha("A"), alpha("B", color="BAD"), alpha("C"))
     report = run(mongo_uri, tmp_path, account)

@@ -160,13 +160,9 @@ def test_a_bad_document_is_kept_aside_and_the_rest_lands(lab: Lab, line: bytes, 
     report = lab.run()
     assert (report.total("inserted"), report.rejected, report.failed) == (2, 1, ())
     assert sorted(lab.stored()) == ["A", "B"]
-    (refused,) = [
-        one
-        for one in mongo_ledger.quarantined(lab.client["regular_alphas"], "regular_alphas")
-        if one.source == lab.account
-    ]
-    assert (refused.line, refused.unit) == (2, f"{DAY}")
-    assert reason in refused.reason
+    (rejected,) = lab.quarantined()
+    assert (rejected.line, rejected.unit) == (2, f"{DAY}")
+    assert reason in rejected.reason
     lab.deliver(alpha("A"), alpha("X"), alpha("B"))
     assert lab.run().rejected == 0
     assert lab.quarantined() == []
@@ -191,10 +187,8 @@ def test_too_many_bad_documents_fail_the_package_and_nothing_of_it_lands(lab: La
     (failed,) = report.failed
     assert "11 of 12 rows rejected" in (failed.error or "")
     assert list(lab.stored()) == ["B"]
-    entries = {
-        one.unit: one for one in mongo_ledger.entries(lab.client["regular_alphas"], "regular_alphas", lab.account)
-    }
-    assert (entries[f"{DAY}"].outcome, entries[f"{DAY}"].content_hash) == ("failed", None)
+    entry = lab.entries()[f"{DAY}"]
+    assert (entry.outcome, entry.content_hash) == ("failed", None)
     lab.deliver(alpha("A"))
     assert lab.run().total("inserted") == 1
 

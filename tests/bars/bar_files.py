@@ -127,14 +127,10 @@ def expected(folder: Path, asked: Collection[str] | None = None) -> list[Row]:
 
 def table(dsn: str) -> list[Row]:
     """The rows in the database, ordered by code and time."""
+    query = """SELECT time, code, name, open, high, low, close, volume, amount, change_pct, amplitude
+               FROM stock_1min_qfq ORDER BY code, time"""
     with psycopg.connect(dsn) as connection:
-        return [
-            tuple(row)
-            for row in connection.execute(
-                "SELECT time, code, name, open, high, low, close, volume, amount, change_pct, amplitude"
-                " FROM stock_1min_qfq ORDER BY code, time"
-            )
-        ]
+        return connection.execute(query).fetchall()
 
 
 def entries(dsn: str) -> dict[str, Entry]:

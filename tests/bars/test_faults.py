@@ -65,12 +65,13 @@ def encrypted(path: Path) -> None:
         (with_a(HEADER.encode() + b"\n" + A.partition(b"\n")[2].replace(b"\xe6", b"\xff")), PLACE + ": ", "not UTF-8"),
         (with_a(A.replace(b"2000-06", b"2001-06")), PLACE + ": ", "outside 2000, the year in the file's name"),
         (with_a(A.replace(b",5,", b",1.5,", 1)), PLACE + ": ", "1 of 40 rows rejected"),
+        (lambda path: path.write_bytes(deliver(path, A).read_bytes()[:-4]), "a_2000.csv.gz: ", "damaged: "),
     ],
 )  # fmt: skip
 def test_damage_is_named_and_repaired_by_a_new_delivery(
     dsn: str, tmp_path: Path, damage: Callable[[Path], object], place: str, said: str
 ) -> None:
-    path = tmp_path / "2000_1min.zip"
+    path = tmp_path / place.partition(":")[0].partition("!")[0]
     damage(path)
     deliver(tmp_path / "c_2000.csv", csv_text(line(label, "bj920001") for label in minutes("2000-06-09 09:30:00", 3)))
     report = run(dsn, tmp_path, ["2000-06"])
@@ -80,12 +81,12 @@ def test_damage_is_named_and_repaired_by_a_new_delivery(
     assert said in failed.error
     assert "eliver" in failed.error or "iconv" in failed.error or "Expected" in failed.error
     assert report.failed_months == ("2000-06",)
-    unit = "a_2000.csv" if "!" in place else "2000_1min.zip"
+    unit = "a_2000.csv" if "!" in place else path.name
     assert (entries(dsn)[unit].outcome, entries(dsn)[unit].error) == ("failed", failed.error)
     landed = {row[1] for row in table(dsn)}
     assert landed == ({"920001.BJ", "000001.SZ"} if "!" in place else {"920001.BJ"})
     assert run(dsn, tmp_path, ["2000-06"]).failed[0].error == failed.error
-    deliver(path, MEMBERS, day=2)
+    deliver(path, A if path.suffix == ".gz" else MEMBERS, day=2)
     assert run(dsn, tmp_path, ["2000-06"]).failed == ()
     assert_exact(dsn, tmp_path)
     assert all(entry.outcome in ("ok", "removed") for entry in entries(dsn).values())

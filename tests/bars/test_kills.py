@@ -1,5 +1,6 @@
 """SIGKILL of the loader before any of its writes: nothing half done is seen, and a rerun ends in the right rows."""
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import psycopg
 import pytest
 from bar_files import Row, assert_exact, books_balance, csv_text, deliver, entries, expected, line, minutes, run, table
 from dying import Load, server
+
+from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.fanout import Fanout
 
 FRESH_STEPS = 24
 
@@ -79,4 +83,24 @@ def test_kill_of_a_first_load_leaves_a_database_that_the_next_completes(
     first_delivery(tmp_path, day=1)
     assert not survived(dsn, tmp_path, steps)
     run(dsn, tmp_path)
+    assert_exact(dsn, tmp_path)
+
+
+def test_killed_worker_costs_nothing(dsn: str, tmp_path: Path) -> None:
+    years = range(2000, 2006)
+    for year in years:
+        rows = [line(label, price=f"{year % 7}") for label in minutes(f"{year}-06-09 09:30:00", 60)]
+        deliver(tmp_path / f"{year}_1min.zip", {f"a_{year}.csv": csv_text(rows)})
+    killed: list[int | None] = []
+
+    def kill_a_worker(done: int, total: int, place: str) -> None:
+        if not killed:
+            worker = multiprocessing.active_children()[0]
+            killed.append(worker.pid)
+            worker.kill()
+
+    months = [f"{year}-06" for year in years]
+    report = ingest(dsn, tmp_path, months, run_id="test", fanout=Fanout(2), progress=kill_a_worker)
+    assert killed
+    assert report.failed == ()
     assert_exact(dsn, tmp_path)

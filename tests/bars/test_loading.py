@@ -6,19 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import (
-    assert_exact,
-    books_balance,
-    csv_text,
-    deliver,
-    entries,
-    expected,
-    line,
-    minutes,
-    months,
-    run,
-    table,
-)
+from bar_files import assert_exact, books_balance, csv_text, deliver, entries, line, minutes, months, run, table
 
 from marketdata_assets.bars.schema import ensure
 from marketdata_assets.stores import ledger
@@ -229,4 +217,4 @@ def test_correction_of_a_compressed_month_is_loaded(timescale_dsn: str, tmp_path
         connection.execute("SELECT compress_chunk(c) FROM show_chunks('stock_1min_qfq') c")
     year_zip(tmp_path, day=2, dividend=3.0)
     run(timescale_dsn, tmp_path)
-    assert table(timescale_dsn) == expected(tmp_path)
+    assert_exact(timescale_dsn, tmp_path)

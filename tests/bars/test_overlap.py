@@ -113,15 +113,17 @@ def over_both(folder: Path) -> None:
     deliver(folder / "new_2000.csv", csv_text(priced("2000-06-09 09:35:00", 10, "12")), day=3)
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize(
     "deliveries", [(old_zip, middle, new), (old_without_a_year, new), (two_older_files, over_both)]
 )
 def test_file_that_shrinks_gives_the_older_rows_back(
-    dsn: str, tmp_path: Path, deliveries: tuple[Callable[[Path], None], ...]
+    dsn: str, tmp_path: Path, deliveries: tuple[Callable[[Path], None], ...], together: bool
 ) -> None:
     for write in deliveries:
         write(tmp_path)
-        run(dsn, tmp_path)
+        if not together or write is deliveries[-1]:
+            run(dsn, tmp_path)
     shrink(tmp_path)
     assert run(dsn, tmp_path, ["2000-06"]).failed == ()
     assert_exact(dsn, tmp_path)

@@ -41,22 +41,28 @@ def test_unchanged_files_are_not_stale(loaded: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("delivery", "asked", "due"),
+    ("delivery", "asked", "due", "unchanged"),
     [
-        (None, ["2000-06", "2000-08", "2002-01"], {"missing": ["2000-08"]}),
-        ({"a_2000.csv": data("11")}, ["2000-06", "2001-06"], {"stale": ["2000-06", "2000-07"]}),
-        ({"a_2000.csv": data()}, months(2000)[5:7], {}),
-        ({"b_2000.csv": data()}, ["2000-06"], {"vanished": ["2000-06", "2000-07"], "missing": ["2000-06"]}),
-        (b"PK", ["2000-06", "2001-06"], {"unusable": ["2000-06"]}),
+        (None, ["2000-06", "2000-08", "2002-01"], {"missing": ["2000-08"]}, 0),
+        ({"a_2000.csv": data("11")}, ["2000-06", "2001-06"], {"stale": ["2000-06", "2000-07"]}, 1),
+        ({"a_2000.csv": data()}, months(2000)[5:7], {}, 1),
+        ({"b_2000.csv": data()}, ["2000-06"], {"vanished": ["2000-06", "2000-07"], "missing": ["2000-06"]}, 0),
+        (b"PK", ["2000-06", "2001-06"], {"unusable": ["2000-06"]}, 1),
     ],
     ids=["never loaded", "changed", "same bytes again", "member gone and another new", "broken"],
 )
 def test_what_a_delivery_makes_due(
-    loaded: str, tmp_path: Path, delivery: bytes | dict[str, bytes] | None, asked: list[str], due: dict[str, list[str]]
+    loaded: str,
+    tmp_path: Path,
+    delivery: bytes | dict[str, bytes] | None,
+    asked: list[str],
+    due: dict[str, list[str]],
+    unchanged: int,
 ) -> None:
     if delivery is not None:
         deliver(tmp_path / "2000_1min.zip", delivery, day=2)
-    assert touched(looked(loaded, tmp_path, asked)) == due
+    plan = looked(loaded, tmp_path, asked)
+    assert (touched(plan), plan.unchanged) == (due, unchanged)
 
 
 class GbkName(zipfile.ZipInfo):

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from flow_files import PRICES, closes, deliver, flow, lines, loaded, metadata, only_error, quarantined, rows, run
 
+from marketdata_assets.flows import checks, status, storage
 from marketdata_assets.flows import run as running
-from marketdata_assets.flows import storage
 from marketdata_assets.flows.errors import NoFolder, SchemaDrift, UnknownUnit
 
 REPLACE = PRICES.replace("mode: upsert", "mode: replace")
@@ -43,6 +43,15 @@ def test_a_touched_file_is_hashed_and_a_forced_one_changes_no_row(dsn: str, tmp_
     forced = run(prices, dsn, tmp_path, force=True)
     assert (forced.count("ok"), forced.rows) == (1, 2)
     assert rows(dsn, stamps) == before
+
+
+def test_a_table_restored_without_its_ledger_is_counted_and_shown(dsn: str, tmp_path: Path) -> None:
+    prices = loaded(dsn, tmp_path, a=[1, 2])
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DROP VIEW etl_metadata; DROP TABLE marketdata_flow_units, marketdata_ledger")
+        assert (status.row_count(connection, prices), len(status.preview(connection, prices))) == (2, 2)
+        assert checks.keys_unique(connection, prices).passed
+        assert checks.every_row_accounted(connection, prices).examples == ({"in_table": "2", "loaded": "0"},)
 
 
 def test_upsert_changes_the_rows_that_changed_and_keeps_those_that_vanished(dsn: str, tmp_path: Path) -> None:

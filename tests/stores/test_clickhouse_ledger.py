@@ -13,6 +13,11 @@ from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import Load
 
 NOW = dt.datetime(2026, 2, 1, 3, 4, 5, 678_901, tzinfo=dt.UTC)
+FIRST = Load(
+    dataset="d", source="a", unit="2026-01", content_hash="h1", slices=["2026-01-01", "2026-01-02"],
+    read=12, skipped=1, rows=10, rejected=1, outcome="ok", attempted_hash="h1", code_version="1",
+    run_id="r", started=NOW, finished=NOW + dt.timedelta(seconds=1), origin="tushare",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -23,25 +28,7 @@ def client(clickhouse_client: Client) -> Client:
 
 
 def load(source: str = "a", unit: str = "2026-01", **changes: Any) -> Load:
-    known: dict[str, Any] = {
-        "dataset": "d",
-        "source": source,
-        "unit": unit,
-        "content_hash": "h1",
-        "slices": ["2026-01-01", "2026-01-02"],
-        "read": 12,
-        "skipped": 1,
-        "rows": 10,
-        "rejected": 1,
-        "outcome": "ok",
-        "attempted_hash": "h1",
-        "code_version": "1",
-        "run_id": "r",
-        "started": NOW,
-        "finished": NOW + dt.timedelta(seconds=1),
-        "origin": "tushare",
-    }
-    return Load(**(known | changes))
+    return replace(FIRST, source=source, unit=unit, **changes)
 
 
 def test_what_was_recorded_is_read_back(client: Client) -> None:
