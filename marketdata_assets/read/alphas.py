@@ -23,6 +23,8 @@ from marketdata_assets.read.sources import of_mongo
 from marketdata_assets.stores.mongo import CODEC
 
 if TYPE_CHECKING:
+    from pymongo.collection import Collection
+
     from marketdata_assets.read.sources import Mongo
 
 When = Literal["dateCreated", "dateModified", "dateSubmitted"]
@@ -69,12 +71,11 @@ def alphas(
     if by not in get_args(When):
         raise UnknownName("date of an alpha", by, get_args(When))
     wanted = list(USUAL if columns is None else columns)
-    paths = [path for path in wanted if path != OURS]
+    paths = list(dict.fromkeys(("id", by, *(path for path in wanted if path != OURS))))
     (_, first), (_, last) = bounds.span(start, end, lambda bound: bounds.instant(bound, "alphas"))
     span = {sign: bound for sign, bound in (("$gte", first), ("$lt", last)) if bound is not None}
     conditions = [condition for condition in ({by: span} if span else {}, dict(where or {})) if condition]
     asked = {"$and": conditions} if conditions else {}
-    projection = dict.fromkeys(("id", by, *paths), 1) | {"_id": int("_id" in paths)}
     with of_mongo(connection) as client:
         database = client[database_name(kind)].with_options(codec_options=CODEC)
         there = sorted(filter(ACCOUNT.fullmatch, database.list_collection_names()))
@@ -82,18 +83,27 @@ def alphas(
         for name in names:
             if name not in there:
                 raise UnknownName("account with alphas", name, there)
-        values_by_path: dict[str, list[Any]] = {path: [] for path in (OURS, "id", by, *paths)}
-        for name in names:
-            for document in database[name].find(asked, _outermost(projection), batch_size=BATCH):
-                values_by_path[OURS].append(name)
-                for path in values_by_path.keys() - {OURS}:
-                    values_by_path[path].append(_at(document, path.split(".")))
-        for path in paths if values_by_path["id"] else ():
-            if path not in USUAL and all(value is _MISSING for value in values_by_path[path]):
-                some = next((one for name in names if (one := database[name].find_one(asked))), {})
-                raise UnknownColumn(f"{kind} alphas", path, sorted({*USUAL, *_paths(some)}))
+        values_by_path = _values([database[name] for name in names], kind, asked, paths)
     frame = pl.DataFrame([_series(kind, path, values, values_by_path["id"]) for path, values in values_by_path.items()])
     return frame.sort(OURS, by, "id", nulls_last=True).select(wanted)
+
+
+def _values(
+    collections: "Sequence[Collection[dict[str, Any]]]", kind: Kind, asked: Mapping[str, Any], paths: Sequence[str]
+) -> dict[str, list[Any]]:
+    """The account and the values at the paths of each document. Raises UnknownColumn for a path that none has."""
+    projection = _outermost(dict.fromkeys(paths, 1) | {"_id": int("_id" in paths)})
+    values_by_path: dict[str, list[Any]] = {path: [] for path in (OURS, *paths)}
+    for collection in collections:
+        for document in collection.find(asked, projection, batch_size=BATCH):
+            values_by_path[OURS].append(collection.name)
+            for path in paths:
+                values_by_path[path].append(_at(document, path.split(".")))
+    for path in paths if values_by_path[OURS] else ():
+        if path not in USUAL and all(value is _MISSING for value in values_by_path[path]):
+            some = next((one for collection in collections if (one := collection.find_one(asked))), {})
+            raise UnknownColumn(f"{kind} alphas", path, sorted({*USUAL, *_paths(some)}))
+    return values_by_path
 
 
 def _outermost(projection: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,22 +95,26 @@ def books(
 
 def _chain(market: _Market, instants: Sequence[int]) -> Chain:
     """All records that the books of these instants hang on: ever more days back, until there is a snapshot."""
-    market_of = market.exchange, market.market_type, market.instrument, None, None
-    where = about(GAPS.name, *market_of)
-    found = columnar.read(market.client, GAPS.name, GAPS.columns, where, ("time",), final=FINAL_SETTINGS)
-    every = [msgspec.convert(row, Gap) for row in found.with_columns(type=pl.lit("gap")).iter_rows(named=True)]
-    gaps = [gap for gap in every if not (is_trade_gap(gap) or is_candle_gap(gap))]
-    where = about(ORDERBOOKS.name, *market_of)
+    where = about(ORDERBOOKS.name, market.exchange, market.market_type, market.instrument, None, None)
     sql = f"SELECT toUnixTimestamp64Nano(min(time)) AS oldest FROM {ORDERBOOKS.name} WHERE {where}"
     oldest = int(columnar.ask(market.client, ORDERBOOKS.name, sql, where.values)["oldest"].item())
     back, end = DAY_NS, instants[-1] + AHEAD_NS
     while True:
         first = max(instants[0] - back, oldest)
         records = market.ask("book_records", first, end)
-        chain = Chain(records, gaps, from_beginning=first <= oldest)
+        # Gaps are read after the records, so that one recorded in between is not overlooked.
+        chain = Chain(records, _gaps(market), from_beginning=first <= oldest)
         if first <= oldest or not any(map(chain.begins_before, instants)):
             return chain
         back *= 2
+
+
+def _gaps(market: _Market) -> list[Gap]:
+    """The gaps of the instrument's books, healed ones too."""
+    where = about(GAPS.name, market.exchange, market.market_type, market.instrument, None, None)
+    found = columnar.read(market.client, GAPS.name, GAPS.columns, where, ("time",), final=FINAL_SETTINGS)
+    gaps = [msgspec.convert(row, Gap) for row in found.with_columns(type=pl.lit("gap")).iter_rows(named=True)]
+    return [gap for gap in gaps if not (is_trade_gap(gap) or is_candle_gap(gap))]
 
 
 def _rebuilt(

@@ -116,10 +116,8 @@ class Chain:
 
     def _gap(self, after: int, before: int | None) -> str | None:
         """The gap on record that began with the message received at `after`, in words."""
-        for gap in self._gaps:
-            if gap.ts_from >= after and (before is None or gap.ts_to <= before):
-                return f"a gap is on record: {gap.cause}"
-        return None
+        within = (gap for gap in self._gaps if gap.ts_from >= after and (before is None or gap.ts_to <= before))
+        return next((f"a gap is on record: {gap.cause}" for gap in within), None)
 
     def _found_breaks(self) -> Array:
         breaks = np.zeros(len(self.at), bool)

@@ -98,8 +98,9 @@ def gaps(
 
         gaps("binance", open_only=True)
     """
-    more, about_gaps = ["isNull(healed_at)"] if open_only else [], (exchange, market_type, instruments, start, end)
-    return records("gap", *about_gaps, columns=columns, connection=connection, _more=more)
+    more = ["isNull(healed_at)"] if open_only else []
+    which = (exchange, market_type, instruments, start, end)
+    return records("gap", *which, columns=columns, connection=connection, _more=more)
 
 
 def records(
@@ -131,12 +132,9 @@ def records(
     wanted = columnar.known(table.name, columns, (*table.columns, "time"))
     where = about(table.name, exchange, market_type, instruments, start, end)
     where.conditions += _more
-    order = [
-        *KEY,
-        *(name for name in ("last_id", "trade_id", "interval", "stream", "ts_recv") if name in table.columns),
-    ]
+    ids = [name for name in ("last_id", "trade_id", "interval", "stream", "ts_recv") if name in table.columns]
     with of_clickhouse(connection) as client:
-        return columnar.read(client, table.name, wanted, where, order, final=FINAL_SETTINGS)
+        return columnar.read(client, table.name, wanted, where, (*KEY, *ids), final=FINAL_SETTINGS)
 
 
 def about(

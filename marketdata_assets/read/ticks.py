@@ -100,21 +100,16 @@ def _read(
     where = Where()
     where.among("symbol", several(symbols))
     where.among("factor", several(names))
-    _span(where, table.name, start, end)
-    with of_clickhouse(connection) as client:
-        frame = columnar.read(client, table.name, wanted, where, order)
-    return frame.cast({name: table.columns[name] for name in wanted})
-
-
-def _span(where: Where, table: str, start: Moment | None, end: Moment | None) -> None:
-    """Days, or instants and the days around them, by which the server prunes months."""
-    (since, first), (before, last) = bounds.span(start, end, partial(bounds.instant, table=table))
+    (since, first), (before, last) = bounds.span(start, end, partial(bounds.instant, table=table.name))
     for bound, sign, moment, around in ((start, since, first, -ZONES_APART), (end, before, last, ZONES_APART)):
         if bound is None or moment is None:
             continue
         day = bounds.day(bound)
         if day is not None:
             where.add("date", sign, "Date", day)
-        else:
+        else:  # the days around an instant let the server prune months
             where.add("ts", sign, "DateTime64(6, 'UTC')", moment)
             where.add("date", f"{sign[0]}=", "Date", moment.date() + around)
+    with of_clickhouse(connection) as client:
+        frame = columnar.read(client, table.name, wanted, where, order)
+    return frame.cast({name: table.columns[name] for name in wanted})

@@ -1,12 +1,13 @@
 """Order books at any instant: what a plain replay of all changes makes of them, and unknown where one is missing."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
 from typing import Any, Literal
 
+import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
 
@@ -14,6 +15,7 @@ from marketdata_assets import read
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
 from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables.schema import GAPS, ORDERBOOKS
+from marketdata_assets.read import columnar
 from marketdata_assets.read.errors import NaiveTime, UnknownName
 
 NS = 1_000_000_000
@@ -178,6 +180,23 @@ def test_a_gap_on_record_is_the_reason_and_ends_with_the_snapshot(client: Client
     venue.land()
     compare(venue, [BEGIN, last, venue.now - NS, venue.now], unknown=[last, venue.now - NS])
     assert venue.books(last)[0]["why"] == "a gap is on record: checksum"
+
+
+def test_a_gap_recorded_while_a_book_is_read_is_known(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    venue = opened(client, 4)
+    venue.change()
+    venue.land()
+    ask = columnar.ask
+
+    def ask_and_record(of: Client, table: str, sql: str, values: Mapping[str, Any]) -> pl.DataFrame:
+        answer = ask(of, table, sql, values)
+        if "first" in values:
+            venue.gap(venue.now, venue.now + NS)
+            venue.land()
+        return answer
+
+    monkeypatch.setattr(columnar, "ask", ask_and_record)
+    assert venue.books(venue.now)[0]["why"] == "a gap is on record: sequence"
 
 
 def test_a_gap_of_trades_and_one_that_was_only_a_repeat_are_none_of_a_book(client: Client) -> None:

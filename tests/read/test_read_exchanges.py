@@ -46,14 +46,7 @@ def test_a_trade_is_there_once_with_the_digits_it_was_published_with(client: Cli
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "expected"),
-    [
-        (0, 3, [0, 1, 2]),
-        (1, 2, [1]),
-        (1, 1, []),
-        (2, None, [2, 3]),
-        (None, 1, [0]),
-    ],
+    ("start", "end", "expected"), [(0, 3, [0, 1, 2]), (1, 2, [1]), (1, 1, []), (2, None, [2, 3]), (None, 1, [0])]
 )
 def test_bounds_are_half_open_to_the_microsecond(
     client: Client, start: int | None, end: int | None, expected: list[int]
@@ -132,3 +125,5 @@ def test_a_type_without_a_table_and_a_database_without_tables(client: Client, cl
         read.records("trades", connection=client)  # type: ignore[arg-type]
     with pytest.raises(NothingLoaded, match="exchange_gaps does not exist"):
         read.gaps(connection=clickhouse_url)
+    with pytest.raises(NothingLoaded, match="exchange_orderbooks does not exist"):
+        read.books("binance", "spot", "BTCUSDT", 0, connection=clickhouse_url)
