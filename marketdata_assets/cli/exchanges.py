@@ -13,7 +13,7 @@ import typer
 
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
-from marketdata_assets.defs.exchanges.days import REJECTED, TABLES_STEP
+from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, REJECTED, TABLES_STEP
 from marketdata_assets.settings import Settings
 
 SAMPLE_MINUTES = 80  # of the demo's market
@@ -82,17 +82,23 @@ def fill(settings: Settings, **config: Any) -> RunOutcome:
 
 
 def up_to_date(settings: Settings, files: Sequence[Path]) -> RunOutcome | None:
-    """The result without a run when the content of every file is loaded; None when there is work to do."""
+    """The result without a run when the content of every file is loaded; None when there is work to do.
+
+    Like a run, it creates missing tables and applies the retention of the settings.
+    """
     from marketdata_assets.exchanges.tables.captures import all_loaded, captures_in
+    from marketdata_assets.exchanges.tables.schema import TABLES
 
     started = time.monotonic()
     paths = files or captures_in(settings.captures_folder)
-    with stores.clickhouse() as client:
+    with stores.exchange_tables() as client:
         if not all_loaded(client, paths):
             return None
-    seconds = round(time.monotonic() - started, 2)
-    filled = {"rows": {}, "captures": {"unchanged": len(paths)}, "dead_letters": 0, REJECTED: 0, "stream": False}
-    return RunOutcome(True, None, {TABLES_STEP: {"round": {**filled, "notes": [], "problems": [], "seconds": seconds}}})
+    rows = {table.name: 0 for table in TABLES.values()}
+    by_outcome = dict.fromkeys(CAPTURE_OUTCOMES, 0) | {"unchanged": len(paths)}
+    filled = {"rows": rows, "captures": by_outcome, "dead_letters": 0, REJECTED: 0, "stream": False}
+    filled |= {"notes": [], "problems": [], "seconds": round(time.monotonic() - started, 2)}
+    return RunOutcome(True, None, {TABLES_STEP: {"round": filled}})
 
 
 def make_days(settings: Settings, first: dt.date, last: dt.date, *, fetch: bool) -> RunOutcome:
@@ -156,8 +162,7 @@ def _end(outcome: RunOutcome, as_json: bool) -> None:
 
 
 def _round(outcome: RunOutcome) -> dict[str, Any]:
-    found: dict[str, Any] = outcome.metadata.get(TABLES_STEP, {}).get("round", {})
-    return found
+    return dict(outcome.metadata.get(TABLES_STEP, {}).get("round", {}))
 
 
 def load_sample(settings: Settings, today: dt.date, quiet: bool) -> Sequence[RunOutcome]:

@@ -68,8 +68,16 @@ def test_captures_days_status_and_quarantine(shell: Shell) -> None:
     again = shell.run("ingest", "captures", str(written.files[0]))
     assert again.stdout.startswith("exchanges     nothing new; 0 rejected, 0 unreadable, captures: 1 unchanged; ")
     nothing_due = shell.said("ingest", "captures")
-    assert (nothing_due["run_id"], nothing_due["captures"]) == (None, {"unchanged": 3})
+    assert (nothing_due["run_id"], nothing_due.keys()) == (None, first.keys())
+    assert nothing_due["rows"] == dict.fromkeys(first["rows"], 0)
+    assert nothing_due["captures"] == dict.fromkeys(first["captures"], 0) | {"unchanged": 3}
     assert "next: marketdata ingest days" in again.stderr
+    unknown = shell.run("ingest", "captures", MARKETDATA_EXCHANGE_KEEP_DAYS='{"trades": 90}')
+    assert (unknown.returncode, "did you mean trade?" in unknown.stderr) == (1, True)
+    new = write(shell.folder / "new", Plan(START + dt.timedelta(hours=1), minutes=5)).files[0]
+    both = shell.said("ingest", "captures", str(written.files[0]), str(new))
+    assert both["run_id"]
+    assert (both["captures"]["unchanged"], both["captures"]["ok"]) == (1, 1)
 
 
 def test_capture_that_is_not_there_fails_by_name(shell: Shell) -> None:

@@ -122,7 +122,7 @@ def test_a_message_that_cannot_be_read_is_kept_whole(clickhouse_client: Client, 
     with CaptureWriter(tmp_path, "binance", "spot") as writer:
         writer.write(START, "in", bad)
     loaded = load_captures(clickhouse_client, writer.paths).units[0]
-    assert (loaded.outcome, loaded.dead_letters, loaded.by_type) == ("empty", 1, {})
+    assert (loaded.outcome, loaded.skipped, loaded.by_type) == ("empty", 1, {})
     kept = clickhouse_client.query("SELECT type, raw, source FROM exchange_rejects FINAL").result_rows
     assert kept == [("message", bad.decode(), writer.paths[0].name)]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TABLES_JOB, DAYS_JOB = "exchange_tables", "exchange_days"
 TABLES_STEP = "fill_exchange_tables"
+CAPTURE_OUTCOMES = ("ok", "empty", "unchanged", "failed")
 REJECTED = "refused"  # a metadata key that Dagster has stored and the CLI prints, so it keeps its name; words: ok
 
 

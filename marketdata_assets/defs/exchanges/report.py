@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.defs.exchanges.days import REJECTED
+from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, REJECTED
 from marketdata_assets.defs.exchanges.ingest import IngestReport
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failure_of
@@ -78,11 +78,10 @@ def _rows_by_table(report: IngestReport) -> dict[str, dict[str, int]]:
 def _summary(report: IngestReport) -> dict[str, Any]:
     """The whole run as JSON, the same on every table."""
     files = report.captures.units if report.captures else ()
-    outcomes = ("ok", "empty", "unchanged", "failed")
     return {
         "rows": {name: sum(counts.get(key, 0) for key in _ROWS) for name, counts in _rows_by_table(report).items()},
-        "captures": {outcome: sum(file.outcome == outcome for file in files) for outcome in outcomes},
-        "dead_letters": sum(file.dead_letters for file in files),
+        "captures": {outcome: sum(file.outcome == outcome for file in files) for outcome in CAPTURE_OUTCOMES},
+        "dead_letters": sum(file.skipped for file in files),
         REJECTED: sum(file.rejected for file in files)
         + (sum(one.rejected for one in report.drained.types) if report.drained else 0),
         "stream": report.drained is not None,

@@ -57,13 +57,12 @@ log = get_logger(__name__)
 class CaptureReport(UnitReport):
     """How one capture ended. `by_type` are its rows by record type; copies of rows loaded before are included.
 
-    `rejected` records do not fit into their table; `dead_letters` are messages that differ from the documentation;
+    `rejected` records do not fit into their table; `skipped` are messages that differ from the documentation;
     `notes` say what of the file was left out.
     """
 
     path: Path = Path()
     by_type: dict[str, int] = field(default_factory=dict)
-    dead_letters: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -106,10 +105,13 @@ def load_captures(
     """Load captures. A file whose content is in the ledger is skipped after a hash check, unless `force`.
 
     Any error in one file, of whatever class, fails that file only; rows read before the error stay. `exchange` and
-    `market_type` are for files that do not name them. Idempotent. Raises StoreAway and StoreFull.
+    `market_type` are for files that do not name them. Missing tables are created. Idempotent. Raises StoreAway and
+    StoreFull.
     """
     began = time.monotonic()
     given = list(dict.fromkeys(paths))
+    schema.ensure(client)
+    clickhouse_ledger.ensure(client)
     reports, hashes = _unchanged_and_due(client, given, force)
     for series in series_of(hashes):
         loading = _SeriesLoad(client, exchange, market_type)
@@ -200,7 +202,6 @@ class _SeriesLoad:
             error=error,
             path=path,
             by_type=by_type,
-            dead_letters=sink.dead_letters,
             notes=tuple(notes),
         )
 
@@ -270,7 +271,10 @@ def _error_of(call: Callable[[], None]) -> str | None:
 
 
 def all_loaded(client: "Client", paths: Iterable[Path]) -> bool:
-    """Whether the content of every file is in the ledger. Files are read newest first, up to one that is not."""
+    """Whether the content of every file is in the ledger, which must exist.
+
+    Files are read newest first, up to one that is not.
+    """
     loaded = _loaded_hashes(client)
     try:
         newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
@@ -280,8 +284,6 @@ def all_loaded(client: "Client", paths: Iterable[Path]) -> bool:
 
 
 def _loaded_hashes(client: "Client") -> set[str | None]:
-    schema.ensure(client)
-    clickhouse_ledger.ensure(client)
     loads = clickhouse_ledger.entries(client, DATASET)
     return {load.content_hash for load in loads if load.outcome in ("ok", "empty")}
 
