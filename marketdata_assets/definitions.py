@@ -16,13 +16,16 @@ from marketdata_assets.settings import Settings
 
 
 def project_definitions() -> dg.Definitions:
-    """All definitions of the package, without the user's own flows; a process builds them once an hour."""
-    return _built(Settings().ticks_months, Settings().exchange_days, f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H}")
+    """All definitions of the package, without the user's own flows.
+
+    A process builds them again when the settings or the hour have changed: partitions depend on both. Found by module:
+    `load_from_defs_folder` needs a pyproject.toml, which an installed package does not have.
+    """
+    return _built(Settings().model_dump_json(), f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H}")
 
 
 @lru_cache(1)
-def _built(*_: object) -> dg.Definitions:
-    """Found by module: `load_from_defs_folder` needs a pyproject.toml, which an installed package does not have."""
+def _built(settings: str, hour: str) -> dg.Definitions:
     return dg.ComponentTree.from_module(defs_module=project, project_root=Path(__file__).parents[1]).build_defs()
 
 
