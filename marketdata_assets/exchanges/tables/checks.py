@@ -67,10 +67,7 @@ def one_row_a_trade(question: Question) -> Finding:
 def holes_on_record(question: Question) -> Finding:
     """Every gap in the sequence numbers of Binance's trades is recorded."""
     unrecorded = [gap for day in question.days for gap in gaps.unrecorded_gaps(question.client, day)]
-    counted = (
-        "SELECT toInt64(count()) AS n FROM exchange_trades WHERE toDate(time) = {day:Date} AND exchange = 'binance'"
-    )
-    trades = sum(clickhouse.read(question.client, counted, {"day": day})["n"].item() for day in question.days)
+    trades = sum(question.ask("binance_trades_counted", day)["n"].item() for day in question.days)
     missing = sum((gap.next_id or 0) - (gap.last_id or 0) - 1 for gap in unrecorded)
     examples = tuple({"hole": gaps.line(gap)} for gap in unrecorded[:EXAMPLES])
     return Finding(len(unrecorded), examples, int(trades), facts={"trades_missing": missing})
@@ -137,9 +134,8 @@ def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Findi
             checked, wrong_rows = judge(question, day, about)
             rows_checked += checked
             wrong += [{**about, "day": str(day), **row} for row in wrong_rows]
-    return Finding(
-        len(wrong), tuple(wrong[:EXAMPLES]), rows_checked, facts={f"instruments_without_{unit}_judged": left_out}
-    )
+    facts = {f"instruments_without_{unit}_judged": left_out}
+    return Finding(len(wrong), tuple(wrong[:EXAMPLES]), rows_checked, facts=facts)
 
 
 def _broken_chains(question: Question, day: dt.date, about: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
@@ -148,9 +144,7 @@ def _broken_chains(question: Question, day: dt.date, about: dict[str, str]) -> t
     for gap in gaps.of_day(question.client, day) if broken.height else []:
         if all(getattr(gap, name) == value for name, value in about.items()):
             broken = broken.filter(~pl.col("ts_recv").is_between(gap.ts_from, max(gap.ts_to, gap.healed_at or 0)))
-    return rows.height, [
-        {"last_id": before, "next_id": begin} for before, begin in broken.select("before", "begin").iter_rows()
-    ]
+    return rows.height, broken.select(last_id="before", next_id="begin").to_dicts()
 
 
 def _other_bars(question: Question, day: dt.date, about: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
@@ -166,13 +160,11 @@ def plain_bars(trades: pl.DataFrame) -> pl.DataFrame:
     """Bars of one instrument's trades, in polars: time, prices, volume (null where a size is), trades."""
     number = pl.col("trade_id").str.extract(r"(\d+)$").cast(pl.UInt64)
     first, last = pl.col("first_id").cast(pl.Int64), pl.col("last_id").cast(pl.Int64)
-    frame = trades.with_columns(
-        number=number, singles=pl.when(pl.col("aggregated")).then(last - first + 1).otherwise(1)
-    )
+    singles = pl.when(pl.col("aggregated")).then(last - first + 1).otherwise(1)
+    frame = trades.with_columns(number=number, singles=singles)
     if frame["aggregated"].n_unique() > 1:
-        inside = frame.filter(pl.col("aggregated")).select(
-            pl.int_ranges(first, last + 1).explode().alias("number").cast(pl.UInt64), aggregated=pl.lit(False)
-        )
+        numbers = pl.int_ranges(first, last + 1).explode().cast(pl.UInt64)
+        inside = frame.filter(pl.col("aggregated")).select(number=numbers, aggregated=pl.lit(False))
         frame = frame.join(inside, on=["number", "aggregated"], how="anti")
     frame = frame.sort("time", "number", "trade_id").with_columns(time=pl.col("time").dt.truncate("1m"))
     whole = pl.when(pl.col("size").null_count() == 0).then(pl.col("size").sum())

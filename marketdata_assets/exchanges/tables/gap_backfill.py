@@ -195,7 +195,7 @@ class _Backfill:
             if isinstance(record, Gap)
         ]
         objections += match.objections
-        if match.contradictory:
+        if match.objections:
             return 0, objections, match.numbers
         ids = {trade.trade_id for trade in match.missing}
         liquidations = [

@@ -50,9 +50,8 @@ def open_gaps(client: "Client", streams: str = TRADES) -> list[Gap]:
 
 def days(client: "Client") -> list[dt.date]:
     """The days on which gaps began, oldest first."""
-    return clickhouse.read(client, f"SELECT DISTINCT toDate(time) AS day FROM {GAPS.name} ORDER BY day")[
-        "day"
-    ].to_list()
+    query = f"SELECT DISTINCT toDate(time) AS day FROM {GAPS.name} ORDER BY day"
+    return clickhouse.read(client, query)["day"].to_list()
 
 
 def touches(gap: Gap, day: dt.date) -> bool:
@@ -67,16 +66,14 @@ def unrecorded_gaps(client: "Client", day: dt.date) -> list[Gap]:
     Only of venues that number without gaps: Binance's single trades on spot, its aggregate trades elsewhere. Times
     are those of the trades around the gap, by the venue's clock.
     """
-    rows = clickhouse.read(client, sql("sequence_gaps"), day_span(day)).iter_rows()
+    gaps = [Gap(*(*row, NUMBERS)) for row in clickhouse.read(client, sql("sequence_gaps"), day_span(day)).iter_rows()]
     recorded = open_gaps(client)
-    unrecorded = [Gap(*(*row, NUMBERS)) for row in rows]
-    return [gap for gap in unrecorded if not any(_covers(known, gap) for known in recorded)]
+    return [gap for gap in gaps if not any(_covers(known, gap) for known in recorded)]
 
 
 def _covers(known: Gap, gap: Gap) -> bool:
     same = (known.exchange, known.market_type, known.instrument) == (gap.exchange, gap.market_type, gap.instrument)
-    slack = CLOCKS_DIFFER_NS
-    return same and known.ts_from - slack <= gap.ts_from and gap.ts_to <= known.ts_to + slack
+    return same and known.ts_from - CLOCKS_DIFFER_NS <= gap.ts_from and gap.ts_to <= known.ts_to + CLOCKS_DIFFER_NS
 
 
 def _read(client: "Client", condition: str, parameters: dict[str, Any]) -> list[Gap]:

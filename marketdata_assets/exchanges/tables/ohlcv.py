@@ -59,10 +59,7 @@ def compute(
     """
     began = time.monotonic()
     fingerprint = fingerprints(client, [day])[day]
-    counted = f"""
-        SELECT toInt64(count()) AS n FROM {TRADES.name} FINAL
-        WHERE time >= {{first:DateTime64(9, 'UTC')}} AND time < {{end:DateTime64(9, 'UTC')}}"""
-    trades = int(clickhouse.read(client, counted, day_span(day))["n"].item())
+    trades = int(clickhouse.read(client, sql("trades_counted"), day_span(day))["n"].item())
     loads = clickhouse_ledger.entries(client, OHLCV_1M, [str(day)])
     going = keep_days is not None and day + dt.timedelta(days=keep_days) <= now.date()
     kept = (not trades or going) and bool(loads) and loads[0].rows > 0
@@ -120,11 +117,9 @@ def fingerprints(client: "Client", days: Sequence[dt.date]) -> dict[dt.date, str
 
 def trades_were_moved(client: "Client", days: Sequence[dt.date]) -> None:
     """Mark the bars of `days` as computed from the stored trades, after a restore of the same trades from a backup."""
-    now = fingerprints(client, days)
-    loads_before = clickhouse_ledger.entries(client, OHLCV_1M, [str(day) for day in days])
-    loads = [
-        replace(load, content_hash=now[dt.date.fromisoformat(load.unit)] or load.content_hash) for load in loads_before
-    ]
+    fingerprint_of = {str(day): fingerprint for day, fingerprint in fingerprints(client, days).items()}
+    before = clickhouse_ledger.entries(client, OHLCV_1M, list(fingerprint_of))
+    loads = [replace(load, content_hash=fingerprint_of[load.unit] or load.content_hash) for load in before]
     clickhouse_ledger.record(client, loads, clickhouse_ledger.next_version(client))
 
 
@@ -142,18 +137,13 @@ def _record(
         source=TRADES.name,
         unit=str(day),
         content_hash=fingerprint or "no trades",
-        previous_hash=None,
         slices=[str(day)],
         read=trades,
-        skipped=0,
         rows=bars,
-        rejected=0,
         outcome="ok" if bars else "empty",
         attempted_hash=fingerprint or "no trades",
-        error=None,
         code_version=CODE_VERSION,
         run_id=run_id,
         started=now,
-        finished=dt.datetime.now(dt.UTC),
     )
     clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))

@@ -41,8 +41,9 @@ def timeline(results: Sequence[GapResult]) -> str | None:
         for result in lines[name]:
             begin = result.gap.ts_from
             width = max(_end(result.gap) - begin, (last - first + 2 * room) * SHORTEST)
-            still_open = OPEN if is_trade_gap(result.gap) else BOOK
-            colour, length = still_open if result.outcome == "open" else HEALED, dt.timedelta(microseconds=width / 1000)
+            open_colour = OPEN if is_trade_gap(result.gap) else BOOK
+            colour = open_colour if result.outcome == "open" else HEALED
+            length = dt.timedelta(microseconds=width / 1000)
             axis.barh(place, length, left=_moment(begin), height=0.6, color=colour)
     axis.set_yticks(range(len(shown)), reversed(shown), fontsize=7)
     axis.set_ylim(-0.7, len(shown) - 0.3)

@@ -86,9 +86,8 @@ def quarantine(client: "Client", type_name: str, rejects: Sequence[Reject], sour
     if not rejects:
         return
     about = {"type": type_name, "source": source}
-    lines = [
-        about | {"reason": reject.reason, "raw": reject.raw.decode(errors="backslashreplace")} for reject in rejects
-    ]
+    texts = ((reject.reason, reject.raw.decode(errors="backslashreplace")) for reject in rejects)
+    lines = [about | {"reason": reason, "raw": raw} for reason, raw in texts]
     _send(client, REJECTS, ("type", "reason", "raw", "source"), msgspec.json.encode(lines), {})
 
 

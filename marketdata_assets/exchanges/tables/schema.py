@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from marketdata_assets.exchanges import records
 from marketdata_assets.exchanges.errors import UnknownTable
-from marketdata_assets.exchanges.records import RECORDS, Gap
 from marketdata_assets.stores.clickhouse import naming_failures, quoted
 
 if TYPE_CHECKING:
@@ -54,12 +54,17 @@ class Table:
         return tuple(_DECIMAL.findall(sql(self.name)))
 
 
-_RECORDS: tuple[type[msgspec.Struct], ...] = (*RECORDS, Gap)
-_NAMES = ("trades", "orderbooks", "klines", "tickers", "funding_rates", "open_interest", "liquidations", "gaps")
-TABLES: Mapping[str, Table] = {
-    str(record.__struct_config__.tag): Table(f"exchange_{name}", record)
-    for name, record in zip(_NAMES, _RECORDS, strict=True)
-}
+_TABLES = (
+    Table("exchange_trades", records.Trade),
+    Table("exchange_orderbooks", records.OrderBook),
+    Table("exchange_klines", records.Kline),
+    Table("exchange_tickers", records.Ticker),
+    Table("exchange_funding_rates", records.FundingRate),
+    Table("exchange_open_interest", records.OpenInterest),
+    Table("exchange_liquidations", records.Liquidation),
+    Table("exchange_gaps", records.Gap),
+)
+TABLES: Mapping[str, Table] = {table.type: table for table in _TABLES}
 """By type."""
 
 TRADES, ORDERBOOKS, GAPS = TABLES["trade"], TABLES["orderbook"], TABLES["gap"]

@@ -61,13 +61,12 @@ def outdated_days(client: "Client", days: Sequence[dt.date]) -> list[dt.date]:
 
 def with_open_gaps(client: "Client", days: Sequence[dt.date], now_ns: int, settled_ns: int) -> list[dt.date]:
     """Days, oldest first, on which gaps of trades or candles began that are open, settled, and still retried."""
-    wanted = set(days)
     began = {
         dt.datetime.fromtimestamp(gap.ts_from // 1_000_000_000, dt.UTC).date()
         for gap in gaps.open_gaps(client, f"{TRADES}|{CANDLES}")
         if settled_ns <= now_ns - gap.ts_to < RETRIED_NS
     }
-    return sorted(began & wanted)
+    return sorted(began & set(days))
 
 
 def rejected(client: "Client", limit: int) -> list[dict[str, str]]:

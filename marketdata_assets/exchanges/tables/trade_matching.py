@@ -38,13 +38,12 @@ class StoredTrade:
 class MatchResult:
     """Trades to insert, how many stored ones the history has, and objections to closing the gap.
 
-    When `contradictory`, nothing may be inserted, because trades could be duplicated. `numbers` are the spans of
-    Binance's sequence numbers that are stored or fetched, in order.
+    With an objection nothing may be inserted, because trades could be duplicated. `numbers` are the spans of Binance's
+    sequence numbers that are stored or fetched, in order.
     """
 
     missing: list[Trade]
     known: int
-    contradictory: bool
     objections: list[str]
     numbers: list[Span]
 
@@ -62,7 +61,7 @@ def match_trades(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trad
     objections = []
     if len(stored) > known:
         objections.append(f"the history lacks {len(stored) - known} of {len(stored)} trades stored around the gap")
-    return MatchResult(missing, known, len(stored) > known, objections, _numbers(gap, stored, history))
+    return MatchResult(missing, known, objections, _numbers(gap, stored, history))
 
 
 def _by_number(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trade]) -> tuple[list[Trade], int]:
