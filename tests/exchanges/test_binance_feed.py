@@ -226,6 +226,7 @@ def test_an_address_that_nothing_of_ours_reads() -> None:
     assert_dead(feed("spot").answer("https://x/api/v3/ticker/tradingDay?symbol=ABCUSDT", b"[]", 7))
     assert_dead(feed("spot").answer("https://[", b"[]", 7))
     assert_dead(feed("spot").answer("https://x/api/v3/klines?symbol=ABCUSDT", b"[[1]]", 7))
+    assert feed("spot").answer("https://x/api/v3/klines?symbol=ABCUSDT", b"[]", 7) == []
 
 
 def test_when_a_ban_ends() -> None:

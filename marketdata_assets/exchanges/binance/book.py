@@ -242,7 +242,7 @@ class MarketBooks:
             return [Control("ignored", f"a snapshot of {name} that is not needed, or too old")]
         return self._settled(name, outcomes, ts_recv) or [Control("notice", f"a snapshot of {name} waits for a diff")]
 
-    def told(self, best: Ticker) -> list[Outcome]:
+    def compare_best(self, best: Ticker) -> list[Outcome]:
         """Best prices, compared with the book if there is one."""
         chain = self.chains.get(best.instrument)
         wrong = chain.best(best) if chain else None

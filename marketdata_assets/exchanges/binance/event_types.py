@@ -1,7 +1,7 @@
 """Which bytes are which event of a market, and which parser takes it.
 
 An event comes bare, `{"e": "trade", ...}`, or within a combined stream,
-`{"stream": "abcusdt@trade", "data": {"e": "trade", ...}}`, or decode_list of them as a list instead of one.
+`{"stream": "abcusdt@trade", "data": {"e": "trade", ...}}`, or a list of them instead of one.
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
 
@@ -22,13 +22,11 @@ from marketdata_assets.exchanges.records import AnyRecord, Control, MarketType
 Parser = Callable[[Any, InstrumentContext, int], AnyRecord | Control]
 T = TypeVar("T")
 
-IGNORED = frozenset(
-    (
-        *("indexPriceUpdate", "index", "compositeIndex", "assetIndexUpdate", "contractInfo", "avgPrice"),
-        *("continuous_kline", "indexPrice_kline", "markPrice_kline", "ticker_all", "referencePrice"),
-        *("1hTicker", "4hTicker", "1dTicker", "optionPair", "OPTION_PAIR", "tradingSession", "rpiDepthUpdate"),
-    )
-)
+IGNORED = {
+    *("indexPriceUpdate", "index", "compositeIndex", "assetIndexUpdate", "contractInfo", "avgPrice"),
+    *("continuous_kline", "indexPrice_kline", "markPrice_kline", "ticker_all", "referencePrice"),
+    *("1hTicker", "4hTicker", "1dTicker", "optionPair", "OPTION_PAIR", "tradingSession", "rpiDepthUpdate"),
+}
 """Events that are documented, and that no record is made of."""
 
 _FEW_LEVELS = re.compile(r"@depth[0-9]")

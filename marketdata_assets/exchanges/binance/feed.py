@@ -169,7 +169,7 @@ class BinanceFeed:
             return self._market.changed(*read_diff(raw, ts_recv), connection)
         route = self._bare.get(raw[2 : 2 + NAMED]) or self._wrapped.get(begin)
         if route is None:
-            return self._looked_at(raw, ts_recv, connection)
+            return self._unrouted(raw, ts_recv, connection)
         decode, parser = route
         event = decode(raw)
         context = self._known[event.s]
@@ -179,7 +179,7 @@ class BinanceFeed:
             return [parser(event, context, ts_recv)]
         return self._take[type(event)](event, context, ts_recv, connection)
 
-    def _looked_at(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+    def _unrouted(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A message that is not known by how it begins."""
         if self.market_type == "spot" and raw.startswith(b'{"u":'):
             best: wire.SpotBookTicker = self._event_types[""].bare(raw)
@@ -254,13 +254,13 @@ class BinanceFeed:
         raise BadMessage(VENUE, "it is neither an event nor an answer")
 
     def _best(self, event: wire.SpotBookTicker, context: InstrumentContext, ts_recv: int, _: int) -> list[Outcome]:
-        return self._market.told(parse.book_ticker(event, context, ts_recv))
+        return self._market.compare_best(parse.book_ticker(event, context, ts_recv))
 
     def _form(self, raw: bytes, event: Any, context: InstrumentContext) -> None:
         no_trade = isinstance(event, wire.FuturesTrade) and event.X == "NA"
         if no_trade or len(self._agg_trades) + len(self._forms) >= KEPT_FORMS:
             return
-        reader = template_reader(event, context, raw.decode(), self._market.told)
+        reader = template_reader(event, context, raw.decode(), self._market.compare_best)
         if isinstance(reader, tuple):
             self._agg_trades[raw.translate(FORM)] = reader
         elif reader:

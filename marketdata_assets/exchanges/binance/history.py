@@ -163,9 +163,7 @@ class BinanceHistory:
     async def _past_interest(self, instrument: str, period: str, cursor: Cursor) -> FetchedPage:
         reached = min(cursor.at + PAST_INTEREST * INTERVALS[period], cursor.end)
         query: Query = {"symbol": instrument}
-        if (
-            self.market_type == "inverse"
-        ):  # by pair and kind of contract; of dated futures the answer does not say which
+        if self.market_type == "inverse":  # by pair and kind of contract, which do not identify a dated future
             pair, _, kind = instrument.partition("_")
             if kind != "PERP":
                 raise ValueError(f"{instrument}: Binance keeps open interest of COIN-M perpetuals by name, of no other")

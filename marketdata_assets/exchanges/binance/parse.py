@@ -1,6 +1,6 @@
 """Binance's events as records. Each parser takes a typed event and its instrument, and raises ValueError.
 
-Which bytes are which event is the business of `feed`, and how diffs become a book that of `chain`.
+Which bytes are which event is the business of `feed`, and how diffs become a book that of `book`.
 """
 
 from decimal import Decimal
@@ -35,6 +35,9 @@ def trade(event: wire.Trade | wire.ListedTrade, context: InstrumentContext, ts_r
         {"e": "trade", "E": 1700000000005, "s": "ABCUSDT", "t": 12345, "p": "1.2300", "q": "4.5",
          "T": 1700000000003, "m": true}
 
+        GET /api/v3/trades?symbol=ABCUSDT
+        [{"id": 12345, "price": "1.2300", "qty": "4.5", "time": 1700000000003, "isBuyerMaker": true}]
+
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#trade-streams
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#recent-trades-list
     """
@@ -44,7 +47,8 @@ def trade(event: wire.Trade | wire.ListedTrade, context: InstrumentContext, ts_r
     try:
         _plain(f"[-{price}e0,-{size}e0]")
     except msgspec.DecodeError:
-        decimal("p", price), decimal("q", event.q)
+        decimal("p", price)  # raises where one is no number
+        decimal("q", event.q)
     if not context.in_base:
         size, contracts = context.sizes(event.q, price)
     return make(event.T * NS, ts_recv, str(event.t), price, size, contracts, "sell" if event.m else "buy")
@@ -67,6 +71,9 @@ def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, context: InstrumentCon
         {"e": "aggTrade", "E": 1700000000005, "s": "ABCUSDT", "a": 678, "p": "1.2300", "q": "4.5",
          "f": 12345, "l": 12347, "T": 1700000000003, "m": true}
 
+        GET /api/v3/aggTrades?symbol=ABCUSDT
+        [{"a": 678, "p": "1.2300", "q": "4.5", "f": 12345, "l": 12347, "T": 1700000000003, "m": true}]
+
     https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#aggregate-trade-streams
     https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints#compressedaggregate-trades-list
     """
@@ -76,7 +83,8 @@ def agg_trade(event: wire.AggTrade | wire.ListedAggTrade, context: InstrumentCon
     try:
         _plain(f"[-{price}e0,-{size}e0]")
     except msgspec.DecodeError:
-        decimal("p", price), decimal("q", event.q)
+        decimal("p", price)  # raises where one is no number
+        decimal("q", event.q)
     if not context.in_base:
         size, contracts = context.sizes(event.q, price)
     side = "sell" if event.m else "buy"
@@ -100,7 +108,9 @@ def book_ticker(event: wire.SpotBookTicker, context: InstrumentContext, ts_recv:
 
 
 def ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int) -> Ticker:
-    """The last 24 hours; only spot's has the best prices, and one in short no sizes. COIN-M: `v` counts contracts.
+    """The last 24 hours; only spot's has the best prices. COIN-M: `v` counts contracts.
+
+    A mini ticker has no best prices, last size or weighted average.
 
         {"e": "24hrTicker", "E": 1700000000005, "s": "ABCUSDT", "w": "1.25", "c": "1.23", "Q": "0.5", "b": "1.23",
          "B": "31.2", "a": "1.24", "A": "40.6", "o": "1.20", "h": "1.30", "l": "1.10", "v": "100", "q": "125", "n": 9}

@@ -107,10 +107,10 @@ def records(to: Asked, raw: bytes, known: InstrumentContexts, ts_recv: int) -> l
             one = known[to.symbol]
             return [parse.agg_trade(entry, one, ts_recv) for entry in _AGG_TRADES.decode(raw)]
         case "klines":
-            if not to.interval:
+            one, rows = known[to.symbol], _ROWS.decode(raw)
+            if rows and not to.interval:
                 raise BadMessage("binance", "candles without the requested interval")
-            one = known[to.symbol]
-            return [parse.candle(row, to.interval, one, None, ts_recv, None) for row in _ROWS.decode(raw)]
+            return [parse.candle(row, to.interval, one, None, ts_recv, None) for row in rows]
         case "fundingRate":
             return [_funding(rate, known[rate.symbol], ts_recv) for rate in _FUNDING.decode(raw)]
         case "premiumIndex":
@@ -143,7 +143,7 @@ def open_interest(interest: Interest, context: InstrumentContext, ts_recv: int) 
 def _past_interest(past: PastInterest, known: InstrumentContexts, ts_recv: int) -> OpenInterest:
     """What was open; the time is a number, in the documentation a text.
 
-    COIN-M names the pair and the kind of contract, which of a dated future does not say which.
+    COIN-M names the pair and the kind of contract, which do not identify a dated future.
 
         GET /futures/data/openInterestHist?symbol=ABCUSDT&period=5m
         [{"symbol": "ABCUSDT", "sumOpenInterest": "1234.5", "sumOpenInterestValue": "1500.5",

@@ -30,10 +30,7 @@ class Trade(Event, frozen=True, gc=False, tag="trade"):
 
 
 class ListedTrade(
-    Struct,
-    frozen=True,
-    gc=False,
-    rename={"t": "id", "p": "price", "q": "qty", "T": "time", "m": "isBuyerMaker"},
+    Struct, frozen=True, gc=False, rename={"t": "id", "p": "price", "q": "qty", "T": "time", "m": "isBuyerMaker"}
 ):
     """The same in an answer of REST."""
 
