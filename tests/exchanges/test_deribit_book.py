@@ -221,10 +221,7 @@ def test_a_message_that_cannot_be_used_puts_its_book_in_doubt(raw: bytes) -> Non
     assert letter.raw == raw
     assert isinstance(gap, Gap)
     assert (gap.cause, gap.last_id, gap.next_id) == ("sequence", 5, None)
-    assert {key: state.status for key, state in one.books.items()} == {
-        KEY: "broken",
-        f"book.raw:{OPTION}": "live",
-    }
+    assert {key: state.status for key, state in one.books.items()} == {KEY: "broken", f"book.raw:{OPTION}": "live"}
     assert list(one.resync_requests) == [KEY]
     assert held(one) == ([(99.0, 5.0)], [])
     assert one.push(book(6, 5, [["new", 98.0, 1.0]]), RECV + 2) == []

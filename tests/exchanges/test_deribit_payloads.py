@@ -98,10 +98,7 @@ def fields(record: Any) -> dict[str, Any]:
 
 def test_no_payload_is_left_out(folder: Path) -> None:
     there = {str(path.relative_to(folder)) for path in folder.rglob("*.*json")}
-    of_their_own = {
-        "capture/2021-04-05_10options_119s.ndjson",
-        "instruments/get_instruments_2021-07_2022-05.ndjson",
-    }
+    of_their_own = {"capture/2021-04-05_10options_119s.ndjson", "instruments/get_instruments_2021-07_2022-05.ndjson"}
     assert there == BY_SOCKET.keys() | BY_REST.keys() | of_their_own
 
 

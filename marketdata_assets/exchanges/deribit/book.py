@@ -20,10 +20,9 @@ from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.levels import FLOAT_DIGITS, Side
 from marketdata_assets.exchanges.records import Gap, Level, OrderBook
 
-Made = list[OrderBook | Gap]
+Outcomes = list[OrderBook | Gap]
 
-
-Told = tuple[Literal["snapshot", "delta"], tuple[Level, ...], tuple[Level, ...]]
+Content = tuple[Literal["snapshot", "delta"], tuple[Level, ...], tuple[Level, ...]]
 """The kind of a message, its bids and its asks."""
 
 
@@ -35,7 +34,7 @@ class _Differs(Exception):
 #   "timestamp":1700000000123,"instrument_name":"ABC-PERPETUAL","prev_change_id":11,"change_id":12,
 #   "bids":[["new",100.5,10.0],["change",100.0,2.0e3]],"asks":[["delete",101.5,0.0]]}}}
 # https://docs.deribit.com/subscriptions/orderbook/bookinstrument_nameinterval
-def told(event: wire.Book, texts: wire.Texts) -> Told:
+def content_of(event: wire.Book, texts: wire.Texts) -> Content:
     """The content of a message, regardless of earlier ones; BadMessage when it is inconsistent."""
     kind: Literal["snapshot", "delta"] = "snapshot" if is_snapshot(event) else "delta"
     return kind, _written(event.bids, texts.bids, None), _written(event.asks, texts.asks, None)
@@ -75,19 +74,19 @@ class Chain:
     connection: int
     actions: bool = True
 
-    def take(self, event: wire.Book, texts: wire.Texts, ts_recv: int) -> Made:
+    def take(self, event: wire.Book, texts: wire.Texts, ts_recv: int) -> Outcomes:
         """What a message makes of the book; BadMessage when it contradicts itself."""
         state, last, before = self.state, self.state.last_id, event.prev_change_id
         ts = event.timestamp * MS
         if is_snapshot(event):
-            _, bids, asks = told(event, texts)
+            _, bids, asks = content_of(event, texts)
             return state.snapshot(bids, asks, event.change_id, ts, ts_recv)
         if state.status != "live" or last is None:
-            told(event, texts)  # an inconsistent message is a dead letter anyway
+            content_of(event, texts)  # an inconsistent message is a dead letter anyway
             state.dropped += 1
             return []
         if before != last:
-            told(event, texts)
+            content_of(event, texts)
             if event.change_id <= last:
                 return [state.repeated(event.change_id, ts_recv)]
             return state.broken("sequence", event.change_id, ts_recv)
@@ -102,7 +101,7 @@ class Chain:
             numbers = [level[1:] for level in event.bids], [level[1:] for level in event.asks]
         return [state.delta(bids, asks, None, event.change_id, before, ts, ts_recv, None, numbers)]
 
-    def whole(self, event: wire.Levels, ts_recv: int) -> Made:
+    def whole(self, event: wire.Levels, ts_recv: int) -> Outcomes:
         """Take the best levels, which come whole every time, and never from an earlier moment."""
         bids, asks = levels(event.bids), levels(event.asks)
         last = self.state.last_id

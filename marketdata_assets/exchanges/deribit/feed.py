@@ -9,7 +9,7 @@ import msgspec
 
 from marketdata_assets.exchanges.books import BookState, ChannelBooks
 from marketdata_assets.exchanges.deribit import parse, rest, wire
-from marketdata_assets.exchanges.deribit.book import Chain, told
+from marketdata_assets.exchanges.deribit.book import Chain, content_of
 from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo, parse_instruments
 from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, AnyMessage, Notification
@@ -163,7 +163,7 @@ class DeribitFeed(ChannelBooks):
             if context is None:
                 return [Control("ignored", channel)]
             if not self._with_books:
-                kind, bids, asks = told(event, _texts(raw).params.data)
+                kind, bids, asks = content_of(event, _texts(raw).params.data)
                 ids = (event.change_id, event.prev_change_id)
                 return [parse.book(context, kind, bids, asks, ids, event.timestamp * MS, ts_recv)]
             chain = self._chain(channel, context)

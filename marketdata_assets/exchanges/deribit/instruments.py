@@ -94,16 +94,8 @@ def _instrument(wire: WireInstrument) -> Instrument | None:
 def _made(name: str, kind: MarketType, base: str, quote: str, contract_value: str | None) -> Instrument:
     parts = _NAME.fullmatch(name)
     tail = _tail(parts) if parts else None
-    return Instrument(
-        exchange=VENUE,
-        market_type=kind,
-        name=name,
-        symbol="-".join((base, quote, *((name,) if tail is None else tail))),
-        base=base,
-        quote=quote,
-        unit="quote" if kind == "inverse" else "base",
-        contract_value=contract_value,
-    )
+    symbol = "-".join((base, quote, *((name,) if tail is None else tail)))
+    return Instrument(VENUE, kind, name, symbol, base, quote, "quote" if kind == "inverse" else "base", contract_value)
 
 
 def _tail(parts: re.Match[str]) -> tuple[str, ...] | None:

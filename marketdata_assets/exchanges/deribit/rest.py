@@ -3,7 +3,7 @@
 An answer is an envelope of JSON-RPC, with `result` or `error`. https://docs.deribit.com/articles/json-rpc-overview
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -115,19 +115,22 @@ def asked(url: str, what: str) -> str:
 # https://docs.deribit.com/api-reference/market-data/public-get_last_trades_by_instrument_and_time
 def trades(url: str, raw: bytes, find: Find, ts_recv: int) -> list[AnyRecord]:
     """Trades, and the forced orders among them."""
-    found = ((event, find(event.instrument_name)) for event in _trades(raw).result.trades)
-    return [record for event, context in found if context for record in parse.trade(event, context, ts_recv)]
+    events = _supported(_trades(raw).result.trades, find)
+    return [record for event, context in events for record in parse.trade(event, context, ts_recv)]
 
 
 def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[Row], bool]:
     """The same with their numbers, and whether there are more."""
     result = _trades(raw).result
-    records = [
+    rows = [
         Row(event.timestamp * MS, str(event.trade_seq), parse.trade(event, context, ts_recv))
-        for event in result.trades
-        if (context := find(event.instrument_name))
+        for event, context in _supported(result.trades, find)
     ]
-    return records, result.has_more
+    return rows, result.has_more
+
+
+def _supported(trades: list[WireNumbered], find: Find) -> Iterator[tuple[WireNumbered, InstrumentContext]]:
+    return ((event, context) for event in trades if (context := find(event.instrument_name)))
 
 
 # {"jsonrpc":"2.0","result":{"instrument_name":"ABC-PERPETUAL","change_id":12,"bids":[[100.0,50.0]],

@@ -118,8 +118,8 @@ class Stats(Wire, frozen=True, gc=False):
     volume_notional: Raw = NONE  # in the currency of the price
 
 
-class Ticker(Wire, frozen=True, gc=False):
-    """The state of an instrument. A side without orders is 0.0 or null."""
+class Quote(Wire, frozen=True, gc=False):
+    """The best prices. A side without orders is 0.0 or null."""
 
     timestamp: Millis
     instrument_name: str
@@ -127,6 +127,11 @@ class Ticker(Wire, frozen=True, gc=False):
     best_bid_amount: Raw
     best_ask_price: Raw
     best_ask_amount: Raw
+
+
+class Ticker(Quote, frozen=True, gc=False):
+    """The state of an instrument."""
+
     last_price: Raw
     mark_price: Raw
     index_price: Raw
@@ -137,15 +142,6 @@ class Ticker(Wire, frozen=True, gc=False):
     ask_iv: Raw = NONE
     mark_iv: Raw = NONE
     current_funding: Raw = NONE  # perpetuals: what is being paid now, for 8 hours
-
-
-class Quote(Wire, frozen=True, gc=False):
-    timestamp: Millis
-    instrument_name: str
-    best_bid_price: Raw
-    best_bid_amount: Raw
-    best_ask_price: Raw
-    best_ask_amount: Raw
 
 
 class Candle(Wire, frozen=True, gc=False):

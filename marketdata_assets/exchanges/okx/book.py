@@ -93,7 +93,7 @@ class BookStream:
     #   "bids":[["4.2","0","0","0"]],"ts":"1700000000123","checksum":0,"prevSeqId":90,"seqId":91}]}
     # Rules and link: above. A level is price, size, a number without meaning, count of orders; size 0 takes it away.
     def push(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
-        """What becomes of a message of the channel. After BadMessage or a decoder's error, it is broken."""
+        """Outcomes of a message. Raises BadMessage or a decoder's error; the caller then has to invalidate the book."""
         try:  # levels as numbers too, where every one is short enough for that
             message: WireBooks[WireBook] | WireBooks[WireShortBook] = _short_books(raw)
             numbers = _numbers(raw).data

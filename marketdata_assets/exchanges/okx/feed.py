@@ -13,8 +13,8 @@ from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx import book, parse, wire
 from marketdata_assets.exchanges.okx.book import BookStream
-from marketdata_assets.exchanges.okx.instruments import Listed, instruments, known_instruments
-from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Data, Find, Parser, envelope
+from marketdata_assets.exchanges.okx.instruments import decode_listed, instruments, known_instruments
+from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Find, Parser, envelope
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
 
 KEPT_ROUTES = 20_000  # more subscriptions than connections could carry; what comes after that many is not remembered
@@ -40,12 +40,10 @@ OF_MANY: dict[str, ByFind] = {
     "open-interest": parse.open_interest,
 }
 
-NO_RECORD = frozenset(
-    (
-        *("adl-warning", "block-tickers", "economic-calendar", "estimated-price", "index-tickers", "price-limit"),
-        *("public-block-trades", "public-struc-block-trades", "status"),
-    )
-)
+NO_RECORD = {
+    *("adl-warning", "block-tickers", "economic-calendar", "estimated-price", "index-tickers", "price-limit"),
+    *("public-block-trades", "public-struc-block-trades", "status"),
+}
 NO_RECORD_PREFIXES = ("sprd-", "mark-price-candle", "index-candle")
 """Spreads of two instruments are not supported; candles of mark and index prices have no volume."""
 
@@ -67,9 +65,6 @@ PATHS_OF_MANY: dict[str, ByFind] = {
     "public/funding-rate-history": parse.paid_rates,
     "public/open-interest": parse.open_interest,
 }
-
-
-_listed = msgspec.json.Decoder(Data[Listed]).decode
 
 
 class OkxFeed(ChannelBooks):
@@ -190,7 +185,7 @@ class OkxFeed(ChannelBooks):
 
     def _listing(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A list of instruments, or what changed in it; the same over the socket and over REST."""
-        listed = list(instruments(_listed(raw).data))
+        listed = list(instruments(decode_listed(raw).data))
         self.instruments.add(listed)
         self._routes.clear()  # their parsers know instruments as they were
         return [Control("ignored", f"instruments: {len(listed)}")]

@@ -13,7 +13,7 @@ import msgspec
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import parse, wire
-from marketdata_assets.exchanges.okx.instruments import Listed, instruments
+from marketdata_assets.exchanges.okx.instruments import decode_listed, instruments
 from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Parser
 from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Trade, VenueError
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
@@ -61,7 +61,6 @@ BARS = {
 PERIODS = {name: bar for name, bar in BARS.items() if name[-1] in "mhd" and name not in ("1m", "3m")}
 
 
-_listed = msgspec.json.Decoder(Data[Listed]).decode
 _underlyings = msgspec.json.Decoder(Data[list[str]]).decode
 
 
@@ -96,7 +95,7 @@ class OkxHistory:
         listed: list[Instrument] = []
         for query in [*kinds, *({"instType": "OPTION", "instFamily": family} for family in families)]:
             answer = await self._get("public/instruments", **query)
-            listed += instruments(_decoded(_listed, answer))
+            listed += instruments(_decoded(decode_listed, answer))
         self.instruments.add(listed)
         return listed
 

@@ -17,7 +17,7 @@ import msgspec
 from marketdata_assets.exchanges.decimals import EXACT, decimal, plain
 from marketdata_assets.exchanges.errors import BadInstruments
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.okx.wire import VENUE
+from marketdata_assets.exchanges.okx.wire import VENUE, Data
 from marketdata_assets.exchanges.records import MarketType
 
 _NAME = re.compile(
@@ -40,6 +40,9 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     ct_val: str = msgspec.field(name="ctVal", default="")
     ct_mult: str = msgspec.field(name="ctMult", default="")
     ct_val_ccy: str = msgspec.field(name="ctValCcy", default="")
+
+
+decode_listed = msgspec.json.Decoder(Data[Listed]).decode
 
 
 def instruments(listed: Iterable[Listed]) -> Iterator[Instrument]:

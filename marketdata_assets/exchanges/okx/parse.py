@@ -72,7 +72,8 @@ def trades(instrument: Instrument) -> Parser:
         for element in _trades(raw).data:
             price, size, contracts = element.px, element.sz, None
             if price.strip(DIGITS) not in PLAIN or size.strip(DIGITS) not in PLAIN or price < "/" or size < "/":
-                decimal("px", price), decimal("sz", size)  # the calls would cost as much as all of the above
+                decimal("px", price)  # raises where it is no number; the calls would cost as much as all of the above
+                decimal("sz", size)
             base: str | None = size
             if sizes is not None:
                 base, contracts = sizes(size, price if by_price else ""), size
@@ -210,6 +211,7 @@ def _percent(what: str, text: str) -> str | None:
     return None if share is None else plain(EXACT.scaleb(Decimal(share), 2))
 
 
+OLD_COLUMNS, COLUMNS = 7, 9  # of a candle, before 2023 and since
 CLOSED = {"0": False, "1": True}
 
 _BAR = re.compile(r"(?P<count>[0-9]{1,2})(?P<unit>[smHDWM])(?P<utc>utc)?", re.ASCII)
@@ -234,9 +236,8 @@ def bar_of(text: str) -> Bar | None:
         return None
     count, unit = int(match["count"]), match["unit"]
     if unit == "M":
-        return Bar(
-            f"{count}M", lambda start: _months_after(start, count, dt.timedelta(0) if match["utc"] else _HONG_KONG)
-        )
+        shift = dt.timedelta(0) if match["utc"] else _HONG_KONG
+        return Bar(f"{count}M", lambda start: _months_after(start, count, shift))
     length = count * _SECONDS[unit] * 1000 * MS
     return Bar(f"{count}{unit.lower()}", lambda start: start + length)
 
@@ -251,14 +252,14 @@ def candles(instrument: Instrument, bar: Bar) -> Parser:
 
 
 def _candle(row: tuple[str, ...], instrument: Instrument, bar: Bar, ts_recv: int) -> Kline:
-    if len(row) != 7 and len(row) < 9:  # as before 2023, and since
+    if len(row) != OLD_COLUMNS and len(row) < COLUMNS:
         raise BadMessage(VENUE, f"a candle of {len(row)} columns")
     open_time = time_of(row[0])
     prices = [decimal("price", text) for text in row[1:5]]
     volume, currency = decimal("vol", row[5]), decimal("volCcy", row[6])
     spot = instrument.market_type == "spot"
     quote_volume, closed = currency if spot else None, None
-    if len(row) >= 9:
+    if len(row) >= COLUMNS:
         quote_volume, closed = decimal("volCcyQuote", row[7]), CLOSED.get(row[8])
         if closed is None:
             raise BadMessage(VENUE, f"confirm is {row[8][:40]!r}, which is neither 0 nor 1")
@@ -297,8 +298,12 @@ HOUR = 3600 * 1000 * MS
 # {"code":"0","msg":"","data":[["1700000000000","5000","50","210"]]}
 # https://www.okx.com/docs-v5/en/#trading-statistics-rest-api-get-contract-open-interest-history
 # Columns: time, contracts, coins, USD.
-@of_instrument(tuple[str, ...])
-def past_open_interest(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
+def past_open_interest(instrument: Instrument) -> Parser:
+    """Parser of the open interest that one instrument had."""
+    return each(_rows, lambda row, ts_recv: _past_interest(row, instrument, ts_recv))
+
+
+def _past_interest(row: tuple[str, ...], instrument: Instrument, ts_recv: int) -> OpenInterest:
     if len(row) < 3:
         raise BadMessage(VENUE, f"open interest of {len(row)} columns")
     return _interest(instrument, time_of(row[0]), ts_recv, row[1], row[2])
