@@ -70,7 +70,7 @@ class Replay:
                 self._count(stream, outcome)
 
     def _stream(self, entry: Entry) -> str:
-        """The stream of a message, the address of an answer; a snapshot without an address is a stream of its own."""
+        """The name under which an entry is counted: its stream, the address of its request, or its kind."""
         if entry.kind == "in":
             return self.feed.stream_of(entry.raw)
         if entry.kind != "http":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history_pages import HASTY, MS, all_of, windows_after
+from history_pages import HASTY, MS, all_of, numbers, windows_after
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.binance import history as histories
@@ -16,7 +16,7 @@ from marketdata_assets.exchanges.binance.history import STATISTICS_LANE, Binance
 from marketdata_assets.exchanges.binance.rest import failure
 from marketdata_assets.exchanges.binance.session import MARKETS
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestRejected
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, MarketType, OpenInterest, Trade
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, MarketType, OpenInterest
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 from marketdata_demo.venues.binance_venue import HOUR, MINUTE, BinanceServer
@@ -48,10 +48,6 @@ def run(
             return await body(history)
 
     return asyncio.run(main())
-
-
-def numbers(records: list[AnyRecord | Gap]) -> list[int]:
-    return [int(one.trade_id) for one in records if isinstance(one, Trade)]
 
 
 @pytest.fixture

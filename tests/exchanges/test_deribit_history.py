@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history_pages import HASTY, MS, all_of, windows_after
+from history_pages import HASTY, MS, all_of, numbers, windows_after
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.deribit.history import LISTS, DeribitHistory, limits
@@ -46,10 +46,6 @@ def run(
             return await body(DeribitHistory(client, instruments() if known is None else known))
 
     return asyncio.run(main())
-
-
-def numbers(records: list[AnyRecord | Gap]) -> list[int]:
-    return [int(one.trade_id.rpartition("-")[2]) for one in records if isinstance(one, Trade)]
 
 
 def many(count: int, every: int = 3) -> list[Happened]:

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from history_pages import HASTY, MS, all_of, windows_after
+from history_pages import HASTY, MS, all_of, numbers, windows_after
 
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestRejected, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.history import BARS, OkxHistory, error_of, limits
 from marketdata_assets.exchanges.okx.instruments import Listed, instruments, known_instruments
-from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, OpenInterest, Trade
+from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, OpenInterest
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
 from marketdata_demo.venues.live_market import Happened
@@ -52,10 +52,6 @@ def run(
             return await body(OkxHistory(client, known() if listed is None else listed))
 
     return asyncio.run(main())
-
-
-def numbers(records: list[AnyRecord | Gap]) -> list[int]:
-    return [int(one.trade_id) for one in records if isinstance(one, Trade)]
 
 
 def many(count: int, every: int = 3) -> list[Happened]:

@@ -95,11 +95,10 @@ _inside = msgspec.json.Decoder(_Inside).decode
 
 
 def _by_address(url: str) -> Venue | None:
-    host = urlsplit(url).hostname or ""
-    name, _, domain = host.partition(".")
+    name, _, domain = (urlsplit(url).hostname or "").partition(".")
     if domain in ("binance.com", "binance.vision"):
-        host = name.rstrip("0123456789")
-        return next((("binance", market_type) for market_type, hosts in _BINANCE.items() if host in hosts), None)
+        label = name.rstrip("0123456789")
+        return next((("binance", market_type) for market_type, hosts in _BINANCE.items() if label in hosts), None)
     if domain in ("okx.com", "okex.com"):
         return "okx", None
     return ("deribit", None) if domain == "deribit.com" else None
