@@ -102,11 +102,10 @@ def test_a_stored_cursor_goes_on_with_the_next_trade(server: DeribitServer, tmp_
         found += page.records
         where = Cursor.read(page.cursor.text())
     assert numbers(found) == [one.number for one in server.trades]
-    for other in ("deribit trades OTHER", "deribit klines 1m ABC-PERPETUAL"):
+    for name in ("deribit trades OTHER", "deribit klines 1m ABC-PERPETUAL"):
+        other = Cursor(name, 0, 1, 0)
         with pytest.raises(BadCursor):
-            run(
-                server, tmp_path, lambda history, other=other: all_of(history.trades(PERPETUAL, Cursor(other, 0, 1, 0)))
-            )
+            run(server, tmp_path, lambda history, other=other: all_of(history.trades(PERPETUAL, other)))
     bad = Cursor(f"deribit trades {PERPETUAL}", 0, MS, 0, token="x")
     with pytest.raises(BadCursor, match="not a trade number"):
         run(server, tmp_path, lambda history: all_of(history.trades(PERPETUAL, bad)))
@@ -163,9 +162,8 @@ def test_candles_of_another_resolution_are_refused(server: DeribitServer, tmp_pa
 def test_funding_is_every_hour_that_ends_in_the_window(server: DeribitServer, tmp_path: Path) -> None:
     server.hours = [START + number * HOUR for number in range(1300)]
     found = run(server, tmp_path, lambda history: all_of(history.funding(PERPETUAL, window(0, 1200 * HOUR))))
-    assert [one.funding_time for one in found if isinstance(one, FundingRate)] == [
-        hour * MS for hour in server.hours[:1200]
-    ]
+    paid = [one.funding_time for one in found if isinstance(one, FundingRate)]
+    assert paid == [hour * MS for hour in server.hours[:1200]]
     assert server.requests == 3
 
 
