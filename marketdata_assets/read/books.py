@@ -55,7 +55,7 @@ class _Market:
     def ask(self, sql: str, first: int, end: int, **more: Any) -> pl.DataFrame:
         """The answer to one of our statements about a span in ns."""
         values = {"exchange": self.exchange, "market_type": self.market_type, "instrument": self.instrument}
-        statement = files(__package__).joinpath(f"sql/{sql}.sql").read_text()
+        statement = files(__package__).joinpath(f"sql/{sql}.sql").read_text("utf-8")
         span = {"first": _text(first), "end": _text(end)}
         return columnar.ask(self.client, ORDERBOOKS.name, statement, values | span | more)
 

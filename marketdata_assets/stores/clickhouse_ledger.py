@@ -74,7 +74,7 @@ class Load(Entry):
 
 def ensure(client: "Client") -> None:
     """Create the ledger where it is missing; safe to call at any time."""
-    text = files(__package__).joinpath("sql/clickhouse_ledger.sql").read_text()
+    text = files(__package__).joinpath("sql/clickhouse_ledger.sql").read_text("utf-8")
     with naming_failures():
         for statement in text.split(";\n"):
             if statement.strip():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
@@ -59,7 +60,7 @@ class Question:
             mine += " AND symbol IN %(symbols)s"
             bound["symbols"] = list(symbols)
         found = clickhouse.read(self.client, sql.replace("{mine}", mine), bound)
-        return found if len(symbols) <= minutes.MAX_BOUND else found.filter(pl.col("symbol").is_in(list(symbols)))
+        return found.filter(pl.col("symbol").is_in(list(symbols)))
 
 
 def newest(client: "Client") -> Question:
@@ -109,8 +110,7 @@ def coverage(question: Question) -> Finding:
     ]
     listed = list(holes.head(LISTED_DAYS).select("symbol", "date", "label").iter_rows())
     for (symbol, day), times in minutes.missing_minutes(question.client, listed, question.calendar).items():
-        more = f" and {len(times) - LISTED_MINUTES} more" if len(times) > LISTED_MINUTES else ""
-        shown = ", ".join(times[:LISTED_MINUTES]) + more
+        shown = and_more(times, LISTED_MINUTES)
         examples.append({"symbol": symbol, "day": str(day), "missing": len(times), "minutes": shown})
     facts = {
         "minutes_expected": int(days["expected"].sum()),

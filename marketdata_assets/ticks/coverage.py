@@ -97,10 +97,7 @@ def _counted(client: "Client", days: Sequence[dt.date], symbols: Sequence[str], 
     frames = []
     for minutes, same in _by_minutes(days, calendar).items():
         mine = "symbol IN %(symbols)s AND" if len(symbols) <= MAX_BOUND else ""
-        bound: dict[str, Any] = {
-            "days": same,
-            **{name: list(of_label) for name, of_label in zip(_LABELS, minutes, strict=True)},
-        }
+        bound: dict[str, Any] = {"days": same, **dict(zip(_LABELS, map(list, minutes), strict=True))}
         if mine:
             bound["symbols"] = list(symbols)
         frames.append(clickhouse.read(client, statement("minutes_present").replace("{mine}", mine), bound))

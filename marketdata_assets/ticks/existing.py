@@ -46,13 +46,15 @@ def read_existing(
     Rows themselves are read for the digest of bars only, and only where some of a month are kept.
     """
     known = {symbol: days for symbol, days in replaced.items() if symbol in loads}
-    covered = {symbol: as_days(loads[symbol].slices) for symbol in known}
     touched, mixed = set[str](), set[str]()
     for symbol, days in known.items():
         load = loads[symbol]
-        if load.pending or (load.rows > 0 and not covered[symbol].isdisjoint(days)):
+        if not load.pending and not load.rows:
+            continue
+        covered = as_days(load.slices)
+        if load.pending or not covered.isdisjoint(days):
             touched.add(symbol)
-            if table is TICK_DATA and (load.pending or not covered[symbol].issubset(days)):
+            if table is TICK_DATA and (load.pending or not covered.issubset(days)):
                 mixed.add(symbol)
     counts = _counts(client, table, touched, Days.month(month))
     if mixed:

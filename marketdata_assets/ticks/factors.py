@@ -31,14 +31,12 @@ from marketdata_assets.ticks.factor_reconcile import (
 from marketdata_assets.ticks.factor_sql import NAME, computed
 from marketdata_assets.ticks.fallback import Provider, in_order
 from marketdata_assets.ticks.load_run import LoadOptions, LoadRun
-from marketdata_assets.ticks.provider_factors import ProviderFactors
+from marketdata_assets.ticks.provider_factors import Actions, Daily, ProviderFactors
 from marketdata_assets.ticks.reconcile import report_before
 from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, by_month
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
-from marketdata_assets.ticks.tushare import Tushare
-from marketdata_assets.ticks.yahoo import Yahoo
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -126,7 +124,7 @@ class _Computation:
         return [
             await provider_factors.actions(provider, breakers[provider.name], days, symbols)
             for provider in self.providers
-            if isinstance(provider, Yahoo)
+            if isinstance(provider, Actions)
         ]
 
     async def _provided(
@@ -138,7 +136,7 @@ class _Computation:
     ) -> list[ProviderFactors]:
         symbols, closed = [task.symbol for task in tasks], self._closed(month)
         provided = [factors.within(Days.month(month), symbols) for factors in actions]
-        daily = [provider for provider in self.providers if tasks and isinstance(provider, Tushare)]
+        daily = [provider for provider in self.providers if tasks and isinstance(provider, Daily)]
         return provided + [
             await provider_factors.daily(provider, breakers[provider.name], closed, symbols) for provider in daily
         ]

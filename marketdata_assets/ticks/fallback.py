@@ -5,7 +5,7 @@ Providers and their order come from the providers file. Rows of two providers ar
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
@@ -26,6 +26,13 @@ class Provider(Protocol):
     def config(self) -> FilesProvider: ...
 
     async def bars(self, symbol: str, days: Days) -> Delivery: ...
+
+
+@runtime_checkable
+class BookProvider(Provider, Protocol):
+    """A provider that has order books of the past."""
+
+    async def books(self, symbol: str, days: Days) -> Delivery: ...
 
 
 P = TypeVar("P", bound=Provider)

@@ -14,7 +14,7 @@ from marketdata_assets.loading.files import FileState, walk
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.providers_file import Session
-from marketdata_assets.ticks.records import Days
+from marketdata_assets.ticks.records import Days, to_utc
 
 SUFFIXES = (".csv", ".parquet")
 ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
@@ -168,18 +168,11 @@ def times(column: pl.Series, session: Session) -> pl.Expr:
     if isinstance(column.dtype, pl.Datetime):
         if column.dtype.time_zone:
             return clock.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-        return _utc(clock.dt.cast_time_unit("us"), session)
+        return to_utc(clock.dt.cast_time_unit("us"), session)
     text = clock.cast(pl.String).str.strip_chars()
     naive = pl.coalesce(text.str.to_datetime(form, strict=False, time_unit="us") for form in _TIMES)
     aware = text.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
-    return pl.when(text.str.contains(_OFFSET)).then(aware).otherwise(_utc(naive, session))
-
-
-def _utc(naive: pl.Expr, session: Session) -> pl.Expr:
-    """Null where the time is skipped or ambiguous on the exchange's clock (daylight saving)."""
-    return naive.dt.replace_time_zone(session.timezone, ambiguous="null", non_existent="null").dt.convert_time_zone(
-        "UTC"
-    )
+    return pl.when(text.str.contains(_OFFSET)).then(aware).otherwise(to_utc(naive, session))
 
 
 def _symbols() -> pl.Expr:

@@ -24,8 +24,7 @@ from marketdata_assets.ticks.calendar import TradingDays, ashares
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
-from marketdata_assets.ticks.fallback import Fallback, Provider, Tried, in_order
-from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.fallback import BookProvider, Fallback, Provider, Tried, in_order
 from marketdata_assets.ticks.load_run import Batches, Limits, LoadOptions, LoadRun, failure_of
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue
 from marketdata_assets.ticks.reconcile import FetchResult, Reconciler, report_before
@@ -124,20 +123,16 @@ class _Load:
 
     def _fallback(self, breakers: Mapping[str, CircuitBreaker]) -> Fallback:
         selected = self.run.selected(self.providers)
-        usable = in_order(selected, "order_book" if self.table is ORDER_BOOK else "tick_data")
+        books = self.table is ORDER_BOOK
+        usable = in_order(selected, "order_book" if books else "tick_data")
 
         async def fetch(provider: Provider, symbol: str, days: Days) -> Delivery:
-            request = provider.bars
-            if self.table is ORDER_BOOK and isinstance(provider, Files):
-                request = provider.books
+            request = provider.books if books and isinstance(provider, BookProvider) else provider.bars
             return await breakers[provider.name].call(self.table.name, symbol, partial(request, symbol, days))
 
-        if self.table is ORDER_BOOK:
-            without = [
-                Tried(provider.name, "unsupported", "it has no order books of the past")
-                for provider in selected
-                if provider not in usable
-            ]
+        if books:
+            others = [provider.name for provider in selected if provider not in usable]
+            without = [Tried(name, "unsupported", "it has no order books of the past") for name in others]
             if not selected:
                 without = [Tried("order_book", "unsupported", "no provider of order books is in use")]
             return Fallback(tuple(usable), None, fetch, tuple(without))

@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import polars as pl
 
@@ -18,10 +19,24 @@ from marketdata_assets.ticks.factor_sql import long
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.records import DAILY_FIELDS, Days
 from marketdata_assets.ticks.tables import FACTORS
-from marketdata_assets.ticks.tushare import Tushare
-from marketdata_assets.ticks.yahoo import Yahoo
 
 log = get_logger(__name__)
+
+
+@runtime_checkable
+class Daily(Provider, Protocol):
+    """A provider of figures by day: of one symbol with one request, of all with one request a day."""
+
+    async def daily(self, days: Days, symbol: str | None = None) -> pl.DataFrame: ...
+
+    async def adjustments(self, days: Days, symbol: str | None = None) -> pl.DataFrame: ...
+
+
+@runtime_checkable
+class Actions(Provider, Protocol):
+    """A provider of splits and dividends, a request a symbol however many days."""
+
+    async def actions(self, symbol: str, days: Days) -> pl.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class ProviderFactors:
 
 
 async def daily(
-    provider: Tushare, breaker: CircuitBreaker, sessions: Sequence[dt.date], symbols: Iterable[str]
+    provider: Daily, breaker: CircuitBreaker, sessions: Sequence[dt.date], symbols: Iterable[str]
 ) -> ProviderFactors:
     """Daily figures and adjustment factors of `sessions`, requested by day or by symbol, whichever is fewer."""
     names = _mapped(provider, symbols)
@@ -64,7 +79,7 @@ async def daily(
     return await requests.results(names, sent)
 
 
-async def actions(provider: Yahoo, breaker: CircuitBreaker, days: Days, symbols: Iterable[str]) -> ProviderFactors:
+async def actions(provider: Actions, breaker: CircuitBreaker, days: Days, symbols: Iterable[str]) -> ProviderFactors:
     """Splits, as new shares for an old one, and dividends, as money a share."""
     names = _mapped(provider, symbols)
     requests = _Requests(provider, breaker)
@@ -117,7 +132,7 @@ def _mapped(provider: Provider, symbols: Iterable[str]) -> list[str]:
     return [symbol for symbol in symbols if provider.config.symbol_mapping.theirs(symbol)]
 
 
-async def _actions(provider: Yahoo, symbol: str, days: Days) -> pl.DataFrame:
+async def _actions(provider: Actions, symbol: str, days: Days) -> pl.DataFrame:
     """Two splits of a day make one of both, two dividends their sum."""
     events = await provider.actions(symbol, days)
     split = (pl.col("numerator") / pl.col("denominator")).filter(pl.col("kind") == "split")

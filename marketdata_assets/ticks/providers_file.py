@@ -17,7 +17,7 @@ from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
 
 Table = Literal["tick_data", "order_book", "factors"]
-TABLES: tuple[Table, ...] = get_args(Table)
+TABLES: tuple[Table, ...] = get_args(Table)  # in loading order
 
 DELIVERS: dict[str, frozenset[Table]] = {
     "tushare": frozenset({"tick_data", "factors"}),
@@ -26,7 +26,7 @@ DELIVERS: dict[str, frozenset[Table]] = {
 }
 """What our code can read from each provider; `supports` may say less, not more."""
 
-_SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")
+SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")
 
 
 class RateLimits(Section):
@@ -156,7 +156,7 @@ class Queue(Section):
     @field_validator("first")
     @classmethod
     def _check_symbols(cls, symbols: list[str]) -> list[str]:
-        if odd := [symbol for symbol in symbols if not _SYMBOL.fullmatch(symbol)]:
+        if odd := [symbol for symbol in symbols if not SYMBOL.fullmatch(symbol)]:
             raise ValueError(f"{odd[0]!r} is no symbol such as 600000.SH")
         if twice := [symbol for symbol in symbols if symbols.count(symbol) > 1]:
             raise ValueError(f"{twice[0]} is given twice")
@@ -174,7 +174,7 @@ class Providers(Section):
 
 def shipped() -> Providers:
     """The file that comes with the package."""
-    return parse(files("marketdata_assets.ticks").joinpath("providers.yaml").read_text(), "providers.yaml")
+    return parse(files("marketdata_assets.ticks").joinpath("providers.yaml").read_text("utf-8"), "providers.yaml")
 
 
 def parse(text: str, file: str) -> Providers:

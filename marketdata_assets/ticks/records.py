@@ -46,9 +46,8 @@ FLAGS = {
 }
 """Why a bar is suspicious; it is kept anyway."""
 
-ADJUSTMENTS = pl.Schema(
-    {"provider": pl.String(), "symbol": pl.String(), "date": pl.Date(), "adj_factor": pl.Float64()},
-)
+_KEYS = {"provider": pl.String(), "symbol": pl.String(), "date": pl.Date()}  # of the exchange
+ADJUSTMENTS = pl.Schema({**_KEYS, "adj_factor": pl.Float64()})
 
 DAILY_FIELDS = (
     "close",  # yuan
@@ -68,15 +67,11 @@ DAILY_FIELDS = (
     "total_mv",  # 10,000 yuan, as the next
     "circ_mv",
 )
-DAILY = pl.Schema(
-    {"provider": pl.String(), "symbol": pl.String(), "date": pl.Date(), **dict.fromkeys(DAILY_FIELDS, pl.Float64())},
-)
+DAILY = pl.Schema({**_KEYS, **dict.fromkeys(DAILY_FIELDS, pl.Float64())})
 
 ACTIONS = pl.Schema(
     {
-        "provider": pl.String(),
-        "symbol": pl.String(),
-        "date": pl.Date(),  # of the exchange
+        **_KEYS,
         "kind": pl.String(),  # split or dividend
         "numerator": pl.Float64(),  # of a split: new shares ..
         "denominator": pl.Float64(),  # .. for so many old ones
@@ -169,10 +164,10 @@ def too_many(provider: str, symbol: str, good: int, rejected: Sequence[Reject]) 
     )
 
 
-def to_utc(column: str, session: Session) -> pl.Expr:
-    """A column of exchange times without a zone as UTC; null where it is skipped or ambiguous (daylight saving)."""
-    local = pl.col(column).dt.replace_time_zone(session.timezone, ambiguous="null", non_existent="null")
-    return local.dt.convert_time_zone("UTC").cast(pl.Datetime("ms", "UTC"))
+def to_utc(naive: pl.Expr, session: Session) -> pl.Expr:
+    """Exchange times without a zone as UTC; null where one is skipped or ambiguous (daylight saving)."""
+    local = naive.dt.replace_time_zone(session.timezone, ambiguous="null", non_existent="null")
+    return local.dt.convert_time_zone("UTC")
 
 
 def bars(

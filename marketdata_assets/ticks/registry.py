@@ -6,7 +6,6 @@ A symbol that no source names any more is marked as vanished: its rows are kept,
 import asyncio
 import csv
 import datetime as dt
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import polars as pl
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.errors import BadFile, NoSymbols
 from marketdata_assets.ticks.files import NAME as FILES
+from marketdata_assets.ticks.providers_file import SYMBOL
 from marketdata_assets.ticks.records import Listing
 from marketdata_assets.ticks.tables import SYMBOLS
 from marketdata_assets.ticks.tushare import NAME as TUSHARE
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 COLUMNS = ("symbol", "name", "listed", "delisted")  # of a symbols file; only the first is needed
 
 VANISHED = "vanished"
-SYMBOL = re.compile(r"[A-Z0-9]+\.[A-Z]+")
 
 _NEWEST = "SELECT * FROM symbols ORDER BY seen DESC LIMIT 1 BY symbol"
 

@@ -89,7 +89,7 @@ TABLES = (TICK_DATA, ORDER_BOOK, FACTORS, SYMBOLS)
 
 def statement(name: str) -> str:
     """The text of `sql/NAME.sql`."""
-    return files(__package__).joinpath(f"sql/{name}.sql").read_text()
+    return files(__package__).joinpath(f"sql/{name}.sql").read_text("utf-8")
 
 
 def ensure(client: "Client") -> None:

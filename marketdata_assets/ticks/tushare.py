@@ -182,7 +182,7 @@ class Tushare(HttpProvider):
 
     def _delivery(self, tables: list[_Table], symbol: str, theirs: str, days: Days) -> Delivery:
         """The bars of the answers; takes a while, in which the next request need not wait."""
-        for table in tables:
+        for table in tables:  # a row of another symbol would be written under this one
             if others := set(map(str, set(table.columns["ts_code"]))) - {theirs}:
                 raise BadResponse(table.place, f"it has rows of {min(others)}")
         answered = tables[0].columns
@@ -255,7 +255,7 @@ def _raw(answered: dict[str, list[Any]], session: Session) -> tuple[pl.DataFrame
     frame = pl.DataFrame([pl.Series("ts", times, pl.String), *numbers]).with_row_index("line", 1)
     frame = frame.with_columns(
         pl.col("line").cast(pl.Int64), pl.col("ts").str.to_datetime(_TIME, strict=False), raw=pl.lit("")
-    ).with_columns(ts=records.to_utc("ts", session))
+    ).with_columns(ts=records.to_utc(pl.col("ts"), session))
     unread = [Reject(row + 1, reason, "") for row, reason in odd.items()]
     return frame.filter(~pl.col("line").is_in([reject.line for reject in unread])), unread
 

@@ -1,10 +1,11 @@
-"""Factors: by their definitions and in polars, what is computed again, and what lands when providers send or fail."""
+"""Factors by their definitions and in polars, what is computed again, what is written when providers send or fail."""
 
 import datetime as dt
 import itertools
 import math
 import statistics
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -37,9 +38,10 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import factors as module
-from marketdata_assets.ticks import table_writer
+from marketdata_assets.ticks import providers_file, records, table_writer
 from marketdata_assets.ticks.factor_reconcile import Inputs
 from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
+from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import DAILY, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
@@ -149,6 +151,22 @@ def test_what_a_provider_sends_lands_beside_what_is_computed(
     assert set(factors(client, OTHER)["factor"]) == {"close", "turnover_rate", "adj_factor"}
     assert report.requests == 4
     assert compute_all().requests == 0
+
+
+def test_a_provider_of_any_class_is_asked_for_its_daily_figures(client: Client, compute_all: Computer) -> None:
+    async def daily(days: Days, symbol: str | None = None) -> pl.DataFrame:
+        return records.DAILY.to_frame()
+
+    async def adjustments(days: Days, symbol: str | None = None) -> pl.DataFrame:
+        return pl.DataFrame([("vendor", SYMBOL, day, 1.5) for day in FEBRUARY], records.ADJUSTMENTS, orient="row")
+
+    config = providers_file.shipped().tushare
+    vendor: Any = SimpleNamespace(
+        name="vendor", label="end", config=config, bars=daily, daily=daily, adjustments=adjustments
+    )
+    compute_all.providers.append(lambda: vendor)
+    compute_all([UNITS[0]])
+    assert values(client, "adj_factor") == dict.fromkeys(FEBRUARY, 1.5)
 
 
 def test_all_symbols_are_asked_for_by_day_when_that_is_fewer_requests(
@@ -408,10 +426,10 @@ def test_query_and_polars_agree_on_any_bars(client: Client, drawn: list[list[Bar
     client.command("TRUNCATE TABLE tick_data")
     if any(frame.height for frame in frames):
         clickhouse.insert(client, "tick_data", pl.concat(frames))
-    stored = computed(client, [SYMBOL], MONTH, weekdays)
+    actual = computed(client, [SYMBOL], MONTH, weekdays)
     expected = recomputed(pl.concat(frames), window(MONTH, weekdays), FEBRUARY[0])
-    assert differences(stored, expected).rows() == []
-    assert all(math.isfinite(value) for value in stored["value"])
+    assert differences(actual, expected).rows() == []
+    assert all(math.isfinite(value) for value in actual["value"])
 
 
 def test_differences_are_found() -> None:

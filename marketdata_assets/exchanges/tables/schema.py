@@ -108,7 +108,7 @@ def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None
 
 def sql(name: str) -> str:
     """A statement of this package."""
-    return files(__package__).joinpath(f"sql/{name}.sql").read_text()
+    return files(__package__).joinpath(f"sql/{name}.sql").read_text("utf-8")
 
 
 DAY_NS = 86_400_000_000_000
