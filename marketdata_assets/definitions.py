@@ -40,7 +40,7 @@ def defs() -> dg.Definitions:
     return dg.Definitions.merge(
         freshness.applied(found, [flow.name for flow in flows if flow.schedule]),
         dg.Definitions(
-            sensors=[nightly.sensor(flows, [*(found.jobs or ())])],
+            sensors=[nightly.repair_sensor(flows, [*(found.jobs or ())])],
             resources=resources.by_name(),
             executor=dg.in_process_executor,
         ),

@@ -17,7 +17,7 @@ from marketdata_assets.stores.postgres import objections, statement
 MAX_RECOMPUTED_MONTHS = 36
 
 
-def kline_rule(connection: psycopg.Connection, name: str, months: Sequence[str]) -> Finding:
+def kline_rule(connection: psycopg.Connection, months: Sequence[str], name: str) -> Finding:
     """Check the K-lines of `months` against the rule in `sql/checks/NAME.sql`."""
     stamps = [dt.datetime.combine(first_day(month), dt.time()) for month in months]
     query = sql.SQL(statement(__package__, f"checks/{name}.sql"))

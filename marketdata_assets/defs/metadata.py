@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Column = tuple[str, str, str]
 """Name, type and meaning."""
 
+OWNERS = ["team:market-data"]
 INLINE_COLUMNS = 3  # columns that fit where the UI shows values
 INLINE_CHARACTERS = 1000
 """The UI shows shorter text inline, which truncates a wide table; longer text becomes a link to all of it."""
@@ -35,7 +36,7 @@ def table_schema(asset: str, *, table: bool = True) -> dict[str, Any]:
 @cache
 def _described_columns() -> dict[str, list[Column]]:
     columns: dict[str, list[Column]] = {}
-    text = files(__package__).joinpath("columns.csv").read_text()
+    text = files(__package__).joinpath("columns.csv").read_text("utf-8")
     for row in csv.DictReader(text.splitlines()):
         columns.setdefault(row["table"], []).append((row["column"], row["type"], row["meaning"]))
     return columns

@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import StepContext, plan_materialization
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.loading.reports import UnitReport
 
@@ -60,16 +59,6 @@ def failure_of(what: str, causes: Iterable[str], metadata: Mapping[str, Any]) ->
         lines.append(f"- and {len(distinct) - MAX_LISTED} more")
     text = "\n".join(lines)
     return dg.Failure(f"{what}\n{text}", {**metadata, "failed": dg.MetadataValue.md(text)}, allow_retries=False)
-
-
-def mark_failed(context: StepContext, asset: dg.AssetKey, partitions: Iterable[str]) -> None:
-    """Let partitions show as failed, in a job of which Dagster does not know which partitions it loads.
-
-    When an asset runs, Dagster records each partition that the run intends to materialize, a few milliseconds each;
-    those without a materialization are the failed ones of a failed run. Here only the failed ones are recorded.
-    """
-    for partition in partitions:
-        plan_materialization(context, asset, partition)
 
 
 def failure_reason(event: dg.DagsterEvent) -> str:

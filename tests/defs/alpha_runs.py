@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import QUIET_LOG, repository
+from bar_runs import execute
 from pymongo import MongoClient
 
 from marketdata_assets.alphas import layout
@@ -82,18 +82,8 @@ class Lab:
         assets: Sequence[dg.AssetKey] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Run a job for one partition, or a rectangle of them; a failed run is returned, not raised."""
-        return (
-            repository()
-            .get_job(job)
-            .execute_in_process(
-                instance=self.instance,
-                partition_key=None if last else first,
-                tags=range_tags(first, last) if last else None,
-                run_config={**QUIET_LOG, "ops": dict(ops or {})},
-                asset_selection=list(assets) if assets else None,
-                raise_on_error=False,
-            )
-        )
+        tags = range_tags(first, last) if last else None
+        return execute(self.instance, job, {"ops": dict(ops or {})}, tags, assets, partition=None if last else first)
 
     def ids(self, kind: Kind, account: str) -> set[str]:
         return {document["id"] for document in self.client[f"{kind}_alphas"][account].find({}, {"id": 1})}

@@ -26,10 +26,26 @@ QUIET_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
-class Warehouse:
-    """A database, a folder of deliveries and a Dagster instance that has seen nothing yet."""
+class Database:
+    """A Postgres database, read and changed behind the package's back."""
 
     dsn: str
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.dsn) as connection:
+            return connection.execute(query, values or None).fetchall()
+
+    def change(self, *statements: str) -> None:
+        """Change tables; each statement must do something."""
+        with psycopg.connect(self.dsn) as connection:
+            for statement in statements:
+                assert connection.execute(statement).rowcount != 0, statement
+
+
+@dataclass(frozen=True)
+class Warehouse(Database):
+    """A database, a folder of deliveries and a Dagster instance that has seen nothing yet."""
+
     folder: Path
     instance: dg.DagsterInstance
 
@@ -37,27 +53,8 @@ class Warehouse:
         self, first: str, last: str | None = None, job: str = "bars_repair", ops: Mapping[str, Any] | None = None
     ) -> dg.ExecuteInProcessResult:
         """Run a job for one month, or for those from `first` to `last`; a failed run is returned, not raised."""
-        return (
-            repository()
-            .get_job(job)
-            .execute_in_process(
-                instance=self.instance,
-                partition_key=None if last else first,
-                tags=range_tags(first, last) if last else None,
-                run_config={**QUIET_LOG, "ops": dict(ops or {})},
-                raise_on_error=False,
-            )
-        )
-
-    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.dsn) as connection:
-            return connection.execute(query, values or None).fetchall()
-
-    def change(self, *statements: str) -> None:
-        """Change tables behind the package's back; each statement must reach a row."""
-        with psycopg.connect(self.dsn) as connection:
-            for statement in statements:
-                assert connection.execute(statement).rowcount > 0, statement
+        tags = range_tags(first, last) if last else None
+        return execute(self.instance, job, {"ops": dict(ops or {})}, tags, partition=None if last else first)
 
     def materialized(self, asset: dg.AssetKey) -> set[str]:
         return self.instance.get_materialized_partitions(asset)
@@ -70,6 +67,27 @@ def definitions() -> dg.Definitions:
 
 def repository() -> dg.RepositoryDefinition:
     return definitions().get_repository_def()
+
+
+def execute(
+    instance: dg.DagsterInstance,
+    job: str,
+    config: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    assets: Sequence[dg.AssetKey] | None = None,
+    *,
+    partition: str | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Run a job in this process; a failed run is returned, not raised."""
+    found = repository().get_job(job)
+    return found.execute_in_process(
+        instance=instance,
+        partition_key=partition,
+        tags=dict(tags) if tags else None,
+        run_config={**QUIET_LOG, **config},
+        asset_selection=list(assets) if assets else None,
+        raise_on_error=False,
+    )
 
 
 @cache

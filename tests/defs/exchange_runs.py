@@ -1,14 +1,13 @@
 """A floor of the exchanges: tables, a folder of captures and a Dagster instance, all still empty, and its runs."""
 
 import datetime as dt
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from bar_runs import QUIET_LOG, repository
+from bar_runs import execute
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
@@ -44,23 +43,12 @@ class Floor:
 
     def fill(self, **config: Any) -> dg.ExecuteInProcessResult:
         """Run the job that fills the tables; a failed run is returned, not raised."""
-        return self._run(TABLES_JOB, {"ops": {TABLES_STEP: {"config": config}}})
+        return execute(self.instance, TABLES_JOB, {"ops": {TABLES_STEP: {"config": config}}})
 
     def days(self, first: str = FIRST, last: str = LAST, *, fetch: bool = False) -> dg.ExecuteInProcessResult:
         """Close gaps and make bars."""
         config = {"ops": {"exchange_gaps": {"config": {"fetch": fetch}}}}
-        return self._run(DAYS_JOB, config, range_tags(first, last))
-
-    def _run(
-        self, job: str, config: Mapping[str, Any], tags: Mapping[str, str] | None = None
-    ) -> dg.ExecuteInProcessResult:
-        found = repository().get_job(job)
-        return found.execute_in_process(
-            instance=self.instance,
-            run_config={**QUIET_LOG, **config},
-            tags=dict(tags) if tags else None,
-            raise_on_error=False,
-        )
+        return execute(self.instance, DAYS_JOB, config, range_tags(first, last))
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return list(clickhouse.read(self.client, sql).iter_rows())

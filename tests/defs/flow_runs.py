@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import psycopg
-from bar_runs import repository
-
-QUIET = 3600
-QUIET_LOG = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+from bar_runs import QUIET, Database, execute, repository
 
 PRICES = """\
 type: marketdata_assets.components.Flow
@@ -31,10 +27,9 @@ attributes:
 
 
 @dataclass(frozen=True)
-class Mill:
+class Mill(Database):
     """A database, folders of files and of definitions, and a Dagster instance that has seen nothing yet."""
 
-    dsn: str
     data: Path
     own: Path
     instance: dg.DagsterInstance
@@ -58,26 +53,7 @@ class Mill:
         self, name: str, tags: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
     ) -> dg.ExecuteInProcessResult:
         """Run the flow's job; a failed run is returned, not raised."""
-        return (
-            self.repository()
-            .get_job(f"flow_{name}")
-            .execute_in_process(
-                instance=self.instance,
-                tags=dict(tags or {}),
-                run_config={**QUIET_LOG, "ops": {name: {"config": dict(config or {})}}},
-                raise_on_error=False,
-            )
-        )
-
-    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.dsn) as connection:
-            return connection.execute(query, values or None).fetchall()
-
-    def change(self, *statements: str) -> None:
-        """Change tables behind the package's back; each statement must do something."""
-        with psycopg.connect(self.dsn) as connection:
-            for statement in statements:
-                assert connection.execute(statement).rowcount != 0, statement
+        return execute(self.instance, f"flow_{name}", {"ops": {name: {"config": dict(config or {})}}}, tags)
 
     def repository(self) -> dg.RepositoryDefinition:
         return repository()

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from bar_runs import QUIET_LOG, repository
+from bar_runs import execute
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.defs.ticks.load_op import STEP
@@ -90,7 +90,7 @@ class Desk:
         assert self.registry().success
 
     def registry(self, **config: Any) -> dg.ExecuteInProcessResult:
-        return self._execute("symbols", {"ops": {"symbol_registry": {"config": config}}})
+        return execute(self.instance, "symbols", {"ops": {"symbol_registry": {"config": config}}})
 
     def run(
         self,
@@ -101,32 +101,13 @@ class Desk:
     ) -> dg.ExecuteInProcessResult:
         """Run partitions, as the UI does; a failed run is returned, not raised."""
         ops = {"ops": {STEP: {"config": config}}}
-        return self._execute("ticks", ops, tick_rectangle(months, symbols), assets)
+        return execute(self.instance, "ticks", ops, tick_rectangle(months, symbols), assets)
 
     def select(
         self, months: Mapping[str, Sequence[str]], wanted: Sequence[Table] = TABLES, **config: Any
     ) -> dg.ExecuteInProcessResult:
         """Run the job over what is no rectangle."""
-        return self._execute(JOB, adhoc_config(months, wanted, **config))
-
-    def _execute(
-        self,
-        job: str,
-        config: Mapping[str, Any],
-        tags: Mapping[str, str] | None = None,
-        assets: Sequence[dg.AssetKey] = (),
-    ) -> dg.ExecuteInProcessResult:
-        return (
-            repository()
-            .get_job(job)
-            .execute_in_process(
-                instance=self.instance,
-                run_config={**QUIET_LOG, **config},
-                tags=dict(tags) if tags else None,
-                asset_selection=list(assets) or None,
-                raise_on_error=False,
-            )
-        )
+        return execute(self.instance, JOB, adhoc_config(months, wanted, **config))
 
     def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return list(clickhouse.read(self.client, sql, parameters or None).rows())

@@ -5,6 +5,7 @@ are used, as every run and every page of the UI loads this module.
 """
 
 import datetime as dt
+from functools import partial
 
 import dagster as dg
 
@@ -13,14 +14,19 @@ from marketdata_assets.alphas.import_modes import BATCH_SIZE, CODE_VERSION, Impo
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.defs.alphas import report
-from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.partitions import ALPHA_PARTITIONS, alpha_pair
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import AlphaFiles, Brain, Mongo, Workers
 
-OWNERS = ["team:market-data"]
-
+monthly = partial(
+    dg.asset,
+    partitions_def=ALPHA_PARTITIONS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="alphas",
+    owners=OWNERS,
+)
 FOLLOW = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
 """After every partition of the upstream asset, however old its month."""
 
@@ -45,13 +51,9 @@ class FetchConfig(dg.Config):
     """Fetch finished windows again, to find alphas that have changed."""
 
 
-@dg.asset(
+@monthly(
     deps=[brain_api],
-    partitions_def=ALPHA_PARTITIONS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="alphas",
     kinds={"json", "file"},
-    owners=OWNERS,
     code_version="fetch-1",
     pool="alpha_api",
     metadata=table_schema("alpha_files", table=False),
@@ -82,14 +84,10 @@ def alpha_files(
     return report.files(context, fetched)
 
 
-@dg.asset(
+@monthly(
     deps=[alpha_files],
-    partitions_def=ALPHA_PARTITIONS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     automation_condition=FOLLOW,
-    group_name="alphas",
     kinds={"json", "file"},
-    owners=OWNERS,
     code_version="package-1",
     metadata=table_schema("alpha_files", table=False),
 )
@@ -142,16 +140,12 @@ class ImportConfig(dg.Config):
 
 
 def _import(kind: Kind, description: str) -> dg.AssetsDefinition:
-    @dg.asset(
+    @monthly(
         name=f"{kind}_alphas",
         description=description,
         deps=[alpha_packages],
-        partitions_def=ALPHA_PARTITIONS,
-        backfill_policy=dg.BackfillPolicy.single_run(),
         automation_condition=FOLLOW,
-        group_name="alphas",
         kinds={"mongodb"},
-        owners=OWNERS,
         code_version=CODE_VERSION,
         pool="mongo",
         metadata=table_schema(f"{kind}_alphas"),

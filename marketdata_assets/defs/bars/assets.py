@@ -10,12 +10,10 @@ from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.defs.bars import report
-from marketdata_assets.defs.metadata import observed_files, table_schema
+from marketdata_assets.defs.metadata import OWNERS, observed_files, table_schema
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import BarFiles, Postgres, Workers
-
-OWNERS = ["team:market-data"]
 
 minute_bar_files = dg.AssetSpec(
     "minute_bar_files",

@@ -5,13 +5,14 @@ One step fills all tables, because a stream or a capture holds records of all ty
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
-from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
@@ -21,7 +22,6 @@ from marketdata_assets.settings import Settings
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-OWNERS = ["team:market-data"]
 GROUP = "exchanges"
 
 exchange_feed = dg.AssetSpec(
@@ -100,16 +100,19 @@ class GapsConfig(dg.Config):
 
 def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The assets that are partitioned by day."""
-
-    @dg.asset(
-        deps=[exchange_feed, "exchange_trades"],
+    by_day = partial(
+        dg.asset,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,
-        kinds={"clickhouse", "table", "http"},
         owners=OWNERS,
-        code_version="gaps-1",
         pool="clickhouse",
+    )
+
+    @by_day(
+        deps=[exchange_feed, "exchange_trades"],
+        kinds={"clickhouse", "table", "http"},
+        code_version="gaps-1",
         metadata=table_schema("exchange_gaps"),
     )
     def exchange_gaps(
@@ -125,15 +128,10 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
             ingest.ensure_tables(client)
             return daily(context, client, "gaps", lambda day: report.gaps(backfill_gaps(client, day, hosts)))
 
-    @dg.asset(
+    @by_day(
         deps=["exchange_trades", exchange_gaps],
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name=GROUP,
         kinds={"clickhouse", "table", "sql"},
-        owners=OWNERS,
         code_version="bars-1",
-        pool="clickhouse",
         metadata=table_schema("exchange_ohlcv_1m"),
     )
     def exchange_ohlcv_1m(

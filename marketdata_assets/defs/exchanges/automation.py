@@ -126,8 +126,7 @@ def captures(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
         config = dict(request.run_config["ops"][days.TABLES_STEP]["config"])
         config["files"] = [file for file in config["files"] if Path(file).exists()]
         if config["files"]:
-            wanted = {"ops": {days.TABLES_STEP: {"config": config}}}
-            retries.append(request.with_replaced_attrs(run_config=wanted))
+            retries.append(request.with_replaced_attrs(run_config=_config(**config)))
     return retries
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import job_in_progress, run_key
+from marketdata_assets.defs.runs import job_in_progress, run_key, schedule, sensor
 from marketdata_assets.flows.definition import FlowDefinition, Month
 from marketdata_assets.loading import watch
 from marketdata_assets.months import month_ranges
@@ -40,14 +40,13 @@ def job(flow: FlowDefinition) -> "UnresolvedAssetJobDefinition":
     )
 
 
-def sensor(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.SensorDefinition:
+def sensor_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.SensorDefinition:
     """Scans every minute for files that a run would read and that are no longer being written."""
 
-    @dg.sensor(
+    @sensor(
         name=f"{flow.name}_sensor",
         job=runs,
         minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"New or changed files of {flow.name}: one run for all of them.",
     )
     def scan(
@@ -71,15 +70,14 @@ def sensor(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.Sen
     return scan
 
 
-def schedule(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
+def schedule_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
     """Runs the flow by the clock; files that have not changed are not read."""
 
-    @dg.schedule(
+    @schedule(
         name=f"{flow.name}_schedule",
         job=runs,
         cron_schedule=flow.schedule or "",
         execution_timezone=flow.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Load what is new, changed or failed of {flow.name}.",
     )
     def by_clock(

@@ -42,8 +42,8 @@ def definitions(flow: FlowDefinition) -> dg.Definitions:
         assets=[_asset(flow)],
         asset_checks=[checks_of(flow)],
         jobs=[job],
-        sensors=[automation.sensor(flow, job)] if flow.sensor else [],
-        schedules=[automation.schedule(flow, job)] if flow.schedule else [],
+        sensors=[automation.sensor_of(flow, job)] if flow.sensor else [],
+        schedules=[automation.schedule_of(flow, job)] if flow.schedule else [],
     )
 
 

@@ -56,18 +56,12 @@ def _mark_months(
     known = set(partitions.get_partition_keys())
     requested = set(context.partition_keys)
     touched = sorted((set(ended.loaded_months) & known) - (set() if ended.failed else requested))
-    log_materializations(
-        context,
-        [
-            dg.AssetMaterialization(
-                context.asset_key, partition=month, metadata={"dagster/partition_row_count": counts.get(month, 0)}
-            )
-            for month in touched
-        ],
-    )
+    rows = {month: {"dagster/partition_row_count": counts.get(month, 0)} for month in {*touched, *requested}}
+    marks = [dg.AssetMaterialization(context.asset_key, partition=month, metadata=rows[month]) for month in touched]
+    log_materializations(context, marks)
     if not ended.failed:
         for month in sorted(requested):
-            context.add_asset_metadata({"dagster/partition_row_count": counts.get(month, 0)}, partition_key=month)
+            context.add_asset_metadata(rows[month], partition_key=month)
 
 
 def _metadata(flow: FlowDefinition, ended: FlowReport) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from marketdata_assets.defs.bars import automation as bars
 from marketdata_assets.defs.exchanges import automation as exchanges
 from marketdata_assets.defs.exchanges import days
 from marketdata_assets.defs.flows import automation as flows
-from marketdata_assets.defs.runs import runs_in_progress
+from marketdata_assets.defs.runs import runs_in_progress, sensor
 from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
 from marketdata_assets.errors import MarketDataError
@@ -82,16 +82,15 @@ def night_of(now: dt.datetime) -> str:
     return f"{now.astimezone(ZoneInfo(EXCHANGE_CLOCK)) - BEGINS:%Y-%m-%d}"
 
 
-def sensor(own: Sequence[FlowDefinition], jobs: Sequence[Any]) -> dg.SensorDefinition:
+def repair_sensor(own: Sequence[FlowDefinition], jobs: Sequence[Any]) -> dg.SensorDefinition:
     """The sensor over these flows and the other domains; `jobs` are all existing jobs."""
     every = domains(own)
     wanted = {name for domain in every for name in domain.jobs}
 
-    @dg.sensor(
+    @sensor(
         name=NAME,
         jobs=[job for job in jobs if job.name in wanted],
         minimum_interval_seconds=120,
-        default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys=RESOURCES,
         description="Every night from 02:30, Asia/Shanghai: compares sources, ledgers and Dagster's partitions, domain"
         " by domain, and runs what is missing, failed or stale.",

@@ -10,15 +10,16 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, load_op, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
-from marketdata_assets.defs.ticks.symbols import OWNERS, symbol_registry, tick_files, tushare_api
+from marketdata_assets.defs.ticks.symbols import symbol_registry, tick_files, tushare_api
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_months, tick_partitions, tick_unit, tick_units
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
+from marketdata_assets.ticks.providers_file import TABLES
 
 yahoo_chart = dg.AssetSpec(
     "yahoo_chart",
@@ -76,7 +77,7 @@ def tick_tables(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition
         context: dg.AssetExecutionContext, config: LoadConfig, clickhouse: ClickHouse, ticks: Ticks
     ) -> Iterator[dg.AssetCheckResult]:
         months = tick_months(partitions)
-        wanted = [name for name in load_op.TABLES if dg.AssetKey(name) in context.selected_asset_keys]
+        wanted = [name for name in TABLES if dg.AssetKey(name) in context.selected_asset_keys]
         if wanted:
             units = [tick_unit(key) for key in context.partition_keys]
         else:  # checks alone have no partitions, but may have the tags of some

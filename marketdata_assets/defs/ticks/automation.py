@@ -6,27 +6,23 @@ TUSHARE_TOKEN is set or MARKETDATA_PROVIDERS names a file: until then the schedu
 """
 
 import datetime as dt
+import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import failed_requests
+from marketdata_assets.defs.runs import failed_requests, run_key, runs_in_progress, schedule, sensor
 from marketdata_assets.defs.ticks import run_config, symbols
-from marketdata_assets.partitions import tick_key, tick_unit
+from marketdata_assets.months import EXCHANGE_CLOCK
+from marketdata_assets.partitions import tick_key, tick_months_of, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit, by_month
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-import time
-
-from marketdata_assets.defs.runs import run_key, runs_in_progress, schedule, sensor
-from marketdata_assets.months import EXCHANGE_CLOCK
-from marketdata_assets.partitions import tick_months_of
 
 NO_NETWORK = ["files"]
 FILES_SENSOR = "tick_files_sensor"
@@ -158,12 +154,12 @@ def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, mont
 
     names = set(symbols.known(instance))
     rows = ledger_of(client, table, months).select("source", "unit", "outcome").iter_rows()
-    standing = [
+    loaded = [
         str(tick_key(Unit(symbol, month)))
         for symbol, month, outcome in rows
         if outcome in ("ok", "empty") and symbol in names
     ]
-    return {tick_unit(key) for key in find_mismatches(instance, table, run_config.grid_now(), standing)}
+    return {tick_unit(key) for key in find_mismatches(instance, table, run_config.grid_now(), loaded)}
 
 
 def _request(key: str, units: Collection[Unit], tables: Sequence[Table], **options: Any) -> Iterable[dg.RunRequest]:

@@ -6,13 +6,12 @@ Both the step of the assets and the job over named symbols do this.
 import datetime as dt
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from marketdata_assets.dagster_internals import StepContext, log_materializations
+from marketdata_assets.dagster_internals import StepContext, log_materializations, plan_materialization
 from marketdata_assets.defs.metadata import observed_files
-from marketdata_assets.defs.partition_results import mark_failed
 from marketdata_assets.defs.ticks import report, symbols
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.progress import ProgressLog
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 STEP = "tick_tables"
-TABLES: tuple[Table, ...] = get_args(Table)  # in loading order
 
 
 class LoadConfig(dg.Config):
@@ -79,8 +77,9 @@ class LoadOp:
             loaded_units = [unit for unit in inside if unit.outcome in report.LOADED]
             log_materializations(self.context, report.materializations(self.client, table, loaded, loaded_units))
             if not self.planned:
-                failed = [tick_key(unit.unit) for unit in inside if unit.outcome == "failed"]
-                mark_failed(self.context, dg.AssetKey(table), failed)
+                # Planned and not materialized is failed. Dagster plans every partition, a few milliseconds each.
+                for unit in (unit for unit in inside if unit.outcome == "failed"):
+                    plan_materialization(self.context, dg.AssetKey(table), tick_key(unit.unit))
         self._observe(done)
         return done
 

@@ -4,15 +4,16 @@ Numbers come from the reports and from short queries; nothing is loaded or compu
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import dagster as dg
 
 from marketdata_assets.defs.metadata import markdown_table
 from marketdata_assets.defs.partition_results import failure
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.ticks.providers_file import Table
-from marketdata_assets.ticks.reports import LoadReport, UnitReport
+from marketdata_assets.ticks.reports import LoadReport, Outcome, UnitReport
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -75,13 +76,8 @@ def _of_load(client: "Client", table: Table, loaded: LoadReport) -> dict[str, An
 
 
 def _counts(loaded: LoadReport) -> dict[str, int]:
-    return {
-        "ok": loaded.count("ok"),
-        "empty": loaded.count("empty"),
-        "unsupported": loaded.count("unsupported"),
-        "failed": loaded.count("failed"),
-        "changed": sum(unit.changed for unit in loaded.units),
-    }
+    counts = {outcome: loaded.count(outcome) for outcome in get_args(Outcome)}
+    return {**counts, "changed": sum(unit.changed for unit in loaded.units)}
 
 
 def summary(done: Mapping[Table, LoadReport]) -> dict[str, Any]:
@@ -133,6 +129,5 @@ def symbols(found: "RegistryReport", partitions_added: int, seconds: float) -> d
     for name, some in (("added", found.added), ("vanished", found.vanished)):
         metadata[name] = len(some)
         if some:
-            more = f" and {len(some) - MAX_SYMBOLS} more" if len(some) > MAX_SYMBOLS else ""
-            metadata[f"{name}_symbols"] = ", ".join(some[:MAX_SYMBOLS]) + more
+            metadata[f"{name}_symbols"] = and_more(some, MAX_SYMBOLS)
     return dg.MaterializeResult(metadata=metadata)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 JOB = "ticks_selected"
 OP = "load_selected"
-DAILY: tuple[Table, ...] = ("tick_data", "factors")  # nobody on the network has order books
+DAILY: tuple[Table, ...] = ("tick_data", "factors")  # no network provider has order books
 
 
 def adhoc_config(months: Mapping[str, Sequence[str]], tables: Sequence[Table], **options: Any) -> dict[str, Any]:

@@ -10,14 +10,13 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from marketdata_assets.defs.metadata import table_schema
+from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import report
 from marketdata_assets.partitions import TICK_SYMBOLS
 from marketdata_assets.resources import ClickHouse, Ticks
 
 NAME = str(TICK_SYMBOLS.name)
-OWNERS = ["team:market-data"]
 
 tushare_api = dg.AssetSpec(
     "tushare_api",
