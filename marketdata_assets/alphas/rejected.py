@@ -50,9 +50,9 @@ def rejected_alphas(uri: str, root: Path, accounts: Collection[str], limit: int)
     return rows[:limit]
 
 
-def in_raw_files(root: Path, account: str, kind: Kind) -> Iterator[RejectedAlpha]:
-    """The elements of an account's raw files that are no alphas."""
-    for path in sorted(layout.packages_folder(root, account, kind, "").glob(f"*/{REJECTS}")):
+def in_raw_files(root: Path, account: str, kind: Kind, month: str = "*") -> Iterator[RejectedAlpha]:
+    """The elements of an account's raw files that are no alphas, of one month or of all."""
+    for path in sorted(layout.packages_folder(root, account, kind, "").glob(f"{month}/{REJECTS}")):
         for _, line in read_package(path):
             reject = _rejects.decode(line)
             yield RejectedAlpha(account, kind, reject.place, reject.reason, reject.raw)

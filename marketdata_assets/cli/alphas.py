@@ -45,7 +45,7 @@ def ingest(
     replace: Replace = None,
     batch_size: Annotated[int, typer.Option(help="documents of one write")] = BATCH_SIZE,
     workers: Annotated[int, typer.Option(min=0, help="processes; 0 is one per core")] = 0,
-    force: Annotated[bool, typer.Option(help="compare with the database and ignore the ledger")] = False,
+    force: Annotated[bool, typer.Option(help="ignore the ledger, and rebuild the summary in any case")] = False,
     package: Annotated[bool, typer.Option(help="package raw files first")] = True,
     as_json: output.Json = False,
 ) -> None:
@@ -60,9 +60,6 @@ def ingest(
     if workers:
         settings = settings.model_copy(update={"workers": workers})
     kinds: Sequence[Kind] = (kind,) if kind else KINDS
-    tables = [f"{kind}_alphas" for kind in kinds]
-    options = {table: {"config": config} for table in tables}
-    assets = [*(["alpha_packages"] if package else []), *tables, "alpha_summary"]
     outcomes = {}
     for name in _accounts(account):
         wanted = _months(name, kinds, months, fast)
@@ -70,8 +67,7 @@ def ingest(
             if not _on_disk(name, kinds).intersection(wanted):
                 output.notes().print(f"account {name} has no files of {wanted[0]} to {wanted[-1]}", markup=False)
             with output.bar(f"alphas of {name}", quiet=as_json):
-                nothing_due = None if force or mode != "incremental" else up_to_date(settings, name, wanted, kinds)
-                outcomes[name] = nothing_due or run(settings, "alphas_import", name, wanted, options, assets)
+                outcomes[name] = _import(settings, name, wanted, kinds, config, package)
         elif account:
             raise _nothing_on_disk(f"account {name}")
     if not outcomes:
@@ -91,23 +87,45 @@ def _nothing_on_disk(whose: str) -> CannotRun:
     )
 
 
+def _import(
+    settings: Settings,
+    account: str,
+    months: Sequence[str],
+    kinds: Sequence[Kind],
+    config: dict[str, Any],
+    package: bool,
+) -> RunOutcome:
+    may_skip = config["mode"] == "incremental" and not config["force"]
+    if may_skip and (nothing_due := up_to_date(settings, account, months, kinds)):
+        return nothing_due
+    tables = [f"{kind}_alphas" for kind in kinds]
+    assets = [*(["alpha_packages"] if package else []), *tables, "alpha_summary"]
+    return run(settings, "alphas_import", account, months, {table: {"config": config} for table in tables}, assets)
+
+
 def up_to_date(settings: Settings, account: str, months: Sequence[str], kinds: Sequence[Kind]) -> RunOutcome | None:
-    """The result without a run when every package is imported; None when there is work to do."""
+    """The result without a run when every package is imported; None when there is work to do.
+
+    Whether the summary was rebuilt since is not checked: only Dagster knows.
+    """
     from marketdata_assets.alphas import status
     from marketdata_assets.alphas.ingest import find
+    from marketdata_assets.alphas.rejected import in_raw_files
     from marketdata_assets.stores import mongo
 
-    started, root = time.monotonic(), settings.alphas_folder
-    pairs = [(account, month) for month in months]
+    root, pairs = settings.alphas_folder, [(account, month) for month in months]
+    metadata: dict[str, dict[str, Any]] = {}
     with mongo.connect(stores.mongo_uri()) as client:
-        for exact in (False, True):  # times first: a run reads the packages again
-            if status.outdated_pairs(client, root, pairs, kinds, exact=exact):
+        if status.outdated_pairs(client, root, pairs, kinds, exact=False):  # by times first: a run reads the packages
+            return None
+        for kind in kinds:
+            started = time.monotonic()
+            if status.outdated_pairs(client, root, pairs, [kind]):
                 return None
-    metadata: dict[str, dict[str, Any]] = {
-        f"{kind}_alphas": {"packages_unchanged": len(list(find(root, account, kind, months)))} for kind in kinds
-    }
-    metadata[f"{kinds[0]}_alphas"]["seconds"] = time.monotonic() - started
-    return RunOutcome(True, None, metadata)
+            unchanged = len(list(find(root, account, kind, months)))
+            metadata[f"{kind}_alphas"] = {"packages_unchanged": unchanged, "seconds": time.monotonic() - started}
+    rejected = sum(1 for kind in KINDS for month in months for _ in in_raw_files(root, account, kind, month))
+    return RunOutcome(True, None, {**metadata, "alpha_packages": {"rejected": rejected}})
 
 
 def fetch(
@@ -136,17 +154,17 @@ def fetch(
     document = _runs(outcomes)
     document["success"] = document["success"] and not without_credentials
     if as_json:
-        found = {name: outcome.metadata.get("alpha_files", {}) for name, outcome in outcomes.items()}
-        plain = int | float | str
-        fetched = {
-            account: {name: value for name, value in metadata.items() if isinstance(value, plain)}
-            for account, metadata in found.items()
-        }
+        fetched = {name: _plain(outcome.metadata.get("alpha_files", {})) for name, outcome in outcomes.items()}
         output.as_json({**document, "fetched": fetched, "without_credentials": without_credentials})
     else:
         _show_fetched(outcomes)
     if not document["success"]:
         raise typer.Exit(1)
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers and texts of an asset's metadata."""
+    return {name: value for name, value in metadata.items() if isinstance(value, int | float | str)}
 
 
 def run(
@@ -243,6 +261,8 @@ def imported(outcomes: Outcomes) -> None:
         f"alphas        {counts}{left_out}, {total['seconds']:.1f} s, {speed} documents/s;"
         f" {total['packages_unchanged']:,} packages unchanged, {checks} checks passed"
     )
+    if any(outcome.run_id is None for outcome in outcomes.values()):
+        output.notes().print("no run was needed; --force starts one, which rebuilds the summary too")
     if bad := total["rejected_in_raw_files"]:
         what = "element of a raw file is no alpha" if bad == 1 else "elements of raw files are no alphas"
         output.notes().print(f"{bad:,} {what}: marketdata quarantine show alphas")

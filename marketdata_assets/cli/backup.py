@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marketdata_assets.cli import output, stores
+from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.local.errors import NoServer
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from marketdata_assets.backup.files import Manifest, Relation
-    from marketdata_assets.flows.definition import FlowDefinition
 
 BARS = ("stock_1min_coverage", "stock_1min_qfq")
 BOOKS = ("marketdata_ledger", "marketdata_ledger_log", "marketdata_quarantine", "marketdata_flow_units")
@@ -69,7 +68,7 @@ def restore(folder: Folder, as_json: output.Json = False) -> None:
             postgres.restore(dsn, relations["Postgres"], folder, lambda one: _make_tables(one, relations["Postgres"]))
             with connect_postgres(dsn) as connection:
                 has_bars = status.bars_summary(connection).rows
-            if has_bars:  # the K-line is made from the minutes, for each server in the way that it has
+            if has_bars:  # rebuilt from the minutes: a continuous aggregate or a plain table, whichever the server has
                 kline.refresh(dsn, (), rebuild=True)
         if uri:
             mongo.restore(uri, relations["MongoDB"], folder)
@@ -89,12 +88,12 @@ def _saved(folder: Path) -> "list[Relation]":
     from marketdata_assets.stores.clickhouse_ledger import LEDGER
     from marketdata_assets.ticks import tables as ticks
 
-    flows = dict.fromkeys(flow.target.table for flow in _flows())
+    flow_tables = dict.fromkeys(flow.target.table for flow in flows.readable())
     databases = [database_name(kind) for kind in KINDS]
     names = [LEDGER, "marketdata_ledger_log", *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
     saves: tuple[Callable[[], list[Relation]], ...] = (
-        lambda: postgres.save(stores.postgres_dsn(), [*BOOKS, *BARS, *flows], folder),
+        lambda: postgres.save(stores.postgres_dsn(), [*BOOKS, *BARS, *flow_tables], folder),
         lambda: mongo.save(stores.mongo_uri(), databases, folder),
         lambda: clickhouse.save(stores.clickhouse_url(), names, folder),
     )
@@ -128,7 +127,7 @@ def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation
     schema.ensure(connection)
     storage.ensure_books(connection)
     wanted = {one.name for one in relations}
-    for flow in _flows():
+    for flow in flows.readable():
         if flow.target.table in wanted:
             storage.ensure(connection, flow)
 
@@ -138,12 +137,6 @@ def _make_clickhouse_tables(client: "Client") -> None:
 
     ensure(client)
     stores.ensure_exchange_tables(client)
-
-
-def _flows() -> "list[FlowDefinition]":
-    from marketdata_assets.cli import flows
-
-    return [one.flow for one in flows.found() if one.flow]
 
 
 def _tell(what: str, manifest: "Manifest", began: float, as_json: bool) -> None:

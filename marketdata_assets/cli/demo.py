@@ -3,7 +3,7 @@
 import datetime as dt
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -55,15 +55,12 @@ def demo(
         collected = exchanges.load_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
         flowed = load_flows(settings, say, quiet=as_json)
         if as_json:
-            others: dict[str, Any] = {
+            others = {
                 "alphas": alphas.imported_json(imported),
                 "ticks": ticks.loaded_json(ticked),
+                "exchanges": collected_json(collected),
+                "flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()},
             }
-            sample = {"success": all(one.success for one in collected), "tables": exchanges.filled_json(collected[0])}
-            if len(collected) > 1:
-                sample["days"] = exchanges.days_json(collected[1])
-            others["exchanges"] = sample
-            others |= {"flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()}}
             output.as_json(bars.loaded_json(loaded) | others)
         else:
             for one, tell in zip(collected, (exchanges.tell, exchanges.tell_days), strict=False):
@@ -107,6 +104,13 @@ def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:
     first, last = dt.date.fromisoformat(f"{written.months[0]}-01"), today()
     with output.bar("ticks", quiet=quiet):
         return ticks.run(settings, written.symbols, first, last, TABLES, {"providers": FILES_ONLY})
+
+
+def collected_json(outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
+    """How the sample of exchanges was loaded: its tables, and its days unless the tables failed."""
+    success = all(outcome.success for outcome in outcomes)
+    days = {"days": exchanges.days_json(outcomes[1])} if len(outcomes) > 1 else {}
+    return {"success": success, "tables": exchanges.filled_json(outcomes[0]), **days}
 
 
 def load_flows(settings: Settings, say: Callable[[str], None], quiet: bool) -> dict[str, RunOutcome]:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,16 @@ class Figure:
     use: str
 
 
-FIGURES = tuple(
-    Figure(row["name"], tuple(row["labels"].split()), row["meaning"], row["use"])
-    for row in csv.DictReader(files(__package__).joinpath("figures.csv").read_text().splitlines())
-)
+@cache
+def gauges() -> tuple[Figure, ...]:
+    """All figures, as `figures.csv` has them; `TABLE` there is the labels of a table."""
+    rows = csv.DictReader(files(__package__).joinpath("figures.csv").read_text("utf-8").splitlines())
+    labels = " ".join(TABLE)
+    return tuple(
+        Figure(row["name"], tuple(row["labels"].replace("TABLE", labels).split()), row["meaning"], row["use"])
+        for row in rows
+    )
+
 
 Scrape = Callable[[], Iterator[Value]]
 
@@ -86,7 +93,7 @@ class Figures:
                 ("marketdata_scrape_success", (name,), float(good)),
                 ("marketdata_scrape_timestamp_seconds", (name,), at),
             ]
-        for figure in FIGURES:
+        for figure in gauges():
             family = GaugeMetricFamily(figure.name, figure.text, labels=figure.labels)
             for name, labels, value in found:
                 if name == figure.name:
@@ -170,7 +177,7 @@ def of_assets(instance: "DagsterInstance", repository: "RepositoryDefinition") -
 def table() -> str:
     """All metrics as the table of the documentation."""
     rows = ["| metric | type | labels | meaning | use |", "|---|---|---|---|---|"]
-    for one in FIGURES:
+    for one in gauges():
         labels = ", ".join(f"`{label}`" for label in one.labels)
         rows.append(f"| `{one.name}` | gauge | {labels} | {one.text} | {one.use} |")
     return "\n".join(rows) + "\n"

@@ -194,6 +194,11 @@ def found(taken: Collection[str] = (), checked: bool = False) -> list["FlowFile"
     return [*shipped, *discovery.find(Settings().flows_folder, names)]
 
 
+def readable() -> list["FlowDefinition"]:
+    """The definitions of all flows that can be read."""
+    return [one.flow for one in found() if one.flow]
+
+
 def _named(name: str, flows: Sequence["FlowFile"]) -> "FlowFile":
     for one in flows:
         if name in (one.name, one.file.parent.name):

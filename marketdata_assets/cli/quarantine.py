@@ -92,6 +92,7 @@ def flows_rows(limit: int) -> list[dict[str, Any]]:
 
     with connect(stores.postgres_dsn()) as connection:
         ensure_books(connection)
-        found = [one.flow for one in flows.found() if one.flow]
-        rejected = [(flow.name, row) for flow in found for row in ledger.quarantined(connection, flow.dataset, limit)]
+        rejected = [
+            (flow.name, row) for flow in flows.readable() for row in ledger.quarantined(connection, flow.dataset, limit)
+        ]
     return [{"dataset": name} | vars(row) | {"place": row.place} for name, row in rejected]

@@ -62,9 +62,8 @@ def due_runs() -> list[dict[str, Any]]:
     from marketdata_assets.partitions import RANGE_END, RANGE_START
     from marketdata_assets.resources import by_name
 
-    own = [one.flow for one in flows.found() if one.flow]
     with dagster_instance(Settings()) as instance:
-        found = list(nightly.due_now(instance, own, SimpleNamespace(**by_name())))
+        found = list(nightly.due_now(instance, flows.readable(), SimpleNamespace(**by_name())))
     rows = []
     for domain, request in found:
         months: list[str | None] = [*sorted(months_of(request.run_config))] or [None]

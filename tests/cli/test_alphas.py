@@ -106,7 +106,11 @@ def test_archive_lands_and_every_command_shows_it(lab: Lab, monkeypatch: pytest.
     again = lab.said("ingest", "alphas")
     assert (again["documents"], again["inserted"], again["updated"]) == (0, 0, 0)
     assert again["packages_unchanged"] > 0
-    assert list(again["accounts"]) == ["arch.1"]
+    assert {name: account["run_id"] for name, account in again["accounts"].items()} == {"arch.1": None}
+    assert again["rejected_in_raw_files"] == 1
+    raw = next(path for path in sorted(lab.root.glob("arch.1/primeval_data/**/*2024-12-22*")) if path.is_file())
+    raw.write_bytes(raw.read_bytes() + b"\n")
+    assert lab.said("ingest", "alphas")["accounts"]["arch.1"]["run_id"]
 
     rows = {(row["asset"], row.get("account")): row for row in lab.said("status")["assets"]}
     for kind, documents in stored.items():

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from marketdata_assets.cli.figures import FIGURES, Figures, Value, of_assets, of_runs, of_tables
+from marketdata_assets.cli.figures import Figures, Value, gauges, of_assets, of_runs, of_tables
 from marketdata_assets.cli.metrics import exposition
 from marketdata_assets.cli.status import instant
 
@@ -127,4 +127,6 @@ def test_part_that_fails_keeps_its_figures_and_says_so() -> None:
 
 def test_every_figure_is_named_as_prometheus_wants_it() -> None:
     text = exposition(Figures({})).decode()
-    assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == [one.name for one in FIGURES]
+    assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == [
+        one.name for one in gauges()
+    ]

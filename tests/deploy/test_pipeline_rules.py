@@ -14,7 +14,7 @@ import pytest
 import yaml
 from compose_file import DOCKER, services
 
-from marketdata_assets.cli.figures import FIGURES
+from marketdata_assets.cli.figures import gauges
 from marketdata_assets.collector.metrics import FAMILIES, PROCESS
 
 RULES = DOCKER / "alerts-pipeline.yml"
@@ -44,7 +44,7 @@ GRAFANA = DOCKER / "grafana"
 PIPELINE = Monitored(
     RULES,
     [GRAFANA / f"{name}.json" for name in ("pipeline", "freshness")],
-    FIGURES,
+    gauges(),
     re.compile(r"\bmarketdata_[a-z_]+"),
 )
 COLLECTOR = Monitored(
