@@ -168,6 +168,14 @@ def test_a_bad_document_is_kept_aside_and_the_rest_lands(lab: Lab, line: bytes, 
     assert lab.quarantined() == []
 
 
+def test_a_merge_over_the_size_limit_is_rejected_and_the_stored_version_stays(lab: Lab) -> None:
+    lab.load(alpha("A", old="x" * (9 << 20)))
+    lab.load(alpha("A", 1, new="x" * (9 << 20)))
+    (rejected,) = lab.quarantined()
+    assert "merged with what is stored, it is over MongoDB's limit" in rejected.reason
+    assert "new" not in lab.stored()["A"]
+
+
 @pytest.mark.parametrize("fields", [{"a.b": 1}, {"is": {"a.b": 1}}, {"is": {"$x": 1}}, {"": 1}, {"is": {"": {"y": 1}}}])
 def test_odd_keys_that_mongodb_takes_are_merged(lab: Lab, fields: Document) -> None:
     lab.load(alpha("A"))
