@@ -32,9 +32,10 @@ class _FromEnvironment(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         prefix = settings_cls.model_config.get("env_prefix", "")
         names = [f"{prefix}{name}".upper() for name in settings_cls.model_fields]
-        files = EnvSettingsSource(settings_cls)
-        files.env_vars = {name.lower(): value for name, value in secret_values.from_files(names, os.environ).items()}
-        return init_settings, env_settings, files
+        values = secret_values.from_files(names, os.environ)
+        assert isinstance(env_settings, EnvSettingsSource)
+        env_settings.env_vars = {**env_settings.env_vars, **{name.lower(): value for name, value in values.items()}}
+        return init_settings, env_settings
 
 
 class Settings(_FromEnvironment):

@@ -24,7 +24,7 @@ from marketdata_assets.stores import clickhouse, mongo
 
 # `make test` tries the same examples each time; `make test-random` tries others and prints their seed.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.register_profile("project", settings.get_profile("random"), derandomize=True, max_examples=50)
+settings.register_profile("project", settings.get_profile("random"), derandomize=True, max_examples=30)
 settings.load_profile("project")
 
 

@@ -73,7 +73,7 @@ def test_processes_packaging_the_same_month_at_once_end_in_the_same_files(tmp_pa
         process.stdin.close()
     for process in processes:
         assert process.stdout
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0
         process.stdout.close()
     pack(together)
     assert on_disk(together) == on_disk(alone)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-CHEAP = ["alphas", "exchanges", "fuzz", "read"]
-DEAR = ["bars", "collector", "defs", "flows", "ticks"]
+CHEAP = ["read"]
+DEAR = ["alphas", "bars", "collector", "defs", "exchanges", "flows", "fuzz", "ticks"]
 
 
 @pytest.mark.servers

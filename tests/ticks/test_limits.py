@@ -341,7 +341,7 @@ def test_two_processes_share_both_limits(tmp_path: Path) -> None:
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join(30)
+            worker.join(300)
         assert [worker.exitcode for worker in workers] == [0, 0]
         assert (server.overruns, server.requests) == (0, 80)
 

@@ -236,6 +236,7 @@ def test_rows_that_arrive_twice_in_the_stage_are_not_published(client: Client, m
     assert stored(client).equals(bars(A, JANUARY))
 
 
+@pytest.mark.slow
 def test_many_small_landings_leave_few_parts_behind(client: Client) -> None:
     """Each landing adds a part; merges must keep up with them although each landing starts from a clone."""
     symbols = [f"{number:06d}.SZ" for number in range(60)]

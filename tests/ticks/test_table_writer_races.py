@@ -113,7 +113,7 @@ def test_a_reader_sees_whole_old_or_whole_new_states_only(client: Client, clickh
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("in_turn", [True, False])
+@pytest.mark.parametrize("in_turn", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_four_processes_leave_one_whole_version_of_each_symbol(
     client: Client, clickhouse_url: str, writers: Writers, tmp_path: Path, in_turn: bool
 ) -> None:
@@ -247,7 +247,7 @@ def test_rivals_that_never_stop_end_in_a_clear_error(client: Client, monkeypatch
     assert stored(client).is_empty()
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("end", [pytest.param("stop", marks=pytest.mark.slow), "kill"])
 def test_a_server_that_goes_and_comes_back_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     server = OwnClickHouse(tmp_path)
     try:

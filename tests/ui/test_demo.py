@@ -55,7 +55,14 @@ SWITCHED = {
 LAUNCHED_SECONDS = 180
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
 """Assets with a picture; the others have tables, or figures alone."""
-SHOWN = {*DRAWN, "alpha_files", "stock_daily"}  # those whose pages `make test` opens; `make test-slow` opens all
+SHOWN = {
+    "alpha_summary",
+    "exchange_gaps",
+    KLINE,
+    "tick_data",
+    "alpha_files",
+    "stock_daily",
+}  # those whose pages `make test` opens; `make test-slow` opens all
 FULL = ("stock_1min_qfq", KLINE, "tick_data", "order_book", "factors", "exchange_gaps", "exchange_ohlcv_1m")
 """Those of which the demo fills every partition."""
 

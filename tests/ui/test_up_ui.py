@@ -2,9 +2,11 @@
 
 import signal
 
+import pytest
 from running_ui import running, short_folder
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_everything_quietly() -> None:
     with short_folder() as home, running("up", home) as started:
         assert started.end(signal.SIGINT) == []
