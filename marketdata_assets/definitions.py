@@ -18,14 +18,15 @@ from marketdata_assets.settings import Settings
 def project_definitions() -> dg.Definitions:
     """All definitions of the package, without the user's own flows.
 
-    A process builds them again when the settings or the hour have changed: partitions depend on both. Found by module:
-    `load_from_defs_folder` needs a pyproject.toml, which an installed package does not have.
+    A process builds them again when the two settings that partitions depend on, or the hour, have changed. Found by
+    module: `load_from_defs_folder` needs a pyproject.toml, which an installed package does not have.
     """
-    return _built(Settings().model_dump_json(), f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H}")
+    settings = Settings()
+    return _built(settings.ticks_months, settings.exchange_days, f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H}")
 
 
 @lru_cache(1)
-def _built(settings: str, hour: str) -> dg.Definitions:
+def _built(ticks_months: int, exchange_days: int, hour: str) -> dg.Definitions:
     return dg.ComponentTree.from_module(defs_module=project, project_root=Path(__file__).parents[1]).build_defs()
 
 

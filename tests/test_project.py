@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from marketdata_assets.cli import app
 from marketdata_assets.cli.app import COMMANDS, Command, Group
-from marketdata_assets.definitions import defs
+from marketdata_assets.definitions import defs, project_definitions
 from marketdata_assets.partitions import ALPHA_MONTHS, ALPHA_PARTITIONS
 from marketdata_assets.resources import Postgres
 from marketdata_assets.secret_values import without_password
@@ -143,6 +143,20 @@ def computed(repository: dg.RepositoryDefinition) -> list[dg.AssetsDefinition]:
     """The assets that a run makes, without the external ones and the checks."""
     graph = repository.assets_defs_by_key
     return list({id(graph[key]): graph[key] for key in graph if graph[key].is_executable and graph[key].keys}.values())
+
+
+def test_definitions_depend_on_two_settings_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that decide whether a process builds them again."""
+    read = set[str]()
+
+    def recorded(settings: Settings, name: str) -> Any:
+        read.add(name)
+        return object.__getattribute__(settings, name)
+
+    monkeypatch.setenv("MARKETDATA_TICKS_MONTHS", "7")
+    monkeypatch.setattr(Settings, "__getattribute__", recorded)
+    project_definitions()
+    assert read & set(Settings.model_fields) == {"ticks_months", "exchange_days"}
 
 
 def test_definitions_load_without_environment_and_network(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_the_second_message_is_not_decoded(
         known = feed.push(raw(event, wrapped=wrapped), 5)
     monkeypatch.setattr(feed, "_bare", {})
     monkeypatch.setattr(feed, "_wrapped", {})
-    monkeypatch.setattr(feed, "_looked_at", None)
+    monkeypatch.setattr(feed, "_unrouted", None)
     assert feed.push(raw(event, wrapped=wrapped), 5) == known
 
 
