@@ -140,6 +140,8 @@ class CaptureSink:
                 self._failures += 1
                 self._error = f"{self.folder}: {error}"
                 log.warning("capture_write_failed", folder=str(self.folder), error=error, queued=len(tapped.entries))
+                with suppress(OSError):
+                    tapped.writer.discard()
                 tapped.writer = self._writer(*next(key for key, other in self._markets.items() if other is tapped))
                 return False
             finally:

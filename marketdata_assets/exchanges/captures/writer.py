@@ -81,6 +81,11 @@ class CaptureWriter:
                 self._file.close()
                 self._file = None
 
+    def discard(self) -> None:
+        """Close without what was not flushed."""
+        self._frame.clear()
+        self.close()
+
     def _open(self, ts_recv: int) -> FileIO:
         moment = dt.datetime.fromtimestamp(ts_recv // 1_000_000_000, dt.UTC)
         venue = "-".join(part for part in (self._header.exchange, self._header.market_type) if part)
