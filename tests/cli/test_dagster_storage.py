@@ -24,6 +24,7 @@ def deliver(folder: Path) -> None:
         archive.writestr("sz000001_2014.csv", sample_bars.csv_bytes(frame))
 
 
+@pytest.mark.slow
 def test_run_of_the_dagster_command_is_stored_with_its_events(
     running: LocalStack, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

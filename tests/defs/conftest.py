@@ -21,6 +21,18 @@ from marketdata_demo.servers.brain import BrainServer
 from marketdata_demo.servers.tushare import TushareServer
 
 
+@pytest.fixture
+def pictures() -> None:
+    """For tests of pictures; in the others none is drawn, as where matplotlib is not installed."""
+    pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr("marketdata_assets.plotting.pyplot", lambda: None)
+
+
 def _warehouse(dsn: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
     patch.setenv("MARKETDATA_POSTGRES_DSN", dsn)
     patch.setenv("MARKETDATA_BARS_DIR", str(folder / "bars"))

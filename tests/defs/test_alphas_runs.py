@@ -51,6 +51,7 @@ def test_two_accounts_and_three_months_come_from_the_api_to_mongodb_in_one_run(l
     assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
 
 
+@pytest.mark.usefixtures("pictures")
 def test_summary_has_a_table_and_pictures(lab: Lab) -> None:
     lab.ready("aa", "bb")
     result = lab.run("aa|2024-01", "bb|2024-02")
@@ -61,7 +62,6 @@ def test_summary_has_a_table_and_pictures(lab: Lab) -> None:
     assert {record["month"] for record in records} == {"2024-01", "2024-02"}
     quartiles = [[float(one[f"sharpe_{name}"]) for name in ("q1", "median", "q3")] for one in records]
     assert quartiles == [sorted(three) for three in quartiles]
-    pytest.importorskip("matplotlib")
     assert found["alphas_by_month"].startswith("![alphas by month](data:image/png;base64,")
     assert found["spread_by_region"].startswith("![spread by region](data:image/png;base64,")
 

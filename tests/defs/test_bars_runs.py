@@ -102,6 +102,7 @@ def test_metadata_of_a_load_tells_rows_codes_and_speed(warehouse: Warehouse) -> 
     assert {(row[0], row[1], row[7]) for row in cells} <= standing
 
 
+@pytest.mark.usefixtures("pictures")
 def test_metadata_of_the_kline_names_the_engine_and_draws_candles(
     either_warehouse: Warehouse, request: pytest.FixtureRequest
 ) -> None:

@@ -55,6 +55,7 @@ def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_
     assert floor.metadata(TRADES)["round"]["captures"]["unchanged"] == 3
 
 
+@pytest.mark.usefixtures("pictures")
 def test_what_is_told_of_tables_days_and_gaps(floor: Floor) -> None:
     written = floor.sample()
     assert floor.fill().success
@@ -70,7 +71,6 @@ def test_what_is_told_of_tables_days_and_gaps(floor: Floor) -> None:
     gaps = floor.metadata(GAPS, LAST)
     assert (gaps["dagster/partition_row_count"], gaps["healed_before"], gaps["open"]) == (1, 1, 0)
     assert "| SMPLUSDT | depth | sequence |" in gaps["gaps"]
-    pytest.importorskip("matplotlib")
     pictures = (trades["trades_by_hour"], day["closes"], gaps["timeline"])
     assert all(str(picture).startswith("![") for picture in pictures)
     assert "timeline" not in floor.metadata(GAPS, FIRST)

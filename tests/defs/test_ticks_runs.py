@@ -67,6 +67,7 @@ def test_month_of_all_symbols_lands_in_one_run_with_factors_and_checks(desk: Des
     assert all(one.passed for one in errors)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_last_partition_tells_of_the_whole_run(desk: Desk) -> None:
     desk.ready(*SYMBOLS)
     assert desk.run([MONTH], symbols.known(desk.instance)).success
@@ -75,7 +76,6 @@ def test_last_partition_tells_of_the_whole_run(desk: Desk) -> None:
     assert told["dagster/row_count"] == sum(whole(SYMBOLS).values())
     assert told["requests"] == 3
     assert "units_ok" not in desk.metadata(BARS, Unit(min(SYMBOLS), MONTH))
-    pytest.importorskip("matplotlib")
     assert sum(str(value).startswith("![") for value in told.values()) == 2
 
 
