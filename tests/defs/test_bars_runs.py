@@ -73,6 +73,7 @@ def test_every_check_runs_and_passes(either_warehouse: Warehouse) -> None:
     )
 
 
+@pytest.mark.slow
 def test_all_months_are_one_run_and_a_repeat_reads_nothing(warehouse: Warehouse) -> None:
     path = deliver(warehouse.folder, 2014, [3, 4])
     months = BAR_MONTHS.get_partition_keys()

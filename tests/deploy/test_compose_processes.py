@@ -19,6 +19,7 @@ from marketdata_assets.local.process import free_port, port_answers
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
 
+pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
 PORTS = {"code": "4000", "webserver": "3000", "metrics": "9101"}
 LOADED = "{workspaceOrError {... on Workspace {locationEntries {name locationOrLoadError {__typename}}}}}"

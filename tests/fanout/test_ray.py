@@ -31,6 +31,7 @@ from marketdata_assets.local.process import free_port
 from marketdata_assets.resources import Workers
 from marketdata_assets.stores import mongo
 
+pytestmark = pytest.mark.slow
 WITH_RAY = 120.0
 """Seconds that are never needed on a machine that is not busy with something else."""
 
@@ -75,7 +76,6 @@ def work_on_two_machines(first: int, marks: str, number: int) -> int:
     return number
 
 
-@pytest.mark.slow
 def test_a_machine_that_dies_costs_its_items_a_second_try(
     fanout: Fanout, ray_address: str, ray_folder: Path, tmp_path: Path
 ) -> None:
@@ -96,7 +96,6 @@ def test_a_machine_that_dies_costs_its_items_a_second_try(
     wait_until(lambda: fanout.width == 2, WITH_RAY)
 
 
-@pytest.mark.slow
 def test_workers_of_a_cluster_end_when_the_parent_is_killed(ray_address: str, tmp_path: Path) -> None:
     with parent(tmp_path, ray_address) as (process, marks):
         wait_until(lambda: len(list(marks.iterdir())) == 2, WITH_RAY)
@@ -133,7 +132,6 @@ print(json.dumps({"answers": answers, "kept": kept, "folder": folder, "family": 
 """
 
 
-@pytest.mark.slow
 def test_a_cluster_of_its_own_leaves_nothing_and_says_nothing() -> None:
     child = subprocess.run([sys.executable, "-c", OWN], stdout=subprocess.PIPE, text=True, check=True)
     (line,) = child.stdout.splitlines()

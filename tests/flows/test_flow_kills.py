@@ -38,7 +38,10 @@ def by_code(found: list[Row]) -> dict[object, list[Row]]:
     return {code: [row for row in found if row[0] == code] for code in "ab"}
 
 
-@pytest.mark.parametrize(("text", "steps"), [(PRICES, 0), (REPLACE, 1)], ids=["upsert", "replace"])
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [pytest.param(PRICES, 0, id="upsert", marks=pytest.mark.slow), pytest.param(REPLACE, 1, id="replace")],
+)
 def test_kill_before_any_step_leaves_each_file_old_or_new(
     dsn: str, tmp_path: Path, survived: Load, text: str, steps: int
 ) -> None:

@@ -418,7 +418,7 @@ BARS = st.lists(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(BARS, min_size=14, max_size=14))
 def test_query_and_polars_agree_on_any_bars(client: Client, drawn: list[list[Bar]]) -> None:
     days = [*JANUARY[-6:], *FEBRUARY[:8]]

@@ -86,6 +86,7 @@ def test_a_load_that_is_broken_off_leaves_nothing_half_done(
     assert_exact(loader.client, symbols)
 
 
+@pytest.mark.slow
 def test_two_processes_on_the_same_units_end_in_the_same_rows(
     loader: Loader, clickhouse_url: str, tmp_path: Path
 ) -> None:

@@ -197,6 +197,7 @@ def test_a_writer_killed_before_its_publish_leaves_the_unit_in_doubt(
     assert_ledger_agrees(client)
 
 
+@pytest.mark.slow
 def test_a_sleeping_writer_that_is_overtaken_cannot_publish(
     client: Client, clickhouse_url: str, writers: Writers
 ) -> None:
@@ -247,7 +248,8 @@ def test_rivals_that_never_stop_end_in_a_clear_error(client: Client, monkeypatch
     assert stored(client).is_empty()
 
 
-@pytest.mark.parametrize("end", [pytest.param("stop", marks=pytest.mark.slow), "kill"])
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["stop", "kill"])
 def test_a_server_that_goes_and_comes_back_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     server = OwnClickHouse(tmp_path)
     try:

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -55,19 +55,17 @@ SWITCHED = {
 LAUNCHED_SECONDS = 180
 DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades", KLINE, "tick_data")
 """Assets with a picture; the others have tables, or figures alone."""
-SHOWN = {
-    "alpha_summary",
-    "exchange_gaps",
-    KLINE,
-    "tick_data",
-    "alpha_files",
-    "stock_daily",
-}  # those whose pages `make test` opens; `make test-slow` opens all
+SHOWN = {"exchange_gaps", KLINE, "tick_data", "alpha_files", "brain_api", "stock_daily_files"}
+"""Those whose pages `make test` opens; `make test-slow` opens all."""
 FULL = ("stock_1min_qfq", KLINE, "tick_data", "order_book", "factors", "exchange_gaps", "exchange_ohlcv_1m")
 """Those of which the demo fills every partition."""
 
 FACTS = """query Facts($key: AssetKeyInput!) {assetNodeOrError(assetKey: $key) {... on AssetNode {
   description isPartitioned isMaterializable assetChecksOrError {... on AssetChecks {checks {name}}}}}}"""
+
+
+def slow_but_shown(names: Iterable[str]) -> list[Any]:
+    return [name if name in SHOWN else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +199,7 @@ def test_every_asset_of_the_demo_is_looked_at(demo: Marketdata) -> None:
     assert sorted(node["assetKey"]["path"][0] for node in found) == sorted((*OUTSIDE, *ASSETS))
 
 
-@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("name", slow_but_shown(OUTSIDE))
 def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: str) -> None:
     open_asset(quiet, name)
     page = quiet.text()
@@ -210,9 +208,7 @@ def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: s
     assert "Columns" in page.splitlines() or "requests" in page.splitlines()
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in SHOWN else pytest.param(name, marks=pytest.mark.slow) for name in ASSETS]
-)
+@pytest.mark.parametrize("name", slow_but_shown(ASSETS))
 def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
     quiet: Browser, demo: Marketdata, name: str
 ) -> None:
@@ -305,3 +301,11 @@ def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home
     assert not (home / "stack.json").exists()
     commands = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
     assert [command for command in commands if str(home) in command] == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_up_with_its_ui_ends_everything_quietly() -> None:
+    with short_folder() as home, running("up", home) as started:
+        assert started.end(signal.SIGINT) == []
+        assert "Traceback" not in started.text(), started.text()[-3000:]
+        assert started.process.returncode == 0
