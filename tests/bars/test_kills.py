@@ -55,7 +55,7 @@ def assert_all_or_nothing(dsn: str, before: list[Row], after: list[Row]) -> None
     books_balance(dsn)
 
 
-@pytest.mark.parametrize("stride", [6, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_kill_in_a_reload_leaves_each_unit_old_or_new(dsn: str, tmp_path: Path, survived: Load, stride: int) -> None:
     first_delivery(tmp_path, day=1)
     run(dsn, tmp_path)
