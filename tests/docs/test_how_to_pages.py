@@ -78,7 +78,6 @@ def walker(project: Path) -> Walker:
     return Walker(shell, servers.postgres_dsn, servers.clickhouse_url, account=None)
 
 
-@pytest.mark.slow
 def test_pages_work_as_printed_in_order(walker: Walker) -> None:
     pages = [page for page in how_to() if blocks(page, "bash", "python", *SQL)]
     assert len(pages) >= 8
@@ -86,7 +85,6 @@ def test_pages_work_as_printed_in_order(walker: Walker) -> None:
         assert len(list(walker.page(page))) >= len(blocks(page, "bash", *SQL))
 
 
-@pytest.mark.slow
 def test_a_failing_step_is_reported_with_its_place(tmp_path: Path, walker: Walker) -> None:
     wrong = tmp_path / "wrong.md"
     wrong.write_text("```bash\nmarketdata alphas accounts\nmarketdata ingest bars --months 2024-13\n```\n")
