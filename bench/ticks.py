@@ -14,10 +14,10 @@ import polars as pl
 from bench.figure import Figure, spread
 from bench.size import sized
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.reference.records import Days
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.ticks.load_run import Limits
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.table_writer import UnitWrite, write
 from marketdata_assets.ticks.tables import TICK_DATA, ensure
 

@@ -21,13 +21,13 @@ from aiohttp import web
 from bench.figure import Figure
 from bench.size import sized
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.reference.records import Days
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables, tushare
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import LoadOptions
 from marketdata_assets.ticks.providers_file import RateLimits, shipped
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import TushareServer, minute_rows
 

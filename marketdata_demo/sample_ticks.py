@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from marketdata_assets.ticks.calendar import Calendar, ashares
+from marketdata_assets.reference.calendar import Calendar, ashares
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.file_drop import ORDER_BOOKS
-from marketdata_assets.ticks.records import Days
 
 Array = np.ndarray
 

@@ -15,7 +15,7 @@ from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import DELIVERS, Table
 
 if TYPE_CHECKING:
-    from marketdata_assets.ticks.records import Listing
+    from marketdata_assets.reference.records import Listing
 
 Name = TypeVar("Name", bound=str)
 
@@ -99,7 +99,7 @@ def run(
 
 def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[dt.date, dt.date]:
     """The days to load, both included: as requested; only the end without a start, the last closed day without both."""
-    from marketdata_assets.ticks.calendar import last_closed
+    from marketdata_assets.reference.calendar import last_closed
 
     closed = last_closed(now)
     if start and start > closed:
@@ -111,8 +111,8 @@ def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[
 
 
 def _last_session(closed: dt.date) -> dt.date:
-    from marketdata_assets.ticks.calendar import ashares
-    from marketdata_assets.ticks.records import Days
+    from marketdata_assets.reference.calendar import ashares
+    from marketdata_assets.reference.records import Days
 
     return ashares().trading_days(Days(closed - dt.timedelta(days=30), closed))[-1]
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from marketdata_assets.loading.reports import and_more
+from marketdata_assets.reference.calendar import Calendar, ashares
+from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
 from marketdata_assets.ticks import coverage as minutes
 from marketdata_assets.ticks import registry
-from marketdata_assets.ticks.calendar import Calendar, ashares
 from marketdata_assets.ticks.factor_reconcile import PENDING, Inputs, bars_digest, months_of
 from marketdata_assets.ticks.factor_sql import NAME, differences, recomputed, window
-from marketdata_assets.ticks.records import FLAGS, Days, Listing
+from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import Unit, by_month
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
 

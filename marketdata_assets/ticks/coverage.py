@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from marketdata_assets.reference.calendar import ZONE, Calendar
+from marketdata_assets.reference.records import Days, Label, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
-from marketdata_assets.ticks.calendar import ZONE, Calendar
-from marketdata_assets.ticks.records import Days, Label, Listing
 from marketdata_assets.ticks.tables import TICK_DATA, statement
 
 if TYPE_CHECKING:

@@ -80,16 +80,6 @@ class NoSymbols(TicksError):
         )
 
 
-class OutsideCalendar(TicksError):
-    """The trading calendar does not cover a day."""
-
-    def __init__(self, day: str, first: str, last: str) -> None:
-        super().__init__(
-            f"{day} is outside the trading calendar, which covers {first} to {last}. Upgrade exchange_calendars:"
-            f" releases add the holidays of a new year when they are announced."
-        )
-
-
 class ProviderUnavailable(TransientError):
     """Every attempt of a request ended without a response, or with an error."""
 

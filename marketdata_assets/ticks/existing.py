@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.ticks.plan import as_days
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.tables import TICK_DATA, Table
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from hashlib import blake2b
 
 import polars as pl
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.ticks.factor_sql import DEFINITIONS
 from marketdata_assets.ticks.provider_factors import ProviderFactors
 from marketdata_assets.ticks.reconcile import Decision, ledger_entry
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit, UnitReport
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from marketdata_assets.reference.calendar import TradingDays
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks.calendar import TradingDays
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.tables import FACTORS, statement
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from marketdata_assets.progress import Progress
+from marketdata_assets.reference.calendar import TradingDays, ashares, last_closed
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import provider_factors, table_writer
-from marketdata_assets.ticks.calendar import TradingDays, ashares, last_closed
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.factor_reconcile import (
     PENDING,
@@ -33,7 +34,6 @@ from marketdata_assets.ticks.fallback import Provider, in_order
 from marketdata_assets.ticks.load_run import LoadOptions, LoadRun
 from marketdata_assets.ticks.provider_factors import Actions, Daily, ProviderFactors
 from marketdata_assets.ticks.reconcile import report_before
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, by_month
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement

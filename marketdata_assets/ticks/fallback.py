@@ -9,9 +9,10 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
-from marketdata_assets.ticks.calendar import TradingDays
+from marketdata_assets.reference.calendar import TradingDays
+from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.ticks.providers_file import FilesProvider, Table
-from marketdata_assets.ticks.records import Days, Delivery, Label
+from marketdata_assets.ticks.records import Delivery
 
 log = get_logger(__name__)
 
@@ -95,7 +96,7 @@ class Fallback:
     unsupported: tuple[Tried, ...] = ()
 
     async def rows(self, symbol: str, days: Days) -> Answer:
-        """Try one provider after the other. Errors of providers are part of the answer; OutsideCalendar is raised."""
+        """Try one provider after the other. Errors of providers are part of the answer."""
         if self.trading_days is not None and not self.trading_days(days):
             calendar = Tried("calendar", "empty", f"no trading day in {days}")
             return Answer(symbol, days, "empty", None, (calendar,))

@@ -11,10 +11,11 @@ from pathlib import Path
 import polars as pl
 
 from marketdata_assets.loading.files import FileState, walk
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.providers_file import Session
-from marketdata_assets.ticks.records import Days, to_utc
+from marketdata_assets.ticks.records import to_utc
 
 SUFFIXES = (".csv", ".parquet")
 ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars

@@ -13,11 +13,12 @@ import polars as pl
 
 from marketdata_assets.loading.watch import compare, fingerprint
 from marketdata_assets.logs import get_logger
+from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.ticks import file_drop, order_book, records
 from marketdata_assets.ticks.file_drop import Folder, Parsed
 from marketdata_assets.ticks.order_book import BOOKS
 from marketdata_assets.ticks.providers_file import FilesProvider
-from marketdata_assets.ticks.records import BARS, Days, Delivery, Label
+from marketdata_assets.ticks.records import BARS, Delivery
 from marketdata_assets.ticks.reports import Unit
 
 NAME = "files"

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
+from marketdata_assets.reference.calendar import TradingDays, ashares
+from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import plan, table_writer
-from marketdata_assets.ticks.calendar import TradingDays, ashares
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
@@ -28,7 +29,7 @@ from marketdata_assets.ticks.fallback import BookProvider, Fallback, Provider, T
 from marketdata_assets.ticks.load_run import Batches, Limits, LoadOptions, LoadRun, failure_of
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue
 from marketdata_assets.ticks.reconcile import FetchResult, Reconciler, report_before
-from marketdata_assets.ticks.records import Days, Delivery, Listing
+from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
 

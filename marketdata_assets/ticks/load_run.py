@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.ticks.circuit_breaker import FIRST_PAUSE_SECONDS, CircuitBreaker
 from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.provider_client import HttpProvider
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, UnitReport
 from marketdata_assets.ticks.table_writer import WriteRetries
 

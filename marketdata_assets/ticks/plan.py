@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from marketdata_assets.ticks.calendar import TradingDays, last_closed
-from marketdata_assets.ticks.records import Days, Listing
+from marketdata_assets.reference.calendar import TradingDays, last_closed
+from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.ticks.reports import Unit
 
 

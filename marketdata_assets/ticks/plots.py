@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from marketdata_assets import plotting
+from marketdata_assets.reference.calendar import Calendar, ashares
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import sample_evenly
 from marketdata_assets.ticks import coverage, registry
-from marketdata_assets.ticks.calendar import Calendar, ashares
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tables import statement
 

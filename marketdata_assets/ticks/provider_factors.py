@@ -13,11 +13,12 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from marketdata_assets.logs import get_logger
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import UnknownSymbol
 from marketdata_assets.ticks.factor_sql import long
 from marketdata_assets.ticks.fallback import Provider
-from marketdata_assets.ticks.records import DAILY_FIELDS, Days
+from marketdata_assets.ticks.records import DAILY_FIELDS
 from marketdata_assets.ticks.tables import FACTORS
 
 log = get_logger(__name__)

@@ -8,16 +8,17 @@ from typing import Any
 
 import polars as pl
 
+from marketdata_assets.reference.calendar import ZONE
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Outcome as Recorded
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
-from marketdata_assets.ticks.calendar import ZONE
 from marketdata_assets.ticks.errors import UnknownSymbol
 from marketdata_assets.ticks.existing import MODULUS, ExistingRows, digest, digest_of_books
 from marketdata_assets.ticks.fallback import Answer
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.plan import Due
-from marketdata_assets.ticks.records import Days, Delivery, too_many
+from marketdata_assets.ticks.records import Delivery, too_many
 from marketdata_assets.ticks.reports import Outcome, Unit, UnitReport
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA, Table

@@ -3,21 +3,18 @@
 A value that the provider did not send is null. A provider's own format is parsed in its module.
 """
 
-import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
 
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT
+from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.providers_file import Quality, Session
 
 Outcome = Literal["ok", "empty", "unsupported"]
-Status = Literal["listed", "delisted", "paused", "vanished"]
-Label = Literal["start", "end"]
-"""The end of its minute that a bar is labelled with."""
 
 BARS = pl.Schema(
     {
@@ -81,40 +78,6 @@ ACTIONS = pl.Schema(
 )
 
 
-@dataclass(frozen=True, order=True)
-class Days:
-    """Days of the exchange from `first` to `last`, both included."""
-
-    first: dt.date
-    last: dt.date
-
-    def __post_init__(self) -> None:
-        if self.last < self.first:
-            raise ValueError(f"{self.last} is before {self.first}")
-
-    @classmethod
-    def month(cls, month: str) -> "Days":
-        """The days of `YYYY-MM`."""
-        first = dt.date.fromisoformat(f"{month}-01")
-        return cls(first, (first + dt.timedelta(days=31)).replace(day=1) - dt.timedelta(days=1))
-
-    def __len__(self) -> int:
-        return (self.last - self.first).days + 1
-
-    def __iter__(self) -> Iterator[dt.date]:
-        return (self.first + dt.timedelta(days=number) for number in range(len(self)))
-
-    def __str__(self) -> str:
-        return f"{self.first}..{self.last}"
-
-    def slices(self, length: int) -> list["Days"]:
-        """The same days in pieces of at most `length`, in order."""
-        starts = range(0, len(self), length)
-        firsts = [self.first + dt.timedelta(days=start) for start in starts]
-        ends = [first - dt.timedelta(days=1) for first in firsts[1:]]
-        return [Days(first, last) for first, last in zip(firsts, [*ends, self.last], strict=True)]
-
-
 @dataclass(frozen=True)
 class Delivery:
     """Rows of one symbol in some days from one provider. `empty` and `unsupported` have a `reason`.
@@ -139,17 +102,6 @@ class Delivery:
     ) -> "Delivery":
         """A delivery of no rows."""
         return cls(provider, symbol, days, outcome, BARS.to_frame(), label, reason=reason)
-
-
-@dataclass(frozen=True)
-class Listing:
-    """One stock of a list; `vanished` is in no list any more."""
-
-    symbol: str
-    name: str
-    listed: dt.date | None
-    delisted: dt.date | None
-    status: Status
 
 
 def too_many(provider: str, symbol: str, good: int, rejected: Sequence[Reject]) -> str:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from marketdata_assets.reference.records import Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.errors import BadFile, NoSymbols
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.providers_file import SYMBOL
-from marketdata_assets.ticks.records import Listing
 from marketdata_assets.ticks.tables import SYMBOLS
 from marketdata_assets.ticks.tushare import NAME as TUSHARE
 

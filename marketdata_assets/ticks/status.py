@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from marketdata_assets.reference.calendar import TradingDays, ashares, last_closed
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import registry
-from marketdata_assets.ticks.calendar import TradingDays, ashares, last_closed
 from marketdata_assets.ticks.factor_reconcile import digest_of, months_of
 from marketdata_assets.ticks.providers_file import TABLES, Table
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:

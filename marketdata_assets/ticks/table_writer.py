@@ -15,12 +15,12 @@ import polars as pl
 
 from marketdata_assets.backoff import delay
 from marketdata_assets.logs import get_logger
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.clickhouse_rewrite import COURTESY_SECONDS, Stage, Superseded, staged
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.tables import Table, partition
 
 if TYPE_CHECKING:

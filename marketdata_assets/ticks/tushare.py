@@ -29,6 +29,7 @@ import msgspec
 import polars as pl
 
 from marketdata_assets.http_client import RetryLater
+from marketdata_assets.reference.records import Days, Label, Listing, Status
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import (
@@ -43,7 +44,7 @@ from marketdata_assets.ticks.errors import (
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient
 from marketdata_assets.ticks.providers_file import Session, WebProvider
 from marketdata_assets.ticks.rate_limit import RateLimiter
-from marketdata_assets.ticks.records import Days, Delivery, Label, Listing, Status
+from marketdata_assets.ticks.records import Delivery
 
 URL = "https://api.tushare.pro"
 NAME = "tushare"

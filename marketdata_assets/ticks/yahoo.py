@@ -21,13 +21,14 @@ import msgspec
 import polars as pl
 
 from marketdata_assets.http_client import RetryLater
+from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import BadResponse, UnknownSymbol
 from marketdata_assets.ticks.provider_client import HttpProvider, ProviderClient
 from marketdata_assets.ticks.providers_file import WebProvider
 from marketdata_assets.ticks.rate_limit import RateLimiter
-from marketdata_assets.ticks.records import Days, Delivery, Label
+from marketdata_assets.ticks.records import Delivery
 
 URL = "https://query1.finance.yahoo.com"
 NAME = "yahoo"

@@ -28,9 +28,9 @@ from marketdata_assets.exchanges.tables.captures import captures_in, load_captur
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import definition, run
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.ticks import tables as ticks
-from marketdata_assets.ticks.records import Days
 from marketdata_demo import sample_alphas, sample_bars
 from marketdata_demo.venues.captures import write as write_captures
 from marketdata_demo.venues.market import Plan

@@ -21,9 +21,9 @@ from marketdata_assets.cli.app import repeat_flags
 from marketdata_assets.cli.instance import environment as found_by_dagster
 from marketdata_assets.cli.ticks import days
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
-from marketdata_assets.ticks.calendar import ashares
-from marketdata_assets.ticks.records import Days
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
 
 SYMBOLS = ("600000.SH", "600001.SH", "000001.SZ")

@@ -17,11 +17,11 @@ from clickhouse_connect.driver.client import Client
 from marketdata_assets.defs.ticks.load_op import STEP
 from marketdata_assets.defs.ticks.run_config import JOB, adhoc_config
 from marketdata_assets.partitions import TICK_SYMBOLS, tick_key, tick_rectangle, tick_unit
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables
-from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.providers_file import Table
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer
 

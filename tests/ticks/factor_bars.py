@@ -9,11 +9,11 @@ import polars as pl
 from clickhouse_connect.driver.client import Client
 from tick_rows import content_hash, land, load, weekdays
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.factors import compute
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.load_run import LoadOptions
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS, TICK_DATA

@@ -34,6 +34,7 @@ from hypothesis import strategies as st
 from tick_clients import Clients
 from tick_rows import entry
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.errors import StoreAway
@@ -41,7 +42,6 @@ from marketdata_assets.ticks import factors as module
 from marketdata_assets.ticks import providers_file, records, table_writer
 from marketdata_assets.ticks.factor_reconcile import Inputs
 from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 from marketdata_demo.servers.tushare import DAILY, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer

@@ -10,10 +10,10 @@ import pytest
 from tick_clients import JUNE, SYMBOL, Clients, files_config, tushare_config, yahoo_config
 from tick_rows import weekdays
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.errors import NoPermission
 from marketdata_assets.ticks.fallback import Answer, Fallback, Provider, in_order
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.records import Days
 from marketdata_demo.servers.tushare import DENIED, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
 

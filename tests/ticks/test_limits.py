@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tick_clients import FREE, JUNE, SYMBOL, Clients, tushare_config
 
 from marketdata_assets.budget import BudgetBlocked
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.load_run import Batches, Limits
 from marketdata_assets.ticks.plan import ordered
 from marketdata_assets.ticks.providers_file import Network, RateLimits
 from marketdata_assets.ticks.rate_limit import SLOTS, Quota, RateLimiter
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.tushare import Tushare
 from marketdata_demo.servers.tushare import TOKEN, TushareServer

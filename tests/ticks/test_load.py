@@ -10,12 +10,12 @@ import pytest
 from tick_clients import JUNE, SYMBOL, Clients, files_config
 from tick_loads import MONTH, NOW, Loader, assert_exact, codes, good_units, landed, told, units
 
+from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
 from marketdata_assets.ticks.errors import BadProviders
 from marketdata_assets.ticks.fallback import Fallback
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.reconcile import Reconciler
-from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import Unit, UnitReport
 from marketdata_demo.servers.yahoo import YahooServer
 

@@ -12,12 +12,13 @@ import pytest
 from tick_clients import FREE, JUNE, SYMBOL, files_config, tushare_config
 from tick_loads import Loader, assert_exact, codes, good_units, landed, told, units
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.circuit_breaker import OUTAGE_AFTER, CircuitBreaker
 from marketdata_assets.ticks.errors import CircuitOpen, NoPermission, ProviderUnavailable
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits
 from marketdata_assets.ticks.rate_limit import RateLimiter
-from marketdata_assets.ticks.records import Days, Delivery
+from marketdata_assets.ticks.records import Delivery
 from marketdata_demo.servers.tushare import DENIED, TOKEN
 
 QUICK = tushare_config(network=Network(timeout=60.0, max_retries=0, backoff=0.01))

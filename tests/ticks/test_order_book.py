@@ -9,6 +9,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import Clients, files_config
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import tables
@@ -16,7 +17,6 @@ from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import Limits, LoadOptions
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_demo.servers.tushare import TushareServer
 

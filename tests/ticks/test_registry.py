@@ -7,11 +7,11 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from tick_clients import Clients, files_config
 
+from marketdata_assets.reference.records import Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import registry
 from marketdata_assets.ticks.errors import BadFile, NoSymbols, ProviderUnavailable
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.records import Listing
 from marketdata_demo.servers.tushare import TushareServer
 
 MONDAY = dt.datetime(2025, 6, 2, tzinfo=dt.UTC)

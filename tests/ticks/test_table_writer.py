@@ -23,10 +23,10 @@ from tick_rows import (
     without_rows,
 )
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger, clickhouse_rewrite
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import table_writer, tables
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA
 

@@ -11,12 +11,13 @@ from clickhouse_connect.driver.client import Client
 from factor_bars import day_of, stand
 from tick_rows import entry
 
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.ticks import checks, coverage, factors, registry
-from marketdata_assets.ticks.calendar import ashares
 from marketdata_assets.ticks.checks import Question
-from marketdata_assets.ticks.records import FLAGS, Days, Label
+from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.reports import Unit
 
 MONTH = "2026-01"

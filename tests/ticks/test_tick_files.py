@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tick_clients import JUNE, SYMBOL, files_config
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.order_book import BOOKS, books
-from marketdata_assets.ticks.records import BARS, Days, Delivery
+from marketdata_assets.ticks.records import BARS, Delivery
 
 HEADER = "symbol,ts,open,high,low,close,volume,turnover\n"
 ROW = f"{SYMBOL},2025-06-02 09:31:00,9.4,9.5,9.3,9.45,1200,11340.5\n"

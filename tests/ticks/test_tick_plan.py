@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from tick_rows import weekdays
 
-from marketdata_assets.ticks.calendar import last_closed
+from marketdata_assets.reference.calendar import last_closed
+from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue, due
-from marketdata_assets.ticks.records import Days, Listing
 
 SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 

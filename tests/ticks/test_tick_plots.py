@@ -13,9 +13,9 @@ from clickhouse_connect.driver.client import Client
 from factor_bars import day_of, stand
 
 from marketdata_assets import plotting
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.ticks import plots, registry
-from marketdata_assets.ticks.calendar import ashares
-from marketdata_assets.ticks.records import Days, Label
 from marketdata_assets.ticks.reports import Unit
 
 MONTH = "2026-01"

@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 from tick_clients import files_config
 
-from marketdata_assets.ticks.calendar import ashares
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.files import Files
-from marketdata_assets.ticks.records import FLAGS, Days, Delivery
+from marketdata_assets.ticks.records import FLAGS, Delivery
 from marketdata_demo import sample_ticks
 
 TODAY = dt.date(2025, 6, 17)

@@ -9,10 +9,10 @@ from clickhouse_connect.driver.client import Client
 from factor_bars import FEBRUARY, JANUARY, NOW, OTHER, SYMBOL, Computer, flat, months, stand, weekdays
 from tick_rows import entry, land, load, without_rows
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import registry, status, tables
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 from marketdata_assets.ticks.status import Behind, TableStatus
 from marketdata_assets.ticks.table_writer import UnitWrite

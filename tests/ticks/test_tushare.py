@@ -10,6 +10,7 @@ import pytest
 from tick_clients import HASTY, JUNE, SYMBOL, Clients, flag_names, tushare_config, week
 
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import (
     BadProviders,
@@ -23,7 +24,7 @@ from marketdata_assets.ticks.errors import (
 )
 from marketdata_assets.ticks.providers_file import RateLimits
 from marketdata_assets.ticks.rate_limit import RateLimiter
-from marketdata_assets.ticks.records import BARS, Days, Delivery, Listing
+from marketdata_assets.ticks.records import BARS, Delivery
 from marketdata_assets.ticks.tushare import Tushare, rate_limiter
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer, minute_rows
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tick_clients import JUNE, SYMBOL, Clients, flag_names, week, yahoo_config
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks import records
 from marketdata_assets.ticks.errors import BadResponse, ProviderUnavailable, RequestRejected, UnknownSymbol
 from marketdata_assets.ticks.providers_file import SymbolMapping
-from marketdata_assets.ticks.records import ACTIONS, BARS, Days, Delivery
+from marketdata_assets.ticks.records import ACTIONS, BARS, Delivery
 from marketdata_assets.ticks.yahoo import Yahoo
 from marketdata_demo.servers.yahoo import YahooServer
 

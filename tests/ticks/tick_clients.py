@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks import yahoo
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits, WebProvider, shipped
 from marketdata_assets.ticks.rate_limit import RateLimiter
-from marketdata_assets.ticks.records import FLAGS, Days
+from marketdata_assets.ticks.records import FLAGS
 from marketdata_assets.ticks.tushare import Tushare
 from marketdata_assets.ticks.yahoo import Yahoo
 from marketdata_demo.servers.tushare import TOKEN, TushareServer

@@ -11,11 +11,11 @@ from tick_clients import JUNE, Clients
 from tick_rows import weekdays
 
 from marketdata_assets.progress import Progress
+from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import Limits, LoadOptions
-from marketdata_assets.ticks.records import Days, Listing
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_assets.ticks.table_writer import WriteRetries
 from marketdata_demo.servers.tushare import TushareServer, minute_rows

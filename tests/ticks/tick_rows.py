@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 from clickhouse_connect.driver.client import Client
 
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse_ledger import Load, entries
 from marketdata_assets.ticks import table_writer
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import TICK_DATA
 

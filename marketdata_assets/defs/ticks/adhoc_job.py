@@ -14,10 +14,10 @@ from marketdata_assets.defs.partition_results import as_dagster_failure
 from marketdata_assets.defs.ticks import checks, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.run_config import JOB, OP, window_now
+from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.errors import TicksError
 from marketdata_assets.ticks.providers_file import TABLES
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:

@@ -51,8 +51,8 @@ def busy_months(instance: dg.DagsterInstance) -> set[str]:
     description="After the close of a trading day: the current month of every symbol, its missing days.",
 )
 def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
-    from marketdata_assets.ticks.calendar import ZONE, ashares, last_closed
-    from marketdata_assets.ticks.records import Days
+    from marketdata_assets.reference.calendar import ZONE, ashares, last_closed
+    from marketdata_assets.reference.records import Days
 
     if not ticks.network:
         return dg.SkipReason(NOT_SET_UP)

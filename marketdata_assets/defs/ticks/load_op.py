@@ -15,9 +15,9 @@ from marketdata_assets.defs.metadata import observed_files
 from marketdata_assets.defs.ticks import report, symbols
 from marketdata_assets.partitions import tick_key
 from marketdata_assets.progress import ProgressLog
+from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import Ticks
 from marketdata_assets.ticks.providers_file import Table
-from marketdata_assets.ticks.records import Days
 from marketdata_assets.ticks.reports import LoadReport, Unit
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Reference data of A-shares: the trading calendar, instruments, suspensions, adjustment factors, price limits."""
