@@ -1,0 +1,46 @@
+"""What can go wrong between a source of reference data and its table."""
+
+from marketdata_assets.errors import TerminalError
+
+FOLDER_VARIABLE = "MARKETDATA_REFERENCE_DIR"
+
+
+class ReferenceDataError(TerminalError):
+    """Anything wrong with reference data that a person has to fix."""
+
+
+class BadReferenceFile(ReferenceDataError):
+    """A dropped file of reference data cannot be read."""
+
+    def __init__(self, place: str, cause: str) -> None:
+        super().__init__(f"{place}: {cause}. Nothing of this table is loaded; correct the file and load it again.")
+
+
+class NotOffered(ReferenceDataError):
+    """The account may not use an interface."""
+
+    def __init__(self, provider: str, table: str, answer: str) -> None:
+        super().__init__(
+            f"{provider} does not offer {table} to this account ({answer}). Buy the permission, or drop files of"
+            f" {table} into {FOLDER_VARIABLE}."
+        )
+
+
+class NoReferenceSource(ReferenceDataError):
+    """Neither a provider nor a file has a table."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"{table}: no provider is set up and no file is dropped, so it stays as it is. Set TUSHARE_TOKEN, or drop"
+            f" {table}.csv into {FOLDER_VARIABLE}."
+        )
+
+
+class IncompleteAnswer(ReferenceDataError):
+    """A source names far fewer instruments than are known."""
+
+    def __init__(self, table: str, source: str, what: str) -> None:
+        super().__init__(
+            f"{table}: {source} {what}. The table is unchanged; load it again when the source is complete, or drop a"
+            f" complete {table}.csv into {FOLDER_VARIABLE}."
+        )

@@ -1,0 +1,142 @@
+"""The reference data that is stored in ClickHouse, as calendars, listings and frames.
+
+What was never loaded is unknown. Where a table does not exist, the calendar is the library's and nothing else is known.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from marketdata_assets.reference.calendar import Calendar, ashares
+from marketdata_assets.reference.records import Days, Listing
+from marketdata_assets.reference.tables import (
+    ADJUST_FACTORS,
+    CODE_CHANGES,
+    INSTRUMENTS,
+    NAME_HISTORY,
+    PRICE_LIMITS,
+    SUSPENSIONS,
+    TRADING_CALENDAR,
+    Table,
+)
+from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse_ledger as ledger
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+
+@dataclass(frozen=True)
+class Suspensions:
+    """Stocks that did not trade: `frame` has symbol, date and timing, which is '' for the whole day, else 09:30-10:00.
+
+    `known` are the days that are answered in full, on which a stock that is not in `frame` was not suspended.
+    """
+
+    frame: pl.DataFrame
+    known: frozenset[dt.date]
+
+    @classmethod
+    def unknown(cls) -> "Suspensions":
+        """Nothing is known of any day."""
+        return cls(SUSPENSIONS.columns.to_frame().select("symbol", "date", "timing"), frozenset())
+
+    def whole_days(self) -> frozenset[tuple[str, dt.date]]:
+        """The symbols and days on which a stock did not trade at all."""
+        return frozenset(self.frame.filter(pl.col("timing") == "").select("symbol", "date").iter_rows())
+
+
+def calendar(client: "Client") -> Calendar:
+    """The library's calendar, corrected and extended by what the exchanges say of days."""
+    said = rows(client, TRADING_CALENDAR).select("date", "open")
+    return ashares().corrected(said.iter_rows())
+
+
+def listings(client: "Client") -> list[Listing]:
+    """All stocks by symbol, the delisted ones and those that no source names any more included."""
+    found = rows(client, INSTRUMENTS).select("symbol", "name", "listed", "delisted", "status")
+    return [Listing(**row) for row in found.iter_rows(named=True)]
+
+
+def name_history(client: "Client") -> pl.DataFrame:
+    """The names that stocks had: symbol, name, first, last (null for the present one), reason, source, seen."""
+    return rows(client, NAME_HISTORY)
+
+
+def code_changes(client: "Client") -> pl.DataFrame:
+    """Stocks that got another code: old, new and the first day of the new one, with source and seen."""
+    return rows(client, CODE_CHANGES)
+
+
+def suspensions(client: "Client", days: Days) -> Suspensions:
+    """The suspensions of some days."""
+    found = of_days(client, SUSPENSIONS, days).select("symbol", "date", "timing")
+    return Suspensions(found, covered(client, SUSPENSIONS, days))
+
+
+def adjust_factors(
+    client: "Client", symbols: Iterable[str] | None = None, until: dt.date | None = None
+) -> pl.DataFrame:
+    """Cumulative factors, by symbol and date: symbol, date, adj_factor.
+
+    A row for the first day that is loaded of a symbol, and for each day on which the factor changes, up to `until`.
+    """
+    keep, bound = _named(symbols)
+    if until is not None:
+        keep, bound = [*keep, "date <= %(until)s"], bound | {"until": until}
+    before = "lagInFrame(adj_factor, 1, 0) OVER (PARTITION BY symbol ORDER BY date)"  # no factor is 0
+    inner = f"SELECT symbol, date, adj_factor, {before} AS before FROM adjust_factors {_where(keep)}"
+    sql = f"SELECT symbol, date, adj_factor FROM ({inner}) WHERE adj_factor != before ORDER BY symbol, date"
+    return _read(client, ADJUST_FACTORS, sql, bound, ["symbol", "date", "adj_factor"])
+
+
+def price_limits(client: "Client", days: Days, symbols: Iterable[str] | None = None) -> pl.DataFrame:
+    """The limits of prices in some days, in yuan, by symbol and date: symbol, date, up, down."""
+    return of_days(client, PRICE_LIMITS, days, symbols).select("symbol", "date", "up", "down")
+
+
+def covered(client: "Client", table: Table, days: Days | None = None) -> frozenset[dt.date]:
+    """The days of a daily table that are answered in full, of `days` or of all."""
+    if not _exists(client, ledger.LEDGER):
+        return frozenset()
+    units = None if days is None else sorted({f"{day:%Y-%m}" for day in days})
+    known = {dt.date.fromisoformat(day) for load in ledger.entries(client, table.name, units) for day in load.slices}
+    return frozenset(day for day in known if days is None or days.first <= day <= days.last)
+
+
+def rows(client: "Client", table: Table) -> pl.DataFrame:
+    """All rows of a table, ordered by its keys; none when it does not exist."""
+    names = ", ".join(map(clickhouse.quoted, table.columns))
+    sql = f"SELECT {names} FROM {table.name} ORDER BY {', '.join(table.keys)}"
+    return _read(client, table, sql, {}, table.columns.names())
+
+
+def of_days(client: "Client", table: Table, days: Days, symbols: Iterable[str] | None = None) -> pl.DataFrame:
+    """All columns of the rows of a daily table in some days, ordered by its keys; none when it does not exist."""
+    keep, bound = _named(symbols)
+    where = _where(["date BETWEEN %(first)s AND %(last)s", *keep])
+    sql = f"SELECT {', '.join(table.columns)} FROM {table.name} {where} ORDER BY {', '.join(table.keys)}"
+    return _read(client, table, sql, bound | {"first": days.first, "last": days.last}, table.columns.names())
+
+
+def _named(symbols: Iterable[str] | None) -> tuple[list[str], dict[str, Any]]:
+    return ([], {}) if symbols is None else (["symbol IN %(symbols)s"], {"symbols": ["", *sorted(set(symbols))]})
+
+
+def _where(conditions: list[str]) -> str:
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _read(client: "Client", table: Table, sql: str, bound: dict[str, Any], names: list[str]) -> pl.DataFrame:
+    schema = pl.Schema({name: table.columns[name] for name in names})
+    if not _exists(client, table.name):
+        return schema.to_frame()
+    return clickhouse.read(client, sql, bound).select(names).cast(schema)
+
+
+def _exists(client: "Client", name: str) -> bool:
+    sql = "SELECT count() AS n FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
+    return bool(clickhouse.read(client, sql, {"name": name})["n"][0])
