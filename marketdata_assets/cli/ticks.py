@@ -111,10 +111,12 @@ def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[
 
 
 def _last_session(closed: dt.date) -> dt.date:
-    from marketdata_assets.reference.calendar import ashares
+    from marketdata_assets.reference import stored
     from marketdata_assets.reference.records import Days
 
-    return ashares().trading_days(Days(closed - dt.timedelta(days=30), closed))[-1]
+    with stores.clickhouse() as client:
+        calendar = stored.calendar(client)
+    return calendar.trading_days(Days(closed - dt.timedelta(days=30), closed))[-1]
 
 
 def known_providers(named: Sequence[str] | None) -> list[str]:

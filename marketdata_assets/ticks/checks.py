@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from marketdata_assets.loading.reports import and_more
+from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, ashares
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse
@@ -43,9 +44,9 @@ class Question:
 
     @classmethod
     def of(cls, client: "Client", units: Sequence[Unit]) -> "Question":
-        """About these units, with what the registry knows of their symbols."""
+        """About these units, with what is stored of their symbols and of trading days."""
         listings = {one.symbol: one for one in registry.listed(client, vanished=True)}
-        return cls(client, tuple(sorted(set(units))), listings)
+        return cls(client, tuple(sorted(set(units))), listings, stored.calendar(client))
 
     @property
     def months(self) -> Iterable[tuple[str, list[str]]]:

@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from marketdata_assets.progress import Progress
-from marketdata_assets.reference.calendar import TradingDays, ashares, last_closed
+from marketdata_assets.reference import stored
+from marketdata_assets.reference.calendar import TradingDays, last_closed
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -62,7 +63,9 @@ def compute(
     at first.
     """
     run = LoadRun(client, options or LoadOptions(), run_id, now, progress)
-    work = _Computation(run, in_order(run.selected(providers), "factors"), trading_days or ashares().trading_days)
+    work = _Computation(
+        run, in_order(run.selected(providers), "factors"), trading_days or stored.calendar(client).trading_days
+    )
     return asyncio.run(work.all(set(units)))
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
-from marketdata_assets.reference.calendar import TradingDays, ashares
+from marketdata_assets.reference import stored
+from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -67,7 +68,7 @@ def load(
     """
     run = LoadRun(client, options or LoadOptions(), run_id, now, progress)
     by_symbol = {listing.symbol: listing for listing in listings}
-    work = _Load(run, table, providers, by_symbol, trading_days or ashares().trading_days)
+    work = _Load(run, table, providers, by_symbol, trading_days or stored.calendar(client).trading_days)
     return asyncio.run(work.all(list(units)))
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from marketdata_assets import plotting
-from marketdata_assets.reference.calendar import Calendar, ashares
+from marketdata_assets.reference import stored
+from marketdata_assets.reference.calendar import Calendar
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import sample_evenly
@@ -34,7 +35,7 @@ def pictures(client: "Client", table: str, units: Sequence[Unit], calendar: Cale
         return {}
     months = sorted({unit.month for unit in units})[-MONTHS:]
     symbols = sorted({unit.symbol for unit in units if unit.month in months})
-    days = covered(client, months, symbols, calendar or ashares())
+    days = covered(client, months, symbols, calendar or stored.calendar(client))
     figures = {
         "coverage": _coverage(plt, days, months),
         "intraday_volume": _profile(plt, client, months, symbols),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from marketdata_assets.reference.calendar import TradingDays, ashares, last_closed
+from marketdata_assets.reference import stored
+from marketdata_assets.reference.calendar import TradingDays, last_closed
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -58,7 +59,7 @@ def overview(
     client: "Client", months: Sequence[str], now: dt.datetime, *, trading_days: TradingDays | None = None
 ) -> list[TableStatus]:
     """The status of the three tables over a window of months."""
-    frames = _states(client, months, now, trading_days or ashares().trading_days)
+    frames = _states(client, months, now, trading_days or stored.calendar(client).trading_days)
     statuses = []
     for table in TABLES:
         counted: dict[str, dict[State, int]] = {}
@@ -76,7 +77,7 @@ def behind(
     client: "Client", months: Sequence[str], now: dt.datetime, *, trading_days: TradingDays | None = None
 ) -> Behind:
     """What is missing, failed or stale of the registered symbols in a window of months, by month and symbol."""
-    frames = _states(client, months, now, trading_days or ashares().trading_days)
+    frames = _states(client, months, now, trading_days or stored.calendar(client).trading_days)
     late = {table: frames[table].filter(pl.col("registered"), pl.col("state").is_in(BEHIND)) for table in TABLES}
     with_bars = frames["tick_data"].filter(pl.col("rows") > 0).select(_KEYS)
     follow = late["factors"].join(with_bars, on=_KEYS, how="semi")

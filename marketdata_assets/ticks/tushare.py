@@ -55,6 +55,9 @@ CAP = 8000  # the most rows of minute bars in one answer
 BARS_A_DAY = 241
 DAYS_A_CALL = CAP // BARS_A_DAY
 
+LEAST_CAP = 1000
+"""No answer with fewer rows is cut; one with more and a round number may be, whatever `has_more` says."""
+
 _TIME = "%Y-%m-%d %H:%M:%S"
 _STATUSES: dict[str, Status] = {"L": "listed", "D": "delisted", "P": "paused"}
 _BAR_COLUMNS = ("ts_code", "trade_time", "open", "high", "low", "close", "vol", "amount")
@@ -84,7 +87,9 @@ class _Envelope(msgspec.Struct):
     data: _Data | None = None
 
 
-class _Table(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True):
+    """The rows of an answer, by column."""
+
     columns: dict[str, list[Any]]
     rows: int
     has_more: bool
@@ -181,7 +186,7 @@ class Tushare(HttpProvider):
                 ]
         return sorted(listings, key=lambda listing: listing.symbol)
 
-    def _delivery(self, tables: list[_Table], symbol: str, theirs: str, days: Days) -> Delivery:
+    def _delivery(self, tables: list[Answer], symbol: str, theirs: str, days: Days) -> Delivery:
         """The bars of the answers; takes a while, in which the next request need not wait."""
         for table in tables:  # a row of another symbol would be written under this one
             if others := set(map(str, set(table.columns["ts_code"]))) - {theirs}:
@@ -201,7 +206,7 @@ class Tushare(HttpProvider):
             return Delivery.without(NAME, symbol, days, LABEL, "empty", "it has no bar in these days")
         return Delivery(NAME, symbol, days, "ok", frame, LABEL, "CNY", rejected)
 
-    async def _minutes(self, theirs: str, days: Days) -> list[_Table]:
+    async def _minutes(self, theirs: str, days: Days) -> list[Answer]:
         """The responses with all bars of `days`; one at the cap may be cut, so its days are requested in halves."""
         params = {
             "ts_code": theirs,
@@ -239,7 +244,19 @@ class Tushare(HttpProvider):
             raise BadResponse(f"{NAME} {interface} {days}", "a symbol has two different rows for one day")
         return whole
 
-    async def _ask(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> _Table:
+    async def all_rows(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> Answer:
+        """All rows of an interface without a key; an answer that may be cut is continued at its end."""
+        answer = page = await self._ask(interface, params, columns, what)
+        while page.has_more or (page.rows >= LEAST_CAP and page.rows % 100 == 0):
+            following = await self._ask(interface, params | {"offset": str(answer.rows)}, columns, what)
+            if not following.rows or following.columns == page.columns:  # the end, or `offset` is not understood
+                return _whole(page) and answer
+            page = following
+            joined = {name: answer.columns[name] + page.columns[name] for name in columns}
+            answer = Answer(joined, answer.rows + page.rows, False, answer.place)
+        return answer
+
+    async def _ask(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> Answer:
         if not self._token:
             raise NoToken(NAME, TOKEN_VARIABLE)
         body = {"api_name": interface, "token": self._token, "params": params, "fields": ",".join(columns)}
@@ -282,7 +299,7 @@ def _number(value: object) -> bool:
     return value is None or isinstance(value, int | float)
 
 
-def _whole(table: _Table) -> _Table:
+def _whole(table: Answer) -> Answer:
     if table.has_more:
         raise BadResponse(table.place, f"it was cut after {table.rows} rows")
     return table
@@ -294,7 +311,7 @@ def _day(day: dt.date) -> str:
 
 def _parse(
     calls: ProviderClient, interface: str, what: str, columns: Sequence[str], response: httpx.Response
-) -> _Table | RetryLater:
+) -> Answer | RetryLater:
     """The table of a response, or why to retry; raises an error for any other."""
     try:
         envelope = _envelope.decode(response.content)
@@ -315,7 +332,7 @@ def _parse(
         raise BadResponse(place, f"a column is there twice in {', '.join(data.fields)}")
     rows = _rows(data, place)
     by_column = {name: list(map(attrgetter(_NAME.format(data.fields.index(name))), rows)) for name in columns}
-    return _Table(by_column, len(rows), bool(data.has_more), place)
+    return Answer(by_column, len(rows), bool(data.has_more), place)
 
 
 def _rows(data: _Data, place: str) -> list[Any]:

@@ -50,15 +50,20 @@ def busy_months(instance: dg.DagsterInstance) -> set[str]:
     execution_timezone=EXCHANGE_CLOCK,
     description="After the close of a trading day: the current month of every symbol, its missing days.",
 )
-def ticks_daily(context: dg.ScheduleEvaluationContext, ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
-    from marketdata_assets.reference.calendar import ZONE, ashares, last_closed
+def ticks_daily(
+    context: dg.ScheduleEvaluationContext, clickhouse: ClickHouse, ticks: Ticks
+) -> dg.RunRequest | dg.SkipReason:
+    from marketdata_assets.reference import stored
+    from marketdata_assets.reference.calendar import ZONE, last_closed
     from marketdata_assets.reference.records import Days
 
     if not ticks.network:
         return dg.SkipReason(NOT_SET_UP)
     now = context.scheduled_execution_time
     day = last_closed(now)
-    if day != now.astimezone(ZONE).date() or not ashares().trading_days(Days(day, day)):
+    with clickhouse.client() as client:
+        calendar = stored.calendar(client)
+    if day != now.astimezone(ZONE).date() or not calendar.trading_days(Days(day, day)):
         return dg.SkipReason("the exchange was closed today")
     if not symbols.known(context.instance):
         return dg.SkipReason("no symbol is registered; materialise symbol_registry")
