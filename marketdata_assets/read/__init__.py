@@ -5,6 +5,7 @@ A library for notebooks and research: it writes nothing and does not need Dagste
 """
 
 from marketdata_assets.read.alphas import alphas
+from marketdata_assets.read.bars import bars
 from marketdata_assets.read.books import books
 from marketdata_assets.read.exchanges import gaps, ohlcv, records, trades
 from marketdata_assets.read.tables import minute_bars, monthly_kline, table
@@ -12,6 +13,7 @@ from marketdata_assets.read.ticks import factors, order_book, tick_data
 
 __all__ = [
     "alphas",
+    "bars",
     "books",
     "factors",
     "gaps",

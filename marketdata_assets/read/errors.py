@@ -1,6 +1,7 @@
 """What can go wrong when data is read."""
 
-from collections.abc import Iterable
+import datetime as dt
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from marketdata_assets.errors import TerminalError, TransientError
@@ -60,6 +61,29 @@ class OddValue(ReadError):
     def __init__(self, table: str, column: str, cause: str) -> None:
         self.column = column
         super().__init__(f"{table}.{column}: {cause}. Leave the column out with columns=[...], or correct the value.")
+
+
+class CannotAdjust(ReadError):
+    """Prices of a kind that a source cannot give."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__(
+            f"stock_1min_qfq has no prices with {wanted}: the vendor adjusts them forward, as of its delivery and by"
+            " subtracting dividends, so that factors cannot convert them. Read the minutes with"
+            ' adjust="forward" and without as_of, or other prices with source="ticks" or source="daily".'
+        )
+
+
+class MissingFactors(ReadError):
+    """Bars for whose days there are no adjustment factors; a factor of 1 is never assumed."""
+
+    def __init__(self, codes: Sequence[str], first: dt.date, last: dt.date) -> None:
+        self.codes = tuple(codes)
+        shown = ", ".join(codes[:FEW]) + (f" and {len(codes) - FEW} more" if len(codes) > FEW else "")
+        super().__init__(
+            f"adjust_factors has no factor of {shown} for bars from {first} to {last}. Load these days of the asset"
+            ' adjust_factors, give your own with factors=..., or read with adjust="none".'
+        )
 
 
 class CannotRead(TransientError):

@@ -151,12 +151,18 @@ def _known(name: str, column: str, there: Mapping[str, Column]) -> Column:
     return there[column]
 
 
-def _of_codes(codes: str | Sequence[str] | None) -> dict[str, list[str]]:
+def ashare_codes(codes: str | Sequence[str] | None) -> list[str] | None:
+    """One code or several as a list, None for all. Raises UnknownName for what cannot be the code of an A-share."""
     if codes is None:
-        return {}
+        return None
     wanted = [codes] if isinstance(codes, str) else list(codes)
     for code in wanted:
         if stock_codes.exchange(code[:6]) is None or code[6:] not in (".SH", ".SZ", ".BJ"):
             meant = stock_codes.canonical(code)
             raise UnknownName("code of a stock", code, [meant] if meant else ["600000.SH and the like"])
-    return {"code": wanted}
+    return wanted
+
+
+def _of_codes(codes: str | Sequence[str] | None) -> dict[str, list[str]]:
+    wanted = ashare_codes(codes)
+    return {} if wanted is None else {"code": wanted}

@@ -1,0 +1,125 @@
+"""What bars are made of: which stocks a source has, and its rows in one shape. How they become bars is in `bars`.
+
+Rows have code, time (the exchange's clock) and label, of daily files date instead; prices, volume (shares) and amount
+(yuan). A source may aggregate runs of minutes; the others give every minute.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+from psycopg import errors as pg
+
+from marketdata_assets.bars.codes import canonical
+from marketdata_assets.read import columnar
+from marketdata_assets.read.columnar import Where
+from marketdata_assets.read.errors import NothingLoaded, OddValue
+from marketdata_assets.read.resampling import end_of_minute
+from marketdata_assets.read.tables import minute_bars, table
+from marketdata_assets.reference.records import Days
+from marketdata_assets.stores.postgres import naming_failures
+
+if TYPE_CHECKING:
+    import psycopg
+    from clickhouse_connect.driver.client import Client
+
+Source = Literal["minutes", "ticks", "daily"]
+LOT = 100
+"""Shares in a lot, in which the vendor counts the volume of minute bars, on every board."""
+TICK_VALUES = {
+    "open": "argMin(open, ts)",
+    "high": "max(high)",
+    "low": "min(low)",
+    "close": "argMax(close, ts)",
+    "volume": "sum(volume)",
+    "amount": "sum(turnover)",
+}
+"""In ClickHouse, which skips nulls in all of them."""
+ASHARE = r"^\d{6}\.(SH|SZ|BJ)$"
+
+
+def _minutes(
+    connection: "psycopg.Connection", codes: Sequence[str], days: Days, values: Sequence[str], _: int
+) -> pl.DataFrame:
+    end = days.last + dt.timedelta(days=1)
+    found = minute_bars(codes, days.first, end, columns=["code", "time", *values], connection=connection)
+    in_shares = [pl.col("volume") * LOT] if "volume" in values else []
+    return found.with_columns(pl.lit("end").alias("label"), pl.col(pl.Decimal).cast(pl.Float64), *in_shares)
+
+
+def _ticks(client: "Client", codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
+    """Runs of so many minutes, aggregated by ClickHouse, so that no more rows than bars leave it."""
+    where = Where()
+    where.among("symbol", codes)
+    where.add("date", ">=", "Date", days.first)
+    where.add("date", "<=", "Date", days.last)
+    wanted = "".join(f", {TICK_VALUES[name]} AS {name}" for name in values)
+    sql = files(__package__).joinpath("sql/tick_bars.sql").read_text("utf-8")
+    sql = sql.replace("{values}", wanted).replace("{where}", str(where))
+    found = columnar.ask(client, "tick_data", sql, where.values | {"minutes": minutes}).sort("code", "date", "period")
+    mixed = found.filter((pl.col("first_label").min() != pl.col("last_label").max()).over("code", "date"))
+    if not mixed.is_empty():
+        code, day = mixed.select("code", "date").row(0)
+        cause = f"bars of {code} on {day} are labelled by their start, others by their end"
+        raise OddValue("tick_data", "label", cause)
+    end = end_of_minute((pl.col("period").cast(pl.Int32) + 1) * minutes)
+    return found.select("code", pl.lit("end").alias("label"), end.alias("time"), *values)
+
+
+def _daily(
+    connection: "psycopg.Connection", codes: Sequence[str], days: Days, values: Sequence[str], _: int
+) -> pl.DataFrame:
+    found = table(
+        "stock_daily",
+        "trade_date",
+        days.first,
+        days.last + dt.timedelta(days=1),
+        only={"code": [in_files(code) for code in codes]},
+        columns=["code", "trade_date", *values],
+        connection=connection,
+    )
+    code = pl.col("code").replace_strict({in_files(code): code for code in codes}, return_dtype=pl.String)
+    return found.with_columns(code, pl.col(pl.Decimal).cast(pl.Float64)).rename({"trade_date": "date"})
+
+
+def _loaded_minutes(connection: "psycopg.Connection", codes: Sequence[str] | None) -> dict[str, Days]:
+    return _spans(connection, "stock_1min_qfq", "min(first)::date, max(last)::date FROM stock_1min_coverage", codes)
+
+
+def _loaded_daily(connection: "psycopg.Connection", codes: Sequence[str] | None) -> dict[str, Days]:
+    named = None if codes is None else [in_files(code) for code in codes]
+    found = _spans(connection, "stock_daily", "min(trade_date), max(trade_date) FROM stock_daily", named)
+    return {code: days for name, days in found.items() if (code := canonical(name)) is not None}
+
+
+def _spans(connection: "psycopg.Connection", table: str, what: str, codes: Sequence[str] | None) -> dict[str, Days]:
+    sql = f"SELECT code, {what} WHERE %(codes)s::text[] IS NULL OR code = ANY(%(codes)s) GROUP BY code"
+    try:
+        with naming_failures():
+            found = connection.execute(sql.encode(), {"codes": None if codes is None else list(codes)}).fetchall()
+    except pg.UndefinedTable:
+        raise NothingLoaded(table) from None
+    return {code: Days(first, last) for code, first, last in found}
+
+
+def _loaded_ticks(client: "Client", codes: Sequence[str] | None) -> dict[str, Days]:
+    where = Where()
+    where.among("symbol", codes)
+    sql = f"SELECT symbol, min(date) AS first, max(date) AS last FROM tick_data WHERE {where} GROUP BY symbol"
+    found = columnar.ask(client, "tick_data", sql, where.values).filter(pl.col("symbol").str.contains(ASHARE))
+    return {code: Days(first, last) for code, first, last in found.select("symbol", "first", "last").iter_rows()}
+
+
+def in_files(code: str) -> str:
+    """`600000.SH` as the vendor's daily files have it: `sh600000`."""
+    return f"{code[7:].lower()}{code[:6]}"
+
+
+LOADED: Mapping[Source, Callable[[Any, Sequence[str] | None], dict[str, Days]]] = {
+    "minutes": _loaded_minutes,
+    "ticks": _loaded_ticks,
+    "daily": _loaded_daily,
+}
+ROWS: Mapping[Source, Callable[..., pl.DataFrame]] = {"minutes": _minutes, "ticks": _ticks, "daily": _daily}

@@ -1,0 +1,253 @@
+"""Bars of A-shares of any frequency, from the minute bars, the ticks or the daily files, adjusted as one wants.
+
+How bars become longer is in `resampling`, how prices are adjusted in `adjusting`; here is what is read for that.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, get_args
+
+import polars as pl
+
+from marketdata_assets.read import bar_sources, bounds, columnar
+from marketdata_assets.read.adjusting import Adjust, adjusted
+from marketdata_assets.read.bar_sources import Source
+from marketdata_assets.read.bounds import Moment
+from marketdata_assets.read.errors import (
+    BadMoment,
+    CannotAdjust,
+    MissingFactors,
+    UnknownName,
+)
+from marketdata_assets.read.resampling import MINUTES, VALUES, Frequency, of_days, of_minutes, whole_period
+from marketdata_assets.read.sources import of_clickhouse, of_postgres
+from marketdata_assets.read.tables import ashare_codes
+from marketdata_assets.reference import stored
+from marketdata_assets.reference.calendar import Calendar, ashares
+from marketdata_assets.reference.records import Days, Label
+from marketdata_assets.reference.tables import ADJUST_FACTORS
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from marketdata_assets.read.sources import ClickHouse, Postgres
+
+MAX_CODES, MAX_ROWS = 200, 2_000_000
+"""Stocks that are read together, and about how many rows of them at a time."""
+MINUTES_OF_DAY = 240
+A_MONTH = dt.timedelta(days=30)  # longer than any holidays
+
+
+@dataclass(frozen=True)
+class Query:
+    """What kind of bars."""
+
+    source: Source = "minutes"
+    freq: Frequency = "1m"
+    adjust: Adjust = "forward"
+    label: Label = "end"
+    as_of: dt.date | None = None
+
+    def __post_init__(self) -> None:
+        for what, value, kind in (
+            ("source of bars", self.source, Source),
+            ("frequency of bars", self.freq, Frequency),
+            ("adjustment", self.adjust, Adjust),
+            ("label", self.label, Label),
+        ):
+            if value not in get_args(kind):
+                raise UnknownName(what, value, get_args(kind))
+        if self.source == "daily" and self.freq in MINUTES:
+            longer = [freq for freq in get_args(Frequency) if freq not in MINUTES]
+            raise UnknownName("frequency of daily bars", self.freq, longer)
+        if self.source == "minutes" and (self.adjust != "forward" or self.as_of is not None):
+            raise CannotAdjust(f'adjust="{self.adjust}"' if self.adjust != "forward" else f"as_of={str(self.as_of)!r}")
+
+    @property
+    def computed(self) -> bool:
+        """Whether prices are adjusted here, by factors."""
+        return self.source != "minutes" and self.adjust != "none"
+
+    @property
+    def columns(self) -> pl.Schema:
+        time: dict[str, pl.DataType] = {"time": pl.Datetime("us")} if self.freq in MINUTES else {"date": pl.Date()}
+        floats = dict.fromkeys((*VALUES, "factor"), pl.Float64())
+        return pl.Schema({"code": pl.String(), **time, **floats, "volume": pl.Int64()})
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Adjustment factors (symbol, date, adj_factor), and the days on which they are all known; None is every day."""
+
+    frame: pl.DataFrame
+    known: frozenset[dt.date] | None = None
+
+    @classmethod
+    def stored(cls, client: "Client", codes: Sequence[str] | None, query: Query) -> "Factors":
+        """The factors in ClickHouse. Raises MissingFactors if those of the as-of day are not known."""
+        as_of = query.as_of
+        found = cls(stored.adjust_factors(client, codes, as_of), stored.covered(client, ADJUST_FACTORS))
+        if as_of is not None and query.adjust == "forward":
+            days = stored.calendar(client).trading_days(Days(as_of - A_MONTH, as_of))[-1:]
+            if not {*days} <= (found.known or set()):
+                raise MissingFactors(codes or ["all stocks"], days[0], days[0])
+        return found
+
+
+def bars(
+    codes: str | Sequence[str] | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    freq: Frequency = "1m",
+    adjust: Adjust = "forward",
+    as_of: Moment | None = None,
+    label: Label = "end",
+    source: Source = "minutes",
+    columns: Sequence[str] | None = None,
+    factors: pl.DataFrame | None = None,
+    connection: "Postgres | ClickHouse | None" = None,
+) -> pl.DataFrame:
+    """Return bars of A-shares of one frequency, whole periods only, by code and time.
+
+    Columns: code, time (the exchange's clock; of days and longer periods instead `date`), open, high, low, close,
+    volume (shares), amount (yuan), factor (what the prices were multiplied with; null if the vendor adjusted them).
+    Numbers are floats, volumes whole.
+
+    `source` is `minutes` (stock_1min_qfq), `ticks` (tick_data) or `daily` (stock_daily, days and longer periods only).
+    `codes` None means all stocks. Bounds select bars by their label: `start <= label < end`. `label` is the start or
+    the end of a period whatever the provider's label is; of a week or a month it is its first or last trading day. Bars
+    within a day never span the lunch break, and the opening auction is part of the first bar.
+
+    `adjust` is `none`, `forward` or `back`. With `as_of`, a day, nothing later is used: neither factors nor bars; else
+    forward-adjusted prices are those as of the newest factor. `factors` (symbol, date, adj_factor) replaces the table
+    adjust_factors. The minutes are adjusted forward by the vendor, as of its delivery, so they allow nothing else.
+
+    `connection` is of the source's database: ClickHouse for ticks, else PostgreSQL. Raises UnknownName, UnknownColumn,
+    BadMoment, CannotAdjust, MissingFactors, OddValue, NothingLoaded, CannotRead.
+
+        bars("600000.SH", "2025-01", "2025-02", freq="30m", source="ticks", adjust="forward", as_of="2025-01-31")
+    """
+    query = Query(source, freq, adjust, label, None if as_of is None else _day(as_of))
+    wanted = columnar.known("bars", columns, query.columns.names())
+    needed = [name for name in VALUES if name in wanted]
+    own = None if factors is None else Factors(factors)
+    with reader(query, connection, values=needed, factors=own) as opened:
+        frames = [frame.select(wanted) for frame in opened.frames(ashare_codes(codes), start, end)]
+    return pl.concat(frames or [query.columns.to_frame().select(wanted)])
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads bars of one kind over one connection, some stocks at a time."""
+
+    query: Query
+    connection: Any
+    values: Sequence[str] = VALUES
+    factors: Factors | None = None
+
+    def loaded(self, codes: Sequence[str] | None = None) -> dict[str, Days]:
+        """The first and last day of `codes`, or of all stocks that the source has, by code. Raises UnknownName."""
+        found = dict(sorted(bar_sources.LOADED[self.query.source](self.connection, codes).items()))
+        for code in codes or ():
+            if code not in found:
+                raise UnknownName(f"stock with {self.query.source}", code, self.loaded())
+        return found
+
+    def frames(
+        self, codes: Sequence[str] | None = None, start: Moment | None = None, end: Moment | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """The bars of at most MAX_CODES stocks at a time, by code and time."""
+        (_, first), (_, after) = bounds.span(start, end, bounds.wall)
+        if self.query.as_of is not None:
+            visible = dt.datetime.combine(self.query.as_of, dt.time()) + dt.timedelta(days=1)
+            for bound, late in ((start, first and first >= visible), (end, after and after > visible)):
+                if late:
+                    raise BadMoment(bound, f"is after the day as_of={self.query.as_of}")
+        loaded = self.loaded(codes)
+        names = list(loaded)
+        for some in (names[at : at + MAX_CODES] for at in range(0, len(names), MAX_CODES)):
+            within = _days(self.query, [loaded[code] for code in some], first, after)
+            if within is not None:
+                found = self._bars(some, within)
+                label = pl.col("date" if "date" in found.columns else "time").cast(pl.Datetime("us"))
+                yield found.filter(
+                    pl.lit(True) if first is None else label >= first, pl.lit(True) if after is None else label < after
+                )
+
+    def year(self, code: str, year: int) -> pl.DataFrame:
+        """The bars of one stock that are labelled with a day of a year, as far as `as_of` lets one see it."""
+        end = dt.date(year + 1, 1, 1)
+        if self.query.as_of is not None:
+            end = min(end, self.query.as_of + dt.timedelta(days=1))
+        start = dt.date(year, 1, 1)
+        found = list(self.frames([code], start, end)) if start < end else []
+        return found[0] if found else self.query.columns.to_frame()
+
+    def _bars(self, codes: Sequence[str], days: Days) -> pl.DataFrame:
+        """The bars of all periods that have one of these days."""
+        query = self.query
+        part: Frequency = query.freq if query.freq in MINUTES else "1d"
+        run = MINUTES.get(query.freq, MINUTES_OF_DAY)
+        step = max(1, MAX_ROWS * (run if query.source == "ticks" else 1) // (len(codes) * MINUTES_OF_DAY))
+        parts = []
+        for few in days.slices(step):
+            rows = bar_sources.ROWS[query.source](self.connection, codes, few, self.values, run)
+            parts.append(rows if query.source == "daily" else of_minutes(rows, part, query.label))
+        found = pl.concat(parts).sort("code", parts[0].columns[1])
+        if query.source == "minutes":
+            found = found.with_columns(factor=pl.lit(None, pl.Float64))
+        else:
+            factors = self._factors(codes) if query.computed else Factors(pl.DataFrame())
+            found = adjusted(found, factors.frame, query.adjust, query.as_of, factors.known)
+        if query.freq in ("1w", "1mo"):
+            found = of_days(found, query.freq, query.label, self._calendar.trading_days).sort("code", "date")
+        names = [name for name in query.columns if name in found.columns]
+        return found.select(names).cast({name: query.columns[name] for name in names})
+
+    @cached_property
+    def _calendar(self) -> Calendar:
+        return stored.calendar(self.connection) if self.query.source == "ticks" else ashares()
+
+    def _factors(self, codes: Sequence[str]) -> Factors:
+        """The given factors, else those that are stored."""
+        if self.factors is not None:
+            return self.factors
+        with nullcontext(self.connection) if self.query.source == "ticks" else of_clickhouse(None) as client:
+            return Factors.stored(client, codes, self.query)
+
+
+@contextmanager
+def reader(
+    query: Query,
+    connection: "Postgres | ClickHouse | None" = None,
+    *,
+    values: Sequence[str] = VALUES,
+    factors: Factors | None = None,
+) -> Iterator[Reader]:
+    """A reader on the source's database; a connection of its own is closed on leaving. Raises NoServer, CannotRead."""
+    given: Any = connection
+    with of_clickhouse(given) if query.source == "ticks" else of_postgres(given) as opened:
+        yield Reader(query, opened, values, factors)
+
+
+def _day(moment: Moment) -> dt.date:
+    day = bounds.day(moment)
+    if day is None:
+        raise BadMoment(moment, "has a time of day, and as_of is a day")
+    return day
+
+
+def _days(query: Query, loaded: Sequence[Days], first: dt.datetime | None, after: dt.datetime | None) -> Days | None:
+    """The days to read for all periods that may be labelled from `first` to before `after`; None if there are none."""
+    start, end = min(days.first for days in loaded), max(days.last for days in loaded)
+    if first is not None:
+        start = max(start, whole_period(first.date(), query.freq).first)
+    if after is not None:
+        end = min(end, whole_period((after - dt.timedelta.resolution).date(), query.freq).last)
+    if query.as_of is not None:
+        end = min(end, query.as_of)
+    return Days(start, end) if start <= end else None
