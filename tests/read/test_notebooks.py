@@ -15,6 +15,7 @@ from traitlets.config import Config
 FOLDER = Path(__file__).parents[2] / "examples"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 DOMAINS = {"alphas", "bars", "exchanges", "flows", "ticks"}
+NAMES = DOMAINS | {"factor"}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def answered(servers: Servers) -> dict[str, list[Any]]:
     return {path.stem: [cell for cell in cells if cell.metadata["notebook"] == path.stem] for path in NOTEBOOKS}
 
 
-@pytest.mark.parametrize("name", sorted(DOMAINS))
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_notebook_runs_and_shows_tables_with_rows(name: str, answered: dict[str, list[Any]]) -> None:
     shown = [output for cell in answered[name] for output in cell.outputs]
     assert [one for one in shown if one.output_type == "error" or one.get("name") == "stderr"] == []
@@ -58,7 +59,7 @@ def test_a_notebook_runs_and_shows_tables_with_rows(name: str, answered: dict[st
 
 
 def test_there_is_a_notebook_for_each_domain_without_answers() -> None:
-    assert {path.stem for path in NOTEBOOKS} == DOMAINS
+    assert {path.stem for path in NOTEBOOKS} == NAMES
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
