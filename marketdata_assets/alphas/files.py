@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO
 
 import zstandard
 
@@ -16,6 +15,7 @@ from marketdata_assets.alphas import layout
 from marketdata_assets.alphas.layout import Kind
 from marketdata_assets.input_limits import MAX_LINE_BYTES, ZSTD_CHUNK_BYTES, LineTooLong, lines
 from marketdata_assets.loading.errors import BadFile
+from marketdata_assets.loading.replacing import replacing
 
 PLAIN, ZSTD = ".ndjson", ".ndjson.zst"
 LEVEL = 3
@@ -87,22 +87,6 @@ def write(path: Path, lines: Iterable[bytes]) -> None:
                     compressed.write(line)
         else:
             file.writelines(lines)
-
-
-@contextmanager
-def replacing(path: Path, partial: Path) -> Iterator[IO[bytes]]:
-    """A stream into `partial` that replaces `path` atomically: after a crash it is the old file, or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb", CHUNK_BYTES) as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from marketdata_assets.alphas.files import entries, json_files, replacing
+from marketdata_assets.alphas.files import entries, json_files
 from marketdata_assets.alphas.layout import SECOND, Kind, Window, month_window, slice_path, slices_folder, window_of
+from marketdata_assets.loading.replacing import replacing
 
 _STALE_PARTIAL_SECONDS = 3600.0
 

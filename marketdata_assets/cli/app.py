@@ -150,6 +150,21 @@ COMMANDS: Mapping[str, Command | Group] = {
             "days": Command("Fill gaps of some days and build their minute bars.", "exchanges:days"),
         },
     ),
+    "export": Group(
+        "Bars as files for other tools.",
+        {
+            "parquet": Command(
+                "Export bars as Parquet files by year and stock; only what has changed is written again.",
+                "export:parquet",
+                {"cls": ManyValues},
+            ),
+            "qlib": Command(
+                "Export bars in the binary format of qlib; only stocks that have changed are written again.",
+                "export:qlib",
+                {"cls": ManyValues},
+            ),
+        },
+    ),
     "alphas": Group(
         "Alphas from the BRAIN API: accounts, logins, fetching.",
         {

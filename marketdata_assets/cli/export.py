@@ -1,0 +1,92 @@
+"""`marketdata export`: bars as Parquet files, or in the format of qlib."""
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marketdata_assets import export
+from marketdata_assets.cli import output
+from marketdata_assets.export.folder import Report
+from marketdata_assets.read.adjusting import Adjust
+from marketdata_assets.read.bar_sources import Source
+from marketdata_assets.read.bars import Query
+from marketdata_assets.read.resampling import Frequency
+from marketdata_assets.read.tables import ashare_codes
+from marketdata_assets.reference.records import Label
+
+Codes = Annotated[list[str] | None, typer.Option(help="600000.SH 000001.SZ ...; all stocks when left out")]
+From = Annotated[Source, typer.Option(help="stock_1min_qfq, tick_data or stock_daily")]
+Freq = Annotated[Frequency, typer.Option(help="the frequency of the bars")]
+Adjusted = Annotated[Adjust, typer.Option(help="how prices are adjusted; minutes are always forward-adjusted")]
+AsOf = Annotated[
+    dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="use nothing that became known after this day")
+]
+Workers = Annotated[int, typer.Option(min=1, help="stocks at a time")]
+
+
+def parquet(
+    folder: Annotated[Path, typer.Argument(help="where year=2024/code=600000.SH/bars.parquet are written")],
+    codes: Codes = None,
+    years: Annotated[str | None, typer.Option(help="2024 or 2020:2024; all when left out")] = None,
+    source: From = "minutes",
+    freq: Freq = "1m",
+    adjust: Adjusted = "forward",
+    as_of: AsOf = None,
+    label: Annotated[Label, typer.Option(help="the end of its period that a bar is labelled with")] = "end",
+    workers: Workers = 2,
+    as_json: output.Json = False,
+) -> None:
+    """Export bars as Parquet files by year and stock; only what has changed is written again."""
+    query = Query(source, freq, adjust, label, as_of and as_of.date())
+    chosen = _years(years)
+    _run(lambda: export.parquet(folder, query, ashare_codes(codes), chosen, workers=workers), "files", as_json)
+
+
+def qlib(
+    folder: Annotated[Path, typer.Argument(help="qlib's provider_uri: calendars, instruments, features")],
+    codes: Codes = None,
+    source: From = "minutes",
+    freq: Freq = "1d",
+    adjust: Adjusted = "forward",
+    as_of: AsOf = None,
+    workers: Workers = 2,
+    as_json: output.Json = False,
+) -> None:
+    """Export bars in the binary format of qlib; only stocks that have changed are written again."""
+    query = Query(source, freq, adjust, as_of=as_of and as_of.date())
+    _run(lambda: export.qlib(folder, query, ashare_codes(codes), workers=workers), "stocks", as_json)
+
+
+def _run(work: Callable[[], Report], what: str, as_json: bool) -> None:
+    began = time.monotonic()
+    with output.bar("export", quiet=as_json):
+        report = work()
+    seconds = round(time.monotonic() - began, 2)
+    if as_json:
+        output.as_json({"success": not report.failed, **asdict(report), "seconds": seconds})
+    else:
+        for code, cause in report.failed.items():
+            output.fail(f"{code}: {cause}")
+        output.console().print(
+            f"{report.written:,} {what} written, {report.unchanged:,} unchanged, {report.removed:,} removed;"
+            f" {report.rows:,} rows, {report.bytes / 1e6:,.1f} MB, {seconds:.1f} s"
+        )
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _years(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    if not all(year.isdecimal() and len(year) == 4 for year in (first, last if colon else first)):
+        raise typer.BadParameter(f"{text!r} is not a year or a range; write 2024 or 2020:2024", param_hint="--years")
+    chosen = list(range(int(first), int(last if colon else first) + 1))
+    if not chosen:
+        raise typer.BadParameter(f"{text!r} ends before it starts; write {last}:{first}", param_hint="--years")
+    return chosen

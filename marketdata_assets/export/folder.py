@@ -1,0 +1,68 @@
+"""The folder of an export: what kind of bars it has, who writes it now, and what became of its files."""
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from marketdata_assets.export.errors import AnotherExport, ExportRunning
+from marketdata_assets.loading.replacing import replacing
+from marketdata_assets.read.bars import Query
+
+FORMAT = 1
+KIND = ".export.json"
+LOCK = ".export.lock"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an export did; `failed` has the cause by stock. `rows` and `bytes` are those of the written files."""
+
+    written: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    rows: int = 0
+    bytes: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def __add__(self, other: "Report") -> "Report":
+        return Report(
+            self.written + other.written,
+            self.unchanged + other.unchanged,
+            self.removed + other.removed,
+            self.rows + other.rows,
+            self.bytes + other.bytes,
+            {**self.failed, **other.failed},
+        )
+
+
+@contextmanager
+def exclusive(folder: Path, form: str, query: Query) -> Iterator[None]:
+    """Hold the folder for an export of this kind of bars. Raises AnotherExport and ExportRunning."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ExportRunning(folder) from None
+        _check_kind(folder, {"format": FORMAT, "form": form, **asdict(query)})
+        yield
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file atomically."""
+    with replacing(path, path.with_name(f".{path.name}.partial")) as file:
+        file.write(content)
+
+
+def _check_kind(folder: Path, wanted: dict[str, Any]) -> None:
+    content = msgspec.json.encode(wanted)
+    path = folder / KIND
+    if not path.exists():
+        write_bytes(path, content)
+    elif path.read_bytes() != content:
+        raise AnotherExport(folder, path.read_text("utf-8"), content.decode())
