@@ -28,7 +28,7 @@ from marketdata_assets.read.resampling import MINUTES, PRICES, Frequency, times_
 STAGE = ".bars"
 """The Parquet dataset below the folder that the files are made of; it saves reading the tables again."""
 VERSION = ".version"
-NAMES = {"1d": "day", "1w": "week", "1mo": "month", **{freq: f"{minutes}min" for freq, minutes in MINUTES.items()}}
+NAMES = {"1d": "day", "1w": "1week", "1mo": "1month", **{freq: f"{minutes}min" for freq, minutes in MINUTES.items()}}
 """qlib's names of frequencies."""
 
 
