@@ -94,6 +94,9 @@ class Settings(_FromEnvironment):
     ticks_symbols: Path | None = Field(
         default=None, description="list of symbols; default Tushare's, and dropped files"
     )
+    reference_dir: Path | None = Field(
+        default=None, description="dropped files of reference data; default HOME/reference"
+    )
     ticks_months: int = Field(default=24, ge=1, description="months that are partitions of ticks, up to this one")
     ticks_workers: int = Field(default=8, ge=1, description="concurrent requests to one provider of ticks")
     captures_dir: Path | None = Field(default=None, description="captures of exchanges; default HOME/captures")
@@ -163,6 +166,11 @@ class Settings(_FromEnvironment):
     def ticks_folder(self) -> Path:
         """The folder of dropped files of bars; those of order books are in its subfolder `order_book`."""
         return (self.ticks_dir or self.root / "ticks").absolute()
+
+    @property
+    def reference_folder(self) -> Path:
+        """The folder of dropped files of reference data, such as `suspensions_2026-03.csv`."""
+        return (self.reference_dir or self.root / "reference").absolute()
 
     @property
     def budgets_folder(self) -> Path:

@@ -39,6 +39,12 @@ ASSETS = {
     "regular_alphas": "alphas",
     "super_alphas": "alphas",
     "alpha_summary": "alphas",
+    "reference_files": "reference",
+    "trading_calendar": "reference",
+    "instruments": "reference",
+    "suspensions": "reference",
+    "adjust_factors": "reference",
+    "price_limits": "reference",
     "tushare_api": "ticks",
     "yahoo_chart": "ticks",
     "tick_files": "ticks",
@@ -61,8 +67,9 @@ ASSETS = {
     "stock_daily_indicators": "flows",
 }
 EXTERNAL = {"minute_bar_files", "brain_api", "tushare_api", "yahoo_chart", "tick_files", "exchange_feed"}
-EXTERNAL |= {"stock_daily_files"}
+EXTERNAL |= {"stock_daily_files", "reference_files"}
 FLOWS = ("stock_daily", "stock_daily_indicators")
+REFERENCE_DAYS = ("suspensions", "adjust_factors", "price_limits")
 TICK_TABLES = ("tick_data", "order_book", "factors")
 BY_DAYS = ("exchange_gaps", "exchange_ohlcv_1m")
 RECORD_TABLES = tuple(name for name, group in ASSETS.items() if group == "exchanges" and name not in EXTERNAL)[:7]
@@ -85,6 +92,11 @@ CHECKS = {
     },
     "regular_alphas": ALPHA_CHECKS,
     "super_alphas": ALPHA_CHECKS,
+    "trading_calendar": {"calendar_agrees", "known_ahead"},
+    "instruments": {"instruments_consistent"},
+    "suspensions": {"suspensions_consistent"},
+    "adjust_factors": {"factors_monotone"},
+    "price_limits": {"limits_ordered"},
     "tick_data": {"duplicates", "ohlc_order", "price_bounds", "volume_bounds", "coverage", "ledger_agrees"},
     "factors": {"factors_recomputed"},
     **{name: {"nothing_refused"} for name in RECORD_TABLES},
@@ -99,7 +111,8 @@ PARTITIONS = {
     "stock_monthly_kline": dg.MonthlyPartitionsDefinition,
     **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"), dg.MultiPartitionsDefinition),
     "alpha_summary": type(None),
-    "symbol_registry": type(None),
+    **dict.fromkeys(("symbol_registry", "trading_calendar", "instruments"), type(None)),
+    **dict.fromkeys(REFERENCE_DAYS, dg.MonthlyPartitionsDefinition),
     **dict.fromkeys(TICK_TABLES, dg.MultiPartitionsDefinition),
     **dict.fromkeys(RECORD_TABLES, type(None)),
     **dict.fromkeys(FLOWS, dg.MonthlyPartitionsDefinition),
@@ -111,6 +124,7 @@ RELIED_ON = {"HOME", "POSTGRES_DSN", "MONGO_URI", "CLICKHOUSE_URL", "NATS_URL", 
     "BRAIN_URL",
     "BRAIN_ACCOUNTS",
     "TICKS_DIR",
+    "REFERENCE_DIR",
     "PROVIDERS",
     "TUSHARE_URL",
     "YAHOO_URL",
@@ -164,7 +178,7 @@ def test_definitions_load_without_environment_and_network(tmp_path: Path) -> Non
     assert child.returncode == 0, child.stderr
     loaded, modules = child.stdout.splitlines()
     assert loaded.startswith(f"{len(ASSETS)} ")
-    jobs = {"bars", "bars_repair", "alphas", "alphas_import", "ticks", "ticks_selected", "symbols"}
+    jobs = {"bars", "bars_repair", "alphas", "alphas_import", "ticks", "ticks_selected", "symbols", "reference_days"}
     jobs |= {"exchange_tables", "exchange_days", *(f"flow_{name}" for name in FLOWS)}
     assert jobs <= set(loaded.split())
     heavy = {"matplotlib", "ray", "chdb", "pymongo", "httpx", "clickhouse_connect", "nats", "pandas"}
@@ -255,7 +269,7 @@ def test_checks_jobs_and_automation_are_all_there(repository: dg.RepositoryDefin
     assert sensors == dict.fromkeys(own, running)
     zones = {schedule.name: schedule.execution_timezone for schedule in repository.schedule_defs}
     by_utc = ("alphas_hourly", "alphas_daily", "alphas_rotation", "exchange_drain", "exchange_hourly")
-    by_exchange = ["ticks_daily", "symbols_daily", "housekeeping_daily"]
+    by_exchange = ["ticks_daily", "symbols_daily", "reference_daily", "housekeeping_daily"]
     by_exchange += [f"{name}_schedule" for name in FLOWS]
     assert zones == dict.fromkeys(by_exchange, "Asia/Shanghai") | dict.fromkeys(by_utc, "UTC")
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)

@@ -67,6 +67,11 @@ def due_months(
     return due
 
 
+def newest_days(calendar: Calendar, today: dt.date) -> list[dt.date]:
+    """The last trading day until today, and the ones before it that are requested again."""
+    return calendar.trading_days(Days(today - dt.timedelta(days=30), today))[-RECHECKED_DAYS - 1 :]
+
+
 @dataclass(frozen=True)
 class _Load:
     run: Run
@@ -120,8 +125,7 @@ class _Load:
         """The days to request: those that are not covered, and the newest again; none that a file has."""
         if self.run.sources.provider is None:
             return []
-        last = self.run.today
-        newest = self.calendar.trading_days(Days(last - dt.timedelta(days=30), last))[-RECHECKED_DAYS - 1 :]
+        newest = newest_days(self.calendar, self.run.today)
         return [
             day
             for day in days

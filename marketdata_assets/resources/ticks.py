@@ -10,6 +10,7 @@ from marketdata_assets.resources.files import Folder
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from marketdata_assets.reference.load import Sources
     from marketdata_assets.ticks.fallback import Provider
     from marketdata_assets.ticks.files import Files
     from marketdata_assets.ticks.load_run import LoadOptions
@@ -70,6 +71,23 @@ class Ticks(Folder):
         config = self.config()
         usable = config.tushare is not None and config.tushare.enabled and self._asked("tushare")
         return self._tushare(config) if usable and secret_values.find(TOKEN, os.environ) else None
+
+    def reference(self) -> "Sources":
+        """Where reference data comes from: dropped files, and Tushare when it is enabled and has a token."""
+        from marketdata_assets.reference.files import ReferenceFiles
+        from marketdata_assets.reference.load import Sources
+        from marketdata_assets.ticks.tushare_reference import TushareReference
+
+        files = ReferenceFiles(Settings().reference_folder)
+        if self.tushare() is None:
+            return Sources(files)
+
+        def provider() -> TushareReference:
+            account = self.tushare()
+            assert account
+            return TushareReference(account)
+
+        return Sources(files, provider)
 
     def options(self, **changes: Any) -> "LoadOptions":
         """The options of a load; `changes` are fields of LoadOptions. Raises InvalidConfigFile or BadProviders."""

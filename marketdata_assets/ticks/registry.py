@@ -1,13 +1,12 @@
-"""The symbol registry: Tushare's list or a file's, and symbols of dropped files; kept in the table `symbols`.
+"""The symbol registry: the instruments or a list of them, and symbols of dropped files; kept in the table `symbols`.
 
 A symbol that no source names any more is marked as vanished: its rows are kept, and nothing new is requested.
 """
 
-import asyncio
 import csv
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +19,11 @@ from marketdata_assets.ticks.errors import BadFile, NoSymbols
 from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.providers_file import SYMBOL
 from marketdata_assets.ticks.tables import SYMBOLS
-from marketdata_assets.ticks.tushare import NAME as TUSHARE
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from marketdata_assets.ticks.files import Files
-    from marketdata_assets.ticks.tushare import Tushare
 
 COLUMNS = ("symbol", "name", "listed", "delisted")  # of a symbols file; only the first is needed
 
@@ -48,23 +45,25 @@ class RegistryReport:
 
 def refresh(
     client: "Client",
-    tushare: "Tushare | None",
+    instruments: pl.DataFrame | None,
     symbols_file: Path | None,
     files: "Files | None",
     *,
     now: dt.datetime,
 ) -> RegistryReport:
-    """Refresh the table from all sources. A symbols file replaces Tushare's list.
+    """Refresh the table from all sources: the stored `instruments`, or those of them that a symbols file names.
 
-    Raises what Tushare raises, BadFile, or NoSymbols when no source names any; then the table is unchanged.
+    Raises BadFile, or NoSymbols when no source names any; then the table is unchanged.
     """
     symbols: dict[str, tuple[Listing, str]] = {}  # each with the source that has most facts of it
     if files is not None:
         symbols |= {symbol: (Listing(symbol, "", None, None, "listed"), FILES) for symbol in files.symbols()}
+    known = {} if instruments is None else _listings(instruments)
     if symbols_file is not None:
-        symbols |= {listing.symbol: (listing, symbols_file.name) for listing in read(symbols_file)}
-    elif tushare is not None:
-        symbols |= {listing.symbol: (listing, TUSHARE) for listing in asyncio.run(_listings(tushare))}
+        named = read(symbols_file)
+        symbols |= {one.symbol: (_completed(one, known), symbols_file.name) for one in named}
+    else:
+        symbols |= known
     if not symbols:
         raise NoSymbols(str(symbols_file) if symbols_file else "")
     before = {row["symbol"]: row for row in clickhouse.read(client, _NEWEST).iter_rows(named=True)}
@@ -113,9 +112,18 @@ def read(file: Path) -> list[Listing]:
     return list(symbols.values())
 
 
-async def _listings(tushare: "Tushare") -> Sequence[Listing]:
-    async with tushare:
-        return await tushare.listings()
+def _listings(instruments: pl.DataFrame) -> dict[str, tuple[Listing, str]]:
+    """The instruments that a source names still, by symbol, each with its source."""
+    names = ("symbol", "name", "listed", "delisted", "status", "source")
+    rows = instruments.filter(pl.col("status") != VANISHED).select(names).iter_rows()
+    return {symbol: (Listing(symbol, *facts), source) for symbol, *facts, source in rows}
+
+
+def _completed(listing: Listing, known: Mapping[str, tuple[Listing, str]]) -> Listing:
+    """A line of a symbols file, with what it leaves out and the instruments have."""
+    if listing.symbol not in known or listing.name or listing.listed or listing.delisted:
+        return listing
+    return known[listing.symbol][0]
 
 
 def _listing(place: str, cells: list[str]) -> Listing:

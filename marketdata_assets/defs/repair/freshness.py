@@ -17,8 +17,8 @@ WEEKDAYS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=5), warn
 
 POLICIES = {
     **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas", "alpha_summary"), HOURLY),
-    **dict.fromkeys(("tick_data", "factors"), TRADING_DAYS),
-    "symbol_registry": WEEKDAYS,
+    **dict.fromkeys(("tick_data", "factors", "suspensions", "adjust_factors", "price_limits"), TRADING_DAYS),
+    **dict.fromkeys(("symbol_registry", "trading_calendar", "instruments"), WEEKDAYS),
     **dict.fromkeys(TABLES, STREAMED),
     **dict.fromkeys(("exchange_gaps", "exchange_ohlcv_1m"), HOURLY),
 }

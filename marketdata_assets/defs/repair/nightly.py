@@ -21,6 +21,7 @@ from marketdata_assets.defs.bars import automation as bars
 from marketdata_assets.defs.exchanges import automation as exchanges
 from marketdata_assets.defs.exchanges import days
 from marketdata_assets.defs.flows import automation as flows
+from marketdata_assets.defs.reference import automation as reference
 from marketdata_assets.defs.runs import runs_in_progress, sensor
 from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
@@ -56,6 +57,11 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
             "alphas",
             (alphas.FETCH_JOB, alphas.IMPORT_JOB),
             lambda instance, has: alphas.due(instance, has.mongo, has.alphas_dir, has.brain),
+        ),
+        Domain(
+            "reference",
+            (reference.JOB, reference.SYMBOLS_JOB),
+            lambda instance, has: reference.due(instance, has.clickhouse, has.ticks),
         ),
         Domain("ticks", (TICKS_JOB, "ticks"), lambda instance, has: ticks.due(instance, has.clickhouse, has.ticks)),
         Domain("exchanges", (days.DAYS_JOB,), lambda instance, has: exchanges.due(instance, has.clickhouse)),

@@ -32,7 +32,7 @@ yahoo_chart = dg.AssetSpec(
 SPECS = [
     dg.AssetSpec(
         "tick_data",
-        deps=[symbol_registry, tushare_api, yahoo_chart, tick_files],
+        deps=[symbol_registry, "trading_calendar", "suspensions", tushare_api, yahoo_chart, tick_files],
         description="1-minute bars as the first provider in order delivers them: labelled as it labels them, with its"
         " name on every row. Missing values are null and suspicious bars are flagged; nothing is synthesized.",
         kinds={"clickhouse", "table"},

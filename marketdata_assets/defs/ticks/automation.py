@@ -34,7 +34,9 @@ ticks_job = dg.define_asset_job(
     description="Load ticks of some months, each with all symbols of the selection.",
 )
 symbols_job = dg.define_asset_job(
-    "symbols", selection=dg.AssetSelection.assets("symbol_registry"), description="Refresh the list of symbols."
+    "symbols",
+    selection=dg.AssetSelection.assets("trading_calendar", "instruments", "symbol_registry"),
+    description="Refresh the trading calendar, the instruments and the list of symbols.",
 )
 
 
@@ -77,7 +79,7 @@ def ticks_daily(
     job=symbols_job,
     cron_schedule="23 8 * * 1-5",
     execution_timezone=EXCHANGE_CLOCK,
-    description="Before a trading day: refresh the list of symbols; new ones become partitions.",
+    description="Before a trading day: refresh calendar, instruments and list of symbols; new ones become partitions.",
 )
 def symbols_daily(ticks: Ticks) -> dg.RunRequest | dg.SkipReason:
     if not ticks.network and ticks.symbols_file is None:

@@ -28,7 +28,10 @@ TUSHARE_SCHEMA = {
     "requests": markdown_table(
         ("api_name", "for"),
         [
+            ("trade_cal", "the days on which the exchanges are open, as far as they are announced"),
             ("stock_basic", "which stocks there are, are paused, and were"),
+            ("namechange, bse_mapping", "names that stocks had, and codes of Beijing that were replaced"),
+            ("suspend_d, stk_limit", "suspensions and price limits, by day"),
             ("stk_mins", "1-minute bars, at most 8000 an answer"),
             ("daily_basic", "turnover, price to earnings, market values and more, by day"),
             ("adj_factor", "what prices are multiplied by to compare them across dividends"),

@@ -23,8 +23,8 @@ tushare_api = dg.AssetSpec(
     group_name="ticks",
     kinds={"http", "json"},
     owners=OWNERS,
-    description="Tushare's HTTP API at `MARKETDATA_TUSHARE_URL`, with the token of `TUSHARE_TOKEN`: the list of stocks,"
-    " 1-minute bars, daily figures and adjustment factors.",
+    description="Tushare's HTTP API at `MARKETDATA_TUSHARE_URL`, with the token of `TUSHARE_TOKEN`: the trading"
+    " calendar, the list of stocks, suspensions, adjustment factors, price limits, 1-minute bars and daily figures.",
     metadata=report.TUSHARE_SCHEMA,
 )
 
@@ -62,12 +62,12 @@ class RegistryConfig(dg.Config):
 
 
 @dg.asset(
-    deps=[tushare_api, tick_files],
+    deps=["instruments", tick_files],
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="ticks",
     kinds={"clickhouse", "table"},
     owners=OWNERS,
-    code_version="registry-1",
+    code_version="registry-2",
     pool="clickhouse",
     metadata=table_schema("symbols"),
 )
@@ -76,9 +76,11 @@ def symbol_registry(
 ) -> dg.MaterializeResult:
     """Every symbol with its name, when it was listed and delisted, and who says so; new ones become partitions.
 
-    From Tushare's list, or the file of `MARKETDATA_TICKS_SYMBOLS` in its place, and from the names in dropped files.
+    The instruments, or those of them that the file of `MARKETDATA_TICKS_SYMBOLS` names, and the names in dropped files.
     A symbol that nobody names any more is marked as vanished and keeps what was loaded of it.
     """
+    from marketdata_assets.reference import stored
+    from marketdata_assets.reference.tables import INSTRUMENTS
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 
@@ -86,7 +88,8 @@ def symbol_registry(
     with as_dagster_failure(), clickhouse.client() as client:
         ensure(client)
         now = dt.datetime.now(dt.UTC)
-        found = registry.refresh(client, wanted.tushare(), wanted.symbols_file, wanted.files(), now=now)
+        instruments = None if config.providers == ["files"] else stored.rows(client, INSTRUMENTS)
+        found = registry.refresh(client, instruments, wanted.symbols_file, wanted.files(), now=now)
         added = add(context.instance, (listing.symbol for listing in registry.listed(client)))
     return report.symbols(found, len(added), time.monotonic() - began)
 

@@ -1,0 +1,1 @@
+"""Reference data of A-shares as assets, upstream of bars, ticks and flows."""

@@ -1,0 +1,230 @@
+"""The assets of reference data: the provider and dropped files -> calendar, instruments -> tables by day, in months.
+
+Loading is in `marketdata_assets.reference`. Without a token and without files the calendar is the library's.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from marketdata_assets.dagster_internals import log_materializations
+from marketdata_assets.defs.metadata import OWNERS, markdown_table, table_schema
+from marketdata_assets.defs.partition_results import as_dagster_failure, failure
+from marketdata_assets.defs.reference import checks
+from marketdata_assets.defs.ticks.symbols import tushare_api
+from marketdata_assets.months import months_from
+from marketdata_assets.partitions import BAR_MONTHS, PARTITION, RANGE_END, RANGE_START
+from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from marketdata_assets.reference.load import Run, UnitReport
+    from marketdata_assets.reference.tables import DailyName
+
+STEP = "reference_tables"
+DAILY: tuple["DailyName", ...] = ("suspensions", "adjust_factors", "price_limits")
+
+reference_files = dg.AssetSpec(
+    "reference_files",
+    group_name="reference",
+    kinds={"file", "csv"},
+    owners=OWNERS,
+    description="CSV files of reference data that a person dropped into `MARKETDATA_REFERENCE_DIR`, each named after"
+    " its table; what they have is not requested from a provider.",
+    metadata={
+        "files": markdown_table(
+            ("file", "has"),
+            [
+                ("trading_calendar.csv", "date, open"),
+                ("instruments.csv", "symbol, and name, listed, delisted, status, board, lot"),
+                ("name_history.csv", "symbol, name, first, and last, reason"),
+                ("code_changes.csv", "old, new, date"),
+                ("suspensions_2026-03.csv", "symbol, date, and timing: all of the month"),
+                ("adjust_factors_2026-03.csv", "symbol, date, adj_factor"),
+                ("price_limits_2026-03.csv", "symbol, date, up, down"),
+            ],
+        )
+    },
+)
+
+
+class DaysConfig(dg.Config):
+    """Which days are requested."""
+
+    refetch: bool = False
+    """Request all days of the months, to find what has changed."""
+
+
+SPECS = [
+    dg.AssetSpec(
+        "suspensions",
+        deps=["trading_calendar", tushare_api, reference_files],
+        description="Stocks that did not trade on a trading day, or in a part of it. Days on which nobody was asked are"
+        " unknown, and are named in the ledger.",
+        kinds={"clickhouse", "table"},
+        metadata=table_schema("suspensions"),
+        code_version="reference-1",
+    ),
+    dg.AssetSpec(
+        "adjust_factors",
+        deps=["trading_calendar", tushare_api, reference_files],
+        description="The cumulative adjustment factor of each stock and day: price * factor compares prices across"
+        " dividends, splits and rights issues.",
+        kinds={"clickhouse", "table"},
+        metadata=table_schema("adjust_factors"),
+        code_version="reference-1",
+    ),
+    dg.AssetSpec(
+        "price_limits",
+        deps=["trading_calendar", tushare_api, reference_files],
+        description="The highest and the lowest price that the exchange accepts for a stock on a day.",
+        kinds={"clickhouse", "table"},
+        metadata=table_schema("price_limits"),
+        code_version="reference-1",
+    ),
+]
+
+
+@dg.asset(
+    deps=[tushare_api, reference_files],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="reference",
+    kinds={"clickhouse", "table"},
+    owners=OWNERS,
+    code_version="reference-1",
+    pool="clickhouse",
+    metadata=table_schema("trading_calendar"),
+)
+def trading_calendar(context: dg.AssetExecutionContext, clickhouse: ClickHouse, ticks: Ticks) -> dg.MaterializeResult:
+    """The days that the exchanges have announced as open or closed. Other days are those of the library.
+
+    Weekdays after the end of both are provisional trading days.
+    """
+    from marketdata_assets.reference import load, stored
+    from marketdata_assets.reference.calendar import ashares
+
+    with as_dagster_failure(), clickhouse.client() as client:
+        report = load.load_calendar(_run(context, client, ticks))
+        calendar = stored.calendar(client)
+    known = {"known_until": str(calendar.known.last), "library_until": str(ashares().known.last)}
+    return _result([report], context, known)
+
+
+@dg.asset(
+    deps=[tushare_api, reference_files],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="reference",
+    kinds={"clickhouse", "table"},
+    owners=OWNERS,
+    code_version="reference-1",
+    pool="clickhouse",
+    metadata=table_schema("instruments"),
+)
+def instruments(context: dg.AssetExecutionContext, clickhouse: ClickHouse, ticks: Ticks) -> dg.MaterializeResult:
+    """Every stock of the three exchanges with its name, board and lot, and when it was listed and delisted.
+
+    The tables `name_history` and `code_changes` have the names and the codes that stocks had before.
+    """
+    from marketdata_assets.reference import load
+
+    with as_dagster_failure(), clickhouse.client() as client:
+        reports = load.load_instruments(_run(context, client, ticks))
+    others = {f"{one.table}_rows": one.rows for one in reports[1:]}
+    return _result(reports, context, others)
+
+
+@dg.multi_asset(
+    name=STEP,
+    # Materializations are logged, one for each loaded month; a table that the account may not read has none.
+    specs=[spec.replace_attributes(group_name="reference", owners=OWNERS, skippable=True) for spec in SPECS],
+    check_specs=checks.SPECS,
+    can_subset=True,
+    partitions_def=BAR_MONTHS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="clickhouse",
+)
+def reference_tables(
+    context: dg.AssetExecutionContext, config: DaysConfig, clickhouse: ClickHouse, ticks: Ticks
+) -> Iterator[dg.AssetCheckResult]:
+    from marketdata_assets.reference import stored
+    from marketdata_assets.reference.daily import load_days
+
+    began, wanted = time.monotonic(), [name for name in DAILY if dg.AssetKey(name) in context.selected_asset_keys]
+    months = _months(context)
+    reports: list[UnitReport] = []
+    with as_dagster_failure(), clickhouse.client() as client:
+        run = _run(context, client, ticks)
+        calendar = stored.calendar(client)
+        for name in wanted:
+            done = load_days(run, name, months, calendar=calendar, refetch=config.refetch)
+            log_materializations(context, [_of_month(one) for one in done if _is_loaded(one)])
+            reports += done
+        yield from checks.answers(client, context.selected_asset_check_keys, months)
+    _raise_failures(reports, _metadata(reports, began))
+
+
+def _run(context: dg.AssetExecutionContext, client: "Client", ticks: Ticks) -> "Run":
+    from marketdata_assets.reference.load import Run
+
+    settings = Settings()
+    now = dt.datetime.now(dt.UTC)
+    return Run(client, ticks.reference(), context.run.run_id, now, settings.turns_folder, settings.ticks_workers)
+
+
+def _months(context: dg.AssetExecutionContext) -> Sequence[str]:
+    """The months of the run; the newest one when only checks are run."""
+    tags = context.run.tags
+    first, last = (tags.get(name) or tags.get(PARTITION) for name in (RANGE_START, RANGE_END))
+    return months_from(first, last) if first and last else list(BAR_MONTHS.get_partition_keys())[-1:]
+
+
+def _is_loaded(report: "UnitReport") -> bool:
+    """Whether a month has rows, or was answered in full and has none."""
+    return report.outcome == "ok" and (report.rows > 0 or report.covered == report.days)
+
+
+def _of_month(report: "UnitReport") -> dg.AssetMaterialization:
+    facts = {"provider": report.origin, "note": report.note}
+    metadata: dict[str, Any] = {"dagster/partition_row_count": report.rows, "outcome": report.outcome}
+    metadata |= {"trading_days": report.days, "final_days": report.covered}
+    metadata |= {name: value for name, value in facts.items() if value}
+    return dg.AssetMaterialization(report.table, partition=report.unit, metadata=metadata)
+
+
+def _result(
+    reports: Sequence["UnitReport"], context: dg.AssetExecutionContext, more: dict[str, Any]
+) -> dg.MaterializeResult:
+    """The result of a table that is loaded as a whole, which is the first of `reports`; what is unknown is in notes."""
+    first = reports[0]
+    _raise_failures(reports[:1], {})
+    notes = [one.note or one.error or "" for one in reports]
+    metadata = {"dagster/row_count": first.rows, "outcome": first.outcome, "changed": first.changed, **more}
+    metadata |= {"provider": first.origin} if first.origin else {}
+    metadata |= {"note": "; ".join(filter(None, notes))} if any(notes) else {}
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _metadata(reports: Sequence["UnitReport"], began: float) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    for name in dict.fromkeys(one.table for one in reports):
+        mine = [one for one in reports if one.table == name]
+        counts = {"rows": sum(one.rows for one in mine), "days": sum(one.days for one in mine)}
+        counts |= {"final_days": sum(one.covered for one in mine), "changed": sum(one.changed for one in mine)}
+        tables[name] = counts | {"notes": sorted({one.note for one in mine if one.note})}
+    return {"seconds": round(time.monotonic() - began, 2), "tables": dg.MetadataValue.json(tables)}
+
+
+def _raise_failures(reports: Sequence["UnitReport"], metadata: dict[str, Any]) -> None:
+    failed = {f"{one.table} {one.unit}": f"{one.table} of {one.unit}: {one.error}" for one in reports if one.error}
+    if failed:
+        raise failure(failed, len(reports), metadata)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(assets=[reference_files, trading_calendar, instruments, reference_tables])

@@ -1,0 +1,101 @@
+"""When reference data is loaded automatically: the tables by day after the close, and what is missing at night.
+
+The calendar and the instruments are refreshed before the market opens, with the list of symbols (`symbols_daily`).
+"""
+
+import datetime as dt
+
+import dagster as dg
+
+from marketdata_assets.defs.partition_results import find_mismatches
+from marketdata_assets.defs.reference.assets import DAILY
+from marketdata_assets.defs.runs import job_in_progress, range_requests, schedule
+from marketdata_assets.months import EXCHANGE_CLOCK, last_months, month_ranges
+from marketdata_assets.partitions import BAR_MONTHS, joined
+from marketdata_assets.resources import ClickHouse, Ticks
+from marketdata_assets.settings import Settings
+
+JOB = "reference_days"
+SYMBOLS_JOB = "symbols"
+MOST_RUNS = 4
+NO_SOURCE = (
+    "no source of reference data: set TUSHARE_TOKEN, or drop files into MARKETDATA_REFERENCE_DIR; the calendar is the"
+    " library's"
+)
+
+reference_job = dg.define_asset_job(
+    JOB,
+    selection=dg.AssetSelection.assets(*DAILY),
+    description="Load suspensions, adjustment factors and price limits of some months.",
+)
+
+
+@schedule(
+    job=reference_job,
+    cron_schedule="36 15 * * 1-5",
+    execution_timezone=EXCHANGE_CLOCK,
+    description="After the close of a trading day, before the ticks: suspensions, adjustment factors and price limits"
+    " of the day, and again of the days before it.",
+)
+def reference_daily(
+    context: dg.ScheduleEvaluationContext, clickhouse: ClickHouse, ticks: Ticks
+) -> dg.RunRequest | dg.SkipReason:
+    from marketdata_assets.reference import stored
+    from marketdata_assets.reference.calendar import ZONE
+    from marketdata_assets.reference.daily import newest_days
+    from marketdata_assets.reference.records import Days
+
+    if not has_source(ticks):
+        return dg.SkipReason(NO_SOURCE)
+    today = context.scheduled_execution_time.astimezone(ZONE).date()
+    with clickhouse.client() as client:
+        calendar = stored.calendar(client)
+    if not calendar.trading_days(Days(today, today)):
+        return dg.SkipReason("the exchange was closed today")
+    if job_in_progress(context.instance, JOB):
+        return dg.SkipReason("a run is in progress; nightly repair loads what it does not")
+    days = newest_days(calendar, today)
+    [request] = range_requests([(f"{days[0]:%Y-%m}", f"{days[-1]:%Y-%m}")])
+    return request
+
+
+def has_source(ticks: Ticks) -> bool:
+    """Whether there is a provider, or any dropped file."""
+    sources = ticks.reference()
+    return sources.provider is not None or any(sources.files.folder.glob("*.csv"))
+
+
+def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
+    """A run for each range of months with trading days that are not final, and one of calendar and instruments when
+    they were never loaded or failed."""
+    from marketdata_assets.reference import stored
+    from marketdata_assets.reference.daily import due_months
+    from marketdata_assets.reference.load import SOURCE, WHOLE
+    from marketdata_assets.reference.tables import ensure
+    from marketdata_assets.stores import clickhouse_ledger as ledger
+
+    if not has_source(ticks):
+        return []
+    now = dt.datetime.now(dt.UTC)
+    months = last_months(Settings().ticks_months, now)
+    missing: set[str] = set()
+    with clickhouse.client() as client:
+        ensure(client)
+        calendar = stored.calendar(client)
+        for name in DAILY:
+            entries = {load.unit: load for load in ledger.entries(client, name, months, [SOURCE])}
+            newest = entries.get(max(entries, default=""))
+            if newest is None or newest.outcome != "unsupported":  # asked again every trading day by the schedule
+                missing |= set(due_months(client, name, months, now, calendar))
+            loaded = [month for month, load in entries.items() if load.rows and load.outcome == "ok"]
+            missing |= find_mismatches(instance, name, BAR_MONTHS, loaded)
+        whole = [load for name in ("trading_calendar", "instruments") for load in ledger.entries(client, name, [WHOLE])]
+    requests = range_requests(joined(month_ranges(missing), MOST_RUNS), job_name=JOB)
+    if len(whole) < 2 or any(load.outcome == "failed" for load in whole):
+        requests.append(dg.RunRequest("whole", job_name=SYMBOLS_JOB))
+    return requests
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(jobs=[reference_job], schedules=[reference_daily])

@@ -1,0 +1,76 @@
+"""Checks of the reference data. The queries are in `marketdata_assets.reference.checks`.
+
+Those of daily tables run in the step that loads, on its months: a table that nobody offers has no output.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from marketdata_assets.defs.metadata import check_result
+from marketdata_assets.months import EXCHANGE_CLOCK
+from marketdata_assets.resources import ClickHouse
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from marketdata_assets.stores.bookkeeping import Finding
+
+DAILY = {
+    ("suspensions", "suspensions_consistent"): "Suspensions are on trading days, for the whole day or a span of it.",
+    ("adjust_factors", "factors_monotone"): "No cumulative factor falls; a consolidation of shares is the exception.",
+    ("price_limits", "limits_ordered"): "The upper limit of a price is above the lower, and both are positive.",
+}
+ADVICE = ("calendar_agrees", "known_ahead", "factors_monotone")
+"""Sources may be right to differ: for a person to review."""
+
+SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name), text in DAILY.items()]
+
+
+def answers(
+    client: "Client", wanted: Collection[dg.AssetCheckKey], months: Sequence[str]
+) -> Iterator[dg.AssetCheckResult]:
+    """Run the checks of daily tables that are `wanted`, on some months."""
+    from marketdata_assets.reference import checks
+
+    for asset, name in DAILY:
+        if dg.AssetCheckKey(dg.AssetKey(asset), name) in wanted:
+            yield check_result(asset, name, getattr(checks, name)(client, months), advice=name in ADVICE)
+
+
+def _check(asset: str, name: str, description: str, *about: Callable[[], Any]) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=name, description=description, pool="clickhouse")
+    def check(clickhouse: ClickHouse) -> dg.AssetCheckResult:
+        from marketdata_assets.reference import checks
+
+        with clickhouse.client() as client:
+            finding: Finding = getattr(checks, name)(client, *(value() for value in about))
+        return check_result(asset, name, finding, advice=name in ADVICE)
+
+    return check
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(ZoneInfo(EXCHANGE_CLOCK)).date()
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(
+        asset_checks=[
+            _check(
+                "trading_calendar",
+                "calendar_agrees",
+                "The exchange and the library agree on the days that both know, unless a holiday was changed.",
+            ),
+            _check("trading_calendar", "known_ahead", "The trading days of the next 60 days are known.", _today),
+            _check(
+                "instruments",
+                "instruments_consistent",
+                "Every instrument is there once, with a valid symbol and ordered dates; its names do not overlap.",
+            ),
+        ]
+    )

@@ -1,0 +1,12 @@
+"""A database without reference data, and a provider of them."""
+
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from reference_runs import Loads
+
+
+@pytest.fixture
+def loads(clickhouse_client: Client, tmp_path: Path) -> Loads:
+    return Loads(clickhouse_client, tmp_path / "reference")

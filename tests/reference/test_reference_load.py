@@ -1,0 +1,221 @@
+"""Loads of reference data: what counts as known, what corrections replace, and what files and a library give alone."""
+
+import datetime as dt
+
+import polars as pl
+import pytest
+from reference_runs import NOW, SYMBOLS, Loads, Outage
+
+from marketdata_assets.reference import daily, stored
+from marketdata_assets.reference.calendar import ZONE, ashares
+from marketdata_assets.reference.errors import NotOffered
+from marketdata_assets.reference.load import load_calendar, load_instruments
+from marketdata_assets.reference.records import Days
+from marketdata_assets.reference.tables import ADJUST_FACTORS, INSTRUMENTS, SUSPENSIONS, TRADING_CALENDAR
+
+MARCH, FEBRUARY = "2026-03", "2026-02"
+FRIDAY = dt.date(2026, 3, 20)
+ANOTHER = dt.timedelta(days=1)
+DAYS_OF_MARCH = 15
+"""Trading days up to FRIDAY."""
+
+
+def test_nothing_loaded_is_unknown_and_the_calendar_is_the_librarys(loads: Loads) -> None:
+    assert stored.calendar(loads.client) == ashares()
+    assert stored.listings(loads.client) == []
+    assert stored.suspensions(loads.client, Days.month(MARCH)).known == frozenset()
+    assert stored.adjust_factors(loads.client).is_empty()
+    assert stored.price_limits(loads.client, Days.month(MARCH)).is_empty()
+
+
+def test_announced_days_extend_the_librarys_and_a_holiday_change_replaces(loads: Loads) -> None:
+    loads.almanac.announced = dt.date(2027, 12, 31)
+    later = NOW.replace(year=2027)
+    assert load_calendar(loads.run()).rows == (dt.date(2027, 12, 31) - dt.date(1990, 12, 18)).days
+    monday = dt.date(2027, 5, 10)
+    assert stored.calendar(loads.client).known.last == loads.almanac.announced
+    assert stored.calendar(loads.client).trading_days(Days(monday, monday))
+    assert not load_calendar(loads.run(later)).changed
+    loads.almanac.holidays = {monday}
+    assert load_calendar(loads.run(later)).changed
+    assert not stored.calendar(loads.client).trading_days(Days(monday, monday))
+    changed = stored.rows(loads.client, TRADING_CALENDAR).filter(pl.col("seen") == later)
+    assert changed["date"].to_list() == [monday]
+
+
+def test_instruments_keep_what_no_source_names_any_more(loads: Loads) -> None:
+    reports = load_instruments(loads.run())
+    assert [(one.table, one.outcome, one.rows) for one in reports] == [
+        ("instruments", "ok", 20),
+        ("name_history", "ok", 20),
+        ("code_changes", "ok", 1),
+    ]
+    loads.almanac.symbols = (*SYMBOLS[1:], "688001.SH")
+    assert load_instruments(loads.run(NOW + ANOTHER))[0].rows == 21
+    known = stored.rows(loads.client, INSTRUMENTS)
+    by_symbol = {row["symbol"]: row for row in known.iter_rows(named=True)}
+    assert by_symbol[SYMBOLS[0]]["status"] == "vanished"
+    assert (by_symbol["688001.SH"]["board"], by_symbol["688001.SH"]["lot"]) == ("star", 200)
+    assert {by_symbol[symbol]["seen"] for symbol in SYMBOLS[1:]} == {NOW}
+    assert stored.code_changes(loads.client)["new"].to_list() == ["920017.BJ"]
+
+
+@pytest.mark.parametrize("symbols", [(), SYMBOLS[:10]], ids=["none", "half"])
+def test_a_falsely_short_list_of_an_exchange_marks_nobody_vanished(loads: Loads, symbols: tuple[str, ...]) -> None:
+    loads.almanac.symbols = [*SYMBOLS, "000001.SZ"]
+    load_instruments(loads.run())
+    loads.almanac.symbols = [*symbols, "000001.SZ"]
+    report = load_instruments(loads.run(NOW + ANOTHER))[0]
+    assert report.outcome == "failed"
+    assert f"names {len(symbols)} of 20 known instruments of SH" in (report.error or "")
+    assert all(one.status == "listed" for one in stored.listings(loads.client))
+
+
+def test_a_table_that_fails_stops_no_other(loads: Loads) -> None:
+    loads.almanac.failing = {"name_history": Outage("away"), "instruments": NotOffered("almanac", "instruments", "no")}
+    assert [one.outcome for one in load_instruments(loads.run())] == ["unsupported", "failed", "ok"]
+
+
+def test_days_are_requested_once_but_for_the_newest(loads: Loads) -> None:
+    [february, march] = loads.days("adjust_factors", FEBRUARY, MARCH)
+    assert (march.rows, march.days, march.covered, march.note) == (DAYS_OF_MARCH * 20, DAYS_OF_MARCH, DAYS_OF_MARCH, "")
+    assert len(loads.almanac.asked) == february.days + march.days
+    loads.almanac.asked.clear()
+    again = loads.days("adjust_factors", FEBRUARY, MARCH)
+    assert [one.changed for one in again] == [False, False]
+    assert [day.day for _, day in loads.almanac.asked] == [18, 19, 20]
+    assert stored.covered(loads.client, ADJUST_FACTORS, Days.month(MARCH)) == {
+        day for day in ashares().trading_days(Days.month(MARCH)) if day <= FRIDAY
+    }
+
+
+def test_a_day_is_final_only_after_its_close(loads: Loads) -> None:
+    [report] = loads.days("suspensions", MARCH, now=NOW.replace(hour=10))
+    assert (report.covered, report.days, report.note) == (DAYS_OF_MARCH - 1, DAYS_OF_MARCH, "not final: 2026-03-20")
+    assert FRIDAY not in stored.suspensions(loads.client, Days.month(MARCH)).known
+    loads.days("suspensions", MARCH)
+    assert FRIDAY in stored.suspensions(loads.client, Days.month(MARCH)).known
+
+
+def test_a_correction_replaces_its_day_alone(loads: Loads) -> None:
+    suspended = [(SYMBOLS[0], FRIDAY, ""), (SYMBOLS[1], FRIDAY, "09:30-10:00")]
+    loads.almanac.rows["suspensions", FRIDAY] = suspended
+    loads.days("suspensions", MARCH)
+    loads.almanac.rows["suspensions", FRIDAY] = [(SYMBOLS[2], FRIDAY, ""), suspended[1]]
+    assert loads.days("suspensions", MARCH, now=NOW + ANOTHER)[0].changed
+    found = stored.suspensions(loads.client, Days.month(MARCH))
+    assert found.whole_days() == {(SYMBOLS[2], FRIDAY)}
+    seen = stored.rows(loads.client, SUSPENSIONS).sort("symbol")["seen"].to_list()
+    assert seen == [NOW, NOW + ANOTHER]
+
+
+def test_an_empty_or_short_answer_is_not_final_and_deletes_nothing(loads: Loads) -> None:
+    usual = [(symbol, FRIDAY, 1.5) for symbol in SYMBOLS]
+    loads.almanac.rows["adjust_factors", FRIDAY] = usual[:2]
+    assert loads.days("adjust_factors", MARCH)[0].note == "not final: 2026-03-20"
+    assert daily.due_months(loads.client, "adjust_factors", [MARCH], NOW, ashares()) == [MARCH]
+    loads.almanac.rows["adjust_factors", FRIDAY] = usual
+    assert loads.days("adjust_factors", MARCH)[0].note == ""
+    assert daily.due_months(loads.client, "adjust_factors", [MARCH], NOW, ashares()) == []
+    loads.almanac.rows["adjust_factors", FRIDAY] = []
+    assert loads.days("adjust_factors", MARCH)[0].rows == DAYS_OF_MARCH * 20
+
+
+def test_a_day_that_fails_is_named_and_the_others_are_loaded(loads: Loads) -> None:
+    loads.almanac.failing = {FRIDAY: Outage("away")}
+    [report] = loads.days("price_limits", MARCH)
+    assert (report.outcome, report.covered, report.error) == ("failed", DAYS_OF_MARCH - 1, "2026-03-20: away")
+    assert stored.price_limits(loads.client, Days(FRIDAY, FRIDAY)).is_empty()
+    loads.almanac.failing.clear()
+    loads.almanac.asked.clear()
+    assert loads.days("price_limits", MARCH)[0].outcome == "ok"
+    assert stored.price_limits(loads.client, Days(FRIDAY, FRIDAY), [SYMBOLS[0]]).rows() == [
+        (SYMBOLS[0], FRIDAY, 11.0, 9.0)
+    ]
+
+
+def test_a_table_that_is_not_offered_is_unknown_and_no_failure(loads: Loads) -> None:
+    loads.almanac.failing = {"price_limits": NotOffered("almanac", "price_limits", "no permission")}
+    [report] = loads.days("price_limits", MARCH)
+    assert (report.outcome, report.error) == ("unsupported", None)
+    assert "no permission" in report.note
+    assert "MARKETDATA_REFERENCE_DIR" in report.note
+
+
+def test_factors_are_a_row_for_each_change(loads: Loads) -> None:
+    """An ex-dividend day on the 10th; the rows of the table are one for each day."""
+    for day in ashares().trading_days(Days(dt.date(2026, 3, 10), FRIDAY)):
+        loads.almanac.rows["adjust_factors", day] = [(symbol, day, 2.0) for symbol in SYMBOLS]
+    loads.days("adjust_factors", FEBRUARY, MARCH)
+    mine = stored.adjust_factors(loads.client, SYMBOLS[:1])
+    assert mine.select("date", "adj_factor").rows() == [(dt.date(2026, 2, 2), 1.5), (dt.date(2026, 3, 10), 2.0)]
+    assert stored.adjust_factors(loads.client, SYMBOLS[:1], dt.date(2026, 3, 9)).height == 1
+    assert stored.adjust_factors(loads.client).height == 40
+    assert stored.adjust_factors(loads.client, []).is_empty()
+
+
+def test_files_need_no_provider_and_what_they_have_is_not_requested(loads: Loads) -> None:
+    loads.drop("suspensions_2026-02.csv", "symbol,date\n600000.SH,2026-02-03\n")
+    loads.drop("suspensions_2026-03-20.csv", "symbol,date,timing\n600001.SH,2026-03-20,09:30-10:00\n")
+    loads.drop("instruments.csv", "symbol,delisted\n600000.SH,\n600001.SH,2020-01-02\n688001.SH,\n")
+    loads.drop("trading_calendar.csv", "date,open\n2027-01-01,0\n2027-01-02,1\n")
+    run = loads.run(provider=False)
+    assert load_calendar(run).outcome == "ok"
+    assert load_instruments(run)[0].rows == 3
+    assert [one.status for one in stored.listings(loads.client)] == ["listed", "delisted", "listed"]
+    assert stored.calendar(loads.client).known.last == dt.date(2027, 1, 2)
+    [february, march] = loads.days("suspensions", FEBRUARY, MARCH, provider=False)
+    assert (february.covered, march.covered) == (february.days, 1)
+    assert stored.suspensions(loads.client, Days.month(FEBRUARY)).whole_days() == {("600000.SH", dt.date(2026, 2, 3))}
+    [_, march] = loads.days("suspensions", FEBRUARY, MARCH)
+    assert (march.covered, march.origin) == (DAYS_OF_MARCH, "files")
+    assert {day.month for _, day in loads.almanac.asked} == {3}
+    assert ("suspensions", FRIDAY) not in loads.almanac.asked
+
+
+def test_without_any_source_it_says_what_to_do(loads: Loads) -> None:
+    run = loads.run(provider=False)
+    reports = [load_calendar(run), *load_instruments(run), *loads.days("price_limits", MARCH, provider=False)]
+    assert {one.outcome for one in reports} == {"unsupported"}
+    assert all("TUSHARE_TOKEN" in one.note and "MARKETDATA_REFERENCE_DIR" in one.note for one in reports)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "cause"),
+    [
+        ("suspensions.csv", "symbol,date\nsh600000,2026-03-02\n", r":2: column 'symbol' must not be 'sh600000'"),
+        ("suspensions.csv", "symbol,date\n600000.SH,20260302\n", r":2: column 'date' must not be '20260302'"),
+        ("suspensions_2026-03.csv", "symbol,date\n600000.SH,2026-02-02\n", r"has a row of 2026-02-02"),
+        ("suspensions_2026-13.csv", "symbol,date\n", r"its name has no day or month"),
+        ("suspensions.csv", "symbol\n600000.SH\n", r":1: columns date are missing"),
+    ],
+)
+def test_a_bad_file_is_named_with_line_and_value(loads: Loads, name: str, text: str, cause: str) -> None:
+    loads.drop(name, text)
+    [report] = loads.days("suspensions", MARCH)
+    assert report.outcome == "failed"
+    assert cause in (report.error or "")
+    assert not loads.almanac.asked
+
+
+@pytest.mark.parametrize("today", [dt.date(2027, 1, 5), dt.date(2027, 6, 1)])
+def test_after_the_end_of_the_library_announced_days_are_exact_and_others_provisional(
+    loads: Loads, today: dt.date
+) -> None:
+    """New Year 2027 is announced, the days after May are not."""
+    loads.almanac.announced = dt.date(2027, 5, 31)
+    loads.almanac.holidays = {dt.date(2027, 1, 1)}
+    now = dt.datetime.combine(today, dt.time(16), ZONE)
+    load_calendar(loads.run(now))
+    calendar = stored.calendar(loads.client)
+    assert calendar.trading_days(Days(dt.date(2026, 12, 31), dt.date(2027, 1, 4))) == [
+        dt.date(2026, 12, 31),
+        dt.date(2027, 1, 4),
+    ]
+    assert calendar.is_provisional(today) == (today.month == 6)
+    month = f"{today:%Y-%m}"
+    loads.almanac.rows["adjust_factors", today] = []  # a provisional day may turn out to be a holiday
+    loads.days("adjust_factors", month, now=now)
+    assert daily.due_months(loads.client, "adjust_factors", [month], now, calendar) == (
+        [] if calendar.is_provisional(today) else [month]
+    )
