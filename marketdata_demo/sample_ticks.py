@@ -131,6 +131,11 @@ def stock_bars(stock: Stock, days: Sequence[dt.date], seed: int = 7) -> pl.DataF
     return pl.concat(frames) if frames else _EMPTY
 
 
+def closing_price(stock: Stock, day: dt.date, seed: int = 7) -> float:
+    """The last price of a day in yuan; the next day opens there."""
+    return _close(stock, day, seed) / 100
+
+
 def stock_books(stock: Stock, day: dt.date, seed: int = 7) -> pl.DataFrame:
     """A snapshot of the book at the end of each minute; in a few of them nobody asks, as at a limit up."""
     bars = _bars_of_day(stock, day, seed)

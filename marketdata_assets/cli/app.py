@@ -146,6 +146,10 @@ COMMANDS: Mapping[str, Command | Group] = {
             "bars": Command("Load minute bars of some months and refresh their monthly K-line.", "bars:ingest"),
             "alphas": Command("Package raw files of alphas and import them into MongoDB.", "alphas:ingest"),
             "ticks": Command("Load ticks of some symbols and days.", "ticks:ingest", {"cls": ManyValues}),
+            "reference": Command(
+                "Load reference data of A-shares: the calendar, the instruments, and tables by day of some months.",
+                "reference:ingest",
+            ),
             "captures": Command("Load capture files of exchanges.", "exchanges:captures"),
             "days": Command("Fill gaps of some days and build their minute bars.", "exchanges:days"),
         },

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from marketdata_assets.cli import alphas, bars, exchanges, flows, output, ticks
+from marketdata_assets.cli import alphas, bars, exchanges, flows, output, reference, ticks
 from marketdata_assets.cli.instance import RunOutcome, environment, months_between, run_job
 from marketdata_assets.cli.servers import need_ui_port, serve
 from marketdata_assets.local.stack import LocalStack
@@ -49,6 +49,9 @@ def demo(
         imported = load_alphas(settings, quiet=as_json)
         if not as_json:
             alphas.imported(imported)
+        referred = load_reference(settings, quiet=as_json)
+        if not as_json:
+            reference.tell(referred)
         ticked = load_ticks(settings, quiet=as_json)
         if not as_json:
             ticks.tell(ticked)
@@ -57,6 +60,7 @@ def demo(
         if as_json:
             others = {
                 "alphas": alphas.imported_json(imported),
+                "reference": reference.loaded_json(referred),
                 "ticks": ticks.loaded_json(ticked),
                 "exchanges": collected_json(collected),
                 "flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()},
@@ -68,7 +72,7 @@ def demo(
             for name, one in flowed.items():
                 flows.tell(name, one)
         say(f"demo ready after {time.monotonic() - started:.0f} s")
-        ended = [loaded, *imported.values(), ticked, *collected, *flowed.values()]
+        ended = [loaded, *imported.values(), *referred, ticked, *collected, *flowed.values()]
         if not all(outcome.success for outcome in ended):
             raise typer.Exit(1)
         if ui:
@@ -88,6 +92,16 @@ def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
                 settings, "alphas", account, months, {"alpha_files": {"config": {"fetch": False}}}
             )
     return outcomes
+
+
+def load_reference(settings: Settings, quiet: bool) -> list[RunOutcome]:
+    """Write files of invented reference data and load them, without external requests."""
+    from marketdata_demo import sample_reference, sample_ticks
+
+    sample_reference.write(settings.reference_folder, today())
+    with output.bar("reference data", quiet=quiet):
+        months = [*sample_ticks.last_months(today()), f"{today():%Y-%m}"]
+        return reference.run(settings, months, providers=FILES_ONLY)
 
 
 def load_ticks(settings: Settings, quiet: bool) -> RunOutcome:

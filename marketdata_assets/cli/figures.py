@@ -104,6 +104,7 @@ class Figures:
 def all_figures(instance: "DagsterInstance", repository: "RepositoryDefinition") -> Figures:
     """Metrics of the servers, each domain's tables, and the runs of `instance`."""
     tables = {
+        "reference": status.reference_rows,
         "bars": status.bars_rows,
         "alphas": status.alphas_rows,
         "ticks": status.ticks_rows,

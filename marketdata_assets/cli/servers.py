@@ -1,5 +1,6 @@
 """`marketdata up`, `doctor` and `exec`: the local stack and the Dagster UI, the state of servers, Dagster commands."""
 
+import datetime as dt
 import os
 import shutil
 import signal
@@ -10,17 +11,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marketdata_assets.cli import output
+from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import PACKAGE, CannotRun, adopt, environment
-from marketdata_assets.local.errors import PortTaken
+from marketdata_assets.local.errors import NoServer, PortTaken
 from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from marketdata_assets.reference.status import KnownCalendar
 
 SUPERSEDED = "Function `dev_command` is superseded"
 """A warning of `dagster dev` at every start; `dg dev` is the same code, in a package that is not needed here."""
@@ -110,12 +114,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def doctor(as_json: output.Json = False) -> None:
-    """Check every server: version, latency, missing features and how to fix them. Exit code 1 when one is not ok."""
+    """Check every server: version, latency, missing features and how to fix them. Exit code 1 when one is not ok.
+
+    Also warns when the known trading days end within 60 days.
+    """
+    from marketdata_assets.reference.status import REMEDY
     from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
 
+    calendar = _calendar()
     servers = [Postgres().check(), Mongo().check(), ClickHouse().check(), Nats().check()]
     if as_json:
-        output.as_json({"servers": [vars(health) for health in servers]})
+        output.as_json({"servers": [vars(health) for health in servers], "calendar": vars(calendar)})
     else:
         columns = ("server", "state", "version", "edition", "ms", "url")
         rows = []
@@ -128,8 +137,26 @@ def doctor(as_json: output.Json = False) -> None:
                 output.console().print(f"{health.store}: {what}")
             if health.remedy:
                 output.console().print(f"  remedy: {health.remedy}")
+        if calendar.warning:
+            output.console().print(f"[yellow]calendar:[/] {calendar.warning}\n  remedy: {REMEDY}")
+        else:
+            output.console().print(f"calendar: trading days are known until {calendar.known_until} ({calendar.source})")
     if not all(health.ok for health in servers):
         raise typer.Exit(1)
+
+
+def _calendar() -> "KnownCalendar":
+    """How far trading days are known; by the library alone when ClickHouse does not answer."""
+    from marketdata_assets.reference.calendar import ZONE
+    from marketdata_assets.reference.status import known_calendar
+    from marketdata_assets.stores.errors import StoreAway
+
+    today = dt.datetime.now(ZONE).date()
+    try:
+        with stores.clickhouse() as client:
+            return known_calendar(client, today)
+    except (NoServer, StoreAway):
+        return known_calendar(None, today)
 
 
 def execute(context: typer.Context) -> None:

@@ -24,6 +24,7 @@ STATES = ("ok", "empty", "missing", "stale", "failed")
 BARS = ("asset", *STATES, "rows", "codes", "newest", "quarantine")
 TICK_STATES: tuple["State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
+REFERENCE = ("asset", *TICK_STATES, "rows", "newest", "unknown_days")
 FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
 EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps")
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
@@ -36,13 +37,20 @@ def status(
     due: Annotated[bool, typer.Option("--due", help="also list what the nightly repair would run now")] = False,
 ) -> None:
     """Show what is loaded, and which partitions are missing, stale or failed."""
-    rows = of_each_domain(bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows)
+    rows = of_each_domain(reference_rows, bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows)
     runs = due_runs() if due else []
     if as_json:
         assets = [{name: value for name, value in row.items() if name != "newest_at"} for row in rows]
         output.as_json({"assets": assets} | ({"due": runs} if due else {}))
     else:
-        shapes = {"bars": BARS, "alphas": ALPHAS, "ticks": TICKS, "exchanges": EXCHANGES, "flows": FLOWS}
+        shapes = {
+            "reference": REFERENCE,
+            "bars": BARS,
+            "alphas": ALPHAS,
+            "ticks": TICKS,
+            "exchanges": EXCHANGES,
+            "flows": FLOWS,
+        }
         for title, columns in shapes.items():
             shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
             if shown:
@@ -123,6 +131,29 @@ def _alphas_row(asset: str, account: str, states: Mapping[str, str], **counts: i
     day = dt.date.fromisoformat(newest) if newest else None
     found = {name: counts.get(name) for name in ("files", "documents", "quarantine")}
     return _row("alphas", asset, _counts(states), day, dt.UTC, "%Y-%m", account=account, **found)
+
+
+def reference_rows() -> list[dict[str, Any]]:
+    """A row for each table, its months by state; none when nothing was ever loaded."""
+    from marketdata_assets.defs.ticks.run_config import window_now
+    from marketdata_assets.reference.status import overview
+
+    with stores.clickhouse() as client:
+        found = overview(client, window_now(), dt.datetime.now(dt.UTC))
+    if not any(one.rows for one in found):
+        return []
+    return [
+        _row(
+            "reference",
+            one.table,
+            {state: one.states.get(state, 0) for state in TICK_STATES},
+            one.newest,
+            SHANGHAI,
+            rows=one.rows,
+            unknown_days=one.unknown_days,
+        )
+        for one in found
+    ]
 
 
 def ticks_rows() -> list[dict[str, Any]]:

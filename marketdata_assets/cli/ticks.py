@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from marketdata_assets.cli import output, stores
+from marketdata_assets.cli import output, reference, stores
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, finish, run_job
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
@@ -221,7 +221,8 @@ def refresh_symbols(provider: Providers = None, as_json: output.Json = False) ->
 
 def refresh_registry(settings: Settings, providers: list[str]) -> RunOutcome:
     """One run of the registry."""
-    return run_job(settings, "symbols", None, {REGISTRY: {"config": {"providers": providers}}})
+    config = {name: {"config": {"providers": providers}} for name in (*reference.WHOLE, REGISTRY)}
+    return run_job(settings, "symbols", None, config)
 
 
 def list_symbols(

@@ -7,6 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.records import Days
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 
 TOKEN = "canary-token"
@@ -64,7 +66,7 @@ def _minutes_of(day: dt.date) -> list[tuple[Any, ...]]:
 
 
 class TushareServer(ProviderServer):
-    """Open on working days; `denied` interfaces need a permission; symbols that are not known have no rows."""
+    """Has bars of working days; `denied` interfaces need a permission; symbols that are not known have no rows."""
 
     def __init__(self, symbols: Sequence[str] = ("600000.SH",), *, cap: int = 8000, **limits: Any) -> None:
         super().__init__(**limits)
@@ -74,7 +76,7 @@ class TushareServer(ProviderServer):
         self.without: set[str] = set()  # columns that are missing from answers
         self.more = True  # whether has_more is told
         self.odd: dict[str, list[Any]] = {}  # trade_time -> the row that is sent instead
-        self.closed: set[dt.date] = set()  # holidays of trade_cal, which announces days up to `announced`
+        self.closed: set[dt.date] = set()  # more holidays of trade_cal, which announces days up to `announced`
         self.announced = dt.date.max
         self.tables: dict[str, tuple[list[str], list[list[Any]]]] = {
             name: (list(fields), []) for name, fields in REFERENCE.items()
@@ -133,9 +135,6 @@ class TushareServer(ProviderServer):
     def _calendar(self, params: dict[str, str]) -> tuple[list[str], list[list[Any]]]:
         first, last = (dt.date.fromisoformat(params[key]) for key in ("start_date", "end_date"))
         days = [last - dt.timedelta(days=number) for number in range((last - first).days + 1)]
-        rows = [
-            [params["exchange"], f"{day:%Y%m%d}", int(day.weekday() < 5 and day not in self.closed)]
-            for day in days
-            if day <= self.announced
-        ]
+        trading = set(ashares().trading_days(Days(first, last))) - self.closed
+        rows = [[params["exchange"], f"{day:%Y%m%d}", int(day in trading)] for day in days if day <= self.announced]
         return ["exchange", "cal_date", "is_open"], rows

@@ -76,11 +76,23 @@ def lab(
 
 
 @pytest.fixture
+def reference_at_night() -> None:
+    """For tests of automatic loads of reference data; in the others they would be in the way."""
+
+
+@pytest.fixture
 def desk(
-    clickhouse_url: str, clickhouse_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clickhouse_url: str,
+    clickhouse_client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Desk]:
-    """No symbol, no bar, no token; Tushare and files are the providers, without limits that would be in the way."""
-    for name in ("TICKS_DIR", "TICKS_SYMBOLS", "TICKS_MONTHS", "TICKS_WORKERS", "PROVIDERS"):
+    """No symbol, no bar, no token; Tushare and files are the providers, without limits that would be in the way.
+
+    Nothing is requested of reference data at night unless a test asks for `reference_at_night`.
+    """
+    for name in ("REFERENCE_DIR", "TICKS_DIR", "TICKS_SYMBOLS", "TICKS_MONTHS", "TICKS_WORKERS", "PROVIDERS"):
         monkeypatch.delenv(f"MARKETDATA_{name}", raising=False)
     monkeypatch.setenv("MARKETDATA_TICKS_QUIET_SECONDS", "0")
     monkeypatch.delenv("TUSHARE_TOKEN", raising=False)
@@ -93,6 +105,8 @@ def desk(
         monkeypatch.setenv("MARKETDATA_CLICKHOUSE_URL", clickhouse_url)
         monkeypatch.setenv("MARKETDATA_TUSHARE_URL", tushare.url)
         monkeypatch.setattr("marketdata_assets.ticks.providers_file.shipped", _unlimited)
+        if "reference_at_night" not in request.fixturenames:
+            monkeypatch.setattr("marketdata_assets.defs.reference.automation.has_source", lambda _: False)
         yield Desk(clickhouse_client, tushare, tmp_path / "home", instance, monkeypatch)
 
 

@@ -64,6 +64,13 @@ GROUPS = (
         (2000, HEIGHT),
     ),
     Group(
+        "reference",
+        ("reference_files",),
+        ("trading_calendar", "instruments", "suspensions", "adjust_factors", "price_limits"),
+        ("2 / 2 Passed", *("1 / 1 Passed",) * 4),
+        (2000, HEIGHT),
+    ),
+    Group(
         "ticks",
         ("tushare_api", "yahoo_chart", "tick_files"),
         ("symbol_registry", "tick_data", "order_book", "factors"),

@@ -48,7 +48,7 @@ FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
     *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily", "alphas_rotation"),
     *("alpha_files_sensor", "alphas_follow", "brain_accounts_sensor", "tick_files_sensor", "ticks_daily"),
-    *("symbols_daily", "exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
+    *("symbols_daily", "reference_daily", "exchange_captures_sensor", "exchange_drain", "exchange_hourly"),
     *(f"{flow}_{what}" for flow in FLOWS for what in ("sensor", "schedule")),
     *("backfill_missing", "housekeeping_daily", "run_failure_alert"),
 }
@@ -127,7 +127,7 @@ def bar_files(home: Path) -> list[Path]:
 def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ours = itertools.takewhile(lambda line: not line.startswith("\x1b"), demo.out.read_text().splitlines())
     bars, kline, alphas, *others = ours  # Dagster's coloured lines come after them
-    ticks, exchanges, flows = others[:5], others[5:8], others[8:]
+    reference, ticks, exchanges, flows = others[:5], others[5:10], others[10:13], others[13:]
     rows = sum(len(file_rows(path)) for path in bar_files(home))
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample_bars.STOCKS)} codes, 0 files unchanged")
@@ -135,6 +135,9 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert kline.endswith(" 7 checks passed")
     assert alphas.startswith("alphas        288 documents, 288 inserted, 0 updated, 0 unchanged, 0 rejected, ")
     assert alphas.endswith(" 20 checks passed")
+    assert [line.split()[0] for line in reference] == [
+        *("trading_calendar", "instruments", "suspensions", "adjust_factors", "price_limits")
+    ]
     months, stocks = sample_ticks.MONTHS, len(sample_ticks.STOCKS)
     assert [line.split()[0] for line in ticks] == ["tick_data", "order_book", "factors", "checks", "Successful:"]
     assert f"; {months * stocks} ok, {stocks} empty, 0 unsupported, 0 failed, " in ticks[0]
@@ -205,7 +208,7 @@ def test_page_of_what_comes_from_outside_says_what_it_is(quiet: Browser, name: s
     page = quiet.text()
     assert "External Asset" in page
     assert "No metadata found" not in page
-    assert "Columns" in page.splitlines() or "requests" in page.splitlines()
+    assert {"Columns", "requests", "files"} & {*page.splitlines()}
 
 
 @pytest.mark.parametrize("name", slow_but_shown(ASSETS))

@@ -53,7 +53,14 @@ reference_files = dg.AssetSpec(
 )
 
 
-class DaysConfig(dg.Config):
+class SourceConfig(dg.Config):
+    """Who is asked."""
+
+    providers: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
+    """These only, such as `files`; all that are enabled when left out."""
+
+
+class DaysConfig(SourceConfig):
     """Which days are requested."""
 
     refetch: bool = False
@@ -100,7 +107,9 @@ SPECS = [
     pool="clickhouse",
     metadata=table_schema("trading_calendar"),
 )
-def trading_calendar(context: dg.AssetExecutionContext, clickhouse: ClickHouse, ticks: Ticks) -> dg.MaterializeResult:
+def trading_calendar(
+    context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
+) -> dg.MaterializeResult:
     """The days that the exchanges have announced as open or closed. Other days are those of the library.
 
     Weekdays after the end of both are provisional trading days.
@@ -108,11 +117,12 @@ def trading_calendar(context: dg.AssetExecutionContext, clickhouse: ClickHouse, 
     from marketdata_assets.reference import load, stored
     from marketdata_assets.reference.calendar import ashares
 
+    began = time.monotonic()
     with as_dagster_failure(), clickhouse.client() as client:
-        report = load.load_calendar(_run(context, client, ticks))
+        report = load.load_calendar(_run(context, client, ticks, config))
         calendar = stored.calendar(client)
     known = {"known_until": str(calendar.known.last), "library_until": str(ashares().known.last)}
-    return _result([report], context, known)
+    return _result([report], began, known)
 
 
 @dg.asset(
@@ -125,17 +135,20 @@ def trading_calendar(context: dg.AssetExecutionContext, clickhouse: ClickHouse, 
     pool="clickhouse",
     metadata=table_schema("instruments"),
 )
-def instruments(context: dg.AssetExecutionContext, clickhouse: ClickHouse, ticks: Ticks) -> dg.MaterializeResult:
+def instruments(
+    context: dg.AssetExecutionContext, config: SourceConfig, clickhouse: ClickHouse, ticks: Ticks
+) -> dg.MaterializeResult:
     """Every stock of the three exchanges with its name, board and lot, and when it was listed and delisted.
 
     The tables `name_history` and `code_changes` have the names and the codes that stocks had before.
     """
     from marketdata_assets.reference import load
 
+    began = time.monotonic()
     with as_dagster_failure(), clickhouse.client() as client:
-        reports = load.load_instruments(_run(context, client, ticks))
+        reports = load.load_instruments(_run(context, client, ticks, config))
     others = {f"{one.table}_rows": one.rows for one in reports[1:]}
-    return _result(reports, context, others)
+    return _result(reports, began, others)
 
 
 @dg.multi_asset(
@@ -158,22 +171,22 @@ def reference_tables(
     months = _months(context)
     reports: list[UnitReport] = []
     with as_dagster_failure(), clickhouse.client() as client:
-        run = _run(context, client, ticks)
+        run = _run(context, client, ticks, config)
         calendar = stored.calendar(client)
         for name in wanted:
             done = load_days(run, name, months, calendar=calendar, refetch=config.refetch)
-            log_materializations(context, [_of_month(one) for one in done if _is_loaded(one)])
+            log_materializations(context, _of_months(client, [one for one in done if _is_loaded(one)]))
             reports += done
         yield from checks.answers(client, context.selected_asset_check_keys, months)
     _raise_failures(reports, _metadata(reports, began))
 
 
-def _run(context: dg.AssetExecutionContext, client: "Client", ticks: Ticks) -> "Run":
+def _run(context: dg.AssetExecutionContext, client: "Client", ticks: Ticks, config: SourceConfig) -> "Run":
     from marketdata_assets.reference.load import Run
 
-    settings = Settings()
+    settings, sources = Settings(), ticks.restricted(config.providers).reference()
     now = dt.datetime.now(dt.UTC)
-    return Run(client, ticks.reference(), context.run.run_id, now, settings.turns_folder, settings.ticks_workers)
+    return Run(client, sources, context.run.run_id, now, settings.turns_folder, settings.ticks_workers)
 
 
 def _months(context: dg.AssetExecutionContext) -> Sequence[str]:
@@ -188,25 +201,28 @@ def _is_loaded(report: "UnitReport") -> bool:
     return report.outcome == "ok" and (report.rows > 0 or report.covered == report.days)
 
 
-def _of_month(report: "UnitReport") -> dg.AssetMaterialization:
-    facts = {"provider": report.origin, "note": report.note}
-    metadata: dict[str, Any] = {"dagster/partition_row_count": report.rows, "outcome": report.outcome}
-    metadata |= {"trading_days": report.days, "final_days": report.covered}
-    metadata |= {name: value for name, value in facts.items() if value}
-    return dg.AssetMaterialization(report.table, partition=report.unit, metadata=metadata)
+def _of_months(client: "Client", reports: Sequence["UnitReport"]) -> list[dg.AssetMaterialization]:
+    """One for each month; the last one also has the rows of the whole table."""
+    events = []
+    for report in reports:
+        facts = {"provider": report.origin, "note": report.note}
+        metadata: dict[str, Any] = {"dagster/partition_row_count": report.rows, "outcome": report.outcome}
+        metadata |= {"trading_days": report.days, "final_days": report.covered}
+        metadata |= {name: value for name, value in facts.items() if value}
+        if report is reports[-1]:
+            metadata["dagster/row_count"] = int(client.command(f"SELECT count() FROM {report.table}"))  # type: ignore[arg-type]
+        events.append(dg.AssetMaterialization(report.table, partition=report.unit, metadata=metadata))
+    return events
 
 
-def _result(
-    reports: Sequence["UnitReport"], context: dg.AssetExecutionContext, more: dict[str, Any]
-) -> dg.MaterializeResult:
+def _result(reports: Sequence["UnitReport"], began: float, more: dict[str, Any]) -> dg.MaterializeResult:
     """The result of a table that is loaded as a whole, which is the first of `reports`; what is unknown is in notes."""
     first = reports[0]
     _raise_failures(reports[:1], {})
-    notes = [one.note or one.error or "" for one in reports]
+    notes = "; ".join(text for one in reports if (text := one.note or one.error))
     metadata = {"dagster/row_count": first.rows, "outcome": first.outcome, "changed": first.changed, **more}
-    metadata |= {"provider": first.origin} if first.origin else {}
-    metadata |= {"note": "; ".join(filter(None, notes))} if any(notes) else {}
-    return dg.MaterializeResult(metadata=metadata)
+    metadata |= {name: value for name, value in (("provider", first.origin), ("note", notes)) if value}
+    return dg.MaterializeResult(metadata=metadata | {"seconds": round(time.monotonic() - began, 2)})
 
 
 def _metadata(reports: Sequence["UnitReport"], began: float) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""Runs, schedule and repair of reference data: what is materialised, and what a changed calendar changes."""
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any
+
+import dagster as dg
+import pytest
+import time_machine
+from bar_runs import execute, failures
+from nights import night
+from test_ticks_automation import evening, scheduled
+from tick_runs import EARLIER, MONTH, SYMBOLS, Desk, sessions
+
+from marketdata_assets.cli import status as status_command
+from marketdata_assets.defs.reference import automation
+from marketdata_assets.defs.reference.assets import DAILY, STEP
+from marketdata_assets.defs.ticks import automation as ticks
+from marketdata_assets.partitions import RANGE_END, RANGE_START, range_tags
+from marketdata_assets.reference import status, stored
+from marketdata_assets.reference.calendar import ashares
+from marketdata_assets.reference.records import Days
+from marketdata_assets.ticks.status import behind
+
+pytestmark = pytest.mark.usefixtures("reference_at_night")
+
+
+def market(desk: Desk, days: Iterable[dt.date], symbols: Iterable[str] = SYMBOLS) -> None:
+    """Let Tushare have factors and limits of all symbols on some days, and the first symbol suspended on the first."""
+    names, spans = list(symbols), [f"{day:%Y%m%d}" for day in days]
+    desk.tushare.tables |= {
+        "adj_factor": (["ts_code", "trade_date", "adj_factor"], [[one, day, 1.5] for day in spans for one in names]),
+        "stk_limit": (
+            ["trade_date", "ts_code", "up_limit", "down_limit"],
+            [[day, one, 11.0, 9.0] for day in spans for one in names],
+        ),
+        "suspend_d": (
+            ["ts_code", "trade_date", "suspend_timing", "suspend_type"],
+            [[names[0], spans[0], None, "S"]],
+        ),
+    }
+
+
+def load(desk: Desk, first: str = MONTH, last: str = MONTH, **config: Any) -> dg.ExecuteInProcessResult:
+    ops = {"ops": {STEP: {"config": config}}}
+    return execute(desk.instance, automation.JOB, ops, range_tags(first, last))
+
+
+def materialized(desk: Desk) -> dict[str, set[str]]:
+    return {name: set(desk.instance.get_materialized_partitions(dg.AssetKey(name))) for name in DAILY}
+
+
+def test_month_is_loaded_materialised_and_checked(desk: Desk) -> None:
+    desk.ready(*SYMBOLS)
+    market(desk, sessions(MONTH))
+    result = load(desk)
+    assert result.success, failures(result)
+    assert materialized(desk) == {name: {MONTH} for name in DAILY}
+    assert desk.verdicts(result) == dict.fromkeys(
+        ("suspensions_consistent", "factors_monotone", "limits_ordered"), True
+    )
+    days = Days.month(MONTH)
+    suspended = stored.suspensions(desk.client, days)
+    assert suspended.whole_days() == {(SYMBOLS[0], sessions(MONTH)[0])}
+    assert suspended.known == frozenset(sessions(MONTH))
+    assert stored.price_limits(desk.client, days).height == len(SYMBOLS) * len(sessions(MONTH))
+    assert stored.adjust_factors(desk.client)["date"].unique().to_list() == sessions(MONTH)[:1]
+    requests = desk.tushare.requests
+    assert load(desk).success
+    assert desk.tushare.requests == requests
+
+
+def test_table_that_the_account_may_not_read_stays_unknown_and_stops_no_other(desk: Desk) -> None:
+    desk.ready(*SYMBOLS)
+    market(desk, sessions(MONTH))
+    desk.tushare.denied = {"stk_limit"}
+    result = load(desk)
+    assert result.success, failures(result)
+    assert materialized(desk) == {name: {MONTH} for name in DAILY} | {"price_limits": set()}
+    found = {one.table: one for one in status.overview(desk.client, [MONTH], dt.datetime.now(dt.UTC))}
+    assert found["price_limits"].states == {"unsupported": 1}
+    assert found["price_limits"].unknown_days == len(sessions(MONTH))
+
+
+def test_day_that_fails_fails_the_run_with_its_name_and_the_others_are_loaded(desk: Desk) -> None:
+    desk.ready(*SYMBOLS)
+    market(desk, [*sessions(EARLIER), *sessions(MONTH)])
+    day = sessions(MONTH)[2]
+    desk.tushare.fail(500, 2, f"suspend_d {{'trade_date': '{day:%Y%m%d}'")
+    told = failures(load(desk, EARLIER, MONTH))[STEP]
+    assert f"suspensions of {MONTH}: {day}: tushare suspend_d" in told
+    assert materialized(desk) == {name: {EARLIER, MONTH} for name in DAILY} | {"suspensions": {EARLIER}}
+    assert load(desk, EARLIER, MONTH).success
+    assert materialized(desk) == {name: {EARLIER, MONTH} for name in DAILY}
+
+
+def test_without_a_token_files_are_loaded_and_the_rest_is_unknown(desk: Desk) -> None:
+    folder = desk.home / "reference"
+    folder.mkdir(parents=True)
+    (folder / "instruments.csv").write_text("symbol\n600000.SH\n")
+    (folder / f"suspensions_{MONTH}.csv").write_text(f"symbol,date\n600000.SH,{sessions(MONTH)[0]}\n")
+    result = desk.registry()
+    assert result.success, failures(result)
+    [calendar] = result.asset_materializations_for_node("trading_calendar")
+    assert "TUSHARE_TOKEN" in str(calendar.metadata["note"].value)
+    assert calendar.metadata["known_until"].value == str(ashares().known.last)
+    result = load(desk)
+    assert result.success, failures(result)
+    assert materialized(desk) == {"suspensions": {MONTH}, "adjust_factors": set(), "price_limits": set()}
+    assert desk.tushare.requests == 0
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "a holiday since"])
+def test_schedules_follow_the_stored_calendar(desk: Desk, closed: bool) -> None:
+    day = sessions(MONTH)[4]
+    desk.tushare.closed = {day} if closed else set()
+    desk.ready(*SYMBOLS)
+    both = [scheduled(desk, one, evening(day)) for one in (automation.reference_daily, ticks.ticks_daily)]
+    assert [bool(one.run_requests) for one in both] == [not closed] * 2
+    if not closed:
+        [request] = both[0].run_requests
+        assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (MONTH, MONTH)
+
+
+def test_schedule_covers_the_days_that_are_requested_again(desk: Desk) -> None:
+    desk.sign_in()
+    [request] = scheduled(desk, automation.reference_daily, evening(sessions(MONTH)[1])).run_requests
+    assert request.tags[RANGE_START] < request.tags[RANGE_END] == MONTH
+
+
+def test_schedule_without_a_source_says_what_to_do(desk: Desk) -> None:
+    skipped = scheduled(desk, automation.reference_daily, evening(sessions(MONTH)[4]))
+    assert "MARKETDATA_REFERENCE_DIR" in skipped.skip_message
+
+
+def test_night_loads_what_is_not_final_once(desk: Desk) -> None:
+    desk.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
+    desk.sign_in()
+    desk.stocks(*SYMBOLS)
+    today = dt.datetime.now(dt.UTC).date()
+    market(desk, ashares().trading_days(Days(today - dt.timedelta(days=70), today)))
+    found = [one for one in night(desk.instance).run_requests or [] if one.job_name == automation.JOB]
+    [request] = found
+    assert load(desk, request.tags[RANGE_START], request.tags[RANGE_END]).success
+    assert desk.registry().success
+    jobs = {one.job_name for one in night(desk.instance).run_requests or []}
+    assert not jobs & {automation.JOB, automation.SYMBOLS_JOB}
+    desk.instance.wipe_assets([dg.AssetKey("price_limits")])
+    assert automation.JOB in {one.job_name for one in night(desk.instance).run_requests or []}
+
+
+@pytest.mark.parametrize("today", ["2027-01-05", "2027-06-01"])
+def test_after_the_end_of_the_librarys_calendar_everything_works(desk: Desk, today: str) -> None:
+    """The exchange has announced the days up to May 2027; the first of January and a day of May are no trading days."""
+    evening_of = dt.datetime.fromisoformat(f"{today}T16:11:00+08:00")
+    desk.patch.setenv("MARKETDATA_TICKS_MONTHS", "2")
+    desk.tushare.closed = {dt.date(2027, 1, 1), dt.date(2027, 5, 3)}
+    desk.tushare.announced = dt.date(2027, 5, 31)
+    with time_machine.travel(evening_of, tick=True):
+        desk.ready("600000.SH")
+        calendar = stored.calendar(desk.client)
+        assert not calendar.trading_days(Days(dt.date(2027, 1, 1), dt.date(2027, 1, 3)))
+        assert calendar.is_provisional(dt.date(2027, 6, 1))
+        day = dt.date.fromisoformat(today)
+        market(desk, calendar.trading_days(Days(day - dt.timedelta(days=70), day)), ["600000.SH"])
+        for one in (automation.reference_daily, ticks.ticks_daily, ticks.symbols_daily):
+            assert scheduled(desk, one, evening_of).run_requests, one.name
+        months = [f"{day - dt.timedelta(days=31):%Y-%m}", f"{day:%Y-%m}"]
+        assert load(desk, *months).success
+        result = desk.select({name: ["600000.SH"] for name in months})
+        assert result.success, failures(result)
+        now = dt.datetime.now(dt.UTC)
+        assert behind(desk.client, months, now).load == []
+        assert {one.unknown_days for one in status.overview(desk.client, months, now)} == {0}
+        assert {row["asset"] for row in status_command.ticks_rows()} >= {"tick_data", "factors"}
+        jobs = [one.job_name for one in night(desk.instance).run_requests or []]
+        assert not {automation.JOB, "ticks_selected"} & {*jobs}, jobs
