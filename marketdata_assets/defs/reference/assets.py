@@ -54,7 +54,7 @@ reference_files = dg.AssetSpec(
 
 
 class SourceConfig(dg.Config):
-    """Who is asked."""
+    """Who is queried."""
 
     providers: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
     """These only, such as `files`; all that are enabled when left out."""
@@ -71,7 +71,7 @@ SPECS = [
     dg.AssetSpec(
         "suspensions",
         deps=["trading_calendar", tushare_api, reference_files],
-        description="Stocks that did not trade on a trading day, or in a part of it. Days on which nobody was asked are"
+        description="Stocks that did not trade on a trading day, or in a part of it. Days without a complete answer are"
         " unknown, and are named in the ledger.",
         kinds={"clickhouse", "table"},
         metadata=table_schema("suspensions"),

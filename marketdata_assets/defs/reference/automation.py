@@ -1,4 +1,4 @@
-"""When reference data is loaded automatically: the tables by day after the close, and what is missing at night.
+"""When reference data is loaded automatically: the tables by day after the close, and what is missing by the nightly repair.
 
 The calendar and the instruments are refreshed before the market opens, with the list of symbols (`symbols_daily`).
 """
@@ -85,7 +85,7 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
         for name in DAILY:
             entries = {load.unit: load for load in ledger.entries(client, name, months, [SOURCE])}
             newest = entries.get(max(entries, default=""))
-            if newest is None or newest.outcome != "unsupported":  # asked again every trading day by the schedule
+            if newest is None or newest.outcome != "unsupported":  # the schedule requests it every trading day
                 missing |= set(due_months(client, name, months, now, calendar))
             loaded = [month for month, load in entries.items() if load.rows and load.outcome == "ok"]
             missing |= find_mismatches(instance, name, BAR_MONTHS, loaded)
