@@ -2,7 +2,7 @@
 
 One request a day, for all stocks. A day counts as answered in full once it was requested after its close; the newest
 ones are requested again, since providers correct them. Only days whose rows have changed are written, and an answer
-without rows deletes none.
+without rows, or with far fewer than before, deletes none.
 """
 
 import asyncio
@@ -94,12 +94,12 @@ class _Load:
         before = self.run.entry(name, month)
         wanted = self._wanted(days, set() if before.pending else set(before.slices))
         answers, failures = asyncio.run(self._answers(wanted)) if wanted else ({}, {})
-        if wanted and not answers:
-            _raise(failures)
+        if failures and not answers:
+            raise failures[min(failures)]
         present = stored.of_days(self.run.client, self.table, Days.month(month))
-        answers = {day: rows for day, rows in answers.items() if rows.height or _rows_of(present, day).is_empty()}
+        answers = {day: rows for day, rows in answers.items() if self._replaces(rows, _rows_of(present, day))}
         answers |= {day: self._of_file(day) for day in days if day in self.dropped.days}
-        if not answers and not before.slices and not wanted:
+        if not answers and not before.slices and self.run.sources.provider is None:
             raise NoReferenceSource(name)
         covered = self._covered(month, answers)
         fresh = first_seen(pl.concat(answers.values()), present, self.table, self.run.now) if answers else present
@@ -111,8 +111,10 @@ class _Load:
         slices = [str(day) for day in sorted(covered)]
         load = self.run.attempt(name, month, outcome, error=error, origin=origin, slices=slices)
         if changed:
+            others = present.filter(~pl.col("date").is_in(changed))
             rows = fresh.filter(pl.col("date").is_in(changed))
-            done = self.run.publish(self.table, month.replace("-", ""), rows, load, changed)
+            whole = pl.concat([others, rows]).sort(self.table.keys)
+            done = self.run.publish(self.table, month.replace("-", ""), whole, load, changed)
         else:
             done = self.run.note(load)
         open_days = [str(day) for day in days if str(day) not in done.slices]
@@ -155,6 +157,11 @@ class _Load:
             await asyncio.gather(*(request(provider, day) for day in days))
         return answers, failures
 
+    def _replaces(self, rows: pl.DataFrame, present: pl.DataFrame) -> bool:
+        """Whether an answer is taken: one without rows, or with far fewer than are loaded, deletes none."""
+        least = 1 if self.table is SUSPENSIONS else LEAST_SHARE * present.height
+        return present.is_empty() or rows.height >= least
+
     def _of_file(self, day: dt.date) -> pl.DataFrame:
         return self.dropped.frame.filter(pl.col("date") == day).with_columns(source=pl.lit(FILES))
 
@@ -182,11 +189,6 @@ class _Load:
 
 def _rows_of(frame: pl.DataFrame, day: dt.date) -> pl.DataFrame:
     return frame.filter(pl.col("date") == day)
-
-
-def _raise(failures: Mapping[dt.date, MarketDataError]) -> None:
-    if failures:
-        raise failures[min(failures)]
 
 
 def _causes(failures: Mapping[dt.date, MarketDataError]) -> str:

@@ -149,7 +149,7 @@ class Run:
         return UnitReport(table, unit, outcome, before.rows, note=str(error))
 
     def publish(self, table: Table, partition: str, rows: pl.DataFrame, load: Load, days: list[dt.date] | None) -> Load:
-        """Replace a partition with `rows`, or the rows of `days` in it; returns what the ledger records.
+        """Replace a partition with `rows`, or only its rows of `days` with those in `rows`; returns the ledger's entry.
 
         The days that `load` covers are added to those of the ledger at the time of the publish.
         """
@@ -158,7 +158,7 @@ class Run:
                 stage.clear()
             else:
                 stage.delete("date IN %(days)s", {"days": days})
-            stage.insert(rows, table.dictionaries)
+            stage.insert(rows if days is None else rows.filter(pl.col("date").is_in(days)), table.dictionaries)
             count, version = stage.read(f"SELECT count(), {ledger.NEXT_VERSION} FROM {{stage}}").row(0)
             before = self.entry(table.name, load.unit)
             done = merged(load, before, count, fingerprint(rows))

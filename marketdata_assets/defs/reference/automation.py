@@ -1,4 +1,4 @@
-"""When reference data is loaded automatically: the tables by day after the close, and what is missing by the nightly repair.
+"""When reference data is loaded automatically: tables by day after the close, and by the nightly repair.
 
 The calendar and the instruments are refreshed before the market opens, with the list of symbols (`symbols_daily`).
 """
