@@ -85,12 +85,13 @@ def _saved(folder: Path) -> "list[Relation]":
     from marketdata_assets.alphas.layout import KINDS
     from marketdata_assets.backup import clickhouse, mongo, postgres
     from marketdata_assets.exchanges.tables import schema
+    from marketdata_assets.reference import tables as reference
     from marketdata_assets.stores.clickhouse_ledger import LEDGER
     from marketdata_assets.ticks import tables as ticks
 
     flow_tables = dict.fromkeys(flow.target.table for flow in flows.readable())
     databases = [database_name(kind) for kind in KINDS]
-    names = [LEDGER, "marketdata_ledger_log", *(table.name for table in ticks.TABLES)]
+    names = [LEDGER, "marketdata_ledger_log", *reference.TABLES, *(table.name for table in ticks.TABLES)]
     names += [*(table.name for table in schema.TABLES.values()), schema.OHLCV_1M, schema.REJECTS]
     saves: tuple[Callable[[], list[Relation]], ...] = (
         lambda: postgres.save(stores.postgres_dsn(), [*BOOKS, *BARS, *flow_tables], folder),
@@ -133,9 +134,11 @@ def _make_tables(connection: "psycopg.Connection", relations: "Sequence[Relation
 
 
 def _make_clickhouse_tables(client: "Client") -> None:
-    from marketdata_assets.ticks.tables import ensure
+    from marketdata_assets.reference import tables as reference
+    from marketdata_assets.ticks import tables as ticks
 
-    ensure(client)
+    reference.ensure(client)
+    ticks.ensure(client)
     stores.ensure_exchange_tables(client)
 
 

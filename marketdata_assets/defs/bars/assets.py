@@ -35,7 +35,7 @@ class LoadConfig(dg.Config):
 
 
 @dg.asset(
-    deps=[minute_bar_files],
+    deps=[minute_bar_files, "trading_calendar", "instruments", "suspensions", "adjust_factors"],
     partitions_def=BAR_MONTHS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="bars",
