@@ -19,7 +19,7 @@ chmod 700 secrets providers
 [ -e .env ] || sed -e "s/^MARKETDATA_UID=.*/MARKETDATA_UID=$(id -u)/" -e "s/^MARKETDATA_GID=.*/MARKETDATA_GID=$(id -g)/" \
   .env.example >.env
 input=$(sed -n 's/^MARKETDATA_INPUT=//p' .env | tail -n 1)
-for folder in bars alphas ticks flows flows_data; do mkdir -p "$input/$folder"; done
+for folder in bars alphas ticks reference flows flows_data; do mkdir -p "$input/$folder"; done
 
 for name in postgres_password dagster_db_password mongo_root_password mongo_password clickhouse_password \
   nats_password redis_password collector_token grafana_password; do

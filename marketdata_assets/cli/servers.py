@@ -17,7 +17,7 @@ import typer
 
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import PACKAGE, CannotRun, adopt, environment
-from marketdata_assets.local.errors import NoServer, PortTaken
+from marketdata_assets.local.errors import PortTaken
 from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.secret_values import without_password
@@ -121,8 +121,8 @@ def doctor(as_json: output.Json = False) -> None:
     from marketdata_assets.reference.status import REMEDY
     from marketdata_assets.resources import ClickHouse, Mongo, Nats, Postgres
 
-    calendar = _calendar()
-    servers = [Postgres().check(), Mongo().check(), ClickHouse().check(), Nats().check()]
+    servers = [Postgres().check(), Mongo().check(), clickhouse := ClickHouse().check(), Nats().check()]
+    calendar = _calendar(stored=clickhouse.ok)
     if as_json:
         output.as_json({"servers": [vars(health) for health in servers], "calendar": vars(calendar)})
     else:
@@ -145,18 +145,16 @@ def doctor(as_json: output.Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _calendar() -> "KnownCalendar":
-    """How far trading days are known; by the library alone when ClickHouse does not answer."""
+def _calendar(*, stored: bool) -> "KnownCalendar":
+    """How far trading days are known: as stored, or by the library alone."""
     from marketdata_assets.reference.calendar import ZONE
     from marketdata_assets.reference.status import known_calendar
-    from marketdata_assets.stores.errors import StoreAway
 
     today = dt.datetime.now(ZONE).date()
-    try:
-        with stores.clickhouse() as client:
-            return known_calendar(client, today)
-    except (NoServer, StoreAway):
+    if not stored:
         return known_calendar(None, today)
+    with stores.clickhouse() as client:
+        return known_calendar(client, today)
 
 
 def execute(context: typer.Context) -> None:

@@ -53,7 +53,7 @@ def test_nobody_else_can_reach_the_secrets_and_the_folders_are_there(secrets: Pa
     lines = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines() if "=" in line[:40])
     owner = folder.stat()
     assert (lines["MARKETDATA_UID"], lines["MARKETDATA_GID"]) == (str(owner.st_uid), str(owner.st_gid))
-    for name in ("bars", "alphas", "ticks", "flows", "flows_data"):
+    for name in ("bars", "alphas", "ticks", "reference", "flows", "flows_data"):
         assert (folder / example()["MARKETDATA_INPUT"] / name).is_dir()
 
 

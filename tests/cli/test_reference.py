@@ -1,0 +1,51 @@
+"""Reference data from the command line: dropped files without a token, what status and doctor say, a file with an
+error."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from commands import answer, marketdata
+from databases import fresh_clickhouse
+
+from marketdata_assets.cli.demo import today
+from marketdata_assets.local.stack import LocalStack
+from marketdata_demo import sample_reference
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+DAILY = ("suspensions", "adjust_factors", "price_limits")
+
+
+@pytest.fixture
+def run(running: LocalStack, tmp_path: Path) -> Iterator[Run]:
+    with fresh_clickhouse(str(running.endpoints.clickhouse_url).rpartition("/")[0]) as url:
+        variables = {"MARKETDATA_CLICKHOUSE_URL": url, "MARKETDATA_REFERENCE_DIR": tmp_path}
+        yield lambda *arguments: marketdata(running.settings.root, *arguments, **variables)
+
+
+def test_files_are_loaded_and_what_is_unknown_is_counted(run: Run, tmp_path: Path) -> None:
+    sample_reference.write(tmp_path, today())
+    loaded = run("ingest", "reference", "--json")
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    tables = answer(loaded)["tables"]
+    assert list(tables) == ["trading_calendar", "instruments", *DAILY]
+    assert all(tables[name]["final_days"] == tables[name]["days"] for name in DAILY)
+    assert [one["checks_failed"] for one in answer(loaded)["runs"]] == [[], []]
+    shown = answer(run("status", "--json"))["assets"]
+    rows = {row["asset"]: row for row in shown if row["group"] == "reference"}
+    assert list(rows) == ["trading_calendar", "instruments", *DAILY]
+    assert rows["trading_calendar"]["newest"] == f"{today().year + 1}-12-31"
+    assert rows["price_limits"]["unknown_days"] > 200
+    assert rows["price_limits"]["missing"] == 23
+    said = answer(run("doctor", "--json"))["calendar"]
+    assert (said["known_until"], said["warning"]) == (f"{today().year + 1}-12-31", "")
+    assert f"trading days are known until {today().year + 1}-12-31" in run("doctor").stdout
+
+
+def test_file_with_an_error_fails_the_command_with_line_and_value(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "suspensions.csv").write_text("symbol,date\n600000.SH,20260302\n")
+    failed = run("ingest", "reference")
+    assert failed.returncode == 1
+    assert "suspensions.csv:2: column 'date' must not be '20260302'" in " ".join(failed.stderr.split())
+    assert "Traceback" not in failed.stderr
