@@ -39,7 +39,7 @@ def test_announced_days_extend_the_librarys_and_a_holiday_change_replaces(loads:
     loads.almanac.holidays = {monday}
     assert load_calendar(loads.run(later)).changed
     assert not stored.calendar(loads.client).trading_days(Days(monday, monday))
-    changed = stored.rows(loads.client, TRADING_CALENDAR).filter(pl.col("seen") == later)
+    changed = stored.rows(loads.client, TRADING_CALENDAR).filter(pl.col("seen") == pl.lit(later.astimezone(dt.UTC)))
     assert changed["date"].to_list() == [monday]
 
 
