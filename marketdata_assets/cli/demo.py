@@ -31,6 +31,8 @@ def demo(
     as_json: output.Json = False,
 ) -> None:
     """Start the local stack, load sample files into every table, and open the Dagster UI."""
+    from marketdata_demo import sample_ticks
+
     started = time.monotonic()
     for variable, value in WINDOWS.items():
         os.environ.setdefault(variable, value)
@@ -49,9 +51,10 @@ def demo(
         imported = load_alphas(settings, quiet=as_json)
         if not as_json:
             alphas.imported(imported)
-        referred = load_reference(settings, quiet=as_json)
+        months_of_samples = [*sample_ticks.last_months(today()), f"{today():%Y-%m}"]
+        referred = load_reference(settings, months_of_samples, quiet=as_json)
         if not as_json:
-            reference.tell(referred)
+            reference.tell(referred, months_of_samples)
         ticked = load_ticks(settings, quiet=as_json)
         if not as_json:
             ticks.tell(ticked)
@@ -60,7 +63,7 @@ def demo(
         if as_json:
             others = {
                 "alphas": alphas.imported_json(imported),
-                "reference": reference.loaded_json(referred),
+                "reference": reference.loaded_json(referred, months_of_samples),
                 "ticks": ticks.loaded_json(ticked),
                 "exchanges": collected_json(collected),
                 "flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()},
@@ -94,13 +97,12 @@ def load_alphas(settings: Settings, quiet: bool) -> dict[str, RunOutcome]:
     return outcomes
 
 
-def load_reference(settings: Settings, quiet: bool) -> list[RunOutcome]:
+def load_reference(settings: Settings, months: Sequence[str], quiet: bool) -> list[RunOutcome]:
     """Write files of invented reference data and load them, without external requests."""
-    from marketdata_demo import sample_reference, sample_ticks
+    from marketdata_demo import sample_reference
 
     sample_reference.write(settings.reference_folder, today())
     with output.bar("reference data", quiet=quiet):
-        months = [*sample_ticks.last_months(today()), f"{today():%Y-%m}"]
         return reference.run(settings, months, providers=FILES_ONLY)
 
 

@@ -2,14 +2,17 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from marketdata_assets.cli import output
+from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import RunOutcome, months_between, run_job
 from marketdata_assets.months import bar_months
 from marketdata_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from marketdata_assets.reference.status import TableStatus
 
 WHOLE = ("trading_calendar", "instruments")
 STEP = "reference_tables"
@@ -28,9 +31,9 @@ def ingest(
     with output.bar("reference data", quiet=as_json):
         outcomes = run(Settings(), wanted, refetch=refetch)
     if as_json:
-        output.as_json(loaded_json(outcomes))
+        output.as_json(loaded_json(outcomes, wanted))
     else:
-        tell(outcomes)
+        tell(outcomes, wanted)
     if not all(outcome.success for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -48,27 +51,30 @@ def run(
     ]
 
 
-def loaded_json(outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
-    """How the runs ended, for machines."""
-    whole, daily = outcomes
-    tables: dict[str, Any] = {name: whole.metadata[name] for name in WHOLE if name in whole.metadata}
-    for metadata in tables.values():
-        metadata.pop("dagster/column_schema", None)
-    tables |= daily.metadata.get(STEP, {}).get("tables", {})
-    return {"success": whole.success and daily.success, "runs": [one.as_json() for one in outcomes], "tables": tables}
+def loaded_json(outcomes: Sequence[RunOutcome], months: Sequence[str]) -> dict[str, Any]:
+    """How the runs ended, and the tables over these months, for machines."""
+    return {
+        "success": all(outcome.success for outcome in outcomes),
+        "runs": [outcome.as_json() for outcome in outcomes],
+        "tables": {one.table: vars(one) for one in _tables(months)},
+    }
 
 
-def tell(outcomes: Sequence[RunOutcome]) -> None:
-    """Print the failures, and a line for each table."""
+def tell(outcomes: Sequence[RunOutcome], months: Sequence[str]) -> None:
+    """Print the failures, what is unknown, and a line for each table."""
     for outcome in outcomes:
         outcome.print_problems()
-    for name, table in loaded_json(outcomes)["tables"].items():
-        if name in WHOLE:
-            line = f"{table['dagster/row_count']:,} rows, {table.get('provider', 'no provider')}"
-            notes = [table["note"]] if "note" in table else []
-        else:
-            line = f"{table['rows']:,} rows, {table['final_days']:,} of {table['days']:,} trading days are final"
-            notes = table["notes"]
-        output.console().print(f"{name:<17} {line}")
-        for note in notes:
-            output.console().print(f"{'':<17} {note}")
+    for one in _tables(months):
+        states = ", ".join(f"{count:,} {state}" for state, count in one.states.items())
+        unknown = f"; {one.unknown_days:,} trading days are unknown" if one.unknown_days else ""
+        output.console().print(f"{one.table:<17} {one.rows:,} rows, until {one.newest or 'no day'}; {states}{unknown}")
+    for note in dict.fromkeys(outcomes[0].metadata.get(name, {}).get("note") for name in WHOLE):
+        if note:
+            output.console().print(note, markup=False)
+
+
+def _tables(months: Sequence[str]) -> "list[TableStatus]":
+    from marketdata_assets.reference.status import overview
+
+    with stores.clickhouse() as client:
+        return overview(client, months, dt.datetime.now(dt.UTC))

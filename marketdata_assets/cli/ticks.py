@@ -10,6 +10,7 @@ import typer
 
 from marketdata_assets.cli import output, reference, stores
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, finish, run_job
+from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
 from marketdata_assets.ticks.providers_file import DELIVERS, Table
@@ -111,11 +112,16 @@ def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[
 
 
 def _last_session(closed: dt.date) -> dt.date:
+    """By the stored calendar, or by the library's where no server is named."""
     from marketdata_assets.reference import stored
+    from marketdata_assets.reference.calendar import ashares
     from marketdata_assets.reference.records import Days
 
-    with stores.clickhouse() as client:
-        calendar = stored.calendar(client)
+    try:
+        with stores.clickhouse() as client:
+            calendar = stored.calendar(client)
+    except NoServer:
+        calendar = ashares()
     return calendar.trading_days(Days(closed - dt.timedelta(days=30), closed))[-1]
 
 

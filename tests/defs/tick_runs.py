@@ -90,7 +90,8 @@ class Desk:
         assert self.registry().success
 
     def registry(self, **config: Any) -> dg.ExecuteInProcessResult:
-        return execute(self.instance, "symbols", {"ops": {"symbol_registry": {"config": config}}})
+        steps = ("trading_calendar", "instruments", "symbol_registry")
+        return execute(self.instance, "symbols", {"ops": {step: {"config": config} for step in steps}})
 
     def run(
         self,

@@ -167,7 +167,7 @@ def reference_tables(
     from marketdata_assets.reference import stored
     from marketdata_assets.reference.daily import load_days
 
-    began, wanted = time.monotonic(), [name for name in DAILY if dg.AssetKey(name) in context.selected_asset_keys]
+    wanted = [name for name in DAILY if dg.AssetKey(name) in context.selected_asset_keys]
     months = _months(context)
     reports: list[UnitReport] = []
     with as_dagster_failure(), clickhouse.client() as client:
@@ -178,7 +178,7 @@ def reference_tables(
             log_materializations(context, _of_months(client, [one for one in done if _is_loaded(one)]))
             reports += done
         yield from checks.answers(client, context.selected_asset_check_keys, months)
-    _raise_failures(reports, _metadata(reports, began))
+    _raise_failures(reports)
 
 
 def _run(context: dg.AssetExecutionContext, client: "Client", ticks: Ticks, config: SourceConfig) -> "Run":
@@ -218,27 +218,17 @@ def _of_months(client: "Client", reports: Sequence["UnitReport"]) -> list[dg.Ass
 def _result(reports: Sequence["UnitReport"], began: float, more: dict[str, Any]) -> dg.MaterializeResult:
     """The result of a table that is loaded as a whole, which is the first of `reports`; what is unknown is in notes."""
     first = reports[0]
-    _raise_failures(reports[:1], {})
+    _raise_failures(reports[:1])
     notes = "; ".join(text for one in reports if (text := one.note or one.error))
     metadata = {"dagster/row_count": first.rows, "outcome": first.outcome, "changed": first.changed, **more}
     metadata |= {name: value for name, value in (("provider", first.origin), ("note", notes)) if value}
     return dg.MaterializeResult(metadata=metadata | {"seconds": round(time.monotonic() - began, 2)})
 
 
-def _metadata(reports: Sequence["UnitReport"], began: float) -> dict[str, Any]:
-    tables: dict[str, Any] = {}
-    for name in dict.fromkeys(one.table for one in reports):
-        mine = [one for one in reports if one.table == name]
-        counts = {"rows": sum(one.rows for one in mine), "days": sum(one.days for one in mine)}
-        counts |= {"final_days": sum(one.covered for one in mine), "changed": sum(one.changed for one in mine)}
-        tables[name] = counts | {"notes": sorted({one.note for one in mine if one.note})}
-    return {"seconds": round(time.monotonic() - began, 2), "tables": dg.MetadataValue.json(tables)}
-
-
-def _raise_failures(reports: Sequence["UnitReport"], metadata: dict[str, Any]) -> None:
+def _raise_failures(reports: Sequence["UnitReport"]) -> None:
     failed = {f"{one.table} {one.unit}": f"{one.table} of {one.unit}: {one.error}" for one in reports if one.error}
     if failed:
-        raise failure(failed, len(reports), metadata)
+        raise failure(failed, len(reports), {})
 
 
 @dg.definitions
