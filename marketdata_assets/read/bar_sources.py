@@ -18,6 +18,8 @@ from marketdata_assets.read.columnar import Where
 from marketdata_assets.read.errors import NothingLoaded, OddValue
 from marketdata_assets.read.resampling import end_of_minute
 from marketdata_assets.read.tables import minute_bars, table
+from marketdata_assets.read.ticks import tick_data
+from marketdata_assets.reference.calendar import ZONE
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.postgres import naming_failures
 
@@ -50,7 +52,18 @@ def _minutes(
 
 
 def _ticks(client: "Client", codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
-    """Runs of so many minutes, aggregated by ClickHouse, so that no more rows than bars leave it."""
+    """Runs of so many minutes, aggregated by ClickHouse, so that no more rows than bars leave it; or all minutes."""
+    if minutes > 1:
+        return _tick_runs(client, codes, days, values, minutes)
+    names = ["symbol", "date", "ts", "label", *("turnover" if name == "amount" else name for name in values)]
+    found = tick_data(codes, days.first, days.last + dt.timedelta(days=1), columns=names, connection=client)
+    found = found.rename({"symbol": "code", "turnover": "amount"}, strict=False)
+    _check_labels(found, "label", "label")
+    time = pl.col("ts").dt.convert_time_zone(ZONE.key).dt.replace_time_zone(None)
+    return found.select("code", "label", time.cast(pl.Datetime("us")).alias("time"), *values)
+
+
+def _tick_runs(client: "Client", codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
     where = Where()
     where.among("symbol", codes)
     where.add("date", ">=", "Date", days.first)
@@ -59,13 +72,19 @@ def _ticks(client: "Client", codes: Sequence[str], days: Days, values: Sequence[
     sql = files(__package__).joinpath("sql/tick_bars.sql").read_text("utf-8")
     sql = sql.replace("{values}", wanted).replace("{where}", str(where))
     found = columnar.ask(client, "tick_data", sql, where.values | {"minutes": minutes}).sort("code", "date", "period")
-    mixed = found.filter((pl.col("first_label").min() != pl.col("last_label").max()).over("code", "date"))
+    _check_labels(found, "first_label", "last_label")
+    end = end_of_minute((pl.col("period").cast(pl.Int32) + 1) * minutes)
+    return found.select("code", pl.lit("end").alias("label"), end.alias("time"), *values)
+
+
+def _check_labels(found: pl.DataFrame, least: str, greatest: str) -> None:
+    """Minutes that are labelled by both ends would be counted twice."""
+    days = found.group_by("code", "date").agg(pl.col(least).min(), last=pl.col(greatest).max())
+    mixed = days.filter(pl.col(least) != pl.col("last")).sort("code", "date")
     if not mixed.is_empty():
         code, day = mixed.select("code", "date").row(0)
         cause = f"bars of {code} on {day} are labelled by their start, others by their end"
         raise OddValue("tick_data", "label", cause)
-    end = end_of_minute((pl.col("period").cast(pl.Int32) + 1) * minutes)
-    return found.select("code", pl.lit("end").alias("label"), end.alias("time"), *values)
 
 
 def _daily(
