@@ -14,6 +14,12 @@ def canonical(code: str) -> str | None:
     return f"{match[2]}.{match[1].upper()}" if match else None
 
 
+def mentioned(name: str) -> str | None:
+    """The code in a file's name: `sh600000_2000.csv` gives `600000.SH`; None when there is none."""
+    match = _PREFIXED.search(name)
+    return canonical(match[0]) if match else None
+
+
 def exchange(digits: str) -> str | None:
     """The exchange of a bare six-digit code: SH, SZ or BJ; None when no rule covers it."""
     if not re.fullmatch(r"\d{6}", digits, re.ASCII):

@@ -86,10 +86,10 @@ def provided_by_newer(
 
 def clear(
     connection: psycopg.Connection, provider: Provider, loading: Spans, months: Collection[str] | None
-) -> set[str]:
+) -> set[tuple[str, str]]:
     """Delete the rows that `loading` replaces and all rows of the provider in `months` (None: in any).
 
-    Returns the months that the provider had. Older files superseded there are marked as not loaded.
+    Returns the codes and months that the provider had. Older files superseded there are marked as not loaded.
     """
     days = None if months is None else [first_day(month) for month in months]
     had = _execute(connection, "forget", provider, months=days).fetchall()
@@ -112,7 +112,7 @@ def clear(
     for place, cursor in deletions:
         if cursor.rowcount > 0:
             _execute(connection, "supersede", provider, **place, deleted=[time for (time,) in cursor])
-    return {month for _, month, *_ in had}
+    return {(code, month) for code, month, *_ in had}
 
 
 def cover(connection: psycopg.Connection, provider: Provider, loading: Spans) -> None:

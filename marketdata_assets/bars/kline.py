@@ -1,36 +1,37 @@
 """The monthly K-line `stock_monthly_kline`: one definition, two engines with the same columns and rows.
 
 `continuous aggregate` where TimescaleDB has its community licence, `rollup` (a plain table) elsewhere. Only the
-requested months are refreshed.
+requested months are refreshed. How a rebuilt K-line replaces the old one is in `kline_swap`.
 """
 
 import datetime as dt
 import hashlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
 from marketdata_assets.backoff import delays, retry
-from marketdata_assets.bars import schema
+from marketdata_assets.bars import changes, kline_swap, schema
 from marketdata_assets.bars.coverage import first_day
+from marketdata_assets.bars.kline_swap import BESIDE, RELATION
 from marketdata_assets.errors import TerminalError
 from marketdata_assets.months import month_ranges, months_from
 from marketdata_assets.stores.ledger import SCHEMA_LOCK
 from marketdata_assets.stores.postgres import connect, statement
 
-RELATION = "stock_monthly_kline"
 COLUMNS = ("month", "code", "name", "open", "high", "low", "close", "volume", "amount")
 REFRESH_WAITS = delays(0.2, 15.0, retries=7)
+SWAP_WAITS = delays(0.2, 30.0, retries=40)  # a query of many minutes over the old rows is waited for
+MONTHS_AT_ONCE = 12
 MARK = "marketdata definition "
 
 Engine = Literal["continuous aggregate", "rollup"]
-Kind = Literal["TABLE", "VIEW", "MATERIALIZED VIEW"]
 
 
 class DefinitionDrift(TerminalError):
@@ -46,7 +47,7 @@ class DefinitionDrift(TerminalError):
 
 @dataclass(frozen=True)
 class KlineReport:
-    """What one refresh did; `rows` are K-lines of the requested months."""
+    """What one refresh did to `months`; `rows` are K-lines of these months."""
 
     engine: Engine
     months: tuple[str, ...]
@@ -56,40 +57,44 @@ class KlineReport:
     seconds: float
 
 
-def refresh(dsn: str, months: Collection[str], *, force: bool = False, rebuild: bool = False) -> KlineReport:
-    """Make the K-line of `months` (`YYYY-MM`) equal what the minutes say.
+def refresh(
+    dsn: str, months: Collection[str], *, run_id: str | None = None, force: bool = False, rebuild: bool = False
+) -> KlineReport:
+    """Make the K-line of `months` (`YYYY-MM`), and of months whose bars the run `run_id` changed, equal the minutes.
 
-    `force` recomputes months of a continuous aggregate that it believes unchanged. `rebuild` drops the relation of
-    the name and recreates it, for every month that has minute bars. Raises DefinitionDrift when it was made
-    from another definition and `rebuild` is not set.
+    `force` recomputes months of a continuous aggregate that it believes unchanged. `rebuild` recreates the K-line of
+    every month that has minute bars, and so does the first refresh of a database; readers see the old rows until then.
+    Raises DefinitionDrift when it was made from another definition and `rebuild` is not set, and KlineInUse when
+    something that depends on the K-line cannot be kept in a rebuild.
     """
     started = time.monotonic()
     with connect(dsn, autocommit=True) as connection:
         server = schema.ensure(connection)
         engine: Engine = "continuous aggregate" if server.aggregates else "rollup"
-        made = _ensure(connection, engine, rebuild)
-        wanted = {*months, *(_months_with_bars(connection) if made else ())}
-        if engine == "rollup":
-            _roll_up(connection, wanted)
+        connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [RELATION])  # until the connection is closed
+        wanted = sorted({*months, *(changes.stale(connection, run_id) if run_id else ())})
+        exists = _exists(connection, engine, rebuild)
+        if rebuild or not exists:
+            _build(connection, engine)
         else:
-            call = "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamp, %s::timestamp, force => %s)"
-            for span in map(months_range, month_ranges(wanted)):
-                # Retried while another refresh of the same months is in progress.
-                refresh_span = partial(connection.execute, call, [RELATION, *span, force])
-                retry(refresh_span, pg.LockNotAvailable, REFRESH_WAITS)
-        if made and engine == "continuous aggregate":
-            connection.execute(statement(__package__, "kline_policy.sql"))
-        days = [_midnight(first_day(month)) for month in months]
-        counted: Any = connection.execute(
+            kline_swap.drop(connection, BESIDE)  # what a killed rebuild left
+            for span in _spans(wanted):
+                records = changes.seen(connection, span)
+                _recompute(connection, engine, RELATION, span, force)
+                changes.refreshed(connection, records)
+        if engine == "continuous aggregate":
+            _ensure_policy(connection)
+        days = [_midnight(first_day(month)) for month in wanted]
+        [(rows, codes)] = connection.execute(
             f"SELECT count(*), count(DISTINCT code) FROM {RELATION} WHERE month = ANY(%s::timestamp[])", [days]
-        ).fetchone()
-        rows, codes = counted
-    return KlineReport(engine, tuple(sorted(months)), rows, codes, made and rebuild, time.monotonic() - started)
+        )
+    return KlineReport(engine, tuple(wanted), rows, codes, exists and rebuild, time.monotonic() - started)
 
 
-def definition(engine: Engine) -> str:
+def definition(engine: Engine, relation: str = RELATION) -> str:
     """The statement that makes the K-line under `engine`."""
-    return _with_filter("kline_aggregate.sql" if engine == "continuous aggregate" else "kline_table.sql")
+    name = "kline_aggregate.sql" if engine == "continuous aggregate" else "kline_table.sql"
+    return _with_filter(name).replace(RELATION, relation)
 
 
 def rows_query() -> str:
@@ -119,65 +124,83 @@ def _with_filter(name: str) -> str:
     return statement(__package__, name).replace("{clean}", statement(__package__, "kline_clean.sql"))
 
 
-def _ensure(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bool:
-    """Create the relation when it is missing or when `rebuild` asks for it; True when it is new."""
-    wanted = fingerprint(engine)
+def _exists(connection: psycopg.Connection, engine: Engine, rebuild: bool) -> bool:
+    """Whether there is a K-line; one of another definition is accepted only to be rebuilt."""
+    kind, comment = kline_swap.kind_and_comment(connection, RELATION)
+    found = comment.removeprefix(MARK) if comment and comment.startswith(MARK) else "unknown"
+    if kind is not None and not rebuild and found != fingerprint(engine):
+        raise DefinitionDrift(RELATION, found, fingerprint(engine))
+    return kind is not None
+
+
+def _build(connection: psycopg.Connection, engine: Engine) -> None:
+    """Make the relation beside that of the name, fill it with every month that has minutes, and swap the names."""
+    retry(partial(_create_beside, connection, engine), pg.LockNotAvailable, SWAP_WAITS)
+    records = changes.seen(connection)
+    for span in _spans(_months_with_bars(connection)):
+        _recompute(connection, engine, BESIDE, span, False)
+
+    def replace() -> None:
+        with connection.transaction():
+            kline_swap.swap(connection)
+            changes.refreshed(connection, records)
+
+    retry(replace, pg.LockNotAvailable, SWAP_WAITS)
+
+
+def _create_beside(connection: psycopg.Connection, engine: Engine) -> None:
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
-        kind, found = _standing(connection)
-        if kind is not None and found == wanted and not rebuild:
-            return False
-        if kind is not None and not rebuild:
-            raise DefinitionDrift(RELATION, found or "unknown", wanted)
-        if kind is not None:
-            connection.execute(sql.SQL("DROP {} {} CASCADE").format(sql.SQL(kind), sql.Identifier(RELATION)))
-        connection.execute(definition(engine).encode())
-        what = "TABLE" if engine == "rollup" else "VIEW"
-        connection.execute(
-            sql.SQL("COMMENT ON {} {} IS {}").format(sql.SQL(what), sql.Identifier(RELATION), MARK + wanted)
+        kline_swap.drop(connection, BESIDE)
+        connection.execute(definition(engine, BESIDE).encode())
+        comment = sql.SQL("COMMENT ON {} {} IS {}").format(
+            sql.SQL("TABLE" if engine == "rollup" else "VIEW"), sql.Identifier(BESIDE), MARK + fingerprint(engine)
         )
-    return True
+        connection.execute(comment)
+        with connection.transaction(force_rollback=True):  # what cannot be swapped should fail before the long work
+            kline_swap.swap(connection)
 
 
-def _standing(connection: psycopg.Connection) -> tuple[Kind | None, str | None]:
-    """Kind, as DROP names it, and fingerprint of the relation of that name."""
-    row = connection.execute(
-        """SELECT relkind::text, obj_description(oid, 'pg_class') FROM pg_class
-           WHERE relname = %s AND relnamespace = current_schema()::regnamespace""",
-        [RELATION],
-    ).fetchone()
-    if row is None:
-        return None, None
-    relkind, comment = row
-    kind: Kind = "MATERIALIZED VIEW" if relkind == "m" else "TABLE"
-    if relkind == "v":
-        kind = "MATERIALIZED VIEW" if _is_aggregate(connection) else "VIEW"
-    return kind, comment.removeprefix(MARK) if comment and comment.startswith(MARK) else None
+def _recompute(
+    connection: psycopg.Connection, engine: Engine, relation: str, months: Sequence[str], force: bool
+) -> None:
+    """Replace the rows of neighbouring `months`; readers see the old rows or the new."""
+    if engine == "rollup":
+        _roll_up(connection, relation, months)
+        return
+    call = "CALL refresh_continuous_aggregate(%s::regclass, %s::timestamp, %s::timestamp, force => %s)"
+    refresh_span = partial(connection.execute, call, [relation, *months_range(months), force])
+    retry(refresh_span, pg.LockNotAvailable, REFRESH_WAITS)  # while the policy refreshes the same months
 
 
-def _is_aggregate(connection: psycopg.Connection) -> bool:
-    """Whether the view is a continuous aggregate; PostgreSQL itself takes it for a plain one."""
-    if schema.look(connection).timescaledb is None:
-        return False
-    found = connection.execute(
-        """SELECT FROM timescaledb_information.continuous_aggregates
-           WHERE view_schema = current_schema() AND view_name = %s""",
-        [RELATION],
-    ).fetchone()
-    return found is not None
-
-
-def _roll_up(connection: psycopg.Connection, months: Collection[str]) -> None:
-    """Replace the rows of `months` in one transaction; readers see the old rows or the new."""
-    query = f"INSERT INTO {RELATION} ({', '.join(COLUMNS)}) {rows_query()}".encode()
+def _roll_up(connection: psycopg.Connection, relation: str, months: Sequence[str]) -> None:
+    query = f"INSERT INTO {relation} ({', '.join(COLUMNS)}) {rows_query()}".encode()
     _acquaint(connection)
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [RELATION])
         plan_by_hashing(connection)
-        for month in sorted(months):
+        for month in months:
             low, high = months_range([month])
-            connection.execute(f"DELETE FROM {RELATION} WHERE month = %s::timestamp", [low])
+            connection.execute(f"DELETE FROM {relation} WHERE month = %s::timestamp", [low])
             connection.execute(query, {"lo": low, "hi": high})
+
+
+def _ensure_policy(connection: psycopg.Connection) -> None:
+    """Add the refresh policy where there is none: the view is new, or a run was killed after creating it."""
+    found = connection.execute(
+        """SELECT FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate'
+           AND hypertable_schema = current_schema() AND hypertable_name = %s""",
+        [RELATION],
+    ).fetchone()
+    if found is None:
+        connection.execute(statement(__package__, "kline_policy.sql"))
+
+
+def _spans(months: Collection[str]) -> Iterator[list[str]]:
+    """Neighbouring months, at most MONTHS_AT_ONCE of them together, each of which is committed alone."""
+    for first, last in month_ranges(months):
+        every = months_from(first, last)
+        for start in range(0, len(every), MONTHS_AT_ONCE):
+            yield every[start : start + MONTHS_AT_ONCE]
 
 
 def _acquaint(connection: psycopg.Connection) -> None:

@@ -51,7 +51,7 @@ def look(connection: psycopg.Connection) -> Server:
 
 
 def ensure(connection: psycopg.Connection) -> Server:
-    """Create what is missing: ledger, quarantine, bars, coverage; a hypertable with compression where there can be one.
+    """Create what is missing: ledger, quarantine, the tables of bars, where possible a hypertable with compression.
 
     A table that already holds rows is left as it is, since turning it into a hypertable would rewrite it.
     """
@@ -60,15 +60,34 @@ def ensure(connection: psycopg.Connection) -> Server:
         ensure_timescaledb(connection)
         connection.execute(statement(__package__, "schema.sql"))
         server = look(connection)
+        if connection.execute("SELECT to_regclass('stock_1min_changes') IS NULL").fetchone() == (True,):
+            connection.execute(statement(__package__, "changes.sql"))
         plain_table = server.timescaledb and not server.hypertable
         if plain_table and not connection.execute("SELECT FROM stock_1min_qfq LIMIT 1").fetchone():
             connection.execute(statement(__package__, "hypertable.sql"))
-            if server.edition == "community":
-                connection.execute(statement(__package__, "compression.sql"))
             server = look(connection)
+        if server.edition == "community" and server.hypertable:
+            _ensure_compression(connection)
         if not server.hypertable:
             connection.execute(statement(__package__, "time_index.sql"))
     return server
+
+
+def _ensure_compression(connection: psycopg.Connection) -> None:
+    """Compress chunks a week after their month; settings that a person chose stay."""
+    row = connection.execute(
+        """SELECT compression_enabled, EXISTS (
+               SELECT FROM timescaledb_information.jobs j WHERE j.proc_name = 'policy_compression'
+               AND (j.hypertable_schema, j.hypertable_name) = (h.hypertable_schema, h.hypertable_name))
+           FROM timescaledb_information.hypertables h
+           WHERE hypertable_schema = current_schema() AND hypertable_name = 'stock_1min_qfq'"""
+    ).fetchone()
+    assert row is not None
+    enabled, scheduled = row
+    if not enabled:
+        connection.execute(statement(__package__, "compression.sql"))
+    if not scheduled:
+        connection.execute("SELECT add_compression_policy('stock_1min_qfq', INTERVAL '37 days')")
 
 
 def settle(connection: psycopg.Connection, server: Server) -> None:

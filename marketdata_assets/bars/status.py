@@ -11,9 +11,10 @@ from typing import Any
 
 import psycopg
 
-from marketdata_assets.bars import coverage
+from marketdata_assets.bars import changes, coverage
 from marketdata_assets.bars import plan as planning
-from marketdata_assets.bars.layout import scan
+from marketdata_assets.bars.codes import mentioned
+from marketdata_assets.bars.layout import scan, year_of
 from marketdata_assets.bars.schema import DATASET
 from marketdata_assets.loading.states import State, worst
 from marketdata_assets.stores import ledger
@@ -93,18 +94,42 @@ def kline_rows_by_month(connection: psycopg.Connection, months: Collection[str])
 
 
 def kline_states(connection: psycopg.Connection, bars: dict[str, State]) -> dict[str, State]:
-    """The K-line's state of each month, given that of the bars: missing where there are bars and no K-line."""
+    """The K-line's state of each month, given that of the bars: stale where the K-line or its bars are outdated."""
+    due = kline_due(connection, bars)
     have = kline_rows_by_month(connection, list(bars)) if _kline_exists(connection) else {}
-    loaded = by_month(connection, list(bars))
     states: dict[str, State] = {}
     for month, state in bars.items():
-        if month in loaded and month not in have:
-            states[month] = State.MISSING
+        if month in due:
+            states[month] = State.STALE if month in have else State.MISSING
         elif month in have and state.outdated:
             states[month] = State.STALE
         else:
             states[month] = state
     return states
+
+
+def kline_due(connection: psycopg.Connection, months: Collection[str]) -> set[str]:
+    """Those of `months` whose minutes changed after the K-line was refreshed, or that have minutes and no K-line."""
+    have = kline_rows_by_month(connection, months) if _kline_exists(connection) else {}
+    return changes.stale(connection).keys() & set(months) | by_month(connection, months).keys() - have.keys()
+
+
+def stale_stocks(connection: psycopg.Connection, months: Collection[str]) -> dict[str, list[str]]:
+    """By month, the stocks whose newest file failed to load, so that the month has their earlier rows or none.
+
+    A stock is named by its code, or by its file where the member's name has no code.
+    """
+    failed = connection.execute(
+        "SELECT source, unit, slices FROM marketdata_ledger WHERE dataset = %s AND outcome = 'failed' ORDER BY 1, 2",
+        [DATASET],
+    )
+    found: dict[str, list[str]] = {}
+    for source, unit, loaded in failed:
+        year = year_of(source) or year_of(unit)
+        for month in months:
+            if month in loaded or month.startswith(f"{year}-"):
+                found.setdefault(month, []).append(mentioned(unit) or source)
+    return found
 
 
 def _kline_exists(connection: psycopg.Connection) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from marketdata_assets.bars import coverage
+from marketdata_assets.bars import changes, coverage
 from marketdata_assets.bars.coverage import Hole, Provider, Span
 from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, read_header, year_of_unit
 from marketdata_assets.bars.reading import Rows, typed
@@ -101,8 +101,8 @@ def load(
 
 
 def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt: _Attempt) -> UnitReport:
-    months = attempt.months
-    loading = {key: span for key, span in parsed.spans.items() if months is None or key[1] in months}
+    wanted = attempt.months
+    loading = {key: span for key, span in parsed.spans.items() if wanted is None or key[1] in wanted}
     provider = Provider(unit.file.name, unit.name, unit.file.modified_ns)
     with connection.transaction():
         if ledger.locked(connection, DATASET, *provider.key) != attempt.known:
@@ -111,7 +111,7 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
         holes = coverage.provided_by_newer(connection, provider, loading)
         if holes != attempt.holes:
             raise _Overtaken(holes)
-        had = coverage.clear(connection, provider, loading, months)
+        had = coverage.clear(connection, provider, loading, wanted)
         rows = sum(span.rows - span.superseded for span in loading.values())
         if rows:
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
@@ -119,8 +119,10 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
         ledger.replace_rejects(connection, DATASET, *provider.key, parsed.rejects)
         entry = _entry(unit, parsed, attempt, coverage.rows_loaded(connection, provider))
         ledger.record(connection, entry)
-    changed = tuple(sorted({month for _, month in loading} | had))
-    return UnitReport(unit.place, entry.outcome, parsed.rows, rows, len(parsed.rejects), months=changed)
+        changed = loading.keys() | had
+        changes.record(connection, changed, attempt.run_id)
+    months = tuple(sorted({month for _, month in changed}))
+    return UnitReport(unit.place, entry.outcome, parsed.rows, rows, len(parsed.rejects), months=months)
 
 
 def _entry(unit: Unit, parsed: Parsed, attempt: _Attempt, rows: int) -> Entry:
@@ -157,7 +159,7 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
         if known is None or known.outcome == "removed":
             return UnitReport(place, "unchanged")
         coverage.lock(connection, coverage.codes(connection, provider))
-        months = coverage.clear(connection, provider, {}, None)
+        had = coverage.clear(connection, provider, {}, None)
         ledger.replace_rejects(connection, DATASET, *provider.key, ())
         removed = Entry(
             dataset=DATASET,
@@ -170,7 +172,8 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
             started=started,
         )
         ledger.record(connection, removed)
-    return UnitReport(place, "removed", months=tuple(sorted(months)))
+        changes.record(connection, had, run_id)
+    return UnitReport(place, "removed", months=tuple(sorted({month for _, month in had})))
 
 
 def parse(

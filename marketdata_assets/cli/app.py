@@ -206,7 +206,7 @@ COMMANDS: Mapping[str, Command | Group] = {
     ),
     "kline": Group(
         "The monthly K-line.",
-        {"rebuild": Command("Drop the monthly K-line and rebuild it for every month.", "bars:rebuild_kline")},
+        {"rebuild": Command("Rebuild the monthly K-line for every month.", "bars:rebuild_kline")},
     ),
 }
 

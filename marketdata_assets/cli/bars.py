@@ -83,7 +83,10 @@ def tell(outcome: RunOutcome) -> None:
 
 
 def rebuild_kline(as_json: output.Json = False) -> None:
-    """Drop the monthly K-line and rebuild it for every month."""
+    """Rebuild the monthly K-line for every month.
+
+    Readers see the old rows until all are computed; views on it and grants are kept.
+    """
     report = kline.refresh(stores.postgres_dsn(), (), rebuild=True)
     with connect(stores.postgres_dsn()) as connection:
         rows = status.kline_summary(connection).rows

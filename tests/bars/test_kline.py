@@ -4,22 +4,19 @@ import datetime as dt
 import threading
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from bar_files import csv_text, deliver, line, minutes, run
+from kline_rows import BOTH_MONTHS, GOOD, Bar, bar, execute, insert, lines
 from psycopg import sql
 
-from marketdata_assets.bars import kline, schema
+from marketdata_assets.bars import changes, kline
 from marketdata_assets.bars.kline import DefinitionDrift
-
-Bar = tuple[str, str, str | None, *tuple[str | None, ...]]
-"""Time, code, name, open, high, low, close, volume, amount."""
-
-GOOD: Bar = ("2000-06-09 09:31:00", "600000.SH", "名", "10", "12", "9", "11", "5", "500")
-
-
-def bar(time: str, code: str = "600000.SH", name: str | None = "名", cells: str = "10 12 9 11 5 500") -> Bar:
-    return (time, code, name, *(None if cell == "-" else cell for cell in cells.split()))
+from marketdata_assets.bars.kline_swap import RELATION
+from marketdata_assets.months import months_from
 
 
 def dirty() -> list[Bar]:
@@ -49,16 +46,6 @@ def dirty() -> list[Bar]:
     return bars
 
 
-def insert(dsn: str, bars: Sequence[Bar]) -> None:
-    with psycopg.connect(dsn) as connection:
-        schema.ensure(connection)
-        connection.cursor().executemany(
-            "INSERT INTO stock_1min_qfq (time, code, name, open, high, low, close, volume, amount)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            bars,
-        )
-
-
 def plainly(bars: Sequence[Bar]) -> list[tuple]:
     """The K-lines of `bars`, one Python statement for each rule."""
     months: dict[tuple[dt.datetime, str], list[list]] = {}
@@ -83,20 +70,6 @@ def plainly(bars: Sequence[Bar]) -> list[tuple]:
             )
         )  # fmt: skip
     return sorted(lines, key=lambda row: (row[0], row[1]))
-
-
-def lines(dsn: str) -> list[tuple]:
-    with psycopg.connect(dsn) as connection:
-        query = f'SELECT {", ".join(kline.COLUMNS)} FROM stock_monthly_kline ORDER BY month, code COLLATE "C"'
-        return connection.execute(query.encode()).fetchall()
-
-
-def execute(dsn: str, statement: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(statement.encode())
-
-
-BOTH_MONTHS = ["2000-06", "2000-07"]
 
 
 def test_dirty_minutes_give_the_kline_that_plain_python_gives(either_dsn: str, request: pytest.FixtureRequest) -> None:
@@ -183,7 +156,7 @@ def test_another_definition_is_noticed_and_rebuilt_on_request(either_dsn: str) -
 @pytest.mark.parametrize("strange", ["CREATE TABLE {} (month date)", "CREATE VIEW {} AS SELECT now() AS month"])
 def test_relation_of_unknown_origin_is_not_taken_over_silently(dsn: str, strange: str) -> None:
     insert(dsn, [GOOD])
-    execute(dsn, sql.SQL(strange).format(sql.Identifier(kline.RELATION)).as_string(None))
+    execute(dsn, sql.SQL(strange).format(sql.Identifier(RELATION)).as_string(None))
     with pytest.raises(DefinitionDrift, match="unknown"):
         kline.refresh(dsn, ["2000-06"])
     kline.refresh(dsn, ["2000-06"], rebuild=True)
@@ -196,6 +169,151 @@ def test_force_repairs_a_line_that_somebody_changed(either_dsn: str) -> None:
     execute(either_dsn, "DELETE FROM stock_monthly_kline")
     kline.refresh(either_dsn, ["2000-06"], force=True)
     assert lines(either_dsn) == plainly([GOOD])
+
+
+def change(dsn: str, month: str, run_id: str, high: str = "99") -> None:
+    """Change a month's minutes as the loader does: with its record."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE stock_1min_qfq SET high = %s WHERE to_char(time, 'YYYY-MM') = %s", [high, month])
+        changes.record(connection, {("600000.SH", month)}, run_id)
+
+
+def stale(dsn: str) -> set[str]:
+    with psycopg.connect(dsn) as connection:
+        return set(changes.stale(connection))
+
+
+def test_months_that_a_run_changed_are_refreshed_with_those_requested(either_dsn: str) -> None:
+    insert(either_dsn, [bar(f"2000-0{month}-05 10:00:00") for month in range(1, 5)])
+    kline.refresh(either_dsn, ())
+    for month, run_id in (("2000-01", "a"), ("2000-02", "a"), ("2000-03", "b"), ("2000-04", "b")):
+        change(either_dsn, month, run_id)
+    assert kline.refresh(either_dsn, ["2000-04"], run_id="a").months == ("2000-01", "2000-02", "2000-04")
+    assert [row[4] for row in lines(either_dsn)] == [99, 99, 12, 99]
+    assert stale(either_dsn) == {"2000-03"}
+
+
+def test_change_that_commits_during_a_refresh_leaves_the_month_stale(
+    either_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(either_dsn, [bar("2000-06-09 10:00:00")])
+    recompute = kline._recompute
+
+    def slow(*arguments: Any) -> None:
+        recompute(*arguments)
+        change(either_dsn, "2000-06", "late", next(highs))
+
+    monkeypatch.setattr(kline, "_recompute", slow)
+    highs = iter(["50", "60"])
+    for _ in range(2):
+        change(either_dsn, "2000-06", "early", "40")
+        kline.refresh(either_dsn, ["2000-06"])
+        assert (lines(either_dsn)[0][4], stale(either_dsn)) == (40, {"2000-06"})
+    monkeypatch.undo()
+    kline.refresh(either_dsn, ["2000-06"])
+    assert (lines(either_dsn)[0][4], stale(either_dsn)) == (60, set())
+
+
+def test_refresh_that_fails_leaves_the_months_stale(either_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Months are committed a year at a time: those before the failure are done."""
+    insert(either_dsn, [bar(f"200{year}-01-05 10:00:00") for year in range(3)])
+    kline.refresh(either_dsn, ())
+    months = ["2000-01", "2001-01", "2002-01"]
+    for month in months:
+        change(either_dsn, month, "a")
+    recompute = kline._recompute
+
+    def fail(*arguments: Any) -> None:
+        recompute(*arguments)
+        if "2001-01" in arguments[3]:
+            raise InterruptedError
+
+    monkeypatch.setattr(kline, "_recompute", fail)
+    with pytest.raises(InterruptedError):
+        kline.refresh(either_dsn, months_from("2000-01", "2002-12"))
+    assert stale(either_dsn) == {"2001-01", "2002-01"}
+    monkeypatch.undo()
+    kline.refresh(either_dsn, months)
+    assert [row[4] for row in lines(either_dsn)] == [99, 99, 99]
+    assert stale(either_dsn) == set()
+
+
+def policies(dsn: str) -> dict[str, int]:
+    """Background jobs of the bars and of the K-line, counted."""
+    with psycopg.connect(dsn) as connection:
+        return dict(
+            connection.execute(
+                """SELECT hypertable_name, count(*) FROM timescaledb_information.jobs
+                   WHERE hypertable_name LIKE 'stock%' GROUP BY 1"""
+            ).fetchall()
+        )
+
+
+BOTH_POLICIES = {"stock_1min_qfq": 1, "stock_monthly_kline": 1}
+
+
+def test_policies_are_there_after_each_refresh(timescale_dsn: str) -> None:
+    insert(timescale_dsn, [GOOD])
+    for rebuild in (False, False, True):
+        kline.refresh(timescale_dsn, ["2000-06"], rebuild=rebuild)
+        assert policies(timescale_dsn) == BOTH_POLICIES
+
+
+def test_policy_that_a_killed_run_did_not_add_is_added_by_the_next(
+    timescale_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(timescale_dsn, [GOOD])
+
+    def die(connection: psycopg.Connection) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kline, "_ensure_policy", die)
+    with pytest.raises(KeyboardInterrupt):
+        kline.refresh(timescale_dsn, ["2000-06"])
+    monkeypatch.undo()
+    assert policies(timescale_dsn) == {"stock_1min_qfq": 1}
+    kline.refresh(timescale_dsn, ["2000-06"])
+    assert policies(timescale_dsn) == BOTH_POLICIES
+
+
+def test_compression_policy_that_was_lost_is_added_by_the_next_run(timescale_dsn: str) -> None:
+    insert(timescale_dsn, [GOOD])
+    execute(timescale_dsn, "SELECT remove_compression_policy('stock_1min_qfq')")
+    kline.refresh(timescale_dsn, ["2000-06"])
+    assert policies(timescale_dsn) == BOTH_POLICIES
+
+
+def test_policy_that_a_person_changed_is_kept(timescale_dsn: str) -> None:
+    insert(timescale_dsn, [GOOD])
+    kline.refresh(timescale_dsn, ["2000-06"])
+    execute(timescale_dsn, "SELECT remove_continuous_aggregate_policy('stock_monthly_kline')")
+    chosen = "'stock_monthly_kline', INTERVAL '9 months', NULL, INTERVAL '5 minutes'"
+    execute(timescale_dsn, f"SELECT add_continuous_aggregate_policy({chosen})")
+    kline.refresh(timescale_dsn, ["2000-06"])
+    with psycopg.connect(timescale_dsn) as connection:
+        [(every,)] = connection.execute(
+            "SELECT schedule_interval FROM timescaledb_information.jobs WHERE hypertable_name = 'stock_monthly_kline'"
+        )
+    assert every == dt.timedelta(minutes=5)
+
+
+def test_correction_of_compressed_months_reaches_the_kline(timescale_dsn: str, tmp_path: Path) -> None:
+    """All of them are older than the window of the refresh policy."""
+
+    def load(price: str, day: int) -> None:
+        labels = [minute for month in range(1, 13) for minute in minutes(f"2000-{month:02d}-10 09:30:00", 5)]
+        for code in ("sh600000", "sz000001"):
+            text = csv_text([line(label, code, price) for label in labels])
+            deliver(tmp_path / f"{code}_2000.csv", text, day)
+        run(timescale_dsn, tmp_path)
+        kline.refresh(timescale_dsn, [], run_id="test")
+
+    load("10", 1)
+    execute(timescale_dsn, "SELECT compress_chunk(c) FROM show_chunks('stock_1min_qfq') c")
+    assert {row[3:7] for row in lines(timescale_dsn)} == {(10, 10, 10, 10)}
+    load("-7.5", 2)
+    assert {row[3:7] for row in lines(timescale_dsn)} == {(Decimal("-7.5"),) * 4}
+    assert len(lines(timescale_dsn)) == 24
 
 
 def at_once(call: Callable[[], object], count: int) -> list[BaseException]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from bar_files import assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, run, table
+from bar_files import assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, months, run, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from marketdata_assets.bars import changes, checks, kline
 
 
 def priced(first: str, count: int, price: str, code: str = "sh600000") -> list[str]:
@@ -85,7 +87,7 @@ def test_any_history_of_deliveries_ends_as_a_fresh_load(
     for number, (name, parts, day, load) in enumerate(history):
         rows = {}
         for date, first, count in parts:
-            for text in priced(f"2000-{date} 09:{30 + first}:00", count, f"{10 + number}"):
+            for text in minutes_of(date, first, count, number):
                 rows[text[:19]] = text
         data = csv_text(rows[label] for label in sorted(rows))
         deliver(tmp_path / name, {"m_2000.csv": data} if name.endswith("zip") else data, day)
@@ -94,6 +96,39 @@ def test_any_history_of_deliveries_ends_as_a_fresh_load(
     run(dsn, tmp_path)
     assert_exact(dsn, tmp_path)
     assert run(dsn, tmp_path).units == ()
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=steps)
+def test_in_any_history_a_kline_that_differs_from_its_minutes_is_recorded_as_stale(
+    dsn: str, tmp_path: Path, history: list[tuple[str, list[tuple[str, int, int]], int, bool]]
+) -> None:
+    """A delivery of day 9 cannot be read; every second load is followed by a refresh of one month."""
+    reset(dsn, tmp_path)
+    kline.refresh(dsn, ())
+    for number, (name, parts, day, refresh) in enumerate(history):
+        rows = {text[:19]: text for date, first, count in parts for text in minutes_of(date, first, count, number)}
+        data = csv_text(rows[label] for label in sorted(rows)) if day < 9 else b"no header"
+        deliver(tmp_path / name, {"m_2000.csv": data} if name.endswith("zip") else data, day)
+        run(dsn, tmp_path)
+        if refresh:
+            kline.refresh(dsn, ["2000-06"])
+        wrong, stale = differing_and_stale(dsn)
+        assert wrong <= stale
+        assert not refresh or "2000-06" not in stale
+    kline.refresh(dsn, stale)
+    assert differing_and_stale(dsn) == (set(), set())
+
+
+def minutes_of(date: str, first: int, count: int, number: int) -> list[str]:
+    return priced(f"2000-{date} 09:{30 + first}:00", count, f"{10 + number}")
+
+
+def differing_and_stale(dsn: str) -> tuple[set[str], set[str]]:
+    """Months whose K-line differs from the minutes, and months recorded as stale."""
+    with psycopg.connect(dsn) as connection:
+        found = checks.kline_equals_minutes(connection, months(2000))
+        return {example["month"][:7] for example in found.examples}, set(changes.stale(connection))
 
 
 def shrink(folder: Path) -> None:

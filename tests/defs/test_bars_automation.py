@@ -1,79 +1,89 @@
-"""The K-line behind the bars: each month whose bars were loaded is asked for once, however old it is."""
-
-from collections.abc import Iterator
+"""The K-line behind the bars: each month whose bars changed is requested, by what the database has recorded."""
 
 import dagster as dg
-from bar_runs import BARS, KLINE, Warehouse, definitions, deliver
+import pytest
+from bar_runs import BARS, KLINE, Warehouse, deliver, repository
+from plain_kline import KLINE_QUERY, expected_kline
+
+from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.defs.bars.automation import kline_behind_bars
+from marketdata_assets.fanout import Fanout
+from marketdata_assets.partitions import RANGE_END, RANGE_START
+from marketdata_assets.resources import Postgres
 
 
-def evaluations(warehouse: Warehouse) -> Iterator[set[str]]:
-    """One tick of the automation after another: the months of the K-line that each asks for."""
-    cursor = None
-    while True:
-        result = dg.evaluate_automation_conditions(defs=definitions(), instance=warehouse.instance, cursor=cursor)
-        cursor = result.cursor
-        assert result.get_num_requested(BARS) == 0
-        yield {str(key) for key in result.get_requested_partitions(KLINE)}
+def tick(warehouse: Warehouse) -> dict[tuple[str, str], str | None]:
+    """The ranges of months requested, each with its run key."""
+    with dg.build_sensor_context(
+        instance=warehouse.instance, repository_def=repository(), resources={"postgres": Postgres()}
+    ) as context:
+        found = kline_behind_bars.evaluate_tick(context)
+    assert bool(found.run_requests) != bool(found.skip_message)
+    return {(one.tags[RANGE_START], one.tags[RANGE_END]): one.run_key for one in found.run_requests or []}
 
 
-def report(warehouse: Warehouse, asset: dg.AssetKey, *months: str) -> None:
-    for month in months:
-        warehouse.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=month))
+def load(warehouse: Warehouse, *months: str) -> None:
+    """Load without Dagster: no event says that the bars changed."""
+    ingest(warehouse.dsn, warehouse.folder, months, run_id="x", fanout=Fanout(1))
 
 
-def test_month_of_long_ago_is_asked_for_once(warehouse: Warehouse) -> None:
-    asked = evaluations(warehouse)
-    assert next(asked) == set()
-    report(warehouse, BARS, "2014-03")
-    assert [next(asked), next(asked), next(asked)] == [{"2014-03"}, set(), set()]
-    report(warehouse, KLINE, "2014-03")
-    assert next(asked) == set()
+def test_changed_months_are_requested_until_they_are_refreshed(warehouse: Warehouse) -> None:
+    assert tick(warehouse) == {}
+    path = deliver(warehouse.folder, 2014, [3, 4, 6])
+    load(warehouse, "2014-03", "2014-04", "2014-06")
+    asked = tick(warehouse)
+    assert list(asked) == [("2014-03", "2014-04"), ("2014-06", "2014-06")]
+    assert tick(warehouse) == asked
+    for first, last in asked:
+        assert warehouse.run(first, last, job="kline").success
+    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
+    assert warehouse.materialized(KLINE) >= {"2014-03", "2014-04", "2014-06"}
+    assert tick(warehouse) == {}
 
 
-def test_bars_loaded_again_ask_again(warehouse: Warehouse) -> None:
-    asked = evaluations(warehouse)
-    next(asked)
-    for _ in range(2):
-        report(warehouse, BARS, "2014-03")
-        assert next(asked) == {"2014-03"}
-        report(warehouse, KLINE, "2014-03")
-        assert next(asked) == set()
+def test_bars_changed_again_are_requested_under_another_key(warehouse: Warehouse) -> None:
+    keys = []
+    for dividend in (0.0, 1.0):
+        deliver(warehouse.folder, 2014, [3], dividend=dividend, age_seconds=1800 - dividend)
+        load(warehouse, "2014-03")
+        keys.append(tick(warehouse)["2014-03", "2014-03"])
+    assert len({*keys}) == 2
 
 
-def test_every_month_that_a_redelivery_touched_is_asked_for(warehouse: Warehouse) -> None:
+def test_every_month_that_a_redelivery_touched_is_requested(warehouse: Warehouse) -> None:
     deliver(warehouse.folder, 2014, [1, 2, 3])
     assert warehouse.run("2014-01", "2014-03").success
-    asked = evaluations(warehouse)
-    next(asked)
+    assert tick(warehouse) == {}
     deliver(warehouse.folder, 2014, [1, 2, 3], dividend=2.0, age_seconds=1800)
     assert warehouse.run("2014-02", job="bars").success
-    assert next(asked) == {"2014-01", "2014-02", "2014-03"}
-    assert next(asked) == set()
+    assert list(tick(warehouse)) == [("2014-01", "2014-03")]
 
 
-def test_run_that_refreshed_the_kline_itself_leaves_nothing_to_ask(warehouse: Warehouse) -> None:
-    deliver(warehouse.folder, 2014, [3, 4])
-    asked = evaluations(warehouse)
-    next(asked)
-    assert warehouse.run("2014-03", "2014-04").success
-    assert [next(asked), next(asked)] == [set(), set()]
+@pytest.mark.parametrize("job", ["bars", "bars_repair", "kline"])
+def test_nothing_is_requested_while_a_run_is_in_progress(warehouse: Warehouse, job: str) -> None:
+    deliver(warehouse.folder, 2014, [3])
+    load(warehouse, "2014-03")
+    run = warehouse.instance.create_run_for_job(repository().get_job(job), status=dg.DagsterRunStatus.STARTED)
+    assert tick(warehouse) == {}
+    warehouse.instance.report_run_failed(run)
+    assert list(tick(warehouse)) == [("2014-03", "2014-03")]
 
 
-def test_months_that_failed_are_not_asked_for(warehouse: Warehouse) -> None:
-    deliver(warehouse.folder, 2014, [12])
-    bad = deliver(warehouse.folder, 2015, [1])
-    bad.write_bytes(bad.read_bytes()[:-40])
-    asked = evaluations(warehouse)
-    next(asked)
-    assert not warehouse.run("2014-12", "2015-01", job="bars").success
-    assert [next(asked), next(asked)] == [{"2014-12"}, set()]
+def test_database_of_an_earlier_version_has_every_month_requested_once(warehouse: Warehouse) -> None:
+    path = deliver(warehouse.folder, 2014, [3, 5])
+    assert warehouse.run("2014-01", "2014-12", job="bars").success
+    with_records = tick(warehouse)
+    warehouse.change("DROP TABLE stock_1min_changes")
+    assert tick(warehouse) == {}
+    load(warehouse)
+    assert list(tick(warehouse)) == list(with_records) == [("2014-03", "2014-03"), ("2014-05", "2014-05")]
+    for first, last in with_records:
+        assert warehouse.run(first, last, job="kline").success
+    assert tick(warehouse) == {}
+    assert warehouse.rows(KLINE_QUERY) == expected_kline(path)
+    assert BARS in warehouse.instance.all_asset_keys()
 
 
-def test_current_month_is_asked_for_like_any_other(warehouse: Warehouse) -> None:
-    from marketdata_assets.partitions import BAR_MONTHS
-
-    current = BAR_MONTHS.get_partition_keys()[-1]
-    asked = evaluations(warehouse)
-    next(asked)
-    report(warehouse, BARS, current)
-    assert [next(asked), next(asked)] == [{current}, set()]
+def test_without_a_server_nothing_is_requested(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MARKETDATA_POSTGRES_DSN")
+    assert tick(warehouse) == {}

@@ -1,9 +1,11 @@
 """The night of the bars: which months are found missing, failed, stale or without a K-line, and when it rests."""
 
-from bar_runs import BARS, KLINE, Warehouse, deliver, write_zip
+from bar_runs import BARS, KLINE, Warehouse, aged, deliver, write_zip
 from nights import night
 from plain_kline import KLINE_QUERY, expected_kline
 
+from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import RANGE_END, RANGE_START
 from marketdata_demo import sample_bars
 
@@ -16,7 +18,10 @@ def tonight(warehouse: Warehouse) -> list[tuple[str, str]]:
 
 def repair(warehouse: Warehouse) -> list[bool]:
     """Run what the schedule asks for."""
-    return [warehouse.run(first, last).success for first, last in tonight(warehouse)]
+    return [
+        warehouse.run(request.tags[RANGE_START], request.tags[RANGE_END], job=str(request.job_name)).success
+        for request in night(warehouse.instance).run_requests or []
+    ]
 
 
 def test_empty_database_without_files_needs_nothing(either_warehouse: Warehouse) -> None:
@@ -72,12 +77,24 @@ def test_kline_older_than_its_bars_is_due(either_warehouse: Warehouse) -> None:
     deliver(either_warehouse.folder, 2014, [3, 4])
     assert either_warehouse.run("2014-01", "2014-12").success
     corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
-    assert either_warehouse.run("2014-03").success
+    assert either_warehouse.run("2014-03", job="bars").success
     assert "2014-04" in either_warehouse.materialized(BARS) & either_warehouse.materialized(KLINE)
-    assert ("2014-04", "2014-04") in tonight(either_warehouse)
+    assert ("2014-03", "2014-04") in tonight(either_warehouse)
     assert all(repair(either_warehouse))
     assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
     assert tonight(either_warehouse) == []
+
+
+def test_file_that_fails_every_night_does_not_keep_the_kline_of_others_stale(either_warehouse: Warehouse) -> None:
+    bad = either_warehouse.folder / "sh600009_2014.csv"
+    for dividend in (0, 1, 2):
+        good = deliver(either_warehouse.folder, 2014, [3], dividend=dividend, age_seconds=1800 - dividend)
+        aged(bad, 900) if bad.exists() else bad.write_bytes(b"not a header")
+        ingest(either_warehouse.dsn, either_warehouse.folder, ["2014-03"], run_id="x", fanout=Fanout(1))
+        assert repair(either_warehouse) == [False]
+        assert either_warehouse.rows(KLINE_QUERY) == expected_kline(good)
+        assert "2014-03" in either_warehouse.materialized(KLINE)
+        assert tonight(either_warehouse) == [("2014-01", "2014-12")]
 
 
 def test_zip_whose_members_name_the_year_is_due(warehouse: Warehouse) -> None:

@@ -3,15 +3,18 @@
 import base64
 import io
 import re
+import zipfile
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
-from bar_runs import BARS, KLINE, Warehouse, deliver, failures, verdicts, write_zip
+from bar_runs import BARS, KLINE, STOCKS, Warehouse, deliver, failures, verdicts, write_zip
 from plain_kline import KLINE_QUERY, expected_kline, file_rows
 
+from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars
 
@@ -147,7 +150,7 @@ def test_truncated_file_fails_the_run_and_the_good_months_stay(warehouse: Wareho
     assert "Deliver the file again" in said
     assert "2014_1min.zip" not in said
     assert warehouse.materialized(BARS) == {"2014-12"}
-    assert warehouse.materialized(KLINE) == set()
+    assert warehouse.materialized(KLINE) == {"2014-12"}
     assert sum(rows_by_month(warehouse).values()) == len(file_rows(good))
 
     bad.write_bytes(whole)
@@ -167,7 +170,65 @@ def test_one_bad_member_fails_its_months_and_its_neighbours_are_loaded(warehouse
     assert "1 files failed" in said
     assert "2015_1min.zip!sh600001_2015.csv" in said
     assert warehouse.materialized(BARS) == {"2014-12"}
+    assert warehouse.materialized(KLINE) == {"2014-12", "2015-01"}
     assert warehouse.rows("SELECT DISTINCT code FROM stock_1min_qfq WHERE time >= '2015-01-01'") == [("000001.SZ",)]
+
+
+def bad_and_good(warehouse: Warehouse, dividend: float = 0.0, age_seconds: float = 1800) -> list[Any]:
+    """Deliver January and February of 2015 with a member in GBK; the K-lines of the good one."""
+    good = deliver(warehouse.folder, 2015, [1, 2], dividend=dividend, stocks=STOCKS[1:])
+    lines = expected_kline(good)
+    data = good_member(good)
+    bad = data.decode("utf-8-sig").encode("gbk")
+    write_zip(good, {"sh600001_2015.csv": bad, "sz000001_2015.csv": data}, age_seconds)
+    return lines
+
+
+def good_member(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("sz000001_2015.csv")
+
+
+@pytest.mark.parametrize("job", ["bars", "bars_repair"])
+def test_kline_of_good_stocks_is_refreshed_in_the_run_in_which_a_member_fails(
+    either_warehouse: Warehouse, job: str
+) -> None:
+    both = deliver(either_warehouse.folder, 2015, [1, 2], age_seconds=7200)
+    assert either_warehouse.run("2015-01", "2015-12").success
+    bank = [line for line in expected_kline(both) if line[1] == "600001.SH"]
+    lines = bad_and_good(either_warehouse, dividend=1.5)
+    result = either_warehouse.run("2015-01", "2015-03", job=job)
+    assert list(failures(result)) == ["stock_1min_qfq"]
+    assert either_warehouse.rows(KLINE_QUERY) == sorted(lines + bank)
+    marked = either_warehouse.instance.fetch_materializations(KLINE, limit=2).records
+    assert {record.run_id for record in marked} == {result.run_id}
+    assert {record.partition_key for record in marked} == {"2015-01", "2015-02"}
+    assert {record.asset_materialization.metadata["stale_stocks"].value for record in marked} == {"600001.SH"}
+    keys = ["2015-01", "2015-02"]
+    assert find_mismatches(either_warehouse.instance, KLINE.to_user_string(), BAR_MONTHS, keys) == set()
+
+
+def test_months_changed_beside_those_requested_are_refreshed_in_the_same_run(either_warehouse: Warehouse) -> None:
+    deliver(either_warehouse.folder, 2014, [3, 4])
+    assert either_warehouse.run("2014-03", "2014-04").success
+    corrected = deliver(either_warehouse.folder, 2014, [3, 4], dividend=1.5, age_seconds=1800)
+    result = either_warehouse.run("2014-03")
+    assert result.success
+    assert set(materializations(result, KLINE)) == {"2014-03", "2014-04"}
+    assert either_warehouse.rows(KLINE_QUERY) == expected_kline(corrected)
+
+
+def test_failed_refresh_after_a_failed_file_hides_neither(warehouse: Warehouse) -> None:
+    bad_and_good(warehouse)
+    assert not warehouse.run("2015-01", "2015-12").success
+    bad_and_good(warehouse, dividend=1.5, age_seconds=900)
+    with psycopg.connect(warehouse.dsn) as connection:
+        connection.execute("COMMENT ON TABLE stock_monthly_kline IS 'marketdata definition of old'")
+    result = warehouse.run("2015-01", "2015-12")
+    assert "sh600001_2015.csv" in failures(result)["stock_1min_qfq"]
+    logged = [entry.user_message for entry in warehouse.instance.all_logs(result.run_id)]
+    assert any("the K-line is not refreshed" in text and "kline rebuild" in text for text in logged)
+    assert materializations(result, KLINE) == {}
 
 
 def test_redelivered_year_marks_every_month_it_changed(warehouse: Warehouse) -> None:

@@ -4,16 +4,19 @@ Keep loading and SQL out of here; both are in `marketdata_assets.bars`.
 """
 
 import dagster as dg
+import psycopg
 
-from marketdata_assets.bars import kline
-from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.bars import kline, status
+from marketdata_assets.bars.ingest import BarsReport, ingest
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.unit import CODE_VERSION
 from marketdata_assets.defs.bars import report
 from marketdata_assets.defs.metadata import OWNERS, observed_files, table_schema
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import BarFiles, Postgres, Workers
+from marketdata_assets.stores.postgres import connect
 
 minute_bar_files = dg.AssetSpec(
     "minute_bar_files",
@@ -65,7 +68,25 @@ def stock_1min_qfq(
     context.log_event(
         observed_files(minute_bar_files.key.to_user_string(), bar_files.path, [s.path for s in scan(bar_files.path)])
     )
+    if loaded.failed:  # then Dagster skips the step of the K-line
+        _refresh_changed(context, postgres.dsn, loaded)
     return report.bars(context, postgres.dsn, loaded)
+
+
+def _refresh_changed(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> None:
+    """Refresh the K-line of the months of the run that need it, and mark those whose K-line equals their minutes."""
+    months = {*loaded.months, *loaded.loaded_months}
+    try:
+        with connect(dsn) as connection:
+            due = status.kline_due(connection, months)
+        if due:
+            kline.refresh(dsn, due)
+    except (MarketDataError, psycopg.Error) as error:  # the files that failed are the run's failure
+        context.log.error(f"the K-line is not refreshed: {error}")
+        return
+    with connect(dsn) as connection:
+        filled = status.kline_rows_by_month(connection, months)
+    report.mark_kline(context, dsn, months - set(loaded.failed_months) | filled.keys())
 
 
 class KlineConfig(dg.Config):
@@ -75,14 +96,13 @@ class KlineConfig(dg.Config):
     """Recompute months of a continuous aggregate even where it believes them unchanged."""
 
     rebuild: bool = False
-    """Drop the relation of the name and recreate it, for every month; needed when the definition has changed."""
+    """Recreate the relation for every month and replace the old one; needed when the definition has changed."""
 
 
 @dg.asset(
     deps=[stock_1min_qfq],
     partitions_def=BAR_MONTHS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    automation_condition=dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window()),
     group_name="bars",
     kinds={"postgres", "timescaledb", "sql"},
     owners=OWNERS,
@@ -95,9 +115,16 @@ def stock_monthly_kline(
 ) -> dg.MaterializeResult:
     """Monthly K-line per stock: first open, highest high, lowest low, last close, volume and amount summed.
 
-    A continuous aggregate where TimescaleDB's community licence is there, a plain table elsewhere; same rows.
+    A continuous aggregate where TimescaleDB's community licence is there, a plain table elsewhere; same rows. Months
+    that the run's bars changed beside those requested are refreshed and marked materialised as well.
     """
-    refreshed = kline.refresh(postgres.dsn, context.partition_keys, force=config.force, rebuild=config.rebuild)
+    refreshed = kline.refresh(
+        postgres.dsn,
+        context.partition_keys,
+        run_id=context.run.run_id,
+        force=config.force,
+        rebuild=config.rebuild,
+    )
     return report.monthly_kline(context, postgres.dsn, refreshed)
 
 

@@ -1,24 +1,23 @@
 """Automation of the bars domain: loads of new files, refreshes of the K-line of loaded bars, and the nightly repair of
 months on which files, ledger and Dagster's record do not agree.
 
-What counts as touched or stale is decided in `bars.plan` and `bars.status`.
+What counts as touched or stale is decided in `bars.plan`, `bars.changes` and `bars.status`.
 """
 
 import time
-from collections.abc import Mapping
 
 import dagster as dg
 
-from marketdata_assets.bars import plan, schema, status
+from marketdata_assets.bars import changes, plan, schema, status
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import range_requests, run_key, sensor
-from marketdata_assets.loading.states import State
+from marketdata_assets.defs.runs import range_requests, run_key, runs_in_progress, sensor
 from marketdata_assets.months import month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
-from marketdata_assets.resources import BarFiles, Postgres
+from marketdata_assets.resources import BarFiles, NoServer, Postgres
 from marketdata_assets.stores.postgres import connect
 
 JOB = "bars_repair"
+JOBS = (JOB, "bars", "kline")
 MOST_RUNS = 12  # what lies between two ranges costs less than another run: files that are loaded are not read again
 BARS, KLINE = "stock_1min_qfq", "stock_monthly_kline"
 
@@ -30,10 +29,13 @@ bars_repair_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(BARS, KLINE),
     description="Load minute bars of some months and refresh their K-line.",
 )
+kline_job = dg.define_asset_job(
+    "kline", selection=dg.AssetSelection.assets(KLINE), description="Refresh the K-line of some months."
+)
 
 
 @sensor(
-    job=bars_job,
+    job=bars_repair_job,
     minimum_interval_seconds=60,
     description="New or changed files of minute bars: one run per range of touched months, 24 months a tick.",
 )
@@ -57,44 +59,49 @@ def minute_bar_files_sensor(
     return dg.SensorResult(run_requests=requests, cursor=seen.cursor)
 
 
-kline_behind_bars = dg.AutomationConditionSensorDefinition(
-    "kline_behind_bars",
-    target=KLINE,
-    default_status=dg.DefaultSensorStatus.RUNNING,
+@sensor(
+    job=kline_job,
     minimum_interval_seconds=30,
-    description="Refreshes the K-line of every month whose minute bars have been loaded.",
+    description="Months whose bars changed after their K-line was refreshed: one run per range of months.",
 )
+def kline_behind_bars(context: dg.SensorEvaluationContext, postgres: Postgres) -> dg.SensorResult | dg.SkipReason:
+    if {run.job_name for run in runs_in_progress(context.instance)} & {*JOBS}:
+        return dg.SkipReason("a run of bars or K-line is in progress")
+    try:
+        with connect(postgres.dsn) as connection:
+            stale = changes.stale(connection)
+    except NoServer as error:
+        return dg.SkipReason(str(error))
+    months = stale.keys() & set(BAR_MONTHS.get_partition_keys())
+    if not months:
+        return dg.SkipReason("no K-line is stale")
+    ranges = joined(month_ranges(months), MOST_RUNS)
+    return dg.SensorResult(run_requests=range_requests(ranges, after=f":{max(stale.values())}"))
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     return dg.Definitions(
-        jobs=[bars_job, bars_repair_job],
+        jobs=[bars_job, bars_repair_job, kline_job],
         sensors=[minute_bar_files_sensor, kline_behind_bars],
     )
 
 
 def due(instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles) -> list[dg.RunRequest]:
-    """A run for each range of months that are missing, failed or stale, or whose K-line is."""
+    """A run for each range of months that are missing, failed or stale, and of months of which only the K-line is.
+
+    A load that fails refreshes the K-line of what it has loaded, so months of both need no run of their own.
+    """
     keys = BAR_MONTHS.get_partition_keys()
     with connect(postgres.dsn) as connection:
         schema.ensure(connection)
         states = status.month_states(connection, bar_files.path, keys)
         klines = status.kline_states(connection, states)
-    months = {month for month, state in states.items() if state.outdated}
-    months |= {month for month, state in klines.items() if state.outdated}
-    months |= _kline_older(instance, klines)
-    for asset, known in ((BARS, states), (KLINE, klines)):
-        loaded = [month for month, state in known.items() if state == "ok"]
-        months |= find_mismatches(instance, asset, BAR_MONTHS, loaded, keys)
-    return range_requests(joined(month_ranges(months), MOST_RUNS), job_name=JOB)
-
-
-def _kline_older(instance: dg.DagsterInstance, klines: Mapping[str, State]) -> set[str]:
-    """Months whose bars were loaded after their K-line was refreshed: a refresh failed or was lost."""
-    loaded, refreshed = (
-        instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)
-        for name in (BARS, KLINE)
+    months, kline_months = (
+        {month for month, state in known.items() if state.outdated}
+        | find_mismatches(instance, asset, BAR_MONTHS, [m for m, state in known.items() if state == "ok"], keys)
+        for asset, known in ((BARS, states), (KLINE, klines))
     )
-    candidates = {month for month, state in klines.items() if state == "ok" or month in refreshed}
-    return {month for month in candidates if refreshed.get(month, -1) < loaded.get(month, -1)}
+    loads = range_requests(joined(month_ranges(months), MOST_RUNS), job_name=JOB)
+    rest = joined(month_ranges(kline_months - months), MOST_RUNS)
+    return loads + range_requests(rest, before="kline:", job_name=kline_job.name)

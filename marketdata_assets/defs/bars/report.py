@@ -3,6 +3,7 @@
 Numbers come from the reports and from short queries; nothing is loaded or computed here.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
@@ -10,9 +11,10 @@ import psycopg
 
 from marketdata_assets.bars import plots, status
 from marketdata_assets.bars.ingest import BarsReport
-from marketdata_assets.bars.kline import RELATION, KlineReport
+from marketdata_assets.bars.kline import KlineReport
+from marketdata_assets.bars.kline_swap import RELATION
 from marketdata_assets.defs.metadata import markdown_table
-from marketdata_assets.defs.partition_results import failed_files
+from marketdata_assets.defs.partition_results import MAX_LISTED, failed_files
 from marketdata_assets.stores.postgres import connect
 
 
@@ -64,7 +66,9 @@ def _load_metadata(connection: psycopg.Connection, loaded: BarsReport) -> dict[s
 
 
 def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineReport) -> dg.MaterializeResult:
-    """Engine, counts, a table preview and candlesticks of a few codes."""
+    """Engine, counts, a table preview and candlesticks of a few codes; months beside those requested are marked too."""
+    requested = set(context.partition_keys)
+    mark_kline(context, dsn, set(refreshed.months) - requested)
     with connect(dsn) as connection:
         summary = status.kline_summary(connection)
         preview = connection.execute(
@@ -72,7 +76,7 @@ def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineR
                 FROM {RELATION} ORDER BY {RELATION}.month DESC, code LIMIT 8"""
         )
         shown = _preview(preview)
-        counts = status.kline_rows_by_month(connection, refreshed.months)
+        months = _kline_metadata(connection, requested)
         plot = plots.candlesticks(connection)
     metadata: dict[str, Any] = {
         "dagster/row_count": summary.rows,
@@ -84,11 +88,31 @@ def monthly_kline(context: dg.AssetExecutionContext, dsn: str, refreshed: KlineR
         "seconds": round(refreshed.seconds, 2),
         "preview": shown,
     }
-    for month in refreshed.months:
-        context.add_asset_metadata({"dagster/partition_row_count": counts.get(month, 0)}, partition_key=month)
+    for month, own in months.items():
+        context.add_asset_metadata(own, partition_key=month)
     if plot:
         metadata["candlesticks"] = dg.MetadataValue.md(plot)
     return dg.MaterializeResult(metadata=metadata)
+
+
+def mark_kline(context: dg.AssetExecutionContext, dsn: str, months: Collection[str]) -> None:
+    """Report the K-line of `months`, which are not the run's partitions of it, as materialised."""
+    with connect(dsn) as connection:
+        for month, own in _kline_metadata(connection, months).items():
+            context.log_event(dg.AssetMaterialization(RELATION, partition=month, metadata=own))
+
+
+def _kline_metadata(connection: psycopg.Connection, months: Collection[str]) -> dict[str, dict[str, Any]]:
+    """By month, its K-lines, and the stocks of which a newer file could not be loaded."""
+    counts = status.kline_rows_by_month(connection, months)
+    stale = status.stale_stocks(connection, months)
+    found = {}
+    for month in sorted(months):
+        stocks = stale.get(month, [])
+        more = f" and {len(stocks) - MAX_LISTED} more" if len(stocks) > MAX_LISTED else ""
+        names = ", ".join(stocks[:MAX_LISTED]) + more
+        found[month] = {"dagster/partition_row_count": counts.get(month, 0), "stale_stocks": names}
+    return found
 
 
 def _preview(cursor: psycopg.Cursor[Any]) -> dg.MarkdownMetadataValue:

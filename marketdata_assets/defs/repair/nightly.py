@@ -52,7 +52,7 @@ class Domain:
 def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
     """All domains; each flow is one."""
     return [
-        Domain("bars", (bars.JOB, "bars"), lambda instance, has: bars.due(instance, has.postgres, has.bar_files)),
+        Domain("bars", bars.JOBS, lambda instance, has: bars.due(instance, has.postgres, has.bar_files)),
         Domain(
             "alphas",
             (alphas.FETCH_JOB, alphas.IMPORT_JOB),

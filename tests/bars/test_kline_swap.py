@@ -1,0 +1,216 @@
+"""A rebuild of the K-line: what readers see meanwhile, what is kept, and what it is rejected for."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from kline_rows import BOTH_MONTHS, GOOD, bar, execute, insert, lines
+
+from marketdata_assets.bars import kline, kline_swap
+from marketdata_assets.bars.kline_swap import BESIDE, REPLACED, KlineInUse
+
+BARS = [GOOD, bar("2000-07-03 10:00:00")]
+
+
+@pytest.fixture
+def filled_dsn(either_dsn: str) -> str:
+    """A K-line of two months on each engine."""
+    insert(either_dsn, BARS)
+    kline.refresh(either_dsn, BOTH_MONTHS)
+    return either_dsn
+
+
+def rebuild(dsn: str) -> None:
+    assert kline.refresh(dsn, (), rebuild=True).rebuilt
+
+
+def leftovers(dsn: str) -> list[tuple[str]]:
+    """Relations and indexes beside the K-line's own."""
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(
+            "SELECT relname FROM pg_class WHERE relname LIKE %s OR relname LIKE %s", [f"{BESIDE}%", f"{REPLACED}%"]
+        ).fetchall()
+
+
+@contextmanager
+def reading(dsn: str) -> Iterator[list[int]]:
+    """A second connection that counts the rows again and again; what it has seen."""
+    seen: list[int] = []
+    done, started = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            while not done.is_set():
+                [(rows,)] = connection.execute("SELECT count(*) FROM stock_monthly_kline")
+                seen.append(rows)
+                started.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert started.wait(30)
+    yield seen
+    done.set()
+    reader.join()
+
+
+def test_readers_see_the_old_rows_or_the_new_and_never_none(filled_dsn: str) -> None:
+    insert(filled_dsn, [bar("2000-08-01 10:00:00")])
+    with reading(filled_dsn) as seen:
+        rebuild(filled_dsn)
+        while seen[-1] != 3:
+            assert seen[-1] == 2
+    assert set(seen) == {2, 3}
+    assert leftovers(filled_dsn) == []
+
+
+def test_first_refresh_shows_the_kline_when_it_is_complete(either_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    insert(either_dsn, BARS)
+    recompute = kline._recompute
+
+    def check(*arguments: Any) -> None:
+        recompute(*arguments)
+        with psycopg.connect(either_dsn) as connection:
+            assert connection.execute("SELECT to_regclass('stock_monthly_kline')").fetchone() == (None,)
+
+    monkeypatch.setattr(kline, "_recompute", check)
+    kline.refresh(either_dsn, ["2000-06"])
+    assert len(lines(either_dsn)) == 2
+
+
+def test_rebuild_waits_for_a_reader_and_new_readers_do_not_wait_for_it(
+    filled_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kline_swap, "LOCK_TIMEOUT", "50ms")
+    with psycopg.connect(filled_dsn) as reader:
+        reader.execute("SELECT count(*) FROM stock_monthly_kline")
+        work = threading.Thread(target=rebuild, args=[filled_dsn])
+        work.start()
+        with psycopg.connect(filled_dsn) as other:
+            for _ in range(20):
+                other.execute("SELECT count(*) FROM stock_monthly_kline")
+                other.rollback()
+        assert reader.execute("SELECT count(*) FROM stock_monthly_kline").fetchone() == (2,)
+        reader.rollback()
+        work.join()
+    assert leftovers(filled_dsn) == []
+    assert len(lines(filled_dsn)) == 2
+
+
+def test_views_grants_and_owner_survive_rebuilds(filled_dsn: str) -> None:
+    with psycopg.connect(filled_dsn, autocommit=True) as connection:
+        role = f"reader_{connection.info.dbname}"
+        connection.execute(f"CREATE ROLE {role}".encode())
+        try:
+            for statement in (
+                "CREATE VIEW closes WITH (security_barrier=true) AS SELECT month, code, close FROM stock_monthly_kline",
+                "CREATE VIEW highest AS SELECT max(close) AS close FROM closes",
+                f"GRANT SELECT ON stock_monthly_kline, closes TO {role}",
+            ):
+                connection.execute(statement.encode())
+            for _ in range(2):
+                insert(filled_dsn, [bar("2000-08-01 10:00:00", cells="20 30 20 25 1 1")])
+                rebuild(filled_dsn)
+                assert connection.execute("SELECT close FROM highest").fetchone() == (25,)
+                execute(filled_dsn, "DELETE FROM stock_1min_qfq WHERE time >= '2000-08-01'")
+                for relation in ("stock_monthly_kline", "closes"):
+                    query = "SELECT has_table_privilege(%s, %s, 'SELECT'), has_table_privilege(%s, %s, 'DELETE')"
+                    assert connection.execute(query, [role, relation] * 2).fetchone() == (True, False)
+                [(options,)] = connection.execute("SELECT reloptions FROM pg_class WHERE relname = 'closes'")
+                assert options == ["security_barrier=true"]
+        finally:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE MATERIALIZED VIEW best AS SELECT max(close) FROM stock_monthly_kline", "materialized view best"),
+        (
+            "CREATE FUNCTION best() RETURNS numeric LANGUAGE SQL BEGIN ATOMIC"
+            " SELECT max(close) FROM stock_monthly_kline; END",
+            r"function best\(\)",
+        ),
+    ],
+)
+def test_rebuild_is_rejected_for_what_it_would_drop(
+    filled_dsn: str, statement: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the months are computed, and without a change."""
+    execute(filled_dsn, statement)
+    monkeypatch.setattr(kline, "_recompute", lambda *_: pytest.fail("computed in vain"))
+    with pytest.raises(KlineInUse, match=named):
+        rebuild(filled_dsn)
+    monkeypatch.undo()
+    assert leftovers(filled_dsn) == []
+    assert len(lines(filled_dsn)) == 2
+
+
+def test_rebuild_is_rejected_for_an_aggregate_of_the_aggregate(timescale_dsn: str) -> None:
+    insert(timescale_dsn, BARS)
+    kline.refresh(timescale_dsn, BOTH_MONTHS)
+    execute(
+        timescale_dsn,
+        """CREATE MATERIALIZED VIEW years WITH (timescaledb.continuous) AS
+           SELECT time_bucket('1 year', month) AS year, max(high) AS high FROM stock_monthly_kline GROUP BY 1""",
+    )
+    with pytest.raises(KlineInUse, match="continuous aggregate years"):
+        rebuild(timescale_dsn)
+    assert len(lines(timescale_dsn)) == 2
+
+
+def test_rebuild_is_rejected_for_a_view_of_columns_that_the_kline_does_not_have(dsn: str) -> None:
+    insert(dsn, BARS)
+    execute(dsn, "CREATE TABLE stock_monthly_kline (month date, turnover int)")
+    execute(dsn, "CREATE VIEW turnovers AS SELECT turnover FROM stock_monthly_kline")
+    with pytest.raises(KlineInUse, match=r"VIEW turnovers.*turnover"):
+        rebuild(dsn)
+    assert leftovers(dsn) == []
+
+
+def test_killed_rebuild_changes_nothing_and_the_next_refresh_cleans_up(
+    filled_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kline, "_recompute", die)
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(filled_dsn)
+    monkeypatch.undo()
+    assert leftovers(filled_dsn) != []
+    assert len(lines(filled_dsn)) == 2
+    kline.refresh(filled_dsn, ["2000-06"])
+    assert leftovers(filled_dsn) == []
+    assert len(lines(filled_dsn)) == 2
+
+
+def test_refresh_waits_for_a_rebuild_so_that_no_change_is_lost(
+    filled_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refresh of the old relation would delete the record of a change that the new one does not have."""
+    recompute, filled, proceed = kline._recompute, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> None:
+        recompute(*arguments)
+        if arguments[2] == BESIDE:
+            filled.set()
+            assert proceed.wait(30)
+
+    monkeypatch.setattr(kline, "_recompute", slow)
+    work = threading.Thread(target=rebuild, args=[filled_dsn])
+    work.start()
+    assert filled.wait(30)
+    execute(filled_dsn, "UPDATE stock_1min_qfq SET high = 99")
+    other = threading.Thread(target=kline.refresh, args=[filled_dsn, BOTH_MONTHS])
+    other.start()
+    with psycopg.connect(filled_dsn, autocommit=True) as connection:
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while connection.execute(waiting).fetchone() != (1,):
+            pass
+    proceed.set()
+    work.join()
+    other.join()
+    assert [row[4] for row in lines(filled_dsn)] == [99, 99]
