@@ -12,12 +12,15 @@ import polars as pl
 from marketdata_assets.reference.boards import Board, board_of
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days
+from marketdata_demo import sample_reconciliation
 from marketdata_demo.sample_ticks import MONTHS, STOCKS, Plan, Stock, closing_price, last_months
 
 HOLIDAYS = {(1, 1), (5, 1), *((10, day) for day in range(1, 8))}
 """Of the announced days, month and day."""
 MOVES: dict[Board, float] = {"main": 0.1, "chinext": 0.2, "star": 0.2, "beijing": 0.3}
 RECODED = ("839001.BJ", "929001.BJ", dt.date(2025, 10, 9))
+COMPARED = tuple(f"{code[2:]}.{code[:2].upper()}" for code, _ in sample_reconciliation.STOCKS)
+"""Stocks of the sample minute bars that have daily files, too."""
 HALTED = ("699002.SH", "10:00-10:30")
 """A stock that is suspended for a part of the last trading day of the last whole month."""
 
@@ -37,7 +40,8 @@ def write(folder: Path, today: dt.date, *, stocks: Sequence[Stock] = STOCKS) -> 
         days = [day for day in plan.sessions(month) if day <= today]
         files[f"suspensions_{month}.csv"] = _suspensions(plan, month)
         files[f"adjust_factors_{month}.csv"] = pl.DataFrame(
-            [(one.symbol, day, 1.0) for one in stocks for day in days if day >= plan.listed(one)],
+            [(one.symbol, day, 1.0) for one in stocks for day in days if day >= plan.listed(one)]
+            + [(symbol, day, 1.0) for symbol in COMPARED for day in days],
             ["symbol", "date", "adj_factor"],
             orient="row",
         )

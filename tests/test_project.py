@@ -33,6 +33,7 @@ ASSETS = {
     "minute_bar_files": "bars",
     "stock_1min_qfq": "bars",
     "stock_monthly_kline": "bars",
+    "reconciliation": "bars",
     "brain_api": "alphas",
     "alpha_files": "alphas",
     "alpha_packages": "alphas",
@@ -81,7 +82,8 @@ ALPHA_CHECKS = {
     "repeat_changes_nothing",
 }
 CHECKS = {
-    "stock_1min_qfq": {"every_row_accounted"},
+    "stock_1min_qfq": {"every_row_accounted", "bars_complete", "one_price_basis"},
+    "reconciliation": {"no_disagreements"},
     "stock_monthly_kline": {
         "month_gain",
         "negative_volume_or_amount",
@@ -97,7 +99,7 @@ CHECKS = {
     "suspensions": {"suspensions_consistent"},
     "adjust_factors": {"factors_monotone"},
     "price_limits": {"limits_ordered"},
-    "tick_data": {"duplicates", "ohlc_order", "price_bounds", "volume_bounds", "coverage", "ledger_agrees"},
+    "tick_data": {"duplicates", "ohlc_order", "price_bounds", "volume_bounds", "ticks_complete", "ledger_agrees"},
     "factors": {"factors_recomputed"},
     **{name: {"nothing_refused"} for name in RECORD_TABLES},
     "exchange_trades": {"nothing_refused", "one_row_a_trade", "holes_on_record"},
@@ -109,6 +111,7 @@ CHECKS = {
 PARTITIONS = {
     "stock_1min_qfq": dg.MonthlyPartitionsDefinition,
     "stock_monthly_kline": dg.MonthlyPartitionsDefinition,
+    "reconciliation": dg.MonthlyPartitionsDefinition,
     **dict.fromkeys(("alpha_files", "alpha_packages", "regular_alphas", "super_alphas"), dg.MultiPartitionsDefinition),
     "alpha_summary": type(None),
     **dict.fromkeys(("symbol_registry", "trading_calendar", "instruments"), type(None)),

@@ -5,14 +5,22 @@ Statements over `stock_1min_coverage` and the rows it describes; all run in the 
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import psycopg
 
 from marketdata_assets.bars.schema import DATASET
+from marketdata_assets.reference.calendar import CLOSE as EXCHANGE_CLOSE
+from marketdata_assets.reference.calendar import SESSIONS
 from marketdata_assets.stores.postgres import statement
 
 MANY_CODES = 64
+MONTH_DAYS = 31
+
+MICROSECONDS_A_DAY = 86_400_000_000
+OPEN, CLOSE = ((time.hour * 60 + time.minute) * 60_000_000 for time in (SESSIONS[0][0], EXCHANGE_CLOSE))
 
 Hole = tuple[int, int]
 """First and last time, both included, in microseconds: minutes that a newer file provides."""
@@ -20,18 +28,27 @@ Hole = tuple[int, int]
 
 @dataclass
 class Span:
-    """What a unit has of one code in one month: first and last time in microseconds, rows, rows left to newer files."""
+    """What a unit has of one code in one month: first and last time in microseconds, rows, rows left to newer files.
+
+    `days` counts the minutes of the exchange's day on each day of the month, without those left to newer files.
+    """
 
     first: int
     last: int
     rows: int
     superseded: int = 0
+    days: np.ndarray[Any, np.dtype[np.int64]] = field(default_factory=lambda: np.zeros(MONTH_DAYS, np.int64))
 
-    def add(self, first: int, last: int, rows: int, superseded: int) -> None:
-        self.first = min(self.first, first)
-        self.last = max(self.last, last)
-        self.rows += rows
-        self.superseded += superseded
+    def add(self, times: np.ndarray[Any, np.dtype[np.int64]], covered: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """Add rows at `times` (microseconds), of which newer files provide the `covered` ones."""
+        self.first = min(self.first, int(times.min()))
+        self.last = max(self.last, int(times.max()))
+        self.rows += len(times)
+        self.superseded += int(covered.sum())
+        clock = times % MICROSECONDS_A_DAY
+        traded = times[(clock >= OPEN) & (clock <= CLOSE) & ~covered].astype("datetime64[us]").astype("datetime64[D]")
+        number = (traded - traded.astype("datetime64[M]")).astype(np.int64)
+        self.days += np.bincount(number, minlength=MONTH_DAYS)
 
 
 Spans = Mapping[tuple[str, str], Span]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from marketdata_assets.bars import changes, coverage
+from marketdata_assets.bars import changes, coverage, days
 from marketdata_assets.bars.coverage import Hole, Provider, Span
 from marketdata_assets.bars.layout import PRICES, TABLE_COLUMNS, read_header, year_of_unit
 from marketdata_assets.bars.reading import Rows, typed
@@ -116,6 +116,7 @@ def _commit(connection: psycopg.Connection, unit: Unit, parsed: Parsed, attempt:
         if rows:
             copy_binary(connection, DATASET, TABLE_COLUMNS, parsed.payload)
         coverage.cover(connection, provider, loading)
+        days.record(connection, provider, loading, had)
         ledger.replace_rejects(connection, DATASET, *provider.key, parsed.rejects)
         entry = _entry(unit, parsed, attempt, coverage.rows_loaded(connection, provider))
         ledger.record(connection, entry)
@@ -160,6 +161,7 @@ def remove(connection: psycopg.Connection, place: str, provider: Provider, run_i
             return UnitReport(place, "unchanged")
         coverage.lock(connection, coverage.codes(connection, provider))
         had = coverage.clear(connection, provider, {}, None)
+        days.record(connection, provider, {}, had)
         ledger.replace_rejects(connection, DATASET, *provider.key, ())
         removed = Entry(
             dataset=DATASET,
@@ -251,9 +253,8 @@ class _Parser:
                 for first, last in self.holes.get((code, str(label)), ()):
                     covered |= (times >= first) & (times <= last)
                 keep[rows[covered]] = False
-                low, high = int(times.min()), int(times.max())
-                span = self.parsed.spans.setdefault((code, str(label)), Span(low, high, 0))
-                span.add(low, high, len(rows), int(covered.sum()))
+                start = int(times[0])
+                self.parsed.spans.setdefault((code, str(label)), Span(start, start, 0)).add(times, covered)
         return None if keep.all() else keep
 
 

@@ -21,6 +21,8 @@ YEARS = 3
 ALPHA_MONTHS = 3
 ALPHA_ACCOUNTS = ("sample1", "sample2")
 DAILY_FILES = 1000
+DAILY_MONTHS = 8
+"""The newest months, which the daily files are from."""
 FILES_ONLY = ["files"]
 WINDOWS = {"MARKETDATA_TICKS_MONTHS": "3", "MARKETDATA_EXCHANGE_DAYS": "3"}
 """The period that the samples fill, so that the UI shows no partition without data."""
@@ -60,6 +62,7 @@ def demo(
             ticks.tell(ticked)
         collected = exchanges.load_sample(settings, dt.datetime.now(dt.UTC).date(), quiet=as_json)
         flowed = load_flows(settings, say, quiet=as_json)
+        compared = run_job(settings, "reconcile", (months[-DAILY_MONTHS], months[-1]))
         if as_json:
             others = {
                 "alphas": alphas.imported_json(imported),
@@ -67,6 +70,7 @@ def demo(
                 "ticks": ticks.loaded_json(ticked),
                 "exchanges": collected_json(collected),
                 "flows": {name: flows.loaded_json(name, one) for name, one in flowed.items()},
+                "reconciliation": compared.metadata.get("reconciliation", {}) | {"success": compared.success},
             }
             output.as_json(bars.loaded_json(loaded) | others)
         else:
@@ -74,8 +78,13 @@ def demo(
                 tell(one)
             for name, one in flowed.items():
                 flows.tell(name, one)
+            told = compared.metadata.get("reconciliation", {})
+            output.console().print(
+                f"reconciliation {told.get('disagreements', 0)} values on which sources disagree, of"
+                f" {told.get('compared', 0):,} days of stocks"
+            )
         say(f"demo ready after {time.monotonic() - started:.0f} s")
-        ended = [loaded, *imported.values(), *referred, ticked, *collected, *flowed.values()]
+        ended = [loaded, *imported.values(), *referred, ticked, *collected, *flowed.values(), compared]
         if not all(outcome.success for outcome in ended):
             raise typer.Exit(1)
         if ui:
@@ -132,12 +141,13 @@ def collected_json(outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
 def load_flows(settings: Settings, say: Callable[[str], None], quiet: bool) -> dict[str, RunOutcome]:
     """Write the vendor's daily files of invented stocks and run the shipped flows over them."""
     from marketdata_assets.flows import discovery
-    from marketdata_demo import sample_flows
+    from marketdata_demo import sample_flows, sample_reconciliation
 
     folder = settings.flows_data_folder / "stock_daily"
     if not any(folder.glob("*.csv")):
         written = sample_flows.write(folder, DAILY_FILES, today() - dt.timedelta(days=1))
         say(f"{len(written)} daily files written to {folder}")
+    sample_reconciliation.write(settings.bars_folder, folder)
     outcomes = {}
     for one in discovery.shipped():
         assert one.flow is not None

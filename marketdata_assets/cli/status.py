@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from marketdata_assets.bars import schema
+from marketdata_assets.bars import bases, schema
 from marketdata_assets.bars import status as bars
 from marketdata_assets.cli import flows, output, stores
 from marketdata_assets.cli.instance import dagster_instance, months_between, of_each_domain
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from marketdata_assets.ticks.status import State
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
-BARS = ("asset", *STATES, "rows", "codes", "newest", "quarantine")
+BARS = ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine")
 TICK_STATES: tuple["State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
 TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
 REFERENCE = ("asset", *TICK_STATES, "rows", "newest", "unknown_days")
 FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
 EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps")
+NAMED_CODES = 10
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
 DUE = ("domain", "job", "first", "last")
 ALPHAS = ("asset", "account", *STATES, "files", "documents", "newest", "quarantine")
@@ -55,6 +57,12 @@ def status(
             shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
             if shown:
                 output.table(title, columns, shown)
+        stale: dict[str, str] = next((row["two_bases"] for row in rows if row.get("two_bases")), {})
+        if stale:
+            files = sorted({seam for seams in stale.values() for seam in seams.split(", ")})
+            codes, seams = and_more(list(stale), NAMED_CODES), and_more(files, NAMED_CODES)
+            remedy = "have all years of these stocks delivered again, on one date"
+            output.console().print(f"stale: two price bases in {codes}, between {seams}; {remedy}")
         if runs:
             output.table("due", DUE, [[run[name] for name in DUE] for run in runs])
         elif due:
@@ -89,6 +97,7 @@ def bars_rows() -> list[dict[str, Any]]:
         schema.ensure(connection)
         states = bars.month_states(connection, Settings().bars_folder, months)
         klines = bars.kline_states(connection, states)
+        stale = bases.known(connection)
         tables = {
             "stock_1min_qfq": (states, bars.bars_summary(connection)),
             "stock_monthly_kline": (klines, bars.kline_summary(connection)),
@@ -96,6 +105,7 @@ def bars_rows() -> list[dict[str, Any]]:
     rows = []
     for asset, (known, found) in tables.items():
         counts: dict[str, Any] = {"rows": found.rows, "codes": found.codes, "quarantine": found.quarantined}
+        counts |= {"stale_codes": len(stale), "two_bases": stale}
         rows.append(_row("bars", asset, _counts(known), found.newest, SHANGHAI, **counts))
     return rows
 

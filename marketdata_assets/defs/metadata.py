@@ -87,6 +87,6 @@ def check_result(asset: str, name: str, finding: "Finding", *, advice: bool = Fa
         asset_key=dg.AssetKey(asset),
         check_name=name,
         passed=finding.passed,
-        severity=dg.AssetCheckSeverity.WARN if advice else dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if advice or finding.advice else dg.AssetCheckSeverity.ERROR,
         metadata=metadata,
     )

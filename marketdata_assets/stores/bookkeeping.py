@@ -79,7 +79,7 @@ def after_failure(known: Entry | None, attempt: Entry) -> Entry:
 class Finding:
     """What a check objects to: how many cases, some examples, and how many were checked.
 
-    `left_out` could not be judged. `facts` are figures for a reader.
+    `left_out` could not be judged. `facts` are figures for a reader. `advice` is for a person to review, and no error.
     """
 
     count: int
@@ -87,6 +87,7 @@ class Finding:
     checked: int
     left_out: int = 0
     facts: Mapping[str, int] = field(default_factory=dict)
+    advice: bool = False
 
     @property
     def passed(self) -> bool:

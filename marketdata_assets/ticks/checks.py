@@ -3,16 +3,16 @@
 What a finding means for a run is said in `defs.ticks.checks`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets.loading.reports import and_more
-from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import Calendar, ashares
-from marketdata_assets.reference.records import Days, Listing
+from marketdata_assets.reference.completeness import Reference, finding, judge
+from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import EXAMPLES, Finding, sample_evenly
@@ -27,26 +27,26 @@ from marketdata_assets.ticks.tables import FACTORS, TICK_DATA, statement
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-LISTED_DAYS = 20  # symbol-days whose missing minutes are listed
-
-LISTED_MINUTES = 10
 RECOMPUTED_SYMBOLS = 20  # of each month
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a check is about. `listings` say when a stock was listed, where that is known."""
+    """What a check is about, and what is known of its symbols and months."""
 
     client: "Client"
     units: tuple[Unit, ...]
-    listings: Mapping[str, Listing] = field(default_factory=dict)
-    calendar: Calendar = field(default_factory=ashares)
+    reference: Reference = field(default_factory=Reference)
 
     @classmethod
     def of(cls, client: "Client", units: Sequence[Unit]) -> "Question":
         """About these units, with what is stored of their symbols and of trading days."""
-        listings = {one.symbol: one for one in registry.listed(client, vanished=True)}
-        return cls(client, tuple(sorted(set(units))), listings, stored.calendar(client))
+        if not units:
+            return cls(client, ())
+        months = sorted(unit.month for unit in units)
+        known = Reference.of(client, Days(Days.month(months[0]).first, Days.month(months[-1]).last))
+        listings = {**known.listings, **{one.symbol: one for one in registry.listed(client, vanished=True)}}
+        return cls(client, tuple(sorted(set(units))), replace(known, listings=listings))
 
     @property
     def months(self) -> Iterable[tuple[str, list[str]]]:
@@ -93,34 +93,30 @@ def volume_bounds(question: Question) -> Finding:
     return _rows(question, f"bitAnd(flags, {FLAGS['volume_bound']}) > 0")
 
 
-def coverage(question: Question) -> Finding:
-    """Every symbol has every minute of the days on which it has a bar at all.
+def ticks_complete(question: Question) -> Finding:
+    """Every symbol has every minute of the days that were loaded of it, unless it was suspended.
 
-    Days without any bar are counted in the facts: a stock may be suspended. They are objected to only when no symbol
-    of several has a bar on that day.
+    Where suspensions are unknown, a day without any bar is a silent one, and wrong only when too many symbols are
+    silent. Single missing minutes are advice: some providers leave out minutes without trades.
     """
+    reference = question.reference
     frames = [
-        minutes.symbol_days(question.client, month, symbols, question.calendar, question.listings)
+        minutes.symbol_days(question.client, month, symbols, reference.calendar, reference.listings)
         for month, symbols in question.months
     ]
     days = pl.concat([minutes.SYMBOL_DAYS.to_frame(), *frames])
-    holes = days.filter(pl.col("bars") > 0, pl.col("missing") > 0).sort("date", "symbol")
-    silent = days.group_by("date").agg(pl.len(), pl.col("bars").sum()).filter(pl.col("bars") == 0, pl.col("len") > 1)
-    examples: list[dict[str, Any]] = [
-        {"day": str(day), "note": f"none of {symbols} symbols has a bar"}
-        for day, symbols in silent.sort("date").select("date", "len").head(EXAMPLES).iter_rows()
-    ]
-    listed = list(holes.head(LISTED_DAYS).select("symbol", "date", "label").iter_rows())
-    for (symbol, day), times in minutes.missing_minutes(question.client, listed, question.calendar).items():
-        shown = and_more(times, LISTED_MINUTES)
-        examples.append({"symbol": symbol, "day": str(day), "missing": len(times), "minutes": shown})
-    facts = {
-        "minutes_expected": int(days["expected"].sum()),
-        "minutes_missing": int(holes["missing"].sum()),
-        "days_with_holes": holes.height,
-        "days_without_a_bar": days.filter(pl.col("bars") == 0).height,
-    }
-    return Finding(holes.height + silent.height, tuple(examples), days.height, facts=facts)
+    ends = {symbol: one.delisted for symbol, one in reference.listings.items() if one.delisted}
+    ended = pl.col("date") >= pl.col("symbol").replace_strict(ends, default=None, return_dtype=pl.Date())
+    cells = days.select("symbol", "date", have="present", want="expected", certain=~ended.fill_null(False))
+    labels = partial(_missing_minutes, question, days)
+    trading = days["date"].unique().sort().to_list()
+    found = finding(judge(cells, reference.suspensions), trading, labels, reference.unknown if trading else ())
+    return replace(found, advice=not (found.facts["days_missing"] or found.facts["days_with_many_silent"]))
+
+
+def _missing_minutes(question: Question, days: pl.DataFrame, symbol: str, day: dt.date) -> list[str]:
+    [label] = days.filter(pl.col("symbol") == symbol, pl.col("date") == day)["label"]
+    return minutes.missing_minutes(question.client, symbol, day, label, question.reference.calendar)
 
 
 def factors_recomputed(question: Question) -> Finding:
@@ -171,7 +167,7 @@ def _compared(question: Question, month: str, symbols: Sequence[str]) -> pl.Data
     """Computed factors that are not what a recomputation gives, or are there twice."""
     if not symbols:
         return differences(FACTORS.columns.to_frame(), FACTORS.columns.to_frame())
-    sessions = window(month, question.calendar.trading_days)
+    sessions = window(month, question.reference.calendar.trading_days)
     bound = {"symbols": list(symbols), "first": sessions[0], "last": sessions[-1], "month": Days.month(month).first}
     bars = clickhouse.read(
         question.client,

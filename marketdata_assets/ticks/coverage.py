@@ -5,7 +5,7 @@ bar may be a suspension, which no provider reports; it is counted apart from a d
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -55,18 +55,13 @@ def symbol_days(
     return frame.select(SYMBOL_DAYS.names()).cast(SYMBOL_DAYS).sort("symbol", "date")
 
 
-def missing_minutes(
-    client: "Client", days: Iterable[tuple[str, dt.date, Label]], calendar: Calendar
-) -> dict[tuple[str, dt.date], list[str]]:
-    """The minutes `10:31` of the exchange's clock that each of some symbol-days has no bar of."""
-    missing = {}
-    for symbol, day, label in days:
-        sql = "SELECT ts FROM tick_data WHERE symbol = {symbol:String} AND date = {day:Date}"
-        times = clickhouse.read(client, sql, {"symbol": symbol, "day": day})["ts"].to_list()
-        wanted = calendar.minutes(day, label).dt.convert_time_zone(ZONE.key)
-        present = {time.astimezone(ZONE).strftime("%H:%M") for time in times}
-        missing[symbol, day] = [time for time in wanted.dt.strftime("%H:%M") if time not in present]
-    return missing
+def missing_minutes(client: "Client", symbol: str, day: dt.date, label: Label, calendar: Calendar) -> list[str]:
+    """The minutes `10:31` of the exchange's clock that a symbol has no bar of."""
+    sql = "SELECT ts FROM tick_data WHERE symbol = {symbol:String} AND date = {day:Date}"
+    times = clickhouse.read(client, sql, {"symbol": symbol, "day": day})["ts"].to_list()
+    wanted = calendar.minutes(day, label).dt.convert_time_zone(ZONE.key)
+    present = {time.astimezone(ZONE).strftime("%H:%M") for time in times}
+    return [time for time in wanted.dt.strftime("%H:%M") if time not in present]
 
 
 def _expected(

@@ -150,6 +150,15 @@ def books_balance(dsn: str) -> None:
         months_on_record = connection.execute(
             "SELECT unit, array_agg(DISTINCT to_char(month, 'YYYY-MM')) FROM stock_1min_coverage GROUP BY unit"
         ).fetchall()
+        days = connection.execute(
+            """SELECT code, month + number::int - 1, day.bars FROM stock_1min_days d
+               CROSS JOIN unnest(d.bars) WITH ORDINALITY AS day (bars, number) WHERE day.bars > 0"""
+        ).fetchall()
+        counted = connection.execute(
+            """SELECT code, time::date, count(*) FROM stock_1min_qfq
+               WHERE time::time BETWEEN '09:30' AND '15:00' GROUP BY 1, 2"""
+        ).fetchall()
+    assert sorted(days) == sorted(counted), "the counts of days are not those of the table"
     assert rows and covered
     assert covered[0] == rows[0], "coverage counts other rows than the table has"
     assert covered[1] >= 0, "more rows gave way than a file had"

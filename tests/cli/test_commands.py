@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+import psycopg
 import pytest
 from commands import answer, apart, marketdata
 from plain_kline import expected_kline, file_rows
@@ -43,7 +44,7 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     said = answer(loaded)
     assert said["success"] is True
     assert (said["bars"]["rows"], said["bars"]["rejected"]) == (rows, 1)
-    assert (said["kline"]["rows"], said["kline"]["engine"], said["checks_passed"]) == (len(good), "rollup", 7)
+    assert (said["kline"]["rows"], said["kline"]["engine"], said["checks_passed"]) == (len(good), "rollup", 9)
 
     again = marketdata(home, "ingest", "bars", "--months", "2014-03", "--workers", "1", **variables)
     assert again.returncode == 0, again.stderr
@@ -66,10 +67,18 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     assert (bars["ok"], bars["missing"], bars["failed"]) == (2, 10, 0)
     assert (kline["rows"], kline["ok"]) == (len(good), 2)
     assert bars["newest"].startswith("2014-04-03")
+    assert (bars["stale_codes"], bars["two_bases"]) == (0, {})
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            """INSERT INTO stock_1min_bases VALUES
+               ('000001.SZ', '2013-12-31 15:00', '2014-03-03 09:30', '2013_1min.zip', '2014_1min.zip', 9, 6, '')"""
+        )
     table = apart(home, "status", **variables)
     assert table.returncode == 0
     assert f"{rows:,}" in table.stdout
     assert "stock_monthly_kline" in table.stdout
+    shown = " ".join(table.stdout.split())
+    assert "two price bases in 000001.SZ, between 2013_1min.zip | 2014_1min.zip; have all years" in shown
 
     refused = marketdata(home, "quarantine", "show", "--json", **variables)
     [row] = answer(refused)["rows"]

@@ -1,8 +1,10 @@
 """Every check objects when the tables are changed behind the package's back, and only to the months of its run."""
 
+import datetime as dt
+
 import dagster as dg
 import pytest
-from bar_runs import QUIET_LOG, STOCKS, Warehouse, definitions, deliver
+from bar_runs import QUIET_LOG, STOCKS, Warehouse, definitions, deliver, write_zip
 
 from marketdata_assets.bars import kline
 from marketdata_assets.bars.ingest import ingest
@@ -84,8 +86,10 @@ def objections(warehouse: Warehouse, tags: dict[str, str]) -> dict[str, dg.Asset
         instance=warehouse.instance, tags=tags, run_config=QUIET_LOG, raise_on_error=False
     )
     evaluations = result.get_asset_check_evaluations()
-    assert len(evaluations) == 7
-    return {evaluation.check_name: evaluation for evaluation in evaluations if not evaluation.passed}
+    assert len(evaluations) == 9
+    found = {evaluation.check_name: evaluation for evaluation in evaluations if not evaluation.passed}
+    found.pop("bars_complete", None)  # the deliveries have three days of a month
+    return found
 
 
 def count(evaluation: dg.AssetCheckEvaluation) -> object:
@@ -128,6 +132,26 @@ def test_rows_that_do_not_add_up_are_objected_to(either_warehouse: Warehouse, wh
     place = "2014-03" if what in ("deleted", "inserted") else "2014_1min.zip!sz000001_2014.csv"
     assert place in str(found["every_row_accounted"].metadata["examples"].value)
     assert set(found) - {"kline_equals_minutes"} == {"every_row_accounted"}
+
+
+def test_days_that_were_not_delivered_and_a_second_price_basis_are_objected_to(warehouse: Warehouse) -> None:
+    for year, days, dividend in ((2014, ("12-25", "12-31"), 0.0), (2015, ("01-05", "01-06"), 5.0)):
+        trading = [dt.date.fromisoformat(f"{year}-{day}") for day in days]
+        members = {
+            f"{code}_{year}.csv": sample_bars.csv_bytes(sample_bars.stock_year(code, name, trading, 7, dividend))
+            for code, name in STOCKS
+        }
+        write_zip(warehouse.folder / f"{year}_1min.zip", members)
+    ingest(warehouse.dsn, warehouse.folder, ["2014-12", "2015-01"], run_id="test", fanout=Fanout(1))
+    result = LOOKING.resolve_job_def("checks_alone").execute_in_process(
+        instance=warehouse.instance, tags=range_tags("2014-12", "2015-01"), run_config=QUIET_LOG, raise_on_error=False
+    )
+    found = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    complete, basis = found["bars_complete"], found["one_price_basis"]
+    assert [(one.passed, one.severity) for one in (complete, basis)] == [(False, ERROR)] * 2
+    assert complete.metadata["days_with_many_silent"].value == 3  # 26, 29 and 30 December
+    assert "unknown: suspensions" in str(complete.metadata["examples"].value)
+    assert basis.metadata["codes_with_two_bases"].value == len(STOCKS)
 
 
 def test_checks_look_at_the_months_of_the_run_only(warehouse: Warehouse) -> None:

@@ -71,9 +71,10 @@ def test_every_check_runs_and_passes(either_warehouse: Warehouse) -> None:
             "volume_without_amount",
             "missing_name",
             "kline_equals_minutes",
+            "one_price_basis",
         ],
         True,
-    )
+    ) | {"bars_complete": False}, "three days of a month are no month"
 
 
 @pytest.mark.slow

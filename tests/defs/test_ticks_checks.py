@@ -93,7 +93,7 @@ def test_each_check_objects_to_its_months_only(loaded: Desk) -> None:
 def test_missing_minutes_are_listed(loaded: Desk) -> None:
     where = f"symbol = '{SYMBOL}' AND formatDateTime(date, '%Y-%m') = '{MONTH}'"
     loaded.client.command(f"DELETE FROM tick_data WHERE {where} AND ts = (SELECT min(ts) FROM tick_data WHERE {where})")
-    one = check(loaded, MONTH)["coverage"]
+    one = check(loaded, MONTH)["ticks_complete"]
     assert not one.passed
     assert one.severity == dg.AssetCheckSeverity.WARN
     assert one.metadata["minutes_missing"].value == 1

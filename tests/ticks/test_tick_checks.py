@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tick_rows import entry
 
 from marketdata_assets.reference.calendar import ashares
 from marketdata_assets.reference.records import Days, Label
+from marketdata_assets.reference.stored import Suspensions
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.ticks import checks, coverage, factors, registry
@@ -61,7 +63,7 @@ NAMES = (
     "ohlc_order",
     "price_bounds",
     "volume_bounds",
-    "coverage",
+    "ticks_complete",
     "factors_recomputed",
     "ledger_agrees",
 )
@@ -78,12 +80,9 @@ def test_good_bars_pass_every_check(client: Client) -> None:
     compute(client)
     found = {name: ask(client, name) for name in NAMES}
     assert {name: finding.examples for name, finding in found.items() if not finding.passed} == {}
-    assert found["coverage"].facts == {
-        "minutes_expected": 241 * (2 * len(DAYS) - 1) + 240,
-        "minutes_missing": 0,
-        "days_with_holes": 0,
-        "days_without_a_bar": 0,
-    }
+    facts = found["ticks_complete"].facts
+    assert facts["minutes_expected"] == 241 * (2 * len(DAYS) - 1) + 240
+    assert {count for name, count in facts.items() if name != "minutes_expected"} == {0}
     assert (found["factors_recomputed"].checked, found["factors_recomputed"].left_out) == (2, 0)
 
 
@@ -141,7 +140,12 @@ def test_flagged_bars_are_found(client: Client, name: str, flag: str) -> None:
     assert ask(client, other).passed
 
 
-# Coverage.
+# Completeness.
+
+
+def named(found: Finding) -> list[dict[str, Any]]:
+    """The examples that name a symbol."""
+    return [one for one in found.examples if "symbol" in one]
 
 
 def test_missing_minutes_are_listed_by_symbol_and_day(client: Client) -> None:
@@ -156,25 +160,39 @@ def test_missing_minutes_are_listed_by_symbol_and_day(client: Client) -> None:
             *month(OTHER, d12=by_start),
         ],
     )
-    found = ask(client, "coverage")
+    found = ask(client, "ticks_complete")
     ten = ", ".join(many[:10])
-    assert found.count == 3
-    assert found.examples == (
-        {"symbol": SYMBOL, "day": "2026-01-09", "missing": 3, "minutes": "09:30, 11:30, 15:00"},
-        {"symbol": OTHER, "day": "2026-01-12", "missing": 2, "minutes": "09:30, 14:59"},
-        {"symbol": SYMBOL, "day": "2026-01-13", "missing": 30, "minutes": f"{ten} and 20 more"},
-    )
+    assert (found.count, found.advice) == (3, True)
+    assert [(one["symbol"], one["first"], one["have"], one["want"], one["minutes"]) for one in named(found)] == [
+        (SYMBOL, "2026-01-13", 211, 241, f"{ten} and 20 more"),
+        (SYMBOL, "2026-01-09", 238, 241, "09:30, 11:30, 15:00"),
+        (OTHER, "2026-01-12", 238, 240, "09:30, 14:59"),
+    ]
     assert (found.facts["minutes_missing"], found.facts["days_with_holes"]) == (35, 3)
     assert found.checked == 2 * len(DAYS)
 
 
 def test_a_suspended_day_is_told_and_a_day_without_anybody_is_objected_to(client: Client) -> None:
     stand(client, [*month(d09=None), *month(OTHER)])
-    found = ask(client, "coverage")
-    assert (found.passed, found.facts["days_without_a_bar"]) == (True, 1)
+    found = ask(client, "ticks_complete")
+    assert (found.passed, found.facts["days_silent"]) == (True, 1)
     stand(client, [*month(d09=None), *month(OTHER, d09=None)])
-    found = ask(client, "coverage")
-    assert (found.count, found.examples) == (1, ({"day": "2026-01-09", "note": "none of 2 symbols has a bar"},))
+    found = ask(client, "ticks_complete")
+    assert (found.count, found.advice) == (1, False)
+    assert found.examples[0] == {"day": "2026-01-09", "note": "nothing of 2 of 2 symbols"}
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+def test_a_silent_day_is_missing_where_suspensions_are_known(client: Client, suspended: bool) -> None:
+    stand(client, [*month(d09=None), *month(OTHER)])
+    rows = [(SYMBOL, day(9), "")] if suspended else []
+    unknown = Suspensions.unknown()
+    frame = pl.DataFrame(rows, unknown.frame.schema, orient="row")
+    asked = question(client)
+    asked = replace(asked, reference=replace(asked.reference, suspensions=Suspensions(frame, frozenset(DAYS))))
+    found = checks.ticks_complete(asked)
+    assert (found.count, found.advice) == ((0, True) if suspended else (1, False))
+    assert found.facts["days_suspended"] == int(suspended)
 
 
 def test_days_before_the_listing_and_after_the_end_are_not_expected(client: Client, tmp_path: Path) -> None:
@@ -182,16 +200,16 @@ def test_days_before_the_listing_and_after_the_end_are_not_expected(client: Clie
     file = tmp_path / "symbols.csv"
     file.write_text(f"{SYMBOL},a,{DAYS[10]},\n{OTHER},b,,{DAYS[3]}\n")
     registry.refresh(client, None, file, None, now=NOW)
-    found = ask(client, "coverage")
+    found = ask(client, "ticks_complete")
     assert (found.passed, found.checked) == (True, len(DAYS) - 10 + 4)
-    assert found.facts["days_without_a_bar"] == 0
+    assert found.facts["days_silent"] == 0
 
 
 def test_days_that_nobody_asked_for_are_not_expected(client: Client) -> None:
     stand(client, month()[:3], covered=DAYS[:4])
-    found = ask(client, "coverage")
-    assert (found.passed, found.checked, found.facts["days_without_a_bar"]) == (True, 4, 1)
-    assert ask(client, "coverage", Unit("600009.SH", MONTH)).checked == 0
+    found = ask(client, "ticks_complete")
+    assert (found.passed, found.checked, found.facts["days_silent"]) == (True, 4, 1)
+    assert ask(client, "ticks_complete", Unit("600009.SH", MONTH)).checked == 0
 
 
 def test_bars_outside_of_the_hours_fill_no_hole(client: Client) -> None:
@@ -256,5 +274,5 @@ def test_many_symbols_are_asked_for_as_a_whole_month(client: Client, monkeypatch
     monkeypatch.setattr(coverage, "MAX_BOUND", 0)
     assert ask(client, "duplicates", Unit(SYMBOL, MONTH)).passed
     assert ask(client, "duplicates").count == 2
-    assert ask(client, "coverage", Unit(SYMBOL, MONTH)).passed
-    assert ask(client, "coverage").count == 1
+    assert ask(client, "ticks_complete", Unit(SYMBOL, MONTH)).passed
+    assert ask(client, "ticks_complete").count == 1

@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import signal
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars, sample_flows, sample_ticks
 
 DAILY_FILES = 100
+OF_EARLIER_YEARS = sample_bars.STOCKS[:1]
 FLOWS = ("stock_daily", "stock_daily_indicators")
 SWITCHED = {
     *("minute_bar_files_sensor", "kline_behind_bars", "alphas_hourly", "alphas_daily", "alphas_rotation"),
@@ -70,12 +70,11 @@ def slow_but_shown(names: Iterable[str]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """Two of the three years of bars, a day each month, and few daily files are there; the demo leaves files alone."""
+    """Two of the three years of bars, of one stock, and few daily files are there; the demo leaves files alone."""
     today = dt.datetime.now(ZoneInfo("Asia/Shanghai")).date()
     with short_folder() as folder:
-        (folder / "bars").mkdir()
         for year in (today.year - 2, today.year - 1):
-            write_a_day_a_month(folder / "bars" / f"{year}_1min.zip", year)
+            sample_bars.write_year(folder / "bars", year, OF_EARLIER_YEARS)
         sample_flows.write(folder / "flows_data" / "stock_daily", DAILY_FILES, today - dt.timedelta(days=1))
         yield folder
 
@@ -112,14 +111,6 @@ def left(demo: Marketdata) -> list[str]:
     return demo.end(signal.SIGKILL)
 
 
-def write_a_day_a_month(path: Path, year: int) -> None:
-    days = {day.month: day for day in sample_bars.weekdays(year)}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for code, name in sample_bars.STOCKS:
-            frame = sample_bars.stock_year(code, name, list(days.values()), 7, sample_bars.DIVIDENDS.get(code, 0.0))
-            archive.writestr(f"{code}_{year}.csv", sample_bars.csv_bytes(frame))
-
-
 def bar_files(home: Path) -> list[Path]:
     return sorted((home / "bars").iterdir())
 
@@ -132,7 +123,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample_bars.STOCKS)} codes, 0 files unchanged")
     assert kline.startswith("monthly kline ")
-    assert kline.endswith(" 7 checks passed")
+    assert kline.endswith(" 9 checks passed")
     assert alphas.startswith("alphas        288 documents, 288 inserted, 0 updated, 0 unchanged, 0 rejected, ")
     assert alphas.endswith(" 20 checks passed")
     assert [line.split()[0] for line in reference] == [
@@ -290,9 +281,9 @@ def test_second_demo_changes_no_file_loads_no_row_and_stops_what_it_started(home
     said = answer(again)
     assert said["success"] is True
     assert (said["bars"]["rows"], said["bars"]["rejected"], said["bars"]["files_loaded"]) == (0, 0, 0)
-    assert said["bars"]["files_unchanged"] == len(sample_bars.STOCKS) * len(before)
+    assert said["bars"]["files_unchanged"] == len(sample_bars.STOCKS) + len(OF_EARLIER_YEARS) * (len(before) - 1)
     assert said["kline"]["months"] == len(BAR_MONTHS.get_partition_keys())
-    assert (said["checks_passed"], said["checks_failed"], said["error"]) == (7, [], None)
+    assert (said["checks_passed"], said["checks_failed"], said["error"]) == (9, [], None)
     assert (said["alphas"]["documents"], said["alphas"]["success"]) == (0, True)
     assert said["alphas"]["packages_unchanged"] > 0
     assert again.stderr == ""

@@ -31,3 +31,25 @@ CREATE TABLE IF NOT EXISTS stock_1min_coverage (
 );
 CREATE INDEX IF NOT EXISTS stock_1min_coverage_code ON stock_1min_coverage (code, month);
 CREATE INDEX IF NOT EXISTS stock_1min_coverage_month ON stock_1min_coverage (month);
+
+-- How many minutes from 09:30 to 15:00 the table has on each day of a code's month; for every code and month of coverage.
+CREATE TABLE IF NOT EXISTS stock_1min_days (
+    code       text       NOT NULL,
+    month      date       NOT NULL,
+    bars       smallint[] NOT NULL,                        -- bars[1] on the first of the month, to bars[31]
+    PRIMARY KEY (code, month)
+);
+CREATE INDEX IF NOT EXISTS stock_1min_days_month ON stock_1min_days (month);
+
+-- Seams between two files at which the prices of a code change their base, as the check one_price_basis last found them.
+CREATE TABLE IF NOT EXISTS stock_1min_bases (
+    code          text             NOT NULL,
+    before        timestamp        NOT NULL,               -- the last bar of the one file
+    after         timestamp        NOT NULL,               -- the first bar of the other
+    source_before text             NOT NULL,
+    source_after  text             NOT NULL,
+    close         double precision NOT NULL,               -- of the last bar
+    open          double precision NOT NULL,               -- of the first bar
+    reason        text             NOT NULL,
+    PRIMARY KEY (code, before)
+);

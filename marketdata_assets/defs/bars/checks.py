@@ -4,17 +4,22 @@ The queries are in `marketdata_assets.bars.checks`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import dagster as dg
+import polars as pl
 import psycopg
 
-from marketdata_assets.bars import checks
+from marketdata_assets.bars import bases, checks, schema
+from marketdata_assets.bars.completeness import bars_complete
 from marketdata_assets.defs.metadata import check_result
 from marketdata_assets.partitions import BAR_MONTHS, PARTITION, RANGE_END, RANGE_START
-from marketdata_assets.resources import Postgres
+from marketdata_assets.reference.completeness import Reference
+from marketdata_assets.reference.records import Days
+from marketdata_assets.resources import ClickHouse, NoServer, Postgres
 from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.stores.postgres import connect
 
 Question = Callable[[psycopg.Connection, Sequence[str]], Finding]
@@ -25,6 +30,14 @@ RULES = {
     "volume_without_amount": "No month has shares traded and no money paid.",
     "missing_name": "Every K-line carries the stock's name.",
 }
+
+
+@dataclass(frozen=True)
+class Known:
+    """Reference data, and the adjustment factors."""
+
+    reference: Reference
+    factors: pl.DataFrame
 
 
 def _check(
@@ -38,6 +51,36 @@ def _check(
         return check_result(asset, name, finding, advice=advice)
 
     return check
+
+
+def _check_against_reference(
+    name: str, description: str, question: Callable[[psycopg.Connection, Sequence[str], Known], Finding]
+) -> dg.AssetChecksDefinition:
+    """A check of the minute bars that takes reference data into account, as far as there is any."""
+
+    @dg.asset_check(asset="stock_1min_qfq", name=name, description=description, pool="timescale")
+    def check(
+        context: dg.AssetCheckExecutionContext, postgres: Postgres, clickhouse: ClickHouse
+    ) -> dg.AssetCheckResult:
+        months = months_of_run(context)
+        with connect(postgres.dsn) as connection:
+            schema.ensure(connection)
+            finding = question(connection, months, _known(clickhouse, months))
+        return check_result("stock_1min_qfq", name, finding)
+
+    return check
+
+
+def _known(clickhouse: ClickHouse, months: Sequence[str]) -> Known:
+    """The reference data of some months; without a server nothing is known."""
+    from marketdata_assets.reference import stored
+
+    try:
+        with clickhouse.client() as client:
+            days = Days(Days.month(months[0]).first, Days.month(months[-1]).last)
+            return Known(Reference.of(client, days), stored.adjust_factors(client))
+    except (NoServer, StoreAway):
+        return Known(Reference(), bases.FACTORS.to_frame())
 
 
 def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
@@ -62,6 +105,20 @@ def defs() -> dg.Definitions:
                 "every_row_accounted",
                 "Rows in the files = rows in the table + rows in quarantine + rows that newer files provide.",
                 checks.every_row_accounted,
+            ),
+            _check_against_reference(
+                "bars_complete",
+                "Every stock has every minute of every trading day on which it was listed and not suspended; what is"
+                " missing is named.",
+                lambda connection, months, known: bars_complete(connection, months, known.reference),
+            ),
+            _check_against_reference(
+                "one_price_basis",
+                "The adjusted prices of a stock have one base in all files. Otherwise have all years delivered again,"
+                " on one date.",
+                lambda connection, months, known: bases.one_price_basis(
+                    connection, months, known.reference, known.factors
+                ),
             ),
             *rules,
             _check(

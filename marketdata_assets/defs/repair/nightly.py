@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from marketdata_assets.defs import reconciliation
 from marketdata_assets.defs.alphas import automation as alphas
 from marketdata_assets.defs.bars import automation as bars
 from marketdata_assets.defs.exchanges import automation as exchanges
@@ -66,6 +67,7 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
         Domain("ticks", (TICKS_JOB, "ticks"), lambda instance, has: ticks.due(instance, has.clickhouse, has.ticks)),
         Domain("exchanges", (days.DAYS_JOB,), lambda instance, has: exchanges.due(instance, has.clickhouse)),
         Domain("captures", (days.TABLES_JOB,), lambda instance, _: exchanges.captures(instance)),
+        Domain("reconciliation", (reconciliation.JOB,), lambda instance, _: reconciliation.due(instance)),
         *(Domain(f"flow {one.name}", (flows.job_name(one),), _of_flow(one)) for one in own),
     ]
 

@@ -21,12 +21,12 @@ DESCRIPTIONS = {
     ("tick_data", "volume_bounds"): "Volumes are inside the bounds of the providers file; a bar beyond them is kept.",
     (
         "tick_data",
-        "coverage",
-    ): "Every symbol has every minute of the days on which it traded; those missing are listed.",
+        "ticks_complete",
+    ): "Every symbol has every minute of every day on which it was listed and not suspended; what is missing is named.",
     ("tick_data", "ledger_agrees"): "The ledger has as many rows of each symbol-month as the three tables.",
     ("factors", "factors_recomputed"): "Of a sample of symbols, the factors equal a recomputation from the bars.",
 }
-ADVICE = ("price_bounds", "volume_bounds", "coverage")
+ADVICE = ("price_bounds", "volume_bounds")
 """What providers sent is kept as they sent it; these are for a person to review, and stop nothing."""
 
 SPECS = [dg.AssetCheckSpec(name, asset=asset, description=text) for (asset, name), text in DESCRIPTIONS.items()]

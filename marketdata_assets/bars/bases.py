@@ -1,0 +1,222 @@
+"""Whether the forward-adjusted prices of a stock have one base where its bars change from one file to another.
+
+A vendor adjusts prices up to the day of delivery, so files of different days have different bases when there was a
+dividend in between. Inside of a file there is one.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from marketdata_assets.bars.coverage import first_day
+from marketdata_assets.reference.boards import board_of
+from marketdata_assets.reference.completeness import Reference
+from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.postgres import statement
+
+LISTED = 20
+BARS_OF_THREE_DAYS = 3 * 241
+ROUNDING = 0.02
+"""Yuan by which two prices, each of them rounded to 0.01, may differ from their limit."""
+UNLIMITED_DAYS = 5
+"""Trading days from a listing on for which there is no price limit."""
+LONG_SUSPENSION = 20
+"""Trading days without a bar after which a stock may resume at any price."""
+NEAR_ZERO = 0.2
+"""Below this share of the traded price, dividends may have been subtracted, and a limit in percent says little."""
+BASIS_TOLERANCE = 0.003
+"""Relative difference of two bases by rounding alone; spread between days of one file is allowed for thrice."""
+DECISIVE = 0.05
+"""With a smaller tolerance, factors acquit a stock of a jump beyond its limit; dividends subtracted make it greater."""
+LIMITS = {"main": 0.10, "chinext": 0.20, "star": 0.20, "beijing": 0.30, "other": 0.10}
+CHINEXT_WIDENED = dt.date(2020, 8, 24)
+SPECIAL_TREATMENT = r"^S?\*?ST"
+SPECIAL_WIDENED = dt.date(2025, 7, 1)
+"""Until then 5 % on the main boards; the exchanges have since announced 10 %."""
+
+SEAMS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "before": pl.Datetime("us"),  # last bar of the one file
+        "close": pl.Float64(),
+        "after": pl.Datetime("us"),  # first bar of the other
+        "open": pl.Float64(),
+        "source_before": pl.String(),
+        "source_after": pl.String(),
+    }
+)
+AVERAGES = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "before": pl.Datetime("us"),
+        "side": pl.String(),
+        "date": pl.Date(),
+        "adjusted": pl.Float64(),
+        "traded": pl.Float64(),
+    }
+)
+FACTORS = pl.Schema({"symbol": pl.String(), "date": pl.Date(), "adj_factor": pl.Float64()})
+JUMP, BASIS = "beyond the price limit", "another ratio to the traded prices and adjustment factors"
+
+
+def one_price_basis(
+    connection: psycopg.Connection, months: Sequence[str], reference: Reference, factors: pl.DataFrame
+) -> Finding:
+    """Object to each seam in or next to `months` at which a stock changes its base, and record it.
+
+    `factors` are cumulative (symbol, date, adj_factor), of the days on which they change.
+    """
+    days = [first_day(month) for month in months]
+    rows = connection.execute(statement(__package__, "bases/seams.sql"), {"months": days})
+    seams = pl.DataFrame(rows.fetchall(), SEAMS, orient="row")
+    judged = judge(seams, _averages(connection, seams), _first_days(connection, reference), reference, factors)
+    wrong = judged.filter(pl.col("reason").is_not_null())
+    _record(connection, wrong, days)
+    suspected = judged.filter("suspected")
+    examples = [_example(row, row["reason"]) for row in wrong.head(LISTED).to_dicts()]
+    note = "an ex-dividend day between the files, or two bases; only adjustment factors can decide"
+    examples += [_example(row, note) for row in suspected.head(LISTED).to_dicts()]
+    facts = {"codes_with_two_bases": wrong["symbol"].n_unique(), "seams_suspected": suspected.height}
+    left_out = judged.filter("unjudged").height
+    return Finding(wrong.height, tuple(examples), judged.height, left_out, facts)
+
+
+def judge(
+    seams: pl.DataFrame, averages: pl.DataFrame, first_days: pl.DataFrame, reference: Reference, factors: pl.DataFrame
+) -> pl.DataFrame:
+    """The seams with a `reason` where the base changes, whether one is `suspected`, or whether it is `unjudged`.
+
+    Within one base a stock opens within its price limit of the last close, and its adjusted price is the traded one by
+    a factor that changes only with `factors`. Where these are unknown, another ratio is no more than suspected.
+    """
+    seams = seams.with_columns(
+        number_before=_trading_number(reference, seams["before"]),
+        number_after=_trading_number(reference, seams["after"]),
+    )
+    seams = seams.join(first_days, on="symbol", how="left").join(
+        _bases(averages, factors), on=["symbol", "before"], how="left"
+    )
+    seams = seams.with_columns(_limits(seams, reference.names), listing=_trading_number(reference, seams["first_day"]))
+    same_day = pl.col("before").dt.date() == pl.col("after").dt.date()
+    limit = pl.when(same_day).then(2 * pl.col("limit")).otherwise(pl.col("limit"))
+    usual = pl.min_horizontal("close", "open") >= NEAR_ZERO * pl.col("traded").fill_null(0.0)
+    scale = pl.when(usual).then(pl.col("close")).otherwise(pl.max_horizontal(pl.col("close").abs(), "traded"))
+    jump = (pl.col("open") - pl.col("close")).abs() > limit * scale + ROUNDING
+    unlimited = (pl.col("number_after") - pl.col("number_before") > LONG_SUSPENSION) | (
+        pl.col("number_after") < pl.col("listing") + UNLIMITED_DAYS
+    )
+    unlimited &= ~same_day
+    shifted = (pl.col("shift").abs() > pl.col("tolerance")).fill_null(False)
+    decided = (pl.col("factors_known") & (pl.col("tolerance") < DECISIVE)).fill_null(False)
+    jumped = pl.when(jump & ~unlimited).then(pl.lit(JUMP))
+    reason = pl.when(decided).then(pl.when(shifted).then(pl.lit(BASIS))).otherwise(jumped)
+    return seams.with_columns(reason=reason).with_columns(
+        suspected=shifted & ~decided & pl.col("reason").is_null(), unjudged=unlimited & ~decided
+    )
+
+
+def known(connection: psycopg.Connection) -> dict[str, str]:
+    """The codes that have two bases, each with the files between which the base changes."""
+    rows = connection.execute(
+        """SELECT code, string_agg(source_before || ' | ' || source_after, ', ' ORDER BY before)
+           FROM stock_1min_bases GROUP BY code ORDER BY code"""
+    )
+    return dict(rows.fetchall())
+
+
+def _bases(averages: pl.DataFrame, factors: pl.DataFrame) -> pl.DataFrame:
+    """By seam: `traded` price before it, `shift` of the base relative to the one before, and its `tolerance`."""
+    dated = averages.sort("date").join_asof(factors.sort("date"), on="date", by="symbol", check_sortedness=False)
+    known = pl.col("adj_factor").is_not_null().all()
+    base = pl.col("adjusted") / (pl.col("traded") * pl.col("adj_factor").fill_null(1.0))
+    traded = pl.when(pl.col("side").first() == "before").then(pl.col("traded").last())
+    sides = (
+        dated.with_columns(base=base)
+        .group_by("symbol", "before", "side")
+        .agg(
+            base=pl.col("base").median(),
+            spread=pl.col("base").max() / pl.col("base").min() - 1,
+            adjusted=pl.col("adjusted").min(),
+            traded=traded.otherwise(pl.col("traded").first()),
+            known=known,
+        )
+    )
+    before, after = (sides.filter(pl.col("side") == side).drop("side") for side in ("before", "after"))
+    both = before.join(after, on=["symbol", "before"], suffix="_after")
+    lowest = pl.min_horizontal("adjusted", "adjusted_after")
+    tolerance = BASIS_TOLERANCE + 3 * (pl.col("spread").abs() + pl.col("spread_after").abs()) + ROUNDING / 2 / lowest
+    return both.select(
+        "symbol",
+        "before",
+        "traded",
+        shift=pl.when(lowest > 0).then(pl.col("base_after") / pl.col("base") - 1),
+        tolerance=tolerance,
+        factors_known=pl.col("known") & pl.col("known_after"),
+    )
+
+
+def _limits(seams: pl.DataFrame, names: pl.DataFrame) -> pl.Series:
+    """The share by which each stock may open away from the last close."""
+    dated = seams.select("symbol", pl.col("after").dt.date().alias("day"))
+    history = names.select("symbol", "name", "first").drop_nulls().sort("first")
+    named = dated.with_row_index().sort("day")
+    named = named.join_asof(history, left_on="day", right_on="first", by="symbol", check_sortedness=False)
+    special = named.sort("index")["name"].str.contains(SPECIAL_TREATMENT).fill_null(False)
+    boards = pl.Series([board_of(symbol) for symbol in dated["symbol"]], dtype=pl.String)
+    not_widened = (boards == "chinext") & (dated["day"] < CHINEXT_WIDENED)
+    narrowed = (boards == "main") & special & (dated["day"] < SPECIAL_WIDENED)
+    limit = pl.when(narrowed).then(0.05).when(not_widened).then(0.10)
+    return pl.select(limit.otherwise(boards.replace_strict(LIMITS, return_dtype=pl.Float64)).alias("limit"))["limit"]
+
+
+def _trading_number(reference: Reference, times: pl.Series) -> pl.Series:
+    """How many trading days there were up to the day of each time."""
+    sessions = pl.Series(reference.calendar.sessions, dtype=pl.Date)
+    return sessions.search_sorted(times.cast(pl.Date), side="right").cast(pl.Int64)
+
+
+def _averages(connection: psycopg.Connection, seams: pl.DataFrame) -> pl.DataFrame:
+    places: dict[str, Any] = {
+        "codes": seams["symbol"].to_list(),
+        "befores": seams["before"].to_list(),
+        "afters": seams["after"].to_list(),
+        "bars": BARS_OF_THREE_DAYS,
+    }
+    rows = connection.execute(statement(__package__, "bases/averages.sql"), places)
+    return pl.DataFrame(rows.fetchall(), AVERAGES, orient="row")
+
+
+def _first_days(connection: psycopg.Connection, reference: Reference) -> pl.DataFrame:
+    """The first day of each stock: its listing, or else its first bar."""
+    rows = connection.execute("SELECT code, min(first)::date FROM stock_1min_coverage GROUP BY code")
+    own: dict[str, dt.date] = dict(rows.fetchall())
+    listed = {symbol: one.listed for symbol, one in reference.listings.items() if one.listed}
+    first = own | {symbol: day for symbol, day in listed.items() if symbol in own}
+    return pl.DataFrame([*first.items()], {"symbol": pl.String(), "first_day": pl.Date()}, orient="row")
+
+
+def _record(connection: psycopg.Connection, wrong: pl.DataFrame, days: Sequence[dt.date]) -> None:
+    """Replace what was found in or next to these months."""
+    connection.execute(
+        """DELETE FROM stock_1min_bases
+           WHERE date_trunc('month', before) = ANY(%(days)s::date[])
+              OR date_trunc('month', after) = ANY(%(days)s::date[])""",
+        {"days": list(days)},
+    )
+    columns = ("code", "before", "after", "source_before", "source_after", "close", "open", "reason")
+    rows = wrong.rename({"symbol": "code"}).select(columns).rows()
+    with connection.cursor().copy(f"COPY stock_1min_bases ({', '.join(columns)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def _example(row: dict[str, Any], note: str) -> dict[str, Any]:
+    return {
+        "symbol": row["symbol"],
+        "last": f"{row['before']:%Y-%m-%d %H:%M} {row['close']:g} {row['source_before']}",
+        "first": f"{row['after']:%Y-%m-%d %H:%M} {row['open']:g} {row['source_after']}",
+        "note": note,
+    }

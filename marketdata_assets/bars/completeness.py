@@ -1,0 +1,143 @@
+"""Which minutes, days and stocks the minute bars lack, from the counts in `stock_1min_days`.
+
+What counts as missing is in `reference.completeness`; here is what the bars should have: every trading day between the
+first and the last loaded one, of each stock from its listing, or its own first bar, to its end.
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import polars as pl
+import psycopg
+
+from marketdata_assets.bars import days
+from marketdata_assets.bars.coverage import first_day
+from marketdata_assets.reference.completeness import SESSION_MINUTES, Reference, day_shapes, finding, judge
+from marketdata_assets.reference.records import Days
+from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.postgres import statement
+
+ONE_OF_THREE = 1 / 3
+"""Of a year's days that must be alike: vendors change what they leave out, but not often."""
+
+SELECTION = 0.05
+"""Of the listed stocks; when more of them are in no file, the files are a selection."""
+
+
+def bars_complete(connection: psycopg.Connection, months: Sequence[str], reference: Reference) -> Finding:
+    """Object to missing minutes and days of `months`, as far as these are loaded."""
+    days.fill(connection)
+    stocks, unknown = expected_stocks(connection, reference)
+    frames = list(judged(connection, months, reference, stocks))
+    if not frames:
+        return Finding(0, (), 0)
+    frame = pl.concat(frames)
+    span = Days(frame["date"].min(), frame["date"].max())  # type: ignore[arg-type]
+    missing = partial(_missing_minutes, connection)
+    return finding(frame, reference.calendar.trading_days(span), missing, [*reference.unknown, *unknown])
+
+
+def judged(
+    connection: psycopg.Connection, months: Sequence[str], reference: Reference, stocks: pl.DataFrame
+) -> Iterator[pl.DataFrame]:
+    """What every expected stock and day of `months` has and should have, year by year; see `reference.completeness`."""
+    if stocks.is_empty():
+        return
+    loaded = Days(stocks["own_first"].min(), stocks["own_last"].max())  # type: ignore[arg-type]
+    asked = _loaded_months(connection, months)
+    for year in sorted({month[:4] for month in asked}):
+        counts = reference.present_codes(days.read(connection, [f"{year}-{month:02d}" for month in range(1, 13)]))
+        counts = counts.sort("have").unique(["symbol", "date"], keep="last")
+        trading = [
+            day
+            for day in reference.calendar.trading_days(Days(dt.date(int(year), 1, 1), dt.date(int(year), 12, 31)))
+            if f"{day:%Y-%m}" in asked and loaded.first <= day <= loaded.last
+        ]
+        if trading:
+            yield judge(_cells(counts, stocks, trading), reference.suspensions)
+
+
+def _cells(counts: pl.DataFrame, stocks: pl.DataFrame, trading: Sequence[dt.date]) -> pl.DataFrame:
+    """A cell for each stock and day on which it is expected to trade."""
+    grid = stocks.join(pl.DataFrame({"date": list(trading)}, {"date": pl.Date()}), how="cross")
+    grid = grid.filter(pl.col("date").is_between("first", "last"))
+    cells = grid.join(_wanted(counts), on=["symbol", "date"], how="left")
+    of_day = pl.col("want").drop_nulls().mode().first().over("date")
+    return cells.with_columns(
+        pl.col("have").fill_null(0),
+        want=pl.when(pl.col("have").is_null()).then(of_day.fill_null(SESSION_MINUTES)).otherwise("want"),
+        certain=pl.col("date") <= pl.col("trades_until"),
+    )
+
+
+def _wanted(counts: pl.DataFrame) -> pl.DataFrame:
+    """The counts with what most days of the same file, exchange and month have, or else of the year."""
+    counts = counts.with_columns(exchange=pl.col("symbol").str.slice(-2), month=pl.col("date").dt.month())
+    place = ["source", "exchange"]
+    monthly = day_shapes(counts, [*place, "month"]).filter("whole").drop("whole").rename({"want": "of_month"})
+    yearly = day_shapes(counts, place, ONE_OF_THREE).drop("whole").rename({"want": "of_year"})
+    both = counts.join(monthly, on=[*place, "month"], how="left").join(yearly, on=place, how="left")
+    return both.select("symbol", "date", "have", want=pl.coalesce("of_month", "of_year"))
+
+
+def expected_stocks(connection: psycopg.Connection, reference: Reference) -> tuple[pl.DataFrame, list[str]]:
+    """From when to when each stock is expected, until when it is certain that it traded, and what is not expected.
+
+    Stocks of an exchange of which no file has a bar are left out: the vendor does not deliver them. So are all stocks
+    without any bar when they are many: then the files are a selection. A delisted stock does not trade in the days
+    before, so what follows its own last bar is not certain.
+    """
+    stocks = _stocks(connection, reference)
+    never = stocks["own_first"].null_count()
+    if never <= SELECTION * stocks.height:
+        return stocks, []
+    return stocks.drop_nulls("own_first"), [f"whether files should have {never} listed stocks of which none has a bar"]
+
+
+def _stocks(connection: psycopg.Connection, reference: Reference) -> pl.DataFrame:
+    own = pl.DataFrame(
+        connection.execute(
+            "SELECT code, min(first)::date, max(last)::date FROM stock_1min_coverage GROUP BY code"
+        ).fetchall(),
+        {"symbol": pl.String(), "own_first": pl.Date(), "own_last": pl.Date()},
+        orient="row",
+    )
+    own = reference.present_codes(own).group_by("symbol").agg(pl.col("own_first").min(), pl.col("own_last").max())
+    listed = pl.DataFrame(
+        [(one.symbol, one.listed, one.delisted) for one in reference.listings.values() if one.status != "vanished"],
+        {"symbol": pl.String(), "listed": pl.Date(), "delisted": pl.Date()},
+        orient="row",
+    ).filter(pl.col("symbol").str.slice(-2).is_in(own["symbol"].str.slice(-2).unique().to_list()))
+    both = own.join(listed.with_columns(is_listed=True), on="symbol", how="full", coalesce=True)
+    forever = pl.lit(dt.date.max)
+    ends = (
+        pl.when(pl.col("is_listed"))
+        .then((pl.col("delisted") - pl.duration(days=1)).fill_null(forever))
+        .otherwise("own_last")
+    )
+    return both.select(
+        "symbol",
+        "own_first",
+        "own_last",
+        first=pl.coalesce("listed", "own_first"),
+        last=ends,
+        trades_until=pl.when(pl.col("delisted").is_null()).then(forever).otherwise(pl.coalesce("own_last", "delisted")),
+    ).drop_nulls("first")
+
+
+def _missing_minutes(connection: psycopg.Connection, code: str, day: dt.date) -> list[str]:
+    """The minutes that the stock has on most other days of the month, and not on this one."""
+    query = statement(__package__, "checks/missing_minutes.sql")
+    return [minute for (minute,) in connection.execute(query, {"code": code, "day": day})]
+
+
+def _loaded_months(connection: psycopg.Connection, months: Sequence[str]) -> set[str]:
+    """Those of `months` that have bars, or that some file was read for."""
+    rows = connection.execute(
+        """SELECT to_char(month, 'YYYY-MM') FROM stock_1min_coverage WHERE month = ANY(%(days)s)
+           UNION SELECT slice FROM marketdata_ledger, unnest(slices) AS slice
+           WHERE dataset = 'stock_1min_qfq' AND slice = ANY(%(months)s)""",
+        {"days": [first_day(month) for month in months], "months": list(months)},
+    )
+    return {month for (month,) in rows}

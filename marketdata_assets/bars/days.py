@@ -1,0 +1,78 @@
+"""How many minutes of the exchange's day the table has of each stock, day by day, in `stock_1min_days`.
+
+Written in the loader's transaction, so that no check has to count the minutes again.
+"""
+
+from collections.abc import Collection, Sequence
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from marketdata_assets.bars import coverage
+from marketdata_assets.bars.coverage import Provider, Spans, first_day
+from marketdata_assets.stores import pgread
+from marketdata_assets.stores.postgres import statement
+
+DAYS = pl.Schema({"symbol": pl.String(), "date": pl.Date(), "have": pl.Int64(), "source": pl.String()})
+
+
+def record(
+    connection: psycopg.Connection, provider: Provider, loading: Spans, had: Collection[tuple[str, str]]
+) -> None:
+    """Write the counts of what a unit loads, and of the codes and months that it had.
+
+    Where other files are in the same months the table is counted.
+    """
+    touched = sorted({*loading, *had})
+    codes, months = [code for code, _ in touched], [first_day(month) for _, month in touched]
+    places = {"codes": codes, "months": months, "source": provider.source, "unit": provider.unit}
+    rows = connection.execute(statement(__package__, "days/forget.sql"), places)
+    shared = {(code, month) for code, month in rows}
+    if shared:
+        _recount(connection, sorted(shared))
+    with connection.cursor().copy("COPY stock_1min_days (code, month, bars) FROM STDIN") as copy:
+        for (code, month), span in loading.items():
+            if (code, month) not in shared:
+                copy.write_row((code, first_day(month), span.days.tolist()))
+
+
+def fill(connection: psycopg.Connection) -> None:
+    """Count what was loaded before the counts existed, while no load is writing these codes."""
+    with connection.transaction():
+        if uncounted := _uncounted(connection):
+            coverage.lock(connection, {code for code, _ in uncounted})
+            _recount(connection, _uncounted(connection))
+
+
+def read(connection: psycopg.Connection, months: Sequence[str]) -> pl.DataFrame:
+    """The minutes of each stock and day in `months` that has any, with the newest file of the month; see DAYS."""
+    query = sql.SQL(statement(__package__, "days/read.sql")).format(
+        months=sql.Literal([first_day(month) for month in months])
+    )
+    blocks = [
+        pl.read_csv(
+            block,
+            has_header=False,
+            schema={"symbol": pl.String, "month": pl.Date, "bars": pl.String, "source": pl.String},
+        )
+        for block in pgread.copy_rows(connection, query)
+    ]
+    if not blocks:
+        return DAYS.to_frame()
+    counts = pl.col("bars").str.strip_chars("{}").str.split(",").cast(pl.List(pl.Int64))
+    frame = pl.concat(blocks).with_columns(have=counts, day=pl.int_ranges(0, 31)).explode("have", "day")
+    frame = frame.filter(pl.col("have") > 0)
+    return frame.select("symbol", (pl.col("month") + pl.duration(days="day")).alias("date"), "have", "source")
+
+
+def _uncounted(connection: psycopg.Connection) -> list[tuple[str, str]]:
+    return connection.execute(
+        """SELECT DISTINCT code, to_char(month, 'YYYY-MM') FROM stock_1min_coverage c
+           WHERE NOT EXISTS (SELECT FROM stock_1min_days d WHERE d.code = c.code AND d.month = c.month)"""
+    ).fetchall()
+
+
+def _recount(connection: psycopg.Connection, places: Sequence[tuple[str, str]]) -> None:
+    values = {"codes": [code for code, _ in places], "months": [first_day(month) for _, month in places]}
+    connection.execute(statement(__package__, "days/recount.sql"), values)

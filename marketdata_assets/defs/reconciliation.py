@@ -1,0 +1,116 @@
+"""The asset `reconciliation`: minute bars, ticks and daily files compared by stock and day, its check and its repair.
+
+What counts as a disagreement is in `marketdata_assets.reconciliation`.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from marketdata_assets.bars.bases import FACTORS
+from marketdata_assets.defs.bars.checks import months_of_run
+from marketdata_assets.defs.metadata import OWNERS, check_result, markdown_table, table_schema
+from marketdata_assets.defs.partition_results import as_dagster_failure
+from marketdata_assets.defs.runs import range_requests
+from marketdata_assets.months import month_ranges
+from marketdata_assets.partitions import BAR_MONTHS, joined
+from marketdata_assets.reconciliation.compare import BARS, DAILY, DISAGREEMENTS, TICKS
+from marketdata_assets.reconciliation.reconcile import TABLE, MonthReport, no_disagreements, reconcile
+from marketdata_assets.resources import ClickHouse, NoServer, Postgres
+from marketdata_assets.stores.postgres import connect
+
+JOB = "reconcile"
+MOST_RUNS = 12
+SHOWN = 20
+
+
+@dg.asset(
+    deps=[
+        BARS,
+        dg.AssetDep(DAILY, partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)),
+        dg.AssetDep(TICKS, partition_mapping=dg.AllPartitionMapping()),
+        "adjust_factors",
+    ],
+    partitions_def=BAR_MONTHS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="bars",
+    kinds={"postgres", "table"},
+    owners=OWNERS,
+    code_version="reconciliation-1",
+    pool="timescale",
+    metadata=table_schema(TABLE),
+)
+def reconciliation(
+    context: dg.AssetExecutionContext, postgres: Postgres, clickhouse: ClickHouse
+) -> dg.MaterializeResult:
+    """What minute bars, ticks and daily files say differently of a stock's day: prices, volume and turnover.
+
+    Bars are rebased to traded prices by the adjustment factors; where these are unknown, only volume and turnover are
+    compared. Differences that units and rounding explain are none.
+    """
+    with as_dagster_failure():
+        try:
+            with clickhouse.client() as client:
+                from marketdata_assets.reference import stored
+
+                found = reconcile(postgres.dsn, client, context.partition_keys, stored.adjust_factors(client))
+        except NoServer:
+            found = reconcile(postgres.dsn, None, context.partition_keys, FACTORS.to_frame())
+    return _reported(context, postgres.dsn, found)
+
+
+def _reported(context: dg.AssetExecutionContext, dsn: str, found: list[MonthReport]) -> dg.MaterializeResult:
+    for one in found:
+        own = {"dagster/partition_row_count": one.disagreements, "compared": one.compared}
+        context.add_asset_metadata(own, partition_key=one.month)
+    query = "SELECT date, symbol, field, source, value, other_source, other_value FROM reconciliation"
+    with connect(dsn) as connection:
+        rows = connection.execute(f"{query} ORDER BY date DESC, symbol, field LIMIT {SHOWN}").fetchall()
+    metadata: dict[str, Any] = {
+        "compared": sum(one.compared for one in found),
+        "disagreements": sum(one.disagreements for one in found),
+        "preview": markdown_table([name for name in DISAGREEMENTS if name != "tolerance"], rows),
+    }
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.asset_check(
+    asset=reconciliation,
+    name="no_disagreements",
+    description="Minute bars, ticks and daily files say the same of each stock and day.",
+    pool="timescale",
+)
+def agreed(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.AssetCheckResult:
+    with connect(postgres.dsn) as connection:
+        finding = no_disagreements(connection, months_of_run(context))
+    return check_result(TABLE, "no_disagreements", finding)
+
+
+def due(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """A run for each range of months of which two sources were loaded, one of them after they were last compared."""
+    latest = {
+        name: instance.get_latest_storage_id_by_partition(dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION)
+        for name in (BARS, DAILY, TICKS, TABLE)
+    }
+    months: dict[str, dict[str, int]] = {}
+    for name in (BARS, DAILY, TICKS):
+        for key, number in latest[name].items():
+            loaded = months.setdefault(key.partition("|")[0], {})
+            loaded[name] = max(number, loaded.get(name, -1))
+    keys = set(BAR_MONTHS.get_partition_keys())
+    outdated = [
+        month
+        for month, loaded in months.items()
+        if month in keys and len(loaded) > 1 and latest[TABLE].get(month, -1) < max(loaded.values())
+    ]
+    return range_requests(joined(month_ranges(outdated), MOST_RUNS), job_name=JOB)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    job = dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(TABLE),
+        description="Compare minute bars, ticks and daily files of some months.",
+    )
+    return dg.Definitions(assets=[reconciliation], asset_checks=[agreed], jobs=[job])
