@@ -17,8 +17,7 @@ from marketdata_assets.read import columnar
 from marketdata_assets.read.columnar import Where
 from marketdata_assets.read.errors import NothingLoaded, OddValue
 from marketdata_assets.read.resampling import end_of_minute
-from marketdata_assets.read.tables import minute_bars, table
-from marketdata_assets.read.ticks import tick_data
+from marketdata_assets.read.tables import table
 from marketdata_assets.reference.calendar import ZONE
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.postgres import naming_failures
@@ -39,35 +38,44 @@ TICK_VALUES = {
     "amount": "sum(turnover)",
 }
 """In ClickHouse, which skips nulls in all of them."""
+A_DAY = dt.timedelta(days=1)
 ASHARE = r"^\d{6}\.(SH|SZ|BJ)$"
 
 
 def _minutes(
     connection: "psycopg.Connection", codes: Sequence[str], days: Days, values: Sequence[str], _: int
 ) -> pl.DataFrame:
-    end = days.last + dt.timedelta(days=1)
-    found = minute_bars(codes, days.first, end, columns=["code", "time", *values], connection=connection)
+    found = table(
+        "stock_1min_qfq",
+        "time",
+        days.first,
+        days.last + A_DAY,
+        only={"code": codes},
+        order=("code", "time"),
+        columns=["code", "time", *values],
+        connection=connection,
+    )
     in_shares = [pl.col("volume") * LOT] if "volume" in values else []
     return found.with_columns(pl.lit("end").alias("label"), pl.col(pl.Decimal).cast(pl.Float64), *in_shares)
 
 
 def _ticks(client: "Client", codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
     """Runs of so many minutes, aggregated by ClickHouse, so that no more rows than bars leave it; or all minutes."""
+    where = Where()
+    where.among("symbol", codes)
+    where.add("date", ">=", "Date", days.first)
+    where.add("date", "<=", "Date", days.last)
     if minutes > 1:
-        return _tick_runs(client, codes, days, values, minutes)
+        return _tick_runs(client, where, values, minutes)
     names = ["symbol", "date", "ts", "label", *("turnover" if name == "amount" else name for name in values)]
-    found = tick_data(codes, days.first, days.last + dt.timedelta(days=1), columns=names, connection=client)
+    found = columnar.read(client, "tick_data", names, where, ("symbol", "ts"))
     found = found.rename({"symbol": "code", "turnover": "amount"}, strict=False)
     _check_labels(found, "label", "label")
     time = pl.col("ts").dt.convert_time_zone(ZONE.key).dt.replace_time_zone(None)
     return found.select("code", "label", time.cast(pl.Datetime("us")).alias("time"), *values)
 
 
-def _tick_runs(client: "Client", codes: Sequence[str], days: Days, values: Sequence[str], minutes: int) -> pl.DataFrame:
-    where = Where()
-    where.among("symbol", codes)
-    where.add("date", ">=", "Date", days.first)
-    where.add("date", "<=", "Date", days.last)
+def _tick_runs(client: "Client", where: Where, values: Sequence[str], minutes: int) -> pl.DataFrame:
     wanted = "".join(f", {TICK_VALUES[name]} AS {name}" for name in values)
     sql = files(__package__).joinpath("sql/tick_bars.sql").read_text("utf-8")
     sql = sql.replace("{values}", wanted).replace("{where}", str(where))
@@ -94,7 +102,7 @@ def _daily(
         "stock_daily",
         "trade_date",
         days.first,
-        days.last + dt.timedelta(days=1),
+        days.last + A_DAY,
         only={"code": [in_files(code) for code in codes]},
         columns=["code", "trade_date", *values],
         connection=connection,
