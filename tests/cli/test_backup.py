@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psycopg
 import pytest
 from commands import answer, marketdata
@@ -28,6 +29,7 @@ from marketdata_assets.exchanges.tables.captures import captures_in, load_captur
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import definition, run
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.reference import tables as reference
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.ticks import tables as ticks
@@ -164,6 +166,10 @@ def site(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ticks.ensure(client)
         frame = tick_bars("600000.SH", january)
         clickhouse.insert(client, "tick_data", frame)
+        reference.ensure(client)
+        halted = {"symbol": ["600000.SH"], "date": [dt.date(2026, 1, 5)], "timing": [""], "source": ["files"]}
+        halt = pl.DataFrame(halted).with_columns(seen=pl.lit(dt.datetime(2026, 1, 5, tzinfo=dt.UTC)))
+        clickhouse.insert(client, "suspensions", halt.cast(reference.SUSPENSIONS.columns))
         for table in schema.TABLES.values():  # the status counts copies that are not merged yet, a backup has none
             client.command(f"OPTIMIZE TABLE {table.name} FINAL")
         clickhouse_ledger.record(
@@ -186,7 +192,7 @@ def test_what_is_destroyed_comes_back_and_nothing_is_loaded_again(site: Site, ta
     before = site.status()
     assert {row["asset"] for row in before if row.get("rows") or row.get("documents")} >= {
         *("stock_1min_qfq", "stock_monthly_kline", "regular_alphas", "super_alphas", "tick_data"),
-        *("exchange_trades", "exchange_ohlcv_1m", "mine"),
+        *("exchange_trades", "exchange_ohlcv_1m", "mine", "suspensions"),
     }
     site.destroy()
     site.make()
