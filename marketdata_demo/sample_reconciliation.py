@@ -67,7 +67,7 @@ def write(bars: Path, folder: Path, days: int = 120) -> set[Planted]:
             *columns, pl.Series("前收盘价", daily["close"].shift(1, fill_value=daily["open"][0]))
         )
         for change in (change for change in CHANGES if change.code == code):
-            row, column = frame.height - 1 - change.days_before, VENDOR[change.field]
+            row, column = max(0, frame.height - 1 - change.days_before), VENDOR[change.field]
             frame[row, column] = round(frame[row, column] * change.factor, 2)
             planted.add((f"{code[2:]}.{code[:2].upper()}", daily["date"][row], change.field))
         if (data := sample_flows.vendor_bytes(frame)) != before:

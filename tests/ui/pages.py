@@ -55,7 +55,7 @@ class Group:
 
 
 GROUPS = (
-    Group("bars", ("minute_bar_files",), ("stock_1min_qfq", KLINE), ("3 / 3 Passed", "6 / 6 Passed")),
+    Group("bars", ("minute_bar_files",), ("stock_1min_qfq", KLINE, "reconciliation"), ("3 / 3 Passed", "6 / 6 Passed")),
     Group(
         "alphas",
         ("brain_api",),

@@ -40,7 +40,7 @@ from running_ui import Marketdata, running, short_folder
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
 from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
-from marketdata_demo import sample_bars, sample_flows, sample_ticks
+from marketdata_demo import sample_bars, sample_flows, sample_reconciliation, sample_ticks
 
 DAILY_FILES = 100
 OF_EARLIER_YEARS = sample_bars.STOCKS[:1]
@@ -118,7 +118,7 @@ def bar_files(home: Path) -> list[Path]:
 def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ours = itertools.takewhile(lambda line: not line.startswith("\x1b"), demo.out.read_text().splitlines())
     bars, kline, alphas, *others = ours  # Dagster's coloured lines come after them
-    reference, ticks, exchanges, flows = others[:5], others[5:10], others[10:13], others[13:]
+    reference, ticks, exchanges, flows = others[:5], others[5:10], others[10:13], others[13:-1]
     rows = sum(len(file_rows(path)) for path in bar_files(home))
     assert bars.startswith(f"minute bars   {rows:,} rows, 0 rejected, ")
     assert bars.endswith(f" rows/s; {len(sample_bars.STOCKS)} codes, 0 files unchanged")
@@ -145,6 +145,9 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert [line.split()[0] for line in flows] == list(FLOWS)
     loaded = f"; {DAILY_FILES} files loaded, 0 unchanged, 0 failed; 3 checks passed"
     assert all(line.endswith(loaded) for line in flows)
+    assert others[-1].startswith(
+        f"reconciliation {len(sample_reconciliation.CHANGES)} values on which sources disagree, "
+    )
 
 
 def test_kline_is_right_to_the_last_digit(home: Path, demo: Marketdata) -> None:
@@ -219,8 +222,9 @@ def test_page_of_an_asset_shows_its_rows_pictures_passed_checks_and_partitions(
     assert ("img" in drawn) == (name in DRAWN)
     checks = {check["name"] for check in told["assetChecksOrError"].get("checks", [])}
     if checks:
-        lines = open_tab(quiet, "checks", "Passed")
-        assert {check: lines[lines.index(check) + 1] for check in checks} == dict.fromkeys(checks, "Succeeded")
+        verdict, ended = ("Failed", "Failed") if name == "reconciliation" else ("Passed", "Succeeded")
+        lines = open_tab(quiet, "checks", verdict)
+        assert {check: lines[lines.index(check) + 1] for check in checks} == dict.fromkeys(checks, ended)
     if told["isPartitioned"]:
         lines = open_tab(quiet, "partitions", "Materialized (")
         assert "Failed (0)" in lines
