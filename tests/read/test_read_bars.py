@@ -30,11 +30,11 @@ from marketdata_assets.read.errors import (
     UnknownColumn,
     UnknownName,
 )
-from marketdata_assets.read.resampling import MINUTES, PRICES, of_minutes
+from marketdata_assets.read.resampling import MINUTES, PRICES, VALUES, of_minutes
 from marketdata_assets.reference import tables as reference
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables
-from marketdata_demo import sample_flows
+from marketdata_demo import sample_bars, sample_flows, sample_reconciliation
 
 NOW = dt.datetime(2025, 2, 3, 12, tzinfo=dt.UTC)
 TWO_DAYS = [
@@ -221,6 +221,36 @@ def test_days_of_ticks_are_the_days_of_the_samples_files(client: Client, dsn: st
         vendors = read.table("stock_daily", only={"code": f"{code[7:].lower()}{code[:6]}"}, connection=dsn)
         put_ticks(client, code, minutes_of(vendors.sort("trade_date")))
         _same_days(code, client, dsn)
+
+
+@pytest.fixture
+def apart(server_dsn: str) -> Iterator[str]:
+    """An empty database, for other stocks than those of the module's."""
+    with fresh_postgres(server_dsn) as fresh:
+        yield fresh
+
+
+def test_days_of_minutes_are_the_demos_daily_files_but_for_the_planted_values(apart: str, tmp_path: Path) -> None:
+    """The vendor's dividend is in the price of a minute, and not in that of a day."""
+    stocks = [stock for stock in sample_bars.STOCKS if stock in sample_reconciliation.STOCKS[:3]]
+    sample_bars.write_year(tmp_path / "bars", 2023, stocks, until=dt.date(2023, 1, 20))
+    load_bars.ingest(apart, tmp_path / "bars", ["2023-01"], run_id="test", fanout=Fanout(1))
+    planted = sample_reconciliation.write(tmp_path / "bars", tmp_path / "stock_daily")
+    load_daily(apart, tmp_path)
+    codes = [f"{code[2:]}.{code[:2].upper()}" for code, _ in stocks]
+    asked: dict[str, Any] = {"freq": "1d", "connection": apart}
+    ours = read.bars(codes, "2023-01", "2023-02", **asked)
+    vendors = read.bars(codes, "2023-01", "2023-02", source="daily", adjust="none", **asked)
+    assert ours["code", "date"].equals(vendors["code", "date"])
+    dividend = {codes[at]: sample_bars.DIVIDENDS.get(code, 0.0) for at, (code, _) in enumerate(stocks)}
+    adjusted = {name: vendors[name] - vendors["code"].replace_strict(dividend) for name in PRICES}
+    differing = set()
+    for name in VALUES:
+        wrong = (ours[name] - adjusted.get(name, vendors[name])).abs() > 1e-3
+        field = "turnover" if name == "amount" else name
+        differing |= {(code, day, field) for code, day in ours.filter(wrong).select("code", "date").iter_rows()}
+    assert differing == planted
+    assert len(planted) == 3
 
 
 def _same_days(code: str, client: Client, dsn: str) -> None:
