@@ -176,7 +176,8 @@ def work(job: Job) -> None:
     config = section.model_copy(
         update={"rate_limits": RateLimits(requests_per_minute=job.per_minute, requests_per_hour=FREE)}
     )
-    provider = tushare.Tushare(token, config, tushare.rate_limiter(token, config, Path(job.folder)), url=job.provider)
+    account = tushare.Account(token, tushare.rate_limiter(token, config, Path(job.folder)))
+    provider = tushare.Tushare([account], config, url=job.provider)
     units = [Unit(f"{600000 + number}.SH", month) for month in job.months for number in range(*job.symbols)]
     options = LoadOptions(workers=job.workers, turns=Path(job.folder) / "turns")
     with clickhouse.connect(job.store) as client:

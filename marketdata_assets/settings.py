@@ -99,6 +99,12 @@ class Settings(_FromEnvironment):
     )
     ticks_months: int = Field(default=24, ge=1, description="months that are partitions of ticks, up to this one")
     ticks_workers: int = Field(default=8, ge=1, description="concurrent requests to one provider of ticks")
+    ticks_confirm_days: int = Field(
+        default=1, ge=1, le=30, description="trading days after which an answer makes a day of ticks final"
+    )
+    ticks_deadline_days: int = Field(
+        default=5, ge=1, le=30, description="trading days after which a day of ticks is not requested again"
+    )
     captures_dir: Path | None = Field(default=None, description="captures of exchanges; default HOME/captures")
     captures_quiet_seconds: QuietSeconds = 30.0
     exchange_days: int = Field(default=90, ge=1, description="days that are partitions of exchanges, up to this one")

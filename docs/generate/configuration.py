@@ -37,7 +37,11 @@ takes precedence over its file.
         table(
             HEAD,
             [
-                (code(TOKEN_VARIABLE), "the token of your Tushare account", "none: Tushare is not used"),
+                (
+                    code(TOKEN_VARIABLE),
+                    "the token of your Tushare account, or several with commas between",
+                    "none: Tushare is not used",
+                ),
                 (
                     codes(account),
                     "credentials of a BRAIN account; `<KEY>` is its name in capitals, with `_` instead of every"

@@ -32,7 +32,7 @@ COUNTS = {
     "marketdata_quarantined_rows": ("quarantine",),
     "marketdata_open_gaps": ("open_gaps",),
 }
-STATES = ("ok", "empty", "unsupported", "missing", "stale", "failed", "open")
+STATES = ("ok", "empty", "provisional", "incomplete", "unsupported", "missing", "stale", "failed", "open")
 DAY = dt.timedelta(days=1)
 MOST_RUNS = 5000
 

@@ -19,13 +19,24 @@ from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
 
 if TYPE_CHECKING:
+    from marketdata_assets.reference import status as reference
     from marketdata_assets.ticks.status import State
 
 STATES = ("ok", "empty", "missing", "stale", "failed")
 BARS = ("asset", *STATES, "rows", "codes", "stale_codes", "newest", "quarantine")
-TICK_STATES: tuple["State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
+REFERENCE_STATES: tuple["reference.State", ...] = ("ok", "empty", "unsupported", "missing", "stale", "failed")
+TICK_STATES: tuple["State", ...] = (
+    "ok",
+    "empty",
+    "provisional",
+    "incomplete",
+    "unsupported",
+    "missing",
+    "stale",
+    "failed",
+)
 TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
-REFERENCE = ("asset", *TICK_STATES, "rows", "newest", "unknown_days")
+REFERENCE = ("asset", *REFERENCE_STATES, "rows", "newest", "unknown_days")
 FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
 EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps")
 NAMED_CODES = 10
@@ -156,7 +167,7 @@ def reference_rows() -> list[dict[str, Any]]:
         _row(
             "reference",
             one.table,
-            {state: one.states.get(state, 0) for state in TICK_STATES},
+            {state: one.states.get(state, 0) for state in REFERENCE_STATES},
             one.newest,
             SHANGHAI,
             rows=one.rows,
@@ -187,6 +198,8 @@ def ticks_rows() -> list[dict[str, Any]]:
             symbols=len(listed),
             rows=one.rows,
             quarantine=one.rejected,
+            provisional_days=one.provisional_days,
+            incomplete_days=one.incomplete_days,
         )
         for one in found
         if listed or one.rows

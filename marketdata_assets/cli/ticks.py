@@ -171,11 +171,13 @@ def tell(outcome: RunOutcome) -> None:
     for line in failures(report["tables"]):
         output.fail(line)
     for name, table in report["tables"].items():
-        counts = ", ".join(f"{table[ending]:,} {ending}" for ending in ("ok", "empty", "unsupported", "failed"))
+        endings = ("ok", "empty", "provisional", "unsupported", "failed")
+        counts = ", ".join(f"{table[ending]:,} {ending}" for ending in endings)
         who = "".join(f", {count:,} from {provider}" for provider, count in table["providers"].items())
         output.console().print(
             f"{name:<13} {table['rows']:,} rows loaded, {table['rejected']:,} rejected; {counts}, {table['changed']:,}"
-            f" changed; {table['requests']:,} requests, {table['seconds']:.1f} s{who}"
+            f" changed, {table['provisional_days']:,} provisional days; {table['requests']:,} requests,"
+            f" {table['seconds']:.1f} s{who}"
         )
     output.console().print(f"{'checks':<13} {sum(report['checks'].values())} of {len(report['checks'])} passed")
     output.console().print(f"Successful: {report['symbols'] - report['symbols_failed']}/{report['symbols']}")

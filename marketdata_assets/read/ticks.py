@@ -15,11 +15,15 @@ from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import Where, several
 from marketdata_assets.read.errors import BadMoment
 from marketdata_assets.read.sources import of_clickhouse
+from marketdata_assets.stores import clickhouse_ledger
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA, Table
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from marketdata_assets.read.sources import ClickHouse
 
+FINAL = "final"
 ZONES_APART = dt.timedelta(days=1)  # so far the day of an exchange may be from that of UTC
 
 
@@ -29,6 +33,7 @@ def tick_data(
     end: Moment | None = None,
     *,
     columns: Sequence[str] | None = None,
+    final: bool = False,
     connection: "ClickHouse | None" = None,
 ) -> pl.DataFrame:
     """Return minute bars as the providers deliver them, by symbol and `ts` (UTC).
@@ -36,12 +41,13 @@ def tick_data(
     Columns: symbol, date, ts, label, interval, open, high, low, close, volume (shares), turnover (in `currency`),
     currency, flags, provider.
 
-    `symbols` None means all. A bound that is a date is the exchange's day; one with a time is an instant and needs a
-    zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    `final` leaves out days that may still change and those that are known to lack bars; the column `final`, when it is
+    among `columns`, says so of each row. `symbols` None means all. A bound that is a date is the exchange's day; one
+    with a time is an instant and needs a zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
 
         tick_data("600000.SH", "2025-01-02", "2025-01-03", columns=["ts", "close", "volume"])
     """
-    return _read(TICK_DATA, ("symbol", "ts"), symbols, start, end, columns, connection)
+    return _read(TICK_DATA, ("symbol", "ts"), symbols, start, end, columns, connection, final=final)
 
 
 def order_book(
@@ -69,21 +75,23 @@ def factors(
     *,
     names: str | Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    final: bool = False,
     connection: "ClickHouse | None" = None,
 ) -> pl.DataFrame:
     """Return factors, one row per symbol, day and factor, in this order.
 
     `names` are factor names; None means all. Bounds are dates: one with a time raises BadMoment.
 
-    `symbols` None means all. A bound that is a date is the exchange's day; one with a time is an instant and needs a
-    zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    `final` leaves out days that may still change and those that are known to lack bars; the column `final`, when it is
+    among `columns`, says so of each row. `symbols` None means all. A bound that is a date is the exchange's day; one
+    with a time is an instant and needs a zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
 
         factors("600000.SH", "2025-01-01", "2025-02-01", names="volume_ratio")
     """
     for bound in (start, end):
         if bound is not None and bounds.day(bound) is None:
             raise BadMoment(bound, "has a time of day, and factors have days only")
-    return _read(FACTORS, ("symbol", "date", "factor"), symbols, start, end, columns, connection, names)
+    return _read(FACTORS, ("symbol", "date", "factor"), symbols, start, end, columns, connection, names, final=final)
 
 
 def _read(
@@ -95,8 +103,14 @@ def _read(
     columns: Sequence[str] | None,
     connection: "ClickHouse | None",
     names: str | Sequence[str] | None = None,
+    *,
+    final: bool = False,
 ) -> pl.DataFrame:
-    wanted = columnar.known(table.name, columns, table.columns.names())
+    there = table.columns.names()
+    requested = columnar.known(table.name, columns, [*there, FINAL] if columns is not None else there)
+    marked = final or FINAL in requested
+    wanted = [name for name in requested if name != FINAL]
+    wanted += [name for name in ("symbol", "date") if marked and name not in wanted]
     where = Where()
     where.among("symbol", several(symbols))
     where.among("factor", several(names))
@@ -112,4 +126,25 @@ def _read(
             where.add("date", f"{sign[0]}=", "Date", moment.date() + around)
     with of_clickhouse(connection) as client:
         frame = columnar.read(client, table.name, wanted, where, order)
-    return frame.cast({name: table.columns[name] for name in wanted})
+        frame = frame.cast({name: table.columns[name] for name in wanted})
+        if marked:
+            frame = _marked(client, table, frame)
+    if final:
+        frame = frame.filter(FINAL)
+    return frame.select(requested)
+
+
+def _marked(client: "Client", table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with a column that says whether the day of each row is final; of factors, that of their bars too."""
+    months = frame["date"].dt.strftime("%Y-%m").unique().to_list()
+    rows = [
+        (load.source, dt.date.fromisoformat(state.slice), False)
+        for name in {table.name, TICK_DATA.name}
+        for load in clickhouse_ledger.entries(client, name, months)
+        for state in load.states
+        if state.state != "unsupported"
+    ]
+    schema = {"symbol": pl.String, "date": pl.Date, FINAL: pl.Boolean}
+    open_days = pl.DataFrame(rows, schema, orient="row").unique()
+    marked = frame.join(open_days, on=["symbol", "date"], how="left", maintain_order="left")
+    return marked.with_columns(pl.col(FINAL).fill_null(True))

@@ -50,14 +50,8 @@ class Calendar:
 
         240 minutes. Labelled by their ends there are 241: the opening auction is a bar at 09:30.
         """
-        times: list[dt.datetime] = []
-        if self.trading_days(Days(day, day)):
-            for start, minutes in SESSIONS:
-                begin = dt.datetime.combine(day, start, ZONE)
-                times += [begin + dt.timedelta(minutes=number) for number in range(minutes)]
-            if label == "end":
-                times = [times[0], *(time + dt.timedelta(minutes=1) for time in times)]
-        return pl.Series("ts", [time.astimezone(dt.UTC) for time in times], pl.Datetime("ms", "UTC"))
+        times = minutes_of_day(day, label) if self.trading_days(Days(day, day)) else []
+        return pl.Series("ts", times, pl.Datetime("ms", "UTC"))
 
     def corrected(self, days: Iterable[tuple[dt.date, bool]]) -> "Calendar":
         """This calendar with what an exchange says of some days: whether it is open. They count as known."""
@@ -82,6 +76,17 @@ def ashares() -> Calendar:
     sessions = exchange_calendars.get_calendar("XSHG", start="1990-12-19", side="left")
     known = Days(sessions.first_session.date(), sessions.last_session.date())
     return Calendar(known, tuple(stamp.date() for stamp in sessions.sessions))
+
+
+def minutes_of_day(day: dt.date, label: Label) -> list[dt.datetime]:
+    """The labels, in UTC, of the bars of a day that is a trading day."""
+    times: list[dt.datetime] = []
+    for start, minutes in SESSIONS:
+        begin = dt.datetime.combine(day, start, ZONE).astimezone(dt.UTC)
+        times += [begin + dt.timedelta(minutes=number) for number in range(minutes)]
+    if label == "end":
+        times = [times[0], *(time + dt.timedelta(minutes=1) for time in times)]
+    return times
 
 
 def last_closed(now: dt.datetime) -> dt.date:

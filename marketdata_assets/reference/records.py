@@ -30,6 +30,9 @@ class Days:
     def __len__(self) -> int:
         return (self.last - self.first).days + 1
 
+    def __contains__(self, day: object) -> bool:
+        return isinstance(day, dt.date) and self.first <= day <= self.last
+
     def __iter__(self) -> Iterator[dt.date]:
         return (self.first + dt.timedelta(days=number) for number in range(len(self)))
 

@@ -67,7 +67,7 @@ class Ticks(Folder):
         return Files(self.path, section)
 
     def tushare(self) -> "Tushare | None":
-        """Tushare, when it is enabled and has a token."""
+        """Tushare, when it is enabled and has a token or several."""
         config = self.config()
         usable = config.tushare is not None and config.tushare.enabled and self._asked("tushare")
         return self._tushare(config) if usable and secret_values.find(TOKEN, os.environ) else None
@@ -91,10 +91,13 @@ class Ticks(Folder):
 
     def options(self, **changes: Any) -> "LoadOptions":
         """The options of a load; `changes` are fields of LoadOptions. Raises InvalidConfigFile or BadProviders."""
+        from marketdata_assets.ticks.finality import Rules
         from marketdata_assets.ticks.load_run import LoadOptions
 
+        settings = Settings()
         known: dict[str, Any] = {
-            "workers": Settings().ticks_workers,
+            "workers": settings.ticks_workers,
+            "rules": Rules(settings.ticks_confirm_days, settings.ticks_deadline_days),
             "first": tuple(self.config().queue.first),
             "providers": tuple(self.only),
             "turns": self.turns,
@@ -126,9 +129,12 @@ class Ticks(Folder):
 
         if config.tushare is None:
             return None
-        settings, token = Settings(), secret_values.find(TOKEN, os.environ)
-        limiter = tushare.rate_limiter(token or "", config.tushare, settings.budgets_folder)
-        return tushare.Tushare(token, config.tushare, limiter, url=settings.tushare_url)
+        settings, text = Settings(), secret_values.find(TOKEN, os.environ) or ""
+        accounts = [
+            tushare.Account(token, tushare.rate_limiter(token, config.tushare, settings.budgets_folder))
+            for token in dict.fromkeys(text.replace(",", " ").split())
+        ]
+        return tushare.Tushare(accounts, config.tushare, url=settings.tushare_url)
 
     def _yahoo(self, config: "Providers") -> "Yahoo | None":
         from marketdata_assets.ticks import yahoo

@@ -8,8 +8,9 @@ unit is marked pending; a writer that dies in between costs a repeated load and 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import polars as pl
 
 from marketdata_assets.stores import clickhouse
@@ -48,6 +49,7 @@ _COLUMNS = pl.Schema(
         **dict.fromkeys(("read", "skipped", "rows", "rejected"), pl.Int64()),
         **dict.fromkeys(("origin", "outcome", "attempted_hash", "error", "code_version", "run_id"), pl.String()),
         **dict.fromkeys(("started", "finished"), _TIME),
+        "slice_states": pl.String(),
         "reject_line": pl.List(pl.Int64()),
         **dict.fromkeys(("reject_reason", "reject_raw", "reject_slice"), pl.List(pl.String())),
     }
@@ -55,16 +57,37 @@ _COLUMNS = pl.Schema(
 _DICTIONARIES = ("dataset", "unit", "source", "aspect", "slices", "origin", "outcome", "code_version", "run_id")
 
 
+class SliceState(msgspec.Struct, frozen=True, array_like=True):
+    """Why a slice, such as a day, is not final: `provisional` ones are requested again, the others are not.
+
+    `incomplete` is known to lack rows, and requesting it has ended; `unsupported` has no source. Of a provisional one:
+    `digest` of the answer, `since` which closing it is the same, the last `closed` day and the date when it was
+    `requested` last, and whether the answer was `short`. Days are ISO dates.
+    """
+
+    slice: str
+    state: Literal["provisional", "incomplete", "unsupported"]
+    digest: str = ""
+    since: str = ""
+    closed: str = ""
+    requested: str = ""
+    short: bool = False
+
+
+_states = msgspec.json.Decoder(tuple[SliceState, ...])
+
+
 @dataclass(frozen=True)
 class Load(Entry):
     """An entry, with the provider of the rows. `version` is that of the committed rows, 0 when none ever were.
 
-    `content_hash` is PENDING from before a publish until it is recorded.
+    `content_hash` is PENDING from before a publish until it is recorded. A covered slice without a state is final.
     """
 
     origin: str = ""
     rejects: tuple[Reject, ...] = ()
     version: int = 0
+    states: tuple[SliceState, ...] = ()
 
     @property
     def pending(self) -> bool:
@@ -105,18 +128,23 @@ def entries(
     client: "Client", dataset: str, units: Iterable[str] | None = None, sources: Iterable[str] | None = None
 ) -> list[Load]:
     """The ledger of some units and sources or of all, ordered by source and unit, without the rejected rows."""
-    names = [field.name for field in fields(Load) if field.name != "rejects"]
+    names = [field.name for field in fields(Load) if field.name not in ("rejects", "states")]
     at = names.index("slices")
     known: dict[str, list[str]] = {}
     loads = []
-    for row in table(client, dataset, units, sources).select(names).iter_rows():
-        values: list[Any] = list(row)
+    for *row, states in table(client, dataset, units, sources).select(*names, "slice_states").iter_rows():
+        values: list[Any] = row
         text = values[at]
         if text not in known:
             known[text] = text.split(",") if text else []
         values[at] = known[text]
-        loads.append(Load(**dict(zip(names, values, strict=True))))
+        loads.append(Load(**dict(zip(names, values, strict=True)), states=states_of(states)))
     return loads
+
+
+def states_of(text: str) -> tuple[SliceState, ...]:
+    """The states of slices as the column `slice_states` has them."""
+    return _states.decode(text) if text else ()
 
 
 def next_version(client: "Client") -> int:
@@ -193,6 +221,7 @@ def _row(load: Load, aspect: str, version: int) -> dict[str, Any]:
         "aspect": aspect,
         "version": version,
         "slices": ",".join(load.slices),
+        "slice_states": msgspec.json.encode(load.states).decode() if load.states else "",
         "reject_line": [reject.line for reject in rejects],
         "reject_reason": [reject.reason for reject in rejects],
         "reject_raw": [reject.raw[:MAX_RAW] for reject in rejects],

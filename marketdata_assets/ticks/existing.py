@@ -27,11 +27,16 @@ _NAMES = ("provider", "label", "interval", "currency")  # one of each a day
 
 @dataclass(frozen=True)
 class ExistingRows:
-    """The rows of one symbol that a delivery would replace, by day; `kept` and `kept_digest` are of the other days."""
+    """The rows of one symbol that a delivery would replace, by day: how many, and of which provider.
+
+    `kept` and `kept_digest` are of the other days. `bars` are the rows themselves, where a day of them may be kept.
+    """
 
     days: Mapping[dt.date, int] = field(default_factory=dict)
     kept: int = 0
     kept_digest: int = 0
+    providers: Mapping[dt.date, str] = field(default_factory=dict)
+    bars: pl.DataFrame | None = None
 
     @property
     def rows(self) -> int:
@@ -39,14 +44,21 @@ class ExistingRows:
 
 
 def read_existing(
-    client: "Client", table: Table, month: str, replaced: Mapping[str, Days], loads: Mapping[str, Load]
+    client: "Client",
+    table: Table,
+    month: str,
+    replaced: Mapping[str, Days],
+    loads: Mapping[str, Load],
+    fallbacks: Collection[str] = (),
 ) -> dict[str, ExistingRows]:
     """The rows of each symbol whose days would be `replaced`; a symbol without a ledger entry is left out.
 
-    Rows themselves are read for the digest of bars only, and only where some of a month are kept.
+    Bars themselves are read only where some of a month are kept, some days of it are not final, or the symbol is one of
+    `fallbacks`, whose delivery is not of the first provider.
     """
     known = {symbol: days for symbol, days in replaced.items() if symbol in loads}
-    touched, mixed = set[str](), set[str]()
+    touched: set[str] = set()
+    read: dict[str, Days] = {}
     for symbol, days in known.items():
         load = loads[symbol]
         if not load.pending and not load.rows:
@@ -54,42 +66,54 @@ def read_existing(
         covered = as_days(load.slices)
         if load.pending or not covered.isdisjoint(days):
             touched.add(symbol)
-            if table is TICK_DATA and (load.pending or not covered.issubset(days)):
-                mixed.add(symbol)
+            if table is TICK_DATA and (load.pending or load.content_hash is None):
+                read[symbol] = Days.month(month)
+            elif table is TICK_DATA and (load.states or symbol in fallbacks or not covered.issubset(days)):
+                read[symbol] = days
     counts = _counts(client, table, touched, Days.month(month))
-    if mixed:
-        sql = f"SELECT * FROM {table.name} {_WHERE} ORDER BY symbol, ts"
-        rows = clickhouse.read(client, sql, _bound(mixed, Days.month(month)))
+    bars = _bars(client, read)
     existing: dict[str, ExistingRows] = {}
     for symbol, days in known.items():
-        by_day = counts.get(symbol, {})
-        inside = {day: number for day, number in by_day.items() if day in days}
+        load, by_day = loads[symbol], counts.get(symbol, {})
+        inside = {day: rows for day, (rows, _) in by_day.items() if day in days}
         if symbol not in touched:
-            load = loads[symbol]
             existing[symbol] = ExistingRows(inside, load.rows, int(load.content_hash or "0", 16))
             continue
-        kept_digest = 0
-        if symbol in mixed:
-            others = rows.filter(pl.col("symbol") == symbol, ~pl.col("date").is_between(days.first, days.last))
-            kept_digest = digest(others)
-        existing[symbol] = ExistingRows(inside, sum(by_day.values()) - sum(inside.values()), kept_digest)
+        kept = sum(rows for rows, _ in by_day.values()) - sum(inside.values())
+        providers = {day: by_day[day][1] for day in inside}
+        if symbol not in read:
+            existing[symbol] = ExistingRows(inside, kept, 0, providers)
+            continue
+        mine = bars.get(symbol, table.columns.to_frame())
+        here = mine.filter(pl.col("date").is_between(days.first, days.last))
+        if read[symbol] == days and load.content_hash:  # the digests of days add up
+            kept_digest = (int(load.content_hash, 16) - digest(here)) % MODULUS
+        else:
+            kept_digest = digest(mine.filter(~pl.col("date").is_between(days.first, days.last)))
+        existing[symbol] = ExistingRows(inside, kept, kept_digest, providers, here)
     return existing
 
 
 def digest(bars: pl.DataFrame) -> int:
     """A number for bars of one symbol, sorted by time. Those of two sets of days add up, modulo MODULUS."""
+    return sum(digests(bars).values()) % MODULUS
+
+
+def digests(bars: pl.DataFrame) -> dict[dt.date, int]:
+    """A number for each day of bars of one symbol, sorted by time."""
     if bars.is_empty():
-        return 0
+        return {}
     numbers = [pl.col("ts").cast(pl.Int64), *map(pl.col, _NUMBERS)]
     exact = bars.select(number.cast(pl.Float64).fill_null(float("nan")) for number in numbers)
     values = np.ascontiguousarray(exact.to_numpy())
-    total = start = 0
-    for length in bars["date"].rle().struct.field("len"):
+    found: dict[dt.date, int] = {}
+    start = 0
+    for length, date in bars["date"].rle().struct.unnest().iter_rows():
         head = "|".join(str(bars[name][start]) for name in _NAMES)
         day = values[start : start + length].tobytes()
-        total += int.from_bytes(blake2b(head.encode() + day, digest_size=16).digest())
+        found[date] = int.from_bytes(blake2b(head.encode() + day, digest_size=16).digest())
         start += length
-    return total % MODULUS
+    return found
 
 
 def digest_of_books(books: pl.DataFrame, days: Days) -> int:
@@ -103,12 +127,27 @@ def digest_of_books(books: pl.DataFrame, days: Days) -> int:
     return int.from_bytes(result.digest())
 
 
-def _counts(client: "Client", table: Table, symbols: Collection[str], days: Days) -> dict[str, dict[dt.date, int]]:
-    counts: dict[str, dict[dt.date, int]] = {}
+def _bars(client: "Client", wanted: Mapping[str, Days]) -> dict[str, pl.DataFrame]:
+    """The bars of some symbols from the first to the last day that is wanted of any, by time."""
+    if not wanted:
+        return {}
+    span = Days(min(days.first for days in wanted.values()), max(days.last for days in wanted.values()))
+    rows = clickhouse.read(
+        client, f"SELECT * FROM {TICK_DATA.name} {_WHERE} ORDER BY symbol, ts", _bound(wanted, span)
+    ).cast(TICK_DATA.columns)
+    return {str(key[0]): part for key, part in rows.partition_by("symbol", as_dict=True).items()}
+
+
+def _counts(
+    client: "Client", table: Table, symbols: Collection[str], days: Days
+) -> dict[str, dict[dt.date, tuple[int, str]]]:
+    """By symbol and day the number of rows, and a provider of them."""
+    counts: dict[str, dict[dt.date, tuple[int, str]]] = {}
     if symbols:
-        sql = f"SELECT toString(symbol) AS name, date, count() AS rows FROM {table.name} {_WHERE} GROUP BY name, date"
-        for symbol, day, number in clickhouse.read(client, sql, _bound(symbols, days)).iter_rows():
-            counts.setdefault(symbol, {})[day] = number
+        names = "toString(symbol) AS name, date, count() AS rows, toString(any(provider)) AS provider"
+        sql = f"SELECT {names} FROM {table.name} {_WHERE} GROUP BY name, date"
+        for symbol, day, number, provider in clickhouse.read(client, sql, _bound(symbols, days)).iter_rows():
+            counts.setdefault(symbol, {})[day] = number, provider
     return counts
 
 

@@ -1,8 +1,8 @@
 """What becomes of the factors of a symbol-month: computed ones, those of providers, and existing rows that are kept.
 
-The ledger keeps what factors were made from in a line such as `5f0c41...e2 tushare:2026-10-30 yahoo:failed`: a digest
-of the definitions and of the loaded bars, then for each provider the last day requested. Equal inputs give
-equal factors. Nothing is read or written here.
+The ledger keeps what factors were made from in a line such as `5f0c41...e2 tushare:2026-10-29/2026-10-30/2026-10-30
+yahoo:failed`: a digest of the definitions and of the loaded bars, then for each provider how far its answers go, see
+Answered. Equal inputs give equal factors. Nothing is read or written here.
 """
 
 import datetime as dt
@@ -13,10 +13,11 @@ from hashlib import blake2b
 import polars as pl
 
 from marketdata_assets.reference.records import Days
-from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.ticks.factor_sql import DEFINITIONS
+from marketdata_assets.ticks.finality import Finality, Moment, provisional
 from marketdata_assets.ticks.provider_factors import ProviderFactors
-from marketdata_assets.ticks.reconcile import Decision, ledger_entry
+from marketdata_assets.ticks.reconcile import Decision, ledger_entry, without_rows
 from marketdata_assets.ticks.reports import Unit, UnitReport
 from marketdata_assets.ticks.table_writer import UnitWrite
 from marketdata_assets.ticks.tables import FACTORS
@@ -28,8 +29,38 @@ SUPERSEDED = "another run wrote the same factors at the same time, and its rows 
 
 
 @dataclass(frozen=True)
+class Answered:
+    """How far the answers of a provider go, as `final/closed/requested/short`; days are ISO dates.
+
+    `final` is the last day of the month up to which they are final, empty before the first; `closed` was the last
+    closed trading day at the last answer and `requested` the date of it; `short` says that a closed day had no figures.
+    Entries of earlier versions have `final` only.
+    """
+
+    final: str
+    closed: str = ""
+    requested: str = ""
+    short: bool = False
+
+    def __str__(self) -> str:
+        return "/".join((self.final, self.closed, self.requested, *(("short",) if self.short else ())))
+
+    @classmethod
+    def of(cls, text: str) -> "Answered":
+        """Read the text."""
+        final, closed, requested, *short = [*text.split("/"), "", ""][: max(3, text.count("/") + 1)]
+        return cls(final, closed, requested, short == ["short"])
+
+    def due(self, until: str, moment: Moment) -> bool:
+        """Whether days up to `until` are requested again: with the next closing, and short ones on the next day."""
+        if self.final >= until:
+            return False
+        return self.closed < str(moment.closed) or (self.short and self.requested < str(moment.today))
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """`bars` is a digest; `answered` are providers and the last day of the month that was requested, or FAILED."""
+    """`bars` is a digest; `answered` are providers and how far their answers go, or FAILED."""
 
     bars: str
     answered: Mapping[str, str] = field(default_factory=dict)
@@ -40,15 +71,29 @@ class Inputs:
     @classmethod
     def of(cls, load: Load | None) -> "Inputs":
         """Those of the last attempt; PENDING without one, or while its write is pending."""
-        if load is None or load.pending or not load.attempted_hash:
+        return cls.parse("" if load is None or load.pending else load.attempted_hash or "")
+
+    @classmethod
+    def parse(cls, text: str) -> "Inputs":
+        """Read the line of a ledger entry; PENDING when it is empty."""
+        if not text:
             return cls(PENDING)
-        bars, *answered = load.attempted_hash.split()
+        bars, *answered = text.split()
         pairs = (text.rpartition(":") for text in answered)
         return cls(bars, {name: until for name, _, until in pairs})
 
-    def missing(self, providers: Iterable[str], until: str) -> set[str]:
-        """Those of `providers` that have not responded up to the day `until`."""
-        return {name for name in providers if self.answered.get(name, FAILED) == FAILED or self.answered[name] < until}
+    def missing(self, providers: Iterable[str], until: str, moment: Moment) -> set[str]:
+        """Those of `providers` that have not responded up to the day `until`, or are requested again."""
+        return {name for name in providers if self._missing(self.answered.get(name, FAILED), until, moment)}
+
+    def final(self, provider: str) -> str:
+        """The last day up to which the answers of a provider are final; empty without one."""
+        text = self.answered.get(provider, FAILED)
+        return "" if text == FAILED else Answered.of(text).final
+
+    @staticmethod
+    def _missing(text: str, until: str, moment: Moment) -> bool:
+        return text == FAILED or Answered.of(text).due(until, moment)
 
 
 def months_of(month: str) -> tuple[str, str]:
@@ -85,12 +130,13 @@ class Task:
 class MonthRun:
     """What all batches of a month have in common.
 
-    `until` is its last closed trading day, `covered` its last closed day of any kind.
+    `sessions` are its closed trading days, `covered` is its last closed day of any kind.
     """
 
     month: str
-    until: str
+    sessions: Sequence[dt.date]
     covered: dt.date
+    finality: Finality
     accept_empty: bool
     run_id: str
     started: dt.datetime
@@ -105,11 +151,9 @@ def decide(
     provided: Sequence[ProviderFactors],
 ) -> list[Decision]:
     """Merge `computed` factors, those that providers returned, and `existing` ones of providers."""
-    rows, failures = _merged(run, computed, existing, provided)
+    rows, lost = _merged(run, computed, existing, provided)
     nothing = FACTORS.columns.to_frame()
-    return [
-        _decision(run, task, rows.get(task.symbol, nothing), failures.get(task.symbol, {}), provided) for task in tasks
-    ]
+    return [_decision(run, task, rows.get(task.symbol, nothing), lost.get(task.symbol, {}), provided) for task in tasks]
 
 
 def superseded(write: UnitWrite) -> UnitWrite:
@@ -131,45 +175,53 @@ def digest(rows: pl.DataFrame) -> str:
 def _merged(
     run: MonthRun, computed: pl.DataFrame, existing: pl.DataFrame, provided: Sequence[ProviderFactors]
 ) -> tuple[dict[str, pl.DataFrame], dict[str, dict[str, str]]]:
-    """All rows by symbol, and by symbol and provider why some are missing.
+    """All rows by symbol, and by symbol and provider why some are lost.
 
     Existing days that a provider did not return again are kept, and a failure if it answered.
     """
-    failures: dict[str, dict[str, str]] = {}
-    answered = []
-    for factors in provided:
-        for symbol, cause in factors.failed.items():
-            failures.setdefault(symbol, {})[factors.provider] = cause
-        answered += [(symbol, factors.provider) for symbol in factors.requested if symbol not in factors.failed]
+    lost_of: dict[str, dict[str, str]] = {}
+    answered = [
+        (symbol, factors.provider, factors.days.first, factors.days.last)
+        for factors in provided
+        for symbol in factors.requested - factors.failed.keys()
+    ]
     new = pl.concat([FACTORS.columns.to_frame(), *(factors.rows for factors in provided)])
     old = existing.join(new, on=KEYS, how="anti")
-    pairs = pl.DataFrame(answered, {"symbol": pl.String, "provider": pl.String}, orient="row")
-    of_answered = old.join(pairs, on=["symbol", "provider"], how="semi")
+    schema = {"symbol": pl.String, "provider": pl.String, "first": pl.Date, "until": pl.Date}
+    spans = pl.DataFrame(answered, schema, orient="row")
+    of_answered = old.join(spans, on=["symbol", "provider"]).filter(pl.col("date").is_between("first", "until"))
+    of_answered = of_answered.select(old.columns)
     lost = of_answered.join(new, on=["symbol", "provider", "date"], how="anti")
     if not run.accept_empty:
         for symbol, provider, days in lost.group_by("symbol", "provider").agg(pl.col("date").n_unique()).iter_rows():
-            failures.setdefault(symbol, {})[provider] = (
+            lost_of.setdefault(symbol, {})[provider] = (
                 f"{provider} now returns no factors for {days} {'days' if days > 1 else 'day'} that have some; kept. To"
                 f" delete them, run it again with --accept-empty"
             )
     gone = of_answered if run.accept_empty else of_answered.join(lost, on=KEYS, how="anti")
     kept = old.join(gone, on=KEYS, how="anti")
     rows = pl.concat([computed, new, kept]).sort(KEYS)
-    return {str(key[0]): part for key, part in rows.partition_by("symbol", as_dict=True).items()}, failures
+    return {str(key[0]): part for key, part in rows.partition_by("symbol", as_dict=True).items()}, lost_of
 
 
 def _decision(
-    run: MonthRun, task: Task, rows: pl.DataFrame, failures: Mapping[str, str], provided: Sequence[ProviderFactors]
+    run: MonthRun, task: Task, rows: pl.DataFrame, lost: Mapping[str, str], provided: Sequence[ProviderFactors]
 ) -> Decision:
-    load = task.load
-    requested = {factors.provider: run.until for factors in provided if task.symbol in factors.requested}
-    inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **requested, **dict.fromkeys(failures, FAILED)})
-    owed = sorted(name for name, until in inputs.answered.items() if until == FAILED and name not in failures)
-    error = "; ".join(f"{name}: {cause}" for name, cause in sorted(failures.items())) or None
+    load, symbol = task.load, task.symbol
+    unanswered = {one.provider: one.failed[symbol] for one in provided if symbol in one.failed}
+    causes = {**unanswered, **lost}
+    answered = {one.provider: _answered(run, task, one) for one in provided if one.answered(symbol)}
+    inputs = Inputs(task.inputs.bars, {**task.inputs.answered, **answered, **dict.fromkeys(causes, FAILED)})
+    owed = sorted(name for name, text in inputs.answered.items() if text == FAILED and name not in causes)
+    why = "; ".join(f"{name}: {cause}" for name, cause in sorted(causes.items()))
+    # Of several providers, one that answered is a success: the other is requested again by the next run.
+    alone = all(text == FAILED for text in inputs.answered.values())
+    error = why if lost or (causes and alone) else None
     recorded = error or (load.error if load and owed else None)
     content = digest(rows)
-    unit, days = Unit(task.symbol, run.month), Days.month(run.month)
+    unit, days = Unit(symbol, run.month), Days.month(run.month)
     origin = ",".join(rows["provider"].unique().sort())
+    states = _states(run, inputs, rows)
     entry = ledger_entry(
         FACTORS,
         unit,
@@ -179,6 +231,7 @@ def _decision(
         content_hash=content,
         previous_hash=(load.content_hash or load.previous_hash) if load else None,
         slices=[str(day) for day in Days(days.first, run.covered)],
+        states=states,
         read=rows.height,
         rows=rows.height,
         outcome="failed" if recorded else "ok" if rows.height else "empty",
@@ -190,19 +243,59 @@ def _decision(
     changed = not same and (rows.height > 0 or (load is not None and (load.rows > 0 or load.pending)))
     report = UnitReport(
         *unit,
-        "failed" if error else "ok" if rows.height else "empty",
+        "failed" if error else "ok" if rows.height else without_rows(states),
         rows.height,
         provider=origin or None,
-        note=_note(task, owed, provided),
+        note=_note(task, inputs, owed, provided, "" if error else why),
         error=error,
         changed=changed,
+        provisional=provisional(states),
     )
     return Decision(report, UnitWrite(*unit, days, rows if changed else None, entry))
 
 
-def _note(task: Task, owed: Sequence[str], provided: Sequence[ProviderFactors]) -> str:
-    notes = [f"{name} failed in an earlier run and was not requested now" for name in owed]
+def _answered(run: MonthRun, task: Task, factors: ProviderFactors) -> str:
+    """How far the answers of a provider go now.
+
+    A day is final as one of bars is: later answers prove it, and the same nothing twice unless the stock is known to
+    have traded.
+    """
+    finality, moment, symbol = run.finality, run.finality.moment, task.symbol
+    confirm, deadline = finality.rules.confirm_days, finality.rules.deadline_days
+    text = task.inputs.answered.get(factors.provider, FAILED)
+    before = Answered("") if text == FAILED else Answered.of(text)
+
+    def has(day: dt.date) -> bool:
+        if factors.complete is None or finality.suspended.all_day(symbol, day):
+            return True
+        return (symbol, day) in factors.complete
+
+    def is_final(day: dt.date) -> bool:
+        age = moment.closings_after(day)
+        if age >= deadline or str(day) <= before.final or str(day) < str(factors.days.first):
+            return True
+        requested = str(day) <= before.closed and moment.closings_after(dt.date.fromisoformat(before.closed)) >= confirm
+        return age >= confirm and (has(day) or (requested and day not in finality.suspended.known))
+
+    still_open = [day for day in run.sessions if not is_final(day)]
+    final = [day for day in run.sessions if not still_open or day < still_open[0]]
+    short = not all(map(has, still_open))
+    return str(Answered(str(final[-1]) if final else "", str(moment.closed), str(moment.today), short))
+
+
+def _states(run: MonthRun, inputs: Inputs, rows: pl.DataFrame) -> tuple[SliceState, ...]:
+    """The closed days of which a provider may still answer; all are unsupported without any request or row."""
+    if not inputs.answered and rows.is_empty():
+        return tuple(SliceState(str(day), "unsupported") for day in run.sessions)
+    answered = [name for name, text in inputs.answered.items() if text != FAILED]
+    final = min(map(inputs.final, answered), default=str(run.covered))
+    return tuple(SliceState(str(day), "provisional") for day in run.sessions if str(day) > final)
+
+
+def _note(task: Task, inputs: Inputs, owed: Sequence[str], provided: Sequence[ProviderFactors], why: str) -> str:
+    notes = [why] if why else []
+    notes += [f"{name} failed in an earlier run and was not requested now" for name in owed]
     notes += [f"{factors.provider} does not know it" for factors in provided if task.symbol in factors.unknown]
-    if not any(task.symbol in factors.requested for factors in provided):
+    if not inputs.answered:
         notes.append("no provider of factors was requested")
     return "; ".join(notes)

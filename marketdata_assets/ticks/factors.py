@@ -32,6 +32,7 @@ from marketdata_assets.ticks.factor_reconcile import (
 )
 from marketdata_assets.ticks.factor_sql import NAME, computed
 from marketdata_assets.ticks.fallback import Provider, in_order
+from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
 from marketdata_assets.ticks.load_run import LoadOptions, LoadRun
 from marketdata_assets.ticks.provider_factors import Actions, Daily, ProviderFactors
 from marketdata_assets.ticks.reconcile import report_before
@@ -55,6 +56,7 @@ def compute(
     now: dt.datetime,
     progress: Progress | None = None,
     trading_days: TradingDays | None = None,
+    suspended: Suspended | None = None,
 ) -> LoadReport:
     """Write the factors that follow from tick_data, and those that providers have of `units`; report how each ended.
 
@@ -63,10 +65,10 @@ def compute(
     at first.
     """
     run = LoadRun(client, options or LoadOptions(), run_id, now, progress)
-    work = _Computation(
-        run, in_order(run.selected(providers), "factors"), trading_days or stored.calendar(client).trading_days
-    )
-    return asyncio.run(work.all(set(units)))
+    usable = [provider for provider in in_order(run.selected(providers), "factors") if provider.configured]
+    calendar, wanted = trading_days or stored.calendar(client).trading_days, set(units)
+    finality = Finality(run.options.rules, Moment(now, calendar), suspended or stored_suspensions(client, wanted))
+    return asyncio.run(_Computation(run, usable, calendar, finality).all(wanted))
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class _Computation:
     run: LoadRun
     providers: Sequence[Provider]
     trading_days: TradingDays
+    finality: Finality
 
     async def all(self, units: Collection[Unit]) -> LoadReport:
         self.run.total = len(units)
@@ -93,7 +96,7 @@ class _Computation:
         closed = self._closed(month)
         if not closed:
             for symbol in symbols:
-                self.run.end(UnitReport(symbol, month, "empty", note=f"no day of {month} is closed yet"))
+                self.run.end(UnitReport(symbol, month, "provisional", note=f"no day of {month} is closed yet"))
             return []
         entries = ledger.entries(self.run.client, TICK_DATA.name, months_of(month), symbols)
         bars = {(load.source, load.unit): load for load in entries}
@@ -104,7 +107,8 @@ class _Computation:
             before = Inputs.of(loads.get(symbol))
             task = Task(symbol, loads.get(symbol), replace(before, bars=digest))
             requested = [provider.name for provider in self.providers if provider.config.symbol_mapping.theirs(symbol)]
-            same = before.bars == digest != PENDING and not before.missing(requested, str(closed[-1]))
+            missing = before.missing(requested, str(closed[-1]), self.finality.moment)
+            same = before.bars == digest != PENDING and not missing
             if same and task.load and not self.run.options.refetch:
                 self.run.end(replace(_before(month, task), note="unchanged inputs; skipped"))
             else:
@@ -123,12 +127,20 @@ class _Computation:
         if not months:
             return []
         days = Days(Days.month(months[0]).first, self._closed(months[-1])[-1])
-        symbols = sorted({task.symbol for tasks in due.values() for task in tasks})
-        return [
-            await provider_factors.actions(provider, breakers[provider.name], days, symbols)
-            for provider in self.providers
-            if isinstance(provider, Actions)
-        ]
+        answers = []
+        for provider in self.providers:
+            if isinstance(provider, Actions):
+                asking = [task for month in months for task in self._asking(provider, month, due[month])]
+                symbols = sorted({task.symbol for task in asking})
+                answers.append(await provider_factors.actions(provider, breakers[provider.name], days, symbols))
+        return answers
+
+    def _asking(self, provider: Provider, month: str, tasks: Sequence[Task]) -> list[Task]:
+        """The tasks that the provider has not answered up to the last closed day, or is requested again for."""
+        if self.run.options.refetch:
+            return list(tasks)
+        until, moment = str(self._closed(month)[-1]), self.finality.moment
+        return [task for task in tasks if task.inputs.missing([provider.name], until, moment)]
 
     async def _provided(
         self,
@@ -137,12 +149,15 @@ class _Computation:
         actions: Sequence[ProviderFactors],
         breakers: Mapping[str, CircuitBreaker],
     ) -> list[ProviderFactors]:
-        symbols, closed = [task.symbol for task in tasks], self._closed(month)
-        provided = [factors.within(Days.month(month), symbols) for factors in actions]
-        daily = [provider for provider in self.providers if tasks and isinstance(provider, Daily)]
-        return provided + [
-            await provider_factors.daily(provider, breakers[provider.name], closed, symbols) for provider in daily
-        ]
+        provided = [factors.within(Days.month(month), [task.symbol for task in tasks]) for factors in actions]
+        for provider in self.providers:
+            asking = self._asking(provider, month, tasks) if tasks and isinstance(provider, Daily) else []
+            if isinstance(provider, Daily) and asking:
+                final = "" if self.run.options.refetch else min(task.inputs.final(provider.name) for task in asking)
+                days = [day for day in self._closed(month) if str(day) > final]
+                symbols = [task.symbol for task in asking]
+                provided.append(await provider_factors.daily(provider, breakers[provider.name], days, symbols))
+        return provided
 
     def _write(self, month: str, provided: Sequence[ProviderFactors], tasks: Sequence[Task]) -> list[UnitReport]:
         symbols = [task.symbol for task in tasks]
@@ -158,11 +173,12 @@ class _Computation:
         bound = {"symbols": symbols, "first": days.first, "last": days.last, "computed": NAME}
         existing = clickhouse.read(client, statement("provider_factors"), bound).cast(FACTORS.columns)
         covered = min(days.last, last_closed(self.run.now))
-        until = str(self._closed(month)[-1])
+        sessions = self._closed(month)
         accept_empty, run_id = self.run.options.accept_empty, self.run.run_id
-        month_run = MonthRun(month, until, covered, accept_empty, run_id, started, self.run.moment())
+        finished = self.run.moment()
+        month_run = MonthRun(month, sessions, covered, self.finality, accept_empty, run_id, started, finished)
         decisions = decide(month_run, tasks, fresh, existing, [factors.within(days, symbols) for factors in provided])
-        writes = [decision.write for decision in decisions]
+        writes = [decision.write for decision in decisions if decision.write]
         table_writer.write(client, FACTORS, month, writes, turns=self.run.options.turns)
         lost = self._superseded(month, [write for write in writes if write.frame is not None])
         return [

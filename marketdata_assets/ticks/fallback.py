@@ -11,6 +11,7 @@ from marketdata_assets.errors import MarketDataError, TransientError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days, Label
+from marketdata_assets.ticks.errors import NoPermission, NoToken
 from marketdata_assets.ticks.providers_file import FilesProvider, Table
 from marketdata_assets.ticks.records import Delivery
 
@@ -22,6 +23,9 @@ class Provider(Protocol):
 
     name: str
     label: Label
+
+    @property
+    def configured(self) -> bool: ...
 
     @property
     def config(self) -> FilesProvider: ...
@@ -49,7 +53,7 @@ def in_order(providers: Iterable[P], table: Table) -> list[P]:
 
 @dataclass(frozen=True)
 class Tried:
-    """A provider that did not deliver, and why."""
+    """A provider that did not deliver, and why. One that is not configured is `unsupported`."""
 
     provider: str
     outcome: Literal["empty", "unsupported", "failed"]
@@ -76,6 +80,22 @@ class Answer:
     def provider(self) -> str | None:
         """The provider of the rows."""
         return self.delivery.provider if self.delivery else None
+
+    def better(self, providers: Iterable[Provider]) -> tuple[str, ...]:
+        """Those of `providers` that may have the days later and come before the one whose answer this is.
+
+        Left out is one that said now that it has no such days, or has no permission for them.
+        """
+        said = {
+            tried.provider
+            for tried in self.tried
+            if tried.outcome == "unsupported"
+            or isinstance(tried.error, NoPermission)
+            or (tried.outcome == "empty" and self.delivery is None)
+        }
+        before = [provider for provider in providers if provider.configured and provider.name not in said]
+        mine = next((one.config.priority for one in providers if one.name == self.provider), None)
+        return tuple(one.name for one in before if mine is None or one.config.priority < mine)
 
     @property
     def why(self) -> str:
@@ -104,6 +124,9 @@ class Fallback:
         for provider in self.providers:
             try:
                 delivery = await self.fetch(provider, symbol, days)
+            except NoToken as error:
+                tried.append(Tried(provider.name, "unsupported", str(error)))
+                continue
             except MarketDataError as error:
                 log.warning("provider_failed", provider=provider.name, symbol=symbol, error=error)
                 tried.append(Tried(provider.name, "failed", str(error), error))

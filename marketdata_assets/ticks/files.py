@@ -47,6 +47,7 @@ class Files:
     """
 
     name = NAME
+    configured = True
 
     def __init__(self, folder: Path, config: FilesProvider, *, label: Label = "end") -> None:
         self.folder, self.config, self.label = folder, config, label

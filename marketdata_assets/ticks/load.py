@@ -27,8 +27,10 @@ from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
 from marketdata_assets.ticks.fallback import BookProvider, Fallback, Provider, Tried, in_order
+from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
 from marketdata_assets.ticks.load_run import Batches, Limits, LoadOptions, LoadRun, failure_of
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue
+from marketdata_assets.ticks.provider_client import HttpProvider
 from marketdata_assets.ticks.reconcile import FetchResult, Reconciler, report_before
 from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
@@ -58,18 +60,22 @@ def load(
     progress: Progress | None = None,
     listings: Iterable[Listing] = (),
     trading_days: TradingDays | None = None,
+    suspended: Suspended | None = None,
 ) -> LoadReport:
     """Load what the providers have of the closed days of `units` into `table`, and report how each unit ended.
 
-    A unit that fails stops no other and its existing rows are kept. Covered bars are not fetched again; of order books,
-    which come from files only, every closed day is compared. `listings` limit requests to the days a stock was listed.
+    A unit that fails stops no other and its existing rows are kept. Final bars are not fetched again; of order books,
+    which come from files only, every closed day is compared. `listings` and `suspended` limit requests to the days on
+    which a stock traded.
     Opens and closes the providers, which serve one load. `client` is used by one thread at a time. Raises StoreAway
     when the ledger cannot be read at first; when the store is lost later, the units that are left fail.
     """
     run = LoadRun(client, options or LoadOptions(), run_id, now, progress)
     by_symbol = {listing.symbol: listing for listing in listings}
-    work = _Load(run, table, providers, by_symbol, trading_days or stored.calendar(client).trading_days)
-    return asyncio.run(work.all(list(units)))
+    calendar = trading_days or stored.calendar(client).trading_days
+    wanted = list(units)
+    work = _Load(run, table, providers, by_symbol, calendar, suspended or stored_suspensions(client, wanted))
+    return asyncio.run(work.all(wanted))
 
 
 @dataclass
@@ -79,6 +85,7 @@ class _Load:
     providers: Sequence[Provider]
     listings: Mapping[str, Listing]
     trading_days: TradingDays
+    suspended: Suspended
 
     def __post_init__(self) -> None:
         options = self.run.options
@@ -89,7 +96,10 @@ class _Load:
             options.accept_empty,
             options.refetch if books else options.accept_empty,
             self.run.run_id,
+            None if books else Finality(options.rules, Moment(self.run.now, self.trading_days), self.suspended),
         )
+        every = in_order(self.providers, "order_book" if books else "tick_data")
+        self._usable = [provider for provider in every if provider.configured]
         self._limits = options.limits or (BOOK_LIMITS if books else Limits())
         self._loads: dict[Unit, Load] = {}
         self._todo: deque[Unit] = deque()
@@ -160,32 +170,41 @@ class _Load:
             due = self._due(unit)
             if isinstance(due, Due):
                 answer = await fallback.rows(unit.symbol, due.fetch)
-                return FetchResult(unit, due.fetch, due, answer, started)
+                better = answer.better(self._usable_for(unit.symbol))
+                return FetchResult(unit, due.fetch, due, answer, started, better=better)
         except Exception as error:  # of one unit: every other is loaded
             if not isinstance(error, TicksError):
                 log.exception("unit_failed", table=self.table.name, unit=unit)
             return FetchResult(unit, Days.month(unit.month), None, None, started, error=failure_of(error))
         load = self._loads.get(unit)
-        if due.covers is not None and (load is None or load.pending):
-            return FetchResult(unit, due.covers, None, None, started, reason=due.reason)
+        covers = [day for day in due.covers if load is None or load.pending or str(day) not in load.slices]
+        if covers:
+            days = Days(covers[0], covers[-1])
+            return FetchResult(unit, days, None, None, started, reason=due.reason, covers=due.covers)
         self.run.end(replace(self._before(unit), note=due.reason or "complete; no request was needed"))
         return None
 
     def _due(self, unit: Unit) -> Due | NotDue:
-        load = self._loads.get(unit)
-        loaded = Loaded()
-        if load is not None:
-            loaded = Loaded(plan.as_days(load.slices), load.pending, load.outcome == "failed")
         options = self.run.options
         return plan.due(
             unit.month,
             self.run.now,
             self.trading_days,
-            loaded=loaded,
+            loaded=Loaded.of(self._loads.get(unit)),
             listing=self.listings.get(unit.symbol),
             only=options.days,
             refetch=options.refetch or self.table is ORDER_BOOK,
+            suspended=partial(self.suspended.all_day, unit.symbol),
+            reach=self._reach(unit.symbol),
         )
+
+    def _usable_for(self, symbol: str) -> list[Provider]:
+        return [one for one in self._usable if one.config.symbol_mapping.theirs(symbol)]
+
+    def _reach(self, symbol: str) -> dt.date | None:
+        """The first day that a provider on the network has; None when one of them has any day."""
+        days = [one.first_day for one in self._usable_for(symbol) if isinstance(one, HttpProvider)]
+        return min((day for day in days if day), default=None) if None not in days else None
 
     async def _write(self, batches: Batches[FetchResult]) -> None:
         while (batch := await batches.take()) is not None:
@@ -209,7 +228,7 @@ class _Load:
             self.run.client,
             self.table,
             month,
-            [decision.write for decision in decisions],
+            [decision.write for decision in decisions if decision.write],
             turns=options.turns,
             retries=options.write_retries,
         )
@@ -218,13 +237,14 @@ class _Load:
     def _stored(self, month: str, results: Sequence[FetchResult]) -> tuple[dict[str, Load], dict[str, ExistingRows]]:
         """The ledger entries and existing rows of each symbol; retries when the store is unavailable."""
         replaced = {result.unit.symbol: result.replaces for result in results}
+        fallbacks = {result.unit.symbol for result in results if result.better}
         retries, client = self.run.options.write_retries, self.run.client
         away = 0
         while True:
             try:
                 entries = ledger.entries(client, self.table.name, [month], list(replaced))
                 loads = {load.source: load for load in entries}
-                return loads, read_existing(client, self.table, month, replaced, loads)
+                return loads, read_existing(client, self.table, month, replaced, loads, fallbacks)
             except StoreAway as error:
                 away += 1
                 if away >= retries.away:

@@ -20,6 +20,7 @@ from marketdata_assets.stores.errors import StoreAway, StoreFull
 from marketdata_assets.ticks.circuit_breaker import FIRST_PAUSE_SECONDS, CircuitBreaker
 from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.fallback import Provider
+from marketdata_assets.ticks.finality import Rules
 from marketdata_assets.ticks.provider_client import HttpProvider
 from marketdata_assets.ticks.reports import LoadReport, UnitReport
 from marketdata_assets.ticks.table_writer import WriteRetries
@@ -50,7 +51,7 @@ class LoadOptions:
     number of concurrent requests to one provider; `providers` are the only ones used, all when empty; `first` are
     symbols that come before others; `days` narrows every month down; an outage of a provider is waited for `patience`
     seconds, with a probe after `pause` seconds, and then after twice as many each time; processes of one machine take
-    turns with locks in the folder `turns`. `limits` of None are those of the table.
+    turns with locks in the folder `turns`. `limits` of None are those of the table. `rules` say when a day is final.
     """
 
     refetch: bool = False
@@ -63,6 +64,7 @@ class LoadOptions:
     pause: float = FIRST_PAUSE_SECONDS
     turns: Path | None = None
     limits: Limits | None = None
+    rules: Rules = field(default_factory=Rules)
     write_retries: WriteRetries = field(default_factory=WriteRetries)
 
 

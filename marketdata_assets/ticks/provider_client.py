@@ -4,6 +4,7 @@ What a response means is decided by the caller. Nothing is sent to another serve
 """
 
 import asyncio
+import datetime as dt
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -112,22 +113,34 @@ class ProviderClient:
 
 
 class HttpProvider:
-    """A provider that sends requests by `calls`. Use it within `async with`, in one event loop."""
+    """A provider that sends requests by `calls`, one an account. Use it within `async with`, in one event loop."""
 
-    def __init__(self, calls: ProviderClient) -> None:
+    def __init__(self, *calls: ProviderClient) -> None:
         self._calls = calls
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._calls.close()
+        for calls in self._calls:
+            await calls.close()
+
+    @property
+    def configured(self) -> bool:
+        """Whether it can answer at all; without a token, a provider that needs one cannot."""
+        return True
+
+    @property
+    def first_day(self) -> dt.date | None:
+        """The first day that it has minute bars of; None when they go back for years."""
+        return None
 
     @property
     def requests(self) -> int:
         """Requests sent so far, repeated ones included."""
-        return self._calls.sent
+        return sum(calls.sent for calls in self._calls)
 
     def set_concurrency_limit(self, limit: ConcurrencyLimit) -> None:
-        """Bound concurrent requests by `limit`."""
-        self._calls.concurrency_limit = limit
+        """Bound concurrent requests by `limit`, those of all accounts together."""
+        for calls in self._calls:
+            calls.concurrency_limit = limit

@@ -6,7 +6,7 @@ What is written of them, and what becomes of existing ones, is decided in `facto
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -42,29 +42,40 @@ class Actions(Provider, Protocol):
 
 @dataclass(frozen=True)
 class ProviderFactors:
-    """What one provider returned. `failed` are the symbols that it did not return in full."""
+    """What one provider returned of some `days`. `failed` are the symbols that it did not return in full.
+
+    `unknown` are symbols that it does not have. `complete` are the symbols and days of daily figures that it has both
+    of; None for events, which most days have none of.
+    """
 
     provider: str
     rows: pl.DataFrame
     requested: frozenset[str]
     failed: Mapping[str, str]
+    days: Days
     unknown: frozenset[str] = frozenset()
-    """Symbols that it does not have."""
+    complete: frozenset[tuple[str, dt.date]] | None = None
 
     def within(self, days: Days, symbols: Iterable[str]) -> "ProviderFactors":
         """Those of these days and symbols."""
         names = frozenset(symbols)
         here = pl.col("date").is_between(days.first, days.last) & pl.col("symbol").is_in(sorted(names))
         failed = {symbol: cause for symbol, cause in self.failed.items() if symbol in names}
-        return ProviderFactors(
-            self.provider, self.rows.filter(here), self.requested & names, failed, self.unknown & names
+        requested, unknown = self.requested & names, self.unknown & names
+        span = Days(max(self.days.first, days.first), min(self.days.last, days.last))
+        return replace(
+            self, rows=self.rows.filter(here), requested=requested, failed=failed, days=span, unknown=unknown
         )
+
+    def answered(self, symbol: str) -> bool:
+        """Whether it was requested for the symbol, and responded."""
+        return symbol in self.requested and symbol not in self.failed
 
 
 async def daily(
     provider: Daily, breaker: CircuitBreaker, sessions: Sequence[dt.date], symbols: Iterable[str]
 ) -> ProviderFactors:
-    """Daily figures and adjustment factors of `sessions`, requested by day or by symbol, whichever is fewer."""
+    """Daily figures and adjustment factors of one or more `sessions`, requested by day or by symbol, as is fewer."""
     names = _mapped(provider, symbols)
     requests = _Requests(provider, breaker)
     sent = []
@@ -74,10 +85,13 @@ async def daily(
     ):
         if len(sessions) < len(names):
             sent += [requests.send(interface, None, partial(fetch, Days(day, day)), fields) for day in sessions]
-        elif sessions:
+        else:
             span = Days(sessions[0], sessions[-1])
             sent += [requests.send(interface, symbol, partial(fetch, span, symbol), fields) for symbol in names]
-    return await requests.results(names, sent)
+    answer = await requests.results(names, sent, Days(sessions[0], sessions[-1]))
+    is_adjustment = pl.col("factor") == "adj_factor"
+    both = answer.rows.group_by("symbol", "date").agg(is_adjustment.any() & (~is_adjustment).any())
+    return replace(answer, complete=frozenset(both.filter("factor").select("symbol", "date").iter_rows()))
 
 
 async def actions(provider: Actions, breaker: CircuitBreaker, days: Days, symbols: Iterable[str]) -> ProviderFactors:
@@ -86,7 +100,7 @@ async def actions(provider: Actions, breaker: CircuitBreaker, days: Days, symbol
     requests = _Requests(provider, breaker)
     fields = ("split", "dividend")
     sent = [requests.send("actions", symbol, partial(_actions, provider, symbol, days), fields) for symbol in names]
-    return await requests.results(names, sent)
+    return await requests.results(names, sent, days)
 
 
 @dataclass
@@ -99,7 +113,7 @@ class _Requests:
     failed: dict[str | None, str] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 
-    async def results(self, symbols: Sequence[str], requests: Sequence[Awaitable[None]]) -> ProviderFactors:
+    async def results(self, symbols: Sequence[str], requests: Sequence[Awaitable[None]], days: Days) -> ProviderFactors:
         await asyncio.gather(*requests)
         of_all = self.failed.pop(None, None)
         failed = {symbol: cause for symbol, cause in self.failed.items() if symbol}
@@ -108,7 +122,7 @@ class _Requests:
         name = self.provider.name
         rows = pl.concat([FACTORS.columns.to_frame(), *self.frames]).with_columns(provider=pl.lit(name))
         rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
-        return ProviderFactors(name, rows, frozenset(symbols), failed, frozenset(self.unknown))
+        return ProviderFactors(name, rows, frozenset(symbols), failed, days, frozenset(self.unknown))
 
     async def send(
         self, interface: str, symbol: str | None, request: Callable[[], Awaitable[pl.DataFrame]], names: Sequence[str]

@@ -1,10 +1,11 @@
 """What becomes of the answer to a unit: the rows to write, the ledger entry and the report. Nothing is written here."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -12,12 +13,13 @@ from marketdata_assets.reference.calendar import ZONE
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Outcome as Recorded
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load
+from marketdata_assets.stores.clickhouse_ledger import MAX_REJECTS, Load, SliceState
 from marketdata_assets.ticks.errors import UnknownSymbol
-from marketdata_assets.ticks.existing import MODULUS, ExistingRows, digest, digest_of_books
+from marketdata_assets.ticks.existing import MODULUS, ExistingRows, digest_of_books, digests
 from marketdata_assets.ticks.fallback import Answer
 from marketdata_assets.ticks.files import NAME as FILES
-from marketdata_assets.ticks.plan import Due
+from marketdata_assets.ticks.finality import DayAnswer, Finality, incomplete, provisional
+from marketdata_assets.ticks.plan import Due, Loaded
 from marketdata_assets.ticks.records import Delivery, too_many
 from marketdata_assets.ticks.reports import Outcome, Unit, UnitReport
 from marketdata_assets.ticks.table_writer import UnitWrite
@@ -28,7 +30,10 @@ CODE_VERSIONS = {TICK_DATA.name: "ticks-1", ORDER_BOOK.name: "order_book-1", FAC
 
 @dataclass(frozen=True)
 class FetchResult:
-    """A unit, the days that were fetched, and the answer; `started` is when, UTC."""
+    """A unit, the days that were fetched, and the answer; `started` is when, UTC.
+
+    `better` are providers that may have the days later and come before the one that answered.
+    """
 
     unit: Unit
     days: Days
@@ -37,15 +42,21 @@ class FetchResult:
     started: dt.datetime
     reason: str = ""
     """Why the days are covered without a request."""
+    covers: Sequence[dt.date] = ()
+    """The days that are covered without a request."""
     error: str | None = None
+    better: tuple[str, ...] = ()
 
     @property
     def replaces(self) -> Days:
         """The days whose rows the answer replaces; of dropped files, from the first to the last that they have.
 
-        The file of another day may have been archived, or is not dropped yet.
+        The file of another day may have been archived, or is not dropped yet. Of a provider that does not reach the
+        first days, those that it reaches.
         """
         delivery = self.answer.delivery if self.answer else None
+        if self.due is not None and delivery is not None and delivery.days.first > self.due.fetch.first:
+            return Days(delivery.days.first, self.due.replaces.last)
         if delivery is not None and delivery.provider == FILES and not delivery.rows.is_empty():
             first, last = (delivery.rows["ts"].dt.convert_time_zone(ZONE.key).dt.date()[at] for at in (0, -1))
             return Days(first, last)
@@ -60,17 +71,31 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to write, and what to report once it is written."""
+    """What to write, and what to report once it is written; nothing is recorded of an attempt without a write."""
 
     report: UnitReport
-    write: UnitWrite
+    write: UnitWrite | None
 
 
 def report_before(unit: Unit, load: Load | None, outcome: Outcome | None = None) -> UnitReport:
     """The report of a unit whose rows were not touched, from its ledger entry."""
     if load is None:
-        return UnitReport(*unit, outcome or "empty")
-    return UnitReport(*unit, outcome or ("ok" if load.rows else "empty"), load.rows, load.rejected, load.origin or None)
+        return UnitReport(*unit, outcome or "provisional")
+    known: Outcome = "ok" if load.rows else without_rows(load.states)
+    return UnitReport(
+        *unit,
+        outcome or known,
+        load.rows,
+        load.rejected,
+        load.origin or None,
+        provisional=provisional(load.states),
+        incomplete=incomplete(load.states),
+    )
+
+
+def without_rows(states: Sequence[SliceState]) -> Outcome:
+    """The outcome of a unit without rows: empty is proven."""
+    return "provisional" if provisional(states) else "unsupported" if states else "empty"
 
 
 def ledger_entry(
@@ -95,6 +120,7 @@ class Reconciler:
 
     `rank` is the priority of every provider, including those that are not used. `replace_missing_files` treats days
     without a dropped file as empty days; otherwise their rows are kept, since the file may have been archived.
+    `finality` is None for order books, whose days are final.
     """
 
     table: Table
@@ -102,6 +128,7 @@ class Reconciler:
     accept_empty: bool
     replace_missing_files: bool
     run_id: str
+    finality: Finality | None = None
 
     def decide(self, result: FetchResult, load: Load | None, existing: ExistingRows, finished: dt.datetime) -> Decision:
         """What becomes of `result`, given the ledger entry and the existing rows of the days it replaces."""
@@ -110,7 +137,7 @@ class Reconciler:
         if result.error is not None:
             return unit.failed(result.error)
         if answer is None:
-            return unit.empty("", result.reason)
+            return unit.covered(result.reason)
         if answer.outcome == "failed":
             return unit.failed(answer.why)
         if answer.outcome == "unsupported":
@@ -142,47 +169,88 @@ class _Unit:
         kept = self.reconciler.table is ORDER_BOOK and self.load is not None and self.load.rows > 0
         return self._noted("ok" if kept else "unsupported", note)
 
+    def covered(self, reason: str) -> Decision:
+        """The days are known to have no rows, without a request: before a listing, or in a suspension."""
+        lost = {day for day in self.existing.days if day in self.result.covers}
+        if lost and not self.reconciler.accept_empty:
+            return self.failed(self._lost("the registry", lost, reason))
+        if lost or self._pending:
+            return self._emptied(reason)
+        load, slices = self.load, [day.isoformat() for day in self.result.covers]
+        outcome: Literal["ok", "empty"] = "ok" if load is not None and load.rows else "empty"
+        content = load.content_hash if load else self._content(0)
+        entry = self._entry(outcome, content_hash=content, slices=slices)
+        return self._decision(replace(self._before(outcome), note=reason), None, entry)
+
     def empty(self, provider: str, why: str) -> Decision:
         """No provider has a row in these days."""
-        if self.existing.rows and not self.reconciler.accept_empty:
-            return self.failed(self._lost(provider or "the registry", set(self.existing.days), why))
-        kept = self.existing.kept
-        entry = self._entry("ok" if kept else "empty", content_hash=self._content(0), slices=self._slices)
+        lost = set(self.existing.days) - self._open
+        if lost and not self.reconciler.accept_empty:
+            return self.failed(self._lost(provider, lost, why))
+        if not self.existing.rows or self.reconciler.accept_empty:
+            return self._emptied(why)
+        states = self._states({}, {}, set(self.existing.days))
+        entry = self._entry(
+            "ok", content_hash=self.load.content_hash if self.load else None, slices=self._slices, states=states
+        )
+        return self._decision(self._with_days(replace(self._before("ok"), note=why), states), None, entry)
+
+    def _emptied(self, why: str) -> Decision:
+        """The days have no rows any more."""
+        kept, states = self.existing.kept, self._states({}, {}, set())
+        fields: dict[str, Any] = {"slices": self._slices, "states": states}
+        entry = self._entry("ok" if kept else "empty", content_hash=self._content(0), **fields)
         rewrite = bool(self.existing.rows) or self._pending
         frame = self.reconciler.table.columns.to_frame() if rewrite else None
-        outcome: Outcome = "ok" if kept else "empty"
-        report = replace(self._before(outcome), rows=kept, note=why, changed=bool(self.existing.rows))
+        report = replace(self._before("ok" if kept else "empty"), rows=kept, note=why, changed=bool(self.existing.rows))
+        report = self._with_days(report, states)
+        if not kept:
+            report = replace(report, outcome=without_rows(states))
         return self._decision(report, frame, entry)
 
     def without_file(self, why: str) -> Decision:
         """Only dropped files were tried and none has a row in these days; one may be dropped later."""
-        if self.existing.rows:
-            return self.empty(FILES, why) if self.reconciler.replace_missing_files else self._noted("ok", why)
-        decision = self.empty(FILES, why)
-        return replace(decision, write=replace(decision.write, load=replace(decision.write.load, slices=[])))
+        if not self.existing.rows:
+            outcome: Outcome = "ok" if self.load and self.load.rows else "unsupported"
+            return Decision(replace(self._before(outcome), note=why), None)
+        return self.empty(FILES, why) if self.reconciler.replace_missing_files else self._noted("ok", why)
 
     def delivered(self, delivery: Delivery, why: str) -> Decision:
         """A provider has rows."""
         frame = self._frame(delivery)
-        days = self.result.replaces
-        new = digest(frame) if self.reconciler.table is TICK_DATA else digest_of_books(frame, days)
-        attempted = f"{new:032x}"
         if flaw := too_many(delivery.provider, self.result.unit.symbol, frame.height, delivery.rejected):
+            attempted = f"{self._digest(frame):032x}"
             return self.failed(flaw, delivery.rejected, attempted)
-        if better := self._better(delivery.provider):
-            return self._noted("ok", "; ".join(filter(None, (better, why))))
-        lost = set(self.existing.days) - set(frame["date"].unique())
+        better = self._better(delivery.provider)
+        fresh = set(frame["date"].unique())
+        if better and (self.existing.bars is None or better >= fresh | set(self.existing.days)):
+            return self._noted("ok", "; ".join(filter(None, (self._kept_note(delivery.provider, better), why))))
+        kept_days = better | self._not_an_answer(delivery, fresh)
+        lost = set(self.existing.days) - fresh - kept_days
         if lost and not self.reconciler.accept_empty:
+            attempted = f"{self._digest(frame):032x}"
             return self.failed(self._lost(delivery.provider, lost, why), attempted=attempted)
+        if kept_days and self.existing.bars is not None:
+            here = pl.col("date").is_in(sorted(kept_days))
+            frame = pl.concat([frame.filter(~here), self.existing.bars.filter(here)]).sort("ts")
+        by_day = digests(frame) if self.reconciler.table is TICK_DATA else {}
+        states = self._states(by_day, self._complete(delivery, kept_days), kept_days)
+        note = "; ".join(filter(None, (self._kept_note(delivery.provider, better), why)))
+        return self._replaced(frame, delivery, states, note)
+
+    def _replaced(self, frame: pl.DataFrame, delivery: Delivery, states: Sequence[SliceState], why: str) -> Decision:
+        """`frame` takes the place of the rows of the days, unless they are the same."""
         kept, load = self.existing.kept, self.load
+        new = self._digest(frame)
         entry = self._entry(
             "ok",
             content_hash=self._content(new),
-            attempted_hash=attempted,
+            attempted_hash=f"{new:032x}",
             slices=self._slices,
-            read=self.result.rows,
+            states=tuple(states),
+            read=frame.height + len(delivery.rejected),
             rows=frame.height,
-            origin=self._origin(delivery.provider),
+            origin=self._origin(frame),
             **_rejects(delivery.rejected),
         )
         if self.reconciler.table is TICK_DATA:
@@ -193,11 +261,17 @@ class _Unit:
         note = "; ".join(filter(None, ("unchanged" if unchanged else "", why)))
         rejected = len(delivery.rejected) + (load.rejected if load and kept else 0)
         report = UnitReport(
-            *self.result.unit, "ok", kept + frame.height, rejected, delivery.provider, note, changed=not unchanged
+            *self.result.unit,
+            "ok",
+            kept + frame.height,
+            rejected,
+            entry.origin,
+            note,
+            changed=not unchanged,
         )
         if unchanged and load is not None:
             entry = replace(entry, content_hash=load.content_hash)
-        return self._decision(report, None if unchanged else frame, entry)
+        return self._decision(self._with_days(report, states), None if unchanged else frame, entry)
 
     def _frame(self, delivery: Delivery) -> pl.DataFrame:
         columns = self.reconciler.table.columns
@@ -209,6 +283,11 @@ class _Unit:
         )
         return frame.select(columns.names()).cast(columns)
 
+    def _digest(self, frame: pl.DataFrame) -> int:
+        if self.reconciler.table is TICK_DATA:
+            return sum(digests(frame).values()) % MODULUS
+        return digest_of_books(frame, self.result.replaces)
+
     def _content(self, new: int) -> str:
         """The content hash of the whole month: of bars a sum over its days, of books a chain of what was written."""
         if self.reconciler.table is TICK_DATA:
@@ -217,19 +296,102 @@ class _Unit:
             return f"{new:032x}"
         return blake2b(f"{self.load.content_hash} {new:032x}".encode(), digest_size=16).hexdigest()
 
-    def _better(self, provider: str) -> str:
-        """Why rows of `provider` do not replace the existing ones; empty when they do."""
+    def _better(self, provider: str) -> set[dt.date]:
+        """The days whose rows are of a better provider, so that rows of `provider` do not replace them."""
         load, rank = self.load, self.reconciler.rank
-        if load is None or load.pending or not self.existing.rows or load.origin == provider:
-            return ""
-        if rank.get(load.origin, rank[provider]) >= rank[provider]:
-            return ""
-        return f"{provider} has rows, but those of {load.origin}, which comes before it, are kept"
+        if load is None or load.pending:
+            return set()
+        of = self.existing.providers
+        return {day for day in self.existing.days if rank.get(of.get(day, ""), rank[provider]) < rank[provider]}
 
-    def _origin(self, provider: str) -> str:
-        if not self.existing.kept or self.load is None or self.load.origin not in self.reconciler.rank:
-            return provider
-        return min(provider, self.load.origin, key=self.reconciler.rank.__getitem__)
+    def _kept_note(self, provider: str, days: Collection[dt.date]) -> str:
+        if not days:
+            return ""
+        names = ", ".join(sorted({self.existing.providers[day] for day in days}))
+        return f"{provider} has rows, but those of {names}, which comes before it, are kept"
+
+    def _not_an_answer(self, delivery: Delivery, fresh: set[dt.date]) -> set[dt.date]:
+        """The days without a row in the delivery whose rows are kept: provisional ones, and those of a fallback."""
+        if self.reconciler.accept_empty or self.existing.bars is None:
+            return set()
+        missing = set(self.existing.days) - fresh
+        others = {day for day in missing if self.existing.providers[day] != delivery.provider}
+        return (missing & self._open) | others
+
+    def _complete(self, delivery: Delivery, kept: Collection[dt.date]) -> dict[dt.date, bool]:
+        """Whether each judged day of the delivery has every expected minute."""
+        finality, days = self.reconciler.finality, [day for day in self._judged if day not in kept]
+        if finality is None or delivery.label is None or not days:
+            return {}
+        return finality.suspended.complete(self.result.unit.symbol, days, delivery.label, delivery.rows["ts"])
+
+    @cached_property
+    def _judged(self) -> list[dt.date]:
+        """The requested trading days whose finality the answer may change."""
+        finality, due = self.reconciler.finality, self.result.due
+        if finality is None or due is None:
+            return []
+        days = finality.moment.trading_days(self.result.replaces)
+        return [day for day in days if day in due.fetch and finality.undecided(day)]
+
+    @cached_property
+    def _open(self) -> set[dt.date]:
+        """The days that were provisional before."""
+        states = Loaded.of(self.load).states
+        return {day for day, state in states.items() if state.state == "provisional"}
+
+    def _states(
+        self, by_day: Mapping[dt.date, int], complete: Mapping[dt.date, bool], kept: Collection[dt.date]
+    ) -> tuple[SliceState, ...]:
+        """The states of the days after the answer; `kept` are days of which it says nothing."""
+        finality = self.reconciler.finality
+        if finality is None or (self._from_file and not self.result.better):
+            return ()
+        symbol, before = self.result.unit.symbol, Loaded.of(self.load)
+        old = digests(self.existing.bars) if self.existing.bars is not None else {}
+        found = list[SliceState | None]()
+        for day in self._judged:
+            state = before.states.get(day)
+            was_final = day in before.days and state is None and not self._pending
+            if was_final and (day in kept or (day in old and old[day] == by_day.get(day))):
+                continue
+            if day in kept and state is not None:
+                found.append(finality.unanswered(day, state))
+                continue
+            if day not in by_day and finality.suspended.all_day(symbol, day):
+                continue
+            rows = f"{by_day[day]:032x}" if day in by_day else ""
+            known = day in finality.suspended.known
+            answer = DayAnswer(day, rows, complete.get(day, False), bool(self.result.better), known)
+            found.append(finality.judge(answer, state))
+        return (*(state for state in found if state is not None), *self._unsupported_days())
+
+    def _unsupported_days(self) -> list[SliceState]:
+        """The requested trading days that the provider does not reach."""
+        finality, due = self.reconciler.finality, self.result.due
+        if finality is None or due is None or self._from_file or due.fetch.first >= self.result.replaces.first:
+            return []
+        days = Days(due.fetch.first, self.result.replaces.first - dt.timedelta(days=1))
+        return [SliceState(str(day), "unsupported") for day in finality.moment.trading_days(days)]
+
+    @property
+    def _from_file(self) -> bool:
+        """Whether the answer is a dropped file: it does not change unless another one is dropped."""
+        return self.result.answer is not None and self.result.answer.provider == FILES
+
+    def _with_days(self, report: UnitReport, states: Sequence[SliceState]) -> UnitReport:
+        """The report with the days of the month that are not final after the answer."""
+        said = {*self._slices, *(state.slice for state in states)}
+        others = [state for state in self.load.states if state.slice not in said] if self.load else []
+        every = [*others, *states]
+        return replace(report, provisional=provisional(every), incomplete=incomplete(every))
+
+    def _origin(self, frame: pl.DataFrame) -> str:
+        rank = self.reconciler.rank
+        names = set(frame["provider"].unique())
+        if self.load is not None and self.existing.kept and self.load.origin in rank:
+            names.add(self.load.origin)
+        return str(min(names, key=lambda name: rank.get(name, max(rank.values()) + 1)))
 
     def _lost(self, provider: str, days: set[dt.date], why: str) -> str:
         rows = sum(self.existing.days[day] for day in days)

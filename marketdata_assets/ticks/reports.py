@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Outcome = Literal["ok", "empty", "unsupported", "failed"]
+Outcome = Literal["ok", "empty", "provisional", "unsupported", "failed"]
 
 
 class Unit(NamedTuple):
@@ -30,7 +30,9 @@ def by_month(units: Iterable[Unit]) -> dict[str, list[str]]:
 class UnitReport:
     """How one unit ended.
 
-    `empty` and `unsupported` are no failures. `rows` and `rejected` are those of the whole unit after the load.
+    `empty` is proven; `provisional` has no rows yet, and nothing proves that there are none. Neither is a failure, nor
+    is `unsupported`. `rows` and `rejected` are those of the whole unit after the load, `provisional` and `incomplete`
+    its days that are not final, and those that are and are known to lack bars.
     `provider` is the source of the rows. `note` says why other providers did not deliver, or why nothing was done.
     `error` is the cause of a failure. `changed` says whether this run wrote or deleted rows.
     """
@@ -44,6 +46,8 @@ class UnitReport:
     note: str = ""
     error: str | None = None
     changed: bool = False
+    provisional: int = 0
+    incomplete: int = 0
 
     @property
     def unit(self) -> Unit:

@@ -15,18 +15,21 @@ from marketdata_assets.reference.calendar import TradingDays, last_closed
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.stores.clickhouse_ledger import states_of
 from marketdata_assets.ticks import registry
-from marketdata_assets.ticks.factor_reconcile import digest_of, months_of
+from marketdata_assets.ticks.factor_reconcile import Inputs, digest_of, months_of
+from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
 from marketdata_assets.ticks.providers_file import TABLES, Table
 from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-State = Literal["ok", "empty", "unsupported", "missing", "stale", "failed"]
+State = Literal["ok", "empty", "provisional", "incomplete", "unsupported", "missing", "stale", "failed"]
 BEHIND: tuple[State, ...] = ("missing", "stale", "failed")
 
 _KEYS = ["symbol", "month"]
+_SPANS = ["month", "first", "last", "slices", "slice_states"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class TableStatus:
     """A table: of the window, symbol-months by month and state; of the whole table, rows, last day and rejected rows.
 
     Expected is every month with a closed trading day of every registered symbol that was listed then. Stale is a month
-    of which days closed since, and factors that are older than their bars.
+    of which days closed since or are due again, and factors that are older than their bars or lack an answer.
+    Provisional has days that are not final yet, incomplete has days that are known to lack bars.
     """
 
     table: Table
@@ -42,6 +46,8 @@ class TableStatus:
     rows: int
     newest: dt.date | None
     rejected: int
+    provisional_days: int = 0
+    incomplete_days: int = 0
 
     def count(self, state: State) -> int:
         return sum(states.get(state, 0) for states in self.months.values())
@@ -69,7 +75,8 @@ def overview(
         rows, newest = clickhouse.read(client, f"SELECT count() AS rows, max(date) AS newest FROM {table}").row(0)
         sql = "SELECT sum(rejected) AS rejected FROM marketdata_ledger WHERE dataset = {table:String}"
         rejected = clickhouse.read(client, sql, {"table": table})["rejected"][0]
-        statuses.append(TableStatus(table, counted, rows, newest if rows else None, int(rejected or 0)))
+        days = frames[table].select(pl.col("provisional", "incomplete").sum().cast(pl.Int64)).row(0)
+        statuses.append(TableStatus(table, counted, rows, newest if rows else None, int(rejected or 0), *days))
     return statuses
 
 
@@ -98,20 +105,27 @@ def _states(
     }
     expected = _expected(client, months, now, trading_days)
     bars = ledgers["tick_data"]
-    behind_bars = _older(ledgers["factors"].filter(pl.col("month").is_in(list(months))), bars)
+    moment = Moment(now, trading_days)
+    behind_bars = _older(ledgers["factors"].filter(pl.col("month").is_in(list(months))), bars, moment)
     states_by_table: dict[Table, pl.DataFrame] = {}
     for table in TABLES:
         mine = ledgers[table].filter(pl.col("month").is_in(list(months)))
         both = expected.join(
-            mine.select(*_KEYS, "outcome", "content_hash", "slices", "rows"), on=_KEYS, how="full", coalesce=True
+            mine.select(*_KEYS, "outcome", "content_hash", "slices", "slice_states", "rows"),
+            on=_KEYS,
+            how="full",
+            coalesce=True,
         ).with_columns(pl.col("registered").fill_null(False), pl.col("rows").fill_null(0))
+        both = both.join(_open_days(both), on="slice_states", how="left").with_columns(
+            pl.col("provisional", "incomplete").fill_null(0)
+        )
         if table == "tick_data":
-            both = both.join(_uncovered(both, trading_days), on=["month", "first", "last", "slices"], how="left")
+            both = both.join(_uncovered(both, moment), on=_SPANS, how="left")
         elif table == "factors":
             both = both.join(behind_bars, on=_KEYS, how="left")
         else:
             both = both.with_columns(late=pl.lit(False))
-        states_by_table[table] = both.select(*_KEYS, "registered", "rows", state=_state())
+        states_by_table[table] = both.select(*_KEYS, "registered", "rows", "provisional", "incomplete", state=_state())
     return states_by_table
 
 
@@ -125,6 +139,10 @@ def _state() -> pl.Expr:
         .then(pl.lit("unsupported"))
         .when(pl.col("registered") & pl.col("late").fill_null(False))
         .then(pl.lit("stale"))
+        .when(pl.col("provisional") > 0)
+        .then(pl.lit("provisional"))
+        .when(pl.col("incomplete") > 0)
+        .then(pl.lit("incomplete"))
         .when(pl.col("rows") > 0)
         .then(pl.lit("ok"))
         .otherwise(pl.lit("empty"))
@@ -145,28 +163,43 @@ def _expected(client: "Client", months: Sequence[str], now: dt.datetime, trading
     return grid.filter(pl.col("first") <= pl.col("last")).select(*_KEYS, "first", "last", "registered")
 
 
-def _uncovered(units: pl.DataFrame, trading_days: TradingDays) -> pl.DataFrame:
-    """For each span and set of covered days that occurs, whether a trading day of the span is not covered."""
-    keys = ["month", "first", "last", "slices"]
-    distinct = units.select(keys).unique().drop_nulls()
+def _open_days(units: pl.DataFrame) -> pl.DataFrame:
+    """For each text of states that occurs, how many days are provisional, and how many incomplete."""
+    texts = units["slice_states"].drop_nulls().unique()
+    days = [(text, provisional(states), incomplete(states)) for text in texts for states in [states_of(text)]]
+    return pl.DataFrame(days, ["slice_states", "provisional", "incomplete"], orient="row").cast(
+        {"slice_states": pl.String, "provisional": pl.Int64, "incomplete": pl.Int64}
+    )
+
+
+def _uncovered(units: pl.DataFrame, moment: Moment) -> pl.DataFrame:
+    """For each span with its covered days and their states that occurs, whether a day of it is due."""
+    distinct = units.select(_SPANS).unique().drop_nulls()
     sessions: dict[tuple[dt.date, dt.date], frozenset[str]] = {}
     late = []
-    for _, first, last, slices in distinct.iter_rows():
+    for _, first, last, slices, text in distinct.iter_rows():
         if (first, last) not in sessions:
-            sessions[first, last] = frozenset(str(day) for day in trading_days(Days(first, last)))
-        late.append(not sessions[first, last] <= set(slices.split(",")))
+            sessions[first, last] = frozenset(str(day) for day in moment.trading_days(Days(first, last)))
+        states = states_of(text)
+        covered = {*slices.split(","), *(state.slice for state in states)}
+        late.append(not sessions[first, last] <= covered or any(due_again(state, moment) for state in states))
     return distinct.with_columns(late=pl.Series(late, dtype=pl.Boolean))
 
 
-def _older(factors: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
-    """For each symbol-month of factors, whether they were computed from other bars than the present ones."""
+def _older(factors: pl.DataFrame, bars: pl.DataFrame, moment: Moment) -> pl.DataFrame:
+    """For each symbol-month of factors, whether its bars are others now, or a provider that answered is due again."""
     loaded = {
         (symbol, month): (content, slices)
         for symbol, month, content, slices in bars.select(*_KEYS, "content_hash", "slices").iter_rows()
     }
-    before = {month: months_of(month) for month in factors["month"].unique()}
-    late = [
-        (inputs or "").partition(" ")[0] != digest_of(loaded.get((symbol, name)) for name in before[month])
-        for symbol, month, inputs in factors.select(*_KEYS, "attempted_hash").iter_rows()
-    ]
+    before, until = {}, {}
+    for month in factors["month"].unique():
+        before[month] = months_of(month)
+        days = moment.trading_days(Days.month(month))
+        until[month] = max((str(day) for day in days if day <= moment.closed), default="")
+    late = []
+    for symbol, month, text in factors.select(*_KEYS, "attempted_hash").iter_rows():
+        inputs = Inputs.parse(text or "")
+        same = inputs.bars == digest_of(loaded.get((symbol, name)) for name in before[month])
+        late.append(not same or bool(inputs.missing(inputs.answered, until[month], moment)))
     return factors.select(_KEYS).with_columns(late=pl.Series(late, dtype=pl.Boolean))

@@ -18,7 +18,7 @@ from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.stores.clickhouse_rewrite import COURTESY_SECONDS, Stage, Superseded, staged
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks.tables import Table, partition
@@ -179,6 +179,7 @@ def _after(write: UnitWrite, before: Load | None, total: int) -> Load:
     return replace(
         write.load,
         slices=_slices(write, before),
+        states=_states(write, before),
         read=write.load.read + others,
         rows=total,
         rejected=write.load.rejected + len(kept),
@@ -210,13 +211,21 @@ def _extended(write: UnitWrite, before: Load | None) -> Load:
             write.load, slices=_slices(write, before), previous_hash=None, read=0, rows=0, rejected=0, rejects=()
         )
     attempt = {name: getattr(write.load, name) for name in ledger.ATTEMPT}
-    return replace(before, **attempt, slices=sorted({*before.slices, *_slices(write, before)}))
+    slices = sorted({*before.slices, *_slices(write, before)})
+    return replace(before, **attempt, slices=slices, states=_states(write, before))
 
 
 def _slices(write: UnitWrite, before: Load | None) -> list[str]:
     days = _names(write.days)
     covered: set[str] = set() if before is None else set(before.slices)
     return sorted((covered - days) | (days & set(write.load.slices)))
+
+
+def _states(write: UnitWrite, before: Load | None) -> tuple[SliceState, ...]:
+    """Those of the load, and of the slices that it says nothing of."""
+    said = {*write.load.slices, *(state.slice for state in write.load.states)}
+    others = () if before is None else (state for state in before.states if state.slice not in said)
+    return tuple(sorted((*others, *write.load.states), key=lambda state: state.slice))
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ first. https://tushare.pro/document/1?doc_id=130
 import datetime as dt
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from operator import attrgetter
 from pathlib import Path
@@ -28,6 +28,7 @@ import httpx
 import msgspec
 import polars as pl
 
+from marketdata_assets.errors import MarketDataError
 from marketdata_assets.http_client import RetryLater
 from marketdata_assets.reference.records import Days, Label, Listing, Status
 from marketdata_assets.stores.bookkeeping import Reject
@@ -127,11 +128,32 @@ def rate_limiter(token: str, config: WebProvider, folder: Path, **options: float
     return RateLimiter(folder, f"{NAME}-{account}", config.rate_limits, **options)
 
 
+@dataclass(frozen=True)
+class Account:
+    """The token of an account, and its rate limiter."""
+
+    token: str = field(repr=False)
+    limiter: RateLimiter
+
+
+@dataclass
+class _Client:
+    """The requests of one account. `rejected` has by interface why it is not used for it any more; '' is any."""
+
+    token: str = field(repr=False)
+    calls: ProviderClient
+    waiting: int = 0
+    rejected: dict[str, MarketDataError] = field(default_factory=dict)
+
+    def why_not(self, interface: str) -> MarketDataError | None:
+        return self.rejected.get("") or self.rejected.get(interface)
+
+
 class Tushare(HttpProvider):
-    """One account at Tushare.
+    """Accounts at Tushare, which share the requests: each goes to the one with the fewest waiting.
 
     Every method raises TokenRejected, NoPermission, RequestRejected, BadResponse, ProviderUnavailable or QuotaSpent;
-    without a token, NoToken.
+    without an account, NoToken. An account that is rejected is left out as long as there is another.
     """
 
     name = NAME
@@ -139,17 +161,28 @@ class Tushare(HttpProvider):
 
     def __init__(
         self,
-        token: str | None,
+        accounts: Sequence[Account],
         config: WebProvider,
-        limiter: RateLimiter,
         *,
         url: str = URL,
         cap: int = CAP,
         **options: Any,
     ) -> None:
         self.config = config
-        self._token, self._cap = token, cap
-        super().__init__(ProviderClient(NAME, url, limiter, config.network, secrets=(token or "",), **options))
+        self._cap = cap
+        secrets = tuple(account.token for account in accounts)
+        self._clients = [
+            _Client(
+                account.token, ProviderClient(NAME, url, account.limiter, config.network, secrets=secrets, **options)
+            )
+            for account in accounts
+        ]
+        super().__init__(*(client.calls for client in self._clients))
+
+    @property
+    def configured(self) -> bool:
+        """Whether it has a token."""
+        return bool(self._clients)
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` for an exchange it does not have."""
@@ -158,7 +191,7 @@ class Tushare(HttpProvider):
             reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
             return Delivery.without(NAME, symbol, days, LABEL, "unsupported", reason)
         tables = [table for piece in days.slices(DAYS_A_CALL) for table in await self._minutes(theirs, piece)]
-        return await self._calls.in_thread(self._delivery, tables, symbol, theirs, days)
+        return await self._calls[0].in_thread(self._delivery, tables, symbol, theirs, days)
 
     async def daily(self, days: Days, symbol: str | None = None) -> pl.DataFrame:
         """The daily factors, see records.DAILY, of one symbol, or of all with one request a day."""
@@ -257,12 +290,24 @@ class Tushare(HttpProvider):
         return answer
 
     async def _ask(self, interface: str, params: dict[str, str], columns: tuple[str, ...], what: str) -> Answer:
-        if not self._token:
-            raise NoToken(NAME, TOKEN_VARIABLE)
-        body = {"api_name": interface, "token": self._token, "params": params, "fields": ",".join(columns)}
+        rejected: MarketDataError = NoToken(NAME, TOKEN_VARIABLE)
         what = f"{interface} {what}"
-        parse = partial(_parse, self._calls, interface, what, columns)
-        return await self._calls.send(what, interface, parse, "POST", "/", json=body)
+        for client in sorted(self._clients, key=lambda client: client.waiting):
+            if why := client.why_not(interface):
+                rejected = why
+                continue
+            body = {"api_name": interface, "token": client.token, "params": params, "fields": ",".join(columns)}
+            parse = partial(_parse, client.calls, interface, what, columns)
+            client.waiting += 1
+            try:
+                return await client.calls.send(what, interface, parse, "POST", "/", json=body)
+            except TokenRejected as error:
+                rejected = client.rejected[""] = error
+            except (NoPermission, QuotaSpent) as error:
+                rejected = client.rejected[interface] = error
+            finally:
+                client.waiting -= 1
+        raise rejected.with_traceback(None)
 
 
 def _raw(answered: dict[str, list[Any]], session: Session) -> tuple[pl.DataFrame, list[Reject]]:

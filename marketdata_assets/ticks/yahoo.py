@@ -125,18 +125,21 @@ class Yahoo(HttpProvider):
         super().__init__(ProviderClient(NAME, url, limiter, config.network, headers=headers, **options))
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
-        """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` when a day is beyond the reach.
+        """The minute bars of `symbol` in `days`: `ok`, `empty`, or `unsupported` when the last day is beyond the reach.
 
-        Half a window is not delivered: it would replace a whole one.
+        The days of the delivery are those that it reaches.
         """
         without = partial(Delivery.without, NAME, symbol, days, LABEL)
         theirs = self.config.symbol_mapping.theirs(symbol)
         if theirs is None:
             return without("unsupported", f"the symbol mapping of {NAME} has no rule for {symbol}")
         now = self._clock()
-        opening = dt.datetime.combine(days.first, self.config.session.spans[0][0], self.config.session.zone)
-        if opening <= now - REACH:
-            return without("unsupported", f"1-minute bars go back {REACH.days} days, {days.first} is earlier")
+        beyond = f"1-minute bars go back {REACH.days} days, {days.first} is earlier"
+        reached = Days(max(days.first, self.first_day), days.last) if self.first_day <= days.last else None
+        if reached is None:
+            return without("unsupported", beyond)
+        cut, days = reached != days, reached
+        opening = self._opening(days.first)
         results: list[_Result] = []
         for piece in days.slices(DAYS_A_CALL):
             start, end = self._span(piece)
@@ -150,9 +153,19 @@ class Yahoo(HttpProvider):
                 results.append(self._checked(answer, symbol, days, theirs))
         frame, rejected = self._frame(results, symbol, theirs)
         if frame.is_empty() and not rejected:
-            return without("empty", "it has no bar in these days")
+            return without("unsupported", beyond) if cut else without("empty", "it has no bar in these days")
         currency = next((result.meta.currency for result in results if result.meta.currency), None)
         return Delivery(NAME, symbol, days, "ok", frame, LABEL, currency, rejected)
+
+    @property
+    def first_day(self) -> dt.date:
+        """The first day whose opening it reaches."""
+        earliest = self._clock() - REACH
+        day = earliest.astimezone(self.config.session.zone).date()
+        return day if self._opening(day) > earliest else day + dt.timedelta(days=1)
+
+    def _opening(self, day: dt.date) -> dt.datetime:
+        return dt.datetime.combine(day, self.config.session.spans[0][0], self.config.session.zone)
 
     async def actions(self, symbol: str, days: Days) -> pl.DataFrame:
         """Splits and dividends of `symbol` in `days`, see records.ACTIONS, by date; they go back to its listing."""
@@ -187,8 +200,8 @@ class Yahoo(HttpProvider):
 
     async def _ask(self, theirs: str, query: str) -> _Result | str | None:
         what = f"chart {theirs} {query}"
-        parse = partial(_parse, self._calls, theirs, what)
-        return await self._calls.send(what, "chart", parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
+        parse = partial(_parse, self._calls[0], theirs, what)
+        return await self._calls[0].send(what, "chart", parse, "GET", f"/v8/finance/chart/{quote(theirs)}?{query}")
 
     def _checked(self, result: _Result, symbol: str, days: Days, theirs: str) -> _Result:
         place = f"{NAME} chart {theirs} {days}"

@@ -1,6 +1,7 @@
 """A server on loopback that behaves like Tushare: rows cut at the cap, newest first, fields in its own order."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -71,6 +72,8 @@ class TushareServer(ProviderServer):
     def __init__(self, symbols: Sequence[str] = ("600000.SH",), *, cap: int = 8000, **limits: Any) -> None:
         super().__init__(**limits)
         self.symbols, self.cap = list(symbols), cap
+        self.tokens = [TOKEN]
+        self.by_token: Counter[str] = Counter()
         self.denied: set[str] = set()
         self.suspended: set[dt.date] = set()
         self.without: set[str] = set()  # columns that are missing from answers
@@ -95,7 +98,8 @@ class TushareServer(ProviderServer):
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         name, params = body["api_name"], body["params"]
-        if body["token"] != TOKEN:
+        self.by_token[body["token"]] += 1
+        if body["token"] not in self.tokens:
             return self.error(40101, "您的token不对，请确认。")
         if name in self.denied:
             return self.error(40203, DENIED.format(name))

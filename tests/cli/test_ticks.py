@@ -127,7 +127,7 @@ def test_old_command_line_loads_all_symbols_and_the_last_line_counts_them(
     lines = first.stdout.splitlines()
     assert lines[-1] == "Successful: 2/3"
     assert lines[0].startswith("tick_data     ")
-    assert "; 2 ok, 0 empty, 0 unsupported, 1 failed, 2 changed; " in lines[0]
+    assert "; 2 ok, 0 empty, 0 provisional, 0 unsupported, 1 failed, 2 changed, " in lines[0]
     assert f"tick_data of 600001.SH {MONTH}: " in first.stderr
     wanted = {(symbol, day): BARS_A_DAY for symbol in ("600000.SH", "000001.SZ") for day in SESSIONS}
     assert desk.bars() == wanted

@@ -1,5 +1,6 @@
 """Runs of the ticks graph: from a provider to ClickHouse, symbols that fail beside others, files, what is refused."""
 
+import datetime as dt
 import json
 
 import dagster as dg
@@ -146,10 +147,31 @@ def test_named_symbol_becomes_a_partition_once_it_has_rows(desk: Desk) -> None:
 def test_registered_symbol_without_bars_is_empty_and_materialised(desk: Desk) -> None:
     desk.ready("600000.SH", "600009.SH")
     desk.tushare.symbols.remove("600009.SH")
-    result = desk.select({MONTH: []}, ["tick_data"])
+    result = desk.select({EARLIER: []}, ["tick_data"])
     assert result.success, failures(result)
-    told = desk.metadata(BARS, Unit("600009.SH", MONTH))
+    told = desk.metadata(BARS, Unit("600009.SH", EARLIER))
     assert (told["outcome"], told["dagster/partition_row_count"]) == ("empty", 0)
+
+
+def test_nothing_is_materialised_when_no_provider_is_configured_and_no_file_is_dropped(desk: Desk) -> None:
+    desk.partitions(*SYMBOLS)
+    result = desk.run([EARLIER, MONTH], SYMBOLS, (BARS, BOOKS, FACTORS))
+    assert result.success, failures(result)
+    assert [desk.materialized(asset) for asset in (BARS, BOOKS, FACTORS)] == [set()] * 3
+
+
+def test_nothing_is_materialised_of_days_that_are_not_proven_to_be_empty(desk: Desk) -> None:
+    """The last days of the month before this one are younger than this deadline."""
+    desk.patch.setenv("MARKETDATA_TICKS_DEADLINE_DAYS", "30")
+    month = f"{dt.datetime.now(dt.UTC).date().replace(day=1) - dt.timedelta(days=1):%Y-%m}"
+    desk.ready("600000.SH", "600009.SH")
+    desk.tushare.symbols.remove("600009.SH")
+    result = desk.select({month: []})
+    assert result.success, failures(result)
+    assert desk.materialized(BARS) == desk.materialized(FACTORS) == {Unit("600000.SH", month)}
+    summary = desk.metadata(BARS, Unit("600000.SH", month))
+    assert (summary["units_ok"], summary["units_provisional"]) == (1, 1)
+    assert summary["units_provisional_days"] > 1
 
 
 def test_days_narrow_a_month_down(desk: Desk) -> None:

@@ -10,7 +10,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from marketdata_assets import read
 from marketdata_assets.read.errors import BadMoment, CannotRead, NaiveTime, NothingLoaded, UnknownColumn
-from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
+from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.ticks import tables
 from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA
 
@@ -53,6 +54,26 @@ def test_days_are_the_exchanges_and_instants_are_instants(client: Client) -> Non
     found = asked(client, ["600000.SH"], dt.date(2026, 1, 5), "2026-01-06T09:31:00+08:00")
     assert [time.hour for _, time in found] == [1, 7]
     assert len(asked(client, None, "2026-01")) == 5
+
+
+def test_days_that_are_not_final_can_be_left_out_or_seen(client: Client) -> None:
+    put(client, bars("A", "2026-01-05T09:31", "2026-01-06T09:31", "2026-01-07T09:31"), bars("B", "2026-01-06T09:31"))
+    states = (SliceState("2026-01-06", "provisional"), SliceState("2026-01-07", "incomplete"))
+    now = dt.datetime(2026, 1, 7, tzinfo=dt.UTC)
+    about: dict[str, Any] = {"outcome": "ok", "code_version": "1", "run_id": "r", "started": now}
+    entry = Load(dataset="tick_data", source="A", unit="2026-01", states=states, **about)
+    clickhouse_ledger.record(client, [entry], clickhouse_ledger.next_version(client))
+    found = read.tick_data(columns=["symbol", "date", "final"], connection=client)
+    assert [(symbol, day.day, final) for symbol, day, final in found.rows()] == [
+        ("A", 5, True),
+        ("A", 6, False),
+        ("A", 7, False),
+        ("B", 6, True),
+    ]
+    final = read.tick_data(final=True, connection=client)
+    assert final.schema == TICK_DATA.columns
+    assert [(symbol, day.day) for symbol, day in final.select("symbol", "date").rows()] == [("A", 5), ("B", 6)]
+    assert read.tick_data("A", columns=["close"], final=True, connection=client).rows() == [(10.25,)]
 
 
 def test_rows_come_in_order_with_all_columns_as_declared(client: Client) -> None:

@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.bookkeeping import Reject
-from marketdata_assets.stores.clickhouse_ledger import Load
+from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 
 NOW = dt.datetime(2026, 2, 1, 3, 4, 5, 678_901, tzinfo=dt.UTC)
 FIRST = Load(
@@ -94,6 +94,28 @@ def test_what_is_added_to_an_older_version_does_not_hide_a_newer_one(client: Cli
     ledger.record(client, [load(content_hash="h2")], 20_000)
     ledger.record_unwritten(client, [replace(old, slices=["2026-01-03"])])
     assert ledger.entries(client, "d")[0].content_hash == "h2"
+
+
+def test_states_of_slices_are_those_of_the_committed_entry(client: Client) -> None:
+    states = (SliceState("2026-01-05", "provisional", "d1", "2026-01-05", "2026-01-06", "2026-01-07", short=True),)
+    states += (SliceState("2026-01-06", "incomplete"),)
+    ledger.record(client, [load(states=states)], ledger.next_version(client))
+    ledger.record_attempts(client, [load(outcome="failed", error="away")])
+    (found,) = ledger.entries(client, "d")
+    assert (found.states, found.outcome) == (states, "failed")
+    ledger.record_unwritten(client, [replace(found, states=states[1:], outcome="ok")])
+    assert ledger.entries(client, "d")[0].states == states[1:]
+
+
+def test_entries_of_a_ledger_without_states_are_final(clickhouse_client: Client) -> None:
+    ledger.ensure(clickhouse_client)
+    ledger.record(clickhouse_client, [load()], ledger.next_version(clickhouse_client))
+    clickhouse_client.command("DROP VIEW marketdata_ledger")
+    clickhouse_client.command("ALTER TABLE marketdata_ledger_rows DROP COLUMN slice_states")
+    ledger.ensure(clickhouse_client)
+    (found,) = ledger.entries(clickhouse_client, "d")
+    assert (found.states, found.content_hash) == ((), "h1")
+    ledger.ensure(clickhouse_client)
 
 
 def test_versions_grow_although_the_clock_is_set_back(client: Client) -> None:

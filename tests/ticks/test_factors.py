@@ -39,10 +39,11 @@ from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.ticks import factors as module
-from marketdata_assets.ticks import providers_file, records, table_writer
+from marketdata_assets.ticks import providers_file, records, status, table_writer
 from marketdata_assets.ticks.factor_reconcile import Inputs
 from marketdata_assets.ticks.factor_sql import COMPUTED, computed, differences, recomputed, window
 from marketdata_assets.ticks.reports import Unit
+from marketdata_assets.ticks.tables import SYMBOLS
 from marketdata_demo.servers.tushare import DAILY, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
 
@@ -86,13 +87,16 @@ def test_factors_of_bars_that_are_gone_go_too(client: Client, compute_all: Compu
     compute_all([UNITS[0]])
     client.command("TRUNCATE TABLE tick_data")
     [unit] = compute_all([UNITS[0]], refetch=True).units
-    assert (unit.outcome, unit.rows, unit.changed) == ("empty", 0, True)
+    assert (unit.outcome, unit.rows, unit.changed) == ("unsupported", 0, True)
     assert factors(client).is_empty()
 
 
-def test_a_symbol_without_bars_is_empty_and_a_month_to_come_too(client: Client, compute_all: Computer) -> None:
+def test_nothing_is_proven_of_a_symbol_without_bars_and_of_a_month_to_come(
+    client: Client, compute_all: Computer
+) -> None:
+    """Nobody was asked for its factors."""
     report = compute_all([UNITS[0], Unit(SYMBOL, "2026-03")])
-    assert [(unit.month, unit.outcome) for unit in report.units] == [(MONTH, "empty"), ("2026-03", "empty")]
+    assert [(unit.month, unit.outcome) for unit in report.units] == [(MONTH, "unsupported"), ("2026-03", "provisional")]
     assert "no day of 2026-03 is closed yet" in report.units[1].note
     assert [load.unit for load in ledger.entries(client, "factors")] == [MONTH]
 
@@ -162,7 +166,7 @@ def test_a_provider_of_any_class_is_asked_for_its_daily_figures(client: Client, 
 
     config = providers_file.shipped().tushare
     vendor: Any = SimpleNamespace(
-        name="vendor", label="end", config=config, bars=daily, daily=daily, adjustments=adjustments
+        name="vendor", label="end", configured=True, config=config, bars=daily, daily=daily, adjustments=adjustments
     )
     compute_all.providers.append(lambda: vendor)
     compute_all([UNITS[0]])
@@ -258,6 +262,96 @@ def test_a_new_day_is_asked_for_though_no_bar_is_new(
     assert compute_all([UNITS[0]]).units[0].rows == 60
 
 
+def shanghai(day: int, hour: int, minute: int = 11, month: int = 2) -> dt.datetime:
+    return dt.datetime(2026, month, day, hour, minute, tzinfo=dt.timezone(dt.timedelta(hours=8)))
+
+
+def test_figures_that_come_after_the_run_of_a_months_last_day_are_not_lost(
+    client: Client, compute_all: Computer, tushare: TushareServer
+) -> None:
+    """daily_basic is published between 15:00 and 17:00, the run is at 16:11."""
+    register_all(client)
+    stand(client, [*months(), *months(OTHER)])
+    fill(tushare, {SYMBOL: 1.5, OTHER: 2.0}, FEBRUARY[:-1])
+    compute_all.now = shanghai(27, 16)
+    early = compute_all()
+    assert [(unit.outcome, unit.provisional) for unit in early.units] == [("ok", 1)] * 2
+    assert compute_all().requests == 0
+    window = ["2026-01", "2026-02", "2026-03"]
+    overview = status.overview(client, window, shanghai(27, 20), trading_days=weekdays)[2]
+    assert (overview.months[MONTH], overview.provisional_days) == ({"provisional": 2}, 2)
+
+    fill(tushare, {SYMBOL: 1.5, OTHER: 2.0})
+    compute_all.now = shanghai(28, 2)
+    assert set(UNITS) <= set(status.behind(client, window, compute_all.now, trading_days=weekdays).factors)
+    night = compute_all()
+    assert values(client, "adj_factor", SYMBOL) == dict.fromkeys(FEBRUARY, 1.5)
+    assert values(client, "close", OTHER)[FEBRUARY[-1]] == 29.0
+    assert night.requests == 2  # of the last day only
+    assert compute_all().requests == 0
+    compute_all.now = shanghai(2, 16, month=3)
+    assert [(unit.provisional, unit.changed) for unit in compute_all().units] == [(0, False)] * 2
+    assert status.overview(client, window, compute_all.now, trading_days=weekdays)[2].provisional_days == 0
+    compute_all.now = shanghai(3, 16, month=3)
+    assert compute_all().requests == 0
+
+
+def register_all(client: Client) -> None:
+    rows = [
+        {"symbol": symbol, "status": "listed", "seen": NOW, "source": "test", "name": ""} for symbol in (SYMBOL, OTHER)
+    ]
+    frame = pl.DataFrame(rows).with_columns(listed=pl.lit(None, pl.Date), delisted=pl.lit(None, pl.Date))
+    clickhouse.insert(client, "symbols", frame.select(SYMBOLS.columns.names()).cast(SYMBOLS.columns))
+
+
+def test_a_stock_without_figures_on_its_last_day_is_asked_for_until_the_same_answer_comes_again(
+    client: Client, compute_all: Computer, tushare: TushareServer
+) -> None:
+    fill(tushare, {SYMBOL: 1.5}, FEBRUARY[:-1])
+    days = []
+    for now in (shanghai(27, 16), shanghai(28, 2), shanghai(2, 16, month=3), shanghai(3, 16, month=3)):
+        compute_all.now = now
+        report = compute_all([UNITS[0]])
+        days.append((report.units[0].provisional, report.requests))
+    assert days == [(1, 2), (1, 2), (0, 2), (0, 0)]
+
+
+@pytest.mark.parametrize("broken", ["tushare without a token", "yahoo at 429"])
+def test_one_provider_that_answers_is_enough(
+    client: Client,
+    compute_all: Computer,
+    clients: Clients,
+    tushare_server: TushareServer,
+    yahoo_server: YahooServer,
+    broken: str,
+) -> None:
+    token = None if broken.startswith("tushare") else "canary-token"
+    fill(tushare_server, {SYMBOL: 1.5, OTHER: 2.0})
+    if token:
+        yahoo_server.fail(429, 100)
+    compute_all.providers += [
+        lambda: clients.tushare(tushare_server, token=token),
+        lambda: clients.yahoo(yahoo_server),
+    ]
+    stand(client, [*months(), *months(OTHER)])
+    report = compute_all(patience=0.0)
+    assert {unit.outcome for unit in report.units} == {"ok"}
+    assert (tushare_server.requests == 0) == (token is None)
+    notes = [unit.note for unit in report.units]
+    [first, *_] = ledger.entries(client, "factors")
+    if token:
+        assert all("yahoo: " in note for note in notes)
+        assert Inputs.of(first).answered["yahoo"] == "failed"
+        register_all(client)
+        late = status.overview(client, [MONTH], NOW, trading_days=weekdays)[2]
+        assert late.months[MONTH] == {"stale": 2}
+        yahoo_server.no_more_faults()
+        assert {unit.outcome for unit in compute_all().units} == {"ok"}
+        assert Inputs.of(ledger.entries(client, "factors")[0]).final("yahoo") == str(FEBRUARY[-2])
+    else:
+        assert list(Inputs.of(first).answered) == ["yahoo"]
+
+
 def test_splits_and_dividends_land_and_unknown_symbols_are_no_failure(
     client: Client, compute_all: Computer, clients: Clients, yahoo_server: YahooServer
 ) -> None:
@@ -272,9 +366,9 @@ def test_splits_and_dividends_land_and_unknown_symbols_are_no_failure(
     report = compute_all([*UNITS, Unit("920000.BJ", MONTH), Unit(SYMBOL, "2026-01")])
     assert [(unit.symbol, unit.month, unit.outcome, unit.rows) for unit in report.units] == [
         (SYMBOL, "2026-01", "empty", 0),
-        (OTHER, MONTH, "empty", 0),
+        (OTHER, MONTH, "provisional", 0),
         (SYMBOL, MONTH, "ok", 2),
-        ("920000.BJ", MONTH, "empty", 0),
+        ("920000.BJ", MONTH, "unsupported", 0),
     ]
     assert "yahoo does not know it" in report.units[1].note
     assert "no provider of factors was requested" in report.units[3].note

@@ -73,7 +73,7 @@ def test_the_next_one_answers_and_the_reason_is_kept(ask: Ask, tushare_server: T
     assert [type(one.error) for one in answer.tried] == [NoPermission]
     assert answer.why.startswith("tushare failed: tushare stk_mins: this account has no permission")
     assert DENIED.format("stk_mins") in answer.why
-    assert ask(token=None).why.startswith("tushare failed: tushare needs a token")
+    assert ask(token=None).why.startswith("tushare unsupported: tushare needs a token")
 
 
 def test_a_month_without_a_trading_day_is_empty_without_a_request(ask: Ask, tushare_server: TushareServer) -> None:

@@ -19,7 +19,7 @@ from marketdata_assets.ticks.plan import ordered
 from marketdata_assets.ticks.providers_file import Network, RateLimits
 from marketdata_assets.ticks.rate_limit import SLOTS, Quota, RateLimiter
 from marketdata_assets.ticks.reports import Unit
-from marketdata_assets.ticks.tushare import Tushare
+from marketdata_assets.ticks.tushare import Account, Tushare
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
 
 
@@ -326,7 +326,7 @@ def ask_often(url: str, folder: Path, times: int) -> None:
     limiter = RateLimiter(folder, "shared", LIMITS, minute_seconds=1.0, hour_seconds=2.0)
 
     async def main() -> None:
-        async with Tushare(TOKEN, config, limiter, url=url) as client:
+        async with Tushare([Account(TOKEN, limiter)], config, url=url) as client:
             day = Days.month("2025-06").slices(1)[1]
             await asyncio.gather(*(client.bars(SYMBOL, day) for _ in range(times)))
 

@@ -15,6 +15,7 @@ from marketdata_assets.stores.clickhouse_ledger import entries, quarantined
 from marketdata_assets.ticks.errors import BadProviders
 from marketdata_assets.ticks.fallback import Fallback
 from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.finality import Suspended
 from marketdata_assets.ticks.reconcile import Reconciler
 from marketdata_assets.ticks.reports import Unit, UnitReport
 from marketdata_demo.servers.yahoo import YahooServer
@@ -63,7 +64,7 @@ def test_what_is_complete_is_not_asked_for_again(loader: Loader) -> None:
 def test_a_month_under_way_grows_by_its_closed_days(loader: Loader) -> None:
     assert only(loader, now=clock(12, 15)).rows == 8 * DAY
     assert only(loader, now=clock(12, 16)).rows == 9 * DAY
-    assert "2025-06-12 00:00:00" in loader.server.lines[-1]
+    assert "2025-06-11 00:00:00" in loader.server.lines[-1]  # a provisional day with the new one
     grown = only(loader)
     assert (grown.rows, grown.changed) == (WHOLE, True)
     assert_exact(loader.client, [SYMBOL])
@@ -125,17 +126,17 @@ def test_nothing_is_asked_for_before_a_stock_was_listed(loader: Loader) -> None:
     assert loader(units(codes(3)), listings=listings).requests == 0
 
 
-def test_a_suspended_stock_is_empty_and_not_asked_for_again(loader: Loader) -> None:
-    loader.server.suspended = {*JUNE}
-    report = only(loader)
-    assert (report.outcome, report.rows, report.error) == ("empty", 0, None)
-    assert loader(units([SYMBOL])).requests == 0
+def test_a_suspended_stock_is_empty_and_not_asked_for(loader: Loader) -> None:
+    suspended = Suspended.of([(SYMBOL, day, "") for day in JUNE], {*JUNE})
+    for _ in range(2):
+        [report] = (whole := loader(units([SYMBOL]), suspended=suspended)).units
+        assert (report.outcome, report.rows, report.error, whole.requests) == ("empty", 0, None, 0)
 
 
-def test_a_month_without_a_closed_day_is_empty_and_stays_due(loader: Loader) -> None:
+def test_a_month_without_a_closed_day_is_provisional_and_stays_due(loader: Loader) -> None:
     july = Unit(SYMBOL, "2025-07")
     early = only(loader, july)
-    assert (early.outcome, early.note) == ("empty", "no day of 2025-07 is closed yet")
+    assert (early.outcome, early.note) == ("provisional", "no day of 2025-07 is closed yet")
     later = only(loader, july, now=NOW + dt.timedelta(hours=7))
     assert (later.outcome, later.rows) == ("ok", DAY)
 
@@ -153,7 +154,7 @@ def test_bars_that_the_provider_has_no_more_stay_unless_that_is_accepted(loader:
     assert "--refetch --accept-empty" in (nothing.error or "")
     assert_exact(loader.client, [SYMBOL])
     accepted = only(loader, refetch=True, accept_empty=True)
-    assert (accepted.outcome, accepted.rows, accepted.changed) == ("empty", 0, True)
+    assert (accepted.outcome, accepted.rows, accepted.changed) == ("provisional", 0, True)
     assert landed(loader.client).is_empty()
     assert loader(units([SYMBOL])).requests == 0
 
@@ -210,7 +211,7 @@ def test_each_symbol_comes_from_the_first_provider_that_has_it(
     assert [(unit.outcome, unit.provider) for unit in report.units] == [
         ("ok", "tushare"),
         ("ok", "yahoo"),
-        ("empty", None),
+        ("provisional", None),
     ]
     assert "tushare empty" in report.units[1].note
     assert report.providers() == {"tushare": 1, "yahoo": 1}
@@ -290,7 +291,7 @@ def test_files_say_nothing_of_days_before_their_first_and_after_their_last(
 def test_days_that_no_file_has_stay_due(loader: Loader, drop: Callable[..., None]) -> None:
     drop("7")
     nothing = only(loader, Unit("600001.SH", MONTH), providers=("files",))
-    assert (nothing.outcome, nothing.error) == ("empty", None)
+    assert (nothing.outcome, nothing.error) == ("unsupported", None)
     loader.server.symbols = ["600001.SH"]
     assert only(loader, Unit("600001.SH", MONTH)).provider == "tushare"
 

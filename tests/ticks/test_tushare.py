@@ -1,5 +1,6 @@
 """Tushare against a server with its cap, its codes and its faults, and its recorded answers."""
 
+import asyncio
 import datetime as dt
 import json
 import logging
@@ -25,7 +26,7 @@ from marketdata_assets.ticks.errors import (
 from marketdata_assets.ticks.providers_file import RateLimits
 from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import BARS, Delivery
-from marketdata_assets.ticks.tushare import Tushare, rate_limiter
+from marketdata_assets.ticks.tushare import Account, Tushare, rate_limiter
 from marketdata_demo.servers.tushare import DAILY, TOKEN, TushareServer, minute_rows
 
 MONDAY = dt.date(2025, 6, 2)
@@ -260,7 +261,15 @@ def test_the_token_is_never_shown(
         clients.with_tushare(tushare_server, june)
     client = clients.tushare(tushare_server)
     kept = rate_limiter(TOKEN, tushare_config(), clients.home)
-    shown = [str(refused.value), repr(refused.value), repr(client), repr(vars(client._calls._limiter)), repr(kept)]
+    limiter = client._calls[0]._limiter
+    shown = [
+        str(refused.value),
+        repr(refused.value),
+        repr(client),
+        repr(client._clients),
+        repr(vars(limiter)),
+        repr(kept),
+    ]
     assert [text for text in [*shown, caplog.text] if TOKEN in text] == []
     assert "***" in str(refused.value)
 
@@ -276,7 +285,31 @@ def test_without_a_token_nothing_is_sent(tushare_server: TushareServer, clients:
 def test_the_token_goes_over_https_only(clients: Clients) -> None:
     limits = RateLimiter(clients.home, "x", RateLimits(requests_per_minute=1, requests_per_hour=1))
     with pytest.raises(BadProviders, match="must begin with https://"):
-        Tushare(TOKEN, tushare_config(), limits, url="http://api.example.com")
+        Tushare([Account(TOKEN, limits)], tushare_config(), url="http://api.example.com")
+
+
+def test_several_accounts_share_the_requests(tushare_server: TushareServer, clients: Clients) -> None:
+    tushare_server.tokens = ["one", "two", "three"]
+
+    async def days(client: Tushare) -> list[Delivery]:
+        return await asyncio.gather(*(client.bars(SYMBOL, day) for day in JUNE.slices(1)))
+
+    assert len(clients.with_tushare(tushare_server, days, token=["one", "two", "three"])) == 30
+    assert tushare_server.by_token == {"one": 10, "two": 10, "three": 10}
+
+
+def test_an_account_that_is_refused_is_left_out_while_there_is_another(
+    tushare_server: TushareServer, clients: Clients
+) -> None:
+    tushare_server.tokens = ["good"]
+
+    async def months(client: Tushare) -> list[str]:
+        return [(await client.bars(SYMBOL, JUNE)).outcome for _ in range(3)]
+
+    assert clients.with_tushare(tushare_server, months, token=["bad", "good"]) == ["ok"] * 3
+    assert tushare_server.by_token == {"bad": 1, "good": 3}
+    with pytest.raises(TokenRejected):
+        clients.with_tushare(tushare_server, months, token=["bad", "worse"])
 
 
 def test_daily_and_adjustment_factors_come_by_symbol_or_by_day(tushare_server: TushareServer, clients: Clients) -> None:

@@ -61,6 +61,17 @@ def test_days_before_the_reach_are_unsupported_without_a_request(yahoo_server: Y
     assert may.reason == "1-minute bars go back 30 days, 2025-05-01 is earlier"
 
 
+def test_of_a_month_that_it_reaches_in_part_the_days_in_reach_are_delivered(
+    yahoo_server: YahooServer, clients: Clients
+) -> None:
+    yahoo_server.now = dt.datetime(2025, 7, 14, 8, tzinfo=dt.UTC)
+    delivery = clients.with_yahoo(yahoo_server, june)
+    assert (delivery.outcome, delivery.days) == ("ok", Days(dt.date(2025, 6, 15), dt.date(2025, 6, 30)))
+    assert (yahoo_server.requests, delivery.rows.height) == (3, 11 * 240)
+    yahoo_server.holes = {*Days.month("2025-06")}
+    assert clients.with_yahoo(yahoo_server, june).outcome == "unsupported"
+
+
 def test_the_servers_own_word_on_its_reach_counts(yahoo_server: YahooServer, clients: Clients) -> None:
     said = "1m data not available for startTime=1 and endTime=2. The requested range must be within the last 30 days."
     body = {"chart": {"result": None, "error": {"code": "Unprocessable Entity", "description": said}}}

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from marketdata_assets.ticks import yahoo
 from marketdata_assets.ticks.providers_file import FilesProvider, Network, RateLimits, WebProvider, shipped
 from marketdata_assets.ticks.rate_limit import RateLimiter
 from marketdata_assets.ticks.records import FLAGS
-from marketdata_assets.ticks.tushare import Tushare
+from marketdata_assets.ticks.tushare import Account, Tushare
 from marketdata_assets.ticks.yahoo import Yahoo
 from marketdata_demo.servers.tushare import TOKEN, TushareServer
 from marketdata_demo.servers.yahoo import YahooServer
@@ -55,10 +55,11 @@ class Clients:
 
     home: Path
 
-    def tushare(self, server: TushareServer, *, token: str | None = TOKEN, **options: Any) -> Tushare:
+    def tushare(self, server: TushareServer, *, token: str | Sequence[str] | None = TOKEN, **options: Any) -> Tushare:
         config = options.pop("config", None) or tushare_config()
         limiter = options.pop("limiter", None) or RateLimiter(self.home / "budgets", "tushare", config.rate_limits)
-        return Tushare(token, config, limiter, url=server.url, **options)
+        accounts = [Account(one, limiter) for one in ([token] if isinstance(token, str) else token or [])]
+        return Tushare(accounts, config, url=server.url, **options)
 
     def yahoo(self, server: YahooServer, **options: Any) -> Yahoo:
         config = options.pop("config", None) or yahoo_config()

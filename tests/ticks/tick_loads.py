@@ -11,9 +11,11 @@ from tick_clients import JUNE, Clients
 from tick_rows import weekdays
 
 from marketdata_assets.progress import Progress
+from marketdata_assets.reference.calendar import TradingDays
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks.fallback import Provider
+from marketdata_assets.ticks.finality import Suspended
 from marketdata_assets.ticks.load import load
 from marketdata_assets.ticks.load_run import Limits, LoadOptions
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
@@ -57,6 +59,8 @@ class Loader:
         listings: Iterable[Listing] = (),
         tushare: dict[str, Any] | None = None,
         progress: Progress | None = None,
+        suspended: Suspended | None = None,
+        trading_days: TradingDays = weekdays,
         **changes: Any,
     ) -> LoadReport:
         providers = [self.clients.tushare(self.server, **(tushare or {})), *(make() for make in self.others)]
@@ -69,7 +73,8 @@ class Loader:
             now=now,
             progress=progress,
             listings=listings,
-            trading_days=weekdays,
+            trading_days=trading_days,
+            suspended=suspended,
         )
 
 

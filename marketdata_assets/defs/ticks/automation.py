@@ -157,15 +157,15 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
 
 def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, months: Sequence[str]) -> set[Unit]:
     """Units of the window that are loaded, by the ledger, and that Dagster shows as failed or not at all."""
+    import polars as pl
+
     from marketdata_assets.stores.clickhouse_ledger import table as ledger_of
 
     names = set(symbols.known(instance))
-    rows = ledger_of(client, table, months).select("source", "unit", "outcome").iter_rows()
-    loaded = [
-        str(tick_key(Unit(symbol, month)))
-        for symbol, month, outcome in rows
-        if outcome in ("ok", "empty") and symbol in names
-    ]
+    entries = ledger_of(client, table, months).filter(pl.col("outcome").is_in(["ok", "empty"]))
+    proven = entries.filter((pl.col("rows") > 0) | (pl.col("slice_states") == ""))
+    units = proven.select("source", "unit").iter_rows()
+    loaded = [str(tick_key(Unit(symbol, month))) for symbol, month in units if symbol in names]
     return {tick_unit(key) for key in find_mismatches(instance, table, run_config.grid_now(), loaded)}
 
 

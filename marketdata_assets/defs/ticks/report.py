@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from marketdata_assets.ticks.registry import RegistryReport
 
-LOADED = ("ok", "empty")  # outcomes that materialize a partition. `unsupported` is no failure, but nothing was checked.
+LOADED = ("ok", "empty")  # outcomes that materialize a partition: rows, or a proven empty
 MAX_FAILURES = 1000  # more failed symbol-months than this are counted and not listed
 MAX_SYMBOLS = 20
 
@@ -52,7 +52,8 @@ def materializations(
     """One for each loaded symbol-month, by month and symbol; the last one also summarizes the whole load."""
     found: list[tuple[UnitReport, dict[str, Any]]] = []
     for unit in sorted(units, key=lambda unit: unit.unit[::-1]):
-        facts = {"provider": unit.provider, "note": unit.note, "rejected": unit.rejected}
+        days = {"provisional_days": unit.provisional, "incomplete_days": unit.incomplete}
+        facts = {"provider": unit.provider, "note": unit.note, "rejected": unit.rejected, **days}
         known = {name: value for name, value in facts.items() if value}
         found.append((unit, {"dagster/partition_row_count": unit.rows, "outcome": unit.outcome, **known}))
     if found:
@@ -80,7 +81,8 @@ def _of_load(client: "Client", table: Table, loaded: LoadReport) -> dict[str, An
 
 def _counts(loaded: LoadReport) -> dict[str, int]:
     counts = {outcome: loaded.count(outcome) for outcome in get_args(Outcome)}
-    return {**counts, "changed": sum(unit.changed for unit in loaded.units)}
+    days = {f"{name}_days": sum(getattr(unit, name) for unit in loaded.units) for name in ("provisional", "incomplete")}
+    return {**counts, "changed": sum(unit.changed for unit in loaded.units), **days}
 
 
 def summary(done: Mapping[Table, LoadReport]) -> dict[str, Any]:

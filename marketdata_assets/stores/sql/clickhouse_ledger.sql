@@ -32,6 +32,9 @@ CREATE TABLE IF NOT EXISTS marketdata_ledger_rows (
     CONSTRAINT outcome_known CHECK aspect = 'stands' OR outcome IN ('ok', 'empty', 'unsupported', 'failed', 'removed')  -- words: ok
 ) ENGINE = ReplacingMergeTree(version) ORDER BY (dataset, unit, source, aspect) SETTINGS index_granularity = 1024;
 
+-- Content: slices that are not final, as JSON; see SliceState. Rows of earlier versions have none.
+ALTER TABLE marketdata_ledger_rows ADD COLUMN IF NOT EXISTS slice_states String DEFAULT '' CODEC(ZSTD(1));
+
 -- Every attempt, never changed.
 CREATE TABLE IF NOT EXISTS marketdata_ledger_log (
     dataset         LowCardinality(String),
@@ -69,6 +72,7 @@ SELECT
     committed.6 AS rows,
     committed.7 AS rejected,
     committed.8 AS origin,
+    committed.9 AS slice_states,
     attempt.1 AS outcome,
     attempt.2 AS attempted_hash,
     attempt.3 AS error,
@@ -80,8 +84,11 @@ SELECT
 FROM (
     SELECT
         dataset, source, unit,
-        argMaxIf((content_hash, previous_hash, slices, read, skipped, rows, rejected, origin), version, aspect = 'stands')  -- words: ok
-            AS committed,
+        argMaxIf(
+            (content_hash, previous_hash, slices, read, skipped, rows, rejected, origin, slice_states),
+            version,
+            aspect = 'stands'  -- words: ok
+        ) AS committed,
         argMaxIf(
             (outcome, attempted_hash, error, code_version, run_id, started, finished),
             version,

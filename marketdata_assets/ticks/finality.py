@@ -1,0 +1,205 @@
+"""When a day of a symbol is final: which answers prove it, when a provisional day is due again, and when that ends.
+
+A day is final when, `confirm_days` trading days after it or later, an answer has every minute that is expected of it or
+is the same as one at least `confirm_days` closings before. A short answer for a day on which the stock is known to have
+traded proves nothing, and neither does one of a fallback. The first answer `deadline_days` trading days after the day
+is the last: then the day is final as it is, or incomplete if it is known to be short.
+"""
+
+import datetime as dt
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import polars as pl
+from msgspec.structs import replace
+
+from marketdata_assets.reference import stored
+from marketdata_assets.reference.calendar import ZONE, TradingDays, last_closed, minutes_of_day
+from marketdata_assets.reference.records import Days, Label
+from marketdata_assets.stores.clickhouse_ledger import SliceState
+from marketdata_assets.ticks.reports import Unit
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+BARS_A_DAY: Mapping[Label, int] = {"start": 240, "end": 241}
+WINDOW = dt.timedelta(days=60)
+"""Holidays are shorter; a day that is older counts as older than any deadline."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """After how many trading days an answer proves a day, and how many after the day its last answer is requested."""
+
+    confirm_days: int = 1
+    deadline_days: int = 5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.confirm_days <= self.deadline_days <= 30:
+            cause = "expected days with 1 <= confirm_days <= deadline_days <= 30"
+            raise ValueError(f"{cause}, was {self.confirm_days} and {self.deadline_days}")
+
+
+@dataclass(frozen=True)
+class Suspended:
+    """The suspensions of stocks; `known` are the days of which all are known.
+
+    `hours` are by symbol and day, as `09:30-10:00` with commas between; empty for the whole day.
+    """
+
+    hours: Mapping[tuple[str, dt.date], str] = field(default_factory=dict)
+    known: Collection[dt.date] = frozenset()
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, dt.date, str]], known: Collection[dt.date]) -> "Suspended":
+        """Those of rows of symbol, day and hours; a symbol may have several in a day."""
+        hours: dict[tuple[str, dt.date], str] = {}
+        for symbol, day, span in rows:
+            earlier = hours.get((symbol, day), span)
+            hours[symbol, day] = "" if not span or not earlier else ",".join(dict.fromkeys((earlier, span)))
+        return cls(hours, known)
+
+    def all_day(self, symbol: str, day: dt.date) -> bool:
+        """Whether the stock is known not to have traded on this day."""
+        return self.hours.get((symbol, day)) == ""
+
+    def complete(self, symbol: str, days: Sequence[dt.date], label: Label, times: pl.Series) -> dict[dt.date, bool]:
+        """Whether bars at these `times` (UTC) are all that each of the trading days must have."""
+        minutes = _minutes(tuple(days), label)
+        counts = minutes.filter(pl.col("ts").is_in(times.implode()))["date"].value_counts()
+        present = dict(counts.iter_rows())
+        found = {day: present.get(day, 0) == BARS_A_DAY[label] for day in days}
+        for day in days:
+            hours = self.hours.get((symbol, day))
+            if hours is not None:
+                found[day] = set(_outside(hours, day, label)) <= set(times)
+        return found
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time of the exchange's clock, in closed trading days."""
+
+    now: dt.datetime
+    trading_days: TradingDays
+
+    @cached_property
+    def today(self) -> dt.date:
+        return self.now.astimezone(ZONE).date()
+
+    @cached_property
+    def closed(self) -> dt.date:
+        """The last trading day that has closed."""
+        return self._recent[-1] if self._recent else last_closed(self.now)
+
+    @cached_property
+    def _recent(self) -> list[dt.date]:
+        last = last_closed(self.now)
+        return list(self.trading_days(Days(last - WINDOW, last)))
+
+    def closings_after(self, day: dt.date) -> int:
+        """How many trading days have closed after `day`; those of the last WINDOW are counted."""
+        return len(self._recent) - bisect_right(self._recent, day)
+
+
+@dataclass(frozen=True)
+class DayAnswer:
+    """What is known of a day after an answer: the digest of its rows, empty without any, and how good they are.
+
+    `complete` has every expected minute. `fallback` says that a better provider may have the day later. `known` says
+    that the suspensions of the day are known.
+    """
+
+    day: dt.date
+    digest: str
+    complete: bool
+    fallback: bool = False
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class Finality:
+    """The rules at one moment."""
+
+    rules: Rules
+    moment: Moment
+    suspended: Suspended = field(default_factory=Suspended)
+
+    def undecided(self, day: dt.date) -> bool:
+        """Whether an answer may leave a closed trading day provisional or incomplete."""
+        return day in self.suspended.known or self.moment.closings_after(day) < self.rules.deadline_days
+
+    def unanswered(self, day: dt.date, before: SliceState) -> SliceState | None:
+        """The state of a provisional day after an answer that has nothing of it, so that its rows are kept."""
+        if self.moment.closings_after(day) < self.rules.deadline_days:
+            return replace(before, closed=str(self.moment.closed), requested=str(self.moment.today))
+        return SliceState(str(day), "incomplete") if before.short and day in self.suspended.known else None
+
+    def judge(self, answer: DayAnswer, before: SliceState | None) -> SliceState | None:
+        """The state of a day after an answer, given the one before; None is final."""
+        age = self.moment.closings_after(answer.day)
+        lacking = answer.known and not answer.complete
+        same = before is not None and before.state == "provisional" and before.digest == answer.digest
+        since = before.since if same and before else str(self.moment.closed)
+        if not answer.fallback and age >= self.rules.confirm_days:
+            confirmed = self.moment.closings_after(dt.date.fromisoformat(since)) >= self.rules.confirm_days
+            if answer.complete or (confirmed and not lacking):
+                return None
+        if age >= self.rules.deadline_days:
+            return SliceState(str(answer.day), "incomplete") if lacking else None
+        closed, requested = str(self.moment.closed), str(self.moment.today)
+        return SliceState(
+            str(answer.day), "provisional", answer.digest, since, closed, requested, short=not answer.complete
+        )
+
+
+def stored_suspensions(client: "Client", units: Collection[Unit]) -> Suspended:
+    """Those of the months of some units, as the reference data has them."""
+    if not units:
+        return Suspended()
+    months = sorted(Days.month(month) for month in {unit.month for unit in units})
+    found = stored.suspensions(client, Days(months[0].first, months[-1].last))
+    return Suspended.of(found.frame.iter_rows(), found.known)
+
+
+def due_again(state: SliceState, moment: Moment) -> bool:
+    """Whether a provisional day is requested again: with the next closing, and a short one once before.
+
+    With the next closing a new day is due, and one request fetches both.
+    """
+    if state.state != "provisional":
+        return False
+    return str(moment.closed) > state.closed or (state.short and state.slice == state.requested < str(moment.today))
+
+
+def provisional(states: Iterable[SliceState]) -> int:
+    """How many of the states are provisional."""
+    return sum(state.state == "provisional" for state in states)
+
+
+def incomplete(states: Iterable[SliceState]) -> int:
+    """How many of the states are incomplete."""
+    return sum(state.state == "incomplete" for state in states)
+
+
+@lru_cache(maxsize=64)
+def _minutes(days: tuple[dt.date, ...], label: Label) -> pl.DataFrame:
+    """The bars that days must have: date and ts."""
+    rows = [(day, time) for day in days for time in minutes_of_day(day, label)]
+    return pl.DataFrame(rows, {"date": pl.Date, "ts": pl.Datetime("ms", "UTC")}, orient="row")
+
+
+def _outside(hours: str, day: dt.date, label: Label) -> list[dt.datetime]:
+    """The labels outside of all spans `09:30-10:00` of `hours`; for a text that is no span, none."""
+    spans = []
+    for span in hours.split(","):
+        try:
+            first, last = (dt.time.fromisoformat(part.strip()) for part in span.split("-"))
+        except ValueError:
+            return []
+        start, end = (dt.datetime.combine(day, time, ZONE) for time in (first, last))
+        spans.append((start, end + dt.timedelta(minutes=1) if label == "end" else end))
+    return [time for time in minutes_of_day(day, label) if not any(start <= time < end for start, end in spans)]
