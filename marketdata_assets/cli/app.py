@@ -206,7 +206,10 @@ COMMANDS: Mapping[str, Command | Group] = {
     ),
     "kline": Group(
         "The monthly K-line.",
-        {"rebuild": Command("Rebuild the monthly K-line for every month.", "bars:rebuild_kline")},
+        {
+            "refresh": Command("Refresh the monthly K-line of stale months, or of those given.", "bars:refresh_kline"),
+            "rebuild": Command("Rebuild the monthly K-line for every month.", "bars:rebuild_kline"),
+        },
     ),
 }
 

@@ -1,4 +1,4 @@
-"""`marketdata ingest bars` and `kline rebuild`: minute bars from the command line."""
+"""`marketdata ingest bars`, `kline refresh` and `kline rebuild`: minute bars from the command line."""
 
 import time
 from collections.abc import Sequence
@@ -79,6 +79,31 @@ def tell(outcome: RunOutcome) -> None:
         output.console().print(
             f"monthly kline {lines['rows']:,} rows by {lines['engine']}, {lines['seconds']:.1f} s;"
             f" {outcome.checks_passed} checks passed"
+        )
+
+
+def refresh_kline(
+    months: Annotated[
+        str | None, typer.Option(help="2024-01 or 2024-01:2024-06; the stale months when left out")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="recompute months whose minutes have not changed")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Refresh the monthly K-line of stale months, or of those given.
+
+    No run is started; Dagster shows the months as refreshed after its next run of them.
+    """
+    dsn, wanted = stores.postgres_dsn(), set(months_between(months))
+    if months is None and not force:
+        with connect(dsn) as connection:
+            schema.ensure(connection)
+            wanted = status.kline_due(connection, wanted)
+    report = kline.refresh(dsn, wanted, force=force)
+    if as_json:
+        output.as_json({"months": report.months, "rows": report.rows, "seconds": round(report.seconds, 2)})
+    else:
+        output.console().print(
+            f"monthly kline of {len(report.months)} months refreshed: {report.rows:,} rows, {report.seconds:.1f} s"
         )
 
 

@@ -89,6 +89,9 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
     assert row["place"] in shown.stdout
     assert row["reason"] in shown.stdout
 
+    for options, months in (((), []), (("--months", "2014-03"), ["2014-03"])):
+        refreshed = marketdata(home, "kline", "refresh", "--json", *options, **variables)
+        assert answer(refreshed)["months"] == months
     rebuilt = marketdata(home, "kline", "rebuild", "--json", **variables)
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert {name: answer(rebuilt)[name] for name in ("rows", "engine")} == {"rows": len(good), "engine": "rollup"}
