@@ -87,9 +87,13 @@ def adjust_factors(
     keep, bound = _named(symbols)
     if until is not None:
         keep, bound = [*keep, "date <= %(until)s"], bound | {"until": until}
-    before = "lagInFrame(adj_factor, 1, 0) OVER (PARTITION BY symbol ORDER BY date)"  # no factor is 0
-    inner = f"SELECT symbol, date, adj_factor, {before} AS before FROM adjust_factors {_where(keep)}"
-    sql = f"SELECT symbol, date, adj_factor FROM ({inner}) WHERE adj_factor != before ORDER BY symbol, date"
+    sql = f"""
+        SELECT symbol, change.1 AS date, change.2 AS adj_factor
+        FROM (
+            SELECT symbol, arrayCompact(day -> day.2, arraySort(groupArray((date, adj_factor)))) AS changes
+            FROM adjust_factors {_where(keep)} GROUP BY symbol
+        )
+        ARRAY JOIN changes AS change ORDER BY symbol, date"""
     return _read(client, ADJUST_FACTORS, sql, bound, ["symbol", "date", "adj_factor"])
 
 
