@@ -3,6 +3,7 @@
 What counts as a disagreement is in `marketdata_assets.reconciliation`.
 """
 
+import time
 from typing import Any
 
 import dagster as dg
@@ -48,6 +49,7 @@ def reconciliation(
     Bars are rebased to traded prices by the adjustment factors; where these are unknown, only volume and turnover are
     compared. Differences that units and rounding explain are none.
     """
+    started = time.monotonic()
     with as_dagster_failure():
         try:
             with clickhouse.client() as client:
@@ -56,10 +58,12 @@ def reconciliation(
                 found = reconcile(postgres.dsn, client, context.partition_keys, stored.adjust_factors(client))
         except NoServer:
             found = reconcile(postgres.dsn, None, context.partition_keys, FACTORS.to_frame())
-    return _reported(context, postgres.dsn, found)
+    return _reported(context, postgres.dsn, found, time.monotonic() - started)
 
 
-def _reported(context: dg.AssetExecutionContext, dsn: str, found: list[MonthReport]) -> dg.MaterializeResult:
+def _reported(
+    context: dg.AssetExecutionContext, dsn: str, found: list[MonthReport], seconds: float
+) -> dg.MaterializeResult:
     for one in found:
         own = {"dagster/partition_row_count": one.disagreements, "compared": one.compared}
         context.add_asset_metadata(own, partition_key=one.month)
@@ -69,6 +73,7 @@ def _reported(context: dg.AssetExecutionContext, dsn: str, found: list[MonthRepo
     metadata: dict[str, Any] = {
         "compared": sum(one.compared for one in found),
         "disagreements": sum(one.disagreements for one in found),
+        "seconds": round(seconds, 2),
         "preview": markdown_table([name for name in DISAGREEMENTS if name != "tolerance"], rows),
     }
     return dg.MaterializeResult(metadata=metadata)
