@@ -6,7 +6,11 @@ MarketDataError
 """
 
 import copyreg
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
+
+FEW = 8  # up to so many names are all listed, even if one of them is similar
 
 
 class MarketDataError(Exception):
@@ -25,3 +29,13 @@ class TerminalError(MarketDataError):
 
 class TransientError(MarketDataError):
     """The same call may work later."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, and all where they are few."""
+    names = sorted(known)
+    near = get_close_matches(name.lower(), names, 1, 0.5) or get_close_matches(name, names, 1, 0.5)
+    meant = f"did you mean {near[0]!r}?" if near else ""
+    shown = names[:FEW] if near or len(names) <= 3 * FEW else [*names[:FEW], f"and {len(names) - FEW} more"]
+    listed = f"there are {', '.join(shown) or 'none'}." if not near or len(names) <= FEW else ""
+    return " ".join(part for part in (meant, listed) if part)

@@ -21,7 +21,8 @@ def page() -> str:
 
 _INTRODUCTION = paragraph(
     "`marketdata` is in `.venv/bin`. Every command prints its help with `--help`. Exit code 0 means success, 1 means"
-    " failure with the reason on stderr, and 2 means that the command line is invalid."
+    " failure with the reason on stderr, and 2 means that the command line is invalid or names a symbol, file, folder"
+    " or month that does not exist."
 )
 
 

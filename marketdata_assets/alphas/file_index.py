@@ -91,19 +91,26 @@ def scan(root: Path, cursor: str | None, now_ns: int, quiet_seconds: float, mont
 
     A pair is complete when two scans `quiet_seconds` apart have seen the same files.
     """
-    states: dict[str, list[FileState]] = {}
-    for account in accounts_on_disk(root):
-        parts = [of_kind(root, account, kind) for kind in KINDS for of_kind in (raw_states, package_states)]
-        for month in {month for part in parts for month in part} & set(months):
-            states[f"{month}/{account}"] = [part.get(month, [0, 0, 0]) for part in parts]
-    scanned = watch.compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_states)
+    known = {key: state for key, state in states(root).items() if key[:7] in set(months)}
+    scanned = watch.compare(cursor, known, now_ns=now_ns, quiet_seconds=quiet_seconds, legacy=_legacy_states)
     chosen = sorted({key[:7] for key in scanned.finished})[:MAX_MONTHS]
     taken = [key for key in scanned.finished if key[:7] in chosen]
     waiting = [key for key in (*scanned.finished, *scanned.unfinished) if key not in taken]
-    return Changes(_pairs(taken), _pairs(waiting), scanned.cursor(taken), scanned.cursor(()))
+    return Changes(pairs_of(taken), pairs_of(waiting), scanned.cursor(taken), scanned.cursor(()))
 
 
-def _pairs(keys: Iterable[str]) -> tuple[Pair, ...]:
+def states(root: Path) -> dict[str, list[FileState]]:
+    """The files of each month and account, as `2024-01/lk`."""
+    found: dict[str, list[FileState]] = {}
+    for account in accounts_on_disk(root):
+        parts = [of_kind(root, account, kind) for kind in KINDS for of_kind in (raw_states, package_states)]
+        for month in {month for part in parts for month in part}:
+            found[f"{month}/{account}"] = [part.get(month, [0, 0, 0]) for part in parts]
+    return found
+
+
+def pairs_of(keys: Iterable[str]) -> tuple[Pair, ...]:
+    """The accounts and months of keys of `states`."""
     return tuple(sorted((key[8:], key[:7]) for key in keys))
 
 

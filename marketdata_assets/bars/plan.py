@@ -5,7 +5,8 @@ so what they call stale is what a run would load. `changes` is the file sensor's
 since its last scan, by names, sizes and times alone.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,8 @@ from marketdata_assets.loading.text import Text
 from marketdata_assets.stores.bookkeeping import Entry
 
 MAX_MONTHS = 24
+
+_YEAR = re.compile(r"\d{4}")
 
 Reason = Literal["missing", "stale", "failed", "vanished", "moved", "forced", "unusable"]
 
@@ -142,6 +145,32 @@ def months_inside(unit: Unit) -> frozenset[str]:
     return frozenset(month for month in found if len(month) == 7 and month[:4].isdigit() and month[5:].isdigit())
 
 
+def states(folder: Path) -> dict[str, watch.State]:
+    """Files, bytes and newest modification time of each group: a year, or a file whose name has no year."""
+    return _states(_groups(folder))
+
+
+def without_groups(months: Collection[str], groups: Collection[str]) -> set[str]:
+    """The months that can be loaded without reading a file of these groups; a file without a year may have any."""
+    if not all(map(_YEAR.fullmatch, groups)):
+        return set()
+    return {month for month in months if month[:4] not in groups}
+
+
+def _groups(folder: Path) -> dict[str, list[FileState]]:
+    groups: dict[str, list[FileState]] = {}
+    for file in scan(folder):
+        groups.setdefault(str(year_of_unit(Unit(file)) or file.name), []).append(file)
+    return groups
+
+
+def _states(groups: Mapping[str, list[FileState]]) -> dict[str, watch.State]:
+    return {
+        name: [len(files), sum(file.size for file in files), max(file.modified_ns for file in files)]
+        for name, files in groups.items()
+    }
+
+
 @dataclass(frozen=True)
 class Changes:
     """Months to load now, the cursor to keep, and the groups left for a later scan: being written, or too many.
@@ -160,19 +189,14 @@ def changes(
 ) -> Changes:
     """Compare `folder` with `cursor`; at most MAX_MONTHS of `known_months` are given, whole years at a time.
 
-    Files are grouped by year, or alone when their names announce none; a group is waited for until it is finished.
+    Files are grouped by year, or alone when their names announce none; a group is waited for until it is finished. A
+    file without a year is read by loads of any month, so everything waits for it.
     """
-    groups: dict[str, list[FileState]] = {}
-    for file in scan(folder):
-        groups.setdefault(str(year_of_unit(Unit(file)) or file.name), []).append(file)
-    states = {
-        name: [len(files), sum(file.size for file in files), max(file.modified_ns for file in files)]
-        for name, files in groups.items()
-    }
-    seen = watch.compare(cursor, states, now_ns=now_ns, quiet_seconds=quiet_seconds)
+    groups = _groups(folder)
+    seen = watch.compare(cursor, _states(groups), now_ns=now_ns, quiet_seconds=quiet_seconds)
     months: set[str] = set()
     taken: list[str] = []
-    for name in seen.finished:
+    for name in seen.finished if all(map(_YEAR.fullmatch, seen.unfinished)) else ():
         if year_of_unit(Unit(groups[name][0])) is not None:
             touched = {f"{name}-{month:02d}" for month in range(1, 13)}
         else:

@@ -14,7 +14,9 @@ from marketdata_assets.alphas.import_modes import BATCH_SIZE, ImportOptions, Mod
 from marketdata_assets.alphas.layout import KINDS, Kind
 from marketdata_assets.alphas.merge import MergePolicy
 from marketdata_assets.cli import output, stores
+from marketdata_assets.cli.arguments import existing_folder, wrong
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, months_between, run_job
+from marketdata_assets.errors import did_you_mean
 from marketdata_assets.settings import Settings
 
 Accounts = Annotated[list[str] | None, typer.Option("--account", help="an account; may be given more than once")]
@@ -57,11 +59,15 @@ def ingest(
     if fast and months:
         raise typer.BadParameter("--fast and --months both say which months; give one", param_hint="--fast")
     settings = Settings()
+    if settings.alphas_dir:
+        existing_folder(settings.alphas_folder, "MARKETDATA_ALPHAS_DIR")
     if workers:
         settings = settings.model_copy(update={"workers": workers})
     kinds: Sequence[Kind] = (kind,) if kind else KINDS
-    outcomes = {}
-    for name in _accounts(account):
+    names, outcomes = _accounts(account), {}
+    if months:
+        _check_months(names, kinds, months_between(months, alphas=True))
+    for name in names:
         wanted = _months(name, kinds, months, fast)
         if wanted:
             if not _on_disk(name, kinds).intersection(wanted):
@@ -78,6 +84,14 @@ def ingest(
         imported(outcomes)
     if not all(outcome.success for outcome in outcomes.values()):
         raise typer.Exit(1)
+
+
+def _check_months(names: Sequence[str], kinds: Sequence[Kind], wanted: Sequence[str]) -> None:
+    """Reject months of which no account has a file."""
+    known = sorted({month for name in names for month in _on_disk(name, kinds)})
+    if known and not set(known).intersection(wanted):
+        cause = f"no account of {', '.join(names)} has files of {wanted[0]} to {wanted[-1]}"
+        raise typer.BadParameter(f"{cause}; there are files of {known[0]} to {known[-1]}", param_hint="--months")
 
 
 def _nothing_on_disk(whose: str) -> CannotRun:
@@ -212,11 +226,8 @@ def _accounts(named: Sequence[str] | None) -> list[str]:
         return [name for name in every if listed.get(name, True)]
     for name in named:
         if name not in every:
-            known = f"known are {', '.join(every)}" if every else "nor has any other"
-            raise typer.BadParameter(
-                f"account {name!r} has no files in {folder} and is not in the accounts file; {known}",
-                param_hint="--account",
-            )
+            cause = f"has no files in {folder} and is not in the accounts file"
+            raise typer.BadParameter(f"account {name!r} {cause}; {did_you_mean(name, every)}", param_hint="--account")
     return list(dict.fromkeys(named))
 
 
@@ -224,6 +235,8 @@ def _fetched_accounts(settings: Settings, named: Sequence[str] | None) -> list[s
     listed = {account.key: account.enabled for account in accounts.read(Settings().brain_accounts_file)}
     enabled = [name for name, on in listed.items() if on]
     for name in named or ():
+        if name not in listed:
+            raise wrong("--account", name, f"is not in the accounts file {settings.brain_accounts_file}", listed)
         if name not in enabled:
             raise NotEnabled(name, str(settings.brain_accounts_file), name in listed)
     if not named and not enabled:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketdata_assets.cli import flows, output, stores
+from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.local.errors import NoServer
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def restore(folder: Folder, as_json: output.Json = False) -> None:
     from marketdata_assets.stores.postgres import connect as connect_postgres
 
     began = time.monotonic()
-    manifest = files.read(folder)
+    manifest = files.read(existing_folder(folder, "FOLDER"))
     files.check(folder, manifest)
     relations = {store: manifest.of(store) for store in ("Postgres", "MongoDB", "ClickHouse")}
     dsn = stores.postgres_dsn() if relations["Postgres"] else ""

@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from marketdata_assets.bars import kline, schema, status
+from marketdata_assets.bars import kline, layout, schema, status
 from marketdata_assets.cli import output, stores
+from marketdata_assets.cli.arguments import existing_folder
 from marketdata_assets.cli.instance import RunOutcome, finish, months_between, run_job
+from marketdata_assets.loading.files import Unit
 from marketdata_assets.loading.states import State
 from marketdata_assets.settings import Settings
 from marketdata_assets.stores.postgres import connect
@@ -26,6 +29,8 @@ def ingest(
     """
     wanted = months_between(months)
     settings = Settings()
+    stores.postgres_dsn()  # raises when there is no server, which is the first thing to know
+    _check_files(settings.bars_folder, wanted if months else ())
     config: dict[str, Any] = {"stock_1min_qfq": {"config": {"force": force}}}
     if workers:
         settings = settings.model_copy(update={"workers": workers})
@@ -34,6 +39,20 @@ def ingest(
         if outcome is None:
             outcome = run_job(settings, "bars_repair", (wanted[0], wanted[-1]), config)
     finish(outcome, as_json, loaded_json, tell)
+
+
+def _check_files(folder: Path, months: Sequence[str]) -> None:
+    """Reject a folder without files, and months of which no file can be."""
+    files = layout.scan(existing_folder(folder, "MARKETDATA_BARS_DIR"))
+    if not files:
+        cause = f"{folder} has no zip or CSV of minute bars; put them there, or name their folder"
+        raise typer.BadParameter(cause, param_hint="MARKETDATA_BARS_DIR")
+    years = {str(layout.year_of_unit(Unit(file)) or "") for file in files}
+    if months and "" not in years and years.isdisjoint(month[:4] for month in months):
+        known = f"there are files of {', '.join(sorted(years))}"
+        raise typer.BadParameter(
+            f"no file in {folder} is of {months[0]} to {months[-1]}; {known}", param_hint="--months"
+        )
 
 
 def up_to_date(settings: Settings, months: Sequence[str]) -> RunOutcome | None:

@@ -11,6 +11,7 @@ import yaml
 
 from marketdata_assets import logs
 from marketdata_assets.cli import output
+from marketdata_assets.cli.arguments import existing_files
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector import servers as places_of_servers
 from marketdata_assets.collector.errors import MissingExtra
@@ -96,6 +97,7 @@ class _Needed:
 
 def _read(file: Path | None) -> tuple[configuration.Config, Servers]:
     overrides, settings = configuration.environment(), Settings()
+    existing_files([file] if file else (), "--config")
     local = resolve(settings)
     stack = Servers(nats_url=local.nats_url, clickhouse_url=local.clickhouse_url)
     return configuration.read(file, overrides), places_of_servers.find(settings, overrides, stack)

@@ -7,13 +7,15 @@ import datetime as dt
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from marketdata_assets.cli import output, stores
+from marketdata_assets.cli.arguments import among, existing_files, existing_folder
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
 from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, REJECTED, TABLES_STEP
+from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.settings import Settings
 
 SAMPLE_MINUTES = 80  # of the demo's market
@@ -35,6 +37,12 @@ def captures(
     Files that were loaded before are skipped after a hash check.
     """
     settings = Settings()
+    among(get_args(Exchange), [exchange] if exchange else (), "--exchange")
+    among(get_args(MarketType), [market_type] if market_type else (), "--market-type")
+    if files:
+        existing_files(files, "FILES")
+    else:
+        existing_folder(settings.captures_folder, "MARKETDATA_CAPTURES_DIR")
     named = [str(path.absolute()) for path in files or ()]
     about = {"exchange": exchange, "market_type": market_type, "force": force}
     with output.bar("captures", quiet=as_json):

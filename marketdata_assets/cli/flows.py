@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marketdata_assets.cli import output, stores
-from marketdata_assets.cli.instance import CannotRun, RunOutcome, finish, run_job
-from marketdata_assets.errors import MarketDataError
+from marketdata_assets.cli.arguments import existing_folder
+from marketdata_assets.cli.instance import RunOutcome, finish, run_job
+from marketdata_assets.errors import MarketDataError, did_you_mean
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def check(
 
     Checks the definition, the functions, and the smallest file.
     """
+    if data_dir is not None:
+        existing_folder(data_dir, "--data-dir")
     every = found(_taken(), checked=True)
     rows = [_checked(one, data_dir) for one in ([_named(name, every)] if name else every)]
     if as_json:
@@ -111,9 +113,8 @@ def run(
     The run shows in the UI.
     """
     flow = _valid(name, found())
-    if data_dir is not None and not data_dir.is_dir():
-        raise typer.BadParameter(f"{data_dir} is no folder", param_hint="--data-dir")
     settings = Settings()
+    _check_folder(settings, flow, data_dir)
     if max_workers:
         settings = settings.model_copy(update={"workers": max_workers})
     with output.bar(f"flow {name}", quiet=as_json):
@@ -124,6 +125,13 @@ def run(
     finish(outcome, as_json, partial(loaded_json, name), partial(tell, name))
 
 
+def _check_folder(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> None:
+    from marketdata_assets.flows.run import at_folder
+
+    at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
+    existing_folder(folder / at.loader.folder, "--data-dir" if data_dir else "MARKETDATA_FLOWS_DATA")
+
+
 def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None) -> RunOutcome | None:
     """The result without a run when every file of the flow is loaded; None when there is work to do."""
     from marketdata_assets.flows.run import at_folder
@@ -132,8 +140,6 @@ def up_to_date(settings: Settings, flow: "FlowDefinition", data_dir: Path | None
 
     started = time.monotonic()
     at, folder = at_folder(flow, str(data_dir.absolute()) if data_dir else "", settings.flows_data_folder)
-    if not (folder / at.loader.folder).is_dir():
-        return None
     with connect(stores.postgres_dsn()) as connection:
         states = summary(connection, at, folder).states
     if any(states[state] for state in ("missing", "stale", "failed")):
@@ -203,12 +209,11 @@ def _named(name: str, flows: Sequence["FlowFile"]) -> "FlowFile":
     for one in flows:
         if name in (one.name, one.file.parent.name):
             return one
-    known = [one.name for one in flows]
-    near = get_close_matches(name, known, 1, 0.6)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
-    raise CannotRun(
+    hint = did_you_mean(name, [one.name for one in flows])
+    raise typer.BadParameter(
         f"no flow {name!r}: {hint} Your own flows are read from {Settings().flows_folder} (MARKETDATA_FLOWS_DIR);"
-        f" create one with: marketdata flows new {name}"
+        f" create one with: marketdata flows new {name}",
+        param_hint="NAME",
     )
 
 

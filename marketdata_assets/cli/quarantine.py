@@ -70,11 +70,12 @@ def alphas_rows(limit: int) -> list[dict[str, Any]]:
 def ticks_rows(limit: int) -> list[dict[str, Any]]:
     """Rejected rows of providers' responses and of dropped files, by symbol and month."""
     from marketdata_assets.stores import clickhouse_ledger as ledger
+    from marketdata_assets.ticks.loaded_files import DATASET as FILES
     from marketdata_assets.ticks.tables import ensure
 
     with stores.clickhouse() as client:
         ensure(client)
-        found = [(table, row) for table in TABLES for row in ledger.quarantined(client, table, limit)]
+        found = [(table, row) for table in (*TABLES, FILES) for row in ledger.quarantined(client, table, limit)]
     return [{"dataset": table} | vars(row) | {"place": row.place} for table, row in found]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, get_args
 import typer
 
 from marketdata_assets.cli import output
+from marketdata_assets.cli.arguments import among, existing_files
 from marketdata_assets.exchanges.records import Exchange, Level, MarketType
 from marketdata_assets.exchanges.replay import Replay
 from marketdata_assets.exchanges.replay import replay as run_replay
@@ -27,10 +28,9 @@ def replay(
     as_json: output.Json = False,
 ) -> None:
     """Replay captured traffic: records, gaps, checksums and final order books."""
-    if exchange is not None and exchange not in EXCHANGES:
-        raise typer.BadParameter(f"{exchange!r} is none of {', '.join(EXCHANGES)}", param_hint="--exchange")
-    if market_type is not None and market_type not in MARKET_TYPES:
-        raise typer.BadParameter(f"{market_type!r} is none of {', '.join(MARKET_TYPES)}", param_hint="--market-type")
+    among(tuple(EXCHANGES), [exchange] if exchange else (), "--exchange")
+    among(tuple(MARKET_TYPES), [market_type] if market_type else (), "--market-type")
+    existing_files(files, "FILES")
     run = run_replay(files, EXCHANGES.get(exchange or ""), MARKET_TYPES.get(market_type or ""))
     if as_json:
         output.as_json(run.as_dict())

@@ -3,12 +3,14 @@
 import datetime as dt
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from marketdata_assets.cli import output, reference, stores
+from marketdata_assets.cli.arguments import among, existing_folder, wrong
 from marketdata_assets.cli.instance import CannotRun, RunOutcome, finish, run_job
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
@@ -17,14 +19,15 @@ from marketdata_assets.ticks.providers_file import DELIVERS, Table
 
 if TYPE_CHECKING:
     from marketdata_assets.reference.records import Listing
-
-Name = TypeVar("Name", bound=str)
+    from marketdata_assets.ticks.files import Files
 
 ALL = "ALL"
 REGISTRY = "symbol_registry"
 COLUMNS = ("symbol", "name", "listed", "delisted", "status")
 TABLES: Sequence[Table] = ("tick_data", "factors")
 MAX_NAMED = 20
+FIRST_DAY = dt.date(1990, 12, 1)  # the Shenzhen exchange opened
+STATUSES = ("listed", "delisted", "paused")
 
 Symbols = Annotated[list[str] | None, typer.Option(help="600000.SH 000001.SZ ..., or ALL that are registered")]
 Start = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="first day; the last closed one if none")]
@@ -69,11 +72,14 @@ def ingest(
         "accept_empty": accept_empty,
     }
     named = [symbol.strip().upper() for symbol in symbols or (ALL,)]
-    tables = _among(providers_file.TABLES, data_types, "--data-types") or TABLES
+    tables = among(providers_file.TABLES, data_types, "--data-types") or TABLES
     if ALL in named and len(named) > 1:
         raise typer.BadParameter("ALL is every symbol; name it alone", param_hint="--symbols")
+    settings = Settings()
+    _check_folder(settings, known_providers(provider))
+    wanted = [] if named == [ALL] else known_symbols(settings, named)
     with output.bar("ticks", quiet=as_json):
-        outcome = run(Settings(), [] if named == [ALL] else named, first, last, tables, config)
+        outcome = run(settings, wanted, first, last, tables, config)
     finish(outcome, as_json, loaded_json, tell)
 
 
@@ -98,9 +104,21 @@ def run(
     return run_job(settings, JOB, None, adhoc_config(months, tables, **config)["ops"])
 
 
+def dropped_files(settings: Settings) -> "Files | None":
+    """The dropped files; None where the providers file does not use them."""
+    from marketdata_assets.ticks.files import Files
+
+    section = _providers(settings).files
+    return Files(settings.ticks_folder, section) if section and section.enabled else None
+
+
+def _providers(settings: Settings) -> providers_file.Providers:
+    return providers_file.read(Path(settings.providers)) if settings.providers else providers_file.shipped()
+
+
 def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[dt.date, dt.date]:
     """The days to load, both included: as requested; only the end without a start, the last closed day without both."""
-    from marketdata_assets.reference.calendar import last_closed
+    from marketdata_assets.reference.calendar import ZONE, last_closed
 
     closed = last_closed(now)
     if start and start > closed:
@@ -108,6 +126,10 @@ def days(start: dt.date | None, end: dt.date | None, now: dt.datetime) -> tuple[
     first, last = start or end or _last_session(closed), end or (closed if start else _last_session(closed))
     if last < first:
         raise typer.BadParameter(f"{last} is before {first}", param_hint="--end-date")
+    if last > now.astimezone(ZONE).date():
+        raise typer.BadParameter(f"{last} is in the future; the last closed day is {closed}", param_hint="--end-date")
+    if first < FIRST_DAY:
+        raise typer.BadParameter(f"{first} is before {FIRST_DAY}, the first trading day", param_hint="--start-date")
     return first, last
 
 
@@ -127,24 +149,52 @@ def _last_session(closed: dt.date) -> dt.date:
 
 def known_providers(named: Sequence[str] | None) -> list[str]:
     """The names, each once; rejects unknown providers."""
-    return _among(tuple(DELIVERS), named, "--provider")
+    return among(tuple(DELIVERS), named, "--provider")
 
 
-def _among(known: Sequence[Name], named: Sequence[str] | None, flag: str) -> list[Name]:
-    for name in named or ():
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint=flag)
-    return [name for name in known if name in (named or ())]
+def known_symbols(settings: Settings, named: Sequence[str]) -> list[str]:
+    """The symbols; rejects one that no provider can have, and one that neither the registry nor a dropped file names.
+
+    While the registry is empty, nothing is known of symbols but their form.
+    """
+    from marketdata_assets.bars.codes import canonical, exchange
+    from marketdata_assets.errors import MarketDataError
+
+    config = _providers(settings)
+    sections = [one for one in (config.tushare, config.yahoo, config.files) if one and one.enabled]
+    registered = {listing.symbol for listing in listings(vanished=True)}
+    for name in named:
+        if any(
+            one.symbol_mapping.theirs(name) is not None for one in sections if providers_file.SYMBOL.fullmatch(name)
+        ):
+            continue
+        digits = name[:6]
+        meant = canonical(name) or (f"{digits}.{exchange(digits)}" if exchange(digits) else None)
+        raise wrong("--symbols", name, "is no symbol such as 600000.SH", [meant] if meant else registered)
+    unknown = set(named) - registered if registered else set[str]()
+    files = dropped_files(settings) if unknown else None
+    if files is not None:
+        with suppress(MarketDataError):  # a file that cannot be read is named by the run
+            registered |= set(files.symbols())
+    for name in sorted(unknown - registered):
+        raise wrong("--symbols", name, "is not registered (marketdata symbols refresh)", registered)
+    return list(named)
 
 
-def listings() -> "list[Listing]":
-    """The registry."""
+def _check_folder(settings: Settings, providers: Sequence[str]) -> None:
+    """Reject a folder of dropped files that is missing, where it is named or nothing else would be read."""
+    if (settings.ticks_dir and (not providers or "files" in providers)) or [*providers] == ["files"]:
+        existing_folder(settings.ticks_folder, "MARKETDATA_TICKS_DIR")
+
+
+def listings(*, vanished: bool = False) -> "list[Listing]":
+    """The registry; `vanished` includes the symbols that no source names any more."""
     from marketdata_assets.ticks import registry
     from marketdata_assets.ticks.tables import ensure
 
     with stores.clickhouse() as client:
         ensure(client)
-        return registry.listed(client)
+        return registry.listed(client, vanished=vanished)
 
 
 def loaded_json(outcome: RunOutcome) -> dict[str, Any]:
@@ -175,9 +225,9 @@ def tell(outcome: RunOutcome) -> None:
         counts = ", ".join(f"{table[ending]:,} {ending}" for ending in endings)
         who = "".join(f", {count:,} from {provider}" for provider, count in table["providers"].items())
         output.console().print(
-            f"{name:<13} {table['rows']:,} rows loaded, {table['rejected']:,} rejected; {counts}, {table['changed']:,}"
-            f" changed, {table['provisional_days']:,} provisional days; {table['requests']:,} requests,"
-            f" {table['seconds']:.1f} s{who}"
+            f"{name:<13} {table['rows']:,} rows loaded, {table['rejected']:,} rejected, {table['skipped']:,} duplicates"
+            f"; {counts}, {table['changed']:,} changed, {table['provisional_days']:,} provisional days;"
+            f" {table['requests']:,} requests, {table['seconds']:.1f} s{who}"
         )
     output.console().print(f"{'checks':<13} {sum(report['checks'].values())} of {len(report['checks'])} passed")
     output.console().print(f"Successful: {report['symbols'] - report['symbols_failed']}/{report['symbols']}")
@@ -224,7 +274,9 @@ def refresh_symbols(provider: Providers = None, as_json: output.Json = False) ->
             changes = f"{metadata['added']:,} added, {metadata['vanished']:,} vanished"
             output.console().print(f"symbols       {metadata['dagster/row_count']:,} ({sources}), {changes}")
 
-    finish(refresh_registry(Settings(), known_providers(provider)), as_json, document, show)
+    named = known_providers(provider)
+    _check_folder(Settings(), named)
+    finish(refresh_registry(Settings(), named), as_json, document, show)
 
 
 def refresh_registry(settings: Settings, providers: list[str]) -> RunOutcome:
@@ -238,6 +290,7 @@ def list_symbols(
     as_json: output.Json = False,
 ) -> None:
     """List registered symbols."""
+    among(STATUSES, [status] if status else (), "--status")
     rows = [{name: getattr(one, name) for name in COLUMNS} for one in listings() if status in (None, one.status)]
     if as_json:
         output.as_json({"symbols": rows})

@@ -19,7 +19,7 @@ from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS, ORDE
 from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.chains import Chain, Standing
-from marketdata_assets.read.exchanges import about
+from marketdata_assets.read.exchanges import about, check_instruments
 from marketdata_assets.read.sources import of_clickhouse
 
 if TYPE_CHECKING:
@@ -98,6 +98,10 @@ def _chain(market: _Market, instants: Sequence[int]) -> Chain:
     where = about(ORDERBOOKS.name, market.exchange, market.market_type, market.instrument, None, None)
     sql = f"SELECT toUnixTimestamp64Nano(min(time)) AS oldest FROM {ORDERBOOKS.name} WHERE {where}"
     oldest = int(columnar.ask(market.client, ORDERBOOKS.name, sql, where.values)["oldest"].item())
+    if not oldest:
+        check_instruments(
+            market.client, ORDERBOOKS.name, pl.DataFrame(), market.exchange, market.market_type, market.instrument
+        )
     back, end = DAY_NS, instants[-1] + AHEAD_NS
     while True:
         first = max(instants[0] - back, oldest)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from marketdata_assets.read.errors import NothingLoaded, UnknownColumn
+from marketdata_assets.read.errors import NothingLoaded, UnknownColumn, UnknownName
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores.clickhouse import quoted
 
@@ -49,6 +49,28 @@ def known(table: str, columns: Sequence[str] | None, there: Sequence[str]) -> li
         if name not in there:
             raise UnknownColumn(table, name, there)
     return list(there) if columns is None else list(columns)
+
+
+def check_names(
+    client: "Client",
+    table: str,
+    column: str,
+    frame: pl.DataFrame,
+    asked: Sequence[str] | None,
+    known: str,
+    values: Mapping[str, Any],
+) -> None:
+    """Raise UnknownName for a requested name that is in no row of `frame` and not among those of the query `known`.
+
+    The query gives a column `name`; it runs only where names have no row.
+    """
+    missing = set(asked or ()) - (set(frame[column]) if column in frame.columns else set())
+    if not missing:
+        return
+    sql = f"SELECT name FROM ({known}) WHERE name IN {{missing:Array(String)}}"
+    found = ask(client, table, sql, {**values, "missing": sorted(missing)})["name"]
+    if unknown := sorted(missing.difference(found)):
+        raise UnknownName(f"{column} of {table}", unknown[0], ask(client, table, known, values)["name"])
 
 
 def read(

@@ -2,11 +2,8 @@
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
-from marketdata_assets.errors import TerminalError, TransientError
-
-FEW = 8  # up to so many names are all listed, even if one of them is similar
+from marketdata_assets.errors import FEW, TerminalError, TransientError, did_you_mean
 
 
 class ReadError(TerminalError):
@@ -18,14 +15,14 @@ class UnknownColumn(ReadError):
 
     def __init__(self, table: str, column: str, known: Iterable[str]) -> None:
         self.column = column
-        super().__init__(f"{table} has no column {column!r}; {_hint(column, known)}")
+        super().__init__(f"{table} has no column {column!r}; {did_you_mean(column, known)}")
 
 
 class UnknownName(ReadError):
     """A name that no row can have, so that an empty answer would mislead."""
 
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"{name!r} is no {what}; {_hint(name, known)}")
+        super().__init__(f"{name!r} is no {what}; {did_you_mean(name, known)}")
 
 
 class BadMoment(ReadError):
@@ -93,11 +90,3 @@ class CannotRead(TransientError):
         super().__init__(
             f'{store} is not answering ({cause}). Start it ("marketdata doctor" names what is missing) and read again.'
         )
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = get_close_matches(name.lower(), names, 1, 0.5) or get_close_matches(name, names, 1, 0.5)
-    meant = f"did you mean {near[0]!r}?" if near else ""
-    listed = f"there are {', '.join(names) or 'none'}." if not near or len(names) <= FEW else ""
-    return " ".join(part for part in (meant, listed) if part)

@@ -17,6 +17,8 @@ from marketdata_assets.read.errors import UnknownName
 from marketdata_assets.read.sources import of_clickhouse
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from marketdata_assets.read.sources import ClickHouse
 
 RecordType = Literal[
@@ -74,7 +76,9 @@ def ohlcv(
     wanted = columnar.known(OHLCV_1M, columns, OHLCV_COLUMNS)
     where = about(OHLCV_1M, exchange, market_type, instruments, start, end)
     with of_clickhouse(connection) as client:
-        return columnar.read(client, OHLCV_1M, wanted, where, KEY)
+        frame = columnar.read(client, OHLCV_1M, wanted, where, KEY)
+        check_instruments(client, OHLCV_1M, frame, exchange, market_type, instruments)
+        return frame
 
 
 def gaps(
@@ -134,7 +138,24 @@ def records(
     where.conditions += _more
     ids = [name for name in ("last_id", "trade_id", "interval", "stream", "ts_recv") if name in table.columns]
     with of_clickhouse(connection) as client:
-        return columnar.read(client, table.name, wanted, where, (*KEY, *ids), final=FINAL_SETTINGS)
+        frame = columnar.read(client, table.name, wanted, where, (*KEY, *ids), final=FINAL_SETTINGS)
+        check_instruments(client, table.name, frame, exchange, market_type, instruments)
+        return frame
+
+
+def check_instruments(
+    client: "Client",
+    table: str,
+    frame: pl.DataFrame,
+    exchange: Exchange | None,
+    market_type: MarketType | None,
+    instruments: str | Sequence[str] | None,
+) -> None:
+    """Raise UnknownName for an instrument that has no row in `frame` and none in any table of the market."""
+    where = about(table, exchange, market_type, None, None, None)
+    tables = dict.fromkeys((*(one.name for one in TABLES.values()), OHLCV_1M))
+    known = " UNION DISTINCT ".join(f"SELECT DISTINCT instrument AS name FROM {one} WHERE {where}" for one in tables)
+    columnar.check_names(client, table, "instrument", frame, several(instruments), known, where.values)
 
 
 def about(

@@ -17,6 +17,8 @@ from marketdata_assets.stores import pgread
 from marketdata_assets.stores.pgread import TIMESTAMPTZ, Column
 
 if TYPE_CHECKING:
+    import psycopg
+
     from marketdata_assets.read.sources import Postgres
 
 KLINE_SCALES = {"open": 4, "high": 4, "low": 4, "close": 4, "amount": 4, "volume": 0}
@@ -39,16 +41,7 @@ def minute_bars(
 
         minute_bars("600000.SH", "2025-01-02", "2025-01-03", columns=["time", "close", "volume"])
     """
-    return table(
-        "stock_1min_qfq",
-        "time",
-        start,
-        end,
-        only=_of_codes(codes),
-        order=("code", "time"),
-        columns=columns,
-        connection=connection,
-    )
+    return _of_codes("stock_1min_qfq", "time", codes, start, end, columns, connection)
 
 
 def monthly_kline(
@@ -66,17 +59,7 @@ def monthly_kline(
 
         monthly_kline(["600000.SH", "000001.SZ"], "2024-01", "2025-01")
     """
-    return table(
-        "stock_monthly_kline",
-        "month",
-        start,
-        end,
-        only=_of_codes(codes),
-        order=("code", "month"),
-        columns=columns,
-        connection=connection,
-        scales=KLINE_SCALES,
-    )
+    return _of_codes("stock_monthly_kline", "month", codes, start, end, columns, connection, KLINE_SCALES)
 
 
 def table(
@@ -163,6 +146,43 @@ def ashare_codes(codes: str | Sequence[str] | None) -> list[str] | None:
     return wanted
 
 
-def _of_codes(codes: str | Sequence[str] | None) -> dict[str, list[str]]:
+def _of_codes(
+    name: str,
+    by: str,
+    codes: str | Sequence[str] | None,
+    start: Moment | None,
+    end: Moment | None,
+    columns: Sequence[str] | None,
+    connection: "Postgres | None",
+    scales: Mapping[str, int] | None = None,
+) -> pl.DataFrame:
+    """Rows of a table of bars. Raises UnknownName for a code that no row of the whole table has."""
     wanted = ashare_codes(codes)
-    return {} if wanted is None else {"code": wanted}
+    with of_postgres(connection) as opened:
+        frame = table(
+            name,
+            by,
+            start,
+            end,
+            only={} if wanted is None else {"code": wanted},
+            order=("code", by),
+            columns=columns,
+            connection=opened,
+            scales=scales,
+        )
+        found = set(frame["code"]) if "code" in frame.columns else set[str]()
+        _check_codes(opened, name, sorted(set(wanted or ()) - found))
+    return frame
+
+
+def _check_codes(connection: "psycopg.Connection", name: str, codes: Sequence[str]) -> None:
+    """Raise UnknownName for a code that neither a row of the table nor the record of loaded bars has."""
+    query = sql.SQL("SELECT 1 FROM {} WHERE code = %s LIMIT 1").format(sql.Identifier(name))
+    unknown = [code for code in codes if connection.execute(query, [code]).fetchone() is None]
+    if unknown:
+        loaded = connection.execute("SELECT to_regclass('stock_1min_coverage') IS NOT NULL").fetchone() == (True,)
+        known = connection.execute("SELECT DISTINCT code FROM stock_1min_coverage").fetchall() if loaded else []
+        names = {one for (one,) in known}
+        for code in unknown:
+            if code not in names:
+                raise UnknownName(f"code in {name}", code, names)

@@ -43,7 +43,8 @@ def tick_data(
 
     `final` leaves out days that may still change and those that are known to lack bars; the column `final`, when it is
     among `columns`, says so of each row. `symbols` None means all. A bound that is a date is the exchange's day; one
-    with a time is an instant and needs a zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    with a time is an instant and needs a zone. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment,
+    NothingLoaded, CannotRead.
 
         tick_data("600000.SH", "2025-01-02", "2025-01-03", columns=["ts", "close", "volume"])
     """
@@ -61,7 +62,7 @@ def order_book(
     """Return order book snapshots, by symbol and `ts` (UTC); each side is a list, best price first.
 
     `symbols` None means all. A bound that is a date is the exchange's day; one with a time is an instant and needs a
-    zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    zone. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
 
         order_book("600000.SH", "2025-01-02", "2025-01-03")
     """
@@ -84,7 +85,8 @@ def factors(
 
     `final` leaves out days that may still change and those that are known to lack bars; the column `final`, when it is
     among `columns`, says so of each row. `symbols` None means all. A bound that is a date is the exchange's day; one
-    with a time is an instant and needs a zone. Raises UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    with a time is an instant and needs a zone. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment,
+    NothingLoaded, CannotRead.
 
         factors("600000.SH", "2025-01-01", "2025-02-01", names="volume_ratio")
     """
@@ -126,6 +128,10 @@ def _read(
             where.add("date", f"{sign[0]}=", "Date", moment.date() + around)
     with of_clickhouse(connection) as client:
         frame = columnar.read(client, table.name, wanted, where, order)
+        known = f"SELECT symbol AS name FROM symbols UNION DISTINCT SELECT DISTINCT symbol AS name FROM {table.name}"
+        columnar.check_names(client, table.name, "symbol", frame, several(symbols), known, {})
+        known = f"SELECT DISTINCT factor AS name FROM {FACTORS.name}"
+        columnar.check_names(client, table.name, "factor", frame, several(names), known, {})
         frame = frame.cast({name: table.columns[name] for name in wanted})
         if marked:
             frame = _marked(client, table, frame)

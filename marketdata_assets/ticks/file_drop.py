@@ -5,17 +5,19 @@ columns, and the rules for a row, are those of `files` for bars and of `order_bo
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from marketdata_assets.loading.errors import TooManyRejects
 from marketdata_assets.loading.files import FileState, walk
+from marketdata_assets.loading.rejects import DEFAULT_LIMIT
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.errors import BadFile
 from marketdata_assets.ticks.providers_file import Session
-from marketdata_assets.ticks.records import to_utc
+from marketdata_assets.ticks.records import OTHERS, rejects, to_utc
 
 SUFFIXES = (".csv", ".parquet")
 ORDER_BOOKS = "order_book"  # the folder of order books below the one of bars
@@ -29,18 +31,52 @@ _OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
 Names = Callable[[Path, Sequence[str]], Mapping[str, str]]
 """The file's column for each canonical column; BadFile when one is missing or duplicated."""
 
-Parsed = tuple[pl.DataFrame, tuple[Reject, ...]]
-"""Rows, and rejected rows."""
+Judged = tuple[pl.DataFrame, pl.DataFrame]
+"""Rows to load, and the others with the columns of OTHERS."""
+
+Judge = Callable[[pl.DataFrame], Judged]
+"""Judges rows that have line, raw, symbol, ts in UTC, numbers, and a `reason` where a number cannot be parsed."""
+
+Spans = Mapping[tuple[str, str], Days]
+"""The first and last day that a file has of a symbol, as the file names it, in a month."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """One file: rows with line, raw, symbol, ts in UTC and numbers, and rows with a value that cannot be parsed."""
+    """One file: `read` rows are the `rows` of each symbol, and the `others`, which are rejected or duplicates."""
 
-    name: str
-    modified: int
+    file: FileState
+    read: int
     rows: Mapping[str, pl.DataFrame]
-    unparsed: Mapping[str, pl.DataFrame]
+    others: Mapping[str, pl.DataFrame]
+    spans: Spans
+    rejected: int
+    undated: tuple[Reject, ...]
+    """Rejected rows without a time, which belong to no month."""
+    flaw: TooManyRejects | None
+    """Why nothing of the file is loaded: the limit of rejected rows is that of the whole file."""
+
+    @property
+    def skipped(self) -> int:
+        """Duplicates."""
+        return sum(others["reason"].null_count() for others in self.others.values())
+
+    def rejects(self) -> tuple[Reject, ...]:
+        """All rejected rows, by line."""
+        return rejects(pl.concat([OTHERS.to_frame(), *self.others.values()]).sort("line"))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the files have of one symbol in some days.
+
+    `skipped` counts duplicates, and rows of an instant that a newer file has as well.
+    """
+
+    frame: pl.DataFrame
+    rejected: tuple[Reject, ...]
+    skipped: int
+    files: tuple[FileState, ...]
 
 
 @dataclass
@@ -50,6 +86,7 @@ class Folder:
     path: Path
     leave_out: str | None
     names: Names
+    judge: Judge
     session: Session
     _contents: dict[FileState, Content | BadFile] = field(default_factory=dict)
 
@@ -66,8 +103,11 @@ class Folder:
         for content in self._contents.values():
             if isinstance(content, BadFile):
                 raise content.with_traceback(None)
-        contents = [content for content in self._contents.values() if isinstance(content, Content)]
-        return sorted(contents, key=lambda content: content.modified, reverse=True)
+        return sorted(self.read(), key=lambda content: content.file.modified_ns, reverse=True)
+
+    def read(self) -> list[Content]:
+        """The files that were read so far."""
+        return [content for content in self._contents.values() if isinstance(content, Content)]
 
     def _read(self, file: FileState) -> Content | BadFile:
         try:
@@ -79,7 +119,7 @@ class Folder:
         """Read one file."""
         raw = table(file.path) if file.size else None
         if raw is None:
-            return Content(file.path.name, file.modified_ns, {}, {})
+            return Content(file, 0, {}, {}, {}, 0, (), None)
         names = self.names(file.path, raw.columns)
         rows = raw.select(pl.col(theirs).alias(ours) for ours, theirs in names.items())
         rows = rows.with_columns(pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator=",").alias("raw"))
@@ -89,49 +129,62 @@ class Folder:
         if not unnamed.is_empty():
             raise BadFile(f"{file.path}:{unnamed['line'][0]}", "a row without a symbol")
         numbers = [name for name in names if name not in ("symbol", "ts")]
-        judged = rows.with_columns(reason=pl.coalesce(map(_no_number, numbers)))
-        good = judged.filter(pl.col("reason").is_null())
-        good = good.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers).drop("reason")
-        bad = judged.filter(pl.col("reason").is_not_null())
-        return Content(file.path.name, file.modified_ns, _by_symbol(good), _by_symbol(bad))
+        rows = rows.with_columns(reason=pl.coalesce(map(_no_number, numbers)))
+        good, others = self.judge(rows.with_columns(pl.col(name).cast(pl.Float64, strict=False) for name in numbers))
+        named = pl.concat_str(pl.lit(f"{file.path.name}: "), "reason")  # stays null without a reason
+        return _content(file, rows.height, good, others.with_columns(reason=named), self._spans(rows))
 
-    def rows_of(self, theirs: str, days: Days, empty: pl.DataFrame, parse: Callable[[pl.DataFrame], Parsed]) -> Parsed:
-        """The rows of one symbol from all files, by `parse`; of equal instants the row of the newest file counts."""
-        contents = [content for content in self.contents() if theirs in content.rows or theirs in content.unparsed]
-        if not contents:
-            return empty, ()
-        frames, rejected = [empty], list[Reject]()
-        local = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date()
-        here = local.is_between(days.first, days.last) | local.is_null()  # a row without a time counts for every day
+    def rows_of(self, theirs: str, days: Days, empty: pl.DataFrame) -> Rows:
+        """The rows of one symbol from all files; of equal instants the row of the newest file counts.
+
+        Raises TooManyRejects of a file that has rows of the symbol.
+        """
+        contents = [content for content in self.contents() if theirs in content.rows or theirs in content.others]
+        frames, others = [empty], [OTHERS.to_frame()]
+        here = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date().is_between(days.first, days.last)
         for content in contents:
+            if content.flaw is not None:
+                raise content.flaw.with_traceback(None)
             if theirs in content.rows:
-                frame, bad = parse(content.rows[theirs].filter(here))
-                frames.append(frame)
-                rejected += [replace(reject, reason=f"{content.name}: {reject.reason}") for reject in bad]
-            if theirs in content.unparsed:
-                unparsed = content.unparsed[theirs].filter(here).select("line", "reason", "raw")
-                rejected += [
-                    Reject(line, f"{content.name}: {reason}", raw) for line, reason, raw in unparsed.iter_rows()
-                ]
-        return pl.concat(frames).unique("ts", keep="first", maintain_order=True).sort("ts"), tuple(rejected)
+                frames.append(content.rows[theirs].filter(here))
+            if theirs in content.others:
+                others.append(content.others[theirs].filter(here))
+        every, left = pl.concat(frames), pl.concat(others)
+        frame = every.unique("ts", keep="first", maintain_order=True).sort("ts")
+        skipped = left["reason"].null_count() + every.height - frame.height
+        return Rows(frame, rejects(left), skipped, tuple(content.file for content in contents))
 
     def symbols(self) -> set[str]:
         """Every symbol that a file has a row of, as the file names it."""
         return {theirs for content in self.contents() for theirs in content.rows}
 
-    def months(self, file: FileState) -> set[tuple[str, str]]:
-        """The symbols of a file, as the file names them, each with the months (of the exchange) of its rows.
-
-        A row without a time counts for the other months of its symbol.
-        """
+    def spans(self, file: FileState) -> Spans:
+        """The days of a file, by symbol and month of the exchange; a row without a time is left out. Raises BadFile."""
+        for content in self.read():
+            if content.file == file:
+                return content.spans
         raw = table(file.path) if file.size else None
         if raw is None:
-            return set()
+            return {}
         names = self.names(file.path, raw.columns)
         rows = raw.select(symbol=names["symbol"], ts=names["ts"])
-        local = times(rows["ts"], self.session).dt.convert_time_zone(self.session.timezone)
-        pairs = rows.select(symbol=_symbols(), month=local.dt.strftime("%Y-%m")).drop_nulls().unique()
-        return set(pairs.iter_rows())
+        return self._spans(rows.with_columns(symbol=_symbols(), ts=times(rows["ts"], self.session)))
+
+    def _spans(self, rows: pl.DataFrame) -> Spans:
+        day = pl.col("ts").dt.convert_time_zone(self.session.timezone).dt.date()
+        days = rows.select("symbol", day=day).drop_nulls().group_by("symbol", month=pl.col("day").dt.strftime("%Y-%m"))
+        found = days.agg(first=pl.col("day").min(), last=pl.col("day").max())
+        return {(symbol, month): Days(first, last) for symbol, month, first, last in found.iter_rows()}
+
+
+def _content(file: FileState, read: int, rows: pl.DataFrame, others: pl.DataFrame, spans: Spans) -> Content:
+    bad = others.filter(pl.col("reason").is_not_null())
+    flaw = None
+    if DEFAULT_LIMIT.exceeded(bad.height, read):
+        examples = [f"line {line}: {reason}" for line, reason in bad.head(3).select("line", "reason").iter_rows()]
+        flaw = TooManyRejects(str(file.path), bad.height, read, DEFAULT_LIMIT, examples)
+    undated = rejects(bad.filter(pl.col("ts").is_null()))
+    return Content(file, read, _by_symbol(rows), _by_symbol(others), spans, bad.height, undated, flaw)
 
 
 def table(path: Path) -> pl.DataFrame | None:

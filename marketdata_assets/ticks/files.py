@@ -4,9 +4,8 @@ Order books are in the subfolder `order_book`, bars anywhere else. Where two fil
 the row of the file with the newer modification time counts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +14,7 @@ from marketdata_assets.loading.watch import compare, fingerprint
 from marketdata_assets.logs import get_logger
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.ticks import file_drop, order_book, records
-from marketdata_assets.ticks.file_drop import Folder, Parsed
+from marketdata_assets.ticks.file_drop import Folder, Judged
 from marketdata_assets.ticks.order_book import BOOKS
 from marketdata_assets.ticks.providers_file import FilesProvider
 from marketdata_assets.ticks.records import BARS, Delivery
@@ -51,47 +50,45 @@ class Files:
 
     def __init__(self, folder: Path, config: FilesProvider, *, label: Label = "end") -> None:
         self.folder, self.config, self.label = folder, config, label
-        self.of_bars = Folder(folder, file_drop.ORDER_BOOKS, bar_columns, config.session)
-        self.of_books = Folder(folder / file_drop.ORDER_BOOKS, None, order_book.book_columns, config.session)
+        self.of_bars = Folder(folder, file_drop.ORDER_BOOKS, bar_columns, self._judged_bars, config.session)
+        books = folder / file_drop.ORDER_BOOKS
+        self.of_books = Folder(books, None, order_book.book_columns, self._judged_books, config.session)
 
     async def bars(self, symbol: str, days: Days) -> Delivery:
         """The minute bars of `symbol` in `days` from all files; BadFile when one of them cannot be read."""
-
-        def parse(rows: pl.DataFrame) -> Parsed:
-            if "turnover" not in rows.columns:
-                rows = rows.with_columns(turnover=pl.lit(None, pl.Float64))
-            return records.bars(rows, NAME, symbol, self.config.quality, self.config.session)
-
-        return self._delivery(self.of_bars, symbol, days, BARS.to_frame(), parse, self.label)
+        return self._delivery(self.of_bars, symbol, days, BARS.to_frame(), self.label)
 
     async def books(self, symbol: str, days: Days) -> Delivery:
         """The order books of `symbol` in `days` from all files; BadFile when one of them cannot be read."""
+        return self._delivery(self.of_books, symbol, days, BOOKS.to_frame(), None)
 
-        parse = partial(order_book.books, provider=NAME, symbol=symbol)
-        return self._delivery(self.of_books, symbol, days, BOOKS.to_frame(), parse, None)
+    def _judged_bars(self, raw: pl.DataFrame) -> Judged:
+        if "turnover" not in raw.columns:
+            raw = raw.with_columns(turnover=pl.lit(None, pl.Float64))
+        rows, others = records.judged(raw, pl.col("reason"))
+        return records.flagged(rows, NAME, self.config.quality, self.config.session), others
+
+    def _judged_books(self, raw: pl.DataFrame) -> Judged:
+        rows, others = order_book.judged(raw, pl.col("reason"))
+        return order_book.as_books(rows, NAME), others
 
     def symbols(self) -> list[str]:
         """Every symbol that a file of bars has a row of."""
         return sorted(filter(None, map(self.config.symbol_mapping.ours, self.of_bars.symbols())))
 
-    def _delivery(
-        self,
-        folder: Folder,
-        symbol: str,
-        days: Days,
-        empty: pl.DataFrame,
-        parse: Callable[[pl.DataFrame], Parsed],
-        label: Label | None,
-    ) -> Delivery:
+    def _delivery(self, folder: Folder, symbol: str, days: Days, empty: pl.DataFrame, label: Label | None) -> Delivery:
         theirs = self.config.symbol_mapping.theirs(symbol)
         if theirs is None:
             reason = f"the symbol mapping of {NAME} has no rule for {symbol}"
             return Delivery.without(NAME, symbol, days, label, "unsupported", reason)
-        rows, rejected = folder.rows_of(theirs, days, empty, parse)
-        if rows.is_empty() and not rejected:
+        found = folder.rows_of(theirs, days, empty)
+        if found.frame.is_empty() and not found.rejected:
             reason = f"no file in {self.folder} has a row in these days"
             return Delivery.without(NAME, symbol, days, label, "empty", reason)
-        return Delivery(NAME, symbol, days, "ok", rows, label, rejected=rejected)
+        rows = found.frame.with_columns(symbol=pl.lit(symbol))
+        return Delivery(
+            NAME, symbol, days, "ok", rows, label, None, found.rejected, skipped=found.skipped, files=found.files
+        )
 
 
 def bar_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
@@ -146,7 +143,7 @@ def scan(files: Files, cursor: str | None, now_ns: int, quiet_seconds: float) ->
                 waiting.append(file.path.name)
                 continue
             try:
-                found = {Unit(symbol, month) for theirs, month in folder.months(file) if (symbol := ours(theirs))}
+                found = {Unit(symbol, month) for theirs, month in folder.spans(file) if (symbol := ours(theirs))}
             except Exception as error:  # of one file: named until it is replaced
                 log.warning("file_unreadable", file=file.name, error=error)
                 errors[key] = str(error)

@@ -17,21 +17,22 @@ from typing import TYPE_CHECKING, TypeVar
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import TradingDays
+from marketdata_assets.reference.calendar import TradingDays, last_closed
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
 from marketdata_assets.stores.errors import StoreAway
-from marketdata_assets.ticks import plan, table_writer
+from marketdata_assets.ticks import loaded_files, plan, table_writer
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
 from marketdata_assets.ticks.fallback import BookProvider, Fallback, Provider, Tried, in_order
+from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
 from marketdata_assets.ticks.load_run import Batches, Limits, LoadOptions, LoadRun, failure_of
 from marketdata_assets.ticks.plan import Due, Loaded, NotDue
 from marketdata_assets.ticks.provider_client import HttpProvider
-from marketdata_assets.ticks.reconcile import FetchResult, Reconciler, report_before
+from marketdata_assets.ticks.reconcile import Decision, FetchResult, Reconciler, report_before
 from marketdata_assets.ticks.records import Delivery
 from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport
 from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA, Table
@@ -103,6 +104,11 @@ class _Load:
         self._limits = options.limits or (BOOK_LIMITS if books else Limits())
         self._loads: dict[Unit, Load] = {}
         self._todo: deque[Unit] = deque()
+        in_use = in_order(self.run.selected(self.providers), "order_book" if books else "tick_data")
+        self._files = next((one for one in in_use if isinstance(one, Files)), None)
+        self._changed: set[Unit] = set()
+        self._compare_files = False
+        """Whether units are compared with the dropped files alone: what is missing was requested before."""
         self._thread = ThreadPoolExecutor(1, "ticks-writer")
 
     async def all(self, units: Sequence[Unit]) -> LoadReport:
@@ -114,12 +120,31 @@ class _Load:
             attempted = {unit: load.finished for unit, load in self._loads.items()}
             self._todo.extend(plan.ordered(units, self.run.options.first, attempted))
             self.run.total = len(self._todo)
+            self._changed = await self._in_thread(self._changed_units, set(self._todo))
             async with self.run.open(self.providers) as breakers:
                 await self._fetch_and_write(self._fallback(breakers))
+                if self._changed and self.run.store_error is None:
+                    self._compare_files = True
+                    self._todo.extend(sorted(self._changed))
+                    self.run.total += len(self._changed)
+                    await self._fetch_and_write(self._fallback(breakers))
+            undated = await self._in_thread(self._record_files)
         finally:
             self._thread.shutdown()
         self.run.end(*self.run.not_written(self._todo, self._before))
-        return self.run.report(self.providers)
+        return replace(self.run.report(self.providers), undated=undated)
+
+    def _changed_units(self, units: set[Unit]) -> set[Unit]:
+        """Of `units`, those whose dropped files have changed."""
+        if self._files is None:
+            return set()
+        return units & loaded_files.changed(self.run.client, self._files, self.table, last_closed(self.run.now)).units
+
+    def _record_files(self) -> int:
+        if self._files is None or self.run.store_error is not None:
+            return 0
+        run, now = self.run, self.run.moment()
+        return loaded_files.record_files(run.client, self._files, self.table, run.run_id, run.now, now)
 
     async def _fetch_and_write(self, fallback: Fallback) -> None:
         batches: Batches[FetchResult] = Batches(self._limits)
@@ -137,6 +162,8 @@ class _Load:
         selected = self.run.selected(self.providers)
         books = self.table is ORDER_BOOK
         usable = in_order(selected, "order_book" if books else "tick_data")
+        if self._compare_files and self._files:
+            usable = [self._files]
 
         async def fetch(provider: Provider, symbol: str, days: Days) -> Delivery:
             request = provider.books if books and isinstance(provider, BookProvider) else provider.bars
@@ -191,11 +218,11 @@ class _Load:
             self.run.now,
             self.trading_days,
             loaded=Loaded.of(self._loads.get(unit)),
-            listing=self.listings.get(unit.symbol),
+            listing=None if self._compare_files else self.listings.get(unit.symbol),
             only=options.days,
-            refetch=options.refetch or self.table is ORDER_BOOK,
+            refetch=options.refetch or self.table is ORDER_BOOK or self._compare_files,
             suspended=partial(self.suspended.all_day, unit.symbol),
-            reach=self._reach(unit.symbol),
+            reach=None if self._compare_files else self._reach(unit.symbol),
         )
 
     def _usable_for(self, symbol: str) -> list[Provider]:
@@ -224,7 +251,7 @@ class _Load:
             for result in results
         ]
         options = self.run.options
-        table_writer.write(
+        rejected = table_writer.write(
             self.run.client,
             self.table,
             month,
@@ -232,7 +259,26 @@ class _Load:
             turns=options.turns,
             retries=options.write_retries,
         )
-        return [decision.report for decision in decisions]
+        self._record_compared(results, decisions)
+        return [
+            replace(decision.report, rejected=rejected.get(decision.report.symbol, decision.report.rejected))
+            for decision in decisions
+        ]
+
+    def _record_compared(self, results: Sequence[FetchResult], decisions: Sequence[Decision]) -> None:
+        """Record the units that were compared with the dropped files that they have."""
+        if self._files is None:
+            return
+        done = [
+            (result.unit, result.due.fetch, result.answer.delivery)
+            for result, decision in zip(results, decisions, strict=True)
+            if result.due and result.answer and result.answer.delivery and decision.report.outcome != "failed"
+            if result.answer.provider == self._files.name
+        ]
+        try:
+            self._changed -= loaded_files.record_compared(self.run.client, self._files, self.table, done)
+        except StoreAway as error:  # the rows are written; the next load compares them again
+            log.warning("compared_files_not_recorded", table=self.table.name, units=len(done), error=error)
 
     def _stored(self, month: str, results: Sequence[FetchResult]) -> tuple[dict[str, Load], dict[str, ExistingRows]]:
         """The ledger entries and existing rows of each symbol; retries when the store is unavailable."""
@@ -253,7 +299,7 @@ class _Load:
                 log.warning("store_retry", store="ClickHouse", attempt=away, wait_s=pause, error=error)
                 time.sleep(pause)
 
-    async def _in_thread(self, function: Callable[..., list[T]], *arguments: object) -> list[T]:
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     def _before(self, unit: Unit) -> UnitReport:

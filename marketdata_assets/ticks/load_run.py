@@ -22,7 +22,7 @@ from marketdata_assets.ticks.concurrency_limit import ConcurrencyLimit
 from marketdata_assets.ticks.fallback import Provider
 from marketdata_assets.ticks.finality import Rules
 from marketdata_assets.ticks.provider_client import HttpProvider
-from marketdata_assets.ticks.reports import LoadReport, UnitReport
+from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, merged
 from marketdata_assets.ticks.table_writer import WriteRetries
 
 if TYPE_CHECKING:
@@ -143,7 +143,10 @@ class LoadRun:
 
     def report(self, providers: Sequence[Provider]) -> LoadReport:
         """How all units ended, by month and symbol, and the requests sent."""
-        units = sorted(self._reports, key=lambda report: (report.month, report.symbol))
+        ended: dict[Unit, UnitReport] = {}
+        for report in self._reports:
+            ended[report.unit] = merged(ended.get(report.unit), report)
+        units = sorted(ended.values(), key=lambda report: (report.month, report.symbol))
         requests = sum(provider.requests for provider in providers if isinstance(provider, HttpProvider))
         return LoadReport(tuple(units), time.monotonic() - self._began, requests)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import polars as pl
 
+from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks import file_drop
 from marketdata_assets.ticks.errors import BadFile
-from marketdata_assets.ticks.records import sift
+from marketdata_assets.ticks.records import rejects, sift
 
 DEPTH = 10  # levels of a side; deeper ones of a file are not read
 
@@ -29,6 +30,7 @@ BOOKS = pl.Schema(
     }
 )
 
+_LISTS = ("bid_price", "bid_size", "ask_price", "ask_size")
 _COLUMN = re.compile(r"(?P<side>bid|ask)_?(?P<what>price|size|volume|vol)_?(?P<level>\d+)")
 
 
@@ -57,21 +59,36 @@ def book_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def books(raw: pl.DataFrame, provider: str, symbol: str) -> file_drop.Parsed:
-    """Books from `raw`, which has line, raw, ts and the columns of `book_columns`; and the rejected rows.
+def books(raw: pl.DataFrame, provider: str, symbol: str) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
+    """Books of one symbol from `raw`, which has line, raw, ts and the columns of `book_columns`; and the rejected rows.
+
+    See `judged` for what is rejected.
+    """
+    rows, others = judged(raw.with_columns(symbol=pl.lit(symbol)))
+    return as_books(rows, provider), rejects(others)
+
+
+def judged(raw: pl.DataFrame, reason: pl.Expr | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of `raw` that are books, each instant of a symbol once, and the others; see `sift`.
 
     A level without a price and a size, or with a price of 0 and no size, is absent: vendors fill an empty side with
     zeros. Rejected are rows without a time or any level, with a number that is not finite or below 0, a price without a
-    size, a level after an absent one, and rows that contradict an earlier one of the same instant.
+    size, a level after an absent one, and rows that contradict an earlier one of the same instant. `reason` is one that
+    is known already, null for most rows.
     """
     levels = {
         side: [level for level in range(1, DEPTH + 1) if _name(side, "price", level) in raw.columns] for side in SIDES
     }
     sides = [_side(side, what, levels[side]) for side in SIDES for what in ("price", "size")]
-    judged = raw.with_columns(*sides, reason=_reason(levels))
-    good, rejected = sift(judged, ["bid_price", "bid_size", "ask_price", "ask_size"], "instant")
-    frame = good.with_columns(provider=pl.lit(provider), symbol=pl.lit(symbol))
-    return frame.sort("ts").select(BOOKS.names()).cast(BOOKS), rejected
+    known = _reason(levels) if reason is None else pl.coalesce(reason, _reason(levels))
+    rows = raw.with_columns(*sides, reason=known).select("symbol", "ts", "line", "raw", "reason", *_LISTS)
+    return sift(rows, list(_LISTS), "instant")
+
+
+def as_books(rows: pl.DataFrame, provider: str) -> pl.DataFrame:
+    """Rows of `judged` with the columns of BOOKS, by symbol and time."""
+    frame = rows.sort("symbol", "ts").with_columns(provider=pl.lit(provider))
+    return frame.select(BOOKS.names()).cast(BOOKS)
 
 
 def _name(side: str, what: str, level: int) -> str:

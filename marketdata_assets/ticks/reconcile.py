@@ -161,7 +161,9 @@ class _Unit:
 
     def failed(self, cause: str, rejected: tuple[Reject, ...] = (), attempted: str | None = None) -> Decision:
         """Existing rows are kept."""
-        entry = self._entry("failed", error=cause, attempted_hash=attempted, **_rejects(rejected))
+        entry = self._entry(
+            "failed", error=cause, attempted_hash=attempted, **_rejects(rejected, self.result.replaces.first)
+        )
         return self._decision(replace(self._before("failed"), error=cause), None, entry)
 
     def unsupported(self, note: str) -> Decision:
@@ -218,7 +220,8 @@ class _Unit:
     def delivered(self, delivery: Delivery, why: str) -> Decision:
         """A provider has rows."""
         frame = self._frame(delivery)
-        if flaw := too_many(delivery.provider, self.result.unit.symbol, frame.height, delivery.rejected):
+        flaw = too_many(delivery.provider, self.result.unit.symbol, frame.height, delivery.rejected)
+        if flaw and delivery.provider != FILES:  # of files, the limit is that of a whole file
             attempted = f"{self._digest(frame):032x}"
             return self.failed(flaw, delivery.rejected, attempted)
         better = self._better(delivery.provider)
@@ -248,10 +251,11 @@ class _Unit:
             attempted_hash=f"{new:032x}",
             slices=self._slices,
             states=tuple(states),
-            read=frame.height + len(delivery.rejected),
+            read=frame.height + len(delivery.rejected) + delivery.skipped,
+            skipped=delivery.skipped,
             rows=frame.height,
             origin=self._origin(frame),
-            **_rejects(delivery.rejected),
+            **_rejects(delivery.rejected, self.result.replaces.first),
         )
         if self.reconciler.table is TICK_DATA:
             same = load is not None and load.content_hash == entry.content_hash
@@ -268,6 +272,7 @@ class _Unit:
             entry.origin,
             note,
             changed=not unchanged,
+            skipped=delivery.skipped,
         )
         if unchanged and load is not None:
             entry = replace(entry, content_hash=load.content_hash)
@@ -435,5 +440,7 @@ class _Unit:
         return Decision(report, UnitWrite(unit.symbol, unit.month, self.result.replaces, frame, entry))
 
 
-def _rejects(rejected: tuple[Reject, ...]) -> dict[str, Any]:
-    return {"rejected": len(rejected), "rejects": rejected[:MAX_REJECTS]}
+def _rejects(rejected: tuple[Reject, ...], first: dt.date) -> dict[str, Any]:
+    """Of a row without a time only the days of its answer are known: it is replaced with the first of them."""
+    dated = tuple(replace(reject, slice=reject.slice or f"{first}") for reject in rejected[:MAX_REJECTS])
+    return {"rejected": len(rejected), "rejects": dated}

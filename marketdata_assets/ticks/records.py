@@ -9,7 +9,9 @@ from typing import Literal
 
 import polars as pl
 
+from marketdata_assets.loading.files import FileState
 from marketdata_assets.loading.rejects import DEFAULT_LIMIT
+from marketdata_assets.reference.calendar import ZONE
 from marketdata_assets.reference.records import Days, Label
 from marketdata_assets.stores.bookkeeping import Reject
 from marketdata_assets.ticks.providers_file import Quality, Session
@@ -83,7 +85,9 @@ class Delivery:
     """Rows of one symbol in some days from one provider. `empty` and `unsupported` have a `reason`.
 
     `rows` are bars with the columns of BARS, or order books with those of BOOKS, sorted by time, one row an instant.
-    Only bars have a label and a currency. `line` of a rejected row counts the rows of the response from 1.
+    Only bars have a label and a currency. `line` of a rejected row counts the rows of the response from 1. `skipped`
+    counts rows that are not loaded since another row of their instant is: duplicates. `files` are the dropped files
+    that the rows are from, as they were read.
     """
 
     provider: str
@@ -95,6 +99,8 @@ class Delivery:
     currency: str | None = None
     rejected: tuple[Reject, ...] = ()
     reason: str = ""
+    skipped: int = 0
+    files: tuple[FileState, ...] = ()
 
     @classmethod
     def without(
@@ -125,42 +131,73 @@ def to_utc(naive: pl.Expr, session: Session) -> pl.Expr:
 def bars(
     raw: pl.DataFrame, provider: str, symbol: str, quality: Quality, session: Session
 ) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
-    """Bars from `raw`, which has line, raw, ts, open, high, low, close, volume and turnover; and the rejected rows.
+    """Bars of one symbol from `raw`, which has line, raw, ts, open, high, low, close, volume and turnover; and the
+    rejected rows. See `judged` for what is rejected."""
+    rows, others = judged(raw.with_columns(symbol=pl.lit(symbol)))
+    return flagged(rows, provider, quality, session), rejects(others)
+
+
+def judged(raw: pl.DataFrame, reason: pl.Expr | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of `raw` that are bars, each minute of a symbol once, and the others; see `sift`.
 
     Rejected are rows without a time, with seconds, with numbers that are not finite or shares that are not whole, and
-    rows that contradict an earlier one of the same minute. Identical rows count once.
+    rows that contradict an earlier one of the same minute. `reason` is one that is known already, null for most rows.
     """
-    judged = raw.with_columns(reason=_reason())
-    if judged["reason"].null_count() < judged.height or judged["ts"].n_unique() < judged.height:
-        judged, rejected = sift(judged, ["open", "high", "low", "close", "volume", "turnover"], "minute")
-    else:
-        rejected = ()
+    known = _reason() if reason is None else pl.coalesce(reason, _reason())
+    return sift(raw.with_columns(reason=known), ["open", "high", "low", "close", "volume", "turnover"], "minute")
+
+
+def flagged(rows: pl.DataFrame, provider: str, quality: Quality, session: Session) -> pl.DataFrame:
+    """Rows of `judged` as bars, by symbol and time."""
     frame = (
-        judged.sort("ts")
+        rows.sort("symbol", "ts")
         .with_columns(
             provider=pl.lit(provider),
-            symbol=pl.lit(symbol),
             interval=pl.lit("1m"),
             volume=pl.col("volume").cast(pl.Int64),
             local=pl.col("ts").dt.convert_time_zone(session.timezone).dt.replace_time_zone(None),
         )
         .with_columns(flags=_flags(quality, session))
     )
-    return frame.select(BARS.names()).cast(BARS), rejected
+    return frame.select(BARS.names()).cast(BARS)
 
 
-def sift(judged: pl.DataFrame, values: list[str], unit: str) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
-    """The rows without a `reason`, each `ts` once, and the rejected ones, by line.
+OTHERS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "ts": pl.Datetime("us", "UTC"),
+        "line": pl.Int64(),
+        "reason": pl.String(),  # null of a duplicate
+        "raw": pl.String(),
+    }
+)
+"""Rows that are not loaded."""
 
-    Rows equal in `ts` and `values` count once; of different rows of a `unit` of time the first is kept.
+
+def sift(judged: pl.DataFrame, values: list[str], unit: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows without a `reason`, each `ts` of a symbol once, and the others by line, with the columns of OTHERS.
+
+    Of rows equal in `values` the first is kept, and the others have no reason; of different rows of one `unit` of time
+    the first is kept, and the others are rejected.
     """
-    good = judged.filter(pl.col("reason").is_null()).unique(["ts", *values], keep="first", maintain_order=True)
-    repeated = pl.col("ts").is_duplicated() & ~pl.col("ts").is_first_distinct()
+    key = pl.struct("symbol", "ts")
+    if judged["reason"].null_count() == judged.height and judged.select(key.n_unique()).item() == judged.height:
+        return judged, OTHERS.to_frame()
+    good = judged.filter(pl.col("reason").is_null())
+    first = good.unique(["symbol", "ts", *values], keep="first", maintain_order=True)
+    repeated = good.join(first, on="line", how="anti")
     contradiction = pl.lit(f"contradicts an earlier row of the same {unit}")
-    good = good.with_columns(reason=pl.when(repeated).then(contradiction))
-    bad = pl.concat([judged.filter(pl.col("reason").is_not_null()), good.filter(pl.col("reason").is_not_null())])
-    rejected = bad.sort("line").select("line", "reason", "raw").iter_rows()
-    return good.filter(pl.col("reason").is_null()), tuple(Reject(*row) for row in rejected)
+    first = first.with_columns(reason=pl.when(~key.is_first_distinct()).then(contradiction))
+    others = [judged.filter(pl.col("reason").is_not_null()), first.filter(pl.col("reason").is_not_null()), repeated]
+    frames = [frame.select(OTHERS.names()).cast(OTHERS) for frame in others]
+    return first.filter(pl.col("reason").is_null()), pl.concat(frames).sort("line")
+
+
+def rejects(others: pl.DataFrame) -> tuple[Reject, ...]:
+    """The rejected ones of `others`, each with its day, where it has a time."""
+    day = pl.col("ts").dt.convert_time_zone(ZONE.key).dt.strftime("%Y-%m-%d")
+    bad = others.filter(pl.col("reason").is_not_null()).select("line", "reason", "raw", day)
+    return tuple(Reject(*row) for row in bad.iter_rows())
 
 
 def _reason() -> pl.Expr:
@@ -176,10 +213,10 @@ def _reason() -> pl.Expr:
 
 
 def _flags(quality: Quality, session: Session) -> pl.Expr:
-    """Of rows sorted by time, with their time on the exchange's clock as `local`."""
+    """Of rows sorted by symbol and time, with their time on the exchange's clock as `local`."""
     prices = [pl.col(name) for name in ("open", "high", "low", "close")]
     high, low, close, volume, local = (pl.col(name) for name in ("high", "low", "close", "volume", "local"))
-    same_day = local.dt.date() == local.shift(1).dt.date()
+    same_day = (pl.col("symbol") == pl.col("symbol").shift(1)) & (local.dt.date() == local.shift(1).dt.date())
     jump = (close / close.shift(1) - 1).abs()
     inside = pl.any_horizontal(local.dt.time().is_between(start, end) for start, end in session.spans)
     conditions = {

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 Outcome = Literal["ok", "empty", "provisional", "unsupported", "failed"]
@@ -34,7 +34,8 @@ class UnitReport:
     is `unsupported`. `rows` and `rejected` are those of the whole unit after the load, `provisional` and `incomplete`
     its days that are not final, and those that are and are known to lack bars.
     `provider` is the source of the rows. `note` says why other providers did not deliver, or why nothing was done.
-    `error` is the cause of a failure. `changed` says whether this run wrote or deleted rows.
+    `error` is the cause of a failure. `changed` says whether this run wrote or deleted rows. `skipped` counts the
+    duplicates among the rows that were read.
     """
 
     symbol: str
@@ -48,19 +49,34 @@ class UnitReport:
     changed: bool = False
     provisional: int = 0
     incomplete: int = 0
+    skipped: int = 0
 
     @property
     def unit(self) -> Unit:
         return Unit(self.symbol, self.month)
 
 
+def merged(first: UnitReport | None, second: UnitReport) -> UnitReport:
+    """One report of a unit that was loaded in two steps: it failed when one of them did."""
+    if first is None:
+        return second
+    if first.outcome == "failed" != second.outcome:
+        return replace(second, outcome="failed", error=first.error, changed=first.changed or second.changed)
+    note = second.note if second.note == first.note else "; ".join(filter(None, (first.note, second.note)))
+    return replace(second, note=note, changed=first.changed or second.changed)
+
+
 @dataclass(frozen=True)
 class LoadReport:
-    """How all units of a load ended, by month and symbol. `requests` counts repeated ones too."""
+    """How all units of a load ended, by month and symbol. `requests` counts repeated ones too.
+
+    `undated` counts rejected rows of dropped files that have no time, and so belong to no month.
+    """
 
     units: tuple[UnitReport, ...]
     seconds: float
     requests: int = 0
+    undated: int = 0
 
     @property
     def rows(self) -> int:
@@ -68,7 +84,11 @@ class LoadReport:
 
     @property
     def rejected(self) -> int:
-        return sum(unit.rejected for unit in self.units)
+        return sum(unit.rejected for unit in self.units) + self.undated
+
+    @property
+    def skipped(self) -> int:
+        return sum(unit.skipped for unit in self.units)
 
     @property
     def failed(self) -> tuple[UnitReport, ...]:

@@ -4,8 +4,9 @@ It is computed from the ledger and the registry; of the tables only rows and day
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
@@ -16,7 +17,7 @@ from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import states_of
-from marketdata_assets.ticks import registry
+from marketdata_assets.ticks import loaded_files, registry
 from marketdata_assets.ticks.factor_reconcile import Inputs, digest_of, months_of
 from marketdata_assets.ticks.finality import Moment, due_again, incomplete, provisional
 from marketdata_assets.ticks.providers_file import TABLES, Table
@@ -37,8 +38,9 @@ class TableStatus:
     """A table: of the window, symbol-months by month and state; of the whole table, rows, last day and rejected rows.
 
     Expected is every month with a closed trading day of every registered symbol that was listed then. Stale is a month
-    of which days closed since or are due again, and factors that are older than their bars or lack an answer.
-    Provisional has days that are not final yet, incomplete has days that are known to lack bars.
+    of which days closed since or are due again, or whose dropped files have changed, and factors that are older than
+    their bars or lack an answer. Provisional has days that are not final yet, incomplete has days that are known to
+    lack bars.
     """
 
     table: Table
@@ -62,11 +64,16 @@ class Behind:
 
 
 def overview(
-    client: "Client", months: Sequence[str], now: dt.datetime, *, trading_days: TradingDays | None = None
+    client: "Client",
+    months: Sequence[str],
+    now: dt.datetime,
+    *,
+    trading_days: TradingDays | None = None,
+    changed: Mapping[Table, Collection[Unit]] | None = None,
 ) -> list[TableStatus]:
-    """The status of the three tables over a window of months."""
-    frames = _states(client, months, now, trading_days or stored.calendar(client).trading_days)
-    statuses = []
+    """The status of the three tables over a window of months; `changed` are units whose dropped files have changed."""
+    frames = _states(client, months, now, trading_days or stored.calendar(client).trading_days, changed or {})
+    statuses, undated = [], loaded_files.undated(client)
     for table in TABLES:
         counted: dict[str, dict[State, int]] = {}
         units_by_state = frames[table].group_by("month", "state").agg(pl.len()).sort("month")
@@ -76,7 +83,8 @@ def overview(
         sql = "SELECT sum(rejected) AS rejected FROM marketdata_ledger WHERE dataset = {table:String}"
         rejected = clickhouse.read(client, sql, {"table": table})["rejected"][0]
         days = frames[table].select(pl.col("provisional", "incomplete").sum().cast(pl.Int64)).row(0)
-        statuses.append(TableStatus(table, counted, rows, newest if rows else None, int(rejected or 0), *days))
+        counts = int(rejected or 0) + undated.get(table, 0), *days
+        statuses.append(TableStatus(table, counted, rows, newest if rows else None, *counts))
     return statuses
 
 
@@ -96,7 +104,11 @@ def _units(frame: pl.DataFrame) -> list[Unit]:
 
 
 def _states(
-    client: "Client", months: Sequence[str], now: dt.datetime, trading_days: TradingDays
+    client: "Client",
+    months: Sequence[str],
+    now: dt.datetime,
+    trading_days: TradingDays,
+    changed: Mapping[Table, Collection[Unit]] = MappingProxyType({}),
 ) -> dict[Table, pl.DataFrame]:
     """For each table: symbol, month, state, rows, and whether the symbol is registered."""
     known = {name for month in months for name in months_of(month)}
@@ -115,7 +127,10 @@ def _states(
             on=_KEYS,
             how="full",
             coalesce=True,
-        ).with_columns(pl.col("registered").fill_null(False), pl.col("rows").fill_null(0))
+        )
+        both = both.join(_of_files(changed.get(table, ()), months), on=_KEYS, how="full", coalesce=True).with_columns(
+            pl.col("registered", "changed").fill_null(False), pl.col("rows").fill_null(0)
+        )
         both = both.join(_open_days(both), on="slice_states", how="left").with_columns(
             pl.col("provisional", "incomplete").fill_null(0)
         )
@@ -135,6 +150,8 @@ def _state() -> pl.Expr:
         .then(pl.lit("missing"))
         .when((pl.col("outcome") == "failed") | (pl.col("content_hash") == ""))
         .then(pl.lit("failed"))
+        .when(pl.col("changed"))
+        .then(pl.lit("stale"))
         .when(pl.col("outcome") == "unsupported")
         .then(pl.lit("unsupported"))
         .when(pl.col("registered") & pl.col("late").fill_null(False))
@@ -161,6 +178,12 @@ def _expected(client: "Client", months: Sequence[str], now: dt.datetime, trading
         first=pl.max_horizontal("first", "listed"), last=pl.min_horizontal("last", "delisted"), registered=pl.lit(True)
     )
     return grid.filter(pl.col("first") <= pl.col("last")).select(*_KEYS, "first", "last", "registered")
+
+
+def _of_files(units: Collection[Unit], months: Sequence[str]) -> pl.DataFrame:
+    """The units of a window whose dropped files are new or have changed."""
+    rows = [(*unit, True) for unit in units if unit.month in months]
+    return pl.DataFrame(rows, {"symbol": pl.String, "month": pl.String, "changed": pl.Boolean}, orient="row")
 
 
 def _open_days(units: pl.DataFrame) -> pl.DataFrame:

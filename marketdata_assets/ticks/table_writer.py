@@ -75,8 +75,8 @@ def write(
     turns: Path | None = None,
     retries: WriteRetries = WriteRetries(),
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Replace the rows of all `writes` with one publish, and write the ledger.
+) -> dict[str, int]:
+    """Replace the rows of all `writes` with one publish, and write the ledger; returns the rejected rows by symbol.
 
     Idempotent and atomic. Raises Superseded or StoreAway when the retries are used up, ValueError for a frame that does
     not belong to its symbol and days.
@@ -86,8 +86,7 @@ def write(
     while True:
         started = time.monotonic()
         try:
-            _write(client, table, month, writes, turns, retries.courtesy_s)
-            return
+            return _write(client, table, month, writes, turns, retries.courtesy_s)
         except Superseded as error:
             contended += 1
             if contended >= retries.contended:
@@ -107,7 +106,8 @@ def write(
 
 def _write(
     client: "Client", table: Table, month: str, writes: Sequence[UnitWrite], turns: Path | None, courtesy_s: float
-) -> None:
+) -> dict[str, int]:
+    rejected: dict[str, int] = {}
     written = sorted((write for write in writes if write.frame is not None), key=lambda write: write.symbol)
     noted = [write for write in writes if write.frame is None]
     if written:
@@ -125,8 +125,10 @@ def _write(
             ledger.record_pending(client, pending, version)
             stage.publish()
             ledger.record(client, loads, version + ledger.STEP)
+            rejected |= {load.source: load.rejected for load in loads}
     if noted:
-        _note(client, table, month, noted)
+        rejected |= _note(client, table, month, noted)
+    return rejected
 
 
 def _replace(stage: Stage, table: Table, writes: Sequence[UnitWrite]) -> tuple[int, dict[str, int]]:
@@ -172,9 +174,7 @@ def _recorded(client: "Client", table: Table, month: str, writes: Iterable[UnitW
 
 def _after(write: UnitWrite, before: Load | None, total: int) -> Load:
     """The ledger entry after the publish, with the rejected rows of other days."""
-    mine, kept = _names(write.days), list[Reject]()
-    if before is not None and not mine.issuperset(before.slices):
-        kept = [row for row in before.rejects if row.slice not in mine and row not in write.load.rejects]
+    kept = _kept_rejects(write, before)
     others = total - _height(write) + len(kept)
     return replace(
         write.load,
@@ -188,7 +188,13 @@ def _after(write: UnitWrite, before: Load | None, total: int) -> Load:
     )
 
 
-def _note(client: "Client", table: Table, month: str, writes: Sequence[UnitWrite]) -> None:
+def _kept_rejects(write: UnitWrite, before: Load | None) -> list[Reject]:
+    """The rejected rows of days that are not written."""
+    mine, new = _names(write.days), write.load.rejects
+    return [row for row in before.rejects if row.slice and row.slice not in mine and row not in new] if before else []
+
+
+def _note(client: "Client", table: Table, month: str, writes: Sequence[UnitWrite]) -> dict[str, int]:
     recorded = _recorded(client, table, month, writes)
     attempts, unwritten = [], []
     for write in writes:
@@ -203,6 +209,8 @@ def _note(client: "Client", table: Table, month: str, writes: Sequence[UnitWrite
         ledger.record_attempts(client, attempts)
     if unwritten:
         ledger.record_unwritten(client, unwritten)
+    rejected = {source: load.rejected for source, load in recorded.items()}
+    return rejected | {load.source: load.rejected for load in unwritten}
 
 
 def _extended(write: UnitWrite, before: Load | None) -> Load:
@@ -212,7 +220,13 @@ def _extended(write: UnitWrite, before: Load | None) -> Load:
         )
     attempt = {name: getattr(write.load, name) for name in ledger.ATTEMPT}
     slices = sorted({*before.slices, *_slices(write, before)})
-    return replace(before, **attempt, slices=slices, states=_states(write, before))
+    extended = replace(before, **attempt, slices=slices, states=_states(write, before))
+    if not write.load.slices:
+        return extended
+    rejects = (*write.load.rejects, *_kept_rejects(write, before))
+    rejected, skipped = write.load.rejected + len(rejects) - len(write.load.rejects), write.load.skipped
+    read = before.rows + rejected + skipped
+    return replace(extended, read=read, skipped=skipped, rejected=rejected, rejects=rejects)
 
 
 def _slices(write: UnitWrite, before: Load | None) -> list[str]:

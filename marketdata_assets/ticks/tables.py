@@ -84,7 +84,24 @@ SYMBOLS = Table(
     ),
     ("status", "source"),
 )
-TABLES = (TICK_DATA, ORDER_BOOK, FACTORS, SYMBOLS)
+TICK_FILE_UNITS = Table(
+    "tick_file_units",
+    pl.Schema(
+        {
+            "dataset": pl.String(),
+            "file": pl.String(),
+            "symbol": pl.String(),
+            "month": pl.String(),
+            "size": pl.Int64(),
+            "modified": pl.Int64(),
+            "units": pl.Int64(),
+            "last": pl.Date(),
+            "compared": pl.Date(),
+        }
+    ),
+    ("dataset", "file", "symbol", "month"),
+)
+TABLES = (TICK_DATA, ORDER_BOOK, FACTORS, SYMBOLS, TICK_FILE_UNITS)
 
 
 def statement(name: str) -> str:

@@ -237,7 +237,8 @@ class Tushare(HttpProvider):
         rejected = tuple(_with_text(reject, answered) for reject in in_order)
         if frame.is_empty() and not rejected:
             return Delivery.without(NAME, symbol, days, LABEL, "empty", "it has no bar in these days")
-        return Delivery(NAME, symbol, days, "ok", frame, LABEL, "CNY", rejected)
+        skipped = raw.height - frame.height - len(invalid)
+        return Delivery(NAME, symbol, days, "ok", frame, LABEL, "CNY", rejected, skipped=skipped)
 
     async def _minutes(self, theirs: str, days: Days) -> list[Answer]:
         """The responses with all bars of `days`; one at the cap may be cut, so its days are requested in halves."""

@@ -151,11 +151,11 @@ class Yahoo(HttpProvider):
                 return without("unsupported", answer)
             if isinstance(answer, _Result):
                 results.append(self._checked(answer, symbol, days, theirs))
-        frame, rejected = self._frame(results, symbol, theirs)
+        frame, rejected, skipped = self._frame(results, symbol, theirs)
         if frame.is_empty() and not rejected:
             return without("unsupported", beyond) if cut else without("empty", "it has no bar in these days")
         currency = next((result.meta.currency for result in results if result.meta.currency), None)
-        return Delivery(NAME, symbol, days, "ok", frame, LABEL, currency, rejected)
+        return Delivery(NAME, symbol, days, "ok", frame, LABEL, currency, rejected, skipped=skipped)
 
     @property
     def first_day(self) -> dt.date:
@@ -219,7 +219,8 @@ class Yahoo(HttpProvider):
             raise BadResponse(place, f"it has a bar of {dt.datetime.fromtimestamp(others[0], dt.UTC)}")
         return result
 
-    def _frame(self, results: list[_Result], symbol: str, theirs: str) -> tuple[pl.DataFrame, tuple[Reject, ...]]:
+    def _frame(self, results: list[_Result], symbol: str, theirs: str) -> tuple[pl.DataFrame, tuple[Reject, ...], int]:
+        """The bars, the rejected rows, and how many are duplicates."""
         columns: dict[str, list[Any]] = {name: [] for name in ("ts", *_ARRAYS)}
         for result in results:
             columns["ts"] += result.timestamp or []
@@ -233,7 +234,8 @@ class Yahoo(HttpProvider):
             ts=pl.from_epoch("ts").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC"),
             turnover=pl.lit(None, pl.Float64),
         )
-        return records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
+        frame, rejected = records.bars(raw, NAME, symbol, self.config.quality, self.config.session)
+        return frame, rejected, raw.height - frame.height - len(rejected)
 
 
 def _parse(

@@ -168,7 +168,7 @@ def test_names_that_cannot_be_are_refused(here: Command) -> None:
         assert made.returncode == 1
         assert said in made.stderr
     run = here("flows", "run", "my_price")
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert "no flow 'my_price': did you mean 'my_prices'?" in run.stderr
     assert here("flows", "run", "my_prices", "--data-dir", "nowhere").returncode == 2
 

@@ -101,6 +101,7 @@ class Desk:
 @pytest.fixture
 def desk(running: LocalStack, tmp_path: Path) -> Iterator[Desk]:
     server = str(running.endpoints.clickhouse_url).rpartition("/")[0]
+    (tmp_path / "ticks").mkdir()
     with fresh_clickhouse(server) as url, TushareServer(()) as tushare:
         yield Desk(running, tushare, url, tmp_path)
 
@@ -179,7 +180,6 @@ def test_failures_are_in_the_json_with_their_cause(desk: Desk) -> None:
 def test_files_are_loaded_without_anybody_being_asked(desk: Desk) -> None:
     desk.stocks(*SYMBOLS)
     path = desk.folder / "ticks" / "mine.csv"
-    path.parent.mkdir()
     rows = [f"600000.SH,{SESSIONS[2]} 09:{minute}:00,10,10,10,10,100" for minute in range(31, 51)]
     path.write_text("\n".join(["symbol,ts,open,high,low,close,volume", *rows, f"600000.SH,{SESSIONS[2]} x,1,1,1,1,1"]))
     os.utime(path, (time.time() - 100,) * 2)
@@ -196,7 +196,6 @@ def test_files_are_loaded_without_anybody_being_asked(desk: Desk) -> None:
 
 def test_what_was_refused_is_shown_with_its_reason(desk: Desk) -> None:
     path = desk.folder / "ticks" / "mine.csv"
-    path.parent.mkdir()
     times = [f"{day} {hour}:{minute:02}:00" for day in SESSIONS[:3] for hour in (10, 14) for minute in range(60)]
     rows = [f"600000.SH,{moment},10,10,10,10,100" for moment in times]
     rows[7] = f"600000.SH,{times[7]},10,10,10,ten,100"

@@ -2,16 +2,17 @@
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from alpha_runs import MONTHS, Lab, alpha, drop_slice
 from bar_runs import BARS, KLINE, Warehouse, deliver, failures, repository
 from exchange_runs import FIRST, LAST, YESTERDAY, Floor
 from flow_runs import PRICES, Mill
-from nights import night
+from nights import EARLIER, Night, check, evening, later, night
 from tick_runs import BARS as TICK_BARS
 from tick_runs import MONTH, SYMBOLS, Desk, drop, minutes, sessions
 
@@ -19,8 +20,7 @@ from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.defs.exchanges.automation import CAPTURES_SENSOR
 from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.repair.nightly import TAG, night_of
-from marketdata_assets.defs.ticks.automation import FILES_SENSOR
-from marketdata_assets.defs.ticks.run_config import DAILY, JOB, OP, adhoc_config
+from marketdata_assets.defs.ticks.run_config import JOB, OP
 from marketdata_assets.exchanges.records import Trade
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_records
@@ -34,7 +34,7 @@ DATED = (
 BY_FILE = PRICES.replace("    table: prices", "    table: filed") + "  partitions: file\n"
 
 
-def asked(found: dg.SensorResult) -> set[tuple[str | None, ...]]:
+def asked(found: Night) -> set[tuple[str | None, ...]]:
     """Job, first and last partition of each request."""
     return {
         (one.job_name, *(one.tags[name] for name in (RANGE_START, RANGE_END) if name in one.tags))
@@ -42,7 +42,7 @@ def asked(found: dg.SensorResult) -> set[tuple[str | None, ...]]:
     }
 
 
-def carried_out(instance: dg.DagsterInstance, found: dg.SensorResult) -> None:
+def carried_out(instance: dg.DagsterInstance, found: Night) -> None:
     """Run what is asked for, as the daemon would."""
     for request in found.run_requests or []:
         result = (
@@ -72,42 +72,22 @@ def killed_for(instance: dg.DagsterInstance, sensor: str, job: str, request: dg.
     return tags
 
 
-def test_sensors_whose_runs_are_asked_for_again_are_there() -> None:
-    assert {FILES_SENSOR, CAPTURES_SENSOR} <= {one.name for one in repository().sensor_defs}
+def test_sensor_whose_runs_are_asked_for_again_is_there() -> None:
+    assert CAPTURES_SENSOR in {one.name for one in repository().sensor_defs}
 
 
-def dropped(key: str) -> dg.RunRequest:
-    """As the sensor of files asks."""
-    config = adhoc_config({MONTH: ["699001.SH"]}, DAILY, providers=["files"], refetch=True)
-    return dg.RunRequest(key, run_config=config)
-
-
-def test_dropped_files_whose_run_failed_for_good_are_loaded_at_night(desk: Desk) -> None:
-    """Of symbols that nobody registered, and days that are covered, no ledger knows that files have news."""
+def test_dropped_files_that_no_run_has_loaded_are_loaded_at_night(desk: Desk) -> None:
+    """Of symbols that nobody registered, and of days that are covered."""
     day = sessions(MONTH)[3]
-    drop(desk.folder, "a.csv", minutes("699001.SH", day))
-    request = dropped("first")
-    tags = killed_for(desk.instance, FILES_SENSOR, JOB, request)
-    found = night(desk.instance)
-    [again] = found.run_requests or []
-    assert (again.job_name, again.run_config) == (JOB, request.run_config)
-    killed(desk.instance, JOB, again.tags, again.run_config)
-    found = night(desk.instance)
-    assert [one.run_config for one in found.run_requests or []] == [request.run_config]
-    carried_out(desk.instance, found)
-    assert sum(desk.counts().values()) == 20
-    assert asked(night(desk.instance)) == set()
-    drop(desk.folder, "a.csv", minutes("699001.SH", day, 30), age=1800)
-    second = dropped("second")
-    killed_for(desk.instance, FILES_SENSOR, JOB, second)
-    assert len(night(desk.instance).run_requests or []) == 1
-    desk.instance.create_run_for_job(
-        repository().get_job(JOB),
-        tags=tags | {"dagster/run_key": str(second.run_key)},
-        run_config=second.run_config,
-        status=dg.DagsterRunStatus.SUCCESS,
-    )
-    assert asked(night(desk.instance)) == set()
+    for count in (20, 30):
+        drop(desk.folder, "a.csv", minutes("699001.SH", day, count), age=3600 - count)
+        found = night(desk.instance)
+        [request] = found.run_requests
+        assert request.run_config["ops"][OP]["config"]["months"] == {MONTH: ["699001.SH"]}
+        killed(desk.instance, JOB, request.tags, request.run_config)
+        carried_out(desk.instance, night(desk.instance))
+        assert sum(desk.counts().values()) == count
+        assert asked(night(desk.instance)) == set()
 
 
 def test_captures_whose_run_failed_for_good_are_loaded_at_night_while_they_are_there(floor: Floor) -> None:
@@ -154,8 +134,85 @@ def test_each_domain_is_seen_once_a_night(warehouse: Warehouse) -> None:
     assert asked(first) == {("bars_repair", "2014-01", "2014-12")}
     again = night(warehouse.instance, first.cursor)
     assert asked(again) == set()
-    seen = json.loads(first.cursor or "")
-    assert night(warehouse.instance, json.dumps(dict.fromkeys(seen, "2024-01-01"))).run_requests
+    seen = json.loads(first.cursor)["nights"]
+    assert night(warehouse.instance, json.dumps(dict.fromkeys(seen, EARLIER))).run_requests  # as versions before wrote
+
+
+def test_a_first_start_has_missed_no_night(warehouse: Warehouse) -> None:
+    deliver(warehouse.folder, 2014, [3])
+    started = check(warehouse.instance, None)
+    assert (started.run_requests, "from the next night on" in started.skip_message) == ([], True)
+    assert check(warehouse.instance, started.cursor).run_requests == []
+    unknown = json.loads(evening(warehouse.instance))
+    del unknown["nights"]["bars"]  # as a flow that was declared today
+    assert "bars_repair" not in {one.job_name for one in night(warehouse.instance, json.dumps(unknown)).run_requests}
+
+
+def growing(instance: dg.DagsterInstance, grow: Callable[[], object]) -> Night:
+    """What a night asks for in which files grow after they were seen first."""
+    first = check(instance, evening(instance))
+    assert first.run_requests == []
+    too_early = check(instance, first.cursor)
+    assert (too_early.run_requests, "checked again when its files" in too_early.skip_message) == ([], True)
+    grow()
+    return check(instance, later(first.cursor))
+
+
+def test_bars_that_are_still_written_are_left_out_at_night(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETDATA_BARS_QUIET_SECONDS", "30")
+    for year in (2012, 2014):
+        deliver(warehouse.folder, year, [3])
+    found = growing(warehouse.instance, lambda: deliver(warehouse.folder, 2014, [3, 4], age_seconds=1))
+    assert asked(found) == {("bars_repair", "2012-01", "2012-12")}
+    assert "still being written: 2014" in found.skip_message or "bars" in found.checked()
+    found = growing(warehouse.instance, lambda: (warehouse.folder / "new.csv").write_text("", "utf-8"))
+    assert asked(found) == set()  # a file without a year may be of any month
+
+
+def test_rows_of_a_flow_that_are_still_written_are_left_out_at_night(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETDATA_FLOWS_QUIET_SECONDS", "30")
+    for name, text in (("plain", PRICES), ("filed", BY_FILE)):
+        mill.declare(name, text)
+    for name, symbol in (("a.csv", "AAA"), ("b.csv", "BBB")):
+        mill.deliver(name, ROW.format(symbol, "2024-01-02"), "prices")
+    whole = ROW.format("BBB", "2024-01-02") + "CCC,2024-01-02,2.5\n"
+    found = growing(mill.instance, lambda: mill.deliver("b.csv", whole, "prices", 1))
+    assert asked(found) == {("flow_plain",), ("flow_filed", "a.csv", "a.csv")}
+    carried_out(mill.instance, found)
+    for table in ("prices", "filed"):
+        assert mill.rows(f"SELECT symbol FROM {table}") == [("AAA",)]
+    carried_out(mill.instance, night(mill.instance))
+    for table in ("prices", "filed"):
+        assert len(mill.rows(f"SELECT symbol FROM {table}")) == 3
+
+
+def test_ticks_that_are_still_written_keep_other_files_out_and_no_network(desk: Desk) -> None:
+    desk.patch.setenv("MARKETDATA_TICKS_QUIET_SECONDS", "30")
+    desk.patch.setenv("MARKETDATA_TICKS_MONTHS", "1")
+    day = sessions(MONTH)[3]
+    drop(desk.folder, "a.csv", minutes("699001.SH", day))
+    drop(desk.folder, "b.csv", minutes("699002.SH", day, 15))
+    assert asked(growing(desk.instance, lambda: drop(desk.folder, "b.csv", minutes("699002.SH", day, 45)))) == set()
+    desk.ready(*SYMBOLS[:1])
+    found = growing(desk.instance, lambda: drop(desk.folder, "b.csv", minutes("699002.SH", day, 45), age=1))
+    [request] = found.run_requests
+    assert request.run_config["ops"][OP]["config"]["providers"] == ["tushare"]
+    found = night(desk.instance)
+    assert [one.run_config["ops"][OP]["config"].get("providers") for one in found.run_requests] == [None, ["files"]]
+
+
+def test_alphas_that_are_still_written_are_left_out_at_night(lab: Lab) -> None:
+    lab.partitions("old")
+    for month in MONTHS[:2]:
+        drop_slice(lab.root, "old", month, [alpha("aaaaaaa", month)])
+    first = check(lab.instance, evening(lab.instance))
+    drop_slice(lab.root, "old", MONTHS[1], [alpha(name, MONTHS[1]) for name in ("aaaaaaa", "bbbbbbb")])
+    found = check(lab.instance, later(first.cursor))
+    assert asked(found) == {("alphas_import", "old|2024-01", "old|2024-01")}
 
 
 @pytest.mark.parametrize(
@@ -179,8 +236,8 @@ def test_domain_that_is_worked_on_or_away_is_seen_later_and_hides_no_other(
     warehouse.instance.report_run_failed(run)
     found = night(warehouse.instance, busy.cursor)
     assert asked(found) == {("bars_repair", "2014-01", "2014-12")}
-    assert {"bars", "flow stock_daily"} <= json.loads(found.cursor or "").keys()
-    assert not {"ticks", "exchanges", "alphas"} & json.loads(found.cursor or "").keys()
+    assert {"bars", "flow stock_daily"} <= found.checked()
+    assert not {"ticks", "exchanges", "alphas"} & found.checked()
 
 
 def test_symbol_months_that_are_not_shown_are_marked_without_asking_anybody(desk: Desk) -> None:

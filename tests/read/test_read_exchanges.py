@@ -120,6 +120,19 @@ def test_a_wrong_question_says_what_is_meant(
         read.trades(**about, connection=client)
 
 
+def test_an_instrument_that_no_table_has_is_an_error_and_one_without_rows_is_empty(client: Client) -> None:
+    rows.insert_records(client, [trade(1)])
+    assert read.gaps("binance", "spot", "BTCUSDT", connection=client).is_empty()
+    assert read.trades(instruments="BTCUSDT", start="2027-01-01", columns=["price"], connection=client).is_empty()
+    for answer in (read.trades, read.ohlcv, read.gaps):
+        with pytest.raises(UnknownName, match=r"'BTC-USDT' is no instrument of exchange_.*; did you mean 'BTCUSDT'"):
+            answer("binance", "spot", ["BTCUSDT", "BTC-USDT"], connection=client)
+    with pytest.raises(UnknownName, match="'BTCUSD' is no instrument of exchange_orderbooks"):
+        read.books("binance", "spot", "BTCUSD", BEGIN, connection=client)
+    with pytest.raises(UnknownName, match="is no instrument"):
+        read.trades("okx", instruments="BTCUSDT", connection=client)
+
+
 def test_a_type_without_a_table_and_a_database_without_tables(client: Client, clickhouse_url: str) -> None:
     with pytest.raises(UnknownName, match="did you mean 'trade'"):
         read.records("trades", connection=client)  # type: ignore[arg-type]

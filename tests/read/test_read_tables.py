@@ -1,7 +1,7 @@
 """Rows of Postgres as they stand there: every value as psycopg reads it, only what was asked for, errors that help."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -224,6 +224,20 @@ def test_a_wrong_question_says_what_is_meant(
 ) -> None:
     with pytest.raises(error, match=words):
         read.minute_bars(connection=connection, **asked)
+
+
+@pytest.mark.parametrize("answer", [read.minute_bars, read.monthly_kline])
+def test_a_code_that_was_never_loaded_is_an_error_and_one_without_rows_now_is_empty(
+    connection: psycopg.Connection, answer: Callable[..., pl.DataFrame]
+) -> None:
+    put(connection, "stock_1min_qfq", bar())
+    first = dt.datetime(2024, 1, 2, 9, 31)
+    about = {"source": "a.zip", "unit": "a.csv", "code": "600000.SH", "month": first.date().replace(day=1)}
+    put(connection, "stock_1min_coverage", {**about, "first": first, "last": first, "rows": 1, "delivered": 1})
+    for code in ("600000.SH", ["600000.SH"]):
+        assert answer(code, "2025-01", columns=["close"], connection=connection).is_empty()
+    with pytest.raises(UnknownName, match=r"'600009\.SH' is no code in stock_"):
+        answer(["600000.SH", "600009.SH"], connection=connection)
 
 
 def test_bounds_need_a_column_that_has_times(connection: psycopg.Connection) -> None:

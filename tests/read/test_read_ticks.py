@@ -9,11 +9,11 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from marketdata_assets import read
-from marketdata_assets.read.errors import BadMoment, CannotRead, NaiveTime, NothingLoaded, UnknownColumn
+from marketdata_assets.read.errors import BadMoment, CannotRead, NaiveTime, NothingLoaded, UnknownColumn, UnknownName
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
 from marketdata_assets.stores.clickhouse_ledger import Load, SliceState
 from marketdata_assets.ticks import tables
-from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, TICK_DATA
+from marketdata_assets.ticks.tables import FACTORS, ORDER_BOOK, SYMBOLS, TICK_DATA
 
 Answer = list[tuple[Any, ...]]
 
@@ -127,6 +127,24 @@ def test_a_wrong_question_says_what_is_meant(
 ) -> None:
     with pytest.raises(error, match=words):
         read.tick_data(**about, connection=client)
+
+
+def test_a_name_that_no_row_has_is_an_error_and_one_that_has_none_now_is_empty(client: Client) -> None:
+    put(client, bars("600000.SH", "2026-01-05T09:31"))
+    known = {"symbol": "000001.SZ", "name": "", "status": "listed", "source": "test", "seen": dt.datetime(2026, 1, 1)}
+    clickhouse.insert(client, SYMBOLS.name, pl.DataFrame([known]))
+    assert asked(client, ["600000.SH", "000001.SZ"], "2027-01-01") == []
+    assert asked(client, "600000.SH", "2027-01-01", columns=("close",)) == []
+    for symbols in ("600009.SH", ["600000.SH", "600009.SH"]):
+        for columns in (("symbol", "ts"), ("close",)):
+            with pytest.raises(UnknownName, match=r"'600009\.SH' is no symbol of tick_data; did you mean '600000\.SH'"):
+                asked(client, symbols, columns=columns)
+    with pytest.raises(UnknownName, match="is no symbol of order_book"):
+        read.order_book("600009.SH", connection=client)
+    factor = ("600000.SH", dt.date(2026, 1, 5), "volatility", 0.1, "tick_data")
+    clickhouse.insert(client, FACTORS.name, pl.DataFrame([factor], schema=FACTORS.columns, orient="row"))
+    with pytest.raises(UnknownName, match="'volatilty' is no factor of factors; did you mean 'volatility'"):
+        read.factors("600000.SH", names="volatilty", connection=client)
 
 
 def test_factors_have_no_times_of_day(client: Client) -> None:

@@ -71,7 +71,7 @@ def test_what_changed_is_given_again_and_only_that(tmp_path: Path) -> None:
 def test_an_unchanged_folder_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "a.csv", (SYMBOL, "2025-06-02 09:31"))
     cursor = look(tmp_path).cursor
-    monkeypatch.setattr(Folder, "months", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(Folder, "spans", lambda *_: pytest.fail("it was read"))
     assert look(tmp_path, cursor).units == ()
 
 
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_read_holds_all_back_until_it_is_replaced(
     [why] = seen.unreadable
     assert "b.csv: no column open" in why
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "months", lambda *_: pytest.fail("it was read again"))
+        patch.setattr(Folder, "spans", lambda *_: pytest.fail("it was read again"))
         assert look(tmp_path, seen.cursor).unreadable == seen.unreadable
     put(tmp_path, "b.csv", (OTHER, "2025-06-02 09:31"), age=50)
     assert look(tmp_path, seen.cursor).units == (Unit(OTHER, "2025-06"), Unit(SYMBOL, "2025-06"))

@@ -145,16 +145,17 @@ def test_symbols_are_isolated_and_refused_rows_are_kept(books: Books) -> None:
         "b.csv", 2, count=20, extra="".join(f"{SYMBOL},2025-06-02 10:00:{n:02d},9,1,10,1\n" for n in range(60)) * 2
     )
     books.put("c.csv", 3, count=20, extra="".join(f"{SYMBOL},2025-06-03 10:{n:02d}:00,9,1,10,1\n" for n in range(60)))
-    books.put("d.csv", 4, count=20, extra=f"{SYMBOL},2025-06-04 10:00:00,9,,10,1\n")
+    many = "".join(f"{SYMBOL},2025-06-04 {hour}:{n:02d}:00,9,1,10,1\n" for hour in (13, 14) for n in range(60))
+    books.put("d.csv", 4, count=20, extra=f"{SYMBOL},2025-06-04 10:00:00,9,,10,1\n{many}")
     report = books.load(Unit(SYMBOL, MONTH), Unit(OTHER, MONTH))
     assert [(unit.symbol, unit.outcome, unit.rows, unit.rejected) for unit in report.units] == [
         (OTHER, "failed", 0, 0),
-        (SYMBOL, "ok", 180, 1),
+        (SYMBOL, "ok", 300, 1),
     ]
     assert "First: line 5: a.csv: bid level 1: a number is not finite" in (report.failed[0].error or "")
-    refused = ledger.quarantined(books.client, "order_book", 10)
+    refused = [row for name in ("tick_files", "order_book") for row in ledger.quarantined(books.client, name, 10)]
     assert [(one.source, one.line, one.reason) for one in refused] == [
-        (OTHER, 5, "a.csv: bid level 1: a number is not finite"),
+        ("order_book/a.csv", 5, "a.csv: bid level 1: a number is not finite"),
         (SYMBOL, 22, "d.csv: bid level 1: no size"),
     ]
 

@@ -14,6 +14,7 @@ from tick_clients import JUNE, SYMBOL, files_config
 
 from marketdata_assets.reference.records import Days
 from marketdata_assets.ticks.errors import BadFile
+from marketdata_assets.ticks.file_drop import Content
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.order_book import BOOKS, books
 from marketdata_assets.ticks.records import BARS, Delivery
@@ -84,14 +85,18 @@ def test_bad_rows_are_refused_with_their_line(tmp_path: Path) -> None:
         ROW.replace("09:31", "09:35").replace("9.4,", "n/a,"),
     ]
     written(tmp_path, HEADER + "".join(lines))
-    delivery = bars(tmp_path)
-    assert {reject.line: reject.reason for reject in delivery.rejected} == {
+    [content] = Files(tmp_path, files_config()).of_bars.contents()
+    assert {reject.line: reject.reason for reject in content.rejects()} == {
         3: "a.csv: contradicts an earlier row of the same minute",
         5: "a.csv: volume is not a whole number of shares",
         7: "a.csv: open is not a number",
         4: "a.csv: the time cannot be parsed",
     }
-    assert delivery.rows["volume"].to_list() == [1200, None]
+    assert content.rows[SYMBOL]["volume"].to_list() == [1200, None]
+    assert {reject.line: reject.slice for reject in content.rejects()} == {
+        4: None,
+        **dict.fromkeys((3, 5, 7), "2025-06-02"),
+    }
 
 
 def test_other_days_and_symbols_stay_out(tmp_path: Path) -> None:
@@ -151,9 +156,15 @@ def put(folder: Path, text: str, name: str = "a.csv") -> Path:
     return file
 
 
-def reasons(folder: Path, *rows: str) -> dict[int, str]:
+def content_of(folder: Path, *rows: str) -> Content:
     put(folder, BOOK_HEADER + "".join(rows))
-    return {reject.line: reject.reason.removeprefix("a.csv: ") for reject in delivered(folder).rejected}
+    [content] = Files(folder, files_config()).of_books.contents()
+    return content
+
+
+def reasons(folder: Path, *rows: str) -> dict[int, str]:
+    rejected = content_of(folder, *rows).rejects()
+    return {reject.line: reject.reason.removeprefix("a.csv: ") for reject in rejected}
 
 
 def test_a_csv_file_of_books_is_read_to_the_millisecond(tmp_path: Path) -> None:
@@ -212,13 +223,14 @@ def test_a_book_is_kept_as_it_was_published(tmp_path: Path) -> None:
 )
 def test_a_row_that_is_no_book_is_refused(tmp_path: Path, row: str, reason: str) -> None:
     assert reasons(tmp_path, BOOK.replace("09:30", "09:31"), row) == {3: reason}
-    assert delivered(tmp_path).rows.height == 1
+    assert content_of(tmp_path, BOOK.replace("09:30", "09:31"), row).rows[SYMBOL].height == 1
 
 
 def test_an_instant_said_twice_counts_once_and_a_contradiction_is_refused(tmp_path: Path) -> None:
     other = BOOK.replace("1200", "1300")
     assert reasons(tmp_path, BOOK, BOOK, other) == {4: "contradicts an earlier row of the same instant"}
-    assert delivered(tmp_path).rows["bid_size"].to_list() == [[1200, 300]]
+    content = content_of(tmp_path, BOOK, BOOK, other)
+    assert (content.rows[SYMBOL]["bid_size"].to_list(), content.skipped) == ([[1200, 300]], 1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ Accounts that are not enabled or have no credentials are not fetched; without an
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -184,9 +184,12 @@ def defs() -> dg.Definitions:
     )
 
 
-def due(instance: dg.DagsterInstance, mongo: Mongo, alphas_dir: AlphaFiles, brain: Brain) -> list[dg.RunRequest]:
+def due(
+    instance: dg.DagsterInstance, mongo: Mongo, alphas_dir: AlphaFiles, brain: Brain, unfinished: Collection[str] = ()
+) -> list[dg.RunRequest]:
     """Runs that fetch failed months again, and runs that import missing, failed and stale months.
 
+    Months with `unfinished` files (see `file_index.states`) are not imported.
     Months that were never fetched are left to the daily rotation, which keeps to its request budget.
     """
     known = accounts.known(instance)
@@ -194,6 +197,7 @@ def due(instance: dg.DagsterInstance, mongo: Mongo, alphas_dir: AlphaFiles, brai
     keys = [alpha_key(account, month) for account in ready for month in ALPHA_MONTHS.get_partition_keys()]
     fetch = {alpha_pair(key) for key in find_mismatches(instance, "alpha_files", ALPHA_PARTITIONS, (), keys)}
     outdated = _not_imported(instance, mongo, alphas_dir, known) - fetch
+    outdated -= set(file_index.pairs_of(unfinished))
     return [
         request
         for job, pairs in ((FETCH_JOB, fetch), (IMPORT_JOB, outdated))

@@ -5,6 +5,7 @@ What counts as touched or stale is decided in `bars.plan`, `bars.changes` and `b
 """
 
 import time
+from collections.abc import Collection
 
 import dagster as dg
 
@@ -87,10 +88,13 @@ def defs() -> dg.Definitions:
     )
 
 
-def due(instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles) -> list[dg.RunRequest]:
+def due(
+    instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles, unfinished: Collection[str] = ()
+) -> list[dg.RunRequest]:
     """A run for each range of months that are missing, failed or stale, and of months of which only the K-line is.
 
-    A load that fails refreshes the K-line of what it has loaded, so months of both need no run of their own.
+    A load that fails refreshes the K-line of what it has loaded, so months of both need no run of their own. Groups of
+    `unfinished` files (see `plan.states`) are not read.
     """
     keys = BAR_MONTHS.get_partition_keys()
     with connect(postgres.dsn) as connection:
@@ -102,6 +106,7 @@ def due(instance: dg.DagsterInstance, postgres: Postgres, bar_files: BarFiles) -
         | find_mismatches(instance, asset, BAR_MONTHS, [m for m, state in known.items() if state == "ok"], keys)
         for asset, known in ((BARS, states), (KLINE, klines))
     )
-    loads = range_requests(joined(month_ranges(months), MOST_RUNS), job_name=JOB)
+    ranges = month_ranges(plan.without_groups(months, unfinished))
+    loads = range_requests(ranges if unfinished else joined(ranges, MOST_RUNS), job_name=JOB)
     rest = joined(month_ranges(kline_months - months), MOST_RUNS)
     return loads + range_requests(rest, before="kline:", job_name=kline_job.name)

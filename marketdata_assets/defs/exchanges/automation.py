@@ -5,7 +5,9 @@ What is new or outdated is decided in `exchanges.tables.captures` and `exchanges
 """
 
 import time
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -22,6 +24,7 @@ from marketdata_assets.defs.runs import (
     sensor,
 )
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.loading.watch import State
 from marketdata_assets.partitions import day_ranges, days_of
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
 
@@ -119,12 +122,23 @@ def defs() -> dg.Definitions:
     )
 
 
-def captures(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    """A run for each failed request over captures that still exist; loaded captures are skipped."""
+def _config_of(request: dg.RunRequest) -> dict[str, Any]:
+    return dict(request.run_config["ops"][days.TABLES_STEP]["config"])
+
+
+def capture_states(instance: dg.DagsterInstance) -> dict[str, State]:
+    """Size and modification time of the captures of failed requests that still exist."""
+    requests = failed_requests(instance, days.TABLES_JOB, CAPTURES_SENSOR)
+    paths = {Path(file) for request in requests for file in _config_of(request)["files"]}
+    return {str(path): [(stat := path.stat()).st_size, stat.st_mtime_ns] for path in paths if path.exists()}
+
+
+def captures(instance: dg.DagsterInstance, unfinished: Collection[str] = ()) -> list[dg.RunRequest]:
+    """A run for each failed request over captures that still exist and are finished; loaded captures are skipped."""
     retries = []
     for request in failed_requests(instance, days.TABLES_JOB, CAPTURES_SENSOR):
-        config = dict(request.run_config["ops"][days.TABLES_STEP]["config"])
-        config["files"] = [file for file in config["files"] if Path(file).exists()]
+        config = _config_of(request)
+        config["files"] = [file for file in config["files"] if file not in unfinished and Path(file).exists()]
         if config["files"]:
             retries.append(request.with_replaced_attrs(run_config=_config(**config)))
     return retries

@@ -5,8 +5,8 @@ What is outdated is decided in `flows.status`, by the names, sizes and times of 
 """
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -58,14 +58,13 @@ def sensor_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> dg.
         if job_in_progress(context.instance, job_name(flow)):
             return dg.SkipReason("a run is in progress; files that it leaves are loaded after it")
         units = {unit.place: unit for unit in _outdated(postgres, flow, flow_files)}
-        states = {place: [unit.size, unit.file.modified_ns] for place, unit in units.items()}
-        quiet = flow_files.quiet_seconds
+        states, quiet = _states(units.values()), flow_files.quiet_seconds
         seen = watch.compare(context.cursor, states, now_ns=time.time_ns(), quiet_seconds=quiet)
         context.update_cursor(seen.cursor(()))  # the ledger, not the cursor, knows what was loaded
         if not seen.finished:
             waiting = f"; {len(units)} files are still being written" if units else ""
             return dg.SkipReason(f"nothing new in {folder}{waiting}")
-        return _requests(context.instance, flow, [units[place] for place in seen.finished])
+        return _requests(context.instance, flow, [units[place] for place in seen.finished], seen.unfinished)
 
     return scan
 
@@ -120,7 +119,9 @@ def _outdated(postgres: Postgres, flow: FlowDefinition, flow_files: FlowFiles) -
         return status.outdated(connection, flow, flow_files.path)
 
 
-def _requests(instance: dg.DagsterInstance, flow: FlowDefinition, due: "Sequence[Unit]") -> dg.SensorResult:
+def _requests(
+    instance: dg.DagsterInstance, flow: FlowDefinition, due: "Sequence[Unit]", unfinished: Collection[str]
+) -> dg.SensorResult:
     """One run for the same files in the same state, however often they are seen: what fails is not tried again."""
     if flow.partitions == "file":
         due = sorted(due, key=lambda unit: unit.place)[:MAX_FILES]
@@ -128,7 +129,7 @@ def _requests(instance: dg.DagsterInstance, flow: FlowDefinition, due: "Sequence
     seen = "\n".join(sorted(f"{unit.place} {unit.size} {unit.file.modified_ns}" for unit in due))
     key = run_key(seen)
     requests = [
-        dg.RunRequest(run_key=f"{key}:{number}", tags=tags)
+        dg.RunRequest(run_key=f"{key}:{number}", tags=tags, run_config=_leaving_out(flow, unfinished))
         for number, tags in enumerate(tags_of(instance, flow, [unit.place for unit in due]))
     ]
     return dg.SensorResult(run_requests=requests)
@@ -166,15 +167,29 @@ def spans(wanted: Sequence[str], known: Sequence[str]) -> list[tuple[str, str]]:
     return ranges
 
 
+def file_states(flow: FlowDefinition, postgres: Postgres, flow_files: FlowFiles) -> dict[str, watch.State]:
+    """Size and modification time of the files that a run would read."""
+    return _states(_outdated(postgres, flow, flow_files))
+
+
+def _states(units: "Iterable[Unit]") -> dict[str, watch.State]:
+    return {unit.place: [unit.size, unit.file.modified_ns] for unit in units}
+
+
 def due(
-    instance: dg.DagsterInstance, flow: FlowDefinition, postgres: Postgres, flow_files: FlowFiles
+    instance: dg.DagsterInstance,
+    flow: FlowDefinition,
+    postgres: Postgres,
+    flow_files: FlowFiles,
+    unfinished: Collection[str] = (),
 ) -> list[dg.RunRequest]:
-    """The runs, each over neighbouring partitions where the flow has any."""
+    """The runs, each over neighbouring partitions where the flow has any; `unfinished` files are not read."""
     from marketdata_assets.flows import status
 
     partitions = partitions_of(flow)
     with connect(postgres.dsn) as connection:
         outdated = [unit.place for unit in status.outdated(connection, flow, flow_files.path)]
+        outdated = [place for place in outdated if place not in unfinished]
         if isinstance(flow.partitions, Month) and partitions is not None:
             keys = list(partitions.get_partition_keys())
             counts = status.rows_by_month(connection, flow, keys)
@@ -191,7 +206,18 @@ def due(
         ranges = (
             joined(month_ranges(marks), MOST_RUNS)
             if isinstance(flow.partitions, Month)
-            else spans(sorted(marks - {*outdated}), keys)
+            else spans(sorted(marks - {*outdated, *unfinished}), keys)
         )
         tags += [tag for tag in (range_tags(*one) for one in ranges) if tag not in tags]
-    return [dg.RunRequest(str(number), job_name=job_name(flow), tags=one) for number, one in enumerate(tags)]
+    config = _leaving_out(flow, unfinished)
+    return [
+        dg.RunRequest(str(number), job_name=job_name(flow), tags=one, run_config=config)
+        for number, one in enumerate(tags)
+    ]
+
+
+def _leaving_out(flow: FlowDefinition, unfinished: Collection[str]) -> dict[str, Any]:
+    """The run config by which a run does not read these files; a run over files names those that it reads."""
+    if flow.partitions == "file" or not unfinished:
+        return {}
+    return {"ops": {flow.name: {"config": {"leave_out": sorted(unfinished)}}}}

@@ -33,6 +33,9 @@ class FlowConfig(dg.Config):
     data_dir: str = ""
     """The folder of the files, instead of the one that the flow names below MARKETDATA_FLOWS_DATA."""
 
+    leave_out: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
+    """Files that are not read, since they are still being written."""
+
 
 def definitions(flow: FlowDefinition) -> dg.Definitions:
     """Everything of one flow. Raises InvalidConfigFile where Dagster does not take a value of its file."""
@@ -104,7 +107,11 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
         at, folder = run.at_folder(flow, config.data_dir, flow_files.path)
         with as_dagster_failure():
             found = run.find_units(at, folder)
-            by_file = flow.partitions == "file"
+            names = None
+            if flow.partitions == "file":
+                names = run.existing(found, context.partition_keys)
+            elif config.leave_out:
+                names = [unit.place for unit in found if unit.place not in config.leave_out]
             ended = run.run_flow(
                 at,
                 postgres.dsn,
@@ -112,7 +119,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
                 run_id=context.run.run_id,
                 fanout=workers.fanout(*run.PRELOAD),
                 force=config.force,
-                units=run.existing(found, context.partition_keys) if by_file else None,
+                units=names,
                 progress=ProgressLog(context.log.info),
             )
         files = [unit.file.path for unit in found]

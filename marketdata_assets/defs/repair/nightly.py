@@ -2,13 +2,14 @@
 
 It is a sensor because a schedule has only one job, and because a sensor retries: a domain whose server is unavailable
 or whose run is in progress is checked again some minutes later, and so are all domains when Dagster was down at 02:30.
-What is due is decided in `automation` of each domain.
+What is due is decided in `automation` of each domain. Files are read when two checks have seen them in the same state,
+as the sensors of files do; those that change in between are left to these sensors.
 """
 
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from marketdata_assets.alphas import file_index
+from marketdata_assets.bars import plan
 from marketdata_assets.defs import reconciliation
 from marketdata_assets.defs.alphas import automation as alphas
 from marketdata_assets.defs.bars import automation as bars
@@ -28,6 +31,8 @@ from marketdata_assets.defs.ticks import automation as ticks
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
+from marketdata_assets.loading.reports import and_more
+from marketdata_assets.loading.watch import State, fingerprint
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.resources import NoServer
 
@@ -35,45 +40,72 @@ NAME = "backfill_missing"
 BEGINS = dt.timedelta(hours=2, minutes=30)  # after midnight on the exchange's clock
 SECONDS_PER_TICK = 25.0  # a tick may take a minute; domains for which there is no time wait for the next
 TAG = "marketdata/repair"
-RESOURCES = {"postgres", "mongo", "clickhouse", "brain", "bar_files", "alphas_dir", "flow_files", "ticks"}
+RESOURCES = {
+    "postgres", "mongo", "clickhouse", "brain", "bar_files", "alphas_dir", "flow_files", "ticks", "exchanges",
+}  # fmt: skip
 
-Due = Callable[[dg.DagsterInstance, Any], list[dg.RunRequest]]
-"""What is due, given the instance and the resources."""
+Due = Callable[[dg.DagsterInstance, Any, Collection[str]], list[dg.RunRequest]]
+"""What is due, given the instance, the resources, and the keys of files that are still being written."""
+
+FileStates = Callable[[dg.DagsterInstance, Any], tuple[Mapping[str, State], float]]
+"""By key the states of the files that runs would read, and the seconds that a finished file does not change for."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What is checked as one unit, and the jobs that load it."""
+    """What is checked as one unit, the jobs that load it, and the files they read, where they read any."""
 
     name: str
     jobs: tuple[str, ...]
     due: Due
+    files: FileStates | None = None
 
 
 def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
     """All domains; each flow is one."""
     return [
-        Domain("bars", bars.JOBS, lambda instance, has: bars.due(instance, has.postgres, has.bar_files)),
+        Domain(
+            "bars",
+            bars.JOBS,
+            lambda instance, has, unfinished: bars.due(instance, has.postgres, has.bar_files, unfinished),
+            lambda _, has: (plan.states(has.bar_files.path), has.bar_files.quiet_seconds),
+        ),
         Domain(
             "alphas",
             (alphas.FETCH_JOB, alphas.IMPORT_JOB),
-            lambda instance, has: alphas.due(instance, has.mongo, has.alphas_dir, has.brain),
+            lambda instance, has, unfinished: alphas.due(instance, has.mongo, has.alphas_dir, has.brain, unfinished),
+            lambda _, has: (file_index.states(has.alphas_dir.path), has.alphas_dir.quiet_seconds),
         ),
         Domain(
             "reference",
             (reference.JOB, reference.SYMBOLS_JOB),
-            lambda instance, has: reference.due(instance, has.clickhouse, has.ticks),
+            lambda instance, has, _: reference.due(instance, has.clickhouse, has.ticks),
         ),
-        Domain("ticks", (TICKS_JOB, "ticks"), lambda instance, has: ticks.due(instance, has.clickhouse, has.ticks)),
-        Domain("exchanges", (days.DAYS_JOB,), lambda instance, has: exchanges.due(instance, has.clickhouse)),
-        Domain("captures", (days.TABLES_JOB,), lambda instance, _: exchanges.captures(instance)),
-        Domain("reconciliation", (reconciliation.JOB,), lambda instance, _: reconciliation.due(instance)),
-        *(Domain(f"flow {one.name}", (flows.job_name(one),), _of_flow(one)) for one in own),
+        Domain(
+            "ticks",
+            (TICKS_JOB, "ticks"),
+            lambda instance, has, unfinished: ticks.due(instance, has.clickhouse, has.ticks, unfinished),
+            lambda _, has: (ticks.file_states(has.ticks), has.ticks.quiet_seconds),
+        ),
+        Domain("exchanges", (days.DAYS_JOB,), lambda instance, has, _: exchanges.due(instance, has.clickhouse)),
+        Domain(
+            "captures",
+            (days.TABLES_JOB,),
+            lambda instance, _, unfinished: exchanges.captures(instance, unfinished),
+            lambda instance, has: (exchanges.capture_states(instance), has.exchanges.quiet_seconds),
+        ),
+        Domain("reconciliation", (reconciliation.JOB,), lambda instance, *_: reconciliation.due(instance)),
+        *map(_of_flow, own),
     ]
 
 
-def _of_flow(flow: FlowDefinition) -> Due:
-    return lambda instance, has: flows.due(instance, flow, has.postgres, has.flow_files)
+def _of_flow(flow: FlowDefinition) -> Domain:
+    return Domain(
+        f"flow {flow.name}",
+        (flows.job_name(flow),),
+        lambda instance, has, unfinished: flows.due(instance, flow, has.postgres, has.flow_files, unfinished),
+        lambda _, has: (flows.file_states(flow, has.postgres, has.flow_files), has.flow_files.quiet_seconds),
+    )
 
 
 def due_now(
@@ -82,7 +114,45 @@ def due_now(
     """The runs due in each domain now, including those requested tonight; domains without a server are skipped."""
     for domain in domains(own):
         with suppress(NoServer):
-            yield from ((domain.name, request) for request in domain.due(instance, resources))
+            yield from ((domain.name, request) for request in domain.due(instance, resources, ()))
+
+
+@dataclass
+class Progress:
+    """The sensor's cursor: the last night in which each domain was checked, and files that were observed tonight.
+
+    A domain that was never seen begins with the next night: at a first start, no night was missed.
+    """
+
+    nights: dict[str, str]
+    observed: dict[str, tuple[int, dict[str, State]]]
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "Progress":
+        content = json.loads(cursor) if cursor else {}
+        if "nights" not in content:  # earlier versions kept them alone
+            content = {"nights": content, "observed": {}}
+        return cls(content["nights"], {name: (since, seen) for name, (since, seen) in content["observed"].items()})
+
+    def text(self, known: Iterable[Domain]) -> str:
+        names = {domain.name for domain in known}
+        nights = {name: night for name, night in self.nights.items() if name in names}
+        observed = {name: seen for name, seen in self.observed.items() if name in names}
+        return json.dumps({"nights": nights, "observed": observed})
+
+    def unfinished(
+        self, domain: str, states: Mapping[str, State], now_ns: int, quiet_seconds: float
+    ) -> set[str] | None:
+        """The files that have changed since the first observation; None while that is too recent."""
+        states = {key: fingerprint(json.dumps(state)) for key, state in states.items()}
+        since, before = self.observed.get(domain, (now_ns, states))
+        if since > now_ns:  # the clock was set back
+            since, before = now_ns, states
+        if states and now_ns - since < quiet_seconds * 1e9:
+            self.observed[domain] = since, before
+            return None
+        self.observed.pop(domain, None)
+        return {key for key, state in states.items() if before.get(key) != state}
 
 
 def night_of(now: dt.datetime) -> str:
@@ -105,12 +175,16 @@ def repair_sensor(own: Sequence[FlowDefinition], jobs: Sequence[Any]) -> dg.Sens
     )
     def backfill_missing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         night = night_of(dt.datetime.now(dt.UTC))
-        seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
-        todo = [domain for domain in every if seen.get(domain.name) != night]
+        progress = Progress.of(context.cursor)
+        new = [domain.name for domain in every if domain.name not in progress.nights]
+        progress.nights |= dict.fromkeys(new, night)
+        todo = [domain for domain in every if progress.nights[domain.name] != night]
         if not todo:
-            return dg.SkipReason(f"the nightly repair of {night} is complete")
-        requests, notes = _check(context, todo, night, seen)
-        cursor = json.dumps({domain.name: seen[domain.name] for domain in every if domain.name in seen})
+            context.update_cursor(progress.text(every))
+            begins = f"; {and_more(new, 3)} from the next night on" if new else ""
+            return dg.SkipReason(f"the nightly repair of {night} is complete{begins}")
+        requests, notes = _check(context, todo, night, progress)
+        cursor = progress.text(every)
         if requests:
             return dg.SensorResult(run_requests=requests, cursor=cursor)
         context.update_cursor(cursor)
@@ -120,9 +194,9 @@ def repair_sensor(own: Sequence[FlowDefinition], jobs: Sequence[Any]) -> dg.Sens
 
 
 def _check(
-    context: dg.SensorEvaluationContext, todo: Sequence[Domain], night: str, seen: dict[str, str]
+    context: dg.SensorEvaluationContext, todo: Sequence[Domain], night: str, progress: Progress
 ) -> tuple[list[dg.RunRequest], list[str]]:
-    """Check the domains, and note in `seen` those that need no further check tonight."""
+    """Check the domains, and note in `progress` those that need no further check tonight."""
     until = time.monotonic() + SECONDS_PER_TICK
     busy = {run.job_name for run in runs_in_progress(context.instance)}
     requests, notes = list[dg.RunRequest](), list[str]()
@@ -134,13 +208,18 @@ def _check(
             notes.append(f"{domain.name}: checked at the next tick")
             continue
         try:
-            found = domain.due(context.instance, context.resources)
+            unfinished = _unfinished(context, domain, progress)
+            if unfinished is None:
+                notes.append(f"{domain.name}: checked again when its files have not changed for a while")
+                continue
+            found = domain.due(context.instance, context.resources, unfinished)
         except MarketDataError as error:
             context.log.warning(f"{domain.name}: {error}")
             notes.append(f"{domain.name}: {error}")
             continue
-        seen[domain.name] = night
-        notes.append(f"{domain.name}: {len(found) or 'nothing'} to run")
+        progress.nights[domain.name] = night
+        left = f"; still being written: {and_more(sorted(unfinished), 3)}" if unfinished else ""
+        notes.append(f"{domain.name}: {len(found) or 'nothing'} to run{left}")
         requests += (
             request.with_replaced_attrs(
                 run_key=f"{night}:{domain.name}:{request.run_key}", tags={**request.tags, TAG: night}
@@ -148,3 +227,11 @@ def _check(
             for request in found
         )
     return requests, notes
+
+
+def _unfinished(context: dg.SensorEvaluationContext, domain: Domain, progress: Progress) -> set[str] | None:
+    """The files of a domain that are still being written and left to its sensor; None while that is not known."""
+    if domain.files is None:
+        return set()
+    states, quiet_seconds = domain.files(context.instance, context.resources)
+    return progress.unfinished(domain.name, states, time.time_ns(), quiet_seconds)

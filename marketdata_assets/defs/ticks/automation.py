@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
-from marketdata_assets.defs.runs import failed_requests, run_key, runs_in_progress, schedule, sensor
+from marketdata_assets.defs.runs import run_key, runs_in_progress, schedule, sensor
 from marketdata_assets.defs.ticks import run_config, symbols
+from marketdata_assets.loading.watch import State
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_key, tick_months_of, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -24,8 +25,9 @@ from marketdata_assets.ticks.reports import Unit, by_month
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from marketdata_assets.loading.files import FileState
+
 NO_NETWORK = ["files"]
-FILES_SENSOR = "tick_files_sensor"
 NOT_SET_UP = "no provider on the network is set up: set TUSHARE_TOKEN, or MARKETDATA_PROVIDERS to a providers file"
 
 ticks_job = dg.define_asset_job(
@@ -130,9 +132,28 @@ def defs() -> dg.Definitions:
     )
 
 
-def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> list[dg.RunRequest]:
-    """Run requests: outdated units, factors that do not follow from their bars, loaded units that Dagster does not show
-    as loaded (by table), and failed runs over dropped files."""
+def file_states(ticks: Ticks) -> dict[str, State]:
+    """Size and modification time of the dropped files that loads read."""
+    return {key: [file.size, file.modified_ns] for key, file in _dropped(ticks).items()}
+
+
+def _dropped(ticks: Ticks) -> "dict[str, FileState]":
+    section = ticks.config().files
+    if section is None or not section.enabled:
+        return {}
+    files = ticks.files()
+    return {f"{folder.path}/{file.name}": file for folder in (files.of_bars, files.of_books) for file in folder.files()}
+
+
+def due(
+    instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks, unfinished: Collection[str] = ()
+) -> list[dg.RunRequest]:
+    """Run requests: outdated units, units whose dropped files have changed, factors that do not follow from their bars,
+    and loaded units that Dagster does not show as loaded, by table.
+
+    While a dropped file is `unfinished` (see `file_states`), no file is read: a load reads all of them.
+    """
+    from marketdata_assets.ticks.loaded_files import changed_by_table
     from marketdata_assets.ticks.status import behind
     from marketdata_assets.ticks.tables import ensure
 
@@ -141,18 +162,25 @@ def due(instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks) -> l
     with clickhouse.client() as client:
         ensure(client)
         found = behind(client, months, now)
+        dropped = {} if unfinished or not _dropped(ticks) else changed_by_table(client, ticks.files(), now)
         marks = {table: _unmarked(instance, client, table, months) for table in TABLES}
     # Without a network no bars can be fetched, but factors of existing bars can be computed.
     load = found.load if ticks.network else []
     options: dict[str, Any] = {} if ticks.network else {"providers": NO_NETWORK}
+    if unfinished and ticks.network:
+        options = {"providers": [name for name in ("tushare", "yahoo") if getattr(ticks.config(), name)]}
+    changed = {table: one.units for table, one in dropped.items() if not one.unreadable}
+    bars, books = (changed.get(table, frozenset()) for table in ("tick_data", "order_book"))
     requests = [
-        *_request("load", load, run_config.DAILY),
-        *_request("factors", set(found.factors) - set(load), ["factors"], **options),
+        *_request("load", load, run_config.DAILY, **options),
+        *_request("files", bars - set(load), run_config.DAILY, providers=NO_NETWORK),
+        *_request("books", books, ["order_book"], providers=NO_NETWORK),
+        *_request("factors", set(found.factors) - set(load) - bars, ["factors"], **options),
     ]
-    for table, units in marks.items():
-        seen = {*found.load, *found.factors} if table in run_config.DAILY else set()
+    for table, units in () if unfinished else marks.items():
+        seen = {*found.load, *found.factors, *bars} if table in run_config.DAILY else books
         requests += _request(f"marks {table}", units - seen, [table], providers=NO_NETWORK)
-    return requests + failed_requests(instance, run_config.JOB, FILES_SENSOR)
+    return requests
 
 
 def _unmarked(instance: dg.DagsterInstance, client: "Client", table: Table, months: Sequence[str]) -> set[Unit]:

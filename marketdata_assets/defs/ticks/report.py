@@ -53,7 +53,13 @@ def materializations(
     found: list[tuple[UnitReport, dict[str, Any]]] = []
     for unit in sorted(units, key=lambda unit: unit.unit[::-1]):
         days = {"provisional_days": unit.provisional, "incomplete_days": unit.incomplete}
-        facts = {"provider": unit.provider, "note": unit.note, "rejected": unit.rejected, **days}
+        facts = {
+            "provider": unit.provider,
+            "note": unit.note,
+            "rejected": unit.rejected,
+            "skipped": unit.skipped,
+            **days,
+        }
         known = {name: value for name, value in facts.items() if value}
         found.append((unit, {"dagster/partition_row_count": unit.rows, "outcome": unit.outcome, **known}))
     if found:
@@ -102,6 +108,7 @@ def _of_table(loaded: LoadReport) -> dict[str, Any]:
         **_counts(loaded),
         "rows": loaded.rows,
         "rejected": loaded.rejected,
+        "skipped": loaded.skipped,
         "requests": loaded.requests,
         "seconds": round(loaded.seconds, 2),
         "providers": loaded.providers(),

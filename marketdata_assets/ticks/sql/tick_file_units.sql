@@ -1,0 +1,13 @@
+-- Purpose: the state of each dropped file with which a symbol-month was compared last. Locks: none.
+CREATE TABLE IF NOT EXISTS tick_file_units (
+    dataset   LowCardinality(String),                          -- tick_data or order_book
+    file      LowCardinality(String),                          -- relative to the folder of its kind
+    symbol    LowCardinality(String),
+    month     LowCardinality(String),
+    size      Int64,                                           -- of the file, in bytes
+    modified  Int64,                                           -- of the file, ns
+    units     Int64,                                           -- symbol-months that the file has
+    last      Date,                                            -- last day that the file has of this symbol-month
+    compared  Date,                                            -- last day that was compared; the others had not closed
+    seen      DateTime64(9, 'UTC') DEFAULT now64(9)            -- by the server's clock
+) ENGINE = ReplacingMergeTree(seen) ORDER BY (dataset, file, month, symbol);

@@ -1,0 +1,307 @@
+"""Dropped files that changed: which units are due, what leaves quarantine, and every row accounted for."""
+
+import datetime as dt
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from clickhouse_connect.driver.client import Client
+from hypothesis import given
+from hypothesis import strategies as st
+from tick_clients import JUNE, SYMBOL, files_config
+from tick_loads import MONTH, NOW, Loader, codes, landed, told, units
+from tick_rows import weekdays
+
+from marketdata_assets.loading.errors import TooManyRejects
+from marketdata_assets.reference.records import Days
+from marketdata_assets.stores import clickhouse_ledger as ledger
+from marketdata_assets.ticks import loaded_files, records, status
+from marketdata_assets.ticks.file_drop import Folder
+from marketdata_assets.ticks.files import Files
+from marketdata_assets.ticks.load import load
+from marketdata_assets.ticks.reports import LoadReport, Unit, UnitReport, merged
+from marketdata_assets.ticks.tables import ORDER_BOOK, TICK_DATA
+
+HEADER = "symbol,ts,open,high,low,close,volume"
+CLOSED = dt.date(2025, 6, 30)
+A_DAY = 241
+
+
+@dataclass
+class Drops:
+    """A folder of dropped files, and loads in which they are among the providers."""
+
+    folder: Path
+    loader: Loader
+    written: int = 0
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
+        self.loader.others = [self.files]
+
+    def files(self) -> Files:
+        return Files(self.folder, files_config())
+
+    def put(self, name: str, rows: Iterable[str], header: str = HEADER) -> Path:
+        """Write a file; each is newer than the one before."""
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join([header, *rows]) + "\n", "utf-8")
+        self.written += 1
+        os.utime(path, (1_750_000_000 + self.written,) * 2)
+        return path
+
+    def load(self, symbols: Iterable[str], **options: Any) -> LoadReport:
+        """As the command loads symbols from files: nothing is fetched again that is complete."""
+        return self.loader(units(symbols, *options.pop("months", ())), **{"providers": ("files",), **options})
+
+    def due(self, closed: dt.date = CLOSED) -> set[Unit]:
+        return set(loaded_files.changed(self.loader.client, self.files(), TICK_DATA, closed).units)
+
+    def quarantine(self) -> list[tuple[str, int, str]]:
+        """Dataset, line and reason of what is listed."""
+        names = (TICK_DATA.name, loaded_files.DATASET)
+        found = [(name, row) for name in names for row in ledger.quarantined(self.loader.client, name)]
+        return [(name, row.line, row.reason.partition(": ")[2]) for name, row in found]
+
+
+@pytest.fixture
+def drops(loader: Loader, tmp_path: Path) -> Drops:
+    return Drops(tmp_path / "dropped", loader)
+
+
+def bar(symbol: str, day: dt.date, minute: int = 0, price: float = 10.0) -> str:
+    at = dt.datetime.combine(day, dt.time(9, 30)) + dt.timedelta(minutes=minute)
+    return f"{symbol},{at},{price},{price},{price},{price},100"
+
+
+def month(symbol: str, price: float = 10.0, days: Days = JUNE, minutes: int = 2) -> list[str]:
+    return [bar(symbol, day, minute, price) for day in weekdays(days) for minute in range(minutes)]
+
+
+def changed(report: LoadReport) -> set[str]:
+    return {unit.symbol for unit in report.units if unit.changed}
+
+
+def prices(client: Client) -> dict[str, set[float]]:
+    return {str(symbol): set(rows["close"]) for (symbol,), rows in landed(client).group_by("symbol")}
+
+
+def test_a_corrected_file_is_loaded_by_the_command_that_loaded_it(drops: Drops) -> None:
+    one, two, other = symbols = codes(3)
+    drops.put("a.csv", month(one) + month(two))
+    drops.put("b.csv", month(other))
+    assert drops.due() == set(units(symbols))
+    assert changed(drops.load(symbols)) == set(symbols)
+    assert (drops.due(), changed(drops.load(symbols))) == (set(), set())
+    drops.put("a.csv", month(one, 11.0) + month(two))
+    assert drops.due() == set(units([one, two]))
+    report = drops.load(symbols, days=Days(JUNE.first, CLOSED))
+    assert (told(report), changed(report)) == (dict.fromkeys(symbols, "ok"), {one})
+    assert prices(drops.loader.client) == {one: {11.0}, two: {10.0}, other: {10.0}}
+    assert drops.due() == set()
+
+
+def test_status_calls_changed_months_stale_and_new_ones_missing(drops: Drops) -> None:
+    def states() -> dict[str, int]:
+        found = loaded_files.changed_by_table(drops.loader.client, drops.files(), NOW)
+        given = {name: one.units for name, one in found.items()}
+        [bars, *_] = status.overview(drops.loader.client, [MONTH], NOW, trading_days=weekdays, changed=given)
+        return dict(bars.months.get(MONTH, {}))  # type: ignore[arg-type]
+
+    drops.put("a.csv", month(SYMBOL))
+    assert states() == {"missing": 1}
+    drops.load([SYMBOL])
+    assert states() == {"ok": 1}
+    drops.put("a.csv", month(SYMBOL, 11.0))
+    assert states() == {"stale": 1}
+    drops.load([SYMBOL])
+    assert states() == {"ok": 1}
+
+
+def test_only_days_that_were_asked_for_are_compared_and_the_rest_stays_due(drops: Drops) -> None:
+    drops.put("a.csv", month(SYMBOL))
+    drops.load([SYMBOL])
+    drops.put("a.csv", month(SYMBOL, 11.0))
+    part = Days(dt.date(2025, 6, 10), dt.date(2025, 6, 11))
+    assert changed(drops.load([SYMBOL], days=part)) == {SYMBOL}
+    found = landed(drops.loader.client).filter(pl.col("close") == 11.0)
+    assert set(found["date"]) == {part.first, part.last}
+    assert drops.due() == {Unit(SYMBOL, MONTH)}
+    drops.load([SYMBOL])
+    assert (prices(drops.loader.client), drops.due()) == ({SYMBOL: {11.0}}, set())
+
+
+def test_days_that_close_later_make_a_file_due_again(drops: Drops) -> None:
+    drops.put("a.csv", month(SYMBOL, days=Days(dt.date(2025, 6, 2), dt.date(2025, 6, 4))))
+    noon = dt.datetime(2025, 6, 4, 4, tzinfo=dt.UTC)
+    drops.load([SYMBOL], now=noon)
+    assert (landed(drops.loader.client).height, drops.due(dt.date(2025, 6, 3))) == (4, set())
+    assert drops.due(dt.date(2025, 6, 4)) == {Unit(SYMBOL, MONTH)}
+    drops.load([SYMBOL])
+    assert (landed(drops.loader.client).height, drops.due()) == (6, set())
+
+
+def test_a_changed_file_asks_no_network_and_replaces_no_better_rows(drops: Drops) -> None:
+    server = drops.loader.server
+    server.symbols = [SYMBOL]
+    drops.load([SYMBOL], providers=())
+    before = landed(drops.loader.client)
+    drops.put("a.csv", month(SYMBOL, 11.0))
+    server.lines.clear()
+    [report] = drops.load([SYMBOL], providers=()).units
+    assert (report.outcome, report.changed, report.provider, server.lines) == ("ok", False, "tushare", [])
+    assert "those of tushare, which comes before it, are kept" in report.note
+    assert landed(drops.loader.client).equals(before)
+    assert drops.due() == set()
+
+
+def test_what_is_missing_is_requested_and_what_changed_is_compared_in_one_load(drops: Drops) -> None:
+    first = Days(dt.date(2025, 6, 2), dt.date(2025, 6, 6))
+    drops.put("a.csv", month(SYMBOL, days=first))
+    drops.load([SYMBOL])
+    drops.put("a.csv", month(SYMBOL, 11.0, days=first))
+    server = drops.loader.server
+    server.symbols = [SYMBOL]
+    server.suspended = set(weekdays(first))
+    [report] = drops.load([SYMBOL], providers=()).units
+    found = landed(drops.loader.client)
+    assert report.outcome == "ok"
+    assert set(found.filter(pl.col("provider") == "files")["close"]) == {11.0}
+    assert set(found.filter(pl.col("provider") == "tushare")["date"]) == set(weekdays(JUNE)) - server.suspended
+    assert drops.due() == set()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_one_that_was_removed_changes_nothing(drops: Drops) -> None:
+    kept = drops.put("a.csv", month(SYMBOL))
+    drops.load([SYMBOL])
+    kept.unlink()
+    assert (drops.due(), changed(drops.load([SYMBOL]))) == (set(), set())
+    drops.put("b.csv", ["x"], header="symbol,ts")
+    found = loaded_files.changed(drops.loader.client, drops.files(), TICK_DATA, CLOSED)
+    assert (found.units, len(found.unreadable), "b.csv" in found.unreadable[0]) == (frozenset(), 1, True)
+    assert landed(drops.loader.client).height == len(month(SYMBOL))
+
+
+def test_order_books_are_due_as_bars_are(drops: Drops) -> None:
+    header, row = "symbol,ts,bid_price_1,bid_size_1", f"{SYMBOL},2025-06-02 09:30:03,9.4,100"
+    drops.put("order_book/a.csv", [row], header)
+
+    def due() -> frozenset[Unit]:
+        return loaded_files.changed(drops.loader.client, drops.files(), ORDER_BOOK, CLOSED).units
+
+    assert due() == {Unit(SYMBOL, MONTH)}
+    client, options = drops.loader.client, drops.loader.options
+    load(client, [drops.files()], units([SYMBOL]), table=ORDER_BOOK, options=options, run_id="run", now=NOW)
+    assert due() == frozenset()
+    drops.put("order_book/a.csv", [row, row.replace("03", "06")], header)
+    assert due() == {Unit(SYMBOL, MONTH)}
+
+
+# Rejected rows.
+
+
+def test_three_rows_without_a_time_block_no_day_and_are_listed_once(drops: Drops) -> None:
+    """53 days of bars, and 3 rows whose time is missing: more than a hundredth of the 241 rows of a day."""
+    spring = [day for number in (4, 5, 6) for day in weekdays(Days.month(f"2025-{number:02d}"))][:53]
+    rows = [bar(SYMBOL, day, minute) for day in spring for minute in range(A_DAY)]
+    holes = [f"{SYMBOL},,1,1,1,1,1"] * 3
+    drops.put("a.csv", rows + holes)
+    months = sorted({f"{day:%Y-%m}" for day in spring})
+    day = Days(spring[40], spring[40])
+    [narrow, *_] = drops.load([SYMBOL], months=[f"{spring[40]:%Y-%m}"], days=day).units
+    assert (narrow.outcome, narrow.rows) == ("ok", A_DAY)
+    report = drops.load([SYMBOL], months=months)
+    assert (report.failed, report.rows, report.rejected) == ((), 53 * A_DAY, 3)
+    assert landed(drops.loader.client).height == 53 * A_DAY
+    lines = range(len(rows) + 2, len(rows) + 5)
+    assert drops.quarantine() == [(loaded_files.DATASET, line, "the time cannot be parsed") for line in lines]
+    drops.put("a.csv", rows)
+    assert drops.load([SYMBOL], months=months).rejected == 0
+    assert drops.quarantine() == []
+
+
+@pytest.mark.parametrize("corrected", [True, False], ids=["corrected", "taken out"])
+def test_a_rejected_row_leaves_quarantine_with_the_corrected_file(drops: Drops, corrected: bool) -> None:
+    rows = month(SYMBOL, minutes=10)
+    bad = rows[17].replace("10.0,100", "ten,100")
+    drops.put("a.csv", [*rows[:17], bad, *rows[18:]])
+    [report] = drops.load([SYMBOL]).units
+    assert (report.rejected, drops.quarantine()) == (1, [(TICK_DATA.name, 19, "close is not a number")])
+    drops.put("a.csv", rows if corrected else [*rows[:17], *rows[18:]])
+    [report] = drops.load([SYMBOL]).units
+    assert (report.rejected, report.changed, drops.quarantine()) == (0, corrected, [])
+
+
+def test_a_file_with_too_many_bad_rows_fails_its_symbols_and_no_other(drops: Drops) -> None:
+    one, other = codes(2)
+    drops.put("a.csv", [*month(one), *[f"{one},soon,1,1,1,1,1"] * 3])
+    drops.put("b.csv", month(other))
+    report = drops.load([one, other])
+    assert told(report) == {one: "failed", other: "ok"}
+    assert "3 of 45 rows rejected, over the limit of 1 % or 1000" in (report.failed[0].error or "")
+    assert len(drops.quarantine()) == 3
+    assert drops.due() == {Unit(one, MONTH)}
+    drops.put("a.csv", month(one))
+    assert (told(drops.load([one, other])), drops.quarantine(), drops.due()) == (
+        dict.fromkeys((one, other), "ok"),
+        [],
+        set(),
+    )
+
+
+def test_rows_read_are_rows_loaded_rejected_and_duplicates(drops: Drops) -> None:
+    rows = month(SYMBOL, minutes=20)
+    contradiction = rows[5].replace("10.0,100", "10.5,100")
+    drops.put("a.csv", [*rows, *rows[:7], contradiction, f"{SYMBOL},,1,1,1,1,1"])
+    [report] = (loaded := drops.load([SYMBOL])).units
+    assert (report.rows, report.rejected, report.skipped, loaded.rejected) == (len(rows), 1, 7, 2)
+    [entry] = ledger.entries(drops.loader.client, TICK_DATA.name)
+    assert (entry.read, entry.rows, entry.rejected, entry.skipped) == (len(rows) + 8, len(rows), 1, 7)
+    [file] = ledger.entries(drops.loader.client, loaded_files.DATASET)
+    assert (file.source, file.read, file.rows, file.rejected, file.skipped) == ("a.csv", len(rows) + 9, len(rows), 2, 7)
+    drops.put("b.csv", rows[:4])
+    [again] = drops.load([SYMBOL]).units
+    assert (again.changed, again.skipped) == (False, 11)
+
+
+CELL = st.sampled_from(["10", "10.5", "", "ten", "inf"])
+TIME = st.sampled_from(["2025-06-02 09:31:00", "2025-06-02 09:32:00", "2025-06-03 09:31", "", "soon"])
+ROW = st.tuples(st.sampled_from(codes(2)), TIME, CELL, CELL, CELL, CELL, st.sampled_from(["100", "1.5", ""]))
+
+
+@given(st.lists(ROW, max_size=30))
+def test_every_line_is_loaded_rejected_or_a_duplicate(cells: list[tuple[str, ...]]) -> None:
+    names = HEADER.split(",")
+    raw = pl.DataFrame(cells, dict.fromkeys(names, pl.String), orient="row").with_row_index("line", 2)
+    at = pl.col("ts").str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False).dt.replace_time_zone("UTC")
+    numbers = pl.col(*names[2:]).cast(pl.Float64, strict=False)
+    raw = raw.with_columns(
+        pl.col("line").cast(pl.Int64), at, numbers, raw=pl.lit(""), turnover=pl.lit(None, pl.Float64)
+    )
+    rows, others = records.judged(raw)
+    assert sorted([*rows["line"], *others["line"]]) == list(range(2, len(cells) + 2))
+    kept = set(rows.select("symbol", "ts").rows())
+    assert len(kept) == rows.height
+    duplicates = others.filter(pl.col("reason").is_null())
+    assert set(duplicates.select("symbol", "ts").rows()) <= kept
+
+
+def test_the_limit_is_that_of_the_file_whatever_is_asked_of_it(drops: Drops) -> None:
+    folder: Folder = drops.files().of_bars
+    drops.put("a.csv", [*month(SYMBOL), f"{SYMBOL},soon,1,1,1,1,1"])
+    [content] = folder.contents()
+    assert (content.read, content.rejected, content.flaw is not None) == (43, 1, True)
+    with pytest.raises(TooManyRejects, match=r"a\.csv: 1 of 43 rows"):
+        folder.rows_of(SYMBOL, JUNE, records.BARS.to_frame())
+
+
+def test_reports_of_two_steps_fail_when_one_failed() -> None:
+    failed = UnitReport(SYMBOL, MONTH, "failed", error="away")
+    ok = UnitReport(SYMBOL, MONTH, "ok", 5, note="unchanged", changed=True)
+    assert merged(failed, ok) == UnitReport(SYMBOL, MONTH, "failed", 5, note="unchanged", error="away", changed=True)
+    assert merged(None, ok) == ok
