@@ -283,6 +283,7 @@ def test_contradictions_are_refused_with_a_sentence_before_anything_runs(
 
 
 def test_nothing_on_disk_is_said_with_the_way_to_get_something(lab: Lab) -> None:
+    lab.root.mkdir()
     for arguments in (["ingest", "alphas"], ["ingest", "alphas", "--account", "ia"]):
         lab.accounts({"user_key": "ia"})
         refused = lab.run(*arguments)

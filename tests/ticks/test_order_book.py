@@ -162,7 +162,7 @@ def test_symbols_are_isolated_and_refused_rows_are_kept(books: Books) -> None:
 
 def test_months_without_books_are_no_failure(books: Books, clients: Clients, tushare_server: TushareServer) -> None:
     unit = books.one()
-    assert (unit.outcome, unit.error) == ("empty", None)
+    assert (unit.outcome, unit.error) == ("unsupported", None)
     books.providers = [clients.tushare(tushare_server)]
     unit = books.one()
     assert (unit.outcome, unit.note) == ("unsupported", "tushare unsupported: it has no order books of the past")
@@ -183,7 +183,7 @@ def test_days_that_are_not_closed_stay_out(books: Books) -> None:
     books.put("a.csv", 2, 3)
     morning = dt.datetime(2025, 6, 3, 2, tzinfo=dt.UTC)
     assert books.one(now=morning).rows == 3
-    assert books.load(Unit(SYMBOL, "2025-07"), now=morning).units[0].outcome == "empty"
+    assert books.load(Unit(SYMBOL, "2025-07"), now=morning).units[0].outcome == "provisional"
     assert books.one(days=Days(dt.date(2025, 6, 3), dt.date(2025, 6, 3))).rows == 6
 
 

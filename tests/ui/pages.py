@@ -68,14 +68,14 @@ GROUPS = (
         ("reference_files",),
         ("trading_calendar", "instruments", "suspensions", "adjust_factors", "price_limits"),
         ("2 / 2 Passed", *("1 / 1 Passed",) * 4),
-        (2000, HEIGHT),
+        (2800, 1800),
     ),
     Group(
         "ticks",
         ("tushare_api", "yahoo_chart", "tick_files"),
         ("symbol_registry", "tick_data", "order_book", "factors"),
         ("6 / 6 Passed", "1 / 1 Passed"),
-        (2000, 1250),
+        (2800, 1800),
     ),
     Group(
         "exchanges",

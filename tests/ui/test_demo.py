@@ -57,7 +57,7 @@ DRAWN = ("alpha_summary", "exchange_gaps", "exchange_ohlcv_1m", "exchange_trades
 """Assets with a picture; the others have tables, or figures alone."""
 SHOWN = {"exchange_gaps", KLINE, "tick_data", "alpha_files", "brain_api", "stock_daily_files"}
 """Those whose pages `make test` opens; `make test-slow` opens all."""
-FULL = ("stock_1min_qfq", KLINE, "tick_data", "order_book", "factors", "exchange_gaps", "exchange_ohlcv_1m")
+FULL = ("stock_1min_qfq", KLINE, "exchange_gaps", "exchange_ohlcv_1m")
 """Those of which the demo fills every partition."""
 
 FACTS = """query Facts($key: AssetKeyInput!) {assetNodeOrError(assetKey: $key) {... on AssetNode {
@@ -131,8 +131,8 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     ]
     months, stocks = sample_ticks.MONTHS, len(sample_ticks.STOCKS)
     assert [line.split()[0] for line in ticks] == ["tick_data", "order_book", "factors", "checks", "Successful:"]
-    assert f"; {months * stocks} ok, {stocks} empty, 0 unsupported, 0 failed, " in ticks[0]
-    assert f"; {stocks} ok, {months * stocks} empty, " in ticks[1]
+    assert f"; {months * stocks} ok, 0 empty, 0 provisional, {stocks} unsupported, 0 failed, " in ticks[0]
+    assert f"; {stocks} ok, 0 empty, 0 provisional, {months * stocks} unsupported, 0 failed, " in ticks[1]
     assert ticks[3].split()[1:] == ["7", "of", "7", "passed"]
     assert ticks[4] == f"Successful: {stocks}/{stocks}"
     tables, gaps, days = exchanges
