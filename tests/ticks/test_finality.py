@@ -169,8 +169,8 @@ def test_what_a_provider_had_not_published_at_the_close_is_loaded_in_the_night(
     night = at(TUESDAY, *NIGHT)
     behind = status.behind(client, ["2025-06"], night, trading_days=weekdays).load
     assert {unit.symbol for unit in behind} == set(symbols[2:])
-    mended = run(night, *(unit.symbol for unit in behind))
-    assert {unit.rows for unit in mended.units} == {6 * DAY}
+    repaired = run(night, *(unit.symbol for unit in behind))
+    assert {unit.rows for unit in repaired.units} == {6 * DAY}
     assert status.behind(client, ["2025-06"], at(TUESDAY, 10), trading_days=weekdays).load == []
 
     before = server.sent
