@@ -1,7 +1,8 @@
-"""Starts runs as Dagster does by default, and detects runs whose code server is gone, so that monitoring ends them.
+"""Starts runs as Dagster does by default, and detects runs whose process is gone, so that monitoring ends them.
 
-Runs are processes of the code server. When it goes with them (a container that is replaced, a machine that reboots),
-no process reports their failure, and they would count as in progress for `max_runtime_seconds`.
+Runs are processes of the code server, or of a command of `marketdata`. When it ends without a word (a container that is
+replaced, a machine that reboots, a kill), no process reports their failure, and they would count as in progress for
+`max_runtime_seconds`.
 """
 
 import time
@@ -20,6 +21,8 @@ from marketdata_assets.dagster_internals import (
     ensure_pool_limits,
     runs_of_code_server,
 )
+from marketdata_assets.local import run_lock
+from marketdata_assets.settings import Settings
 
 PATIENCE_SECONDS = 180.0
 
@@ -53,7 +56,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether the code server that started the run still has it."""
         if GRPC_INFO_TAG not in run.tags:  # started by a command of `marketdata`, in its process
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
+            return _health_of_command(run.run_id)
         try:
             running = runs_of_code_server(run)
         except DagsterUserCodeUnreachableError as error:
@@ -68,3 +71,9 @@ class WatchedRunLauncher(DefaultRunLauncher):
         if run.run_id in running:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, "its code server was restarted and does not have it")
+
+
+def _health_of_command(run_id: str) -> CheckRunHealthResult:
+    if not run_lock.is_released(Settings().root, run_id):
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+    return CheckRunHealthResult(WorkerStatus.FAILED, "the command that started it was killed")

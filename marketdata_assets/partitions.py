@@ -140,6 +140,10 @@ def exchange_days(days: int, today: dt.date) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(start_date=f"{first:%Y-%m-%d}", timezone="UTC", end_offset=1)
 
 
+HISTORY_DAYS = dg.DailyPartitionsDefinition(start_date="2017-01-01", timezone="UTC")
+"""UTC days of histories, from before the first of these exchanges was opened, up to and including yesterday."""
+
+
 def day_ranges(days: Iterable[dt.date]) -> list[tuple[str, str]]:
     """Cut days into ranges without a gap, as (first, last)."""
     ranges: list[tuple[dt.date, dt.date]] = []
@@ -149,6 +153,12 @@ def day_ranges(days: Iterable[dt.date]) -> list[tuple[str, str]]:
         else:
             ranges.append((day, day))
     return [(str(first), str(last)) for first, last in ranges]
+
+
+def months_of_tags(tags: Mapping[str, str]) -> list[str]:
+    """The months that a run with these tags is about; none when it names none."""
+    first, last = (tags.get(name) or tags.get(PARTITION) for name in (RANGE_START, RANGE_END))
+    return months_from(first, last) if first and last else []
 
 
 def days_of(tags: Mapping[str, str]) -> list[dt.date]:

@@ -18,7 +18,8 @@ from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.postgres import statement
 
 LISTED = 20
-BARS_OF_THREE_DAYS = 3 * 241
+BARS_OF_A_DAY = 20
+"""So many bars with trades say what the base of a day is; all of them say no more and take ten times as long."""
 ROUNDING = 0.02
 """Yuan by which two prices, each of them rounded to 0.01, may differ from their limit."""
 UNLIMITED_DAYS = 5
@@ -29,6 +30,8 @@ NEAR_ZERO = 0.2
 """Below this share of the traded price, dividends may have been subtracted, and a limit in percent says little."""
 BASIS_TOLERANCE = 0.003
 """Relative difference of two bases by rounding alone; spread between days of one file is allowed for thrice."""
+ONE_BASE = 0.002
+"""Relative difference of the bases of two bars, by trades within their minutes, that needs no closer look."""
 DECISIVE = 0.05
 """With a smaller tolerance, factors acquit a stock of a jump beyond its limit; dividends subtracted make it greater."""
 LIMITS = {"main": 0.10, "chinext": 0.20, "star": 0.20, "beijing": 0.30, "other": 0.10}
@@ -42,8 +45,11 @@ SEAMS = pl.Schema(
         "symbol": pl.String(),
         "before": pl.Datetime("us"),  # last bar of the one file
         "close": pl.Float64(),
+        "traded": pl.Float64(),  # average price of the bar as traded; null when nothing was
         "after": pl.Datetime("us"),  # first bar of the other
         "open": pl.Float64(),
+        "close_after": pl.Float64(),
+        "traded_after": pl.Float64(),
         "source_before": pl.String(),
         "source_after": pl.String(),
     }
@@ -72,7 +78,7 @@ def one_price_basis(
     days = [first_day(month) for month in months]
     rows = connection.execute(statement(__package__, "bases/seams.sql"), {"months": days})
     seams = pl.DataFrame(rows.fetchall(), SEAMS, orient="row")
-    judged = judge(seams, _averages(connection, seams), _first_days(connection, reference), reference, factors)
+    judged = judge(seams, _averages(connection, seams, factors), _first_days(connection, reference), reference, factors)
     wrong = judged.filter(pl.col("reason").is_not_null())
     _record(connection, wrong, days)
     suspected = judged.filter("suspected")
@@ -92,7 +98,7 @@ def judge(
     Within one base a stock opens within its price limit of the last close, and its adjusted price is the traded one by
     a factor that changes only with `factors`. Where these are unknown, another ratio is no more than suspected.
     """
-    seams = seams.with_columns(
+    seams = seams.drop("traded", "close_after", "traded_after").with_columns(
         number_before=_trading_number(reference, seams["before"]),
         number_after=_trading_number(reference, seams["after"]),
     )
@@ -178,15 +184,23 @@ def _trading_number(reference: Reference, times: pl.Series) -> pl.Series:
     return sessions.search_sorted(times.cast(pl.Date), side="right").cast(pl.Int64)
 
 
-def _averages(connection: psycopg.Connection, seams: pl.DataFrame) -> pl.DataFrame:
+def _averages(connection: psycopg.Connection, seams: pl.DataFrame, factors: pl.DataFrame) -> pl.DataFrame:
+    """See AVERAGES: of the two bars at a seam where these have one base, else of three days on both sides."""
+    bars = pl.concat([
+        seams.select("symbol", "before", side=pl.lit(side), date=pl.col(side).dt.date(), adjusted=close, traded=traded)
+        for side, close, traded in (("before", "close", "traded"), ("after", "close_after", "traded_after"))
+    ]).drop_nulls()  # fmt: skip
+    same = _bases(bars, factors).filter(pl.col("shift").abs() <= ONE_BASE).select("symbol", "before")
+    others = seams.join(same, on=["symbol", "before"], how="anti")
     places: dict[str, Any] = {
-        "codes": seams["symbol"].to_list(),
-        "befores": seams["before"].to_list(),
-        "afters": seams["after"].to_list(),
-        "bars": BARS_OF_THREE_DAYS,
+        "codes": others["symbol"].to_list(),
+        "befores": others["before"].to_list(),
+        "afters": others["after"].to_list(),
+        "bars": BARS_OF_A_DAY,
     }
     rows = connection.execute(statement(__package__, "bases/averages.sql"), places)
-    return pl.DataFrame(rows.fetchall(), AVERAGES, orient="row")
+    averages = pl.DataFrame(rows.fetchall(), AVERAGES, orient="row")
+    return pl.concat([bars.join(same, on=["symbol", "before"], how="semi"), averages])
 
 
 def _first_days(connection: psycopg.Connection, reference: Reference) -> pl.DataFrame:

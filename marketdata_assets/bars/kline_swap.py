@@ -1,4 +1,4 @@
-"""A rebuilt K-line takes the name of the old one in one transaction, with the views on it, its grants and its owner.
+"""A rebuilt K-line takes the name of the old one in one transaction, with its views, grants, owner, indexes and policy.
 
 Nothing is computed here; `kline` makes and fills the relation.
 """
@@ -33,8 +33,8 @@ class KlineInUse(TerminalError):
 def swap(connection: psycopg.Connection) -> None:
     """Give the relation BESIDE the name RELATION, and drop the one that had it; call it in a transaction.
 
-    Plain views on the old relation, grants and the owner are kept; indexes and policies of a person are not. Raises
-    KlineInUse for anything else that depends on it, and LockNotAvailable while old rows are being read.
+    Plain views on the old relation, grants, the owner, indexes and refresh policies are kept. Raises KlineInUse for
+    anything else that depends on it, and LockNotAvailable while old rows are being read.
     """
     connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
     kind, _ = kind_and_comment(connection, RELATION)
@@ -46,7 +46,7 @@ def swap(connection: psycopg.Connection) -> None:
         others += _column(connection, "kline_aggregates.sql")
     if others:
         raise KlineInUse(RELATION, others)
-    views, grants = _column(connection, "kline_views.sql"), _column(connection, "kline_grants.sql")
+    views, again = _column(connection, "kline_views.sql"), _to_repeat(connection)
     owners = connection.execute(
         "SELECT rolname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE pg_class.oid = %s::regclass", [RELATION]
     ).fetchall()
@@ -56,17 +56,31 @@ def swap(connection: psycopg.Connection) -> None:
     for (owner,) in owners:
         names = [sql.SQL(str(now)), sql.Identifier(RELATION), sql.Identifier(owner)]
         connection.execute(sql.SQL("ALTER {} {} OWNER TO {}").format(*names))
-    for view in views:
-        try:
-            connection.execute(view.encode())
-        except psycopg.ProgrammingError as error:  # it needs a column that the K-line does not have
-            raise KlineInUse(RELATION, [f"{view.split(' AS', 1)[0]}: {error.diag.message_primary}"]) from error
-    for grant in grants:
-        connection.execute(grant.encode())
+    _repeat(connection, views)  # fails where a view needs a column that the K-line does not have
     try:
         drop(connection, REPLACED)
     except psycopg.errors.DependentObjectsStillExist as error:
         raise KlineInUse(RELATION, (error.diag.message_detail or str(error)).splitlines()) from error
+    _repeat(connection, again)  # as a unique index, which a continuous aggregate cannot have
+
+
+def _to_repeat(connection: psycopg.Connection) -> list[str]:
+    """The statements that give whatever has the name RELATION then the grants, indexes and refresh policies of now."""
+    aggregates = _is_aggregate(connection, RELATION) and _is_aggregate(connection, BESIDE)
+    return [
+        *_column(connection, "kline_grants.sql"),
+        *_indexes_to_make(connection),
+        *(_column(connection, "kline_policies.sql") if aggregates else ()),
+    ]
+
+
+def _repeat(connection: psycopg.Connection, statements: Sequence[str]) -> None:
+    """Run the statements. Raises KlineInUse with the first that the new relation does not accept."""
+    for one in statements:
+        try:
+            connection.execute(one.encode())
+        except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
+            raise KlineInUse(RELATION, [f"{one.split(' AS', 1)[0]}: {error.diag.message_primary}"]) from error
 
 
 def drop(connection: psycopg.Connection, relation: str) -> None:
@@ -89,6 +103,29 @@ def kind_and_comment(connection: psycopg.Connection, relation: str) -> tuple[Kin
     if relkind == "m" or (relkind == "v" and _is_aggregate(connection, relation)):
         return "MATERIALIZED VIEW", comment
     return ("VIEW" if relkind == "v" else "TABLE"), comment
+
+
+def _indexes_to_make(connection: psycopg.Connection) -> list[str]:
+    """The statements that make those indexes of RELATION that BESIDE does not have."""
+    new = {(kind, over) for _, kind, over in _indexes(connection, BESIDE)}
+    return [
+        f"{kind} {name} ON {RELATION}{over}"
+        for name, kind, over in _indexes(connection, RELATION)
+        if (kind, over) not in new
+    ]
+
+
+def _indexes(connection: psycopg.Connection, relation: str) -> list[tuple[str, str, str]]:
+    """Name, kind and columns of the indexes, which a continuous aggregate has on its own table."""
+    table = f'"{relation}"'
+    if _is_aggregate(connection, relation):
+        [(table,)] = connection.execute(
+            """SELECT format('%%I.%%I', materialization_hypertable_schema, materialization_hypertable_name)
+               FROM timescaledb_information.continuous_aggregates
+               WHERE view_schema = current_schema() AND view_name = %s""",
+            [relation],
+        )
+    return connection.execute(statement(__package__, "kline_indexes.sql"), {"table": table}).fetchall()
 
 
 def _is_aggregate(connection: psycopg.Connection, relation: str) -> bool:

@@ -16,7 +16,7 @@ from marketdata_assets.defs.runs import range_requests
 from marketdata_assets.months import month_ranges
 from marketdata_assets.partitions import BAR_MONTHS, joined
 from marketdata_assets.reconciliation.compare import BARS, DAILY, DISAGREEMENTS, TICKS
-from marketdata_assets.reconciliation.reconcile import TABLE, MonthReport, no_disagreements, reconcile
+from marketdata_assets.reconciliation.reconcile import CODE_VERSION, TABLE, MonthReport, no_disagreements, reconcile
 from marketdata_assets.resources import ClickHouse, NoServer, Postgres
 from marketdata_assets.stores.postgres import connect
 
@@ -37,7 +37,7 @@ SHOWN = 20
     group_name="bars",
     kinds={"postgres", "table"},
     owners=OWNERS,
-    code_version="reconciliation-1",
+    code_version=CODE_VERSION,
     pool="timescale",
     metadata=table_schema(TABLE),
 )
@@ -49,15 +49,16 @@ def reconciliation(
     Bars are rebased to traded prices by the adjustment factors; where these are unknown, only volume and turnover are
     compared. Differences that units and rounding explain are none.
     """
-    started = time.monotonic()
+    started, months = time.monotonic(), context.partition_keys
     with as_dagster_failure():
         try:
             with clickhouse.client() as client:
                 from marketdata_assets.reference import stored
 
-                found = reconcile(postgres.dsn, client, context.partition_keys, stored.adjust_factors(client))
+                factors = stored.adjust_factors(client)
+                found = reconcile(postgres.dsn, client, months, factors, run_id=context.run.run_id)
         except NoServer:
-            found = reconcile(postgres.dsn, None, context.partition_keys, FACTORS.to_frame())
+            found = reconcile(postgres.dsn, None, months, FACTORS.to_frame(), run_id=context.run.run_id)
     return _reported(context, postgres.dsn, found, time.monotonic() - started)
 
 

@@ -1,4 +1,4 @@
-"""Which files are new or changed since the last scan, and finished: the common part of all file sensors.
+"""Which files are new or changed since the last scan, and finished: the common part of sensors and scheduled runs.
 
 A file is finished when two scans at least `quiet_seconds` apart, by the scanner's own clock, saw it in the same state.
 Modification times are compared with each other only, never with a clock, so those of another machine may be wrong.
@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from time import sleep
 from typing import Any
 
 State = Any
@@ -84,6 +85,15 @@ def compare(
         observed[key] = (state, since)
         (finished if now_ns - since >= quiet_seconds * 1e9 else unfinished).append(key)
     return Scan(tuple(finished), tuple(unfinished), states, handled, content["notes"], observed)
+
+
+def still_changing(scan: Callable[[], Mapping[str, State]], quiet_seconds: float) -> set[str]:
+    """The keys of files that are new or changed after a wait of `quiet_seconds`; for runs that no sensor requested."""
+    before = scan()
+    if not before:
+        return set()
+    sleep(quiet_seconds)
+    return {key for key, state in scan().items() if before.get(key) != state}
 
 
 def fingerprint(*parts: object) -> str:

@@ -3,6 +3,7 @@
 What counts as a disagreement is in `compare`.
 """
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,14 @@ from psycopg import sql
 from marketdata_assets.reconciliation.compare import BARS, DAILY, DAYS, DISAGREEMENTS, TICKS, disagreements
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, ledger, pgread
-from marketdata_assets.stores.bookkeeping import Finding
+from marketdata_assets.stores.bookkeeping import Entry, Finding
 from marketdata_assets.stores.postgres import connect, objections, statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 TABLE = "reconciliation"
+CODE_VERSION = "reconciliation-1"
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,25 @@ class MonthReport:
     disagreements: int
 
 
-def reconcile(dsn: str, client: "Client | None", months: Sequence[str], factors: pl.DataFrame) -> list[MonthReport]:
-    """Compare the sources in `months` and replace what was found there; each month is one commit.
+@dataclass(frozen=True)
+class Summary:
+    """What was compared so far: months with days of two sources, months without, and what the sources disagree about.
+
+    `newest` is the last day with a disagreement, `last_compared` when the last comparison ended (UTC).
+    """
+
+    compared: int
+    empty: int
+    disagreements: int
+    symbols: int
+    newest: dt.date | None
+    last_compared: dt.datetime | None
+
+
+def reconcile(
+    dsn: str, client: "Client | None", months: Sequence[str], factors: pl.DataFrame, *, run_id: str
+) -> list[MonthReport]:
+    """Compare the sources in `months` and replace what was found there; each month is one commit, with its ledger.
 
     A source that does not exist says nothing. `factors` as of `reference.stored.adjust_factors`. Raises StoreAway.
     """
@@ -42,8 +61,11 @@ def reconcile(dsn: str, client: "Client | None", months: Sequence[str], factors:
         ensure(connection)
         connection.commit()
         for month in months:
-            reports.append(_month(connection, client, month, factors))
+            started = dt.datetime.now(dt.UTC)
+            report = _month(connection, client, month, factors)
+            ledger.record(connection, _entry(report, run_id, started))
             connection.commit()
+            reports.append(report)
     return reports
 
 
@@ -62,6 +84,14 @@ def no_disagreements(connection: psycopg.Connection, months: Sequence[str]) -> F
         "SELECT * FROM reconciliation WHERE date_trunc('month', date) = ANY(%(days)s) ORDER BY date, symbol, field"
     )
     return objections(connection, query, {"days": days}, len(months))
+
+
+def summary(connection: psycopg.Connection) -> Summary:
+    """What was compared so far, of the table and the ledger."""
+    ensure(connection)
+    row = connection.execute(statement(__package__, "summary.sql"), {"table": TABLE}).fetchone()
+    assert row is not None
+    return Summary(*row)
 
 
 def rows_by_month(connection: psycopg.Connection) -> dict[str, int]:
@@ -85,6 +115,21 @@ def _month(connection: psycopg.Connection, client: "Client | None", month: str, 
         for row in found.select(DISAGREEMENTS.names()).iter_rows():
             copy.write_row(row)
     return MonthReport(month, compared, found.height)
+
+
+def _entry(report: MonthReport, run_id: str, started: dt.datetime) -> Entry:
+    return Entry(
+        dataset=TABLE,
+        source=TABLE,
+        unit=report.month,
+        slices=[report.month],
+        read=report.disagreements,
+        rows=report.disagreements,
+        outcome="ok" if report.compared else "empty",
+        code_version=CODE_VERSION,
+        run_id=run_id,
+        started=started,
+    )
 
 
 def _in_postgres(connection: psycopg.Connection, table: str, month: str) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import Progress
 from marketdata_assets.reference import stored
-from marketdata_assets.reference.calendar import TradingDays, last_closed
+from marketdata_assets.reference.calendar import ZONE, TradingDays, last_closed
 from marketdata_assets.reference.records import Days, Listing
 from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.stores.clickhouse_ledger import Load
@@ -26,7 +26,8 @@ from marketdata_assets.ticks import loaded_files, plan, table_writer
 from marketdata_assets.ticks.circuit_breaker import CircuitBreaker
 from marketdata_assets.ticks.errors import BadProviders, TicksError
 from marketdata_assets.ticks.existing import ExistingRows, read_existing
-from marketdata_assets.ticks.fallback import BookProvider, Fallback, Provider, Tried, in_order
+from marketdata_assets.ticks.fallback import Answer, BookProvider, Fallback, Provider, Tried, in_order
+from marketdata_assets.ticks.files import NAME as FILES
 from marketdata_assets.ticks.files import Files
 from marketdata_assets.ticks.finality import Finality, Moment, Suspended, stored_suspensions
 from marketdata_assets.ticks.load_run import Batches, Limits, LoadOptions, LoadRun, failure_of
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 T = TypeVar("T")
+Ask = Callable[[Fallback, Unit], Awaitable[FetchResult | None]]
+"""Requests what is due of a unit; None when there is nothing to write."""
 
 READ_AHEAD = 2  # units fetched beyond the number of concurrent requests: while one is parsed, the next is requested
 
@@ -109,6 +112,9 @@ class _Load:
         self._changed: set[Unit] = set()
         self._compare_files = False
         """Whether units are compared with the dropped files alone: what is missing was requested before."""
+        self._lacking: dict[Unit, str] = {}
+        """Units of which the provider that answered does not have the last closed day yet, while others may."""
+        self._last_closed = Moment(self.run.now, self.trading_days).closed
         self._thread = ThreadPoolExecutor(1, "ticks-writer")
 
     async def all(self, units: Sequence[Unit]) -> LoadReport:
@@ -122,12 +128,18 @@ class _Load:
             self.run.total = len(self._todo)
             self._changed = await self._in_thread(self._changed_units, set(self._todo))
             async with self.run.open(self.providers) as breakers:
-                await self._fetch_and_write(self._fallback(breakers))
+                fallback = self._fallback(breakers)
+                await self._fetch_and_write(fallback, self._result)
+                lacking = sorted(self._lacking.keys() - self.run.failed)
+                if lacking and self.run.store_error is None:
+                    self._todo.extend(lacking)
+                    self.run.total += len(lacking)
+                    await self._fetch_and_write(fallback, self._last_day)
                 if self._changed and self.run.store_error is None:
                     self._compare_files = True
                     self._todo.extend(sorted(self._changed))
                     self.run.total += len(self._changed)
-                    await self._fetch_and_write(self._fallback(breakers))
+                    await self._fetch_and_write(self._fallback(breakers), self._result)
             undated = await self._in_thread(self._record_files)
         finally:
             self._thread.shutdown()
@@ -146,13 +158,13 @@ class _Load:
         run, now = self.run, self.run.moment()
         return loaded_files.record_files(run.client, self._files, self.table, run.run_id, run.now, now)
 
-    async def _fetch_and_write(self, fallback: Fallback) -> None:
+    async def _fetch_and_write(self, fallback: Fallback, ask: Ask) -> None:
         batches: Batches[FetchResult] = Batches(self._limits)
         workers = self.run.options.workers + READ_AHEAD
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(batches))
-                fetching = [group.create_task(self._fetch(fallback, batches)) for _ in range(workers)]
+                fetching = [group.create_task(self._fetch(fallback, ask, batches)) for _ in range(workers)]
                 await asyncio.gather(*fetching)
                 await batches.close()
         except BaseExceptionGroup as errors:
@@ -181,10 +193,15 @@ class _Load:
             raise BadProviders("providers file", cause)
         return Fallback(tuple(usable), self.trading_days, fetch)
 
-    async def _fetch(self, fallback: Fallback, batches: Batches[FetchResult]) -> None:
+    async def _fetch(self, fallback: Fallback, ask: Ask, batches: Batches[FetchResult]) -> None:
         while self._todo and self.run.store_error is None:
-            unit = self._todo.popleft()
-            result = await self._result(fallback, unit)
+            unit, started = self._todo.popleft(), self.run.moment()
+            try:
+                result = await ask(fallback, unit)
+            except Exception as error:  # of one unit: every other is loaded
+                if not isinstance(error, TicksError):
+                    log.exception("unit_failed", table=self.table.name, unit=unit)
+                result = FetchResult(unit, Days.month(unit.month), None, None, started, error=failure_of(error))
             if result is not None:
                 await batches.put(unit.month, result, result.rows)
             del result  # or it is held while the next is waited for
@@ -193,16 +210,13 @@ class _Load:
     async def _result(self, fallback: Fallback, unit: Unit) -> FetchResult | None:
         """The answer for a unit; None when nothing was due, which is reported here."""
         started = self.run.moment()
-        try:
-            due = self._due(unit)
-            if isinstance(due, Due):
-                answer = await fallback.rows(unit.symbol, due.fetch)
-                better = answer.better(self._usable_for(unit.symbol))
-                return FetchResult(unit, due.fetch, due, answer, started, better=better)
-        except Exception as error:  # of one unit: every other is loaded
-            if not isinstance(error, TicksError):
-                log.exception("unit_failed", table=self.table.name, unit=unit)
-            return FetchResult(unit, Days.month(unit.month), None, None, started, error=failure_of(error))
+        due = self._due(unit)
+        if isinstance(due, Due):
+            answer = await fallback.rows(unit.symbol, due.fetch)
+            better = answer.better(self._usable_for(unit.symbol))
+            if answer.provider and self._lacks_last_day(unit, due, answer, fallback):
+                self._lacking[unit] = answer.provider
+            return FetchResult(unit, due.fetch, due, answer, started, better=better)
         load = self._loads.get(unit)
         covers = [day for day in due.covers if load is None or load.pending or str(day) not in load.slices]
         if covers:
@@ -210,6 +224,34 @@ class _Load:
             return FetchResult(unit, days, None, None, started, reason=due.reason, covers=due.covers)
         self.run.end(replace(self._before(unit), note=due.reason or "complete; no request was needed"))
         return None
+
+    async def _last_day(self, fallback: Fallback, unit: Unit) -> FetchResult | None:
+        """What the providers after the one that answered have of the last closed day; None when they have nothing."""
+        day, provider, started = self._last_closed, self._lacking[unit], self.run.moment()
+        days, others = Days(day, day), self._others(fallback, unit.symbol, provider)
+        answer = await replace(fallback, providers=tuple(others)).rows(unit.symbol, days)
+        if answer.delivery is None:
+            self.run.total -= 1
+            return None
+        answer = replace(answer, tried=(Tried(provider, "empty", f"it has no bar of {day} yet"), *answer.tried))
+        better = answer.better(self._usable_for(unit.symbol))
+        return FetchResult(unit, days, Due(days, days), answer, started, better=better)
+
+    def _lacks_last_day(self, unit: Unit, due: Due, answer: Answer, fallback: Fallback) -> bool:
+        """Whether the answer has nothing of the last closed day, on which the stock traded, and others may have it."""
+        day, delivery = self._last_closed, answer.delivery
+        if self.table is ORDER_BOOK or delivery is None or delivery.provider == FILES or delivery.rows.is_empty():
+            return False
+        newest: dt.datetime = delivery.rows["ts"].max()  # type: ignore[assignment]
+        if day not in due.fetch or newest.astimezone(ZONE).date() >= day or self.suspended.all_day(unit.symbol, day):
+            return False
+        return bool(self._others(fallback, unit.symbol, delivery.provider))
+
+    def _others(self, fallback: Fallback, symbol: str, provider: str) -> list[Provider]:
+        """The providers on the network that are tried after this one."""
+        names = [one.name for one in fallback.providers]
+        later = fallback.providers[names.index(provider) + 1 :]
+        return [one for one in later if one.name != FILES and one in self._usable_for(symbol)]
 
     def _due(self, unit: Unit) -> Due | NotDue:
         options = self.run.options

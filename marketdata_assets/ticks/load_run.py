@@ -141,6 +141,11 @@ class LoadRun:
                 text = report.error or report.note or f"{report.rows} rows"
                 self._progress(len(self._reports), self.total, f"{report.unit}: {text}")
 
+    @property
+    def failed(self) -> set[Unit]:
+        """The units of which an attempt failed."""
+        return {report.unit for report in self._reports if report.outcome == "failed"}
+
     def report(self, providers: Sequence[Provider]) -> LoadReport:
         """How all units ended, by month and symbol, and the requests sent."""
         ended: dict[Unit, UnitReport] = {}

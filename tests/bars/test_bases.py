@@ -171,6 +171,19 @@ def test_a_small_second_basis_is_found_by_factors(connection: psycopg.Connection
     assert (found.count, found.examples[0]["note"]) == (1, bases.BASIS)
 
 
+@pytest.mark.parametrize(("base", "wrong"), [(1.0, 0), (0.97, 1)])
+@pytest.mark.parametrize("seam_bars", ["volume = 0, amount = 0", "amount = amount * 1.006"])
+def test_where_the_bars_at_the_seam_say_nothing_the_days_beside_it_decide(
+    connection: psycopg.Connection, seam_bars: str, base: float, wrong: int
+) -> None:
+    """As at a limit without trades, or in a minute in which the price moved; each day has other bars here."""
+    put(connection, walk(1.0, base))
+    connection.execute(
+        f"UPDATE stock_1min_qfq SET {seam_bars} WHERE time = %s + time '15:00'".encode(), [DAYS[SEAM - 1]]
+    )
+    assert check(connection, factors((dt.date(2000, 1, 4), 1.0))).count == wrong
+
+
 def test_without_factors_a_small_second_basis_is_suspected(connection: psycopg.Connection) -> None:
     put(connection, walk(1.0, 0.97))
     found = check(connection)

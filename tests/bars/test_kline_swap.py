@@ -124,6 +124,62 @@ def test_views_grants_and_owner_survive_rebuilds(filled_dsn: str) -> None:
             connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
+def test_indexes_of_a_person_survive_rebuilds(filled_dsn: str) -> None:
+    execute(filled_dsn, "CREATE INDEX by_close ON stock_monthly_kline (close) WHERE close > 0")
+    for _ in range(2):
+        rebuild(filled_dsn)
+        with psycopg.connect(filled_dsn) as connection:
+            [(made, indexes)] = connection.execute(
+                """SELECT pg_get_indexdef(i.indexrelid), (SELECT count(*) FROM pg_index WHERE indrelid = i.indrelid)
+                   FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE relname = 'by_close'"""
+            )
+        assert "USING btree (close) WHERE" in made
+        assert indexes == 3
+    assert leftovers(filled_dsn) == []
+
+
+def test_refresh_policies_of_a_person_survive_rebuilds(timescale_dsn: str) -> None:
+    insert(timescale_dsn, BARS)
+    kline.refresh(timescale_dsn, BOTH_MONTHS)
+    execute(timescale_dsn, "SELECT remove_continuous_aggregate_policy('stock_monthly_kline')")
+    execute(
+        timescale_dsn,
+        """SELECT alter_job(add_continuous_aggregate_policy('stock_monthly_kline', start_offset => NULL,
+           end_offset => INTERVAL '1 month', schedule_interval => INTERVAL '2 hours'), scheduled => false)""",
+    )
+    for _ in range(2):
+        rebuild(timescale_dsn)
+        with psycopg.connect(timescale_dsn) as connection:
+            [policy] = connection.execute(
+                """SELECT config->>'start_offset', (config->>'end_offset')::interval = '1 month',
+                          schedule_interval::text, scheduled
+                   FROM timescaledb_information.jobs WHERE hypertable_name = 'stock_monthly_kline'"""
+            )
+        assert policy == (None, True, "02:00:00", False)
+
+
+def test_rebuild_is_rejected_for_a_policy_that_it_would_drop(timescale_dsn: str) -> None:
+    insert(timescale_dsn, BARS)
+    kline.refresh(timescale_dsn, BOTH_MONTHS)
+    execute(timescale_dsn, "SELECT add_retention_policy('stock_monthly_kline', INTERVAL '100 years')")
+    with pytest.raises(KlineInUse, match=r"policy_retention \(job \d+\)"):
+        rebuild(timescale_dsn)
+    assert len(lines(timescale_dsn)) == 2
+
+
+def test_rebuild_is_rejected_for_row_level_security(dsn: str) -> None:
+    insert(dsn, BARS)
+    kline.refresh(dsn, BOTH_MONTHS)
+    execute(dsn, "CREATE POLICY own ON stock_monthly_kline USING (code = current_user)")
+    with pytest.raises(KlineInUse, match="policy own on table stock_monthly_kline"):
+        rebuild(dsn)
+    execute(dsn, "DROP POLICY own ON stock_monthly_kline")
+    execute(dsn, "ALTER TABLE stock_monthly_kline ENABLE ROW LEVEL SECURITY")
+    with pytest.raises(KlineInUse, match="row level security"):
+        rebuild(dsn)
+    assert len(lines(dsn)) == 2
+
+
 @pytest.mark.parametrize(
     ("statement", "named"),
     [

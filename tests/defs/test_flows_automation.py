@@ -5,11 +5,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from bar_runs import verdicts
+from bar_runs import failures, verdicts
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from flow_runs import PRICES, Mill
 
 from marketdata_assets.defs.flows import automation
+from marketdata_assets.loading import watch
 from marketdata_assets.resources import FlowFiles, Postgres
 
 WATCHED = PRICES + "  sensor: true\n  schedule: 0 18 * * *\n"
@@ -112,6 +113,35 @@ def test_schedule_asks_only_when_something_is_behind(mill: Mill, tmp_path: Path)
         later = schedule.evaluate_tick(context)
     assert later.run_requests == []
     assert "nothing new" in (later.skip_message or "")
+
+
+@pytest.mark.parametrize("partitions", ["none", "file"])
+def test_a_file_that_grows_during_a_scheduled_run_is_left_out(
+    mill: Mill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitions: str
+) -> None:
+    mill.declare("closes", WATCHED + f"  partitions: {partitions}\n")
+    mill.deliver("a.csv", ROW.format("AAA"), "prices")
+    mill.deliver("b.csv", ROW.format("BBB"), "prices")
+    schedule = mill.repository().get_schedule_def("closes_schedule")
+    resources = {"postgres": Postgres(), "flow_files": FlowFiles()}
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as on_disk,
+        dg.build_schedule_context(on_disk, resources=resources) as context,
+    ):
+        [request] = schedule.evaluate_tick(context).run_requests or ()
+        for key in on_disk.get_dynamic_partitions("closes_files"):
+            mill.instance.add_dynamic_partitions("closes_files", [key])
+    whole = ROW.format("BBB") + "CCC,2024-01-02,2.5\n"
+    monkeypatch.setattr(watch, "sleep", lambda _: mill.deliver("b.csv", whole, "prices", age_seconds=1))
+    config = request.run_config["ops"]["closes"]["config"]
+    first = mill.run("closes", request.tags, config)
+    assert first.success == (partitions == "none")
+    if partitions == "file":
+        assert "b.csv: still being written" in failures(first)["closes"]
+    assert mill.rows("SELECT symbol FROM prices") == [("AAA",)]
+    monkeypatch.setattr(watch, "sleep", lambda _: None)
+    assert mill.run("closes", request.tags, config).success
+    assert len(mill.rows("SELECT symbol FROM prices")) == 3
 
 
 CHANGES = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import zstandard
 from alpha_runs import MONTHS, Lab, alpha, drop_slice
 from bar_runs import BARS, KLINE, Warehouse, deliver, failures, repository
 from exchange_runs import FIRST, LAST, YESTERDAY, Floor
@@ -17,12 +18,11 @@ from tick_runs import BARS as TICK_BARS
 from tick_runs import MONTH, SYMBOLS, Desk, drop, minutes, sessions
 
 from marketdata_assets.bars.ingest import ingest
-from marketdata_assets.defs.exchanges.automation import CAPTURES_SENSOR
 from marketdata_assets.defs.exchanges.days import TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.repair.nightly import TAG, night_of
 from marketdata_assets.defs.ticks.run_config import JOB, OP
 from marketdata_assets.exchanges.records import Trade
-from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.exchanges.tables import capture_states, schema
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.partitions import RANGE_END, RANGE_START, range_tags
@@ -64,18 +64,6 @@ def killed(
     instance.report_run_failed(run)
 
 
-def killed_for(instance: dg.DagsterInstance, sensor: str, job: str, request: dg.RunRequest) -> dict[str, str]:
-    """What the sensor asked for is killed, and killed again when it is tried once more; the tags of such a run."""
-    tags = {"dagster/sensor_name": sensor, "dagster/run_key": str(request.run_key)}
-    for retry in ({}, {"dagster/retry_number": "1"}):
-        killed(instance, job, tags | retry, request.run_config)
-    return tags
-
-
-def test_sensor_whose_runs_are_asked_for_again_is_there() -> None:
-    assert CAPTURES_SENSOR in {one.name for one in repository().sensor_defs}
-
-
 def test_dropped_files_that_no_run_has_loaded_are_loaded_at_night(desk: Desk) -> None:
     """Of symbols that nobody registered, and of days that are covered."""
     day = sessions(MONTH)[3]
@@ -90,20 +78,29 @@ def test_dropped_files_that_no_run_has_loaded_are_loaded_at_night(desk: Desk) ->
         assert asked(night(desk.instance)) == set()
 
 
-def test_captures_whose_run_failed_for_good_are_loaded_at_night_while_they_are_there(floor: Floor) -> None:
+def test_captures_that_are_not_loaded_are_loaded_at_night_whatever_became_of_their_runs(floor: Floor) -> None:
+    """A run that was killed, or whose record housekeeping has deleted, leaves nothing but files without an entry."""
     floor.sample(minutes=4)
-    paths = sorted(floor.folder.rglob("*.zst"))
-    gone = floor.folder / "gone.capture.zst"
-    config = {"ops": {TABLES_STEP: {"config": {"stream": False, "files": [str(gone), *map(str, paths)]}}}}
-    killed_for(floor.instance, CAPTURES_SENSOR, TABLES_JOB, dg.RunRequest("a", run_config=config))
-    config = {"ops": {TABLES_STEP: {"config": {"stream": False, "files": [str(gone)]}}}}
-    killed_for(floor.instance, CAPTURES_SENSOR, TABLES_JOB, dg.RunRequest("b", run_config=config))
-    found = night(floor.instance)
-    [again] = [one for one in found.run_requests or [] if one.job_name == TABLES_JOB]
-    assert again.run_config["ops"][TABLES_STEP]["config"]["files"] == [str(path) for path in paths] != []
-    carried_out(floor.instance, dg.SensorResult(run_requests=[again]))
+    paths = sorted(map(str, floor.folder.rglob("*.zst")))
+    bad = floor.folder / "binance-spot-20260101T000000.capture.zst"
+    bad.write_bytes(zstandard.compress(b'{"capture": 99}'))
+    assert not floor.fill(stream=False, files=[str(bad)]).success
+    for run in floor.instance.get_runs():
+        floor.instance.delete_run(run.run_id)
+    [again] = [one for one in night(floor.instance).run_requests or [] if one.job_name == TABLES_JOB]
+    assert again.run_config["ops"][TABLES_STEP]["config"]["files"] == sorted([str(bad), *paths])
+    assert not carried_out_in(floor, again).success
     assert floor.counts()["exchange_trades"] > 0
+    [again] = [one for one in night(floor.instance).run_requests or [] if one.job_name == TABLES_JOB]
+    assert again.run_config["ops"][TABLES_STEP]["config"]["files"] == [str(bad)]
+    bad.unlink()
     assert TABLES_JOB not in {one.job_name for one in night(floor.instance).run_requests or []}
+    [told] = capture_states.failures(floor.client, 5)
+    assert (told["dataset"], told["place"]) == ("exchange_captures", bad.name)
+
+
+def carried_out_in(floor: Floor, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+    return floor.fill(**request.run_config["ops"][TABLES_STEP]["config"])
 
 
 def test_months_that_landed_and_were_never_marked_are_run_and_cost_nothing(warehouse: Warehouse) -> None:
@@ -203,6 +200,15 @@ def test_ticks_that_are_still_written_keep_other_files_out_and_no_network(desk: 
     assert request.run_config["ops"][OP]["config"]["providers"] == ["tushare"]
     found = night(desk.instance)
     assert [one.run_config["ops"][OP]["config"].get("providers") for one in found.run_requests] == [None, ["files"]]
+
+
+def test_captures_that_are_still_written_are_left_out_at_night(floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETDATA_CAPTURES_QUIET_SECONDS", "30")
+    floor.sample(minutes=4)
+    first, *others = sorted(floor.folder.rglob("*.zst"))
+    found = growing(floor.instance, lambda: first.write_bytes(first.read_bytes() * 2))
+    [request] = [one for one in found.run_requests or [] if one.job_name == TABLES_JOB]
+    assert request.run_config["ops"][TABLES_STEP]["config"]["files"] == [str(path) for path in others] != []
 
 
 def test_alphas_that_are_still_written_are_left_out_at_night(lab: Lab) -> None:

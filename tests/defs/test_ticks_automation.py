@@ -4,6 +4,7 @@ import datetime as dt
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tick_runs import BARS, EARLIER, MONTH, OLD, SYMBOLS, TABLES, Desk, drop, mi
 
 from marketdata_assets.defs.ticks import automation, symbols
 from marketdata_assets.defs.ticks.run_config import JOB, OP, adhoc_config
+from marketdata_assets.loading import watch
 from marketdata_assets.partitions import tick_rectangle
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.stores import clickhouse_ledger as ledger
@@ -70,6 +72,31 @@ def test_day_that_has_closed_asks_for_its_month_of_every_symbol(desk: Desk) -> N
     result = desk.select(config["months"], config["tables"])
     assert result.success, failures(result)
     assert desk.materialized(BARS) == units(SYMBOLS)
+
+
+def test_a_file_that_grows_during_the_run_of_the_evening_is_not_read_by_it(desk: Desk) -> None:
+    desk.ready(*SYMBOLS[:1])
+    [request] = scheduled(desk, automation.ticks_daily, evening(sessions(MONTH)[4])).run_requests or []
+    day = sessions(MONTH)[3]
+    drop(desk.folder, "a.csv", minutes("699001.SH", day, 15))
+    grow = partial(drop, desk.folder, "a.csv", minutes("699001.SH", day, 45), age=1)
+    desk.patch.setattr(watch, "sleep", lambda _: grow())
+    carry_out(desk, request)
+    assert set(desk.counts()) == {Unit(SYMBOLS[0], MONTH)}
+    desk.patch.setattr(watch, "sleep", lambda _: None)
+    carry_out(desk, request)
+    assert desk.counts()[Unit("699001.SH", MONTH)] == 45
+
+
+def carry_out(desk: Desk, request: dg.RunRequest) -> None:
+    """Run what is asked for with a month of all symbols, those in files included."""
+    config = {**wanted(request), "months": {MONTH: [SYMBOLS[0], "699001.SH"]}}
+    result = (
+        repository()
+        .get_job(JOB)
+        .execute_in_process(instance=desk.instance, run_config={"ops": {OP: {"config": config}}})
+    )
+    assert result.success, failures(result)
 
 
 def test_nothing_is_asked_over_the_network_that_nobody_set_up(desk: Desk, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from marketdata_assets.read.errors import (
 from marketdata_assets.read.resampling import MINUTES, PRICES, VALUES, of_minutes
 from marketdata_assets.reference import tables as reference
 from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse_ledger as ledger
 from marketdata_assets.ticks import tables
 from marketdata_demo import sample_bars, sample_flows, sample_reconciliation
 
@@ -124,6 +126,9 @@ def test_bounds_choose_whole_bars_by_their_label(dsn: str, freq: Any, label: Any
         ({"adjust": "back"}, CannotAdjust, "subtracting dividends"),
         ({"as_of": "2024-01-02"}, CannotAdjust, "as_of='2024-01-02'"),
         ({"as_of": "2024-01-02T10:00", "source": "ticks"}, BadMoment, "as_of is a day"),
+        ({"start": "2024-13-01"}, BadMoment, "2024-13-01"),
+        ({"start": "2024-01-03", "end": "2024-01-02"}, BadMoment, "2024-01-0[23]"),
+        ({"source": "minute"}, UnknownName, "did you mean 'minutes'"),
     ],
 )
 def test_a_wrong_question_says_what_is_meant(dsn: str, asked: Any, error: type[Exception], words: str) -> None:
@@ -181,6 +186,26 @@ def test_ticks_of_both_labels_make_the_same_bars(client: Client) -> None:
     put_ticks(client, "600020.SH", rows.head(1), "start")
     with pytest.raises(OddValue, match=r"600020\.SH on 2024-01-02 are labelled by their start, others by their end"):
         read.bars("600020.SH", **asked)
+
+
+def test_bars_of_days_that_are_not_final_can_be_left_out(client: Client, dsn: str) -> None:
+    """Of Thursday, Friday, the last day of a month and the days after; the Friday may still change."""
+    code, days = "600040.SH", [dt.date(2024, 8, day) for day in (29, 30)] + [dt.date(2024, 9, day) for day in (2, 3)]
+    rows = [{"trade_date": day, **dict.fromkeys(PRICES, 10.0), "volume": 24_100, "amount": 241.0} for day in days]
+    put_ticks(client, code, minutes_of(pl.DataFrame(rows)))
+    [load] = ledger.entries(client, "tick_data", ["2024-08"], [code])
+    friday = replace(load, states=(ledger.SliceState("2024-08-30", "provisional"),))
+    ledger.record(client, [friday], ledger.next_version(client))
+    asked: dict[str, Any] = {"source": "ticks", "adjust": "none", "connection": client}
+    for freq, final in (("1d", [29, 2, 3]), ("30m", [29, 2, 3]), ("1w", [6]), ("1mo", [30])):
+        for label in ("start", "end"):
+            every = read.bars(code, freq=freq, label=label, **asked)
+            found = read.bars(code, freq=freq, label=label, final=True, **asked)
+            kept = found[found.columns[1]].cast(pl.Date).dt.day().unique(maintain_order=True).to_list()
+            assert kept == ([2] if label == "start" and freq in ("1w", "1mo") else final)
+            assert set(found.rows()) <= set(every.rows())
+    in_files: dict[str, Any] = {"freq": "1d", "connection": dsn}
+    assert read.bars(final=True, **in_files).equals(read.bars(**in_files))
 
 
 @pytest.mark.parametrize("label", ["start", "end"])

@@ -13,7 +13,7 @@ from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import discovery
 from marketdata_assets.flows.run import run_flow
-from marketdata_assets.reconciliation.reconcile import no_disagreements, reconcile, rows_by_month
+from marketdata_assets.reconciliation.reconcile import no_disagreements, reconcile, rows_by_month, summary
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import tables
 from marketdata_demo import sample_bars, sample_reconciliation
@@ -62,7 +62,7 @@ def found(dsn: str) -> set[Planted]:
 
 def test_exactly_the_changed_values_are_found(dsn: str, tmp_path: Path, clickhouse_client: Client) -> None:
     planted = load(dsn, tmp_path)
-    reports = reconcile(dsn, clickhouse_client, MONTHS, CONSTANT)
+    reports = reconcile(dsn, clickhouse_client, MONTHS, CONSTANT, run_id="test")
     assert len(planted) == len(sample_reconciliation.CHANGES)
     assert found(dsn) == planted
     assert sum(report.disagreements for report in reports) == len(planted)
@@ -71,6 +71,12 @@ def test_exactly_the_changed_values_are_found(dsn: str, tmp_path: Path, clickhou
         assert no_disagreements(connection, MONTHS).count == len(planted)
         assert no_disagreements(connection, ["2026-01"]).passed
         assert sum(rows_by_month(connection).values()) == len(planted)
+        told = summary(connection)
+    days = [day for _, day, _ in planted]
+    assert (told.compared, told.empty, told.disagreements, told.newest) == (2, 1, len(planted), max(days))
+    assert told.symbols == len({symbol for symbol, _, _ in planted})
+    assert told.last_compared is not None
+    with psycopg.connect(dsn) as connection:
         both = connection.execute("SELECT value, other_value FROM reconciliation WHERE field = 'high'").fetchone()
     assert both is not None
     assert both[1] == pytest.approx(both[0] * 1.02, abs=0.01)
@@ -79,7 +85,7 @@ def test_exactly_the_changed_values_are_found(dsn: str, tmp_path: Path, clickhou
 def test_what_agrees_again_is_no_longer_in_the_table(dsn: str, tmp_path: Path) -> None:
     load(dsn, tmp_path)
     prices = {"high", "close"}
-    reconcile(dsn, None, MONTHS, FACTORS.to_frame())
+    reconcile(dsn, None, MONTHS, FACTORS.to_frame(), run_id="test")
     assert {field for _, _, field in found(dsn)} == {"volume", "turnover"}, "without factors no price is compared"
     with psycopg.connect(dsn) as connection:
         connection.execute(
@@ -89,7 +95,7 @@ def test_what_agrees_again_is_no_longer_in_the_table(dsn: str, tmp_path: Path) -
                WHERE upper(left(d.code, 2)) = right(m.code, 2) AND right(d.code, 6) = left(m.code, 6)
                  AND d.trade_date = m.day"""
         )
-    reconcile(dsn, None, MONTHS, CONSTANT)
+    reconcile(dsn, None, MONTHS, CONSTANT, run_id="test")
     assert {field for _, _, field in found(dsn)} == prices
 
 
@@ -98,17 +104,19 @@ def test_ticks_are_compared_with_bars_where_there_is_no_daily_file(
 ) -> None:
     planted = load(dsn, tmp_path)
     load_ticks(dsn, clickhouse_client, "2026-01")
-    reconcile(dsn, clickhouse_client, MONTHS, CONSTANT)
+    reconcile(dsn, clickhouse_client, MONTHS, CONSTANT, run_id="test")
     assert found(dsn) == planted
     day = dt.date(2026, 1, 13)
     clickhouse_client.command(
         f"ALTER TABLE tick_data UPDATE close = close + 1, high = high + 1 WHERE date = '{day}'"
         " SETTINGS mutations_sync = 1"
     )
-    reconcile(dsn, clickhouse_client, ["2026-01"], CONSTANT)
+    reconcile(dsn, clickhouse_client, ["2026-01"], CONSTANT, run_id="test")
     assert found(dsn) == planted | {("000001.SZ", day, "high"), ("000001.SZ", day, "close")}
 
 
 def test_tables_that_do_not_exist_say_nothing(dsn: str) -> None:
-    [report] = reconcile(dsn, None, ["2026-01"], CONSTANT)
+    [report] = reconcile(dsn, None, ["2026-01"], CONSTANT, run_id="test")
     assert (report.compared, report.disagreements) == (0, 0)
+    with psycopg.connect(dsn) as connection:
+        assert (summary(connection).compared, summary(connection).empty) == (0, 1)

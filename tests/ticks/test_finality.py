@@ -266,6 +266,37 @@ def test_a_fallbacks_day_is_replaced_when_the_better_provider_has_it(
     assert states(client) == {"2025-06-17": "provisional"}
 
 
+def test_the_last_day_comes_from_the_fallback_in_the_run_in_which_the_better_provider_has_the_day_before_only(
+    run: Load, published: Published, client: Client, yahoo: YahooServer
+) -> None:
+    tuesday = NEXT_MONDAY + dt.timedelta(days=1)
+    published.days[SYMBOL, NEXT_MONDAY] = [Version(at(tuesday, 12))]
+    run(at(FRIDAY, 20))
+    yahoo.now = at(NEXT_MONDAY, 16)
+    report = one(run(at(NEXT_MONDAY, *EVENING)))
+    assert (report.outcome, report.rows, report.provisional) == ("ok", 10 * DAY + 240, 1)
+    assert providers_by_day(client)[str(NEXT_MONDAY)] == "yahoo"
+    assert providers_by_day(client)[str(FRIDAY)] == "tushare"
+    asked = yahoo.requests
+    run(at(tuesday, *EVENING))
+    assert set(providers_by_day(client).values()) == {"tushare"}
+    assert (states(client), yahoo.requests) == ({str(tuesday): "provisional"}, asked)
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_fallback_without_the_last_day_leaves_it_to_the_next_request(
+    run: Load, published: Published, client: Client, yahoo: YahooServer, outage: bool
+) -> None:
+    published.days[SYMBOL, NEXT_MONDAY] = []
+    run(at(FRIDAY, 20))
+    yahoo.now = at(FRIDAY, 16)
+    if outage:
+        yahoo.fail(503, 100)
+    report = one(run(at(NEXT_MONDAY, *EVENING)))
+    assert (report.outcome, report.provisional) == ("ok", 1)
+    assert states(client) == {str(NEXT_MONDAY): "provisional"}
+
+
 def test_a_fallbacks_day_is_final_after_the_deadline(
     run: Load, published: Published, client: Client, yahoo: YahooServer, server: PublishingServer
 ) -> None:

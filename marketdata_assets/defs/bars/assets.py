@@ -10,7 +10,7 @@ from marketdata_assets.bars import kline, status
 from marketdata_assets.bars.ingest import BarsReport, ingest
 from marketdata_assets.bars.layout import scan
 from marketdata_assets.bars.unit import CODE_VERSION
-from marketdata_assets.defs.bars import report
+from marketdata_assets.defs.bars import checks, report
 from marketdata_assets.defs.metadata import OWNERS, observed_files, table_schema
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.partitions import BAR_MONTHS
@@ -68,13 +68,13 @@ def stock_1min_qfq(
     context.log_event(
         observed_files(minute_bar_files.key.to_user_string(), bar_files.path, [s.path for s in scan(bar_files.path)])
     )
-    if loaded.failed:  # then Dagster skips the step of the K-line
+    if loaded.failed:  # then Dagster skips the step of the K-line, and its checks
         _refresh_changed(context, postgres.dsn, loaded)
     return report.bars(context, postgres.dsn, loaded)
 
 
 def _refresh_changed(context: dg.AssetExecutionContext, dsn: str, loaded: BarsReport) -> None:
-    """Refresh the K-line of the months of the run that need it, and mark those whose K-line equals their minutes."""
+    """Refresh and check the K-line of the months of the run, and mark those whose K-line equals their minutes."""
     months = {*loaded.months, *loaded.loaded_months}
     try:
         with connect(dsn) as connection:
@@ -87,6 +87,8 @@ def _refresh_changed(context: dg.AssetExecutionContext, dsn: str, loaded: BarsRe
     with connect(dsn) as connection:
         filled = status.kline_rows_by_month(connection, months)
     report.mark_kline(context, dsn, months - set(loaded.failed_months) | filled.keys())
+    for evaluation in checks.kline_evaluations(dsn, sorted(months)) if due or filled else ():
+        context.log_event(evaluation)
 
 
 class KlineConfig(dg.Config):

@@ -13,8 +13,8 @@ import psycopg
 
 from marketdata_assets.bars import bases, checks, schema
 from marketdata_assets.bars.completeness import bars_complete
-from marketdata_assets.defs.metadata import check_result
-from marketdata_assets.partitions import BAR_MONTHS, PARTITION, RANGE_END, RANGE_START
+from marketdata_assets.defs.metadata import check_evaluation, check_result
+from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.reference.completeness import Reference
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import ClickHouse, NoServer, Postgres
@@ -22,6 +22,7 @@ from marketdata_assets.stores.bookkeeping import Finding
 from marketdata_assets.stores.errors import StoreAway
 from marketdata_assets.stores.postgres import connect
 
+KLINE, EQUALS, ADVICE = "stock_monthly_kline", "kline_equals_minutes", "month_gain"
 Question = Callable[[psycopg.Connection, Sequence[str]], Finding]
 RULES = {
     "month_gain": "A month that gained more than 1000 %: review it; adjusted prices near zero can cause this.",
@@ -40,17 +41,34 @@ class Known:
     factors: pl.DataFrame
 
 
-def _check(
-    asset: str, name: str, description: str, question: Question, *, advice: bool = False
-) -> dg.AssetChecksDefinition:
+def _check(asset: str, name: str, description: str, question: Question) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=asset, name=name, description=description, pool="timescale")
     def check(context: dg.AssetCheckExecutionContext, postgres: Postgres) -> dg.AssetCheckResult:
         with connect(postgres.dsn) as connection:
-            finding = question(connection, months_of_run(context))
-        finding = replace(finding, facts={"months": finding.checked})
-        return check_result(asset, name, finding, advice=advice)
+            return _answer(connection, asset, name, question, months_of_run(context))
 
     return check
+
+
+def _answer(
+    connection: psycopg.Connection, asset: str, name: str, question: Question, months: Sequence[str]
+) -> dg.AssetCheckResult:
+    finding = question(connection, months)
+    return check_result(asset, name, replace(finding, facts={"months": finding.checked}), advice=name == ADVICE)
+
+
+def kline_evaluations(dsn: str, months: Sequence[str]) -> list[dg.AssetCheckEvaluation]:
+    """The answers of the K-line's checks, for a run in which Dagster skips them because files failed."""
+    with connect(dsn) as connection:
+        return [
+            check_evaluation(_answer(connection, KLINE, name, question, months))
+            for name, question in _kline_questions().items()
+        ]
+
+
+def _kline_questions() -> dict[str, Question]:
+    rules: dict[str, Question] = {name: partial(checks.kline_rule, name=name) for name in RULES}
+    return rules | {EQUALS: checks.kline_equals_minutes}
 
 
 def _check_against_reference(
@@ -85,19 +103,13 @@ def _known(clickhouse: ClickHouse, months: Sequence[str]) -> Known:
 
 def months_of_run(context: dg.AssetCheckExecutionContext) -> list[str]:
     """The months of the run; all months when only the check is run."""
-    tags, keys = context.run.tags, list(BAR_MONTHS.get_partition_keys())
-    if single := tags.get(PARTITION):
-        return [single]
-    first, last = tags.get(RANGE_START), tags.get(RANGE_END)
-    return keys[keys.index(first) : keys.index(last) + 1] if first and last else keys
+    return months_of_tags(context.run.tags) or list(BAR_MONTHS.get_partition_keys())
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    rules = []
-    for name, text in RULES.items():
-        question = partial(checks.kline_rule, name=name)
-        rules.append(_check("stock_monthly_kline", name, text, question, advice=name == "month_gain"))
+    texts = RULES | {EQUALS: "Every K-line equals a recomputation from the minutes."}
+    questions = _kline_questions().items()
     return dg.Definitions(
         asset_checks=[
             _check(
@@ -120,12 +132,6 @@ def defs() -> dg.Definitions:
                     connection, months, known.reference, known.factors
                 ),
             ),
-            *rules,
-            _check(
-                "stock_monthly_kline",
-                "kline_equals_minutes",
-                "Every K-line equals a recomputation from the minutes.",
-                checks.kline_equals_minutes,
-            ),
+            *(_check(KLINE, name, texts[name], question) for name, question in questions),
         ]
     )

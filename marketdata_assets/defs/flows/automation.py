@@ -6,6 +6,7 @@ What is outdated is decided in `flows.status`, by the names, sizes and times of 
 
 import time
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -77,7 +78,7 @@ def schedule_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> d
         job=runs,
         cron_schedule=flow.schedule or "",
         execution_timezone=flow.timezone,
-        description=f"Load what is new, changed or failed of {flow.name}.",
+        description=f"Load what is new, changed or failed of {flow.name} and no longer being written.",
     )
     def by_clock(
         context: dg.ScheduleEvaluationContext, postgres: Postgres, flow_files: FlowFiles
@@ -89,7 +90,8 @@ def schedule_of(flow: FlowDefinition, runs: "UnresolvedAssetJobDefinition") -> d
             return dg.SkipReason("a run is in progress; files that it leaves are loaded the next time")
         if flow.partitions == "file":
             add_files(context.instance, flow, names)
-        return [dg.RunRequest(tags=tags) for tags in tags_of(context.instance, flow, names)]
+        config = {"ops": {flow.name: {"config": {"finished_only": True}}}}
+        return [dg.RunRequest(tags=tags, run_config=config) for tags in tags_of(context.instance, flow, names)]
 
     return by_clock
 
@@ -170,6 +172,13 @@ def spans(wanted: Sequence[str], known: Sequence[str]) -> list[tuple[str, str]]:
 def file_states(flow: FlowDefinition, postgres: Postgres, flow_files: FlowFiles) -> dict[str, watch.State]:
     """Size and modification time of the files that a run would read."""
     return _states(_outdated(postgres, flow, flow_files))
+
+
+def states_of(flow: FlowDefinition, folder: Path) -> dict[str, watch.State]:
+    """Size and modification time of all files of the flow below the data folder."""
+    from marketdata_assets.flows.run import find_units
+
+    return _states(find_units(flow, folder))
 
 
 def _states(units: "Iterable[Unit]") -> dict[str, watch.State]:

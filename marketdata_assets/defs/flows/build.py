@@ -5,6 +5,7 @@ What the flow does is in `marketdata_assets.flows`; nothing of it is imported he
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -14,14 +15,17 @@ from marketdata_assets.defs.flows import automation
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import Column, check_result, column_schema, observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
-from marketdata_assets.flows import definition
+from marketdata_assets.flows import definition, discovery
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.storage import declared
+from marketdata_assets.loading import watch
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import FlowFiles, Postgres, Workers
 from marketdata_assets.stores.postgres import connect
 
 OWNERS = ("team:flows",)
+REFERENCE = ("trading_calendar", "instruments")
+"""Upstream of the shipped flows, which load A-shares. Kept out of their YAML: the lineage does not change any row."""
 
 
 class FlowConfig(dg.Config):
@@ -35,6 +39,9 @@ class FlowConfig(dg.Config):
 
     leave_out: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
     """Files that are not read, since they are still being written."""
+
+    finished_only: bool = False
+    """First wait for MARKETDATA_FLOWS_QUIET_SECONDS, and leave out files that have changed meanwhile."""
 
 
 def definitions(flow: FlowDefinition) -> dg.Definitions:
@@ -54,6 +61,12 @@ def files_key(flow: FlowDefinition) -> str:
     """The external asset of the flow's files; flows that read one folder share it."""
     folder = flow.loader.folder.strip("./").replace("/", "_").replace("-", "_")
     return f"{folder or flow.name}_files"
+
+
+def upstream(flow: FlowDefinition) -> list[str]:
+    """The assets that the flow depends on: its files, and for a shipped flow the reference data of A-shares."""
+    shipped = flow.file is not None and flow.file.is_relative_to(discovery.SHIPPED)
+    return [files_key(flow), *(REFERENCE if shipped else ())]
 
 
 def files_of(flow: FlowDefinition) -> dg.AssetSpec:
@@ -82,7 +95,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=flow.name,
-        deps=[files_key(flow)],
+        deps=upstream(flow),
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         group_name="flows",
@@ -106,12 +119,14 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
 
         at, folder = run.at_folder(flow, config.data_dir, flow_files.path)
         with as_dagster_failure():
-            found = run.find_units(at, folder)
-            names = None
+            unfinished = {*config.leave_out}
+            if config.finished_only:
+                scan = partial(automation.states_of, at, folder)
+                unfinished |= watch.still_changing(scan, flow_files.quiet_seconds)
+            found = [unit for unit in run.find_units(at, folder) if unit.place not in unfinished]
+            names = [unit.place for unit in found] if unfinished else None
             if flow.partitions == "file":
                 names = run.existing(found, context.partition_keys)
-            elif config.leave_out:
-                names = [unit.place for unit in found if unit.place not in config.leave_out]
             ended = run.run_flow(
                 at,
                 postgres.dsn,
@@ -124,7 +139,7 @@ def _asset(flow: FlowDefinition) -> dg.AssetsDefinition:
             )
         files = [unit.file.path for unit in found]
         context.log_event(observed_files(files_key(flow), folder / at.loader.folder, files))
-        return report.of(context, flow, postgres.dsn, ended)
+        return report.of(context, flow, postgres.dsn, ended, unfinished)
 
     return load
 

@@ -1,5 +1,6 @@
 """Reports of flows as Dagster metadata, materialisations and failures. Nothing is loaded or computed here."""
 
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
@@ -14,13 +15,23 @@ from marketdata_assets.flows.run import FlowReport
 from marketdata_assets.stores.postgres import connect
 
 GONE = "no such file, and none of its rows were ever loaded; deliver it, or delete the partition"
+GROWING = "still being written; the sensor, the next scheduled run or the nightly repair loads it"
 EARLY = "rows of %s months before %s are loaded and have no partition; set partitions: {month: %s, since: %s}"
 
 
-def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended: FlowReport) -> dg.MaterializeResult:
-    """Give partitions their row counts; when files failed, mark the loaded ones and raise a Failure for the rest."""
+def of(
+    context: dg.AssetExecutionContext,
+    flow: FlowDefinition,
+    dsn: str,
+    ended: FlowReport,
+    unfinished: Collection[str] = (),
+) -> dg.MaterializeResult:
+    """Give partitions their row counts; when files failed, mark the loaded ones and raise a Failure for the rest.
+
+    Files that are partitions and `unfinished` fail when nothing of them was loaded before.
+    """
     with connect(dsn) as connection:
-        metadata = _metadata(flow, ended)
+        metadata = _metadata(flow, ended) | ({"files_unfinished": sorted(unfinished)} if unfinished else {})
         metadata["dagster/row_count"] = status.row_count(connection, flow)
         rows = status.preview(connection, flow)
         table = markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else None
@@ -31,7 +42,8 @@ def of(context: dg.AssetExecutionContext, flow: FlowDefinition, dsn: str, ended:
         by_month = status.rows_by_month(connection, flow, months)
     if flow.partitions == "file":
         counts = {key: {"dagster/partition_row_count": by_unit.get(key, 0)} for key in context.partition_keys}
-        failed = {key: f"{key}: {GONE}" for key in context.partition_keys if key not in by_unit}
+        absent = [key for key in context.partition_keys if key not in by_unit]
+        failed = {key: f"{key}: {GROWING if key in unfinished else GONE}" for key in absent}
         failed |= {unit.unit: unit.error or "" for unit in ended.failed}
         return finish_partitions(context, metadata, counts, failed)
     if isinstance(flow.partitions, Month):

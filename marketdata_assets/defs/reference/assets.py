@@ -15,8 +15,7 @@ from marketdata_assets.defs.metadata import OWNERS, markdown_table, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, failure
 from marketdata_assets.defs.reference import checks
 from marketdata_assets.defs.ticks.symbols import tushare_api
-from marketdata_assets.months import months_from
-from marketdata_assets.partitions import BAR_MONTHS, PARTITION, RANGE_END, RANGE_START
+from marketdata_assets.partitions import BAR_MONTHS, months_of_tags
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.settings import Settings
 
@@ -168,7 +167,8 @@ def reference_tables(
     from marketdata_assets.reference.daily import load_days
 
     wanted = [name for name in DAILY if dg.AssetKey(name) in context.selected_asset_keys]
-    months = _months(context)
+    # When only checks are run, no month is named.
+    months = months_of_tags(context.run.tags) or list(BAR_MONTHS.get_partition_keys())[-1:]
     reports: list[UnitReport] = []
     with as_dagster_failure(), clickhouse.client() as client:
         run = _run(context, client, ticks, config)
@@ -187,13 +187,6 @@ def _run(context: dg.AssetExecutionContext, client: "Client", ticks: Ticks, conf
     settings, sources = Settings(), ticks.restricted(config.providers).reference()
     now = dt.datetime.now(dt.UTC)
     return Run(client, sources, context.run.run_id, now, settings.turns_folder, settings.ticks_workers)
-
-
-def _months(context: dg.AssetExecutionContext) -> Sequence[str]:
-    """The months of the run; the newest one when only checks are run."""
-    tags = context.run.tags
-    first, last = (tags.get(name) or tags.get(PARTITION) for name in (RANGE_START, RANGE_END))
-    return months_from(first, last) if first and last else list(BAR_MONTHS.get_partition_keys())[-1:]
 
 
 def _is_loaded(report: "UnitReport") -> bool:

@@ -12,6 +12,7 @@ from marketdata_assets.defs.exchanges.report import TABLES
 
 HOURLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=26), warn_window=dt.timedelta(hours=3))
 STREAMED = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=6), warn_window=dt.timedelta(hours=1))
+RARE = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=7), warn_window=dt.timedelta(days=2))
 TRADING_DAYS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=12), warn_window=dt.timedelta(days=4))
 WEEKDAYS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=5), warn_window=dt.timedelta(days=3, hours=12))
 
@@ -20,6 +21,7 @@ POLICIES = {
     **dict.fromkeys(("tick_data", "factors", "suspensions", "adjust_factors", "price_limits"), TRADING_DAYS),
     **dict.fromkeys(("symbol_registry", "trading_calendar", "instruments"), WEEKDAYS),
     **dict.fromkeys(TABLES, STREAMED),
+    "exchange_liquidations": RARE,
     **dict.fromkeys(("exchange_gaps", "exchange_ohlcv_1m"), HOURLY),
 }
 

@@ -28,6 +28,7 @@ from marketdata_assets.defs.flows import automation as flows
 from marketdata_assets.defs.reference import automation as reference
 from marketdata_assets.defs.runs import runs_in_progress, sensor
 from marketdata_assets.defs.ticks import automation as ticks
+from marketdata_assets.defs.ticks import dropped
 from marketdata_assets.defs.ticks.run_config import JOB as TICKS_JOB
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.flows.definition import FlowDefinition
@@ -85,14 +86,14 @@ def domains(own: Iterable[FlowDefinition]) -> list[Domain]:
             "ticks",
             (TICKS_JOB, "ticks"),
             lambda instance, has, unfinished: ticks.due(instance, has.clickhouse, has.ticks, unfinished),
-            lambda _, has: (ticks.file_states(has.ticks), has.ticks.quiet_seconds),
+            lambda _, has: (dropped.states(has.ticks), has.ticks.quiet_seconds),
         ),
         Domain("exchanges", (days.DAYS_JOB,), lambda instance, has, _: exchanges.due(instance, has.clickhouse)),
         Domain(
             "captures",
             (days.TABLES_JOB,),
-            lambda instance, _, unfinished: exchanges.captures(instance, unfinished),
-            lambda instance, has: (exchanges.capture_states(instance), has.exchanges.quiet_seconds),
+            lambda _, has, unfinished: exchanges.captures(has.clickhouse, has.exchanges, unfinished),
+            lambda _, has: (exchanges.capture_files(has.clickhouse, has.exchanges), has.exchanges.quiet_seconds),
         ),
         Domain("reconciliation", (reconciliation.JOB,), lambda instance, *_: reconciliation.due(instance)),
         *map(_of_flow, own),

@@ -6,14 +6,17 @@ grid are loaded too, without an event: the ledger records them.
 
 import datetime as dt
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from marketdata_assets.defs.partition_results import as_dagster_failure
-from marketdata_assets.defs.ticks import checks, report, symbols
+from marketdata_assets.defs.ticks import checks, dropped, report, symbols
 from marketdata_assets.defs.ticks.load_op import LoadConfig, LoadOp
 from marketdata_assets.defs.ticks.run_config import JOB, OP, window_now
+from marketdata_assets.loading import watch
+from marketdata_assets.loading.reports import and_more
 from marketdata_assets.reference.records import Days
 from marketdata_assets.resources import ClickHouse, Ticks
 from marketdata_assets.ticks.errors import TicksError
@@ -52,14 +55,31 @@ def load_selected(context: dg.OpExecutionContext, config: AdhocConfig, clickhous
         if unknown := sorted(set(config.tables) - set(TABLES)):
             raise BadRunConfig(f"tables: {unknown[0]!r} is none of {', '.join(TABLES)}")
         tables, days = [table for table in TABLES if table in config.tables], _days(config)
-        units = _units(context, client, config)
-        done = LoadOp(context, client, ticks, config, window, planned=False, days=days).load(tables, units)
+        units, usable = _units(context, client, config), _without_unfinished(context, ticks, config)
+        if usable is None:
+            return
+        done = LoadOp(context, client, ticks, usable, window, planned=False, days=days).load(tables, units)
         answers = checks.evaluations(client, tables, units)
         for evaluation in answers:
             context.log_event(evaluation)  # type: ignore[arg-type]  # taken, though its annotation does not say so
     metadata = report.summary(done) | {"checks": {answer.check_name: answer.passed for answer in answers}}
     report.raise_failures(done, metadata)
     context.add_output_metadata(metadata)
+
+
+def _without_unfinished(context: dg.OpExecutionContext, ticks: Ticks, config: AdhocConfig) -> AdhocConfig | None:
+    """The config without the provider `files` while a dropped file is being written: a load reads all of them.
+
+    None when there is no other provider.
+    """
+    if not config.finished_only or "files" not in (config.providers or ["files"]):
+        return config
+    unfinished = watch.still_changing(partial(dropped.states, ticks), ticks.quiet_seconds)
+    if not unfinished:
+        return config
+    context.log.warning(f"still being written: {and_more(sorted(unfinished), 3)}; no dropped file is read by this run")
+    others = dropped.others(ticks, config.providers)
+    return config.model_copy(update={"providers": others}) if others else None
 
 
 def _days(config: AdhocConfig) -> Days | None:

@@ -14,8 +14,7 @@ import dagster as dg
 
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import run_key, runs_in_progress, schedule, sensor
-from marketdata_assets.defs.ticks import run_config, symbols
-from marketdata_assets.loading.watch import State
+from marketdata_assets.defs.ticks import dropped, run_config, symbols
 from marketdata_assets.months import EXCHANGE_CLOCK
 from marketdata_assets.partitions import tick_key, tick_months_of, tick_unit
 from marketdata_assets.resources import ClickHouse, Ticks
@@ -24,8 +23,6 @@ from marketdata_assets.ticks.reports import Unit, by_month
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-    from marketdata_assets.loading.files import FileState
 
 NO_NETWORK = ["files"]
 NOT_SET_UP = "no provider on the network is set up: set TUSHARE_TOKEN, or MARKETDATA_PROVIDERS to a providers file"
@@ -74,7 +71,7 @@ def ticks_daily(
     month = f"{day:%Y-%m}"
     if month in busy_months(context.instance):
         return dg.SkipReason(f"a run over {month} is in progress; nightly repair loads what it does not")
-    return dg.RunRequest(run_config=run_config.adhoc_config({month: []}, run_config.DAILY))
+    return dg.RunRequest(run_config=run_config.adhoc_config({month: []}, run_config.DAILY, finished_only=True))
 
 
 @schedule(
@@ -132,26 +129,13 @@ def defs() -> dg.Definitions:
     )
 
 
-def file_states(ticks: Ticks) -> dict[str, State]:
-    """Size and modification time of the dropped files that loads read."""
-    return {key: [file.size, file.modified_ns] for key, file in _dropped(ticks).items()}
-
-
-def _dropped(ticks: Ticks) -> "dict[str, FileState]":
-    section = ticks.config().files
-    if section is None or not section.enabled:
-        return {}
-    files = ticks.files()
-    return {f"{folder.path}/{file.name}": file for folder in (files.of_bars, files.of_books) for file in folder.files()}
-
-
 def due(
     instance: dg.DagsterInstance, clickhouse: ClickHouse, ticks: Ticks, unfinished: Collection[str] = ()
 ) -> list[dg.RunRequest]:
     """Run requests: outdated units, units whose dropped files have changed, factors that do not follow from their bars,
     and loaded units that Dagster does not show as loaded, by table.
 
-    While a dropped file is `unfinished` (see `file_states`), no file is read: a load reads all of them.
+    While a dropped file is `unfinished` (see `dropped.states`), no file is read: a load reads all of them.
     """
     from marketdata_assets.ticks.loaded_files import changed_by_table
     from marketdata_assets.ticks.status import behind
@@ -162,14 +146,15 @@ def due(
     with clickhouse.client() as client:
         ensure(client)
         found = behind(client, months, now)
-        dropped = {} if unfinished or not _dropped(ticks) else changed_by_table(client, ticks.files(), now)
+        changes = {} if unfinished or not dropped.found(ticks) else changed_by_table(client, ticks.files(), now)
         marks = {table: _unmarked(instance, client, table, months) for table in TABLES}
     # Without a network no bars can be fetched, but factors of existing bars can be computed.
     load = found.load if ticks.network else []
     options: dict[str, Any] = {} if ticks.network else {"providers": NO_NETWORK}
     if unfinished and ticks.network:
-        options = {"providers": [name for name in ("tushare", "yahoo") if getattr(ticks.config(), name)]}
-    changed = {table: one.units for table, one in dropped.items() if not one.unreadable}
+        options = {"providers": dropped.others(ticks)}
+        load = load if options["providers"] else []
+    changed = {table: one.units for table, one in changes.items() if not one.unreadable}
     bars, books = (changed.get(table, frozenset()) for table in ("tick_data", "order_book"))
     requests = [
         *_request("load", load, run_config.DAILY, **options),

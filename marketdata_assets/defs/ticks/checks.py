@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from marketdata_assets.defs.metadata import check_result
+from marketdata_assets.defs.metadata import check_evaluation, check_result
 from marketdata_assets.ticks.reports import Unit
 
 if TYPE_CHECKING:
@@ -49,17 +49,4 @@ def answers(
 def evaluations(client: "Client", tables: Collection[str], units: Sequence[Unit]) -> list[dg.AssetCheckEvaluation]:
     """The same for a job without assets: the checks of `tables`, to be logged."""
     wanted = {dg.AssetCheckKey(dg.AssetKey(asset), name) for asset, name in DESCRIPTIONS if asset in tables}
-    found = []
-    for answer in answers(client, wanted, units):
-        assert answer.asset_key is not None
-        assert answer.check_name is not None
-        found.append(
-            dg.AssetCheckEvaluation(
-                asset_key=answer.asset_key,
-                check_name=answer.check_name,
-                passed=answer.passed,
-                severity=answer.severity,
-                metadata=answer.metadata,
-            )
-        )
-    return found
+    return [check_evaluation(answer) for answer in answers(client, wanted, units)]

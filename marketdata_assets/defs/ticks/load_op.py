@@ -38,6 +38,9 @@ class LoadConfig(dg.Config):
     providers: list[str] = []  # noqa: RUF012 - a pydantic field: each config has a list of its own
     """Use these only, such as `files`; all that are enabled when left out."""
 
+    finished_only: bool = False
+    """First wait for MARKETDATA_TICKS_QUIET_SECONDS, and use no dropped file when one has changed meanwhile."""
+
     workers: int = 0
     """Concurrent requests to one provider; 0 is MARKETDATA_TICKS_WORKERS."""
 

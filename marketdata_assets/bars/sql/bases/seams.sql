@@ -12,14 +12,15 @@ WITH spans AS (
     UNION SELECT code, first FROM stock_1min_coverage JOIN shared USING (code, month)
     UNION SELECT code, last + interval '1 microsecond' FROM stock_1min_coverage JOIN shared USING (code, month)
 ), sides AS (
-    SELECT s.code, b.time AS before, b.close, a.time AS after, a.open FROM candidates s
-    CROSS JOIN LATERAL (SELECT time, close FROM stock_1min_qfq q WHERE q.code = s.code AND q.time < s.at
-                        ORDER BY time DESC LIMIT 1) b
-    CROSS JOIN LATERAL (SELECT time, open FROM stock_1min_qfq q WHERE q.code = s.code AND q.time >= s.at
-                        ORDER BY time LIMIT 1) a
+    SELECT s.code, b.time AS before, b.close, b.traded, a.time AS after, a.open, a.close AS close_after, a.traded AS traded_after
+    FROM candidates s
+    CROSS JOIN LATERAL (SELECT time, close, nullif(amount, 0) / nullif(volume, 0) / 100 AS traded FROM stock_1min_qfq q
+                        WHERE q.code = s.code AND q.time < s.at ORDER BY time DESC LIMIT 1) b
+    CROSS JOIN LATERAL (SELECT time, open, close, nullif(amount, 0) / nullif(volume, 0) / 100 AS traded FROM stock_1min_qfq q
+                        WHERE q.code = s.code AND q.time >= s.at ORDER BY time LIMIT 1) a
 )
-SELECT DISTINCT s.code AS symbol, s.before, s.close::float AS close, s.after, s.open::float AS open,
-       bo.source AS source_before, ao.source AS source_after
+SELECT DISTINCT s.code AS symbol, s.before, s.close::float AS close, s.traded::float AS traded, s.after, s.open::float AS open,
+       s.close_after::float AS close_after, s.traded_after::float AS traded_after, bo.source AS source_before, ao.source AS source_after
 FROM sides s
 CROSS JOIN LATERAL (SELECT source FROM stock_1min_coverage c
                     WHERE c.code = s.code AND c.month = date_trunc('month', s.before) AND s.before BETWEEN c.first AND c.last
