@@ -60,7 +60,7 @@ class Look:
     acked: int
     queued: int
     spooled: int
-    rss: int  # bytes, of the collector
+    rss: int  # bytes, of all processes of the collector
     cpu: float  # seconds so far, of the collector
     nats_cpu: float
     lag: Sequence[tuple[float, int]]  # bound in seconds, how many within; only of the first and the last look
@@ -138,14 +138,15 @@ def figures() -> Iterator[Figure]:
     yield Figure("collector.memory_growth_mb_per_min", one.growth, "MB/min", ("<=", MOST_GROWTH), memory)
 
 
-def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SYMBOLS) -> Soak:
+def soak(home: Path, rate: float, seconds: float, warm: float, symbols: int = SYMBOLS, processes: int = 1) -> Soak:
     """Run all of it for so long at so many messages a second, and count at the end."""
     server = Server(servers.NATS, home, 0)
     server.start()
     venue = Venue(symbols)
     try:
         place = Place("binance", "spot", venue.names, ("trade", "orderbook", "ticker"), venue.url, venue.ws_url)
-        with CollectorProcess(home, [place], server.url, more={"jetstream": {"enabled": True}}) as collector:
+        more = {"jetstream": {"enabled": True}}
+        with CollectorProcess(home, [place], server.url, processes=processes, more=more) as collector:
             collector.subscribed()
             collector.until(lambda told: _sink(told)["connected"])
             venue.go(rate)
@@ -196,10 +197,11 @@ class Venue:
 
 
 def _looks(collector: CollectorProcess, venue: Venue, server: Server, seconds: float) -> Iterator[Look]:
-    ours, theirs = psutil.Process(collector.pid), psutil.Process(server.pid)
+    theirs = psutil.Process(server.pid)
     now = began = time.monotonic()
     while True:
-        told = _sink(collector.status())
+        status = collector.status()
+        told, processes = _sink(status), status["processes"]
         at_an_end = now == began or now >= began + seconds
         yield Look(
             now,
@@ -207,8 +209,8 @@ def _looks(collector: CollectorProcess, venue: Venue, server: Server, seconds: f
             told["acked"],
             told["queued"],
             told["spooled"],
-            ours.memory_info().rss,
-            sum(ours.cpu_times()[:2]),
+            sum(one["resident_bytes"] for one in processes),
+            sum(one["cpu_seconds"] for one in processes),
             sum(theirs.cpu_times()[:2]),
             _lag(collector.metrics()) if at_an_end else (),
         )

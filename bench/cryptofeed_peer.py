@@ -10,12 +10,16 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from cryptofeed.defines import L2_BOOK, TRADES
-from cryptofeed.exchanges import Binance
+from cryptofeed.exchanges import Binance, Bybit
 from cryptofeed.symbols import Symbols
 from yapic import json as fast_json
+
+BYBIT = {"BTC-USDT-PERP": "BTCUSDT"}
+BYBIT_SOCKET = SimpleNamespace(address="wss://stream.bybit.com/v5/public/linear", uuid="")
 
 
 class Snapshot:
@@ -50,22 +54,24 @@ class Books:
         self.last = book.book.bids.index(0), book.book.asks.index(0)
 
 
-async def take(feed: Any, messages: list[str]) -> float:
+async def take(feed: Any, messages: list[str], socket: Any) -> float:
     """CPU seconds for all messages."""
     handle = feed.message_handler
     now = time.time()
     started = time.process_time()
     for message in messages:
-        await handle(message, None, now)
+        await handle(message, socket, now)
     return time.process_time() - started
 
 
-def one_round(kind: str, messages: list[str], snapshot: str, symbols: list[str]) -> dict[str, Any]:
+def one_round(name: str, kind: str, messages: list[str], snapshot: str, symbols: list[str]) -> dict[str, Any]:
     callback: Any = Trades() if kind == "trades" else Books()
     channel = TRADES if kind == "trades" else L2_BOOK
-    feed = Binance(symbols=symbols, channels=[channel], callbacks={channel: callback})
+    bybit = name == "bybit"
+    venue, known = (Bybit, list(BYBIT)) if bybit else (Binance, symbols)
+    feed = venue(symbols=known, channels=[channel], callbacks={channel: callback})
     feed.http_conn = Snapshot(snapshot)
-    cpu_s = asyncio.run(take(feed, messages))
+    cpu_s = asyncio.run(take(feed, messages, BYBIT_SOCKET if bybit else None))
     last = callback.last.decode() if kind == "trades" else [[str(part) for part in level] for level in callback.last]
     return {"cpu_s": cpu_s, "last": last}
 
@@ -73,13 +79,14 @@ def one_round(kind: str, messages: list[str], snapshot: str, symbols: list[str])
 def main(folder: Path) -> None:
     symbols = json.loads((folder / "symbols").read_text())
     Symbols.set("BINANCE", symbols, {"tick_size": {}, "instrument_type": dict.fromkeys(symbols, "spot")})
+    Symbols.set("BYBIT", BYBIT, {"tick_size": {}, "instrument_type": dict.fromkeys(BYBIT, "perpetual")})
     sets = {path.name: path for path in folder.iterdir() if path.is_dir()}
     print(json.dumps({"version": version("cryptofeed")}), flush=True)
     for line in sys.stdin:
         name, kind = line.split()
         messages = (sets[name] / kind).read_text().splitlines()
         snapshot = (sets[name] / "snapshot").read_text()
-        print(json.dumps(one_round(kind, messages, snapshot, list(symbols))), flush=True)
+        print(json.dumps(one_round(name, kind, messages, snapshot, list(symbols))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Messages of Binance's spot market: shaped ones, whose prices wander, and recorded ones where the fixtures are."""
+"""Messages of Binance's spot market: shaped ones, whose prices wander, and recorded ones where the fixtures are.
+
+The shaped ones exist as messages of Bybit's linear market too.
+"""
 
 import json
 import os
@@ -6,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from marketdata_assets.exchanges.captures.capture import open_capture
 
@@ -19,6 +23,8 @@ RECORDED_TRADES = "2021-04-05_10sym_120s.ndjson"
 RECORDED_UPDATES = "hft_btcusdt_20240808.txt.gz"
 TIMES = 20  # recorded trades are few: so many times the same
 
+BYBIT_BOOK = f"orderbook.1000.{SYMBOL}"
+
 Changes = list[tuple[str, str]]
 
 
@@ -30,6 +36,7 @@ class Messages:
     trades: list[bytes]
     updates: list[bytes]
     snapshot: bytes
+    venue: str = "binance"
 
     def write(self, folder: Path) -> None:
         """For the peer."""
@@ -54,6 +61,41 @@ def recorded() -> Messages | None:
     entries = [*open_capture(folder / RECORDED_UPDATES).entries()]
     (whole,) = [one.raw for one in entries if one.kind == "http"]
     return Messages("recorded", traded * TIMES, [one.raw for one in entries if b"@depth@" in one.raw[:60]], whole)
+
+
+def as_bybit(messages: Messages) -> Messages:
+    """The same market as Bybit tells it, where the snapshot of a book is the first of its updates."""
+    whole = json.loads(messages.snapshot)
+    books = [{"E": START_MS, "b": whole["bids"], "a": whole["asks"]}, *map(_data, messages.updates)]
+    told = [
+        _bybit(BYBIT_BOOK, "delta" if number else "snapshot", one["E"], _bybit_levels(one, number + 1))
+        for number, one in enumerate(books)
+    ]
+    traded = [
+        _bybit(f"publicTrade.{SYMBOL}", "snapshot", one["E"], [_bybit_trade(one)])
+        for one in map(_data, messages.trades)
+    ]
+    return Messages("bybit", traded, told, b"", "bybit")
+
+
+def _data(raw: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(raw)["data"]
+    return found
+
+
+def _bybit(topic: str, kind: str, ts: int, data: Any) -> bytes:
+    return _json({"topic": topic, "type": kind, "ts": ts, "data": data, "cts": ts})
+
+
+def _bybit_levels(one: dict[str, Any], number: int) -> dict[str, Any]:
+    sides = {side: [(price, size if float(size) else "0") for price, size in one[side]] for side in ("b", "a")}
+    return {"s": SYMBOL} | sides | {"u": number, "seq": 3 * number}
+
+
+def _bybit_trade(one: dict[str, Any]) -> dict[str, Any]:
+    ids = {"i": f"20f43950-d8dd-5b31-9112-{one['a']:012}", "BT": False, "RPI": False, "seq": one["a"]}
+    side = "Sell" if one["m"] else "Buy"
+    return {"T": one["T"], "s": SYMBOL, "S": side, "v": one["q"], "p": one["p"], "L": "PlusTick"} | ids
 
 
 def trades(count: int) -> Iterator[bytes]:

@@ -14,14 +14,15 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from bench import exchange_messages
-from bench.exchange_messages import DEEP, SYMBOL, Messages
+from bench.exchange_messages import BYBIT_BOOK, DEEP, SYMBOL, Messages
 from bench.exchange_peers import Peer
 from bench.figure import Figure, spread
 from bench.peers import NoPeer
 from bench.size import sized
 from marketdata_assets.exchanges.binance.instruments import named
+from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.records import Trade
-from marketdata_assets.exchanges.replay import Feed, feed_of
+from marketdata_assets.exchanges.replay import feed_of
 
 Target = tuple[Literal[">="], float]
 
@@ -64,6 +65,35 @@ class Combined(msgspec.Struct, Generic[DATA]):
     data: DATA
 
 
+class BareBybitTrade(msgspec.Struct):
+    T: int
+    S: str
+    v: str
+    p: str
+    i: str
+
+
+class BareBybitUpdate(msgspec.Struct):
+    u: int
+    b: tuple[tuple[str, str], ...]
+    a: tuple[tuple[str, str], ...]
+
+
+class Pushed(msgspec.Struct, Generic[DATA]):
+    topic: str
+    type: str
+    ts: int
+    data: DATA
+
+
+BARE: dict[tuple[str, str], Any] = {
+    ("binance", "trades"): Combined[BareTrade],
+    ("binance", "updates"): Combined[BareUpdate],
+    ("bybit", "trades"): Pushed[list[BareBybitTrade]],
+    ("bybit", "updates"): Pushed[BareBybitUpdate],
+}
+
+
 @dataclass
 class Rates:
     """Messages per CPU second of each round: bare decode, ours, the peer's."""
@@ -79,7 +109,8 @@ class Rates:
 
 def figures() -> Iterator[Figure]:
     """All figures of the domain; those of recorded messages only where the fixtures are."""
-    sets = [exchange_messages.shaped(TRADES, UPDATES, LEVELS), exchange_messages.recorded()]
+    shaped = exchange_messages.shaped(TRADES, UPDATES, LEVELS)
+    sets = [shaped, exchange_messages.as_bybit(shaped), exchange_messages.recorded()]
     there = [one for one in sets if one]
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -97,40 +128,47 @@ def figures() -> Iterator[Figure]:
 def trade_figures(messages: Messages, rates: Rates, version: str) -> Iterator[Figure]:
     """Bytes of a trade to a record to bytes of JSON."""
     base = (
-        f"{rates.count:,} {messages.name} aggregate trades of Binance, bytes to record to JSON, {A_READ} a read, "
+        f"{rates.count:,} {_named(messages)} trades, bytes to record to JSON, {A_READ} a read, "
         f"{ROUNDS} interleaved rounds"
     )
     begin = _begin(messages)
-    yield _ratio(f"{begin}trade_json_vs_cryptofeed", rates, 4, f"{base}; {version}")
+    target = None if messages.venue == "bybit" else 4
+    yield _ratio(f"{begin}trade_json_vs_cryptofeed", rates, target, f"{base}; {version}")
     yield _distance(f"{begin}trade_json_vs_bare_decode", rates, base)
 
 
 def update_figures(messages: Messages, rates: Rates, version: str) -> Iterator[Figure]:
     """Bytes of an update to a book, with its sequence check, its record and its best prices."""
-    shape = f"{LEVELS} levels each, into a book of 2 x {DEEP}" if messages.name == "shaped" else "as they came"
+    shape = "as they came" if messages.name == "recorded" else f"{LEVELS} levels each, into a book of 2 x {DEEP}"
     base = (
-        f"{rates.count:,} {messages.name} depth updates of Binance, {shape}, with sequence check, record and best "
+        f"{rates.count:,} {_named(messages)} depth updates, {shape}, with sequence check, record and best "
         f"prices after each, {ROUNDS} interleaved rounds"
     )
     begin = _begin(messages)
     target = PER_S if messages.name == "shaped" else None
     detail = f"{base}; {spread(rates.ours, 0)}"
     yield Figure(f"{begin}depth_per_cpu_s", median(rates.ours), "updates/CPU s", target, detail)
-    yield _ratio(f"{begin}depth_vs_cryptofeed", rates, 2.5, f"{base}; {version}")
+    ratio = None if messages.venue == "bybit" else 2.5
+    yield _ratio(f"{begin}depth_vs_cryptofeed", rates, ratio, f"{base}; {version}")
     yield _distance(f"{begin}depth_vs_bare_decode", rates, base)
+
+
+def _named(messages: Messages) -> str:
+    return "shaped Bybit" if messages.venue == "bybit" else f"{messages.name} Binance"
 
 
 def _begin(messages: Messages) -> str:
     return "exchanges." if messages.name == "shaped" else f"exchanges.{messages.name}_"
 
 
-def _ratio(name: str, rates: Rates, target: float, detail: str) -> Figure:
+def _ratio(name: str, rates: Rates, least: float | None, detail: str) -> Figure:
     """Our speed in that of the peer; 0 when there is no peer, so that the figure does not hold."""
+    target: Target | None = None if least is None else (">=", least)
     if not rates.peer:
-        return Figure(name, 0.0, "x", (">=", target), f"not measured: {detail}")
+        return Figure(name, 0.0, "x", target, f"not measured: {detail}")
     ratios = rates.against(rates.peer)
     speeds = f"ours {median(rates.ours):,.0f}/CPU s, theirs {median(rates.peer):,.0f}"
-    return Figure(name, median(ratios), "x", (">=", target), f"{detail}; {speeds}; {spread(ratios)}")
+    return Figure(name, median(ratios), "x", target, f"{detail}; {speeds}; {spread(ratios)}")
 
 
 def _distance(name: str, rates: Rates, detail: str) -> Figure:
@@ -148,7 +186,8 @@ def _peer(folder: Path) -> tuple[Peer | None, str]:
 
 def _symbols(sets: list[Messages]) -> dict[str, str]:
     """The venue's names of all instruments by ours, which the peer would ask a server for."""
-    names = {msgspec.json.decode(raw)["data"]["s"] for one in sets for raw in {*one.trades, one.updates[0]}}
+    binance = [one for one in sets if one.venue == "binance"]
+    names = {msgspec.json.decode(raw)["data"]["s"] for one in binance for raw in {*one.trades, one.updates[0]}}
     found = [(named("spot", name), name) for name in sorted(names)]
     return {one.symbol: name for one, name in found if one}
 
@@ -156,11 +195,11 @@ def _symbols(sets: list[Messages]) -> dict[str, str]:
 def _rates(messages: Messages, kind: str, peer: Peer | None) -> Rates:
     """All in turn, each once before it counts; the peer must have made what we made."""
     raws = messages.trades if kind == "trades" else messages.updates
-    decode = msgspec.json.Decoder(Combined[BareTrade] if kind == "trades" else Combined[BareUpdate]).decode
+    decode = msgspec.json.Decoder(BARE[messages.venue, kind]).decode
     rates = Rates(len(raws))
     for number in range(ROUNDS + 1):
         bare_s = _decoded(decode, raws)
-        ours_s, last = _to_json(raws) if kind == "trades" else _to_books(raws, messages.snapshot)
+        ours_s, last = _to_json(messages) if kind == "trades" else _to_books(messages)
         theirs = peer.round(messages.name, kind) if peer else None
         if theirs:
             assert _same(theirs["last"], last), (theirs["last"], last)
@@ -179,8 +218,9 @@ def _decoded(decode: Callable[[bytes], Any], raws: list[bytes]) -> float:
     return time.process_time() - started
 
 
-def _to_json(raws: list[bytes]) -> tuple[float, bytes]:
-    push, encode = _feed().push_all, msgspec.json.Encoder().encode_lines
+def _to_json(messages: Messages) -> tuple[float, bytes]:
+    raws = messages.trades
+    push, encode = _feed(messages).push_all, msgspec.json.Encoder().encode_lines
     reads = [raws[begin : begin + A_READ] for begin in range(0, len(raws), A_READ)]
     lines = b""
     started = time.process_time()
@@ -189,12 +229,13 @@ def _to_json(raws: list[bytes]) -> tuple[float, bytes]:
     return time.process_time() - started, lines.splitlines()[-1]
 
 
-def _to_books(raws: list[bytes], snapshot: bytes) -> tuple[float, Any]:
-    """As live: the first update shows that a snapshot is wanted, what was before it is passed over."""
-    feed = _feed()
+def _to_books(messages: Messages) -> tuple[float, Any]:
+    """As live: Binance's first update shows that a snapshot is wanted, what was before it is passed over."""
+    feed, raws = _feed(messages), messages.updates
     feed.push(raws[0], NOW)
-    feed.answer(DEPTH_URL, snapshot, NOW)
-    state = feed.books[SYMBOL]
+    if messages.snapshot:
+        feed.answer(DEPTH_URL, messages.snapshot, NOW)
+    state = feed.books[f"{BYBIT_BOOK.rpartition('.')[0]}:{SYMBOL}" if messages.venue == "bybit" else SYMBOL]
     push = feed.push
     started = time.process_time()
     for raw in raws[1:]:
@@ -206,8 +247,8 @@ def _to_books(raws: list[bytes], snapshot: bytes) -> tuple[float, Any]:
     return cpu_s, state.book.bbo()
 
 
-def _feed() -> Feed:
-    return feed_of("binance", "spot", "the bench")
+def _feed(messages: Messages) -> Feed:
+    return feed_of(messages.venue, "linear" if messages.venue == "bybit" else "spot", "the bench")
 
 
 def _same(theirs: Any, ours: Any) -> bool:

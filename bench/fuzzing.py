@@ -8,10 +8,11 @@ import gzip
 import json
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -21,20 +22,15 @@ import msgspec
 import zstandard
 
 from bench.fuzz_mutations import mutated
-from marketdata_assets.exchanges import binance, deribit, okx
-from marketdata_assets.exchanges.binance.feed import BinanceFeed
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import ENTRY, NUMBERS, SUFFIX, VERSION, Header
-from marketdata_assets.exchanges.deribit.feed import DeribitFeed
-from marketdata_assets.exchanges.deribit.instruments import parse_instruments
-from marketdata_assets.exchanges.deribit.rest import error_of
-from marketdata_assets.exchanges.deribit.session import Session
-from marketdata_assets.exchanges.errors import BadCapture, BadCursor, BadInstruments, UnknownVenue
+from marketdata_assets.exchanges.errors import BadCapture, BadCursor, ExchangesError, UnknownVenue
 from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.okx.feed import OkxFeed
 from marketdata_assets.exchanges.records import AnyRecord, DeadLetter, Gap, MarketType, Outcome
 from marketdata_assets.exchanges.rest_history import Cursor
+from marketdata_assets.exchanges.venue import Venue
 
 RECV = 1_800_000_000_000_000_000
 KEPT_ALIVE = 300
@@ -48,7 +44,8 @@ LONGEST_EXAMPLE = 10
 _OUTCOMES = get_args(Outcome)
 _RECORDS = get_args(AnyRecord)
 _decode = msgspec.json.Decoder(AnyRecord | Gap).decode
-MARKETS: tuple[MarketType, ...] = get_args(MarketType)
+NAMES = ("ABCUSDT", "ABCUSD_PERP", "ABC-USDT", "ABC-USDT-SWAP", "ABC-PERPETUAL", "BTC-PERPETUAL", "")
+MOST_KEYS = 20
 
 
 class Wrong(AssertionError):
@@ -107,15 +104,16 @@ def fuzz(targets: Sequence[Target], seed: int, go_on: Callable[[int], bool], fai
 def targets(fixtures: Path | None, scratch: Path) -> list[Target]:
     """All parsers: each market of each venue, over the socket and over REST, sessions, lists, cursors and captures."""
     found: list[Target] = []
-    for package, folders, feeds in _venues():
-        venue = package.__name__.rpartition(".")[2]
-        seeds = [*examples(package), *(recorded(fixtures, folders) if fixtures else ())]
-        addresses = _addresses(package)
-        for name, make in feeds.items():
-            found.append(Target(f"{venue} {name} socket", Socket(make), seeds))
-            found.append(Target(f"{venue} {name} rest", Answers(make, addresses), seeds))
-        if package is deribit:
-            found += _deribit(seeds)
+    for venue in venues.every():
+        package = import_module(venue.feed.__module__.rpartition(".")[0])
+        seeds = [*examples(package), *(recorded(fixtures, venue.fixtures) if fixtures else ())]
+        addresses = _addresses(package, venue)
+        for name, make in _feeds(venue).items():
+            found.append(Target(f"{venue.name} {name} socket", Socket(make), seeds))
+            found.append(Target(f"{venue.name} {name} rest", Answers(make, addresses), seeds))
+        found += [Target(f"{venue.name} {name} replies", Replies(venue, name), seeds) for name in venue.markets]
+        found.append(Target(f"{venue.name} error", partial(_read_error, venue), seeds))
+        found.append(Target(f"{venue.name} capture", lambda raw, _, venue=venue: _use(venue.recognise(raw)), seeds))  # type: ignore[misc]
     found.append(Target("cursor", lambda raw, _: _read_cursor(raw), [_CURSOR], (BadCursor,)))
     return found + _captures(scratch, [one for target in found for one in target.seeds[:5]])
 
@@ -198,7 +196,7 @@ def check(raw: bytes, made: Sequence[Outcome], books: dict[str, BookState]) -> N
         if not isinstance(one, _OUTCOMES):
             raise Wrong(f"{one!r} is no outcome")
         if isinstance(one, DeadLetter):
-            if one.raw != raw or not one.cause:
+            if one.raw not in raw or bool(one.raw) != bool(raw) or not one.cause:  # of a list, an entry alone
                 raise Wrong(f"a dead letter that lost something: {one!r}")
         elif isinstance(one, (*_RECORDS, Gap)) and _decode(msgspec.json.encode(one)) != one:
             raise Wrong(f"a record that JSON changes: {one!r}")
@@ -207,54 +205,66 @@ def check(raw: bytes, made: Sequence[Outcome], books: dict[str, BookState]) -> N
             raise Wrong(f"the book {name} is crossed and live")
 
 
-def _venues() -> Iterator[tuple[ModuleType, list[str], dict[str, Callable[[bool], Any]]]]:
-    spot, usdm, coinm, options = "binance-spot", "binance-usdm", "binance-coinm", "binance-options"
-    of_binance: dict[str, Callable[[bool], Any]] = {
-        market: lambda strict, market=market: BinanceFeed(market, Instruments("binance"), strict=strict)  # type: ignore[misc]
-        for market in MARKETS
-    }
-    yield binance, [spot, usdm, coinm, options], of_binance
-    yield okx, ["okx"], {"all": lambda strict: OkxFeed(None, Instruments("okx"), strict=strict)}
-    yield (
-        deribit,
-        ["deribit"],
-        {
-            "all": lambda strict: DeribitFeed(None, Instruments("deribit"), strict=strict),
-            "without books": lambda strict: DeribitFeed(None, Instruments("deribit"), strict=strict, books=False),
-        },
-    )
+class Replies:
+    """Reads messages as answers of a socket to subscriptions, as the collector does."""
+
+    def __init__(self, venue: Venue, market_type: MarketType) -> None:
+        self._adapter = venue.adapter(market_type)
+        self._feed = venue.feed(market_type, strict=False)
+        self._keys: list[str] = []
+        for name in NAMES:
+            try:
+                instrument = self._feed.instruments[name]
+            except ExchangesError:
+                continue
+            types = venue.markets[market_type].data_types
+            self._keys += [one.key for one in self._adapter.subscriptions(instrument, types)]
+
+    def __call__(self, raw: bytes, _: Random) -> None:
+        session = self._adapter.socket_session()
+        session.hello()
+        session.subscribe(self._keys[:MOST_KEYS])
+        session.read_reply(raw, self._feed.push(raw, RECV))
+        if raw.startswith(self._adapter.data_prefix):
+            self._adapter.key_of(self._adapter.channel_of(raw))
 
 
-def _addresses(package: ModuleType) -> list[str]:
+def _feeds(venue: Venue) -> dict[str, Callable[[bool], Any]]:
+    """A feed of each market; where a socket carries all, one of all, and one without books."""
+
+    def make(market_type: MarketType | None, books: bool = True) -> Callable[[bool], Any]:
+        return lambda strict: venue.feed(market_type, Instruments(venue.name), strict=strict, books=books)
+
+    if venue.shared_socket:
+        return {"all": make(None), "without books": make(None, books=False)}
+    return {market_type: make(market_type) for market_type in venue.markets}
+
+
+def _read_error(venue: Venue, raw: bytes, _: Random) -> None:
+    check(raw, [one] if (one := venue.error_of(raw)) else [], {})
+
+
+def _addresses(package: ModuleType, venue: Venue) -> list[str]:
     """Addresses of all that the venue's modules know by name, about instruments of several kinds."""
     assert package.__file__
     words: set[str] = set()
     for path in sorted(Path(package.__file__).parent.glob("*.py")):
         words |= set(re.findall(r'"([A-Za-z_/-]{4,60})"', path.read_text()))
-    names = ["ABCUSDT", "ABCUSD_PERP", "ABC-USDT", "ABC-USDT-SWAP", "ABC-PERPETUAL", "BTC-PERPETUAL", ""]
-    bases = ["https://host.example/api/v3/", "https://host.example/api/v5/", "https://host.example/api/v2/public/"]
+    hosts = sorted({market.rest for market in venue.markets.values()})
+    bases = [
+        *(f"{host}/" for host in hosts),
+        *(f"https://host.example/api/{path}/" for path in ("v3", "v5", "v2/public")),
+    ]
+    query = "symbol={0}&instId={0}&instrument_name={0}&coin={0}&type={1}&interval=1m&bar=1m&resolution=1&instType=SWAP"
     return [
-        f"{base}{word}?symbol={name}&instId={name}&instrument_name={name}&interval=1m&bar=1m&resolution=1&instType=SWAP"
+        f"{base}{word}?{query.format(name, word)}&category=linear"
         for word in sorted(words)
         for base in bases
-        for name in names
+        for name in NAMES
     ] + [""]
 
 
-def _deribit(seeds: Sequence[bytes]) -> list[Target]:
-    def session(raw: bytes, _: Random) -> None:
-        one = Session()
-        one.subscribe(["quote.ABC-PERPETUAL"])
-        one.check(raw)
-
-    return [
-        Target("deribit session", session, seeds),
-        Target("deribit error", lambda raw, _: check(raw, [one] if (one := error_of(raw)) else [], {}), seeds),
-        Target("deribit list", lambda raw, _: _use(parse_instruments(raw)), seeds, (BadInstruments,)),
-    ]
-
-
-_CURSOR = Cursor("deribit trades ABC-PERPETUAL", 1, 9, 5, ("7", "8"), "9").text().encode()
+_CURSOR = Cursor("sample trades ABC-PERPETUAL", 1, 9, 5, ("7", "8"), "9").text().encode()
 
 
 def _read_cursor(raw: bytes) -> None:
@@ -269,7 +279,7 @@ def _captures(scratch: Path, messages: Sequence[bytes]) -> list[Target]:
     lines = b"".join(b'{"recv":"1700000000.%d","dir":"in","data":%s}\n' % (n, raw) for n, raw in enumerate(compact))
     timed = b"".join(b"1700000000000000%03d %s\n" % (n, raw) for n, raw in enumerate(compact))
     entries = b"".join(ENTRY.pack(n, NUMBERS["in"], 0, 0, len(raw)) + raw for n, raw in enumerate(compact))
-    header = zstandard.compress(msgspec.json.encode(Header(VERSION, "deribit", "option")))
+    header = zstandard.compress(msgspec.json.encode(Header(VERSION, "sample", "option")))
 
     def reads(suffix: str, packed: Callable[[bytes], bytes]) -> Callable[[bytes, Random], None]:
         path = scratch / f"fuzzed{suffix}"

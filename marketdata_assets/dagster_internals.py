@@ -20,8 +20,6 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.tags import (
     GRPC_INFO_TAG,
     REPOSITORY_LABEL_TAG,
-    RUN_KEY_TAG,
-    SENSOR_NAME_TAG,
     WILL_RETRY_TAG,
 )
 from dagster._serdes import ConfigurableClassData
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = [
     "GRPC_INFO_TAG",
     "REPOSITORY_LABEL_TAG",
-    "RUN_KEY_TAG",
-    "SENSOR_NAME_TAG",
     "WILL_RETRY_TAG",
     "CheckRunHealthResult",
     "ConfigurableClassData",

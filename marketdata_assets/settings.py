@@ -210,14 +210,14 @@ class Settings(_FromEnvironment):
 
 
 class CollectorSettings(_FromEnvironment):
-    """Variables without our prefix that are stronger than the collector's file."""
+    """Variables without our prefix that are stronger than the collector's file; see `collector.config.Variables`."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
 
     symbols: str | None = Field(default=None, description="symbols of every market, with commas between")
-    enable_binance: bool | None = Field(default=None, description="exchanges.binance.enabled")
-    enable_okx: bool | None = Field(default=None, description="exchanges.okx.enabled")
-    enable_deribit: bool | None = Field(default=None, description="exchanges.deribit.enabled")
+    exchanges: str | None = Field(
+        default=None, description="venues that are collected, with commas between; all others are disabled"
+    )
     clickhouse_direct_write: bool | None = Field(default=None, description="clickhouse.direct_write")
     redis_cache: bool | None = Field(default=None, description="redis.cache")
     nats_url: str | None = Field(default=None, description="the same as MARKETDATA_NATS_URL, which goes before it")

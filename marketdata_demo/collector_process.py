@@ -54,6 +54,7 @@ class CollectorProcess:
     shard: str = "1/1"
     more: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -82,7 +83,7 @@ class CollectorProcess:
         command = [str(Path(sys.executable).with_name("marketdata")), "collect", "--config", str(file)]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [*command, "--shard", self.shard, "--json"],
+                [*command, "--shard", self.shard, "--processes", str(self.processes), "--json"],
                 env=self._environment(),
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -155,7 +156,7 @@ class CollectorProcess:
 def is_confirmed(told: dict[str, Any]) -> bool:
     """Whether every market has subscriptions, and all are confirmed."""
     listed = [market["subscriptions"] for market in told["markets"]]
-    return all(listed) and all(one["status"] == "confirmed" for some in listed for one in some)
+    return bool(listed) and all(listed) and all(one["status"] == "confirmed" for some in listed for one in some)
 
 
 def is_ready(told: dict[str, Any]) -> bool:

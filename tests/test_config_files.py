@@ -117,7 +117,7 @@ CASES = {
     ],
 }  # fmt: skip
 ELSEWHERE = [
-    ("collector", "[trade, orderbook, kline, ticker]", "[trade, funding_rate]", "exchanges.binance.markets: spot has no funding_rate"),  # noqa: E501
+    ("collector", "[trade, orderbook, kline, ticker]", "[trade, funding_rate]", "exchanges.binance.markets.spot.data_types: Binance spot has no funding_rate; use trade"),  # noqa: E501
     ("collector", "port: 8080", "port: 8080\n  port: 1", "http.port: is given twice, first in line"),
     ("providers", "  priority: 1\n", "", "tushare.priority: is missing; add it"),
     ("providers", "  priority: 1\n", "  priority: 1\n  priority: 2\n", "tushare.priority: is given twice"),

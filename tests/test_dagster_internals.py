@@ -110,8 +110,6 @@ def test_run_is_assigned_to_a_code_location(instance: dg.DagsterInstance) -> Non
 def test_tags_have_the_values_that_stored_runs_have() -> None:
     assert internals.GRPC_INFO_TAG == ".dagster/grpc_info"
     assert internals.REPOSITORY_LABEL_TAG == ".dagster/repository"
-    assert internals.RUN_KEY_TAG == "dagster/run_key"
-    assert internals.SENSOR_NAME_TAG == "dagster/sensor_name"
     assert internals.WILL_RETRY_TAG == "dagster/will_retry"
 
 

@@ -62,6 +62,7 @@ ASSETS = {
     "exchange_open_interest": "exchanges",
     "exchange_liquidations": "exchanges",
     "exchange_gaps": "exchanges",
+    "exchange_history": "exchanges",
     "exchange_ohlcv_1m": "exchanges",
     "stock_daily_files": "flows",
     "stock_daily": "flows",
@@ -72,7 +73,7 @@ EXTERNAL |= {"stock_daily_files", "reference_files"}
 FLOWS = ("stock_daily", "stock_daily_indicators")
 REFERENCE_DAYS = ("suspensions", "adjust_factors", "price_limits")
 TICK_TABLES = ("tick_data", "order_book", "factors")
-BY_DAYS = ("exchange_gaps", "exchange_ohlcv_1m")
+BY_DAYS = ("exchange_gaps", "exchange_ohlcv_1m", "exchange_history")
 RECORD_TABLES = tuple(name for name, group in ASSETS.items() if group == "exchanges" and name not in EXTERNAL)[:7]
 ALPHA_CHECKS = {
     "every_id_landed",
@@ -198,6 +199,13 @@ def test_assets_have_the_names_and_groups_that_outsiders_rely_on(repository: dg.
     nodes = repository.asset_graph.asset_nodes
     assert {node.key.to_user_string(): node.group_name for node in nodes} == ASSETS
     assert {node.key.to_user_string() for node in nodes if not node.is_executable} == EXTERNAL
+
+
+def test_reference_data_are_upstream_of_every_table_of_ashares(repository: dg.RepositoryDefinition) -> None:
+    graph = repository.asset_graph
+    for name in ("stock_1min_qfq", "stock_monthly_kline", "tick_data", "order_book", "factors", *FLOWS):
+        above = {key.to_user_string() for key in graph.get_ancestor_asset_keys(dg.AssetKey(name))}
+        assert "instruments" in above, (name, above)
 
 
 def test_every_asset_says_what_it_is(repository: dg.RepositoryDefinition) -> None:

@@ -8,7 +8,8 @@ from pydantic.fields import FieldInfo
 
 from docs.generate.markdown import code, codes, paragraph, table
 from marketdata_assets.alphas import accounts
-from marketdata_assets.settings import CollectorSettings, Settings
+from marketdata_assets.collector.config import Variables
+from marketdata_assets.settings import Settings
 from marketdata_assets.ticks.tushare import TOKEN_VARIABLE
 
 PROJECT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ takes precedence over its file.
 
 These override the keys of [its file](files.md#the-collector).
 
-{_fields(CollectorSettings, "", "the value in the file")}
+{_fields(Variables, "", "the value in the file")}
 ## Dagster's storage
 
 {paragraph(f"`dagster.yaml` reads {codes(_of_dagster())}. `marketdata up` sets them to the local PostgreSQL.")}

@@ -7,7 +7,7 @@ import yaml
 
 from docs.generate.markdown import code, table
 from marketdata_assets.cli import figures
-from marketdata_assets.collector import metrics
+from marketdata_assets.collector import drain_service, metrics
 
 DOCKER = Path(__file__).parents[2] / "docker"
 
@@ -20,6 +20,11 @@ def page() -> str:
 At `/metrics` of its HTTP port. `marketdata collect metrics` prints this table.
 
 {metrics.table()}
+## Metrics of the drain
+
+At `/metrics` of `marketdata drain --follow`, by default `http://127.0.0.1:9102`.
+
+{drain_service.table()}
 ## Metrics of servers, tables and runs
 
 At `/metrics` of `marketdata metrics`, by default `http://127.0.0.1:9101`.

@@ -5,6 +5,7 @@ Only the newest version of each row is kept. A ledger is read before the rows th
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def restore(url: str, relations: Sequence[Relation], folder: Path, prepare: Call
                 blocks = chunks(folder, piece)
                 with naming_failures():
                     client.raw_insert(quoted(one.name), insert_block=blocks, settings=INSERT_SETTINGS, fmt="Native")
-            return _digest(client, one.name)
+            return _restored(client, one)
 
         restore_each(STORE, order, lambda name: _has_rows(client, name), load)
 
@@ -62,26 +63,49 @@ def _save(client: "Client", name: str, folder: Path) -> Relation:
     query = """
         SELECT DISTINCT partition_id FROM system.parts
         WHERE active AND rows > 0 AND database = currentDatabase() AND table = {table:String} ORDER BY partition_id"""
-    pieces, rows, total = [], 0, 0
+    columns, pieces, rows, total = _columns(client, name), [], 0, 0
     for partition in read(client, query, {"table": name})["partition_id"]:
-        piece, counted, digest = _partition(client, name, str(partition), folder)
+        piece, counted, digest = _partition(client, name, columns, str(partition), folder)
         pieces.append(piece)
         rows, total = rows + counted, total + int(digest, 16)
-    return Relation(STORE, name, rows, f"{total % MODULUS:016x}", [], "", pieces)
+    return Relation(STORE, name, rows, f"{total % MODULUS:016x}", columns, "", pieces)
 
 
-def _partition(client: "Client", name: str, partition: str, folder: Path) -> tuple[Piece, int, str]:
+def _restored(client: "Client", one: Relation) -> tuple[int, str]:
+    """Rows and digest of the columns that the backup has; the table may have got others since.
+
+    Backups of earlier versions do not name them: they are the first ones of the table, since new ones are appended.
+    """
+    if one.columns:
+        return _digest(client, one.name, one.columns)
+    columns = _columns(client, one.name)
+    found = _digest(client, one.name, columns)
+    fewer = (_digest(client, one.name, columns[:number]) for number in range(len(columns) - 1, 0, -1))
+    return next((digest for digest in chain([found], fewer) if digest == (one.rows, one.digest)), found)
+
+
+def _columns(client: "Client", name: str) -> list[str]:
+    """The columns that rows are inserted into, in the order of the table."""
+    query = """
+        SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}
+        AND default_kind NOT IN ('MATERIALIZED', 'ALIAS') ORDER BY position"""
+    return list(read(client, query, {"table": name})["name"])
+
+
+def _partition(
+    client: "Client", name: str, columns: Sequence[str], partition: str, folder: Path
+) -> tuple[Piece, int, str]:
     """Write the partition to its file; repeated when the partition was written to meanwhile."""
     file_name = f"clickhouse-{name}-{re.sub(r'[^0-9A-Za-z]', '_', partition)}.native.zst"
     for _ in range(TRIES):
-        before = _digest(client, name, partition)
+        before = _digest(client, name, columns, partition)
         (folder / file_name).unlink(missing_ok=True)
         with naming_failures(), writing(folder, file_name) as file:
             stream: Any = client.raw_stream(_select(client, name, "*", partition), {"id": partition}, fmt="Native")
             while block := stream.read(CHUNK):
                 file.write(block)
             stream.close()
-        if _digest(client, name, partition) == before:
+        if _digest(client, name, columns, partition) == before:
             return file.piece, *before
     raise BeingWritten(
         f"{STORE} {name} was written to whenever it was read; take the backup when no run loads it, or stop the"
@@ -89,9 +113,10 @@ def _partition(client: "Client", name: str, partition: str, folder: Path) -> tup
     )
 
 
-def _digest(client: "Client", name: str, partition: str = "") -> tuple[int, str]:
-    """Rows, and the sum of their hashes, of a partition or of all."""
-    what = "toInt64(count()) AS n, toString(sum(sipHash64(toString(tuple(*))))) AS digest"
+def _digest(client: "Client", name: str, columns: Sequence[str], partition: str = "") -> tuple[int, str]:
+    """Rows, and the sum of their hashes over some columns, of a partition or of all."""
+    row = f"tuple({', '.join(map(quoted, columns))})"
+    what = f"toInt64(count()) AS n, toString(sum(sipHash64(toString({row})))) AS digest"
     rows, digest = read(client, _select(client, name, what, partition), {"id": partition}).row(0)
     return int(rows), f"{int(digest) % MODULUS:016x}"
 

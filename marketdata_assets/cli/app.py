@@ -151,11 +151,14 @@ COMMANDS: Mapping[str, Command | Group] = {
                 "reference:ingest",
             ),
             "captures": Command("Load capture files of exchanges.", "exchanges:captures"),
+            "history": Command(
+                "Load past days of instruments: trades, candles, funding rates, open interest.", "history:history"
+            ),
             "days": Command("Fill gaps of some days and build their minute bars.", "exchanges:days"),
         },
     ),
     "export": Group(
-        "Bars as files for other tools.",
+        "Bars and records of exchanges as files for other tools.",
         {
             "parquet": Command(
                 "Export bars as Parquet files by year and stock; only what has changed is written again.",
@@ -165,6 +168,11 @@ COMMANDS: Mapping[str, Command | Group] = {
             "qlib": Command(
                 "Export bars in the binary format of qlib; only stocks that have changed are written again.",
                 "export:qlib",
+                {"cls": ManyValues},
+            ),
+            "records": Command(
+                "Export records of exchanges by instrument and day; only what has changed is written again.",
+                "export:records",
                 {"cls": ManyValues},
             ),
         },

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from marketdata_assets.backup.files import Manifest, Relation
 
-BARS = ("stock_1min_coverage", "stock_1min_qfq")
+BARS = ("stock_1min_coverage", "stock_1min_qfq", "stock_1min_bases", "reconciliation")
 BOOKS = ("marketdata_ledger", "marketdata_ledger_log", "marketdata_quarantine", "marketdata_flow_units")
 COLUMNS = ("store", "table", "rows", "bytes")
 

@@ -14,6 +14,7 @@ from marketdata_assets.alphas import file_index
 from marketdata_assets.alphas.accounts import Account, Credentials, credential_variables, find_credentials
 from marketdata_assets.alphas.errors import IdentityCheckRequired, NoCredentials
 from marketdata_assets.cli import output
+from marketdata_assets.cli.arguments import wrong
 from marketdata_assets.settings import Settings
 
 COLUMNS = ("account", "description", "enabled", "credentials", "session", "on disk")
@@ -25,12 +26,26 @@ def login(
     as_json: output.Json = False,
 ) -> None:
     """Log an account in; with an identity check, print the verification link and wait for it to be completed."""
+    _check_known(account)
     seconds = asyncio.run(_log_in(account, wait))
     until = _moment(time.time() + seconds)
     if as_json:
         output.as_json({"account": account, "valid_until": until.isoformat(timespec="seconds")})
     else:
         output.console().print(f"account {account} is logged in until {until:%Y-%m-%d %H:%M} UTC")
+
+
+def _check_known(account: str) -> None:
+    """Raise BadParameter for an account that is in no list and has no credentials."""
+    file = Settings().brain_accounts_file
+    listed = [one.key for one in accounts_file.read(file)]
+    if account in listed:
+        return
+    try:
+        find_credentials(account, os.environ, Settings().brain_credentials_file)
+    except NoCredentials as error:
+        if error.unset:
+            raise wrong("--account", account, f"is not in {file} and has no credentials", listed) from error
 
 
 async def _log_in(account: str, wait: float) -> float:

@@ -3,11 +3,13 @@
 import asyncio
 import signal
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
+from pydantic import ValidationError
 
 from marketdata_assets import logs
 from marketdata_assets.cli import output
@@ -15,12 +17,15 @@ from marketdata_assets.cli.arguments import existing_files
 from marketdata_assets.collector import config as configuration
 from marketdata_assets.collector import servers as places_of_servers
 from marketdata_assets.collector.errors import MissingExtra
+from marketdata_assets.collector.output_address import FORMS, STDOUT
 from marketdata_assets.collector.servers import Servers
+from marketdata_assets.exchanges.history_clients import HistoryHosts
 from marketdata_assets.local.endpoints import resolve
 from marketdata_assets.secret_values import without_password
 from marketdata_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from marketdata_assets.collector.processes import Processes
     from marketdata_assets.collector.service import Collector
     from marketdata_assets.collector.status import Report
 
@@ -35,6 +40,10 @@ def collect(
     config: ConfigFile = None,
     duration: Annotated[float | None, typer.Option(min=0.0, help="stop after so many seconds")] = None,
     shard: Annotated[str, typer.Option(help="part of the instruments, as 1/2")] = "1/1",
+    processes: Annotated[int, typer.Option(min=1, help="share the instruments among so many processes")] = 1,
+    addresses: Annotated[
+        list[str] | None, typer.Option("--output", help=f"serve records as lines of JSON: {FORMS}; repeatable")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as one JSON object")] = False,
 ) -> None:
     """Collect live market data until SIGTERM or Ctrl-C.
@@ -43,11 +52,14 @@ def collect(
     """
     if context.invoked_subcommand is None:
         try:
-            report = asyncio.run(_run(_made(config, shard), duration))
+            collector = _made(config, shard, processes, addresses or [])
+            report = asyncio.run(_run(collector, duration))
         except asyncio.CancelledError:
             output.fail("stopped immediately; the next start records undelivered data as a gap")
             raise typer.Exit(1) from None
-        _tell(report, as_json)
+        with_records = STDOUT in collector.config.output.addresses
+        with redirect_stdout(sys.stderr) if with_records else nullcontext():
+            _tell(report, as_json)
 
 
 def check(
@@ -59,7 +71,7 @@ def check(
     Environment variables are included.
     """
     found, servers = _read(config)
-    with _Needed():
+    with Needed():
         from marketdata_assets.collector import assembly
     assembly.check(found, servers)
     values = found.model_dump(mode="json")
@@ -80,12 +92,12 @@ def check(
 
 def metrics() -> None:
     """Print the table of all metrics, as in the documentation."""
-    with _Needed():
+    with Needed():
         from marketdata_assets.collector.metrics import table
     sys.stdout.write(table())
 
 
-class _Needed:
+class Needed:
     """Says which package is missing instead of showing where it was imported."""
 
     def __enter__(self) -> None: ...
@@ -98,24 +110,42 @@ class _Needed:
 def _read(file: Path | None) -> tuple[configuration.Config, Servers]:
     overrides, settings = configuration.environment(), Settings()
     existing_files([file] if file else (), "--config")
+    HistoryHosts(settings.budgets_folder, settings.exchange_hosts)  # raises where a host is wrong
     local = resolve(settings)
     stack = Servers(nats_url=local.nats_url, clickhouse_url=local.clickhouse_url)
     return configuration.read(file, overrides), places_of_servers.find(settings, overrides, stack)
 
 
-def _made(file: Path | None, shard: str) -> "Collector":
+def _made(file: Path | None, shard: str, processes: int, addresses: list[str]) -> "Collector | Processes":
     found, servers = _read(file)
-    with _Needed():
+    if addresses:
+        found = found.model_copy(update={"output": _output(found, addresses)})
+    with Needed():
         from marketdata_assets.collector.assembly import Places
         from marketdata_assets.collector.connections import Shard
+        from marketdata_assets.collector.processes import Processes
         from marketdata_assets.collector.service import Collector
     settings = Settings()
     logs.configure(settings.log_format, found.log_level.upper())
     places = Places(settings.collector_folder, settings.budgets_folder, settings.captures_folder)
-    return Collector(found, servers, places, Shard.read(shard))
+    part = Shard.read(shard)
+    if processes == 1:
+        return Collector(found, servers, places, part)
+    if part.count > 1:
+        cause = f"{part.count} machines and {processes} processes: start each process with a --shard of its own instead"
+        raise typer.BadParameter(cause, param_hint="--processes")
+    return Processes(found, servers, places, processes, settings.log_format)
 
 
-async def _run(collector: "Collector", duration: float | None) -> "Report":
+def _output(found: configuration.Config, addresses: list[str]) -> configuration.Output:
+    """The section with these addresses instead of those of the file."""
+    try:
+        return configuration.Output(addresses=addresses, queue_items=found.output.queue_items)
+    except ValidationError as error:
+        raise typer.BadParameter(str(error.errors()[0]["ctx"]["error"]), param_hint="--output") from error
+
+
+async def _run(collector: "Collector | Processes", duration: float | None) -> "Report":
     """Run until a signal; a second one does not wait for records that are not delivered yet."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -3,19 +3,27 @@
 Each is a run that shows in the UI like any other.
 """
 
+import asyncio
 import datetime as dt
+import signal
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
+from marketdata_assets import logs
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.arguments import among, existing_files, existing_folder
 from marketdata_assets.cli.instance import RunOutcome, finish, run_job
-from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, REJECTED, TABLES_STEP
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, FEED, REJECTED, TABLES_STEP
+from marketdata_assets.errors import TransientError
+from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.local import endpoints
+from marketdata_assets.local.errors import NoServer
 from marketdata_assets.settings import Settings
 
 SAMPLE_MINUTES = 80  # of the demo's market
@@ -25,7 +33,7 @@ Day = Annotated[dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC
 
 def captures(
     files: Annotated[list[Path] | None, typer.Argument(help="captures; all in the folder when left out")] = None,
-    exchange: Annotated[str, typer.Option(help="binance, okx, deribit; default: detected from the capture")] = "",
+    exchange: Annotated[str, typer.Option(help="venue, such as binance; default: detected from the capture")] = "",
     market_type: Annotated[
         str, typer.Option(help="spot, linear, inverse, option; default: detected from the capture")
     ] = "",
@@ -37,7 +45,7 @@ def captures(
     Files that were loaded before are skipped after a hash check.
     """
     settings = Settings()
-    among(get_args(Exchange), [exchange] if exchange else (), "--exchange")
+    among(venues.names(), [exchange] if exchange else (), "--exchange")
     among(get_args(MarketType), [market_type] if market_type else (), "--market-type")
     if files:
         existing_files(files, "FILES")
@@ -55,12 +63,57 @@ def captures(
 def drain(
     seconds: Annotated[float, typer.Option(min=1.0, help="stop taking batches after this long")] = 600.0,
     stream: Annotated[str, typer.Option(help="its name, where the collector's config gives another one")] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="load messages as they arrive, until SIGTERM or Ctrl-C")
+    ] = False,
+    host: Annotated[str, typer.Option(help="with --follow: address of /health and /metrics")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="with --follow: their port; 0 takes a free one")] = 9102,
     as_json: output.Json = False,
 ) -> None:
-    """Load pending JetStream messages into ClickHouse, then ack them."""
+    """Load pending JetStream messages into ClickHouse, then ack them.
+
+    With --follow it is a service beside the collector: rows are in the tables within seconds. Only one drain of a
+    stream runs at a time; the scheduled one leaves the stream to the service.
+    """
+    if follow:
+        follow_stream(stream, host, port, as_json)
+        return
     with output.bar("stream", quiet=as_json):
-        outcome = fill(Settings(), captures=False, seconds=seconds, stream_name=stream)
+        outcome = nothing_pending(stream) or fill(Settings(), captures=False, seconds=seconds, stream_name=stream)
     _end(outcome, as_json)
+
+
+def follow_stream(stream: str, host: str, port: int, as_json: bool) -> None:
+    """Run the drain as a service, and print what it loaded."""
+    from marketdata_assets.cli.collect import Needed
+
+    settings = Settings()
+    url, nats_url = stores.clickhouse_url(), endpoints.address(settings, "nats_url")
+    with Needed():
+        from marketdata_assets.collector.drain_service import DrainServer, DrainService
+    from marketdata_assets.collector.jetstream.stream import Stream
+
+    logs.configure(settings.log_format, "INFO")
+    service = DrainService(url, nats_url, stream=stream or Stream.name, keep_days=settings.exchange_keep_days)
+    server = DrainServer(service.progress, host, port)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await server.start()
+        output.notes().print(f"health and metrics at http://{server.host}:{server.port}", markup=False)
+        try:
+            await service.run(stop)
+        finally:
+            await server.stop()
+
+    asyncio.run(run())
+    if as_json:
+        output.as_json({"rows": dict(service.progress.rows), "rejected": dict(service.progress.rejected)})
+    else:
+        rows = ", ".join(f"{count:,} {kind}" for kind, count in sorted(service.progress.rows.items()))
+        output.console().print(f"exchanges     {rows or 'nothing new'}; {service.progress.rejected.total():,} rejected")
 
 
 def days(
@@ -71,14 +124,19 @@ def days(
 ) -> None:
     """Fill gaps of some days and build their minute bars.
 
-    The default is yesterday.
+    The default is each day whose trades or gaps have changed since, or, without any, yesterday.
     """
-    end = (last or first or dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).date()
-    begin = first.date() if first else end
-    if end < begin:
-        raise typer.BadParameter(f"{end} is before {begin}", param_hint="--last")
+    settings = Settings()
+    if first or last:
+        end = (last or first or dt.datetime.now(dt.UTC)).date()
+        begin = first.date() if first else end
+        if end < begin:
+            raise typer.BadParameter(f"{end} is before {begin}", param_hint="--last")
+        ranges = [(begin, end)]
+    else:
+        ranges = due_ranges()
     with output.bar("days", quiet=as_json):
-        outcome = make_days(Settings(), begin, end, fetch=fetch)
+        outcome = together([make_days(settings, begin, end, fetch=fetch) for begin, end in ranges])
     finish(outcome, as_json, days_json, tell_days)
 
 
@@ -95,18 +153,89 @@ def up_to_date(settings: Settings, files: Sequence[Path]) -> RunOutcome | None:
     Like a run, it creates missing tables and applies the retention of the settings.
     """
     from marketdata_assets.exchanges.tables.captures import all_loaded, captures_in
-    from marketdata_assets.exchanges.tables.schema import TABLES
 
     started = time.monotonic()
     paths = files or captures_in(settings.captures_folder)
     with stores.exchange_tables() as client:
         if not all_loaded(client, paths):
             return None
+    return _without_run(started, len(paths), stream=False)
+
+
+def nothing_pending(stream: str) -> RunOutcome | None:
+    """The result without a run when every message of the stream is loaded; None when there is work, or something to
+    report."""
+    from marketdata_assets.collector.errors import StreamMissing
+    from marketdata_assets.collector.jetstream.backlog import pending_messages
+    from marketdata_assets.collector.jetstream.stream import Stream
+
+    started = time.monotonic()
+    try:
+        server = endpoints.address(Settings(), "nats_url")
+        if asyncio.run(pending_messages(server, stream or Stream.name)):
+            return None
+    except (NoServer, StreamMissing, TransientError):
+        return None
+    return _without_run(started, 0, stream=True)
+
+
+def _without_run(started: float, unchanged: int, *, stream: bool) -> RunOutcome:
+    from marketdata_assets.exchanges.tables.schema import TABLES
+
     rows = {table.name: 0 for table in TABLES.values()}
-    by_outcome = dict.fromkeys(CAPTURE_OUTCOMES, 0) | {"unchanged": len(paths)}
-    filled = {"rows": rows, "captures": by_outcome, "dead_letters": 0, REJECTED: 0, "stream": False}
+    by_outcome = dict.fromkeys(CAPTURE_OUTCOMES, 0) | {"unchanged": unchanged}
+    filled = {"rows": rows, "captures": by_outcome, "dead_letters": 0, REJECTED: 0, "stream": stream}
     filled |= {"notes": [], "problems": [], "seconds": round(time.monotonic() - started, 2)}
-    return RunOutcome(True, None, {TABLES_STEP: {"round": filled}})
+    return RunOutcome(True, None, {FEED: {"round": filled}})
+
+
+def due_ranges() -> list[tuple[dt.date, dt.date]]:
+    """The days that have to be computed, or yesterday; days with trades before the first partition are named."""
+    from marketdata_assets.defs.exchanges.days import window
+    from marketdata_assets.exchanges.tables import status
+    from marketdata_assets.exchanges.tables.gap_backfill import SETTLED_NS
+    from marketdata_assets.exchanges.tables.ohlcv import days_with_trades
+
+    days = window()
+    with stores.exchange_tables() as client:
+        due = {*status.outdated_days(client, days), *status.with_open_gaps(client, days, time.time_ns(), SETTLED_NS)}
+        older = [day for day in days_with_trades(client) if day < days[0]]
+    if older:
+        output.notes().print(
+            f"{len(older)} days with trades, {older[0]} to {older[-1]}, are before the first partition {days[0]}: set"
+            " MARKETDATA_EXCHANGE_DAYS to compute their bars too",
+            markup=False,
+        )
+    ranges: list[tuple[dt.date, dt.date]] = []
+    for day in sorted(due) or [days[-2]]:
+        if ranges and day == ranges[-1][1] + dt.timedelta(days=1):
+            ranges[-1] = ranges[-1][0], day
+        else:
+            ranges.append((day, day))
+    return ranges
+
+
+def together(outcomes: Sequence[RunOutcome]) -> RunOutcome:
+    """The outcome of runs over several ranges of days: figures are added up, and the id is that of the last run."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    metadata: dict[str, dict[str, Any]] = {}
+    for outcome in outcomes:
+        for name, values in outcome.metadata.items():
+            known = metadata.setdefault(name, {})
+            for key, value in values.items():
+                if isinstance(value, int | float):
+                    known[key] = round(known.get(key, 0) + value, 2)
+                elif isinstance(value, dict):
+                    known[key] = dict(Counter(known.get(key, {})) + Counter(value))
+    return RunOutcome(
+        all(outcome.success for outcome in outcomes),
+        outcomes[-1].run_id,
+        metadata,
+        tuple(dict.fromkeys(name for outcome in outcomes for name in outcome.checks_failed)),
+        sum(outcome.checks_passed for outcome in outcomes),
+        "\n".join(outcome.error for outcome in outcomes if outcome.error) or None,
+    )
 
 
 def make_days(settings: Settings, first: dt.date, last: dt.date, *, fetch: bool) -> RunOutcome:
@@ -156,6 +285,8 @@ def tell_days(outcome: RunOutcome) -> None:
             f"exchange gaps {gaps['rows']:,} of {gaps['days']:,} days; {gaps['healed']:,} healed now with"
             f" {gaps['trades_added']:,} trades, {gaps['open']:,} open; {gaps['seconds']:.1f} s"
         )
+        for reason, count in sorted(gaps.get("open_reasons", {}).items(), key=lambda one: -one[1]):
+            output.console().print(f"  {count:,} open: {reason}", markup=False)
     if bars:
         output.console().print(
             f"exchange bars {bars['rows']:,} of {bars['trades']:,} trades and {bars['days']:,} days,"
@@ -170,7 +301,7 @@ def _end(outcome: RunOutcome, as_json: bool) -> None:
 
 
 def _round(outcome: RunOutcome) -> dict[str, Any]:
-    return dict(outcome.metadata.get(TABLES_STEP, {}).get("round", {}))
+    return dict(outcome.metadata.get(FEED, {}).get("round", {}))
 
 
 def load_sample(settings: Settings, today: dt.date, quiet: bool) -> Sequence[RunOutcome]:

@@ -1,20 +1,24 @@
-"""`marketdata export`: bars as Parquet files, or in the format of qlib."""
+"""`marketdata export`: bars as Parquet files or in the format of qlib, and records of exchanges for other tools."""
 
 import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from marketdata_assets import export
 from marketdata_assets.cli import output
+from marketdata_assets.cli.arguments import among
+from marketdata_assets.exchanges.tables.schema import TABLES
 from marketdata_assets.export.folder import Report
+from marketdata_assets.export.records import MARKET_DATA, Layout
 from marketdata_assets.read.adjusting import Adjust
 from marketdata_assets.read.bar_sources import Source
 from marketdata_assets.read.bars import Query
+from marketdata_assets.read.errors import CannotAdjust, UnknownName
 from marketdata_assets.read.resampling import Frequency
 from marketdata_assets.read.tables import ashare_codes
 from marketdata_assets.reference.records import Label
@@ -30,7 +34,9 @@ Workers = Annotated[int, typer.Option(min=1, help="stocks at a time")]
 
 
 def parquet(
-    folder: Annotated[Path, typer.Argument(help="where year=2024/code=600000.SH/bars.parquet are written")],
+    folder: Annotated[
+        Path, typer.Argument(file_okay=False, help="where year=2024/code=600000.SH/bars.parquet are written")
+    ],
     codes: Codes = None,
     years: Annotated[str | None, typer.Option(help="2024 or 2020:2024; all when left out")] = None,
     source: From = "minutes",
@@ -42,13 +48,23 @@ def parquet(
     as_json: output.Json = False,
 ) -> None:
     """Export bars as Parquet files by year and stock; only what has changed is written again."""
-    query = Query(source, freq, adjust, label, as_of and as_of.date())
     chosen = _years(years)
-    _run(lambda: export.parquet(folder, query, ashare_codes(codes), chosen, workers=workers), "files", as_json)
+
+    def work() -> Report:
+        query = Query(source, freq, adjust, label, as_of and as_of.date())
+        report = export.parquet(folder, query, ashare_codes(codes), chosen, workers=workers)
+        if chosen and not (report.written or report.unchanged or report.removed or report.failed):
+            cause = f"{years!r}: there are no bars of these years; marketdata status says what is loaded"
+            raise typer.BadParameter(cause, param_hint="--years")
+        return report
+
+    _run(work, "files", as_json)
 
 
 def qlib(
-    folder: Annotated[Path, typer.Argument(help="qlib's provider_uri: calendars, instruments, features")],
+    folder: Annotated[
+        Path, typer.Argument(file_okay=False, help="qlib's provider_uri: calendars, instruments, features")
+    ],
     codes: Codes = None,
     source: From = "minutes",
     freq: Freq = "1d",
@@ -58,14 +74,46 @@ def qlib(
     as_json: output.Json = False,
 ) -> None:
     """Export bars in the binary format of qlib; only stocks that have changed are written again."""
-    query = Query(source, freq, adjust, as_of=as_of and as_of.date())
-    _run(lambda: export.qlib(folder, query, ashare_codes(codes), workers=workers), "stocks", as_json)
+
+    def work() -> Report:
+        query = Query(source, freq, adjust, as_of=as_of and as_of.date())
+        return export.qlib(folder, query, ashare_codes(codes), workers=workers)
+
+    _run(work, "stocks", as_json)
+
+
+def records(
+    folder: Annotated[Path, typer.Argument(help="where the files are written")],
+    first: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="the first day, UTC")],
+    last: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="the last day")],
+    layout: Annotated[Layout, typer.Option(help="plain is Parquet; the others are read by these programs")] = "plain",
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help=f"{', '.join(TABLES)}; default: {', '.join(MARKET_DATA)}")
+    ] = None,
+    exchange: Annotated[str | None, typer.Option(help="default: all")] = None,
+    market_type: Annotated[str | None, typer.Option(help="spot, linear, inverse or option; default: all")] = None,
+    instruments: Annotated[list[str] | None, typer.Option(help="the venue's own names; default: all")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """Export records of exchanges by instrument and day; only what has changed is written again."""
+    among(tuple(TABLES), types or (), "--type")
+    if last < first:
+        raise typer.BadParameter(f"{last.date()} is before {first.date()}", param_hint="--last")
+    kinds: list[Any] = types or [*MARKET_DATA]
+    market: Any = market_type
+    which = {"exchange": exchange, "market_type": market, "instruments": instruments}
+    _run(
+        lambda: export.records(folder, first.date(), last.date(), layout=layout, types=kinds, **which), "files", as_json
+    )
 
 
 def _run(work: Callable[[], Report], what: str, as_json: bool) -> None:
     began = time.monotonic()
     with output.bar("export", quiet=as_json):
-        report = work()
+        try:
+            report = work()
+        except (UnknownName, CannotAdjust) as error:
+            raise typer.BadParameter(str(error)) from error
     seconds = round(time.monotonic() - began, 2)
     if as_json:
         output.as_json({"success": not report.failed, **asdict(report), "seconds": seconds})

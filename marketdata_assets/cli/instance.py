@@ -5,6 +5,7 @@ Everything heavy is imported inside the functions, so that `marketdata --help` s
 
 import datetime as dt
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import typer
 from marketdata_assets import secret_values
 from marketdata_assets.cli import output
 from marketdata_assets.errors import TerminalError
-from marketdata_assets.local import endpoints
+from marketdata_assets.local import endpoints, run_lock
 from marketdata_assets.local.endpoints import Endpoints
 from marketdata_assets.local.errors import NoServer
 from marketdata_assets.months import alpha_months, bar_months
@@ -167,7 +168,8 @@ def run_job(
     from marketdata_assets.partitions import BRAIN_ACCOUNTS, range_tags
 
     logging = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dagster_instance(settings) as instance:
+    run_id = str(uuid.uuid4())
+    with dagster_instance(settings) as instance, run_lock.held(settings.root, run_id):
         if accounts:
             instance.add_dynamic_partitions(str(BRAIN_ACCOUNTS.name), list(accounts))
         if dynamic:
@@ -178,6 +180,7 @@ def run_job(
             .get_job(job)
             .execute_in_process(
                 instance=instance,
+                run_id=run_id,
                 tags={REPOSITORY_LABEL_TAG: f"{REPOSITORY}@{LOCATION}"}
                 | (range_tags(*partitions) if partitions else {}),
                 run_config={**logging, "ops": config or {}},
@@ -190,10 +193,15 @@ def run_job(
 
 
 def _outcome(result: "ExecuteInProcessResult") -> RunOutcome:
+    from dagster import DagsterEventType
+
     from marketdata_assets.defs.partition_results import failure_reason
 
     metadata: dict[str, dict[str, Any]] = {}
     for event in result.all_events:
+        if event.event_type == DagsterEventType.ASSET_OBSERVATION and event.asset_key is not None:
+            observed = event.asset_observation_data.asset_observation.metadata
+            metadata[event.asset_key.to_user_string()] = {key: value.value for key, value in observed.items()}
         # The events of partitions have their own figures under the same names; the step's output has the totals.
         values = event.step_output_data.metadata if event.is_successful_output else {}
         if event.step_key is not None and "seconds" in values:

@@ -80,11 +80,12 @@ def ticks_rows(limit: int) -> list[dict[str, Any]]:
 
 
 def exchanges_rows(limit: int) -> list[dict[str, Any]]:
-    """Records that their tables rejected, and unreadable messages of captures, newest first."""
+    """Captures whose load failed, records that their tables rejected, and unreadable messages, newest first."""
+    from marketdata_assets.exchanges.tables.capture_states import failures
     from marketdata_assets.exchanges.tables.status import rejected
 
     with stores.exchange_tables() as client:
-        return rejected(client, limit)
+        return [*failures(client, limit), *rejected(client, limit)]
 
 
 def flows_rows(limit: int) -> list[dict[str, Any]]:

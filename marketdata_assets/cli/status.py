@@ -38,6 +38,7 @@ TICK_STATES: tuple["State", ...] = (
 TICKS = ("asset", *TICK_STATES, "rows", "newest", "quarantine")
 REFERENCE = ("asset", *REFERENCE_STATES, "rows", "newest", "unknown_days")
 FLOWS = ("asset", *STATES, "rows", "newest", "quarantine")
+RECONCILIATION = ("asset", "ok", "empty", "disagreements", "stocks", "newest", "last_compared")
 EXCHANGES = ("asset", *STATES, "open", "rows", "newest", "quarantine", "open_gaps")
 NAMED_CODES = 10
 SHANGHAI = ZoneInfo(EXCHANGE_CLOCK)
@@ -50,7 +51,9 @@ def status(
     due: Annotated[bool, typer.Option("--due", help="also list what the nightly repair would run now")] = False,
 ) -> None:
     """Show what is loaded, and which partitions are missing, stale or failed."""
-    rows = of_each_domain(reference_rows, bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows)
+    rows = of_each_domain(
+        reference_rows, bars_rows, alphas_rows, ticks_rows, exchanges_rows, flows_rows, reconciliation_rows
+    )
     runs = due_runs() if due else []
     if as_json:
         assets = [{name: value for name, value in row.items() if name != "newest_at"} for row in rows]
@@ -63,6 +66,7 @@ def status(
             "ticks": TICKS,
             "exchanges": EXCHANGES,
             "flows": FLOWS,
+            "reconciliation": RECONCILIATION,
         }
         for title, columns in shapes.items():
             shown = [[row[name] for name in columns] for row in rows if row["group"] == title]
@@ -211,15 +215,23 @@ def ticks_rows() -> list[dict[str, Any]]:
 
 
 def exchanges_rows() -> list[dict[str, Any]]:
-    """A row for each table; bars and gaps by day, open are days with gaps of trades. None when nothing ever came."""
-    from marketdata_assets.defs.exchanges.days import window
-    from marketdata_assets.exchanges.tables.status import overview
+    """A row for each table, bars and gaps by day, open are days with gaps of trades; one for histories, by
+    day; and one for the captures of the folder, by file. None when nothing ever came."""
+    from marketdata_assets.defs.exchanges.days import FEED, window
+    from marketdata_assets.exchanges.tables.capture_states import states
+    from marketdata_assets.exchanges.tables.status import history, overview
 
     with stores.exchange_tables() as client:
         found = overview(client, window())
+        if backfilled := history(client):
+            found.append(backfilled)
+        files = states(client, Settings().captures_folder)
+    captures = _counts({str(one.path): one.state for one in files}) | {"open": 0}
+    unknown: dict[str, Any] = dict.fromkeys(("rows", "quarantine", "open_gaps"))
+    feed = [_row("exchanges", FEED, captures, None, dt.UTC, **unknown)] if files else []
     if not any(one.rows for one in found):
-        return []
-    return [
+        return feed
+    return feed + [
         _row(
             "exchanges",
             one.table,
@@ -253,6 +265,24 @@ def flows_rows() -> list[dict[str, Any]]:
                 clock = ZoneInfo(flow.timezone)
                 rows.append(_row("flows", one.name, seen.states, seen.newest, clock, **counts))
     return rows
+
+
+def reconciliation_rows() -> list[dict[str, Any]]:
+    """What the sources of A-share days disagree about, by months compared; none when nothing was ever compared."""
+    from marketdata_assets.reconciliation.reconcile import TABLE, summary
+
+    with connect(stores.postgres_dsn()) as connection:
+        found = summary(connection)
+    if found.last_compared is None:
+        return []
+    states = dict.fromkeys(STATES, 0) | {"ok": found.compared, "empty": found.empty}
+    compared = f"{found.last_compared.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
+    counts: dict[str, Any] = {
+        "rows": found.disagreements,
+        "disagreements": found.disagreements,
+        "stocks": found.symbols,
+    }
+    return [_row(TABLE, TABLE, states, found.newest, SHANGHAI, last_compared=compared, **counts)]
 
 
 def _row(

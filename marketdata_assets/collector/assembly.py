@@ -1,17 +1,22 @@
 """Create sinks and markets from the configuration. `service` runs them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from marketdata_assets.collector.book_top import TopOf
 from marketdata_assets.collector.config import Capture, ClickHouse, Config, JetStream, Redis
 from marketdata_assets.collector.config import Connections as ConnectionsConfig
-from marketdata_assets.collector.connections import Shard, Timing, adapter_for
-from marketdata_assets.collector.errors import CollectorError, UnknownDataTypes
+from marketdata_assets.collector.config import Output as OutputConfig
+from marketdata_assets.collector.config import PythonSink as PythonSinkConfig
+from marketdata_assets.collector.connections import Shard, Timing
+from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.jetstream.spool import Spool
+from marketdata_assets.collector.output_address import parse as parse_address
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.servers import Servers, check_address
 from marketdata_assets.collector.sink import Sink
+from marketdata_assets.collector.sinks import python
 from marketdata_assets.collector.sinks.capture import CaptureSink
 
 MB = 1 << 20
@@ -47,33 +52,36 @@ def enabled_sinks(config: Config, servers: Servers) -> tuple[str, ...]:
             raise CollectorError(f"{key}: is enabled, but no server is set. Set {variable}{local}.")
     kept = wanted["jetstream"] or wanted["clickhouse"]
     capture = config.capture.enabled is True or (config.capture.enabled == "auto" and not kept)
-    if not kept and not capture:
+    others = [f"output {address}" for address in config.output.addresses]
+    others += _names(config.sinks)
+    if not kept and not capture and not others:
         raise CollectorError(
             "capture.enabled: is disabled, and no other sink keeps the data. Enable a sink besides redis."
         )
-    return tuple(name for name, on in (*wanted.items(), ("capture", capture)) if on)
+    return (*(name for name, on in (*wanted.items(), ("capture", capture)) if on), *others)
 
 
-def sinks(config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> list[Sink]:
+def sinks(
+    config: Config, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf, top_of: TopOf
+) -> list[Sink]:
     """The sinks, not running yet. Raises CollectorError."""
     makers: dict[str, Callable[[], Sink]] = {
         "jetstream": lambda: _jetstream(config.jetstream, servers, places, shard, snapshot_of),
         "clickhouse": lambda: _clickhouse(config.clickhouse, servers, places, shard, snapshot_of),
-        "redis": lambda: _redis(config.redis, servers),
+        "redis": lambda: _redis(config.redis, servers, top_of),
         "capture": lambda: _capture(config.capture, places, shard),
     }
-    return [makers[name]() for name in enabled_sinks(config, servers)]
+    made = [makers[name]() for name in enabled_sinks(config, servers) if name in makers]
+    return [*made, *_outputs(config.output, snapshot_of), *_python_sinks(config.sinks, snapshot_of)]
 
 
 def check(config: Config, servers: Servers) -> None:
-    """Check a configuration without network access. Raises CollectorError, UnknownDataTypes."""
+    """Check a configuration without network access. Raises CollectorError."""
     for name in enabled_sinks(config, servers):
         if name in ADDRESSES:
             check_address(servers, ADDRESSES[name])
-    for exchange, market_type, wanted in config.markets():
-        available = adapter_for(exchange, market_type, intervals=wanted.kline_intervals).data_types
-        if unknown := [one for one in wanted.data_types if one not in available]:
-            raise UnknownDataTypes(f"{exchange} {market_type}", unknown, available)
+    for one in config.sinks:
+        python.load(one.python)
 
 
 def timing_of(wanted: ConnectionsConfig) -> Timing:
@@ -84,6 +92,8 @@ def timing_of(wanted: ConnectionsConfig) -> Timing:
         age=wanted.age_seconds,
         silence={str(tag): seconds for tag, seconds in wanted.silence_seconds.items()},
         snapshot=wanted.snapshot_seconds,
+        book_checkpoint=wanted.book_checkpoint_seconds,
+        book_checkpoint_updates=wanted.book_checkpoint_updates,
         polls=dict.fromkeys(Timing().polls, wanted.poll_seconds),
         listing=wanted.listing_hours * 3600.0,
     )
@@ -94,11 +104,18 @@ def own_folder(places: Places, name: str, shard: Shard) -> Path:
     return places.own / (name if shard == WHOLE else f"{name}-{shard.index}-of-{shard.count}")
 
 
-def _redis(config: Redis, servers: Servers) -> Sink:
+def _redis(config: Redis, servers: Servers, top_of: TopOf) -> Sink:
     from marketdata_assets.collector.sinks import redis
 
-    client, seconds = redis.connect(servers.redis_url or ""), config.flush_seconds
-    return redis.RedisSink(client, prefix=config.prefix, ttl_seconds=config.ttl_seconds, flush_seconds=seconds)
+    return redis.RedisSink(
+        redis.connect(servers.redis_url or ""),
+        top_of,
+        prefix=config.prefix,
+        ttl_seconds=config.ttl_seconds,
+        flush_seconds=config.flush_seconds,
+        book_levels=config.book_levels,
+        liquidations=config.liquidations,
+    )
 
 
 def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
@@ -111,6 +128,34 @@ def _capture(config: Capture, places: Places, shard: Shard) -> CaptureSink:
         file_seconds=config.file_minutes * 60.0,
         buffer_bytes=config.buffer_megabytes * MB,
     )
+
+
+def _outputs(config: OutputConfig, snapshot_of: SnapshotOf) -> list[Sink]:
+    from marketdata_assets.collector.sinks.output import Output
+
+    return [Output(parse_address(one), snapshot_of, queue_items=config.queue_items) for one in config.addresses]
+
+
+def _python_sinks(configs: Sequence[PythonSinkConfig], snapshot_of: SnapshotOf) -> list[Sink]:
+    return [
+        python.PythonSink(
+            name,
+            one.python,
+            snapshot_of,
+            types=one.types,
+            options=one.options,
+            queue_items=one.queue_items,
+            batch_items=one.batch_items,
+        )
+        for name, one in zip(_names(configs), configs, strict=True)
+    ]
+
+
+def _names(configs: Sequence[PythonSinkConfig]) -> list[str]:
+    """The names of the Python sinks; those of the same class are numbered."""
+    paths = [one.python for one in configs]
+    numbers = [paths[:index].count(path) + 1 for index, path in enumerate(paths)]
+    return [f"python {path}{f' {n}' if n > 1 else ''}" for path, n in zip(paths, numbers, strict=True)]
 
 
 def _jetstream(config: JetStream, servers: Servers, places: Places, shard: Shard, snapshot_of: SnapshotOf) -> Sink:

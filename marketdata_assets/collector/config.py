@@ -3,23 +3,36 @@
 The shipped file is `collector.yaml`. Addresses of servers and secrets are in `servers`.
 """
 
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 from pydantic_settings import SettingsError
 
 from marketdata_assets import config_files
+from marketdata_assets.collector import venue_config
+from marketdata_assets.collector.output_address import parse as parse_address
 from marketdata_assets.config_files import Document, InvalidConfigFile, Problem, Section
-from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges.errors import UnknownExchange
+from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
 from marketdata_assets.http_client import LOOPBACK
 from marketdata_assets.settings import CollectorSettings
 
-DataType = Literal["trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation"]
-DERIVATIVES: frozenset[DataType] = frozenset({"funding_rate", "open_interest", "liquidation"})
-"""What no spot market has."""
+RecordType = Literal[DataType, "gap", "book_top"]
+"""What a Python sink may receive."""
 
 SHIPPED = "collector.yaml"
 Auto = bool | Literal["auto"]
@@ -27,17 +40,39 @@ Seconds = PositiveFloat
 Gigabytes = PositiveFloat
 Names = Annotated[list[str], Field(min_length=1)]
 
+Address = Annotated[str, AfterValidator(lambda text: str(parse_address(text)))]
+"""Where an output serves records."""
+
 OVERRIDES: dict[str, tuple[str, ...]] = {
-    "enable_binance": ("exchanges", "binance", "enabled"),
-    "enable_okx": ("exchanges", "okx", "enabled"),
-    "enable_deribit": ("exchanges", "deribit", "enabled"),
+    **{f"enable_{name}": ("exchanges", name, "enabled") for name in venues.names()},
     "clickhouse_direct_write": ("clickhouse", "direct_write"),
     "redis_cache": ("redis", "cache"),
     "log_level": ("log_level",),
     "http_host": ("http", "host"),
     "http_port": ("http", "port"),
 }
-"""Environment variables (in lower case) that are stronger than the file; SYMBOLS is, too."""
+"""Environment variables (in lower case) that are stronger than the file; SYMBOLS and EXCHANGES are, too."""
+
+Variables: type[CollectorSettings] = create_model(
+    "Variables",
+    __base__=CollectorSettings,
+    **{  # type: ignore[call-overload]
+        f"enable_{name}": (bool | None, Field(default=None, description=f"exchanges.{name}.enabled"))
+        for name in venues.names()
+    },
+)
+"""CollectorSettings, and ENABLE_<VENUE> for each venue."""
+
+
+def _known(name: str) -> str:
+    if name not in venues.names():
+        raise ValueError(config_files.unknown_key(name, venues.names()))
+    return name
+
+
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+
+VenueName = Annotated[Exchange, AfterValidator(_known)]
 
 
 class Http(Section):
@@ -50,9 +85,11 @@ class Http(Section):
 class Market(Section):
     """What is taken from one market of a venue."""
 
-    symbols: Names
-    data_types: Annotated[list[DataType], Field(min_length=1)]
+    symbols: Names = Field(default=[])  # `venue_config` has the defaults of the venue
+    data_types: Annotated[list[DataType], Field(min_length=1)] = Field(default=[])
     kline_intervals: Names = Field(default=["1m"])
+    book_depth: Annotated[int, Field(gt=0)] | None = None
+    match_dollar_quotes: bool = False
     ws_url: str | None = None
     base_url: str | None = None
 
@@ -71,7 +108,8 @@ class Market(Section):
             return None
         scheme, _, rest = url.partition("://")
         host = rest.partition("/")[0]
-        if "@" in host or (scheme != safe and not (scheme == plain and host.rpartition(":")[0] in LOOPBACK)):
+        local = scheme == plain and host.rpartition(":")[0] in LOOPBACK
+        if not _HOST.fullmatch(host) or (scheme != safe and not local):
             raise ValueError(f"must be {safe}://host, or {plain}://127.0.0.1:port")
         return url.rstrip("/")
 
@@ -82,13 +120,6 @@ class Venue(Section):
     enabled: bool = True
     markets: Annotated[dict[MarketType, Market], Field(min_length=1)]
 
-    @field_validator("markets")
-    @classmethod
-    def _possible(cls, markets: dict[MarketType, Market]) -> dict[MarketType, Market]:
-        if "spot" in markets and (odd := sorted(DERIVATIVES.intersection(markets["spot"].data_types))):
-            raise ValueError(f"spot has no {', '.join(odd)}")
-        return markets
-
 
 class Connections(Section):
     """How sockets are maintained and how often REST is polled. The limits of a venue always apply."""
@@ -98,8 +129,17 @@ class Connections(Section):
     age_seconds: Seconds | None = None
     silence_seconds: dict[DataType, Seconds] = Field(default={})
     snapshot_seconds: Seconds = 30.0
+    book_checkpoint_seconds: Seconds = 3600.0
+    book_checkpoint_updates: PositiveInt = 20_000
     poll_seconds: Seconds = 30.0
     listing_hours: PositiveFloat = 24.0
+
+
+class OrderbookTop(Section):
+    """Records of the best levels of books; those of `levels` 0 are not made."""
+
+    levels: NonNegativeInt = 0
+    interval_ms: PositiveInt = 100
 
 
 class JetStream(Section):
@@ -131,6 +171,8 @@ class Redis(Section):
     prefix: str = Field(default="market", pattern=r"^[A-Za-z0-9_-]+$")
     ttl_seconds: PositiveInt = 3600
     flush_seconds: Seconds = 0.1
+    book_levels: NonNegativeInt = 20
+    liquidations: NonNegativeInt = 100
 
 
 class Capture(Section):
@@ -142,6 +184,30 @@ class Capture(Section):
     file_megabytes: PositiveInt = 256
     file_minutes: PositiveFloat = 60.0
     buffer_megabytes: PositiveInt = 64
+
+
+class Output(Section):
+    """Records as lines of JSON for other programs, as they arrive."""
+
+    addresses: list[Address] = Field(default=[])
+    queue_items: Annotated[int, Field(ge=2)] = 100_000
+
+    @field_validator("addresses")
+    @classmethod
+    def _once(cls, given: list[str]) -> list[str]:
+        if twice := [address for address in given if given.count(address) > 1]:
+            raise ValueError(f"{twice[0]} is given twice")
+        return given
+
+
+class PythonSink(Section):
+    """A function or class of the user that receives batches of records."""
+
+    python: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")
+    types: Annotated[list[RecordType], Field(min_length=1)] = Field(default=[*get_args(RecordType)])
+    options: dict[str, Any] = Field(default={})
+    queue_items: Annotated[int, Field(ge=2)] = 100_000
+    batch_items: PositiveInt = 1000
 
 
 class HealthLimits(Section):
@@ -159,12 +225,15 @@ class Config(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     shutdown_seconds: Seconds = 30.0
     http: Http = Http()
-    exchanges: Annotated[dict[Exchange, Venue], Field(min_length=1)]
+    exchanges: Annotated[dict[VenueName, Venue], Field(min_length=1)]
     connections: Connections = Connections()
+    orderbook_top: OrderbookTop = OrderbookTop()
     jetstream: JetStream = JetStream()
     clickhouse: ClickHouse = ClickHouse()
     redis: Redis = Redis()
     capture: Capture = Capture()
+    output: Output = Output()
+    sinks: list[PythonSink] = Field(default=[])
     health: HealthLimits = HealthLimits()
 
     def markets(self) -> Iterator[tuple[Exchange, MarketType, Market]]:
@@ -193,7 +262,7 @@ def parse(text: str, file: str, overrides: CollectorSettings | None = None) -> C
 def environment() -> CollectorSettings:
     """The variables that are stronger than the file. Raises InvalidConfigFile that names each wrong variable."""
     try:
-        return CollectorSettings()
+        return Variables()
     except ValidationError as error:
         raise config_files.invalid_variables(error) from error
     except SettingsError as error:
@@ -201,9 +270,24 @@ def environment() -> CollectorSettings:
 
 
 def _validated(document: Document, overrides: CollectorSettings | None) -> Config:
-    if overrides is not None and isinstance(document.data, dict):
-        _override(document, overrides)
+    if isinstance(document.data, dict):
+        venue_config.complete(document.data.get("exchanges"))
+        if overrides is not None:
+            _override(document, overrides)
     config = document.validate(Config)
+    document.check(
+        problem
+        for exchange, section in config.exchanges.items()
+        for market_type, market in section.markets.items()
+        for problem in venue_config.problems(
+            exchange,
+            market_type,
+            market.symbols,
+            market.data_types,
+            market.kline_intervals,
+            market.book_depth,
+        )
+    )
     if not any(True for _ in config.markets()):
         document.check([((), "no exchange is enabled, so there is nothing to collect. Set enabled: true for one.")])
     return config
@@ -211,6 +295,8 @@ def _validated(document: Document, overrides: CollectorSettings | None) -> Confi
 
 def _override(document: Document, overrides: CollectorSettings) -> None:
     exchanges = document.data.setdefault("exchanges", {})
+    if overrides.exchanges is not None and isinstance(exchanges, dict):
+        _enable_only(document, exchanges, split(overrides.exchanges))
     for name, path in OVERRIDES.items():
         value = getattr(overrides, name)
         if value is None or (path[0] == "exchanges" and not isinstance(exchanges, dict)):
@@ -218,11 +304,35 @@ def _override(document: Document, overrides: CollectorSettings) -> None:
         if path[0] == "exchanges" and path[1] not in exchanges:
             if not value:
                 continue  # an exchange that the file does not have is not enabled
-            exchanges[path[1]] = config_files.parse(shipped(), SHIPPED).data["exchanges"][path[1]]
+            _add(exchanges, path[1])
         document.override(path, value.lower() if isinstance(value, str) else value, name.upper())
     if overrides.symbols is not None:
-        names = [name.strip() for name in overrides.symbols.split(",") if name.strip()]
+        names = split(overrides.symbols)
         for exchange, venue in exchanges.items() if isinstance(exchanges, dict) else ():
             markets = venue.get("markets") if isinstance(venue, dict) else None
             for market_type in markets if isinstance(markets, dict) else ():
-                document.override(("exchanges", exchange, "markets", market_type, "symbols"), names, "SYMBOLS")
+                at = ("exchanges", exchange, "markets", market_type)
+                document.override((*at, "symbols"), names, "SYMBOLS")
+                document.override((*at, "match_dollar_quotes"), True, "SYMBOLS")
+
+
+def _enable_only(document: Document, exchanges: dict[str, Any], names: list[str]) -> None:
+    """Enable these venues and disable all others of the file."""
+    for name in names:
+        if name not in venues.names():
+            raise InvalidConfigFile([Problem("EXCHANGES", None, "", str(UnknownExchange(name, venues.names())))])
+        if name not in exchanges:
+            _add(exchanges, name)
+    for name in exchanges:
+        document.override(("exchanges", name, "enabled"), name in names, "EXCHANGES")
+
+
+def _add(exchanges: dict[str, Any], name: str) -> None:
+    """Add the section of a venue that the file does not have."""
+    exchanges[name] = None
+    venue_config.complete(exchanges)
+
+
+def split(text: str) -> list[str]:
+    """The names of a list with commas between."""
+    return [name.strip() for name in text.split(",") if name.strip()]

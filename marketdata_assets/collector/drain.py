@@ -1,28 +1,38 @@
 """Load the JetStream stream into ClickHouse in large batches, and ack each batch when it is inserted.
 
 Idempotent: after a kill, unacknowledged messages are delivered again, in other batches, and a row that is in the table
-already is the same row. Only one drain of each type runs at a time.
+already is the same row. Only one drain of a stream runs at a time. What the stream deleted before it was loaded
+becomes a gap.
 """
 
 import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from nats.aio.client import Client as NatsClient
+
+from marketdata_assets.collector.jetstream import inspection
+from marketdata_assets.collector.jetstream.claim import claim
 from marketdata_assets.collector.jetstream.reader import Batch, Reader
-from marketdata_assets.collector.jetstream.stream import Stream, consumers, pending
+from marketdata_assets.collector.jetstream.stream import Stream, connected, consumers
 from marketdata_assets.collector.sink import shield_until_done
+from marketdata_assets.collector.stream_losses import StreamLosses
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import Inserted, insert_json
 from marketdata_assets.stores import clickhouse
 
-Load = Callable[[str, Batch], Coroutine[Any, Any, Inserted]]
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 SOURCE = "drain"
 INSERTS = 2
 """Concurrent inserts: the server uses one core for each."""
+SAVE_SECONDS = 10.0
+"""Between two writes of the positions while messages are loaded."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,10 @@ class TypeDrained:
 
 @dataclass(frozen=True)
 class Drained:
-    """The result for each type, in the order of the tables."""
+    """The result for each type, in the order of the tables; `lost_gaps` are of what the stream had deleted."""
 
     types: tuple[TypeDrained, ...]
+    lost_gaps: int = 0
 
     @property
     def rows(self) -> int:
@@ -67,6 +78,15 @@ class Pace:
     seconds: float | None = None
 
 
+def claim_of(stream: str) -> str:
+    """The name of the claim to drain a stream."""
+    return f"drain.{stream}"
+
+
+OnBatch = Callable[[str, Batch, Inserted], None]
+"""Called for each batch that is loaded, with its type."""
+
+
 async def drain(
     clickhouse_url: str,
     nats_url: str,
@@ -75,45 +95,105 @@ async def drain(
     types: Iterable[str] | None = None,
     pace: Pace | None = None,
     keep_days: Mapping[str, int] | None = None,
+    on_batch: OnBatch | None = None,
+    on_start: Callable[[], None] | None = None,
+    owner: str = "a drain",
 ) -> Drained:
     """Load the records of some types, or of all, from their durable consumers into the tables.
 
-    Raises UnknownTable; StreamMissing, NatsUnavailable, NatsRejected, ConcurrentReader; StoreAway, StoreFull. What was
+    `on_start` is called once it has the stream and the tables. `owner` is what another drain of the stream reports; it
+    raises Claimed meanwhile. Raises UnknownTable;
+    StreamMissing, NatsUnavailable, NatsRejected, Claimed, ConcurrentReader; StoreAway, StoreFull. What was
     acked by then is in the tables, and everything else still in the stream.
     """
     selected = [schema.table_of(name).type for name in types] if types is not None else list(schema.TABLES)
-    pace = pace or Pace()
     with clickhouse.connect(clickhouse_url) as client:
         await asyncio.to_thread(schema.ensure, client, keep_days)
-        turns = asyncio.Semaphore(INSERTS)
-
-        async def load(name: str, batch: Batch) -> Inserted:
-            """Insert a batch, deduplicated by content as redelivered messages come in other batches; then ack it."""
-            async with turns:
-                inserted = await asyncio.to_thread(insert_json, client, name, batch.payloads, source=SOURCE)
-            await batch.ack()
-            return inserted
-
-        drains = [_drain(nats_url, stream, name, load, pace) for name in selected]
-        return Drained(tuple(await _all(drains)))
+        async with connected(nats_url) as nats, claim(nats, claim_of(stream), owner):
+            losses = await StreamLosses.open(client, nats, stream, selected)
+            if on_start:
+                on_start()
+            run = _Drain(client, nats, nats_url, stream, pace or Pace(), losses, on_batch)
+            return Drained(tuple(await run.types(selected)), losses.gaps)
 
 
-async def _drain(nats_url: str, stream: str, name: str, load: Load, pace: Pace) -> TypeDrained:
-    rows = batches = redelivered = rejected = 0
-    started = time.monotonic()
-    end = math.inf if pace.seconds is None else started + pace.seconds
-    consumer = consumers()[name].name
-    async with Reader(nats_url, stream, consumer) as reader:
-        batches_read = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
-        while (batch := await _next(batches_read, end)) is not None:
-            inserted = await shield_until_done(load(name, batch))
-            rows += inserted.rows
-            rejected += len(inserted.rejects)
-            batches += 1
-            redelivered += batch.redelivered
-    took = time.monotonic() - started
-    left = await pending(nats_url, stream, consumer)
-    return TypeDrained(name, rows, batches, redelivered, rejected, took, left)
+class _Drain:
+    """One run over a stream."""
+
+    def __init__(
+        self,
+        client: "Client",
+        nats: NatsClient,
+        nats_url: str,
+        stream: str,
+        pace: Pace,
+        losses: StreamLosses,
+        on_batch: OnBatch | None,
+    ) -> None:
+        self._client, self._nats, self._nats_url, self._stream = client, nats, nats_url, stream
+        self._pace, self._losses, self._on_batch = pace, losses, on_batch
+        self._turns = asyncio.Semaphore(INSERTS)
+        self._readers: dict[str, Reader] = {}
+
+    async def types(self, names: Sequence[str]) -> list[TypeDrained]:
+        saving = asyncio.create_task(self._save_always())
+        try:
+            return await _all([self._type(name) for name in names], saving)
+        finally:
+            saving.cancel()
+            with suppress(asyncio.CancelledError):
+                await saving
+            await self._losses.save()
+
+    async def _type(self, name: str) -> TypeDrained:
+        rows = batches = redelivered = rejected = 0
+        started = time.monotonic()
+        pace = self._pace
+        end = math.inf if pace.seconds is None else started + pace.seconds
+        consumer = consumers()[name].name
+        async with Reader(self._nats_url, self._stream, consumer) as reader:
+            self._readers[name] = reader
+            batches_read = reader.batches(pace.batch_rows, pace.batch_seconds, follow=pace.follow)
+            while (batch := await _next(batches_read, end)) is not None:
+                inserted = await shield_until_done(self._load(name, batch, reader))
+                rows += inserted.rows
+                rejected += len(inserted.rejects)
+                batches += 1
+                redelivered += batch.redelivered
+            await self._note_caught_up(name, reader)
+            del self._readers[name]
+        took = time.monotonic() - started
+        state = await inspection.consumer_state(self._nats, self._stream, consumer)
+        return TypeDrained(name, rows, batches, redelivered, rejected, took, state.pending + state.unacked)
+
+    async def _load(self, name: str, batch: Batch, reader: Reader) -> Inserted:
+        """Insert a batch, deduplicated by content as redelivered messages come in other batches; then ack it."""
+        async with self._turns:
+            inserted = await asyncio.to_thread(insert_json, self._client, name, batch.payloads, source=SOURCE)
+        if reader.in_order:  # what waited for redelivery may have been deleted meanwhile
+            await self._losses.record(name)
+            self._losses.loaded(name, batch)
+        await batch.ack()
+        if self._on_batch:
+            self._on_batch(name, batch, inserted)
+        return inserted
+
+    async def _save_always(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            for name, reader in list(self._readers.items()):
+                await self._note_caught_up(name, reader)
+            await self._losses.save()
+
+    async def _note_caught_up(self, name: str, reader: Reader) -> None:
+        """A type without more messages is loaded up to the end of the stream as it was before that was known.
+
+        What was deleted before it was delivered is recorded first.
+        """
+        state = await inspection.stream_state(self._nats, self._stream)
+        if await reader.is_caught_up():
+            await self._losses.record(name)
+            self._losses.caught_up(name, state.last, state.last_stored)
 
 
 async def _next(batches: AsyncIterator[Batch], end: float) -> Batch | None:
@@ -127,16 +207,17 @@ async def _next(batches: AsyncIterator[Batch], end: float) -> Batch | None:
         return None
 
 
-async def _all(works: Sequence[Coroutine[Any, Any, TypeDrained]]) -> list[TypeDrained]:
-    """Run them concurrently; when one fails, the others end after the current batch."""
+async def _all(works: Sequence[Coroutine[Any, Any, TypeDrained]], saving: asyncio.Task[None]) -> list[TypeDrained]:
+    """Run them concurrently; when one fails, or the saving of positions, the others end after the current batch."""
     tasks = [asyncio.create_task(work) for work in works]
+    together = asyncio.gather(*tasks)
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait((together, saving), return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for one in ended:
+        ended = await asyncio.gather(*tasks, together, return_exceptions=True)
+    for one in (*ended, saving.exception() if saving.done() and not saving.cancelled() else None):
         if isinstance(one, BaseException) and not isinstance(one, asyncio.CancelledError):
             raise one
     return [task.result() for task in tasks]

@@ -3,7 +3,7 @@
 What networks and venues do wrong is handled by reconnecting and recorded as gaps; it is not raised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from marketdata_assets.errors import TerminalError, TransientError
 
@@ -17,20 +17,12 @@ class NotCollected(CollectorError):
 
 
 class UnknownSymbols(CollectorError):
-    """The venue lists no instrument with such a name."""
+    """The venue trades no instrument with such a name, or several; `problems` says by symbol which."""
 
-    def __init__(self, market: str, symbols: Sequence[str]) -> None:
-        self.symbols = list(symbols)
-        super().__init__(
-            f"{market}: no instrument called {', '.join(symbols)} is listed. Give the venue's own name, or BASE-QUOTE."
-        )
-
-
-class UnknownDataTypes(CollectorError):
-    """A market has no such data type."""
-
-    def __init__(self, market: str, unknown: Sequence[str], known: Sequence[str]) -> None:
-        super().__init__(f"{market}: no data type called {', '.join(unknown)}. Available: {', '.join(known)}.")
+    def __init__(self, market: str, problems: Mapping[str, str]) -> None:
+        self.symbols = list(problems)
+        causes = "; ".join(f"{symbol} {why}" for symbol, why in problems.items())
+        super().__init__(f"{market}: {causes}. Give the venue's own name, or BASE-QUOTE.")
 
 
 class NotListed(CollectorError):
@@ -82,6 +74,14 @@ class NatsRejected(TransientError):
 
 class ConcurrentReader(TransientError):
     """Another reader takes messages of the same consumer."""
+
+
+class Claimed(TransientError):
+    """Another process does this work now."""
+
+    def __init__(self, what: str, owner: str) -> None:
+        self.owner = owner
+        super().__init__(f"{what}: in progress by {owner}. Nothing is lost; stop that process to do it here.")
 
 
 class SpoolFull(TransientError):

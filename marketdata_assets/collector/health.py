@@ -4,15 +4,17 @@ unhealthy   no market delivers data, or a sink can neither deliver nor keep it
 degraded    one market delivers no data, or something is queued, rejected or out of sync
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from marketdata_assets.collector.config import HealthLimits
-from marketdata_assets.collector.status import CACHE, MarketStatus, SinkStatus, Status
+from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
 
 Verdict = Literal["healthy", "degraded", "unhealthy"]
 MAX_NAMED = 5
+LISTING = "instruments"
+"""The job that reads the instrument list."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,20 @@ class Health:
         return [f"{check.name}: {reason}" for check in self.checks for reason in check.reasons]
 
 
+def worst(processes: Sequence[tuple[str, Health]]) -> Health:
+    """One verdict on several processes, each with its name: the worst one, and the checks of all."""
+    checks = tuple(
+        replace(check, name=f"{check.name} {name}".strip()) for name, health in processes for check in health.checks
+    )
+    return Health(max((health.status for _, health in processes), key=get_args(Verdict).index), checks)
+
+
 def judge(status: Status, limits: HealthLimits | None = None) -> Health:
     limits = limits or HealthLimits()
     starting = status.uptime_seconds < limits.start_seconds
     markets = [_market(one, status, limits, starting) for one in status.markets]
     sinks = [_sink(one, limits) for one in status.sinks]
-    lost = any(check.down for check in sinks if check.name != CACHE)
+    lost = any(check.down for check, one in zip(sinks, status.sinks, strict=True) if one.state.durable)
     no_data = bool(markets) and all(check.down for check in markets)
     checks = (*markets, *sinks)
     verdict: Verdict = "healthy"
@@ -68,9 +78,10 @@ def _no_data(market: MarketStatus, now: int, limits: HealthLimits) -> str:
     """Why no data arrives; empty when some does."""
     state = market.state
     if state.listed is None:
-        return "the instrument list has not arrived"
+        errors = [job.last_error for job in state.jobs if job.name == LISTING and job.last_error]
+        return f"the instrument list has not arrived{f' ({errors[0]})' if errors else ''}"
     if not state.instruments:
-        return "none of its symbols is listed"
+        return "" if state.absent else "none of its symbols is listed"
     if not any(each.status in ("open", "replacing") for each in state.connections):
         errors = [each.last_error for each in state.connections if each.last_error]
         return f"no socket is open{f' ({errors[-1]})' if errors else ''}"
@@ -85,7 +96,7 @@ def _no_data(market: MarketStatus, now: int, limits: HealthLimits) -> str:
 def _problems(market: MarketStatus, status: Status, limits: HealthLimits) -> Iterator[str]:
     state = market.state
     if state.unknown:
-        yield f"not listed: {_named(list(state.unknown))}"
+        yield f"symbols: {_named(list(state.unknown))}"
     for word in ("rejected", "stale"):
         if keys := [each.key for each in state.subscriptions if each.status == word]:
             yield f"{len(keys)} subscriptions {word}: {_named(keys)}"
@@ -103,7 +114,8 @@ def _sink(sink: SinkStatus, limits: HealthLimits) -> Check:
     full = state.queued >= limits.queue_share * state.capacity
     reasons = []
     if not state.connected:
-        reasons.append(f"not connected ({state.last_error})" if state.last_error else "not connected")
+        what = f"{state.errors} calls failed" if state.errors else "not connected"
+        reasons.append(f"{what} ({state.last_error})" if state.last_error else what)
     if full:
         reasons.append(f"the queue holds {state.queued} of {state.capacity} items")
     if state.spooled:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from marketdata_assets.collector.book_top import BookTop
 from marketdata_assets.exchanges.records import (
     RECORDS,
     AnyRecord,
@@ -20,9 +21,12 @@ from marketdata_assets.exchanges.records import (
     Trade,
 )
 
-Recorded = AnyRecord | Gap
+Recorded = AnyRecord | Gap | BookTop
 
-KINDS: tuple[type[msgspec.Struct], ...] = (*RECORDS, Gap)
+STORED: tuple[type[msgspec.Struct], ...] = (*RECORDS, Gap)
+"""Those that have a table."""
+
+KINDS: tuple[type[msgspec.Struct], ...] = (*STORED, BookTop)
 TAGS: dict[type[msgspec.Struct], str] = {kind: str(kind.__struct_config__.tag) for kind in KINDS}
 """The name of each type in JSON, subjects and message ids."""
 
@@ -90,10 +94,10 @@ def _trade(trade: Trade) -> str:
 
 def _orderbook(book: OrderBook) -> str:
     if book.kind == "delta" and book.last_id is not None:
-        return f"{book.first_id}-{book.last_id}"
+        return f"{book.first_id}-{book.last_id}-{book.ts_event or ''}"  # venues restart their numbering
     when = book.ts_recv if book.ts_event is None else book.ts_event
-    if book.kind == "snapshot":
-        return f"s{book.last_id}-{when}-{len(book.bids)}-{len(book.asks)}"
+    if book.kind != "delta":
+        return f"{book.kind[0]}{book.last_id}-{when}-{len(book.bids)}-{len(book.asks)}"
     return f"d{when}-{len(book.bids)}-{len(book.asks)}-{book.bids[:1]}{book.asks[:1]}".replace(" ", "")
 
 
@@ -128,6 +132,11 @@ def _liquidation(liquidation: Liquidation) -> str:
     return f"{when}-{liquidation.side}-{liquidation.price}-{liquidation.size}-{liquidation.contracts}"
 
 
+def _book_top(top: BookTop) -> str:
+    when = top.ts_recv if top.ts_event is None else top.ts_event
+    return f"{top.last_id}-{when}-{len(top.bids)}-{len(top.asks)}"
+
+
 def _gap(gap: Gap) -> str:
     ids = f"{gap.last_id}-{gap.next_id}-{gap.ts_from}-{gap.ts_to}-{gap.healed_at or ''}"
     return _header(f"{gap.stream}-{gap.cause}-{ids}")
@@ -142,4 +151,5 @@ _OWN: dict[type[msgspec.Struct], Callable[[Any], str]] = {
     OpenInterest: _open_interest,
     Liquidation: _liquidation,
     Gap: _gap,
+    BookTop: _book_top,
 }

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from marketdata_assets.collector.connections.state import ConnectionStatus, SubscriptionStatus
 from marketdata_assets.collector.counters import LatencyHistogram
 from marketdata_assets.collector.health import Health, Verdict, judge
+from marketdata_assets.collector.jetstream.backlog import Backlog, TypeBacklog
 from marketdata_assets.collector.status import MarketStatus, SinkStatus, Status
 from marketdata_assets.exchanges.books import Status as BookStatus
 
@@ -59,6 +60,16 @@ def _sinks(value: Callable[[SinkStatus, int], float | LatencyHistogram]) -> Read
 
 def _each(counts: Counter[str] | dict[str, int], scale: float = 1.0) -> Iterator[Row]:
     return (((name,), count * scale) for name, count in sorted(counts.items()))
+
+
+def _backlog(rows: Callable[[Backlog, int], Iterable[Row]]) -> Read:
+    """Rows of what is not loaded of the stream; none without JetStream."""
+    return lambda status, _: rows(status.backlog, status.now) if status.backlog else ()
+
+
+def _types(value: Callable[[TypeBacklog, int], float]) -> Read:
+    """A row for each record type of the backlog."""
+    return _backlog(lambda found, now: [((name,), value(one, now)) for name, one in found.types.items()])
 
 
 def _one(value: float | LatencyHistogram) -> list[Row]:
@@ -144,6 +155,9 @@ FAMILIES: tuple[Family, ...] = (
     Family("collector_sink_conflated_total", "counter", ("sink",),
         "Items superseded by a newer state of the same thing.", "whether the sink keeps up",
         _sinks(lambda one, _: one.state.conflated)),
+    Family("collector_sink_errors_total", "counter", ("sink",), "Calls of a Python sink that raised.",
+        "alert on a defect of your own code",
+        _sinks(lambda one, _: one.state.errors)),
     Family("collector_sink_spool_items", "gauge", ("sink",), "Items spooled on disk.",
         "alert; how long a recovery takes",
         _sinks(lambda one, _: one.state.spooled)),
@@ -156,8 +170,27 @@ FAMILIES: tuple[Family, ...] = (
         "From the receipt of an item to its acknowledgement: JetStream's ack, ClickHouse's response, the disk.",
         "freshness of the data in the sink",
         _sinks(lambda one, _: one.latency)),
+    Family("collector_stream_bytes", "gauge", (), "Bytes of the stream; only with JetStream.", "disk of the server",
+        _backlog(lambda found, _: _one(found.bytes))),
+    Family("collector_stream_bytes_limit", "gauge", (), "Bytes at which the stream deletes its oldest messages.",
+        "the same", _backlog(lambda found, _: _one(found.bytes_limit))),
+    Family("collector_backlog_messages", "gauge", ("data_type",), "Messages of the stream that are not loaded yet.",
+        "whether the drain keeps up", _types(lambda one, _: one.messages)),
+    Family("collector_backlog_age_seconds", "gauge", ("data_type",),
+        "Age of the oldest message that is not loaded; 0 without one.", "alert on a drain that stopped",
+        _types(lambda one, now: 0.0 if one.oldest_ns is None else max(0.0, (now - one.oldest_ns) / 1e9))),
+    Family("collector_backlog_limit_share", "gauge", ("data_type",),
+        "How far the oldest message that is not loaded is towards the limit of age or bytes; at 1 it is deleted.",
+        "alert before data is lost",
+        _types(lambda one, _: one.limit_share)),
+    Family("collector_process_cpu_seconds_total", "counter", ("process",), "CPU time of each process of --processes.",
+        "whether one core is sufficient for its share",
+        lambda status, _: [((str(one.number),), one.cpu_seconds) for one in status.processes]),
+    Family("collector_process_resident_memory_bytes", "gauge", ("process",), "Memory of each process.",
+        "memory; must not grow",
+        lambda status, _: [((str(one.number),), float(one.resident_bytes)) for one in status.processes]),
     Family("collector_event_loop_lag_seconds", "histogram", (), "Delay of the event loop.",
-        "whether one process is sufficient; else use shards",
+        "whether one process is sufficient; else use --processes",
         lambda status, _: _one(status.loop_latency)),
     Family("collector_task_restarts_total", "counter", ("task",), "Tasks that crashed and were restarted.",
         "alert: this is a defect",

@@ -4,7 +4,7 @@ Nothing is lost without a gap that records it:
 
 * Trades, liquidations, funding rates, open interest, closed candles and gaps are kept. Those that do not fit become
   one gap for each instrument and type, cause `overload`.
-* Tickers and open candles are conflated: only the newest of an instrument stays.
+* Tickers, best levels of books and open candles are conflated: only the newest of an instrument stays.
 * Queued book updates are dropped. Later a gap with the cause `conflated` and a fresh snapshot take their place; without
   a valid book, the gap stays open until the next snapshot.
 
@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from marketdata_assets.collector.book_top import BookTop
 from marketdata_assets.collector.items import TAGS, Item, Recorded, items, moment
 from marketdata_assets.exchanges.records import Exchange, Gap, Kline, MarketType, OrderBook, Ticker, Trade
 
@@ -122,6 +123,15 @@ class BoundedQueue:
         if self._items:
             self._ready.set()
 
+    def start_book(self, book: OrderBook) -> None:
+        """Put a whole book in front of its updates, for a reader that starts now; those that it contains are skipped.
+
+        Where there is no room, the next update is dropped and a snapshot follows, as for any book.
+        """
+        if self._append(*items([book])):
+            self._fresh[_key(book)] = _FreshSnapshot(book.ts_recv, book.last_id)
+            self._ready.set()
+
     def take(self, limit: int) -> list[Item]:
         """The oldest items, at most `limit`."""
         waiting = self._items
@@ -142,7 +152,7 @@ class BoundedQueue:
             record = item.record
             if isinstance(record, OrderBook):
                 self._put_book(item, record)
-            elif isinstance(record, Ticker) or (isinstance(record, Kline) and not record.closed):
+            elif isinstance(record, Ticker | BookTop) or (isinstance(record, Kline) and not record.closed):
                 self._put_state(item)
             else:
                 key = _key(record)
@@ -183,7 +193,7 @@ class BoundedQueue:
         if key in self._held_back:
             self._conflate(key, item, record)
         elif (gap := self._awaiting_snapshot.get(key)) is not None:
-            if record.kind != "snapshot":
+            if record.kind == "delta":
                 self.conflated += 1
                 return
             del self._awaiting_snapshot[key]
@@ -204,7 +214,7 @@ class BoundedQueue:
             lost.widen(record)
         else:
             lost = self._held_back[key] = LostRange.of(record)
-        lost.fresh = item if record.kind == "snapshot" else None
+        lost.fresh = None if record.kind == "delta" else item
         return lost
 
     def _thin(self) -> None:
@@ -221,7 +231,7 @@ class BoundedQueue:
                     self.conflated += 1
                 else:
                     self._conflate(_key(record), item, record)
-            elif isinstance(record, Ticker) or (isinstance(record, Kline) and not record.closed):
+            elif isinstance(record, Ticker | BookTop) or (isinstance(record, Kline) and not record.closed):
                 key = _state_key(record)
                 # Venues that never report a candle as closed: the last state of each candle is kept.
                 if isinstance(record, Kline) and record.closed is None:

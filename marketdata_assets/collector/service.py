@@ -16,19 +16,25 @@ from importlib.metadata import version
 
 from marketdata_assets.collector import assembly
 from marketdata_assets.collector.assembly import Places
+from marketdata_assets.collector.book_top import Levels
+from marketdata_assets.collector.book_tops import BookTops
 from marketdata_assets.collector.checkpoint import Checkpoint, DeadLetterFile
 from marketdata_assets.collector.config import Config
 from marketdata_assets.collector.connections import Market, Shard, adapter_for
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
-from marketdata_assets.collector.errors import NotCollected, PortTaken
+from marketdata_assets.collector.errors import NotCollected, PortTaken, StreamMissing
 from marketdata_assets.collector.health import Health, judge
 from marketdata_assets.collector.items import Recorded, items
+from marketdata_assets.collector.jetstream.backlog import Backlog, backlog
+from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.collector.metrics import Metrics
 from marketdata_assets.collector.servers import Servers
 from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.collector.sinks.capture import CaptureSink
-from marketdata_assets.collector.status import CACHE, MarketStatus, Report, SinkStatus, Status, lost, report
+from marketdata_assets.collector.status import MarketStatus, ProcessUsage, Report, SinkStatus, Status, report
 from marketdata_assets.collector.status_server import Changed, StatusServer
+from marketdata_assets.errors import TransientError
+from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType, OrderBook, VenueError
 from marketdata_assets.logs import get_logger
 from marketdata_assets.secret_values import without_password
@@ -37,10 +43,15 @@ LOOP_SECONDS = 0.25
 """Between two measurements of the event loop's latency."""
 
 CHECKPOINT_SECONDS = 1.0
+BACKLOG_SECONDS = 15.0
 CHECKPOINT = "checkpoint"
 """The task that writes it."""
+TOPS = "orderbook_top"
+"""The task that makes records of the best levels of books."""
 CLOSE_SECONDS = 10.0
 """For the venues, to close the sockets."""
+CANCEL_SECONDS = 0.5
+"""Between two cancellations of a task."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a crashed task is restarted."""
 
@@ -67,10 +78,13 @@ class Collector:
         self._started = clock()
         self._restarts: Counter[str] = Counter()
         self._loop_latency = LatencyHistogram()
+        self._backlog: Backlog | None = None
+        self._nats_url = servers.nats_url
         own = partial(assembly.own_folder, places, shard=self.shard)
         self._checkpoint = Checkpoint(own("since").with_suffix(".json"))
         self._dead_letters = DeadLetterFile(own("dead-letters").with_suffix(".ndjson"))
-        self._sinks: list[Sink] = assembly.sinks(config, servers, places, self.shard, self._book)
+        self._sinks: list[Sink] = assembly.sinks(config, servers, places, self.shard, self._book, self._top)
+        self._tops = self._create_tops()
         self._counters: dict[Key, MarketCounters] = {}
         self._markets = self._create_markets(places)
         self._metrics = Metrics(self.status, self.health)
@@ -90,6 +104,8 @@ class Collector:
             loop_latency=self._loop_latency,
             restarts={name: self._restarts[name] for name in self._tasks()},
             requests=self.requests,
+            backlog=self._backlog,
+            processes=(ProcessUsage.of_this_process(self.shard.index),),
         )
 
     def health(self, status: Status) -> Health:
@@ -112,6 +128,11 @@ class Collector:
         log.info("subscriptions_changed", market=market.name, added=len(added), removed=len(removed))
         return Changed(added, removed, market.instruments)
 
+    def instruments(self, exchange: Exchange, market_type: MarketType) -> list[str]:
+        """The venue's names of the instruments that are followed."""
+        market = self._markets.get((exchange, market_type))
+        return market.instruments if market else []
+
     # Life cycle.
 
     async def run(self, stop: asyncio.Event, duration: float | None = None) -> Report:
@@ -125,6 +146,8 @@ class Collector:
         tasks = {
             name: asyncio.create_task(self._restarted(name, run), name=name) for name, run in self._tasks().items()
         }
+        for sink in self._sinks:  # as stdout does when its reader has gone
+            tasks[sink.name].add_done_callback(lambda _: stop.set())
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(duration):
@@ -139,6 +162,10 @@ class Collector:
     def _tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         runs: dict[str, Callable[[], Awaitable[None]]] = {sink.name: sink.run for sink in self._sinks}
         runs |= {one.name: one.run for one in self._markets.values()}
+        if any(sink.name == "jetstream" for sink in self._sinks):
+            runs["backlog"] = self._read_backlog
+        if self._tops:
+            runs[TOPS] = self._tops.run
         return runs | {"loop": self._measure_loop, CHECKPOINT: self._save_always, "health": self._log_health}
 
     async def _restarted(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -159,7 +186,7 @@ class Collector:
         """Close the sockets, drain the sinks, and write the checkpoint; the items that remain, by sink."""
         log.info("closing_sockets")
         ended = self._clock()
-        producers = {CHECKPOINT, *(one.name for one in self._markets.values())}
+        producers = {CHECKPOINT, TOPS, *(one.name for one in self._markets.values())}
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(*(one.stop() for one in self._markets.values()))
@@ -169,9 +196,10 @@ class Collector:
         await _cancel(list(tasks.values()))
         self._close()
         remaining = {sink.name: count for sink, count in zip(self._sinks, left, strict=True)}
-        log.info("stopped", items_lost=lost(remaining))
+        lost = sum(remaining[sink.name] for sink in self._sinks if sink.state().durable)
+        log.info("stopped", items_lost=lost)
         # What is spooled is safe: the next start delivers it.
-        await self._save([ended, *(self._unacknowledged() if lost(remaining) else ())])
+        await self._save([ended, *(self._unacknowledged() if lost else ())])
         return remaining
 
     def _close(self) -> None:
@@ -192,6 +220,7 @@ class Collector:
                 rest_url=wanted.base_url,
                 socket_url=wanted.ws_url,
                 intervals=wanted.kline_intervals,
+                depth=wanted.book_depth,
             )
             counters = self._counters[exchange, market_type] = MarketCounters(exchange, market_type)
             markets[exchange, market_type] = Market(
@@ -201,18 +230,28 @@ class Collector:
                 budgets=places.budgets,
                 on_records=self._to_sinks(counters),
                 on_error=partial(self._on_error, counters),
-                on_entry=capture.tap(exchange, market_type) if capture else None,
+                on_entry=capture.tap(exchange, market_type, partial(self._state, exchange, market_type))
+                if capture
+                else None,
                 shard=self.shard,
                 timing=timing,
                 since=checkpoint.get(adapter.name),
+                match_dollar_quotes=wanted.match_dollar_quotes,
             )
         return markets
 
-    def _to_sinks(self, counters: MarketCounters) -> Callable[[list[Recorded]], None]:
+    def _create_tops(self) -> BookTops | None:
+        wanted = self.config.orderbook_top
+        puts = [sink.put for sink in self._sinks if sink.takes_tops]
+        return BookTops(wanted.levels, wanted.interval_ms / 1000, self._top, puts) if wanted.levels and puts else None
+
+    def _to_sinks(self, counters: MarketCounters) -> Callable[[Sequence[Recorded]], None]:
         puts = [sink.put for sink in self._sinks if not isinstance(sink, CaptureSink)]
 
-        def take(records: list[Recorded]) -> None:
+        def take(records: Sequence[Recorded]) -> None:
             counters.count(records)
+            if self._tops:
+                self._tops.note(records)
             if puts:
                 encoded = items(records)
                 for put in puts:
@@ -230,9 +269,16 @@ class Collector:
             event = "rate_limited" if error.rate_limited else "venue_error"
             log.warning(event, market=market, code=error.code, cause=error.message)
 
+    def _top(self, exchange: Exchange, market_type: MarketType, instrument: str, levels: int) -> Levels | None:
+        market = self._markets.get((exchange, market_type))
+        return market.top(instrument, levels) if market else None
+
     def _book(self, exchange: Exchange, market_type: MarketType, instrument: str) -> OrderBook | None:
         market = self._markets.get((exchange, market_type))
         return market.book(instrument) if market else None
+
+    def _state(self, exchange: Exchange, market_type: MarketType) -> Sequence[FeedCheckpoint]:
+        return self._markets[exchange, market_type].checkpoint()
 
     # Background tasks.
 
@@ -243,13 +289,25 @@ class Collector:
             await asyncio.sleep(LOOP_SECONDS)
             self._loop_latency.observe(round((loop.time() - due) * 1e9))
 
+    async def _read_backlog(self) -> None:
+        """Read what is not loaded of the stream; while NATS does not answer, the sink's state says so."""
+        while True:
+            try:
+                async with connected(self._nats_url or "") as client:
+                    while True:
+                        self._backlog = await backlog(client, self.config.jetstream.stream, self._clock())
+                        await asyncio.sleep(BACKLOG_SECONDS)
+            except (StreamMissing, TransientError):
+                self._backlog = None
+            await asyncio.sleep(BACKLOG_SECONDS)
+
     async def _save_always(self) -> None:
         while True:
             await asyncio.sleep(CHECKPOINT_SECONDS)
             await self._save(self._unacknowledged())
 
     def _unacknowledged(self) -> list[int | None]:
-        return [sink.state().oldest_ns for sink in self._sinks if sink.name != CACHE]
+        return [state.oldest_ns for sink in self._sinks if (state := sink.state()).durable]
 
     async def _save(self, oldest: Sequence[int | None]) -> None:
         """Write the checkpoint: now, or the time of the oldest item or gap that is not safe yet."""
@@ -280,6 +338,9 @@ def _public(state: SinkState) -> SinkState:
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
+    """End all tasks. Cancelled again until they do: asyncio.wait_for may lose a cancellation while it connects."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=CANCEL_SECONDS)
     await asyncio.gather(*tasks, return_exceptions=True)

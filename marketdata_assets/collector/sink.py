@@ -1,4 +1,4 @@
-"""What all sinks of the collector (JetStream, ClickHouse, Redis, captures) have in common."""
+"""What all sinks of the collector (JetStream, ClickHouse, Redis, captures, outputs) have in common."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -26,12 +26,17 @@ class SinkState:
     dropped: int  # lost; a gap records each
     conflated: int = 0  # superseded by a newer state of the same thing
     spool_bytes: int = 0
+    errors: int = 0  # calls of a user's function that raised
+    durable: bool = True  # False: a copy for whoever is connected; what it misses is not lost
 
 
 class Sink(Protocol):
     """A destination of items. It keeps the order of each instrument and type."""
 
     name: str
+    takes_tops: bool
+    """Whether it takes records of the best levels of books."""
+
     latency: LatencyHistogram
     """From the receipt of an item to its acknowledgement."""
 

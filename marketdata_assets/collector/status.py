@@ -3,18 +3,20 @@
 /status, /metrics and /health are three views of `Status`; nothing else is behind them.
 """
 
+import resource
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from marketdata_assets.collector.connections.state import MarketState
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
+from marketdata_assets.collector.jetstream.backlog import Backlog
 from marketdata_assets.collector.sink import SinkState
 
 QUANTILES = (0.5, 0.99)
-CACHE = "redis"
-"""The sink that may be unavailable without losing anything."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,25 @@ class SinkStatus:
 
 
 @dataclass(frozen=True)
+class ProcessUsage:
+    """What one process has used since its start; `number` is that of its shard."""
+
+    number: int
+    cpu_seconds: float
+    resident_bytes: int
+
+    @classmethod
+    def of_this_process(cls, number: int) -> Self:
+        """Resident bytes are the highest so far where the system does not report the present ones."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        try:
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        except OSError:
+            resident = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return cls(number, used.ru_utime + used.ru_stime, resident)
+
+
+@dataclass(frozen=True)
 class Status:
     """The state at `now`. Times are ns since 1970."""
 
@@ -57,6 +78,8 @@ class Status:
     loop_latency: LatencyHistogram  # of the event loop
     restarts: Mapping[str, int]  # of tasks that crashed
     requests: Mapping[tuple[str, int], int]  # HTTP responses by path and status
+    backlog: Backlog | None = None  # of the stream; None without JetStream, and while it cannot be read
+    processes: tuple[ProcessUsage, ...] = ()
 
     @property
     def uptime_seconds(self) -> float:
@@ -77,6 +100,8 @@ def as_dict(status: Status) -> dict[str, Any]:
         ],
         "loop_lag_seconds": _quantiles(status.loop_latency),
         "restarts": dict(status.restarts),
+        "backlog": asdict(status.backlog) if status.backlog else None,
+        "processes": [asdict(one) for one in status.processes],
     }
 
 
@@ -119,6 +144,7 @@ class SinkReport:
     dropped: int
     spooled: int
     remaining: int
+    durable: bool
 
 
 @dataclass(frozen=True)
@@ -134,8 +160,8 @@ class Report:
 
     @property
     def remaining(self) -> int:
-        """Items lost with this process; those of the cache do not count."""
-        return lost({name: one.remaining for name, one in self.sinks.items()})
+        """Items lost with this process; those of sinks that are not durable do not count."""
+        return sum(one.remaining for one in self.sinks.values() if one.durable)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"remaining": self.remaining}
@@ -151,12 +177,9 @@ def report(status: Status, remaining: Mapping[str, int]) -> Report:
         gaps=sum(one.gaps.total() for one in counters),
         errors=dict(sorted(sum((one.errors for one in counters), Counter[str]()).items())),
         sinks={
-            one.name: SinkReport(one.state.acked, one.state.dropped, one.state.spooled, remaining[one.name])
+            one.name: SinkReport(
+                one.state.acked, one.state.dropped, one.state.spooled, remaining[one.name], one.state.durable
+            )
             for one in status.sinks
         },
     )
-
-
-def lost(remaining: Mapping[str, int]) -> int:
-    """Items that remain, by sink, without those of the cache."""
-    return sum(count for name, count in remaining.items() if name != CACHE)

@@ -17,10 +17,13 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from marketdata_assets.collector.errors import NotCollected, NotListed, PortTaken, UnknownSymbols
+from marketdata_assets.collector.errors import NotCollected, NotListed, UnknownSymbols
 from marketdata_assets.collector.health import Health
+from marketdata_assets.collector.listening import listen
 from marketdata_assets.collector.status import Status, as_dict, scheduler
 from marketdata_assets.errors import MarketDataError
+from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges.errors import UnknownExchange
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.http_client import LOOPBACK
 
@@ -83,15 +86,8 @@ class StatusServer:
         app.router.add_get("/status", partial(self._view, as_dict))
         app.router.add_get("/scheduler", partial(self._view, scheduler))
         app.router.add_post("/subscriptions", self._subscriptions)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self.host, self.port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            remedy = "Stop the program that uses it, or set HTTP_PORT to another (0: any free port)."
-            raise PortTaken(f"{self.host}:{self.port}: {error.strerror or error}. {remedy}") from error
-        self.port = self._runner.addresses[0][1]
+        remedy = "Stop the program that uses it, or set HTTP_PORT to another (0: any free port)."
+        self._runner, self.port = await listen(app, self.host, self.port, remedy)
 
     async def stop(self) -> None:
         """Finish requests in progress, and stop listening."""
@@ -138,6 +134,8 @@ class StatusServer:
                 [nearest] = get_close_matches(unknown[1], Change.__struct_fields__, 1, 0)
                 cause = f"unknown key {unknown[1]!r}; did you mean {nearest!r}?"
             return _rejection(400, cause)
+        if wanted.exchange not in venues.names():
+            return _rejection(400, str(UnknownExchange(wanted.exchange, venues.names())))
         if not wanted.add and not wanted.remove:
             return _rejection(400, "nothing to change: give symbols in add or remove")
         try:

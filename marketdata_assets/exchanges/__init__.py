@@ -1,1 +1,1 @@
-"""Binance, OKX and Deribit: wire messages to records, order books with proof, captures, history."""
+"""Exchanges: wire messages to records, order books with proof, captures, history."""

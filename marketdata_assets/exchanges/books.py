@@ -4,7 +4,7 @@ The sequence rules of a venue are in its module `book`; what a gap, a duplicate 
 all venues and defined here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -13,11 +13,18 @@ from typing import Literal
 
 import msgspec
 
+from marketdata_assets.exchanges import checkpoints
+from marketdata_assets.exchanges.checkpoints import (
+    BookCheckpoint,
+    FeedCheckpoint,
+    InstrumentsCheckpoint,
+    StateCheckpoint,
+)
 from marketdata_assets.exchanges.decimals import plain
-from marketdata_assets.exchanges.errors import BadMessage
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.levels import BadLevel, Numbers, Side, needs_decimals, numbers_of
-from marketdata_assets.exchanges.records import Gap, Level, OrderBook
+from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, Level, OrderBook, Outcome
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -94,7 +101,7 @@ class Book:
 
     def levels(self) -> tuple[list[Level], list[Level]]:
         """All levels, best first."""
-        return self.bids.top(len(self.bids)), self.asks.top(len(self.asks))
+        return self.bids.ordered(), self.asks.ordered()
 
     @property
     def crossed(self) -> bool:
@@ -106,6 +113,16 @@ class Book:
         """A digest of all levels that does not depend on how their numbers are spelled."""
         sides = (";".join("@".join(plain(Decimal(text)) for text in level) for level in side) for side in self.levels())
         return sha256("|".join(sides).encode()).hexdigest()
+
+
+@dataclass
+class Unbased:
+    """Changes that came while a book had never had a snapshot: they are in no record."""
+
+    first_id: int | None
+    connection: int
+    ts_from: int  # ns, receive time of the first one
+    ts_to: int  # and of the last one
 
 
 @dataclass
@@ -124,6 +141,9 @@ class BookState:
     checksum_ok: int = 0
     checksum_bad: int = 0
     open_gap: Gap | None = None  # not closed yet
+    connection: int = 0  # that it follows
+    whole_messages: bool = False  # each message is a whole book, perhaps of the best levels only
+    unbased: Unbased | None = None
     _record: Callable[..., OrderBook] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -156,12 +176,69 @@ class BookState:
         self.status = "live"
         ordered = book.levels()
         content = "snapshot", tuple(ordered[0]), tuple(ordered[1]), self.instrument.unit
-        outcomes: list[OrderBook | Gap] = [self._record(ts_event, ts_recv, *content, None, last_id, prev_id)]
-        if self.open_gap:
-            outcomes.append(msgspec.structs.replace(self.open_gap, healed_at=ts_recv))
-            self._log("gap_closed", self.open_gap.cause)
-            self.open_gap = None
-        return outcomes
+        return [self._record(ts_event, ts_recv, *content, None, last_id, prev_id), *self._healed(ts_recv)]
+
+    def record(self, now: int) -> OrderBook | None:
+        """The book at `now` (ns) as a record of our own; None where it is not live, or has no position in a stream."""
+        if self.status != "live" or self.last_id is None or self.whole_messages:
+            return None
+        bids, asks = self.book.levels()
+        content = "checkpoint", tuple(bids), tuple(asks), self.instrument.unit
+        return self._record(now, now, *content, None, self.last_id, None)
+
+    def checkpoint(self, key: str, pending: bytes = b"null") -> BookCheckpoint | None:
+        """What a feed needs to continue this book; None where it has none and no gap."""
+        if self.status != "live" and self.open_gap is None and pending == b"null":
+            return None
+        return BookCheckpoint(
+            key,
+            self.stream,
+            self.instrument,
+            self.status,
+            self.connection,
+            self.last_id,
+            self.ts_last,
+            self.open_gap,
+            self.book.bids.unordered(),
+            self.book.asks.unordered(),
+            msgspec.Raw(pending),
+        )
+
+    def restore(self, point: BookCheckpoint, ts_recv: int) -> list[OrderBook | Gap]:
+        """Continue from a checkpoint: the record of a live book, and the gap of what was missed before it, healed.
+
+        A gap that the checkpoint has was recorded before it. Raises BadMessage, then nothing has changed.
+        """
+        book = Book()
+        try:
+            book.replace(point.bids, point.asks)
+        except BadLevel as error:
+            raise self._bad(error) from None
+        outcomes: list[OrderBook | Gap] = []
+        if self.status == "live" and (point.status != "live" or self.last_id != point.last_id):
+            outcomes += [point.open_gap] if point.open_gap else self.broken("sequence", point.last_id, ts_recv)
+        self.book, self.status, self.last_id = book, point.status, point.last_id
+        self.ts_last, self.connection = point.ts_last, point.connection
+        if self.status != "live":
+            self.open_gap = self.open_gap or point.open_gap
+            return outcomes
+        record = self.record(ts_recv)
+        return [*outcomes, *([record] if record else []), *self._healed(ts_recv)]
+
+    def without_base(self, first_id: int | None, ts_recv: int, connection: int) -> None:
+        """Note a change that came before any snapshot."""
+        if self.status != "waiting":
+            return
+        if self.unbased is None:
+            self.unbased = Unbased(first_id, connection, ts_recv, ts_recv)
+        self.unbased.ts_to = ts_recv
+
+    def _healed(self, ts_recv: int) -> list[OrderBook | Gap]:
+        gap, self.open_gap = self.open_gap, None
+        if gap is None:
+            return []
+        self._log("gap_closed", gap.cause)
+        return [msgspec.structs.replace(gap, healed_at=ts_recv)]
 
     def delta(
         self,
@@ -231,9 +308,67 @@ class BookState:
 class ChannelBooks:
     """What the feeds share whose books come with the subscription of a channel."""
 
+    instruments: Instruments
+
     def __init__(self) -> None:
         self.books: dict[str, BookState] = {}  # by channel without the instrument, colon, instrument
         self.resync_requests: dict[str, ResyncRequest] = {}
+
+    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What becomes of a message of the socket. Never raises, whatever the bytes."""
+        raise NotImplementedError
+
+    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
+        push = self.push
+        return [outcome for raw in raws for outcome in push(raw, ts_recv, connection)]
+
+    def learn(self, listed: Iterable[Instrument]) -> None:
+        """Take a list of instruments; a newer entry replaces an older one."""
+        self.instruments.add(listed)
+
+    def checkpoint(self) -> list[FeedCheckpoint]:
+        """What another feed needs to continue here, between two messages."""
+        books = (state.checkpoint(key) for key, state in self.books.items())
+        return [InstrumentsCheckpoint.of(self.instruments), *filter(None, books)]
+
+    def restore(self, raw: bytes, ts_recv: int) -> list[Outcome]:
+        """Continue from a checkpoint of captures: the records of books, and the gaps that end. Never raises."""
+        try:
+            point = checkpoints.decode(raw)
+            if isinstance(point, InstrumentsCheckpoint):
+                self.learn(point.instruments)
+                return [Control("notice", f"{len(point.instruments)} instruments")]
+            if isinstance(point, StateCheckpoint):
+                self._restore_state(point)
+                return [Control("notice", f"the state of {point.instrument.name}")]
+            return [*self.state_of(point.key, point.instrument, point.stream).restore(point, ts_recv)]
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
+
+    def _restore_state(self, point: StateCheckpoint) -> None:
+        """Continue something else than a book; no venue does but those that say so."""
+        raise BadMessage(point.instrument.exchange, f"a state of {point.instrument.name} that nobody wrote")
+
+    def state_of(self, key: str, instrument: Instrument, stream: str) -> BookState:
+        """The book of a channel; a new one is waiting."""
+        state = self.books.get(key)
+        if state is None:
+            state = self.books[key] = BookState(instrument, stream)
+        return state
+
+    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """The socket of `connection` is a new one: each book on it needs a subscription of its own again."""
+        outcomes: list[Outcome] = []
+        for key, state in self.books.items():
+            if state.connection == connection:
+                outcomes += state.reopened(ts_recv)
+                self._update_request(key, self._channel(state), ts_recv)
+        return outcomes
+
+    def _channel(self, state: BookState) -> str:
+        """The subscription of a book."""
+        return state.stream
 
     def forget(self, instrument: str) -> None:
         """Stop following an instrument: its books wait for a snapshot, and none is requested."""

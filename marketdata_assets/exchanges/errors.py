@@ -45,6 +45,34 @@ class UnknownVenue(ExchangesError):
         super().__init__(f"{place}: {cause}. Set it with --exchange and --market-type.")
 
 
+class UnknownExchange(ExchangesError):
+    """No venue of this name is registered."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        near = get_close_matches(name.lower(), names, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(names)}."
+        super().__init__(f"exchange {name!r} is unknown. {hint}")
+
+
+class BadArchive(ExchangesError):
+    """A file of a venue's public archive is damaged, or does not match its checksum."""
+
+    def __init__(self, place: str, cause: str) -> None:
+        super().__init__(f"{place}: {cause}. The day is not recorded as loaded; load it again, or use --source rest.")
+
+
+class HistoryRefused(ExchangesError):
+    """A history was requested that the venue does not have."""
+
+
+class BadHistoryHost(ExchangesError):
+    """A REST host of histories is for no venue or market, or has no usable address."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"MARKETDATA_EXCHANGE_HOSTS: {cause}")
+
+
 class BadPage(ExchangesError):
     """A page of history contradicts the request, so that rows could be lost or duplicated."""
 

@@ -3,14 +3,14 @@
 Reading a venue's list is the business of its module `instruments`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 
 from marketdata_assets.exchanges.decimals import EXACT, plain, quotient
-from marketdata_assets.exchanges.errors import UnknownInstrument
-from marketdata_assets.exchanges.records import Exchange, MarketType, SizeUnit
+from marketdata_assets.exchanges.errors import UNREADABLE, BadInstruments, UnknownInstrument
+from marketdata_assets.exchanges.records import DeadLetter, Exchange, MarketType, SizeUnit
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Instrument:
     quote: str
     unit: SizeUnit  # what the venue's sizes count
     contract_value: str | None = None
+    ended: str = ""  # the venue's word for its state, where it is listed and will not be traded again
 
     @cached_property
     def key(self) -> tuple[Exchange, MarketType, str, str]:
@@ -77,3 +78,35 @@ class Instruments:
         if instrument is None:
             raise UnknownInstrument(self.venue, name)
         return instrument
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A venue's list of instruments, and as dead letters the entries that cannot be read."""
+
+    instruments: list[Instrument]
+    unread: list[DeadLetter]
+
+
+def read_entries(
+    venue: str, entries: Sequence[bytes], read: Callable[[bytes], Instrument | None], ts_recv: int = 0
+) -> Listing:
+    """Read each entry of a list alone, so that an odd one does not cost the others; `read` skips those it gives None.
+
+    Raises BadInstruments when there are entries, and none of them can be read.
+    """
+    listing = Listing([], [])
+    skipped = 0
+    for entry in entries:
+        try:
+            instrument = read(entry)
+        except UNREADABLE as error:
+            listing.unread.append(DeadLetter.of(bytes(entry), error, ts_recv))
+            continue
+        if instrument is None:
+            skipped += 1
+        else:
+            listing.instruments.append(instrument)
+    if listing.unread and not listing.instruments and not skipped:
+        raise BadInstruments(venue, f"none of its {len(entries)} entries can be read, first: {listing.unread[0].cause}")
+    return listing

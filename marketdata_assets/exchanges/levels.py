@@ -75,6 +75,15 @@ class Side:
         order = sorted(self._near, reverse=self._buying)
         return [self._near[price] for price in islice(order, n)]
 
+    def ordered(self) -> list[Level]:
+        """All levels, best first."""
+        everything = self._near | self._far
+        return [everything[price] for price in sorted(everything, reverse=self._buying)]
+
+    def unordered(self) -> list[Level]:
+        """All levels, which is faster."""
+        return [*self._near.values(), *self._far.values()]
+
     def clear(self) -> None:
         self._near.clear()
         self._far.clear()

@@ -12,11 +12,14 @@ import msgspec
 
 from marketdata_assets.exchanges.errors import BadMessage
 
-Exchange = Literal["binance", "okx", "deribit"]
+Exchange = str  # the name of a venue; `venues` knows which there are
 MarketType = Literal["spot", "linear", "inverse", "option"]
+DataType = Literal["trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation"]
+"""The tags of the records below."""
+
 Side = Literal["buy", "sell"]
 SizeUnit = Literal["base", "contracts", "quote"]
-"""What a published size counts: coins, contracts, or units of the quote currency (Deribit's inverse futures: USD)."""
+"""What a published size counts: coins, contracts, or units of the quote currency, as USD of some inverse futures."""
 
 Decimal = str  # text of a decimal number, as the venue wrote it
 
@@ -45,12 +48,17 @@ class Trade(Record, frozen=True, gc=False, tag="trade"):
     side: Side  # of the taker
     first_id: str | None = None
     last_id: str | None = None
+    sequence: int | None = None  # where the venue numbers an instrument's trades without gaps: the number of the last
 
 
 class OrderBook(Record, frozen=True, tag="orderbook"):
-    """A whole book, or what changed in it. Levels are best first in a snapshot, as published in a delta."""
+    """A whole book, or what changed in it. Levels are best first in a whole book, as published in a delta.
 
-    kind: Literal["snapshot", "delta"]
+    A `checkpoint` is no message of the venue: the verified book of the collector at a time of our clock, up to which
+    nothing was received that follows `last_id`.
+    """
+
+    kind: Literal["snapshot", "delta", "checkpoint"]
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
     unit: SizeUnit
@@ -103,6 +111,7 @@ class Ticker(Record, frozen=True, gc=False, tag="ticker"):
     bid_iv: Decimal | None = None  # options: implied volatility, percent
     ask_iv: Decimal | None = None
     mark_iv: Decimal | None = None
+    price_change: Decimal | None = None  # of 24 hours, percent, where the venue states it
 
 
 class FundingRate(Record, frozen=True, gc=False, tag="funding_rate"):

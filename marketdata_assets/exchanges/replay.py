@@ -4,35 +4,31 @@ Nothing here looks at a clock: the same capture gives the same summary, speeds a
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
-from marketdata_assets.exchanges.binance.feed import BinanceFeed
+import msgspec
+from msgspec.structs import replace
+
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.books import BookState
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.deribit.feed import DeribitFeed
 from marketdata_assets.exchanges.errors import BadCapture, UnknownVenue
-from marketdata_assets.exchanges.instruments import Instruments
-from marketdata_assets.exchanges.okx.feed import OkxFeed
+from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.records import DeadLetter, Exchange, Gap, MarketType, Outcome, Record, VenueError
 
+OVERLAP_NS = 1_000_000_000
+"""A capture that begins so much before the end of the one before is of a connection beside it, not its continuation."""
+UNREADABLE_SHARE = 0.05  # of the messages; with more of them the venue or market is the wrong one, or has changed
 KEPT_ERRORS = 20  # so many causes of dead letters and words of venues are kept for people; all are counted
 
-
-class Feed(Protocol):
-    """What replay needs of a venue's feed."""
-
-    books: dict[str, BookState]
-
-    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]: ...
-    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]: ...
-    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]: ...
-    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]: ...
-    def stream_of(self, raw: bytes) -> str: ...
+OnRecord = Callable[[Record | Gap], None]
+"""Takes each record and gap of a replay, in order."""
 
 
 @dataclass
@@ -56,6 +52,9 @@ class Replay:
     notes: list[str] = field(default_factory=list)
     first: int | None = None  # ns
     last: int | None = None
+    on_record: OnRecord | None = None
+    gaps: dict[Gap, Gap] = field(default_factory=dict)  # by the gap as it was first on record: its last state
+    beside: dict[str, Feed] = field(default_factory=dict)  # of captures of other connections at the same time, by name
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Push the entries, one after the other."""
@@ -68,6 +67,8 @@ class Replay:
             stream.messages += 1
             for outcome in results:
                 self._count(stream, outcome)
+                if self.on_record and isinstance(outcome, Record | Gap):
+                    self.on_record(outcome)
 
     def _stream(self, entry: Entry) -> str:
         """The name under which an entry is counted: its stream, the address of its request, or its kind."""
@@ -83,6 +84,7 @@ class Replay:
             stream.records[str(type(outcome).__struct_config__.tag)] += 1
         elif isinstance(outcome, Gap):
             stream.gaps += outcome.healed_at is None or outcome.cause == "repeat"
+            self.gaps[replace(outcome, healed_at=None)] = outcome
         elif isinstance(outcome, DeadLetter | VenueError):
             stream.errors += 1
             if len(self.errors) < KEPT_ERRORS:
@@ -101,13 +103,17 @@ class Replay:
         return dict(sorted(total.items()))
 
     def books(self) -> dict[str, BookState]:
-        """Books by the venue's instrument; with its channel where an instrument has books of several."""
-        names = Counter(state.instrument.name for state in self.feed.books.values())
-        named = {
-            state.instrument.name if names[state.instrument.name] == 1 else key: state
-            for key, state in self.feed.books.items()
+        """Books by the venue's instrument; with its channel where an instrument has books of several, and with the file
+        where it is of a connection beside the last one."""
+        books = {
+            f"{name} ({file})": state for file, feed in self.beside.items() for name, state in _books(feed).items()
         }
-        return dict(sorted(named.items()))
+        return dict(sorted((books | _books(self.feed)).items()))
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether all but a few of the messages could be read."""
+        return sum(stream.errors for stream in self.streams.values()) <= UNREADABLE_SHARE * self.messages
 
     def as_dict(self) -> dict[str, Any]:
         """The summary for machines."""
@@ -117,12 +123,26 @@ class Replay:
             "errors": sum(stream.errors for stream in self.streams.values()),
             "streams": {name: self.streams[name].messages for name in sorted(self.streams)},
             "books": {name: _book(state) for name, state in self.books().items()},
+            "gaps": [msgspec.to_builtins(gap) for gap in self.gaps.values()],
         }
 
 
-def replay(paths: Sequence[Path], exchange: Exchange | None = None, market_type: MarketType | None = None) -> Replay:
+def _books(feed: Feed) -> dict[str, BookState]:
+    names = Counter(state.instrument.name for state in feed.books.values())
+    return {
+        state.instrument.name if names[state.instrument.name] == 1 else key: state for key, state in feed.books.items()
+    }
+
+
+def replay(
+    paths: Sequence[Path],
+    exchange: Exchange | None = None,
+    market_type: MarketType | None = None,
+    on_record: OnRecord | None = None,
+) -> Replay:
     """Push captures of one venue and market through its feed, each continuing where the one before ended.
 
+    One that begins before the end of the one before is of another connection at the same time, and has its own feed.
     Instruments are known by their names only, so sizes in base units stay null where contracts are traded.
     Raises BadCapture and UnknownVenue.
     """
@@ -132,10 +152,18 @@ def replay(paths: Sequence[Path], exchange: Exchange | None = None, market_type:
         names = ", ".join(sorted("-".join(part for part in venue if part) for venue in venues))
         raise BadCapture(", ".join(map(str, paths)), f"a replay takes one market, these files are of {names}")
     ((venue, market),) = venues
-    run = Replay(feed_of(venue, market, str(paths[0])))
-    for capture in captures:
-        run.take(capture.entries())
+    run = Replay(feed_of(venue, market, str(paths[0])), on_record=on_record)
+    before = ""
+    for path, capture in zip(paths, captures, strict=True):
+        entries = iter(capture.entries())
+        if (first := next(entries, None)) is not None:
+            if run.last is not None and first.ts_recv < run.last - OVERLAP_NS:
+                run.beside[before] = run.feed
+                run.feed = feed_of(venue, market, str(path))
+                run.notes.append(f"{path.name} begins before the end of {before}: replayed as a connection beside it")
+            run.take(chain([first], entries))
         run.notes += capture.notes
+        before = path.name
     return run
 
 
@@ -145,18 +173,19 @@ def outcomes(feed: Feed, entry: Entry) -> list[Outcome]:
         return feed.push(entry.raw, entry.ts_recv, connection=entry.connection)
     if entry.kind == "http":
         return feed.answer(entry.url, entry.raw, entry.ts_recv)
-    return feed.reopened(entry.ts_recv, entry.connection) if entry.kind == "open" else []
+    if entry.kind == "checkpoint":
+        return feed.restore(entry.raw, entry.ts_recv)
+    return feed.reopened(entry.ts_recv, entry.connection) if entry.kind in ("open", "closed") else []
 
 
 def feed_of(exchange: Exchange | None, market_type: MarketType | None, place: str) -> Feed:
     """A feed that knows instruments by their names. Raises UnknownVenue."""
-    if exchange == "okx":
-        return OkxFeed(market_type, strict=False)
-    if exchange == "deribit":
-        return DeribitFeed(market_type, Instruments(exchange), strict=False)
-    if exchange is None or market_type is None:
+    if exchange is None:
+        raise UnknownVenue(place, "which venue it is of is not said")
+    venue = venues.find(exchange)
+    if market_type is None and not venue.shared_socket:
         raise UnknownVenue(place, "which market it is of is not said")
-    return BinanceFeed(market_type, strict=False)
+    return venue.feed(market_type, strict=False)
 
 
 def _book(state: BookState) -> dict[str, Any]:

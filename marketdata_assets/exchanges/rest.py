@@ -25,6 +25,9 @@ BANNED = 418  # Binance's response to a client that continues after 429
 ErrorOf = Callable[[bytes], VenueError | None]
 """The venue's own error in the bytes of a response, if it is one; never raises."""
 
+BodyOf = Callable[[Mapping[str, str | int]], bytes]
+"""The JSON body of a request with these parameters."""
+
 _LEAVE_ALONE = frozenset({TOO_MANY_REQUESTS, BANNED})
 
 
@@ -50,7 +53,10 @@ class Limits:
 
 
 class Rest:
-    """Sends requests to one host of one venue. `error_of` finds the venue's error in a response of any status."""
+    """Sends requests to one host of one venue. `error_of` finds the venue's error in a response of any status.
+
+    With `body_of`, parameters are sent as the body of a POST; the URL of the answer names them anyway.
+    """
 
     def __init__(
         self,
@@ -59,12 +65,13 @@ class Rest:
         limits: Limits,
         error_of: ErrorOf,
         *,
+        body_of: BodyOf | None = None,
         patience: RetryPolicy | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.venue = venue
         self.limits = limits
-        self._error_of, self._clock = error_of, clock
+        self._error_of, self._body_of, self._clock = error_of, body_of, clock
         self._server = HttpClient(url, patience or RetryPolicy())
 
     async def __aenter__(self) -> Self:
@@ -86,7 +93,11 @@ class Rest:
             if lane in self.limits.lanes:
                 await self.limits.lanes[lane].acquire(self.limits.longest_wait)
             await self.limits.host.acquire(self.limits.longest_wait, cost=cost)
-            return await self._server.send(partial(self._judged, what), "GET", query, {})
+            judged = partial(self._judged, what)
+            if self._body_of is None:
+                return await self._server.send(judged, "GET", query, {})
+            options = {"content": self._body_of(params), "headers": {"Content-Type": "application/json"}}
+            return await self._server.send(judged, "POST", path, options)
 
         try:
             raw = await self._server.call_with_retry(attempt, self.limits.host.block)

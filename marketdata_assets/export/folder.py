@@ -1,17 +1,19 @@
-"""The folder of an export: what kind of bars it has, who writes it now, and what became of its files."""
+"""The folder of an export: what kind of data it has, who writes it now, and what became of its files."""
 
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from marketdata_assets.export.errors import AnotherExport, ExportRunning
 from marketdata_assets.loading.replacing import replacing
-from marketdata_assets.read.bars import Query
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FORMAT = 1
 KIND = ".export.json"
@@ -20,7 +22,7 @@ LOCK = ".export.lock"
 
 @dataclass(frozen=True)
 class Report:
-    """What an export did; `failed` has the cause by stock. `rows` and `bytes` are those of the written files."""
+    """What an export did; `failed` has the cause by stock or file. `rows` and `bytes` are of the written files."""
 
     written: int = 0
     unchanged: int = 0
@@ -41,15 +43,15 @@ class Report:
 
 
 @contextmanager
-def exclusive(folder: Path, form: str, query: Query) -> Iterator[None]:
-    """Hold the folder for an export of this kind of bars. Raises AnotherExport and ExportRunning."""
+def exclusive(folder: Path, form: str, kind: "DataclassInstance") -> Iterator[None]:
+    """Hold the folder for an export of this kind. Raises AnotherExport and ExportRunning."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ExportRunning(folder) from None
-        _check_kind(folder, {"format": FORMAT, "form": form, **asdict(query)})
+        _check_kind(folder, {"format": FORMAT, "form": form, **asdict(kind)})
         yield
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import polars as pl
 
+from marketdata_assets.months import months_from
 from marketdata_assets.read import bar_sources, bounds, columnar
 from marketdata_assets.read.adjusting import Adjust, adjusted
 from marketdata_assets.read.bar_sources import Source
@@ -25,6 +26,7 @@ from marketdata_assets.read.errors import (
 from marketdata_assets.read.resampling import MINUTES, VALUES, Frequency, of_days, of_minutes, whole_period
 from marketdata_assets.read.sources import of_clickhouse, of_postgres
 from marketdata_assets.read.tables import ashare_codes
+from marketdata_assets.read.ticks import open_days_of
 from marketdata_assets.reference import stored
 from marketdata_assets.reference.calendar import Calendar, ashares
 from marketdata_assets.reference.records import Days, Label
@@ -109,6 +111,7 @@ def bars(
     source: Source = "minutes",
     columns: Sequence[str] | None = None,
     factors: pl.DataFrame | None = None,
+    final: bool = False,
     connection: "Postgres | ClickHouse | None" = None,
 ) -> pl.DataFrame:
     """Return bars of A-shares of one frequency, whole periods only, by code and time.
@@ -126,6 +129,9 @@ def bars(
     forward-adjusted prices are those as of the newest factor. `factors` (symbol, date, adj_factor) replaces the table
     adjust_factors. The minutes are adjusted forward by the vendor, as of its delivery, so they allow nothing else.
 
+    `final` leaves out bars of ticks of which a day may still change or is known to lack minutes, and so a week or a
+    month with such a day. Files are as they were delivered, so it changes nothing for minutes and daily files.
+
     `connection` is of the source's database: ClickHouse for ticks, else PostgreSQL. Raises UnknownName, UnknownColumn,
     BadMoment, CannotAdjust, MissingFactors, OddValue, NothingLoaded, CannotRead.
 
@@ -135,7 +141,7 @@ def bars(
     wanted = columnar.known("bars", columns, query.columns.names())
     needed = [name for name in VALUES if name in wanted]
     own = None if factors is None else Factors(factors)
-    with reader(query, connection, values=needed, factors=own) as opened:
+    with reader(query, connection, values=needed, factors=own, final=final) as opened:
         frames = [frame.select(wanted) for frame in opened.frames(ashare_codes(codes), start, end)]
     return pl.concat(frames or [query.columns.to_frame().select(wanted)])
 
@@ -148,6 +154,7 @@ class Reader:
     connection: Any
     values: Sequence[str] = VALUES
     factors: Factors | None = None
+    final: bool = False
 
     def loaded(self, codes: Sequence[str] | None = None) -> dict[str, Days]:
         """The first and last day of `codes`, or of all stocks that the source has, by code. Raises UnknownName."""
@@ -205,8 +212,23 @@ class Reader:
             found = adjusted(found, factors.frame, query.adjust, query.as_of, factors.known)
         if query.freq in ("1w", "1mo"):
             found = of_days(found, query.freq, query.label, self._calendar.trading_days).sort("code", "date")
+        if self.final and query.source == "ticks":
+            found = self._final(found, days)
         names = [name for name in query.columns if name in found.columns]
         return found.select(names).cast({name: query.columns[name] for name in names})
+
+    def _final(self, found: pl.DataFrame, days: Days) -> pl.DataFrame:
+        """The bars without those of a period that has a day which is not final."""
+        freq, label = self.query.freq, "time" if "time" in found.columns else "date"
+        months = months_from(f"{days.first:%Y-%m}", f"{days.last:%Y-%m}")
+        open_days = open_days_of(self.connection, ["tick_data"], months)
+        if open_days.is_empty():
+            return found
+        dates = found[label].cast(pl.Date).unique().to_list() + open_days["date"].to_list()
+        periods = {day: whole_period(day, freq).first for day in dates}
+        period = pl.col(label).cast(pl.Date).replace(periods)
+        ended = open_days.select(code="symbol", period=pl.col("date").replace(periods))
+        return found.with_columns(period=period).join(ended, on=["code", "period"], how="anti").drop("period")
 
     @cached_property
     def _calendar(self) -> Calendar:
@@ -227,11 +249,12 @@ def reader(
     *,
     values: Sequence[str] = VALUES,
     factors: Factors | None = None,
+    final: bool = False,
 ) -> Iterator[Reader]:
     """A reader on the source's database; a connection of its own is closed on leaving. Raises NoServer, CannotRead."""
     given: Any = connection
     with of_clickhouse(given) if query.source == "ticks" else of_postgres(given) as opened:
-        yield Reader(query, opened, values, factors)
+        yield Reader(query, opened, values, factors, final)
 
 
 def _day(moment: Moment) -> dt.date:

@@ -5,8 +5,7 @@ Which records make a book is the business of `chains`. What cannot be proved fro
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from functools import cache, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +13,24 @@ import msgspec
 import polars as pl
 
 from marketdata_assets.exchanges.records import Exchange, Gap, MarketType
-from marketdata_assets.exchanges.tables.gaps import is_candle_gap, is_trade_gap
+from marketdata_assets.exchanges.tables.gaps import is_book_gap
 from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, GAPS, ORDERBOOKS
 from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
-from marketdata_assets.read.chains import Chain, Standing
-from marketdata_assets.read.exchanges import about, check_instruments
+from marketdata_assets.read.chains import SNAPSHOT_LATE_NS, Chain, Standing, Whole
+from marketdata_assets.read.exchanges import about
+from marketdata_assets.read.instrument_names import own_names, present
+from marketdata_assets.read.proofs import AHEAD_NS, BookMarket, proven, whole_books
 from marketdata_assets.read.sources import of_clickhouse
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
     from marketdata_assets.read.sources import ClickHouse
 
 DAY_NS = 86_400_000_000_000
-AHEAD_NS = 3_600_000_000_000  # so long after the last instant, a record may show that nothing is missing before it
+BY_NUMBER = "if(whole, 0, (id - {base_id:Int64}) * 65536 + level)"
+BY_TIME = "(NOT whole, at, id, ts_recv, level)"
+"""What orders the levels that made a book: the ids of changes, which are fast, where they are known to ascend."""
+
 DECIMAL = pl.Decimal(38, 18)
 SIDE = pl.List(pl.Struct({"price": DECIMAL, "size": DECIMAL}))
 UTC_NS = pl.Datetime("ns", "UTC")
@@ -45,21 +47,6 @@ SCHEMA = {
 }
 
 
-@dataclass(frozen=True)
-class _Market:
-    client: "Client"
-    exchange: Exchange
-    market_type: MarketType
-    instrument: str
-
-    def ask(self, sql: str, first: int, end: int, **more: Any) -> pl.DataFrame:
-        """The answer to one of our statements about a span in ns."""
-        values = {"exchange": self.exchange, "market_type": self.market_type, "instrument": self.instrument}
-        statement = files(__package__).joinpath(f"sql/{sql}.sql").read_text("utf-8")
-        span = {"first": _text(first), "end": _text(end)}
-        return columnar.ask(self.client, ORDERBOOKS.name, statement, values | span | more)
-
-
 def books(
     exchange: Exchange,
     market_type: MarketType,
@@ -74,8 +61,9 @@ def books(
     `at` is one instant or several, by the venue's clock; a whole number is nanoseconds since 1970. `depth` limits the
     levels of each side. Columns: at, known, why, time, until, last_id, unit (of sizes), bids and asks (lists of price
     and size, best first). The book is the one after the update of `time` and `last_id`, and valid `until` the next
-    update, which is null where none followed. Where an update is missing, `known` is false, `why` has the reason, and
-    there are no levels. Raises UnknownName, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    update, which is null where none followed while the stream was alive. Where an update is missing, or no later
+    record shows that the stream continued, `known` is false, `why` has the reason, and there are no levels. Raises
+    UnknownName, AmbiguousName, NaiveTime, BadMoment, NothingLoaded, CannotRead.
 
         books("binance", "spot", "BTCUSDT", "2025-01-05T12:00:00+00:00", depth=10)
     """
@@ -84,25 +72,35 @@ def books(
     if not instants:
         return pl.DataFrame(schema=SCHEMA)
     with of_clickhouse(connection) as client:
-        market = _Market(client, exchange, market_type, instrument)
-        chain = _chain(market, instants)
-        standing = [(instant, chain.at_instant(instant)) for instant in instants]
+        one = about(ORDERBOOKS.name, exchange, market_type, None, None, None)
+        if not present(client, ORDERBOOKS.name, one, [instrument]):
+            [instrument] = own_names(client, ORDERBOOKS.name, one, [instrument])
+        market = BookMarket(client, exchange, market_type, instrument)
+        oldest = cache(partial(_oldest, market))
+        wholes = whole_books(market, instants, oldest)
+        found = proven(market, wholes, instants)
+        if others := [instant for instant in instants if instant not in found]:
+            chain = _chain(market, others, oldest(), wholes)
+            found |= {instant: chain.at_instant(instant) for instant in others}
+        standing = [(instant, found[instant]) for instant in instants]
         rows: list[dict[str, Any]] = []
-        for _, group in groupby(standing, lambda pair: (pair[1].base, pair[1].first is None)):
-            rows += _rebuilt(market, chain, list(group), depth)
+        for _, group in groupby(standing, lambda pair: (pair[1].base, pair[1].first, pair[1].proven)):
+            rows += _rebuilt(market, list(group), depth)
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def _chain(market: _Market, instants: Sequence[int]) -> Chain:
-    """All records that the books of these instants hang on: ever more days back, until there is a snapshot."""
+def _oldest(market: BookMarket) -> int:
+    """The time of the oldest record of the instrument, ns."""
     where = about(ORDERBOOKS.name, market.exchange, market.market_type, market.instrument, None, None)
     sql = f"SELECT toUnixTimestamp64Nano(min(time)) AS oldest FROM {ORDERBOOKS.name} WHERE {where}"
-    oldest = int(columnar.ask(market.client, ORDERBOOKS.name, sql, where.values)["oldest"].item())
-    if not oldest:
-        check_instruments(
-            market.client, ORDERBOOKS.name, pl.DataFrame(), market.exchange, market.market_type, market.instrument
-        )
-    back, end = DAY_NS, instants[-1] + AHEAD_NS
+    return int(columnar.ask(market.client, ORDERBOOKS.name, sql, where.values)["oldest"].item())
+
+
+def _chain(market: BookMarket, instants: Sequence[int], oldest: int, wholes: Sequence[Whole]) -> Chain:
+    """All records that the books of these instants hang on: ever more back, until there is a snapshot."""
+    before = [whole.at for whole in wholes if whole.at <= instants[0]]
+    back = instants[0] - before[-1] + 2 * SNAPSHOT_LATE_NS if before else DAY_NS
+    end = instants[-1] + AHEAD_NS
     while True:
         first = max(instants[0] - back, oldest)
         records = market.ask("book_records", first, end)
@@ -113,32 +111,32 @@ def _chain(market: _Market, instants: Sequence[int]) -> Chain:
         back *= 2
 
 
-def _gaps(market: _Market) -> list[Gap]:
+def _gaps(market: BookMarket) -> list[Gap]:
     """The gaps of the instrument's books, healed ones too."""
     where = about(GAPS.name, market.exchange, market.market_type, market.instrument, None, None)
     found = columnar.read(market.client, GAPS.name, GAPS.columns, where, ("time",), final=FINAL_SETTINGS)
     gaps = [msgspec.convert(row, Gap) for row in found.with_columns(type=pl.lit("gap")).iter_rows(named=True)]
-    return [gap for gap in gaps if not (is_trade_gap(gap) or is_candle_gap(gap))]
+    return [gap for gap in gaps if is_book_gap(gap)]
 
 
-def _rebuilt(
-    market: _Market, chain: Chain, group: Sequence[tuple[int, Standing]], depth: int | None
-) -> list[dict[str, Any]]:
+def _rebuilt(market: BookMarket, group: Sequence[tuple[int, Standing]], depth: int | None) -> list[dict[str, Any]]:
     """The rows of instants whose books have the same snapshot below them."""
     base = group[0][1].base
     if base is None:
         return [{"at": instant, "known": False, "why": standing.why} for instant, standing in group]
     first = group[0][1].first
     instants = [instant for instant, _ in group]
-    begin = base.at if first is None else int(chain.at[first])
+    begin = base.at if first is None else first.at
     levels = market.ask(
         "book_levels",
         min(base.at, begin),
         max(base.at, instants[-1]) + 1,
+        texts={"place": BY_NUMBER if group[0][1].proven else BY_TIME},
         base_at=base.at,
+        base_id=base.last_id or 0,
         base_content=base.content,
         from_at=begin,
-        from_id=0 if first is None else int(chain.last_id[first]),
+        from_id=0 if first is None else first.last_id or 0,
         steps=[0, *instants[:-1]],
         last=-1 if first is None else instants[-1],
     )
@@ -149,11 +147,11 @@ def _rebuilt(
         if changed is not None:
             book = pl.concat([book, changed.select(book.columns)]).unique(["bid", "price"], keep="last")
             book = book.filter(pl.col("size") > 0)
-        rows.append(_row(chain, instant, standing, book, depth))
+        rows.append(_row(instant, standing, book, depth))
     return rows
 
 
-def _row(chain: Chain, instant: int, standing: Standing, book: pl.DataFrame, depth: int | None) -> dict[str, Any]:
+def _row(instant: int, standing: Standing, book: pl.DataFrame, depth: int | None) -> dict[str, Any]:
     assert standing.base is not None
     bids = book.filter(pl.col("bid") == 1).sort("price", descending=True)
     asks = book.filter(pl.col("bid") == 0).sort("price")
@@ -163,9 +161,9 @@ def _row(chain: Chain, instant: int, standing: Standing, book: pl.DataFrame, dep
     return {
         "at": instant,
         "known": True,
-        "time": standing.base.at if last is None else int(chain.at[last]),
+        "time": standing.base.at if last is None else last.at,
         "until": standing.until,
-        "last_id": standing.base.last_id if last is None or not chain.numbered else int(chain.last_id[last]),
+        "last_id": standing.base.last_id if last is None or last.last_id is None else last.last_id,
         "unit": standing.base.unit,
         "bids": bids.select("price", "size")[:depth].to_dicts(),
         "asks": asks.select("price", "size")[:depth].to_dicts(),
@@ -174,9 +172,3 @@ def _row(chain: Chain, instant: int, standing: Standing, book: pl.DataFrame, dep
 
 def _nanoseconds(moment: Moment | int) -> int:
     return moment if isinstance(moment, int) else bounds.nanoseconds(bounds.instant(moment, ORDERBOOKS.name))
-
-
-def _text(nanoseconds: int) -> str:
-    """A time as ClickHouse reads it, with all its digits."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S}.{rest:09d}"

@@ -5,26 +5,30 @@ follows what.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from marketdata_assets.exchanges.records import Gap
+from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
 
 WHOLE_DEPTH = 20  # no stream that sends only the best levels, whole each time, has more of them
 
 SNAPSHOT_LATE_NS = 600_000_000_000
 """So much later than a change may the snapshot be that it follows, by another clock and with a request between."""
 
+ENDED = "nothing on record after it shows that the stream continued"
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A snapshot on record."""
+    """A snapshot on record, or a checkpoint."""
 
-    at: int  # ns, venue's clock
+    checkpoint: bool
+    at: int  # ns, venue's clock; of a checkpoint, ours
     ts_recv: int
     last_id: int | None
     depth: int
@@ -33,14 +37,23 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Position:
+    """A change on record."""
+
+    at: int  # ns, venue's clock
+    last_id: int | None
+
+
+@dataclass(frozen=True)
 class Standing:
     """The book of an instant: a snapshot and the changes `first` to `last` on top of it; or `why` it is not known."""
 
     base: Whole | None = None
-    first: int | None = None
-    last: int | None = None
-    until: int | None = None  # ns, the next record that follows; None: nothing came after
+    first: Position | None = None
+    last: Position | None = None
+    until: int | None = None  # ns, the next record that follows; None: nothing followed while the stream was alive
     why: str | None = None
+    proven: bool = False  # every change has a higher id than the one before it
 
 
 class Chain:
@@ -51,7 +64,7 @@ class Chain:
 
     def __init__(self, records: pl.DataFrame, gaps: list[Gap], *, from_beginning: bool) -> None:
         wholes, changes = records.filter("whole"), records.filter(~pl.col("whole"))
-        fields = ("at", "ts_recv", "last_id", "depth", "unit", "content")
+        fields = ("checkpoint", "at", "ts_recv", "last_id", "depth", "unit", "content")
         self.wholes = [Whole(*row) for row in wholes.select(fields).iter_rows()]
         self.at, self.ts_recv = changes["at"].to_numpy(), changes["ts_recv"].to_numpy()
         self.numbered = changes["last_id"].null_count() == 0 and changes["begin"].null_count() == 0
@@ -68,11 +81,12 @@ class Chain:
         last = int(np.searchsorted(self.at, instant, side="right")) - 1
         following = last + 1 if last + 1 < len(self.at) else None
         newer = [whole for whole in self.wholes if whole.at <= instant and (last < 0 or whole.at > self.at[last])]
-        found = self._of_changes(last, following) if last >= 0 else Standing(why="nothing is on record before")
+        found = self._of_changes(instant, last, following) if last >= 0 else Standing(why="nothing is on record before")
         if not newer:
             return found
-        replaced = not self.numbered or (following is None and newer[-1].depth > WHOLE_DEPTH)
-        return self._of_snapshot(newer, following) if found.why or replaced else found
+        whole = newer[-1].depth > WHOLE_DEPTH or newer[-1].checkpoint
+        replaced = not self.numbered or (following is None and whole)
+        return self._of_snapshot(instant, newer, following) if found.why or replaced else found
 
     def begins_before(self, instant: int) -> bool:
         """Whether the book of an instant hangs on records from before the span."""
@@ -81,21 +95,24 @@ class Chain:
             return not any(whole.at <= instant for whole in self.wholes)
         return int(self._starts[last]) == 0 and self._base(last) is None
 
-    def _of_changes(self, last: int, following: int | None) -> Standing:
+    def _of_changes(self, instant: int, last: int, following: int | None) -> Standing:
         base = self._base(last)
         if base is None:
             return Standing(why="the snapshot that its changes begin with is not on record")
         broken = following is not None and bool(self._breaks[following])
+        first, whole = base
+        position, begun = self._position(last), self._position(first)
         if following is None or broken:
             gap = self._gap(int(self.ts_recv[last]), None if following is None else int(self.ts_recv[following]))
             if gap is not None:
                 return Standing(why=gap)
             if broken and self.numbered:
                 return Standing(why=f"changes {self.last_id[last] + 1} to {self.begin[following or 0]} are missing")
-        first, whole = base
-        return Standing(whole, first, last, None if following is None else int(self.at[following]))
+        if following is None and not self._alive(instant, position.last_id):
+            return Standing(why=ENDED)
+        return Standing(whole, begun, position, None if following is None else int(self.at[following]))
 
-    def _of_snapshot(self, newer: list[Whole], following: int | None) -> Standing:
+    def _of_snapshot(self, instant: int, newer: list[Whole], following: int | None) -> Standing:
         """A snapshot that no change on record has followed yet."""
         if following is not None:
             begun = [whole for whole in newer if self._bases.get(following) == whole]
@@ -104,9 +121,22 @@ class Chain:
             if self.numbered:
                 return Standing(why=f"changes before {self.begin[following] + 1} are missing")
         newest = newer[-1]
-        later = next((whole.at for whole in self.wholes if whole.at > newest.at), None)
-        gap = self._gap(newest.ts_recv, None)
-        return Standing(why=gap) if gap and later is None else Standing(newest, until=later)
+        later = next((whole for whole in self.wholes if whole.at > newest.at), None)
+        gap = self._gap(newest.ts_recv, later.ts_recv if later else None)
+        if gap or later is None:
+            return Standing(why=gap or ENDED)
+        if later.checkpoint:
+            alive = self._alive(instant, newest.last_id)
+            return Standing(newest) if alive else Standing(why=ENDED)
+        return Standing(newest, until=later.at)
+
+    def _position(self, place: int) -> Position:
+        return Position(int(self.at[place]), int(self.last_id[place]) if self.numbered else None)
+
+    def _alive(self, instant: int, last_id: int | None) -> bool:
+        """Whether a later record of the whole book has the same position, so that nothing came between."""
+        later = (whole for whole in self.wholes if whole.at >= instant + CLOCKS_DIFFER_NS)
+        return last_id is not None and any(whole.last_id == last_id for whole in later)
 
     def _base(self, last: int) -> tuple[int, Whole] | None:
         """The snapshot that the changes up to `last` are to be put on, and the first of them."""
@@ -142,7 +172,9 @@ class Chain:
                 continue
             begins = self._breaks[place] and (place > 0 or self._from_beginning)
             known = bases.get(place)
-            if (begins or whole.depth > WHOLE_DEPTH) and (known is None or whole.depth >= known.depth):
+            if (begins or whole.checkpoint or whole.depth > WHOLE_DEPTH) and (
+                known is None or whole.depth >= known.depth
+            ):
                 bases[place] = whole
         return bases
 
@@ -152,7 +184,8 @@ class Chain:
             return place if place < len(self.at) else None
         earliest = int(np.searchsorted(self.at, whole.at - SNAPSHOT_LATE_NS))
         if self._ascending:
-            place = max(earliest, int(np.searchsorted(self.last_id, whole.last_id)))
+            side: Literal["left", "right"] = "right" if whole.checkpoint else "left"  # it may be long after its change
+            place = max(earliest, int(np.searchsorted(self.last_id, whole.last_id, side=side)))
         else:  # the venue has restarted its numbering
             place = (
                 earliest + int(np.argmax(self.last_id[earliest:] >= whole.last_id)) if earliest < len(self.at) else 0

@@ -25,6 +25,13 @@ class UnknownName(ReadError):
         super().__init__(f"{name!r} is no {what}; {did_you_mean(name, known)}")
 
 
+class AmbiguousName(ReadError):
+    """A symbol that several instruments of one market have."""
+
+    def __init__(self, market: str, name: str, instruments: Iterable[str]) -> None:
+        super().__init__(f"{name!r} names several instruments of {market}: {', '.join(instruments)}; name one of them")
+
+
 class BadMoment(ReadError):
     """A bound of time that is none."""
 

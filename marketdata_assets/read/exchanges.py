@@ -1,19 +1,21 @@
-"""Records of Binance, OKX and Deribit, their bars and gaps, from ClickHouse.
+"""Records of exchanges, their bars and gaps, from ClickHouse.
 
 Prices and sizes are decimals with 18 digits after the point, as stored.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import polars as pl
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.exchanges.tables.schema import FINAL_SETTINGS, OHLCV_1M, OHLCV_COLUMNS, TABLES
 from marketdata_assets.read import bounds, columnar
 from marketdata_assets.read.bounds import Moment
 from marketdata_assets.read.columnar import Where, several
 from marketdata_assets.read.errors import UnknownName
+from marketdata_assets.read.instrument_names import own_names, present
 from marketdata_assets.read.sources import of_clickhouse
 
 if TYPE_CHECKING:
@@ -40,12 +42,13 @@ def trades(
 ) -> pl.DataFrame:
     """Return trades, each once, by market, instrument, time and id.
 
-    `instruments` are the venue's own names; None means all. Columns: exchange, market_type, symbol, instrument, time
-    (UTC, ns), trade_id, price and size (decimal, base units), contracts, side (of the taker), first_id and last_id (of
-    an aggregate), ts_event and ts_recv (ns).
+    `instruments` are the venue's own names or ours (BTC-USDT, BTCUSDT); None means all. Columns: exchange,
+    market_type, symbol, instrument, time (UTC, ns), trade_id, price and size (decimal, base units), contracts, side (of
+    the taker), first_id and last_id (of an aggregate), ts_event and ts_recv (ns).
 
     Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
-    columns, by default all. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    columns, by default all. Raises UnknownName, AmbiguousName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded,
+    CannotRead.
 
         trades("binance", "spot", "BTCUSDT", "2025-01-05", "2025-01-06", columns=["time", "price", "size", "side"])
     """
@@ -69,16 +72,20 @@ def ohlcv(
     trades has no row; one with `open_gaps` may lack trades.
 
     Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
-    columns, by default all. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    columns, by default all. Raises UnknownName, AmbiguousName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded,
+    CannotRead.
 
         ohlcv("okx", "linear", ["BTC-USDT-SWAP"], "2025-01-05", columns=["time", "close", "volume"])
     """
     wanted = columnar.known(OHLCV_1M, columns, OHLCV_COLUMNS)
-    where = about(OHLCV_1M, exchange, market_type, instruments, start, end)
+    market = exchange, market_type
+
+    def where(names: str | Sequence[str] | None) -> Where:
+        return about(OHLCV_1M, *market, names, start, end)
+
+    where(None)  # raises before anything is requested
     with of_clickhouse(connection) as client:
-        frame = columnar.read(client, OHLCV_1M, wanted, where, KEY)
-        check_instruments(client, OHLCV_1M, frame, exchange, market_type, instruments)
-        return frame
+        return read_instruments(client, OHLCV_1M, wanted, where, KEY, market, instruments)
 
 
 def gaps(
@@ -98,7 +105,8 @@ def gaps(
     ts_to (ns), cause, healed_at (ns; null while the gap is open), time. `open_only` leaves out closed gaps.
 
     Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
-    columns, by default all. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    columns, by default all. Raises UnknownName, AmbiguousName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded,
+    CannotRead.
 
         gaps("binance", open_only=True)
     """
@@ -126,36 +134,60 @@ def records(
     time. Prices and sizes are decimals.
 
     Bounds select `start <= time < end`; a date is its midnight in UTC, a datetime needs a time zone. `columns` picks
-    columns, by default all. Raises UnknownName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded, CannotRead.
+    columns, by default all. Raises UnknownName, AmbiguousName, UnknownColumn, NaiveTime, BadMoment, NothingLoaded,
+    CannotRead.
 
-        records("funding_rate", "deribit", columns=["time", "instrument", "rate"])
+        records("funding_rate", "okx", columns=["time", "instrument", "rate"])
     """
     if record_type not in TABLES:
         raise UnknownName("type of record", record_type, TABLES)
     table = TABLES[record_type]
     wanted = columnar.known(table.name, columns, (*table.columns, "time"))
-    where = about(table.name, exchange, market_type, instruments, start, end)
-    where.conditions += _more
+    market = exchange, market_type
+
+    def where(names: str | Sequence[str] | None) -> Where:
+        conditions = about(table.name, *market, names, start, end)
+        conditions.conditions += _more
+        return conditions
+
+    where(None)  # raises before anything is requested
     ids = [name for name in ("last_id", "trade_id", "interval", "stream", "ts_recv") if name in table.columns]
     with of_clickhouse(connection) as client:
-        frame = columnar.read(client, table.name, wanted, where, (*KEY, *ids), final=FINAL_SETTINGS)
-        check_instruments(client, table.name, frame, exchange, market_type, instruments)
-        return frame
+        order = (*KEY, *ids)
+        return read_instruments(client, table.name, wanted, where, order, market, instruments, final=FINAL_SETTINGS)
 
 
-def check_instruments(
+def read_instruments(
     client: "Client",
     table: str,
-    frame: pl.DataFrame,
-    exchange: Exchange | None,
-    market_type: MarketType | None,
+    wanted: Sequence[str],
+    where: Callable[[str | Sequence[str] | None], Where],
+    order: Sequence[str],
+    market: tuple[Exchange | None, MarketType | None],
     instruments: str | Sequence[str] | None,
-) -> None:
-    """Raise UnknownName for an instrument that has no row in `frame` and none in any table of the market."""
-    where = about(table, exchange, market_type, None, None, None)
-    tables = dict.fromkeys((*(one.name for one in TABLES.values()), OHLCV_1M))
-    known = " UNION DISTINCT ".join(f"SELECT DISTINCT instrument AS name FROM {one} WHERE {where}" for one in tables)
-    columnar.check_names(client, table, "instrument", frame, several(instruments), known, where.values)
+    **options: Any,
+) -> pl.DataFrame:
+    """The rows of instruments under any of their names; `where` makes the conditions for own names.
+
+    In one market the names are looked up only if one has no row. Raises UnknownName, AmbiguousName.
+    """
+    names = several(instruments)
+    frame = None
+    if None not in market or names is None:
+        frame = columnar.read(client, table, wanted, where(names), order, **options)
+        if names is None:
+            return frame
+    conditions = about(table, *market, None, None, None)
+    if frame is not None:
+        listed = (
+            set(frame["instrument"]) if "instrument" in frame.columns else present(client, table, conditions, names)
+        )
+        if listed.issuperset(names):
+            return frame
+    own = own_names(client, table, conditions, names)
+    if frame is not None and set(own) <= set(names):
+        return frame
+    return columnar.read(client, table, wanted, where(own), order, **options)
 
 
 def about(
@@ -168,13 +200,17 @@ def about(
 ) -> Where:
     """The conditions of a query. Raises UnknownName, NaiveTime, BadMoment."""
     where = Where()
-    for column, name, among in (("exchange", exchange, Exchange), ("market_type", market_type, MarketType)):
+    for column, name, known in (("exchange", exchange, venues.names), ("market_type", market_type, _market_types)):
         if name is not None:
-            if name not in get_args(among):
-                raise UnknownName(column.replace("_", " "), name, get_args(among))
+            if name not in known():
+                raise UnknownName(column.replace("_", " "), name, known())
             where.among(column, [name])
     where.among("instrument", several(instruments))
     for sign, bound in bounds.span(start, end, lambda bound: bounds.instant(bound, table)):
         if bound is not None:  # as text, for the client would drop fractions of a second
             where.add("time", sign, "DateTime64(9, 'UTC')", bound.strftime("%Y-%m-%d %H:%M:%S.%f"))
     return where
+
+
+def _market_types() -> tuple[str, ...]:
+    return get_args(MarketType)

@@ -4,7 +4,7 @@ A bound that is a date means the exchange's day, one with a time is an instant a
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -143,14 +143,18 @@ def _read(
 def _marked(client: "Client", table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with a column that says whether the day of each row is final; of factors, that of their bars too."""
     months = frame["date"].dt.strftime("%Y-%m").unique().to_list()
+    open_days = open_days_of(client, {table.name, TICK_DATA.name}, months).with_columns(pl.lit(False).alias(FINAL))
+    marked = frame.join(open_days, on=["symbol", "date"], how="left", maintain_order="left")
+    return marked.with_columns(pl.col(FINAL).fill_null(True))
+
+
+def open_days_of(client: "Client", tables: Collection[str], months: Sequence[str]) -> pl.DataFrame:
+    """The days of symbols (symbol, date) that are not final in one of the tables: provisional, or incomplete."""
     rows = [
-        (load.source, dt.date.fromisoformat(state.slice), False)
-        for name in {table.name, TICK_DATA.name}
+        (load.source, dt.date.fromisoformat(state.slice))
+        for name in tables
         for load in clickhouse_ledger.entries(client, name, months)
         for state in load.states
         if state.state != "unsupported"
     ]
-    schema = {"symbol": pl.String, "date": pl.Date, FINAL: pl.Boolean}
-    open_days = pl.DataFrame(rows, schema, orient="row").unique()
-    marked = frame.join(open_days, on=["symbol", "date"], how="left", maintain_order="left")
-    return marked.with_columns(pl.col(FINAL).fill_null(True))
+    return pl.DataFrame(rows, {"symbol": pl.String, "date": pl.Date}, orient="row").unique()

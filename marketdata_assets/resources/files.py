@@ -57,8 +57,8 @@ class FlowFiles(Folder):
 class Exchanges(Folder):
     """An empty `folder` means MARKETDATA_CAPTURES_DIR, else HOME/captures.
 
-    `urls` are REST hosts by venue, Binance's by venue and market type, that take the place of the venues' own and of
-    those in MARKETDATA_EXCHANGE_HOSTS.
+    `urls` are REST hosts by venue, or by venue and market type as `binance-spot`, that take the place of the venues'
+    own and of those in MARKETDATA_EXCHANGE_HOSTS.
     """
 
     settings_prefix = "captures"

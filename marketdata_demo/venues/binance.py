@@ -20,6 +20,7 @@ from marketdata_demo.venues.market import (
     thousandths,
     totals,
 )
+from marketdata_demo.venues.voice import Voice
 
 SOCKET = "wss://fstream.binance.com/market/stream"
 REST = "https://fapi.binance.com/fapi/v1"
@@ -143,3 +144,6 @@ def _pushed(market: Market, at: int, stream: str, data: dict[str, Any]) -> Entry
 
 def _http(at: int, what: str, told: dict[str, Any]) -> Entry:
     return Entry((at + DELAY_MS) * NS, "http", msgspec.json.encode(told), 0, f"{REST}/{what}")
+
+
+VOICE = Voice("linear", name, opening, entries)

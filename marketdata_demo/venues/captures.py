@@ -1,32 +1,25 @@
 """Captures of the invented market, a folder of files as the collector writes them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
-from marketdata_assets.exchanges.records import Exchange, MarketType
-from marketdata_demo.venues import binance, deribit, okx
-from marketdata_demo.venues.market import VENUES, Market, Plan, markets
+from marketdata_assets.exchanges.records import Exchange
+from marketdata_demo.venues.market import VENUES, Plan, markets
+from marketdata_demo.venues.voice import Voice
 
 
-class Voice(NamedTuple):
+@cache
+def voice(venue: Exchange) -> Voice:
     """How a venue tells of the market."""
-
-    market_type: MarketType | None  # of a capture
-    name: Callable[[Market], str]
-    opening: Callable[[Sequence[Market]], Iterator[Entry]]
-    entries: Callable[[Market], Iterator[Entry]]
-
-
-VOICES: Mapping[Exchange, Voice] = {
-    "binance": Voice("linear", binance.name, binance.opening, binance.entries),
-    "okx": Voice(None, okx.name, okx.opening, okx.entries),
-    "deribit": Voice(None, deribit.name, deribit.opening, deribit.entries),
-}
+    found: Voice = resolve_name(venues.find(venue).sample)
+    return found
 
 
 @dataclass(frozen=True)
@@ -41,9 +34,9 @@ class Written:
 
 def entries(venue: Exchange, plan: Plan) -> list[Entry]:
     """All that comes from a venue, in the order of receipt."""
-    voice, coins = VOICES[venue], markets(plan, venue)
-    made = sorted((entry for market in coins for entry in voice.entries(market)), key=lambda entry: entry.ts_recv)
-    return [*voice.opening(coins), *made]
+    told, coins = voice(venue), markets(plan, venue)
+    made = sorted((entry for market in coins for entry in told.entries(market)), key=lambda entry: entry.ts_recv)
+    return [*told.opening(coins), *made]
 
 
 def write(folder: Path, plan: Plan) -> Written:
@@ -55,7 +48,7 @@ def write(folder: Path, plan: Plan) -> Written:
     for venue in VENUES:
         files += _written(folder, venue, plan)
         for market in markets(plan, venue):
-            about = venue, VOICES[venue].name(market)
+            about = venue, voice(venue).name(market)
             trades[about] = len(market.fills) - len(market.lost)
             bars[about] = sum(bool(bar.fills) for bar in market.bars)
     return Written(tuple(files), trades, bars)
@@ -65,7 +58,7 @@ def _written(folder: Path, venue: Exchange, plan: Plan) -> list[Path]:
     """The files of a venue; they come in whole or not at all."""
     with TemporaryDirectory(dir=folder, prefix=".sample-") as beside:
         span = (plan.end - plan.first) * 2_000_000
-        with CaptureWriter(Path(beside), venue, VOICES[venue].market_type, max_span_ns=span) as writer:
+        with CaptureWriter(Path(beside), venue, voice(venue).market_type, max_span_ns=span) as writer:
             for entry in entries(venue, plan):
                 writer.write(entry.ts_recv, entry.kind, entry.raw, connection=entry.connection, url=entry.url)
         placed = []

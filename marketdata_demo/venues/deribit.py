@@ -19,6 +19,7 @@ from marketdata_demo.venues.market import (
     tenths,
     totals,
 )
+from marketdata_demo.venues.voice import Voice
 
 SOCKET = "wss://www.deribit.com/ws/api/v2"
 REST = "https://www.deribit.com/api/v2/public"
@@ -128,3 +129,6 @@ def _pushed(market: Market, at: int, kind: str, interval: str, data: Any) -> Ent
     params = {"channel": f"{kind}.{name(market)}.{interval}", "data": data}
     told = {"jsonrpc": "2.0", "method": "subscription", "params": params}
     return Entry((at + DELAY_MS) * NS, "in", msgspec.json.encode(told))
+
+
+VOICE = Voice(None, name, opening, entries)

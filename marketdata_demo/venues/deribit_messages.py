@@ -54,7 +54,7 @@ def _bytes(message: Any) -> bytes:
 
 def instruments() -> Instruments:
     known = Instruments("deribit")
-    known.add(parse_instruments(result(LISTED)))
+    known.add(parse_instruments(result(LISTED)).instruments)
     return known
 
 

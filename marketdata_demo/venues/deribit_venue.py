@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from marketdata_assets.exchanges.deribit.parse import INTERVALS as RESOLUTIONS
 from marketdata_assets.exchanges.deribit.session import CHANNELS_PER_CONNECTION, CONNECTIONS_PER_IP
 from marketdata_demo.servers.loopback import ProviderServer, json_answer
 from marketdata_demo.venues.deribit_messages import FUNDING, LISTED, SUMMARY, trade
@@ -167,7 +168,8 @@ class DeribitVenue(Venue, DeribitServer):
 
     def _exists(self, channel: str) -> bool:
         kind, name = _of(channel)
-        return kind in KINDS and name in self.markets
+        resolution = channel.rpartition(".")[2]
+        return kind in KINDS and name in self.markets and (kind != "chart" or resolution in RESOLUTIONS)
 
     def first_of(self, channel: str) -> bytes:
         """What is sent to a new subscription of a book."""

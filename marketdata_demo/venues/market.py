@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Exchange, Side
 
 MINUTE_MS, SECOND_MS = 60_000, 1000
@@ -35,7 +36,7 @@ class Coin:
 
 
 COINS = (Coin("SMPL", 4_000, 24.0), Coin("DEMO", 120_500, 9.0, quiet=(7, 8, 31)))
-VENUES: tuple[Exchange, ...] = ("binance", "okx", "deribit")
+VENUES: tuple[Exchange, ...] = tuple(venue.name for venue in venues.every() if venue.sample)
 
 
 @dataclass(frozen=True)

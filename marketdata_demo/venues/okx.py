@@ -17,6 +17,7 @@ from marketdata_demo.venues.market import (
     tenths,
     totals,
 )
+from marketdata_demo.venues.voice import Voice
 
 SOCKETS = ("wss://ws.okx.com:8443/ws/v5/public", "wss://ws.okx.com:8443/ws/v5/business")
 REST = "https://www.okx.com/api/v5"
@@ -113,3 +114,6 @@ def _pushed(market: Market, at: int, channel: str, data: list[Any]) -> Entry:
 def _told(at: int, arg: dict[str, str], data: list[Any], **more: str) -> Entry:
     connection = int(arg["channel"].startswith("candle"))
     return Entry((at + DELAY_MS) * NS, "in", msgspec.json.encode({"arg": arg} | more | {"data": data}), connection)
+
+
+VOICE = Voice(None, name, opening, entries)

@@ -104,7 +104,7 @@ KINDS = {"trades": "trade", "trades-all": "trade", "books": "book", "bbo-tbt": "
 
 
 class OkxVenue(Venue, OkxServer):
-    """`silence_seconds`: a client that says nothing for so long, and is told nothing, is cut."""
+    """`silence_seconds`: a client that sends and receives nothing for so long is disconnected."""
 
     socket_path = "/ws/v5/"
     connection_limit = (1.0, CONNECTIONS_PER_SECOND)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import psycopg
 import pytest
 from commands import answer, marketdata
+from databases import fresh_clickhouse
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from pymongo import MongoClient
@@ -22,13 +24,17 @@ from marketdata_assets.alphas import packaging
 from marketdata_assets.alphas.import_modes import ImportOptions
 from marketdata_assets.alphas.ingest import import_accounts
 from marketdata_assets.alphas.layout import KINDS
+from marketdata_assets.backup import clickhouse as clickhouse_backup
+from marketdata_assets.backup.files import BackupError
 from marketdata_assets.bars import kline
+from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.bars.ingest import ingest
 from marketdata_assets.exchanges.tables import ohlcv, schema
 from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 from marketdata_assets.fanout import Fanout
 from marketdata_assets.flows import definition, run
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.reconciliation.reconcile import reconcile
 from marketdata_assets.reference import tables as reference
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
@@ -162,6 +168,10 @@ def site(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Itera
             client.drop_database(f"{kind}_alphas")
     assert all(found.load().values())
     january = Days.month("2026-01")
+    reconcile(found.dsn, None, ["2014-03"], FACTORS.to_frame(), run_id="x")
+    with psycopg.connect(found.dsn) as connection:
+        differs = ("2014-03-03", "000001.SZ", "close", "tick_data", 9, "stock_daily", 8, 0)
+        connection.execute("INSERT INTO reconciliation VALUES (%s, %s, %s, %s, %s, %s, %s, %s)", differs)
     with clickhouse.connect(found.clickhouse) as client:
         ticks.ensure(client)
         frame = tick_bars("600000.SH", january)
@@ -192,7 +202,7 @@ def test_what_is_destroyed_comes_back_and_nothing_is_loaded_again(site: Site, ta
     before = site.status()
     assert {row["asset"] for row in before if row.get("rows") or row.get("documents")} >= {
         *("stock_1min_qfq", "stock_monthly_kline", "regular_alphas", "super_alphas", "tick_data"),
-        *("exchange_trades", "exchange_ohlcv_1m", "mine", "suspensions"),
+        *("exchange_trades", "exchange_ohlcv_1m", "mine", "suspensions", "reconciliation"),
     }
     site.destroy()
     site.make()
@@ -307,6 +317,32 @@ def test_postgres_goes_to_timescaledb_and_back(
     for dsn in (timescale_dsn, database):
         with psycopg.connect(dsn) as connection:
             assert connection.execute(query).fetchall() == klines
+
+
+@pytest.mark.parametrize("names_columns", [True, False])
+def test_a_backup_from_before_a_column_of_the_ledger_is_restored(
+    running: LocalStack, tmp_path: Path, names_columns: bool
+) -> None:
+    """The first versions of the manifest did not name the columns of ClickHouse."""
+    server, january = str(running.endpoints.clickhouse_url).rpartition("/")[0], Days.month("2026-01")
+    ledger = clickhouse_ledger.LEDGER
+    with fresh_clickhouse(server) as url, clickhouse.connect(url) as client:
+        clickhouse_ledger.ensure(client)
+        load = tick_load("600000.SH", january, tick_bars("600000.SH", january))
+        clickhouse_ledger.record(client, [load], clickhouse_ledger.next_version(client))
+        client.command("DROP VIEW marketdata_ledger")
+        client.command(f"ALTER TABLE {ledger} DROP COLUMN slice_states")
+        [saved] = clickhouse_backup.save(url, [ledger], tmp_path)
+    assert (saved.rows, "slice_states" in saved.columns) == (2, False)
+    with fresh_clickhouse(server) as url, clickhouse.connect(url) as client:
+        relation = msgspec.structs.replace(saved, columns=saved.columns if names_columns else [])
+        clickhouse_backup.restore(url, [relation], tmp_path, clickhouse_ledger.ensure)
+        [entry] = clickhouse_ledger.entries(client, "tick_data")
+        assert (entry.unit, entry.states) == (load.unit, load.states)
+    with fresh_clickhouse(server) as url:
+        other = msgspec.structs.replace(relation, digest="0" * 16)
+        with pytest.raises(BackupError, match="the database has 2"):
+            clickhouse_backup.restore(url, [other], tmp_path, clickhouse_ledger.ensure)
 
 
 def of_postgres(taken: Path, folder: Path) -> Path:

@@ -105,6 +105,8 @@ def test_check_shows_the_environment_and_no_secret(home: Path) -> None:
         ("", {"CLICKHOUSE_DIRECT_WRITE": "1"}, "clickhouse.direct_write: is enabled, but no server is set"),
         ("", {"REDIS_CACHE": "1"}, "redis.cache: is enabled, but no server is set. Set MARKETDATA_REDIS_URL"),
         ("exchanges: {deribit: {markets: {spot: {symbols: [A], data_types: [kline, nothing]}}}}", {}, "data_types"),
+        ("exchanges: {deribit: {markets: {inverse: {kline_intervals: [4h]}}}}", {}, "has no candles of 4h; use 1m, 3m"),
+        ("", {"MARKETDATA_EXCHANGE_HOSTS": '{"okxx": "https://host"}'}, "did you mean 'okx'?"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_an_error(

@@ -1,5 +1,6 @@
 """The commands against a running stack, which they find through the data folder: output, JSON and exit codes."""
 
+import datetime as dt
 import zipfile
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from commands import answer, apart, marketdata
 from plain_kline import expected_kline, file_rows
 
+from marketdata_assets.bars.bases import FACTORS
 from marketdata_assets.local.stack import LocalStack
+from marketdata_assets.reconciliation.reconcile import reconcile
 from marketdata_demo import sample_bars
 
 MONTHS = "2014-03:2014-04"
@@ -73,8 +76,17 @@ def test_ingest_loads_months_and_every_command_shows_them(running: LocalStack, d
             """INSERT INTO stock_1min_bases VALUES
                ('000001.SZ', '2013-12-31 15:00', '2014-03-03 09:30', '2013_1min.zip', '2014_1min.zip', 9, 6, '')"""
         )
+    reconcile(database, None, ["2014-03"], FACTORS.to_frame(), run_id="test")
+    with psycopg.connect(database) as connection:
+        found = ("2014-03-03", "000001.SZ", "close", "tick_data", 9, "stock_daily", 8, 0)
+        connection.execute("INSERT INTO reconciliation VALUES (%s, %s, %s, %s, %s, %s, %s, %s)", found)
+    rows_now = answer(marketdata(home, "status", "--json", **variables))["assets"]
+    [row] = [row for row in rows_now if row["asset"] == "reconciliation"]
+    assert (row["disagreements"], row["stocks"], row["newest"]) == (1, 1, "2014-03-03")
+    assert dt.datetime.fromisoformat(row["last_compared"])
     table = apart(home, "status", **variables)
     assert table.returncode == 0
+    assert "last_compared" in table.stdout
     assert f"{rows:,}" in table.stdout
     assert "stock_monthly_kline" in table.stdout
     shown = " ".join(table.stdout.split())

@@ -43,9 +43,9 @@ def test_bars_are_exported_and_the_second_time_nothing_is(run: Any, home: Path) 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("parquet", "out", "--adjust", "none"), 1, 'adjust="none"'),
-        (("parquet", "out", "--codes", "sh600000"), 1, "did you mean '600000.SH'"),
-        (("parquet", "out", "--codes", "600009.SH"), 1, "'600009.SH' is no stock with minutes"),
+        (("parquet", "out", "--adjust", "none"), 2, 'adjust="none"'),
+        (("parquet", "out", "--codes", "sh600000"), 2, "did you mean '600000.SH'"),
+        (("parquet", "out", "--codes", "600009.SH"), 2, "'600009.SH' is no stock with minutes"),
         (("parquet", "out", "--years", "24"), 2, "write 2024 or 2020:2024"),
         (("parquet", "out", "--years", "2024:2020"), 2, "write 2020:2024"),
         (("qlib", "out", "--freq", "2m"), 2, "--freq"),

@@ -2,16 +2,20 @@
 
 import datetime as dt
 import subprocess
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import marketdata
-from databases import fresh_clickhouse
+from databases import fresh_clickhouse, fresh_postgres
 
+from marketdata_assets.bars.ingest import ingest
+from marketdata_assets.fanout import Fanout
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.stores import clickhouse
 from marketdata_assets.ticks import registry, tables
-from marketdata_demo import sample_alphas
+from marketdata_demo import sample_alphas, sample_bars
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -63,6 +67,10 @@ def folders(tmp_path: Path) -> Path:
         ("collect check --config collect.yaml", {}, "collect.yaml' is no file"),
         ("restore backp", {}, "backp' is no folder"),
         ("quarantine show bras", {}, "'bras' is not one of"),
+        ("export parquet out/x --source minute", {}, "'minute' is not one of"),
+        ("export parquet out/x --years 2024-2025", {}, "write 2024 or 2020:2024"),
+        ("export qlib out/x --as-of 2024-02-30", {}, "'2024-02-30' does not match"),
+        ("alphas login --account nobody", {}, "'nobody' is not in "),
     ],
 )
 def test_what_does_not_exist_is_bad_usage(
@@ -71,6 +79,19 @@ def test_what_does_not_exist_is_bad_usage(
     found = {f"MARKETDATA_{name}": folders / path for name, path in variables.items()}
     arguments = [str(folders / word) if "/" in word and not word.startswith("-") else word for word in command.split()]
     assert sentence in said(marketdata(running.settings.root, *arguments, **found))
+
+
+@pytest.fixture(scope="module")
+def server_with_bars(running: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database with two days of one stock."""
+    folder = tmp_path_factory.mktemp("bars")
+    days = sample_bars.weekdays(2014)[:2]
+    with zipfile.ZipFile(folder / "2014_1min.zip", "w") as archive:
+        data = sample_bars.csv_bytes(sample_bars.stock_year("sh600000", "示例", days, 7))
+        archive.writestr("sh600000_2014.csv", data)
+    with fresh_postgres(str(running.endpoints.postgres_dsn)) as dsn:
+        ingest(dsn, folder, ["2014-01"], run_id="test", fanout=Fanout(1))
+        yield dsn
 
 
 @pytest.mark.parametrize(
@@ -96,3 +117,23 @@ def test_a_symbol_that_does_not_exist_is_bad_usage(
             MARKETDATA_TICKS_DIR=tmp_path,
         )  # fmt: skip
         assert sentence in said(run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("parquet OUT --codes sh600000", "'sh600000' is no code of a stock; did you mean '600000.SH'?"),
+        ("parquet OUT --codes 600009.SH", "'600009.SH' is no stock with minutes; did you mean '600000.SH'?"),
+        ("qlib OUT --codes 600009.SH", "'600009.SH' is no stock with minutes; did you mean '600000.SH'?"),
+        ("parquet OUT --years 2013", "'2013': there are no bars of these years"),
+        ("parquet OUT --adjust none", 'source="ticks"'),
+        ("parquet OUT/a.csv", "a.csv' is a file"),
+    ],
+)
+def test_what_an_export_cannot_have_is_bad_usage(
+    running: LocalStack, server_with_bars: str, tmp_path: Path, arguments: str, sentence: str
+) -> None:
+    (tmp_path / "a.csv").write_text("")
+    words = arguments.replace("OUT", str(tmp_path)).split()
+    run = marketdata(running.settings.root, "export", *words, MARKETDATA_POSTGRES_DSN=server_with_bars)
+    assert sentence in said(run)

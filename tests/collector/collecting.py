@@ -147,10 +147,12 @@ async def collecting(
     since: int | None = None,
     wire: bool = False,
     budgeted: bool = False,
+    match_dollar_quotes: bool = False,
+    depth: int | None = None,
     **timing: Any,
 ) -> AsyncIterator[Run]:
     """A market that collects, from its beginning to its orderly end; `budgeted` with the venue's own limits of REST."""
-    adapter = adapter_for(exchange, market_type, rest_url=venue.url, socket_url=venue.ws_url)
+    adapter = adapter_for(exchange, market_type, rest_url=venue.url, socket_url=venue.ws_url, depth=depth)
     if not budgeted:
         adapter = Hasty(adapter)  # type: ignore[assignment]
     run = Run(None, venue)  # type: ignore[arg-type]
@@ -165,6 +167,7 @@ async def collecting(
         shard=shard,
         timing=replace(QUICK, **timing),
         since=since,
+        match_dollar_quotes=match_dollar_quotes,
     )
     task = asyncio.create_task(run.market.run())
     try:

@@ -7,7 +7,7 @@ import nats
 from clickhouse_connect.driver.client import Client
 
 from marketdata_assets.collector.items import Item, message_id, subject
-from marketdata_assets.collector.jetstream.stream import ensure
+from marketdata_assets.collector.jetstream.stream import Stream, ensure
 from marketdata_assets.exchanges.records import (
     FundingRate,
     Gap,
@@ -24,9 +24,9 @@ NOW = 1_762_000_000 * 10**9
 WHERE = ("binance", "linear", "BTC-USDT", "BTCUSDT")
 
 
-async def publish(url: str, items: Sequence[Item]) -> None:
+async def publish(url: str, items: Sequence[Item], stream: Stream | None = None) -> None:
     """Put items into the stream, which is made when it is missing."""
-    await ensure(url)
+    await ensure(url, stream)
     connection = await nats.connect(url)
     try:
         for item in items:

@@ -11,13 +11,13 @@ from pydantic import BaseModel
 from service_runs import market, running, text_of
 
 from marketdata_assets.collector import assembly, config
-from marketdata_assets.collector.config import Config, parse, read
+from marketdata_assets.collector.config import Config, Variables, parse, read
 from marketdata_assets.collector.connections import Timing
-from marketdata_assets.collector.errors import CollectorError, UnknownDataTypes
+from marketdata_assets.collector.errors import CollectorError
 from marketdata_assets.collector.servers import Servers, find
 from marketdata_assets.collector.service import Collector
 from marketdata_assets.config_files import InvalidConfigFile
-from marketdata_assets.settings import CollectorSettings, Settings
+from marketdata_assets.settings import Settings
 from marketdata_demo.venues.binance_venue import BinanceVenue
 
 SHIPPED = config.shipped()
@@ -51,6 +51,8 @@ def test_direct_write_of_an_older_file_is_read() -> None:
 def test_every_changed_key_takes_effect() -> None:
     given = read(None).model_dump(mode="json")
     for path, value in leaves(given):
+        if path[-1] == "book_depth":  # of venues that have several
+            continue
         changed = json.loads(json.dumps(given))
         section = changed
         for key in path[:-1]:
@@ -64,6 +66,25 @@ def test_every_changed_key_takes_effect() -> None:
         assert found != given, path
 
 
+@pytest.mark.parametrize(
+    ("venue", "depth", "why"),
+    [
+        ("bybit", 7, "Bybit spot has no books of 7 levels; use 1, 50, 200, 1000"),
+        ("binance", 50, "Binance spot has one depth of books; omit book_depth"),
+    ],
+)
+def test_depth_of_books_that_a_venue_does_not_have_is_refused(venue: str, depth: int, why: str) -> None:
+    market = {"symbols": ["BTCUSDT"], "data_types": ["orderbook"], "book_depth": depth}
+    with pytest.raises(InvalidConfigFile, match=why):
+        parse(json.dumps({"exchanges": {venue: {"markets": {"spot": market}}}}), "f")
+
+
+def test_depth_of_books_is_chosen_by_market() -> None:
+    market = {"symbols": ["BTCUSDT"], "data_types": ["orderbook"], "book_depth": 1000}
+    config = parse(json.dumps({"exchanges": {"bybit": {"markets": {"spot": market}}}}), "f")
+    assert config.exchanges["bybit"].markets["spot"].book_depth == 1000
+
+
 def test_every_key_is_read_by_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By attribute, while a collector with every sink runs, is asked how it is, and ends; no server is needed."""
     with BinanceVenue("spot", ["ABCUSDT"]) as venue:
@@ -71,7 +92,13 @@ def test_every_key_is_read_by_the_service(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def _collect_noting(venue: BinanceVenue, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on = {"jetstream": {"enabled": True}, "clickhouse": {"direct_write": True}, "redis": {"cache": True}}
+    on: dict[str, Any] = {
+        "jetstream": {"enabled": True},
+        "clickhouse": {"direct_write": True},
+        "redis": {"cache": True},
+    }
+    on["orderbook_top"] = {"levels": 5}
+    on["output"] = {"addresses": ["tcp://127.0.0.1:0"]}
     capture = {"enabled": True, "flush_seconds": 0.05}
     quick = {"health": {"start_seconds": 0.01}, "capture": capture, "shutdown_seconds": 1.0}
     text = text_of({"spot": market(venue, ["ABCUSDT"], ["trade", "orderbook"])}, **quick, **on)
@@ -109,7 +136,7 @@ async def _collect_noting(venue: BinanceVenue, home: Path, monkeypatch: pytest.M
     ],
 )
 def test_variables_override_the_file(variable: str, value: Any, path: tuple[str, ...], effect: Any) -> None:
-    found: Any = parse(SHIPPED, "f", CollectorSettings(**{variable: value})).model_dump(mode="json")
+    found: Any = parse(SHIPPED, "f", Variables(**{variable: value})).model_dump(mode="json")
     for key in path:
         found = found[key]
     assert found == effect
@@ -117,8 +144,8 @@ def test_variables_override_the_file(variable: str, value: Any, path: tuple[str,
 
 def test_enabling_an_exchange_that_the_file_does_not_have_takes_the_shipped_section() -> None:
     text = text_of({"spot": {"symbols": ["A"], "data_types": ["trade"]}})
-    assert "okx" not in parse(text, "f", CollectorSettings(enable_okx=False)).exchanges
-    found = parse(text, "f", CollectorSettings(enable_okx=True))
+    assert "okx" not in parse(text, "f", Variables(enable_okx=False)).exchanges
+    found = parse(text, "f", Variables(enable_okx=True))
     assert found.exchanges["okx"] == read(None).exchanges["okx"]
 
 
@@ -140,12 +167,13 @@ def test_an_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable:
 
 def test_every_variable_is_documented() -> None:
     page = (PROJECT / "docs" / "concepts" / "collector.md").read_text()
-    assert [name for name in CollectorSettings.model_fields if f"`{name.upper()}`" not in page] == []
-    assert all(field.description for field in CollectorSettings.model_fields.values())
+    names = ("enable_<venue>" if name.startswith("enable_") else name for name in Variables.model_fields)
+    assert [name for name in names if f"`{name.upper()}`" not in page] == []
+    assert all(field.description for field in Variables.model_fields.values())
 
 
 def test_no_enabled_exchange_is_an_error() -> None:
-    off = CollectorSettings(enable_okx=False, enable_binance=False, enable_deribit=False)
+    off = Variables(enable_okx=False, enable_binance=False, enable_deribit=False)
     with pytest.raises(InvalidConfigFile, match="no exchange is enabled"):
         parse(SHIPPED, "f", off)
 
@@ -156,12 +184,12 @@ def test_addresses_come_from_variables_then_the_file_of_secrets_then_the_local_s
     file.chmod(0o600)
     local = Servers(nats_url="nats://local", clickhouse_url="http://local")
     settings = Settings(nats_url="nats://env", collector_secrets=file, clickhouse_url=None, redis_url=None)
-    assert find(settings, CollectorSettings(nats_url="nats://old"), local) == Servers(
+    assert find(settings, Variables(nats_url="nats://old"), local) == Servers(
         nats_url="nats://env", clickhouse_url="http://local", redis_url="redis://file", token="file"
     )
     unset = Settings(nats_url=None, clickhouse_url=None, redis_url=None, collector_token="canary")
-    assert find(unset, CollectorSettings(nats_url="nats://old"), local).nats_url == "nats://old"
-    found = find(unset, CollectorSettings(nats_url=None), local)
+    assert find(unset, Variables(nats_url="nats://old"), local).nats_url == "nats://old"
+    found = find(unset, Variables(nats_url=None), local)
     assert (found.nats_url, found.token) == ("nats://local", "canary")
     assert "canary" not in repr(found)
     assert "canary" not in repr(unset)
@@ -190,14 +218,14 @@ def test_enabled_sinks() -> None:
             meant(Servers(), **sections_of)
 
 
-def test_unknown_data_types_are_an_error_before_anything_is_opened(tmp_path: Path) -> None:
+def test_unknown_data_types_are_an_error_before_anything_is_opened() -> None:
     text = json.dumps(
         {"exchanges": {"deribit": {"markets": {"option": {"symbols": ["A"], "data_types": ["funding_rate"]}}}}}
     )
-    places = assembly.Places(tmp_path / "own", tmp_path / "budgets", tmp_path / "captures")
-    with pytest.raises(UnknownDataTypes, match=r"deribit option: no data type called funding_rate\. Available: trade"):
-        Collector(parse(text, "f"), Servers(nats_url="nats://127.0.0.1:9"), places)
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(
+        InvalidConfigFile, match=r"data_types: Deribit option has no funding_rate; use trade, orderbook"
+    ):
+        parse(text, "f")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +258,8 @@ def test_connection_settings_reach_the_connections() -> None:
         "age_seconds": 8.0,
         "silence_seconds": {"trade": 9.0},
         "snapshot_seconds": 10.0,
+        "book_checkpoint_seconds": 12.0,
+        "book_checkpoint_updates": 13,
         "poll_seconds": 11.0,
         "listing_hours": 2.0,
     }
@@ -237,6 +267,7 @@ def test_connection_settings_reach_the_connections() -> None:
     timing = assembly.timing_of(found.connections)
     assert (timing.backoff, timing.longest_backoff, timing.age, timing.snapshot) == (1.5, 7.0, 8.0, 10.0)
     assert (timing.silence, timing.listing) == ({"trade": 9.0}, 7200.0)
+    assert (timing.book_checkpoint, timing.book_checkpoint_updates) == (12.0, 13)
     assert set(timing.polls.values()) == {11.0}
     usual = assembly.timing_of(read(None).connections)
     assert usual == Timing(), "the shipped file has the defaults of the code"
@@ -266,6 +297,8 @@ def other(key: str, value: Any) -> Any:
         "data_types": ["trade"],
         "kline_intervals": ["1h"],
         "queue_share": 0.5,
+        "addresses": ["tcp://127.0.0.1:9001"],
+        "sinks": [{"python": "a:b", "types": ["trade"], "options": {"c": 1}, "queue_items": 9, "batch_items": 8}],
     }
     if key in special and not (key == "silence_seconds" and value):
         return special[key]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from collector_states import book, connection, market_state, subscription
+from collector_states import book, connection, job, market_state, subscription
 
 from marketdata_assets.collector.config import HealthLimits
 from marketdata_assets.collector.counters import LatencyHistogram, MarketCounters
@@ -44,6 +44,10 @@ def test_a_working_collector_is_healthy() -> None:
 
 DARK = [
     ({"listed": None}, "the instrument list has not arrived"),
+    (
+        {"listed": None, "jobs": (job(failures=1, last_error="ConnectError [Errno -2] Name or service not known"),)},
+        "the instrument list has not arrived (ConnectError [Errno -2] Name or service not known)",
+    ),
     ({"instruments": 0}, "none of its symbols is listed"),
     ({"connections": ()}, "no socket is open"),
     ({"connections": (connection(status="backoff", last_error="refused"),)}, "no socket is open (refused)"),
@@ -73,7 +77,7 @@ def test_a_shard_without_instruments_of_a_market_is_healthy() -> None:
     [
         ({"subscriptions": (subscription(status="rejected"),)}, "1 subscriptions rejected: ab@trade"),
         ({"subscriptions": (subscription(status="stale"),)}, "1 subscriptions stale: ab@trade"),
-        ({"unknown": ("XYZ",)}, "not listed: XYZ"),
+        ({"unknown": ("XYZ",)}, "symbols: XYZ"),
         ({"books": (book(status="broken", ts_last=NOW - 121 * SECOND),)}, "1 books are not live: AB"),
         ({"books": (book(status="waiting", ts_last=None),)}, "1 books are not live: AB"),
         ({"connections": (FRESH, connection(status="backoff"))}, "1 of 2 sockets are down"),
@@ -116,5 +120,5 @@ def test_sinks(values: dict[str, Any], verdict: str, reasons: list[str]) -> None
 
 
 def test_the_cache_alone_never_makes_unhealthy() -> None:
-    away = replace(GOOD_SINK, queued=100, connected=False)
+    away = replace(GOOD_SINK, queued=100, connected=False, durable=False)
     assert judge(status(GOOD, sink=away, name="redis"), LIMITS).status == "degraded"

@@ -164,7 +164,7 @@ async def test_a_full_disk_is_logged_by_the_capture_and_its_recovery_too(tmp_pat
 
 @in_loop
 async def test_an_unavailable_redis_is_logged(logged: Logged) -> None:
-    sink = RedisSink(redis.connect(f"redis://:{PASSWORD}@127.0.0.1:1/0"), flush_seconds=0.01)
+    sink = RedisSink(redis.connect(f"redis://:{PASSWORD}@127.0.0.1:1/0"), lambda *_: None, flush_seconds=0.01)
     sink.put(items([trade(1)]))
     await sink.drain(5.0)
     assert [line["attempt"] for line in logged("redis_unavailable")] == [1, 2, 3]

@@ -194,14 +194,14 @@ async def test_a_gap_in_a_book_invalidates_that_book_until_it_is_resynced(run: R
     assert [one.reconnects for one in run.connections] == [0]
 
 
-@collected(BINANCE)
-async def test_a_missing_trade_of_binance_shows_in_the_next_id(run: Run, venue: Venue) -> None:
+@collected(*EVERY_VENUE)
+async def test_a_missing_trade_shows_in_the_next_number(run: Run, venue: Venue, case: Case) -> None:
     await run.emit(50)
-    venue.skip(1, "abcusdt@trade")
-    await run.until(lambda: run.gaps("trade", "sequence"), emit=5)
+    venue.skip(1, case.trade_key(case.names[0]))
+    await run.until(lambda: run.gaps(case.trades, "sequence"), emit=5)
     await run.caught_up()
-    (gap,) = run.gaps("trade")
-    assert (gap.instrument, (gap.next_id or 0) - (gap.last_id or 0)) == ("ABCUSDT", 2)
+    (gap,) = run.gaps(case.trades)
+    assert (gap.instrument, (gap.next_id or 0) - (gap.last_id or 0)) == (case.names[0], 2)
 
 
 @collected(*EVERY_VENUE)

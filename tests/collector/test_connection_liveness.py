@@ -17,7 +17,7 @@ from marketdata_assets.collector.connections.liveness import (
     normal_silence,
 )
 from marketdata_assets.collector.connections.socket import SubscriptionRequest
-from marketdata_assets.collector.connections.venue_adapter import Subscription
+from marketdata_assets.exchanges.venue_adapter import Subscription
 
 TIMING = Timing(ping_after=30.0, pong_within=10.0, confirm=10.0, longest_silence=1000.0)
 
@@ -76,8 +76,9 @@ class Watched:
         check(self.connection, now)
         return self.socket.said[before:]
 
-    def woken(self, subscription: Subscription, since: int, until: int) -> None:
+    def woken(self, subscription: Subscription, since: int, until: int) -> bool:
         self.gaps.append((subscription.key, round(since / NS), round(until / NS)))
+        return True
 
     @property
     def leaves(self) -> str:

@@ -9,8 +9,8 @@ from marketdata_assets.collector.connections import adapter_for
 from marketdata_assets.collector.connections.connection import NS
 from marketdata_assets.collector.connections.dispatcher import OverlapDedup
 from marketdata_assets.collector.connections.socket import Outbox
-from marketdata_assets.collector.connections.venue_adapter import MessageRate, SubscriptionReply
 from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
+from marketdata_assets.exchanges.venue_adapter import MessageRate, SubscriptionReply
 
 MARKETS: dict[Exchange, MarketType] = {"binance": "spot", "okx": "linear", "deribit": "inverse"}
 

@@ -3,9 +3,9 @@
 import pytest
 
 from marketdata_assets.collector.connections.gap_tracker import MAX_STRAYS, NS, GapTracker
-from marketdata_assets.collector.connections.venue_adapter import Subscription, interval_ns
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.exchanges.venue_adapter import Subscription, interval_ns
 
 ABC = Instrument("binance", "spot", "ABC", "A-BC", "A", "BC", "base")
 MINUTE = 60 * NS
@@ -44,6 +44,59 @@ def test_a_venue_that_restarts_its_numbering_is_followed() -> None:
     _take(tracker, 1_000_000, 1)
     assert all(_take(tracker, number, 2) is True for number in range(1, MAX_STRAYS + 10))
     assert isinstance(_take(tracker, MAX_STRAYS + 20, 3), Gap)
+
+
+def _repeating() -> GapTracker:
+    """After trades 7, 8 and 9, a second each, a gap of a venue that repeats the last trades."""
+    tracker = GapTracker("trade", False, Instruments("binance", {"ABC": ABC}).__getitem__, 5.0, repeats=True)
+    for number in (7, 8, 9):
+        _take(tracker, f"x{number}", number)
+    tracker.begin(TRADES, "trade", ABC, "reopened", 9 * NS)
+    tracker.confirmed("abc@trade", 20 * NS)
+    return tracker
+
+
+def test_trades_that_a_new_subscription_repeats_leave_no_gap() -> None:
+    tracker = _repeating()
+    assert [_take(tracker, f"x{number}", number) for number in (8, 9, 10, 11)] == [False, False, True, True]
+    assert tracker.watermark() is None
+    assert tracker.overdue(60 * NS) == []
+
+
+def test_a_new_subscription_that_repeats_all_and_nothing_more_leaves_no_gap() -> None:
+    tracker = _repeating()
+    assert not any(_take(tracker, f"x{number}", number) for number in (7, 8, 9))
+    assert tracker.overdue(60 * NS) == []
+    assert tracker.watermark() is None
+
+
+@pytest.mark.parametrize("at", [9, 10])
+def test_trades_that_do_not_reach_back_to_the_last_one_are_a_gap(at: int) -> None:
+    """Also where the first one is of the same moment as the last one, and another."""
+    gap = _take(_repeating(), "x10", at)
+    assert isinstance(gap, Gap)
+    assert (gap.cause, gap.ts_from, gap.ts_to) == ("reopened", 9 * NS, at * NS)
+
+
+def test_a_trade_that_was_lost_before_the_last_one_is_taken_when_it_is_repeated() -> None:
+    tracker = _repeating()
+    assert [_take(tracker, name, at) for name, at in (("lost", 8), ("x9", 9), ("x10", 10))] == [True, False, True]
+
+
+def test_a_restarted_subscription_that_repeats_the_last_trade_has_missed_none() -> None:
+    tracker = _repeating()
+    assert not tracker.is_continued(TRADES, 9 * NS)
+    assert _take(tracker, "x9", 9) is False  # which came at 9 s too
+    assert not tracker.is_continued(TRADES, 9 * NS)
+    assert tracker.is_continued(TRADES, 8 * NS)
+
+
+def test_what_was_repeated_before_a_second_interruption_does_not_count() -> None:
+    tracker = _repeating()
+    assert _take(tracker, "x9", 9) is False
+    tracker.begin(TRADES, "trade", ABC, "reopened", 21 * NS)
+    tracker.confirmed("abc@trade", 22 * NS)
+    assert isinstance(_take(tracker, "x12", 12), Gap)
 
 
 def test_the_first_trade_after_a_gap_ends_it() -> None:
@@ -129,7 +182,15 @@ def test_an_unreadable_message_is_a_gap_from_the_last_trade() -> None:
     gap = tracker.unreadable(ABC, 9 * NS)
     assert gap
     assert (gap.cause, gap.last_id, gap.ts_from, gap.ts_to) == ("unreadable", 7, 3 * NS, 9 * NS)
-    assert _tracker().unreadable(ABC, 9 * NS) is None  # the next number will tell
+
+
+def test_after_an_unreadable_message_the_next_number_shows_what_is_missing() -> None:
+    tracker = _tracker()
+    gap = tracker.unreadable(ABC, 9 * NS)
+    assert gap
+    assert (gap.cause, gap.last_id, gap.ts_to) == ("unreadable", None, 9 * NS), "nothing to continue from"
+    _take(tracker, 7, 10)
+    assert tracker.unreadable(ABC, 11 * NS) is None
 
 
 def test_a_forgotten_instrument_starts_without_history() -> None:
@@ -144,3 +205,18 @@ def test_a_forgotten_instrument_starts_without_history() -> None:
 @pytest.mark.parametrize(("interval", "seconds"), [("1m", 60), ("15m", 900), ("4h", 14_400), ("1d", 86_400)])
 def test_candle_intervals_in_ns(interval: str, seconds: int) -> None:
     assert interval_ns(interval) == seconds * NS
+
+
+def _numbered(first: int, last: int, at: int) -> Trade:
+    """A trade of a venue that aggregates `first` to `last`, with the id of the last."""
+    ids = (None, None) if first == last else (str(first), str(last))
+    return Trade("okx", "spot", "A-BC", "ABC", at * NS, at * NS, str(last), "1", "1", None, "buy", *ids, last)
+
+
+def test_aggregates_under_the_number_of_their_last_trade_are_no_gap_and_a_jump_is_one() -> None:
+    tracker = _tracker()
+    assert [tracker.trade(_numbered(*one)) for one in ((7, 7, 1), (8, 11, 2), (12, 12, 3))] == [True, True, True]
+    gap = tracker.trade(_numbered(15, 17, 4))
+    assert isinstance(gap, Gap)
+    assert (gap.last_id, gap.next_id) == (12, 15)
+    assert tracker.trade(_numbered(15, 17, 5)) is False

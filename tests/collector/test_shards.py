@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from marketdata_assets.collector.config import DataType
 from marketdata_assets.collector.connections import Shard, adapter_for
-from marketdata_assets.collector.connections.sharding import plan_sockets, resolve_symbols
-from marketdata_assets.collector.connections.venue_adapter import Subscription
+from marketdata_assets.collector.connections.sharding import plan_sockets
+from marketdata_assets.collector.connections.symbols import Resolved, resolve_symbols
 from marketdata_assets.collector.errors import CollectorError
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.binance.instruments import named
 from marketdata_assets.exchanges.deribit.instruments import from_name
 from marketdata_assets.exchanges.okx.instruments import named as okx_named
 from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.venue_adapter import Subscription
 
 NAMES = st.lists(st.text("ABCDEFGHIJ", min_size=2, max_size=6).map(lambda base: f"{base}USDT"), unique=True)
 
@@ -74,11 +76,11 @@ def _keys(exchange: str, market_type: MarketType, name: str) -> dict[str, list[s
         exchange, lambda: from_name(name)
     )()
     assert one
-    adapter = adapter_for(exchange, market_type, socket_url="ws://h")  # type: ignore[arg-type]
+    adapter = adapter_for(exchange, market_type, socket_url="ws://h")
     return {
         tag: [f"{each.url.removeprefix('ws://h')} {each.key}" for each in adapter.subscriptions(one, [tag])]
         for tag in get_args(DataType)
-        if tag in adapter.data_types
+        if tag in venues.find(exchange).markets[market_type].data_types
     }
 
 
@@ -125,8 +127,9 @@ def test_default_urls_are_those_of_the_venues() -> None:
     def urls(exchange: str, market_type: MarketType, name: str) -> set[str]:
         one = {"binance": named(market_type, name), "okx": okx_named(name), "deribit": from_name(name)}[exchange]
         assert one
-        adapter = adapter_for(exchange, market_type)  # type: ignore[arg-type]
-        return {each.url for each in adapter.subscriptions(one, adapter.data_types)}
+        adapter = adapter_for(exchange, market_type)
+        types = venues.find(exchange).markets[market_type].data_types
+        return {each.url for each in adapter.subscriptions(one, types)}
 
     assert urls("binance", "spot", "ABCUSDT") == {"wss://stream.binance.com:9443/stream"}
     assert urls("binance", "linear", "ABCUSDT") == {
@@ -145,5 +148,6 @@ def test_symbols_resolve_by_the_venues_name_and_by_ours() -> None:
     assert swap and spot
     known = {one.name: one for one in (swap, spot)}
     for symbol in ("ABC-USDT-SWAP", "ABC-USDT", "ABCUSDT", "abc-usdt"):
-        assert resolve_symbols(known, "linear", [symbol]) == ([swap], [])
-    assert resolve_symbols(known, "spot", ["ABC-USDT-SWAP", "ABC-USDT", "ABCUSDT"]) == ([spot], ["ABC-USDT-SWAP"])
+        assert resolve_symbols(known, "linear", [symbol]) == Resolved([swap], {})
+    found = resolve_symbols(known, "spot", ["ABC-USDT-SWAP", "ABC-USDT", "ABCUSDT"])
+    assert found == Resolved([spot], {"ABC-USDT-SWAP": "is not listed; nearest: ABC-USDT"})

@@ -11,6 +11,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 from collecting import covers
+from msgspec.structs import replace
 
 from marketdata_assets.collector.drain import Drained, Pace, drain
 from marketdata_assets.exchanges.records import Gap
@@ -152,10 +153,13 @@ def gaps(client: Client) -> list[Gap]:
     return [Gap(*row) for row in rows(client, f"SELECT {columns} FROM exchange_gaps FINAL")]
 
 
-def once_or_in_a_gap(client: Client, at: At) -> dict[str, set[str]]:
-    """By instrument the trades that are missing, each of which is in a recorded gap; fails for one that is not."""
+def once_or_in_a_gap(client: Client, at: At, *, late_ns: int = 0) -> dict[str, set[str]]:
+    """By instrument the trades that are missing, each of which is in a recorded gap; fails for one that is not.
+
+    A gap has receive times: a trade may have happened `late_ns` before it was received.
+    """
     missing: dict[str, set[str]] = {}
-    holes = [one for one in gaps(client) if is_trade_gap(one)]
+    holes = [replace(one, ts_from=one.ts_from - late_ns) for one in gaps(client) if is_trade_gap(one)]
     for name, made in at.ids().items():
         stored = trade_ids(client, at, name)
         assert len(stored) == len(set(stored)), f"{name}: trades stand there twice"

@@ -69,6 +69,18 @@ class Floor:
         assert told
         return {key: value.value for key, value in told.metadata.items()}
 
+    def told(self) -> dict[str, Any]:
+        """What the last run that fills the tables said of itself."""
+        records = self.instance.fetch_observations(dg.AssetKey("exchange_feed"), limit=1).records
+        event = records[0].asset_observation
+        assert event
+        return {key: value.value for key, value in event.metadata.items()}["round"]
+
+    def last_materialized(self, table: str) -> float | None:
+        """When (seconds since 1970) a run materialized a table last."""
+        event = self.instance.get_latest_materialization_event(dg.AssetKey(table))
+        return event.timestamp if event else None
+
 
 def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     """By asset and check, whether it passed."""

@@ -13,7 +13,9 @@ import pytest
 from bar_runs import repository
 from exchange_runs import FIRST, LAST, YESTERDAY, Floor
 
-from marketdata_assets.collector.jetstream.stream import ensure
+from marketdata_assets.collector.drain import claim_of
+from marketdata_assets.collector.jetstream.claim import claim
+from marketdata_assets.collector.jetstream.stream import connected, ensure
 from marketdata_assets.defs.exchanges.automation import (
     days_job,
     exchange_captures_sensor,
@@ -197,6 +199,20 @@ def test_stream_is_drained_only_when_something_waits(floor: Floor, nats_url: str
     assert request.run_config["ops"][TABLES_STEP]["config"] == {"stream": True, "captures": False}
     begun(floor, TABLES_JOB, {})
     assert "already in progress" in why_not(floor)
+
+
+def test_schedule_leaves_the_stream_to_a_drain_service_and_records_what_that_loads(floor: Floor, nats_url: str) -> None:
+    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+
+    async def beside_a_drain() -> None:
+        await ensure(nats_url)
+        async with connected(nats_url) as client, claim(client, claim_of("MARKET"), "marketdata drain --follow"):
+            assert "the stream is drained by marketdata drain --follow" in await asyncio.to_thread(why_not, floor)
+            insert_records(floor.client, [trade(1, NOON)])
+            [request] = (await asyncio.to_thread(scheduled, floor, exchange_drain)).run_requests or ()
+            assert request.run_config["ops"][TABLES_STEP]["config"] == {"stream": False, "captures": False}
+
+    asyncio.run(beside_a_drain())
 
 
 def test_what_runs_by_itself_is_switched_on(floor: Floor) -> None:

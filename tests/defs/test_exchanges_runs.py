@@ -10,11 +10,14 @@ import zstandard
 from bar_runs import failures
 from exchange_runs import BARS, FIRST, GAPS, LAST, TRADES, YESTERDAY, Floor, verdicts
 
+from marketdata_assets.collector.drain import claim_of
 from marketdata_assets.collector.items import items, message_id, subject
+from marketdata_assets.collector.jetstream.claim import claim
+from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.defs.exchanges import report
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
 from marketdata_assets.defs.metadata import table_schema
-from marketdata_assets.exchanges.records import Gap, Trade
+from marketdata_assets.exchanges.records import Gap, Ticker, Trade
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.settings import Settings
@@ -52,7 +55,7 @@ def test_captures_become_tables_gaps_and_bars_with_all_checks_and_a_second_time_
     assert floor.fill().success
     assert floor.days(LAST, LAST).success
     assert floor.counts() == before
-    assert floor.metadata(TRADES)["round"]["captures"]["unchanged"] == 3
+    assert floor.told()["captures"]["unchanged"] == len(floor.sample().files)
 
 
 @pytest.mark.usefixtures("pictures")
@@ -62,9 +65,9 @@ def test_what_is_told_of_tables_days_and_gaps(floor: Floor) -> None:
     assert floor.days().success
     trades = floor.metadata(TRADES)
     assert trades["dagster/row_count"] == trades["rows_from_captures"] == sum(written.trades.values())
-    assert trades["round"]["captures"] == {"ok": 3, "empty": 0, "unchanged": 0, "failed": 0}
+    assert trades["round"]["captures"] == {"ok": len(written.files), "empty": 0, "unchanged": 0, "failed": 0}
     day = floor.metadata(BARS, LAST)
-    assert (day["outcome"], day["instruments"], day["bars_with_open_gaps"]) == ("ok", 6, 0)
+    assert (day["outcome"], day["instruments"], day["bars_with_open_gaps"]) == ("ok", 2 * len(written.files), 0)
     assert day["dagster/partition_row_count"] + floor.metadata(BARS, FIRST)["dagster/partition_row_count"] == sum(
         written.bars.values()
     )
@@ -85,7 +88,7 @@ def test_capture_that_cannot_be_read_is_named_and_the_others_land(floor: Floor) 
     assert bad.name in said
     assert "1 captures or streams failed; the others are loaded" in said
     assert floor.counts()["exchange_trades"] == sum(written.trades.values())
-    assert floor.metadata(TRADES)["round"]["problems"]
+    assert floor.told()["problems"]
 
 
 def test_named_files_alone_are_loaded(floor: Floor) -> None:
@@ -105,7 +108,7 @@ def test_config_that_names_no_venue_is_refused(floor: Floor) -> None:
 def test_without_captures_and_without_a_server_nothing_is_loaded_and_it_is_said(floor: Floor) -> None:
     result = floor.fill()
     assert result.success, failures(result)
-    assert any("NATS" in note for note in floor.metadata(TRADES)["round"]["notes"])
+    assert any("NATS" in note for note in floor.told()["notes"])
     assert set(floor.counts().values()) == {0}
 
 
@@ -120,7 +123,50 @@ def test_stream_is_drained_into_the_same_rows(floor: Floor, nats_url: str) -> No
     assert told["rows_from_stream"] >= 40
     assert told["round"]["stream"] is True
     assert floor.fill(captures=False).success
-    assert floor.metadata(TRADES)["rows_from_stream"] == 0
+    assert floor.told()["rows"]["exchange_trades"] == 0
+
+
+def test_table_is_materialized_only_when_something_arrived_in_it(floor: Floor, nats_url: str) -> None:
+    """Trades die while tickers flow: the freshness of the trades must see it."""
+    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+    assert floor.fill(captures=False).success
+    assert all(floor.last_materialized(name) is None for name in report.TABLES)
+    asyncio.run(publish(nats_url, [trade(900), ticker(900)]))
+    assert floor.fill(captures=False).success
+    both = {name for name in report.TABLES if floor.last_materialized(name)}
+    assert both == {"exchange_trades", "exchange_tickers"}
+    before = {name: floor.last_materialized(name) for name in both}
+    asyncio.run(publish(nats_url, [ticker(901)]))
+    result = floor.fill(captures=False)
+    assert result.success, failures(result)
+    assert floor.last_materialized("exchange_trades") == before["exchange_trades"]
+    assert floor.last_materialized("exchange_tickers") != before["exchange_tickers"]
+    assert set(verdicts(result)) == {f"{asset}:{name}" for asset, name in OF_TABLES}
+
+
+def test_what_the_drain_service_loads_is_recorded_and_the_stream_left_to_it(floor: Floor, nats_url: str) -> None:
+    """A run that finds the stream drained by a service says so, and materializes what has arrived since."""
+    floor.patch.setenv("MARKETDATA_NATS_URL", nats_url)
+    assert floor.fill(captures=False).success
+
+    async def run_beside_a_drain() -> None:
+        async with connected(nats_url) as client, claim(client, claim_of("MARKET"), "marketdata drain --follow"):
+            insert_records(floor.client, [trade(950)])
+            result = await asyncio.to_thread(floor.fill, captures=False)
+            assert result.success, failures(result)
+            assert "in progress by marketdata drain --follow" in floor.told()["notes"][0]
+            first = floor.last_materialized("exchange_trades")
+            assert first
+            assert (await asyncio.to_thread(floor.fill, captures=False)).success
+            assert floor.last_materialized("exchange_trades") == first
+            assert floor.last_materialized("exchange_tickers") is None
+
+    asyncio.run(run_beside_a_drain())
+
+
+def ticker(number: int) -> Ticker:
+    moment = (NOON + number * 1000) * MS
+    return Ticker("binance", "linear", "ABC-USDT", "ABCUSDT", moment, moment, bid="1.4", ask="1.6", update_id=number)
 
 
 async def publish(url: str, records: list[Trade | Gap]) -> None:
@@ -189,6 +235,8 @@ def test_venue_that_is_away_leaves_the_gap_open_and_the_bars_are_made(floor: Flo
     assert result.success, failures(result)
     assert floor.metadata(GAPS, LAST)["open"] == 1
     assert "times, last: " in floor.metadata(GAPS, LAST)["gaps"]
+    [(reason, count)] = floor.metadata(GAPS, LAST)["open_reasons"].items()
+    assert (count, "times, last: ConnectError" in reason) == (1, True)
     assert floor.materialized(BARS) == {LAST}
 
 

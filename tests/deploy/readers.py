@@ -12,7 +12,8 @@ from dagster_webserver.cli import dagster_webserver
 from typer.main import get_command
 
 from marketdata_assets.cli import app
-from marketdata_assets.settings import CollectorSettings, Settings
+from marketdata_assets.collector.config import Variables
+from marketdata_assets.settings import Settings
 
 OF_DAGSTER = {
     ("dagster", "api", "grpc"): grpc_command,
@@ -26,7 +27,7 @@ OF_DAGSTER = {
 def known() -> set[str]:
     dagster = yaml.safe_load((PACKAGE / "dagster.yaml").read_text())["storage"]["postgres"]["postgres_db"]
     names = {f"MARKETDATA_{name.upper()}" for name in Settings.model_fields}
-    names |= {name.upper() for name in CollectorSettings.model_fields} | {"TUSHARE_TOKEN"}
+    names |= {name.upper() for name in Variables.model_fields} | {"TUSHARE_TOKEN"}
     return names | {value["env"] for value in dagster.values() if isinstance(value, dict)}
 
 

@@ -12,6 +12,7 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from psycopg.conninfo import conninfo_to_dict
 from readers import known, refuses_what_it_does_not_know
 
+from marketdata_assets.collector.config import Variables
 from marketdata_assets.secret_values import SUFFIX
 from marketdata_assets.settings import CollectorSettings, Settings
 
@@ -34,7 +35,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(request: pytest.FixtureRequest, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A service's name, in whose environment the test is; its secrets are those that prepare.sh made."""
     name = str(request.param)
-    for variable in (*Settings.model_fields, *CollectorSettings.model_fields):
+    for variable in (*Settings.model_fields, *Variables.model_fields):
         for prefix in ("MARKETDATA_", ""):
             monkeypatch.delenv(f"{prefix}{variable}".upper(), raising=False)
     for variable, value in services()[name]["environment"].items():
@@ -46,7 +47,7 @@ def told(request: pytest.FixtureRequest, secrets: Path, monkeypatch: pytest.Monk
 def test_every_variable_is_one_that_somebody_reads_and_dagster_gets_its_storage(name: str) -> None:
     given = services()[name]["environment"]
     assert {variable.removesuffix(SUFFIX) for variable in given} <= known()
-    if name == "collector":
+    if name in ("collector", "drain"):
         return
     database = services()[given["DAGSTER_PG_HOST"]]["environment"]
     assert given["DAGSTER_PG_PORT"] == "5432"

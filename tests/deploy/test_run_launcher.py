@@ -120,3 +120,33 @@ def test_run_is_ended_when_its_code_server_came_back_without_it(instance: dg.Dag
     assert state(run_id).status == dg.DagsterRunStatus.FAILURE
     said = [entry.message for entry in instance.all_logs(run_id) if "code server" in entry.message]
     assert said, "the run says why it was ended"
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from marketdata_assets.local import run_lock
+with run_lock.held(Path(sys.argv[1]), sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_run_of_a_killed_command_is_ended_and_one_of_a_living_command_is_let_be(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKETDATA_HOME", str(tmp_path))
+    run = create_run_for_test(instance, job_name="exchange_tables", status=dg.DagsterRunStatus.STARTED)
+    other = create_run_for_test(instance, job_name="exchange_tables", status=dg.DagsterRunStatus.STARTED)
+    launcher = instance.run_launcher
+    assert isinstance(launcher, WatchedRunLauncher)
+    command = [sys.executable, "-c", HOLDS, str(tmp_path), run.run_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
+        process.kill()
+    found = launcher.check_run_worker_health(run)
+    assert (found.status, found.msg) == (WorkerStatus.FAILED, "the command that started it was killed")
+    elsewhere = launcher.check_run_worker_health(other)
+    assert elsewhere.status == WorkerStatus.RUNNING, "a command of another machine may be alive"

@@ -19,9 +19,10 @@ from blocks_of_pages import COMMANDS, PARSED, PROJECT, SHOWN, SQL, Block, anchor
 from docs.generate.metrics import alerts
 from marketdata_assets.cli import app
 from marketdata_assets.collector import config as collector_config
+from marketdata_assets.collector.config import Variables
 from marketdata_assets.definitions import defs
 from marketdata_assets.flows import definition
-from marketdata_assets.settings import CollectorSettings, Settings
+from marketdata_assets.settings import Settings
 from marketdata_assets.ticks import providers_file
 
 PAGES = pages()
@@ -121,8 +122,8 @@ def _read(block: Block) -> None:
     elif isinstance(document, dict) and document.keys() & {"tushare", "yahoo"}:
         providers_file.parse(block.text, block.place)
     elif isinstance(document, dict) and "exchanges" in document:
-        unset: dict[str, Any] = dict.fromkeys(CollectorSettings.model_fields)
-        collector_config.parse(block.text, block.place, CollectorSettings(**unset))
+        unset: dict[str, Any] = dict.fromkeys(Variables.model_fields)
+        collector_config.parse(block.text, block.place, Variables(**unset))
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_add_a_venue_lists_every_file_that_names_a_venue() -> None:
     listed = set(re.findall(r"^\| `([^`<]+/[^`<]+)` \|", page.partition("\n## 5. Register it\n")[2], re.MULTILINE))
     kinds = (".py", ".sql", ".yaml", ".csv", ".example")
     files = [file for top in ("marketdata_assets", "marketdata_demo", "bench", "docker") for file in _below(top, kinds)]
-    own = {file for file in files if "deribit" in str(file.relative_to(PROJECT))}
+    own = {file for file in files if re.search("deribit|bybit|hyperliquid", str(file.relative_to(PROJECT)))}
     naming = {name_of(file) for file in files if file not in own and "deribit" in file.read_text().lower()}
     assert listed == naming
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.instruments import ExchangeInfo, Listed, instruments
 from marketdata_assets.exchanges.instruments import Instruments
@@ -47,10 +49,11 @@ def feed_for(market_type: MarketType, *names: tuple[str, str]) -> BinanceFeed:
         Listed(name, "USDT" if market_type == "option" else "USD", base, contractSize=100, unit=1)
         for name, base in names
     ]
-    info = ExchangeInfo(listed, listed)
+    entries = [msgspec.Raw(msgspec.json.encode(one)) for one in listed]
+    info = ExchangeInfo(entries, entries)
     found = Instruments("binance")
     if listed:
-        found.add(instruments(market_type, info))
+        found.add(instruments(market_type, info).instruments)
     return BinanceFeed(market_type, found, strict=False, books=False)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from marketdata_assets.exchanges import replay
-from marketdata_assets.exchanges.captures.capture import Venue, open_capture
+from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.records import Gap, OrderBook, Outcome
 from marketdata_assets.exchanges.replay import Replay, feed_of
+from marketdata_assets.exchanges.venue import Source
 
 Levels = list[list[Any]]
 
@@ -21,7 +22,7 @@ Levels = list[list[Any]]
 class Recording:
     """A capture whose entries can be changed; `updates` are the places of the deltas of each book, in order."""
 
-    venue: Venue
+    venue: Source
     entries: list[Entry]
     updates: dict[str, list[int]]
     records: dict[int, OrderBook]  # of the updates, by place
@@ -44,19 +45,19 @@ class Recording:
         return [name for name, places in self.updates.items() if len(places) >= least]
 
 
-def replayed(venue: Venue, entries: list[Entry]) -> Replay:
+def replayed(venue: Source, entries: list[Entry]) -> Replay:
     run = Replay(feed_of(*venue, "here"))
     run.take(entries)
     return run
 
 
-def outcomes(venue: Venue, entries: list[Entry]) -> list[list[Outcome]]:
+def outcomes(venue: Source, entries: list[Entry]) -> list[list[Outcome]]:
     """What came of each entry."""
     feed = feed_of(*venue, "here")
     return [replay.outcomes(feed, one) for one in entries]
 
 
-def gaps_of(venue: Venue, entries: list[Entry]) -> list[Gap]:
+def gaps_of(venue: Source, entries: list[Entry]) -> list[Gap]:
     return [one for made in outcomes(venue, entries) for one in made if isinstance(one, Gap)]
 
 

@@ -12,7 +12,7 @@ from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
 from marketdata_assets.exchanges.tables.rows import insert_records
 from marketdata_assets.stores import clickhouse
-from marketdata_demo.venues.captures import VOICES, entries
+from marketdata_demo.venues.captures import entries, voice
 from marketdata_demo.venues.market import MINUTE_MS, NS, VENUES, Plan
 
 MINUTE_NS = MINUTE_MS * NS
@@ -21,7 +21,7 @@ MINUTE_NS = MINUTE_MS * NS
 def records(plan: Plan, venues: Iterable[Exchange] = VENUES) -> Iterator[Record | Gap]:
     """What the feeds make of the venues' messages."""
     for venue in venues:
-        feed = feed_of(venue, VOICES[venue].market_type, "sample")
+        feed = feed_of(venue, voice(venue).market_type, "sample")
         for entry in entries(venue, plan):
             made = outcomes(feed, entry)
             assert not any(isinstance(one, DeadLetter) for one in made)

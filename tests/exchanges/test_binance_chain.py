@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from marketdata_assets.exchanges.binance import book as chains
 from marketdata_assets.exchanges.books import ResyncRequest
-from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, OrderBook, Outcome, Ticker
+from marketdata_assets.exchanges.records import Control, DeadLetter, Gap, MarketType, OrderBook, Outcome, Ticker
 
 
 def diff(first: int, last: int, prev: int | None = None, **levels: Any) -> bytes:
@@ -149,6 +149,49 @@ def test_a_snapshot_that_is_too_old_heals_nothing() -> None:
     assert run.feed.books[NAME].status == "broken"
 
 
+def best(update: int, bid: str, ask: str, **futures: Any) -> bytes:
+    return json.dumps(futures | {"u": update, "s": NAME, "b": bid, "B": "1", "a": ask, "A": "1"}).encode()
+
+
+@pytest.mark.parametrize("market_type", ["spot", "linear"])
+def test_a_snapshot_from_before_the_last_diff_heals_nothing_although_no_diff_waits(market_type: MarketType) -> None:
+    futures = market_type == "linear"
+    run = Run.of(market_type)
+    run.push(diff(10, 12, 9 if futures else None))
+    run.answer(snapshot(11))
+    run.push(diff(13, 20, 12 if futures else None, b=[["99", "7"]]))
+    # Best prices of an update that the book has show that it is wrong: no diff waits, and 20 was the last one.
+    run.push(best(20, "98", "101", **({"e": "bookTicker", "E": 5, "T": 4} if futures else {})))
+    assert [gap.cause for gap in run.gaps] == ["best prices"]
+    assert controls(run.answer(snapshot(15))) == ["ignored"]
+    assert run.feed.books[NAME].status == "broken"
+    run.push(diff(21, 22, 20 if futures else None, a=[["103", "2"]]))
+    assert [gap.healed_at for gap in run.gaps] == [None]
+    run.answer(snapshot(22, "98"))
+    assert run.feed.books[NAME].status == "live"
+
+
+def test_a_snapshot_that_repeats_the_wrong_best_prices_heals_nothing() -> None:
+    run = Run.of("spot")
+    run.push(diff(10, 12))
+    run.answer(snapshot(12))
+    run.push(best(12, "98", "101"))
+    run.answer(snapshot(12))  # the same book, with the same fault
+    assert (run.feed.books[NAME].status, [gap.healed_at for gap in run.gaps]) == ("broken", [None])
+    assert run.feed.resync_requests
+    run.answer(snapshot(12, "98"))
+    assert (run.feed.books[NAME].status, len(run.gaps)) == ("live", 2)
+
+
+def test_best_prices_that_came_before_the_snapshot_are_compared_with_it() -> None:
+    run = Run.of("spot")
+    run.push(diff(10, 12))
+    run.push(best(12, "98", "101"))
+    run.answer(snapshot(12))
+    assert run.feed.books[NAME].status != "live"
+    assert [one.kind for one in run.books] == []
+
+
 def test_a_book_that_crosses_is_out_of_use_before_it_is_given_out() -> None:
     run = Run.of("spot")
     run.push(diff(10, 12))
@@ -222,17 +265,14 @@ def test_only_so_many_diffs_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_best_prices_that_are_not_the_books_take_it_out_of_use() -> None:
-    def best(update: int, bid: str) -> bytes:
-        return json.dumps({"u": update, "s": NAME, "b": bid, "B": "1", "a": "101.00", "A": "1"}).encode()
-
     run = Run.of("spot")
     run.push(diff(10, 12))
     run.answer(snapshot(12))
-    assert [type(one) for one in run.push(best(14, "99.50"))] == [Ticker]  # comes before its diff
+    assert [type(one) for one in run.push(best(14, "99.50", "101.00"))] == [Ticker]  # comes before its diff
     run.push(diff(13, 14, b=[["99.5", "1"]]))
-    assert [type(one) for one in run.push(best(14, "99.5"))] == [Ticker]
+    assert [type(one) for one in run.push(best(14, "99.5", "101.00"))] == [Ticker]
     assert run.feed.chains[NAME].agreed == 2
-    made = run.push(best(14, "99.4"))
+    made = run.push(best(14, "99.4", "101.00"))
     assert [one.cause for one in made if isinstance(one, Gap)] == ["best prices"]
     assert NAME in run.feed.resync_requests
 

@@ -109,17 +109,26 @@ DAY = "last=c last_size=Q open=o high=h low=l trades=n"
 
 
 def spot_day(d: Any) -> Record:
-    pairs = f"{DAY} bid=b bid_size=B ask=a ask_size=A volume=v quote_volume=q weighted_average=w"
+    pairs = f"{DAY} bid=b bid_size=B ask=a ask_size=A volume=v quote_volume=q weighted_average=w price_change=P"
     return made_of(d, Ticker, "spot ETH-USDT", "E", pairs, unit="base")
 
 
 def inverse_day(d: Any) -> Record:
     more = {"unit": "contracts", "quote_volume": str(int(d["v"]) * 100)}
-    return made_of(d, Ticker, "inverse BNB-USD-220624", "E", f"{DAY} volume=q contracts=v weighted_average=w", **more)
+    return made_of(
+        d,
+        Ticker,
+        "inverse BNB-USD-220624",
+        "E",
+        f"{DAY} volume=q contracts=v weighted_average=w price_change=P",
+        **more,
+    )
 
 
 def option_day(d: Any) -> Record:
-    pairs = f"{DAY} bid=bo bid_size=bq ask=ao ask_size=aq volume=V contracts=V quote_volume=A mark_price=mp"
+    pairs = (
+        f"{DAY} bid=bo bid_size=bq ask=ao ask_size=aq volume=V contracts=V quote_volume=A mark_price=mp price_change=P"
+    )
     ivs = {"bid_iv": "b", "ask_iv": "a", "mark_iv": "vo"}
     percents = {field: str((Decimal(d[key]) * 100).normalize()) for field, key in ivs.items()}
     return made_of(d, Ticker, "option BTC-USDT-240927-25000-P", "E", pairs, unit="contracts", **percents)

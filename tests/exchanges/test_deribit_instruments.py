@@ -78,7 +78,7 @@ def test_entries_of_before_2022_tell_how_they_pay_by_their_currency() -> None:
         {"instrument_name": "ABC_USDC-PERPETUAL", "kind": "future", "quote_currency": "USDC", **old},
         {"instrument_name": "ABC-28MAR25-100-C", "kind": "option", "quote_currency": "ABC", **old},
     ]
-    made = parse_instruments(result(rows))
+    made = parse_instruments(result(rows)).instruments
     assert [(one.market_type, one.quote, one.contract_value) for one in made] == [
         ("inverse", "USD", "1"),
         ("linear", "USDC", "1"),
@@ -87,7 +87,7 @@ def test_entries_of_before_2022_tell_how_they_pay_by_their_currency() -> None:
 
 
 def test_a_future_with_a_name_of_a_new_kind_keeps_the_whole_name_in_its_symbol() -> None:
-    (one,) = parse_instruments(result([LISTED[0] | {"instrument_name": "ABC-WEEKLY"}]))
+    (one,) = parse_instruments(result([LISTED[0] | {"instrument_name": "ABC-WEEKLY"}])).instruments
     assert one.symbol == "ABC-USD-ABC-WEEKLY"
 
 

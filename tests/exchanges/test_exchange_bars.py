@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 from landed_market import PlainBar, land, plain_bars, records, standing_bars
+from msgspec.structs import replace
 
 from marketdata_assets.exchanges.records import Gap, Trade
 from marketdata_assets.exchanges.tables import ohlcv, schema
 from marketdata_assets.exchanges.tables.ohlcv import DayReport
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
-from marketdata_demo.venues.market import Plan
+from marketdata_demo.venues.market import VENUES, Plan
 
 NOW = dt.datetime(2026, 1, 9, tzinfo=dt.UTC)
 DAY = dt.date(2026, 1, 5)
@@ -51,7 +52,7 @@ def only_bar(client: Client) -> PlainBar:
     return bar
 
 
-def test_bars_of_three_venues_are_those_of_their_trades_on_both_sides_of_midnight(client: Client) -> None:
+def test_bars_of_all_venues_are_those_of_their_trades_on_both_sides_of_midnight(client: Client) -> None:
     made = list(records(PLAN))
     land(client, made)
     first, second = compute(client), compute(client, DAY + dt.timedelta(days=1))
@@ -64,7 +65,7 @@ def test_bars_of_three_venues_are_those_of_their_trades_on_both_sides_of_midnigh
     assert (first.bars, second.bars) == (before_midnight, len(expected) - before_midnight)
     assert 0 < first.bars < len(expected)
     assert first.trades + second.trades == sum(isinstance(one, Trade) for one in made)
-    assert (first.outcome, first.instruments, first.uncertain, first.kept) == ("ok", 6, 0, False)
+    assert (first.outcome, first.instruments, first.uncertain, first.kept) == ("ok", 2 * len(VENUES), 0, False)
     # the feeds here have no list of instruments but what the captures hold, which is all that they need
     sizes = {about: (bar.volume, bar.bought) for about, bar in standing_bars(client).items()}
     assert sizes == {about: (bar.volume, bar.bought) for about, bar in expected.items()}
@@ -86,6 +87,14 @@ def test_numbers_with_a_name_before_them_go_by_number(client: Client) -> None:
     land(client, [trade("ABC-9", price="3", **about), trade("ABC-10", price="1", **about)])
     compute(client)
     assert (only_bar(client).open, only_bar(client).close) == (Decimal(3), Decimal(1))
+
+
+def test_same_moment_goes_by_receipt_where_ids_have_no_order(client: Client) -> None:
+    about = {"exchange": "hyperliquid", "market_type": "linear"}
+    made = [trade(number, price=price, **about) for number, price in ((9, "3"), (11, "2"), (8, "4"))]
+    land(client, [replace(one, ts_recv=one.ts_recv + place) for place, one in enumerate(made)])
+    compute(client)
+    assert (only_bar(client).open, only_bar(client).close) == (Decimal(3), Decimal(4))
 
 
 def test_trade_that_came_twice_counts_once(client: Client) -> None:

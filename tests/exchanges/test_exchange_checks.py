@@ -8,7 +8,7 @@ from clickhouse_connect.driver.client import Client
 from landed_market import land, records
 from msgspec.structs import replace
 
-from marketdata_assets.exchanges.records import Gap, Kline, OrderBook, Record, Trade
+from marketdata_assets.exchanges.records import Exchange, Gap, Kline, OrderBook, Record, Trade
 from marketdata_assets.exchanges.tables import checks, ohlcv
 from marketdata_assets.exchanges.tables.checks import Question
 from marketdata_assets.exchanges.tables.rows import insert_records
@@ -83,6 +83,20 @@ def test_lost_trades_show_in_the_numbers_in_the_candles_and_not_in_the_recomputa
     assert "trades" in wrong["differs"]
 
 
+@pytest.mark.parametrize("venue", ["okx", "deribit"])
+def test_a_lost_trade_of_a_venue_that_numbers_trades_is_found(
+    clickhouse_client: Client, whole: Market, venue: Exchange
+) -> None:
+    place = middle(whole, Trade, exchange=venue)
+    lost = whole[place]
+    assert isinstance(lost, Trade)
+    found = checks.holes_on_record(landed(clickhouse_client, [*whole[:place], *whole[place + 1 :]], computed=False))
+    [example] = found.examples
+    first, last = lost.first_id or lost.sequence, lost.sequence
+    assert (found.count, found.facts["trades_missing"]) == (1, int(last or 0) - int(first or 0) + 1)
+    assert f"{lost.instrument} trades: numbers" in example["hole"]
+
+
 def test_bars_that_an_open_gap_touches_are_not_judged(clickhouse_client: Client) -> None:
     market = list(records(LOSING))
     at = int((START + dt.timedelta(minutes=4, seconds=30)).timestamp()) * 10**9
@@ -116,6 +130,27 @@ def test_change_that_does_not_follow_is_found(clickhouse_client: Client, whole: 
     assert [(one["instrument"], one["last_id"], one["next_id"]) for one in found.examples] == [
         (lost.instrument, lost.prev_id, lost.last_id)
     ]
+
+
+def test_instruments_with_many_rows_are_checked_in_a_part_of_the_day(
+    clickhouse_client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = landed(clickhouse_client, whole)
+    books, bars = checks.changes_follow(question), checks.bars_recomputed(question)
+    monkeypatch.setattr(checks, "SAMPLE_ROWS", 10)  # every instrument has more
+    some_books, some_bars = checks.changes_follow(question), checks.bars_recomputed(question)
+    assert (some_books.count, some_bars.count) == (0, 0)
+    assert 0 < some_books.checked < books.checked
+    assert 0 < some_bars.checked < bars.checked
+    assert (some_books.facts, some_bars.facts) == (books.facts, bars.facts)
+
+
+def test_a_lost_change_of_a_busy_book_is_found_in_some_part_of_the_day(
+    clickhouse_client: Client, whole: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [one for one in whole if not (isinstance(one, OrderBook) and one.kind == "delta" and (one.last_id or 0) % 3)]
+    monkeypatch.setattr(checks, "SAMPLE_ROWS", 20)
+    assert checks.changes_follow(landed(clickhouse_client, kept, computed=False)).count > 0
 
 
 def test_trade_with_two_times_is_found(clickhouse_client: Client, whole: Market) -> None:

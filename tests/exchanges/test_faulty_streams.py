@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.records import Gap, OrderBook
-from marketdata_assets.exchanges.replay import Feed, feed_of
+from marketdata_assets.exchanges.replay import feed_of
 
 Fault = Literal["none", "drop", "repeat", "swap", "garbage"]
 Changes = list[tuple[int, int]]
@@ -27,7 +28,7 @@ SECOND = 1_000_000_000
 
 @dataclass
 class Update:
-    """One update of the venue, numbered in jumps."""
+    """One update of the venue."""
 
     prev: int
     first: int
@@ -39,8 +40,9 @@ class Update:
 
 @dataclass
 class World:
-    """All updates of the venue, and its book after each."""
+    """All updates of the venue, and its book after each. `jumps`: an update has several numbers."""
 
+    jumps: bool = True
     updates: list[Update] = field(default_factory=list)
     states: dict[int, State] = field(default_factory=lambda: {100: ({}, {})})
 
@@ -57,7 +59,7 @@ class World:
                 side[tick] = size
             else:
                 side.pop(tick, None)
-        update = Update(prev, prev + 1, prev + 1 + len(told), before, after, told)
+        update = Update(prev, prev + 1, prev + 1 + len(told) * self.jumps, before, after, told)
         self.updates.append(update)
         self.states[update.last] = after
 
@@ -110,6 +112,12 @@ def deribit_message(more: dict[str, Any], last: int, bids: list[Any], asks: list
     return json.dumps({"jsonrpc": "2.0", "method": "subscription", "params": params}).encode()
 
 
+def bybit(kind: str, number: int, changes: Changes) -> bytes:
+    bids, asks = sides(changes, texts)
+    data = {"s": "BTCUSDT", "b": bids, "a": asks, "u": number, "seq": 3 * number}
+    return json.dumps({"topic": "orderbook.200.BTCUSDT", "type": kind, "ts": 5, "data": data, "cts": 4}).encode()
+
+
 @dataclass(frozen=True)
 class Venue:
     """How a venue's feed is made, and how it says an update and a whole book."""
@@ -117,6 +125,7 @@ class Venue:
     feed: Callable[[], Feed]
     message: Callable[[Update], bytes]
     snapshot: Callable[[Feed, int, State, int], list[Any]]
+    jumps: bool = True
 
 
 def okx_snapshot(feed: Feed, last_id: int, state: State, moment: int) -> list[Any]:
@@ -126,6 +135,10 @@ def okx_snapshot(feed: Feed, last_id: int, state: State, moment: int) -> list[An
 def deribit_snapshot(feed: Feed, last_id: int, state: State, moment: int) -> list[Any]:
     bids, asks = sides([*state[0].items(), *state[1].items()], lambda tick, size: ["new", tick + 0.5, float(size)])
     return feed.push(deribit_message({"type": "snapshot"}, last_id, bids, asks), moment)
+
+
+def bybit_snapshot(feed: Feed, last_id: int, state: State, moment: int) -> list[Any]:
+    return feed.push(bybit("snapshot", last_id, [*state[0].items(), *state[1].items()]), moment)
 
 
 VENUES = {
@@ -141,6 +154,12 @@ VENUES = {
     ),
     "okx": Venue(lambda: feed_of("okx", None, ""), okx, okx_snapshot),
     "deribit": Venue(lambda: feed_of("deribit", None, ""), deribit, deribit_snapshot),
+    "bybit": Venue(
+        lambda: feed_of("bybit", "linear", ""),
+        lambda one: bybit("delta", one.last, one.changes),
+        bybit_snapshot,
+        jumps=False,
+    ),
 }
 
 CLEAN: list[Fault] = ["none"] * 4
@@ -213,7 +232,7 @@ def sent(messages: list[bytes], faults: list[Fault]) -> list[list[bytes]]:
 @settings(max_examples=60)
 @given(steps)
 def test_a_live_book_is_the_venues_book_whatever_happens(name: str, told: list[tuple[Changes, Fault, int]]) -> None:
-    venue, world = VENUES[name], World()
+    venue, world = VENUES[name], World(VENUES[name].jumps)
     for change, _, _ in told:
         world.add(change)
     for tick in (1, 10, 2, 9):  # and then nothing happens any more that is wrong
@@ -237,7 +256,7 @@ def test_a_live_book_is_the_venues_book_whatever_happens(name: str, told: list[t
 @pytest.mark.parametrize("one", ["drop", "repeat", "swap", "garbage"])
 @pytest.mark.parametrize("name", VENUES)
 def test_each_fault_in_a_live_stream_is_exactly_one_gap(name: str, one: Fault) -> None:
-    venue, world = VENUES[name], World()
+    venue, world = VENUES[name], World(VENUES[name].jumps)
     for number in range(10):
         world.add([(1 + number % 5, 1 + number % 3), (6 + number % 5, 2)])
     session = Session(venue, world, venue.feed())

@@ -371,3 +371,13 @@ def test_examples_above_the_parsers_are_read(feed: OkxFeed) -> None:
     assert len(pushed) >= 12
     for raw in pushed:
         assert not any(isinstance(outcome, DeadLetter) for outcome in feed.push(raw, RECV)), raw
+
+
+def test_trades_that_come_as_one_say_which_they_are(feed: OkxFeed) -> None:
+    several, single = feed.push(
+        message("trades", {**TRADE, "count": "3"}, {**TRADE, "tradeId": "72", "count": "1"}), RECV
+    )
+    assert isinstance(several, Trade)
+    assert isinstance(single, Trade)
+    assert (several.trade_id, several.first_id, several.last_id, several.sequence) == ("71", "69", "71", 71)
+    assert (single.trade_id, single.first_id, single.last_id, single.sequence) == ("72", None, None, 72)

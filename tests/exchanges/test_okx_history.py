@@ -13,7 +13,7 @@ from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.errors import BadCursor, BadPage, RequestRejected, UnknownInstrument
 from marketdata_assets.exchanges.instruments import Instruments
 from marketdata_assets.exchanges.okx.history import BARS, OkxHistory, error_of, limits
-from marketdata_assets.exchanges.okx.instruments import Listed, instruments, known_instruments
+from marketdata_assets.exchanges.okx.instruments import instruments, known_instruments
 from marketdata_assets.exchanges.records import AnyRecord, FundingRate, Gap, Kline, OpenInterest
 from marketdata_assets.exchanges.rest import Limits, Rest
 from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
@@ -34,7 +34,7 @@ def server() -> Iterator[OkxServer]:
 
 def known() -> Instruments:
     listed = known_instruments()
-    listed.add(instruments(msgspec.convert(LISTED, list[Listed])))
+    listed.add(instruments(msgspec.json.encode({"code": "0", "data": LISTED})).instruments)
     return listed
 
 

@@ -6,13 +6,12 @@ import msgspec
 import pytest
 
 from marketdata_assets.exchanges.errors import BadInstruments, UnknownInstrument
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
-from marketdata_assets.exchanges.okx.instruments import Listed, instruments, known_instruments, named
-from marketdata_assets.exchanges.okx.wire import Data
+from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing
+from marketdata_assets.exchanges.okx.instruments import instruments, known_instruments, named
 
 
 class Line(msgspec.Struct):
-    data: Data[Listed]
+    data: msgspec.Raw
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +21,7 @@ def lists(fixtures: Path) -> dict[str, Instrument]:
     decoder = msgspec.json.Decoder(Line)
     known = known_instruments()
     for line in lines:
-        known.add(instruments(decoder.decode(line).data.data))
+        known.add(instruments(bytes(decoder.decode(line).data)).instruments)
     return known.known
 
 
@@ -67,7 +66,7 @@ def test_names_say_the_same_as_the_lists(lists: dict[str, Instrument]) -> None:
 
 def test_newer_lists_say_hundredths_of_a_coin(fixtures: Path) -> None:
     raw = (fixtures / "okx/instruments/naut_http_get_instruments_option.json").read_bytes()
-    told = list(instruments(msgspec.json.decode(raw, type=Data[Listed]).data))
+    told = instruments(raw).instruments
     assert {one.contract_value for one in told} == {"0.01"}
 
 
@@ -89,20 +88,24 @@ def test_names_do_only_where_no_list_is_asked_for() -> None:
         known_instruments(known)["ABC-USDT"]
 
 
-def swap(**more: str) -> Listed:
-    fields = {"uly": "ABC-USDT", "ct_type": "linear", "ct_val": "0.1", "ct_mult": "1", "ct_val_ccy": "ABC"}
-    return Listed("SWAP", "ABC-USDT-SWAP", **{**fields, **more})
+def swap(**more: str) -> dict[str, str]:
+    told = {"uly": "ABC-USDT", "ctType": "linear", "ctVal": "0.1", "ctMult": "1", "ctValCcy": "ABC"}
+    return {"instType": "SWAP", "instId": "ABC-USDT-SWAP", **told, **more}
+
+
+def listing(*entries: dict[str, str]) -> Listing:
+    return instruments(msgspec.json.encode({"code": "0", "data": entries}))
 
 
 def test_value_in_a_third_currency_tells_no_size() -> None:
-    assert [one.contract_value for one in instruments([swap(ct_val_ccy="USD"), swap(ct_val="")])] == [None, None]
+    assert [one.contract_value for one in listing(swap(ctValCcy="USD"), swap(ctVal="")).instruments] == [None, None]
 
 
 def test_kinds_that_are_not_ours_are_left_out() -> None:
-    assert list(instruments([Listed("EVENTS", "ABC-UP")])) == []
+    assert listing({"instType": "EVENTS", "instId": "ABC-UP"}) == Listing([], [])
 
 
-@pytest.mark.parametrize("more", [{"ct_type": ""}, {"uly": ""}, {"ct_val": "x"}, {"ct_mult": "1,0"}])
+@pytest.mark.parametrize("more", [{"ctType": ""}, {"uly": ""}, {"ctVal": "x"}, {"ctMult": "1,0"}])
 def test_list_that_cannot_be_used_says_why(more: dict[str, str]) -> None:
     with pytest.raises(BadInstruments, match="ABC-USDT-SWAP"):
-        list(instruments([swap(**more)]))
+        listing(swap(**more))

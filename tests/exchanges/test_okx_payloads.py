@@ -172,7 +172,7 @@ def test_keepalive_is_bare_text(okx: Path) -> None:
 
 def test_trade_of_a_linear_swap_has_contracts_and_coins(okx: Path, listed: OkxFeed) -> None:
     assert only(okx, "trade/cmp_trade_linear_swap_2.json", listed) == Trade(
-        *BTC_USDT_SWAP, 1646312440645 * MS, RECV, "219066264", "43568.8", "0.07", "7", "buy"
+        *BTC_USDT_SWAP, 1646312440645 * MS, RECV, "219066264", "43568.8", "0.07", "7", "buy", None, None, 219066264
     )
 
 

@@ -257,7 +257,7 @@ def test_the_same_capture_gives_the_same_bytes(fixtures: Path, flags: list[str])
 
 def test_summary_for_machines_has_the_keys_that_outsiders_rely_on(fixtures: Path) -> None:
     summary = json.loads(json.dumps(replay([fixtures / OKX]).as_dict()))
-    assert summary.keys() == {"messages", "records", "errors", "streams", "books"}
+    assert summary.keys() == {"messages", "records", "errors", "streams", "books", "gaps"}
     book = summary["books"]["BTC-USDT"]
     assert book.keys() == {
         *("gaps", "applied", "checksum_ok", "checksum_bad", "n_bids", "n_asks"),

@@ -1,6 +1,8 @@
 """Captures in the tables: what replay gives, once, whatever is loaded how often and in which order."""
 
+import datetime as dt
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 from marketdata_assets.exchanges.captures.capture import Capture
 from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
-from marketdata_assets.exchanges.tables import captures, schema
+from marketdata_assets.exchanges.tables import capture_states, captures, schema
 from marketdata_assets.exchanges.tables.captures import CapturesReport, load_captures
 
 SECOND = 10**9
@@ -131,3 +133,42 @@ def test_a_recording_by_day_goes_on_from_the_day_before(clickhouse_client: Clien
     second = fixtures / "binance-spot/capture/hft_btcusdt_20240809.txt.gz"
     loaded = load_captures(clickhouse_client, [second]).units[0]
     assert loaded.by_type["orderbook"] == 3044
+
+
+def test_states_of_captures_are_those_of_the_ledger(clickhouse_client: Client, tmp_path: Path) -> None:
+    good, late, never, bad, gone = (tmp_path / f"{name}.ndjson" for name in ("good", "late", "never", "bad", "gone"))
+    for path in (good, late, never):
+        path.write_text("")
+    bad.write_text("no capture\n")
+    captures.load_captures(clickhouse_client, [good, late, bad, gone])
+    future = dt.datetime.now(dt.UTC).timestamp() + 3600
+    os.utime(late, (future, future))
+    found = {one.path: one for one in capture_states.states(clickhouse_client, tmp_path)}
+    assert {path.stem: one.state for path, one in found.items()} == {
+        "good": "empty",
+        "late": "stale",
+        "never": "missing",
+        "bad": "failed",
+    }
+    assert found[bad].error
+    assert capture_states.due([*found.values()]) == [bad, late, never]
+    failed = {row["place"]: row["reason"] for row in capture_states.failures(clickhouse_client, 5)}
+    assert failed.keys() == {"bad.ndjson", "gone.ndjson"}
+    assert "No such file or directory (load failed at" in failed["gone.ndjson"]
+    bad.write_text("")
+    captures.load_captures(clickhouse_client, [bad])
+    assert {
+        one.path.stem for one in capture_states.states(clickhouse_client, tmp_path) if one.state == "failed"
+    } == set()
+
+
+def test_file_of_a_loaded_name_in_another_folder_is_not_taken_for_loaded(
+    clickhouse_client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "deep").mkdir()
+    one, other = tmp_path / "a.ndjson", tmp_path / "deep" / "a.ndjson"
+    one.write_text("")
+    captures.load_captures(clickhouse_client, [one])
+    other.write_text(" ")
+    found = capture_states.states(clickhouse_client, tmp_path)
+    assert {one.path: one.state for one in found} == {one: "empty", other: "missing"}

@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.decimals import is_decimal
 from marketdata_assets.exchanges.tables import rows, schema
 from marketdata_assets.exchanges.tables.schema import Table
@@ -46,6 +47,8 @@ anything = st.one_of(
 def field(name: str, kind: Any, decimals: st.SearchStrategy[str], table: Table) -> st.SearchStrategy[Any]:
     if name in table.decimals:
         return decimals | st.none() if type(None) in get_args(kind) else decimals
+    if name == "exchange":
+        return st.sampled_from(venues.names())
     if name in ("bids", "asks"):
         return st.lists(st.tuples(decimals, decimals), max_size=4).map(tuple)
     if type(None) in get_args(kind):

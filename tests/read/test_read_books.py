@@ -102,7 +102,17 @@ class Venue:
         ids = (self.last, self.last + 9, ts_from + LATENCY, ts_to + LATENCY)
         self.told.append(Gap(*self.about, stream, *ids, cause))  # type: ignore[arg-type]
 
-    def land(self) -> None:
+    def checkpoint(self, at: int | None = None) -> None:
+        """The collector records its book."""
+        moment = self.now + 10 * NS if at is None else at
+        ids = (None, self.last)
+        bids, asks = (self.levels(number) for number in (0, 1))
+        self.told.append(OrderBook(*self.about, moment, moment, "checkpoint", bids, asks, "contracts", *ids))  # type: ignore[arg-type]
+
+    def land(self, *, alive: bool = True) -> None:
+        """Load what was told, and as long as the stream is alive that nothing came after it."""
+        if alive:
+            self.checkpoint()
         self.random.shuffle(self.told)
         rows.insert_records(self.client, self.told)
 
@@ -185,14 +195,14 @@ def test_a_gap_on_record_is_the_reason_and_ends_with_the_snapshot(client: Client
 def test_a_gap_recorded_while_a_book_is_read_is_known(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     venue = opened(client, 4)
     venue.change()
-    venue.land()
+    venue.land(alive=False)
     ask = columnar.ask
 
     def ask_and_record(of: Client, table: str, sql: str, values: Mapping[str, Any]) -> pl.DataFrame:
         answer = ask(of, table, sql, values)
         if "first" in values:
             venue.gap(venue.now, venue.now + NS)
-            venue.land()
+            venue.land(alive=False)
         return answer
 
     monkeypatch.setattr(columnar, "ask", ask_and_record)
@@ -215,6 +225,19 @@ def test_best_levels_of_another_stream_do_not_take_the_place_of_the_whole_book(c
         venue.snapshot(5)  # as OKX's books5 beside books
     venue.land()
     compare(venue, [BEGIN + number * NS for number in range(11)])
+
+
+def test_whole_books_without_changes_hold_until_the_next_unless_a_gap_is_between(client: Client) -> None:
+    venue = opened(client, 9)
+    for _ in range(3):
+        venue.change(lost=True)
+        venue.snapshot()
+    venue.gap(venue.now, venue.now + 5 * NS, "reopened")  # such as Hyperliquid's, which sends whole books only
+    venue.now += 9 * NS
+    venue.snapshot()
+    venue.land()
+    seconds = [BEGIN + number * NS for number in range(13)]
+    compare(venue, seconds, unknown=seconds[3:12])
 
 
 def test_a_deep_snapshot_within_the_stream_spares_reading_what_was_before(client: Client) -> None:
@@ -283,13 +306,77 @@ def test_a_book_says_how_old_it_is_and_shows_as_many_levels_as_wanted(client: Cl
     venue = opened(client, 12)
     venue.change()
     venue.land()
-    beginning, after = venue.books(["2026-01-05T23:59:30.5+00:00", "2026-01-06T03:00:00+00:00"], depth=2)
+    beginning, after = venue.books(["2026-01-05T23:59:30.5+00:00", "2026-01-05T23:59:34+00:00"], depth=2)
     moment = dt.datetime(2026, 1, 5, 23, 59, 31, tzinfo=dt.UTC)
     assert (beginning["until"], after["time"], after["until"]) == (moment, moment, None)
     assert (len(after["bids"]), after["unit"], after["last_id"]) == (2, "contracts", venue.last)
     [before] = venue.books(BEGIN - 1)
     assert (before["known"], before["why"]) == (False, "nothing is on record before")
     assert venue.books([]) == []
+
+
+@pytest.mark.parametrize("numbering", ["spot", "futures", "chained"])
+def test_a_book_is_known_only_until_the_last_sign_that_its_stream_went_on(client: Client, numbering: Numbering) -> None:
+    venue = Venue(client, Random(14), numbering)
+    venue.open(levels=30)
+    venue.snapshot()
+    venue.change()
+    last = venue.now
+    venue.land(alive=False)
+    assert [book["known"] for book in venue.books([last - 1, last, last + 3 * 3600 * NS])] == [True, False, False]
+    assert venue.books(last)[0]["why"] == "nothing on record after it shows that the stream continued"
+    venue.checkpoint(last + 3600 * NS)
+    venue.land(alive=False)
+    shown = venue.books([last, last + 3594 * NS, last + 3596 * NS])  # clocks may differ by five seconds
+    assert [book["known"] for book in shown] == [True, True, False]
+    assert sides(shown[1]) == venue.truth[last]
+    assert (shown[1]["time"], shown[1]["until"]) == (dt.datetime.fromtimestamp(last // NS, dt.UTC), None)
+
+
+@pytest.mark.parametrize("numbering", ["spot", "futures", "chained"])
+def test_a_book_is_read_from_the_last_checkpoint_before_the_instant(
+    client: Client, numbering: Numbering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venue = Venue(client, Random(15), numbering)
+    venue.open(levels=5)
+    venue.snapshot()
+    begins: list[int] = []
+    for number in range(120):
+        venue.change()
+        if number % 30 == 29:
+            venue.checkpoint(venue.now + NS // 10)
+            begins.append(venue.now)
+    venue.land()
+    venue.land()  # copies
+    asked: list[tuple[str, str]] = []
+    ask = columnar.ask
+
+    def listen(of: Client, table: str, sql: str, values: Mapping[str, Any]) -> pl.DataFrame:
+        asked.append((sql.splitlines()[0], values.get("first", "")))
+        return ask(of, table, sql, values)
+
+    monkeypatch.setattr(columnar, "ask", listen)
+    instant = BEGIN + 100 * NS + NS // 2
+    compare(venue, [instant])
+    spans = [first for purpose, first in asked if "summed up" in purpose or "make of a book" in purpose]
+    assert len(spans) == 3  # the sums once more without copies
+    earliest = dt.datetime.fromtimestamp((begins[2] - 6 * NS) // NS, dt.UTC)
+    assert min(spans) >= f"{earliest:%Y-%m-%d %H:%M:%S}"
+    assert not any("without its levels" in purpose for purpose, _ in asked)
+
+
+def test_a_checkpoint_that_holds_more_than_was_told_until_then_is_not_used(client: Client) -> None:
+    venue = opened(client, 16)
+    for _ in range(5):
+        venue.change()
+    at = venue.now
+    for _ in range(3):
+        venue.change()
+    venue.checkpoint(at + NS // 2)  # our clock is behind the venue's
+    venue.change()
+    venue.land()
+    compare(venue, [BEGIN + number * NS for number in range(10)])
+    compare(venue, [at + NS * 3 // 4])
 
 
 def test_two_books_under_one_name_are_found_out_when_they_cross(client: Client) -> None:

@@ -12,7 +12,7 @@ from marketdata_assets import read
 from marketdata_assets.exchanges.records import Gap, OpenInterest, Trade
 from marketdata_assets.exchanges.tables import rows
 from marketdata_assets.exchanges.tables.schema import OHLCV_1M, TABLES
-from marketdata_assets.read.errors import NaiveTime, NothingLoaded, UnknownColumn, UnknownName
+from marketdata_assets.read.errors import AmbiguousName, NaiveTime, NothingLoaded, UnknownColumn, UnknownName
 
 START = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
 NS = 1_000_000_000
@@ -59,11 +59,13 @@ def test_bounds_are_half_open_to_the_microsecond(
 
 def test_markets_and_instruments_are_chosen(client: Client) -> None:
     other = {"exchange": "okx", "symbol": "BTC-USDT", "instrument": "BTC-USDT"}
-    rows.insert_records(client, [trade(1), trade(2, market_type="linear"), trade(3, **other), trade(4, instrument="X")])
+    rows.insert_records(
+        client, [trade(1), trade(2, market_type="linear"), trade(3, **other), trade(4, symbol="X", instrument="X")]
+    )
     answers: list[tuple[tuple[Any, ...], list[str]]] = [
         (("binance",), ["2", "1", "4"]),
         (("binance", "spot"), ["1", "4"]),
-        ((None, "spot", ["X", "BTC-USDT"]), ["4", "3"]),
+        ((None, "spot", ["X", "BTC-USDT"]), ["1", "4", "3"]),
         ((None, None, []), []),
     ]
     for about, expected in answers:
@@ -125,8 +127,8 @@ def test_an_instrument_that_no_table_has_is_an_error_and_one_without_rows_is_emp
     assert read.gaps("binance", "spot", "BTCUSDT", connection=client).is_empty()
     assert read.trades(instruments="BTCUSDT", start="2027-01-01", columns=["price"], connection=client).is_empty()
     for answer in (read.trades, read.ohlcv, read.gaps):
-        with pytest.raises(UnknownName, match=r"'BTC-USDT' is no instrument of exchange_.*; did you mean 'BTCUSDT'"):
-            answer("binance", "spot", ["BTCUSDT", "BTC-USDT"], connection=client)
+        with pytest.raises(UnknownName, match=r"'BTC-USDC' is no instrument of exchange_.*; did you mean 'BTCUSDT'"):
+            answer("binance", "spot", ["BTCUSDT", "BTC-USDC"], connection=client)
     with pytest.raises(UnknownName, match="'BTCUSD' is no instrument of exchange_orderbooks"):
         read.books("binance", "spot", "BTCUSD", BEGIN, connection=client)
     with pytest.raises(UnknownName, match="is no instrument"):
@@ -140,3 +142,23 @@ def test_a_type_without_a_table_and_a_database_without_tables(client: Client, cl
         read.gaps(connection=clickhouse_url)
     with pytest.raises(NothingLoaded, match="exchange_orderbooks does not exist"):
         read.books("binance", "spot", "BTCUSDT", 0, connection=clickhouse_url)
+
+
+def test_an_instrument_is_found_by_the_venues_name_and_by_ours(client: Client) -> None:
+    okx = {"exchange": "okx", "market_type": "linear", "symbol": "BTC-USDT", "instrument": "BTC-USDT-SWAP"}
+    rows.insert_records(client, [trade(1), trade(2, **okx)])
+    for name in ("BTCUSDT", "BTC-USDT"):
+        found = read.trades("binance", "spot", name, connection=client)
+        assert found["trade_id"].to_list() == ["1"]
+        assert read.trades("binance", "spot", name, columns=["trade_id"], connection=client).height == 1
+        assert read.trades(instruments=name, connection=client)["trade_id"].to_list() == ["1", "2"]
+        assert read.gaps("okx", "linear", name, connection=client).is_empty()
+        assert not read.books("okx", "linear", name, BEGIN, connection=client)["known"].item()
+    assert read.trades("okx", "linear", ["BTC-USDT", "BTC-USDT-SWAP"], connection=client).height == 1
+
+
+def test_a_symbol_of_two_instruments_of_one_market_is_ambiguous(client: Client) -> None:
+    rows.insert_records(client, [trade(1), trade(2, instrument="BTCUSDT2")])
+    with pytest.raises(AmbiguousName, match="'BTC-USDT' names several instruments of binance spot: BTCUSDT, BTCUSDT2"):
+        read.trades("binance", "spot", "BTC-USDT", connection=client)
+    assert read.trades("binance", "spot", "BTCUSDT2", connection=client)["trade_id"].to_list() == ["2"]

@@ -92,6 +92,8 @@ GROUPS = (
 )
 OUTSIDE = tuple(name for group in GROUPS for name in group.outside)
 ASSETS = tuple(name for group in GROUPS for name in group.assets)
+ON_REQUEST = ("exchange_history",)
+"""Not in the demo: it asks the venues for days that a person names."""
 
 
 def open_asset(chromium: Browser, name: str, height: int = HEIGHT) -> None:

@@ -23,6 +23,7 @@ from pages import (
     ASSETS,
     GROUPS,
     KLINE,
+    ON_REQUEST,
     OUTSIDE,
     OVER_ALL,
     SUMMARY,
@@ -38,6 +39,7 @@ from plain_kline import KLINE_QUERY, expected_kline, file_rows
 from running_ui import Marketdata, running, short_folder
 
 from marketdata_assets.defs.exchanges.checks import OF_DAYS, OF_TABLES
+from marketdata_assets.exchanges import venues
 from marketdata_assets.local import record
 from marketdata_assets.partitions import BAR_MONTHS
 from marketdata_demo import sample_bars, sample_flows, sample_reconciliation, sample_ticks
@@ -137,7 +139,7 @@ def test_summary_has_one_line_per_table(home: Path, demo: Marketdata) -> None:
     assert ticks[4] == f"Successful: {stocks}/{stocks}"
     tables, gaps, days = exchanges
     assert tables.startswith("exchanges     ")
-    assert " 0 rejected, 0 unreadable, captures: 3 ok; " in tables
+    assert f" 0 rejected, 0 unreadable, captures: {len(venues.names())} ok; " in tables
     assert tables.endswith(f" {len(OF_TABLES)} checks passed")
     assert gaps.startswith("exchange gaps 1 of 2 days; 0 healed now with 0 trades, 0 open; ")
     assert days.startswith("exchange bars ")
@@ -196,7 +198,10 @@ def neighbours(demo: Marketdata, group: Group) -> set[str]:
 
 
 def test_the_lineage_of_ashares_is_one_graph(demo: Marketdata) -> None:
-    found, reached = edges(demo), {"trading_calendar"}
+    found = edges(demo)
+    for name in ("stock_daily", "stock_daily_indicators"):
+        assert {("trading_calendar", name), ("instruments", name)} <= found
+    reached = {"trading_calendar"}
     while more := {name for edge in found if reached & {*edge} for name in edge} - reached:
         reached |= more
     assert reached >= {
@@ -206,6 +211,9 @@ def test_the_lineage_of_ashares_is_one_graph(demo: Marketdata) -> None:
         "factors",
         "symbol_registry",
         "instruments",
+        "stock_daily",
+        "stock_daily_indicators",
+        "reconciliation",
     }
 
 
@@ -220,7 +228,7 @@ def test_lineage_goes_from_outside_to_the_tables(quiet: Browser, demo: Marketdat
 
 def test_every_asset_of_the_demo_is_looked_at(demo: Marketdata) -> None:
     found = demo.ask("{assetNodes {assetKey {path}}}")["assetNodes"]
-    assert sorted(node["assetKey"]["path"][0] for node in found) == sorted((*OUTSIDE, *ASSETS))
+    assert sorted(node["assetKey"]["path"][0] for node in found) == sorted((*OUTSIDE, *ASSETS, *ON_REQUEST))
 
 
 @pytest.mark.parametrize("name", slow_but_shown(OUTSIDE))

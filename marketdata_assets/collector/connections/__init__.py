@@ -2,24 +2,16 @@
 
 from typing import Unpack
 
-from marketdata_assets.collector.connections.binance import BinanceAdapter
 from marketdata_assets.collector.connections.connection import Timing
-from marketdata_assets.collector.connections.deribit import DeribitAdapter
 from marketdata_assets.collector.connections.market import Market
-from marketdata_assets.collector.connections.okx import OkxAdapter
 from marketdata_assets.collector.connections.sharding import Shard
-from marketdata_assets.collector.connections.venue_adapter import AdapterOptions, VenueAdapter
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.exchanges.venue_adapter import AdapterOptions, VenueAdapter
 
 __all__ = ["Market", "Shard", "Timing", "VenueAdapter", "adapter_for"]
 
-ADAPTERS: dict[Exchange, type[VenueAdapter]] = {
-    "binance": BinanceAdapter,
-    "okx": OkxAdapter,
-    "deribit": DeribitAdapter,
-}
-
 
 def adapter_for(exchange: Exchange, market_type: MarketType, **options: Unpack[AdapterOptions]) -> VenueAdapter:
-    """The adapter of a market."""
-    return ADAPTERS[exchange](market_type, **options)
+    """The adapter of a market. Raises UnknownExchange."""
+    return venues.find(exchange).adapter(market_type, **options)

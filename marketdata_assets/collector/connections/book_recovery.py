@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.socket import Socket
-from marketdata_assets.collector.connections.venue_adapter import (
+from marketdata_assets.exchanges.books import ResyncRequest
+from marketdata_assets.exchanges.feed import Feed
+from marketdata_assets.exchanges.venue_adapter import (
     REQUEST_ERRORS,
-    Feed,
     Request,
     RequestFor,
     Subscription,
     VenueAdapter,
 )
-from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -32,7 +32,7 @@ class BookRecovery:
     feed: Feed
     timing: Timing
     subscribed: Mapping[str, tuple[Connection, Subscription]]  # by key
-    ask: Callable[[Request], Awaitable[None]]
+    ask: Callable[[Request], Awaitable[object]]
     last_error: str | None = None
     _tried: dict[str, int] = field(default_factory=dict)  # ns, by the feed's key
     _in_progress: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from marketdata_assets.backoff import delay
 from marketdata_assets.budget import Budget
 from marketdata_assets.collector.connections.socket import CANNOT_CONNECT, Socket
 from marketdata_assets.collector.connections.state import ConnectionState, ConnectionStatus
-from marketdata_assets.collector.connections.venue_adapter import Subscription, VenueAdapter
+from marketdata_assets.exchanges.venue_adapter import Subscription, VenueAdapter
 from marketdata_assets.logs import get_logger
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Timing:
     longest_silence: float = 3600.0  # a subscription that is silent by nature is checked this often
     resubscribe: float = 10.0  # between two subscriptions for the sake of one book
     snapshot: float = 30.0  # between two snapshots of one book
+    book_checkpoint: float = 3600.0  # between two records of each whole book
+    book_checkpoint_updates: int = 20_000  # so many updates after the last one a book is recorded earlier
     before_snapshot: float = 0.5  # from the first update; a younger snapshot is more likely to fit
     hole: float = 5.0  # for the first message of a stream after its confirmation
     polls: Mapping[str, float] = field(default_factory=lambda: {"open_interest": 30.0, "funding_rate": 30.0})

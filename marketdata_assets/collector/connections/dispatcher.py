@@ -11,10 +11,10 @@ from marketdata_assets.collector.connections import liveness
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.gap_tracker import TAGS, GapTracker
 from marketdata_assets.collector.connections.socket import Socket
-from marketdata_assets.collector.connections.venue_adapter import Feed, Subscription, VenueAdapter
 from marketdata_assets.collector.items import TAGS as TYPES
 from marketdata_assets.collector.items import message_id
 from marketdata_assets.exchanges.captures.native_format import Entry
+from marketdata_assets.exchanges.feed import Feed
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import (
     AnyRecord,
@@ -26,6 +26,7 @@ from marketdata_assets.exchanges.records import (
     Trade,
     VenueError,
 )
+from marketdata_assets.exchanges.venue_adapter import Subscription, VenueAdapter
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -96,8 +97,13 @@ class Dispatcher:
         self.subscribed: dict[str, tuple[Connection, Subscription]] = {}  # by key
         self.dedup = OverlapDedup(timing.repeats)
         self.gap_tracker = GapTracker(
-            adapter.trade_stream, adapter.sequential_trade_ids, feed.instruments.__getitem__, timing.hole
+            adapter.trade_stream,
+            adapter.sequential_trade_ids,
+            feed.instruments.__getitem__,
+            timing.hole,
+            repeats=adapter.repeats_trades,
         )
+        self.books_missed: dict[str, tuple[str, int]] = {}  # by instrument: the stream, and since when (ns)
         self.dead_letters = self.venue_errors = self.gaps = 0
         self._adapter, self._feed, self._timing = adapter, feed, timing
         self._wanted = {kind for kind, tag in TYPES.items() if tag in data_types or kind is Gap}
@@ -144,7 +150,10 @@ class Dispatcher:
                 continue
             if outcome.instrument not in followed:  # type: ignore[union-attr]
                 continue
-            if kind is not OrderBook and kind is not Gap:
+            if kind is OrderBook:
+                if self.books_missed and outcome.kind == "snapshot":  # type: ignore[union-attr]
+                    records += self._missed(outcome)  # type: ignore[arg-type]
+            elif kind is not Gap:
                 if overlapping and self.dedup.is_duplicate(outcome):  # type: ignore[arg-type]
                     continue
                 verdict: Gap | bool = True
@@ -158,13 +167,17 @@ class Dispatcher:
                         continue
                     add(verdict)
                     self.gaps += verdict.healed_at is None
-            elif kind is Gap:
+            else:
                 self.gaps += outcome.healed_at is None  # type: ignore[union-attr]
             add(outcome)  # type: ignore[arg-type]
         if records:
             if socket:
                 socket.unreadable = 0
-            self._on_records(records)
+            try:
+                self._on_records(records)
+            except Exception:
+                self.gap_tracker.undelivered(records)
+                raise
 
     def check(self, now: int) -> None:
         """Emit the gaps of streams that stayed silent after a reconnect."""
@@ -193,7 +206,7 @@ class Dispatcher:
         requests = replacement.requests if replacement else {}
         covered = {key for key, request in requests.items() if 0 < request.confirmed_at <= socket.last_at}
         if self._adapter.book_per_socket or covered != connection.subscriptions.keys():
-            self.emit(self._feed.reopened(now, socket.number), now)
+            self._out_of_sync(socket, now)
         seen = liveness.last_seen(connection, socket)
         for key, subscription in connection.subscriptions.items():
             before = socket.requests.get(key)
@@ -213,7 +226,7 @@ class Dispatcher:
         if predecessor:
             predecessor.muted.clear()
         if self._adapter.book_per_socket:
-            self.emit(self._feed.reopened(now, socket.number), now)
+            self._out_of_sync(socket, now)
 
     def replacing(self) -> None:
         """From now on two sockets may deliver the same."""
@@ -225,14 +238,42 @@ class Dispatcher:
         """Another socket took over: books that did not move to it get no more updates."""
         if self._adapter.book_per_socket:
             now = time.time_ns()
-            self.emit(self._feed.reopened(now, old.number), now)
+            self._out_of_sync(old, now)
 
-    def woken(self, subscription: Subscription, since: int, until: int) -> None:
-        """A silent subscription delivers again after it was restarted; ns."""
+    def _out_of_sync(self, socket: Socket, now: int) -> None:
+        """Invalidate the books of a socket that delivers no more of them."""
+        if self._on_entry:
+            self._on_entry(Entry(now, "closed", b"", socket.number, socket.url))
+        self.emit(self._feed.reopened(now, socket.number), now)
+
+    def woken(self, subscription: Subscription, since: int, until: int) -> bool:
+        """A silent subscription delivers again after it was restarted; ns. False: it only repeated what is known."""
+        if self.gap_tracker.is_continued(subscription, since):
+            return False
         tagged = any(tag in subscription.types for tag in TAGS)
         for instrument in self._instruments_of(subscription) if tagged else ():
             gap = self.gap_tracker.silent(subscription, instrument, since, until)
             self._emit_gaps([gap] if gap else [])
+        return True
+
+    def watermark(self) -> int | None:
+        """Start of the oldest gap that was not emitted yet; ns."""
+        moments = [since for _, since in self.books_missed.values()]
+        if (tracked := self.gap_tracker.watermark()) is not None:
+            moments.append(tracked)
+        return min(moments, default=None)
+
+    def begin_book_gap(self, subscription: Subscription, since: int) -> None:
+        """From `since` (ns) on, a book was not collected; its first snapshot ends that."""
+        for instrument in self._instruments_of(subscription) if "orderbook" in subscription.types else ():
+            self.books_missed[instrument.name] = subscription.stream, since
+
+    def _missed(self, snapshot: OrderBook) -> list[AnyRecord | Gap]:
+        stream, since = self.books_missed.pop(snapshot.instrument, ("", 0))
+        if not stream:
+            return []
+        instrument, now = self.followed[snapshot.instrument], snapshot.ts_recv
+        return [Gap(*instrument.key, stream, None, snapshot.last_id, since, now, "restarted", now)]
 
     def begin_gap(self, subscription: Subscription, cause: str, since: int) -> None:
         """From `since` (ns) on, messages of a subscription may be missing."""

@@ -3,14 +3,14 @@
 Books track their own gaps, in their feeds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from marketdata_assets.collector.connections.venue_adapter import Subscription
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import AnyRecord, Gap, Trade
+from marketdata_assets.exchanges.venue_adapter import Subscription
 
 NS = 1_000_000_000
 
@@ -20,6 +20,9 @@ MAX_STRAYS = 50
 TAGS = ("trade", "liquidation", "kline")
 """Events, which are lost for good when they are missed. The others are states that the next message repeats, as is a
 candle until it is closed."""
+
+REPEATED = 64
+"""So many ids of trades are kept to recognise those that a new subscription repeats; Hyperliquid repeats 30."""
 
 LATE = 5 * NS
 """A closed candle may be delivered this long after its end."""
@@ -37,6 +40,7 @@ class OpenGap:
     every: int = 0  # ns, the interval of a candle
     confirmed_at: int = 0  # ns, when the stream was subscribed again
     emitted: Gap | None = None
+    continued: bool = False  # the new subscription repeated the last trade before the gap
 
     def may_lose(self, until: int) -> bool:
         """Whether anything can be missing: of candles, one that was closed meanwhile."""
@@ -48,25 +52,35 @@ class OpenGap:
 
 @dataclass
 class GapTracker:
-    """The open gaps of one market. With `sequential`, trade ids of an instrument have no gaps."""
+    """The open gaps of one market. With `sequential`, trades of an instrument are numbered without gaps.
+
+    With `repeats`, a new subscription begins with the last trades: where the last one before a gap is among them, none
+    is missing.
+    """
 
     stream: str  # of trades
     sequential: bool
     find: Callable[[str], Instrument]
     wait: float  # seconds
+    repeats: bool = False
     open: dict[tuple[str, str], OpenGap] = field(default_factory=dict)  # by tag (candles: stream), and instrument
     _unconfirmed: dict[str, list[OpenGap]] = field(default_factory=dict)  # by subscription
     _last_trade: dict[str, Trade] = field(default_factory=dict)
     _last_id: dict[str, int] = field(default_factory=dict)
     _strays: dict[str, int] = field(default_factory=dict)
+    _known: dict[str, dict[str, None]] = field(default_factory=dict)  # ids of the last trades, oldest first
+    _continued: dict[str, int] = field(default_factory=dict)  # ns, when the last trade was repeated
 
     def trade(self, trade: Trade) -> Gap | bool:
         """Record a trade. False: a duplicate. A gap: trades are missing between it and the last one."""
         name = trade.instrument
         if not self.sequential:
+            if self.repeats and (verdict := self._repeated(trade)) is not None:
+                return verdict
             self._last_trade[name] = trade
             return self.first("trade", trade) if self.open else True
-        number, before = int(trade.trade_id), self._last_id.get(name)
+        begin, number = numbers_of(trade)
+        before = self._last_id.get(name)
         if before is not None and number <= before:
             if number == before:
                 return False
@@ -78,20 +92,47 @@ class GapTracker:
         last, self._last_trade[name] = self._last_trade.get(name), trade
         if self.open and ("trade", name) in self.open:
             return self.first("trade", trade)
-        if last is None or before is None or number == before + 1:
+        if last is None or before is None or begin <= before + 1:
             return True
         gap = OpenGap(self.find(name), self.stream, "sequence", _earliest(last), before)
-        return gap.gap(number, trade.ts_recv)
+        return gap.gap(begin, trade.ts_recv)
+
+    def undelivered(self, records: Iterable[AnyRecord | Gap]) -> None:
+        """Records were lost behind us: the next trade shows that those before it are missing."""
+        for record in records:
+            if self.sequential and isinstance(record, Trade):
+                before = self._begin(record)
+                assert before is not None
+                self._last_id[record.instrument] = min(self._last_id.get(record.instrument, before), before - 1)
 
     def first(self, tag: str, record: AnyRecord) -> Gap | bool:
         """The first record after an open gap ends it; True where there is none."""
         gap = self.open.pop((tag, record.instrument), None)
-        if gap is None:
+        if gap is None or gap.continued:
             return True
-        number = _number(record.trade_id) if isinstance(record, Trade) else None
-        if self.sequential and None not in (number, gap.last_id) and number == (gap.last_id or 0) + 1:
+        number = self._begin(record) if isinstance(record, Trade) else None
+        if self.sequential and None not in (number, gap.last_id) and (number or 0) <= (gap.last_id or 0) + 1:
             return replace(gap.emitted, healed_at=record.ts_recv) if gap.emitted else True
         return gap.gap(number, record.ts_recv)
+
+    def _repeated(self, trade: Trade) -> bool | None:
+        """False: a duplicate. True: a trade from before the last one that was lost then. None: a new one."""
+        name = trade.instrument
+        known, last = self._known.setdefault(name, {}), self._last_trade.get(name)
+        if trade.trade_id in known:
+            if last and trade.trade_id == last.trade_id:
+                self._continued[name] = trade.ts_recv
+                if gap := self.open.get(("trade", name)):
+                    gap.continued = True
+            return False
+        known[trade.trade_id] = None
+        if len(known) > REPEATED:
+            del known[next(iter(known))]
+        return True if last and (trade.ts_event or 0) < (last.ts_event or 0) else None
+
+    def is_continued(self, subscription: Subscription, since: int) -> bool:
+        """Whether a subscription to trades repeated the last one after `since` (ns), so that none is missing."""
+        return "trade" in subscription.types and self._continued.get(subscription.instrument, 0) > since
 
     def begin(self, subscription: Subscription, tag: str, instrument: Instrument, cause: str, since: int) -> None:
         """From `since` (ns) on, a subscription delivers nothing."""
@@ -102,9 +143,12 @@ class GapTracker:
             since = min(since, _earliest(last))
         if earlier and not earlier.emitted:
             earlier.confirmed_at, earlier.ts_from = 0, min(earlier.ts_from, since)
+            earlier.continued = False
             self._unconfirmed.setdefault(subscription.key, []).append(earlier)
             return
-        last_id = _number(last.trade_id) if tag == "trade" and last else None
+        last_id = None
+        if tag == "trade" and last:
+            last_id = self._last_id.get(instrument.name) if self.sequential else self._end(last)
         gap = self.open[place] = OpenGap(instrument, stream, cause, since, last_id, every)
         self._unconfirmed.setdefault(subscription.key, []).append(gap)
 
@@ -117,6 +161,9 @@ class GapTracker:
         overdue = []
         for place, gap in list(self.open.items()):
             if gap.emitted or not gap.confirmed_at or now - gap.confirmed_at < self.wait * NS:
+                continue
+            if gap.continued:
+                del self.open[place]
                 continue
             gap.emitted = gap.gap(None, gap.confirmed_at)
             if gap.may_lose(gap.confirmed_at):
@@ -133,21 +180,36 @@ class GapTracker:
 
     def unreadable(self, instrument: Instrument, now: int) -> Gap | None:
         """The gap of an unreadable message of trades; None where the next trade id shows what is missing."""
-        if self.sequential:
+        if self.sequential and instrument.name in self._last_id:
             return None
         last = self._last_trade.get(instrument.name)
-        last_id, since = (_number(last.trade_id), _earliest(last)) if last else (None, now)
+        last_id, since = (self._end(last), _earliest(last)) if last else (None, now)
         return OpenGap(instrument, self.stream, "unreadable", since, last_id).gap(None, now)
 
     def forget(self, name: str) -> None:
         for place in [place for place in self.open if place[1] == name]:
             del self.open[place]
-        for by_name in (self._last_trade, self._last_id, self._strays):
+        for by_name in (self._last_trade, self._last_id, self._strays, self._known, self._continued):
             by_name.pop(name, None)
 
     def watermark(self) -> int | None:
         """Start of the oldest open gap that was not emitted; ns."""
         return min((gap.ts_from for gap in self.open.values() if not gap.emitted), default=None)
+
+    def _begin(self, trade: Trade) -> int | None:
+        return numbers_of(trade)[0] if self.sequential else _number(trade.trade_id)
+
+    def _end(self, trade: Trade) -> int | None:
+        return numbers_of(trade)[1] if self.sequential else _number(trade.trade_id)
+
+
+def numbers_of(trade: Trade) -> tuple[int, int]:
+    """The first and the last number of a trade, of a venue that numbers the trades of an instrument without gaps."""
+    number = trade.sequence
+    if number is None:
+        number = int(trade.trade_id)
+        return number, number
+    return (number if trade.first_id is None else int(trade.first_id)), number
 
 
 def _earliest(trade: Trade) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from marketdata_assets.collector.connections.connection import NS, Connection, SubscriptionHealth
 from marketdata_assets.collector.connections.socket import Socket, SubscriptionRequest
 from marketdata_assets.collector.connections.state import SubscriptionState, SubscriptionStatus
-from marketdata_assets.collector.connections.venue_adapter import Subscription
+from marketdata_assets.exchanges.venue_adapter import Subscription
 from marketdata_assets.logs import get_logger
 
 log = get_logger(__name__)
@@ -36,6 +36,9 @@ def check(connection: Connection, now: int) -> None:
         socket.drop(f"{socket.unreadable} messages in a row cannot be read")
         return
     ping_after = connection.adapter.ping_after if connection.timing.ping_after is None else connection.timing.ping_after
+    every = connection.adapter.ping_every
+    if every is not None and now - max(socket.pinged_at, socket.opened_at) >= every * NS:
+        socket.ping()
     if now - socket.last_at >= ping_after * NS:
         if socket.pinged_at <= socket.last_at:
             socket.ping()
@@ -133,10 +136,9 @@ def _check_subscription(
         return
     health = connection.health.get(key)
     if health and health.since and seen > health.acted_at:
-        if (seen - max(health.acted_at, request.confirmed_at)) / NS > min(HELPED_SECONDS, limit / 2):
+        by_itself = (seen - max(health.acted_at, request.confirmed_at)) / NS > min(HELPED_SECONDS, limit / 2)
+        if by_itself or not connection.events.woken(subscription, health.since, seen):
             health.learned = 2.0 * (seen - health.since) / NS
-        else:
-            connection.events.woken(subscription, health.since, seen)
         health.step = health.doubled = health.since = 0
     since = max(seen, request.confirmed_at, health.acted_at if health else 0)
     if now - since <= limit * NS or socket.busy:

@@ -19,21 +19,24 @@ from marketdata_assets.collector.connections import liveness
 from marketdata_assets.collector.connections.book_recovery import BookRecovery
 from marketdata_assets.collector.connections.connection import NS, Connection, Timing
 from marketdata_assets.collector.connections.dispatcher import Dispatcher, OnEntry, OnError, OnRecords
-from marketdata_assets.collector.connections.sharding import Shard, plan_sockets, resolve_symbols
+from marketdata_assets.collector.connections.sharding import Shard, plan_sockets
 from marketdata_assets.collector.connections.state import BookView, JobState, MarketState, snapshot_of
-from marketdata_assets.collector.connections.venue_adapter import (
+from marketdata_assets.collector.connections.symbols import Resolved, resolve_symbols
+from marketdata_assets.collector.errors import NotListed, UnknownSymbols
+from marketdata_assets.exchanges.books import BookState
+from marketdata_assets.exchanges.captures.native_format import Entry
+from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
+from marketdata_assets.exchanges.errors import VenueRateLimited
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import Level, OrderBook
+from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.venue_adapter import (
     REQUEST_ERRORS,
     Request,
     RequestFor,
     Subscription,
     VenueAdapter,
 )
-from marketdata_assets.collector.errors import NotListed, UnknownSymbols
-from marketdata_assets.exchanges.captures.native_format import Entry
-from marketdata_assets.exchanges.errors import VenueRateLimited
-from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import OrderBook
-from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
 from marketdata_assets.logs import get_logger
 
@@ -41,6 +44,9 @@ log = get_logger(__name__)
 
 RELIST_SECONDS = 10.0
 """An unknown symbol refreshes the instrument list, but not more often than this."""
+
+RELIST_UNKNOWN_SECONDS = 600.0
+"""So often the list is requested while a configured symbol is not traded; a venue in maintenance trades none."""
 
 
 @dataclass(eq=False)
@@ -88,7 +94,7 @@ class Market:
     `on_records` receives all records and gaps of one read or response together, in order for each instrument;
     `on_error` unreadable messages and errors of the venue; `on_entry` everything sent and received. They are called in
     the event loop, and must neither block nor raise. `since` (ns) is the checkpoint of an earlier run: what may be
-    missing from there on becomes gaps. `data_types` are those of `adapter.data_types`; `assembly.check` validates them.
+    missing from there on becomes gaps. `data_types` are those of the venue's market; `config` validates them.
     """
 
     def __init__(
@@ -104,13 +110,18 @@ class Market:
         shard: Shard | None = None,
         timing: Timing | None = None,
         since: int | None = None,
+        match_dollar_quotes: bool = False,
     ) -> None:
         self.name = adapter.name
         self.adapter, self.timing, self.shard = adapter, timing or Timing(), shard or Shard()
-        self.unknown: list[str] = []  # configured symbols that are not listed
+        self.unknown: dict[str, str] = {}  # configured symbols that are not traded, with the reason
+        self.absent: dict[str, str] = {}  # symbols for several markets that this one does not have
         self._symbols, self._types = list(symbols), list(dict.fromkeys(data_types))
+        self._match_dollar_quotes = match_dollar_quotes
         self._budgets, self._since, self._on_entry = budgets, since, on_entry
         self.feed = adapter.feed()
+        self._books_of: dict[str, list[str]] = {}  # keys of feed.books by instrument
+        self._books_indexed = 0  # so many books
         self._dispatcher = Dispatcher(adapter, self.feed, self.timing, self._types, on_records, on_error, on_entry)
         self.connections: dict[Connection, asyncio.Task[None]] = {}  # with the task that runs it
         self._created = 0  # connections
@@ -158,23 +169,25 @@ class Market:
         if not self._listed_at or self._group is None:
             cause = self._listing.state.last_error or "it was requested just now"
             raise NotListed(f"{self.name}: the instrument list has not arrived yet ({cause}). Retry in a few seconds.")
-        instruments, unknown = self._resolve(symbols)
-        if unknown and time.monotonic() - self._listed_at > RELIST_SECONDS and await self._listing.run_once():
-            instruments, unknown = self._resolve(symbols)
-        if unknown:
-            raise UnknownSymbols(self.name, unknown)
-        return self._follow(instruments)
+        resolved = self._resolve(symbols)
+        relist = resolved.problems and time.monotonic() - self._listed_at > RELIST_SECONDS
+        if relist and await self._listing.run_once():
+            resolved = self._resolve(symbols)
+        if resolved.problems:
+            raise UnknownSymbols(self.name, resolved.problems)
+        return self._follow(resolved.instruments)
 
     async def remove(self, symbols: Sequence[str]) -> list[str]:
         """Stop following instruments; the venue's names of those that were followed. Raises UnknownSymbols."""
         followed = self._dispatcher.followed
-        instruments, unknown = resolve_symbols(followed, self.adapter.market_type, symbols)
-        if unknown:
-            raise UnknownSymbols(self.name, unknown)
-        names = [instrument.name for instrument in instruments]
+        resolved = resolve_symbols(followed, self.adapter.market_type, symbols)
+        if resolved.problems:
+            raise UnknownSymbols(self.name, resolved.problems)
+        names = [instrument.name for instrument in resolved.instruments]
         for name in names:
             del followed[name]
             self._dispatcher.gap_tracker.forget(name)
+            self._dispatcher.books_missed.pop(name, None)
         empty = self._unsubscribe()
         for name in names:
             self.feed.forget(name)
@@ -188,15 +201,32 @@ class Market:
 
     def book(self, instrument: str) -> OrderBook | None:
         """The whole book of an instrument as a record; None when no valid book exists."""
+        state = self._live_book(instrument)
+        return snapshot_of(state) if state else None
+
+    def top(self, instrument: str, levels: int) -> tuple[list[Level], list[Level]] | None:
+        """The best levels of both sides of an instrument's book; None when no valid book exists."""
+        state = self._live_book(instrument)
+        return state.book.top(levels) if state else None
+
+    def _live_book(self, instrument: str) -> BookState | None:
         if instrument not in self._dispatcher.followed:
             return None
-        live = (one for one in self.feed.books.values() if one.instrument.name == instrument and one.status == "live")
-        state = next(live, None)
-        return snapshot_of(state) if state else None
+        books = self.feed.books
+        if len(books) != self._books_indexed:
+            self._books_indexed, self._books_of = len(books), {}
+            for key, state in books.items():
+                self._books_of.setdefault(state.instrument.name, []).append(key)
+        found = (books[key] for key in self._books_of.get(instrument, ()) if key in books)
+        return next((state for state in found if state.status == "live"), None)
+
+    def checkpoint(self) -> Sequence[FeedCheckpoint]:
+        """All books and instruments, from which a reader of captures continues."""
+        return self.feed.checkpoint()
 
     def watermark(self) -> int | None:
         """Start of the oldest open gap that was not emitted yet; ns."""
-        return self._dispatcher.gap_tracker.watermark()
+        return self._dispatcher.watermark()
 
     def state(self) -> MarketState:
         dispatcher, followed = self._dispatcher, self._dispatcher.followed
@@ -215,7 +245,8 @@ class Market:
             tuple(state for one in self.connections for state in liveness.subscription_states(one)),
             tuple(BookView.of(one) for one in self.feed.books.values() if one.instrument.name in followed),
             tuple(replace(job.state) for job in self._jobs),
-            tuple(self.unknown),
+            tuple(f"{symbol} {why}" for symbol, why in self.unknown.items()),
+            tuple(self.absent),
         )
 
     async def _work(self) -> None:
@@ -224,12 +255,14 @@ class Market:
         while not (await self._listing.run_once() and self._listed_at):
             failures += 1
             await asyncio.sleep(delay(failures + 1, self.timing.backoff, self.timing.longest_backoff))
-        instruments, self.unknown = self._resolve(self._symbols)
-        followed = self._follow(instruments, self._since)
-        log.info("instruments_listed", market=self.name, followed=len(followed), unknown=", ".join(self.unknown))
+        followed = self._follow(self._sort_out(self._symbols), self._since)
+        log.info("instruments_listed", market=self.name, followed=len(followed), absent=", ".join(self.absent))
+        for symbol, why in self.unknown.items():
+            log.warning("symbol_not_collected", market=self.name, symbol=symbol, reason=why)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._check())
             group.create_task(self._book_recovery.run())
+            group.create_task(self._record_books_always())
             for job in self._jobs:
                 group.create_task(job.run())
 
@@ -241,24 +274,48 @@ class Market:
             self._dispatcher.check(now)
             await asyncio.sleep(self.timing.tick)
 
+    async def _record_books_always(self) -> None:
+        """Record all books at each multiple of the interval by UTC, so when a day begins too; busy ones more often."""
+        every, recorded = round(self.timing.book_checkpoint * NS), dict[str, int]()
+        due = time.time_ns() // every + 1
+        while True:
+            await asyncio.sleep(self.timing.tick)
+            all_due = time.time_ns() // every >= due
+            for key, state in list(self.feed.books.items()):
+                if all_due or state.applied - recorded.get(key, 0) >= self.timing.book_checkpoint_updates:
+                    recorded[key] = state.applied
+                    self._record_book(state)
+                    await asyncio.sleep(0)  # messages that wait come between
+            due = max(due, time.time_ns() // every + 1 if all_due else due)
+
+    def _record_book(self, state: BookState) -> None:
+        """Emit a book as a record: as it was when its socket delivered anything for the last time."""
+        sockets = (socket for one in self.connections for socket in (one.socket, one.replacement) if socket)
+        socket = next((one for one in sockets if one.number == state.connection), None)
+        record = state.record(socket.last_at) if socket and socket.last_at >= state.ts_last else None
+        if record:
+            self._dispatcher.emit([record], record.ts_recv)
+
     # REST requests.
 
-    async def _ask(self, request: Request) -> None:
-        """Raises one of REQUEST_ERRORS."""
+    async def _ask(self, request: Request) -> bytes:
+        """The response, which the feed has read. Raises one of REQUEST_ERRORS."""
         assert self._rest
         answer = await self._rest.get(request.path, request.params, lane=request.lane, cost=request.cost)
         if self._on_entry:
             self._on_entry(Entry(answer.ts_recv, "http", answer.raw, 0, answer.url))
         self._dispatcher.emit(self.feed.answer(answer.url, answer.raw, answer.ts_recv), answer.ts_recv)
+        return answer.raw
 
     async def _list(self) -> None:
-        for request in self.adapter.listings():
-            await self._ask(request)
+        for first in self.adapter.listings():
+            request: Request | None = first
+            while request:
+                request = self.adapter.next_listing(request, await self._ask(request))
         if any(one.market_type == self.adapter.market_type for one in self.feed.instruments.known.values()):
             self._listed_at = time.monotonic()
-        if self.unknown:
-            instruments, self.unknown = self._resolve(self.unknown)
-            self._follow(instruments)
+        if waiting := [*self.unknown, *self.absent]:
+            self._follow(self._sort_out(waiting))
 
     async def _poll(self, request_for: RequestFor) -> None:
         """Request each instrument, even if some fail; then raise the last failure."""
@@ -273,8 +330,20 @@ class Market:
 
     # Subscriptions.
 
-    def _resolve(self, symbols: Sequence[str]) -> tuple[list[Instrument], list[str]]:
-        return resolve_symbols(self.feed.instruments.known, self.adapter.market_type, symbols)
+    def _sort_out(self, symbols: Sequence[str]) -> list[Instrument]:
+        """The instruments of configured symbols; the others are remembered with the reason."""
+        resolved = self._resolve(symbols, match_dollar_quotes=self._match_dollar_quotes)
+        problems: dict[str, str] = {}
+        self.unknown, self.absent = (
+            (problems, resolved.problems) if self._match_dollar_quotes else (resolved.problems, problems)
+        )
+        hurry = RELIST_UNKNOWN_SECONDS if self.unknown else self.timing.listing
+        self._listing.state.every_seconds = min(hurry, self.timing.listing)
+        return resolved.instruments
+
+    def _resolve(self, symbols: Sequence[str], *, match_dollar_quotes: bool = False) -> Resolved:
+        known, market_type = self.feed.instruments.known, self.adapter.market_type
+        return resolve_symbols(known, market_type, symbols, match_dollar_quotes=match_dollar_quotes)
 
     def _follow(self, instruments: Iterable[Instrument], since: int | None = None) -> list[str]:
         dispatcher, adapter = self._dispatcher, self.adapter
@@ -290,6 +359,7 @@ class Market:
         if since is not None:
             for subscription in missing:
                 dispatcher.begin_gap(subscription, "restarted", since)
+                dispatcher.begin_book_gap(subscription, since)
         return [instrument.name for instrument in new]
 
     def _place(self, missing: Sequence[Subscription]) -> None:

@@ -1,16 +1,14 @@
 """Which instruments this process follows, and which subscriptions share a socket."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Self
 
-from marketdata_assets.collector.connections.venue_adapter import Subscription
 from marketdata_assets.collector.errors import CollectorError
-from marketdata_assets.exchanges.instruments import Instrument
-from marketdata_assets.exchanges.records import MarketType
+from marketdata_assets.exchanges.venue_adapter import Subscription
 
 SHARD_FORM = "expected i/n with 1 <= i <= n, such as 1/2."
 
@@ -54,25 +52,3 @@ def plan_sockets(subscriptions: Iterable[Subscription], limit: int) -> list[tupl
         bounds = [len(each) * at // count for at in range(count + 1)]
         plans += [(url, each[begin:end]) for begin, end in pairwise(bounds)]
     return plans
-
-
-def resolve_symbols(
-    listed: Mapping[str, Instrument], market_type: MarketType, symbols: Iterable[str]
-) -> tuple[list[Instrument], list[str]]:
-    """The listed instruments with these symbols, once each, and the symbols that no instrument has.
-
-    A symbol is the venue's name (BTC-USDT-SWAP), ours (BTC-USDT), or ours without dashes (BTCUSDT).
-    """
-    candidates = [candidate for candidate in listed.values() if candidate.market_type == market_type]
-    by_symbol = {candidate.symbol.replace("-", ""): candidate for candidate in candidates}
-    by_symbol |= {candidate.symbol: candidate for candidate in candidates}
-    by_symbol |= {candidate.name: candidate for candidate in candidates}
-    resolved: dict[str, Instrument] = {}
-    unknown = []
-    for symbol in symbols:
-        instrument = by_symbol.get(symbol) or by_symbol.get(symbol.upper())
-        if instrument:
-            resolved[instrument.name] = instrument
-        else:
-            unknown.append(symbol)
-    return list(resolved.values()), unknown

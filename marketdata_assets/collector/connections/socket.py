@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from python_socks import ProxyError
 
-from marketdata_assets.collector.connections.venue_adapter import MessageRate, SocketSession
+from marketdata_assets.collector.connections.proxy import proxy_of
+from marketdata_assets.exchanges.venue_adapter import MessageRate, SocketSession
 
 MAX_FRAME_BYTES = 64 << 20
 
@@ -20,7 +22,8 @@ KERNEL_BYTES = 256 << 10
 """The receive buffer. All of it is read at once, and nothing else runs until it is processed; the kernel would let it
 grow to some 6 MB. When it is full, TCP makes the venue wait."""
 
-CANNOT_CONNECT = (OSError, TimeoutError, WSError, EOFError)
+CANNOT_CONNECT = (OSError, TimeoutError, WSError, EOFError, ProxyError, ValueError)
+"""ValueError is an address of a proxy that is none."""
 
 
 @dataclass
@@ -115,6 +118,7 @@ class Socket(WSListener):
                 websocket_handshake_timeout=seconds,
                 max_frame_size=MAX_FRAME_BYTES,
                 max_redirects=0,
+                proxy=proxy_of(self.url),
                 enable_auto_pong=False,  # it would hold back what arrived before a ping in the same read
             )
         self._end = asyncio.ensure_future(self._closed())

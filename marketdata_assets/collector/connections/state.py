@@ -99,4 +99,5 @@ class MarketState:
     subscriptions: tuple[SubscriptionState, ...]
     books: tuple[BookView, ...]
     jobs: tuple[JobState, ...]
-    unknown: tuple[str, ...]  # configured symbols that the venue does not list
+    unknown: tuple[str, ...]  # configured symbols that the venue does not trade, each with the reason
+    absent: tuple[str, ...] = ()  # symbols for several markets that this one does not have

@@ -60,6 +60,7 @@ class Publisher:
     """
 
     name = "jetstream"
+    takes_tops = True
 
     def __init__(
         self,

@@ -37,6 +37,8 @@ class Batch:
     redelivered: int  # messages delivered before
     first: int  # lowest stream sequence
     last: int  # highest stream sequence
+    stored: int  # ns, when the stream stored that message
+    oldest_stored: int  # ns, the same of the lowest sequence
     reply: bytes = field(repr=False)  # of the highest sequence
     reader: "Reader" = field(repr=False)
     is_acked: bool = False
@@ -142,6 +144,19 @@ class Reader:
             await self._ask(reply.decode(), _ACK)
             self._sent_ack = sequence
 
+    @property
+    def in_order(self) -> bool:
+        """Whether all messages before the last one that was handed out were handed out."""
+        return self._outstanding is None
+
+    async def is_caught_up(self) -> bool:
+        """Whether all messages of the consumer were handed out here and acked. Raises as `batches` does."""
+        if self._outstanding is not None or self._waiting or self._unfinished:
+            return False
+        info = await self._info()
+        left = info["num_pending"] + info["num_ack_pending"]
+        return not left and info["delivered"]["consumer_seq"] == self._delivered
+
     def _batch(self, messages: list[Message]) -> Batch:
         first, last = _numbers(messages[0]), _numbers(messages[-1])
         numbers = range(self._delivered + 1, self._delivered + 1 + len(messages))
@@ -155,7 +170,8 @@ class Reader:
         again = sum(not message.reply.startswith(self._first_delivery) for message in messages)
         ordered = sorted(messages, key=_numbers) if again else messages
         lowest, highest = _numbers(ordered[0])[0], _numbers(ordered[-1])[0]
-        batch = Batch(messages, again, lowest, highest, ordered[-1].reply, self)
+        oldest, newest = _stored(ordered[0]), _stored(ordered[-1])
+        batch = Batch(messages, again, lowest, highest, newest, oldest, ordered[-1].reply, self)
         self._unfinished.append(batch)
         return batch
 
@@ -281,3 +297,8 @@ def _numbers(message: Message) -> tuple[int, int]:
     """
     parts = message.reply.split(b".")
     return int(parts[-4]), int(parts[-3])
+
+
+def _stored(message: Message) -> int:
+    """When the stream stored a message; ns."""
+    return int(message.reply.split(b".")[-2])

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 import nats
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from marketdata_assets.collector.errors import NatsRejected, NatsUnavailable, StreamConflict, StreamMissing
-from marketdata_assets.collector.items import TAGS
+from marketdata_assets.collector.items import STORED, TAGS
 from marketdata_assets.collector.jetstream.nats_connection import Address
 from marketdata_assets.logs import get_logger
 
@@ -51,7 +52,7 @@ class Consumer:
 
 def consumers(prefix: str = "clickhouse") -> dict[str, Consumer]:
     """One consumer for each type, by its name."""
-    return {tag: Consumer(f"{prefix}_{tag}", f"market.{tag}.>") for tag in TAGS.values()}
+    return {tag: Consumer(f"{prefix}_{tag}", f"market.{tag}.>") for tag in map(TAGS.__getitem__, STORED)}
 
 
 async def ensure(
@@ -95,7 +96,8 @@ async def redeliver_now(url: str, stream: str, consumer: str, *, context: ssl.SS
 
 
 @asynccontextmanager
-async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[JetStreamContext]:
+async def connected(url: str, context: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
+    """A connection for requests about streams. Raises NatsUnavailable, NatsRejected."""
     address = Address.of(url)
 
     async def quiet(error: Exception) -> None:
@@ -107,13 +109,19 @@ async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[Je
     try:
         client = await nats.connect(server, error_cb=quiet, connect_timeout=5, tls=context, **once, **login)
         try:
-            yield client.jetstream(timeout=ANSWER_SECONDS)
+            yield client
         finally:
             await client.close()
     except APIError as error:
         raise NatsRejected(str(address), error.description or str(error)) from error
     except (OSError, TimeoutError, NatsError) as error:
         raise NatsUnavailable(str(address), str(error) or "no answer") from error
+
+
+@asynccontextmanager
+async def _managed(url: str, context: ssl.SSLContext | None) -> AsyncIterator[JetStreamContext]:
+    async with connected(url, context) as client:
+        yield client.jetstream(timeout=ANSWER_SECONDS)
 
 
 async def _info(manager: JetStreamContext, stream: str, consumer: str) -> api.ConsumerInfo:

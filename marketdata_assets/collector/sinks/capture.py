@@ -1,10 +1,12 @@
 """Write raw messages to capture files, which `marketdata replay` and the capture load read. Needs no server.
 
 What the disk cannot take in time is dropped, and the capture records it: the next entry of the connection is preceded
-by one that opens it again, so that its readers invalidate the books of that connection.
+by one that opens it again, so that its readers invalidate the books of that connection; soon another file begins with
+all books. Each file but the first one of a run begins with a checkpoint of books and instruments.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from marketdata_assets.collector.items import Item
 from marketdata_assets.collector.sink import SinkState, shield_until_done
 from marketdata_assets.exchanges.captures.native_format import ENTRY, Entry
 from marketdata_assets.exchanges.captures.writer import CaptureWriter
+from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
 from marketdata_assets.exchanges.records import Exchange, MarketType
 from marketdata_assets.logs import get_logger
 
@@ -28,19 +31,32 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 log = get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class _Rotation:
+    """Another file begins here, with the state of the feed that took all entries so far."""
+
+    ts_recv: int
+    points: Sequence[FeedCheckpoint]
+
+
 @dataclass
 class _Tapped:
     """The unwritten entries of one market."""
 
     writer: CaptureWriter
-    entries: list[Entry] = field(default_factory=list)
+    checkpoint: Callable[[], Sequence[FeedCheckpoint]] | None
+    entries: list[Entry | _Rotation] = field(default_factory=list)
     dropped_from: set[int] = field(default_factory=set)  # connections with dropped entries
+    began: int | None = None  # ns, when the open file began; None: none is open
+    last: int = 0  # ns, receive time of the last entry
+    overdue: bool = False  # another file has to begin, as soon as it can
 
 
 class CaptureSink:
     """Writes what is sent and received into files of a folder, separate for each market."""
 
     name = "capture"
+    takes_tops = False
 
     def __init__(
         self,
@@ -57,31 +73,54 @@ class CaptureSink:
         self._file_ns = round(file_seconds * 1e9)
         self._markets: dict[tuple[Exchange, MarketType], _Tapped] = {}
         self._bytes = 0
-        self._in_progress: list[Entry] = []
+        self._in_progress: list[Entry | _Rotation] = []
         self._sent = self._acked = self._dropped = self._failures = 0
         self._error: str | None = None
         self._turn = asyncio.Lock()
 
-    def tap(self, exchange: Exchange, market_type: MarketType) -> Callable[[Entry], None]:
-        """The callback of a market for each entry; it only keeps it in memory."""
-        tapped = _Tapped(self._writer(exchange, market_type))
+    def tap(
+        self,
+        exchange: Exchange,
+        market_type: MarketType,
+        checkpoint: Callable[[], Sequence[FeedCheckpoint]] | None = None,
+    ) -> Callable[[Entry], None]:
+        """The callback of a market for each entry; it only keeps it in memory.
+
+        It is called before the feed takes the entry, for all messages of one read with the same time. `checkpoint`
+        returns the state of the feed.
+        """
+        tapped = _Tapped(self._writer(exchange, market_type, checkpoint is not None, begins_run=True), checkpoint)
         self._markets[exchange, market_type] = tapped
 
         def take(entry: Entry) -> None:
-            size = len(entry.raw) + ENTRY.size
+            size = _size(entry)
             if self._bytes + size > self._buffer_bytes:
                 tapped.dropped_from.add(entry.connection)
                 self._dropped += 1
                 return
             if entry.connection in tapped.dropped_from:
                 tapped.dropped_from.discard(entry.connection)
+                tapped.overdue = True
                 if entry.kind != "open":
                     tapped.entries.append(Entry(entry.ts_recv, "open", connection=entry.connection))
+            self._rotate(tapped, entry)
             self._bytes += size
             self._sent += 1
             tapped.entries.append(entry)
 
         return take
+
+    def _rotate(self, tapped: _Tapped, entry: Entry) -> None:
+        """Begin another file before this entry where one is due and the feed has taken all entries before it."""
+        between = entry.kind in ("in", "http") and entry.ts_recv != tapped.last
+        tapped.last = entry.ts_recv
+        if tapped.began is None:
+            tapped.began = entry.ts_recv
+        elif tapped.checkpoint and between:
+            full = tapped.writer.written >= self._file_bytes
+            if tapped.overdue or full or entry.ts_recv - tapped.began >= self._file_ns:
+                tapped.entries.append(_Rotation(entry.ts_recv, tapped.checkpoint()))
+                tapped.began, tapped.overdue = entry.ts_recv, False
 
     def put(self, items: Sequence[Item]) -> None:
         """Records are not written: a replay makes them again."""
@@ -142,43 +181,57 @@ class CaptureSink:
                 log.warning("capture_write_failed", folder=str(self.folder), error=error, queued=len(tapped.entries))
                 with suppress(OSError):
                     tapped.writer.discard()
-                tapped.writer = self._writer(*next(key for key, other in self._markets.items() if other is tapped))
+                market = next(key for key, other in self._markets.items() if other is tapped)
+                tapped.writer = self._writer(*market, tapped.checkpoint is not None)
+                tapped.overdue = True
                 return False
             finally:
                 self._in_progress = []
             if self._failures:
                 log.info("capture_write_recovered", folder=str(self.folder), attempts=self._failures)
             self._failures = 0
-            self._acked += len(part)
-            self._bytes -= sum(len(entry.raw) + ENTRY.size for entry in part)
+            self._acked += sum(isinstance(entry, Entry) for entry in part)
+            self._bytes -= sum(map(_size, part))
             self.latency.observe_since((entry.ts_recv for entry in part), time_ns())
             del tapped.entries[: len(part)]
         return True
 
-    def _writer(self, exchange: Exchange, market_type: MarketType) -> CaptureWriter:
+    def _writer(
+        self, exchange: Exchange, market_type: MarketType, rotated: bool, *, begins_run: bool = False
+    ) -> CaptureWriter:
+        """A writer; `rotated` says that `_rotate` begins its files."""
         return CaptureWriter(
             self.folder,
             exchange,
             market_type,
-            max_bytes=self._file_bytes,
-            max_span_ns=self._file_ns,
+            max_bytes=sys.maxsize if rotated else self._file_bytes,
+            max_span_ns=sys.maxsize if rotated else self._file_ns,
             frame_bytes=2 * FRAME_BYTES + self._buffer_bytes,  # a frame ends where a part does
+            begins_run=begins_run,
         )
 
 
-def _parts(entries: list[Entry]) -> list[list[Entry]]:
-    parts: list[list[Entry]] = [[]]
+def _size(entry: Entry | _Rotation) -> int:
+    """So much of the buffer. A checkpoint is none of it: it cannot be left out."""
+    return len(entry.raw) + ENTRY.size if isinstance(entry, Entry) else 0
+
+
+def _parts(entries: list[Entry | _Rotation]) -> list[list[Entry | _Rotation]]:
+    parts: list[list[Entry | _Rotation]] = [[]]
     size = 0
     for entry in entries:
         if size >= FRAME_BYTES:
             parts.append([])
             size = 0
         parts[-1].append(entry)
-        size += len(entry.raw) + ENTRY.size
+        size += _size(entry)
     return parts
 
 
-def _write(writer: CaptureWriter, entries: list[Entry]) -> None:
+def _write(writer: CaptureWriter, entries: list[Entry | _Rotation]) -> None:
     for entry in entries:
+        if isinstance(entry, _Rotation):
+            writer.rotate(entry.ts_recv, entry.points)
+            continue
         writer.write(entry.ts_recv, entry.kind, entry.raw, connection=entry.connection, url=entry.url)
     writer.flush()

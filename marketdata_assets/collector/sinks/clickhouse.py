@@ -36,6 +36,7 @@ class ClickHouseSink:
     """Writes into the tables of `url`; `spool` is its own, and closed by `close`."""
 
     name = "clickhouse"
+    takes_tops = False
 
     def __init__(
         self,

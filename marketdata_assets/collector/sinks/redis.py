@@ -4,24 +4,42 @@
     market:bbo:binance:spot:BTC-USDT            best bid and offer, as Quote
     market:ticker:binance:spot:BTC-USDT         the state of the market, as the record
     market:funding_rate:binance:linear:BTC-USDT the rate, as the record
+    market:open_interest:binance:linear:BTC-USDT, as the record
+    market:book:binance:spot:BTC-USDT           the best levels, as BookTop; no key while the book is out of sync
+    market:kline:binance:spot:BTC-USDT:1m       the newest candle of an interval, as the record
+    market:liquidations:binance:linear:BTC-USDT a sorted set of the newest ones, as records, by receive time in ms
 
-Only the newest value of a key is written, so nothing accumulates while Redis is unavailable.
+Only the newest value of a key is written, so nothing accumulates while Redis is unavailable. A value that is written
+twice gives the same.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from operator import attrgetter
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from marketdata_assets.backoff import delay
+from marketdata_assets.collector.book_top import BookTop, TopOf
 from marketdata_assets.collector.counters import LatencyHistogram
-from marketdata_assets.collector.items import Item
+from marketdata_assets.collector.items import Item, Recorded, moment
 from marketdata_assets.collector.sink import SinkState
-from marketdata_assets.exchanges.records import Decimal, FundingRate, SizeUnit, Ticker, Trade
+from marketdata_assets.exchanges.records import (
+    Decimal,
+    FundingRate,
+    Gap,
+    Kline,
+    OpenInterest,
+    OrderBook,
+    SizeUnit,
+    Ticker,
+    Trade,
+)
 from marketdata_assets.logs import get_logger
 
 if TYPE_CHECKING:
@@ -58,28 +76,59 @@ class Quote(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="bbo"):
 
 _quote_fields = attrgetter(*Quote.__struct_fields__)
 
-Cached = Trade | Ticker | FundingRate | Quote
-_Pending = dict[str, tuple[Cached, bytes | None]]
+Cached = Trade | Ticker | FundingRate | OpenInterest | Kline | Quote
+Pipe = Any  # redis.asyncio.client.Pipeline
+
+
+@dataclass
+class _Pending:
+    """What is to be written, by key."""
+
+    values: dict[str, tuple[Cached, bytes | None]] = field(default_factory=dict)
+    books: dict[str, OrderBook] = field(default_factory=dict)  # by its last update
+    forced: dict[str, deque[Item]] = field(default_factory=dict)  # liquidations
+
+    def __len__(self) -> int:
+        return len(self.values) + len(self.books) + sum(map(len, self.forced.values()))
+
+    def moments(self) -> Iterator[int]:
+        """Receive times, ns."""
+        yield from (record.ts_recv for record, _ in self.values.values())
+        yield from (record.ts_recv for record in self.books.values())
+        yield from (moment(item.record) for kept in self.forced.values() for item in kept)
+
+    def put_before(self, older: "_Pending") -> None:
+        """Take what was not written; what arrived meanwhile is newer."""
+        self.values = older.values | self.values
+        self.books = older.books | self.books
+        for key, kept in older.forced.items():
+            self.forced[key] = deque((*kept, *self.forced.get(key, ())), kept.maxlen)
 
 
 class RedisSink:
     """Keeps the newest value of each key and writes them in one pipeline every `flush_seconds`."""
 
     name = "redis"
+    takes_tops = False
 
     def __init__(
         self,
         client: "Redis",
+        top_of: TopOf,
         *,
         prefix: str = "market",
         ttl_seconds: int = 3600,
         flush_seconds: float = 0.1,
+        book_levels: int = 20,
+        liquidations: int = 100,
     ) -> None:
         self.latency = LatencyHistogram()
         self._client = client
         self._prefix, self._ttl, self._flush_seconds = prefix, ttl_seconds, flush_seconds
-        self._pending: _Pending = {}
-        self._in_progress: _Pending = {}
+        self._top_of, self._book_levels, self._liquidations = top_of, book_levels, liquidations
+        self._pending, self._in_progress = _Pending(), _Pending()
+        self._books: dict[str, OrderBook] = {}  # the last update of each book that has a key
+        self._candles: dict[str, int] = {}  # open time of the newest one by key
         self._with_bbo_stream: set[tuple[str, str, str]] = set()  # instruments whose best prices have a stream
         self._sent = self._acked = self._dropped = self._conflated = self._failures = 0
         self._connected = False
@@ -98,6 +147,18 @@ class RedisSink:
                     self._keep("bbo", Quote(*_quote_fields(record)), None)
             elif isinstance(record, FundingRate):
                 self._keep("funding_rate", record, payload)
+            elif isinstance(record, OpenInterest):
+                self._keep("open_interest", record, payload)
+            elif isinstance(record, Kline):
+                self._keep_candle(record, payload)
+            elif isinstance(record, OrderBook):
+                if self._book_levels:
+                    self._keep_book(self._key("book", record), record)
+            elif isinstance(record, Gap):
+                if (update := self._books.get(self._key("book", record))) is not None:
+                    self._keep_book(self._key("book", record), update)
+            elif self._liquidations:
+                self._keep_liquidation(self._key("liquidations", record), Item(record, payload))
 
     async def run(self) -> None:
         while True:
@@ -118,18 +179,18 @@ class RedisSink:
         """Nothing: `drain` has disconnected."""
 
     def state(self) -> SinkState:
-        waiting = [kept.ts_recv for kept, _ in (*self._pending.values(), *self._in_progress.values())]
         return SinkState(
             queued=len(self._pending),
             capacity=CAPACITY,
             connected=self._connected,
             last_error=self._error,
-            oldest_ns=min(waiting, default=None),
+            oldest_ns=min((*self._pending.moments(), *self._in_progress.moments()), default=None),
             spooled=0,
             sent=self._sent,
             acked=self._acked,
             dropped=self._dropped,
             conflated=self._conflated,
+            durable=False,
         )
 
     def _is_best(self, ticker: Ticker) -> bool:
@@ -141,15 +202,37 @@ class RedisSink:
             self._with_bbo_stream.add(about)
         return ticker.last is None or about not in self._with_bbo_stream
 
-    def _keep(self, name: str, record: Cached, payload: bytes | None) -> None:
-        key = f"{self._prefix}:{name}:{record.exchange}:{record.market_type}:{record.symbol}"
-        pending = self._pending
-        if key in pending:
-            self._conflated += 1
-        elif len(pending) >= CAPACITY:
-            self._dropped += 1
-            return
-        pending[key] = record, payload
+    def _key(self, name: str, record: Recorded | Quote) -> str:
+        return f"{self._prefix}:{name}:{record.exchange}:{record.market_type}:{record.symbol}"
+
+    def _keep(self, name: str, record: Cached, payload: bytes | None, suffix: str = "") -> None:
+        key = self._key(name, record) + suffix
+        if self._has_room(key in self._pending.values):
+            self._pending.values[key] = record, payload
+
+    def _keep_candle(self, candle: Kline, payload: bytes) -> None:
+        """Keep it unless it is older than the newest one of its interval."""
+        key = f"{self._key('kline', candle)}:{candle.interval}"
+        if candle.open_time >= self._candles.get(key, 0):
+            self._candles[key] = candle.open_time
+            self._keep("kline", candle, payload, f":{candle.interval}")
+
+    def _keep_book(self, key: str, update: OrderBook) -> None:
+        """Write the book as it is at the next flush."""
+        self._books[key] = update
+        if self._has_room(key in self._pending.books):
+            self._pending.books[key] = update
+
+    def _keep_liquidation(self, key: str, item: Item) -> None:
+        if self._has_room(False):
+            self._pending.forced.setdefault(key, deque(maxlen=self._liquidations)).append(item)
+
+    def _has_room(self, superseded: bool) -> bool:
+        """Whether a value may be kept; count one that takes the place of another, or that there is no room for."""
+        self._conflated += superseded
+        full = not superseded and len(self._pending) >= CAPACITY
+        self._dropped += full
+        return not full
 
     async def _write(self) -> bool:
         """Write the pending values; False when the server failed."""
@@ -158,14 +241,13 @@ class RedisSink:
         async with self._turn:
             if self._connected and not self._pending:
                 return True
-            self._in_progress, self._pending = self._pending, {}
+            self._in_progress, self._pending = self._pending, _Pending()
             self._sent += len(self._in_progress)
             try:
                 async with asyncio.timeout(TIMEOUT), self._client.pipeline(transaction=False) as pipe:
                     if not self._in_progress:
                         pipe.ping()
-                    for key, (record, payload) in self._in_progress.items():
-                        pipe.set(key, _encode(record) if payload is None else payload, ex=self._ttl)
+                    self._fill(pipe, self._in_progress)
                     await pipe.execute()
             except (RedisError, OSError, TimeoutError) as error:
                 self._connected = False
@@ -181,14 +263,28 @@ class RedisSink:
                 log.info("redis_available", attempts=self._failures)
             self._connected, self._failures = True, 0
             self._acked += len(self._in_progress)
-            self.latency.observe_since((kept.ts_recv for kept, _ in self._in_progress.values()), time_ns())
-            self._in_progress = {}
+            self.latency.observe_since(self._in_progress.moments(), time_ns())
+            self._in_progress = _Pending()
             return True
 
+    def _fill(self, pipe: Pipe, pending: _Pending) -> None:
+        """Add the commands that write these values."""
+        for key, (record, payload) in pending.values.items():
+            pipe.set(key, _encode(record) if payload is None else payload, ex=self._ttl)
+        for key, update in pending.books.items():
+            levels = self._top_of(update.exchange, update.market_type, update.instrument, self._book_levels)
+            if levels is None:
+                pipe.delete(key)
+            else:
+                pipe.set(key, _encode(BookTop.of(self._books[key], levels)), ex=self._ttl)
+        for key, kept in pending.forced.items():
+            pipe.zadd(key, {item.payload: moment(item.record) // 1_000_000 for item in kept})
+            pipe.zremrangebyrank(key, 0, -self._liquidations - 1)
+            pipe.expire(key, self._ttl)
+
     def _keep_for_later(self) -> None:
-        # Values that arrived meanwhile are newer.
-        self._pending = self._in_progress | self._pending
-        self._in_progress = {}
+        self._pending.put_before(self._in_progress)
+        self._in_progress = _Pending()
 
 
 def connect(url: str) -> "Redis":

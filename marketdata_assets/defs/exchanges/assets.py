@@ -29,7 +29,7 @@ exchange_feed = dg.AssetSpec(
     group_name=GROUP,
     kinds={"websocket", "nats"},
     owners=OWNERS,
-    description="Market data of Binance, OKX and Deribit as `marketdata collect` receives it: records in JetStream, or"
+    description="Market data of exchanges as `marketdata collect` receives it: records in JetStream, or"
     " raw messages in the captures of `MARKETDATA_CAPTURES_DIR`.",
     metadata=table_schema("exchange_feed", table=False),
 )
@@ -66,7 +66,7 @@ def exchange_tables(
         if wanted:
             loaded = ingest.ingest(client, clickhouse, nats, exchanges, config, wanted, context.run.run_id)
             context.log_event(report.feed(exchange_feed.key, loaded))
-            yield from report.tables(client, wanted, loaded)
+            yield from report.tables(client, context.instance, wanted, loaded)
         yield from checks.of_tables(client, context.selected_asset_check_keys)
         if wanted:
             report.raise_problems(loaded)

@@ -1,13 +1,13 @@
 """Schedules and sensors of the exchanges domain: the stream, new captures, days whose trades have changed, and
-the nightly repair of days that are missing, failed or stale and of captures whose load never succeeded.
+the nightly repair of days that are missing, failed or stale and of captures that are not loaded.
 
 What is new or outdated is decided in `exchanges.tables.captures` and `exchanges.tables.status`.
 """
 
+import json
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
@@ -15,7 +15,6 @@ from marketdata_assets.defs.exchanges import days, ingest, report
 from marketdata_assets.defs.exchanges.days import DAYS_JOB, TABLES_JOB, TABLES_STEP
 from marketdata_assets.defs.partition_results import find_mismatches
 from marketdata_assets.defs.runs import (
-    failed_requests,
     job_in_progress,
     range_requests,
     run_key,
@@ -44,18 +43,33 @@ days_job = dg.define_asset_job(DAYS_JOB, selection=BY_DAYS, description="Backfil
     job=tables_job,
     cron_schedule="*/5 * * * *",
     execution_timezone="UTC",
-    description="Every five minutes: load pending messages of the stream.",
+    description="Every five minutes: load pending messages of the stream, or record what the drain service has loaded.",
 )
-def exchange_drain(context: dg.ScheduleEvaluationContext, nats: Nats) -> dg.RunRequest | dg.SkipReason:
+def exchange_drain(
+    context: dg.ScheduleEvaluationContext, nats: Nats, clickhouse: ClickHouse
+) -> dg.RunRequest | dg.SkipReason:
     try:
-        pending = ingest.pending_messages(nats.server)
+        owner = ingest.drain_in_progress(nats.server)
+        pending = 0 if owner else ingest.pending_messages(nats.server)
+        arrived = owner is not None and _has_newer_records(context.instance, clickhouse)
     except MarketDataError as error:
         return dg.SkipReason(str(error))
-    if not pending:
+    if owner and not arrived:
+        return dg.SkipReason(f"no new records; the stream is drained by {owner}")
+    if not owner and not pending:
         return dg.SkipReason("no pending messages in the stream")
     if job_in_progress(context.instance, TABLES_JOB):
         return dg.SkipReason("a run that loads the tables is already in progress")
-    return dg.RunRequest(run_config=_config(stream=True, captures=False))
+    return dg.RunRequest(run_config=_config(stream=not owner, captures=False))
+
+
+def _has_newer_records(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> bool:
+    """Whether a table has records that no materialization is about yet."""
+    from marketdata_assets.exchanges.tables import status
+
+    with clickhouse.client() as client:
+        ingest.ensure_tables(client)
+        return any(report.is_newer(instance, name, status.newest(client, name)) for name in report.TABLES)
 
 
 def _config(**wanted: object) -> dict[str, object]:
@@ -122,26 +136,33 @@ def defs() -> dg.Definitions:
     )
 
 
-def _config_of(request: dg.RunRequest) -> dict[str, Any]:
-    return dict(request.run_config["ops"][days.TABLES_STEP]["config"])
+def capture_files(clickhouse: ClickHouse, exchanges: Exchanges) -> dict[str, State]:
+    """Size and modification time of the captures in the folder that are not loaded."""
+    return {
+        str(path): [(stat := path.stat()).st_size, stat.st_mtime_ns] for path in _due_captures(clickhouse, exchanges)
+    }
 
 
-def capture_states(instance: dg.DagsterInstance) -> dict[str, State]:
-    """Size and modification time of the captures of failed requests that still exist."""
-    requests = failed_requests(instance, days.TABLES_JOB, CAPTURES_SENSOR)
-    paths = {Path(file) for request in requests for file in _config_of(request)["files"]}
-    return {str(path): [(stat := path.stat()).st_size, stat.st_mtime_ns] for path in paths if path.exists()}
+def captures(clickhouse: ClickHouse, exchanges: Exchanges, unfinished: Collection[str] = ()) -> list[dg.RunRequest]:
+    """A run for every MAX_FILES captures of the folder that are not loaded, whatever became of their runs."""
+    files = [str(path) for path in _due_captures(clickhouse, exchanges)]
+    files = [file for file in files if file not in unfinished]
+    return [
+        dg.RunRequest(
+            run_key=f"captures:{run_key(json.dumps(part))}",
+            job_name=TABLES_JOB,
+            run_config=_config(stream=False, files=part),
+        )
+        for part in (files[at : at + MAX_FILES] for at in range(0, len(files), MAX_FILES))
+    ]
 
 
-def captures(instance: dg.DagsterInstance, unfinished: Collection[str] = ()) -> list[dg.RunRequest]:
-    """A run for each failed request over captures that still exist and are finished; loaded captures are skipped."""
-    retries = []
-    for request in failed_requests(instance, days.TABLES_JOB, CAPTURES_SENSOR):
-        config = _config_of(request)
-        config["files"] = [file for file in config["files"] if file not in unfinished and Path(file).exists()]
-        if config["files"]:
-            retries.append(request.with_replaced_attrs(run_config=_config(**config)))
-    return retries
+def _due_captures(clickhouse: ClickHouse, exchanges: Exchanges) -> list[Path]:
+    from marketdata_assets.exchanges.tables import capture_states
+
+    with clickhouse.client() as client:
+        ingest.ensure_tables(client)
+        return capture_states.due(capture_states.states(client, exchanges.path))
 
 
 def due(instance: dg.DagsterInstance, clickhouse: ClickHouse) -> list[dg.RunRequest]:

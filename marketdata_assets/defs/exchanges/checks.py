@@ -22,7 +22,7 @@ REFUSED = "nothing_refused"
 OF_TABLES = {
     **{(table, REFUSED): "No record of the newest day was rejected by the table." for table in TABLES},
     ("exchange_trades", "one_row_a_trade"): "No trade id of an instrument is stored with two times, on the newest day.",
-    ("exchange_trades", "holes_on_record"): "Gaps in the sequence numbers of Binance's trades are recorded.",
+    ("exchange_trades", "holes_on_record"): "Gaps in the sequence numbers of trades are recorded.",
     (
         "exchange_orderbooks",
         "changes_follow",

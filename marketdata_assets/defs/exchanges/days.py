@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TABLES_JOB, DAYS_JOB = "exchange_tables", "exchange_days"
 TABLES_STEP = "fill_exchange_tables"
+FEED = "exchange_feed"
+HISTORY, HISTORY_JOB = "exchange_history", "exchange_history_days"
 CAPTURE_OUTCOMES = ("ok", "empty", "unchanged", "failed")
 REJECTED = "refused"  # a metadata key that Dagster has stored and the CLI prints, so it keeps its name; words: ok
 

@@ -39,7 +39,7 @@ class IngestConfig(dg.Config):
     """Paths of captures; empty means all captures of the folder."""
 
     exchange: str = ""
-    """Venue of captures that do not name it: binance, okx, deribit."""
+    """Venue of captures that do not name it, such as binance."""
 
     market_type: str = ""
     """Market type of captures that do not name it: spot, linear, inverse, option."""
@@ -83,16 +83,18 @@ def ingest(
 ) -> IngestReport:
     """Load what the config names. An unavailable stream, or a capture that fails, is a problem that does not stop the
     rest. Raises what ClickHouse raises."""
-    from marketdata_assets.collector.errors import StreamMissing
+    from marketdata_assets.collector.errors import Claimed, StreamMissing
 
     began = time.monotonic()
     notes, problems = list[str](), list[str]()
     drained = captures = None
     if config.stream:
         try:
-            drained = _drain(clickhouse, nats, config, wanted)
+            drained = _drain(clickhouse, nats, config, wanted, f"run {run_id}")
         except (NoServer, StreamMissing) as error:
             notes.append(f"no stream: {error}")
+        except Claimed as error:
+            notes.append(f"stream: {error}")
         except MarketDataError as error:
             problems.append(f"stream: {error}")
     if config.captures:
@@ -102,7 +104,7 @@ def ingest(
     return IngestReport(drained, captures, tuple(notes), tuple(problems), time.monotonic() - began)
 
 
-def _drain(clickhouse: ClickHouse, nats: Nats, config: IngestConfig, wanted: Sequence[str]) -> "Drained":
+def _drain(clickhouse: ClickHouse, nats: Nats, config: IngestConfig, wanted: Sequence[str], owner: str) -> "Drained":
     """Gaps are drained with any table: a reader of trades must see what is missing among them."""
     from marketdata_assets.collector.drain import Pace, drain
     from marketdata_assets.collector.jetstream.stream import Stream
@@ -111,27 +113,39 @@ def _drain(clickhouse: ClickHouse, nats: Nats, config: IngestConfig, wanted: Seq
     server = nats.server
     types = [name for name, table in TABLES.items() if table.name in wanted or name == "gap"]
     name = config.stream_name or Stream.name
-    return asyncio.run(drain(clickhouse.dsn, server, stream=name, types=types, pace=Pace(seconds=config.seconds)))
+    pace = Pace(seconds=config.seconds)
+    return asyncio.run(drain(clickhouse.dsn, server, stream=name, types=types, pace=pace, owner=owner))
 
 
 def pending_messages(server: str) -> int:
     """How many messages of the stream are not loaded yet. Raises StreamMissing and what else the stream raises."""
-    from marketdata_assets.collector.jetstream.stream import Stream, consumers, pending
+    from marketdata_assets.collector.jetstream import backlog
+    from marketdata_assets.collector.jetstream.stream import Stream
 
-    async def count() -> int:
-        names = [consumer.name for consumer in consumers().values()]
-        return sum([await pending(server, Stream.name, name) for name in names])
+    return asyncio.run(backlog.pending_messages(server, Stream.name))
 
-    return asyncio.run(count())
+
+def drain_in_progress(server: str) -> str | None:
+    """Who drains the stream now, for people; None when nobody does. Raises what the stream raises."""
+    from marketdata_assets.collector.drain import claim_of
+    from marketdata_assets.collector.jetstream.claim import owner_of
+    from marketdata_assets.collector.jetstream.stream import Stream, connected
+
+    async def ask() -> str | None:
+        async with connected(server) as client:
+            return await owner_of(client, claim_of(Stream.name))
+
+    return asyncio.run(ask())
 
 
 def _captures(client: "Client", exchanges: Exchanges, config: IngestConfig, run_id: str) -> "CapturesReport":
-    from marketdata_assets.exchanges.records import Exchange, MarketType
+    from marketdata_assets.exchanges import venues
+    from marketdata_assets.exchanges.records import MarketType
     from marketdata_assets.exchanges.tables.captures import captures_in, load_captures
 
     paths = [Path(name) for name in config.files] or captures_in(exchanges.path)
     venue: dict[str, Any] = {
-        "exchange": _one_of("exchange", config.exchange, get_args(Exchange)),
+        "exchange": _one_of("exchange", config.exchange, venues.names()),
         "market_type": _one_of("market_type", config.market_type, get_args(MarketType)),
     }
     return load_captures(client, paths, run_id=run_id, force=config.force, **venue)

@@ -4,6 +4,7 @@ Numbers come from the reports and from short queries; nothing is loaded or compu
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,14 @@ TABLES = {
 MAX_LISTED = 60  # rows of the Markdown table of a day's gaps
 
 
-def tables(client: "Client", wanted: Sequence[str], report: IngestReport) -> Iterator[dg.MaterializeResult]:
-    """One result for each table: its rows, and what the run loaded."""
+def tables(
+    client: "Client", instance: dg.DagsterInstance, wanted: Sequence[str], report: IngestReport
+) -> Iterator[dg.MaterializeResult]:
+    """A result for each table in which something arrived, in this run or by another way since the last one.
+
+    So an asset's last materialization says when its data arrived last, and its freshness fails when one type of data
+    stops while others flow.
+    """
     from marketdata_assets.exchanges.tables import plots
     from marketdata_assets.exchanges.tables.ohlcv import days_with_trades
     from marketdata_assets.exchanges.tables.status import overview
@@ -42,9 +49,12 @@ def tables(client: "Client", wanted: Sequence[str], report: IngestReport) -> Ite
     by_table, run = _rows_by_table(report), _summary(report)
     for name in wanted:
         status = statuses[name]
+        loaded = sum(by_table[name].get(key, 0) for key in _ROWS)
+        if not loaded and not is_newer(instance, name, status.newest):
+            continue
         metadata: dict[str, Any] = {
             "dagster/row_count": status.rows,
-            "newest": f"{status.newest:%Y-%m-%d %H:%M:%S} UTC" if status.newest else "none",
+            NEWEST: _text(status.newest),
             "refused_so_far": status.rejected,
             **by_table.get(name, {}),
             "seconds": round(report.seconds, 2),
@@ -54,6 +64,22 @@ def tables(client: "Client", wanted: Sequence[str], report: IngestReport) -> Ite
         if newest and (picture := plots.trades_by_hour(client, newest[0])):
             metadata["trades_by_hour"] = dg.MetadataValue.md(picture)
         yield dg.MaterializeResult(asset_key=name, metadata=metadata)
+
+
+NEWEST = "newest"
+
+
+def is_newer(instance: dg.DagsterInstance, table: str, newest: dt.datetime | None) -> bool:
+    """Whether a table has a newer record than its last materialization says."""
+    if newest is None:
+        return False
+    event = instance.get_latest_materialization_event(dg.AssetKey(table))
+    told = event.asset_materialization.metadata.get(NEWEST) if event and event.asset_materialization else None
+    return told is None or str(told.value) < _text(newest)
+
+
+def _text(newest: dt.datetime | None) -> str:
+    return f"{newest:%Y-%m-%d %H:%M:%S} UTC" if newest else "none"
 
 
 def _rows_by_table(report: IngestReport) -> dict[str, dict[str, int]]:
@@ -100,7 +126,8 @@ def feed(key: dg.AssetKey, report: IngestReport) -> dg.AssetObservation:
     captures = {f"captures_{outcome}": count for outcome, count in summary["captures"].items()}
     records = {"records": sum(summary["rows"].values()), REJECTED: summary[REJECTED]}
     records["unreadable"] = summary["dead_letters"]
-    return dg.AssetObservation(key, metadata={"stream": summary["stream"], **captures, **records})
+    about = {"stream": summary["stream"], "round": dg.MetadataValue.json(summary)}
+    return dg.AssetObservation(key, metadata={**about, **captures, **records})
 
 
 def raise_problems(report: IngestReport) -> None:
@@ -144,6 +171,7 @@ def gaps(day: "DayGaps") -> dict[str, Any]:
         "healed": day.count("healed"),
         "open": day.count("open"),
         "trades_added": day.trades,
+        OPEN_REASONS: dg.MetadataValue.json(dict(_reasons(day))),
         "found_by_numbers": day.recorded,
         "seconds": round(day.seconds, 2),
         "gaps": _listed(day) if day.gaps else "none",
@@ -173,7 +201,12 @@ def _listed(day: "DayGaps") -> dg.MarkdownMetadataValue:
     return markdown_table(_GAP, rows)
 
 
+OPEN_REASONS = "open_reasons"
 _SUMS = ("dagster/partition_row_count", "trades", "healed", "open", "trades_added", "seconds")
+
+
+def _reasons(day: "DayGaps") -> Counter[str]:
+    return Counter(result.why for result in day.gaps if result.outcome == "open")
 
 
 def together(by_day: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -184,4 +217,9 @@ def together(by_day: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         if any(name in found for found in by_day.values())
     }
     rows = sums.pop("dagster/partition_row_count", 0)
-    return {"rows": rows, "days": len(by_day), "seconds": 0.0, **sums}
+    reasons: Counter[str] = Counter()
+    for found in by_day.values():
+        if OPEN_REASONS in found:
+            reasons.update(found[OPEN_REASONS].value)
+    open_gaps = {OPEN_REASONS: dg.MetadataValue.json(dict(reasons))} if "open" in sums else {}
+    return {"rows": rows, "days": len(by_day), "seconds": 0.0, **sums, **open_gaps}

@@ -13,12 +13,16 @@ https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-
 from collections import deque
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
+from marketdata_assets.exchanges import checkpoints
 from marketdata_assets.exchanges.binance.instruments import NS, VENUE, InstrumentContext, InstrumentContexts
 from marketdata_assets.exchanges.binance.rest import Depth
-from marketdata_assets.exchanges.books import Book, BookState, BothNumbers, ResyncRequest
+from marketdata_assets.exchanges.books import Book, BookState, ResyncRequest
+from marketdata_assets.exchanges.checkpoints import BookCheckpoint
 from marketdata_assets.exchanges.errors import BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, Gap, Level, OrderBook, Outcome, Ticker
@@ -40,7 +44,20 @@ class Diff(Struct, frozen=True, gc=False):
     asks: tuple[Level, ...]
     ts_event: int  # ns
     ts_recv: int
-    numbers: BothNumbers | None = None  # the levels once more, where they were read as numbers
+    numbers: Any = None  # BothNumbers: the levels once more, where they were read as numbers
+
+
+class Pending(Struct, frozen=True):
+    """What a chain keeps besides its book, in a checkpoint. The fields are those of Chain."""
+
+    position: int | None
+    waiting: list[Diff] = []
+    early: tuple[Depth, int] | None = None
+    ahead: Depth | None = None
+    best: dict[int, tuple[str, str]] = {}
+
+
+_pending = msgspec.json.Decoder(Pending | None).decode
 
 
 class Chain:
@@ -53,7 +70,6 @@ class Chain:
         self.state = BookState(instrument, stream)
         self.agreed = 0  # best prices that were those of the book after the same update
         self._position: int | None = None  # `u` of the last diff that was taken, into the book or to wait
-        self._connection = 0
         self._waiting: deque[Diff] = deque(maxlen=KEPT_DIFFS)
         self._early: tuple[Depth, int] | None = None  # a snapshot that came before the first diff, and when
         self._ahead: Depth | None = None  # the book's snapshot, as long as diffs come that it holds already
@@ -70,17 +86,17 @@ class Chain:
         position, state = self._position, self.state
         if position is not None:
             begin = diff.first - 1 if diff.prev is None else diff.prev
-            alone = not self._best and not self._ahead and connection == self._connection
+            alone = not self._best and not self._ahead and connection == state.connection
             if alone and begin == position < diff.last and state.status == "live":
                 applied = self._applied(diff)
                 self._position, self._strays = diff.last, 0
                 return [applied]
             if diff.last <= position:
                 return self._stray(diff, connection)
-            if begin != position and (begin > position or connection == self._connection):  # sockets may overlap
+            if begin != position and (begin > position or connection == state.connection):  # sockets may overlap
                 return self._hole(diff, connection)
-        outcomes = self._take(diff) if self.live else self._wait(diff)
-        self._position, self._connection, self._strays = diff.last, connection, 0
+        outcomes = self._take(diff) if self.live else self._wait(diff, connection)
+        self._position, state.connection, self._strays = diff.last, connection, 0
         return outcomes
 
     def snapshot(self, snapshot: Depth, ts_recv: int) -> list[OrderBook | Gap] | None:
@@ -90,9 +106,11 @@ class Chain:
         if self._position is None:
             self._early = snapshot, ts_recv
             return []
-        last, first = snapshot.lastUpdateId, self._waiting[0] if self._waiting else None
-        if first and first.first > last + (first.prev is None) and first.prev != last:
-            return None  # it is older than the beginning of the first diff that waits
+        if not self._reaches(snapshot.lastUpdateId, self._position):
+            return None
+        known = self._best.pop(snapshot.lastUpdateId, None)
+        if known and not _same_best(snapshot, *known):
+            return self.state.broken("best prices", snapshot.lastUpdateId, ts_recv)
         moment = None if snapshot.T is None else snapshot.T * NS
         outcomes = self.state.snapshot(snapshot.bids, snapshot.asks, snapshot.lastUpdateId, moment, ts_recv)
         self._ahead = snapshot
@@ -109,20 +127,49 @@ class Chain:
         """Compare the best prices after an update with the book after the same update."""
         update, bid, ask = ticker.update_id or 0, ticker.bid or "", ticker.ask or ""
         if self.live and update <= (self.state.last_id or 0):
-            if update == self.state.last_id:
-                return self._differs(bid, ask, ticker.ts_recv)
-            return []
+            wrong = self._differs(bid, ask, ticker.ts_recv) if update == self.state.last_id else []
+            if wrong:
+                self._best[update] = (bid, ask)  # a snapshot of this update has to agree with them
+            return wrong
         if len(self._best) >= KEPT_TICKERS:
             self._best.clear()
         self._best[update] = (bid, ask)
         return []
 
+    def checkpoint(self, key: str) -> BookCheckpoint | None:
+        """What another chain needs to continue here."""
+        plain = self.live and self._position == self.state.last_id and not self._best and not self._ahead
+        if plain:
+            return self.state.checkpoint(key)
+        if self._position is None and self._early is None:
+            return self.state.checkpoint(key)
+        waiting = [msgspec.structs.replace(diff, numbers=None) for diff in self._waiting]
+        pending = Pending(self._position, waiting, self._early, self._ahead, self._best)
+        return self.state.checkpoint(key, checkpoints.encode(pending))
+
+    def restore(self, point: BookCheckpoint, ts_recv: int) -> list[OrderBook | Gap]:
+        """Continue from a checkpoint. Raises BadMessage and a decoder's error, then nothing has changed."""
+        pending = _pending(point.pending) or Pending(point.last_id if point.status == "live" else None)
+        outcomes = self.state.restore(point, ts_recv)
+        self._start_over()
+        self._position, self._early, self._ahead = pending.position, pending.early, pending.ahead
+        self._waiting.extend(pending.waiting)
+        self._best.update(pending.best)
+        return outcomes
+
     def reopened(self, connection: int, ts_recv: int) -> list[OrderBook | Gap]:
         """The socket is a new one: what it would have brought meanwhile is not known."""
-        if connection != self._connection:
+        if connection != self.state.connection:
             return []
         self._start_over()
         return self.state.reopened(ts_recv)
+
+    def _reaches(self, last: int, position: int) -> bool:
+        """Whether a snapshot reaches the first diff that waits; where none waits, the last diff that was taken."""
+        if not self._waiting:
+            return last >= position
+        first = self._waiting[0]
+        return first.first <= last + (first.prev is None) or first.prev == last
 
     def _take(self, diff: Diff) -> list[OrderBook | Gap]:
         if self._ahead:
@@ -151,9 +198,10 @@ class Chain:
             self._waiting.append(diff)
         return outcome
 
-    def _wait(self, diff: Diff) -> list[OrderBook | Gap]:
+    def _wait(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         Book().apply(diff.bids, diff.asks)  # raises where a level is no numbers
         self._waiting.append(diff)
+        self.state.without_base(diff.first, diff.ts_recv, connection)
         early, self._early = self._early, None
         if early is None:
             return []
@@ -162,7 +210,7 @@ class Chain:
 
     def _stray(self, diff: Diff, connection: int) -> list[OrderBook | Gap]:
         """A diff from before what is known: a repeat, unless another socket brought it."""
-        if connection != self._connection:
+        if connection != self.state.connection:
             return []
         self._strays += 1
         if self._strays > STRAYS:
@@ -175,7 +223,7 @@ class Chain:
         outcomes = self.state.broken("sequence", diff.first, diff.ts_recv)
         self._start_over()
         self._waiting.append(diff)
-        self._position, self._connection = diff.last, connection
+        self._position, self.state.connection = diff.last, connection
         return outcomes
 
     def _start_over(self) -> None:
@@ -197,6 +245,14 @@ def _same(price: str, best: Level | None) -> bool:
     if best is None:
         return not Decimal(price)  # the venue's word for an empty side
     return price == best[0] or Decimal(price) == Decimal(best[0])
+
+
+def _same_best(snapshot: Depth, bid: str, ask: str) -> bool:
+    """Whether a snapshot has these best prices. Raises BadLevel."""
+    book = Book()
+    book.replace(snapshot.bids, snapshot.asks)
+    best_bid, best_ask = book.bbo()
+    return _same(bid, best_bid) and _same(ask, best_ask)
 
 
 _WAITS = Control("notice", "a diff waits for its snapshot")
@@ -254,6 +310,16 @@ class MarketBooks:
         for name, chain in self.chains.items():
             outcomes += self._settled(name, chain.reopened(connection, ts_recv), ts_recv)
         return outcomes
+
+    def checkpoints(self) -> list[BookCheckpoint]:
+        """What another feed needs to continue these books."""
+        return [*filter(None, (chain.checkpoint(name) for name, chain in self.chains.items()))]
+
+    def restore(self, point: BookCheckpoint, ts_recv: int) -> list[Outcome]:
+        """Continue a book from a checkpoint. Raises BadMessage and a decoder's error."""
+        name = point.instrument.name
+        chain = self.chains.get(name) or self._begun(name, self._known.get(name) or InstrumentContext(point.instrument))
+        return self._settled(name, chain.restore(point, ts_recv), ts_recv)
 
     def forget(self, name: str) -> None:
         """Stop following an instrument: its book is no longer valid."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from marketdata_assets.exchanges import checkpoints
 from marketdata_assets.exchanges.binance import parse, rest, wire
 from marketdata_assets.exchanges.binance.book import MarketBooks, best_levels
 from marketdata_assets.exchanges.binance.event_types import (
@@ -43,8 +44,9 @@ from marketdata_assets.exchanges.binance.templates import (
     Read,
     template_reader,
 )
+from marketdata_assets.exchanges.checkpoints import FeedCheckpoint, InstrumentsCheckpoint, StateCheckpoint
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
-from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome, VenueError
 
 KEPT_STREAMS = 20_000  # so many combined streams are known at sight; a connection has 1024 at most
@@ -143,6 +145,30 @@ class BinanceFeed:
     def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
         """The socket of `connection` is a new one: each book on it needs a snapshot again."""
         return self._market.reopened(ts_recv, connection)
+
+    def learn(self, listed: Iterable[Instrument]) -> None:
+        """Take a list of instruments; a newer entry replaces an older one."""
+        self.instruments.add(listed)
+        self._known.clear()
+        self._agg_trades.clear()
+        self._forms.clear()
+
+    def checkpoint(self) -> list[FeedCheckpoint]:
+        """What another feed needs to continue here, between two messages."""
+        return [InstrumentsCheckpoint.of(self.instruments), *self._market.checkpoints()]
+
+    def restore(self, raw: bytes, ts_recv: int) -> list[Outcome]:
+        """Continue from a checkpoint of captures: the records of books, and the gaps that end. Never raises."""
+        try:
+            point = checkpoints.decode(raw)
+            if isinstance(point, InstrumentsCheckpoint):
+                self.learn(point.instruments)
+                return [Control("notice", f"{len(point.instruments)} instruments")]
+            if isinstance(point, StateCheckpoint):
+                raise BadMessage(VENUE, f"a state of {point.instrument.name} that nobody wrote")
+            return self._market.restore(point, ts_recv)
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
 
     def forget(self, instrument: str) -> None:
         """Stop following an instrument: its book is no longer valid."""
@@ -292,12 +318,9 @@ class BinanceFeed:
         if to.what in ("depth", ""):
             return self._snapshot(raw, to.symbol, ts_recv)
         if to.what == "exchangeInfo":
-            listed = list(instruments(self.market_type, _exchange_info(raw)))
-            self.instruments.add(listed)
-            self._known.clear()
-            self._agg_trades.clear()
-            self._forms.clear()
-            return [Control("notice", f"{len(listed)} instruments")]
+            listing = instruments(self.market_type, _exchange_info(raw), ts_recv)
+            self.learn(listing.instruments)
+            return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
         if to.what in ("ping", "time"):
             return [Control("pong", to.what)]
         return [*rest.records(to, raw, self._known, ts_recv)]

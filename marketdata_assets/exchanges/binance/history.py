@@ -100,7 +100,7 @@ class BinanceHistory:
         """All instruments of the market; they are taken into `instruments` too."""
         answer = await self._get(f"{self._path}/exchangeInfo")
         with as_bad_page(f"{VENUE} instruments"):
-            listed = list(instruments(self.market_type, msgspec.json.decode(answer.raw, type=ExchangeInfo)))
+            listed = instruments(self.market_type, msgspec.json.decode(answer.raw, type=ExchangeInfo)).instruments
         self.instruments.add(listed)
         self._known.clear()
         return listed

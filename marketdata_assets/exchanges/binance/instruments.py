@@ -10,7 +10,7 @@ Spot and USD-M count coins, COIN-M counts contracts of so many USD, options coun
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 
@@ -18,7 +18,7 @@ import msgspec
 
 from marketdata_assets.exchanges.decimals import EXACT, plain
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, read_entries
 from marketdata_assets.exchanges.records import Exchange, MarketType, Trade
 
 VENUE: Exchange = "binance"
@@ -48,26 +48,38 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     underlying: str = ""  # base and quote
     contractSize: int | None = None  # noqa: N815  quote units
     unit: int | None = None  # base units
+    status: str = ""  # of spot and USD-M
+    contractStatus: str = ""  # noqa: N815  of COIN-M
 
 
 class ExchangeInfo(msgspec.Struct, frozen=True):
     """The answer to exchangeInfo."""
 
-    symbols: list[Listed] = []
-    optionSymbols: list[Listed] = []  # noqa: N815
+    symbols: list[msgspec.Raw] = []
+    optionSymbols: list[msgspec.Raw] = []  # noqa: N815
 
 
-def instruments(market_type: MarketType, info: ExchangeInfo) -> Iterator[Instrument]:
-    """The instruments of a list. Raises BadInstruments."""
-    listed = info.optionSymbols if market_type == "option" else info.symbols
-    if not listed:
+ENDED = frozenset({"BREAK", "DELIVERING", "DELIVERED", "SETTLING", "CLOSE"})
+"""States in which nothing is traded, and will not be again; on spot a pair is also in BREAK during maintenance."""
+
+_listed = msgspec.json.Decoder(Listed).decode
+
+
+def instruments(market_type: MarketType, info: ExchangeInfo, ts_recv: int = 0) -> Listing:
+    """The instruments of a list. Raises BadInstruments when it has none."""
+    entries = info.optionSymbols if market_type == "option" else info.symbols
+    if not entries:
         raise BadInstruments(VENUE, f"it has none of the market type {market_type}")
-    for entry in listed:
-        base = entry.baseAsset or entry.underlying.removesuffix(entry.quoteAsset)
-        if not (base and entry.quoteAsset and entry.symbol):
-            raise BadInstruments(VENUE, f"{entry.symbol or 'an entry'} has no base or no quote asset")
-        match = _shape(market_type).fullmatch(entry.symbol)
-        yield _instrument(market_type, entry.symbol, base, entry.quoteAsset, match["dated"] if match else None, entry)
+    return read_entries(VENUE, entries, partial(_entry, market_type), ts_recv)
+
+
+def _entry(market_type: MarketType, raw: bytes) -> Instrument:
+    entry = _listed(raw)
+    base = entry.baseAsset or entry.underlying.removesuffix(entry.quoteAsset)
+    if not (base and entry.quoteAsset and entry.symbol):
+        raise BadInstruments(VENUE, f"{entry.symbol or 'an entry'} has no base or no quote asset")
+    match = _shape(market_type).fullmatch(entry.symbol)
+    return _instrument(market_type, entry.symbol, base, entry.quoteAsset, match["dated"] if match else None, entry)
 
 
 def named(market_type: MarketType, name: str) -> Instrument | None:
@@ -93,15 +105,17 @@ def _instrument(
     market_type: MarketType, name: str, base: str, quote: str, dated: str | None, listed: Listed | None
 ) -> Instrument:
     symbol = f"{base}-{quote}-{dated}" if dated else f"{base}-{quote}"
+    state = (listed.status or listed.contractStatus) if listed else ""
+    ended = state if state in ENDED else ""
     if market_type in ("spot", "linear"):
-        return Instrument("binance", market_type, name, symbol, base, quote, "base")
+        return Instrument("binance", market_type, name, symbol, base, quote, "base", ended=ended)
     value = None
     if listed:
         worth = listed.contractSize if market_type == "inverse" else listed.unit
         if not worth or worth < 0:
             raise BadInstruments(VENUE, f"{name} does not say what a contract is worth")
         value = str(worth)
-    return Instrument("binance", market_type, name, symbol, base, quote, "contracts", value)
+    return Instrument("binance", market_type, name, symbol, base, quote, "contracts", value, ended)
 
 
 class InstrumentContext:

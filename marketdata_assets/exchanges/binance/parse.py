@@ -113,7 +113,8 @@ def ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int) -> 
     A mini ticker has no best prices, last size or weighted average.
 
         {"e": "24hrTicker", "E": 1700000000005, "s": "ABCUSDT", "w": "1.25", "c": "1.23", "Q": "0.5", "b": "1.23",
-         "B": "31.2", "a": "1.24", "A": "40.6", "o": "1.20", "h": "1.30", "l": "1.10", "v": "100", "q": "125", "n": 9}
+         "P": "2.5", "B": "31.2", "a": "1.24", "A": "40.6", "o": "1.20", "h": "1.30", "l": "1.10", "v": "100",
+         "q": "125", "n": 9}
         {"e": "24hrMiniTicker", "E": 1700000000005, "s": "ABCUSDT", "c": "1.23", "o": "1.20", "h": "1.30",
          "l": "1.10", "v": "100", "q": "125"}
 
@@ -125,6 +126,7 @@ def ticker(event: wire.MiniTicker, context: InstrumentContext, ts_recv: int) -> 
     if isinstance(event, wire.FuturesTicker):
         more = {"unit": context.instrument.unit, "last_size": decimal("Q", event.Q), "trades": event.n}
         more["weighted_average"] = decimal("w", event.w)
+        more["price_change"] = decimal_or_none("P", event.P)
     if isinstance(event, wire.SpotTicker):
         more |= {"bid": decimal("b", event.b), "bid_size": decimal("B", event.B)}
         more |= {"ask": decimal("a", event.a), "ask_size": decimal("A", event.A)}
@@ -254,7 +256,7 @@ def option_ticker(event: wire.OptionTicker, context: InstrumentContext, ts_recv:
     """The last 24 hours of an option; `V` counts contracts.
 
         {"e": "24hrTicker", "E": 1700000000005, "s": "ABC-300101-50-C", "o": "1", "h": "2", "l": "1", "c": "2",
-         "V": "3", "A": "5", "Q": "1", "n": 2, "bo": "1.9", "bq": "4", "ao": "2.1", "aq": "5",
+         "P": "1", "V": "3", "A": "5", "Q": "1", "n": 2, "bo": "1.9", "bq": "4", "ao": "2.1", "aq": "5",
          "b": "0.38", "a": "0.47", "vo": "0.42", "mp": "2"}
 
     https://developers.binance.com/docs/derivatives/option/websocket-market-streams/24-hour-TICKER
@@ -280,6 +282,7 @@ def option_ticker(event: wire.OptionTicker, context: InstrumentContext, ts_recv:
         bid_iv=_percent("b", event.b),
         ask_iv=_percent("a", event.a),
         mark_iv=_percent("vo", event.vo),
+        price_change=decimal_or_none("P", event.P),
     )
 
 

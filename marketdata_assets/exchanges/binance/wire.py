@@ -142,9 +142,10 @@ class FuturesTicker(MiniTicker, frozen=True, gc=False, tag="24hrTicker"):
     w: str  # weighted average price
     Q: str  # last size
     n: Id  # trades
+    P: str | None = None  # price change, percent
 
 
-class SpotTicker(FuturesTicker, frozen=True, gc=False, tag="24hrTicker"):
+class SpotTicker(FuturesTicker, frozen=True, gc=False, kw_only=True, tag="24hrTicker"):
     b: str
     B: str
     a: str
@@ -170,6 +171,7 @@ class OptionTicker(Event, frozen=True, gc=False, tag="24hrTicker"):
     a: str
     vo: str  # of the mark price
     mp: str  # mark price
+    P: str | None = None  # price change, percent
 
 
 class Candle(Struct, frozen=True, gc=False):

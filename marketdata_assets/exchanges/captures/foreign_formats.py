@@ -4,10 +4,11 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from marketdata_assets.exchanges.captures.native_format import Entry, Kind
+from marketdata_assets.exchanges.captures.native_format import Entry
 from marketdata_assets.exchanges.errors import BadCapture
 from marketdata_assets.input_limits import LineTooLong, ReadsLines, lines
 
@@ -22,7 +23,7 @@ class Line(msgspec.Struct, frozen=True):
     """
 
     recv: str  # seconds
-    dir: Kind
+    dir: Literal["in", "out", "open", "http"]
     url: str = ""
     data: msgspec.Raw = msgspec.Raw(b"")
 

@@ -20,12 +20,13 @@ from marketdata_assets.input_limits import ZSTD_CHUNK_BYTES
 SUFFIX = ".capture.zst"
 VERSION = 1
 
-Kind = Literal["in", "out", "open", "http"]
-"""A message of a socket, one that we sent, a socket that was opened, the answer to a request."""
+Kind = Literal["in", "out", "open", "http", "checkpoint", "closed"]
+"""A message of a socket, one that we sent, a socket that was opened, the answer to a request, the state of the reader
+between two entries, a socket whose books are out of sync from here on."""
 
 ENTRY = Struct("<qBIII")  # receive time in ns, kind, connection, address, number of bytes
 URL = 0
-KINDS: dict[int, Kind] = {1: "in", 2: "out", 3: "open", 4: "http"}
+KINDS: dict[int, Kind] = {1: "in", 2: "out", 3: "open", 4: "http", 5: "checkpoint", 6: "closed"}
 NUMBERS = {kind: number for number, kind in KINDS.items()}
 
 
@@ -35,6 +36,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capture: int  # VERSION
     exchange: Exchange | None = None
     market_type: MarketType | None = None
+    begins: Literal["run", "checkpoint"] | None = None
+    """`run`: no earlier file continues here. `checkpoint`: what is needed of one is first. None: one continues."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

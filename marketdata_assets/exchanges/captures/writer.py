@@ -1,14 +1,17 @@
 """Writing captures: frames that are whole or not there, files that are rotated by size and time."""
 
 import datetime as dt
+from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 import zstandard
 
+from marketdata_assets.exchanges import checkpoints
 from marketdata_assets.exchanges.captures.native_format import ENTRY, NUMBERS, SUFFIX, URL, VERSION, Header, Kind
+from marketdata_assets.exchanges.checkpoints import FeedCheckpoint
 from marketdata_assets.exchanges.records import Exchange, MarketType
 
 HOUR = 3_600_000_000_000
@@ -19,7 +22,8 @@ class CaptureWriter:
     """Writes entries into files of a folder. What was flushed is read back, however the process ends.
 
     A file's name has the receive time of its first entry; a file is never reopened for appending. Rotation uses
-    the times of the entries. Entries of several connections may come in any order.
+    the times of the entries. Entries of several connections may come in any order. `begins_run` says that the first
+    file continues no earlier one.
     """
 
     def __init__(
@@ -32,14 +36,16 @@ class CaptureWriter:
         max_span_ns: int = HOUR,
         frame_bytes: int = MB,
         level: int = 3,
+        begins_run: bool = False,
     ) -> None:
+        self.written = 0  # bytes of the open file
         self.paths: list[Path] = []
         self._folder = folder
         self._header = Header(VERSION, exchange, market_type)
+        self._begins_run = begins_run
         self._max_bytes, self._max_span_ns, self._frame_bytes = max_bytes, max_span_ns, frame_bytes
         self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
         self._file: FileIO | None = None
-        self._written = 0  # bytes of the open file
         self._first = 0  # ns
         self._frame = bytearray()
         self._urls: dict[str, int] = {}
@@ -52,19 +58,32 @@ class CaptureWriter:
 
     def write(self, ts_recv: int, kind: Kind, raw: bytes, *, connection: int = 0, url: str = "") -> None:
         """Add an entry; it is written by `flush`, or when a frame is full."""
-        if self._file is None or self._written >= self._max_bytes or ts_recv - self._first >= self._max_span_ns:
-            self.close()
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._open(ts_recv)
-            self._written, self._first = 0, ts_recv
-            self._urls.clear()
-            self._put(msgspec.json.encode(self._header) + b"\n")
+        if self._file is None or self.written >= self._max_bytes or ts_recv - self._first >= self._max_span_ns:
+            self._begin(ts_recv, "run" if self._begins_run else None)
+        self._write(ts_recv, kind, raw, connection, url)
+
+    def _write(self, ts_recv: int, kind: Kind, raw: bytes, connection: int = 0, url: str = "") -> None:
         if url and url not in self._urls:
             self._urls[url] = len(self._urls) + 1
             self._add(ts_recv, URL, url.encode(), 0, self._urls[url])
         self._add(ts_recv, NUMBERS[kind], raw, connection, self._urls[url] if url else 0)
         if len(self._frame) >= self._frame_bytes:
             self.flush()
+
+    def rotate(self, ts_recv: int, points: Iterable[FeedCheckpoint]) -> None:
+        """Begin another file with the checkpoints of a feed that took all entries so far: it can be read alone."""
+        self._begin(ts_recv, "checkpoint")
+        for point in points:
+            self._write(ts_recv, "checkpoint", checkpoints.encode(point))
+        self.flush()
+
+    def _begin(self, ts_recv: int, begins: Literal["run", "checkpoint"] | None) -> None:
+        self.close()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = self._open(ts_recv)
+        self.written, self._first, self._begins_run = 0, ts_recv, False
+        self._urls.clear()
+        self._put(msgspec.json.encode(msgspec.structs.replace(self._header, begins=begins)) + b"\n")
 
     def flush(self) -> None:
         """Write everything to the operating system, so that it survives a kill of this process."""
@@ -113,7 +132,7 @@ class CaptureWriter:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError:
-            self._file.truncate(self._written)
-            self._file.seek(self._written)
+            self._file.truncate(self.written)
+            self._file.seek(self.written)
             raise
-        self._written += whole
+        self.written += whole

@@ -71,7 +71,6 @@ class Chain:
     """The book of one channel. `actions` turns rule 3 off for recordings with levels left out."""
 
     state: BookState
-    connection: int
     actions: bool = True
 
     def take(self, event: wire.Book, texts: wire.Texts, ts_recv: int) -> Outcomes:
@@ -84,6 +83,7 @@ class Chain:
         if state.status != "live" or last is None:
             content_of(event, texts)  # an inconsistent message is a dead letter anyway
             state.dropped += 1
+            state.without_base(event.change_id, ts_recv, state.connection)
             return []
         if before != last:
             content_of(event, texts)
@@ -104,7 +104,7 @@ class Chain:
     def whole(self, event: wire.Levels, ts_recv: int) -> Outcomes:
         """Take the best levels, which come whole every time, and never from an earlier moment."""
         bids, asks = levels(event.bids), levels(event.asks)
-        last = self.state.last_id
+        last, self.state.whole_messages = self.state.last_id, True
         if self.state.status == "live" and last is not None and event.change_id < last:
             return [self.state.repeated(event.change_id, ts_recv)]
         return self.state.snapshot(bids, asks, event.change_id, event.timestamp * MS, ts_recv)

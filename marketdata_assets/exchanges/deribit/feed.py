@@ -14,7 +14,7 @@ from marketdata_assets.exchanges.deribit.instruments import from_name, is_combo,
 from marketdata_assets.exchanges.deribit.parse import InstrumentContext
 from marketdata_assets.exchanges.deribit.wire import MS, NONE, VENUE, AnyMessage, Notification
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage, UnknownInstrument
-from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import AnyRecord, Control, DeadLetter, Gap, MarketType, OrderBook, Outcome
 
 _CHANNEL = b'"channel":"'
@@ -40,14 +40,14 @@ class DeribitFeed(ChannelBooks):
     def __init__(
         self,
         market_type: MarketType | None,
-        instruments: Instruments,
+        instruments: Instruments | None = None,
         *,
         strict: bool = True,
         books: bool = True,
         actions: bool = True,
     ) -> None:
         super().__init__()
-        self.market_type, self.instruments = market_type, instruments
+        self.market_type, self.instruments = market_type, instruments or Instruments(VENUE)
         self._strict, self._with_books, self._actions = strict, books, actions
         self._known: dict[str, InstrumentContext] = {}
         self._chains: dict[str, Chain] = {}  # by channel
@@ -72,10 +72,6 @@ class DeribitFeed(ChannelBooks):
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv), *self._lost(raw, ts_recv)]
 
-    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
-        return [outcomes for raw in raws for outcomes in self.push(raw, ts_recv, connection)]
-
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What became of a REST answer to this address. Never raises."""
         try:
@@ -84,23 +80,22 @@ class DeribitFeed(ChannelBooks):
                 return [error]
             method = urlsplit(url).path.rpartition("/")[2]
             if method == "get_instruments":
-                listed = parse_instruments(raw)
-                self.instruments.add(listed)
-                self._known.clear()
-                return [Control("notice", f"{len(listed)} instruments")]
+                listing = parse_instruments(raw, ts_recv)
+                self.learn(listing.instruments)
+                return [Control("notice", f"{len(listing.instruments)} instruments"), *listing.unread]
             parser = rest.PARSERS.get(method)
             return [*parser(url, raw, self._find, ts_recv)] if parser else [Control("ignored", method)]
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv)]
 
-    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """The socket is a new one: what its books missed is not known."""
-        outcomes: list[Outcome] = []
-        for channel, chain in self._chains.items():
-            if chain.connection == connection:
-                outcomes += chain.state.reopened(ts_recv)
-                self._update_request(_key(channel), channel, ts_recv)
-        return outcomes
+    def learn(self, listed: Iterable[Instrument]) -> None:
+        """Take a list of instruments; a newer entry replaces an older one."""
+        super().learn(listed)
+        self._known.clear()
+
+    def _channel(self, state: BookState) -> str:
+        kind, _, rest_of_it = state.stream.partition(".")
+        return f"{kind}.{state.instrument.name}.{rest_of_it}".rstrip(".")
 
     def stream_of(self, raw: bytes) -> str:
         """The channel without its instrument, as book.raw; or what else the message is. Never raises."""
@@ -167,7 +162,7 @@ class DeribitFeed(ChannelBooks):
                 ids = (event.change_id, event.prev_change_id)
                 return [parse.book(context, kind, bids, asks, ids, event.timestamp * MS, ts_recv)]
             chain = self._chain(channel, context)
-        chain.connection = connection
+        chain.state.connection = connection
         outcomes: list[Outcome] = [*chain.take(event, _texts(raw).params.data, ts_recv)]
         if chain.state.status != "live" or self.resync_requests:
             self._update_request(_key(channel), channel, ts_recv)
@@ -176,7 +171,7 @@ class DeribitFeed(ChannelBooks):
     def _lost(self, raw: bytes, ts_recv: int) -> list[OrderBook | Gap]:
         """A message of a book could not be read: what it changed is missing."""
         begin = raw.find(_BOOK) + 1
-        channel = raw[begin : raw.find(b'"', begin)].decode("latin1") if begin else ""
+        channel = raw[begin : raw.find(b'"', begin)].decode("utf-8", "replace") if begin else ""
         chain = self._chains.get(channel)
         if chain is None or chain.state.status != "live":
             return []
@@ -196,7 +191,7 @@ class DeribitFeed(ChannelBooks):
             bids, asks = parse.levels(event.bids), parse.levels(event.asks)
             return [parse.book(context, "snapshot", bids, asks, (event.change_id, None), event.timestamp * MS, ts_recv)]
         chain = self._chain(channel, context)
-        chain.connection = connection
+        chain.state.connection = connection
         return [*chain.whole(event, ts_recv)]
 
     def _of(self, channel: str, instrument: str) -> InstrumentContext | None:
@@ -208,9 +203,8 @@ class DeribitFeed(ChannelBooks):
     def _chain(self, channel: str, context: InstrumentContext) -> Chain:
         chain = self._chains.get(channel)
         if chain is None:
-            chain = Chain(BookState(context.instrument, _stream(channel)), 0, self._actions)
-            self._chains[channel] = chain
-            self.books[_key(channel)] = chain.state
+            state = self.state_of(_key(channel), context.instrument, _stream(channel))
+            chain = self._chains[channel] = Chain(state, self._actions)
         return chain
 
     def _other(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:

@@ -59,7 +59,7 @@ class DeribitHistory:
         """All instruments that are traded now; they are taken into `instruments` too."""
         params = {"currency": currency, "expired": "false"}
         answer = await self._client.get("/public/get_instruments", params, lane=LISTS)
-        instruments = parse_instruments(answer.raw)
+        instruments = parse_instruments(answer.raw).instruments
         self.instruments.add(instruments)
         return instruments
 

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from marketdata_assets.exchanges.deribit.wire import VENUE, Wire, number
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.instruments import Instrument, Listing, read_entries
 from marketdata_assets.exchanges.records import MarketType
 
 Payoff = Literal["reversed", "linear"]
@@ -41,21 +41,23 @@ class WireInstrument(Wire, frozen=True, gc=False):
 
 
 class InstrumentList(Wire, frozen=True, gc=False):
-    result: list[WireInstrument]
+    result: list[Raw]
 
 
 _decode = msgspec.json.Decoder(InstrumentList).decode
+_entry = msgspec.json.Decoder(WireInstrument).decode
 
 
 # {"jsonrpc":"2.0","id":1,"result":[{"instrument_name":"ABC-PERPETUAL","kind":"future","base_currency":"ABC",
 #   "quote_currency":"USD","counter_currency":"USD","instrument_type":"reversed","contract_size":10.0}]}
 # https://docs.deribit.com/api-reference/market-data/public-get_instruments
-def parse_instruments(raw: bytes) -> list[Instrument]:
+def parse_instruments(raw: bytes, ts_recv: int = 0) -> Listing:
     """The instruments of an answer to get_instruments, without combos; BadInstruments when it cannot be read."""
     try:
-        return [one for wire in _decode(raw).result if (one := _instrument(wire))]
+        entries = _decode(raw).result
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadInstruments(VENUE, f"{type(error).__name__} {error}") from error
+    return read_entries(VENUE, entries, lambda entry: _instrument(_entry(entry)), ts_recv)
 
 
 def is_combo(name: str) -> bool:

@@ -64,7 +64,8 @@ def trade(event: wire.Trade, context: InstrumentContext, ts_recv: int) -> list[T
     size = amount if context.in_coins else context.instrument.base_size(amount, price)
     contracts = number(event.contracts) if event.contracts != NONE else context.contracts(amount)
     ts = event.timestamp * MS
-    records: list[Trade | Liquidation] = [context.trade(ts, ts_recv, event.trade_id, price, size, contracts, side)]
+    ids = event.trade_id, price, size, contracts, side, None, None, event.trade_seq
+    records: list[Trade | Liquidation] = [context.trade(ts, ts_recv, *ids)]
     for whose in event.liquidation or ():
         forced = side if whose == "T" else OPPOSITE[side]
         name = f"{event.trade_id}-{whose}"  # a trade may hold two
@@ -122,6 +123,7 @@ def ticker(event: wire.Ticker, context: InstrumentContext, ts_recv: int) -> list
             bid_iv=maybe(event.bid_iv),
             ask_iv=maybe(event.ask_iv),
             mark_iv=maybe(event.mark_iv),
+            price_change=None if stats.price_change == NONE else signed(stats.price_change),
         )
     ]
     rate, interest = event.current_funding, event.open_interest

@@ -30,14 +30,8 @@ class Answer(msgspec.Struct, Generic[T], frozen=True, gc=False):
     result: T
 
 
-class WireNumbered(wire.Trade, frozen=True, gc=False, kw_only=True):
-    """A trade with its number among those of its instrument, which have no holes."""
-
-    trade_seq: Sequence
-
-
 class TradesResult(Wire, frozen=True, gc=False):
-    trades: list[WireNumbered]
+    trades: list[wire.Trade]
     has_more: bool
 
 
@@ -129,7 +123,7 @@ def numbered_trades(raw: bytes, find: Find, ts_recv: int) -> tuple[list[Row], bo
     return rows, result.has_more
 
 
-def _supported(trades: list[WireNumbered], find: Find) -> Iterator[tuple[WireNumbered, InstrumentContext]]:
+def _supported(trades: list[wire.Trade], find: Find) -> Iterator[tuple[wire.Trade, InstrumentContext]]:
     return ((event, context) for event in trades if (context := find(event.instrument_name)))
 
 

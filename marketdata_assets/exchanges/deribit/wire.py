@@ -69,6 +69,7 @@ class Trade(Wire, frozen=True, gc=False):
     direction: Direction  # of the taker
     price: Raw
     amount: Raw  # USD of inverse futures, else coins
+    trade_seq: Sequence  # number among the trades of its instrument, which have no holes
     contracts: Raw = NONE  # not in older messages
     liquidation: Literal["M", "T", "MT"] | None = None  # whose order was forced: the maker's, the taker's, both
 
@@ -116,6 +117,7 @@ class Stats(Wire, frozen=True, gc=False):
     volume: Raw  # coins
     volume_usd: Raw = NONE
     volume_notional: Raw = NONE  # in the currency of the price
+    price_change: Raw = NONE  # percent
 
 
 class Quote(Wire, frozen=True, gc=False):

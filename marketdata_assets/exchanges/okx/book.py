@@ -86,7 +86,7 @@ class BookStream:
 
     def __init__(self, state: BookState) -> None:
         self.state = state
-        self.connection = 0
+        state.whole_messages = state.stream in WHOLE
         self._before: tuple[WireBook | None, int | None] = (None, None)  # the last message, and the one it followed
 
     # {"arg":{"channel":"books","instId":"ABC-USDT"},"action":"update","data":[{"asks":[["4.21","0.5","0","2"]],
@@ -107,15 +107,16 @@ class BookStream:
             if whole:
                 bids, asks, verify = _levels(book.bids), _levels(book.asks), _verify(book.checksum)
                 outcomes += self.state.snapshot(bids, asks, book.seq_id, book.ts * MS, ts_recv, verify=verify)
-                self.connection, self._before = connection, (book, book.prev_seq_id)
+                self.state.connection, self._before = connection, (book, book.prev_seq_id)
             else:
                 outcomes += self._update(book, levels, ts_recv, connection)
         return outcomes
 
     def _update(self, book: WireBook, levels: BookNumbers | None, ts_recv: int, connection: int) -> list[Outcome]:
         state = self.state
-        if state.status != "live" or connection != self.connection:
+        if state.status != "live" or connection != state.connection:
             state.dropped += 1
+            state.without_base(book.seq_id, ts_recv, connection)
             why = "another connection has it" if state.status == "live" else f"{state.status}, no snapshot since"
             return [Control("ignored", f"{state.stream}:{state.instrument.name} {why}")]
         fault = self._fault(book)

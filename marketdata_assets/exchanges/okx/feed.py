@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from marketdata_assets.exchanges.books import BookState, ChannelBooks
+from marketdata_assets.exchanges.books import ChannelBooks
 from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
-from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import book, parse, wire
 from marketdata_assets.exchanges.okx.book import BookStream
-from marketdata_assets.exchanges.okx.instruments import decode_listed, instruments, known_instruments
+from marketdata_assets.exchanges.okx.instruments import instruments, known_instruments
 from marketdata_assets.exchanges.okx.wire import VENUE, Arg, Find, Parser, envelope
 from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
 
@@ -81,8 +81,8 @@ class OkxFeed(ChannelBooks):
         strict: bool = True,
         books: bool = True,
     ) -> None:
-        self.instruments = known_instruments(instruments, strict=strict)
         super().__init__()
+        self.instruments = known_instruments(instruments, strict=strict)
         self._keep_books = books
         self._streams: dict[str, BookStream] = {}
         self._routes: dict[bytes, Parser] = {}
@@ -97,10 +97,6 @@ class OkxFeed(ChannelBooks):
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv)]
 
-    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """What becomes of messages that came together, one after the other. Never raises, whatever the bytes."""
-        return [outcomes for raw in raws for outcomes in self.push(raw, ts_recv, connection)]
-
     def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
         """What becomes of an answer of REST to `url`. Never raises, whatever the bytes."""
         try:
@@ -114,14 +110,10 @@ class OkxFeed(ChannelBooks):
         except UNREADABLE as error:
             return [DeadLetter.of(raw, error, ts_recv)]
 
-    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]:
-        """The socket of `connection` is a new one: every book on it needs a subscription of its own again."""
-        outcomes: list[Outcome] = []
-        for key, stream in self._streams.items():
-            if stream.connection == connection:
-                outcomes += stream.state.reopened(ts_recv)
-                self._update_request(key, stream.state.stream, ts_recv)
-        return outcomes
+    def learn(self, listed: Iterable[Instrument]) -> None:
+        """Take a list of instruments; a newer entry replaces an older one."""
+        super().learn(listed)
+        self._routes.clear()  # their parsers know instruments as they were
 
     def stream_of(self, raw: bytes) -> str:
         """The channel of a message, or its event, for counting."""
@@ -160,8 +152,8 @@ class OkxFeed(ChannelBooks):
         key = f"{arg.channel}:{arg.inst_id}"
         stream = self._streams.get(key)
         if stream is None:
-            stream = BookStream(BookState(self.instruments[arg.inst_id], arg.channel))
-            self._streams[key], self.books[key] = stream, stream.state
+            stream = BookStream(self.state_of(key, self.instruments[arg.inst_id], arg.channel))
+            self._streams[key] = stream
 
         def parser(raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
             try:
@@ -178,17 +170,16 @@ class OkxFeed(ChannelBooks):
     def _event(self, raw: bytes, _ts_recv: int, connection: int) -> list[Outcome]:
         outcome, arg = wire.control_event(raw)
         if arg and isinstance(outcome, Control) and outcome.detail.startswith(wire.UNSUBSCRIBED):
-            stream = self._streams.get(f"{arg.channel}:{arg.inst_id}")
-            if stream and stream.connection == connection and stream.state.status == "live":
-                stream.state.status = "waiting"
+            state = self.books.get(f"{arg.channel}:{arg.inst_id}")
+            if state and state.connection == connection and state.status == "live":
+                state.status = "waiting"
         return [outcome]
 
     def _listing(self, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
         """A list of instruments, or what changed in it; the same over the socket and over REST."""
-        listed = list(instruments(decode_listed(raw).data))
-        self.instruments.add(listed)
-        self._routes.clear()  # their parsers know instruments as they were
-        return [Control("ignored", f"instruments: {len(listed)}")]
+        listing = instruments(raw, ts_recv)
+        self.learn(listing.instruments)
+        return [Control("ignored", f"instruments: {len(listing.instruments)}"), *listing.unread]
 
 
 def _arg_of(begin: bytes) -> Arg | None:

@@ -13,7 +13,7 @@ import msgspec
 from marketdata_assets.budget import Budget
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.okx import parse, wire
-from marketdata_assets.exchanges.okx.instruments import decode_listed, instruments
+from marketdata_assets.exchanges.okx.instruments import instruments
 from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Parser
 from marketdata_assets.exchanges.records import FundingRate, Kline, OpenInterest, Trade, VenueError
 from marketdata_assets.exchanges.rest import Answer, Limits, Rest
@@ -95,7 +95,8 @@ class OkxHistory:
         listed: list[Instrument] = []
         for query in [*kinds, *({"instType": "OPTION", "instFamily": family} for family in families)]:
             answer = await self._get("public/instruments", **query)
-            listed += instruments(_decoded(decode_listed, answer))
+            with as_bad_page(f"{VENUE} instruments"):
+                listed += instruments(answer.raw).instruments
         self.instruments.add(listed)
         return listed
 

@@ -9,14 +9,13 @@ One contract is worth ctVal x ctMult of ctValCcy: coins on linear contracts and 
 """
 
 import re
-from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 import msgspec
 
 from marketdata_assets.exchanges.decimals import EXACT, decimal, plain
 from marketdata_assets.exchanges.errors import BadInstruments
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.instruments import Instrument, Instruments, Listing, read_entries
 from marketdata_assets.exchanges.okx.wire import VENUE, Data
 from marketdata_assets.exchanges.records import MarketType
 
@@ -42,19 +41,23 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     ct_val_ccy: str = msgspec.field(name="ctValCcy", default="")
 
 
-decode_listed = msgspec.json.Decoder(Data[Listed]).decode
+_entries = msgspec.json.Decoder(Data[msgspec.Raw]).decode
+_listed = msgspec.json.Decoder(Listed).decode
 
 
-def instruments(listed: Iterable[Listed]) -> Iterator[Instrument]:
+def instruments(raw: bytes, ts_recv: int = 0) -> Listing:
     """The instruments of a list; those of kinds that we do not know are left out. Raises BadInstruments."""
-    for entry in listed:
-        if entry.inst_type in ("SPOT", "MARGIN"):
-            base, quote = entry.base_ccy, entry.quote_ccy
-            if not (base and quote):
-                raise BadInstruments(VENUE, f"{entry.inst_id} has no baseCcy or no quoteCcy")
-            yield Instrument("okx", "spot", entry.inst_id, f"{base}-{quote}", base, quote, "base")
-        elif entry.inst_type in ("SWAP", "FUTURES", "OPTION"):
-            yield _contract(entry)
+    return read_entries(VENUE, _entries(raw).data, _entry, ts_recv)
+
+
+def _entry(raw: bytes) -> Instrument | None:
+    entry = _listed(raw)
+    if entry.inst_type in ("SPOT", "MARGIN"):
+        base, quote = entry.base_ccy, entry.quote_ccy
+        if not (base and quote):
+            raise BadInstruments(VENUE, f"{entry.inst_id} has no baseCcy or no quoteCcy")
+        return Instrument("okx", "spot", entry.inst_id, f"{base}-{quote}", base, quote, "base")
+    return _contract(entry) if entry.inst_type in ("SWAP", "FUTURES", "OPTION") else None
 
 
 def named(name: str) -> Instrument | None:

@@ -11,11 +11,20 @@ from typing import TypeVar
 import msgspec
 
 from marketdata_assets.exchanges.decimals import DIGITS, EXACT, PLAIN, decimal, decimal_or_none, plain
-from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import wire
 from marketdata_assets.exchanges.okx.wire import MS, VENUE, Data, Find, Parser, nanoseconds, time_of
-from marketdata_assets.exchanges.records import FundingRate, Kline, Liquidation, OpenInterest, Outcome, Ticker, Trade
+from marketdata_assets.exchanges.records import (
+    DeadLetter,
+    FundingRate,
+    Kline,
+    Liquidation,
+    OpenInterest,
+    Outcome,
+    Ticker,
+    Trade,
+)
 
 T = TypeVar("T")
 N = TypeVar("N", bound=wire.Named | wire.OptionTrade)
@@ -60,10 +69,12 @@ _liquidations = msgspec.json.Decoder(Data[wire.Liquidations], strict=False).deco
 # {"arg":{"channel":"trades","instId":"ABC-USDT"},"data":[{"instId":"ABC-USDT","tradeId":"71","px":"4.2","sz":"0.15",
 #   "side":"buy","ts":"1700000000123","count":"1"}]}
 # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-trades-channel; trades-all and the answers of
-# GET /api/v5/market/trades and history-trades have the same elements. `count` trades at one price come as one.
+# GET /api/v5/market/trades and history-trades have the same elements. `count` trades at one price come as one under the
+# tradeId of the last; the trades of an instrument are numbered without gaps.
 def trades(instrument: Instrument) -> Parser:
     """Parser of the trades of one instrument."""
-    make, market_type = partial(Trade, *instrument.key), instrument.market_type
+    make: Callable[..., Trade] = partial(Trade, *instrument.key)
+    market_type = instrument.market_type
     sizes = None if market_type == "spot" else lru_cache(KEPT_SIZES)(instrument.base_size)
     by_price = market_type == "inverse"
 
@@ -77,8 +88,10 @@ def trades(instrument: Instrument) -> Parser:
             base: str | None = size
             if sizes is not None:
                 base, contracts = sizes(size, price if by_price else ""), size
-            ts = element.ts * MS
-            records.append(make(ts, ts_recv, element.trade_id, price, base, contracts, element.side))
+            ts, last, count = element.ts * MS, element.trade_id, element.count
+            number = int(last)
+            first, end = (None, None) if count == 1 else (str(number - count + 1), last)
+            records.append(make(ts, ts_recv, last, price, base, contracts, element.side, first, end, number))
         return records
 
     return parse
@@ -92,11 +105,14 @@ def liquidations(find: Find) -> Parser:
     """Parser of the forced orders of a market."""
 
     def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
-        return [
-            _liquidation(forced, find(element.inst_id), ts_recv)
-            for element in _liquidations(raw).data
-            for forced in element.details
-        ]
+        made: list[Outcome] = []
+        for element in _liquidations(raw).data:
+            try:
+                instrument = find(element.inst_id)
+                made += [_liquidation(forced, instrument, ts_recv) for forced in element.details]
+            except UNREADABLE as error:
+                made.append(DeadLetter.of(raw, error, ts_recv))
+        return made
 
     return parse
 

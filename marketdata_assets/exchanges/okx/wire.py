@@ -150,9 +150,10 @@ class Trade(Wire, frozen=True, gc=False):
     sz: str  # coins on spot markets, contracts elsewhere
     side: Side  # of the taker
     ts: Millis
+    count: Annotated[int, Meta(ge=1)] = 1  # so many trades of one order at one price; not in answers of REST
 
 
-class OptionTrade(Trade, frozen=True, gc=False):
+class OptionTrade(Trade, frozen=True, gc=False, kw_only=True):
     inst_id: str = msgspec.field(name="instId")
 
 

@@ -1,8 +1,9 @@
 """Captures into the tables: each file goes through the code that live traffic goes through, and into the ledger.
 
 A file continues where the one before it ended: books are built on earlier messages, and sizes on an instrument list
-that may be hours old. So files of the same folder and market that began up to LOOK_BACK earlier are read first, and
-nothing of those is inserted.
+that may be hours old. A file that begins with a checkpoint has all of that. For any other one, files of the same folder
+and market that began up to LOOK_BACK earlier are read first, from the last one with a checkpoint on, and nothing of
+those is inserted. Changes of a book that has no snapshot then are a gap.
 """
 
 import datetime as dt
@@ -15,14 +16,14 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from marketdata_assets.exchanges.books import BookState, Unbased
 from marketdata_assets.exchanges.captures.capture import open_capture
 from marketdata_assets.exchanges.captures.native_format import SUFFIX
-from marketdata_assets.exchanges.records import Control, DeadLetter, Exchange, MarketType, Outcome, VenueError
-from marketdata_assets.exchanges.replay import Feed, feed_of, outcomes
+from marketdata_assets.exchanges.feed import Feed
+from marketdata_assets.exchanges.records import Exchange, Gap, MarketType, OrderBook, Outcome
+from marketdata_assets.exchanges.replay import feed_of, outcomes
 from marketdata_assets.exchanges.tables import schema
-from marketdata_assets.exchanges.tables.rows import Reject, insert_json, quarantine
+from marketdata_assets.exchanges.tables.record_batches import RecordBatches
 from marketdata_assets.loading.files import FileState, walk
 from marketdata_assets.loading.reports import LoadReport, UnitReport
 from marketdata_assets.loading.watch import Scan, compare, fingerprint
@@ -39,11 +40,8 @@ UNIT = "capture"
 CODE_VERSION = "captures-1"
 SUFFIXES = (SUFFIX, ".ndjson", ".txt.gz")
 LOOK_BACK = dt.timedelta(hours=25)  # a venue ends a connection after 24 hours, and instrument lists are read daily
-BATCH_ROWS = 100_000
-BATCH_BYTES = 64 << 20  # records are inserted in batches of so many rows, or so many bytes of JSON
-
-KEPT_LETTERS = 1000
-"""So many unreadable messages of a file are kept whole in the quarantine; all are counted, and stay in the file."""
+CHECKPOINT_UPDATES = 20_000  # after so many updates a book is recorded whole, as the collector does
+NO_SNAPSHOT = "no snapshot"  # the cause of a gap: changes of a book came, and no snapshot before them is known
 
 _NAME = re.compile(
     rf"(?P<market>.+)[-_](?P<day>\d{{8}})(?:T(?P<time>\d{{6}}))?(?:-(?P<again>\d+))?(?:{re.escape(SUFFIX)}|\.txt\.gz)"
@@ -113,6 +111,9 @@ def load_captures(
     schema.ensure(client)
     clickhouse_ledger.ensure(client)
     reports, hashes = _unchanged_and_due(client, given, force)
+    for unread in reports.values():
+        if unread.outcome == "failed":
+            _write_ledger(client, unread, None, run_id, now(), now())
     for series in series_of(hashes):
         loading = _SeriesLoad(client, exchange, market_type)
         for path, wanted in series:
@@ -158,18 +159,26 @@ def _series(folder: Path, market: str, wanted: Sequence[Path]) -> Iterator[list[
     names = {path.name for path in wanted}
     positions = [(*at[1:], path) for path in folder.iterdir() if (at := _position(path)) and at[0] == market]
     steps: list[Step] = []
-    next_wanted: dt.datetime | None = None
+    needed_by: dt.datetime | None = None  # the file that needs the one before it
     for moment, _, path in sorted(positions, reverse=True):
         if path.name in names:
-            next_wanted = moment
+            needed_by = None if _begins_with_checkpoint(path) else moment
             steps.append((path, True))
-        elif next_wanted and next_wanted - moment <= LOOK_BACK:
+        elif needed_by and needed_by - moment <= LOOK_BACK:
             steps.append((path, False))
+            needed_by = None if _begins_with_checkpoint(path) else needed_by
         elif steps:
             yield steps[::-1]
             steps = []
     if steps:
         yield steps[::-1]
+
+
+def _begins_with_checkpoint(path: Path) -> bool:
+    try:
+        return open_capture(path).begins == "checkpoint"
+    except Exception:  # border: whatever it is, the load of this file reports it
+        return False
 
 
 class _SeriesLoad:
@@ -179,16 +188,20 @@ class _SeriesLoad:
         self._client = client
         self._exchange, self._market_type = exchange, market_type
         self._feed: Feed | None = None
+        self._updates: Counter[str] = Counter()  # of books, by instrument
+        self._opened: set[int] = set()  # connections that were opened in what was read
 
     def load(self, path: Path, wanted: bool) -> CaptureReport | None:
         """Read a file and insert its records; None for one that is only read for those after it."""
         notes: list[str] = []
-        sink = _Sink(self._client, path.name) if wanted else None
+        sink = RecordBatches(self._client, path.name) if wanted else None
         error = _error_of(lambda: self._read(path, sink, notes))
         if error:
             log.warning("capture_failed", file=path.name, error=error)
         if sink is None:
+            self._take_unbased()
             return None
+        notes += self._add_unbased(sink)
         error = _error_of(sink.flush) or error
         by_type = dict(sorted(sink.rows.items()))
         rows = sum(by_type.values())
@@ -205,54 +218,65 @@ class _SeriesLoad:
             notes=tuple(notes),
         )
 
-    def _read(self, path: Path, sink: "_Sink | None", notes: list[str]) -> None:
+    def _read(self, path: Path, sink: "RecordBatches | None", notes: list[str]) -> None:
         capture = open_capture(path)
         try:
+            begins = capture.begins
             for entry in capture.entries():
                 if self._feed is None:
                     self._feed = feed_of(*capture.venue(self._exchange, self._market_type), str(path))
-                for outcome in outcomes(self._feed, entry):
-                    if sink is not None:
+                made = self._ended(entry.ts_recv) if begins == "run" else []
+                begins = None
+                made += outcomes(self._feed, entry)
+                if entry.kind == "open":
+                    self._opened.add(entry.connection)
+                if sink is not None:
+                    for outcome in (*made, *self._busy_books(made, entry.ts_recv)):
                         sink.add(outcome)
         finally:
+            self._updates.clear()
             notes += capture.notes
 
+    def _busy_books(self, made: Iterable[Outcome], ts_recv: int) -> list[OrderBook]:
+        """The whole books of instruments with many updates since the file began, or since this was done."""
+        books: list[OrderBook] = []
+        for outcome in made:
+            if isinstance(outcome, OrderBook) and outcome.kind == "delta":
+                self._updates[outcome.instrument] += 1
+                if self._updates[outcome.instrument] >= CHECKPOINT_UPDATES and self._feed:
+                    self._updates[outcome.instrument] = 0
+                    states = [one for one in self._feed.books.values() if one.instrument.name == outcome.instrument]
+                    books += filter(None, (state.record(ts_recv) for state in states))
+        return books
 
-class _Sink:
-    """Batches the records of one file on their way into the tables."""
+    def _ended(self, ts_recv: int) -> list[Outcome]:
+        """Another run of the collector begins: the sockets of the one before it are closed."""
+        assert self._feed
+        self._opened.clear()
+        connections = {state.connection for state in self._feed.books.values()}
+        return [outcome for one in sorted(connections) for outcome in self._feed.reopened(ts_recv, one)]
 
-    def __init__(self, client: "Client", source: str) -> None:
-        self.rows: Counter[str] = Counter()
-        self.rejected = self.dead_letters = 0
-        self._client, self._source = client, source
-        self._batches: dict[str, list[bytes]] = {}
-        self._letters: list[Reject] = []
-        self._count = self._bytes = 0
-        self._encode = msgspec.json.Encoder().encode
+    def _take_unbased(self) -> list[tuple[BookState, Unbased]]:
+        books = list(self._feed.books.values()) if self._feed else []
+        taken = [(state, state.unbased) for state in books]
+        for state in books:
+            state.unbased = None
+        return [(state, changes) for state, changes in taken if changes]
 
-    def add(self, outcome: Outcome) -> None:
-        """Take a record, a gap or a dead letter; other outcomes are ignored."""
-        if isinstance(outcome, DeadLetter):
-            self.dead_letters += 1
-            if self.dead_letters <= KEPT_LETTERS:
-                self._letters.append(Reject(outcome.cause, outcome.raw))
-        elif not isinstance(outcome, Control | VenueError):
-            payload = self._encode(outcome)
-            self._batches.setdefault(str(outcome.__struct_config__.tag), []).append(payload)
-            self._count += 1
-            self._bytes += len(payload)
-            if self._count >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
-                self.flush()
+    def _add_unbased(self, sink: RecordBatches) -> list[str]:
+        """Add gaps of the changes of this file that no snapshot is below of; what to say of them.
 
-    def flush(self) -> None:
-        """Insert what has been added so far."""
-        for name, payloads in self._batches.items():
-            inserted = insert_json(self._client, name, payloads, source=self._source)
-            self.rows[name] += inserted.rows
-            self.rejected += len(inserted.rejects)
-        quarantine(self._client, "message", self._letters, self._source)
-        self._batches, self._letters = {}, []
-        self._count = self._bytes = 0
+        A book whose socket was opened in these files begins with its first snapshot, and lacks nothing.
+        """
+        never = 0
+        for state, changes in self._take_unbased():
+            live = state.status == "live"
+            if live and changes.connection in self._opened:
+                continue
+            never += not live
+            ids = None, changes.first_id, changes.ts_from, changes.ts_to
+            sink.add(Gap(*state.instrument.key, state.stream, *ids, NO_SNAPSHOT, changes.ts_to if live else None))
+        return [f"{never} books without a snapshot: their changes are recorded as gaps"] if never else []
 
 
 def _files_in(folder: Path) -> list[FileState]:
@@ -314,7 +338,7 @@ def _unchanged_and_due(
 
 
 def _write_ledger(
-    client: "Client", report: CaptureReport, digest: str, run_id: str, began: dt.datetime, ended: dt.datetime
+    client: "Client", report: CaptureReport, digest: str | None, run_id: str, began: dt.datetime, ended: dt.datetime
 ) -> None:
     load = Load(
         dataset=DATASET,

@@ -7,9 +7,11 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import polars as pl
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.records import Gap
 from marketdata_assets.exchanges.tables import gaps, ohlcv
 from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, is_trade_gap
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 SAMPLE = 12  # instruments of a day whose bars are computed again, and whose books are followed
-SAMPLE_ROWS = 300_000  # instruments with more rows a day are not in a sample
+SAMPLE_ROWS = 300_000  # of an instrument with more rows a day, a span of the day with about so many is checked
 
 RELATIVE = 1e-8
 """So far a volume may be from that of the venue's candle, for candles are published with fewer digits than trades."""
@@ -29,6 +31,7 @@ RELATIVE = 1e-8
 ABSOLUTE = 1e-7
 
 MINUTE_NS = 60_000_000_000
+MINUTE = dt.timedelta(minutes=1)
 
 _ABOUT = ["exchange", "market_type", "instrument"]
 
@@ -65,9 +68,11 @@ def one_row_a_trade(question: Question) -> Finding:
 
 
 def holes_on_record(question: Question) -> Finding:
-    """Every gap in the sequence numbers of Binance's trades is recorded."""
+    """Every gap in the sequence numbers of trades is recorded."""
     unrecorded = [gap for day in question.days for gap in gaps.unrecorded_gaps(question.client, day)]
-    trades = sum(question.ask("binance_trades_counted", day)["n"].item() for day in question.days)
+    trades = sum(
+        question.ask("numbered_trades_counted", day, numbered=gaps.numbered())["n"].item() for day in question.days
+    )
     missing = sum((gap.next_id or 0) - (gap.last_id or 0) - 1 for gap in unrecorded)
     examples = tuple({"hole": gaps.line(gap)} for gap in unrecorded[:EXAMPLES])
     return Finding(len(unrecorded), examples, int(trades), facts={"trades_missing": missing})
@@ -117,8 +122,11 @@ def none_open(question: Question) -> Finding:
     return Finding(len(trade_gaps), examples, len(of_days), facts={"other_gaps_open": others})
 
 
-Judge = Callable[["Question", dt.date, dict[str, str]], tuple[int, list[dict[str, Any]]]]
-"""How many rows of an instrument's day were checked, and the findings."""
+Window = dict[str, dt.datetime]
+"""The half-open bounds `first` and `end`, whole minutes."""
+
+Judge = Callable[["Question", dt.date, dict[str, str], Window], tuple[int, list[dict[str, Any]]]]
+"""How many rows of an instrument were checked in a span of a day, and the findings."""
 
 
 def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Finding:
@@ -127,19 +135,34 @@ def _of_sample(question: Question, table: str, judge: Judge, unit: str) -> Findi
     wrong: list[dict[str, Any]] = []
     for day in question.days:
         there = clickhouse.read(question.client, statement, day_span(day))
-        small = there.filter(pl.col("rows") <= SAMPLE_ROWS).select(_ABOUT).to_dicts()
-        sample = sample_evenly(small, SAMPLE)
+        sample = sample_evenly(there.to_dicts(), SAMPLE)
         left_out += there.height - len(sample)
-        for about in sample:
-            checked, wrong_rows = judge(question, day, about)
+        for instrument in sample:
+            about = {name: instrument[name] for name in _ABOUT}
+            checked, wrong_rows = judge(question, day, about, _window(day, **instrument))
             rows_checked += checked
             wrong += [{**about, "day": str(day), **row} for row in wrong_rows]
     facts = {f"instruments_without_{unit}_judged": left_out}
     return Finding(len(wrong), tuple(wrong[:EXAMPLES]), rows_checked, facts=facts)
 
 
-def _broken_chains(question: Question, day: dt.date, about: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
-    rows = question.ask("book_updates", day, **about).with_columns(before=pl.col("last_id").shift(1))
+def _window(day: dt.date, instrument: str, rows: int, first: dt.datetime, last: dt.datetime, **_: str) -> Window:
+    """The whole day; of more rows than SAMPLE_ROWS, minutes that have about so many, chosen by day and instrument."""
+    span = day_span(day)
+    if rows <= SAMPLE_ROWS:
+        return span
+    begin = first.replace(second=0, microsecond=0)
+    minutes = (last - begin) // MINUTE + 1
+    length = max(1, minutes * SAMPLE_ROWS // rows)
+    skipped = crc32(f"{day} {instrument}".encode()) % (minutes - length + 1)
+    begin += skipped * MINUTE
+    return {"first": begin, "end": min(begin + length * MINUTE, span["end"])}
+
+
+def _broken_chains(
+    question: Question, day: dt.date, about: dict[str, str], window: Window
+) -> tuple[int, list[dict[str, Any]]]:
+    rows = question.ask("book_updates", day, **about, **window).with_columns(before=pl.col("last_id").shift(1))
     broken = rows.filter(pl.col("kind") == "delta", pl.col("begin") > pl.col("before"))
     for gap in gaps.of_day(question.client, day) if broken.height else []:
         if all(getattr(gap, name) == value for name, value in about.items()):
@@ -147,17 +170,23 @@ def _broken_chains(question: Question, day: dt.date, about: dict[str, str]) -> t
     return rows.height, broken.select(last_id="before", next_id="begin").to_dicts()
 
 
-def _other_bars(question: Question, day: dt.date, about: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
-    stored = question.ask("instrument_bars", day, **about)
-    expected = plain_bars(question.ask("instrument_trades", day, **about))
+def _other_bars(
+    question: Question, day: dt.date, about: dict[str, str], window: Window
+) -> tuple[int, list[dict[str, Any]]]:
+    stored = question.ask("instrument_bars", day, **about, **window)
+    trades = question.ask("instrument_trades", day, **about, **window)
+    expected = plain_bars(trades, by_receipt=not venues.find(about["exchange"]).ordered_trades)
     both = expected.join(stored, on="time", how="full", coalesce=True, suffix="_stored")
     names = ("open", "high", "low", "close", "volume", "trades")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in names)
     return both.height, [{"minute": str(moment)} for moment in both.filter(~same).sort("time")["time"]]
 
 
-def plain_bars(trades: pl.DataFrame) -> pl.DataFrame:
-    """Bars of one instrument's trades, in polars: time, prices, volume (null where a size is), trades."""
+def plain_bars(trades: pl.DataFrame, *, by_receipt: bool = False) -> pl.DataFrame:
+    """Bars of one instrument's trades, in polars: time, prices, volume (null where a size is), trades.
+
+    With `by_receipt` trades of the same moment are in the order in which they were received, else in that of their ids.
+    """
     number = pl.col("trade_id").str.extract(r"(\d+)$").cast(pl.UInt64)
     first, last = pl.col("first_id").cast(pl.Int64), pl.col("last_id").cast(pl.Int64)
     singles = pl.when(pl.col("aggregated")).then(last - first + 1).otherwise(1)
@@ -166,7 +195,9 @@ def plain_bars(trades: pl.DataFrame) -> pl.DataFrame:
         numbers = pl.int_ranges(first, last + 1).explode().cast(pl.UInt64)
         inside = frame.filter(pl.col("aggregated")).select(number=numbers, aggregated=pl.lit(False))
         frame = frame.join(inside, on=["number", "aggregated"], how="anti")
-    frame = frame.sort("time", "number", "trade_id").with_columns(time=pl.col("time").dt.truncate("1m"))
+    frame = frame.sort("time", "ts_recv" if by_receipt else "number", "trade_id").with_columns(
+        time=pl.col("time").dt.truncate("1m")
+    )
     whole = pl.when(pl.col("size").null_count() == 0).then(pl.col("size").sum())
     prices = pl.col("price")
     return frame.group_by("time").agg(

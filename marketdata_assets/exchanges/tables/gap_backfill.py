@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from msgspec.structs import replace
 
 from marketdata_assets.errors import MarketDataError, TransientError
-from marketdata_assets.exchanges.history_clients import HistoryClient, HistoryHosts, kline_interval, open_history
+from marketdata_assets.exchanges import venues
+from marketdata_assets.exchanges.history_clients import HistoryHosts, open_history
 from marketdata_assets.exchanges.records import Exchange, Gap, Kline, Liquidation, MarketType, Trade
 from marketdata_assets.exchanges.rest_history import Window
 from marketdata_assets.exchanges.tables import gaps
@@ -30,6 +31,7 @@ from marketdata_assets.exchanges.tables.trade_matching import (
     merge_spans,
     missing_numbers,
 )
+from marketdata_assets.exchanges.venue import HistoryClient
 from marketdata_assets.logs import get_logger
 from marketdata_assets.progress import report
 from marketdata_assets.stores import clickhouse
@@ -143,7 +145,7 @@ class _Backfill:
         if not (is_trade_gap(gap) or is_candle_gap(gap)):
             return NO_HISTORY
         if gap.ts_to + self.settled_ns > self.clock():
-            return "too recent: trades around it may not be loaded yet"
+            return f"younger than {self.settled_ns // MINUTE_NS} minutes: trades around it may not be loaded yet"
         return NOT_REQUESTED if self.hosts is None else ""
 
     async def _close(self, history: HistoryClient, gap: Gap) -> GapResult:
@@ -172,7 +174,7 @@ class _Backfill:
 
     async def _add_candles(self, history: HistoryClient, gap: Gap) -> list[str]:
         """Fetch and insert the closed candles that touch a gap; objections to closing it."""
-        interval = kline_interval(gap.exchange, gap.stream)
+        interval = venues.find(gap.exchange).interval_of(gap.stream)
         if interval is None:
             return [f"{gap.stream} is not a known stream of candles"]
         window = Window(gap.ts_from // MINUTE_NS * MINUTE_NS, gap.ts_to)

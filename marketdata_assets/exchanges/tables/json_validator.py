@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, is_decimal
 from marketdata_assets.exchanges.records import Level
 from marketdata_assets.exchanges.tables.schema import PRECISION, SCALE, Table
@@ -48,7 +49,9 @@ class JsonValidator:
         for field in msgspec.structs.fields(table.record):
             name, kind = field.encode_name, field.type
             whole = _Time if name.startswith("ts_") or name.endswith(("_time", "_at")) else _Int
-            if name in ("bids", "asks"):
+            if name == "exchange":
+                kind = Literal[venues.names()]
+            elif name in ("bids", "asks"):
                 kind = msgspec.Raw
             elif kind is int or kind == (int | None):
                 kind = whole if kind is int else whole | None

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.tables import gaps
-from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS
-from marketdata_assets.exchanges.tables.gaps import TRADES as PATTERN
+from marketdata_assets.exchanges.tables.gaps import CLOCKS_DIFFER_NS, trade_streams
 from marketdata_assets.exchanges.tables.schema import OHLCV_1M, OHLCV_COLUMNS, TRADES, day_span, sql
 from marketdata_assets.loading.states import State
 from marketdata_assets.stores import clickhouse, clickhouse_ledger
@@ -64,7 +64,8 @@ def compute(
     going = keep_days is not None and day + dt.timedelta(days=keep_days) <= now.date()
     kept = (not trades or going) and bool(loads) and loads[0].rows > 0
     if not kept:
-        parameters = day_span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": PATTERN}
+        by_receipt = [venue.name for venue in venues.every() if not venue.ordered_trades]
+        parameters = day_span(day) | {"slack": CLOCKS_DIFFER_NS, "trades": trade_streams(), "by_receipt": by_receipt}
         both_forms = clickhouse.read(client, sql("instruments_with_both_forms"), day_span(day)).height
         query = sql("bars_of_day").replace("{other}", sql("duplicate_single_trades") if both_forms else "")
         with staged(client, OHLCV_1M, f"{day:%Y%m%d}", turns=turns) as stage:

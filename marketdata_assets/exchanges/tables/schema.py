@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,7 +28,7 @@ PRECISION, SCALE = 38, 18
 
 FINAL_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}  # settings of queries with FINAL
 FINAL = ", ".join(f"{name} = {value}" for name, value in FINAL_SETTINGS.items())  # the same as text, behind SETTINGS
-_TTL = re.compile(r"TTL (toDateTime\(time\) \+ toIntervalDay\(\d+\))")
+_TTL = re.compile(r"TTL (to(?:DateTime|Date)\(time\) \+ toIntervalDay\(\d+\))")
 _DECIMAL = re.compile(r"^    (\w+) +\S*Decimal\(", re.MULTILINE)
 
 
@@ -67,13 +68,14 @@ _TABLES = (
 TABLES: Mapping[str, Table] = {table.type: table for table in _TABLES}
 """By type."""
 
-TRADES, ORDERBOOKS, GAPS = TABLES["trade"], TABLES["orderbook"], TABLES["gap"]
+TRADES, ORDERBOOKS, KLINES, GAPS = (TABLES[name] for name in ("trade", "orderbook", "kline", "gap"))
 OHLCV_1M = "exchange_ohlcv_1m"
 OHLCV_COLUMNS = (
     *("exchange", "market_type", "symbol", "instrument", "time", "open", "high", "low", "close"),
     *("volume", "contracts", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trades", "open_gaps"),
 )
 REJECTS = "exchange_rejects"
+POSITIONS = "exchange_stream_positions"
 
 
 def table_of(type_name: str) -> Table:
@@ -94,16 +96,42 @@ def ensure(client: "Client", keep_days: Mapping[str, int] | None = None) -> None
     with naming_failures():
         for table in TABLES.values():
             client.command(sql(table.name))
+        _add_columns(client)
+        for table in TABLES.values():
             if keep_days is None:
                 continue
             days, name = keep_days.get(table.type, 0), quoted(table.name)
-            wanted = f"toDateTime(time) + toIntervalDay({days})" if days else ""
+            wanted = _ttl(table, days)
             ttl = _TTL.search(str(client.command(f"SHOW CREATE TABLE {name}")))
             if (ttl[1] if ttl else "") != wanted:
                 change = f"MODIFY TTL {wanted}" if wanted else "REMOVE TTL"
                 client.command(f"ALTER TABLE {name} {change} SETTINGS mutations_sync = 0")
-        for name in (OHLCV_1M, REJECTS):
+        for name in (OHLCV_1M, REJECTS, POSITIONS):
             client.command(sql(name))
+
+
+def _ttl(table: Table, days: int) -> str:
+    """When rows expire; books by whole UTC days, which begin with checkpoints, so that no change loses its base."""
+    if not days:
+        return ""
+    return (
+        f"toDate(time) + toIntervalDay({days + 1})"
+        if table is ORDERBOOKS
+        else f"toDateTime(time) + toIntervalDay({days})"
+    )
+
+
+def _add_columns(client: "Client") -> None:
+    """Add the columns that tables of an earlier version lack."""
+    query = "SELECT table, groupArray(name) FROM system.columns WHERE database = currentDatabase() GROUP BY table"
+    existing: dict[str, list[str]] = {str(table): names for table, names in client.query(query).result_rows}
+    for table in TABLES.values():
+        for before, name in pairwise(table.columns):
+            if name not in existing[table.name]:
+                definition = re.search(rf"^    {name} +(.+?),(?:  --.*)?$", sql(table.name), re.MULTILINE)
+                assert definition, f"{table.name}.{name}"
+                column = f"{quoted(name)} {definition[1]} AFTER {quoted(before)}"
+                client.command(f"ALTER TABLE {quoted(table.name)} ADD COLUMN IF NOT EXISTS {column}")
 
 
 def sql(name: str) -> str:

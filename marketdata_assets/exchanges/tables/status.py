@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from marketdata_assets.exchanges.tables import gaps, ohlcv
-from marketdata_assets.exchanges.tables.gaps import CANDLES, TRADES, is_trade_gap
+from marketdata_assets.exchanges.tables.gaps import candle_streams, is_trade_gap, trade_streams
+from marketdata_assets.exchanges.tables.history import DATASET, loaded_days
 from marketdata_assets.exchanges.tables.schema import DAY_NS, GAPS, OHLCV_1M, REJECTS, TABLES, sql
-from marketdata_assets.stores import clickhouse
+from marketdata_assets.stores import clickhouse, clickhouse_ledger
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -54,6 +55,21 @@ def overview(client: "Client", days: Sequence[dt.date]) -> list[TableStatus]:
     return statuses
 
 
+def history(client: "Client") -> TableStatus | None:
+    """The days of instruments that were loaded from histories, by outcome; None when there are none."""
+    clickhouse_ledger.ensure(client)
+    days, rows, last = loaded_days(client)
+    newest = dt.datetime.combine(last, dt.time(), dt.UTC) if last else None
+    return TableStatus(DATASET, rows, newest, 0, days) if days else None
+
+
+def newest(client: "Client", table: str) -> dt.datetime | None:
+    """The newest time in a table; None when it is empty."""
+    query = f"SELECT max(time) AS newest, toInt64(count()) AS rows FROM {clickhouse.quoted(table)}"
+    [row] = clickhouse.read(client, query).to_dicts()
+    return row["newest"] if row["rows"] else None
+
+
 def outdated_days(client: "Client", days: Sequence[dt.date]) -> list[dt.date]:
     """Days whose bars are missing, failed, or older than their trades or gaps, oldest first."""
     return sorted(day for day, state in ohlcv.states(client, days).items() if state.outdated)
@@ -63,7 +79,7 @@ def with_open_gaps(client: "Client", days: Sequence[dt.date], now_ns: int, settl
     """Days, oldest first, on which gaps of trades or candles began that are open, settled, and still retried."""
     began = {
         dt.datetime.fromtimestamp(gap.ts_from // 1_000_000_000, dt.UTC).date()
-        for gap in gaps.open_gaps(client, f"{TRADES}|{CANDLES}")
+        for gap in gaps.open_gaps(client, f"{trade_streams()}|{candle_streams()}")
         if settled_ns <= now_ns - gap.ts_to < RETRIED_NS
     }
     return sorted(began & set(days))

@@ -1,8 +1,8 @@
 """Which trades of a venue's history are not stored yet, although a venue publishes trades in several forms.
 
-Binance numbers single trades and aggregate trades (those of one order at one price) separately; its history has only
-the latter. OKX's channel aggregates trades of one order at one price under the number of the last one; its history has
-single ones.
+The descriptor of a venue says which forms its trades have (`venue.TradeForms`). Aggregates are trades of one order at
+one price. Numbered ones have ids of their own besides those of the single trades in them, and a history of aggregates
+only; summed ones are sent under the id of the last single trade, and the history has single ones.
 """
 
 from collections import defaultdict
@@ -12,11 +12,12 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
+from marketdata_assets.exchanges import venues
 from marketdata_assets.exchanges.decimals import EXACT
 from marketdata_assets.exchanges.records import Gap, Trade
 
 SINGLES = "trade"
-"""Binance's stream of single trades, and what the collector calls trades of any form that it had to drop."""
+"""The stream of single trades beside numbered aggregates, and of trades of any form that the collector had to drop."""
 
 Span = tuple[int, int]  # sequence numbers from the first to the last
 
@@ -38,8 +39,8 @@ class StoredTrade:
 class MatchResult:
     """Trades to insert, how many stored ones the history has, and objections to closing the gap.
 
-    With an objection nothing may be inserted, because trades could be duplicated. `numbers` are the spans of Binance's
-    sequence numbers that are stored or fetched, in order.
+    With an objection nothing may be inserted, because trades could be duplicated. `numbers` are the spans of sequence
+    numbers that are stored or fetched, in order, where the venue numbers its trades.
     """
 
     missing: list[Trade]
@@ -50,9 +51,10 @@ class MatchResult:
 
 def match_trades(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trade]) -> MatchResult:
     """Compare the history of a span around a gap with the stored trades of the span."""
-    if gap.exchange == "binance":
+    forms = venues.find(gap.exchange).trades
+    if forms == "numbered_aggregates":
         missing, known = _by_number(gap, stored, history)
-    elif gap.exchange == "okx":
+    elif forms == "summed_by_order":
         missing, known = _by_order(stored, history)
     else:
         stored_ids, fetched_ids = {trade.trade_id for trade in stored}, {trade.trade_id for trade in history}
@@ -84,7 +86,7 @@ def _by_number(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trade]
 
 
 def _singles_missing(gap: Gap, stored: Sequence[StoredTrade]) -> bool:
-    """Whether a gap of Binance lacks single trades: as stored around it, or, where none are stored, as on spot."""
+    """Whether a gap lacks single trades: as stored around it, or, where none are stored, as on spot."""
     if gap.stream != SINGLES or any(trade.first_id is not None for trade in stored):
         return False
     return bool(stored) or gap.market_type == "spot"
@@ -123,8 +125,8 @@ def _adding_up(aggregate: StoredTrade, trades: Sequence[Trade]) -> list[Trade]:
 
 
 def missing_numbers(gap: Gap, numbers: Sequence[Span]) -> str:
-    """The objection when the numbers do not fill a gap of Binance whose ends are known; else empty."""
-    if gap.exchange != "binance" or gap.last_id is None or gap.next_id is None:
+    """The objection when the numbers do not fill a gap of numbered trades whose ends are known; else empty."""
+    if not _numbered(gap) or gap.last_id is None or gap.next_id is None:
         return ""
     missing, reached = 0, gap.last_id
     for first, last in merge_spans(numbers):
@@ -134,6 +136,10 @@ def missing_numbers(gap: Gap, numbers: Sequence[Span]) -> str:
         reached = max(reached, last)
     missing += max(0, gap.next_id - reached - 1)
     return f"the history lacks {missing} numbers between {gap.last_id} and {gap.next_id}" if missing else ""
+
+
+def _numbered(gap: Gap) -> bool:
+    return venues.find(gap.exchange).trades == "numbered_aggregates"
 
 
 def merge_spans(numbers: Sequence[Span]) -> list[Span]:
@@ -148,7 +154,7 @@ def merge_spans(numbers: Sequence[Span]) -> list[Span]:
 
 
 def _numbers(gap: Gap, stored: Sequence[StoredTrade], history: Sequence[Trade]) -> list[Span]:
-    if gap.exchange != "binance":
+    if not _numbered(gap):
         return []
     trades: list[StoredTrade | Trade] = [*stored, *history]
     if _singles_missing(gap, stored):

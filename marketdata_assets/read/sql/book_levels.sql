@@ -1,25 +1,28 @@
 -- Purpose: what a snapshot and the changes from one on make of a book, at each of some instants: the levels that changed
--- since the instant before, with their last size. The step is the instant before, 0 for the first.
+-- since the instant before, with their last size. The step is the instant before, 0 for the first. Copies that are not
+-- merged yet do not matter: they have the same sizes. `{place}` is replaced by what orders `level`s, newest last.
 -- Parameters: exchange, market_type, instrument; first, end (a half-open span of the venue's time that has all of it);
--- base_at, base_content (the snapshot); from_at, from_id (the first change, ns and last_id); steps (0 and the instants but
--- the last, ns); last (the last instant, ns). Locks: none.
-SELECT step, bid, level.1 AS price, argMax(level.2, (place, number)) AS size
-FROM (
+-- base_at, base_id, base_content (the snapshot); from_at, from_id (the first change, ns and last_id); steps (0 and the
+-- instants but the last, ns); last (the last instant, ns). Locks: none.
+WITH chosen AS (
     SELECT
-        if(kind = 'snapshot', 0, roundDown(toUnixTimestamp64Nano(time) - 1, {steps:Array(Int64)})) AS step,
-        (kind = 'delta', toUnixTimestamp64Nano(time), ifNull(last_id, 0), ts_recv) AS place,
-        arrayConcat(arrayMap(l -> (1, l), bids), arrayMap(l -> (0, l), asks)) AS levels
-    FROM exchange_orderbooks FINAL
+        kind != 'delta' AS whole,
+        toUnixTimestamp64Nano(time) AS at,
+        if(whole, 0, roundDown(at - 1, {steps:Array(Int64)})) AS step,
+        ts_recv, ifNull(last_id, 0) AS id, bids, asks
+    FROM exchange_orderbooks
     WHERE exchange = {exchange:String} AND market_type = {market_type:String} AND instrument = {instrument:String}
         AND time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
         AND if(
-            kind = 'snapshot',
-            toUnixTimestamp64Nano(time) = {base_at:Int64} AND content = {base_content:UInt64},
-            (toUnixTimestamp64Nano(time), ifNull(last_id, 0)) >= ({from_at:Int64}, {from_id:Int64})
-                AND toUnixTimestamp64Nano(time) <= {last:Int64}
+            whole,
+            at = {base_at:Int64} AND content = {base_content:UInt64},
+            (at, id) >= ({from_at:Int64}, {from_id:Int64}) AND at <= {last:Int64}
         )
 )
-ARRAY JOIN levels AS one, arrayEnumerate(levels) AS number
-ARRAY JOIN [one.1] AS bid, [one.2] AS level
-GROUP BY step, bid, price
-SETTINGS do_not_merge_across_partitions_select_final = 1
+SELECT step, 1 AS bid, price, argMax(size, {place}) AS size
+FROM chosen ARRAY JOIN bids.price AS price, bids.size AS size, arrayEnumerate(bids) AS level
+GROUP BY step, price
+UNION ALL
+SELECT step, 0 AS bid, price, argMax(size, {place}) AS size
+FROM chosen ARRAY JOIN asks.price AS price, asks.size AS size, arrayEnumerate(asks) AS level
+GROUP BY step, price

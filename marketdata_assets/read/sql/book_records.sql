@@ -1,7 +1,8 @@
 -- Purpose: what is on record of the book of one instrument, without its levels: which record follows which.
 -- Parameters: exchange, market_type, instrument; first, end (a half-open span of the venue's time). Locks: none.
 SELECT
-    toBool(kind = 'snapshot') AS whole,
+    toBool(kind != 'delta') AS whole,
+    toBool(kind = 'checkpoint') AS checkpoint,
     toUnixTimestamp64Nano(time) AS at,
     ts_recv,
     last_id,

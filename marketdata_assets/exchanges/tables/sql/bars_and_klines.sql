@@ -1,6 +1,6 @@
 -- Purpose: closed candles of a minute, each with the bar of that minute, and whether the two can be compared.
 -- Parameters: first, end (the day, half open). Locks: none.
--- Deribit does not say when a candle is closed: it is, once there is a later one.
+-- Where a venue does not say when a candle is closed: it is, once there is a later one.
 WITH
     candles AS (
         SELECT

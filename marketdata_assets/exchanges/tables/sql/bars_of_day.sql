@@ -1,6 +1,7 @@
 -- Purpose: bars of one minute of a day, from the stored trades, as docs/concepts/exchanges.md defines them.
--- Parameters: first, end (the day, half open), slack (ns that the two clocks may differ), trades (a pattern of streams);
--- `other` is replaced by a condition that leaves trades out. Locks: none.
+-- Parameters: first, end (the day, half open), slack (ns that the two clocks may differ), trades (a pattern of streams),
+-- by_receipt (exchanges whose trade ids have no order). Locks: none.
+-- `other` is replaced by a condition that leaves trades out.
 WITH
     toUnixTimestamp64Nano({first:DateTime64(9, 'UTC')}) AS first_ns,
     toUnixTimestamp64Nano({end:DateTime64(9, 'UTC')}) AS end_ns,
@@ -8,7 +9,15 @@ WITH
         SELECT
             exchange, market_type, symbol AS named, instrument, time AS moment, price,
             size AS base, contracts AS counts, side = 'buy' AS bought,
-            (time, toUInt64OrZero(extract(trade_id, '[0-9]+$')), trade_id) AS place,
+            (
+                time,
+                if(
+                    has({by_receipt:Array(String)}, toString(exchange)),
+                    toUInt64(ts_recv),
+                    toUInt64OrZero(extract(trade_id, '[0-9]+$'))
+                ),
+                trade_id
+            ) AS place,
             if(aggregated, ifNull(toInt64OrNull(last_id) - toInt64OrNull(first_id) + 1, 1), 1) AS singles,
             toDecimal256(price, 18) * toDecimal256(size, 18) AS paid
         FROM exchange_trades FINAL

@@ -11,7 +11,7 @@ AND (exchange, market_type, instrument, time, trade_id, aggregated) NOT IN (
                 ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
             ) AS reached
         FROM exchange_trades FINAL
-        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')} AND exchange = 'binance'
+        WHERE time >= {first:DateTime64(9, 'UTC')} AND time < {end:DateTime64(9, 'UTC')}
     )
-    WHERE NOT aggregated AND begin <= reached
+    WHERE NOT aggregated AND reached > 0 AND begin <= reached
 )

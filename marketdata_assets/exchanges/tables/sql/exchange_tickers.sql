@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS exchange_tickers (
     bid_iv            Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- options: implied volatility, percent
     ask_iv            Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
     mark_iv           Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    price_change      Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),  -- of 24 hours, percent
     -- ts_event, or ts_recv where there is none
     time              DateTime64(9, 'UTC') DEFAULT fromUnixTimestamp64Nano(ifNull(ts_event, ts_recv), 'UTC')
         CODEC(Delta, ZSTD(1)),

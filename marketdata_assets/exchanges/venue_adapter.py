@@ -1,17 +1,18 @@
 """What the connections need from a venue: its subscriptions, the messages of a socket, and its REST requests.
 
-Each venue's own messages are built and read in its adapter module. Nothing is sent here.
+Each venue's own messages are built and read in the module `adapter` of its folder. Nothing is sent here.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
-from marketdata_assets.exchanges.books import BookState, ResyncRequest
+from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.errors import RequestRejected, VenueRateLimited, VenueUnavailable
-from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.feed import Feed
+from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Exchange, MarketType, Outcome
 from marketdata_assets.exchanges.rest import Rest
 from marketdata_assets.http_client import RetryPolicy
@@ -97,42 +98,28 @@ class SocketSession(ABC):
         """The meaning of a message without data."""
 
 
-class Feed(Protocol):
-    """What a market needs of a venue's feed."""
-
-    books: dict[str, BookState]
-    resync_requests: dict[str, ResyncRequest]
-
-    @property
-    def instruments(self) -> Instruments: ...
-
-    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]: ...
-    def push_all(self, raws: Iterable[bytes], ts_recv: int, connection: int = 0) -> list[Outcome]: ...
-    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]: ...
-    def reopened(self, ts_recv: int, connection: int = 0) -> list[Outcome]: ...
-    def forget(self, instrument: str) -> None: ...
-
-
 class AdapterOptions(TypedDict, total=False):
     """What a VenueAdapter may be created with."""
 
     rest_url: str | None
     socket_url: str | None
     intervals: Sequence[str]
+    depth: int | None
 
 
 class VenueAdapter(ABC):
     """One market of one venue. URLs are of hosts, without paths; by default the venue's own."""
 
     exchange: Exchange
-    data_types: tuple[str, ...]  # that the market has
-    data_prefix: bytes  # of every message that carries data
+    data_prefix: bytes | tuple[bytes, ...]  # of every message that carries data, or one of these
     trade_stream: str  # without the instrument
-    sequential_trade_ids: bool  # the trade ids of an instrument have no gaps
+    sequential_trade_ids: bool  # the trades of an instrument are numbered without gaps
+    repeats_trades: bool = False  # a new subscription to trades begins with the last ones, none of them left out
     book_per_socket: bool  # updates of a book continue only the snapshot of the same socket
     max_subscriptions: int  # of a socket
     connects_per_second: float
     ping_after: float  # seconds of silence
+    ping_every: float | None = None  # seconds, where the venue wants pings on a busy socket too
     age: float | None = None  # seconds that the venue keeps a socket open
     message_rates: tuple[MessageRate, ...]
 
@@ -143,10 +130,12 @@ class VenueAdapter(ABC):
         rest_url: str | None = None,
         socket_url: str | None = None,
         intervals: Sequence[str] = ("1m",),
+        depth: int | None = None,
     ) -> None:
         self.market_type = market_type
         self.name = f"{self.exchange} {market_type}"
         self._rest_url, self._socket_url, self._intervals = rest_url, socket_url, tuple(intervals)
+        self._depth = depth  # levels of a book on each side; the adapter's usual one where None
 
     @abstractmethod
     def feed(self) -> Feed: ...
@@ -176,6 +165,10 @@ class VenueAdapter(ABC):
     @abstractmethod
     def listings(self) -> list[Request]:
         """The requests for the instrument list."""
+
+    def next_listing(self, request: Request, raw: bytes) -> Request | None:
+        """The request for the rest of a list, after the answer to `request` brought a part of it; None at its end."""
+        return None
 
     @property
     def snapshot(self) -> RequestFor | None:

@@ -4,17 +4,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from marketdata_assets.collector.connections.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    RequestFor,
-    SocketSession,
-    Subscription,
-    SubscriptionReply,
-    VenueAdapter,
-    interval_ns,
-)
 from marketdata_assets.exchanges.binance import rest as answers
 from marketdata_assets.exchanges.binance.feed import BinanceFeed
 from marketdata_assets.exchanges.binance.history import WEIGHTS, limits
@@ -33,6 +22,17 @@ from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.venue_adapter import (
+    AdapterOptions,
+    MessageRate,
+    Request,
+    RequestFor,
+    SocketSession,
+    Subscription,
+    SubscriptionReply,
+    VenueAdapter,
+    interval_ns,
+)
 from marketdata_assets.http_client import RetryPolicy
 
 DATA_PREFIX = b'{"stream":"'
@@ -105,8 +105,6 @@ class BinanceAdapter(VenueAdapter):
         self.message_rates = (MessageRate(int(market.messages_per_second) - 1, 1.1),)
         self._market = market
         self.trade_stream = "trade" if market_type == "spot" else "aggTrade"
-        derivatives = () if market_type == "spot" else ("funding_rate", "open_interest", "liquidation")
-        self.data_types = ("trade", "orderbook", "kline", "ticker", *derivatives)
 
     def feed(self) -> BinanceFeed:
         return BinanceFeed(self.market_type)
@@ -146,7 +144,7 @@ class BinanceAdapter(VenueAdapter):
         return raw.partition(b",")[0]
 
     def key_of(self, channel: bytes) -> str:
-        return channel[len(DATA_PREFIX) : -1].decode("latin1") if channel.startswith(DATA_PREFIX) else ""
+        return channel[len(DATA_PREFIX) : -1].decode("utf-8", "replace") if channel.startswith(DATA_PREFIX) else ""
 
     def book_key(self, resync: ResyncRequest) -> str:
         return stream_name("depth", resync.instrument, BOOK_SPEED)

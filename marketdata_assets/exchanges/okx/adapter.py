@@ -3,20 +3,9 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Unpack
 
 import msgspec
 
-from marketdata_assets.collector.connections.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    SocketSession,
-    Subscription,
-    SubscriptionReply,
-    VenueAdapter,
-    interval_ns,
-)
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.instruments import Instrument
 from marketdata_assets.exchanges.okx import session
@@ -25,6 +14,15 @@ from marketdata_assets.exchanges.okx.history import BARS, URL, error_of, limits
 from marketdata_assets.exchanges.okx.wire import UNSUBSCRIBED, VENUE, Arg, envelope
 from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.venue_adapter import (
+    MessageRate,
+    Request,
+    SocketSession,
+    Subscription,
+    SubscriptionReply,
+    VenueAdapter,
+    interval_ns,
+)
 from marketdata_assets.http_client import RetryPolicy
 
 OF_A_MARKET = "liquidation-orders"
@@ -39,13 +37,6 @@ KINDS: dict[MarketType, tuple[str, ...]] = {
 }
 FAMILIES = ("BTC-USD", "ETH-USD")
 """Options are listed by family; these are all."""
-
-DATA_TYPES: dict[MarketType, tuple[str, ...]] = {
-    "spot": ("trade", "orderbook", "kline", "ticker"),
-    "linear": ("trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation"),
-    "inverse": ("trade", "orderbook", "kline", "ticker", "funding_rate", "open_interest", "liquidation"),
-    "option": ("trade", "orderbook", "kline", "ticker", "open_interest"),
-}
 
 SILENCE: dict[str, float | None] = {
     "trades": 600.0,
@@ -105,16 +96,12 @@ class OkxAdapter(VenueAdapter):
     exchange: Exchange = VENUE
     data_prefix = b'{"arg":{'
     trade_stream = "trades"
-    sequential_trade_ids = False
+    sequential_trade_ids = True
     book_per_socket = True
     max_subscriptions = 300  # our choice
     connects_per_second = 0.9 * session.CONNECTIONS_PER_SECOND
     ping_after = session.PING_AFTER_SECONDS - 5.0
     message_rates = (MessageRate(session.REQUESTS_PER_HOUR - 10, 3600.0),)
-
-    def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
-        super().__init__(market_type, **options)
-        self.data_types = DATA_TYPES[market_type]
 
     def feed(self) -> OkxFeed:
         return OkxFeed(self.market_type)
@@ -177,5 +164,5 @@ def arg_of(key: str) -> Arg:
 def _key_of(channel: bytes) -> str:
     try:
         return str(envelope(channel + b"}}").arg or "")
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return ""

@@ -4,16 +4,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from marketdata_assets.collector.connections.venue_adapter import (
-    AdapterOptions,
-    MessageRate,
-    Request,
-    SocketSession,
-    Subscription,
-    SubscriptionReply,
-    VenueAdapter,
-    interval_ns,
-)
 from marketdata_assets.exchanges.books import ResyncRequest
 from marketdata_assets.exchanges.deribit import session
 from marketdata_assets.exchanges.deribit.feed import DeribitFeed
@@ -23,6 +13,16 @@ from marketdata_assets.exchanges.deribit.wire import VENUE
 from marketdata_assets.exchanges.instruments import Instrument, Instruments
 from marketdata_assets.exchanges.records import Control, Exchange, MarketType, Outcome, VenueError
 from marketdata_assets.exchanges.rest import Rest
+from marketdata_assets.exchanges.venue_adapter import (
+    AdapterOptions,
+    MessageRate,
+    Request,
+    SocketSession,
+    Subscription,
+    SubscriptionReply,
+    VenueAdapter,
+    interval_ns,
+)
 from marketdata_assets.http_client import RetryPolicy
 
 SPEED = "100ms"
@@ -82,7 +82,7 @@ class DeribitAdapter(VenueAdapter):
     exchange: Exchange = VENUE
     data_prefix = b'{"jsonrpc":"2.0","method":"subscription"'
     trade_stream = f"trades.{SPEED}"
-    sequential_trade_ids = False
+    sequential_trade_ids = True
     book_per_socket = True
     max_subscriptions = session.CHANNELS_PER_CONNECTION
     connects_per_second = 1.0
@@ -91,9 +91,6 @@ class DeribitAdapter(VenueAdapter):
 
     def __init__(self, market_type: MarketType, **options: Unpack[AdapterOptions]) -> None:
         super().__init__(market_type, **options)
-        futures = ("funding_rate", "open_interest", "liquidation")
-        derivatives: dict[MarketType, tuple[str, ...]] = {"spot": (), "option": ("open_interest",)}
-        self.data_types = ("trade", "orderbook", "kline", "ticker", *derivatives.get(market_type, futures))
         self._url = f"{self._socket_url}/ws{PATH}" if self._socket_url else session.WEBSOCKET
 
     def feed(self) -> DeribitFeed:
@@ -123,7 +120,7 @@ class DeribitAdapter(VenueAdapter):
         return raw[data_prefix : raw.find(b'"', data_prefix)]
 
     def key_of(self, channel: bytes) -> str:
-        return channel.decode("latin1")
+        return channel.decode("utf-8", "replace")
 
     def book_key(self, resync: ResyncRequest) -> str:
         return resync.stream

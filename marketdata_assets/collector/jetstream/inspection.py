@@ -1,0 +1,132 @@
+"""What a stream holds now, and how far its consumers are. Nothing is read from them or changed here."""
+
+import asyncio
+import base64
+import datetime as dt
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.client import Client
+
+from marketdata_assets.collector.errors import StreamMissing
+from marketdata_assets.collector.jetstream.stream import ANSWER_SECONDS
+
+CONCURRENT_REQUESTS = 50
+NOT_FOUND = 10037  # "no message found"
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """Sequences and times (ns) of the first and last message; without messages, `first` is above `last`."""
+
+    created: int
+    first: int
+    first_stored: int
+    last: int
+    last_stored: int
+    messages: int
+    bytes: int
+    max_bytes: int  # -1: no limit
+    max_age_seconds: float  # 0: no limit
+
+    @property
+    def oldest(self) -> int:
+        """When the first message was stored; where none is left, the last one that there was."""
+        return self.first_stored if self.messages else self.last_stored
+
+
+@dataclass(frozen=True)
+class ConsumerState:
+    """How far a consumer is, in sequences of the stream."""
+
+    created: int  # ns
+    acked: int  # every message up to this one
+    delivered: int
+    delivered_count: int  # number of deliveries
+    unacked: int  # delivered, without an ack
+    pending: int  # not delivered yet
+
+    @property
+    def done(self) -> int:
+        """Every message of the consumer up to this one was acked, as far as the server reports."""
+        return self.acked if self.unacked else max(self.acked, self.delivered)
+
+
+async def stream_state(client: Client, stream: str) -> StreamState:
+    """Raises StreamMissing."""
+    info = await _ask(client, f"STREAM.INFO.{stream}", {}, stream)
+    state, config = info["state"], info["config"]
+    return StreamState(
+        created=instant(info["created"]),
+        first=state["first_seq"],
+        first_stored=instant(state["first_ts"]),
+        last=state["last_seq"],
+        last_stored=instant(state["last_ts"]),
+        messages=state["messages"],
+        bytes=state["bytes"],
+        max_bytes=config["max_bytes"],
+        max_age_seconds=config["max_age"] / 1e9,
+    )
+
+
+async def consumer_state(client: Client, stream: str, consumer: str) -> ConsumerState:
+    """Raises StreamMissing."""
+    info = await _ask(client, f"CONSUMER.INFO.{stream}.{consumer}", {}, f"{stream}/{consumer}")
+    return ConsumerState(
+        created=instant(info["created"]),
+        acked=info["ack_floor"]["stream_seq"],
+        delivered=info["delivered"]["stream_seq"],
+        delivered_count=info["delivered"]["consumer_seq"],
+        unacked=info["num_ack_pending"],
+        pending=info["num_pending"],
+    )
+
+
+async def first_payloads(client: Client, stream: str, subject: str, first: int) -> list[bytes]:
+    """The first message of each subject that matches, from a sequence on. Raises StreamMissing."""
+    info = await _ask(client, f"STREAM.INFO.{stream}", {"subjects_filter": subject}, stream)
+    names: Sequence[str] = sorted(info["state"].get("subjects") or {})
+    turns = asyncio.Semaphore(CONCURRENT_REQUESTS)
+
+    async def first_of(name: str) -> bytes | None:
+        async with turns:
+            found = await message_from(client, stream, name, first)
+        return found[1] if found else None
+
+    return [payload for payload in await asyncio.gather(*map(first_of, names)) if payload is not None]
+
+
+async def message_from(client: Client, stream: str, subject: str, first: int) -> tuple[int, bytes, int] | None:
+    """The first message with a subject, or one that matches it, from a sequence on; None when there is none.
+
+    Its sequence, its bytes, and when (ns) it was stored. Raises StreamMissing.
+    """
+    request = {"seq": max(1, first), "next_by_subj": subject}
+    reply = json.loads((await _request(client, f"STREAM.MSG.GET.{stream}", request)).decode())
+    if reply.get("error", {}).get("err_code") == NOT_FOUND:
+        return None
+    message = _checked(reply, stream)["message"]
+    return message["seq"], base64.b64decode(message.get("data", "")), instant(message["time"])
+
+
+def instant(text: str) -> int:
+    """`2026-01-02T03:04:05.123456789Z`, as the server writes times, in ns; 0 for its zero time, the year 1."""
+    whole, _, rest = text.removesuffix("Z").partition(".")
+    seconds = int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return max(0, seconds * 1_000_000_000 + int(rest.ljust(9, "0") or 0))
+
+
+async def _ask(client: Client, subject: str, body: dict[str, Any], what: str) -> dict[str, Any]:
+    return _checked(json.loads((await _request(client, subject, body)).decode()), what)
+
+
+async def _request(client: Client, subject: str, body: dict[str, Any]) -> bytes:
+    return (await client.request(f"$JS.API.{subject}", json.dumps(body).encode(), timeout=ANSWER_SECONDS)).data
+
+
+def _checked(reply: dict[str, Any], what: str) -> dict[str, Any]:
+    if error := reply.get("error"):
+        raise StreamMissing(what, error.get("description", "not found"))
+    return reply

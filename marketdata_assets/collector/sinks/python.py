@@ -1,0 +1,170 @@
+"""Pass batches of records to a user's Python function or class, which the configuration names.
+
+A class is created with the `options` of the configuration and has `write(records)` and, if it likes, `close()`; a
+function is called with the records and the options. All may be coroutines. They run in a thread with an event loop of
+its own, one call after the other: what they raise is counted, what is slow or hangs delays nothing else.
+"""
+
+import asyncio
+import importlib
+import inspect
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from time import time_ns
+from typing import Any
+
+from marketdata_assets.backoff import delay
+from marketdata_assets.collector.counters import LatencyHistogram
+from marketdata_assets.collector.errors import CollectorError
+from marketdata_assets.collector.items import TAGS, Item, Recorded, moment
+from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
+from marketdata_assets.collector.sink import SinkState
+from marketdata_assets.logs import get_logger
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds between two attempts to create an object of the user's class."""
+CLOSE_SECONDS = 5.0
+POLL_SECONDS = 0.02
+
+log = get_logger(__name__)
+
+Write = Callable[[list[Recorded]], Awaitable[None] | None]
+
+
+def load(path: str) -> Callable[..., Any]:
+    """The function or class at `module:name`, of an installed module or one in this folder. Raises CollectorError."""
+    module_name, _, name = path.partition(":")
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        remedy = "Install the module, or start the collector in its folder."
+        raise CollectorError(f"sinks: {path!r} cannot be imported ({cause}). {remedy}") from error
+    if found is None:
+        raise CollectorError(f"sinks: {path!r}: the module has no {name!r}. Name a function or a class of it.")
+    if not callable(found) or (isinstance(found, type) and not callable(getattr(found, "write", None))):
+        needs = "a class needs the method write(records)" if isinstance(found, type) else "it cannot be called"
+        raise CollectorError(f"sinks: {path!r}: {needs}.")
+    return found  # type: ignore[no-any-return]
+
+
+class PythonSink:
+    """Calls what is at `path` with the records of `types`, at most `batch_items` at once."""
+
+    takes_tops = True
+
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        snapshot_of: SnapshotOf,
+        *,
+        types: Collection[str],
+        options: Mapping[str, Any] | None = None,
+        queue_items: int = 100_000,
+        batch_items: int = 1000,
+    ) -> None:
+        self.name = name
+        self.latency = LatencyHistogram()
+        self._make, self._options = load(path), dict(options or {})
+        self._kinds = {kind for kind, tag in TAGS.items() if tag in types}
+        self._queue = BoundedQueue(queue_items, snapshot_of)
+        self._capacity, self._batch = queue_items, batch_items
+        self._in_progress: list[Item] = []
+        self._write: Write | None = None
+        self._target: Any = None  # of a class
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=self.name, daemon=True)
+        self._sent = self._acked = self._errors = self._failures = 0
+        self._error: str | None = None
+
+    def put(self, items: Sequence[Item]) -> None:
+        self._queue.put([item for item in items if type(item.record) in self._kinds])
+
+    async def run(self) -> None:
+        """Deliver until cancelled. A batch whose call raises is counted, and not delivered again."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        while self._write is None:
+            if not await self._attempt(self._create):
+                await asyncio.sleep(delay(self._failures, FIRST_PAUSE, LONGEST_PAUSE))
+        while True:
+            await self._queue.wait()
+            self._in_progress = self._queue.take(self._batch)
+            records = [record for record, _ in self._in_progress if type(record) in self._kinds]
+            self._sent += len(records)
+            if not records or await self._attempt(partial(self._write, records)):
+                self._acked += len(records)
+                self.latency.observe_since(map(moment, records), time_ns())
+            self._in_progress = []
+
+    async def drain(self, seconds: float) -> int:
+        """Deliver what is queued, and close the user's object; return the number of items left."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._left():
+                    await asyncio.sleep(POLL_SECONDS)
+        if close := getattr(self._target, "close", None):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._attempt(close)
+        return self._left()
+
+    def close(self) -> None:
+        """End the thread; one that hangs ends with the process."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def state(self) -> SinkState:
+        oldest = moment(self._in_progress[0].record) if self._in_progress else self._queue.oldest_ns
+        return SinkState(
+            queued=self._left(),
+            capacity=self._capacity,
+            connected=self._write is not None and not self._failures,
+            last_error=self._error,
+            oldest_ns=oldest,
+            spooled=0,
+            sent=self._sent,
+            acked=self._acked,
+            dropped=self._queue.dropped,
+            conflated=self._queue.conflated,
+            durable=False,
+            errors=self._errors,
+        )
+
+    def _left(self) -> int:
+        return len(self._queue) + len(self._in_progress)
+
+    def _create(self) -> None:
+        if isinstance(self._make, type):
+            self._target = self._make(**self._options)
+            self._write = self._target.write
+        else:
+            self._write = partial(self._make, **self._options)
+
+    async def _attempt(self, call: Callable[[], Any]) -> bool:
+        """Call it in the thread; whether it returned."""
+        try:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_call(call), self._loop))
+        except Exception as error:  # border: it is the user's code
+            self._errors += 1
+            self._failures += 1
+            self._error = f"{type(error).__name__}: {error}"
+            log.warning("python_sink_failed", sink=self.name, error=error, errors=self._errors)
+            return False
+        self._failures, self._error = 0, None
+        return True
+
+
+async def _call(call: Callable[[], Any]) -> None:
+    try:
+        result = call()
+        if inspect.isawaitable(result):
+            await result
+    except (SystemExit, KeyboardInterrupt) as error:  # would end the thread
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error

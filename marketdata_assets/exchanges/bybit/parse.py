@@ -1,0 +1,271 @@
+"""Bybit's messages to records: trades, forced orders, candles, and what REST has of them, of funding and open interest.
+
+Tickers are in `ticker`, order books in `book`. Linear contracts count coins. Inverse contracts count USD, one contract
+being one USD, and their turnover is in coins.
+"""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TypeVar
+
+import msgspec
+
+from marketdata_assets.exchanges.bybit import wire
+from marketdata_assets.exchanges.bybit.wire import MS, VENUE, Parser, Push, Response
+from marketdata_assets.exchanges.decimals import DIGITS, PLAIN, decimal
+from marketdata_assets.exchanges.errors import BadMessage
+from marketdata_assets.exchanges.instruments import Instrument
+from marketdata_assets.exchanges.records import FundingRate, Kline, Liquidation, OpenInterest, Outcome, Side, Trade
+
+T = TypeVar("T")
+
+SIDES: dict[str, Side] = {"Buy": "buy", "Sell": "sell"}
+CLOSES: dict[str, Side] = {"Buy": "sell", "Sell": "buy"}
+"""The side of the order that closes a position."""
+
+KEPT_SIZES = 1024  # conversions kept by instrument: most trades are of a few sizes
+
+INTERVALS = {
+    **{f"{minutes}m": str(minutes) for minutes in (1, 3, 5, 15, 30)},
+    **{f"{hours}h": str(60 * hours) for hours in (1, 2, 4, 6, 12)},
+    "1d": "D",
+    "1w": "W",
+    "1M": "M",
+}
+"""Bybit's word for an interval of candles. https://bybit-exchange.github.io/docs/v5/enum#interval"""
+
+INTERVAL_OF = {word: interval for interval, word in INTERVALS.items()}
+
+LENGTHS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}  # seconds
+
+
+@dataclass
+class Receipt:
+    """When the last trade of an instrument was received, ns; each is received at least 1 ns after the one before it."""
+
+    last: int = 0
+
+
+_trades = msgspec.json.Decoder(Push[list[wire.Trade]], strict=False).decode
+_liquidations = msgspec.json.Decoder(Push[list[wire.Liquidation]], strict=False).decode
+_candles = msgspec.json.Decoder(Push[list[wire.Candle]], strict=False).decode
+
+
+# {"topic":"publicTrade.ABCUSDT","type":"snapshot","ts":1700000000125,"data":[{"T":1700000000123,"s":"ABCUSDT",
+#   "S":"Buy","v":"0.15","p":"4.20","L":"PlusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false,"seq":7001}]}
+# https://bybit-exchange.github.io/docs/v5/websocket/public/trade
+def trades(instrument: Instrument, receipt: Receipt) -> Parser:
+    """Parser of the trades of one instrument, which messages have in order. Their ids have none, so receipt has it."""
+    make = partial(Trade, *instrument.key)
+    sizes = lru_cache(KEPT_SIZES)(instrument.base_size) if instrument.market_type == "inverse" else None
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        records: list[Outcome] = []
+        received = ts_recv if ts_recv > receipt.last else receipt.last + 1
+        for element in _trades(raw).data:
+            price, size, contracts = element.price, element.size, None
+            if price.strip(DIGITS) not in PLAIN or size.strip(DIGITS) not in PLAIN or price < "/" or size < "/":
+                decimal("p", price)  # raises where it is no number; the calls would cost as much as all of the above
+                decimal("v", size)
+            base: str | None = size
+            if sizes is not None:
+                base, contracts = sizes(size, price), size
+            side: Side = "buy" if element.side == "Buy" else "sell"
+            records.append(make(element.time * MS, received, element.trade_id, price, base, contracts, side))
+            received += 1
+        receipt.last = received - 1
+        return records
+
+    return parse
+
+
+# {"topic":"allLiquidation.ABCUSDT","type":"snapshot","ts":1700000000625,"data":[{"T":1700000000123,"s":"ABCUSDT",
+#   "S":"Buy","v":"20","p":"4.10"}]}
+# https://bybit-exchange.github.io/docs/v5/websocket/public/all-liquidation. `S` is the side of the position: `Buy` says
+# that a long one was closed, by an order that sells.
+def liquidations(instrument: Instrument) -> Parser:
+    """Parser of the forced orders of one instrument."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        return [_liquidation(element, instrument, ts_recv) for element in _liquidations(raw).data]
+
+    return parse
+
+
+def _liquidation(element: wire.Liquidation, instrument: Instrument, ts_recv: int) -> Liquidation:
+    price, size = decimal("p", element.price), decimal("v", element.size)
+    return Liquidation(
+        *instrument.key,
+        element.time * MS,
+        ts_recv,
+        side=CLOSES[element.side],
+        price=price,
+        size=instrument.base_size(size, price),
+        contracts=instrument.contracts(size),
+    )
+
+
+# {"topic":"kline.1.ABCUSDT","data":[{"start":1700000040000,"end":1700000099999,"interval":"1","open":"4.20","close":
+#   "4.21","high":"4.30","low":"4.10","volume":"210","turnover":"882","confirm":false,"timestamp":1700000088882}],
+#   "ts":1700000088882,"type":"snapshot"}
+# https://bybit-exchange.github.io/docs/v5/websocket/public/kline
+def candles(instrument: Instrument, interval: str) -> Parser:
+    """Parser of the candles of one instrument; `interval` is ours, as 1h."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        message = _candles(raw)
+        return [_candle(element, instrument, interval, message.ts * MS, ts_recv) for element in message.data]
+
+    return parse
+
+
+def _candle(element: wire.Candle, instrument: Instrument, interval: str, ts_event: int, ts_recv: int) -> Kline:
+    if element.end < element.start:
+        raise BadMessage(VENUE, f"a candle from {element.start} to {element.end}")
+    prices = element.open, element.high, element.low, element.close
+    span = element.start * MS, (element.end + 1) * MS
+    volumes = element.volume, element.turnover
+    return _kline(instrument, interval, ts_event, ts_recv, span, prices, volumes, element.confirm)
+
+
+def _kline(
+    instrument: Instrument,
+    interval: str,
+    ts_event: int | None,
+    ts_recv: int,
+    span: tuple[int, int],
+    prices: tuple[str, str, str, str],
+    volumes: tuple[str, str],
+    closed: bool,
+) -> Kline:
+    """A candle; `prices` are open, high, low and close, `volumes` what Bybit calls volume and turnover."""
+    first, high, low, last = (decimal("price", text) for text in prices)
+    volume, turnover = decimal("volume", volumes[0]), decimal("turnover", volumes[1])
+    inverse = instrument.market_type == "inverse"
+    return Kline(
+        *instrument.key,
+        ts_event,
+        ts_recv,
+        interval=interval,
+        open_time=span[0],
+        close_time=span[1],
+        open=first,
+        high=high,
+        low=low,
+        close=last,
+        volume=turnover if inverse else volume,
+        contracts=volume if inverse else None,
+        quote_volume=volume if inverse else turnover,
+        trades=None,
+        taker_buy_volume=None,
+        taker_buy_quote_volume=None,
+        closed=closed,
+    )
+
+
+# REST.
+
+
+def each(kind: type[T], convert: Callable[[T, int], Outcome]) -> Parser:
+    """A parser of a response that makes one outcome of each element of its list."""
+    decode = msgspec.json.Decoder(Response[kind], strict=False).decode  # type: ignore[valid-type]
+    return lambda raw, ts_recv, _: [convert(element, ts_recv) for element in decode(raw).result.list]
+
+
+# {"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[{"execId":"2100000000007764263","symbol":"ABCUSDT",
+#   "price":"4.20","size":"0.15","side":"Buy","time":"1700000000123","isBlockTrade":false,"seq":"7001"}]},
+#   "time":1700000000125}
+# https://bybit-exchange.github.io/docs/v5/market/recent-trade, newest first
+def past_trades(instrument: Instrument) -> Parser:
+    """Parser of the last trades of one instrument; older ones are received earlier, by 1 ns each."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        found = _past_trades(raw).result.list
+        return [_past_trade(element, instrument, ts_recv - place) for place, element in enumerate(found)]
+
+    return parse
+
+
+def _past_trade(element: wire.PastTrade, instrument: Instrument, ts_recv: int) -> Trade:
+    price, size = decimal("price", element.price), decimal("size", element.size)
+    return Trade(
+        *instrument.key,
+        element.time * MS,
+        ts_recv,
+        trade_id=element.trade_id,
+        price=price,
+        size=instrument.base_size(size, price),
+        contracts=instrument.contracts(size),
+        side=SIDES[element.side],
+    )
+
+
+_past_trades = msgspec.json.Decoder(Response[wire.PastTrade], strict=False).decode
+_rows = msgspec.json.Decoder(Response[tuple[str, ...]], strict=False).decode
+COLUMNS = 7  # of a candle
+
+
+# {"retCode":0,"retMsg":"OK","result":{"symbol":"ABCUSDT","category":"linear","list":[["1700000040000","4.20","4.30",
+#   "4.10","4.21","210","882"]]},"time":1700000100125}
+# https://bybit-exchange.github.io/docs/v5/market/kline: start, open, high, low, close, volume, turnover; newest first.
+# A candle does not say whether it is closed. It is, when its end is not after the time of the response.
+def past_candles(instrument: Instrument, interval: str) -> Parser:
+    """Parser of the candles of one instrument; `interval` is ours, as 1h."""
+
+    def parse(raw: bytes, ts_recv: int, _: int) -> list[Outcome]:
+        response = _rows(raw)
+        records: list[Outcome] = []
+        for row in response.result.list:
+            if len(row) < COLUMNS:
+                raise BadMessage(VENUE, f"a candle of {len(row)} columns")
+            start = wire.nanoseconds(row[0])
+            end = end_of(interval, start)
+            prices, volumes = (row[1], row[2], row[3], row[4]), (row[5], row[6])
+            closed = end <= response.time * MS
+            records.append(_kline(instrument, interval, None, ts_recv, (start, end), prices, volumes, closed))
+        return records
+
+    return parse
+
+
+def end_of(interval: str, start: int) -> int:
+    """The end of the candle that begins at `start`, both ns. A month begins on its first day, UTC."""
+    if interval[-1] != "M":
+        return start + int(interval[:-1]) * LENGTHS[interval[-1]] * 1000 * MS
+    begin = dt.datetime.fromtimestamp(start // (1000 * MS), dt.UTC)
+    year, month = divmod(begin.year * 12 + begin.month, 12)
+    return int(begin.replace(year=year, month=month + 1).timestamp()) * 1000 * MS
+
+
+# {"retCode":0,"retMsg":"OK","result":{"category":"linear","list":[{"symbol":"ABCUSDT","fundingRate":"0.0001",
+#   "fundingRateTimestamp":"1700006400000"}]},"time":1700006500000}
+# https://bybit-exchange.github.io/docs/v5/market/history-fund-rate, newest first
+def past_funding(instrument: Instrument) -> Parser:
+    """Parser of the rates that were paid."""
+
+    def convert(element: wire.PastFunding, ts_recv: int) -> FundingRate:
+        rate = decimal("fundingRate", element.rate)
+        return FundingRate(*instrument.key, None, ts_recv, rate=rate, funding_time=element.time * MS)
+
+    return each(wire.PastFunding, convert)
+
+
+# {"retCode":0,"retMsg":"OK","result":{"symbol":"ABCUSDT","category":"linear","list":[{"openInterest":"5000.1",
+#   "timestamp":"1700000100000"}],"nextPageCursor":"lastid%3D1%26lasttime%3D1700000100"},"time":1700000200000}
+# https://bybit-exchange.github.io/docs/v5/market/open-interest, newest first
+def past_open_interest(instrument: Instrument) -> Parser:
+    """Parser of the open interest that one instrument had."""
+
+    def convert(element: wire.PastInterest, ts_recv: int) -> OpenInterest:
+        return interest(instrument, element.time * MS, ts_recv, decimal("openInterest", element.open_interest), None)
+
+    return each(wire.PastInterest, convert)
+
+
+def interest(instrument: Instrument, ts_event: int, ts_recv: int, held: str, worth: str | None) -> OpenInterest:
+    """Open interest of both sides, as Bybit counts it; `worth` is its value, which inverse contracts have in coins."""
+    if instrument.market_type == "inverse":
+        return OpenInterest(*instrument.key, ts_event, ts_recv, contracts=held, size=worth, value=held)
+    return OpenInterest(*instrument.key, ts_event, ts_recv, contracts=None, size=held, value=worth)

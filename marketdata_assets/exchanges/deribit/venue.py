@@ -1,0 +1,64 @@
+"""The descriptor of Deribit."""
+
+from typing import get_args
+
+import msgspec
+
+from marketdata_assets.exchanges.deribit.adapter import DeribitAdapter
+from marketdata_assets.exchanges.deribit.feed import DeribitFeed
+from marketdata_assets.exchanges.deribit.history import DeribitHistory, limits
+from marketdata_assets.exchanges.deribit.parse import INTERVALS
+from marketdata_assets.exchanges.deribit.rest import error_of
+from marketdata_assets.exchanges.deribit.session import REST
+from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.records import DataType
+from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+
+SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
+CANDLES = tuple(name for name, _ in INTERVALS.values())
+
+
+class _Message(msgspec.Struct):
+    jsonrpc: str
+
+
+_message = msgspec.json.Decoder(_Message).decode
+
+
+def recognise(raw: bytes) -> Source | None:
+    """Deribit speaks JSON-RPC."""
+    try:
+        return ("deribit", None) if _message(raw).jsonrpc else None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+PERPETUALS: dict[DataType, int | None] = {"trade": None, "kline": None, "funding_rate": None}
+
+VENUE = Venue(
+    name="deribit",
+    title="Deribit",
+    markets={
+        "spot": VenueMarket(REST, SPOT_TYPES, CANDLES, ("BTC_USDT", "ETH_USDT")),
+        "linear": VenueMarket(
+            REST, get_args(DataType), CANDLES, ("BTC_USDC-PERPETUAL", "ETH_USDC-PERPETUAL"), PERPETUALS
+        ),
+        "inverse": VenueMarket(REST, get_args(DataType), CANDLES, ("BTC-PERPETUAL", "ETH-PERPETUAL"), PERPETUALS),
+        "option": VenueMarket(REST, (*SPOT_TYPES, "open_interest"), CANDLES),
+    },
+    feed=DeribitFeed,
+    adapter=DeribitAdapter,
+    error_of=error_of,
+    limits=lambda folder, _: limits(folder),
+    history=lambda rest, _: DeribitHistory(rest, Instruments("deribit")),
+    addresses={r"([^/]+\.)?deribit\.com\b": None},
+    recognise=recognise,
+    trade_streams=("trades.100ms", "trades.agg2", "trades.raw"),
+    candle_stream="chart.trades.",
+    candle_interval=lambda word: INTERVALS.get(word, (None, 0))[0],
+    default_markets=("inverse",),
+    shared_socket=True,
+    simulator="marketdata_demo.venues.deribit_venue:DeribitVenue",
+    sample="marketdata_demo.venues.deribit:VOICE",
+    fixtures=("deribit",),
+)

@@ -1,0 +1,1 @@
+"""Hyperliquid: perpetuals of its own dex and spot pairs, all over one connection."""

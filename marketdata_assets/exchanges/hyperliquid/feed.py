@@ -1,0 +1,149 @@
+"""The session of Hyperliquid's socket, without the socket: bytes in, outcomes out. Live and replay use the same.
+
+One connection carries perpetuals and spot pairs; the type of a record is that of its instrument.
+"""
+
+from collections.abc import Callable
+from urllib.parse import parse_qsl, urlsplit
+
+from marketdata_assets.exchanges.books import ChannelBooks
+from marketdata_assets.exchanges.errors import UNREADABLE, BadMessage
+from marketdata_assets.exchanges.hyperliquid import book, parse, wire
+from marketdata_assets.exchanges.hyperliquid.book import BookStream
+from marketdata_assets.exchanges.hyperliquid.instruments import known_instruments, pairs, perpetuals
+from marketdata_assets.exchanges.hyperliquid.wire import FAST, STREAM, VENUE, Find
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.records import Control, DeadLetter, MarketType, Outcome
+
+BEGIN = b'{"channel":"'
+GREETING = b"Websocket connection established."
+
+Parse = Callable[[bytes, int, Find], list[Outcome]]
+
+CHANNELS: dict[str, Parse] = {
+    "trades": parse.trades,
+    "bbo": parse.best_prices,
+    "candle": parse.candles,
+    "activeAssetCtx": parse.perp_state,
+    "activeSpotAssetCtx": parse.spot_state,
+}
+NO_RECORD = frozenset({"allMids", "allDexsAssetCtxs", "spotAssetCtxs", "outcomeMetaUpdates", "notification"})
+
+REQUESTS: dict[str, Parse] = {
+    "candleSnapshot": parse.past_candles,
+    "fundingHistory": parse.paid_rates,
+    "recentTrades": parse.recent_trades,
+    "l2Book": book.polled,
+}
+LISTS: dict[str, Callable[[bytes], list[Instrument]]] = {"meta": perpetuals, "spotMeta": pairs}
+
+
+class HyperliquidFeed(ChannelBooks):
+    """Both markets of Hyperliquid. `market_type` is ignored; other venues need it.
+
+    `books` has one state for each coin, by `l2Book:coin`, and one for its fast book, by `fastBook:coin`.
+    """
+
+    def __init__(
+        self,
+        market_type: MarketType | None = None,
+        instruments: Instruments | None = None,
+        *,
+        strict: bool = True,
+        books: bool = True,
+    ) -> None:
+        self.instruments = known_instruments(instruments, strict=strict)
+        super().__init__()
+        self._find = self.instruments.__getitem__
+        self._keep_books = books
+        self._streams: dict[str, BookStream] = {}
+
+    def push(self, raw: bytes, ts_recv: int, connection: int = 0) -> list[Outcome]:
+        """What becomes of a message of the socket. Never raises, whatever the bytes."""
+        try:
+            channel = channel_of(raw)
+            parser = CHANNELS.get(channel)
+            if parser:
+                return parser(raw, ts_recv, self._find)
+            if channel in (STREAM, FAST):
+                return self._book(channel, raw, ts_recv, connection)
+            return _control(channel, raw)
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
+
+    def answer(self, url: str, raw: bytes, ts_recv: int) -> list[Outcome]:
+        """What becomes of an answer of REST; its address has the parameters of the request. Never raises."""
+        try:
+            if refused := wire.refusal(raw):
+                return [refused]
+            request = dict(parse_qsl(urlsplit(url).query)).get("type", "")
+            if request in LISTS:
+                listed = LISTS[request](raw)
+                self.instruments.add(listed)
+                return [Control("ignored", f"{request}: {len(listed)}")]
+            if request in REQUESTS:
+                return REQUESTS[request](raw, ts_recv, self._find)
+            return [Control("ignored", request)]
+        except UNREADABLE as error:
+            return [DeadLetter.of(raw, error, ts_recv)]
+
+    def stream_of(self, raw: bytes) -> str:
+        """The channel of a message, for counting."""
+        try:
+            channel = channel_of(raw)
+        except UNREADABLE:
+            return "unknown"
+        return channel or "greeting"
+
+    def _book(self, channel: str, raw: bytes, ts_recv: int, connection: int) -> list[Outcome]:
+        try:
+            message = book.decode(raw).data
+            name = FAST if message.fast else channel
+            key = f"{name}:{message.coin}"
+            if not self._keep_books:
+                return [Control("ignored", key)]
+            stream = self._streams.get(key)
+            if stream is None:
+                stream = self._streams[key] = BookStream(self.state_of(key, self._find(message.coin), name))
+            return self._requested(key, stream.push(message, ts_recv, connection), ts_recv)
+        except UNREADABLE as error:
+            letter, key = DeadLetter.of(raw, error, ts_recv), f"{channel}:{_coin_of(raw)}"
+            state = self.books.get(key)
+            if state is None or state.status != "live":
+                return [letter]
+            return self._requested(key, [letter, *state.broken("sequence", None, ts_recv)], ts_recv)
+
+    def _requested(self, key: str, outcomes: list[Outcome], ts_recv: int) -> list[Outcome]:
+        state = self.books[key]
+        if self.resync_requests or state.status != "live":
+            self._update_request(key, state.stream, ts_recv)
+        return outcomes
+
+
+def _coin_of(raw: bytes) -> str:
+    """The coin of a message that cannot be read, as far as it is there."""
+    return raw.partition(b'"coin":"')[2].partition(b'"')[0].decode("utf-8", "replace")
+
+
+def channel_of(raw: bytes) -> str:
+    """The channel of a message; empty for the greeting. Raises what a decoder raises."""
+    if raw.startswith(BEGIN):
+        return raw[len(BEGIN) : raw.index(b'"', len(BEGIN))].decode()
+    return "" if raw == GREETING else wire.envelope(raw).channel
+
+
+def _control(channel: str, raw: bytes) -> list[Outcome]:
+    match channel:
+        case "subscriptionResponse":
+            return wire.confirmation(raw)
+        case "error":
+            return wire.complaint(raw)
+        case "pong":
+            wire.envelope(raw)
+            return [Control("pong")]
+        case "":
+            return [Control("notice", GREETING.decode())]
+    if channel in NO_RECORD:
+        wire.envelope(raw)
+        return [Control("ignored", channel)]
+    raise BadMessage(VENUE, f"channel {channel[:40]!r} is not known")

@@ -1,0 +1,99 @@
+"""Hyperliquid's lists of instruments, and what a name alone says.
+
+    {"type":"meta"}
+    {"universe":[{"name":"ABC","szDecimals":5,"maxLeverage":50},{"name":"OLD","szDecimals":1,"isDelisted":true}]}
+    {"type":"spotMeta"}
+    {"tokens":[{"name":"USDC","index":0},{"name":"ABC","index":1}],"universe":[{"name":"@107","tokens":[1,0],"index":107}]}
+
+https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint/perpetuals
+https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint/spot
+Perpetuals are paid in USDC. Those of other dexes (`dex:ABC`) are in lists of their own, which are not requested.
+"""
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from marketdata_assets.exchanges.errors import BadInstruments
+from marketdata_assets.exchanges.hyperliquid.wire import VENUE, Wire
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.records import MarketType
+
+T = TypeVar("T")
+
+COLLATERAL = "USDC"
+_PAIR = re.compile(r"(?P<base>[^/@:#]+)/(?P<quote>[^/@:#]+)")
+_INDEX = re.compile(r"@[0-9]{1,9}")
+_COIN = re.compile(r"[A-Za-z0-9]+")
+
+
+class Perpetual(Wire, frozen=True, gc=False):
+    name: str
+    is_delisted: bool = msgspec.field(name="isDelisted", default=False)
+
+
+class Perpetuals(Wire, frozen=True, gc=False):
+    universe: list[Perpetual]
+
+
+class Token(Wire, frozen=True, gc=False):
+    name: str
+    index: int
+
+
+class Pair(Wire, frozen=True, gc=False):
+    name: str  # BASE/QUOTE, or @ and its number
+    tokens: tuple[int, int]  # numbers of base and quote
+
+
+class Spot(Wire, frozen=True, gc=False):
+    tokens: list[Token]
+    universe: list[Pair]
+
+
+_perpetuals = msgspec.json.Decoder(Perpetuals).decode
+_spot = msgspec.json.Decoder(Spot).decode
+
+
+def perpetuals(raw: bytes) -> list[Instrument]:
+    """The perpetuals that are traded. Raises BadInstruments."""
+    listed = _decoded(_perpetuals, raw).universe
+    return [_made("linear", each.name, each.name, COLLATERAL) for each in listed if not each.is_delisted]
+
+
+def pairs(raw: bytes) -> list[Instrument]:
+    """The spot pairs; one of a token that is not in the list is left out. Raises BadInstruments."""
+    listed = _decoded(_spot, raw)
+    names = {token.index: token.name for token in listed.tokens}
+    return [
+        _made("spot", each.name, *(names[index] for index in each.tokens))
+        for each in listed.universe
+        if names.keys() >= set(each.tokens)
+    ]
+
+
+def named(name: str) -> Instrument | None:
+    """What the name alone says; null when it says nothing. A pair that is only a number keeps it as its symbol."""
+    if pair := _PAIR.fullmatch(name):
+        return _made("spot", name, pair["base"], pair["quote"])
+    if _INDEX.fullmatch(name):
+        return Instrument(VENUE, "spot", name, name, name, "", "base")
+    return _made("linear", name, name, COLLATERAL) if _COIN.fullmatch(name) else None
+
+
+def known_instruments(known: Instruments | None = None, *, strict: bool = True) -> Instruments:
+    """The instruments of both markets. Unless `strict`, one that is in no list is derived from its name."""
+    return Instruments(VENUE, {} if known is None else known.known, None if strict else named)
+
+
+def _made(market_type: MarketType, name: str, base: str, quote: str) -> Instrument:
+    return Instrument(VENUE, market_type, name, f"{base}-{quote}", base, quote, "base")
+
+
+def _decoded(decode: Callable[[bytes], T], raw: bytes) -> T:
+    try:
+        return decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadInstruments(VENUE, str(error)) from error

@@ -1,0 +1,69 @@
+"""The descriptor of OKX."""
+
+from typing import get_args
+
+import msgspec
+
+from marketdata_assets.exchanges.instruments import Instruments
+from marketdata_assets.exchanges.okx.adapter import OkxAdapter
+from marketdata_assets.exchanges.okx.feed import OkxFeed
+from marketdata_assets.exchanges.okx.history import BARS, URL, OkxHistory, error_of, limits
+from marketdata_assets.exchanges.okx.parse import bar_of
+from marketdata_assets.exchanges.records import DataType
+from marketdata_assets.exchanges.venue import Source, Venue, VenueMarket
+
+SPOT_TYPES: tuple[DataType, ...] = ("trade", "orderbook", "kline", "ticker")
+INTERVALS = tuple(BARS)
+
+
+class _Message(msgspec.Struct):
+    arg: msgspec.Raw
+
+
+_message = msgspec.json.Decoder(_Message).decode
+
+
+def recognise(raw: bytes) -> Source | None:
+    """Every message over OKX's sockets names its subscription in `arg`."""
+    try:
+        _message(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return "okx", None
+
+
+def candle_interval(word: str) -> str | None:
+    """The interval of `1Dutc` and the like."""
+    bar = bar_of(word)
+    return bar.interval if bar else None
+
+
+HISTORY: dict[DataType, int | None] = {"trade": 90, "kline": None}
+FUTURES: dict[DataType, int | None] = {**HISTORY, "funding_rate": 90, "open_interest": 5}  # 1440 rows of 5m
+
+VENUE = Venue(
+    name="okx",
+    title="OKX",
+    markets={
+        "spot": VenueMarket(URL, SPOT_TYPES, INTERVALS, ("BTC-USDT", "ETH-USDT"), HISTORY),
+        "linear": VenueMarket(URL, get_args(DataType), INTERVALS, ("BTC-USDT-SWAP", "ETH-USDT-SWAP"), FUTURES),
+        "inverse": VenueMarket(URL, get_args(DataType), INTERVALS, ("BTC-USD-SWAP", "ETH-USD-SWAP"), FUTURES),
+        "option": VenueMarket(URL, (*SPOT_TYPES, "open_interest"), INTERVALS, history=HISTORY),
+    },
+    feed=OkxFeed,
+    adapter=OkxAdapter,
+    error_of=error_of,
+    limits=lambda folder, _: limits(folder),
+    history=lambda rest, _: OkxHistory(rest, Instruments("okx")),
+    addresses={r"([^/]+\.)?ok(e)?x\.com\b": None},
+    recognise=recognise,
+    trade_streams=("trades", "trades-all", "option-trades"),
+    candle_stream="candle",
+    candle_interval=candle_interval,
+    default_markets=("spot", "linear"),
+    shared_socket=True,
+    trades="summed_by_order",
+    simulator="marketdata_demo.venues.okx_venue:OkxVenue",
+    sample="marketdata_demo.venues.okx:VOICE",
+    fixtures=("okx",),
+)

@@ -1,0 +1,143 @@
+"""What the rest of the code knows of a venue: one descriptor, which the module `venue` of its folder defines.
+
+Nothing outside a venue's folder may ask which venue it is; it asks the descriptor. `venues` finds it by name.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from marketdata_assets.exchanges.archive import PublicArchive
+from marketdata_assets.exchanges.feed import Feed
+from marketdata_assets.exchanges.instruments import Instrument, Instruments
+from marketdata_assets.exchanges.records import DataType, Exchange, MarketType
+from marketdata_assets.exchanges.rest import BodyOf, ErrorOf, Limits, Rest
+from marketdata_assets.exchanges.rest_history import Cursor, Page, Window
+from marketdata_assets.exchanges.venue_adapter import VenueAdapter
+
+Source = tuple[Exchange, MarketType | None]
+"""What a capture is of. The market is None where one socket carries all markets of a venue."""
+
+OUR_TRADES, OUR_CANDLES = "trade", "kline_"
+"""Our names of streams in gaps of all records of a type; the interval of candles follows."""
+
+TradeForms = Literal["same", "numbered_aggregates", "summed_by_order"]
+"""How the trades of a venue's history relate to those of its stream: the same trades under the same ids; aggregates
+that name the first and last id of the single trades in them; or single trades, of which the stream sends sums."""
+
+
+DEFAULT_HISTORY: Mapping[DataType, int | None] = {"trade": None, "kline": None}
+
+
+class HistoryClient(Protocol):
+    """The common interface of all venues' histories. Call `listed` before requesting an instrument."""
+
+    async def listed(self) -> Sequence[Instrument]: ...
+    def trades(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
+    def klines(self, instrument: str, interval: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
+
+
+@runtime_checkable
+class FundingHistory(Protocol):
+    """The history of funding rates, of venues that have one."""
+
+    def funding(self, instrument: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
+
+
+@runtime_checkable
+class OpenInterestHistory(Protocol):
+    """The history of open interest, of venues that have one: what was open at the end of every period."""
+
+    def past_open_interest(self, instrument: str, period: str, where: Window | Cursor) -> AsyncIterator[Page]: ...
+
+
+class MakeFeed(Protocol):
+    """Makes a feed. Without `strict`, an instrument that is in no list is derived from its name."""
+
+    def __call__(
+        self,
+        market_type: MarketType | None,
+        instruments: Instruments | None = None,
+        *,
+        strict: bool = True,
+        books: bool = True,
+    ) -> Feed: ...
+
+
+@dataclass(frozen=True)
+class VenueMarket:
+    """One market of a venue."""
+
+    rest: str  # the address of REST, https://host and the path that all requests share
+    data_types: tuple[DataType, ...] = ()  # that the collector can take
+    intervals: tuple[str, ...] = ()  # of candles, as records say them
+    symbols: tuple[str, ...] = ()  # collected where the configuration names none
+    history: Mapping[DataType, int | None] = field(default_factory=lambda: dict(DEFAULT_HISTORY))
+    """What its REST history has, and for how many days back; None for all since the listing."""
+
+    depths: tuple[int, ...] = ()  # levels of a book on each side that can be chosen
+    kept_candles: int | None = None  # how many of an interval its REST history keeps; None for all since the listing
+    refusal: str = ""  # why the collector cannot take this market; its captures can still be read
+
+
+@dataclass(frozen=True)
+class Venue:
+    """One venue."""
+
+    name: Exchange
+    title: str  # as people write it
+    markets: Mapping[MarketType, VenueMarket]
+
+    feed: MakeFeed
+    adapter: Callable[..., VenueAdapter]  # market type and AdapterOptions
+    error_of: ErrorOf
+    limits: Callable[[Path, MarketType], Limits]  # of REST, in a folder that all processes share
+    history: Callable[[Rest, MarketType], HistoryClient]
+
+    addresses: Mapping[str, MarketType | None]
+    """How a capture is recognised by its URLs: patterns of their beginning, from the host name on."""
+
+    recognise: Callable[[bytes], Source | None]
+    """How a capture without URLs is recognised: the source of a message, if only this venue sends such."""
+
+    trade_streams: tuple[str, ...]  # names of streams of trades, without the instrument
+    candle_stream: str  # what the name of a stream of candles begins with; its interval follows
+    candle_interval: Callable[[str], str | None]
+    """The interval, as records say it, of what follows `candle_stream`; None when it is none."""
+
+    body_of: BodyOf | None = None  # where requests of REST are a POST with a JSON body
+    default_markets: tuple[MarketType, ...] = ()
+    """Collected where the configuration names no market; empty for all that have symbols."""
+    archive: PublicArchive | None = None  # of files by day, beside the history over REST
+
+    symbol_pattern: str = r"[^\s,;/:@*?]+"
+    """What a symbol may look like, as the venue writes it or we do."""
+
+    shared_socket: bool = False  # one socket carries all markets, so a capture is not of one market
+    trades: TradeForms = "same"
+    ordered_trades: bool = True  # the number at the end of a trade's id orders trades of one moment; else receipt does
+
+    simulator: str = ""  # "module:attribute" of the simulated venue of demo and tests
+    sample: str = ""  # "module:attribute" of the venue's voice in the sample captures of the demo
+    fixtures: tuple[str, ...] = field(default=())  # folders of recorded messages, for tests and fuzzing
+
+    def source_of(self, address: str) -> Source | None:
+        """What comes from an address, which begins with the host name; None when it is not this venue's."""
+        for pattern, market_type in self._addresses:
+            if pattern.match(address):
+                return self.name, market_type
+        return None
+
+    def interval_of(self, stream: str) -> str | None:
+        """The interval of a stream of candles, as records say it; None for another stream."""
+        if stream.startswith(OUR_CANDLES):
+            return stream.removeprefix(OUR_CANDLES)
+        word = stream.removeprefix(self.candle_stream)
+        return self.candle_interval(word) if word != stream else None
+
+    @cached_property
+    def _addresses(self) -> list[tuple[re.Pattern[str], MarketType | None]]:
+        return [(re.compile(pattern), market_type) for pattern, market_type in self.addresses.items()]

@@ -1,0 +1,48 @@
+"""Finds the descriptors of venues by name: those of this package, and those that other packages register.
+
+Another package registers a venue as an entry point of the group `marketdata_assets.venues`: its name, and the `Venue`.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from marketdata_assets.exchanges.errors import UnknownExchange
+
+if TYPE_CHECKING:
+    from marketdata_assets.exchanges.venue import Venue
+
+OWN = ("binance", "okx", "deribit", "bybit", "hyperliquid")
+"""The venues of this package, each a folder with a module `venue`. Adding one here registers it."""
+
+GROUP = "marketdata_assets.venues"
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The names of all venues, our own first."""
+    return (*OWN, *(name for name in sorted(_registered()) if name not in OWN))
+
+
+@cache
+def find(name: str) -> "Venue":
+    """The descriptor of a venue. Raises UnknownExchange."""
+    if name in OWN:
+        found: Venue = import_module(f"marketdata_assets.exchanges.{name}.venue").VENUE
+        return found
+    if name in _registered():
+        registered: Venue = _registered()[name].load()
+        return registered
+    raise UnknownExchange(name, names())
+
+
+def every() -> Iterator["Venue"]:
+    """All descriptors, our own first."""
+    return map(find, names())
+
+
+@cache
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}

@@ -1,0 +1,206 @@
+"""Records of exchanges as files by instrument and day, in the layout of another tool.
+
+plain        Parquet, `type=trade/exchange=../market_type=../instrument=../2026-01-05.parquet`, all columns as stored
+nautilus     the Parquet data catalog of nautilus_trader: trades and order book deltas
+hftbacktest  `exchange/market_type/instrument/2026-01-05.npz` with trades and depth as events
+
+A file that is made of the same rows is left alone. One hour of one instrument is in memory.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+from marketdata_assets.exchanges.records import Exchange, MarketType
+from marketdata_assets.export import exchange_rows, hftbacktest, nautilus, plain
+from marketdata_assets.export.book_events import BookEvents
+from marketdata_assets.export.errors import CannotExport, LayoutLacks
+from marketdata_assets.export.exchange_rows import Chosen, Day
+from marketdata_assets.export.folder import Report, exclusive
+from marketdata_assets.export.manifest import Entry, Manifest
+from marketdata_assets.export.versions import digest
+from marketdata_assets.progress import report
+from marketdata_assets.read.books import books
+from marketdata_assets.read.exchanges import RecordType
+from marketdata_assets.read.sources import of_clickhouse
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from marketdata_assets.read.sources import ClickHouse
+
+Layout = Literal["plain", "nautilus", "hftbacktest"]
+MARKET_DATA: tuple[RecordType, ...] = ("trade", "orderbook")
+"""What the layouts of other tools have."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a folder has: files of one layout."""
+
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class File:
+    """One file to be written, and a fingerprint of what it is made of."""
+
+    path: Path  # below the folder
+    type: str  # of the records; empty where it has several
+    day: Day
+    version: str
+    write: "Callable[[Client, Path], int]"
+
+
+def export(
+    folder: Path,
+    first: dt.date,
+    last: dt.date,
+    *,
+    layout: Layout = "plain",
+    types: Sequence[RecordType] = MARKET_DATA,
+    exchange: Exchange | None = None,
+    market_type: MarketType | None = None,
+    instruments: Sequence[str] | None = None,
+    connection: "ClickHouse | None" = None,
+) -> Report:
+    """Make the files of the days `first` to `last` (UTC) equal to the tables; None is all of them.
+
+    Files of days without records are removed. A file that fails is in the report and stays as it was. Raises
+    LayoutLacks, AnotherExport, ExportRunning, UnknownName, NothingLoaded, CannotRead.
+    """
+    if layout != "plain" and (lacking := [one for one in types if one not in MARKET_DATA]):
+        raise LayoutLacks(layout, lacking, MARKET_DATA)
+    chosen = (exchange, market_type, instruments)
+    with exclusive(folder, "records", Kind(layout)), of_clickhouse(connection) as client:
+        files = _files(client, layout, types, chosen, first, last)
+        manifest = Manifest(folder)
+        total = Report()
+        for number, file in enumerate(files, 1):
+            total += _made(client, folder, file, manifest)
+            report(number, len(files), file.day.instrument)
+        written = {str(file.path) for file in files}
+        gone = [name for name, one in manifest.entries.items() if _is_chosen(one, types, chosen, first, last)]
+        for name in set(gone) - written:
+            (folder / name).unlink(missing_ok=True)
+            manifest.remove(name)
+            total += Report(removed=1)
+    return total
+
+
+def _files(
+    client: "Client",
+    layout: Layout,
+    types: Sequence[RecordType],
+    chosen: Chosen,
+    first: dt.date,
+    last: dt.date,
+) -> list[File]:
+    """The files of these days, by instrument and day."""
+    by_type = {one: exchange_rows.days(client, one, chosen, first, last, by_receipt=layout != "plain") for one in types}
+    if layout == "hftbacktest":
+        return _hftbacktest_files(client, types, by_type)
+    pairs = [(one, day, version) for one, days in by_type.items() for day, version in sorted(days.items())]
+    if layout == "plain":
+        return [
+            File(plain.path_of(one, day), one, day, text, partial(plain.write, one, day)) for one, day, text in pairs
+        ]
+    return [
+        File(nautilus.path_of(one, day), one, day, text + _gaps(client, one, day), partial(_write_nautilus, one, day))
+        for one, day, text in pairs
+    ]
+
+
+def _hftbacktest_files(
+    client: "Client", types: Sequence[RecordType], by_type: Mapping[RecordType, Mapping[Day, str]]
+) -> list[File]:
+    versions: dict[Day, list[str]] = {}
+    for one, days in by_type.items():
+        for day, version in days.items():
+            versions.setdefault(day, []).append(f"{one} {version}{_gaps(client, one, day)}")
+    return [
+        File(hftbacktest.path_of(day), "", day, "; ".join(found), partial(_write_hftbacktest, types, day))
+        for day, found in sorted(versions.items())
+    ]
+
+
+def _made(client: "Client", folder: Path, file: File, manifest: Manifest) -> Report:
+    """Write a file unless it is made of the same rows."""
+    path, name, day = folder / file.path, str(file.path), file.day
+    entry = Entry(file.version, file.type, day.exchange, day.market_type, day.instrument, day.date)
+    if manifest.entries.get(name) == entry and path.exists():
+        return Report(unchanged=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        rows = file.write(client, path)
+    except CannotExport as error:
+        return Report(failed={name: str(error)})
+    manifest.put(name, entry)
+    return Report(written=1, rows=rows, bytes=path.stat().st_size)
+
+
+def _write_nautilus(record_type: RecordType, day: Day, client: "Client", path: Path) -> int:
+    digits = exchange_rows.precisions(client, record_type, day)
+    if record_type == "trade":
+        frames = (nautilus.trades(exchange_rows.trades(client, day, *hour)) for hour in day.hours())
+    else:
+        frames = (nautilus.deltas(events) for events in _book_events(client, day))
+    return nautilus.write(path, day, digits, frames)
+
+
+def _write_hftbacktest(types: Sequence[RecordType], day: Day, client: "Client", path: Path) -> int:
+    return hftbacktest.write(path, day, _hftbacktest_events(types, day, client))
+
+
+def _hftbacktest_events(types: Sequence[RecordType], day: Day, client: "Client") -> Iterator[hftbacktest.Events]:
+    events = _book_events(client, day) if "orderbook" in types else None
+    for hour in day.hours():
+        parts = [hftbacktest.depth(next(events))] if events else []
+        if "trade" in types:
+            parts.append(hftbacktest.trades(exchange_rows.trades(client, day, *hour)))
+        yield hftbacktest.by_receipt(parts)
+
+
+def _book_events(client: "Client", day: Day) -> Iterator[pl.DataFrame]:
+    """The events of each hour; the book of midnight comes first, where it is known."""
+    chain = BookEvents(exchange_rows.book_gaps(client, day))
+    midnight = books(day.exchange, day.market_type, day.instrument, day.start, connection=client)
+    begin = pl.DataFrame()
+    if midnight["known"].item():
+        chain.start(day.start, midnight["last_id"].item())
+        begin = midnight.select(
+            action=pl.lit("snapshot"), exch=pl.lit(day.start), local=pl.lit(day.start), last_id="last_id", bids="bids",
+            asks="asks",
+        )  # fmt: skip
+    for start, end in day.hours():
+        events = chain.take(exchange_rows.books(client, day, start, end), end)
+        if not begin.is_empty():
+            events = pl.concat([begin.cast(events.schema), events])
+            begin = pl.DataFrame()
+        yield events
+
+
+def _gaps(client: "Client", record_type: RecordType, day: Day) -> str:
+    """A fingerprint of the gaps of a book in a day: they decide which of its records are used."""
+    if record_type != "orderbook":
+        return ""
+    end = day.start + exchange_rows.HOURS * exchange_rows.HOUR
+    gaps = [(gap.ts_from, gap.cause) for gap in exchange_rows.book_gaps(client, day) if day.start <= gap.ts_from < end]
+    return " " + digest(*sorted(gaps))
+
+
+def _is_chosen(entry: Entry, types: Sequence[str], chosen: Chosen, first: dt.date, last: dt.date) -> bool:
+    """Whether a file belongs to what is exported now."""
+    exchange, market_type, instruments = chosen
+    return (
+        first <= entry.date <= last
+        and (not entry.type or entry.type in types)
+        and exchange in (None, entry.exchange)
+        and market_type in (None, entry.market_type)
+        and (instruments is None or entry.instrument in instruments)
+    )

@@ -1,0 +1,136 @@
+"""`marketdata drain --follow`: rows arrive while it runs; it waits for servers and other drains, and ends in order."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from in_loop import in_loop
+from jetstream_cases import nats_server, start
+from streamed import publish, records
+from test_drain import counted, expected
+
+from marketdata_assets.collector.drain import Pace, claim_of, drain
+from marketdata_assets.collector.drain_service import DrainService
+from marketdata_assets.collector.errors import Claimed
+from marketdata_assets.collector.items import items
+from marketdata_assets.collector.jetstream.claim import claim
+from marketdata_assets.collector.jetstream.stream import connected
+from marketdata_assets.exchanges.tables import schema
+from marketdata_assets.local.process import Server
+from marketdata_assets.stores import clickhouse
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[Server]:
+    with nats_server(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def tables(clickhouse_url: str) -> None:
+    """There from the start, to be counted."""
+    with clickhouse.connect(clickhouse_url) as client:
+        schema.ensure(client)
+
+
+async def fill(url: str, first: int, end: int) -> None:
+    await publish(url, items(one for number in range(first, end) for one in records(number)))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not await asyncio.to_thread(true):
+        assert time.monotonic() < end, "it never became true"
+        await asyncio.sleep(0.05)
+
+
+async def following(service: DrainService, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something while the service runs, then stop it."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(service.run(stop))
+    try:
+        await work()
+    finally:
+        stop.set()
+        await running
+
+
+@in_loop
+async def test_rows_arrive_while_it_follows_and_after_the_server_was_away(clickhouse_url: str, nats: Server) -> None:
+    service = DrainService(clickhouse_url, nats.url)
+
+    async def work() -> None:
+        await until(lambda: service.progress.error is not None)
+        assert "created when the collector starts" in str(service.progress.error)
+        await fill(nats.url, 0, 20)
+        await until(lambda: counted(clickhouse_url) == expected(20))
+        assert service.progress.as_dict()["status"] == "healthy"
+        await fill(nats.url, 20, 30)
+        await until(lambda: counted(clickhouse_url) == expected(30))
+        nats.kill()
+        await until(lambda: service.progress.error is not None)
+        await asyncio.to_thread(start, nats)
+        await fill(nats.url, 30, 40)
+        await until(lambda: counted(clickhouse_url) == expected(40))
+        assert service.progress.rows["trade"] >= 40
+
+    await following(service, work)
+    again = await drain(clickhouse_url, nats.url, pace=Pace(batch_seconds=0.2))
+    assert (again.rows, again.left, again.lost_gaps) == (0, 0, 0)
+
+
+@in_loop
+async def test_it_waits_for_another_drain_and_keeps_others_out(clickhouse_url: str, nats: Server) -> None:
+    await fill(nats.url, 0, 5)
+    service = DrainService(clickhouse_url, nats.url)
+
+    async def work() -> None:
+        await until(lambda: service.progress.error is None and service.progress.rows["trade"] == 5)
+        with pytest.raises(Claimed, match="marketdata drain --follow"):
+            await drain(clickhouse_url, nats.url)
+
+    async with connected(nats.url) as client:
+        async with claim(client, claim_of("MARKET"), "run 1"):
+            stop = asyncio.Event()
+            running = asyncio.create_task(service.run(stop))
+            await until(lambda: "in progress by run 1" in str(service.progress.error))
+            assert service.progress.as_dict()["status"] == "degraded"
+            assert service.progress.rows["trade"] == 0
+        stop.set()
+        await running
+    await following(service, work)
+
+
+@in_loop
+async def test_process_serves_health_and_metrics_and_ends_in_order_on_sigterm(
+    clickhouse_url: str, nats: Server, tmp_path: Path
+) -> None:
+    await fill(nats.url, 0, 10)
+    command = [str(Path(sys.executable).with_name("marketdata")), "drain", "--follow", "--port", "0", "--json"]
+    servers = {"MARKETDATA_CLICKHOUSE_URL": clickhouse_url, "MARKETDATA_NATS_URL": nats.url}
+    environment = {**os.environ, **servers, "MARKETDATA_HOME": str(tmp_path / "home")}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            url = line.split()[-1]
+            loaded = [f'drain_rows_total{{data_type="{name}"}} 10.0' for name in schema.TABLES]
+            await until(lambda: all(line in httpx.get(f"{url}/metrics").text for line in loaded))
+            assert counted(clickhouse_url) == expected(10)
+            assert httpx.get(f"{url}/health").json()["status"] == "healthy"
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert '"trade": 10' in out

@@ -1,0 +1,197 @@
+"""Hyperliquid from its lists to its records, against the simulated venue, with faults: each event once, or in a gap."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from collecting import Run, collecting
+from in_loop import in_loop
+
+from marketdata_assets.exchanges.records import (
+    DeadLetter,
+    FundingRate,
+    Kline,
+    MarketType,
+    OpenInterest,
+    OrderBook,
+    Ticker,
+    Trade,
+)
+from marketdata_demo.venues.hyperliquid_venue import HyperliquidVenue
+
+SPOT = (Trade, OrderBook, Ticker, Kline)
+NAMES: dict[MarketType, list[str]] = {"spot": ["ABC/USDC", "XYZ/USDC"], "linear": ["ABC", "XYZ"]}
+KINDS: dict[MarketType, tuple[type[Any], ...]] = {"spot": SPOT, "linear": (*SPOT, FundingRate, OpenInterest)}
+MAIN = ("trade", "orderbook")
+
+
+@pytest.mark.parametrize("market_type", ["spot", "linear"])
+@in_loop
+async def test_every_event_is_delivered_once_and_books_equal_the_venues(
+    market_type: MarketType, tmp_path: Path
+) -> None:
+    kinds, names = KINDS[market_type], NAMES[market_type]
+    types = [str(kind.__struct_config__.tag) for kind in kinds]
+    with HyperliquidVenue([*NAMES["spot"], *NAMES["linear"]], book_ms=0) as venue:
+        async with collecting(venue, "hyperliquid", market_type, names, types, tmp_path, budgeted=True) as run:
+            await run.live()
+            venue.rate = 100.0
+            await run.until(lambda: {type(one) for one in run.records} >= set(kinds))
+            venue.rate = 0.0
+            await run.emit(200)
+            await run.caught_up()
+            await run.until(lambda: all(_same(run, name) for name in names))
+            assert len(run.ids()) == len(set(run.ids())) == sum(map(len, venue.source().trades.values()))
+            assert not run.gaps()
+            assert not run.trouble
+    assert not venue.violations
+
+
+@in_loop
+async def test_the_fast_book_is_the_choice_of_a_market(tmp_path: Path) -> None:
+    with HyperliquidVenue(["ABC"], book_ms=0) as venue:
+        types, depth = ("orderbook",), 5
+        async with collecting(venue, "hyperliquid", "linear", ["ABC"], types, tmp_path, depth=depth) as run:
+            await run.live()
+            await run.emit(20)
+            assert run.subscription("fastBook:ABC").status == "confirmed"
+            await run.until(lambda: _same(run, "ABC", 5))
+            assert {len(one.bids) for one in run.of(OrderBook)} == {5}
+            assert not run.gaps()
+            assert not run.trouble
+
+
+Fault = Callable[[HyperliquidVenue], None]
+
+FAULTS: dict[str, tuple[Fault, bool]] = {
+    "cut": (lambda venue: venue.hang_up(), False),
+    "closed": (lambda venue: venue.close_all(), False),
+    "half open": (lambda venue: venue.half_open(), False),
+    "an unreadable trade": (lambda venue: venue.spoil(1, "trades:ABC"), True),
+    "a repeated message": (lambda venue: venue.repeat(20), False),
+    "a lost book": (lambda venue: venue.skip(3, "l2Book"), False),
+    "garbage": (lambda venue: venue.garbage(), False),
+}
+"""What happens to the sockets, and whether trades may be missing because of it."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@in_loop
+async def test_after_a_fault_trades_are_there_or_in_a_gap_and_books_are_the_venues(fault: str, tmp_path: Path) -> None:
+    act, loses = FAULTS[fault]
+    names = NAMES["linear"]
+    with HyperliquidVenue(names, book_ms=0) as venue:
+        async with collecting(venue, "hyperliquid", "linear", names, MAIN, tmp_path, ping_after=0.2) as run:
+            await run.live()
+            await run.emit(50)
+            opened = len(venue.opened)
+            act(venue)
+            await run.emit(50)
+            if fault in ("cut", "closed", "half open"):
+                await run.until(lambda: len(venue.opened) > opened, emit=1)
+                await run.ready()
+            await run.emit(50)
+            await run.caught_up()
+            await run.until(lambda: all(_same(run, name) for name in names), emit=1)
+            assert bool(run.gaps("trades")) is loses
+            assert all(isinstance(one, DeadLetter) for one in run.trouble)
+            assert bool(run.trouble) is (fault in ("an unreadable trade", "garbage"))
+    assert not venue.violations
+
+
+@in_loop
+async def test_trades_of_before_a_subscription_fill_a_short_interruption(tmp_path: Path) -> None:
+    """Hyperliquid repeats the last trades to a new subscription; each is given out once."""
+    with HyperliquidVenue(["ABC"]) as venue:
+        async with collecting(venue, "hyperliquid", "linear", ["ABC"], ("trade",), tmp_path) as run:
+            await run.ready()
+            await run.emit(5)
+            await run.caught_up()
+            opened = len(venue.opened)
+            venue.hang_up()
+            await run.emit(5)
+            await run.until(lambda: len(venue.opened) > opened)
+            await run.until(lambda: set(run.ids()) == venue.source().ids())
+            assert len(run.ids()) == len(set(run.ids()))
+            assert not run.gaps("trades")
+
+
+@in_loop
+async def test_a_quiet_coin_is_no_gap_and_is_left_alone_for_longer(tmp_path: Path) -> None:
+    with HyperliquidVenue(["ABC"]) as venue:
+        silence = {"trade": 0.2}
+        async with collecting(venue, "hyperliquid", "linear", ["ABC"], ("trade",), tmp_path, silence=silence) as run:
+            await run.ready()
+            await run.emit(5)
+            await run.caught_up()
+            await run.until(lambda: run.subscription("trades:ABC").resubscribed >= 2)
+            await run.emit(5)
+            await run.caught_up()
+            [health] = [one.health["trades:ABC"] for one in run.market.connections]
+            assert health.learned > 0.4
+            assert len(run.ids()) == len(set(run.ids()))
+            assert not run.gaps()
+
+
+@in_loop
+async def test_a_subscription_that_died_is_a_gap_where_more_was_lost_than_is_repeated(tmp_path: Path) -> None:
+    with HyperliquidVenue(["ABC"]) as venue:
+        silence = {"trade": 0.2}
+        async with collecting(venue, "hyperliquid", "linear", ["ABC"], ("trade",), tmp_path, silence=silence) as run:
+            await run.ready()
+            await run.emit(5)
+            await run.caught_up()
+            venue.mute("trades")
+            await run.emit(40)
+            await run.caught_up()
+            assert [one.cause for one in run.gaps("trades")] == ["silent"]
+
+
+@in_loop
+async def test_more_trades_than_a_new_subscription_repeats_are_a_gap(tmp_path: Path) -> None:
+    with HyperliquidVenue(["ABC"]) as venue:
+        async with collecting(venue, "hyperliquid", "linear", ["ABC"], ("trade",), tmp_path) as run:
+            await run.ready()
+            await run.emit(5)
+            await run.caught_up()
+            venue.away()
+            await run.emit(40)
+            venue.back()
+            await run.caught_up()
+            [gap] = run.gaps("trades")
+            assert gap.cause == "reopened"
+            missing = venue.source().ids() - set(run.ids())
+            assert 10 <= len(missing) < 40
+
+
+@in_loop
+async def test_a_planned_replacement_of_the_socket_loses_and_duplicates_nothing(tmp_path: Path) -> None:
+    names = NAMES["linear"]
+    with HyperliquidVenue(names, book_ms=0) as venue:
+        async with collecting(venue, "hyperliquid", "linear", names, MAIN, tmp_path, age=0.5) as run:
+            await run.live()
+            venue.rate = 500.0
+            await run.until(lambda: min(one.planned for one in run.connections) >= 2)
+            venue.rate = 0.0
+            await run.emit(100)
+            await run.caught_up()
+            ids = run.ids()
+            assert len(ids) == len(set(ids)) == sum(map(len, venue.source().trades.values()))
+            for name in names:
+                times = [one.ts_event or 0 for one in run.of(OrderBook) if one.instrument == name]
+                assert times == sorted(set(times))
+                assert _same(run, name)
+            assert not run.gaps()
+            assert not run.trouble
+
+
+def _same(run: Run, name: str, depth: int = 20) -> bool:
+    """Whether our book of an instrument is the venue's best levels."""
+    book = run.market.book(name)
+    told = run.venue.markets[name].levels(depth)
+    return book is not None and [_numbers(book.bids), _numbers(book.asks)] == [_numbers(side) for side in told]
+
+
+def _numbers(levels: Any) -> list[tuple[float, float]]:
+    return [(float(price), float(size)) for price, size in levels]

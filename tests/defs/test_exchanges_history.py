@@ -1,0 +1,67 @@
+"""Runs of the asset of histories: days of instruments that the run config names."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+from bar_runs import execute, failures
+from exchange_runs import YESTERDAY, Floor
+
+from marketdata_assets.defs.exchanges.days import HISTORY, HISTORY_JOB
+from marketdata_assets.partitions import range_tags
+from marketdata_demo.venues.binance_venue import BinanceServer
+from marketdata_demo.venues.live_market import Happened
+
+FIRST, LAST = (str(YESTERDAY - dt.timedelta(days=days)) for days in (2, 1))
+NOON = int(dt.datetime.combine(YESTERDAY - dt.timedelta(days=1), dt.time(12), dt.UTC).timestamp() * 1000)
+
+
+@pytest.fixture
+def venue(floor: Floor) -> Iterator[BinanceServer]:
+    with BinanceServer() as server:
+        server.trades = [Happened(NOON + number * 1000, number) for number in range(1, 31)]
+        floor.patch.setenv("MARKETDATA_EXCHANGE_HOSTS", json.dumps({"binance": server.url}))
+        yield server
+
+
+def load(floor: Floor, **config: Any) -> dg.ExecuteInProcessResult:
+    """Load candles and trades of two days."""
+    about = {"exchange": "binance", "instruments": ["ABC-USDT"], "market_type": "linear", "source": "rest"}
+    return execute(floor.instance, HISTORY_JOB, {"ops": {HISTORY: {"config": about | config}}}, range_tags(FIRST, LAST))
+
+
+def test_days_are_loaded_once_and_days_that_fail_are_named(floor: Floor, venue: BinanceServer) -> None:
+    floor.patch.setattr("marketdata_assets.http_client.RetryPolicy.pause", lambda *_: 0.0)
+    venue.fail(500, 6, "aggTrades")
+    failed = load(floor)
+    assert not failed.success
+    assert f"binance linear ABCUSDT trade {FIRST}" in failures(failed)[HISTORY]
+    asset = dg.AssetKey(HISTORY)
+    assert floor.materialized(asset) == {LAST}
+    assert floor.counts()["exchange_klines"] == 2 * 1440
+    again = load(floor)
+    assert again.success, failures(again)
+    assert floor.materialized(asset) == {FIRST, LAST}
+    assert floor.counts()["exchange_trades"] == 30
+    told = floor.metadata(asset, LAST)
+    assert (told["dagster/partition_row_count"], told["unchanged"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"types": ["ticker"]}, "no venue has a history of 'ticker'"),
+        ({"instruments": ["XYZUSDT"]}, "lists no instrument 'XYZUSDT'"),
+        ({"exchange": "binanec"}, "binance"),
+        ({"market_type": "linaer"}, "has no market linaer"),
+        ({"source": "dump"}, "source 'dump'"),
+    ],
+)
+def test_wrong_config_is_refused(floor: Floor, venue: BinanceServer, config: Any, message: str) -> None:
+    refused = load(floor, **config)
+    assert not refused.success
+    assert message in failures(refused)[HISTORY]
+    assert floor.counts()["exchange_klines"] == 0
