@@ -9,7 +9,7 @@ from typing import Literal
 import psycopg
 
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.postgres import ensure_timescaledb, statement
+from marketdata_assets.stores.postgres import create_missing, ensure_timescaledb, statement
 
 DATASET = "stock_1min_qfq"
 
@@ -58,7 +58,7 @@ def ensure(connection: psycopg.Connection) -> Server:
     with connection.transaction():
         ledger.ensure(connection)
         ensure_timescaledb(connection)
-        connection.execute(statement(__package__, "schema.sql"))
+        create_missing(connection, statement(__package__, "schema.sql"))
         server = look(connection)
         if connection.execute("SELECT to_regclass('stock_1min_changes') IS NULL").fetchone() == (True,):
             connection.execute(statement(__package__, "changes.sql"))
@@ -69,7 +69,7 @@ def ensure(connection: psycopg.Connection) -> Server:
         if server.edition == "community" and server.hypertable:
             _ensure_compression(connection)
         if not server.hypertable:
-            connection.execute(statement(__package__, "time_index.sql"))
+            create_missing(connection, statement(__package__, "time_index.sql"))
     return server
 
 

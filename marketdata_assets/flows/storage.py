@@ -9,7 +9,7 @@ from psycopg import sql
 from marketdata_assets.flows.definition import FlowDefinition, Target
 from marketdata_assets.flows.errors import SchemaDrift
 from marketdata_assets.stores import ledger
-from marketdata_assets.stores.postgres import ensure_timescaledb, statement
+from marketdata_assets.stores.postgres import create_missing, ensure_timescaledb, statement
 
 CHUNK = "1 month"
 VIEW = "etl_metadata"
@@ -41,7 +41,7 @@ def ensure_books(connection: psycopg.Connection) -> None:
     """Create ledger, quarantine, units and view where they are missing, and no table of a flow."""
     with connection.transaction():
         ledger.ensure(connection)
-        connection.execute(statement(__package__, "schema.sql"))
+        create_missing(connection, statement(__package__, "schema.sql"))
         if not columns_of(connection, VIEW):  # a table of that name, left by an earlier tool, stays as it is
             connection.execute(statement(__package__, "etl_metadata.sql"))
 

@@ -16,7 +16,7 @@ from marketdata_assets.reconciliation.compare import BARS, DAILY, DAYS, DISAGREE
 from marketdata_assets.reference.records import Days
 from marketdata_assets.stores import clickhouse, ledger, pgread
 from marketdata_assets.stores.bookkeeping import Entry, Finding
-from marketdata_assets.stores.postgres import connect, objections, statement
+from marketdata_assets.stores.postgres import connect, create_missing, objections, statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -73,7 +73,7 @@ def ensure(connection: psycopg.Connection) -> None:
     """Create the table where it is missing."""
     with connection.transaction():
         ledger.ensure(connection)
-        connection.execute(statement(__package__, "reconciliation.sql"))
+        create_missing(connection, statement(__package__, "reconciliation.sql"))
 
 
 def no_disagreements(connection: psycopg.Connection, months: Sequence[str]) -> Finding:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from marketdata_assets.stores.bookkeeping import Entry, Quarantined, Reject, after_failure
-from marketdata_assets.stores.postgres import statement
+from marketdata_assets.stores.postgres import create_missing, statement
 
 SCHEMA_LOCK = "marketdata schema"
 
@@ -23,7 +23,7 @@ _NEW_STATE = ", ".join(f"{name} = EXCLUDED.{name}" for name in _FIELDS[3:])
 def ensure(connection: psycopg.Connection) -> None:
     """Create the ledger and the quarantine when they are missing."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [SCHEMA_LOCK])
-    connection.execute(statement(__package__, "ledger.sql"))
+    create_missing(connection, statement(__package__, "ledger.sql"))
 
 
 def entries(connection: psycopg.Connection, dataset: str, sources: Iterable[str] | None = None) -> list[Entry]:

@@ -3,6 +3,7 @@
 No table or column is named here.
 """
 
+import re
 import select
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from marketdata_assets.stores.errors import StoreAway, StoreFull
 
 STORE = "Postgres"
 COPY_CHUNK_BYTES = 256 * 1024
+_CREATE = re.compile(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)")
 
 
 @contextmanager
@@ -85,6 +87,22 @@ def statement(package: str, path: str) -> str:
     """A file under `sql/` of a package without its comment lines."""
     lines = files(package).joinpath("sql", path).read_text("utf-8").splitlines()
     return "\n".join(line for line in lines if not line.startswith("--"))
+
+
+def create_missing(connection: psycopg.Connection, script: str) -> None:
+    """Run those of a script's `CREATE TABLE|INDEX IF NOT EXISTS` whose table or index does not exist yet.
+
+    PostgreSQL locks the table against writers before it checks whether the index exists: a script that repeats what
+    is there would wait for every load in progress, or deadlock with it.
+    """
+    made = {found[1]: text for text in script.split(";\n") if (found := _CREATE.search(text))}
+    missing = connection.execute(
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL", [list(made)]
+    ).fetchall()
+    absent = {name for (name,) in missing}
+    for name, text in made.items():
+        if name in absent:
+            connection.execute(text)
 
 
 def objections(

@@ -10,8 +10,11 @@ import pytest
 from bar_files import assert_exact, csv_text, deliver, deliver_members, entries, line, minutes, months, run, table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
-from marketdata_assets.bars import changes, checks, kline
+from marketdata_assets.bars import changes, checks, kline, schema
+from marketdata_assets.flows import storage
+from marketdata_assets.reconciliation import reconcile
 
 
 def priced(first: str, count: int, price: str, code: str = "sh600000") -> list[str]:
@@ -216,3 +219,16 @@ def test_a_new_time_on_a_file_that_overlaps_no_other_reads_nothing(dsn: str, tmp
     old_zip(tmp_path, day=9)
     assert run(dsn, tmp_path).units == ()
     assert_exact(dsn, tmp_path)
+
+
+def test_a_run_starts_beside_an_open_load(dsn: str, tmp_path: Path) -> None:
+    """What exists is not created again: even `CREATE INDEX IF NOT EXISTS` waits for writers, and they for it."""
+    old_zip(tmp_path)
+    run(dsn, tmp_path)
+    with psycopg.connect(dsn) as loading, psycopg.connect(dsn, autocommit=True) as starting:
+        for (name,) in loading.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
+            loading.execute(sql.SQL("LOCK {} IN ROW EXCLUSIVE MODE").format(sql.Identifier(name)))
+        starting.execute("SET lock_timeout = '5s'")
+        schema.ensure(starting)
+        reconcile.ensure(starting)
+        storage.ensure_books(starting)
