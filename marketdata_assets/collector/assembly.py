@@ -11,10 +11,10 @@ from marketdata_assets.collector.config import Output as OutputConfig
 from marketdata_assets.collector.config import PythonSink as PythonSinkConfig
 from marketdata_assets.collector.connections import Shard, Timing
 from marketdata_assets.collector.errors import CollectorError
-from marketdata_assets.collector.jetstream.spool import Spool
 from marketdata_assets.collector.output_address import parse as parse_address
 from marketdata_assets.collector.queue import BoundedQueue, SnapshotOf
 from marketdata_assets.collector.servers import Servers, check_address
+from marketdata_assets.collector.shard_files import open_spool, report_unused_spools
 from marketdata_assets.collector.sink import Sink
 from marketdata_assets.collector.sinks import python
 from marketdata_assets.collector.sinks.capture import CaptureSink
@@ -71,7 +71,10 @@ def sinks(
         "redis": lambda: _redis(config.redis, servers, top_of),
         "capture": lambda: _capture(config.capture, places, shard),
     }
-    made = [makers[name]() for name in enabled_sinks(config, servers) if name in makers]
+    names = enabled_sinks(config, servers)
+    made = [makers[name]() for name in names if name in makers]
+    if shard.index == 1:
+        report_unused_spools(places.own, names)
     return [*made, *_outputs(config.output, snapshot_of), *_python_sinks(config.sinks, snapshot_of)]
 
 
@@ -97,11 +100,6 @@ def timing_of(wanted: ConnectionsConfig) -> Timing:
         polls=dict.fromkeys(Timing().polls, wanted.poll_seconds),
         listing=wanted.listing_hours * 3600.0,
     )
-
-
-def own_folder(places: Places, name: str, shard: Shard) -> Path:
-    """A folder that no other shard uses."""
-    return places.own / (name if shard == WHOLE else f"{name}-{shard.index}-of-{shard.count}")
 
 
 def _redis(config: Redis, servers: Servers, top_of: TopOf) -> Sink:
@@ -172,7 +170,7 @@ def _jetstream(config: JetStream, servers: Servers, places: Places, shard: Shard
     return Publisher(
         url,
         BoundedQueue(config.queue_items, snapshot_of),
-        Spool(own_folder(places, "jetstream", shard), round(config.spool_gigabytes * GB)),
+        open_spool(places.own, "jetstream", shard, round(config.spool_gigabytes * GB)),
         prepare=lambda: ensure(url, stream),
     )
 
@@ -182,7 +180,7 @@ def _clickhouse(config: ClickHouse, servers: Servers, places: Places, shard: Sha
 
     return ClickHouseSink(
         servers.clickhouse_url or "",
-        Spool(own_folder(places, "clickhouse", shard), round(config.spool_gigabytes * GB)),
+        open_spool(places.own, "clickhouse", shard, round(config.spool_gigabytes * GB)),
         snapshot_of,
         queue_items=config.queue_items,
         batch_rows=config.batch_rows,

@@ -29,6 +29,7 @@ from marketdata_assets.collector.jetstream.backlog import Backlog, backlog
 from marketdata_assets.collector.jetstream.stream import connected
 from marketdata_assets.collector.metrics import Metrics
 from marketdata_assets.collector.servers import Servers
+from marketdata_assets.collector.shard_files import moments, own_path
 from marketdata_assets.collector.sink import Sink, SinkState
 from marketdata_assets.collector.sinks.capture import CaptureSink
 from marketdata_assets.collector.status import MarketStatus, ProcessUsage, Report, SinkStatus, Status, report
@@ -80,9 +81,9 @@ class Collector:
         self._loop_latency = LatencyHistogram()
         self._backlog: Backlog | None = None
         self._nats_url = servers.nats_url
-        own = partial(assembly.own_folder, places, shard=self.shard)
-        self._checkpoint = Checkpoint(own("since").with_suffix(".json"))
-        self._dead_letters = DeadLetterFile(own("dead-letters").with_suffix(".ndjson"))
+        own = partial(own_path, places.own, shard=self.shard)
+        self._checkpoint = Checkpoint(own("since", suffix=".json"))
+        self._dead_letters = DeadLetterFile(own("dead-letters", suffix=".ndjson"))
         self._sinks: list[Sink] = assembly.sinks(config, servers, places, self.shard, self._book, self._top)
         self._tops = self._create_tops()
         self._counters: dict[Key, MarketCounters] = {}
@@ -210,7 +211,7 @@ class Collector:
 
     def _create_markets(self, places: Places) -> dict[Key, Market]:
         timing = assembly.timing_of(self.config.connections)
-        checkpoint = self._checkpoint.read()
+        since = moments(places.own, self.shard)
         capture = next((sink for sink in self._sinks if isinstance(sink, CaptureSink)), None)
         markets: dict[Key, Market] = {}
         for exchange, market_type, wanted in self.config.markets():
@@ -235,7 +236,7 @@ class Collector:
                 else None,
                 shard=self.shard,
                 timing=timing,
-                since=checkpoint.get(adapter.name),
+                since=since.get(adapter.name),
                 match_dollar_quotes=wanted.match_dollar_quotes,
             )
         return markets

@@ -278,3 +278,22 @@ def test_folder_has_one_process(tmp_path: Path) -> None:
         Spool(tmp_path, MB)
     spool.close()
     Spool(tmp_path, MB).close()
+
+
+def test_an_adopted_spool_continues_after_its_consumed_messages(tmp_path: Path) -> None:
+    other = filled(tmp_path / "other", 0, 10, 20)
+    first = other.read()
+    assert first is not None
+    other.consume(first)
+    spool = filled(tmp_path / "own", 100)
+    with pytest.raises(CollectorError, match="other"):
+        spool.adopt(tmp_path / "other")
+    other.close()
+    assert spool.adopt(tmp_path / "other") == 20
+    spool.append(messages(200, 10))
+    expected = [*range(100, 110), *range(10, 30), *range(200, 210)]
+    assert (len(spool), spool.oldest_ns) == (40, 10)
+    assert numbers(read_all(spool)) == expected
+    spool.close()
+    assert kept(tmp_path / "own") == expected
+    assert kept(tmp_path / "other") == []

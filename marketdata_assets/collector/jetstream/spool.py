@@ -14,7 +14,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from struct import Struct
@@ -129,7 +129,8 @@ class Spool:
     def oldest_ns(self) -> int | None:
         """Receive time of the oldest unconsumed message."""
         with self._guard:
-            return next((oldest for segment in self._segments for _, _, oldest in segment.frames), None)
+            firsts = (segment.frames[0][2] for segment in self._segments if segment.frames)
+            return min(firsts, default=None)
 
     @property
     def damage(self) -> str | None:
@@ -169,6 +170,24 @@ class Spool:
                 os.fdatasync(file.fileno())
             self._save_cursor()
             self.rewind()
+
+    def adopt(self, folder: Path) -> int:
+        """Append the segments of another spool, which is empty then; how many messages.
+
+        Raises CollectorError while a process uses that spool.
+        """
+        other = Spool(folder, self.max_bytes)
+        with self._guard:
+            self._close_segment()
+            count, taken = len(other), other._segments
+            for segment in taken:
+                self._segments.append(replace(segment, number=self._next, path=self._path(self._next)))
+                self._next += 1
+            self._save_cursor()  # first: what is moved without its position is sent again
+            for segment, ours in zip(taken, self._segments[len(self._segments) - len(taken) :], strict=True):
+                segment.path.rename(ours.path)
+        other.close()
+        return count
 
     def read(self) -> Frame | None:
         """The next frame, or None. It stays in the spool until it is consumed."""

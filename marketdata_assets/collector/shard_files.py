@@ -1,0 +1,76 @@
+"""Where each shard has its files, and what shards of another count left: nothing of it may be lost.
+
+The files themselves belong to `jetstream.spool` and `checkpoint`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from marketdata_assets.collector.checkpoint import Checkpoint
+from marketdata_assets.collector.connections import Shard
+from marketdata_assets.collector.errors import CollectorError
+from marketdata_assets.collector.jetstream.spool import SUFFIX, Spool
+from marketdata_assets.logs import get_logger
+
+SPOOLS = ("jetstream", "clickhouse")
+"""The sinks that have one, and their folders."""
+
+log = get_logger(__name__)
+
+
+def own_path(folder: Path, name: str, shard: Shard, suffix: str = "") -> Path:
+    """A path that no other shard uses."""
+    part = "" if shard.count == 1 else f"-{shard.index}-of-{shard.count}"
+    return folder / f"{name}{part}{suffix}"
+
+
+def paths_by_count(folder: Path, name: str, suffix: str = "") -> dict[int, list[Path]]:
+    """All paths that `own_path` gave to shards, by their count."""
+    form = re.compile(rf"{re.escape(name)}(?:-[0-9]+-of-([0-9]+))?{re.escape(suffix)}")
+    found: dict[int, list[Path]] = {}
+    for path in sorted(folder.glob(f"{name}*")):
+        if match := form.fullmatch(path.name):
+            found.setdefault(int(match[1] or 1), []).append(path)
+    return found
+
+
+def open_spool(folder: Path, name: str, shard: Shard, max_bytes: int) -> Spool:
+    """The spool of this shard, with the messages that shards of another count left. Raises CollectorError."""
+    spool = Spool(own_path(folder, name, shard), max_bytes)
+    for count, paths in paths_by_count(folder, name).items():
+        for path in paths if count != shard.count else ():
+            if any(path.glob(f"*{SUFFIX}")):
+                _take(spool, path)
+    return spool
+
+
+def report_unused_spools(folder: Path, sinks: Sequence[str]) -> None:
+    """Log each spool with messages whose sink is none of these: nobody delivers them."""
+    for name in (one for one in SPOOLS if one not in sinks):
+        for path in (one for paths in paths_by_count(folder, name).values() for one in paths):
+            if size := sum(segment.stat().st_size for segment in path.glob(f"*{SUFFIX}")):
+                log.error("spool_unused", folder=str(path), bytes=size, effect=f"not delivered without the sink {name}")
+
+
+def moments(folder: Path, shard: Shard) -> dict[str, int]:
+    """Until when (ns) each market is safe: by the checkpoint of this shard, or by a later run of another count."""
+    runs = [[own_path(folder, "since", shard, ".json")]]
+    runs += [paths for count, paths in paths_by_count(folder, "since", ".json").items() if count != shard.count]
+    read = [[Checkpoint(path).read() for path in paths] for paths in runs]
+    markets = {market for run in read for each in run for market in each}
+    return {market: _of_last_run(read, market) for market in markets}
+
+
+def _take(spool: Spool, path: Path) -> None:
+    try:
+        count = spool.adopt(path)
+    except CollectorError:
+        return  # a process uses it, and delivers what it has
+    log.info("spool_adopted", folder=str(path), messages=count)
+
+
+def _of_last_run(runs: Sequence[Sequence[Mapping[str, int]]], market: str) -> int:
+    """The first moment of the shards of the run whose last one is the latest."""
+    by_run = [[each[market] for each in run if market in each] for run in runs]
+    return min(max(by_run, key=lambda each: max(each, default=0)))
