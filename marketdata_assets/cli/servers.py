@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import typer
 from marketdata_assets.cli import output, stores
 from marketdata_assets.cli.instance import PACKAGE, CannotRun, adopt, environment
 from marketdata_assets.local.errors import PortTaken
+from marketdata_assets.local.group import kept
 from marketdata_assets.local.process import port_is_free, tied_to_us
 from marketdata_assets.local.stack import LocalStack
 from marketdata_assets.secret_values import without_password
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SUPERSEDED = "Function `dev_command` is superseded"
 """A warning of `dagster dev` at every start; `dg dev` is the same code, in a package that is not needed here."""
+STOP_SECONDS = 30
+"""How long the UI and its daemon may take to end."""
 
 
 def up(
@@ -70,7 +72,7 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
             "--host", "127.0.0.1", "--port", str(settings.ui_port), "--log-level", "warning",
         ]  # fmt: skip
         process = subprocess.Popen(
-            tied_to_us(command, signal.SIGINT, None),
+            tied_to_us(kept(command, STOP_SECONDS), signal.SIGINT, None),
             env={**os.environ, **found},
             cwd=settings.root,
             stdout=subprocess.PIPE,
@@ -83,7 +85,8 @@ def serve(settings: Settings, found: dict[str, str], ui: bool) -> None:
             code = process.wait()
         finally:
             stopping.set()
-            _stop(process)
+            process.send_signal(signal.SIGINT)
+            process.wait()
     if code != 0:
         output.fail(f"the Dagster UI ended with exit code {code}; its output is above")
         raise typer.Exit(1)
@@ -96,21 +99,6 @@ def _forward_output(process: subprocess.Popen[bytes], stopping: threading.Event)
         if not stopping.is_set():
             sys.stderr.buffer.write(line)
             sys.stderr.buffer.flush()
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End `dagster dev` and its children; its daemon may hang on a code server that is gone."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(30)
-    with suppress(ProcessLookupError, PermissionError):
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            os.killpg(process.pid, 0)
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def doctor(as_json: output.Json = False) -> None:
