@@ -12,11 +12,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
+import httpx
+
 from marketdata_assets.alphas.accounts import Credentials
-from marketdata_assets.alphas.api_requests import RETRY_POLICY, ApiRequests, Page, decode_alpha, decode_page
+from marketdata_assets.alphas.api_requests import (
+    RETRY_POLICY,
+    ApiRequests,
+    ApiResponse,
+    Page,
+    decode_alpha,
+    decode_page,
+)
 from marketdata_assets.alphas.errors import LoginRejected, RequestRejected
 from marketdata_assets.alphas.layout import Kind, Window, stamp
 from marketdata_assets.alphas.login import Login
+from marketdata_assets.alphas.record_sets import PATHS, Pending, Records, RecordSet, decode_records, pending
 from marketdata_assets.budget import Budget
 from marketdata_assets.http_client import RetryPolicy
 
@@ -93,12 +103,27 @@ class BrainClient:
                 return None
             raise
 
+    async def records(self, alpha_id: str, record_set: RecordSet) -> Records | Pending | None:
+        """A record set of one alpha; Pending while BRAIN computes it, None when there is none."""
+        try:
+            answer = await self._response(f"/alphas/{alpha_id}/{PATHS[record_set]}", decode_records)
+        except RequestRejected as error:
+            if error.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
+        return pending(answer.response, answer.value)
+
     async def _get(self, path: str, decode: Callable[[bytes], T]) -> T:
+        value = (await self._response(path, decode)).value
+        assert value is not None
+        return value
+
+    async def _response(self, path: str, decode: Callable[[bytes], T]) -> ApiResponse[T]:
         for _ in range(_MAX_LOGINS):
             session = await self._login.session()
             response = await self._api.send("GET", path, decode)
             if response.value is not None:
                 self._login.confirm()
-                return response.value
+                return response
             await self._login.renew(session)
         raise LoginRejected(self.account, f"{_MAX_LOGINS} new logins were rejected with 401 at once")

@@ -1,6 +1,6 @@
 """The errors between the BRAIN API and MongoDB. Those of files and rejects are in `loading.errors`.
 
-A retry may help against ApiUnavailable and PagesShift; the others are AlphasErrors, which are terminal.
+A retry may help against ApiUnavailable, PagesShift and StillComputed; the others are AlphasErrors, which are terminal.
 """
 
 from marketdata_assets.errors import TerminalError, TransientError
@@ -53,6 +53,13 @@ class RequestRejected(AlphasError):
         super().__init__(f"{request}: BRAIN answered {status} ({answer}). A retry will not help.")
 
 
+class NotOffered(AlphasError):
+    """The API does not give a record set to an account, such as production correlations to those of no consultant."""
+
+    def __init__(self, account: str, record_set: str, answer: str) -> None:
+        super().__init__(f"account {account} is not offered {record_set}: {answer}")
+
+
 class WindowTooDense(AlphasError):
     """One second has more alphas than the API pages through."""
 
@@ -76,6 +83,13 @@ class ApiUnavailable(TransientError):
             f"{request}: failed after {attempts} attempts, last: {cause}. What was fetched is kept; run the same"
             f" partitions again."
         )
+
+
+class StillComputed(TransientError):
+    """BRAIN had not computed a record set in the time that a fetch waits for it."""
+
+    def __init__(self, record_set: str, polls: int) -> None:
+        super().__init__(f"{record_set}: BRAIN still computes it after {polls} requests. Run the same partition again.")
 
 
 class PagesShift(TransientError):

@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
@@ -30,7 +31,8 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from marketdata_assets.alphas.layout import Kind
-from marketdata_demo import sample_alphas
+from marketdata_assets.alphas.record_sets import PATHS, RecordSet
+from marketdata_demo import sample_alphas, sample_records
 from marketdata_demo.servers.loopback import LoopbackServer
 
 EASTERN = ZoneInfo("America/New_York")
@@ -218,6 +220,9 @@ class BrainServer(Faults):
         self.arrivals: dict[str, list[float]] = {}
         self.logins = self.refused_logins = self.overruns = 0
         self.in_flight = self.most_in_flight = 0
+        self.polls_until_computed, self.poll_seconds = 0, 0.01
+        self.not_offered: set[str] = set()
+        self._computing: dict[str, int] = {}
         self._sessions: dict[str, tuple[str, float]] = {}
         self._inquiries: dict[str, tuple[str, bool]] = {}
         self._recent: dict[str, deque[float]] = {}
@@ -274,6 +279,8 @@ class BrainServer(Faults):
         app.router.add_post("/authentication/persona", self._finish_login)
         app.router.add_get("/users/self/alphas", self._list)
         app.router.add_get("/alphas/{id}", self._one)
+        for record_set, path in PATHS.items():
+            app.router.add_get(f"/alphas/{{id}}/{path}", partial(self._records, record_set))
         return app
 
     @web.middleware
@@ -415,3 +422,18 @@ class BrainServer(Faults):
         if alpha:
             return web.Response(body=alpha.body, content_type="application/json")
         raise Refused(404, {"detail": "Not found."})
+
+    async def _records(self, record_set: RecordSet, request: web.Request) -> web.Response:
+        """A record set, after `polls_until_computed` responses without content; 403 for those in `not_offered`."""
+        user = self._user(request)
+        if record_set in self.not_offered:
+            raise Refused(403, {"detail": "You do not have permission to perform this action."})
+        with self._lock:
+            alpha = user.by_id.get(request.match_info["id"])
+            others = [one.id for one in user.by_id.values()]
+            polls = self._computing[request.path] = self._computing.get(request.path, 0) + 1
+        if alpha is None:
+            raise Refused(404, {"detail": "Not found."})
+        if polls <= self.polls_until_computed:
+            return web.Response(headers={"Retry-After": f"{self.poll_seconds:g}"})
+        return json_answer(200, sample_records.response(json.loads(alpha.body), record_set, others))

@@ -1,0 +1,411 @@
+"""Record sets of the alphas in MongoDB: which are due, fetched within the account's budget, and stored.
+
+A record set has a database of its name with a collection an account, and a document an alpha that names the version of
+the alpha it belongs to. So what is stored is fetched again only when the alpha has changed. What a response means is in
+`record_sets`.
+"""
+
+import asyncio
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from marketdata_assets.alphas.api import BrainClient
+from marketdata_assets.alphas.errors import (
+    ApiUnavailable,
+    IdentityCheckRequired,
+    LoginRejected,
+    NoCredentials,
+    NotEnabled,
+    NotOffered,
+    RequestRejected,
+    StillComputed,
+)
+from marketdata_assets.alphas.fetch import ClientFactory
+from marketdata_assets.alphas.file_index import Pair, months_by_account
+from marketdata_assets.alphas.filters import Filters
+from marketdata_assets.alphas.importer import database_name
+from marketdata_assets.alphas.layout import Kind, month_window
+from marketdata_assets.alphas.merge import Document
+from marketdata_assets.alphas.record_sets import Pending, Records, RecordSet, asset_name
+from marketdata_assets.errors import MarketDataError
+from marketdata_assets.loading.reports import and_more
+from marketdata_assets.loading.states import State
+from marketdata_assets.months import alpha_months, month_ranges
+from marketdata_assets.progress import Progress
+from marketdata_assets.stores import mongo, mongo_ledger
+from marketdata_assets.stores.bookkeeping import Entry, Outcome
+from marketdata_assets.stores.errors import StoreAway, StoreFull
+
+CODE_VERSION = "records-1"
+REQUESTS = 5  # concurrent ones
+IN_FLIGHT = 25  # alphas, most of which wait for BRAIN to compute
+MAX_POLLS = 30
+LONGEST_POLL_SECONDS = 60.0
+MAX_UNAVAILABLE = 3  # alphas in a row that get no usable response, after which the account is left alone
+MAX_NAMED = 5
+_STOPPING = (LoginRejected, IdentityCheckRequired, NotOffered, StoreAway, StoreFull)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An alpha whose record sets are wanted, and its version."""
+
+    id: str
+    kind: Kind
+    created: dt.datetime
+    modified: dt.datetime | None
+
+    @property
+    def month(self) -> str:
+        return f"{self.created:%Y-%m}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which alphas have record sets: those that match `filters`; documents older than `max_age` are stale too."""
+
+    filters: Filters = field(default_factory=Filters)
+    max_age: dt.timedelta | None = None
+    refetch: bool = False
+
+
+def wanted(client: MongoClient[Document], account: str, months: Collection[str], filters: Filters) -> list[Wanted]:
+    """The alphas of these months that match, the newest first."""
+    found: list[Wanted] = []
+    shown = {"_id": 0, "id": 1, "dateCreated": 1, "dateModified": 1}
+    for kind in filters.kinds:
+        documents = client[database_name(kind)][account].with_options(codec_options=mongo.CODEC)
+        condition = {"$and": [_created(months), filters.condition()]}
+        found += (
+            Wanted(one["id"], kind, one["dateCreated"], one.get("dateModified"))
+            for one in documents.find(condition, shown)
+        )
+    return sorted(found, key=lambda one: (one.created, one.id), reverse=True)
+
+
+def due(
+    client: MongoClient[Document],
+    record_set: RecordSet,
+    account: str,
+    alphas: Sequence[Wanted],
+    choice: Choice,
+    now: dt.datetime,
+) -> list[Wanted]:
+    """Of `alphas`, those without a record set of their version; all with `refetch`."""
+    if choice.refetch:
+        return list(alphas)
+    documents = client[asset_name(record_set)][account].with_options(codec_options=mongo.CODEC)
+    months = {one.month for one in alphas}
+    stored = {one["_id"]: one for one in documents.find(_created(months), {"dateModified": 1, "fetched": 1}) if months}
+    oldest = now - choice.max_age if choice.max_age else None
+
+    def current(one: Wanted) -> bool:
+        known = stored.get(one.id)
+        if known is None or known["dateModified"] != one.modified:
+            return False
+        return oldest is None or bool(known["fetched"] >= oldest)
+
+    return [one for one in alphas if not current(one)]
+
+
+def _created(months: Iterable[str]) -> dict[str, Any]:
+    """The condition for these UTC months of dateCreated."""
+    spans = [(month_window(first).start, month_window(last).end) for first, last in month_ranges(months)]
+    return {"$or": [{"dateCreated": {"$gte": start, "$lt": end}} for start, end in spans] or [{"_id": None}]}
+
+
+MonthOutcome = Literal["ok", "empty", "unsupported", "kept", "failed"]
+
+
+@dataclass
+class MonthReport:
+    """The result for one month of an account; `kept` was not fetched, and `note` says why."""
+
+    account: str
+    month: str
+    alphas: int = 0  # that match the filters
+    fetched: int = 0
+    stored: int = 0  # record sets in MongoDB afterwards
+    failed: dict[str, str] = field(default_factory=dict)  # alphas and why
+    unsupported: str = ""
+    note: str = ""
+
+    @property
+    def outcome(self) -> MonthOutcome:
+        if self.failed or (self.note and not self.stored):
+            return "failed"
+        if self.note:
+            return "kept"
+        return "unsupported" if self.unsupported else "ok" if self.alphas else "empty"
+
+    @property
+    def error(self) -> str:
+        if not self.failed:
+            return self.note or self.unsupported
+        causes = Counter(self.failed.values())
+        listed = and_more([f"{cause} ({count} alphas)" for cause, count in causes.items()], MAX_NAMED, "; ")
+        return f"{self.account} {self.month}: {len(self.failed)} of {self.alphas} alphas failed: {listed}"
+
+
+@dataclass(frozen=True)
+class RecordsReport:
+    """The result for all accounts and months of one run."""
+
+    record_set: RecordSet
+    months: tuple[MonthReport, ...]
+    requests: int
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[MonthReport, ...]:
+        return tuple(one for one in self.months if one.outcome == "failed")
+
+    def total(self, count: str) -> int:
+        return sum(getattr(one, count) for one in self.months)
+
+
+def fetch_records(
+    uri: str,
+    record_set: RecordSet,
+    pairs: Sequence[Pair],
+    client_of: ClientFactory,
+    *,
+    run_id: str,
+    now: dt.datetime,
+    choice: Choice = Choice(),
+    progress: Progress | None = None,
+) -> RecordsReport:
+    """Fetch what is due of one record set for `pairs`; each response is stored as it comes.
+
+    One alpha or account that fails does not stop the others. Raises StoreAway or StoreFull.
+    """
+    started = time.monotonic()
+    with mongo.connect(uri) as client:
+        job = _Job(client, record_set, choice, now, run_id, progress)
+        accounts = months_by_account(pairs)
+        results = asyncio.run(job.fetch_all(accounts, client_of))
+        months = tuple(one for of_account in results for one in of_account)
+        for one in months:
+            if not one.note:
+                job.record(one)
+    return RecordsReport(record_set, months, job.requests, time.monotonic() - started)
+
+
+@dataclass
+class _Job:
+    client: MongoClient[Document]
+    record_set: RecordSet
+    choice: Choice
+    now: dt.datetime
+    run_id: str
+    progress: Progress | None
+    requests: int = 0
+
+    @property
+    def database(self) -> Database[Document]:
+        return self.client[asset_name(self.record_set)]
+
+    async def fetch_all(
+        self, accounts: Mapping[str, Sequence[str]], client_of: ClientFactory
+    ) -> list[list[MonthReport]]:
+        return list(await asyncio.gather(*(self._account(name, accounts[name], client_of) for name in accounts)))
+
+    async def _account(self, account: str, months: Sequence[str], client_of: ClientFactory) -> list[MonthReport]:
+        reports = {month: MonthReport(account, month) for month in months}
+        self._prepare(account)
+        alphas = wanted(self.client, account, months, self.choice.filters)
+        for one in alphas:
+            reports[one.month].alphas += 1
+        todo = due(self.client, self.record_set, account, alphas, self.choice, self.now)
+        if todo:
+            note = await self._fetch(account, todo, reports, client_of)
+            for one in todo if note else ():
+                reports[one.month].note = note
+        for month in months:
+            reports[month].stored = self.database[account].count_documents(_created([month]))
+        return list(reports.values())
+
+    async def _fetch(
+        self, account: str, todo: Sequence[Wanted], reports: Mapping[str, MonthReport], client_of: ClientFactory
+    ) -> str:
+        """Fetch and store; why nothing was requested when the account is not set up for fetching."""
+        try:
+            brain = client_of(account)
+        except (NotEnabled, NoCredentials) as error:
+            return str(error)
+        async with brain:
+            fetch = _AccountFetch(brain, self, account, reports, len(todo))
+            await fetch.all(todo)
+            self.requests += brain.requests
+        return ""
+
+    def _prepare(self, account: str) -> None:
+        self.database[account].create_index("dateCreated")
+        mongo_ledger.ensure(self.database)
+
+    def store(self, account: str, alpha: Wanted, found: Records | None) -> None:
+        """Write the record set of one alpha in place of an older one."""
+        records = found or Records({}, {})
+        document = {
+            "_id": alpha.id,
+            "id": alpha.id,
+            "kind": alpha.kind,
+            "dateCreated": alpha.created,
+            "dateModified": alpha.modified,
+            "fetched": mongo_ledger.now(),
+            "columns": records.columns,
+            "types": records.types,
+            "min": records.least,
+            "max": records.greatest,
+        }
+        with mongo.naming_failures():
+            self.database[account].replace_one({"_id": alpha.id}, document, upsert=True)
+
+    def record(self, month: MonthReport) -> None:
+        """Write the ledger's entry of a month."""
+        outcome: Outcome = "failed" if month.outcome == "failed" else "ok" if month.alphas else "empty"
+        name = asset_name(self.record_set)
+        entry = Entry(
+            dataset=name,
+            source=month.account,
+            unit=month.month,
+            read=month.alphas,
+            rows=month.stored,
+            outcome="unsupported" if month.unsupported else outcome,
+            error=month.error or None,
+            code_version=CODE_VERSION,
+            run_id=self.run_id,
+            started=self.now,
+        )
+        mongo_ledger.write(self.database, None, entry, (), ())
+
+
+@dataclass
+class _AccountFetch:
+    """One account's fetch in progress. `stopped` is why no further alpha is requested."""
+
+    brain: BrainClient
+    job: _Job
+    account: str
+    reports: Mapping[str, MonthReport]
+    total: int
+    stopped: MarketDataError | None = None
+    done: int = 0
+    unavailable: int = 0
+
+    def __post_init__(self) -> None:
+        self._requests = asyncio.Semaphore(REQUESTS)
+
+    async def all(self, todo: Sequence[Wanted]) -> None:
+        queue = iter(todo)
+
+        async def worker() -> None:
+            for alpha in queue:
+                await self._one(alpha)
+
+        try:
+            await self.brain.login()
+        except MarketDataError as error:
+            self.stopped = error
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(IN_FLIGHT, len(todo))):
+                group.create_task(worker())
+
+    async def _one(self, alpha: Wanted) -> None:
+        report = self.reports[alpha.month]
+        try:
+            records = await self._read(alpha)
+            await asyncio.to_thread(partial(self.job.store, self.account, alpha, records))
+            self.unavailable = 0
+            report.fetched += 1
+            what = "fetched"
+        except NotOffered as error:
+            self.stopped, report.unsupported, what = error, str(error), str(error)
+        except Exception as error:  # of whatever class: it is this alpha's failure, the others continue
+            self._note(error)
+            report.failed[alpha.id] = what = str(error) or type(error).__name__
+        self.done += 1
+        if self.job.progress:
+            self.job.progress(self.done, self.total, f"{self.account} {self.job.record_set} {alpha.id}: {what}")
+
+    async def _read(self, alpha: Wanted) -> Records | None:
+        """The record set as soon as BRAIN has computed it; None when the alpha has none."""
+        for _ in range(MAX_POLLS):
+            async with self._requests:
+                if self.stopped:
+                    raise self.stopped
+                try:
+                    found = await self.brain.records(alpha.id, self.job.record_set)
+                except RequestRejected as error:
+                    if error.status == 403:
+                        raise NotOffered(self.account, self.job.record_set, str(error)) from error
+                    raise
+            if not isinstance(found, Pending):
+                return found
+            await asyncio.sleep(min(found.seconds, LONGEST_POLL_SECONDS))
+        raise StillComputed(self.job.record_set, MAX_POLLS)
+
+    def _note(self, error: Exception) -> None:
+        self.unavailable += isinstance(error, ApiUnavailable)
+        down = self.unavailable >= MAX_UNAVAILABLE
+        if isinstance(error, MarketDataError) and (down or isinstance(error, _STOPPING)):
+            self.stopped = self.stopped or error
+
+
+@dataclass(frozen=True)
+class RecordsStatus:
+    """The months of an account's record sets of one kind. `documents` are record sets."""
+
+    record_set: RecordSet
+    account: str
+    states: Mapping[str, State]
+    documents: int
+
+
+def month_states(
+    client: MongoClient[Document], record_set: RecordSet, account: str, alphas: Sequence[Wanted], now: dt.datetime
+) -> dict[str, State]:
+    """Compare record sets with the alphas that match the filters: the state of each month that has any of them."""
+    database = client[asset_name(record_set)]
+    entries = {one.unit: one for one in mongo_ledger.entries(database, database.name, account)}
+    missing = Counter(one.month for one in due(client, record_set, account, alphas, Choice(), now))
+    chosen = Counter(one.month for one in alphas)
+    states: dict[str, State] = {}
+    for month in sorted(chosen.keys() | entries.keys()):
+        entry = entries.get(month)
+        if entry and entry.outcome == "unsupported":
+            states[month] = State.UNSUPPORTED
+        elif not missing[month]:
+            states[month] = State.OK if chosen[month] else State.EMPTY
+        elif entry and entry.outcome == "failed":
+            states[month] = State.FAILED
+        else:
+            states[month] = State.STALE if entry and entry.rows else State.MISSING
+    return states
+
+
+def statuses(
+    client: MongoClient[Document],
+    record_sets: Iterable[RecordSet],
+    accounts: Iterable[str],
+    filters: Filters,
+    now: dt.datetime,
+) -> list[RecordsStatus]:
+    """The status of every record set that was fetched for any account."""
+    found = []
+    sets = [one for one in record_sets if client[asset_name(one)].list_collection_names()]
+    for account in accounts if sets else ():
+        alphas = wanted(client, account, alpha_months(now), filters)
+        for record_set in sets:
+            states = month_states(client, record_set, account, alphas, now)
+            documents = client[asset_name(record_set)][account].estimated_document_count()
+            found.append(RecordsStatus(record_set, account, states, documents))
+    return found
