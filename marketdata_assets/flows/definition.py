@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
+from marketdata_assets.flows.expectations import Change, Expectation, change_mistakes, mistakes
 from marketdata_assets.flows.steps import Names, Step
 from marketdata_assets.flows.types import Type
 
@@ -103,10 +104,12 @@ class Month(Section):
 
 
 class Quality(Section):
-    """How many rows of one file may be rejected before nothing of it is loaded."""
+    """How many rows of one file may be rejected before nothing of it is loaded; what is expected of the table."""
 
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_rejected: Annotated[int, Field(ge=0)] = 1000
+    columns: dict[str, Expectation] = Field(default={})
+    rows: Change | None = None
 
     @property
     def limit(self) -> "RejectLimit":
@@ -196,7 +199,7 @@ def _validated(document: Document, name: str) -> FlowDefinition:
     if isinstance(document.data, dict):
         document.data = {"name": name, **document.data}
     flow = document.validate(FlowDefinition)
-    problems = [*_of_loader(flow.loader), *_of_target(flow.target)]
+    problems = [*_of_loader(flow.loader), *_of_target(flow.target), *_of_quality(flow.quality, flow.target)]
     if isinstance(flow.partitions, Month):
         problems += _time_column(flow.target, flow.partitions.month, ("partitions", "month"))
     document.check(problems)
@@ -229,6 +232,18 @@ def _of_target(target: Target) -> Iterator[tuple[Location, str]]:
         yield from _time_column(target, target.hypertable, ("target", "hypertable"))
         if target.key and target.hypertable not in target.key:
             yield ("target", "hypertable"), f"a hypertable's key has its time column; add {target.hypertable!r} to key"
+
+
+def _of_quality(quality: Quality, target: Target) -> Iterator[tuple[Location, str]]:
+    for name, expected in quality.columns.items():
+        place: Location = ("quality", "columns", name)
+        if name not in target.columns:
+            near = get_close_matches(name, target.columns, 1, 0)[0]
+            yield place, f"is no column of the target; did you mean {near!r}?"
+        else:
+            yield from (((*place, *below), cause) for below, cause in mistakes(target, name, expected))
+    if quality.rows:
+        yield from ((("quality", "rows", *below), cause) for below, cause in change_mistakes(target, quality.rows))
 
 
 def _time_column(target: Target, name: str, location: Location) -> Iterator[tuple[Location, str]]:

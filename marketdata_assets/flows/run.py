@@ -33,7 +33,7 @@ BATCH_UNITS = 100
 BATCHES_OF_WORKER = 4
 LIBRARY = "flows-1"
 MAKES_ROWS = {"loader", "handlers", "target", "partitions", "quality"}
-MAKES_NONE = {"loader": {"folder"}, "partitions": {"since"}}
+MAKES_NONE = {"loader": {"folder"}, "partitions": {"since"}, "quality": {"columns", "rows"}}
 
 
 @dataclass(frozen=True)

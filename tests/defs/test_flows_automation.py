@@ -171,6 +171,13 @@ def test_check_objects_to_a_change_behind_the_flows_back(mill: Mill, mode: str, 
     assert checks_alone(mill)[check] is False
 
 
+def test_expectations_are_checks_of_the_asset(mill: Mill) -> None:
+    mill.declare("closes", PRICES + "  quality: {columns: {close: {max: 0.5}}, rows: {by: day, share: 0.5}}\n")
+    mill.deliver("a.csv", ROW.format("AAA"), "prices")
+    found = verdicts(mill.run("closes"))
+    assert (found["close_as_expected"], found["rows_as_expected"]) == (False, True)
+
+
 def checks_alone(mill: Mill) -> dict[str, bool]:
     """The checks of the flow without a load."""
     definitions = mill.repository()

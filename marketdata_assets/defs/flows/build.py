@@ -15,7 +15,7 @@ from marketdata_assets.defs.flows import automation
 from marketdata_assets.defs.flows.automation import partitions_of
 from marketdata_assets.defs.metadata import Column, check_result, column_schema, observed_files
 from marketdata_assets.defs.partition_results import as_dagster_failure
-from marketdata_assets.flows import definition, discovery
+from marketdata_assets.flows import definition, discovery, expectations
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.storage import declared
 from marketdata_assets.loading import watch
@@ -164,12 +164,13 @@ CHECKS = {
 
 
 def checks_of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
-    """The checks of one flow; that of keys only where there is a key."""
+    """The checks of one flow: that of keys only where there is a key, and one for all that is expected of a column."""
     names = [name for name in CHECKS if flow.target.key or name != "keys_unique"]
+    declared = {name: CHECKS[name] for name in names} | expected_of(flow)
 
     @dg.multi_asset_check(
         name=f"{flow.name}_checks",
-        specs=[dg.AssetCheckSpec(name, asset=flow.name, description=CHECKS[name]) for name in names],
+        specs=[dg.AssetCheckSpec(name, asset=flow.name, description=text) for name, text in declared.items()],
         pool="timescale",
     )
     def checks(postgres: Postgres) -> Iterator[dg.AssetCheckResult]:
@@ -178,7 +179,23 @@ def checks_of(flow: FlowDefinition) -> dg.AssetChecksDefinition:
         with connect(postgres.dsn) as connection:
             for name in names:
                 yield check_result(flow.name, name, getattr(questions, name)(connection, flow))
+            for column, expected in flow.quality.columns.items():
+                finding = expectations.of_column(connection, flow.target, column, expected)
+                yield check_result(flow.name, f"{column}_as_expected", finding)
+            if flow.quality.rows:
+                finding = expectations.of_rows(connection, flow.target, flow.quality.rows)
+                yield check_result(flow.name, "rows_as_expected", finding)
 
+    return checks
+
+
+def expected_of(flow: FlowDefinition) -> dict[str, str]:
+    """The checks of the flow's expectations, by name, with what they expect."""
+    checks = {f"{column}_as_expected": str(expected) for column, expected in flow.quality.columns.items()}
+    if rows := flow.quality.rows:
+        checks["rows_as_expected"] = (
+            f"The newest day of {rows.by} has as many rows as the day before, within {rows.share:.0%}."
+        )
     return checks
 
 
