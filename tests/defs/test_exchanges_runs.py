@@ -77,6 +77,26 @@ def test_what_is_told_of_tables_days_and_gaps(floor: Floor) -> None:
     pictures = (trades["trades_by_hour"], day["closes"], gaps["timeline"])
     assert all(str(picture).startswith("![") for picture in pictures)
     assert "timeline" not in floor.metadata(GAPS, FIRST)
+    floor.patch.setattr("marketdata_assets.plotting.pyplot", lambda: None)  # a picture that is there now was kept
+    assert floor.fill(force=True).success
+    assert floor.days().success
+    kept = (
+        floor.metadata(TRADES)["trades_by_hour"],
+        floor.metadata(BARS, LAST)["closes"],
+        floor.metadata(GAPS, LAST)["timeline"],
+    )
+    assert kept == pictures
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_day_that_has_changed_is_drawn_again(floor: Floor) -> None:
+    written = floor.sample()
+    assert floor.fill(files=[str(written.files[0])]).success
+    assert floor.days(LAST, LAST).success
+    first = floor.metadata(BARS, LAST)["closes"]
+    assert floor.fill(files=[str(written.files[1])]).success
+    assert floor.days(LAST, LAST).success
+    assert floor.metadata(BARS, LAST)["closes"] != first
 
 
 def test_capture_that_cannot_be_read_is_named_and_the_others_land(floor: Floor) -> None:

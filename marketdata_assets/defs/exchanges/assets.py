@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marketdata_assets.defs import pictures
 from marketdata_assets.defs.exchanges import checks, days, ingest, report
 from marketdata_assets.defs.exchanges.ingest import IngestConfig
 from marketdata_assets.defs.metadata import OWNERS, table_schema
 from marketdata_assets.defs.partition_results import as_dagster_failure, finish_partitions
+from marketdata_assets.defs.pictures import Metadata
 from marketdata_assets.errors import MarketDataError
 from marketdata_assets.progress import ProgressLog
 from marketdata_assets.resources import ClickHouse, Exchanges, Nats
@@ -73,9 +75,13 @@ def exchange_tables(
 
 
 def daily(
-    context: dg.AssetExecutionContext, client: "Client", what: str, of_day: Callable[[dt.date], dict[str, Any]]
+    context: dg.AssetExecutionContext,
+    client: "Client",
+    what: str,
+    of_day: Callable[[dt.date, Metadata], dict[str, Any]],
 ) -> dg.MaterializeResult:
-    """Process every day of the run; a day that fails does not stop the others, and is named in the failure."""
+    """Process every day of the run, given its last metadata; a day that fails does not stop the others, and is named in
+    the failure."""
     found: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     keys = context.partition_keys
@@ -83,7 +89,8 @@ def daily(
     for done, key in enumerate(keys, 1):
         found[key] = {}
         try:
-            found[key] = of_day(dt.date.fromisoformat(key))
+            last = pictures.last_metadata(context.instance, context.asset_key, key)
+            found[key] = of_day(dt.date.fromisoformat(key), last)
         except MarketDataError as error:
             failed[key] = f"{key}: {error}"
         tell(done, len(keys), key)
@@ -126,7 +133,11 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         hosts = exchanges.hosts() if config.fetch else None
         with as_dagster_failure(), clickhouse.client() as client:
             ingest.ensure_tables(client)
-            return daily(context, client, "gaps", lambda day: report.gaps(backfill_gaps(client, day, hosts)))
+
+            def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
+                return report.gaps(backfill_gaps(client, day, hosts), last)
+
+            return daily(context, client, "gaps", of_day)
 
     @by_day(
         deps=["exchange_trades", exchange_gaps],
@@ -146,10 +157,10 @@ def by_days(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinitio
         with as_dagster_failure(), clickhouse.client() as client:
             ingest.ensure_tables(client)
 
-            def of_day(day: dt.date) -> dict[str, Any]:
+            def of_day(day: dt.date, last: Metadata) -> dict[str, Any]:
                 now = dt.datetime.now(dt.UTC)
                 bars = compute(client, day, run_id=run_id, now=now, turns=turns, keep_days=keep_days)
-                return report.bars(client, bars)
+                return report.bars(client, bars, last)
 
             return daily(context, client, "bars", of_day)
 

@@ -4,12 +4,15 @@ Numbers come from the reports and from short queries; nothing is loaded or compu
 """
 
 import datetime as dt
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from marketdata_assets.defs import pictures
 from marketdata_assets.defs.exchanges.days import CAPTURE_OUTCOMES, REJECTED
 from marketdata_assets.defs.exchanges.ingest import IngestReport
 from marketdata_assets.defs.metadata import markdown_table
@@ -60,9 +63,10 @@ def tables(
             "seconds": round(report.seconds, 2),
             "round": dg.MetadataValue.json(run),
         }
-        newest = days_with_trades(client)[-1:] if name == "exchange_trades" else []
-        if newest and (picture := plots.trades_by_hour(client, newest[0])):
-            metadata["trades_by_hour"] = dg.MetadataValue.md(picture)
+        if name == "exchange_trades" and (newest := days_with_trades(client)[-1:]):
+            last = pictures.last_metadata(instance, dg.AssetKey(name))
+            draw = partial(plots.trades_by_hour, client, newest[0])
+            metadata |= pictures.at_most_hourly(last, "trades_by_hour", draw, time.time())
         yield dg.MaterializeResult(asset_key=name, metadata=metadata)
 
 
@@ -143,30 +147,28 @@ def rows(client: "Client", key: dg.AssetKey) -> dict[str, int]:
     return {"dagster/row_count": int(client.command(f"SELECT count() FROM {key.to_user_string()}"))}  # type: ignore[arg-type]
 
 
-def bars(client: "Client", day: "DayReport") -> dict[str, Any]:
-    """A day of bars, with a picture."""
+def bars(client: "Client", day: "DayReport", last: pictures.Metadata) -> dict[str, Any]:
+    """A day of bars, with a picture; `last` is the metadata of the day before this run."""
     from marketdata_assets.exchanges.tables import plots
 
-    picture = plots.closes(client, day.day)
-    return {
+    shown = {
         "dagster/partition_row_count": day.bars,
         "outcome": day.outcome,
         "trades": day.trades,
         "instruments": day.instruments,
         "bars_with_open_gaps": day.uncertain,
-        "kept_without_trades": day.kept,
-        "seconds": round(day.seconds, 2),
-        **({"closes": dg.MetadataValue.md(picture)} if picture else {}),
     }
+    picture = pictures.when_changed(last, "closes", shown, lambda: plots.closes(client, day.day))
+    return {**shown, "kept_without_trades": day.kept, "seconds": round(day.seconds, 2), **picture}
 
 
-def gaps(day: "DayGaps") -> dict[str, Any]:
-    """A day of gaps: counts, a table with the open ones first, and a timeline."""
+def gaps(day: "DayGaps", last: pictures.Metadata) -> dict[str, Any]:
+    """A day of gaps: counts, a table with the open ones first, and a timeline; `last` is of the day before this run."""
     from marketdata_assets.exchanges.tables import plots
 
-    picture = plots.timeline(day.gaps)
+    shown = {"dagster/partition_row_count": len(day.gaps), "gaps": _listed(day) if day.gaps else "none"}
     return {
-        "dagster/partition_row_count": len(day.gaps),
+        **shown,
         "healed_before": day.count("healed before"),
         "healed": day.count("healed"),
         "open": day.count("open"),
@@ -174,8 +176,7 @@ def gaps(day: "DayGaps") -> dict[str, Any]:
         OPEN_REASONS: dg.MetadataValue.json(dict(_reasons(day))),
         "found_by_numbers": day.recorded,
         "seconds": round(day.seconds, 2),
-        "gaps": _listed(day) if day.gaps else "none",
-        **({"timeline": dg.MetadataValue.md(picture)} if picture else {}),
+        **pictures.when_changed(last, "timeline", shown, lambda: plots.timeline(day.gaps)),
     }
 
 
