@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from marketdata_assets.flows import casting
+from marketdata_assets.flows import casting, numbers
+from marketdata_assets.flows.cell_formats import Cell
 from marketdata_assets.flows.definition import FlowDefinition
 from marketdata_assets.flows.errors import MissingColumn, WrongType
 from marketdata_assets.flows.types import ColumnType
@@ -28,7 +29,7 @@ def conform(flow: FlowDefinition, place: str, frame: pl.DataFrame, rejects: Reje
     target = flow.target
     if missing := [name for name in target.columns if name not in frame.columns]:
         raise MissingColumn(flow.name, place, missing, [name for name in frame.columns if name != LINE])
-    texts = {n: k for n, k in target.columns.items() if frame.schema[n] == pl.String and k.kind != "text"}
+    texts = {n: Cell(type=k) for n, k in target.columns.items() if frame.schema[n] == pl.String and k.kind != "text"}
     if texts:
         frame = casting.parse(frame, texts, rejects)
     lines = rejects.lines(frame)
@@ -101,6 +102,10 @@ def _fitted(column: pl.Series, kind: ColumnType) -> pl.Series:
             if not isinstance(dtype, pl.Datetime | pl.Date | pl.Null):
                 raise TypeError("it is no time")
             return column.cast(pl.Datetime("us"))
+        case "timestamptz":
+            if not (isinstance(dtype, pl.Null) or (isinstance(dtype, pl.Datetime) and dtype.time_zone)):
+                raise TypeError("it is no time with a time zone")
+            return column.cast(pl.Datetime("us", "UTC"))
         case "boolean":
             if not isinstance(dtype, pl.Boolean | pl.Null):
                 raise TypeError("it is neither true nor false")
@@ -145,7 +150,7 @@ def _integer(column: pl.Series, kind: ColumnType) -> pl.Series:
         raise TypeError("it is no whole number")
     elif isinstance(column.dtype, pl.Decimal):
         column = column.set(column.cast(pl.Int64, strict=False).cast(column.dtype, strict=False) != column, None)
-    return column.cast(casting.INTEGERS[kind.kind], strict=False)
+    return column.cast(numbers.INTEGERS[kind.kind], strict=False)
 
 
 def _column(values: pl.Series, kind: ColumnType) -> Column:
@@ -159,8 +164,8 @@ def _column(values: pl.Series, kind: ColumnType) -> Column:
         return Text(index, tuple(_array(texts) for texts in distinct if texts is not None))
     if kind.kind == "numeric":
         return _numeric_column(values, null, kind)
-    numbers = values.cast(pl.UInt8) if kind.kind == "boolean" else values.to_physical()
-    return Fixed(kind.kind, _filled(numbers), null)
+    wire = values.cast(pl.UInt8) if kind.kind == "boolean" else values.to_physical()
+    return Fixed("timestamp" if kind.kind == "timestamptz" else kind.kind, _filled(wire), null)
 
 
 def _filled(values: pl.Series) -> np.ndarray[Any, np.dtype[Any]]:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema, field_validator
 
 from marketdata_assets import config_files
 from marketdata_assets.config_files import Document, Location, Section
+from marketdata_assets.flows.cell_formats import TIMES, CellType, known_zone
 from marketdata_assets.flows.expectations import Change, Expectation, change_mistakes, mistakes
 from marketdata_assets.flows.steps import Names, Step
 from marketdata_assets.flows.types import Type
@@ -48,7 +48,7 @@ class Loader(Section):
     skip_lines: Annotated[int, Field(ge=0)] = 0
     delimiter: Annotated[str, Field(pattern=r"^[ -~\t]$")] = ","
     columns: Annotated[dict[str, str], Field(min_length=1), WithJsonSchema(_COLUMNS)]
-    types: dict[str, Type] = Field(default={})
+    types: dict[str, CellType] = Field(default={})
     missing: list[str] = Field(default=[""])
     strip: bool = True
 
@@ -152,11 +152,7 @@ class FlowDefinition(Section):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ValueError, OSError, LookupError):
-            raise ValueError(f"unknown time zone {name!r}; such as UTC, Asia/Shanghai") from None
-        return name
+        return known_zone(name)
 
     @property
     def file(self) -> Path | None:
@@ -250,8 +246,8 @@ def _time_column(target: Target, name: str, location: Location) -> Iterator[tupl
     if name not in target.columns:
         near = get_close_matches(name, target.columns, 1, 0)[0]
         yield location, f"{name!r} is no column of the target; did you mean {near!r}?"
-    elif target.columns[name].kind not in ("date", "timestamp"):
-        yield location, f"{name!r} is {target.columns[name]}; it must be date or timestamp"
+    elif target.columns[name].kind not in TIMES:
+        yield location, f"{name!r} is {target.columns[name]}; it must be {', '.join(TIMES[:-1])} or {TIMES[-1]}"
 
 
 def attributes_schema() -> dict[str, Any]:

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from marketdata_assets.flows import casting
+from marketdata_assets.flows import casting, numbers
+from marketdata_assets.flows.cell_formats import NUMBERS
 from marketdata_assets.flows.definition import Loader
 from marketdata_assets.loading.csv_rows import BLANKS, QUOTE, ends_evenly, is_even, read_rows
 from marketdata_assets.loading.errors import BadHeader
@@ -24,7 +25,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SMALL_BYTES = 256 * 1024
 """A file of so many bytes is read sooner than a thread is started."""
-NUMBERS = ("numeric", "double", "bigint", "integer")
 ENCODING_REMEDY = "Set loader.encoding to {} and run the flow again."
 
 
@@ -84,7 +84,7 @@ class Reader:
         self._names = list(loader.columns.values())
         self._types = loader.types
         self._delimiter = loader.delimiter.encode()
-        self._numbers = [name for name, kind in self._types.items() if kind.kind in NUMBERS]
+        self._numbers = [n for n, cell in self._types.items() if cell.type.kind in NUMBERS and not cell.own_number]
         self._header = self._delimiter.join(str(at).encode() for at in range(len(names))) + b"\n"
 
     def frame(self, block: Block) -> pl.DataFrame:
@@ -108,7 +108,7 @@ class Reader:
                 frame = None if texts is None or texts.height != frame.height else frame.with_columns(texts)
         if frame is None or frame.height != len(lines):
             return None
-        rest = {name: kind for name, kind in self._types.items() if name not in checked}
+        rest = {name: cell for name, cell in self._types.items() if name not in checked}
         self._rejects.rows += frame.height
         if self._loader.strip and any(mark in text for mark in (b" ", b"\t", b'"')):
             every = pl.col(pl.String)
@@ -141,14 +141,14 @@ class Reader:
         """Numbers that were read as doubles, in their types; not those of which one must be read from its text."""
         checked: dict[str, pl.Series] = {}
         for name in self._numbers:
-            kind, column = self._types[name], frame[name]
+            kind, column = self._types[name].type, frame[name]
             if int(np.count_nonzero(np.isfinite(column.to_numpy()))) != len(column) - column.null_count():
                 continue
             values: pl.Series | None = column
             if kind.kind == "numeric":
-                values = casting.numeric_of_doubles(column, kind)
+                values = numbers.numeric_of_doubles(column, kind)
             elif kind.kind != "double":
-                values = casting.integer_of_doubles(column, kind)
+                values = numbers.integer_of_doubles(column, kind)
             if values is not None:
                 checked[name] = values.alias(name)
         return checked
@@ -191,7 +191,7 @@ class Reader:
 def empty(loader: Loader) -> pl.DataFrame:
     """The frame of a file without rows."""
     types = loader.types
-    kinds = {n: casting.frame_type(types[n]) if n in types else pl.String for n in loader.columns.values()}
+    kinds = {n: casting.frame_type(types[n].type) if n in types else pl.String for n in loader.columns.values()}
     return pl.DataFrame(schema={**kinds, LINE: pl.Int64})
 
 

@@ -17,7 +17,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from marketdata_assets.config_files import Section
-from marketdata_assets.flows.types import Type
+from marketdata_assets.flows.cell_formats import CellType
 
 NEEDS_ALL_ROWS = re.compile(
     r"\bOVER\b|\b(SUM|AVG|MIN|MAX|COUNT|FIRST|LAST|FIRST_VALUE|LAST_VALUE|STDDEV\w*|STDEV\w*|VAR\w*|MEDIAN|QUANTILE\w*|"
@@ -90,9 +90,9 @@ class Select(_Shorthand):
 
 
 class Parse(_Shorthand):
-    """`parse: {column: type}`; a text that is no such value rejects its row."""
+    """`parse: {column: type}`, types as those of loader.types; a text that is no such value rejects its row."""
 
-    types: dict[str, Type]
+    types: dict[str, CellType]
 
 
 class DropInvalid(_Shorthand):

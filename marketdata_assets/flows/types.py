@@ -7,14 +7,20 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-Kind = Literal["numeric", "bigint", "integer", "text", "date", "timestamp", "boolean", "double", "text[]"]
+Kind = Literal[
+    "numeric", "bigint", "integer", "text", "date", "timestamp", "timestamptz", "boolean", "double", "text[]"
+]
 
 NAMES: dict[str, Kind] = {kind: kind for kind in get_args(Kind) if kind != "numeric"}
 DOUBLE_DIGITS = 16
 """A numeric of more digits is a Decimal in a frame; up to here it is a Float64, whose last digit is checked."""
 
 _NUMERIC = re.compile(r"numeric\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)$")
-_SQL: dict[Kind, str] = {"double": "double precision", "timestamp": "timestamp without time zone"}
+_SQL: dict[Kind, str] = {
+    "double": "double precision",
+    "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone",
+}
 
 
 @dataclass(frozen=True)

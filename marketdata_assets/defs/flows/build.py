@@ -85,7 +85,7 @@ def files_of(flow: FlowDefinition) -> dg.AssetSpec:
 def files_schema(flow: FlowDefinition) -> dict[str, Any]:
     """What the flow's files look like, as far as it reads them."""
     loader = flow.loader
-    kinds = {ours: kind.sql for ours, kind in loader.types.items()}
+    kinds = {ours: cell.type.sql for ours, cell in loader.types.items()}
     read = column_schema(*((theirs, kinds.get(ours, "text"), ours) for theirs, ours in loader.columns.items()))
     return read | {"encoding": loader.encoding, "lines before the header": loader.skip_lines}
 
